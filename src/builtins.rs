@@ -1,0 +1,238 @@
+//! The one table of what the interpreter itself provides: natives and effects, by the names under which the
+//! standard library mentions them (`native.name`). The checker, the compiler, the machine and the tools read it.
+
+/// A set of contexts in which something may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contexts(pub u8);
+
+/// Where code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Context {
+    /// An orchestration or a script: effects are journaled.
+    Orchestration,
+    /// An activity: effects are done at once.
+    Activity,
+    /// An operation of an entity.
+    Operation,
+    /// A `const` or an entity's initial state: no effects.
+    Pure,
+}
+
+impl Contexts {
+    pub const ORCHESTRATION: Contexts = Contexts(1);
+    pub const ACTIVE: Contexts = Contexts(3);
+    pub const EFFECTFUL: Contexts = Contexts(7);
+    pub const ALL: Contexts = Contexts(15);
+
+    /// Whether a context is among them.
+    pub fn allow(self, context: Context) -> bool {
+        self.0 & (1 << context as u8) != 0
+    }
+}
+
+impl Context {
+    /// As it is called in messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Context::Orchestration => "an orchestration",
+            Context::Activity => "an activity",
+            Context::Operation => "an entity's operation",
+            Context::Pure => "a `const` or an initial state",
+        }
+    }
+}
+
+/// What a builtin is to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Computed in place from its arguments.
+    Native,
+    /// Done by the machine's scheduler: tasks.
+    Scheduling,
+    /// A request to the outside of the machine. The flag says whether carrying it out leaves the process,
+    /// so that the journal must be durable before.
+    Effect { external: bool },
+}
+
+/// One entry of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Builtin {
+    pub name: &'static str,
+    pub min: u8,
+    pub max: u8,
+    pub kind: Kind,
+    pub contexts: Contexts,
+}
+
+/// Index into [`TABLE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BuiltinId(pub u16);
+
+impl BuiltinId {
+    pub fn get(self) -> &'static Builtin {
+        &TABLE[self.0 as usize]
+    }
+}
+
+/// The builtin of that name.
+pub fn find(name: &str) -> Option<BuiltinId> {
+    TABLE.iter().position(|builtin| builtin.name == name).map(|at| BuiltinId(at as u16))
+}
+
+const fn native(name: &'static str, arity: u8) -> Builtin {
+    Builtin { name, min: arity, max: arity, kind: Kind::Native, contexts: Contexts::ALL }
+}
+
+const fn range(name: &'static str, min: u8, max: u8) -> Builtin {
+    Builtin { name, min, max, kind: Kind::Native, contexts: Contexts::ALL }
+}
+
+const fn effect(name: &'static str, arity: u8, contexts: Contexts, external: bool) -> Builtin {
+    Builtin { name, min: arity, max: arity, kind: Kind::Effect { external }, contexts }
+}
+
+const fn scheduling(name: &'static str, arity: u8) -> Builtin {
+    Builtin { name, min: arity, max: arity, kind: Kind::Scheduling, contexts: Contexts::ORCHESTRATION }
+}
+
+/// All builtins. New ones go to the end of their group; nothing stored depends on the order.
+pub static TABLE: &[Builtin] = &[
+    // Effects of the context table.
+    effect("print", 1, Contexts::EFFECTFUL, true),
+    effect("log", 2, Contexts::EFFECTFUL, true),
+    effect("now", 0, Contexts::EFFECTFUL, false),
+    effect("random", 0, Contexts::EFFECTFUL, false),
+    effect("random_int", 2, Contexts::EFFECTFUL, false),
+    effect("uuid", 0, Contexts::EFFECTFUL, false),
+    effect("env", 1, Contexts::EFFECTFUL, false),
+    effect("input", 1, Contexts::EFFECTFUL, true),
+    effect("http", 4, Contexts::EFFECTFUL, true),
+    effect("fs_read", 1, Contexts::EFFECTFUL, true),
+    effect("fs_read_bytes", 1, Contexts::EFFECTFUL, true),
+    effect("fs_write", 2, Contexts::EFFECTFUL, true),
+    effect("fs_append", 2, Contexts::EFFECTFUL, true),
+    effect("fs_exists", 1, Contexts::EFFECTFUL, true),
+    effect("fs_list", 1, Contexts::EFFECTFUL, true),
+    effect("fs_make_dir", 1, Contexts::EFFECTFUL, true),
+    effect("fs_remove", 1, Contexts::EFFECTFUL, true),
+    effect("exec", 3, Contexts::EFFECTFUL, true),
+    effect("sleep", 1, Contexts::ACTIVE, false),
+    effect("sleep_until", 1, Contexts::ORCHESTRATION, false),
+    effect("receive", 1, Contexts::ORCHESTRATION, false),
+    effect("wait", 1, Contexts::ORCHESTRATION, false),
+    effect("status", 1, Contexts::ORCHESTRATION, false),
+    effect("raise", 3, Contexts::EFFECTFUL, false),
+    effect("terminate", 2, Contexts::EFFECTFUL, false),
+    effect("set_status", 1, Contexts::ORCHESTRATION, false),
+    effect("continue_as_new", 1, Contexts::ORCHESTRATION, false),
+    effect("start", 3, Contexts::EFFECTFUL, false),
+    effect("signal", 3, Contexts::EFFECTFUL, false),
+    effect("lock", 1, Contexts::ORCHESTRATION, false),
+    effect("unlock", 0, Contexts::ORCHESTRATION, false),
+    // Tasks.
+    scheduling("async", 1),
+    scheduling("await", 1),
+    scheduling("all", 1),
+    scheduling("any", 1),
+    scheduling("race", 1),
+    scheduling("cancel", 1),
+    // What the machine knows of itself.
+    Builtin { name: "self", min: 0, max: 0, kind: Kind::Native, contexts: Contexts::EFFECTFUL },
+    Builtin { name: "idempotency_key", min: 0, max: 0, kind: Kind::Native, contexts: Contexts(6) },
+    // Values of any kind.
+    native("kind_of", 1),
+    native("to_string", 1),
+    native("show", 1),
+    native("len", 1),
+    range("min", 1, 250),
+    range("max", 1, 250),
+    native("div", 2),
+    native("range", 3),
+    native("fail", 2),
+    native("compare", 2),
+    // Lists.
+    native("list_get", 2),
+    native("list_slice", 3),
+    native("list_sort", 1),
+    native("list_sort_by", 2),
+    native("list_group", 2),
+    native("list_reverse", 1),
+    native("list_contains", 2),
+    native("list_index_of", 2),
+    native("list_unique", 1),
+    native("list_sum", 1),
+    native("list_join", 2),
+    native("list_flatten", 1),
+    native("list_insert", 3),
+    native("list_remove", 2),
+    // Strings.
+    native("string_split", 2),
+    native("string_trim", 1),
+    native("string_replace", 3),
+    native("string_upper", 1),
+    native("string_lower", 1),
+    native("string_starts_with", 2),
+    native("string_ends_with", 2),
+    native("string_contains", 2),
+    native("string_index_of", 2),
+    native("string_slice", 3),
+    native("string_chars", 1),
+    native("string_lines", 1),
+    native("string_repeat", 2),
+    native("string_to_int", 1),
+    native("string_to_float", 1),
+    native("string_bytes", 1),
+    // Records.
+    native("record_keys", 1),
+    native("record_values", 1),
+    native("record_get", 2),
+    native("record_set", 3),
+    native("record_remove", 2),
+    native("record_has", 2),
+    native("record_merge", 2),
+    native("record_from_entries", 1),
+    // Numbers.
+    native("math_abs", 1),
+    native("math_floor", 1),
+    native("math_ceil", 1),
+    native("math_round", 1),
+    native("math_sqrt", 1),
+    native("math_pow", 2),
+    native("math_log", 1),
+    native("math_exp", 1),
+    native("math_sin", 1),
+    native("math_cos", 1),
+    native("math_tan", 1),
+    native("to_float", 1),
+    // Formats.
+    native("json_parse", 1),
+    native("json_encode", 1),
+    native("json_pretty", 1),
+    native("csv_parse", 2),
+    native("csv_encode", 2),
+    native("regex_matches", 2),
+    native("regex_find", 2),
+    native("regex_find_all", 2),
+    native("regex_replace", 3),
+    native("regex_split", 2),
+    // Time.
+    native("time_parse", 1),
+    native("time_format", 3),
+    native("time_parts", 2),
+    native("time_from_parts", 2),
+    native("instant_from_nanos", 1),
+    native("instant_nanos", 1),
+    native("duration_from_nanos", 1),
+    native("duration_nanos", 1),
+    // Bytes.
+    native("bytes_of", 1),
+    native("bytes_text", 1),
+    native("bytes_slice", 3),
+    native("bytes_hex", 1),
+    native("bytes_base64", 1),
+    native("bytes_from_hex", 1),
+    native("bytes_from_base64", 1),
+    native("bytes_list", 1),
+    native("bytes_sha256", 1),
+    native("bytes_join", 1),
+];

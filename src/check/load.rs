@@ -1,0 +1,247 @@
+//! Gathers the modules of a program: the file, what it imports, and the standard library.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::syntax::tree::{self, ExprKind, StmtKind};
+use crate::syntax::{Diagnostic, Place, Sources, Span, parse};
+
+use super::resolve;
+use super::{Global, GlobalId, GlobalKind, Import, Module, ModuleId, Program};
+
+/// Where source texts come from: the file system, the store, a test.
+pub trait Loader {
+    /// The text of a module by its key: a path relative to the program's first file, with `/` between parts.
+    /// Errors are a reason in words.
+    fn read(&self, key: &str) -> Result<String, String>;
+}
+
+impl<F: Fn(&str) -> Result<String, String>> Loader for F {
+    fn read(&self, key: &str) -> Result<String, String> {
+        self(key)
+    }
+}
+
+macro_rules! std_modules {
+    ($($name:literal),*) => {
+        /// The standard library: names and texts.
+        pub fn std_sources() -> &'static [(&'static str, &'static str)] {
+            &[$(($name, include_str!(concat!("../../stdlib/", $name, ".df")))),*]
+        }
+    };
+}
+
+std_modules!(
+    "prelude", "list", "string", "record", "math", "json", "csv", "regex", "time", "bytes", "http", "fs", "exec", "log",
+    "task", "retry", "saga"
+);
+
+/// More modules than this in one program are an error.
+const MAX_MODULES: usize = 1_000;
+
+/// Loads and checks a program. `key` names the first file, `text` is what it holds.
+pub fn load(key: &str, text: String, loader: &dyn Loader) -> Program {
+    let mut program = Program {
+        sources: Sources::default(),
+        modules: Vec::new(),
+        globals: Vec::new(),
+        methods: HashSet::new(),
+        diagnostics: Vec::new(),
+    };
+    let mut known: HashMap<String, ModuleId> = HashMap::new();
+    let mut waiting = vec![(key.to_string(), text)];
+    known.insert(key.to_string(), 0);
+    let mut at = 0;
+    while at < waiting.len() {
+        let (key, text) = waiting[at].clone();
+        let id = add_module(&mut program, &key, text, None);
+        let imports: Vec<(tree::Ident, tree::Ident)> = program.modules[id]
+            .tree
+            .items
+            .iter()
+            .filter_map(|item| match &item.kind {
+                StmtKind::Import { path, alias } => Some((path.clone(), alias.clone())),
+                _ => None,
+            })
+            .collect();
+        for (path, alias) in imports {
+            let place = Place { source: program.modules[id].source, span: path.span };
+            let target = match relative(&key, &path.name) {
+                Ok(target) => target,
+                Err(reason) => {
+                    program.diagnostics.push(
+                        Diagnostic::error("this import can't be read", place, reason)
+                            .hint("write a path relative to this file, like \"lib/mail.df\""),
+                    );
+                    continue;
+                }
+            };
+            let module = match known.get(&target) {
+                Some(module) => *module,
+                None if known.len() >= MAX_MODULES => {
+                    let text = "a program has at most 1,000 modules";
+                    program.diagnostics.push(Diagnostic::error("too many modules", place, text));
+                    continue;
+                }
+                None => match loader.read(&target) {
+                    Ok(text) => {
+                        known.insert(target.clone(), waiting.len());
+                        waiting.push((target, text));
+                        waiting.len() - 1
+                    }
+                    Err(reason) => {
+                        program.diagnostics.push(
+                            Diagnostic::error("this import can't be read", place, reason)
+                                .because(format!("paths are relative to the importing file: {target}"))
+                                .hint("modules of the standard library need no import"),
+                        );
+                        continue;
+                    }
+                },
+            };
+            let import = Import { module, span: alias.span, used: false };
+            if let Some(first) = program.modules[id].imports.insert(alias.name.clone(), import) {
+                let place = Place { source: program.modules[id].source, span: alias.span };
+                let first = Place { source: program.modules[id].source, span: first.span };
+                program.diagnostics.push(
+                    Diagnostic::error(format!("two imports are named `{}`", alias.name), place, "named again here")
+                        .and(first, "named here first")
+                        .hint("give one of them another name after `as`"),
+                );
+            }
+        }
+        at += 1;
+    }
+    for (name, text) in std_sources() {
+        add_module(&mut program, &format!("std/{name}.df"), text.to_string(), Some(name));
+    }
+    resolve::resolve(&mut program);
+    let rank = |d: &Diagnostic| d.labels.first().map(|l| (l.place.source, l.place.span.start));
+    program.diagnostics.sort_by_key(rank);
+    program
+}
+
+/// The key of a path that is written in the module `from`.
+fn relative(from: &str, path: &str) -> Result<String, &'static str> {
+    if path.is_empty() {
+        return Err("an empty path");
+    }
+    if path.starts_with('/') || path.contains('\\') || path.contains(':') {
+        return Err("not a relative path");
+    }
+    let mut parts: Vec<&str> = from.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+fn add_module(program: &mut Program, key: &str, text: String, std: Option<&'static str>) -> ModuleId {
+    let source = program.sources.add(key, text);
+    let parsed = parse(&program.sources.files[source as usize].text, source);
+    program.diagnostics.extend(parsed.diagnostics);
+    let id = program.modules.len();
+    program.modules.push(Module {
+        name: key.to_string(),
+        source,
+        std,
+        tree: parsed.module,
+        imports: HashMap::new(),
+        globals: HashMap::new(),
+        uses: HashMap::new(),
+        bindings: Vec::new(),
+        bound: HashMap::new(),
+        function_places: HashMap::new(),
+        args: 0,
+    });
+    declare(program, id);
+    id
+}
+
+fn declare(program: &mut Program, module: ModuleId) {
+    let items = std::mem::take(&mut program.modules[module].tree.items);
+    let source = program.modules[module].source;
+    for (item, stmt) in items.iter().enumerate() {
+        let (kind, name, min, max) = match &stmt.kind {
+            StmtKind::Fn(f) => callable(GlobalKind::Function, f),
+            StmtKind::Activity(f) => callable(GlobalKind::Activity, f),
+            StmtKind::Orchestration(f) => callable(GlobalKind::Orchestration, f),
+            StmtKind::Const(name, ..) => (GlobalKind::Const, name, 0, 0),
+            StmtKind::Entity(entity) => (GlobalKind::Entity, &entity.name, 1, 1),
+            _ => continue,
+        };
+        let id: GlobalId = program.globals.len();
+        program.globals.push(Global {
+            module,
+            name: name.name.clone(),
+            kind,
+            item,
+            span: name.span,
+            min,
+            max,
+            script_bound: None,
+            alias: alias(program.modules[module].std, stmt),
+            operations: operations(&stmt.kind),
+            binding: u32::MAX,
+        });
+        if let Some(first) = program.modules[module].globals.insert(name.name.clone(), id) {
+            let first: Span = program.globals[first].span;
+            program.diagnostics.push(
+                Diagnostic::error(
+                    format!("`{}` is declared twice", name.name),
+                    Place { source, span: name.span },
+                    "declared again here",
+                )
+                .and(Place { source, span: first }, "declared here first")
+                .hint("give one of them another name"),
+            );
+        }
+    }
+    program.modules[module].tree.items = items;
+}
+
+fn operations(kind: &StmtKind) -> Vec<(crate::syntax::token::Name, usize, usize)> {
+    let StmtKind::Entity(entity) = kind else { return Vec::new() };
+    let of = |member: &tree::Member| match member {
+        tree::Member::Operation(f) => {
+            let (min, max) = super::scope::arity(&f.params);
+            Some((f.name.name.clone(), min, max))
+        }
+        _ => None,
+    };
+    entity.members.iter().filter_map(of).collect()
+}
+
+fn callable(kind: GlobalKind, f: &tree::Callable) -> (GlobalKind, &tree::Ident, usize, usize) {
+    let (min, max) = super::scope::arity(&f.params);
+    (kind, &f.name, min, max)
+}
+
+/// `fn f(a, b) => native.g(a, b)` or `const f = native.g` in the standard library is the builtin `g` under another name.
+fn alias(std: Option<&str>, stmt: &tree::Stmt) -> Option<crate::builtins::BuiltinId> {
+    std?;
+    if let StmtKind::Const(_, value, _) = &stmt.kind {
+        let ExprKind::Field(module, name) = &value.kind else { return None };
+        let native = matches!(&module.kind, ExprKind::Name(module) if &**module == "native");
+        return native.then(|| crate::builtins::find(&name.name)).flatten();
+    }
+    let StmtKind::Fn(f) = &stmt.kind else { return None };
+    let [tree::Stmt { kind: StmtKind::Expr(body), .. }] = &f.body.stmts[..] else { return None };
+    let ExprKind::Call(callee, args) = &body.kind else { return None };
+    let ExprKind::Field(module, name) = &callee.kind else { return None };
+    let ExprKind::Name(module) = &module.kind else { return None };
+    if &**module != "native" || args.len() != f.params.len() {
+        return None;
+    }
+    let same = f.params.iter().zip(args).all(|(param, arg)| {
+        matches!((&param.pattern.kind, &arg), (tree::PatternKind::Name(a), tree::Element::Item(e))
+            if param.default.is_none() && matches!(&e.kind, ExprKind::Name(b) if a == b))
+    });
+    same.then(|| crate::builtins::find(&name.name)).flatten()
+}

@@ -1,0 +1,138 @@
+//! From trees to a resolved program: which declaration each name means, and everything that is wrong with it.
+//!
+//! Invariant: a program without errors here can be lowered and compiled without asking further questions:
+//! every name is resolved, every construct is where it may be. Nothing here runs anything.
+
+mod contexts;
+mod load;
+mod patterns;
+mod resolve;
+mod scope;
+mod suggest;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::builtins::BuiltinId;
+use crate::syntax::token::Name;
+use crate::syntax::{Diagnostic, Severity, Sources, Span, tree};
+
+pub use load::{Loader, load, std_sources};
+pub use scope::arity;
+pub use suggest::closest;
+
+pub type ModuleId = usize;
+pub type GlobalId = usize;
+pub type BindingId = u32;
+
+/// A program: its modules, the user's first, with every name resolved.
+pub struct Program {
+    pub sources: Sources,
+    pub modules: Vec<Module>,
+    pub globals: Vec<Global>,
+    /// Names used as `value.name` somewhere: methods that the standard library must provide.
+    pub methods: HashSet<Name>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Program {
+    /// Whether it may run.
+    pub fn is_sound(&self) -> bool {
+        self.diagnostics.iter().all(|d| d.severity != Severity::Error)
+    }
+}
+
+/// A source text with its declarations and the meaning of its names.
+pub struct Module {
+    /// The path it is shown under, and of which its number in [`Sources`] is `source`.
+    pub name: String,
+    pub source: u32,
+    /// The name under which a module of the standard library is known.
+    pub std: Option<&'static str>,
+    pub tree: tree::Module,
+    pub imports: HashMap<Name, Import>,
+    pub globals: HashMap<Name, GlobalId>,
+    /// The meaning of each name, by the offset where it is written.
+    pub uses: HashMap<u32, Resolved>,
+    pub bindings: Vec<Binding>,
+    /// The binding made at each offset.
+    pub bound: HashMap<u32, BindingId>,
+    /// For a block, by its offset: the statement before which its local functions are made.
+    pub function_places: HashMap<u32, usize>,
+    /// The script's `args`.
+    pub args: BindingId,
+}
+
+pub struct Import {
+    pub module: ModuleId,
+    pub span: Span,
+    pub used: bool,
+}
+
+/// What a name means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Resolved {
+    Local(BindingId),
+    Global(GlobalId),
+    Builtin(BuiltinId),
+}
+
+/// A variable of a function.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    pub name: Name,
+    pub span: Span,
+    /// Declared by `var`.
+    pub mutable: bool,
+    /// Used in a function within the one that declares it.
+    pub captured: bool,
+    /// Captured by a local function that is made before it has its value.
+    pub early: bool,
+    pub used: bool,
+    /// How many functions are around it; 0 is the script.
+    pub level: u32,
+    /// For a local function: how many arguments it takes.
+    pub arity: Option<(usize, usize)>,
+}
+
+/// A declaration at the top level of a module.
+#[derive(Debug)]
+pub struct Global {
+    pub module: ModuleId,
+    pub name: Name,
+    pub kind: GlobalKind,
+    /// Index into the module's items.
+    pub item: usize,
+    pub span: Span,
+    pub min: usize,
+    pub max: usize,
+    /// A function that uses its script's variables, so belongs to the script; with one such variable.
+    pub script_bound: Option<Name>,
+    /// A function of the standard library that only calls this builtin with its own parameters.
+    pub alias: Option<BuiltinId>,
+    /// An entity's operations with the least and greatest number of their arguments.
+    pub operations: Vec<(Name, usize, usize)>,
+    /// The variable that holds it, when it is bound to the script.
+    pub binding: BindingId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GlobalKind {
+    Function,
+    Const,
+    Activity,
+    Orchestration,
+    Entity,
+}
+
+impl GlobalKind {
+    /// As it is called in messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            GlobalKind::Function => "function",
+            GlobalKind::Const => "const",
+            GlobalKind::Activity => "activity",
+            GlobalKind::Orchestration => "orchestration",
+            GlobalKind::Entity => "entity",
+        }
+    }
+}

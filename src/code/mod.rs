@@ -1,0 +1,232 @@
+//! Register code: what the machine executes.
+//!
+//! Invariant: code is plain, immutable data that threads share. Every register that an instruction names lies in
+//! its function's window, every jump within its function, every index within its table: the compiler made it so,
+//! and code is never read from a store, only compiled from sources.
+
+mod compile;
+mod hash;
+mod print;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::builtins::Context;
+use crate::syntax::{Place, Sources, Span};
+
+pub use compile::compile;
+pub use hash::{ProgramHash, program_hash, text_hash};
+pub use print::print;
+
+/// A register, relative to its function's window.
+pub type Reg = u16;
+/// Index of a function in [`Code::functions`].
+pub type FunctionId = u32;
+
+/// An instruction: eight bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    Move { to: Reg, from: Reg },
+    Constant { to: Reg, index: u32 },
+    Int { to: Reg, value: i32 },
+    Null { to: Reg },
+    Bool { to: Reg, value: bool },
+    Missing { to: Reg },
+    /// A `const` of the program.
+    Global { to: Reg, index: u32 },
+
+    Add { to: Reg, a: Reg, b: Reg },
+    Subtract { to: Reg, a: Reg, b: Reg },
+    Multiply { to: Reg, a: Reg, b: Reg },
+    Divide { to: Reg, a: Reg, b: Reg },
+    Remainder { to: Reg, a: Reg, b: Reg },
+    /// Adds a constant; `value` may be negative, for a subtraction.
+    AddInt { to: Reg, a: Reg, value: i16 },
+    Equal { to: Reg, a: Reg, b: Reg },
+    NotEqual { to: Reg, a: Reg, b: Reg },
+    Less { to: Reg, a: Reg, b: Reg },
+    LessEqual { to: Reg, a: Reg, b: Reg },
+    Greater { to: Reg, a: Reg, b: Reg },
+    GreaterEqual { to: Reg, a: Reg, b: Reg },
+    Not { to: Reg, a: Reg },
+    Negate { to: Reg, a: Reg },
+    CheckBool { a: Reg },
+
+    Jump { by: i32 },
+    /// A jump backwards, which costs fuel.
+    Repeat { by: i32 },
+    // Tests: when the outcome is `want`, the next instruction, a jump, is skipped; else it is taken.
+    TestTrue { want: bool, a: Reg },
+    TestNull { want: bool, a: Reg },
+    TestMissing { want: bool, a: Reg },
+    TestEqual { want: bool, a: Reg, b: Reg },
+    TestLess { want: bool, a: Reg, b: Reg },
+    TestLessEqual { want: bool, a: Reg, b: Reg },
+    TestGreater { want: bool, a: Reg, b: Reg },
+    TestGreaterEqual { want: bool, a: Reg, b: Reg },
+    TestEqualInt { want: bool, a: Reg, value: i32 },
+    TestLessInt { want: bool, a: Reg, value: i32 },
+    TestLessEqualInt { want: bool, a: Reg, value: i32 },
+    TestGreaterInt { want: bool, a: Reg, value: i32 },
+    TestGreaterEqualInt { want: bool, a: Reg, value: i32 },
+    TestConstant { a: Reg, index: u32 },
+    TestList { a: Reg },
+    TestRecord { a: Reg },
+    TestLength { a: Reg, length: u32 },
+    TestAtLeast { a: Reg, length: u32 },
+
+    NewList { to: Reg, base: Reg, count: Reg },
+    Push { list: Reg, value: Reg },
+    /// Adds one element to a variable, in place when nobody else holds the list: `xs += [x]`.
+    Append { list: Reg, value: Reg },
+    Extend { list: Reg, values: Reg },
+    /// A record of the values from `base` on, with the keys of a shape.
+    NewRecord { to: Reg, base: Reg, shape: Reg },
+    Put { record: Reg, key: Reg, value: Reg },
+    Merge { record: Reg, other: Reg },
+    Field { to: Reg, a: Reg, name: u16 },
+    OptionalField { to: Reg, a: Reg, name: u16 },
+    /// A field, or the mark of a missing one.
+    ReadField { to: Reg, a: Reg, name: u16 },
+    ReadIndex { to: Reg, a: Reg, index: u16 },
+    ReadBack { to: Reg, a: Reg, index: u16 },
+    ReadMiddle { to: Reg, a: Reg, slice: u16 },
+    ReadWithout { to: Reg, a: Reg, shape: u16 },
+    Index { to: Reg, a: Reg, index: Reg },
+    /// Sets a path of the value in `a`: steps from `base` on as the path says, the value after them.
+    SetPath { a: Reg, base: Reg, path: u16 },
+    Concat { to: Reg, base: Reg, count: Reg },
+    Range { to: Reg, base: Reg, inclusive: bool },
+
+    RangeStart { base: Reg, inclusive: bool },
+    RangeNext { base: Reg, by: i32 },
+    EachStart { base: Reg },
+    EachNext { base: Reg, by: i32 },
+
+    NewCell { to: Reg, from: Reg },
+    GetCell { to: Reg, cell: Reg },
+    /// As `GetCell`, for a variable that may not have its value yet.
+    GetEarly { to: Reg, cell: Reg },
+    SetCell { cell: Reg, from: Reg },
+    /// Adds to what a cell holds, in place when nobody else holds it.
+    AddCell { cell: Reg, b: Reg },
+    SetCellPath { cell: Reg, base: Reg, path: u16 },
+    Capture { to: Reg, index: u16 },
+    Environment { to: Reg, base: Reg, count: Reg },
+    /// A function with the environment in `env`.
+    Closure { to: Reg, env: Reg, function: u16 },
+
+    // Calls: arguments from `base` on; the result goes to `base`.
+    CallFunction { count: u8, base: Reg, function: FunctionId },
+    TailFunction { count: u8, base: Reg, function: FunctionId },
+    /// A function of the same group, which shares the environment.
+    CallSibling { count: u8, base: Reg, function: u16 },
+    TailSibling { count: u8, base: Reg, function: u16 },
+    Call { count: u8, base: Reg, f: Reg },
+    TailCall { count: u8, base: Reg, f: Reg },
+    /// The receiver is in `base`, the arguments after it.
+    CallMethod { count: u8, base: Reg, name: u16 },
+    /// The function is in `base`, the list of arguments after it.
+    CallSpread { base: Reg },
+    CallMethodSpread { base: Reg, name: u16 },
+    Apply { count: u8, base: Reg, builtin: u16 },
+    /// Calls an isolated declaration; the options are after the arguments.
+    Invoke { count: u8, base: Reg, global: u16 },
+    Return { from: Reg },
+
+    /// From here to `EndTry`, an error goes to `by`, into `error` and, with its trace, `error + 1`.
+    Try { error: Reg, by: i32 },
+    EndTry,
+    Throw { from: Reg },
+    Rethrow { error: Reg },
+    NoArm { from: Reg },
+    NoMatch { from: Reg },
+}
+
+/// A function's code.
+#[derive(Debug)]
+pub struct Function {
+    pub name: String,
+    pub required: u8,
+    pub params: u8,
+    /// Parameters at the end that only the compiler fills: a stub's options.
+    pub hidden: u8,
+    /// Size of the window.
+    pub registers: u16,
+    /// Whether the register after the parameters holds an environment.
+    pub has_env: bool,
+    pub ops: Vec<Op>,
+    /// The source of each instruction.
+    pub spans: Vec<Span>,
+    pub place: Place,
+}
+
+/// A constant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Constant {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Duration(i64),
+    Str(String),
+    /// A function without an environment.
+    Function(FunctionId),
+    Builtin(u16),
+}
+
+/// A step of an assigned path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathStep {
+    Field(u16),
+    /// The next register from `base` on.
+    Index,
+}
+
+/// What a method of a value of the standard library calls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MethodTarget {
+    Function(FunctionId),
+    Builtin(u16),
+}
+
+/// An activity, orchestration or entity.
+#[derive(Clone, Debug)]
+pub struct Isolated {
+    pub name: String,
+    pub context: Option<Context>,
+    pub body: FunctionId,
+    pub stub: FunctionId,
+}
+
+/// A compiled program.
+#[derive(Debug)]
+pub struct Code {
+    pub functions: Vec<Function>,
+    pub constants: Vec<Constant>,
+    pub names: Vec<Arc<str>>,
+    pub shapes: Vec<Vec<u16>>,
+    pub paths: Vec<Vec<PathStep>>,
+    pub slices: Vec<(u32, u32)>,
+    /// The functions that give the values of `const`s, with their names.
+    pub consts: Vec<(String, FunctionId)>,
+    pub isolated: Vec<Isolated>,
+    /// For each name, by the kind's module.
+    pub methods: HashMap<(u16, &'static str), MethodTarget>,
+    pub script: FunctionId,
+    pub sources: Sources,
+    pub hash: ProgramHash,
+}
+
+impl Code {
+    /// The isolated declaration of that name.
+    pub fn find_isolated(&self, name: &str) -> Option<usize> {
+        self.isolated.iter().position(|item| item.name == name)
+    }
+
+    /// The source of an instruction.
+    pub fn place(&self, function: FunctionId, at: usize) -> Place {
+        let f = &self.functions[function as usize];
+        Place { source: f.place.source, span: f.spans.get(at).copied().unwrap_or(f.place.span) }
+    }
+}

@@ -1,0 +1,226 @@
+//! Patterns to decision trees.
+//!
+//! A pattern is a sequence of tests and bindings. The tree takes the first row's first test, and splits the rows:
+//! those that a yes leaves possible without the test, and those that a no leaves possible (J. Jacobs, *How to
+//! compile pattern matching*, 2021). No value is tested twice for the same thing. Where sharing would make the
+//! tree large, rows are tried one after another instead.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::syntax::token::Name;
+use crate::syntax::tree::{Literal, Pattern, PatternKind};
+
+use super::{Decision, Node, Part, Test, Var};
+
+/// One alternative of one arm.
+#[derive(Clone)]
+pub struct Row {
+    tests: Vec<(Var, Test)>,
+    binds: Vec<(Var, Var)>,
+    guard: Option<Node>,
+    arm: usize,
+}
+
+/// Trees larger than this are made without sharing.
+const MAX_NODES: usize = 2_000;
+
+/// Makes rows and trees; `fresh` makes variables.
+pub struct Decider<'a> {
+    pub fresh: &'a mut dyn FnMut(&str) -> Var,
+    /// The variable for each part of a value.
+    parts: HashMap<(Var, Part), Var>,
+    origin: HashMap<Var, (Var, Part)>,
+    nodes: usize,
+}
+
+impl<'a> Decider<'a> {
+    pub fn new(fresh: &'a mut dyn FnMut(&str) -> Var) -> Decider<'a> {
+        Decider { fresh, parts: HashMap::new(), origin: HashMap::new(), nodes: 0 }
+    }
+
+    fn part(&mut self, of: Var, part: Part) -> Var {
+        if let Some(var) = self.parts.get(&(of, part.clone())) {
+            return *var;
+        }
+        let var = (self.fresh)("part");
+        self.parts.insert((of, part.clone()), var);
+        self.origin.insert(var, (of, part));
+        var
+    }
+
+    /// The row of one pattern; `binding` gives the variable of a name bound at an offset.
+    pub fn row(
+        &mut self,
+        subject: Var,
+        pattern: &Pattern,
+        guard: Option<Node>,
+        arm: usize,
+        binding: &dyn Fn(&Name, u32) -> Option<Var>,
+    ) -> Row {
+        let mut row = Row { tests: Vec::new(), binds: Vec::new(), guard, arm };
+        self.expand(subject, pattern, &mut row, binding);
+        row
+    }
+
+    fn expand(&mut self, of: Var, pattern: &Pattern, row: &mut Row, binding: &dyn Fn(&Name, u32) -> Option<Var>) {
+        match &pattern.kind {
+            PatternKind::Any | PatternKind::Error => {}
+            PatternKind::Name(name) => {
+                if let Some(var) = binding(name, pattern.span.start) {
+                    row.binds.push((var, of));
+                }
+            }
+            PatternKind::Literal(literal) => row.tests.push((of, Test::Equal(literal.clone()))),
+            PatternKind::List(items, rest) => {
+                row.tests.push((of, Test::IsList));
+                match rest {
+                    None => row.tests.push((of, Test::Length(items.len()))),
+                    Some(_) if items.is_empty() => {}
+                    Some(_) => row.tests.push((of, Test::AtLeast(items.len()))),
+                }
+                let before = rest.as_ref().map_or(items.len(), |(at, _)| *at);
+                for (index, item) in items.iter().enumerate() {
+                    if matches!(item.kind, PatternKind::Any) {
+                        continue;
+                    }
+                    let part = if index < before { Part::Index(index) } else { Part::IndexBack(items.len() - index) };
+                    let var = self.part(of, part);
+                    self.expand(var, item, row, binding);
+                }
+                if let Some((_, rest)) = rest
+                    && let Some(name) = &rest.name
+                    && let Some(var) = binding(&name.name, name.span.start)
+                {
+                    let part = self.part(of, Part::Middle(before, items.len() - before));
+                    row.binds.push((var, part));
+                }
+            }
+            PatternKind::Record(fields, rest) => {
+                row.tests.push((of, Test::IsRecord));
+                for (key, item) in fields {
+                    let var = self.part(of, Part::Field(key.name.clone()));
+                    row.tests.push((var, Test::Present));
+                    self.expand(var, item, row, binding);
+                }
+                if let Some(rest) = rest
+                    && let Some(name) = &rest.name
+                    && let Some(var) = binding(&name.name, name.span.start)
+                {
+                    let part = self.part(of, Part::Without(fields.iter().map(|(key, _)| key.name.clone()).collect()));
+                    row.binds.push((var, part));
+                }
+            }
+        }
+    }
+
+    /// The tree that takes the first row that matches.
+    pub fn decide(&mut self, rows: Vec<Row>) -> Decision {
+        let shared = self.tree(rows.clone(), &HashSet::new());
+        if self.nodes <= MAX_NODES {
+            return shared;
+        }
+        let mut tree = Decision::Fail;
+        for row in rows.into_iter().rev() {
+            self.nodes = 0;
+            let one = self.tree(vec![row], &HashSet::new());
+            tree = Decision::Either(Box::new(one), Box::new(tree));
+        }
+        tree
+    }
+
+    fn tree(&mut self, rows: Vec<Row>, known: &HashSet<Var>) -> Decision {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Decision::Fail;
+        }
+        let Some(first) = rows.first() else { return Decision::Fail };
+        let Some((var, test)) = first.tests.first().cloned() else {
+            let (binds, arm) = (first.binds.clone(), first.arm);
+            let wanted: Vec<Var> = binds.iter().map(|(_, from)| *from).collect();
+            let guard = first.guard.clone();
+            let rest = &rows[1..];
+            return self.reading(&wanted, known, |me, known| {
+                let guard = guard.map(|guard| (guard, Box::new(me.tree(rest.to_vec(), known))));
+                Decision::Arm { binds, guard, arm }
+            });
+        };
+        self.reading(&[var], known, |me, known| {
+            let yes = rows.iter().filter_map(|row| after_yes(row, var, &test)).collect();
+            let no = rows.iter().filter(|row| possible_after_no(row, var, &test)).cloned().collect();
+            let yes = Box::new(me.tree(yes, known));
+            let no = Box::new(me.tree(no, known));
+            Decision::Test { var, test, yes, no }
+        })
+    }
+
+    /// Reads parts that are not read yet, then goes on.
+    fn reading(
+        &mut self,
+        wanted: &[Var],
+        known: &HashSet<Var>,
+        then: impl FnOnce(&mut Self, &HashSet<Var>) -> Decision,
+    ) -> Decision {
+        let missing: Vec<Var> =
+            wanted.iter().copied().filter(|var| self.origin.contains_key(var) && !known.contains(var)).collect();
+        if missing.is_empty() {
+            return then(self, known);
+        }
+        let mut known = known.clone();
+        known.extend(&missing);
+        let mut tree = then(self, &known);
+        for into in missing.into_iter().rev() {
+            if let Some((from, part)) = self.origin.get(&into).cloned() {
+                tree = Decision::Read { into, from, part, then: Box::new(tree) };
+            }
+        }
+        tree
+    }
+}
+
+/// The row once a test is known to hold: without what follows from it; nothing when it can't match any more.
+fn after_yes(row: &Row, var: Var, test: &Test) -> Option<Row> {
+    let mut row = row.clone();
+    let mut possible = true;
+    row.tests.retain(|(other_var, other)| {
+        if *other_var != var {
+            return true;
+        }
+        possible &= compatible(test, other);
+        !implies(test, other)
+    });
+    possible.then_some(row)
+}
+
+fn possible_after_no(row: &Row, var: Var, test: &Test) -> bool {
+    !row.tests.iter().any(|(other_var, other)| *other_var == var && implies(other, test))
+}
+
+/// Whether a value that passes `a` passes `b` for certain.
+fn implies(a: &Test, b: &Test) -> bool {
+    match (a, b) {
+        (Test::Length(n), Test::AtLeast(m)) => n >= m,
+        (Test::AtLeast(n), Test::AtLeast(m)) => n >= m,
+        (a, b) => a == b,
+    }
+}
+
+/// Whether a value may pass both.
+fn compatible(a: &Test, b: &Test) -> bool {
+    use Test::*;
+    match (a, b) {
+        (Equal(a), Equal(b)) => a == b || is_number(a) && is_number(b) && a_kind(a) != a_kind(b),
+        (Equal(_), IsList | IsRecord | Length(_) | AtLeast(_)) | (IsList | IsRecord | Length(_) | AtLeast(_), Equal(_)) => false,
+        (IsList | Length(_) | AtLeast(_), IsRecord) | (IsRecord, IsList | Length(_) | AtLeast(_)) => false,
+        (Length(n), Length(m)) => n == m,
+        (Length(n), AtLeast(m)) | (AtLeast(m), Length(n)) => n >= m,
+        _ => true,
+    }
+}
+
+fn is_number(literal: &Literal) -> bool {
+    matches!(literal, Literal::Int(_) | Literal::Float(_))
+}
+
+fn a_kind(literal: &Literal) -> std::mem::Discriminant<Literal> {
+    std::mem::discriminant(literal)
+}

@@ -1,0 +1,300 @@
+//! Data as bytes: what crosses between instances and what the journal holds.
+//!
+//! Flat: each value is a tag and its payload, containers say how many values follow. So encoding and decoding
+//! need no recursion, whatever the depth. Integers are LEB128 varints, signed ones zigzag-coded.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::MAX_TEXT;
+use super::error::{Fail, fail};
+use super::value::{EntityRef, Keys, List, Name, Record, Value, intern};
+
+/// An encoded value.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Data(pub Vec<u8>);
+
+impl std::fmt::Debug for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", super::format::brief(&self.decode()))
+    }
+}
+
+const NULL: u8 = 0;
+const FALSE: u8 = 1;
+const TRUE: u8 = 2;
+const INT: u8 = 3;
+const FLOAT: u8 = 4;
+const DURATION: u8 = 5;
+const INSTANT: u8 = 6;
+const STR: u8 = 7;
+const LIST: u8 = 8;
+const RECORD: u8 = 9;
+const BYTES: u8 = 10;
+const ENTITY: u8 = 11;
+
+fn varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn signed(out: &mut Vec<u8>, n: i64) {
+    varint(out, ((n << 1) ^ (n >> 63)) as u64);
+}
+
+/// A container that is being written: its remaining values.
+enum Open<'a> {
+    List(std::slice::Iter<'a, Value>, usize),
+    Record(Box<dyn Iterator<Item = (&'a Name, &'a Value)> + 'a>, &'a Name),
+    Entity,
+}
+
+impl Data {
+    /// Encodes a value. A function or a task in it is an error that names the path to it.
+    pub fn encode(value: &Value) -> Result<Data, Fail> {
+        Data::encode_named(value, "value")
+    }
+
+    /// As `encode`; `name` is what the value is called in an error.
+    pub fn encode_named(value: &Value, name: &str) -> Result<Data, Fail> {
+        let mut out = Vec::new();
+        let mut open: Vec<Open<'_>> = Vec::new();
+        let mut next = Some(value);
+        loop {
+            if let Some(value) = next.take() {
+                if out.len() > MAX_TEXT {
+                    return Err(fail("limit", "data larger than 256 MiB can't be sent or stored"));
+                }
+                match value {
+                    Value::Null => out.push(NULL),
+                    Value::Bool(b) => out.push(if *b { TRUE } else { FALSE }),
+                    Value::Int(n) => {
+                        out.push(INT);
+                        signed(&mut out, *n);
+                    }
+                    Value::Float(x) => {
+                        out.push(FLOAT);
+                        out.extend(x.to_bits().to_le_bytes());
+                    }
+                    Value::Duration(n) => {
+                        out.push(DURATION);
+                        signed(&mut out, *n);
+                    }
+                    Value::Instant(n) => {
+                        out.push(INSTANT);
+                        signed(&mut out, *n);
+                    }
+                    Value::Str(text) => {
+                        out.push(STR);
+                        varint(&mut out, text.as_str().len() as u64);
+                        out.extend(text.as_str().as_bytes());
+                    }
+                    Value::Bytes(blob) => {
+                        out.push(BYTES);
+                        varint(&mut out, blob.bytes.len() as u64);
+                        out.extend(&blob.bytes);
+                    }
+                    Value::List(list) => {
+                        out.push(LIST);
+                        varint(&mut out, list.len() as u64);
+                        open.push(Open::List(list.as_slice().iter(), 0));
+                    }
+                    Value::Record(record) => {
+                        out.push(RECORD);
+                        varint(&mut out, record.len() as u64);
+                        if let Some(first) = record.keys().names().first() {
+                            open.push(Open::Record(Box::new(record.iter()), first));
+                        }
+                    }
+                    Value::Entity(entity) => {
+                        out.push(ENTITY);
+                        varint(&mut out, entity.name.len() as u64);
+                        out.extend(entity.name.as_bytes());
+                        open.push(Open::Entity);
+                        next = Some(&entity.key);
+                        continue;
+                    }
+                    other => {
+                        let path = path(name, &open);
+                        return Err(fail("type_error", format!("{path} is {}: only data can be sent or stored", other.a_kind())));
+                    }
+                }
+            }
+            match open.last_mut() {
+                None => return Ok(Data(out)),
+                Some(Open::Entity) => {
+                    open.pop();
+                }
+                Some(Open::List(items, index)) => match items.next() {
+                    Some(item) => {
+                        *index += 1;
+                        next = Some(item);
+                    }
+                    None => {
+                        open.pop();
+                    }
+                },
+                Some(Open::Record(fields, current)) => match fields.next() {
+                    Some((name, value)) => {
+                        *current = name;
+                        varint(&mut out, name.len() as u64);
+                        out.extend(name.as_bytes());
+                        next = Some(value);
+                    }
+                    None => {
+                        open.pop();
+                    }
+                },
+            }
+        }
+    }
+
+    /// The value; null when the bytes are not an encoding.
+    pub fn decode(&self) -> Value {
+        self.try_decode().unwrap_or(Value::Null)
+    }
+
+    /// The value, if the bytes are an encoding of one.
+    pub fn try_decode(&self) -> Option<Value> {
+        let mut reader = Reader { bytes: &self.0 };
+        let mut open: Vec<Building> = Vec::new();
+        let mut last_keys: Option<Rc<Keys>> = None;
+        loop {
+            let mut done = match reader.byte()? {
+                NULL => Value::Null,
+                FALSE => Value::Bool(false),
+                TRUE => Value::Bool(true),
+                INT => Value::Int(reader.signed()?),
+                FLOAT => Value::Float(f64::from_bits(u64::from_le_bytes(reader.take(8)?.try_into().ok()?))),
+                DURATION => Value::Duration(reader.signed()?),
+                INSTANT => Value::Instant(reader.signed()?),
+                STR => Value::str(reader.text()?),
+                BYTES => {
+                    let len = reader.len()?;
+                    Value::bytes(reader.take(len)?.to_vec())
+                }
+                LIST => match reader.len()? {
+                    0 => Value::list(Vec::new()),
+                    len => {
+                        open.push(Building::List(Vec::with_capacity(len.min(reader.bytes.len())), len));
+                        continue;
+                    }
+                },
+                RECORD => match reader.len()? {
+                    0 => Value::Record(Rc::new(Record::default())),
+                    len => {
+                        let name = intern(reader.text()?);
+                        open.push(Building::Record(vec![name], Vec::new(), len));
+                        continue;
+                    }
+                },
+                ENTITY => {
+                    open.push(Building::Entity(reader.text()?.into()));
+                    continue;
+                }
+                _ => return None,
+            };
+            // A finished value goes into what is open; that may finish in turn.
+            loop {
+                match open.pop() {
+                    None => return reader.bytes.is_empty().then_some(done),
+                    Some(Building::Entity(name)) => done = Value::Entity(Rc::new(EntityRef { name, key: done })),
+                    Some(Building::List(mut items, len)) => {
+                        items.push(done);
+                        if items.len() < len {
+                            open.push(Building::List(items, len));
+                            break;
+                        }
+                        done = Value::List(List::new(items));
+                    }
+                    Some(Building::Record(mut names, mut values, len)) => {
+                        values.push(done);
+                        if values.len() < len {
+                            names.push(intern(reader.text()?));
+                            open.push(Building::Record(names, values, len));
+                            break;
+                        }
+                        // Records alike in a row share their names.
+                        let keys = match &last_keys {
+                            Some(keys) if keys.names() == names => keys.clone(),
+                            _ => Rc::new(Keys::new(names)),
+                        };
+                        last_keys = Some(keys.clone());
+                        done = Value::Record(Rc::new(Record::new(keys, values)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Building {
+    List(Vec<Value>, usize),
+    Record(Vec<Name>, Vec<Value>, usize),
+    Entity(Rc<str>),
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.bytes.split_first()?;
+        self.bytes = rest;
+        Some(*first)
+    }
+
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.bytes.split_at_checked(len)?;
+        self.bytes = rest;
+        Some(taken)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let (mut n, mut shift) = (0u64, 0);
+        loop {
+            let byte = self.byte()?;
+            n |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte < 0x80 {
+                return Some(n);
+            }
+            shift += 7;
+        }
+    }
+
+    fn len(&mut self) -> Option<usize> {
+        usize::try_from(self.varint()?).ok()
+    }
+
+    fn signed(&mut self) -> Option<i64> {
+        let n = self.varint()?;
+        Some((n >> 1) as i64 ^ -((n & 1) as i64))
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let len = self.len()?;
+        std::str::from_utf8(self.take(len)?).ok()
+    }
+}
+
+/// How to get to the value that is being written: `args[0].on_done`.
+fn path(name: &str, open: &[Open<'_>]) -> String {
+    let mut path = name.to_string();
+    for (depth, step) in open.iter().enumerate() {
+        if depth >= 20 {
+            path.push('…');
+            break;
+        }
+        match step {
+            Open::List(_, index) => path.push_str(&format!("[{}]", index - 1)),
+            Open::Record(_, name) => path.push_str(&format!(".{name}")),
+            Open::Entity => path.push_str(".key"),
+        }
+    }
+    path
+}

@@ -1,0 +1,192 @@
+//! Values as text: as `print` shows them, and as they are written in programs.
+
+use jiff::Timestamp;
+
+use super::error::{Fail, fail};
+use super::value::{Name, Value};
+use super::{MAX_TEXT, value};
+
+/// A string as it is, any other value as it is written. An error when the text grows too long.
+pub fn to_text(value: &Value) -> Result<String, Fail> {
+    if let Value::Str(text) = value {
+        return Ok(text.as_str().to_string());
+    }
+    match write(value, MAX_TEXT) {
+        (text, true) => Ok(text),
+        _ => Err(fail("limit", "a text of more than 256 MiB")),
+    }
+}
+
+/// As `to_text`, for messages: cut off when it is long.
+pub fn display(value: &Value) -> String {
+    match value {
+        Value::Str(text) => text.as_str().to_string(),
+        value => write(value, 2_000).0,
+    }
+}
+
+/// As written in a program, for messages: cut off early.
+pub fn brief(value: &Value) -> String {
+    let (mut text, complete) = write(value, 60);
+    if !complete {
+        while text.len() > 57 {
+            text.pop();
+        }
+        text.push('…');
+    }
+    text
+}
+
+enum Open<'a> {
+    List(std::slice::Iter<'a, Value>, bool),
+    Record(Box<dyn Iterator<Item = (&'a Name, &'a Value)> + 'a>, bool),
+    Close(&'static str),
+}
+
+/// Writes a value as in a program, up to about `limit` bytes. The flag says whether it is all there.
+pub fn write(value: &Value, limit: usize) -> (String, bool) {
+    let mut out = String::new();
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut next = Some(value);
+    loop {
+        if out.len() > limit {
+            return (out, false);
+        }
+        if let Some(value) = next.take() {
+            match value {
+                Value::List(list) => {
+                    out.push('[');
+                    open.push(Open::List(list.as_slice().iter(), true));
+                }
+                Value::Record(record) => {
+                    out.push('{');
+                    open.push(Open::Record(Box::new(record.iter()), true));
+                }
+                Value::Entity(entity) => {
+                    out.push_str(&entity.name);
+                    out.push('(');
+                    open.push(Open::Close(")"));
+                    next = Some(&entity.key);
+                    continue;
+                }
+                Value::Str(text) => quote(&mut out, text.as_str(), limit),
+                scalar => out.push_str(&scalar_text(scalar)),
+            }
+        }
+        match open.last_mut() {
+            None => return (out, true),
+            Some(Open::Close(text)) => {
+                out.push_str(text);
+                open.pop();
+            }
+            Some(Open::List(items, first)) => match items.next() {
+                Some(item) => {
+                    if !std::mem::replace(first, false) {
+                        out.push_str(", ");
+                    }
+                    next = Some(item);
+                }
+                None => {
+                    out.push(']');
+                    open.pop();
+                }
+            },
+            Some(Open::Record(fields, first)) => match fields.next() {
+                Some((name, value)) => {
+                    if !std::mem::replace(first, false) {
+                        out.push_str(", ");
+                    }
+                    if is_word(name) {
+                        out.push_str(name);
+                    } else {
+                        quote(&mut out, name, limit);
+                    }
+                    out.push_str(": ");
+                    next = Some(value);
+                }
+                None => {
+                    out.push('}');
+                    open.pop();
+                }
+            },
+        }
+    }
+}
+
+/// Whether a name can be written without quotes.
+pub fn is_word(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn quote(out: &mut String, text: &str, limit: usize) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            '"' | '\\' | '{' | '}' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
+            c => out.push(c),
+        }
+        if out.len() > limit {
+            return;
+        }
+    }
+    out.push('"');
+}
+
+fn scalar_text(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(b) => b.to_string(),
+        Value::Int(n) => n.to_string(),
+        Value::Float(x) => float(*x),
+        Value::Duration(n) => duration(*n),
+        Value::Instant(n) => instant(*n),
+        Value::Bytes(blob) => {
+            let hex: String = blob.bytes.iter().take(16).map(|b| format!("{b:02x}")).collect();
+            let more = if blob.bytes.len() > 16 { "…" } else { "" };
+            format!("<{} bytes {hex}{more}>", blob.bytes.len())
+        }
+        Value::Function(_) | Value::Builtin(_) => "<function>".into(),
+        Value::Task(_) => "<task>".into(),
+        value::Value::Missing | Value::Cell(_) | Value::Env(_) | Value::Trace(_) => "<nothing>".into(),
+        Value::Str(_) | Value::List(_) | Value::Record(_) | Value::Entity(_) => String::new(),
+    }
+}
+
+/// A float: the shortest text that reads back the same, always with a point or an exponent.
+pub fn float(x: f64) -> String {
+    format!("{x:?}")
+}
+
+/// A duration in the largest unit that gives a whole number: `90s`, `1500ms`, `2h`.
+pub fn duration(nanos: i64) -> String {
+    const UNITS: [(&str, i64); 7] = [
+        ("d", 86_400_000_000_000),
+        ("h", 3_600_000_000_000),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+    ];
+    if nanos == 0 {
+        return "0s".into();
+    }
+    let (unit, scale) = UNITS.iter().find(|(_, scale)| nanos % scale == 0).unwrap_or(&("ns", 1));
+    format!("{}{unit}", nanos / scale)
+}
+
+/// An instant in RFC 3339, in UTC.
+pub fn instant(nanos: i64) -> String {
+    match Timestamp::from_nanosecond(nanos as i128) {
+        Ok(timestamp) => timestamp.to_string(),
+        Err(_) => format!("{nanos}ns since 1970"),
+    }
+}

@@ -1,0 +1,94 @@
+//! Code made ready for one thread: constants as values, names interned.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::builtins::Context;
+use crate::code::{Code, Constant, MethodTarget};
+
+use super::error::ErrorData;
+use super::value::{Closure, Keys, Name, Value, intern};
+use super::{Identity, Machine, Progress};
+
+/// A program's code and the values that go with it.
+#[derive(Debug)]
+pub struct Image {
+    pub code: Arc<Code>,
+    pub constants: Vec<Value>,
+    pub names: Vec<Name>,
+    pub shapes: Vec<Rc<Keys>>,
+    /// The values of `const`s.
+    pub globals: RefCell<Vec<Value>>,
+}
+
+/// The fuel that all `const`s of a program may use, in calls and repetitions.
+const CONST_FUEL: u64 = 50_000_000;
+
+impl Image {
+    /// Makes an image; the program's `const`s are evaluated. An error is that of a `const`.
+    pub fn new(code: Arc<Code>) -> Result<Rc<Image>, (String, ErrorData)> {
+        let names: Vec<Name> = code.names.iter().map(|name| intern(name)).collect();
+        let constants = code.constants.iter().map(|constant| match constant {
+            Constant::Null => Value::Null,
+            Constant::Bool(b) => Value::Bool(*b),
+            Constant::Int(n) => Value::Int(*n),
+            Constant::Float(x) => Value::Float(*x),
+            Constant::Duration(d) => Value::Duration(*d),
+            Constant::Str(s) => Value::str(s.as_str()),
+            Constant::Function(id) => Value::Function(Rc::new(Closure { function: *id, env: Value::Null })),
+            Constant::Builtin(id) => Value::Builtin(*id),
+        });
+        let constants = constants.collect();
+        let shape = |shape: &Vec<u16>| Rc::new(Keys::new(shape.iter().map(|at| names[*at as usize].clone()).collect()));
+        let shapes = code.shapes.iter().map(shape).collect();
+        let globals = RefCell::new(vec![Value::Missing; code.consts.len()]);
+        let image = Rc::new(Image { code: code.clone(), constants, names, shapes, globals });
+        // A const may use others: those that fail for want of another are tried again after it.
+        let mut waiting: Vec<usize> = (0..code.consts.len()).collect();
+        while !waiting.is_empty() {
+            let mut later = Vec::new();
+            let before = waiting.len();
+            let mut failure = None;
+            for index in waiting {
+                let (name, function) = &code.consts[index];
+                match evaluate(&image, *function) {
+                    Ok(value) => {
+                        image.globals.borrow_mut()[index] = value;
+                    }
+                    Err(error) if error.kind().as_deref() == Some("uninitialised") => {
+                        failure = Some((name.clone(), error));
+                        later.push(index);
+                    }
+                    Err(error) => return Err((name.clone(), error)),
+                }
+            }
+            if later.len() == before
+                && let Some((name, error)) = failure
+            {
+                let error = ErrorData {
+                    trace: error.trace,
+                    ..ErrorData::new("uninitialised", format!("`const {name}` needs its own value"))
+                };
+                return Err((name, error));
+            }
+            waiting = later;
+        }
+        Ok(image)
+    }
+
+    /// What a method of a kind calls.
+    pub fn method(&self, name: u16, kind: &'static str) -> Option<MethodTarget> {
+        self.code.methods.get(&(name, kind)).copied()
+    }
+}
+
+fn evaluate(image: &Rc<Image>, function: u32) -> Result<Value, ErrorData> {
+    let mut machine = Machine::new(image.clone(), Context::Pure, function, Vec::new(), Identity::default());
+    machine.keep_value();
+    match machine.run(CONST_FUEL) {
+        Progress::Done(Ok(_)) => Ok(machine.take_value()),
+        Progress::Done(Err(error)) => Err(error),
+        _ => Err(ErrorData::new("limit", "a `const` takes too long to compute")),
+    }
+}

@@ -1,0 +1,162 @@
+//! The machine: values, frames, tasks, and stepping through code.
+//!
+//! Invariant: between two instructions all of a running program is plain data in [`Machine`]: frames, registers,
+//! handlers, tasks. Nothing of it lives on Rust's stack, so it can stop at any effect, be dropped and replayed, or be
+//! written down and restored; and no depth of calls or of data makes Rust recurse. It knows nothing of instances,
+//! storage, or time: what it needs from outside it asks for by a [`Request`].
+
+pub mod compare;
+pub mod data;
+pub mod error;
+pub mod format;
+pub mod image;
+pub mod json;
+mod natives;
+mod operate;
+mod run;
+mod snapshot;
+mod task;
+pub mod value;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use crate::builtins::Context;
+use crate::code::FunctionId;
+use crate::syntax::Place;
+
+pub use data::Data;
+pub use error::{ErrorData, Fail, TraceEntry};
+pub use image::Image;
+pub use value::Value;
+
+/// Frames deeper than this are an error.
+pub const MAX_DEPTH: usize = 2_000_000;
+/// Registers of one fiber, in values of 16 bytes.
+pub const MAX_STACK: usize = 32 << 20;
+/// Bytes that the values of one thread may take.
+pub const MAX_MEMORY: usize = 1 << 30;
+/// Bytes of one string, or of one `bytes`.
+pub const MAX_TEXT: usize = 256 << 20;
+/// Elements of one list or record.
+pub const MAX_ITEMS: usize = 32 << 20;
+
+/// What the machine needs from outside. Its number is that of the request in this run, from 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub seq: u64,
+    pub what: What,
+    /// The arguments, a list.
+    pub args: Data,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// An effect of the table of builtins, by name.
+    Effect(&'static str),
+    /// An activity by its name, with its options.
+    Activity { name: String, options: Data },
+}
+
+/// How far a run came.
+#[derive(Debug)]
+pub enum Progress {
+    /// The fuel is used up; it can go on.
+    OutOfFuel,
+    /// It waits for answers.
+    Waiting,
+    /// It is at its end.
+    Done(Result<Data, ErrorData>),
+}
+
+/// A call of a function that is under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub function: FunctionId,
+    pub pc: u32,
+    /// Where its window begins in the fiber's stack.
+    pub base: u32,
+    /// Where its result goes in the fiber's stack.
+    pub result: u32,
+}
+
+/// A `try` that is under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Handler {
+    /// How many frames there are where it stands.
+    pub frames: u32,
+    pub pc: u32,
+    pub error: u16,
+}
+
+/// One line of control: the main one, or a task's.
+#[derive(Debug)]
+pub(crate) struct Fiber {
+    pub stack: Vec<Value>,
+    pub frames: Vec<Frame>,
+    pub handlers: Vec<Handler>,
+    pub task: Rc<task::Task>,
+    pub wait: Wait,
+    /// An error that is thrown where it goes on.
+    pub thrown: Option<Fail>,
+    /// It was cancelled, and learns of it when it next runs.
+    pub cancelled: bool,
+}
+
+/// What a fiber waits for.
+#[derive(Debug)]
+pub(crate) enum Wait {
+    Nothing,
+    Answer { seq: u64 },
+    Tasks(task::Join),
+}
+
+/// A running program.
+pub struct Machine {
+    pub image: Rc<Image>,
+    pub context: Context,
+    /// What `self` and `idempotency_key()` say.
+    pub identity: Identity,
+    fibers: BTreeMap<u64, Fiber>,
+    ready: VecDeque<u64>,
+    next_fiber: u64,
+    next_request: u64,
+    /// Which fiber waits for which answer.
+    waiting: BTreeMap<u64, u64>,
+    requests: Vec<Request>,
+    withdrawn: Vec<u64>,
+    main: Rc<task::Task>,
+    /// Tasks that failed, to look at the end whether anybody awaited them.
+    failed: Vec<Rc<task::Task>>,
+    /// The main fiber has failed, and the others are being cancelled.
+    ending: bool,
+    result: ResultMode,
+    value: Value,
+}
+
+/// What becomes of the main function's value.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum ResultMode {
+    /// It must be data.
+    Data,
+    /// What isn't data becomes null: a script may end with anything.
+    Lenient,
+    /// It is kept as a value.
+    Value,
+}
+
+/// Who runs.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Identity {
+    /// The instance's id.
+    pub id: String,
+    /// For an activity: the key of its step.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Machine({}, {} fibers)", self.identity.id, self.fibers.len())
+    }
+}

@@ -1,0 +1,62 @@
+//! Natives for bytes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha2::{Digest, Sha256};
+
+use super::super::error::{fail, type_error};
+use super::super::operate as op;
+use super::super::value::{List, Value};
+use super::{Native, blob, int, list, stretch, text};
+
+pub fn find(name: &str) -> Option<Native> {
+    Some(match name {
+        "bytes_of" => |args| match &args[0] {
+            Value::Str(text) => Ok(Value::bytes(text.as_str().as_bytes().to_vec())),
+            Value::Bytes(_) => Ok(args[0].clone()),
+            Value::List(items) => {
+                let items: &List = items;
+                let byte = |value: &Value| u8::try_from(int(value)?).map_err(|_| type_error("a byte is an int from 0 to 255"));
+                Ok(Value::bytes(items.as_slice().iter().map(byte).collect::<Result<_, _>>()?))
+            }
+            other => Err(super::wrong("a string or a list of ints", other)),
+        },
+        "bytes_text" => |args| {
+            let bytes = blob(&args[0])?;
+            String::from_utf8(bytes.bytes.clone()).map(Value::str).map_err(|error| {
+                fail("parse_error", format!("these bytes are not UTF-8 (at {})", error.utf8_error().valid_up_to()))
+            })
+        },
+        "bytes_slice" => |args| {
+            let bytes = blob(&args[0])?;
+            let (from, to) = stretch(&args[1], &args[2], bytes.bytes.len())?;
+            Ok(Value::bytes(bytes.bytes[from..to].to_vec()))
+        },
+        "bytes_hex" => |args| Ok(Value::str(blob(&args[0])?.bytes.iter().map(|b| format!("{b:02x}")).collect::<String>())),
+        "bytes_base64" => |args| Ok(Value::str(BASE64.encode(&blob(&args[0])?.bytes))),
+        "bytes_from_hex" => |args| {
+            let digits = text(&args[0])?.as_str();
+            let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
+            bytes.map(Value::bytes).ok_or_else(|| fail("parse_error", "not hexadecimal digits in pairs"))
+        },
+        "bytes_from_base64" => |args| {
+            BASE64.decode(text(&args[0])?.as_str()).map(Value::bytes).map_err(|_| fail("parse_error", "not base64"))
+        },
+        "bytes_list" => |args| {
+            let bytes = &blob(&args[0])?.bytes;
+            op::reserve_items(bytes.len())?;
+            Ok(Value::list(bytes.iter().map(|b| Value::Int(i64::from(*b))).collect()))
+        },
+        "bytes_sha256" => |args| Ok(Value::bytes(Sha256::digest(&blob(&args[0])?.bytes).to_vec())),
+        "bytes_join" => |args| {
+            let mut out = Vec::new();
+            for item in list(&args[0])?.as_slice() {
+                out.extend_from_slice(&blob(item)?.bytes);
+                op::reserve_text(out.len())?;
+            }
+            Ok(Value::bytes(out))
+        },
+        _ => return None,
+    })
+}

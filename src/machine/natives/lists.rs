@@ -1,0 +1,250 @@
+//! Natives for lists.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::mem;
+use std::rc::Rc;
+
+use super::super::compare::{equal, order};
+use super::super::error::{Fail, fail_with, type_error};
+use super::super::operate as op;
+use super::super::value::{List, Record, Value, intern};
+use super::super::{MAX_TEXT, format};
+use super::{Native, int, list, stretch, text};
+
+pub fn find(name: &str) -> Option<Native> {
+    Some(match name {
+        "list_get" => |args| {
+            let (list, at) = (list(&args[0])?, int(&args[1])?);
+            let at = if at < 0 { at + list.len() as i64 } else { at };
+            Ok(usize::try_from(at).ok().and_then(|at| list.as_slice().get(at).cloned()).unwrap_or(Value::Null))
+        },
+        "list_slice" => |args| {
+            let list = list(&args[0])?;
+            let (from, to) = stretch(&args[1], &args[2], list.len())?;
+            Ok(Value::List(List::slice(list, from, to)))
+        },
+        "list_sort" => sort,
+        "list_sort_by" => sort_by,
+        "list_group" => group,
+        "list_reverse" => |args| {
+            let mut items = take(&mut args[0])?;
+            items.reverse();
+            Ok(Value::list(items))
+        },
+        "list_contains" => |args| {
+            for item in list(&args[0])?.as_slice() {
+                if equal(item, &args[1])? {
+                    return Ok(Value::Bool(true));
+                }
+            }
+            Ok(Value::Bool(false))
+        },
+        "list_index_of" => |args| {
+            for (at, item) in list(&args[0])?.as_slice().iter().enumerate() {
+                if equal(item, &args[1])? {
+                    return Ok(Value::Int(at as i64));
+                }
+            }
+            Ok(Value::Null)
+        },
+        "list_unique" => unique,
+        "list_sum" => sum,
+        "list_join" => join,
+        "list_flatten" => |args| {
+            let mut out = Vec::new();
+            for item in list(&args[0])?.as_slice() {
+                match item {
+                    Value::List(inner) => out.extend_from_slice(inner.as_slice()),
+                    other => out.push(other.clone()),
+                }
+                op::reserve_items(out.len())?;
+            }
+            Ok(Value::list(out))
+        },
+        "list_insert" => |args| {
+            let at = int(&args[1])?;
+            let value = args[2].clone();
+            let mut items = take(&mut args[0])?;
+            if at < 0 || at as usize > items.len() {
+                let fields = [("index", Value::Int(at)), ("len", Value::Int(items.len() as i64))];
+                return Err(fail_with("index_out_of_range", format!("index {at} is out of range: 0 to {} can be inserted at", items.len()), fields));
+            }
+            items.insert(at as usize, value);
+            Ok(Value::list(items))
+        },
+        "list_remove" => |args| {
+            let at = int(&args[1])?;
+            let mut items = take(&mut args[0])?;
+            let at = op::at(at, items.len())?;
+            items.remove(at);
+            Ok(Value::list(items))
+        },
+        _ => return None,
+    })
+}
+
+/// The elements, copied only if others hold the list.
+fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
+    match mem::take(value) {
+        Value::List(list) => Ok(List::take(list)),
+        other => Err(super::wrong("a list", &other)),
+    }
+}
+
+/// Sorts stably; the first error of a comparison is that of the sort.
+fn sort_with(items: &mut [Value], key: impl Fn(&Value) -> &Value) -> Result<(), Fail> {
+    let mut failure = None;
+    items.sort_by(|a, b| match order(key(a), key(b)) {
+        Ok(order) => order,
+        Err(fail) => {
+            failure.get_or_insert(fail);
+            Ordering::Equal
+        }
+    });
+    failure.map_or(Ok(()), Err)
+}
+
+fn sort(args: &mut [Value]) -> Result<Value, Fail> {
+    // Lists of one kind that can't fail are sorted by that kind's own order.
+    let mut items = take(&mut args[0])?;
+    if items.iter().all(|item| matches!(item, Value::Int(_))) {
+        items.sort_by_key(|item| if let Value::Int(n) = item { *n } else { 0 });
+    } else {
+        check_order(&items)?;
+        sort_with(&mut items, |item| item)?;
+    }
+    Ok(Value::list(items))
+}
+
+/// Orders each element with the first, so that a mixed list fails however it is arranged.
+fn check_order(items: &[Value]) -> Result<(), Fail> {
+    if let Some(first) = items.first() {
+        for item in items {
+            order(first, item)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sorts by keys that were computed before.
+fn sort_by(args: &mut [Value]) -> Result<Value, Fail> {
+    let keys = list(&args[1])?.clone();
+    let items = take(&mut args[0])?;
+    check_order(keys.as_slice())?;
+    let mut numbers: Vec<usize> = (0..items.len()).collect();
+    let mut failure = None;
+    let keys = keys.as_slice();
+    numbers.sort_by(|a, b| match order(&keys[*a], &keys[*b]) {
+        Ok(order) => order,
+        Err(fail) => {
+            failure.get_or_insert(fail);
+            Ordering::Equal
+        }
+    });
+    match failure {
+        Some(fail) => Err(fail),
+        None => Ok(Value::list(numbers.into_iter().map(|at| items[at].clone()).collect())),
+    }
+}
+
+/// Groups elements by keys that were computed before: a record of lists.
+fn group(args: &mut [Value]) -> Result<Value, Fail> {
+    let keys = list(&args[1])?.clone();
+    let items = list(&args[0])?.clone();
+    let mut places: HashMap<*const u8, usize> = HashMap::new();
+    let mut by_text: HashMap<String, usize> = HashMap::new();
+    let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
+    for (item, key) in items.as_slice().iter().zip(keys.as_slice()) {
+        // Keys are often the same string over and over.
+        let address = match key {
+            Value::Str(text) => Rc::as_ptr(text).cast::<u8>(),
+            _ => std::ptr::null(),
+        };
+        let at = match places.get(&address) {
+            Some(at) if !address.is_null() => *at,
+            _ => {
+                let text = format::to_text(key)?;
+                let at = *by_text.entry(text).or_insert_with_key(|text| {
+                    groups.push((text.clone(), Vec::new()));
+                    groups.len() - 1
+                });
+                if !address.is_null() {
+                    places.insert(address, at);
+                }
+                at
+            }
+        };
+        groups[at].1.push(item.clone());
+    }
+    let mut record = Record::default();
+    for (name, items) in groups {
+        record.set(intern(&name), Value::list(items));
+    }
+    Ok(Value::Record(Rc::new(record)))
+}
+
+fn unique(args: &mut [Value]) -> Result<Value, Fail> {
+    let mut texts: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut out: Vec<Value> = Vec::new();
+    for item in list(&args[0])?.as_slice() {
+        // 1 and 1.0 are equal, and so must meet.
+        let key = match item {
+            Value::Float(x) if x.fract() == 0.0 && x.abs() < 1e15 => format!("{}", *x as i64),
+            Value::Record(record) => {
+                let mut names: Vec<_> = record.keys().names().to_vec();
+                names.sort();
+                names.join(",")
+            }
+            Value::List(list) => format!("[{}", list.len()),
+            other => format::write(other, 1 << 20).0,
+        };
+        let places = texts.entry(key).or_default();
+        let mut known = false;
+        for at in places.iter() {
+            if equal(&out[*at], item)? {
+                known = true;
+                break;
+            }
+        }
+        if !known {
+            places.push(out.len());
+            out.push(item.clone());
+        }
+    }
+    Ok(Value::list(out))
+}
+
+fn sum(args: &mut [Value]) -> Result<Value, Fail> {
+    let items = list(&args[0])?.as_slice();
+    let mut total = match items.first() {
+        Some(Value::Duration(_)) => Value::Duration(0),
+        _ => Value::Int(0),
+    };
+    for item in items {
+        if !matches!(item, Value::Int(_) | Value::Float(_) | Value::Duration(_)) {
+            return Err(type_error(format!("`sum` adds numbers, not {}", item.a_kind())));
+        }
+        total = op::add(total, item).map_err(|(_, fail)| fail)?;
+    }
+    Ok(total)
+}
+
+fn join(args: &mut [Value]) -> Result<Value, Fail> {
+    let separator = text(&args[1])?;
+    let mut out = String::new();
+    for (at, item) in list(&args[0])?.as_slice().iter().enumerate() {
+        if at > 0 {
+            out.push_str(separator.as_str());
+        }
+        match item {
+            Value::Str(text) => out.push_str(text.as_str()),
+            other => out.push_str(&format::to_text(other)?),
+        }
+        if out.len() > MAX_TEXT {
+            op::reserve_text(out.len())?;
+        }
+    }
+    op::reserve_text(out.len())?;
+    Ok(Value::str(out))
+}

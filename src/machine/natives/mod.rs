@@ -1,0 +1,165 @@
+//! What the standard library can't say in the language itself.
+//!
+//! A native gets its arguments and gives a value or an error. It never calls back into the program, never waits,
+//! and gives the same for the same arguments on every machine.
+
+mod bytes;
+mod formats;
+mod lists;
+mod numbers;
+pub mod options;
+mod records;
+mod strings;
+mod times;
+mod values;
+
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use crate::builtins::TABLE;
+
+use super::error::{Fail, fail, type_error};
+use super::value::{Blob, List, Record, Text, Value};
+
+/// A native: the arguments may be taken.
+pub type Native = fn(&mut [Value]) -> Result<Value, Fail>;
+
+/// The natives by the number of their builtin.
+pub fn table() -> &'static [Native] {
+    static NATIVES: OnceLock<Vec<Native>> = OnceLock::new();
+    NATIVES.get_or_init(|| TABLE.iter().map(|builtin| find(builtin.name).unwrap_or(missing)).collect())
+}
+
+fn missing(_: &mut [Value]) -> Result<Value, Fail> {
+    Err(fail("internal", "this builtin is not a native"))
+}
+
+/// Whether every native of the table is there.
+#[cfg(test)]
+fn is_complete() -> bool {
+    TABLE.iter().all(|b| b.kind != crate::builtins::Kind::Native || ["self", "idempotency_key"].contains(&b.name) || find(b.name).is_some())
+}
+
+fn find(name: &str) -> Option<Native> {
+    values::find(name)
+        .or_else(|| lists::find(name))
+        .or_else(|| strings::find(name))
+        .or_else(|| records::find(name))
+        .or_else(|| numbers::find(name))
+        .or_else(|| formats::find(name))
+        .or_else(|| times::find(name))
+        .or_else(|| bytes::find(name))
+}
+
+// ---- arguments
+
+fn wrong(wanted: &str, value: &Value) -> Fail {
+    type_error(format!("{wanted} was expected, not {}", value.a_kind()))
+}
+
+fn list(value: &Value) -> Result<&Rc<List>, Fail> {
+    match value {
+        Value::List(list) => Ok(list),
+        other => Err(wrong("a list", other)),
+    }
+}
+
+fn text(value: &Value) -> Result<&Rc<Text>, Fail> {
+    match value {
+        Value::Str(text) => Ok(text),
+        other => Err(wrong("a string", other)),
+    }
+}
+
+fn record(value: &Value) -> Result<&Rc<Record>, Fail> {
+    match value {
+        Value::Record(record) => Ok(record),
+        other => Err(wrong("a record", other)),
+    }
+}
+
+fn blob(value: &Value) -> Result<&Rc<Blob>, Fail> {
+    match value {
+        Value::Bytes(blob) => Ok(blob),
+        other => Err(wrong("bytes", other)),
+    }
+}
+
+fn int(value: &Value) -> Result<i64, Fail> {
+    match value {
+        Value::Int(n) => Ok(*n),
+        other => Err(wrong("an int", other)),
+    }
+}
+
+fn number(value: &Value) -> Result<f64, Fail> {
+    match value {
+        Value::Int(n) => Ok(*n as f64),
+        Value::Float(x) => Ok(*x),
+        other => Err(wrong("a number", other)),
+    }
+}
+
+/// A stretch from `from` to `to`; both count from the end when negative, and are cut to what is there. Null as
+/// the end means all.
+fn stretch(from: &Value, to: &Value, len: usize) -> Result<(usize, usize), Fail> {
+    let place = |n: i64| if n < 0 { len.saturating_sub(n.unsigned_abs() as usize) } else { (n as u64).min(len as u64) as usize };
+    let from = place(int(from)?);
+    let to = match to {
+        Value::Null => len,
+        to => place(int(to)?),
+    };
+    Ok((from, to.max(from)))
+}
+
+/// Checks the arguments of an effect, so that a mistake is an error where it was made.
+pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
+    match name {
+        "sleep" => match &args[0] {
+            Value::Duration(_) => Ok(()),
+            other => Err(type_error(format!("`sleep` takes a duration, like 5s, not {}", other.a_kind()))),
+        },
+        "sleep_until" => match &args[0] {
+            Value::Instant(_) => Ok(()),
+            other => Err(type_error(format!("`sleep_until` takes an instant, not {}", other.a_kind()))),
+        },
+        "random_int" => {
+            let (low, high) = (int(&args[0])?, int(&args[1])?);
+            if low > high {
+                return Err(fail("type_error", format!("`random_int({low}, {high})`: the first is the larger")));
+            }
+            Ok(())
+        }
+        "env" | "input" | "fs_read" | "fs_read_bytes" | "fs_exists" | "fs_list" | "fs_make_dir" | "fs_remove" => {
+            text(&args[0]).map(|_| ())
+        }
+        "fs_write" | "fs_append" => {
+            text(&args[0])?;
+            match &args[1] {
+                Value::Str(_) | Value::Bytes(_) => Ok(()),
+                other => Err(type_error(format!("a file holds a string or bytes, not {}; `json.encode` makes a string of any data", other.a_kind()))),
+            }
+        }
+        "exec" => {
+            text(&args[0])?;
+            for arg in list(&args[1])?.as_slice() {
+                text(arg)?;
+            }
+            options::exec(&args[2]).map(|_| ())
+        }
+        "http" => {
+            text(&args[0])?;
+            text(&args[1])?;
+            options::http(&args[3]).map(|_| ())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_native_of_the_table_is_there() {
+        assert!(super::is_complete());
+    }
+}

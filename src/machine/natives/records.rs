@@ -1,0 +1,65 @@
+//! Natives for records.
+
+use std::mem;
+use std::rc::Rc;
+
+use super::super::error::{Fail, type_error};
+use super::super::operate as op;
+use super::super::value::{Record, Value, intern};
+use super::{Native, list, record, text};
+
+pub fn find(name: &str) -> Option<Native> {
+    Some(match name {
+        "record_keys" => |args| Ok(Value::list(record(&args[0])?.keys().names().iter().map(|name| Value::str(&**name)).collect())),
+        "record_values" => |args| Ok(Value::list(record(&args[0])?.values().to_vec())),
+        "record_get" => |args| Ok(record(&args[0])?.get_str(text(&args[1])?.as_str()).cloned().unwrap_or(Value::Null)),
+        "record_set" => |args| {
+            let name = intern(text(&args[1])?.as_str());
+            let value = args[2].clone();
+            let mut record = take(&mut args[0])?;
+            op::reserve_items(record.len() + 1)?;
+            if let Some(record) = Record::make_mut(&mut record) {
+                record.set(name, value);
+            }
+            Ok(Value::Record(record))
+        },
+        "record_remove" => |args| {
+            let name = text(&args[1])?;
+            Ok(Value::Record(Rc::new(record(&args[0])?.without(|other| other == name.as_str()))))
+        },
+        "record_has" => |args| Ok(Value::Bool(record(&args[0])?.get_str(text(&args[1])?.as_str()).is_some())),
+        "record_merge" => |args| {
+            let other = record(&args[1])?.clone();
+            let mut record = take(&mut args[0])?;
+            if let Some(record) = Record::make_mut(&mut record) {
+                for (name, value) in other.iter() {
+                    record.set(name.clone(), value.clone());
+                }
+            }
+            Ok(Value::Record(record))
+        },
+        "record_from_entries" => |args| {
+            let mut out = Record::default();
+            for entry in list(&args[0])?.as_slice() {
+                let (key, value) = match entry {
+                    Value::Record(entry) => (entry.get_str("key"), entry.get_str("value")),
+                    Value::List(pair) => (pair.as_slice().first(), pair.as_slice().get(1)),
+                    _ => (None, None),
+                };
+                let (Some(key), Some(value)) = (key, value) else {
+                    return Err(type_error("an entry is {key, value} or [key, value]"));
+                };
+                out.set(intern(text(key)?.as_str()), value.clone());
+            }
+            Ok(Value::Record(Rc::new(out)))
+        },
+        _ => return None,
+    })
+}
+
+fn take(value: &mut Value) -> Result<Rc<Record>, Fail> {
+    match mem::take(value) {
+        Value::Record(record) => Ok(record),
+        other => Err(super::wrong("a record", &other)),
+    }
+}

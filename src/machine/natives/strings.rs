@@ -1,0 +1,72 @@
+//! Natives for strings. Positions count characters.
+
+use super::super::error::fail;
+use super::super::operate as op;
+use super::super::value::Value;
+use super::{Native, int, stretch, text};
+
+pub fn find(name: &str) -> Option<Native> {
+    Some(match name {
+        "string_split" => |args| {
+            let (whole, separator) = (text(&args[0])?, text(&args[1])?);
+            let parts: Vec<Value> = if separator.as_str().is_empty() {
+                whole.as_str().chars().map(|c| Value::str(c.to_string())).collect()
+            } else {
+                whole.as_str().split(separator.as_str()).map(Value::str).collect()
+            };
+            op::reserve_items(parts.len())?;
+            Ok(Value::list(parts))
+        },
+        "string_trim" => |args| Ok(Value::str(text(&args[0])?.as_str().trim())),
+        "string_replace" => |args| {
+            let (whole, old, new) = (text(&args[0])?, text(&args[1])?, text(&args[2])?);
+            let found = whole.as_str().matches(old.as_str()).count();
+            op::reserve_text(whole.as_str().len().saturating_add(found.saturating_mul(new.as_str().len())))?;
+            Ok(Value::str(whole.as_str().replace(old.as_str(), new.as_str())))
+        },
+        "string_upper" => |args| Ok(Value::str(text(&args[0])?.as_str().to_uppercase())),
+        "string_lower" => |args| Ok(Value::str(text(&args[0])?.as_str().to_lowercase())),
+        "string_starts_with" => |args| Ok(Value::Bool(text(&args[0])?.as_str().starts_with(text(&args[1])?.as_str()))),
+        "string_ends_with" => |args| Ok(Value::Bool(text(&args[0])?.as_str().ends_with(text(&args[1])?.as_str()))),
+        "string_contains" => |args| Ok(Value::Bool(text(&args[0])?.as_str().contains(text(&args[1])?.as_str()))),
+        "string_index_of" => |args| {
+            let whole = text(&args[0])?.as_str();
+            let found = whole.find(text(&args[1])?.as_str());
+            Ok(found.map_or(Value::Null, |at| Value::Int(whole[..at].chars().count() as i64)))
+        },
+        "string_slice" => |args| {
+            let whole = text(&args[0])?;
+            let (from, to) = stretch(&args[1], &args[2], whole.chars())?;
+            if whole.is_ascii() {
+                return Ok(Value::str(&whole.as_str()[from..to]));
+            }
+            Ok(Value::str(whole.as_str().chars().skip(from).take(to - from).collect::<String>()))
+        },
+        "string_chars" => |args| {
+            let whole = text(&args[0])?;
+            op::reserve_items(whole.chars())?;
+            Ok(Value::list(whole.as_str().chars().map(|c| Value::str(c.to_string())).collect()))
+        },
+        "string_lines" => |args| Ok(Value::list(text(&args[0])?.as_str().lines().map(Value::str).collect())),
+        "string_repeat" => |args| {
+            let (whole, times) = (text(&args[0])?, int(&args[1])?);
+            let times = usize::try_from(times).map_err(|_| fail("type_error", "a string can't be repeated a negative number of times"))?;
+            op::reserve_text(whole.as_str().len().saturating_mul(times))?;
+            Ok(Value::str(whole.as_str().repeat(times)))
+        },
+        "string_to_int" => |args| {
+            let digits = text(&args[0])?.as_str().trim();
+            digits.parse::<i64>().map(Value::Int).map_err(|_| {
+                fail("parse_error", format!("{} is not an int", super::super::format::brief(&args[0])))
+            })
+        },
+        "string_to_float" => |args| {
+            let digits = text(&args[0])?.as_str().trim();
+            digits.parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::Float).ok_or_else(|| {
+                fail("parse_error", format!("{} is not a float", super::super::format::brief(&args[0])))
+            })
+        },
+        "string_bytes" => |args| Ok(Value::bytes(text(&args[0])?.as_str().as_bytes().to_vec())),
+        _ => return None,
+    })
+}

@@ -1,0 +1,462 @@
+//! Operators on values: the paths that the run loop doesn't take itself.
+
+use std::rc::Rc;
+
+use crate::check::closest;
+use crate::code::PathStep;
+
+use super::error::{Fail, fail, fail_with, type_error};
+use super::format::{brief, display};
+use super::value::{List, Name, Record, Text, Value, intern, memory_used};
+use super::{MAX_ITEMS, MAX_MEMORY, MAX_TEXT};
+
+/// An error when so many more bytes would be too many.
+pub fn reserve(bytes: usize) -> Result<(), Fail> {
+    if memory_used().saturating_add(bytes) > MAX_MEMORY {
+        return Err(fail("limit", "out of memory: this program's values would take more than 1 GiB"));
+    }
+    Ok(())
+}
+
+/// An error when a string would be too long.
+pub fn reserve_text(bytes: usize) -> Result<(), Fail> {
+    if bytes > MAX_TEXT {
+        return Err(fail("limit", "a string of more than 256 MiB"));
+    }
+    if bytes > 1 << 16 { reserve(bytes) } else { Ok(()) }
+}
+
+/// An error when a list or record would have too many elements.
+pub fn reserve_items(count: usize) -> Result<(), Fail> {
+    if count > MAX_ITEMS {
+        return Err(fail("limit", "more than 33,554,432 elements in one list or record"));
+    }
+    if count > 1 << 12 { reserve(count * 16) } else { Ok(()) }
+}
+
+fn overflow(a: &Value, op: &str, b: &Value) -> Fail {
+    fail("overflow", format!("{} {op} {} does not fit in 64 bits", brief(a), brief(b)))
+}
+
+fn operands(a: &Value, op: &str, b: &Value) -> Fail {
+    if matches!(a, Value::Missing) || matches!(b, Value::Missing) {
+        return fail("uninitialised", "a variable is used before it has its value");
+    }
+    let hint = match (a, b) {
+        (Value::Str(_), _) | (_, Value::Str(_)) if op == "+" => "; put values into strings as \"{value}\"",
+        (Value::Null, _) | (_, Value::Null) => "; a value is null",
+        _ => "",
+    };
+    type_error(format!("`{op}` can't take {} and {}{hint}", a.a_kind(), b.a_kind()))
+}
+
+/// `a + b`. What `a` holds is extended in place when nobody else holds it.
+pub fn add(a: Value, b: &Value) -> Result<Value, (Value, Fail)> {
+    match (a, b) {
+        (Value::Int(x), Value::Int(y)) => match x.checked_add(*y) {
+            Some(n) => Ok(Value::Int(n)),
+            None => Err((Value::Int(x), overflow(&Value::Int(x), "+", b))),
+        },
+        (Value::Str(mut x), Value::Str(y)) => {
+            if let Err(fail) = reserve_text(x.as_str().len() + y.as_str().len()) {
+                return Err((Value::Str(x), fail));
+            }
+            if let Some(text) = Rc::get_mut(&mut x) {
+                text.push_str(y.as_str());
+                return Ok(Value::Str(x));
+            }
+            let mut text = String::with_capacity(x.as_str().len() + y.as_str().len());
+            text.push_str(x.as_str());
+            text.push_str(y.as_str());
+            Ok(Value::str(text))
+        }
+        (Value::List(mut x), Value::List(y)) => {
+            if let Err(fail) = reserve_items(x.len() + y.len()) {
+                return Err((Value::List(x), fail));
+            }
+            List::make_mut(&mut x).with(|items| items.extend_from_slice(y.as_slice()));
+            Ok(Value::List(x))
+        }
+        (a, b) => add_others(&a, b).map_err(|fail| (a, fail)),
+    }
+}
+
+fn add_others(a: &Value, b: &Value) -> Result<Value, Fail> {
+    Ok(match (a, b) {
+        (Value::Float(x), Value::Float(y)) => Value::Float(x + y),
+        (Value::Int(x), Value::Float(y)) => Value::Float(*x as f64 + y),
+        (Value::Float(x), Value::Int(y)) => Value::Float(x + *y as f64),
+        (Value::Duration(x), Value::Duration(y)) => Value::Duration(x.checked_add(*y).ok_or_else(|| overflow(a, "+", b))?),
+        (Value::Instant(x), Value::Duration(y)) | (Value::Duration(y), Value::Instant(x)) => {
+            Value::Instant(x.checked_add(*y).ok_or_else(|| overflow(a, "+", b))?)
+        }
+        _ => return Err(operands(a, "+", b)),
+    })
+}
+
+pub fn subtract(a: &Value, b: &Value) -> Result<Value, Fail> {
+    let big = || overflow(a, "-", b);
+    Ok(match (a, b) {
+        (Value::Int(x), Value::Int(y)) => Value::Int(x.checked_sub(*y).ok_or_else(big)?),
+        (Value::Float(x), Value::Float(y)) => Value::Float(x - y),
+        (Value::Int(x), Value::Float(y)) => Value::Float(*x as f64 - y),
+        (Value::Float(x), Value::Int(y)) => Value::Float(x - *y as f64),
+        (Value::Duration(x), Value::Duration(y)) => Value::Duration(x.checked_sub(*y).ok_or_else(big)?),
+        (Value::Instant(x), Value::Duration(y)) => Value::Instant(x.checked_sub(*y).ok_or_else(big)?),
+        (Value::Instant(x), Value::Instant(y)) => Value::Duration(x.checked_sub(*y).ok_or_else(big)?),
+        _ => return Err(operands(a, "-", b)),
+    })
+}
+
+pub fn multiply(a: &Value, b: &Value) -> Result<Value, Fail> {
+    let big = || overflow(a, "*", b);
+    Ok(match (a, b) {
+        (Value::Int(x), Value::Int(y)) => Value::Int(x.checked_mul(*y).ok_or_else(big)?),
+        (Value::Float(x), Value::Float(y)) => Value::Float(x * y),
+        (Value::Int(x), Value::Float(y)) => Value::Float(*x as f64 * y),
+        (Value::Float(x), Value::Int(y)) => Value::Float(x * *y as f64),
+        (Value::Duration(x), Value::Int(y)) | (Value::Int(y), Value::Duration(x)) => {
+            Value::Duration(x.checked_mul(*y).ok_or_else(big)?)
+        }
+        (Value::Duration(x), Value::Float(y)) | (Value::Float(y), Value::Duration(x)) => scale(*x, *y).ok_or_else(big)?,
+        _ => return Err(operands(a, "*", b)),
+    })
+}
+
+fn scale(nanos: i64, by: f64) -> Option<Value> {
+    let scaled = nanos as f64 * by;
+    (scaled.abs() < 9.2e18).then_some(Value::Duration(scaled.round() as i64))
+}
+
+fn by_zero(a: &Value, op: &str) -> Fail {
+    fail("division_by_zero", format!("{} {op} 0", brief(a)))
+}
+
+pub fn divide(a: &Value, b: &Value) -> Result<Value, Fail> {
+    let number = |value: &Value| match value {
+        Value::Int(n) => Some(*n as f64),
+        Value::Float(x) => Some(*x),
+        _ => None,
+    };
+    match (a, b) {
+        (Value::Duration(_), Value::Duration(0)) => Err(by_zero(a, "/")),
+        (Value::Duration(x), Value::Duration(y)) => Ok(Value::Float(*x as f64 / *y as f64)),
+        (Value::Duration(x), b) => match number(b) {
+            Some(0.0) => Err(by_zero(a, "/")),
+            Some(y) => scale(*x, 1.0 / y).ok_or_else(|| overflow(a, "/", b)),
+            None => Err(operands(a, "/", b)),
+        },
+        _ => match (number(a), number(b)) {
+            (Some(_), Some(0.0)) => Err(by_zero(a, "/")),
+            (Some(x), Some(y)) => Ok(Value::Float(x / y)),
+            _ => Err(operands(a, "/", b)),
+        },
+    }
+}
+
+/// The floored remainder: its sign is that of the divisor.
+pub fn remainder(a: &Value, b: &Value) -> Result<Value, Fail> {
+    let floats = |x: f64, y: f64| {
+        let r = x % y;
+        if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
+    };
+    Ok(match (a, b) {
+        (Value::Int(_), Value::Int(0)) | (Value::Duration(_), Value::Duration(0)) => return Err(by_zero(a, "%")),
+        (Value::Int(x), Value::Int(y)) => Value::Int(floored(*x, *y)),
+        (Value::Duration(x), Value::Duration(y)) => Value::Duration(floored(*x, *y)),
+        (Value::Float(_) | Value::Int(_), Value::Float(0.0)) | (Value::Float(_), Value::Int(0)) => {
+            return Err(by_zero(a, "%"));
+        }
+        (Value::Float(x), Value::Float(y)) => Value::Float(floats(*x, *y)),
+        (Value::Int(x), Value::Float(y)) => Value::Float(floats(*x as f64, *y)),
+        (Value::Float(x), Value::Int(y)) => Value::Float(floats(*x, *y as f64)),
+        _ => return Err(operands(a, "%", b)),
+    })
+}
+
+fn floored(x: i64, y: i64) -> i64 {
+    let r = x.wrapping_rem(y);
+    if r != 0 && (r < 0) != (y < 0) { r + y } else { r }
+}
+
+/// The floored quotient of two ints.
+pub fn div(a: &Value, b: &Value) -> Result<Value, Fail> {
+    match (a, b) {
+        (Value::Int(_), Value::Int(0)) => Err(fail("division_by_zero", format!("div({}, 0)", brief(a)))),
+        (Value::Int(x), Value::Int(y)) => {
+            let q = x.checked_div(*y).ok_or_else(|| overflow(a, "/", b))?;
+            Ok(Value::Int(if x.wrapping_rem(*y) != 0 && (*x < 0) != (*y < 0) { q - 1 } else { q }))
+        }
+        _ => Err(type_error(format!("`div` takes two ints, not {} and {}", a.a_kind(), b.a_kind()))),
+    }
+}
+
+pub fn negate(a: &Value) -> Result<Value, Fail> {
+    Ok(match a {
+        Value::Int(n) => Value::Int(n.checked_neg().ok_or_else(|| fail("overflow", format!("-({n}) does not fit in 64 bits")))?),
+        Value::Float(x) => Value::Float(-x),
+        Value::Duration(n) => Value::Duration(n.checked_neg().ok_or_else(|| fail("overflow", "this duration has no opposite"))?),
+        _ => return Err(type_error(format!("`-` can't take {}", a.a_kind()))),
+    })
+}
+
+pub fn not_bool(a: &Value) -> Fail {
+    type_error(format!("a condition must be true or false, not {}{}", a.a_kind(), shown(a)))
+}
+
+fn shown(a: &Value) -> String {
+    match a {
+        Value::Null => String::new(),
+        a => format!(" ({})", brief(a)),
+    }
+}
+
+// ---- fields and elements
+
+/// `value.name`.
+pub fn field(a: &Value, name: &Name) -> Result<Value, Fail> {
+    if let Value::Record(record) = a {
+        return record.get(name).cloned().ok_or_else(|| missing_field(record, name));
+    }
+    let hint = match a {
+        Value::Null => "; `?.` reads a field of what may be null",
+        Value::Task(_) => "; `await` it first",
+        _ => "",
+    };
+    Err(type_error(format!("{} has no field `{name}`{hint}", a.a_kind())))
+}
+
+/// The error of a field that a record doesn't have.
+pub fn missing_field(record: &Record, name: &str) -> Fail {
+    let names = record.keys().names();
+    let hint = match closest(name, names.iter().take(1000).map(|n| &**n)) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if names.is_empty() => "; the record is empty".to_string(),
+        None => {
+            let some: Vec<&str> = names.iter().take(8).map(|n| &**n).collect();
+            let more = if names.len() > 8 { ", …" } else { "" };
+            format!("; it has {}{more}", some.join(", "))
+        }
+    };
+    fail_with("missing_field", format!("there is no field `{name}`{hint}"), [("field", Value::str(name))])
+}
+
+pub fn optional_field(a: &Value, name: &Name) -> Result<Value, Fail> {
+    match a {
+        Value::Null => Ok(Value::Null),
+        Value::Record(record) => Ok(record.get(name).cloned().unwrap_or(Value::Null)),
+        _ => Err(type_error(format!("{} has no fields", a.a_kind()))),
+    }
+}
+
+fn out_of_range(index: i64, len: usize) -> Fail {
+    let message = match len {
+        0 => format!("index {index} of an empty one"),
+        len => format!("index {index} is out of range: the indexes are 0 to {}", len - 1),
+    };
+    fail_with("index_out_of_range", message, [("index", Value::Int(index)), ("len", Value::Int(len as i64))])
+}
+
+pub fn at(index: i64, len: usize) -> Result<usize, Fail> {
+    usize::try_from(index).ok().filter(|at| *at < len).ok_or_else(|| out_of_range(index, len))
+}
+
+/// `value[index]`.
+pub fn index(a: &Value, index: &Value) -> Result<Value, Fail> {
+    match (a, index) {
+        (Value::List(list), Value::Int(n)) => Ok(list.as_slice()[at(*n, list.len())?].clone()),
+        (Value::Record(record), Value::Str(name)) => {
+            record.get_str(name.as_str()).cloned().ok_or_else(|| missing_field(record, name.as_str()))
+        }
+        (Value::Str(text), Value::Int(n)) => {
+            let at = at(*n, text.chars())?;
+            if text.is_ascii() {
+                return Ok(Value::str(&text.as_str()[at..at + 1]));
+            }
+            Ok(text.as_str().chars().nth(at).map_or(Value::Null, |c| Value::str(c.to_string())))
+        }
+        (Value::Bytes(blob), Value::Int(n)) => Ok(Value::Int(i64::from(blob.bytes[at(*n, blob.bytes.len())?]))),
+        (Value::List(_) | Value::Str(_) | Value::Bytes(_), other) => {
+            Err(type_error(format!("{} is indexed by an int, not by {}", a.a_kind(), other.a_kind())))
+        }
+        (Value::Record(_), other) => Err(type_error(format!("a record is indexed by a string, not by {}", other.a_kind()))),
+        _ => Err(type_error(format!("{} can't be indexed", a.a_kind()))),
+    }
+}
+
+/// Gives the value at a path within `root` a new value. Nothing is changed when it is an error. The steps that
+/// are indexes take theirs from `args` in order.
+pub fn set_path(root: &mut Value, path: &[PathStep], names: &[Name], args: &[Value], value: Value) -> Result<(), Fail> {
+    // First look, so that an error leaves all as it was.
+    let mut current: Option<&Value> = Some(root);
+    let mut given = args.iter();
+    let key = |step: &PathStep, given: &mut std::slice::Iter<'_, Value>| match step {
+        PathStep::Field(name) => Some(Value::str(&*names[*name as usize])),
+        PathStep::Index => given.next().cloned(),
+    };
+    let mut keys = Vec::with_capacity(path.len());
+    for (number, step) in path.iter().enumerate() {
+        let last = number + 1 == path.len();
+        let key = key(step, &mut given).unwrap_or(Value::Null);
+        let Some(container) = current else { break };
+        current = match (container, &key) {
+            (Value::Record(record), Value::Str(name)) => match record.get_str(name.as_str()) {
+                Some(value) => Some(value),
+                None if last => {
+                    reserve_items(record.len() + 1)?;
+                    None
+                }
+                None => return Err(missing_field(record, name.as_str())),
+            },
+            (Value::List(list), Value::Int(n)) => Some(&list.as_slice()[at(*n, list.len())?]),
+            (Value::List(_), other) => {
+                return Err(type_error(format!("a list is indexed by an int, not by {}", other.a_kind())));
+            }
+            (Value::Record(_), other) => {
+                return Err(type_error(format!("a record is indexed by a string, not by {}", other.a_kind())));
+            }
+            (other, _) => return Err(type_error(format!("a part of {} can't be assigned", other.a_kind()))),
+        };
+        keys.push(key);
+    }
+    // Then change; each container on the way is copied only if others hold it.
+    let mut place = root;
+    let (last, way) = match keys.split_last() {
+        Some(split) => split,
+        None => return Ok(()),
+    };
+    for key in way {
+        place = match (place, key) {
+            (Value::Record(record), Value::Str(name)) => {
+                match Record::make_mut(record).and_then(|record| record.get_mut(name.as_str())) {
+                    Some(inner) => inner,
+                    None => return Ok(()),
+                }
+            }
+            (Value::List(list), Value::Int(n)) => match list_element(list, *n as usize) {
+                Some(inner) => inner,
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+    }
+    match (place, last) {
+        (Value::Record(record), Value::Str(name)) => {
+            if let Some(record) = Record::make_mut(record) {
+                match record.get_mut(name.as_str()) {
+                    Some(field) => *field = value,
+                    None => record.set(intern(name.as_str()), value),
+                }
+            }
+        }
+        (Value::List(list), Value::Int(n)) => {
+            if let Some(element) = list_element(list, *n as usize) {
+                *element = value;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn list_element(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
+    List::make_mut(list).element(at)
+}
+
+/// The texts of values, joined.
+pub fn concat(parts: &[Value]) -> Result<Value, Fail> {
+    let mut out = String::new();
+    for part in parts {
+        match part {
+            Value::Str(text) => out.push_str(text.as_str()),
+            Value::Int(n) => {
+                use std::fmt::Write;
+                let _ = write!(out, "{n}");
+            }
+            Value::Missing => return Err(fail("uninitialised", "a variable is used before it has its value")),
+            other => out.push_str(&super::format::to_text(other)?),
+        }
+        reserve_text(out.len())?;
+    }
+    Ok(Value::Str(Text::new(out)))
+}
+
+/// A list of ints.
+pub fn range(low: &Value, high: &Value, step: i64, inclusive: bool) -> Result<Value, Fail> {
+    let (low, high) = range_ends(low, high, inclusive)?;
+    let mut out = Vec::new();
+    let mut n = low;
+    let count = if step > 0 { (high - n).max(0) / step as i128 } else { (n - high).max(0) / -(step as i128) };
+    reserve_items(usize::try_from(count).unwrap_or(usize::MAX))?;
+    while (step > 0 && n < high) || (step < 0 && n > high) {
+        out.push(Value::Int(n as i64));
+        n += step as i128;
+    }
+    Ok(Value::list(out))
+}
+
+/// The ends of a range; the second is the first that is not in it.
+pub fn range_ends(low: &Value, high: &Value, inclusive: bool) -> Result<(i128, i128), Fail> {
+    match (low, high) {
+        (Value::Int(low), Value::Int(high)) => Ok((*low as i128, *high as i128 + i128::from(inclusive))),
+        _ => Err(type_error(format!("a range goes from int to int, not from {} to {}", low.a_kind(), high.a_kind()))),
+    }
+}
+
+/// What a `for` goes through, as a list.
+pub fn elements(value: &Value) -> Result<Value, Fail> {
+    match value {
+        Value::List(_) => Ok(value.clone()),
+        Value::Record(record) => {
+            let keys = Rc::new(super::value::Keys::new(vec![intern("key"), intern("value")]));
+            let entry = |(name, value): (&Name, &Value)| {
+                Value::Record(Rc::new(Record::new(keys.clone(), vec![Value::str(&**name), value.clone()])))
+            };
+            Ok(Value::list(record.iter().map(entry).collect()))
+        }
+        Value::Str(text) => Ok(Value::list(text.as_str().chars().map(|c| Value::str(c.to_string())).collect())),
+        Value::Bytes(blob) => Ok(Value::list(blob.bytes.iter().map(|b| Value::Int(i64::from(*b))).collect())),
+        other => Err(type_error(format!("`for` can't go through {}{}", other.a_kind(), shown(other)))),
+    }
+}
+
+/// The error of calling what is no function.
+pub fn not_a_function(value: &Value) -> Fail {
+    type_error(format!("{} can't be called{}", value.a_kind(), shown(value)))
+}
+
+/// The error of a wrong number of arguments.
+pub fn arity(name: &str, min: usize, max: usize, given: usize) -> Fail {
+    let takes = match (min, max) {
+        (1, 1) => "1 argument".to_string(),
+        (a, b) if a == b => format!("{a} arguments"),
+        (a, b) if b >= 250 => format!("at least {a}"),
+        (a, b) => format!("{a} to {b} arguments"),
+    };
+    let name = if name == "fn" { "this function".to_string() } else { format!("`{name}`") };
+    fail("arity", format!("{name} takes {takes}, {given} {} given", if given == 1 { "is" } else { "are" }))
+}
+
+/// The error of a method that a value doesn't have.
+pub fn no_method(value: &Value, name: &str, known: impl Iterator<Item = String>) -> Fail {
+    let known: Vec<String> = known.collect();
+    let near = closest(name, known.iter().map(String::as_str)).map(|near| format!("; did you mean `{near}`?"));
+    let hint = match (value, &near) {
+        (_, Some(near)) => near.clone(),
+        (Value::Task(_), _) => "; `await` it first".into(),
+        (Value::Null, _) => "; `?.` calls a method of what may be null".into(),
+        _ => String::new(),
+    };
+    fail("missing_method", format!("{} has no method `{name}`{hint}", value.a_kind()))
+}
+
+/// The error of a value that no pattern takes.
+pub fn no_match(value: &Value, arms: bool) -> Fail {
+    let shown = brief(value);
+    let message = if arms { format!("no arm matches {shown}") } else { format!("the pattern doesn't match {shown}") };
+    let value = match value {
+        Value::Missing => Value::Null,
+        other => Value::str(display(other)),
+    };
+    fail_with("no_match", message, [("value", value)])
+}

@@ -1,0 +1,1 @@
+//! A machine's state written down and restored.

@@ -1,0 +1,270 @@
+//! Tasks: computations under way, and waiting for them.
+//!
+//! A task settles once. Fibers that wait for it are told in the order in which they came; which fiber runs next is
+//! decided by one queue, so that the same answers in the same order give the same run.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::error::{Fail, Failure, fail, fail_with, type_error};
+use super::value::{Keys, List, Record, Value};
+use super::{Fiber, Machine, Wait};
+
+/// A task. Its number is that of its fiber.
+#[derive(Debug)]
+pub struct Task {
+    pub(crate) id: u64,
+    pub(crate) outcome: RefCell<Outcome>,
+    /// Somebody has awaited it, or it was cancelled: its failure is not the instance's.
+    pub(crate) observed: Cell<bool>,
+    /// Fibers that wait for it, with its place in what they wait for.
+    pub(crate) waiters: RefCell<Vec<(u64, usize)>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    Running,
+    Value(Value),
+    Failed(Failure),
+}
+
+impl Task {
+    pub(crate) fn new(id: u64) -> Rc<Task> {
+        Rc::new(Task {
+            id,
+            outcome: RefCell::new(Outcome::Running),
+            observed: Cell::new(false),
+            waiters: RefCell::new(Vec::new()),
+        })
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        !matches!(&*self.outcome.borrow(), Outcome::Running)
+    }
+}
+
+/// How a fiber waits for tasks.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum How {
+    One,
+    All,
+    Any,
+    Race,
+}
+
+/// A wait for tasks.
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub how: How,
+    pub tasks: Vec<Rc<Task>>,
+    /// The names, when a record of tasks is awaited.
+    pub keys: Option<Rc<Keys>>,
+    /// How many have not settled.
+    pub remaining: usize,
+}
+
+impl Join {
+    /// What the wait gives, if it is over.
+    fn result(&self) -> Option<Result<Value, Fail>> {
+        let outcome = |at: usize| self.tasks[at].outcome.borrow().clone();
+        match self.how {
+            How::One => match outcome(0) {
+                Outcome::Running => None,
+                Outcome::Value(value) => Some(Ok(value)),
+                Outcome::Failed(failure) => Some(Err(Box::new(failure))),
+            },
+            How::All if self.remaining > 0 => None,
+            How::All => {
+                let mut values = Vec::with_capacity(self.tasks.len());
+                for at in 0..self.tasks.len() {
+                    match outcome(at) {
+                        Outcome::Value(value) => values.push(value),
+                        Outcome::Failed(failure) => return Some(Err(Box::new(failure))),
+                        Outcome::Running => return None,
+                    }
+                }
+                Some(Ok(match &self.keys {
+                    Some(keys) => Value::Record(Rc::new(Record::new(keys.clone(), values))),
+                    None => Value::list(values),
+                }))
+            }
+            How::Any | How::Race => None,
+        }
+    }
+
+    /// What the wait gives now that the task at `at` has settled, if it is over by that.
+    fn settled(&self, at: usize) -> Option<Result<Value, Fail>> {
+        let outcome = self.tasks[at].outcome.borrow().clone();
+        let named = |value: Value| match &self.keys {
+            Some(keys) if self.how == How::Race => {
+                let mut record = Record::default();
+                record.set(keys.names()[at].clone(), value);
+                Value::Record(Rc::new(record))
+            }
+            _ => value,
+        };
+        match (self.how, outcome) {
+            (How::All, Outcome::Failed(failure)) => Some(Err(Box::new(failure))),
+            (How::Any | How::Race, Outcome::Value(value)) => Some(Ok(named(value))),
+            (How::Race, Outcome::Failed(failure)) => Some(Err(Box::new(failure))),
+            (How::Any, Outcome::Failed(_)) if self.remaining == 0 => Some(Err(self.all_failed())),
+            _ => self.result(),
+        }
+    }
+
+    fn all_failed(&self) -> Fail {
+        let errors = self.tasks.iter().filter_map(|task| match &*task.outcome.borrow() {
+            Outcome::Failed(failure) => Some(failure.value.clone()),
+            _ => None,
+        });
+        let errors: Vec<Value> = errors.collect();
+        let message = match errors.first() {
+            Some(first) => format!("every task failed; the first: {}", super::error::title(first)),
+            None => "there is no task that could succeed".to_string(),
+        };
+        fail_with("all_failed", message, [("errors", Value::list(errors))])
+    }
+}
+
+/// The tasks of a list or record.
+pub(crate) fn tasks_of(value: &Value, what: &str) -> Result<(Vec<Rc<Task>>, Option<Rc<Keys>>), Fail> {
+    let one = |value: &Value, place: String| match value {
+        Value::Task(task) => Ok(task.clone()),
+        other => Err(type_error(format!(
+            "`{what}` takes tasks, but {place} is {}; `async` before a call makes a task",
+            other.a_kind()
+        ))),
+    };
+    match value {
+        Value::List(list) => {
+            let list: &Rc<List> = list;
+            let tasks = list.as_slice().iter().enumerate().map(|(at, value)| one(value, format!("element {at}")));
+            Ok((tasks.collect::<Result<_, _>>()?, None))
+        }
+        Value::Record(record) => {
+            let tasks = record.iter().map(|(name, value)| one(value, format!("`{name}`")));
+            Ok((tasks.collect::<Result<_, _>>()?, Some(record.keys().clone())))
+        }
+        other => Err(type_error(format!("`{what}` takes a list or a record of tasks, not {}", other.a_kind()))),
+    }
+}
+
+impl Machine {
+    /// Begins a task; it runs before the fiber that began it goes on.
+    pub(crate) fn spawn(&mut self, function: &Value, parent: u64) -> Result<Value, Fail> {
+        let id = self.next_fiber;
+        self.next_fiber += 1;
+        let task = Task::new(id);
+        let mut fiber = Fiber {
+            stack: Vec::with_capacity(16),
+            frames: Vec::new(),
+            handlers: Vec::new(),
+            task: task.clone(),
+            wait: Wait::Nothing,
+            thrown: None,
+            cancelled: false,
+        };
+        super::run::enter(&self.image, &mut fiber, function)?;
+        self.fibers.insert(id, fiber);
+        self.ready.push_front(parent);
+        self.ready.push_front(id);
+        Ok(Value::Task(task))
+    }
+
+    /// Waits for tasks: the result, when there is one already.
+    pub(crate) fn join(
+        &mut self,
+        fiber: u64,
+        how: How,
+        tasks: Vec<Rc<Task>>,
+        keys: Option<Rc<Keys>>,
+    ) -> Result<Option<Result<Value, Fail>>, Join> {
+        for task in &tasks {
+            task.observed.set(true);
+        }
+        let remaining = tasks.iter().filter(|task| !task.is_settled()).count();
+        let join = Join { how, tasks, keys, remaining };
+        if join.tasks.is_empty() {
+            return Ok(match how {
+                How::Any => Some(Err(join.all_failed())),
+                How::Race => Some(Err(fail("type_error", "a race needs at least one task"))),
+                _ => join.result(),
+            });
+        }
+        // Those that settled before count in the order given.
+        let settled: Vec<usize> = (0..join.tasks.len()).filter(|at| join.tasks[*at].is_settled()).collect();
+        for at in settled {
+            if let Some(result) = join.settled(at) {
+                self.losers(&join);
+                return Ok(Some(result));
+            }
+        }
+        for (at, task) in join.tasks.iter().enumerate() {
+            if !task.is_settled() {
+                task.waiters.borrow_mut().push((fiber, at));
+            }
+        }
+        Err(join)
+    }
+
+    /// Those that lost a race are cancelled; so are those whose results an error makes useless.
+    fn losers(&mut self, join: &Join) {
+        if join.how == How::One || join.how == How::All {
+            return;
+        }
+        for task in &join.tasks {
+            self.cancel(task);
+        }
+    }
+
+    /// Cancels a task: it gets a `cancelled` error where it waits.
+    pub(crate) fn cancel(&mut self, task: &Rc<Task>) {
+        task.observed.set(true);
+        if task.is_settled() {
+            return;
+        }
+        let Some(fiber) = self.fibers.get_mut(&task.id) else { return };
+        fiber.cancelled = true;
+        match std::mem::replace(&mut fiber.wait, Wait::Nothing) {
+            Wait::Nothing => return, // it is ready, or the one that cancels itself
+            Wait::Answer { seq } => {
+                self.waiting.remove(&seq);
+                // A request that has not even left is as if never made.
+                match self.requests.iter().position(|request| request.seq == seq) {
+                    Some(at) => {
+                        self.requests.remove(at);
+                    }
+                    None => self.withdrawn.push(seq),
+                }
+            }
+            Wait::Tasks(join) => {
+                for other in &join.tasks {
+                    other.waiters.borrow_mut().retain(|(id, _)| *id != task.id);
+                }
+            }
+        }
+        self.ready.push_back(task.id);
+    }
+
+    /// Notes the outcome of a task, and wakes who waits for it.
+    pub(crate) fn settle(&mut self, task: &Rc<Task>, outcome: Result<Value, Fail>) {
+        *task.outcome.borrow_mut() = match outcome {
+            Ok(value) => Outcome::Value(value),
+            Err(failure) => Outcome::Failed(*failure),
+        };
+        let waiters = std::mem::take(&mut *task.waiters.borrow_mut());
+        for (id, at) in waiters {
+            let Some(fiber) = self.fibers.get_mut(&id) else { continue };
+            let Wait::Tasks(join) = &mut fiber.wait else { continue };
+            join.remaining = join.remaining.saturating_sub(1);
+            let Some(result) = join.settled(at) else { continue };
+            let Wait::Tasks(join) = std::mem::replace(&mut fiber.wait, Wait::Nothing) else { continue };
+            for other in &join.tasks {
+                other.waiters.borrow_mut().retain(|(waiter, _)| *waiter != id);
+            }
+            super::run::resume(&self.image, fiber, result);
+            self.ready.push_back(id);
+            self.losers(&join);
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! Text to tokens: logos outside of strings, and a stack of modes for strings with `{…}` in them.
+
+use std::collections::HashMap;
+
+use logos::Logos;
+
+use super::diagnostic::Diagnostic;
+use super::source::{Place, Span};
+use super::token::{Name, Raw, Token};
+
+/// A token and where it stands.
+pub type Spanned = (usize, Token, usize);
+
+/// What the lexer gives: tokens, newlines among them, and doc comments by the offset of the token after them.
+#[derive(Default)]
+pub struct Lexed {
+    pub tokens: Vec<Spanned>,
+    pub docs: HashMap<usize, Name>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A string whose `{…}` is being read.
+struct Open {
+    block: bool,
+    start: usize,
+    /// Braces opened within the interpolation.
+    braces: usize,
+    /// Index of the tokens that hold its text, with the raw text.
+    pieces: Vec<(usize, String, usize)>,
+}
+
+struct Lexer<'a> {
+    text: &'a str,
+    source: u32,
+    at: usize,
+    open: Vec<Open>,
+    out: Lexed,
+    doc: Option<String>,
+}
+
+/// Deeper nesting of strings within strings is an error.
+const MAX_STRINGS: usize = 64;
+
+/// Reads a whole text.
+pub fn lex(text: &str, source: u32) -> Lexed {
+    let mut lexer = Lexer { text, source, at: 0, open: Vec::new(), out: Lexed::default(), doc: None };
+    if text.starts_with("#!") {
+        lexer.at = text.find('\n').unwrap_or(text.len());
+    }
+    lexer.run();
+    lexer.out
+}
+
+impl Lexer<'_> {
+    fn place(&self, start: usize, end: usize) -> Place {
+        Place { source: self.source, span: Span::new(start, end) }
+    }
+
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.out.diagnostics.push(diagnostic);
+    }
+
+    fn push(&mut self, start: usize, token: Token, end: usize) {
+        if token != Token::Nl
+            && let Some(doc) = self.doc.take()
+        {
+            self.out.docs.insert(start, doc.into());
+        }
+        self.out.tokens.push((start, token, end));
+    }
+
+    fn run(&mut self) {
+        while self.at < self.text.len() {
+            let mut raw = Raw::lexer(&self.text[self.at..]);
+            let Some(next) = raw.next() else { break };
+            let (start, end) = (self.at + raw.span().start, self.at + raw.span().end);
+            self.at = end;
+            match next {
+                Ok(kind) => self.token(kind, start, end),
+                Err(()) => self.unknown(start, end),
+            }
+        }
+        while let Some(open) = self.open.pop() {
+            let place = self.place(open.start, open.start + 1);
+            self.error(
+                Diagnostic::error("unclosed `{` in a string", place, "this string's `{…}` is never closed")
+                    .hint("write `\\{` for a brace that is text"),
+            );
+            self.finish_string(open, self.text.len());
+        }
+    }
+
+    fn token(&mut self, kind: Raw, start: usize, end: usize) {
+        let text = &self.text[start..end];
+        match kind {
+            Raw::Word => {
+                let token = Token::fixed(text).unwrap_or_else(|| Token::Id(text.into()));
+                self.push(start, token, end);
+            }
+            Raw::Lambda => self.push(start, Token::Fn, end),
+            Raw::Int => self.int(text, 10, start, end),
+            Raw::Hex => self.int(&text[2..], 16, start, end),
+            Raw::Binary => self.int(&text[2..], 2, start, end),
+            Raw::Float => {
+                let value = text.replace('_', "").parse::<f64>().unwrap_or(f64::INFINITY);
+                if value.is_infinite() {
+                    let place = self.place(start, end);
+                    self.error(
+                        Diagnostic::error("number out of range", place, "too large for a float")
+                            .because("floats are 64-bit: up to about 1.8e308"),
+                    );
+                }
+                self.push(start, Token::Float(value), end);
+            }
+            Raw::Duration => self.duration(text, start, end),
+            Raw::BadNumber => {
+                let place = self.place(start, end);
+                self.error(
+                    Diagnostic::error("malformed number", place, "not a number, and not a duration")
+                        .hint("durations end in ns, us, ms, s, m, h or d; names can't begin with a digit"),
+                );
+                self.push(start, Token::Int(0), end);
+            }
+            Raw::BlockQuote => self.string(true, start, end),
+            Raw::Quote => self.string(false, start, end),
+            Raw::Newline => self.newline(start, end),
+            Raw::LineComment => {
+                if let Some(doc) = text.strip_prefix("///").filter(|rest| !rest.starts_with('/')) {
+                    let doc = doc.trim_end().strip_prefix(' ').unwrap_or(doc.trim_end());
+                    match &mut self.doc {
+                        Some(all) => {
+                            all.push('\n');
+                            all.push_str(doc);
+                        }
+                        None => self.doc = Some(doc.to_string()),
+                    }
+                }
+            }
+            Raw::BlockComment => {}
+            Raw::Symbol => self.symbol(text, start, end),
+        }
+    }
+
+    fn symbol(&mut self, text: &str, start: usize, end: usize) {
+        if let Some(open) = self.open.last_mut() {
+            match text {
+                "{" => open.braces += 1,
+                "}" if open.braces == 0 => {
+                    if let Some(open) = self.open.pop() {
+                        self.string_text(open, start, end);
+                    }
+                    return;
+                }
+                "}" => open.braces -= 1,
+                _ => {}
+            }
+        }
+        if let Some(token) = Token::fixed(text) {
+            self.push(start, token, end);
+        }
+    }
+
+    fn newline(&mut self, start: usize, end: usize) {
+        if self.open.last().is_some_and(|open| !open.block)
+            && let Some(open) = self.open.pop()
+        {
+            let place = self.place(open.start, start);
+            self.error(
+                Diagnostic::error("unclosed `{` in a string", place, "the line ends within `{…}`")
+                    .because("a string in single quotes marks ends on the line where it begins")
+                    .hint("write `\\{` for a brace that is text, or a text block `\"\"\"` over several lines"),
+            );
+            self.finish_string(open, start);
+        }
+        self.push(start, Token::Nl, end);
+    }
+
+    fn int(&mut self, digits: &str, radix: u32, start: usize, end: usize) {
+        let digits = digits.replace('_', "");
+        let value = u64::from_str_radix(&digits, radix).ok().filter(|n| *n <= 1 << 63);
+        if value.is_none() {
+            let place = self.place(start, end);
+            let (title, text) = if digits.is_empty() {
+                ("malformed number", "digits are missing")
+            } else {
+                ("number out of range", "too large for an int")
+            };
+            self.error(
+                Diagnostic::error(title, place, text)
+                    .because("ints have 64 bits: -9223372036854775808 to 9223372036854775807"),
+            );
+        }
+        self.push(start, Token::Int(value.unwrap_or(0)), end);
+    }
+
+    fn duration(&mut self, text: &str, start: usize, end: usize) {
+        let value = parse_duration(&text.replace('_', ""));
+        if value.is_none() {
+            let place = self.place(start, end);
+            self.error(
+                Diagnostic::error("duration out of range", place, "too long, or finer than a nanosecond")
+                    .because("durations are whole nanoseconds, up to about 106,751 days"),
+            );
+        }
+        self.push(start, Token::Duration(value.unwrap_or(0)), end);
+    }
+
+    fn string(&mut self, block: bool, start: usize, end: usize) {
+        if self.open.len() >= MAX_STRINGS {
+            let place = self.place(start, end);
+            self.error(Diagnostic::error("strings nested too deeply", place, "strings within strings, 64 deep"));
+            self.at = self.text.len();
+            return;
+        }
+        self.string_text(Open { block, start, braces: 0, pieces: Vec::new() }, start, end);
+    }
+
+    /// Reads text from `from` up to the next `{` or the string's end. `token_start` is where its token begins.
+    fn string_text(&mut self, mut open: Open, token_start: usize, from: usize) {
+        let bytes = self.text.as_bytes();
+        let mut at = from;
+        loop {
+            match bytes.get(at) {
+                Some(b'\\') => at += 1 + usize::from(at + 1 < bytes.len()),
+                Some(b'{') => {
+                    open.pieces.push((self.out.tokens.len(), self.text[from..at].to_string(), from));
+                    self.push(token_start, Token::StrMid("".into()), at + 1);
+                    self.at = at + 1;
+                    self.open.push(open);
+                    return;
+                }
+                Some(b'"') if !open.block || bytes[at..].starts_with(b"\"\"\"") => {
+                    let end = at + if open.block { 3 } else { 1 };
+                    open.pieces.push((self.out.tokens.len(), self.text[from..at].to_string(), from));
+                    self.push(token_start, Token::StrEnd("".into()), end);
+                    self.at = end;
+                    self.settle_string(open);
+                    return;
+                }
+                Some(b'\n') if !open.block => break,
+                Some(_) => at += 1,
+                None => break,
+            }
+            // An escape may have stepped into the middle of a character.
+            while at < bytes.len() && !self.text.is_char_boundary(at) {
+                at += 1;
+            }
+        }
+        let place = self.place(open.start, at);
+        let (reason, hint) = if open.block {
+            ("a text block ends with `\"\"\"`", "close it with `\"\"\"`")
+        } else {
+            ("a string ends on the line where it begins", "close it with `\"`, or use a text block `\"\"\"`")
+        };
+        self.error(Diagnostic::error("unclosed string", place, "this string has no end").because(reason).hint(hint));
+        open.pieces.push((self.out.tokens.len(), self.text[from..at].to_string(), from));
+        self.push(token_start, Token::StrEnd("".into()), at);
+        self.at = at;
+        self.settle_string(open);
+    }
+
+    /// Ends a string whose interpolation was cut off at `end`.
+    fn finish_string(&mut self, mut open: Open, end: usize) {
+        open.pieces.push((self.out.tokens.len(), String::new(), end));
+        self.push(end, Token::StrEnd("".into()), end);
+        self.settle_string(open);
+    }
+
+    /// Gives a complete string's tokens their text: indentation stripped, escapes read.
+    fn settle_string(&mut self, mut open: Open) {
+        if open.block {
+            strip_indentation(&mut open.pieces);
+        }
+        let last = open.pieces.len() - 1;
+        for (number, (token, raw, offset)) in open.pieces.iter().enumerate() {
+            let text: Name = self.unescape(raw, *offset).into();
+            self.out.tokens[*token].1 = match number {
+                0 if last == 0 => Token::Str(text),
+                0 => Token::StrStart(text),
+                n if n == last => Token::StrEnd(text),
+                _ => Token::StrMid(text),
+            };
+        }
+    }
+
+    fn unescape(&mut self, raw: &str, offset: usize) -> String {
+        let mut out = String::with_capacity(raw.len());
+        let mut chars = raw.char_indices();
+        while let Some((at, c)) = chars.next() {
+            if c != '\\' {
+                if c != '\r' {
+                    out.push(c);
+                }
+                continue;
+            }
+            match chars.next().map(|(_, c)| c) {
+                Some('n') => out.push('\n'),
+                Some('t') => out.push('\t'),
+                Some('r') => out.push('\r'),
+                Some('0') => out.push('\0'),
+                Some(c @ ('\\' | '"' | '{' | '}')) => out.push(c),
+                Some('u') => {
+                    let rest = chars.as_str();
+                    let digits = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(d, _)| d);
+                    let code = digits.and_then(|d| u32::from_str_radix(d, 16).ok()).and_then(char::from_u32);
+                    match (digits, code) {
+                        (Some(digits), Some(code)) => {
+                            out.push(code);
+                            chars = rest[digits.len() + 2..].char_indices();
+                            // Offsets of later escapes are relative to the piece, which errors only approximate.
+                        }
+                        _ => self.bad_escape(offset + at, 2, "`\\u` wants a code point, like `\\u{1F600}`"),
+                    }
+                }
+                Some(c) => {
+                    self.bad_escape(offset + at, 1 + c.len_utf8(), "the escapes are \\n \\t \\r \\0 \\\\ \\\" \\{ \\} \\u{…}");
+                }
+                None => {}
+            }
+        }
+        out
+    }
+
+    fn bad_escape(&mut self, start: usize, len: usize, hint: &str) {
+        let end = (start + len).min(self.text.len());
+        let place = self.place(start, end);
+        self.error(
+            Diagnostic::error("unknown escape in a string", place, "not an escape")
+                .hint(format!("{hint}; a backslash itself is `\\\\`")),
+        );
+    }
+
+    fn unknown(&mut self, start: usize, end: usize) {
+        let end = (start.max(end)..=self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(end);
+        self.at = end.max(start + 1);
+        let text = &self.text[start..end];
+        let place = self.place(start, end);
+        if text.starts_with("/*") {
+            self.error(
+                Diagnostic::error("unclosed comment", self.place(start, start + 2), "this comment has no end")
+                    .because("comments nest: each `/*` needs its own `*/`"),
+            );
+            return;
+        }
+        let hint = match text.chars().next() {
+            Some('\'') => Some("strings are written with double quotes: \"…\""),
+            Some('`') => Some("strings are written with double quotes; \"{x}\" puts a value in"),
+            Some('#') => Some("comments begin with `//`"),
+            Some('&') => Some("the logical and is `&&`"),
+            Some('?') => Some("`?.` reads a field that may be missing, `??` gives a default"),
+            Some('@') => Some("there are no annotations: `activity`, `orchestration` and `entity` declare"),
+            Some('^' | '~') => Some("there are no bit operators"),
+            Some('$') => Some("in a string a value is put as \"{x}\""),
+            Some('\u{201c}' | '\u{201d}') => Some("these are typographic quotes; write plain \"…\""),
+            _ => None,
+        };
+        self.error(
+            Diagnostic::error(format!("unexpected character `{}`", text.escape_default()), place, "not part of the language")
+                .maybe_hint(hint.map(str::to_string)),
+        );
+        // A stray quote would make nonsense of the rest of its line.
+        if text.starts_with('\'') || text.starts_with('`') {
+            let quote = &text[..1];
+            let line_end = self.text[self.at..].find('\n').map_or(self.text.len(), |n| self.at + n);
+            if let Some(close) = self.text[self.at..line_end].find(quote) {
+                let inner: Name = self.text[self.at..self.at + close].into();
+                self.at += close + 1;
+                self.push(start, Token::Str(inner), self.at);
+            }
+        }
+    }
+}
+
+/// Strips a text block: the first line break, the indentation that all its lines share, and the line of its end.
+fn strip_indentation(pieces: &mut [(usize, String, usize)]) {
+    if let Some(first) = pieces.first_mut() {
+        let blank = first.1.find('\n').filter(|n| first.1[..*n].trim().is_empty());
+        if let Some(newline) = blank {
+            first.1 = first.1[newline..].to_string();
+        }
+    }
+    let count = pieces.len();
+    let mut common: Option<usize> = None;
+    for (number, (_, text, _)) in pieces.iter().enumerate() {
+        for (line_number, line) in text.split('\n').enumerate().skip(1) {
+            let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+            let last_of_piece = line_number == text.matches('\n').count();
+            let has_content = indent < line.len() && line.trim() != "" || (last_of_piece && number + 1 < count);
+            let closing = last_of_piece && number + 1 == count;
+            if has_content || closing {
+                common = Some(common.map_or(indent, |c| c.min(indent)));
+            }
+        }
+    }
+    let common = common.unwrap_or(0);
+    for (number, (_, text, _)) in pieces.iter_mut().enumerate() {
+        let mut lines = text.split('\n');
+        let mut out = lines.next().unwrap_or("").to_string();
+        for line in lines {
+            out.push('\n');
+            let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+            out.push_str(&line[common.min(indent)..]);
+        }
+        if number == 0
+            && let Some(rest) = out.strip_prefix('\n')
+        {
+            out = rest.to_string();
+        }
+        *text = out;
+    }
+    // A closing line of its own ends the text before its line break.
+    if let Some((_, text, _)) = pieces.last_mut()
+        && let Some(newline) = text.rfind('\n')
+        && text[newline..].trim().is_empty()
+    {
+        text.truncate(newline);
+    } else if count == 1
+        && let Some((_, text, _)) = pieces.last_mut()
+        && text.trim().is_empty()
+    {
+        text.clear();
+    }
+}
+
+/// A duration as written, `1.5h`, in nanoseconds; nothing when it doesn't fit.
+pub fn parse_duration(text: &str) -> Option<i64> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let (number, unit) = text.split_at(unit_at);
+    let scale: i128 = match unit {
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "d" => 86_400_000_000_000,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let mut total = whole.parse::<i64>().ok()? as i128 * scale;
+    let mut part = scale;
+    for digit in fraction.bytes() {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        if part % 10 != 0 && digit != b'0' {
+            return None;
+        }
+        part /= 10;
+        total += (digit - b'0') as i128 * part;
+    }
+    i64::try_from(total).ok()
+}

@@ -1,0 +1,22 @@
+//! From text to a syntax tree.
+//!
+//! Invariant: nothing here knows what a program means. Whatever the text, this layer answers with a tree and a
+//! list of diagnostics; it never panics and its trees are never deeper than [`tree::MAX_DEPTH`], so that
+//! every later walk over a tree may recurse.
+
+pub mod diagnostic;
+pub mod layout;
+pub mod lexer;
+pub mod parser;
+pub mod source;
+pub mod token;
+pub mod tree;
+
+pub use diagnostic::{Diagnostic, Label, Severity};
+pub use parser::parse;
+pub use source::{Place, Sources, Span};
+
+#[allow(clippy::all, unused, missing_docs)]
+mod grammar {
+    include!(concat!(env!("OUT_DIR"), "/df.rs"));
+}

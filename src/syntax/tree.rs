@@ -1,0 +1,362 @@
+//! The syntax tree: what was written, with spans, before any meaning.
+
+use super::source::Span;
+use super::token::Name;
+
+/// No tree is deeper than this many expressions within one another.
+pub const MAX_DEPTH: u32 = 2_000;
+
+/// A name where it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ident {
+    pub name: Name,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Module {
+    pub items: Vec<Stmt>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stmt {
+    pub kind: StmtKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum StmtKind {
+    Let(Pattern, Expr),
+    Var(Ident, Expr),
+    Fn(Callable),
+    Expr(Expr),
+    /// `target = value`, or with an operator `target += value`.
+    Assign(Expr, Option<BinaryOp>, Expr),
+    For(Pattern, Expr, Block),
+    While(Expr, Block),
+    Import { path: Ident, alias: Ident },
+    Const(Ident, Expr, Option<Name>),
+    Activity(Callable),
+    Orchestration(Callable),
+    Entity(Entity),
+    Test(Ident, Block),
+    /// What could not be read; the diagnostics say why.
+    Error,
+}
+
+/// What has a name, parameters and a body: a function, an activity, an orchestration, an operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Callable {
+    pub name: Ident,
+    pub params: Vec<Param>,
+    /// The record after `with`.
+    pub options: Option<Expr>,
+    pub body: Block,
+    pub doc: Option<Name>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    pub pattern: Pattern,
+    pub default: Option<Expr>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entity {
+    pub name: Ident,
+    pub members: Vec<Member>,
+    pub doc: Option<Name>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Member {
+    State(Expr, Span),
+    Operation(Callable),
+    Error,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    pub stmts: Vec<Stmt>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub span: Span,
+    /// How deep the tree below is.
+    pub depth: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    Null,
+    Bool(bool),
+    Int(i64),
+    /// 9223372036854775808, which is an int only with a minus before it.
+    IntMin,
+    Float(f64),
+    Duration(i64),
+    Str(Name),
+    /// Texts and expressions in turn; there is one text more than there are expressions.
+    Interpolated(Vec<Name>, Vec<Expr>),
+    Name(Name),
+    State,
+    List(Vec<Element>),
+    Record(Vec<Field>),
+    Lambda(Box<Lambda>),
+    Unary(UnaryOp, Box<Expr>),
+    Binary(BinaryOp, Box<Expr>, Box<Expr>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Coalesce(Box<Expr>, Box<Expr>),
+    /// `value |> f`
+    Pipe(Box<Expr>, Box<Expr>),
+    /// The flag says whether the end is included.
+    Range(Box<Expr>, Box<Expr>, bool),
+    Call(Box<Expr>, Vec<Element>),
+    Field(Box<Expr>, Ident),
+    OptionalField(Box<Expr>, Ident),
+    Index(Box<Expr>, Box<Expr>),
+    With(Box<Expr>, Box<Expr>),
+    If(Box<Expr>, Block, Option<Box<Expr>>),
+    Match(Box<Expr>, Vec<Arm>),
+    Do(Block),
+    Try(Box<Try>),
+    Lock(Box<Lock>),
+    Async(Box<Expr>),
+    Await(Box<Expr>),
+    Start(Box<Expr>),
+    Signal(Box<Signal>),
+    Throw(Box<Expr>),
+    Return(Option<Box<Expr>>),
+    Break,
+    Continue,
+    Error,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Element {
+    Item(Expr),
+    /// `..list`
+    Spread(Expr),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Field {
+    /// `{name}`
+    Short(Ident),
+    Named(Ident, Expr),
+    Computed(Expr, Expr),
+    Spread(Expr),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lambda {
+    pub params: Vec<Param>,
+    pub body: Block,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arm {
+    pub patterns: Vec<Pattern>,
+    pub guard: Option<Expr>,
+    pub body: Block,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Try {
+    pub body: Block,
+    pub catches: Vec<(Pattern, Block)>,
+    pub finally: Option<Block>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lock {
+    pub entities: Vec<Expr>,
+    pub options: Option<Expr>,
+    pub body: Block,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signal {
+    pub call: Expr,
+    pub options: Option<Expr>,
+    pub after: Option<Expr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnaryOp {
+    Not,
+    Negate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BinaryOp {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+}
+
+impl BinaryOp {
+    /// As it is written.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            BinaryOp::Add => "+",
+            BinaryOp::Subtract => "-",
+            BinaryOp::Multiply => "*",
+            BinaryOp::Divide => "/",
+            BinaryOp::Remainder => "%",
+            BinaryOp::Equal => "==",
+            BinaryOp::NotEqual => "!=",
+            BinaryOp::Less => "<",
+            BinaryOp::LessEqual => "<=",
+            BinaryOp::Greater => ">",
+            BinaryOp::GreaterEqual => ">=",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern {
+    pub kind: PatternKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum PatternKind {
+    /// `_`
+    Any,
+    Name(Name),
+    Literal(Literal),
+    List(Vec<Pattern>, Option<(usize, Rest)>),
+    Record(Vec<(Ident, Pattern)>, Option<Rest>),
+    Error,
+}
+
+/// `..` or `..name`; for a list with the number of patterns before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rest {
+    pub name: Option<Ident>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Duration(i64),
+    Str(Name),
+}
+
+impl Pattern {
+    /// Calls `visit` with every name that the pattern binds.
+    pub fn names<'a>(&'a self, visit: &mut dyn FnMut(&'a Name, Span)) {
+        match &self.kind {
+            PatternKind::Name(name) => visit(name, self.span),
+            PatternKind::List(items, rest) => {
+                items.iter().for_each(|item| item.names(visit));
+                if let Some((_, Rest { name: Some(name), .. })) = rest {
+                    visit(&name.name, name.span);
+                }
+            }
+            PatternKind::Record(fields, rest) => {
+                fields.iter().for_each(|(_, item)| item.names(visit));
+                if let Some(Rest { name: Some(name), .. }) = rest {
+                    visit(&name.name, name.span);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn deepest<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> u32 {
+    exprs.into_iter().map(|expr| expr.depth).max().unwrap_or(0)
+}
+
+impl Element {
+    pub fn expr(&self) -> &Expr {
+        match self {
+            Element::Item(expr) | Element::Spread(expr) => expr,
+        }
+    }
+}
+
+impl Block {
+    /// The depth of the deepest expression in it.
+    pub fn depth(&self) -> u32 {
+        self.stmts.iter().map(Stmt::depth).max().unwrap_or(0)
+    }
+}
+
+fn params_depth(params: &[Param]) -> u32 {
+    deepest(params.iter().filter_map(|param| param.default.as_ref()))
+}
+
+impl Stmt {
+    fn depth(&self) -> u32 {
+        match &self.kind {
+            StmtKind::Let(_, e) | StmtKind::Var(_, e) | StmtKind::Expr(e) | StmtKind::Const(_, e, _) => e.depth,
+            StmtKind::Fn(f) | StmtKind::Activity(f) | StmtKind::Orchestration(f) => {
+                f.body.depth().max(params_depth(&f.params)) + 1
+            }
+            StmtKind::Assign(a, _, b) => a.depth.max(b.depth),
+            StmtKind::For(_, e, b) | StmtKind::While(e, b) => e.depth.max(b.depth()) + 1,
+            StmtKind::Test(_, b) => b.depth(),
+            StmtKind::Import { .. } | StmtKind::Entity(_) | StmtKind::Error => 0,
+        }
+    }
+}
+
+impl ExprKind {
+    /// The depth of the deepest expression directly within.
+    pub fn children_depth(&self) -> u32 {
+        use ExprKind::*;
+        match self {
+            Null | Bool(_) | Int(_) | IntMin | Float(_) | Duration(_) | Str(_) | Name(_) | State | Break | Continue
+            | Error | Return(None) => 0,
+            Interpolated(_, items) => deepest(items),
+            List(items) => deepest(items.iter().map(Element::expr)),
+            Record(fields) => fields
+                .iter()
+                .map(|field| match field {
+                    self::Field::Short(_) => 0,
+                    self::Field::Named(_, e) | self::Field::Spread(e) => e.depth,
+                    self::Field::Computed(k, v) => k.depth.max(v.depth),
+                })
+                .max()
+                .unwrap_or(0),
+            Lambda(lambda) => lambda.body.depth().max(params_depth(&lambda.params)),
+            Unary(_, e) | Async(e) | Await(e) | Start(e) | Throw(e) | Return(Some(e)) => e.depth,
+            Field(e, _) | OptionalField(e, _) => e.depth,
+            Binary(_, a, b) | And(a, b) | Or(a, b) | Coalesce(a, b) | Pipe(a, b) | Range(a, b, _) => a.depth.max(b.depth),
+            Index(a, b) | With(a, b) => a.depth.max(b.depth),
+            Call(f, args) => f.depth.max(deepest(args.iter().map(Element::expr))),
+            If(c, then, other) => c.depth.max(then.depth()).max(other.as_ref().map_or(0, |e| e.depth)),
+            Match(e, arms) => {
+                let arms = arms.iter().map(|arm| arm.body.depth().max(deepest(&arm.guard)));
+                e.depth.max(arms.max().unwrap_or(0))
+            }
+            Do(block) => block.depth(),
+            Try(t) => {
+                let catches = t.catches.iter().map(|(_, b)| b.depth()).max().unwrap_or(0);
+                t.body.depth().max(catches).max(t.finally.as_ref().map_or(0, Block::depth))
+            }
+            Lock(l) => deepest(&l.entities).max(deepest(&l.options)).max(l.body.depth()),
+            Signal(s) => s.call.depth.max(deepest(&s.options)).max(deepest(&s.after)),
+        }
+    }
+}
