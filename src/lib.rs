@@ -2,7 +2,11 @@
 
 pub mod builtins;
 pub mod check;
+pub mod cli;
 pub mod code;
 pub mod core;
+pub mod engine;
+pub mod host;
 pub mod machine;
+pub mod store;
 pub mod syntax;

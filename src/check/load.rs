@@ -40,6 +40,27 @@ const MAX_MODULES: usize = 1_000;
 
 /// Loads and checks a program. `key` names the first file, `text` is what it holds.
 pub fn load(key: &str, text: String, loader: &dyn Loader) -> Program {
+    load_with(key, text, loader, std_sources())
+}
+
+/// Loads a program from the texts of all its modules, the first being the one that is run, with the standard library
+/// that it was stored with. None when there is no text at all.
+pub fn load_stored(texts: &[(String, String)]) -> Option<Program> {
+    let (key, text) = texts.first()?;
+    let find = |key: &str| texts.iter().find(|(name, _)| name == key).map(|(_, text)| text.clone());
+    let reader = |key: &str| find(key).ok_or_else(|| "not in the store".to_string());
+    let std: Vec<(&'static str, String)> = std_sources()
+        .iter()
+        .filter_map(|(name, _)| find(&format!("{STD}{name}.df")).map(|text| (*name, text)))
+        .collect();
+    let std: Vec<(&'static str, &str)> = std.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    Some(load_with(key, text.clone(), &reader, &std))
+}
+
+/// What the names of the standard library's modules begin with.
+pub const STD: &str = "std:";
+
+fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str, &str)]) -> Program {
     let mut program = Program {
         sources: Sources::default(),
         modules: Vec::new(),
@@ -111,8 +132,8 @@ pub fn load(key: &str, text: String, loader: &dyn Loader) -> Program {
         }
         at += 1;
     }
-    for (name, text) in std_sources() {
-        add_module(&mut program, &format!("std/{name}.df"), text.to_string(), Some(name));
+    for (name, text) in std {
+        add_module(&mut program, &format!("{STD}{name}.df"), text.to_string(), Some(name));
     }
     resolve::resolve(&mut program);
     let rank = |d: &Diagnostic| d.labels.first().map(|l| (l.place.source, l.place.span.start));

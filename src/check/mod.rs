@@ -16,7 +16,7 @@ use crate::builtins::BuiltinId;
 use crate::syntax::token::Name;
 use crate::syntax::{Diagnostic, Severity, Sources, Span, tree};
 
-pub use load::{Loader, load, std_sources};
+pub use load::{Loader, STD, load, load_stored, std_sources};
 pub use scope::arity;
 pub use suggest::closest;
 

@@ -9,7 +9,7 @@ pub fn print(code: &Code, all: bool) -> String {
     let mut out = String::new();
     for (id, f) in code.functions.iter().enumerate() {
         let source = &code.sources.files[f.place.source as usize];
-        if source.name.starts_with("std/") && !all {
+        if source.name.starts_with(crate::check::STD) && !all {
             continue;
         }
         let place = code.sources.locate(f.place);

@@ -54,6 +54,11 @@ enum Open<'a> {
 }
 
 impl Data {
+    /// The encoding of null.
+    pub fn null() -> Data {
+        Data(vec![NULL])
+    }
+
     /// Encodes a value. A function or a task in it is an error that names the path to it.
     pub fn encode(value: &Value) -> Result<Data, Fail> {
         Data::encode_named(value, "value")

@@ -11,7 +11,7 @@ pub mod error;
 pub mod format;
 pub mod image;
 pub mod json;
-mod natives;
+pub mod natives;
 mod operate;
 mod run;
 mod snapshot;
@@ -28,6 +28,7 @@ use crate::syntax::Place;
 pub use data::Data;
 pub use error::{ErrorData, Fail, TraceEntry};
 pub use image::Image;
+pub use natives::options;
 pub use value::Value;
 
 /// Frames deeper than this are an error.

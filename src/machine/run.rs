@@ -1065,7 +1065,7 @@ fn call_place(image: &Image, fiber: &Fiber) -> Place {
     });
     let mut first = None;
     for place in places.take(10) {
-        if !image.code.sources.files[place.source as usize].name.starts_with("std/") {
+        if !image.code.sources.files[place.source as usize].name.starts_with(crate::check::STD) {
             return place;
         }
         first = first.or(Some(place));

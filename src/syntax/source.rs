@@ -35,7 +35,7 @@ pub struct Place {
 /// One source text with the name it is shown under.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// A path, or `std/list.df` for a module of the standard library.
+    /// A path, or `std:list.df` for a module of the standard library.
     pub name: String,
     pub text: String,
 }

@@ -122,17 +122,23 @@ pub struct Http {
     /// The largest body that is read, in bytes.
     pub max_size: u64,
     pub redirects: u32,
+    pub query: Vec<(String, String)>,
 }
 
 /// Reads the options of `http`.
 pub fn http(options: &Value) -> Result<Http, Fail> {
-    let mut out = Http { headers: Vec::new(), timeout: 30_000_000_000, max_size: 64 << 20, redirects: 10 };
+    let mut out = Http { headers: Vec::new(), timeout: 30_000_000_000, max_size: 64 << 20, redirects: 10, query: Vec::new() };
     let known = &["headers", "timeout", "max_size", "redirects", "query"];
     let Some(record) = fields(options, "`http`", known)? else { return Ok(out) };
     out.timeout = duration(record, "timeout")?.unwrap_or(out.timeout);
     if let Some(headers) = record.get_str("headers") {
         for (name, value) in super::record(headers)?.iter() {
             out.headers.push((name.to_string(), super::super::format::to_text(value)?));
+        }
+    }
+    if let Some(query) = record.get_str("query") {
+        for (name, value) in super::record(query)?.iter() {
+            out.query.push((name.to_string(), super::super::format::to_text(value)?));
         }
     }
     if let Some(size) = record.get_str("max_size") {

@@ -1,0 +1,83 @@
+//! The command line.
+//!
+//! Invariant: only here are messages rendered and exit codes chosen. Standard output carries what a program prints and
+//! what a command was asked for; everything else goes to standard error.
+
+mod arguments;
+mod check;
+mod export;
+mod inspect;
+mod problem;
+mod program;
+mod render;
+mod replay;
+mod run;
+mod store;
+mod table;
+
+use std::io::Write;
+
+use clap::{CommandFactory, Parser};
+
+use arguments::{Arguments, Command, StoreCommand};
+use problem::Problem;
+
+/// Exit codes, as `durable --help` lists them.
+pub const FAILED: u8 = 1;
+pub const USAGE: u8 = 2;
+pub const INVALID: u8 = 3;
+pub const STORE: u8 = 4;
+pub const UNKNOWN: u8 = 5;
+pub const INTERNAL: u8 = 70;
+pub const INTERRUPTED: u8 = 130;
+
+/// Runs the command line of this process; the exit code.
+pub fn main() -> u8 {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { USAGE } else { 0 };
+        }
+    };
+    match dispatch(arguments.command) {
+        Ok(code) => code,
+        Err(problem) => {
+            problem.show();
+            problem.code
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<u8, Problem> {
+    match command {
+        Command::Run(run) => run::run(run),
+        Command::Resume(resume) => run::resume(resume),
+        Command::Check(check) => check::check(check),
+        Command::List(list) => inspect::list(list),
+        Command::Show(show) => inspect::show(show),
+        Command::History(history) => inspect::history(history),
+        Command::Replay(replay) => replay::replay(replay),
+        Command::Purge(purge) => store::purge(purge),
+        Command::Store(StoreCommand::Verify(verify)) => store::verify(verify),
+        Command::Store(StoreCommand::Export(export)) => export::export(export),
+        Command::Store(StoreCommand::Import(import)) => export::import(import),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "durable", &mut out);
+            print(&String::from_utf8_lossy(&out))?;
+            Ok(0)
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is no mistake of ours.
+fn print(text: &str) -> Result<(), Problem> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Problem::new(STORE, format!("standard output can't be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

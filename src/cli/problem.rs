@@ -1,0 +1,70 @@
+//! What a command can't do, as it is told to a person.
+
+use std::io::{IsTerminal, Write};
+
+use crate::host::HostError;
+use crate::store::StoreError;
+
+use super::{INTERRUPTED, STORE};
+
+/// A title, a hint, and the exit code.
+#[derive(Debug)]
+pub struct Problem {
+    pub code: u8,
+    pub title: String,
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    pub fn new(code: u8, title: impl Into<String>) -> Problem {
+        Problem { code, title: title.into(), hint: None }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Problem {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Writes it to standard error. An empty title says nothing: it was said already.
+    pub fn show(&self) {
+        if self.title.is_empty() {
+            return;
+        }
+        let (red, plain) = if coloured() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+        let _ = writeln!(std::io::stderr(), "{red}Error:{plain} {}", self.title);
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(std::io::stderr(), "  Hint: {hint}");
+        }
+    }
+}
+
+/// Writes a line about what happens to standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Whether standard error shows colours.
+pub fn coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        Problem::new(STORE, error.to_string()).hint(error.hint())
+    }
+}
+
+impl From<HostError> for Problem {
+    fn from(error: HostError) -> Problem {
+        match error {
+            HostError::Store(error) => error.into(),
+            HostError::Output(error) => {
+                let text = error.to_string();
+                let reason = text.split(" (os error").next().unwrap_or("").to_lowercase();
+                Problem::new(STORE, format!("standard output can't be written: {reason}"))
+                    .hint("nothing that was printed counts as lost; go on with `durable resume`")
+            }
+            HostError::Interrupted => Problem::new(INTERRUPTED, ""),
+        }
+    }
+}

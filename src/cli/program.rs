@@ -1,0 +1,90 @@
+//! From a file, or from the store, to a program that can run.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::check::{self, Program};
+use crate::code::{Code, ProgramHash, compile};
+use crate::core::lower;
+use crate::engine::load_stored;
+use crate::machine::Image;
+use crate::store::Store;
+use crate::syntax::Severity;
+use crate::syntax::source::MAX_SOURCE;
+
+use super::problem::Problem;
+use super::render::{Shown, show};
+use super::{INVALID, STORE};
+
+/// Reads and checks the program in a file.
+pub fn read(file: &Path) -> Result<Program, Problem> {
+    let text = read_text(file).map_err(|reason| Problem::new(STORE, format!("{} can't be read: {reason}", file.display())))?;
+    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
+    Ok(check::load(&name, text, &|key: &str| read_text(&folder.join(key))))
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let plain = |error: std::io::Error| error.to_string().split(" (os error").next().unwrap_or("").to_lowercase();
+    let data = std::fs::metadata(path).map_err(plain)?;
+    if data.is_dir() {
+        return Err("it is a folder".into());
+    }
+    if data.len() > MAX_SOURCE as u64 {
+        return Err("it has more than 16 MiB".into());
+    }
+    let bytes = std::fs::read(path).map_err(plain)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("it is not UTF-8 text (line {line})")
+    })
+}
+
+/// Shows what is wrong with a program; an error when it can't run.
+pub fn report(program: &Program, file: &Path) -> Result<(), Problem> {
+    const MOST: usize = 50;
+    let shown = Shown::new(&program.sources, file);
+    for diagnostic in program.diagnostics.iter().take(MOST) {
+        show(&shown.diagnostic(diagnostic));
+    }
+    let errors = program.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    if program.diagnostics.len() > MOST {
+        show(&format!("… and {} more\n", program.diagnostics.len() - MOST));
+    }
+    match errors {
+        0 => Ok(()),
+        1 => Err(Problem::new(INVALID, format!("{} has a mistake; nothing was run", file.display()))),
+        n => Err(Problem::new(INVALID, format!("{} has {n} mistakes; nothing was run", file.display()))),
+    }
+}
+
+/// Compiles a checked program.
+pub fn code(program: &Program, file: &Path) -> Result<Arc<Code>, Problem> {
+    compile(&lower(program), program).map(Arc::new).map_err(|diagnostic| {
+        show(&Shown::new(&program.sources, file).diagnostic(&diagnostic));
+        Problem::new(INVALID, format!("{} can't be compiled; nothing was run", file.display()))
+    })
+}
+
+/// Makes a program ready to run; its `const`s are evaluated.
+pub fn image(code: Arc<Code>, file: &Path) -> Result<Rc<Image>, Problem> {
+    Image::new(code.clone()).map_err(|(name, error)| {
+        show(&Shown::new(&code.sources, file).error(&error));
+        Problem::new(INVALID, format!("`const {name}` of {} has no value; nothing was run", file.display()))
+    })
+}
+
+/// The program of an instance, from the store.
+pub fn stored(store: &impl Store, hash: ProgramHash, id: &str, file: &str) -> Result<Rc<Image>, Problem> {
+    let get = |key: &[u8]| store.get(key).map_err(|error| error.to_string());
+    let program = load_stored(hash, &get).map_err(|reason| {
+        Problem::new(STORE, format!("{id} can't go on: {reason}")).hint("check the store with `durable store verify`")
+    })?;
+    let file = Path::new(file);
+    if !program.is_sound() {
+        report(&program, file)?;
+    }
+    image(code(&program, file)?, file)
+}

@@ -1,0 +1,163 @@
+//! Diagnostics and errors as text with the source around them, by ariadne.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use ariadne::{Color, Config, IndexType, Label, Report, ReportKind};
+
+use crate::machine::{ErrorData, Value, format};
+use crate::syntax::{Diagnostic, Place, Severity, Sources};
+
+use super::problem::coloured;
+
+/// Lines longer than this are not shown, in bytes.
+const LONG_LINE: usize = 400;
+
+/// Where a program's files are, to show paths as the user knows them.
+pub struct Shown<'a> {
+    pub sources: &'a Sources,
+    pub names: Vec<String>,
+    pub colours: bool,
+}
+
+impl<'a> Shown<'a> {
+    /// `file` is the program's first file as it was named.
+    pub fn new(sources: &'a Sources, file: &Path) -> Shown<'a> {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let name = |name: &str| match folder {
+            Some(folder) if !name.starts_with(crate::check::STD) => folder.join(name).display().to_string(),
+            _ => name.to_string(),
+        };
+        let names = sources.files.iter().map(|source| name(&source.name)).collect();
+        Shown { sources, names, colours: coloured() }
+    }
+
+    fn name(&self, place: Place) -> &str {
+        self.names.get(place.source as usize).map_or("?", String::as_str)
+    }
+
+    /// `path:line:column`.
+    pub fn locate(&self, place: Place) -> String {
+        let (line, column) = self.sources.line_column(place);
+        format!("{}:{line}:{column}", self.name(place))
+    }
+
+    /// The line of source at a place, without its indentation.
+    pub fn line(&self, place: Place) -> String {
+        let Some(file) = self.sources.files.get(place.source as usize) else { return String::new() };
+        let start = (place.span.start as usize).min(file.text.len());
+        let from = file.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let to = file.text[start..].find('\n').map_or(file.text.len(), |at| start + at);
+        file.text[from..to].trim().chars().take(120).collect()
+    }
+
+    /// Whether the source around a place can be shown.
+    fn is_showable(&self, place: Place) -> bool {
+        let Some(file) = self.sources.files.get(place.source as usize) else { return false };
+        let Some(before) = file.text.get(..place.span.start as usize) else { return false };
+        let Some(inside) = file.text.get(place.span.start as usize..place.span.end as usize) else { return false };
+        let from = before.rfind('\n').map_or(0, |at| at + 1);
+        let to = file.text[place.span.end as usize..].find('\n').map_or(file.text.len(), |at| place.span.end as usize + at);
+        to - from <= LONG_LINE + inside.len().min(LONG_LINE) && inside.lines().all(|line| line.len() <= LONG_LINE)
+    }
+
+    /// A message with its labels.
+    pub fn message(&self, kind: ReportKind<'_>, title: &str, labels: &[(Place, String)], notes: &[String], hint: Option<&str>) -> String {
+        let showable = labels.iter().all(|(place, _)| self.is_showable(*place));
+        let Some((main, _)) = labels.first().filter(|_| showable) else {
+            return self.plain(kind, title, labels, notes, hint);
+        };
+        let config = Config::default().with_index_type(IndexType::Byte).with_color(self.colours);
+        let span = |place: &Place| (self.name(*place).to_string(), place.span.start as usize..place.span.end as usize);
+        let colour = if matches!(kind, ReportKind::Warning) { Color::Yellow } else { Color::Red };
+        let mut report = Report::build(kind, span(main)).with_config(config).with_message(title);
+        for (number, (place, text)) in labels.iter().enumerate() {
+            let colour = if number == 0 { colour } else { Color::Cyan };
+            report = report.with_label(Label::new(span(place)).with_message(text).with_color(colour).with_order(number as i32));
+        }
+        for note in notes {
+            report.add_note(note);
+        }
+        if let Some(hint) = hint {
+            report = report.with_help(hint);
+        }
+        let mut out = Vec::new();
+        let texts: HashMap<String, String> = labels
+            .iter()
+            .filter_map(|(place, _)| self.sources.files.get(place.source as usize).map(|file| (self.name(*place).to_string(), file.text.clone())))
+            .collect();
+        match report.finish().write(ariadne::sources(texts), &mut out) {
+            Ok(()) => trimmed(&String::from_utf8_lossy(&out)),
+            Err(_) => self.plain(ReportKind::Error, title, labels, notes, hint),
+        }
+    }
+
+    fn plain(&self, kind: ReportKind<'_>, title: &str, labels: &[(Place, String)], notes: &[String], hint: Option<&str>) -> String {
+        let mut out = format!("{}: {title}\n", if matches!(kind, ReportKind::Warning) { "Warning" } else { "Error" });
+        for (place, text) in labels {
+            out.push_str(&format!("  at {}: {text}\n", self.locate(*place)));
+        }
+        for note in notes {
+            out.push_str(&format!("  Note: {note}\n"));
+        }
+        if let Some(hint) = hint {
+            out.push_str(&format!("  Help: {hint}\n"));
+        }
+        out
+    }
+
+    /// A diagnostic of the front end.
+    pub fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
+        let kind = match diagnostic.severity {
+            Severity::Error => ReportKind::Error,
+            Severity::Warning => ReportKind::Warning,
+        };
+        let labels: Vec<(Place, String)> = diagnostic.labels.iter().map(|label| (label.place, label.text.clone())).collect();
+        let notes: Vec<String> = diagnostic.reason.iter().cloned().collect();
+        self.message(kind, &diagnostic.title, &labels, &notes, diagnostic.hint.as_deref())
+    }
+
+    /// An uncaught error, with the calls that led to it.
+    pub fn error(&self, error: &ErrorData) -> String {
+        let ours = |place: Place| {
+            self.sources.files.get(place.source as usize).is_some_and(|file| !file.name.starts_with(crate::check::STD))
+        };
+        let calls: Vec<_> = error.trace.entries.iter().filter(|entry| ours(entry.place)).collect();
+        let labels: Vec<(Place, String)> = calls.first().map(|entry| (entry.place, "thrown here".to_string())).into_iter().collect();
+        let mut notes = Vec::new();
+        if let Some(rest) = rest(&error.value.decode()) {
+            notes.push(format!("with {rest}"));
+        }
+        let mut chain = Vec::new();
+        for pair in calls.windows(2) {
+            let what = if pair[0].boundary { "activity" } else { "in" };
+            chain.push(format!("{what} {}, called at {}", pair[0].function, self.locate(pair[1].place)));
+        }
+        if error.trace.omitted > 0 {
+            chain.push(format!("and {} more calls", error.trace.omitted));
+        }
+        if !chain.is_empty() {
+            notes.push(chain.join("\n"));
+        }
+        self.message(ReportKind::Error, &error.title(), &labels, &notes, None)
+    }
+}
+
+/// The fields of an error beside its kind and message.
+fn rest(value: &Value) -> Option<String> {
+    let Value::Record(record) = value else { return None };
+    record.get_str("kind")?;
+    let rest = record.without(|name| name == "kind" || name == "message");
+    (!rest.is_empty()).then(|| format::display(&Value::Record(std::rc::Rc::new(rest))))
+}
+
+/// Without spaces at the ends of lines.
+fn trimmed(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Writes to standard error.
+pub fn show(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

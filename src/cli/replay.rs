@@ -1,0 +1,103 @@
+//! `durable replay`: what an instance did, from its journal alone.
+
+use std::path::Path;
+
+use crate::engine::{Entry, Replayed, Status, replay as run_again};
+use crate::machine::{Request, Value, What, format};
+use crate::store;
+
+use super::arguments::Replay;
+use super::problem::{Problem, note};
+use super::render::{Shown, show};
+use super::run::{read_history, record, stuck, unknown};
+use super::table::{short, time};
+use super::{FAILED, print, program};
+
+/// Runs an instance again up to where its history ends; nothing is done, nothing is written.
+pub fn replay(replay: Replay) -> Result<u8, Problem> {
+    let store = store::open(&replay.store.store)?;
+    let record = record(&store, &replay.id)?.ok_or_else(|| unknown(&replay.id))?;
+    let history = read_history(&store, &record)?;
+    let image = program::stored(&store, record.program, &record.id, &record.file)?;
+    let shown = Shown::new(&image.code.sources, Path::new(&record.file));
+    let mut failure = Ok(());
+    let mut out = String::new();
+    let mut write = |text: String| {
+        out.push_str(&text);
+        if out.len() > 64 << 10 && failure.is_ok() {
+            failure = print(&std::mem::take(&mut out));
+        }
+    };
+    let mut watch = |entry: &Entry, request: Option<&Request>| match (entry, request) {
+        (Entry::Answered { result: Ok(_), .. }, Some(Request { what: What::Effect("print"), args, .. })) => {
+            if let Value::List(args) = args.decode()
+                && let Some(value) = args.as_slice().first()
+            {
+                let text = format::to_text(value).unwrap_or_default();
+                write(if replay.trace { traced_print(&text) } else { format!("{text}\n") });
+            }
+        }
+        (entry, request) if replay.trace => write(traced(entry, request, &shown)),
+        _ => {}
+    };
+    let replayed = run_again(&image, record.clone(), history, &mut watch);
+    failure?;
+    print(&out)?;
+    let code = match replayed {
+        Replayed::Ended(Status::Failed(error)) => {
+            show(&shown.error(&error));
+            FAILED
+        }
+        Replayed::Ended(Status::Completed(value)) => {
+            let value = value.decode();
+            let result = if matches!(value, Value::Null) { String::new() } else { format!(": {}", format::brief(&value)) };
+            note(&format!("{} completed{result}", record.id));
+            0
+        }
+        Replayed::Ended(Status::Running) | Replayed::Computes => {
+            note(&format!("{} stands where its history ends, computing", record.id));
+            0
+        }
+        Replayed::Waits(open) => {
+            note(&format!("{} stands where its history ends and waits for:", record.id));
+            for open in open {
+                let place = open.request.place;
+                note(&format!("  {} at {}: {}", short(&open.describe(), 80), shown.locate(place), shown.line(place)));
+            }
+            0
+        }
+        Replayed::Stuck(mismatch) => {
+            stuck(&store, &record, &mismatch)?;
+            FAILED
+        }
+    };
+    store.close()?;
+    Ok(code)
+}
+
+fn traced_print(text: &str) -> String {
+    text.lines().map(|line| format!("    | {line}\n")).collect()
+}
+
+fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String {
+    match (entry, request) {
+        (Entry::Requested { seq, what, args, time: at, .. }, Some(request)) => {
+            let call = format!("{}({})", what.name(), short(&args.describe(), 60));
+            let place = request.place;
+            format!("{} #{seq} {call}\n    {}: {}\n", time(*at), shown.locate(place), shown.line(place))
+        }
+        (Entry::Answered { seq, result, time: at }, _) => {
+            let result = match result {
+                Ok(value) => format::brief(&value.decode()),
+                Err(error) => format!("error {}", error.title()),
+            };
+            format!("{} #{seq} → {}\n", time(*at), short(&result, 80))
+        }
+        (Entry::Retried { seq, error, again, time: at }, _) => {
+            format!("{} #{seq} → error {}; again at {}\n", time(*at), short(&error.title(), 60), time(*again))
+        }
+        (Entry::Cancelled { seq, time: at }, _) => format!("{} #{seq} is cancelled\n", time(*at)),
+        (Entry::Ended { time: at }, _) => format!("{} the end\n", time(*at)),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,27 @@
+//! Writes that belong together.
+
+/// Puts and deletions that a store makes all of or none of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// A key and its new value, or none to delete it. A key occurs once.
+    pub writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.writes.push((key, Some(value)));
+    }
+
+    pub fn delete(&mut self, key: Vec<u8>) {
+        self.writes.push((key, None));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// The bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+}

@@ -1,0 +1,190 @@
+//! Histories: what an instance asked for and what it got, in order, in chunks that prove their own order.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use crate::machine::{Data, ErrorData, Request, What};
+use crate::syntax::Place;
+
+use super::record;
+
+/// One thing that happened to an instance. Times are nanoseconds since 1970; `seq` numbers its requests from 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Entry {
+    /// It asked for something.
+    Requested { seq: u64, what: Asked, args: Args, place: Place, time: i64 },
+    /// It got an answer.
+    Answered { seq: u64, result: Result<Data, ErrorData>, time: i64 },
+    /// An attempt at an activity failed, and the next one begins at `again`.
+    Retried { seq: u64, error: ErrorData, again: i64, time: i64 },
+    /// Nobody waits for the answer any more.
+    Cancelled { seq: u64, time: i64 },
+    /// It came to its end; the outcome is in its record.
+    Ended { time: i64 },
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Asked {
+    Effect(String),
+    Activity(String),
+}
+
+/// The arguments of a request; large ones by checksum only, since replay makes them again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Args {
+    Whole(Data),
+    Large { bytes: u64, checksum: u128 },
+}
+
+/// Arguments of more bytes than this are kept by their checksum.
+const WHOLE: usize = 4096;
+
+impl Args {
+    pub fn of(data: &Data) -> Args {
+        if data.0.len() <= WHOLE {
+            return Args::Whole(data.clone());
+        }
+        Args::Large { bytes: data.0.len() as u64, checksum: xxh3_128(&data.0) }
+    }
+
+    fn are(&self, data: &Data) -> bool {
+        match self {
+            Args::Whole(known) => known == data,
+            Args::Large { bytes, checksum } => *bytes == data.0.len() as u64 && *checksum == xxh3_128(&data.0),
+        }
+    }
+
+    /// For people: a list without its brackets.
+    pub fn describe(&self) -> String {
+        match self {
+            Args::Whole(data) => {
+                let text = crate::machine::format::write(&data.decode(), 2_000).0;
+                text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text).to_string()
+            }
+            Args::Large { bytes, .. } => format!("{bytes} bytes"),
+        }
+    }
+}
+
+impl Asked {
+    pub fn of(what: &What) -> Asked {
+        match what {
+            What::Effect(name) => Asked::Effect(name.to_string()),
+            What::Activity { name, .. } => Asked::Activity(name.clone()),
+        }
+    }
+
+    /// `effect` or `activity`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Asked::Effect(_) => "effect",
+            Asked::Activity(_) => "activity",
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Asked::Effect(name) | Asked::Activity(name) => name,
+        }
+    }
+}
+
+impl Entry {
+    /// The entry of a request.
+    pub fn requested(request: &Request, time: i64) -> Entry {
+        Entry::Requested {
+            seq: request.seq,
+            what: Asked::of(&request.what),
+            args: Args::of(&request.args),
+            place: request.place,
+            time,
+        }
+    }
+
+    /// Whether this is the entry of that request.
+    pub fn is_of(&self, request: &Request) -> bool {
+        matches!(self, Entry::Requested { seq, what, args, .. }
+            if *seq == request.seq && *what == Asked::of(&request.what) && args.are(&request.args))
+    }
+
+    pub fn time(&self) -> i64 {
+        match self {
+            Entry::Requested { time, .. }
+            | Entry::Answered { time, .. }
+            | Entry::Retried { time, .. }
+            | Entry::Cancelled { time, .. }
+            | Entry::Ended { time } => *time,
+        }
+    }
+}
+
+/// Entries that were written together, with a checksum over them and the chunk before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    pub entries: Vec<Entry>,
+    pub checksum: u64,
+}
+
+/// What is wrong with a chunk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ChunkError {
+    /// Its bytes are not what was written, or it does not follow the chunk before.
+    Checksum,
+    /// It was written in a form that this version does not know.
+    Form,
+}
+
+impl Chunk {
+    /// The bytes of the chunk of these entries after the one with the checksum `before` (0 for the first).
+    pub fn encode(entries: &[Entry], before: u64) -> (Vec<u8>, u64) {
+        let body = record::encode(&entries);
+        let checksum = chained(before, &body);
+        let mut out = checksum.to_le_bytes().to_vec();
+        out.extend(body);
+        (out, checksum)
+    }
+
+    pub fn decode(bytes: &[u8], before: u64) -> Result<Chunk, ChunkError> {
+        let (checksum, body) = bytes.split_first_chunk::<8>().ok_or(ChunkError::Checksum)?;
+        let checksum = u64::from_le_bytes(*checksum);
+        if checksum != chained(before, body) {
+            return Err(ChunkError::Checksum);
+        }
+        let entries = record::decode(body).ok_or(ChunkError::Form)?;
+        Ok(Chunk { entries, checksum })
+    }
+}
+
+fn chained(before: u64, body: &[u8]) -> u64 {
+    xxh3_64(&[&before.to_le_bytes(), body].concat())
+}
+
+/// A whole history, as read from a store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    pub entries: Vec<Entry>,
+    /// How many chunks it has, and the checksum of the last.
+    pub chunks: u64,
+    pub checksum: u64,
+}
+
+impl History {
+    /// Puts together the chunks of an instance, numbers and bytes in order. An error names the first that is wrong.
+    pub fn read(chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Result<History, String> {
+        let mut history = History::default();
+        for (number, bytes) in chunks {
+            if number != history.chunks {
+                return Err(format!("part {} of its history is missing", history.chunks));
+            }
+            let chunk = Chunk::decode(&bytes, history.checksum).map_err(|error| match error {
+                ChunkError::Checksum => format!("part {number} of its history does not fit the one before it"),
+                ChunkError::Form => format!("part {number} of its history has a form that this version does not know"),
+            })?;
+            history.entries.extend(chunk.entries);
+            history.checksum = chunk.checksum;
+            history.chunks += 1;
+        }
+        Ok(history)
+    }
+}

@@ -1,0 +1,27 @@
+//! The engine: instances, their histories, replay, retries and timers, as one deterministic state machine.
+//!
+//! Invariant: everything that happens to it is an [`Event`], time included, and everything it wants is a
+//! write or an [`Output`]. It does no I/O, has no clock and no threads, and knows nothing
+//! of files, sockets or sled, so the same engine runs under the real host, in tests and under a simulator. The same
+//! events in the same order give the same steps.
+//!
+//! The contract with who drives it: the writes that are taken are made together or not at all, and an output leaves the
+//! process only when the writes taken after it are durable.
+
+mod batch;
+mod history;
+mod instance;
+pub mod keys;
+mod program;
+mod record;
+mod replay;
+mod step;
+mod timers;
+
+pub use batch::Batch;
+pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
+pub use instance::{Mismatch, Open};
+pub use program::{StoredProgram, load_stored, program_writes};
+pub use record::{InstanceRecord, Status};
+pub use replay::{Replayed, Watcher, replay};
+pub use step::{Engine, Event, Outcome, Output, StepId};

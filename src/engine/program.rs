@@ -1,0 +1,55 @@
+//! Programs in a store: each source text once, by its hash.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::{self, Program};
+use crate::code::{ProgramHash, text_hash};
+use crate::syntax::Sources;
+
+use super::{Batch, keys, record};
+
+/// The modules of a program, the first being the one that was run: names, and hashes of texts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredProgram {
+    pub modules: Vec<(String, [u8; 32])>,
+}
+
+impl StoredProgram {
+    pub fn encode(&self) -> Vec<u8> {
+        record::encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<StoredProgram> {
+        record::decode(bytes)
+    }
+}
+
+/// Adds a program to a batch.
+pub fn program_writes(hash: ProgramHash, sources: &Sources, batch: &mut Batch) {
+    let modules: Vec<(String, [u8; 32])> =
+        sources.files.iter().map(|source| (source.name.clone(), text_hash(&source.text))).collect();
+    for (source, (_, text)) in sources.files.iter().zip(&modules) {
+        let key = keys::text(text);
+        if !batch.writes.iter().any(|(known, _)| *known == key) {
+            batch.put(key, source.text.clone().into_bytes());
+        }
+    }
+    batch.put(keys::program(&hash.0), StoredProgram { modules }.encode());
+}
+
+/// Reads a program back, its standard library included. `get` reads from the store. Errors are reasons in words.
+pub fn load_stored(hash: ProgramHash, get: &dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, String>) -> Result<Program, String> {
+    let stored = get(&keys::program(&hash.0))?.ok_or_else(|| format!("its program {hash} is not in the store"))?;
+    let stored = StoredProgram::decode(&stored).ok_or_else(|| format!("its program {hash} is not readable"))?;
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for (name, text) in &stored.modules {
+        let bytes = get(&keys::text(text))?.ok_or_else(|| format!("the text of {name} is not in the store"))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("the text of {name} is not readable"))?;
+        texts.push((name.clone(), text));
+    }
+    let program = check::load_stored(&texts).ok_or("its program has no modules")?;
+    if crate::code::program_hash(&program.sources) != hash {
+        return Err(format!("the texts of its program {hash} are not those that it began with"));
+    }
+    Ok(program)
+}

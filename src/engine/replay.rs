@@ -1,0 +1,55 @@
+//! Re-execution from the journal alone: nothing is done, nothing is written.
+
+use std::rc::Rc;
+
+use crate::machine::{Image, Request};
+
+use super::history::{Entry, History};
+use super::instance::{Advance, Instance, Mismatch, Open};
+use super::record::{InstanceRecord, Status};
+
+/// Sees the entries of a history in order; the entries of requests and answers with the request they are of.
+pub type Watcher<'a> = &'a mut dyn FnMut(&Entry, Option<&Request>);
+
+/// Where a replay came to.
+#[derive(Debug)]
+pub enum Replayed {
+    /// The instance ended so.
+    Ended(Status),
+    /// Its history ends here; it waits for these.
+    Waits(Vec<Open>),
+    /// The program does something other than what the history holds.
+    Stuck(Mismatch),
+    /// It computes on without an end in sight, after everything that its history holds.
+    Computes,
+}
+
+/// Fuel for what comes after the end of the history, in calls and repetitions.
+const AFTER: u64 = 50_000_000;
+
+/// Replays a history to its end.
+pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch: Watcher<'_>) -> Replayed {
+    let mut instance = Instance::new(image, record, history);
+    let mut recorded = true;
+    let mut left = AFTER;
+    loop {
+        // What it does after the end of its history was not recorded, so is not shown.
+        recorded = recorded && !instance.is_live();
+        let mut see = |entry: &Entry, request: Option<&Request>| {
+            if recorded {
+                watch(entry, request);
+            }
+        };
+        match instance.advance(1_000_000, 0, &mut see) {
+            Advance::More => {}
+            Advance::OutOfFuel if instance.is_live() => match left.checked_sub(1_000_000) {
+                Some(less) => left = less,
+                None => return Replayed::Computes,
+            },
+            Advance::OutOfFuel => {}
+            Advance::Waiting => return Replayed::Waits(instance.open.into_values().collect()),
+            Advance::Ended => return Replayed::Ended(instance.record.status),
+            Advance::Stuck(mismatch) => return Replayed::Stuck(mismatch),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The host: threads, the clock, effects, and the store, driven by the engine.
+//!
+//! Invariant: output commit. What leaves the process (an external effect, a result shown) waits until every write that
+//! it depends on is durable, and nothing else waits. One thread runs the engine and is the store's one writer: while it
+//! flushes, messages gather, and the next flush serves them all. The host knows nothing of the language's syntax.
+
+mod clock;
+mod effects;
+mod exec;
+mod files;
+mod http;
+mod pending;
+mod run;
+mod terminal;
+mod workers;
+
+pub use clock::now;
+pub use run::{Durability, Host, HostError, Settings};
+pub use terminal::Terminal;
+
+use crate::machine::{Data, ErrorData, Value};
+
+/// The outcome of an effect.
+pub(crate) type Outcome = Result<Data, ErrorData>;
+
+/// What other threads tell the engine's.
+pub(crate) enum Message {
+    /// An effect is done.
+    Done { ticket: u64, result: Outcome },
+    /// An activity is done.
+    Activity { ticket: u64, result: Outcome },
+    /// An activity wants an effect that a worker can't do itself.
+    Asks { ticket: u64, name: &'static str, args: Data },
+    /// Somebody wants the process to stop.
+    Interrupt,
+}
+
+/// The arguments of an effect.
+pub(crate) fn arguments(args: &Data) -> Vec<Value> {
+    match args.decode() {
+        Value::List(args) => args.as_slice().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// A result as data.
+pub(crate) fn data(value: &Value) -> Outcome {
+    Data::encode(value).map_err(|fail| ErrorData::new("limit", crate::machine::error::title(&fail.value)))
+}
+
+/// Text where the bytes are UTF-8, else the bytes.
+pub(crate) fn text_or_bytes(bytes: Vec<u8>) -> Value {
+    match String::from_utf8(bytes) {
+        Ok(text) => Value::str(text),
+        Err(error) => Value::bytes(error.into_bytes()),
+    }
+}

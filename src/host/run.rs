@@ -1,0 +1,527 @@
+//! The loop: messages in, engine, commit, outputs out.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
+
+use crate::code::ProgramHash;
+use crate::engine::{Engine, Event, History, InstanceRecord, Open, Outcome as Ending, Output, StepId};
+use crate::machine::{Data, ErrorData, Identity, Image, Value, format};
+use crate::store::{Store, StoreError};
+
+use super::pending::Pending;
+use super::workers::{Job, Workers};
+use super::{Message, Outcome, Terminal, arguments, clock, effects, exec, files, http};
+
+/// When writes are made durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// After each turn.
+    Each,
+    /// Before anything leaves the process that depends on them, and soon after in any case.
+    #[default]
+    Output,
+    /// When the process ends. For tests: a crash loses what was done since the beginning.
+    None,
+}
+
+/// How a host works.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    pub durability: Durability,
+}
+
+/// Why the host stopped before all was done. What is in the store can be resumed.
+#[derive(Debug)]
+pub enum HostError {
+    Store(StoreError),
+    /// Standard output can't be written.
+    Output(io::Error),
+    /// Somebody asked the process to stop.
+    Interrupted,
+}
+
+impl From<StoreError> for HostError {
+    fn from(error: StoreError) -> HostError {
+        HostError::Store(error)
+    }
+}
+
+/// Who waits for an effect.
+enum Owner {
+    Step(StepId),
+    Activity(u64),
+}
+
+/// An effect under way.
+struct Running {
+    owner: Owner,
+    abort: Option<AbortHandle>,
+    input: bool,
+}
+
+/// What waits until the writes are durable.
+enum Held {
+    Effect { owner: Owner, name: &'static str, args: Data },
+    Ended { instance: Arc<str>, outcome: Ending },
+}
+
+/// Runs instances in a store.
+pub struct Host<S: Store> {
+    pub store: S,
+    settings: Settings,
+    engine: Engine,
+    pub terminal: Terminal,
+    images: HashMap<ProgramHash, Rc<Image>>,
+    messages: Receiver<Message>,
+    sender: Sender<Message>,
+    workers: Workers,
+    runtime: Threads,
+    client: Option<reqwest::Client>,
+    pending: Pending,
+    held: Vec<Held>,
+    next_ticket: u64,
+    effects: HashMap<u64, Running>,
+    /// Reads of standard input whose line nobody waits for any more.
+    stray: HashSet<u64>,
+    /// Activities under way, both ways.
+    activities: HashMap<u64, StepId>,
+    tickets: HashMap<StepId, u64>,
+    /// Sleeps of activities: when they end, and whose they are.
+    sleeps: BTreeMap<(i64, u64), ()>,
+    ended: HashMap<Arc<str>, Ending>,
+}
+
+impl<S: Store> Host<S> {
+    pub fn new(store: S, settings: Settings) -> Host<S> {
+        let (sender, messages) = channel();
+        Host {
+            store,
+            settings,
+            engine: Engine::new(),
+            terminal: Terminal::new(),
+            images: HashMap::new(),
+            messages,
+            workers: Workers::new(sender.clone()),
+            sender,
+            runtime: Threads(None),
+            client: None,
+            pending: Pending::default(),
+            held: Vec::new(),
+            next_ticket: 0,
+            effects: HashMap::new(),
+            stray: HashSet::new(),
+            activities: HashMap::new(),
+            tickets: HashMap::new(),
+            sleeps: BTreeMap::new(),
+            ended: HashMap::new(),
+        }
+    }
+
+    /// The handle by which a signal handler asks the host to stop.
+    pub fn stopper(&self) -> impl Fn() + Send + 'static {
+        let sender = self.sender.clone();
+        move || {
+            // When nobody listens any more, the process is at its end.
+            let _ = sender.send(Message::Interrupt);
+        }
+    }
+
+    /// A program that instances may run.
+    pub fn add_program(&mut self, image: Rc<Image>) {
+        self.images.insert(image.code.hash, image);
+    }
+
+    /// Whether a program is known.
+    pub fn program(&self, hash: ProgramHash) -> Option<Rc<Image>> {
+        self.images.get(&hash).cloned()
+    }
+
+    /// Begins an instance. Its program is known.
+    pub fn begin(&mut self, record: InstanceRecord) {
+        if let Some(image) = self.program(record.program) {
+            self.engine.handle(Event::Begin { record, image }, clock::now());
+        }
+    }
+
+    /// Goes on with an instance of the store. Its program is known.
+    pub fn load(&mut self, record: InstanceRecord, history: History) {
+        if let Some(image) = self.program(record.program) {
+            self.engine.handle(Event::Load { record, history, image }, clock::now());
+        }
+    }
+
+    /// How an instance ended, once that is durable.
+    pub fn outcome(&self, instance: &str) -> Option<&Ending> {
+        self.ended.get(instance)
+    }
+
+    /// What an instance waits for.
+    pub fn waits_for(&self, instance: &str) -> Vec<&Open> {
+        self.engine.waits_for(instance).unwrap_or_default()
+    }
+
+    /// The store, when everything is done.
+    pub fn into_store(self) -> S {
+        self.store
+    }
+
+    /// Runs until no instance is under way. Whatever happens, what was acknowledged is durable at the end.
+    pub fn run(&mut self) -> Result<(), HostError> {
+        let result = self.work();
+        self.terminal.clear();
+        let flushed = match &result {
+            Err(HostError::Store(_)) => Ok(()),
+            _ => self.commit(true),
+        };
+        result.and(flushed)
+    }
+
+    fn work(&mut self) -> Result<(), HostError> {
+        loop {
+            while let Ok(message) = self.messages.try_recv() {
+                self.message(message)?;
+            }
+            self.tick();
+            if self.engine.is_ready() {
+                self.engine.handle(Event::Run, clock::now());
+            }
+            self.outputs()?;
+            let each = self.settings.durability == Durability::Each;
+            if each || self.pending.is_due() || (!self.engine.is_ready() && !self.held.is_empty()) {
+                self.commit(self.settings.durability != Durability::None)?;
+                self.release()?;
+            }
+            if self.engine.is_ready() {
+                continue;
+            }
+            self.pending.add(self.engine.take_writes());
+            if self.engine.is_idle() && self.held.is_empty() {
+                return Ok(());
+            }
+            if let Some(message) = self.wait()? {
+                self.message(message)?;
+            }
+        }
+    }
+
+    // ---- messages
+
+    /// Waits for a message, for something to become due, or for writes to become old.
+    fn wait(&mut self) -> Result<Option<Message>, HostError> {
+        if let Ok(message) = self.messages.try_recv() {
+            return Ok(Some(message));
+        }
+        let now = clock::now();
+        let timer = [self.engine.next_due(), self.sleeps.keys().next().map(|(due, _)| *due)];
+        let timer = timer.into_iter().flatten().min().map(|due| Duration::from_nanos(due.saturating_sub(now).max(0) as u64));
+        let watched = self.terminal.is_watched().then_some(Duration::from_millis(500));
+        let limit = [timer, self.pending.due_in(), watched].into_iter().flatten().min();
+        let received = match limit {
+            Some(limit) => self.messages.recv_timeout(limit),
+            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(message) => Ok(Some(message)),
+            Err(_) => {
+                if watched.is_some() && limit == watched {
+                    self.show_progress(now);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn message(&mut self, message: Message) -> Result<(), HostError> {
+        match message {
+            Message::Done { ticket, result } => match self.effects.remove(&ticket) {
+                Some(running) => self.answer(running.owner, result),
+                // A line that was read for somebody who is gone is the next one's.
+                None if self.stray.remove(&ticket) => self.terminal.keep(result),
+                None => {}
+            },
+            Message::Activity { ticket, result } => {
+                if let Some(step) = self.activities.remove(&ticket) {
+                    self.tickets.remove(&step);
+                    self.engine.handle(Event::Answer { step, result }, clock::now());
+                }
+            }
+            Message::Asks { ticket, name, args } => {
+                if self.activities.contains_key(&ticket) {
+                    self.held.push(Held::Effect { owner: Owner::Activity(ticket), name, args });
+                }
+            }
+            Message::Interrupt => return Err(HostError::Interrupted),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, owner: Owner, result: Outcome) {
+        match owner {
+            Owner::Step(step) => self.engine.handle(Event::Answer { step, result }, clock::now()),
+            Owner::Activity(ticket) => self.workers.answer(ticket, result),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = clock::now();
+        if self.engine.next_due().is_some_and(|due| due <= now) {
+            self.engine.handle(Event::Tick, now);
+        }
+        while let Some((&(due, ticket), ())) = self.sleeps.first_key_value() {
+            if due > now {
+                break;
+            }
+            self.sleeps.pop_first();
+            self.workers.answer(ticket, Ok(Data::null()));
+        }
+    }
+
+    // ---- outputs
+
+    fn outputs(&mut self) -> Result<(), HostError> {
+        for output in self.engine.take_outputs() {
+            match output {
+                Output::Effect { step, name, args, external: false } => {
+                    let result = effects::immediate(name, &args).unwrap_or_else(|| Err(unknown(name)));
+                    self.engine.handle(Event::Answer { step, result }, clock::now());
+                }
+                Output::Effect { step, name, args, external: true } => {
+                    self.held.push(Held::Effect { owner: Owner::Step(step), name, args });
+                }
+                Output::Activity { step, program, name, args, key } => self.begin_activity(step, program, name, args, key),
+                Output::Abandon { step } => self.abandon(&step),
+                Output::Ended { instance, outcome } => self.held.push(Held::Ended { instance, outcome }),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_activity(&mut self, step: StepId, program: ProgramHash, name: String, args: Data, key: String) {
+        let ticket = self.ticket();
+        let Some(image) = self.images.get(&program) else { return };
+        let identity = Identity { id: step.instance.to_string(), key };
+        let job = Job { ticket, code: image.code.clone(), name, args, identity };
+        if self.workers.begin(job) {
+            self.activities.insert(ticket, step.clone());
+            self.tickets.insert(step, ticket);
+        } else {
+            let result = Err(ErrorData::new("io_error", "the system gives no threads to run activities"));
+            self.engine.handle(Event::Answer { step, result }, clock::now());
+        }
+    }
+
+    fn abandon(&mut self, step: &StepId) {
+        if let Some(ticket) = self.tickets.remove(step) {
+            self.activities.remove(&ticket);
+            self.workers.drop(ticket);
+            self.sleeps.retain(|(_, sleeper), ()| *sleeper != ticket);
+            self.break_off(|owner| matches!(owner, Owner::Activity(of) if *of == ticket));
+        }
+        self.break_off(|owner| matches!(owner, Owner::Step(of) if of == step));
+    }
+
+    fn break_off(&mut self, whose: impl Fn(&Owner) -> bool) {
+        self.held.retain(|held| !matches!(held, Held::Effect { owner, .. } if whose(owner)));
+        let tickets: Vec<u64> = self.effects.iter().filter(|(_, running)| whose(&running.owner)).map(|(t, _)| *t).collect();
+        for ticket in tickets {
+            let Some(running) = self.effects.remove(&ticket) else { continue };
+            if running.input {
+                self.stray.insert(ticket);
+            }
+            if let Some(abort) = running.abort {
+                abort.abort();
+            }
+        }
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    // ---- commit
+
+    /// Writes what the engine wants written, and makes it durable if so asked.
+    fn commit(&mut self, durable: bool) -> Result<(), HostError> {
+        self.pending.add(self.engine.take_writes());
+        if self.pending.is_dirty() {
+            let batch = self.pending.take();
+            self.store.commit(&batch)?;
+            if durable {
+                self.store.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go what waited for the writes.
+    fn release(&mut self) -> Result<(), HostError> {
+        let mut printed = Vec::new();
+        for held in std::mem::take(&mut self.held) {
+            match held {
+                Held::Ended { instance, outcome } => {
+                    self.ended.insert(instance, outcome);
+                }
+                Held::Effect { owner, name: "print", args } => {
+                    let line = arguments(&args).first().map(format::to_text).transpose();
+                    match line {
+                        Ok(line) => {
+                            self.terminal.print(&line.unwrap_or_default()).map_err(HostError::Output)?;
+                            printed.push((owner, Ok(Data::null())));
+                        }
+                        Err(fail) => printed.push((owner, Err(ErrorData::new("limit", crate::machine::error::title(&fail.value))))),
+                    }
+                }
+                Held::Effect { owner, name, args } => self.perform(owner, name, args),
+            }
+        }
+        if !printed.is_empty() {
+            // A line counts as printed when it is out.
+            self.terminal.flush().map_err(HostError::Output)?;
+        }
+        for (owner, result) in printed {
+            self.answer(owner, result);
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, owner: Owner, name: &'static str, args: Data) {
+        match (name, &owner) {
+            ("log", _) => {
+                if let [level, value] = &arguments(&args)[..] {
+                    let (level, text) = (format::display(level), format::display(value));
+                    self.terminal.log(&level, &text);
+                }
+                self.answer(owner, Ok(Data::null()));
+            }
+            ("sleep", Owner::Activity(ticket)) => {
+                let due = match &arguments(&args)[..] {
+                    [Value::Duration(duration)] => clock::now().saturating_add(*duration),
+                    _ => clock::now(),
+                };
+                self.sleeps.insert((due, *ticket), ());
+            }
+            ("input", _) => {
+                let prompt = arguments(&args).first().map(format::display).unwrap_or_default();
+                let ticket = self.ticket();
+                let sender = self.sender.clone();
+                match self.terminal.input(ticket, &prompt, &sender) {
+                    Some(result) => self.answer(owner, result),
+                    None => {
+                        self.effects.insert(ticket, Running { owner, abort: None, input: true });
+                    }
+                }
+            }
+            ("http", _) => self.http(owner, &args),
+            ("exec", _) => match exec::prepare(&args) {
+                Ok(call) => self.spawn(owner, call.run()),
+                Err(error) => self.answer(owner, Err(error)),
+            },
+            (name, _) if name.starts_with("fs_") => {
+                let ticket = self.ticket();
+                let sender = self.sender.clone();
+                let work = move || {
+                    let result = files::run(name, &args);
+                    let _ = sender.send(Message::Done { ticket, result });
+                };
+                match self.runtime() {
+                    Ok(runtime) => {
+                        runtime.spawn_blocking(work);
+                        self.effects.insert(ticket, Running { owner, abort: None, input: false });
+                    }
+                    Err(error) => self.answer(owner, Err(error)),
+                }
+            }
+            (name, _) => self.answer(owner, Err(unknown(name))),
+        }
+    }
+
+    fn http(&mut self, owner: Owner, args: &Data) {
+        let prepared = http::prepare(args).and_then(|call| {
+            let usual = call.redirects() == http::USUAL_REDIRECTS;
+            let client = match self.client.as_ref().filter(|_| usual) {
+                Some(client) => client.clone(),
+                None => http::client(call.redirects())?,
+            };
+            if usual {
+                self.client = Some(client.clone());
+            }
+            Ok((call, client))
+        });
+        match prepared {
+            Ok((call, client)) => self.spawn(owner, call.send(client)),
+            Err(error) => self.answer(owner, Err(error)),
+        }
+    }
+
+    fn spawn(&mut self, owner: Owner, work: impl Future<Output = Outcome> + Send + 'static) {
+        let ticket = self.ticket();
+        let sender = self.sender.clone();
+        match self.runtime() {
+            Ok(runtime) => {
+                let task = runtime.spawn(async move {
+                    let result = work.await;
+                    let _ = sender.send(Message::Done { ticket, result });
+                });
+                self.effects.insert(ticket, Running { owner, abort: Some(task.abort_handle()), input: false });
+            }
+            Err(error) => self.answer(owner, Err(error)),
+        }
+    }
+
+    /// The threads for I/O, started when first needed.
+    fn runtime(&mut self) -> Result<&Runtime, ErrorData> {
+        if self.runtime.0.is_none() {
+            let built = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .max_blocking_threads(16)
+                .thread_name("io")
+                .enable_all()
+                .build();
+            let error = |error: io::Error| ErrorData::new("io_error", format!("the system gives no threads for I/O: {error}"));
+            self.runtime.0 = Some(built.map_err(error)?);
+        }
+        self.runtime.0.as_ref().ok_or_else(|| ErrorData::new("io_error", "no threads for I/O"))
+    }
+
+    // ---- progress
+
+    fn show_progress(&mut self, now: i64) {
+        // A person who is asked for a line sees the prompt.
+        if self.effects.values().any(|running| running.input) {
+            return;
+        }
+        let text = match self.engine.oldest_wait() {
+            None => return,
+            Some((open, more)) => {
+                let since = format::duration((now.saturating_sub(open.time)).max(0) / 1_000_000_000 * 1_000_000_000);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                format!("waiting for {}{more} ({since})", open.describe())
+            }
+        };
+        self.terminal.progress(&text);
+    }
+}
+
+/// The threads for I/O. What is still under way when this goes is abandoned; it is done again when its instance is
+/// resumed.
+struct Threads(Option<Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn unknown(name: &str) -> ErrorData {
+    ErrorData::new("internal", format!("`{name}` is not an effect that can be carried out"))
+}

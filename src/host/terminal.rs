@@ -1,0 +1,181 @@
+//! Standard output, standard error and standard input.
+//!
+//! Standard output carries what programs print, and nothing else.
+
+use std::collections::VecDeque;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use crate::machine::{ErrorData, Value};
+
+use super::{Message, Outcome, data};
+
+pub struct Terminal {
+    out: BufWriter<Stdout>,
+    /// Whether a person watches: there is a progress line then.
+    watched: bool,
+    colours: bool,
+    progress: bool,
+    reader: Option<Sender<(u64, String)>>,
+    /// Lines that were read for somebody who did not wait for them any more.
+    spare: VecDeque<Outcome>,
+}
+
+impl Default for Terminal {
+    fn default() -> Terminal {
+        Terminal::new()
+    }
+}
+
+impl Terminal {
+    pub fn new() -> Terminal {
+        let watched = io::stderr().is_terminal();
+        Terminal {
+            out: BufWriter::with_capacity(64 << 10, io::stdout()),
+            watched,
+            colours: watched && std::env::var_os("NO_COLOR").is_none(),
+            progress: false,
+            reader: None,
+            spare: VecDeque::new(),
+        }
+    }
+
+    /// Writes a line to standard output. It is out after the next `flush`.
+    pub(crate) fn print(&mut self, line: &str) -> io::Result<()> {
+        self.clear();
+        self.out.write_all(line.as_bytes())?;
+        self.out.write_all(b"\n")
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// Writes a message of the program to standard error.
+    pub(crate) fn log(&mut self, level: &str, text: &str) {
+        self.clear();
+        let colour = match level {
+            "error" => "31",
+            "warn" => "33",
+            "info" => "36",
+            _ => "90",
+        };
+        // Nobody can be told that standard error can't be written.
+        let _ = match self.colours {
+            true => writeln!(io::stderr(), "\x1b[{colour}m{level}\x1b[0m: {text}"),
+            false => writeln!(io::stderr(), "{level}: {text}"),
+        };
+    }
+
+    /// Whether a progress line would be seen.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Shows what is waited for, on one line that the next output replaces.
+    pub(crate) fn progress(&mut self, text: &str) {
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(100).collect();
+        let _ = write!(io::stderr(), "\r\x1b[K\x1b[90m{text}\x1b[0m");
+        let _ = io::stderr().flush();
+        self.progress = true;
+    }
+
+    /// Takes the progress line away.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.progress) {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+            let _ = io::stderr().flush();
+        }
+    }
+
+    /// Asks for a line of standard input; the answer comes as a message, or is there already.
+    pub(crate) fn input(&mut self, ticket: u64, prompt: &str, messages: &Sender<Message>) -> Option<Outcome> {
+        self.clear();
+        if let Some(line) = self.spare.pop_front() {
+            return Some(line);
+        }
+        if self.reader.is_none() {
+            let (sender, requests) = channel::<(u64, String)>();
+            let messages = messages.clone();
+            let reader = move || {
+                let mut lines = Lines::new();
+                for (ticket, prompt) in requests {
+                    let sent = match lines.read(&prompt) {
+                        Some(result) => messages.send(Message::Done { ticket, result }),
+                        None => messages.send(Message::Interrupt),
+                    };
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+            };
+            match thread::Builder::new().name("input".into()).spawn(reader) {
+                Ok(_) => self.reader = Some(sender),
+                Err(error) => return Some(Err(ErrorData::new("io_error", format!("can't read input: {error}")))),
+            }
+        }
+        let sent = self.reader.as_ref().is_some_and(|reader| reader.send((ticket, prompt.to_string())).is_ok());
+        (!sent).then(|| Err(ErrorData::new("io_error", "standard input can't be read")))
+    }
+
+    /// Keeps a line that nobody waits for any more for who asks next.
+    pub(crate) fn keep(&mut self, line: Outcome) {
+        self.spare.push_back(line);
+    }
+}
+
+/// Where lines come from: an editor on a terminal, else the stream.
+enum Lines {
+    Editor(Box<rustyline::DefaultEditor>),
+    Stream,
+}
+
+impl Lines {
+    fn new() -> Lines {
+        let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+        match terminal.then(rustyline::DefaultEditor::new) {
+            Some(Ok(editor)) => Lines::Editor(Box::new(editor)),
+            _ => Lines::Stream,
+        }
+    }
+
+    /// A line, null at the end; none when the person wants to stop.
+    fn read(&mut self, prompt: &str) -> Option<Outcome> {
+        let problem = |error: String| Some(Err(ErrorData::new("io_error", format!("could not read standard input: {error}"))));
+        match self {
+            Lines::Editor(editor) => match editor.readline(prompt) {
+                Ok(line) => Some(data(&Value::str(line))),
+                Err(rustyline::error::ReadlineError::Eof) => Some(data(&Value::Null)),
+                Err(rustyline::error::ReadlineError::Interrupted) => None,
+                Err(error) => problem(error.to_string()),
+            },
+            Lines::Stream => {
+                if !prompt.is_empty() {
+                    let _ = write!(io::stderr(), "{prompt}");
+                    let _ = io::stderr().flush();
+                }
+                match read_line() {
+                    Ok(Some(line)) => Some(data(&Value::str(line))),
+                    Ok(None) => Some(data(&Value::Null)),
+                    Err(error) => problem(error.to_string()),
+                }
+            }
+        }
+    }
+}
+
+/// One line of standard input without its end.
+fn read_line() -> io::Result<Option<String>> {
+    let mut line = String::new();
+    if io::stdin().read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.ends_with('\n') {
+        line.pop();
+        if line.ends_with('\r') {
+            line.pop();
+        }
+    }
+    Ok(Some(line))
+}

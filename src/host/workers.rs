@@ -1,0 +1,217 @@
+//! Threads that run activities.
+//!
+//! An activity is a machine of its own, without a history. A worker runs many in turn, a slice each, so those that
+//! wait cost no thread and those that compute don't hold up the others of their worker.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use crate::builtins::Context;
+use crate::code::{Code, ProgramHash};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What};
+
+use super::{Message, Outcome, arguments, effects};
+
+/// Fuel of one slice, in calls and repetitions.
+const SLICE: u64 = 100_000;
+/// Stack of a worker: the machine doesn't recurse, but values are dropped a hundred levels deep.
+const STACK_BYTES: usize = 4 << 20;
+
+/// An activity to be run.
+pub(crate) struct Job {
+    pub ticket: u64,
+    pub code: Arc<Code>,
+    pub name: String,
+    pub args: Data,
+    pub identity: Identity,
+}
+
+enum Work {
+    Begin(Job),
+    Answer { ticket: u64, result: Outcome },
+    Drop { ticket: u64 },
+}
+
+/// The workers, started when first needed.
+pub(crate) struct Workers {
+    workers: Vec<Sender<Work>>,
+    messages: Sender<Message>,
+}
+
+impl Workers {
+    pub(crate) fn new(messages: Sender<Message>) -> Workers {
+        Workers { workers: Vec::new(), messages }
+    }
+
+    /// The worker of a ticket; none when the system gives no threads.
+    fn worker(&mut self, ticket: u64) -> Option<&Sender<Work>> {
+        if self.workers.is_empty() {
+            let count = thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16));
+            for number in 0..count {
+                let (sender, receiver) = channel();
+                let worker = Worker {
+                    messages: self.messages.clone(),
+                    jobs: receiver,
+                };
+                let thread = thread::Builder::new().name(format!("activities-{number}")).stack_size(STACK_BYTES);
+                if thread.spawn(move || worker.run()).is_ok() {
+                    self.workers.push(sender);
+                }
+            }
+        }
+        let count = self.workers.len().max(1);
+        self.workers.get(ticket as usize % count)
+    }
+
+    /// Begins an activity; false when there is no thread for it.
+    pub(crate) fn begin(&mut self, job: Job) -> bool {
+        self.worker(job.ticket).is_some_and(|worker| worker.send(Work::Begin(job)).is_ok())
+    }
+
+    // A worker that is gone can't be told anything: that only happens at the end of the process.
+
+    pub(crate) fn answer(&mut self, ticket: u64, result: Outcome) {
+        if let Some(worker) = self.worker(ticket) {
+            let _ = worker.send(Work::Answer { ticket, result });
+        }
+    }
+
+    pub(crate) fn drop(&mut self, ticket: u64) {
+        if let Some(worker) = self.worker(ticket) {
+            let _ = worker.send(Work::Drop { ticket });
+        }
+    }
+}
+
+/// What a worker's thread begins with. The rest is made on the thread: machines stay where they are.
+struct Worker {
+    messages: Sender<Message>,
+    jobs: Receiver<Work>,
+}
+
+impl Worker {
+    fn run(self) {
+        let running = Activities { messages: self.messages, images: HashMap::new(), running: HashMap::new(), ready: VecDeque::new() };
+        running.run(self.jobs);
+    }
+}
+
+struct Running {
+    machine: Machine,
+    /// The request that it waits for.
+    waits: Option<u64>,
+}
+
+/// The activities of one worker.
+struct Activities {
+    messages: Sender<Message>,
+    images: HashMap<ProgramHash, Rc<Image>>,
+    running: HashMap<u64, Running>,
+    ready: VecDeque<u64>,
+}
+
+impl Activities {
+    fn run(mut self, work: Receiver<Work>) {
+        loop {
+            let next = match self.ready.is_empty() {
+                true => match work.recv() {
+                    Ok(next) => Some(next),
+                    Err(_) => return,
+                },
+                false => work.try_recv().ok(),
+            };
+            match next {
+                Some(Work::Begin(job)) => self.begin(job),
+                Some(Work::Answer { ticket, result }) => {
+                    if let Some(running) = self.running.get_mut(&ticket)
+                        && let Some(seq) = running.waits.take()
+                    {
+                        running.machine.answer(seq, result);
+                        self.ready.push_back(ticket);
+                    }
+                }
+                Some(Work::Drop { ticket }) => {
+                    self.running.remove(&ticket);
+                }
+                None => {
+                    if let Some(ticket) = self.ready.pop_front() {
+                        self.slice(ticket);
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, job: Job) {
+        let ticket = job.ticket;
+        match self.machine(job) {
+            Ok(machine) => {
+                self.running.insert(ticket, Running { machine, waits: None });
+                self.ready.push_back(ticket);
+            }
+            Err(error) => self.done(ticket, Err(error)),
+        }
+    }
+
+    fn machine(&mut self, job: Job) -> Result<Machine, ErrorData> {
+        let image = match self.images.get(&job.code.hash) {
+            Some(image) => image.clone(),
+            None => {
+                let image = Image::new(job.code.clone()).map_err(|(_, error)| error)?;
+                self.images.insert(job.code.hash, image.clone());
+                image
+            }
+        };
+        let at = image.code.find_isolated(&job.name);
+        let item = at.map(|at| image.code.isolated[at].clone());
+        let Some(item) = item else {
+            return Err(ErrorData::new("internal", format!("the program has no activity `{}`", job.name)));
+        };
+        Ok(Machine::new(image, Context::Activity, item.body, arguments(&job.args), job.identity))
+    }
+
+    fn slice(&mut self, ticket: u64) {
+        let Some(running) = self.running.get_mut(&ticket) else { return };
+        // A fault of the interpreter ends this activity, not the process.
+        let progress = catch_unwind(AssertUnwindSafe(|| running.machine.run(SLICE)));
+        match progress {
+            Ok(Progress::OutOfFuel) => self.ready.push_back(ticket),
+            Ok(Progress::Done(outcome)) => self.done(ticket, outcome),
+            Ok(Progress::Waiting) => {
+                let requests = running.machine.take_requests();
+                match requests.into_iter().next() {
+                    Some(request) => self.ask(ticket, request),
+                    None => self.done(ticket, Err(ErrorData::new("internal", "an activity waits for nothing"))),
+                }
+            }
+            Err(_) => self.done(ticket, Err(ErrorData::new("internal", "the interpreter broke down in this activity"))),
+        }
+    }
+
+    fn ask(&mut self, ticket: u64, request: Request) {
+        let Some(running) = self.running.get_mut(&ticket) else { return };
+        let name = match &request.what {
+            What::Effect(name) => *name,
+            What::Activity { .. } => "activity",
+        };
+        match effects::immediate(name, &request.args) {
+            Some(result) => {
+                running.machine.answer(request.seq, result);
+                self.ready.push_back(ticket);
+            }
+            None => {
+                running.waits = Some(request.seq);
+                let _ = self.messages.send(Message::Asks { ticket, name, args: request.args });
+            }
+        }
+    }
+
+    fn done(&mut self, ticket: u64, result: Outcome) {
+        self.running.remove(&ticket);
+        let _ = self.messages.send(Message::Activity { ticket, result });
+    }
+}

@@ -1,0 +1,59 @@
+//! One process at a time.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use super::StoreError;
+
+/// A store's folder, held by this process until this is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the folder, made if it isn't there. The error of one that is taken names the process that has it.
+    pub fn take(folder: &Path) -> Result<Lock, StoreError> {
+        let made = !folder.exists();
+        std::fs::create_dir_all(folder).map_err(|error| StoreError::io("make the folder", folder, &error))?;
+        if made {
+            sync_parent(folder);
+        }
+        let path = folder.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| StoreError::io("open", &path, &error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(StoreError::Locked { folder: folder.to_path_buf(), pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path, &error)),
+        }
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+        written.map_err(|error| StoreError::io("write", &path, &error))?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Makes a new name in a folder durable.
+pub fn sync_parent(path: &Path) {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Where a folder can't be synced there is nothing better to be done.
+    if let Ok(folder) = File::open(parent) {
+        let _ = folder.sync_all();
+    }
+}

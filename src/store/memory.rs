@@ -1,0 +1,45 @@
+//! A store in memory, for tests and the simulator.
+
+use std::collections::BTreeMap;
+
+use crate::engine::Batch;
+
+use super::{Store, StoreError, Visit};
+
+#[derive(Clone, Debug, Default)]
+pub struct MemoryTree {
+    pub tree: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Store for MemoryTree {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.tree.get(key).cloned())
+    }
+
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        for (key, value) in self.tree.range(prefix.to_vec()..) {
+            if !key.starts_with(prefix) || !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        for (key, value) in &batch.writes {
+            match value {
+                Some(value) => self.tree.insert(key.clone(), value.clone()),
+                None => self.tree.remove(key),
+            };
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.tree.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+}

@@ -1,0 +1,62 @@
+//! Stores: ordered keys with atomic, durable batches, and the proof that nothing of them is missing.
+//!
+//! Invariant: a store knows nothing of what its bytes mean. What [`Store::commit`] was given is there together or not
+//! at all; after [`Store::flush`] it survives a crash of the process and of the machine. Whatever the disk holds,
+//! opening and reading end in a value or a [`StoreError`], never in a panic.
+
+mod error;
+mod lock;
+mod memory;
+mod proof;
+mod sled;
+
+pub use self::sled::SledTree;
+pub use error::StoreError;
+pub use lock::Lock;
+pub use memory::MemoryTree;
+pub use proof::{FORMAT, Proven, Report};
+
+use std::path::Path;
+
+use crate::engine::Batch;
+
+/// Calls a function with each key and value of a scan; it gives false to stop.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
+
+/// Ordered keys with atomic batches.
+pub trait Store {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Visits all keys with a prefix, in order.
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError>;
+
+    /// Writes all of a batch or nothing. It can be read at once, and is durable after the next `flush`.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Makes all commits before durable.
+    fn flush(&mut self) -> Result<(), StoreError>;
+
+    /// Bytes on disk, about.
+    fn size_bytes(&self) -> u64;
+
+    /// All keys with a prefix and their values, in order.
+    fn all(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut found = Vec::new();
+        self.scan(prefix, &mut |key, value| {
+            found.push((key.to_vec(), value.to_vec()));
+            true
+        })?;
+        Ok(found)
+    }
+}
+
+/// The store in a folder, opened by this process alone.
+pub type DiskStore = Proven<SledTree>;
+
+/// Opens the store in a folder, or makes it there. Errors: another process has it, it is damaged or of a newer format,
+/// the disk can't be read or written.
+pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
+    let lock = Lock::take(folder)?;
+    let tree = SledTree::open(&folder.join("journal"))?;
+    Proven::open(tree, Some(folder.join("watermark")), Some(lock))
+}
