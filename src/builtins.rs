@@ -47,6 +47,8 @@ impl Context {
 pub enum Kind {
     /// Computed in place from its arguments.
     Native,
+    /// What the machine knows of who runs.
+    Identity,
     /// Done by the machine's scheduler: tasks.
     Scheduling,
     /// A request to the outside of the machine. The flag says whether carrying it out leaves the process,
@@ -137,8 +139,8 @@ pub static TABLE: &[Builtin] = &[
     scheduling("race", 1),
     scheduling("cancel", 1),
     // What the machine knows of itself.
-    Builtin { name: "self", min: 0, max: 0, kind: Kind::Native, contexts: Contexts::EFFECTFUL },
-    Builtin { name: "idempotency_key", min: 0, max: 0, kind: Kind::Native, contexts: Contexts(6) },
+    Builtin { name: "self", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::EFFECTFUL },
+    Builtin { name: "idempotency_key", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts(6) },
     // Values of any kind.
     native("kind_of", 1),
     native("to_string", 1),

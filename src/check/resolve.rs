@@ -181,6 +181,27 @@ impl Resolver<'_> {
         }
     }
 
+    /// In a pattern that tests, `{late}` alone says that there is such a field; its name need not be used.
+    fn tests(&mut self, pattern: &Pattern) {
+        let mut waiting = vec![pattern];
+        while let Some(pattern) = waiting.pop() {
+            match &pattern.kind {
+                PatternKind::List(items, _) => waiting.extend(items),
+                PatternKind::Record(fields, _) => {
+                    for (name, inner) in fields {
+                        if name.span == inner.span
+                            && let Some(binding) = self.me().bound.get(&name.span.start).copied()
+                        {
+                            self.me().bindings[binding as usize].used = true;
+                        }
+                        waiting.push(inner);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn push_scope(&mut self) {
         self.scopes.push(Scope::default());
     }
@@ -1140,6 +1161,7 @@ impl Resolver<'_> {
                     }
                 }
                 names.push(of_pattern);
+                self.tests(pattern);
             }
             if let Some(at) = names.iter().position(|set| *set != names[0])
                 && !arm.patterns.iter().any(|p| p.kind == PatternKind::Error)
@@ -1174,6 +1196,7 @@ impl Resolver<'_> {
         for (pattern, body) in &t.catches {
             self.push_scope();
             self.bind_pattern(pattern);
+            self.tests(pattern);
             self.block(body);
             self.pop_scope(true);
         }

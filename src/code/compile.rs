@@ -585,9 +585,10 @@ impl Compiler<'_, '_> {
         }
     }
 
+    /// Moves what a temporary holds.
     fn move_to(&mut self, from: Reg, to: Reg, span: Span) {
         if from != to {
-            self.emit(Op::Move { to, from }, span);
+            self.emit(Op::Take { to, from }, span);
         }
     }
 
@@ -686,7 +687,8 @@ impl Compiler<'_, '_> {
                 let reg = self.load(var, None, span);
                 if let Some(items) = appended(var, value) {
                     for item in items {
-                        let item = self.expr(item, None);
+                        let temporary = self.alloc();
+                        let item = self.expr(item, Some(temporary));
                         self.emit(Op::Append { list: reg, value: item }, value.span);
                         self.release(mark);
                     }
@@ -1168,7 +1170,9 @@ impl Compiler<'_, '_> {
                 None
             }
             Form::Call(f, args) => {
-                let tail = Self::plain(args).is_some();
+                // What waits keeps its caller: an error, or a history, names the place of the call.
+                let waits = matches!(f.form, Form::Global(global) if matches!(self.unit.globals.get(&global), Some(Target::Isolated(_))));
+                let tail = !waits && Self::plain(args).is_some();
                 let base = self.call_at(f, args, tail, span);
                 // A tail call of a builtin's value comes back like any other.
                 Some(base)

@@ -27,6 +27,8 @@ pub type FunctionId = u32;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
     Move { to: Reg, from: Reg },
+    /// As `Move`, of a temporary: the value is not held twice.
+    Take { to: Reg, from: Reg },
     Constant { to: Reg, index: u32 },
     Int { to: Reg, value: i32 },
     Null { to: Reg },
@@ -77,7 +79,7 @@ pub enum Op {
 
     NewList { to: Reg, base: Reg, count: Reg },
     Push { list: Reg, value: Reg },
-    /// Adds one element to a variable, in place when nobody else holds the list: `xs += [x]`.
+    /// Adds one element, a temporary, to a variable, in place when nobody else holds the list: `xs += [x]`.
     Append { list: Reg, value: Reg },
     Extend { list: Reg, values: Reg },
     /// A record of the values from `base` on, with the keys of a shape.

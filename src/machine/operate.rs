@@ -460,3 +460,12 @@ pub fn no_match(value: &Value, arms: bool) -> Fail {
     };
     fail_with("no_match", message, [("value", value)])
 }
+
+/// Checks the number of arguments that a function of the same group is given.
+pub fn fits(f: &crate::code::Function, given: usize) -> Result<(), Fail> {
+    let (min, max) = (f.required as usize, f.params as usize);
+    if given < min || given > max {
+        return Err(arity(&f.name, min, max, given));
+    }
+    Ok(())
+}

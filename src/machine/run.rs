@@ -166,12 +166,23 @@ impl Machine {
     }
 
     /// Runs one fiber.
+    ///
+    /// The current frame lives in locals: its function, its window of registers, its program counter. They are
+    /// written back when another frame becomes the current one.
     fn step(&mut self, fiber: &mut Fiber, id: u64, fuel: &mut u64) -> Step {
+        let mut left = *fuel;
+        let outcome = self.execute(fiber, id, &mut left);
+        *fuel = left;
+        outcome
+    }
+
+    fn execute(&mut self, fiber: &mut Fiber, id: u64, left: &mut u64) -> Step {
         if mem::take(&mut fiber.cancelled) {
             fiber.thrown = Some(fail("cancelled", "this task was cancelled"));
         }
         let image = self.image.clone();
         let functions = &image.code.functions[..];
+        let natives = natives::table();
         let mut thrown: Option<Fail> = fiber.thrown.take();
         'frame: loop {
             if let Some(failure) = thrown.take()
@@ -182,11 +193,11 @@ impl Machine {
             let Some(frame) = fiber.frames.last() else {
                 return Step::Finished(Ok(Value::Null));
             };
-            let function = &functions[frame.function as usize];
-            let ops = &function.ops[..];
-            let base = frame.base as usize;
+            let mut function = &functions[frame.function as usize];
+            let mut ops = &function.ops[..];
+            let mut base = frame.base as usize;
             let mut pc = frame.pc as usize;
-            let regs = &mut fiber.stack[base..];
+            let mut regs = &mut fiber.stack[base..base + function.registers as usize];
 
             macro_rules! save {
                 () => {
@@ -212,11 +223,143 @@ impl Machine {
             }
             macro_rules! burn {
                 () => {
-                    *fuel = fuel.saturating_sub(1);
-                    if *fuel & 0x3ff == 0 && memory_used() > MAX_MEMORY {
+                    *left = left.saturating_sub(1);
+                    if *left & 0x3ff == 0 && memory_used() > MAX_MEMORY {
                         throw!(fail("limit", "out of memory: this program's values take more than 1 GiB"));
                     }
                 };
+            }
+            // Makes the frame on top of the stack of frames the current one, at its beginning.
+            macro_rules! enter {
+                ($callee:expr, $base:expr) => {{
+                    function = $callee;
+                    ops = &function.ops[..];
+                    base = $base;
+                    pc = 0;
+                    regs = &mut fiber.stack[base..base + function.registers as usize];
+                    if *left == 0 {
+                        return Step::OutOfFuel;
+                    }
+                    continue;
+                }};
+            }
+            // Calls a function whose arguments lie from `$at` on; the result goes to `$result`.
+            macro_rules! call {
+                ($function:expr, $at:expr, $count:expr, $env:expr, $result:expr) => {{
+                    let callee = &functions[$function as usize];
+                    let (count, env): (usize, Value) = ($count as usize, $env);
+                    burn!();
+                    save!();
+                    let start = base + $at as usize;
+                    let end = start + callee.registers as usize;
+                    if (end > fiber.stack.len() || fiber.frames.len() >= MAX_DEPTH)
+                        && let Err(failure) = grow(fiber, end)
+                    {
+                        thrown = Some(failure);
+                        continue 'frame;
+                    }
+                    if count < callee.params as usize {
+                        fiber.stack[start + count..start + callee.params as usize].fill(Value::Missing);
+                    }
+                    if callee.has_env {
+                        fiber.stack[start + callee.params as usize] = env;
+                    }
+                    let result = (base + $result as usize) as u32;
+                    fiber.frames.push(Frame { function: $function, pc: 0, base: start as u32, result });
+                    enter!(callee, start)
+                }};
+            }
+            // Calls a function in place of the current one.
+            macro_rules! tail_call {
+                ($function:expr, $at:expr, $count:expr, $env:expr) => {{
+                    let callee = &functions[$function as usize];
+                    let (from, count, env): (usize, usize, Value) = ($at as usize, $count as usize, $env);
+                    burn!();
+                    for at in 0..count {
+                        shift(regs, from + at, at);
+                    }
+                    release(&mut regs[count..]);
+                    if let Some(frame) = fiber.frames.last_mut() {
+                        frame.function = $function;
+                        frame.pc = 0;
+                    }
+                    let end = base + callee.registers as usize;
+                    if end > fiber.stack.len()
+                        && let Err(failure) = grow(fiber, end)
+                    {
+                        thrown = Some(failure);
+                        continue 'frame;
+                    }
+                    if count < callee.params as usize {
+                        fiber.stack[base + count..base + callee.params as usize].fill(Value::Missing);
+                    }
+                    if callee.has_env {
+                        fiber.stack[base + callee.params as usize] = env;
+                    }
+                    enter!(callee, base)
+                }};
+            }
+            // Takes a call of a builtin out of line; it may wait, or change fibers.
+            macro_rules! slow_builtin {
+                ($builtin:expr, $at:expr, $count:expr, $result:expr) => {{
+                    save!();
+                    let (at, count, result) = (base + $at as usize, $count as usize, base + $result as usize);
+                    match self.builtin(fiber, id, $builtin, at, count, result) {
+                        Ok(Flow::Go) => continue 'frame,
+                        Ok(Flow::Wait(wait)) => {
+                            fiber.wait = wait;
+                            return Step::Off;
+                        }
+                        Ok(Flow::Yield) => return Step::Off,
+                        Err(failure) => {
+                            thrown = Some(failure);
+                            continue 'frame;
+                        }
+                    }
+                }};
+            }
+            macro_rules! builtin_call {
+                ($builtin:expr, $at:expr, $count:expr, $result:expr) => {{
+                    let info = &builtins::TABLE[$builtin as usize];
+                    let (at, count) = ($at as usize, $count as usize);
+                    if info.kind == Kind::Native
+                        && (info.min as usize..=info.max as usize).contains(&count)
+                        && at + count <= regs.len()
+                    {
+                        let args = &mut regs[at..at + count];
+                        let value = check!(natives[$builtin as usize](args));
+                        // What the arguments hold must not live longer than the call.
+                        release(args);
+                        regs[$result as usize] = value;
+                        continue;
+                    }
+                    slow_builtin!($builtin, $at, $count, $result)
+                }};
+            }
+            // Calls a function value.
+            macro_rules! call_value {
+                ($f:expr, $at:expr, $count:expr, $result:expr, $tail:expr) => {{
+                    let count: usize = $count;
+                    let (target, env) = match $f {
+                        Value::Function(closure) if matches!(closure.env, Value::Null) => (closure.function, Value::Null),
+                        Value::Function(closure) => (closure.function, closure.env.clone()),
+                        Value::Builtin(builtin) => {
+                            let builtin = *builtin;
+                            builtin_call!(builtin, $at, count, $result)
+                        }
+                        other => throw!(op::not_a_function(other)),
+                    };
+                    let callee = &functions[target as usize];
+                    let (min, max) = (callee.required as usize, (callee.params - callee.hidden) as usize);
+                    if count < min || count > max {
+                        throw!(op::arity(&callee.name, min, max, count));
+                    }
+                    if $tail {
+                        tail_call!(target, $at, count, env)
+                    } else {
+                        call!(target, $at, count, env, $result)
+                    }
+                }};
             }
             macro_rules! test {
                 ($want:expr, $outcome:expr) => {
@@ -246,97 +389,33 @@ impl Machine {
             }
             macro_rules! arithmetic {
                 ($to:expr, $a:expr, $b:expr, $int:ident, $float:tt, $slow:path) => {{
-                    let value = match (&regs[$a as usize], &regs[$b as usize]) {
-                        (Value::Int(x), Value::Int(y)) => match x.$int(*y) {
-                            Some(n) => Value::Int(n),
-                            None => throw!($slow(&Value::Int(*x), &Value::Int(*y)).err().unwrap_or_else(|| fail("overflow", ""))),
-                        },
-                        (Value::Float(x), Value::Float(y)) => Value::Float(x $float y),
-                        (a, b) => check!($slow(a, b)),
-                    };
-                    regs[$to as usize] = value;
-                }};
-            }
-            // Calls a function value whose arguments lie from `$at` on; the result goes to `$result`.
-            macro_rules! call_value {
-                ($f:expr, $at:expr, $count:expr, $result:expr, $tail:expr) => {{
-                    let f: Value = $f;
-                    match &f {
-                        Value::Function(closure) => {
-                            let callee = &functions[closure.function as usize];
-                            let (min, max) = (callee.required as usize, (callee.params - callee.hidden) as usize);
-                            let count: usize = $count;
-                            if count < min || count > max {
-                                throw!(op::arity(&callee.name, min, max, count));
-                            }
-                            burn!();
-                            save!();
-                            let env = closure.env.clone();
-                            let pushed = if $tail {
-                                tail_frame(&image, fiber, closure.function, base + $at as usize, count, env)
-                            } else {
-                                push_frame(&image, fiber, closure.function, base + $at as usize, count, base + $result as usize, env)
-                            };
-                            if let Err(failure) = pushed {
-                                thrown = Some(failure);
-                                continue 'frame;
-                            }
-                            if *fuel == 0 {
-                                return Step::OutOfFuel;
-                            }
-                            continue 'frame;
+                    match (&regs[$a as usize], &regs[$b as usize]) {
+                        (Value::Int(x), Value::Int(y)) if let Some(n) = x.$int(*y) => regs[$to as usize].put_int(n),
+                        (Value::Float(x), Value::Float(y)) => {
+                            let x = x $float y;
+                            regs[$to as usize].put_float(x);
                         }
-                        Value::Builtin(builtin) => builtin_call!(*builtin, $at, $count, $result),
-                        other => throw!(op::not_a_function(other)),
-                    }
-                }};
-            }
-            macro_rules! builtin_call {
-                ($builtin:expr, $at:expr, $count:expr, $result:expr) => {{
-                    save!();
-                    let (at, count, result) = (base + $at as usize, $count as usize, base + $result as usize);
-                    match self.builtin(fiber, id, $builtin, at, count, result) {
-                        Ok(Flow::Go) => continue 'frame,
-                        Ok(Flow::Wait(wait)) => {
-                            fiber.wait = wait;
-                            return Step::Off;
-                        }
-                        Ok(Flow::Yield) => return Step::Off,
-                        Err(failure) => {
-                            thrown = Some(failure);
-                            continue 'frame;
+                        (a, b) => {
+                            let value = check!($slow(a, b));
+                            regs[$to as usize] = value;
                         }
                     }
                 }};
             }
-            macro_rules! call_direct {
-                ($function:expr, $base:expr, $count:expr, $env:expr, $tail:expr) => {{
-                    burn!();
-                    save!();
-                    let at = base + $base as usize;
-                    let pushed = if $tail {
-                        tail_frame(&image, fiber, $function, at, $count as usize, $env)
-                    } else {
-                        push_frame(&image, fiber, $function, at, $count as usize, at, $env)
-                    };
-                    if let Err(failure) = pushed {
-                        thrown = Some(failure);
-                        continue 'frame;
-                    }
-                    if *fuel == 0 {
-                        return Step::OutOfFuel;
-                    }
-                    continue 'frame;
-                }};
-            }
-
             loop {
                 let op = ops[pc];
                 pc += 1;
                 match op {
-                    Op::Move { to, from } => regs[to as usize] = regs[from as usize].clone(),
+                    Op::Move { to, from } => match &regs[from as usize] {
+                        Value::Int(n) => {
+                            let n = *n;
+                            regs[to as usize].put_int(n);
+                        }
+                        other => regs[to as usize] = other.clone(),
+                    },
+                    Op::Take { to, from } => shift(regs, from as usize, to as usize),
                     Op::Constant { to, index } => regs[to as usize] = image.constants[index as usize].clone(),
-                    Op::Int { to, value } => regs[to as usize] = Value::Int(value as i64),
+                    Op::Int { to, value } => regs[to as usize].put_int(value as i64),
                     Op::Null { to } => regs[to as usize] = Value::Null,
                     Op::Bool { to, value } => regs[to as usize] = Value::Bool(value),
                     Op::Missing { to } => regs[to as usize] = Value::Missing,
@@ -347,84 +426,83 @@ impl Machine {
                         }
                         regs[to as usize] = value;
                     }
-                    Op::Add { to, a, b } => {
-                        let fast = match (&regs[a as usize], &regs[b as usize]) {
-                            (Value::Int(x), Value::Int(y)) => x.checked_add(*y).map(Value::Int),
-                            (Value::Float(x), Value::Float(y)) => Some(Value::Float(x + y)),
-                            _ => None,
-                        };
-                        match fast {
-                            Some(value) => regs[to as usize] = value,
-                            None => {
-                                let in_place = to == a && a != b;
-                                let left = if in_place { mem::take(&mut regs[a as usize]) } else { regs[a as usize].clone() };
-                                match op::add(left, &regs[b as usize]) {
-                                    Ok(value) => regs[to as usize] = value,
-                                    Err((left, failure)) => {
-                                        if in_place {
-                                            regs[a as usize] = left;
-                                        }
-                                        throw!(failure);
+                    Op::Add { to, a, b } => match (&regs[a as usize], &regs[b as usize]) {
+                        (Value::Int(x), Value::Int(y)) if let Some(n) = x.checked_add(*y) => regs[to as usize].put_int(n),
+                        (Value::Float(x), Value::Float(y)) => {
+                            let x = x + y;
+                            regs[to as usize].put_float(x);
+                        }
+                        _ => {
+                            let in_place = to == a && a != b;
+                            let left = if in_place { mem::take(&mut regs[a as usize]) } else { regs[a as usize].clone() };
+                            match op::add(left, &regs[b as usize]) {
+                                Ok(value) => regs[to as usize] = value,
+                                Err((left, failure)) => {
+                                    if in_place {
+                                        regs[a as usize] = left;
                                     }
+                                    throw!(failure);
                                 }
                             }
                         }
-                    }
+                    },
                     Op::Subtract { to, a, b } => arithmetic!(to, a, b, checked_sub, -, op::subtract),
                     Op::Multiply { to, a, b } => arithmetic!(to, a, b, checked_mul, *, op::multiply),
                     Op::Divide { to, a, b } => {
                         let value = check!(op::divide(&regs[a as usize], &regs[b as usize]));
                         regs[to as usize] = value;
                     }
-                    Op::Remainder { to, a, b } => {
-                        let value = match (&regs[a as usize], &regs[b as usize]) {
-                            (Value::Int(x), Value::Int(y)) if *x >= 0 && *y > 0 => Value::Int(x % y),
-                            (a, b) => check!(op::remainder(a, b)),
-                        };
-                        regs[to as usize] = value;
-                    }
-                    Op::AddInt { to, a, value } => {
-                        let sum = match &regs[a as usize] {
-                            Value::Int(x) => x.checked_add(value as i64).map(Value::Int),
-                            Value::Float(x) => Some(Value::Float(x + value as f64)),
-                            _ => None,
-                        };
-                        match sum {
-                            Some(sum) => regs[to as usize] = sum,
-                            None => {
-                                // Errors speak of what was written.
-                                let failure = if ops_subtracts(value) {
-                                    op::subtract(&regs[a as usize], &Value::Int(-(value as i64))).err()
-                                } else {
-                                    op::add(regs[a as usize].clone(), &Value::Int(value as i64)).err().map(|(_, f)| f)
-                                };
-                                throw!(failure.unwrap_or_else(|| fail("type_error", "`+` can't take these")));
-                            }
+                    Op::Remainder { to, a, b } => match (&regs[a as usize], &regs[b as usize]) {
+                        (Value::Int(x), Value::Int(y)) if *x >= 0 && *y > 0 => {
+                            let n = x % y;
+                            regs[to as usize].put_int(n);
                         }
-                    }
+                        (a, b) => {
+                            let value = check!(op::remainder(a, b));
+                            regs[to as usize] = value;
+                        }
+                    },
+                    Op::AddInt { to, a, value } => match &regs[a as usize] {
+                        Value::Int(x) if let Some(n) = x.checked_add(value as i64) => regs[to as usize].put_int(n),
+                        Value::Float(x) => {
+                            let x = x + value as f64;
+                            regs[to as usize].put_float(x);
+                        }
+                        other => {
+                            // Errors speak of what was written.
+                            let failure = match value < 0 {
+                                true => op::subtract(other, &Value::Int(-(value as i64))).err(),
+                                false => op::add(other.clone(), &Value::Int(value as i64)).err().map(|(_, f)| f),
+                            };
+                            throw!(failure.unwrap_or_else(|| fail("type_error", "`+` can't take these")));
+                        }
+                    },
                     Op::Equal { to, a, b } => {
-                        let value = check!(equal(&regs[a as usize], &regs[b as usize]));
-                        regs[to as usize] = Value::Bool(value);
+                        let value = match (&regs[a as usize], &regs[b as usize]) {
+                            (Value::Int(x), Value::Int(y)) => x == y,
+                            (a, b) => check!(equal(a, b)),
+                        };
+                        regs[to as usize].put_bool(value);
                     }
                     Op::NotEqual { to, a, b } => {
                         let value = check!(equal(&regs[a as usize], &regs[b as usize]));
-                        regs[to as usize] = Value::Bool(!value);
+                        regs[to as usize].put_bool(!value);
                     }
                     Op::Less { to, a, b } => {
                         let value = compare!(a, b, <, std::cmp::Ordering::Less);
-                        regs[to as usize] = Value::Bool(value);
+                        regs[to as usize].put_bool(value);
                     }
                     Op::LessEqual { to, a, b } => {
                         let value = compare!(a, b, <=, std::cmp::Ordering::Less | std::cmp::Ordering::Equal);
-                        regs[to as usize] = Value::Bool(value);
+                        regs[to as usize].put_bool(value);
                     }
                     Op::Greater { to, a, b } => {
                         let value = compare!(a, b, >, std::cmp::Ordering::Greater);
-                        regs[to as usize] = Value::Bool(value);
+                        regs[to as usize].put_bool(value);
                     }
                     Op::GreaterEqual { to, a, b } => {
                         let value = compare!(a, b, >=, std::cmp::Ordering::Greater | std::cmp::Ordering::Equal);
-                        regs[to as usize] = Value::Bool(value);
+                        regs[to as usize].put_bool(value);
                     }
                     Op::Not { to, a } => match &regs[a as usize] {
                         Value::Bool(b) => regs[to as usize] = Value::Bool(!b),
@@ -443,7 +521,7 @@ impl Machine {
                     Op::Repeat { by } => {
                         pc = (pc as i64 + by as i64) as usize;
                         burn!();
-                        if *fuel == 0 {
+                        if *left == 0 {
                             save!();
                             return Step::OutOfFuel;
                         }
@@ -515,7 +593,7 @@ impl Machine {
                         }
                     }
                     Op::Append { list, value } => {
-                        let value = regs[value as usize].clone();
+                        let value = mem::take(&mut regs[value as usize]);
                         match &mut regs[list as usize] {
                             Value::List(list) => {
                                 check!(op::reserve_items(list.len() + 1));
@@ -625,6 +703,17 @@ impl Machine {
                         regs[to as usize] = value;
                     }
                     Op::Index { to, a, index } => {
+                        let found = match (&regs[a as usize], &regs[index as usize]) {
+                            (Value::List(list), Value::Int(n)) => match list.as_slice().get(*n as usize) {
+                                Some(Value::Int(n)) => Some(*n),
+                                _ => None,
+                            },
+                            _ => None,
+                        };
+                        if let Some(n) = found {
+                            regs[to as usize].put_int(n);
+                            continue;
+                        }
                         let value = match (&regs[a as usize], &regs[index as usize]) {
                             (Value::List(list), Value::Int(n)) if (*n as u64) < list.len() as u64 => {
                                 list.as_slice()[*n as usize].clone()
@@ -680,8 +769,11 @@ impl Machine {
                             }
                         };
                         if end.is_none_or(|end| now < end) {
-                            regs[from + 2] = Value::Int(now);
-                            regs[from] = now.checked_add(1).map_or(Value::Null, Value::Int);
+                            regs[from + 2].put_int(now);
+                            match now.checked_add(1) {
+                                Some(next) => regs[from].put_int(next),
+                                None => regs[from] = Value::Null,
+                            }
                         } else {
                             pc = (pc as i64 + by as i64) as usize;
                         }
@@ -693,17 +785,19 @@ impl Machine {
                     }
                     Op::EachNext { base: from, by } => {
                         let from = from as usize;
-                        let item = match (&regs[from], &regs[from + 1]) {
-                            (Value::List(list), Value::Int(at)) => list.as_slice().get(*at as usize).map(|v| (v.clone(), *at)),
+                        // The list, the index of the next element, and the element.
+                        let [list, index, item, ..] = &mut regs[from..] else { continue };
+                        let next = match (&*list, &*index) {
+                            (Value::List(list), Value::Int(at)) => list.as_slice().get(*at as usize).map(|value| (value, *at)),
                             _ => None,
                         };
-                        match item {
-                            Some((item, at)) => {
-                                regs[from + 1] = Value::Int(at + 1);
-                                regs[from + 2] = item;
+                        match next {
+                            Some((value, at)) => {
+                                index.put_int(at + 1);
+                                item.copy(value);
                             }
                             None => {
-                                regs[from] = Value::Null;
+                                *list = Value::Null;
                                 pc = (pc as i64 + by as i64) as usize;
                             }
                         }
@@ -763,35 +857,27 @@ impl Machine {
                         let env = regs[env as usize].clone();
                         regs[to as usize] = Value::Function(Rc::new(Closure { function: function as FunctionId, env }));
                     }
-                    Op::CallFunction { count, base: at, function } => call_direct!(function, at, count, Value::Null, false),
-                    Op::TailFunction { count, base: at, function } => call_direct!(function, at, count, Value::Null, true),
+                    Op::CallFunction { count, base: at, function: callee } => call!(callee, at, count, Value::Null, at),
+                    Op::TailFunction { count, base: at, function: callee } => tail_call!(callee, at, count, Value::Null),
                     Op::CallSibling { count, base: at, function: callee } => {
-                        let f = &functions[callee as usize];
-                        let (min, max) = (f.required as usize, f.params as usize);
-                        if (count as usize) < min || count as usize > max {
-                            throw!(op::arity(&f.name, min, max, count as usize));
-                        }
+                        check!(op::fits(&functions[callee as usize], count as usize));
                         let env = regs[function.params as usize].clone();
-                        call_direct!(callee as FunctionId, at, count, env, false)
+                        call!(callee as FunctionId, at, count, env, at)
                     }
                     Op::TailSibling { count, base: at, function: callee } => {
-                        let f = &functions[callee as usize];
-                        let (min, max) = (f.required as usize, f.params as usize);
-                        if (count as usize) < min || count as usize > max {
-                            throw!(op::arity(&f.name, min, max, count as usize));
-                        }
+                        check!(op::fits(&functions[callee as usize], count as usize));
                         let env = regs[function.params as usize].clone();
-                        call_direct!(callee as FunctionId, at, count, env, true)
+                        tail_call!(callee as FunctionId, at, count, env)
                     }
-                    Op::Call { count, base: at, f } => call_value!(regs[f as usize].clone(), at, count as usize, at, false),
-                    Op::TailCall { count, base: at, f } => call_value!(regs[f as usize].clone(), at, count as usize, at, true),
+                    Op::Call { count, base: at, f } => call_value!(&regs[f as usize], at, count as usize, at, false),
+                    Op::TailCall { count, base: at, f } => call_value!(&regs[f as usize], at, count as usize, at, true),
                     Op::CallMethod { count, base: at, name } => {
                         let own = match &regs[at as usize] {
                             Value::Record(record) => record.get(&image.names[name as usize]).cloned(),
                             _ => None,
                         };
                         if let Some(f) = own {
-                            call_value!(f, at + 1, count as usize, at, false)
+                            call_value!(&f, at + 1, count as usize, at, false)
                         }
                         match self.method(&regs[at as usize], name) {
                             Ok(MethodTarget::Function(target)) => {
@@ -801,7 +887,7 @@ impl Machine {
                                 if given < min || given > max {
                                     throw!(op::arity(&callee.name, min.saturating_sub(1), max.saturating_sub(1), given - 1));
                                 }
-                                call_direct!(target, at, given, Value::Null, false)
+                                call!(target, at, given, Value::Null, at)
                             }
                             Ok(MethodTarget::Builtin(builtin)) => builtin_call!(builtin, at, count as usize + 1, at),
                             Err(failure) => throw!(failure),
@@ -809,47 +895,41 @@ impl Machine {
                     }
                     Op::CallSpread { base: at } => {
                         let f = regs[at as usize].clone();
-                        let list = mem::take(&mut regs[at as usize + 1]);
-                        let Value::List(list) = list else { throw!(op::not_a_function(&list)) };
-                        if list.len() > 250 {
-                            throw!(fail("arity", format!("{} arguments are given; a function takes at most 250", list.len())));
+                        let list = check!(spread(mem::take(&mut regs[at as usize + 1])));
+                        save!();
+                        if let Err(failure) = lay_out(fiber, base + at as usize, list.as_slice()) {
+                            thrown = Some(failure);
+                            continue 'frame;
                         }
-                        let start = base + at as usize;
-                        let wanted = start + list.len().max(2);
-                        if fiber.stack.len() < wanted {
-                            fiber.stack.resize(wanted, Value::Null);
-                        }
-                        fiber.stack[start..start + list.len()].clone_from_slice(list.as_slice());
-                        call_value!(f, at, list.len(), at, false)
+                        regs = &mut fiber.stack[base..base + function.registers as usize];
+                        call_value!(&f, at, list.len(), at, false)
                     }
                     Op::CallMethodSpread { base: at, name } => {
-                        let list = mem::take(&mut regs[at as usize + 1]);
-                        let Value::List(list) = list else { throw!(op::not_a_function(&list)) };
-                        if list.len() > 249 {
-                            throw!(fail("arity", format!("{} arguments are given; a function takes at most 250", list.len())));
-                        }
+                        let list = check!(spread(mem::take(&mut regs[at as usize + 1])));
                         let own = match &regs[at as usize] {
                             Value::Record(record) => record.get(&image.names[name as usize]).cloned(),
                             _ => None,
                         };
-                        let target = match own {
-                            Some(_) => None,
-                            None => Some(check!(self.method(&regs[at as usize], name))),
+                        let f = match own {
+                            Some(f) => f,
+                            None => match check!(self.method(&regs[at as usize], name)) {
+                                MethodTarget::Builtin(builtin) => Value::Builtin(builtin),
+                                MethodTarget::Function(function) => {
+                                    Value::Function(Rc::new(Closure { function, env: Value::Null }))
+                                }
+                            },
                         };
-                        let start = base + at as usize + 1;
-                        let wanted = start + list.len().max(1);
-                        if fiber.stack.len() < wanted {
-                            fiber.stack.resize(wanted, Value::Null);
+                        // A record's own function doesn't get the record.
+                        let own = matches!(&regs[at as usize], Value::Record(r) if r.get(&image.names[name as usize]).is_some());
+                        save!();
+                        if let Err(failure) = lay_out(fiber, base + at as usize + 1, list.as_slice()) {
+                            thrown = Some(failure);
+                            continue 'frame;
                         }
-                        fiber.stack[start..start + list.len()].clone_from_slice(list.as_slice());
-                        match (own, target) {
-                            (Some(f), _) => call_value!(f, at + 1, list.len(), at, false),
-                            (_, Some(MethodTarget::Builtin(builtin))) => builtin_call!(builtin, at, list.len() + 1, at),
-                            (_, Some(MethodTarget::Function(target))) => {
-                                let f = Value::Function(Rc::new(Closure { function: target, env: Value::Null }));
-                                call_value!(f, at, list.len() + 1, at, false)
-                            }
-                            _ => throw!(fail("internal", "a method without a target")),
+                        regs = &mut fiber.stack[base..base + function.registers as usize];
+                        match own {
+                            true => call_value!(&f, at + 1, list.len(), at, false),
+                            false => call_value!(&f, at, list.len() + 1, at, false),
                         }
                     }
                     Op::Apply { count, base: at, builtin } => builtin_call!(builtin, at, count, at),
@@ -869,19 +949,28 @@ impl Machine {
                         }
                     }
                     Op::Return { from } => {
-                        let value = mem::take(&mut regs[from as usize]);
-                        let Some(frame) = fiber.frames.pop() else { return Step::Finished(Ok(value)) };
-                        let Some(caller) = fiber.frames.last() else { return Step::Finished(Ok(value)) };
-                        let end = caller.base as usize + functions[caller.function as usize].registers as usize;
-                        fiber.stack.truncate(end);
-                        let start = frame.base as usize;
-                        if start < end {
-                            for slot in &mut fiber.stack[start..end] {
-                                *slot = Value::Null;
+                        let (Some(frame), Some(caller)) = (fiber.frames.pop(), fiber.frames.last()) else {
+                            let value = mem::take(&mut regs[from as usize]);
+                            release(regs);
+                            return Step::Finished(Ok(value));
+                        };
+                        match &mut regs[from as usize] {
+                            Value::Int(n) => {
+                                let n = *n;
+                                release(regs);
+                                fiber.stack[frame.result as usize].put_int(n);
+                            }
+                            other => {
+                                let value = mem::take(other);
+                                release(regs);
+                                fiber.stack[frame.result as usize] = value;
                             }
                         }
-                        fiber.stack[frame.result as usize] = value;
-                        continue 'frame;
+                        function = &functions[caller.function as usize];
+                        ops = &function.ops[..];
+                        base = caller.base as usize;
+                        pc = caller.pc as usize;
+                        regs = &mut fiber.stack[base..base + function.registers as usize];
                     }
                     Op::Try { error, by } => {
                         let frames = fiber.frames.len() as u32;
@@ -936,16 +1025,17 @@ impl Machine {
         }
         match info.kind {
             Kind::Native => {
-                let value = match info.name {
-                    "self" => Value::record([("id", Value::str(&*self.identity.id)), ("key", Value::str(&*self.identity.key))]),
-                    "idempotency_key" => Value::str(&*self.identity.key),
-                    _ => natives::table()[builtin as usize](&mut fiber.stack[at..at + count])?,
-                };
-                // What the arguments hold must not live longer than the call.
-                for slot in &mut fiber.stack[at..at + count] {
-                    *slot = Value::Null;
-                }
+                let args = &mut fiber.stack[at..at + count];
+                let value = natives::table()[builtin as usize](args)?;
+                release(args);
                 fiber.stack[result] = value;
+                Ok(Flow::Go)
+            }
+            Kind::Identity => {
+                fiber.stack[result] = match info.name {
+                    "self" => Value::record([("id", Value::str(&*self.identity.id)), ("key", Value::str(&*self.identity.key))]),
+                    _ => Value::str(&*self.identity.key),
+                };
                 Ok(Flow::Go)
             }
             Kind::Effect { .. } => {
@@ -1054,15 +1144,10 @@ fn check_options(options: &Value) -> Result<(), Fail> {
     super::natives::options::policy(options).map(|_| ())
 }
 
-fn ops_subtracts(value: i16) -> bool {
-    value < 0
-}
-
-/// Where the innermost call of a fiber is written; within the standard library, where that was called from.
+/// Where the innermost call of a fiber is written; within the standard library or a stub, where that was called from.
 fn call_place(image: &Image, fiber: &Fiber) -> Place {
-    let places = fiber.frames.iter().rev().map(|frame| {
-        image.code.place(frame.function, (frame.pc as usize).saturating_sub(1))
-    });
+    let frames = fiber.frames.iter().rev().filter(|frame| image.code.functions[frame.function as usize].hidden == 0);
+    let places = frames.map(|frame| image.code.place(frame.function, (frame.pc as usize).saturating_sub(1)));
     let mut first = None;
     for place in places.take(10) {
         if !image.code.sources.files[place.source as usize].name.starts_with(crate::check::STD) {
@@ -1077,6 +1162,65 @@ fn too_deep() -> Fail {
     fail("limit", "calls nested too deeply: a function calls itself without end, or needs an accumulator and a tail call")
 }
 
+/// Lets go of what registers hold that are not used any more. Small values may stay: they hold nothing.
+#[inline(always)]
+fn release(slots: &mut [Value]) {
+    for slot in slots {
+        if slot.is_counted() {
+            *slot = Value::Null;
+        }
+    }
+}
+
+/// Moves a value between registers; an int may stay where it was as well.
+#[inline(always)]
+fn shift(regs: &mut [Value], from: usize, to: usize) {
+    match &mut regs[from] {
+        Value::Int(n) => {
+            let n = *n;
+            regs[to].put_int(n);
+        }
+        other => {
+            let value = mem::take(other);
+            regs[to] = value;
+        }
+    }
+}
+
+/// The arguments of a call with spread arguments.
+fn spread(list: Value) -> Result<Rc<List>, Fail> {
+    match list {
+        Value::List(list) if list.len() <= 249 => Ok(list),
+        Value::List(list) => {
+            Err(fail("arity", format!("{} arguments are given; a function takes at most 250", list.len())))
+        }
+        other => Err(op::not_a_function(&other)),
+    }
+}
+
+/// Puts arguments into the stack from `start` on.
+fn lay_out(fiber: &mut Fiber, start: usize, args: &[Value]) -> Result<(), Fail> {
+    let end = start + args.len();
+    if end > fiber.stack.len() {
+        grow(fiber, end)?;
+    }
+    fiber.stack[start..end].clone_from_slice(args);
+    Ok(())
+}
+
+/// Makes room for a window that ends at `end`, or says that calls are too deep.
+#[cold]
+fn grow(fiber: &mut Fiber, end: usize) -> Result<(), Fail> {
+    if fiber.frames.len() >= MAX_DEPTH || end > MAX_STACK {
+        return Err(too_deep());
+    }
+    if end > fiber.stack.len() {
+        let len = end.max(fiber.stack.len() * 2).min(MAX_STACK);
+        fiber.stack.resize(len, Value::Null);
+    }
+    Ok(())
+}
+
 /// Begins a call: the arguments are in place, from `base` on.
 fn push_frame(
     image: &Image,
@@ -1089,53 +1233,16 @@ fn push_frame(
 ) -> Result<(), Fail> {
     let f = &image.code.functions[function as usize];
     let end = base + f.registers as usize;
-    if fiber.frames.len() >= MAX_DEPTH || end > MAX_STACK {
-        return Err(too_deep());
+    if fiber.frames.len() >= MAX_DEPTH || end > fiber.stack.len() {
+        grow(fiber, end)?;
     }
-    if fiber.stack.len() < end {
-        fiber.stack.resize(end, Value::Null);
-    }
-    for slot in base + count..base + f.params as usize {
-        fiber.stack[slot] = Value::Missing;
+    if count < f.params as usize {
+        fiber.stack[base + count..base + f.params as usize].fill(Value::Missing);
     }
     if f.has_env {
         fiber.stack[base + f.params as usize] = env;
     }
     fiber.frames.push(Frame { function, pc: 0, base: base as u32, result: result as u32 });
-    Ok(())
-}
-
-/// Turns the current call into another: the arguments are moved down to where this one's are.
-fn tail_frame(
-    image: &Image,
-    fiber: &mut Fiber,
-    function: FunctionId,
-    from: usize,
-    count: usize,
-    env: Value,
-) -> Result<(), Fail> {
-    let f = &image.code.functions[function as usize];
-    let Some(frame) = fiber.frames.last_mut() else { return Err(too_deep()) };
-    let base = frame.base as usize;
-    frame.function = function;
-    frame.pc = 0;
-    for at in 0..count {
-        fiber.stack.swap(base + at, from + at);
-    }
-    let end = base + f.registers as usize;
-    fiber.stack.truncate(end.max(base + count));
-    for slot in &mut fiber.stack[base + count..] {
-        *slot = Value::Null;
-    }
-    if fiber.stack.len() < end {
-        fiber.stack.resize(end, Value::Null);
-    }
-    for slot in base + count..base + f.params as usize {
-        fiber.stack[slot] = Value::Missing;
-    }
-    if f.has_env {
-        fiber.stack[base + f.params as usize] = env;
-    }
     Ok(())
 }
 
@@ -1189,13 +1296,17 @@ fn unwind(image: &Image, fiber: &mut Fiber, mut failure: Fail) -> Result<(), Fai
         fiber.stack.clear();
         return Err(failure);
     };
+    // The windows of the frames that are left hold nothing any more.
+    let window = |frame: &Frame| frame.base as usize + image.code.functions[frame.function as usize].registers as usize;
+    let used = fiber.frames[handler.frames as usize..].iter().map(window).max().unwrap_or(0).min(fiber.stack.len());
     fiber.frames.truncate(handler.frames as usize);
     let Some(frame) = fiber.frames.last_mut() else { return Err(failure) };
     frame.pc = handler.pc;
     let base = frame.base as usize;
     let end = base + image.code.functions[frame.function as usize].registers as usize;
-    fiber.stack.truncate(end);
-    fiber.stack.resize(end, Value::Null);
+    if used > end {
+        release(&mut fiber.stack[end..used]);
+    }
     fiber.stack[base + handler.error as usize] = failure.value.clone();
     fiber.stack[base + handler.error as usize + 1] = failure.trace.map_or(Value::Null, Value::Trace);
     Ok(())
@@ -1224,6 +1335,9 @@ fn trace_of(image: &Image, fiber: &Fiber) -> Trace {
             continue;
         }
         let f = &image.code.functions[frame.function as usize];
+        if f.hidden > 0 {
+            continue; // a stub is no call of the program's
+        }
         let place = image.code.place(frame.function, (frame.pc as usize).saturating_sub(1));
         entries.push(TraceEntry { function: f.name.clone(), place, boundary: false });
     }
