@@ -572,9 +572,12 @@ impl Compiler<'_, '_> {
                 self.move_to(base, to, span);
             }
             Form::Invoke(global, args, options) => {
-                let base = self.consecutive(args);
-                let at = self.alloc();
-                self.expr(options, Some(at));
+                // The options lie right after the arguments.
+                let base = self.mark().min(u16::MAX as u32) as Reg;
+                for node in args.iter().chain([&**options]) {
+                    let reg = self.alloc();
+                    self.expr(node, Some(reg));
+                }
                 let index = match self.unit.globals.get(global) {
                     Some(Target::Isolated(index)) => *index as u16,
                     _ => 0,

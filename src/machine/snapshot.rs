@@ -1,1 +1,480 @@
-//! A machine's state written down and restored.
+//! A machine as bytes, and back.
+//!
+//! Values form a graph: several registers may hold one list, functions share cells, and a cell may hold a function
+//! that captured it. So the objects that values refer to are numbered and written once each, children before
+//! parents. Cycles go only through cells and tasks, which are made empty first and filled at the end. Nothing here
+//! recurses, whatever the depth of the values.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::builtins::{self, Context};
+use crate::syntax::Place;
+
+use super::error::{Failure, Trace};
+use super::task::{How, Join, Outcome, Task};
+use super::value::{Closure, EntityRef, Env, Keys, Record, Shared, Value, intern};
+use super::{Data, Fiber, Frame, Handler, Identity, Image, Machine, Request, ResultMode, Wait, What};
+
+/// A value: itself when it is small, else the number of its object, its cell or its task.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Small {
+    Null,
+    Missing,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Duration(i64),
+    Instant(i64),
+    Builtin(u16),
+    Object(u32),
+    Cell(u32),
+    Task(u32),
+}
+
+/// What values refer to. Objects within have lower numbers.
+#[derive(Serialize, Deserialize)]
+enum Object {
+    Text(String),
+    Bytes(Vec<u8>),
+    List(Vec<Small>),
+    Record { keys: u32, values: Vec<Small> },
+    Function { function: u32, env: Small },
+    Env(Vec<Small>),
+    Entity { name: String, key: Small },
+    Trace(Trace),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Ended {
+    Running,
+    Value(Small),
+    Failed(Small, Option<Trace>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedTask {
+    id: u64,
+    outcome: Ended,
+    observed: bool,
+    waiters: Vec<(u64, u64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SavedWait {
+    Nothing,
+    Answer(u64),
+    Tasks { how: How, tasks: Vec<u32>, keys: Option<u32>, remaining: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedFiber {
+    id: u64,
+    stack: Vec<Small>,
+    frames: Vec<(u32, u32, u32, u32)>,
+    handlers: Vec<(u32, u32, u16)>,
+    task: u32,
+    wait: SavedWait,
+    thrown: Option<(Small, Option<Trace>)>,
+    cancelled: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedRequest {
+    seq: u64,
+    effect: Option<String>,
+    activity: Option<(String, Data)>,
+    args: Data,
+    place: Place,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    context: Context,
+    identity: Identity,
+    keys: Vec<Vec<String>>,
+    objects: Vec<Object>,
+    cells: Vec<Small>,
+    tasks: Vec<SavedTask>,
+    fibers: Vec<SavedFiber>,
+    ready: Vec<u64>,
+    next_fiber: u64,
+    next_request: u64,
+    waiting: Vec<(u64, u64)>,
+    requests: Vec<SavedRequest>,
+    withdrawn: Vec<u64>,
+    main: u32,
+    failed: Vec<u32>,
+    ending: bool,
+    result: ResultMode,
+    value: Small,
+}
+
+impl Machine {
+    /// The whole state as bytes. The program's code is not part of it.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        let main = writer.task(&self.main);
+        let fibers = self.fibers.iter().map(|(id, fiber)| writer.fiber(*id, fiber, &self.image)).collect();
+        let failed = self.failed.iter().map(|task| writer.task(task)).collect();
+        let value = writer.value(&self.value);
+        // What cells and tasks hold may mention further ones.
+        let (mut cells, mut tasks) = (Vec::new(), Vec::new());
+        loop {
+            if let Some(cell) = writer.cells.get(cells.len()).cloned() {
+                let value = cell.value.borrow().clone();
+                cells.push(writer.value(&value));
+            } else if let Some(task) = writer.tasks.get(tasks.len()).cloned() {
+                tasks.push(writer.saved_task(&task));
+            } else {
+                break;
+            }
+        }
+        let saved = Saved {
+            context: self.context,
+            identity: self.identity.clone(),
+            keys: writer.keys,
+            objects: writer.objects,
+            cells,
+            tasks,
+            fibers,
+            ready: self.ready.iter().copied().collect(),
+            next_fiber: self.next_fiber,
+            next_request: self.next_request,
+            waiting: self.waiting.iter().map(|(seq, fiber)| (*seq, *fiber)).collect(),
+            requests: self.requests.iter().map(saved_request).collect(),
+            withdrawn: self.withdrawn.clone(),
+            main,
+            failed,
+            ending: self.ending,
+            result: self.result,
+            value,
+        };
+        // Writing to memory has no way to fail for these types: they are sequences of known length.
+        postcard::to_stdvec(&saved).unwrap_or_default()
+    }
+
+    /// A machine from the bytes of a snapshot and the program it ran. None when the bytes are not a snapshot of it.
+    pub fn restore(image: Rc<Image>, bytes: &[u8]) -> Option<Machine> {
+        let saved: Saved = postcard::from_bytes(bytes).ok()?;
+        let mut reader = Reader {
+            keys: saved.keys.into_iter().map(|names| Rc::new(Keys::new(names.iter().map(|n| intern(n)).collect()))).collect(),
+            objects: Vec::new(),
+            cells: saved.cells.iter().map(|_| Rc::new(Shared { value: RefCell::new(Value::Null) })).collect(),
+            tasks: saved.tasks.iter().map(|task| Task::new(task.id)).collect(),
+        };
+        for object in saved.objects {
+            let value = reader.object(object)?;
+            reader.objects.push(value);
+        }
+        for (cell, value) in reader.cells.iter().zip(&saved.cells) {
+            *cell.value.borrow_mut() = reader.value(*value)?;
+        }
+        for (task, saved) in reader.tasks.iter().zip(&saved.tasks) {
+            *task.outcome.borrow_mut() = match &saved.outcome {
+                Ended::Running => Outcome::Running,
+                Ended::Value(value) => Outcome::Value(reader.value(*value)?),
+                Ended::Failed(value, trace) => {
+                    Outcome::Failed(Failure { value: reader.value(*value)?, trace: trace.clone().map(Rc::new) })
+                }
+            };
+            task.observed.set(saved.observed);
+            *task.waiters.borrow_mut() = saved.waiters.iter().map(|(fiber, at)| (*fiber, *at as usize)).collect();
+        }
+        let mut fibers = BTreeMap::new();
+        for fiber in saved.fibers {
+            fibers.insert(fiber.id, reader.fiber(fiber, &image)?);
+        }
+        Some(Machine {
+            context: saved.context,
+            identity: saved.identity,
+            fibers,
+            ready: VecDeque::from(saved.ready),
+            next_fiber: saved.next_fiber,
+            next_request: saved.next_request,
+            waiting: saved.waiting.into_iter().collect(),
+            requests: saved.requests.into_iter().map(request).collect::<Option<_>>()?,
+            withdrawn: saved.withdrawn,
+            main: reader.tasks.get(saved.main as usize)?.clone(),
+            failed: saved.failed.iter().map(|at| reader.tasks.get(*at as usize).cloned()).collect::<Option<_>>()?,
+            ending: saved.ending,
+            result: saved.result,
+            value: reader.value(saved.value)?,
+            image,
+        })
+    }
+}
+
+fn saved_request(request: &Request) -> SavedRequest {
+    let (effect, activity) = match &request.what {
+        What::Effect(name) => (Some(name.to_string()), None),
+        What::Activity { name, options } => (None, Some((name.clone(), options.clone()))),
+    };
+    SavedRequest { seq: request.seq, effect, activity, args: request.args.clone(), place: request.place }
+}
+
+fn request(saved: SavedRequest) -> Option<Request> {
+    let what = match (saved.effect, saved.activity) {
+        (Some(name), _) => What::Effect(builtins::find(&name)?.get().name),
+        (_, Some((name, options))) => What::Activity { name, options },
+        _ => return None,
+    };
+    Some(Request { seq: saved.seq, what, args: saved.args, place: saved.place })
+}
+
+// ---- writing
+
+/// Numbers objects by where they are in memory; all of them live as long as the machine that is written.
+#[derive(Default)]
+struct Writer {
+    numbers: HashMap<*const u8, u32>,
+    objects: Vec<Object>,
+    key_numbers: HashMap<*const Keys, u32>,
+    keys: Vec<Vec<String>>,
+    cell_numbers: HashMap<*const Shared, u32>,
+    cells: Vec<Rc<Shared>>,
+    task_numbers: HashMap<*const Task, u32>,
+    tasks: Vec<Rc<Task>>,
+}
+
+/// Where the object of a value lies; none for small values, cells and tasks.
+fn address(value: &Value) -> Option<*const u8> {
+    Some(match value {
+        Value::Str(x) => Rc::as_ptr(x).cast(),
+        Value::Bytes(x) => Rc::as_ptr(x).cast(),
+        Value::List(x) => Rc::as_ptr(x).cast(),
+        Value::Record(x) => Rc::as_ptr(x).cast(),
+        Value::Function(x) => Rc::as_ptr(x).cast(),
+        Value::Env(x) => Rc::as_ptr(x).cast(),
+        Value::Entity(x) => Rc::as_ptr(x).cast(),
+        Value::Trace(x) => Rc::as_ptr(x).cast(),
+        _ => return None,
+    })
+}
+
+/// The values directly within an object.
+fn within(value: &Value) -> &[Value] {
+    match value {
+        Value::List(list) => list.as_slice(),
+        Value::Record(record) => record.values(),
+        Value::Function(closure) => std::slice::from_ref(&closure.env),
+        Value::Env(env) => &env.values,
+        Value::Entity(entity) => std::slice::from_ref(&entity.key),
+        _ => &[],
+    }
+}
+
+impl Writer {
+    fn cell(&mut self, cell: &Rc<Shared>) -> u32 {
+        *self.cell_numbers.entry(Rc::as_ptr(cell)).or_insert_with(|| {
+            self.cells.push(cell.clone());
+            (self.cells.len() - 1) as u32
+        })
+    }
+
+    fn task(&mut self, task: &Rc<Task>) -> u32 {
+        *self.task_numbers.entry(Rc::as_ptr(task)).or_insert_with(|| {
+            self.tasks.push(task.clone());
+            (self.tasks.len() - 1) as u32
+        })
+    }
+
+    fn keys(&mut self, keys: &Rc<Keys>) -> u32 {
+        *self.key_numbers.entry(Rc::as_ptr(keys)).or_insert_with(|| {
+            self.keys.push(keys.names().iter().map(|name| name.to_string()).collect());
+            (self.keys.len() - 1) as u32
+        })
+    }
+
+    /// Writes a value and everything within it.
+    fn value(&mut self, value: &Value) -> Small {
+        if let Some(small) = self.small(value) {
+            return small;
+        }
+        // Each open object with the number of its inner values that are written.
+        let mut open: Vec<(Value, usize)> = vec![(value.clone(), 0)];
+        while let Some((current, done)) = open.pop() {
+            match within(&current).get(done).cloned() {
+                Some(inner) => {
+                    open.push((current, done + 1));
+                    if self.small(&inner).is_none() {
+                        open.push((inner, 0));
+                    }
+                }
+                None => self.object(&current),
+            }
+        }
+        self.small(value).unwrap_or(Small::Null)
+    }
+
+    /// A value whose object, if it has one, is written already.
+    fn small(&mut self, value: &Value) -> Option<Small> {
+        Some(match value {
+            Value::Null => Small::Null,
+            Value::Missing => Small::Missing,
+            Value::Bool(b) => Small::Bool(*b),
+            Value::Int(n) => Small::Int(*n),
+            Value::Float(x) => Small::Float(*x),
+            Value::Duration(n) => Small::Duration(*n),
+            Value::Instant(n) => Small::Instant(*n),
+            Value::Builtin(id) => Small::Builtin(*id),
+            Value::Cell(cell) => Small::Cell(self.cell(cell)),
+            Value::Task(task) => Small::Task(self.task(task)),
+            other => Small::Object(*self.numbers.get(&address(other)?)?),
+        })
+    }
+
+    /// Writes an object whose inner values are written.
+    fn object(&mut self, value: &Value) {
+        let Some(address) = address(value) else { return };
+        if self.numbers.contains_key(&address) {
+            return;
+        }
+        let inner: Vec<Small> = within(value).iter().map(|inner| self.small(inner).unwrap_or(Small::Null)).collect();
+        let first = inner.first().copied().unwrap_or(Small::Null);
+        let object = match value {
+            Value::Str(text) => Object::Text(text.as_str().to_string()),
+            Value::Bytes(blob) => Object::Bytes(blob.bytes.clone()),
+            Value::List(_) => Object::List(inner),
+            Value::Record(record) => Object::Record { keys: self.keys(record.keys()), values: inner },
+            Value::Function(closure) => Object::Function { function: closure.function, env: first },
+            Value::Env(_) => Object::Env(inner),
+            Value::Entity(entity) => Object::Entity { name: entity.name.to_string(), key: first },
+            Value::Trace(trace) => Object::Trace((**trace).clone()),
+            _ => return,
+        };
+        self.numbers.insert(address, self.objects.len() as u32);
+        self.objects.push(object);
+    }
+
+    fn saved_task(&mut self, task: &Rc<Task>) -> SavedTask {
+        let outcome = match task.outcome.borrow().clone() {
+            Outcome::Running => Ended::Running,
+            Outcome::Value(value) => Ended::Value(self.value(&value)),
+            Outcome::Failed(failure) => {
+                Ended::Failed(self.value(&failure.value), failure.trace.map(|trace| (*trace).clone()))
+            }
+        };
+        let waiters = task.waiters.borrow().iter().map(|(fiber, at)| (*fiber, *at as u64)).collect();
+        SavedTask { id: task.id, outcome, observed: task.observed.get(), waiters }
+    }
+
+    fn fiber(&mut self, id: u64, fiber: &Fiber, image: &Image) -> SavedFiber {
+        let window = |frame: &Frame| frame.base as usize + image.code.functions[frame.function as usize].registers as usize;
+        let used = fiber.frames.iter().map(window).max().unwrap_or(0).min(fiber.stack.len());
+        let stack = fiber.stack[..used].iter().map(|value| self.value(value)).collect();
+        let wait = match &fiber.wait {
+            Wait::Nothing => SavedWait::Nothing,
+            Wait::Answer { seq } => SavedWait::Answer(*seq),
+            Wait::Tasks(join) => SavedWait::Tasks {
+                how: join.how,
+                tasks: join.tasks.iter().map(|task| self.task(task)).collect(),
+                keys: join.keys.as_ref().map(|keys| self.keys(keys)),
+                remaining: join.remaining as u64,
+            },
+        };
+        let thrown = fiber.thrown.as_ref().map(|failure| {
+            let trace = failure.trace.as_ref().map(|trace| (**trace).clone());
+            (self.value(&failure.value), trace)
+        });
+        SavedFiber {
+            id,
+            stack,
+            frames: fiber.frames.iter().map(|frame| (frame.function, frame.pc, frame.base, frame.result)).collect(),
+            handlers: fiber.handlers.iter().map(|handler| (handler.frames, handler.pc, handler.error)).collect(),
+            task: self.task(&fiber.task),
+            wait,
+            thrown,
+            cancelled: fiber.cancelled,
+        }
+    }
+}
+
+// ---- reading
+
+struct Reader {
+    keys: Vec<Rc<Keys>>,
+    objects: Vec<Value>,
+    cells: Vec<Rc<Shared>>,
+    tasks: Vec<Rc<Task>>,
+}
+
+impl Reader {
+    fn value(&self, small: Small) -> Option<Value> {
+        Some(match small {
+            Small::Null => Value::Null,
+            Small::Missing => Value::Missing,
+            Small::Bool(b) => Value::Bool(b),
+            Small::Int(n) => Value::Int(n),
+            Small::Float(x) => Value::Float(x),
+            Small::Duration(n) => Value::Duration(n),
+            Small::Instant(n) => Value::Instant(n),
+            Small::Builtin(id) => Value::Builtin(id),
+            Small::Object(at) => self.objects.get(at as usize)?.clone(),
+            Small::Cell(at) => Value::Cell(self.cells.get(at as usize)?.clone()),
+            Small::Task(at) => Value::Task(self.tasks.get(at as usize)?.clone()),
+        })
+    }
+
+    fn values(&self, smalls: Vec<Small>) -> Option<Vec<Value>> {
+        smalls.into_iter().map(|small| self.value(small)).collect()
+    }
+
+    fn object(&self, object: Object) -> Option<Value> {
+        Some(match object {
+            Object::Text(text) => Value::str(text),
+            Object::Bytes(bytes) => Value::bytes(bytes),
+            Object::List(items) => Value::list(self.values(items)?),
+            Object::Record { keys, values } => {
+                Value::Record(Rc::new(Record::new(self.keys.get(keys as usize)?.clone(), self.values(values)?)))
+            }
+            Object::Function { function, env } => Value::Function(Rc::new(Closure { function, env: self.value(env)? })),
+            Object::Env(values) => Value::Env(Rc::new(Env { values: self.values(values)? })),
+            Object::Entity { name, key } => {
+                Value::Entity(Rc::new(EntityRef { name: name.as_str().into(), key: self.value(key)? }))
+            }
+            Object::Trace(trace) => Value::Trace(Rc::new(trace)),
+        })
+    }
+
+    fn fiber(&self, saved: SavedFiber, image: &Image) -> Option<Fiber> {
+        let wait = match saved.wait {
+            SavedWait::Nothing => Wait::Nothing,
+            SavedWait::Answer(seq) => Wait::Answer { seq },
+            SavedWait::Tasks { how, tasks, keys, remaining } => Wait::Tasks(Join {
+                how,
+                tasks: tasks.iter().map(|at| self.tasks.get(*at as usize).cloned()).collect::<Option<_>>()?,
+                keys: match keys {
+                    Some(keys) => Some(self.keys.get(keys as usize)?.clone()),
+                    None => None,
+                },
+                remaining: remaining as usize,
+            }),
+        };
+        let thrown = match saved.thrown {
+            Some((value, trace)) => Some(Box::new(Failure { value: self.value(value)?, trace: trace.map(Rc::new) })),
+            None => None,
+        };
+        let frames: Vec<Frame> =
+            saved.frames.iter().map(|(function, pc, base, result)| Frame { function: *function, pc: *pc, base: *base, result: *result }).collect();
+        let stack = self.values(saved.stack)?;
+        // What the code relies on: each frame is of a function of this program, at one of its instructions, in its window.
+        for frame in &frames {
+            let function = image.code.functions.get(frame.function as usize)?;
+            let fits = frame.base as usize + function.registers as usize <= stack.len() && frame.pc as usize <= function.ops.len();
+            fits.then_some(())?;
+        }
+        Some(Fiber {
+            stack,
+            frames,
+            handlers: saved.handlers.iter().map(|(frames, pc, error)| Handler { frames: *frames, pc: *pc, error: *error }).collect(),
+            task: self.tasks.get(saved.task as usize)?.clone(),
+            wait,
+            thrown,
+            cancelled: saved.cancelled,
+        })
+    }
+}
