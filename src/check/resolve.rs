@@ -340,10 +340,8 @@ impl Resolver<'_> {
             known.extend(self.program.modules[*prelude].globals.keys().cloned());
         }
         known.extend(self.std.keys().map(|name| Name::from(*name)));
-        let hint = match closest(name, known.iter().map(|n| &**n)) {
-            Some(near) => Some(format!("did you mean `{near}`?")),
-            None => foreign_name(name).or_else(|| self.method_hint(name)),
-        };
+        let near = || closest(name, known.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"));
+        let hint = self.method_hint(name).or_else(near).or_else(|| foreign_name(name));
         let place = self.place(span);
         self.report(Diagnostic::error(format!("unknown name `{name}`"), place, "not defined here").maybe_hint(hint));
         // Said once in a scope is enough.

@@ -46,12 +46,14 @@ fn read_text(path: &Path) -> Result<String, String> {
 pub fn report(program: &Program, file: &Path) -> Result<(), Problem> {
     const MOST: usize = 50;
     let shown = Shown::new(&program.sources, file);
-    for diagnostic in program.diagnostics.iter().take(MOST) {
+    let errors = program.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    // Among mistakes, warnings are noise: often they follow from them.
+    let said: Vec<_> = program.diagnostics.iter().filter(|d| errors == 0 || d.severity == Severity::Error).collect();
+    for diagnostic in said.iter().take(MOST) {
         show(&shown.diagnostic(diagnostic));
     }
-    let errors = program.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-    if program.diagnostics.len() > MOST {
-        show(&format!("… and {} more\n", program.diagnostics.len() - MOST));
+    if said.len() > MOST {
+        show(&format!("… and {} more\n", said.len() - MOST));
     }
     match errors {
         0 => Ok(()),

@@ -74,7 +74,7 @@ impl<'a> Shown<'a> {
         let mut report = Report::build(kind, span(main)).with_config(config).with_message(title);
         for (number, (place, text)) in labels.iter().enumerate() {
             let colour = if number == 0 { colour } else { Color::Cyan };
-            report = report.with_label(Label::new(span(place)).with_message(text).with_color(colour).with_order(number as i32));
+            report = report.with_label(Label::new(span(place)).with_message(text).with_color(colour));
         }
         for note in notes {
             report.add_note(note);

@@ -1043,8 +1043,16 @@ impl Machine {
                     return Err(unsupported(&format!("`{}`", info.name)));
                 }
                 natives::check_effect(info.name, &fiber.stack[at..at + count])?;
-                let args = Value::list(fiber.stack[at..at + count].to_vec());
-                let args = Data::encode_named(&args, "args")?;
+                let mut args = fiber.stack[at..at + count].to_vec();
+                if matches!(info.name, "print" | "log") {
+                    // What isn't data can be shown all the same.
+                    for arg in &mut args {
+                        if Data::encode(arg).is_err() {
+                            *arg = Value::str(super::format::to_text(arg)?);
+                        }
+                    }
+                }
+                let args = Data::encode_named(&Value::list(args), "args")?;
                 Ok(Flow::Wait(self.request(fiber, id, What::Effect(info.name), args)))
             }
             Kind::Scheduling => {

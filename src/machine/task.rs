@@ -263,8 +263,9 @@ impl Machine {
                 other.waiters.borrow_mut().retain(|(waiter, _)| *waiter != id);
             }
             super::run::resume(&self.image, fiber, result);
-            self.ready.push_back(id);
+            // Losers learn that they have lost before the winner's news is acted upon.
             self.losers(&join);
+            self.ready.push_back(id);
         }
     }
 }

@@ -221,6 +221,8 @@ impl Lexer<'_> {
         let mut at = from;
         loop {
             match bytes.get(at) {
+                // The brace of `\u{…}` is part of the escape.
+                Some(b'\\') if bytes[at..].starts_with(b"\\u{") => at += 3,
                 Some(b'\\') => at += 1 + usize::from(at + 1 < bytes.len()),
                 Some(b'{') => {
                     open.pieces.push((self.out.tokens.len(), self.text[from..at].to_string(), from));
