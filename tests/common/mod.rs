@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod program;
+pub mod sim;
 pub mod steps;
 
 use std::path::PathBuf;
