@@ -140,7 +140,8 @@ impl<'a> Shown<'a> {
         if !chain.is_empty() {
             notes.push(chain.join("\n"));
         }
-        self.message(ReportKind::Error, &error.title(), &labels, &notes, None)
+        let title = super::table::short(&error.title(), 300);
+        self.message(ReportKind::Error, &title, &labels, &notes, None)
     }
 }
 
@@ -149,7 +150,7 @@ fn rest(value: &Value) -> Option<String> {
     let Value::Record(record) = value else { return None };
     record.get_str("kind")?;
     let rest = record.without(|name| name == "kind" || name == "message");
-    (!rest.is_empty()).then(|| format::display(&Value::Record(std::rc::Rc::new(rest))))
+    (!rest.is_empty()).then(|| super::table::short(&format::display(&Value::Record(std::rc::Rc::new(rest))), 500))
 }
 
 /// Without spaces at the ends of lines.

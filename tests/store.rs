@@ -1,0 +1,307 @@
+//! The store: the same tests for memory and for sled, and what is said of a store that is damaged, locked, newer, on a
+//! full disk or not to be written.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{DURABLE, Random};
+use durable::engine::Batch;
+use durable::store::{self, MemoryTree, Proven, SledTree, Store, StoreError};
+use tempfile::TempDir;
+
+fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
+    let write = |(key, value): &(&str, Option<&str>)| (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()));
+    Batch { writes: writes.iter().map(write).collect() }
+}
+
+fn text(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(String, String)> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    pairs.into_iter().map(|(key, value)| (text(key), text(value))).collect()
+}
+
+/// What every store does.
+fn behaves(store: impl Store) {
+    let mut store = Proven::open(store, None, None).expect("an empty store opens");
+    store.commit(&batch(&[("b/1", Some("one")), ("a/1", Some("x")), ("b/2", Some("two")), ("b", Some("none"))])).expect("a commit");
+    assert_eq!(store.get(b"b/1"), Ok(Some(b"one".to_vec())));
+    assert_eq!(store.get(b"c"), Ok(None));
+    let found = store.all(b"b/").expect("a scan");
+    assert_eq!(text(found), [("b/1".to_string(), "one".to_string()), ("b/2".to_string(), "two".to_string())]);
+    store.commit(&batch(&[("b/1", Some("uno")), ("b/2", None), ("b/3", Some("three"))])).expect("a commit");
+    store.flush().expect("a flush");
+    let found = store.all(b"b/").expect("a scan");
+    assert_eq!(text(found), [("b/1".to_string(), "uno".to_string()), ("b/3".to_string(), "three".to_string())]);
+    let mut seen = 0;
+    store
+        .scan(b"", &mut |_, _| {
+            seen += 1;
+            seen < 2
+        })
+        .expect("a scan");
+    assert_eq!(seen, 2, "a scan stops when it is told to");
+    let report = store.verify().expect("it adds up");
+    assert_eq!((report.commits, report.keys), (2, 4));
+}
+
+#[test]
+fn memory_behaves() {
+    behaves(MemoryTree::default());
+}
+
+#[test]
+fn sled_behaves() {
+    let folder = TempDir::new().expect("a folder");
+    behaves(SledTree::open(&folder.path().join("journal")).expect("sled opens"));
+}
+
+#[test]
+fn what_was_flushed_is_there_again() {
+    let folder = TempDir::new().expect("a folder");
+    let mut store = store::open(folder.path()).expect("it opens");
+    for n in 0..500 {
+        store.commit(&batch(&[(&format!("k/{n:04}"), Some("value")), ("last", Some(&n.to_string()))])).expect("a commit");
+    }
+    store.close().expect("a clean end");
+    let store = store::open(folder.path()).expect("it opens again");
+    assert_eq!(store.commits(), 500);
+    assert_eq!(store.all(b"k/").expect("a scan").len(), 500);
+    assert_eq!(store.get(b"last"), Ok(Some(b"499".to_vec())));
+}
+
+/// A change of a single value, behind the store's back, is noticed.
+#[test]
+fn a_changed_value_is_noticed() {
+    for change in ["changed", "removed", "added"] {
+        let folder = TempDir::new().expect("a folder");
+        let mut store = store::open(folder.path()).expect("it opens");
+        store.commit(&batch(&[("a", Some("1")), ("b", Some("2"))])).expect("a commit");
+        store.close().expect("a clean end");
+        let db = sled::open(folder.path().join("journal")).expect("sled opens");
+        match change {
+            "changed" => db.insert("a", "9").map(|_| ()),
+            "removed" => db.remove("b").map(|_| ()),
+            _ => db.insert("c", "3").map(|_| ()),
+        }
+        .expect("a write behind the back");
+        db.flush().expect("a flush");
+        drop(db);
+        let opened = store::open(folder.path());
+        assert!(matches!(opened.err(), Some(StoreError::Damaged { .. })), "{change}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_not_touched() {
+    let folder = TempDir::new().expect("a folder");
+    store::open(folder.path()).expect("it opens").close().expect("a clean end");
+    let db = sled::open(folder.path().join("journal")).expect("sled opens");
+    db.insert("!proof", &[9, 0, 0, 0, 1, 2, 3][..]).expect("a write");
+    db.flush().expect("a flush");
+    drop(db);
+    assert_eq!(store::open(folder.path()).err(), Some(StoreError::Newer { found: 9, known: 1 }));
+}
+
+fn durable(folder: &Path, args: &[&str]) -> Output {
+    Command::new(DURABLE).current_dir(folder).args(args).output().expect("durable runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A store with a few finished and unfinished instances.
+fn example() -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    let script = "activity f(x) => {x, d: 5s, t: now(), b: bytes.of([1]), f: 1.5}\n\
+                  for i in 0..20 { print(f(i).x) }\nprint(try { fs.read(\"none\") } catch {kind} { kind })\n\
+                  race([async sleep(1h), async sleep(1ms)])\nlet line = input(\"\")\nif line == \"bad\" { throw {kind: \"bad\", line} }\n[line, now()]\n";
+    fs::write(folder.path().join("s.df"), script).expect("a script");
+    for (id, line) in [("one", "a\n"), ("two", "bad\n")] {
+        let mut child = Command::new(DURABLE)
+            .current_dir(folder.path())
+            .args(["run", "s.df", "--id", id])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("durable runs");
+        std::io::Write::write_all(&mut child.stdin.take().expect("stdin"), line.as_bytes()).expect("a line");
+        child.wait().expect("durable ends");
+    }
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &target) } else { fs::copy(entry.path(), target).map(|_| ()).expect("a copy") }
+    }
+}
+
+/// Damaged files: whatever bytes are changed or cut off, the store says so or holds just what was written. It never
+/// breaks down, and it never opens with something missing.
+#[test]
+fn damaged_files_are_noticed() {
+    let folder = example();
+    let whole = stdout(&durable(folder.path(), &["store", "export"]));
+    assert!(whole.lines().count() > 20);
+    let mut random = Random::new(7);
+    let (mut refused, mut unharmed) = (0, 0);
+    for round in 0..60 {
+        let copied = TempDir::new().expect("a folder");
+        copy(&folder.path().join(".durable"), &copied.path().join(".durable"));
+        let journal = copied.path().join(".durable/journal");
+        let files: Vec<_> = ["db", "conf"].into_iter().map(|name| journal.join(name)).filter(|path| path.exists()).collect();
+        let path = if round % 6 == 5 { copied.path().join(".durable/watermark") } else { files[round % files.len()].clone() };
+        let mut bytes = fs::read(&path).expect("a file");
+        match round % 4 {
+            0 => bytes.truncate(random.below(bytes.len() as u64) as usize),
+            1 => {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << random.below(8);
+            }
+            2 => {
+                let from = random.below(bytes.len() as u64) as usize;
+                let to = (from + 4096).min(bytes.len());
+                bytes[from..to].fill(0);
+            }
+            _ => {
+                for _ in 0..20 {
+                    // Where the data is: a file of sled is mostly empty.
+                    let at = random.below(bytes.len().min(60_000) as u64) as usize;
+                    bytes[at] = random.next() as u8;
+                }
+            }
+        }
+        fs::write(&path, bytes).expect("a damaged file");
+        let run = durable(copied.path(), &["store", "export"]);
+        match run.status.code() {
+            Some(0) => {
+                // Commits since then may be counted; nothing else differs.
+                let rest = |text: &str| text.lines().skip(1).map(str::to_string).collect::<Vec<_>>();
+                assert_eq!(rest(&stdout(&run)), rest(&whole), "round {round}: something is missing without a word");
+                unharmed += 1;
+            }
+            Some(4) => {
+                assert!(stderr(&run).starts_with("Error: "), "round {round}: {}", stderr(&run));
+                refused += 1;
+            }
+            other => panic!("round {round}: exit code {other:?}\n{}", stderr(&run)),
+        }
+    }
+    assert!(refused > 10, "only {refused} refused, {unharmed} unharmed: the damage does not reach the data");
+}
+
+#[test]
+fn a_lost_folder_is_noticed() {
+    let folder = example();
+    fs::remove_dir_all(folder.path().join(".durable/journal")).expect("removed");
+    let run = durable(folder.path(), &["list"]);
+    assert_eq!(run.status.code(), Some(4));
+    assert!(stderr(&run).contains("it is empty, but"), "{}", stderr(&run));
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_store() {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("wait.df"), "sleep(1h)\n").expect("a script");
+    let mut first = Command::new(DURABLE).current_dir(folder.path()).args(["run", "wait.df"]).spawn().expect("durable runs");
+    while !folder.path().join(".durable/journal/db").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let second = durable(folder.path(), &["list"]);
+    first.kill().expect("killed");
+    first.wait().expect("ended");
+    assert_eq!(second.status.code(), Some(4));
+    assert!(stderr(&second).contains(&format!("in use by process {}", first.id())), "{}", stderr(&second));
+    // The kill let go of it.
+    assert_eq!(durable(folder.path(), &["list"]).status.code(), Some(0));
+}
+
+#[test]
+fn export_and_import_lose_nothing() {
+    let folder = example();
+    let exported = stdout(&durable(folder.path(), &["store", "export"]));
+    fs::write(folder.path().join("all.jsonl"), &exported).expect("the export");
+    let import = durable(folder.path(), &["store", "import", "all.jsonl", "--store", "other"]);
+    assert_eq!(import.status.code(), Some(0), "{}", stderr(&import));
+    let again = stdout(&durable(folder.path(), &["store", "export", "--store", "other"]));
+    let rest = |text: &str| text.lines().skip(1).map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(rest(&again), rest(&exported));
+    for id in ["one", "two"] {
+        let one = durable(folder.path(), &["replay", id]);
+        let other = durable(folder.path(), &["replay", id, "--store", "other"]);
+        assert_eq!((stdout(&one), stderr(&one)), (stdout(&other), stderr(&other)));
+    }
+    let twice = durable(folder.path(), &["store", "import", "all.jsonl", "--store", "other"]);
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(stderr(&twice).contains("already"), "{}", stderr(&twice));
+}
+
+#[test]
+fn an_import_of_something_else_changes_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    for (text, wanted) in [("not json", "it is not JSON"), ("{\"type\": \"cat\"}", "not a line of an export")] {
+        fs::write(folder.path().join("x.jsonl"), text).expect("a file");
+        let run = durable(folder.path(), &["store", "import", "x.jsonl"]);
+        assert_eq!(run.status.code(), Some(2));
+        assert!(stderr(&run).contains(wanted), "{}", stderr(&run));
+    }
+    assert_eq!(stdout(&durable(folder.path(), &["list", "--json"])), "");
+}
+
+/// A full disk, played by a limit on the size of files: the run stops with a message, and goes on when there is room.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_stops_the_run_and_loses_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let script = "activity big(i) => \"x{i}\".repeat(30_000)\nfor i in 1..=40 { big(i); print(i) }\n";
+    fs::write(folder.path().join("big.df"), script).expect("a script");
+    let limited = format!("trap '' XFSZ; ulimit -f 1200; exec {DURABLE} run big.df --id big");
+    let first = Command::new("bash").current_dir(folder.path()).args(["-c", &limited]).output().expect("bash runs");
+    assert_eq!(first.status.code(), Some(4), "{}", stderr(&first));
+    assert!(stderr(&first).starts_with("Error: could not write"), "{}", stderr(&first));
+    let second = durable(folder.path(), &["run", "big.df", "--id", "big"]);
+    assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
+    let printed: Vec<String> = stdout(&first).lines().chain(stdout(&second).lines()).map(str::to_string).collect();
+    let mut once = printed.clone();
+    once.dedup();
+    assert_eq!(once, (1..=40).map(|n| n.to_string()).collect::<Vec<_>>());
+    // What was acknowledged before the disk was full is not done again, but for the one step under way.
+    assert!(printed.len() <= 41);
+    assert_eq!(stdout(&durable(folder.path(), &["replay", "big"])).lines().count(), 40);
+}
+
+#[test]
+fn a_folder_that_can_not_be_written() {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("file"), "in the way").expect("a file");
+    fs::write(folder.path().join("s.df"), "print(1)\n").expect("a script");
+    let run = durable(folder.path(), &["run", "s.df", "--store", "file/store"]);
+    assert_eq!(run.status.code(), Some(4));
+    assert!(stderr(&run).starts_with("Error: could not make the folder file/store"), "{}", stderr(&run));
+    assert_eq!(stdout(&run), "");
+    let proc = durable(folder.path(), &["run", "s.df", "--store", "/proc/durable"]);
+    assert_eq!(proc.status.code(), Some(4), "{}", stderr(&proc));
+}
+
+#[test]
+fn purge_removes_instances_and_their_programs() {
+    let folder = example();
+    let refused = durable(folder.path(), &["purge", "nobody"]);
+    assert_eq!(refused.status.code(), Some(5));
+    assert_eq!(durable(folder.path(), &["purge", "--status", "completed"]).status.code(), Some(0));
+    assert_eq!(stdout(&durable(folder.path(), &["list", "--json"])).lines().count(), 1);
+    assert_eq!(durable(folder.path(), &["purge", "two"]).status.code(), Some(0));
+    assert_eq!(stdout(&durable(folder.path(), &["store", "export"])).lines().count(), 1, "only the line about the store is left");
+    assert_eq!(durable(folder.path(), &["store", "verify"]).status.code(), Some(0));
+}
