@@ -201,6 +201,8 @@ struct State {
     loops: Vec<LoopState>,
     tries: Vec<TryState>,
     catches: Vec<Reg>,
+    /// It makes no tail calls: a script is called once, and errors name where in it they came from.
+    keeps_frame: bool,
 }
 
 struct LoopState {
@@ -258,6 +260,7 @@ impl Compiler<'_, '_> {
             state.next += 1;
         }
         state.most = state.next;
+        state.keeps_frame = id == self.unit.code.script;
         self.states.push(state);
         // Parameters that functions share and change live in cells.
         for (index, var) in f.params.iter().enumerate() {
@@ -1175,7 +1178,7 @@ impl Compiler<'_, '_> {
             Form::Call(f, args) => {
                 // What waits keeps its caller: an error, or a history, names the place of the call.
                 let waits = matches!(f.form, Form::Global(global) if matches!(self.unit.globals.get(&global), Some(Target::Isolated(_))));
-                let tail = !waits && Self::plain(args).is_some();
+                let tail = !waits && !self.state().keeps_frame && Self::plain(args).is_some();
                 let base = self.call_at(f, args, tail, span);
                 // A tail call of a builtin's value comes back like any other.
                 Some(base)

@@ -1,0 +1,177 @@
+//! Properties of data and of journal records, over random ones.
+
+mod common;
+
+use durable::builtins::Context;
+use durable::check;
+use durable::code::compile;
+use durable::core::lower;
+use durable::engine::{Args, Asked, Chunk, Entry};
+use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Value, format, json};
+use durable::syntax::{Place, Span};
+use proptest::prelude::*;
+
+/// Data of every kind that has a way to be written in a program, and with `all` of every kind that there is.
+fn data(all: bool) -> impl Strategy<Value = DataTree> {
+    let finite = prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::NEGATIVE;
+    let leaf = prop_oneof![
+        Just(DataTree::Null),
+        any::<bool>().prop_map(DataTree::Bool),
+        any::<i64>().prop_map(DataTree::Int),
+        finite.prop_map(DataTree::Float),
+        // Written durations have no sign, and whole units.
+        (0i64..1_000_000_000_000).prop_map(DataTree::Duration),
+        "\\PC{0,12}".prop_map(DataTree::Text),
+        "[a-z{}\"\\\\\n\t é🦀]{0,8}".prop_map(DataTree::Text),
+    ];
+    let leaf = if all {
+        prop_oneof![
+            leaf,
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(DataTree::Bytes),
+            (-4_000_000_000_000_000_000i64..4_000_000_000_000_000_000).prop_map(DataTree::Instant),
+        ]
+        .boxed()
+    } else {
+        leaf.boxed()
+    };
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(DataTree::List),
+            prop::collection::vec(("[a-zA-Z_$ ]{0,8}", inner), 0..6).prop_map(DataTree::Record),
+        ]
+    })
+}
+
+/// Values can't be sent between threads, which proptest wants of what it makes.
+#[derive(Clone, Debug)]
+enum DataTree {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Duration(i64),
+    Instant(i64),
+    Text(String),
+    Bytes(Vec<u8>),
+    List(Vec<DataTree>),
+    Record(Vec<(String, DataTree)>),
+}
+
+impl DataTree {
+    fn value(&self) -> Value {
+        match self {
+            DataTree::Null => Value::Null,
+            DataTree::Bool(b) => Value::Bool(*b),
+            DataTree::Int(n) => Value::Int(*n),
+            DataTree::Float(x) => Value::Float(*x),
+            DataTree::Duration(n) => Value::Duration(*n),
+            DataTree::Instant(n) => Value::Instant(*n),
+            DataTree::Text(text) => Value::str(text.as_str()),
+            DataTree::Bytes(bytes) => Value::bytes(bytes.clone()),
+            DataTree::List(items) => Value::list(items.iter().map(DataTree::value).collect()),
+            DataTree::Record(fields) => Value::record(fields.iter().map(|(name, value)| (name.as_str(), value.value()))),
+        }
+    }
+
+    fn data(&self) -> Data {
+        Data::encode(&self.value()).expect("data")
+    }
+}
+
+/// The value of an expression.
+fn evaluate(text: &str) -> Result<Data, String> {
+    let program = check::load("x.df", text.to_string(), &|_: &str| Err("no files".to_string()));
+    if !program.is_sound() {
+        return Err(format!("{:?}", program.diagnostics));
+    }
+    let code = compile(&lower(&program), &program).map_err(|d| d.title)?;
+    let image = Image::new(code.into()).map_err(|(_, error)| error.title())?;
+    let script = image.code.script;
+    let mut machine = Machine::new(image, Context::Orchestration, script, vec![Value::list(Vec::new())], Identity::default());
+    match machine.run(1_000_000) {
+        Progress::Done(Ok(value)) => Ok(value),
+        Progress::Done(Err(error)) => Err(error.title()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is encoded is decoded.
+    #[test]
+    fn encoded_data_is_decoded(tree in data(true)) {
+        let data = tree.data();
+        let again = Data::encode(&data.try_decode().expect("an encoding")).expect("data");
+        prop_assert_eq!(again, data);
+    }
+
+    /// Bytes that are no encoding are refused, and nothing breaks.
+    #[test]
+    fn broken_encodings_are_refused(tree in data(true), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+        let mut bytes = tree.data().0;
+        let at = at.index(bytes.len());
+        if cut { bytes.truncate(at) } else { bytes[at] = byte }
+        let _ = Data(bytes).try_decode();
+    }
+
+    /// What is written as in a program means the same when it is read as one.
+    #[test]
+    fn printed_data_is_a_program(tree in data(false)) {
+        let (text, complete) = format::write(&tree.value(), 1 << 20);
+        prop_assert!(complete);
+        // A record at the beginning of a statement is a record as well.
+        let read = evaluate(&format!("({text})"));
+        prop_assert_eq!(read, Ok(tree.data()), "{}", text);
+    }
+
+    /// JSON with tags loses nothing.
+    #[test]
+    fn tagged_json_is_lossless(tree in data(true)) {
+        let data = tree.data();
+        let text = json::from_data(&data);
+        let again = json::to_data(&text).map_err(|fail| durable::machine::error::title(&fail.value));
+        prop_assert_eq!(again, Ok(data), "{}", text);
+    }
+
+    /// Journal records survive their encoding, and a chunk fits only after the one before it.
+    #[test]
+    fn journal_records_are_decoded(trees in prop::collection::vec(data(true), 1..6), seq in any::<u64>(), before in any::<u64>(), other in any::<u64>()) {
+        let place = Place { source: 3, span: Span { start: 5, end: 9 } };
+        let mut entries = Vec::new();
+        for (at, tree) in trees.iter().enumerate() {
+            let time = 1_700_000_000_000_000_000 + at as i64;
+            entries.push(Entry::Requested { seq, what: Asked::Activity("f".into()), args: Args::of(&tree.data()), place, time });
+            entries.push(Entry::Answered { seq, result: Ok(tree.data()), time });
+            entries.push(Entry::Retried { seq, error: ErrorData::new("kind", "text"), again: time + 5, time });
+            entries.push(Entry::Cancelled { seq, time });
+        }
+        entries.push(Entry::Ended { time: 0 });
+        let (bytes, checksum) = Chunk::encode(&entries, before);
+        let chunk = Chunk::decode(&bytes, before).expect("a chunk");
+        prop_assert_eq!(&chunk.entries, &entries);
+        prop_assert_eq!(chunk.checksum, checksum);
+        if other != before {
+            prop_assert!(Chunk::decode(&bytes, other).is_err());
+        }
+    }
+
+    /// Whatever the text, the front end answers with a program or with mistakes.
+    #[test]
+    fn any_text_is_answered(text in "[a-z0-9(){}\\[\\],.:;=<>+*/|&!?\"'\\\\ \n-]{0,200}") {
+        let _ = check::load("x.df", text, &|_: &str| Err("no files".to_string()));
+    }
+
+    /// The same for texts made of the language's words.
+    #[test]
+    fn any_words_are_answered(words in prop::collection::vec(prop::sample::select(WORDS), 0..60)) {
+        let _ = check::load("x.df", words.join(" "), &|_: &str| Err("no files".to_string()));
+    }
+}
+
+const WORDS: &[&str] = &[
+    "activity", "orchestration", "entity", "on", "state", "fn", "let", "var", "const", "import", "as", "test", "if", "else", "match",
+    "for", "in", "while", "break", "continue", "return", "try", "catch", "finally", "throw", "async", "await", "start", "signal",
+    "lock", "with", "after", "do", "true", "null", "x", "f", "Account", "print", "1", "2.5", "5s", "\"a{x}b\"", "(", ")", "[", "]",
+    "{", "}", ",", ":", ".", "?.", "..", "=>", "=", "+=", "|>", "??", "||", "==", "<", "+", "-", "*", "!", "|", "\n", "\n", ";",
+];
