@@ -1,0 +1,156 @@
+//! The figures of `docs/performance.md`: `cargo bench`.
+//!
+//! Programs measure themselves, so that a start of the process is not part of the evaluator's figures; each figure is
+//! the median of several runs, ours and the peer's in turn. A peer that is not installed is skipped with a word.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const DURABLE: &str = env!("CARGO_BIN_EXE_durable");
+const RUNS: usize = 7;
+
+fn main() {
+    let folder = std::env::temp_dir().join(format!("durable-figures-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder for the stores");
+    evaluator(&folder);
+    journal(&folder);
+    age(&folder);
+    start(&folder);
+    let _ = fs::remove_dir_all(&folder);
+}
+
+fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/programs").join(name)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// The last line that a command prints, a number.
+fn last_number(command: &mut Command) -> Option<f64> {
+    let output = command.stderr(Stdio::null()).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).lines().last()?.trim().parse().ok()
+}
+
+fn fresh(folder: &Path) -> PathBuf {
+    let store = folder.join("store");
+    let _ = fs::remove_dir_all(&store);
+    store
+}
+
+fn evaluator(folder: &Path) {
+    println!("evaluator, seconds       durable   lua5.4    ratio");
+    let lua = Command::new("lua5.4").arg("-v").output().is_ok();
+    if !lua {
+        println!("(lua5.4 is not installed: its column is left out)");
+    }
+    for name in ["fib", "tail_sum", "map_filter_fold", "group_by", "queens"] {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            let store = fresh(folder);
+            let mut run = Command::new(DURABLE);
+            run.arg("run").arg(program(&format!("{name}.df"))).arg("--store").arg(store);
+            ours.push(last_number(&mut run).expect("a figure"));
+            if lua {
+                theirs.push(last_number(Command::new("lua5.4").arg(program(&format!("{name}.lua")))).expect("a figure"));
+            }
+        }
+        let ours = median(ours);
+        match lua.then(|| median(theirs)) {
+            Some(theirs) => println!("{name:<22} {ours:>9.4} {theirs:>8.4} {:>8.2}", ours / theirs),
+            None => println!("{name:<22} {ours:>9.4}"),
+        }
+    }
+}
+
+fn journal(folder: &Path) {
+    let raw = median((0..RUNS).map(|_| raw_append(&folder.join("raw"))).collect());
+    let (mut sequential, mut parallel) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let store = fresh(folder);
+        let mut run = Command::new(DURABLE);
+        run.arg("run").arg(program("steps.df")).arg("--store").arg(store).stdout(Stdio::null());
+        let output = run.output().expect("durable runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let figure = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("info: {name} ")));
+            1000.0 / line.expect("a figure").trim().parse::<f64>().expect("a number")
+        };
+        sequential.push(figure("sequential"));
+        parallel.push(figure("parallel"));
+    }
+    let sequential = median(sequential);
+    println!("\njournal, a second");
+    println!("raw append and fdatasync          {raw:>9.0}");
+    println!("external steps, one by one        {sequential:>9.0}  {:.2} of raw", sequential / raw);
+    println!("external steps, 1,000 at once     {:>9.0}", median(parallel));
+}
+
+/// Records of 100 bytes appended to a file, each followed by fdatasync; how many a second.
+fn raw_append(path: &Path) -> f64 {
+    let mut file = File::create(path).expect("a file");
+    let began = Instant::now();
+    for _ in 0..500 {
+        file.write_all(&[7; 100]).expect("a record");
+        file.sync_data().expect("synced");
+    }
+    500.0 / began.elapsed().as_secs_f64()
+}
+
+fn age(folder: &Path) {
+    let mut figures = Vec::new();
+    for _ in 0..RUNS {
+        let store = fresh(folder);
+        let command = || {
+            let mut run = Command::new(DURABLE);
+            run.arg("run").arg(program("aged.df")).arg("--store").arg(&store);
+            run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            run
+        };
+        let mut first = command().spawn().expect("durable runs");
+        let mut line = String::new();
+        BufReader::new(first.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+        std::thread::sleep(Duration::from_millis(50));
+        first.kill().expect("killed");
+        first.wait().expect("ended");
+        let began = Instant::now();
+        let mut second = command().spawn().expect("durable runs");
+        second.stdin.take().expect("stdin").write_all(b"\n").expect("a line");
+        let mut line = String::new();
+        BufReader::new(second.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+        figures.push(began.elapsed().as_secs_f64());
+        assert_eq!(line, "next\n");
+        second.wait().expect("ended");
+    }
+    println!("\nage");
+    println!("from the start of the process to the step after 10,000   {:>6.1} ms", median(figures) * 1000.0);
+}
+
+fn start(folder: &Path) {
+    let mut figures = Vec::new();
+    for _ in 0..RUNS * 3 {
+        let store = fresh(folder);
+        let mut run = Command::new(DURABLE);
+        run.arg("run").arg(program("hello.df")).arg("--store").arg(store).stdout(Stdio::null());
+        let began = Instant::now();
+        assert!(run.status().expect("durable runs").success());
+        figures.push(began.elapsed().as_secs_f64());
+    }
+    println!("\nhello on an empty store");
+    println!("whole process                     {:>6.1} ms", median(figures) * 1000.0);
+    let mut time = Command::new("/usr/bin/time");
+    time.args(["-f", "%M", DURABLE, "run"]).arg(program("hello.df")).arg("--store").arg(fresh(folder)).stdout(Stdio::null());
+    match time.output() {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            let kilobytes: f64 = text.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(f64::NAN);
+            println!("peak memory                       {:>6.1} MB", kilobytes / 1000.0);
+        }
+        Err(_) => println!("(GNU time is not installed: peak memory is left out)"),
+    }
+}
