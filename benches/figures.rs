@@ -57,7 +57,10 @@ fn evaluator(folder: &Path) {
             run.arg("run").arg(program(&format!("{name}.df"))).arg("--store").arg(store);
             ours.push(last_number(&mut run).expect("a figure"));
             if lua {
-                theirs.push(last_number(Command::new("lua5.4").arg(program(&format!("{name}.lua")))).expect("a figure"));
+                theirs.push(
+                    last_number(Command::new("lua5.4").arg(program(&format!("{name}.lua"))))
+                        .expect("a figure"),
+                );
             }
         }
         let ours = median(ours);
@@ -144,11 +147,16 @@ fn start(folder: &Path) {
     println!("\nhello on an empty store");
     println!("whole process                     {:>6.1} ms", median(figures) * 1000.0);
     let mut time = Command::new("/usr/bin/time");
-    time.args(["-f", "%M", DURABLE, "run"]).arg(program("hello.df")).arg("--store").arg(fresh(folder)).stdout(Stdio::null());
+    time.args(["-f", "%M", DURABLE, "run"])
+        .arg(program("hello.df"))
+        .arg("--store")
+        .arg(fresh(folder))
+        .stdout(Stdio::null());
     match time.output() {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            let kilobytes: f64 = text.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(f64::NAN);
+            let kilobytes: f64 =
+                text.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(f64::NAN);
             println!("peak memory                       {:>6.1} MB", kilobytes / 1000.0);
         }
         Err(_) => println!("(GNU time is not installed: peak memory is left out)"),

@@ -87,7 +87,10 @@ fn an_id_names_one_run() {
 fn arguments_and_input() {
     let folder = folder(&[("s.df", "print(args)\n")]);
     assert_eq!(out(&durable(folder.path(), &["run", "s.df", "a", "b c"])), "[\"a\", \"b c\"]\n");
-    assert_eq!(out(&durable(folder.path(), &["run", "s.df", "--input", "{\"day\": [1, 2.5, null]}"])), "{day: [1, 2.5, null]}\n");
+    assert_eq!(
+        out(&durable(folder.path(), &["run", "s.df", "--input", "{\"day\": [1, 2.5, null]}"])),
+        "{day: [1, 2.5, null]}\n"
+    );
     let bad = durable(folder.path(), &["run", "s.df", "--input", "{"]);
     assert_eq!(bad.status.code(), Some(2));
     assert!(err(&bad).contains("`--input` is not JSON"), "{}", err(&bad));
@@ -127,7 +130,13 @@ fn a_failed_run_shows_the_chain_of_calls_across_the_activity() {
     let run = durable(folder.path(), &["run", "pay.df", "--json"]);
     assert_eq!(run.status.code(), Some(1));
     let text = err(&run);
-    for wanted in ["Error: declined: no funds", "pay.df:1:25", "activity charge, called at pay.df:3:17", "in pay, called at pay.df:6:1", "card: \"12\""] {
+    for wanted in [
+        "Error: declined: no funds",
+        "pay.df:1:25",
+        "activity charge, called at pay.df:3:17",
+        "in pay, called at pay.df:6:1",
+        "card: \"12\"",
+    ] {
         assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
     }
     assert!(out(&run).contains("\"status\":\"failed\""));
@@ -185,7 +194,8 @@ fn an_edited_file_does_not_break_a_run() {
 
 #[test]
 fn history_and_show() {
-    let folder = folder(&[("s.df", "activity f(x) => x * 2\nprint(f(21))\nlet t = async sleep(1h)\ncancel(t)\n")]);
+    let folder =
+        folder(&[("s.df", "activity f(x) => x * 2\nprint(f(21))\nlet t = async sleep(1h)\ncancel(t)\n")]);
     durable(folder.path(), &["run", "s.df"]);
     let table = out(&durable(folder.path(), &["history", "s-1"]));
     assert!(table.starts_with("NO  TIME"), "{table}");
@@ -198,7 +208,8 @@ fn history_and_show() {
     assert!(json.contains("\"activity\":\"f\",\"args\":[21]"), "{json}");
     let shown = out(&durable(folder.path(), &["show", "s-1"]));
     assert!(shown.contains("status     completed"), "{shown}");
-    let shown: serde_json::Value = serde_json::from_str(&out(&durable(folder.path(), &["show", "s-1", "--json"]))).expect("JSON");
+    let shown: serde_json::Value =
+        serde_json::from_str(&out(&durable(folder.path(), &["show", "s-1", "--json"]))).expect("JSON");
     assert_eq!((shown["status"].as_str(), shown["id"].as_str()), (Some("completed"), Some("s-1")));
     let listed = out(&durable(folder.path(), &["list"]));
     assert!(listed.contains("s-1  completed"), "{listed}");
@@ -208,7 +219,10 @@ fn history_and_show() {
 /// Replay does no effect: what it would have written stays unwritten.
 #[test]
 fn replay_does_nothing() {
-    let folder = folder(&[("s.df", "fs.write(\"out\", \"x\")\nprint(fs.read(\"out\"))\nthrow {kind: \"end\", message: \"of it\"}\n")]);
+    let folder = folder(&[(
+        "s.df",
+        "fs.write(\"out\", \"x\")\nprint(fs.read(\"out\"))\nthrow {kind: \"end\", message: \"of it\"}\n",
+    )]);
     durable(folder.path(), &["run", "s.df"]);
     fs::remove_file(folder.path().join("out")).expect("removed");
     let replay = durable(folder.path(), &["replay", "s-1"]);
@@ -216,7 +230,10 @@ fn replay_does_nothing() {
     assert!(err(&replay).contains("end: of it"));
     assert!(!folder.path().join("out").exists());
     let trace = out(&durable(folder.path(), &["replay", "s-1", "--trace"]));
-    assert!(trace.contains("#0 fs_write(\"out\", \"x\")") && trace.contains("s.df:1:1: fs.write(\"out\", \"x\")"), "{trace}");
+    assert!(
+        trace.contains("#0 fs_write(\"out\", \"x\")") && trace.contains("s.df:1:1: fs.write(\"out\", \"x\")"),
+        "{trace}"
+    );
 }
 
 /// A replay that stands where its history ends says what it waits for, and where.
@@ -250,7 +267,12 @@ fn a_foreign_history_is_nondeterminism() {
     let run = durable(folder.path(), &["resume", "x", "--store", "other"]);
     assert_eq!(run.status.code(), Some(1), "{}", err(&run));
     let text = err(&run);
-    for wanted in ["nondeterminism", "the program now does this: print(\"two\")", "the history holds: print(\"three\")", "s.df:2:1"] {
+    for wanted in [
+        "nondeterminism",
+        "the program now does this: print(\"two\")",
+        "the history holds: print(\"three\")",
+        "s.df:2:1",
+    ] {
         assert!(text.contains(wanted), "no `{wanted}` in\n{text}");
     }
     assert_eq!(out(&run), "");
@@ -282,7 +304,11 @@ fn hostile_sources() {
         ("blocks", format!("{}{}\n", "do { ".repeat(n), "}".repeat(n)), 3),
         ("interpolations", "\"{".repeat(10_000), 3),
         ("comments", format!("{}{}\nprint(1)\n", "/*".repeat(n), "*/".repeat(n)), 0),
-        ("else_if", format!("let x = if false {{ 1 }} {}\nprint(x)\n", "else if false { 1 }".repeat(10_000)), 3),
+        (
+            "else_if",
+            format!("let x = if false {{ 1 }} {}\nprint(x)\n", "else if false { 1 }".repeat(10_000)),
+            3,
+        ),
         ("calls", format!("fn f() => f\nlet x = f{}\nprint(1)\n", "()".repeat(n)), 3),
         ("a_long_line", format!("let x = \"{}\"\nprint(x.len())\n", "x".repeat(4_000_000)), 0),
         ("many_statements", "print(1)\n".repeat(2_000), 0),
@@ -292,7 +318,12 @@ fn hostile_sources() {
     ] {
         let folder = folder(&[("s.df", &text)]);
         let run = durable(folder.path(), &["run", "s.df"]);
-        assert_eq!(run.status.code(), Some(code), "{name}: {}", err(&run).chars().take(2_000).collect::<String>());
+        assert_eq!(
+            run.status.code(),
+            Some(code),
+            "{name}: {}",
+            err(&run).chars().take(2_000).collect::<String>()
+        );
         assert!(err(&run).len() < 100_000, "{name}: {} bytes of messages", err(&run).len());
     }
     let folder = TempDir::new().expect("a folder");

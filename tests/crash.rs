@@ -34,7 +34,8 @@ fn killed_programs_end_as_if_nothing_had_been() {
                 count += 1;
                 match check(&program, &mut random) {
                     Ok(killed) => kills += killed,
-                    Err(reason) => failures.push(format!("{} (CRASH_SEED={seed}, round {round}): {reason}", program.name)),
+                    Err(reason) => failures
+                        .push(format!("{} (CRASH_SEED={seed}, round {round}): {reason}", program.name)),
                 }
             }
         }
@@ -81,26 +82,38 @@ fn check(program: &Program, random: &mut Random) -> Result<u32, String> {
         return Ok(kills);
     }
     if status.code() != Some(unbroken.code) {
-        return Err(format!("after {kills} kills it ended with {:?} instead of {}\n{stderr}", status.code(), unbroken.code));
+        return Err(format!(
+            "after {kills} kills it ended with {:?} instead of {}\n{stderr}",
+            status.code(),
+            unbroken.code
+        ));
     }
     if result(&stdout) != result(&unbroken.stdout) {
-        return Err(format!("after {kills} kills the result is {} instead of {}", result(&stdout), result(&unbroken.stdout)));
+        return Err(format!(
+            "after {kills} kills the result is {} instead of {}",
+            result(&stdout),
+            result(&unbroken.stdout)
+        ));
     }
     // The journal has every line that the script printed, once, in order.
     let printed = replayed(folder.path());
     let wanted = replayed(unbroken.folder.path());
     if !program.text.contains("// expect last:") && printed != wanted {
-        return Err(format!("after {kills} kills the journal has the output\n{printed}\ninstead of\n{wanted}"));
+        return Err(format!(
+            "after {kills} kills the journal has the output\n{printed}\ninstead of\n{wanted}"
+        ));
     }
     Ok(kills)
 }
 
 fn replayed(folder: &Path) -> String {
-    let run = Command::new(DURABLE).current_dir(folder).args(["replay", "test"]).output().expect("durable runs");
+    let run =
+        Command::new(DURABLE).current_dir(folder).args(["replay", "test"]).output().expect("durable runs");
     String::from_utf8_lossy(&run.stdout).into_owned()
 }
 
 fn verify(folder: &Path) -> Result<(), String> {
-    let run = Command::new(DURABLE).current_dir(folder).args(["store", "verify"]).output().expect("durable runs");
+    let run =
+        Command::new(DURABLE).current_dir(folder).args(["store", "verify"]).output().expect("durable runs");
     if run.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&run.stderr).into_owned()) }
 }

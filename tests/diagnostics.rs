@@ -13,8 +13,10 @@ use tempfile::TempDir;
 
 #[test]
 fn messages() {
-    let mut paths: Vec<_> =
-        fs::read_dir(repository("tests/diagnostics")).expect("the folder").map(|file| file.expect("a file").path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(repository("tests/diagnostics"))
+        .expect("the folder")
+        .map(|file| file.expect("a file").path())
+        .collect();
     paths.sort();
     assert!(paths.len() >= 80, "{} programs", paths.len());
     let mut settings = insta::Settings::clone_current();

@@ -41,7 +41,10 @@ fn every_example_is_tested() {
         .filter(|name| name.ends_with(".df"))
         .collect();
     names.sort();
-    assert_eq!(names, ["backup.df", "download.df", "greet.df", "release.df", "summarise.df", "word_count.df"]);
+    assert_eq!(
+        names,
+        ["backup.df", "download.df", "greet.df", "release.df", "summarise.df", "word_count.df"]
+    );
 }
 
 #[test]
@@ -89,12 +92,17 @@ fn backup() {
     assert_eq!(lines(&output), ["night 1 done", "night 2 done", "night 3 done", "night 4 done"]);
     let packages = fs::read_dir(folder.path().join("packages")).expect("the packages").count();
     assert_eq!(packages, 2);
-    let listed = Command::new("tar").current_dir(folder.path()).args(["-tzf"]).arg(newest(&folder.path().join("packages"))).output();
+    let listed = Command::new("tar")
+        .current_dir(folder.path())
+        .args(["-tzf"])
+        .arg(newest(&folder.path().join("packages")))
+        .output();
     assert!(String::from_utf8_lossy(&listed.expect("tar runs").stdout).contains("data/x"));
 }
 
 fn newest(folder: &Path) -> std::path::PathBuf {
-    let mut paths: Vec<_> = fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path()).collect();
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path()).collect();
     paths.sort();
     paths.pop().expect("a file")
 }
@@ -104,7 +112,11 @@ fn release() {
     let folder = TempDir::new().expect("a folder");
     let output = run(folder.path(), "release.df", &["1.4.0"], "perhaps\nyes\ny\n");
     assert_eq!(lines(&output).last().map(String::as_str), Some("1.4.0 can be released"));
-    assert!(fs::read_to_string(folder.path().join("release-1.4.0.json")).expect("a file").contains("\"version\": \"1.4.0\""));
+    assert!(
+        fs::read_to_string(folder.path().join("release-1.4.0.json"))
+            .expect("a file")
+            .contains("\"version\": \"1.4.0\"")
+    );
 }
 
 /// A server that is not well at first: it answers 503, or not at all, before it answers.
@@ -122,7 +134,12 @@ fn download_from_a_server_that_fails_at_first() {
             while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
                 line.clear();
             }
-            let answer = |status: &str, body: &str| format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            let answer = |status: &str, body: &str| {
+                format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                )
+            };
             let text = match number {
                 0 => answer("503 Service Unavailable", "not yet"),
                 1 => continue, // closed without an answer

@@ -19,7 +19,8 @@ use durable::machine::Image;
 
 fn image(text: &str) -> Rc<Image> {
     let program = check::load("sim.df", text.to_string(), &|_: &str| Err("no files".to_string()));
-    let errors: Vec<_> = program.diagnostics.iter().filter(|d| d.severity == durable::syntax::Severity::Error).collect();
+    let errors: Vec<_> =
+        program.diagnostics.iter().filter(|d| d.severity == durable::syntax::Severity::Error).collect();
     assert!(errors.is_empty(), "{text}\n{errors:?}");
     let code = compile(&lower(&program), &program).expect("the program compiles");
     Image::new(code.into()).expect("its constants have values")
@@ -52,8 +53,13 @@ fn statement(random: &mut Random, text: &mut String, depth: u32) {
         3 => format!("sleep({}ms)", n * 10),
         4 => format!("print(\"step {n} \" + to_string(seen.len()))"),
         5 => "if random() < 0.5 { seen += [1] } else { seen += [fs.exists(\"x\")] }".to_string(),
-        6 => format!("seen += [safely(fn () => all(range(0, {}).map(fn i => async slow(1ms, i))))]", 1 + n % 5),
-        7 => format!("seen += [safely(fn () => race({{a: async slow({n}ms, 1), b: async slow({}ms, 2)}}))]", 100 - n),
+        6 => {
+            format!("seen += [safely(fn () => all(range(0, {}).map(fn i => async slow(1ms, i))))]", 1 + n % 5)
+        }
+        7 => format!(
+            "seen += [safely(fn () => race({{a: async slow({n}ms, 1), b: async slow({}ms, 2)}}))]",
+            100 - n
+        ),
         8 => {
             text.push_str(&format!("for i in 0..{} {{\n seen += [i]\n", 1 + n % 4));
             statement(random, text, depth + 1);
@@ -68,7 +74,9 @@ fn statement(random: &mut Random, text: &mut String, depth: u32) {
         10 => {
             text.push_str("do {\nfn task() {\n");
             statement(random, text, depth + 1);
-            format!("{n}\n}}\nlet t = async task()\nseen += [safely(fn () => work(1))]\nseen += [safely(fn () => await t)]\n}}")
+            format!(
+                "{n}\n}}\nlet t = async task()\nseen += [safely(fn () => work(1))]\nseen += [safely(fn () => await t)]\n}}"
+            )
         }
         _ => format!("do {{ let t = async slow(1s, {n}); seen += [safely(fn () => work(2))]; cancel(t) }}"),
     };
@@ -82,14 +90,18 @@ fn one(seed: u64, crash_one_in: u64, leak_outputs: bool) -> Result<u32, String> 
     let image = image(&text);
     let mut world = World::new(image.clone(), random.next(), crash_one_in);
     world.leak_outputs = leak_outputs;
-    let failed = |world: &World, reason: String| format!("seed {seed}: {reason}\n{text}\n{}", world.trace.join("\n"));
+    let failed =
+        |world: &World, reason: String| format!("seed {seed}: {reason}\n{text}\n{}", world.trace.join("\n"));
     let record = world.run().map_err(|reason| failed(&world, reason))?;
     let history = world.history();
     match replay(&image, record.clone(), history.clone(), &mut |_, _| ()) {
         Replayed::Ended(status) if status == record.status => {}
-        other => return Err(failed(&world, format!("replay came to {other:?}, the run to {:?}", record.status))),
+        other => {
+            return Err(failed(&world, format!("replay came to {other:?}, the run to {:?}", record.status)));
+        }
     }
-    let restored = steps::with_restored_machines(&image, &record, &history).map_err(|reason| failed(&world, reason))?;
+    let restored =
+        steps::with_restored_machines(&image, &record, &history).map_err(|reason| failed(&world, reason))?;
     let same = match (&record.status, restored) {
         (Status::Completed(a), Ok(b)) => *a == b,
         (Status::Failed(a), Err(b)) => a.value == b,

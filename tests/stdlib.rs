@@ -25,7 +25,11 @@ fn documented(source: &str) -> Vec<Documented> {
             text.push(words.to_string());
         } else if let Some(rest) = line.strip_prefix("fn ").or(line.strip_prefix("const ")) {
             let name = rest.split(['(', ' ']).next().unwrap_or_default().to_string();
-            found.push(Documented { name, text: std::mem::take(&mut text), examples: std::mem::take(&mut examples) });
+            found.push(Documented {
+                name,
+                text: std::mem::take(&mut text),
+                examples: std::mem::take(&mut examples),
+            });
         }
     }
     found
@@ -51,15 +55,23 @@ fn every_example_holds() {
         for item in documented(source) {
             for example in item.examples {
                 script.push_str(&format!("fn example_{count}() {{\n{example}\n}}\n"));
-                script.push_str(&format!("if example_{count}() != true {{ print(\"{module}.{} {count}\") }}\n", item.name));
+                script.push_str(&format!(
+                    "if example_{count}() != true {{ print(\"{module}.{} {count}\") }}\n",
+                    item.name
+                ));
                 count += 1;
             }
         }
         fs::write(folder.path().join("examples.df"), script).expect("the script is written");
-        let run = Command::new(DURABLE).current_dir(folder.path()).args(["run", "examples.df"]).output().expect("durable runs");
+        let run = Command::new(DURABLE)
+            .current_dir(folder.path())
+            .args(["run", "examples.df"])
+            .output()
+            .expect("durable runs");
         let (stdout, stderr) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         // What `print` and `log` write themselves is not a failure.
-        let wrong: Vec<&str> = stdout.lines().filter(|line| line.starts_with(&format!("{module}."))).collect();
+        let wrong: Vec<&str> =
+            stdout.lines().filter(|line| line.starts_with(&format!("{module}."))).collect();
         if !run.status.success() || !wrong.is_empty() {
             failures.push(format!("{module}: {wrong:?}\n{stderr}"));
         }

@@ -13,7 +13,9 @@ use durable::store::{self, MemoryTree, Proven, SledTree, Store, StoreError};
 use tempfile::TempDir;
 
 fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
-    let write = |(key, value): &(&str, Option<&str>)| (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()));
+    let write = |(key, value): &(&str, Option<&str>)| {
+        (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()))
+    };
     Batch { writes: writes.iter().map(write).collect() }
 }
 
@@ -25,7 +27,14 @@ fn text(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(String, String)> {
 /// What every store does.
 fn behaves(store: impl Store) {
     let mut store = Proven::open(store, None, None).expect("an empty store opens");
-    store.commit(&batch(&[("b/1", Some("one")), ("a/1", Some("x")), ("b/2", Some("two")), ("b", Some("none"))])).expect("a commit");
+    store
+        .commit(&batch(&[
+            ("b/1", Some("one")),
+            ("a/1", Some("x")),
+            ("b/2", Some("two")),
+            ("b", Some("none")),
+        ]))
+        .expect("a commit");
     assert_eq!(store.get(b"b/1"), Ok(Some(b"one".to_vec())));
     assert_eq!(store.get(b"c"), Ok(None));
     let found = store.all(b"b/").expect("a scan");
@@ -33,7 +42,10 @@ fn behaves(store: impl Store) {
     store.commit(&batch(&[("b/1", Some("uno")), ("b/2", None), ("b/3", Some("three"))])).expect("a commit");
     store.flush().expect("a flush");
     let found = store.all(b"b/").expect("a scan");
-    assert_eq!(text(found), [("b/1".to_string(), "uno".to_string()), ("b/3".to_string(), "three".to_string())]);
+    assert_eq!(
+        text(found),
+        [("b/1".to_string(), "uno".to_string()), ("b/3".to_string(), "three".to_string())]
+    );
     let mut seen = 0;
     store
         .scan(b"", &mut |_, _| {
@@ -62,7 +74,9 @@ fn what_was_flushed_is_there_again() {
     let folder = TempDir::new().expect("a folder");
     let mut store = store::open(folder.path()).expect("it opens");
     for n in 0..500 {
-        store.commit(&batch(&[(&format!("k/{n:04}"), Some("value")), ("last", Some(&n.to_string()))])).expect("a commit");
+        store
+            .commit(&batch(&[(&format!("k/{n:04}"), Some("value")), ("last", Some(&n.to_string()))]))
+            .expect("a commit");
     }
     store.close().expect("a clean end");
     let store = store::open(folder.path()).expect("it opens again");
@@ -143,7 +157,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { fs::copy(entry.path(), target).map(|_| ()).expect("a copy") }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            fs::copy(entry.path(), target).map(|_| ()).expect("a copy")
+        }
     }
 }
 
@@ -160,8 +178,13 @@ fn damaged_files_are_noticed() {
         let copied = TempDir::new().expect("a folder");
         copy(&folder.path().join(".durable"), &copied.path().join(".durable"));
         let journal = copied.path().join(".durable/journal");
-        let files: Vec<_> = ["db", "conf"].into_iter().map(|name| journal.join(name)).filter(|path| path.exists()).collect();
-        let path = if round % 6 == 5 { copied.path().join(".durable/watermark") } else { files[round % files.len()].clone() };
+        let files: Vec<_> =
+            ["db", "conf"].into_iter().map(|name| journal.join(name)).filter(|path| path.exists()).collect();
+        let path = if round % 6 == 5 {
+            copied.path().join(".durable/watermark")
+        } else {
+            files[round % files.len()].clone()
+        };
         let mut bytes = fs::read(&path).expect("a file");
         match round % 4 {
             0 => bytes.truncate(random.below(bytes.len() as u64) as usize),
@@ -188,7 +211,11 @@ fn damaged_files_are_noticed() {
             Some(0) => {
                 // Commits since then may be counted; nothing else differs.
                 let rest = |text: &str| text.lines().skip(1).map(str::to_string).collect::<Vec<_>>();
-                assert_eq!(rest(&stdout(&run)), rest(&whole), "round {round}: something is missing without a word");
+                assert_eq!(
+                    rest(&stdout(&run)),
+                    rest(&whole),
+                    "round {round}: something is missing without a word"
+                );
                 unharmed += 1;
             }
             Some(4) => {
@@ -214,7 +241,11 @@ fn a_lost_folder_is_noticed() {
 fn a_second_process_is_told_who_has_the_store() {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("wait.df"), "sleep(1h)\n").expect("a script");
-    let mut first = Command::new(DURABLE).current_dir(folder.path()).args(["run", "wait.df"]).spawn().expect("durable runs");
+    let mut first = Command::new(DURABLE)
+        .current_dir(folder.path())
+        .args(["run", "wait.df"])
+        .spawn()
+        .expect("durable runs");
     while !folder.path().join(".durable/journal/db").exists() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
@@ -250,7 +281,8 @@ fn export_and_import_lose_nothing() {
 #[test]
 fn an_import_of_something_else_changes_nothing() {
     let folder = TempDir::new().expect("a folder");
-    for (text, wanted) in [("not json", "it is not JSON"), ("{\"type\": \"cat\"}", "not a line of an export")] {
+    for (text, wanted) in [("not json", "it is not JSON"), ("{\"type\": \"cat\"}", "not a line of an export")]
+    {
         fs::write(folder.path().join("x.jsonl"), text).expect("a file");
         let run = durable(folder.path(), &["store", "import", "x.jsonl"]);
         assert_eq!(run.status.code(), Some(2));
@@ -267,12 +299,14 @@ fn a_full_disk_stops_the_run_and_loses_nothing() {
     let script = "activity big(i) => \"x{i}\".repeat(30_000)\nfor i in 1..=40 { big(i); print(i) }\n";
     fs::write(folder.path().join("big.df"), script).expect("a script");
     let limited = format!("trap '' XFSZ; ulimit -f 1200; exec {DURABLE} run big.df --id big");
-    let first = Command::new("bash").current_dir(folder.path()).args(["-c", &limited]).output().expect("bash runs");
+    let first =
+        Command::new("bash").current_dir(folder.path()).args(["-c", &limited]).output().expect("bash runs");
     assert_eq!(first.status.code(), Some(4), "{}", stderr(&first));
     assert!(stderr(&first).starts_with("Error: could not write"), "{}", stderr(&first));
     let second = durable(folder.path(), &["run", "big.df", "--id", "big"]);
     assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
-    let printed: Vec<String> = stdout(&first).lines().chain(stdout(&second).lines()).map(str::to_string).collect();
+    let printed: Vec<String> =
+        stdout(&first).lines().chain(stdout(&second).lines()).map(str::to_string).collect();
     let mut once = printed.clone();
     once.dedup();
     assert_eq!(once, (1..=40).map(|n| n.to_string()).collect::<Vec<_>>());
@@ -302,6 +336,10 @@ fn purge_removes_instances_and_their_programs() {
     assert_eq!(durable(folder.path(), &["purge", "--status", "completed"]).status.code(), Some(0));
     assert_eq!(stdout(&durable(folder.path(), &["list", "--json"])).lines().count(), 1);
     assert_eq!(durable(folder.path(), &["purge", "two"]).status.code(), Some(0));
-    assert_eq!(stdout(&durable(folder.path(), &["store", "export"])).lines().count(), 1, "only the line about the store is left");
+    assert_eq!(
+        stdout(&durable(folder.path(), &["store", "export"])).lines().count(),
+        1,
+        "only the line about the store is left"
+    );
     assert_eq!(durable(folder.path(), &["store", "verify"]).status.code(), Some(0));
 }

@@ -21,8 +21,12 @@ impl Construct {
     /// Where it may be.
     pub fn contexts(self) -> Contexts {
         match self {
-            Construct::Async | Construct::Await | Construct::Lock | Construct::EntityCall => Contexts::ORCHESTRATION,
-            Construct::Start | Construct::Signal | Construct::Call(GlobalKind::Activity) => Contexts::EFFECTFUL,
+            Construct::Async | Construct::Await | Construct::Lock | Construct::EntityCall => {
+                Contexts::ORCHESTRATION
+            }
+            Construct::Start | Construct::Signal | Construct::Call(GlobalKind::Activity) => {
+                Contexts::EFFECTFUL
+            }
             Construct::Call(GlobalKind::Orchestration) => Contexts::ORCHESTRATION,
             Construct::Call(_) => Contexts::ALL,
         }
@@ -49,7 +53,12 @@ pub fn construct_error(construct: Construct, context: Option<Context>, place: Pl
 }
 
 /// The error of a builtin in a context where it may not be, if so.
-pub fn effect_error(name: &str, allowed: Contexts, context: Option<Context>, place: Place) -> Option<Diagnostic> {
+pub fn effect_error(
+    name: &str,
+    allowed: Contexts,
+    context: Option<Context>,
+    place: Place,
+) -> Option<Diagnostic> {
     let context = context.filter(|context| !allowed.allow(*context))?;
     Some(misplaced(&format!("`{name}`"), context, place, allowed))
 }
@@ -63,7 +72,9 @@ fn misplaced(what: &str, context: Context, place: Place, allowed: Contexts) -> D
         _ => "let an orchestration do it",
     };
     let reason = match context {
-        Context::Pure => "a `const` and an initial state are evaluated when the program is loaded, without effects",
+        Context::Pure => {
+            "a `const` and an initial state are evaluated when the program is loaded, without effects"
+        }
         Context::Activity => "an activity runs away from its instance, perhaps more than once",
         Context::Operation => "an operation runs to its end without waiting",
         Context::Orchestration => "only an activity or an operation can do this",

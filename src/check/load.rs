@@ -31,8 +31,8 @@ macro_rules! std_modules {
 }
 
 std_modules!(
-    "prelude", "list", "string", "record", "math", "json", "csv", "regex", "time", "bytes", "http", "fs", "exec", "log",
-    "task", "retry", "saga"
+    "prelude", "list", "string", "record", "math", "json", "csv", "regex", "time", "bytes", "http", "fs",
+    "exec", "log", "task", "retry", "saga"
 );
 
 /// More modules than this in one program are an error.
@@ -124,9 +124,13 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
                 let place = Place { source: program.modules[id].source, span: alias.span };
                 let first = Place { source: program.modules[id].source, span: first.span };
                 program.diagnostics.push(
-                    Diagnostic::error(format!("two imports are named `{}`", alias.name), place, "named again here")
-                        .and(first, "named here first")
-                        .hint("give one of them another name after `as`"),
+                    Diagnostic::error(
+                        format!("two imports are named `{}`", alias.name),
+                        place,
+                        "named again here",
+                    )
+                    .and(first, "named here first")
+                    .hint("give one of them another name after `as`"),
                 );
             }
         }

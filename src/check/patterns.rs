@@ -8,7 +8,9 @@ pub fn unreachable_arms(arms: &[Arm]) -> Vec<(usize, usize)> {
     for (number, arm) in arms.iter().enumerate().take(500) {
         let earlier = || arms[..number].iter().enumerate().filter(|(_, arm)| arm.guard.is_none());
         let taken_by = |pattern: &Pattern| {
-            earlier().find(|(_, arm)| arm.patterns.iter().any(|other| covers(other, pattern))).map(|(number, _)| number)
+            earlier()
+                .find(|(_, arm)| arm.patterns.iter().any(|other| covers(other, pattern)))
+                .map(|(number, _)| number)
         };
         let takers: Option<Vec<usize>> = arm.patterns.iter().map(taken_by).collect();
         if let Some(takers) = takers
@@ -41,9 +43,9 @@ fn covers(a: &Pattern, b: &Pattern) -> bool {
             xs[..*before].iter().zip(ys).all(|(x, y)| covers(x, y))
                 && xs[*before..].iter().rev().zip(ys.iter().rev()).all(|(x, y)| covers(x, y))
         }
-        (PatternKind::Record(xs, _), PatternKind::Record(ys, _)) => xs.iter().all(|(key, x)| {
-            ys.iter().any(|(other, y)| other.name == key.name && covers(x, y))
-        }),
+        (PatternKind::Record(xs, _), PatternKind::Record(ys, _)) => {
+            xs.iter().all(|(key, x)| ys.iter().any(|(other, y)| other.name == key.name && covers(x, y)))
+        }
         _ => false,
     }
 }

@@ -11,7 +11,9 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::code::{ProgramHash, text_hash};
-use crate::engine::{Args, Asked, Batch, Chunk, ChunkError, Entry, InstanceRecord, Status, StoredProgram, keys};
+use crate::engine::{
+    Args, Asked, Batch, Chunk, ChunkError, Entry, InstanceRecord, Status, StoredProgram, keys,
+};
 use crate::machine::{Data, ErrorData, format, json as values};
 use crate::store::{self, FORMAT, Lock, Proven, SledTree, Store};
 use crate::syntax::{Place, Span};
@@ -66,12 +68,18 @@ pub fn entry(entry: &Entry) -> Json {
         Entry::Requested { seq, what, args, place: at, .. } => {
             let args = match args {
                 Args::Whole(args) => data(args),
-                Args::Large { bytes, checksum } => json!({"bytes": bytes, "checksum": format!("{checksum:032x}")}),
+                Args::Large { bytes, checksum } => {
+                    json!({"bytes": bytes, "checksum": format!("{checksum:032x}")})
+                }
             };
             json!({"kind": "requested", "seq": seq, what.kind(): what.name(), "args": args, "place": place(*at)})
         }
-        Entry::Answered { seq, result: Ok(value), .. } => json!({"kind": "answered", "seq": seq, "value": data(value)}),
-        Entry::Answered { seq, result: Err(failure), .. } => json!({"kind": "answered", "seq": seq, "error": error(failure)}),
+        Entry::Answered { seq, result: Ok(value), .. } => {
+            json!({"kind": "answered", "seq": seq, "value": data(value)})
+        }
+        Entry::Answered { seq, result: Err(failure), .. } => {
+            json!({"kind": "answered", "seq": seq, "error": error(failure)})
+        }
         Entry::Retried { seq, error: failure, again, .. } => {
             json!({"kind": "retried", "seq": seq, "error": error(failure), "again": format::instant(*again)})
         }
@@ -100,7 +108,8 @@ pub fn export(export: Export) -> Result<u8, Problem> {
     let mut written = Ok(());
     let mut bad = Vec::new();
     let mut checksums = (String::new(), 0u64);
-    writeln!(out, "{}", json!({"type": "store", "format": FORMAT, "commits": store.commits()})).map_err(failed)?;
+    writeln!(out, "{}", json!({"type": "store", "format": FORMAT, "commits": store.commits()}))
+        .map_err(failed)?;
     store.scan(b"", &mut |key, bytes| {
         match line(key, bytes, &mut checksums) {
             Ok(line) => written = writeln!(out, "{line}"),
@@ -130,19 +139,25 @@ fn line(key: &[u8], bytes: &[u8], checksums: &mut (String, u64)) -> Result<Json,
     }
     if let Some(hash) = key.strip_prefix(keys::PROGRAMS) {
         let program = StoredProgram::decode(bytes).ok_or_else(unreadable)?;
-        let modules: Vec<Json> = program.modules.iter().map(|(name, text)| json!({"name": name, "text": hex(text)})).collect();
+        let modules: Vec<Json> =
+            program.modules.iter().map(|(name, text)| json!({"name": name, "text": hex(text)})).collect();
         return Ok(json!({"type": "program", "hash": hex(hash), "modules": modules}));
     }
     if key.starts_with(keys::INSTANCES) {
         return InstanceRecord::decode(bytes).map(|record| instance(&record)).ok_or_else(unreadable);
     }
-    let (id, number) = keys::parse_chunk(key).ok_or_else(|| format!("{} has a key that this version does not know", shown()))?;
+    let (id, number) = keys::parse_chunk(key)
+        .ok_or_else(|| format!("{} has a key that this version does not know", shown()))?;
     if checksums.0 != id {
         *checksums = (id.to_string(), 0);
     }
     let chunk = Chunk::decode(bytes, checksums.1).map_err(|error| match error {
-        ChunkError::Checksum => format!("part {number} of the history of {id} does not fit the one before it"),
-        ChunkError::Form => format!("part {number} of the history of {id} has a form that this version does not know"),
+        ChunkError::Checksum => {
+            format!("part {number} of the history of {id} does not fit the one before it")
+        }
+        ChunkError::Form => {
+            format!("part {number} of the history of {id} has a form that this version does not know")
+        }
     })?;
     checksums.1 = chunk.checksum;
     let entries: Vec<Json> = chunk.entries.iter().map(entry).collect();
@@ -153,7 +168,9 @@ fn line(key: &[u8], bytes: &[u8], checksums: &mut (String, u64)) -> Result<Json,
 
 /// Reads JSON Lines into a store that has none of the instances in them.
 pub fn import(import: Import) -> Result<u8, Problem> {
-    let unreadable = |error: std::io::Error| Problem::new(STORE, format!("{} can't be read: {error}", import.file.display()));
+    let unreadable = |error: std::io::Error| {
+        Problem::new(STORE, format!("{} can't be read: {error}", import.file.display()))
+    };
     let file = File::open(&import.file).map_err(unreadable)?;
     let mut store = store::open(&import.store.store)?;
     let mut batch = Batch::default();
@@ -165,8 +182,11 @@ pub fn import(import: Import) -> Result<u8, Problem> {
             continue;
         }
         let bad = |reason: String| bad_line(&import.file, number + 1, &reason);
-        let json: Json = serde_json::from_str(&line).map_err(|error| bad(format!("it is not JSON: {error}")))?;
-        if let Some((key, value)) = read_line(&json, &mut checksums).ok_or_else(|| bad("it is not a line of an export".into()))? {
+        let json: Json =
+            serde_json::from_str(&line).map_err(|error| bad(format!("it is not JSON: {error}")))?;
+        if let Some((key, value)) =
+            read_line(&json, &mut checksums).ok_or_else(|| bad("it is not a line of an export".into()))?
+        {
             if key.starts_with(keys::INSTANCES) {
                 instances += 1;
                 if store.get(&key)?.is_some() {
@@ -205,7 +225,9 @@ fn read_line(json: &Json, checksums: &mut (String, u64)) -> Option<Option<Write1
             Some((keys::text(&text_hash(text)), text.as_bytes().to_vec()))
         }
         "program" => {
-            let module = |module: &Json| Some((module["name"].as_str()?.to_string(), unhex(module["text"].as_str()?)?));
+            let module = |module: &Json| {
+                Some((module["name"].as_str()?.to_string(), unhex(module["text"].as_str()?)?))
+            };
             let modules = json["modules"].as_array()?.iter().map(module).collect::<Option<Vec<_>>>()?;
             Some((keys::program(&unhex(json["hash"].as_str()?)?), StoredProgram { modules }.encode()))
         }
@@ -228,7 +250,8 @@ fn read_line(json: &Json, checksums: &mut (String, u64)) -> Option<Option<Write1
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> =
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect();
     bytes?.try_into().ok()
 }
 
@@ -237,7 +260,10 @@ fn read_data(json: &Json) -> Option<Data> {
 }
 
 fn read_error(json: &Json) -> Option<ErrorData> {
-    Some(ErrorData { value: read_data(&json["value"])?, trace: serde_json::from_value(json["trace"].clone()).ok()? })
+    Some(ErrorData {
+        value: read_data(&json["value"])?,
+        trace: serde_json::from_value(json["trace"].clone()).ok()?,
+    })
 }
 
 fn read_time(json: &Json) -> Option<i64> {
@@ -278,7 +304,9 @@ fn read_entry(json: &Json) -> Option<Entry> {
                 _ => return None,
             };
             let args = match (json["args"]["bytes"].as_u64(), json["args"]["checksum"].as_str()) {
-                (Some(bytes), Some(checksum)) => Args::Large { bytes, checksum: u128::from_str_radix(checksum, 16).ok()? },
+                (Some(bytes), Some(checksum)) => {
+                    Args::Large { bytes, checksum: u128::from_str_radix(checksum, 16).ok()? }
+                }
                 _ => Args::Whole(read_data(&json["args"])?),
             };
             let at = |number: usize| json["place"][number].as_u64().and_then(|n| u32::try_from(n).ok());
@@ -292,7 +320,12 @@ fn read_entry(json: &Json) -> Option<Entry> {
             };
             Entry::Answered { seq: seq()?, result, time }
         }
-        "retried" => Entry::Retried { seq: seq()?, error: read_error(&json["error"])?, again: read_time(&json["again"])?, time },
+        "retried" => Entry::Retried {
+            seq: seq()?,
+            error: read_error(&json["error"])?,
+            again: read_time(&json["again"])?,
+            time,
+        },
         "cancelled" => Entry::Cancelled { seq: seq()?, time },
         "ended" => Entry::Ended { time },
         _ => return None,

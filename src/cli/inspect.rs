@@ -18,7 +18,9 @@ use super::{export, print};
 pub fn is_in(record: &InstanceRecord, status: Status) -> bool {
     matches!(
         (&record.status, status),
-        (State::Running, Status::Running) | (State::Completed(_), Status::Completed) | (State::Failed(_), Status::Failed)
+        (State::Running, Status::Running)
+            | (State::Completed(_), Status::Completed)
+            | (State::Failed(_), Status::Failed)
     )
 }
 
@@ -80,7 +82,8 @@ pub fn show(one: One) -> Result<u8, Problem> {
         State::Completed(value) => lines.push(("result", shown_data(value))),
         State::Failed(error) => lines.push(("error", error.title())),
     }
-    let text: String = lines.iter().map(|(name, value)| format!("{name:<10} {}\n", short(value, 300))).collect();
+    let text: String =
+        lines.iter().map(|(name, value)| format!("{name:<10} {}\n", short(value, 300))).collect();
     print(&text)?;
     Ok(0)
 }
@@ -96,12 +99,19 @@ pub fn history(one: One) -> Result<u8, Problem> {
     let history = read_history(&store, &record)?;
     store.close()?;
     if one.json {
-        let lines: String = history.entries.iter().map(|entry| format!("{}\n", export::entry(entry))).collect();
+        let lines: String =
+            history.entries.iter().map(|entry| format!("{}\n", export::entry(entry))).collect();
         print(&lines)?;
         return Ok(0);
     }
     let cells = rows(&history.entries).into_iter().map(|row| {
-        vec![row.number.to_string(), time(row.time), row.kind.to_string(), row.took.unwrap_or_else(|| "-".into()), row.what]
+        vec![
+            row.number.to_string(),
+            time(row.time),
+            row.kind.to_string(),
+            row.took.unwrap_or_else(|| "-".into()),
+            row.what,
+        ]
     });
     print(&table(&["NO", "TIME", "KIND", "TOOK", "WHAT"], &cells.collect::<Vec<_>>()))?;
     Ok(0)
@@ -122,7 +132,14 @@ fn rows(entries: &[Entry]) -> Vec<Row> {
     for entry in entries {
         match entry {
             Entry::Requested { seq, what, args, time, .. } => {
-                let row = Row { number: *seq, time: *time, kind: what.kind(), what: called(what, args), took: None, open: true };
+                let row = Row {
+                    number: *seq,
+                    time: *time,
+                    kind: what.kind(),
+                    what: called(what, args),
+                    took: None,
+                    open: true,
+                };
                 rows.insert(*seq, row);
             }
             Entry::Answered { seq, result, time } => {

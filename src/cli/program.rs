@@ -19,14 +19,16 @@ use super::{INVALID, STORE};
 
 /// Reads and checks the program in a file.
 pub fn read(file: &Path) -> Result<Program, Problem> {
-    let text = read_text(file).map_err(|reason| Problem::new(STORE, format!("{} can't be read: {reason}", file.display())))?;
+    let text = read_text(file)
+        .map_err(|reason| Problem::new(STORE, format!("{} can't be read: {reason}", file.display())))?;
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(check::load(&name, text, &|key: &str| read_text(&folder.join(key))))
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let plain = |error: std::io::Error| error.to_string().split(" (os error").next().unwrap_or("").to_lowercase();
+    let plain =
+        |error: std::io::Error| error.to_string().split(" (os error").next().unwrap_or("").to_lowercase();
     let data = std::fs::metadata(path).map_err(plain)?;
     if data.is_dir() {
         return Err("it is a folder".into());
@@ -48,7 +50,8 @@ pub fn report(program: &Program, file: &Path) -> Result<(), Problem> {
     let shown = Shown::new(&program.sources, file);
     let errors = program.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     // Among mistakes, warnings are noise: often they follow from them.
-    let said: Vec<_> = program.diagnostics.iter().filter(|d| errors == 0 || d.severity == Severity::Error).collect();
+    let said: Vec<_> =
+        program.diagnostics.iter().filter(|d| errors == 0 || d.severity == Severity::Error).collect();
     for diagnostic in said.iter().take(MOST) {
         show(&shown.diagnostic(diagnostic));
     }
@@ -82,7 +85,8 @@ pub fn image(code: Arc<Code>, file: &Path) -> Result<Rc<Image>, Problem> {
 pub fn stored(store: &impl Store, hash: ProgramHash, id: &str, file: &str) -> Result<Rc<Image>, Problem> {
     let get = |key: &[u8]| store.get(key).map_err(|error| error.to_string());
     let program = load_stored(hash, &get).map_err(|reason| {
-        Problem::new(STORE, format!("{id} can't go on: {reason}")).hint("check the store with `durable store verify`")
+        Problem::new(STORE, format!("{id} can't go on: {reason}"))
+            .hint("check the store with `durable store verify`")
     })?;
     let file = Path::new(file);
     if !program.is_sound() {

@@ -56,20 +56,34 @@ impl<'a> Shown<'a> {
     fn is_showable(&self, place: Place) -> bool {
         let Some(file) = self.sources.files.get(place.source as usize) else { return false };
         let Some(before) = file.text.get(..place.span.start as usize) else { return false };
-        let Some(inside) = file.text.get(place.span.start as usize..place.span.end as usize) else { return false };
+        let Some(inside) = file.text.get(place.span.start as usize..place.span.end as usize) else {
+            return false;
+        };
         let from = before.rfind('\n').map_or(0, |at| at + 1);
-        let to = file.text[place.span.end as usize..].find('\n').map_or(file.text.len(), |at| place.span.end as usize + at);
-        to - from <= LONG_LINE + inside.len().min(LONG_LINE) && inside.lines().all(|line| line.len() <= LONG_LINE)
+        let to = file.text[place.span.end as usize..]
+            .find('\n')
+            .map_or(file.text.len(), |at| place.span.end as usize + at);
+        to - from <= LONG_LINE + inside.len().min(LONG_LINE)
+            && inside.lines().all(|line| line.len() <= LONG_LINE)
     }
 
     /// A message with its labels.
-    pub fn message(&self, kind: ReportKind<'_>, title: &str, labels: &[(Place, String)], notes: &[String], hint: Option<&str>) -> String {
+    pub fn message(
+        &self,
+        kind: ReportKind<'_>,
+        title: &str,
+        labels: &[(Place, String)],
+        notes: &[String],
+        hint: Option<&str>,
+    ) -> String {
         let showable = labels.iter().all(|(place, _)| self.is_showable(*place));
         let Some((main, _)) = labels.first().filter(|_| showable) else {
             return self.plain(kind, title, labels, notes, hint);
         };
         let config = Config::default().with_index_type(IndexType::Byte).with_color(self.colours);
-        let span = |place: &Place| (self.name(*place).to_string(), place.span.start as usize..place.span.end as usize);
+        let span = |place: &Place| {
+            (self.name(*place).to_string(), place.span.start as usize..place.span.end as usize)
+        };
         let colour = if matches!(kind, ReportKind::Warning) { Color::Yellow } else { Color::Red };
         let mut report = Report::build(kind, span(main)).with_config(config).with_message(title);
         for (number, (place, text)) in labels.iter().enumerate() {
@@ -85,7 +99,12 @@ impl<'a> Shown<'a> {
         let mut out = Vec::new();
         let texts: HashMap<String, String> = labels
             .iter()
-            .filter_map(|(place, _)| self.sources.files.get(place.source as usize).map(|file| (self.name(*place).to_string(), file.text.clone())))
+            .filter_map(|(place, _)| {
+                self.sources
+                    .files
+                    .get(place.source as usize)
+                    .map(|file| (self.name(*place).to_string(), file.text.clone()))
+            })
             .collect();
         match report.finish().write(ariadne::sources(texts), &mut out) {
             Ok(()) => trimmed(&String::from_utf8_lossy(&out)),
@@ -93,8 +112,16 @@ impl<'a> Shown<'a> {
         }
     }
 
-    fn plain(&self, kind: ReportKind<'_>, title: &str, labels: &[(Place, String)], notes: &[String], hint: Option<&str>) -> String {
-        let mut out = format!("{}: {title}\n", if matches!(kind, ReportKind::Warning) { "Warning" } else { "Error" });
+    fn plain(
+        &self,
+        kind: ReportKind<'_>,
+        title: &str,
+        labels: &[(Place, String)],
+        notes: &[String],
+        hint: Option<&str>,
+    ) -> String {
+        let mut out =
+            format!("{}: {title}\n", if matches!(kind, ReportKind::Warning) { "Warning" } else { "Error" });
         for (place, text) in labels {
             out.push_str(&format!("  at {}: {text}\n", self.locate(*place)));
         }
@@ -113,7 +140,8 @@ impl<'a> Shown<'a> {
             Severity::Error => ReportKind::Error,
             Severity::Warning => ReportKind::Warning,
         };
-        let labels: Vec<(Place, String)> = diagnostic.labels.iter().map(|label| (label.place, label.text.clone())).collect();
+        let labels: Vec<(Place, String)> =
+            diagnostic.labels.iter().map(|label| (label.place, label.text.clone())).collect();
         let notes: Vec<String> = diagnostic.reason.iter().cloned().collect();
         self.message(kind, &diagnostic.title, &labels, &notes, diagnostic.hint.as_deref())
     }
@@ -121,22 +149,35 @@ impl<'a> Shown<'a> {
     /// An uncaught error, with the calls that led to it.
     pub fn error(&self, error: &ErrorData) -> String {
         let ours = |place: Place| {
-            self.sources.files.get(place.source as usize).is_some_and(|file| !file.name.starts_with(crate::check::STD))
+            self.sources
+                .files
+                .get(place.source as usize)
+                .is_some_and(|file| !file.name.starts_with(crate::check::STD))
         };
         let calls: Vec<_> = error.trace.entries.iter().filter(|entry| ours(entry.place)).collect();
-        let labels: Vec<(Place, String)> = calls.first().map(|entry| (entry.place, "thrown here".to_string())).into_iter().collect();
+        let labels: Vec<(Place, String)> =
+            calls.first().map(|entry| (entry.place, "thrown here".to_string())).into_iter().collect();
         let mut notes = Vec::new();
         if let Some(rest) = rest(&error.value.decode()) {
             notes.push(format!("with {rest}"));
         }
-        let mut chain = Vec::new();
+        let mut chain: Vec<(String, u64)> = Vec::new();
+        let mut add = |line: String| match chain.last_mut() {
+            Some((last, times)) if *last == line => *times += 1,
+            _ => chain.push((line, 1)),
+        };
         for pair in calls.windows(2) {
             let what = if pair[0].boundary { "activity" } else { "in" };
-            chain.push(format!("{what} {}, called at {}", pair[0].function, self.locate(pair[1].place)));
+            add(format!("{what} {}, called at {}", pair[0].function, self.locate(pair[1].place)));
         }
         if error.trace.omitted > 0 {
-            chain.push(format!("and {} more calls", error.trace.omitted));
+            add(format!("and {} more calls between", error.trace.omitted));
         }
+        let times = |(line, times): &(String, u64)| match times {
+            1 => line.clone(),
+            n => format!("{line}, {n} times"),
+        };
+        let chain: Vec<String> = chain.iter().map(times).collect();
         if !chain.is_empty() {
             notes.push(chain.join("\n"));
         }
@@ -150,7 +191,8 @@ fn rest(value: &Value) -> Option<String> {
     let Value::Record(record) = value else { return None };
     record.get_str("kind")?;
     let rest = record.without(|name| name == "kind" || name == "message");
-    (!rest.is_empty()).then(|| super::table::short(&format::display(&Value::Record(std::rc::Rc::new(rest))), 500))
+    (!rest.is_empty())
+        .then(|| super::table::short(&format::display(&Value::Record(std::rc::Rc::new(rest))), 500))
 }
 
 /// Without spaces at the ends of lines.

@@ -50,7 +50,11 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
         }
         Replayed::Ended(Status::Completed(value)) => {
             let value = value.decode();
-            let result = if matches!(value, Value::Null) { String::new() } else { format!(": {}", format::brief(&value)) };
+            let result = if matches!(value, Value::Null) {
+                String::new()
+            } else {
+                format!(": {}", format::brief(&value))
+            };
             note(&format!("{} completed{result}", record.id));
             0
         }
@@ -62,7 +66,12 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
             note(&format!("{} stands where its history ends and waits for:", record.id));
             for open in open {
                 let place = open.request.place;
-                note(&format!("  {} at {}: {}", short(&open.describe(), 80), shown.locate(place), shown.line(place)));
+                note(&format!(
+                    "  {} at {}: {}",
+                    short(&open.describe(), 80),
+                    shown.locate(place),
+                    shown.line(place)
+                ));
             }
             0
         }

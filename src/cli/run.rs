@@ -98,18 +98,30 @@ fn script_args(run: &Run) -> Result<Data, Problem> {
     let value = match &run.input {
         None => Value::list(run.args.iter().map(|arg| Value::str(arg.as_str())).collect()),
         Some(text) => values::parse(text).map_err(|fail| {
-            Problem::new(USAGE, format!("`--input` is not JSON: {}", crate::machine::error::title(&fail.value)))
+            Problem::new(
+                USAGE,
+                format!("`--input` is not JSON: {}", crate::machine::error::title(&fail.value)),
+            )
         })?,
     };
-    let too_large = |fail: crate::machine::error::Fail| Problem::new(USAGE, crate::machine::error::title(&fail.value));
+    let too_large =
+        |fail: crate::machine::error::Fail| Problem::new(USAGE, crate::machine::error::title(&fail.value));
     Data::encode(&Value::list(vec![value])).map_err(too_large)
 }
 
 /// The instance that a run without an id is of: the newest unfinished one of the same script with the same arguments,
 /// else a new one.
-fn choose(store: &DiskStore, file: &str, args: &Data, image: &Rc<Image>) -> Result<(String, Option<InstanceRecord>), Problem> {
-    let stem = Path::new(file).file_stem().map_or_else(|| "script".into(), |stem| stem.to_string_lossy().into_owned());
-    let stem: String = stem.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).take(40).collect();
+fn choose(
+    store: &DiskStore,
+    file: &str,
+    args: &Data,
+    image: &Rc<Image>,
+) -> Result<(String, Option<InstanceRecord>), Problem> {
+    let stem = Path::new(file)
+        .file_stem()
+        .map_or_else(|| "script".into(), |stem| stem.to_string_lossy().into_owned());
+    let stem: String =
+        stem.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).take(40).collect();
     let mut newest: Option<InstanceRecord> = None;
     let mut last = 0u64;
     for (_, bytes) in store.all(&keys::instance(&format!("{stem}-")))? {
@@ -128,7 +140,10 @@ fn choose(store: &DiskStore, file: &str, args: &Data, image: &Rc<Image>) -> Resu
             (record.id.clone(), Some(record))
         }
         Some(record) => {
-            note(&format!("{0} is unfinished but began with another text of {file}; `durable resume {0}` goes on with it", record.id));
+            note(&format!(
+                "{0} is unfinished but began with another text of {file}; `durable resume {0}` goes on with it",
+                record.id
+            ));
             (fresh, None)
         }
         None => (fresh, None),
@@ -139,7 +154,8 @@ fn choose(store: &DiskStore, file: &str, args: &Data, image: &Rc<Image>) -> Resu
 pub fn record(store: &impl Store, id: &str) -> Result<Option<InstanceRecord>, Problem> {
     let Some(bytes) = store.get(&keys::instance(id))? else { return Ok(None) };
     InstanceRecord::decode(&bytes).map(Some).ok_or_else(|| {
-        Problem::new(STORE, format!("the record of {id} is not readable")).hint("check the store with `durable store verify`")
+        Problem::new(STORE, format!("the record of {id} is not readable"))
+            .hint("check the store with `durable store verify`")
     })
 }
 
@@ -150,7 +166,8 @@ pub fn records(store: &impl Store) -> Result<Vec<InstanceRecord>, Problem> {
         .map(|(key, bytes)| {
             InstanceRecord::decode(bytes).ok_or_else(|| {
                 let id = String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned();
-                Problem::new(STORE, format!("the record of {id} is not readable")).hint("check the store with `durable store verify`")
+                Problem::new(STORE, format!("the record of {id} is not readable"))
+                    .hint("check the store with `durable store verify`")
             })
         })
         .collect()
@@ -167,7 +184,8 @@ pub fn read_history(store: &impl Store, record: &InstanceRecord) -> Result<Histo
         true
     })?;
     let damaged = |reason: String| {
-        Problem::new(STORE, format!("{} can't be read: {reason}", record.id)).hint("check the store with `durable store verify`")
+        Problem::new(STORE, format!("{} can't be read: {reason}", record.id))
+            .hint("check the store with `durable store verify`")
     };
     let history = History::read(chunks).map_err(damaged)?;
     if record.ended.is_some() && history.chunks != record.chunks {
@@ -177,7 +195,8 @@ pub fn read_history(store: &impl Store, record: &InstanceRecord) -> Result<Histo
 }
 
 pub fn unknown(id: &str) -> Problem {
-    Problem::new(UNKNOWN, format!("there is no instance `{id}`")).hint("`durable list` shows those that there are")
+    Problem::new(UNKNOWN, format!("there is no instance `{id}`"))
+        .hint("`durable list` shows those that there are")
 }
 
 /// Gives the host an instance of the store: to go on with, or as ended.
@@ -223,7 +242,8 @@ fn finish(mut host: Host<DiskStore>, ids: &[String], as_json: bool) -> Result<u8
 /// SIGINT and SIGTERM stop the host between two steps; the second one ends the process at once.
 fn stop_on_signals(host: &Host<DiskStore>) {
     let stop = host.stopper();
-    let signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
+    let signals =
+        signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
     // Without a handler the signals end the process, which loses nothing either.
     let Ok(mut signals) = signals else { return };
     let watch = move || {
@@ -251,7 +271,8 @@ fn outcome(host: &Host<DiskStore>, id: &str, as_json: bool) -> Result<u8, Proble
     match ended {
         Ok(value) => {
             if as_json {
-                let result: serde_json::Value = serde_json::from_str(&values::from_data(&value)).unwrap_or_default();
+                let result: serde_json::Value =
+                    serde_json::from_str(&values::from_data(&value)).unwrap_or_default();
                 print(&format!("{}\n", json!({"id": id, "status": "completed", "result": result})))?;
             }
             Ok(0)
@@ -264,7 +285,8 @@ fn outcome(host: &Host<DiskStore>, id: &str, as_json: bool) -> Result<u8, Proble
             };
             show(&Shown::new(&image.code.sources, Path::new(&record.file)).error(&error));
             if as_json {
-                let error: serde_json::Value = serde_json::from_str(&values::from_data(&error.value)).unwrap_or_default();
+                let error: serde_json::Value =
+                    serde_json::from_str(&values::from_data(&error.value)).unwrap_or_default();
                 print(&format!("{}\n", json!({"id": id, "status": "failed", "error": error})))?;
             }
             Ok(FAILED)
@@ -285,7 +307,16 @@ pub fn stuck(store: &DiskStore, record: &InstanceRecord, mismatch: &Mismatch) ->
         side(&mismatch.recorded, "the history holds", "nothing more"),
     ];
     let title = format!("nondeterminism: {} does not do what its history holds", record.id);
-    let notes = ["the store is damaged, or another version of durable wrote it; nothing was done and nothing is lost".to_string()];
-    show(&shown.message(ariadne::ReportKind::Error, &title, &labels, &notes, Some("check the store with `durable store verify`")));
+    let notes = [
+        "the store is damaged, or another version of durable wrote it; nothing was done and nothing is lost"
+            .to_string(),
+    ];
+    show(&shown.message(
+        ariadne::ReportKind::Error,
+        &title,
+        &labels,
+        &notes,
+        Some("check the store with `durable store verify`"),
+    ));
     Ok(())
 }

@@ -23,9 +23,13 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
             }
         }
     }
-    if let Some(running) = chosen.iter().find(|record| record.status == Status::Running).filter(|_| !purge.force) {
+    if let Some(running) =
+        chosen.iter().find(|record| record.status == Status::Running).filter(|_| !purge.force)
+    {
         let title = format!("{} has not ended", running.id);
-        return Err(Problem::new(FAILED, title).hint("`--force` removes it all the same; what it was doing is lost"));
+        return Err(
+            Problem::new(FAILED, title).hint("`--force` removes it all the same; what it was doing is lost")
+        );
     }
     for record in &chosen {
         let mut batch = Batch::default();
@@ -48,7 +52,8 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
 
 /// Removes programs without instances, and texts without programs.
 fn collect(store: &mut DiskStore) -> Result<(), Problem> {
-    let used: HashSet<Vec<u8>> = records(store)?.iter().map(|record| keys::program(&record.program.0)).collect();
+    let used: HashSet<Vec<u8>> =
+        records(store)?.iter().map(|record| keys::program(&record.program.0)).collect();
     let mut batch = Batch::default();
     let mut texts: HashSet<Vec<u8>> = HashSet::new();
     for (key, bytes) in store.all(keys::PROGRAMS)? {

@@ -13,7 +13,11 @@ pub fn print(code: &Code, all: bool) -> String {
             continue;
         }
         let place = code.sources.locate(f.place);
-        let _ = writeln!(out, "function {id} {} ({} parameters, {} registers) at {place}", f.name, f.params, f.registers);
+        let _ = writeln!(
+            out,
+            "function {id} {} ({} parameters, {} registers) at {place}",
+            f.name, f.params, f.registers
+        );
         for (at, op) in f.ops.iter().enumerate() {
             let note = match op {
                 Op::Constant { index, .. } | Op::TestConstant { index, .. } => {
@@ -28,7 +32,9 @@ pub fn print(code: &Code, all: bool) -> String {
                 Op::CallFunction { function, .. } | Op::TailFunction { function, .. } => {
                     format!("  ; {}", code.functions[*function as usize].name)
                 }
-                Op::Apply { builtin, .. } => format!("  ; {}", crate::builtins::TABLE[*builtin as usize].name),
+                Op::Apply { builtin, .. } => {
+                    format!("  ; {}", crate::builtins::TABLE[*builtin as usize].name)
+                }
                 Op::Invoke { global, .. } => format!("  ; {}", code.isolated[*global as usize].name),
                 Op::Jump { by } | Op::Repeat { by } => format!("  ; to {}", at as i64 + 1 + *by as i64),
                 _ => String::new(),

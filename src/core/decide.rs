@@ -62,7 +62,13 @@ impl<'a> Decider<'a> {
         row
     }
 
-    fn expand(&mut self, of: Var, pattern: &Pattern, row: &mut Row, binding: &dyn Fn(&Name, u32) -> Option<Var>) {
+    fn expand(
+        &mut self,
+        of: Var,
+        pattern: &Pattern,
+        row: &mut Row,
+        binding: &dyn Fn(&Name, u32) -> Option<Var>,
+    ) {
         match &pattern.kind {
             PatternKind::Any | PatternKind::Error => {}
             PatternKind::Name(name) => {
@@ -83,7 +89,11 @@ impl<'a> Decider<'a> {
                     if matches!(item.kind, PatternKind::Any) {
                         continue;
                     }
-                    let part = if index < before { Part::Index(index) } else { Part::IndexBack(items.len() - index) };
+                    let part = if index < before {
+                        Part::Index(index)
+                    } else {
+                        Part::IndexBack(items.len() - index)
+                    };
                     let var = self.part(of, part);
                     self.expand(var, item, row, binding);
                 }
@@ -106,7 +116,8 @@ impl<'a> Decider<'a> {
                     && let Some(name) = &rest.name
                     && let Some(var) = binding(&name.name, name.span.start)
                 {
-                    let part = self.part(of, Part::Without(fields.iter().map(|(key, _)| key.name.clone()).collect()));
+                    let part = self
+                        .part(of, Part::Without(fields.iter().map(|(key, _)| key.name.clone()).collect()));
                     row.binds.push((var, part));
                 }
             }
@@ -160,8 +171,11 @@ impl<'a> Decider<'a> {
         known: &HashSet<Var>,
         then: impl FnOnce(&mut Self, &HashSet<Var>) -> Decision,
     ) -> Decision {
-        let missing: Vec<Var> =
-            wanted.iter().copied().filter(|var| self.origin.contains_key(var) && !known.contains(var)).collect();
+        let missing: Vec<Var> = wanted
+            .iter()
+            .copied()
+            .filter(|var| self.origin.contains_key(var) && !known.contains(var))
+            .collect();
         if missing.is_empty() {
             return then(self, known);
         }
@@ -209,7 +223,8 @@ fn compatible(a: &Test, b: &Test) -> bool {
     use Test::*;
     match (a, b) {
         (Equal(a), Equal(b)) => a == b || is_number(a) && is_number(b) && a_kind(a) != a_kind(b),
-        (Equal(_), IsList | IsRecord | Length(_) | AtLeast(_)) | (IsList | IsRecord | Length(_) | AtLeast(_), Equal(_)) => false,
+        (Equal(_), IsList | IsRecord | Length(_) | AtLeast(_))
+        | (IsList | IsRecord | Length(_) | AtLeast(_), Equal(_)) => false,
         (IsList | Length(_) | AtLeast(_), IsRecord) | (IsRecord, IsList | Length(_) | AtLeast(_)) => false,
         (Length(n), Length(m)) => n == m,
         (Length(n), AtLeast(m)) | (AtLeast(m), Length(n)) => n >= m,

@@ -8,11 +8,17 @@ use super::{Form, Node, Prim};
 /// A primitive operation, or its value when that is known.
 pub fn prim(prim: Prim, args: Vec<Node>, span: Span) -> Node {
     let value = match (&prim, &args[..]) {
-        (Prim::Binary(op), [Node { form: Form::Const(a), .. }, Node { form: Form::Const(b), .. }]) => binary(*op, a, b),
+        (Prim::Binary(op), [Node { form: Form::Const(a), .. }, Node { form: Form::Const(b), .. }]) => {
+            binary(*op, a, b)
+        }
         (Prim::Not, [Node { form: Form::Const(Literal::Bool(b)), .. }]) => Some(Literal::Bool(!b)),
         (Prim::Bool, [Node { form: Form::Const(Literal::Bool(b)), .. }]) => Some(Literal::Bool(*b)),
-        (Prim::IsNull, [Node { form: Form::Const(literal), .. }]) => Some(Literal::Bool(*literal == Literal::Null)),
-        (Prim::Negate, [Node { form: Form::Const(Literal::Int(n)), .. }]) => n.checked_neg().map(Literal::Int),
+        (Prim::IsNull, [Node { form: Form::Const(literal), .. }]) => {
+            Some(Literal::Bool(*literal == Literal::Null))
+        }
+        (Prim::Negate, [Node { form: Form::Const(Literal::Int(n)), .. }]) => {
+            n.checked_neg().map(Literal::Int)
+        }
         (Prim::Negate, [Node { form: Form::Const(Literal::Float(x)), .. }]) => Some(Literal::Float(-x)),
         _ => None,
     };

@@ -11,7 +11,8 @@ use crate::syntax::{Place, Span};
 
 use super::decide::Decider;
 use super::{
-    Arg, Core, Form, Function, Head, Item, Key, Label, Loop, Node, Otherwise, Prim, Step, Var, VarInfo, Variables, fold,
+    Arg, Core, Form, Function, Head, Item, Key, Label, Loop, Node, Otherwise, Prim, Step, Var, VarInfo,
+    Variables, fold,
 };
 
 /// Lowers a program without errors: its script, its declarations, and what of the standard library they reach.
@@ -25,7 +26,11 @@ pub fn lower(program: &Program) -> Core {
                 vars: module
                     .bindings
                     .iter()
-                    .map(|b| VarInfo { name: b.name.clone(), cell: b.early || b.mutable && b.captured, early: b.early })
+                    .map(|b| VarInfo {
+                        name: b.name.clone(),
+                        cell: b.early || b.mutable && b.captured,
+                        early: b.early,
+                    })
                     .collect(),
             })
             .collect(),
@@ -106,7 +111,13 @@ impl Lowering<'_> {
             })
             .collect();
         let body = lower.statements(&module.tree.items, span, bound, place, true);
-        Function { name: "script".into(), params: vec![args], required: 0, body, place: Place { source: 0, span } }
+        Function {
+            name: "script".into(),
+            params: vec![args],
+            required: 0,
+            body,
+            place: Place { source: 0, span },
+        }
     }
 
     fn item(&mut self, id: GlobalId) -> Item {
@@ -204,7 +215,8 @@ impl<'p> Lower<'_, 'p> {
             let span = param.pattern.span;
             if let Some(default) = &param.default {
                 let value = self.expr(default);
-                let missing = self.node(Form::Prim(Prim::IsMissing, vec![self.node(Form::Var(var), span)]), span);
+                let missing =
+                    self.node(Form::Prim(Prim::IsMissing, vec![self.node(Form::Var(var), span)]), span);
                 let set = self.node(Form::Set(var, Vec::new(), Box::new(value)), span);
                 let null = self.null(span);
                 prologue.push(self.node(Form::If(Box::new(missing), Box::new(set), Box::new(null)), span));
@@ -266,7 +278,14 @@ impl<'p> Lower<'_, 'p> {
         self.statements(&block.stmts, block.span, functions, place, false)
     }
 
-    fn statements(&mut self, stmts: &[Stmt], span: Span, functions: Vec<(Var, &Callable)>, place: usize, top: bool) -> Node {
+    fn statements(
+        &mut self,
+        stmts: &[Stmt],
+        span: Span,
+        functions: Vec<(Var, &Callable)>,
+        place: usize,
+        top: bool,
+    ) -> Node {
         let mut out = Vec::new();
         let early = self.early(stmts);
         if !early.is_empty() {
@@ -348,7 +367,10 @@ impl<'p> Lower<'_, 'p> {
                 out.push(self.node(Form::Loop(looped), span));
             }
             StmtKind::Fn(_) => {}
-            StmtKind::Const(..) | StmtKind::Activity(_) | StmtKind::Orchestration(_) | StmtKind::Entity(_) => {
+            StmtKind::Const(..)
+            | StmtKind::Activity(_)
+            | StmtKind::Orchestration(_)
+            | StmtKind::Entity(_) => {
                 debug_assert!(top);
             }
             StmtKind::Import { .. } | StmtKind::Test(..) | StmtKind::Error => {}
@@ -400,7 +422,13 @@ impl<'p> Lower<'_, 'p> {
             PatternKind::Any => vec![value],
             _ => {
                 let arms = vec![self.null(span)];
-                let node = self.matching(value, &[(std::slice::from_ref(pattern), None)], arms, Otherwise::NoMatch, pattern.span);
+                let node = self.matching(
+                    value,
+                    &[(std::slice::from_ref(pattern), None)],
+                    arms,
+                    Otherwise::NoMatch,
+                    pattern.span,
+                );
                 vec![node]
             }
         }
@@ -452,8 +480,12 @@ impl<'p> Lower<'_, 'p> {
                 let mut current = self.node(Form::Var(var), target.span);
                 for step in &steps {
                     current = match step {
-                        Step::Field(name, at) => self.node(Form::Prim(Prim::Field(name.clone()), vec![current]), *at),
-                        Step::Index(index) => self.node(Form::Prim(Prim::Index, vec![current, index.clone()]), target.span),
+                        Step::Field(name, at) => {
+                            self.node(Form::Prim(Prim::Field(name.clone()), vec![current]), *at)
+                        }
+                        Step::Index(index) => {
+                            self.node(Form::Prim(Prim::Index, vec![current, index.clone()]), target.span)
+                        }
                     };
                 }
                 let value = self.expr(value);
@@ -469,7 +501,13 @@ impl<'p> Lower<'_, 'p> {
     }
 
     /// The variable and the path of a target. Indexes that are read twice are computed once, `before`.
-    fn target(&mut self, target: &Expr, steps: &mut Vec<Step>, before: &mut Vec<Node>, twice: bool) -> Option<Var> {
+    fn target(
+        &mut self,
+        target: &Expr,
+        steps: &mut Vec<Step>,
+        before: &mut Vec<Node>,
+        twice: bool,
+    ) -> Option<Var> {
         match &target.kind {
             ExprKind::Name(_) => match self.program().modules[self.module].uses.get(&target.span.start) {
                 Some(Resolved::Local(binding)) => Some(*binding),
@@ -610,7 +648,8 @@ impl<'p> Lower<'_, 'p> {
             }
             ExprKind::Match(value, arms) => {
                 let subject = self.expr(value);
-                let guards: Vec<Option<Node>> = arms.iter().map(|arm| arm.guard.as_ref().map(|g| self.expr(g))).collect();
+                let guards: Vec<Option<Node>> =
+                    arms.iter().map(|arm| arm.guard.as_ref().map(|g| self.expr(g))).collect();
                 let bodies = arms.iter().map(|arm| self.block(&arm.body)).collect();
                 let rows: Vec<(&[Pattern], Option<Node>)> =
                     arms.iter().zip(guards).map(|(arm, guard)| (&arm.patterns[..], guard)).collect();
@@ -770,7 +809,12 @@ impl<'p> Lower<'_, 'p> {
             let args = self.args(args);
             let null = self.null(span);
             let name = name.name.clone();
-            return self.unless_null(value, span, |_, value| Node { form: Form::Method(Box::new(value), name, args), span }, null);
+            return self.unless_null(
+                value,
+                span,
+                |_, value| Node { form: Form::Method(Box::new(value), name, args), span },
+                null,
+            );
         }
         let args = self.args(args);
         self.call(callee, None, args, span)
@@ -819,7 +863,8 @@ impl<'p> Lower<'_, 'p> {
             ExprKind::Field(_, name) => name.span.start,
             _ => callee.span.start,
         };
-        let Some(Resolved::Global(global)) = self.program().modules[self.module].uses.get(&at).copied() else {
+        let Some(Resolved::Global(global)) = self.program().modules[self.module].uses.get(&at).copied()
+        else {
             return self.expr(call);
         };
         if !matches!(self.program().globals[global].kind, GlobalKind::Activity | GlobalKind::Orchestration) {
@@ -835,7 +880,13 @@ impl<'p> Lower<'_, 'p> {
     }
 
     /// `value`, or what is made of it, unless it is null.
-    fn unless_null(&mut self, value: Node, span: Span, make: impl FnOnce(&mut Self, Node) -> Node, other: Node) -> Node {
+    fn unless_null(
+        &mut self,
+        value: Node,
+        span: Span,
+        make: impl FnOnce(&mut Self, Node) -> Node,
+        other: Node,
+    ) -> Node {
         let temp = self.fresh("value");
         let bind = self.node(Form::Bind(temp, Box::new(value)), span);
         let var = self.node(Form::Var(temp), span);
@@ -868,4 +919,3 @@ impl<'p> Lower<'_, 'p> {
 fn value_to(span: Span, name: &Ident) -> Span {
     Span { start: span.start, end: name.span.end }
 }
-

@@ -131,10 +131,24 @@ pub enum Otherwise {
 #[derive(Debug, Clone)]
 pub enum Decision {
     /// Reads a part of a value into a variable.
-    Read { into: Var, from: Var, part: Part, then: Box<Decision> },
-    Test { var: Var, test: Test, yes: Box<Decision>, no: Box<Decision> },
+    Read {
+        into: Var,
+        from: Var,
+        part: Part,
+        then: Box<Decision>,
+    },
+    Test {
+        var: Var,
+        test: Test,
+        yes: Box<Decision>,
+        no: Box<Decision>,
+    },
     /// Binds variables and takes an arm, if its guard says so.
-    Arm { binds: Vec<(Var, Var)>, guard: Option<(Node, Box<Decision>)>, arm: usize },
+    Arm {
+        binds: Vec<(Var, Var)>,
+        guard: Option<(Node, Box<Decision>)>,
+        arm: usize,
+    },
     /// Tries one tree, then another.
     Either(Box<Decision>, Box<Decision>),
     Fail,
@@ -223,9 +237,15 @@ pub enum Item {
     Function(Function),
     Const(Function),
     /// The stub that is called, and the body that does the work.
-    Isolated { stub: Function, body: Function, context: Context },
+    Isolated {
+        stub: Function,
+        body: Function,
+        context: Context,
+    },
     /// The stub that makes a reference.
-    Entity { stub: Function },
+    Entity {
+        stub: Function,
+    },
 }
 
 /// A module's part: its variables.

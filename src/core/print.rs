@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use crate::check::Program;
 
-use super::{Arg, Core, Decision, Form, Function, Head, Item, Key, Node, Part, Prim, Step, Test, Var, Variables};
+use super::{
+    Arg, Core, Decision, Form, Function, Head, Item, Key, Node, Part, Prim, Step, Test, Var, Variables,
+};
 
 /// The script and the user's declarations; of the standard library only with `all`.
 pub fn print(core: &Core, program: &Program, all: bool) -> String {
@@ -25,7 +27,8 @@ pub fn print(core: &Core, program: &Program, all: bool) -> String {
             Item::Function(f) => show(&mut out, module, "fn", f),
             Item::Const(f) => show(&mut out, module, "const", f),
             Item::Isolated { body, context, .. } => {
-                let what = if *context == crate::builtins::Context::Activity { "activity" } else { "orchestration" };
+                let what =
+                    if *context == crate::builtins::Context::Activity { "activity" } else { "orchestration" };
                 show(&mut out, module, what, body);
             }
             Item::Entity { stub } => show(&mut out, module, "entity", stub),
@@ -81,7 +84,7 @@ impl Printer<'_> {
         self.out.push(')');
     }
 
-    fn arg<'n>(arg: &'n Arg) -> &'n Node {
+    fn arg(arg: &Arg) -> &Node {
         match arg {
             Arg::Item(node) | Arg::Spread(node) => node,
         }
@@ -196,7 +199,9 @@ impl Printer<'_> {
                 self.out.push(')');
             }
             Form::Throw(value) => self.group("throw", &[value]),
-            Form::Apply(id, args) => self.group(&format!("#{}", id.get().name), &args.iter().collect::<Vec<_>>()),
+            Form::Apply(id, args) => {
+                self.group(&format!("#{}", id.get().name), &args.iter().collect::<Vec<_>>())
+            }
             Form::Invoke(id, args, options) => {
                 let head = format!("invoke @{}", self.program.globals[*id].name);
                 let mut children: Vec<&Node> = args.iter().collect();

@@ -51,7 +51,9 @@ impl Args {
     fn are(&self, data: &Data) -> bool {
         match self {
             Args::Whole(known) => known == data,
-            Args::Large { bytes, checksum } => *bytes == data.0.len() as u64 && *checksum == xxh3_128(&data.0),
+            Args::Large { bytes, checksum } => {
+                *bytes == data.0.len() as u64 && *checksum == xxh3_128(&data.0)
+            }
         }
     }
 
@@ -178,8 +180,12 @@ impl History {
                 return Err(format!("part {} of its history is missing", history.chunks));
             }
             let chunk = Chunk::decode(&bytes, history.checksum).map_err(|error| match error {
-                ChunkError::Checksum => format!("part {number} of its history does not fit the one before it"),
-                ChunkError::Form => format!("part {number} of its history has a form that this version does not know"),
+                ChunkError::Checksum => {
+                    format!("part {number} of its history does not fit the one before it")
+                }
+                ChunkError::Form => {
+                    format!("part {number} of its history has a form that this version does not know")
+                }
             })?;
             history.entries.extend(chunk.entries);
             history.checksum = chunk.checksum;

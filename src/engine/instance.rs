@@ -179,7 +179,10 @@ impl Instance {
                 Advance::More
             }
             Some(entry) => {
-                let mut waits = self.open.values().map(|open| (format!("waits for {}", open.describe()), open.request.place));
+                let mut waits = self
+                    .open
+                    .values()
+                    .map(|open| (format!("waits for {}", open.describe()), open.request.place));
                 Advance::Stuck(Mismatch { recorded: Some(self.side(&entry)), found: waits.next() })
             }
             None => match self.inbox.pop_front() {
@@ -204,7 +207,8 @@ impl Instance {
             }
             Some(entry) if entry.is_of(&request) => entry,
             Some(entry) => {
-                let found = (describe(&Asked::of(&request.what), &super::Args::of(&request.args)), request.place);
+                let found =
+                    (describe(&Asked::of(&request.what), &super::Args::of(&request.args)), request.place);
                 return Err(Mismatch { recorded: Some(self.side(&entry)), found: Some(found) });
             }
         };

@@ -37,13 +37,19 @@ pub fn program_writes(hash: ProgramHash, sources: &Sources, batch: &mut Batch) {
     batch.put(keys::program(&hash.0), StoredProgram { modules }.encode());
 }
 
+/// Reads a value from a store; the error is a reason in words.
+pub type Get<'a> = &'a dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, String>;
+
 /// Reads a program back, its standard library included. `get` reads from the store. Errors are reasons in words.
-pub fn load_stored(hash: ProgramHash, get: &dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, String>) -> Result<Program, String> {
-    let stored = get(&keys::program(&hash.0))?.ok_or_else(|| format!("its program {hash} is not in the store"))?;
-    let stored = StoredProgram::decode(&stored).ok_or_else(|| format!("its program {hash} is not readable"))?;
+pub fn load_stored(hash: ProgramHash, get: Get<'_>) -> Result<Program, String> {
+    let stored =
+        get(&keys::program(&hash.0))?.ok_or_else(|| format!("its program {hash} is not in the store"))?;
+    let stored =
+        StoredProgram::decode(&stored).ok_or_else(|| format!("its program {hash} is not readable"))?;
     let mut texts: Vec<(String, String)> = Vec::new();
     for (name, text) in &stored.modules {
-        let bytes = get(&keys::text(text))?.ok_or_else(|| format!("the text of {name} is not in the store"))?;
+        let bytes =
+            get(&keys::text(text))?.ok_or_else(|| format!("the text of {name} is not in the store"))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("the text of {name} is not readable"))?;
         texts.push((name.clone(), text));
     }

@@ -185,13 +185,17 @@ impl Engine {
         let id = step.instance;
         let Some(instance) = self.instances.get_mut(&id) else { return };
         // An answer to an attempt that was given up, or a second answer to the same step, is dropped.
-        let Some(open) = instance.open.get_mut(&step.seq).filter(|open| open.attempt == step.attempt && open.dispatched) else {
+        let Some(open) =
+            instance.open.get_mut(&step.seq).filter(|open| open.attempt == step.attempt && open.dispatched)
+        else {
             return;
         };
         self.timers.clear(&id, step.seq);
         open.dispatched = false;
         match result {
-            Err(error) if matches!(open.request.what, What::Activity { .. }) && open.attempt < open.policy.times => {
+            Err(error)
+                if matches!(open.request.what, What::Activity { .. }) && open.attempt < open.policy.times =>
+            {
                 let again = now.saturating_add(open.policy.pause(open.attempt));
                 instance.retry(step.seq, error, again, now);
                 self.changed.push(id.clone());
@@ -252,7 +256,8 @@ impl Engine {
                     return;
                 }
                 Advance::Stuck(mismatch) => {
-                    self.outputs.push(Output::Ended { instance: id.clone(), outcome: Outcome::Stuck(mismatch) });
+                    self.outputs
+                        .push(Output::Ended { instance: id.clone(), outcome: Outcome::Stuck(mismatch) });
                     self.forget(&id);
                     return;
                 }
@@ -290,17 +295,31 @@ impl Engine {
                 }
                 What::Effect(name) => {
                     open.dispatched = true;
-                    let external = find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true });
-                    self.outputs.push(Output::Effect { step, name, args: open.request.args.clone(), external });
+                    let external =
+                        find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true });
+                    self.outputs.push(Output::Effect {
+                        step,
+                        name,
+                        args: open.request.args.clone(),
+                        external,
+                    });
                 }
-                What::Activity { .. } if open.begins > now => self.timers.set(open.begins, id, seq, Timer::Retry),
+                What::Activity { .. } if open.begins > now => {
+                    self.timers.set(open.begins, id, seq, Timer::Retry)
+                }
                 What::Activity { name, .. } => {
                     open.dispatched = true;
                     if let Some(timeout) = open.policy.timeout {
                         self.timers.set(open.begins.saturating_add(timeout), id, seq, Timer::Timeout);
                     }
                     let (name, args) = (name.clone(), open.request.args.clone());
-                    self.outputs.push(Output::Activity { step, program: instance.record.program, name, args, key });
+                    self.outputs.push(Output::Activity {
+                        step,
+                        program: instance.record.program,
+                        name,
+                        args,
+                        key,
+                    });
                 }
             }
         }

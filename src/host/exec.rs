@@ -32,7 +32,8 @@ pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
         _ => None,
     });
     let options = exec(args.get(2).unwrap_or(&Value::Null));
-    let options = options.map_err(|fail| ErrorData::new("type_error", crate::machine::error::title(&fail.value)))?;
+    let options =
+        options.map_err(|fail| ErrorData::new("type_error", crate::machine::error::title(&fail.value)))?;
     Ok(Call { program: program.as_str().to_string(), arguments: words.collect(), options })
 }
 
@@ -49,7 +50,11 @@ impl Call {
                     Ok(outcome) => outcome,
                     Err(_) => {
                         let after = crate::machine::format::duration(nanos);
-                        return Err(failed("timeout", format!("{program} was not done within {after}"), &program));
+                        return Err(failed(
+                            "timeout",
+                            format!("{program} was not done within {after}"),
+                            &program,
+                        ));
                     }
                 }
             }
@@ -81,7 +86,11 @@ impl Call {
         let (out, err) = (out?, err?);
         let status = child.wait().await?;
         if out.len() as u64 > MAX_OUTPUT || err.len() as u64 > MAX_OUTPUT {
-            return Ok(Err(failed("limit", format!("{} wrote more than 64 MiB", self.program), &self.program)));
+            return Ok(Err(failed(
+                "limit",
+                format!("{} wrote more than 64 MiB", self.program),
+                &self.program,
+            )));
         }
         // As shells have it: 128 and the number of the signal.
         #[cfg(unix)]

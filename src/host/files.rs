@@ -23,9 +23,17 @@ pub(crate) fn run(name: &str, args: &Data) -> Outcome {
         _ => Vec::new(),
     };
     let (doing, result) = match name {
-        "fs_read" => ("read", read(path).and_then(|bytes| String::from_utf8(bytes).map(Value::str).map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text; `fs.read_bytes` reads any file")
-        }))),
+        "fs_read" => (
+            "read",
+            read(path).and_then(|bytes| {
+                String::from_utf8(bytes).map(Value::str).map_err(|_| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "it is not UTF-8 text; `fs.read_bytes` reads any file",
+                    )
+                })
+            }),
+        ),
         "fs_read_bytes" => ("read", read(path).map(Value::bytes)),
         "fs_write" => ("write", write(path, &contents()).map(|()| Value::Null)),
         "fs_append" => ("append to", append(path, &contents()).map(|()| Value::Null)),
@@ -64,7 +72,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// A new file beside the old one, made durable and then renamed: whoever reads sees the old or the new one, whole.
 fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not the name of a file"))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not the name of a file"))?;
     // What a link points at is replaced, not the link.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

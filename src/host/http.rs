@@ -26,11 +26,15 @@ pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
         Some(Value::Str(text)) => text.as_str().to_string(),
         _ => String::new(),
     };
-    let bad = |fail: crate::machine::error::Fail| ErrorData::new("type_error", crate::machine::error::title(&fail.value));
+    let bad = |fail: crate::machine::error::Fail| {
+        ErrorData::new("type_error", crate::machine::error::title(&fail.value))
+    };
     let options = http(args.get(3).unwrap_or(&Value::Null)).map_err(bad)?;
     let (body, content_type) = match args.get(2) {
         None | Some(Value::Null) => (None, None),
-        Some(Value::Str(text)) => (Some(text.as_str().as_bytes().to_vec()), Some("text/plain; charset=utf-8")),
+        Some(Value::Str(text)) => {
+            (Some(text.as_str().as_bytes().to_vec()), Some("text/plain; charset=utf-8"))
+        }
         Some(Value::Bytes(blob)) => (Some(blob.bytes.clone()), Some("application/octet-stream")),
         Some(other) => {
             let text = json::encode(other, json::Style::Plain, None).map_err(bad)?;
@@ -77,7 +81,8 @@ impl Call {
 
     async fn exchange(self, client: Client) -> Outcome {
         let url = self.url;
-        let problem = |error: &reqwest::Error| failed("http_error", format!("{url}: {}", reason(error)), &url);
+        let problem =
+            |error: &reqwest::Error| failed("http_error", format!("{url}: {}", reason(error)), &url);
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| failed("http_error", format!("`{}` is not an HTTP method", self.method), &url))?;
         let mut request = client.request(method, &url);
@@ -113,7 +118,10 @@ impl Call {
         while let Some(part) = response.chunk().await.map_err(|error| problem(&error))? {
             body.extend_from_slice(&part);
             if body.len() as u64 > self.options.max_size {
-                let text = format!("{url}: the body is larger than {} bytes; option `max_size` allows more", self.options.max_size);
+                let text = format!(
+                    "{url}: the body is larger than {} bytes; option `max_size` allows more",
+                    self.options.max_size
+                );
                 return Err(failed("http_error", text, &url));
             }
         }

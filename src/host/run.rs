@@ -220,7 +220,11 @@ impl<S: Store> Host<S> {
         }
         let now = clock::now();
         let timer = [self.engine.next_due(), self.sleeps.keys().next().map(|(due, _)| *due)];
-        let timer = timer.into_iter().flatten().min().map(|due| Duration::from_nanos(due.saturating_sub(now).max(0) as u64));
+        let timer = timer
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|due| Duration::from_nanos(due.saturating_sub(now).max(0) as u64));
         let watched = self.terminal.is_watched().then_some(Duration::from_millis(500));
         let limit = [timer, self.pending.due_in(), watched].into_iter().flatten().min();
         let received = match limit {
@@ -295,7 +299,9 @@ impl<S: Store> Host<S> {
                 Output::Effect { step, name, args, external: true } => {
                     self.held.push(Held::Effect { owner: Owner::Step(step), name, args });
                 }
-                Output::Activity { step, program, name, args, key } => self.begin_activity(step, program, name, args, key),
+                Output::Activity { step, program, name, args, key } => {
+                    self.begin_activity(step, program, name, args, key)
+                }
                 Output::Abandon { step } => self.abandon(&step),
                 Output::Ended { instance, outcome } => self.held.push(Held::Ended { instance, outcome }),
             }
@@ -329,7 +335,8 @@ impl<S: Store> Host<S> {
 
     fn break_off(&mut self, whose: impl Fn(&Owner) -> bool) {
         self.held.retain(|held| !matches!(held, Held::Effect { owner, .. } if whose(owner)));
-        let tickets: Vec<u64> = self.effects.iter().filter(|(_, running)| whose(&running.owner)).map(|(t, _)| *t).collect();
+        let tickets: Vec<u64> =
+            self.effects.iter().filter(|(_, running)| whose(&running.owner)).map(|(t, _)| *t).collect();
         for ticket in tickets {
             let Some(running) = self.effects.remove(&ticket) else { continue };
             if running.input {
@@ -376,7 +383,10 @@ impl<S: Store> Host<S> {
                             self.terminal.print(&line.unwrap_or_default()).map_err(HostError::Output)?;
                             printed.push((owner, Ok(Data::null())));
                         }
-                        Err(fail) => printed.push((owner, Err(ErrorData::new("limit", crate::machine::error::title(&fail.value))))),
+                        Err(fail) => printed.push((
+                            owner,
+                            Err(ErrorData::new("limit", crate::machine::error::title(&fail.value))),
+                        )),
                     }
                 }
                 Held::Effect { owner, name, args } => self.perform(owner, name, args),
@@ -470,7 +480,8 @@ impl<S: Store> Host<S> {
                     let result = work.await;
                     let _ = sender.send(Message::Done { ticket, result });
                 });
-                self.effects.insert(ticket, Running { owner, abort: Some(task.abort_handle()), input: false });
+                self.effects
+                    .insert(ticket, Running { owner, abort: Some(task.abort_handle()), input: false });
             }
             Err(error) => self.answer(owner, Err(error)),
         }
@@ -485,7 +496,9 @@ impl<S: Store> Host<S> {
                 .thread_name("io")
                 .enable_all()
                 .build();
-            let error = |error: io::Error| ErrorData::new("io_error", format!("the system gives no threads for I/O: {error}"));
+            let error = |error: io::Error| {
+                ErrorData::new("io_error", format!("the system gives no threads for I/O: {error}"))
+            };
             self.runtime.0 = Some(built.map_err(error)?);
         }
         self.runtime.0.as_ref().ok_or_else(|| ErrorData::new("io_error", "no threads for I/O"))
@@ -501,7 +514,8 @@ impl<S: Store> Host<S> {
         let text = match self.engine.oldest_wait() {
             None => return,
             Some((open, more)) => {
-                let since = format::duration((now.saturating_sub(open.time)).max(0) / 1_000_000_000 * 1_000_000_000);
+                let since =
+                    format::duration((now.saturating_sub(open.time)).max(0) / 1_000_000_000 * 1_000_000_000);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 format!("waiting for {}{more} ({since})", open.describe())
             }

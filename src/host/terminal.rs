@@ -112,10 +112,13 @@ impl Terminal {
             };
             match thread::Builder::new().name("input".into()).spawn(reader) {
                 Ok(_) => self.reader = Some(sender),
-                Err(error) => return Some(Err(ErrorData::new("io_error", format!("can't read input: {error}")))),
+                Err(error) => {
+                    return Some(Err(ErrorData::new("io_error", format!("can't read input: {error}"))));
+                }
             }
         }
-        let sent = self.reader.as_ref().is_some_and(|reader| reader.send((ticket, prompt.to_string())).is_ok());
+        let sent =
+            self.reader.as_ref().is_some_and(|reader| reader.send((ticket, prompt.to_string())).is_ok());
         (!sent).then(|| Err(ErrorData::new("io_error", "standard input can't be read")))
     }
 
@@ -142,7 +145,9 @@ impl Lines {
 
     /// A line, null at the end; none when the person wants to stop.
     fn read(&mut self, prompt: &str) -> Option<Outcome> {
-        let problem = |error: String| Some(Err(ErrorData::new("io_error", format!("could not read standard input: {error}"))));
+        let problem = |error: String| {
+            Some(Err(ErrorData::new("io_error", format!("could not read standard input: {error}"))))
+        };
         match self {
             Lines::Editor(editor) => match editor.readline(prompt) {
                 Ok(line) => Some(data(&Value::str(line))),

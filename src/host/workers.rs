@@ -53,11 +53,9 @@ impl Workers {
             let count = thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16));
             for number in 0..count {
                 let (sender, receiver) = channel();
-                let worker = Worker {
-                    messages: self.messages.clone(),
-                    jobs: receiver,
-                };
-                let thread = thread::Builder::new().name(format!("activities-{number}")).stack_size(STACK_BYTES);
+                let worker = Worker { messages: self.messages.clone(), jobs: receiver };
+                let thread =
+                    thread::Builder::new().name(format!("activities-{number}")).stack_size(STACK_BYTES);
                 if thread.spawn(move || worker.run()).is_ok() {
                     self.workers.push(sender);
                 }
@@ -95,7 +93,12 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
-        let running = Activities { messages: self.messages, images: HashMap::new(), running: HashMap::new(), ready: VecDeque::new() };
+        let running = Activities {
+            messages: self.messages,
+            images: HashMap::new(),
+            running: HashMap::new(),
+            ready: VecDeque::new(),
+        };
         running.run(self.jobs);
     }
 }
@@ -185,10 +188,13 @@ impl Activities {
                 let requests = running.machine.take_requests();
                 match requests.into_iter().next() {
                     Some(request) => self.ask(ticket, request),
-                    None => self.done(ticket, Err(ErrorData::new("internal", "an activity waits for nothing"))),
+                    None => {
+                        self.done(ticket, Err(ErrorData::new("internal", "an activity waits for nothing")))
+                    }
                 }
             }
-            Err(_) => self.done(ticket, Err(ErrorData::new("internal", "the interpreter broke down in this activity"))),
+            Err(_) => self
+                .done(ticket, Err(ErrorData::new("internal", "the interpreter broke down in this activity"))),
         }
     }
 

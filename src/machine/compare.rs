@@ -91,7 +91,9 @@ fn scalars_equal(a: &Value, b: &Value) -> Result<Option<bool>, Fail> {
         (Value::Function(_) | Value::Builtin(_), Value::Function(_) | Value::Builtin(_)) => {
             return Err(type_error("functions can't be compared"));
         }
-        (Value::List(_), Value::List(_)) | (Value::Record(_), Value::Record(_)) | (Value::Entity(_), Value::Entity(_)) => {
+        (Value::List(_), Value::List(_))
+        | (Value::Record(_), Value::Record(_))
+        | (Value::Entity(_), Value::Entity(_)) => {
             return Ok(None);
         }
         _ => false,
@@ -127,7 +129,9 @@ fn order_within(a: &Value, b: &Value, depth: u32) -> Result<Ordering, Fail> {
             }
             a.len().cmp(&b.len())
         }
-        (Value::List(_), Value::List(_)) => return Err(fail("limit", "lists nested more than 100 deep have no order")),
+        (Value::List(_), Value::List(_)) => {
+            return Err(fail("limit", "lists nested more than 100 deep have no order"));
+        }
         _ => return Err(no_order(a, b)),
     })
 }

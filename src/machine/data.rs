@@ -125,7 +125,10 @@ impl Data {
                     }
                     other => {
                         let path = path(name, &open);
-                        return Err(fail("type_error", format!("{path} is {}: only data can be sent or stored", other.a_kind())));
+                        return Err(fail(
+                            "type_error",
+                            format!("{path} is {}: only data can be sent or stored", other.a_kind()),
+                        ));
                     }
                 }
             }
@@ -207,7 +210,9 @@ impl Data {
             loop {
                 match open.pop() {
                     None => return reader.bytes.is_empty().then_some(done),
-                    Some(Building::Entity(name)) => done = Value::Entity(Rc::new(EntityRef { name, key: done })),
+                    Some(Building::Entity(name)) => {
+                        done = Value::Entity(Rc::new(EntityRef { name, key: done }))
+                    }
                     Some(Building::List(mut items, len)) => {
                         items.push(done);
                         if items.len() < len {

@@ -50,7 +50,11 @@ pub fn fail(kind: &str, message: impl Into<String>) -> Fail {
 }
 
 /// An error of the interpreter, with further fields.
-pub fn fail_with<'a>(kind: &str, message: impl Into<String>, more: impl IntoIterator<Item = (&'a str, Value)>) -> Fail {
+pub fn fail_with<'a>(
+    kind: &str,
+    message: impl Into<String>,
+    more: impl IntoIterator<Item = (&'a str, Value)>,
+) -> Fail {
     let fields = [("kind", Value::str(kind)), ("message", Value::str(message))];
     Box::new(Failure { value: Value::record(fields.into_iter().chain(more)), trace: None })
 }
@@ -68,7 +72,11 @@ impl ErrorData {
     }
 
     /// An error with further fields.
-    pub fn with<'a>(kind: &str, message: impl Into<String>, more: impl IntoIterator<Item = (&'a str, Value)>) -> ErrorData {
+    pub fn with<'a>(
+        kind: &str,
+        message: impl Into<String>,
+        more: impl IntoIterator<Item = (&'a str, Value)>,
+    ) -> ErrorData {
         let fail = fail_with(kind, message, more);
         ErrorData { value: Data::encode(&fail.value).unwrap_or_default(), trace: Trace::default() }
     }

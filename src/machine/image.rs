@@ -40,7 +40,9 @@ impl Image {
             Constant::Builtin(id) => Value::Builtin(*id),
         });
         let constants = constants.collect();
-        let shape = |shape: &Vec<u16>| Rc::new(Keys::new(shape.iter().map(|at| names[*at as usize].clone()).collect()));
+        let shape = |shape: &Vec<u16>| {
+            Rc::new(Keys::new(shape.iter().map(|at| names[*at as usize].clone()).collect()))
+        };
         let shapes = code.shapes.iter().map(shape).collect();
         let globals = RefCell::new(vec![Value::Missing; code.consts.len()]);
         let image = Rc::new(Image { code: code.clone(), constants, names, shapes, globals });

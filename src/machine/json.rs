@@ -52,9 +52,13 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                     out.push_str(&format!("{{\"$float\":\"{x}\"}}"));
                 }
                 Value::Float(_) => return Err(type_error("JSON has no infinity and no not-a-number")),
-                Value::Duration(n) if tagged => out.push_str(&format!("{{\"$duration\":\"{}\"}}", format::duration(*n))),
+                Value::Duration(n) if tagged => {
+                    out.push_str(&format!("{{\"$duration\":\"{}\"}}", format::duration(*n)))
+                }
                 Value::Duration(n) => out.push_str(&format!("\"{}\"", format::duration(*n))),
-                Value::Instant(n) if tagged => out.push_str(&format!("{{\"$instant\":\"{}\"}}", format::instant(*n))),
+                Value::Instant(n) if tagged => {
+                    out.push_str(&format!("{{\"$instant\":\"{}\"}}", format::instant(*n)))
+                }
                 Value::Instant(n) => out.push_str(&format!("\"{}\"", format::instant(*n))),
                 Value::Str(text) => string(&mut out, text.as_str()),
                 Value::Bytes(blob) if tagged => {
@@ -143,7 +147,8 @@ pub fn parse(text: &str) -> Result<Value, Fail> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     value.map_err(|error| {
-        let fields = [("line", Value::Int(error.line() as i64)), ("column", Value::Int(error.column() as i64))];
+        let fields =
+            [("line", Value::Int(error.line() as i64)), ("column", Value::Int(error.column() as i64))];
         super::error::fail_with("parse_error", format!("not JSON: {error}"), fields)
     })
 }
@@ -238,7 +243,10 @@ pub fn untag(value: &Value) -> Result<Value, Fail> {
         Value::List(list) => Ok(Value::list(list.as_slice().iter().map(untag).collect::<Result<_, _>>()?)),
         Value::Record(record) => {
             if let (Some(Value::Str(name)), Some(key)) = (record.get_str("$entity"), record.get_str("key")) {
-                return Ok(Value::Entity(Rc::new(EntityRef { name: name.as_str().into(), key: untag(key)? })));
+                return Ok(Value::Entity(Rc::new(EntityRef {
+                    name: name.as_str().into(),
+                    key: untag(key)?,
+                })));
             }
             let only = (record.len() == 1).then(|| record.iter().next()).flatten();
             if let Some((tag, inner)) = only

@@ -5,10 +5,13 @@
 //! written down and restored; and no depth of calls or of data makes Rust recurse. It knows nothing of instances,
 //! storage, or time: what it needs from outside it asks for by a [`Request`].
 
+mod calls;
 pub mod compare;
 pub mod data;
 pub mod error;
+mod execute;
 pub mod format;
+mod frames;
 pub mod image;
 pub mod json;
 pub mod natives;

@@ -86,7 +86,9 @@ fn add_others(a: &Value, b: &Value) -> Result<Value, Fail> {
         (Value::Float(x), Value::Float(y)) => Value::Float(x + y),
         (Value::Int(x), Value::Float(y)) => Value::Float(*x as f64 + y),
         (Value::Float(x), Value::Int(y)) => Value::Float(x + *y as f64),
-        (Value::Duration(x), Value::Duration(y)) => Value::Duration(x.checked_add(*y).ok_or_else(|| overflow(a, "+", b))?),
+        (Value::Duration(x), Value::Duration(y)) => {
+            Value::Duration(x.checked_add(*y).ok_or_else(|| overflow(a, "+", b))?)
+        }
         (Value::Instant(x), Value::Duration(y)) | (Value::Duration(y), Value::Instant(x)) => {
             Value::Instant(x.checked_add(*y).ok_or_else(|| overflow(a, "+", b))?)
         }
@@ -118,7 +120,9 @@ pub fn multiply(a: &Value, b: &Value) -> Result<Value, Fail> {
         (Value::Duration(x), Value::Int(y)) | (Value::Int(y), Value::Duration(x)) => {
             Value::Duration(x.checked_mul(*y).ok_or_else(big)?)
         }
-        (Value::Duration(x), Value::Float(y)) | (Value::Float(y), Value::Duration(x)) => scale(*x, *y).ok_or_else(big)?,
+        (Value::Duration(x), Value::Float(y)) | (Value::Float(y), Value::Duration(x)) => {
+            scale(*x, *y).ok_or_else(big)?
+        }
         _ => return Err(operands(a, "*", b)),
     })
 }
@@ -161,7 +165,9 @@ pub fn remainder(a: &Value, b: &Value) -> Result<Value, Fail> {
         if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
     };
     Ok(match (a, b) {
-        (Value::Int(_), Value::Int(0)) | (Value::Duration(_), Value::Duration(0)) => return Err(by_zero(a, "%")),
+        (Value::Int(_), Value::Int(0)) | (Value::Duration(_), Value::Duration(0)) => {
+            return Err(by_zero(a, "%"));
+        }
         (Value::Int(x), Value::Int(y)) => Value::Int(floored(*x, *y)),
         (Value::Duration(x), Value::Duration(y)) => Value::Duration(floored(*x, *y)),
         (Value::Float(_) | Value::Int(_), Value::Float(0.0)) | (Value::Float(_), Value::Int(0)) => {
@@ -193,9 +199,13 @@ pub fn div(a: &Value, b: &Value) -> Result<Value, Fail> {
 
 pub fn negate(a: &Value) -> Result<Value, Fail> {
     Ok(match a {
-        Value::Int(n) => Value::Int(n.checked_neg().ok_or_else(|| fail("overflow", format!("-({n}) does not fit in 64 bits")))?),
+        Value::Int(n) => Value::Int(
+            n.checked_neg().ok_or_else(|| fail("overflow", format!("-({n}) does not fit in 64 bits")))?,
+        ),
         Value::Float(x) => Value::Float(-x),
-        Value::Duration(n) => Value::Duration(n.checked_neg().ok_or_else(|| fail("overflow", "this duration has no opposite"))?),
+        Value::Duration(n) => {
+            Value::Duration(n.checked_neg().ok_or_else(|| fail("overflow", "this duration has no opposite"))?)
+        }
         _ => return Err(type_error(format!("`-` can't take {}", a.a_kind()))),
     })
 }
@@ -275,18 +285,28 @@ pub fn index(a: &Value, index: &Value) -> Result<Value, Fail> {
             }
             Ok(text.as_str().chars().nth(at).map_or(Value::Null, |c| Value::str(c.to_string())))
         }
-        (Value::Bytes(blob), Value::Int(n)) => Ok(Value::Int(i64::from(blob.bytes[at(*n, blob.bytes.len())?]))),
+        (Value::Bytes(blob), Value::Int(n)) => {
+            Ok(Value::Int(i64::from(blob.bytes[at(*n, blob.bytes.len())?])))
+        }
         (Value::List(_) | Value::Str(_) | Value::Bytes(_), other) => {
             Err(type_error(format!("{} is indexed by an int, not by {}", a.a_kind(), other.a_kind())))
         }
-        (Value::Record(_), other) => Err(type_error(format!("a record is indexed by a string, not by {}", other.a_kind()))),
+        (Value::Record(_), other) => {
+            Err(type_error(format!("a record is indexed by a string, not by {}", other.a_kind())))
+        }
         _ => Err(type_error(format!("{} can't be indexed", a.a_kind()))),
     }
 }
 
 /// Gives the value at a path within `root` a new value. Nothing is changed when it is an error. The steps that
 /// are indexes take theirs from `args` in order.
-pub fn set_path(root: &mut Value, path: &[PathStep], names: &[Name], args: &[Value], value: Value) -> Result<(), Fail> {
+pub fn set_path(
+    root: &mut Value,
+    path: &[PathStep],
+    names: &[Name],
+    args: &[Value],
+    value: Value,
+) -> Result<(), Fail> {
     // First look, so that an error leaves all as it was.
     let mut current: Option<&Value> = Some(root);
     let mut given = args.iter();
@@ -313,7 +333,10 @@ pub fn set_path(root: &mut Value, path: &[PathStep], names: &[Name], args: &[Val
                 return Err(type_error(format!("a list is indexed by an int, not by {}", other.a_kind())));
             }
             (Value::Record(_), other) => {
-                return Err(type_error(format!("a record is indexed by a string, not by {}", other.a_kind())));
+                return Err(type_error(format!(
+                    "a record is indexed by a string, not by {}",
+                    other.a_kind()
+                )));
             }
             (other, _) => return Err(type_error(format!("a part of {} can't be assigned", other.a_kind()))),
         };
@@ -373,7 +396,9 @@ pub fn concat(parts: &[Value]) -> Result<Value, Fail> {
                 use std::fmt::Write;
                 let _ = write!(out, "{n}");
             }
-            Value::Missing => return Err(fail("uninitialised", "a variable is used before it has its value")),
+            Value::Missing => {
+                return Err(fail("uninitialised", "a variable is used before it has its value"));
+            }
             other => out.push_str(&super::format::to_text(other)?),
         }
         reserve_text(out.len())?;
@@ -399,7 +424,11 @@ pub fn range(low: &Value, high: &Value, step: i64, inclusive: bool) -> Result<Va
 pub fn range_ends(low: &Value, high: &Value, inclusive: bool) -> Result<(i128, i128), Fail> {
     match (low, high) {
         (Value::Int(low), Value::Int(high)) => Ok((*low as i128, *high as i128 + i128::from(inclusive))),
-        _ => Err(type_error(format!("a range goes from int to int, not from {} to {}", low.a_kind(), high.a_kind()))),
+        _ => Err(type_error(format!(
+            "a range goes from int to int, not from {} to {}",
+            low.a_kind(),
+            high.a_kind()
+        ))),
     }
 }
 
@@ -414,7 +443,9 @@ pub fn elements(value: &Value) -> Result<Value, Fail> {
             };
             Ok(Value::list(record.iter().map(entry).collect()))
         }
-        Value::Str(text) => Ok(Value::list(text.as_str().chars().map(|c| Value::str(c.to_string())).collect())),
+        Value::Str(text) => {
+            Ok(Value::list(text.as_str().chars().map(|c| Value::str(c.to_string())).collect()))
+        }
         Value::Bytes(blob) => Ok(Value::list(blob.bytes.iter().map(|b| Value::Int(i64::from(*b))).collect())),
         other => Err(type_error(format!("`for` can't go through {}{}", other.a_kind(), shown(other)))),
     }
@@ -440,7 +471,8 @@ pub fn arity(name: &str, min: usize, max: usize, given: usize) -> Fail {
 /// The error of a method that a value doesn't have.
 pub fn no_method(value: &Value, name: &str, known: impl Iterator<Item = String>) -> Fail {
     let known: Vec<String> = known.collect();
-    let near = closest(name, known.iter().map(String::as_str)).map(|near| format!("; did you mean `{near}`?"));
+    let near =
+        closest(name, known.iter().map(String::as_str)).map(|near| format!("; did you mean `{near}`?"));
     let hint = match (value, &near) {
         (_, Some(near)) => near.clone(),
         (Value::Task(_), _) => "; `await` it first".into(),
@@ -453,10 +485,13 @@ pub fn no_method(value: &Value, name: &str, known: impl Iterator<Item = String>)
 /// The error of a value that no pattern takes.
 pub fn no_match(value: &Value, arms: bool) -> Fail {
     let shown = brief(value);
-    let message = if arms { format!("no arm matches {shown}") } else { format!("the pattern doesn't match {shown}") };
+    let message =
+        if arms { format!("no arm matches {shown}") } else { format!("the pattern doesn't match {shown}") };
     let value = match value {
         Value::Missing => Value::Null,
-        other => Value::str(display(other)),
+        // An error must be able to leave the instance.
+        other if super::Data::encode(other).is_err() => Value::str(display(other)),
+        other => other.clone(),
     };
     fail_with("no_match", message, [("value", value)])
 }

@@ -161,7 +161,11 @@ impl Machine {
     pub fn restore(image: Rc<Image>, bytes: &[u8]) -> Option<Machine> {
         let saved: Saved = postcard::from_bytes(bytes).ok()?;
         let mut reader = Reader {
-            keys: saved.keys.into_iter().map(|names| Rc::new(Keys::new(names.iter().map(|n| intern(n)).collect()))).collect(),
+            keys: saved
+                .keys
+                .into_iter()
+                .map(|names| Rc::new(Keys::new(names.iter().map(|n| intern(n)).collect())))
+                .collect(),
             objects: Vec::new(),
             cells: saved.cells.iter().map(|_| Rc::new(Shared { value: RefCell::new(Value::Null) })).collect(),
             tasks: saved.tasks.iter().map(|task| Task::new(task.id)).collect(),
@@ -177,12 +181,14 @@ impl Machine {
             *task.outcome.borrow_mut() = match &saved.outcome {
                 Ended::Running => Outcome::Running,
                 Ended::Value(value) => Outcome::Value(reader.value(*value)?),
-                Ended::Failed(value, trace) => {
-                    Outcome::Failed(Failure { value: reader.value(*value)?, trace: trace.clone().map(Rc::new) })
-                }
+                Ended::Failed(value, trace) => Outcome::Failed(Failure {
+                    value: reader.value(*value)?,
+                    trace: trace.clone().map(Rc::new),
+                }),
             };
             task.observed.set(saved.observed);
-            *task.waiters.borrow_mut() = saved.waiters.iter().map(|(fiber, at)| (*fiber, *at as usize)).collect();
+            *task.waiters.borrow_mut() =
+                saved.waiters.iter().map(|(fiber, at)| (*fiber, *at as usize)).collect();
         }
         let mut fibers = BTreeMap::new();
         for fiber in saved.fibers {
@@ -199,7 +205,11 @@ impl Machine {
             requests: saved.requests.into_iter().map(request).collect::<Option<_>>()?,
             withdrawn: saved.withdrawn,
             main: reader.tasks.get(saved.main as usize)?.clone(),
-            failed: saved.failed.iter().map(|at| reader.tasks.get(*at as usize).cloned()).collect::<Option<_>>()?,
+            failed: saved
+                .failed
+                .iter()
+                .map(|at| reader.tasks.get(*at as usize).cloned())
+                .collect::<Option<_>>()?,
             ending: saved.ending,
             result: saved.result,
             value: reader.value(saved.value)?,
@@ -333,7 +343,8 @@ impl Writer {
         if self.numbers.contains_key(&address) {
             return;
         }
-        let inner: Vec<Small> = within(value).iter().map(|inner| self.small(inner).unwrap_or(Small::Null)).collect();
+        let inner: Vec<Small> =
+            within(value).iter().map(|inner| self.small(inner).unwrap_or(Small::Null)).collect();
         let first = inner.first().copied().unwrap_or(Small::Null);
         let object = match value {
             Value::Str(text) => Object::Text(text.as_str().to_string()),
@@ -363,7 +374,9 @@ impl Writer {
     }
 
     fn fiber(&mut self, id: u64, fiber: &Fiber, image: &Image) -> SavedFiber {
-        let window = |frame: &Frame| frame.base as usize + image.code.functions[frame.function as usize].registers as usize;
+        let window = |frame: &Frame| {
+            frame.base as usize + image.code.functions[frame.function as usize].registers as usize
+        };
         let used = fiber.frames.iter().map(window).max().unwrap_or(0).min(fiber.stack.len());
         let stack = fiber.stack[..used].iter().map(|value| self.value(value)).collect();
         let wait = match &fiber.wait {
@@ -383,8 +396,16 @@ impl Writer {
         SavedFiber {
             id,
             stack,
-            frames: fiber.frames.iter().map(|frame| (frame.function, frame.pc, frame.base, frame.result)).collect(),
-            handlers: fiber.handlers.iter().map(|handler| (handler.frames, handler.pc, handler.error)).collect(),
+            frames: fiber
+                .frames
+                .iter()
+                .map(|frame| (frame.function, frame.pc, frame.base, frame.result))
+                .collect(),
+            handlers: fiber
+                .handlers
+                .iter()
+                .map(|handler| (handler.frames, handler.pc, handler.error))
+                .collect(),
             task: self.task(&fiber.task),
             wait,
             thrown,
@@ -428,10 +449,13 @@ impl Reader {
             Object::Text(text) => Value::str(text),
             Object::Bytes(bytes) => Value::bytes(bytes),
             Object::List(items) => Value::list(self.values(items)?),
-            Object::Record { keys, values } => {
-                Value::Record(Rc::new(Record::new(self.keys.get(keys as usize)?.clone(), self.values(values)?)))
+            Object::Record { keys, values } => Value::Record(Rc::new(Record::new(
+                self.keys.get(keys as usize)?.clone(),
+                self.values(values)?,
+            ))),
+            Object::Function { function, env } => {
+                Value::Function(Rc::new(Closure { function, env: self.value(env)? }))
             }
-            Object::Function { function, env } => Value::Function(Rc::new(Closure { function, env: self.value(env)? })),
             Object::Env(values) => Value::Env(Rc::new(Env { values: self.values(values)? })),
             Object::Entity { name, key } => {
                 Value::Entity(Rc::new(EntityRef { name: name.as_str().into(), key: self.value(key)? }))
@@ -455,22 +479,37 @@ impl Reader {
             }),
         };
         let thrown = match saved.thrown {
-            Some((value, trace)) => Some(Box::new(Failure { value: self.value(value)?, trace: trace.map(Rc::new) })),
+            Some((value, trace)) => {
+                Some(Box::new(Failure { value: self.value(value)?, trace: trace.map(Rc::new) }))
+            }
             None => None,
         };
-        let frames: Vec<Frame> =
-            saved.frames.iter().map(|(function, pc, base, result)| Frame { function: *function, pc: *pc, base: *base, result: *result }).collect();
+        let frames: Vec<Frame> = saved
+            .frames
+            .iter()
+            .map(|(function, pc, base, result)| Frame {
+                function: *function,
+                pc: *pc,
+                base: *base,
+                result: *result,
+            })
+            .collect();
         let stack = self.values(saved.stack)?;
         // What the code relies on: each frame is of a function of this program, at one of its instructions, in its window.
         for frame in &frames {
             let function = image.code.functions.get(frame.function as usize)?;
-            let fits = frame.base as usize + function.registers as usize <= stack.len() && frame.pc as usize <= function.ops.len();
+            let fits = frame.base as usize + function.registers as usize <= stack.len()
+                && frame.pc as usize <= function.ops.len();
             fits.then_some(())?;
         }
         Some(Fiber {
             stack,
             frames,
-            handlers: saved.handlers.iter().map(|(frames, pc, error)| Handler { frames: *frames, pc: *pc, error: *error }).collect(),
+            handlers: saved
+                .handlers
+                .iter()
+                .map(|(frames, pc, error)| Handler { frames: *frames, pc: *pc, error: *error })
+                .collect(),
             task: self.tasks.get(saved.task as usize)?.clone(),
             wait,
             thrown,

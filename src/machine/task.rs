@@ -126,8 +126,11 @@ impl Join {
     }
 }
 
+/// Tasks that are awaited together, with their names when they are a record's.
+pub(crate) type Awaited = (Vec<Rc<Task>>, Option<Rc<Keys>>);
+
 /// The tasks of a list or record.
-pub(crate) fn tasks_of(value: &Value, what: &str) -> Result<(Vec<Rc<Task>>, Option<Rc<Keys>>), Fail> {
+pub(crate) fn tasks_of(value: &Value, what: &str) -> Result<Awaited, Fail> {
     let one = |value: &Value, place: String| match value {
         Value::Task(task) => Ok(task.clone()),
         other => Err(type_error(format!(
@@ -138,14 +141,17 @@ pub(crate) fn tasks_of(value: &Value, what: &str) -> Result<(Vec<Rc<Task>>, Opti
     match value {
         Value::List(list) => {
             let list: &Rc<List> = list;
-            let tasks = list.as_slice().iter().enumerate().map(|(at, value)| one(value, format!("element {at}")));
+            let tasks =
+                list.as_slice().iter().enumerate().map(|(at, value)| one(value, format!("element {at}")));
             Ok((tasks.collect::<Result<_, _>>()?, None))
         }
         Value::Record(record) => {
             let tasks = record.iter().map(|(name, value)| one(value, format!("`{name}`")));
             Ok((tasks.collect::<Result<_, _>>()?, Some(record.keys().clone())))
         }
-        other => Err(type_error(format!("`{what}` takes a list or a record of tasks, not {}", other.a_kind()))),
+        other => {
+            Err(type_error(format!("`{what}` takes a list or a record of tasks, not {}", other.a_kind())))
+        }
     }
 }
 
@@ -164,7 +170,7 @@ impl Machine {
             thrown: None,
             cancelled: false,
         };
-        super::run::enter(&self.image, &mut fiber, function)?;
+        super::frames::enter(&self.image, &mut fiber, function)?;
         self.fibers.insert(id, fiber);
         self.ready.push_front(parent);
         self.ready.push_front(id);
@@ -262,7 +268,7 @@ impl Machine {
             for other in &join.tasks {
                 other.waiters.borrow_mut().retain(|(waiter, _)| *waiter != id);
             }
-            super::run::resume(&self.image, fiber, result);
+            super::frames::resume(&self.image, fiber, result);
             // Losers learn that they have lost before the winner's news is acted upon.
             self.losers(&join);
             self.ready.push_back(id);

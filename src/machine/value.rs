@@ -162,7 +162,16 @@ impl Value {
     }
 
     fn nests(&self) -> bool {
-        matches!(self, Value::List(_) | Value::Record(_) | Value::Function(_) | Value::Cell(_) | Value::Env(_) | Value::Task(_) | Value::Entity(_))
+        matches!(
+            self,
+            Value::List(_)
+                | Value::Record(_)
+                | Value::Function(_)
+                | Value::Cell(_)
+                | Value::Env(_)
+                | Value::Task(_)
+                | Value::Entity(_)
+        )
     }
 }
 
@@ -326,7 +335,11 @@ impl List {
             Some((parent, start, _)) => (parent.clone(), *start as usize),
         };
         charge(64);
-        Rc::new(List { items: Vec::new(), view: Some((parent, (offset + from) as u32, (offset + to) as u32)), charged: 64 })
+        Rc::new(List {
+            items: Vec::new(),
+            view: Some((parent, (offset + from) as u32, (offset + to) as u32)),
+            charged: 64,
+        })
     }
 
     /// The elements, to be changed in place; copied before when others hold the list.
@@ -428,9 +441,9 @@ impl Keys {
                 .position(|n| Rc::ptr_eq(n, name))
                 .or_else(|| self.names.iter().position(|n| n == name));
         }
-        let index = self
-            .index
-            .get_or_init(|| self.names.iter().enumerate().map(|(at, name)| (name.clone(), at as u32)).collect());
+        let index = self.index.get_or_init(|| {
+            self.names.iter().enumerate().map(|(at, name)| (name.clone(), at as u32)).collect()
+        });
         index.get(name).map(|at| *at as usize)
     }
 
@@ -439,9 +452,9 @@ impl Keys {
         if self.names.len() <= FEW {
             return self.names.iter().position(|n| &**n == name);
         }
-        let index = self
-            .index
-            .get_or_init(|| self.names.iter().enumerate().map(|(at, name)| (name.clone(), at as u32)).collect());
+        let index = self.index.get_or_init(|| {
+            self.names.iter().enumerate().map(|(at, name)| (name.clone(), at as u32)).collect()
+        });
         index.get(name).map(|at| *at as usize)
     }
 

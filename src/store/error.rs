@@ -54,7 +54,9 @@ impl fmt::Display for StoreError {
             StoreError::Locked { folder, pid: Some(pid) } => {
                 write!(f, "the store {} is in use by process {pid}", folder.display())
             }
-            StoreError::Locked { folder, pid: None } => write!(f, "the store {} is in use by another process", folder.display()),
+            StoreError::Locked { folder, pid: None } => {
+                write!(f, "the store {} is in use by another process", folder.display())
+            }
             StoreError::Newer { found, known } => {
                 write!(f, "the store has format {found}; this version of durable knows formats up to {known}")
             }

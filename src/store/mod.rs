@@ -23,6 +23,9 @@ use crate::engine::Batch;
 /// Calls a function with each key and value of a scan; it gives false to stop.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Ordered keys with atomic batches.
 pub trait Store {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
@@ -40,7 +43,7 @@ pub trait Store {
     fn size_bytes(&self) -> u64;
 
     /// All keys with a prefix and their values, in order.
-    fn all(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, StoreError> {
         let mut found = Vec::new();
         self.scan(prefix, &mut |key, value| {
             found.push((key.to_vec(), value.to_vec()));

@@ -107,7 +107,9 @@ impl<S: Store> Proven<S> {
                 return Err(StoreError::Damaged { what });
             }
             if mark.commits == record.commits && mark.sum != record.sum {
-                return Err(StoreError::Damaged { what: "its last commit is not the one that was acknowledged".into() });
+                return Err(StoreError::Damaged {
+                    what: "its last commit is not the one that was acknowledged".into(),
+                });
             }
         }
         if proven.store.size_bytes() <= SMALL {
@@ -134,7 +136,10 @@ impl<S: Store> Proven<S> {
             true
         })?;
         if sum != self.record.sum {
-            let what = format!("what it holds does not add up to what was written by its {}", count(self.record.commits, "commit"));
+            let what = format!(
+                "what it holds does not add up to what was written by its {}",
+                count(self.record.commits, "commit")
+            );
             return Err(StoreError::Damaged { what });
         }
         Ok(report)
@@ -197,7 +202,8 @@ fn read_mark(path: &Path) -> Result<Option<Record>, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("read", path, &error)),
     };
-    let unreadable = || StoreError::Damaged { what: format!("the watermark {} is not readable", path.display()) };
+    let unreadable =
+        || StoreError::Damaged { what: format!("the watermark {} is not readable", path.display()) };
     let (line, check) = text.trim_end().rsplit_once(' ').ok_or_else(unreadable)?;
     if u64::from_str_radix(check, 16) != Ok(xxh3_64(line.as_bytes())) {
         return Err(unreadable());

@@ -48,9 +48,16 @@ impl SledTree {
         self.db.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })
     }
 
-    fn write<R>(&mut self, what: &str, run: impl FnOnce(&sled::Db) -> sled::Result<R>) -> Result<R, StoreError> {
+    fn write<R>(
+        &mut self,
+        what: &str,
+        run: impl FnOnce(&sled::Db) -> sled::Result<R>,
+    ) -> Result<R, StoreError> {
         if self.failed {
-            return Err(StoreError::Io { what: format!("{what} {}", self.path.display()), reason: "an earlier write failed".into() });
+            return Err(StoreError::Io {
+                what: format!("{what} {}", self.path.display()),
+                reason: "an earlier write failed".into(),
+            });
         }
         let result = self.db().and_then(|db| guarded(what, &self.path, || run(db)));
         self.failed = result.is_err();
@@ -130,7 +137,8 @@ fn quietly<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     let result = catch_unwind(AssertUnwindSafe(run));
     QUIET.with(|quiet| quiet.set(before));
     result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let text =
+            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         text.unwrap_or("an internal error").lines().next().unwrap_or("").chars().take(200).collect()
     })
 }
@@ -139,7 +147,9 @@ fn guarded<R>(what: &str, path: &Path, run: impl FnOnce() -> sled::Result<R>) ->
     match quietly(run) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(error))) => Err(StoreError::io(what, path, &error)),
-        Ok(Err(sled::Error::Corruption { .. })) => Err(StoreError::Damaged { what: "a page of the database does not fit its checksum".into() }),
+        Ok(Err(sled::Error::Corruption { .. })) => {
+            Err(StoreError::Damaged { what: "a page of the database does not fit its checksum".into() })
+        }
         Ok(Err(error)) => Err(StoreError::Broken { reason: error.to_string() }),
         Err(panic) => Err(StoreError::Broken { reason: format!("the database broke down: {panic}") }),
     }

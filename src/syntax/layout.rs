@@ -13,8 +13,13 @@ pub const MAX_BRACKETS: usize = 1_000;
 
 /// Lays the tokens out. The flag is false when brackets nest so deeply that parsing makes no sense.
 pub fn lay_out(tokens: Vec<Spanned>, source: u32, diagnostics: &mut Vec<Diagnostic>) -> (Vec<Spanned>, bool) {
-    let mut layout =
-        Layout { source, out: Vec::with_capacity(tokens.len() + 1), open: Vec::new(), pending: None, diagnostics };
+    let mut layout = Layout {
+        source,
+        out: Vec::with_capacity(tokens.len() + 1),
+        open: Vec::new(),
+        pending: None,
+        diagnostics,
+    };
     let sane = layout.run(soften(tokens));
     (layout.out, sane)
 }
@@ -75,10 +80,10 @@ impl Layout<'_> {
                     }
                     self.open.push((token.clone(), Span::new(start, end)));
                 }
-                Token::RParen | Token::RBracket | Token::RBrace | Token::StrEnd(_) => {
-                    if !self.close(&token, start, end) {
-                        continue;
-                    }
+                Token::RParen | Token::RBracket | Token::RBrace | Token::StrEnd(_)
+                    if !self.close(&token, start, end) =>
+                {
+                    continue;
                 }
                 _ => {}
             }
@@ -98,7 +103,8 @@ impl Layout<'_> {
 
     /// Decides whether a line's end, or a `;`, separates what is before it from `next`.
     fn line_end(&mut self, at: usize, hard: bool, next: &Token) {
-        let within = matches!(self.open.last(), Some((Token::LParen | Token::LBracket | Token::StrStart(_), _)));
+        let within =
+            matches!(self.open.last(), Some((Token::LParen | Token::LBracket | Token::StrStart(_), _)));
         let Some((_, previous, _)) = self.out.last() else { return };
         if *previous == Token::LBrace || *next == Token::RBrace || (within && !hard) {
             return;
@@ -127,7 +133,11 @@ impl Layout<'_> {
             && depth < string
         {
             let place = self.place(start, end);
-            self.diagnostics.push(Diagnostic::error(format!("unmatched {token}"), place, "this closes nothing"));
+            self.diagnostics.push(Diagnostic::error(
+                format!("unmatched {token}"),
+                place,
+                "this closes nothing",
+            ));
             return false;
         }
         while self.open.len() > depth + 1 {
@@ -157,7 +167,8 @@ impl Layout<'_> {
         let place = Place { source: self.source, span };
         let close = closer(opener);
         self.diagnostics.push(
-            Diagnostic::error(format!("unclosed {opener}"), place, "this is never closed").hint(format!("add {close}")),
+            Diagnostic::error(format!("unclosed {opener}"), place, "this is never closed")
+                .hint(format!("add {close}")),
         );
     }
 }
@@ -180,8 +191,22 @@ fn can_end(token: &Token) -> bool {
     use Token::*;
     matches!(
         token,
-        Id(_) | Int(_) | Float(_) | Duration(_) | Str(_) | StrEnd(_) | RParen | RBracket | RBrace | Break | Continue
-            | Return | True | False | Null | State
+        Id(_)
+            | Int(_)
+            | Float(_)
+            | Duration(_)
+            | Str(_)
+            | StrEnd(_)
+            | RParen
+            | RBracket
+            | RBrace
+            | Break
+            | Continue
+            | Return
+            | True
+            | False
+            | Null
+            | State
     )
 }
 
@@ -189,9 +214,44 @@ fn continues(token: &Token) -> bool {
     use Token::*;
     matches!(
         token,
-        Dot | QuestionDot | Else | Catch | Finally | With | After | Pipe | Coalesce | Or | And | Equal | NotEqual
-            | Less | LessEqual | Greater | GreaterEqual | Plus | Star | Slash | Percent | DotDot | DotDotEq | RParen
-            | RBracket | RBrace | Comma | Arrow | Assign | PlusAssign | MinusAssign | StarAssign | SlashAssign
-            | PercentAssign | Bar | Colon | In | As | StrMid(_) | StrEnd(_)
+        Dot | QuestionDot
+            | Else
+            | Catch
+            | Finally
+            | With
+            | After
+            | Pipe
+            | Coalesce
+            | Or
+            | And
+            | Equal
+            | NotEqual
+            | Less
+            | LessEqual
+            | Greater
+            | GreaterEqual
+            | Plus
+            | Star
+            | Slash
+            | Percent
+            | DotDot
+            | DotDotEq
+            | RParen
+            | RBracket
+            | RBrace
+            | Comma
+            | Arrow
+            | Assign
+            | PlusAssign
+            | MinusAssign
+            | StarAssign
+            | SlashAssign
+            | PercentAssign
+            | Bar
+            | Colon
+            | In
+            | As
+            | StrMid(_)
+            | StrEnd(_)
     )
 }

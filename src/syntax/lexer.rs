@@ -168,7 +168,9 @@ impl Lexer<'_> {
             self.error(
                 Diagnostic::error("unclosed `{` in a string", place, "the line ends within `{…}`")
                     .because("a string in single quotes marks ends on the line where it begins")
-                    .hint("write `\\{` for a brace that is text, or a text block `\"\"\"` over several lines"),
+                    .hint(
+                        "write `\\{` for a brace that is text, or a text block `\"\"\"` over several lines",
+                    ),
             );
             self.finish_string(open, start);
         }
@@ -208,7 +210,11 @@ impl Lexer<'_> {
     fn string(&mut self, block: bool, start: usize, end: usize) {
         if self.open.len() >= MAX_STRINGS {
             let place = self.place(start, end);
-            self.error(Diagnostic::error("strings nested too deeply", place, "strings within strings, 64 deep"));
+            self.error(Diagnostic::error(
+                "strings nested too deeply",
+                place,
+                "strings within strings, 64 deep",
+            ));
             self.at = self.text.len();
             return;
         }
@@ -254,7 +260,9 @@ impl Lexer<'_> {
         } else {
             ("a string ends on the line where it begins", "close it with `\"`, or use a text block `\"\"\"`")
         };
-        self.error(Diagnostic::error("unclosed string", place, "this string has no end").because(reason).hint(hint));
+        self.error(
+            Diagnostic::error("unclosed string", place, "this string has no end").because(reason).hint(hint),
+        );
         open.pieces.push((self.out.tokens.len(), self.text[from..at].to_string(), from));
         self.push(token_start, Token::StrEnd("".into()), at);
         self.at = at;
@@ -315,7 +323,11 @@ impl Lexer<'_> {
                     }
                 }
                 Some(c) => {
-                    self.bad_escape(offset + at, 1 + c.len_utf8(), "the escapes are \\n \\t \\r \\0 \\\\ \\\" \\{ \\} \\u{…}");
+                    self.bad_escape(
+                        offset + at,
+                        1 + c.len_utf8(),
+                        "the escapes are \\n \\t \\r \\0 \\\\ \\\" \\{ \\} \\u{…}",
+                    );
                 }
                 None => {}
             }
@@ -333,14 +345,19 @@ impl Lexer<'_> {
     }
 
     fn unknown(&mut self, start: usize, end: usize) {
-        let end = (start.max(end)..=self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(end);
+        let end =
+            (start.max(end)..=self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(end);
         self.at = end.max(start + 1);
         let text = &self.text[start..end];
         let place = self.place(start, end);
         if text.starts_with("/*") {
             self.error(
-                Diagnostic::error("unclosed comment", self.place(start, start + 2), "this comment has no end")
-                    .because("comments nest: each `/*` needs its own `*/`"),
+                Diagnostic::error(
+                    "unclosed comment",
+                    self.place(start, start + 2),
+                    "this comment has no end",
+                )
+                .because("comments nest: each `/*` needs its own `*/`"),
             );
             return;
         }
@@ -357,8 +374,12 @@ impl Lexer<'_> {
             _ => None,
         };
         self.error(
-            Diagnostic::error(format!("unexpected character `{}`", text.escape_default()), place, "not part of the language")
-                .maybe_hint(hint.map(str::to_string)),
+            Diagnostic::error(
+                format!("unexpected character `{}`", text.escape_default()),
+                place,
+                "not part of the language",
+            )
+            .maybe_hint(hint.map(str::to_string)),
         );
         // A stray quote would make nonsense of the rest of its line.
         if text.starts_with('\'') || text.starts_with('`') {
@@ -387,7 +408,8 @@ fn strip_indentation(pieces: &mut [(usize, String, usize)]) {
         for (line_number, line) in text.split('\n').enumerate().skip(1) {
             let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
             let last_of_piece = line_number == text.matches('\n').count();
-            let has_content = indent < line.len() && line.trim() != "" || (last_of_piece && number + 1 < count);
+            let has_content =
+                indent < line.len() && line.trim() != "" || (last_of_piece && number + 1 < count);
             let closing = last_of_piece && number + 1 == count;
             if has_content || closing {
                 common = Some(common.map_or(indent, |c| c.min(indent)));

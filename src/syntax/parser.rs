@@ -35,7 +35,13 @@ pub fn parse(text: &str, source: u32) -> Parsed {
     if !sane {
         return Parsed { module: empty, diagnostics, tokens };
     }
-    let mut context = Context { source, docs: lexed.docs, diagnostics, previous: previous_tokens(&tokens), too_deep: false };
+    let mut context = Context {
+        source,
+        docs: lexed.docs,
+        diagnostics,
+        previous: previous_tokens(&tokens),
+        too_deep: false,
+    };
     let stream = tokens.iter().cloned().map(Ok::<Spanned, ()>);
     let module = match ProgramParser::new().parse(&mut context, stream) {
         Ok(module) => module,
@@ -82,8 +88,12 @@ impl Context {
                 self.too_deep = true;
                 let place = self.place(Span::new(start, start + 1));
                 self.diagnostics.push(
-                    Diagnostic::error("nested too deeply", place, "an expression of more than 2,000 levels begins here")
-                        .hint("give the inner parts names with `let`"),
+                    Diagnostic::error(
+                        "nested too deeply",
+                        place,
+                        "an expression of more than 2,000 levels begins here",
+                    )
+                    .hint("give the inner parts names with `let`"),
                 );
             }
             return Expr { kind: ExprKind::Error, span, depth: 1 };
@@ -120,13 +130,21 @@ impl Context {
                 self.place(second),
                 "bound again here",
             );
-            self.diagnostics.push(error.and(self.place(first), "bound here first").hint("use two names, and compare them in a guard: `if a == b`"));
+            self.diagnostics.push(
+                error
+                    .and(self.place(first), "bound here first")
+                    .hint("use two names, and compare them in a guard: `if a == b`"),
+            );
         }
         pattern
     }
 
     pub fn int_literal(&mut self, value: u64, negative: bool) -> Literal {
-        Literal::Int(if negative { (value as i64).wrapping_neg() } else { i64::try_from(value).unwrap_or(i64::MAX) })
+        Literal::Int(if negative {
+            (value as i64).wrapping_neg()
+        } else {
+            i64::try_from(value).unwrap_or(i64::MAX)
+        })
     }
 
     fn rest_twice(&mut self, first: Span, second: Span) {
@@ -167,7 +185,9 @@ impl Context {
 
     fn syntax_error(&mut self, error: ParseError<usize, Token, ()>, what: &str) {
         let (start, token, end, expected) = match error {
-            ParseError::UnrecognizedToken { token: (start, token, end), expected } => (start, Some(token), end, expected),
+            ParseError::UnrecognizedToken { token: (start, token, end), expected } => {
+                (start, Some(token), end, expected)
+            }
             ParseError::UnrecognizedEof { location, expected } => (location, None, location, expected),
             ParseError::InvalidToken { location } => (location, None, location, Vec::new()),
             ParseError::ExtraToken { token: (start, token, end) } => (start, Some(token), end, Vec::new()),
@@ -200,8 +220,12 @@ impl Unexpected<'_> {
     fn describe(&self) -> Diagnostic {
         let place = self.context.place(Span::new(self.start, self.end));
         let Some(token) = &self.token else {
-            return Diagnostic::error("unexpected end of the file", place, format!("{} is not complete here", self.what))
-                .maybe_hint(self.wanted().map(|w| format!("{w} was expected")));
+            return Diagnostic::error(
+                "unexpected end of the file",
+                place,
+                format!("{} is not complete here", self.what),
+            )
+            .maybe_hint(self.wanted().map(|w| format!("{w} was expected")));
         };
         let title = match token {
             Token::Nl => "unexpected end of the line".to_string(),
@@ -287,21 +311,41 @@ impl Unexpected<'_> {
             (Some(Token::Equal | Token::NotEqual), Token::Assign) => {
                 Some("`==` compares by structure; there is no `===`".to_string())
             }
-            (_, Token::Equal | Token::NotEqual | Token::Less | Token::LessEqual | Token::Greater | Token::GreaterEqual)
-                if wanted.is_none() || self.expects("&&") =>
-            {
+            (
+                _,
+                Token::Equal
+                | Token::NotEqual
+                | Token::Less
+                | Token::LessEqual
+                | Token::Greater
+                | Token::GreaterEqual,
+            ) if wanted.is_none() || self.expects("&&") => {
                 Some("comparisons don't chain: write `a < b && b < c`".to_string())
             }
-            (_, Token::DotDot | Token::DotDotEq) => Some("a range is `low..high` or `low..=high`".to_string()),
+            (_, Token::DotDot | Token::DotDotEq) => {
+                Some("a range is `low..high` or `low..=high`".to_string())
+            }
             (_, Token::Arrow) if self.expects(",") && self.expects(")") => {
                 Some("an anonymous function is `fn x => …` or `fn (x, y) => …`".to_string())
             }
-            (_, Token::Arrow) => Some("an anonymous function is `fn x => …`; a block needs no `=>`".to_string()),
-            (_, Token::Else) => Some("`else` follows the block of an `if`; `match` has the arm `other => …`".to_string()),
-            (_, Token::Colon) => Some("there are no type annotations; a field is `name: value` within `{ }`".to_string()),
-            (_, Token::Activity | Token::Orchestration | Token::Entity | Token::Import | Token::Const | Token::Test) => {
-                Some(format!("{token} is a declaration, and stands at the top level of a file"))
+            (_, Token::Arrow) => {
+                Some("an anonymous function is `fn x => …`; a block needs no `=>`".to_string())
             }
+            (_, Token::Else) => {
+                Some("`else` follows the block of an `if`; `match` has the arm `other => …`".to_string())
+            }
+            (_, Token::Colon) => {
+                Some("there are no type annotations; a field is `name: value` within `{ }`".to_string())
+            }
+            (
+                _,
+                Token::Activity
+                | Token::Orchestration
+                | Token::Entity
+                | Token::Import
+                | Token::Const
+                | Token::Test,
+            ) => Some(format!("{token} is a declaration, and stands at the top level of a file")),
             (_, word) if word.is_word() && wanted.is_some_and(|w| w == "a name" || w == "a pattern") => {
                 Some(format!("{word} is a reserved word; choose another name"))
             }
@@ -335,7 +379,9 @@ fn foreign_word(word: &str) -> Option<String> {
         "function" | "def" | "func" | "fun" | "lambda" | "sub" => "functions are declared with `fn`",
         "elif" | "elsif" | "elseif" => "write `else if`",
         "switch" | "case" | "when" => "choices are written `match value { pattern => … }`",
-        "class" | "struct" | "type" | "interface" => "there are no classes: use records, and `entity` for state that lasts",
+        "class" | "struct" | "type" | "interface" => {
+            "there are no classes: use records, and `entity` for state that lasts"
+        }
         "not" => "the logical not is `!`",
         "use" | "require" | "from" | "include" => "a file is imported with `import \"file.df\" as name`",
         "mut" => "a variable that changes is declared with `var`",

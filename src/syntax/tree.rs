@@ -34,7 +34,10 @@ pub enum StmtKind {
     Assign(Expr, Option<BinaryOp>, Expr),
     For(Pattern, Expr, Block),
     While(Expr, Block),
-    Import { path: Ident, alias: Ident },
+    Import {
+        path: Ident,
+        alias: Ident,
+    },
     Const(Ident, Expr, Option<Name>),
     Activity(Callable),
     Orchestration(Callable),
@@ -309,7 +312,9 @@ fn params_depth(params: &[Param]) -> u32 {
 impl Stmt {
     fn depth(&self) -> u32 {
         match &self.kind {
-            StmtKind::Let(_, e) | StmtKind::Var(_, e) | StmtKind::Expr(e) | StmtKind::Const(_, e, _) => e.depth,
+            StmtKind::Let(_, e) | StmtKind::Var(_, e) | StmtKind::Expr(e) | StmtKind::Const(_, e, _) => {
+                e.depth
+            }
             StmtKind::Fn(f) | StmtKind::Activity(f) | StmtKind::Orchestration(f) => {
                 f.body.depth().max(params_depth(&f.params)) + 1
             }
@@ -326,8 +331,8 @@ impl ExprKind {
     pub fn children_depth(&self) -> u32 {
         use ExprKind::*;
         match self {
-            Null | Bool(_) | Int(_) | IntMin | Float(_) | Duration(_) | Str(_) | Name(_) | State | Break | Continue
-            | Error | Return(None) => 0,
+            Null | Bool(_) | Int(_) | IntMin | Float(_) | Duration(_) | Str(_) | Name(_) | State | Break
+            | Continue | Error | Return(None) => 0,
             Interpolated(_, items) => deepest(items),
             List(items) => deepest(items.iter().map(Element::expr)),
             Record(fields) => fields
@@ -342,7 +347,9 @@ impl ExprKind {
             Lambda(lambda) => lambda.body.depth().max(params_depth(&lambda.params)),
             Unary(_, e) | Async(e) | Await(e) | Start(e) | Throw(e) | Return(Some(e)) => e.depth,
             Field(e, _) | OptionalField(e, _) => e.depth,
-            Binary(_, a, b) | And(a, b) | Or(a, b) | Coalesce(a, b) | Pipe(a, b) | Range(a, b, _) => a.depth.max(b.depth),
+            Binary(_, a, b) | And(a, b) | Or(a, b) | Coalesce(a, b) | Pipe(a, b) | Range(a, b, _) => {
+                a.depth.max(b.depth)
+            }
             Index(a, b) | With(a, b) => a.depth.max(b.depth),
             Call(f, args) => f.depth.max(deepest(args.iter().map(Element::expr))),
             If(c, then, other) => c.depth.max(then.depth()).max(other.as_ref().map_or(0, |e| e.depth)),

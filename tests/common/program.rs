@@ -53,7 +53,8 @@ pub fn areas() -> Vec<String> {
 /// The programs of an area, by name.
 pub fn programs(area: &str) -> Vec<Program> {
     let folder = repository("tests/conformance").join(area);
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).expect("the area's folder").map(|file| file.expect("a file").path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder).expect("the area's folder").map(|file| file.expect("a file").path()).collect();
     paths.sort();
     let program = |path: PathBuf| {
         let name = format!("{area}/{}", path.file_stem().expect("a name").to_string_lossy());
@@ -172,7 +173,8 @@ impl Program {
         let mut lines: Vec<&str> = run.stdout.lines().collect();
         if expected != 3 {
             let result = lines.pop().ok_or_else(|| format!("no result{}", all()))?;
-            let result: serde_json::Value = serde_json::from_str(result).map_err(|_| format!("the result is not JSON{}", all()))?;
+            let result: serde_json::Value =
+                serde_json::from_str(result).map_err(|_| format!("the result is not JSON{}", all()))?;
             if let Some(wanted) = self.said("result:").next() {
                 let wanted: serde_json::Value = serde_json::from_str(wanted).expect("`// result: JSON`");
                 if result["result"] != wanted {
@@ -190,7 +192,8 @@ impl Program {
     /// Replays the run from its store, plainly and with the machine restored from bytes at each step.
     pub fn check_replay(&self, run: &Run) -> Result<(), String> {
         let store = store::open(&run.folder.path().join(".durable")).map_err(|error| error.to_string())?;
-        let bytes = store.get(&keys::instance("test")).map_err(|error| error.to_string())?.ok_or("no instance")?;
+        let bytes =
+            store.get(&keys::instance("test")).map_err(|error| error.to_string())?.ok_or("no instance")?;
         let record = InstanceRecord::decode(&bytes).ok_or("the record is not readable")?;
         let history = steps::history(&store, &record)?;
         let get = |key: &[u8]| store.get(key).map_err(|error| error.to_string());

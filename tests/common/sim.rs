@@ -87,7 +87,8 @@ impl World {
                     self.crashes += 1;
                     self.now += self.random.below(5_000_000_000) as i64;
                     // What was not durable is gone.
-                    self.store = Proven::open(self.durable.clone(), None, None).map_err(|error| error.to_string())?;
+                    self.store =
+                        Proven::open(self.durable.clone(), None, None).map_err(|error| error.to_string())?;
                     self.trace.push("crash".into());
                 }
             }
@@ -146,10 +147,16 @@ impl World {
                 engine.handle(Event::Answer { step, result: answer }, self.now);
             } else if !engine.is_ready() {
                 match engine.next_due() {
-                    Some(due) if under_way.is_empty() || self.random.one_in(2) => self.now = self.now.max(due),
+                    Some(due) if under_way.is_empty() || self.random.one_in(2) => {
+                        self.now = self.now.max(due)
+                    }
                     Some(_) => {}
-                    None if under_way.is_empty() && engine.is_idle() => return Err("nothing is under way, and it has not ended".into()),
-                    None if under_way.is_empty() => return Err(format!("it waits for what nobody does: {:?}", engine.waits_for(ID))),
+                    None if under_way.is_empty() && engine.is_idle() => {
+                        return Err("nothing is under way, and it has not ended".into());
+                    }
+                    None if under_way.is_empty() => {
+                        return Err(format!("it waits for what nobody does: {:?}", engine.waits_for(ID)));
+                    }
                     None => {}
                 }
             }
@@ -166,7 +173,11 @@ impl World {
     }
 
     /// An output leaves. The instance's record when it has ended.
-    fn release(&mut self, output: Output, under_way: &mut Vec<(StepId, Output)>) -> Result<Option<InstanceRecord>, String> {
+    fn release(
+        &mut self,
+        output: Output,
+        under_way: &mut Vec<(StepId, Output)>,
+    ) -> Result<Option<InstanceRecord>, String> {
         match &output {
             Output::Effect { step, name, args, .. } => {
                 self.trace.push(format!("{name} #{}", step.seq));
@@ -181,7 +192,9 @@ impl World {
                 under_way.push((step.clone(), output));
             }
             Output::Abandon { step } => under_way.retain(|(other, _)| other != step),
-            Output::Ended { outcome: Outcome::Stuck(mismatch), .. } => return Err(format!("nondeterminism: {mismatch:?}")),
+            Output::Ended { outcome: Outcome::Stuck(mismatch), .. } => {
+                return Err(format!("nondeterminism: {mismatch:?}"));
+            }
             Output::Ended { .. } => {
                 let record = self.record().ok_or("it ended, but its record is not durable")?;
                 if record.status == Status::Running {
@@ -214,7 +227,9 @@ impl World {
 pub fn unjournaled(world: &World) -> Option<String> {
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for entry in world.history().entries {
-        if let durable::engine::Entry::Requested { seq, what, args: durable::engine::Args::Whole(args), .. } = entry
+        if let durable::engine::Entry::Requested {
+            seq, what, args: durable::engine::Args::Whole(args), ..
+        } = entry
             && what.name() == "print"
         {
             known.insert(format!("{seq} {}", durable::machine::format::display(&args.decode())), 1);

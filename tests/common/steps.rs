@@ -10,18 +10,33 @@ use durable::store::Store;
 /// The history of an instance.
 pub fn history(store: &impl Store, record: &InstanceRecord) -> Result<History, String> {
     let chunks = store.all(&keys::history(&record.id)).map_err(|error| error.to_string())?;
-    History::read(chunks.into_iter().filter_map(|(key, bytes)| keys::parse_chunk(&key).map(|(_, number)| (number, bytes))))
+    History::read(
+        chunks
+            .into_iter()
+            .filter_map(|(key, bytes)| keys::parse_chunk(&key).map(|(_, number)| (number, bytes))),
+    )
 }
 
 /// How often the machine is written down and restored in one program, at most.
 const RESTORES: usize = 60;
 
 /// Runs an instance from its history. Between steps the machine is written down, dropped and restored.
-pub fn with_restored_machines(image: &Rc<Image>, record: &InstanceRecord, history: &History) -> Result<Result<Data, Data>, String> {
+pub fn with_restored_machines(
+    image: &Rc<Image>,
+    record: &InstanceRecord,
+    history: &History,
+) -> Result<Result<Data, Data>, String> {
     let Value::List(args) = record.args.decode() else { return Err("the arguments are no list".into()) };
     let identity = Identity { id: record.id.clone(), key: String::new() };
-    let mut machine = Machine::new(image.clone(), Context::Orchestration, image.code.script, args.as_slice().to_vec(), identity);
-    let answers: Vec<&Entry> = history.entries.iter().filter(|entry| matches!(entry, Entry::Answered { .. })).collect();
+    let mut machine = Machine::new(
+        image.clone(),
+        Context::Orchestration,
+        image.code.script,
+        args.as_slice().to_vec(),
+        identity,
+    );
+    let answers: Vec<&Entry> =
+        history.entries.iter().filter(|entry| matches!(entry, Entry::Answered { .. })).collect();
     let every = (answers.len() / RESTORES).max(1);
     let mut answers = answers.into_iter();
     let mut number = 0;

@@ -16,7 +16,9 @@ pub fn find(name: &str) -> Option<Native> {
             Value::Bytes(_) => Ok(args[0].clone()),
             Value::List(items) => {
                 let items: &List = items;
-                let byte = |value: &Value| u8::try_from(int(value)?).map_err(|_| type_error("a byte is an int from 0 to 255"));
+                let byte = |value: &Value| {
+                    u8::try_from(int(value)?).map_err(|_| type_error("a byte is an int from 0 to 255"))
+                };
                 Ok(Value::bytes(items.as_slice().iter().map(byte).collect::<Result<_, _>>()?))
             }
             other => Err(super::wrong("a string or a list of ints", other)),
@@ -24,7 +26,10 @@ pub fn find(name: &str) -> Option<Native> {
         "bytes_text" => |args| {
             let bytes = blob(&args[0])?;
             String::from_utf8(bytes.bytes.clone()).map(Value::str).map_err(|error| {
-                fail("parse_error", format!("these bytes are not UTF-8 (at {})", error.utf8_error().valid_up_to()))
+                fail(
+                    "parse_error",
+                    format!("these bytes are not UTF-8 (at {})", error.utf8_error().valid_up_to()),
+                )
             })
         },
         "bytes_slice" => |args| {
@@ -32,7 +37,9 @@ pub fn find(name: &str) -> Option<Native> {
             let (from, to) = stretch(&args[1], &args[2], bytes.bytes.len())?;
             Ok(Value::bytes(bytes.bytes[from..to].to_vec()))
         },
-        "bytes_hex" => |args| Ok(Value::str(blob(&args[0])?.bytes.iter().map(|b| format!("{b:02x}")).collect::<String>())),
+        "bytes_hex" => |args| {
+            Ok(Value::str(blob(&args[0])?.bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()))
+        },
         "bytes_base64" => |args| Ok(Value::str(BASE64.encode(&blob(&args[0])?.bytes))),
         "bytes_from_hex" => |args| {
             let digits = text(&args[0])?.as_str();
@@ -41,7 +48,10 @@ pub fn find(name: &str) -> Option<Native> {
             bytes.map(Value::bytes).ok_or_else(|| fail("parse_error", "not hexadecimal digits in pairs"))
         },
         "bytes_from_base64" => |args| {
-            BASE64.decode(text(&args[0])?.as_str()).map(Value::bytes).map_err(|_| fail("parse_error", "not base64"))
+            BASE64
+                .decode(text(&args[0])?.as_str())
+                .map(Value::bytes)
+                .map_err(|_| fail("parse_error", "not base64"))
         },
         "bytes_list" => |args| {
             let bytes = &blob(&args[0])?.bytes;

@@ -23,11 +23,18 @@ pub fn find(name: &str) -> Option<Native> {
         "regex_matches" => |args| Ok(Value::Bool(compiled(&args[1])?.is_match(text(&args[0])?.as_str()))),
         "regex_find" => |args| {
             let regex = compiled(&args[1])?;
-            Ok(regex.captures(text(&args[0])?.as_str()).map_or(Value::Null, |found| found_record(&regex, &found)))
+            Ok(regex
+                .captures(text(&args[0])?.as_str())
+                .map_or(Value::Null, |found| found_record(&regex, &found)))
         },
         "regex_find_all" => |args| {
             let regex = compiled(&args[1])?;
-            Ok(Value::list(regex.captures_iter(text(&args[0])?.as_str()).map(|found| found_record(&regex, &found)).collect()))
+            Ok(Value::list(
+                regex
+                    .captures_iter(text(&args[0])?.as_str())
+                    .map(|found| found_record(&regex, &found))
+                    .collect(),
+            ))
         },
         "regex_replace" => |args| {
             let regex = compiled(&args[1])?;
@@ -35,7 +42,9 @@ pub fn find(name: &str) -> Option<Native> {
             op::reserve_text(replaced.len())?;
             Ok(Value::str(replaced))
         },
-        "regex_split" => |args| Ok(Value::list(compiled(&args[1])?.split(text(&args[0])?.as_str()).map(Value::str).collect())),
+        "regex_split" => |args| {
+            Ok(Value::list(compiled(&args[1])?.split(text(&args[0])?.as_str()).map(Value::str).collect()))
+        },
         _ => return None,
     })
 }
@@ -54,7 +63,11 @@ fn compiled(pattern: &Value) -> Result<Regex, Fail> {
         let regex = RegexBuilder::new(pattern).size_limit(4 << 20).build().map_err(|error| {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or("").trim_start_matches("error: ").to_string();
-            fail_with("parse_error", format!("not a regular expression: {reason}"), [("pattern", Value::str(pattern))])
+            fail_with(
+                "parse_error",
+                format!("not a regular expression: {reason}"),
+                [("pattern", Value::str(pattern))],
+            )
         })?;
         if regexes.len() > 100 {
             regexes.clear();
@@ -115,7 +128,10 @@ fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
     if header {
         let names: Vec<_> = reader.headers().map_err(bad)?.iter().map(intern).collect();
         if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-            return Err(fail("parse_error", format!("not CSV with a header: the column `{}` is there twice", twice.1)));
+            return Err(fail(
+                "parse_error",
+                format!("not CSV with a header: the column `{}` is there twice", twice.1),
+            ));
         }
         keys = Rc::new(Keys::new(names));
     }
@@ -123,7 +139,11 @@ fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
     for row in reader.records() {
         let row = row.map_err(bad)?;
         let values: Vec<Value> = row.iter().map(Value::str).collect();
-        rows.push(if header { Value::Record(Rc::new(Record::new(keys.clone(), values))) } else { Value::list(values) });
+        rows.push(if header {
+            Value::Record(Rc::new(Record::new(keys.clone(), values)))
+        } else {
+            Value::list(values)
+        });
         op::reserve_items(rows.len())?;
     }
     Ok(Value::list(rows))
@@ -132,7 +152,8 @@ fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
 /// Records become rows under a header of the first one's names; lists become rows as they are.
 fn csv_encode(args: &mut [Value]) -> Result<Value, Fail> {
     let header = has_header(&args[1])?;
-    let mut writer = csv::WriterBuilder::new().delimiter(separator(&args[1])?).flexible(true).from_writer(Vec::new());
+    let mut writer =
+        csv::WriterBuilder::new().delimiter(separator(&args[1])?).flexible(true).from_writer(Vec::new());
     let bad = |error: csv::Error| fail("type_error", format!("can't be written as CSV: {error}"));
     let rows = list(&args[0])?;
     let mut names: Option<Vec<String>> = None;
@@ -145,17 +166,25 @@ fn csv_encode(args: &mut [Value]) -> Result<Value, Fail> {
             Value::List(cells) => cells.as_slice().iter().map(cell).collect::<Result<_, _>>()?,
             Value::Record(record) => {
                 if names.is_none() {
-                    let first: Vec<String> = record.keys().names().iter().map(|name| name.to_string()).collect();
+                    let first: Vec<String> =
+                        record.keys().names().iter().map(|name| name.to_string()).collect();
                     if header {
                         writer.write_record(&first).map_err(bad)?;
                     }
                     names = Some(first);
                 }
                 let names = names.as_deref().unwrap_or_default();
-                if let Some(extra) = record.keys().names().iter().find(|name| !names.iter().any(|n| **n == ***name)) {
-                    return Err(type_error(format!("a row has the field `{extra}`, which the first row doesn't have")));
+                if let Some(extra) =
+                    record.keys().names().iter().find(|name| !names.iter().any(|n| **n == ***name))
+                {
+                    return Err(type_error(format!(
+                        "a row has the field `{extra}`, which the first row doesn't have"
+                    )));
                 }
-                names.iter().map(|name| record.get_str(name).map_or(Ok(String::new()), cell)).collect::<Result<_, _>>()?
+                names
+                    .iter()
+                    .map(|name| record.get_str(name).map_or(Ok(String::new()), cell))
+                    .collect::<Result<_, _>>()?
             }
             other => return Err(type_error(format!("a row is a record or a list, not {}", other.a_kind()))),
         };

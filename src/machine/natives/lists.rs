@@ -17,7 +17,10 @@ pub fn find(name: &str) -> Option<Native> {
         "list_get" => |args| {
             let (list, at) = (list(&args[0])?, int(&args[1])?);
             let at = if at < 0 { at + list.len() as i64 } else { at };
-            Ok(usize::try_from(at).ok().and_then(|at| list.as_slice().get(at).cloned()).unwrap_or(Value::Null))
+            Ok(usize::try_from(at)
+                .ok()
+                .and_then(|at| list.as_slice().get(at).cloned())
+                .unwrap_or(Value::Null))
         },
         "list_slice" => |args| {
             let list = list(&args[0])?;
@@ -68,7 +71,11 @@ pub fn find(name: &str) -> Option<Native> {
             let mut items = take(&mut args[0])?;
             if at < 0 || at as usize > items.len() {
                 let fields = [("index", Value::Int(at)), ("len", Value::Int(items.len() as i64))];
-                return Err(fail_with("index_out_of_range", format!("index {at} is out of range: 0 to {} can be inserted at", items.len()), fields));
+                return Err(fail_with(
+                    "index_out_of_range",
+                    format!("index {at} is out of range: 0 to {} can be inserted at", items.len()),
+                    fields,
+                ));
             }
             items.insert(at as usize, value);
             Ok(Value::list(items))

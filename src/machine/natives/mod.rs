@@ -103,7 +103,13 @@ fn number(value: &Value) -> Result<f64, Fail> {
 /// A stretch from `from` to `to`; both count from the end when negative, and are cut to what is there. Null as
 /// the end means all.
 fn stretch(from: &Value, to: &Value, len: usize) -> Result<(usize, usize), Fail> {
-    let place = |n: i64| if n < 0 { len.saturating_sub(n.unsigned_abs() as usize) } else { (n as u64).min(len as u64) as usize };
+    let place = |n: i64| {
+        if n < 0 {
+            len.saturating_sub(n.unsigned_abs() as usize)
+        } else {
+            (n as u64).min(len as u64) as usize
+        }
+    };
     let from = place(int(from)?);
     let to = match to {
         Value::Null => len,
@@ -126,18 +132,23 @@ pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
         "random_int" => {
             let (low, high) = (int(&args[0])?, int(&args[1])?);
             if low > high {
-                return Err(fail("type_error", format!("`random_int({low}, {high})`: the first is the larger")));
+                return Err(fail(
+                    "type_error",
+                    format!("`random_int({low}, {high})`: the first is the larger"),
+                ));
             }
             Ok(())
         }
-        "env" | "input" | "fs_read" | "fs_read_bytes" | "fs_exists" | "fs_list" | "fs_make_dir" | "fs_remove" => {
-            text(&args[0]).map(|_| ())
-        }
+        "env" | "input" | "fs_read" | "fs_read_bytes" | "fs_exists" | "fs_list" | "fs_make_dir"
+        | "fs_remove" => text(&args[0]).map(|_| ()),
         "fs_write" | "fs_append" => {
             text(&args[0])?;
             match &args[1] {
                 Value::Str(_) | Value::Bytes(_) => Ok(()),
-                other => Err(type_error(format!("a file holds a string or bytes, not {}; `json.encode` makes a string of any data", other.a_kind()))),
+                other => Err(type_error(format!(
+                    "a file holds a string or bytes, not {}; `json.encode` makes a string of any data",
+                    other.a_kind()
+                ))),
             }
         }
         "exec" => {

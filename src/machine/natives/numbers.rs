@@ -7,7 +7,10 @@ use super::{Native, number};
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
         "math_abs" => |args| match &args[0] {
-            Value::Int(n) => n.checked_abs().map(Value::Int).ok_or_else(|| fail("overflow", "the absolute value does not fit in 64 bits")),
+            Value::Int(n) => n
+                .checked_abs()
+                .map(Value::Int)
+                .ok_or_else(|| fail("overflow", "the absolute value does not fit in 64 bits")),
             Value::Float(x) => Ok(Value::Float(x.abs())),
             Value::Duration(n) => Ok(Value::Duration(n.saturating_abs())),
             other => Err(super::wrong("a number", other)),
@@ -64,7 +67,9 @@ fn pow(args: &mut [Value]) -> Result<Value, Fail> {
                 -1 => Some(if exponent % 2 == 0 { 1 } else { -1 }),
                 base => base.checked_pow(exponent),
             };
-            power.map(Value::Int).ok_or_else(|| fail("overflow", format!("{base} to the power {exponent} does not fit in 64 bits")))
+            power.map(Value::Int).ok_or_else(|| {
+                fail("overflow", format!("{base} to the power {exponent} does not fit in 64 bits"))
+            })
         }
         (a, b) => {
             let result = libm::pow(number(a)?, number(b)?);

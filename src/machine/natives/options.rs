@@ -37,7 +37,9 @@ fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a
     let record = match value {
         Value::Null | Value::Missing => return Ok(None),
         Value::Record(record) => record,
-        other => return Err(type_error(format!("the options of {what} are a record, not {}", other.a_kind()))),
+        other => {
+            return Err(type_error(format!("the options of {what} are a record, not {}", other.a_kind())));
+        }
     };
     for name in record.keys().names() {
         if !known.contains(&&**name) {
@@ -55,7 +57,9 @@ fn duration(record: &Record, name: &str) -> Result<Option<i64>, Fail> {
     match record.get_str(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Duration(n)) if *n >= 0 => Ok(Some(*n)),
-        Some(other) => Err(type_error(format!("option `{name}` is a duration, like 5s, not {}", other.a_kind()))),
+        Some(other) => {
+            Err(type_error(format!("option `{name}` is a duration, like 5s, not {}", other.a_kind())))
+        }
     }
 }
 
@@ -69,7 +73,12 @@ pub fn policy(options: &Value) -> Result<Policy, Fail> {
         policy.times = match retry.get_str("times") {
             None => 3,
             Some(Value::Int(n)) if *n >= 1 => u32::try_from(*n).unwrap_or(u32::MAX),
-            Some(other) => return Err(type_error(format!("`times` is an int from 1 on, not {}", super::super::format::brief(other)))),
+            Some(other) => {
+                return Err(type_error(format!(
+                    "`times` is an int from 1 on, not {}",
+                    super::super::format::brief(other)
+                )));
+            }
         };
         policy.first = duration(retry, "first")?.unwrap_or(policy.first);
         policy.max = duration(retry, "max")?.unwrap_or(policy.max);
@@ -77,7 +86,12 @@ pub fn policy(options: &Value) -> Result<Policy, Fail> {
             None => policy.factor,
             Some(Value::Int(n)) if *n >= 1 => *n as f64,
             Some(Value::Float(x)) if *x >= 1.0 && x.is_finite() => *x,
-            Some(other) => return Err(type_error(format!("`factor` is a number from 1 on, not {}", super::super::format::brief(other)))),
+            Some(other) => {
+                return Err(type_error(format!(
+                    "`factor` is a number from 1 on, not {}",
+                    super::super::format::brief(other)
+                )));
+            }
         };
     }
     Ok(policy)
@@ -95,7 +109,9 @@ pub struct Exec {
 /// Reads the options of `exec`.
 pub fn exec(options: &Value) -> Result<Exec, Fail> {
     let mut out = Exec::default();
-    let Some(record) = fields(options, "`exec`", &["dir", "env", "input", "timeout"])? else { return Ok(out) };
+    let Some(record) = fields(options, "`exec`", &["dir", "env", "input", "timeout"])? else {
+        return Ok(out);
+    };
     out.timeout = duration(record, "timeout")?;
     match record.get_str("dir") {
         None | Some(Value::Null) => {}
@@ -127,7 +143,13 @@ pub struct Http {
 
 /// Reads the options of `http`.
 pub fn http(options: &Value) -> Result<Http, Fail> {
-    let mut out = Http { headers: Vec::new(), timeout: 30_000_000_000, max_size: 64 << 20, redirects: 10, query: Vec::new() };
+    let mut out = Http {
+        headers: Vec::new(),
+        timeout: 30_000_000_000,
+        max_size: 64 << 20,
+        redirects: 10,
+        query: Vec::new(),
+    };
     let known = &["headers", "timeout", "max_size", "redirects", "query"];
     let Some(record) = fields(options, "`http`", known)? else { return Ok(out) };
     out.timeout = duration(record, "timeout")?.unwrap_or(out.timeout);

@@ -10,9 +10,13 @@ use super::{Native, list, record, text};
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
-        "record_keys" => |args| Ok(Value::list(record(&args[0])?.keys().names().iter().map(|name| Value::str(&**name)).collect())),
+        "record_keys" => |args| {
+            Ok(Value::list(record(&args[0])?.keys().names().iter().map(|name| Value::str(&**name)).collect()))
+        },
         "record_values" => |args| Ok(Value::list(record(&args[0])?.values().to_vec())),
-        "record_get" => |args| Ok(record(&args[0])?.get_str(text(&args[1])?.as_str()).cloned().unwrap_or(Value::Null)),
+        "record_get" => {
+            |args| Ok(record(&args[0])?.get_str(text(&args[1])?.as_str()).cloned().unwrap_or(Value::Null))
+        }
         "record_set" => |args| {
             let name = intern(text(&args[1])?.as_str());
             let value = args[2].clone();

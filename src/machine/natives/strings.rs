@@ -26,9 +26,15 @@ pub fn find(name: &str) -> Option<Native> {
         },
         "string_upper" => |args| Ok(Value::str(text(&args[0])?.as_str().to_uppercase())),
         "string_lower" => |args| Ok(Value::str(text(&args[0])?.as_str().to_lowercase())),
-        "string_starts_with" => |args| Ok(Value::Bool(text(&args[0])?.as_str().starts_with(text(&args[1])?.as_str()))),
-        "string_ends_with" => |args| Ok(Value::Bool(text(&args[0])?.as_str().ends_with(text(&args[1])?.as_str()))),
-        "string_contains" => |args| Ok(Value::Bool(text(&args[0])?.as_str().contains(text(&args[1])?.as_str()))),
+        "string_starts_with" => {
+            |args| Ok(Value::Bool(text(&args[0])?.as_str().starts_with(text(&args[1])?.as_str())))
+        }
+        "string_ends_with" => {
+            |args| Ok(Value::Bool(text(&args[0])?.as_str().ends_with(text(&args[1])?.as_str())))
+        }
+        "string_contains" => {
+            |args| Ok(Value::Bool(text(&args[0])?.as_str().contains(text(&args[1])?.as_str())))
+        }
         "string_index_of" => |args| {
             let whole = text(&args[0])?.as_str();
             let found = whole.find(text(&args[1])?.as_str());
@@ -50,7 +56,8 @@ pub fn find(name: &str) -> Option<Native> {
         "string_lines" => |args| Ok(Value::list(text(&args[0])?.as_str().lines().map(Value::str).collect())),
         "string_repeat" => |args| {
             let (whole, times) = (text(&args[0])?, int(&args[1])?);
-            let times = usize::try_from(times).map_err(|_| fail("type_error", "a string can't be repeated a negative number of times"))?;
+            let times = usize::try_from(times)
+                .map_err(|_| fail("type_error", "a string can't be repeated a negative number of times"))?;
             op::reserve_text(whole.as_str().len().saturating_mul(times))?;
             Ok(Value::str(whole.as_str().repeat(times)))
         },

@@ -12,11 +12,17 @@ pub fn find(name: &str) -> Option<Native> {
     Some(match name {
         "time_parse" => |args| {
             let written = text(&args[0])?.as_str().trim();
-            let instant = written
-                .parse::<Timestamp>()
-                .or_else(|_| written.parse::<DateTime>().and_then(|time| Ok(time.to_zoned(TimeZone::UTC)?.timestamp())));
+            let instant = written.parse::<Timestamp>().or_else(|_| {
+                written.parse::<DateTime>().and_then(|time| Ok(time.to_zoned(TimeZone::UTC)?.timestamp()))
+            });
             let instant = instant.map_err(|_| {
-                fail("parse_error", format!("{} is not an instant like 2026-03-01T12:00:00Z", super::super::format::brief(&args[0])))
+                fail(
+                    "parse_error",
+                    format!(
+                        "{} is not an instant like 2026-03-01T12:00:00Z",
+                        super::super::format::brief(&args[0])
+                    ),
+                )
             })?;
             nanos(instant)
         },
@@ -61,11 +67,19 @@ pub fn find(name: &str) -> Option<Native> {
                 0,
                 0,
             );
-            let start = first.and_then(|first| first.to_zoned(zone(&args[1]).unwrap_or(TimeZone::UTC))).map_err(|_| bad())?;
+            let start = first
+                .and_then(|first| first.to_zoned(zone(&args[1]).unwrap_or(TimeZone::UTC)))
+                .map_err(|_| bad())?;
             let Value::Int(start) = nanos_int(start.timestamp())? else { return Err(bad()) };
             let mut total = start as i128;
-            let units = [("day", 86_400_000_000_000i128, 1), ("hour", 3_600_000_000_000, 0), ("minute", 60_000_000_000, 0)];
-            for (name, scale, base) in units.into_iter().chain([("second", 1_000_000_000, 0), ("nanosecond", 1, 0)]) {
+            let units = [
+                ("day", 86_400_000_000_000i128, 1),
+                ("hour", 3_600_000_000_000, 0),
+                ("minute", 60_000_000_000, 0),
+            ];
+            for (name, scale, base) in
+                units.into_iter().chain([("second", 1_000_000_000, 0), ("nanosecond", 1, 0)])
+            {
                 total += (part(name, base)? - base) as i128 * scale;
             }
             i64::try_from(total).map(Value::Instant).map_err(|_| bad())
@@ -86,7 +100,9 @@ pub fn find(name: &str) -> Option<Native> {
 
 fn at(value: &Value) -> Result<Timestamp, Fail> {
     match value {
-        Value::Instant(n) => Timestamp::from_nanosecond(*n as i128).map_err(|_| type_error("this instant is out of range")),
+        Value::Instant(n) => {
+            Timestamp::from_nanosecond(*n as i128).map_err(|_| type_error("this instant is out of range"))
+        }
         other => Err(super::wrong("an instant", other)),
     }
 }
@@ -109,10 +125,10 @@ fn zone(offset: &Value) -> Result<TimeZone, Fail> {
     match offset {
         Value::Duration(n) => {
             let seconds = i32::try_from(n / 1_000_000_000).unwrap_or(i32::MAX);
-            let offset = Offset::from_seconds(seconds).map_err(|_| type_error("an offset from UTC is less than 26h"))?;
+            let offset = Offset::from_seconds(seconds)
+                .map_err(|_| type_error("an offset from UTC is less than 26h"))?;
             Ok(TimeZone::fixed(offset))
         }
         other => Err(super::wrong("a duration, the offset from UTC", other)),
     }
 }
-

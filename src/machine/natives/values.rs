@@ -28,17 +28,17 @@ pub fn find(name: &str) -> Option<Native> {
         },
         "fail" => |args| {
             let kind = text(&args[0])?.as_str().to_string();
-            let value = match fail(&kind, format::to_text(&args[1])?) {
-                failure => failure.value,
-            };
+            let value = fail(&kind, format::to_text(&args[1])?).value;
             Err(Box::new(Failure { value, trace: None }))
         },
         "compare" => |args| {
-            order(&args[0], &args[1]).map(|order| Value::Int(match order {
-                std::cmp::Ordering::Less => -1,
-                std::cmp::Ordering::Equal => 0,
-                std::cmp::Ordering::Greater => 1,
-            }))
+            order(&args[0], &args[1]).map(|order| {
+                Value::Int(match order {
+                    std::cmp::Ordering::Less => -1,
+                    std::cmp::Ordering::Equal => 0,
+                    std::cmp::Ordering::Greater => 1,
+                })
+            })
         },
         _ => return None,
     })
@@ -62,7 +62,9 @@ fn extreme(args: &mut [Value], wanted: std::cmp::Ordering) -> Result<Value, Fail
         [_] => return Err(super::wrong("a list, or at least two values", &args[0])),
         items => items,
     };
-    let Some(mut best) = items.first() else { return Err(fail("empty", "an empty list has no least or greatest element")) };
+    let Some(mut best) = items.first() else {
+        return Err(fail("empty", "an empty list has no least or greatest element"));
+    };
     for item in &items[1..] {
         if compare::order(item, best)? == wanted {
             best = item;

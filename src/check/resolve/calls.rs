@@ -1,0 +1,285 @@
+//! Calls: of functions, methods, operations; what is started and signalled.
+
+use crate::builtins::Kind;
+use crate::syntax::tree::*;
+use crate::syntax::{Diagnostic, Place, Span};
+
+use super::super::contexts::{Construct, effect_error};
+use super::super::scope::describe_arity;
+use super::super::{GlobalId, GlobalKind, Resolved, closest};
+use super::Resolver;
+
+impl Resolver<'_> {
+    pub(super) fn field(&mut self, value: &Expr, name: &Ident) {
+        if let ExprKind::Name(module) = &value.kind
+            && let Some(_found) = self.member(module, value.span, name)
+        {
+            return;
+        }
+        self.expr(value);
+        self.program.methods.insert(name.name.clone());
+    }
+
+    pub(super) fn call(&mut self, callee: &Expr, args: &[Element], extra: usize, span: Span) {
+        let resolved = match &callee.kind {
+            ExprKind::Name(name) => self.name(name, callee.span),
+            ExprKind::Field(value, name) => match &value.kind {
+                ExprKind::Name(module) => match self.member(module, value.span, name) {
+                    Some(found) => found,
+                    None => {
+                        self.method(value, name, args);
+                        None
+                    }
+                },
+                _ => {
+                    self.method(value, name, args);
+                    None
+                }
+            },
+            _ => {
+                self.expr(callee);
+                None
+            }
+        };
+        self.exprs(args.iter().map(Element::expr));
+        let given = args.len() + extra;
+        if given > 250 {
+            let place = self.place(span);
+            self.report(Diagnostic::error("too many arguments", place, "more than 250").hint("pass a list"));
+        }
+        let certain = args.iter().all(|arg| matches!(arg, Element::Item(_)));
+        let name = self.program.sources.snippet(self.place(callee.span)).to_string();
+        match resolved {
+            Some(Resolved::Builtin(id)) => {
+                let builtin = id.get();
+                if let Some(error) =
+                    effect_error(&name, builtin.contexts, self.context, self.place(callee.span))
+                {
+                    self.report(error);
+                }
+                let _ = matches!(builtin.kind, Kind::Native);
+                self.count(&name, given, certain, builtin.min as usize, builtin.max as usize, span, None);
+            }
+            Some(Resolved::Global(global)) => {
+                let g = &self.program.globals[global];
+                let (kind, min, max) = (g.kind, g.min, g.max);
+                let declared = Place { source: self.program.modules[g.module].source, span: g.span };
+                let declared = self.program.modules[g.module].std.is_none().then_some(declared);
+                self.construct(Construct::Call(kind), callee.span);
+                if let Some(contexts) = self.wrapped_effect(global)
+                    && let Some(error) = effect_error(&name, contexts, self.context, self.place(callee.span))
+                {
+                    self.report(error);
+                }
+                if kind != GlobalKind::Const {
+                    self.count(&name, given, certain, min, max, span, declared);
+                }
+            }
+            Some(Resolved::Local(binding)) => {
+                let binding = &self.program.modules[self.module].bindings[binding as usize];
+                if let Some((min, max)) = binding.arity {
+                    let declared = self.place(binding.span);
+                    self.count(&name, given, certain, min, max, span, Some(declared));
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The contexts of the effect that a function of the standard library is a wrapper of.
+    pub(super) fn wrapped_effect(&self, global: GlobalId) -> Option<crate::builtins::Contexts> {
+        let global = &self.program.globals[global];
+        self.program.modules[global.module].std?;
+        let StmtKind::Fn(f) = &self.program.modules[global.module].tree.items.get(global.item)?.kind else {
+            return None;
+        };
+        let [Stmt { kind: StmtKind::Expr(body), .. }] = &f.body.stmts[..] else { return None };
+        let ExprKind::Call(callee, _) = &body.kind else { return None };
+        let ExprKind::Field(module, name) = &callee.kind else { return None };
+        match &module.kind {
+            ExprKind::Name(module) if &**module == "native" => {
+                crate::builtins::find(&name.name).map(|id| id.get().contexts)
+            }
+            _ => None,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn count(
+        &mut self,
+        name: &str,
+        given: usize,
+        certain: bool,
+        min: usize,
+        max: usize,
+        span: Span,
+        declared: Option<Place>,
+    ) {
+        let wrong = if certain { given < min || given > max } else { given > max + 250 };
+        if !wrong {
+            return;
+        }
+        let place = self.place(span);
+        let mut error = Diagnostic::error(
+            format!("`{name}` takes {}", describe_arity(min, max)),
+            place,
+            format!("{given} {} given", if given == 1 { "is" } else { "are" }),
+        );
+        if let Some(declared) = declared {
+            error = error.and(declared, "declared here");
+        }
+        self.report(error);
+    }
+
+    /// `value.name(args)`, where the value isn't a module.
+    pub(super) fn method(&mut self, value: &Expr, name: &Ident, args: &[Element]) {
+        self.expr(value);
+        self.program.methods.insert(name.name.clone());
+        if let Some(entity) = self.entity_of(value) {
+            self.construct(Construct::EntityCall, value.span.to(name.span));
+            self.operation(entity, name, args);
+        }
+    }
+
+    /// The entity, when an expression is `Entity(key)`.
+    pub(super) fn entity_of(&self, value: &Expr) -> Option<GlobalId> {
+        let ExprKind::Call(callee, _) = &value.kind else { return None };
+        let at = match &callee.kind {
+            ExprKind::Name(_) => callee.span.start,
+            ExprKind::Field(_, name) => name.span.start,
+            _ => return None,
+        };
+        match self.program.modules[self.module].uses.get(&at) {
+            Some(Resolved::Global(global)) if self.program.globals[*global].kind == GlobalKind::Entity => {
+                Some(*global)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn operation(&mut self, entity: GlobalId, name: &Ident, args: &[Element]) {
+        let global = &self.program.globals[entity];
+        let (entity_name, operations) = (global.name.clone(), global.operations.clone());
+        let place = self.place(name.span);
+        match operations.iter().find(|(n, ..)| *n == name.name) {
+            Some((_, min, max)) => {
+                let certain = args.iter().all(|arg| matches!(arg, Element::Item(_)));
+                let title = format!("{entity_name}.{}", name.name);
+                self.count(&title, args.len(), certain, *min, *max, name.span, None);
+            }
+            None => {
+                let near = closest(&name.name, operations.iter().map(|(n, ..)| &**n));
+                self.report(
+                    Diagnostic::error(
+                        format!("entity `{entity_name}` has no operation `{}`", name.name),
+                        place,
+                        "not an operation",
+                    )
+                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
+                );
+            }
+        }
+    }
+
+    pub(super) fn with(&mut self, call: &Expr, options: &Expr) {
+        let is_call = matches!(call.kind, ExprKind::Call(..));
+        self.expr(call);
+        self.expr(options);
+        let target = match &call.kind {
+            ExprKind::Call(callee, _) => self.callee_global(callee),
+            _ => None,
+        };
+        let kind = target.map(|global| self.program.globals[global].kind);
+        let fits = matches!(kind, Some(GlobalKind::Activity | GlobalKind::Orchestration));
+        if let ExprKind::Call(_, args) = &call.kind
+            && let Some(Element::Spread(spread)) = args.iter().find(|arg| matches!(arg, Element::Spread(_)))
+        {
+            let place = self.place(spread.span);
+            self.report(
+                Diagnostic::error("`..` in a call with options", place, "can't be spread here")
+                    .hint("write the arguments out"),
+            );
+        }
+        if !is_call || !fits {
+            let place = self.place(call.span);
+            self.report(
+                Diagnostic::error(
+                    "`with` needs a call of an activity or an orchestration",
+                    place,
+                    "not such a call",
+                )
+                .hint("options go with one call: `charge(card, 10) with {timeout: 5s}`"),
+            );
+        }
+        match kind {
+            Some(GlobalKind::Activity) => self.option_fields(options, &["retry", "timeout"]),
+            Some(GlobalKind::Orchestration) => self.option_fields(options, &["id"]),
+            _ => {}
+        }
+    }
+
+    pub(super) fn callee_global(&self, callee: &Expr) -> Option<GlobalId> {
+        let at = match &callee.kind {
+            ExprKind::Name(_) => callee.span.start,
+            ExprKind::Field(_, name) => name.span.start,
+            _ => return None,
+        };
+        match self.program.modules[self.module].uses.get(&at) {
+            Some(Resolved::Global(global)) => Some(*global),
+            _ => None,
+        }
+    }
+
+    pub(super) fn start(&mut self, e: &Expr, span: Span) {
+        self.construct(Construct::Start, Span::new(span.start as usize, span.start as usize + 5));
+        let (call, options) = match &e.kind {
+            ExprKind::With(call, options) => (&**call, Some(&**options)),
+            _ => (e, None),
+        };
+        let ExprKind::Call(callee, args) = &call.kind else {
+            self.expr(e);
+            let place = self.place(e.span);
+            self.report(
+                Diagnostic::error("`start` needs a call of an orchestration", place, "not a call")
+                    .hint("write `start nightly(day)`"),
+            );
+            return;
+        };
+        // Starting is not calling: the contexts are those of `start`.
+        let context = self.context.take();
+        self.call(callee, args, 0, call.span);
+        self.context = context;
+        self.exprs(options);
+        if let Some(global) = self.callee_global(callee)
+            && self.program.globals[global].kind != GlobalKind::Orchestration
+        {
+            let place = self.place(callee.span);
+            let kind = self.program.globals[global].kind.describe();
+            self.report(
+                Diagnostic::error(
+                    "`start` needs a call of an orchestration",
+                    place,
+                    format!("this is a {kind}"),
+                )
+                .hint("`async` begins any other call as a task"),
+            );
+        }
+    }
+
+    pub(super) fn signal(&mut self, signal: &Signal, span: Span) {
+        self.construct(Construct::Signal, Span::new(span.start as usize, span.start as usize + 6));
+        let context = self.context.take();
+        self.expr(&signal.call);
+        self.context = context;
+        self.exprs(&signal.options);
+        self.exprs(&signal.after);
+        let is_operation = matches!(&signal.call.kind, ExprKind::Call(callee, _) if matches!(callee.kind, ExprKind::Field(..)));
+        if !is_operation {
+            let place = self.place(signal.call.span);
+            self.report(
+                Diagnostic::error("`signal` needs an operation of an entity", place, "not an operation")
+                    .hint("write `signal Account(\"bob\").deposit(5)`"),
+            );
+        }
+    }
+}

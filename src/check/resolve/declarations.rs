@@ -1,0 +1,240 @@
+//! Modules and declarations.
+
+use std::collections::{HashMap, HashSet};
+use std::mem;
+
+use crate::builtins::Context;
+use crate::syntax::token::Name;
+use crate::syntax::tree::*;
+use crate::syntax::{Diagnostic, Span};
+
+use super::super::{Binding, BindingId, GlobalId, GlobalKind, closest};
+use super::Resolver;
+
+impl Resolver<'_> {
+    pub(super) fn module(&mut self, items: &[Stmt]) {
+        self.push_scope();
+        let args = self.bind(&"args".into(), Span::new(u32::MAX as usize, u32::MAX as usize), false);
+        self.me().args = args;
+        self.me().bindings[args as usize].used = true;
+        for id in 0..self.program.globals.len() {
+            if self.program.globals[id].module == self.module
+                && self.program.globals[id].kind == GlobalKind::Function
+            {
+                let (name, span) = (self.program.globals[id].name.clone(), self.program.globals[id].span);
+                let module = self.me();
+                let binding = module.bindings.len() as BindingId;
+                module.bindings.push(Binding {
+                    name,
+                    span,
+                    mutable: false,
+                    captured: true,
+                    early: false,
+                    used: true,
+                    level: 0,
+                    arity: None,
+                });
+                self.program.globals[id].binding = binding;
+            }
+        }
+        for (index, item) in items.iter().enumerate() {
+            if let Some(scope) = self.scopes.last_mut() {
+                scope.current = index;
+            }
+            if !matches!(
+                item.kind,
+                StmtKind::Fn(_) | StmtKind::Activity(_) | StmtKind::Orchestration(_) | StmtKind::Entity(_)
+            ) {
+                self.statement(item);
+            }
+        }
+        for (index, item) in items.iter().enumerate() {
+            if let Some(scope) = self.scopes.last_mut() {
+                scope.viewpoint = Some(index);
+            }
+            self.declaration(item);
+        }
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.viewpoint = None;
+        }
+        self.pop_scope(true);
+        let unused: Vec<(Name, Span)> = self
+            .me()
+            .imports
+            .iter()
+            .filter(|(_, i)| !i.used)
+            .map(|(name, i)| (name.clone(), i.span))
+            .collect();
+        for (name, span) in unused {
+            let place = self.place(span);
+            self.report(
+                Diagnostic::warning(format!("unused import `{name}`"), place, "never used")
+                    .hint("remove the import"),
+            );
+        }
+    }
+
+    pub(super) fn declaration(&mut self, item: &Stmt) {
+        let find = |me: &Self, name: &Ident| {
+            me.program.globals.iter().position(|g| g.module == me.module && g.span == name.span)
+        };
+        match &item.kind {
+            StmtKind::Fn(f) => self.isolated(find(self, &f.name), None, |me| me.callable(f)),
+            StmtKind::Activity(f) => {
+                self.options(f, find(self, &f.name));
+                self.isolated(find(self, &f.name), Some(Context::Activity), |me| me.callable(f));
+            }
+            StmtKind::Orchestration(f) => {
+                self.options(f, find(self, &f.name));
+                self.isolated(find(self, &f.name), Some(Context::Orchestration), |me| me.callable(f));
+            }
+            StmtKind::Entity(entity) => self.entity(entity, find(self, &entity.name)),
+            _ => {}
+        }
+    }
+
+    pub(super) fn isolated(
+        &mut self,
+        owner: Option<GlobalId>,
+        context: Option<Context>,
+        walk: impl FnOnce(&mut Self),
+    ) {
+        let saved = (self.owner, self.context, self.in_loop);
+        self.owner = owner;
+        self.context = context;
+        self.in_loop = false;
+        walk(self);
+        (self.owner, self.context, self.in_loop) = saved;
+    }
+
+    pub(super) fn options(&mut self, f: &Callable, owner: Option<GlobalId>) {
+        if let Some(options) = &f.options {
+            self.isolated(owner, Some(Context::Pure), |me| {
+                me.level += 1;
+                me.expr(options);
+                me.level -= 1;
+            });
+            self.option_fields(options, &["retry", "timeout"]);
+        }
+    }
+
+    /// Reports fields of a `with` that nobody reads.
+    pub(super) fn option_fields(&mut self, options: &Expr, known: &[&str]) {
+        let ExprKind::Record(fields) = &options.kind else { return };
+        for field in fields {
+            if let Field::Named(name, value) = field {
+                if !known.contains(&&*name.name) {
+                    self.unknown_option(name, known);
+                } else if &*name.name == "retry" {
+                    self.option_fields(value, &["times", "first", "factor", "max"]);
+                }
+            }
+        }
+    }
+
+    pub(super) fn unknown_option(&mut self, name: &Ident, known: &[&str]) {
+        let near = closest(&name.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let place = self.place(name.span);
+        self.report(
+            Diagnostic::error(format!("unknown option `{}`", name.name), place, "not an option")
+                .because(format!("the options here are {}", known.join(", ")))
+                .maybe_hint(near),
+        );
+    }
+
+    pub(super) fn entity(&mut self, entity: &Entity, owner: Option<GlobalId>) {
+        let mut names: HashMap<Name, Span> = HashMap::new();
+        let mut state: Option<Span> = None;
+        for member in &entity.members {
+            match member {
+                Member::State(value, span) => {
+                    if let Some(first) = state.replace(*span) {
+                        let error = Diagnostic::error(
+                            "two states in one entity",
+                            self.place(*span),
+                            "declared again here",
+                        )
+                        .and(self.place(first), "declared here first")
+                        .hint("an entity has one state; make it a record");
+                        self.report(error);
+                    }
+                    self.isolated(owner, Some(Context::Pure), |me| {
+                        me.level += 1;
+                        me.expr(value);
+                        me.level -= 1;
+                    });
+                }
+                Member::Operation(f) => {
+                    if let Some(first) = names.insert(f.name.name.clone(), f.name.span) {
+                        let error = Diagnostic::error(
+                            format!("operation `{}` is declared twice", f.name.name),
+                            self.place(f.name.span),
+                            "declared again here",
+                        );
+                        let error = error.and(self.place(first), "declared here first");
+                        self.report(error);
+                    }
+                    self.in_entity = true;
+                    self.isolated(owner, Some(Context::Operation), |me| me.callable(f));
+                    self.in_entity = false;
+                }
+                Member::Error => {}
+            }
+        }
+    }
+
+    pub(super) fn callable(&mut self, f: &Callable) {
+        self.function(&f.params, &f.body);
+    }
+
+    /// Parameters and body of any function.
+    pub(super) fn function(&mut self, params: &[Param], body: &Block) {
+        let in_loop = mem::take(&mut self.in_loop);
+        self.level += 1;
+        self.push_scope();
+        let mut seen: HashSet<Name> = HashSet::new();
+        for param in params {
+            if let Some(default) = &param.default {
+                self.expr(default);
+            }
+            let mut twice = None;
+            param.pattern.names(&mut |name, span| {
+                if &**name != "_" && !seen.insert(name.clone()) {
+                    twice = Some((name.clone(), span));
+                }
+            });
+            if let Some((name, span)) = twice {
+                let place = self.place(span);
+                self.report(Diagnostic::error(
+                    format!("two parameters are named `{name}`"),
+                    place,
+                    "named again here",
+                ));
+            }
+            self.bind_pattern(&param.pattern);
+        }
+        let optional = params.iter().position(|param| param.default.is_some());
+        if let Some(first) = optional
+            && let Some(later) = params[first..].iter().find(|param| param.default.is_none())
+        {
+            let error = Diagnostic::error(
+                "a parameter without a default after one with",
+                self.place(later.pattern.span),
+                "needs a default",
+            )
+            .and(self.place(params[first].pattern.span), "this one has a default");
+            self.report(error);
+        }
+        if params.len() > 250 {
+            let place = self.place(params[250].pattern.span);
+            self.report(
+                Diagnostic::error("too many parameters", place, "more than 250")
+                    .hint("take a list or a record"),
+            );
+        }
+        self.block_inside(body);
+        self.pop_scope(false);
+        self.level -= 1;
+        self.in_loop = in_loop;
+    }
+}

@@ -1,0 +1,263 @@
+//! Expressions.
+
+use std::collections::{BTreeSet, HashMap};
+use std::mem;
+
+use crate::builtins::Context;
+use crate::syntax::token::Name;
+use crate::syntax::tree::*;
+use crate::syntax::{Diagnostic, Span};
+
+use super::super::contexts::{Construct, construct_error};
+use super::super::patterns;
+use super::Resolver;
+
+impl Resolver<'_> {
+    pub(super) fn exprs<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr>) {
+        exprs.into_iter().for_each(|expr| self.expr(expr));
+    }
+
+    pub(super) fn construct(&mut self, construct: Construct, span: Span) {
+        if let Some(error) = construct_error(construct, self.context, self.place(span)) {
+            self.report(error);
+        }
+    }
+
+    pub(super) fn expr(&mut self, expr: &Expr) {
+        match &expr.kind {
+            ExprKind::Null
+            | ExprKind::Bool(_)
+            | ExprKind::Int(_)
+            | ExprKind::Float(_)
+            | ExprKind::Duration(_) => {}
+            ExprKind::Str(_) | ExprKind::Error => {}
+            ExprKind::IntMin => {
+                let place = self.place(expr.span);
+                self.report(
+                    Diagnostic::error("number out of range", place, "too large for an int")
+                        .because("ints have 64 bits: -9223372036854775808 to 9223372036854775807"),
+                );
+            }
+            ExprKind::Interpolated(_, exprs) => self.exprs(exprs),
+            ExprKind::Name(name) => {
+                self.name(name, expr.span);
+            }
+            ExprKind::State => {
+                if !self.in_entity {
+                    let place = self.place(expr.span);
+                    self.report(
+                        Diagnostic::error(
+                            "`state` outside of an entity's operation",
+                            place,
+                            "there is no state here",
+                        )
+                        .hint("`state` is what an `entity` keeps; call one of its operations instead"),
+                    );
+                }
+            }
+            ExprKind::List(items) => self.exprs(items.iter().map(Element::expr)),
+            ExprKind::Record(fields) => self.record(fields),
+            ExprKind::Lambda(lambda) => {
+                let context = self.context;
+                if context == Some(Context::Pure) {
+                    self.context = None;
+                }
+                self.function(&lambda.params, &lambda.body);
+                self.context = context;
+            }
+            ExprKind::Unary(_, e) => self.expr(e),
+            ExprKind::Binary(_, a, b)
+            | ExprKind::And(a, b)
+            | ExprKind::Or(a, b)
+            | ExprKind::Coalesce(a, b) => {
+                self.expr(a);
+                self.expr(b);
+            }
+            ExprKind::Range(a, b, _) | ExprKind::Index(a, b) => {
+                self.expr(a);
+                self.expr(b);
+            }
+            ExprKind::Pipe(value, f) => {
+                self.expr(value);
+                match &f.kind {
+                    ExprKind::Call(callee, args) => self.call(callee, args, 1, f.span),
+                    _ => self.call(f, &[], 1, f.span),
+                }
+            }
+            ExprKind::Call(callee, args) => self.call(callee, args, 0, expr.span),
+            ExprKind::Field(value, name) => self.field(value, name),
+            ExprKind::OptionalField(value, name) => {
+                self.expr(value);
+                self.program.methods.insert(name.name.clone());
+            }
+            ExprKind::With(call, options) => self.with(call, options),
+            ExprKind::If(condition, then, other) => {
+                self.expr(condition);
+                self.block(then);
+                self.exprs(other.as_deref());
+            }
+            ExprKind::Match(value, arms) => self.match_(value, arms, expr.span),
+            ExprKind::Do(block) => self.block(block),
+            ExprKind::Try(t) => self.try_(t, expr.span),
+            ExprKind::Lock(lock) => {
+                self.construct(
+                    Construct::Lock,
+                    Span::new(expr.span.start as usize, expr.span.start as usize + 4),
+                );
+                self.exprs(&lock.entities);
+                self.exprs(&lock.options);
+                self.block(&lock.body);
+            }
+            ExprKind::Async(e) => {
+                self.construct(
+                    Construct::Async,
+                    Span::new(expr.span.start as usize, expr.span.start as usize + 5),
+                );
+                // The task is a function of its own.
+                let in_loop = mem::take(&mut self.in_loop);
+                self.level += 1;
+                self.expr(e);
+                self.level -= 1;
+                self.in_loop = in_loop;
+            }
+            ExprKind::Await(e) => {
+                self.construct(
+                    Construct::Await,
+                    Span::new(expr.span.start as usize, expr.span.start as usize + 5),
+                );
+                self.expr(e);
+            }
+            ExprKind::Start(e) => self.start(e, expr.span),
+            ExprKind::Signal(signal) => self.signal(signal, expr.span),
+            ExprKind::Throw(e) => self.expr(e),
+            ExprKind::Return(value) => self.exprs(value.as_deref()),
+            ExprKind::Break | ExprKind::Continue => {
+                if !self.in_loop {
+                    let word = if expr.kind == ExprKind::Break { "break" } else { "continue" };
+                    let place = self.place(expr.span);
+                    self.report(
+                        Diagnostic::error(
+                            format!("`{word}` outside of a loop"),
+                            place,
+                            "no loop around this",
+                        )
+                        .because("a function within a loop is not part of the loop"),
+                    );
+                }
+            }
+        }
+    }
+
+    pub(super) fn record(&mut self, fields: &[Field]) {
+        let mut seen: HashMap<Name, Span> = HashMap::new();
+        for field in fields {
+            match field {
+                Field::Short(name) if &*name.name == "state" => {
+                    self.expr(&Expr { kind: ExprKind::State, span: name.span, depth: 1 });
+                }
+                Field::Short(name) => {
+                    self.name(&name.name, name.span);
+                }
+                Field::Named(_, value) | Field::Spread(value) => self.expr(value),
+                Field::Computed(key, value) => {
+                    self.expr(key);
+                    self.expr(value);
+                }
+            }
+            match field {
+                Field::Short(name) | Field::Named(name, _) => {
+                    if let Some(first) = seen.insert(name.name.clone(), name.span) {
+                        let error = Diagnostic::error(
+                            format!("field `{}` is given twice", name.name),
+                            self.place(name.span),
+                            "given again here",
+                        );
+                        let error =
+                            error.and(self.place(first), "given here first").hint("remove one of them");
+                        self.report(error);
+                    }
+                }
+                Field::Spread(_) | Field::Computed(..) => seen.clear(),
+            }
+        }
+    }
+
+    pub(super) fn match_(&mut self, value: &Expr, arms: &[Arm], span: Span) {
+        self.expr(value);
+        if arms.is_empty() {
+            let place = self.place(span);
+            self.report(
+                Diagnostic::error("this `match` has no arms", place, "nothing can match")
+                    .hint("add `pattern => value`"),
+            );
+        }
+        for arm in arms {
+            self.push_scope();
+            let mut names: Vec<BTreeSet<Name>> = Vec::new();
+            for (number, pattern) in arm.patterns.iter().enumerate() {
+                let mut of_pattern = BTreeSet::new();
+                let mut found = Vec::new();
+                pattern.names(&mut |name, span| {
+                    of_pattern.insert(name.clone());
+                    found.push((name.clone(), span));
+                });
+                for (name, span) in found {
+                    if number == 0 {
+                        self.bind(&name, span, false);
+                    } else if let Some(binding) = self.scopes.last().and_then(|scope| scope.find(&name)) {
+                        self.me().bound.insert(span.start, binding.0);
+                    }
+                }
+                names.push(of_pattern);
+                self.tests(pattern);
+            }
+            if let Some(at) = names.iter().position(|set| *set != names[0])
+                && !arm.patterns.iter().any(|p| p.kind == PatternKind::Error)
+            {
+                let error = Diagnostic::error(
+                    "alternatives bind different names",
+                    self.place(arm.patterns[at].span),
+                    "binds other names",
+                )
+                .and(self.place(arm.patterns[0].span), "than this one")
+                .because("the arm uses the names whichever alternative matched");
+                self.report(error);
+            }
+            self.exprs(&arm.guard);
+            self.block(&arm.body);
+            self.pop_scope(true);
+        }
+        for (arm, taker) in patterns::unreachable_arms(arms) {
+            let span = |arm: &Arm| arm.patterns[0].span.to(arm.patterns[arm.patterns.len() - 1].span);
+            let error = Diagnostic::error("unreachable arm", self.place(span(&arms[arm])), "can never match")
+                .and(self.place(span(&arms[taker])), "this arm takes all such values")
+                .hint("put the special case first, or remove it");
+            self.report(error);
+        }
+    }
+
+    pub(super) fn try_(&mut self, t: &Try, span: Span) {
+        if t.catches.is_empty() && t.finally.is_none() {
+            let place = self.place(Span::new(span.start as usize, span.start as usize + 3));
+            self.report(
+                Diagnostic::error(
+                    "this `try` has neither `catch` nor `finally`",
+                    place,
+                    "nothing handles an error",
+                )
+                .hint("add `catch e { … }`"),
+            );
+        }
+        self.block(&t.body);
+        for (pattern, body) in &t.catches {
+            self.push_scope();
+            self.bind_pattern(pattern);
+            self.tests(pattern);
+            self.block(body);
+            self.pop_scope(true);
+        }
+        if let Some(finally) = &t.finally {
+            self.block(finally);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Walks every module, gives each name its meaning, and reports what may not be.
+
+mod calls;
+mod declarations;
+mod expressions;
+mod names;
+mod statements;
+
+use std::collections::{BTreeSet, HashMap};
+use std::mem;
+
+use crate::builtins::Context;
+use crate::syntax::{Diagnostic, Place, Span};
+
+use super::scope::Scope;
+use super::{BindingId, GlobalId, GlobalKind, Module, ModuleId, Program};
+
+/// Resolves all modules of a program.
+pub fn resolve(program: &mut Program) {
+    let std: HashMap<&'static str, ModuleId> = program
+        .modules
+        .iter()
+        .enumerate()
+        .filter_map(|(id, module)| module.std.map(|name| (name, id)))
+        .collect();
+    let mut facts = Facts::default();
+    for module in 0..program.modules.len() {
+        let items = mem::take(&mut program.modules[module].tree.items);
+        let mut resolver = Resolver {
+            program,
+            std: &std,
+            module,
+            facts: &mut facts,
+            scopes: Vec::new(),
+            level: 0,
+            context: Some(Context::Orchestration),
+            owner: None,
+            in_loop: false,
+            in_entity: false,
+            first_uses: HashMap::new(),
+        };
+        resolver.module(&items);
+        program.modules[module].tree.items = items;
+    }
+    bind_to_scripts(program, facts);
+}
+
+/// What is only understood once all modules are read.
+#[derive(Default)]
+struct Facts {
+    /// A top-level function that uses a variable of its script.
+    captures: Vec<(GlobalId, BindingId, usize)>,
+    /// A top-level function or isolated declaration that mentions a top-level function.
+    mentions: Vec<(GlobalId, GlobalId, Place)>,
+    /// A mention of a top-level function from another module.
+    foreign: Vec<(GlobalId, Place)>,
+    /// The first statement of a script that mentions a function.
+    first_uses: HashMap<GlobalId, usize>,
+}
+
+/// Functions that use script variables belong to the script, and so do those that use them.
+fn bind_to_scripts(program: &mut Program, facts: Facts) {
+    for (global, binding, _) in &facts.captures {
+        let module = program.globals[*global].module;
+        let name = program.modules[module].bindings[*binding as usize].name.clone();
+        program.globals[*global].script_bound.get_or_insert(name);
+    }
+    loop {
+        let mut changed = false;
+        for (from, to, _) in &facts.mentions {
+            if program.globals[*from].kind == GlobalKind::Function
+                && program.globals[*from].script_bound.is_none()
+                && program.globals[*from].module == program.globals[*to].module
+                && let Some(name) = program.globals[*to].script_bound.clone()
+            {
+                program.globals[*from].script_bound = Some(name);
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    for (from, to, place) in &facts.mentions {
+        let (from, to) = (&program.globals[*from], &program.globals[*to]);
+        if let Some(variable) = &to.script_bound
+            && from.kind != GlobalKind::Function
+        {
+            program.diagnostics.push(captured(from.kind, &from.name, variable, *place, Some(&to.name)));
+        }
+    }
+    for (global, place) in &facts.foreign {
+        let global = &program.globals[*global];
+        if let Some(variable) = &global.script_bound {
+            program.diagnostics.push(
+                Diagnostic::error(
+                    format!("`{}` belongs to another file's script", global.name),
+                    *place,
+                    "can't be used from here",
+                )
+                .because(format!(
+                    "it uses the script variable `{variable}`, and the scripts of imported files don't run"
+                ))
+                .hint(format!("give it `{variable}` as a parameter, or make that a `const`")),
+            );
+        }
+    }
+    // Where a script's functions are made, and which of its variables that is too early for.
+    for module in 0..program.modules.len() {
+        let bound = |global: &GlobalId| {
+            program.globals[*global].module == module && program.globals[*global].script_bound.is_some()
+        };
+        let place = facts.first_uses.iter().filter(|(global, _)| bound(global)).map(|(_, at)| *at).min();
+        let place = place.unwrap_or(usize::MAX);
+        let early: BTreeSet<BindingId> = facts
+            .captures
+            .iter()
+            .filter(|(global, _, declared)| program.globals[*global].module == module && *declared >= place)
+            .map(|(_, binding, _)| *binding)
+            .collect();
+        let module = &mut program.modules[module];
+        module.function_places.insert(u32::MAX, place);
+        for binding in early {
+            module.bindings[binding as usize].early = true;
+        }
+    }
+}
+
+fn captured(
+    kind: GlobalKind,
+    owner: &str,
+    variable: &str,
+    place: Place,
+    through: Option<&str>,
+) -> Diagnostic {
+    let text = match through {
+        Some(function) => format!("`{function}` uses the script variable `{variable}`"),
+        None => "a variable of the script".to_string(),
+    };
+    Diagnostic::error(
+        format!("{} `{owner}` uses the script variable `{variable}`", kind.describe()),
+        place,
+        text,
+    )
+    .because("activities, orchestrations and entities run on their own, perhaps elsewhere and later")
+    .hint(format!("give it `{variable}` as a parameter, or make that a `const`"))
+}
+
+struct Resolver<'a> {
+    program: &'a mut Program,
+    std: &'a HashMap<&'static str, ModuleId>,
+    module: ModuleId,
+    facts: &'a mut Facts,
+    scopes: Vec<Scope>,
+    level: u32,
+    /// Where the code runs, if that is certain.
+    context: Option<Context>,
+    /// The top-level declaration around.
+    owner: Option<GlobalId>,
+    in_loop: bool,
+    in_entity: bool,
+    first_uses: HashMap<GlobalId, usize>,
+}
+
+impl Resolver<'_> {
+    fn me(&mut self) -> &mut Module {
+        &mut self.program.modules[self.module]
+    }
+
+    fn place(&self, span: Span) -> Place {
+        Place { source: self.program.modules[self.module].source, span }
+    }
+
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.program.diagnostics.push(diagnostic);
+    }
+}

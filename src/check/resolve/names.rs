@@ -1,0 +1,303 @@
+//! What each name means, and who captures what.
+
+use crate::syntax::token::Name;
+use crate::syntax::tree::*;
+use crate::syntax::{Diagnostic, Span};
+
+use super::super::contexts::effect_error;
+use super::super::scope::Scope;
+use super::super::{Binding, BindingId, GlobalId, GlobalKind, Resolved, closest};
+use super::{Resolver, captured};
+
+impl Resolver<'_> {
+    pub(super) fn bind(&mut self, name: &Name, span: Span, mutable: bool) -> BindingId {
+        let level = self.level;
+        let module = self.me();
+        let id = module.bindings.len() as BindingId;
+        module.bindings.push(Binding {
+            name: name.clone(),
+            span,
+            mutable,
+            captured: false,
+            early: false,
+            used: false,
+            level,
+            arity: None,
+        });
+        module.bound.insert(span.start, id);
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.entries.push((name.clone(), id, scope.current));
+        }
+        id
+    }
+
+    pub(super) fn bind_pattern(&mut self, pattern: &Pattern) {
+        let mut names = Vec::new();
+        pattern.names(&mut |name, span| names.push((name.clone(), span)));
+        for (name, span) in names {
+            self.bind(&name, span, false);
+        }
+    }
+
+    /// In a pattern that tests, `{late}` alone says that there is such a field; its name need not be used.
+    pub(super) fn tests(&mut self, pattern: &Pattern) {
+        let mut waiting = vec![pattern];
+        while let Some(pattern) = waiting.pop() {
+            match &pattern.kind {
+                PatternKind::List(items, _) => waiting.extend(items),
+                PatternKind::Record(fields, _) => {
+                    for (name, inner) in fields {
+                        if name.span == inner.span
+                            && let Some(binding) = self.me().bound.get(&name.span.start).copied()
+                        {
+                            self.me().bindings[binding as usize].used = true;
+                        }
+                        waiting.push(inner);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn push_scope(&mut self) {
+        self.scopes.push(Scope::default());
+    }
+
+    /// Leaves a scope; bindings in it that nobody used are reported.
+    pub(super) fn pop_scope(&mut self, report_unused: bool) {
+        let Some(scope) = self.scopes.pop() else { return };
+        if self.program.modules[self.module].std.is_some() || !report_unused {
+            return;
+        }
+        for (name, binding, _) in scope.entries {
+            let binding = &self.program.modules[self.module].bindings[binding as usize];
+            if !binding.used && !name.starts_with('_') {
+                let what = if binding.arity.is_some() { "function" } else { "binding" };
+                let place = self.place(binding.span);
+                self.report(
+                    Diagnostic::warning(format!("unused {what} `{name}`"), place, "never used")
+                        .hint(format!("remove it, or name it `_{name}`")),
+                );
+            }
+        }
+    }
+
+    /// Looks a name up among the local ones, and notes who captures what.
+    pub(super) fn local(&mut self, name: &str) -> Option<BindingId> {
+        let (depth, (binding, declared)) = self
+            .scopes
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(depth, scope)| scope.find(name).map(|found| (depth, found)))?;
+        let level = self.level;
+        let owner = self.owner;
+        let scope = &mut self.scopes[depth];
+        if scope.viewpoint.is_some() {
+            scope.captures.push((binding, declared));
+        }
+        let is_function = self.program.modules[self.module].bindings[binding as usize].arity.is_some();
+        if is_function && scope.viewpoint.is_none() {
+            scope.first_use.get_or_insert(scope.current);
+        }
+        let info = &mut self.me().bindings[binding as usize];
+        info.used = true;
+        if info.level < level {
+            info.captured = true;
+        }
+        let of_script = info.level == 0 && depth == 0;
+        if of_script && let Some(owner) = owner {
+            self.facts.captures.push((owner, binding, declared));
+        }
+        Some(binding)
+    }
+
+    pub(super) fn name(&mut self, name: &Name, span: Span) -> Option<Resolved> {
+        let resolved = self.lookup(name, span)?;
+        self.me().uses.insert(span.start, resolved);
+        if let Resolved::Global(global) = resolved {
+            self.mention(global, span);
+        }
+        Some(resolved)
+    }
+
+    pub(super) fn lookup(&mut self, name: &Name, span: Span) -> Option<Resolved> {
+        if let Some(binding) = self.local(name) {
+            if let Some(owner) = self.owner {
+                let info = &self.program.modules[self.module].bindings[binding as usize];
+                let kind = self.program.globals[owner].kind;
+                if info.level == 0 && kind != GlobalKind::Function && self.is_script_variable(binding) {
+                    let owner_name = self.program.globals[owner].name.clone();
+                    let error = captured(kind, &owner_name, name, self.place(span), None);
+                    self.report(error);
+                }
+            }
+            return Some(Resolved::Local(binding));
+        }
+        if let Some(global) = self.program.modules[self.module].globals.get(name) {
+            return Some(self.global(*global));
+        }
+        if &**name == "self" {
+            let id = crate::builtins::find("self")?;
+            if let Some(error) = effect_error("self", id.get().contexts, self.context, self.place(span)) {
+                self.report(error);
+            }
+            return Some(Resolved::Builtin(id));
+        }
+        if let Some(global) = self.std_member("prelude", name) {
+            return Some(self.global(global));
+        }
+        if self.program.modules[self.module].imports.contains_key(name) || self.std.contains_key(&**name) {
+            let place = self.place(span);
+            if let Some(import) = self.me().imports.get_mut(name) {
+                import.used = true;
+            }
+            self.report(
+                Diagnostic::error(format!("`{name}` is a module, not a value"), place, "a module")
+                    .hint(format!("name one of its members: `{name}.…`")),
+            );
+            return None;
+        }
+        self.unknown_name(name, span);
+        None
+    }
+
+    pub(super) fn is_script_variable(&self, binding: BindingId) -> bool {
+        self.scopes.first().is_some_and(|scope| scope.entries.iter().any(|(_, id, _)| *id == binding))
+    }
+
+    pub(super) fn global(&self, global: GlobalId) -> Resolved {
+        match self.program.globals[global].alias {
+            Some(builtin) => Resolved::Builtin(builtin),
+            None => Resolved::Global(global),
+        }
+    }
+
+    pub(super) fn std_member(&self, module: &str, name: &str) -> Option<GlobalId> {
+        self.std.get(module).and_then(|module| self.program.modules[*module].globals.get(name)).copied()
+    }
+
+    pub(super) fn mention(&mut self, global: GlobalId, span: Span) {
+        let place = self.place(span);
+        if let Some(owner) = self.owner {
+            self.facts.mentions.push((owner, global, place));
+        }
+        if self.program.globals[global].module != self.module {
+            self.facts.foreign.push((global, place));
+        } else if self.owner.is_none() {
+            let at = self.scopes.first().map_or(0, |scope| scope.current);
+            self.facts.first_uses.entry(global).or_insert(at);
+            self.first_uses.entry(global).or_insert(at);
+        }
+    }
+
+    pub(super) fn unknown_name(&mut self, name: &Name, span: Span) {
+        let mut known: Vec<Name> =
+            self.scopes.iter().flat_map(|s| s.entries.iter().map(|e| e.0.clone())).collect();
+        known.extend(self.program.modules[self.module].globals.keys().cloned());
+        known.extend(self.program.modules[self.module].imports.keys().cloned());
+        if let Some(prelude) = self.std.get("prelude") {
+            known.extend(self.program.modules[*prelude].globals.keys().cloned());
+        }
+        known.extend(self.std.keys().map(|name| Name::from(*name)));
+        let near = || closest(name, known.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"));
+        let hint = self.method_hint(name).or_else(near).or_else(|| foreign_name(name));
+        let place = self.place(span);
+        self.report(
+            Diagnostic::error(format!("unknown name `{name}`"), place, "not defined here").maybe_hint(hint),
+        );
+        // Said once in a scope is enough.
+        if let Some(scope) = self.scopes.last_mut() {
+            let level = self.level;
+            let module = &mut self.program.modules[self.module];
+            let id = module.bindings.len() as BindingId;
+            module.bindings.push(Binding {
+                name: name.clone(),
+                span,
+                mutable: true,
+                captured: false,
+                early: false,
+                used: true,
+                level,
+                arity: None,
+            });
+            scope.entries.push((name.clone(), id, 0));
+        }
+    }
+
+    pub(super) fn method_hint(&self, name: &Name) -> Option<String> {
+        ["list", "string", "record", "math"]
+            .iter()
+            .find(|module| self.std_member(module, name).is_some())
+            .map(|module| format!("it is a method: `value.{name}(…)`, or `{module}.{name}(value, …)`"))
+    }
+
+    /// `module.member`, when the name before the dot is a module.
+    pub(super) fn member(
+        &mut self,
+        module: &Name,
+        module_span: Span,
+        member: &Ident,
+    ) -> Option<Option<Resolved>> {
+        if self.scopes.iter().any(|scope| scope.find(module).is_some())
+            || self.program.modules[self.module].globals.contains_key(module)
+        {
+            return None;
+        }
+        if &**module == "native" && self.program.modules[self.module].std.is_some() {
+            let builtin = crate::builtins::find(&member.name);
+            let place = self.place(member.span);
+            match builtin {
+                Some(id) => {
+                    self.me().uses.insert(member.span.start, Resolved::Builtin(id));
+                }
+                None => self.report(Diagnostic::error("unknown native", place, "not in the table")),
+            }
+            return Some(builtin.map(Resolved::Builtin));
+        }
+        let target = match self.me().imports.get_mut(module) {
+            Some(import) => {
+                import.used = true;
+                import.module
+            }
+            None => *self.std.get(&**module)?,
+        };
+        if let Some(global) = self.program.modules[target].globals.get(&member.name).copied() {
+            let resolved = self.global(global);
+            self.me().uses.insert(member.span.start, resolved);
+            if let Resolved::Global(global) = resolved {
+                self.mention(global, module_span.to(member.span));
+            }
+            return Some(Some(resolved));
+        }
+        let names: Vec<Name> = self.program.modules[target].globals.keys().cloned().collect();
+        let near = closest(&member.name, names.iter().map(|n| &**n))
+            .map(|near| format!("did you mean `{module}.{near}`?"));
+        let place = self.place(member.span);
+        self.report(
+            Diagnostic::error(format!("module `{module}` has no `{}`", member.name), place, "not a member")
+                .maybe_hint(near),
+        );
+        Some(None)
+    }
+}
+
+/// Names that other languages have, and what they are here.
+fn foreign_name(name: &str) -> Option<String> {
+    let hint = match name {
+        "None" | "nil" | "undefined" | "NULL" => "the empty value is `null`",
+        "True" => "write `true`",
+        "False" => "write `false`",
+        "println" | "puts" | "echo" | "printf" | "console" => "write `print(value)`",
+        "length" | "size" | "count" => "the number of elements is `len(value)`",
+        "str" | "String" | "toString" => "write `to_string(value)`",
+        "typeof" | "type" => "write `kind_of(value)`",
+        "this" => "an operation's own state is `state`; its id and key are `self.id` and `self.key`",
+        "exit" => "a script ends with its last statement; `return` at its top level ends it early",
+        "setTimeout" => "write `sleep(5s)`",
+        "Promise" => "tasks are made by `async` and joined by `all([…])`",
+        _ => return None,
+    };
+    Some(hint.to_string())
+}

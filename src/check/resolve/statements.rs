@@ -1,0 +1,173 @@
+//! Blocks, statements and what is assigned to.
+
+use std::mem;
+
+use crate::builtins::Context;
+use crate::syntax::Diagnostic;
+use crate::syntax::tree::*;
+
+use super::super::Resolved;
+use super::super::scope::arity;
+use super::Resolver;
+
+impl Resolver<'_> {
+    pub(super) fn block(&mut self, block: &Block) {
+        self.push_scope();
+        self.statements(block);
+        self.pop_scope(true);
+    }
+
+    /// A function's body: a scope of its own, so that it may shadow parameters.
+    pub(super) fn block_inside(&mut self, block: &Block) {
+        self.block(block);
+    }
+
+    pub(super) fn statements(&mut self, block: &Block) {
+        for (index, stmt) in block.stmts.iter().enumerate() {
+            if let StmtKind::Fn(f) = &stmt.kind {
+                if let Some(scope) = self.scopes.last_mut() {
+                    scope.current = index;
+                    if let Some((_, first, _)) = scope.entries.iter().find(|(name, ..)| *name == f.name.name)
+                    {
+                        let first = self.program.modules[self.module].bindings[*first as usize].span;
+                        let error = Diagnostic::error(
+                            format!("`{}` is declared twice", f.name.name),
+                            self.place(f.name.span),
+                            "declared again here",
+                        );
+                        let error = error.and(self.place(first), "declared here first");
+                        self.report(error);
+                    }
+                }
+                let id = self.bind(&f.name.name, f.name.span, false);
+                self.me().bindings[id as usize].arity = Some(arity(&f.params));
+            }
+        }
+        for (index, stmt) in block.stmts.iter().enumerate() {
+            if let Some(scope) = self.scopes.last_mut() {
+                scope.current = index;
+            }
+            if !matches!(stmt.kind, StmtKind::Fn(_)) {
+                self.statement(stmt);
+            }
+        }
+        for (index, stmt) in block.stmts.iter().enumerate() {
+            if let StmtKind::Fn(f) = &stmt.kind {
+                if let Some(scope) = self.scopes.last_mut() {
+                    scope.viewpoint = Some(index);
+                }
+                self.callable(f);
+            }
+        }
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.viewpoint = None;
+            let place = scope.first_use.unwrap_or(usize::MAX);
+            let captures = mem::take(&mut scope.captures);
+            let module = &mut self.program.modules[self.module];
+            module.function_places.insert(block.span.start, place);
+            for (binding, declared) in captures {
+                if declared >= place && module.bindings[binding as usize].arity.is_none() {
+                    module.bindings[binding as usize].early = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn statement(&mut self, stmt: &Stmt) {
+        match &stmt.kind {
+            StmtKind::Let(pattern, value) => {
+                self.expr(value);
+                self.bind_pattern(pattern);
+            }
+            StmtKind::Var(name, value) => {
+                self.expr(value);
+                self.bind(&name.name, name.span, true);
+            }
+            StmtKind::Expr(expr) => self.expr(expr),
+            StmtKind::Assign(target, _, value) => {
+                self.expr(value);
+                self.target(target);
+            }
+            StmtKind::For(pattern, list, body) => {
+                self.expr(list);
+                self.push_scope();
+                self.bind_pattern(pattern);
+                let in_loop = mem::replace(&mut self.in_loop, true);
+                self.block(body);
+                self.in_loop = in_loop;
+                self.pop_scope(true);
+            }
+            StmtKind::While(condition, body) => {
+                self.expr(condition);
+                let in_loop = mem::replace(&mut self.in_loop, true);
+                self.block(body);
+                self.in_loop = in_loop;
+            }
+            StmtKind::Const(name, value, _) => {
+                let owner = self.program.modules[self.module].globals.get(&name.name).copied();
+                self.isolated(owner, Some(Context::Pure), |me| {
+                    me.level += 1;
+                    me.expr(value);
+                    me.level -= 1;
+                });
+            }
+            StmtKind::Test(_, body) => self.isolated(None, Some(Context::Orchestration), |me| {
+                me.level += 1;
+                me.block(body);
+                me.level -= 1;
+            }),
+            StmtKind::Fn(_) | StmtKind::Activity(_) | StmtKind::Orchestration(_) | StmtKind::Entity(_) => {}
+            StmtKind::Import { .. } | StmtKind::Error => {}
+        }
+    }
+
+    pub(super) fn target(&mut self, target: &Expr) {
+        match &target.kind {
+            ExprKind::Name(name) => {
+                let Some(resolved) = self.name(name, target.span) else { return };
+                let place = self.place(target.span);
+                let Resolved::Local(binding) = resolved else {
+                    self.report(
+                        Diagnostic::error(
+                            format!("`{name}` can't be assigned"),
+                            place,
+                            "a declaration, not a variable",
+                        )
+                        .hint("declare a variable with `var`"),
+                    );
+                    return;
+                };
+                let info = self.program.modules[self.module].bindings[binding as usize].clone();
+                if !info.mutable {
+                    let declared = self.place(info.span);
+                    let how = if info.span.start == u32::MAX {
+                        "not a `var`"
+                    } else {
+                        "bound here, once and for all"
+                    };
+                    let mut error =
+                        Diagnostic::error(format!("`{name}` is not a `var`"), place, "can't be assigned");
+                    if info.span.start != u32::MAX {
+                        error = error.and(declared, how);
+                    }
+                    self.report(error.hint(format!("declare it with `var {name} = …`")));
+                }
+            }
+            ExprKind::State => self.expr(target),
+            ExprKind::Field(inner, _) => self.target(inner),
+            ExprKind::Index(inner, index) => {
+                self.expr(index);
+                self.target(inner);
+            }
+            ExprKind::Error => {}
+            _ => {
+                self.expr(target);
+                let place = self.place(target.span);
+                self.report(
+                    Diagnostic::error("this can't be assigned", place, "not a variable or a path of one")
+                        .hint("`=` assigns to `name`, `name.field` or `name[index]`; `==` compares"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Functions, closures and calls.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::check::{GlobalId, GlobalKind};
+use crate::core::{self, Arg, Form, Node, Var};
+use crate::syntax::Span;
+
+use super::expressions::may_set;
+use super::{Captures, Compiler, FunctionId, Op, Reg, Target};
+
+impl Compiler<'_, '_> {
+    /// Puts the environment for captured variables into `to`.
+    pub(super) fn environment(&mut self, captures: &Captures, to: Reg, span: Span) {
+        let captured = captures.borrow().clone();
+        let mark = self.mark();
+        let base = self.mark().min(u16::MAX as u32) as Reg;
+        for var in &captured {
+            let reg = self.alloc();
+            self.load(*var, Some(reg), span);
+        }
+        if captured.is_empty() {
+            self.emit(Op::Null { to }, span);
+        } else {
+            self.emit(Op::Environment { to, base, count: captured.len() as Reg }, span);
+        }
+        self.release(mark);
+    }
+
+    pub(super) fn group(&mut self, group: &[(Var, Rc<core::Function>)], span: Span) {
+        let captures: Captures = Rc::default();
+        let siblings: HashMap<Var, FunctionId> =
+            group.iter().map(|(var, _)| (*var, self.unit.reserve())).collect();
+        for (var, f) in group {
+            self.function(f, siblings[var], Some((captures.clone(), siblings.clone())));
+        }
+        let env = self.alloc();
+        self.environment(&captures, env, span);
+        for (var, _) in group {
+            let reg = self.alloc();
+            self.emit(Op::Closure { to: reg, env, function: siblings[var] as u16 }, span);
+            self.state().locals.insert(*var, reg);
+        }
+    }
+
+    pub(super) fn plain(args: &[Arg]) -> Option<Vec<&Node>> {
+        args.iter()
+            .map(|arg| match arg {
+                Arg::Item(node) => Some(node),
+                Arg::Spread(_) => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn spread_list(&mut self, args: &[Arg], to: Reg, span: Span) {
+        let spreads: Vec<bool> = args.iter().map(|arg| matches!(arg, Arg::Spread(_))).collect();
+        let nodes: Vec<Node> = args
+            .iter()
+            .map(|arg| match arg {
+                Arg::Item(node) | Arg::Spread(node) => node.clone(),
+            })
+            .collect();
+        self.list(&spreads, &nodes, to, span);
+    }
+
+    pub(super) fn arguments(&mut self, args: &[&Node]) -> Reg {
+        let base = self.mark().min(u16::MAX as u32) as Reg;
+        if args.is_empty() {
+            return self.alloc();
+        }
+        for node in args {
+            let reg = self.alloc();
+            self.expr(node, Some(reg));
+        }
+        base
+    }
+
+    pub(super) fn call(&mut self, f: &Node, args: &[Arg], to: Reg, span: Span) {
+        let base = self.call_at(f, args, false, span);
+        self.move_to(base, to, span);
+    }
+
+    /// Emits a call; the result is in the register that is answered.
+    pub(super) fn call_at(&mut self, f: &Node, args: &[Arg], tail: bool, span: Span) -> Reg {
+        let Some(plain) = Self::plain(args) else {
+            let base = self.alloc();
+            self.expr(f, Some(base));
+            let list = self.alloc();
+            self.spread_list(args, list, span);
+            self.emit(Op::CallSpread { base }, span);
+            return base;
+        };
+        let count = plain.len().min(255) as u8;
+        if let Form::Global(global) = &f.form
+            && let Some(id) = self.direct(*global, plain.len())
+        {
+            let base = self.arguments(&plain);
+            let op = match tail {
+                true => Op::TailFunction { count, base, function: id },
+                false => Op::CallFunction { count, base, function: id },
+            };
+            self.emit(op, span);
+            return base;
+        }
+        if let Form::Var(var) = &f.form
+            && !self.state().locals.contains_key(var)
+            && let Some(id) = self.state().siblings.get(var).copied()
+        {
+            let base = self.arguments(&plain);
+            let function = id as u16;
+            let op = match tail {
+                true => Op::TailSibling { count, base, function },
+                false => Op::CallSibling { count, base, function },
+            };
+            self.emit(op, span);
+            return base;
+        }
+        let f = match &f.form {
+            Form::Var(var) if !plain.iter().any(|arg| may_set(arg)) => self.expr(f, None),
+            _ => {
+                let reg = self.alloc();
+                self.expr(f, Some(reg))
+            }
+        };
+        let base = self.arguments(&plain);
+        self.emit(if tail { Op::TailCall { count, base, f } } else { Op::Call { count, base, f } }, span);
+        base
+    }
+
+    /// The function that a global names, when it takes so many arguments.
+    pub(super) fn direct(&mut self, global: GlobalId, count: usize) -> Option<FunctionId> {
+        let info = &self.unit.program.globals[global];
+        match self.unit.globals.get(&global)? {
+            Target::Function(id) if (info.min..=info.max).contains(&count) => Some(*id),
+            Target::Isolated(index)
+                if (info.min..=info.max + 1).contains(&count) && info.kind != GlobalKind::Entity
+                    || count == 1 =>
+            {
+                Some(self.unit.code.isolated[*index].stub)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn method(&mut self, value: &Node, name: &str, args: &[Arg], to: Reg, span: Span) {
+        let name = self.unit.name(name);
+        let base = self.alloc();
+        self.expr(value, Some(base));
+        match Self::plain(args) {
+            Some(plain) => {
+                for node in &plain {
+                    let reg = self.alloc();
+                    self.expr(node, Some(reg));
+                }
+                self.emit(Op::CallMethod { count: plain.len().min(255) as u8, base, name }, span);
+            }
+            None => {
+                let list = self.alloc();
+                self.spread_list(args, list, span);
+                self.emit(Op::CallMethodSpread { base, name }, span);
+            }
+        }
+        self.move_to(base, to, span);
+    }
+
+    /// Compiles a node whose value the function returns. None when it never falls through.
+    pub(super) fn tail(&mut self, node: &Node) -> Option<Reg> {
+        let span = node.span;
+        if !self.state().tries.is_empty() {
+            return Some(self.expr(node, None));
+        }
+        match &node.form {
+            Form::Seq(nodes) => {
+                let (last, rest) = nodes.split_last()?;
+                let mark = self.mark();
+                for node in rest {
+                    self.effect(node);
+                }
+                let result = self.tail(last);
+                if result.is_none() {
+                    self.release(mark);
+                }
+                result
+            }
+            Form::If(condition, then, other)
+                if !matches!(then.form, Form::Const(_)) || !matches!(other.form, Form::Const(_)) =>
+            {
+                let no = self.condition(condition, false);
+                let mark = self.mark();
+                self.tail_return(then);
+                self.release(mark);
+                self.patch_here(no);
+                self.tail_return(other);
+                self.release(mark);
+                None
+            }
+            Form::Call(f, args) => {
+                // What waits keeps its caller: an error, or a history, names the place of the call.
+                let waits = matches!(f.form, Form::Global(global) if matches!(self.unit.globals.get(&global), Some(Target::Isolated(_))));
+                let tail = !waits && !self.state().keeps_frame && Self::plain(args).is_some();
+                let base = self.call_at(f, args, tail, span);
+                // A tail call of a builtin's value comes back like any other.
+                Some(base)
+            }
+            Form::Return(value) => self.tail(value),
+            Form::Match(m) => {
+                self.prepare(&m.tree);
+                let mark = self.mark();
+                let to = self.alloc();
+                self.matching(m, to, span, true);
+                self.release(mark);
+                None
+            }
+            _ => Some(self.expr(node, None)),
+        }
+    }
+
+    pub(super) fn tail_return(&mut self, node: &Node) {
+        if let Some(from) = self.tail(node) {
+            self.emit(Op::Return { from }, node.span);
+        }
+    }
+}

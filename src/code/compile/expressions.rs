@@ -1,0 +1,530 @@
+//! Values into registers.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::check::GlobalId;
+use crate::core::{Arg, Decision, Form, Key, Node, Otherwise, Prim, Step, Var};
+use crate::syntax::Span;
+use crate::syntax::tree::{BinaryOp, Literal};
+
+use super::{Captures, Compiler, Constant, FunctionId, Leave, Op, PathStep, Reg, Target, constant};
+
+impl Compiler<'_, '_> {
+    /// Compiles a node. The result is in `to` when that is given, else in the register that is answered, which
+    /// may be a variable's own.
+    pub(super) fn expr(&mut self, node: &Node, to: Option<Reg>) -> Reg {
+        let span = node.span;
+        if let Form::Var(var) = &node.form {
+            return self.read(*var, to, span);
+        }
+        let to = match to {
+            Some(to) => to,
+            None => self.alloc(),
+        };
+        let mark = self.mark();
+        self.into(node, to);
+        self.release(mark);
+        to
+    }
+
+    /// Compiles a node for its effects alone.
+    pub(super) fn effect(&mut self, node: &Node) {
+        match &node.form {
+            Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) => {
+                // A variable that is read too early is an error even when its value isn't used.
+                if let Form::Var(var) = &node.form
+                    && self.variables.vars[*var as usize].early
+                {
+                    let mark = self.mark();
+                    self.read(*var, None, node.span);
+                    self.release(mark);
+                }
+            }
+            Form::Bind(var, value) => self.bind(*var, value, node.span),
+            Form::Functions(group) => self.group(group, node.span),
+            Form::Declare(vars) => self.declare(vars, node.span),
+            Form::Match(m) if m.otherwise == Otherwise::NoMatch => {
+                self.prepare(&m.tree);
+                let mark = self.mark();
+                let to = self.alloc();
+                self.matching(m, to, node.span, false);
+                self.release(mark);
+            }
+            _ => {
+                let mark = self.mark();
+                let to = self.alloc();
+                self.into(node, to);
+                self.release(mark);
+            }
+        }
+    }
+
+    /// Allocates the variables of a pattern where the block around keeps them.
+    pub(super) fn prepare(&mut self, tree: &Decision) {
+        match tree {
+            Decision::Read { then, .. } => self.prepare(then),
+            Decision::Test { yes, no, .. } => {
+                self.prepare(yes);
+                self.prepare(no);
+            }
+            Decision::Arm { binds, guard, .. } => {
+                for (var, _) in binds {
+                    if !self.variables.vars[*var as usize].early && !self.state().locals.contains_key(var) {
+                        let reg = self.alloc();
+                        self.state().locals.insert(*var, reg);
+                    }
+                }
+                if let Some((_, no)) = guard {
+                    self.prepare(no);
+                }
+            }
+            Decision::Either(a, b) => {
+                self.prepare(a);
+                self.prepare(b);
+            }
+            Decision::Fail => {}
+        }
+    }
+
+    pub(super) fn declare(&mut self, vars: &[Var], span: Span) {
+        for var in vars {
+            let reg = self.alloc();
+            self.emit(Op::Missing { to: reg }, span);
+            self.emit(Op::NewCell { to: reg, from: reg }, span);
+            self.state().locals.insert(*var, reg);
+        }
+    }
+
+    pub(super) fn into(&mut self, node: &Node, to: Reg) {
+        let span = node.span;
+        match &node.form {
+            Form::Const(literal) => self.literal(literal, to, span),
+            Form::Var(var) => {
+                self.read(*var, Some(to), span);
+            }
+            Form::Global(global) => self.global(*global, to, span),
+            Form::Builtin(id) => {
+                let index = self.unit.constant(Constant::Builtin(id.0));
+                self.emit(Op::Constant { to, index }, span);
+            }
+            Form::Seq(nodes) => self.seq(nodes, to, span),
+            Form::Bind(..) | Form::Functions(_) | Form::Declare(_) => {
+                self.effect(node);
+                self.emit(Op::Null { to }, span);
+            }
+            Form::Set(var, steps, value) => {
+                self.set(*var, steps, value, span);
+                self.emit(Op::Null { to }, span);
+            }
+            Form::Lambda(f) => {
+                let captures: Captures = Rc::default();
+                let id = self.unit.reserve();
+                self.function(f, id, Some((captures.clone(), HashMap::new())));
+                self.environment(&captures, to, span);
+                self.emit(Op::Closure { to, env: to, function: id as u16 }, span);
+            }
+            Form::Call(f, args) => self.call(f, args, to, span),
+            Form::Method(value, name, args) => self.method(value, name, args, to, span),
+            Form::Prim(prim, args) => self.prim(prim, args, to, span),
+            Form::If(condition, then, other) => {
+                let no = self.condition(condition, false);
+                self.expr(then, Some(to));
+                let end = self.jump(span);
+                self.patch_here(no);
+                self.expr(other, Some(to));
+                self.patch_here(vec![end]);
+            }
+            Form::Loop(l) => {
+                self.looping(l, span);
+                self.emit(Op::Null { to }, span);
+            }
+            Form::Exit(label) => self.leave(Leave::Exit(*label), None, span),
+            Form::Again(label) => self.leave(Leave::Again(*label), None, span),
+            Form::Return(value) => {
+                let value = self.expr(value, None);
+                self.leave(Leave::Return, Some(value), span);
+            }
+            Form::Match(m) => {
+                self.prepare(&m.tree);
+                self.matching(m, to, span, false);
+            }
+            Form::Try(t) => self.try_(t, to, span),
+            Form::Throw(value) => {
+                let from = self.expr(value, None);
+                self.emit(Op::Throw { from }, span);
+            }
+            Form::Apply(id, args) => {
+                let base = self.consecutive(args);
+                let (builtin, count) = (id.0, args.len() as u8);
+                self.emit(Op::Apply { count, base, builtin }, span);
+                self.move_to(base, to, span);
+            }
+            Form::Invoke(global, args, options) => {
+                // The options lie right after the arguments.
+                let base = self.mark().min(u16::MAX as u32) as Reg;
+                for node in args.iter().chain([&**options]) {
+                    let reg = self.alloc();
+                    self.expr(node, Some(reg));
+                }
+                let index = match self.unit.globals.get(global) {
+                    Some(Target::Isolated(index)) => *index as u16,
+                    _ => 0,
+                };
+                self.emit(Op::Invoke { count: args.len() as u8, base, global: index }, span);
+                self.move_to(base, to, span);
+            }
+        }
+    }
+
+    /// Moves what a temporary holds.
+    pub(super) fn move_to(&mut self, from: Reg, to: Reg, span: Span) {
+        if from != to {
+            self.emit(Op::Take { to, from }, span);
+        }
+    }
+
+    pub(super) fn literal(&mut self, literal: &Literal, to: Reg, span: Span) {
+        let constant = match literal {
+            Literal::Null => {
+                self.emit(Op::Null { to }, span);
+                return;
+            }
+            Literal::Bool(value) => {
+                self.emit(Op::Bool { to, value: *value }, span);
+                return;
+            }
+            Literal::Int(n) => match i32::try_from(*n) {
+                Ok(value) => {
+                    self.emit(Op::Int { to, value }, span);
+                    return;
+                }
+                Err(_) => Constant::Int(*n),
+            },
+            other => constant(other),
+        };
+        let index = self.unit.constant(constant);
+        self.emit(Op::Constant { to, index }, span);
+    }
+
+    pub(super) fn global(&mut self, global: GlobalId, to: Reg, span: Span) {
+        match self.unit.globals.get(&global).copied() {
+            Some(Target::Function(id)) => self.function_value(id, to, span),
+            Some(Target::Const(index, _)) => {
+                self.emit(Op::Global { to, index: index as u32 }, span);
+            }
+            Some(Target::Isolated(index)) => {
+                let stub = self.unit.code.isolated[index].stub;
+                self.function_value(stub, to, span);
+            }
+            None => {
+                self.emit(Op::Null { to }, span);
+            }
+        }
+    }
+
+    pub(super) fn function_value(&mut self, id: FunctionId, to: Reg, span: Span) {
+        let index = self.unit.constant(Constant::Function(id));
+        self.emit(Op::Constant { to, index }, span);
+    }
+
+    pub(super) fn seq(&mut self, nodes: &[Node], to: Reg, span: Span) {
+        let Some((last, rest)) = nodes.split_last() else {
+            self.emit(Op::Null { to }, span);
+            return;
+        };
+        for node in rest {
+            self.effect(node);
+        }
+        self.value_into(last, to);
+    }
+
+    pub(super) fn value_into(&mut self, node: &Node, to: Reg) {
+        self.expr(node, Some(to));
+    }
+
+    /// Compiles nodes into registers one after another, and gives the first.
+    pub(super) fn consecutive(&mut self, nodes: &[Node]) -> Reg {
+        let base = self.mark().min(u16::MAX as u32) as Reg;
+        if nodes.is_empty() {
+            return self.alloc();
+        }
+        for node in nodes {
+            let reg = self.alloc();
+            self.expr(node, Some(reg));
+        }
+        base
+    }
+
+    pub(super) fn set(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) {
+        let cell = self.variables.vars[var as usize].cell;
+        let mark = self.mark();
+        if steps.is_empty() {
+            if cell {
+                if let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form
+                    && matches!(args[0].form, Form::Var(left) if left == var)
+                    && !self.variables.vars[var as usize].early
+                    && !may_set(&args[1])
+                    && !calls(&args[1])
+                {
+                    let b = self.expr(&args[1], None);
+                    let cell = self.load(var, None, span);
+                    self.emit(Op::AddCell { cell, b }, value.span);
+                } else {
+                    let value = self.expr(value, None);
+                    let cell = self.load(var, None, span);
+                    self.emit(Op::SetCell { cell, from: value }, span);
+                }
+            } else {
+                let reg = self.load(var, None, span);
+                if let Some(items) = appended(var, value) {
+                    for item in items {
+                        let temporary = self.alloc();
+                        let item = self.expr(item, Some(temporary));
+                        self.emit(Op::Append { list: reg, value: item }, value.span);
+                        self.release(mark);
+                    }
+                    return;
+                }
+                // `x = x + …` becomes an `Add` whose target is its first operand, which extends in place.
+                self.expr(value, Some(reg));
+            }
+            self.release(mark);
+            return;
+        }
+        let base = self.mark().min(u16::MAX as u32) as Reg;
+        let mut path = Vec::new();
+        for step in steps {
+            match step {
+                Step::Field(name, _) => path.push(PathStep::Field(self.unit.name(name))),
+                Step::Index(index) => {
+                    path.push(PathStep::Index);
+                    let reg = self.alloc();
+                    self.expr(index, Some(reg));
+                }
+            }
+        }
+        let reg = self.alloc();
+        self.expr(value, Some(reg));
+        let paths = &mut self.unit.code.paths;
+        let index = paths.iter().position(|p| *p == path).unwrap_or_else(|| {
+            paths.push(path);
+            paths.len() - 1
+        });
+        let path = index as u16;
+        if cell {
+            let cell = self.load(var, None, span);
+            self.emit(Op::SetCellPath { cell, base, path }, span);
+        } else {
+            let a = self.load(var, None, span);
+            self.emit(Op::SetPath { a, base, path }, span);
+        }
+        self.release(mark);
+    }
+
+    pub(super) fn operands(&mut self, a: &Node, b: &Node) -> (Reg, Reg) {
+        let first = match &a.form {
+            Form::Var(_) if may_set(b) => {
+                let reg = self.alloc();
+                self.expr(a, Some(reg))
+            }
+            _ => self.expr(a, None),
+        };
+        let second = self.expr(b, None);
+        (first, second)
+    }
+
+    pub(super) fn prim(&mut self, prim: &Prim, args: &[Node], to: Reg, span: Span) {
+        match (prim, args) {
+            (Prim::Binary(op), [a, b]) => {
+                if let (BinaryOp::Add | BinaryOp::Subtract, Form::Const(Literal::Int(n))) = (op, &b.form)
+                    && let Ok(n) = i16::try_from(*n)
+                    && n != i16::MIN
+                {
+                    let a = self.expr(a, None);
+                    let value = if *op == BinaryOp::Add { n } else { -n };
+                    self.emit(Op::AddInt { to, a, value }, span);
+                    return;
+                }
+                let (a, b) = self.operands(a, b);
+                let op = match op {
+                    BinaryOp::Add => Op::Add { to, a, b },
+                    BinaryOp::Subtract => Op::Subtract { to, a, b },
+                    BinaryOp::Multiply => Op::Multiply { to, a, b },
+                    BinaryOp::Divide => Op::Divide { to, a, b },
+                    BinaryOp::Remainder => Op::Remainder { to, a, b },
+                    BinaryOp::Equal => Op::Equal { to, a, b },
+                    BinaryOp::NotEqual => Op::NotEqual { to, a, b },
+                    BinaryOp::Less => Op::Less { to, a, b },
+                    BinaryOp::LessEqual => Op::LessEqual { to, a, b },
+                    BinaryOp::Greater => Op::Greater { to, a, b },
+                    BinaryOp::GreaterEqual => Op::GreaterEqual { to, a, b },
+                };
+                self.emit(op, span);
+            }
+            (Prim::Not, [a]) => {
+                let a = self.expr(a, None);
+                self.emit(Op::Not { to, a }, span);
+            }
+            (Prim::Negate, [a]) => {
+                let a = self.expr(a, None);
+                self.emit(Op::Negate { to, a }, span);
+            }
+            (Prim::Bool, [a]) => {
+                self.expr(a, Some(to));
+                self.emit(Op::CheckBool { a: to }, span);
+            }
+            (Prim::IsNull | Prim::IsMissing, [a]) => {
+                let a = self.expr(a, None);
+                let want = true;
+                self.emit(
+                    if *prim == Prim::IsNull {
+                        Op::TestNull { want, a }
+                    } else {
+                        Op::TestMissing { want, a }
+                    },
+                    span,
+                );
+                let no = self.jump(span);
+                self.emit(Op::Bool { to, value: true }, span);
+                let end = self.jump(span);
+                self.patch_here(vec![no]);
+                self.emit(Op::Bool { to, value: false }, span);
+                self.patch_here(vec![end]);
+            }
+            (Prim::Missing, _) => {
+                self.emit(Op::Missing { to }, span);
+            }
+            (Prim::List(spreads), items) => self.list(spreads, items, to, span),
+            (Prim::Record(keys), values) => self.record(keys, values, to, span),
+            (Prim::Field(name), [a]) => {
+                let a = self.expr(a, None);
+                let name = self.unit.name(name);
+                self.emit(Op::Field { to, a, name }, span);
+            }
+            (Prim::OptionalField(name), [a]) => {
+                let a = self.expr(a, None);
+                let name = self.unit.name(name);
+                self.emit(Op::OptionalField { to, a, name }, span);
+            }
+            (Prim::Index, [a, index]) => {
+                let (a, index) = self.operands(a, index);
+                self.emit(Op::Index { to, a, index }, span);
+            }
+            (Prim::Concat, parts) => {
+                let base = self.consecutive(parts);
+                self.emit(Op::Concat { to, base, count: parts.len() as Reg }, span);
+            }
+            (Prim::Range(inclusive), args) => {
+                let base = self.consecutive(args);
+                self.emit(Op::Range { to, base, inclusive: *inclusive }, span);
+            }
+            _ => {
+                self.emit(Op::Null { to }, span);
+            }
+        }
+    }
+
+    pub(super) fn list(&mut self, spreads: &[bool], items: &[Node], to: Reg, span: Span) {
+        const AT_ONCE: usize = 64;
+        if !spreads.contains(&true) && items.len() <= AT_ONCE {
+            let base = self.consecutive(items);
+            self.emit(Op::NewList { to, base, count: items.len() as Reg }, span);
+            return;
+        }
+        let list = self.alloc();
+        self.emit(Op::NewList { to: list, base: list, count: 0 }, span);
+        for (item, spread) in items.iter().zip(spreads) {
+            let mark = self.mark();
+            let value = self.expr(item, None);
+            let op = if *spread { Op::Extend { list, values: value } } else { Op::Push { list, value } };
+            self.emit(op, item.span);
+            self.release(mark);
+        }
+        self.move_to(list, to, span);
+    }
+
+    pub(super) fn record(&mut self, keys: &[Key], values: &[Node], to: Reg, span: Span) {
+        let plain: Option<Vec<u16>> = keys
+            .iter()
+            .map(|key| match key {
+                Key::Named(name) => Some(self.unit.name(name)),
+                _ => None,
+            })
+            .collect();
+        if let Some(names) = plain
+            && names.len() <= 64
+        {
+            let base = self.consecutive(values);
+            let shape = self.unit.shape(names);
+            self.emit(Op::NewRecord { to, base, shape }, span);
+            return;
+        }
+        let record = self.alloc();
+        let shape = self.unit.shape(Vec::new());
+        self.emit(Op::NewRecord { to: record, base: record, shape }, span);
+        let mut values = values.iter();
+        for key in keys {
+            let mark = self.mark();
+            let key_reg = match key {
+                Key::Named(name) => {
+                    let reg = self.alloc();
+                    self.literal(&Literal::Str(name.clone()), reg, span);
+                    reg
+                }
+                Key::Computed => match values.next() {
+                    Some(key) => {
+                        let reg = self.alloc();
+                        self.expr(key, Some(reg))
+                    }
+                    None => continue,
+                },
+                Key::Spread => 0,
+            };
+            let Some(node) = values.next() else { continue };
+            let value = self.expr(node, None);
+            let op = match key {
+                Key::Spread => Op::Merge { record, other: value },
+                _ => Op::Put { record, key: key_reg, value },
+            };
+            self.emit(op, node.span);
+            self.release(mark);
+        }
+        self.move_to(record, to, span);
+    }
+}
+
+/// The elements that `xs += [a, b]` adds, when they can be added one by one.
+fn appended(var: Var, value: &Node) -> Option<&[Node]> {
+    let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
+    let [Node { form: Form::Var(left), .. }, Node { form: Form::Prim(Prim::List(spreads), items), .. }] =
+        &args[..]
+    else {
+        return None;
+    };
+    (*left == var && items.len() == 1 && !spreads[0] && !may_set(&items[0])).then_some(&items[..])
+}
+
+/// Whether evaluating a node may run other code, which could change a cell.
+fn calls(node: &Node) -> bool {
+    match &node.form {
+        Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) | Form::Lambda(_) => false,
+        Form::Prim(_, args) => args.iter().any(calls),
+        _ => true,
+    }
+}
+
+/// Whether evaluating a node may give a variable a new value.
+pub(super) fn may_set(node: &Node) -> bool {
+    let arg = |arg: &Arg| match arg {
+        Arg::Item(node) | Arg::Spread(node) => may_set(node),
+    };
+    match &node.form {
+        Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) | Form::Lambda(_) => false,
+        Form::Prim(_, args) | Form::Apply(_, args) => args.iter().any(may_set),
+        Form::Call(f, args) => may_set(f) || args.iter().any(arg),
+        Form::Method(value, _, args) => may_set(value) || args.iter().any(arg),
+        // Anything with statements in it may.
+        _ => true,
+    }
+}

@@ -1,0 +1,134 @@
+//! Decision trees as tests and jumps.
+
+use crate::core::{self, Decision, Form, Otherwise, Part, Test};
+use crate::syntax::Span;
+use crate::syntax::tree::Literal;
+
+use super::{Compiler, Op, Reg, constant};
+
+impl Compiler<'_, '_> {
+    pub(super) fn matching(&mut self, m: &core::Match, to: Reg, span: Span, tail: bool) {
+        let subject = match &m.subject.form {
+            Form::Var(var) if *var == m.subject_var => self.load(*var, None, span),
+            _ => {
+                let reg = self.alloc();
+                self.expr(&m.subject, Some(reg));
+                self.state().locals.insert(m.subject_var, reg);
+                reg
+            }
+        };
+        let mut arms: Vec<Vec<usize>> = vec![Vec::new(); m.arms.len()];
+        let mut fails = Vec::new();
+        self.decision(&m.tree, &mut arms, &mut fails, span);
+        self.patch_here(fails);
+        let op = match m.otherwise {
+            Otherwise::NoArm => Op::NoArm { from: subject },
+            Otherwise::NoMatch => Op::NoMatch { from: subject },
+            Otherwise::Rethrow => {
+                Op::Rethrow { error: self.state().catches.last().copied().unwrap_or(subject) }
+            }
+        };
+        self.emit(op, span);
+        let mut ends = Vec::new();
+        for (arm, jumps) in m.arms.iter().zip(arms) {
+            if jumps.is_empty() {
+                continue;
+            }
+            self.patch_here(jumps);
+            let mark = self.mark();
+            if tail {
+                self.tail_return(arm);
+            } else {
+                self.expr(arm, Some(to));
+                ends.push(self.jump(span));
+            }
+            self.release(mark);
+        }
+        self.patch_here(ends);
+    }
+
+    pub(super) fn decision(
+        &mut self,
+        tree: &Decision,
+        arms: &mut [Vec<usize>],
+        fails: &mut Vec<usize>,
+        span: Span,
+    ) {
+        match tree {
+            Decision::Read { into, from, part, then } => {
+                let a = self.load(*from, None, span);
+                let to = match self.state().locals.get(into).copied() {
+                    Some(reg) => reg,
+                    None => {
+                        let reg = self.alloc();
+                        self.state().locals.insert(*into, reg);
+                        reg
+                    }
+                };
+                let op = match part {
+                    Part::Field(name) => Op::ReadField { to, a, name: self.unit.name(name) },
+                    Part::Index(index) => Op::ReadIndex { to, a, index: *index as u16 },
+                    Part::IndexBack(index) => Op::ReadBack { to, a, index: *index as u16 },
+                    Part::Middle(before, after) => {
+                        self.unit.code.slices.push((*before as u32, *after as u32));
+                        Op::ReadMiddle { to, a, slice: (self.unit.code.slices.len() - 1) as u16 }
+                    }
+                    Part::Without(names) => {
+                        let names = names.iter().map(|name| self.unit.name(name)).collect();
+                        Op::ReadWithout { to, a, shape: self.unit.shape(names) }
+                    }
+                };
+                self.emit(op, span);
+                self.decision(then, arms, fails, span);
+            }
+            Decision::Test { var, test, yes, no } => {
+                let a = self.load(*var, None, span);
+                let op = match test {
+                    Test::Equal(Literal::Null) => Op::TestNull { want: true, a },
+                    Test::Equal(literal) => {
+                        let index = self.unit.constant(constant(literal));
+                        Op::TestConstant { a, index }
+                    }
+                    Test::IsList => Op::TestList { a },
+                    Test::IsRecord => Op::TestRecord { a },
+                    Test::Present => Op::TestMissing { want: false, a },
+                    Test::Length(n) => Op::TestLength { a, length: *n as u32 },
+                    Test::AtLeast(n) => Op::TestAtLeast { a, length: *n as u32 },
+                };
+                self.emit(op, span);
+                let jump = self.jump(span);
+                self.decision(yes, arms, fails, span);
+                self.patch_here(vec![jump]);
+                self.decision(no, arms, fails, span);
+            }
+            Decision::Arm { binds, guard, arm } => {
+                for (var, from) in binds {
+                    let mark = self.mark();
+                    let from = self.load(*from, None, span);
+                    self.bind_register(*var, from, span);
+                    self.release(mark);
+                }
+                match guard {
+                    None => {
+                        let jump = self.jump(span);
+                        arms[*arm].push(jump);
+                    }
+                    Some((guard, no)) => {
+                        let fail = self.condition(guard, false);
+                        let jump = self.jump(span);
+                        arms[*arm].push(jump);
+                        self.patch_here(fail);
+                        self.decision(no, arms, fails, span);
+                    }
+                }
+            }
+            Decision::Either(a, b) => {
+                let mut here = Vec::new();
+                self.decision(a, arms, &mut here, span);
+                self.patch_here(here);
+                self.decision(b, arms, fails, span);
+            }
+            Decision::Fail => fails.push(self.jump(span)),
+        }
+    }
+}

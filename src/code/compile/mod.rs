@@ -1,0 +1,456 @@
+//! Core to register code.
+//!
+//! Registers are given out like a stack: parameters, then variables as they are bound, then temporaries. A
+//! variable that functions capture is copied into their environment, by its cell if it can change.
+
+mod calls;
+mod conditions;
+mod control;
+mod expressions;
+mod matching;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::check::{GlobalId, Program};
+use crate::core::{self, Core, Item, Node, Var, Variables};
+use crate::syntax::tree::Literal;
+use crate::syntax::{Diagnostic, Place, Span};
+
+use super::{Code, Constant, Function, FunctionId, Isolated, MethodTarget, Op, PathStep, Reg, program_hash};
+
+/// Compiles a lowered program. Errors are programs too large for the code's encoding.
+pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
+    let mut unit = Unit {
+        program,
+        code: Code {
+            functions: Vec::new(),
+            constants: Vec::new(),
+            names: Vec::new(),
+            shapes: Vec::new(),
+            paths: Vec::new(),
+            slices: Vec::new(),
+            consts: Vec::new(),
+            isolated: Vec::new(),
+            methods: HashMap::new(),
+            script: 0,
+            hash: program_hash(&program.sources),
+            sources: program.sources.clone(),
+        },
+        names: HashMap::new(),
+        texts: HashMap::new(),
+        shapes: HashMap::new(),
+        globals: HashMap::new(),
+        too_large: None,
+    };
+    // Numbers first, so that functions can mention one another.
+    for (id, item) in &core.items {
+        unit.declare(*id, item);
+    }
+    unit.code.script = unit.reserve();
+    for (id, item) in &core.items {
+        let variables = &core.variables[program.globals[*id].module];
+        match (item, unit.globals[id]) {
+            (Item::Function(f), Target::Function(function)) => unit.top(f, function, variables),
+            (Item::Const(f), Target::Const(_, function)) => unit.top(f, function, variables),
+            (Item::Isolated { stub, body, .. }, Target::Isolated(index)) => {
+                let (stub_id, body_id) = (unit.code.isolated[index].stub, unit.code.isolated[index].body);
+                unit.top(stub, stub_id, variables);
+                unit.code.functions[stub_id as usize].hidden = 1;
+                unit.top(body, body_id, variables);
+            }
+            (Item::Entity { stub }, Target::Isolated(index)) => {
+                let stub_id = unit.code.isolated[index].stub;
+                unit.top(stub, stub_id, variables);
+            }
+            _ => {}
+        }
+    }
+    let script = unit.code.script;
+    unit.top(&core.script, script, &core.variables[0]);
+    for (name, targets) in &core.methods {
+        let name = unit.name(name);
+        for (kind, global) in targets {
+            let target = match (program.globals[*global].alias, unit.globals.get(global)) {
+                (Some(builtin), _) => MethodTarget::Builtin(builtin.0),
+                (None, Some(Target::Function(function))) => MethodTarget::Function(*function),
+                _ => continue,
+            };
+            unit.code.methods.insert((name, kind), target);
+        }
+    }
+    match unit.too_large {
+        Some(place) => {
+            Err(Diagnostic::error("function too large", place, "needs more than the code can encode")
+                .because("a function has at most 60,000 variables and temporaries, a program 60,000 names")
+                .hint("split it, or read large data from a file"))
+        }
+        None => Ok(unit.code),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Function(FunctionId),
+    Const(usize, FunctionId),
+    Isolated(usize),
+}
+
+struct Unit<'a> {
+    program: &'a Program,
+    code: Code,
+    names: HashMap<String, u16>,
+    texts: HashMap<String, u32>,
+    shapes: HashMap<Vec<u16>, u16>,
+    globals: HashMap<GlobalId, Target>,
+    too_large: Option<Place>,
+}
+
+impl Unit<'_> {
+    fn reserve(&mut self) -> FunctionId {
+        self.code.functions.push(Function {
+            name: String::new(),
+            required: 0,
+            params: 0,
+            hidden: 0,
+            registers: 0,
+            has_env: false,
+            ops: Vec::new(),
+            spans: Vec::new(),
+            place: Place::default(),
+        });
+        (self.code.functions.len() - 1) as FunctionId
+    }
+
+    fn declare(&mut self, id: GlobalId, item: &Item) {
+        let global = &self.program.globals[id];
+        let target = match item {
+            Item::Function(_) => Target::Function(self.reserve()),
+            Item::Const(_) => {
+                let function = self.reserve();
+                self.code.consts.push((global.name.to_string(), function));
+                Target::Const(self.code.consts.len() - 1, function)
+            }
+            Item::Isolated { .. } | Item::Entity { .. } => {
+                let context = match item {
+                    Item::Isolated { context, .. } => Some(*context),
+                    _ => None,
+                };
+                let (stub, body) = (self.reserve(), self.reserve());
+                // Names of imported modules' declarations are told apart by their module.
+                let module = &self.program.modules[global.module];
+                let name = match global.module {
+                    0 => global.name.to_string(),
+                    _ => format!("{}:{}", module.name, global.name),
+                };
+                self.code.isolated.push(Isolated { name, context, body, stub });
+                Target::Isolated(self.code.isolated.len() - 1)
+            }
+        };
+        self.globals.insert(id, target);
+    }
+
+    fn name(&mut self, name: &str) -> u16 {
+        if let Some(id) = self.names.get(name) {
+            return *id;
+        }
+        let id = self.code.names.len();
+        self.code.names.push(Arc::from(name));
+        self.names.insert(name.to_string(), id as u16);
+        if id > 60_000 {
+            self.too_large.get_or_insert(Place::default());
+        }
+        id as u16
+    }
+
+    fn constant(&mut self, constant: Constant) -> u32 {
+        if let Constant::Str(text) = &constant {
+            if let Some(index) = self.texts.get(text) {
+                return *index;
+            }
+            self.texts.insert(text.clone(), self.code.constants.len() as u32);
+        }
+        self.code.constants.push(constant);
+        (self.code.constants.len() - 1) as u32
+    }
+
+    fn shape(&mut self, names: Vec<u16>) -> u16 {
+        if let Some(id) = self.shapes.get(&names) {
+            return *id;
+        }
+        let id = self.code.shapes.len() as u16;
+        self.code.shapes.push(names.clone());
+        self.shapes.insert(names, id);
+        id
+    }
+
+    fn top(&mut self, f: &core::Function, id: FunctionId, variables: &Variables) {
+        let mut compiler = Compiler { unit: self, variables, states: Vec::new() };
+        compiler.function(f, id, None);
+    }
+}
+
+/// Where a function finds its captured variables: shared by the functions of a group.
+type Captures = Rc<RefCell<Vec<Var>>>;
+
+#[derive(Default)]
+struct State {
+    locals: HashMap<Var, Reg>,
+    /// None for a function that can't capture.
+    captures: Option<Captures>,
+    siblings: HashMap<Var, FunctionId>,
+    ops: Vec<Op>,
+    spans: Vec<Span>,
+    next: u32,
+    most: u32,
+    env: Reg,
+    loops: Vec<LoopState>,
+    tries: Vec<TryState>,
+    catches: Vec<Reg>,
+    /// It makes no tail calls: a script is called once, and errors name where in it they came from.
+    keeps_frame: bool,
+}
+
+struct LoopState {
+    label: u32,
+    exits: Vec<usize>,
+    agains: Vec<usize>,
+    /// How many tries were open where it begins.
+    tries: usize,
+}
+
+struct TryState {
+    finally: Option<FinallyState>,
+}
+
+struct FinallyState {
+    kind: Reg,
+    value: Reg,
+    exits: Vec<Leave>,
+    jumps: Vec<usize>,
+}
+
+/// A way out of a `try`.
+#[derive(Clone, Copy, PartialEq)]
+enum Leave {
+    Return,
+    Exit(u32),
+    Again(u32),
+}
+
+struct Compiler<'a, 'u> {
+    unit: &'a mut Unit<'u>,
+    variables: &'a Variables,
+    states: Vec<State>,
+}
+
+impl Compiler<'_, '_> {
+    fn state(&mut self) -> &mut State {
+        // `function` pushes the state before anything else is called.
+        let last = self.states.len() - 1;
+        &mut self.states[last]
+    }
+
+    fn function(
+        &mut self,
+        f: &core::Function,
+        id: FunctionId,
+        captures: Option<(Captures, HashMap<Var, FunctionId>)>,
+    ) {
+        let mut state = State::default();
+        for (index, var) in f.params.iter().enumerate() {
+            state.locals.insert(*var, index as Reg);
+        }
+        let params = f.params.len() as u32;
+        state.env = params as Reg;
+        state.next = params;
+        let has_env = captures.is_some();
+        if let Some((captures, siblings)) = captures {
+            state.captures = Some(captures);
+            state.siblings = siblings;
+            state.next += 1;
+        }
+        state.most = state.next;
+        state.keeps_frame = id == self.unit.code.script;
+        self.states.push(state);
+        // Parameters that functions share and change live in cells.
+        for (index, var) in f.params.iter().enumerate() {
+            if self.variables.vars[*var as usize].cell {
+                self.emit(Op::NewCell { to: index as Reg, from: index as Reg }, f.place.span);
+            }
+        }
+        let value = self.tail(&f.body);
+        if let Some(value) = value {
+            self.emit(Op::Return { from: value }, f.body.span);
+        }
+        let Some(state) = self.states.pop() else { return };
+        if state.most > 60_000 || f.params.len() > 251 || self.unit.code.functions.len() > 60_000 {
+            self.unit.too_large.get_or_insert(f.place);
+        }
+        let function = &mut self.unit.code.functions[id as usize];
+        *function = Function {
+            name: f.name.clone(),
+            required: f.required.min(255) as u8,
+            params: params.min(255) as u8,
+            hidden: 0,
+            registers: state.most.max(1).min(u16::MAX as u32) as u16,
+            has_env,
+            ops: state.ops,
+            spans: state.spans,
+            place: f.place,
+        };
+    }
+
+    // ---- emitting
+
+    fn emit(&mut self, op: Op, span: Span) -> usize {
+        let state = self.state();
+        state.ops.push(op);
+        state.spans.push(span);
+        state.ops.len() - 1
+    }
+
+    fn here(&mut self) -> usize {
+        self.state().ops.len()
+    }
+
+    fn jump(&mut self, span: Span) -> usize {
+        self.emit(Op::Jump { by: 0 }, span)
+    }
+
+    /// Makes the jump at `at` lead to `to`.
+    fn patch(&mut self, at: usize, to: usize) {
+        let distance = to as i64 - at as i64 - 1;
+        match &mut self.state().ops[at] {
+            Op::Jump { by }
+            | Op::Repeat { by }
+            | Op::RangeNext { by, .. }
+            | Op::EachNext { by, .. }
+            | Op::Try { by, .. } => {
+                *by = distance as i32;
+            }
+            _ => {}
+        }
+    }
+
+    fn patch_here(&mut self, jumps: Vec<usize>) {
+        let here = self.here();
+        for jump in jumps {
+            self.patch(jump, here);
+        }
+    }
+
+    fn alloc(&mut self) -> Reg {
+        let state = self.state();
+        let reg = state.next;
+        state.next += 1;
+        state.most = state.most.max(state.next);
+        reg.min(u16::MAX as u32) as Reg
+    }
+
+    fn mark(&mut self) -> u32 {
+        self.state().next
+    }
+
+    fn release(&mut self, mark: u32) {
+        self.state().next = mark;
+    }
+
+    // ---- variables
+
+    /// The register of a variable in the function at `level`, with the code to get it there.
+    fn load(&mut self, var: Var, to: Option<Reg>, span: Span) -> Reg {
+        let state = self.state();
+        if let Some(reg) = state.locals.get(&var).copied() {
+            return match to {
+                Some(to) if to != reg => {
+                    self.emit(Op::Move { to, from: reg }, span);
+                    to
+                }
+                _ => reg,
+            };
+        }
+        let to = match to {
+            Some(to) => to,
+            None => self.alloc(),
+        };
+        let state = self.state();
+        if let Some(function) = state.siblings.get(&var).copied() {
+            let env = state.env;
+            self.emit(Op::Closure { to, env, function: function as u16 }, span);
+            return to;
+        }
+        let Some(captures) = state.captures.clone() else { return to };
+        let found = captures.borrow().iter().position(|v| *v == var);
+        let index = found.unwrap_or_else(|| {
+            captures.borrow_mut().push(var);
+            captures.borrow().len() - 1
+        });
+        self.emit(Op::Capture { to, index: index as u16 }, span);
+        to
+    }
+
+    fn read(&mut self, var: Var, to: Option<Reg>, span: Span) -> Reg {
+        let info = &self.variables.vars[var as usize];
+        let (cell, early) = (info.cell, info.early);
+        if !cell {
+            return self.load(var, to, span);
+        }
+        let mark = self.mark();
+        let to_reg = match to {
+            Some(to) => to,
+            None => self.alloc(),
+        };
+        let after = self.mark();
+        let cell = self.load(var, None, span);
+        self.emit(
+            if early { Op::GetEarly { to: to_reg, cell } } else { Op::GetCell { to: to_reg, cell } },
+            span,
+        );
+        self.release(if to.is_some() { mark } else { after });
+        to_reg
+    }
+
+    fn bind(&mut self, var: Var, value: &Node, span: Span) {
+        let info = self.variables.vars[var as usize].clone();
+        if info.early {
+            let mark = self.mark();
+            let value = self.expr(value, None);
+            let cell = self.load(var, None, span);
+            self.emit(Op::SetCell { cell, from: value }, span);
+            self.release(mark);
+            return;
+        }
+        let reg = self.alloc();
+        self.expr(value, Some(reg));
+        if info.cell {
+            self.emit(Op::NewCell { to: reg, from: reg }, span);
+        }
+        self.state().locals.insert(var, reg);
+    }
+
+    /// Binds a variable to what is in a register; its own register was allocated before.
+    fn bind_register(&mut self, var: Var, from: Reg, span: Span) {
+        let info = self.variables.vars[var as usize].clone();
+        let reg = self.load(var, None, span);
+        let op = match (info.early, info.cell) {
+            (true, _) => Op::SetCell { cell: reg, from },
+            (_, true) => Op::NewCell { to: reg, from },
+            _ => Op::Move { to: reg, from },
+        };
+        self.emit(op, span);
+    }
+}
+
+fn constant(literal: &Literal) -> Constant {
+    match literal {
+        Literal::Null => Constant::Null,
+        Literal::Bool(b) => Constant::Bool(*b),
+        Literal::Int(n) => Constant::Int(*n),
+        Literal::Float(x) => Constant::Float(*x),
+        Literal::Duration(d) => Constant::Duration(*d),
+        Literal::Str(s) => Constant::Str(s.to_string()),
+    }
+}

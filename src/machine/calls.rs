@@ -1,0 +1,236 @@
+//! Calls that leave the code: builtins, effects, activities, and methods by kind.
+
+use std::mem;
+use std::rc::Rc;
+
+use crate::builtins::{self, Context, Kind};
+use crate::code::MethodTarget;
+
+use super::error::{Fail, fail};
+use super::frames::{call_place, push_frame, release};
+use super::operate as op;
+use super::task::{How, tasks_of};
+use super::value::{EntityRef, Value};
+use super::{Data, Fiber, Machine, Request, Wait, What, natives};
+
+/// What became of a call of a builtin.
+pub(super) enum Flow {
+    Go,
+    /// The fiber waits for this.
+    Wait(Wait),
+    /// Another fiber runs first.
+    Yield,
+}
+
+/// Builtins whose runtime is not there yet; the checker knows them already.
+const UNSUPPORTED: [&str; 11] = [
+    "receive",
+    "wait",
+    "status",
+    "raise",
+    "terminate",
+    "set_status",
+    "continue_as_new",
+    "start",
+    "signal",
+    "lock",
+    "unlock",
+];
+
+impl Machine {
+    /// What a method of a value that isn't its own field calls.
+    pub(super) fn method(&self, value: &Value, name: u16) -> Result<MethodTarget, Fail> {
+        let text = &self.image.names[name as usize];
+        if let Value::Entity(_) = value {
+            return Err(unsupported("calling an entity"));
+        }
+        let Some(module) = value.methods() else {
+            return Err(op::no_method(value, text, std::iter::empty()));
+        };
+        self.image.method(name, module).ok_or_else(|| {
+            if let Value::Record(record) = value
+                && let Some(field) = record.get(text)
+            {
+                return op::not_a_function(field);
+            }
+            let known = crate::check::std_sources().iter().find(|(name, _)| *name == module);
+            let names = known.map(|(_, text)| *text).unwrap_or("").lines().filter_map(|line| {
+                line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()).map(str::to_string)
+            });
+            op::no_method(value, text, names)
+        })
+    }
+
+    pub(super) fn builtin(
+        &mut self,
+        fiber: &mut Fiber,
+        id: u64,
+        builtin: u16,
+        at: usize,
+        count: usize,
+        result: usize,
+    ) -> Result<Flow, Fail> {
+        let info = &builtins::TABLE[builtin as usize];
+        if count < info.min as usize || count > info.max as usize {
+            return Err(op::arity(info.name, info.min as usize, info.max as usize, count));
+        }
+        if !info.contexts.allow(self.context) {
+            return Err(fail(
+                "context",
+                format!("`{}` is not possible in {}", info.name, self.context.describe()),
+            ));
+        }
+        match info.kind {
+            Kind::Native => {
+                let args = &mut fiber.stack[at..at + count];
+                let value = natives::table()[builtin as usize](args)?;
+                release(args);
+                fiber.stack[result] = value;
+                Ok(Flow::Go)
+            }
+            Kind::Identity => {
+                fiber.stack[result] = match info.name {
+                    "self" => Value::record([
+                        ("id", Value::str(&*self.identity.id)),
+                        ("key", Value::str(&*self.identity.key)),
+                    ]),
+                    _ => Value::str(&*self.identity.key),
+                };
+                Ok(Flow::Go)
+            }
+            Kind::Effect { .. } => {
+                if UNSUPPORTED.contains(&info.name) {
+                    return Err(unsupported(&format!("`{}`", info.name)));
+                }
+                natives::check_effect(info.name, &fiber.stack[at..at + count])?;
+                let mut args = fiber.stack[at..at + count].to_vec();
+                if matches!(info.name, "print" | "log") {
+                    // What isn't data can be shown all the same.
+                    for arg in &mut args {
+                        if Data::encode(arg).is_err() {
+                            *arg = Value::str(super::format::to_text(arg)?);
+                        }
+                    }
+                }
+                let args = Data::encode_named(&Value::list(args), "args")?;
+                Ok(Flow::Wait(self.request(fiber, id, What::Effect(info.name), args)))
+            }
+            Kind::Scheduling => {
+                let arg = mem::take(&mut fiber.stack[at]);
+                let (how, (tasks, keys)) = match info.name {
+                    "async" => {
+                        let task = self.spawn(&arg, id)?;
+                        fiber.stack[result] = task;
+                        return Ok(Flow::Yield);
+                    }
+                    "cancel" => {
+                        let Value::Task(task) = &arg else {
+                            return Err(fail(
+                                "type_error",
+                                format!("`cancel` takes a task, not {}", arg.a_kind()),
+                            ));
+                        };
+                        let task = task.clone();
+                        self.cancel(&task);
+                        return Ok(Flow::Go);
+                    }
+                    "await" => match &arg {
+                        Value::Task(task) => (How::One, (vec![task.clone()], None)),
+                        other => {
+                            let hint = if matches!(other, Value::List(_)) {
+                                "; `all` awaits a list of tasks"
+                            } else {
+                                ""
+                            };
+                            return Err(fail(
+                                "type_error",
+                                format!("`await` takes a task, not {}{hint}", other.a_kind()),
+                            ));
+                        }
+                    },
+                    "all" => (How::All, tasks_of(&arg, "all")?),
+                    "any" => (How::Any, tasks_of(&arg, "any")?),
+                    _ => (How::Race, tasks_of(&arg, "race")?),
+                };
+                if tasks.iter().any(|task| task.id == fiber.task.id) {
+                    return Err(fail("type_error", "a task can't wait for itself"));
+                }
+                match self.join(id, how, tasks, keys) {
+                    Ok(Some(Ok(value))) => {
+                        fiber.stack[result] = value;
+                        Ok(Flow::Go)
+                    }
+                    Ok(Some(Err(failure))) => Err(failure),
+                    Ok(None) => Err(fail("internal", "a wait without an outcome")),
+                    Err(join) => Ok(Flow::Wait(Wait::Tasks(join))),
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, fiber: &Fiber, id: u64, what: What, args: Data) -> Wait {
+        let seq = self.next_request;
+        self.next_request += 1;
+        let place = call_place(&self.image, fiber);
+        self.requests.push(Request { seq, what, args, place });
+        self.waiting.insert(seq, id);
+        Wait::Answer { seq }
+    }
+
+    /// Calls an activity, or makes a reference to an entity.
+    pub(super) fn invoke(
+        &mut self,
+        fiber: &mut Fiber,
+        id: u64,
+        global: u16,
+        at: usize,
+        count: usize,
+    ) -> Result<Flow, Fail> {
+        let image = self.image.clone();
+        let item = &image.code.isolated[global as usize];
+        match (item.context, self.context) {
+            (None, _) => {
+                let key = mem::take(&mut fiber.stack[at]);
+                fiber.stack[at] = Value::Entity(Rc::new(EntityRef { name: item.name.as_str().into(), key }));
+                Ok(Flow::Go)
+            }
+            (Some(Context::Activity), Context::Orchestration) => {
+                let mut args = fiber.stack[at..at + count].to_vec();
+                while matches!(args.last(), Some(Value::Missing)) {
+                    args.pop();
+                }
+                let options = Data::encode_named(&fiber.stack[at + count], "options")?;
+                check_options(&fiber.stack[at + count])?;
+                let args = Data::encode_named(&Value::list(args), "args")?;
+                Ok(Flow::Wait(self.request(
+                    fiber,
+                    id,
+                    What::Activity { name: item.name.clone(), options },
+                    args,
+                )))
+            }
+            (Some(Context::Activity), Context::Activity | Context::Operation) => {
+                // The stub's frame becomes the body's.
+                push_frame(&image, fiber, item.body, at, count, at, Value::Null)?;
+                Ok(Flow::Go)
+            }
+            (Some(Context::Activity), context) => {
+                Err(fail("context", format!("calling an activity is not possible in {}", context.describe())))
+            }
+            (Some(_), Context::Orchestration) => Err(unsupported("calling an orchestration")),
+            (Some(_), context) => Err(fail(
+                "context",
+                format!("calling an orchestration is not possible in {}", context.describe()),
+            )),
+        }
+    }
+}
+
+/// The error of a construct whose runtime is not there yet.
+fn unsupported(what: &str) -> Fail {
+    fail("unsupported", format!("{what} is checked, but this version can't run it yet"))
+}
+
+fn check_options(options: &Value) -> Result<(), Fail> {
+    super::natives::options::policy(options).map(|_| ())
+}

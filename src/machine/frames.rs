@@ -1,0 +1,184 @@
+//! Frames: beginning a call, giving a fiber what it waited for, and unwinding to the nearest handler.
+
+use std::rc::Rc;
+
+use crate::code::{FunctionId, Op};
+use crate::syntax::Place;
+
+use super::error::{Fail, Trace, TraceEntry, fail};
+use super::operate as op;
+use super::value::Value;
+use super::{Fiber, Frame, Image, MAX_DEPTH, MAX_STACK};
+
+/// Begins a call: the arguments are in place, from `base` on.
+pub(super) fn push_frame(
+    image: &Image,
+    fiber: &mut Fiber,
+    function: FunctionId,
+    base: usize,
+    count: usize,
+    result: usize,
+    env: Value,
+) -> Result<(), Fail> {
+    let f = &image.code.functions[function as usize];
+    let end = base + f.registers as usize;
+    if fiber.frames.len() >= MAX_DEPTH || end > fiber.stack.len() {
+        grow(fiber, end)?;
+    }
+    if count < f.params as usize {
+        fiber.stack[base + count..base + f.params as usize].fill(Value::Missing);
+    }
+    if f.has_env {
+        fiber.stack[base + f.params as usize] = env;
+    }
+    fiber.frames.push(Frame { function, pc: 0, base: base as u32, result: result as u32 });
+    Ok(())
+}
+
+/// Lets go of what registers hold that are not used any more. Small values may stay: they hold nothing.
+#[inline(always)]
+pub(super) fn release(slots: &mut [Value]) {
+    for slot in slots {
+        if slot.is_counted() {
+            *slot = Value::Null;
+        }
+    }
+}
+
+/// Makes room for a window that ends at `end`, or says that calls are too deep.
+#[cold]
+pub(super) fn grow(fiber: &mut Fiber, end: usize) -> Result<(), Fail> {
+    if fiber.frames.len() >= MAX_DEPTH || end > MAX_STACK {
+        return Err(too_deep());
+    }
+    if end > fiber.stack.len() {
+        let len = end.max(fiber.stack.len() * 2).min(MAX_STACK);
+        fiber.stack.resize(len, Value::Null);
+    }
+    Ok(())
+}
+
+fn too_deep() -> Fail {
+    fail(
+        "limit",
+        "calls nested too deeply: a function calls itself without end, or needs an accumulator and a tail call",
+    )
+}
+
+/// Begins a fiber with a call of a function value without arguments.
+pub(super) fn enter(image: &Image, fiber: &mut Fiber, f: &Value) -> Result<(), Fail> {
+    match f {
+        Value::Function(closure) => push_frame(image, fiber, closure.function, 0, 0, 0, closure.env.clone()),
+        other => Err(op::not_a_function(other)),
+    }
+}
+
+/// Gives a fiber what it waited for.
+pub(super) fn resume(image: &Image, fiber: &mut Fiber, result: Result<Value, Fail>) {
+    let value = match result {
+        Ok(value) => value,
+        Err(failure) => {
+            fiber.thrown = Some(failure);
+            return;
+        }
+    };
+    let Some(frame) = fiber.frames.last() else { return };
+    let at = (frame.pc as usize).saturating_sub(1);
+    let base = match image.code.functions[frame.function as usize].ops.get(at) {
+        Some(
+            Op::Apply { base, .. }
+            | Op::Invoke { base, .. }
+            | Op::Call { base, .. }
+            | Op::TailCall { base, .. }
+            | Op::CallMethod { base, .. }
+            | Op::CallSpread { base }
+            | Op::CallMethodSpread { base, .. },
+        ) => *base,
+        _ => return,
+    };
+    let slot = frame.base as usize + base as usize;
+    if let Some(slot) = fiber.stack.get_mut(slot) {
+        *slot = value;
+    }
+}
+
+/// Goes back to the nearest handler; the failure itself when there is none.
+pub(super) fn unwind(image: &Image, fiber: &mut Fiber, mut failure: Fail) -> Result<(), Fail> {
+    failure.trace = Some(match failure.trace.take() {
+        // An error from another instance: this one's calls come after its own.
+        Some(trace) if fiber.frames.last().is_some_and(|_| is_foreign(&trace)) => {
+            joined(&trace, &trace_of(image, fiber))
+        }
+        Some(trace) => trace,
+        None => Rc::new(trace_of(image, fiber)),
+    });
+    let Some(handler) = fiber.handlers.pop() else {
+        fiber.frames.clear();
+        fiber.stack.clear();
+        return Err(failure);
+    };
+    // The windows of the frames that are left hold nothing any more.
+    let window = |frame: &Frame| {
+        frame.base as usize + image.code.functions[frame.function as usize].registers as usize
+    };
+    let used =
+        fiber.frames[handler.frames as usize..].iter().map(window).max().unwrap_or(0).min(fiber.stack.len());
+    fiber.frames.truncate(handler.frames as usize);
+    let Some(frame) = fiber.frames.last_mut() else { return Err(failure) };
+    frame.pc = handler.pc;
+    let base = frame.base as usize;
+    let end = base + image.code.functions[frame.function as usize].registers as usize;
+    if used > end {
+        release(&mut fiber.stack[end..used]);
+    }
+    fiber.stack[base + handler.error as usize] = failure.value.clone();
+    fiber.stack[base + handler.error as usize + 1] = failure.trace.map_or(Value::Null, Value::Trace);
+    Ok(())
+}
+
+/// A trace that came with an answer has not been joined to this instance's calls yet: its last entry says so.
+fn is_foreign(trace: &Trace) -> bool {
+    trace.entries.last().is_none_or(|entry| entry.boundary)
+}
+
+fn joined(inner: &Trace, outer: &Trace) -> Rc<Trace> {
+    let mut entries = inner.entries.clone();
+    entries.extend(outer.entries.iter().cloned());
+    entries.truncate(50);
+    Rc::new(Trace { entries, omitted: inner.omitted + outer.omitted })
+}
+
+/// The calls that are under way, innermost first; when there are many, the ends of the chain.
+fn trace_of(image: &Image, fiber: &Fiber) -> Trace {
+    const INNER: usize = 12;
+    const OUTER: usize = 4;
+    let count = fiber.frames.len();
+    let mut entries = Vec::new();
+    for (number, frame) in fiber.frames.iter().rev().enumerate() {
+        if number >= INNER && number + OUTER < count {
+            continue;
+        }
+        let f = &image.code.functions[frame.function as usize];
+        if f.hidden > 0 {
+            continue; // a stub is no call of the program's
+        }
+        let place = image.code.place(frame.function, (frame.pc as usize).saturating_sub(1));
+        entries.push(TraceEntry { function: f.name.clone(), place, boundary: false });
+    }
+    Trace { entries, omitted: count.saturating_sub(INNER + OUTER) as u64 }
+}
+
+/// Where the innermost call of a fiber is written; within the standard library or a stub, where that was called from.
+pub(super) fn call_place(image: &Image, fiber: &Fiber) -> Place {
+    let frames =
+        fiber.frames.iter().rev().filter(|frame| image.code.functions[frame.function as usize].hidden == 0);
+    let places = frames.map(|frame| image.code.place(frame.function, (frame.pc as usize).saturating_sub(1)));
+    let mut first = None;
+    for place in places.take(10) {
+        if !image.code.sources.files[place.source as usize].name.starts_with(crate::check::STD) {
+            return place;
+        }
+        first = first.or(Some(place));
+    }
+    first.unwrap_or_default()
+}

@@ -1,0 +1,82 @@
+//! The programs in the README and in the tour are programs.
+
+mod common;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use common::{DURABLE, repository};
+use tempfile::TempDir;
+
+/// The blocks of the language in a text.
+fn blocks(path: &str) -> Vec<String> {
+    let text = fs::read_to_string(repository(path)).expect("the text");
+    let mut blocks = Vec::new();
+    for part in text.split("```df\n").skip(1) {
+        blocks.push(part.split("```").next().expect("the end of the block").to_string());
+    }
+    blocks
+}
+
+fn durable(command: &str, text: &str) -> String {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("block.df"), text).expect("a program");
+    let run = Command::new(DURABLE)
+        .current_dir(folder.path())
+        .args([command, "block.df"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("durable runs");
+    assert!(run.status.success(), "{text}\n{}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8_lossy(&run.stdout).into_owned()
+}
+
+#[test]
+fn programs_of_the_readme_have_no_mistakes() {
+    let blocks = blocks("README.md");
+    assert!(blocks.len() >= 2);
+    for block in blocks {
+        durable("check", &block);
+    }
+}
+
+#[test]
+fn programs_of_the_tour_run() {
+    let blocks = blocks("docs/tour.md");
+    assert!(blocks.len() >= 6);
+    for block in blocks {
+        durable("run", &block);
+    }
+}
+
+/// Kinds of errors that the source throws are in the reference.
+#[test]
+fn every_kind_of_error_is_in_the_reference() {
+    let reference = fs::read_to_string(repository("docs/language.md")).expect("the reference");
+    let mut waiting = vec![repository("src"), repository("stdlib")];
+    let mut found = 0;
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting
+                .extend(fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source");
+        for call in
+            ["fail(\"", "fail_with(\"", "ErrorData::new(\"", "ErrorData::with(\"", "failed(\"", "kind: \""]
+        {
+            for part in text.split(call).skip(1) {
+                let kind: String = part.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                if part[kind.len()..].starts_with('"') && !kind.is_empty() {
+                    found += 1;
+                    assert!(
+                        reference.contains(&format!("`{kind}`")),
+                        "{}: `{kind}` is not in docs/language.md",
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+    assert!(found > 30, "only {found} found");
+}
