@@ -107,6 +107,18 @@ fn a_changed_value_is_noticed() {
     }
 }
 
+/// A kill while sled writes a snapshot leaves a file that is no snapshot yet.
+#[test]
+fn an_unfinished_snapshot_is_no_damage() {
+    let folder = TempDir::new().expect("a folder");
+    let mut store = store::open(folder.path()).expect("it opens");
+    store.commit(&batch(&[("a", Some("1"))])).expect("a commit");
+    store.close().expect("a clean end");
+    fs::write(folder.path().join("journal/snap.0000000000FFFFFF.generating"), "").expect("a file");
+    let store = store::open(folder.path()).expect("it opens again");
+    assert_eq!(store.get(b"a"), Ok(Some(b"1".to_vec())));
+}
+
 #[test]
 fn a_newer_format_is_not_touched() {
     let folder = TempDir::new().expect("a folder");

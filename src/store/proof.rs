@@ -4,7 +4,7 @@
 //! goes a record of its number and of the *sum* of everything the store then holds: the sum, modulo 2^128, of a
 //! 128-bit hash of each key with its value. A batch changes the sum by what it adds and removes, so keeping it costs
 //! no reading of anything else, and adding up all keys must give it again. A small file beside the database, the
-//! watermark, says how far the numbers must reach at least; it is rewritten from time to time and at a clean end.
+//! watermark, says how far the numbers must reach at least; it is written with the first commit, from time to time, and at a clean end.
 //! Opening checks the number against the watermark, and the sum as well unless the store is large.
 
 use std::io::Write;
@@ -245,7 +245,7 @@ impl<S: Store> Store for Proven<S> {
     fn flush(&mut self) -> Result<(), StoreError> {
         self.store.flush()?;
         self.dirty = false;
-        if self.record.commits >= self.marked + COMMITS_A_MARK {
+        if self.marked == 0 || self.record.commits >= self.marked + COMMITS_A_MARK {
             self.mark(false)?;
         }
         Ok(())

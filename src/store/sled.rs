@@ -1,21 +1,26 @@
 //! A store in a folder, by sled 0.34.7.
 //!
-//! Three things that sled does not do are done here. Its flush is `sync_file_range` on Linux, which does not survive
+//! What sled does not do is done here. Its flush is `sync_file_range` on Linux, which does not survive
 //! the loss of power (its issue 1452): each flush is followed by `sync_data` on the same file. It is told never to
 //! flush on its own, so that one flush serves all commits gathered before it. And it panics on some damaged files: a
-//! panic inside it becomes an error.
+//! panic inside it becomes an error. And a process that is killed while it writes one of its snapshots leaves an
+//! unfinished file, which it then takes for a damaged snapshot: such files are removed before it looks. A database that
+//! is not whole yet has another name.
 
 use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
 use crate::engine::Batch;
 
 use super::lock::sync_parent;
 use super::{Store, StoreError, Visit};
 
+/// How long a lock of sled's is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the page cache.
 const CACHE_BYTES: u64 = 64 << 20;
 
@@ -31,16 +36,14 @@ pub struct SledTree {
 impl SledTree {
     /// Opens the database in a folder, or makes it.
     pub fn open(path: &Path) -> Result<SledTree, StoreError> {
-        let made = !path.exists();
-        let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        let db = guarded("open", path, || config.open())?;
+        if !path.exists() {
+            make(path)?;
+        }
+        remove_unfinished(path)?;
+        let db = open_released(path)?;
         let file_path = path.join("db");
         let file = File::options().read(true).write(true).open(&file_path);
         let file = file.map_err(|error| StoreError::io("open", &file_path, &error))?;
-        if made {
-            sync_parent(&file_path);
-            sync_parent(path);
-        }
         Ok(SledTree { db: Some(db), file, path: path.to_path_buf(), failed: false })
     }
 
@@ -63,6 +66,62 @@ impl SledTree {
         self.failed = result.is_err();
         result
     }
+}
+
+fn config(path: &Path) -> sled::Config {
+    sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None)
+}
+
+/// Opens the database of a folder that this process has locked. The system closes the files of a process that was
+/// killed one after another, so sled's own lock may be held for a moment longer than ours.
+fn open_released(path: &Path) -> Result<sled::Db, StoreError> {
+    let began = Instant::now();
+    loop {
+        let opened = guarded("open", path, || config(path).open());
+        let held = matches!(&opened, Err(StoreError::Io { reason, .. }) if reason.starts_with("could not acquire lock"));
+        if !held || began.elapsed() > PATIENCE {
+            return opened;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Makes an empty database under another name, and gives it its name when it is whole: sled can't open one that was
+/// killed while it was made.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let unfinished = path.with_extension("new");
+    if unfinished.exists() {
+        std::fs::remove_dir_all(&unfinished)
+            .map_err(|error| StoreError::io("remove", &unfinished, &error))?;
+    }
+    guarded("make", path, || {
+        let db = config(&unfinished).open()?;
+        db.flush()?;
+        drop(db);
+        Ok(())
+    })?;
+    sync_parent(&unfinished.join("db"));
+    std::fs::rename(&unfinished, path).map_err(|error| StoreError::io("make", path, &error))?;
+    sync_parent(path);
+    Ok(())
+}
+
+/// Removes snapshots that were never finished: sled gives them their name only when they are whole and durable.
+fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        // There is no store yet, or sled will say what is wrong with it.
+        Err(_) => return Ok(()),
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let file = entry.path();
+            std::fs::remove_file(&file).map_err(|error| StoreError::io("remove", &file, &error))?;
+        }
+    }
+    Ok(())
 }
 
 impl Store for SledTree {
