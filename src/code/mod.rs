@@ -24,432 +24,127 @@ pub type Reg = u16;
 pub type FunctionId = u32;
 
 /// An instruction: eight bytes.
+// A table: one line an instruction.
+#[rustfmt::skip]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
-    Move {
-        to: Reg,
-        from: Reg,
-    },
+    Move { to: Reg, from: Reg },
     /// As `Move`, of a temporary: the value is not held twice.
-    Take {
-        to: Reg,
-        from: Reg,
-    },
-    Constant {
-        to: Reg,
-        index: u32,
-    },
-    Int {
-        to: Reg,
-        value: i32,
-    },
-    Null {
-        to: Reg,
-    },
-    Bool {
-        to: Reg,
-        value: bool,
-    },
-    Missing {
-        to: Reg,
-    },
+    Take { to: Reg, from: Reg },
+    Constant { to: Reg, index: u32 },
+    Int { to: Reg, value: i32 },
+    Null { to: Reg },
+    Bool { to: Reg, value: bool },
+    Missing { to: Reg },
     /// A `const` of the program.
-    Global {
-        to: Reg,
-        index: u32,
-    },
+    Global { to: Reg, index: u32 },
 
-    Add {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    Subtract {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    Multiply {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    Divide {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    Remainder {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
+    Add { to: Reg, a: Reg, b: Reg },
+    Subtract { to: Reg, a: Reg, b: Reg },
+    Multiply { to: Reg, a: Reg, b: Reg },
+    Divide { to: Reg, a: Reg, b: Reg },
+    Remainder { to: Reg, a: Reg, b: Reg },
     /// Adds a constant; `value` may be negative, for a subtraction.
-    AddInt {
-        to: Reg,
-        a: Reg,
-        value: i16,
-    },
-    Equal {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    NotEqual {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    Less {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    LessEqual {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    Greater {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    GreaterEqual {
-        to: Reg,
-        a: Reg,
-        b: Reg,
-    },
-    Not {
-        to: Reg,
-        a: Reg,
-    },
-    Negate {
-        to: Reg,
-        a: Reg,
-    },
-    CheckBool {
-        a: Reg,
-    },
+    AddInt { to: Reg, a: Reg, value: i16 },
+    Equal { to: Reg, a: Reg, b: Reg },
+    NotEqual { to: Reg, a: Reg, b: Reg },
+    Less { to: Reg, a: Reg, b: Reg },
+    LessEqual { to: Reg, a: Reg, b: Reg },
+    Greater { to: Reg, a: Reg, b: Reg },
+    GreaterEqual { to: Reg, a: Reg, b: Reg },
+    Not { to: Reg, a: Reg },
+    Negate { to: Reg, a: Reg },
+    CheckBool { a: Reg },
 
-    Jump {
-        by: i32,
-    },
+    Jump { by: i32 },
     /// A jump backwards, which costs fuel.
-    Repeat {
-        by: i32,
-    },
+    Repeat { by: i32 },
     // Tests: when the outcome is `want`, the next instruction, a jump, is skipped; else it is taken.
-    TestTrue {
-        want: bool,
-        a: Reg,
-    },
-    TestNull {
-        want: bool,
-        a: Reg,
-    },
-    TestMissing {
-        want: bool,
-        a: Reg,
-    },
-    TestEqual {
-        want: bool,
-        a: Reg,
-        b: Reg,
-    },
-    TestLess {
-        want: bool,
-        a: Reg,
-        b: Reg,
-    },
-    TestLessEqual {
-        want: bool,
-        a: Reg,
-        b: Reg,
-    },
-    TestGreater {
-        want: bool,
-        a: Reg,
-        b: Reg,
-    },
-    TestGreaterEqual {
-        want: bool,
-        a: Reg,
-        b: Reg,
-    },
-    TestEqualInt {
-        want: bool,
-        a: Reg,
-        value: i32,
-    },
-    TestLessInt {
-        want: bool,
-        a: Reg,
-        value: i32,
-    },
-    TestLessEqualInt {
-        want: bool,
-        a: Reg,
-        value: i32,
-    },
-    TestGreaterInt {
-        want: bool,
-        a: Reg,
-        value: i32,
-    },
-    TestGreaterEqualInt {
-        want: bool,
-        a: Reg,
-        value: i32,
-    },
-    TestConstant {
-        a: Reg,
-        index: u32,
-    },
-    TestList {
-        a: Reg,
-    },
-    TestRecord {
-        a: Reg,
-    },
-    TestLength {
-        a: Reg,
-        length: u32,
-    },
-    TestAtLeast {
-        a: Reg,
-        length: u32,
-    },
+    TestTrue { want: bool, a: Reg },
+    TestNull { want: bool, a: Reg },
+    TestMissing { want: bool, a: Reg },
+    TestEqual { want: bool, a: Reg, b: Reg },
+    TestLess { want: bool, a: Reg, b: Reg },
+    TestLessEqual { want: bool, a: Reg, b: Reg },
+    TestGreater { want: bool, a: Reg, b: Reg },
+    TestGreaterEqual { want: bool, a: Reg, b: Reg },
+    TestEqualInt { want: bool, a: Reg, value: i32 },
+    TestLessInt { want: bool, a: Reg, value: i32 },
+    TestLessEqualInt { want: bool, a: Reg, value: i32 },
+    TestGreaterInt { want: bool, a: Reg, value: i32 },
+    TestGreaterEqualInt { want: bool, a: Reg, value: i32 },
+    TestConstant { a: Reg, index: u32 },
+    TestList { a: Reg },
+    TestRecord { a: Reg },
+    TestLength { a: Reg, length: u32 },
+    TestAtLeast { a: Reg, length: u32 },
 
-    NewList {
-        to: Reg,
-        base: Reg,
-        count: Reg,
-    },
-    Push {
-        list: Reg,
-        value: Reg,
-    },
+    NewList { to: Reg, base: Reg, count: Reg },
+    Push { list: Reg, value: Reg },
     /// Adds one element, a temporary, to a variable, in place when nobody else holds the list: `xs += [x]`.
-    Append {
-        list: Reg,
-        value: Reg,
-    },
-    Extend {
-        list: Reg,
-        values: Reg,
-    },
+    Append { list: Reg, value: Reg },
+    Extend { list: Reg, values: Reg },
     /// A record of the values from `base` on, with the keys of a shape.
-    NewRecord {
-        to: Reg,
-        base: Reg,
-        shape: Reg,
-    },
-    Put {
-        record: Reg,
-        key: Reg,
-        value: Reg,
-    },
-    Merge {
-        record: Reg,
-        other: Reg,
-    },
-    Field {
-        to: Reg,
-        a: Reg,
-        name: u16,
-    },
-    OptionalField {
-        to: Reg,
-        a: Reg,
-        name: u16,
-    },
+    NewRecord { to: Reg, base: Reg, shape: Reg },
+    Put { record: Reg, key: Reg, value: Reg },
+    Merge { record: Reg, other: Reg },
+    Field { to: Reg, a: Reg, name: u16 },
+    OptionalField { to: Reg, a: Reg, name: u16 },
     /// A field, or the mark of a missing one.
-    ReadField {
-        to: Reg,
-        a: Reg,
-        name: u16,
-    },
-    ReadIndex {
-        to: Reg,
-        a: Reg,
-        index: u16,
-    },
-    ReadBack {
-        to: Reg,
-        a: Reg,
-        index: u16,
-    },
-    ReadMiddle {
-        to: Reg,
-        a: Reg,
-        slice: u16,
-    },
-    ReadWithout {
-        to: Reg,
-        a: Reg,
-        shape: u16,
-    },
-    Index {
-        to: Reg,
-        a: Reg,
-        index: Reg,
-    },
+    ReadField { to: Reg, a: Reg, name: u16 },
+    ReadIndex { to: Reg, a: Reg, index: u16 },
+    ReadBack { to: Reg, a: Reg, index: u16 },
+    ReadMiddle { to: Reg, a: Reg, slice: u16 },
+    ReadWithout { to: Reg, a: Reg, shape: u16 },
+    Index { to: Reg, a: Reg, index: Reg },
     /// Sets a path of the value in `a`: steps from `base` on as the path says, the value after them.
-    SetPath {
-        a: Reg,
-        base: Reg,
-        path: u16,
-    },
-    Concat {
-        to: Reg,
-        base: Reg,
-        count: Reg,
-    },
-    Range {
-        to: Reg,
-        base: Reg,
-        inclusive: bool,
-    },
+    SetPath { a: Reg, base: Reg, path: u16 },
+    Concat { to: Reg, base: Reg, count: Reg },
+    Range { to: Reg, base: Reg, inclusive: bool },
 
-    RangeStart {
-        base: Reg,
-        inclusive: bool,
-    },
-    RangeNext {
-        base: Reg,
-        by: i32,
-    },
-    EachStart {
-        base: Reg,
-    },
-    EachNext {
-        base: Reg,
-        by: i32,
-    },
+    RangeStart { base: Reg, inclusive: bool },
+    RangeNext { base: Reg, by: i32 },
+    EachStart { base: Reg },
+    EachNext { base: Reg, by: i32 },
 
-    NewCell {
-        to: Reg,
-        from: Reg,
-    },
-    GetCell {
-        to: Reg,
-        cell: Reg,
-    },
+    NewCell { to: Reg, from: Reg },
+    GetCell { to: Reg, cell: Reg },
     /// As `GetCell`, for a variable that may not have its value yet.
-    GetEarly {
-        to: Reg,
-        cell: Reg,
-    },
-    SetCell {
-        cell: Reg,
-        from: Reg,
-    },
+    GetEarly { to: Reg, cell: Reg },
+    SetCell { cell: Reg, from: Reg },
     /// Adds to what a cell holds, in place when nobody else holds it.
-    AddCell {
-        cell: Reg,
-        b: Reg,
-    },
-    SetCellPath {
-        cell: Reg,
-        base: Reg,
-        path: u16,
-    },
-    Capture {
-        to: Reg,
-        index: u16,
-    },
-    Environment {
-        to: Reg,
-        base: Reg,
-        count: Reg,
-    },
+    AddCell { cell: Reg, b: Reg },
+    SetCellPath { cell: Reg, base: Reg, path: u16 },
+    Capture { to: Reg, index: u16 },
+    Environment { to: Reg, base: Reg, count: Reg },
     /// A function with the environment in `env`.
-    Closure {
-        to: Reg,
-        env: Reg,
-        function: u16,
-    },
+    Closure { to: Reg, env: Reg, function: u16 },
 
     // Calls: arguments from `base` on; the result goes to `base`.
-    CallFunction {
-        count: u8,
-        base: Reg,
-        function: FunctionId,
-    },
-    TailFunction {
-        count: u8,
-        base: Reg,
-        function: FunctionId,
-    },
+    CallFunction { count: u8, base: Reg, function: FunctionId },
+    TailFunction { count: u8, base: Reg, function: FunctionId },
     /// A function of the same group, which shares the environment.
-    CallSibling {
-        count: u8,
-        base: Reg,
-        function: u16,
-    },
-    TailSibling {
-        count: u8,
-        base: Reg,
-        function: u16,
-    },
-    Call {
-        count: u8,
-        base: Reg,
-        f: Reg,
-    },
-    TailCall {
-        count: u8,
-        base: Reg,
-        f: Reg,
-    },
+    CallSibling { count: u8, base: Reg, function: u16 },
+    TailSibling { count: u8, base: Reg, function: u16 },
+    Call { count: u8, base: Reg, f: Reg },
+    TailCall { count: u8, base: Reg, f: Reg },
     /// The receiver is in `base`, the arguments after it.
-    CallMethod {
-        count: u8,
-        base: Reg,
-        name: u16,
-    },
+    CallMethod { count: u8, base: Reg, name: u16 },
     /// The function is in `base`, the list of arguments after it.
-    CallSpread {
-        base: Reg,
-    },
-    CallMethodSpread {
-        base: Reg,
-        name: u16,
-    },
-    Apply {
-        count: u8,
-        base: Reg,
-        builtin: u16,
-    },
+    CallSpread { base: Reg },
+    CallMethodSpread { base: Reg, name: u16 },
+    Apply { count: u8, base: Reg, builtin: u16 },
     /// Calls an isolated declaration; the options are after the arguments.
-    Invoke {
-        count: u8,
-        base: Reg,
-        global: u16,
-    },
-    Return {
-        from: Reg,
-    },
+    Invoke { count: u8, base: Reg, global: u16 },
+    Return { from: Reg },
 
     /// From here to `EndTry`, an error goes to `by`, into `error` and, with its trace, `error + 1`.
-    Try {
-        error: Reg,
-        by: i32,
-    },
+    Try { error: Reg, by: i32 },
     EndTry,
-    Throw {
-        from: Reg,
-    },
-    Rethrow {
-        error: Reg,
-    },
-    NoArm {
-        from: Reg,
-    },
-    NoMatch {
-        from: Reg,
-    },
+    Throw { from: Reg },
+    Rethrow { error: Reg },
+    NoArm { from: Reg },
+    NoMatch { from: Reg },
 }
 
 /// A function's code.
