@@ -178,20 +178,25 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Damaged files: whatever bytes are changed or cut off, the store says so or holds just what was written. It never
-/// breaks down, and it never opens with something missing.
+/// breaks down, and it never opens with something missing. `DAMAGE_SEED` and `DAMAGE_ROUNDS` (60) for more of it.
 #[test]
 fn damaged_files_are_noticed() {
     let folder = example();
     let whole = stdout(&durable(folder.path(), &["store", "export"]));
     assert!(whole.lines().count() > 20);
-    let mut random = Random::new(7);
+    let setting = |name: &str, default: u64| {
+        std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    };
+    let mut random = Random::new(setting("DAMAGE_SEED", 7));
     let (mut refused, mut unharmed) = (0, 0);
-    for round in 0..60 {
+    for round in 0..setting("DAMAGE_ROUNDS", 60) as usize {
         let copied = TempDir::new().expect("a folder");
         copy(&folder.path().join(".durable"), &copied.path().join(".durable"));
         let journal = copied.path().join(".durable/journal");
-        let files: Vec<_> =
-            ["db", "conf"].into_iter().map(|name| journal.join(name)).filter(|path| path.exists()).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(&journal).expect("the journal").map(|file| file.expect("a file").path()).collect();
+        files.retain(|path| path.is_file());
+        files.sort();
         let path = if round % 6 == 5 {
             copied.path().join(".durable/watermark")
         } else {

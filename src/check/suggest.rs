@@ -7,7 +7,7 @@ pub fn closest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) 
         .into_iter()
         .filter(|candidate| *candidate != wanted && candidate.len().abs_diff(wanted.len()) <= 8)
         .map(|candidate| (distance(wanted, candidate), candidate))
-        .filter(|(d, _)| *d <= limit)
+        .filter(|(d, _)| *d <= limit && *d < wanted.chars().count())
         .min_by_key(|(d, candidate)| (*d, candidate.to_string()))
         .map(|(_, candidate)| candidate)
 }

@@ -86,7 +86,10 @@ impl<'a> Shown<'a> {
         };
         let colour = if matches!(kind, ReportKind::Warning) { Color::Yellow } else { Color::Red };
         let mut report = Report::build(kind, span(main)).with_config(config).with_message(title);
-        for (number, (place, text)) in labels.iter().enumerate() {
+        // In the order of the text: ariadne would show what comes before the first label as another excerpt.
+        let mut ordered: Vec<(usize, &(Place, String))> = labels.iter().enumerate().collect();
+        ordered.sort_by_key(|(_, (place, _))| (place.source != main.source, place.span.start));
+        for (number, (place, text)) in ordered {
             let colour = if number == 0 { colour } else { Color::Cyan };
             report = report.with_label(Label::new(span(place)).with_message(text).with_color(colour));
         }

@@ -53,6 +53,7 @@ pub(crate) fn client(redirects: u32) -> Result<Client, ErrorData> {
             n => redirect::Policy::limited(n as usize),
         })
         .connect_timeout(Duration::from_secs(30))
+        .pool_max_idle_per_host(64)
         .build()
         .map_err(|error| ErrorData::new("http_error", format!("HTTP is not available: {error}")))
 }

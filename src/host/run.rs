@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
@@ -72,6 +73,13 @@ enum Held {
     Ended { instance: Arc<str>, outcome: Ending },
 }
 
+/// Open files that are asked of the system.
+const MAX_FILES: u64 = 65_536;
+/// Files that a request has open: its connection, and one while a name is looked up.
+const HTTP_FILES: u32 = 2;
+/// Files that a program has open here: its three streams, both ends of each while it starts, and its handle.
+const EXEC_FILES: u32 = 8;
+
 /// Runs instances in a store.
 pub struct Host<S: Store> {
     pub store: S,
@@ -83,6 +91,8 @@ pub struct Host<S: Store> {
     sender: Sender<Message>,
     workers: Workers,
     runtime: Threads,
+    /// How many requests and programs may have files open at once; others wait for their turn.
+    open_files: Arc<Semaphore>,
     client: Option<reqwest::Client>,
     pending: Pending,
     held: Vec<Held>,
@@ -111,6 +121,7 @@ impl<S: Store> Host<S> {
             workers: Workers::new(sender.clone()),
             sender,
             runtime: Threads(None),
+            open_files: Arc::new(Semaphore::new(0)),
             client: None,
             pending: Pending::default(),
             held: Vec::new(),
@@ -431,7 +442,7 @@ impl<S: Store> Host<S> {
             }
             ("http", _) => self.http(owner, &args),
             ("exec", _) => match exec::prepare(&args) {
-                Ok(call) => self.spawn(owner, call.run()),
+                Ok(call) => self.spawn(owner, EXEC_FILES, call.run()),
                 Err(error) => self.answer(owner, Err(error)),
             },
             (name, _) if name.starts_with("fs_") => {
@@ -466,17 +477,20 @@ impl<S: Store> Host<S> {
             Ok((call, client))
         });
         match prepared {
-            Ok((call, client)) => self.spawn(owner, call.send(client)),
+            Ok((call, client)) => self.spawn(owner, HTTP_FILES, call.send(client)),
             Err(error) => self.answer(owner, Err(error)),
         }
     }
 
-    fn spawn(&mut self, owner: Owner, work: impl Future<Output = Outcome> + Send + 'static) {
+    fn spawn(&mut self, owner: Owner, files: u32, work: impl Future<Output = Outcome> + Send + 'static) {
         let ticket = self.ticket();
         let sender = self.sender.clone();
-        match self.runtime() {
+        let open_files = self.open_files.clone();
+        match self.runtime().map(|runtime| runtime.handle().clone()) {
             Ok(runtime) => {
                 let task = runtime.spawn(async move {
+                    // The semaphore is never closed.
+                    let _turn = open_files.acquire_many(files).await;
                     let result = work.await;
                     let _ = sender.send(Message::Done { ticket, result });
                 });
@@ -500,6 +514,9 @@ impl<S: Store> Host<S> {
                 ErrorData::new("io_error", format!("the system gives no threads for I/O: {error}"))
             };
             self.runtime.0 = Some(built.map_err(error)?);
+            // What the store and the terminal need is left out.
+            let limit = rlimit::increase_nofile_limit(MAX_FILES).unwrap_or(256);
+            self.open_files.add_permits(usize::try_from(limit.saturating_sub(64).max(32)).unwrap_or(256));
         }
         self.runtime.0.as_ref().ok_or_else(|| ErrorData::new("io_error", "no threads for I/O"))
     }

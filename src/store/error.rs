@@ -39,12 +39,14 @@ impl StoreError {
     }
 }
 
-/// The operating system's words without its number.
+/// The operating system's words, without its number and without what libraries put around them.
 fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_lowercase(),
-        None => text,
+    let inner =
+        text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')).map(|(words, _)| words);
+    match (inner, text.split_once(" (os error")) {
+        (Some(words), _) | (None, Some((words, _))) => words.to_lowercase(),
+        (None, None) => text,
     }
 }
 

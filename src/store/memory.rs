@@ -39,6 +39,10 @@ impl Store for MemoryTree {
         Ok(())
     }
 
+    fn end(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn size_bytes(&self) -> u64 {
         self.tree.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
     }

@@ -39,6 +39,9 @@ pub trait Store {
     /// Makes all commits before durable.
     fn flush(&mut self) -> Result<(), StoreError>;
 
+    /// Ends cleanly: all commits durable, nothing held any more. It can't be used afterwards.
+    fn end(&mut self) -> Result<(), StoreError>;
+
     /// Bytes on disk, about.
     fn size_bytes(&self) -> u64;
 

@@ -53,7 +53,6 @@ pub struct Proven<S> {
     record: Record,
     marked: u64,
     watermark: Option<PathBuf>,
-    dirty: bool,
     _lock: Option<Lock>,
 }
 
@@ -74,7 +73,7 @@ impl<S: Store> Proven<S> {
             None => None,
         };
         let fresh = Record { format: FORMAT, ..Record::default() };
-        let mut proven = Proven { store, record: fresh, marked: 0, watermark, dirty: false, _lock: lock };
+        let mut proven = Proven { store, record: fresh, marked: 0, watermark, _lock: lock };
         let Some(record) = record else {
             if let Some(mark) = mark.filter(|mark| mark.commits > 0) {
                 let what = format!("it is empty, but {} were acknowledged", count(mark.commits, "commit"));
@@ -120,7 +119,7 @@ impl<S: Store> Proven<S> {
 
     /// Opens a store without checking it, to save what can be read of it.
     pub fn open_unchecked(store: S, lock: Option<Lock>) -> Proven<S> {
-        Proven { store, record: Record::default(), marked: 0, watermark: None, dirty: false, _lock: lock }
+        Proven { store, record: Record::default(), marked: 0, watermark: None, _lock: lock }
     }
 
     /// Adds up everything.
@@ -238,15 +237,21 @@ impl<S: Store> Store for Proven<S> {
         batch.put(RECORD.to_vec(), encode(&record));
         self.store.commit(&batch)?;
         self.record = record;
-        self.dirty = true;
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
         self.store.flush()?;
-        self.dirty = false;
         if self.marked == 0 || self.record.commits >= self.marked + COMMITS_A_MARK {
             self.mark(false)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        self.store.end()?;
+        if self.record.commits > self.marked {
+            self.mark(true)?;
         }
         Ok(())
     }
@@ -266,12 +271,6 @@ impl<S> Proven<S> {
 impl<S: Store> Proven<S> {
     /// Ends cleanly: everything durable, and the watermark with it.
     pub fn close(mut self) -> Result<(), StoreError> {
-        if self.dirty {
-            self.store.flush()?;
-        }
-        if self.record.commits > self.marked {
-            self.mark(true)?;
-        }
-        Ok(())
+        self.end()
     }
 }

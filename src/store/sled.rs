@@ -5,7 +5,7 @@
 //! flush on its own, so that one flush serves all commits gathered before it. And it panics on some damaged files: a
 //! panic inside it becomes an error. And a process that is killed while it writes one of its snapshots leaves an
 //! unfinished file, which it then takes for a damaged snapshot: such files are removed before it looks. A database that
-//! is not whole yet has another name.
+//! is not whole yet has another name. A batch is begun only when the disk has room for it to spare.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -19,6 +19,8 @@ use crate::engine::Batch;
 use super::lock::sync_parent;
 use super::{Store, StoreError, Visit};
 
+/// What must be free on the disk beside a batch: two segments of sled's, and its snapshot.
+const ROOM_BYTES: u64 = 4 << 20;
 /// How long a lock of sled's is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the page cache.
@@ -37,6 +39,7 @@ impl SledTree {
     /// Opens the database in a folder, or makes it.
     pub fn open(path: &Path) -> Result<SledTree, StoreError> {
         if !path.exists() {
+            has_room(path.parent().unwrap_or(path), 0)?;
             make(path)?;
         }
         remove_unfinished(path)?;
@@ -68,6 +71,21 @@ impl SledTree {
     }
 }
 
+/// Checks that the disk has room for a batch, with much to spare. When the disk is full in the middle of a batch, sled
+/// keeps a part of it, so the disk must not become full there.
+fn has_room(path: &Path, bytes: u64) -> Result<(), StoreError> {
+    let free =
+        fs2::available_space(path).map_err(|error| StoreError::io("measure the disk of", path, &error))?;
+    if free < ROOM_BYTES + 4 * bytes {
+        let what = format!("write to {}", path.display());
+        return Err(StoreError::Io {
+            what,
+            reason: format!("no space left on device: {} MiB must be free", (ROOM_BYTES + 4 * bytes) >> 20),
+        });
+    }
+    Ok(())
+}
+
 fn config(path: &Path) -> sled::Config {
     sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None)
 }
@@ -78,7 +96,7 @@ fn open_released(path: &Path) -> Result<sled::Db, StoreError> {
     let began = Instant::now();
     loop {
         let opened = guarded("open", path, || config(path).open());
-        let held = matches!(&opened, Err(StoreError::Io { reason, .. }) if reason.starts_with("could not acquire lock"));
+        let held = matches!(&opened, Err(StoreError::Locked { .. }));
         if !held || began.elapsed() > PATIENCE {
             return opened;
         }
@@ -96,9 +114,13 @@ fn make(path: &Path) -> Result<(), StoreError> {
     }
     guarded("make", path, || {
         let db = config(&unfinished).open()?;
-        db.flush()?;
-        drop(db);
-        Ok(())
+        let flushed = db.flush();
+        match &flushed {
+            Ok(_) => drop(db),
+            // See `drop`.
+            Err(_) => std::mem::forget(db),
+        }
+        flushed.map(|_| ())
     })?;
     sync_parent(&unfinished.join("db"));
     std::fs::rename(&unfinished, path).map_err(|error| StoreError::io("make", path, &error))?;
@@ -144,6 +166,7 @@ impl Store for SledTree {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        has_room(&self.path, batch.bytes() as u64)?;
         let mut writes = sled::Batch::default();
         for (key, value) in &batch.writes {
             match value {
@@ -162,6 +185,12 @@ impl Store for SledTree {
         })
     }
 
+    fn end(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        let db = self.db.take();
+        quietly(|| drop(db)).map_err(|reason| StoreError::Broken { reason })
+    }
+
     fn size_bytes(&self) -> u64 {
         self.file.metadata().map_or(0, |data| data.len())
     }
@@ -169,9 +198,9 @@ impl Store for SledTree {
 
 impl Drop for SledTree {
     fn drop(&mut self) {
-        // sled flushes when it is dropped, and may panic on a disk that is full.
-        let db = self.db.take();
-        let _ = quietly(|| drop(db));
+        // sled flushes when it is dropped, and waits for ever where a write has failed. One that was not closed is let
+        // be: what was flushed is on the disk, and the process is about to end.
+        std::mem::forget(self.db.take());
     }
 }
 
@@ -205,6 +234,9 @@ fn quietly<R>(run: impl FnOnce() -> R) -> Result<R, String> {
 fn guarded<R>(what: &str, path: &Path, run: impl FnOnce() -> sled::Result<R>) -> Result<R, StoreError> {
     match quietly(run) {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(error))) if error.to_string().starts_with("could not acquire lock") => {
+            Err(StoreError::Locked { folder: path.to_path_buf(), pid: None })
+        }
         Ok(Err(sled::Error::Io(error))) => Err(StoreError::io(what, path, &error)),
         Ok(Err(sled::Error::Corruption { .. })) => {
             Err(StoreError::Damaged { what: "a page of the database does not fit its checksum".into() })
