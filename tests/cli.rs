@@ -42,6 +42,11 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Gives a run time to make durable what it has shown: it does so within milliseconds.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(400));
+}
+
 /// Reads one line of a child's output.
 fn line(child: &mut Child) -> String {
     let mut text = String::new();
@@ -58,7 +63,7 @@ fn a_killed_run_goes_on() {
     let folder = folder(&[("s.df", WAITS)]);
     let mut first = spawn(folder.path(), &["run", "s.df"]);
     assert_eq!(line(&mut first), "first\n");
-    std::thread::sleep(Duration::from_millis(100));
+    settle();
     first.kill().expect("killed");
     first.wait().expect("ended");
     let mut second = spawn(folder.path(), &["run", "s.df"]);
@@ -145,10 +150,10 @@ fn a_failed_run_shows_the_chain_of_calls_across_the_activity() {
 /// Ctrl-C leaves the instance to be resumed, and says how.
 #[test]
 fn an_interrupt_leaves_it_to_be_resumed() {
-    let folder = folder(&[("s.df", "print(\"begun\")\nsleep(300ms)\nprint(\"done\")\n")]);
+    let folder = folder(&[("s.df", "print(\"begun\")\nsleep(2s)\nprint(\"done\")\n")]);
     let mut child = spawn(folder.path(), &["run", "s.df"]);
     assert_eq!(line(&mut child), "begun\n");
-    std::thread::sleep(Duration::from_millis(50));
+    settle();
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
     let stopped = child.wait_with_output().expect("ended");
     assert_eq!(stopped.status.code(), Some(130));
@@ -160,11 +165,11 @@ fn an_interrupt_leaves_it_to_be_resumed() {
 
 #[test]
 fn resume_goes_on_with_all() {
-    let folder = folder(&[("s.df", "sleep(100ms)\nprint(\"{self.id} done\")\n")]);
+    let folder = folder(&[("s.df", "print(\"begun\")\nsleep(600ms)\nprint(\"{self.id} done\")\n")]);
     for id in ["a", "b", "c"] {
         let mut child = spawn(folder.path(), &["run", "s.df", "--id", id]);
-        while !out(&durable(folder.path(), &["--version"])).starts_with("durable") {}
-        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(line(&mut child), "begun\n");
+        settle();
         child.kill().expect("killed");
         child.wait().expect("ended");
     }
@@ -181,7 +186,7 @@ fn an_edited_file_does_not_break_a_run() {
     let folder = folder(&[("s.df", WAITS)]);
     let mut first = spawn(folder.path(), &["run", "s.df", "--id", "x"]);
     assert_eq!(line(&mut first), "first\n");
-    std::thread::sleep(Duration::from_millis(100));
+    settle();
     first.kill().expect("killed");
     first.wait().expect("ended");
     fs::write(folder.path().join("s.df"), "print(\"another program\")\n").expect("an edit");
@@ -242,7 +247,7 @@ fn replay_of_an_unfinished_run() {
     let folder = folder(&[("s.df", WAITS)]);
     let mut first = spawn(folder.path(), &["run", "s.df"]);
     assert_eq!(line(&mut first), "first\n");
-    std::thread::sleep(Duration::from_millis(100));
+    settle();
     first.kill().expect("killed");
     first.wait().expect("ended");
     let replay = durable(folder.path(), &["replay", "s-1"]);
@@ -257,7 +262,7 @@ fn a_foreign_history_is_nondeterminism() {
     let mut first = spawn(folder.path(), &["run", "s.df", "--id", "x"]);
     assert_eq!(line(&mut first), "one\n");
     assert_eq!(line(&mut first), "two\n");
-    std::thread::sleep(Duration::from_millis(100));
+    settle();
     first.kill().expect("killed");
     first.wait().expect("ended");
     let export = out(&durable(folder.path(), &["store", "export"]));

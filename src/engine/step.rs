@@ -68,7 +68,6 @@ const SLICE_ANSWERS: usize = 256;
 #[derive(Default)]
 pub struct Engine {
     instances: HashMap<Arc<str>, Instance>,
-    programs: HashMap<Arc<str>, Rc<Image>>,
     ready: VecDeque<Arc<str>>,
     timers: Timers,
     /// Instances with something to write.
@@ -163,14 +162,12 @@ impl Engine {
         if fresh {
             self.changed.push(id.clone());
         }
-        self.programs.insert(id.clone(), image);
         self.instances.insert(id.clone(), instance);
         self.wake(&id);
     }
 
     fn forget(&mut self, id: &Arc<str>) {
         self.instances.remove(id);
-        self.programs.remove(id);
     }
 
     fn wake(&mut self, id: &Arc<str>) {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use durable::engine::{InstanceRecord, Replayed, Status, keys, load_stored, replay};
-use durable::machine::{Image, Value, What, format, json};
+use durable::machine::{Image, Value, What, format};
 use durable::store::{self, Store};
 use tempfile::TempDir;
 
@@ -230,9 +230,4 @@ impl Program {
         }
         Ok(())
     }
-}
-
-/// Data as JSON, to compare by eye.
-pub fn shown(data: &durable::machine::Data) -> String {
-    json::from_data(data)
 }

@@ -39,18 +39,22 @@ pub fn with_restored_machines(
         history.entries.iter().filter(|entry| matches!(entry, Entry::Answered { .. })).collect();
     let every = (answers.len() / RESTORES).max(1);
     let mut answers = answers.into_iter();
-    let mut number = 0;
+    let (mut number, mut slices) = (0, 0);
     loop {
         match machine.run(1_000_000) {
             Progress::Done(outcome) => return Ok(outcome.map_err(|error| error.value)),
             Progress::Waiting => {
-                number += 1;
+                (number, slices) = (number + 1, 0);
                 let Some(Entry::Answered { seq, result, .. }) = answers.next() else {
                     return Err("it waits after the end of its history".into());
                 };
                 machine.answer(*seq, result.clone());
             }
-            Progress::OutOfFuel => {}
+            Progress::OutOfFuel => slices += 1,
+        }
+        // In the middle of a computation as well, but not again and again in a long one.
+        if slices > 2 {
+            continue;
         }
         if number % every == 0 {
             let bytes = machine.snapshot();

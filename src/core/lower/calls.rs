@@ -1,0 +1,105 @@
+//! Calls, pipes and options.
+
+use crate::builtins::BuiltinId;
+use crate::check::{GlobalKind, Resolved};
+use crate::syntax::Span;
+use crate::syntax::tree::*;
+
+use super::super::{Arg, Form, Node, Prim};
+use super::Lower;
+
+impl Lower<'_, '_> {
+    pub(super) fn call_in_order(&mut self, callee: &Expr, args: &[Element], span: Span) -> Node {
+        // The receiver of a method is evaluated before its arguments.
+        if let ExprKind::OptionalField(value, name) = &callee.kind {
+            let value = self.expr(value);
+            let args = self.args(args);
+            let null = self.null(span);
+            let name = name.name.clone();
+            return self.unless_null(
+                value,
+                span,
+                |_, value| Node { form: Form::Method(Box::new(value), name, args), span },
+                null,
+            );
+        }
+        let args = self.args(args);
+        self.call(callee, None, args, span)
+    }
+
+    pub(super) fn call(&mut self, callee: &Expr, first: Option<Node>, rest: Vec<Arg>, span: Span) -> Node {
+        let args: Vec<Arg> = first.map(Arg::Item).into_iter().chain(rest).collect();
+        let static_at = match &callee.kind {
+            ExprKind::Name(_) => Some(callee.span.start),
+            ExprKind::Field(_, name) => Some(name.span.start),
+            _ => None,
+        };
+        let resolved = static_at.and_then(|at| self.program().modules[self.module].uses.get(&at).copied());
+        match (resolved, &callee.kind) {
+            (Some(Resolved::Builtin(id)), _) => self.builtin(id, args, span),
+            (Some(Resolved::Global(global)), _) => {
+                let callee = self.global(global, callee.span);
+                self.node(Form::Call(Box::new(callee), args), span)
+            }
+            (None, ExprKind::Field(value, name)) => {
+                let value = self.expr(value);
+                let span = Span { start: span.start, end: span.end };
+                self.node(Form::Method(Box::new(value), name.name.clone(), args), span)
+            }
+            _ => {
+                let callee = self.expr(callee);
+                self.node(Form::Call(Box::new(callee), args), span)
+            }
+        }
+    }
+
+    pub(super) fn builtin(&mut self, id: BuiltinId, args: Vec<Arg>, span: Span) -> Node {
+        if args.iter().any(|arg| matches!(arg, Arg::Spread(_))) {
+            let callee = self.node(Form::Builtin(id), span);
+            return self.node(Form::Call(Box::new(callee), args), span);
+        }
+        let args = args.into_iter().map(|arg| match arg {
+            Arg::Item(node) | Arg::Spread(node) => node,
+        });
+        self.node(Form::Apply(id, args.collect()), span)
+    }
+
+    pub(super) fn with(&mut self, call: &Expr, options: &Expr, span: Span) -> Node {
+        let ExprKind::Call(callee, args) = &call.kind else { return self.expr(call) };
+        let at = match &callee.kind {
+            ExprKind::Field(_, name) => name.span.start,
+            _ => callee.span.start,
+        };
+        let Some(Resolved::Global(global)) = self.program().modules[self.module].uses.get(&at).copied()
+        else {
+            return self.expr(call);
+        };
+        if !matches!(self.program().globals[global].kind, GlobalKind::Activity | GlobalKind::Orchestration) {
+            return self.expr(call);
+        }
+        let mut args = self.args(args);
+        while args.len() < self.program().globals[global].max {
+            args.push(Arg::Item(self.node(Form::Prim(Prim::Missing, Vec::new()), span)));
+        }
+        args.push(Arg::Item(self.expr(options)));
+        let callee = self.global(global, callee.span);
+        self.node(Form::Call(Box::new(callee), args), span)
+    }
+
+    /// `value`, or what is made of it, unless it is null.
+    pub(super) fn unless_null(
+        &mut self,
+        value: Node,
+        span: Span,
+        make: impl FnOnce(&mut Self, Node) -> Node,
+        other: Node,
+    ) -> Node {
+        let temp = self.fresh("value");
+        let bind = self.node(Form::Bind(temp, Box::new(value)), span);
+        let var = self.node(Form::Var(temp), span);
+        let is_null = self.node(Form::Prim(Prim::IsNull, vec![var.clone()]), span);
+        let made = make(self, var);
+        let choice = self.node(Form::If(Box::new(is_null), Box::new(other), Box::new(made)), span);
+        self.node(Form::Seq(vec![bind, choice]), span)
+    }
+}

@@ -1,0 +1,263 @@
+//! Trees to core: sugar is removed here and nowhere else.
+
+mod calls;
+mod expressions;
+mod statements;
+
+use std::collections::HashSet;
+
+use crate::builtins::{Context, find};
+use crate::check::{BindingId, GlobalId, ModuleId, Program};
+use crate::syntax::token::Name;
+use crate::syntax::tree::*;
+use crate::syntax::{Place, Span};
+
+use super::{Core, Form, Function, Item, Key, Label, Node, Prim, Var, VarInfo, Variables};
+
+/// Lowers a program without errors: its script, its declarations, and what of the standard library they reach.
+pub fn lower(program: &Program) -> Core {
+    let mut lowering = Lowering {
+        program,
+        variables: program
+            .modules
+            .iter()
+            .map(|module| Variables {
+                vars: module
+                    .bindings
+                    .iter()
+                    .map(|b| VarInfo {
+                        name: b.name.clone(),
+                        cell: b.early || b.mutable && b.captured,
+                        early: b.early,
+                    })
+                    .collect(),
+            })
+            .collect(),
+        wanted: Vec::new(),
+        seen: HashSet::new(),
+        labels: 0,
+    };
+    let script = lowering.script();
+    for (id, global) in program.globals.iter().enumerate() {
+        if program.modules[global.module].std.is_none() && global.script_bound.is_none() {
+            lowering.want(id);
+        }
+    }
+    let methods = lowering.methods();
+    let mut items = Vec::new();
+    while let Some(global) = lowering.wanted.pop() {
+        items.push((global, lowering.item(global)));
+    }
+    items.sort_by_key(|(global, _)| *global);
+    Core { script, items, variables: lowering.variables, methods }
+}
+
+struct Lowering<'a> {
+    program: &'a Program,
+    variables: Vec<Variables>,
+    wanted: Vec<GlobalId>,
+    seen: HashSet<GlobalId>,
+    labels: Label,
+}
+
+impl Lowering<'_> {
+    fn want(&mut self, global: GlobalId) {
+        if self.seen.insert(global) {
+            self.wanted.push(global);
+        }
+    }
+
+    /// The library's functions that a mentioned method may mean.
+    fn methods(&mut self) -> Vec<(Name, Vec<(&'static str, GlobalId)>)> {
+        let mut methods = Vec::new();
+        let mut names: Vec<&Name> = self.program.methods.iter().collect();
+        names.sort();
+        for name in names {
+            let mut targets = Vec::new();
+            for module in &self.program.modules {
+                if let Some(std) = module.std
+                    && ["list", "string", "record", "math", "bytes", "time", "task"].contains(&std)
+                    && let Some(global) = module.globals.get(name)
+                {
+                    targets.push((std, *global));
+                }
+            }
+            for (_, global) in &targets {
+                if self.program.globals[*global].alias.is_none() {
+                    self.want(*global);
+                }
+            }
+            methods.push((name.clone(), targets));
+        }
+        methods
+    }
+
+    fn script(&mut self) -> Function {
+        let module = &self.program.modules[0];
+        let span = Span::new(0, self.program.sources.files[0].text.len());
+        let args = module.args;
+        let mut lower = Lower { all: self, module: 0, labels: Vec::new() };
+        let place = module.function_places.get(&u32::MAX).copied().unwrap_or(usize::MAX);
+        let bound: Vec<(Var, &Callable)> = lower
+            .all
+            .program
+            .globals
+            .iter()
+            .filter(|global| global.module == 0 && global.script_bound.is_some())
+            .filter_map(|global| match &module.tree.items[global.item].kind {
+                StmtKind::Fn(f) => Some((global.binding, f)),
+                _ => None,
+            })
+            .collect();
+        let body = lower.statements(&module.tree.items, span, bound, place, true);
+        Function {
+            name: "script".into(),
+            params: vec![args],
+            required: 0,
+            body,
+            place: Place { source: 0, span },
+        }
+    }
+
+    fn item(&mut self, id: GlobalId) -> Item {
+        let global = &self.program.globals[id];
+        let module = global.module;
+        let program = self.program;
+        let stmt = &program.modules[module].tree.items[global.item];
+        let mut lower = Lower { all: self, module, labels: Vec::new() };
+        match &stmt.kind {
+            StmtKind::Fn(f) => Item::Function(lower.callable(f)),
+            StmtKind::Const(name, value, _) => {
+                let body = lower.expr(value);
+                Item::Const(lower.function(name.name.to_string(), Vec::new(), 0, body, value.span))
+            }
+            StmtKind::Activity(f) => {
+                let stub = lower.stub(id, f);
+                Item::Isolated { stub, body: lower.callable(f), context: Context::Activity }
+            }
+            StmtKind::Orchestration(f) => {
+                let stub = lower.stub(id, f);
+                Item::Isolated { stub, body: lower.callable(f), context: Context::Orchestration }
+            }
+            _ => {
+                let key = lower.fresh("key");
+                let node = Node { form: Form::Var(key), span: stmt.span };
+                let body = Node {
+                    form: Form::Invoke(id, vec![node], Box::new(lower.null(stmt.span))),
+                    span: stmt.span,
+                };
+                Item::Entity { stub: lower.function(global.name.to_string(), vec![key], 1, body, stmt.span) }
+            }
+        }
+    }
+}
+
+/// The lowering of one declaration.
+struct Lower<'a, 'p> {
+    all: &'a mut Lowering<'p>,
+    module: ModuleId,
+    /// The labels of the loops around, to leave and to repeat.
+    labels: Vec<Label>,
+}
+
+impl<'p> Lower<'_, 'p> {
+    fn program(&self) -> &'p Program {
+        self.all.program
+    }
+
+    fn fresh(&mut self, name: &str) -> Var {
+        let vars = &mut self.all.variables[self.module].vars;
+        vars.push(VarInfo { name: name.into(), cell: false, early: false });
+        (vars.len() - 1) as Var
+    }
+
+    fn node(&self, form: Form, span: Span) -> Node {
+        Node { form, span }
+    }
+
+    fn null(&self, span: Span) -> Node {
+        self.node(Form::Const(Literal::Null), span)
+    }
+
+    fn apply(&self, name: &str, args: Vec<Node>, span: Span) -> Node {
+        match find(name) {
+            Some(id) => self.node(Form::Apply(id, args), span),
+            None => self.null(span),
+        }
+    }
+
+    fn bound(&self, span: Span) -> Option<BindingId> {
+        self.program().modules[self.module].bound.get(&span.start).copied()
+    }
+
+    // ---- functions
+
+    fn function(&self, name: String, params: Vec<Var>, required: usize, body: Node, span: Span) -> Function {
+        let source = self.program().modules[self.module].source;
+        Function { name, params, required, body, place: Place { source, span } }
+    }
+
+    fn callable(&mut self, f: &Callable) -> Function {
+        self.lambda(f.name.name.to_string(), &f.params, &f.body, f.name.span.to(f.body.span))
+    }
+
+    fn lambda(&mut self, name: String, params: &[Param], body: &Block, span: Span) -> Function {
+        let labels = std::mem::take(&mut self.labels);
+        let mut vars = Vec::new();
+        let mut prologue = Vec::new();
+        for param in params {
+            let var = match (&param.pattern.kind, self.bound(param.pattern.span)) {
+                (PatternKind::Name(_), Some(binding)) => binding,
+                _ => self.fresh("param"),
+            };
+            vars.push(var);
+            let span = param.pattern.span;
+            if let Some(default) = &param.default {
+                let value = self.expr(default);
+                let missing =
+                    self.node(Form::Prim(Prim::IsMissing, vec![self.node(Form::Var(var), span)]), span);
+                let set = self.node(Form::Set(var, Vec::new(), Box::new(value)), span);
+                let null = self.null(span);
+                prologue.push(self.node(Form::If(Box::new(missing), Box::new(set), Box::new(null)), span));
+            }
+            if !matches!(param.pattern.kind, PatternKind::Name(_) | PatternKind::Any) {
+                let value = self.node(Form::Var(var), span);
+                prologue.extend(self.destructure(&param.pattern, value, span));
+            }
+        }
+        let body = self.block(body);
+        let body = if prologue.is_empty() {
+            body
+        } else {
+            let span = body.span;
+            prologue.push(body);
+            self.node(Form::Seq(prologue), span)
+        };
+        let (required, _) = crate::check::arity(params);
+        self.labels = labels;
+        self.function(name, vars, required, body, span)
+    }
+
+    /// What is called instead of an isolated declaration: it hands the call to the machine.
+    fn stub(&mut self, id: GlobalId, f: &Callable) -> Function {
+        let span = f.name.span;
+        let mut params: Vec<Var> = f.params.iter().map(|_| self.fresh("arg")).collect();
+        let args = params.iter().map(|var| self.node(Form::Var(*var), span)).collect();
+        let given = self.fresh("options");
+        params.push(given);
+        let declared = match &f.options {
+            Some(options) => self.expr(options),
+            None => self.node(Form::Prim(Prim::Record(Vec::new()), Vec::new()), span),
+        };
+        let given_node = self.node(Form::Var(given), span);
+        let missing = self.node(Form::Prim(Prim::IsMissing, vec![given_node.clone()]), span);
+        let merged = self.node(
+            Form::Prim(Prim::Record(vec![Key::Spread, Key::Spread]), vec![declared.clone(), given_node]),
+            span,
+        );
+        let options = self.node(Form::If(Box::new(missing), Box::new(declared), Box::new(merged)), span);
+        let body = self.node(Form::Invoke(id, args, Box::new(options)), span);
+        let (required, _) = crate::check::arity(&f.params);
+        self.function(f.name.name.to_string(), params, required, body, span)
+    }
+}

@@ -1,0 +1,282 @@
+//! Blocks, statements, patterns and what is assigned to.
+
+use std::rc::Rc;
+
+use crate::check::Resolved;
+use crate::syntax::Span;
+use crate::syntax::token::Name;
+use crate::syntax::tree::*;
+
+use super::super::decide::Decider;
+use super::super::{Form, Head, Label, Loop, Node, Otherwise, Prim, Step, Var, VarInfo};
+use super::Lower;
+
+impl Lower<'_, '_> {
+    pub(super) fn block(&mut self, block: &Block) -> Node {
+        let module = &self.program().modules[self.module];
+        let place = module.function_places.get(&block.span.start).copied().unwrap_or(usize::MAX);
+        let functions: Vec<(Var, &Callable)> = block
+            .stmts
+            .iter()
+            .filter_map(|stmt| match &stmt.kind {
+                StmtKind::Fn(f) => self.bound(f.name.span).map(|binding| (binding, f)),
+                _ => None,
+            })
+            .collect();
+        self.statements(&block.stmts, block.span, functions, place, false)
+    }
+
+    pub(super) fn statements(
+        &mut self,
+        stmts: &[Stmt],
+        span: Span,
+        functions: Vec<(Var, &Callable)>,
+        place: usize,
+        top: bool,
+    ) -> Node {
+        let mut out = Vec::new();
+        let early = self.early(stmts);
+        if !early.is_empty() {
+            out.push(self.node(Form::Declare(early), span));
+        }
+        let place = if functions.is_empty() { usize::MAX } else { place };
+        for (index, stmt) in stmts.iter().enumerate() {
+            if index == place {
+                out.push(self.functions(&functions, span));
+            }
+            self.statement(stmt, top, &mut out);
+        }
+        // Functions that no statement uses are not made at all.
+        let ends_with_value = matches!(stmts.last().map(|stmt| &stmt.kind), Some(StmtKind::Expr(_)));
+        if !ends_with_value {
+            out.push(self.null(span));
+        }
+        match out.len() {
+            1 => out.remove(0),
+            _ => self.node(Form::Seq(out), span),
+        }
+    }
+
+    pub(super) fn early(&self, stmts: &[Stmt]) -> Vec<Var> {
+        let module = &self.program().modules[self.module];
+        let mut early = Vec::new();
+        let mut add = |span: Span| {
+            if let Some(binding) = module.bound.get(&span.start)
+                && module.bindings[*binding as usize].early
+            {
+                early.push(*binding);
+            }
+        };
+        for stmt in stmts {
+            match &stmt.kind {
+                StmtKind::Let(pattern, _) => pattern.names(&mut |_, span| add(span)),
+                StmtKind::Var(name, _) => add(name.span),
+                _ => {}
+            }
+        }
+        early
+    }
+
+    pub(super) fn functions(&mut self, functions: &[(Var, &Callable)], span: Span) -> Node {
+        let group = functions.iter().map(|(var, f)| (*var, Rc::new(self.callable(f)))).collect();
+        self.node(Form::Functions(group), span)
+    }
+
+    pub(super) fn statement(&mut self, stmt: &Stmt, top: bool, out: &mut Vec<Node>) {
+        let span = stmt.span;
+        match &stmt.kind {
+            StmtKind::Let(pattern, value) => {
+                let value = self.expr(value);
+                out.extend(self.destructure(pattern, value, span));
+            }
+            StmtKind::Var(name, value) => {
+                let value = self.expr(value);
+                if let Some(binding) = self.bound(name.span) {
+                    out.push(self.node(Form::Bind(binding, Box::new(value)), span));
+                }
+            }
+            StmtKind::Expr(expr) => {
+                let node = self.expr(expr);
+                out.push(node);
+            }
+            StmtKind::Assign(target, op, value) => {
+                let node = self.assign(target, *op, value, span);
+                out.push(node);
+            }
+            StmtKind::For(pattern, list, body) => {
+                let node = self.for_(pattern, list, body, span);
+                out.push(node);
+            }
+            StmtKind::While(condition, body) => {
+                let condition = self.condition(condition);
+                let label = self.label();
+                let body = self.loop_body(label, body);
+                let looped = Loop { label, head: Head::While(Box::new(condition)), body: Box::new(body) };
+                out.push(self.node(Form::Loop(looped), span));
+            }
+            StmtKind::Fn(_) => {}
+            StmtKind::Const(..)
+            | StmtKind::Activity(_)
+            | StmtKind::Orchestration(_)
+            | StmtKind::Entity(_) => {
+                debug_assert!(top);
+            }
+            StmtKind::Import { .. } | StmtKind::Test(..) | StmtKind::Error => {}
+        }
+    }
+
+    pub(super) fn label(&mut self) -> Label {
+        self.all.labels += 1;
+        self.all.labels
+    }
+
+    pub(super) fn loop_body(&mut self, label: Label, body: &Block) -> Node {
+        self.labels.push(label);
+        let body = self.block(body);
+        self.labels.pop();
+        body
+    }
+
+    pub(super) fn for_(&mut self, pattern: &Pattern, list: &Expr, body: &Block, span: Span) -> Node {
+        let label = self.label();
+        let var = match (&pattern.kind, self.bound(pattern.span)) {
+            (PatternKind::Name(_), Some(binding)) => binding,
+            _ => self.fresh("item"),
+        };
+        let head = match &list.kind {
+            ExprKind::Range(low, high, inclusive) => {
+                let (low, high) = (self.expr(low), self.expr(high));
+                Head::Range(var, Box::new(low), Box::new(high), *inclusive)
+            }
+            _ => Head::Each(var, Box::new(self.expr(list))),
+        };
+        let mut body = self.loop_body(label, body);
+        if !matches!(pattern.kind, PatternKind::Name(_) | PatternKind::Any) {
+            let value = self.node(Form::Var(var), pattern.span);
+            let mut stmts = self.destructure(pattern, value, pattern.span);
+            stmts.push(body);
+            body = self.node(Form::Seq(stmts), span);
+        }
+        self.node(Form::Loop(Loop { label, head, body: Box::new(body) }), span)
+    }
+
+    /// Statements that bind the names of a pattern to the parts of a value.
+    pub(super) fn destructure(&mut self, pattern: &Pattern, value: Node, span: Span) -> Vec<Node> {
+        match &pattern.kind {
+            PatternKind::Name(_) => match self.bound(pattern.span) {
+                Some(binding) => vec![self.node(Form::Bind(binding, Box::new(value)), span)],
+                None => vec![value],
+            },
+            PatternKind::Any => vec![value],
+            _ => {
+                let arms = vec![self.null(span)];
+                let node = self.matching(
+                    value,
+                    &[(std::slice::from_ref(pattern), None)],
+                    arms,
+                    Otherwise::NoMatch,
+                    pattern.span,
+                );
+                vec![node]
+            }
+        }
+    }
+
+    pub(super) fn matching(
+        &mut self,
+        subject: Node,
+        arms: &[(&[Pattern], Option<Node>)],
+        bodies: Vec<Node>,
+        otherwise: Otherwise,
+        span: Span,
+    ) -> Node {
+        let subject_var = match (&subject.form, otherwise) {
+            (Form::Var(var), _) if !self.all.variables[self.module].vars[*var as usize].cell => *var,
+            _ => self.fresh("subject"),
+        };
+        let bound = &self.program().modules[self.module].bound;
+        let variables = &mut self.all.variables[self.module].vars;
+        let mut fresh = |name: &str| {
+            variables.push(VarInfo { name: name.into(), cell: false, early: false });
+            (variables.len() - 1) as Var
+        };
+        let mut decider = Decider::new(&mut fresh);
+        let mut rows = Vec::new();
+        for (number, (patterns, guard)) in arms.iter().enumerate() {
+            for pattern in patterns.iter() {
+                let binding = |_: &Name, offset: u32| bound.get(&offset).copied();
+                rows.push(decider.row(subject_var, pattern, guard.clone(), number, &binding));
+            }
+        }
+        let tree = decider.decide(rows);
+        let matched = crate::core::Match { subject, subject_var, tree, arms: bodies, otherwise };
+        self.node(Form::Match(Box::new(matched)), span)
+    }
+
+    pub(super) fn assign(&mut self, target: &Expr, op: Option<BinaryOp>, value: &Expr, span: Span) -> Node {
+        let mut steps = Vec::new();
+        let mut before = Vec::new();
+        let Some(var) = self.target(target, &mut steps, &mut before, op.is_some()) else {
+            // The state of an entity: its operations come with the runtime of entities.
+            return self.apply("unlock", Vec::new(), span);
+        };
+        let value = match op {
+            None => self.expr(value),
+            Some(op) => {
+                let mut current = self.node(Form::Var(var), target.span);
+                for step in &steps {
+                    current = match step {
+                        Step::Field(name, at) => {
+                            self.node(Form::Prim(Prim::Field(name.clone()), vec![current]), *at)
+                        }
+                        Step::Index(index) => {
+                            self.node(Form::Prim(Prim::Index, vec![current, index.clone()]), target.span)
+                        }
+                    };
+                }
+                let value = self.expr(value);
+                self.node(Form::Prim(Prim::Binary(op), vec![current, value]), span)
+            }
+        };
+        let set = self.node(Form::Set(var, steps, Box::new(value)), span);
+        if before.is_empty() {
+            return set;
+        }
+        before.push(set);
+        self.node(Form::Seq(before), span)
+    }
+
+    /// The variable and the path of a target. Indexes that are read twice are computed once, `before`.
+    pub(super) fn target(
+        &mut self,
+        target: &Expr,
+        steps: &mut Vec<Step>,
+        before: &mut Vec<Node>,
+        twice: bool,
+    ) -> Option<Var> {
+        match &target.kind {
+            ExprKind::Name(_) => match self.program().modules[self.module].uses.get(&target.span.start) {
+                Some(Resolved::Local(binding)) => Some(*binding),
+                _ => None,
+            },
+            ExprKind::Field(inner, name) => {
+                let var = self.target(inner, steps, before, twice)?;
+                steps.push(Step::Field(name.name.clone(), name.span));
+                Some(var)
+            }
+            ExprKind::Index(inner, index) => {
+                let var = self.target(inner, steps, before, twice)?;
+                let mut node = self.expr(index);
+                if twice && !matches!(node.form, Form::Const(_) | Form::Var(_)) {
+                    let temp = self.fresh("index");
+                    let span = node.span;
+                    before.push(self.node(Form::Bind(temp, Box::new(node)), span));
+                    node = self.node(Form::Var(temp), span);
+                }
+                steps.push(Step::Index(node));
+                Some(var)
+            }
+            _ => None,
+        }
+    }
+}
