@@ -1,7 +1,7 @@
 //! The core calculus: what is left of a program once sugar is removed.
 //!
 //! Invariant: every name is a numbered variable or a global, every `match` is a decision tree, every method call,
-//! effect and exit is explicit. Twelve forms and a set of primitive operations; nothing of the surface syntax.
+//! effect and exit is explicit. Some twenty forms and a set of primitive operations; nothing of the surface syntax.
 
 mod decide;
 mod fold;
