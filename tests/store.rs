@@ -69,6 +69,89 @@ fn sled_behaves() {
     behaves(SledTree::open(&folder.path().join("journal")).expect("sled opens"));
 }
 
+/// A store that breaks off in the middle of a write, having kept a part of it.
+struct Breaking {
+    tree: std::rc::Rc<std::cell::RefCell<MemoryTree>>,
+    random: Random,
+    left: u64,
+}
+
+impl Store for Breaking {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.tree.borrow().get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], visit: store::Visit<'_>) -> Result<(), StoreError> {
+        self.tree.borrow().scan(prefix, visit)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if self.left > 0 {
+            self.left -= 1;
+            return self.tree.borrow_mut().commit(batch);
+        }
+        let mut part = batch.clone();
+        part.writes.retain(|_| self.random.one_in(2));
+        // One write alone is whole or not there at all, as it is in sled.
+        self.tree.borrow_mut().commit(&part)?;
+        Err(StoreError::Io { what: "write".into(), reason: "no space left on device".into() })
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// A large batch that breaks off is there as a whole or not at all, wherever it breaks off, and though undoing it breaks off
+/// as well.
+#[test]
+fn a_broken_batch_is_undone() {
+    for seed in 0..300 {
+        let tree = std::rc::Rc::new(std::cell::RefCell::new(MemoryTree::default()));
+        let mut random = Random::new(seed);
+        let breaking = |random: &mut Random, left: u64| Breaking {
+            tree: tree.clone(),
+            random: Random::new(random.next()),
+            left,
+        };
+        let left = 2 + random.below(16);
+        let mut store = Proven::open(breaking(&mut random, left), None, None).expect("an empty store opens");
+        let (mut known, mut last) = (Vec::new(), Vec::new());
+        for n in 0..20 {
+            let writes = (0..1 + random.below(5)).map(|_| {
+                let value = (!random.one_in(4)).then(|| format!("{n}").into_bytes());
+                (format!("k{}", random.below(8)).into_bytes(), value)
+            });
+            let mut batch = Batch { writes: writes.collect() };
+            batch.put(b"large".to_vec(), vec![n; 4096]);
+            batch.writes.sort();
+            batch.writes.dedup_by(|a, b| a.0 == b.0);
+            let mut whole = MemoryTree { tree: known.iter().cloned().collect() };
+            whole.commit(&batch).expect("memory can be written");
+            last = whole.all(b"").expect("a scan");
+            if store.commit(&batch).is_err() {
+                break;
+            }
+            known = last.clone();
+        }
+        // The first opening after it breaks off too.
+        let left = random.below(6);
+        let _ = Proven::open(breaking(&mut random, left), None, None);
+        let store = Proven::open(tree.borrow().clone(), None, None)
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let found = store.all(b"").expect("a scan");
+        assert!(found == known || found == last, "seed {seed}: {found:?} is neither {known:?} nor {last:?}");
+    }
+}
+
 #[test]
 fn what_was_flushed_is_there_again() {
     let folder = TempDir::new().expect("a folder");

@@ -4,8 +4,14 @@
 //! goes a record of its number and of the *sum* of everything the store then holds: the sum, modulo 2^128, of a
 //! 128-bit hash of each key with its value. A batch changes the sum by what it adds and removes, so keeping it costs
 //! no reading of anything else, and adding up all keys must give it again. A small file beside the database, the
-//! watermark, says how far the numbers must reach at least; it is written with the first commit, from time to time, and at a clean end.
-//! Opening checks the number against the watermark, and the sum as well unless the store is large.
+//! watermark, says how far the numbers must reach at least; it is written with the first commit, from time to time, and at
+//! a clean end. Opening checks the number against the watermark, and the sum as well unless the store is large.
+//!
+//! Nor is a batch of sled's all or nothing when a write fails in the middle of it: it keeps what it has got so far. So
+//! before a large batch goes, in a write of its own, what undoes it: its keys with the values that they had. After the
+//! batch that is removed again. Where it is found at opening, the batch was not acknowledged, and is undone. A small
+//! batch is one piece of memory when sled writes it to the disk, but for one in a few hundred, and doing the same for
+//! it would cost a third of the rate of single steps.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,6 +30,15 @@ pub const FORMAT: u32 = 1;
 /// The key of the record.
 const RECORD: &[u8] = b"!proof";
 
+/// The key of what undoes the batch under way.
+const UNDO: &[u8] = b"!undo";
+
+/// Batches from this size on can be undone, in bytes of keys and values.
+pub const LARGE_BYTES: usize = 4096;
+
+/// Keys that begin so are the proof's own, and are not part of the sum.
+const OWN: &[u8] = b"!";
+
 /// Stores up to this size are added up when they are opened, in bytes.
 const SMALL: u64 = 32 << 20;
 
@@ -37,6 +52,13 @@ struct Record {
     /// How many batches were committed.
     commits: u64,
     sum: u128,
+}
+
+/// What undoes a batch: its number, and its keys with the values that they had.
+#[derive(Serialize, Deserialize)]
+struct Undo {
+    commit: u64,
+    before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// What adding up a store found.
@@ -68,6 +90,8 @@ impl<S: Store> Proven<S> {
     /// Opens a store and checks its proof. `watermark` is the file beside it, where there is one.
     pub fn open(store: S, watermark: Option<PathBuf>, lock: Option<Lock>) -> Result<Proven<S>, StoreError> {
         let mark = watermark.as_deref().map(read_mark).transpose()?.flatten();
+        let mut store = store;
+        undo(&mut store)?;
         let record = match store.get(RECORD)? {
             Some(bytes) => Some(decode(&bytes)?),
             None => None,
@@ -127,7 +151,7 @@ impl<S: Store> Proven<S> {
         let mut report = Report { commits: self.record.commits, keys: 0, bytes: 0 };
         let mut sum = 0u128;
         self.store.scan(b"", &mut |key, value| {
-            if key != RECORD {
+            if !key.starts_with(OWN) {
                 sum = sum.wrapping_add(hash(key, value));
                 report.keys += 1;
                 report.bytes += (key.len() + value.len()) as u64;
@@ -194,6 +218,28 @@ fn encode(record: &Record) -> Vec<u8> {
     [&record.format.to_le_bytes()[..], &xxh3_64(&body).to_le_bytes(), &body].concat()
 }
 
+/// Undoes the batch that did not come to its end, if there is one.
+fn undo(store: &mut impl Store) -> Result<(), StoreError> {
+    let Some(bytes) = store.get(UNDO)? else { return Ok(()) };
+    let unreadable = || StoreError::Damaged { what: "what undoes its last batch is not readable".into() };
+    let (check, body) = bytes.split_first_chunk::<8>().ok_or_else(unreadable)?;
+    if u64::from_le_bytes(*check) != xxh3_64(body) {
+        return Err(unreadable());
+    }
+    let undo: Undo = postcard::from_bytes(body).map_err(|_| unreadable())?;
+    // Each in a write of its own, so that undoing may itself be broken off, and be done again.
+    for (key, value) in undo.before {
+        store.commit(&Batch { writes: vec![(key, value)] })?;
+    }
+    store.commit(&Batch { writes: vec![(UNDO.to_vec(), None)] })?;
+    store.flush()
+}
+
+fn encode_undo(undo: &Undo) -> Vec<u8> {
+    let body = postcard::to_stdvec(undo).unwrap_or_default();
+    [&xxh3_64(&body).to_le_bytes()[..], &body].concat()
+}
+
 /// The watermark; none where there is no such file.
 fn read_mark(path: &Path) -> Result<Option<Record>, StoreError> {
     let text = match std::fs::read_to_string(path) {
@@ -219,23 +265,36 @@ impl<S: Store> Store for Proven<S> {
     }
 
     fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        self.store.scan(prefix, &mut |key, value| key == RECORD || visit(key, value))
+        self.store.scan(prefix, &mut |key, value| key.starts_with(OWN) || visit(key, value))
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut record = self.record;
         record.commits += 1;
+        let mut before = Vec::with_capacity(batch.writes.len() + 1);
         for (key, value) in &batch.writes {
-            if let Some(old) = self.store.get(key)? {
-                record.sum = record.sum.wrapping_sub(hash(key, &old));
+            let old = self.store.get(key)?;
+            if let Some(old) = &old {
+                record.sum = record.sum.wrapping_sub(hash(key, old));
             }
             if let Some(value) = value {
                 record.sum = record.sum.wrapping_add(hash(key, value));
             }
+            before.push((key.clone(), old));
+        }
+        before.push((RECORD.to_vec(), self.store.get(RECORD)?));
+        let large = batch.bytes() >= LARGE_BYTES;
+        if large {
+            let mut undo = Batch::default();
+            undo.put(UNDO.to_vec(), encode_undo(&Undo { commit: record.commits, before }));
+            self.store.commit(&undo)?;
         }
         let mut batch = batch.clone();
         batch.put(RECORD.to_vec(), encode(&record));
         self.store.commit(&batch)?;
+        if large {
+            self.store.commit(&Batch { writes: vec![(UNDO.to_vec(), None)] })?;
+        }
         self.record = record;
         Ok(())
     }
