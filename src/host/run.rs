@@ -1,6 +1,6 @@
 //! The loop: messages in, engine, commit, outputs out.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ pub struct Host<S: Store> {
     activities: HashMap<u64, StepId>,
     tickets: HashMap<StepId, u64>,
     /// Sleeps of activities: when they end, and whose they are.
-    sleeps: BTreeMap<(i64, u64), ()>,
+    sleeps: BTreeSet<(i64, u64)>,
     ended: HashMap<Arc<str>, Ending>,
 }
 
@@ -130,7 +130,7 @@ impl<S: Store> Host<S> {
             stray: HashSet::new(),
             activities: HashMap::new(),
             tickets: HashMap::new(),
-            sleeps: BTreeMap::new(),
+            sleeps: BTreeSet::new(),
             ended: HashMap::new(),
         }
     }
@@ -230,7 +230,7 @@ impl<S: Store> Host<S> {
             return Ok(Some(message));
         }
         let now = clock::now();
-        let timer = [self.engine.next_due(), self.sleeps.keys().next().map(|(due, _)| *due)];
+        let timer = [self.engine.next_due(), self.sleeps.first().map(|(due, _)| *due)];
         let timer = timer
             .into_iter()
             .flatten()
@@ -289,7 +289,7 @@ impl<S: Store> Host<S> {
         if self.engine.next_due().is_some_and(|due| due <= now) {
             self.engine.handle(Event::Tick, now);
         }
-        while let Some((&(due, ticket), ())) = self.sleeps.first_key_value() {
+        while let Some(&(due, ticket)) = self.sleeps.first() {
             if due > now {
                 break;
             }
@@ -338,7 +338,7 @@ impl<S: Store> Host<S> {
         if let Some(ticket) = self.tickets.remove(step) {
             self.activities.remove(&ticket);
             self.workers.drop(ticket);
-            self.sleeps.retain(|(_, sleeper), ()| *sleeper != ticket);
+            self.sleeps.retain(|(_, sleeper)| *sleeper != ticket);
             self.break_off(|owner| matches!(owner, Owner::Activity(of) if *of == ticket));
         }
         self.break_off(|owner| matches!(owner, Owner::Step(of) if of == step));
@@ -427,7 +427,7 @@ impl<S: Store> Host<S> {
                     [Value::Duration(duration)] => clock::now().saturating_add(*duration),
                     _ => clock::now(),
                 };
-                self.sleeps.insert((due, *ticket), ());
+                self.sleeps.insert((due, *ticket));
             }
             ("input", _) => {
                 let prompt = arguments(&args).first().map(format::display).unwrap_or_default();
