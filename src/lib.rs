@@ -8,5 +8,6 @@ pub mod core;
 pub mod engine;
 pub mod host;
 pub mod machine;
+pub mod os;
 pub mod store;
 pub mod syntax;

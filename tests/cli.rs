@@ -255,6 +255,20 @@ fn replay_of_an_unfinished_run() {
     assert!(err(&replay).contains("input(\"\") at s.df:2:12: let name = input(\"\")"), "{}", err(&replay));
 }
 
+/// Names with an underscore are shown as they are written.
+#[test]
+fn what_is_waited_for_has_its_own_name() {
+    let script = "activity long_nap() { sleep(1h) }\nprint(\"begun\")\nall([async long_nap(), async sleep_until(now() + 1h)])\n";
+    let folder = folder(&[("s.df", script)]);
+    let mut first = spawn(folder.path(), &["run", "s.df"]);
+    assert_eq!(line(&mut first), "begun\n");
+    settle();
+    first.kill().expect("killed");
+    first.wait().expect("ended");
+    let replay = err(&durable(folder.path(), &["replay", "s-1"]));
+    assert!(replay.contains("long_nap()") && replay.contains("sleep_until("), "{replay}");
+}
+
 /// A history that the program does not follow stops the instance, with both sides; nothing is done or lost.
 #[test]
 fn a_foreign_history_is_nondeterminism() {

@@ -174,5 +174,5 @@ fn rows(entries: &[Entry]) -> Vec<Row> {
 }
 
 fn called(what: &Asked, args: &Args) -> String {
-    format!("{}({})", what.name().replace("fs_", "fs."), short(&args.describe(), 60))
+    format!("{}({})", what.shown(), short(&args.describe(), 60))
 }

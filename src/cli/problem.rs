@@ -59,8 +59,7 @@ impl From<HostError> for Problem {
         match error {
             HostError::Store(error) => error.into(),
             HostError::Output(error) => {
-                let text = error.to_string();
-                let reason = text.split(" (os error").next().unwrap_or("").to_lowercase();
+                let reason = crate::os::reason(&error);
                 Problem::new(STORE, format!("standard output can't be written: {reason}"))
                     .hint("nothing that was printed counts as lost; go on with `durable resume`")
             }

@@ -27,8 +27,7 @@ pub fn read(file: &Path) -> Result<Program, Problem> {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let plain =
-        |error: std::io::Error| error.to_string().split(" (os error").next().unwrap_or("").to_lowercase();
+    let plain = |error: std::io::Error| crate::os::reason(&error);
     let data = std::fs::metadata(path).map_err(plain)?;
     if data.is_dir() {
         return Err("it is a folder".into());

@@ -47,22 +47,16 @@ impl<'a> Shown<'a> {
     pub fn line(&self, place: Place) -> String {
         let Some(file) = self.sources.files.get(place.source as usize) else { return String::new() };
         let start = (place.span.start as usize).min(file.text.len());
-        let from = file.text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let to = file.text[start..].find('\n').map_or(file.text.len(), |at| start + at);
+        let (from, to) = lines_around(&file.text, start, start);
         file.text[from..to].trim().chars().take(120).collect()
     }
 
     /// Whether the source around a place can be shown.
     fn is_showable(&self, place: Place) -> bool {
         let Some(file) = self.sources.files.get(place.source as usize) else { return false };
-        let Some(before) = file.text.get(..place.span.start as usize) else { return false };
-        let Some(inside) = file.text.get(place.span.start as usize..place.span.end as usize) else {
-            return false;
-        };
-        let from = before.rfind('\n').map_or(0, |at| at + 1);
-        let to = file.text[place.span.end as usize..]
-            .find('\n')
-            .map_or(file.text.len(), |at| place.span.end as usize + at);
+        let (start, end) = (place.span.start as usize, place.span.end as usize);
+        let Some(inside) = file.text.get(start..end) else { return false };
+        let (from, to) = lines_around(&file.text, start, end);
         to - from <= LONG_LINE + inside.len().min(LONG_LINE)
             && inside.lines().all(|line| line.len() <= LONG_LINE)
     }
@@ -187,6 +181,13 @@ impl<'a> Shown<'a> {
         let title = super::table::short(&error.title(), 300);
         self.message(ReportKind::Error, &title, &labels, &notes, None)
     }
+}
+
+/// Where the line of `start` begins, and the line of `end` ends; both are at characters.
+fn lines_around(text: &str, start: usize, end: usize) -> (usize, usize) {
+    let from = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let to = text[end..].find('\n').map_or(text.len(), |at| end + at);
+    (from, to)
 }
 
 /// The fields of an error beside its kind and message.

@@ -85,6 +85,14 @@ impl Asked {
         }
     }
 
+    /// As it is written in a program: `fs.read`.
+    pub fn shown(&self) -> String {
+        match self {
+            Asked::Effect(name) => name.replace("fs_", "fs."),
+            Asked::Activity(name) => name.clone(),
+        }
+    }
+
     pub fn name(&self) -> &str {
         match self {
             Asked::Effect(name) | Asked::Activity(name) => name,

@@ -34,7 +34,7 @@ impl Open {
 }
 
 pub(super) fn describe(what: &Asked, args: &super::Args) -> String {
-    format!("{}({})", what.name().replace('_', "."), args.describe())
+    format!("{}({})", what.shown(), args.describe())
 }
 
 /// Replay that asked for something other than the history holds. Each side is text with its place in the source.

@@ -60,8 +60,7 @@ impl Call {
             }
         };
         outcome.map_err(|error| {
-            let text = error.to_string();
-            let reason = text.split(" (os error").next().unwrap_or("").to_lowercase();
+            let reason = crate::os::reason(&error);
             failed("io_error", format!("could not run {program}: {reason}"), &program)
         })?
     }

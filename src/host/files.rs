@@ -45,8 +45,7 @@ pub(crate) fn run(name: &str, args: &Data) -> Outcome {
     match result {
         Ok(value) => data(&value),
         Err(error) => {
-            let text = error.to_string();
-            let reason = text.split(" (os error").next().unwrap_or("").to_lowercase();
+            let reason = crate::os::reason(&error);
             let code = match error.kind() {
                 io::ErrorKind::NotFound => "not_found",
                 io::ErrorKind::PermissionDenied => "permission_denied",

@@ -145,6 +145,5 @@ fn reason(error: &reqwest::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    let text = cause.to_string();
-    text.split(" (os error").next().unwrap_or("").to_lowercase()
+    crate::os::reason(&cause)
 }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
-use crate::engine::{Engine, Event, History, InstanceRecord, Open, Outcome as Ending, Output, StepId};
+use crate::engine::{Engine, Event, History, InstanceRecord, Outcome as Ending, Output, StepId};
 use crate::machine::{Data, ErrorData, Identity, Image, Value, format};
 use crate::store::{Store, StoreError};
 
@@ -173,11 +173,6 @@ impl<S: Store> Host<S> {
         self.ended.get(instance)
     }
 
-    /// What an instance waits for.
-    pub fn waits_for(&self, instance: &str) -> Vec<&Open> {
-        self.engine.waits_for(instance).unwrap_or_default()
-    }
-
     /// The store, when everything is done.
     pub fn into_store(self) -> S {
         self.store
@@ -203,7 +198,7 @@ impl<S: Store> Host<S> {
             if self.engine.is_ready() {
                 self.engine.handle(Event::Run, clock::now());
             }
-            self.outputs()?;
+            self.outputs();
             let each = self.settings.durability == Durability::Each;
             if each || self.pending.is_due() || (!self.engine.is_ready() && !self.held.is_empty()) {
                 self.commit(self.settings.durability != Durability::None)?;
@@ -300,7 +295,7 @@ impl<S: Store> Host<S> {
 
     // ---- outputs
 
-    fn outputs(&mut self) -> Result<(), HostError> {
+    fn outputs(&mut self) {
         for output in self.engine.take_outputs() {
             match output {
                 Output::Effect { step, name, args, external: false } => {
@@ -317,7 +312,6 @@ impl<S: Store> Host<S> {
                 Output::Ended { instance, outcome } => self.held.push(Held::Ended { instance, outcome }),
             }
         }
-        Ok(())
     }
 
     fn begin_activity(&mut self, step: StepId, program: ProgramHash, name: String, args: Data, key: String) {

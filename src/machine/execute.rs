@@ -10,7 +10,7 @@ use crate::code::{FunctionId, MethodTarget, Op};
 use super::calls::Flow;
 use super::compare::{equal, order};
 use super::error::{Fail, Failure, fail};
-use super::frames::{grow, release, unwind};
+use super::frames::{furnish, grow, release, unwind};
 use super::operate as op;
 use super::value::{Closure, Env, List, Name, Record, Shared, Value, intern, memory_used};
 use super::{Fiber, Frame, Handler, MAX_DEPTH, MAX_MEMORY, Machine, natives};
@@ -117,12 +117,7 @@ impl Machine {
                         thrown = Some(failure);
                         continue 'frame;
                     }
-                    if count < callee.params as usize {
-                        fiber.stack[start + count..start + callee.params as usize].fill(Value::Missing);
-                    }
-                    if callee.has_env {
-                        fiber.stack[start + callee.params as usize] = env;
-                    }
+                    furnish(fiber, callee, start, count, env);
                     let result = (base + $result as usize) as u32;
                     fiber.frames.push(Frame { function: $function, pc: 0, base: start as u32, result });
                     enter!(callee, start)
@@ -149,12 +144,7 @@ impl Machine {
                         thrown = Some(failure);
                         continue 'frame;
                     }
-                    if count < callee.params as usize {
-                        fiber.stack[base + count..base + callee.params as usize].fill(Value::Missing);
-                    }
-                    if callee.has_env {
-                        fiber.stack[base + callee.params as usize] = env;
-                    }
+                    furnish(fiber, callee, base, count, env);
                     enter!(callee, base)
                 }};
             }

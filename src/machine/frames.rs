@@ -2,13 +2,25 @@
 
 use std::rc::Rc;
 
-use crate::code::{FunctionId, Op};
+use crate::code::{Function, FunctionId, Op};
 use crate::syntax::Place;
 
 use super::error::{Fail, Trace, TraceEntry, fail};
 use super::operate as op;
 use super::value::Value;
 use super::{Fiber, Frame, Image, MAX_DEPTH, MAX_STACK};
+
+/// Completes a window whose first arguments are in place: marks those that were left out, and puts the environment.
+#[inline(always)]
+pub(super) fn furnish(fiber: &mut Fiber, f: &Function, base: usize, count: usize, env: Value) {
+    let params = f.params as usize;
+    if count < params {
+        fiber.stack[base + count..base + params].fill(Value::Missing);
+    }
+    if f.has_env {
+        fiber.stack[base + params] = env;
+    }
+}
 
 /// Begins a call: the arguments are in place, from `base` on.
 pub(super) fn push_frame(
@@ -25,12 +37,7 @@ pub(super) fn push_frame(
     if fiber.frames.len() >= MAX_DEPTH || end > fiber.stack.len() {
         grow(fiber, end)?;
     }
-    if count < f.params as usize {
-        fiber.stack[base + count..base + f.params as usize].fill(Value::Missing);
-    }
-    if f.has_env {
-        fiber.stack[base + f.params as usize] = env;
-    }
+    furnish(fiber, f, base, count, env);
     fiber.frames.push(Frame { function, pc: 0, base: base as u32, result: result as u32 });
     Ok(())
 }

@@ -271,7 +271,8 @@ impl<S: Store> Store for Proven<S> {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut record = self.record;
         record.commits += 1;
-        let mut before = Vec::with_capacity(batch.writes.len() + 1);
+        let large = batch.bytes() >= LARGE_BYTES;
+        let mut before = Vec::new();
         for (key, value) in &batch.writes {
             let old = self.store.get(key)?;
             if let Some(old) = &old {
@@ -280,11 +281,12 @@ impl<S: Store> Store for Proven<S> {
             if let Some(value) = value {
                 record.sum = record.sum.wrapping_add(hash(key, value));
             }
-            before.push((key.clone(), old));
+            if large {
+                before.push((key.clone(), old));
+            }
         }
-        before.push((RECORD.to_vec(), self.store.get(RECORD)?));
-        let large = batch.bytes() >= LARGE_BYTES;
         if large {
+            before.push((RECORD.to_vec(), self.store.get(RECORD)?));
             let mut undo = Batch::default();
             undo.put(UNDO.to_vec(), encode_undo(&Undo { commit: record.commits, before }));
             self.store.commit(&undo)?;

@@ -1,6 +1,5 @@
 //! Calls: of functions, methods, operations; what is started and signalled.
 
-use crate::builtins::Kind;
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Place, Span};
 
@@ -57,7 +56,6 @@ impl Resolver<'_> {
                 {
                     self.report(error);
                 }
-                let _ = matches!(builtin.kind, Kind::Native);
                 self.count(&name, given, certain, builtin.min as usize, builtin.max as usize, span, None);
             }
             Some(Resolved::Global(global)) => {

@@ -64,18 +64,6 @@ impl Compiler<'_, '_> {
         self.list(&spreads, &nodes, to, span);
     }
 
-    pub(super) fn arguments(&mut self, args: &[&Node]) -> Reg {
-        let base = self.mark().min(u16::MAX as u32) as Reg;
-        if args.is_empty() {
-            return self.alloc();
-        }
-        for node in args {
-            let reg = self.alloc();
-            self.expr(node, Some(reg));
-        }
-        base
-    }
-
     pub(super) fn call(&mut self, f: &Node, args: &[Arg], to: Reg, span: Span) {
         let base = self.call_at(f, args, false, span);
         self.move_to(base, to, span);
@@ -95,7 +83,7 @@ impl Compiler<'_, '_> {
         if let Form::Global(global) = &f.form
             && let Some(id) = self.direct(*global, plain.len())
         {
-            let base = self.arguments(&plain);
+            let base = self.consecutive(plain.iter().copied());
             let op = match tail {
                 true => Op::TailFunction { count, base, function: id },
                 false => Op::CallFunction { count, base, function: id },
@@ -107,7 +95,7 @@ impl Compiler<'_, '_> {
             && !self.state().locals.contains_key(var)
             && let Some(id) = self.state().siblings.get(var).copied()
         {
-            let base = self.arguments(&plain);
+            let base = self.consecutive(plain.iter().copied());
             let function = id as u16;
             let op = match tail {
                 true => Op::TailSibling { count, base, function },
@@ -123,7 +111,7 @@ impl Compiler<'_, '_> {
                 self.expr(f, Some(reg))
             }
         };
-        let base = self.arguments(&plain);
+        let base = self.consecutive(plain.iter().copied());
         self.emit(if tail { Op::TailCall { count, base, f } } else { Op::Call { count, base, f } }, span);
         base
     }

@@ -162,11 +162,7 @@ impl Compiler<'_, '_> {
             }
             Form::Invoke(global, args, options) => {
                 // The options lie right after the arguments.
-                let base = self.mark().min(u16::MAX as u32) as Reg;
-                for node in args.iter().chain([&**options]) {
-                    let reg = self.alloc();
-                    self.expr(node, Some(reg));
-                }
+                let base = self.consecutive(args.iter().chain([&**options]));
                 let index = match self.unit.globals.get(global) {
                     Some(Target::Isolated(index)) => *index as u16,
                     _ => 0,
@@ -244,16 +240,16 @@ impl Compiler<'_, '_> {
     }
 
     /// Compiles nodes into registers one after another, and gives the first.
-    pub(super) fn consecutive(&mut self, nodes: &[Node]) -> Reg {
-        let base = self.mark().min(u16::MAX as u32) as Reg;
-        if nodes.is_empty() {
-            return self.alloc();
-        }
+    pub(super) fn consecutive<'n>(&mut self, nodes: impl IntoIterator<Item = &'n Node>) -> Reg {
+        let base = self.mark();
         for node in nodes {
             let reg = self.alloc();
             self.expr(node, Some(reg));
         }
-        base
+        if self.mark() == base {
+            return self.alloc();
+        }
+        base.min(u16::MAX as u32) as Reg
     }
 
     pub(super) fn set(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) {
