@@ -176,15 +176,14 @@ fn a_changed_value_is_noticed() {
         let mut store = store::open(folder.path()).expect("it opens");
         store.commit(&batch(&[("a", Some("1")), ("b", Some("2"))])).expect("a commit");
         store.close().expect("a clean end");
-        let db = sled::open(folder.path().join("journal")).expect("sled opens");
-        match change {
-            "changed" => db.insert("a", "9").map(|_| ()),
-            "removed" => db.remove("b").map(|_| ()),
-            _ => db.insert("c", "3").map(|_| ()),
-        }
-        .expect("a write behind the back");
-        db.flush().expect("a flush");
-        drop(db);
+        let mut tree = SledTree::open(&folder.path().join("journal")).expect("sled opens");
+        let write = match change {
+            "changed" => batch(&[("a", Some("9"))]),
+            "removed" => batch(&[("b", None)]),
+            _ => batch(&[("c", Some("3"))]),
+        };
+        tree.commit(&write).expect("a write behind the back");
+        tree.end().expect("a clean end");
         let opened = store::open(folder.path());
         assert!(matches!(opened.err(), Some(StoreError::Damaged { .. })), "{change}");
     }
@@ -206,10 +205,10 @@ fn an_unfinished_snapshot_is_no_damage() {
 fn a_newer_format_is_not_touched() {
     let folder = TempDir::new().expect("a folder");
     store::open(folder.path()).expect("it opens").close().expect("a clean end");
-    let db = sled::open(folder.path().join("journal")).expect("sled opens");
-    db.insert("!proof", &[9, 0, 0, 0, 1, 2, 3][..]).expect("a write");
-    db.flush().expect("a flush");
-    drop(db);
+    let mut tree = SledTree::open(&folder.path().join("journal")).expect("sled opens");
+    let record = Batch { writes: vec![(b"!proof".to_vec(), Some(vec![9, 0, 0, 0, 1, 2, 3]))] };
+    tree.commit(&record).expect("a write");
+    tree.end().expect("a clean end");
     assert_eq!(store::open(folder.path()).err(), Some(StoreError::Newer { found: 9, known: 1 }));
 }
 

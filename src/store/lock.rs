@@ -3,8 +3,12 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::StoreError;
+
+/// How long a lock is waited for whose process has let go of it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A store's folder, held by this process until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -28,14 +32,25 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(|error| StoreError::io("open", &path, &error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(StoreError::Locked { folder: folder.to_path_buf(), pid });
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let mut text = String::new();
+                    let pid = file
+                        .seek(SeekFrom::Start(0))
+                        .and_then(|_| file.read_to_string(&mut text))
+                        .ok()
+                        .and_then(|_| text.trim().parse().ok());
+                    if began.elapsed() < PATIENCE && pid.is_some_and(has_let_go) {
+                        std::thread::sleep(Duration::from_millis(2));
+                        continue;
+                    }
+                    return Err(StoreError::Locked { folder: folder.to_path_buf(), pid });
+                }
+                Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path, &error)),
             }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path, &error)),
         }
         let written = file
             .set_len(0)
@@ -44,6 +59,13 @@ impl Lock {
         written.map_err(|error| StoreError::io("write", &path, &error))?;
         Ok(Lock { _file: file })
     }
+}
+
+/// Whether a process that had the lock is gone, or is this one. A program that it was just starting holds the lock a
+/// moment longer, until it runs.
+fn has_let_go(pid: u32) -> bool {
+    let gone = cfg!(target_os = "linux") && !Path::new(&format!("/proc/{pid}")).exists();
+    gone || pid == std::process::id()
 }
 
 /// Makes a new name in a folder durable.
