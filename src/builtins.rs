@@ -21,6 +21,7 @@ pub enum Context {
 impl Contexts {
     pub const ORCHESTRATION: Contexts = Contexts(1);
     pub const ACTIVE: Contexts = Contexts(3);
+    pub const OPERATION: Contexts = Contexts(4);
     pub const EFFECTFUL: Contexts = Contexts(7);
     pub const ALL: Contexts = Contexts(15);
 
@@ -54,6 +55,9 @@ pub enum Kind {
     /// A request to the outside of the machine. The flag says whether carrying it out leaves the process,
     /// so that the journal must be durable before.
     Effect { external: bool },
+    /// A message to an instance or an entity. An orchestration asks for it like for any effect; an activity or an
+    /// operation sends it with its result, so it is never waited for there.
+    Message,
 }
 
 /// One entry of the table.
@@ -93,6 +97,10 @@ const fn effect(name: &'static str, arity: u8, contexts: Contexts, external: boo
     Builtin { name, min: arity, max: arity, kind: Kind::Effect { external }, contexts }
 }
 
+const fn message(name: &'static str, arity: u8) -> Builtin {
+    Builtin { name, min: arity, max: arity, kind: Kind::Message, contexts: Contexts::EFFECTFUL }
+}
+
 const fn scheduling(name: &'static str, arity: u8) -> Builtin {
     Builtin { name, min: arity, max: arity, kind: Kind::Scheduling, contexts: Contexts::ORCHESTRATION }
 }
@@ -123,14 +131,23 @@ pub static TABLE: &[Builtin] = &[
     effect("receive", 1, Contexts::ORCHESTRATION, false),
     effect("wait", 1, Contexts::ORCHESTRATION, false),
     effect("status", 1, Contexts::ORCHESTRATION, false),
-    effect("raise", 3, Contexts::EFFECTFUL, false),
-    effect("terminate", 2, Contexts::EFFECTFUL, false),
     effect("set_status", 1, Contexts::ORCHESTRATION, false),
-    effect("continue_as_new", 1, Contexts::ORCHESTRATION, false),
-    effect("start", 3, Contexts::EFFECTFUL, false),
-    effect("signal", 3, Contexts::EFFECTFUL, false),
+    Builtin {
+        name: "continue_as_new",
+        min: 0,
+        max: 250,
+        kind: Kind::Effect { external: false },
+        contexts: Contexts::ORCHESTRATION,
+    },
     effect("lock", 1, Contexts::ORCHESTRATION, false),
-    effect("unlock", 0, Contexts::ORCHESTRATION, false),
+    effect("unlock", 1, Contexts::ORCHESTRATION, false),
+    // Messages.
+    message("raise", 3),
+    message("terminate", 3),
+    message("suspend", 1),
+    message("resume", 1),
+    message("start", 3),
+    message("signal", 4),
     // Tasks.
     scheduling("async", 1),
     scheduling("await", 1),
@@ -138,9 +155,11 @@ pub static TABLE: &[Builtin] = &[
     scheduling("any", 1),
     scheduling("race", 1),
     scheduling("cancel", 1),
+    scheduling("section", 2),
     // What the machine knows of itself.
     Builtin { name: "self", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::EFFECTFUL },
     Builtin { name: "idempotency_key", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts(6) },
+    Builtin { name: "delete_state", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::OPERATION },
     // Values of any kind.
     native("kind_of", 1),
     native("to_string", 1),

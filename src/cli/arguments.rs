@@ -33,6 +33,26 @@ pub enum Command {
     Resume(Resume),
     /// Look for mistakes without running anything
     Check(Check),
+    /// Begin an instance of an orchestration
+    Start(Start),
+    /// Wait for an instance's end and show its result; without a process that has the store, it runs here
+    Wait(One),
+    /// Raise an event for an instance
+    Raise(Raise),
+    /// Send a signal to an entity
+    Signal(Signal),
+    /// Show what an instance says of itself
+    Status(One),
+    /// Hold an instance up
+    Suspend(One),
+    /// Let a suspended instance go on
+    Unsuspend(One),
+    /// End an instance, and the children that it called
+    Terminate(Terminate),
+    /// Let a failed instance go back to before its failed step, to try it again
+    Rewind(One),
+    /// Stay, and run whatever can run
+    Serve(InStore),
     /// List instances
     List(List),
     /// Show one instance
@@ -41,6 +61,14 @@ pub enum Command {
     History(One),
     /// Run an instance again from its journal alone, doing nothing
     Replay(Replay),
+    /// List entities: those with a state, a holder or messages
+    Entities(EntitiesList),
+    /// Show one entity
+    Entity(OneEntity),
+    /// Show who holds entities, and who waits for them
+    Locks(Programs),
+    /// List the programs in the store
+    Programs(Programs),
     /// Remove instances that have ended
     Purge(Purge),
     /// Verify, export and import a store
@@ -122,11 +150,33 @@ pub enum Dump {
     Code,
 }
 
-#[derive(Args)]
-pub struct List {
+/// Which instances.
+#[derive(Args, Default)]
+pub struct Filter {
     /// Only those in this status
     #[arg(long, value_enum)]
     pub status: Option<Status>,
+    /// Only those that run this orchestration; `script` for scripts
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+    /// Only those whose ids begin so
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    /// Only those that began after this time, or within this long: 2026-03-01T12:00:00Z, 2h
+    #[arg(long, value_name = "TIME")]
+    pub after: Option<String>,
+    /// Only those that began before this time, or longer ago
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<String>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable list --status failed --after 1d
+  durable list --function transfer --prefix order-")]
+pub struct List {
+    #[command(flatten)]
+    pub filter: Filter,
     /// One line of JSON for each
     #[arg(long)]
     pub json: bool,
@@ -137,8 +187,110 @@ pub struct List {
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum Status {
     Running,
+    Suspended,
     Completed,
     Failed,
+    Terminated,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable start bank.df transfer '\"alice\"' '\"bob\"' 10
+  durable start bank.df transfer alice bob 10 --id order-17 --wait")]
+pub struct Start {
+    /// The program
+    pub file: PathBuf,
+    /// The orchestration
+    pub name: String,
+    /// Its arguments: JSON, or text as it is
+    pub args: Vec<String>,
+    /// The name of the instance; when there is one already, nothing is started
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Wait for its end and show its result
+    #[arg(long)]
+    pub wait: bool,
+    /// With `--wait`: the result as one line of JSON
+    #[arg(long, requires = "wait")]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  durable raise order-17 approval '{\"by\": \"ada\"}'")]
+pub struct Raise {
+    /// The instance
+    pub id: String,
+    /// The event's name
+    pub event: String,
+    /// What `receive` gives: JSON, or text as it is; null when left out
+    pub payload: Option<String>,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable signal Account@alice deposit 5
+  durable signal Reminder@alice ring --after 1h")]
+pub struct Signal {
+    /// The entity: its name, `@` and its key
+    pub entity: String,
+    /// The operation
+    pub operation: String,
+    /// Its arguments: JSON, or text as it is
+    pub args: Vec<String>,
+    /// Not before this long from now
+    #[arg(long, value_name = "DURATION")]
+    pub after: Option<String>,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+pub struct Terminate {
+    /// The instance
+    pub id: String,
+    /// Why, for those who wait for it
+    pub why: Option<String>,
+    /// Let the children go on that it called
+    #[arg(long)]
+    pub leave_children: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+pub struct EntitiesList {
+    /// Only those of this name
+    pub name: Option<String>,
+    /// One line of JSON for each
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+pub struct OneEntity {
+    /// The entity: its name, `@` and its key
+    pub entity: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+pub struct Programs {
+    /// One line of JSON for each
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: InStore,
 }
 
 #[derive(Args)]
@@ -166,15 +318,14 @@ pub struct Replay {
 #[derive(Args)]
 #[command(after_help = "Examples:
   durable purge order-17
-  durable purge --status completed")]
+  durable purge --status completed --before 30d")]
 pub struct Purge {
     /// The instances
-    #[arg(required_unless_present = "status")]
+    #[arg(required_unless_present_any = ["status", "function", "prefix", "after", "before"])]
     pub ids: Vec<String>,
-    /// All instances in this status
-    #[arg(long, value_enum, conflicts_with = "ids")]
-    pub status: Option<Status>,
-    /// Also those that have not ended
+    #[command(flatten)]
+    pub filter: Filter,
+    /// Also those that have not ended: they are terminated first
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]

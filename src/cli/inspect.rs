@@ -4,31 +4,41 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::engine::{Args, Asked, Entry, InstanceRecord, Status as State};
+use crate::engine::{Args, Asked, Entry, InstanceRecord, Read, Status as State};
 use crate::machine::{Data, format};
-use crate::store;
 
-use super::arguments::{List, One, Status};
+use super::access::{Access, history as read_history, known, records};
+use super::arguments::{Filter, List, One};
+use super::clients::is_status;
 use super::problem::Problem;
-use super::run::{read_history, record, records, unknown};
-use super::table::{short, table, time, took};
-use super::{export, print};
+use super::table::{instant, short, table, time, took};
+use super::{USAGE, export, print};
 
-/// Whether an instance is in a status.
-pub fn is_in(record: &InstanceRecord, status: Status) -> bool {
-    matches!(
-        (&record.status, status),
-        (State::Running, Status::Running)
-            | (State::Completed(_), Status::Completed)
-            | (State::Failed(_), Status::Failed)
-    )
+/// The instances that a filter lets through, by id.
+pub fn filtered(store: &dyn Read, filter: &Filter) -> Result<Vec<InstanceRecord>, Problem> {
+    let now = crate::host::now();
+    let at = |text: &Option<String>| match text {
+        None => Ok(None),
+        Some(text) => instant(text, now).map(Some).ok_or_else(|| {
+            Problem::new(USAGE, format!("`{text}` is not a time"))
+                .hint("write it like 2026-03-01T12:00:00Z, or like 2h for so long ago")
+        }),
+    };
+    let (after, before) = (at(&filter.after)?, at(&filter.before)?);
+    let mut found = records(store, filter.prefix.as_deref().unwrap_or(""))?;
+    found.retain(|record| {
+        filter.status.is_none_or(|status| is_status(record, status))
+            && filter.function.as_ref().is_none_or(|function| *function == record.function)
+            && after.is_none_or(|after| record.created >= after)
+            && before.is_none_or(|before| record.created < before)
+    });
+    Ok(found)
 }
 
 /// Lists instances, the oldest first.
 pub fn list(list: List) -> Result<u8, Problem> {
-    let store = store::open(&list.store.store)?;
-    let mut found = records(&store)?;
-    found.retain(|record| list.status.is_none_or(|status| is_in(record, status)));
+    let store = Access::open(&list.store.store)?;
+    let mut found = filtered(&store, &list.filter)?;
     found.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     if list.json {
         for record in &found {
@@ -41,11 +51,12 @@ pub fn list(list: List) -> Result<u8, Problem> {
                 record.status.word().to_string(),
                 time(record.created),
                 record.ended.map_or_else(|| "-".to_string(), |ended| took(ended - record.created)),
+                record.function.clone(),
                 record.file.clone(),
             ]
         };
         let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-        print(&table(&["ID", "STATUS", "BEGAN", "TOOK", "FILE"], &rows))?;
+        print(&table(&["ID", "STATUS", "BEGAN", "TOOK", "RUNS", "FILE"], &rows))?;
     }
     store.close()?;
     Ok(0)
@@ -53,12 +64,12 @@ pub fn list(list: List) -> Result<u8, Problem> {
 
 /// Shows one instance.
 pub fn show(one: One) -> Result<u8, Problem> {
-    let store = store::open(&one.store.store)?;
-    let record = record(&store, &one.id)?.ok_or_else(|| unknown(&one.id))?;
+    let store = Access::open(&one.store.store)?;
+    let record = known(&store, &one.id)?;
     let history = read_history(&store, &record)?;
     store.close()?;
     let steps = rows(&history.entries);
-    let open: Vec<&Row> = steps.iter().filter(|row| row.open && record.status == State::Running).collect();
+    let open: Vec<&Row> = steps.iter().filter(|row| row.open && !record.status.is_ended()).collect();
     if one.json {
         let mut shown = export::instance(&record);
         shown["steps"] = json!(steps.len());
@@ -68,6 +79,7 @@ pub fn show(one: One) -> Result<u8, Problem> {
     let mut lines = vec![
         ("id", record.id.clone()),
         ("status", record.status.word().to_string()),
+        ("runs", record.function.clone()),
         ("file", record.file.clone()),
         ("program", record.program.to_string()),
         ("args", shown_data(&record.args).trim_start_matches('[').trim_end_matches(']').to_string()),
@@ -76,9 +88,19 @@ pub fn show(one: One) -> Result<u8, Problem> {
     if let Some(ended) = record.ended {
         lines.push(("ended", format!("{} (after {})", time(ended), took(ended - record.created))));
     }
+    if let Some(parent) = &record.parent {
+        lines.push(("parent", parent.clone()));
+    }
+    if record.execution > 0 {
+        lines.push(("execution", format!("{}, after {} times as new", record.execution + 1, record.execution)));
+    }
+    if let Some(custom) = &record.custom {
+        lines.push(("says", shown_data(custom)));
+    }
     lines.push(("steps", steps.len().to_string()));
     match &record.status {
-        State::Running => lines.extend(open.iter().map(|row| ("waits for", row.what.clone()))),
+        State::Terminated(why) => lines.push(("why", shown_data(why))),
+        State::Running | State::Suspended => lines.extend(open.iter().map(|row| ("waits for", row.what.clone()))),
         State::Completed(value) => lines.push(("result", shown_data(value))),
         State::Failed(error) => lines.push(("error", error.title())),
     }
@@ -94,8 +116,8 @@ fn shown_data(data: &Data) -> String {
 
 /// Shows a history as a table, or its entries as JSON.
 pub fn history(one: One) -> Result<u8, Problem> {
-    let store = store::open(&one.store.store)?;
-    let record = record(&store, &one.id)?.ok_or_else(|| unknown(&one.id))?;
+    let store = Access::open(&one.store.store)?;
+    let record = known(&store, &one.id)?;
     let history = read_history(&store, &record)?;
     store.close()?;
     if one.json {
@@ -167,7 +189,7 @@ fn rows(entries: &[Entry]) -> Vec<Row> {
                     row.what = format!("{}, cancelled", row.what);
                 }
             }
-            Entry::Ended { .. } => {}
+            Entry::Ended { .. } | Entry::Terminated { .. } => {}
         }
     }
     rows.into_values().collect()

@@ -3,9 +3,13 @@
 //! Invariant: only here are messages rendered and exit codes chosen. Standard output carries what a program prints and
 //! what a command was asked for; everything else goes to standard error.
 
+mod access;
 mod arguments;
 mod check;
+mod clients;
+mod entities;
 mod export;
+mod import;
 mod inspect;
 mod problem;
 mod program;
@@ -54,6 +58,20 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Run(run) => run::run(run),
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
+        Command::Start(start) => clients::start(start),
+        Command::Wait(one) => clients::wait(one),
+        Command::Raise(raise) => clients::raise(raise),
+        Command::Signal(signal) => clients::signal(signal),
+        Command::Status(one) => clients::status(one),
+        Command::Suspend(one) => clients::suspend(one),
+        Command::Unsuspend(one) => clients::unsuspend(one),
+        Command::Terminate(terminate) => clients::terminate(terminate),
+        Command::Rewind(one) => clients::rewind(one),
+        Command::Serve(place) => clients::serve(place),
+        Command::Entities(list) => entities::entities(list),
+        Command::Entity(one) => entities::entity(one),
+        Command::Locks(list) => entities::locks(list),
+        Command::Programs(list) => clients::programs(list),
         Command::List(list) => inspect::list(list),
         Command::Show(show) => inspect::show(show),
         Command::History(history) => inspect::history(history),
@@ -61,7 +79,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Purge(purge) => store::purge(purge),
         Command::Store(StoreCommand::Verify(verify)) => store::verify(verify),
         Command::Store(StoreCommand::Export(export)) => export::export(export),
-        Command::Store(StoreCommand::Import(import)) => export::import(import),
+        Command::Store(StoreCommand::Import(import)) => import::import(import),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "durable", &mut out);

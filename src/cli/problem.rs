@@ -63,6 +63,7 @@ impl From<HostError> for Problem {
                 Problem::new(STORE, format!("standard output can't be written: {reason}"))
                     .hint("nothing that was printed counts as lost; go on with `durable resume`")
             }
+            HostError::Unreadable(reason) => super::access::unreadable(reason),
             HostError::Interrupted => Problem::new(INTERRUPTED, ""),
         }
     }

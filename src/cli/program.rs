@@ -7,9 +7,8 @@ use std::sync::Arc;
 use crate::check::{self, Program};
 use crate::code::{Code, ProgramHash, compile};
 use crate::core::lower;
-use crate::engine::load_stored;
+use crate::engine::{Read, load_stored};
 use crate::machine::Image;
-use crate::store::Store;
 use crate::syntax::Severity;
 use crate::syntax::source::MAX_SOURCE;
 
@@ -81,9 +80,8 @@ pub fn image(code: Arc<Code>, file: &Path) -> Result<Rc<Image>, Problem> {
 }
 
 /// The program of an instance, from the store.
-pub fn stored(store: &impl Store, hash: ProgramHash, id: &str, file: &str) -> Result<Rc<Image>, Problem> {
-    let get = |key: &[u8]| store.get(key).map_err(|error| error.to_string());
-    let program = load_stored(hash, &get).map_err(|reason| {
+pub fn stored(store: &dyn Read, hash: ProgramHash, id: &str, file: &str) -> Result<Rc<Image>, Problem> {
+    let program = load_stored(hash, store).map_err(|reason| {
         Problem::new(STORE, format!("{id} can't go on: {reason}"))
             .hint("check the store with `durable store verify`")
     })?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ariadne::{Color, Config, IndexType, Label, Report, ReportKind};
 
+use crate::builtins::Context;
 use crate::machine::{ErrorData, Value, format};
 use crate::syntax::{Diagnostic, Place, Severity, Sources};
 
@@ -152,8 +153,9 @@ impl<'a> Shown<'a> {
                 .is_some_and(|file| !file.name.starts_with(crate::check::STD))
         };
         let calls: Vec<_> = error.trace.entries.iter().filter(|entry| ours(entry.place)).collect();
-        let labels: Vec<(Place, String)> =
+        let mut labels: Vec<(Place, String)> =
             calls.first().map(|entry| (entry.place, "thrown here".to_string())).into_iter().collect();
+        labels.extend(error.trace.also.iter().filter(|(place, _)| ours(*place)).cloned());
         let mut notes = Vec::new();
         if let Some(rest) = rest(&error.value.decode()) {
             notes.push(format!("with {rest}"));
@@ -164,7 +166,12 @@ impl<'a> Shown<'a> {
             _ => chain.push((line, 1)),
         };
         for pair in calls.windows(2) {
-            let what = if pair[0].boundary { "activity" } else { "in" };
+            let what = match pair[0].boundary {
+                None => "in",
+                Some(Context::Orchestration) => "orchestration",
+                Some(Context::Operation) => "operation",
+                Some(_) => "activity",
+            };
             add(format!("{what} {}, called at {}", pair[0].function, self.locate(pair[1].place)));
         }
         if error.trace.omitted > 0 {

@@ -4,20 +4,20 @@ use std::path::Path;
 
 use crate::engine::{Entry, Replayed, Status, replay as run_again};
 use crate::machine::{Request, Value, What, format};
-use crate::store;
 
+use super::access::{Access, history, known, unreadable};
 use super::arguments::Replay;
 use super::problem::{Problem, note};
 use super::render::{Shown, show};
-use super::run::{read_history, record, stuck, unknown};
+use super::run::stuck;
 use super::table::{short, time};
 use super::{FAILED, print, program};
 
 /// Runs an instance again up to where its history ends; nothing is done, nothing is written.
 pub fn replay(replay: Replay) -> Result<u8, Problem> {
-    let store = store::open(&replay.store.store)?;
-    let record = record(&store, &replay.id)?.ok_or_else(|| unknown(&replay.id))?;
-    let history = read_history(&store, &record)?;
+    let store = Access::open(&replay.store.store)?;
+    let record = known(&store, &replay.id)?;
+    let history = history(&store, &record)?;
     let image = program::stored(&store, record.program, &record.id, &record.file)?;
     let shown = Shown::new(&image.code.sources, Path::new(&record.file));
     let mut failure = Ok(());
@@ -58,7 +58,12 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
             note(&format!("{} completed{result}", record.id));
             0
         }
-        Replayed::Ended(Status::Running) | Replayed::Computes => {
+        Replayed::Ended(Status::Terminated(_)) => {
+            note(&format!("{} was terminated", record.id));
+            0
+        }
+        Replayed::Unfit(reason) => return Err(unreadable(format!("{} can't be replayed: {reason}", record.id))),
+        Replayed::Ended(Status::Running | Status::Suspended) | Replayed::Computes => {
             note(&format!("{} stands where its history ends, computing", record.id));
             0
         }
@@ -91,7 +96,7 @@ fn traced_print(text: &str) -> String {
 fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String {
     match (entry, request) {
         (Entry::Requested { seq, what, args, time: at, .. }, Some(request)) => {
-            let call = format!("{}({})", what.name(), short(&args.describe(), 60));
+            let call = format!("{}({})", what.shown(), short(&args.describe(), 60));
             let place = request.place;
             format!("{} #{seq} {call}\n    {}: {}\n", time(*at), shown.locate(place), shown.line(place))
         }
@@ -107,6 +112,7 @@ fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String
         }
         (Entry::Cancelled { seq, time: at }, _) => format!("{} #{seq} is cancelled\n", time(*at)),
         (Entry::Ended { time: at }, _) => format!("{} the end\n", time(*at)),
+        (Entry::Terminated { time: at }, _) => format!("{} terminated\n", time(*at)),
         _ => String::new(),
     }
 }

@@ -5,16 +5,17 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use crate::engine::{History, InstanceRecord, Mismatch, Outcome, Status, keys};
+use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, SCRIPT, Status, keys};
 use crate::host::{self, Host, HostError, Settings};
 use crate::machine::{Data, Image, Value, format, json as values};
-use crate::store::{self, DiskStore, Store};
+use crate::store::{self, DiskStore, Store, StoreError};
 use crate::syntax::Place;
 
-use super::arguments::{Durability, Resume, Run};
+use super::access::{self, known, records, unreadable};
+use super::arguments::{Durability, One, Resume, Run};
 use super::problem::{Problem, note};
 use super::render::{Shown, show};
-use super::{FAILED, INTERRUPTED, STORE, UNKNOWN, USAGE, print, program};
+use super::{FAILED, INTERRUPTED, USAGE, clients, print, program};
 
 /// Runs a script: a new instance, or an unfinished one that goes on.
 pub fn run(run: Run) -> Result<u8, Problem> {
@@ -30,7 +31,7 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     let file = run.file.display().to_string();
     let store = store::open(&run.store.store)?;
     let (id, known) = match &run.id {
-        Some(id) => (id.clone(), record(&store, id)?),
+        Some(id) => (id.clone(), access::record(&store, id)?),
         None => choose(&store, &file, &args, &image)?,
     };
     let durability = match run.durability {
@@ -38,59 +39,92 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         Durability::Output => host::Durability::Output,
         Durability::None => host::Durability::None,
     };
-    let mut host = Host::new(store, Settings { durability });
+    let mut host = Host::new(store, Settings { durability, stays: false });
+    host.recover(Some(&id))?;
     match known {
         None => {
             host.add_program(image.clone());
-            host.begin(InstanceRecord {
-                id: id.clone(),
-                program: image.code.hash,
-                file: file.clone(),
-                function: "script".into(),
-                args,
-                created: host::now(),
-                status: Status::Running,
-                ended: None,
-                chunks: 0,
-            });
+            let now = host::now();
+            host.begin(InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, now));
         }
         Some(known) => {
             if known.program == image.code.hash {
                 host.add_program(image.clone());
-            } else if known.status == Status::Running {
+            } else if !known.status.is_ended() {
                 note(&format!("{id} goes on with the text that it began with; {file} is another one now"));
             }
-            if known.status != Status::Running {
-                note(&format!("{id} has ended already"));
-            }
-            take_in(&mut host, known)?;
+            go_on(&mut host, &known, &image)?;
         }
     }
-    finish(host, &[id], run.json)
+    finish(host, &run.store.store, &[id], run.json)
+}
+
+/// Goes on with an instance of the store, if it can.
+fn go_on(host: &mut Host<DiskStore>, known: &InstanceRecord, image: &Rc<Image>) -> Result<(), Problem> {
+    let id = &known.id;
+    if known.function != SCRIPT {
+        let title = format!("`{id}` is an instance of orchestration `{}`, and not of a script", known.function);
+        return Err(Problem::new(USAGE, title).hint(format!("go on with it by `durable resume {id}`")));
+    }
+    match &known.status {
+        Status::Running => {
+            if known.program == image.code.hash {
+                host.add_program(image.clone());
+            }
+            // A program that can't run any more is shown with its mistakes.
+            program::stored(&host.store, known.program, id, &known.file)?;
+            host.watch(id);
+        }
+        Status::Suspended => return Err(suspended(id)),
+        _ => note(&format!("{id} has ended already")),
+    }
+    Ok(())
+}
+
+fn suspended(id: &str) -> Problem {
+    Problem::new(FAILED, format!("{id} is suspended")).hint(format!("`durable unsuspend {id}` lets it go on"))
 }
 
 /// Goes on with one unfinished instance, or with all.
 pub fn resume(resume: Resume) -> Result<u8, Problem> {
-    let store = store::open(&resume.store.store)?;
+    let store = match store::open(&resume.store.store) {
+        Err(StoreError::Locked { .. }) if resume.id.is_some() => {
+            // The process that has it runs it.
+            let id = resume.id.unwrap_or_default();
+            return clients::wait(One { id, json: resume.json, store: resume.store });
+        }
+        opened => opened?,
+    };
     let records = match &resume.id {
-        Some(id) => vec![record(&store, id)?.ok_or_else(|| unknown(id))?],
+        Some(id) => vec![known(&store, id)?],
         None => {
-            let all = records(&store)?;
+            let all = records(&store, "")?;
             all.into_iter().filter(|record| record.status == Status::Running).collect()
         }
     };
-    if records.is_empty() {
-        note("nothing is unfinished");
-        store.close()?;
-        return Ok(0);
+    if let [record] = &records[..]
+        && record.status == Status::Suspended
+    {
+        return Err(suspended(&record.id));
     }
     let mut host = Host::new(store, Settings::default());
+    let root = resume.id.as_ref().and(records.first()).map(|record| record.root.clone());
+    host.recover(root.as_deref())?;
+    if records.is_empty() && !host.has_work() {
+        note("nothing is unfinished");
+        host.into_store().close()?;
+        return Ok(0);
+    }
     let mut ids = Vec::new();
     for record in records {
         ids.push(record.id.clone());
-        take_in(&mut host, record)?;
+        if !record.status.is_ended() {
+            // A program that can't run any more is shown with its mistakes.
+            program::stored(&host.store, record.program, &record.id, &record.file)?;
+            host.watch(&record.id);
+        }
     }
-    finish(host, &ids, resume.json)
+    finish(host, &resume.store.store, &ids, resume.json)
 }
 
 /// What the script finds in `args`.
@@ -124,11 +158,11 @@ fn choose(
         stem.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).take(40).collect();
     let mut newest: Option<InstanceRecord> = None;
     let mut last = 0u64;
-    for (_, bytes) in store.all(&keys::instance(&format!("{stem}-")))? {
+    for (_, bytes) in Store::all(store, &keys::instance(&format!("{stem}-")))? {
         let Some(record) = InstanceRecord::decode(&bytes) else { continue };
         let Some(number) = record.id[stem.len() + 1..].parse::<u64>().ok() else { continue };
         last = last.max(number);
-        let same = record.status == Status::Running && record.file == file && record.args == *args;
+        let same = record.status == Status::Running && record.function == SCRIPT && record.file == file && record.args == *args;
         if same && newest.as_ref().is_none_or(|newest| record.created > newest.created) {
             newest = Some(record);
         }
@@ -150,79 +184,29 @@ fn choose(
     })
 }
 
-/// Reads the record of an instance.
-pub fn record(store: &impl Store, id: &str) -> Result<Option<InstanceRecord>, Problem> {
-    let Some(bytes) = store.get(&keys::instance(id))? else { return Ok(None) };
-    InstanceRecord::decode(&bytes).map(Some).ok_or_else(|| {
-        Problem::new(STORE, format!("the record of {id} is not readable"))
-            .hint("check the store with `durable store verify`")
-    })
-}
-
-/// The records of all instances, by id.
-pub fn records(store: &impl Store) -> Result<Vec<InstanceRecord>, Problem> {
-    let all = store.all(keys::INSTANCES)?;
-    all.iter()
-        .map(|(key, bytes)| {
-            InstanceRecord::decode(bytes).ok_or_else(|| {
-                let id = String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned();
-                Problem::new(STORE, format!("the record of {id} is not readable"))
-                    .hint("check the store with `durable store verify`")
-            })
-        })
-        .collect()
-}
-
-/// Reads the history of an instance.
-pub fn read_history(store: &impl Store, record: &InstanceRecord) -> Result<History, Problem> {
-    let prefix = keys::history(&record.id);
-    let mut chunks = Vec::new();
-    store.scan(&prefix, &mut |key, bytes| {
-        if let Some((_, number)) = keys::parse_chunk(key) {
-            chunks.push((number, bytes.to_vec()));
-        }
-        true
-    })?;
-    let damaged = |reason: String| {
-        Problem::new(STORE, format!("{} can't be read: {reason}", record.id))
-            .hint("check the store with `durable store verify`")
-    };
-    let history = History::read(chunks).map_err(damaged)?;
-    if record.ended.is_some() && history.chunks != record.chunks {
-        return Err(damaged(format!("its history has {} of {} parts", history.chunks, record.chunks)));
-    }
-    Ok(history)
-}
-
-pub fn unknown(id: &str) -> Problem {
-    Problem::new(UNKNOWN, format!("there is no instance `{id}`"))
-        .hint("`durable list` shows those that there are")
-}
-
-/// Gives the host an instance of the store: to go on with, or as ended.
-fn take_in(host: &mut Host<DiskStore>, record: InstanceRecord) -> Result<(), Problem> {
-    match &record.status {
-        Status::Running => {
-            if host.program(record.program).is_none() {
-                host.add_program(program::stored(&host.store, record.program, &record.id, &record.file)?);
-            }
-            let history = read_history(&host.store, &record)?;
-            host.load(record, history);
-        }
-        Status::Completed(_) | Status::Failed(_) => {}
-    }
-    Ok(())
-}
-
 /// Runs the host until all is done, and shows how the instances ended.
-fn finish(mut host: Host<DiskStore>, ids: &[String], as_json: bool) -> Result<u8, Problem> {
+fn finish(
+    mut host: Host<DiskStore>,
+    folder: &Path,
+    ids: &[String],
+    as_json: bool,
+) -> Result<u8, Problem> {
     stop_on_signals(&host);
+    let _listener = listen(&host, folder);
     let ran = host.run();
     let mut code = 0;
     match ran {
         Ok(()) => {
             for id in ids {
-                code = code.max(outcome(&host, id, as_json)?);
+                code = code.max(match host.outcome(id) {
+                    Some(Outcome::Stuck(mismatch)) => {
+                        let record = known(&host.store, id)?;
+                        stuck(&host.store, &record, mismatch)?;
+                        FAILED
+                    }
+                    Some(Outcome::Unfit(reason)) => return Err(unreadable(format!("{id} can't go on: {reason}"))),
+                    _ => outcome(&host.store, id, as_json)?,
+                });
             }
         }
         Err(HostError::Interrupted) => {
@@ -239,8 +223,19 @@ fn finish(mut host: Host<DiskStore>, ids: &[String], as_json: bool) -> Result<u8
     Ok(code)
 }
 
+/// Lets other processes ask this one. Without it they are told that the store is in use.
+pub fn listen(host: &Host<DiskStore>, folder: &Path) -> Option<host::Listener> {
+    match host.listen(folder) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            note(&format!("other processes can't reach this one: {}", crate::os::reason(&error)));
+            None
+        }
+    }
+}
+
 /// SIGINT and SIGTERM stop the host between two steps; the second one ends the process at once.
-fn stop_on_signals(host: &Host<DiskStore>) {
+pub fn stop_on_signals(host: &Host<DiskStore>) {
     let stop = host.stopper();
     let signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
@@ -257,45 +252,39 @@ fn stop_on_signals(host: &Host<DiskStore>) {
     let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
 }
 
-fn outcome(host: &Host<DiskStore>, id: &str, as_json: bool) -> Result<u8, Problem> {
-    let record = record(&host.store, id)?.ok_or_else(|| unknown(id))?;
-    let ended = match (host.outcome(id), record.status.clone()) {
-        (Some(Outcome::Stuck(mismatch)), _) => {
-            stuck(&host.store, &record, mismatch)?;
-            return Ok(FAILED);
-        }
-        (_, Status::Completed(value)) => Ok(value),
-        (_, Status::Failed(error)) => Err(error),
-        (_, Status::Running) => return Ok(0),
+/// Shows how an instance ended; the exit code.
+pub fn outcome(store: &dyn Read, id: &str, as_json: bool) -> Result<u8, Problem> {
+    let record = known(store, id)?;
+    let as_value = |data: &Data| -> serde_json::Value {
+        serde_json::from_str(&values::from_data(data)).unwrap_or_default()
     };
-    match ended {
-        Ok(value) => {
-            if as_json {
-                let result: serde_json::Value =
-                    serde_json::from_str(&values::from_data(&value)).unwrap_or_default();
-                print(&format!("{}\n", json!({"id": id, "status": "completed", "result": result})))?;
-            }
-            Ok(0)
+    let (code, shown) = match &record.status {
+        Status::Running | Status::Suspended => return Ok(0),
+        Status::Completed(value) => {
+            (0, json!({"id": id, "status": "completed", "result": as_value(value)}))
         }
-        Err(error) => {
-            let image = host.program(record.program);
-            let image = match image {
-                Some(image) => image,
-                None => program::stored(&host.store, record.program, id, &record.file)?,
+        Status::Failed(error) => {
+            let image = program::stored(store, record.program, id, &record.file)?;
+            show(&Shown::new(&image.code.sources, Path::new(&record.file)).error(error));
+            (FAILED, json!({"id": id, "status": "failed", "error": as_value(&error.value)}))
+        }
+        Status::Terminated(why) => {
+            let reason = match why.decode() {
+                Value::Null => String::new(),
+                why => format!(": {}", format::display(&why)),
             };
-            show(&Shown::new(&image.code.sources, Path::new(&record.file)).error(&error));
-            if as_json {
-                let error: serde_json::Value =
-                    serde_json::from_str(&values::from_data(&error.value)).unwrap_or_default();
-                print(&format!("{}\n", json!({"id": id, "status": "failed", "error": error})))?;
-            }
-            Ok(FAILED)
+            note(&format!("{id} was terminated{reason}"));
+            (FAILED, json!({"id": id, "status": "terminated", "why": as_value(why)}))
         }
+    };
+    if as_json {
+        print(&format!("{shown}\n"))?;
     }
+    Ok(code)
 }
 
 /// Shows a replay that went another way than the history.
-pub fn stuck(store: &DiskStore, record: &InstanceRecord, mismatch: &Mismatch) -> Result<(), Problem> {
+pub fn stuck(store: &dyn Read, record: &InstanceRecord, mismatch: &Mismatch) -> Result<(), Problem> {
     let image = program::stored(store, record.program, &record.id, &record.file)?;
     let shown = Shown::new(&image.code.sources, Path::new(&record.file));
     let side = |side: &Option<(String, Place)>, what: &str, none: &str| match side {

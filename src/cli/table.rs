@@ -46,3 +46,28 @@ pub fn short(text: &str, most: usize) -> String {
     }
     line.chars().take(most - 1).chain(['…']).collect()
 }
+
+/// Reads a duration as programs write it: `90s`, `2h`; in nanoseconds.
+pub fn duration(text: &str) -> Option<i64> {
+    const UNITS: [(&str, i64); 6] = [
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+        ("d", 86_400_000_000_000),
+        ("w", 604_800_000_000_000),
+    ];
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<i64>().ok()?.checked_mul(*nanos)
+}
+
+/// Reads a time: RFC 3339, or a duration for so long ago.
+pub fn instant(text: &str, now: i64) -> Option<i64> {
+    if let Some(ago) = duration(text) {
+        return Some(now.saturating_sub(ago));
+    }
+    let instant: jiff::Timestamp = text.parse().ok()?;
+    i64::try_from(instant.as_nanosecond()).ok()
+}

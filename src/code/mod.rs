@@ -198,9 +198,28 @@ pub enum MethodTarget {
 #[derive(Clone, Debug)]
 pub struct Isolated {
     pub name: String,
+    /// None for an entity.
     pub context: Option<Context>,
     pub body: FunctionId,
     pub stub: FunctionId,
+    pub entity: Option<Entity>,
+}
+
+/// What an entity is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Entity {
+    /// The `const` that is its initial state; null when there is none.
+    pub initial: Option<usize>,
+    pub operations: Vec<Operation>,
+}
+
+/// An operation of an entity. The function's last parameter is the cell of the state.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub name: String,
+    pub function: FunctionId,
+    pub required: usize,
+    pub params: usize,
 }
 
 /// A compiled program.
@@ -226,6 +245,16 @@ impl Code {
     /// The isolated declaration of that name.
     pub fn find_isolated(&self, name: &str) -> Option<usize> {
         self.isolated.iter().position(|item| item.name == name)
+    }
+
+    /// The entity of that name.
+    pub fn find_entity(&self, name: &str) -> Option<&Entity> {
+        self.isolated.iter().filter(|item| item.name == name).find_map(|item| item.entity.as_ref())
+    }
+
+    /// The entities that the program declares, by name.
+    pub fn entities(&self) -> impl Iterator<Item = &str> {
+        self.isolated.iter().filter(|item| item.entity.is_some()).map(|item| item.name.as_str())
     }
 
     /// The source of an instruction.

@@ -229,6 +229,8 @@ pub struct VarInfo {
     pub cell: bool,
     /// Read before its value is certain to be there.
     pub early: bool,
+    /// A parameter whose argument is the cell itself: the state of an entity.
+    pub given: bool,
 }
 
 /// A lowered declaration.
@@ -242,9 +244,12 @@ pub enum Item {
         body: Function,
         context: Context,
     },
-    /// The stub that makes a reference.
+    /// The stub that makes a reference, the initial state, and the operations. Each operation's last parameter is
+    /// the cell of the state.
     Entity {
         stub: Function,
+        initial: Option<Function>,
+        operations: Vec<(Name, Function)>,
     },
 }
 

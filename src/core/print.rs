@@ -31,7 +31,14 @@ pub fn print(core: &Core, program: &Program, all: bool) -> String {
                     if *context == crate::builtins::Context::Activity { "activity" } else { "orchestration" };
                 show(&mut out, module, what, body);
             }
-            Item::Entity { stub } => show(&mut out, module, "entity", stub),
+            Item::Entity { initial, operations, .. } => {
+                for f in initial {
+                    show(&mut out, module, "state", f);
+                }
+                for (_, f) in operations {
+                    show(&mut out, module, "on", f);
+                }
+            }
         }
     }
     out

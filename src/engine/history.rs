@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::machine::{Data, ErrorData, Request, What};
+use crate::machine::{Data, EntityId, ErrorData, Request, What, format};
 use crate::syntax::Place;
 
 use super::record;
@@ -21,6 +21,8 @@ pub enum Entry {
     Cancelled { seq: u64, time: i64 },
     /// It came to its end; the outcome is in its record.
     Ended { time: i64 },
+    /// Somebody ended it.
+    Terminated { time: i64 },
 }
 
 /// What was asked for.
@@ -28,6 +30,8 @@ pub enum Entry {
 pub enum Asked {
     Effect(String),
     Activity(String),
+    Orchestration { name: String, start: bool },
+    Operation { entity: EntityId, operation: String, signal: Option<Data> },
 }
 
 /// The arguments of a request; large ones by checksum only, since replay makes them again.
@@ -74,14 +78,25 @@ impl Asked {
         match what {
             What::Effect(name) => Asked::Effect(name.to_string()),
             What::Activity { name, .. } => Asked::Activity(name.clone()),
+            What::Orchestration { name, start, .. } => {
+                Asked::Orchestration { name: name.clone(), start: *start }
+            }
+            What::Operation { entity, operation, signal } => Asked::Operation {
+                entity: entity.clone(),
+                operation: operation.clone(),
+                signal: signal.clone(),
+            },
         }
     }
 
-    /// `effect` or `activity`.
+    /// `effect`, `activity`, `call`, `start` or `signal`.
     pub fn kind(&self) -> &'static str {
         match self {
             Asked::Effect(_) => "effect",
             Asked::Activity(_) => "activity",
+            Asked::Orchestration { start: false, .. } | Asked::Operation { signal: None, .. } => "call",
+            Asked::Orchestration { .. } => "start",
+            Asked::Operation { .. } => "signal",
         }
     }
 
@@ -90,12 +105,18 @@ impl Asked {
         match self {
             Asked::Effect(name) => name.replace("fs_", "fs."),
             Asked::Activity(name) => name.clone(),
+            Asked::Orchestration { name, start } => format!("{}{name}", if *start { "start " } else { "" }),
+            Asked::Operation { entity, operation, signal } => {
+                let signal = if signal.is_some() { "signal " } else { "" };
+                format!("{signal}{}.{operation}", format::display(&entity.value()))
+            }
         }
     }
 
     pub fn name(&self) -> &str {
         match self {
-            Asked::Effect(name) | Asked::Activity(name) => name,
+            Asked::Effect(name) | Asked::Activity(name) | Asked::Orchestration { name, .. } => name,
+            Asked::Operation { operation, .. } => operation,
         }
     }
 }
@@ -124,7 +145,8 @@ impl Entry {
             | Entry::Answered { time, .. }
             | Entry::Retried { time, .. }
             | Entry::Cancelled { time, .. }
-            | Entry::Ended { time } => *time,
+            | Entry::Ended { time }
+            | Entry::Terminated { time } => *time,
         }
     }
 }
@@ -174,15 +196,16 @@ fn chained(before: u64, body: &[u8]) -> u64 {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     pub entries: Vec<Entry>,
-    /// How many chunks it has, and the checksum of the last.
+    /// The number after that of the last chunk, and that chunk's checksum.
     pub chunks: u64,
     pub checksum: u64,
 }
 
 impl History {
-    /// Puts together the chunks of an instance, numbers and bytes in order. An error names the first that is wrong.
-    pub fn read(chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Result<History, String> {
-        let mut history = History::default();
+    /// Puts together the chunks of an instance, numbers and bytes in order, the first being `first`. An error names
+    /// the first that is wrong.
+    pub fn read(first: u64, chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Result<History, String> {
+        let mut history = History { chunks: first, ..History::default() };
         for (number, bytes) in chunks {
             if number != history.chunks {
                 return Err(format!("part {} of its history is missing", history.chunks));

@@ -4,12 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::builtins::Context;
-use crate::machine::options::{Policy, policy};
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What};
+use crate::machine::options::{self, Policy, policy};
+use crate::machine::{
+    Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, child_id, format,
+};
 use crate::syntax::Place;
 
 use super::history::{Asked, Chunk, Entry, History};
+use super::mailbox::Mailbox;
+use super::message::{Mail, Message, Waiter};
 use super::record::{InstanceRecord, Status};
+
+/// What the record of a script says that it runs.
+pub const SCRIPT: &str = "script";
 
 /// A request without an answer.
 #[derive(Clone, Debug)]
@@ -24,12 +31,36 @@ pub struct Open {
     pub policy: Policy,
     /// It was handed to the host in this process.
     pub dispatched: bool,
+    /// It was made by an earlier process: what it sent is sent.
+    pub recorded: bool,
+}
+
+/// An answer that has come, and what an activity sent with it.
+pub(super) struct Delivery {
+    pub seq: u64,
+    pub result: Result<Data, ErrorData>,
+    pub sends: Vec<Request>,
 }
 
 impl Open {
     /// For people: `charge("1234", 10)`.
     pub fn describe(&self) -> String {
         describe(&Asked::of(&self.request.what), &super::Args::of(&self.request.args))
+    }
+
+    /// Whether it is done here, and not by the receiver of a message.
+    fn is_active(&self) -> bool {
+        match &self.request.what {
+            What::Activity { .. } => true,
+            _ if self.policy.timeout.is_some() => true,
+            What::Effect(name) => !is_message(name) && !matches!(*name, "receive" | "wait" | "lock"),
+            What::Orchestration { .. } => false,
+            What::Operation { signal, .. } => signal.is_some(),
+        }
+    }
+
+    fn is_timer(&self) -> bool {
+        matches!(&self.request.what, What::Effect("sleep" | "sleep_until"))
     }
 }
 
@@ -65,43 +96,71 @@ pub(super) struct Instance {
     pub record: InstanceRecord,
     /// The record is to be written with the next commit.
     pub record_changed: bool,
+    pub image: Rc<Image>,
     machine: Machine,
     past: VecDeque<Entry>,
     pub open: BTreeMap<u64, Open>,
-    /// Requests that the host has not been handed yet.
+    /// Those of them that wait for an event, by its name.
+    receives: BTreeMap<u64, String>,
+    /// Requests that the engine has not seen to yet.
     pub undispatched: Vec<u64>,
-    /// Requests that nobody waits for any more, to be abandoned by the host.
+    /// Requests that nobody waits for any more.
     pub dropped: Vec<(u64, Open)>,
-    inbox: VecDeque<(u64, Result<Data, ErrorData>)>,
+    inbox: VecDeque<Delivery>,
+    pub mail: Mailbox,
+    /// Mail that was taken in since the engine last asked.
+    pub taken: Vec<Rc<Mail>>,
+    /// What activities sent whose results were taken in, each with its step.
+    pub outgoing: Vec<(u64, Vec<Request>)>,
     fresh: Vec<Entry>,
-    chunks: u64,
+    pub chunks: u64,
     checksum: u64,
     pub queued: bool,
+    /// It has been evaluated in this process.
+    has_run: bool,
+    /// Whether the index of active instances has it; none when that is not known.
+    pub indexed: Option<bool>,
 }
 
 impl Instance {
-    /// An instance at its beginning; what its history holds is replayed first.
-    pub fn new(image: &Rc<Image>, record: InstanceRecord, history: History) -> Instance {
+    /// An instance at its beginning; what its history holds is replayed first. An error says what its program lacks.
+    pub fn new(image: &Rc<Image>, record: InstanceRecord, history: History) -> Result<Instance, String> {
         let args = match record.args.decode() {
             Value::List(args) => args.as_slice().to_vec(),
             _ => Vec::new(),
         };
-        let identity = Identity { id: record.id.clone(), key: String::new() };
-        let machine = Machine::new(image.clone(), Context::Orchestration, image.code.script, args, identity);
-        Instance {
+        let code = &image.code;
+        let function = match record.function.as_str() {
+            SCRIPT => code.script,
+            name => {
+                let found = code.isolated.iter().find(|item| item.name == name);
+                let found = found.filter(|item| item.context == Some(Context::Orchestration));
+                found.ok_or_else(|| format!("its program has no orchestration `{name}`"))?.body
+            }
+        };
+        let identity = Identity { id: record.id.clone(), ..Identity::default() };
+        let machine = Machine::new(image.clone(), Context::Orchestration, function, args, identity);
+        Ok(Instance {
             record,
             record_changed: false,
+            image: image.clone(),
             machine,
             past: history.entries.into(),
             open: BTreeMap::new(),
+            receives: BTreeMap::new(),
             undispatched: Vec::new(),
             dropped: Vec::new(),
             inbox: VecDeque::new(),
+            mail: Mailbox::default(),
+            taken: Vec::new(),
+            outgoing: Vec::new(),
             fresh: Vec::new(),
             chunks: history.chunks,
             checksum: history.checksum,
             queued: false,
-        }
+            has_run: false,
+            indexed: None,
+        })
     }
 
     /// Whether it has caught up with its history.
@@ -111,12 +170,114 @@ impl Instance {
 
     /// The key of a step that is the same for each of its attempts.
     pub fn step_key(&self, seq: u64) -> String {
-        format!("{}-{:x}-{seq}", self.record.id, self.record.created)
+        let InstanceRecord { id, created, execution, .. } = &self.record;
+        match execution {
+            0 => format!("{id}-{created:x}-{seq}"),
+            _ => format!("{id}-{created:x}.{execution}-{seq}"),
+        }
+    }
+
+    /// The id of the child that a request calls or starts, unless it says one.
+    pub fn child_id(&self, seq: u64) -> String {
+        match self.record.execution {
+            0 => child_id(&self.record.id, seq),
+            execution => child_id(&format!("{}.{execution}", self.record.id), seq),
+        }
+    }
+
+    /// Who waits for the answer to a request.
+    pub fn waiter(&self, seq: u64) -> Waiter {
+        Waiter { instance: self.record.id.clone(), execution: self.record.execution, seq }
+    }
+
+    pub fn is_suspended(&self) -> bool {
+        self.record.status == Status::Suspended
+    }
+
+    /// Whether it has more to do than to wait for what others send it.
+    pub fn is_active(&self) -> bool {
+        if self.is_suspended() {
+            return false;
+        }
+        !self.has_run || !self.is_live() || self.queued || !self.inbox.is_empty() || self.open.values().any(Open::is_active)
+    }
+
+    /// Whether nothing would be lost if it were read from the store again.
+    pub fn can_be_dropped(&self) -> bool {
+        self.is_live()
+            && !self.queued
+            && self.inbox.is_empty()
+            && self.fresh.is_empty()
+            && !self.record_changed
+            && self.open.values().all(|open| !open.dispatched || open.is_timer())
     }
 
     /// An answer has come; it is taken in when it is its turn.
     pub fn deliver(&mut self, seq: u64, result: Result<Data, ErrorData>) {
-        self.inbox.push_back((seq, result));
+        self.inbox.push_back(Delivery { seq, result, sends: Vec::new() });
+    }
+
+    /// As `deliver`, of an activity that sent something.
+    pub fn deliver_with(&mut self, seq: u64, result: Result<Data, ErrorData>, sends: Vec<Request>) {
+        self.inbox.push_back(Delivery { seq, result, sends });
+    }
+
+    /// Notes that somebody ended it.
+    pub fn terminated(&mut self, why: Data, now: i64) {
+        self.fresh.push(Entry::Terminated { time: now });
+        self.record.status = Status::Terminated(why);
+        self.record.ended = Some(now);
+        self.record_changed = true;
+    }
+
+    /// Begins again with new arguments. What was open is in the second part of the answer.
+    pub fn continued(self, args: Data) -> Result<(Instance, BTreeMap<u64, Open>), String> {
+        let mut record = self.record;
+        record.args = args;
+        record.execution += 1;
+        record.first = self.chunks;
+        let history = History { chunks: self.chunks, ..History::default() };
+        let mut next = Instance::new(&self.image, record, history)?;
+        next.record_changed = true;
+        next.mail = self.mail;
+        next.taken = self.taken;
+        next.outgoing = self.outgoing;
+        next.queued = self.queued;
+        next.indexed = self.indexed;
+        Ok((next, self.open))
+    }
+
+    /// Whether an answer is there that it would take in.
+    pub fn has_answer(&self) -> bool {
+        !self.inbox.is_empty()
+            || !self.mail.answers.is_empty()
+            || !self.mail.control.is_empty()
+            || self.receives.values().any(|name| self.mail.events.contains_key(name))
+    }
+
+    /// The next answer that has come: from its inbox, from its mail, or an event that it waits for.
+    fn next_answer(&mut self) -> Option<Delivery> {
+        if let Some(delivery) = self.inbox.pop_front() {
+            return Some(delivery);
+        }
+        while let Some(mail) = self.mail.answers.pop_front() {
+            self.taken.push(mail.clone());
+            if let Message::Answer { execution, seq, result } = &mail.message
+                && *execution == self.record.execution
+            {
+                return Some(Delivery { seq: *seq, result: result.clone(), sends: Vec::new() });
+            }
+        }
+        if self.mail.events.is_empty() {
+            return None;
+        }
+        let (mail, seq) = self
+            .receives
+            .iter()
+            .find_map(|(seq, name)| self.mail.take_event(name).map(|mail| (mail, *seq)))?;
+        self.taken.push(mail.clone());
+        let Message::Event { payload, .. } = &mail.message else { return None };
+        Some(Delivery { seq, result: Ok(payload.clone()), sends: Vec::new() })
     }
 
     /// Notes that an attempt failed and when the next begins.
@@ -137,6 +298,7 @@ impl Instance {
 
     /// Evaluates up to its next requests or its end, then takes the next answer, from its past or its inbox.
     pub fn advance(&mut self, fuel: u64, now: i64, watch: Watch<'_>) -> Advance {
+        self.has_run = true;
         let progress = self.machine.run(fuel);
         if matches!(progress, Progress::OutOfFuel) {
             return Advance::OutOfFuel;
@@ -147,6 +309,7 @@ impl Instance {
             }
         }
         for seq in self.machine.take_withdrawn() {
+            let live = self.past.is_empty();
             let entry = match self.past.pop_front() {
                 None => {
                     let entry = Entry::Cancelled { seq, time: now };
@@ -161,7 +324,11 @@ impl Instance {
                 }
             };
             watch(&entry, None);
-            if let Some(open) = self.open.remove(&seq) {
+            self.receives.remove(&seq);
+            // What follows from a recorded one was done when it was recorded.
+            if let Some(open) = self.open.remove(&seq)
+                && live
+            {
                 self.dropped.push((seq, open));
             }
         }
@@ -178,6 +345,10 @@ impl Instance {
                 self.retried(seq, again);
                 Advance::More
             }
+            Some(entry @ Entry::Terminated { .. }) => {
+                watch(&entry, None);
+                Advance::Ended
+            }
             Some(entry) => {
                 let mut waits = self
                     .open
@@ -185,10 +356,13 @@ impl Instance {
                     .map(|open| (format!("waits for {}", open.describe()), open.request.place));
                 Advance::Stuck(Mismatch { recorded: Some(self.side(&entry)), found: waits.next() })
             }
-            None => match self.inbox.pop_front() {
-                Some((seq, result)) => {
+            None => match self.next_answer() {
+                Some(Delivery { seq, result, sends }) => {
                     if self.open.contains_key(&seq) {
                         self.fresh.push(Entry::Answered { seq, result: result.clone(), time: now });
+                        if !sends.is_empty() {
+                            self.outgoing.push((seq, sends));
+                        }
                         self.answered(seq, result, now, watch);
                     }
                     Advance::More
@@ -199,6 +373,7 @@ impl Instance {
     }
 
     fn requested(&mut self, request: Request, now: i64, watch: Watch<'_>) -> Result<(), Mismatch> {
+        let recorded = !self.past.is_empty();
         let entry = match self.past.pop_front() {
             None => {
                 let entry = Entry::requested(&request, now);
@@ -216,11 +391,20 @@ impl Instance {
         let time = entry.time();
         let policy = match &request.what {
             What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
-            What::Effect(_) => Policy::default(),
+            What::Orchestration { options, start: false, .. } => {
+                let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
+                Policy { timeout, ..Policy::default() }
+            }
+            What::Effect("lock") => Policy { timeout: lock_timeout(&request.args), ..Policy::default() },
+            _ => Policy::default(),
         };
         let seq = request.seq;
+        if request.what == What::Effect("receive") {
+            self.receives.insert(seq, first_text(&request.args));
+        }
         self.undispatched.push(seq);
-        self.open.insert(seq, Open { request, time, attempt: 1, begins: time, policy, dispatched: false });
+        let open = Open { request, time, attempt: 1, begins: time, policy, dispatched: false, recorded };
+        self.open.insert(seq, open);
         Ok(())
     }
 
@@ -228,6 +412,7 @@ impl Instance {
         let entry = Entry::Answered { seq, result, time };
         watch(&entry, self.open.get(&seq).map(|open| &open.request));
         self.open.remove(&seq);
+        self.receives.remove(&seq);
         if let Entry::Answered { result, .. } = entry {
             self.machine.answer(seq, result);
         }
@@ -263,6 +448,7 @@ impl Instance {
             Entry::Retried { seq, .. } => (format!("another attempt at request {seq}"), of(seq)),
             Entry::Cancelled { seq, .. } => (format!("request {seq} is cancelled"), of(seq)),
             Entry::Ended { .. } => ("the end".to_string(), Place::default()),
+            Entry::Terminated { .. } => ("it was terminated".to_string(), Place::default()),
         }
     }
 
@@ -281,4 +467,23 @@ impl Instance {
         }
         Some((number, bytes))
     }
+}
+
+/// The first of a list of arguments, as text.
+pub(super) fn first_text(args: &Data) -> String {
+    match args.decode() {
+        Value::List(args) => args.as_slice().first().map(format::display).unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+/// Effects that are messages to other instances.
+pub(super) fn is_message(name: &str) -> bool {
+    matches!(name, "raise" | "terminate" | "suspend" | "resume")
+}
+
+/// How long a `lock` waits.
+fn lock_timeout(args: &Data) -> Option<i64> {
+    let Value::List(args) = args.decode() else { return None };
+    options::lock(args.as_slice().get(1)?).ok()?
 }

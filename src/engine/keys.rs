@@ -6,29 +6,29 @@
 //! | `h/` id `00` number | a [`Chunk`](super::Chunk) of the instance's history; numbers are eight bytes, big-endian |
 //! | `p/` hash | a [`StoredProgram`](super::StoredProgram): names of modules and the hashes of their texts |
 //! | `t/` hash | a source text |
+//! | `n/` entity's name | the hash of the newest program that declares it |
+//! | `a/` id | the root of an instance that has more to do than to wait for others |
+//! | `e/` entity | an entity's state, as data; an entity is its name, `00`, its key as data |
+//! | `l/` entity | a [`Hold`](super::Hold): who holds it |
+//! | `m/i` id `00` number, `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for its receiver |
 //!
 //! Keys that begin with `!` are the store's own.
 
-/// Instance ids are at most this long, in bytes.
-pub const MAX_ID: usize = 200;
+use crate::machine::{Data, EntityId};
+
+use super::message::Address;
+
+pub use crate::machine::{MAX_ID, bad_id};
 
 pub const INSTANCES: &[u8] = b"i/";
 pub const HISTORY: &[u8] = b"h/";
 pub const PROGRAMS: &[u8] = b"p/";
 pub const TEXTS: &[u8] = b"t/";
-
-/// Why an id can't be one, if so: ids are 1 to 200 bytes of printable text without spaces.
-pub fn bad_id(id: &str) -> Option<&'static str> {
-    if id.is_empty() {
-        Some("an id has at least one character")
-    } else if id.len() > MAX_ID {
-        Some("an id has at most 200 bytes")
-    } else if id.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        Some("an id has no spaces and no control characters")
-    } else {
-        None
-    }
-}
+pub const ACTIVE: &[u8] = b"a/";
+pub const MAIL: &[u8] = b"m/";
+pub const ENTITIES: &[u8] = b"e/";
+pub const LOCKS: &[u8] = b"l/";
+pub const DEPLOYED: &[u8] = b"n/";
 
 fn joined(prefix: &[u8], rest: &[u8]) -> Vec<u8> {
     [prefix, rest].concat()
@@ -65,4 +65,67 @@ pub fn program(hash: &[u8; 32]) -> Vec<u8> {
 
 pub fn text(hash: &[u8; 32]) -> Vec<u8> {
     joined(TEXTS, hash)
+}
+
+pub fn active(id: &str) -> Vec<u8> {
+    joined(ACTIVE, id.as_bytes())
+}
+
+pub fn deployed(entity: &str) -> Vec<u8> {
+    joined(DEPLOYED, entity.as_bytes())
+}
+
+fn with_entity(prefix: &[u8], entity: &EntityId) -> Vec<u8> {
+    let mut key = joined(prefix, entity.name.as_bytes());
+    key.push(0);
+    key.extend(&entity.key.0);
+    key
+}
+
+fn parse_entity(rest: &[u8]) -> Option<EntityId> {
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    let name = std::str::from_utf8(&rest[..end]).ok()?.to_string();
+    Some(EntityId { name, key: Data(rest[end + 1..].to_vec()) })
+}
+
+/// The prefix of the states of all entities of a name.
+pub fn entities(name: &str) -> Vec<u8> {
+    let mut key = joined(ENTITIES, name.as_bytes());
+    key.push(0);
+    key
+}
+
+pub fn entity(entity: &EntityId) -> Vec<u8> {
+    with_entity(ENTITIES, entity)
+}
+
+pub fn lock(entity: &EntityId) -> Vec<u8> {
+    with_entity(LOCKS, entity)
+}
+
+/// The entity of a key of its state or its lock.
+pub fn parse_entity_key(key: &[u8]) -> Option<EntityId> {
+    parse_entity(key.strip_prefix(ENTITIES).or_else(|| key.strip_prefix(LOCKS))?)
+}
+
+pub fn mail(to: &Address, number: u64) -> Vec<u8> {
+    let mut key = match to {
+        Address::Instance(id) => joined(b"m/i", id.as_bytes()),
+        Address::Entity(entity) => with_entity(b"m/e", entity),
+    };
+    key.push(0);
+    key.extend(number.to_be_bytes());
+    key
+}
+
+/// The receiver and the number of a message's key.
+pub fn parse_mail(key: &[u8]) -> Option<(Address, u64)> {
+    let (rest, number) = key.split_at_checked(key.len().checked_sub(8)?)?;
+    let rest = rest.strip_suffix(&[0])?.strip_prefix(MAIL)?;
+    let to = match rest.split_first()? {
+        (b'i', id) => Address::instance(std::str::from_utf8(id).ok()?),
+        (b'e', entity) => Address::entity(parse_entity(entity)?),
+        _ => return None,
+    };
+    Some((to, u64::from_be_bytes(number.try_into().ok()?)))
 }

@@ -9,19 +9,33 @@
 //! process only when the writes taken after it are durable.
 
 mod batch;
+mod deliver;
+mod entity;
+mod fetch;
 mod history;
 mod instance;
 pub mod keys;
+mod mailbox;
+mod message;
 mod program;
+mod purge;
 mod record;
 mod replay;
+mod rewind;
+mod run;
 mod step;
 mod timers;
 
 pub use batch::Batch;
+pub use entity::Hold;
+pub use fetch::{Images, Read, deployed, fetch, read_history, read_holds, read_mail, read_record, recovery};
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
-pub use instance::{Mismatch, Open};
-pub use program::{StoredProgram, load_stored, program_writes};
+pub use instance::{Mismatch, Open, SCRIPT};
+pub use message::{Address, Mail, Message, StoredMail, Waiter};
+pub use program::{StoredProgram, load_image, load_stored, program_writes};
+pub use purge::{purge_writes, unused_programs};
 pub use record::{InstanceRecord, Status};
 pub use replay::{Replayed, Watcher, replay};
+pub use rewind::rewind;
+pub use run::status_of;
 pub use step::{Engine, Event, Outcome, Output, StepId};

@@ -1,12 +1,16 @@
 //! Programs in a store: each source text once, by its hash.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::check::{self, Program};
-use crate::code::{ProgramHash, text_hash};
+use crate::code::{ProgramHash, compile, text_hash};
+use crate::machine::Image;
 use crate::syntax::Sources;
 
-use super::{Batch, keys, record};
+use super::{Batch, Read, keys, record};
 
 /// The modules of a program, the first being the one that was run: names, and hashes of texts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,19 +41,16 @@ pub fn program_writes(hash: ProgramHash, sources: &Sources, batch: &mut Batch) {
     batch.put(keys::program(&hash.0), StoredProgram { modules }.encode());
 }
 
-/// Reads a value from a store; the error is a reason in words.
-pub type Get<'a> = &'a dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, String>;
-
-/// Reads a program back, its standard library included. `get` reads from the store. Errors are reasons in words.
-pub fn load_stored(hash: ProgramHash, get: Get<'_>) -> Result<Program, String> {
+/// Reads a program back, its standard library included. Errors are reasons in words.
+pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, String> {
     let stored =
-        get(&keys::program(&hash.0))?.ok_or_else(|| format!("its program {hash} is not in the store"))?;
+        store.get(&keys::program(&hash.0))?.ok_or_else(|| format!("its program {hash} is not in the store"))?;
     let stored =
         StoredProgram::decode(&stored).ok_or_else(|| format!("its program {hash} is not readable"))?;
     let mut texts: Vec<(String, String)> = Vec::new();
     for (name, text) in &stored.modules {
         let bytes =
-            get(&keys::text(text))?.ok_or_else(|| format!("the text of {name} is not in the store"))?;
+            store.get(&keys::text(text))?.ok_or_else(|| format!("the text of {name} is not in the store"))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("the text of {name} is not readable"))?;
         texts.push((name.clone(), text));
     }
@@ -58,4 +59,15 @@ pub fn load_stored(hash: ProgramHash, get: Get<'_>) -> Result<Program, String> {
         return Err(format!("the texts of its program {hash} are not those that it began with"));
     }
     Ok(program)
+}
+
+/// Reads a program back, and makes it ready to run. Errors are reasons in words.
+pub fn load_image(hash: ProgramHash, store: &dyn Read) -> Result<Rc<Image>, String> {
+    let program = load_stored(hash, store)?;
+    if let Some(error) = program.diagnostics.iter().find(|d| d.severity == crate::syntax::Severity::Error) {
+        return Err(format!("this version finds a mistake in its program {hash}: {}", error.title));
+    }
+    let code = compile(&crate::core::lower(&program), &program)
+        .map_err(|error| format!("its program {hash} can't be compiled: {}", error.title))?;
+    Image::new(Arc::new(code)).map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
 }

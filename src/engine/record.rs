@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::code::ProgramHash;
 use crate::machine::{Data, ErrorData};
 
-/// Written when an instance begins and when it ends.
+use super::message::Waiter;
+
+/// Written when an instance begins and ends, and when one of these changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstanceRecord {
     pub id: String,
@@ -13,16 +15,30 @@ pub struct InstanceRecord {
     pub program: ProgramHash,
     /// The file that the program was read from, as it was named then.
     pub file: String,
-    /// What it runs: `script`.
+    /// What it runs: `script`, or the name of an orchestration.
     pub function: String,
     /// The arguments, a list.
     pub args: Data,
     /// When it began, in nanoseconds since 1970.
     pub created: i64,
+    /// The instance that called it.
+    pub parent: Option<String>,
+    /// The instance that all this began with: itself, its caller's, or that of who started it.
+    pub root: String,
+    /// How often it has continued as new.
+    pub execution: u32,
+    /// What it said of itself by `set_status`.
+    pub custom: Option<Data>,
     pub status: Status,
+    /// Who is told of its end.
+    pub waiters: Vec<Waiter>,
+    /// The request that is made anew when it goes on, since it was rewound to before its answer.
+    pub rewound: Option<u64>,
     /// When it ended.
     pub ended: Option<i64>,
-    /// At the end: how many chunks its history has.
+    /// The number of its history's first chunk.
+    pub first: u64,
+    /// At the end: the number after its history's last chunk.
     pub chunks: u64,
 }
 
@@ -30,24 +46,81 @@ pub struct InstanceRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Status {
     Running,
+    /// Held up until somebody resumes it.
+    Suspended,
     Completed(Data),
     Failed(ErrorData),
+    /// Ended by somebody, who said why.
+    Terminated(Data),
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Status {
     /// One word.
     pub fn word(&self) -> &'static str {
         match self {
             Status::Running => "running",
+            Status::Suspended => "suspended",
             Status::Completed(_) => "completed",
             Status::Failed(_) => "failed",
+            Status::Terminated(_) => "terminated",
+        }
+    }
+
+    /// Whether it is at its end.
+    pub fn is_ended(&self) -> bool {
+        !matches!(self, Status::Running | Status::Suspended)
+    }
+
+    /// What those get who wait for the instance; none while it has not ended.
+    pub fn result(&self, id: &str) -> Option<Result<Data, ErrorData>> {
+        match self {
+            Status::Running | Status::Suspended => None,
+            Status::Completed(value) => Some(Ok(value.clone())),
+            Status::Failed(error) => Some(Err(error.clone())),
+            Status::Terminated(why) => {
+                let why = why.decode();
+                let message = match &why {
+                    crate::machine::Value::Null => format!("{id} was terminated"),
+                    why => format!("{id} was terminated: {}", crate::machine::format::display(why)),
+                };
+                Some(Err(ErrorData::with("terminated", message, [("why", why)])))
+            }
         }
     }
 }
 
 impl InstanceRecord {
+    /// The record of an instance that begins at `now` of its own accord: nobody called it.
+    pub fn new(
+        id: &str,
+        program: ProgramHash,
+        file: &str,
+        function: &str,
+        args: Data,
+        now: i64,
+    ) -> InstanceRecord {
+        InstanceRecord {
+            id: id.into(),
+            program,
+            file: file.into(),
+            function: function.into(),
+            args,
+            created: now,
+            parent: None,
+            root: id.into(),
+            execution: 0,
+            custom: None,
+            status: Status::Running,
+            waiters: Vec::new(),
+            rewound: None,
+            ended: None,
+            first: 0,
+            chunks: 0,
+        }
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
     }

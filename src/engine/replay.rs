@@ -20,6 +20,8 @@ pub enum Replayed {
     Waits(Vec<Open>),
     /// The program does something other than what the history holds.
     Stuck(Mismatch),
+    /// Its program can't run it, for this reason.
+    Unfit(String),
     /// It computes on without an end in sight, after everything that its history holds.
     Computes,
 }
@@ -29,7 +31,10 @@ const AFTER: u64 = 50_000_000;
 
 /// Replays a history to its end.
 pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch: Watcher<'_>) -> Replayed {
-    let mut instance = Instance::new(image, record, history);
+    let mut instance = match Instance::new(image, record, history) {
+        Ok(instance) => instance,
+        Err(reason) => return Replayed::Unfit(reason),
+    };
     let mut recorded = true;
     let mut left = AFTER;
     loop {

@@ -1,23 +1,26 @@
-//! The engine's steps: events in; writes and outputs out.
+//! The engine's state, and its steps: events in; writes and outputs out.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::builtins::{Kind, find};
 use crate::code::ProgramHash;
-use crate::machine::{Data, ErrorData, Image, Value, What};
+use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 
+use super::entity::{Entities, Hold};
 use super::history::History;
-use super::instance::{Advance, Instance, Mismatch, Open};
+use super::instance::{Instance, Mismatch, Open};
+use super::mailbox::Mailbox;
+use super::message::{Address, Mail, Message, StoredMail};
 use super::record::InstanceRecord;
 use super::timers::{Timer, Timers};
 use super::{Batch, keys, program_writes};
 
-/// Which attempt at which request of which instance.
+/// Which attempt at which request of which execution. Of an operation the attempts are numbered through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StepId {
-    pub instance: Arc<str>,
+    pub owner: Address,
+    pub execution: u32,
     pub seq: u64,
     /// From 1.
     pub attempt: u32,
@@ -25,15 +28,32 @@ pub struct StepId {
 
 /// What happens to the engine.
 pub enum Event {
-    /// An instance begins.
+    /// First of all: the messages and the holders of entities that the store has. Of the instances that have mail,
+    /// those of that root go on; all of them, when it is none.
+    Recover { mail: Vec<(Address, u64, StoredMail)>, holds: Vec<(EntityId, Hold)>, root: Option<String> },
+    /// An instance begins, with a program that is now the newest for its entities.
     Begin { record: InstanceRecord, image: Rc<Image> },
     /// An instance that the store holds goes on where its history ends.
     Load { record: InstanceRecord, history: History, image: Rc<Image> },
-    /// A step that was an output has its result.
-    Answer { step: StepId, result: Result<Data, ErrorData> },
+    /// An instance that was to be fetched has ended, or there is none.
+    Absent { id: String, record: Option<InstanceRecord> },
+    /// The state of an entity that was to be fetched, and the newest program that declares it.
+    Entity { entity: EntityId, state: Option<Data>, image: Option<Rc<Image>> },
+    /// A program that was to be fetched.
+    Program { image: Rc<Image> },
+    /// The record of an instance whose status was asked for.
+    Status { step: StepId, record: Option<InstanceRecord> },
+    /// An instance of the store is to go on.
+    Wake { id: String },
+    /// A client sends something. `from` is a key that no other message has.
+    Send { to: Address, from: String, message: Message },
+    /// A step that was an output has its result; what an activity sent goes out with it.
+    Answer { step: StepId, result: Result<Data, ErrorData>, sends: Vec<Request> },
+    /// An instance that has ended, or is gone, holds nothing any more.
+    Release { owner: String },
     /// Time has passed: what is due is woken.
     Tick,
-    /// One of the instances that can run does so, for a slice.
+    /// One of those who can run does so, for a slice.
     Run,
 }
 
@@ -46,8 +66,16 @@ pub enum Output {
     Activity { step: StepId, program: ProgramHash, name: String, args: Data, key: String },
     /// Nobody waits for this step any more; it may be broken off.
     Abandon { step: StepId },
+    /// Read an instance or an entity from the store, all that was written before included.
+    Fetch { address: Address },
+    /// Read a program.
+    FetchProgram { hash: ProgramHash },
+    /// Read the record of an instance, for its status.
+    Status { step: StepId, id: String },
     /// An instance has come to its end; its outcome may be shown once the writes are durable.
     Ended { instance: Arc<str>, outcome: Outcome },
+    /// A message that nobody waits for had no effect. For people.
+    Lost { what: String, error: ErrorData },
 }
 
 /// How an instance ended, or why it stopped.
@@ -55,49 +83,131 @@ pub enum Output {
 pub enum Outcome {
     Completed(Data),
     Failed(ErrorData),
+    Terminated(Data),
     /// Replay asked for something other than the history holds. Nothing was done or lost.
     Stuck(Mismatch),
+    /// Its program can't run it, for this reason. Nothing was done or lost.
+    Unfit(String),
 }
 
-/// Fuel of one slice, in calls and repetitions.
-const SLICE: u64 = 100_000;
-/// Answers that one slice takes in.
-const SLICE_ANSWERS: usize = 256;
+/// Who can run.
+pub(super) enum Ready {
+    Instance(Arc<str>),
+    Entity(Rc<EntityId>),
+}
 
-/// All instances under way.
-#[derive(Default)]
+/// Instances that wait are kept in memory up to this many; then those that have waited longest are dropped, and read
+/// from the store again when something comes for them.
+const RESIDENT: usize = 4096;
+
+/// All instances and entities under way.
 pub struct Engine {
-    instances: HashMap<Arc<str>, Instance>,
-    ready: VecDeque<Arc<str>>,
-    timers: Timers,
+    pub(super) instances: HashMap<Arc<str>, Box<Instance>>,
+    /// Mail for instances that are not in memory.
+    pub(super) mailboxes: HashMap<Arc<str>, Mailbox>,
+    pub(super) entities: Entities,
+    pub(super) ready: VecDeque<Ready>,
+    pub(super) timers: Timers<(Arc<str>, u64), Timer>,
+    /// Signals that are held back by time.
+    pub(super) delayed: Timers<(Rc<EntityId>, u64), Rc<Mail>>,
     /// Instances with something to write.
-    changed: Vec<Arc<str>>,
+    pub(super) changed: Vec<Arc<str>>,
+    /// Mail that may have to be written.
+    fresh_mail: Vec<(Address, Rc<Mail>)>,
+    next_mail: u64,
+    /// What was asked for from the store.
+    pub(super) fetching: HashSet<Address>,
+    /// Whether instances go on; else only what ends them or holds them up is seen to, and entities' operations.
+    pub(super) goes_on: bool,
+    /// Instances that have more to do than to wait for others.
+    pub(super) active: HashSet<Arc<str>>,
+    /// Instances under way, in memory or not.
+    under_way: HashSet<Arc<str>>,
+    /// Those that wait, the one that has waited longest first; some may have gone on since.
+    parked: VecDeque<Arc<str>>,
+    /// How many of those are kept in memory.
+    pub resident: usize,
+    pub(super) images: HashMap<ProgramHash, Rc<Image>>,
+    /// Instances that begin once their program is there.
+    pub(super) unbegun: HashMap<ProgramHash, Vec<String>>,
+    /// Instances that have stopped without an end.
+    pub(super) set_aside: HashSet<Arc<str>>,
     stored_programs: HashSet<ProgramHash>,
-    batch: Batch,
-    outputs: Vec<Output>,
+    deployments: BTreeMap<String, ProgramHash>,
+    pub(super) batch: Batch,
+    pub(super) outputs: Vec<Output>,
+}
+
+impl Default for Engine {
+    fn default() -> Engine {
+        Engine::new()
+    }
 }
 
 impl Engine {
     pub fn new() -> Engine {
-        Engine::default()
+        Engine {
+            instances: HashMap::new(),
+            mailboxes: HashMap::new(),
+            entities: Entities::default(),
+            ready: VecDeque::new(),
+            timers: Timers::default(),
+            delayed: Timers::default(),
+            changed: Vec::new(),
+            fresh_mail: Vec::new(),
+            next_mail: 0,
+            fetching: HashSet::new(),
+            goes_on: true,
+            active: HashSet::new(),
+            under_way: HashSet::new(),
+            parked: VecDeque::new(),
+            resident: RESIDENT,
+            images: HashMap::new(),
+            unbegun: HashMap::new(),
+            set_aside: HashSet::new(),
+            stored_programs: HashSet::new(),
+            deployments: BTreeMap::new(),
+            batch: Batch::default(),
+            outputs: Vec::new(),
+        }
     }
 
-    /// Whether an instance can run: an [`Event::Run`] would do something.
+    /// An engine for clients alone: entities' operations run, and instances are ended and held up, but none goes on.
+    pub fn for_clients() -> Engine {
+        Engine { goes_on: false, ..Engine::new() }
+    }
+
+    /// Whether somebody can run: an [`Event::Run`] would do something.
     pub fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Whether no instance is under way.
-    pub fn is_idle(&self) -> bool {
-        self.instances.is_empty()
+    /// Whether nothing goes on by itself: all instances under way wait for events that only a client can send.
+    pub fn is_quiet(&self) -> bool {
+        self.ready.is_empty()
+            && self.fetching.is_empty()
+            && self.unbegun.is_empty()
+            && self.active.is_empty()
+            && self.entities.busy == 0
+            && self.outputs.is_empty()
+    }
+
+    /// Whether an instance is under way.
+    pub fn is_under_way(&self, id: &str) -> bool {
+        self.under_way.contains(id)
+    }
+
+    /// How many instances are under way, and how many of them are in memory.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.under_way.len(), self.instances.len())
     }
 
     /// When the next timer is due, in nanoseconds since 1970.
     pub fn next_due(&self) -> Option<i64> {
-        self.timers.next()
+        [self.timers.next(), self.delayed.next()].into_iter().flatten().min()
     }
 
-    /// What an instance waits for; none when it is not under way.
+    /// What an instance waits for; none when it is not in memory.
     pub fn waits_for(&self, instance: &str) -> Option<Vec<&Open>> {
         Some(self.instances.get(instance)?.open.values().collect())
     }
@@ -108,27 +218,89 @@ impl Engine {
         open().min_by_key(|open| open.time).map(|oldest| (oldest, open().count() - 1))
     }
 
+    /// Who holds an entity.
+    pub fn holds(&self) -> impl Iterator<Item = (&EntityId, &Hold)> {
+        self.entities.holds()
+    }
+
+    /// The messages that wait for an entity, or for an instance.
+    pub fn mail(&self, to: &Address) -> Vec<&Mail> {
+        match to {
+            Address::Entity(entity) => self.entities.mail(entity).collect(),
+            Address::Instance(id) => {
+                let mail = self.instances.get(id).map(|i| &i.mail).or_else(|| self.mailboxes.get(id));
+                mail.into_iter().flat_map(Mailbox::iter).map(|mail| &**mail).collect()
+            }
+        }
+    }
+
+    /// Programs that a batch deletes are not known to be in the store any more.
+    pub fn forget_programs(&mut self, batch: &Batch) {
+        self.stored_programs.retain(|hash| {
+            let key = keys::program(&hash.0);
+            !batch.writes.iter().any(|(deleted, value)| value.is_none() && *deleted == key)
+        });
+    }
+
     /// Takes in an event; `now` is in nanoseconds since 1970. What follows from it is in the next
     /// [`Engine::take_outputs`] and [`Engine::take_writes`].
     pub fn handle(&mut self, event: Event, now: i64) {
         match event {
+            Event::Recover { mail, holds, root } => self.recover(mail, holds, root.as_deref(), now),
             Event::Begin { record, image } => {
-                if self.stored_programs.insert(record.program) {
-                    program_writes(record.program, &image.code.sources, &mut self.batch);
-                }
+                self.deploy(&image);
                 self.add(record, History::default(), image, true);
             }
             Event::Load { record, history, image } => {
                 self.stored_programs.insert(record.program);
+                self.fetching.remove(&Address::instance(&record.id));
                 self.add(record, history, image, false);
             }
-            Event::Answer { step, result } => self.answer(step, result, now),
-            Event::Tick => {
-                while let Some((instance, seq, timer)) = self.timers.take(now) {
-                    self.due(&instance, seq, timer, now);
+            Event::Absent { id, record } => {
+                self.fetching.remove(&Address::instance(&id));
+                self.absent(&id, record, now);
+            }
+            Event::Entity { entity, state, image } => {
+                self.fetching.remove(&Address::entity(entity.clone()));
+                self.entity_fetched(entity, state, image);
+            }
+            Event::Program { image } => {
+                let hash = image.code.hash;
+                self.stored_programs.insert(hash);
+                self.images.insert(hash, image.clone());
+                for id in self.unbegun.remove(&hash).unwrap_or_default() {
+                    self.absent(&id, None, now);
                 }
             }
-            Event::Run => self.run(now),
+            Event::Status { step, record } => self.status(step, record.as_ref(), now),
+            Event::Wake { id } => {
+                if !self.instances.contains_key(id.as_str()) {
+                    self.fetch(Address::instance(&id));
+                }
+            }
+            Event::Send { to, from, message } => {
+                let root = Arc::from(from.as_str());
+                self.send(to, from, root, None, message);
+            }
+            Event::Answer { step, result, sends } => match step.owner.clone() {
+                Address::Instance(_) => self.answer(step, result, sends, now),
+                Address::Entity(entity) => self.entity_answer(&entity, &step, result),
+            },
+            Event::Release { owner } => self.release(&owner),
+            Event::Tick => {
+                while let Some(((instance, seq), timer)) = self.timers.take(now) {
+                    self.due(&instance, seq, timer, now);
+                }
+                while let Some(((entity, _), mail)) = self.delayed.take(now) {
+                    self.entities.arrive(&entity, mail);
+                    self.wake_entity(&entity);
+                }
+            }
+            Event::Run => match self.ready.pop_front() {
+                Some(Ready::Instance(id)) => self.run_instance(&id, now),
+                Some(Ready::Entity(entity)) => self.run_entity(&entity, now),
+                None => {}
+            },
         }
     }
 
@@ -140,6 +312,14 @@ impl Engine {
     /// What it wants written since the last call, to be written together.
     pub fn take_writes(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
+        for (name, hash) in std::mem::take(&mut self.deployments) {
+            batch.put(keys::deployed(&name), hash.0.to_vec());
+        }
+        for (to, mail) in std::mem::take(&mut self.fresh_mail) {
+            if let Some(bytes) = mail.write() {
+                batch.put(keys::mail(&to, mail.number), bytes);
+            }
+        }
         for id in std::mem::take(&mut self.changed) {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             if let Some((number, bytes)) = instance.take_chunk() {
@@ -148,190 +328,208 @@ impl Engine {
             if std::mem::take(&mut instance.record_changed) {
                 batch.put(keys::instance(&id), instance.record.encode());
             }
-            if instance.record.ended.is_some() {
-                self.forget(&id);
+            let ended = instance.record.ended.is_some();
+            let active = !ended && instance.is_active();
+            if instance.indexed != Some(active) {
+                match active {
+                    true => batch.put(keys::active(&id), instance.record.root.clone().into_bytes()),
+                    false => batch.delete(keys::active(&id)),
+                }
+                instance.indexed = Some(active);
+            }
+            if ended {
+                self.instances.remove(&id);
             }
         }
+        self.entities.take_writes(&mut batch);
+        self.drop_parked();
         batch
     }
 
-    fn add(&mut self, record: InstanceRecord, history: History, image: Rc<Image>, fresh: bool) {
+    /// Stores a program, if it is not known to be there, and makes it the newest for its entities.
+    fn deploy(&mut self, image: &Rc<Image>) {
+        let hash = image.code.hash;
+        if self.stored_programs.insert(hash) {
+            program_writes(hash, &image.code.sources, &mut self.batch);
+        }
+        self.images.insert(hash, image.clone());
+        for name in image.code.entities() {
+            if self.entities.deploy(name, image) {
+                self.deployments.insert(name.to_string(), hash);
+            }
+        }
+    }
+
+    /// Puts an instance into memory, with the mail that waits for it.
+    pub(super) fn add(&mut self, record: InstanceRecord, history: History, image: Rc<Image>, fresh: bool) {
         let id: Arc<str> = record.id.as_str().into();
-        let mut instance = Instance::new(&image, record, history);
+        if self.instances.contains_key(&id) {
+            return;
+        }
+        self.images.entry(image.code.hash).or_insert_with(|| image.clone());
+        let mut instance = match Instance::new(&image, record, history) {
+            Ok(instance) => Box::new(instance),
+            Err(reason) => {
+                self.outputs.push(Output::Ended { instance: id, outcome: Outcome::Unfit(reason) });
+                return;
+            }
+        };
         instance.record_changed = fresh;
+        if fresh {
+            instance.indexed = Some(false);
+        }
+        self.under_way.insert(id.clone());
+        self.active.insert(id.clone());
         if fresh {
             self.changed.push(id.clone());
         }
+        let mail = self.mailboxes.remove(&id).unwrap_or_default();
         self.instances.insert(id.clone(), instance);
+        for mail in { mail }.drain() {
+            self.arrive(&id, mail);
+        }
         self.wake(&id);
     }
 
-    fn forget(&mut self, id: &Arc<str>) {
-        self.instances.remove(id);
+    /// Takes an instance out of those that are under way.
+    pub(super) fn left(&mut self, id: &str) {
+        self.active.remove(id);
+        self.under_way.remove(id);
     }
 
-    fn wake(&mut self, id: &Arc<str>) {
+    /// An instance waits, and may be dropped from memory for others.
+    pub(super) fn park(&mut self, id: &Arc<str>) {
+        self.parked.push_back(id.clone());
+    }
+
+    fn drop_parked(&mut self) {
+        while self.instances.len() > self.resident
+            && let Some(id) = self.parked.pop_front()
+        {
+            if let Some(instance) = self.instances.get(&id).filter(|instance| instance.can_be_dropped()) {
+                if !instance.mail.is_empty()
+                    && let Some(instance) = self.instances.remove(&id)
+                {
+                    self.mailboxes.insert(id, instance.mail);
+                } else {
+                    self.instances.remove(&id);
+                }
+            }
+        }
+        // Those that have gone on since are in the queue more than once.
+        if self.parked.len() > 4 * self.resident + self.instances.len() * 2 {
+            let mut seen = HashSet::new();
+            let mut kept: VecDeque<Arc<str>> = self
+                .parked
+                .drain(..)
+                .rev()
+                .filter(|id| seen.insert(id.clone()) && self.instances.contains_key(id))
+                .collect();
+            kept.make_contiguous().reverse();
+            self.parked = kept;
+        }
+    }
+
+    pub(super) fn wake(&mut self, id: &Arc<str>) {
         if let Some(instance) = self.instances.get_mut(id)
             && !std::mem::replace(&mut instance.queued, true)
         {
-            self.ready.push_back(id.clone());
+            self.ready.push_back(Ready::Instance(id.clone()));
         }
     }
 
-    fn answer(&mut self, step: StepId, result: Result<Data, ErrorData>, now: i64) {
-        let id = step.instance;
-        let Some(instance) = self.instances.get_mut(&id) else { return };
-        // An answer to an attempt that was given up, or a second answer to the same step, is dropped.
-        let Some(open) =
-            instance.open.get_mut(&step.seq).filter(|open| open.attempt == step.attempt && open.dispatched)
-        else {
-            return;
-        };
-        self.timers.clear(&id, step.seq);
-        open.dispatched = false;
-        match result {
-            Err(error)
-                if matches!(open.request.what, What::Activity { .. }) && open.attempt < open.policy.times =>
-            {
-                let again = now.saturating_add(open.policy.pause(open.attempt));
-                instance.retry(step.seq, error, again, now);
-                self.changed.push(id.clone());
-                self.dispatch(&id, now);
-            }
-            result => {
-                instance.deliver(step.seq, result);
-                self.wake(&id);
-            }
+    pub(super) fn wake_entity(&mut self, entity: &Rc<EntityId>) {
+        if self.entities.queue(entity) {
+            self.ready.push_back(Ready::Entity(entity.clone()));
         }
     }
 
-    fn due(&mut self, id: &str, seq: u64, timer: Timer, now: i64) {
-        let Some((id, instance)) = self.instances.get_key_value(id) else { return };
-        let Some(open) = instance.open.get(&seq) else { return };
-        let step = StepId { instance: id.clone(), seq, attempt: open.attempt };
-        match timer {
-            Timer::Sleep => self.answer(step, Ok(Data::null()), now),
-            Timer::Timeout => {
-                self.outputs.push(Output::Abandon { step: step.clone() });
-                let after = crate::machine::format::duration(open.policy.timeout.unwrap_or(0));
-                let name = match &open.request.what {
-                    What::Activity { name, .. } => name.clone(),
-                    What::Effect(name) => name.to_string(),
-                };
-                let more = [("activity", Value::str(name.as_str()))];
-                let error = ErrorData::with("timeout", format!("`{name}` was not done within {after}"), more);
-                self.answer(step, Err(error), now);
-            }
-            Timer::Retry => {
-                let id = id.clone();
-                if let Some(instance) = self.instances.get_mut(&id) {
-                    instance.undispatched.push(seq);
-                }
-                self.dispatch(&id, now);
-            }
+    /// Asks for an instance or an entity from the store, once.
+    pub(super) fn fetch(&mut self, address: Address) {
+        if let Address::Instance(id) = &address
+            && self.set_aside.contains(id)
+        {
+            return; // it would only stop again
+        }
+        if self.fetching.insert(address.clone()) {
+            self.outputs.push(Output::Fetch { address });
         }
     }
 
-    fn run(&mut self, now: i64) {
-        let Some(id) = self.ready.pop_front() else { return };
-        let Some(instance) = self.instances.get_mut(&id) else { return };
-        instance.queued = false;
-        let mut again = true;
-        for _ in 0..SLICE_ANSWERS {
-            match instance.advance(SLICE, now, &mut |_, _| ()) {
-                Advance::More => continue,
-                Advance::OutOfFuel => {}
-                Advance::Waiting => again = false,
-                Advance::Ended => {
-                    let outcome = match instance.record.status.clone() {
-                        super::Status::Failed(error) => Outcome::Failed(error),
-                        super::Status::Completed(value) => Outcome::Completed(value),
-                        super::Status::Running => Outcome::Completed(Data::null()),
-                    };
-                    self.outputs.push(Output::Ended { instance: id.clone(), outcome });
-                    self.changed.push(id.clone());
-                    return;
-                }
-                Advance::Stuck(mismatch) => {
-                    self.outputs
-                        .push(Output::Ended { instance: id.clone(), outcome: Outcome::Stuck(mismatch) });
-                    self.forget(&id);
-                    return;
-                }
-            }
-            break;
-        }
-        if instance.is_live() {
-            self.changed.push(id.clone());
-            self.dispatch(&id, now);
-        }
-        if again {
-            self.wake(&id);
-        }
+    /// Sends a message. It is written with the next commit, unless it is taken in before.
+    pub(super) fn send(
+        &mut self,
+        to: Address,
+        from: String,
+        root: Arc<str>,
+        ack: Option<super::Waiter>,
+        message: Message,
+    ) {
+        let number = self.next_mail;
+        self.next_mail += 1;
+        let mail = Mail::fresh(number, from, root, ack, message);
+        self.fresh_mail.push((to.clone(), mail.clone()));
+        self.put(to, mail);
     }
 
-    /// Hands what an instance newly asks for to the host, or to the timers.
-    fn dispatch(&mut self, id: &Arc<str>, now: i64) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        for (seq, open) in std::mem::take(&mut instance.dropped) {
-            self.timers.clear(id, seq);
-            if open.dispatched {
-                let step = StepId { instance: id.clone(), seq, attempt: open.attempt };
-                self.outputs.push(Output::Abandon { step });
-            }
-        }
-        for seq in std::mem::take(&mut instance.undispatched) {
-            let key = instance.step_key(seq);
-            let Some(open) = instance.open.get_mut(&seq).filter(|open| !open.dispatched) else { continue };
-            let step = StepId { instance: id.clone(), seq, attempt: open.attempt };
-            match &open.request.what {
-                What::Effect(name @ ("sleep" | "sleep_until")) => {
-                    open.dispatched = true;
-                    let due = due_time(name, &open.request.args, open.time);
-                    self.timers.set(due, id, seq, Timer::Sleep);
-                }
-                What::Effect(name) => {
-                    open.dispatched = true;
-                    let external =
-                        find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true });
-                    self.outputs.push(Output::Effect {
-                        step,
-                        name,
-                        args: open.request.args.clone(),
-                        external,
-                    });
-                }
-                What::Activity { .. } if open.begins > now => {
-                    self.timers.set(open.begins, id, seq, Timer::Retry)
-                }
-                What::Activity { name, .. } => {
-                    open.dispatched = true;
-                    if let Some(timeout) = open.policy.timeout {
-                        self.timers.set(open.begins.saturating_add(timeout), id, seq, Timer::Timeout);
+    /// Puts a message where its receiver finds it.
+    fn put(&mut self, to: Address, mail: Rc<Mail>) {
+        match to {
+            Address::Instance(id) => match self.instances.contains_key(&id) {
+                true => self.arrive(&id, mail),
+                false => {
+                    let fetched = self.goes_on || mail.message.is_control();
+                    self.mailboxes.entry(id.clone()).or_default().put(mail);
+                    if fetched {
+                        self.fetch(Address::Instance(id));
                     }
-                    let (name, args) = (name.clone(), open.request.args.clone());
-                    self.outputs.push(Output::Activity {
-                        step,
-                        program: instance.record.program,
-                        name,
-                        args,
-                        key,
-                    });
+                }
+            },
+            Address::Entity(entity) => {
+                if let Message::Signal { due, .. } = &mail.message
+                    && *due > 0
+                {
+                    self.delayed.set(*due, (entity, mail.number), mail);
+                } else {
+                    self.entities.arrive(&entity, mail);
+                    self.wake_entity(&entity);
                 }
             }
         }
     }
-}
 
-/// When a sleep that was asked for at `time` ends.
-fn due_time(name: &str, args: &Data, time: i64) -> i64 {
-    let first = match args.decode() {
-        Value::List(args) => args.as_slice().first().cloned().unwrap_or_default(),
-        _ => Value::Null,
-    };
-    match (name, first) {
-        (_, Value::Duration(duration)) => time.saturating_add(duration),
-        (_, Value::Instant(instant)) => instant,
-        _ => time,
+    /// A message has been taken in, or is of no use any more.
+    pub(super) fn taken(&mut self, to: &Address, mail: &Mail) {
+        if mail.take() {
+            self.batch.delete(keys::mail(to, mail.number));
+        }
+    }
+
+    fn recover(
+        &mut self,
+        mail: Vec<(Address, u64, StoredMail)>,
+        holds: Vec<(EntityId, Hold)>,
+        root: Option<&str>,
+        _now: i64,
+    ) {
+        for (entity, hold) in holds {
+            self.entities.recover(entity, hold);
+        }
+        let mut mail = mail;
+        mail.sort_by_key(|(_, number, _)| *number);
+        for (to, number, stored) in mail {
+            self.next_mail = self.next_mail.max(number + 1);
+            let mail = Mail::stored(number, stored);
+            match to {
+                Address::Instance(id) => {
+                    let ours = self.goes_on && root.is_none_or(|root| *root == *mail.root);
+                    self.mailboxes.entry(id.clone()).or_default().put(mail);
+                    if ours {
+                        self.fetch(Address::Instance(id));
+                    }
+                }
+                entity => self.put(entity, mail),
+            }
+        }
     }
 }

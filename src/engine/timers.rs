@@ -1,51 +1,57 @@
 //! What is due when.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
-/// Why an instance is to be woken.
+/// Why a request of an instance is to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     /// A `sleep` ends.
     Sleep,
-    /// An attempt at an activity has taken too long.
+    /// An attempt at an activity, a call of a child, or the wait for a lock has taken too long.
     Timeout,
     /// The next attempt at an activity begins.
     Retry,
 }
 
-/// Timers in the order in which they are due; each request has at most one.
-#[derive(Default)]
-pub struct Timers {
-    due: BTreeSet<(i64, String, u64)>,
-    of: HashMap<(String, u64), (i64, Timer)>,
+/// Timers in the order in which they are due; each key has at most one. Equal times keep the order of the keys.
+pub struct Timers<K, T> {
+    due: BTreeMap<(i64, K), T>,
+    of: HashMap<K, i64>,
 }
 
-impl Timers {
-    /// Sets the timer of a request, in place of the one it may have.
-    pub fn set(&mut self, due: i64, instance: &str, seq: u64, timer: Timer) {
-        self.clear(instance, seq);
-        self.due.insert((due, instance.to_string(), seq));
-        self.of.insert((instance.to_string(), seq), (due, timer));
+impl<K, T> Default for Timers<K, T> {
+    fn default() -> Timers<K, T> {
+        Timers { due: BTreeMap::new(), of: HashMap::new() }
+    }
+}
+
+impl<K: Clone + Ord + Hash, T> Timers<K, T> {
+    /// Sets the timer of a key, in place of the one it may have.
+    pub fn set(&mut self, due: i64, key: K, timer: T) {
+        self.clear(&key);
+        self.of.insert(key.clone(), due);
+        self.due.insert((due, key), timer);
     }
 
-    pub fn clear(&mut self, instance: &str, seq: u64) {
-        if let Some((due, _)) = self.of.remove(&(instance.to_string(), seq)) {
-            self.due.remove(&(due, instance.to_string(), seq));
+    pub fn clear(&mut self, key: &K) {
+        if let Some(due) = self.of.remove(key) {
+            self.due.remove(&(due, key.clone()));
         }
     }
 
     /// When the next one is due.
     pub fn next(&self) -> Option<i64> {
-        self.due.first().map(|(due, ..)| *due)
+        self.due.first_key_value().map(|((due, _), _)| *due)
     }
 
     /// Takes the next one if it is due at `now`.
-    pub fn take(&mut self, now: i64) -> Option<(String, u64, Timer)> {
+    pub fn take(&mut self, now: i64) -> Option<(K, T)> {
         if self.next()? > now {
             return None;
         }
-        let (_, instance, seq) = self.due.pop_first()?;
-        let (_, timer) = self.of.remove(&(instance.clone(), seq))?;
-        Some((instance, seq, timer))
+        let ((_, key), timer) = self.due.pop_first()?;
+        self.of.remove(&key);
+        Some((key, timer))
     }
 }

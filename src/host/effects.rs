@@ -53,6 +53,15 @@ fn entropy<const N: usize>() -> Result<[u8; N], ErrorData> {
         .map_err(|error| ErrorData::new("io_error", format!("the system gives no random numbers: {error}")))
 }
 
+/// A text that no other one is like.
+pub(crate) fn unique() -> String {
+    match entropy::<16>() {
+        Ok(bytes) => uuid(bytes),
+        // Without random numbers, the time and the process have to do.
+        Err(_) => format!("{:x}-{:x}", clock::now(), std::process::id()),
+    }
+}
+
 /// A version 4 UUID (RFC 9562).
 fn uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;

@@ -4,6 +4,7 @@
 //! it depends on is durable, and nothing else waits. One thread runs the engine and is the store's one writer: while it
 //! flushes, messages gather, and the next flush serves them all. The host knows nothing of the language's syntax.
 
+mod client;
 mod clock;
 mod effects;
 mod exec;
@@ -11,14 +12,18 @@ mod files;
 mod http;
 mod pending;
 mod run;
+mod serve;
 mod terminal;
 mod workers;
 
+pub use client::{Ask, Connection, Listener, Reply};
 pub use clock::now;
 pub use run::{Durability, Host, HostError, Settings};
 pub use terminal::Terminal;
 
-use crate::machine::{Data, ErrorData, Value};
+use std::sync::mpsc::Sender;
+
+use crate::machine::{Data, ErrorData, Request, Value};
 
 /// The outcome of an effect.
 pub(crate) type Outcome = Result<Data, ErrorData>;
@@ -27,10 +32,12 @@ pub(crate) type Outcome = Result<Data, ErrorData>;
 pub(crate) enum Message {
     /// An effect is done.
     Done { ticket: u64, result: Outcome },
-    /// An activity is done.
-    Activity { ticket: u64, result: Outcome },
+    /// An activity is done; this is what it sends.
+    Activity { ticket: u64, result: Outcome, sends: Vec<Request> },
     /// An activity wants an effect that a worker can't do itself.
     Asks { ticket: u64, name: &'static str, args: Data },
+    /// Another process asks something.
+    Client { ask: Ask, reply: Sender<Reply> },
     /// Somebody wants the process to stop.
     Interrupt,
 }

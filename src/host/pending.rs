@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::engine::Batch;
+use crate::engine::{Batch, Read};
+use crate::store::{Pair, Store};
 
 /// Writes gathered from many steps, the last one to a key winning.
 #[derive(Default)]
@@ -29,6 +30,19 @@ impl Pending {
         self.writes.extend(batch.writes);
     }
 
+    /// The value of a key, if a write of it waits: none in it for a deletion.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+        self.writes.get(key)
+    }
+
+    /// The writes to keys with a prefix.
+    fn with_prefix<'a>(
+        &'a self,
+        prefix: &'a [u8],
+    ) -> impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)> {
+        self.writes.range(prefix.to_vec()..).take_while(move |(key, _)| key.starts_with(prefix))
+    }
+
     /// Whether something is not durable yet.
     pub(crate) fn is_dirty(&self) -> bool {
         self.since.is_some()
@@ -49,5 +63,36 @@ impl Pending {
         self.since = None;
         self.bytes = 0;
         Batch { writes: std::mem::take(&mut self.writes).into_iter().collect() }
+    }
+}
+
+/// A store as it will be once the writes that wait are made.
+pub(crate) struct View<'a, S> {
+    pub store: &'a S,
+    pub pending: &'a Pending,
+}
+
+impl<S: Store> Read for View<'_, S> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        match self.pending.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => Store::get(self.store, key).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
+        let stored = Store::all(self.store, prefix).map_err(|error| error.to_string())?;
+        let mut changed = self.pending.with_prefix(prefix).peekable();
+        if changed.peek().is_none() {
+            return Ok(stored);
+        }
+        let mut all: BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
+        for (key, value) in changed {
+            match value {
+                Some(value) => all.insert(key.clone(), value.clone()),
+                None => all.remove(key),
+            };
+        }
+        Ok(all.into_iter().collect())
     }
 }

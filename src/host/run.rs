@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -12,11 +13,16 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
-use crate::engine::{Engine, Event, History, InstanceRecord, Outcome as Ending, Output, StepId};
+use crate::engine::{
+    Engine, Event, InstanceRecord, Outcome as Ending, Output, Read, StepId, fetch, load_image, read_record,
+    recovery,
+};
 use crate::machine::{Data, ErrorData, Identity, Image, Value, format};
 use crate::store::{Store, StoreError};
 
-use super::pending::Pending;
+use super::client::{Listener, Reply};
+use super::pending::{Pending, View};
+use super::serve::Purging;
 use super::workers::{Job, Workers};
 use super::{Message, Outcome, Terminal, arguments, clock, effects, exec, files, http};
 
@@ -36,12 +42,16 @@ pub enum Durability {
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub durability: Durability,
+    /// It stays when there is nothing to do, for clients and timers.
+    pub stays: bool,
 }
 
 /// Why the host stopped before all was done. What is in the store can be resumed.
 #[derive(Debug)]
 pub enum HostError {
     Store(StoreError),
+    /// Something in the store can't be used, for this reason.
+    Unreadable(String),
     /// Standard output can't be written.
     Output(io::Error),
     /// Somebody asked the process to stop.
@@ -55,7 +65,7 @@ impl From<StoreError> for HostError {
 }
 
 /// Who waits for an effect.
-enum Owner {
+pub(super) enum Owner {
     Step(StepId),
     Activity(u64),
 }
@@ -68,9 +78,11 @@ struct Running {
 }
 
 /// What waits until the writes are durable.
-enum Held {
+pub(super) enum Held {
     Effect { owner: Owner, name: &'static str, args: Data },
     Ended { instance: Arc<str>, outcome: Ending },
+    Reply { to: Sender<Reply>, reply: Reply },
+    Lost { what: String, error: ErrorData },
 }
 
 /// Open files that are asked of the system.
@@ -83,19 +95,19 @@ const EXEC_FILES: u32 = 8;
 /// Runs instances in a store.
 pub struct Host<S: Store> {
     pub store: S,
-    settings: Settings,
-    engine: Engine,
+    pub(super) settings: Settings,
+    pub(super) engine: Engine,
     pub terminal: Terminal,
-    images: HashMap<ProgramHash, Rc<Image>>,
+    pub(super) images: HashMap<ProgramHash, Rc<Image>>,
     messages: Receiver<Message>,
-    sender: Sender<Message>,
+    pub(super) sender: Sender<Message>,
     workers: Workers,
     runtime: Threads,
     /// How many requests and programs may have files open at once; others wait for their turn.
     open_files: Arc<Semaphore>,
     client: Option<reqwest::Client>,
-    pending: Pending,
-    held: Vec<Held>,
+    pub(super) pending: Pending,
+    pub(super) held: Vec<Held>,
     next_ticket: u64,
     effects: HashMap<u64, Running>,
     /// Reads of standard input whose line nobody waits for any more.
@@ -105,7 +117,13 @@ pub struct Host<S: Store> {
     tickets: HashMap<StepId, u64>,
     /// Sleeps of activities: when they end, and whose they are.
     sleeps: BTreeSet<(i64, u64)>,
-    ended: HashMap<Arc<str>, Ending>,
+    recovered: bool,
+    /// Instances whose end is waited for here, and how they ended.
+    watched: HashMap<Arc<str>, Option<Ending>>,
+    /// Clients that wait for an instance's end.
+    pub(super) waiting: HashMap<String, Vec<Sender<Reply>>>,
+    /// Instances that are removed once they have ended, and who is told.
+    pub(super) purging: Vec<Purging>,
 }
 
 impl<S: Store> Host<S> {
@@ -131,8 +149,43 @@ impl<S: Store> Host<S> {
             activities: HashMap::new(),
             tickets: HashMap::new(),
             sleeps: BTreeSet::new(),
-            ended: HashMap::new(),
+            recovered: false,
+            watched: HashMap::new(),
+            waiting: HashMap::new(),
+            purging: Vec::new(),
         }
+    }
+
+    /// A host that serves clients alone: no instance goes on.
+    pub fn for_clients(store: S) -> Host<S> {
+        let mut host = Host::new(store, Settings::default());
+        host.engine = Engine::for_clients();
+        host
+    }
+
+    /// Takes in what the store has of messages, holders and instances with work to do. This comes first. Of the
+    /// instances, those go on that have this root, or all.
+    pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
+        self.recovered = true;
+        for event in recovery(&self.store, root).map_err(HostError::Unreadable)? {
+            self.engine.handle(event, clock::now());
+        }
+        Ok(())
+    }
+
+    /// Whether the store's messages and holders were taken in.
+    pub fn is_recovered(&self) -> bool {
+        self.recovered
+    }
+
+    /// Whether something can go on by itself.
+    pub fn has_work(&self) -> bool {
+        !self.engine.is_quiet()
+    }
+
+    /// Listens to other processes.
+    pub fn listen(&self, folder: &Path) -> io::Result<Listener> {
+        Listener::open(folder, self.sender.clone())
     }
 
     /// The handle by which a signal handler asks the host to stop.
@@ -154,23 +207,23 @@ impl<S: Store> Host<S> {
         self.images.get(&hash).cloned()
     }
 
-    /// Begins an instance. Its program is known.
+    /// Begins an instance, and waits for its end. Its program is known.
     pub fn begin(&mut self, record: InstanceRecord) {
+        self.watched.insert(record.id.as_str().into(), None);
         if let Some(image) = self.program(record.program) {
             self.engine.handle(Event::Begin { record, image }, clock::now());
         }
     }
 
-    /// Goes on with an instance of the store. Its program is known.
-    pub fn load(&mut self, record: InstanceRecord, history: History) {
-        if let Some(image) = self.program(record.program) {
-            self.engine.handle(Event::Load { record, history, image }, clock::now());
-        }
+    /// Goes on with an instance of the store that has not ended, and waits for its end.
+    pub fn watch(&mut self, id: &str) {
+        self.watched.insert(id.into(), None);
+        self.engine.handle(Event::Wake { id: id.into() }, clock::now());
     }
 
-    /// How an instance ended, once that is durable.
+    /// How a watched instance ended, once that is durable.
     pub fn outcome(&self, instance: &str) -> Option<&Ending> {
-        self.ended.get(instance)
+        self.watched.get(instance)?.as_ref()
     }
 
     /// The store, when everything is done.
@@ -178,7 +231,7 @@ impl<S: Store> Host<S> {
         self.store
     }
 
-    /// Runs until no instance is under way. Whatever happens, what was acknowledged is durable at the end.
+    /// Runs until those that are watched have ended and nothing goes on by itself. Whatever happens, what was acknowledged is durable at the end.
     pub fn run(&mut self) -> Result<(), HostError> {
         let result = self.work();
         self.terminal.clear();
@@ -190,7 +243,13 @@ impl<S: Store> Host<S> {
     }
 
     fn work(&mut self) -> Result<(), HostError> {
-        loop {
+        while !self.turn()? {}
+        Ok(())
+    }
+
+    /// One round of the loop; whether there is nothing more to do.
+    pub(super) fn turn(&mut self) -> Result<bool, HostError> {
+        {
             while let Ok(message) = self.messages.try_recv() {
                 self.message(message)?;
             }
@@ -198,23 +257,41 @@ impl<S: Store> Host<S> {
             if self.engine.is_ready() {
                 self.engine.handle(Event::Run, clock::now());
             }
-            self.outputs();
+            self.outputs()?;
             let each = self.settings.durability == Durability::Each;
             if each || self.pending.is_due() || (!self.engine.is_ready() && !self.held.is_empty()) {
                 self.commit(self.settings.durability != Durability::None)?;
                 self.release()?;
             }
             if self.engine.is_ready() {
-                continue;
+                return Ok(false);
             }
-            self.pending.add(self.engine.take_writes());
-            if self.engine.is_idle() && self.held.is_empty() {
-                return Ok(());
+            self.gather();
+            if !self.held.is_empty() {
+                return Ok(false);
+            }
+            if self.is_done() {
+                return Ok(true);
             }
             if let Some(message) = self.wait()? {
                 self.message(message)?;
             }
         }
+        Ok(false)
+    }
+
+    fn is_done(&self) -> bool {
+        !self.settings.stays && self.engine.is_quiet() && self.watched.values().all(Option::is_some)
+    }
+
+    /// Takes what the engine wants written, to be written with the next commit.
+    pub(super) fn gather(&mut self) {
+        self.pending.add(self.engine.take_writes());
+    }
+
+    /// The store as it will be after the next commit.
+    pub(super) fn view(&self) -> View<'_, S> {
+        View { store: &self.store, pending: &self.pending }
     }
 
     // ---- messages
@@ -256,10 +333,10 @@ impl<S: Store> Host<S> {
                 None if self.stray.remove(&ticket) => self.terminal.keep(result),
                 None => {}
             },
-            Message::Activity { ticket, result } => {
+            Message::Activity { ticket, result, sends } => {
                 if let Some(step) = self.activities.remove(&ticket) {
                     self.tickets.remove(&step);
-                    self.engine.handle(Event::Answer { step, result }, clock::now());
+                    self.engine.handle(Event::Answer { step, result, sends }, clock::now());
                 }
             }
             Message::Asks { ticket, name, args } => {
@@ -267,6 +344,7 @@ impl<S: Store> Host<S> {
                     self.held.push(Held::Effect { owner: Owner::Activity(ticket), name, args });
                 }
             }
+            Message::Client { ask, reply } => self.client(ask, reply)?,
             Message::Interrupt => return Err(HostError::Interrupted),
         }
         Ok(())
@@ -274,9 +352,13 @@ impl<S: Store> Host<S> {
 
     fn answer(&mut self, owner: Owner, result: Outcome) {
         match owner {
-            Owner::Step(step) => self.engine.handle(Event::Answer { step, result }, clock::now()),
+            Owner::Step(step) => self.answer_step(step, result),
             Owner::Activity(ticket) => self.workers.answer(ticket, result),
         }
+    }
+
+    fn answer_step(&mut self, step: StepId, result: Outcome) {
+        self.engine.handle(Event::Answer { step, result, sends: Vec::new() }, clock::now());
     }
 
     fn tick(&mut self) {
@@ -295,36 +377,70 @@ impl<S: Store> Host<S> {
 
     // ---- outputs
 
-    fn outputs(&mut self) {
-        for output in self.engine.take_outputs() {
-            match output {
-                Output::Effect { step, name, args, external: false } => {
-                    let result = effects::immediate(name, &args).unwrap_or_else(|| Err(unknown(name)));
-                    self.engine.handle(Event::Answer { step, result }, clock::now());
-                }
-                Output::Effect { step, name, args, external: true } => {
-                    self.held.push(Held::Effect { owner: Owner::Step(step), name, args });
-                }
-                Output::Activity { step, program, name, args, key } => {
-                    self.begin_activity(step, program, name, args, key)
-                }
-                Output::Abandon { step } => self.abandon(&step),
-                Output::Ended { instance, outcome } => self.held.push(Held::Ended { instance, outcome }),
+    fn outputs(&mut self) -> Result<(), HostError> {
+        loop {
+            let outputs = self.engine.take_outputs();
+            if outputs.is_empty() {
+                return Ok(());
+            }
+            for output in outputs {
+                self.output(output)?;
             }
         }
+    }
+
+    fn output(&mut self, output: Output) -> Result<(), HostError> {
+        match output {
+            Output::Effect { step, name, args, external: false } => {
+                let result = effects::immediate(name, &args).unwrap_or_else(|| Err(unknown(name)));
+                self.answer_step(step, result);
+            }
+            Output::Effect { step, name, args, external: true } => {
+                self.held.push(Held::Effect { owner: Owner::Step(step), name, args });
+            }
+            Output::Activity { step, program, name, args, key } => {
+                self.begin_activity(step, program, name, args, key)
+            }
+            Output::Abandon { step } => self.abandon(&step),
+            Output::Ended { instance, outcome } => self.held.push(Held::Ended { instance, outcome }),
+            Output::Fetch { address } => {
+                self.gather();
+                let view = View { store: &self.store, pending: &self.pending };
+                let images = &mut self.images;
+                let mut image = |hash| image(images, hash, &view);
+                match fetch(&view, &address, &mut image) {
+                    Ok(event) => self.engine.handle(event, clock::now()),
+                    Err(reason) => self.terminal.log("error", &format!("{address} can't go on: {reason}")),
+                }
+            }
+            Output::FetchProgram { hash } => {
+                let view = View { store: &self.store, pending: &self.pending };
+                match image(&mut self.images, hash, &view) {
+                    Ok(image) => self.engine.handle(Event::Program { image }, clock::now()),
+                    Err(reason) => self.terminal.log("error", &reason),
+                }
+            }
+            Output::Status { step, id } => {
+                self.gather();
+                let record = read_record(&self.view(), &id).map_err(HostError::Unreadable)?;
+                self.engine.handle(Event::Status { step, record }, clock::now());
+            }
+            Output::Lost { what, error } => self.held.push(Held::Lost { what, error }),
+        }
+        Ok(())
     }
 
     fn begin_activity(&mut self, step: StepId, program: ProgramHash, name: String, args: Data, key: String) {
         let ticket = self.ticket();
         let Some(image) = self.images.get(&program) else { return };
-        let identity = Identity { id: step.instance.to_string(), key };
+        let identity = Identity { id: step.owner.to_string(), key, entity: None };
         let job = Job { ticket, code: image.code.clone(), name, args, identity };
         if self.workers.begin(job) {
             self.activities.insert(ticket, step.clone());
             self.tickets.insert(step, ticket);
         } else {
             let result = Err(ErrorData::new("io_error", "the system gives no threads to run activities"));
-            self.engine.handle(Event::Answer { step, result }, clock::now());
+            self.answer_step(step, result);
         }
     }
 
@@ -361,8 +477,8 @@ impl<S: Store> Host<S> {
     // ---- commit
 
     /// Writes what the engine wants written, and makes it durable if so asked.
-    fn commit(&mut self, durable: bool) -> Result<(), HostError> {
-        self.pending.add(self.engine.take_writes());
+    pub(super) fn commit(&mut self, durable: bool) -> Result<(), HostError> {
+        self.gather();
         if self.pending.is_dirty() {
             let batch = self.pending.take();
             self.store.commit(&batch)?;
@@ -378,8 +494,13 @@ impl<S: Store> Host<S> {
         let mut printed = Vec::new();
         for held in std::mem::take(&mut self.held) {
             match held {
-                Held::Ended { instance, outcome } => {
-                    self.ended.insert(instance, outcome);
+                Held::Ended { instance, outcome } => self.ended(instance, outcome)?,
+                Held::Reply { to, reply } => {
+                    // Who asked may have gone away.
+                    let _ = to.send(reply);
+                }
+                Held::Lost { what, error } => {
+                    self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
                 }
                 Held::Effect { owner, name: "print", args } => {
                     let line = arguments(&args).first().map(format::to_text).transpose();
@@ -403,6 +524,26 @@ impl<S: Store> Host<S> {
         }
         for (owner, result) in printed {
             self.answer(owner, result);
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, instance: Arc<str>, outcome: Ending) -> Result<(), HostError> {
+        for client in self.waiting.remove(&*instance).unwrap_or_default() {
+            let _ = client.send(Reply::Ended);
+        }
+        self.purge_ended(&instance)?;
+        match self.watched.get_mut(&instance) {
+            Some(watched) => *watched = Some(outcome),
+            None => {
+                let why = match outcome {
+                    Ending::Failed(error) => error.title(),
+                    Ending::Stuck(_) => "nondeterminism: it does not do what its history holds".to_string(),
+                    Ending::Unfit(reason) => reason,
+                    Ending::Completed(_) | Ending::Terminated(_) => return Ok(()),
+                };
+                self.terminal.log("error", &format!("{instance} failed: {why}"));
+            }
         }
         Ok(())
     }
@@ -549,4 +690,18 @@ impl Drop for Threads {
 
 fn unknown(name: &str) -> ErrorData {
     ErrorData::new("internal", format!("`{name}` is not an effect that can be carried out"))
+}
+
+/// A program that is known, or that the store has.
+fn image(
+    known: &mut HashMap<ProgramHash, Rc<Image>>,
+    hash: ProgramHash,
+    store: &dyn Read,
+) -> Result<Rc<Image>, String> {
+    if let Some(image) = known.get(&hash) {
+        return Ok(image.clone());
+    }
+    let image = load_image(hash, store)?;
+    known.insert(hash, image.clone());
+    Ok(image)
 }

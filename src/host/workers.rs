@@ -156,7 +156,7 @@ impl Activities {
                 self.running.insert(ticket, Running { machine, waits: None });
                 self.ready.push_back(ticket);
             }
-            Err(error) => self.done(ticket, Err(error)),
+            Err(error) => self.done(ticket, Err(error), Vec::new()),
         }
     }
 
@@ -183,18 +183,24 @@ impl Activities {
         let progress = catch_unwind(AssertUnwindSafe(|| running.machine.run(SLICE)));
         match progress {
             Ok(Progress::OutOfFuel) => self.ready.push_back(ticket),
-            Ok(Progress::Done(outcome)) => self.done(ticket, outcome),
+            Ok(Progress::Done(outcome)) => {
+                let sends = running.machine.take_sends();
+                self.done(ticket, outcome, sends);
+            }
             Ok(Progress::Waiting) => {
                 let requests = running.machine.take_requests();
                 match requests.into_iter().next() {
                     Some(request) => self.ask(ticket, request),
                     None => {
-                        self.done(ticket, Err(ErrorData::new("internal", "an activity waits for nothing")))
+                        let error = ErrorData::new("internal", "an activity waits for nothing");
+                        self.done(ticket, Err(error), Vec::new());
                     }
                 }
             }
-            Err(_) => self
-                .done(ticket, Err(ErrorData::new("internal", "the interpreter broke down in this activity"))),
+            Err(_) => {
+                let error = ErrorData::new("internal", "the interpreter broke down in this activity");
+                self.done(ticket, Err(error), Vec::new());
+            }
         }
     }
 
@@ -202,7 +208,8 @@ impl Activities {
         let Some(running) = self.running.get_mut(&ticket) else { return };
         let name = match &request.what {
             What::Effect(name) => *name,
-            What::Activity { .. } => "activity",
+            // Activities call one another directly, and what they send is kept to their end.
+            _ => "activity",
         };
         match effects::immediate(name, &request.args) {
             Some(result) => {
@@ -216,8 +223,8 @@ impl Activities {
         }
     }
 
-    fn done(&mut self, ticket: u64, result: Outcome) {
+    fn done(&mut self, ticket: u64, result: Outcome, sends: Vec<Request>) {
         self.running.remove(&ticket);
-        let _ = self.messages.send(Message::Activity { ticket, result });
+        let _ = self.messages.send(Message::Activity { ticket, result, sends });
     }
 }

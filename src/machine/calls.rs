@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::builtins::{self, Context, Kind};
 use crate::code::MethodTarget;
 
+use super::address::handle;
 use super::error::{Fail, fail};
 use super::frames::{call_place, push_frame, release};
 use super::operate as op;
@@ -22,28 +23,10 @@ pub(super) enum Flow {
     Yield,
 }
 
-/// Builtins whose runtime is not there yet; the checker knows them already.
-const UNSUPPORTED: [&str; 11] = [
-    "receive",
-    "wait",
-    "status",
-    "raise",
-    "terminate",
-    "set_status",
-    "continue_as_new",
-    "start",
-    "signal",
-    "lock",
-    "unlock",
-];
-
 impl Machine {
     /// What a method of a value that isn't its own field calls.
     pub(super) fn method(&self, value: &Value, name: u16) -> Result<MethodTarget, Fail> {
         let text = &self.image.names[name as usize];
-        if let Value::Entity(_) = value {
-            return Err(unsupported("calling an entity"));
-        }
         let Some(module) = value.methods() else {
             return Err(op::no_method(value, text, std::iter::empty()));
         };
@@ -90,17 +73,33 @@ impl Machine {
             }
             Kind::Identity => {
                 fiber.stack[result] = match info.name {
-                    "self" => Value::record([
-                        ("id", Value::str(&*self.identity.id)),
-                        ("key", Value::str(&*self.identity.key)),
-                    ]),
+                    "self" => {
+                        let key = match &self.identity.entity {
+                            Some(entity) => entity.key.decode(),
+                            None => Value::str(&*self.identity.key),
+                        };
+                        Value::record([("id", Value::str(&*self.identity.id)), ("key", key)])
+                    }
+                    "delete_state" => {
+                        self.delete_state();
+                        Value::Null
+                    }
                     _ => Value::str(&*self.identity.key),
                 };
                 Ok(Flow::Go)
             }
             Kind::Effect { .. } => {
-                if UNSUPPORTED.contains(&info.name) {
-                    return Err(unsupported(&format!("`{}`", info.name)));
+                match info.name {
+                    "lock" => return self.lock(fiber, id),
+                    "unlock" => {
+                        let token = mem::replace(&mut fiber.stack[at], Value::Null);
+                        return self.unlock(fiber, id, &token);
+                    }
+                    "continue_as_new" => self.may_continue(fiber, count)?,
+                    "wait" | "status" => {
+                        fiber.stack[at] = Value::str(handle(&fiber.stack[at], info.name)?);
+                    }
+                    _ => {}
                 }
                 natives::check_effect(info.name, &fiber.stack[at..at + count])?;
                 let mut args = fiber.stack[at..at + count].to_vec();
@@ -114,6 +113,12 @@ impl Machine {
                 }
                 let args = Data::encode_named(&Value::list(args), "args")?;
                 Ok(Flow::Wait(self.request(fiber, id, What::Effect(info.name), args)))
+            }
+            Kind::Message => self.message(fiber, id, info.name, at, count, result),
+            Kind::Scheduling if info.name == "section" => {
+                let args: Vec<Value> = fiber.stack[at..at + count].iter_mut().map(mem::take).collect();
+                fiber.stack[result] = self.section(fiber, &args[0], &args[1])?;
+                Ok(Flow::Go)
             }
             Kind::Scheduling => {
                 let arg = mem::take(&mut fiber.stack[at]);
@@ -168,7 +173,7 @@ impl Machine {
         }
     }
 
-    fn request(&mut self, fiber: &Fiber, id: u64, what: What, args: Data) -> Wait {
+    pub(super) fn request(&mut self, fiber: &Fiber, id: u64, what: What, args: Data) -> Wait {
         let seq = self.next_request;
         self.next_request += 1;
         let place = call_place(&self.image, fiber);
@@ -217,18 +222,17 @@ impl Machine {
             (Some(Context::Activity), context) => {
                 Err(fail("context", format!("calling an activity is not possible in {}", context.describe())))
             }
-            (Some(_), Context::Orchestration) => Err(unsupported("calling an orchestration")),
+            (Some(_), Context::Orchestration) => {
+                let args = fiber.stack[at..at + count].to_vec();
+                let options = fiber.stack[at + count].clone();
+                self.call_child(fiber, id, &item.name, &args, &options)
+            }
             (Some(_), context) => Err(fail(
                 "context",
                 format!("calling an orchestration is not possible in {}", context.describe()),
             )),
         }
     }
-}
-
-/// The error of a construct whose runtime is not there yet.
-fn unsupported(what: &str) -> Fail {
-    fail("unsupported", format!("{what} is checked, but this version can't run it yet"))
 }
 
 fn check_options(options: &Value) -> Result<(), Fail> {

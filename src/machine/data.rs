@@ -12,7 +12,7 @@ use super::error::{Fail, fail};
 use super::value::{EntityRef, Keys, List, Name, Record, Value, intern};
 
 /// An encoded value.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Data(pub Vec<u8>);
 
 impl std::fmt::Debug for Data {

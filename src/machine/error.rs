@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::builtins::Context;
 use crate::syntax::Place;
 
 use super::data::Data;
@@ -26,6 +27,10 @@ pub struct Trace {
     pub entries: Vec<TraceEntry>,
     /// Calls left out between the innermost and the outermost.
     pub omitted: u64,
+    /// Other places that the error is about, and what they are.
+    pub also: Vec<(Place, String)>,
+    /// The beginning of the hash of the program that the places are of; 0 while it is the one that runs.
+    pub program: u64,
 }
 
 /// A function and where in it.
@@ -33,8 +38,8 @@ pub struct Trace {
 pub struct TraceEntry {
     pub function: String,
     pub place: Place,
-    /// The program that the place is of, when it is another one.
-    pub boundary: bool,
+    /// For the last call of an activity, operation or instance: what it ran in. The next entry is its caller's.
+    pub boundary: Option<Context>,
 }
 
 /// An error as data: what crosses between instances, and what the journal keeps.

@@ -787,6 +787,23 @@ impl Machine {
                         call_value!(&regs[f as usize], at, count as usize, at, true)
                     }
                     Op::CallMethod { count, base: at, name } => {
+                        if let Value::Entity(_) = &regs[at as usize] {
+                            let (entity, at) = (regs[at as usize].clone(), base + at as usize + 1);
+                            save!();
+                            let args = fiber.stack[at..at + count as usize].to_vec();
+                            let operation = image.names[name as usize].clone();
+                            match self.entity_call(fiber, id, &entity, &operation, &args) {
+                                Ok(Flow::Wait(wait)) => {
+                                    fiber.wait = wait;
+                                    return Step::Off;
+                                }
+                                Ok(_) => continue 'frame,
+                                Err(failure) => {
+                                    thrown = Some(failure);
+                                    continue 'frame;
+                                }
+                            }
+                        }
                         if let Some(f) = own_function(&regs[at as usize], &image.names[name as usize]) {
                             call_value!(&f, at + 1, count as usize, at, false)
                         }
@@ -824,6 +841,22 @@ impl Machine {
                     }
                     Op::CallMethodSpread { base: at, name } => {
                         let list = check!(spread(mem::take(&mut regs[at as usize + 1])));
+                        if let Value::Entity(_) = &regs[at as usize] {
+                            let entity = regs[at as usize].clone();
+                            save!();
+                            let operation = image.names[name as usize].clone();
+                            match self.entity_call(fiber, id, &entity, &operation, list.as_slice()) {
+                                Ok(Flow::Wait(wait)) => {
+                                    fiber.wait = wait;
+                                    return Step::Off;
+                                }
+                                Ok(_) => continue 'frame,
+                                Err(failure) => {
+                                    thrown = Some(failure);
+                                    continue 'frame;
+                                }
+                            }
+                        }
                         let own = own_function(&regs[at as usize], &image.names[name as usize]);
                         // A record's own function doesn't get the record.
                         let is_own = own.is_some();

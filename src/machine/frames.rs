@@ -145,18 +145,19 @@ pub(super) fn unwind(image: &Image, fiber: &mut Fiber, mut failure: Fail) -> Res
 
 /// A trace that came with an answer has not been joined to this instance's calls yet: its last entry says so.
 fn is_foreign(trace: &Trace) -> bool {
-    trace.entries.last().is_none_or(|entry| entry.boundary)
+    trace.entries.last().is_none_or(|entry| entry.boundary.is_some())
 }
 
 fn joined(inner: &Trace, outer: &Trace) -> Rc<Trace> {
     let mut entries = inner.entries.clone();
     entries.extend(outer.entries.iter().cloned());
     entries.truncate(50);
-    Rc::new(Trace { entries, omitted: inner.omitted + outer.omitted })
+    let also = inner.also.iter().chain(&outer.also).cloned().collect();
+    Rc::new(Trace { entries, omitted: inner.omitted + outer.omitted, also, program: 0 })
 }
 
 /// The calls that are under way, innermost first; when there are many, the ends of the chain.
-fn trace_of(image: &Image, fiber: &Fiber) -> Trace {
+pub(super) fn trace_of(image: &Image, fiber: &Fiber) -> Trace {
     const INNER: usize = 12;
     const OUTER: usize = 4;
     let count = fiber.frames.len();
@@ -170,9 +171,9 @@ fn trace_of(image: &Image, fiber: &Fiber) -> Trace {
             continue; // a stub is no call of the program's
         }
         let place = image.code.place(frame.function, (frame.pc as usize).saturating_sub(1));
-        entries.push(TraceEntry { function: f.name.clone(), place, boundary: false });
+        entries.push(TraceEntry { function: f.name.clone(), place, boundary: None });
     }
-    Trace { entries, omitted: count.saturating_sub(INNER + OUTER) as u64 }
+    Trace { entries, omitted: count.saturating_sub(INNER + OUTER) as u64, ..Trace::default() }
 }
 
 /// Where the innermost call of a fiber is written; within the standard library or a stub, where that was called from.

@@ -5,6 +5,7 @@
 //! written down and restored; and no depth of calls or of data makes Rust recurse. It knows nothing of instances,
 //! storage, or time: what it needs from outside it asks for by a [`Request`].
 
+mod address;
 mod calls;
 pub mod compare;
 pub mod data;
@@ -14,6 +15,7 @@ pub mod format;
 mod frames;
 pub mod image;
 pub mod json;
+mod messages;
 pub mod natives;
 mod operate;
 mod run;
@@ -28,9 +30,11 @@ use crate::builtins::Context;
 use crate::code::FunctionId;
 use crate::syntax::Place;
 
+pub use address::{EntityId, MAX_ID, bad_id, child_id};
 pub use data::Data;
 pub use error::{ErrorData, Fail, TraceEntry};
 pub use image::Image;
+pub use messages::instance_handle;
 pub use natives::options;
 pub use value::Value;
 
@@ -61,6 +65,10 @@ pub enum What {
     Effect(&'static str),
     /// An activity by its name, with its options.
     Activity { name: String, options: Data },
+    /// An orchestration by its name, with its options: called as a child, or only started.
+    Orchestration { name: String, options: Data, start: bool },
+    /// An operation of an entity: called, or signalled after a duration, at an instant, or at once (null).
+    Operation { entity: EntityId, operation: String, signal: Option<Data> },
 }
 
 /// How far a run came.
@@ -120,6 +128,8 @@ pub(crate) enum Wait {
 pub struct Machine {
     pub image: Rc<Image>,
     pub context: Context,
+    /// What the main fiber runs.
+    function: FunctionId,
     /// What `self` and `idempotency_key()` say.
     pub identity: Identity,
     fibers: BTreeMap<u64, Fiber>,
@@ -137,6 +147,13 @@ pub struct Machine {
     ending: bool,
     result: ResultMode,
     value: Value,
+    /// The critical section that is asked for or held.
+    section: Option<messages::Section>,
+    next_section: u64,
+    /// What an activity or an operation has sent, in order; numbered from 0.
+    sends: Vec<Request>,
+    /// The state, when this is an operation.
+    state: Option<run::State>,
 }
 
 /// What becomes of the main function's value.
@@ -155,8 +172,10 @@ pub(crate) enum ResultMode {
 pub struct Identity {
     /// The instance's id.
     pub id: String,
-    /// For an activity: the key of its step.
+    /// For an activity or an operation: the key of its step.
     pub key: String,
+    /// The entity whose operation this is.
+    pub entity: Option<EntityId>,
 }
 
 impl std::fmt::Debug for Machine {

@@ -1,18 +1,42 @@
 //! Running: fibers in turn, requests out, answers in.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::rc::Rc;
 
 use crate::builtins::Context;
-use crate::code::FunctionId;
+use crate::code::{Entity, FunctionId, Operation};
 
 use super::error::{Fail, Failure};
 use super::execute::Step;
+use super::compare;
 use super::frames::{push_frame, resume};
+use super::operate as op;
 use super::task::{Outcome, Task};
-use super::value::Value;
+use super::value::{Shared, Value};
 use super::{Data, ErrorData, Fiber, Identity, Image, Machine, Progress, Request, ResultMode, Wait};
+
+/// The state of the entity whose operation runs.
+#[derive(Debug)]
+pub(crate) struct State {
+    before: Option<Value>,
+    initial: Value,
+    cell: Rc<Shared>,
+    deleted: bool,
+}
+
+/// Whether two values are one, without looking into them.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Record(a), Value::Record(b)) => Rc::ptr_eq(a, b),
+        (Value::List(a), Value::List(b)) => Rc::ptr_eq(a, b),
+        (Value::Null, Value::Null) => true,
+        (Value::Bool(a), Value::Bool(b)) => a == b,
+        (Value::Int(a), Value::Int(b)) => a == b,
+        _ => false,
+    }
+}
 
 impl Machine {
     /// A machine that is about to call a function of the program.
@@ -23,6 +47,7 @@ impl Machine {
         args: Vec<Value>,
         identity: Identity,
     ) -> Machine {
+        let lenient = function == image.code.script;
         let main = Task::new(0);
         main.observed.set(true);
         let mut fiber = Fiber {
@@ -38,10 +63,10 @@ impl Machine {
         if let Err(fail) = push_frame(&image, &mut fiber, function, 0, count, 0, Value::Null) {
             fiber.thrown = Some(fail);
         }
-        let lenient = function == image.code.script;
         Machine {
             image,
             context,
+            function,
             identity,
             fibers: BTreeMap::from([(0, fiber)]),
             ready: VecDeque::from([0]),
@@ -55,7 +80,77 @@ impl Machine {
             ending: false,
             result: if lenient { ResultMode::Lenient } else { ResultMode::Data },
             value: Value::Null,
+            section: None,
+            next_section: 0,
+            sends: Vec::new(),
+            state: None,
         }
+    }
+
+    /// A machine that is about to run an operation of an entity. `state` is the entity's, or none when it has none;
+    /// a wrong number of arguments is an error.
+    pub fn operation(
+        image: Rc<Image>,
+        entity: &Entity,
+        operation: &Operation,
+        mut args: Vec<Value>,
+        state: Option<Value>,
+        identity: Identity,
+    ) -> Result<Machine, ErrorData> {
+        if args.len() < operation.required || args.len() > operation.params {
+            let name = &image.code.functions[operation.function as usize].name;
+            let fail = op::arity(name, operation.required, operation.params, args.len());
+            return Err(ErrorData { value: Data::encode(&fail.value).unwrap_or_default(), trace: Default::default() });
+        }
+        let initial = entity.initial.map_or(Value::Null, |at| image.globals.borrow()[at].clone());
+        let cell =
+            Rc::new(Shared { value: RefCell::new(state.clone().unwrap_or_else(|| initial.clone())) });
+        args.resize(operation.params, Value::Missing);
+        args.push(Value::Cell(cell.clone()));
+        let mut machine = Machine::new(image, Context::Operation, operation.function, args, identity);
+        machine.state = Some(State { before: state, initial, cell, deleted: false });
+        Ok(machine)
+    }
+
+    /// After the end of an operation: what the state has become. None when it is as it was; else the new state and
+    /// its bytes, or none when it is deleted. A state that is not data is an error.
+    pub fn take_state(&mut self) -> Result<Option<Option<(Value, Data)>>, ErrorData> {
+        let Some(state) = self.state.take() else { return Ok(None) };
+        let now = state.cell.value.borrow().clone();
+        let is_initial = || compare::equal(&now, &state.initial).unwrap_or(false);
+        match &state.before {
+            Some(_) if state.deleted && is_initial() => return Ok(Some(None)),
+            Some(before) if same(before, &now) => return Ok(None),
+            None if is_initial() => return Ok(None),
+            _ => {}
+        }
+        match Data::encode_named(&now, "state") {
+            Ok(data) => Ok(Some(Some((now, data)))),
+            Err(fail) => Err(error_data(*fail, self)),
+        }
+    }
+
+    /// `delete_state()`.
+    pub(super) fn delete_state(&mut self) {
+        if let Some(state) = &mut self.state {
+            *state.cell.value.borrow_mut() = state.initial.clone();
+            state.deleted = true;
+        }
+    }
+
+    /// What an activity or an operation has sent.
+    pub fn take_sends(&mut self) -> Vec<Request> {
+        mem::take(&mut self.sends)
+    }
+
+    /// The beginning of the program's hash.
+    fn program(&self) -> u64 {
+        self.image.code.hash.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// The function that the main fiber runs.
+    pub(super) fn own_function(&self) -> FunctionId {
+        self.function
     }
 
     /// Keeps the main function's value as it is, for `take_value`.
@@ -80,10 +175,19 @@ impl Machine {
     /// Answers a request. An answer that nobody waits for is dropped.
     pub fn answer(&mut self, seq: u64, result: Result<Data, ErrorData>) {
         let Some(id) = self.waiting.remove(&seq) else { return };
+        self.section_answered(seq, result.is_ok());
+        let own = self.program();
         let Some(fiber) = self.fibers.get_mut(&id) else { return };
         fiber.wait = Wait::Nothing;
         let result = result.map(|data| data.decode()).map_err(|error| {
-            Box::new(Failure { value: error.value.decode(), trace: Some(Rc::new(error.trace)) })
+            let mut trace = error.trace;
+            if trace.program != 0 && trace.program != own {
+                // Its places are in another program's texts.
+                trace.entries.iter_mut().for_each(|entry| entry.place.source = u32::MAX);
+                trace.also.clear();
+            }
+            trace.program = 0;
+            Box::new(Failure { value: error.value.decode(), trace: Some(Rc::new(trace)) })
         });
         resume(&self.image, fiber, result);
         self.ready.push_back(id);
@@ -121,10 +225,10 @@ impl Machine {
                 }
                 ResultMode::Lenient => Ok(Data::encode(&value).unwrap_or_else(|_| Data(vec![0]))),
                 ResultMode::Data => {
-                    Data::encode_named(&value, "the result").map_err(|fail| error_data(*fail))
+                    Data::encode_named(&value, "the result").map_err(|fail| error_data(*fail, self))
                 }
             },
-            Outcome::Failed(failure) => Err(error_data(failure)),
+            Outcome::Failed(failure) => Err(error_data(failure, self)),
             Outcome::Running => Err(ErrorData::new("internal", "the program ended without a result")),
         })
     }
@@ -148,11 +252,12 @@ impl Machine {
 }
 
 /// A failure as data; it crosses a boundary here.
-pub(crate) fn error_data(failure: Failure) -> ErrorData {
+pub(crate) fn error_data(failure: Failure, machine: &Machine) -> ErrorData {
     let value = Data::encode_named(&failure.value, "the error").or_else(|fail| Data::encode(&fail.value));
     let mut trace = failure.trace.map(|trace| (*trace).clone()).unwrap_or_default();
     if let Some(last) = trace.entries.last_mut() {
-        last.boundary = true;
+        last.boundary = Some(machine.context);
     }
+    trace.program = machine.program();
     ErrorData { value: value.unwrap_or_default(), trace }
 }

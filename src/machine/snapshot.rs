@@ -17,7 +17,8 @@ use crate::syntax::Place;
 use super::error::{Failure, Trace};
 use super::task::{How, Join, Outcome, Task};
 use super::value::{Closure, EntityRef, Env, Keys, Record, Shared, Value, intern};
-use super::{Data, Fiber, Frame, Handler, Identity, Image, Machine, Request, ResultMode, Wait, What};
+use super::messages::Section;
+use super::{Data, EntityId, Fiber, Frame, Handler, Identity, Image, Machine, Request, ResultMode, Wait, What};
 
 /// A value: itself when it is small, else the number of its object, its cell or its task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,15 +86,26 @@ struct SavedFiber {
 #[derive(Serialize, Deserialize)]
 struct SavedRequest {
     seq: u64,
-    effect: Option<String>,
-    activity: Option<(String, Data)>,
+    what: SavedWhat,
     args: Data,
     place: Place,
+}
+
+/// A [`What`]; an effect by its name.
+#[derive(Serialize, Deserialize)]
+enum SavedWhat {
+    Effect(String),
+    Activity { name: String, options: Data },
+    Orchestration { name: String, options: Data, start: bool },
+    Operation { entity: EntityId, operation: String, signal: Option<Data> },
 }
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
     context: Context,
+    function: u32,
+    section: Option<Section>,
+    next_section: u64,
     identity: Identity,
     keys: Vec<Vec<String>>,
     objects: Vec<Object>,
@@ -114,7 +126,7 @@ struct Saved {
 }
 
 impl Machine {
-    /// The whole state as bytes. The program's code is not part of it.
+    /// The whole state as bytes: of an instance. The program's code is not part of it.
     pub fn snapshot(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         let main = writer.task(&self.main);
@@ -135,6 +147,9 @@ impl Machine {
         }
         let saved = Saved {
             context: self.context,
+            function: self.function,
+            section: self.section.clone(),
+            next_section: self.next_section,
             identity: self.identity.clone(),
             keys: writer.keys,
             objects: writer.objects,
@@ -196,6 +211,11 @@ impl Machine {
         }
         Some(Machine {
             context: saved.context,
+            function: saved.function,
+            section: saved.section,
+            next_section: saved.next_section,
+            sends: Vec::new(),
+            state: None,
             identity: saved.identity,
             fibers,
             ready: VecDeque::from(saved.ready),
@@ -219,18 +239,21 @@ impl Machine {
 }
 
 fn saved_request(request: &Request) -> SavedRequest {
-    let (effect, activity) = match &request.what {
-        What::Effect(name) => (Some(name.to_string()), None),
-        What::Activity { name, options } => (None, Some((name.clone(), options.clone()))),
+    let what = match request.what.clone() {
+        What::Effect(name) => SavedWhat::Effect(name.to_string()),
+        What::Activity { name, options } => SavedWhat::Activity { name, options },
+        What::Orchestration { name, options, start } => SavedWhat::Orchestration { name, options, start },
+        What::Operation { entity, operation, signal } => SavedWhat::Operation { entity, operation, signal },
     };
-    SavedRequest { seq: request.seq, effect, activity, args: request.args.clone(), place: request.place }
+    SavedRequest { seq: request.seq, what, args: request.args.clone(), place: request.place }
 }
 
 fn request(saved: SavedRequest) -> Option<Request> {
-    let what = match (saved.effect, saved.activity) {
-        (Some(name), _) => What::Effect(builtins::find(&name)?.get().name),
-        (_, Some((name, options))) => What::Activity { name, options },
-        _ => return None,
+    let what = match saved.what {
+        SavedWhat::Effect(name) => What::Effect(builtins::find(&name)?.get().name),
+        SavedWhat::Activity { name, options } => What::Activity { name, options },
+        SavedWhat::Orchestration { name, options, start } => What::Orchestration { name, options, start },
+        SavedWhat::Operation { entity, operation, signal } => What::Operation { entity, operation, signal },
     };
     Some(Request { seq: saved.seq, what, args: saved.args, place: saved.place })
 }

@@ -235,6 +235,7 @@ impl Machine {
             Wait::Nothing => return, // it is ready, or the one that cancels itself
             Wait::Answer { seq } => {
                 self.waiting.remove(&seq);
+                self.section_answered(seq, false);
                 // A request that has not even left is as if never made.
                 match self.requests.iter().position(|request| request.seq == seq) {
                     Some(at) => {

@@ -18,7 +18,7 @@ pub use proof::{FORMAT, Proven, Report};
 
 use std::path::Path;
 
-use crate::engine::Batch;
+use crate::engine::{Batch, Read};
 
 /// Calls a function with each key and value of a scan; it gives false to stop.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
@@ -65,4 +65,14 @@ pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
     let lock = Lock::take(folder)?;
     let tree = SledTree::open(&folder.join("journal"))?;
     Proven::open(tree, Some(folder.join("watermark")), Some(lock))
+}
+
+impl<S: Store> Read for S {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        Store::get(self, key).map_err(|error| error.to_string())
+    }
+
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
+        Store::all(self, prefix).map_err(|error| error.to_string())
+    }
 }

@@ -16,10 +16,14 @@ use std::sync::Arc;
 
 use crate::check::{GlobalId, Program};
 use crate::core::{self, Core, Item, Node, Var, Variables};
+use crate::syntax::token::Name;
 use crate::syntax::tree::Literal;
 use crate::syntax::{Diagnostic, Place, Span};
 
-use super::{Code, Constant, Function, FunctionId, Isolated, MethodTarget, Op, PathStep, Reg, program_hash};
+use super::{
+    Code, Constant, Entity, Function, FunctionId, Isolated, MethodTarget, Op, Operation, PathStep, Reg,
+    program_hash,
+};
 
 /// Compiles a lowered program. Errors are programs too large for the code's encoding.
 pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
@@ -61,9 +65,16 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
                 unit.code.functions[stub_id as usize].hidden = 1;
                 unit.top(body, body_id, variables);
             }
-            (Item::Entity { stub }, Target::Isolated(index)) => {
+            (Item::Entity { stub, initial, operations }, Target::Isolated(index)) => {
                 let stub_id = unit.code.isolated[index].stub;
                 unit.top(stub, stub_id, variables);
+                let entity = unit.code.isolated[index].entity.clone().unwrap_or_default();
+                if let (Some(f), Some(at)) = (initial, entity.initial) {
+                    unit.top(f, unit.code.consts[at].1, variables);
+                }
+                for ((_, f), operation) in operations.iter().zip(&entity.operations) {
+                    unit.top(f, operation.function, variables);
+                }
             }
             _ => {}
         }
@@ -139,17 +150,40 @@ impl Unit<'_> {
                     _ => None,
                 };
                 let (stub, body) = (self.reserve(), self.reserve());
+                let entity = match item {
+                    Item::Entity { initial, operations, .. } => {
+                        Some(self.entity(&global.name, initial.is_some(), operations))
+                    }
+                    _ => None,
+                };
                 // Names of imported modules' declarations are told apart by their module.
                 let module = &self.program.modules[global.module];
                 let name = match global.module {
+                    // An entity is one in the whole store, whichever module declares it.
+                    _ if entity.is_some() => global.name.to_string(),
                     0 => global.name.to_string(),
                     _ => format!("{}:{}", module.name, global.name),
                 };
-                self.code.isolated.push(Isolated { name, context, body, stub });
+                self.code.isolated.push(Isolated { name, context, body, stub, entity });
                 Target::Isolated(self.code.isolated.len() - 1)
             }
         };
         self.globals.insert(id, target);
+    }
+
+    fn entity(&mut self, name: &str, state: bool, operations: &[(Name, core::Function)]) -> Entity {
+        let initial = state.then(|| {
+            let function = self.reserve();
+            self.code.consts.push((format!("{name}.state"), function));
+            self.code.consts.len() - 1
+        });
+        let operation = |(name, f): &(Name, core::Function)| Operation {
+            name: name.to_string(),
+            function: self.reserve(),
+            required: f.required,
+            params: f.params.len() - 1,
+        };
+        Entity { initial, operations: operations.iter().map(operation).collect() }
     }
 
     fn name(&mut self, name: &str) -> u16 {
@@ -277,7 +311,8 @@ impl Compiler<'_, '_> {
         self.states.push(state);
         // Parameters that functions share and change live in cells.
         for (index, var) in f.params.iter().enumerate() {
-            if self.variables.vars[*var as usize].cell {
+            let var = &self.variables.vars[*var as usize];
+            if var.cell && !var.given {
                 self.emit(Op::NewCell { to: index as Reg, from: index as Reg }, f.place.span);
             }
         }

@@ -41,7 +41,7 @@ impl Lower<'_, '_> {
             ExprKind::Str(s) => constant(Literal::Str(s.clone())),
             ExprKind::Interpolated(texts, exprs) => self.interpolated(texts, exprs, span),
             ExprKind::Name(_) => self.name(span.start, span),
-            ExprKind::State => self.apply("unlock", Vec::new(), span),
+            ExprKind::State => self.state(span),
             ExprKind::List(items) => {
                 let spreads = items.iter().map(|item| matches!(item, Element::Spread(_))).collect();
                 let items = items.iter().map(|item| self.expr(item.expr())).collect();
@@ -133,17 +133,7 @@ impl Lower<'_, '_> {
             }
             ExprKind::Do(block) => self.block(block),
             ExprKind::Try(t) => self.try_(t, span),
-            ExprKind::Lock(lock) => {
-                let entities = self.exprs(&lock.entities);
-                let spreads = vec![false; entities.len()];
-                let list = self.node(Form::Prim(Prim::List(spreads), entities), span);
-                let acquire = self.apply("lock", vec![list], span);
-                let body = self.block(&lock.body);
-                let release = self.apply("unlock", Vec::new(), span);
-                let held = crate::core::Try { body, catch: None, finally: Some(release) };
-                let held = self.node(Form::Try(Box::new(held)), span);
-                self.node(Form::Seq(vec![acquire, held]), span)
-            }
+            ExprKind::Lock(lock) => self.lock(lock, span),
             ExprKind::Async(e) => {
                 let labels = std::mem::take(&mut self.labels);
                 let body = self.expr(e);
@@ -156,45 +146,8 @@ impl Lower<'_, '_> {
                 let e = self.expr(e);
                 self.apply("await", vec![e], span)
             }
-            ExprKind::Start(e) => {
-                let (call, options) = match &e.kind {
-                    ExprKind::With(call, options) => (&**call, Some(&**options)),
-                    _ => (&**e, None),
-                };
-                let mut parts = match &call.kind {
-                    ExprKind::Call(callee, args) => {
-                        let callee = self.expr(callee);
-                        let spreads = args.iter().map(|a| matches!(a, Element::Spread(_))).collect();
-                        let args = args.iter().map(|a| self.expr(a.expr())).collect();
-                        vec![callee, self.node(Form::Prim(Prim::List(spreads), args), span)]
-                    }
-                    _ => vec![self.expr(call), self.null(span)],
-                };
-                parts.push(match options {
-                    Some(options) => self.expr(options),
-                    None => self.null(span),
-                });
-                self.apply("start", parts, span)
-            }
-            ExprKind::Signal(signal) => {
-                let target = match &signal.call.kind {
-                    ExprKind::Call(callee, _) => match &callee.kind {
-                        ExprKind::Field(value, _) => self.expr(value),
-                        _ => self.expr(callee),
-                    },
-                    _ => self.null(span),
-                };
-                let args = match &signal.call.kind {
-                    ExprKind::Call(_, args) => args.iter().map(|a| self.expr(a.expr())).collect(),
-                    _ => Vec::new(),
-                };
-                let args = self.node(Form::Prim(Prim::List(vec![false; args.len()]), args), span);
-                let after = match &signal.after {
-                    Some(after) => self.expr(after),
-                    None => self.null(span),
-                };
-                self.apply("signal", vec![target, args, after], span)
-            }
+            ExprKind::Start(e) => self.start(e, span),
+            ExprKind::Signal(signal) => self.signal(signal, span),
             ExprKind::Throw(e) => {
                 let e = self.expr(e);
                 self.node(Form::Throw(Box::new(e)), span)
@@ -231,7 +184,7 @@ impl Lower<'_, '_> {
                 tree::Field::Short(name) => {
                     keys.push(Key::Named(name.name.clone()));
                     let value = match &*name.name {
-                        "state" => self.apply("unlock", Vec::new(), name.span),
+                        "state" => self.state(name.span),
                         _ => self.name(name.span.start, name.span),
                     };
                     values.push(value);

@@ -2,6 +2,7 @@
 
 mod calls;
 mod expressions;
+mod messages;
 mod statements;
 
 use std::collections::HashSet;
@@ -29,6 +30,7 @@ pub fn lower(program: &Program) -> Core {
                         name: b.name.clone(),
                         cell: b.early || b.mutable && b.captured,
                         early: b.early,
+                        given: false,
                     })
                     .collect(),
             })
@@ -96,7 +98,7 @@ impl Lowering<'_> {
         let module = &self.program.modules[0];
         let span = Span::new(0, self.program.sources.files[0].text.len());
         let args = module.args;
-        let mut lower = Lower { all: self, module: 0, labels: Vec::new() };
+        let mut lower = Lower { all: self, module: 0, labels: Vec::new(), state: None };
         let place = module.function_places.get(&u32::MAX).copied().unwrap_or(usize::MAX);
         let bound: Vec<(Var, &Callable)> = lower
             .all
@@ -124,7 +126,7 @@ impl Lowering<'_> {
         let module = global.module;
         let program = self.program;
         let stmt = &program.modules[module].tree.items[global.item];
-        let mut lower = Lower { all: self, module, labels: Vec::new() };
+        let mut lower = Lower { all: self, module, labels: Vec::new(), state: None };
         match &stmt.kind {
             StmtKind::Fn(f) => Item::Function(lower.callable(f)),
             StmtKind::Const(name, value, _) => {
@@ -139,15 +141,8 @@ impl Lowering<'_> {
                 let stub = lower.stub(id, f);
                 Item::Isolated { stub, body: lower.callable(f), context: Context::Orchestration }
             }
-            _ => {
-                let key = lower.fresh("key");
-                let node = Node { form: Form::Var(key), span: stmt.span };
-                let body = Node {
-                    form: Form::Invoke(id, vec![node], Box::new(lower.null(stmt.span))),
-                    span: stmt.span,
-                };
-                Item::Entity { stub: lower.function(global.name.to_string(), vec![key], 1, body, stmt.span) }
-            }
+            StmtKind::Entity(entity) => lower.entity(id, entity, stmt.span),
+            _ => Item::Const(lower.nothing(stmt.span)),
         }
     }
 }
@@ -158,6 +153,8 @@ struct Lower<'a, 'p> {
     module: ModuleId,
     /// The labels of the loops around, to leave and to repeat.
     labels: Vec<Label>,
+    /// In an operation: the variable of the entity's state.
+    state: Option<Var>,
 }
 
 impl<'p> Lower<'_, 'p> {
@@ -167,7 +164,7 @@ impl<'p> Lower<'_, 'p> {
 
     fn fresh(&mut self, name: &str) -> Var {
         let vars = &mut self.all.variables[self.module].vars;
-        vars.push(VarInfo { name: name.into(), cell: false, early: false });
+        vars.push(VarInfo { name: name.into(), cell: false, early: false, given: false });
         (vars.len() - 1) as Var
     }
 
@@ -182,6 +179,14 @@ impl<'p> Lower<'_, 'p> {
     fn apply(&self, name: &str, args: Vec<Node>, span: Span) -> Node {
         match find(name) {
             Some(id) => self.node(Form::Apply(id, args), span),
+            None => self.null(span),
+        }
+    }
+
+    /// The state of the entity; the checker has seen to it that this is one of its operations.
+    fn state(&self, span: Span) -> Node {
+        match self.state {
+            Some(var) => self.node(Form::Var(var), span),
             None => self.null(span),
         }
     }
@@ -236,6 +241,42 @@ impl<'p> Lower<'_, 'p> {
         let (required, _) = crate::check::arity(params);
         self.labels = labels;
         self.function(name, vars, required, body, span)
+    }
+
+    fn nothing(&self, span: Span) -> Function {
+        self.function("nothing".into(), Vec::new(), 0, self.null(span), span)
+    }
+
+    fn entity(&mut self, id: GlobalId, entity: &Entity, span: Span) -> Item {
+        let name = entity.name.name.to_string();
+        let key = self.fresh("key");
+        let node = self.node(Form::Var(key), span);
+        let body = self.node(Form::Invoke(id, vec![node], Box::new(self.null(span))), span);
+        let stub = self.function(name.clone(), vec![key], 1, body, span);
+        let mut initial = None;
+        let mut operations = Vec::new();
+        for member in &entity.members {
+            match member {
+                Member::State(value, span) => {
+                    let body = self.expr(value);
+                    initial = Some(self.function(format!("{name}.state"), Vec::new(), 0, body, *span));
+                }
+                Member::Operation(f) => {
+                    let state = self.fresh("state");
+                    if let Some(var) = self.all.variables[self.module].vars.last_mut() {
+                        (var.cell, var.given) = (true, true);
+                    }
+                    self.state = Some(state);
+                    let mut function = self.callable(f);
+                    self.state = None;
+                    function.params.push(state);
+                    function.name = format!("{name}.{}", f.name.name);
+                    operations.push((f.name.name.clone(), function));
+                }
+                Member::Error => {}
+            }
+        }
+        Item::Entity { stub, initial, operations }
     }
 
     /// What is called instead of an isolated declaration: it hands the call to the machine.

@@ -197,7 +197,7 @@ impl Lower<'_, '_> {
         let bound = &self.program().modules[self.module].bound;
         let variables = &mut self.all.variables[self.module].vars;
         let mut fresh = |name: &str| {
-            variables.push(VarInfo { name: name.into(), cell: false, early: false });
+            variables.push(VarInfo { name: name.into(), cell: false, early: false, given: false });
             (variables.len() - 1) as Var
         };
         let mut decider = Decider::new(&mut fresh);
@@ -217,8 +217,7 @@ impl Lower<'_, '_> {
         let mut steps = Vec::new();
         let mut before = Vec::new();
         let Some(var) = self.target(target, &mut steps, &mut before, op.is_some()) else {
-            // The state of an entity: its operations come with the runtime of entities.
-            return self.apply("unlock", Vec::new(), span);
+            return self.null(span);
         };
         let value = match op {
             None => self.expr(value),
@@ -255,6 +254,7 @@ impl Lower<'_, '_> {
         twice: bool,
     ) -> Option<Var> {
         match &target.kind {
+            ExprKind::State => self.state,
             ExprKind::Name(_) => match self.program().modules[self.module].uses.get(&target.span.start) {
                 Some(Resolved::Local(binding)) => Some(*binding),
                 _ => None,

@@ -97,6 +97,59 @@ pub fn policy(options: &Value) -> Result<Policy, Fail> {
     Ok(policy)
 }
 
+/// How an orchestration is called or started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Child {
+    /// The instance's id; one is made when there is none.
+    pub id: Option<String>,
+    /// How long a call waits for the child before it is terminated, in nanoseconds.
+    pub timeout: Option<i64>,
+    /// It goes on when its caller ends, gives up or is terminated.
+    pub detached: bool,
+}
+
+fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
+    match record.get_str(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(other) => Err(type_error(format!("option `{name}` is true or false, not {}", other.a_kind()))),
+    }
+}
+
+/// Reads the options of an orchestration.
+pub fn child(options: &Value) -> Result<Child, Fail> {
+    let Some(record) = fields(options, "an orchestration", &["id", "timeout", "detached"])? else {
+        return Ok(Child::default());
+    };
+    let id = match record.get_str("id") {
+        None | Some(Value::Null) => None,
+        Some(Value::Str(id)) => match super::super::bad_id(id.as_str()) {
+            None => Some(id.as_str().to_string()),
+            Some(reason) => {
+                return Err(type_error(format!(
+                    "{} can't be an id: {reason}",
+                    super::super::format::brief(&Value::Str(id.clone()))
+                )));
+            }
+        },
+        Some(other) => return Err(type_error(format!("option `id` is a string, not {}", other.a_kind()))),
+    };
+    let timeout = duration(record, "timeout")?;
+    Ok(Child { id, timeout, detached: flag(record, "detached")?.unwrap_or(false) })
+}
+
+/// Reads the options of `terminate`: whether its children end too.
+pub fn terminate(options: &Value) -> Result<bool, Fail> {
+    let Some(record) = fields(options, "`terminate`", &["children"])? else { return Ok(true) };
+    Ok(flag(record, "children")?.unwrap_or(true))
+}
+
+/// Reads the options of `lock`: how long it waits, in nanoseconds.
+pub fn lock(options: &Value) -> Result<Option<i64>, Fail> {
+    let Some(record) = fields(options, "`lock`", &["timeout"])? else { return Ok(None) };
+    duration(record, "timeout")
+}
+
 /// The options of `exec`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exec {

@@ -1,0 +1,141 @@
+//! The store, in this process or in the one that has it.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use crate::engine::{self, History, InstanceRecord, Read, keys};
+use crate::host::{Ask, Connection, Host, Reply};
+use crate::store::{self, DiskStore, Pair, StoreError};
+
+use super::problem::Problem;
+use super::{FAILED, STORE, UNKNOWN};
+
+/// A store that can be read and asked.
+pub enum Access {
+    Here(Box<Host<DiskStore>>),
+    /// Another process has it.
+    There(RefCell<Connection>),
+}
+
+impl Access {
+    /// Opens a store, or reaches the process that has it.
+    pub fn open(folder: &Path) -> Result<Access, Problem> {
+        match store::open(folder) {
+            Ok(store) => Ok(Access::Here(Box::new(Host::for_clients(store)))),
+            Err(error @ StoreError::Locked { .. }) => match Connection::open(folder) {
+                Ok(connection) => Ok(Access::There(RefCell::new(connection))),
+                Err(_) => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks for something to be done; the answer comes when it is durable.
+    pub fn ask(&mut self, ask: Ask) -> Result<Reply, Problem> {
+        match self {
+            Access::Here(host) => {
+                if !host.is_recovered() {
+                    host.recover(None)?;
+                }
+                Ok(host.ask(ask)?)
+            }
+            Access::There(connection) => connection.borrow_mut().ask(&ask).map_err(|error| lost(&error)),
+        }
+    }
+
+    /// As [`Access::ask`]; an answer other than that it is done is a problem. `what` is who or what it was about.
+    pub fn tell(&mut self, ask: Ask, what: &str) -> Result<(), Problem> {
+        match self.ask(ask)? {
+            Reply::Done => Ok(()),
+            Reply::Unknown => Err(unknown(what)),
+            Reply::Ended => Err(Problem::new(FAILED, format!("{what} has ended already"))),
+            Reply::Known => Err(Problem::new(FAILED, format!("there is an instance `{what}` already"))),
+            Reply::Refused(reason) => Err(Problem::new(FAILED, reason)),
+            Reply::Value(_) | Reply::Pairs(_) => Err(unexpected()),
+        }
+    }
+
+    /// Ends cleanly.
+    pub fn close(self) -> Result<(), Problem> {
+        match self {
+            Access::Here(host) => Ok(host.into_store().close()?),
+            Access::There(_) => Ok(()),
+        }
+    }
+}
+
+fn lost(error: &std::io::Error) -> Problem {
+    let title = format!("the process that has the store does not answer: {}", crate::os::reason(error));
+    Problem::new(STORE, title).hint("once it has ended, try again")
+}
+
+fn unexpected() -> Problem {
+    Problem::new(STORE, "the process that has the store answers something else").hint("it may be of another version")
+}
+
+impl Read for Access {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        match self {
+            Access::Here(host) => Read::get(&host.store, key),
+            Access::There(connection) => {
+                match connection.borrow_mut().ask(&Ask::Get(key.to_vec())) {
+                    Ok(Reply::Value(value)) => Ok(value),
+                    Ok(Reply::Refused(reason)) => Err(reason),
+                    Ok(_) => Err(unexpected().title),
+                    Err(error) => Err(lost(&error).title),
+                }
+            }
+        }
+    }
+
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
+        match self {
+            Access::Here(host) => Read::all(&host.store, prefix),
+            Access::There(connection) => {
+                match connection.borrow_mut().ask(&Ask::All(prefix.to_vec())) {
+                    Ok(Reply::Pairs(pairs)) => Ok(pairs),
+                    Ok(Reply::Refused(reason)) => Err(reason),
+                    Ok(_) => Err(unexpected().title),
+                    Err(error) => Err(lost(&error).title),
+                }
+            }
+        }
+    }
+}
+
+/// A store that can't be read as it should.
+pub fn unreadable(reason: String) -> Problem {
+    Problem::new(STORE, reason).hint("check the store with `durable store verify`")
+}
+
+/// Reads the record of an instance, if there is one.
+pub fn record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, Problem> {
+    engine::read_record(store, id).map_err(unreadable)
+}
+
+/// Reads the record of an instance.
+pub fn known(store: &dyn Read, id: &str) -> Result<InstanceRecord, Problem> {
+    record(store, id)?.ok_or_else(|| unknown(id))
+}
+
+/// The records of all instances whose ids begin so, by id.
+pub fn records(store: &dyn Read, prefix: &str) -> Result<Vec<InstanceRecord>, Problem> {
+    let all = store.all(&keys::instance(prefix)).map_err(unreadable)?;
+    let decode = |(key, bytes): &Pair| {
+        InstanceRecord::decode(bytes).ok_or_else(|| {
+            let id = String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned();
+            unreadable(format!("the record of {id} is not readable"))
+        })
+    };
+    all.iter().map(decode).collect()
+}
+
+/// Reads the history of an instance.
+pub fn history(store: &dyn Read, record: &InstanceRecord) -> Result<History, Problem> {
+    engine::read_history(store, record).map_err(unreadable)
+}
+
+pub fn unknown(id: &str) -> Problem {
+    Problem::new(UNKNOWN, format!("there is no instance `{id}`"))
+        .hint("`durable list` shows those that there are")
+}

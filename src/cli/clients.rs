@@ -1,0 +1,287 @@
+//! What clients do to instances and entities: start, raise, signal, wait, suspend, terminate, rewind; and `serve`.
+
+use serde_json::json;
+
+use crate::engine::{self, InstanceRecord, Message, Read, Status, keys};
+use crate::host::{self, Ask, Durability, Host, HostError, Reply, Settings};
+use crate::machine::{Data, EntityId, Value, error, json as values};
+use crate::store;
+
+use super::access::{Access, known, unreadable};
+use super::arguments::{InStore, One, Raise, Resume, Signal, Start, Terminate};
+use super::problem::{Problem, note};
+use super::{FAILED, USAGE, print, program, run};
+
+/// An argument of the command line: JSON, or else the text as it is.
+fn argument(text: &str) -> Value {
+    values::parse(text).unwrap_or_else(|_| Value::str(text))
+}
+
+fn data(value: &Value) -> Result<Data, Problem> {
+    Data::encode(value).map_err(|fail| Problem::new(USAGE, error::title(&fail.value)))
+}
+
+fn arguments(texts: &[String]) -> Result<Data, Problem> {
+    data(&Value::list(texts.iter().map(|text| argument(text)).collect()))
+}
+
+/// Begins an instance of an orchestration; its id is on standard output.
+pub fn start(start: Start) -> Result<u8, Problem> {
+    if let Some(id) = &start.id
+        && let Some(reason) = keys::bad_id(id)
+    {
+        return Err(Problem::new(USAGE, format!("`{id}` can't be an id: {reason}")));
+    }
+    let checked = program::read(&start.file)?;
+    program::report(&checked, &start.file)?;
+    let code = program::code(&checked, &start.file)?;
+    let image = program::image(code.clone(), &start.file)?;
+    let names = || {
+        let orchestrations = code.isolated.iter().filter(|item| {
+            item.context == Some(crate::builtins::Context::Orchestration)
+        });
+        orchestrations.map(|item| item.name.as_str())
+    };
+    let file = start.file.display().to_string();
+    let Some(item) = code.isolated.iter().find(|item| item.name == start.name && names().any(|n| n == item.name))
+    else {
+        let near = crate::check::closest(&start.name, names());
+        let hint = match (near, names().collect::<Vec<_>>()) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, all) if all.is_empty() => format!("{file} declares no orchestration"),
+            (None, all) => format!("{file} has {}", all.join(", ")),
+        };
+        let title = format!("{file} has no orchestration `{}`", start.name);
+        return Err(Problem::new(USAGE, title).hint(hint));
+    };
+    let function = &code.functions[item.body as usize];
+    let (given, least, most) = (start.args.len(), function.required as usize, function.params as usize);
+    if given < least || given > most {
+        let takes = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+        let title = format!("`{}` takes {takes} arguments, {given} given", start.name);
+        return Err(Problem::new(USAGE, title));
+    }
+    let args = arguments(&start.args)?;
+    let mut store = Access::open(&start.store.store)?;
+    let id = match start.id {
+        Some(id) => id,
+        None => fresh_id(&store, &start.name)?,
+    };
+    let record = InstanceRecord::new(&id, image.code.hash, &file, &start.name, args, host::now());
+    let modules = code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
+    match store.ask(Ask::Start { record: Box::new(record), modules })? {
+        Reply::Done => {}
+        Reply::Known => {
+            let known = known(&store, &id)?;
+            if known.function != start.name {
+                let title = format!("the id `{id}` is that of an instance of `{}`", known.function);
+                return Err(Problem::new(FAILED, title));
+            }
+            note(&format!("{id} is there already, and {}", known.status.word()));
+        }
+        Reply::Refused(reason) => return Err(Problem::new(FAILED, reason)),
+        _ => return Err(Problem::new(FAILED, "it could not be started")),
+    }
+    print(&format!("{id}\n"))?;
+    let here = matches!(store, Access::Here(_));
+    store.close()?;
+    if start.wait {
+        return wait(One { id, json: start.json, store: start.store });
+    }
+    if here {
+        note(&format!("it runs when a process has the store: `durable resume {id}`, or `durable serve`"));
+    }
+    Ok(0)
+}
+
+/// The next id of a name: `transfer-3`.
+fn fresh_id(store: &dyn Read, name: &str) -> Result<String, Problem> {
+    let name = name.rsplit(':').next().unwrap_or(name);
+    let prefix = format!("{name}-");
+    let mut last = 0u64;
+    for (key, _) in store.all(&keys::instance(&prefix)).map_err(unreadable)? {
+        let number = std::str::from_utf8(&key[keys::INSTANCES.len() + prefix.len()..]).unwrap_or_default();
+        last = last.max(number.parse().unwrap_or(0));
+    }
+    Ok(format!("{prefix}{}", last + 1))
+}
+
+fn tell(one: &InStore, id: &str, message: Message) -> Result<u8, Problem> {
+    let mut store = Access::open(&one.store)?;
+    store.tell(Ask::Instance { id: id.to_string(), message }, id)?;
+    store.close()?;
+    Ok(0)
+}
+
+pub fn raise(raise: Raise) -> Result<u8, Problem> {
+    let payload = data(&raise.payload.as_deref().map_or(Value::Null, argument))?;
+    tell(&raise.store, &raise.id, Message::Event { name: raise.event, payload })
+}
+
+pub fn suspend(one: One) -> Result<u8, Problem> {
+    tell(&one.store, &one.id, Message::Suspend)
+}
+
+pub fn unsuspend(one: One) -> Result<u8, Problem> {
+    tell(&one.store, &one.id, Message::Resume)
+}
+
+pub fn terminate(terminate: Terminate) -> Result<u8, Problem> {
+    let why = data(&terminate.why.map_or(Value::Null, Value::str))?;
+    let message = Message::Terminate { why, children: !terminate.leave_children, by: None };
+    tell(&terminate.store, &terminate.id, message)
+}
+
+pub fn rewind(one: One) -> Result<u8, Problem> {
+    let mut store = Access::open(&one.store.store)?;
+    store.tell(Ask::Rewind(one.id.clone()), &one.id)?;
+    let here = matches!(store, Access::Here(_));
+    store.close()?;
+    if here {
+        note(&format!("{0} is before its failed step; go on with it by: durable resume {0}", one.id));
+    }
+    Ok(0)
+}
+
+/// Reads `Account@alice`.
+pub fn entity(text: &str) -> Result<EntityId, Problem> {
+    EntityId::parse(text).ok_or_else(|| {
+        Problem::new(USAGE, format!("`{text}` is not an entity"))
+            .hint("an entity is its name, `@` and its key: Account@alice")
+    })
+}
+
+pub fn signal(signal: Signal) -> Result<u8, Problem> {
+    let entity = entity(&signal.entity)?;
+    let args = arguments(&signal.args)?;
+    let due = match &signal.after {
+        None => 0,
+        Some(text) => super::table::duration(text)
+            .map(|after| host::now().saturating_add(after).max(1))
+            .ok_or_else(|| {
+                Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
+            })?,
+    };
+    let mut store = Access::open(&signal.store.store)?;
+    let name = entity.name.clone();
+    let message = Message::Signal { operation: signal.operation, args, due };
+    match store.ask(Ask::Entity { entity, message })? {
+        Reply::Unknown => {
+            return Err(Problem::new(super::UNKNOWN, format!("no program here declares an entity `{name}`"))
+                .hint("a program's entities are known once it was run or started in this store"));
+        }
+        Reply::Refused(reason) => return Err(Problem::new(FAILED, reason)),
+        _ => {}
+    }
+    store.close()?;
+    Ok(0)
+}
+
+/// Waits for an instance's end and shows its outcome; without another process it is run here.
+pub fn wait(one: One) -> Result<u8, Problem> {
+    let mut store = Access::open(&one.store.store)?;
+    let record = known(&store, &one.id)?;
+    if matches!(store, Access::Here(_)) && !record.status.is_ended() {
+        store.close()?;
+        return run::resume(Resume { id: Some(one.id), json: one.json, store: one.store });
+    }
+    store.tell(Ask::Wait(one.id.clone()), &one.id).or_else(|problem| match known(&store, &one.id) {
+        Ok(record) if record.status.is_ended() => Ok(()),
+        _ => Err(problem),
+    })?;
+    let code = run::outcome(&store, &one.id, one.json)?;
+    store.close()?;
+    Ok(code)
+}
+
+/// Shows what an instance says of itself.
+pub fn status(one: One) -> Result<u8, Problem> {
+    let store = Access::open(&one.store.store)?;
+    let record = known(&store, &one.id)?;
+    store.close()?;
+    if one.json {
+        let status: serde_json::Value =
+            serde_json::from_str(&values::from_data(&engine::status_of(&record))).unwrap_or_default();
+        print(&format!("{status}\n"))?;
+        return Ok(0);
+    }
+    let custom = match &record.custom {
+        Some(custom) => format!(": {}", crate::machine::format::brief(&custom.decode())),
+        None => String::new(),
+    };
+    print(&format!("{}{custom}\n", record.status.word()))?;
+    Ok(0)
+}
+
+/// Stays, and runs whatever can run, until it is stopped.
+pub fn serve(place: InStore) -> Result<u8, Problem> {
+    let store = store::open(&place.store)?;
+    let mut host = Host::new(store, Settings { durability: Durability::Output, stays: true });
+    run::stop_on_signals(&host);
+    host.recover(None)?;
+    let listener = host.listen(&place.store);
+    let _listener = listener.map_err(|error| {
+        Problem::new(super::STORE, format!("clients can't reach it: {}", crate::os::reason(&error)))
+    })?;
+    note(&format!("serving {}", place.store.display()));
+    match host.run() {
+        Ok(()) | Err(HostError::Interrupted) => {}
+        Err(error) => return Err(error.into()),
+    }
+    host.into_store().close()?;
+    Ok(0)
+}
+
+/// Lists the programs of a store.
+pub fn programs(list: super::arguments::Programs) -> Result<u8, Problem> {
+    let store = Access::open(&list.store.store)?;
+    let records = super::access::records(&store, "")?;
+    let deployed = store.all(keys::DEPLOYED).map_err(unreadable)?;
+    let mut rows = Vec::new();
+    let mut lines = String::new();
+    for (key, bytes) in store.all(keys::PROGRAMS).map_err(unreadable)? {
+        let hash = &key[keys::PROGRAMS.len()..];
+        let program = engine::StoredProgram::decode(&bytes)
+            .ok_or_else(|| unreadable("a program in the store is not readable".into()))?;
+        let own = |record: &&InstanceRecord| record.program.0 == *hash;
+        let instances = records.iter().filter(own).count();
+        let unfinished = records.iter().filter(own).filter(|r| !r.status.is_ended()).count();
+        let entities: Vec<String> = deployed
+            .iter()
+            .filter(|(_, of)| of == hash)
+            .map(|(key, _)| String::from_utf8_lossy(&key[keys::DEPLOYED.len()..]).into_owned())
+            .collect();
+        let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let full: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let modules = program.modules.iter().map(|(name, _)| name).filter(|n| !n.starts_with(crate::check::STD));
+        let modules: Vec<&String> = modules.collect();
+        let shown = json!({"program": full, "modules": modules, "instances": instances, "unfinished": unfinished, "entities": entities});
+        lines.push_str(&format!("{shown}\n"));
+        rows.push(vec![
+            short,
+            modules.first().map_or_else(String::new, |name| name.to_string()),
+            instances.to_string(),
+            unfinished.to_string(),
+            if entities.is_empty() { "-".into() } else { entities.join(", ") },
+        ]);
+    }
+    store.close()?;
+    match list.json {
+        true => print(&lines)?,
+        false => print(&super::table::table(&["PROGRAM", "FILE", "INSTANCES", "UNFINISHED", "ENTITIES"], &rows))?,
+    }
+    Ok(0)
+}
+
+/// Whether an instance's status is this one. For filters.
+pub fn is_status(record: &InstanceRecord, status: super::arguments::Status) -> bool {
+    use super::arguments::Status as Wanted;
+    matches!(
+        (&record.status, status),
+        (Status::Running, Wanted::Running)
+            | (Status::Suspended, Wanted::Suspended)
+            | (Status::Completed(_), Wanted::Completed)
+            | (Status::Failed(_), Wanted::Failed)
+            | (Status::Terminated(_), Wanted::Terminated)
+    )
+}

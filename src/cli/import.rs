@@ -1,0 +1,244 @@
+//! `durable store import`: JSON Lines into a store.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::code::{ProgramHash, text_hash};
+use crate::engine::{
+    Args, Asked, Batch, Chunk, Entry, Hold, InstanceRecord, Status, StoredMail, StoredProgram, keys,
+};
+use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
+use crate::store::{self, FORMAT, Store};
+use crate::syntax::{Place, Span};
+
+use super::arguments::Import;
+use super::problem::{Problem, note};
+use super::{STORE, USAGE};
+
+
+/// Reads JSON Lines into a store that has none of the instances in them.
+pub fn import(import: Import) -> Result<u8, Problem> {
+    let unreadable = |error: std::io::Error| {
+        Problem::new(STORE, format!("{} can't be read: {error}", import.file.display()))
+    };
+    let file = File::open(&import.file).map_err(unreadable)?;
+    let mut store = store::open(&import.store.store)?;
+    let mut batch = Batch::default();
+    let mut instances = 0;
+    let mut checksums = (String::new(), 0u64);
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(unreadable)?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let bad = |reason: String| bad_line(&import.file, number + 1, &reason);
+        let json: Json =
+            serde_json::from_str(&line).map_err(|error| bad(format!("it is not JSON: {error}")))?;
+        if let Some((key, value)) =
+            read_line(&json, &mut checksums).ok_or_else(|| bad("it is not a line of an export".into()))?
+        {
+            if key.starts_with(keys::INSTANCES) {
+                instances += 1;
+                if store.get(&key)?.is_some() {
+                    let id = json["id"].as_str().unwrap_or_default();
+                    return Err(bad(format!("the store has an instance `{id}` already")));
+                }
+            }
+            batch.writes.retain(|(known, _)| *known != key || !key.starts_with(keys::TEXTS));
+            batch.put(key, value);
+        }
+    }
+    // All or nothing.
+    store.commit(&batch)?;
+    store.flush()?;
+    store.close()?;
+    note(&if instances == 1 { "read 1 instance".to_string() } else { format!("read {instances} instances") });
+    Ok(0)
+}
+
+fn bad_line(file: &Path, line: usize, reason: &str) -> Problem {
+    Problem::new(USAGE, format!("{}, line {line}: {reason}", file.display())).hint("nothing was imported")
+}
+
+/// A key and value.
+type Write1 = (Vec<u8>, Vec<u8>);
+
+/// The write that a line stands for; none for the line about the store. None at all when it isn't a line of an export.
+fn read_line(json: &Json, checksums: &mut (String, u64)) -> Option<Option<Write1>> {
+    Some(match json["type"].as_str()? {
+        "store" => {
+            (json["format"].as_u64()? <= u64::from(FORMAT)).then_some(())?;
+            None
+        }
+        "text" => {
+            let text = json["text"].as_str()?;
+            Some((keys::text(&text_hash(text)), text.as_bytes().to_vec()))
+        }
+        "program" => {
+            let module = |module: &Json| {
+                Some((module["name"].as_str()?.to_string(), unhex(module["text"].as_str()?)?))
+            };
+            let modules = json["modules"].as_array()?.iter().map(module).collect::<Option<Vec<_>>>()?;
+            Some((keys::program(&unhex(json["hash"].as_str()?)?), StoredProgram { modules }.encode()))
+        }
+        "instance" => {
+            let record = read_instance(json)?;
+            Some((keys::instance(&record.id), record.encode()))
+        }
+        "history" => {
+            let (id, number) = (json["instance"].as_str()?, json["number"].as_u64()?);
+            if checksums.0 != id {
+                *checksums = (id.to_string(), 0);
+            }
+            let entries = json["entries"].as_array()?.iter().map(read_entry).collect::<Option<Vec<_>>>()?;
+            let (bytes, checksum) = Chunk::encode(&entries, checksums.1);
+            checksums.1 = checksum;
+            Some((keys::chunk(id, number), bytes))
+        }
+        "active" => {
+            Some((keys::active(json["id"].as_str()?), json["root"].as_str()?.as_bytes().to_vec()))
+        }
+        "deployed" => {
+            let hash = unhex(json["program"].as_str()?)?;
+            Some((keys::deployed(json["entity"].as_str()?), hash.to_vec()))
+        }
+        "entity" => Some((keys::entity(&read_entity(&json["reference"])?), read_data(&json["state"])?.0)),
+        "lock" => {
+            let stored = unhex_all(json["stored"].as_str()?)?;
+            Hold::decode(&stored)?;
+            Some((keys::lock(&read_entity(&json["reference"])?), stored))
+        }
+        "message" => {
+            let (key, stored) = (unhex_all(json["key"].as_str()?)?, unhex_all(json["stored"].as_str()?)?);
+            keys::parse_mail(&key)?;
+            StoredMail::decode(&stored)?;
+            Some((key, stored))
+        }
+        _ => return None,
+    })
+}
+
+fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    unhex_all(text)?.try_into().ok()
+}
+
+fn read_entity(json: &Json) -> Option<EntityId> {
+    match read_data(json)?.decode() {
+        Value::Entity(entity) => EntityId::of(&entity).ok(),
+        _ => None,
+    }
+}
+
+fn read_data(json: &Json) -> Option<Data> {
+    values::to_data(&json.to_string()).ok()
+}
+
+fn read_error(json: &Json) -> Option<ErrorData> {
+    Some(ErrorData {
+        value: read_data(&json["value"])?,
+        trace: serde_json::from_value(json["trace"].clone()).ok()?,
+    })
+}
+
+fn read_time(json: &Json) -> Option<i64> {
+    let instant: jiff::Timestamp = json.as_str()?.parse().ok()?;
+    i64::try_from(instant.as_nanosecond()).ok()
+}
+
+fn read_instance(json: &Json) -> Option<InstanceRecord> {
+    let status = match json["status"].as_str()? {
+        "running" => Status::Running,
+        "suspended" => Status::Suspended,
+        "terminated" => Status::Terminated(read_data(&json["why"])?),
+        "completed" => Status::Completed(read_data(&json["result"])?),
+        "failed" => Status::Failed(read_error(&json["error"])?),
+        _ => return None,
+    };
+    let id = json["id"].as_str()?.to_string();
+    keys::bad_id(&id).is_none().then_some(())?;
+    Some(InstanceRecord {
+        id,
+        program: ProgramHash(unhex(json["program"].as_str()?)?),
+        file: json["file"].as_str()?.to_string(),
+        function: json["function"].as_str()?.to_string(),
+        args: read_data(&json["args"])?,
+        created: read_time(&json["created"])?,
+        parent: json["parent"].as_str().map(str::to_string),
+        root: json["root"].as_str()?.to_string(),
+        execution: u32::try_from(json["execution"].as_u64()?).ok()?,
+        custom: match &json["custom"] {
+            Json::Null => None,
+            custom => Some(read_data(custom)?),
+        },
+        waiters: serde_json::from_value(json["waiters"].clone()).ok()?,
+        rewound: json["rewound"].as_u64(),
+        first: json["first"].as_u64()?,
+        status,
+        ended: if json["ended"].is_null() { None } else { Some(read_time(&json["ended"])?) },
+        chunks: json["chunks"].as_u64()?,
+    })
+}
+
+fn read_entry(json: &Json) -> Option<Entry> {
+    let time = read_time(&json["time"])?;
+    let seq = || json["seq"].as_u64();
+    Some(match json["kind"].as_str()? {
+        "requested" => {
+            let what = read_asked(json)?;
+            let args = match (json["args"]["bytes"].as_u64(), json["args"]["checksum"].as_str()) {
+                (Some(bytes), Some(checksum)) => {
+                    Args::Large { bytes, checksum: u128::from_str_radix(checksum, 16).ok()? }
+                }
+                _ => Args::Whole(read_data(&json["args"])?),
+            };
+            let at = |number: usize| json["place"][number].as_u64().and_then(|n| u32::try_from(n).ok());
+            let place = Place { source: at(0)?, span: Span { start: at(1)?, end: at(2)? } };
+            Entry::Requested { seq: seq()?, what, args, place, time }
+        }
+        "answered" => {
+            let result = match json.get("error") {
+                Some(failure) => Err(read_error(failure)?),
+                None => Ok(read_data(&json["value"])?),
+            };
+            Entry::Answered { seq: seq()?, result, time }
+        }
+        "retried" => Entry::Retried {
+            seq: seq()?,
+            error: read_error(&json["error"])?,
+            again: read_time(&json["again"])?,
+            time,
+        },
+        "cancelled" => Entry::Cancelled { seq: seq()?, time },
+        "ended" => Entry::Ended { time },
+        "terminated" => Entry::Terminated { time },
+        _ => return None,
+    })
+}
+
+fn read_asked(json: &Json) -> Option<Asked> {
+    let named = |kind: &str| json[kind].as_str().map(str::to_string);
+    if let Some(name) = named("effect") {
+        return Some(Asked::Effect(name));
+    }
+    if let Some(name) = named("activity") {
+        return Some(Asked::Activity(name));
+    }
+    if json["orchestration"].as_bool() == Some(true) {
+        let start = named("start").is_some();
+        return Some(Asked::Orchestration { name: named("start").or_else(|| named("call"))?, start });
+    }
+    let entity = read_entity(&json["entity"])?;
+    let signal = match json.get("after") {
+        Some(after) => Some(read_data(after)?),
+        None => None,
+    };
+    let operation = named("signal").or_else(|| named("call"))?;
+    Some(Asked::Operation { entity, operation, signal })
+}

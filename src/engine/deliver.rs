@@ -1,0 +1,213 @@
+//! What messages do to the instances that they come for, and how instances end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::machine::{Data, ErrorData};
+
+use super::message::{Address, Mail, Message, Waiter};
+use super::record::{InstanceRecord, Status};
+use super::run::{handle, outcome_of, taken, unknown};
+use super::step::{Engine, Output};
+
+impl Engine {
+    /// A message has come to an instance that is in memory.
+    pub(super) fn arrive(&mut self, id: &Arc<str>, mail: Rc<Mail>) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        if instance.record.ended.is_some() && instance.is_live() {
+            let record = instance.record.clone();
+            self.refuse(id, &mail, Some(&record));
+            return;
+        }
+        if let (Some(ack), Message::Event { .. } | Message::Terminate { .. } | Message::Suspend | Message::Resume) =
+            (&mail.ack, &mail.message)
+        {
+            self.reply(&mail, ack.clone(), Ok(Data::null()));
+        }
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.mail.put(mail);
+            self.wake(id);
+        }
+    }
+
+    /// Answers a request by a message.
+    pub(super) fn reply(&mut self, to: &Mail, waiter: Waiter, result: Result<Data, ErrorData>) {
+        let Waiter { instance, execution, seq } = waiter;
+        let message = Message::Answer { execution, seq, result };
+        self.send(Address::instance(&instance), format!("{}!", to.from), to.root.clone(), None, message);
+    }
+
+    /// Takes in what ends an instance, holds it up, or asks for its end.
+    pub(super) fn control(&mut self, id: &Arc<str>, mail: &Rc<Mail>, now: i64) {
+        self.taken(&Address::Instance(id.clone()), mail);
+        self.changed.push(id.clone());
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        match &mail.message {
+            Message::Begin(wanted) => {
+                let known = &mut instance.record;
+                if known.function != wanted.function {
+                    let error = taken(id, &known.function);
+                    self.refuse_begin(mail, wanted, Err(error));
+                    return;
+                }
+                for waiter in &wanted.waiters {
+                    if !known.waiters.contains(waiter) {
+                        known.waiters.push(waiter.clone());
+                        instance.record_changed = true;
+                    }
+                }
+                if let Some(ack) = mail.ack.clone() {
+                    self.reply(mail, ack, Ok(handle(id)));
+                }
+            }
+            Message::Wait(waiter) => {
+                if !instance.record.waiters.contains(waiter) {
+                    instance.record.waiters.push(waiter.clone());
+                    instance.record_changed = true;
+                }
+            }
+            Message::Suspend if instance.record.status == Status::Running => {
+                instance.record.status = Status::Suspended;
+                instance.record_changed = true;
+            }
+            Message::Resume if instance.record.status == Status::Suspended => {
+                instance.record.status = Status::Running;
+                instance.record_changed = true;
+                if self.goes_on {
+                    self.dispatch(id, now);
+                }
+            }
+            Message::Terminate { why, children, by } => {
+                if by.is_some() && *by != instance.record.parent {
+                    return;
+                }
+                instance.terminated(why.clone(), now);
+                self.finish(id, *children, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// An instance has come to its end: everything that is left of it is seen to.
+    pub(super) fn finish(&mut self, id: &Arc<str>, children: bool, _now: i64) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        self.changed.push(id.clone());
+        let open = std::mem::take(&mut instance.open);
+        let waiters = instance.record.waiters.clone();
+        let root: Arc<str> = instance.record.root.as_str().into();
+        let key = instance.step_key(u64::MAX);
+        let result = instance.record.status.result(id);
+        let outcome = outcome_of(&instance.record.status);
+        let mail = instance.mail.drain();
+        for (seq, open) in open {
+            if children || !matches!(open.request.what, crate::machine::What::Orchestration { .. }) {
+                self.drop_open(id, seq, &open);
+            } else {
+                self.timers.clear(&(id.clone(), seq));
+            }
+        }
+        self.release(id);
+        if let Some(result) = result {
+            for (number, Waiter { instance, execution, seq }) in waiters.into_iter().enumerate() {
+                let message = Message::Answer { execution, seq, result: result.clone() };
+                let from = format!("{key}.{number}");
+                self.send(Address::instance(&instance), from, root.clone(), None, message);
+            }
+        }
+        self.take_mail(id);
+        let Some(record) = self.instances.get(id).map(|instance| instance.record.clone()) else { return };
+        for mail in mail {
+            self.refuse(id, &mail, Some(&record));
+        }
+        self.left(id);
+        self.outputs.push(Output::Ended { instance: id.clone(), outcome });
+    }
+
+    /// An instance that was fetched has ended, or does not exist: its mail is answered.
+    pub(super) fn absent(&mut self, id: &str, record: Option<InstanceRecord>, now: i64) {
+        let id: Arc<str> = id.into();
+        self.release(&id);
+        let mut mailbox = self.mailboxes.remove(&id).unwrap_or_default();
+        for mail in mailbox.drain() {
+            if self.instances.contains_key(&id) {
+                // The message before has begun it.
+                self.arrive(&id, mail);
+                continue;
+            }
+            match (&mail.message, &record) {
+                (Message::Begin(wanted), None) => match self.images.get(&wanted.program).cloned() {
+                    Some(image) => {
+                        self.taken(&Address::Instance(id.clone()), &mail);
+                        if let Some(ack) = mail.ack.clone() {
+                            self.reply(&mail, ack, Ok(handle(&id)));
+                        }
+                        let wanted = InstanceRecord { created: now, ..(**wanted).clone() };
+                        self.add(wanted, super::History::default(), image, true);
+                    }
+                    None => {
+                        let hash = wanted.program;
+                        self.unbegun.entry(hash).or_default().push(id.to_string());
+                        self.outputs.push(Output::FetchProgram { hash });
+                        self.mailboxes.entry(id.clone()).or_default().put(mail);
+                    }
+                },
+                _ if self.mailboxes.contains_key(&id) => {
+                    self.mailboxes.entry(id.clone()).or_default().put(mail);
+                }
+                _ => self.refuse(&id, &mail, record.as_ref()),
+            }
+        }
+    }
+
+    /// A message has come to an instance that has ended (with this record), or that does not exist.
+    fn refuse(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: Option<&InstanceRecord>) {
+        self.taken(&Address::Instance(id.clone()), mail);
+        match (&mail.message, record) {
+            (Message::Begin(wanted), Some(record)) => {
+                let result = match record.function == wanted.function {
+                    true => record.status.result(id).unwrap_or_else(|| Ok(Data::null())),
+                    false => Err(taken(id, &record.function)),
+                };
+                self.refuse_begin(mail, wanted, result);
+            }
+            (Message::Wait(waiter), record) => {
+                let result = record.and_then(|record| record.status.result(id));
+                self.reply(mail, waiter.clone(), result.unwrap_or_else(|| Err(unknown(id))));
+            }
+            (Message::Answer { .. }, _) => {}
+            (_, Some(_)) => {
+                if let Some(ack) = mail.ack.clone() {
+                    self.reply(mail, ack, Ok(Data::null()));
+                }
+            }
+            (message, None) => match mail.ack.clone() {
+                Some(ack) => self.reply(mail, ack, Err(unknown(id))),
+                None => {
+                    // The end of a child that never began is nothing to speak of.
+                    if !matches!(message, Message::Terminate { by: Some(_), .. }) {
+                        let what = format!("{} for {id}", message.word());
+                        self.outputs.push(Output::Lost { what, error: unknown(id) });
+                    }
+                }
+            },
+        }
+    }
+
+    /// An instance of that id is there already, and has ended or is another one.
+    fn refuse_begin(&mut self, mail: &Rc<Mail>, wanted: &InstanceRecord, result: Result<Data, ErrorData>) {
+        for waiter in wanted.waiters.clone() {
+            self.reply(mail, waiter, result.clone());
+        }
+        match (mail.ack.clone(), result) {
+            (Some(ack), Err(error)) if error.kind().as_deref() == Some("id_taken") => {
+                self.reply(mail, ack, Err(error))
+            }
+            (Some(ack), _) => self.reply(mail, ack, Ok(handle(&wanted.id))),
+            (None, Err(error)) if wanted.waiters.is_empty() => {
+                let what = format!("start of {}", wanted.id);
+                self.outputs.push(Output::Lost { what, error });
+            }
+            _ => {}
+        }
+    }
+}

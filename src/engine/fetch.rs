@@ -1,0 +1,130 @@
+//! What the engine wants read from a store, and what a store is asked for at its opening.
+
+use std::rc::Rc;
+
+use crate::code::ProgramHash;
+use crate::machine::Image;
+
+use super::entity::Hold;
+use super::history::History;
+use super::message::{Address, StoredMail};
+use super::record::InstanceRecord;
+use super::step::Event;
+use super::keys;
+
+/// A store that can be read. Errors are reasons in words.
+pub trait Read {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String>;
+
+    /// All keys with a prefix and their values, in order.
+    fn all(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String>;
+}
+
+/// Gives a program of the store, ready to run.
+pub type Images<'a> = &'a mut dyn FnMut(ProgramHash) -> Result<Rc<Image>, String>;
+
+/// Reads the record of an instance.
+pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, String> {
+    let Some(bytes) = store.get(&keys::instance(id))? else { return Ok(None) };
+    match InstanceRecord::decode(&bytes) {
+        Some(record) => Ok(Some(record)),
+        None => Err(format!("the record of {id} is not readable")),
+    }
+}
+
+/// Reads the history of an instance. That of an ended one must be whole.
+pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History, String> {
+    let chunks = store.all(&keys::history(&record.id))?;
+    let chunks = chunks
+        .into_iter()
+        .filter_map(|(key, bytes)| keys::parse_chunk(&key).map(|(_, number)| (number, bytes)));
+    let damaged = |reason: String| format!("{} can't be read: {reason}", record.id);
+    let history = History::read(record.first, chunks).map_err(damaged)?;
+    if record.ended.is_some() && history.chunks != record.chunks {
+        let (found, all) = (history.chunks - record.first, record.chunks - record.first);
+        return Err(damaged(format!("its history has {found} of {all} parts")));
+    }
+    Ok(history)
+}
+
+/// Reads what [`Output::Fetch`](super::Output::Fetch) asks for.
+pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<Event, String> {
+    match address {
+        Address::Instance(id) => {
+            let record = read_record(store, id)?;
+            match record.filter(|record| !record.status.is_ended()) {
+                Some(record) => {
+                    let image = images(record.program)?;
+                    let history = read_history(store, &record)?;
+                    Ok(Event::Load { record, history, image })
+                }
+                None => Ok(Event::Absent { id: id.to_string(), record: read_record(store, id)? }),
+            }
+        }
+        Address::Entity(entity) => {
+            let state = store.get(&keys::entity(entity))?.map(crate::machine::Data);
+            let image = match deployed(store, &entity.name)? {
+                Some(hash) => Some(images(hash)?),
+                None => None,
+            };
+            Ok(Event::Entity { entity: (**entity).clone(), state, image })
+        }
+    }
+}
+
+/// The newest program that declares an entity.
+pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<ProgramHash>, String> {
+    let Some(bytes) = store.get(&keys::deployed(entity))? else { return Ok(None) };
+    match bytes.try_into() {
+        Ok(hash) => Ok(Some(ProgramHash(hash))),
+        Err(_) => Err(format!("the program of entity {entity} is not readable")),
+    }
+}
+
+/// All messages of a store.
+pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, String> {
+    let mut mail = Vec::new();
+    for (key, bytes) in store.all(keys::MAIL)? {
+        match (keys::parse_mail(&key), StoredMail::decode(&bytes)) {
+            (Some((to, number)), Some(stored)) => mail.push((to, number, stored)),
+            _ => return Err("a message in the store is not readable".into()),
+        }
+    }
+    Ok(mail)
+}
+
+/// All holders of entities of a store.
+pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hold)>, String> {
+    let mut holds = Vec::new();
+    for (key, bytes) in store.all(keys::LOCKS)? {
+        match (keys::parse_entity_key(&key), Hold::decode(&bytes)) {
+            (Some(entity), Some(hold)) => holds.push((entity, hold)),
+            _ => return Err("a lock in the store is not readable".into()),
+        }
+    }
+    Ok(holds)
+}
+
+/// What an engine is told first of all. Of the instances with work to do, those of `root` go on, or all of them.
+pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, String> {
+    let holds = read_holds(store)?;
+    // No entity is held by an instance that does not run.
+    let mut stale: Vec<String> = Vec::new();
+    for (_, hold) in &holds {
+        let owner = &hold.owner.instance;
+        if !stale.contains(owner) && read_record(store, owner)?.is_none_or(|record| record.status.is_ended()) {
+            stale.push(owner.clone());
+        }
+    }
+    let mail = read_mail(store)?;
+    let mut events = vec![Event::Recover { mail, holds, root: root.map(str::to_string) }];
+    events.extend(stale.into_iter().map(|owner| Event::Release { owner }));
+    for (key, of) in store.all(keys::ACTIVE)? {
+        if root.is_none_or(|root| root.as_bytes() == of)
+            && let Ok(id) = String::from_utf8(key[keys::ACTIVE.len()..].to_vec())
+        {
+            events.push(Event::Wake { id });
+        }
+    }
+    Ok(events)
+}

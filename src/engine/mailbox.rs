@@ -1,0 +1,60 @@
+//! What an instance was sent and has not taken in.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use super::message::{Mail, Message};
+
+/// The mail of one instance, by kind, each in the order sent.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    pub answers: VecDeque<Rc<Mail>>,
+    /// By the event's name.
+    pub events: BTreeMap<String, VecDeque<Rc<Mail>>>,
+    /// What is taken in at once: waits, and what ends it or holds it up.
+    pub control: VecDeque<Rc<Mail>>,
+}
+
+impl Mailbox {
+    pub fn put(&mut self, mail: Rc<Mail>) {
+        match &mail.message {
+            Message::Answer { .. } => self.answers.push_back(mail),
+            Message::Event { name, .. } => self.events.entry(name.clone()).or_default().push_back(mail),
+            _ => self.control.push_back(mail),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.events.is_empty() && self.control.is_empty()
+    }
+
+    /// The next event of a name.
+    pub fn take_event(&mut self, name: &str) -> Option<Rc<Mail>> {
+        let queue = self.events.get_mut(name)?;
+        let mail = queue.pop_front();
+        if queue.is_empty() {
+            self.events.remove(name);
+        }
+        mail
+    }
+
+    /// Whether an answer to that request is there.
+    pub fn has_answer(&self, execution: u32, seq: u64) -> bool {
+        self.answers.iter().any(|mail| {
+            matches!(&mail.message, Message::Answer { execution: e, seq: s, .. } if *e == execution && *s == seq)
+        })
+    }
+
+    /// All of it, in the order of the numbers.
+    pub fn drain(&mut self) -> Vec<Rc<Mail>> {
+        let mut all: Vec<Rc<Mail>> = self.answers.drain(..).chain(self.control.drain(..)).collect();
+        all.extend(std::mem::take(&mut self.events).into_values().flatten());
+        all.sort_by_key(|mail| mail.number);
+        all
+    }
+
+    /// All of it.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Mail>> {
+        self.answers.iter().chain(&self.control).chain(self.events.values().flatten())
+    }
+}

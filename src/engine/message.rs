@@ -1,0 +1,195 @@
+//! What is sent between instances and entities, and how it waits for its receiver.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Data, EntityId, ErrorData};
+
+use super::record::{self, InstanceRecord};
+
+/// Who is sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    Instance(Arc<str>),
+    Entity(Rc<EntityId>),
+}
+
+impl Address {
+    pub fn instance(id: &str) -> Address {
+        Address::Instance(id.into())
+    }
+
+    pub fn entity(entity: EntityId) -> Address {
+        Address::Entity(Rc::new(entity))
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Instance(id) => f.write_str(id),
+            Address::Entity(entity) => write!(f, "{entity}"),
+        }
+    }
+}
+
+/// Which request of which instance an answer is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiter {
+    pub instance: String,
+    /// Requests are numbered from 0 again after each `continue_as_new`.
+    pub execution: u32,
+    pub seq: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    // To an instance.
+    /// It is to begin, if there is none of that id. Who waits for it is in the record.
+    Begin(Box<InstanceRecord>),
+    Answer {
+        execution: u32,
+        seq: u64,
+        result: Result<Data, ErrorData>,
+    },
+    /// An event that somebody raised.
+    Event {
+        name: String,
+        payload: Data,
+    },
+    /// Somebody waits for its end.
+    Wait(Waiter),
+    /// It is to end; also its children, if so said. When it says by whom, only as that one's child.
+    Terminate {
+        why: Data,
+        children: bool,
+        by: Option<String>,
+    },
+    Suspend,
+    Resume,
+    // To an entity.
+    Call {
+        caller: Waiter,
+        operation: String,
+        args: Data,
+        /// From within the critical section that holds the entity.
+        within: bool,
+    },
+    Signal {
+        operation: String,
+        args: Data,
+        /// Not before then; 0 for at once.
+        due: i64,
+    },
+    /// A critical section's request for its entities, on its way from one to the next.
+    Lock {
+        owner: Waiter,
+        set: Vec<EntityId>,
+        /// Which of the set it has come to.
+        at: u64,
+        since: i64,
+    },
+}
+
+impl Message {
+    /// Whether it ends an instance, holds it up, or lets it go on.
+    pub fn is_control(&self) -> bool {
+        matches!(self, Message::Terminate { .. } | Message::Suspend | Message::Resume)
+    }
+
+    /// One word, for people.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Message::Begin(_) => "start",
+            Message::Answer { .. } => "answer",
+            Message::Event { .. } => "event",
+            Message::Wait(_) => "wait",
+            Message::Terminate { .. } => "terminate",
+            Message::Suspend => "suspend",
+            Message::Resume => "resume",
+            Message::Call { .. } => "call",
+            Message::Signal { .. } => "signal",
+            Message::Lock { .. } => "lock",
+        }
+    }
+}
+
+/// Where a message is in its life.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// In memory alone; written with the next commit, unless it is taken before.
+    Fresh,
+    /// In the store.
+    Written,
+    Taken,
+}
+
+/// A message that waits for its receiver.
+#[derive(Debug)]
+pub struct Mail {
+    /// Its place in the order of all messages.
+    pub number: u64,
+    /// The key of the step that sent it: no two messages have the same.
+    pub from: String,
+    /// The instance that all this began with.
+    pub root: Arc<str>,
+    /// Who is to be told whether the receiver is there.
+    pub ack: Option<Waiter>,
+    pub message: Message,
+    stage: Cell<Stage>,
+}
+
+/// A message as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredMail {
+    pub from: String,
+    pub root: String,
+    pub ack: Option<Waiter>,
+    pub message: Message,
+}
+
+impl StoredMail {
+    pub fn encode(&self) -> Vec<u8> {
+        record::encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<StoredMail> {
+        record::decode(bytes)
+    }
+}
+
+impl Mail {
+    pub(super) fn fresh(
+        number: u64,
+        from: String,
+        root: Arc<str>,
+        ack: Option<Waiter>,
+        message: Message,
+    ) -> Rc<Mail> {
+        Rc::new(Mail { number, from, root, ack, message, stage: Cell::new(Stage::Fresh) })
+    }
+
+    pub(super) fn stored(number: u64, mail: StoredMail) -> Rc<Mail> {
+        let StoredMail { from, root, ack, message } = mail;
+        Rc::new(Mail { number, from, root: root.into(), ack, message, stage: Cell::new(Stage::Written) })
+    }
+
+    /// Marks it as taken; whether the store has to be told.
+    pub(super) fn take(&self) -> bool {
+        self.stage.replace(Stage::Taken) == Stage::Written
+    }
+
+    /// What is to be written of it, if it is neither written nor taken.
+    pub(super) fn write(&self) -> Option<Vec<u8>> {
+        if self.stage.get() != Stage::Fresh {
+            return None;
+        }
+        self.stage.set(Stage::Written);
+        let (from, root) = (self.from.clone(), self.root.to_string());
+        let stored = StoredMail { from, root, ack: self.ack.clone(), message: self.message.clone() };
+        Some(stored.encode())
+    }
+}

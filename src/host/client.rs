@@ -1,0 +1,169 @@
+//! What other processes ask of the one that has the store, over a local socket in the store's folder.
+//!
+//! A question is a length (four bytes, little-endian) and its postcard bytes; so is the answer. A connection may ask
+//! many in turn.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::engine::{InstanceRecord, Message as Sent};
+use crate::machine::EntityId;
+use crate::store::Pair;
+
+use super::Message;
+
+/// Longest question or answer, in bytes.
+const MOST: u32 = 1 << 30;
+
+/// A question.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// The value of a key.
+    Get(Vec<u8>),
+    /// All keys with a prefix, with their values.
+    All(Vec<u8>),
+    /// Begin an instance of a program, given by its modules, unless there is one of that id.
+    Start { record: Box<InstanceRecord>, modules: Vec<(String, String)> },
+    /// Send something to an instance that has not ended.
+    Instance { id: String, message: Sent },
+    /// Send something to an entity that is deployed.
+    Entity { entity: EntityId, message: Sent },
+    /// Tell when an instance has ended.
+    Wait(String),
+    /// Let a failed instance go back to before its failed step.
+    Rewind(String),
+    /// Remove instances; those that have not ended only if so said.
+    Purge { ids: Vec<String>, force: bool },
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    Value(Option<Vec<u8>>),
+    Pairs(Vec<Pair>),
+    /// It is done, and durable.
+    Done,
+    /// There is no such instance, or no program that declares such an entity.
+    Unknown,
+    /// It has ended already.
+    Ended,
+    /// An instance of that id is there already.
+    Known,
+    /// It can't be done, for this reason.
+    Refused(String),
+}
+
+fn send<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(value).map_err(io::Error::other)?;
+    let len = u32::try_from(bytes.len()).ok().filter(|len| *len <= MOST);
+    let len = len.ok_or_else(|| io::Error::other("more than 1 GiB"))?;
+    stream.write_all(&len.to_le_bytes())?;
+    stream.write_all(&bytes)
+}
+
+fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+    let mut len = [0; 4];
+    stream.read_exact(&mut len)?;
+    let len = u32::from_le_bytes(len);
+    if len > MOST {
+        return Err(io::Error::other("more than 1 GiB"));
+    }
+    // What does not come is not waited for with memory.
+    let mut bytes = Vec::new();
+    stream.take(u64::from(len)).read_to_end(&mut bytes)?;
+    if bytes.len() != len as usize {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    postcard::from_bytes(&bytes).map_err(io::Error::other)
+}
+
+/// Where the socket of a store is.
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("socket")
+}
+
+/// A path to the socket that is short enough for the system: long ones go through the folder's own descriptor.
+fn short<T>(folder: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    use std::os::fd::AsRawFd;
+    const MOST: usize = 100;
+    let path = socket(folder);
+    if path.as_os_str().len() <= MOST || !cfg!(target_os = "linux") {
+        return with(&path);
+    }
+    let folder = std::fs::File::open(folder)?;
+    with(&PathBuf::from(format!("/proc/self/fd/{}/socket", folder.as_raw_fd())))
+}
+
+/// A connection to the process that has a store.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+}
+
+impl Connection {
+    /// Connects to the process that has the store in a folder.
+    pub fn open(folder: &Path) -> io::Result<Connection> {
+        Ok(Connection { stream: short(folder, |path| UnixStream::connect(path))? })
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn ask(&mut self, ask: &Ask) -> io::Result<Reply> {
+        send(&mut self.stream, ask)?;
+        receive(&mut self.stream)
+    }
+}
+
+/// The socket of a store, while this process has it.
+pub struct Listener {
+    path: PathBuf,
+}
+
+impl Listener {
+    /// Listens; each question goes to `messages`, and its answer back to who asked.
+    pub(crate) fn open(folder: &Path, messages: Sender<Message>) -> io::Result<Listener> {
+        let path = socket(folder);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = short(folder, |path| UnixListener::bind(path))?;
+        // Whoever may not write the store may not ask either.
+        let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, only_owner)?;
+        let serve = move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { break };
+                let messages = messages.clone();
+                // A client that can't be served is told so by its connection's end.
+                let _ = thread::Builder::new().name("client".into()).spawn(move || converse(stream, &messages));
+            }
+        };
+        thread::Builder::new().name("clients".into()).spawn(serve)?;
+        Ok(Listener { path })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // The next process that has the store removes it if this can't.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn converse(mut stream: UnixStream, messages: &Sender<Message>) {
+    while let Ok(ask) = receive::<Ask>(&mut stream) {
+        let (sender, receiver) = channel();
+        if messages.send(Message::Client { ask, reply: sender }).is_err() {
+            return;
+        }
+        let Ok(reply) = receiver.recv() else { return };
+        if send(&mut stream, &reply).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What clients ask, in this process or another.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use crate::check;
+use crate::code::compile;
+use crate::core::lower;
+use crate::engine::{
+    Address, Event, InstanceRecord, Message as Sent, Read, deployed, keys, purge_writes, read_history,
+    read_record, rewind, unused_programs,
+};
+use crate::machine::{Data, Image, Value};
+use crate::store::Store;
+
+use super::client::{Ask, Reply};
+use super::run::{Held, Host, HostError};
+use super::{Message, clock};
+
+/// Instances that are to be removed, and who is told when it is done.
+pub(super) struct Purging {
+    left: Vec<String>,
+    reply: Sender<Reply>,
+}
+
+impl<S: Store> Host<S> {
+    /// Asks this host itself, and runs it until the answer is there.
+    pub fn ask(&mut self, ask: Ask) -> Result<Reply, HostError> {
+        let (sender, receiver) = channel();
+        self.sender.send(Message::Client { ask, reply: sender }).ok();
+        loop {
+            if let Ok(reply) = receiver.try_recv() {
+                return Ok(reply);
+            }
+            self.turn()?;
+        }
+    }
+
+    /// Takes in a question. The answer is given once what it says is durable.
+    pub(super) fn client(&mut self, ask: Ask, to: Sender<Reply>) -> Result<(), HostError> {
+        // What is asked is seen in the state that all events before have led to.
+        self.gather();
+        let reply = match ask {
+            Ask::Get(key) => self.view().get(&key).map(Reply::Value),
+            Ask::All(prefix) => self.view().all(&prefix).map(Reply::Pairs),
+            Ask::Start { record, modules } => self.client_start(*record, &modules),
+            Ask::Instance { id, message } => self.client_send(id, message),
+            Ask::Entity { entity, message } => match deployed(&self.view(), &entity.name) {
+                Ok(Some(_)) => {
+                    let to = Address::entity(entity);
+                    self.engine.handle(Event::Send { to, from: client_key(), message }, clock::now());
+                    Ok(Reply::Done)
+                }
+                Ok(None) => Ok(Reply::Unknown),
+                Err(reason) => Err(reason),
+            },
+            Ask::Wait(id) => match read_record(&self.view(), &id) {
+                Ok(None) => Ok(Reply::Unknown),
+                Ok(Some(record)) if record.status.is_ended() => Ok(Reply::Ended),
+                Ok(Some(_)) => {
+                    self.engine.handle(Event::Wake { id: id.clone() }, clock::now());
+                    self.waiting.entry(id).or_default().push(to);
+                    return Ok(());
+                }
+                Err(reason) => Err(reason),
+            },
+            Ask::Rewind(id) => self.client_rewind(&id),
+            Ask::Purge { ids, force } => match self.client_purge(ids, force, &to)? {
+                Some(reply) => Ok(reply),
+                None => return Ok(()),
+            },
+        };
+        let reply = reply.unwrap_or_else(Reply::Refused);
+        self.held.push(Held::Reply { to, reply });
+        Ok(())
+    }
+
+    fn client_start(
+        &mut self,
+        record: InstanceRecord,
+        modules: &[(String, String)],
+    ) -> Result<Reply, String> {
+        if read_record(&self.view(), &record.id)?.is_some() {
+            return Ok(Reply::Known);
+        }
+        let image = match self.program(record.program) {
+            Some(image) => image,
+            None => {
+                let image = build(modules)?;
+                self.add_program(image.clone());
+                image
+            }
+        };
+        if image.code.hash != record.program {
+            return Err("the program is not the one that was named".into());
+        }
+        self.engine.handle(Event::Begin { record, image }, clock::now());
+        Ok(Reply::Done)
+    }
+
+    fn client_send(&mut self, id: String, message: Sent) -> Result<Reply, String> {
+        match read_record(&self.view(), &id)? {
+            None => Ok(Reply::Unknown),
+            Some(record) if record.status.is_ended() => Ok(Reply::Ended),
+            Some(_) => {
+                let to = Address::instance(&id);
+                self.engine.handle(Event::Send { to, from: client_key(), message }, clock::now());
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// Lets a failed instance go back, and the children first by whose errors it failed.
+    fn client_rewind(&mut self, id: &str) -> Result<Reply, String> {
+        let Some(record) = read_record(&self.view(), id)? else { return Ok(Reply::Unknown) };
+        let history = read_history(&self.view(), &record)?;
+        let batch = rewind(&record, &history)?;
+        // A child that failed is what failed the step; it has to be tried again as well.
+        for child in failed_children(&self.view(), &record)? {
+            self.client_rewind(&child)?;
+        }
+        self.pending.add(batch);
+        self.engine.handle(Event::Wake { id: id.to_string() }, clock::now());
+        Ok(Reply::Done)
+    }
+
+    fn client_purge(
+        &mut self,
+        ids: Vec<String>,
+        force: bool,
+        to: &Sender<Reply>,
+    ) -> Result<Option<Reply>, HostError> {
+        let mut running = Vec::new();
+        let mut ended = Vec::new();
+        for id in ids {
+            match read_record(&self.view(), &id).map_err(HostError::Unreadable)? {
+                None => return Ok(Some(Reply::Unknown)),
+                Some(record) if record.status.is_ended() => ended.push(id),
+                Some(_) if force => running.push(id),
+                Some(_) => return Ok(Some(Reply::Refused(format!("{id} has not ended")))),
+            }
+        }
+        for id in &ended {
+            self.remove(id)?;
+        }
+        if running.is_empty() {
+            self.collect()?;
+            return Ok(Some(Reply::Done));
+        }
+        for id in &running {
+            let why = Data::encode(&Value::str("it was purged")).unwrap_or_else(|_| Data::null());
+            let message = Sent::Terminate { why, children: true, by: None };
+            let to = Address::instance(id);
+            self.engine.handle(Event::Send { to, from: client_key(), message }, clock::now());
+        }
+        self.purging.push(Purging { left: running, reply: to.clone() });
+        Ok(None)
+    }
+
+    /// An instance has ended; it may be one that is to be removed.
+    pub(super) fn purge_ended(&mut self, id: &Arc<str>) -> Result<(), HostError> {
+        let mut purging = std::mem::take(&mut self.purging);
+        let mut removed = false;
+        for one in &mut purging {
+            let before = one.left.len();
+            one.left.retain(|left| *left != **id);
+            removed |= one.left.len() < before;
+        }
+        if removed {
+            self.gather();
+            self.remove(id)?;
+        }
+        for one in purging {
+            if one.left.is_empty() {
+                self.collect()?;
+                self.held.push(Held::Reply { to: one.reply, reply: Reply::Done });
+            } else {
+                self.purging.push(one);
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &str) -> Result<(), HostError> {
+        let batch = purge_writes(&self.view(), id).map_err(HostError::Unreadable)?;
+        self.pending.add(batch);
+        Ok(())
+    }
+
+    /// Removes programs that nobody needs any more.
+    fn collect(&mut self) -> Result<(), HostError> {
+        let batch = unused_programs(&self.view()).map_err(HostError::Unreadable)?;
+        self.engine.forget_programs(&batch);
+        self.pending.add(batch);
+        Ok(())
+    }
+}
+
+/// A key that no other message has.
+fn client_key() -> String {
+    format!("client-{}", super::effects::unique())
+}
+
+/// The program of these modules, the one that is run first. Errors are reasons in words.
+fn build(modules: &[(String, String)]) -> Result<Rc<Image>, String> {
+    let program = check::load_stored(modules).ok_or("the program has no modules")?;
+    if !program.is_sound() {
+        return Err("the program has mistakes".into());
+    }
+    let code = compile(&lower(&program), &program).map_err(|error| error.title)?;
+    Image::new(Arc::new(code)).map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
+}
+
+/// The children of a failed instance that failed by the same error.
+fn failed_children(store: &dyn Read, parent: &InstanceRecord) -> Result<Vec<String>, String> {
+    let crate::engine::Status::Failed(error) = &parent.status else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for (_, bytes) in store.all(keys::INSTANCES)? {
+        let Some(record) = InstanceRecord::decode(&bytes) else { continue };
+        if record.parent.as_deref() == Some(&parent.id)
+            && matches!(&record.status, crate::engine::Status::Failed(own) if own.value == error.value)
+        {
+            found.push(record.id);
+        }
+    }
+    Ok(found)
+}

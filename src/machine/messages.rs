@@ -1,0 +1,311 @@
+//! What goes to other instances and to entities, and the rules of critical sections.
+//!
+//! An orchestration asks for a message as it asks for any effect. An activity or an operation keeps what it sends
+//! until its end: it goes out with its result or not at all.
+
+use std::mem;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::builtins::Context;
+use crate::syntax::Place;
+
+use super::address::{EntityId, child_id, handle};
+use super::calls::Flow;
+use super::error::{Fail, fail, type_error};
+use super::frames::{call_place, trace_of};
+use super::operate as op;
+use super::options;
+use super::value::Value;
+use super::{Data, Fiber, Machine, Request, What};
+
+/// A critical section of an instance. Data between two instructions, like all of a machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Section {
+    /// Which section of the run it is: what `lock` and `unlock` name it by.
+    pub token: u64,
+    /// Sorted, each once.
+    pub entities: Vec<EntityId>,
+    pub options: Data,
+    pub place: Place,
+    pub stage: Stage,
+    /// Calls of held entities that are under way.
+    pub calls: Vec<(u64, EntityId)>,
+}
+
+/// How far a critical section is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    /// Its entities are not held: not asked for yet, or given up.
+    Open,
+    /// They were asked for by this request.
+    Asked(u64),
+    Held,
+}
+
+impl Machine {
+    fn held(&self) -> Option<&Section> {
+        self.section.as_ref().filter(|section| section.stage == Stage::Held)
+    }
+
+    /// The error of something that a critical section forbids, with the place of the section.
+    fn forbidden(&self, fiber: &Fiber, message: String) -> Fail {
+        let mut failure = fail("critical_section", message);
+        if let Some(section) = &self.section {
+            let mut trace = trace_of(&self.image, fiber);
+            trace.also.push((section.place, "the critical section".to_string()));
+            failure.trace = Some(Rc::new(trace));
+        }
+        failure
+    }
+
+    /// `Entity(key).operation(args)`.
+    pub(super) fn entity_call(
+        &mut self,
+        fiber: &Fiber,
+        id: u64,
+        entity: &Value,
+        operation: &str,
+        args: &[Value],
+    ) -> Result<Flow, Fail> {
+        let Value::Entity(entity) = entity else { return Err(fail("internal", "not an entity")) };
+        if self.context != Context::Orchestration {
+            let context = self.context.describe();
+            return Err(fail("context", format!("calling an entity is not possible in {context}")));
+        }
+        let entity = EntityId::of(entity)?;
+        let mut within = false;
+        if let Some(section) = self.held() {
+            if section.entities.binary_search(&entity).is_err() {
+                return Err(self.forbidden(
+                    fiber,
+                    format!("{entity} is called in a critical section that does not hold it"),
+                ));
+            }
+            if section.calls.iter().any(|(_, known)| *known == entity) {
+                return Err(self.forbidden(
+                    fiber,
+                    format!("{entity} is called while another call of it is under way in a critical section"),
+                ));
+            }
+            within = true;
+        }
+        let args = Data::encode_named(&Value::list(args.to_vec()), "args")?;
+        let what = What::Operation { entity: entity.clone(), operation: operation.to_string(), signal: None };
+        let seq = self.next_request;
+        let wait = self.request(fiber, id, what, args);
+        if within && let Some(section) = &mut self.section {
+            section.calls.push((seq, entity));
+        }
+        Ok(Flow::Wait(wait))
+    }
+
+    /// Calls an orchestration as a child.
+    pub(super) fn call_child(
+        &mut self,
+        fiber: &Fiber,
+        id: u64,
+        name: &str,
+        args: &[Value],
+        options: &Value,
+    ) -> Result<Flow, Fail> {
+        if self.held().is_some() {
+            return Err(
+                self.forbidden(fiber, format!("orchestration `{name}` is called in a critical section"))
+            );
+        }
+        options::child(options)?;
+        let options = Data::encode_named(options, "options")?;
+        let args = Data::encode_named(&Value::list(given(args)), "args")?;
+        let what = What::Orchestration { name: name.to_string(), options, start: false };
+        Ok(Flow::Wait(self.request(fiber, id, what, args)))
+    }
+
+    /// A message of the table of builtins; its arguments are from `at` on.
+    pub(super) fn message(
+        &mut self,
+        fiber: &mut Fiber,
+        id: u64,
+        name: &'static str,
+        at: usize,
+        count: usize,
+        result: usize,
+    ) -> Result<Flow, Fail> {
+        let args: Vec<Value> = fiber.stack[at..at + count].iter_mut().map(mem::take).collect();
+        let (what, args) = match name {
+            "start" => self.start(&args)?,
+            "signal" => self.signal(fiber, &args)?,
+            _ => {
+                let mut args = args;
+                args[0] = Value::str(handle(&args[0], name)?);
+                match (name, args.get(1)) {
+                    ("raise", Some(event)) if !matches!(event, Value::Str(_)) => {
+                        return Err(type_error(format!(
+                            "an event's name is a string, not {}",
+                            event.a_kind()
+                        )));
+                    }
+                    _ => {}
+                }
+                if name == "terminate" {
+                    options::terminate(&args[2])?;
+                }
+                (What::Effect(name), Data::encode_named(&Value::list(args), "args")?)
+            }
+        };
+        if self.context == Context::Orchestration {
+            return Ok(Flow::Wait(self.request(fiber, id, what, args)));
+        }
+        let number = self.sends.len() as u64;
+        fiber.stack[result] = match &what {
+            What::Orchestration { options, .. } => {
+                let own = options::child(&options.decode())?.id;
+                instance_handle(&own.unwrap_or_else(|| child_id(&self.identity.key, number)))
+            }
+            _ => Value::Null,
+        };
+        let place = call_place(&self.image, fiber);
+        self.sends.push(Request { seq: number, what, args, place });
+        Ok(Flow::Go)
+    }
+
+    fn start(&self, args: &[Value]) -> Result<(What, Data), Fail> {
+        let image = self.image.clone();
+        let stub = match &args[0] {
+            Value::Function(closure) => image.code.isolated.iter().find(|i| i.stub == closure.function),
+            _ => None,
+        };
+        let Some(item) = stub.filter(|item| item.context == Some(Context::Orchestration)) else {
+            return Err(type_error(format!("`start` takes an orchestration, not {}", args[0].a_kind())));
+        };
+        let Value::List(list) = &args[1] else { return Err(fail("internal", "arguments that are no list")) };
+        op::fits(&image.code.functions[item.body as usize], list.len())?;
+        options::child(&args[2])?;
+        let options = Data::encode_named(&args[2], "options")?;
+        let what = What::Orchestration { name: item.name.clone(), options, start: true };
+        Ok((what, Data::encode_named(&args[1], "args")?))
+    }
+
+    fn signal(&self, fiber: &Fiber, args: &[Value]) -> Result<(What, Data), Fail> {
+        let [Value::Entity(entity), Value::Str(operation), list, after] = args else {
+            return Err(type_error(format!(
+                "`signal` takes an operation of an entity, not a method of {}",
+                args[0].a_kind()
+            )));
+        };
+        if !matches!(after, Value::Null | Value::Duration(_) | Value::Instant(_)) {
+            return Err(type_error(format!(
+                "`after` takes a duration or an instant, not {}",
+                after.a_kind()
+            )));
+        }
+        let entity = EntityId::of(entity)?;
+        if self.held().is_some_and(|section| section.entities.binary_search(&entity).is_ok()) {
+            return Err(self
+                .forbidden(fiber, format!("{entity} is signalled in the critical section that holds it")));
+        }
+        let after = Data::encode_named(after, "after")?;
+        let operation = operation.as_str().to_string();
+        Ok((What::Operation { entity, operation, signal: Some(after) }, Data::encode_named(list, "args")?))
+    }
+
+    /// Declares a critical section; its token.
+    pub(super) fn section(
+        &mut self,
+        fiber: &Fiber,
+        entities: &Value,
+        options: &Value,
+    ) -> Result<Value, Fail> {
+        if self.section.is_some() {
+            return Err(self.forbidden(fiber, "a critical section within a critical section".to_string()));
+        }
+        let mut set = Vec::new();
+        let Value::List(items) = entities else { return Err(fail("internal", "entities that are no list")) };
+        for item in items.as_slice() {
+            let several = match item {
+                Value::List(list) => list.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            for item in several {
+                let Value::Entity(entity) = item else {
+                    return Err(type_error(format!("`lock` takes entities, not {}", item.a_kind())));
+                };
+                set.push(EntityId::of(entity)?);
+            }
+        }
+        set.sort();
+        set.dedup();
+        options::lock(options)?;
+        let token = self.next_section;
+        self.next_section += 1;
+        self.section = Some(Section {
+            token,
+            entities: set,
+            options: Data::encode_named(options, "options")?,
+            place: call_place(&self.image, fiber),
+            stage: Stage::Open,
+            calls: Vec::new(),
+        });
+        Ok(Value::Int(token as i64))
+    }
+
+    /// Asks for the entities of the section.
+    pub(super) fn lock(&mut self, fiber: &Fiber, id: u64) -> Result<Flow, Fail> {
+        let Some(section) = &mut self.section else { return Err(fail("internal", "a lock without a section")) };
+        let args = Value::list(vec![
+            Value::list(section.entities.iter().map(EntityId::value).collect()),
+            section.options.decode(),
+        ]);
+        section.stage = Stage::Asked(self.next_request);
+        let args = Data::encode_named(&args, "args")?;
+        Ok(Flow::Wait(self.request(fiber, id, What::Effect("lock"), args)))
+    }
+
+    /// Leaves the section of that token, if it is still there.
+    pub(super) fn unlock(&mut self, fiber: &Fiber, id: u64, token: &Value) -> Result<Flow, Fail> {
+        let ours = |section: &Section| matches!(token, Value::Int(n) if *n == section.token as i64);
+        let Some(section) = self.section.take_if(|section| ours(section)) else { return Ok(Flow::Go) };
+        if section.stage != Stage::Held {
+            return Ok(Flow::Go);
+        }
+        let args = Data::encode(&Value::list(Vec::new()))?;
+        Ok(Flow::Wait(self.request(fiber, id, What::Effect("unlock"), args)))
+    }
+
+    /// Whether `continue_as_new` is possible here, with so many arguments.
+    pub(super) fn may_continue(&self, fiber: &Fiber, count: usize) -> Result<(), Fail> {
+        if self.section.is_some() {
+            return Err(self.forbidden(fiber, "`continue_as_new` in a critical section".to_string()));
+        }
+        let own = self.own_function();
+        if own == self.image.code.script {
+            return match count {
+                0 | 1 => Ok(()),
+                _ => Err(op::arity("continue_as_new", 0, 1, count)),
+            };
+        }
+        op::fits(&self.image.code.functions[own as usize], count)
+    }
+
+    /// What a section learns from an answer.
+    pub(super) fn section_answered(&mut self, seq: u64, granted: bool) {
+        if let Some(section) = &mut self.section {
+            if section.stage == Stage::Asked(seq) {
+                section.stage = if granted { Stage::Held } else { Stage::Open };
+            }
+            section.calls.retain(|(call, _)| *call != seq);
+        }
+    }
+}
+
+/// The arguments up to the last one that was given.
+fn given(args: &[Value]) -> Vec<Value> {
+    let count = args.iter().rposition(|arg| !matches!(arg, Value::Missing)).map_or(0, |at| at + 1);
+    args[..count].to_vec()
+}
+
+/// The handle of an instance, as data.
+pub fn instance_handle(id: &str) -> Value {
+    Value::record([("id", Value::str(id))])
+}
