@@ -70,35 +70,32 @@ fn lost(error: &std::io::Error) -> Problem {
 }
 
 fn unexpected() -> Problem {
-    Problem::new(STORE, "the process that has the store answers something else").hint("it may be of another version")
+    Problem::new(STORE, "the process that has the store answers something else")
+        .hint("it may be of another version")
 }
 
 impl Read for Access {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
         match self {
             Access::Here(host) => Read::get(&host.store, key),
-            Access::There(connection) => {
-                match connection.borrow_mut().ask(&Ask::Get(key.to_vec())) {
-                    Ok(Reply::Value(value)) => Ok(value),
-                    Ok(Reply::Refused(reason)) => Err(reason),
-                    Ok(_) => Err(unexpected().title),
-                    Err(error) => Err(lost(&error).title),
-                }
-            }
+            Access::There(connection) => match connection.borrow_mut().ask(&Ask::Get(key.to_vec())) {
+                Ok(Reply::Value(value)) => Ok(value),
+                Ok(Reply::Refused(reason)) => Err(reason),
+                Ok(_) => Err(unexpected().title),
+                Err(error) => Err(lost(&error).title),
+            },
         }
     }
 
     fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
         match self {
             Access::Here(host) => Read::all(&host.store, prefix),
-            Access::There(connection) => {
-                match connection.borrow_mut().ask(&Ask::All(prefix.to_vec())) {
-                    Ok(Reply::Pairs(pairs)) => Ok(pairs),
-                    Ok(Reply::Refused(reason)) => Err(reason),
-                    Ok(_) => Err(unexpected().title),
-                    Err(error) => Err(lost(&error).title),
-                }
-            }
+            Access::There(connection) => match connection.borrow_mut().ask(&Ask::All(prefix.to_vec())) {
+                Ok(Reply::Pairs(pairs)) => Ok(pairs),
+                Ok(Reply::Refused(reason)) => Err(reason),
+                Ok(_) => Err(unexpected().title),
+                Err(error) => Err(lost(&error).title),
+            },
         }
     }
 }

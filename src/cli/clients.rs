@@ -37,13 +37,13 @@ pub fn start(start: Start) -> Result<u8, Problem> {
     let code = program::code(&checked, &start.file)?;
     let image = program::image(code.clone(), &start.file)?;
     let names = || {
-        let orchestrations = code.isolated.iter().filter(|item| {
-            item.context == Some(crate::builtins::Context::Orchestration)
-        });
+        let orchestrations =
+            code.isolated.iter().filter(|item| item.context == Some(crate::builtins::Context::Orchestration));
         orchestrations.map(|item| item.name.as_str())
     };
     let file = start.file.display().to_string();
-    let Some(item) = code.isolated.iter().find(|item| item.name == start.name && names().any(|n| n == item.name))
+    let Some(item) =
+        code.isolated.iter().find(|item| item.name == start.name && names().any(|n| n == item.name))
     else {
         let near = crate::check::closest(&start.name, names());
         let hint = match (near, names().collect::<Vec<_>>()) {
@@ -156,11 +156,11 @@ pub fn signal(signal: Signal) -> Result<u8, Problem> {
     let args = arguments(&signal.args)?;
     let due = match &signal.after {
         None => 0,
-        Some(text) => super::table::duration(text)
-            .map(|after| host::now().saturating_add(after).max(1))
-            .ok_or_else(|| {
-                Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
-            })?,
+        Some(text) => {
+            super::table::duration(text).map(|after| host::now().saturating_add(after).max(1)).ok_or_else(
+                || Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d"),
+            )?
+        }
     };
     let mut store = Access::open(&signal.store.store)?;
     let name = entity.name.clone();
@@ -253,7 +253,8 @@ pub fn programs(list: super::arguments::Programs) -> Result<u8, Problem> {
             .collect();
         let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let full: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let modules = program.modules.iter().map(|(name, _)| name).filter(|n| !n.starts_with(crate::check::STD));
+        let modules =
+            program.modules.iter().map(|(name, _)| name).filter(|n| !n.starts_with(crate::check::STD));
         let modules: Vec<&String> = modules.collect();
         let shown = json!({"program": full, "modules": modules, "instances": instances, "unfinished": unfinished, "entities": entities});
         lines.push_str(&format!("{shown}\n"));
@@ -268,7 +269,9 @@ pub fn programs(list: super::arguments::Programs) -> Result<u8, Problem> {
     store.close()?;
     match list.json {
         true => print(&lines)?,
-        false => print(&super::table::table(&["PROGRAM", "FILE", "INSTANCES", "UNFINISHED", "ENTITIES"], &rows))?,
+        false => {
+            print(&super::table::table(&["PROGRAM", "FILE", "INSTANCES", "UNFINISHED", "ENTITIES"], &rows))?
+        }
     }
     Ok(0)
 }

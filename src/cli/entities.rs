@@ -47,8 +47,13 @@ impl Known {
         Ok(known)
     }
 
-    fn all(&self) -> BTreeSet<&EntityId> {
-        self.states.keys().chain(self.holds.keys()).chain(self.mail.keys()).collect()
+    /// All of them, by how they are written.
+    fn all(&self) -> Vec<&EntityId> {
+        let all: BTreeSet<&EntityId> =
+            self.states.keys().chain(self.holds.keys()).chain(self.mail.keys()).collect();
+        let mut all: Vec<&EntityId> = all.into_iter().collect();
+        all.sort_by_cached_key(|entity| entity.to_string());
+        all
     }
 
     fn waiting(&self, entity: &EntityId) -> usize {
@@ -93,7 +98,7 @@ pub fn entity(one: OneEntity) -> Result<u8, Problem> {
     let known = Known::read(&store, Some(&entity.name))?;
     let deployed = engine::deployed(&store, &entity.name).map_err(unreadable)?;
     store.close()?;
-    if deployed.is_none() && !known.all().contains(&entity) {
+    if deployed.is_none() && !known.all().contains(&&entity) {
         return Err(Problem::new(UNKNOWN, format!("no program here declares an entity `{}`", entity.name))
             .hint("`durable entities` shows those that there are"));
     }
@@ -130,7 +135,9 @@ fn describe(message: &Message) -> String {
             format!("{} called by {}", call(operation, args), caller.instance)
         }
         Message::Signal { operation, args, due: 0 } => format!("signal {}", call(operation, args)),
-        Message::Signal { operation, args, due } => format!("signal {} at {}", call(operation, args), time(*due)),
+        Message::Signal { operation, args, due } => {
+            format!("signal {} at {}", call(operation, args), time(*due))
+        }
         Message::Lock { owner, since, .. } => {
             format!("the critical section of {}, since {}", owner.instance, time(*since))
         }

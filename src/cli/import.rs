@@ -18,7 +18,6 @@ use super::arguments::Import;
 use super::problem::{Problem, note};
 use super::{STORE, USAGE};
 
-
 /// Reads JSON Lines into a store that has none of the instances in them.
 pub fn import(import: Import) -> Result<u8, Problem> {
     let unreadable = |error: std::io::Error| {
@@ -98,9 +97,7 @@ fn read_line(json: &Json, checksums: &mut (String, u64)) -> Option<Option<Write1
             checksums.1 = checksum;
             Some((keys::chunk(id, number), bytes))
         }
-        "active" => {
-            Some((keys::active(json["id"].as_str()?), json["root"].as_str()?.as_bytes().to_vec()))
-        }
+        "active" => Some((keys::active(json["id"].as_str()?), json["root"].as_str()?.as_bytes().to_vec())),
         "deployed" => {
             let hash = unhex(json["program"].as_str()?)?;
             Some((keys::deployed(json["entity"].as_str()?), hash.to_vec()))

@@ -92,7 +92,10 @@ pub fn show(one: One) -> Result<u8, Problem> {
         lines.push(("parent", parent.clone()));
     }
     if record.execution > 0 {
-        lines.push(("execution", format!("{}, after {} times as new", record.execution + 1, record.execution)));
+        lines.push((
+            "execution",
+            format!("{}, after {} times as new", record.execution + 1, record.execution),
+        ));
     }
     if let Some(custom) = &record.custom {
         lines.push(("says", shown_data(custom)));
@@ -100,7 +103,9 @@ pub fn show(one: One) -> Result<u8, Problem> {
     lines.push(("steps", steps.len().to_string()));
     match &record.status {
         State::Terminated(why) => lines.push(("why", shown_data(why))),
-        State::Running | State::Suspended => lines.extend(open.iter().map(|row| ("waits for", row.what.clone()))),
+        State::Running | State::Suspended => {
+            lines.extend(open.iter().map(|row| ("waits for", row.what.clone())))
+        }
         State::Completed(value) => lines.push(("result", shown_data(value))),
         State::Failed(error) => lines.push(("error", error.title())),
     }

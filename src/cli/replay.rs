@@ -62,7 +62,9 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
             note(&format!("{} was terminated", record.id));
             0
         }
-        Replayed::Unfit(reason) => return Err(unreadable(format!("{} can't be replayed: {reason}", record.id))),
+        Replayed::Unfit(reason) => {
+            return Err(unreadable(format!("{} can't be replayed: {reason}", record.id)));
+        }
         Replayed::Ended(Status::Running | Status::Suspended) | Replayed::Computes => {
             note(&format!("{} stands where its history ends, computing", record.id));
             0

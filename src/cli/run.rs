@@ -63,7 +63,8 @@ pub fn run(run: Run) -> Result<u8, Problem> {
 fn go_on(host: &mut Host<DiskStore>, known: &InstanceRecord, image: &Rc<Image>) -> Result<(), Problem> {
     let id = &known.id;
     if known.function != SCRIPT {
-        let title = format!("`{id}` is an instance of orchestration `{}`, and not of a script", known.function);
+        let title =
+            format!("`{id}` is an instance of orchestration `{}`, and not of a script", known.function);
         return Err(Problem::new(USAGE, title).hint(format!("go on with it by `durable resume {id}`")));
     }
     match &known.status {
@@ -162,7 +163,10 @@ fn choose(
         let Some(record) = InstanceRecord::decode(&bytes) else { continue };
         let Some(number) = record.id[stem.len() + 1..].parse::<u64>().ok() else { continue };
         last = last.max(number);
-        let same = record.status == Status::Running && record.function == SCRIPT && record.file == file && record.args == *args;
+        let same = record.status == Status::Running
+            && record.function == SCRIPT
+            && record.file == file
+            && record.args == *args;
         if same && newest.as_ref().is_none_or(|newest| record.created > newest.created) {
             newest = Some(record);
         }
@@ -185,12 +189,7 @@ fn choose(
 }
 
 /// Runs the host until all is done, and shows how the instances ended.
-fn finish(
-    mut host: Host<DiskStore>,
-    folder: &Path,
-    ids: &[String],
-    as_json: bool,
-) -> Result<u8, Problem> {
+fn finish(mut host: Host<DiskStore>, folder: &Path, ids: &[String], as_json: bool) -> Result<u8, Problem> {
     stop_on_signals(&host);
     let _listener = listen(&host, folder);
     let ran = host.run();
@@ -204,7 +203,9 @@ fn finish(
                         stuck(&host.store, &record, mismatch)?;
                         FAILED
                     }
-                    Some(Outcome::Unfit(reason)) => return Err(unreadable(format!("{id} can't go on: {reason}"))),
+                    Some(Outcome::Unfit(reason)) => {
+                        return Err(unreadable(format!("{id} can't go on: {reason}")));
+                    }
                     _ => outcome(&host.store, id, as_json)?,
                 });
             }
@@ -260,9 +261,7 @@ pub fn outcome(store: &dyn Read, id: &str, as_json: bool) -> Result<u8, Problem>
     };
     let (code, shown) = match &record.status {
         Status::Running | Status::Suspended => return Ok(0),
-        Status::Completed(value) => {
-            (0, json!({"id": id, "status": "completed", "result": as_value(value)}))
-        }
+        Status::Completed(value) => (0, json!({"id": id, "status": "completed", "result": as_value(value)})),
         Status::Failed(error) => {
             let image = program::stored(store, record.program, id, &record.file)?;
             show(&Shown::new(&image.code.sources, Path::new(&record.file)).error(error));

@@ -32,7 +32,7 @@ pub fn print(core: &Core, program: &Program, all: bool) -> String {
                 show(&mut out, module, what, body);
             }
             Item::Entity { initial, operations, .. } => {
-                for f in initial {
+                if let Some(f) = initial {
                     show(&mut out, module, "state", f);
                 }
                 for (_, f) in operations {

@@ -19,8 +19,10 @@ impl Engine {
             self.refuse(id, &mail, Some(&record));
             return;
         }
-        if let (Some(ack), Message::Event { .. } | Message::Terminate { .. } | Message::Suspend | Message::Resume) =
-            (&mail.ack, &mail.message)
+        if let (
+            Some(ack),
+            Message::Event { .. } | Message::Terminate { .. } | Message::Suspend | Message::Resume,
+        ) = (&mail.ack, &mail.message)
         {
             self.reply(&mail, ack.clone(), Ok(Data::null()));
         }
@@ -107,6 +109,7 @@ impl Engine {
             }
         }
         self.release(id);
+        let told = !waiters.is_empty();
         if let Some(result) = result {
             for (number, Waiter { instance, execution, seq }) in waiters.into_iter().enumerate() {
                 let message = Message::Answer { execution, seq, result: result.clone() };
@@ -120,7 +123,7 @@ impl Engine {
             self.refuse(id, &mail, Some(&record));
         }
         self.left(id);
-        self.outputs.push(Output::Ended { instance: id.clone(), outcome });
+        self.outputs.push(Output::Ended { instance: id.clone(), outcome, told });
     }
 
     /// An instance that was fetched has ended, or does not exist: its mail is answered.

@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{
-    Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What,
-};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
 
 use super::message::{Address, Mail, Message, Waiter};
 use super::record;
@@ -158,6 +156,19 @@ impl Entities {
         slot.into_iter().flat_map(|slot| slot.lane.iter().chain(&slot.queue)).map(|mail| &**mail)
     }
 
+    /// Those with a holder or messages, for people.
+    pub fn describe(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for (entity, slot) in &self.slots {
+            if let Some(hold) = &slot.hold {
+                lines.push(format!("{entity} is held by {}\n", hold.owner.instance));
+            }
+            lines.extend(self.mail(entity).map(|mail| format!("{entity}: {:?}\n", mail.message)));
+        }
+        lines.sort();
+        lines.concat()
+    }
+
     /// States and holders that have changed.
     pub fn take_writes(&mut self, batch: &mut Batch) {
         for entity in std::mem::take(&mut self.changed) {
@@ -236,7 +247,7 @@ impl Engine {
                 Next::Operate(mail) => self.begin_operation(entity, mail, now),
                 Next::Blocked(owner) => {
                     // Whoever is waited for goes on too.
-                    if self.goes_on && !self.instances.contains_key(owner.as_str()) {
+                    if self.goes_on && !self.is_under_way(&owner) {
                         self.fetch(Address::instance(&owner));
                     }
                     return;
@@ -303,7 +314,8 @@ impl Engine {
             return Err(ErrorData::new("internal", "not an operation"));
         };
         let name = &entity.name;
-        let unknown = || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
+        let unknown =
+            || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
         let image = self.entities.deployed.get(name).cloned().ok_or_else(unknown)?;
         let declared = image.code.find_entity(name).ok_or_else(unknown)?;
         let Some(found) = declared.operations.iter().find(|known| known.name == *operation) else {
@@ -445,8 +457,7 @@ impl Engine {
         self.taken(&Address::Entity(entity.clone()), mail);
         let Message::Lock { owner, set, at, since } = &mail.message else { return };
         self.entities.changed.insert(entity.clone());
-        self.entities.slot(entity).hold =
-            Some(Hold { owner: owner.clone(), set: set.clone(), since: now });
+        self.entities.slot(entity).hold = Some(Hold { owner: owner.clone(), set: set.clone(), since: now });
         match set.get(*at as usize + 1) {
             Some(next) => {
                 let message =
@@ -466,14 +477,12 @@ impl Engine {
             let slot = self.entities.slot(&entity);
             if slot.hold.as_ref().is_some_and(|hold| hold.owner.instance == owner) {
                 slot.hold = None;
+                // What it sent while it held it comes before what was sent after.
+                for mail in std::mem::take(&mut slot.lane).into_iter().rev() {
+                    slot.queue.push_front(mail);
+                }
             }
-            // What it sent while it held it comes before what was sent after.
-            for mail in std::mem::take(&mut slot.lane).into_iter().rev() {
-                slot.queue.push_front(mail);
-            }
-            let asked = |mail: &Rc<Mail>| {
-                matches!(&mail.message, Message::Lock { owner: asker, .. } if asker.instance == owner)
-            };
+            let asked = |mail: &Rc<Mail>| matches!(&mail.message, Message::Lock { owner: asker, .. } if asker.instance == owner);
             let withdrawn: Vec<Rc<Mail>> = slot.queue.iter().filter(|mail| asked(mail)).cloned().collect();
             if !withdrawn.is_empty() {
                 slot.queue.retain(|mail| !asked(mail));

@@ -7,10 +7,10 @@ use crate::machine::Image;
 
 use super::entity::Hold;
 use super::history::History;
+use super::keys;
 use super::message::{Address, StoredMail};
 use super::record::InstanceRecord;
 use super::step::Event;
-use super::keys;
 
 /// A store that can be read. Errors are reasons in words.
 pub trait Read {
@@ -112,7 +112,8 @@ pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, Stri
     let mut stale: Vec<String> = Vec::new();
     for (_, hold) in &holds {
         let owner = &hold.owner.instance;
-        if !stale.contains(owner) && read_record(store, owner)?.is_none_or(|record| record.status.is_ended()) {
+        if !stale.contains(owner) && read_record(store, owner)?.is_none_or(|record| record.status.is_ended())
+        {
             stale.push(owner.clone());
         }
     }

@@ -199,7 +199,11 @@ impl Instance {
         if self.is_suspended() {
             return false;
         }
-        !self.has_run || !self.is_live() || self.queued || !self.inbox.is_empty() || self.open.values().any(Open::is_active)
+        !self.has_run
+            || !self.is_live()
+            || self.queued
+            || !self.inbox.is_empty()
+            || self.open.values().any(Open::is_active)
     }
 
     /// Whether nothing would be lost if it were read from the store again.

@@ -43,8 +43,9 @@ pub fn program_writes(hash: ProgramHash, sources: &Sources, batch: &mut Batch) {
 
 /// Reads a program back, its standard library included. Errors are reasons in words.
 pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, String> {
-    let stored =
-        store.get(&keys::program(&hash.0))?.ok_or_else(|| format!("its program {hash} is not in the store"))?;
+    let stored = store
+        .get(&keys::program(&hash.0))?
+        .ok_or_else(|| format!("its program {hash} is not in the store"))?;
     let stored =
         StoredProgram::decode(&stored).ok_or_else(|| format!("its program {hash} is not readable"))?;
     let mut texts: Vec<(String, String)> = Vec::new();
@@ -69,5 +70,6 @@ pub fn load_image(hash: ProgramHash, store: &dyn Read) -> Result<Rc<Image>, Stri
     }
     let code = compile(&crate::core::lower(&program), &program)
         .map_err(|error| format!("its program {hash} can't be compiled: {}", error.title))?;
-    Image::new(Arc::new(code)).map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
+    Image::new(Arc::new(code))
+        .map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
 }

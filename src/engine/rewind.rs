@@ -12,9 +12,7 @@ pub fn rewind(record: &InstanceRecord, history: &History) -> Result<Batch, Strin
     let Status::Failed(error) = &record.status else {
         return Err(format!("{} has not failed: it is {}", record.id, record.status.word()));
     };
-    let failed = |entry: &Entry| {
-        matches!(entry, Entry::Answered { result: Err(answer), .. } if answer.value == error.value)
-    };
+    let failed = |entry: &Entry| matches!(entry, Entry::Answered { result: Err(answer), .. } if answer.value == error.value);
     let Some(at) = history.entries.iter().rposition(failed) else {
         return Err(format!(
             "{} failed by itself, and not by a step: it would fail again in the same way",

@@ -76,8 +76,8 @@ impl Engine {
                     return;
                 }
                 Advance::Stuck(mismatch) => {
-                    self.outputs
-                        .push(Output::Ended { instance: id.clone(), outcome: Outcome::Stuck(mismatch) });
+                    let outcome = Outcome::Stuck(mismatch);
+                    self.outputs.push(Output::Ended { instance: id.clone(), outcome, told: false });
                     self.set_aside(id);
                     return;
                 }
@@ -145,8 +145,12 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(id) else { return };
         for seq in std::mem::take(&mut instance.undispatched) {
             if !self.dispatch_one(id, seq, now) {
-                return;
+                break;
             }
+        }
+        for (id, seq, timer) in std::mem::take(&mut self.overdue) {
+            self.timers.clear(&(id.clone(), seq));
+            self.due(&id, seq, timer, now);
         }
     }
 
@@ -165,19 +169,14 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(id) else { return false };
         let execution = instance.record.execution;
         let Some(open) = instance.open.get_mut(&seq).filter(|open| !open.dispatched) else { return true };
-        let step = StepId {
-            owner: Address::Instance(id.clone()),
-            execution,
-            seq,
-            attempt: open.attempt,
-        };
+        let step = StepId { owner: Address::Instance(id.clone()), execution, seq, attempt: open.attempt };
         let recorded = open.recorded;
         let args = open.request.args.clone();
         match open.request.what.clone() {
             What::Effect(name @ ("sleep" | "sleep_until")) => {
                 open.dispatched = true;
                 let due = due_time(name, &args, open.time);
-                self.timers.set(due, (id.clone(), seq), Timer::Sleep);
+                self.set_timer(due, id, seq, Timer::Sleep, now);
             }
             What::Effect("receive") => {}
             What::Effect("wait") => {
@@ -225,7 +224,8 @@ impl Engine {
             }
             What::Effect("lock") => {
                 if let Some(timeout) = open.policy.timeout {
-                    self.timers.set(open.time.saturating_add(timeout), (id.clone(), seq), Timer::Timeout);
+                    let due = open.time.saturating_add(timeout);
+                    self.set_timer(due, id, seq, Timer::Timeout, now);
                 }
                 if !recorded {
                     self.lock(id, seq, &args, now);
@@ -245,22 +245,23 @@ impl Engine {
             }
             What::Activity { name, .. } => {
                 open.dispatched = true;
-                if let Some(timeout) = open.policy.timeout {
-                    let due = open.begins.saturating_add(timeout);
-                    self.timers.set(due, (id.clone(), seq), Timer::Timeout);
-                }
+                let due = open.policy.timeout.map(|timeout| open.begins.saturating_add(timeout));
                 let key = instance.step_key(seq);
                 let program = instance.record.program;
+                if let Some(due) = due {
+                    self.set_timer(due, id, seq, Timer::Timeout, now);
+                }
                 self.outputs.push(Output::Activity { step, program, name, args, key });
             }
             What::Orchestration { name, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
-                if let Some(timeout) = open.policy.timeout {
-                    self.timers.set(open.time.saturating_add(timeout), (id.clone(), seq), Timer::Timeout);
-                }
+                let due = open.policy.timeout.map(|timeout| open.time.saturating_add(timeout));
                 let child_id = child.id.unwrap_or_else(|| instance.child_id(seq));
                 if recorded {
                     self.fetch_if_away(&child_id);
+                    if let Some(due) = due {
+                        self.set_timer(due, id, seq, Timer::Timeout, now);
+                    }
                     return true;
                 }
                 let waiter = instance.waiter(seq);
@@ -282,6 +283,9 @@ impl Engine {
                     }
                 }
                 self.send_from(id, seq, child_id, ack, Message::Begin(Box::new(record)));
+                if let Some(due) = due {
+                    self.set_timer(due, id, seq, Timer::Timeout, now);
+                }
             }
             What::Operation { entity, operation, signal: None } => {
                 if !recorded {
@@ -304,20 +308,23 @@ impl Engine {
         true
     }
 
+    /// Sets a timer; one that is due already has an answer at once, so that whoever is read from the store for it
+    /// goes on before he is dropped again.
+    fn set_timer(&mut self, due: i64, id: &Arc<str>, seq: u64, timer: Timer, now: i64) {
+        self.timers.set(due, (id.clone(), seq), timer);
+        if due <= now {
+            self.overdue.push((id.clone(), seq, timer));
+        }
+    }
+
+    /// Whoever is waited for goes on too, if he does not already.
     fn fetch_if_away(&mut self, id: &str) {
-        if !self.instances.contains_key(id) {
+        if !self.is_under_way(id) {
             self.fetch(Address::instance(id));
         }
     }
 
-    fn send_from(
-        &mut self,
-        id: &Arc<str>,
-        seq: u64,
-        to: String,
-        ack: Option<Waiter>,
-        message: Message,
-    ) {
+    fn send_from(&mut self, id: &Arc<str>, seq: u64, to: String, ack: Option<Waiter>, message: Message) {
         let Some(instance) = self.instances.get(id) else { return };
         let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
         self.send(Address::instance(&to), from, root, ack, message);
@@ -345,8 +352,7 @@ impl Engine {
                     let id = id.unwrap_or_else(|| child_id(&sender.from, request.seq));
                     let hash = sender.image.code.hash;
                     self.images.entry(hash).or_insert_with(|| sender.image.clone());
-                    let mut record =
-                        InstanceRecord::new(&id, hash, &sender.file, &name, request.args, now);
+                    let mut record = InstanceRecord::new(&id, hash, &sender.file, &name, request.args, now);
                     record.root = root.to_string();
                     (Address::instance(&id), Message::Begin(Box::new(record)))
                 }
@@ -365,7 +371,9 @@ impl Engine {
         self.timers.clear(&(id.clone(), seq));
         match &open.request.what {
             What::Effect("lock") => self.release(id),
-            What::Orchestration { start: false, .. } => self.terminate_child(id, seq, open, "its caller gave up"),
+            What::Orchestration { start: false, .. } => {
+                self.terminate_child(id, seq, open, "its caller gave up")
+            }
             _ if open.dispatched => {
                 let Some(instance) = self.instances.get(id) else { return };
                 let execution = instance.record.execution;
@@ -409,7 +417,7 @@ impl Engine {
             }
             Err(reason) => {
                 let outcome = Outcome::Unfit(reason);
-                self.outputs.push(Output::Ended { instance: id.clone(), outcome });
+                self.outputs.push(Output::Ended { instance: id.clone(), outcome, told: false });
                 self.left(id);
             }
         }
@@ -476,8 +484,7 @@ impl Engine {
         };
         let execution = instance.record.execution;
         let Some(open) = instance.open.get(&seq).cloned() else { return };
-        let step =
-            StepId { owner: Address::Instance(id.clone()), execution, seq, attempt: open.attempt };
+        let step = StepId { owner: Address::Instance(id.clone()), execution, seq, attempt: open.attempt };
         match timer {
             Timer::Sleep => self.answer(step, Ok(Data::null()), Vec::new(), now),
             Timer::Timeout => {
@@ -548,7 +555,8 @@ fn message(name: &str, args: &Data) -> Option<(String, Message)> {
     let Value::List(args) = args.decode() else { return None };
     let args = args.as_slice();
     let Value::Str(target) = args.first()? else { return None };
-    let data = |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
+    let data =
+        |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
     let message = match name {
         "raise" => Message::Event { name: format::display(args.get(1)?), payload: data(2) },
         "terminate" => Message::Terminate {

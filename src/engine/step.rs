@@ -58,7 +58,7 @@ pub enum Event {
 }
 
 /// What the engine wants done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Output {
     /// Carry out an effect and answer. An external one must wait until the writes are durable.
     Effect { step: StepId, name: &'static str, args: Data, external: bool },
@@ -73,7 +73,8 @@ pub enum Output {
     /// Read the record of an instance, for its status.
     Status { step: StepId, id: String },
     /// An instance has come to its end; its outcome may be shown once the writes are durable.
-    Ended { instance: Arc<str>, outcome: Outcome },
+    /// `told` says that other instances were told.
+    Ended { instance: Arc<str>, outcome: Outcome, told: bool },
     /// A message that nobody waits for had no effect. For people.
     Lost { what: String, error: ErrorData },
 }
@@ -108,6 +109,8 @@ pub struct Engine {
     pub(super) entities: Entities,
     pub(super) ready: VecDeque<Ready>,
     pub(super) timers: Timers<(Arc<str>, u64), Timer>,
+    /// Timers that were due when they were set.
+    pub(super) overdue: Vec<(Arc<str>, u64, Timer)>,
     /// Signals that are held back by time.
     pub(super) delayed: Timers<(Rc<EntityId>, u64), Rc<Mail>>,
     /// Instances with something to write.
@@ -152,6 +155,7 @@ impl Engine {
             entities: Entities::default(),
             ready: VecDeque::new(),
             timers: Timers::default(),
+            overdue: Vec::new(),
             delayed: Timers::default(),
             changed: Vec::new(),
             fresh_mail: Vec::new(),
@@ -216,6 +220,31 @@ impl Engine {
     pub fn oldest_wait(&self) -> Option<(&Open, usize)> {
         let open = || self.instances.values().flat_map(|instance| instance.open.values());
         open().min_by_key(|open| open.time).map(|oldest| (oldest, open().count() - 1))
+    }
+
+    /// All that is under way, for people: who waits for what, who holds what, and what waits for whom.
+    pub fn describe(&self) -> String {
+        let mut out = String::new();
+        let mut ids: Vec<&Arc<str>> = self.under_way.iter().chain(self.mailboxes.keys()).collect();
+        ids.sort();
+        ids.dedup();
+        for id in ids {
+            let waits = match self.instances.get(id) {
+                Some(instance) => {
+                    instance.open.values().map(Open::describe).collect::<Vec<_>>().join("; ")
+                }
+                None => "not in memory".to_string(),
+            };
+            out.push_str(&format!("{id}: {waits}\n"));
+            for mail in self.mail(&Address::Instance(id.clone())) {
+                out.push_str(&format!("    {:?}\n", mail.message));
+            }
+        }
+        out.push_str(&self.entities.describe());
+        for address in &self.fetching {
+            out.push_str(&format!("{address} is being read\n"));
+        }
+        out
     }
 
     /// Who holds an entity.
@@ -370,7 +399,11 @@ impl Engine {
         let mut instance = match Instance::new(&image, record, history) {
             Ok(instance) => Box::new(instance),
             Err(reason) => {
-                self.outputs.push(Output::Ended { instance: id, outcome: Outcome::Unfit(reason) });
+                self.outputs.push(Output::Ended {
+                    instance: id,
+                    outcome: Outcome::Unfit(reason),
+                    told: false,
+                });
                 return;
             }
         };

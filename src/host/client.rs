@@ -140,7 +140,8 @@ impl Listener {
                 let Ok(stream) = stream else { break };
                 let messages = messages.clone();
                 // A client that can't be served is told so by its connection's end.
-                let _ = thread::Builder::new().name("client".into()).spawn(move || converse(stream, &messages));
+                let _ =
+                    thread::Builder::new().name("client".into()).spawn(move || converse(stream, &messages));
             }
         };
         thread::Builder::new().name("clients".into()).spawn(serve)?;

@@ -80,7 +80,7 @@ struct Running {
 /// What waits until the writes are durable.
 pub(super) enum Held {
     Effect { owner: Owner, name: &'static str, args: Data },
-    Ended { instance: Arc<str>, outcome: Ending },
+    Ended { instance: Arc<str>, outcome: Ending, told: bool },
     Reply { to: Sender<Reply>, reply: Reply },
     Lost { what: String, error: ErrorData },
 }
@@ -402,7 +402,9 @@ impl<S: Store> Host<S> {
                 self.begin_activity(step, program, name, args, key)
             }
             Output::Abandon { step } => self.abandon(&step),
-            Output::Ended { instance, outcome } => self.held.push(Held::Ended { instance, outcome }),
+            Output::Ended { instance, outcome, told } => {
+                self.held.push(Held::Ended { instance, outcome, told })
+            }
             Output::Fetch { address } => {
                 self.gather();
                 let view = View { store: &self.store, pending: &self.pending };
@@ -494,7 +496,7 @@ impl<S: Store> Host<S> {
         let mut printed = Vec::new();
         for held in std::mem::take(&mut self.held) {
             match held {
-                Held::Ended { instance, outcome } => self.ended(instance, outcome)?,
+                Held::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
                 Held::Reply { to, reply } => {
                     // Who asked may have gone away.
                     let _ = to.send(reply);
@@ -528,7 +530,8 @@ impl<S: Store> Host<S> {
         Ok(())
     }
 
-    fn ended(&mut self, instance: Arc<str>, outcome: Ending) -> Result<(), HostError> {
+    /// The end of an instance is durable. A failure that nobody waits for is told to people.
+    fn ended(&mut self, instance: Arc<str>, outcome: Ending, told: bool) -> Result<(), HostError> {
         for client in self.waiting.remove(&*instance).unwrap_or_default() {
             let _ = client.send(Reply::Ended);
         }
@@ -537,6 +540,7 @@ impl<S: Store> Host<S> {
             Some(watched) => *watched = Some(outcome),
             None => {
                 let why = match outcome {
+                    Ending::Failed(_) if told => return Ok(()),
                     Ending::Failed(error) => error.title(),
                     Ending::Stuck(_) => "nondeterminism: it does not do what its history holds".to_string(),
                     Ending::Unfit(reason) => reason,

@@ -209,7 +209,8 @@ fn build(modules: &[(String, String)]) -> Result<Rc<Image>, String> {
         return Err("the program has mistakes".into());
     }
     let code = compile(&lower(&program), &program).map_err(|error| error.title)?;
-    Image::new(Arc::new(code)).map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
+    Image::new(Arc::new(code))
+        .map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
 }
 
 /// The children of a failed instance that failed by the same error.

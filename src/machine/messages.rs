@@ -202,8 +202,9 @@ impl Machine {
         }
         let entity = EntityId::of(entity)?;
         if self.held().is_some_and(|section| section.entities.binary_search(&entity).is_ok()) {
-            return Err(self
-                .forbidden(fiber, format!("{entity} is signalled in the critical section that holds it")));
+            return Err(
+                self.forbidden(fiber, format!("{entity} is signalled in the critical section that holds it"))
+            );
         }
         let after = Data::encode_named(after, "after")?;
         let operation = operation.as_str().to_string();
@@ -252,7 +253,9 @@ impl Machine {
 
     /// Asks for the entities of the section.
     pub(super) fn lock(&mut self, fiber: &Fiber, id: u64) -> Result<Flow, Fail> {
-        let Some(section) = &mut self.section else { return Err(fail("internal", "a lock without a section")) };
+        let Some(section) = &mut self.section else {
+            return Err(fail("internal", "a lock without a section"));
+        };
         let args = Value::list(vec![
             Value::list(section.entities.iter().map(EntityId::value).collect()),
             section.options.decode(),

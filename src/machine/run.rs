@@ -8,9 +8,9 @@ use std::rc::Rc;
 use crate::builtins::Context;
 use crate::code::{Entity, FunctionId, Operation};
 
+use super::compare;
 use super::error::{Fail, Failure};
 use super::execute::Step;
-use super::compare;
 use super::frames::{push_frame, resume};
 use super::operate as op;
 use super::task::{Outcome, Task};
@@ -100,11 +100,13 @@ impl Machine {
         if args.len() < operation.required || args.len() > operation.params {
             let name = &image.code.functions[operation.function as usize].name;
             let fail = op::arity(name, operation.required, operation.params, args.len());
-            return Err(ErrorData { value: Data::encode(&fail.value).unwrap_or_default(), trace: Default::default() });
+            return Err(ErrorData {
+                value: Data::encode(&fail.value).unwrap_or_default(),
+                trace: Default::default(),
+            });
         }
         let initial = entity.initial.map_or(Value::Null, |at| image.globals.borrow()[at].clone());
-        let cell =
-            Rc::new(Shared { value: RefCell::new(state.clone().unwrap_or_else(|| initial.clone())) });
+        let cell = Rc::new(Shared { value: RefCell::new(state.clone().unwrap_or_else(|| initial.clone())) });
         args.resize(operation.params, Value::Missing);
         args.push(Value::Cell(cell.clone()));
         let mut machine = Machine::new(image, Context::Operation, operation.function, args, identity);

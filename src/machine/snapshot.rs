@@ -15,10 +15,12 @@ use crate::builtins::{self, Context};
 use crate::syntax::Place;
 
 use super::error::{Failure, Trace};
+use super::messages::Section;
 use super::task::{How, Join, Outcome, Task};
 use super::value::{Closure, EntityRef, Env, Keys, Record, Shared, Value, intern};
-use super::messages::Section;
-use super::{Data, EntityId, Fiber, Frame, Handler, Identity, Image, Machine, Request, ResultMode, Wait, What};
+use super::{
+    Data, EntityId, Fiber, Frame, Handler, Identity, Image, Machine, Request, ResultMode, Wait, What,
+};
 
 /// A value: itself when it is small, else the number of its object, its cell or its task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

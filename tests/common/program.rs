@@ -4,10 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use durable::check;
 use durable::engine::{InstanceRecord, Replayed, Status, keys, load_stored, replay};
 use durable::machine::{Image, Value, What, format};
 use durable::store::{self, Store};
@@ -82,7 +84,23 @@ impl Program {
         self.path.file_name().expect("a name").to_string_lossy().into_owned()
     }
 
-    fn args(&self) -> Vec<String> {
+    /// Whether it needs files, the network, programs or a real clock.
+    pub fn is_of_another_world(&self) -> bool {
+        let outside = ["fs.", "http.", "exec(", "// file ", "// outside:", "// slow:", "env("];
+        outside.iter().any(|word| self.text.contains(word))
+    }
+
+    /// The program, ready to run.
+    pub fn image(&self) -> Rc<Image> {
+        let folder = self.path.parent().expect("a folder").to_path_buf();
+        let read = move |key: &str| fs::read_to_string(folder.join(key)).map_err(|error| error.to_string());
+        let program = check::load(&self.file(), self.text.clone(), &read);
+        let code = durable::code::compile(&durable::core::lower(&program), &program);
+        Image::new(code.map_err(|error| error.title).expect("it compiles").into())
+            .expect("its constants have values")
+    }
+
+    pub fn args(&self) -> Vec<String> {
         let mut args = Vec::new();
         for line in self.said("args:") {
             let mut quoted = false;
@@ -192,12 +210,12 @@ impl Program {
     /// Replays the run from its store, plainly and with the machine restored from bytes at each step.
     pub fn check_replay(&self, run: &Run) -> Result<(), String> {
         let store = store::open(&run.folder.path().join(".durable")).map_err(|error| error.to_string())?;
-        let bytes =
-            store.get(&keys::instance("test")).map_err(|error| error.to_string())?.ok_or("no instance")?;
+        let bytes = Store::get(&store, &keys::instance("test"))
+            .map_err(|error| error.to_string())?
+            .ok_or("no instance")?;
         let record = InstanceRecord::decode(&bytes).ok_or("the record is not readable")?;
         let history = steps::history(&store, &record)?;
-        let get = |key: &[u8]| store.get(key).map_err(|error| error.to_string());
-        let program = load_stored(record.program, &get)?;
+        let program = load_stored(record.program, &store)?;
         let code = durable::code::compile(&durable::core::lower(&program), &program).map_err(|d| d.title)?;
         let image = Image::new(code.into()).map_err(|(name, _)| format!("const {name} has no value"))?;
         let mut printed = String::new();
@@ -223,7 +241,7 @@ impl Program {
         let wanted = match record.status {
             Status::Completed(value) => Ok(value),
             Status::Failed(error) => Err(error.value),
-            Status::Running => return Err("the run has not ended".into()),
+            _ => return Err("the run has not ended".into()),
         };
         if restored != wanted {
             return Err("with restored machines it ended otherwise".to_string());

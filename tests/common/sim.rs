@@ -1,239 +1,550 @@
-//! A world for the engine: a clock that jumps, effects whose answers come in any order, and crashes, all from one seed.
+//! A world for the engine: a clock of its own, activities and effects whose answers come in any order or twice, and
+//! crashes, all from one seed. It checks after every step what must always hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-use durable::engine::{Batch, Engine, Event, History, InstanceRecord, Outcome, Output, Status, StepId, keys};
-use durable::machine::{Data, ErrorData, Image, Value};
-use durable::store::{MemoryTree, Proven, Store};
+use durable::builtins::Context;
+use durable::code::ProgramHash;
+use durable::engine::{
+    Address, Args, Asked, Batch, Engine, Entry, Event, InstanceRecord, Outcome, Output, SCRIPT, Status,
+    StepId, fetch, keys, load_image, read_history, read_record, recovery,
+};
+use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, format};
+use durable::store::{MemoryTree, Store};
 
 use super::Random;
-use super::steps;
+
+/// When the world breaks down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Crash {
+    Never,
+    /// Once in so many steps.
+    OneIn(u64),
+    /// Once, at this point: before and after every commit and every effect there is one, numbered from 1.
+    At(u64),
+}
+
+/// A fault of an engine or a store, put in to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bug {
+    /// Effects leave before the writes are durable.
+    OutputBeforeCommit,
+    /// Messages are durable before the rest of what is written with them.
+    MessageBeforeCommit,
+    /// A message that was taken in is not removed.
+    DoubleDelivery,
+    /// A message is removed before it is taken in.
+    LostMessage,
+    /// A lock is not released when its holder ends.
+    LockNotReleased,
+    /// It is not noted that an instance has more to do than to wait for others.
+    LostWake,
+}
+
+/// An effect or an activity under way.
+type UnderWay = (StepId, Output);
+
+/// What becomes of a life of the process.
+enum Life {
+    Ended,
+    Crashed,
+}
 
 /// What is durable, what is not yet, and what the outside has seen.
 pub struct World {
     pub random: Random,
     pub now: i64,
-    image: Rc<Image>,
-    store: Proven<MemoryTree>,
+    /// What a crash leaves.
     durable: MemoryTree,
-    /// Lines printed: each was durable as a request before.
-    pub printed: Vec<String>,
+    /// What was written, durable or not.
+    pub store: MemoryTree,
+    images: HashMap<ProgramHash, Rc<Image>>,
+    image: Rc<Image>,
+    args: Data,
+    /// In the order asked for, each at once; else in any order, with delays.
+    pub orderly: bool,
+    /// Attempts at activities fail now and then.
+    pub flaky: bool,
+    /// Instances that wait are dropped from memory beyond so many.
+    pub resident: Option<usize>,
+    pub crash: Crash,
+    pub bug: Option<Bug>,
+    /// Crash points passed.
+    pub points: u64,
     pub crashes: u32,
-    /// Crashes happen once in so many steps; never when 0.
-    pub crash_one_in: u64,
-    /// A bug, put in to see that it is found: outputs leave before the writes are durable.
-    pub leak_outputs: bool,
+    pub steps: u64,
+    input: Vec<String>,
     pub trace: Vec<String>,
 }
 
 pub const ID: &str = "sim";
 
+/// A run that takes more steps than this is taken for one without an end.
+const MOST_STEPS: u64 = 1_000_000;
+
 impl World {
-    pub fn new(image: Rc<Image>, seed: u64, crash_one_in: u64) -> World {
+    pub fn new(image: Rc<Image>, seed: u64) -> World {
         World {
             random: Random::new(seed),
             now: 1_700_000_000_000_000_000,
-            image,
-            store: Proven::open(MemoryTree::default(), None, None).expect("an empty store"),
             durable: MemoryTree::default(),
-            printed: Vec::new(),
+            store: MemoryTree::default(),
+            images: HashMap::from([(image.code.hash, image.clone())]),
+            image,
+            args: Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data"),
+            orderly: false,
+            flaky: false,
+            resident: None,
+            crash: Crash::Never,
+            bug: None,
+            points: 0,
             crashes: 0,
-            crash_one_in,
-            leak_outputs: false,
+            steps: 0,
+            input: Vec::new(),
             trace: Vec::new(),
         }
     }
 
-    fn record(&self) -> Option<InstanceRecord> {
-        let bytes = self.store.get(&keys::instance(ID)).expect("memory can be read")?;
-        InstanceRecord::decode(&bytes)
+    /// What the script finds in `args`, and on its input.
+    pub fn with(&mut self, args: &[String], input: &str) {
+        let args = Value::list(args.iter().map(|arg| Value::str(arg.as_str())).collect());
+        self.args = Data::encode(&Value::list(vec![args])).expect("data");
+        self.input = input.lines().map(str::to_string).collect();
     }
 
-    pub fn history(&self) -> History {
-        let record = self.record().expect("an instance");
-        steps::history(&self.store, &record).expect("a whole history")
+    /// The record of the instance that all began with.
+    pub fn record(&self) -> Option<InstanceRecord> {
+        read_record(&self.store, ID).expect("memory can be read")
     }
 
-    fn begin(&self, engine: &mut Engine) {
-        match self.record() {
-            Some(record) => {
-                let history = steps::history(&self.store, &record).expect("a whole history");
-                engine.handle(Event::Load { record, history, image: self.image.clone() }, self.now);
-            }
-            None => {
-                let record = InstanceRecord {
-                    id: ID.into(),
-                    program: self.image.code.hash,
-                    file: "sim.df".into(),
-                    function: "script".into(),
-                    args: Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data"),
-                    created: self.now,
-                    status: Status::Running,
-                    ended: None,
-                    chunks: 0,
-                };
-                engine.handle(Event::Begin { record, image: self.image.clone() }, self.now);
-            }
+    /// All instances.
+    pub fn records(&self) -> Vec<InstanceRecord> {
+        let all = Store::all(&self.store, keys::INSTANCES).expect("memory can be read");
+        all.iter().filter_map(|(_, bytes)| InstanceRecord::decode(bytes)).collect()
+    }
+
+    /// The states of all entities.
+    pub fn entities(&self) -> BTreeMap<String, String> {
+        let all = Store::all(&self.store, keys::ENTITIES).expect("memory can be read");
+        let shown = |(key, state): (Vec<u8>, Vec<u8>)| {
+            let entity = keys::parse_entity_key(&key).expect("an entity's key");
+            (entity.to_string(), format::display(&Data(state).decode()))
+        };
+        all.into_iter().map(shown).collect()
+    }
+
+    /// What can be observed of the run: how each instance ended, what it printed, and the entities' states.
+    pub fn observed(&self) -> BTreeMap<String, String> {
+        let mut observed = self.entities();
+        for record in self.records() {
+            let outcome = match &record.status {
+                Status::Completed(value) => format!("completed {}", format::display(&value.decode())),
+                Status::Failed(error) => format!("failed {}", error.title()),
+                Status::Terminated(why) => format!("terminated {}", format::display(&why.decode())),
+                other => other.word().to_string(),
+            };
+            let history = read_history(&self.store, &record).expect("a whole history");
+            let printed = history.entries.iter().filter_map(|entry| match entry {
+                Entry::Requested { what: Asked::Effect(name), args: Args::Whole(args), .. }
+                    if name == "print" =>
+                {
+                    Some(format::display(&args.decode()))
+                }
+                _ => None,
+            });
+            let printed: Vec<String> = printed.collect();
+            observed.insert(record.id.clone(), format!("{outcome}; printed {}", printed.join(", ")));
         }
+        observed
     }
 
-    /// Runs the instance to its end, through crashes. An error says what went wrong.
+    /// Runs until all that can run has run, through crashes. An error says what went wrong.
     pub fn run(&mut self) -> Result<InstanceRecord, String> {
-        for _ in 0..10_000 {
+        for _ in 0..20_000 {
             match self.life()? {
-                Some(record) => return Ok(record),
-                None => {
+                Life::Ended => {
+                    self.check_end()?;
+                    return self.record().ok_or_else(|| "there is no instance".into());
+                }
+                Life::Crashed => {
                     self.crashes += 1;
-                    self.now += self.random.below(5_000_000_000) as i64;
+                    if !self.orderly {
+                        self.now += self.random.below(5_000_000_000) as i64;
+                    }
                     // What was not durable is gone.
-                    self.store =
-                        Proven::open(self.durable.clone(), None, None).map_err(|error| error.to_string())?;
-                    self.trace.push("crash".into());
+                    self.store = self.durable.clone();
+                    self.say(|| "crash".into());
                 }
             }
         }
         Err("it does not come to an end".into())
     }
 
+    fn say(&mut self, text: impl FnOnce() -> String) {
+        if self.trace.len() < 5_000 {
+            let seconds = (self.now - 1_700_000_000_000_000_000) as f64 / 1e9;
+            self.trace.push(format!("{seconds:10.3}s {}", text()));
+        }
+    }
+
+    /// Whether the world breaks down here.
+    fn crashes(&mut self) -> bool {
+        self.points += 1;
+        match self.crash {
+            Crash::Never => false,
+            Crash::At(point) => self.points == point,
+            Crash::OneIn(n) => self.random.one_in(n),
+        }
+    }
+
     /// From a start to the end, or to a crash.
-    fn life(&mut self) -> Result<Option<InstanceRecord>, String> {
+    fn life(&mut self) -> Result<Life, String> {
         let mut engine = Engine::new();
-        self.begin(&mut engine);
+        if let Some(resident) = self.resident {
+            engine.resident = resident;
+        }
+        for event in recovery(&self.store, None)? {
+            if self.bug == Some(Bug::LockNotReleased) && matches!(event, Event::Release { .. }) {
+                continue;
+            }
+            engine.handle(event, self.now);
+        }
+        let mut target_ended = self.record().is_some_and(|record| record.status.is_ended());
+        if self.record().is_none() {
+            let record =
+                InstanceRecord::new(ID, self.image.code.hash, "sim.df", SCRIPT, self.args.clone(), self.now);
+            engine.handle(Event::Begin { record, image: self.image.clone() }, self.now);
+        } else if !target_ended {
+            engine.handle(Event::Wake { id: ID.into() }, self.now);
+        }
         let mut held: Vec<Output> = Vec::new();
-        let mut under_way: Vec<(StepId, Output)> = Vec::new();
+        let mut under_way: Vec<UnderWay> = Vec::new();
+        let mut idle = 0;
         loop {
-            self.now += self.random.below(1_000_000) as i64;
-            if self.crash_one_in > 0 && self.random.one_in(self.crash_one_in) {
-                return Ok(None);
+            self.steps += 1;
+            if self.steps > MOST_STEPS {
+                return Err(format!("it takes more than {MOST_STEPS} steps"));
+            }
+            if !self.orderly {
+                self.now += self.random.below(1_000_000) as i64;
             }
             engine.handle(Event::Tick, self.now);
             if engine.is_ready() {
                 engine.handle(Event::Run, self.now);
             }
-            let outputs = engine.take_outputs();
-            if self.leak_outputs {
-                for output in outputs {
-                    if let Some(record) = self.release(output, &mut under_way)? {
-                        return Ok(Some(record));
+            for output in engine.take_outputs() {
+                match output {
+                    Output::Fetch { .. } | Output::FetchProgram { .. } | Output::Status { .. } => {
+                        let batch = engine.take_writes();
+                        self.write(&batch);
+                        let event = self.read(&output)?;
+                        engine.handle(event, self.now);
                     }
+                    Output::Ended { outcome: Outcome::Stuck(mismatch), instance, .. } => {
+                        return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
+                    }
+                    Output::Ended { outcome: Outcome::Unfit(reason), .. } => return Err(reason),
+                    output if self.bug == Some(Bug::OutputBeforeCommit) => {
+                        self.release(output, &mut under_way, &mut target_ended)?;
+                    }
+                    output => held.push(output),
                 }
-            } else {
-                held.extend(outputs);
             }
+            self.check_locks(&engine)?;
             // Writes wait for a while, and are then durable together.
-            if self.random.one_in(2) || !engine.is_ready() {
+            let due = self.orderly || self.random.one_in(2);
+            if !engine.is_ready() || (due && !held.is_empty()) {
                 let batch = engine.take_writes();
-                self.commit(&batch)?;
-                if self.crash_one_in > 0 && self.random.one_in(self.crash_one_in) {
-                    return Ok(None);
+                if !batch.is_empty() || !held.is_empty() {
+                    if self.crashes() {
+                        return Ok(Life::Crashed);
+                    }
+                    if self.bug == Some(Bug::MessageBeforeCommit) {
+                        let (first, second) = halves(&batch);
+                        self.write(&first);
+                        self.durable = self.store.clone();
+                        if self.crashes() {
+                            return Ok(Life::Crashed);
+                        }
+                        self.write(&second);
+                    } else {
+                        self.write(&batch);
+                    }
+                    self.durable = self.store.clone();
+                    if self.crashes() {
+                        return Ok(Life::Crashed);
+                    }
                 }
                 for output in std::mem::take(&mut held) {
-                    if let Some(record) = self.release(output, &mut under_way)? {
-                        return Ok(Some(record));
-                    }
+                    self.release(output, &mut under_way, &mut target_ended)?;
                 }
             }
             // One of the effects under way is done; sometimes it is done twice.
-            if !under_way.is_empty() && self.random.one_in(2) {
-                let at = self.random.below(under_way.len() as u64) as usize;
-                let (step, output) = &under_way[at];
-                let (step, answer) = (step.clone(), self.answer(output));
-                if self.random.one_in(8) {
-                    engine.handle(Event::Answer { step: step.clone(), result: answer.clone() }, self.now);
+            if !under_way.is_empty() && (self.orderly || self.random.one_in(2)) {
+                let at = if self.orderly { 0 } else { self.random.below(under_way.len() as u64) as usize };
+                let (step, output) = under_way[at].clone();
+                let (result, sends) = self.carry_out(&step, &output)?;
+                if self.crashes() {
+                    return Ok(Life::Crashed);
+                }
+                if !self.orderly && self.random.one_in(8) {
+                    let answer =
+                        Event::Answer { step: step.clone(), result: result.clone(), sends: sends.clone() };
+                    engine.handle(answer, self.now);
                 } else {
                     under_way.remove(at);
                 }
-                engine.handle(Event::Answer { step, result: answer }, self.now);
-            } else if !engine.is_ready() {
-                match engine.next_due() {
-                    Some(due) if under_way.is_empty() || self.random.one_in(2) => {
-                        self.now = self.now.max(due)
-                    }
-                    Some(_) => {}
-                    None if under_way.is_empty() && engine.is_idle() => {
-                        return Err("nothing is under way, and it has not ended".into());
-                    }
-                    None if under_way.is_empty() => {
-                        return Err(format!("it waits for what nobody does: {:?}", engine.waits_for(ID)));
-                    }
-                    None => {}
+                engine.handle(Event::Answer { step, result, sends }, self.now);
+                idle = 0;
+                continue;
+            }
+            if engine.is_ready() || !held.is_empty() || !under_way.is_empty() {
+                idle = 0;
+                continue;
+            }
+            idle += 1;
+            if idle < 2 {
+                continue;
+            }
+            match engine.next_due() {
+                // Signals for later than the end are not waited for.
+                Some(due) if !target_ended || !engine.is_quiet() => self.now = self.now.max(due),
+                _ if target_ended => return Ok(Life::Ended),
+                _ => {
+                    return Err(format!("it waits for what nobody does\n{}", engine.describe()));
                 }
             }
         }
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), String> {
-        if batch.is_empty() {
-            return Ok(());
+    fn write(&mut self, batch: &Batch) {
+        let mut kept = batch.clone();
+        let mut seen = HashSet::new();
+        assert!(batch.writes.iter().all(|(key, _)| seen.insert(key)), "a key is written twice in one batch");
+        match self.bug {
+            Some(Bug::DoubleDelivery) => {
+                kept.writes.retain(|(key, value)| value.is_some() || !key.starts_with(keys::MAIL));
+            }
+            Some(Bug::LostMessage) => kept.writes.retain(|(key, _)| !key.starts_with(keys::MAIL)),
+            Some(Bug::LockNotReleased) => {
+                kept.writes.retain(|(key, value)| value.is_some() || !key.starts_with(keys::LOCKS));
+            }
+            Some(Bug::LostWake) => kept.writes.retain(|(key, _)| !key.starts_with(keys::ACTIVE)),
+            _ => {}
         }
-        self.store.commit(batch).map_err(|error| error.to_string())?;
-        self.durable = self.store.inner().clone();
-        Ok(())
+        self.store.commit(&kept).expect("memory can be written");
     }
 
-    /// An output leaves. The instance's record when it has ended.
+    /// What the engine wants read.
+    fn read(&mut self, output: &Output) -> Result<Event, String> {
+        let (store, images) = (&self.store, &mut self.images);
+        let mut image = |hash: ProgramHash| -> Result<Rc<Image>, String> {
+            if let Some(image) = images.get(&hash) {
+                return Ok(image.clone());
+            }
+            let image = load_image(hash, store)?;
+            images.insert(hash, image.clone());
+            Ok(image)
+        };
+        match output {
+            Output::Fetch { address } => fetch(store, address, &mut image),
+            Output::FetchProgram { hash } => Ok(Event::Program { image: image(*hash)? }),
+            Output::Status { step, id } => {
+                Ok(Event::Status { step: step.clone(), record: read_record(store, id)? })
+            }
+            other => Err(format!("{other:?} is not a question")),
+        }
+    }
+
+    /// An output leaves. What it depends on must be durable.
     fn release(
         &mut self,
         output: Output,
-        under_way: &mut Vec<(StepId, Output)>,
-    ) -> Result<Option<InstanceRecord>, String> {
+        under_way: &mut Vec<UnderWay>,
+        target_ended: &mut bool,
+    ) -> Result<(), String> {
         match &output {
-            Output::Effect { step, name, args, .. } => {
-                self.trace.push(format!("{name} #{}", step.seq));
-                if *name == "print" {
-                    let line = durable::machine::format::display(&args.decode());
-                    self.printed.push(format!("{} {line}", step.seq));
+            Output::Effect { step, name, external, .. } => {
+                self.say(|| format!("{} {name} #{}", step.owner, step.seq));
+                if *external {
+                    self.check_durable(step, name)?;
                 }
                 under_way.push((step.clone(), output));
             }
             Output::Activity { step, name, .. } => {
-                self.trace.push(format!("{name} #{} attempt {}", step.seq, step.attempt));
+                self.say(|| format!("{} activity {name} #{} attempt {}", step.owner, step.seq, step.attempt));
                 under_way.push((step.clone(), output));
             }
             Output::Abandon { step } => under_way.retain(|(other, _)| other != step),
-            Output::Ended { outcome: Outcome::Stuck(mismatch), .. } => {
-                return Err(format!("nondeterminism: {mismatch:?}"));
-            }
-            Output::Ended { .. } => {
-                let record = self.record().ok_or("it ended, but its record is not durable")?;
-                if record.status == Status::Running {
-                    return Err("it ended, but its end is not durable".into());
+            Output::Ended { instance, outcome, .. } => {
+                self.say(|| format!("{instance} ended: {outcome:?}"));
+                let record = read_record(&self.durable, instance)?;
+                if record.is_none_or(|record| !record.status.is_ended()) {
+                    return Err(format!("{instance} ended, but its end is not durable"));
                 }
-                return Ok(Some(record));
+                *target_ended |= **instance == *ID;
             }
+            Output::Lost { what, error } => self.say(|| format!("{what} had no effect: {}", error.title())),
+            Output::Fetch { .. } | Output::FetchProgram { .. } | Output::Status { .. } => {}
         }
-        Ok(None)
+        Ok(())
     }
 
-    fn answer(&mut self, output: &Output) -> Result<Data, ErrorData> {
-        let value = match output {
-            Output::Effect { name: "now", .. } => Value::Instant(self.now),
-            Output::Effect { name: "random", .. } => Value::Float(self.random.below(1000) as f64 / 1000.0),
-            Output::Effect { name: "random_int", .. } | Output::Activity { .. } => {
-                if self.random.one_in(4) {
-                    return Err(ErrorData::new("unlucky", "this attempt failed"));
+    /// The result of an effect or an activity, and what the activity sends.
+    fn carry_out(
+        &mut self,
+        step: &StepId,
+        output: &Output,
+    ) -> Result<(Result<Data, ErrorData>, Vec<Request>), String> {
+        match output {
+            Output::Effect { name, args, .. } => Ok((self.effect(name, args, step.seq), Vec::new())),
+            Output::Activity { program, name, args, key, .. } => {
+                if self.flaky && self.random.one_in(4) {
+                    return Ok((Err(ErrorData::new("unlucky", "this attempt failed")), Vec::new()));
                 }
-                Value::Int(self.random.below(100) as i64)
+                let image = self.images.get(program).cloned().ok_or("an activity of an unknown program")?;
+                let at = image.code.find_isolated(name).ok_or("an unknown activity")?;
+                let body = image.code.isolated[at].body;
+                let args = match args.decode() {
+                    Value::List(args) => args.as_slice().to_vec(),
+                    _ => Vec::new(),
+                };
+                let identity = Identity { id: step.owner.to_string(), key: key.clone(), entity: None };
+                let mut machine = Machine::new(image, Context::Activity, body, args, identity);
+                loop {
+                    match machine.run(1_000_000) {
+                        Progress::OutOfFuel => {}
+                        Progress::Done(result) => return Ok((result, machine.take_sends())),
+                        Progress::Waiting => {
+                            for request in machine.take_requests() {
+                                let What::Effect(name) = request.what else {
+                                    return Err("an activity asks for something else than an effect".into());
+                                };
+                                let result = self.effect(name, &request.args, step.seq * 1000 + request.seq);
+                                machine.answer(request.seq, result);
+                            }
+                        }
+                    }
+                }
             }
-            Output::Effect { name: "fs_exists", .. } => Value::Bool(self.random.one_in(2)),
-            _ => Value::Null,
+            other => Err(format!("{other:?} can't be carried out")),
+        }
+    }
+
+    /// Effects have answers that depend on the step alone when all is orderly.
+    fn effect(&mut self, name: &str, args: &Data, number: u64) -> Result<Data, ErrorData> {
+        let number = if self.orderly { Random::new(number).next() } else { self.random.next() };
+        let args = match args.decode() {
+            Value::List(args) => args.as_slice().to_vec(),
+            _ => Vec::new(),
+        };
+        let value = match (name, &args[..]) {
+            ("now", _) => Value::Instant(self.now),
+            ("random", _) => Value::Float((number % 1000) as f64 / 1000.0),
+            ("random_int", [Value::Int(low), Value::Int(high)]) => {
+                Value::Int(low + (number % (high.abs_diff(*low) + 1)) as i64)
+            }
+            ("uuid", _) => Value::str(format!("uuid-{number:x}")),
+            ("fs_exists", _) => Value::Bool(number % 2 == 0),
+            ("env", _) | ("print" | "log" | "sleep", _) => Value::Null,
+            ("input", _) if self.input.is_empty() => Value::Null,
+            ("input", _) => Value::str(self.input.remove(0)),
+            _ => return Err(ErrorData::new("io_error", format!("`{name}` is not of this world"))),
         };
         Ok(Data::encode(&value).expect("data"))
     }
-}
 
-/// What is wrong with what the outside saw, if anything: each line that was printed must be one that the journal has.
-pub fn unjournaled(world: &World) -> Option<String> {
-    let mut known: BTreeMap<String, usize> = BTreeMap::new();
-    for entry in world.history().entries {
-        if let durable::engine::Entry::Requested {
-            seq, what, args: durable::engine::Args::Whole(args), ..
-        } = entry
-            && what.name() == "print"
-        {
-            known.insert(format!("{seq} {}", durable::machine::format::display(&args.decode())), 1);
+    // ---- what must hold
+
+    /// What leaves was asked for by something that is durable.
+    fn check_durable(&self, step: &StepId, name: &str) -> Result<(), String> {
+        match &step.owner {
+            Address::Instance(id) => {
+                let record = read_record(&self.durable, id)?;
+                let record = record.ok_or_else(|| format!("{name} of {id}, which is not durable"))?;
+                let history = read_history(&self.durable, &record)?;
+                let asked = |entry: &Entry| matches!(entry, Entry::Requested { seq, .. } if *seq == step.seq);
+                match history.entries.iter().any(asked) {
+                    true => Ok(()),
+                    false => Err(format!("{name} #{} of {id} left before it was durable", step.seq)),
+                }
+            }
+            Address::Entity(entity) => {
+                let mut key = keys::mail(&step.owner, 0);
+                key.truncate(key.len() - 8);
+                let mail = Store::all(&self.durable, &key).map_err(|error| error.to_string())?;
+                match mail.is_empty() {
+                    false => Ok(()),
+                    true => Err(format!("{name} of {entity} left before its message was durable")),
+                }
+            }
         }
     }
-    world.printed.iter().find(|line| !known.contains_key(*line)).cloned()
+
+    /// No entity is held by an instance that does not run.
+    fn check_locks(&self, engine: &Engine) -> Result<(), String> {
+        for (entity, hold) in engine.holds() {
+            let owner = hold.owner.instance.as_str();
+            if engine.is_under_way(owner) {
+                continue;
+            }
+            let record = read_record(&self.store, owner)?;
+            if record.is_none_or(|record| record.status.is_ended()) {
+                return Err(format!("{entity} is held by {owner}, which does not run"));
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end: one answer per step; nothing waits, and nothing is left of what has ended.
+    fn check_end(&self) -> Result<(), String> {
+        for record in self.records() {
+            let history = read_history(&self.store, &record)?;
+            let mut answered = BTreeSet::new();
+            for entry in &history.entries {
+                if let Entry::Answered { seq, .. } = entry
+                    && !answered.insert(*seq)
+                {
+                    return Err(format!("request {seq} of {} was answered twice", record.id));
+                }
+            }
+            if record.status.is_ended() && self.store.tree.contains_key(&keys::active(&record.id)) {
+                return Err(format!("{} has ended and is in the index of active instances", record.id));
+            }
+        }
+        for (key, _) in Store::all(&self.store, keys::LOCKS).map_err(|error| error.to_string())? {
+            let entity = keys::parse_entity_key(&key).ok_or("a lock's key")?;
+            let hold = durable::engine::Hold::decode(&self.store.tree[&key]).ok_or("a lock's holder")?;
+            let owner = read_record(&self.store, &hold.owner.instance)?;
+            if owner.is_none_or(|owner| owner.status.is_ended()) {
+                return Err(format!(
+                    "{entity} is held at the end by {}, which has ended",
+                    hold.owner.instance
+                ));
+            }
+        }
+        for (key, bytes) in Store::all(&self.store, keys::MAIL).map_err(|error| error.to_string())? {
+            let (to, _) = keys::parse_mail(&key).ok_or("a message's key")?;
+            let mail = durable::engine::StoredMail::decode(&bytes).ok_or("a message")?;
+            let left = match (&to, &mail.message) {
+                // Events that nobody has received, and signals for later.
+                (Address::Instance(id), _) => {
+                    read_record(&self.store, id)?.is_some_and(|record| !record.status.is_ended())
+                }
+                (Address::Entity(_), durable::engine::Message::Signal { due, .. }) => *due > 0,
+                _ => false,
+            };
+            if !left {
+                return Err(format!("a message for {to} is left: {:?}", mail.message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The messages of a batch, and the rest of it.
+fn halves(batch: &Batch) -> (Batch, Batch) {
+    let (first, second) = batch.writes.iter().cloned().partition(|(key, _)| key.starts_with(keys::MAIL));
+    (Batch { writes: first }, Batch { writes: second })
 }

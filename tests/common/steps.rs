@@ -3,18 +3,13 @@
 use std::rc::Rc;
 
 use durable::builtins::Context;
-use durable::engine::{Entry, History, InstanceRecord, keys};
+use durable::engine::{Entry, History, InstanceRecord, SCRIPT, read_history};
 use durable::machine::{Data, Identity, Image, Machine, Progress, Value};
 use durable::store::Store;
 
 /// The history of an instance.
 pub fn history(store: &impl Store, record: &InstanceRecord) -> Result<History, String> {
-    let chunks = store.all(&keys::history(&record.id)).map_err(|error| error.to_string())?;
-    History::read(
-        chunks
-            .into_iter()
-            .filter_map(|(key, bytes)| keys::parse_chunk(&key).map(|(_, number)| (number, bytes))),
-    )
+    read_history(store, record)
 }
 
 /// How often the machine is written down and restored in one program, at most.
@@ -27,14 +22,16 @@ pub fn with_restored_machines(
     history: &History,
 ) -> Result<Result<Data, Data>, String> {
     let Value::List(args) = record.args.decode() else { return Err("the arguments are no list".into()) };
-    let identity = Identity { id: record.id.clone(), key: String::new() };
-    let mut machine = Machine::new(
-        image.clone(),
-        Context::Orchestration,
-        image.code.script,
-        args.as_slice().to_vec(),
-        identity,
-    );
+    let identity = Identity { id: record.id.clone(), ..Identity::default() };
+    let function = match record.function.as_str() {
+        SCRIPT => image.code.script,
+        name => {
+            let at = image.code.find_isolated(name).ok_or("the program does not have its orchestration")?;
+            image.code.isolated[at].body
+        }
+    };
+    let mut machine =
+        Machine::new(image.clone(), Context::Orchestration, function, args.as_slice().to_vec(), identity);
     let answers: Vec<&Entry> =
         history.entries.iter().filter(|entry| matches!(entry, Entry::Answered { .. })).collect();
     let every = (answers.len() / RESTORES).max(1);
