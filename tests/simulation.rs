@@ -254,7 +254,7 @@ fn many_program(random: &mut Random) -> String {
             let (a, b) = (random.below(accounts), random.below(accounts));
             let b = if a == b { (a + 1) % accounts } else { b };
             let n = 1 + random.below(9);
-            let line = match random.below(16) {
+            let line = match random.below(17) {
                 0 | 1 => format!("try {{ transfer({a}, {b}, {n}) }} catch {{kind}} {{ seen += [kind] }}"),
                 2 => {
                     told += 1;
@@ -285,6 +285,7 @@ fn many_program(random: &mut Random) -> String {
                 13 => format!(
                     "try {{ lock Account({a}), Account({b}) with {{timeout: {n}ms}} {{ Account({a}).add(1)\n Account({b}).add(-1) }} }} catch {{kind}} {{ seen += [kind] }}"
                 ),
+                15 => format!("start looping({n}, \"loop-{worker}-{number}\")"),
                 14 => format!(
                     "do {{ signal Account(\"gone-{worker}-{number}\").add(1)\n Account(\"gone-{worker}-{number}\").clear() }}"
                 ),

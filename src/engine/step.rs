@@ -186,6 +186,14 @@ impl Engine {
         !self.ready.is_empty()
     }
 
+    /// Lets the `nth` of those who can run be the next. Any order among them is right; simulations try many.
+    pub fn prefer(&mut self, nth: usize) {
+        if !self.ready.is_empty() {
+            let nth = nth % self.ready.len();
+            self.ready.swap(0, nth);
+        }
+    }
+
     /// Whether nothing goes on by itself: all instances under way wait for events that only a client can send.
     pub fn is_quiet(&self) -> bool {
         self.ready.is_empty()
@@ -230,9 +238,7 @@ impl Engine {
         ids.dedup();
         for id in ids {
             let waits = match self.instances.get(id) {
-                Some(instance) => {
-                    instance.open.values().map(Open::describe).collect::<Vec<_>>().join("; ")
-                }
+                Some(instance) => instance.open.values().map(Open::describe).collect::<Vec<_>>().join("; "),
                 None => "not in memory".to_string(),
             };
             out.push_str(&format!("{id}: {waits}\n"));

@@ -231,6 +231,9 @@ impl World {
             }
             engine.handle(Event::Tick, self.now);
             if engine.is_ready() {
+                if !self.orderly && self.random.one_in(2) {
+                    engine.prefer(self.random.below(1_000) as usize);
+                }
                 engine.handle(Event::Run, self.now);
             }
             for output in engine.take_outputs() {
@@ -508,6 +511,21 @@ impl World {
                 {
                     return Err(format!("request {seq} of {} was answered twice", record.id));
                 }
+            }
+            for entry in &history.entries {
+                if let Entry::Cancelled { seq, .. } = entry {
+                    answered.insert(*seq);
+                }
+            }
+            let open = history.entries.iter().filter(|entry| match entry {
+                Entry::Requested { seq, what, .. } => {
+                    !answered.contains(seq) && *what != Asked::Effect("receive".into())
+                }
+                _ => false,
+            });
+            let has_begun = !history.entries.is_empty();
+            if record.status == Status::Running && (!has_begun || open.count() > 0) {
+                return Err(format!("{} can go on, and nobody lets it", record.id));
             }
             if record.status.is_ended() && self.store.tree.contains_key(&keys::active(&record.id)) {
                 return Err(format!("{} has ended and is in the index of active instances", record.id));
