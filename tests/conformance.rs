@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::program::{Program, programs};
+use common::program::{self, Program};
 
 macro_rules! areas {
     ($($area:ident),*) => {
@@ -18,7 +18,7 @@ macro_rules! areas {
         fn $area() {
             let mut failures = Vec::new();
             let mut count = 0;
-            for program in programs(stringify!($area)) {
+            for program in program::programs(stringify!($area)) {
                 count += 1;
                 if let Err(reason) = check(&program) {
                     failures.push(format!("{}: {reason}", program.name));
@@ -39,7 +39,26 @@ macro_rules! areas {
     };
 }
 
-areas!(lexical, expressions, patterns, functions, errors, modules, effects, tasks, timers, replay);
+areas!(
+    lexical,
+    expressions,
+    patterns,
+    functions,
+    errors,
+    modules,
+    effects,
+    tasks,
+    timers,
+    replay,
+    entities,
+    locks,
+    children,
+    events,
+    status,
+    continue_as_new,
+    clients,
+    programs
+);
 
 fn check(program: &Program) -> Result<(), String> {
     let run = program.run();

@@ -348,7 +348,7 @@ fn a_second_process_is_told_who_has_the_store() {
     while !folder.path().join(".durable/journal/db").exists() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    let second = durable(folder.path(), &["list"]);
+    let second = durable(folder.path(), &["run", "wait.df"]);
     first.kill().expect("killed");
     first.wait().expect("ended");
     assert_eq!(second.status.code(), Some(4));

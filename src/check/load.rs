@@ -215,6 +215,23 @@ fn declare(program: &mut Program, module: ModuleId) {
             operations: operations(&stmt.kind),
             binding: u32::MAX,
         });
+        let same = |global: &&Global| {
+            global.kind == GlobalKind::Entity && global.module != module && global.name == name.name
+        };
+        if kind == GlobalKind::Entity
+            && let Some(other) = program.globals.iter().find(same)
+        {
+            let place = Place { source: program.modules[other.module].source, span: other.span };
+            let error = Diagnostic::error(
+                format!("entity `{}` is declared in two modules", name.name),
+                Place { source, span: name.span },
+                "declared here",
+            )
+            .and(place, "and here")
+            .because("an entity is one in the whole store, so its name belongs to one module")
+            .hint("give one of them another name");
+            program.diagnostics.push(error);
+        }
         if let Some(first) = program.modules[module].globals.insert(name.name.clone(), id) {
             let first: Span = program.globals[first].span;
             program.diagnostics.push(

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::engine::{self, History, InstanceRecord, Read, keys};
 use crate::host::{Ask, Connection, Host, Reply};
@@ -9,6 +10,9 @@ use crate::store::{self, DiskStore, Pair, StoreError};
 
 use super::problem::Problem;
 use super::{FAILED, STORE, UNKNOWN};
+
+/// How long a process that has the store is waited for to listen.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A store that can be read and asked.
 pub enum Access {
@@ -20,13 +24,21 @@ pub enum Access {
 impl Access {
     /// Opens a store, or reaches the process that has it.
     pub fn open(folder: &Path) -> Result<Access, Problem> {
-        match store::open(folder) {
-            Ok(store) => Ok(Access::Here(Box::new(Host::for_clients(store)))),
-            Err(error @ StoreError::Locked { .. }) => match Connection::open(folder) {
-                Ok(connection) => Ok(Access::There(RefCell::new(connection))),
-                Err(_) => Err(error.into()),
-            },
-            Err(error) => Err(error.into()),
+        let began = Instant::now();
+        loop {
+            let error = match store::open(folder) {
+                Ok(store) => return Ok(Access::Here(Box::new(Host::for_clients(store)))),
+                Err(error @ StoreError::Locked { .. }) => error,
+                Err(error) => return Err(error.into()),
+            };
+            if let Ok(connection) = Connection::open(folder) {
+                return Ok(Access::There(RefCell::new(connection)));
+            }
+            // It may be about to listen, or about to end.
+            if began.elapsed() > PATIENCE {
+                return Err(error.into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 

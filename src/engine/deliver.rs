@@ -19,11 +19,7 @@ impl Engine {
             self.refuse(id, &mail, Some(&record));
             return;
         }
-        if let (
-            Some(ack),
-            Message::Event { .. } | Message::Terminate { .. } | Message::Suspend | Message::Resume,
-        ) = (&mail.ack, &mail.message)
-        {
+        if let (Some(ack), Message::Event { .. }) = (&mail.ack, &mail.message) {
             self.reply(&mail, ack.clone(), Ok(Data::null()));
         }
         if let Some(instance) = self.instances.get_mut(id) {
@@ -87,6 +83,10 @@ impl Engine {
                 self.finish(id, *children, now);
             }
             _ => {}
+        }
+        // Who asked for it sees it done.
+        if let Some(ack) = mail.ack.clone().filter(|_| mail.message.is_control()) {
+            self.reply(mail, ack, Ok(Data::null()));
         }
     }
 

@@ -51,6 +51,13 @@ impl Resolver<'_> {
         match resolved {
             Some(Resolved::Builtin(id)) => {
                 let builtin = id.get();
+                if builtin.name == "continue_as_new" {
+                    self.forbidden(
+                        callee.span,
+                        "`continue_as_new` in a critical section",
+                        "do it after the section",
+                    );
+                }
                 if let Some(error) =
                     effect_error(&name, builtin.contexts, self.context, self.place(callee.span))
                 {
@@ -64,6 +71,10 @@ impl Resolver<'_> {
                 let declared = Place { source: self.program.modules[g.module].source, span: g.span };
                 let declared = self.program.modules[g.module].std.is_none().then_some(declared);
                 self.construct(Construct::Call(kind), callee.span);
+                if kind == GlobalKind::Orchestration {
+                    let what = format!("orchestration `{name}` is called in a critical section");
+                    self.forbidden(callee.span, &what, "`start` it, or call it after the section");
+                }
                 if let Some(contexts) = self.wrapped_effect(global)
                     && let Some(error) = effect_error(&name, contexts, self.context, self.place(callee.span))
                 {
@@ -135,6 +146,7 @@ impl Resolver<'_> {
         self.program.methods.insert(name.name.clone());
         if let Some(entity) = self.entity_of(value) {
             self.construct(Construct::EntityCall, value.span.to(name.span));
+            self.section_call(entity, value.span.to(name.span));
             self.operation(entity, name, args);
         }
     }
@@ -211,7 +223,7 @@ impl Resolver<'_> {
         }
         match kind {
             Some(GlobalKind::Activity) => self.option_fields(options, &["retry", "timeout"]),
-            Some(GlobalKind::Orchestration) => self.option_fields(options, &["id"]),
+            Some(GlobalKind::Orchestration) => self.option_fields(options, &["id", "timeout", "detached"]),
             _ => {}
         }
     }
@@ -245,9 +257,12 @@ impl Resolver<'_> {
         };
         // Starting is not calling: the contexts are those of `start`.
         let context = self.context.take();
-        self.call(callee, args, 0, call.span);
+        self.outside_section(|me| me.call(callee, args, 0, call.span));
         self.context = context;
         self.exprs(options);
+        if let Some(options) = options {
+            self.option_fields(options, &["id"]);
+        }
         if let Some(global) = self.callee_global(callee)
             && self.program.globals[global].kind != GlobalKind::Orchestration
         {
@@ -267,9 +282,21 @@ impl Resolver<'_> {
     pub(super) fn signal(&mut self, signal: &Signal, span: Span) {
         self.construct(Construct::Signal, Span::new(span.start as usize, span.start as usize + 6));
         let context = self.context.take();
-        self.expr(&signal.call);
+        self.outside_section(|me| me.expr(&signal.call));
         self.context = context;
-        self.exprs(&signal.options);
+        if let ExprKind::Call(callee, _) = &signal.call.kind
+            && let ExprKind::Field(target, _) = &callee.kind
+        {
+            self.section_signal(target);
+        }
+        if let Some(options) = &signal.options {
+            self.expr(options);
+            let place = self.place(options.span);
+            self.report(
+                Diagnostic::error("a signal has no options", place, "not here")
+                    .hint("`after` delays it: signal Reminder(\"bob\").ring() after 1h"),
+            );
+        }
         self.exprs(&signal.after);
         let is_operation = matches!(&signal.call.kind, ExprKind::Call(callee, _) if matches!(callee.kind, ExprKind::Field(..)));
         if !is_operation {

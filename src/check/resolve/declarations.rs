@@ -81,11 +81,11 @@ impl Resolver<'_> {
         match &item.kind {
             StmtKind::Fn(f) => self.isolated(find(self, &f.name), None, |me| me.callable(f)),
             StmtKind::Activity(f) => {
-                self.options(f, find(self, &f.name));
+                self.options(f, find(self, &f.name), &["retry", "timeout"]);
                 self.isolated(find(self, &f.name), Some(Context::Activity), |me| me.callable(f));
             }
             StmtKind::Orchestration(f) => {
-                self.options(f, find(self, &f.name));
+                self.options(f, find(self, &f.name), &["timeout", "detached"]);
                 self.isolated(find(self, &f.name), Some(Context::Orchestration), |me| me.callable(f));
             }
             StmtKind::Entity(entity) => self.entity(entity, find(self, &entity.name)),
@@ -107,14 +107,14 @@ impl Resolver<'_> {
         (self.owner, self.context, self.in_loop) = saved;
     }
 
-    pub(super) fn options(&mut self, f: &Callable, owner: Option<GlobalId>) {
+    pub(super) fn options(&mut self, f: &Callable, owner: Option<GlobalId>, known: &[&str]) {
         if let Some(options) = &f.options {
             self.isolated(owner, Some(Context::Pure), |me| {
                 me.level += 1;
                 me.expr(options);
                 me.level -= 1;
             });
-            self.option_fields(options, &["retry", "timeout"]);
+            self.option_fields(options, known);
         }
     }
 
@@ -184,7 +184,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn callable(&mut self, f: &Callable) {
-        self.function(&f.params, &f.body);
+        self.outside_section(|me| me.function(&f.params, &f.body));
     }
 
     /// Parameters and body of any function.

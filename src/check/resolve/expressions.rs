@@ -62,7 +62,7 @@ impl Resolver<'_> {
                 if context == Some(Context::Pure) {
                     self.context = None;
                 }
-                self.function(&lambda.params, &lambda.body);
+                self.outside_section(|me| me.function(&lambda.params, &lambda.body));
                 self.context = context;
             }
             ExprKind::Unary(_, e) => self.expr(e),
@@ -104,9 +104,7 @@ impl Resolver<'_> {
                     Construct::Lock,
                     Span::new(expr.span.start as usize, expr.span.start as usize + 4),
                 );
-                self.exprs(&lock.entities);
-                self.exprs(&lock.options);
-                self.block(&lock.body);
+                self.lock(lock, expr.span);
             }
             ExprKind::Async(e) => {
                 self.construct(
@@ -116,7 +114,7 @@ impl Resolver<'_> {
                 // The task is a function of its own.
                 let in_loop = mem::take(&mut self.in_loop);
                 self.level += 1;
-                self.expr(e);
+                self.outside_section(|me| me.expr(e));
                 self.level -= 1;
                 self.in_loop = in_loop;
             }

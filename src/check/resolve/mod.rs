@@ -4,6 +4,7 @@ mod calls;
 mod declarations;
 mod expressions;
 mod names;
+mod sections;
 mod statements;
 
 use std::collections::{BTreeSet, HashMap};
@@ -37,6 +38,7 @@ pub fn resolve(program: &mut Program) {
             owner: None,
             in_loop: false,
             in_entity: false,
+            section: None,
             first_uses: HashMap::new(),
         };
         resolver.module(&items);
@@ -159,6 +161,8 @@ struct Resolver<'a> {
     owner: Option<GlobalId>,
     in_loop: bool,
     in_entity: bool,
+    /// The critical section around, if that is certain.
+    section: Option<sections::Section>,
     first_uses: HashMap<GlobalId, usize>,
 }
 
