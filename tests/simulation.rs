@@ -6,27 +6,13 @@
 
 mod common;
 
-use std::rc::Rc;
 use std::time::Instant;
 
-use common::Random;
 use common::program::{Program, areas, programs};
 use common::sim::{Bug, Crash, World};
 use common::steps;
-use durable::check;
-use durable::code::compile;
-use durable::core::lower;
+use common::{Random, image};
 use durable::engine::{Replayed, Status, read_history, replay};
-use durable::machine::Image;
-
-fn image(text: &str) -> Rc<Image> {
-    let program = check::load("sim.df", text.to_string(), &|_: &str| Err("no files".to_string()));
-    let errors: Vec<_> =
-        program.diagnostics.iter().filter(|d| d.severity == durable::syntax::Severity::Error).collect();
-    assert!(errors.is_empty(), "{text}\n{errors:?}");
-    let code = compile(&lower(&program), &program).expect("the program compiles");
-    Image::new(code.into()).expect("its constants have values")
-}
 
 /// A program of random statements; every form of waiting occurs.
 fn program(random: &mut Random) -> String {
@@ -191,7 +177,7 @@ fn crash_points(program: &Program, most: u64) -> Result<u64, String> {
     let world = |crash: Crash, resident: Option<usize>| {
         let mut world = World::new(program.image(), 1);
         world.with(&program.args(), &program.input());
-        (world.orderly, world.crash, world.resident) = (true, crash, resident);
+        (world.orderly, world.fine, world.crash, world.resident) = (true, true, crash, resident);
         world
     };
     let mut unbroken = world(Crash::Never, None);
@@ -232,20 +218,20 @@ fn crash_points(program: &Program, most: u64) -> Result<u64, String> {
 fn many_program(random: &mut Random) -> String {
     let workers = 2 + random.below(4);
     let accounts = 2 + random.below(3);
-    let mut text = format!(
-        "entity Account {{\n state {{balance: 100}}\n on add(n) {{ state.balance += n; state.balance }}\n on balance() => state.balance\n \
-         on fail(n) {{ state.balance += n; throw {{kind: \"declined\"}} }}\n on clear() {{ delete_state() }}\n}}\n\
-         entity Log {{\n state {{seen: []}}\n on note(n) {{ state.seen += [n] }}\n on seen() => state.seen\n \
-         on relay(to, n) {{ state.seen += [n]; signal Log(to).note(n) }}\n}}\n\
+    let mut text = String::from(
+        "entity Account {\n state {balance: 100}\n on add(n) { state.balance += n; state.balance }\n on balance() => state.balance\n \
+         on fail(n) { state.balance += n; throw {kind: \"declined\"} }\n on clear() { delete_state() }\n}\n\
+         entity Log {\n state {seen: []}\n on note(n) { state.seen += [n] }\n on seen() => state.seen\n \
+         on relay(to, n) { state.seen += [n]; signal Log(to).note(n) }\n}\n\
          activity work(n) => n\n\
-         activity telling(key, n) {{ signal Log(key).note(n); n }}\n\
-         orchestration child(n) {{ if n % 3 == 0 {{ sleep(1s) }}\n work(n) }}\n\
-         orchestration looping(n, key) {{ signal Log(key).note(n)\n if n > 0 {{ continue_as_new(n - 1, key) }}\n n }}\n\
-         orchestration waiter(n) {{ var got = []\n for i in 0..n {{ got += [receive(\"go\")] }}\n got }}\n\
-         orchestration transfer(a, b, n) {{\n lock Account(a), Account(b) {{\n let before = Account(a).balance()\n Account(a).add(-n)\n \
-         Account(b).add(n)\n assert(Account(a).balance() == before - n, \"torn\")\n if n == 7 {{ throw {{kind: \"unlucky\"}} }}\n }}\n}}\n\
-         orchestration looking(a, b, n) {{ lock Account(a), Account(b) {{ sleep(5ms)\n Account(b).balance()\n sleep(n * 1ms) }} }}\n\
-         orchestration holder(a, b) {{ lock Account(a), Account(b) {{ sleep(1h) }} }}\n",
+         activity telling(key, n) { signal Log(key).note(n); n }\n\
+         orchestration child(n) { if n % 3 == 0 { sleep(1s) }\n work(n) }\n\
+         orchestration looping(n, key) { signal Log(key).note(n)\n if n > 0 { continue_as_new(n - 1, key) }\n n }\n\
+         orchestration waiter(n) { var got = []\n for i in 0..n { got += [receive(\"go\")] }\n got }\n\
+         orchestration transfer(a, b, n) {\n lock Account(a), Account(b) {\n let before = Account(a).balance()\n Account(a).add(-n)\n \
+         Account(b).add(n)\n assert(Account(a).balance() == before - n, \"torn\")\n if n == 7 { throw {kind: \"unlucky\"} }\n }\n}\n\
+         orchestration looking(a, b, n) { lock Account(a), Account(b) { sleep(5ms)\n Account(b).balance()\n sleep(n * 1ms) } }\n\
+         orchestration holder(a, b) { lock Account(a), Account(b) { sleep(1h) } }\n",
     );
     for worker in 0..workers {
         text.push_str(&format!("orchestration worker_{worker}() {{\n var seen = []\n"));

@@ -203,6 +203,7 @@ pub struct Start {
     /// The orchestration
     pub name: String,
     /// Its arguments: JSON, or text as it is
+    #[arg(allow_negative_numbers = true)]
     pub args: Vec<String>,
     /// The name of the instance; when there is one already, nothing is started
     #[arg(long)]
@@ -226,6 +227,7 @@ pub struct Raise {
     /// The event's name
     pub event: String,
     /// What `receive` gives: JSON, or text as it is; null when left out
+    #[arg(allow_negative_numbers = true)]
     pub payload: Option<String>,
     #[command(flatten)]
     pub store: InStore,
@@ -241,6 +243,7 @@ pub struct Signal {
     /// The operation
     pub operation: String,
     /// Its arguments: JSON, or text as it is
+    #[arg(allow_negative_numbers = true)]
     pub args: Vec<String>,
     /// Not before this long from now
     #[arg(long, value_name = "DURATION")]

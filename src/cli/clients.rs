@@ -82,7 +82,9 @@ pub fn start(start: Start) -> Result<u8, Problem> {
         Reply::Refused(reason) => return Err(Problem::new(FAILED, reason)),
         _ => return Err(Problem::new(FAILED, "it could not be started")),
     }
-    print(&format!("{id}\n"))?;
+    if !start.wait {
+        print(&format!("{id}\n"))?;
+    }
     let here = matches!(store, Access::Here(_));
     store.close()?;
     if start.wait {

@@ -58,11 +58,9 @@ impl Engine {
                     self.reply(mail, ack, Ok(handle(id)));
                 }
             }
-            Message::Wait(waiter) => {
-                if !instance.record.waiters.contains(waiter) {
-                    instance.record.waiters.push(waiter.clone());
-                    instance.record_changed = true;
-                }
+            Message::Wait(waiter) if !instance.record.waiters.contains(waiter) => {
+                instance.record.waiters.push(waiter.clone());
+                instance.record_changed = true;
             }
             Message::Suspend if instance.record.status == Status::Running => {
                 instance.record.status = Status::Suspended;

@@ -12,12 +12,15 @@ use super::message::{Address, StoredMail};
 use super::record::InstanceRecord;
 use super::step::Event;
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// A store that can be read. Errors are reasons in words.
 pub trait Read {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String>;
 
     /// All keys with a prefix and their values, in order.
-    fn all(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String>;
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String>;
 }
 
 /// Gives a program of the store, ready to run.

@@ -46,14 +46,6 @@ impl Engine {
                     self.control(id, &mail, now);
                     continue;
                 }
-                if self.goes_on
-                    && let Some(seq) = instance.record.rewound.take()
-                {
-                    instance.record_changed = true;
-                    if let Some(open) = instance.open.get_mut(&seq) {
-                        open.recorded = false;
-                    }
-                }
                 if instance.is_suspended() || !self.goes_on {
                     again = false;
                     break;
@@ -143,6 +135,14 @@ impl Engine {
             self.drop_open(id, seq, &open);
         }
         let Some(instance) = self.instances.get_mut(id) else { return };
+        if let Some(seq) = instance.record.rewound.take() {
+            instance.record_changed = true;
+            if let Some(open) = instance.open.get_mut(&seq) {
+                open.recorded = false;
+                instance.undispatched.retain(|known| *known != seq);
+                instance.undispatched.push(seq);
+            }
+        }
         for seq in std::mem::take(&mut instance.undispatched) {
             if !self.dispatch_one(id, seq, now) {
                 break;
@@ -477,6 +477,14 @@ impl Engine {
         }
     }
 
+    /// A request that is answered by a message was not answered in time. That it is too late is a message as well:
+    /// it is in the store before, and not after, what follows from it.
+    fn too_late(&mut self, id: &Arc<str>, seq: u64, error: ErrorData) {
+        let Some(instance) = self.instances.get(id) else { return };
+        let execution = instance.record.execution;
+        self.send_from(id, seq, id.to_string(), None, Message::Answer { execution, seq, result: Err(error) });
+    }
+
     pub(super) fn due(&mut self, id: &Arc<str>, seq: u64, timer: Timer, now: i64) {
         let Some(instance) = self.instances.get_mut(id) else {
             self.fetch(Address::Instance(id.clone()));
@@ -501,12 +509,12 @@ impl Engine {
                     What::Orchestration { name, .. } => {
                         let more = [("orchestration", Value::str(name.as_str()))];
                         let message = format!("`{name}` was not done within {after}");
-                        instance.deliver(seq, Err(ErrorData::with("timeout", message, more)));
+                        self.too_late(id, seq, ErrorData::with("timeout", message, more));
                         self.terminate_child(id, seq, &open, "its caller did not wait longer");
                     }
                     _ => {
                         let message = format!("the entities were not free within {after}");
-                        instance.deliver(seq, Err(ErrorData::new("timeout", message)));
+                        self.too_late(id, seq, ErrorData::new("timeout", message));
                         self.release(id);
                     }
                 }

@@ -249,39 +249,38 @@ impl<S: Store> Host<S> {
 
     /// One round of the loop; whether there is nothing more to do.
     pub(super) fn turn(&mut self) -> Result<bool, HostError> {
-        {
-            while let Ok(message) = self.messages.try_recv() {
-                self.message(message)?;
-            }
-            self.tick();
-            if self.engine.is_ready() {
-                self.engine.handle(Event::Run, clock::now());
-            }
-            self.outputs()?;
-            let each = self.settings.durability == Durability::Each;
-            if each || self.pending.is_due() || (!self.engine.is_ready() && !self.held.is_empty()) {
-                self.commit(self.settings.durability != Durability::None)?;
-                self.release()?;
-            }
-            if self.engine.is_ready() {
-                return Ok(false);
-            }
-            self.gather();
-            if !self.held.is_empty() {
-                return Ok(false);
-            }
-            if self.is_done() {
-                return Ok(true);
-            }
-            if let Some(message) = self.wait()? {
-                self.message(message)?;
-            }
+        while let Ok(message) = self.messages.try_recv() {
+            self.message(message)?;
+        }
+        self.tick();
+        if self.engine.is_ready() {
+            self.engine.handle(Event::Run, clock::now());
+        }
+        self.outputs()?;
+        let each = self.settings.durability == Durability::Each;
+        let waits = !self.engine.is_ready() && !self.held.is_empty();
+        if each || waits || self.pending.is_due() {
+            self.commit(self.settings.durability != Durability::None)?;
+            self.release()?;
+        }
+        if waits || self.engine.is_ready() {
+            return Ok(false);
+        }
+        self.gather();
+        if self.is_done() {
+            return Ok(true);
+        }
+        if let Some(message) = self.wait()? {
+            self.message(message)?;
         }
         Ok(false)
     }
 
     fn is_done(&self) -> bool {
-        !self.settings.stays && self.engine.is_quiet() && self.watched.values().all(Option::is_some)
+        !self.settings.stays
+            && self.held.is_empty()
+            && self.engine.is_quiet()
+            && self.watched.values().all(Option::is_some)
     }
 
     /// Takes what the engine wants written, to be written with the next commit.

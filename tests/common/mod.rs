@@ -7,6 +7,12 @@ pub mod sim;
 pub mod steps;
 
 use std::path::PathBuf;
+use std::rc::Rc;
+
+use durable::check;
+use durable::code::compile;
+use durable::core::lower;
+use durable::machine::Image;
 
 /// The built program.
 pub const DURABLE: &str = env!("CARGO_BIN_EXE_durable");
@@ -41,4 +47,14 @@ impl Random {
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
+}
+
+/// A program without files beside it, ready to run.
+pub fn image(text: &str) -> Rc<Image> {
+    let program = check::load("sim.df", text.to_string(), &|_: &str| Err("no files".to_string()));
+    let errors: Vec<_> =
+        program.diagnostics.iter().filter(|d| d.severity == durable::syntax::Severity::Error).collect();
+    assert!(errors.is_empty(), "{text}\n{errors:?}");
+    let code = compile(&lower(&program), &program).expect("the program compiles");
+    Image::new(code.into()).expect("its constants have values")
 }

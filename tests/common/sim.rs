@@ -23,6 +23,8 @@ pub enum Crash {
     OneIn(u64),
     /// Once, at this point: before and after every commit and every effect there is one, numbered from 1.
     At(u64),
+    /// At these two points.
+    Twice(u64, u64),
 }
 
 /// A fault of an engine or a store, put in to see that it is found.
@@ -64,6 +66,8 @@ pub struct World {
     args: Data,
     /// In the order asked for, each at once; else in any order, with delays.
     pub orderly: bool,
+    /// Every step of the engine is a commit of its own.
+    pub fine: bool,
     /// Attempts at activities fail now and then.
     pub flaky: bool,
     /// Instances that wait are dropped from memory beyond so many.
@@ -94,6 +98,7 @@ impl World {
             image,
             args: Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data"),
             orderly: false,
+            fine: false,
             flaky: false,
             resident: None,
             crash: Crash::Never,
@@ -194,6 +199,7 @@ impl World {
         match self.crash {
             Crash::Never => false,
             Crash::At(point) => self.points == point,
+            Crash::Twice(first, second) => self.points == first || self.points == second,
             Crash::OneIn(n) => self.random.one_in(n),
         }
     }
@@ -257,7 +263,7 @@ impl World {
             self.check_locks(&engine)?;
             // Writes wait for a while, and are then durable together.
             let due = self.orderly || self.random.one_in(2);
-            if !engine.is_ready() || (due && !held.is_empty()) {
+            if self.fine || !engine.is_ready() || (due && !held.is_empty()) {
                 let batch = engine.take_writes();
                 if !batch.is_empty() || !held.is_empty() {
                     if self.crashes() {

@@ -2,8 +2,6 @@
 //!
 //! Only what stands in a section itself is certain; a function or a task within it may run when it is over.
 
-use std::mem;
-
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Span};
 
@@ -32,7 +30,7 @@ impl Resolver<'_> {
             self.entity_of(entity).map(|global| (text, global))
         });
         let locked = locked.collect();
-        let outer = mem::replace(&mut self.section, Some(Section { span: keyword, locked }));
+        let outer = self.section.replace(Section { span: keyword, locked });
         self.block(&lock.body);
         self.section = outer;
     }

@@ -1,0 +1,462 @@
+//! What clients do to instances and entities from the command line, with and without a process that has the store.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{DURABLE, Random};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+const BANK: &str = r#"
+entity Account {
+  state {balance: 100}
+  on deposit(n) { if n <= 0 { throw {kind: "bad_amount"} }; state.balance += n; state.balance }
+  on add(n) { state.balance += n; state.balance }
+  on balance() => state.balance
+}
+orchestration transfer(from, to, n = 1) {
+  lock Account(from), Account(to) {
+    Account(from).add(-n)
+    Account(to).add(n)
+  }
+  {from, to, n}
+}
+activity nothing(n) => n
+orchestration many(seed, count) {
+  for i in 0..count {
+    transfer((seed + i) % 10, (seed + i * 3 + 1 + i % 2) % 10, nothing(i))
+  }
+  count
+}
+orchestration approval() { set_status("waits"); let answer = receive("approval"); set_status("has it"); answer }
+orchestration holds(key) { lock Account(key) { receive("go") } }
+orchestration fails(n) { throw {kind: "odd", message: "number {n}"} }
+"#;
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("bank.df"), BANK).expect("a program");
+    folder
+}
+
+fn durable(folder: &Path, args: &[&str]) -> Output {
+    Command::new(DURABLE).current_dir(folder).args(args).stdin(Stdio::null()).output().expect("durable runs")
+}
+
+/// Runs a command that must succeed; its output without the last line break.
+fn ok(folder: &Path, args: &[&str]) -> String {
+    let output = durable(folder, args);
+    assert!(output.status.success(), "{args:?}\n{}", err(&output));
+    out(&output).trim_end().to_string()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(folder: &Path, args: &[&str]) -> Json {
+    serde_json::from_str(&ok(folder, args)).expect("JSON")
+}
+
+/// A server that ends with the test.
+struct Server(Child);
+
+impl Server {
+    fn new(folder: &Path) -> Server {
+        let server = Command::new(DURABLE)
+            .current_dir(folder)
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let server = Server(server.expect("durable runs"));
+        await_that(|| folder.join(".durable/socket").exists());
+        server
+    }
+
+    fn kill(mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("ended");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until something holds. What never does fails the test, after a time in which anything would.
+fn await_that(mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never came to hold");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn start_raise_and_wait_without_a_server() {
+    let folder = folder();
+    let at = folder.path();
+    let started = durable(at, &["start", "bank.df", "approval"]);
+    assert_eq!(out(&started), "approval-1\n");
+    assert!(err(&started).contains("durable resume approval-1"), "{}", err(&started));
+    assert_eq!(ok(at, &["start", "bank.df", "approval", "--id", "mine"]), "mine");
+    // The same id is the same instance.
+    let again = durable(at, &["start", "bank.df", "approval", "--id", "mine"]);
+    assert_eq!(again.status.code(), Some(0));
+    assert!(err(&again).contains("mine is there already, and running"), "{}", err(&again));
+    let other = durable(at, &["start", "bank.df", "transfer", "0", "1", "--id", "mine"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(err(&other).contains("that of an instance of `approval`"), "{}", err(&other));
+    ok(at, &["raise", "mine", "approval", r#"{"by": "ada"}"#]);
+    assert_eq!(ok(at, &["status", "mine"]), "running");
+    let ended = json(at, &["wait", "mine", "--json"]);
+    assert_eq!(ended, serde_json::json!({"id": "mine", "status": "completed", "result": {"by": "ada"}}));
+    assert_eq!(ok(at, &["status", "mine"]), "completed: \"has it\"");
+    assert_eq!(json(at, &["status", "mine", "--json"])["custom"], "has it");
+    // What has ended takes no more.
+    let late = durable(at, &["raise", "mine", "approval"]);
+    assert_eq!((late.status.code(), err(&late).contains("mine has ended already")), (Some(1), true));
+    // A start that waits.
+    let done =
+        json(at, &["start", "bank.df", "transfer", "alice", "bob", "5", "--wait", "--json"]).to_string();
+    assert!(done.contains(r#""from":"alice""#), "{done}");
+}
+
+#[test]
+fn entities_without_a_server() {
+    let folder = folder();
+    let at = folder.path();
+    let unknown = durable(at, &["signal", "Account@alice", "deposit", "5"]);
+    assert_eq!(unknown.status.code(), Some(5));
+    ok(at, &["start", "bank.df", "transfer", "alice", "bob", "1", "--wait"]);
+    ok(at, &["signal", "Account@alice", "deposit", "5"]);
+    let wrong = durable(at, &["signal", "Account@alice", "deposit", "-5"]);
+    assert!(err(&wrong).contains("signal Account@alice.deposit had no effect: "), "{}", err(&wrong));
+    assert_eq!(ok(at, &["entity", "Account@alice"]), "state      {balance: 104}");
+    assert_eq!(
+        json(at, &["entity", "Account@alice", "--json"])["state"],
+        serde_json::json!({"balance": 104})
+    );
+    ok(at, &["signal", "Account@later", "add", "7", "--after", "1h"]);
+    assert!(ok(at, &["entity", "Account@later"]).contains("waiting    signal add(7) at "));
+    let listed = ok(at, &["entities", "Account"]);
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines[1].starts_with("Account@alice  {balance: 104}"), "{listed}");
+    assert!(lines[2].starts_with("Account@bob    {balance: 101}"), "{listed}");
+    assert!(lines[3].starts_with("Account@later  -"), "{listed}");
+    assert_eq!(ok(at, &["entities", "Nothing", "--json"]), "");
+    assert_eq!(durable(at, &["entity", "Nothing@x"]).status.code(), Some(5));
+    assert_eq!(durable(at, &["entity", "Account"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_server_serves() {
+    let folder = folder();
+    let at = folder.path();
+    let _server = Server::new(at);
+    assert_eq!(ok(at, &["start", "bank.df", "holds", "a", "--id", "first"]), "first");
+    assert_eq!(ok(at, &["start", "bank.df", "holds", "a", "--id", "second"]), "second");
+    await_that(|| ok(at, &["locks"]).contains("second since"));
+    let locks = ok(at, &["locks"]);
+    assert!(locks.contains("Account@a  first"), "{locks}");
+    let lock = json(at, &["locks", "--json"]);
+    assert_eq!((&lock["held_by"], &lock["waiting"][0]["owner"]), (&"first".into(), &"second".into()));
+    // Who waits is held up, and ended.
+    ok(at, &["suspend", "second"]);
+    assert_eq!(ok(at, &["status", "second"]), "suspended");
+    ok(at, &["unsuspend", "second"]);
+    ok(at, &["terminate", "second", "enough"]);
+    let ended = durable(at, &["wait", "second"]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(err(&ended).contains("second was terminated: enough"), "{}", err(&ended));
+    await_that(|| !ok(at, &["locks"]).contains("second"));
+    ok(at, &["raise", "first", "go", "5"]);
+    assert_eq!(json(at, &["wait", "first", "--json"])["result"], 5);
+    assert_eq!(ok(at, &["locks", "--json"]), "");
+    ok(at, &["signal", "Account@a", "deposit", "11"]);
+    assert_eq!(ok(at, &["entity", "Account@a"]), "state      {balance: 111}");
+    assert!(ok(at, &["history", "first"]).contains("receive(\"go\") → 5"));
+    // What fails is shown with its place.
+    ok(at, &["start", "bank.df", "fails", "7", "--id", "bad"]);
+    let bad = durable(at, &["wait", "bad"]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(err(&bad).contains("odd: number 7") && err(&bad).contains("bank.df:24"), "{}", err(&bad));
+    // Filters.
+    let ids = |args: &[&str]| -> Vec<String> {
+        let listed = ok(at, &[&["list", "--json"], args].concat());
+        listed
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<Json>(line).expect("JSON")["id"].as_str().expect("an id").into()
+            })
+            .collect()
+    };
+    assert_eq!(ids(&["--status", "failed"]), ["bad"]);
+    assert_eq!(ids(&["--status", "terminated"]), ["second"]);
+    assert_eq!(ids(&["--function", "holds"]), ["first", "second"]);
+    assert_eq!(ids(&["--prefix", "sec", "--after", "1h"]), ["second"]);
+    assert_eq!(ids(&["--before", "1h"]), Vec::<String>::new());
+    assert_eq!(durable(at, &["list", "--after", "soon"]).status.code(), Some(2));
+    // Removal, of what has ended and of what has not.
+    ok(at, &["start", "bank.df", "holds", "b", "--id", "third"]);
+    await_that(|| ok(at, &["locks"]).contains("third"));
+    assert_eq!(durable(at, &["purge", "third"]).status.code(), Some(1));
+    ok(at, &["purge", "third", "--force"]);
+    assert_eq!((ids(&["--prefix", "third"]).len(), ok(at, &["locks", "--json"])), (0, String::new()));
+    ok(at, &["purge", "--function", "holds"]);
+    assert_eq!(ids(&[]), ["bad"]);
+    assert_eq!(durable(at, &["status", "third"]).status.code(), Some(5));
+    // A script can't be run here: another process has the store.
+    fs::write(at.join("s.df"), "1").expect("a script");
+    assert_eq!(durable(at, &["run", "s.df"]).status.code(), Some(4));
+}
+
+/// A server that is stopped ends cleanly, and one that comes after it goes on.
+#[test]
+fn a_server_goes_on_where_another_was_killed() {
+    let folder = folder();
+    let at = folder.path();
+    let server = Server::new(at);
+    ok(at, &["start", "bank.df", "approval", "--id", "a"]);
+    ok(at, &["start", "bank.df", "holds", "x", "--id", "h"]);
+    await_that(|| ok(at, &["locks"]).contains("Account@x"));
+    ok(at, &["signal", "Account@x", "deposit", "1"]);
+    server.kill();
+    assert!(ok(at, &["locks"]).contains("Account@x  h"), "{}", ok(at, &["locks"]));
+    assert!(ok(at, &["entity", "Account@x"]).contains("waiting    signal deposit(1)"));
+    let server = Server::new(at);
+    ok(at, &["raise", "a", "approval", "yes"]);
+    ok(at, &["raise", "h", "go"]);
+    assert_eq!(json(at, &["wait", "a", "--json"])["result"], "yes");
+    ok(at, &["wait", "h"]);
+    await_that(|| ok(at, &["entity", "Account@x"]) == "state      {balance: 101}");
+    Command::new("kill").arg(server.0.id().to_string()).status().expect("kill runs");
+    await_that(|| durable(at, &["store", "verify"]).status.success());
+    assert!(!at.join(".durable/socket").exists());
+}
+
+/// A script that waits for an event is reached by another process, also where the path to the store is long.
+#[test]
+fn a_running_script_is_reached() {
+    let outer = TempDir::new().expect("a folder");
+    let at = outer.path().join("deeper".repeat(20)).join("deeper".repeat(20));
+    fs::create_dir_all(&at).expect("a folder");
+    fs::write(at.join("s.df"), "print(receive(\"go\"))").expect("a script");
+    let script = Command::new(DURABLE)
+        .current_dir(&at)
+        .args(["run", "s.df", "--id", "s", "--store"])
+        .arg(at.join(".durable"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("durable runs");
+    let store = at.join(".durable");
+    let store = store.to_str().expect("a path");
+    await_that(|| at.join(".durable/socket").exists());
+    await_that(|| durable(&at, &["show", "s", "--store", store]).status.success());
+    ok(&at, &["raise", "s", "go", "5", "--store", store]);
+    let script = script.wait_with_output().expect("ended");
+    assert_eq!(out(&script), "5\n");
+}
+
+/// An instance goes on with the sources that it began with, whatever happened to the files.
+#[test]
+fn the_file_is_edited_renamed_and_deleted() {
+    let folder = TempDir::new().expect("a folder");
+    let at = folder.path();
+    let text = "import \"lib.df\" as lib\norchestration f(n) { let x = receive(\"go\"); lib.version() + \" \" + x }\n";
+    fs::write(at.join("p.df"), text).expect("a program");
+    fs::write(at.join("lib.df"), "fn version() => \"first\"\n").expect("a module");
+    for id in ["edited", "renamed", "deleted"] {
+        ok(at, &["start", "p.df", "f", "1", "--id", id]);
+    }
+    let go = |id: &str| {
+        ok(at, &["raise", id, "go", id]);
+        json(at, &["wait", id, "--json"])["result"].as_str().expect("text").to_string()
+    };
+    fs::write(at.join("lib.df"), "fn version() => \"second\"\n").expect("a module");
+    assert_eq!(go("edited"), "first edited");
+    ok(at, &["start", "p.df", "f", "1", "--id", "newer"]);
+    fs::rename(at.join("lib.df"), at.join("other.df")).expect("renamed");
+    assert_eq!(go("renamed"), "first renamed");
+    fs::remove_file(at.join("p.df")).expect("deleted");
+    fs::remove_file(at.join("other.df")).expect("deleted");
+    assert_eq!(go("deleted"), "first deleted");
+    assert_eq!(go("newer"), "second newer");
+    // Programs are kept while somebody needs them.
+    assert_eq!(ok(at, &["programs", "--json"]).lines().count(), 2);
+    ok(at, &["purge", "--status", "completed"]);
+    assert_eq!(ok(at, &["programs", "--json"]), "");
+}
+
+/// Operations run on the newest program that was deployed, instances on their own.
+#[test]
+fn entities_run_the_newest_program() {
+    let folder = TempDir::new().expect("a folder");
+    let at = folder.path();
+    let program = |name: &str| {
+        format!(
+            "entity E {{ state 0; on v() => \"{name}\" }}\norchestration f() {{ receive(\"go\"); [\"{name}\", E(1).v()] }}\n"
+        )
+    };
+    fs::write(at.join("p.df"), program("old")).expect("a program");
+    ok(at, &["start", "p.df", "f", "--id", "a"]);
+    fs::write(at.join("p.df"), program("new")).expect("a program");
+    ok(at, &["start", "p.df", "f", "--id", "b"]);
+    for (id, own) in [("a", "old"), ("b", "new")] {
+        ok(at, &["raise", id, "go"]);
+        assert_eq!(json(at, &["wait", id, "--json"])["result"], serde_json::json!([own, "new"]));
+    }
+    assert!(ok(at, &["programs"]).contains("1          0           E"), "{}", ok(at, &["programs"]));
+}
+
+/// A failed instance goes back to before its failed step: an activity, a child's activity, an entity's operation.
+#[test]
+fn rewind() {
+    let folder = TempDir::new().expect("a folder");
+    let at = folder.path();
+    let text = r#"
+activity reads(name) { if !fs.exists(name) { throw {kind: "missing", message: name} }; fs.read(name) }
+activity notes(n) { fs.append("notes", "{n}\n"); n }
+entity Door { state 0; on open() { if !fs.exists("key") { throw {kind: "locked"} }; state += 1; state } }
+orchestration inner() => reads("there")
+orchestration outer() { notes(1); let x = inner(); notes(2); x }
+orchestration door() { notes(3); Door(1).open() }
+orchestration own(n) { throw {kind: "own"} }
+"#;
+    fs::write(at.join("p.df"), text).expect("a program");
+    for (name, file) in [("outer", "there"), ("door", "key")] {
+        assert_eq!(durable(at, &["start", "p.df", name, "--wait"]).status.code(), Some(1));
+        let id = format!("{name}-1");
+        assert_eq!(ok(at, &["status", &id]), "failed");
+        // Without a change it fails again.
+        ok(at, &["rewind", &id]);
+        assert_eq!(durable(at, &["wait", &id]).status.code(), Some(1));
+        fs::write(at.join(file), "now").expect("a file");
+        ok(at, &["rewind", &id]);
+        assert_eq!(ok(at, &["status", &id]), "running");
+        ok(at, &["wait", &id]);
+        ok(at, &["replay", &id]);
+    }
+    // What was done before was not done again.
+    assert_eq!(fs::read_to_string(at.join("notes")).expect("notes"), "1\n2\n3\n");
+    assert_eq!(ok(at, &["entity", "Door@1"]), "state      1");
+    assert_eq!(durable(at, &["start", "p.df", "own", "1", "--wait"]).status.code(), Some(1));
+    let own = durable(at, &["rewind", "own-1"]);
+    assert!(err(&own).contains("failed by itself"), "{}", err(&own));
+    assert!(err(&durable(at, &["rewind", "door-1"])).contains("has not failed"));
+    assert_eq!(durable(at, &["rewind", "nobody"]).status.code(), Some(5));
+    ok(at, &["store", "verify"]);
+}
+
+/// An export holds everything, and an import brings it back: states, holders, messages that wait.
+#[test]
+fn export_and_import() {
+    let folder = folder();
+    let at = folder.path();
+    let server = Server::new(at);
+    ok(at, &["start", "bank.df", "holds", "x", "--id", "h"]);
+    ok(at, &["start", "bank.df", "holds", "x", "--id", "i"]);
+    ok(at, &["start", "bank.df", "transfer", "a", "b", "5", "--id", "t"]);
+    await_that(|| ok(at, &["locks"]).contains("i since"));
+    ok(at, &["signal", "Account@x", "deposit", "1"]);
+    ok(at, &["raise", "i", "go", "early"]);
+    server.kill();
+    let first = ok(at, &["store", "export"]);
+    fs::write(at.join("export"), &first).expect("written");
+    ok(at, &["store", "import", "export", "--store", "copy"]);
+    let second = ok(at, &["store", "export", "--store", "copy"]);
+    let lines = |text: &str| -> Vec<String> { text.lines().skip(1).map(str::to_string).collect() };
+    assert_eq!(lines(&first), lines(&second));
+    for kind in ["entity", "lock", "message", "active", "deployed", "instance", "history"] {
+        assert!(first.contains(&format!("\"type\":\"{kind}\"")) || kind == "active", "no {kind} in\n{first}");
+    }
+    ok(at, &["raise", "h", "go", "--store", "copy"]);
+    ok(at, &["resume", "--store", "copy"]);
+    assert_eq!(ok(at, &["entity", "Account@x", "--store", "copy"]), "state      {balance: 101}");
+    assert_eq!(json(at, &["wait", "i", "--json", "--store", "copy"])["result"], "early");
+    ok(at, &["store", "verify", "--store", "copy"]);
+}
+
+#[test]
+fn wrong_arguments() {
+    let folder = folder();
+    let at = folder.path();
+    let code = |args: &[&str]| durable(at, args).status.code();
+    let start = durable(at, &["start", "bank.df", "transfr", "1", "2"]);
+    assert_eq!(start.status.code(), Some(2));
+    assert!(err(&start).contains("did you mean `transfer`?"), "{}", err(&start));
+    let few = durable(at, &["start", "bank.df", "transfer", "1"]);
+    assert_eq!((few.status.code(), err(&few).contains("takes 2 to 3 arguments, 1 given")), (Some(2), true));
+    assert_eq!(code(&["start", "bank.df", "approval", "--id", "two words"]), Some(2));
+    assert_eq!(code(&["raise", "nobody", "x"]), Some(5));
+    assert_eq!(code(&["terminate", "nobody"]), Some(5));
+    assert_eq!(code(&["suspend", "nobody"]), Some(5));
+    assert_eq!(code(&["wait", "nobody"]), Some(5));
+    assert_eq!(code(&["status", "nobody"]), Some(5));
+    assert_eq!(code(&["signal", "Account", "deposit"]), Some(2));
+    assert_eq!(code(&["signal", "Account@a", "deposit", "--after", "soon"]), Some(2));
+}
+
+/// Many instances and entities at once, in a server that is killed again and again. Only the export is looked at.
+#[test]
+fn kill_storm() {
+    let folder = folder();
+    let at = folder.path();
+    let (instances, transfers) = (12, 25);
+    for seed in 0..instances {
+        let (seed, count) = (seed.to_string(), transfers.to_string());
+        ok(at, &["start", "bank.df", "many", &seed, &count, "--id", &format!("m{seed}")]);
+    }
+    let mut random = Random::new(5);
+    for _ in 0..12 {
+        let server = Server::new(at);
+        std::thread::sleep(Duration::from_micros(random.below(30_000)));
+        server.kill();
+    }
+    ok(at, &["resume"]);
+    let export = ok(at, &["store", "export"]);
+    let lines: Vec<Json> = export.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of = |kind: &'static str| lines.iter().filter(move |line| line["type"] == kind);
+    let total: i64 = of("entity").map(|entity| entity["state"]["balance"].as_i64().expect("a balance")).sum();
+    assert_eq!(total, 1_000, "money was made or lost");
+    assert_eq!((of("lock").count(), of("message").count(), of("active").count()), (0, 0, 0));
+    let records: Vec<&Json> = of("instance").collect();
+    assert_eq!(records.len(), instances + instances * transfers);
+    assert!(records.iter().all(|record| record["status"] == "completed"));
+    // Each request was answered once, and each account has what all transfers together gave it.
+    let mut answered = std::collections::HashSet::new();
+    for chunk in of("history") {
+        for entry in chunk["entries"].as_array().expect("entries") {
+            if entry["kind"] == "answered" {
+                let key = (chunk["instance"].to_string(), entry["seq"].to_string());
+                assert!(answered.insert(key.clone()), "{key:?} is answered twice");
+            }
+        }
+    }
+    let mut balances = [100i64; 10];
+    for seed in 0..instances as i64 {
+        for i in 0..transfers as i64 {
+            balances[((seed + i) % 10) as usize] -= i;
+            balances[((seed + i * 3 + 1 + i % 2) % 10) as usize] += i;
+        }
+    }
+    for (key, balance) in balances.iter().enumerate() {
+        let shown = of("entity").find(|entity| entity["entity"] == format!("Account@{key}"));
+        assert_eq!(shown.expect("an account")["state"]["balance"], *balance, "Account@{key}");
+    }
+    ok(at, &["store", "verify"]);
+}
