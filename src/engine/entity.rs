@@ -73,7 +73,7 @@ struct Slot {
 }
 
 /// Messages that one turn of an entity takes.
-const TURN: usize = 64;
+const TURN: usize = 1024;
 /// Fuel of one slice of an operation.
 const SLICE: u64 = 100_000;
 /// Entities at rest that are kept in memory.
@@ -167,6 +167,10 @@ impl Entities {
         }
         lines.sort();
         lines.concat()
+    }
+
+    pub fn has_writes(&self) -> bool {
+        !self.changed.is_empty()
     }
 
     /// States and holders that have changed.

@@ -116,6 +116,8 @@ pub(super) struct Instance {
     pub chunks: u64,
     checksum: u64,
     pub queued: bool,
+    /// When it last began to wait, by the engine's count.
+    pub parked: u64,
     /// It has been evaluated in this process.
     has_run: bool,
     /// Whether the index of active instances has it; none when that is not known.
@@ -158,6 +160,7 @@ impl Instance {
             chunks: history.chunks,
             checksum: history.checksum,
             queued: false,
+            parked: 0,
             has_run: false,
             indexed: None,
         })

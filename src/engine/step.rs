@@ -126,8 +126,10 @@ pub struct Engine {
     pub(super) active: HashSet<Arc<str>>,
     /// Instances under way, in memory or not.
     under_way: HashSet<Arc<str>>,
-    /// Those that wait, the one that has waited longest first; some may have gone on since.
-    parked: VecDeque<Arc<str>>,
+    /// Those that wait, the one that has waited longest first, each with when it began to, by count; some may have gone
+    /// on since.
+    parked: VecDeque<(u64, Arc<str>)>,
+    next_parked: u64,
     /// How many of those are kept in memory.
     pub resident: usize,
     pub(super) images: HashMap<ProgramHash, Rc<Image>>,
@@ -165,6 +167,7 @@ impl Engine {
             active: HashSet::new(),
             under_way: HashSet::new(),
             parked: VecDeque::new(),
+            next_parked: 0,
             resident: RESIDENT,
             images: HashMap::new(),
             unbegun: HashMap::new(),
@@ -344,6 +347,15 @@ impl Engine {
         std::mem::take(&mut self.outputs)
     }
 
+    /// Whether [`Engine::take_writes`] would give something.
+    pub fn has_writes(&self) -> bool {
+        !self.batch.is_empty()
+            || !self.changed.is_empty()
+            || !self.fresh_mail.is_empty()
+            || !self.deployments.is_empty()
+            || self.entities.has_writes()
+    }
+
     /// What it wants written since the last call, to be written together.
     pub fn take_writes(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
@@ -438,34 +450,31 @@ impl Engine {
 
     /// An instance waits, and may be dropped from memory for others.
     pub(super) fn park(&mut self, id: &Arc<str>) {
-        self.parked.push_back(id.clone());
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        self.next_parked += 1;
+        instance.parked = self.next_parked;
+        self.parked.push_back((self.next_parked, id.clone()));
     }
 
     fn drop_parked(&mut self) {
         while self.instances.len() > self.resident
-            && let Some(id) = self.parked.pop_front()
+            && let Some((since, id)) = self.parked.pop_front()
         {
-            if let Some(instance) = self.instances.get(&id).filter(|instance| instance.can_be_dropped()) {
-                if !instance.mail.is_empty()
-                    && let Some(instance) = self.instances.remove(&id)
-                {
-                    self.mailboxes.insert(id, instance.mail);
-                } else {
-                    self.instances.remove(&id);
-                }
+            let waits = |instance: &&Box<Instance>| instance.parked == since && instance.can_be_dropped();
+            if self.instances.get(&id).filter(waits).is_some()
+                && let Some(instance) = self.instances.remove(&id)
+                && !instance.mail.is_empty()
+            {
+                self.mailboxes.insert(id, instance.mail);
             }
         }
         // Those that have gone on since are in the queue more than once.
-        if self.parked.len() > 4 * self.resident + self.instances.len() * 2 {
-            let mut seen = HashSet::new();
-            let mut kept: VecDeque<Arc<str>> = self
-                .parked
-                .drain(..)
-                .rev()
-                .filter(|id| seen.insert(id.clone()) && self.instances.contains_key(id))
-                .collect();
-            kept.make_contiguous().reverse();
-            self.parked = kept;
+        if self.parked.len() > 64 + 2 * self.instances.len() {
+            let instances = &self.instances;
+            let waits = |since: u64, id: &Arc<str>| {
+                instances.get(id).is_some_and(|instance| instance.parked == since)
+            };
+            self.parked.retain(|(since, id)| waits(*since, id));
         }
     }
 

@@ -13,10 +13,14 @@ pub(crate) struct Pending {
     bytes: usize,
     /// Since when something is not durable.
     since: Option<Instant>,
+    /// How long the last commit took.
+    took: Duration,
 }
 
 /// Writes are made durable after this even when nothing waits for them.
 const MAX_AGE: Duration = Duration::from_millis(20);
+/// Or after as long as the last commit took, but never longer than this.
+const LONGEST: Duration = Duration::from_millis(500);
 /// And when there are so many bytes of them.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -28,6 +32,11 @@ impl Pending {
         self.since.get_or_insert_with(Instant::now);
         self.bytes += batch.bytes();
         self.writes.extend(batch.writes);
+    }
+
+    /// There is something to write, which is not here yet.
+    pub(crate) fn expect(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
     }
 
     /// The value of a key, if a write of it waits: none in it for a deletion.
@@ -43,19 +52,25 @@ impl Pending {
         self.writes.range(prefix.to_vec()..).take_while(move |(key, _)| key.starts_with(prefix))
     }
 
-    /// Whether something is not durable yet.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.since.is_some()
-    }
 
     /// Whether it is time to write even though nothing waits for it.
     pub(crate) fn is_due(&self) -> bool {
-        self.bytes > MAX_BYTES || self.since.is_some_and(|since| since.elapsed() >= MAX_AGE)
+        self.bytes > MAX_BYTES || self.since.is_some_and(|since| since.elapsed() >= self.most())
     }
 
     /// How long until it is time to write.
     pub(crate) fn due_in(&self) -> Option<Duration> {
-        self.since.map(|since| MAX_AGE.saturating_sub(since.elapsed()))
+        self.since.map(|since| self.most().saturating_sub(since.elapsed()))
+    }
+
+    /// How old writes become that nothing waits for: at most half of the time goes into writing.
+    fn most(&self) -> Duration {
+        self.took.clamp(MAX_AGE, LONGEST)
+    }
+
+    /// A commit took this long.
+    pub(crate) fn written(&mut self, took: Duration) {
+        self.took = took;
     }
 
     /// Takes the writes; they count as durable from now on.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -257,6 +257,9 @@ impl<S: Store> Host<S> {
             self.engine.handle(Event::Run, clock::now());
         }
         self.outputs()?;
+        if self.engine.has_writes() {
+            self.pending.expect();
+        }
         let each = self.settings.durability == Durability::Each;
         let waits = !self.engine.is_ready() && !self.held.is_empty();
         if each || waits || self.pending.is_due() {
@@ -266,7 +269,6 @@ impl<S: Store> Host<S> {
         if waits || self.engine.is_ready() {
             return Ok(false);
         }
-        self.gather();
         if self.is_done() {
             return Ok(true);
         }
@@ -404,8 +406,8 @@ impl<S: Store> Host<S> {
             Output::Ended { instance, outcome, told } => {
                 self.held.push(Held::Ended { instance, outcome, told })
             }
+            // What is not in the engine's memory has been written, or waits to be.
             Output::Fetch { address } => {
-                self.gather();
                 let view = View { store: &self.store, pending: &self.pending };
                 let images = &mut self.images;
                 let mut image = |hash| image(images, hash, &view);
@@ -422,7 +424,6 @@ impl<S: Store> Host<S> {
                 }
             }
             Output::Status { step, id } => {
-                self.gather();
                 let record = read_record(&self.view(), &id).map_err(HostError::Unreadable)?;
                 self.engine.handle(Event::Status { step, record }, clock::now());
             }
@@ -480,12 +481,14 @@ impl<S: Store> Host<S> {
     /// Writes what the engine wants written, and makes it durable if so asked.
     pub(super) fn commit(&mut self, durable: bool) -> Result<(), HostError> {
         self.gather();
-        if self.pending.is_dirty() {
-            let batch = self.pending.take();
+        let batch = self.pending.take();
+        if !batch.is_empty() {
+            let began = Instant::now();
             self.store.commit(&batch)?;
             if durable {
                 self.store.flush()?;
             }
+            self.pending.written(began.elapsed());
         }
         Ok(())
     }

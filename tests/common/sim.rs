@@ -245,8 +245,7 @@ impl World {
             for output in engine.take_outputs() {
                 match output {
                     Output::Fetch { .. } | Output::FetchProgram { .. } | Output::Status { .. } => {
-                        let batch = engine.take_writes();
-                        self.write(&batch);
+                        // What is not in the engine's memory has been written.
                         let event = self.read(&output)?;
                         engine.handle(event, self.now);
                     }
