@@ -17,6 +17,8 @@ fn main() {
     fs::create_dir_all(&folder).expect("a folder for the stores");
     evaluator(&folder);
     journal(&folder);
+    entities(&folder);
+    parked(&folder);
     age(&folder);
     start(&folder);
     let _ = fs::remove_dir_all(&folder);
@@ -92,6 +94,65 @@ fn journal(folder: &Path) {
     println!("raw append and fdatasync          {raw:>9.0}");
     println!("external steps, one by one        {sequential:>9.0}  {:.2} of raw", sequential / raw);
     println!("external steps, 1,000 at once     {:>9.0}", median(parallel));
+}
+
+fn entities(folder: &Path) {
+    println!("\nentities and instances, a second");
+    for (name, what) in [
+        ("signals", "signals to one entity"),
+        ("calls", "calls over 100 entities, 64 instances at once"),
+        ("transfers", "transfers in sections of two, 64 at once"),
+        ("activities", "activities of 10,000 instances at once"),
+        ("instances", "effects of 10,000 instances at once"),
+    ] {
+        let figure = || {
+            let mut run = Command::new(DURABLE);
+            run.arg("run").arg(program(&format!("{name}.df"))).arg("--store").arg(fresh(folder));
+            last_number(&mut run).expect("a figure")
+        };
+        println!("{what:<46} {:>9.0}", median((0..RUNS).map(|_| figure()).collect()));
+    }
+}
+
+/// 100,000 instances that wait for an event: made, and reached again after the process has ended.
+fn parked(folder: &Path) {
+    let store = fresh(folder);
+    let began = Instant::now();
+    let mut make = Command::new(DURABLE);
+    make.arg("run").arg(program("parked.df")).arg("--store").arg(&store).stderr(Stdio::null());
+    assert!(make.status().expect("durable runs").success());
+    println!("\n100,000 instances that wait for an event");
+    println!("made in                           {:>9.2} s", began.elapsed().as_secs_f64());
+    let mut times = Vec::new();
+    for number in 0..RUNS {
+        let began = Instant::now();
+        let mut server = Command::new(DURABLE)
+            .args(["serve", "--store"])
+            .arg(&store)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("durable runs");
+        let id = format!("waits-{number}");
+        for args in [["raise", &id, "go", "1"], ["wait", &id, "--json", "--json"]] {
+            while !store.join("socket").exists() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let args = if args[0] == "wait" { &args[..3] } else { &args[..] };
+            let mut ask = Command::new(DURABLE);
+            ask.args(args).arg("--store").arg(&store).stdout(Stdio::null());
+            assert!(ask.status().expect("durable runs").success());
+        }
+        times.push(began.elapsed().as_secs_f64());
+        if number == 0 {
+            let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap_or_default();
+            if let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+                println!("peak memory of the server         {:>12}", peak.trim());
+            }
+        }
+        server.kill().expect("killed");
+        server.wait().expect("ended");
+    }
+    println!("reopened, and one of them done in {:>9.3} s", median(times));
 }
 
 /// Records of 100 bytes appended to a file, each followed by fdatasync; how many a second.

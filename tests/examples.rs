@@ -43,7 +43,16 @@ fn every_example_is_tested() {
     names.sort();
     assert_eq!(
         names,
-        ["backup.df", "download.df", "greet.df", "release.df", "summarise.df", "word_count.df"]
+        [
+            "approval.df",
+            "backup.df",
+            "bank.df",
+            "download.df",
+            "greet.df",
+            "release.df",
+            "summarise.df",
+            "word_count.df"
+        ]
     );
 }
 
@@ -160,4 +169,57 @@ fn download_from_a_server_that_fails_at_first() {
         ]
     );
     assert_eq!(fs::read_to_string(folder.path().join("files/a.txt")).expect("a file"), "this is /a.txt");
+}
+
+#[test]
+fn bank() {
+    let folder = TempDir::new().expect("a folder");
+    let output = run(folder.path(), "bank.df", &[], "");
+    let lines = lines(&output);
+    assert_eq!(lines[..2], ["30 from ada to bob", "50 from bob to cleo"]);
+    assert!(lines[2].starts_with("refused: ") && lines[4].ends_with("300 in all"), "{lines:?}");
+}
+
+/// Killed in the middle of its critical section, the transfer goes on, and nothing stays locked.
+#[test]
+fn bank_killed_in_its_critical_section() {
+    let folder = TempDir::new().expect("a folder");
+    let at = folder.path();
+    let durable = |args: &[&str]| {
+        let output = Command::new(DURABLE).current_dir(at).args(args).output().expect("durable runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let bank = repository("examples/bank.df");
+    let bank = bank.to_str().expect("a path");
+    let mut first = Command::new(DURABLE)
+        .current_dir(at)
+        .args(["run", bank])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("durable runs");
+    while !durable(&["locks", "--json"]).contains("held_by") {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    first.kill().expect("killed");
+    first.wait().expect("ended");
+    assert!(durable(&["locks"]).contains("Account@"));
+    let second = run(at, "bank.df", &[], "");
+    assert!(lines(&second).last().expect("a line").ends_with("300 in all"));
+    assert_eq!(durable(&["locks", "--json"]), "");
+}
+
+#[test]
+fn approval() {
+    let folder = TempDir::new().expect("a folder");
+    let output = run(folder.path(), "approval.df", &[], "");
+    assert_eq!(
+        lines(&output),
+        [
+            "{what: \"tea\", n: 3, approved_by: \"ada\"}",
+            "refused: bob said no",
+            "timeout: nobody has answered",
+            "7 tea left"
+        ]
+    );
 }

@@ -11,8 +11,41 @@ use crate::store::{self, DiskStore, Pair, StoreError};
 use super::problem::Problem;
 use super::{FAILED, STORE, UNKNOWN};
 
-/// How long a process that has the store is waited for to listen.
+/// How long a process is waited for that has the store and can't be asked.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+enum Opened {
+    Own(Box<DiskStore>),
+    /// Another process has it, and can be asked; the error is for who needs it for himself.
+    Another(Connection, StoreError),
+}
+
+fn open(folder: &Path) -> Result<Opened, Problem> {
+    let began = Instant::now();
+    loop {
+        let error = match store::open(folder) {
+            Ok(store) => return Ok(Opened::Own(Box::new(store))),
+            Err(error @ StoreError::Locked { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        if let Ok(connection) = Connection::open(folder) {
+            return Ok(Opened::Another(connection, error));
+        }
+        // It may be about to listen, or about to end: most commands take the store for a moment only.
+        if began.elapsed() > PATIENCE {
+            return Err(error.into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Opens a store for this process alone.
+pub fn own(folder: &Path) -> Result<DiskStore, Problem> {
+    match open(folder)? {
+        Opened::Own(store) => Ok(*store),
+        Opened::Another(_, error) => Err(error.into()),
+    }
+}
 
 /// A store that can be read and asked.
 pub enum Access {
@@ -24,21 +57,9 @@ pub enum Access {
 impl Access {
     /// Opens a store, or reaches the process that has it.
     pub fn open(folder: &Path) -> Result<Access, Problem> {
-        let began = Instant::now();
-        loop {
-            let error = match store::open(folder) {
-                Ok(store) => return Ok(Access::Here(Box::new(Host::for_clients(store)))),
-                Err(error @ StoreError::Locked { .. }) => error,
-                Err(error) => return Err(error.into()),
-            };
-            if let Ok(connection) = Connection::open(folder) {
-                return Ok(Access::There(RefCell::new(connection)));
-            }
-            // It may be about to listen, or about to end.
-            if began.elapsed() > PATIENCE {
-                return Err(error.into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        match open(folder)? {
+            Opened::Own(store) => Ok(Access::Here(Box::new(Host::for_clients(*store)))),
+            Opened::Another(connection, _) => Ok(Access::There(RefCell::new(connection))),
         }
     }
 

@@ -5,7 +5,6 @@ use serde_json::json;
 use crate::engine::{self, InstanceRecord, Message, Read, Status, keys};
 use crate::host::{self, Ask, Durability, Host, HostError, Reply, Settings};
 use crate::machine::{Data, EntityId, Value, error, json as values};
-use crate::store;
 
 use super::access::{Access, known, unreadable};
 use super::arguments::{InStore, One, Raise, Resume, Signal, Start, Terminate};
@@ -217,7 +216,7 @@ pub fn status(one: One) -> Result<u8, Problem> {
 
 /// Stays, and runs whatever can run, until it is stopped.
 pub fn serve(place: InStore) -> Result<u8, Problem> {
-    let store = store::open(&place.store)?;
+    let store = super::access::own(&place.store)?;
     let mut host = Host::new(store, Settings { durability: Durability::Output, stays: true });
     run::stop_on_signals(&host);
     host.recover(None)?;

@@ -15,7 +15,7 @@ use crate::engine::{
     keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
-use crate::store::{self, FORMAT, Lock, Proven, SledTree, Store};
+use crate::store::{FORMAT, Lock, Proven, SledTree, Store};
 use crate::syntax::Place;
 
 use super::STORE;
@@ -114,7 +114,7 @@ pub fn entry(entry: &Entry) -> Json {
 pub fn export(export: Export) -> Result<u8, Problem> {
     let folder = &export.store.store;
     let store = match export.damaged {
-        false => store::open(folder)?,
+        false => super::access::own(folder)?,
         true => {
             let lock = Lock::take(folder)?;
             Proven::open_unchecked(SledTree::open(&folder.join("journal"))?, Some(lock))

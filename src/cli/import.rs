@@ -11,7 +11,7 @@ use crate::engine::{
     Args, Asked, Batch, Chunk, Entry, Hold, InstanceRecord, Status, StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
-use crate::store::{self, FORMAT, Store};
+use crate::store::{FORMAT, Store};
 use crate::syntax::{Place, Span};
 
 use super::arguments::Import;
@@ -24,7 +24,7 @@ pub fn import(import: Import) -> Result<u8, Problem> {
         Problem::new(STORE, format!("{} can't be read: {error}", import.file.display()))
     };
     let file = File::open(&import.file).map_err(unreadable)?;
-    let mut store = store::open(&import.store.store)?;
+    let mut store = super::access::own(&import.store.store)?;
     let mut batch = Batch::default();
     let mut instances = 0;
     let mut checksums = (String::new(), 0u64);

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, SCRIPT, Status, keys};
 use crate::host::{self, Host, HostError, Settings};
 use crate::machine::{Data, Image, Value, format, json as values};
-use crate::store::{self, DiskStore, Store, StoreError};
+use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
 use super::access::{self, known, records, unreadable};
@@ -29,7 +29,7 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     program::report(&checked, &run.file)?;
     let image = program::image(program::code(&checked, &run.file)?, &run.file)?;
     let file = run.file.display().to_string();
-    let store = store::open(&run.store.store)?;
+    let store = access::own(&run.store.store)?;
     let (id, known) = match &run.id {
         Some(id) => (id.clone(), access::record(&store, id)?),
         None => choose(&store, &file, &args, &image)?,
@@ -88,14 +88,16 @@ fn suspended(id: &str) -> Problem {
 
 /// Goes on with one unfinished instance, or with all.
 pub fn resume(resume: Resume) -> Result<u8, Problem> {
-    let store = match store::open(&resume.store.store) {
-        Err(StoreError::Locked { .. }) if resume.id.is_some() => {
+    if let Some(id) = &resume.id {
+        let store = access::Access::open(&resume.store.store)?;
+        if matches!(store, access::Access::There(_)) {
             // The process that has it runs it.
-            let id = resume.id.unwrap_or_default();
-            return clients::wait(One { id, json: resume.json, store: resume.store });
+            let (id, json) = (id.clone(), resume.json);
+            return clients::wait(One { id, json, store: resume.store });
         }
-        opened => opened?,
-    };
+        store.close()?;
+    }
+    let store = access::own(&resume.store.store)?;
     let records = match &resume.id {
         Some(id) => vec![known(&store, id)?],
         None => {

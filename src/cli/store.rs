@@ -2,7 +2,6 @@
 
 use crate::engine::InstanceRecord;
 use crate::host::Ask;
-use crate::store;
 
 use super::access::{Access, history, known, records};
 use super::arguments::{InStore, Purge};
@@ -40,7 +39,7 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
 
 /// Reads everything and checks that it is what was written.
 pub fn verify(place: InStore) -> Result<u8, Problem> {
-    let store = store::open(&place.store)?;
+    let store = super::access::own(&place.store)?;
     let report = store.verify()?;
     let mut instances = 0;
     let mut bad = Vec::new();

@@ -172,6 +172,7 @@ impl Engine {
                 self.refuse_begin(mail, wanted, result);
             }
             (Message::Wait(waiter), record) => {
+                self.outputs.push(Output::Told { instance: id.to_string() });
                 let result = record.and_then(|record| record.status.result(id));
                 self.reply(mail, waiter.clone(), result.unwrap_or_else(|| Err(unknown(id))));
             }

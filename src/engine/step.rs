@@ -75,6 +75,8 @@ pub enum Output {
     /// An instance has come to its end; its outcome may be shown once the writes are durable.
     /// `told` says that other instances were told.
     Ended { instance: Arc<str>, outcome: Outcome, told: bool },
+    /// Somebody was told of the end of an instance that had ended before.
+    Told { instance: String },
     /// A message that nobody waits for had no effect. For people.
     Lost { what: String, error: ErrorData },
 }
@@ -460,8 +462,11 @@ impl Engine {
         while self.instances.len() > self.resident
             && let Some((since, id)) = self.parked.pop_front()
         {
-            let waits = |instance: &&Box<Instance>| instance.parked == since && instance.can_be_dropped();
-            if self.instances.get(&id).filter(waits).is_some()
+            let waits = self
+                .instances
+                .get(&id)
+                .is_some_and(|instance| instance.parked == since && instance.can_be_dropped());
+            if waits
                 && let Some(instance) = self.instances.remove(&id)
                 && !instance.mail.is_empty()
             {

@@ -52,7 +52,6 @@ impl Pending {
         self.writes.range(prefix.to_vec()..).take_while(move |(key, _)| key.starts_with(prefix))
     }
 
-
     /// Whether it is time to write even though nothing waits for it.
     pub(crate) fn is_due(&self) -> bool {
         self.bytes > MAX_BYTES || self.since.is_some_and(|since| since.elapsed() >= self.most())

@@ -1,6 +1,6 @@
 //! The loop: messages in, engine, commit, outputs out.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -118,6 +118,8 @@ pub struct Host<S: Store> {
     /// Sleeps of activities: when they end, and whose they are.
     sleeps: BTreeSet<(i64, u64)>,
     recovered: bool,
+    /// Instances that failed, and why, without anybody who waits for them.
+    unheard: BTreeMap<String, String>,
     /// Instances whose end is waited for here, and how they ended.
     watched: HashMap<Arc<str>, Option<Ending>>,
     /// Clients that wait for an instance's end.
@@ -150,6 +152,7 @@ impl<S: Store> Host<S> {
             tickets: HashMap::new(),
             sleeps: BTreeSet::new(),
             recovered: false,
+            unheard: BTreeMap::new(),
             watched: HashMap::new(),
             waiting: HashMap::new(),
             purging: Vec::new(),
@@ -235,6 +238,9 @@ impl<S: Store> Host<S> {
     pub fn run(&mut self) -> Result<(), HostError> {
         let result = self.work();
         self.terminal.clear();
+        for (instance, why) in std::mem::take(&mut self.unheard) {
+            self.terminal.log("error", &format!("{instance} failed: {why}"));
+        }
         let flushed = match &result {
             Err(HostError::Store(_)) => Ok(()),
             _ => self.commit(true),
@@ -427,6 +433,9 @@ impl<S: Store> Host<S> {
                 let record = read_record(&self.view(), &id).map_err(HostError::Unreadable)?;
                 self.engine.handle(Event::Status { step, record }, clock::now());
             }
+            Output::Told { instance } => {
+                self.unheard.remove(&instance);
+            }
             Output::Lost { what, error } => self.held.push(Held::Lost { what, error }),
         }
         Ok(())
@@ -548,7 +557,13 @@ impl<S: Store> Host<S> {
                     Ending::Unfit(reason) => reason,
                     Ending::Completed(_) | Ending::Terminated(_) => return Ok(()),
                 };
-                self.terminal.log("error", &format!("{instance} failed: {why}"));
+                match self.settings.stays {
+                    true => self.terminal.log("error", &format!("{instance} failed: {why}")),
+                    // Somebody may ask for it before the end.
+                    false => {
+                        self.unheard.insert(instance.to_string(), why);
+                    }
+                }
             }
         }
         Ok(())

@@ -394,7 +394,10 @@ impl World {
                 *target_ended |= **instance == *ID;
             }
             Output::Lost { what, error } => self.say(|| format!("{what} had no effect: {}", error.title())),
-            Output::Fetch { .. } | Output::FetchProgram { .. } | Output::Status { .. } => {}
+            Output::Told { .. }
+            | Output::Fetch { .. }
+            | Output::FetchProgram { .. }
+            | Output::Status { .. } => {}
         }
         Ok(())
     }
