@@ -298,6 +298,9 @@ fn a_foreign_history_is_nondeterminism() {
     let after = out(&durable(folder.path(), &["store", "export", "--store", "other"]));
     let rest = |text: &str| text.lines().skip(1).map(str::to_string).collect::<Vec<_>>();
     assert_eq!(rest(&after), rest(&before));
+    // It can't go on, but it can be ended.
+    assert!(durable(folder.path(), &["terminate", "x", "--store", "other"]).status.success());
+    assert_eq!(out(&durable(folder.path(), &["status", "x", "--store", "other"])), "terminated\n");
 }
 
 #[test]

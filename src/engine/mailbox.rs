@@ -38,6 +38,13 @@ impl Mailbox {
         mail
     }
 
+    /// What ends it, if that is there.
+    pub fn take_end(&mut self) -> Option<Rc<Mail>> {
+        let ends = |mail: &Rc<Mail>| matches!(&mail.message, Message::Terminate { by: None, .. });
+        let at = self.control.iter().position(ends)?;
+        self.control.remove(at)
+    }
+
     /// Whether an answer to that request is there.
     pub fn has_answer(&self, execution: u32, seq: u64) -> bool {
         self.answers.iter().any(|mail| {

@@ -68,6 +68,12 @@ impl Engine {
                     return;
                 }
                 Advance::Stuck(mismatch) => {
+                    // It can't go on, but it can be ended.
+                    let Some(instance) = self.instances.get_mut(id) else { return };
+                    if let Some(mail) = instance.mail.take_end() {
+                        self.control(id, &mail, now);
+                        return;
+                    }
                     let outcome = Outcome::Stuck(mismatch);
                     self.outputs.push(Output::Ended { instance: id.clone(), outcome, told: false });
                     self.set_aside(id);

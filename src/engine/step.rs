@@ -532,6 +532,9 @@ impl Engine {
                 true => self.arrive(&id, mail),
                 false => {
                     let fetched = self.goes_on || mail.message.is_control();
+                    if mail.message.is_control() {
+                        self.set_aside.remove(&id);
+                    }
                     self.mailboxes.entry(id.clone()).or_default().put(mail);
                     if fetched {
                         self.fetch(Address::Instance(id));
