@@ -162,6 +162,22 @@ fn entities_without_a_server() {
     assert_eq!(durable(at, &["entity", "Account"]).status.code(), Some(2));
 }
 
+/// What is due is delivered by whoever next has the store; a child's handled failure is no failure of the run.
+#[test]
+fn resume_delivers_what_is_due() {
+    let folder = folder();
+    let at = folder.path();
+    let script = "import \"bank.df\" as bank\nsignal bank.Account(\"x\").add(5) after 50ms\n\
+                  print(try { bank.fails(1) } catch {kind} { kind })\n";
+    fs::write(at.join("s.df"), script).expect("a script");
+    assert_eq!(ok(at, &["run", "s.df"]), "odd");
+    assert_eq!(json(at, &["entities", "--json"])["waiting"], 1);
+    std::thread::sleep(Duration::from_millis(60));
+    ok(at, &["resume"]);
+    assert_eq!(ok(at, &["entity", "Account@x"]), "state      {balance: 105}");
+    assert!(err(&durable(at, &["resume"])).contains("nothing is unfinished"));
+}
+
 #[test]
 fn a_server_serves() {
     let folder = folder();

@@ -120,7 +120,10 @@ pub fn resume(resume: Resume) -> Result<u8, Problem> {
     }
     let mut ids = Vec::new();
     for record in records {
-        ids.push(record.id.clone());
+        // How a child ended is its caller's affair.
+        if record.parent.is_none() || resume.id.is_some() {
+            ids.push(record.id.clone());
+        }
         if !record.status.is_ended() {
             // A program that can't run any more is shown with its mistakes.
             program::stored(&host.store, record.program, &record.id, &record.file)?;

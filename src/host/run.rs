@@ -183,7 +183,7 @@ impl<S: Store> Host<S> {
 
     /// Whether something can go on by itself.
     pub fn has_work(&self) -> bool {
-        !self.engine.is_quiet()
+        !self.engine.is_quiet() || self.engine.next_due().is_some_and(|due| due <= clock::now())
     }
 
     /// Listens to other processes.
