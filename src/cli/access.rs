@@ -8,7 +8,7 @@ use crate::engine::{self, History, InstanceRecord, Read, keys};
 use crate::host::{Ask, Connection, Host, Reply};
 use crate::store::{self, DiskStore, Pair, StoreError};
 
-use super::problem::Problem;
+use super::problem::{Problem, unreadable};
 use super::{FAILED, STORE, UNKNOWN};
 
 /// How long a process is waited for that has the store and can't be asked.
@@ -131,11 +131,6 @@ impl Read for Access {
             },
         }
     }
-}
-
-/// A store that can't be read as it should.
-pub fn unreadable(reason: String) -> Problem {
-    Problem::new(STORE, reason).hint("check the store with `durable store verify`")
 }
 
 /// Reads the record of an instance, if there is one.

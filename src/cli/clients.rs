@@ -6,9 +6,9 @@ use crate::engine::{self, InstanceRecord, Message, Read, Status, keys};
 use crate::host::{self, Ask, Durability, Host, HostError, Reply, Settings};
 use crate::machine::{Data, EntityId, Value, error, json as values};
 
-use super::access::{Access, known, unreadable};
-use super::arguments::{InStore, One, Raise, Resume, Signal, Start, Terminate};
-use super::problem::{Problem, note};
+use super::access::{Access, known};
+use super::arguments::{InStore, One, Raise, Signal, Start, Terminate};
+use super::problem::{Problem, note, unreadable};
 use super::{FAILED, USAGE, print, program, run};
 
 /// An argument of the command line: JSON, or else the text as it is.
@@ -87,7 +87,7 @@ pub fn start(start: Start) -> Result<u8, Problem> {
     let here = matches!(store, Access::Here(_));
     store.close()?;
     if start.wait {
-        return wait(One { id, json: start.json, store: start.store });
+        return run::wait(One { id, json: start.json, store: start.store });
     }
     if here {
         note(&format!("it runs when a process has the store: `durable resume {id}`, or `durable serve`"));
@@ -176,23 +176,6 @@ pub fn signal(signal: Signal) -> Result<u8, Problem> {
     }
     store.close()?;
     Ok(0)
-}
-
-/// Waits for an instance's end and shows its outcome; without another process it is run here.
-pub fn wait(one: One) -> Result<u8, Problem> {
-    let mut store = Access::open(&one.store.store)?;
-    let record = known(&store, &one.id)?;
-    if matches!(store, Access::Here(_)) && !record.status.is_ended() {
-        store.close()?;
-        return run::resume(Resume { id: Some(one.id), json: one.json, store: one.store });
-    }
-    store.tell(Ask::Wait(one.id.clone()), &one.id).or_else(|problem| match known(&store, &one.id) {
-        Ok(record) if record.status.is_ended() => Ok(()),
-        _ => Err(problem),
-    })?;
-    let code = run::outcome(&store, &one.id, one.json)?;
-    store.close()?;
-    Ok(code)
 }
 
 /// Shows what an instance says of itself.

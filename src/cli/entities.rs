@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::engine::{self, Address, Hold, Message, Read, StoredMail, keys};
 use crate::machine::{Data, EntityId, format};
 
-use super::access::{Access, unreadable};
+use super::access::Access;
 use super::arguments::{EntitiesList, OneEntity, Programs};
 use super::clients::entity as parse;
-use super::problem::Problem;
+use super::problem::{Problem, unreadable};
 use super::table::{short, table, time};
 use super::{UNKNOWN, export, print};
 

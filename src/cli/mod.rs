@@ -59,7 +59,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
         Command::Start(start) => clients::start(start),
-        Command::Wait(one) => clients::wait(one),
+        Command::Wait(one) => run::wait(one),
         Command::Raise(raise) => clients::raise(raise),
         Command::Signal(signal) => clients::signal(signal),
         Command::Status(one) => clients::status(one),

@@ -63,8 +63,13 @@ impl From<HostError> for Problem {
                 Problem::new(STORE, format!("standard output can't be written: {reason}"))
                     .hint("nothing that was printed counts as lost; go on with `durable resume`")
             }
-            HostError::Unreadable(reason) => super::access::unreadable(reason),
+            HostError::Unreadable(reason) => unreadable(reason),
             HostError::Interrupted => Problem::new(INTERRUPTED, ""),
         }
     }
+}
+
+/// A store that can't be read as it should.
+pub fn unreadable(reason: String) -> Problem {
+    Problem::new(STORE, reason).hint("check the store with `durable store verify`")
 }

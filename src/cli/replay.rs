@@ -5,9 +5,9 @@ use std::path::Path;
 use crate::engine::{Entry, Replayed, Status, replay as run_again};
 use crate::machine::{Request, Value, What, format};
 
-use super::access::{Access, history, known, unreadable};
+use super::access::{Access, history, known};
 use super::arguments::Replay;
-use super::problem::{Problem, note};
+use super::problem::{Problem, note, unreadable};
 use super::render::{Shown, show};
 use super::run::stuck;
 use super::table::{short, time};

@@ -6,16 +6,16 @@ use std::rc::Rc;
 use serde_json::json;
 
 use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, SCRIPT, Status, keys};
-use crate::host::{self, Host, HostError, Settings};
+use crate::host::{self, Ask, Host, HostError, Settings};
 use crate::machine::{Data, Image, Value, format, json as values};
 use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
-use super::access::{self, known, records, unreadable};
+use super::access::{self, Access, known, records};
 use super::arguments::{Durability, One, Resume, Run};
-use super::problem::{Problem, note};
+use super::problem::{Problem, note, unreadable};
 use super::render::{Shown, show};
-use super::{FAILED, INTERRUPTED, USAGE, clients, print, program};
+use super::{FAILED, INTERRUPTED, USAGE, print, program};
 
 /// Runs a script: a new instance, or an unfinished one that goes on.
 pub fn run(run: Run) -> Result<u8, Problem> {
@@ -89,11 +89,11 @@ fn suspended(id: &str) -> Problem {
 /// Goes on with one unfinished instance, or with all.
 pub fn resume(resume: Resume) -> Result<u8, Problem> {
     if let Some(id) = &resume.id {
-        let store = access::Access::open(&resume.store.store)?;
-        if matches!(store, access::Access::There(_)) {
+        let store = Access::open(&resume.store.store)?;
+        if matches!(store, Access::There(_)) {
             // The process that has it runs it.
             let (id, json) = (id.clone(), resume.json);
-            return clients::wait(One { id, json, store: resume.store });
+            return wait(One { id, json, store: resume.store });
         }
         store.close()?;
     }
@@ -131,6 +131,23 @@ pub fn resume(resume: Resume) -> Result<u8, Problem> {
         }
     }
     finish(host, &resume.store.store, &ids, resume.json)
+}
+
+/// Waits for an instance's end and shows its outcome; without another process it is run here.
+pub fn wait(one: One) -> Result<u8, Problem> {
+    let mut store = Access::open(&one.store.store)?;
+    let record = known(&store, &one.id)?;
+    if matches!(store, Access::Here(_)) && !record.status.is_ended() {
+        store.close()?;
+        return resume(Resume { id: Some(one.id), json: one.json, store: one.store });
+    }
+    store.tell(Ask::Wait(one.id.clone()), &one.id).or_else(|problem| match known(&store, &one.id) {
+        Ok(record) if record.status.is_ended() => Ok(()),
+        _ => Err(problem),
+    })?;
+    let code = outcome(&store, &one.id, one.json)?;
+    store.close()?;
+    Ok(code)
 }
 
 /// What the script finds in `args`.

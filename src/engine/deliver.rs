@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::machine::{Data, ErrorData};
 
-use super::message::{Address, Mail, Message, Waiter};
+use super::address::{Address, Waiter};
+use super::message::{Mail, Message};
 use super::record::{InstanceRecord, Status};
 use super::run::{handle, outcome_of, taken, unknown};
 use super::step::{Engine, Output};

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use crate::code::ProgramHash;
 use crate::machine::Image;
 
+use super::address::Address;
 use super::entity::Hold;
 use super::history::History;
 use super::keys;
-use super::message::{Address, StoredMail};
+use super::message::StoredMail;
 use super::record::InstanceRecord;
 use super::step::Event;
 

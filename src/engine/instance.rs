@@ -10,9 +10,10 @@ use crate::machine::{
 };
 use crate::syntax::Place;
 
+use super::address::Waiter;
 use super::history::{Asked, Chunk, Entry, History};
 use super::mailbox::Mailbox;
-use super::message::{Mail, Message, Waiter};
+use super::message::{Mail, Message};
 use super::record::{InstanceRecord, Status};
 
 /// What the record of a script says that it runs.

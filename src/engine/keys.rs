@@ -16,7 +16,7 @@
 
 use crate::machine::{Data, EntityId};
 
-use super::message::Address;
+use super::address::Address;
 
 pub use crate::machine::{MAX_ID, bad_id};
 

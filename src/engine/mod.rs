@@ -8,15 +8,19 @@
 //! The contract with who drives it: the writes that are taken are made together or not at all, and an output leaves the
 //! process only when the writes taken after it are durable.
 
+mod address;
 mod batch;
 mod deliver;
+mod dispatch;
 mod entity;
 mod fetch;
 mod history;
 mod instance;
 pub mod keys;
+mod locks;
 mod mailbox;
 mod message;
+mod operations;
 mod program;
 mod purge;
 mod record;
@@ -26,12 +30,13 @@ mod run;
 mod step;
 mod timers;
 
+pub use address::{Address, Waiter};
 pub use batch::Batch;
 pub use entity::Hold;
 pub use fetch::{Images, Read, deployed, fetch, read_history, read_holds, read_mail, read_record, recovery};
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, Open, SCRIPT};
-pub use message::{Address, Mail, Message, StoredMail, Waiter};
+pub use message::{Mail, Message, StoredMail};
 pub use program::{StoredProgram, load_image, load_stored, program_writes};
 pub use purge::{purge_writes, unused_programs};
 pub use record::{InstanceRecord, Status};

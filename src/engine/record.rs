@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::code::ProgramHash;
 use crate::machine::{Data, ErrorData};
 
-use super::message::Waiter;
+use super::address::Waiter;
 
 /// Written when an instance begins and ends, and when one of these changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use crate::code::ProgramHash;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 
+use super::address::Address;
 use super::entity::{Entities, Hold};
 use super::history::History;
 use super::instance::{Instance, Mismatch, Open};
 use super::mailbox::Mailbox;
-use super::message::{Address, Mail, Message, StoredMail};
+use super::message::{Mail, Message, StoredMail};
 use super::record::InstanceRecord;
 use super::timers::{Timer, Timers};
 use super::{Batch, keys, program_writes};

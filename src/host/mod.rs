@@ -11,6 +11,7 @@ mod exec;
 mod files;
 mod http;
 mod pending;
+mod perform;
 mod run;
 mod serve;
 mod terminal;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -17,14 +16,14 @@ use crate::engine::{
     Engine, Event, InstanceRecord, Outcome as Ending, Output, Read, StepId, fetch, load_image, read_record,
     recovery,
 };
-use crate::machine::{Data, ErrorData, Identity, Image, Value, format};
+use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::store::{Store, StoreError};
 
 use super::client::{Listener, Reply};
 use super::pending::{Pending, View};
-use super::serve::Purging;
+use super::perform::Threads;
 use super::workers::{Job, Workers};
-use super::{Message, Outcome, Terminal, arguments, clock, effects, exec, files, http};
+use super::{Message, Outcome, Terminal, arguments, clock, effects};
 
 /// When writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,10 +70,10 @@ pub(super) enum Owner {
 }
 
 /// An effect under way.
-struct Running {
-    owner: Owner,
-    abort: Option<AbortHandle>,
-    input: bool,
+pub(super) struct Running {
+    pub(super) owner: Owner,
+    pub(super) abort: Option<AbortHandle>,
+    pub(super) input: bool,
 }
 
 /// What waits until the writes are durable.
@@ -85,12 +84,11 @@ pub(super) enum Held {
     Lost { what: String, error: ErrorData },
 }
 
-/// Open files that are asked of the system.
-const MAX_FILES: u64 = 65_536;
-/// Files that a request has open: its connection, and one while a name is looked up.
-const HTTP_FILES: u32 = 2;
-/// Files that a program has open here: its three streams, both ends of each while it starts, and its handle.
-const EXEC_FILES: u32 = 8;
+/// Instances that are to be removed, and who is told when it is done.
+pub(super) struct Purging {
+    pub(super) left: Vec<String>,
+    pub(super) reply: Sender<Reply>,
+}
 
 /// Runs instances in a store.
 pub struct Host<S: Store> {
@@ -102,21 +100,21 @@ pub struct Host<S: Store> {
     messages: Receiver<Message>,
     pub(super) sender: Sender<Message>,
     workers: Workers,
-    runtime: Threads,
+    pub(super) runtime: Threads,
     /// How many requests and programs may have files open at once; others wait for their turn.
-    open_files: Arc<Semaphore>,
-    client: Option<reqwest::Client>,
+    pub(super) open_files: Arc<Semaphore>,
+    pub(super) client: Option<reqwest::Client>,
     pub(super) pending: Pending,
     pub(super) held: Vec<Held>,
     next_ticket: u64,
-    effects: HashMap<u64, Running>,
+    pub(super) effects: HashMap<u64, Running>,
     /// Reads of standard input whose line nobody waits for any more.
     stray: HashSet<u64>,
     /// Activities under way, both ways.
     activities: HashMap<u64, StepId>,
     tickets: HashMap<StepId, u64>,
     /// Sleeps of activities: when they end, and whose they are.
-    sleeps: BTreeSet<(i64, u64)>,
+    pub(super) sleeps: BTreeSet<(i64, u64)>,
     recovered: bool,
     /// Instances that failed, and why, without anybody who waits for them.
     unheard: BTreeMap<String, String>,
@@ -357,7 +355,7 @@ impl<S: Store> Host<S> {
         Ok(())
     }
 
-    fn answer(&mut self, owner: Owner, result: Outcome) {
+    pub(super) fn answer(&mut self, owner: Owner, result: Outcome) {
         match owner {
             Owner::Step(step) => self.answer_step(step, result),
             Owner::Activity(ticket) => self.workers.answer(ticket, result),
@@ -480,7 +478,7 @@ impl<S: Store> Host<S> {
         }
     }
 
-    fn ticket(&mut self) -> u64 {
+    pub(super) fn ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
     }
@@ -569,114 +567,6 @@ impl<S: Store> Host<S> {
         Ok(())
     }
 
-    fn perform(&mut self, owner: Owner, name: &'static str, args: Data) {
-        match (name, &owner) {
-            ("log", _) => {
-                if let [level, value] = &arguments(&args)[..] {
-                    let (level, text) = (format::display(level), format::display(value));
-                    self.terminal.log(&level, &text);
-                }
-                self.answer(owner, Ok(Data::null()));
-            }
-            ("sleep", Owner::Activity(ticket)) => {
-                let due = match &arguments(&args)[..] {
-                    [Value::Duration(duration)] => clock::now().saturating_add(*duration),
-                    _ => clock::now(),
-                };
-                self.sleeps.insert((due, *ticket));
-            }
-            ("input", _) => {
-                let prompt = arguments(&args).first().map(format::display).unwrap_or_default();
-                let ticket = self.ticket();
-                let sender = self.sender.clone();
-                match self.terminal.input(ticket, &prompt, &sender) {
-                    Some(result) => self.answer(owner, result),
-                    None => {
-                        self.effects.insert(ticket, Running { owner, abort: None, input: true });
-                    }
-                }
-            }
-            ("http", _) => self.http(owner, &args),
-            ("exec", _) => match exec::prepare(&args) {
-                Ok(call) => self.spawn(owner, EXEC_FILES, call.run()),
-                Err(error) => self.answer(owner, Err(error)),
-            },
-            (name, _) if name.starts_with("fs_") => {
-                let ticket = self.ticket();
-                let sender = self.sender.clone();
-                let work = move || {
-                    let result = files::run(name, &args);
-                    let _ = sender.send(Message::Done { ticket, result });
-                };
-                match self.runtime() {
-                    Ok(runtime) => {
-                        runtime.spawn_blocking(work);
-                        self.effects.insert(ticket, Running { owner, abort: None, input: false });
-                    }
-                    Err(error) => self.answer(owner, Err(error)),
-                }
-            }
-            (name, _) => self.answer(owner, Err(unknown(name))),
-        }
-    }
-
-    fn http(&mut self, owner: Owner, args: &Data) {
-        let prepared = http::prepare(args).and_then(|call| {
-            let usual = call.redirects() == http::USUAL_REDIRECTS;
-            let client = match self.client.as_ref().filter(|_| usual) {
-                Some(client) => client.clone(),
-                None => http::client(call.redirects())?,
-            };
-            if usual {
-                self.client = Some(client.clone());
-            }
-            Ok((call, client))
-        });
-        match prepared {
-            Ok((call, client)) => self.spawn(owner, HTTP_FILES, call.send(client)),
-            Err(error) => self.answer(owner, Err(error)),
-        }
-    }
-
-    fn spawn(&mut self, owner: Owner, files: u32, work: impl Future<Output = Outcome> + Send + 'static) {
-        let ticket = self.ticket();
-        let sender = self.sender.clone();
-        let open_files = self.open_files.clone();
-        match self.runtime().map(|runtime| runtime.handle().clone()) {
-            Ok(runtime) => {
-                let task = runtime.spawn(async move {
-                    // The semaphore is never closed.
-                    let _turn = open_files.acquire_many(files).await;
-                    let result = work.await;
-                    let _ = sender.send(Message::Done { ticket, result });
-                });
-                self.effects
-                    .insert(ticket, Running { owner, abort: Some(task.abort_handle()), input: false });
-            }
-            Err(error) => self.answer(owner, Err(error)),
-        }
-    }
-
-    /// The threads for I/O, started when first needed.
-    fn runtime(&mut self) -> Result<&Runtime, ErrorData> {
-        if self.runtime.0.is_none() {
-            let built = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .max_blocking_threads(16)
-                .thread_name("io")
-                .enable_all()
-                .build();
-            let error = |error: io::Error| {
-                ErrorData::new("io_error", format!("the system gives no threads for I/O: {error}"))
-            };
-            self.runtime.0 = Some(built.map_err(error)?);
-            // What the store and the terminal need is left out.
-            let limit = rlimit::increase_nofile_limit(MAX_FILES).unwrap_or(256);
-            self.open_files.add_permits(usize::try_from(limit.saturating_sub(64).max(32)).unwrap_or(256));
-        }
-        self.runtime.0.as_ref().ok_or_else(|| ErrorData::new("io_error", "no threads for I/O"))
-    }
-
     // ---- progress
 
     fn show_progress(&mut self, now: i64) {
@@ -697,19 +587,7 @@ impl<S: Store> Host<S> {
     }
 }
 
-/// The threads for I/O. What is still under way when this goes is abandoned; it is done again when its instance is
-/// resumed.
-struct Threads(Option<Runtime>);
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-fn unknown(name: &str) -> ErrorData {
+pub(super) fn unknown(name: &str) -> ErrorData {
     ErrorData::new("internal", format!("`{name}` is not an effect that can be carried out"))
 }
 

@@ -15,14 +15,8 @@ use crate::machine::{Data, Image, Value};
 use crate::store::Store;
 
 use super::client::{Ask, Reply};
-use super::run::{Held, Host, HostError};
+use super::run::{Held, Host, HostError, Purging};
 use super::{Message, clock};
-
-/// Instances that are to be removed, and who is told when it is done.
-pub(super) struct Purging {
-    left: Vec<String>,
-    reply: Sender<Reply>,
-}
 
 impl<S: Store> Host<S> {
     /// Asks this host itself, and runs it until the answer is there.

@@ -148,12 +148,10 @@ impl Machine {
                     enter!(callee, base)
                 }};
             }
-            // Takes a call of a builtin out of line; it may wait, or change fibers.
-            macro_rules! slow_builtin {
-                ($builtin:expr, $at:expr, $count:expr, $result:expr) => {{
-                    save!();
-                    let (at, count, result) = (base + $at as usize, $count as usize, base + $result as usize);
-                    match self.builtin(fiber, id, $builtin, at, count, result) {
+            // Goes the way of a call that left the code; the fiber's place was saved before.
+            macro_rules! follow {
+                ($flow:expr) => {{
+                    match $flow {
                         Ok(Flow::Go) => continue 'frame,
                         Ok(Flow::Wait(wait)) => {
                             fiber.wait = wait;
@@ -165,6 +163,14 @@ impl Machine {
                             continue 'frame;
                         }
                     }
+                }};
+            }
+            // Takes a call of a builtin out of line; it may wait, or change fibers.
+            macro_rules! slow_builtin {
+                ($builtin:expr, $at:expr, $count:expr, $result:expr) => {{
+                    save!();
+                    let (at, count, result) = (base + $at as usize, $count as usize, base + $result as usize);
+                    follow!(self.builtin(fiber, id, $builtin, at, count, result))
                 }};
             }
             macro_rules! builtin_call {
@@ -792,17 +798,7 @@ impl Machine {
                             save!();
                             let args = fiber.stack[at..at + count as usize].to_vec();
                             let operation = image.names[name as usize].clone();
-                            match self.entity_call(fiber, id, &entity, &operation, &args) {
-                                Ok(Flow::Wait(wait)) => {
-                                    fiber.wait = wait;
-                                    return Step::Off;
-                                }
-                                Ok(_) => continue 'frame,
-                                Err(failure) => {
-                                    thrown = Some(failure);
-                                    continue 'frame;
-                                }
-                            }
+                            follow!(self.entity_call(fiber, id, &entity, &operation, &args))
                         }
                         if let Some(f) = own_function(&regs[at as usize], &image.names[name as usize]) {
                             call_value!(&f, at + 1, count as usize, at, false)
@@ -845,17 +841,7 @@ impl Machine {
                             let entity = regs[at as usize].clone();
                             save!();
                             let operation = image.names[name as usize].clone();
-                            match self.entity_call(fiber, id, &entity, &operation, list.as_slice()) {
-                                Ok(Flow::Wait(wait)) => {
-                                    fiber.wait = wait;
-                                    return Step::Off;
-                                }
-                                Ok(_) => continue 'frame,
-                                Err(failure) => {
-                                    thrown = Some(failure);
-                                    continue 'frame;
-                                }
-                            }
+                            follow!(self.entity_call(fiber, id, &entity, &operation, list.as_slice()))
                         }
                         let own = own_function(&regs[at as usize], &image.names[name as usize]);
                         // A record's own function doesn't get the record.
@@ -883,18 +869,7 @@ impl Machine {
                     Op::Apply { count, base: at, builtin } => builtin_call!(builtin, at, count, at),
                     Op::Invoke { count, base: at, global } => {
                         save!();
-                        match self.invoke(fiber, id, global, base + at as usize, count as usize) {
-                            Ok(Flow::Go) => continue 'frame,
-                            Ok(Flow::Wait(wait)) => {
-                                fiber.wait = wait;
-                                return Step::Off;
-                            }
-                            Ok(Flow::Yield) => return Step::Off,
-                            Err(failure) => {
-                                thrown = Some(failure);
-                                continue 'frame;
-                            }
-                        }
+                        follow!(self.invoke(fiber, id, global, base + at as usize, count as usize))
                     }
                     Op::Return { from } => {
                         let (Some(frame), Some(caller)) = (fiber.frames.pop(), fiber.frames.last()) else {

@@ -1,0 +1,383 @@
+//! What becomes of a request: a timer, an effect for the host, a message, or something that the engine does itself.
+//!
+//! Requests that are messages are sent in the batch that records them. An instance that is read from the store again
+//! has sent them: what it asked for as *recorded* is not sent twice.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::builtins::{Kind, find};
+use crate::machine::options::{self, Child};
+use crate::machine::{Data, EntityId, Image, Request, Value, What, child_id, format};
+
+use super::Open;
+use super::address::{Address, Waiter};
+use super::instance::{first_text, is_message};
+use super::message::Message;
+use super::record::InstanceRecord;
+use super::step::{Engine, Outcome, Output, StepId};
+use super::timers::Timer;
+
+/// Who sends: what is needed to send in its name.
+pub(super) struct Sender {
+    /// The key of its step.
+    pub from: String,
+    pub root: Arc<str>,
+    /// The program of what it starts, and the file that it came from.
+    pub image: Rc<Image>,
+    pub file: String,
+}
+
+impl Engine {
+    /// Sees to what an instance newly asks for, and to what it asks for no more.
+    pub(super) fn dispatch(&mut self, id: &Arc<str>, now: i64) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        let outgoing = std::mem::take(&mut instance.outgoing);
+        for (step, sends) in outgoing {
+            if let Some(sender) = self.sender(id, step) {
+                self.send_all(&sender, sends, now);
+            }
+        }
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        for (seq, open) in std::mem::take(&mut instance.dropped) {
+            self.drop_open(id, seq, &open);
+        }
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        if let Some(seq) = instance.record.rewound.take() {
+            instance.record_changed = true;
+            if let Some(open) = instance.open.get_mut(&seq) {
+                open.recorded = false;
+                instance.undispatched.retain(|known| *known != seq);
+                instance.undispatched.push(seq);
+            }
+        }
+        for seq in std::mem::take(&mut instance.undispatched) {
+            if !self.dispatch_one(id, seq, now) {
+                break;
+            }
+        }
+        for (id, seq, timer) in std::mem::take(&mut self.overdue) {
+            self.timers.clear(&(id.clone(), seq));
+            self.due(&id, seq, timer, now);
+        }
+    }
+
+    fn sender(&self, id: &Arc<str>, step: u64) -> Option<Sender> {
+        let instance = self.instances.get(id)?;
+        Some(Sender {
+            from: instance.step_key(step),
+            root: instance.record.root.as_str().into(),
+            image: instance.image.clone(),
+            file: instance.record.file.clone(),
+        })
+    }
+
+    /// Sees to one request; false when the instance has begun anew, and its other requests are gone.
+    fn dispatch_one(&mut self, id: &Arc<str>, seq: u64, now: i64) -> bool {
+        let Some(instance) = self.instances.get_mut(id) else { return false };
+        let execution = instance.record.execution;
+        let Some(open) = instance.open.get_mut(&seq).filter(|open| !open.dispatched) else { return true };
+        let step = StepId { owner: Address::Instance(id.clone()), execution, seq, attempt: open.attempt };
+        let recorded = open.recorded;
+        let args = open.request.args.clone();
+        match open.request.what.clone() {
+            What::Effect(name @ ("sleep" | "sleep_until")) => {
+                open.dispatched = true;
+                let due = due_time(name, &args, open.time);
+                self.set_timer(due, id, seq, Timer::Sleep, now);
+            }
+            What::Effect("receive") => {}
+            What::Effect("wait") => {
+                let waiter = instance.waiter(seq);
+                if !recorded {
+                    self.send_from(id, seq, first_text(&args), None, Message::Wait(waiter));
+                } else {
+                    // Whoever it waits for goes on too.
+                    self.fetch_if_away(&first_text(&args));
+                }
+            }
+            What::Effect("status") => {
+                open.dispatched = true;
+                let target = first_text(&args);
+                match self.instances.get(target.as_str()) {
+                    Some(instance) => {
+                        let record = instance.record.clone();
+                        self.status(step, Some(&record), now);
+                    }
+                    None => self.outputs.push(Output::Status { step, id: target }),
+                }
+            }
+            What::Effect(name) if is_message(name) => {
+                if !recorded {
+                    let waiter = instance.waiter(seq);
+                    if let Some((target, message)) = message(name, &args) {
+                        self.send_from(id, seq, target, Some(waiter), message);
+                    }
+                } else {
+                    self.fetch_if_away(&first_text(&args));
+                }
+            }
+            What::Effect("set_status") => {
+                let value = match args.decode() {
+                    Value::List(args) => args.as_slice().first().cloned().unwrap_or_default(),
+                    _ => Value::Null,
+                };
+                instance.record.custom = Data::encode(&value).ok();
+                instance.record_changed = true;
+                instance.deliver(seq, Ok(Data::null()));
+            }
+            What::Effect("continue_as_new") => {
+                self.continue_as_new(id, args);
+                return false;
+            }
+            What::Effect("lock") => {
+                if let Some(timeout) = open.policy.timeout {
+                    let due = open.time.saturating_add(timeout);
+                    self.set_timer(due, id, seq, Timer::Timeout, now);
+                }
+                if !recorded {
+                    self.lock(id, seq, &args, now);
+                }
+            }
+            What::Effect("unlock") => {
+                instance.deliver(seq, Ok(Data::null()));
+                self.release(id);
+            }
+            What::Effect(name) => {
+                open.dispatched = true;
+                let external = find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true });
+                self.outputs.push(Output::Effect { step, name, args, external });
+            }
+            What::Activity { .. } if open.begins > now => {
+                self.timers.set(open.begins, (id.clone(), seq), Timer::Retry)
+            }
+            What::Activity { name, .. } => {
+                open.dispatched = true;
+                let due = open.policy.timeout.map(|timeout| open.begins.saturating_add(timeout));
+                let key = instance.step_key(seq);
+                let program = instance.record.program;
+                if let Some(due) = due {
+                    self.set_timer(due, id, seq, Timer::Timeout, now);
+                }
+                self.outputs.push(Output::Activity { step, program, name, args, key });
+            }
+            What::Orchestration { name, options, start } => {
+                let child = options::child(&options.decode()).unwrap_or_default();
+                let due = open.policy.timeout.map(|timeout| open.time.saturating_add(timeout));
+                let child_id = child.id.unwrap_or_else(|| instance.child_id(seq));
+                if recorded {
+                    self.fetch_if_away(&child_id);
+                    if let Some(due) = due {
+                        self.set_timer(due, id, seq, Timer::Timeout, now);
+                    }
+                    return true;
+                }
+                let waiter = instance.waiter(seq);
+                let mut record = InstanceRecord::new(
+                    &child_id,
+                    instance.record.program,
+                    &instance.record.file,
+                    &name,
+                    args,
+                    now,
+                );
+                record.root = instance.record.root.clone();
+                let mut ack = None;
+                match start {
+                    true => ack = Some(waiter),
+                    false => {
+                        record.parent = Some(id.to_string());
+                        record.waiters.push(waiter);
+                    }
+                }
+                self.send_from(id, seq, child_id, ack, Message::Begin(Box::new(record)));
+                if let Some(due) = due {
+                    self.set_timer(due, id, seq, Timer::Timeout, now);
+                }
+            }
+            What::Operation { entity, operation, signal: None } => {
+                if !recorded {
+                    let caller = instance.waiter(seq);
+                    let within = self.entities.is_held_by(&entity, id);
+                    let message = Message::Call { caller, operation, args, within };
+                    self.send_to_entity(id, seq, entity, message);
+                } else {
+                    self.wake_entity(&Rc::new(entity));
+                }
+            }
+            What::Operation { entity, operation, signal: Some(after) } => {
+                instance.deliver(seq, Ok(Data::null()));
+                if !recorded {
+                    let due = signal_due(&after, now);
+                    self.send_to_entity(id, seq, entity, Message::Signal { operation, args, due });
+                }
+            }
+        }
+        true
+    }
+
+    /// Sets a timer; one that is due already has an answer at once, so that whoever is read from the store for it
+    /// goes on before he is dropped again.
+    fn set_timer(&mut self, due: i64, id: &Arc<str>, seq: u64, timer: Timer, now: i64) {
+        self.timers.set(due, (id.clone(), seq), timer);
+        if due <= now {
+            self.overdue.push((id.clone(), seq, timer));
+        }
+    }
+
+    /// Whoever is waited for goes on too, if he does not already.
+    fn fetch_if_away(&mut self, id: &str) {
+        if !self.is_under_way(id) {
+            self.fetch(Address::instance(id));
+        }
+    }
+
+    pub(super) fn send_from(
+        &mut self,
+        id: &Arc<str>,
+        seq: u64,
+        to: String,
+        ack: Option<Waiter>,
+        message: Message,
+    ) {
+        let Some(instance) = self.instances.get(id) else { return };
+        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
+        self.send(Address::instance(&to), from, root, ack, message);
+    }
+
+    fn send_to_entity(&mut self, id: &Arc<str>, seq: u64, entity: EntityId, message: Message) {
+        let Some(instance) = self.instances.get(id) else { return };
+        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
+        self.send(Address::entity(entity), from, root, None, message);
+    }
+
+    /// What an activity or an operation sent goes out.
+    pub(super) fn send_all(&mut self, sender: &Sender, sends: Vec<Request>, now: i64) {
+        for request in sends {
+            let from = format!("{}.{}", sender.from, request.seq);
+            let root = sender.root.clone();
+            let (to, message) = match request.what {
+                What::Operation { entity, operation, signal } => {
+                    let due = signal_due(&signal.unwrap_or_else(Data::null), now);
+                    let message = Message::Signal { operation, args: request.args, due };
+                    (Address::entity(entity), message)
+                }
+                What::Orchestration { name, options, .. } => {
+                    let Child { id, .. } = options::child(&options.decode()).unwrap_or_default();
+                    let id = id.unwrap_or_else(|| child_id(&sender.from, request.seq));
+                    let hash = sender.image.code.hash;
+                    self.images.entry(hash).or_insert_with(|| sender.image.clone());
+                    let mut record = InstanceRecord::new(&id, hash, &sender.file, &name, request.args, now);
+                    record.root = root.to_string();
+                    (Address::instance(&id), Message::Begin(Box::new(record)))
+                }
+                What::Effect(name) => match message(name, &request.args) {
+                    Some((to, message)) => (Address::instance(&to), message),
+                    None => continue,
+                },
+                What::Activity { .. } => continue,
+            };
+            self.send(to, from, root, None, message);
+        }
+    }
+
+    /// A request that nobody waits for any more.
+    pub(super) fn drop_open(&mut self, id: &Arc<str>, seq: u64, open: &Open) {
+        self.timers.clear(&(id.clone(), seq));
+        match &open.request.what {
+            What::Effect("lock") => self.release(id),
+            What::Orchestration { start: false, .. } => {
+                self.terminate_child(id, seq, open, "its caller gave up")
+            }
+            _ if open.dispatched => {
+                let Some(instance) = self.instances.get(id) else { return };
+                let execution = instance.record.execution;
+                let step =
+                    StepId { owner: Address::Instance(id.clone()), execution, seq, attempt: open.attempt };
+                self.outputs.push(Output::Abandon { step });
+            }
+            _ => {}
+        }
+    }
+
+    /// A child whose caller waits no more ends too, unless it was called otherwise.
+    pub(super) fn terminate_child(&mut self, id: &Arc<str>, seq: u64, open: &Open, why: &str) {
+        let What::Orchestration { options, .. } = &open.request.what else { return };
+        let child = options::child(&options.decode()).unwrap_or_default();
+        let Some(instance) = self.instances.get(id).filter(|_| !child.detached) else { return };
+        let to = child.id.unwrap_or_else(|| instance.child_id(seq));
+        let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
+        let message = Message::Terminate { why, children: true, by: Some(id.to_string()) };
+        self.send_from(id, seq, to, None, message);
+    }
+
+    fn continue_as_new(&mut self, id: &Arc<str>, args: Data) {
+        let Some(instance) = self.instances.remove(id) else { return };
+        for number in instance.record.first..instance.chunks {
+            self.batch.delete(super::keys::chunk(id, number));
+        }
+        let execution = instance.record.execution;
+        match instance.continued(args) {
+            Ok((next, open)) => {
+                self.instances.insert(id.clone(), Box::new(next));
+                for (seq, open) in open {
+                    self.timers.clear(&(id.clone(), seq));
+                    if open.dispatched {
+                        let owner = Address::Instance(id.clone());
+                        let step = StepId { owner, execution, seq, attempt: open.attempt };
+                        self.outputs.push(Output::Abandon { step });
+                    }
+                }
+                self.wake(id);
+            }
+            Err(reason) => {
+                let outcome = Outcome::Unfit(reason);
+                self.outputs.push(Output::Ended { instance: id.clone(), outcome, told: false });
+                self.left(id);
+            }
+        }
+    }
+}
+
+/// The message of an effect that is one, and to whom.
+fn message(name: &str, args: &Data) -> Option<(String, Message)> {
+    let Value::List(args) = args.decode() else { return None };
+    let args = args.as_slice();
+    let Value::Str(target) = args.first()? else { return None };
+    let data =
+        |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
+    let message = match name {
+        "raise" => Message::Event { name: format::display(args.get(1)?), payload: data(2) },
+        "terminate" => Message::Terminate {
+            why: data(1),
+            children: options::terminate(args.get(2)?).unwrap_or(true),
+            by: None,
+        },
+        "suspend" => Message::Suspend,
+        "resume" => Message::Resume,
+        _ => return None,
+    };
+    Some((target.as_str().to_string(), message))
+}
+
+/// When a signal is due: 0 for at once.
+fn signal_due(after: &Data, now: i64) -> i64 {
+    match after.decode() {
+        Value::Duration(duration) => now.saturating_add(duration.max(0)).max(1),
+        Value::Instant(instant) => instant.max(1),
+        _ => 0,
+    }
+}
+
+/// When a sleep that was asked for at `time` ends.
+fn due_time(name: &str, args: &Data, time: i64) -> i64 {
+    let first = match args.decode() {
+        Value::List(args) => args.as_slice().first().cloned().unwrap_or_default(),
+        _ => Value::Null,
+    };
+    match (name, first) {
+        (_, Value::Duration(duration)) => time.saturating_add(duration),
+        (_, Value::Instant(instant)) => instant,
+        _ => time,
+    }
+}

@@ -1,0 +1,85 @@
+//! Critical sections: who holds entities, and how they are asked for and released.
+//!
+//! A request goes along the entities of its section in their one order, as a message that waits its turn in each queue.
+//! An instance has one section at a time, so its id says all that it holds and asks for.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::machine::{Data, EntityId, Value};
+
+use super::address::Address;
+use super::entity::Hold;
+use super::message::{Mail, Message};
+use super::step::Engine;
+
+impl Engine {
+    /// An instance asks for the entities of its critical section.
+    pub(super) fn lock(&mut self, id: &Arc<str>, seq: u64, args: &Data, now: i64) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        let mut set = Vec::new();
+        if let Value::List(args) = args.decode()
+            && let Some(Value::List(entities)) = args.as_slice().first()
+        {
+            for entity in entities.as_slice() {
+                if let Value::Entity(entity) = entity
+                    && let Ok(entity) = EntityId::of(entity)
+                {
+                    set.push(entity);
+                }
+            }
+        }
+        let owner = instance.waiter(seq);
+        let Some(first) = set.first().cloned() else {
+            instance.deliver(seq, Ok(Data::null()));
+            return;
+        };
+        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
+        self.entities.owners.insert(id.clone(), set.clone());
+        let message = Message::Lock { owner, set, at: 0, since: now };
+        self.send(Address::entity(first), from, root, None, message);
+    }
+
+    /// The request of a critical section is at the head of the queue of an entity that is free.
+    pub(super) fn acquire(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>, now: i64) {
+        self.taken(&Address::Entity(entity.clone()), mail);
+        let Message::Lock { owner, set, at, since } = &mail.message else { return };
+        self.entities.changed.insert(entity.clone());
+        self.entities.slot(entity).hold = Some(Hold { owner: owner.clone(), set: set.clone(), since: now });
+        match set.get(*at as usize + 1) {
+            Some(next) => {
+                let message =
+                    Message::Lock { owner: owner.clone(), set: set.clone(), at: at + 1, since: *since };
+                let next = Address::entity(next.clone());
+                self.send(next, mail.from.clone(), mail.root.clone(), None, message);
+            }
+            None => self.reply(mail, owner.clone(), Ok(Data::null())),
+        }
+    }
+
+    /// An instance holds nothing any more, and asks for nothing.
+    pub(super) fn release(&mut self, owner: &str) {
+        let Some(set) = self.entities.owners.remove(owner) else { return };
+        for entity in set {
+            let entity = Rc::new(entity);
+            let slot = self.entities.slot(&entity);
+            if slot.hold.as_ref().is_some_and(|hold| hold.owner.instance == owner) {
+                slot.hold = None;
+                // What it sent while it held it comes before what was sent after.
+                for mail in std::mem::take(&mut slot.lane).into_iter().rev() {
+                    slot.queue.push_front(mail);
+                }
+            }
+            let asked = |mail: &Rc<Mail>| matches!(&mail.message, Message::Lock { owner: asker, .. } if asker.instance == owner);
+            let withdrawn: Vec<Rc<Mail>> = slot.queue.iter().filter(|mail| asked(mail)).cloned().collect();
+            if !withdrawn.is_empty() {
+                slot.queue.retain(|mail| !asked(mail));
+            }
+            self.entities.changed.insert(entity.clone());
+            for mail in withdrawn {
+                self.taken(&Address::Entity(entity.clone()), &mail);
+            }
+            self.wake_entity(&entity);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Entities at work: the next message, an operation to its end, and what comes of it.
+//!
+//! An operation runs to its end in one go, unless it asks for an effect; nothing of it counts before its end. Then
+//! its state, its reply and what it sent are written together, or nothing of it.
+
+use std::rc::Rc;
+
+use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
+
+use super::address::Address;
+use super::dispatch::Sender;
+use super::entity::{Running, State};
+use super::message::{Mail, Message};
+use super::step::{Engine, Output, StepId};
+
+/// Messages that one turn of an entity takes.
+const TURN: usize = 1024;
+/// Fuel of one slice of an operation.
+const SLICE: u64 = 100_000;
+
+/// What an entity does next.
+enum Next {
+    Acquire(Rc<Mail>),
+    Operate(Rc<Mail>),
+    /// Somebody else holds it.
+    Blocked(String),
+    Fetch,
+    Nothing,
+}
+
+impl Engine {
+    pub(super) fn entity_fetched(&mut self, entity: EntityId, state: Option<Data>, image: Option<Rc<Image>>) {
+        let entity = Rc::new(entity);
+        if let Some(image) = image {
+            self.entities.deployed.entry(entity.name.clone()).or_insert(image);
+        }
+        let slot = self.entities.slot(&entity);
+        if !matches!(slot.state, State::Known(_)) {
+            slot.state = State::Known(state.map(|state| state.decode()));
+        }
+        self.wake_entity(&entity);
+    }
+
+    pub(super) fn run_entity(&mut self, entity: &Rc<EntityId>, now: i64) {
+        self.entities.slot(entity).queued = false;
+        for _ in 0..TURN {
+            if self.entities.slot(entity).running.is_some() {
+                if !self.operate(entity, now) {
+                    return;
+                }
+                continue;
+            }
+            match self.next_for(entity) {
+                Next::Acquire(mail) => self.acquire(entity, &mail, now),
+                Next::Operate(mail) => self.begin_operation(entity, mail, now),
+                Next::Blocked(owner) => {
+                    // Whoever is waited for goes on too.
+                    if self.goes_on && !self.is_under_way(&owner) {
+                        self.fetch(Address::instance(&owner));
+                    }
+                    return;
+                }
+                Next::Fetch => {
+                    self.entities.slot(entity).state = State::Asked;
+                    self.fetch(Address::Entity(entity.clone()));
+                    return;
+                }
+                Next::Nothing => {
+                    // It may rest; if it has something to write, that is seen when it is written.
+                    self.entities.changed.insert(entity.clone());
+                    return;
+                }
+            }
+        }
+        self.wake_entity(entity);
+    }
+
+    fn next_for(&mut self, entity: &Rc<EntityId>) -> Next {
+        let slot = self.entities.slot(entity);
+        let queue = match &slot.hold {
+            Some(hold) if slot.lane.is_empty() => {
+                return match slot.queue.is_empty() {
+                    true => Next::Nothing,
+                    false => Next::Blocked(hold.owner.instance.clone()),
+                };
+            }
+            Some(_) => &mut slot.lane,
+            None => &mut slot.queue,
+        };
+        let Some(mail) = queue.front() else { return Next::Nothing };
+        if !matches!(mail.message, Message::Lock { .. }) {
+            match slot.state {
+                State::Unknown => return Next::Fetch,
+                State::Asked => return Next::Nothing,
+                State::Known(_) => {}
+            }
+        }
+        match queue.pop_front() {
+            Some(mail) if matches!(mail.message, Message::Lock { .. }) => Next::Acquire(mail),
+            Some(mail) => Next::Operate(mail),
+            None => Next::Nothing,
+        }
+    }
+
+    // ---- operations
+
+    fn begin_operation(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>, now: i64) {
+        match self.operation(entity, &mail) {
+            Ok(machine) => {
+                let slot = self.entities.slot(entity);
+                slot.operations = slot.operations.wrapping_add(1);
+                slot.running = Some(Running { machine, mail });
+                self.entities.busy += 1;
+            }
+            Err(error) => self.operation_done(entity, &mail, Err(error), now),
+        }
+    }
+
+    fn operation(&mut self, entity: &Rc<EntityId>, mail: &Mail) -> Result<Machine, ErrorData> {
+        let (Message::Call { operation, args, .. } | Message::Signal { operation, args, .. }) = &mail.message
+        else {
+            return Err(ErrorData::new("internal", "not an operation"));
+        };
+        let name = &entity.name;
+        let unknown =
+            || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
+        let image = self.entities.deployed.get(name).cloned().ok_or_else(unknown)?;
+        let declared = image.code.find_entity(name).ok_or_else(unknown)?;
+        let Some(found) = declared.operations.iter().find(|known| known.name == *operation) else {
+            let near = crate::check::closest(operation, declared.operations.iter().map(|o| o.name.as_str()));
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let message = format!("entity `{name}` has no operation `{operation}`{hint}");
+            return Err(ErrorData::new("unknown_operation", message));
+        };
+        let args = match args.decode() {
+            Value::List(args) => args.as_slice().to_vec(),
+            _ => Vec::new(),
+        };
+        let state = match &self.entities.slot(entity).state {
+            State::Known(state) => state.clone(),
+            _ => None,
+        };
+        let identity =
+            Identity { id: entity.to_string(), key: mail.from.clone(), entity: Some((**entity).clone()) };
+        Machine::operation(image.clone(), declared, found, args, state, identity)
+    }
+
+    /// Runs the operation that is under way for a slice; whether the entity can go on at once.
+    fn operate(&mut self, entity: &Rc<EntityId>, now: i64) -> bool {
+        let slot = self.entities.slot(entity);
+        let attempt = slot.operations;
+        let Some(running) = &mut slot.running else { return true };
+        match running.machine.run(SLICE) {
+            Progress::OutOfFuel => {
+                self.wake_entity(entity);
+                false
+            }
+            Progress::Waiting => {
+                for request in running.machine.take_requests() {
+                    let owner = Address::Entity(entity.clone());
+                    let step = StepId { owner, execution: 0, seq: request.seq, attempt };
+                    if let What::Effect(name) = request.what {
+                        let external = crate::builtins::find(name).is_some_and(|id| {
+                            id.get().kind == crate::builtins::Kind::Effect { external: true }
+                        });
+                        self.outputs.push(Output::Effect { step, name, args: request.args, external });
+                    }
+                }
+                false
+            }
+            Progress::Done(result) => {
+                let Some(Running { mut machine, mail }) = slot.running.take() else { return true };
+                self.entities.busy -= 1;
+                let result = result.and_then(|value| {
+                    let state = machine.take_state()?;
+                    let slot = self.entities.slot(entity);
+                    if let Some(state) = state {
+                        let (value, data) = state.unzip();
+                        slot.state = State::Known(value);
+                        slot.unwritten = Some(data);
+                    }
+                    Ok(value)
+                });
+                if result.is_ok() {
+                    let sender = Sender {
+                        from: mail.from.clone(),
+                        root: mail.root.clone(),
+                        image: machine.image.clone(),
+                        file: machine.image.code.sources.files[0].name.clone(),
+                    };
+                    let sends = machine.take_sends();
+                    self.send_all(&sender, sends, now);
+                }
+                self.operation_done(entity, &mail, result, now);
+                true
+            }
+        }
+    }
+
+    fn operation_done(
+        &mut self,
+        entity: &Rc<EntityId>,
+        mail: &Rc<Mail>,
+        result: Result<Data, ErrorData>,
+        _now: i64,
+    ) {
+        self.entities.changed.insert(entity.clone());
+        self.taken(&Address::Entity(entity.clone()), mail);
+        match (&mail.message, result) {
+            (Message::Call { caller, .. }, result) => self.reply(mail, caller.clone(), result),
+            (Message::Signal { operation, .. }, Err(error)) => {
+                let what = format!("signal {entity}.{operation}");
+                self.outputs.push(Output::Lost { what, error });
+            }
+            _ => {}
+        }
+    }
+
+    /// An effect of an operation has its result.
+    pub(super) fn entity_answer(
+        &mut self,
+        entity: &Rc<EntityId>,
+        step: &StepId,
+        result: Result<Data, ErrorData>,
+    ) {
+        let slot = self.entities.slot(entity);
+        if slot.operations != step.attempt {
+            return;
+        }
+        let Some(running) = &mut slot.running else { return };
+        running.machine.answer(step.seq, result);
+        self.wake_entity(entity);
+    }
+}

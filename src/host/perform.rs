@@ -1,0 +1,140 @@
+//! Carrying effects out: the terminal at once, files, programs and requests on threads of their own.
+
+use std::io;
+
+use tokio::runtime::Runtime;
+
+use crate::machine::{Data, ErrorData, Value, format};
+use crate::store::Store;
+
+use super::run::{Host, Owner, Running, unknown};
+use super::{Message, Outcome, arguments, clock, exec, files, http};
+
+/// Open files that are asked of the system.
+const MAX_FILES: u64 = 65_536;
+/// Files that a request has open: its connection, and one while a name is looked up.
+const HTTP_FILES: u32 = 2;
+/// Files that a program has open here: its three streams, both ends of each while it starts, and its handle.
+const EXEC_FILES: u32 = 8;
+
+/// The threads for I/O. What is still under way when this goes is abandoned; it is done again when its instance is
+/// resumed.
+pub(super) struct Threads(pub(super) Option<Runtime>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl<S: Store> Host<S> {
+    pub(super) fn perform(&mut self, owner: Owner, name: &'static str, args: Data) {
+        match (name, &owner) {
+            ("log", _) => {
+                if let [level, value] = &arguments(&args)[..] {
+                    let (level, text) = (format::display(level), format::display(value));
+                    self.terminal.log(&level, &text);
+                }
+                self.answer(owner, Ok(Data::null()));
+            }
+            ("sleep", Owner::Activity(ticket)) => {
+                let due = match &arguments(&args)[..] {
+                    [Value::Duration(duration)] => clock::now().saturating_add(*duration),
+                    _ => clock::now(),
+                };
+                self.sleeps.insert((due, *ticket));
+            }
+            ("input", _) => {
+                let prompt = arguments(&args).first().map(format::display).unwrap_or_default();
+                let ticket = self.ticket();
+                let sender = self.sender.clone();
+                match self.terminal.input(ticket, &prompt, &sender) {
+                    Some(result) => self.answer(owner, result),
+                    None => {
+                        self.effects.insert(ticket, Running { owner, abort: None, input: true });
+                    }
+                }
+            }
+            ("http", _) => self.http(owner, &args),
+            ("exec", _) => match exec::prepare(&args) {
+                Ok(call) => self.spawn(owner, EXEC_FILES, call.run()),
+                Err(error) => self.answer(owner, Err(error)),
+            },
+            (name, _) if name.starts_with("fs_") => {
+                let ticket = self.ticket();
+                let sender = self.sender.clone();
+                let work = move || {
+                    let result = files::run(name, &args);
+                    let _ = sender.send(Message::Done { ticket, result });
+                };
+                match self.runtime() {
+                    Ok(runtime) => {
+                        runtime.spawn_blocking(work);
+                        self.effects.insert(ticket, Running { owner, abort: None, input: false });
+                    }
+                    Err(error) => self.answer(owner, Err(error)),
+                }
+            }
+            (name, _) => self.answer(owner, Err(unknown(name))),
+        }
+    }
+
+    fn http(&mut self, owner: Owner, args: &Data) {
+        let prepared = http::prepare(args).and_then(|call| {
+            let usual = call.redirects() == http::USUAL_REDIRECTS;
+            let client = match self.client.as_ref().filter(|_| usual) {
+                Some(client) => client.clone(),
+                None => http::client(call.redirects())?,
+            };
+            if usual {
+                self.client = Some(client.clone());
+            }
+            Ok((call, client))
+        });
+        match prepared {
+            Ok((call, client)) => self.spawn(owner, HTTP_FILES, call.send(client)),
+            Err(error) => self.answer(owner, Err(error)),
+        }
+    }
+
+    fn spawn(&mut self, owner: Owner, files: u32, work: impl Future<Output = Outcome> + Send + 'static) {
+        let ticket = self.ticket();
+        let sender = self.sender.clone();
+        let open_files = self.open_files.clone();
+        match self.runtime().map(|runtime| runtime.handle().clone()) {
+            Ok(runtime) => {
+                let task = runtime.spawn(async move {
+                    // The semaphore is never closed.
+                    let _turn = open_files.acquire_many(files).await;
+                    let result = work.await;
+                    let _ = sender.send(Message::Done { ticket, result });
+                });
+                self.effects
+                    .insert(ticket, Running { owner, abort: Some(task.abort_handle()), input: false });
+            }
+            Err(error) => self.answer(owner, Err(error)),
+        }
+    }
+
+    /// The threads for I/O, started when first needed.
+    fn runtime(&mut self) -> Result<&Runtime, ErrorData> {
+        if self.runtime.0.is_none() {
+            let built = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .max_blocking_threads(16)
+                .thread_name("io")
+                .enable_all()
+                .build();
+            let error = |error: io::Error| {
+                ErrorData::new("io_error", format!("the system gives no threads for I/O: {error}"))
+            };
+            self.runtime.0 = Some(built.map_err(error)?);
+            // What the store and the terminal need is left out.
+            let limit = rlimit::increase_nofile_limit(MAX_FILES).unwrap_or(256);
+            self.open_files.add_permits(usize::try_from(limit.saturating_sub(64).max(32)).unwrap_or(256));
+        }
+        self.runtime.0.as_ref().ok_or_else(|| ErrorData::new("io_error", "no threads for I/O"))
+    }
+}
