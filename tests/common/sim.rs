@@ -175,7 +175,11 @@ impl World {
                 Life::Crashed => {
                     self.crashes += 1;
                     if !self.orderly {
-                        self.now += self.random.below(5_000_000_000) as i64;
+                        // A clock that is set goes back now and then.
+                        match self.random.one_in(4) {
+                            true => self.now -= self.random.below(2_000_000_000) as i64,
+                            false => self.now += self.random.below(5_000_000_000) as i64,
+                        }
                     }
                     // What was not durable is gone.
                     self.store = self.durable.clone();
