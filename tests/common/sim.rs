@@ -7,8 +7,8 @@ use std::rc::Rc;
 use durable::builtins::Context;
 use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Args, Asked, Batch, Engine, Entry, Event, InstanceRecord, Outcome, Output, SCRIPT, Status,
-    StepId, fetch, keys, load_image, read_history, read_record, recovery,
+    Address, Args, Asked, Batch, Engine, Entry, Event, InstanceRecord, Message, Outcome, Output, SCRIPT,
+    Status, StepId, fetch, keys, load_image, read_history, read_record, recovery,
 };
 use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, format};
 use durable::store::{MemoryTree, Store};
@@ -66,6 +66,9 @@ pub struct World {
     args: Data,
     /// In the order asked for, each at once; else in any order, with delays.
     pub orderly: bool,
+    /// Clients hold instances up and let them go on.
+    pub meddling: bool,
+    suspended: Vec<String>,
     /// Every step of the engine is a commit of its own.
     pub fine: bool,
     /// Attempts at activities fail now and then.
@@ -98,6 +101,8 @@ impl World {
             image,
             args: Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data"),
             orderly: false,
+            meddling: false,
+            suspended: Vec::new(),
             fine: false,
             flaky: false,
             resident: None,
@@ -264,6 +269,9 @@ impl World {
                 }
             }
             self.check_locks(&engine)?;
+            if self.meddling && idle == 0 {
+                self.meddle(&mut engine);
+            }
             // Writes wait for a while, and are then durable together.
             let due = self.orderly || self.random.one_in(2);
             if self.fine || !engine.is_ready() || (due && !held.is_empty()) {
@@ -319,6 +327,23 @@ impl World {
             if idle < 2 {
                 continue;
             }
+            // A crash may have taken a client's message before it was durable: whoever is held up is let go.
+            let held_up: Vec<String> = match self.meddling {
+                true => self
+                    .records()
+                    .into_iter()
+                    .filter(|r| r.status == Status::Suspended)
+                    .map(|r| r.id)
+                    .collect(),
+                false => Vec::new(),
+            };
+            if !held_up.is_empty() {
+                for id in held_up {
+                    self.send(&mut engine, &id, Message::Resume);
+                }
+                idle = 0;
+                continue;
+            }
             match engine.next_due() {
                 // Signals for later than the end are not waited for.
                 Some(due) if !target_ended || !engine.is_quiet() => self.now = self.now.max(due),
@@ -327,6 +352,35 @@ impl World {
                     return Err(format!("it waits for what nobody does\n{}", engine.describe()));
                 }
             }
+        }
+    }
+
+    /// A client's message to an instance.
+    fn send(&mut self, engine: &mut Engine, id: &str, message: Message) {
+        self.say(|| format!("client: {} {id}", message.word()));
+        let from = format!("client-{}", self.steps);
+        engine.handle(Event::Send { to: Address::instance(id), from, message }, self.now);
+    }
+
+    /// Now and then a client holds an instance up, or lets one go on.
+    fn meddle(&mut self, engine: &mut Engine) {
+        match self.random.below(60) {
+            0 => {
+                let running: Vec<InstanceRecord> =
+                    self.records().into_iter().filter(|record| !record.status.is_ended()).collect();
+                if !running.is_empty() {
+                    let at = self.random.below(running.len() as u64) as usize;
+                    let id = running[at].id.clone();
+                    self.suspended.push(id.clone());
+                    self.send(engine, &id, Message::Suspend);
+                }
+            }
+            1 | 2 if !self.suspended.is_empty() => {
+                let at = self.random.below(self.suspended.len() as u64) as usize;
+                let id = self.suspended.swap_remove(at);
+                self.send(engine, &id, Message::Resume);
+            }
+            _ => {}
         }
     }
 
@@ -562,7 +616,7 @@ impl World {
                 (Address::Instance(id), _) => {
                     read_record(&self.store, id)?.is_some_and(|record| !record.status.is_ended())
                 }
-                (Address::Entity(_), durable::engine::Message::Signal { due, .. }) => *due > 0,
+                (Address::Entity(_), Message::Signal { due, .. }) => *due > 0,
                 _ => false,
             };
             if !left {
