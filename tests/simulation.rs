@@ -301,7 +301,7 @@ fn many(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
     let mut world = World::new(image(&text), random.next());
     (world.crash, world.bug) = (crash, bug);
     world.resident = [None, Some(0), Some(3)][(seed / 3 % 3) as usize];
-    world.meddling = seed % 2 == 0;
+    world.meddling = seed.is_multiple_of(2);
     let record = world.run().map_err(|reason| failed(seed, &world, &text, reason))?;
     let failed = |reason: String| failed(seed, &world, &text, reason);
     if let Status::Failed(error) = &record.status {
