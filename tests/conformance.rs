@@ -3,7 +3,8 @@
 //! `// expect: LINE` is a line of standard output, in order; `// expect last: LINE` the last one alone;
 //! `// expect error: TEXT` an uncaught error whose title holds the text; `// expect mistake: TEXT` and
 //! `// expect warning: TEXT` a diagnostic whose title begins with it; `// result: JSON` the result. `// args: …`,
-//! `// input: LINE` and `// file NAME: LINE` say what the program finds.
+//! `// input: LINE` and `// file NAME: LINE` say what the program finds. `// outside:`, `// real time:` and `// slow:`
+//! say why the suites that break programs off compare less, or leave it out.
 //!
 //! Each run is then replayed from its store, and replayed once more with the machine written down, dropped and
 //! restored at every step: both must end as the run did.

@@ -78,7 +78,7 @@ fn check(program: &Program, random: &mut Random) -> Result<u32, String> {
     let result = |stdout: &str| stdout.lines().last().unwrap_or_default().to_string();
     let stdout = String::from_utf8_lossy(&stdout).into_owned();
     verify(folder.path())?;
-    if program.text.contains("// outside:") {
+    if program.text.contains("// outside:") || program.text.contains("// real time:") {
         return Ok(kills);
     }
     if status.code() != Some(unbroken.code) {

@@ -360,13 +360,14 @@ fn message(name: &str, args: &Data) -> Option<(String, Message)> {
     Some((target.as_str().to_string(), message))
 }
 
-/// When a signal is due: 0 for at once.
+/// When a signal is due: 0 for at once, as for one whose time is over.
 fn signal_due(after: &Data, now: i64) -> i64 {
-    match after.decode() {
-        Value::Duration(duration) => now.saturating_add(duration.max(0)).max(1),
-        Value::Instant(instant) => instant.max(1),
+    let due = match after.decode() {
+        Value::Duration(duration) => now.saturating_add(duration),
+        Value::Instant(instant) => instant,
         _ => 0,
-    }
+    };
+    if due > now { due } else { 0 }
 }
 
 /// When a sleep that was asked for at `time` ends.
