@@ -204,7 +204,7 @@ pub fn serve(place: InStore) -> Result<u8, Problem> {
     run::stop_on_signals(&host);
     host.recover(None)?;
     let listener = host.listen(&place.store);
-    let _listener = listener.map_err(|error| {
+    let listener = listener.map_err(|error| {
         Problem::new(super::STORE, format!("clients can't reach it: {}", crate::os::reason(&error)))
     })?;
     note(&format!("serving {}", place.store.display()));
@@ -212,6 +212,8 @@ pub fn serve(place: InStore) -> Result<u8, Problem> {
         Ok(()) | Err(HostError::Interrupted) => {}
         Err(error) => return Err(error.into()),
     }
+    // The socket goes before the store: the next process that has that has a socket of its own.
+    drop(listener);
     host.into_store().close()?;
     Ok(0)
 }

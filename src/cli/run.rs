@@ -213,7 +213,7 @@ fn choose(
 /// Runs the host until all is done, and shows how the instances ended.
 fn finish(mut host: Host<DiskStore>, folder: &Path, ids: &[String], as_json: bool) -> Result<u8, Problem> {
     stop_on_signals(&host);
-    let _listener = listen(&host, folder);
+    let listener = listen(&host, folder);
     let ran = host.run();
     let mut code = 0;
     match ran {
@@ -242,6 +242,8 @@ fn finish(mut host: Host<DiskStore>, folder: &Path, ids: &[String], as_json: boo
         }
         Err(error) => return Err(error.into()),
     }
+    // The socket goes before the store: the next process that has that has a socket of its own.
+    drop(listener);
     host.into_store().close()?;
     Ok(code)
 }
