@@ -133,11 +133,10 @@ fn parked(folder: &Path) {
             .spawn()
             .expect("durable runs");
         let id = format!("waits-{number}");
-        for args in [["raise", &id, "go", "1"], ["wait", &id, "--json", "--json"]] {
-            while !store.join("socket").exists() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            let args = if args[0] == "wait" { &args[..3] } else { &args[..] };
+        while !store.join("socket").exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for args in [&["raise", &id, "go", "1"][..], &["wait", &id, "--json"][..]] {
             let mut ask = Command::new(DURABLE);
             ask.args(args).arg("--store").arg(&store).stdout(Stdio::null());
             assert!(ask.status().expect("durable runs").success());

@@ -85,6 +85,11 @@ pub fn find(name: &str) -> Option<BuiltinId> {
     TABLE.iter().position(|builtin| builtin.name == name).map(|at| BuiltinId(at as u16))
 }
 
+/// Whether carrying out an effect of that name leaves the process.
+pub fn is_external(name: &str) -> bool {
+    find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true })
+}
+
 const fn native(name: &'static str, arity: u8) -> Builtin {
     Builtin { name, min: arity, max: arity, kind: Kind::Native, contexts: Contexts::ALL }
 }

@@ -14,13 +14,15 @@ use super::{FAILED, STORE, UNKNOWN};
 /// How long a process is waited for that has the store and can't be asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-enum Opened {
+/// A store, or who has it.
+pub enum Opened {
     Own(Box<DiskStore>),
     /// Another process has it, and can be asked; the error is for who needs it for himself.
     Another(Connection, StoreError),
 }
 
-fn open(folder: &Path) -> Result<Opened, Problem> {
+/// Opens a store, or reaches the process that has it.
+pub fn open(folder: &Path) -> Result<Opened, Problem> {
     let began = Instant::now();
     loop {
         let error = match store::open(folder) {
@@ -111,11 +113,9 @@ impl Read for Access {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
         match self {
             Access::Here(host) => Read::get(&host.store, key),
-            Access::There(connection) => match connection.borrow_mut().ask(&Ask::Get(key.to_vec())) {
-                Ok(Reply::Value(value)) => Ok(value),
-                Ok(Reply::Refused(reason)) => Err(reason),
-                Ok(_) => Err(unexpected().title),
-                Err(error) => Err(lost(&error).title),
+            Access::There(connection) => match asked(connection, &Ask::Get(key.to_vec()))? {
+                Reply::Value(value) => Ok(value),
+                _ => Err(unexpected().title),
             },
         }
     }
@@ -123,13 +123,20 @@ impl Read for Access {
     fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
         match self {
             Access::Here(host) => Read::all(&host.store, prefix),
-            Access::There(connection) => match connection.borrow_mut().ask(&Ask::All(prefix.to_vec())) {
-                Ok(Reply::Pairs(pairs)) => Ok(pairs),
-                Ok(Reply::Refused(reason)) => Err(reason),
-                Ok(_) => Err(unexpected().title),
-                Err(error) => Err(lost(&error).title),
+            Access::There(connection) => match asked(connection, &Ask::All(prefix.to_vec()))? {
+                Reply::Pairs(pairs) => Ok(pairs),
+                _ => Err(unexpected().title),
             },
         }
+    }
+}
+
+/// An answer that is not a refusal.
+fn asked(connection: &RefCell<Connection>, ask: &Ask) -> Result<Reply, String> {
+    match connection.borrow_mut().ask(ask) {
+        Ok(Reply::Refused(reason)) => Err(reason),
+        Ok(reply) => Ok(reply),
+        Err(error) => Err(lost(&error).title),
     }
 }
 

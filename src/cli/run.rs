@@ -6,12 +6,12 @@ use std::rc::Rc;
 use serde_json::json;
 
 use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, SCRIPT, Status, keys};
-use crate::host::{self, Ask, Host, HostError, Settings};
+use crate::host::{self, Ask, Connection, Host, HostError, Reply, Settings};
 use crate::machine::{Data, Image, Value, format, json as values};
 use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
-use super::access::{self, Access, known, records};
+use super::access::{self, Access, Opened, known, records};
 use super::arguments::{Durability, One, Resume, Run};
 use super::problem::{Problem, note, unreadable};
 use super::render::{Shown, show};
@@ -53,14 +53,14 @@ pub fn run(run: Run) -> Result<u8, Problem> {
             } else if !known.status.is_ended() {
                 note(&format!("{id} goes on with the text that it began with; {file} is another one now"));
             }
-            go_on(&mut host, &known, &image)?;
+            go_on(&mut host, &known)?;
         }
     }
     finish(host, &run.store.store, &[id], run.json)
 }
 
 /// Goes on with an instance of the store, if it can.
-fn go_on(host: &mut Host<DiskStore>, known: &InstanceRecord, image: &Rc<Image>) -> Result<(), Problem> {
+fn go_on(host: &mut Host<DiskStore>, known: &InstanceRecord) -> Result<(), Problem> {
     let id = &known.id;
     if known.function != SCRIPT {
         let title =
@@ -69,9 +69,6 @@ fn go_on(host: &mut Host<DiskStore>, known: &InstanceRecord, image: &Rc<Image>) 
     }
     match &known.status {
         Status::Running => {
-            if known.program == image.code.hash {
-                host.add_program(image.clone());
-            }
             // A program that can't run any more is shown with its mistakes.
             program::stored(&host.store, known.program, id, &known.file)?;
             host.watch(id);
@@ -88,16 +85,15 @@ fn suspended(id: &str) -> Problem {
 
 /// Goes on with one unfinished instance, or with all.
 pub fn resume(resume: Resume) -> Result<u8, Problem> {
-    if let Some(id) = &resume.id {
-        let store = Access::open(&resume.store.store)?;
-        if matches!(store, Access::There(_)) {
-            // The process that has it runs it.
-            let (id, json) = (id.clone(), resume.json);
-            return wait(One { id, json, store: resume.store });
-        }
-        store.close()?;
+    match (access::open(&resume.store.store)?, &resume.id) {
+        (Opened::Own(store), _) => resume_here(*store, &resume),
+        // The process that has it runs it.
+        (Opened::Another(connection, _), Some(id)) => wait_there(connection, id, resume.json),
+        (Opened::Another(_, error), None) => Err(error.into()),
     }
-    let store = access::own(&resume.store.store)?;
+}
+
+fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
     let records = match &resume.id {
         Some(id) => vec![known(&store, id)?],
         None => {
@@ -135,19 +131,27 @@ pub fn resume(resume: Resume) -> Result<u8, Problem> {
 
 /// Waits for an instance's end and shows its outcome; without another process it is run here.
 pub fn wait(one: One) -> Result<u8, Problem> {
-    let mut store = Access::open(&one.store.store)?;
-    let record = known(&store, &one.id)?;
-    if matches!(store, Access::Here(_)) && !record.status.is_ended() {
-        store.close()?;
-        return resume(Resume { id: Some(one.id), json: one.json, store: one.store });
+    match access::open(&one.store.store)? {
+        Opened::Another(connection, _) => wait_there(connection, &one.id, one.json),
+        Opened::Own(store) if known(&*store, &one.id)?.status.is_ended() => {
+            let code = outcome(&*store, &one.id, one.json)?;
+            store.close()?;
+            Ok(code)
+        }
+        Opened::Own(store) => {
+            resume_here(*store, &Resume { id: Some(one.id), json: one.json, store: one.store })
+        }
     }
-    store.tell(Ask::Wait(one.id.clone()), &one.id).or_else(|problem| match known(&store, &one.id) {
-        Ok(record) if record.status.is_ended() => Ok(()),
-        _ => Err(problem),
-    })?;
-    let code = outcome(&store, &one.id, one.json)?;
-    store.close()?;
-    Ok(code)
+}
+
+fn wait_there(connection: Connection, id: &str, as_json: bool) -> Result<u8, Problem> {
+    let mut store = Access::There(connection.into());
+    match store.ask(Ask::Wait(id.to_string()))? {
+        // The answer to one that has ended, before or meanwhile.
+        Reply::Ended => outcome(&store, id, as_json),
+        Reply::Refused(reason) => Err(unreadable(reason)),
+        _ => Err(access::unknown(id)),
+    }
 }
 
 /// What the script finds in `args`.
@@ -249,7 +253,7 @@ fn finish(mut host: Host<DiskStore>, folder: &Path, ids: &[String], as_json: boo
 }
 
 /// Lets other processes ask this one. Without it they are told that the store is in use.
-pub fn listen(host: &Host<DiskStore>, folder: &Path) -> Option<host::Listener> {
+fn listen(host: &Host<DiskStore>, folder: &Path) -> Option<host::Listener> {
     match host.listen(folder) {
         Ok(listener) => Some(listener),
         Err(error) => {

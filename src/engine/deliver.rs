@@ -79,7 +79,7 @@ impl Engine {
                     return;
                 }
                 instance.terminated(why.clone(), now);
-                self.finish(id, *children, now);
+                self.finish(id, *children);
             }
             _ => {}
         }
@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// An instance has come to its end: everything that is left of it is seen to.
-    pub(super) fn finish(&mut self, id: &Arc<str>, children: bool, _now: i64) {
+    pub(super) fn finish(&mut self, id: &Arc<str>, children: bool) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         self.changed.push(id.clone());
         let open = std::mem::take(&mut instance.open);

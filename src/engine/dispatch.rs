@@ -6,9 +6,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::builtins::{Kind, find};
+use crate::builtins::is_external;
 use crate::machine::options::{self, Child};
-use crate::machine::{Data, EntityId, Image, Request, Value, What, child_id, format};
+use crate::machine::{Data, Image, Request, Value, What, child_id, format};
 
 use super::Open;
 use super::address::{Address, Waiter};
@@ -77,20 +77,26 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(id) else { return false };
         let execution = instance.record.execution;
         let Some(open) = instance.open.get_mut(&seq).filter(|open| !open.dispatched) else { return true };
-        let step = StepId { owner: Address::Instance(id.clone()), execution, seq, attempt: open.attempt };
+        let step = StepId::of(id, execution, seq, open.attempt);
         let recorded = open.recorded;
         let args = open.request.args.clone();
         match open.request.what.clone() {
-            What::Effect(name @ ("sleep" | "sleep_until")) => {
+            What::Effect("sleep" | "sleep_until") => {
                 open.dispatched = true;
-                let due = due_time(name, &args, open.time);
+                let due = due_time(&args, open.time);
                 self.set_timer(due, id, seq, Timer::Sleep, now);
             }
             What::Effect("receive") => {}
             What::Effect("wait") => {
                 let waiter = instance.waiter(seq);
                 if !recorded {
-                    self.send_from(id, seq, first_text(&args), None, Message::Wait(waiter));
+                    self.send_from(
+                        id,
+                        seq,
+                        Address::instance(&first_text(&args)),
+                        None,
+                        Message::Wait(waiter),
+                    );
                 } else {
                     // Whoever it waits for goes on too.
                     self.fetch_if_away(&first_text(&args));
@@ -111,18 +117,14 @@ impl Engine {
                 if !recorded {
                     let waiter = instance.waiter(seq);
                     if let Some((target, message)) = message(name, &args) {
-                        self.send_from(id, seq, target, Some(waiter), message);
+                        self.send_from(id, seq, Address::instance(&target), Some(waiter), message);
                     }
                 } else {
                     self.fetch_if_away(&first_text(&args));
                 }
             }
             What::Effect("set_status") => {
-                let value = match args.decode() {
-                    Value::List(args) => args.as_slice().first().cloned().unwrap_or_default(),
-                    _ => Value::Null,
-                };
-                instance.record.custom = Data::encode(&value).ok();
+                instance.record.custom = args.items().first().and_then(|value| Data::encode(value).ok());
                 instance.record_changed = true;
                 instance.deliver(seq, Ok(Data::null()));
             }
@@ -145,7 +147,7 @@ impl Engine {
             }
             What::Effect(name) => {
                 open.dispatched = true;
-                let external = find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true });
+                let external = is_external(name);
                 self.outputs.push(Output::Effect { step, name, args, external });
             }
             What::Activity { .. } if open.begins > now => {
@@ -165,14 +167,6 @@ impl Engine {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 let due = open.policy.timeout.map(|timeout| open.time.saturating_add(timeout));
                 let child_id = child.id.unwrap_or_else(|| instance.child_id(seq));
-                if recorded {
-                    self.fetch_if_away(&child_id);
-                    if let Some(due) = due {
-                        self.set_timer(due, id, seq, Timer::Timeout, now);
-                    }
-                    return true;
-                }
-                let waiter = instance.waiter(seq);
                 let mut record = InstanceRecord::new(
                     &child_id,
                     instance.record.program,
@@ -182,6 +176,7 @@ impl Engine {
                     now,
                 );
                 record.root = instance.record.root.clone();
+                let waiter = instance.waiter(seq);
                 let mut ack = None;
                 match start {
                     true => ack = Some(waiter),
@@ -190,7 +185,13 @@ impl Engine {
                         record.waiters.push(waiter);
                     }
                 }
-                self.send_from(id, seq, child_id, ack, Message::Begin(Box::new(record)));
+                match recorded {
+                    true => self.fetch_if_away(&child_id),
+                    false => {
+                        let message = Message::Begin(Box::new(record));
+                        self.send_from(id, seq, Address::instance(&child_id), ack, message);
+                    }
+                }
                 if let Some(due) = due {
                     self.set_timer(due, id, seq, Timer::Timeout, now);
                 }
@@ -200,7 +201,7 @@ impl Engine {
                     let caller = instance.waiter(seq);
                     let within = self.entities.is_held_by(&entity, id);
                     let message = Message::Call { caller, operation, args, within };
-                    self.send_to_entity(id, seq, entity, message);
+                    self.send_from(id, seq, Address::entity(entity), None, message);
                 } else {
                     self.wake_entity(&Rc::new(entity));
                 }
@@ -209,7 +210,8 @@ impl Engine {
                 instance.deliver(seq, Ok(Data::null()));
                 if !recorded {
                     let due = signal_due(&after, now);
-                    self.send_to_entity(id, seq, entity, Message::Signal { operation, args, due });
+                    let message = Message::Signal { operation, args, due };
+                    self.send_from(id, seq, Address::entity(entity), None, message);
                 }
             }
         }
@@ -232,23 +234,18 @@ impl Engine {
         }
     }
 
+    /// Sends for a request of an instance.
     pub(super) fn send_from(
         &mut self,
         id: &Arc<str>,
         seq: u64,
-        to: String,
+        to: Address,
         ack: Option<Waiter>,
         message: Message,
     ) {
         let Some(instance) = self.instances.get(id) else { return };
         let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
-        self.send(Address::instance(&to), from, root, ack, message);
-    }
-
-    fn send_to_entity(&mut self, id: &Arc<str>, seq: u64, entity: EntityId, message: Message) {
-        let Some(instance) = self.instances.get(id) else { return };
-        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
-        self.send(Address::entity(entity), from, root, None, message);
+        self.send(to, from, root, ack, message);
     }
 
     /// What an activity or an operation sent goes out.
@@ -292,8 +289,7 @@ impl Engine {
             _ if open.dispatched => {
                 let Some(instance) = self.instances.get(id) else { return };
                 let execution = instance.record.execution;
-                let step =
-                    StepId { owner: Address::Instance(id.clone()), execution, seq, attempt: open.attempt };
+                let step = StepId::of(id, execution, seq, open.attempt);
                 self.outputs.push(Output::Abandon { step });
             }
             _ => {}
@@ -308,7 +304,7 @@ impl Engine {
         let to = child.id.unwrap_or_else(|| instance.child_id(seq));
         let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
         let message = Message::Terminate { why, children: true, by: Some(id.to_string()) };
-        self.send_from(id, seq, to, None, message);
+        self.send_from(id, seq, Address::instance(&to), None, message);
     }
 
     fn continue_as_new(&mut self, id: &Arc<str>, args: Data) {
@@ -323,8 +319,7 @@ impl Engine {
                 for (seq, open) in open {
                     self.timers.clear(&(id.clone(), seq));
                     if open.dispatched {
-                        let owner = Address::Instance(id.clone());
-                        let step = StepId { owner, execution, seq, attempt: open.attempt };
+                        let step = StepId::of(id, execution, seq, open.attempt);
                         self.outputs.push(Output::Abandon { step });
                     }
                 }
@@ -341,8 +336,7 @@ impl Engine {
 
 /// The message of an effect that is one, and to whom.
 fn message(name: &str, args: &Data) -> Option<(String, Message)> {
-    let Value::List(args) = args.decode() else { return None };
-    let args = args.as_slice();
+    let args = args.items();
     let Value::Str(target) = args.first()? else { return None };
     let data =
         |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
@@ -371,14 +365,10 @@ fn signal_due(after: &Data, now: i64) -> i64 {
 }
 
 /// When a sleep that was asked for at `time` ends.
-fn due_time(name: &str, args: &Data, time: i64) -> i64 {
-    let first = match args.decode() {
-        Value::List(args) => args.as_slice().first().cloned().unwrap_or_default(),
-        _ => Value::Null,
-    };
-    match (name, first) {
-        (_, Value::Duration(duration)) => time.saturating_add(duration),
-        (_, Value::Instant(instant)) => instant,
+fn due_time(args: &Data, time: i64) -> i64 {
+    match args.items().first() {
+        Some(Value::Duration(duration)) => time.saturating_add(*duration),
+        Some(Value::Instant(instant)) => *instant,
         _ => time,
     }
 }

@@ -56,8 +56,9 @@ pub(super) struct Slot {
     /// Calls from within the critical section that holds it.
     pub(super) lane: VecDeque<Rc<Mail>>,
     pub(super) hold: Option<Hold>,
-    /// Whether the store has a holder.
+    /// Whether the store has a holder, and another one than this.
     hold_written: bool,
+    hold_changed: bool,
     pub(super) state: State,
     /// A new state that is not written yet; none when it was deleted.
     pub(super) unwritten: Option<Option<Data>>,
@@ -99,23 +100,16 @@ impl Entities {
 
     /// A message joins its queue.
     pub fn arrive(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>) {
+        if let Message::Lock { owner, set, .. } = &mail.message {
+            self.owners.insert(owner.instance.as_str().into(), set.clone());
+        }
         let slot = self.slot(entity);
+        let holder = slot.hold.as_ref().map(|hold| hold.owner.instance.as_str());
         match &mail.message {
-            Message::Call { caller, within: true, .. }
-                if slot.hold.as_ref().is_some_and(|hold| hold.owner.instance == caller.instance) =>
-            {
+            Message::Call { caller, within: true, .. } if holder == Some(caller.instance.as_str()) => {
                 slot.lane.push_back(mail)
             }
-            message => {
-                if let Message::Lock { owner, set, .. } = message {
-                    let owner: Arc<str> = owner.instance.as_str().into();
-                    let set = set.clone();
-                    slot.queue.push_back(mail);
-                    self.owners.insert(owner, set);
-                    return;
-                }
-                slot.queue.push_back(mail)
-            }
+            _ => slot.queue.push_back(mail),
         }
     }
 
@@ -173,12 +167,14 @@ impl Entities {
                 Some(None) => batch.delete(keys::entity(&entity)),
                 None => {}
             }
-            match &slot.hold {
-                Some(hold) => batch.put(keys::lock(&entity), hold.encode()),
-                None if slot.hold_written => batch.delete(keys::lock(&entity)),
-                None => {}
+            if std::mem::take(&mut slot.hold_changed) {
+                match &slot.hold {
+                    Some(hold) => batch.put(keys::lock(&entity), hold.encode()),
+                    None if slot.hold_written => batch.delete(keys::lock(&entity)),
+                    None => {}
+                }
+                slot.hold_written = slot.hold.is_some();
             }
-            slot.hold_written = slot.hold.is_some();
             if slot.is_at_rest() {
                 self.resting.push_back(entity);
             }
@@ -194,6 +190,12 @@ impl Entities {
 }
 
 impl Slot {
+    /// Another holds it, or nobody any more.
+    pub(super) fn set_hold(&mut self, hold: Option<Hold>) {
+        self.hold = hold;
+        self.hold_changed = true;
+    }
+
     fn is_at_rest(&self) -> bool {
         self.queue.is_empty()
             && self.lane.is_empty()

@@ -54,17 +54,14 @@ pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History
 /// Reads what [`Output::Fetch`](super::Output::Fetch) asks for.
 pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<Event, String> {
     match address {
-        Address::Instance(id) => {
-            let record = read_record(store, id)?;
-            match record.filter(|record| !record.status.is_ended()) {
-                Some(record) => {
-                    let image = images(record.program)?;
-                    let history = read_history(store, &record)?;
-                    Ok(Event::Load { record, history, image })
-                }
-                None => Ok(Event::Absent { id: id.to_string(), record: read_record(store, id)? }),
+        Address::Instance(id) => match read_record(store, id)? {
+            Some(record) if !record.status.is_ended() => {
+                let image = images(record.program)?;
+                let history = read_history(store, &record)?;
+                Ok(Event::Load { record, history, image })
             }
-        }
+            record => Ok(Event::Absent { id: id.to_string(), record }),
+        },
         Address::Entity(entity) => {
             let state = store.get(&keys::entity(entity))?.map(crate::machine::Data);
             let image = match deployed(store, &entity.name)? {

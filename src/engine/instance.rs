@@ -5,9 +5,7 @@ use std::rc::Rc;
 
 use crate::builtins::Context;
 use crate::machine::options::{self, Policy, policy};
-use crate::machine::{
-    Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, child_id, format,
-};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, child_id, format};
 use crate::syntax::Place;
 
 use super::address::Waiter;
@@ -128,10 +126,7 @@ pub(super) struct Instance {
 impl Instance {
     /// An instance at its beginning; what its history holds is replayed first. An error says what its program lacks.
     pub fn new(image: &Rc<Image>, record: InstanceRecord, history: History) -> Result<Instance, String> {
-        let args = match record.args.decode() {
-            Value::List(args) => args.as_slice().to_vec(),
-            _ => Vec::new(),
-        };
+        let args = record.args.items();
         let code = &image.code;
         let function = match record.function.as_str() {
             SCRIPT => code.script,
@@ -222,7 +217,7 @@ impl Instance {
 
     /// An answer has come; it is taken in when it is its turn.
     pub fn deliver(&mut self, seq: u64, result: Result<Data, ErrorData>) {
-        self.inbox.push_back(Delivery { seq, result, sends: Vec::new() });
+        self.deliver_with(seq, result, Vec::new());
     }
 
     /// As `deliver`, of an activity that sent something.
@@ -479,10 +474,7 @@ impl Instance {
 
 /// The first of a list of arguments, as text.
 pub(super) fn first_text(args: &Data) -> String {
-    match args.decode() {
-        Value::List(args) => args.as_slice().first().map(format::display).unwrap_or_default(),
-        _ => String::new(),
-    }
+    args.items().first().map(format::display).unwrap_or_default()
 }
 
 /// Effects that are messages to other instances.
@@ -492,6 +484,5 @@ pub(super) fn is_message(name: &str) -> bool {
 
 /// How long a `lock` waits.
 fn lock_timeout(args: &Data) -> Option<i64> {
-    let Value::List(args) = args.decode() else { return None };
-    options::lock(args.as_slice().get(1)?).ok()?
+    options::lock(args.items().get(1)?).ok()?
 }

@@ -18,9 +18,7 @@ impl Engine {
     pub(super) fn lock(&mut self, id: &Arc<str>, seq: u64, args: &Data, now: i64) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let mut set = Vec::new();
-        if let Value::List(args) = args.decode()
-            && let Some(Value::List(entities)) = args.as_slice().first()
-        {
+        if let Some(Value::List(entities)) = args.items().first() {
             for entity in entities.as_slice() {
                 if let Value::Entity(entity) = entity
                     && let Ok(entity) = EntityId::of(entity)
@@ -45,7 +43,8 @@ impl Engine {
         self.taken(&Address::Entity(entity.clone()), mail);
         let Message::Lock { owner, set, at, since } = &mail.message else { return };
         self.entities.changed.insert(entity.clone());
-        self.entities.slot(entity).hold = Some(Hold { owner: owner.clone(), set: set.clone(), since: now });
+        let hold = Hold { owner: owner.clone(), set: set.clone(), since: now };
+        self.entities.slot(entity).set_hold(Some(hold));
         match set.get(*at as usize + 1) {
             Some(next) => {
                 let message =
@@ -64,7 +63,7 @@ impl Engine {
             let entity = Rc::new(entity);
             let slot = self.entities.slot(&entity);
             if slot.hold.as_ref().is_some_and(|hold| hold.owner.instance == owner) {
-                slot.hold = None;
+                slot.set_hold(None);
                 // What it sent while it held it comes before what was sent after.
                 for mail in std::mem::take(&mut slot.lane).into_iter().rev() {
                     slot.queue.push_front(mail);

@@ -37,7 +37,7 @@ pub use fetch::{Images, Read, deployed, fetch, read_history, read_holds, read_ma
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, Open, SCRIPT};
 pub use message::{Mail, Message, StoredMail};
-pub use program::{StoredProgram, load_image, load_stored, program_writes};
+pub use program::{StoredProgram, build_image, load_image, load_stored, program_writes};
 pub use purge::{purge_writes, unused_programs};
 pub use record::{InstanceRecord, Status};
 pub use replay::{Replayed, Watcher, replay};

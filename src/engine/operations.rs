@@ -5,7 +5,8 @@
 
 use std::rc::Rc;
 
-use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
+use crate::builtins::is_external;
+use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, What};
 
 use super::address::Address;
 use super::dispatch::Sender;
@@ -52,7 +53,7 @@ impl Engine {
             }
             match self.next_for(entity) {
                 Next::Acquire(mail) => self.acquire(entity, &mail, now),
-                Next::Operate(mail) => self.begin_operation(entity, mail, now),
+                Next::Operate(mail) => self.begin_operation(entity, mail),
                 Next::Blocked(owner) => {
                     // Whoever is waited for goes on too.
                     if self.goes_on && !self.is_under_way(&owner) {
@@ -104,7 +105,7 @@ impl Engine {
 
     // ---- operations
 
-    fn begin_operation(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>, now: i64) {
+    fn begin_operation(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>) {
         match self.operation(entity, &mail) {
             Ok(machine) => {
                 let slot = self.entities.slot(entity);
@@ -112,7 +113,7 @@ impl Engine {
                 slot.running = Some(Running { machine, mail });
                 self.entities.busy += 1;
             }
-            Err(error) => self.operation_done(entity, &mail, Err(error), now),
+            Err(error) => self.operation_done(entity, &mail, Err(error)),
         }
     }
 
@@ -132,10 +133,7 @@ impl Engine {
             let message = format!("entity `{name}` has no operation `{operation}`{hint}");
             return Err(ErrorData::new("unknown_operation", message));
         };
-        let args = match args.decode() {
-            Value::List(args) => args.as_slice().to_vec(),
-            _ => Vec::new(),
-        };
+        let args = args.items();
         let state = match &self.entities.slot(entity).state {
             State::Known(state) => state.clone(),
             _ => None,
@@ -160,9 +158,7 @@ impl Engine {
                     let owner = Address::Entity(entity.clone());
                     let step = StepId { owner, execution: 0, seq: request.seq, attempt };
                     if let What::Effect(name) = request.what {
-                        let external = crate::builtins::find(name).is_some_and(|id| {
-                            id.get().kind == crate::builtins::Kind::Effect { external: true }
-                        });
+                        let external = is_external(name);
                         self.outputs.push(Output::Effect { step, name, args: request.args, external });
                     }
                 }
@@ -191,19 +187,13 @@ impl Engine {
                     let sends = machine.take_sends();
                     self.send_all(&sender, sends, now);
                 }
-                self.operation_done(entity, &mail, result, now);
+                self.operation_done(entity, &mail, result);
                 true
             }
         }
     }
 
-    fn operation_done(
-        &mut self,
-        entity: &Rc<EntityId>,
-        mail: &Rc<Mail>,
-        result: Result<Data, ErrorData>,
-        _now: i64,
-    ) {
+    fn operation_done(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>, result: Result<Data, ErrorData>) {
         self.entities.changed.insert(entity.clone());
         self.taken(&Address::Entity(entity.clone()), mail);
         match (&mail.message, result) {

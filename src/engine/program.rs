@@ -64,12 +64,16 @@ pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, Strin
 
 /// Reads a program back, and makes it ready to run. Errors are reasons in words.
 pub fn load_image(hash: ProgramHash, store: &dyn Read) -> Result<Rc<Image>, String> {
-    let program = load_stored(hash, store)?;
+    build_image(&load_stored(hash, store)?).map_err(|reason| format!("its program {hash}: {reason}"))
+}
+
+/// Makes a program ready to run. Errors are reasons in words.
+pub fn build_image(program: &Program) -> Result<Rc<Image>, String> {
     if let Some(error) = program.diagnostics.iter().find(|d| d.severity == crate::syntax::Severity::Error) {
-        return Err(format!("this version finds a mistake in its program {hash}: {}", error.title));
+        return Err(format!("this version finds a mistake in it: {}", error.title));
     }
-    let code = compile(&crate::core::lower(&program), &program)
-        .map_err(|error| format!("its program {hash} can't be compiled: {}", error.title))?;
+    let code = compile(&crate::core::lower(program), program)
+        .map_err(|error| format!("it can't be compiled: {}", error.title))?;
     Image::new(Arc::new(code))
         .map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
 }

@@ -50,7 +50,7 @@ impl Engine {
                 }
                 Advance::Ended => {
                     self.dispatch(id, now);
-                    self.finish(id, true, now);
+                    self.finish(id, true);
                     return;
                 }
                 Advance::Stuck(mismatch) => {
@@ -170,7 +170,8 @@ impl Engine {
     fn too_late(&mut self, id: &Arc<str>, seq: u64, error: ErrorData) {
         let Some(instance) = self.instances.get(id) else { return };
         let execution = instance.record.execution;
-        self.send_from(id, seq, id.to_string(), None, Message::Answer { execution, seq, result: Err(error) });
+        let message = Message::Answer { execution, seq, result: Err(error) };
+        self.send_from(id, seq, Address::Instance(id.clone()), None, message);
     }
 
     pub(super) fn due(&mut self, id: &Arc<str>, seq: u64, timer: Timer, now: i64) {
@@ -180,7 +181,7 @@ impl Engine {
         };
         let execution = instance.record.execution;
         let Some(open) = instance.open.get(&seq).cloned() else { return };
-        let step = StepId { owner: Address::Instance(id.clone()), execution, seq, attempt: open.attempt };
+        let step = StepId::of(id, execution, seq, open.attempt);
         match timer {
             Timer::Sleep => self.answer(step, Ok(Data::null()), Vec::new(), now),
             Timer::Timeout => {

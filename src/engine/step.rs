@@ -27,6 +27,13 @@ pub struct StepId {
     pub attempt: u32,
 }
 
+impl StepId {
+    /// Of a request of an instance.
+    pub(super) fn of(id: &Arc<str>, execution: u32, seq: u64, attempt: u32) -> StepId {
+        StepId { owner: Address::Instance(id.clone()), execution, seq, attempt }
+    }
+}
+
 /// What happens to the engine.
 pub enum Event {
     /// First of all: the messages and the holders of entities that the store has. Of the instances that have mail,
@@ -215,11 +222,6 @@ impl Engine {
         self.under_way.contains(id)
     }
 
-    /// How many instances are under way, and how many of them are in memory.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.under_way.len(), self.instances.len())
-    }
-
     /// When the next timer is due, in nanoseconds since 1970.
     pub fn next_due(&self) -> Option<i64> {
         [self.timers.next(), self.delayed.next()].into_iter().flatten().min()
@@ -287,7 +289,7 @@ impl Engine {
     /// [`Engine::take_outputs`] and [`Engine::take_writes`].
     pub fn handle(&mut self, event: Event, now: i64) {
         match event {
-            Event::Recover { mail, holds, root } => self.recover(mail, holds, root.as_deref(), now),
+            Event::Recover { mail, holds, root } => self.recover(mail, holds, root.as_deref()),
             Event::Begin { record, image } => {
                 self.deploy(&image);
                 self.add(record, History::default(), image, true);
@@ -564,15 +566,13 @@ impl Engine {
 
     fn recover(
         &mut self,
-        mail: Vec<(Address, u64, StoredMail)>,
+        mut mail: Vec<(Address, u64, StoredMail)>,
         holds: Vec<(EntityId, Hold)>,
         root: Option<&str>,
-        _now: i64,
     ) {
         for (entity, hold) in holds {
             self.entities.recover(entity, hold);
         }
-        let mut mail = mail;
         mail.sort_by_key(|(_, number, _)| *number);
         for (to, number, stored) in mail {
             self.next_mail = self.next_mail.max(number + 1);

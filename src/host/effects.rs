@@ -2,7 +2,7 @@
 
 use crate::machine::{Data, ErrorData, Value};
 
-use super::{Outcome, arguments, clock, data};
+use super::{Outcome, clock, data};
 
 /// Does an effect at once, if it is of that kind.
 pub(crate) fn immediate(name: &str, args: &Data) -> Option<Outcome> {
@@ -12,7 +12,7 @@ pub(crate) fn immediate(name: &str, args: &Data) -> Option<Outcome> {
             Ok(bytes) => Value::Float((u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64),
             Err(error) => return Some(Err(error)),
         },
-        "random_int" => match (&arguments(args)[..], entropy::<16>()) {
+        "random_int" => match (&args.items()[..], entropy::<16>()) {
             (_, Err(error)) => return Some(Err(error)),
             ([Value::Int(low), Value::Int(high)], Ok(bytes)) => {
                 // 128 random bits over at most 2^64 values: no value is likelier than another by more than 2^-64.
@@ -26,7 +26,7 @@ pub(crate) fn immediate(name: &str, args: &Data) -> Option<Outcome> {
             Ok(bytes) => Value::str(uuid(bytes)),
             Err(error) => return Some(Err(error)),
         },
-        "env" => match &arguments(args)[..] {
+        "env" => match &args.items()[..] {
             [Value::Str(name)] => variable(name.as_str()),
             _ => Value::Null,
         },

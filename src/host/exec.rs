@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::machine::options::{Exec, exec};
 use crate::machine::{Data, ErrorData, Value};
 
-use super::{Outcome, arguments, data, text_or_bytes};
+use super::{Outcome, data, text_or_bytes};
 
 /// What one program may write to each of its outputs, in bytes.
 const MAX_OUTPUT: u64 = 64 << 20;
@@ -23,7 +23,7 @@ pub(crate) struct Call {
 
 /// Reads the arguments of `exec`.
 pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
-    let args = arguments(args);
+    let args = args.items();
     let (Some(Value::Str(program)), Some(Value::List(list))) = (args.first(), args.get(1)) else {
         return Err(ErrorData::new("type_error", "`exec` takes a program and a list of strings"));
     };

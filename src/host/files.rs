@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::machine::{Data, ErrorData, MAX_TEXT, Value};
 
-use super::{Outcome, arguments, data};
+use super::{Outcome, data};
 
 /// Does an effect on files; it may block.
 pub(crate) fn run(name: &str, args: &Data) -> Outcome {
-    let args = arguments(args);
+    let args = args.items();
     let Some(Value::Str(path)) = args.first() else {
         return Err(ErrorData::new("type_error", "a path is a string"));
     };

@@ -8,7 +8,7 @@ use reqwest::{Client, Method, redirect};
 use crate::machine::options::{Http, http};
 use crate::machine::{Data, ErrorData, Value, json};
 
-use super::{Outcome, arguments, data, text_or_bytes};
+use super::{Outcome, data, text_or_bytes};
 
 /// A request that is ready to be sent: plain data, for any thread.
 pub(crate) struct Call {
@@ -21,7 +21,7 @@ pub(crate) struct Call {
 
 /// Reads the arguments of a request.
 pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
-    let args = arguments(args);
+    let args = args.items();
     let words = |at: usize| match args.get(at) {
         Some(Value::Str(text)) => text.as_str().to_string(),
         _ => String::new(),

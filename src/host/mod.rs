@@ -43,14 +43,6 @@ pub(crate) enum Message {
     Interrupt,
 }
 
-/// The arguments of an effect.
-pub(crate) fn arguments(args: &Data) -> Vec<Value> {
-    match args.decode() {
-        Value::List(args) => args.as_slice().to_vec(),
-        _ => Vec::new(),
-    }
-}
-
 /// A result as data.
 pub(crate) fn data(value: &Value) -> Outcome {
     Data::encode(value).map_err(|fail| ErrorData::new("limit", crate::machine::error::title(&fail.value)))

@@ -8,7 +8,7 @@ use crate::machine::{Data, ErrorData, Value, format};
 use crate::store::Store;
 
 use super::run::{Host, Owner, Running, unknown};
-use super::{Message, Outcome, arguments, clock, exec, files, http};
+use super::{Message, Outcome, clock, exec, files, http};
 
 /// Open files that are asked of the system.
 const MAX_FILES: u64 = 65_536;
@@ -33,21 +33,21 @@ impl<S: Store> Host<S> {
     pub(super) fn perform(&mut self, owner: Owner, name: &'static str, args: Data) {
         match (name, &owner) {
             ("log", _) => {
-                if let [level, value] = &arguments(&args)[..] {
+                if let [level, value] = &args.items()[..] {
                     let (level, text) = (format::display(level), format::display(value));
                     self.terminal.log(&level, &text);
                 }
                 self.answer(owner, Ok(Data::null()));
             }
             ("sleep", Owner::Activity(ticket)) => {
-                let due = match &arguments(&args)[..] {
+                let due = match &args.items()[..] {
                     [Value::Duration(duration)] => clock::now().saturating_add(*duration),
                     _ => clock::now(),
                 };
                 self.sleeps.insert((due, *ticket));
             }
             ("input", _) => {
-                let prompt = arguments(&args).first().map(format::display).unwrap_or_default();
+                let prompt = args.items().first().map(format::display).unwrap_or_default();
                 let ticket = self.ticket();
                 let sender = self.sender.clone();
                 match self.terminal.input(ticket, &prompt, &sender) {

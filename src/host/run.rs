@@ -23,7 +23,7 @@ use super::client::{Listener, Reply};
 use super::pending::{Pending, View};
 use super::perform::Threads;
 use super::workers::{Job, Workers};
-use super::{Message, Outcome, Terminal, arguments, clock, effects};
+use super::{Message, Outcome, Terminal, clock, effects};
 
 /// When writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -232,7 +232,8 @@ impl<S: Store> Host<S> {
         self.store
     }
 
-    /// Runs until those that are watched have ended and nothing goes on by itself. Whatever happens, what was acknowledged is durable at the end.
+    /// Runs until those that are watched have ended and nothing goes on by itself. Whatever happens, what was
+    /// acknowledged is durable at the end.
     pub fn run(&mut self) -> Result<(), HostError> {
         let result = self.work();
         self.terminal.clear();
@@ -514,7 +515,7 @@ impl<S: Store> Host<S> {
                     self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
                 }
                 Held::Effect { owner, name: "print", args } => {
-                    let line = arguments(&args).first().map(format::to_text).transpose();
+                    let line = args.items().first().map(format::to_text).transpose();
                     match line {
                         Ok(line) => {
                             self.terminal.print(&line.unwrap_or_default()).map_err(HostError::Output)?;

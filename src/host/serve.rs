@@ -1,17 +1,14 @@
 //! What clients ask, in this process or another.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use crate::check;
-use crate::code::compile;
-use crate::core::lower;
 use crate::engine::{
-    Address, Event, InstanceRecord, Message as Sent, Read, deployed, keys, purge_writes, read_history,
-    read_record, rewind, unused_programs,
+    Address, Event, InstanceRecord, Message as Sent, Read, build_image, deployed, keys, purge_writes,
+    read_history, read_record, rewind, unused_programs,
 };
-use crate::machine::{Data, Image, Value};
+use crate::machine::{Data, Value};
 use crate::store::Store;
 
 use super::client::{Ask, Reply};
@@ -42,8 +39,7 @@ impl<S: Store> Host<S> {
             Ask::Instance { id, message } => self.client_send(id, message),
             Ask::Entity { entity, message } => match deployed(&self.view(), &entity.name) {
                 Ok(Some(_)) => {
-                    let to = Address::entity(entity);
-                    self.engine.handle(Event::Send { to, from: client_key(), message }, clock::now());
+                    self.client_message(Address::entity(entity), message);
                     Ok(Reply::Done)
                 }
                 Ok(None) => Ok(Reply::Unknown),
@@ -81,7 +77,8 @@ impl<S: Store> Host<S> {
         let image = match self.program(record.program) {
             Some(image) => image,
             None => {
-                let image = build(modules)?;
+                let program = check::load_stored(modules).ok_or("the program has no modules")?;
+                let image = build_image(&program)?;
                 self.add_program(image.clone());
                 image
             }
@@ -93,13 +90,18 @@ impl<S: Store> Host<S> {
         Ok(Reply::Done)
     }
 
+    /// Sends in a client's name, under a key that no other message has.
+    fn client_message(&mut self, to: Address, message: Sent) {
+        let from = format!("client-{}", super::effects::unique());
+        self.engine.handle(Event::Send { to, from, message }, clock::now());
+    }
+
     fn client_send(&mut self, id: String, message: Sent) -> Result<Reply, String> {
         match read_record(&self.view(), &id)? {
             None => Ok(Reply::Unknown),
             Some(record) if record.status.is_ended() => Ok(Reply::Ended),
             Some(_) => {
-                let to = Address::instance(&id);
-                self.engine.handle(Event::Send { to, from: client_key(), message }, clock::now());
+                self.client_message(Address::instance(&id), message);
                 Ok(Reply::Done)
             }
         }
@@ -145,8 +147,7 @@ impl<S: Store> Host<S> {
         for id in &running {
             let why = Data::encode(&Value::str("it was purged")).unwrap_or_else(|_| Data::null());
             let message = Sent::Terminate { why, children: true, by: None };
-            let to = Address::instance(id);
-            self.engine.handle(Event::Send { to, from: client_key(), message }, clock::now());
+            self.client_message(Address::instance(id), message);
         }
         self.purging.push(Purging { left: running, reply: to.clone() });
         Ok(None)
@@ -189,22 +190,6 @@ impl<S: Store> Host<S> {
         self.pending.add(batch);
         Ok(())
     }
-}
-
-/// A key that no other message has.
-fn client_key() -> String {
-    format!("client-{}", super::effects::unique())
-}
-
-/// The program of these modules, the one that is run first. Errors are reasons in words.
-fn build(modules: &[(String, String)]) -> Result<Rc<Image>, String> {
-    let program = check::load_stored(modules).ok_or("the program has no modules")?;
-    if !program.is_sound() {
-        return Err("the program has mistakes".into());
-    }
-    let code = compile(&lower(&program), &program).map_err(|error| error.title)?;
-    Image::new(Arc::new(code))
-        .map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
 }
 
 /// The children of a failed instance that failed by the same error.

@@ -14,7 +14,7 @@ use crate::builtins::Context;
 use crate::code::{Code, ProgramHash};
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What};
 
-use super::{Message, Outcome, arguments, effects};
+use super::{Message, Outcome, effects};
 
 /// Fuel of one slice, in calls and repetitions.
 const SLICE: u64 = 100_000;
@@ -174,7 +174,7 @@ impl Activities {
         let Some(item) = item else {
             return Err(ErrorData::new("internal", format!("the program has no activity `{}`", job.name)));
         };
-        Ok(Machine::new(image, Context::Activity, item.body, arguments(&job.args), job.identity))
+        Ok(Machine::new(image, Context::Activity, item.body, job.args.items(), job.identity))
     }
 
     fn slice(&mut self, ticket: u64) {

@@ -89,6 +89,14 @@ impl Data {
         Data(vec![NULL])
     }
 
+    /// The elements, when it is a list: the arguments of a request. None when it is something else.
+    pub fn items(&self) -> Vec<Value> {
+        match self.decode() {
+            Value::List(list) => list.as_slice().to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Encodes a value. A function or a task in it is an error that names the path to it.
     pub fn encode(value: &Value) -> Result<Data, Fail> {
         Data::encode_named(value, "value")

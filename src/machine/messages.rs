@@ -281,7 +281,7 @@ impl Machine {
         if self.section.is_some() {
             return Err(self.forbidden(fiber, "`continue_as_new` in a critical section".to_string()));
         }
-        let own = self.own_function();
+        let own = self.function;
         if own == self.image.code.script {
             return match count {
                 0 | 1 => Ok(()),

@@ -150,11 +150,6 @@ impl Machine {
         self.image.code.hash.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// The function that the main fiber runs.
-    pub(super) fn own_function(&self) -> FunctionId {
-        self.function
-    }
-
     /// Keeps the main function's value as it is, for `take_value`.
     pub(crate) fn keep_value(&mut self) {
         self.result = ResultMode::Value;
