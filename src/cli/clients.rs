@@ -1,8 +1,6 @@
-//! What clients do to instances and entities: start, raise, signal, wait, suspend, terminate, rewind; and `serve`.
+//! What clients do to instances and entities: start, raise, signal, suspend, terminate, rewind; and `serve`.
 
-use serde_json::json;
-
-use crate::engine::{self, InstanceRecord, Message, Read, Status, keys};
+use crate::engine::{self, InstanceRecord, Message, Read, keys};
 use crate::host::{self, Ask, Durability, Host, HostError, Reply, Settings};
 use crate::machine::{Data, EntityId, Value, error, json as values};
 
@@ -216,61 +214,4 @@ pub fn serve(place: InStore) -> Result<u8, Problem> {
     drop(listener);
     host.into_store().close()?;
     Ok(0)
-}
-
-/// Lists the programs of a store.
-pub fn programs(list: super::arguments::Programs) -> Result<u8, Problem> {
-    let store = Access::open(&list.store.store)?;
-    let records = super::access::records(&store, "")?;
-    let deployed = store.all(keys::DEPLOYED).map_err(unreadable)?;
-    let mut rows = Vec::new();
-    let mut lines = String::new();
-    for (key, bytes) in store.all(keys::PROGRAMS).map_err(unreadable)? {
-        let hash = &key[keys::PROGRAMS.len()..];
-        let program = engine::StoredProgram::decode(&bytes)
-            .ok_or_else(|| unreadable("a program in the store is not readable".into()))?;
-        let own = |record: &&InstanceRecord| record.program.0 == *hash;
-        let instances = records.iter().filter(own).count();
-        let unfinished = records.iter().filter(own).filter(|r| !r.status.is_ended()).count();
-        let entities: Vec<String> = deployed
-            .iter()
-            .filter(|(_, of)| of == hash)
-            .map(|(key, _)| String::from_utf8_lossy(&key[keys::DEPLOYED.len()..]).into_owned())
-            .collect();
-        let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let full: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let modules =
-            program.modules.iter().map(|(name, _)| name).filter(|n| !n.starts_with(crate::check::STD));
-        let modules: Vec<&String> = modules.collect();
-        let shown = json!({"program": full, "modules": modules, "instances": instances, "unfinished": unfinished, "entities": entities});
-        lines.push_str(&format!("{shown}\n"));
-        rows.push(vec![
-            short,
-            modules.first().map_or_else(String::new, |name| name.to_string()),
-            instances.to_string(),
-            unfinished.to_string(),
-            if entities.is_empty() { "-".into() } else { entities.join(", ") },
-        ]);
-    }
-    store.close()?;
-    match list.json {
-        true => print(&lines)?,
-        false => {
-            print(&super::table::table(&["PROGRAM", "FILE", "INSTANCES", "UNFINISHED", "ENTITIES"], &rows))?
-        }
-    }
-    Ok(0)
-}
-
-/// Whether an instance's status is this one. For filters.
-pub fn is_status(record: &InstanceRecord, status: super::arguments::Status) -> bool {
-    use super::arguments::Status as Wanted;
-    matches!(
-        (&record.status, status),
-        (Status::Running, Wanted::Running)
-            | (Status::Suspended, Wanted::Suspended)
-            | (Status::Completed(_), Wanted::Completed)
-            | (Status::Failed(_), Wanted::Failed)
-            | (Status::Terminated(_), Wanted::Terminated)
-    )
 }

@@ -8,11 +8,22 @@ use crate::engine::{Args, Asked, Entry, InstanceRecord, Read, Status as State};
 use crate::machine::{Data, format};
 
 use super::access::{Access, history as read_history, known, records};
-use super::arguments::{Filter, List, One};
-use super::clients::is_status;
+use super::arguments::{Filter, List, One, Status as Wanted};
 use super::problem::Problem;
 use super::table::{instant, short, table, time, took};
 use super::{USAGE, export, print};
+
+/// Whether an instance's status is this one. For filters.
+fn is_status(record: &InstanceRecord, status: Wanted) -> bool {
+    matches!(
+        (&record.status, status),
+        (State::Running, Wanted::Running)
+            | (State::Suspended, Wanted::Suspended)
+            | (State::Completed(_), Wanted::Completed)
+            | (State::Failed(_), Wanted::Failed)
+            | (State::Terminated(_), Wanted::Terminated)
+    )
+}
 
 /// The instances that a filter lets through, by id.
 pub fn filtered(store: &dyn Read, filter: &Filter) -> Result<Vec<InstanceRecord>, Problem> {

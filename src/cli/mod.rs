@@ -13,6 +13,7 @@ mod import;
 mod inspect;
 mod problem;
 mod program;
+mod programs;
 mod render;
 mod replay;
 mod run;
@@ -71,7 +72,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Entities(list) => entities::entities(list),
         Command::Entity(one) => entities::entity(one),
         Command::Locks(list) => entities::locks(list),
-        Command::Programs(list) => clients::programs(list),
+        Command::Programs(list) => programs::programs(list),
         Command::List(list) => inspect::list(list),
         Command::Show(show) => inspect::show(show),
         Command::History(history) => inspect::history(history),
