@@ -16,6 +16,8 @@ pub enum Context {
     Operation,
     /// A `const` or an entity's initial state: no effects.
     Pure,
+    /// A mock or a property, when a program is tried out.
+    Trial,
 }
 
 impl Contexts {
@@ -23,7 +25,8 @@ impl Contexts {
     pub const ACTIVE: Contexts = Contexts(3);
     pub const OPERATION: Contexts = Contexts(4);
     pub const EFFECTFUL: Contexts = Contexts(7);
-    pub const ALL: Contexts = Contexts(15);
+    pub const TRIAL: Contexts = Contexts(16);
+    pub const ALL: Contexts = Contexts(31);
 
     /// Whether a context is among them.
     pub fn allow(self, context: Context) -> bool {
@@ -39,6 +42,7 @@ impl Context {
             Context::Activity => "an activity",
             Context::Operation => "an entity's operation",
             Context::Pure => "a `const` or an initial state",
+            Context::Trial => "a mock or a property",
         }
     }
 }
@@ -88,6 +92,16 @@ pub fn find(name: &str) -> Option<BuiltinId> {
 /// Whether carrying out an effect of that name leaves the process.
 pub fn is_external(name: &str) -> bool {
     find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true })
+}
+
+/// The effect that a mock of that name stands for: `fs.read`, `http.request`, `random`.
+pub fn mockable(path: &str) -> Option<BuiltinId> {
+    let name = match path {
+        "http.request" => "http".to_string(),
+        path => path.replace('.', "_"),
+    };
+    let outside = ["env", "random", "random_int", "uuid", "now", "input", "http", "exec"];
+    find(&name).filter(|_| name.starts_with("fs_") || outside.contains(&&*name))
 }
 
 const fn native(name: &'static str, arity: u8) -> Builtin {
@@ -146,6 +160,10 @@ pub static TABLE: &[Builtin] = &[
     },
     effect("lock", 1, Contexts::ORCHESTRATION, false),
     effect("unlock", 1, Contexts::ORCHESTRATION, false),
+    // What properties look at.
+    effect("state_of", 1, Contexts::TRIAL, false),
+    effect("states_of", 1, Contexts::TRIAL, false),
+    effect("outcome_of", 1, Contexts::TRIAL, false),
     // Messages.
     message("raise", 3),
     message("terminate", 3),

@@ -65,7 +65,9 @@ pub fn effect_error(
 
 fn misplaced(what: &str, context: Context, place: Place, allowed: Contexts) -> Diagnostic {
     let hint = match context {
+        _ if allowed == Contexts::TRIAL => "call an operation that gives its state",
         Context::Pure => "compute it in the script or in a function instead",
+        Context::Trial => "do it in the test, and look at the states that it leaves",
         Context::Activity if allowed == Contexts::ORCHESTRATION => {
             "let the orchestration do it, and give the activity what it needs as an argument"
         }
@@ -77,6 +79,8 @@ fn misplaced(what: &str, context: Context, place: Place, allowed: Contexts) -> D
         }
         Context::Activity => "an activity runs away from its instance, perhaps more than once",
         Context::Operation => "an operation runs to its end without waiting",
+        Context::Trial => "a mock and a property only compute, from arguments and from the states of entities",
+        Context::Orchestration if allowed == Contexts::TRIAL => "only a property or a mock looks into others",
         Context::Orchestration => "only an activity or an operation can do this",
     };
     Diagnostic::error(format!("{what} is not possible in {}", context.describe()), place, "not here")

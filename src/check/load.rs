@@ -183,6 +183,7 @@ fn add_module(program: &mut Program, key: &str, text: String, std: Option<&'stat
         bindings: Vec::new(),
         bound: HashMap::new(),
         function_places: HashMap::new(),
+        mocked: HashMap::new(),
         args: 0,
     });
     declare(program, id);
@@ -199,6 +200,12 @@ fn declare(program: &mut Program, module: ModuleId) {
             StmtKind::Orchestration(f) => callable(GlobalKind::Orchestration, f),
             StmtKind::Const(name, ..) => (GlobalKind::Const, name, 0, 0),
             StmtKind::Entity(entity) => (GlobalKind::Entity, &entity.name, 1, 1),
+            StmtKind::Test(name, _) => (GlobalKind::Test, name, 0, 0),
+            StmtKind::Property(property) => (GlobalKind::Property, &property.name, 0, 0),
+            StmtKind::Mock(tree::Mock { target, .. }) => match target.last() {
+                Some(name) => (GlobalKind::Mock, name, 0, 0),
+                None => continue,
+            },
             _ => continue,
         };
         let id: GlobalId = program.globals.len();
@@ -231,6 +238,9 @@ fn declare(program: &mut Program, module: ModuleId) {
             .because("an entity is one in the whole store, so its name belongs to one module")
             .hint("give one of them another name");
             program.diagnostics.push(error);
+        }
+        if kind.has_no_name() {
+            continue;
         }
         if let Some(first) = program.modules[module].globals.insert(name.name.clone(), id) {
             let first: Span = program.globals[first].span;

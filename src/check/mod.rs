@@ -58,6 +58,8 @@ pub struct Module {
     pub bound: HashMap<u32, BindingId>,
     /// For a block, by its offset: the statement before which its local functions are made.
     pub function_places: HashMap<u32, usize>,
+    /// What each `mock` stands for, by the offset of its target.
+    pub mocked: HashMap<u32, Mocked>,
     /// The script's `args`.
     pub args: BindingId,
 }
@@ -74,6 +76,13 @@ pub enum Resolved {
     Local(BindingId),
     Global(GlobalId),
     Builtin(BuiltinId),
+}
+
+/// What a `mock` stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mocked {
+    Activity(GlobalId),
+    Effect(BuiltinId),
 }
 
 /// A variable of a function.
@@ -122,9 +131,18 @@ pub enum GlobalKind {
     Activity,
     Orchestration,
     Entity,
+    // What a file says about how it is tried out. No name means these.
+    Test,
+    Mock,
+    Property,
 }
 
 impl GlobalKind {
+    /// Whether no name can mean it.
+    pub fn has_no_name(self) -> bool {
+        matches!(self, GlobalKind::Test | GlobalKind::Mock | GlobalKind::Property)
+    }
+
     /// As it is called in messages.
     pub fn describe(self) -> &'static str {
         match self {
@@ -133,6 +151,9 @@ impl GlobalKind {
             GlobalKind::Activity => "activity",
             GlobalKind::Orchestration => "orchestration",
             GlobalKind::Entity => "entity",
+            GlobalKind::Test => "test",
+            GlobalKind::Mock => "the mock of",
+            GlobalKind::Property => "property",
         }
     }
 }

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::builtins::Context;
+use crate::syntax::tree::PropertyKind;
 use crate::syntax::{Place, Sources, Span};
 
 pub use compile::compile;
@@ -222,6 +223,50 @@ pub struct Operation {
     pub params: usize,
 }
 
+/// What can come of something that is mocked.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The value or the error of a function of the arguments.
+    Function(FunctionId),
+    /// What an operation of an entity gives and does; the function gives the entity.
+    Operation(FunctionId, String),
+    Never,
+}
+
+/// An activity or an effect that is mocked.
+#[derive(Clone, Debug)]
+pub struct Mock {
+    /// The activity's name, or the effect's in the table of builtins.
+    pub target: String,
+    pub is_activity: bool,
+    pub outcomes: Vec<Outcome>,
+    pub place: Place,
+}
+
+/// What has to hold; the function has no parameters and gives a bool.
+#[derive(Clone, Debug)]
+pub struct Property {
+    pub kind: PropertyKind,
+    pub name: String,
+    pub function: FunctionId,
+    pub place: Place,
+}
+
+/// How a program is tried out.
+#[derive(Clone, Debug, Default)]
+pub struct Trials {
+    pub mocks: Vec<Mock>,
+    pub properties: Vec<Property>,
+}
+
+/// A test: what it runs, and what holds for it alone.
+#[derive(Clone, Debug)]
+pub struct Test {
+    pub name: String,
+    pub function: FunctionId,
+    pub trials: Trials,
+}
+
 /// A compiled program.
 #[derive(Debug)]
 pub struct Code {
@@ -237,6 +282,9 @@ pub struct Code {
     /// For each name, by the kind's module.
     pub methods: HashMap<(u16, &'static str), MethodTarget>,
     pub script: FunctionId,
+    pub tests: Vec<Test>,
+    /// What holds for the script and for all tests.
+    pub trials: Trials,
     pub sources: Sources,
     pub hash: ProgramHash,
 }

@@ -11,9 +11,9 @@ mod print;
 use std::rc::Rc;
 
 use crate::builtins::{BuiltinId, Context};
-use crate::check::GlobalId;
+use crate::check::{GlobalId, Mocked};
 use crate::syntax::token::Name;
-use crate::syntax::tree::{BinaryOp, Literal};
+use crate::syntax::tree::{BinaryOp, Literal, PropertyKind};
 use crate::syntax::{Place, Span};
 
 pub use lower::lower;
@@ -251,6 +251,48 @@ pub enum Item {
         initial: Option<Function>,
         operations: Vec<(Name, Function)>,
     },
+    Test {
+        name: String,
+        body: Function,
+        trials: Trials,
+    },
+    /// What a file says for all of its tests.
+    Trials(Trials),
+}
+
+/// What is mocked when a program is tried out, and what has to hold.
+#[derive(Debug, Default)]
+pub struct Trials {
+    pub mocks: Vec<Mock>,
+    pub properties: Vec<Property>,
+}
+
+/// An activity or an effect, and what can come of it.
+#[derive(Debug)]
+pub struct Mock {
+    pub target: Mocked,
+    pub outcomes: Vec<Outcome>,
+    pub place: Place,
+}
+
+/// One thing that can come of what is mocked.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The value or the error of a function of the arguments.
+    Function(Function),
+    /// What an operation does to an entity, which stands for the world, and gives. The function gives the entity.
+    Operation(Function, String),
+    /// It is never done.
+    Never,
+}
+
+/// A property: a function without parameters that gives a bool.
+#[derive(Debug)]
+pub struct Property {
+    pub kind: PropertyKind,
+    pub name: String,
+    pub body: Function,
+    pub place: Place,
 }
 
 /// A module's part: its variables.

@@ -39,6 +39,12 @@ pub fn print(core: &Core, program: &Program, all: bool) -> String {
                     show(&mut out, module, "on", f);
                 }
             }
+            Item::Test { body, .. } => show(&mut out, module, "test", body),
+            Item::Trials(trials) => {
+                for property in &trials.properties {
+                    show(&mut out, module, "property", &property.body);
+                }
+            }
         }
     }
     out

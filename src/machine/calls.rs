@@ -96,7 +96,8 @@ impl Machine {
                         return self.unlock(fiber, id, &token);
                     }
                     "continue_as_new" => self.may_continue(fiber, count)?,
-                    "wait" | "status" => {
+                    "states_of" => fiber.stack[at] = self.entity_kind(&fiber.stack[at])?,
+                    "wait" | "status" | "outcome_of" => {
                         fiber.stack[at] = Value::str(handle(&fiber.stack[at], info.name)?);
                     }
                     _ => {}
@@ -157,7 +158,7 @@ impl Machine {
                     "any" => (How::Any, tasks_of(&arg, "any")?),
                     _ => (How::Race, tasks_of(&arg, "race")?),
                 };
-                if tasks.iter().any(|task| task.id == fiber.task.id) {
+                if tasks.iter().any(|task| Rc::ptr_eq(task, &fiber.task)) {
                     return Err(fail("type_error", "a task can't wait for itself"));
                 }
                 match self.join(id, how, tasks, keys) {
@@ -170,6 +171,23 @@ impl Machine {
                     Err(join) => Ok(Flow::Wait(Wait::Tasks(join))),
                 }
             }
+        }
+    }
+
+    /// The name of the entities that a declaration makes.
+    fn entity_kind(&self, declaration: &Value) -> Result<Value, Fail> {
+        let stub = match declaration {
+            Value::Function(closure) => {
+                self.image.code.isolated.iter().find(|i| i.stub == closure.function && i.entity.is_some())
+            }
+            _ => None,
+        };
+        match stub {
+            Some(item) => Ok(Value::str(item.name.as_str())),
+            None => Err(super::error::type_error(format!(
+                "`states_of` takes the name of an entity's declaration, not {}",
+                declaration.a_kind()
+            ))),
         }
     }
 

@@ -19,6 +19,7 @@ mod messages;
 pub mod natives;
 mod operate;
 mod run;
+mod renumber;
 mod snapshot;
 mod task;
 pub mod value;

@@ -43,6 +43,8 @@ pub enum StmtKind {
     Orchestration(Callable),
     Entity(Entity),
     Test(Ident, Block),
+    Mock(Mock),
+    Property(Property),
     /// What could not be read; the diagnostics say why.
     Error,
 }
@@ -56,6 +58,32 @@ pub struct Callable {
     pub options: Option<Expr>,
     pub body: Block,
     pub doc: Option<Name>,
+}
+
+/// `mock charge with fn…, fn…, never`: what can come of an activity or an effect when a program is tried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mock {
+    /// `charge`, or `fs.read`.
+    pub target: Vec<Ident>,
+    pub span: Span,
+    /// Functions, operations of entities, or `never`.
+    pub outcomes: Vec<Expr>,
+}
+
+/// What has to hold when a program is tried out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Property {
+    pub kind: PropertyKind,
+    pub name: Ident,
+    pub body: Block,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PropertyKind {
+    /// At every moment.
+    Invariant,
+    /// When all has come to rest.
+    Eventually,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -321,6 +349,8 @@ impl Stmt {
             StmtKind::Assign(a, _, b) => a.depth.max(b.depth),
             StmtKind::For(_, e, b) | StmtKind::While(e, b) => e.depth.max(b.depth()) + 1,
             StmtKind::Test(_, b) => b.depth(),
+            StmtKind::Mock(mock) => deepest(&mock.outcomes),
+            StmtKind::Property(property) => property.body.depth(),
             StmtKind::Import { .. } | StmtKind::Entity(_) | StmtKind::Error => 0,
         }
     }

@@ -6,6 +6,7 @@ mod expressions;
 mod names;
 mod sections;
 mod statements;
+mod trials;
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem;
@@ -38,6 +39,7 @@ pub fn resolve(program: &mut Program) {
             owner: None,
             in_loop: false,
             in_entity: false,
+            in_test: false,
             section: None,
             first_uses: HashMap::new(),
         };
@@ -161,6 +163,7 @@ struct Resolver<'a> {
     owner: Option<GlobalId>,
     in_loop: bool,
     in_entity: bool,
+    in_test: bool,
     /// The critical section around, if that is certain.
     section: Option<sections::Section>,
     first_uses: HashMap<GlobalId, usize>,

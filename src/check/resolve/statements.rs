@@ -111,11 +111,9 @@ impl Resolver<'_> {
                     me.level -= 1;
                 });
             }
-            StmtKind::Test(_, body) => self.isolated(None, Some(Context::Orchestration), |me| {
-                me.level += 1;
-                me.block(body);
-                me.level -= 1;
-            }),
+            StmtKind::Test(name, body) => self.test(name, body),
+            StmtKind::Mock(mock) => self.mock(mock, stmt.span),
+            StmtKind::Property(property) => self.property(property, stmt.span),
             StmtKind::Fn(_) | StmtKind::Activity(_) | StmtKind::Orchestration(_) | StmtKind::Entity(_) => {}
             StmtKind::Import { .. } | StmtKind::Error => {}
         }

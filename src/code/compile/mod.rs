@@ -8,6 +8,7 @@ mod conditions;
 mod control;
 mod expressions;
 mod matching;
+mod trials;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use crate::syntax::{Diagnostic, Place, Span};
 
 use super::{
     Code, Constant, Entity, Function, FunctionId, Isolated, MethodTarget, Op, Operation, PathStep, Reg,
-    program_hash,
+    Trials, program_hash,
 };
 
 /// Compiles a lowered program. Errors are programs too large for the code's encoding.
@@ -38,6 +39,8 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
             slices: Vec::new(),
             consts: Vec::new(),
             isolated: Vec::new(),
+            tests: Vec::new(),
+            trials: Trials::default(),
             methods: HashMap::new(),
             script: 0,
             hash: program_hash(&program.sources),
@@ -55,8 +58,12 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
     }
     unit.code.script = unit.reserve();
     for (id, item) in &core.items {
+        unit.tried_out(item, &core.variables[program.globals[*id].module]);
+    }
+    for (id, item) in &core.items {
         let variables = &core.variables[program.globals[*id].module];
-        match (item, unit.globals[id]) {
+        let Some(target) = unit.globals.get(id).copied() else { continue };
+        match (item, target) {
             (Item::Function(f), Target::Function(function)) => unit.top(f, function, variables),
             (Item::Const(f), Target::Const(_, function)) => unit.top(f, function, variables),
             (Item::Isolated { stub, body, .. }, Target::Isolated(index)) => {
@@ -138,6 +145,7 @@ impl Unit<'_> {
     fn declare(&mut self, id: GlobalId, item: &Item) {
         let global = &self.program.globals[id];
         let target = match item {
+            Item::Test { .. } | Item::Trials(_) => return,
             Item::Function(_) => Target::Function(self.reserve()),
             Item::Const(_) => {
                 let function = self.reserve();

@@ -4,6 +4,7 @@ mod calls;
 mod expressions;
 mod messages;
 mod statements;
+mod trials;
 
 use std::collections::HashSet;
 
@@ -13,7 +14,7 @@ use crate::syntax::token::Name;
 use crate::syntax::tree::*;
 use crate::syntax::{Place, Span};
 
-use super::{Core, Form, Function, Item, Key, Label, Node, Prim, Var, VarInfo, Variables};
+use super::{Core, Form, Function, Item, Key, Label, Node, Prim, Trials, Var, VarInfo, Variables};
 
 /// Lowers a program without errors: its script, its declarations, and what of the standard library they reach.
 pub fn lower(program: &Program) -> Core {
@@ -41,7 +42,9 @@ pub fn lower(program: &Program) -> Core {
     };
     let script = lowering.script();
     for (id, global) in program.globals.iter().enumerate() {
-        if program.modules[global.module].std.is_none() && global.script_bound.is_none() {
+        // Of an imported module's trials nothing is wanted.
+        let elsewhere = global.kind.has_no_name() && global.module != 0;
+        if program.modules[global.module].std.is_none() && global.script_bound.is_none() && !elsewhere {
             lowering.want(id);
         }
     }
@@ -142,6 +145,12 @@ impl Lowering<'_> {
                 Item::Isolated { stub, body: lower.callable(f), context: Context::Orchestration }
             }
             StmtKind::Entity(entity) => lower.entity(id, entity, stmt.span),
+            StmtKind::Test(name, body) => lower.test(name, body),
+            StmtKind::Mock(_) | StmtKind::Property(_) => {
+                let mut trials = Trials::default();
+                lower.trial(stmt, &mut trials);
+                Item::Trials(trials)
+            }
             _ => Item::Const(lower.nothing(stmt.span)),
         }
     }

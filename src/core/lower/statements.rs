@@ -121,7 +121,8 @@ impl Lower<'_, '_> {
             | StmtKind::Entity(_) => {
                 debug_assert!(top);
             }
-            StmtKind::Import { .. } | StmtKind::Test(..) | StmtKind::Error => {}
+            StmtKind::Import { .. } | StmtKind::Error => {}
+            StmtKind::Test(..) | StmtKind::Mock(_) | StmtKind::Property(_) => {}
         }
     }
 

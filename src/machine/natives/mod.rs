@@ -125,6 +125,10 @@ pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
             Value::Duration(_) => Ok(()),
             other => Err(type_error(format!("`sleep` takes a duration, like 5s, not {}", other.a_kind()))),
         },
+        "state_of" => match &args[0] {
+            Value::Entity(_) => Ok(()),
+            other => Err(type_error(format!("`state_of` takes an entity, not {}", other.a_kind()))),
+        },
         "sleep_until" => match &args[0] {
             Value::Instant(_) => Ok(()),
             other => Err(type_error(format!("`sleep_until` takes an instant, not {}", other.a_kind()))),

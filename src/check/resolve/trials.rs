@@ -1,0 +1,152 @@
+//! What a file says about how it is tried out: tests, mocks and properties.
+//!
+//! Each runs on its own, away from the script: none of them sees a variable of the script, and a mock or a property
+//! none of the test that it stands in.
+
+use crate::builtins::Context;
+use crate::syntax::tree::*;
+use crate::syntax::{Diagnostic, Span};
+
+use super::super::{GlobalId, GlobalKind, Mocked, Resolved, closest};
+use super::Resolver;
+
+impl Resolver<'_> {
+    fn trial(&self, name: &Ident) -> Option<GlobalId> {
+        self.program.globals.iter().position(|g| g.module == self.module && g.span == name.span)
+    }
+
+    pub(super) fn test(&mut self, name: &Ident, body: &Block) {
+        self.isolated(self.trial(name), Some(Context::Orchestration), |me| {
+            me.level += 1;
+            me.in_test = true;
+            me.block(body);
+            me.in_test = false;
+            me.level -= 1;
+        });
+    }
+
+    pub(super) fn property(&mut self, property: &Property, span: Span) {
+        if !self.stands_well(span, "a property") {
+            return;
+        }
+        self.apart(&property.name, |me| me.block(&property.body));
+    }
+
+    pub(super) fn mock(&mut self, mock: &Mock, span: Span) {
+        if !self.stands_well(span, "a mock") {
+            return;
+        }
+        let path: Vec<&str> = mock.target.iter().map(|name| &*name.name).collect();
+        let path = path.join(".");
+        let (Some(first), Some(last)) = (mock.target.first(), mock.target.last()) else { return };
+        let resolved = match &mock.target[..] {
+            [one] => self.name(&one.name, one.span),
+            [module, member] => match self.member(&module.name, module.span, member) {
+                Some(resolved) => resolved,
+                None => {
+                    self.unknown_name(&module.name, module.span);
+                    None
+                }
+            },
+            _ => None,
+        };
+        let Some(resolved) = resolved else { return };
+        let mocked = match resolved {
+            Resolved::Global(global) if self.program.globals[global].kind == GlobalKind::Activity => {
+                Some(Mocked::Activity(global))
+            }
+            _ => crate::builtins::mockable(&path).map(Mocked::Effect),
+        };
+        match mocked {
+            Some(mocked) => {
+                self.me().mocked.insert(first.span.start, mocked);
+            }
+            None => {
+                let hint = match resolved {
+                    Resolved::Global(global)
+                        if self.program.globals[global].kind == GlobalKind::Orchestration =>
+                    {
+                        "mock the activities that it calls"
+                    }
+                    _ => "a mock stands for an activity, or for an effect like `http.request` or `fs.read`",
+                };
+                let place = self.place(mock.span);
+                self.report(
+                    Diagnostic::error(format!("`{path}` can't be mocked"), place, "not an activity")
+                        .hint(hint),
+                );
+            }
+        }
+        for outcome in &mock.outcomes {
+            self.outcome(last, outcome);
+        }
+    }
+
+    /// One thing that can come of what is mocked.
+    fn outcome(&mut self, mock: &Ident, outcome: &Expr) {
+        match &outcome.kind {
+            ExprKind::Name(name) if &**name == "never" => {}
+            ExprKind::Lambda(lambda) => self.apart(mock, |me| me.function(&lambda.params, &lambda.body)),
+            ExprKind::Field(entity, operation) => {
+                self.apart(mock, |me| {
+                    me.level += 1;
+                    me.expr(entity);
+                    me.level -= 1;
+                });
+                match self.entity_of(entity) {
+                    Some(global) => self.has_operation(global, operation),
+                    None => self.no_outcome(outcome.span),
+                }
+            }
+            _ => self.no_outcome(outcome.span),
+        }
+    }
+
+    fn no_outcome(&mut self, span: Span) {
+        let place = self.place(span);
+        let error = Diagnostic::error("this can't come of a mock", place, "not a function")
+            .because("a mock lists what can happen: functions of the arguments, operations of entities, or `never`")
+            .hint("write `fn(a, b) => value`, `fn(a, b) => throw {…}`, `Entity(key).operation` or `never`");
+        self.report(error);
+    }
+
+    fn has_operation(&mut self, entity: GlobalId, operation: &Ident) {
+        let global = &self.program.globals[entity];
+        if global.operations.iter().any(|(name, ..)| *name == operation.name) {
+            return;
+        }
+        let near = closest(&operation.name, global.operations.iter().map(|(name, ..)| &**name));
+        let title = format!("entity `{}` has no operation `{}`", global.name, operation.name);
+        let place = self.place(operation.span);
+        self.report(
+            Diagnostic::error(title, place, "not an operation")
+                .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))),
+        );
+    }
+
+    /// Whether a mock or a property stands at the top level, or in a test.
+    fn stands_well(&mut self, span: Span, what: &str) -> bool {
+        let depth = if self.in_test { 2 } else { 1 };
+        if self.scopes.len() == depth && self.level == u32::from(self.in_test) {
+            return true;
+        }
+        let place = self.place(span);
+        let error = Diagnostic::error(format!("{what} can't stand here"), place, "not here")
+            .hint("put it at the top level of the file, for all tests, or at the top level of one test");
+        self.report(error);
+        false
+    }
+
+    /// Walks what sees nothing of what is around it.
+    fn apart(&mut self, name: &Ident, walk: impl FnOnce(&mut Self)) {
+        let owner = self.trial(name).or(self.owner);
+        let around = self.scopes.split_off(1);
+        let (level, in_test) = (std::mem::take(&mut self.level), std::mem::take(&mut self.in_test));
+        self.isolated(owner, Some(Context::Trial), |me| {
+            me.level = 1;
+            walk(me);
+        });
+        (self.level, self.in_test) = (level, in_test);
+        self.scopes.extend(around);
+    }
+}

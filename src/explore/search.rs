@@ -1,0 +1,362 @@
+//! Breadth first search: shortest schedules come first, so what is found has a shortest schedule, and a bound on
+//! depth covers all schedules up to it (what iterative deepening is for elsewhere).
+//!
+//! The configurations of one depth are looked at by all threads; those of the next depth are gathered meanwhile. Of a
+//! configuration that was seen only its hash is kept, with the hash of the one that it was reached from; a schedule is
+//! found again from these by taking the steps anew.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
+
+use super::{Bound, Found, Limits, Progress, Report, Searched, memory};
+
+const SHARDS: usize = 256;
+/// Configurations that a thread takes at a time.
+const CHUNK: usize = 64;
+
+/// Hashes are spread already.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, n: u128) {
+        self.0 = n as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Known = HashMap<u128, u128, BuildHasherDefault<Spread>>;
+
+/// The configurations that were seen, each with the one that it was first reached from.
+struct Visited {
+    shards: Vec<Mutex<Known>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Visited {
+    fn new() -> Visited {
+        Visited { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    fn shard(&self, hash: u128) -> &Mutex<Known> {
+        &self.shards[(hash >> 120) as usize % SHARDS]
+    }
+
+    /// Whether it is new.
+    fn insert(&self, hash: u128, from: u128) -> bool {
+        let mut shard = lock(self.shard(hash));
+        let before = shard.len();
+        shard.entry(hash).or_insert(from);
+        shard.len() > before
+    }
+
+    fn from(&self, hash: u128) -> Option<u128> {
+        lock(self.shard(hash)).get(&hash).copied()
+    }
+}
+
+/// What the threads of a search share.
+struct Shared<'a, M: Model> {
+    model: &'a M,
+    limits: &'a Limits,
+    visited: Visited,
+    /// The configurations of this depth, and those of the next.
+    level: RwLock<Vec<(u128, M::Config)>>,
+    next: Mutex<Vec<(u128, M::Config)>>,
+    at: AtomicUsize,
+    configurations: AtomicU64,
+    steps: AtomicU64,
+    /// The search is at its end.
+    over: AtomicBool,
+    bound: Mutex<Option<Bound>>,
+    stop: Mutex<Option<Stop>>,
+    /// What was found, with the place in this depth, so that it is the same one each time; and the configuration.
+    found: Mutex<Option<(usize, Violation, u128)>>,
+    outcomes: Mutex<BTreeSet<Observation>>,
+    memory: AtomicU64,
+    /// What the process had when the search began, in bytes.
+    resident: u64,
+}
+
+impl<M: Model> Shared<'_, M> {
+    fn found(&self, at: usize, violation: Violation, hash: u128) {
+        let mut found = lock(&self.found);
+        if found.as_ref().is_none_or(|(known, ..)| at < *known) {
+            *found = Some((at, violation, hash));
+        }
+    }
+
+    fn end(&self, bound: Bound) {
+        lock(&self.bound).get_or_insert(bound);
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Looks at configurations of this depth until there are no more.
+    fn work(&self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
+        let level = self.level.read().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Vec::new();
+        loop {
+            let from = self.at.fetch_add(CHUNK, Ordering::Relaxed);
+            if from >= level.len() || self.over.load(Ordering::Relaxed) {
+                break;
+            }
+            let to = (from + CHUNK).min(level.len());
+            for (at, (hash, config)) in level[from..to].iter().enumerate() {
+                self.expand(evaluator, from + at, *hash, config, &mut next)?;
+            }
+            let resident = memory::resident();
+            self.memory.fetch_max(resident, Ordering::Relaxed);
+            if resident.saturating_sub(self.resident) > self.limits.memory / 10 * 9 {
+                self.end(Bound::Memory);
+            }
+        }
+        lock(&self.next).append(&mut next);
+        Ok(())
+    }
+
+    /// Takes the steps of one configuration.
+    fn expand(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        at: usize,
+        hash: u128,
+        config: &M::Config,
+        next: &mut Vec<(u128, M::Config)>,
+    ) -> Result<(), Stop> {
+        let enough = match self.limits.reduced {
+            true => self.model.enough(evaluator, config)?,
+            false => None,
+        };
+        if let Some(steps) = enough {
+            let mut any = false;
+            for (_, reached) in steps {
+                any |= self.reach(evaluator, at, hash, reached, next)?;
+            }
+            // What leads to nothing new might go round and leave the other steps out for ever.
+            if any {
+                return Ok(());
+            }
+        }
+        let steps = self.model.enabled(evaluator, config)?;
+        if steps.is_empty() {
+            let seen = self.model.seen(config);
+            if self.limits.collect {
+                lock(&self.outcomes).insert(seen.observe());
+            } else if let Some(violation) = seen.at_rest(evaluator, config)? {
+                self.found(at, violation, hash);
+            }
+            return Ok(());
+        }
+        for step in &steps {
+            if self.configurations.load(Ordering::Relaxed) >= self.limits.configurations {
+                self.end(Bound::Configurations);
+                break;
+            }
+            let reached = self.model.apply(evaluator, config, step)?;
+            self.reach(evaluator, at, hash, reached, next)?;
+        }
+        Ok(())
+    }
+
+    /// A configuration is reached from another; whether it is new.
+    fn reach(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        at: usize,
+        from: u128,
+        config: M::Config,
+        next: &mut Vec<(u128, M::Config)>,
+    ) -> Result<bool, Stop> {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        let hash = self.model.fingerprint(&config);
+        if !self.visited.insert(hash, from) {
+            return Ok(false);
+        }
+        self.configurations.fetch_add(1, Ordering::Relaxed);
+        match self.model.seen(&config).now(evaluator, &config)? {
+            // When outcomes are wanted the search goes on.
+            Some(violation) if !self.limits.collect => self.found(at, violation, hash),
+            _ => next.push((hash, config)),
+        }
+        Ok(true)
+    }
+}
+
+/// Searches all that a program can do in a model.
+pub fn search<M: Model>(
+    model: &M,
+    program: &Program,
+    limits: &Limits,
+    progress: Progress<'_>,
+) -> Searched<M::Step> {
+    let begun = Instant::now();
+    let mut evaluator = Evaluator::new(program)?;
+    let initial = model.initial(&mut evaluator)?;
+    let first = model.fingerprint(&initial);
+    let shared = Shared {
+        model,
+        limits,
+        visited: Visited::new(),
+        level: RwLock::default(),
+        next: Mutex::new(Vec::new()),
+        at: AtomicUsize::new(0),
+        configurations: AtomicU64::new(1),
+        steps: AtomicU64::new(0),
+        over: AtomicBool::new(false),
+        bound: Mutex::new(None),
+        stop: Mutex::new(None),
+        found: Mutex::new(None),
+        outcomes: Mutex::default(),
+        memory: AtomicU64::new(memory::resident()),
+        resident: memory::resident(),
+    };
+    shared.visited.insert(first, first);
+    match model.seen(&initial).now(&mut evaluator, &initial)? {
+        Some(violation) if !limits.collect => shared.found(0, violation, first),
+        _ => *shared.level.write().unwrap_or_else(PoisonError::into_inner) = vec![(first, initial.clone())],
+    }
+    let jobs = limits.jobs.max(1);
+    let barrier = Barrier::new(jobs);
+    let depth = AtomicUsize::new(0);
+    let left = AtomicU64::new(0);
+    let worker = |mut evaluator: Result<&mut Evaluator<'_>, Stop>, is_first: bool| {
+        loop {
+            barrier.wait();
+            if shared.over.load(Ordering::Relaxed) {
+                return;
+            }
+            let worked = match &mut evaluator {
+                Ok(evaluator) => shared.work(evaluator),
+                Err(stop) => Err(stop.clone()),
+            };
+            if let Err(stop) = worked {
+                lock(&shared.stop).get_or_insert(stop);
+                shared.over.store(true, Ordering::Relaxed);
+            }
+            // What a limit left of this depth counts as waiting.
+            if barrier.wait().is_leader() {
+                shared.turn_the_page(&depth, &left);
+            }
+            if is_first {
+                let waiting = shared.level.read().map_or(0, |level| level.len() as u64);
+                progress(shared.configurations.load(Ordering::Relaxed), waiting, depth.load(Ordering::Relaxed));
+            }
+        }
+    };
+    if !shared.ready_for_another(&depth, &left) {
+        shared.over.store(true, Ordering::Relaxed);
+    }
+    std::thread::scope(|scope| {
+        for _ in 1..jobs {
+            scope.spawn(|| worker(Evaluator::new(program).as_mut().map_err(|stop| stop.clone()), false));
+        }
+        worker(Ok(&mut evaluator), true);
+    });
+    if let Some(stop) = lock(&shared.stop).take() {
+        return Err(stop);
+    }
+    let found = match lock(&shared.found).take() {
+        Some((_, violation, hash)) => {
+            let schedule = shared.schedule(&mut evaluator, &initial, first, hash)?;
+            Some(Found { violation, schedule, cycle: Vec::new() })
+        }
+        None => None,
+    };
+    Ok(Report {
+        configurations: shared.configurations.load(Ordering::Relaxed),
+        steps: shared.steps.load(Ordering::Relaxed),
+        depth: depth.load(Ordering::Relaxed),
+        left: left.load(Ordering::Relaxed),
+        bound: *lock(&shared.bound),
+        outcomes: std::mem::take(&mut *lock(&shared.outcomes)),
+        found,
+        took: begun.elapsed(),
+        memory: shared.memory.load(Ordering::Relaxed),
+    })
+}
+
+impl<M: Model> Shared<'_, M> {
+    /// All threads are at the end of a depth: the next begins, or the search is over.
+    fn turn_the_page(&self, depth: &AtomicUsize, left: &AtomicU64) {
+        let mut level = self.level.write().unwrap_or_else(PoisonError::into_inner);
+        let unseen = level.len().saturating_sub(self.at.load(Ordering::Relaxed));
+        let next = std::mem::take(&mut *lock(&self.next));
+        if self.over.load(Ordering::Relaxed) {
+            left.store((unseen + next.len()) as u64, Ordering::Relaxed);
+            return;
+        }
+        *level = next;
+        drop(level);
+        self.at.store(0, Ordering::Relaxed);
+        if self.ready_for_another(depth, left) {
+            depth.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.over.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is another depth to look at.
+    fn ready_for_another(&self, depth: &AtomicUsize, left: &AtomicU64) -> bool {
+        let waiting = self.level.read().map_or(0, |level| level.len());
+        if lock(&self.found).is_some() {
+            left.store(waiting as u64, Ordering::Relaxed);
+            return false;
+        }
+        if waiting > 0 && depth.load(Ordering::Relaxed) >= self.limits.depth {
+            left.store(waiting as u64, Ordering::Relaxed);
+            lock(&self.bound).get_or_insert(Bound::Depth);
+            return false;
+        }
+        waiting > 0
+    }
+
+    /// The schedule by which a configuration was first reached.
+    fn schedule(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        initial: &M::Config,
+        first: u128,
+        to: u128,
+    ) -> Result<Vec<M::Step>, Stop> {
+        let mut path = vec![to];
+        let mut at = to;
+        while at != first {
+            at = self.visited.from(at).ok_or_else(|| Stop::Fault("a schedule without a beginning".into()))?;
+            path.push(at);
+        }
+        path.pop();
+        let mut config = initial.clone();
+        let mut schedule = Vec::new();
+        while let Some(hash) = path.pop() {
+            let mut taken = None;
+            for step in self.model.enabled(evaluator, &config)? {
+                let reached = self.model.apply(evaluator, &config, &step)?;
+                if self.model.fingerprint(&reached) == hash {
+                    taken = Some((step, reached));
+                    break;
+                }
+            }
+            let (step, reached) = taken.ok_or_else(|| Stop::Fault("a schedule with a gap".into()))?;
+            schedule.push(step);
+            config = reached;
+        }
+        Ok(schedule)
+    }
+}

@@ -1,0 +1,124 @@
+//! Random walks: what lies beyond the bounds of a search, from a seed.
+
+use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
+
+use super::Found;
+
+/// Random numbers of a seed (G. Steele et al., *Fast splittable pseudorandom number generators*, 2014).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// A number below another.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
+    }
+}
+
+/// What a walk came to.
+pub struct Walk<S> {
+    pub steps: usize,
+    /// What was observed, when it came to rest.
+    pub outcome: Option<Observation>,
+    pub found: Option<Found<S>>,
+}
+
+/// Takes one random schedule of at most so many steps.
+pub fn walk<M: Model>(model: &M, program: &Program, seed: u64, longest: usize) -> Result<Walk<M::Step>, Stop> {
+    let mut evaluator = Evaluator::new(program)?;
+    walk_with(model, &mut evaluator, seed, longest)
+}
+
+/// As `walk`, with a machine that knows the program.
+pub fn walk_with<M: Model>(
+    model: &M,
+    evaluator: &mut Evaluator<'_>,
+    seed: u64,
+    longest: usize,
+) -> Result<Walk<M::Step>, Stop> {
+    let mut random = Random::new(seed);
+    let mut config = model.initial(evaluator)?;
+    let mut schedule = Vec::new();
+    for _ in 0..longest {
+        if let Some(violation) = model.seen(&config).now(evaluator, &config)? {
+            let found = shorten(model, evaluator, Found { violation, schedule, cycle: Vec::new() })?;
+            return Ok(Walk { steps: found.schedule.len(), outcome: None, found: Some(found) });
+        }
+        let steps = model.enabled(evaluator, &config)?;
+        if steps.is_empty() {
+            let seen = model.seen(&config);
+            let outcome = Some(seen.observe());
+            let steps = schedule.len();
+            let found = match seen.at_rest(evaluator, &config)? {
+                Some(violation) => {
+                    Some(shorten(model, evaluator, Found { violation, schedule, cycle: Vec::new() })?)
+                }
+                None => None,
+            };
+            return Ok(Walk { steps, outcome, found });
+        }
+        let step = steps[random.below(steps.len())].clone();
+        config = model.apply(evaluator, &config, &step)?;
+        schedule.push(step);
+    }
+    Ok(Walk { steps: schedule.len(), outcome: None, found: None })
+}
+
+/// A shorter schedule to a violation of the same kind, by leaving out what is not needed for it.
+fn shorten<M: Model>(
+    model: &M,
+    evaluator: &mut Evaluator<'_>,
+    found: Found<M::Step>,
+) -> Result<Found<M::Step>, Stop> {
+    let mut best = found;
+    let mut at = 0;
+    while at < best.schedule.len() {
+        let mut wanted = best.schedule.clone();
+        wanted.remove(at);
+        match run(model, evaluator, &wanted)? {
+            Some((violation, taken))
+                if taken.len() < best.schedule.len()
+                    && std::mem::discriminant(&violation) == std::mem::discriminant(&best.violation) =>
+            {
+                best = Found { violation, schedule: taken, cycle: Vec::new() };
+            }
+            _ => at += 1,
+        }
+    }
+    Ok(best)
+}
+
+/// A violation, and the steps that were taken to it.
+type Violated<M> = Option<(Violation, Vec<<M as Model>::Step>)>;
+
+/// Takes those of the steps that are possible, in their order.
+fn run<M: Model>(model: &M, evaluator: &mut Evaluator<'_>, wanted: &[M::Step]) -> Result<Violated<M>, Stop> {
+    let mut config = model.initial(evaluator)?;
+    let mut taken = Vec::new();
+    for step in wanted {
+        if let Some(violation) = model.seen(&config).now(evaluator, &config)? {
+            return Ok(Some((violation, taken)));
+        }
+        if !model.enabled(evaluator, &config)?.contains(step) {
+            continue;
+        }
+        config = model.apply(evaluator, &config, step)?;
+        taken.push(step.clone());
+    }
+    if let Some(violation) = model.seen(&config).now(evaluator, &config)? {
+        return Ok(Some((violation, taken)));
+    }
+    if model.enabled(evaluator, &config)?.is_empty()
+        && let Some(violation) = model.seen(&config).at_rest(evaluator, &config)?
+    {
+        return Ok(Some((violation, taken)));
+    }
+    Ok(None)
+}

@@ -1,0 +1,748 @@
+//! The compute-storage model: compute may vanish at any moment, and only storage lasts.
+//!
+//! Storage keeps of each participant its state with the messages that it has not taken, a version, and the messages
+//! that it has sent and that were not passed on. Compute reads one participant, evaluates, and asks storage for one
+//! atomic step: the new state, the message taken, the messages sent. Storage takes the step if the version is still the one
+//! that was read. Whatever compute holds may be lost at any moment; then it is done again.
+//!
+//! The model is general in what storage keeps of a running instance ([`Keep`]); here it is its state ([`States`]).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::machine::{Data, EntityId, Value};
+
+use super::entity::Entity;
+use super::evaluate::{Done, Eval, Evaluator, MAIN_FUNCTION, Stop, View, handle};
+use super::high_level::{Timers, gives, outcomes};
+use super::instance::{self, Instance, Out, Task, Trouble, Turn};
+use super::message::{Id, Message, Name, describe};
+use super::observe::{self, Seen};
+use super::part::{Part, fingerprint};
+use super::program::Mutation;
+use super::{Model, START, Shown};
+
+/// What storage keeps of a running instance.
+pub trait Keep: Sync + Send + Copy + 'static {
+    type State: Clone + Debug + Eq + Hash + Send + Sync;
+
+    const NAME: &'static str;
+
+    /// **read**: the instance as it can go on.
+    fn read(evaluator: &mut Evaluator<'_>, id: &Id, kept: &Instance<Self::State>) -> Result<Instance<Eval>, Stop>;
+
+    /// What is kept after a turn: `before` is what was kept, none at the beginning.
+    fn keep(before: Option<&Instance<Self::State>>, message: &Message, now: i64, turn: &Turn) -> Instance<Self::State>;
+}
+
+/// Storage keeps the state.
+#[derive(Clone, Copy, Debug)]
+pub struct States;
+
+impl Keep for States {
+    type State = Eval;
+
+    const NAME: &'static str = "compute-storage";
+
+    fn read(_: &mut Evaluator<'_>, _: &Id, kept: &Instance<Eval>) -> Result<Instance<Eval>, Stop> {
+        Ok(kept.clone())
+    }
+
+    fn keep(_: Option<&Instance<Eval>>, _: &Message, _: i64, turn: &Turn) -> Instance<Eval> {
+        turn.instance.clone()
+    }
+}
+
+/// What storage has of a participant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stored<T> {
+    /// None before it has taken its first message.
+    pub state: Option<T>,
+    pub version: u64,
+    /// Messages that have come and were not taken, in order.
+    pub inbox: VecDeque<Message>,
+}
+
+impl<T> Default for Stored<T> {
+    fn default() -> Stored<T> {
+        Stored { state: None, version: 0, inbox: VecDeque::new() }
+    }
+}
+
+/// What compute has read and not yet committed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Work<S> {
+    pub version: u64,
+    pub read: Read<S>,
+    /// What the step sends has left already: a mutation.
+    released: bool,
+}
+
+/// A participant as compute has read it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Read<S> {
+    Instance { id: Id, kept: Part<Stored<Instance<S>>> },
+    /// An entity takes a message from its inbox, or has its turn.
+    Entity { id: Arc<EntityId>, kept: Part<Stored<Entity>>, turn: bool },
+}
+
+/// A result that compute has and storage has not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unrecorded {
+    pub instance: Id,
+    pub seq: u64,
+    pub message: Message,
+}
+
+/// How much may go wrong in one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// Compute vanishes.
+    pub crashes: u32,
+    /// A participant is read although it is read already, or a task performed although it was.
+    pub slow: u32,
+    /// A message is passed on twice.
+    pub duplicates: u32,
+}
+
+/// A moment of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config<S> {
+    // What lasts.
+    pub instances: BTreeMap<Id, Part<Stored<Instance<S>>>>,
+    pub entities: BTreeMap<Arc<EntityId>, Part<Stored<Entity>>>,
+    /// Sent and not passed on, by sender and receiver, each with its number.
+    pub outbox: BTreeMap<(Name, Name), Part<VecDeque<(u64, Message)>>>,
+    /// How many messages a sender has sent to a receiver, and the number of the last that has come.
+    pub sent: BTreeMap<(Name, Name), u64>,
+    pub come: BTreeMap<(Name, Name), u64>,
+    pub tasks: BTreeMap<(Id, u64), Part<Task>>,
+    pub timers: Timers,
+    pub now: i64,
+    // What does not.
+    pub work: Vec<Part<Work<S>>>,
+    pub results: Vec<Part<Unrecorded>>,
+    // The run itself.
+    pub faults: Faults,
+    pub trouble: Vec<Trouble>,
+}
+
+/// A step that a rule allows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    Transfer {
+        from: Name,
+        to: Name,
+        again: bool,
+    },
+    Read {
+        who: Name,
+        /// An entity has its turn.
+        turn: bool,
+    },
+    /// With the outcome of that number.
+    Commit {
+        work: u128,
+        outcome: usize,
+    },
+    Refuse {
+        work: u128,
+    },
+    Perform {
+        instance: Id,
+        seq: u64,
+        outcome: usize,
+    },
+    Record {
+        result: u128,
+    },
+    Elapse {
+        timer: (i64, Name, u64),
+    },
+    Crash,
+}
+
+/// The model, with how much may go wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Storage<K> {
+    pub faults: Faults,
+    pub keep: K,
+}
+
+pub type ComputeStorage = Storage<States>;
+
+impl<K: Keep> Storage<K> {
+    /// **begin**: storage holds nothing but the message that begins the main instance.
+    fn begin(&self, evaluator: &mut Evaluator<'_>) -> Config<K::State> {
+        let program = evaluator.program;
+        let message = Message::Begin {
+            function: MAIN_FUNCTION.into(),
+            args: program.args.clone(),
+            parent: None,
+            waiter: None,
+            started: None,
+        };
+        let main = Stored { inbox: VecDeque::from([message]), ..Stored::default() };
+        Config {
+            instances: BTreeMap::from([(program.main.clone(), Part::new(main))]),
+            entities: BTreeMap::new(),
+            outbox: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            come: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            timers: Timers::default(),
+            now: START,
+            work: Vec::new(),
+            results: Vec::new(),
+            faults: self.faults,
+            trouble: Vec::new(),
+        }
+    }
+
+    /// **transfer**: the next message of a sender comes to its receiver, and is then no longer the sender's. Between
+    /// the two there may be a crash; then it comes again. One that has come before, by its number, is dropped.
+    fn transfer(&self, evaluator: &Evaluator<'_>, c: &mut Config<K::State>, from: &Name, to: &Name, again: bool) {
+        let key = (from.clone(), to.clone());
+        let Some(queue) = c.outbox.get(&key) else { return };
+        let mut queue = (**queue).clone();
+        let Some((number, message)) = queue.front().cloned() else { return };
+        if again {
+            c.faults.duplicates -= 1;
+        } else {
+            queue.pop_front();
+            match queue.is_empty() {
+                true => c.outbox.remove(&key),
+                false => c.outbox.insert(key.clone(), Part::new(queue)),
+            };
+        }
+        let last = c.come.get(&key).copied().unwrap_or(0);
+        if number <= last && evaluator.program.mutation != Mutation::NoDedupe {
+            return;
+        }
+        c.come.insert(key, number);
+        c.put_in(to, message);
+    }
+
+    /// **read**: compute takes a participant with work from storage.
+    fn read(&self, evaluator: &mut Evaluator<'_>, c: &mut Config<K::State>, who: &Name, turn: bool) -> Result<(), Stop> {
+        if c.work.iter().any(|work| work.read.is_of(who)) {
+            c.faults.slow -= 1;
+        }
+        let (version, read) = match who {
+            Name::Instance(id) => {
+                let Some(kept) = c.instances.get(id).cloned() else { return Ok(()) };
+                (kept.version, Read::Instance { id: id.clone(), kept: head(&kept) })
+            }
+            Name::Entity(id) => {
+                let Some(kept) = c.entities.get(id).cloned() else { return Ok(()) };
+                (kept.version, Read::Entity { id: id.clone(), kept: head(&kept), turn })
+            }
+            _ => return Ok(()),
+        };
+        let mut work = Work { version, read, released: false };
+        if evaluator.program.mutation == Mutation::ReleaseBeforeCommit {
+            let (.., outs) = self.evaluate(evaluator, c, &work.read, 0)?;
+            let sends = outs.into_iter().filter(|out| matches!(out, Out::Send { .. })).collect();
+            c.bring_about(who, sends);
+            work.released = true;
+        }
+        c.work.push(Part::new(work));
+        c.work.sort_by_key(Part::mark);
+        Ok(())
+    }
+
+    /// **evaluate**: what becomes of what was read. This is compute's alone: nothing of it lasts.
+    fn evaluate(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &Config<K::State>,
+        read: &Read<K::State>,
+        outcome: usize,
+    ) -> Result<(Written<K::State>, Vec<Out>), Stop> {
+        match read {
+            Read::Instance { id, kept } => {
+                let mut next = (**kept).clone();
+                let Some(message) = next.inbox.pop_front() else { return Err(Stop::Fault("nothing to take".into())) };
+                next.version += 1;
+                let turn = match (&next.state, &message) {
+                    (Some(known), message) => {
+                        let instance = K::read(evaluator, id, known)?;
+                        instance::take(evaluator, c.now, id, &instance, message)?
+                    }
+                    (None, Message::Begin { function, args, parent, waiter, started }) => {
+                        let waiters = waiter.iter().cloned().collect();
+                        let mut turn =
+                            instance::begin(evaluator, c.now, id, function, args, parent.clone(), waiters)?;
+                        let told = started.iter().map(|waiter| instance::reply(waiter, handle(id)));
+                        turn.out = told.chain(turn.out).collect();
+                        turn
+                    }
+                    (None, message) => {
+                        let outs = instance::absent(id, message);
+                        return Ok((Written::Instance(id.clone(), next), outs));
+                    }
+                };
+                next.state = Some(K::keep(next.state.as_ref(), &message, c.now, &turn));
+                Ok((Written::Instance(id.clone(), next), turn.out))
+            }
+            Read::Entity { id, kept, turn } => {
+                let mut next = (**kept).clone();
+                let mut entity = next.state.take().unwrap_or_default();
+                next.version += 1;
+                let outs = match (turn, entity.next()) {
+                    (false, _) => match next.inbox.pop_front() {
+                        Some(message) => entity.arrive(message),
+                        None => Vec::new(),
+                    },
+                    (true, Some(Message::Lock { .. })) => entity.acquire(),
+                    (true, _) => {
+                        let all = entity.operations(id, evaluator, c.now)?;
+                        let done = all.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
+                        entity.operate(id, done, evaluator, c.now)?
+                    }
+                };
+                next.state = Some(entity);
+                Ok((Written::Entity(id.clone(), next), outs))
+            }
+        }
+    }
+
+    /// How many outcomes the step of what was read has.
+    fn count(&self, evaluator: &mut Evaluator<'_>, c: &Config<K::State>, read: &Read<K::State>) -> Result<usize, Stop> {
+        let Read::Entity { id, kept, turn: true } = read else { return Ok(1) };
+        match &kept.state {
+            Some(entity) if !matches!(entity.next(), Some(Message::Lock { .. })) => {
+                Ok(entity.operations(id, evaluator, c.now)?.len())
+            }
+            _ => Ok(1),
+        }
+    }
+
+    /// **commit**: the version is the one that was read: the new state, the message taken and those sent are stored
+    /// together.
+    fn commit(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config<K::State>,
+        work: &Part<Work<K::State>>,
+        outcome: usize,
+    ) -> Result<(), Stop> {
+        c.work.retain(|known| known != work);
+        let (written, mut outs) = self.evaluate(evaluator, c, &work.read, outcome)?;
+        if work.released {
+            outs.retain(|out| !matches!(out, Out::Send { .. }));
+        }
+        let who = work.read.who();
+        match written {
+            Written::Instance(id, mut next) => {
+                // What has come since stays.
+                if let Some(now) = c.instances.get(&id) {
+                    next.inbox = now.inbox.iter().skip(1).cloned().collect();
+                }
+                c.instances.insert(id, Part::new(next));
+            }
+            Written::Entity(id, mut next) => {
+                let taken = usize::from(!matches!(work.read, Read::Entity { turn: true, .. }));
+                if let Some(now) = c.entities.get(&id) {
+                    next.inbox = now.inbox.iter().skip(taken).cloned().collect();
+                }
+                c.entities.insert(id, Part::new(next));
+            }
+        }
+        c.bring_about(&who, outs);
+        Ok(())
+    }
+
+    /// **refuse**: somebody else was faster: what was read is no longer what is stored.
+    fn refuse(&self, c: &mut Config<K::State>, work: &Part<Work<K::State>>) {
+        c.work.retain(|known| known != work);
+    }
+
+    /// **perform**: compute does a stored task, whatever became of doing it before. Its result is compute's alone;
+    /// what it does to the world is not undone.
+    fn perform(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config<K::State>,
+        instance: &Id,
+        seq: u64,
+        outcome: usize,
+    ) -> Result<(), Stop> {
+        let done = c.outcomes(evaluator, instance, seq)?;
+        let done = done.get(outcome).cloned().ok_or_else(|| Stop::Fault("no such outcome".into()))?;
+        if c.results.iter().any(|result| result.instance == *instance && result.seq == seq) {
+            c.faults.slow -= 1;
+        }
+        let Some(task) = c.tasks.get(&(instance.clone(), seq)).cloned() else { return Ok(()) };
+        if let (Some((entity, _)), Some(state)) = (&done.world, done.state) {
+            let mut stored = c.entities.get(entity).map(|known| (**known).clone()).unwrap_or_default();
+            stored.state = Some(Entity { state, ..stored.state.unwrap_or_default() });
+            stored.version += 1;
+            c.entities.insert(entity.clone(), Part::new(stored));
+        }
+        match done.result {
+            Some(result) => {
+                let message = Message::Answer { execution: task.execution, seq, result, sends: done.sends };
+                c.results.push(Part::new(Unrecorded { instance: instance.clone(), seq, message }));
+                c.results.sort_by_key(Part::mark);
+            }
+            None => {
+                c.tasks.remove(&(instance.clone(), seq));
+            }
+        }
+        Ok(())
+    }
+
+    /// **record**: the first result of a task is stored, as a message to who asked for it; a later one is dropped.
+    fn record(&self, c: &mut Config<K::State>, result: u128) {
+        let Some(at) = c.results.iter().position(|known| known.mark() == result) else { return };
+        let result = c.results.remove(at);
+        let task = c.tasks.get(&(result.instance.clone(), result.seq));
+        let fits = task.is_some_and(
+            |task| matches!(result.message, Message::Answer { execution, .. } if execution == task.execution),
+        );
+        if fits {
+            c.tasks.remove(&(result.instance.clone(), result.seq));
+            c.put_in(&Name::Instance(result.instance.clone()), result.message.clone());
+        }
+    }
+
+    /// **elapse**: time passes to what is due next, and that becomes a message.
+    fn elapse(&self, evaluator: &Evaluator<'_>, c: &mut Config<K::State>, timer: &(i64, Name, u64)) {
+        let Some(message) = c.timers.0.remove(timer) else { return };
+        c.now = c.now.max(timer.0);
+        c.send(&Name::Clock, timer.1.clone(), message);
+        if !evaluator.program.facts.reads_clock {
+            c.timers.shift(c.now - START);
+            c.now = START;
+        }
+    }
+
+    /// **crash**: compute vanishes with all that it has.
+    fn crash(&self, c: &mut Config<K::State>) {
+        c.faults.crashes -= 1;
+        c.work.clear();
+        c.results.clear();
+    }
+}
+
+/// What compute reads of a participant: its state, and the message that it takes.
+fn head<T: Clone + Hash>(stored: &Stored<T>) -> Part<Stored<T>> {
+    Part::new(Stored { inbox: stored.inbox.iter().take(1).cloned().collect(), ..stored.clone() })
+}
+
+/// What compute asks storage to write.
+pub enum Written<S> {
+    Instance(Id, Stored<Instance<S>>),
+    Entity(Arc<EntityId>, Stored<Entity>),
+}
+
+impl<S> Read<S> {
+    fn who(&self) -> Name {
+        match self {
+            Read::Instance { id, .. } => Name::Instance(id.clone()),
+            Read::Entity { id, .. } => Name::Entity(id.clone()),
+        }
+    }
+
+    fn is_of(&self, who: &Name) -> bool {
+        match (self, who) {
+            (Read::Instance { id, .. }, Name::Instance(other)) => id == other,
+            (Read::Entity { id, .. }, Name::Entity(other)) => id == other,
+            _ => false,
+        }
+    }
+}
+
+impl<K: Keep> Model for Storage<K> {
+    type Config = Config<K::State>;
+    type Step = Step;
+
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn initial(&self, evaluator: &mut Evaluator<'_>) -> Result<Self::Config, Stop> {
+        Ok(self.begin(evaluator))
+    }
+
+    fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config) -> Result<Vec<Step>, Stop> {
+        let mut steps = Vec::new();
+        for work in &c.work {
+            if c.version(&work.read) != work.version {
+                steps.push(Step::Refuse { work: work.mark() });
+                continue;
+            }
+            let count = self.count(evaluator, c, &work.read)?;
+            steps.extend((0..count).map(|outcome| Step::Commit { work: work.mark(), outcome }));
+        }
+        let may_read =
+            |who: &Name| c.faults.slow > 0 || !c.work.iter().any(|work| work.read.is_of(who));
+        for (id, stored) in &c.instances {
+            let who = Name::Instance(id.clone());
+            if !stored.inbox.is_empty() && may_read(&who) {
+                steps.push(Step::Read { who, turn: false });
+            }
+        }
+        for (id, stored) in &c.entities {
+            let who = Name::Entity(id.clone());
+            if !may_read(&who) {
+                continue;
+            }
+            if !stored.inbox.is_empty() {
+                steps.push(Step::Read { who: who.clone(), turn: false });
+            }
+            if stored.state.as_ref().is_some_and(|entity| entity.next().is_some()) {
+                steps.push(Step::Read { who, turn: true });
+            }
+        }
+        for (from, to) in c.outbox.keys() {
+            steps.push(Step::Transfer { from: from.clone(), to: to.clone(), again: false });
+            if c.faults.duplicates > 0 {
+                steps.push(Step::Transfer { from: from.clone(), to: to.clone(), again: true });
+            }
+        }
+        for (instance, seq) in c.tasks.keys() {
+            let performed = c.results.iter().any(|result| result.instance == *instance && result.seq == *seq);
+            if performed && c.faults.slow == 0 {
+                continue;
+            }
+            let count = c.outcomes(evaluator, instance, *seq)?.len();
+            let step = |outcome| Step::Perform { instance: instance.clone(), seq: *seq, outcome };
+            steps.extend((0..count).map(step));
+        }
+        steps.extend(c.results.iter().map(|result| Step::Record { result: result.mark() }));
+        steps.extend(c.timers.next().map(|timer| Step::Elapse { timer: timer.clone() }));
+        if c.faults.crashes > 0 && !(c.work.is_empty() && c.results.is_empty()) {
+            steps.push(Step::Crash);
+        }
+        Ok(steps)
+    }
+
+    fn apply(&self, evaluator: &mut Evaluator<'_>, config: &Self::Config, step: &Step) -> Result<Self::Config, Stop> {
+        let mut c = config.clone();
+        let work = |hash: &u128| config.work.iter().find(|work| work.mark() == *hash);
+        match step {
+            Step::Transfer { from, to, again } => self.transfer(evaluator, &mut c, from, to, *again),
+            Step::Read { who, turn } => self.read(evaluator, &mut c, who, *turn)?,
+            Step::Commit { work: hash, outcome } => {
+                if let Some(work) = work(hash) {
+                    self.commit(evaluator, &mut c, work, *outcome)?;
+                }
+            }
+            Step::Refuse { work: hash } => {
+                if let Some(work) = work(hash) {
+                    self.refuse(&mut c, work);
+                }
+            }
+            Step::Perform { instance, seq, outcome } => {
+                self.perform(evaluator, &mut c, instance, *seq, *outcome)?
+            }
+            Step::Record { result } => self.record(&mut c, *result),
+            Step::Elapse { timer } => self.elapse(evaluator, &mut c, timer),
+            Step::Crash => self.crash(&mut c),
+        }
+        Ok(c)
+    }
+
+    fn enough(
+        &self,
+        _: &mut Evaluator<'_>,
+        _: &Self::Config,
+    ) -> Result<Option<Vec<(Step, Self::Config)>>, Stop> {
+        Ok(None)
+    }
+
+    fn fingerprint(&self, config: &Self::Config) -> u128 {
+        fingerprint(config)
+    }
+
+    fn seen<'c>(&self, config: &'c Self::Config) -> Seen<'c> {
+        let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
+        for (id, stored) in &config.instances {
+            if let Some(instance) = &stored.state {
+                seen.instances.push((id, observe::stand(instance, stored.mark())));
+            }
+        }
+        for (id, stored) in &config.entities {
+            if let Some(entity) = &stored.state {
+                seen.entities.push((id, entity));
+            }
+        }
+        seen
+    }
+
+    fn show(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config, step: &Step) -> Shown {
+        self.shown(evaluator, c, step)
+    }
+
+    fn agent(&self, step: &Step) -> u128 {
+        match step {
+            Step::Commit { work, .. } | Step::Refuse { work } => fingerprint(&("work", work)),
+            Step::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
+            Step::Elapse { .. } => fingerprint(&"clock"),
+            other => fingerprint(other),
+        }
+    }
+}
+
+impl<K: Keep> Storage<K> {
+    fn shown(&self, evaluator: &mut Evaluator<'_>, c: &Config<K::State>, step: &Step) -> Shown {
+        let shown = |who: String, what: String, place| Shown { who, what, place };
+        let work = |hash: &u128| c.work.iter().find(|work| work.mark() == *hash);
+        match step {
+            Step::Transfer { from, to, again } => {
+                let message = c.outbox.get(&(from.clone(), to.clone())).and_then(|queue| queue.front());
+                let text = message.map_or(String::new(), |(_, message)| message.to_string());
+                let twice = if *again { ", and will come again" } else { "" };
+                shown(to.to_string(), format!("has a message: {text}   from {from}{twice}"), None)
+            }
+            Step::Read { who, turn } => {
+                let next = match who {
+                    Name::Instance(id) => c.instances.get(id).and_then(|s| s.inbox.front()),
+                    Name::Entity(id) if *turn => {
+                        c.entities.get(id).and_then(|s| s.state.as_ref()?.next())
+                    }
+                    Name::Entity(id) => c.entities.get(id).and_then(|s| s.inbox.front()),
+                    _ => None,
+                };
+                let text = next.map_or(String::new(), Message::to_string);
+                shown(who.to_string(), format!("is read, to take {text}"), None)
+            }
+            Step::Commit { work: hash, .. } => {
+                let who = work(hash).map_or(String::new(), |work| work.read.who().to_string());
+                shown(who, "is stored".to_string(), None)
+            }
+            Step::Refuse { work: hash } => {
+                let who = work(hash).map_or(String::new(), |work| work.read.who().to_string());
+                shown(who, "was overtaken: its step is refused".to_string(), None)
+            }
+            Step::Perform { instance, seq, outcome } => {
+                let task = c.tasks.get(&(instance.clone(), *seq));
+                let text = task.map_or(String::new(), |task| describe(&task.asked));
+                let done = c.outcomes(evaluator, instance, *seq).ok();
+                let gives = done.as_ref().and_then(|all| all.get(*outcome)).map(gives).unwrap_or_default();
+                shown(instance.to_string(), format!("{text}{gives}"), task.map(|task| task.asked.place))
+            }
+            Step::Record { result } => {
+                let known = c.results.iter().find(|known| known.mark() == *result);
+                let who = known.map_or(String::new(), |known| known.instance.to_string());
+                let what = known.map_or(String::new(), |known| known.message.to_string());
+                shown(who, format!("the result is recorded: {what}"), None)
+            }
+            Step::Elapse { timer: (due, to, _) } => {
+                let after = crate::machine::format::duration(due.saturating_sub(c.now).max(0));
+                shown("time".to_string(), format!("{after} pass: something of {to} is due"), None)
+            }
+            Step::Crash => shown("crash".to_string(), "compute vanishes".to_string(), None),
+        }
+    }
+}
+
+impl<S: Clone + Debug + Eq + Hash> Config<S> {
+    /// The version that storage has of what was read.
+    fn version(&self, read: &Read<S>) -> u64 {
+        match read {
+            Read::Instance { id, .. } => self.instances.get(id).map_or(0, |stored| stored.version),
+            Read::Entity { id, .. } => self.entities.get(id).map_or(0, |stored| stored.version),
+        }
+    }
+
+    /// A message comes to its receiver's inbox.
+    fn put_in(&mut self, to: &Name, message: Message) {
+        match to {
+            Name::Instance(id) => {
+                let mut stored = self.instances.get(id).map(|known| (**known).clone()).unwrap_or_default();
+                stored.inbox.push_back(message);
+                self.instances.insert(id.clone(), Part::new(stored));
+            }
+            Name::Entity(id) => {
+                let mut stored = self.entities.get(id).map(|known| (**known).clone()).unwrap_or_default();
+                stored.inbox.push_back(message);
+                self.entities.insert(id.clone(), Part::new(stored));
+            }
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, from: &Name, to: Name, message: Message) {
+        let key = (from.clone(), to);
+        let number = self.sent.get(&key).copied().unwrap_or(0) + 1;
+        self.sent.insert(key.clone(), number);
+        let mut queue = self.outbox.get(&key).map(|queue| (**queue).clone()).unwrap_or_default();
+        queue.push_back((number, message));
+        self.outbox.insert(key, Part::new(queue));
+    }
+
+    /// Stores what a participant's step brings about.
+    fn bring_about(&mut self, by: &Name, outs: Vec<Out>) {
+        for out in outs {
+            match (out, by) {
+                (Out::Send { to, message }, _) => self.send(by, to, message),
+                (Out::Later { due, to, message }, _) => self.timers.later(due, &to, message),
+                (Out::Trouble(trouble), _) => self.trouble.push(trouble),
+                (Out::Begin { seq, task }, Name::Instance(id)) => {
+                    self.tasks.insert((id.clone(), seq), Part::new(task));
+                }
+                (Out::SetTimer { due, seq, timer }, Name::Instance(id)) => {
+                    let execution = self.instances.get(id).and_then(|stored| Some(stored.state.as_ref()?.execution));
+                    self.timers.set(due, id, execution.unwrap_or(0), seq, timer);
+                }
+                (Out::Clear { seq }, Name::Instance(id)) => {
+                    self.tasks.remove(&(id.clone(), seq));
+                    self.timers.clear(id, seq);
+                    self.forget_due(id, seq);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was due of a request is no more.
+    fn forget_due(&mut self, id: &Id, seq: u64) {
+        let of = |message: &Message| matches!(message, Message::Due { seq: s, .. } if *s == seq);
+        if let Some(stored) = self.instances.get(id)
+            && stored.inbox.iter().any(of)
+        {
+            let mut stored = (**stored).clone();
+            stored.inbox.retain(|message| !of(message));
+            self.instances.insert(id.clone(), Part::new(stored));
+        }
+        let key = (Name::Clock, Name::Instance(id.clone()));
+        if let Some(queue) = self.outbox.get(&key) {
+            let queue: VecDeque<_> = queue.iter().filter(|(_, message)| !of(message)).cloned().collect();
+            match queue.is_empty() {
+                true => self.outbox.remove(&key),
+                false => self.outbox.insert(key, Part::new(queue)),
+            };
+        }
+    }
+
+    fn outcomes(&self, evaluator: &mut Evaluator<'_>, instance: &Id, seq: u64) -> Result<Vec<Done>, Stop> {
+        let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Vec::new()) };
+        let state = |id: &EntityId| self.entities.get(id).and_then(|stored| stored.state.as_ref()?.state.clone());
+        outcomes(evaluator, task, self.now, self, &state)
+    }
+}
+
+impl<S: Clone + Debug + Eq + Hash> View for Config<S> {
+    fn state(&self, entity: &EntityId) -> Option<Data> {
+        let known = self.entities.get(entity).and_then(|stored| stored.state.as_ref()?.state.as_ref());
+        known.map(|state| (**state).clone())
+    }
+
+    fn states(&self, kind: &str) -> Vec<(Data, Data)> {
+        let of = self.entities.iter().filter(|(id, _)| id.name == kind);
+        of.filter_map(|(id, stored)| {
+            Some((id.key.clone(), (**stored.state.as_ref()?.state.as_ref()?).clone()))
+        })
+        .collect()
+    }
+
+    fn outcome(&self, id: &str) -> Value {
+        let known = self.instances.get(id).and_then(|stored| stored.state.as_ref());
+        known.map_or(Value::Null, |instance| observe::outcome(id, instance))
+    }
+}

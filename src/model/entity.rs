@@ -1,0 +1,144 @@
+//! An entity: its state, who holds it, and the messages that wait for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::machine::{Data, EntityId};
+
+use super::evaluate::{Done, Evaluator, Stop};
+use super::instance::{Out, Trouble, reply, sent};
+use super::message::{Message, Name, Waiter, answer};
+use super::part::Part;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Entity {
+    /// None before its first change, and after it was deleted.
+    pub state: Option<Part<Data>>,
+    pub holder: Option<Waiter>,
+    /// What waits for its turn.
+    pub queue: VecDeque<Message>,
+    /// What the holder sent since it holds it.
+    pub lane: VecDeque<Message>,
+}
+
+impl Entity {
+    /// Whether it is as one that nobody has spoken to.
+    pub fn is_untouched(&self) -> bool {
+        *self == Entity::default()
+    }
+
+    /// A message arrives. A request waits for its turn; the end of a critical section, or of the wait for it, is
+    /// heeded at once.
+    pub fn arrive(&mut self, message: Message) -> Vec<Out> {
+        match message {
+            Message::Call { ref caller, within: true, .. }
+                if self.holder.as_ref().is_some_and(|holder| holder.instance == caller.instance) =>
+            {
+                self.lane.push_back(message);
+            }
+            Message::Release { owner } => self.release(&owner),
+            Message::Withdraw { owner, set, at } => {
+                let asks = |message: &Message| matches!(message, Message::Lock { owner: o, .. } if *o == owner);
+                if self.queue.iter().any(asks) {
+                    // It has come to here and no further.
+                    self.queue.retain(|message| !asks(message));
+                    return Vec::new();
+                }
+                self.release(&owner);
+                return pass_on(&set, at, |set, at| Message::Withdraw { owner: owner.clone(), set, at });
+            }
+            message => self.queue.push_back(message),
+        }
+        Vec::new()
+    }
+
+    fn release(&mut self, owner: &Waiter) {
+        if self.holder.as_ref() == Some(owner) {
+            self.holder = None;
+            // What the holder sent while it held it comes before what was sent after.
+            while let Some(message) = self.lane.pop_back() {
+                self.queue.push_front(message);
+            }
+        }
+    }
+
+    /// The message whose turn it is.
+    pub fn next(&self) -> Option<&Message> {
+        match self.holder {
+            Some(_) => self.lane.front(),
+            None => self.queue.front(),
+        }
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        match self.holder {
+            Some(_) => self.lane.pop_front(),
+            None => self.queue.pop_front(),
+        }
+    }
+
+    /// A critical section's request has its turn: the entity is held, and the request goes on to the next.
+    pub fn acquire(&mut self) -> Vec<Out> {
+        let Some(Message::Lock { owner, set, at }) = self.take() else { return Vec::new() };
+        self.holder = Some(owner.clone());
+        match at + 1 < set.len() {
+            true => pass_on(&set, at, |set, at| Message::Lock { owner: owner.clone(), set, at }),
+            false => vec![reply(&owner, answer(Ok(Data::null())))],
+        }
+    }
+
+    /// What can come of the operation whose turn it is.
+    pub fn operations(
+        &self,
+        me: &EntityId,
+        evaluator: &mut Evaluator<'_>,
+        now: i64,
+    ) -> Result<std::rc::Rc<Vec<Done>>, Stop> {
+        match self.next() {
+            Some(
+                Message::Call { operation, args, key, .. } | Message::Signal { operation, args, key, .. },
+            ) => evaluator.operate(me, operation, args, self.state.as_ref(), key, now),
+            _ => Err(Stop::Fault(format!("{me} has no operation to run"))),
+        }
+    }
+
+    /// Runs the operation whose turn it is, with one of the things that can come of it: state, reply and messages,
+    /// or nothing of it but the error.
+    pub fn operate(
+        &mut self,
+        me: &EntityId,
+        done: &Done,
+        evaluator: &mut Evaluator<'_>,
+        now: i64,
+    ) -> Result<Vec<Out>, Stop> {
+        let Some(message) = self.take() else { return Ok(Vec::new()) };
+        let (Message::Call { key, .. } | Message::Signal { key, .. }) = &message else {
+            return Err(Stop::Fault(format!("{me} runs {message}")));
+        };
+        if let Some(state) = &done.state {
+            self.state = state.clone();
+        }
+        let Some(result) = done.result.clone() else { return Ok(Vec::new()) };
+        let mut outs = sent(evaluator.program.naming, key, &done.sends, now)?;
+        match message {
+            Message::Call { caller, .. } => outs.push(reply(&caller, result)),
+            Message::Signal { operation, .. } if result.is_err() => {
+                let what = format!("signal {me}.{operation}");
+                outs.push(Out::Trouble(Trouble::Lost { what, error: result }));
+            }
+            _ => {}
+        }
+        Ok(outs)
+    }
+}
+
+/// A message for the next entity of a set, if there is one.
+fn pass_on(
+    set: &Arc<[Arc<EntityId>]>,
+    at: usize,
+    message: impl Fn(Arc<[Arc<EntityId>]>, usize) -> Message,
+) -> Vec<Out> {
+    let next = set.get(at + 1).cloned();
+    let to_next = |next| Out::Send { to: Name::Entity(next), message: message(set.clone(), at + 1) };
+    next.map(to_next).into_iter().collect()
+}

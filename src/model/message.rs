@@ -1,0 +1,218 @@
+//! Who takes part, and what they send one another.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::machine::{Data, EntityId, ErrorData, Request, What, format};
+use crate::syntax::Place;
+
+use super::part::Part;
+
+/// An instance's id.
+pub type Id = Arc<str>;
+/// An answer to a request.
+pub type Answer = Part<Result<Data, ErrorData>>;
+
+/// A participant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Name {
+    Instance(Id),
+    Entity(Arc<EntityId>),
+    /// Who sends what is due: of the timers of one receiver the earlier comes first.
+    Clock,
+    /// Who sends what activities and effects give.
+    World,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Instance(id) => f.write_str(id),
+            Name::Entity(entity) => entity.fmt(f),
+            Name::Clock => f.write_str("the clock"),
+            Name::World => f.write_str("the world"),
+        }
+    }
+}
+
+/// The request of an instance that an answer is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Waiter {
+    pub instance: Id,
+    /// How often the instance had begun anew when it asked.
+    pub execution: u32,
+    pub seq: u64,
+}
+
+/// Something that a program asks for: what, with which arguments, and where in its text.
+pub type Asked = Part<Request>;
+
+/// The part of a request; its number is none of its contents.
+pub fn asked(request: Request) -> Asked {
+    let text = format!("{:?} {:?} {:?}", request.what, request.args.0, request.place);
+    Part::of(request, text.as_bytes())
+}
+
+/// A part of an answer.
+pub fn answer(result: Result<Data, ErrorData>) -> Answer {
+    let mut bytes = postcard::to_stdvec(&result).unwrap_or_default();
+    bytes.push(u8::from(result.is_ok()));
+    Part::of(result, &bytes)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    // To an instance.
+    /// It is to begin, if there is none of that id.
+    Begin {
+        function: Id,
+        args: Data,
+        parent: Option<Id>,
+        /// Who waits for its end, and who only for its beginning.
+        waiter: Option<Waiter>,
+        started: Option<Waiter>,
+    },
+    Answer {
+        execution: u32,
+        seq: u64,
+        result: Answer,
+        /// What an activity sent, which goes out when its result is taken.
+        sends: Vec<Asked>,
+    },
+    Event {
+        name: Id,
+        payload: Data,
+        ack: Option<Waiter>,
+    },
+    /// Somebody waits for its end.
+    Wait(Waiter),
+    /// It is to end; when it says by whom, only as that one's child.
+    Terminate {
+        why: Data,
+        children: bool,
+        by: Option<Id>,
+        ack: Option<Waiter>,
+    },
+    Suspend {
+        ack: Option<Waiter>,
+    },
+    Resume {
+        ack: Option<Waiter>,
+    },
+    /// A timer of one of its requests is due.
+    Due {
+        execution: u32,
+        seq: u64,
+        timer: Timer,
+    },
+    // To an entity.
+    Call {
+        caller: Waiter,
+        operation: Id,
+        args: Data,
+        /// The key of its step.
+        key: Id,
+        /// From within the critical section that holds the entity.
+        within: bool,
+        place: PlaceOf,
+    },
+    Signal {
+        operation: Id,
+        args: Data,
+        key: Id,
+        place: PlaceOf,
+    },
+    /// A critical section's request, on its way along its entities.
+    Lock {
+        owner: Waiter,
+        set: Arc<[Arc<EntityId>]>,
+        at: usize,
+    },
+    /// The end of a critical section, to each of its entities.
+    Release {
+        owner: Waiter,
+    },
+    /// The end of the wait for a critical section. It goes the way of the request, so that it can't overtake it.
+    Withdraw {
+        owner: Waiter,
+        set: Arc<[Arc<EntityId>]>,
+        at: usize,
+    },
+}
+
+/// What a request's timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timer {
+    Sleep,
+    /// The request was not answered in time.
+    Timeout,
+    /// An activity is tried again.
+    Retry,
+}
+
+/// A place in the source; messages that differ in nothing else are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlaceOf(pub Place);
+
+impl PartialEq for PlaceOf {
+    fn eq(&self, _: &PlaceOf) -> bool {
+        true
+    }
+}
+
+impl Eq for PlaceOf {}
+
+impl std::hash::Hash for PlaceOf {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Begin { function, args, .. } => write!(f, "begin {function}({})", inner(args)),
+            Message::Answer { result, .. } => match &**result {
+                Ok(value) => write!(f, "answer {}", shown(value)),
+                Err(error) => write!(f, "error {}", error.title()),
+            },
+            Message::Event { name, payload, .. } => write!(f, "event {name} {}", shown(payload)),
+            Message::Wait(waiter) => write!(f, "{} waits for it", waiter.instance),
+            Message::Terminate { why, .. } => write!(f, "terminate ({})", shown(why)),
+            Message::Suspend { .. } => f.write_str("suspend"),
+            Message::Resume { .. } => f.write_str("resume"),
+            Message::Call { operation, args, .. } => write!(f, "{operation}({})", inner(args)),
+            Message::Signal { operation, args, .. } => write!(f, "signal {operation}({})", inner(args)),
+            Message::Lock { owner, .. } => write!(f, "lock for {}", owner.instance),
+            Message::Release { owner } => write!(f, "release by {}", owner.instance),
+            Message::Withdraw { owner, .. } => write!(f, "withdrawal by {}", owner.instance),
+            Message::Due { timer: Timer::Sleep, .. } => f.write_str("the sleep is over"),
+            Message::Due { timer: Timer::Timeout, .. } => f.write_str("the time is up"),
+            Message::Due { timer: Timer::Retry, .. } => f.write_str("the next attempt is due"),
+        }
+    }
+}
+
+/// What is asked for, for people: `charge("1234", 10)`.
+pub fn describe(asked: &Request) -> String {
+    let args = inner(&asked.args);
+    match &asked.what {
+        What::Effect("print") => format!("print({args})"),
+        What::Effect(name) if name.starts_with("fs_") => format!("{}({args})", name.replace("fs_", "fs.")),
+        What::Effect(name) => format!("{name}({args})"),
+        What::Activity { name, .. } => format!("{name}({args})"),
+        What::Orchestration { name, start: true, .. } => format!("start {name}({args})"),
+        What::Orchestration { name, .. } => format!("{name}({args})"),
+        What::Operation { entity, operation, signal: None } => format!("{entity}.{operation}({args})"),
+        What::Operation { entity, operation, .. } => format!("signal {entity}.{operation}({args})"),
+    }
+}
+
+/// A value, short.
+pub fn shown(data: &Data) -> String {
+    format::write(&data.decode(), 120).0
+}
+
+/// A list of arguments without its brackets.
+pub fn inner(args: &Data) -> String {
+    let text = shown(args);
+    text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text).to_string()
+}

@@ -1,0 +1,79 @@
+//! The three models of *Durable Functions: Semantics for Stateful Serverless* (OOPSLA 2021) as small-step transition
+//! systems over the machine.
+//!
+//! Invariant: nothing here knows of the engine, of a store or of real time. A configuration is a plain value; a step
+//! is a choice among those that the rules allow; applying a step to a configuration gives one configuration, and
+//! always the same. Two configurations that differ only in the past that led to them are equal.
+
+pub mod compute_storage;
+pub mod entity;
+pub mod evaluate;
+pub mod high_level;
+pub mod instance;
+pub mod message;
+pub mod observe;
+pub mod part;
+pub mod program;
+pub mod record_replay;
+pub mod reduce;
+
+use crate::syntax::Place;
+
+pub use compute_storage::{ComputeStorage, Faults, Storage};
+pub use evaluate::{Eval, Evaluator, Stop, View};
+pub use high_level::HighLevel;
+pub use observe::{Observation, Seen, Violation};
+pub use record_replay::RecordReplay;
+pub use program::{Mutation, Naming, Program, Subject};
+
+/// When time begins, in nanoseconds since 1970.
+pub const START: i64 = 1_700_000_000_000_000_000;
+
+/// A small-step transition system.
+pub trait Model: Sync {
+    type Config: Clone + Send + Sync + View;
+    type Step: Clone + PartialEq + Send + Sync;
+
+    fn name(&self) -> &'static str;
+
+    /// Where all runs begin.
+    fn initial(&self, evaluator: &mut Evaluator<'_>) -> Result<Self::Config, Stop>;
+
+    /// All steps that the rules allow, in an order that depends on the configuration alone.
+    fn enabled(&self, evaluator: &mut Evaluator<'_>, config: &Self::Config) -> Result<Vec<Self::Step>, Stop>;
+
+    /// Where a step leads.
+    fn apply(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        config: &Self::Config,
+        step: &Self::Step,
+    ) -> Result<Self::Config, Stop>;
+
+    /// Some of the steps, with where they lead, if it is enough to look at these; none when all have to be looked at.
+    fn enough(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        config: &Self::Config,
+    ) -> Result<Option<Vec<(Self::Step, Self::Config)>>, Stop>;
+
+    /// The hash of a configuration.
+    fn fingerprint(&self, config: &Self::Config) -> u128;
+
+    /// What can be seen of it.
+    fn seen<'c>(&self, config: &'c Self::Config) -> Seen<'c>;
+
+    /// A step, for people.
+    fn show(&self, evaluator: &mut Evaluator<'_>, config: &Self::Config, step: &Self::Step) -> Shown;
+
+    /// Whose turn a step is. A run is fair when nobody whose turn it could be for ever never has it.
+    fn agent(&self, step: &Self::Step) -> u128;
+}
+
+/// A step, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    pub who: String,
+    pub what: String,
+    pub place: Option<Place>,
+}

@@ -1,0 +1,205 @@
+//! What can be seen of a configuration: by whom, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::machine::{Data, EntityId, ErrorData, Value, format};
+use crate::syntax::tree::PropertyKind;
+
+use super::entity::Entity;
+use super::evaluate::{Evaluator, Stop, View};
+use super::instance::{Instance, Outcome, Trouble};
+use super::message::{Asked, Id, describe};
+use super::part::fingerprint;
+
+/// What can be observed of a finished run: the result of each instance with what it printed, and the state of each
+/// entity.
+pub type Observation = BTreeMap<String, String>;
+
+/// How an instance stands.
+#[derive(Clone, Debug)]
+pub struct Stand<'c> {
+    pub function: &'c str,
+    /// Its outcome, and whether somebody learned of it; none while it runs.
+    pub ended: Option<(&'c Outcome, bool)>,
+    pub suspended: bool,
+    /// What it waits for.
+    pub waits: Vec<&'c Asked>,
+    pub printed: &'c [Data],
+    pub hash: u128,
+}
+
+/// What can be seen of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Seen<'c> {
+    pub instances: Vec<(&'c Id, Stand<'c>)>,
+    pub entities: Vec<(&'c Arc<EntityId>, &'c Entity)>,
+    pub trouble: &'c [Trouble],
+}
+
+/// What a run does that it should not.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Violation {
+    /// The property of that number in the program.
+    Property { at: usize, why: String },
+    Trouble(Trouble),
+    /// An instance failed, and nobody who could handle it was told.
+    Uncaught { id: Id, error: ErrorData },
+    /// These wait, and nobody will do what they wait for.
+    Deadlock { waits: Vec<(Id, String, Option<crate::syntax::Place>)> },
+    /// An entity is held at the end.
+    Leaked { entity: String, holder: Id },
+    /// From somewhere on the schedule goes round for ever, and a condition of the end never holds.
+    Endless { at: usize },
+}
+
+/// How an instance stands.
+pub fn stand<E>(instance: &Instance<E>, hash: u128) -> Stand<'_> {
+    use super::instance::State;
+    let ended = match &instance.state {
+        State::Running(_) => None,
+        State::Ended { outcome, told } => Some((outcome, *told)),
+    };
+    Stand {
+        function: &instance.function,
+        ended,
+        suspended: instance.suspended,
+        waits: instance.open.values().map(|open| &open.asked).collect(),
+        printed: &instance.printed,
+        hash,
+    }
+}
+
+/// What `outcome_of` gives.
+pub fn outcome<E>(id: &str, instance: &Instance<E>) -> Value {
+    let mut fields = vec![
+        ("status", Value::str(instance.word())),
+        ("function", Value::str(&*instance.function)),
+        ("custom", instance.custom.as_ref().map_or(Value::Null, Data::decode)),
+    ];
+    if let Some(result) = instance.result(id) {
+        match &*result {
+            Ok(value) => fields.push(("result", value.decode())),
+            Err(error) => fields.push(("error", error.value.decode())),
+        }
+    }
+    Value::record(fields)
+}
+
+impl Seen<'_> {
+    /// What can be observed of a run that has come to rest.
+    pub fn observe(&self) -> Observation {
+        let mut observed = Observation::new();
+        for (id, entity) in &self.entities {
+            if let Some(state) = &entity.state {
+                observed.insert(id.to_string(), format::display(&state.decode()));
+            }
+        }
+        for (id, stand) in &self.instances {
+            let outcome = match stand.ended {
+                Some((Outcome::Completed(result), _)) => match &**result {
+                    Ok(value) => format!("completed {}", format::display(&value.decode())),
+                    Err(_) => String::new(),
+                },
+                Some((Outcome::Failed(result), _)) => match &**result {
+                    Err(error) => format!("failed {}", error.title()),
+                    Ok(_) => String::new(),
+                },
+                Some((Outcome::Terminated(why), _)) => {
+                    format!("terminated {}", format::display(&why.decode()))
+                }
+                None if stand.suspended => "suspended".to_string(),
+                None => "running".to_string(),
+            };
+            let printed: Vec<String> = stand.printed.iter().map(|args| format::display(&args.decode())).collect();
+            observed.insert(id.to_string(), format!("{outcome}; printed {}", printed.join(", ")));
+        }
+        observed
+    }
+
+    /// What is wrong now, whatever comes.
+    pub fn now(&self, evaluator: &mut Evaluator<'_>, view: &dyn View) -> Result<Option<Violation>, Stop> {
+        if let Some(trouble) = self.trouble.first() {
+            return Ok(Some(Violation::Trouble(trouble.clone())));
+        }
+        self.properties(evaluator, view, PropertyKind::Invariant)
+    }
+
+    /// What is wrong now that all has come to rest.
+    pub fn at_rest(&self, evaluator: &mut Evaluator<'_>, view: &dyn View) -> Result<Option<Violation>, Stop> {
+        let main = evaluator.program.main.clone();
+        for (id, stand) in &self.instances {
+            if let Some((Outcome::Failed(result), told)) = &stand.ended
+                && (!told || **id == main)
+                && let Err(error) = &**result
+            {
+                return Ok(Some(Violation::Uncaught { id: (*id).clone(), error: error.clone() }));
+            }
+        }
+        for (id, entity) in &self.entities {
+            if let Some(holder) = &entity.holder {
+                let owner = self.instances.iter().find(|(id, _)| **id == holder.instance);
+                if owner.is_none_or(|(_, stand)| stand.ended.is_some()) {
+                    let holder = holder.instance.clone();
+                    return Ok(Some(Violation::Leaked { entity: id.to_string(), holder }));
+                }
+            }
+        }
+        let mut waits = Vec::new();
+        for (id, stand) in &self.instances {
+            if stand.ended.is_some() {
+                continue;
+            }
+            if stand.suspended {
+                waits.push(((*id).clone(), "to be resumed".to_string(), None));
+            }
+            for asked in &stand.waits {
+                waits.push(((*id).clone(), describe(asked), Some(asked.place)));
+            }
+        }
+        if !waits.is_empty() {
+            return Ok(Some(Violation::Deadlock { waits }));
+        }
+        self.properties(evaluator, view, PropertyKind::Eventually)
+    }
+
+    /// The first property of a kind that does not hold.
+    fn properties(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        view: &dyn View,
+        kind: PropertyKind,
+    ) -> Result<Option<Violation>, Stop> {
+        let program = evaluator.program;
+        if program.properties.iter().all(|property| property.kind != kind) {
+            return Ok(None);
+        }
+        let seen = self.hash(program.facts.watches_instances);
+        for (at, property) in program.properties.iter().enumerate() {
+            if property.kind == kind && !evaluator.holds(at, property, seen, view)? {
+                let why = evaluator.explain(property, view)?;
+                return Ok(Some(Violation::Property { at, why }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether every condition of the end holds.
+    pub fn is_good(&self, evaluator: &mut Evaluator<'_>, view: &dyn View) -> Result<bool, Stop> {
+        Ok(self.properties(evaluator, view, PropertyKind::Eventually)?.is_none())
+    }
+
+    /// A hash of all that properties can look at.
+    fn hash(&self, instances: bool) -> u128 {
+        let states: Vec<_> = self
+            .entities
+            .iter()
+            .filter_map(|(id, entity)| Some((*id, entity.state.as_ref()?.mark())))
+            .collect();
+        let others: Vec<_> = match instances {
+            true => self.instances.iter().map(|(id, stand)| (*id, stand.hash)).collect(),
+            false => Vec::new(),
+        };
+        fingerprint(&(states, others))
+    }
+}

@@ -1,0 +1,89 @@
+//! Parts of configurations: shared, and compared by what they hold and not by where they lie.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+/// A value with the hash of its contents. Two of one hash are taken for equal: among a thousand million different
+/// ones, the chance that any two share 128 bits is below one in 10^20.
+pub struct Part<T>(Arc<(u128, T)>);
+
+impl<T: Hash> Part<T> {
+    pub fn new(value: T) -> Part<T> {
+        Part(Arc::new((fingerprint(&value), value)))
+    }
+}
+
+impl<T> Part<T> {
+    /// Of a value that these bytes stand for.
+    pub fn of(value: T, bytes: &[u8]) -> Part<T> {
+        Part(Arc::new((xxh3_128(bytes), value)))
+    }
+
+    pub fn mark(&self) -> u128 {
+        self.0.0
+    }
+}
+
+impl<T> Clone for Part<T> {
+    fn clone(&self) -> Part<T> {
+        Part(self.0.clone())
+    }
+}
+
+impl<T> Deref for Part<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.1
+    }
+}
+
+impl<T> PartialEq for Part<T> {
+    fn eq(&self, other: &Part<T>) -> bool {
+        self.0.0 == other.0.0
+    }
+}
+
+impl<T> Eq for Part<T> {}
+
+impl<T> Hash for Part<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.0.0);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Part<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.1.fmt(f)
+    }
+}
+
+/// Gathers what a value hashes, to be hashed in one go.
+struct Gather<'a>(&'a mut Vec<u8>);
+
+impl Hasher for Gather<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// A hash of 128 bits, the same in every run.
+pub fn fingerprint(value: &impl Hash) -> u128 {
+    thread_local! {
+        static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    BYTES.with_borrow_mut(|bytes| {
+        bytes.clear();
+        value.hash(&mut Gather(bytes));
+        xxh3_128(bytes)
+    })
+}

@@ -1,0 +1,194 @@
+//! What is explored: a program's script or one of its tests, with its mocks, its properties, and what can be said of
+//! its text without running it.
+
+use std::sync::Arc;
+
+use crate::builtins;
+use crate::code::{Code, Constant, FunctionId, Mock, Op, Outcome, Property, Trials};
+use crate::machine::Data;
+
+/// The id of the instance that all begins with.
+pub const MAIN: &str = "main";
+
+/// What the main instance runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    Script,
+    /// The test of that number.
+    Test(usize),
+}
+
+/// A program with a subject.
+pub struct Program {
+    pub code: Arc<Code>,
+    pub subject: Subject,
+    /// The id of the main instance.
+    pub main: Arc<str>,
+    /// The arguments of the script, a list.
+    pub args: Data,
+    /// How requests are named.
+    pub naming: Naming,
+    /// What each instance printed is part of its state.
+    pub observes: bool,
+    pub mutation: Mutation,
+    pub facts: Facts,
+    pub properties: Vec<Property>,
+    mocks: Vec<Mock>,
+}
+
+/// A fault that is put into a model, to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mutation {
+    None,
+    /// A critical section asks for its entities in an order of its own.
+    UnsortedLocks,
+    /// What a step sends leaves before the step is stored.
+    ReleaseBeforeCommit,
+    /// A message that comes twice is taken twice.
+    NoDedupe,
+    /// A replay gives all answers at once.
+    NoTurnBoundaries,
+}
+
+/// How the requests of an instance are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// By their number since the instance began, as programs see it in keys and in ids of children.
+    ByNumber,
+    /// By the least number that is not in use, so that a loop comes back to where it was. Not for programs that
+    /// look at such names.
+    ByPlace,
+}
+
+/// What a program's text says that it may do.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// It reads the clock, or waits for instants.
+    pub reads_clock: bool,
+    /// It ends, holds up or looks at other instances.
+    pub meddles: bool,
+    /// It reads keys of steps.
+    pub reads_keys: bool,
+    /// Its properties look at instances.
+    pub watches_instances: bool,
+    /// A mock changes an entity that stands for the world.
+    pub has_world: bool,
+    /// A mock looks at entities or instances.
+    pub mocks_look: bool,
+}
+
+impl Program {
+    pub fn new(code: Arc<Code>, subject: Subject, args: Data) -> Program {
+        let own = match subject {
+            Subject::Script => Trials::default(),
+            Subject::Test(at) => code.tests.get(at).map(|test| test.trials.clone()).unwrap_or_default(),
+        };
+        // A test's own mock comes before the file's.
+        let mocks = own.mocks.into_iter().chain(code.trials.mocks.iter().cloned());
+        let properties: Vec<Property> =
+            code.trials.properties.iter().cloned().chain(own.properties).collect();
+        let mocks: Vec<Mock> = mocks.collect();
+        let facts = Facts::of(&code, &properties, &mocks);
+        let naming = if facts.reads_keys { Naming::ByNumber } else { Naming::ByPlace };
+        Program { code, subject, main: MAIN.into(), args, naming, observes: false, mutation: Mutation::None, facts, properties, mocks }
+    }
+
+    /// The function that the main instance runs.
+    pub fn function(&self) -> FunctionId {
+        match self.subject {
+            Subject::Script => self.code.script,
+            Subject::Test(at) => self.code.tests.get(at).map_or(self.code.script, |test| test.function),
+        }
+    }
+
+    /// The mock of an activity, or of an effect.
+    pub fn mock(&self, name: &str, is_activity: bool) -> Option<&Mock> {
+        self.mocks.iter().find(|mock| mock.is_activity == is_activity && mock.target == name)
+    }
+
+    /// Whether an activity is mocked by operations of an entity that stands for the world.
+    pub fn changes_the_world(&self, activity: &str) -> bool {
+        self.mock(activity, true).is_some_and(is_of_the_world)
+    }
+
+    /// Whether an activity's work could be done twice under two keys: it reads its key, or a mock lets it change an
+    /// entity that stands for the world.
+    pub fn is_keyed(&self, activity: &str) -> bool {
+        if self.changes_the_world(activity) {
+            return true;
+        }
+        let Some(at) = self.code.find_isolated(activity) else { return false };
+        reached(&self.code, self.code.isolated[at].body).any(|name| name == "idempotency_key")
+    }
+}
+
+impl Facts {
+    fn of(code: &Code, properties: &[Property], mocks: &[Mock]) -> Facts {
+        let mut facts = Facts::default();
+        for name in (0..code.functions.len() as u32).flat_map(|id| called(code, id)) {
+            match name {
+                "now" | "sleep_until" => facts.reads_clock = true,
+                "terminate" | "suspend" | "resume" | "status" | "set_status" | "wait" => facts.meddles = true,
+                "idempotency_key" => facts.reads_keys = true,
+                _ => {}
+            }
+        }
+        facts.watches_instances = properties
+            .iter()
+            .any(|property| reached(code, property.function).any(|name| name == "outcome_of"));
+        facts.has_world = mocks.iter().any(is_of_the_world);
+        let functions = mocks.iter().flat_map(|mock| &mock.outcomes).filter_map(|outcome| match outcome {
+            Outcome::Function(function) => Some(*function),
+            _ => None,
+        });
+        let mut functions = functions.flat_map(|function| reached(code, function));
+        facts.mocks_look = functions.any(|name| matches!(name, "state_of" | "states_of" | "outcome_of"));
+        facts
+    }
+}
+
+fn is_of_the_world(mock: &Mock) -> bool {
+    mock.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Operation(..)))
+}
+
+/// The builtins that a function's own code names.
+fn called(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static str> {
+    let ops = &code.functions[function as usize].ops;
+    ops.iter().filter_map(|op| match op {
+        Op::Apply { builtin, .. } => Some(builtins::TABLE[*builtin as usize].name),
+        Op::Constant { index, .. } => match code.constants.get(*index as usize) {
+            Some(Constant::Builtin(id)) => Some(builtins::TABLE[*id as usize].name),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// The builtins that a function names, or one that it mentions.
+fn reached(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static str> {
+    let mut seen = vec![function];
+    let mut at = 0;
+    while let Some(function) = seen.get(at).copied() {
+        at += 1;
+        for op in &code.functions[function as usize].ops {
+            let mentioned = match op {
+                Op::Constant { index, .. } => match code.constants.get(*index as usize) {
+                    Some(Constant::Function(id)) => Some(*id),
+                    _ => None,
+                },
+                Op::CallFunction { function, .. } | Op::TailFunction { function, .. } => Some(*function),
+                Op::Closure { function, .. }
+                | Op::CallSibling { function, .. }
+                | Op::TailSibling { function, .. } => Some(u32::from(*function)),
+                Op::Invoke { global, .. } => code.isolated.get(usize::from(*global)).map(|item| item.body),
+                _ => None,
+            };
+            if let Some(id) = mentioned
+                && !seen.contains(&id)
+            {
+                seen.push(id);
+            }
+        }
+    }
+    seen.into_iter().flat_map(|function| called(code, function))
+}
