@@ -4,6 +4,8 @@ mod common;
 
 use std::collections::BTreeSet;
 
+use common::Random;
+use common::sim::{Crash, World};
 use common::program::{Program as File, areas, programs};
 use durable::explore::{Limits, Report, search};
 use durable::machine::{Data, Value};
@@ -83,6 +85,66 @@ fn look() {
                 for outcome in high.outcomes.symmetric_difference(&outcomes).take(3) {
                     println!("    {name} {} {outcome:?}", if high.outcomes.contains(outcome) { "lacks" } else { "adds" });
                 }
+            }
+        }
+    }
+}
+
+/// What the engine does in a world of its own, at every crash point and with seeds.
+fn engine(file: &File, high: &BTreeSet<Observation>) -> Vec<String> {
+    let image = file.image();
+    let mut wrong = Vec::new();
+    let mut run = |name: String, set: &dyn Fn(&mut World)| -> u64 {
+        let mut world = World::new(image.clone(), 7);
+        world.with(&file.args(), &file.input());
+        set(&mut world);
+        match world.run() {
+            Ok(_) => {
+                let observed = world.observed();
+                if !high.contains(&observed) {
+                    wrong.push(format!("{name}: {observed:?}"));
+                }
+            }
+            Err(reason) => wrong.push(format!("{name}: {}", reason.lines().next().unwrap_or_default())),
+        }
+        world.points
+    };
+    let points = run("orderly".into(), &|world| (world.orderly, world.fine) = (true, true));
+    for point in 1..=points.min(200) {
+        run(format!("crash at {point}"), &|world| {
+            (world.orderly, world.fine, world.crash) = (true, true, Crash::At(point))
+        });
+    }
+    for seed in 0..8 {
+        run(format!("seed {seed}"), &|world| {
+            world.random = Random::new(seed);
+            world.crash = if seed % 2 == 0 { Crash::OneIn(10) } else { Crash::Never };
+        });
+    }
+    wrong
+}
+
+#[test]
+#[ignore]
+fn engines() {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for area in areas() {
+        for file in programs(&area) {
+            if file.expects_mistake() || file.is_of_another_world() || !file.name.contains(&only) {
+                continue;
+            }
+            let program = subject(&file);
+            let Ok(high) = outcomes(&HighLevel, &program, &limits()) else { continue };
+            if high.bound.is_some() {
+                continue;
+            }
+            let wrong = engine(&file, &high.outcomes);
+            println!("{} {} wrong {}", file.name, high.outcomes.len(), wrong.len());
+            for wrong in wrong.iter().take(2) {
+                println!("    {wrong}");
+            }
+            if !wrong.is_empty() {
+                println!("    of {:?}", high.outcomes.first());
             }
         }
     }

@@ -33,6 +33,8 @@ pub enum Command {
     Resume(Resume),
     /// Look for mistakes without running anything
     Check(Check),
+    /// Look at all that a program can do: every order, every crash
+    Explore(Explore),
     /// Begin an instance of an orchestration
     Start(Start),
     /// Wait for an instance's end and show its result; without a process that has the store, it runs here
@@ -140,6 +142,71 @@ pub struct Check {
     /// Print what a program becomes
     #[arg(long, value_enum)]
     pub dump: Option<Dump>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable explore bank.df                        each test of the file, or its script
+  durable explore bank.df --test 'two transfers' --save found.json
+  durable explore bank.df --replay found.json    step by step through a schedule
+  durable explore bank.df --model record-replay --crashes 2")]
+pub struct Explore {
+    /// The program
+    pub file: PathBuf,
+    /// What the script finds in `args`, a list of strings
+    pub args: Vec<String>,
+    /// The model; only the storage models have crashes
+    #[arg(long, value_enum, default_value_t = ModelName::HighLevel)]
+    pub model: ModelName,
+    /// Only this test
+    #[arg(long, value_name = "NAME")]
+    pub test: Option<String>,
+    /// In a storage model: how often compute vanishes in one run; 1 when left out
+    #[arg(long, value_name = "N")]
+    pub crashes: Option<u32>,
+    /// In a storage model: how often a participant is read, or a task done, by two at once
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub slow: u32,
+    /// In a storage model: how many messages come twice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub duplicates: u32,
+    /// Only schedules of up to so many steps
+    #[arg(long, value_name = "N")]
+    pub depth: Option<usize>,
+    /// Look at so many configurations at most
+    #[arg(long, value_name = "N")]
+    pub configurations: Option<u64>,
+    /// Take so much memory at most; 2GB when left out
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Threads; as many as there are cores when left out
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Take every step in every order, also where the order does not matter
+    #[arg(long)]
+    pub unreduced: bool,
+    /// Show each outcome that there can be, instead of what is wrong
+    #[arg(long)]
+    pub outcomes: bool,
+    /// Random schedules beyond a limit that was reached
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub walks: u64,
+    /// The seed of the first random schedule
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write the schedule that goes wrong to a file
+    #[arg(long, value_name = "SCHEDULE")]
+    pub save: Option<PathBuf>,
+    /// Take a schedule from a file again, step by step
+    #[arg(long, value_name = "SCHEDULE", conflicts_with = "save")]
+    pub replay: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum ModelName {
+    HighLevel,
+    ComputeStorage,
+    RecordReplay,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

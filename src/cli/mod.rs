@@ -8,6 +8,7 @@ mod arguments;
 mod check;
 mod clients;
 mod entities;
+mod explore;
 mod export;
 mod import;
 mod inspect;
@@ -59,6 +60,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Run(run) => run::run(run),
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
+        Command::Explore(asked) => explore::explore(asked),
         Command::Start(start) => clients::start(start),
         Command::Wait(one) => run::wait(one),
         Command::Raise(raise) => clients::raise(raise),

@@ -56,7 +56,10 @@ impl Engine {
                 break;
             }
         }
-        for (id, seq, timer) in std::mem::take(&mut self.overdue) {
+        // The earlier comes first, however long nobody was there to see it.
+        let mut overdue = std::mem::take(&mut self.overdue);
+        overdue.sort_by_key(|(due, ..)| *due);
+        for (_, id, seq, timer) in overdue {
             self.timers.clear(&(id.clone(), seq));
             self.due(&id, seq, timer, now);
         }
@@ -223,7 +226,7 @@ impl Engine {
     fn set_timer(&mut self, due: i64, id: &Arc<str>, seq: u64, timer: Timer, now: i64) {
         self.timers.set(due, (id.clone(), seq), timer);
         if due <= now {
-            self.overdue.push((id.clone(), seq, timer));
+            self.overdue.push((due, id.clone(), seq, timer));
         }
     }
 

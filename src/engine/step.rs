@@ -119,8 +119,8 @@ pub struct Engine {
     pub(super) entities: Entities,
     pub(super) ready: VecDeque<Ready>,
     pub(super) timers: Timers<(Arc<str>, u64), Timer>,
-    /// Timers that were due when they were set.
-    pub(super) overdue: Vec<(Arc<str>, u64, Timer)>,
+    /// Timers that were due when they were set, with when that was.
+    pub(super) overdue: Vec<(i64, Arc<str>, u64, Timer)>,
     /// Signals that are held back by time.
     pub(super) delayed: Timers<(Rc<EntityId>, u64), Rc<Mail>>,
     /// Instances with something to write.

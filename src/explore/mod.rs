@@ -4,6 +4,7 @@
 //! schedule that is shown leads to what is shown when it is taken again.
 
 mod memory;
+pub mod schedule;
 mod search;
 mod walk;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use crate::model::{Observation, Stop, Violation};
 
 pub use search::search;
-pub use walk::{Random, walk};
+pub use walk::{Random, Walk, walk};
 
 /// How far a search goes.
 #[derive(Clone, Debug)]

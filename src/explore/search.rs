@@ -5,12 +5,12 @@
 //! configuration that was seen only its hash is kept, with the hash of the one that it was reached from; a schedule is
 //! found again from these by taking the steps anew.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use crate::model::part::ByHash;
 use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
 
 use super::{Bound, Found, Limits, Progress, Report, Searched, memory};
@@ -19,27 +19,7 @@ const SHARDS: usize = 256;
 /// Configurations that a thread takes at a time.
 const CHUNK: usize = 64;
 
-/// Hashes are spread already.
-#[derive(Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, n: u128) {
-        self.0 = n as u64;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-type Known = HashMap<u128, u128, BuildHasherDefault<Spread>>;
+type Known = ByHash<u128>;
 
 /// The configurations that were seen, each with the one that it was first reached from.
 struct Visited {

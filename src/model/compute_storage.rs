@@ -7,9 +7,10 @@
 //!
 //! The model is general in what storage keeps of a running instance ([`Keep`]); here it is its state ([`States`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::machine::{Data, EntityId, Value};
@@ -18,7 +19,8 @@ use super::entity::Entity;
 use super::evaluate::{Done, Eval, Evaluator, MAIN_FUNCTION, Stop, View, handle};
 use super::high_level::{Timers, gives, outcomes};
 use super::instance::{self, Instance, Out, Task, Trouble, Turn};
-use super::message::{Id, Message, Name, describe};
+use super::map::Map;
+use super::message::{Id, Mail, Message, Name, describe};
 use super::observe::{self, Seen};
 use super::part::{Part, fingerprint};
 use super::program::Mutation;
@@ -34,7 +36,7 @@ pub trait Keep: Sync + Send + Copy + 'static {
     fn read(evaluator: &mut Evaluator<'_>, id: &Id, kept: &Instance<Self::State>) -> Result<Instance<Eval>, Stop>;
 
     /// What is kept after a turn: `before` is what was kept, none at the beginning.
-    fn keep(before: Option<&Instance<Self::State>>, message: &Message, now: i64, turn: &Turn) -> Instance<Self::State>;
+    fn keep(before: Option<&Instance<Self::State>>, mail: &Mail, now: i64, turn: &Turn) -> Instance<Self::State>;
 }
 
 /// Storage keeps the state.
@@ -50,8 +52,8 @@ impl Keep for States {
         Ok(kept.clone())
     }
 
-    fn keep(_: Option<&Instance<Eval>>, _: &Message, _: i64, turn: &Turn) -> Instance<Eval> {
-        turn.instance.clone()
+    fn keep(_: Option<&Instance<Eval>>, _: &Mail, _: i64, turn: &Turn) -> Instance<Eval> {
+        (*turn.instance).clone()
     }
 }
 
@@ -62,7 +64,7 @@ pub struct Stored<T> {
     pub state: Option<T>,
     pub version: u64,
     /// Messages that have come and were not taken, in order.
-    pub inbox: VecDeque<Message>,
+    pub inbox: VecDeque<Mail>,
 }
 
 impl<T> Default for Stored<T> {
@@ -93,7 +95,7 @@ pub enum Read<S> {
 pub struct Unrecorded {
     pub instance: Id,
     pub seq: u64,
-    pub message: Message,
+    pub mail: Mail,
 }
 
 /// How much may go wrong in one run.
@@ -111,14 +113,14 @@ pub struct Faults {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config<S> {
     // What lasts.
-    pub instances: BTreeMap<Id, Part<Stored<Instance<S>>>>,
-    pub entities: BTreeMap<Arc<EntityId>, Part<Stored<Entity>>>,
+    pub instances: Map<Id, Part<Stored<Instance<S>>>>,
+    pub entities: Map<Arc<EntityId>, Part<Stored<Entity>>>,
     /// Sent and not passed on, by sender and receiver, each with its number.
-    pub outbox: BTreeMap<(Name, Name), Part<VecDeque<(u64, Message)>>>,
+    pub outbox: Map<(Name, Name), Part<VecDeque<(u64, Mail)>>>,
     /// How many messages a sender has sent to a receiver, and the number of the last that has come.
-    pub sent: BTreeMap<(Name, Name), u64>,
-    pub come: BTreeMap<(Name, Name), u64>,
-    pub tasks: BTreeMap<(Id, u64), Part<Task>>,
+    pub sent: Map<(Name, Name), u64>,
+    pub come: Map<(Name, Name), u64>,
+    pub tasks: Map<(Id, u64), Part<Task>>,
     pub timers: Timers,
     pub now: i64,
     // What does not.
@@ -184,14 +186,14 @@ impl<K: Keep> Storage<K> {
             waiter: None,
             started: None,
         };
-        let main = Stored { inbox: VecDeque::from([message]), ..Stored::default() };
+        let main = Stored { inbox: VecDeque::from([Part::new(message)]), ..Stored::default() };
         Config {
-            instances: BTreeMap::from([(program.main.clone(), Part::new(main))]),
-            entities: BTreeMap::new(),
-            outbox: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            come: BTreeMap::new(),
-            tasks: BTreeMap::new(),
+            instances: Map::from_iter([(program.main.clone(), Part::new(main))]),
+            entities: Map::default(),
+            outbox: Map::default(),
+            sent: Map::default(),
+            come: Map::default(),
+            tasks: Map::default(),
             timers: Timers::default(),
             now: START,
             work: Vec::new(),
@@ -207,7 +209,7 @@ impl<K: Keep> Storage<K> {
         let key = (from.clone(), to.clone());
         let Some(queue) = c.outbox.get(&key) else { return };
         let mut queue = (**queue).clone();
-        let Some((number, message)) = queue.front().cloned() else { return };
+        let Some((number, mail)) = queue.front().cloned() else { return };
         if again {
             c.faults.duplicates -= 1;
         } else {
@@ -222,7 +224,7 @@ impl<K: Keep> Storage<K> {
             return;
         }
         c.come.insert(key, number);
-        c.put_in(to, message);
+        c.put_in(to, mail);
     }
 
     /// **read**: compute takes a participant with work from storage.
@@ -264,12 +266,12 @@ impl<K: Keep> Storage<K> {
         match read {
             Read::Instance { id, kept } => {
                 let mut next = (**kept).clone();
-                let Some(message) = next.inbox.pop_front() else { return Err(Stop::Fault("nothing to take".into())) };
+                let Some(mail) = next.inbox.pop_front() else { return Err(Stop::Fault("nothing to take".into())) };
                 next.version += 1;
-                let turn = match (&next.state, &message) {
-                    (Some(known), message) => {
-                        let instance = K::read(evaluator, id, known)?;
-                        instance::take(evaluator, c.now, id, &instance, message)?
+                let turn = match (&next.state, &*mail) {
+                    (Some(known), _) => {
+                        let instance = Part::new(K::read(evaluator, id, known)?);
+                        instance::take(evaluator, c.now, id, &instance, &mail)?
                     }
                     (None, Message::Begin { function, args, parent, waiter, started }) => {
                         let waiters = waiter.iter().cloned().collect();
@@ -277,15 +279,15 @@ impl<K: Keep> Storage<K> {
                             instance::begin(evaluator, c.now, id, function, args, parent.clone(), waiters)?;
                         let told = started.iter().map(|waiter| instance::reply(waiter, handle(id)));
                         turn.out = told.chain(turn.out).collect();
-                        turn
+                        Rc::new(turn)
                     }
                     (None, message) => {
                         let outs = instance::absent(id, message);
                         return Ok((Written::Instance(id.clone(), next), outs));
                     }
                 };
-                next.state = Some(K::keep(next.state.as_ref(), &message, c.now, &turn));
-                Ok((Written::Instance(id.clone(), next), turn.out))
+                next.state = Some(K::keep(next.state.as_ref(), &mail, c.now, &turn));
+                Ok((Written::Instance(id.clone(), next), turn.out.clone()))
             }
             Read::Entity { id, kept, turn } => {
                 let mut next = (**kept).clone();
@@ -293,7 +295,7 @@ impl<K: Keep> Storage<K> {
                 next.version += 1;
                 let outs = match (turn, entity.next()) {
                     (false, _) => match next.inbox.pop_front() {
-                        Some(message) => entity.arrive(message),
+                        Some(mail) => entity.arrive(&mail),
                         None => Vec::new(),
                     },
                     (true, Some(Message::Lock { .. })) => entity.acquire(),
@@ -385,7 +387,8 @@ impl<K: Keep> Storage<K> {
         match done.result {
             Some(result) => {
                 let message = Message::Answer { execution: task.execution, seq, result, sends: done.sends };
-                c.results.push(Part::new(Unrecorded { instance: instance.clone(), seq, message }));
+                let mail = Part::new(message);
+                c.results.push(Part::new(Unrecorded { instance: instance.clone(), seq, mail }));
                 c.results.sort_by_key(Part::mark);
             }
             None => {
@@ -401,19 +404,19 @@ impl<K: Keep> Storage<K> {
         let result = c.results.remove(at);
         let task = c.tasks.get(&(result.instance.clone(), result.seq));
         let fits = task.is_some_and(
-            |task| matches!(result.message, Message::Answer { execution, .. } if execution == task.execution),
+            |task| matches!(*result.mail, Message::Answer { execution, .. } if execution == task.execution),
         );
         if fits {
             c.tasks.remove(&(result.instance.clone(), result.seq));
-            c.put_in(&Name::Instance(result.instance.clone()), result.message.clone());
+            c.put_in(&Name::Instance(result.instance.clone()), result.mail.clone());
         }
     }
 
     /// **elapse**: time passes to what is due next, and that becomes a message.
     fn elapse(&self, evaluator: &Evaluator<'_>, c: &mut Config<K::State>, timer: &(i64, Name, u64)) {
-        let Some(message) = c.timers.0.remove(timer) else { return };
+        let Some(mail) = c.timers.0.remove(timer) else { return };
         c.now = c.now.max(timer.0);
-        c.send(&Name::Clock, timer.1.clone(), message);
+        c.send(&Name::Clock, timer.1.clone(), mail);
         if !evaluator.program.facts.reads_clock {
             c.timers.shift(c.now - START);
             c.now = START;
@@ -601,11 +604,11 @@ impl<K: Keep> Storage<K> {
             }
             Step::Read { who, turn } => {
                 let next = match who {
-                    Name::Instance(id) => c.instances.get(id).and_then(|s| s.inbox.front()),
+                    Name::Instance(id) => c.instances.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail)),
                     Name::Entity(id) if *turn => {
                         c.entities.get(id).and_then(|s| s.state.as_ref()?.next())
                     }
-                    Name::Entity(id) => c.entities.get(id).and_then(|s| s.inbox.front()),
+                    Name::Entity(id) => c.entities.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail)),
                     _ => None,
                 };
                 let text = next.map_or(String::new(), Message::to_string);
@@ -629,7 +632,7 @@ impl<K: Keep> Storage<K> {
             Step::Record { result } => {
                 let known = c.results.iter().find(|known| known.mark() == *result);
                 let who = known.map_or(String::new(), |known| known.instance.to_string());
-                let what = known.map_or(String::new(), |known| known.message.to_string());
+                let what = known.map_or(String::new(), |known| known.mail.to_string());
                 shown(who, format!("the result is recorded: {what}"), None)
             }
             Step::Elapse { timer: (due, to, _) } => {
@@ -651,28 +654,28 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
     }
 
     /// A message comes to its receiver's inbox.
-    fn put_in(&mut self, to: &Name, message: Message) {
+    fn put_in(&mut self, to: &Name, mail: Mail) {
         match to {
             Name::Instance(id) => {
                 let mut stored = self.instances.get(id).map(|known| (**known).clone()).unwrap_or_default();
-                stored.inbox.push_back(message);
+                stored.inbox.push_back(mail);
                 self.instances.insert(id.clone(), Part::new(stored));
             }
             Name::Entity(id) => {
                 let mut stored = self.entities.get(id).map(|known| (**known).clone()).unwrap_or_default();
-                stored.inbox.push_back(message);
+                stored.inbox.push_back(mail);
                 self.entities.insert(id.clone(), Part::new(stored));
             }
             _ => {}
         }
     }
 
-    fn send(&mut self, from: &Name, to: Name, message: Message) {
+    fn send(&mut self, from: &Name, to: Name, mail: Mail) {
         let key = (from.clone(), to);
         let number = self.sent.get(&key).copied().unwrap_or(0) + 1;
         self.sent.insert(key.clone(), number);
         let mut queue = self.outbox.get(&key).map(|queue| (**queue).clone()).unwrap_or_default();
-        queue.push_back((number, message));
+        queue.push_back((number, mail));
         self.outbox.insert(key, Part::new(queue));
     }
 
@@ -680,8 +683,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
     fn bring_about(&mut self, by: &Name, outs: Vec<Out>) {
         for out in outs {
             match (out, by) {
-                (Out::Send { to, message }, _) => self.send(by, to, message),
-                (Out::Later { due, to, message }, _) => self.timers.later(due, &to, message),
+                (Out::Send { to, mail }, _) => self.send(by, to, mail),
+                (Out::Later { due, to, mail }, _) => self.timers.later(due, &to, mail),
                 (Out::Trouble(trouble), _) => self.trouble.push(trouble),
                 (Out::Begin { seq, task }, Name::Instance(id)) => {
                     self.tasks.insert((id.clone(), seq), Part::new(task));
@@ -702,17 +705,17 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
 
     /// What was due of a request is no more.
     fn forget_due(&mut self, id: &Id, seq: u64) {
-        let of = |message: &Message| matches!(message, Message::Due { seq: s, .. } if *s == seq);
+        let of = |mail: &Mail| matches!(&**mail, Message::Due { seq: s, .. } if *s == seq);
         if let Some(stored) = self.instances.get(id)
-            && stored.inbox.iter().any(of)
+            && stored.inbox.iter().any(&of)
         {
             let mut stored = (**stored).clone();
-            stored.inbox.retain(|message| !of(message));
+            stored.inbox.retain(|mail| !of(mail));
             self.instances.insert(id.clone(), Part::new(stored));
         }
         let key = (Name::Clock, Name::Instance(id.clone()));
         if let Some(queue) = self.outbox.get(&key) {
-            let queue: VecDeque<_> = queue.iter().filter(|(_, message)| !of(message)).cloned().collect();
+            let queue: VecDeque<_> = queue.iter().filter(|(_, mail)| !of(mail)).cloned().collect();
             match queue.is_empty() {
                 true => self.outbox.remove(&key),
                 false => self.outbox.insert(key, Part::new(queue)),

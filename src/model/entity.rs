@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::machine::{Data, EntityId};
 
 use super::evaluate::{Done, Evaluator, Stop};
-use super::instance::{Out, Trouble, reply, sent};
-use super::message::{Message, Name, Waiter, answer};
+use super::instance::{Out, Trouble, reply, send, sent};
+use super::message::{Mail, Message, Name, Waiter, answer};
 use super::part::Part;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -16,9 +16,9 @@ pub struct Entity {
     pub state: Option<Part<Data>>,
     pub holder: Option<Waiter>,
     /// What waits for its turn.
-    pub queue: VecDeque<Message>,
+    pub queue: VecDeque<Mail>,
     /// What the holder sent since it holds it.
-    pub lane: VecDeque<Message>,
+    pub lane: VecDeque<Mail>,
 }
 
 impl Entity {
@@ -29,25 +29,25 @@ impl Entity {
 
     /// A message arrives. A request waits for its turn; the end of a critical section, or of the wait for it, is
     /// heeded at once.
-    pub fn arrive(&mut self, message: Message) -> Vec<Out> {
-        match message {
-            Message::Call { ref caller, within: true, .. }
+    pub fn arrive(&mut self, mail: &Mail) -> Vec<Out> {
+        match &**mail {
+            Message::Call { caller, within: true, .. }
                 if self.holder.as_ref().is_some_and(|holder| holder.instance == caller.instance) =>
             {
-                self.lane.push_back(message);
+                self.lane.push_back(mail.clone());
             }
-            Message::Release { owner } => self.release(&owner),
+            Message::Release { owner } => self.release(owner),
             Message::Withdraw { owner, set, at } => {
-                let asks = |message: &Message| matches!(message, Message::Lock { owner: o, .. } if *o == owner);
+                let asks = |mail: &Mail| matches!(&**mail, Message::Lock { owner: o, .. } if o == owner);
                 if self.queue.iter().any(asks) {
                     // It has come to here and no further.
-                    self.queue.retain(|message| !asks(message));
+                    self.queue.retain(|mail| !asks(mail));
                     return Vec::new();
                 }
-                self.release(&owner);
-                return pass_on(&set, at, |set, at| Message::Withdraw { owner: owner.clone(), set, at });
+                self.release(owner);
+                return pass_on(set, *at, |set, at| Message::Withdraw { owner: owner.clone(), set, at });
             }
-            message => self.queue.push_back(message),
+            _ => self.queue.push_back(mail.clone()),
         }
         Vec::new()
     }
@@ -65,12 +65,12 @@ impl Entity {
     /// The message whose turn it is.
     pub fn next(&self) -> Option<&Message> {
         match self.holder {
-            Some(_) => self.lane.front(),
-            None => self.queue.front(),
+            Some(_) => self.lane.front().map(|mail| &**mail),
+            None => self.queue.front().map(|mail| &**mail),
         }
     }
 
-    fn take(&mut self) -> Option<Message> {
+    fn take(&mut self) -> Option<Mail> {
         match self.holder {
             Some(_) => self.lane.pop_front(),
             None => self.queue.pop_front(),
@@ -79,11 +79,12 @@ impl Entity {
 
     /// A critical section's request has its turn: the entity is held, and the request goes on to the next.
     pub fn acquire(&mut self) -> Vec<Out> {
-        let Some(Message::Lock { owner, set, at }) = self.take() else { return Vec::new() };
+        let Some(mail) = self.take() else { return Vec::new() };
+        let Message::Lock { owner, set, at } = &*mail else { return Vec::new() };
         self.holder = Some(owner.clone());
         match at + 1 < set.len() {
-            true => pass_on(&set, at, |set, at| Message::Lock { owner: owner.clone(), set, at }),
-            false => vec![reply(&owner, answer(Ok(Data::null())))],
+            true => pass_on(set, *at, |set, at| Message::Lock { owner: owner.clone(), set, at }),
+            false => vec![reply(owner, answer(Ok(Data::null())))],
         }
     }
 
@@ -111,17 +112,17 @@ impl Entity {
         evaluator: &mut Evaluator<'_>,
         now: i64,
     ) -> Result<Vec<Out>, Stop> {
-        let Some(message) = self.take() else { return Ok(Vec::new()) };
-        let (Message::Call { key, .. } | Message::Signal { key, .. }) = &message else {
-            return Err(Stop::Fault(format!("{me} runs {message}")));
+        let Some(mail) = self.take() else { return Ok(Vec::new()) };
+        let (Message::Call { key, .. } | Message::Signal { key, .. }) = &*mail else {
+            return Err(Stop::Fault(format!("{me} runs {}", *mail)));
         };
         if let Some(state) = &done.state {
             self.state = state.clone();
         }
         let Some(result) = done.result.clone() else { return Ok(Vec::new()) };
         let mut outs = sent(evaluator.program.naming, key, &done.sends, now)?;
-        match message {
-            Message::Call { caller, .. } => outs.push(reply(&caller, result)),
+        match &*mail {
+            Message::Call { caller, .. } => outs.push(reply(caller, result)),
             Message::Signal { operation, .. } if result.is_err() => {
                 let what = format!("signal {me}.{operation}");
                 outs.push(Out::Trouble(Trouble::Lost { what, error: result }));
@@ -139,6 +140,6 @@ fn pass_on(
     message: impl Fn(Arc<[Arc<EntityId>]>, usize) -> Message,
 ) -> Vec<Out> {
     let next = set.get(at + 1).cloned();
-    let to_next = |next| Out::Send { to: Name::Entity(next), message: message(set.clone(), at + 1) };
+    let to_next = |next| send(Name::Entity(next), message(set.clone(), at + 1));
     next.map(to_next).into_iter().collect()
 }

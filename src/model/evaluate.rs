@@ -14,8 +14,9 @@ use crate::machine::{
     Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, instance_handle,
 };
 
+use super::instance::Turn;
 use super::message::{Answer, Asked, Id, answer, asked};
-use super::part::{Part, fingerprint};
+use super::part::{ByHash, Part, fingerprint};
 use super::program::{Program, Subject};
 
 /// A suspended evaluation: the machine as bytes, its requests named by the fibers that wait for them.
@@ -28,7 +29,7 @@ const FUEL: u64 = 20_000_000;
 /// Different results that one task may have, at most.
 const MOST_OUTCOMES: usize = 64;
 /// What is remembered at most: of operations and properties in entries, of instances in bytes.
-const REMEMBERED: usize = 400_000;
+const REMEMBERED: usize = 100_000;
 const REMEMBERED_BYTES: usize = 96 << 20;
 
 /// What one step of an instance's evaluation comes to.
@@ -87,9 +88,10 @@ pub enum Stop {
 pub struct Evaluator<'a> {
     pub program: &'a Program,
     image: Rc<Image>,
-    instances: HashMap<u128, Rc<Evaluated>>,
+    instances: ByHash<Rc<Evaluated>>,
     bytes: usize,
-    done: HashMap<u128, Rc<Vec<Done>>>,
+    turns: ByHash<Rc<Turn>>,
+    done: ByHash<Rc<Vec<Done>>>,
     properties: HashMap<(usize, u128), bool>,
 }
 
@@ -133,9 +135,10 @@ impl<'a> Evaluator<'a> {
         Ok(Evaluator {
             program,
             image,
-            instances: HashMap::new(),
+            instances: ByHash::default(),
             bytes: 0,
-            done: HashMap::new(),
+            turns: ByHash::default(),
+            done: ByHash::default(),
             properties: HashMap::new(),
         })
     }
@@ -200,6 +203,18 @@ impl<'a> Evaluator<'a> {
         }
         self.instances.insert(key, evaluated.clone());
         Ok(evaluated)
+    }
+
+    /// A turn that was seen.
+    pub fn turn(&self, key: u128) -> Option<Rc<Turn>> {
+        self.turns.get(&key).cloned()
+    }
+
+    pub fn remember_turn(&mut self, key: u128, turn: Rc<Turn>) {
+        if self.turns.len() >= REMEMBERED {
+            self.turns.clear();
+        }
+        self.turns.insert(key, turn);
     }
 
     // ---- operations and activities

@@ -3,7 +3,7 @@
 //! A configuration is ⟨instances; entities; tasks in flight; messages in flight; timers; time⟩. Each rule is a function
 //! of its name, and [`HighLevel::enabled`] lists the steps that the rules allow.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::machine::{Data, EntityId, ErrorData, Value, What};
@@ -11,23 +11,24 @@ use crate::machine::{Data, EntityId, ErrorData, Value, What};
 use super::entity::Entity;
 use super::evaluate::{Done, Eval, Evaluator, MAIN_FUNCTION, Stop, View};
 use super::instance::{self, Instance, Out, Task, Trouble};
-use super::message::{Answer, Id, Message, Name, Timer, answer, describe};
+use super::map::Map;
+use super::message::{Answer, Id, Mail, Message, Name, Timer, answer, describe};
 use super::observe::{self, Seen};
 use super::part::{Part, fingerprint};
 use super::{Model, START, Shown};
 
 /// Messages of one sender to one receiver, in the order sent.
-pub type Channel = Part<VecDeque<Message>>;
+pub type Channel = Part<VecDeque<Mail>>;
 
 /// A moment of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Config {
-    pub instances: BTreeMap<Id, Part<Instance<Eval>>>,
-    pub entities: BTreeMap<Arc<EntityId>, Part<Entity>>,
+    pub instances: Map<Id, Part<Instance<Eval>>>,
+    pub entities: Map<Arc<EntityId>, Part<Entity>>,
     /// Activities and effects in flight, by the request that they are for.
-    pub tasks: BTreeMap<(Id, u64), Part<Task>>,
+    pub tasks: Map<(Id, u64), Part<Task>>,
     /// By sender and receiver.
-    pub mail: BTreeMap<(Name, Name), Channel>,
+    pub mail: Map<(Name, Name), Channel>,
     pub timers: Timers,
     pub now: i64,
     pub trouble: Vec<Trouble>,
@@ -35,7 +36,7 @@ pub struct Config {
 
 /// What is due when.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Timers(pub BTreeMap<(i64, Name, u64), Message>);
+pub struct Timers(pub Map<(i64, Name, u64), Mail>);
 
 /// A step that a rule allows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +73,7 @@ impl HighLevel {
         let (id, function): (Id, Id) = (program.main.clone(), MAIN_FUNCTION.into());
         let mut config = Config { now: START, ..Config::default() };
         let turn = instance::begin(evaluator, config.now, &id, &function, &program.args, None, Vec::new())?;
-        config.instances.insert(id.clone(), Part::new(turn.instance));
+        config.instances.insert(id.clone(), turn.instance);
         config.bring_about(&Name::Instance(id), turn.out);
         Ok(config)
     }
@@ -80,21 +81,21 @@ impl HighLevel {
     /// **deliver**: the first message of a sender to a receiver arrives. An instance takes it and evaluates, up to
     /// its next requests or its end; an entity keeps it until its turn.
     fn deliver(&self, evaluator: &mut Evaluator<'_>, c: &mut Config, from: &Name, to: &Name) -> Result<(), Stop> {
-        let Some(message) = c.take_mail(from, to) else { return Ok(()) };
+        let Some(mail) = c.take_mail(from, to) else { return Ok(()) };
         match to {
             Name::Instance(id) => {
                 let now = c.now;
-                let outs = match (c.instances.get(id), &message) {
-                    (Some(known), message) => {
-                        let turn = instance::take(evaluator, now, id, known, message)?;
-                        c.instances.insert(id.clone(), Part::new(turn.instance));
-                        turn.out
+                let outs = match (c.instances.get(id), &*mail) {
+                    (Some(known), _) => {
+                        let turn = instance::take(evaluator, now, id, known, &mail)?;
+                        c.instances.insert(id.clone(), turn.instance.clone());
+                        turn.out.clone()
                     }
                     (None, Message::Begin { function, args, parent, waiter, started }) => {
                         let waiters = waiter.iter().cloned().collect();
                         let turn =
                             instance::begin(evaluator, now, id, function, args, parent.clone(), waiters)?;
-                        c.instances.insert(id.clone(), Part::new(turn.instance));
+                        c.instances.insert(id.clone(), turn.instance);
                         let started =
                             started.iter().map(|waiter| instance::reply(waiter, super::evaluate::handle(id)));
                         started.chain(turn.out).collect()
@@ -105,11 +106,11 @@ impl HighLevel {
             }
             Name::Entity(id) => {
                 let mut entity = c.entity(id);
-                let outs = entity.arrive(message);
+                let outs = entity.arrive(&mail);
                 c.put_entity(id, entity);
                 c.bring_about(to, outs);
             }
-            Name::Clock | Name::World => return Err(Stop::Fault(format!("{to} was sent {message}"))),
+            Name::Clock | Name::World => return Err(Stop::Fault(format!("{to} was sent {}", *mail))),
         }
         Ok(())
     }
@@ -158,16 +159,16 @@ impl HighLevel {
         }
         if let Some(result) = done.result {
             let message = Message::Answer { execution: task.execution, seq, result, sends: done.sends };
-            c.send(&Name::World, Name::Instance(instance.clone()), message);
+            c.send(&Name::World, Name::Instance(instance.clone()), Part::new(message));
         }
         Ok(())
     }
 
     /// **elapse**: time passes to what is due next, and that becomes a message.
     fn elapse(&self, evaluator: &Evaluator<'_>, c: &mut Config, timer: &(i64, Name, u64)) {
-        let Some(message) = c.timers.0.remove(timer) else { return };
+        let Some(mail) = c.timers.0.remove(timer) else { return };
         c.now = c.now.max(timer.0);
-        c.send(&Name::Clock, timer.1.clone(), message);
+        c.send(&Name::Clock, timer.1.clone(), mail);
         if !evaluator.program.facts.reads_clock {
             c.forget_the_time();
         }
@@ -266,7 +267,7 @@ impl Timers {
 
     pub fn set(&mut self, due: i64, to: &Id, execution: u32, seq: u64, timer: Timer) {
         let message = Message::Due { execution, seq, timer };
-        self.0.insert((due, Name::Instance(to.clone()), seq * 4 + timer as u64), message);
+        self.0.insert((due, Name::Instance(to.clone()), seq * 4 + timer as u64), Part::new(message));
     }
 
     pub fn clear(&mut self, to: &Id, seq: u64) {
@@ -276,10 +277,10 @@ impl Timers {
     }
 
     /// A signal for later.
-    pub fn later(&mut self, due: i64, to: &Arc<EntityId>, message: Message) {
+    pub fn later(&mut self, due: i64, to: &Arc<EntityId>, mail: Mail) {
         let to = Name::Entity(to.clone());
         let number = (0..).find(|number| !self.0.contains_key(&(due, to.clone(), *number)));
-        self.0.insert((due, to, number.unwrap_or(0)), message);
+        self.0.insert((due, to, number.unwrap_or(0)), mail);
     }
 
     /// All of it earlier.
@@ -301,14 +302,14 @@ impl Config {
         };
     }
 
-    fn send(&mut self, from: &Name, to: Name, message: Message) {
+    fn send(&mut self, from: &Name, to: Name, mail: Mail) {
         let key = (from.clone(), to);
         let mut queue = self.mail.get(&key).map(|queue| (**queue).clone()).unwrap_or_default();
-        queue.push_back(message);
+        queue.push_back(mail);
         self.mail.insert(key, Part::new(queue));
     }
 
-    fn take_mail(&mut self, from: &Name, to: &Name) -> Option<Message> {
+    fn take_mail(&mut self, from: &Name, to: &Name) -> Option<Mail> {
         let key = (from.clone(), to.clone());
         let mut queue = (**self.mail.get(&key)?).clone();
         let message = queue.pop_front();
@@ -322,10 +323,10 @@ impl Config {
     fn keep_mail(&mut self, from: Name, to: &Name, keep: impl Fn(&Message) -> bool) {
         let key = (from, to.clone());
         let Some(queue) = self.mail.get(&key) else { return };
-        if queue.iter().all(&keep) {
+        if queue.iter().all(|mail| keep(mail)) {
             return;
         }
-        let queue: VecDeque<Message> = queue.iter().filter(|message| keep(message)).cloned().collect();
+        let queue: VecDeque<Mail> = queue.iter().filter(|mail| keep(mail)).cloned().collect();
         match queue.is_empty() {
             true => self.mail.remove(&key),
             false => self.mail.insert(key, Part::new(queue)),
@@ -336,8 +337,8 @@ impl Config {
     pub fn bring_about(&mut self, by: &Name, outs: Vec<Out>) {
         for out in outs {
             match (out, by) {
-                (Out::Send { to, message }, _) => self.send(by, to, message),
-                (Out::Later { due, to, message }, _) => self.timers.later(due, &to, message),
+                (Out::Send { to, mail }, _) => self.send(by, to, mail),
+                (Out::Later { due, to, mail }, _) => self.timers.later(due, &to, mail),
                 (Out::Trouble(trouble), _) => self.trouble.push(trouble),
                 (Out::Begin { seq, task }, Name::Instance(id)) => {
                     self.tasks.insert((id.clone(), seq), Part::new(task));
@@ -444,7 +445,7 @@ impl View for Config {
 fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
     match step {
         Step::Deliver { from, to } => {
-            let message = c.mail.get(&(from.clone(), to.clone())).and_then(|queue| queue.front());
+            let message = c.mail.get(&(from.clone(), to.clone())).and_then(|queue| queue.front()).map(|mail| &**mail);
             let text = message.map_or(String::new(), Message::to_string);
             let place = match (message, to) {
                 (Some(Message::Call { place, .. } | Message::Signal { place, .. }), _) => Some(place.0),
@@ -487,7 +488,7 @@ fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
         }
         Step::Elapse { timer: (due, to, number) } => {
             let after = crate::machine::format::duration(due.saturating_sub(c.now).max(0));
-            let what = match c.timers.0.get(&(*due, to.clone(), *number)) {
+            let what = match c.timers.0.get(&(*due, to.clone(), *number)).map(|mail| &**mail) {
                 Some(Message::Due { seq, timer, .. }) => {
                     let place = match to {
                         Name::Instance(id) => {

@@ -12,7 +12,7 @@ use crate::machine::options::{self, Policy, policy};
 use crate::machine::{Data, EntityId, ErrorData, Value, What, child_id, format};
 
 use super::evaluate::{Eval, Evaluated, Evaluator, Stop, handle};
-use super::message::{Answer, Asked, Id, Message, Name, PlaceOf, Timer, Waiter, answer};
+use super::message::{Answer, Asked, Id, Mail, Message, Name, PlaceOf, Timer, Waiter, answer};
 use super::part::{Part, fingerprint};
 use super::program::{Mutation, Naming};
 
@@ -39,7 +39,7 @@ pub struct Instance<E> {
     pub section: Option<Section>,
     pub suspended: bool,
     /// What came while it was held up.
-    held_back: VecDeque<Message>,
+    held_back: VecDeque<Mail>,
     pub custom: Option<Data>,
     /// What it printed, when that is observed.
     pub printed: Vec<Data>,
@@ -89,13 +89,13 @@ pub struct Section {
 pub enum Out {
     Send {
         to: Name,
-        message: Message,
+        mail: Mail,
     },
     /// A signal that is sent when it is due.
     Later {
         due: i64,
         to: Arc<EntityId>,
-        message: Message,
+        mail: Mail,
     },
     /// An activity or an effect is to be done.
     Begin {
@@ -131,13 +131,11 @@ pub enum Trouble {
     Lost { what: String, error: Answer },
     /// An activity may have done its work, and is asked to do it again under another key.
     Repeated { by: Id, asked: Asked },
-    /// A replay that asks for something else than the history holds.
-    Nondeterminism { by: Id, what: String },
 }
 
 /// What an instance's step came to.
 pub struct Turn {
-    pub instance: Instance<Eval>,
+    pub instance: Part<Instance<Eval>>,
     pub out: Vec<Out>,
     /// What it newly asked for, for a history.
     pub asked: Vec<Asked>,
@@ -203,8 +201,24 @@ pub fn begin(
     Ok(step.done())
 }
 
-/// An instance takes a message.
+/// An instance takes a message. The same instance does the same with the same message: what was seen is remembered.
 pub fn take(
+    evaluator: &mut Evaluator<'_>,
+    now: i64,
+    id: &Id,
+    me: &Part<Instance<Eval>>,
+    mail: &Mail,
+) -> Result<Rc<Turn>, Stop> {
+    let key = fingerprint(&(id, me, mail, now));
+    if let Some(known) = evaluator.turn(key) {
+        return Ok(known);
+    }
+    let turn = Rc::new(take_anew(evaluator, now, id, me, mail)?);
+    evaluator.remember_turn(key, turn.clone());
+    Ok(turn)
+}
+
+fn take_anew(
     evaluator: &mut Evaluator<'_>,
     now: i64,
     id: &Id,
@@ -241,9 +255,9 @@ pub fn take_at_once(
     now: i64,
     id: &Id,
     me: &Instance<Eval>,
-    messages: &[Message],
+    messages: &[Mail],
 ) -> Result<Turn, Stop> {
-    let State::Running(eval) = &me.state else { return take(evaluator, now, id, me, &messages[0]) };
+    let State::Running(eval) = &me.state else { return take_anew(evaluator, now, id, me, &messages[0]) };
     let mut step = Step {
         evaluator,
         now,
@@ -282,10 +296,15 @@ pub fn absent(id: &Id, message: &Message) -> Vec<Out> {
     }
 }
 
+/// A message that is sent.
+pub fn send(to: Name, message: Message) -> Out {
+    Out::Send { to, mail: Part::new(message) }
+}
+
 /// An answer to somebody.
 pub fn reply(to: &Waiter, result: Answer) -> Out {
     let message = Message::Answer { execution: to.execution, seq: to.seq, result, sends: Vec::new() };
-    Out::Send { to: Name::Instance(to.instance.clone()), message }
+    send(Name::Instance(to.instance.clone()), message)
 }
 
 fn null() -> Answer {
@@ -376,15 +395,15 @@ impl Step<'_, '_> {
         if let Some(eval) = self.eval {
             self.me.state = State::Running(eval);
         }
-        Turn { instance: self.me, out: self.out, asked: self.asked }
+        Turn { instance: Part::new(self.me), out: self.out, asked: self.asked }
     }
 
     fn say(&mut self, to: &str, message: Message) {
-        self.out.push(Out::Send { to: Name::Instance(to.into()), message });
+        self.out.push(send(Name::Instance(to.into()), message));
     }
 
     fn tell(&mut self, to: &Arc<EntityId>, message: Message) {
-        self.out.push(Out::Send { to: Name::Entity(to.clone()), message });
+        self.out.push(send(Name::Entity(to.clone()), message));
     }
 
     fn waiter(&self, name: u64) -> Waiter {
@@ -422,7 +441,7 @@ impl Step<'_, '_> {
     fn take(&mut self, message: &Message) -> Result<(), Stop> {
         match message {
             Message::Answer { .. } | Message::Due { .. } if self.me.suspended => {
-                self.me.held_back.push_back(message.clone());
+                self.me.held_back.push_back(Part::new(message.clone()));
             }
             Message::Answer { execution, seq, result, sends } => {
                 if *execution != self.me.execution {
@@ -983,11 +1002,11 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked], now: i64) -> Result<Vec<O
                     waiter: None,
                     started: None,
                 };
-                outs.push(Out::Send { to: Name::Instance(id.into()), message });
+                outs.push(send(Name::Instance(id.into()), message));
             }
             What::Effect(name) => {
                 if let Some((to, message)) = told(name, &request.args, None) {
-                    outs.push(Out::Send { to: Name::Instance(to.into()), message });
+                    outs.push(send(Name::Instance(to.into()), message));
                 }
             }
             What::Activity { .. } => {}
@@ -1004,8 +1023,8 @@ fn signal(to: Arc<EntityId>, message: Message, after: &Data, now: i64) -> Out {
         _ => now,
     };
     match due > now {
-        true => Out::Later { due, to, message },
-        false => Out::Send { to: Name::Entity(to), message },
+        true => Out::Later { due, to, mail: Part::new(message) },
+        false => send(Name::Entity(to), message),
     }
 }
 
@@ -1046,4 +1065,17 @@ fn lock_timeout(args: &Data) -> Option<i64> {
 fn taken(id: &str, function: &str) -> ErrorData {
     let message = format!("the id `{id}` is that of an instance of `{function}`");
     ErrorData::with("id_taken", message, [("id", Value::str(id))])
+}
+
+/// For people.
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outcome::Completed(result) | Outcome::Failed(result) => match &**result {
+                Ok(value) => write!(f, "completed with {}", super::message::shown(value)),
+                Err(error) => write!(f, "failed: {}", error.title()),
+            },
+            Outcome::Terminated(why) => write!(f, "was terminated: {}", super::message::shown(why)),
+        }
+    }
 }

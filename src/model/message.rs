@@ -44,6 +44,9 @@ pub struct Waiter {
     pub seq: u64,
 }
 
+/// A message under way.
+pub type Mail = Part<Message>;
+
 /// Something that a program asks for: what, with which arguments, and where in its text.
 pub type Asked = Part<Request>;
 

@@ -10,6 +10,7 @@ pub mod entity;
 pub mod evaluate;
 pub mod high_level;
 pub mod instance;
+pub mod map;
 pub mod message;
 pub mod observe;
 pub mod part;
@@ -32,7 +33,7 @@ pub const START: i64 = 1_700_000_000_000_000_000;
 /// A small-step transition system.
 pub trait Model: Sync {
     type Config: Clone + Send + Sync + View;
-    type Step: Clone + PartialEq + Send + Sync;
+    type Step: Clone + PartialEq + std::fmt::Debug + Send + Sync;
 
     fn name(&self) -> &'static str;
 

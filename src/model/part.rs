@@ -1,8 +1,9 @@
 //! Parts of configurations: shared, and compared by what they hold and not by where they lie.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -86,4 +87,27 @@ pub fn fingerprint(value: &impl Hash) -> u128 {
         value.hash(&mut Gather(bytes));
         xxh3_128(bytes)
     })
+}
+
+/// A map by hashes.
+pub type ByHash<T> = HashMap<u128, T, BuildHasherDefault<Spread>>;
+
+/// What is a hash already is spread already.
+#[derive(Default)]
+pub struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, n: u128) {
+        self.0 = n as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }

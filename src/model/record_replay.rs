@@ -6,10 +6,12 @@
 //! of the history turn by turn, and checks that it asks for the same; what the history sent was sent when it was
 //! recorded. That this comes to the same state rests on determinism alone.
 
+use std::rc::Rc;
+
 use super::compute_storage::{Keep, Storage};
 use super::evaluate::{Eval, Evaluator, Stop};
 use super::instance::{self, Instance, State, Turn};
-use super::message::{Asked, Id, Message};
+use super::message::{Asked, Id, Mail, Message};
 use super::part::Part;
 use super::program::Mutation;
 
@@ -26,7 +28,7 @@ pub type History = Part<Turns>;
 pub struct Turns {
     before: Option<History>,
     /// What was taken: at the beginning, what began the instance.
-    took: Message,
+    took: Mail,
     now: i64,
     asked: Vec<Asked>,
 }
@@ -50,17 +52,18 @@ fn replay(evaluator: &mut Evaluator<'_>, id: &Id, history: &History) -> Result<I
     let turns = history.turns();
     let mut instance = None;
     for turn in &turns {
-        let replayed = match (&instance, &turn.took) {
+        let replayed = match (&instance, &*turn.took) {
             (None, Message::Begin { function, args, parent, waiter, .. }) => {
                 let waiters = waiter.iter().cloned().collect();
-                instance::begin(evaluator, turn.now, id, function, args, parent.clone(), waiters)?
+                Rc::new(instance::begin(evaluator, turn.now, id, function, args, parent.clone(), waiters)?)
             }
-            (Some(instance), took) => instance::take(evaluator, turn.now, id, instance, took)?,
+            (Some(instance), _) => instance::take(evaluator, turn.now, id, instance, &turn.took)?,
             (None, took) => return Err(Stop::Fault(format!("a history that begins with {took}"))),
         };
         check(id, turn, &replayed)?;
-        instance = Some(replayed.instance);
+        instance = Some(replayed.instance.clone());
     }
+    let instance = instance.map(|instance: Part<Instance<Eval>>| (*instance).clone());
     instance.ok_or_else(|| Stop::Fault("an empty history".into()))
 }
 
@@ -75,25 +78,25 @@ fn check(id: &Id, turn: &Turns, replayed: &Turn) -> Result<(), Stop> {
 /// A mutation: as `replay`, but answers that follow one another are given as if they had come at one moment.
 fn replay_without_turns(evaluator: &mut Evaluator<'_>, id: &Id, history: &History) -> Result<Instance<Eval>, Stop> {
     let turns = history.turns();
-    let is_answer = |turn: &&Turns| matches!(turn.took, Message::Answer { .. });
-    let Some(Turns { took: Message::Begin { function, args, parent, waiter, .. }, now, .. }) = turns.first() else {
+    let is_answer = |turn: &&Turns| matches!(*turn.took, Message::Answer { .. });
+    let first = turns.first().map(|turn| (&*turn.took, turn.now));
+    let Some((Message::Begin { function, args, parent, waiter, .. }, now)) = first else {
         return Err(Stop::Fault("a history without a beginning".into()));
     };
     let waiters = waiter.iter().cloned().collect();
-    let begun = instance::begin(evaluator, *now, id, function, args, parent.clone(), waiters)?;
+    let begun = instance::begin(evaluator, now, id, function, args, parent.clone(), waiters)?;
     let mut instance = begun.instance;
     let mut at = 1;
     while let Some(turn) = turns.get(at) {
         let together = turns[at..].iter().take_while(|turn| is_answer(turn)).count().max(1);
-        let messages: Vec<Message> = turns[at..at + together].iter().map(|turn| turn.took.clone()).collect();
-        let replayed = match is_answer(turn) {
-            true => instance::take_at_once(evaluator, turn.now, id, &instance, &messages)?,
-            false => instance::take(evaluator, turn.now, id, &instance, &turn.took)?,
+        let messages: Vec<Mail> = turns[at..at + together].iter().map(|turn| turn.took.clone()).collect();
+        instance = match is_answer(turn) {
+            true => instance::take_at_once(evaluator, turn.now, id, &instance, &messages)?.instance,
+            false => instance::take(evaluator, turn.now, id, &instance, &turn.took)?.instance.clone(),
         };
-        instance = replayed.instance;
         at += together;
     }
-    Ok(instance)
+    Ok((*instance).clone())
 }
 
 impl Keep for Histories {
@@ -112,13 +115,12 @@ impl Keep for Histories {
         }
     }
 
-    fn keep(before: Option<&Instance<History>>, message: &Message, now: i64, turn: &Turn) -> Instance<History> {
+    fn keep(before: Option<&Instance<History>>, mail: &Mail, now: i64, turn: &Turn) -> Instance<History> {
         let before = before.and_then(|before| match &before.state {
             State::Running(history) => Some(history.clone()),
             State::Ended { .. } => None,
         });
-        turn.instance
-            .clone()
-            .with(|_| Part::new(Turns { before, took: message.clone(), now, asked: turn.asked.clone() }))
+        let instance: Instance<Eval> = (*turn.instance).clone();
+        instance.with(|_| Part::new(Turns { before, took: mail.clone(), now, asked: turn.asked.clone() }))
     }
 }

@@ -122,12 +122,12 @@ fn is_left_alone(evaluator: &Evaluator<'_>, c: &Config, id: &Id, instance: &Inst
         return false;
     }
     let mail = || c.mail.iter().filter(|((_, to), _)| *to == me).flat_map(|(_, queue)| queue.iter());
-    if mail().any(|message| !matches!(message, Message::Answer { .. })) {
+    if mail().any(|mail| !matches!(**mail, Message::Answer { .. })) {
         return false;
     }
     let on_its_way = |open: &Open| {
-        mail().any(|message| {
-            matches!(message, Message::Answer { seq, execution, .. }
+        mail().any(|mail| {
+            matches!(&**mail, Message::Answer { seq, execution, .. }
                 if *seq == open.name && *execution == instance.execution)
         })
     };

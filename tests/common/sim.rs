@@ -66,6 +66,8 @@ pub struct World {
     args: Data,
     /// In the order asked for, each at once; else in any order, with delays.
     pub orderly: bool,
+    /// It goes on after the end of what it began with, until nothing is left to do.
+    pub to_rest: bool,
     /// Clients hold instances up and let them go on.
     pub meddling: bool,
     suspended: Vec<String>,
@@ -101,6 +103,7 @@ impl World {
             image,
             args: Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data"),
             orderly: false,
+            to_rest: false,
             meddling: false,
             suspended: Vec::new(),
             fine: false,
@@ -346,7 +349,7 @@ impl World {
             }
             match engine.next_due() {
                 // Signals for later than the end are not waited for.
-                Some(due) if !target_ended || !engine.is_quiet() => self.now = self.now.max(due),
+                Some(due) if self.to_rest || !target_ended || !engine.is_quiet() => self.now = self.now.max(due),
                 _ if target_ended => return Ok(Life::Ended),
                 _ => {
                     return Err(format!("it waits for what nobody does\n{}", engine.describe()));
@@ -514,7 +517,7 @@ impl World {
             ("random_int", [Value::Int(low), Value::Int(high)]) => {
                 Value::Int(low + (number % (high.abs_diff(*low) + 1)) as i64)
             }
-            ("uuid", _) => Value::str(format!("uuid-{number:x}")),
+            ("uuid", _) => Value::str(format!("{:08x}-0000-4000-8000-000000000000", number as u32)),
             ("fs_exists", _) => Value::Bool(number % 2 == 0),
             ("env", _) | ("print" | "log" | "sleep", _) => Value::Null,
             ("input", _) if self.input.is_empty() => Value::Null,

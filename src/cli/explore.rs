@@ -1,0 +1,567 @@
+//! `durable explore`.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use ariadne::ReportKind;
+
+use crate::code::Code;
+use crate::explore::schedule::{Line, Saved, Told, name, tell};
+use crate::explore::{Bound, Found, Limits, Report, Walk, search, walk};
+use crate::machine::{Data, Value};
+use crate::model::compute_storage::States;
+use crate::model::instance::Trouble;
+use crate::model::message::describe;
+use crate::model::record_replay::Histories;
+use crate::model::{Faults, HighLevel, Model, Naming, Program, Stop, Storage, Subject, Violation};
+use crate::syntax::Place;
+use crate::syntax::tree::PropertyKind;
+
+use super::arguments::{Explore, ModelName};
+use super::problem::{Problem, coloured};
+use super::render::{Shown, show};
+use super::{FAILED, INVALID, STORE, UNKNOWN, USAGE, print, program};
+
+/// What is explored, and how.
+struct Exploration<'a> {
+    asked: &'a Explore,
+    code: Arc<Code>,
+    shown: &'a Shown<'a>,
+    file: &'a Path,
+    limits: Limits,
+    faults: Faults,
+}
+
+/// Looks at all that a program can do.
+pub fn explore(asked: Explore) -> Result<u8, Problem> {
+    let checked = program::read(&asked.file)?;
+    program::report(&checked, &asked.file)?;
+    let code = program::code(&checked, &asked.file)?;
+    program::image(code.clone(), &asked.file)?;
+    let shown = Shown::new(&code.sources, &asked.file);
+    let saved = match &asked.replay {
+        Some(path) => Some(saved(path)?),
+        None => None,
+    };
+    let (crashes, slow, duplicates) = match &saved {
+        Some(saved) => (saved.crashes, saved.slow, saved.duplicates),
+        None => (asked.crashes.unwrap_or(1), asked.slow, asked.duplicates),
+    };
+    let exploration = Exploration {
+        asked: &asked,
+        code: code.clone(),
+        shown: &shown,
+        file: &asked.file,
+        limits: limits(&asked)?,
+        faults: Faults { crashes, slow, duplicates },
+    };
+    if let Some(saved) = &saved {
+        return exploration.replay(saved);
+    }
+    let mut code_of_all = 0;
+    for subject in subjects(&code, &asked)? {
+        code_of_all = code_of_all.max(exploration.subject(subject)?);
+    }
+    Ok(code_of_all)
+}
+
+fn limits(asked: &Explore) -> Result<Limits, Problem> {
+    let memory = match &asked.memory {
+        None => Limits::default().memory,
+        Some(text) => bytes(text).ok_or_else(|| {
+            Problem::new(USAGE, format!("`--memory {text}` is no size"))
+                .hint("a size is a number with a unit: 500MB, 4GB")
+        })?,
+    };
+    Ok(Limits {
+        depth: asked.depth.unwrap_or(usize::MAX),
+        configurations: asked.configurations.unwrap_or(u64::MAX),
+        memory,
+        jobs: asked.jobs.unwrap_or(Limits::default().jobs).max(1),
+        reduced: !asked.unreduced,
+        collect: asked.outcomes,
+    })
+}
+
+/// Reads `500MB`.
+fn bytes(text: &str) -> Option<u64> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(at);
+    let unit: u64 = match unit.trim().to_ascii_uppercase().as_str() {
+        "KB" | "K" => 1 << 10,
+        "MB" | "M" => 1 << 20,
+        "GB" | "G" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// The tests that are asked for; the script of a file without tests.
+fn subjects(code: &Code, asked: &Explore) -> Result<Vec<Subject>, Problem> {
+    let Some(wanted) = &asked.test else {
+        return Ok(match code.tests.len() {
+            0 => vec![Subject::Script],
+            n => (0..n).map(Subject::Test).collect(),
+        });
+    };
+    match code.tests.iter().position(|test| test.name == *wanted) {
+        Some(at) => Ok(vec![Subject::Test(at)]),
+        None => {
+            let near = crate::check::closest(wanted, code.tests.iter().map(|test| test.name.as_str()));
+            let problem = Problem::new(UNKNOWN, format!("{} has no test {wanted:?}", asked.file.display()));
+            Err(match (near, code.tests.is_empty()) {
+                (Some(near), _) => problem.hint(format!("did you mean {near:?}?")),
+                (None, true) => problem.hint("it has no tests; without `--test` its script is explored"),
+                (None, false) => {
+                    let names: Vec<String> = code.tests.iter().map(|test| format!("{:?}", test.name)).collect();
+                    problem.hint(format!("its tests are {}", names.join(", ")))
+                }
+            })
+        }
+    }
+}
+
+/// Reads a schedule that `--save` wrote.
+fn saved(path: &Path) -> Result<Saved, Problem> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Problem::new(STORE, format!("{} can't be read: {}", path.display(), crate::os::reason(&error)))
+    })?;
+    serde_json::from_str(&text).map_err(|error| {
+        Problem::new(INVALID, format!("{} is no schedule: {error}", path.display()))
+            .hint("a schedule is what `durable explore FILE --save SCHEDULE` writes")
+    })
+}
+
+impl Exploration<'_> {
+    fn title(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Script => self.file.display().to_string(),
+            Subject::Test(at) => format!("test {:?}", self.code.tests[at].name),
+        }
+    }
+
+    fn program(&self, subject: Subject) -> Program {
+        let args = Value::list(self.asked.args.iter().map(|arg| Value::str(arg.as_str())).collect());
+        let args = Data::encode(&Value::list(vec![args])).unwrap_or_else(|_| Data::null());
+        let mut program = Program::new(self.code.clone(), subject, args);
+        if self.asked.model != ModelName::HighLevel {
+            program.naming = Naming::ByNumber;
+        }
+        program.observes = self.asked.outcomes;
+        program
+    }
+
+    fn subject(&self, subject: Subject) -> Result<u8, Problem> {
+        let mut program = self.program(subject);
+        loop {
+            let done = match self.asked.model {
+                ModelName::HighLevel => self.explored(&HighLevel, &program, subject),
+                ModelName::ComputeStorage => {
+                    self.explored(&Storage { faults: self.faults, keep: States }, &program, subject)
+                }
+                ModelName::RecordReplay => {
+                    self.explored(&Storage { faults: self.faults, keep: Histories }, &program, subject)
+                }
+            };
+            match done {
+                Err(Stop::LooksAtNames) if program.naming == Naming::ByPlace => {
+                    program.naming = Naming::ByNumber;
+                }
+                Err(stop) => return Err(self.stopped(subject, stop)),
+                Ok(done) => return done,
+            }
+        }
+    }
+
+    fn explored<M: Model>(
+        &self,
+        model: &M,
+        program: &Program,
+        subject: Subject,
+    ) -> Result<Result<u8, Problem>, Stop> {
+        let title = self.title(subject);
+        let begun = Instant::now();
+        let last = Mutex::new(begun);
+        let shows = std::io::stderr().is_terminal();
+        let progress = |seen: u64, waiting: u64, depth: usize| {
+            let Ok(mut last) = last.lock() else { return };
+            if shows && last.elapsed().as_millis() > 300 {
+                *last = Instant::now();
+                let rate = seen as f64 / begun.elapsed().as_secs_f64().max(1e-3);
+                let _ = write!(
+                    std::io::stderr(),
+                    "\r\x1b[K{title}: {} configurations, {} waiting, {depth} steps deep, {} a second",
+                    grouped(seen),
+                    grouped(waiting),
+                    grouped(rate as u64)
+                );
+            }
+        };
+        let report = search(model, program, &self.limits, &progress)?;
+        if shows {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+        let mut out = format!("{title}: {}\n", summary(&report, &self.limits));
+        if let Some(found) = &report.found {
+            let found = self.shortest(model, program, &report, found)?;
+            return self.violated(model, program, subject, &out, &found);
+        }
+        for outcome in &report.outcomes {
+            out.push_str("  outcome\n");
+            for (name, text) in outcome {
+                out.push_str(&format!("    {name}: {text}\n"));
+            }
+        }
+        if report.bound.is_some() && self.asked.walks > 0 {
+            let mut steps = 0;
+            for seed in self.asked.seed..self.asked.seed + self.asked.walks {
+                let walked: Walk<M::Step> = walk(model, program, seed, 10_000)?;
+                steps += walked.steps;
+                if let Some(found) = walked.found {
+                    out.push_str(&format!("  beyond that, the random schedule of seed {seed} went wrong\n"));
+                    return self.violated(model, program, subject, &out, &found);
+                }
+            }
+            out.push_str(&format!(
+                "  beyond that: {} random schedules with {} steps, nothing wrong\n",
+                grouped(self.asked.walks),
+                grouped(steps as u64)
+            ));
+        }
+        Ok(print(&out).map(|()| 0))
+    }
+
+    /// The reduced search may leave out the shortest schedule: it is looked for without reduction, if that is small.
+    fn shortest<M: Model>(
+        &self,
+        model: &M,
+        program: &Program,
+        report: &Report<M::Step>,
+        found: &Found<M::Step>,
+    ) -> Result<Found<M::Step>, Stop> {
+        if !self.limits.reduced || !found.cycle.is_empty() {
+            return Ok(found.clone());
+        }
+        let limits = Limits {
+            reduced: false,
+            configurations: report.configurations.saturating_mul(8).clamp(20_000, 1_000_000),
+            depth: found.schedule.len(),
+            ..self.limits.clone()
+        };
+        let again = search(model, program, &limits, &|_, _, _| ())?;
+        Ok(again.found.unwrap_or_else(|| found.clone()))
+    }
+
+    /// Shows what is wrong, with its schedule.
+    fn violated<M: Model>(
+        &self,
+        model: &M,
+        program: &Program,
+        subject: Subject,
+        said: &str,
+        found: &Found<M::Step>,
+    ) -> Result<Result<u8, Problem>, Stop> {
+        let mut out = said.to_string();
+        out.push('\n');
+        let steps: Vec<String> = found.schedule.iter().chain(&found.cycle).map(name).collect();
+        let turning = found.schedule.len();
+        let mut lines = String::new();
+        let told = tell(model, program, &steps, &mut |number, line| {
+            if number == turning + 1 {
+                lines.push_str("  and then, again and again:\n");
+            }
+            lines.push_str(&self.line(number, line));
+            true
+        })?;
+        let (headline, details) = self.violation(program, &found.violation);
+        out.push_str(&format!("  {}\n", paint(&headline)));
+        for detail in details {
+            out.push_str(&format!("    {detail}\n"));
+        }
+        out.push_str(&format!("\n  a schedule of {} that leads to it:\n", count(steps.len(), "step")));
+        out.push_str(&lines);
+        out.push_str(&then(&told));
+        if let Err(problem) = self.save(model, program, subject, steps, &mut out) {
+            return Ok(Err(problem));
+        }
+        Ok(print(&out).map(|()| FAILED))
+    }
+
+    fn save<M: Model>(
+        &self,
+        model: &M,
+        program: &Program,
+        subject: Subject,
+        steps: Vec<String>,
+        out: &mut String,
+    ) -> Result<(), Problem> {
+        let file = self.file.display();
+        let Some(path) = &self.asked.save else {
+            out.push_str(&format!(
+                "\n  To keep the schedule: durable explore {file} --save SCHEDULE; to step through it: --replay SCHEDULE\n"
+            ));
+            return Ok(());
+        };
+        let Faults { crashes, slow, duplicates } = self.faults;
+        let test = match subject {
+            Subject::Script => None,
+            Subject::Test(at) => Some(self.code.tests[at].name.clone()),
+        };
+        let (program, model) = (program.code.hash.to_string(), model.name().to_string());
+        let saved = Saved { program, model, test, crashes, slow, duplicates, steps };
+        let text = serde_json::to_string_pretty(&saved)
+            .map_err(|error| Problem::new(STORE, format!("the schedule can't be written: {error}")))?;
+        std::fs::write(path, text + "\n").map_err(|error| {
+            let reason = crate::os::reason(&error);
+            Problem::new(STORE, format!("{} can't be written: {reason}", path.display()))
+        })?;
+        out.push_str(&format!("\n  Step through it: durable explore {file} --replay {}\n", path.display()));
+        Ok(())
+    }
+
+    /// A step of a schedule, and what it changes.
+    fn line(&self, number: usize, line: &Line) -> String {
+        let place = line.shown.place.filter(|place| self.is_ours(*place));
+        let place = place.map_or(String::new(), |place| self.shown.locate(place));
+        let mut text = format!("{number:4}  {:<16} {}", line.shown.who, line.shown.what);
+        if !place.is_empty() {
+            text = format!("{text:<72}  {place}");
+        }
+        text.push('\n');
+        for change in &line.changes {
+            text.push_str(&format!("{:23}→ {change}\n", ""));
+        }
+        text
+    }
+
+    fn is_ours(&self, place: Place) -> bool {
+        let file = self.code.sources.files.get(place.source as usize);
+        file.is_some_and(|file| !file.name.starts_with(crate::check::STD))
+    }
+
+    /// What is wrong: a line, and more.
+    fn violation(&self, program: &Program, violation: &Violation) -> (String, Vec<String>) {
+        let at = |place: Place| self.shown.locate(place);
+        match violation {
+            Violation::Property { at: index, why } => {
+                let property = &program.properties[*index];
+                let what = match property.kind {
+                    PropertyKind::Invariant => "the invariant",
+                    PropertyKind::Eventually => "at the end,",
+                };
+                let headline = format!("{what} {:?} does not hold: {why}", property.name);
+                (headline, vec![at(property.place)])
+            }
+            Violation::Trouble(Trouble::Lost { what, error }) => {
+                let error = (**error).as_ref().err().map(|error| error.title()).unwrap_or_default();
+                (format!("a message is lost: {what}"), vec![error])
+            }
+            Violation::Trouble(Trouble::Repeated { by, asked }) => (
+                format!("{by} asks for {} again, with another idempotency key", describe(asked)),
+                vec![
+                    "the attempt before may have done its work although it gave no result".to_string(),
+                    "let the activity be tried again `with {retry: {…}}`: each attempt then has the same key".to_string(),
+                    at(asked.place),
+                ],
+            ),
+            Violation::Uncaught { id, error } => {
+                let mut details = Vec::new();
+                for entry in error.trace.entries.iter().filter(|entry| self.is_ours(entry.place)).take(3) {
+                    details.push(format!("in {}, {}", entry.function, at(entry.place)));
+                }
+                (format!("{id} fails: {}", error.title()), details)
+            }
+            Violation::Deadlock { waits } => {
+                let detail = |(id, what, place): &(Arc<str>, String, Option<Place>)| match place {
+                    Some(place) => format!("{id} waits for {what}, {}", at(*place)),
+                    None => format!("{id} waits {what}"),
+                };
+                ("nothing can happen any more, and these still wait".to_string(), waits.iter().map(detail).collect())
+            }
+            Violation::Leaked { entity, holder } => {
+                (format!("{entity} is held at the end by {holder}, which has ended"), Vec::new())
+            }
+            Violation::Endless { at: index } => {
+                let property = &program.properties[*index];
+                let headline = format!("the schedule can go on for ever, and {:?} never holds", property.name);
+                (headline, vec![at(property.place)])
+            }
+        }
+    }
+
+    /// Why something can't be explored.
+    fn stopped(&self, subject: Subject, stop: Stop) -> Problem {
+        let title = self.title(subject);
+        match stop {
+            Stop::NoMock { request } => {
+                let name = match &request.what {
+                    crate::machine::What::Effect("http") => "http.request".to_string(),
+                    crate::machine::What::Effect(name) if name.starts_with("fs_") => name.replace("fs_", "fs."),
+                    crate::machine::What::Effect(name) => name.to_string(),
+                    _ => "it".to_string(),
+                };
+                let label = [(request.place, "asked for here".to_string())];
+                let notes = ["what is outside is not touched when a program is explored".to_string()];
+                let hint = format!("say what can come of it: `mock {name} with fn(…) => …, fn(…) => throw {{…}}`");
+                let headline = format!("`{name}` has no mock");
+                let labels = if self.is_ours(request.place) { &label[..] } else { &[] };
+                show(&self.shown.message(ReportKind::Error, &headline, labels, &notes, Some(&hint)));
+                Problem::new(INVALID, format!("{title} can't be explored"))
+            }
+            Stop::Endless => Problem::new(INVALID, format!("{title} computes without an end"))
+                .hint("somewhere it loops without asking for anything"),
+            Stop::Nondeterminism { id } => {
+                Problem::new(super::INTERNAL, format!("{title}: the replay of {id} asked for something else"))
+            }
+            Stop::LooksAtNames => Problem::new(super::INTERNAL, format!("{title}: names are needed")),
+            Stop::Fault(reason) => Problem::new(super::INTERNAL, format!("{title}: {reason}")),
+        }
+    }
+
+    // ---- a schedule again
+
+    fn replay(&self, saved: &Saved) -> Result<u8, Problem> {
+        if saved.program != self.code.hash.to_string() {
+            super::problem::note("the program has changed since this schedule was saved");
+        }
+        let subject = match &saved.test {
+            None => Subject::Script,
+            Some(wanted) => match self.code.tests.iter().position(|test| test.name == *wanted) {
+                Some(at) => Subject::Test(at),
+                None => {
+                    let file = self.file.display();
+                    return Err(Problem::new(UNKNOWN, format!("{file} has no test {wanted:?} any more")));
+                }
+            },
+        };
+        let mut program = self.program(subject);
+        let told = match saved.model.as_str() {
+            "compute-storage" | "record-replay" => {
+                program.naming = Naming::ByNumber;
+                match saved.model == "compute-storage" {
+                    true => self.retell(&Storage { faults: self.faults, keep: States }, &program, saved),
+                    false => self.retell(&Storage { faults: self.faults, keep: Histories }, &program, saved),
+                }
+            }
+            _ => match self.retell(&HighLevel, &program, saved) {
+                Err(Stop::LooksAtNames) => {
+                    program.naming = Naming::ByNumber;
+                    self.retell(&HighLevel, &program, saved)
+                }
+                other => other,
+            },
+        };
+        let told = told.map_err(|stop| self.stopped(subject, stop))?;
+        print(&then(&told))?;
+        if told.taken < saved.steps.len() {
+            let problem = format!("step {} of the schedule is not possible here", told.taken + 1);
+            return Err(Problem::new(FAILED, problem).hint("the program has changed; explore it anew"));
+        }
+        match &told.violation {
+            None => {
+                print("\n  nothing is wrong now\n")?;
+                Ok(0)
+            }
+            Some(violation) => {
+                let (headline, details) = self.violation(&program, violation);
+                let mut out = format!("\n  {}\n", paint(&headline));
+                for detail in details {
+                    out.push_str(&format!("    {detail}\n"));
+                }
+                print(&out)?;
+                Ok(FAILED)
+            }
+        }
+    }
+
+    fn retell<M: Model>(&self, model: &M, program: &Program, saved: &Saved) -> Result<Told, Stop> {
+        let steps = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let mut input = std::io::stdin().lock();
+        let mut all = false;
+        tell(model, program, &saved.steps, &mut |number, line| {
+            if print(&self.line(number, line)).is_err() {
+                return false;
+            }
+            if !steps || all {
+                return true;
+            }
+            let _ = write!(std::io::stderr(), "      (Enter: next step, a: all, q: leave) ");
+            let mut answer = String::new();
+            match input.read_line(&mut answer) {
+                Ok(0) | Err(_) => false,
+                Ok(_) => {
+                    all = answer.trim() == "a";
+                    answer.trim() != "q"
+                }
+            }
+        })
+    }
+}
+
+/// What everyone has come to.
+fn then(told: &Told) -> String {
+    let mut out = "\n  then\n".to_string();
+    for (name, text) in &told.states {
+        out.push_str(&format!("    {name} {text}\n"));
+    }
+    out
+}
+
+/// What a search has covered.
+fn summary<S>(report: &Report<S>, limits: &Limits) -> String {
+    let seconds = report.took.as_secs_f64();
+    let rate = report.configurations as f64 / seconds.max(1e-6);
+    let figures = format!(
+        "{} in {seconds:.2} s, {} a second, {} MB",
+        count(report.configurations as usize, "configuration"),
+        grouped(rate as u64),
+        report.memory >> 20
+    );
+    let deep = report.depth;
+    let left = grouped(report.left);
+    match (&report.found, report.bound) {
+        (Some(_), _) => format!("something goes wrong; {figures}"),
+        (None, None) => format!("nothing goes wrong, under any schedule; {figures}, {deep} steps deep"),
+        (None, Some(Bound::Depth)) => format!(
+            "nothing goes wrong in any schedule of up to {} steps; {left} configurations lie beyond; {figures}",
+            limits.depth
+        ),
+        (None, Some(bound)) => {
+            let why = match bound {
+                Bound::Memory => "the memory is used up",
+                _ => "the limit of configurations is reached",
+            };
+            format!(
+                "nothing goes wrong in any schedule of up to {deep} steps, nor in what was seen of longer ones; \
+                 then {why}, and {left} configurations were not looked further from; {figures}"
+            )
+        }
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{} {what}{}", grouped(n as u64), if n == 1 { "" } else { "s" })
+}
+
+/// `1,234,567`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn paint(text: &str) -> String {
+    match std::io::stdout().is_terminal() && coloured() {
+        true => format!("\x1b[31m{text}\x1b[0m"),
+        false => text.to_string(),
+    }
+}
