@@ -5,8 +5,8 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::Random;
-use common::sim::{Crash, World};
 use common::program::{Program as File, areas, programs};
+use common::sim::{Crash, World};
 use durable::explore::{Limits, Report, search};
 use durable::machine::{Data, Value};
 use durable::model::compute_storage::States;
@@ -61,7 +61,11 @@ fn look() {
             let record = outcomes(&Storage { faults, keep: Histories }, &program, &limits());
             let mut line = format!("{} {} outcomes {}", file.name, high.configurations, high.outcomes.len());
             let mut differ = Vec::new();
-            let mut add = |name: &str, found: Result<(u64, Option<durable::explore::Bound>, BTreeSet<Observation>), Stop>| match found {
+            let mut add = |name: &str,
+                           found: Result<
+                (u64, Option<durable::explore::Bound>, BTreeSet<Observation>),
+                Stop,
+            >| match found {
                 Err(stop) => line.push_str(&format!(" {name} STOP {stop:?}")),
                 Ok((n, Some(bound), _)) => line.push_str(&format!(" {name} {n} {bound:?}")),
                 Ok((n, None, outcomes)) => {
@@ -78,12 +82,16 @@ fn look() {
             println!("{line}");
             if !only.is_empty() {
                 println!("{:?}", high.outcomes);
-                let found = outcomes(&HighLevel, &program, &Limits { collect: false, ..limits() }).expect("a search");
+                let found =
+                    outcomes(&HighLevel, &program, &Limits { collect: false, ..limits() }).expect("a search");
                 println!("{:?}", found.found);
             }
             for (name, outcomes) in differ {
                 for outcome in high.outcomes.symmetric_difference(&outcomes).take(3) {
-                    println!("    {name} {} {outcome:?}", if high.outcomes.contains(outcome) { "lacks" } else { "adds" });
+                    println!(
+                        "    {name} {} {outcome:?}",
+                        if high.outcomes.contains(outcome) { "lacks" } else { "adds" }
+                    );
                 }
             }
         }

@@ -79,7 +79,9 @@ fn misplaced(what: &str, context: Context, place: Place, allowed: Contexts) -> D
         }
         Context::Activity => "an activity runs away from its instance, perhaps more than once",
         Context::Operation => "an operation runs to its end without waiting",
-        Context::Trial => "a mock and a property only compute, from arguments and from the states of entities",
+        Context::Trial => {
+            "a mock and a property only compute, from arguments and from the states of entities"
+        }
         Context::Orchestration if allowed == Contexts::TRIAL => "only a property or a mock looks into others",
         Context::Orchestration => "only an activity or an operation can do this",
     };

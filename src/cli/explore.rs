@@ -116,7 +116,8 @@ fn subjects(code: &Code, asked: &Explore) -> Result<Vec<Subject>, Problem> {
                 (Some(near), _) => problem.hint(format!("did you mean {near:?}?")),
                 (None, true) => problem.hint("it has no tests; without `--test` its script is explored"),
                 (None, false) => {
-                    let names: Vec<String> = code.tests.iter().map(|test| format!("{:?}", test.name)).collect();
+                    let names: Vec<String> =
+                        code.tests.iter().map(|test| format!("{:?}", test.name)).collect();
                     problem.hint(format!("its tests are {}", names.join(", ")))
                 }
             })
@@ -363,7 +364,8 @@ impl Exploration<'_> {
                 format!("{by} asks for {} again, with another idempotency key", describe(asked)),
                 vec![
                     "the attempt before may have done its work although it gave no result".to_string(),
-                    "let the activity be tried again `with {retry: {…}}`: each attempt then has the same key".to_string(),
+                    "let the activity be tried again `with {retry: {…}}`: each attempt then has the same key"
+                        .to_string(),
                     at(asked.place),
                 ],
             ),
@@ -379,14 +381,18 @@ impl Exploration<'_> {
                     Some(place) => format!("{id} waits for {what}, {}", at(*place)),
                     None => format!("{id} waits {what}"),
                 };
-                ("nothing can happen any more, and these still wait".to_string(), waits.iter().map(detail).collect())
+                (
+                    "nothing can happen any more, and these still wait".to_string(),
+                    waits.iter().map(detail).collect(),
+                )
             }
             Violation::Leaked { entity, holder } => {
                 (format!("{entity} is held at the end by {holder}, which has ended"), Vec::new())
             }
             Violation::Endless { at: index } => {
                 let property = &program.properties[*index];
-                let headline = format!("the schedule can go on for ever, and {:?} never holds", property.name);
+                let headline =
+                    format!("the schedule can go on for ever, and {:?} never holds", property.name);
                 (headline, vec![at(property.place)])
             }
         }
@@ -399,13 +405,16 @@ impl Exploration<'_> {
             Stop::NoMock { request } => {
                 let name = match &request.what {
                     crate::machine::What::Effect("http") => "http.request".to_string(),
-                    crate::machine::What::Effect(name) if name.starts_with("fs_") => name.replace("fs_", "fs."),
+                    crate::machine::What::Effect(name) if name.starts_with("fs_") => {
+                        name.replace("fs_", "fs.")
+                    }
                     crate::machine::What::Effect(name) => name.to_string(),
                     _ => "it".to_string(),
                 };
                 let label = [(request.place, "asked for here".to_string())];
                 let notes = ["what is outside is not touched when a program is explored".to_string()];
-                let hint = format!("say what can come of it: `mock {name} with fn(…) => …, fn(…) => throw {{…}}`");
+                let hint =
+                    format!("say what can come of it: `mock {name} with fn(…) => …, fn(…) => throw {{…}}`");
                 let headline = format!("`{name}` has no mock");
                 let labels = if self.is_ours(request.place) { &label[..] } else { &[] };
                 show(&self.shown.message(ReportKind::Error, &headline, labels, &notes, Some(&hint)));

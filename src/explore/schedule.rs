@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::format;
 use crate::model::message::describe;
+use crate::model::observe::{wrong_at_rest, wrong_now};
 use crate::model::{Evaluator, Model, Program, Seen, Shown, Stop};
 
 /// A schedule as it is saved.
@@ -82,8 +83,9 @@ pub fn tell<M: Model>(
         let (before, after) = (states(&model.seen(&config)), states(&model.seen(&next)));
         let changed = after.iter().filter(|(name, text)| before.get(*name) != Some(text));
         let gone = before.keys().filter(|name| !after.contains_key(*name));
-        let changes =
-            changed.map(|(name, text)| format!("{name} {text}")).chain(gone.map(|name| format!("{name} is free")));
+        let changes = changed
+            .map(|(name, text)| format!("{name} {text}"))
+            .chain(gone.map(|name| format!("{name} is free")));
         let line = Line { shown, changes: changes.collect() };
         config = next;
         if !each(number + 1, &line) {
@@ -91,10 +93,10 @@ pub fn tell<M: Model>(
         }
     }
     let seen = model.seen(&config);
-    let violation = match seen.now(&mut evaluator, &config)? {
+    let violation = match wrong_now(model, &mut evaluator, &config)? {
         Some(violation) => Some(violation),
         None if model.enabled(&mut evaluator, &config)?.is_empty() => {
-            model.seen(&config).at_rest(&mut evaluator, &config)?
+            wrong_at_rest(model, &mut evaluator, &config)?
         }
         None => None,
     };

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use crate::model::observe::{wrong_at_rest, wrong_now};
 use crate::model::part::ByHash;
 use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
 
@@ -18,6 +19,8 @@ use super::{Bound, Found, Limits, Progress, Report, Searched, memory};
 const SHARDS: usize = 256;
 /// Configurations that a thread takes at a time.
 const CHUNK: usize = 64;
+/// The memory is looked at once in so many of these.
+const WATCH: usize = 16;
 
 type Known = ByHash<u128>;
 
@@ -101,10 +104,12 @@ impl<M: Model> Shared<'_, M> {
             for (at, (hash, config)) in level[from..to].iter().enumerate() {
                 self.expand(evaluator, from + at, *hash, config, &mut next)?;
             }
-            let resident = memory::resident();
-            self.memory.fetch_max(resident, Ordering::Relaxed);
-            if resident.saturating_sub(self.resident) > self.limits.memory / 10 * 9 {
-                self.end(Bound::Memory);
+            if (from / CHUNK).is_multiple_of(WATCH) {
+                let resident = memory::resident();
+                self.memory.fetch_max(resident, Ordering::Relaxed);
+                if resident.saturating_sub(self.resident) > self.limits.memory / 10 * 9 {
+                    self.end(Bound::Memory);
+                }
             }
         }
         lock(&self.next).append(&mut next);
@@ -136,10 +141,9 @@ impl<M: Model> Shared<'_, M> {
         }
         let steps = self.model.enabled(evaluator, config)?;
         if steps.is_empty() {
-            let seen = self.model.seen(config);
             if self.limits.collect {
-                lock(&self.outcomes).insert(seen.observe());
-            } else if let Some(violation) = seen.at_rest(evaluator, config)? {
+                lock(&self.outcomes).insert(self.model.seen(config).observe());
+            } else if let Some(violation) = wrong_at_rest(self.model, evaluator, config)? {
                 self.found(at, violation, hash);
             }
             return Ok(());
@@ -170,7 +174,7 @@ impl<M: Model> Shared<'_, M> {
             return Ok(false);
         }
         self.configurations.fetch_add(1, Ordering::Relaxed);
-        match self.model.seen(&config).now(evaluator, &config)? {
+        match wrong_now(self.model, evaluator, &config)? {
             // When outcomes are wanted the search goes on.
             Some(violation) if !self.limits.collect => self.found(at, violation, hash),
             _ => next.push((hash, config)),
@@ -208,7 +212,7 @@ pub fn search<M: Model>(
         resident: memory::resident(),
     };
     shared.visited.insert(first, first);
-    match model.seen(&initial).now(&mut evaluator, &initial)? {
+    match wrong_now(model, &mut evaluator, &initial)? {
         Some(violation) if !limits.collect => shared.found(0, violation, first),
         _ => *shared.level.write().unwrap_or_else(PoisonError::into_inner) = vec![(first, initial.clone())],
     }
@@ -236,7 +240,11 @@ pub fn search<M: Model>(
             }
             if is_first {
                 let waiting = shared.level.read().map_or(0, |level| level.len() as u64);
-                progress(shared.configurations.load(Ordering::Relaxed), waiting, depth.load(Ordering::Relaxed));
+                progress(
+                    shared.configurations.load(Ordering::Relaxed),
+                    waiting,
+                    depth.load(Ordering::Relaxed),
+                );
             }
         }
     };

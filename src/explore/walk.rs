@@ -1,5 +1,6 @@
 //! Random walks: what lies beyond the bounds of a search, from a seed.
 
+use crate::model::observe::{wrong_at_rest, wrong_now};
 use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
 
 use super::Found;
@@ -31,7 +32,12 @@ pub struct Walk<S> {
 }
 
 /// Takes one random schedule of at most so many steps.
-pub fn walk<M: Model>(model: &M, program: &Program, seed: u64, longest: usize) -> Result<Walk<M::Step>, Stop> {
+pub fn walk<M: Model>(
+    model: &M,
+    program: &Program,
+    seed: u64,
+    longest: usize,
+) -> Result<Walk<M::Step>, Stop> {
     let mut evaluator = Evaluator::new(program)?;
     walk_with(model, &mut evaluator, seed, longest)
 }
@@ -47,7 +53,7 @@ pub fn walk_with<M: Model>(
     let mut config = model.initial(evaluator)?;
     let mut schedule = Vec::new();
     for _ in 0..longest {
-        if let Some(violation) = model.seen(&config).now(evaluator, &config)? {
+        if let Some(violation) = wrong_now(model, evaluator, &config)? {
             let found = shorten(model, evaluator, Found { violation, schedule, cycle: Vec::new() })?;
             return Ok(Walk { steps: found.schedule.len(), outcome: None, found: Some(found) });
         }
@@ -56,7 +62,7 @@ pub fn walk_with<M: Model>(
             let seen = model.seen(&config);
             let outcome = Some(seen.observe());
             let steps = schedule.len();
-            let found = match seen.at_rest(evaluator, &config)? {
+            let found = match wrong_at_rest(model, evaluator, &config)? {
                 Some(violation) => {
                     Some(shorten(model, evaluator, Found { violation, schedule, cycle: Vec::new() })?)
                 }
@@ -103,7 +109,7 @@ fn run<M: Model>(model: &M, evaluator: &mut Evaluator<'_>, wanted: &[M::Step]) -
     let mut config = model.initial(evaluator)?;
     let mut taken = Vec::new();
     for step in wanted {
-        if let Some(violation) = model.seen(&config).now(evaluator, &config)? {
+        if let Some(violation) = wrong_now(model, evaluator, &config)? {
             return Ok(Some((violation, taken)));
         }
         if !model.enabled(evaluator, &config)?.contains(step) {
@@ -112,11 +118,11 @@ fn run<M: Model>(model: &M, evaluator: &mut Evaluator<'_>, wanted: &[M::Step]) -
         config = model.apply(evaluator, &config, step)?;
         taken.push(step.clone());
     }
-    if let Some(violation) = model.seen(&config).now(evaluator, &config)? {
+    if let Some(violation) = wrong_now(model, evaluator, &config)? {
         return Ok(Some((violation, taken)));
     }
     if model.enabled(evaluator, &config)?.is_empty()
-        && let Some(violation) = model.seen(&config).at_rest(evaluator, &config)?
+        && let Some(violation) = wrong_at_rest(model, evaluator, &config)?
     {
         return Ok(Some((violation, taken)));
     }

@@ -33,10 +33,19 @@ pub trait Keep: Sync + Send + Copy + 'static {
     const NAME: &'static str;
 
     /// **read**: the instance as it can go on.
-    fn read(evaluator: &mut Evaluator<'_>, id: &Id, kept: &Instance<Self::State>) -> Result<Instance<Eval>, Stop>;
+    fn read(
+        evaluator: &mut Evaluator<'_>,
+        id: &Id,
+        kept: &Instance<Self::State>,
+    ) -> Result<Instance<Eval>, Stop>;
 
     /// What is kept after a turn: `before` is what was kept, none at the beginning.
-    fn keep(before: Option<&Instance<Self::State>>, mail: &Mail, now: i64, turn: &Turn) -> Instance<Self::State>;
+    fn keep(
+        before: Option<&Instance<Self::State>>,
+        mail: &Mail,
+        now: i64,
+        turn: &Turn,
+    ) -> Instance<Self::State>;
 }
 
 /// Storage keeps the state.
@@ -85,9 +94,16 @@ pub struct Work<S> {
 /// A participant as compute has read it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Read<S> {
-    Instance { id: Id, kept: Part<Stored<Instance<S>>> },
+    Instance {
+        id: Id,
+        kept: Part<Stored<Instance<S>>>,
+    },
     /// An entity takes a message from its inbox, or has its turn.
-    Entity { id: Arc<EntityId>, kept: Part<Stored<Entity>>, turn: bool },
+    Entity {
+        id: Arc<EntityId>,
+        kept: Part<Stored<Entity>>,
+        turn: bool,
+    },
 }
 
 /// A result that compute has and storage has not.
@@ -205,7 +221,14 @@ impl<K: Keep> Storage<K> {
 
     /// **transfer**: the next message of a sender comes to its receiver, and is then no longer the sender's. Between
     /// the two there may be a crash; then it comes again. One that has come before, by its number, is dropped.
-    fn transfer(&self, evaluator: &Evaluator<'_>, c: &mut Config<K::State>, from: &Name, to: &Name, again: bool) {
+    fn transfer(
+        &self,
+        evaluator: &Evaluator<'_>,
+        c: &mut Config<K::State>,
+        from: &Name,
+        to: &Name,
+        again: bool,
+    ) {
         let key = (from.clone(), to.clone());
         let Some(queue) = c.outbox.get(&key) else { return };
         let mut queue = (**queue).clone();
@@ -228,7 +251,13 @@ impl<K: Keep> Storage<K> {
     }
 
     /// **read**: compute takes a participant with work from storage.
-    fn read(&self, evaluator: &mut Evaluator<'_>, c: &mut Config<K::State>, who: &Name, turn: bool) -> Result<(), Stop> {
+    fn read(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config<K::State>,
+        who: &Name,
+        turn: bool,
+    ) -> Result<(), Stop> {
         if c.work.iter().any(|work| work.read.is_of(who)) {
             c.faults.slow -= 1;
         }
@@ -266,7 +295,9 @@ impl<K: Keep> Storage<K> {
         match read {
             Read::Instance { id, kept } => {
                 let mut next = (**kept).clone();
-                let Some(mail) = next.inbox.pop_front() else { return Err(Stop::Fault("nothing to take".into())) };
+                let Some(mail) = next.inbox.pop_front() else {
+                    return Err(Stop::Fault("nothing to take".into()));
+                };
                 next.version += 1;
                 let turn = match (&next.state, &*mail) {
                     (Some(known), _) => {
@@ -312,7 +343,12 @@ impl<K: Keep> Storage<K> {
     }
 
     /// How many outcomes the step of what was read has.
-    fn count(&self, evaluator: &mut Evaluator<'_>, c: &Config<K::State>, read: &Read<K::State>) -> Result<usize, Stop> {
+    fn count(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &Config<K::State>,
+        read: &Read<K::State>,
+    ) -> Result<usize, Stop> {
         let Read::Entity { id, kept, turn: true } = read else { return Ok(1) };
         match &kept.state {
             Some(entity) if !matches!(entity.next(), Some(Message::Lock { .. })) => {
@@ -481,8 +517,7 @@ impl<K: Keep> Model for Storage<K> {
             let count = self.count(evaluator, c, &work.read)?;
             steps.extend((0..count).map(|outcome| Step::Commit { work: work.mark(), outcome }));
         }
-        let may_read =
-            |who: &Name| c.faults.slow > 0 || !c.work.iter().any(|work| work.read.is_of(who));
+        let may_read = |who: &Name| c.faults.slow > 0 || !c.work.iter().any(|work| work.read.is_of(who));
         for (id, stored) in &c.instances {
             let who = Name::Instance(id.clone());
             if !stored.inbox.is_empty() && may_read(&who) {
@@ -524,7 +559,12 @@ impl<K: Keep> Model for Storage<K> {
         Ok(steps)
     }
 
-    fn apply(&self, evaluator: &mut Evaluator<'_>, config: &Self::Config, step: &Step) -> Result<Self::Config, Stop> {
+    fn apply(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        config: &Self::Config,
+        step: &Step,
+    ) -> Result<Self::Config, Stop> {
         let mut c = config.clone();
         let work = |hash: &u128| config.work.iter().find(|work| work.mark() == *hash);
         match step {
@@ -566,7 +606,7 @@ impl<K: Keep> Model for Storage<K> {
         let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
         for (id, stored) in &config.instances {
             if let Some(instance) = &stored.state {
-                seen.instances.push((id, observe::stand(instance, stored.mark())));
+                seen.instances.push((id, observe::stand(instance)));
             }
         }
         for (id, stored) in &config.entities {
@@ -575,6 +615,21 @@ impl<K: Keep> Model for Storage<K> {
             }
         }
         seen
+    }
+
+    fn trouble<'c>(&self, config: &'c Self::Config) -> &'c [Trouble] {
+        &config.trouble
+    }
+
+    fn visible(&self, c: &Self::Config, instances: bool) -> u128 {
+        let states = c
+            .entities
+            .iter()
+            .filter_map(|(id, stored)| Some((id, stored.state.as_ref()?.state.as_ref()?.mark())));
+        match instances {
+            true => fingerprint(&(states.collect::<Vec<_>>(), &c.instances)),
+            false => fingerprint(&states.collect::<Vec<_>>()),
+        }
     }
 
     fn show(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config, step: &Step) -> Shown {
@@ -604,10 +659,10 @@ impl<K: Keep> Storage<K> {
             }
             Step::Read { who, turn } => {
                 let next = match who {
-                    Name::Instance(id) => c.instances.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail)),
-                    Name::Entity(id) if *turn => {
-                        c.entities.get(id).and_then(|s| s.state.as_ref()?.next())
+                    Name::Instance(id) => {
+                        c.instances.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail))
                     }
+                    Name::Entity(id) if *turn => c.entities.get(id).and_then(|s| s.state.as_ref()?.next()),
                     Name::Entity(id) => c.entities.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail)),
                     _ => None,
                 };
@@ -690,7 +745,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
                     self.tasks.insert((id.clone(), seq), Part::new(task));
                 }
                 (Out::SetTimer { due, seq, timer }, Name::Instance(id)) => {
-                    let execution = self.instances.get(id).and_then(|stored| Some(stored.state.as_ref()?.execution));
+                    let execution =
+                        self.instances.get(id).and_then(|stored| Some(stored.state.as_ref()?.execution));
                     self.timers.set(due, id, execution.unwrap_or(0), seq, timer);
                 }
                 (Out::Clear { seq }, Name::Instance(id)) => {
@@ -725,7 +781,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
 
     fn outcomes(&self, evaluator: &mut Evaluator<'_>, instance: &Id, seq: u64) -> Result<Vec<Done>, Stop> {
         let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Vec::new()) };
-        let state = |id: &EntityId| self.entities.get(id).and_then(|stored| stored.state.as_ref()?.state.clone());
+        let state =
+            |id: &EntityId| self.entities.get(id).and_then(|stored| stored.state.as_ref()?.state.clone());
         outcomes(evaluator, task, self.now, self, &state)
     }
 }

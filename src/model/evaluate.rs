@@ -254,7 +254,13 @@ impl<'a> Evaluator<'a> {
     }
 
     /// An attempt at an activity: what can come of it.
-    pub fn perform(&mut self, task: &Asked, key: &str, now: i64, view: &dyn View) -> Result<Rc<Vec<Done>>, Stop> {
+    pub fn perform(
+        &mut self,
+        task: &Asked,
+        key: &str,
+        now: i64,
+        view: &dyn View,
+    ) -> Result<Rc<Vec<Done>>, Stop> {
         let seen = if self.program.facts.reads_clock { now } else { 0 };
         let known = if self.program.facts.reads_keys { key } else { "" };
         let hash = fingerprint(&("perform", task.mark(), known, seen));
@@ -321,7 +327,8 @@ impl<'a> Evaluator<'a> {
                     for request in requests {
                         let seq = request.seq;
                         let key = format!("{key}.{seq}");
-                        let done = self.effect(&asked(request), choices, &key, now, view.unwrap_or(&Nothing))?;
+                        let done =
+                            self.effect(&asked(request), choices, &key, now, view.unwrap_or(&Nothing))?;
                         let result = done.result.map(|result| (*result).clone());
                         machine.answer(seq, result.unwrap_or_else(|| Ok(Data::null())));
                     }
@@ -362,12 +369,10 @@ impl<'a> Evaluator<'a> {
                         world: Some((Arc::new(entity), operation.as_str().into())),
                         ..Done::of(Some(answer(Ok(Data::null()))))
                     },
-                    Err(failure) => {
-                        Done::of(Some(answer(Err(ErrorData {
-                            value: Data::encode(&failure.value).unwrap_or_default(),
-                            trace: Default::default(),
-                        }))))
-                    }
+                    Err(failure) => Done::of(Some(answer(Err(ErrorData {
+                        value: Data::encode(&failure.value).unwrap_or_default(),
+                        trace: Default::default(),
+                    })))),
                 },
                 Ok(_) => return Err(Stop::Fault("a mock's entity is none".into())),
                 Err(error) => Done::of(Some(answer(Err(error)))),
@@ -513,7 +518,13 @@ impl<'a> Evaluator<'a> {
     // ---- properties
 
     /// Whether a property holds; one that throws or gives no bool does not.
-    pub fn holds(&mut self, at: usize, property: &Property, seen: u128, view: &dyn View) -> Result<bool, Stop> {
+    pub fn holds(
+        &mut self,
+        at: usize,
+        property: &Property,
+        seen: u128,
+        view: &dyn View,
+    ) -> Result<bool, Stop> {
         if let Some(known) = self.properties.get(&(at, seen)) {
             return Ok(*known);
         }

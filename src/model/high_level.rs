@@ -14,7 +14,7 @@ use super::instance::{self, Instance, Out, Task, Trouble};
 use super::map::Map;
 use super::message::{Answer, Id, Mail, Message, Name, Timer, answer, describe};
 use super::observe::{self, Seen};
-use super::part::{Part, fingerprint};
+use super::part::{Part, Shared, fingerprint};
 use super::{Model, START, Shown};
 
 /// Messages of one sender to one receiver, in the order sent.
@@ -23,13 +23,13 @@ pub type Channel = Part<VecDeque<Mail>>;
 /// A moment of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Config {
-    pub instances: Map<Id, Part<Instance<Eval>>>,
-    pub entities: Map<Arc<EntityId>, Part<Entity>>,
+    pub instances: Shared<Map<Id, Part<Instance<Eval>>>>,
+    pub entities: Shared<Map<Arc<EntityId>, Part<Entity>>>,
     /// Activities and effects in flight, by the request that they are for.
-    pub tasks: Map<(Id, u64), Part<Task>>,
+    pub tasks: Shared<Map<(Id, u64), Part<Task>>>,
     /// By sender and receiver.
-    pub mail: Map<(Name, Name), Channel>,
-    pub timers: Timers,
+    pub mail: Shared<Map<(Name, Name), Channel>>,
+    pub timers: Shared<Timers>,
     pub now: i64,
     pub trouble: Vec<Trouble>,
 }
@@ -73,14 +73,20 @@ impl HighLevel {
         let (id, function): (Id, Id) = (program.main.clone(), MAIN_FUNCTION.into());
         let mut config = Config { now: START, ..Config::default() };
         let turn = instance::begin(evaluator, config.now, &id, &function, &program.args, None, Vec::new())?;
-        config.instances.insert(id.clone(), turn.instance);
+        config.instances.edit().insert(id.clone(), turn.instance);
         config.bring_about(&Name::Instance(id), turn.out);
         Ok(config)
     }
 
     /// **deliver**: the first message of a sender to a receiver arrives. An instance takes it and evaluates, up to
     /// its next requests or its end; an entity keeps it until its turn.
-    fn deliver(&self, evaluator: &mut Evaluator<'_>, c: &mut Config, from: &Name, to: &Name) -> Result<(), Stop> {
+    fn deliver(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config,
+        from: &Name,
+        to: &Name,
+    ) -> Result<(), Stop> {
         let Some(mail) = c.take_mail(from, to) else { return Ok(()) };
         match to {
             Name::Instance(id) => {
@@ -88,14 +94,14 @@ impl HighLevel {
                 let outs = match (c.instances.get(id), &*mail) {
                     (Some(known), _) => {
                         let turn = instance::take(evaluator, now, id, known, &mail)?;
-                        c.instances.insert(id.clone(), turn.instance.clone());
+                        c.instances.edit().insert(id.clone(), turn.instance.clone());
                         turn.out.clone()
                     }
                     (None, Message::Begin { function, args, parent, waiter, started }) => {
                         let waiters = waiter.iter().cloned().collect();
                         let turn =
                             instance::begin(evaluator, now, id, function, args, parent.clone(), waiters)?;
-                        c.instances.insert(id.clone(), turn.instance);
+                        c.instances.edit().insert(id.clone(), turn.instance);
                         let started =
                             started.iter().map(|waiter| instance::reply(waiter, super::evaluate::handle(id)));
                         started.chain(turn.out).collect()
@@ -152,7 +158,7 @@ impl HighLevel {
     ) -> Result<(), Stop> {
         let done = c.outcomes(evaluator, instance, seq)?;
         let done = done.get(outcome).cloned().ok_or_else(|| Stop::Fault("no such outcome".into()))?;
-        let Some(task) = c.tasks.remove(&(instance.clone(), seq)) else { return Ok(()) };
+        let Some(task) = c.tasks.edit().remove(&(instance.clone(), seq)) else { return Ok(()) };
         if let (Some((entity, _)), Some(state)) = (&done.world, done.state) {
             let changed = Entity { state, ..c.entity(entity) };
             c.put_entity(entity, changed);
@@ -166,7 +172,7 @@ impl HighLevel {
 
     /// **elapse**: time passes to what is due next, and that becomes a message.
     fn elapse(&self, evaluator: &Evaluator<'_>, c: &mut Config, timer: &(i64, Name, u64)) {
-        let Some(mail) = c.timers.0.remove(timer) else { return };
+        let Some(mail) = c.timers.edit().0.remove(timer) else { return };
         c.now = c.now.max(timer.0);
         c.send(&Name::Clock, timer.1.clone(), mail);
         if !evaluator.program.facts.reads_clock {
@@ -192,7 +198,7 @@ impl Model for HighLevel {
         for (from, to) in c.mail.keys() {
             steps.push(Step::Deliver { from: from.clone(), to: to.clone() });
         }
-        for (id, entity) in &c.entities {
+        for (id, entity) in c.entities.iter() {
             match entity.next() {
                 None => {}
                 Some(Message::Lock { .. }) => steps.push(Step::Acquire { entity: id.clone() }),
@@ -229,19 +235,33 @@ impl Model for HighLevel {
         super::reduce::enough(evaluator, c)
     }
 
-    fn fingerprint(&self, config: &Config) -> u128 {
-        fingerprint(config)
+    fn fingerprint(&self, c: &Config) -> u128 {
+        let marks = [c.instances.mark(), c.entities.mark(), c.tasks.mark(), c.mail.mark(), c.timers.mark()];
+        fingerprint(&(marks, c.now, &c.trouble))
     }
 
     fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {
         let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
-        for (id, instance) in &config.instances {
-            seen.instances.push((id, observe::stand(instance, instance.mark())));
+        for (id, instance) in config.instances.iter() {
+            seen.instances.push((id, observe::stand(instance)));
         }
-        for (id, entity) in &config.entities {
+        for (id, entity) in config.entities.iter() {
             seen.entities.push((id, entity));
         }
         seen
+    }
+
+    fn trouble<'c>(&self, config: &'c Config) -> &'c [Trouble] {
+        &config.trouble
+    }
+
+    fn visible(&self, config: &Config, instances: bool) -> u128 {
+        let states =
+            config.entities.iter().filter_map(|(id, entity)| Some((id, entity.state.as_ref()?.mark())));
+        match instances {
+            true => fingerprint(&(states.collect::<Vec<_>>(), config.instances.mark())),
+            false => fingerprint(&states.collect::<Vec<_>>()),
+        }
     }
 
     fn show(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
@@ -286,7 +306,10 @@ impl Timers {
     /// All of it earlier.
     pub fn shift(&mut self, by: i64) {
         let all = std::mem::take(&mut self.0);
-        self.0 = all.into_iter().map(|((due, to, n), message)| ((due.saturating_sub(by), to, n), message)).collect();
+        self.0 = all
+            .into_iter()
+            .map(|((due, to, n), message)| ((due.saturating_sub(by), to, n), message))
+            .collect();
     }
 }
 
@@ -297,8 +320,8 @@ impl Config {
 
     pub fn put_entity(&mut self, id: &Arc<EntityId>, entity: Entity) {
         match entity.is_untouched() {
-            true => self.entities.remove(id),
-            false => self.entities.insert(id.clone(), Part::new(entity)),
+            true => self.entities.edit().remove(id),
+            false => self.entities.edit().insert(id.clone(), Part::new(entity)),
         };
     }
 
@@ -306,7 +329,7 @@ impl Config {
         let key = (from.clone(), to);
         let mut queue = self.mail.get(&key).map(|queue| (**queue).clone()).unwrap_or_default();
         queue.push_back(mail);
-        self.mail.insert(key, Part::new(queue));
+        self.mail.edit().insert(key, Part::new(queue));
     }
 
     fn take_mail(&mut self, from: &Name, to: &Name) -> Option<Mail> {
@@ -314,8 +337,8 @@ impl Config {
         let mut queue = (**self.mail.get(&key)?).clone();
         let message = queue.pop_front();
         match queue.is_empty() {
-            true => self.mail.remove(&key),
-            false => self.mail.insert(key, Part::new(queue)),
+            true => self.mail.edit().remove(&key),
+            false => self.mail.edit().insert(key, Part::new(queue)),
         };
         message
     }
@@ -328,8 +351,8 @@ impl Config {
         }
         let queue: VecDeque<Mail> = queue.iter().filter(|mail| keep(mail)).cloned().collect();
         match queue.is_empty() {
-            true => self.mail.remove(&key),
-            false => self.mail.insert(key, Part::new(queue)),
+            true => self.mail.edit().remove(&key),
+            false => self.mail.edit().insert(key, Part::new(queue)),
         };
     }
 
@@ -338,21 +361,23 @@ impl Config {
         for out in outs {
             match (out, by) {
                 (Out::Send { to, mail }, _) => self.send(by, to, mail),
-                (Out::Later { due, to, mail }, _) => self.timers.later(due, &to, mail),
+                (Out::Later { due, to, mail }, _) => self.timers.edit().later(due, &to, mail),
                 (Out::Trouble(trouble), _) => self.trouble.push(trouble),
                 (Out::Begin { seq, task }, Name::Instance(id)) => {
-                    self.tasks.insert((id.clone(), seq), Part::new(task));
+                    self.tasks.edit().insert((id.clone(), seq), Part::new(task));
                 }
                 (Out::SetTimer { due, seq, timer }, Name::Instance(id)) => {
                     let execution = self.instances.get(id).map_or(0, |instance| instance.execution);
-                    self.timers.set(due, id, execution, seq, timer);
+                    self.timers.edit().set(due, id, execution, seq, timer);
                 }
                 (Out::Clear { seq }, Name::Instance(id)) => {
-                    self.tasks.remove(&(id.clone(), seq));
-                    self.timers.clear(id, seq);
-                    let of = |message: &Message| {
-                        !matches!(message, Message::Answer { seq: s, .. } | Message::Due { seq: s, .. } if *s == seq)
-                    };
+                    if self.tasks.contains_key(&(id.clone(), seq)) {
+                        self.tasks.edit().remove(&(id.clone(), seq));
+                    }
+                    if !self.timers.0.is_empty() {
+                        self.timers.edit().clear(id, seq);
+                    }
+                    let of = |message: &Message| !matches!(message, Message::Answer { seq: s, .. } | Message::Due { seq: s, .. } if *s == seq);
                     self.keep_mail(Name::World, by, of);
                     self.keep_mail(Name::Clock, by, of);
                 }
@@ -362,14 +387,22 @@ impl Config {
     }
 
     /// What can come of a task in flight.
-    pub fn outcomes(&self, evaluator: &mut Evaluator<'_>, instance: &Id, seq: u64) -> Result<Vec<Done>, Stop> {
+    pub fn outcomes(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        instance: &Id,
+        seq: u64,
+    ) -> Result<Vec<Done>, Stop> {
         let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Vec::new()) };
         outcomes(evaluator, task, self.now, self, &|id| self.entities.get(id).and_then(|e| e.state.clone()))
     }
 
     /// A program that does not read the clock can't tell the time: only the distances to what is due count.
     fn forget_the_time(&mut self) {
-        self.timers.shift(self.now - START);
+        let passed = self.now - START;
+        if passed != 0 && !self.timers.0.is_empty() {
+            self.timers.edit().shift(passed);
+        }
         self.now = START;
     }
 }
@@ -445,14 +478,14 @@ impl View for Config {
 fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
     match step {
         Step::Deliver { from, to } => {
-            let message = c.mail.get(&(from.clone(), to.clone())).and_then(|queue| queue.front()).map(|mail| &**mail);
+            let message =
+                c.mail.get(&(from.clone(), to.clone())).and_then(|queue| queue.front()).map(|mail| &**mail);
             let text = message.map_or(String::new(), Message::to_string);
             let place = match (message, to) {
                 (Some(Message::Call { place, .. } | Message::Signal { place, .. }), _) => Some(place.0),
-                (
-                    Some(Message::Answer { seq, .. } | Message::Due { seq, .. }),
-                    Name::Instance(id),
-                ) => c.instances.get(id).and_then(|i| Some(i.open_named(*seq)?.1.asked.place)),
+                (Some(Message::Answer { seq, .. } | Message::Due { seq, .. }), Name::Instance(id)) => {
+                    c.instances.get(id).and_then(|i| Some(i.open_named(*seq)?.1.asked.place))
+                }
                 _ => None,
             };
             Shown { who: to.to_string(), what: format!("{text}   from {from}"), place }
@@ -501,7 +534,11 @@ fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
                         Timer::Timeout => "a time limit of",
                         Timer::Retry => "a next attempt of",
                     };
-                    return Shown { who: "time".into(), what: format!("{after} pass: {of} {to} is due"), place };
+                    return Shown {
+                        who: "time".into(),
+                        what: format!("{after} pass: {of} {to} is due"),
+                        place,
+                    };
                 }
                 Some(message) => format!("{after} pass: {message} for {to} is due"),
                 None => String::new(),

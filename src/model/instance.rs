@@ -528,7 +528,9 @@ impl Step<'_, '_> {
         self.out.push(Out::Clear { seq: name });
         let key = self.key(name);
         self.send_all(&key, sends)?;
-        if let Some(section) = self.me.section.as_mut().filter(|section| section.owner.seq == name && !section.held) {
+        if let Some(section) =
+            self.me.section.as_mut().filter(|section| section.owner.seq == name && !section.held)
+        {
             section.held = result.is_ok();
         }
         self.ready.push_back((fiber, result));
@@ -540,7 +542,9 @@ impl Step<'_, '_> {
         let Some(open) = self.me.open.get(&fiber) else { return };
         let What::Activity { name, .. } = &open.asked.what else { return };
         let uncertain = match error.map(|error| error.kind().unwrap_or_default()) {
-            Some(kind) => ["timeout", "cancelled", "http", "io", "unknown", "interrupted", "lost"].contains(&&*kind),
+            Some(kind) => {
+                ["timeout", "cancelled", "http", "io", "unknown", "interrupted", "lost"].contains(&&*kind)
+            }
             None => false,
         };
         if uncertain && self.evaluator.program.is_keyed(name) {
@@ -561,7 +565,8 @@ impl Step<'_, '_> {
                 let timeout = |after: Option<i64>| format::duration(after.unwrap_or(0));
                 let error = match &asked.what {
                     What::Activity { name, .. } => {
-                        let message = format!("`{name}` was not done within {}", timeout(open.policy().timeout));
+                        let message =
+                            format!("`{name}` was not done within {}", timeout(open.policy().timeout));
                         ErrorData::with("timeout", message, [("activity", Value::str(name.as_str()))])
                     }
                     What::Orchestration { name, options, .. } => {
@@ -571,7 +576,10 @@ impl Step<'_, '_> {
                     }
                     _ => {
                         let after = lock_timeout(&asked.args);
-                        ErrorData::new("timeout", format!("the entities were not free within {}", timeout(after)))
+                        ErrorData::new(
+                            "timeout",
+                            format!("the entities were not free within {}", timeout(after)),
+                        )
                     }
                 };
                 match &asked.what {
@@ -672,7 +680,8 @@ impl Step<'_, '_> {
     }
 
     fn free_name(&self) -> u64 {
-        let used = |name: u64| self.me.stale.contains(&name) || self.me.open.values().any(|open| open.name == name);
+        let used =
+            |name: u64| self.me.stale.contains(&name) || self.me.open.values().any(|open| open.name == name);
         (0..).find(|name| !used(*name)).unwrap_or(u64::MAX)
     }
 
@@ -753,8 +762,11 @@ impl Step<'_, '_> {
             }
             What::Operation { entity, operation, signal: None } => {
                 let entity = Arc::new(entity.clone());
-                let within =
-                    self.me.section.as_ref().is_some_and(|section| section.held && section.set.contains(&entity));
+                let within = self
+                    .me
+                    .section
+                    .as_ref()
+                    .is_some_and(|section| section.held && section.set.contains(&entity));
                 let message = Message::Call {
                     caller: self.waiter(name),
                     operation: operation.as_str().into(),
@@ -951,8 +963,7 @@ impl Step<'_, '_> {
             self.learned();
             self.out.push(reply(waiter, result.clone()));
         }
-        let is_taken =
-            (*result).as_ref().is_err_and(|error| error.kind().as_deref() == Some("id_taken"));
+        let is_taken = (*result).as_ref().is_err_and(|error| error.kind().as_deref() == Some("id_taken"));
         match started {
             Some(started) if is_taken => self.out.push(reply(started, result)),
             Some(started) => self.out.push(reply(started, handle(&self.id.clone()))),

@@ -23,9 +23,10 @@ use crate::syntax::Place;
 pub use compute_storage::{ComputeStorage, Faults, Storage};
 pub use evaluate::{Eval, Evaluator, Stop, View};
 pub use high_level::HighLevel;
+pub use instance::Trouble;
 pub use observe::{Observation, Seen, Violation};
-pub use record_replay::RecordReplay;
 pub use program::{Mutation, Naming, Program, Subject};
+pub use record_replay::RecordReplay;
 
 /// When time begins, in nanoseconds since 1970.
 pub const START: i64 = 1_700_000_000_000_000_000;
@@ -60,6 +61,12 @@ pub trait Model: Sync {
 
     /// The hash of a configuration.
     fn fingerprint(&self, config: &Self::Config) -> u128;
+
+    /// What should not have happened.
+    fn trouble<'c>(&self, config: &'c Self::Config) -> &'c [Trouble];
+
+    /// A hash of all that properties can look at: the states of entities, and of instances if so said.
+    fn visible(&self, config: &Self::Config, instances: bool) -> u128;
 
     /// What can be seen of it.
     fn seen<'c>(&self, config: &'c Self::Config) -> Seen<'c>;

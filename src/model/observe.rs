@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::machine::{Data, EntityId, ErrorData, Value, format};
 use crate::syntax::tree::PropertyKind;
 
+use super::Model;
 use super::entity::Entity;
-use super::evaluate::{Evaluator, Stop, View};
+use super::evaluate::{Evaluator, Stop};
 use super::instance::{Instance, Outcome, Trouble};
 use super::message::{Asked, Id, describe};
-use super::part::fingerprint;
 
 /// What can be observed of a finished run: the result of each instance with what it printed, and the state of each
 /// entity.
@@ -26,7 +26,6 @@ pub struct Stand<'c> {
     /// What it waits for.
     pub waits: Vec<&'c Asked>,
     pub printed: &'c [Data],
-    pub hash: u128,
 }
 
 /// What can be seen of a configuration.
@@ -41,20 +40,33 @@ pub struct Seen<'c> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Violation {
     /// The property of that number in the program.
-    Property { at: usize, why: String },
+    Property {
+        at: usize,
+        why: String,
+    },
     Trouble(Trouble),
     /// An instance failed, and nobody who could handle it was told.
-    Uncaught { id: Id, error: ErrorData },
+    Uncaught {
+        id: Id,
+        error: ErrorData,
+    },
     /// These wait, and nobody will do what they wait for.
-    Deadlock { waits: Vec<(Id, String, Option<crate::syntax::Place>)> },
+    Deadlock {
+        waits: Vec<(Id, String, Option<crate::syntax::Place>)>,
+    },
     /// An entity is held at the end.
-    Leaked { entity: String, holder: Id },
+    Leaked {
+        entity: String,
+        holder: Id,
+    },
     /// From somewhere on the schedule goes round for ever, and a condition of the end never holds.
-    Endless { at: usize },
+    Endless {
+        at: usize,
+    },
 }
 
 /// How an instance stands.
-pub fn stand<E>(instance: &Instance<E>, hash: u128) -> Stand<'_> {
+pub fn stand<E>(instance: &Instance<E>) -> Stand<'_> {
     use super::instance::State;
     let ended = match &instance.state {
         State::Running(_) => None,
@@ -66,7 +78,6 @@ pub fn stand<E>(instance: &Instance<E>, hash: u128) -> Stand<'_> {
         suspended: instance.suspended,
         waits: instance.open.values().map(|open| &open.asked).collect(),
         printed: &instance.printed,
-        hash,
     }
 }
 
@@ -111,29 +122,22 @@ impl Seen<'_> {
                 None if stand.suspended => "suspended".to_string(),
                 None => "running".to_string(),
             };
-            let printed: Vec<String> = stand.printed.iter().map(|args| format::display(&args.decode())).collect();
+            let printed: Vec<String> =
+                stand.printed.iter().map(|args| format::display(&args.decode())).collect();
             observed.insert(id.to_string(), format!("{outcome}; printed {}", printed.join(", ")));
         }
         observed
     }
 
-    /// What is wrong now, whatever comes.
-    pub fn now(&self, evaluator: &mut Evaluator<'_>, view: &dyn View) -> Result<Option<Violation>, Stop> {
-        if let Some(trouble) = self.trouble.first() {
-            return Ok(Some(Violation::Trouble(trouble.clone())));
-        }
-        self.properties(evaluator, view, PropertyKind::Invariant)
-    }
-
     /// What is wrong now that all has come to rest.
-    pub fn at_rest(&self, evaluator: &mut Evaluator<'_>, view: &dyn View) -> Result<Option<Violation>, Stop> {
+    fn at_rest(&self, evaluator: &Evaluator<'_>) -> Option<Violation> {
         let main = evaluator.program.main.clone();
         for (id, stand) in &self.instances {
             if let Some((Outcome::Failed(result), told)) = &stand.ended
                 && (!told || **id == main)
                 && let Err(error) = &**result
             {
-                return Ok(Some(Violation::Uncaught { id: (*id).clone(), error: error.clone() }));
+                return Some(Violation::Uncaught { id: (*id).clone(), error: error.clone() });
             }
         }
         for (id, entity) in &self.entities {
@@ -141,7 +145,7 @@ impl Seen<'_> {
                 let owner = self.instances.iter().find(|(id, _)| **id == holder.instance);
                 if owner.is_none_or(|(_, stand)| stand.ended.is_some()) {
                     let holder = holder.instance.clone();
-                    return Ok(Some(Violation::Leaked { entity: id.to_string(), holder }));
+                    return Some(Violation::Leaked { entity: id.to_string(), holder });
                 }
             }
         }
@@ -157,49 +161,51 @@ impl Seen<'_> {
                 waits.push(((*id).clone(), describe(asked), Some(asked.place)));
             }
         }
-        if !waits.is_empty() {
-            return Ok(Some(Violation::Deadlock { waits }));
-        }
-        self.properties(evaluator, view, PropertyKind::Eventually)
+        (!waits.is_empty()).then_some(Violation::Deadlock { waits })
     }
+}
 
-    /// The first property of a kind that does not hold.
-    fn properties(
-        &self,
-        evaluator: &mut Evaluator<'_>,
-        view: &dyn View,
-        kind: PropertyKind,
-    ) -> Result<Option<Violation>, Stop> {
-        let program = evaluator.program;
-        if program.properties.iter().all(|property| property.kind != kind) {
-            return Ok(None);
-        }
-        let seen = self.hash(program.facts.watches_instances);
-        for (at, property) in program.properties.iter().enumerate() {
-            if property.kind == kind && !evaluator.holds(at, property, seen, view)? {
-                let why = evaluator.explain(property, view)?;
-                return Ok(Some(Violation::Property { at, why }));
-            }
-        }
-        Ok(None)
+/// What is wrong with a configuration, whatever comes.
+pub fn wrong_now<M: Model>(
+    model: &M,
+    evaluator: &mut Evaluator<'_>,
+    config: &M::Config,
+) -> Result<Option<Violation>, Stop> {
+    if let Some(trouble) = model.trouble(config).first() {
+        return Ok(Some(Violation::Trouble(trouble.clone())));
     }
+    broken(model, evaluator, config, PropertyKind::Invariant)
+}
 
-    /// Whether every condition of the end holds.
-    pub fn is_good(&self, evaluator: &mut Evaluator<'_>, view: &dyn View) -> Result<bool, Stop> {
-        Ok(self.properties(evaluator, view, PropertyKind::Eventually)?.is_none())
+/// What is wrong with a configuration in which all has come to rest.
+pub fn wrong_at_rest<M: Model>(
+    model: &M,
+    evaluator: &mut Evaluator<'_>,
+    config: &M::Config,
+) -> Result<Option<Violation>, Stop> {
+    match model.seen(config).at_rest(evaluator) {
+        Some(violation) => Ok(Some(violation)),
+        None => broken(model, evaluator, config, PropertyKind::Eventually),
     }
+}
 
-    /// A hash of all that properties can look at.
-    fn hash(&self, instances: bool) -> u128 {
-        let states: Vec<_> = self
-            .entities
-            .iter()
-            .filter_map(|(id, entity)| Some((*id, entity.state.as_ref()?.mark())))
-            .collect();
-        let others: Vec<_> = match instances {
-            true => self.instances.iter().map(|(id, stand)| (*id, stand.hash)).collect(),
-            false => Vec::new(),
-        };
-        fingerprint(&(states, others))
+/// The first property of a kind that does not hold.
+pub fn broken<M: Model>(
+    model: &M,
+    evaluator: &mut Evaluator<'_>,
+    config: &M::Config,
+    kind: PropertyKind,
+) -> Result<Option<Violation>, Stop> {
+    let program = evaluator.program;
+    if program.properties.iter().all(|property| property.kind != kind) {
+        return Ok(None);
     }
+    let visible = model.visible(config, program.facts.watches_instances);
+    for (at, property) in program.properties.iter().enumerate() {
+        if property.kind == kind && !evaluator.holds(at, property, visible, config)? {
+            let why = evaluator.explain(property, config)?;
+            return Ok(Some(Violation::Property { at, why }));
+        }
+    }
+    Ok(None)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -82,11 +82,13 @@ pub fn fingerprint(value: &impl Hash) -> u128 {
     thread_local! {
         static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    BYTES.with_borrow_mut(|bytes| {
-        bytes.clear();
-        value.hash(&mut Gather(bytes));
-        xxh3_128(bytes)
-    })
+    // A hash that is asked for while another is gathered has a buffer of its own.
+    let mut bytes = BYTES.take();
+    bytes.clear();
+    value.hash(&mut Gather(&mut bytes));
+    let hash = xxh3_128(&bytes);
+    BYTES.set(bytes);
+    hash
 }
 
 /// A map by hashes.
@@ -109,5 +111,75 @@ impl Hasher for Spread {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+/// A value that is shared until it is changed, with the hash of its contents, which is only computed when it is asked
+/// for.
+pub struct Shared<T>(Arc<Inner<T>>);
+
+struct Inner<T> {
+    mark: OnceLock<u128>,
+    value: T,
+}
+
+impl<T: Hash + Clone> Shared<T> {
+    pub fn new(value: T) -> Shared<T> {
+        Shared(Arc::new(Inner { mark: OnceLock::new(), value }))
+    }
+
+    pub fn mark(&self) -> u128 {
+        *self.0.mark.get_or_init(|| fingerprint(&self.0.value))
+    }
+
+    /// To change it: a copy, unless nobody else has it.
+    pub fn edit(&mut self) -> &mut T {
+        if Arc::get_mut(&mut self.0).is_none() {
+            *self = Shared::new(self.0.value.clone());
+        }
+        // It is this one's alone now.
+        let inner = Arc::get_mut(&mut self.0).unwrap_or_else(|| unreachable!("a copy is nobody else's"));
+        inner.mark = OnceLock::new();
+        &mut inner.value
+    }
+}
+
+impl<T: Hash + Clone + Default> Default for Shared<T> {
+    fn default() -> Shared<T> {
+        Shared::new(T::default())
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Shared<T> {
+        Shared(self.0.clone())
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+impl<T: Hash + Clone> PartialEq for Shared<T> {
+    fn eq(&self, other: &Shared<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.mark() == other.mark()
+    }
+}
+
+impl<T: Hash + Clone> Eq for Shared<T> {}
+
+impl<T: Hash + Clone> Hash for Shared<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.mark());
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.value.fmt(f)
     }
 }

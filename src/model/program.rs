@@ -90,7 +90,18 @@ impl Program {
         let mocks: Vec<Mock> = mocks.collect();
         let facts = Facts::of(&code, &properties, &mocks);
         let naming = if facts.reads_keys { Naming::ByNumber } else { Naming::ByPlace };
-        Program { code, subject, main: MAIN.into(), args, naming, observes: false, mutation: Mutation::None, facts, properties, mocks }
+        Program {
+            code,
+            subject,
+            main: MAIN.into(),
+            args,
+            naming,
+            observes: false,
+            mutation: Mutation::None,
+            facts,
+            properties,
+            mocks,
+        }
     }
 
     /// The function that the main instance runs.

@@ -76,7 +76,11 @@ fn check(id: &Id, turn: &Turns, replayed: &Turn) -> Result<(), Stop> {
 }
 
 /// A mutation: as `replay`, but answers that follow one another are given as if they had come at one moment.
-fn replay_without_turns(evaluator: &mut Evaluator<'_>, id: &Id, history: &History) -> Result<Instance<Eval>, Stop> {
+fn replay_without_turns(
+    evaluator: &mut Evaluator<'_>,
+    id: &Id,
+    history: &History,
+) -> Result<Instance<Eval>, Stop> {
     let turns = history.turns();
     let is_answer = |turn: &&Turns| matches!(*turn.took, Message::Answer { .. });
     let first = turns.first().map(|turn| (&*turn.took, turn.now));
@@ -104,7 +108,11 @@ impl Keep for Histories {
 
     const NAME: &'static str = "record-replay";
 
-    fn read(evaluator: &mut Evaluator<'_>, id: &Id, kept: &Instance<History>) -> Result<Instance<Eval>, Stop> {
+    fn read(
+        evaluator: &mut Evaluator<'_>,
+        id: &Id,
+        kept: &Instance<History>,
+    ) -> Result<Instance<Eval>, Stop> {
         match &kept.state {
             State::Running(history) if evaluator.program.mutation == Mutation::NoTurnBoundaries => {
                 replay_without_turns(evaluator, id, history)

@@ -43,7 +43,7 @@ fn turn_of_an_entity(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option
     let facts = &evaluator.program.facts;
     let (reads_clock, world) = (facts.reads_clock, facts.has_world || facts.mocks_look);
     let watched = evaluator.program.properties.iter().any(|p| p.kind == PropertyKind::Invariant);
-    for (id, entity) in &c.entities {
+    for (id, entity) in c.entities.iter() {
         match entity.next() {
             None => {}
             Some(Message::Lock { .. }) => {
@@ -72,7 +72,7 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
     if facts.reads_clock || facts.meddles || facts.watches_instances || facts.mocks_look {
         return Ok(None);
     }
-    for (id, instance) in &c.instances {
+    for (id, instance) in c.instances.iter() {
         if !is_left_alone(evaluator, c, id, instance) || !is_safe(c, instance) {
             continue;
         }
@@ -83,7 +83,11 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
         }
         for (_, seq) in c.tasks.keys().filter(|(owner, _)| owner == id) {
             let count = c.outcomes(evaluator, id, *seq)?.len();
-            steps.extend((0..count).map(|outcome| Step::Perform { instance: id.clone(), seq: *seq, outcome }));
+            steps.extend((0..count).map(|outcome| Step::Perform {
+                instance: id.clone(),
+                seq: *seq,
+                outcome,
+            }));
         }
         if steps.is_empty() {
             continue;

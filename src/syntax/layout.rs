@@ -184,7 +184,21 @@ fn closer(opener: &Token) -> Token {
 
 fn begins_only_a_statement(token: &Token) -> bool {
     use Token::*;
-    matches!(token, Let | Var | Const | Import | Test | Mock | Invariant | Eventually | Activity | Orchestration | Entity | For | While)
+    matches!(
+        token,
+        Let | Var
+            | Const
+            | Import
+            | Test
+            | Mock
+            | Invariant
+            | Eventually
+            | Activity
+            | Orchestration
+            | Entity
+            | For
+            | While
+    )
 }
 
 fn can_end(token: &Token) -> bool {

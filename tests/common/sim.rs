@@ -349,7 +349,9 @@ impl World {
             }
             match engine.next_due() {
                 // Signals for later than the end are not waited for.
-                Some(due) if self.to_rest || !target_ended || !engine.is_quiet() => self.now = self.now.max(due),
+                Some(due) if self.to_rest || !target_ended || !engine.is_quiet() => {
+                    self.now = self.now.max(due)
+                }
                 _ if target_ended => return Ok(Life::Ended),
                 _ => {
                     return Err(format!("it waits for what nobody does\n{}", engine.describe()));

@@ -17,7 +17,11 @@ impl Lower<'_, '_> {
         let span = body.span;
         let lowered = self.node(Form::Seq(vec![lowered, self.null(span)]), span);
         let title = format!("test {:?}", &*name.name);
-        Item::Test { name: name.name.to_string(), body: self.function(title, Vec::new(), 0, lowered, span), trials }
+        Item::Test {
+            name: name.name.to_string(),
+            body: self.function(title, Vec::new(), 0, lowered, span),
+            trials,
+        }
     }
 
     /// A statement that is a mock or a property.
