@@ -10,7 +10,7 @@ use ariadne::ReportKind;
 
 use crate::code::Code;
 use crate::explore::schedule::{Line, Saved, Told, name, tell};
-use crate::explore::{Bound, Found, Limits, Report, Walk, search, walk};
+use crate::explore::{Bound, Found, Limits, Report, Walk, endless, search, walk};
 use crate::machine::{Data, Value};
 use crate::model::compute_storage::States;
 use crate::model::instance::Trouble;
@@ -205,7 +205,15 @@ impl Exploration<'_> {
         if shows {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
+        let mut report = report;
+        let mut rounds = true;
+        if report.found.is_none() && report.bound.is_none() && !self.asked.outcomes {
+            (report.found, rounds) = endless(model, program, &self.limits)?;
+        }
         let mut out = format!("{title}: {}\n", summary(&report, &self.limits));
+        if !rounds {
+            out.push_str("  the graph is too large to look for schedules without an end\n");
+        }
         if let Some(found) = &report.found {
             let found = self.shortest(model, program, &report, found)?;
             return self.violated(model, program, subject, &out, &found);

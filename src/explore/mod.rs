@@ -3,6 +3,7 @@
 //! Invariant: what is reported as covered was looked at, and a limit that ended a search is named in its report. A
 //! schedule that is shown leads to what is shown when it is taken again.
 
+mod endless;
 mod memory;
 pub mod schedule;
 mod search;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::model::{Observation, Stop, Violation};
 
+pub use endless::endless;
 pub use search::search;
 pub use walk::{Random, Walk, walk};
 

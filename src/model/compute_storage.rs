@@ -636,6 +636,16 @@ impl<K: Keep> Model for Storage<K> {
         self.shown(evaluator, c, step)
     }
 
+    fn choice(&self, c: &Self::Config, step: &Step) -> Option<u128> {
+        match step {
+            Step::Perform { instance, seq, outcome } => {
+                let task = c.tasks.get(&(instance.clone(), *seq))?;
+                Some(fingerprint(&(instance, task.asked.mark(), outcome)))
+            }
+            _ => None,
+        }
+    }
+
     fn agent(&self, step: &Step) -> u128 {
         match step {
             Step::Commit { work, .. } | Step::Refuse { work } => fingerprint(&("work", work)),
@@ -655,7 +665,7 @@ impl<K: Keep> Storage<K> {
                 let message = c.outbox.get(&(from.clone(), to.clone())).and_then(|queue| queue.front());
                 let text = message.map_or(String::new(), |(_, message)| message.to_string());
                 let twice = if *again { ", and will come again" } else { "" };
-                shown(to.to_string(), format!("has a message: {text}   from {from}{twice}"), None)
+                shown(to.to_string(), format!("is sent {text} by {from}{twice}"), None)
             }
             Step::Read { who, turn } => {
                 let next = match who {

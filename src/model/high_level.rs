@@ -268,6 +268,19 @@ impl Model for HighLevel {
         show(evaluator, c, step)
     }
 
+    fn choice(&self, c: &Config, step: &Step) -> Option<u128> {
+        match step {
+            Step::Perform { instance, seq, outcome } => {
+                let task = c.tasks.get(&(instance.clone(), *seq))?;
+                Some(fingerprint(&(instance, task.asked.mark(), outcome)))
+            }
+            Step::Operate { entity, outcome } => {
+                Some(fingerprint(&(entity, c.entities.get(entity)?.next(), outcome)))
+            }
+            _ => None,
+        }
+    }
+
     fn agent(&self, step: &Step) -> u128 {
         match step {
             Step::Deliver { from, to } => fingerprint(&("deliver", from, to)),
@@ -488,7 +501,12 @@ fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
                 }
                 _ => None,
             };
-            Shown { who: to.to_string(), what: format!("{text}   from {from}"), place }
+            let what = match from {
+                Name::Clock => text,
+                Name::World => format!("has its {text}"),
+                from => format!("gets {text} from {from}"),
+            };
+            Shown { who: to.to_string(), what, place }
         }
         Step::Operate { entity, outcome } => {
             let known = c.entity(entity);

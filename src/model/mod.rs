@@ -74,6 +74,9 @@ pub trait Model: Sync {
     /// A step, for people.
     fn show(&self, evaluator: &mut Evaluator<'_>, config: &Self::Config, step: &Self::Step) -> Shown;
 
+    /// What comes of a task by a step, when several things can.
+    fn choice(&self, config: &Self::Config, step: &Self::Step) -> Option<u128>;
+
     /// Whose turn a step is. A run is fair when nobody whose turn it could be for ever never has it.
     fn agent(&self, step: &Self::Step) -> u128;
 }

@@ -189,6 +189,18 @@ pub fn wrong_at_rest<M: Model>(
     }
 }
 
+/// Whether the property of that number holds.
+pub fn holds_at<M: Model>(
+    model: &M,
+    evaluator: &mut Evaluator<'_>,
+    config: &M::Config,
+    at: usize,
+) -> Result<bool, Stop> {
+    let program = evaluator.program;
+    let visible = model.visible(config, program.facts.watches_instances);
+    evaluator.holds(at, &program.properties[at], visible, config)
+}
+
 /// The first property of a kind that does not hold.
 pub fn broken<M: Model>(
     model: &M,
