@@ -104,7 +104,9 @@ fn row(file: &File, limits: &Limits, points: u64) -> Option<Row> {
     let high = match outcomes(&HighLevel, &program, limits) {
         // Of files, the network and programs outside the models know nothing.
         Err(Stop::NoMock { .. }) => return None,
-        Err(stop) => return Some(Row { text: format!("{name} {stop:?}"), wrong: vec![format!("{name}: {stop:?}")] }),
+        Err(stop) => {
+            return Some(Row { text: format!("{name} {stop:?}"), wrong: vec![format!("{name}: {stop:?}")] });
+        }
         Ok(high) => high,
     };
     if high.bound.is_some() {
@@ -117,12 +119,18 @@ fn row(file: &File, limits: &Limits, points: u64) -> Option<Row> {
         Err(stop) => wrong.push(format!("{name}, {model}: {stop:?}")),
         Ok((_, false, found)) => {
             // Not all was seen; what was seen must be right.
-            wrong.extend(found.difference(&high.outcomes).map(|more| format!("{name}, {model} adds {more:?}")));
+            wrong.extend(
+                found.difference(&high.outcomes).map(|more| format!("{name}, {model} adds {more:?}")),
+            );
             spaces.push("larger".to_string());
         }
         Ok((count, true, found)) => {
-            wrong.extend(found.difference(&high.outcomes).map(|more| format!("{name}, {model} adds {more:?}")));
-            wrong.extend(high.outcomes.difference(&found).map(|less| format!("{name}, {model} lacks {less:?}")));
+            wrong.extend(
+                found.difference(&high.outcomes).map(|more| format!("{name}, {model} adds {more:?}")),
+            );
+            wrong.extend(
+                high.outcomes.difference(&found).map(|less| format!("{name}, {model} lacks {less:?}")),
+            );
             spaces.push(count.to_string());
         }
     };

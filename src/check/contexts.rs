@@ -67,6 +67,7 @@ fn misplaced(what: &str, context: Context, place: Place, allowed: Contexts) -> D
     let hint = match context {
         _ if allowed == Contexts::TRIAL => "call an operation that gives its state",
         Context::Pure => "compute it in the script or in a function instead",
+        Context::Trial if what == "calling an entity" => "look at its state: `state_of(Entity(key))`",
         Context::Trial => "do it in the test, and look at the states that it leaves",
         Context::Activity if allowed == Contexts::ORCHESTRATION => {
             "let the orchestration do it, and give the activity what it needs as an argument"

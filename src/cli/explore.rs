@@ -144,6 +144,26 @@ impl Exploration<'_> {
         }
     }
 
+    /// What may go wrong in a run of the model.
+    fn faulty(&self) -> String {
+        let Faults { crashes, slow, duplicates } = self.faults;
+        if self.asked.model == ModelName::HighLevel {
+            return String::new();
+        }
+        let mut faults = vec![count(crashes as usize, "crash")];
+        if slow > 0 {
+            faults.push(format!("{slow} overtaken"));
+        }
+        if duplicates > 0 {
+            faults.push(format!(
+                "{} that come{} twice",
+                count(duplicates as usize, "message"),
+                if duplicates == 1 { "s" } else { "" }
+            ));
+        }
+        format!(" with up to {}", faults.join(", "))
+    }
+
     fn program(&self, subject: Subject) -> Program {
         let args = Value::list(self.asked.args.iter().map(|arg| Value::str(arg.as_str())).collect());
         let args = Data::encode(&Value::list(vec![args])).unwrap_or_else(|_| Data::null());
@@ -210,7 +230,7 @@ impl Exploration<'_> {
         if report.found.is_none() && report.bound.is_none() && !self.asked.outcomes {
             (report.found, rounds) = endless(model, program, &self.limits)?;
         }
-        let mut out = format!("{title}: {}\n", summary(&report, &self.limits));
+        let mut out = format!("{title}: {}\n", summary(&report, &self.limits, &self.faulty()));
         if !rounds {
             out.push_str("  the graph is too large to look for schedules without an end\n");
         }
@@ -528,7 +548,7 @@ fn then(told: &Told) -> String {
 }
 
 /// What a search has covered.
-fn summary<S>(report: &Report<S>, limits: &Limits) -> String {
+fn summary<S>(report: &Report<S>, limits: &Limits, faults: &str) -> String {
     let seconds = report.took.as_secs_f64();
     let rate = report.configurations as f64 / seconds.max(1e-6);
     let figures = format!(
@@ -541,9 +561,11 @@ fn summary<S>(report: &Report<S>, limits: &Limits) -> String {
     let left = grouped(report.left);
     match (&report.found, report.bound) {
         (Some(_), _) => format!("something goes wrong; {figures}"),
-        (None, None) => format!("nothing goes wrong, under any schedule; {figures}, {deep} steps deep"),
+        (None, None) => {
+            format!("nothing goes wrong, under any schedule{faults}; {figures}, {deep} steps deep")
+        }
         (None, Some(Bound::Depth)) => format!(
-            "nothing goes wrong in any schedule of up to {} steps; {left} configurations lie beyond; {figures}",
+            "nothing goes wrong in any schedule of up to {} steps{faults}; {left} configurations lie beyond; {figures}",
             limits.depth
         ),
         (None, Some(bound)) => {
@@ -552,7 +574,7 @@ fn summary<S>(report: &Report<S>, limits: &Limits) -> String {
                 _ => "the limit of configurations is reached",
             };
             format!(
-                "nothing goes wrong in any schedule of up to {deep} steps, nor in what was seen of longer ones; \
+                "nothing goes wrong in any schedule of up to {deep} steps{faults}, nor in what was seen of longer ones; \
                  then {why}, and {left} configurations were not looked further from; {figures}"
             )
         }
@@ -560,7 +582,12 @@ fn summary<S>(report: &Report<S>, limits: &Limits) -> String {
 }
 
 fn count(n: usize, what: &str) -> String {
-    format!("{} {what}{}", grouped(n as u64), if n == 1 { "" } else { "s" })
+    let plural = match (n, what.ends_with("sh")) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{} {what}{plural}", grouped(n as u64))
 }
 
 /// `1,234,567`.

@@ -75,12 +75,8 @@ fn build<M: Model>(
     let mut agents: ByHash<u32> = ByHash::default();
     let mut choices: ByHash<u32> = ByHash::default();
     numbers.insert(first, 0);
-    let mut graph = Graph {
-        hashes: vec![first],
-        from: vec![0],
-        edges: Vec::new(),
-        good: vec![Vec::new(); ends.len()],
-    };
+    let mut graph =
+        Graph { hashes: vec![first], from: vec![0], edges: Vec::new(), good: vec![Vec::new(); ends.len()] };
     let mut waiting = VecDeque::from([initial]);
     while let Some(config) = waiting.pop_front() {
         let at = graph.edges.len() as u32;
@@ -118,9 +114,7 @@ fn build<M: Model>(
         if count > limits.configurations || count > u64::from(u32::MAX - 1) {
             return Ok(None);
         }
-        if at.is_multiple_of(1024)
-            && memory::resident().saturating_sub(before) > limits.memory / 10 * 9
-        {
+        if at.is_multiple_of(1024) && memory::resident().saturating_sub(before) > limits.memory / 10 * 9 {
             return Ok(None);
         }
     }
@@ -144,8 +138,10 @@ impl Graph {
                 }
                 let taken: HashSet<u32> = inner().map(|edge| edge.agent).collect();
                 let agents = |at: &u32| self.edges[*at as usize].iter().map(|edge| edge.agent).collect();
-                let always: Option<HashSet<u32>> =
-                    part.iter().map(agents).reduce(|a: HashSet<u32>, b| a.intersection(&b).copied().collect());
+                let always: Option<HashSet<u32>> = part
+                    .iter()
+                    .map(agents)
+                    .reduce(|a: HashSet<u32>, b| a.intersection(&b).copied().collect());
                 if always.is_some_and(|always| always.iter().any(|agent| !taken.contains(agent))) {
                     // Somebody could always take a step and never does: so it is in every part of this one.
                     continue;
@@ -161,7 +157,8 @@ impl Graph {
                         // It may still go round where that can't come.
                         let mut rest = vec![false; within.len()];
                         for at in &part {
-                            let can = self.edges[*at as usize].iter().any(|other| other.choice == edge.choice);
+                            let can =
+                                self.edges[*at as usize].iter().any(|other| other.choice == edge.choice);
                             rest[*at as usize] = !can;
                         }
                         tasks.push(rest);

@@ -66,8 +66,10 @@ struct Shared<'a, M: Model> {
     at: AtomicUsize,
     configurations: AtomicU64,
     steps: AtomicU64,
-    /// The search is at its end.
+    /// The rest of this depth is not looked at.
     over: AtomicBool,
+    /// There is no other depth. Changes only while all threads wait.
+    finished: AtomicBool,
     bound: Mutex<Option<Bound>>,
     stop: Mutex<Option<Stop>>,
     /// What was found, with the place in this depth, so that it is the same one each time; and the configuration.
@@ -204,6 +206,7 @@ pub fn search<M: Model>(
         configurations: AtomicU64::new(1),
         steps: AtomicU64::new(0),
         over: AtomicBool::new(false),
+        finished: AtomicBool::new(false),
         bound: Mutex::new(None),
         stop: Mutex::new(None),
         found: Mutex::new(None),
@@ -223,7 +226,7 @@ pub fn search<M: Model>(
     let worker = |mut evaluator: Result<&mut Evaluator<'_>, Stop>, is_first: bool| {
         loop {
             barrier.wait();
-            if shared.over.load(Ordering::Relaxed) {
+            if shared.finished.load(Ordering::Relaxed) {
                 return;
             }
             let worked = match &mut evaluator {
@@ -249,7 +252,7 @@ pub fn search<M: Model>(
         }
     };
     if !shared.ready_for_another(&depth, &left) {
-        shared.over.store(true, Ordering::Relaxed);
+        shared.finished.store(true, Ordering::Relaxed);
     }
     std::thread::scope(|scope| {
         for _ in 1..jobs {
@@ -288,6 +291,7 @@ impl<M: Model> Shared<'_, M> {
         let next = std::mem::take(&mut *lock(&self.next));
         if self.over.load(Ordering::Relaxed) {
             left.store((unseen + next.len()) as u64, Ordering::Relaxed);
+            self.finished.store(true, Ordering::Relaxed);
             return;
         }
         *level = next;
@@ -296,7 +300,7 @@ impl<M: Model> Shared<'_, M> {
         if self.ready_for_another(depth, left) {
             depth.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.over.store(true, Ordering::Relaxed);
+            self.finished.store(true, Ordering::Relaxed);
         }
     }
 

@@ -141,13 +141,16 @@ fn captured(
         Some(function) => format!("`{function}` uses the script variable `{variable}`"),
         None => "a variable of the script".to_string(),
     };
-    Diagnostic::error(
-        format!("{} `{owner}` uses the script variable `{variable}`", kind.describe()),
-        place,
-        text,
-    )
-    .because("activities, orchestrations and entities run on their own, perhaps elsewhere and later")
-    .hint(format!("give it `{variable}` as a parameter, or make that a `const`"))
+    let title = format!("{} `{owner}` uses the script variable `{variable}`", kind.describe());
+    let error = Diagnostic::error(title, place, text);
+    if kind.has_no_name() {
+        return error
+            .because("tests, mocks and properties are tried out without the script")
+            .hint(format!("make `{variable}` a `const`"));
+    }
+    error
+        .because("activities, orchestrations and entities run on their own, perhaps elsewhere and later")
+        .hint(format!("give it `{variable}` as a parameter, or make that a `const`"))
 }
 
 struct Resolver<'a> {

@@ -1,0 +1,236 @@
+//! `durable explore`: it finds the bugs of `tests/explore/bugs`, finds nothing in `tests/explore/right` and in the
+//! paper's examples, and says truly what it has covered.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use common::{DURABLE, repository};
+use tempfile::TempDir;
+
+fn explore(folder: &Path, args: &[&str]) -> Output {
+    Command::new(DURABLE)
+        .current_dir(folder)
+        .arg("explore")
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("durable runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(repository(folder))
+        .expect("the folder")
+        .map(|file| file.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "df"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// What a program says of itself: `// found: …`.
+fn said(path: &Path, what: &str) -> Option<String> {
+    let text = fs::read_to_string(path).expect("a program");
+    text.lines().find_map(|line| Some(line.strip_prefix("// ")?.strip_prefix(what)?.trim().to_string()))
+}
+
+fn model(path: &Path) -> String {
+    said(path, "model:").unwrap_or_else(|| "high-level".into())
+}
+
+fn program(text: &str) -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    fs::write(folder.path().join("main.df"), text).expect("the program is written");
+    folder
+}
+
+/// A run of which nothing is wrong.
+fn fine(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(output), stderr(output));
+    stdout(output)
+}
+
+#[test]
+fn every_known_bug_is_found() {
+    for path in files("tests/explore/bugs") {
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = path.to_string_lossy().into_owned();
+        let found = said(&path, "found:").expect("what is to be found");
+        let output = explore(folder.path(), &[&file, "--model", &model(&path), "--save", "found.json"]);
+        assert_eq!(output.status.code(), Some(1), "{file}: {}{}", stdout(&output), stderr(&output));
+        let text = stdout(&output);
+        assert!(text.contains(&found), "{file}: no {found:?} in\n{text}");
+        // The schedule leads there again. One that goes on for ever ends after a round.
+        let again = explore(folder.path(), &[&file, "--model", &model(&path), "--replay", "found.json"]);
+        let steps =
+            |text: &str| text.lines().filter(|line| line.starts_with("  ") && line.contains("   ")).count();
+        assert!(steps(&text) > 0, "{text}");
+        if !found.contains("for ever") {
+            assert_eq!(again.status.code(), Some(1), "{file}: {}{}", stdout(&again), stderr(&again));
+            assert!(stdout(&again).contains(&found), "{file}: {}", stdout(&again));
+        }
+    }
+}
+
+#[test]
+fn nothing_is_found_in_right_programs() {
+    for path in files("tests/explore/right") {
+        let file = path.to_string_lossy().into_owned();
+        let text = fine(&explore(Path::new("."), &[&file, "--model", &model(&path)]));
+        assert!(text.contains("nothing goes wrong, under any schedule"), "{file}: {text}");
+    }
+}
+
+/// The state spaces in `docs/explore.md` are what is so.
+#[test]
+fn the_examples_of_the_paper() {
+    let mut table = String::from(
+        "| Program | High-level | Without reduction | Compute-storage | Record-replay |\n|---|--:|--:|--:|--:|\n",
+    );
+    for path in files("examples/paper") {
+        let file = path.to_string_lossy().into_owned();
+        let mut row = format!("| `{}` |", path.file_name().expect("a name").to_string_lossy());
+        for args in [
+            &["--model", "high-level"][..],
+            &["--model", "high-level", "--unreduced"],
+            &["--model", "compute-storage"],
+            &["--model", "record-replay"],
+        ] {
+            let args: Vec<&str> =
+                [&file as &str, "--jobs", "1"].into_iter().chain(args.iter().copied()).collect();
+            let text = fine(&explore(Path::new("."), &args));
+            assert!(text.contains("nothing goes wrong, under any schedule"), "{file}: {text}");
+            let count = text.split("; ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a count");
+            row.push_str(&format!(" {count} |"));
+        }
+        table.push_str(&row);
+        table.push('\n');
+        let folder = TempDir::new().expect("a temporary folder");
+        let run = Command::new(DURABLE).current_dir(folder.path()).arg("run").arg(&path).output();
+        assert!(run.expect("durable runs").status.success(), "{file}");
+    }
+    let path = repository("docs/explore.md");
+    let text = fs::read_to_string(&path).expect("docs/explore.md");
+    let (head, rest) = text.split_once("<!-- generated -->\n").expect("the mark before the table");
+    let (known, tail) = rest.split_once("<!-- end -->\n").expect("the mark after the table");
+    if std::env::var_os("UPDATE").is_some() {
+        let text = format!("{head}<!-- generated -->\n{table}<!-- end -->\n{tail}");
+        fs::write(&path, text).expect("the table is written");
+    } else {
+        assert_eq!(known, table, "docs/explore.md is not what is so now");
+    }
+}
+
+/// Counters that only ever grow: there is no end of configurations.
+const ENDLESS: &str = "
+entity Counter { state 0; on add(n) { state += n } }
+orchestration counts(n) { while true { Counter(\"1\").add(n) } }
+test \"for ever\" { all([async counts(1), async counts(2), async counts(3)]) }
+invariant \"small\" { state_of(Counter(\"1\")) < 1000000 }
+";
+
+#[test]
+fn a_limit_is_named() {
+    let folder = program(ENDLESS);
+    let text = fine(&explore(folder.path(), &["main.df", "--depth", "12", "--walks", "3"]));
+    assert!(text.contains("nothing goes wrong in any schedule of up to 12 steps;"), "{text}");
+    assert!(text.contains("configurations lie beyond"), "{text}");
+    assert!(text.contains("beyond that: 3 random schedules with 30,000 steps"), "{text}");
+    let text = fine(&explore(folder.path(), &["main.df", "--configurations", "5000", "--walks", "0"]));
+    assert!(text.contains("then the limit of configurations is reached"), "{text}");
+    let text = fine(&explore(folder.path(), &["main.df", "--memory", "60MB", "--walks", "0"]));
+    assert!(text.contains("then the memory is used up"), "{text}");
+    let taken = text.split(" a second, ").nth(1).and_then(|rest| rest.split(' ').next());
+    let taken: u64 = taken.and_then(|taken| taken.parse().ok()).expect("the memory taken");
+    assert!(taken <= 72, "{taken} MB of 60 and what it had before: {text}");
+}
+
+#[test]
+fn random_schedules_find_what_lies_beyond_a_limit() {
+    let folder = program(&ENDLESS.replace("1000000", "60"));
+    let output = explore(folder.path(), &["main.df", "--depth", "10"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stdout(&output).contains("beyond that, the random schedule of seed 1 went wrong"));
+    assert!(stdout(&output).contains("the invariant \"small\" does not hold"));
+}
+
+#[test]
+fn outcomes_are_listed() {
+    let folder = program(
+        "entity Log { state []; on add(n) { state += [n] } }\n\
+         orchestration adds(n) { Log(1).add(n) }\n\
+         test \"two\" { all([async adds(1), async adds(2)]) }\n",
+    );
+    let text = fine(&explore(folder.path(), &["main.df", "--outcomes"]));
+    assert!(text.contains("Log@1: [1, 2]") && text.contains("Log@1: [2, 1]"), "{text}");
+    assert_eq!(text.matches("  outcome\n").count(), 2, "{text}");
+}
+
+#[test]
+fn a_schedule_without_its_program() {
+    let folder = program("test \"a\" { assert(random_int(0, 1) == 0) }\n");
+    let output = explore(folder.path(), &["main.df", "--save", "found.json"]);
+    assert_eq!(output.status.code(), Some(1));
+    fs::write(folder.path().join("main.df"), "test \"a\" { sleep(1s) }\n").expect("it is changed");
+    let again = explore(folder.path(), &["main.df", "--replay", "found.json"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("the program has changed since this schedule was saved"));
+    assert!(stderr(&again).contains("step 1 of the schedule is not possible here"));
+}
+
+/// What is said when something can't be explored.
+#[test]
+fn messages() {
+    let cases: [(&str, &str, &[&str], i32, &str); 9] = [
+        ("no mock", "let page = http.get(\"https://example.com\")\n", &[], 3, "mock http.request with"),
+        (
+            "unknown test",
+            "test \"transfer\" { 1 }\n",
+            &["--test", "transfers"],
+            5,
+            "did you mean \"transfer\"?",
+        ),
+        ("no tests", "1\n", &["--test", "x"], 5, "without `--test` its script is explored"),
+        ("a size", "1\n", &["--memory", "lots"], 2, "a size is a number with a unit"),
+        ("no schedule", "1\n", &["--replay", "none.json"], 4, "none.json can't be read"),
+        ("no JSON", "1\n", &["--replay", "main.df"], 3, "main.df is no schedule"),
+        ("endless", "test \"a\" { while true { } }\n", &[], 3, "computes without an end"),
+        ("a mistake", "let x =\n", &[], 3, "has a mistake"),
+        ("a constant", "const X = 1 / 0\ntest \"a\" { X }\n", &[], 3, "has no value"),
+    ];
+    for (name, text, args, code, wanted) in cases {
+        let folder = program(text);
+        let args: Vec<&str> = ["main.df"].iter().chain(args).copied().collect();
+        let output = explore(folder.path(), &args);
+        assert_eq!(output.status.code(), Some(code), "{name}: {}{}", stdout(&output), stderr(&output));
+        assert!(stderr(&output).contains(wanted), "{name}: {}", stderr(&output));
+    }
+}
+
+/// What each kind of violation looks like, to be read as prose.
+#[test]
+fn reports() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let _bound = settings.bind_to_scope();
+    for path in files("tests/explore/bugs") {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let folder = path.parent().expect("a folder");
+        let output = explore(folder, &[&name, "--model", &model(&path), "--jobs", "1"]);
+        // The first line has times in it.
+        let text: String = stdout(&output).lines().skip(1).map(|line| format!("{line}\n")).collect();
+        insta::assert_snapshot!(format!("explore_{}", name.trim_end_matches(".df")), text);
+    }
+}
