@@ -161,7 +161,8 @@ pub struct Explore {
     /// Only this test
     #[arg(long, value_name = "NAME")]
     pub test: Option<String>,
-    /// In a storage model: how often compute vanishes in one run; 1 when left out
+    /// In a storage model: how often compute vanishes in one run; for the engine: how often its process dies; 1 when
+    /// left out
     #[arg(long, value_name = "N")]
     pub crashes: Option<u32>,
     /// In a storage model: how often a participant is read, or a task done, by two at once
@@ -207,6 +208,8 @@ pub enum ModelName {
     HighLevel,
     ComputeStorage,
     RecordReplay,
+    /// The engine that runs programs, broken off before and after commits
+    Engine,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -10,7 +10,7 @@ use ariadne::ReportKind;
 
 use crate::code::Code;
 use crate::explore::schedule::{Line, Saved, Told, name, tell};
-use crate::explore::{Bound, Found, Limits, Report, Walk, endless, search, walk};
+use crate::explore::{Bound, Found, Limits, RealEngine, Report, Walk, endless, search, walk};
 use crate::machine::{Data, Value};
 use crate::model::compute_storage::States;
 use crate::model::instance::Trouble;
@@ -185,6 +185,9 @@ impl Exploration<'_> {
                 }
                 ModelName::RecordReplay => {
                     self.explored(&Storage { faults: self.faults, keep: Histories }, &program, subject)
+                }
+                ModelName::Engine => {
+                    self.explored(&RealEngine { crashes: self.faults.crashes }, &program, subject)
                 }
             };
             match done {
@@ -397,6 +400,10 @@ impl Exploration<'_> {
                     at(asked.place),
                 ],
             ),
+            Violation::Trouble(Trouble::Broken { at: index, why }) => {
+                let property = &program.properties[*index];
+                (format!("the invariant {:?} does not hold: {why}", property.name), vec![at(property.place)])
+            }
             Violation::Uncaught { id, error } => {
                 let mut details = Vec::new();
                 for entry in error.trace.entries.iter().filter(|entry| self.is_ours(entry.place)).take(3) {
@@ -476,6 +483,7 @@ impl Exploration<'_> {
         };
         let mut program = self.program(subject);
         let told = match saved.model.as_str() {
+            "engine" => self.retell(&RealEngine { crashes: self.faults.crashes }, &program, saved),
             "compute-storage" | "record-replay" => {
                 program.naming = Naming::ByNumber;
                 match saved.model == "compute-storage" {

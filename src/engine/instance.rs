@@ -17,6 +17,11 @@ use super::record::{InstanceRecord, Status};
 /// What the record of a script says that it runs.
 pub const SCRIPT: &str = "script";
 
+/// What the record of a test says that it runs: no orchestration has such a name.
+pub fn test_function(name: &str) -> String {
+    format!("test {name:?}")
+}
+
 /// A request without an answer.
 #[derive(Clone, Debug)]
 pub struct Open {
@@ -133,7 +138,9 @@ impl Instance {
             name => {
                 let found = code.isolated.iter().find(|item| item.name == name);
                 let found = found.filter(|item| item.context == Some(Context::Orchestration));
-                found.ok_or_else(|| format!("its program has no orchestration `{name}`"))?.body
+                let test = || code.tests.iter().find(|test| test_function(&test.name) == name);
+                let found = found.map(|item| item.body).or_else(|| test().map(|test| test.function));
+                found.ok_or_else(|| format!("its program has no orchestration `{name}`"))?
             }
         };
         let identity = Identity { id: record.id.clone(), ..Identity::default() };

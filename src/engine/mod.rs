@@ -35,7 +35,7 @@ pub use batch::Batch;
 pub use entity::Hold;
 pub use fetch::{Images, Read, deployed, fetch, read_history, read_holds, read_mail, read_record, recovery};
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
-pub use instance::{Mismatch, Open, SCRIPT};
+pub use instance::{Mismatch, Open, SCRIPT, test_function};
 pub use message::{Mail, Message, StoredMail};
 pub use program::{StoredProgram, build_image, load_image, load_stored, program_writes};
 pub use purge::{purge_writes, unused_programs};

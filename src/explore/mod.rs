@@ -4,6 +4,7 @@
 //! schedule that is shown leads to what is shown when it is taken again.
 
 mod endless;
+mod engine;
 mod memory;
 pub mod schedule;
 mod search;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use crate::model::{Observation, Stop, Violation};
 
 pub use endless::endless;
+pub use engine::RealEngine;
 pub use search::search;
 pub use walk::{Random, Walk, walk};
 

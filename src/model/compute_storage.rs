@@ -13,7 +13,7 @@ use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::machine::{Data, EntityId, Value};
+use crate::machine::{Data, EntityId, ErrorData, Value};
 
 use super::entity::Entity;
 use super::evaluate::{Done, Eval, Evaluator, MAIN_FUNCTION, Stop, View, handle};
@@ -630,6 +630,10 @@ impl<K: Keep> Model for Storage<K> {
             true => fingerprint(&(states.collect::<Vec<_>>(), &c.instances)),
             false => fingerprint(&states.collect::<Vec<_>>()),
         }
+    }
+
+    fn failure(&self, config: &Self::Config, id: &str) -> Option<ErrorData> {
+        config.instances.get(id)?.state.as_ref()?.failure()
     }
 
     fn show(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config, step: &Step) -> Shown {

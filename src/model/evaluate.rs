@@ -143,6 +143,11 @@ impl<'a> Evaluator<'a> {
         })
     }
 
+    /// The program, ready to run.
+    pub fn image(&self) -> Rc<Image> {
+        self.image.clone()
+    }
+
     // ---- instances
 
     /// An instance at its beginning, up to its first requests.

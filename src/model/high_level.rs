@@ -264,6 +264,10 @@ impl Model for HighLevel {
         }
     }
 
+    fn failure(&self, config: &Config, id: &str) -> Option<ErrorData> {
+        config.instances.get(id)?.failure()
+    }
+
     fn show(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
         show(evaluator, c, step)
     }

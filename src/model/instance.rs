@@ -131,6 +131,8 @@ pub enum Trouble {
     Lost { what: String, error: Answer },
     /// An activity may have done its work, and is asked to do it again under another key.
     Repeated { by: Id, asked: Asked },
+    /// An invariant did not hold at a moment between two configurations.
+    Broken { at: usize, why: String },
 }
 
 /// What an instance's step came to.
@@ -331,6 +333,14 @@ impl<E> Instance<E> {
                 answer(Err(ErrorData::with("terminated", message, [("why", why)])))
             }
         })
+    }
+
+    /// The error of one that has failed.
+    pub fn failure(&self) -> Option<ErrorData> {
+        match &self.state {
+            State::Ended { outcome, .. } => outcome.error(),
+            State::Running(_) => None,
+        }
     }
 
     /// One word on where it is in its life.
@@ -1076,6 +1086,16 @@ fn lock_timeout(args: &Data) -> Option<i64> {
 fn taken(id: &str, function: &str) -> ErrorData {
     let message = format!("the id `{id}` is that of an instance of `{function}`");
     ErrorData::with("id_taken", message, [("id", Value::str(id))])
+}
+
+impl Outcome {
+    /// The error of a failure.
+    pub fn error(&self) -> Option<ErrorData> {
+        match self {
+            Outcome::Failed(result) => (**result).as_ref().err().cloned(),
+            _ => None,
+        }
+    }
 }
 
 /// For people.

@@ -178,7 +178,7 @@ impl fmt::Display for Message {
                 Err(error) => write!(f, "error {}", error.title()),
             },
             Message::Event { name, payload, .. } => write!(f, "event {name} {}", shown(payload)),
-            Message::Wait(waiter) => write!(f, "{} waits for it", waiter.instance),
+            Message::Wait(waiter) => write!(f, "the wish of {} to know its end", waiter.instance),
             Message::Terminate { why, .. } => write!(f, "terminate ({})", shown(why)),
             Message::Suspend { .. } => f.write_str("suspend"),
             Message::Resume { .. } => f.write_str("resume"),

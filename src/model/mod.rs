@@ -18,6 +18,7 @@ pub mod program;
 pub mod record_replay;
 pub mod reduce;
 
+use crate::machine::ErrorData;
 use crate::syntax::Place;
 
 pub use compute_storage::{ComputeStorage, Faults, Storage};
@@ -70,6 +71,9 @@ pub trait Model: Sync {
 
     /// What can be seen of it.
     fn seen<'c>(&self, config: &'c Self::Config) -> Seen<'c>;
+
+    /// The error with which an instance has failed.
+    fn failure(&self, config: &Self::Config, id: &str) -> Option<ErrorData>;
 
     /// A step, for people.
     fn show(&self, evaluator: &mut Evaluator<'_>, config: &Self::Config, step: &Self::Step) -> Shown;

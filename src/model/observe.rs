@@ -130,11 +130,9 @@ impl Seen<'_> {
     }
 
     /// What is wrong now that all has come to rest.
-    fn at_rest(&self, evaluator: &Evaluator<'_>) -> Option<Violation> {
-        let main = evaluator.program.main.clone();
+    fn at_rest(&self) -> Option<Violation> {
         for (id, stand) in &self.instances {
-            if let Some((Outcome::Failed(result), told)) = &stand.ended
-                && (!told || **id == main)
+            if let Some((Outcome::Failed(result), false)) = &stand.ended
                 && let Err(error) = &**result
             {
                 return Some(Violation::Uncaught { id: (*id).clone(), error: error.clone() });
@@ -171,8 +169,16 @@ pub fn wrong_now<M: Model>(
     evaluator: &mut Evaluator<'_>,
     config: &M::Config,
 ) -> Result<Option<Violation>, Stop> {
-    if let Some(trouble) = model.trouble(config).first() {
-        return Ok(Some(Violation::Trouble(trouble.clone())));
+    match model.trouble(config).first() {
+        Some(Trouble::Broken { at, why }) => {
+            return Ok(Some(Violation::Property { at: *at, why: why.clone() }));
+        }
+        Some(trouble) => return Ok(Some(Violation::Trouble(trouble.clone()))),
+        None => {}
+    }
+    let main = evaluator.program.main.clone();
+    if let Some(error) = model.failure(config, &main) {
+        return Ok(Some(Violation::Uncaught { id: main, error }));
     }
     broken(model, evaluator, config, PropertyKind::Invariant)
 }
@@ -183,7 +189,7 @@ pub fn wrong_at_rest<M: Model>(
     evaluator: &mut Evaluator<'_>,
     config: &M::Config,
 ) -> Result<Option<Violation>, Stop> {
-    match model.seen(config).at_rest(evaluator) {
+    match model.seen(config).at_rest() {
         Some(violation) => Ok(Some(violation)),
         None => broken(model, evaluator, config, PropertyKind::Eventually),
     }
