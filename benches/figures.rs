@@ -21,7 +21,32 @@ fn main() {
     parked(&folder);
     age(&folder);
     start(&folder);
+    explorer();
     let _ = fs::remove_dir_all(&folder);
+}
+
+/// Configurations a second, with the memory of the process.
+fn explorer() {
+    println!("explorer                 configurations/s      MB");
+    for (name, jobs) in [("one thread", Some("1")), ("all cores", None)] {
+        let (mut rates, mut memory) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            let mut run = Command::new(DURABLE);
+            run.arg("explore").arg(program("explore_transfers.df"));
+            if let Some(jobs) = jobs {
+                run.args(["--jobs", jobs]);
+            }
+            let output = run.output().expect("durable runs");
+            let text = String::from_utf8_lossy(&output.stdout).replace(',', "");
+            let number = |after: &str| -> f64 {
+                let rest = text.split(after).nth(1).expect("the report");
+                rest.trim().split(' ').next().and_then(|n| n.parse().ok()).expect("a figure")
+            };
+            rates.push(number(" s "));
+            memory.push(number("second "));
+        }
+        println!("{name:24} {:16.0} {:7.0}", median(rates), median(memory));
+    }
 }
 
 fn program(name: &str) -> PathBuf {

@@ -41,6 +41,16 @@ fn programs_of_the_readme_have_no_mistakes() {
 }
 
 #[test]
+fn programs_about_exploring_are_right() {
+    let blocks = blocks("docs/explore.md");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let report = durable("explore", &block);
+        assert!(report.contains("nothing goes wrong, under any schedule"), "{report}");
+    }
+}
+
+#[test]
 fn programs_of_the_tour_run() {
     let blocks = blocks("docs/tour.md");
     assert!(blocks.len() >= 6);

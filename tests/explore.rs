@@ -92,6 +92,26 @@ fn nothing_is_found_in_right_programs() {
     }
 }
 
+/// The engine does nothing wrong at any crash point of right programs, and shows the bugs that its own order shows.
+#[test]
+fn the_engine_can_be_explored() {
+    for path in files("tests/explore/right").into_iter().chain(files("examples/paper")) {
+        let file = path.to_string_lossy().into_owned();
+        let text = fine(&explore(Path::new("."), &[&file, "--model", "engine"]));
+        assert!(text.contains("nothing goes wrong, under any schedule with up to 1 crash"), "{file}: {text}");
+    }
+    for name in ["transfer_in_two_steps", "charged_twice", "no_timeout", "deadlock_by_events", "lost_update"]
+    {
+        let path = repository("tests/explore/bugs").join(format!("{name}.df"));
+        let folder = TempDir::new().expect("a temporary folder");
+        let (file, found) = (path.to_string_lossy().into_owned(), said(&path, "found:").expect("what"));
+        let output = explore(folder.path(), &[&file, "--model", "engine", "--save", "found.json"]);
+        assert!(stdout(&output).contains(&found), "{file}: {}", stdout(&output));
+        let again = explore(folder.path(), &[&file, "--replay", "found.json"]);
+        assert!(stdout(&again).contains(&found), "{file}: {}", stdout(&again));
+    }
+}
+
 /// The state spaces in `docs/explore.md` are what is so.
 #[test]
 fn the_examples_of_the_paper() {

@@ -258,7 +258,7 @@ fn sensitive() -> Vec<(String, durable::code::ProgramHash, std::sync::Arc<durabl
 #[test]
 fn faulty_models_are_rejected() {
     let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data");
-    let limits = limits(300_000);
+    let limits = limits(60_000);
     for mutation in [
         Mutation::UnsortedLocks,
         Mutation::ReleaseBeforeCommit,
