@@ -1,0 +1,106 @@
+//! How instances end, begin anew, and answer what comes after their end.
+
+use crate::machine::{Data, ErrorData, Value, What};
+
+use super::super::evaluate::{Stop, handle};
+use super::super::message::{Answer, Message, Waiter, answer};
+use super::super::program::Naming;
+use super::sends::is_sent;
+use super::{Out, Outcome, State, Step, Trouble, null, reply};
+
+impl Step<'_, '_> {
+    pub(super) fn finish(&mut self, outcome: Outcome, children: bool) {
+        self.eval = None;
+        for (_, open) in std::mem::take(&mut self.me.open) {
+            self.withdraw(&open, children);
+        }
+        self.leave_section();
+        self.ready.clear();
+        self.me.events.clear();
+        self.me.stale.clear();
+        let waiters = std::mem::take(&mut self.me.waiters);
+        self.me.state = State::Ended { outcome, told: !waiters.is_empty() };
+        if let Some(result) = self.me.result(&self.id) {
+            for waiter in &waiters {
+                self.out.push(reply(waiter, result.clone()));
+            }
+        }
+        for message in std::mem::take(&mut self.me.held_back) {
+            self.refuse(&message);
+        }
+    }
+
+    pub(super) fn continue_as_new(&mut self, args: Data) -> Result<(), Stop> {
+        for (_, open) in std::mem::take(&mut self.me.open) {
+            self.out.push(Out::Clear { seq: open.name });
+            let answered = !matches!(open.asked.what, What::Activity { .. })
+                && !matches!(open.asked.what, What::Effect(name) if !is_sent(name));
+            if answered {
+                self.me.stale.insert(open.name);
+            }
+        }
+        self.ready.clear();
+        self.me.printed.clear();
+        self.me.uncertain.clear();
+        if self.evaluator.program.naming == Naming::ByNumber {
+            self.me.execution += 1;
+            self.me.next = 0;
+            self.me.stale.clear();
+        }
+        let evaluated = self.evaluator.begin(&self.me.function.clone(), &args, &self.id.clone())?;
+        self.evaluated(&evaluated)
+    }
+
+    /// A message for an instance that has ended.
+    pub(super) fn refuse(&mut self, message: &Message) {
+        match message {
+            Message::Begin { function, waiter, started, .. } => {
+                let result = match *function == self.me.function {
+                    true => self.me.result(&self.id).unwrap_or_else(null),
+                    false => answer(Err(taken(&self.id, &self.me.function))),
+                };
+                self.refuse_begin(waiter.as_ref(), started.as_ref(), result);
+            }
+            Message::Wait(waiter) => {
+                let result = self.me.result(&self.id).unwrap_or_else(null);
+                self.learned();
+                self.out.push(reply(waiter, result));
+            }
+            Message::Event { ack: Some(ack), .. }
+            | Message::Terminate { ack: Some(ack), .. }
+            | Message::Suspend { ack: Some(ack) }
+            | Message::Resume { ack: Some(ack) } => self.out.push(reply(ack, null())),
+            _ => {}
+        }
+    }
+
+    pub(super) fn learned(&mut self) {
+        if let State::Ended { told, .. } = &mut self.me.state {
+            *told = true;
+        }
+    }
+
+    /// An instance of that id is there already, and has ended or is another one.
+    pub(super) fn refuse_begin(&mut self, waiter: Option<&Waiter>, started: Option<&Waiter>, result: Answer) {
+        if let Some(waiter) = waiter {
+            self.learned();
+            self.out.push(reply(waiter, result.clone()));
+        }
+        let is_taken = (*result).as_ref().is_err_and(|error| error.kind().as_deref() == Some("id_taken"));
+        match started {
+            Some(started) if is_taken => self.out.push(reply(started, result)),
+            Some(started) => self.out.push(reply(started, handle(&self.id.clone()))),
+            None if waiter.is_none() && result.is_err() => {
+                let what = format!("start of {}", self.id);
+                self.out.push(Out::Trouble(Trouble::Lost { what, error: result }));
+            }
+            None => {}
+        }
+    }
+}
+
+/// The error of an id that another one has.
+pub(super) fn taken(id: &str, function: &str) -> ErrorData {
+    let message = format!("the id `{id}` is that of an instance of `{function}`");
+    ErrorData::with("id_taken", message, [("id", Value::str(id))])
+}

@@ -1,0 +1,468 @@
+//! An instance: what each message does to it, and what comes of that.
+//!
+//! The three models agree in this and differ in what of it lasts. A message is taken by one instance at one moment;
+//! evaluation touches nothing else, so it belongs to that moment, and what it brings about is listed as
+//! [`Out`], for the model to see to.
+
+mod ends;
+mod requests;
+mod sends;
+mod taking;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::machine::options::{self, Policy, policy};
+use crate::machine::{Data, EntityId, ErrorData, Value, What, format};
+
+use super::evaluate::{Eval, Evaluator, Stop};
+use super::message::{Answer, Asked, Id, Mail, Message, Name, Timer, Waiter, answer};
+use super::part::{Part, fingerprint};
+
+
+pub use sends::sent;
+
+/// An instance. `E` is what is kept of its evaluation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Instance<E> {
+    pub function: Id,
+    pub parent: Option<Id>,
+    pub state: State<E>,
+    /// Its requests without an answer, by the fiber that waits.
+    pub open: BTreeMap<u64, Open>,
+    /// The names of withdrawn requests whose answers are still to come.
+    stale: BTreeSet<u64>,
+    /// The number of the next request.
+    next: u64,
+    /// How often it began anew.
+    pub execution: u32,
+    /// How many children it has called or started without naming them.
+    children: u64,
+    /// Events that nobody has received, by name.
+    pub events: BTreeMap<Id, VecDeque<Data>>,
+    /// Who is told of its end.
+    pub waiters: Vec<Waiter>,
+    pub section: Option<Section>,
+    pub suspended: bool,
+    /// What came while it was held up.
+    held_back: VecDeque<Mail>,
+    pub custom: Option<Data>,
+    /// What it printed, when that is observed.
+    pub printed: Vec<Data>,
+    /// Activities that may have done their work though they gave none: what was asked.
+    uncertain: BTreeSet<u128>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum State<E> {
+    Running(E),
+    Ended {
+        outcome: Outcome,
+        /// Somebody learned of it.
+        told: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Completed(Answer),
+    Failed(Answer),
+    Terminated(Data),
+}
+
+/// A request without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Open {
+    /// By what its answer names it.
+    pub name: u64,
+    pub asked: Asked,
+    /// The attempt that is under way, from 1.
+    pub attempt: u32,
+    /// The child that it calls or starts.
+    child: Option<Id>,
+}
+
+/// A critical section that is asked for or held.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Section {
+    owner: Waiter,
+    pub set: Arc<[Arc<EntityId>]>,
+    pub held: bool,
+}
+
+/// What an instance's step brings about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Out {
+    Send {
+        to: Name,
+        mail: Mail,
+    },
+    /// A signal that is sent when it is due.
+    Later {
+        due: i64,
+        to: Arc<EntityId>,
+        mail: Mail,
+    },
+    /// An activity or an effect is to be done.
+    Begin {
+        seq: u64,
+        task: Task,
+    },
+    SetTimer {
+        due: i64,
+        seq: u64,
+        timer: Timer,
+    },
+    /// Timers, tasks and results for that request are no more.
+    Clear {
+        seq: u64,
+    },
+    Trouble(Trouble),
+}
+
+/// Work for the world: an attempt at an activity, or an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    pub execution: u32,
+    pub attempt: u32,
+    pub asked: Asked,
+    /// Its idempotency key.
+    pub key: Id,
+}
+
+/// What should not happen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// A message that does nothing: what it was, and the error.
+    Lost { what: String, error: Answer },
+    /// An activity may have done its work, and is asked to do it again under another key.
+    Repeated { by: Id, asked: Asked },
+    /// An invariant did not hold at a moment between two configurations.
+    Broken { at: usize, why: String },
+}
+
+/// What an instance's step came to.
+pub struct Turn {
+    pub instance: Part<Instance<Eval>>,
+    pub out: Vec<Out>,
+    /// What it newly asked for, for a history.
+    pub asked: Vec<Asked>,
+}
+
+/// An instance that takes a step.
+struct Step<'s, 'p> {
+    evaluator: &'s mut Evaluator<'p>,
+    now: i64,
+    id: Id,
+    me: Instance<Eval>,
+    /// Where its evaluation stands; none when it is at its end.
+    eval: Option<Eval>,
+    /// Answers that it has not evaluated with, each for the request of a fiber.
+    ready: VecDeque<(u64, Answer)>,
+    out: Vec<Out>,
+    asked: Vec<Asked>,
+}
+
+/// An instance begins.
+pub fn begin(
+    evaluator: &mut Evaluator<'_>,
+    now: i64,
+    id: &Id,
+    function: &Id,
+    args: &Data,
+    parent: Option<Id>,
+    waiters: Vec<Waiter>,
+) -> Result<Turn, Stop> {
+    let evaluated = evaluator.begin(function, args, id)?;
+    // What stands in for the state until the first step is noted.
+    let eval = Part::new(Vec::new());
+    let me = Instance {
+        function: function.clone(),
+        parent,
+        state: State::Running(eval.clone()),
+        open: BTreeMap::new(),
+        stale: BTreeSet::new(),
+        next: 0,
+        execution: 0,
+        children: 0,
+        events: BTreeMap::new(),
+        waiters,
+        section: None,
+        suspended: false,
+        held_back: VecDeque::new(),
+        custom: None,
+        printed: Vec::new(),
+        uncertain: BTreeSet::new(),
+    };
+    let mut step = Step {
+        evaluator,
+        now,
+        id: id.clone(),
+        me,
+        eval: Some(eval),
+        ready: VecDeque::new(),
+        out: Vec::new(),
+        asked: Vec::new(),
+    };
+    step.evaluated(&evaluated)?;
+    step.go_on()?;
+    Ok(step.done())
+}
+
+/// An instance takes a message. The same instance does the same with the same message: what was seen is remembered.
+pub fn take(
+    evaluator: &mut Evaluator<'_>,
+    now: i64,
+    id: &Id,
+    me: &Part<Instance<Eval>>,
+    mail: &Mail,
+) -> Result<Rc<Turn>, Stop> {
+    let key = fingerprint(&(id, me, mail, now));
+    if let Some(known) = evaluator.turn(key) {
+        return Ok(known);
+    }
+    let turn = Rc::new(take_anew(evaluator, now, id, me, mail)?);
+    evaluator.remember_turn(key, turn.clone());
+    Ok(turn)
+}
+
+fn take_anew(
+    evaluator: &mut Evaluator<'_>,
+    now: i64,
+    id: &Id,
+    me: &Instance<Eval>,
+    message: &Message,
+) -> Result<Turn, Stop> {
+    let eval = match &me.state {
+        State::Running(eval) => Some(eval.clone()),
+        State::Ended { .. } => None,
+    };
+    let mut step = Step {
+        evaluator,
+        now,
+        id: id.clone(),
+        me: me.clone(),
+        eval,
+        ready: VecDeque::new(),
+        out: Vec::new(),
+        asked: Vec::new(),
+    };
+    match step.eval {
+        Some(_) => {
+            step.take(message)?;
+            step.go_on()?;
+        }
+        None => step.refuse(message),
+    }
+    Ok(step.done())
+}
+
+/// Several answers at one moment, as a replay that knows of no turns has them.
+pub fn take_at_once(
+    evaluator: &mut Evaluator<'_>,
+    now: i64,
+    id: &Id,
+    me: &Instance<Eval>,
+    messages: &[Mail],
+) -> Result<Turn, Stop> {
+    let State::Running(eval) = &me.state else { return take_anew(evaluator, now, id, me, &messages[0]) };
+    let mut step = Step {
+        evaluator,
+        now,
+        id: id.clone(),
+        me: me.clone(),
+        eval: Some(eval.clone()),
+        ready: VecDeque::new(),
+        out: Vec::new(),
+        asked: Vec::new(),
+    };
+    for message in messages {
+        step.take(message)?;
+    }
+    let answers: Vec<(u64, Answer)> = step.ready.drain(..).collect();
+    let evaluated = step.evaluator.resume_at_once(eval, &answers)?;
+    step.evaluated(&evaluated)?;
+    step.go_on()?;
+    Ok(step.done())
+}
+
+/// A message for an instance that does not exist; a `Begin` is none of these.
+pub fn absent(id: &Id, message: &Message) -> Vec<Out> {
+    let error = answer(Err(ErrorData::with(
+        "unknown_instance",
+        format!("there is no instance `{id}`"),
+        [("id", Value::str(&**id))],
+    )));
+    match message {
+        Message::Wait(waiter) => vec![reply(waiter, error)],
+        Message::Event { ack: Some(ack), .. }
+        | Message::Terminate { ack: Some(ack), .. }
+        | Message::Suspend { ack: Some(ack) }
+        | Message::Resume { ack: Some(ack) } => vec![reply(ack, error)],
+        Message::Answer { .. } | Message::Due { .. } | Message::Terminate { by: Some(_), .. } => Vec::new(),
+        other => vec![Out::Trouble(Trouble::Lost { what: format!("{other} for {id}"), error })],
+    }
+}
+
+/// A message that is sent.
+pub fn send(to: Name, message: Message) -> Out {
+    Out::Send { to, mail: Part::new(message) }
+}
+
+/// An answer to somebody.
+pub fn reply(to: &Waiter, result: Answer) -> Out {
+    let message = Message::Answer { execution: to.execution, seq: to.seq, result, sends: Vec::new() };
+    send(Name::Instance(to.instance.clone()), message)
+}
+
+fn null() -> Answer {
+    answer(Ok(Data::null()))
+}
+
+impl<E> Instance<E> {
+    /// Whether it has come to its end.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended { .. })
+    }
+
+    /// The result of one that has ended.
+    pub fn result(&self, id: &str) -> Option<Answer> {
+        let State::Ended { outcome, .. } = &self.state else { return None };
+        Some(match outcome {
+            Outcome::Completed(result) | Outcome::Failed(result) => result.clone(),
+            Outcome::Terminated(why) => {
+                let why = why.decode();
+                let message = match &why {
+                    Value::Null => format!("{id} was terminated"),
+                    why => format!("{id} was terminated: {}", format::display(why)),
+                };
+                answer(Err(ErrorData::with("terminated", message, [("why", why)])))
+            }
+        })
+    }
+
+    /// The error of one that has failed.
+    pub fn failure(&self) -> Option<ErrorData> {
+        match &self.state {
+            State::Ended { outcome, .. } => outcome.error(),
+            State::Running(_) => None,
+        }
+    }
+
+    /// One word on where it is in its life.
+    pub fn word(&self) -> &'static str {
+        match &self.state {
+            State::Running(_) if self.suspended => "suspended",
+            State::Running(_) => "running",
+            State::Ended { outcome: Outcome::Completed(_), .. } => "completed",
+            State::Ended { outcome: Outcome::Failed(_), .. } => "failed",
+            State::Ended { outcome: Outcome::Terminated(_), .. } => "terminated",
+        }
+    }
+
+    /// The request of that name.
+    pub fn open_named(&self, name: u64) -> Option<(u64, &Open)> {
+        self.open.iter().find(|(_, open)| open.name == name).map(|(fiber, open)| (*fiber, open))
+    }
+
+    /// Whether an answer may come that nobody waits for.
+    pub fn has_stale(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
+    /// As it is, with another evaluation.
+    pub fn with<F>(self, keep: impl FnOnce(E) -> F) -> Instance<F> {
+        let state = match self.state {
+            State::Running(eval) => State::Running(keep(eval)),
+            State::Ended { outcome, told } => State::Ended { outcome, told },
+        };
+        Instance {
+            state,
+            function: self.function,
+            parent: self.parent,
+            open: self.open,
+            stale: self.stale,
+            next: self.next,
+            execution: self.execution,
+            children: self.children,
+            events: self.events,
+            waiters: self.waiters,
+            section: self.section,
+            suspended: self.suspended,
+            held_back: self.held_back,
+            custom: self.custom,
+            printed: self.printed,
+            uncertain: self.uncertain,
+        }
+    }
+}
+
+impl Outcome {
+    /// The error of a failure.
+    pub fn error(&self) -> Option<ErrorData> {
+        match self {
+            Outcome::Failed(result) => (**result).as_ref().err().cloned(),
+            _ => None,
+        }
+    }
+}
+
+/// For people.
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outcome::Completed(result) | Outcome::Failed(result) => match &**result {
+                Ok(value) => write!(f, "completed with {}", super::message::shown(value)),
+                Err(error) => write!(f, "failed: {}", error.title()),
+            },
+            Outcome::Terminated(why) => write!(f, "was terminated: {}", super::message::shown(why)),
+        }
+    }
+}
+
+impl Open {
+    fn policy(&self) -> Policy {
+        match &self.asked.what {
+            What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
+            _ => Policy::default(),
+        }
+    }
+}
+
+impl Step<'_, '_> {
+    fn done(mut self) -> Turn {
+        if let Some(eval) = self.eval {
+            self.me.state = State::Running(eval);
+        }
+        Turn { instance: Part::new(self.me), out: self.out, asked: self.asked }
+    }
+
+    fn say(&mut self, to: &str, message: Message) {
+        self.out.push(send(Name::Instance(to.into()), message));
+    }
+
+    fn tell(&mut self, to: &Arc<EntityId>, message: Message) {
+        self.out.push(send(Name::Entity(to.clone()), message));
+    }
+
+    fn waiter(&self, name: u64) -> Waiter {
+        Waiter { instance: self.id.clone(), execution: self.me.execution, seq: name }
+    }
+
+    /// The key of a step.
+    fn key(&self, name: u64) -> Id {
+        match self.me.execution {
+            0 => format!("{}-{name}", self.id).into(),
+            execution => format!("{}.{execution}-{name}", self.id).into(),
+        }
+    }
+}
+
+fn first_text(args: &Data) -> String {
+    args.items().first().map(format::display).unwrap_or_default()
+}
+
+fn lock_timeout(args: &Data) -> Option<i64> {
+    args.items().get(1).and_then(|options| options::lock(options).ok().flatten())
+}

@@ -1,0 +1,230 @@
+//! What an instance asks for, and what it asks for no more.
+
+use std::sync::Arc;
+
+use crate::machine::options;
+use crate::machine::{Data, EntityId, Value, What, child_id};
+
+use super::super::evaluate::Stop;
+use super::super::message::{Asked, Id, Message, PlaceOf, Timer};
+use super::super::part::fingerprint;
+use super::super::program::{Mutation, Naming};
+use super::sends::{signal, told};
+use super::{Open, Out, Section, Step, Task, Trouble, first_text, lock_timeout, null};
+
+impl Step<'_, '_> {
+    /// The id of the child that a request calls or starts, if it does.
+    pub(super) fn child(&mut self, asked: &Asked, name: u64) -> Option<Id> {
+        let What::Orchestration { options, .. } = &asked.what else { return None };
+        if let Some(own) = options::child(&options.decode()).unwrap_or_default().id {
+            return Some(own.into());
+        }
+        let number = match self.evaluator.program.naming {
+            Naming::ByNumber => name,
+            Naming::ByPlace => self.me.children,
+        };
+        self.me.children += 1;
+        let id = match self.me.execution {
+            0 => child_id(&self.id, number),
+            execution => child_id(&format!("{}.{execution}", self.id), number),
+        };
+        Some(id.into())
+    }
+
+    /// Sees to a request; false when the instance has begun anew.
+    pub(super) fn dispatch(&mut self, fiber: u64, name: u64, asked: &Asked) -> Result<bool, Stop> {
+        let args = &asked.args;
+        let now = self.now;
+        match &asked.what {
+            What::Effect("sleep" | "sleep_until") => {
+                let due = match args.items().first() {
+                    Some(Value::Duration(duration)) => now.saturating_add(*duration),
+                    Some(Value::Instant(instant)) => *instant,
+                    _ => now,
+                };
+                self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Sleep });
+            }
+            What::Effect("receive") => {}
+            What::Effect("wait") => self.say(&first_text(args), Message::Wait(self.waiter(name))),
+            What::Effect("raise" | "terminate" | "suspend" | "resume") => {
+                if let What::Effect(effect) = &asked.what
+                    && let Some((to, message)) = told(effect, args, Some(self.waiter(name)))
+                {
+                    self.say(&to, message);
+                }
+            }
+            What::Effect("set_status") => {
+                self.me.custom = args.items().first().and_then(|value| Data::encode(value).ok());
+                self.immediate(fiber);
+            }
+            What::Effect("continue_as_new") => {
+                self.continue_as_new(args.clone())?;
+                return Ok(false);
+            }
+            What::Effect("lock") => self.lock(fiber, name, args),
+            What::Effect("unlock") => {
+                self.leave_section();
+                self.immediate(fiber);
+            }
+            What::Effect(effect) => {
+                if *effect == "print" && self.evaluator.program.observes {
+                    self.me.printed.push(args.clone());
+                }
+                self.attempt(fiber);
+            }
+            What::Activity { name: activity, .. } => {
+                if self.me.uncertain.contains(&fingerprint(&(activity, args))) {
+                    let trouble = Trouble::Repeated { by: self.id.clone(), asked: asked.clone() };
+                    self.out.push(Out::Trouble(trouble));
+                }
+                self.attempt(fiber);
+            }
+            What::Orchestration { name: function, options, start } => {
+                let child = options::child(&options.decode()).unwrap_or_default();
+                let id = self.me.open.get(&fiber).and_then(|open| open.child.clone()).unwrap_or_default();
+                let waiter = self.waiter(name);
+                let function: Id = function.as_str().into();
+                let message = match start {
+                    true => Message::Begin {
+                        function,
+                        args: args.clone(),
+                        parent: None,
+                        waiter: None,
+                        started: Some(waiter),
+                    },
+                    false => Message::Begin {
+                        function,
+                        args: args.clone(),
+                        parent: Some(self.id.clone()),
+                        waiter: Some(waiter),
+                        started: None,
+                    },
+                };
+                self.say(&id, message);
+                if let (false, Some(timeout)) = (*start, child.timeout) {
+                    let due = now.saturating_add(timeout);
+                    self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Timeout });
+                }
+            }
+            What::Operation { entity, operation, signal: None } => {
+                let entity = Arc::new(entity.clone());
+                let within = self
+                    .me
+                    .section
+                    .as_ref()
+                    .is_some_and(|section| section.held && section.set.contains(&entity));
+                let message = Message::Call {
+                    caller: self.waiter(name),
+                    operation: operation.as_str().into(),
+                    args: args.clone(),
+                    key: self.key(name),
+                    within,
+                    place: PlaceOf(asked.place),
+                };
+                self.tell(&entity, message);
+            }
+            What::Operation { entity, operation, signal: Some(after) } => {
+                self.immediate(fiber);
+                let message = Message::Signal {
+                    operation: operation.as_str().into(),
+                    args: args.clone(),
+                    key: self.key(name),
+                    place: PlaceOf(asked.place),
+                };
+                self.out.push(signal(Arc::new(entity.clone()), message, after, now));
+            }
+        }
+        Ok(true)
+    }
+
+    /// A request that is answered as soon as it is made.
+    pub(super) fn immediate(&mut self, fiber: u64) {
+        self.me.open.remove(&fiber);
+        self.ready.push_back((fiber, null()));
+    }
+
+    /// An attempt at an activity or an effect begins.
+    pub(super) fn attempt(&mut self, fiber: u64) {
+        let Some(open) = self.me.open.get(&fiber) else { return };
+        let (seq, timeout) = (open.name, open.policy().timeout);
+        let (execution, attempt, asked) = (self.me.execution, open.attempt, open.asked.clone());
+        let task = Task { execution, attempt, asked, key: self.key(seq) };
+        self.out.push(Out::Begin { seq, task });
+        if let Some(timeout) = timeout {
+            let due = self.now.saturating_add(timeout);
+            self.out.push(Out::SetTimer { due, seq, timer: Timer::Timeout });
+        }
+    }
+
+    /// A request that nobody waits for any more.
+    pub(super) fn withdraw(&mut self, open: &Open, children: bool) {
+        self.out.push(Out::Clear { seq: open.name });
+        match &open.asked.what {
+            What::Effect("lock") => {
+                self.leave_section();
+                self.me.stale.insert(open.name);
+            }
+            What::Effect("wait" | "raise" | "terminate" | "suspend" | "resume") | What::Operation { .. } => {
+                self.me.stale.insert(open.name);
+            }
+            What::Orchestration { start, .. } => {
+                self.me.stale.insert(open.name);
+                if !start && children {
+                    self.terminate_child(open, "its caller gave up");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A child whose caller waits no more ends too, unless it was called otherwise.
+    pub(super) fn terminate_child(&mut self, open: &Open, why: &str) {
+        let What::Orchestration { options, .. } = &open.asked.what else { return };
+        let detached = options::child(&options.decode()).unwrap_or_default().detached;
+        if let Some(child) = open.child.clone().filter(|_| !detached) {
+            let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
+            let message = Message::Terminate { why, children: true, by: Some(self.id.clone()), ack: None };
+            self.say(&child, message);
+        }
+    }
+
+    pub(super) fn lock(&mut self, fiber: u64, name: u64, args: &Data) {
+        let mut set = Vec::new();
+        if let Some(Value::List(entities)) = args.items().first() {
+            for entity in entities.as_slice() {
+                if let Value::Entity(entity) = entity
+                    && let Ok(entity) = EntityId::of(entity)
+                {
+                    set.push(Arc::new(entity));
+                }
+            }
+        }
+        if self.evaluator.program.mutation == Mutation::UnsortedLocks && self.id.ends_with(['1', '3', '5']) {
+            set.reverse();
+        }
+        let owner = self.waiter(name);
+        let Some(first) = set.first().cloned() else {
+            self.immediate(fiber);
+            return;
+        };
+        let set: Arc<[Arc<EntityId>]> = set.into();
+        self.me.section = Some(Section { owner: owner.clone(), set: set.clone(), held: false });
+        if let Some(timeout) = lock_timeout(args) {
+            let due = self.now.saturating_add(timeout);
+            self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Timeout });
+        }
+        self.tell(&first, Message::Lock { owner, set, at: 0 });
+    }
+
+    /// It holds nothing any more, and asks for nothing.
+    pub(super) fn leave_section(&mut self) {
+        let Some(Section { owner, set, held }) = self.me.section.take() else { return };
+        if held {
+            for entity in set.iter() {
+                self.tell(entity, Message::Release { owner: owner.clone() });
+            }
+        } else if let Some(first) = set.first().cloned() {
+            self.tell(&first, Message::Withdraw { owner, set, at: 0 });
+        }
+    }
+}

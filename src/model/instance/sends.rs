@@ -1,0 +1,92 @@
+//! What is sent, as messages.
+
+use std::sync::Arc;
+
+use crate::machine::options;
+use crate::machine::{Data, EntityId, Value, What, child_id, format};
+
+use super::super::evaluate::Stop;
+use super::super::message::{Asked, Id, Message, Name, PlaceOf, Waiter};
+use super::super::part::Part;
+use super::super::program::Naming;
+use super::{Out, send};
+
+/// What an activity or an operation sent, from the step of that key.
+pub fn sent(naming: Naming, key: &Id, sends: &[Asked], now: i64) -> Result<Vec<Out>, Stop> {
+    let mut outs = Vec::new();
+    for request in sends {
+        match &request.what {
+            What::Operation { entity, operation, signal: after } => {
+                let message = Message::Signal {
+                    operation: operation.as_str().into(),
+                    args: request.args.clone(),
+                    key: format!("{key}.{}", request.seq).into(),
+                    place: PlaceOf(request.place),
+                };
+                let after = after.clone().unwrap_or_else(Data::null);
+                outs.push(signal(Arc::new(entity.clone()), message, &after, now));
+            }
+            What::Orchestration { name, options, .. } => {
+                let own = options::child(&options.decode()).unwrap_or_default().id;
+                if own.is_none() && naming == Naming::ByPlace {
+                    return Err(Stop::LooksAtNames);
+                }
+                let id = own.unwrap_or_else(|| child_id(key, request.seq));
+                let message = Message::Begin {
+                    function: name.as_str().into(),
+                    args: request.args.clone(),
+                    parent: None,
+                    waiter: None,
+                    started: None,
+                };
+                outs.push(send(Name::Instance(id.into()), message));
+            }
+            What::Effect(name) => {
+                if let Some((to, message)) = told(name, &request.args, None) {
+                    outs.push(send(Name::Instance(to.into()), message));
+                }
+            }
+            What::Activity { .. } => {}
+        }
+    }
+    Ok(outs)
+}
+
+/// A signal, now or when it is due.
+pub(super) fn signal(to: Arc<EntityId>, message: Message, after: &Data, now: i64) -> Out {
+    let due = match after.decode() {
+        Value::Duration(duration) => now.saturating_add(duration),
+        Value::Instant(instant) => instant,
+        _ => now,
+    };
+    match due > now {
+        true => Out::Later { due, to, mail: Part::new(message) },
+        false => send(Name::Entity(to), message),
+    }
+}
+
+/// The message of an effect that is one, and to whom.
+pub(super) fn told(name: &str, args: &Data, ack: Option<Waiter>) -> Option<(String, Message)> {
+    let args = args.items();
+    let Value::Str(target) = args.first()? else { return None };
+    let data =
+        |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
+    let message = match name {
+        "raise" => Message::Event { name: format::display(args.get(1)?).into(), payload: data(2), ack },
+        "terminate" => Message::Terminate {
+            why: data(1),
+            children: options::terminate(args.get(2)?).unwrap_or(true),
+            by: None,
+            ack,
+        },
+        "suspend" => Message::Suspend { ack },
+        "resume" => Message::Resume { ack },
+        _ => return None,
+    };
+    Some((target.as_str().to_string(), message))
+}
+
+/// Whether an effect is a message that is answered by its receiver.
+pub(super) fn is_sent(effect: &str) -> bool {
+    matches!(effect, "wait" | "raise" | "terminate" | "suspend" | "resume" | "lock")
+}

@@ -1,0 +1,270 @@
+//! What a message does, and evaluation with the answers that have come.
+
+use std::rc::Rc;
+
+use crate::machine::options;
+use crate::machine::{ErrorData, Value, What, format};
+
+use super::super::evaluate::{Evaluated, Stop, handle};
+use super::super::message::{Answer, Asked, Id, Message, Timer, Waiter, answer};
+use super::super::part::{Part, fingerprint};
+use super::super::program::Naming;
+use super::ends::taken;
+use super::sends::sent;
+use super::{Open, Out, Outcome, Step, first_text, lock_timeout, null, reply};
+
+impl Step<'_, '_> {
+    pub(super) fn take(&mut self, message: &Message) -> Result<(), Stop> {
+        match message {
+            Message::Answer { .. } | Message::Due { .. } if self.me.suspended => {
+                self.me.held_back.push_back(Part::new(message.clone()));
+            }
+            Message::Answer { execution, seq, result, sends } => {
+                if *execution != self.me.execution {
+                    return Ok(());
+                }
+                match self.me.open_named(*seq) {
+                    Some((fiber, _)) => self.answered(fiber, result.clone(), sends)?,
+                    None => {
+                        self.me.stale.remove(seq);
+                    }
+                }
+            }
+            Message::Due { execution, seq, timer } if *execution == self.me.execution => {
+                if let Some((fiber, _)) = self.me.open_named(*seq) {
+                    self.due(fiber, *timer)?;
+                }
+            }
+            Message::Due { .. } => {}
+            Message::Event { name, payload, ack } => {
+                self.me.events.entry(name.clone()).or_default().push_back(payload.clone());
+                self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
+            }
+            Message::Wait(waiter) => self.waits(waiter),
+            Message::Begin { function, waiter, started, .. } => {
+                if *function != self.me.function {
+                    let error = answer(Err(taken(&self.id, &self.me.function)));
+                    self.refuse_begin(waiter.as_ref(), started.as_ref(), error);
+                    return Ok(());
+                }
+                if let Some(waiter) = waiter {
+                    self.waits(waiter);
+                }
+                let id = self.id.clone();
+                self.out.extend(started.as_ref().map(|started| reply(started, handle(&id))));
+            }
+            Message::Suspend { ack } => {
+                self.me.suspended = true;
+                self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
+            }
+            Message::Resume { ack } => {
+                self.me.suspended = false;
+                self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
+                for message in std::mem::take(&mut self.me.held_back) {
+                    self.take(&message)?;
+                    self.go_on()?;
+                    if self.eval.is_none() {
+                        break;
+                    }
+                }
+            }
+            Message::Terminate { why, children, by, ack } => {
+                if by.is_some() && *by != self.me.parent {
+                    return Ok(());
+                }
+                self.finish(Outcome::Terminated(why.clone()), *children);
+                self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
+            }
+            other => return Err(Stop::Fault(format!("{} was sent {other}", self.id))),
+        }
+        Ok(())
+    }
+
+    pub(super) fn waits(&mut self, waiter: &Waiter) {
+        if !self.me.waiters.contains(waiter) {
+            self.me.waiters.push(waiter.clone());
+        }
+    }
+
+    /// A request has its answer.
+    pub(super) fn answered(&mut self, fiber: u64, result: Answer, sends: &[Asked]) -> Result<(), Stop> {
+        let Some(open) = self.me.open.get_mut(&fiber) else { return Ok(()) };
+        let policy = open.policy();
+        let name = open.name;
+        if result.is_err() && open.attempt < policy.times {
+            let pause = policy.pause(open.attempt);
+            open.attempt += 1;
+            let due = self.now.saturating_add(pause);
+            self.out.push(Out::Clear { seq: name });
+            self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Retry });
+            return Ok(());
+        }
+        self.note_uncertain(fiber, (*result).as_ref().err());
+        self.me.open.remove(&fiber);
+        self.out.push(Out::Clear { seq: name });
+        let key = self.key(name);
+        self.send_all(&key, sends)?;
+        if let Some(section) =
+            self.me.section.as_mut().filter(|section| section.owner.seq == name && !section.held)
+        {
+            section.held = result.is_ok();
+        }
+        self.ready.push_back((fiber, result));
+        Ok(())
+    }
+
+    /// Whether an activity that gave no value may have done its work all the same.
+    pub(super) fn note_uncertain(&mut self, fiber: u64, error: Option<&ErrorData>) {
+        let Some(open) = self.me.open.get(&fiber) else { return };
+        let What::Activity { name, .. } = &open.asked.what else { return };
+        let uncertain = match error.map(|error| error.kind().unwrap_or_default()) {
+            Some(kind) => {
+                ["timeout", "cancelled", "http", "io", "unknown", "interrupted", "lost"].contains(&&*kind)
+            }
+            None => false,
+        };
+        if uncertain && self.evaluator.program.is_keyed(name) {
+            self.me.uncertain.insert(fingerprint(&(name, &open.asked.args)));
+        }
+    }
+
+    pub(super) fn due(&mut self, fiber: u64, timer: Timer) -> Result<(), Stop> {
+        let Some(open) = self.me.open.get(&fiber) else { return Ok(()) };
+        let (name, asked) = (open.name, open.asked.clone());
+        match timer {
+            Timer::Sleep => self.answered(fiber, null(), &[]),
+            Timer::Retry => {
+                self.attempt(fiber);
+                Ok(())
+            }
+            Timer::Timeout => {
+                let timeout = |after: Option<i64>| format::duration(after.unwrap_or(0));
+                let error = match &asked.what {
+                    What::Activity { name, .. } => {
+                        let message =
+                            format!("`{name}` was not done within {}", timeout(open.policy().timeout));
+                        ErrorData::with("timeout", message, [("activity", Value::str(name.as_str()))])
+                    }
+                    What::Orchestration { name, options, .. } => {
+                        let after = options::child(&options.decode()).ok().and_then(|child| child.timeout);
+                        let message = format!("`{name}` was not done within {}", timeout(after));
+                        ErrorData::with("timeout", message, [("orchestration", Value::str(name.as_str()))])
+                    }
+                    _ => {
+                        let after = lock_timeout(&asked.args);
+                        ErrorData::new(
+                            "timeout",
+                            format!("the entities were not free within {}", timeout(after)),
+                        )
+                    }
+                };
+                match &asked.what {
+                    What::Orchestration { .. } => {
+                        let open = open.clone();
+                        self.terminate_child(&open, "its caller did not wait longer");
+                        self.me.stale.insert(name);
+                    }
+                    What::Effect("lock") => {
+                        self.leave_section();
+                        self.me.stale.insert(name);
+                    }
+                    _ => {}
+                }
+                self.answered(fiber, answer(Err(error)), &[])
+            }
+        }
+    }
+
+    /// Evaluates with the answers that have come, until it waits for more or is at its end.
+    pub(super) fn go_on(&mut self) -> Result<(), Stop> {
+        while let Some(eval) = self.eval.clone()
+            && !self.me.suspended
+        {
+            let (fiber, result) = match self.ready.pop_front() {
+                Some(next) => next,
+                None => match self.receive() {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            let evaluated = self.evaluator.resume(&eval, fiber, &result)?;
+            self.evaluated(&evaluated)?;
+        }
+        Ok(())
+    }
+
+    /// The next event that one of its requests waits for.
+    pub(super) fn receive(&mut self) -> Option<(u64, Answer)> {
+        if self.me.events.is_empty() {
+            return None;
+        }
+        let mut waiting: Vec<(u64, u64, Id)> = Vec::new();
+        for (fiber, open) in &self.me.open {
+            if open.asked.what == What::Effect("receive") {
+                waiting.push((open.name, *fiber, first_text(&open.asked.args).into()));
+            }
+        }
+        waiting.sort();
+        for (_, fiber, event) in waiting {
+            if let Some(queue) = self.me.events.get_mut(&event) {
+                let payload = queue.pop_front();
+                if queue.is_empty() {
+                    self.me.events.remove(&event);
+                }
+                if let Some(payload) = payload {
+                    self.me.open.remove(&fiber);
+                    return Some((fiber, answer(Ok(payload))));
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes in what a step of evaluation came to.
+    pub(super) fn evaluated(&mut self, evaluated: &Rc<Evaluated>) -> Result<(), Stop> {
+        self.eval = evaluated.eval.clone();
+        for fiber in &evaluated.withdrawn {
+            self.note_uncertain(*fiber, Some(&ErrorData::new("cancelled", "")));
+            if let Some(open) = self.me.open.remove(fiber) {
+                self.withdraw(&open, true);
+            }
+        }
+        let first = self.me.next;
+        if self.evaluator.program.naming == Naming::ByNumber {
+            self.me.next += evaluated.count;
+        }
+        for (fiber, offset, asked) in &evaluated.requests {
+            let name = match self.evaluator.program.naming {
+                Naming::ByNumber => first + offset,
+                Naming::ByPlace => self.free_name(),
+            };
+            self.asked.push(asked.clone());
+            let child = self.child(asked, name);
+            self.me.open.insert(*fiber, Open { name, asked: asked.clone(), attempt: 1, child });
+            if !self.dispatch(*fiber, name, asked)? {
+                return Ok(());
+            }
+        }
+        if let Some(result) = &evaluated.result {
+            let outcome = match &**result {
+                Ok(_) => Outcome::Completed(result.clone()),
+                Err(_) => Outcome::Failed(result.clone()),
+            };
+            self.finish(outcome, true);
+        }
+        Ok(())
+    }
+
+    pub(super) fn free_name(&self) -> u64 {
+        let used =
+            |name: u64| self.me.stale.contains(&name) || self.me.open.values().any(|open| open.name == name);
+        (0..).find(|name| !used(*name)).unwrap_or(u64::MAX)
+    }
+
+    /// What an activity sent goes out with its result.
+    fn send_all(&mut self, key: &Id, sends: &[Asked]) -> Result<(), Stop> {
+        let outs = sent(self.evaluator.program.naming, key, sends, self.now)?;
+        self.out.extend(outs);
+        Ok(())
+    }
+}
