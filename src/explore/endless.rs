@@ -26,6 +26,9 @@ struct Edge {
 
 const NO_CHOICE: u32 = u32::MAX;
 
+/// A schedule without an end, if there is one, and whether all was seen.
+pub type Rounds<S> = (Option<Found<S>>, bool);
+
 /// All configurations and the steps between them, without reduction.
 struct Graph {
     hashes: Vec<u128>,
@@ -37,11 +40,7 @@ struct Graph {
 
 /// Looks for a fair schedule without an end in which a condition of the end never holds. None also when the graph is
 /// larger than the limits; the flag says whether all was seen.
-pub fn endless<M: Model>(
-    model: &M,
-    program: &Program,
-    limits: &Limits,
-) -> Result<(Option<Found<M::Step>>, bool), Stop> {
+pub fn endless<M: Model>(model: &M, program: &Program, limits: &Limits) -> Result<Rounds<M::Step>, Stop> {
     let ends: Vec<usize> = (0..program.properties.len())
         .filter(|at| program.properties[*at].kind == PropertyKind::Eventually)
         .collect();

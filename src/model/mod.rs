@@ -17,6 +17,8 @@ pub mod part;
 pub mod program;
 pub mod record_replay;
 pub mod reduce;
+pub mod tasks;
+pub mod timers;
 
 use crate::machine::ErrorData;
 use crate::syntax::Place;
@@ -32,8 +34,11 @@ pub use record_replay::RecordReplay;
 /// When time begins, in nanoseconds since 1970.
 pub const START: i64 = 1_700_000_000_000_000_000;
 
+/// Steps of a model, with where they lead.
+pub type Steps<M> = Vec<(<M as Model>::Step, <M as Model>::Config)>;
+
 /// A small-step transition system.
-pub trait Model: Sync {
+pub trait Model: Sync + Sized {
     type Config: Clone + Send + Sync + View;
     type Step: Clone + PartialEq + std::fmt::Debug + Send + Sync;
 
@@ -58,7 +63,7 @@ pub trait Model: Sync {
         &self,
         evaluator: &mut Evaluator<'_>,
         config: &Self::Config,
-    ) -> Result<Option<Vec<(Self::Step, Self::Config)>>, Stop>;
+    ) -> Result<Option<Steps<Self>>, Stop>;
 
     /// The hash of a configuration.
     fn fingerprint(&self, config: &Self::Config) -> u128;

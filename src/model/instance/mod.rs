@@ -20,7 +20,6 @@ use super::evaluate::{Eval, Evaluator, Stop};
 use super::message::{Answer, Asked, Id, Mail, Message, Name, Timer, Waiter, answer};
 use super::part::{Part, fingerprint};
 
-
 pub use sends::sent;
 
 /// An instance. `E` is what is kept of its evaluation.

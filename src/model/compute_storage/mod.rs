@@ -7,24 +7,29 @@
 //!
 //! The model is general in what storage keeps of a running instance ([`Keep`]); here it is its state ([`States`]).
 
+mod config;
+mod show;
+
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::machine::{Data, EntityId, ErrorData, Value};
+use crate::machine::{EntityId, ErrorData};
 
 use super::entity::Entity;
-use super::evaluate::{Done, Eval, Evaluator, MAIN_FUNCTION, Stop, View, handle};
-use super::high_level::{Timers, gives, outcomes};
-use super::instance::{self, Instance, Out, Task, Trouble, Turn};
+use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop, handle};
+use super::instance::{self, Instance, Out, Trouble, Turn};
 use super::map::Map;
-use super::message::{Id, Mail, Message, Name, describe};
+use super::message::{Id, Mail, Message, Name};
 use super::observe::{self, Seen};
 use super::part::{Part, fingerprint};
 use super::program::Mutation;
+use super::timers::Timers;
 use super::{Model, START, Shown};
+
+pub use config::{Config, Stored, Unrecorded};
 
 /// What storage keeps of a running instance.
 pub trait Keep: Sync + Send + Copy + 'static {
@@ -66,22 +71,6 @@ impl Keep for States {
     }
 }
 
-/// What storage has of a participant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Stored<T> {
-    /// None before it has taken its first message.
-    pub state: Option<T>,
-    pub version: u64,
-    /// Messages that have come and were not taken, in order.
-    pub inbox: VecDeque<Mail>,
-}
-
-impl<T> Default for Stored<T> {
-    fn default() -> Stored<T> {
-        Stored { state: None, version: 0, inbox: VecDeque::new() }
-    }
-}
-
 /// What compute has read and not yet committed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Work<S> {
@@ -106,14 +95,6 @@ pub enum Read<S> {
     },
 }
 
-/// A result that compute has and storage has not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Unrecorded {
-    pub instance: Id,
-    pub seq: u64,
-    pub mail: Mail,
-}
-
 /// How much may go wrong in one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
@@ -123,28 +104,6 @@ pub struct Faults {
     pub slow: u32,
     /// A message is passed on twice.
     pub duplicates: u32,
-}
-
-/// A moment of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Config<S> {
-    // What lasts.
-    pub instances: Map<Id, Part<Stored<Instance<S>>>>,
-    pub entities: Map<Arc<EntityId>, Part<Stored<Entity>>>,
-    /// Sent and not passed on, by sender and receiver, each with its number.
-    pub outbox: Map<(Name, Name), Part<VecDeque<(u64, Mail)>>>,
-    /// How many messages a sender has sent to a receiver, and the number of the last that has come.
-    pub sent: Map<(Name, Name), u64>,
-    pub come: Map<(Name, Name), u64>,
-    pub tasks: Map<(Id, u64), Part<Task>>,
-    pub timers: Timers,
-    pub now: i64,
-    // What does not.
-    pub work: Vec<Part<Work<S>>>,
-    pub results: Vec<Part<Unrecorded>>,
-    // The run itself.
-    pub faults: Faults,
-    pub trouble: Vec<Trouble>,
 }
 
 /// A step that a rule allows.
@@ -314,11 +273,11 @@ impl<K: Keep> Storage<K> {
                     }
                     (None, message) => {
                         let outs = instance::absent(id, message);
-                        return Ok((Written::Instance(id.clone(), next), outs));
+                        return Ok((Written::Instance(id.clone(), Box::new(next)), outs));
                     }
                 };
                 next.state = Some(K::keep(next.state.as_ref(), &mail, c.now, &turn));
-                Ok((Written::Instance(id.clone(), next), turn.out.clone()))
+                Ok((Written::Instance(id.clone(), Box::new(next)), turn.out.clone()))
             }
             Read::Entity { id, kept, turn } => {
                 let mut next = (**kept).clone();
@@ -337,7 +296,7 @@ impl<K: Keep> Storage<K> {
                     }
                 };
                 next.state = Some(entity);
-                Ok((Written::Entity(id.clone(), next), outs))
+                Ok((Written::Entity(id.clone(), Box::new(next)), outs))
             }
         }
     }
@@ -379,14 +338,14 @@ impl<K: Keep> Storage<K> {
                 if let Some(now) = c.instances.get(&id) {
                     next.inbox = now.inbox.iter().skip(1).cloned().collect();
                 }
-                c.instances.insert(id, Part::new(next));
+                c.instances.insert(id, Part::new(*next));
             }
             Written::Entity(id, mut next) => {
                 let taken = usize::from(!matches!(work.read, Read::Entity { turn: true, .. }));
                 if let Some(now) = c.entities.get(&id) {
                     next.inbox = now.inbox.iter().skip(taken).cloned().collect();
                 }
-                c.entities.insert(id, Part::new(next));
+                c.entities.insert(id, Part::new(*next));
             }
         }
         c.bring_about(&who, outs);
@@ -474,8 +433,8 @@ fn head<T: Clone + Hash>(stored: &Stored<T>) -> Part<Stored<T>> {
 
 /// What compute asks storage to write.
 pub enum Written<S> {
-    Instance(Id, Stored<Instance<S>>),
-    Entity(Arc<EntityId>, Stored<Entity>),
+    Instance(Id, Box<Stored<Instance<S>>>),
+    Entity(Arc<EntityId>, Box<Stored<Entity>>),
 }
 
 impl<S> Read<S> {
@@ -657,166 +616,5 @@ impl<K: Keep> Model for Storage<K> {
             Step::Elapse { .. } => fingerprint(&"clock"),
             other => fingerprint(other),
         }
-    }
-}
-
-impl<K: Keep> Storage<K> {
-    fn shown(&self, evaluator: &mut Evaluator<'_>, c: &Config<K::State>, step: &Step) -> Shown {
-        let shown = |who: String, what: String, place| Shown { who, what, place };
-        let work = |hash: &u128| c.work.iter().find(|work| work.mark() == *hash);
-        match step {
-            Step::Transfer { from, to, again } => {
-                let message = c.outbox.get(&(from.clone(), to.clone())).and_then(|queue| queue.front());
-                let text = message.map_or(String::new(), |(_, message)| message.to_string());
-                let twice = if *again { ", and will come again" } else { "" };
-                shown(to.to_string(), format!("is sent {text} by {from}{twice}"), None)
-            }
-            Step::Read { who, turn } => {
-                let next = match who {
-                    Name::Instance(id) => {
-                        c.instances.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail))
-                    }
-                    Name::Entity(id) if *turn => c.entities.get(id).and_then(|s| s.state.as_ref()?.next()),
-                    Name::Entity(id) => c.entities.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail)),
-                    _ => None,
-                };
-                let text = next.map_or(String::new(), Message::to_string);
-                shown(who.to_string(), format!("is read, to take {text}"), None)
-            }
-            Step::Commit { work: hash, .. } => {
-                let who = work(hash).map_or(String::new(), |work| work.read.who().to_string());
-                shown(who, "is stored".to_string(), None)
-            }
-            Step::Refuse { work: hash } => {
-                let who = work(hash).map_or(String::new(), |work| work.read.who().to_string());
-                shown(who, "was overtaken: its step is refused".to_string(), None)
-            }
-            Step::Perform { instance, seq, outcome } => {
-                let task = c.tasks.get(&(instance.clone(), *seq));
-                let text = task.map_or(String::new(), |task| describe(&task.asked));
-                let done = c.outcomes(evaluator, instance, *seq).ok();
-                let gives = done.as_ref().and_then(|all| all.get(*outcome)).map(gives).unwrap_or_default();
-                shown(instance.to_string(), format!("{text}{gives}"), task.map(|task| task.asked.place))
-            }
-            Step::Record { result } => {
-                let known = c.results.iter().find(|known| known.mark() == *result);
-                let who = known.map_or(String::new(), |known| known.instance.to_string());
-                let what = known.map_or(String::new(), |known| known.mail.to_string());
-                shown(who, format!("the result is recorded: {what}"), None)
-            }
-            Step::Elapse { timer: (due, to, _) } => {
-                let after = crate::machine::format::duration(due.saturating_sub(c.now).max(0));
-                shown("time".to_string(), format!("{after} pass: something of {to} is due"), None)
-            }
-            Step::Crash => shown("crash".to_string(), "compute vanishes".to_string(), None),
-        }
-    }
-}
-
-impl<S: Clone + Debug + Eq + Hash> Config<S> {
-    /// The version that storage has of what was read.
-    fn version(&self, read: &Read<S>) -> u64 {
-        match read {
-            Read::Instance { id, .. } => self.instances.get(id).map_or(0, |stored| stored.version),
-            Read::Entity { id, .. } => self.entities.get(id).map_or(0, |stored| stored.version),
-        }
-    }
-
-    /// A message comes to its receiver's inbox.
-    fn put_in(&mut self, to: &Name, mail: Mail) {
-        match to {
-            Name::Instance(id) => {
-                let mut stored = self.instances.get(id).map(|known| (**known).clone()).unwrap_or_default();
-                stored.inbox.push_back(mail);
-                self.instances.insert(id.clone(), Part::new(stored));
-            }
-            Name::Entity(id) => {
-                let mut stored = self.entities.get(id).map(|known| (**known).clone()).unwrap_or_default();
-                stored.inbox.push_back(mail);
-                self.entities.insert(id.clone(), Part::new(stored));
-            }
-            _ => {}
-        }
-    }
-
-    fn send(&mut self, from: &Name, to: Name, mail: Mail) {
-        let key = (from.clone(), to);
-        let number = self.sent.get(&key).copied().unwrap_or(0) + 1;
-        self.sent.insert(key.clone(), number);
-        let mut queue = self.outbox.get(&key).map(|queue| (**queue).clone()).unwrap_or_default();
-        queue.push_back((number, mail));
-        self.outbox.insert(key, Part::new(queue));
-    }
-
-    /// Stores what a participant's step brings about.
-    fn bring_about(&mut self, by: &Name, outs: Vec<Out>) {
-        for out in outs {
-            match (out, by) {
-                (Out::Send { to, mail }, _) => self.send(by, to, mail),
-                (Out::Later { due, to, mail }, _) => self.timers.later(due, &to, mail),
-                (Out::Trouble(trouble), _) => self.trouble.push(trouble),
-                (Out::Begin { seq, task }, Name::Instance(id)) => {
-                    self.tasks.insert((id.clone(), seq), Part::new(task));
-                }
-                (Out::SetTimer { due, seq, timer }, Name::Instance(id)) => {
-                    let execution =
-                        self.instances.get(id).and_then(|stored| Some(stored.state.as_ref()?.execution));
-                    self.timers.set(due, id, execution.unwrap_or(0), seq, timer);
-                }
-                (Out::Clear { seq }, Name::Instance(id)) => {
-                    self.tasks.remove(&(id.clone(), seq));
-                    self.timers.clear(id, seq);
-                    self.forget_due(id, seq);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// What was due of a request is no more.
-    fn forget_due(&mut self, id: &Id, seq: u64) {
-        let of = |mail: &Mail| matches!(&**mail, Message::Due { seq: s, .. } if *s == seq);
-        if let Some(stored) = self.instances.get(id)
-            && stored.inbox.iter().any(&of)
-        {
-            let mut stored = (**stored).clone();
-            stored.inbox.retain(|mail| !of(mail));
-            self.instances.insert(id.clone(), Part::new(stored));
-        }
-        let key = (Name::Clock, Name::Instance(id.clone()));
-        if let Some(queue) = self.outbox.get(&key) {
-            let queue: VecDeque<_> = queue.iter().filter(|(_, mail)| !of(mail)).cloned().collect();
-            match queue.is_empty() {
-                true => self.outbox.remove(&key),
-                false => self.outbox.insert(key, Part::new(queue)),
-            };
-        }
-    }
-
-    fn outcomes(&self, evaluator: &mut Evaluator<'_>, instance: &Id, seq: u64) -> Result<Vec<Done>, Stop> {
-        let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Vec::new()) };
-        let state =
-            |id: &EntityId| self.entities.get(id).and_then(|stored| stored.state.as_ref()?.state.clone());
-        outcomes(evaluator, task, self.now, self, &state)
-    }
-}
-
-impl<S: Clone + Debug + Eq + Hash> View for Config<S> {
-    fn state(&self, entity: &EntityId) -> Option<Data> {
-        let known = self.entities.get(entity).and_then(|stored| stored.state.as_ref()?.state.as_ref());
-        known.map(|state| (**state).clone())
-    }
-
-    fn states(&self, kind: &str) -> Vec<(Data, Data)> {
-        let of = self.entities.iter().filter(|(id, _)| id.name == kind);
-        of.filter_map(|(id, stored)| {
-            Some((id.key.clone(), (**stored.state.as_ref()?.state.as_ref()?).clone()))
-        })
-        .collect()
-    }
-
-    fn outcome(&self, id: &str) -> Value {
-        let known = self.instances.get(id).and_then(|stored| stored.state.as_ref());
-        known.map_or(Value::Null, |instance| observe::outcome(id, instance))
     }
 }

@@ -1,9 +1,4 @@
-//! The real engine as a model: the same engine that runs programs, over a store in memory, where the environment's
-//! choices are those of the high-level model, and the process can be broken off before and after every commit.
-//!
-//! The engine is no value that could be copied, so a configuration is the choices that led to it, and is reached by
-//! making them again. What the engine has in memory when it has nothing to do follows from its store, what is under way
-//! and the time, so two configurations that agree in these are taken for equal.
+//! What is around the engine: a store in memory, what is under way outside, time, and the death of the process.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -14,105 +9,67 @@ use crate::engine::{
     Address, Args, Asked as Recorded, Engine, Entry, Event, Hold, InstanceRecord, Outcome as Ended, Output,
     Status, StepId, fetch, keys, load_image, read_history, read_record, recovery,
 };
-use crate::machine::{Data, EntityId, ErrorData, Image, Request, Value, What};
+use crate::machine::{Data, EntityId, Image, Request, Value, What};
 use crate::model::entity::Entity;
 use crate::model::evaluate::{Done, View};
 use crate::model::instance::Outcome;
-use crate::model::message::{Asked, Id, Waiter, answer, asked, describe};
-use crate::model::observe::{Seen, Stand, Violation, broken};
+use crate::model::message::{Asked, Id, Waiter, answer, asked};
+use crate::model::observe::{Violation, broken};
 use crate::model::part::{Part, fingerprint};
-use crate::model::{Evaluator, Model, START, Shown, Stop, Subject, Trouble};
+use crate::model::{Evaluator, START, Stop, Subject, Trouble};
 use crate::store::{MemoryTree, Store};
 use crate::syntax::tree::PropertyKind;
 
-/// The engine, with how often its process may be broken off in one run.
-#[derive(Clone, Copy, Debug)]
-pub struct RealEngine {
-    pub crashes: u32,
-}
-
-/// A choice of the environment.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Choice {
-    /// The first process begins.
-    Begin,
-    /// What is under way at this place is done, with the outcome of that number.
-    Perform { at: usize, outcome: usize },
-    /// Time passes to what is due next.
-    Elapse,
-    /// Nothing but a crash.
-    Crash,
-}
-
-/// A choice, and the commit that the process does not survive: before the first is 1, after it is 2, and so on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    pub choice: Choice,
-    pub crash: Option<u32>,
-}
+use super::{Choice, Config, RealEngine, Step};
 
 /// Something that the engine has asked the outside for.
 #[derive(Clone, Debug)]
-struct UnderWay {
-    who: String,
-    asked: Asked,
-    key: Id,
+pub(super) struct UnderWay {
+    pub who: String,
+    pub asked: Asked,
+    pub key: Id,
 }
 
 /// An instance as its record and its history have it.
 #[derive(Clone, Debug)]
-struct Known {
-    id: Id,
-    function: String,
-    outcome: Option<Outcome>,
-    told: bool,
-    suspended: bool,
-    waits: Vec<Asked>,
-    printed: Vec<Data>,
-}
-
-/// A moment of a run at which the engine has nothing to do.
-#[derive(Clone, Debug)]
-pub struct Config {
-    path: Vec<Step>,
-    hash: u128,
-    under_way: Vec<UnderWay>,
-    instances: Vec<Known>,
-    entities: Vec<(Arc<EntityId>, Entity)>,
-    trouble: Vec<Trouble>,
-    crashes: u32,
-    now: i64,
-    due: Option<i64>,
+pub(super) struct Known {
+    pub id: Id,
+    pub function: String,
+    pub outcome: Option<Outcome>,
+    pub told: bool,
+    pub suspended: bool,
+    pub waits: Vec<Asked>,
+    pub printed: Vec<Data>,
 }
 
 /// The engine with all that is around it.
-struct World {
-    engine: Engine,
-    store: MemoryTree,
-    image: Rc<Image>,
-    images: HashMap<ProgramHash, Rc<Image>>,
-    main: InstanceRecord,
-    now: i64,
-    under_way: Vec<(StepId, UnderWay)>,
+pub(super) struct World {
+    pub engine: Engine,
+    pub store: MemoryTree,
+    pub image: Rc<Image>,
+    pub images: HashMap<ProgramHash, Rc<Image>>,
+    pub main: InstanceRecord,
+    pub now: i64,
+    pub under_way: Vec<(StepId, UnderWay)>,
     /// States of entities that stand for the world, as mocks have left them.
-    world: BTreeMap<EntityId, Option<Part<Data>>>,
-    told: BTreeSet<String>,
-    trouble: Vec<Trouble>,
+    pub world: BTreeMap<EntityId, Option<Part<Data>>>,
+    pub told: BTreeSet<String>,
+    pub trouble: Vec<Trouble>,
     /// The crash point that is not survived, and how many were passed.
-    crash: Option<u32>,
-    points: u32,
-    left: u32,
+    pub crash: Option<u32>,
+    pub points: u32,
+    pub left: u32,
 }
 
 /// Runs of the engine between two choices, at most.
 const MOST_TURNS: usize = 100_000;
 
-fn fault(reason: impl std::fmt::Display) -> Stop {
+pub(super) fn fault(reason: impl std::fmt::Display) -> Stop {
     Stop::Fault(reason.to_string())
 }
 
 impl World {
-    fn new(evaluator: &Evaluator<'_>, crashes: u32) -> World {
+    pub(super) fn new(evaluator: &Evaluator<'_>, crashes: u32) -> World {
         let program = evaluator.program;
         let image = evaluator.image();
         let function = match program.subject {
@@ -143,7 +100,7 @@ impl World {
     }
 
     /// The process begins: it finds what is in the store.
-    fn begin(&mut self) -> Result<(), Stop> {
+    pub(super) fn begin(&mut self) -> Result<(), Stop> {
         self.engine = Engine::new();
         self.under_way.clear();
         for event in recovery(&self.store, None).map_err(fault)? {
@@ -163,7 +120,7 @@ impl World {
     }
 
     /// A point at which the process may be broken off; whether it is.
-    fn dies(&mut self) -> bool {
+    pub(super) fn dies(&mut self) -> bool {
         self.points += 1;
         if self.crash == Some(self.points) {
             self.crash = None;
@@ -174,7 +131,7 @@ impl World {
     }
 
     /// Lets the engine do all that it can, through the crash that is chosen.
-    fn drive(&mut self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
+    pub(super) fn drive(&mut self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
         let watched = evaluator.program.properties.iter().any(|p| p.kind == PropertyKind::Invariant);
         let mut held: Vec<Output> = Vec::new();
         for _ in 0..MOST_TURNS {
@@ -221,7 +178,7 @@ impl World {
         Err(Stop::Endless)
     }
 
-    fn read(&mut self, output: &Output) -> Result<Event, Stop> {
+    pub(super) fn read(&mut self, output: &Output) -> Result<Event, Stop> {
         let (store, images) = (&self.store, &mut self.images);
         let mut image = |hash: ProgramHash| -> Result<Rc<Image>, String> {
             if let Some(image) = images.get(&hash) {
@@ -242,7 +199,7 @@ impl World {
     }
 
     /// What leaves the engine.
-    fn release(&mut self, output: Output) -> Result<(), Stop> {
+    pub(super) fn release(&mut self, output: Output) -> Result<(), Stop> {
         match output {
             Output::Effect { step, name, args, .. } => {
                 let key: Id = format!("{}-{}", step.owner, step.seq).into();
@@ -268,7 +225,7 @@ impl World {
         Ok(())
     }
 
-    fn asks(&mut self, step: StepId, what: What, args: Data, key: Id) {
+    pub(super) fn asks(&mut self, step: StepId, what: What, args: Data, key: Id) {
         let place = match &step.owner {
             Address::Instance(id) => self.place(id, step.seq),
             Address::Entity(_) => None,
@@ -278,7 +235,7 @@ impl World {
         self.under_way.push((step, UnderWay { who, asked: asked(request), key }));
     }
 
-    fn place(&self, id: &str, seq: u64) -> Option<crate::syntax::Place> {
+    pub(super) fn place(&self, id: &str, seq: u64) -> Option<crate::syntax::Place> {
         let record = read_record(&self.store, id).ok()??;
         let history = read_history(&self.store, &record).ok()?;
         history.entries.iter().rev().find_map(|entry| match entry {
@@ -288,7 +245,7 @@ impl World {
     }
 
     /// A choice of the environment happens.
-    fn take(&mut self, evaluator: &mut Evaluator<'_>, step: &Step) -> Result<(), Stop> {
+    pub(super) fn take(&mut self, evaluator: &mut Evaluator<'_>, step: &Step) -> Result<(), Stop> {
         (self.crash, self.points) = (step.crash, 0);
         match &step.choice {
             Choice::Begin => self.begin()?,
@@ -318,13 +275,13 @@ impl World {
         self.drive(evaluator)
     }
 
-    fn outcomes(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Vec<Done>, Stop> {
+    pub(super) fn outcomes(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Vec<Done>, Stop> {
         let Some((_, task)) = self.under_way.get(at) else { return Ok(Vec::new()) };
         outcomes(evaluator, task, self.now, &self.world)
     }
 
     /// What can be seen of it now.
-    fn config(&self, path: Vec<Step>) -> Result<Config, Stop> {
+    pub(super) fn config(&self, path: Vec<Step>) -> Result<Config, Stop> {
         let mut instances = Vec::new();
         for (_, bytes) in Store::all(&self.store, keys::INSTANCES).map_err(fault)? {
             let Some(record) = InstanceRecord::decode(&bytes) else { continue };
@@ -373,7 +330,7 @@ impl World {
         })
     }
 
-    fn known(&self, record: &InstanceRecord) -> Result<Known, Stop> {
+    pub(super) fn known(&self, record: &InstanceRecord) -> Result<Known, Stop> {
         let outcome = match &record.status {
             Status::Running | Status::Suspended => None,
             Status::Completed(value) => Some(Outcome::Completed(answer(Ok(value.clone())))),
@@ -435,11 +392,11 @@ fn outcomes(
         key: task.key.clone(),
     };
     let state = |id: &EntityId| world.get(id).cloned().flatten();
-    crate::model::high_level::outcomes(evaluator, &task, now, &Worlds(world), &state)
+    crate::model::tasks::outcomes(evaluator, &task, now, &Worlds(world), &state)
 }
 
 /// What mocks see: what they have done themselves.
-struct Worlds<'w>(&'w BTreeMap<EntityId, Option<Part<Data>>>);
+pub(super) struct Worlds<'w>(&'w BTreeMap<EntityId, Option<Part<Data>>>);
 
 impl View for Worlds<'_> {
     fn state(&self, entity: &EntityId) -> Option<Data> {
@@ -453,181 +410,5 @@ impl View for Worlds<'_> {
 
     fn outcome(&self, _: &str) -> Value {
         Value::Null
-    }
-}
-
-impl RealEngine {
-    /// Makes the choices of a run again.
-    fn reach(&self, evaluator: &mut Evaluator<'_>, path: &[Step]) -> Result<World, Stop> {
-        let mut world = World::new(evaluator, self.crashes);
-        for step in path {
-            world.take(evaluator, step)?;
-        }
-        Ok(world)
-    }
-}
-
-impl Model for RealEngine {
-    type Config = Config;
-    type Step = Step;
-
-    fn name(&self) -> &'static str {
-        "engine"
-    }
-
-    fn initial(&self, evaluator: &mut Evaluator<'_>) -> Result<Config, Stop> {
-        self.reach(evaluator, &[])?.config(Vec::new())
-    }
-
-    fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Vec<Step>, Stop> {
-        let mut choices = Vec::new();
-        if c.path.is_empty() {
-            choices.push(Choice::Begin);
-        }
-        let world = self.reach(evaluator, &c.path)?;
-        for at in 0..c.under_way.len() {
-            let count = world.outcomes(evaluator, at)?.len();
-            choices.extend((0..count).map(|outcome| Choice::Perform { at, outcome }));
-        }
-        choices.extend(c.due.map(|_| Choice::Elapse));
-        let mut steps: Vec<Step> = Vec::new();
-        for choice in &choices {
-            let whole = Step { choice: choice.clone(), crash: None };
-            steps.push(whole.clone());
-            if c.crashes > 0 {
-                let mut world = self.reach(evaluator, &c.path)?;
-                world.take(evaluator, &whole)?;
-                let broken = |point| Step { choice: choice.clone(), crash: Some(point) };
-                steps.extend((1..=world.points).map(broken));
-            }
-        }
-        if c.crashes > 0 && !c.under_way.is_empty() {
-            steps.push(Step { choice: Choice::Crash, crash: None });
-        }
-        Ok(steps)
-    }
-
-    fn apply(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Result<Config, Stop> {
-        let mut world = self.reach(evaluator, &c.path)?;
-        world.take(evaluator, step)?;
-        let mut path = c.path.clone();
-        path.push(step.clone());
-        world.config(path)
-    }
-
-    fn enough(&self, _: &mut Evaluator<'_>, _: &Config) -> Result<Option<Vec<(Step, Config)>>, Stop> {
-        Ok(None)
-    }
-
-    fn fingerprint(&self, config: &Config) -> u128 {
-        config.hash
-    }
-
-    fn trouble<'c>(&self, config: &'c Config) -> &'c [Trouble] {
-        &config.trouble
-    }
-
-    fn visible(&self, config: &Config, _: bool) -> u128 {
-        config.hash
-    }
-
-    fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {
-        let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
-        for known in &config.instances {
-            let stand = Stand {
-                function: &known.function,
-                ended: known.outcome.as_ref().map(|outcome| (outcome, known.told)),
-                suspended: known.suspended,
-                waits: known.waits.iter().collect(),
-                printed: &known.printed,
-            };
-            seen.instances.push((&known.id, stand));
-        }
-        seen.entities.extend(config.entities.iter().map(|(id, entity)| (id, entity)));
-        seen
-    }
-
-    fn failure(&self, config: &Config, id: &str) -> Option<ErrorData> {
-        let known = config.instances.iter().find(|known| *known.id == *id)?;
-        known.outcome.as_ref()?.error()
-    }
-
-    fn show(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
-        let crash = match step.crash {
-            None => String::new(),
-            Some(point) if point % 2 == 1 => {
-                format!(", and the process dies before commit {}", point / 2 + 1)
-            }
-            Some(point) => format!(", and the process dies after commit {}", point / 2),
-        };
-        match &step.choice {
-            Choice::Perform { at, outcome } => {
-                let Some(task) = c.under_way.get(*at) else {
-                    return Shown { who: String::new(), what: String::new(), place: None };
-                };
-                let world = self.reach(evaluator, &c.path).ok();
-                let done = world.and_then(|world| world.outcomes(evaluator, *at).ok());
-                let gives = done.as_ref().and_then(|all| all.get(*outcome));
-                let gives = gives.map(crate::model::high_level::gives).unwrap_or_default();
-                let what = format!("{}{gives}{crash}", describe(&task.asked));
-                let place = Some(task.asked.place).filter(|place| *place != Default::default());
-                Shown { who: task.who.clone(), what, place }
-            }
-            Choice::Elapse => {
-                let passed = c.due.unwrap_or(c.now).saturating_sub(c.now).max(0);
-                let what = format!("{} pass{crash}", crate::machine::format::duration(passed));
-                Shown { who: "time".into(), what, place: None }
-            }
-            Choice::Begin => Shown { who: "durable".into(), what: format!("begins{crash}"), place: None },
-            Choice::Crash => {
-                Shown { who: "crash".into(), what: "the process dies, and begins again".into(), place: None }
-            }
-        }
-    }
-
-    fn choice(&self, c: &Config, step: &Step) -> Option<u128> {
-        match &step.choice {
-            Choice::Perform { at, outcome } => {
-                let task = c.under_way.get(*at)?;
-                Some(fingerprint(&(&task.who, task.asked.mark(), outcome)))
-            }
-            _ => None,
-        }
-    }
-
-    fn agent(&self, step: &Step) -> u128 {
-        fingerprint(&format!("{:?}", step.choice))
-    }
-}
-
-impl View for Config {
-    fn state(&self, entity: &EntityId) -> Option<Data> {
-        let (_, known) = self.entities.iter().find(|(id, _)| **id == *entity)?;
-        known.state.as_ref().map(|state| (**state).clone())
-    }
-
-    fn states(&self, kind: &str) -> Vec<(Data, Data)> {
-        let of = self.entities.iter().filter(|(id, _)| id.name == kind);
-        of.filter_map(|(id, entity)| Some((id.key.clone(), (**entity.state.as_ref()?).clone()))).collect()
-    }
-
-    fn outcome(&self, id: &str) -> Value {
-        let Some(known) = self.instances.iter().find(|known| *known.id == *id) else { return Value::Null };
-        let status = match &known.outcome {
-            None if known.suspended => "suspended",
-            None => "running",
-            Some(Outcome::Completed(_)) => "completed",
-            Some(Outcome::Failed(_)) => "failed",
-            Some(Outcome::Terminated(_)) => "terminated",
-        };
-        let mut fields =
-            vec![("status", Value::str(status)), ("function", Value::str(known.function.as_str()))];
-        if let Some(Outcome::Completed(result) | Outcome::Failed(result)) = &known.outcome {
-            match &**result {
-                Ok(value) => fields.push(("result", value.decode())),
-                Err(error) => fields.push(("error", error.value.decode())),
-            }
-        }
-        Value::record(fields)
     }
 }

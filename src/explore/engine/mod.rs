@@ -1,0 +1,237 @@
+//! The real engine as a model: the same engine that runs programs, over a store in memory, where the environment's
+//! choices are those of the high-level model, and the process can be broken off before and after every commit.
+//!
+//! The engine is no value that could be copied, so a configuration is the choices that led to it, and is reached by
+//! making them again. What the engine has in memory when it has nothing to do follows from its store, what is under way
+//! and the time, so two configurations that agree in these are taken for equal.
+
+mod world;
+
+use std::sync::Arc;
+
+use crate::machine::{Data, EntityId, ErrorData, Value};
+use crate::model::entity::Entity;
+use crate::model::evaluate::View;
+use crate::model::instance::Outcome;
+use crate::model::message::describe;
+use crate::model::observe::{Seen, Stand};
+use crate::model::part::fingerprint;
+use crate::model::{Evaluator, Model, Shown, Stop, Trouble};
+
+/// The engine, with how often its process may be broken off in one run.
+#[derive(Clone, Copy, Debug)]
+pub struct RealEngine {
+    pub crashes: u32,
+}
+
+/// A choice of the environment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// The first process begins.
+    Begin,
+    /// What is under way at this place is done, with the outcome of that number.
+    Perform { at: usize, outcome: usize },
+    /// Time passes to what is due next.
+    Elapse,
+    /// Nothing but a crash.
+    Crash,
+}
+
+/// A choice, and the commit that the process does not survive: before the first is 1, after it is 2, and so on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    pub choice: Choice,
+    pub crash: Option<u32>,
+}
+
+use world::{Known, UnderWay, World};
+
+/// A moment of a run at which the engine has nothing to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    path: Vec<Step>,
+    hash: u128,
+    under_way: Vec<UnderWay>,
+    instances: Vec<Known>,
+    entities: Vec<(Arc<EntityId>, Entity)>,
+    trouble: Vec<Trouble>,
+    crashes: u32,
+    now: i64,
+    due: Option<i64>,
+}
+
+impl RealEngine {
+    /// Makes the choices of a run again.
+    fn reach(&self, evaluator: &mut Evaluator<'_>, path: &[Step]) -> Result<World, Stop> {
+        let mut world = World::new(evaluator, self.crashes);
+        for step in path {
+            world.take(evaluator, step)?;
+        }
+        Ok(world)
+    }
+}
+
+impl Model for RealEngine {
+    type Config = Config;
+    type Step = Step;
+
+    fn name(&self) -> &'static str {
+        "engine"
+    }
+
+    fn initial(&self, evaluator: &mut Evaluator<'_>) -> Result<Config, Stop> {
+        self.reach(evaluator, &[])?.config(Vec::new())
+    }
+
+    fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Vec<Step>, Stop> {
+        let mut choices = Vec::new();
+        if c.path.is_empty() {
+            choices.push(Choice::Begin);
+        }
+        let world = self.reach(evaluator, &c.path)?;
+        for at in 0..c.under_way.len() {
+            let count = world.outcomes(evaluator, at)?.len();
+            choices.extend((0..count).map(|outcome| Choice::Perform { at, outcome }));
+        }
+        choices.extend(c.due.map(|_| Choice::Elapse));
+        let mut steps: Vec<Step> = Vec::new();
+        for choice in &choices {
+            let whole = Step { choice: choice.clone(), crash: None };
+            steps.push(whole.clone());
+            if c.crashes > 0 {
+                let mut world = self.reach(evaluator, &c.path)?;
+                world.take(evaluator, &whole)?;
+                let broken = |point| Step { choice: choice.clone(), crash: Some(point) };
+                steps.extend((1..=world.points).map(broken));
+            }
+        }
+        if c.crashes > 0 && !c.under_way.is_empty() {
+            steps.push(Step { choice: Choice::Crash, crash: None });
+        }
+        Ok(steps)
+    }
+
+    fn apply(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Result<Config, Stop> {
+        let mut world = self.reach(evaluator, &c.path)?;
+        world.take(evaluator, step)?;
+        let mut path = c.path.clone();
+        path.push(step.clone());
+        world.config(path)
+    }
+
+    fn enough(&self, _: &mut Evaluator<'_>, _: &Config) -> Result<Option<Vec<(Step, Config)>>, Stop> {
+        Ok(None)
+    }
+
+    fn fingerprint(&self, config: &Config) -> u128 {
+        config.hash
+    }
+
+    fn trouble<'c>(&self, config: &'c Config) -> &'c [Trouble] {
+        &config.trouble
+    }
+
+    fn visible(&self, config: &Config, _: bool) -> u128 {
+        config.hash
+    }
+
+    fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {
+        let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
+        for known in &config.instances {
+            let stand = Stand {
+                function: &known.function,
+                ended: known.outcome.as_ref().map(|outcome| (outcome, known.told)),
+                suspended: known.suspended,
+                waits: known.waits.iter().collect(),
+                printed: &known.printed,
+            };
+            seen.instances.push((&known.id, stand));
+        }
+        seen.entities.extend(config.entities.iter().map(|(id, entity)| (id, entity)));
+        seen
+    }
+
+    fn failure(&self, config: &Config, id: &str) -> Option<ErrorData> {
+        let known = config.instances.iter().find(|known| *known.id == *id)?;
+        known.outcome.as_ref()?.error()
+    }
+
+    fn show(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
+        let crash = match step.crash {
+            None => String::new(),
+            Some(point) if point % 2 == 1 => {
+                format!(", and the process dies before commit {}", point / 2 + 1)
+            }
+            Some(point) => format!(", and the process dies after commit {}", point / 2),
+        };
+        match &step.choice {
+            Choice::Perform { at, outcome } => {
+                let Some(task) = c.under_way.get(*at) else {
+                    return Shown { who: String::new(), what: String::new(), place: None };
+                };
+                let world = self.reach(evaluator, &c.path).ok();
+                let done = world.and_then(|world| world.outcomes(evaluator, *at).ok());
+                let gives = done.as_ref().and_then(|all| all.get(*outcome));
+                let gives = gives.map(crate::model::tasks::gives).unwrap_or_default();
+                let what = format!("{}{gives}{crash}", describe(&task.asked));
+                let place = Some(task.asked.place).filter(|place| *place != Default::default());
+                Shown { who: task.who.clone(), what, place }
+            }
+            Choice::Elapse => {
+                let passed = c.due.unwrap_or(c.now).saturating_sub(c.now).max(0);
+                let what = format!("{} pass{crash}", crate::machine::format::duration(passed));
+                Shown { who: "time".into(), what, place: None }
+            }
+            Choice::Begin => Shown { who: "durable".into(), what: format!("begins{crash}"), place: None },
+            Choice::Crash => {
+                Shown { who: "crash".into(), what: "the process dies, and begins again".into(), place: None }
+            }
+        }
+    }
+
+    fn choice(&self, c: &Config, step: &Step) -> Option<u128> {
+        match &step.choice {
+            Choice::Perform { at, outcome } => {
+                let task = c.under_way.get(*at)?;
+                Some(fingerprint(&(&task.who, task.asked.mark(), outcome)))
+            }
+            _ => None,
+        }
+    }
+
+    fn agent(&self, step: &Step) -> u128 {
+        fingerprint(&format!("{:?}", step.choice))
+    }
+}
+
+impl View for Config {
+    fn state(&self, entity: &EntityId) -> Option<Data> {
+        let (_, known) = self.entities.iter().find(|(id, _)| **id == *entity)?;
+        known.state.as_ref().map(|state| (**state).clone())
+    }
+
+    fn states(&self, kind: &str) -> Vec<(Data, Data)> {
+        let of = self.entities.iter().filter(|(id, _)| id.name == kind);
+        of.filter_map(|(id, entity)| Some((id.key.clone(), (**entity.state.as_ref()?).clone()))).collect()
+    }
+
+    fn outcome(&self, id: &str) -> Value {
+        let Some(known) = self.instances.iter().find(|known| *known.id == *id) else { return Value::Null };
+        let status = match &known.outcome {
+            None if known.suspended => "suspended",
+            None => "running",
+            Some(Outcome::Completed(_)) => "completed",
+            Some(Outcome::Failed(_)) => "failed",
+            Some(Outcome::Terminated(_)) => "terminated",
+        };
+        let mut fields =
+            vec![("status", Value::str(status)), ("function", Value::str(known.function.as_str()))];
+        if let Some(Outcome::Completed(result) | Outcome::Failed(result)) = &known.outcome {
+            match &**result {
+                Ok(value) => fields.push(("result", value.decode())),
+                Err(error) => fields.push(("error", error.value.decode())),
+            }
+        }
+        Value::record(fields)
+    }
+}

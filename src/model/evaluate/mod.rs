@@ -1,0 +1,233 @@
+//! Evaluation: the machine as a function from states to states.
+//!
+//! A program is deterministic, so what it does next depends on nothing but its state and the answer that it gets.
+//! What was evaluated once is remembered by its hash, and not evaluated again.
+
+mod outcomes;
+mod trials;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::builtins::Context;
+use crate::machine::{Data, EntityId, Identity, Image, Machine, Progress, Value, instance_handle};
+
+use super::instance::Turn;
+use super::message::{Answer, Asked, Id, answer, asked};
+use super::part::{ByHash, Part, fingerprint};
+use super::program::{Program, Subject};
+
+/// A suspended evaluation: the machine as bytes, its requests named by the fibers that wait for them.
+pub type Eval = Part<Vec<u8>>;
+
+/// Requests of one step are numbered from here, so that none has the number of a fiber.
+const BASE: u64 = 1 << 40;
+/// Fuel of one step, in calls and repetitions.
+const FUEL: u64 = 20_000_000;
+/// What is remembered at most: of operations and properties in entries, of instances in bytes.
+const REMEMBERED: usize = 100_000;
+const REMEMBERED_BYTES: usize = 96 << 20;
+
+/// What one step of an instance's evaluation comes to.
+pub struct Evaluated {
+    /// Where it waits; none when it is at its end.
+    pub eval: Option<Eval>,
+    /// What it newly asks for: the fiber that waits, the number of the request among those of the step, the request.
+    pub requests: Vec<(u64, u64, Asked)>,
+    /// How many requests it made, those that never left included.
+    pub count: u64,
+    /// The fibers whose requests nobody waits for any more.
+    pub withdrawn: Vec<u64>,
+    /// How it ended.
+    pub result: Option<Answer>,
+}
+
+/// One thing that can come of a task or of an operation.
+#[derive(Clone)]
+pub struct Done {
+    /// Which of the choices of the environment: for people.
+    pub choice: Option<String>,
+    /// The result; none when it is never done.
+    pub result: Option<Answer>,
+    /// An operation's entity: its state afterwards, if it has become another.
+    pub state: Option<Option<Part<Data>>>,
+    /// What it sent.
+    pub sends: Vec<Asked>,
+    /// An operation on the entity that stands for the world, to be done with it.
+    pub world: Option<(Arc<EntityId>, Arc<str>)>,
+}
+
+/// What properties and mocks can look at.
+pub trait View {
+    fn state(&self, entity: &EntityId) -> Option<Data>;
+    fn states(&self, kind: &str) -> Vec<(Data, Data)>;
+    /// Null when there is no such instance.
+    fn outcome(&self, id: &str) -> Value;
+}
+
+/// Why a program can't be explored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stop {
+    /// An effect of the outside that no mock stands for.
+    NoMock { request: Asked },
+    /// It computes without an end.
+    Endless,
+    /// It starts instances whose ids come from keys of steps: requests have to be named by their numbers.
+    LooksAtNames,
+    /// A replay asks for something else than the history holds.
+    Nondeterminism { id: Id },
+    /// A fault of the model.
+    Fault(String),
+}
+
+/// The machine with one program, and what it was seen to do. One to a thread.
+pub struct Evaluator<'a> {
+    pub program: &'a Program,
+    image: Rc<Image>,
+    instances: ByHash<Rc<Evaluated>>,
+    bytes: usize,
+    turns: ByHash<Rc<Turn>>,
+    done: ByHash<Rc<Vec<Done>>>,
+    properties: HashMap<(usize, u128), bool>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// An error is that of a `const` of the program.
+    pub fn new(program: &'a Program) -> Result<Evaluator<'a>, Stop> {
+        let image = Image::new(program.code.clone())
+            .map_err(|(name, error)| Stop::Fault(format!("const {name}: {}", error.title())))?;
+        Ok(Evaluator {
+            program,
+            image,
+            instances: ByHash::default(),
+            bytes: 0,
+            turns: ByHash::default(),
+            done: ByHash::default(),
+            properties: HashMap::new(),
+        })
+    }
+
+    /// The program, ready to run.
+    pub fn image(&self) -> Rc<Image> {
+        self.image.clone()
+    }
+
+    // ---- instances
+
+    /// An instance at its beginning, up to its first requests.
+    pub fn begin(&mut self, function: &str, args: &Data, id: &str) -> Result<Rc<Evaluated>, Stop> {
+        let key = fingerprint(&("begin", function, args, id));
+        if let Some(known) = self.instances.get(&key) {
+            return Ok(known.clone());
+        }
+        let code = &self.image.code;
+        let body = match function == MAIN_FUNCTION {
+            true => self.program.function(),
+            false => {
+                let found = code.isolated.iter().find(|item| item.name == function);
+                let found = found.filter(|item| item.context == Some(Context::Orchestration));
+                found.ok_or_else(|| Stop::Fault(format!("no orchestration `{function}`")))?.body
+            }
+        };
+        let args = match (function == MAIN_FUNCTION, self.program.subject) {
+            (true, Subject::Test(_)) => Vec::new(),
+            _ => args.items(),
+        };
+        let identity = Identity { id: id.to_string(), ..Identity::default() };
+        let machine = Machine::new(self.image.clone(), Context::Orchestration, body, args, identity);
+        self.remember(key, machine, 0)
+    }
+
+    /// Goes on with an answer for the request of a fiber.
+    pub fn resume(&mut self, eval: &Eval, fiber: u64, with: &Answer) -> Result<Rc<Evaluated>, Stop> {
+        let key = fingerprint(&(eval.mark(), fiber, with.mark()));
+        if let Some(known) = self.instances.get(&key) {
+            return Ok(known.clone());
+        }
+        let mut machine = self.restore(eval)?;
+        machine.answer(fiber, (**with).clone());
+        self.remember(key, machine, BASE)
+    }
+
+    /// As if these answers had come at one moment: what a replay does that knows of no turns.
+    pub fn resume_at_once(&mut self, eval: &Eval, with: &[(u64, Answer)]) -> Result<Rc<Evaluated>, Stop> {
+        let mut machine = self.restore(eval)?;
+        for (fiber, answer) in with {
+            machine.answer(*fiber, (**answer).clone());
+        }
+        Ok(Rc::new(step(machine, BASE)?))
+    }
+
+    fn restore(&self, eval: &Eval) -> Result<Machine, Stop> {
+        let machine = Machine::restore(self.image.clone(), eval);
+        machine.ok_or_else(|| Stop::Fault("a machine can't be restored".into()))
+    }
+
+    fn remember(&mut self, key: u128, machine: Machine, base: u64) -> Result<Rc<Evaluated>, Stop> {
+        let evaluated = Rc::new(step(machine, base)?);
+        self.bytes += 400 + evaluated.eval.as_ref().map_or(0, |eval| eval.len());
+        if self.bytes > REMEMBERED_BYTES {
+            self.instances.clear();
+            self.bytes = 0;
+        }
+        self.instances.insert(key, evaluated.clone());
+        Ok(evaluated)
+    }
+
+    /// A turn that was seen.
+    pub fn turn(&self, key: u128) -> Option<Rc<Turn>> {
+        self.turns.get(&key).cloned()
+    }
+
+    pub fn remember_turn(&mut self, key: u128, turn: Rc<Turn>) {
+        if self.turns.len() >= REMEMBERED {
+            self.turns.clear();
+        }
+        self.turns.insert(key, turn);
+    }
+}
+
+/// The function of the main instance, as its messages name it.
+pub const MAIN_FUNCTION: &str = "script";
+
+impl Done {
+    pub fn of(result: Option<Answer>) -> Done {
+        Done { choice: None, result, state: None, sends: Vec::new(), world: None }
+    }
+}
+
+fn data(value: &Value) -> Data {
+    Data::encode(value).unwrap_or_else(|_| Data::null())
+}
+
+/// The handle of an instance, as an answer.
+pub fn handle(id: &str) -> Answer {
+    answer(Ok(data(&instance_handle(id))))
+}
+
+/// Runs a machine, whose new requests are numbered from `base`, up to its next requests or its end.
+fn step(mut machine: Machine, base: u64) -> Result<Evaluated, Stop> {
+    let progress = machine.run(FUEL);
+    if matches!(progress, Progress::OutOfFuel) {
+        return Err(Stop::Endless);
+    }
+    let requests = machine.take_requests();
+    let withdrawn = machine.take_withdrawn();
+    let count = machine.requested_since(base);
+    let fibers = machine.renumber(BASE);
+    let requests = requests.into_iter().filter_map(|request| {
+        let fiber = *fibers.get(&request.seq)?;
+        Some((fiber, request.seq - base, asked(request)))
+    });
+    let requests = requests.collect();
+    let (eval, result) = match progress {
+        Progress::Done(result) => (None, Some(answer(result))),
+        _ => {
+            let bytes = machine.snapshot();
+            let part = Part::of(bytes.clone(), &bytes);
+            (Some(part), None)
+        }
+    };
+    Ok(Evaluated { eval, requests, count, withdrawn, result })
+}

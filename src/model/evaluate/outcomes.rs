@@ -1,0 +1,327 @@
+//! What can come of activities, operations and effects, under each choice of the environment.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::builtins::Context;
+use crate::check::closest;
+use crate::code::{FunctionId, Outcome};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
+
+use super::super::message::{Asked, answer, asked, shown};
+use super::super::part::{Part, fingerprint};
+use super::{Done, Evaluator, FUEL, REMEMBERED, Stop, View, data};
+
+/// Different results that one task may have, at most.
+const MOST_OUTCOMES: usize = 64;
+
+/// A way through the choices of the environment.
+#[derive(Default)]
+struct Choices {
+    path: Vec<(usize, usize)>,
+    at: usize,
+    names: Vec<String>,
+}
+
+impl Choices {
+    /// One of so many.
+    fn choose(&mut self, count: usize) -> usize {
+        if self.at == self.path.len() {
+            self.path.push((0, count));
+        }
+        self.at += 1;
+        self.path[self.at - 1].0
+    }
+
+    /// The next way; false when there is none.
+    fn next(&mut self) -> bool {
+        self.at = 0;
+        self.names.clear();
+        while let Some((chosen, count)) = self.path.pop() {
+            if chosen + 1 < count {
+                self.path.push((chosen + 1, count));
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Evaluator<'_> {
+    /// An operation of an entity, run to its end: what can come of it.
+    pub fn operate(
+        &mut self,
+        entity: &EntityId,
+        operation: &str,
+        args: &Data,
+        state: Option<&Part<Data>>,
+        key: &str,
+        now: i64,
+    ) -> Result<Rc<Vec<Done>>, Stop> {
+        let seen = if self.program.facts.reads_clock { now } else { 0 };
+        let known = if self.program.facts.reads_keys { key } else { "" };
+        let hash = fingerprint(&("operate", entity, operation, args, state.map(Part::mark), known, seen));
+        if let Some(known) = self.done.get(&hash) {
+            return Ok(known.clone());
+        }
+        let image = self.image.clone();
+        let mut choices = Choices::default();
+        let mut all = Vec::new();
+        loop {
+            let value = state.map(|state| state.decode());
+            let machine = begin_operation(&image, entity, operation, args, value, key);
+            let done = match machine {
+                Err(error) => Done::of(Some(answer(Err(error)))),
+                Ok(machine) => self.run_to_end(machine, &mut choices, key, now, None)?,
+            };
+            all.push(done);
+            if !choices.next() || all.len() >= MOST_OUTCOMES {
+                break;
+            }
+        }
+        self.keep(hash, all)
+    }
+
+    /// An attempt at an activity: what can come of it.
+    pub fn perform(
+        &mut self,
+        task: &Asked,
+        key: &str,
+        now: i64,
+        view: &dyn View,
+    ) -> Result<Rc<Vec<Done>>, Stop> {
+        let seen = if self.program.facts.reads_clock { now } else { 0 };
+        let known = if self.program.facts.reads_keys { key } else { "" };
+        let hash = fingerprint(&("perform", task.mark(), known, seen));
+        if let Some(known) = self.done.get(&hash) {
+            return Ok(known.clone());
+        }
+        let mut choices = Choices::default();
+        let mut all = Vec::new();
+        loop {
+            let done = match &task.what {
+                What::Activity { name, .. } => match self.program.mock(name, true) {
+                    Some(mock) => self.mocked(&mock.outcomes.clone(), task, &mut choices, view)?,
+                    None => {
+                        let code = &self.image.code;
+                        let body = code.find_isolated(name).map(|at| code.isolated[at].body);
+                        let body = body.ok_or_else(|| Stop::Fault(format!("no activity `{name}`")))?;
+                        let identity =
+                            Identity { id: String::new(), key: key.to_string(), ..Identity::default() };
+                        let args = task.args.items();
+                        let image = self.image.clone();
+                        let machine = Machine::new(image, Context::Activity, body, args, identity);
+                        self.run_to_end(machine, &mut choices, key, now, Some(view))?
+                    }
+                },
+                _ => self.effect(task, &mut choices, key, now, view)?,
+            };
+            all.push(done);
+            if !choices.next() || all.len() >= MOST_OUTCOMES {
+                break;
+            }
+        }
+        self.keep(hash, all)
+    }
+
+    fn keep(&mut self, hash: u128, mut all: Vec<Done>) -> Result<Rc<Vec<Done>>, Stop> {
+        if all.len() == 1 {
+            all.iter_mut().for_each(|done| done.choice = None);
+        }
+        if self.done.len() >= REMEMBERED {
+            self.done.clear();
+        }
+        let all = Rc::new(all);
+        self.done.insert(hash, all.clone());
+        Ok(all)
+    }
+
+    /// Runs an activity or an operation to its end; its own effects are done at once.
+    fn run_to_end(
+        &mut self,
+        mut machine: Machine,
+        choices: &mut Choices,
+        key: &str,
+        now: i64,
+        view: Option<&dyn View>,
+    ) -> Result<Done, Stop> {
+        loop {
+            match machine.run(FUEL) {
+                Progress::OutOfFuel => return Err(Stop::Endless),
+                Progress::Waiting => {
+                    let requests = machine.take_requests();
+                    if requests.is_empty() {
+                        return Err(Stop::Fault("it waits for nothing".into()));
+                    }
+                    for request in requests {
+                        let seq = request.seq;
+                        let key = format!("{key}.{seq}");
+                        let done =
+                            self.effect(&asked(request), choices, &key, now, view.unwrap_or(&Nothing))?;
+                        let result = done.result.map(|result| (*result).clone());
+                        machine.answer(seq, result.unwrap_or_else(|| Ok(Data::null())));
+                    }
+                }
+                Progress::Done(result) => {
+                    let mut state = None;
+                    let result = result.and_then(|value| {
+                        state = machine.take_state()?;
+                        Ok(value)
+                    });
+                    let sends = match &result {
+                        Ok(_) => machine.take_sends().into_iter().map(asked).collect(),
+                        Err(_) => Vec::new(),
+                    };
+                    let state = state.map(|state| state.map(|(_, data)| Part::new(data)));
+                    let choice = (!choices.names.is_empty()).then(|| choices.names.join(", "));
+                    return Ok(Done { choice, result: Some(answer(result)), state, sends, world: None });
+                }
+            }
+        }
+    }
+
+    /// One of the outcomes of a mock.
+    fn mocked(
+        &mut self,
+        outcomes: &[Outcome],
+        task: &Asked,
+        choices: &mut Choices,
+        view: &dyn View,
+    ) -> Result<Done, Stop> {
+        let at = choices.choose(outcomes.len());
+        let done = match &outcomes[at] {
+            Outcome::Never => Done::of(None),
+            Outcome::Function(function) => Done::of(Some(answer(self.mock_function(*function, task, view)?))),
+            Outcome::Operation(function, operation) => match self.value(*function, Vec::new(), view)? {
+                Ok(Value::Entity(entity)) => match EntityId::of(&entity) {
+                    Ok(entity) => Done {
+                        world: Some((Arc::new(entity), operation.as_str().into())),
+                        ..Done::of(Some(answer(Ok(Data::null()))))
+                    },
+                    Err(failure) => Done::of(Some(answer(Err(ErrorData {
+                        value: Data::encode(&failure.value).unwrap_or_default(),
+                        trace: Default::default(),
+                    })))),
+                },
+                Ok(_) => return Err(Stop::Fault("a mock's entity is none".into())),
+                Err(error) => Done::of(Some(answer(Err(error)))),
+            },
+        };
+        let name = match &done.result {
+            None => "never".to_string(),
+            Some(_) if done.world.is_some() => "done in the world".to_string(),
+            Some(result) => match &**result {
+                Ok(value) => shown(value),
+                Err(error) => format!("error {}", error.title()),
+            },
+        };
+        Ok(Done { choice: Some(name), ..done })
+    }
+
+    /// A mock's function of the arguments; it may have fewer parameters than there are arguments.
+    fn mock_function(
+        &mut self,
+        function: FunctionId,
+        task: &Asked,
+        view: &dyn View,
+    ) -> Result<Result<Data, ErrorData>, Stop> {
+        let params = usize::from(self.image.code.functions[function as usize].params);
+        let mut args = task.args.items();
+        args.truncate(params);
+        let value = self.value(function, args, view)?;
+        Ok(value.and_then(|value| {
+            Data::encode_named(&value, "the mock's value").map_err(|failure| ErrorData {
+                value: Data::encode(&failure.value).unwrap_or_default(),
+                trace: Default::default(),
+            })
+        }))
+    }
+
+    /// An effect of an instance, an activity or an operation.
+    fn effect(
+        &mut self,
+        request: &Asked,
+        choices: &mut Choices,
+        key: &str,
+        now: i64,
+        view: &dyn View,
+    ) -> Result<Done, Stop> {
+        let What::Effect(name) = request.what else {
+            return Err(Stop::Fault("not an effect".into()));
+        };
+        if let Some(mock) = self.program.mock(name, false) {
+            let done = self.mocked(&mock.outcomes.clone(), request, choices, view)?;
+            choices.names.extend(done.choice.clone());
+            return Ok(done);
+        }
+        let args = request.args.items();
+        let value = match name {
+            "print" | "log" | "sleep" => Value::Null,
+            "now" => Value::Instant(now),
+            "random" => Value::Float([0.0, 0.5][choices.choose(2)]),
+            "random_int" => {
+                let (Some(Value::Int(low)), Some(Value::Int(high))) = (args.first(), args.get(1)) else {
+                    return Err(Stop::Fault("random_int without bounds".into()));
+                };
+                let span = high.saturating_sub(*low);
+                match span {
+                    0..16 => Value::Int(low + choices.choose(span as usize + 1) as i64),
+                    _ => Value::Int([*low, low + span / 2, *high][choices.choose(3)]),
+                }
+            }
+            "uuid" => {
+                let hash = fingerprint(&("uuid", key));
+                Value::str(format!(
+                    "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+                    hash as u32,
+                    (hash >> 32) as u16,
+                    (hash >> 48) as u16 & 0xfff,
+                    (hash >> 64) as u16 & 0xfff,
+                    (hash >> 80) & 0xffff_ffff_ffff
+                ))
+            }
+            _ => return Err(Stop::NoMock { request: request.clone() }),
+        };
+        let name = matches!(name, "random" | "random_int").then(|| shown(&data(&value)));
+        choices.names.extend(name.clone());
+        Ok(Done { choice: name, ..Done::of(Some(answer(Ok(data(&value))))) })
+    }
+}
+
+/// Nothing to look at.
+struct Nothing;
+
+impl View for Nothing {
+    fn state(&self, _: &EntityId) -> Option<Data> {
+        None
+    }
+
+    fn states(&self, _: &str) -> Vec<(Data, Data)> {
+        Vec::new()
+    }
+
+    fn outcome(&self, _: &str) -> Value {
+        Value::Null
+    }
+}
+
+fn begin_operation(
+    image: &Rc<Image>,
+    entity: &EntityId,
+    operation: &str,
+    args: &Data,
+    state: Option<Value>,
+    key: &str,
+) -> Result<Machine, ErrorData> {
+    let name = &entity.name;
+    let unknown = || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
+    let declared = image.code.find_entity(name).ok_or_else(unknown)?;
+    let Some(found) = declared.operations.iter().find(|known| known.name == operation) else {
+        let near = closest(operation, declared.operations.iter().map(|o| o.name.as_str()));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let message = format!("entity `{name}` has no operation `{operation}`{hint}");
+        return Err(ErrorData::new("unknown_operation", message));
+    };
+    let identity = Identity { id: entity.to_string(), key: key.to_string(), entity: Some(entity.clone()) };
+    Machine::operation(image.clone(), declared, found, args.items(), state, identity)
+}

@@ -1,0 +1,96 @@
+//! Mocks and properties: functions that compute, and look at a configuration.
+
+use crate::builtins::Context;
+use crate::code::{FunctionId, Property};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Request, Value, What};
+
+use super::super::message::shown;
+use super::{Evaluator, FUEL, REMEMBERED, Stop, View, data};
+
+impl Evaluator<'_> {
+    /// What a function of a mock or a property gives.
+    pub(super) fn value(
+        &mut self,
+        function: FunctionId,
+        args: Vec<Value>,
+        view: &dyn View,
+    ) -> Result<Result<Value, ErrorData>, Stop> {
+        let required = usize::from(self.image.code.functions[function as usize].required);
+        if args.len() < required {
+            let message = format!("the mock takes {required} arguments, and the call gives {}", args.len());
+            return Ok(Err(ErrorData::new("mock", message)));
+        }
+        let mut machine =
+            Machine::new(self.image.clone(), Context::Trial, function, args, Identity::default());
+        machine.keep_value();
+        loop {
+            match machine.run(FUEL) {
+                Progress::OutOfFuel => return Err(Stop::Endless),
+                Progress::Done(Ok(_)) => return Ok(Ok(machine.take_value())),
+                Progress::Done(Err(error)) => return Ok(Err(error)),
+                Progress::Waiting => {
+                    for request in machine.take_requests() {
+                        machine.answer(request.seq, self.look(&request, view));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a property or a mock finds when it looks around.
+    fn look(&self, request: &Request, view: &dyn View) -> Result<Data, ErrorData> {
+        let args = request.args.items();
+        let value = match (&request.what, args.first()) {
+            (What::Effect("state_of"), Some(Value::Entity(entity))) => match EntityId::of(entity) {
+                Ok(entity) => match view.state(&entity) {
+                    Some(state) => state.decode(),
+                    None => self.initial(&entity.name),
+                },
+                Err(_) => Value::Null,
+            },
+            (What::Effect("states_of"), Some(Value::Str(kind))) => {
+                let entry = |(key, state): (Data, Data)| {
+                    Value::record([("key", key.decode()), ("state", state.decode())])
+                };
+                Value::list(view.states(kind.as_str()).into_iter().map(entry).collect())
+            }
+            (What::Effect("outcome_of"), Some(Value::Str(id))) => view.outcome(id.as_str()),
+            _ => Value::Null,
+        };
+        Ok(Data::encode(&value).unwrap_or_else(|_| Data::null()))
+    }
+
+    fn initial(&self, entity: &str) -> Value {
+        let initial = self.image.code.find_entity(entity).and_then(|entity| entity.initial);
+        initial.map_or(Value::Null, |at| self.image.globals.borrow()[at].clone())
+    }
+
+    /// Whether a property holds; one that throws or gives no bool does not.
+    pub fn holds(
+        &mut self,
+        at: usize,
+        property: &Property,
+        seen: u128,
+        view: &dyn View,
+    ) -> Result<bool, Stop> {
+        if let Some(known) = self.properties.get(&(at, seen)) {
+            return Ok(*known);
+        }
+        let value = self.value(property.function, Vec::new(), view)?;
+        let holds = matches!(value, Ok(Value::Bool(true)));
+        if self.properties.len() >= REMEMBERED {
+            self.properties.clear();
+        }
+        self.properties.insert((at, seen), holds);
+        Ok(holds)
+    }
+
+    /// What a property gives, for people.
+    pub fn explain(&mut self, property: &Property, view: &dyn View) -> Result<String, Stop> {
+        Ok(match self.value(property.function, Vec::new(), view)? {
+            Ok(Value::Bool(false)) => "it is false".to_string(),
+            Ok(other) => format!("it gives {}, not a bool", shown(&data(&other))),
+            Err(error) => format!("it throws {}", error.title()),
+        })
+    }
+}

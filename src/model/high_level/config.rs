@@ -1,0 +1,144 @@
+//! A moment of a run of the high-level model.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::machine::{Data, EntityId, Value};
+
+use super::super::START;
+use super::super::entity::Entity;
+use super::super::evaluate::{Done, Eval, Evaluator, Stop, View};
+use super::super::instance::{Instance, Out, Task, Trouble};
+use super::super::map::Map;
+use super::super::message::{Id, Mail, Message, Name};
+use super::super::observe;
+use super::super::part::{Part, Shared};
+use super::super::tasks::outcomes;
+use super::super::timers::Timers;
+
+/// Messages of one sender to one receiver, in the order sent.
+pub type Channel = Part<VecDeque<Mail>>;
+
+/// A moment of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Config {
+    pub instances: Shared<Map<Id, Part<Instance<Eval>>>>,
+    pub entities: Shared<Map<Arc<EntityId>, Part<Entity>>>,
+    /// Activities and effects in flight, by the request that they are for.
+    pub tasks: Shared<Map<(Id, u64), Part<Task>>>,
+    /// By sender and receiver.
+    pub mail: Shared<Map<(Name, Name), Channel>>,
+    pub timers: Shared<Timers>,
+    pub now: i64,
+    pub trouble: Vec<Trouble>,
+}
+
+impl Config {
+    pub fn entity(&self, id: &Arc<EntityId>) -> Entity {
+        self.entities.get(id).map(|entity| (**entity).clone()).unwrap_or_default()
+    }
+
+    pub fn put_entity(&mut self, id: &Arc<EntityId>, entity: Entity) {
+        match entity.is_untouched() {
+            true => self.entities.edit().remove(id),
+            false => self.entities.edit().insert(id.clone(), Part::new(entity)),
+        };
+    }
+
+    pub(super) fn send(&mut self, from: &Name, to: Name, mail: Mail) {
+        let key = (from.clone(), to);
+        let mut queue = self.mail.get(&key).map(|queue| (**queue).clone()).unwrap_or_default();
+        queue.push_back(mail);
+        self.mail.edit().insert(key, Part::new(queue));
+    }
+
+    pub(super) fn take_mail(&mut self, from: &Name, to: &Name) -> Option<Mail> {
+        let key = (from.clone(), to.clone());
+        let mut queue = (**self.mail.get(&key)?).clone();
+        let message = queue.pop_front();
+        match queue.is_empty() {
+            true => self.mail.edit().remove(&key),
+            false => self.mail.edit().insert(key, Part::new(queue)),
+        };
+        message
+    }
+
+    pub(super) fn keep_mail(&mut self, from: Name, to: &Name, keep: impl Fn(&Message) -> bool) {
+        let key = (from, to.clone());
+        let Some(queue) = self.mail.get(&key) else { return };
+        if queue.iter().all(|mail| keep(mail)) {
+            return;
+        }
+        let queue: VecDeque<Mail> = queue.iter().filter(|mail| keep(mail)).cloned().collect();
+        match queue.is_empty() {
+            true => self.mail.edit().remove(&key),
+            false => self.mail.edit().insert(key, Part::new(queue)),
+        };
+    }
+
+    /// Lets happen what a participant's step brings about.
+    pub fn bring_about(&mut self, by: &Name, outs: Vec<Out>) {
+        for out in outs {
+            match (out, by) {
+                (Out::Send { to, mail }, _) => self.send(by, to, mail),
+                (Out::Later { due, to, mail }, _) => self.timers.edit().later(due, &to, mail),
+                (Out::Trouble(trouble), _) => self.trouble.push(trouble),
+                (Out::Begin { seq, task }, Name::Instance(id)) => {
+                    self.tasks.edit().insert((id.clone(), seq), Part::new(task));
+                }
+                (Out::SetTimer { due, seq, timer }, Name::Instance(id)) => {
+                    let execution = self.instances.get(id).map_or(0, |instance| instance.execution);
+                    self.timers.edit().set(due, id, execution, seq, timer);
+                }
+                (Out::Clear { seq }, Name::Instance(id)) => {
+                    if self.tasks.contains_key(&(id.clone(), seq)) {
+                        self.tasks.edit().remove(&(id.clone(), seq));
+                    }
+                    if !self.timers.0.is_empty() {
+                        self.timers.edit().clear(id, seq);
+                    }
+                    let of = |message: &Message| !matches!(message, Message::Answer { seq: s, .. } | Message::Due { seq: s, .. } if *s == seq);
+                    self.keep_mail(Name::World, by, of);
+                    self.keep_mail(Name::Clock, by, of);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What can come of a task in flight.
+    pub fn outcomes(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        instance: &Id,
+        seq: u64,
+    ) -> Result<Vec<Done>, Stop> {
+        let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Vec::new()) };
+        outcomes(evaluator, task, self.now, self, &|id| self.entities.get(id).and_then(|e| e.state.clone()))
+    }
+
+    /// A program that does not read the clock can't tell the time: only the distances to what is due count.
+    pub(super) fn forget_the_time(&mut self) {
+        let passed = self.now - START;
+        if passed != 0 && !self.timers.0.is_empty() {
+            self.timers.edit().shift(passed);
+        }
+        self.now = START;
+    }
+}
+
+impl View for Config {
+    fn state(&self, entity: &EntityId) -> Option<Data> {
+        let known = self.entities.get(entity).and_then(|entity| entity.state.as_ref());
+        known.map(|state| (**state).clone())
+    }
+
+    fn states(&self, kind: &str) -> Vec<(Data, Data)> {
+        let of = self.entities.iter().filter(|(id, _)| id.name == kind);
+        of.filter_map(|(id, entity)| Some((id.key.clone(), (**entity.state.as_ref()?).clone()))).collect()
+    }
+
+    fn outcome(&self, id: &str) -> Value {
+        self.instances.get(id).map_or(Value::Null, |instance| observe::outcome(id, instance))
+    }
+}

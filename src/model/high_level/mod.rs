@@ -1,0 +1,278 @@
+//! The high-level model: what programs mean, without crashes and without storage.
+//!
+//! A configuration is ⟨instances; entities; tasks in flight; messages in flight; timers; time⟩. Each rule is a function
+//! of its name, and [`HighLevel::enabled`] lists the steps that the rules allow.
+
+mod config;
+mod show;
+
+use std::sync::Arc;
+
+use crate::machine::{EntityId, ErrorData};
+
+use super::entity::Entity;
+use super::evaluate::{Evaluator, MAIN_FUNCTION, Stop};
+use super::instance::{self, Trouble};
+use super::message::{Id, Message, Name};
+use super::observe::{self, Seen};
+use super::part::{Part, fingerprint};
+use super::{Model, START, Shown};
+
+pub use config::{Channel, Config};
+
+/// A step that a rule allows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    Deliver {
+        from: Name,
+        to: Name,
+    },
+    /// With the outcome of that number.
+    Operate {
+        entity: Arc<EntityId>,
+        outcome: usize,
+    },
+    Acquire {
+        entity: Arc<EntityId>,
+    },
+    Perform {
+        instance: Id,
+        seq: u64,
+        outcome: usize,
+    },
+    Elapse {
+        timer: (i64, Name, u64),
+    },
+}
+
+/// The model of a program.
+pub struct HighLevel;
+
+impl HighLevel {
+    /// **begin**: the main instance is evaluated up to its first requests.
+    fn begin(&self, evaluator: &mut Evaluator<'_>) -> Result<Config, Stop> {
+        let program = evaluator.program;
+        let (id, function): (Id, Id) = (program.main.clone(), MAIN_FUNCTION.into());
+        let mut config = Config { now: START, ..Config::default() };
+        let turn = instance::begin(evaluator, config.now, &id, &function, &program.args, None, Vec::new())?;
+        config.instances.edit().insert(id.clone(), turn.instance);
+        config.bring_about(&Name::Instance(id), turn.out);
+        Ok(config)
+    }
+
+    /// **deliver**: the first message of a sender to a receiver arrives. An instance takes it and evaluates, up to
+    /// its next requests or its end; an entity keeps it until its turn.
+    fn deliver(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config,
+        from: &Name,
+        to: &Name,
+    ) -> Result<(), Stop> {
+        let Some(mail) = c.take_mail(from, to) else { return Ok(()) };
+        match to {
+            Name::Instance(id) => {
+                let now = c.now;
+                let outs = match (c.instances.get(id), &*mail) {
+                    (Some(known), _) => {
+                        let turn = instance::take(evaluator, now, id, known, &mail)?;
+                        c.instances.edit().insert(id.clone(), turn.instance.clone());
+                        turn.out.clone()
+                    }
+                    (None, Message::Begin { function, args, parent, waiter, started }) => {
+                        let waiters = waiter.iter().cloned().collect();
+                        let turn =
+                            instance::begin(evaluator, now, id, function, args, parent.clone(), waiters)?;
+                        c.instances.edit().insert(id.clone(), turn.instance);
+                        let started =
+                            started.iter().map(|waiter| instance::reply(waiter, super::evaluate::handle(id)));
+                        started.chain(turn.out).collect()
+                    }
+                    (None, message) => instance::absent(id, message),
+                };
+                c.bring_about(to, outs);
+            }
+            Name::Entity(id) => {
+                let mut entity = c.entity(id);
+                let outs = entity.arrive(&mail);
+                c.put_entity(id, entity);
+                c.bring_about(to, outs);
+            }
+            Name::Clock | Name::World => return Err(Stop::Fault(format!("{to} was sent {}", *mail))),
+        }
+        Ok(())
+    }
+
+    /// **operate**: an entity takes the message whose turn it is and runs that operation to its end, atomically.
+    fn operate(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config,
+        id: &Arc<EntityId>,
+        outcome: usize,
+    ) -> Result<(), Stop> {
+        let mut entity = c.entity(id);
+        let all = entity.operations(id, evaluator, c.now)?;
+        let done = all.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
+        let outs = entity.operate(id, done, evaluator, c.now)?;
+        c.put_entity(id, entity);
+        c.bring_about(&Name::Entity(id.clone()), outs);
+        Ok(())
+    }
+
+    /// **acquire**: the request of a critical section has its turn at an entity that is free; it holds it, and the
+    /// request goes on to the next entity, or is granted.
+    fn acquire(&self, c: &mut Config, id: &Arc<EntityId>) {
+        let mut entity = c.entity(id);
+        let outs = entity.acquire();
+        c.put_entity(id, entity);
+        c.bring_about(&Name::Entity(id.clone()), outs);
+    }
+
+    /// **perform**: a task in flight has a result, which is the environment's choice, or none and never will.
+    fn perform(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config,
+        instance: &Id,
+        seq: u64,
+        outcome: usize,
+    ) -> Result<(), Stop> {
+        let done = c.outcomes(evaluator, instance, seq)?;
+        let done = done.get(outcome).cloned().ok_or_else(|| Stop::Fault("no such outcome".into()))?;
+        let Some(task) = c.tasks.edit().remove(&(instance.clone(), seq)) else { return Ok(()) };
+        if let (Some((entity, _)), Some(state)) = (&done.world, done.state) {
+            let changed = Entity { state, ..c.entity(entity) };
+            c.put_entity(entity, changed);
+        }
+        if let Some(result) = done.result {
+            let message = Message::Answer { execution: task.execution, seq, result, sends: done.sends };
+            c.send(&Name::World, Name::Instance(instance.clone()), Part::new(message));
+        }
+        Ok(())
+    }
+
+    /// **elapse**: time passes to what is due next, and that becomes a message.
+    fn elapse(&self, evaluator: &Evaluator<'_>, c: &mut Config, timer: &(i64, Name, u64)) {
+        let Some(mail) = c.timers.edit().0.remove(timer) else { return };
+        c.now = c.now.max(timer.0);
+        c.send(&Name::Clock, timer.1.clone(), mail);
+        if !evaluator.program.facts.reads_clock {
+            c.forget_the_time();
+        }
+    }
+}
+
+impl Model for HighLevel {
+    type Config = Config;
+    type Step = Step;
+
+    fn name(&self) -> &'static str {
+        "high-level"
+    }
+
+    fn initial(&self, evaluator: &mut Evaluator<'_>) -> Result<Config, Stop> {
+        self.begin(evaluator)
+    }
+
+    fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Vec<Step>, Stop> {
+        let mut steps = Vec::new();
+        for (from, to) in c.mail.keys() {
+            steps.push(Step::Deliver { from: from.clone(), to: to.clone() });
+        }
+        for (id, entity) in c.entities.iter() {
+            match entity.next() {
+                None => {}
+                Some(Message::Lock { .. }) => steps.push(Step::Acquire { entity: id.clone() }),
+                Some(_) => {
+                    let count = entity.operations(id, evaluator, c.now)?.len();
+                    steps.extend((0..count).map(|outcome| Step::Operate { entity: id.clone(), outcome }));
+                }
+            }
+        }
+        for (instance, seq) in c.tasks.keys() {
+            let count = c.outcomes(evaluator, instance, *seq)?.len();
+            let step = |outcome| Step::Perform { instance: instance.clone(), seq: *seq, outcome };
+            steps.extend((0..count).map(step));
+        }
+        steps.extend(c.timers.next().map(|timer| Step::Elapse { timer: timer.clone() }));
+        Ok(steps)
+    }
+
+    fn apply(&self, evaluator: &mut Evaluator<'_>, config: &Config, step: &Step) -> Result<Config, Stop> {
+        let mut c = config.clone();
+        match step {
+            Step::Deliver { from, to } => self.deliver(evaluator, &mut c, from, to)?,
+            Step::Operate { entity, outcome } => self.operate(evaluator, &mut c, entity, *outcome)?,
+            Step::Acquire { entity } => self.acquire(&mut c, entity),
+            Step::Perform { instance, seq, outcome } => {
+                self.perform(evaluator, &mut c, instance, *seq, *outcome)?
+            }
+            Step::Elapse { timer } => self.elapse(evaluator, &mut c, timer),
+        }
+        Ok(c)
+    }
+
+    fn enough(&self, evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Vec<(Step, Config)>>, Stop> {
+        super::reduce::enough(evaluator, c)
+    }
+
+    fn fingerprint(&self, c: &Config) -> u128 {
+        let marks = [c.instances.mark(), c.entities.mark(), c.tasks.mark(), c.mail.mark(), c.timers.mark()];
+        fingerprint(&(marks, c.now, &c.trouble))
+    }
+
+    fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {
+        let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
+        for (id, instance) in config.instances.iter() {
+            seen.instances.push((id, observe::stand(instance)));
+        }
+        for (id, entity) in config.entities.iter() {
+            seen.entities.push((id, entity));
+        }
+        seen
+    }
+
+    fn trouble<'c>(&self, config: &'c Config) -> &'c [Trouble] {
+        &config.trouble
+    }
+
+    fn visible(&self, config: &Config, instances: bool) -> u128 {
+        let states =
+            config.entities.iter().filter_map(|(id, entity)| Some((id, entity.state.as_ref()?.mark())));
+        match instances {
+            true => fingerprint(&(states.collect::<Vec<_>>(), config.instances.mark())),
+            false => fingerprint(&states.collect::<Vec<_>>()),
+        }
+    }
+
+    fn failure(&self, config: &Config, id: &str) -> Option<ErrorData> {
+        config.instances.get(id)?.failure()
+    }
+
+    fn show(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
+        show::show(evaluator, c, step)
+    }
+
+    fn choice(&self, c: &Config, step: &Step) -> Option<u128> {
+        match step {
+            Step::Perform { instance, seq, outcome } => {
+                let task = c.tasks.get(&(instance.clone(), *seq))?;
+                Some(fingerprint(&(instance, task.asked.mark(), outcome)))
+            }
+            Step::Operate { entity, outcome } => {
+                Some(fingerprint(&(entity, c.entities.get(entity)?.next(), outcome)))
+            }
+            _ => None,
+        }
+    }
+
+    fn agent(&self, step: &Step) -> u128 {
+        match step {
+            Step::Deliver { from, to } => fingerprint(&("deliver", from, to)),
+            Step::Operate { entity, .. } | Step::Acquire { entity } => fingerprint(&("entity", entity)),
+            Step::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
+            Step::Elapse { .. } => fingerprint(&"clock"),
+        }
+    }
+}

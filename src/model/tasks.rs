@@ -1,0 +1,72 @@
+//! What can come of a task in flight.
+
+use crate::machine::{Data, EntityId, ErrorData, Value, What};
+
+use super::evaluate::{Done, Evaluator, Stop, View};
+use super::instance::Task;
+use super::message::{Answer, answer, shown};
+use super::part::Part;
+
+/// What can come of a task; a mock that is an operation is run on the state of its entity.
+pub fn outcomes(
+    evaluator: &mut Evaluator<'_>,
+    task: &Task,
+    now: i64,
+    view: &dyn View,
+    state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
+) -> Result<Vec<Done>, Stop> {
+    if task.asked.what == What::Effect("status") {
+        return Ok(vec![Done::of(Some(status(&task.asked.args, view)))]);
+    }
+    let all = evaluator.perform(&task.asked, &task.key, now, view)?;
+    if all.iter().all(|done| done.world.is_none()) {
+        return Ok(all.to_vec());
+    }
+    let mut outcomes = Vec::new();
+    for done in all.iter() {
+        let Some((entity, operation)) = &done.world else {
+            outcomes.push(done.clone());
+            continue;
+        };
+        let state = state(entity);
+        let ran = evaluator.operate(entity, operation, &task.asked.args, state.as_ref(), &task.key, now)?;
+        for one in ran.iter() {
+            outcomes.push(Done { world: done.world.clone(), choice: done.choice.clone(), ..one.clone() });
+        }
+    }
+    Ok(outcomes)
+}
+
+/// The answer to `status`.
+fn status(args: &Data, view: &dyn View) -> Answer {
+    let target = args.items().first().map(crate::machine::format::display).unwrap_or_default();
+    match view.outcome(&target) {
+        Value::Record(record) => {
+            let field = |name: &str| record.get_str(name).cloned().unwrap_or(Value::Null);
+            let value = Value::record([
+                ("id", Value::str(target.as_str())),
+                ("function", field("function")),
+                ("status", field("status")),
+                ("custom", field("custom")),
+            ]);
+            answer(Ok(Data::encode(&value).unwrap_or_else(|_| Data::null())))
+        }
+        _ => answer(Err(ErrorData::with(
+            "unknown_instance",
+            format!("there is no instance `{target}`"),
+            [("id", Value::str(target.as_str()))],
+        ))),
+    }
+}
+
+/// What came of it, for people.
+pub fn gives(done: &Done) -> String {
+    match &done.result {
+        None => " is never done".to_string(),
+        Some(result) => match &**result {
+            Ok(value) if *value == Data::null() && done.choice.is_none() => String::new(),
+            Ok(value) => format!(" gives {}", shown(value)),
+            Err(error) => format!(" fails: {}", error.title()),
+        },
+    }
+}
