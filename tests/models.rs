@@ -10,6 +10,7 @@ mod common;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, thread};
@@ -18,7 +19,7 @@ use common::program::{Program as File, areas, programs};
 use common::sim::{Crash, World};
 use common::{Random, repository};
 use durable::explore::{Limits, Report, search};
-use durable::machine::{Data, Value};
+use durable::machine::{Data, Image, Value};
 use durable::model::compute_storage::States;
 use durable::model::record_replay::Histories;
 use durable::model::{
@@ -35,10 +36,32 @@ const SEEDS: u64 = 8;
 /// Programs whose outcomes depend on values that the world is free to choose, and of which a model has some.
 const OF_CHOSEN_VALUES: [&str; 2] = ["effects/now_and_random", "replay/effects_keep_their_answers"];
 
-fn subject(file: &File) -> Program {
-    let args = Value::list(file.args().iter().map(|arg| Value::str(arg.as_str())).collect());
+/// A script with what it is given.
+struct Script {
+    name: String,
+    image: Rc<Image>,
+    args: Vec<String>,
+    input: String,
+    /// Whether the engine can run it in a world of its own, to an outcome that the models have.
+    runs: bool,
+}
+
+impl Script {
+    fn of(file: &File) -> Script {
+        Script {
+            name: file.name.clone(),
+            image: file.image(),
+            args: file.args(),
+            input: file.input(),
+            runs: !file.is_of_another_world() && !OF_CHOSEN_VALUES.contains(&file.name.as_str()),
+        }
+    }
+}
+
+fn subject(script: &Script) -> Program {
+    let args = Value::list(script.args.iter().map(|arg| Value::str(arg.as_str())).collect());
     let args = Data::encode(&Value::list(vec![args])).expect("data");
-    let mut program = Program::new(file.image().code.clone(), Subject::Script, args);
+    let mut program = Program::new(script.image.code.clone(), Subject::Script, args);
     program.main = common::sim::ID.into();
     program.observes = true;
     program.naming = Naming::ByNumber;
@@ -57,12 +80,11 @@ fn without_times(observed: Observation) -> Observation {
 }
 
 /// Runs of the engine in a world of its own, and those whose outcome no model has.
-fn engine(file: &File, known: &BTreeSet<Observation>, points: u64) -> (u64, Vec<String>) {
-    let image = file.image();
+fn engine(script: &Script, known: &BTreeSet<Observation>, points: u64) -> (u64, Vec<String>) {
     let (mut runs, mut wrong) = (0, Vec::new());
     let mut run = |name: String, set: &dyn Fn(&mut World)| -> u64 {
-        let mut world = World::new(image.clone(), 7);
-        world.with(&file.args(), &file.input());
+        let mut world = World::new(script.image.clone(), 7);
+        world.with(&script.args, &script.input);
         world.to_rest = true;
         set(&mut world);
         let ended = world.run();
@@ -98,9 +120,9 @@ struct Row {
 }
 
 /// Explores a program in all models, and compares.
-fn row(file: &File, limits: &Limits, points: u64) -> Option<Row> {
-    let program = subject(file);
-    let name = &file.name;
+fn row(script: &Script, limits: &Limits, points: u64) -> Option<Row> {
+    let program = subject(script);
+    let name = &script.name;
     let high = match outcomes(&HighLevel, &program, limits) {
         // Of files, the network and programs outside the models know nothing.
         Err(Stop::NoMock { .. }) => return None,
@@ -141,10 +163,10 @@ fn row(file: &File, limits: &Limits, points: u64) -> Option<Row> {
     compare("compute-storage", compute.map(|r| (r.configurations, r.bound.is_none(), r.outcomes)));
     let record = outcomes(&Storage { faults, keep: Histories }, &program, limits);
     compare("record-replay", record.map(|r| (r.configurations, r.bound.is_none(), r.outcomes)));
-    let ran = match file.is_of_another_world() || OF_CHOSEN_VALUES.contains(&name.as_str()) {
-        true => String::new(),
-        false => {
-            let (runs, more) = engine(file, &high.outcomes, points);
+    let ran = match script.runs {
+        false => String::new(),
+        true => {
+            let (runs, more) = engine(script, &high.outcomes, points);
             wrong.extend(more.into_iter().map(|more| format!("{name}, engine, {more}")));
             runs.to_string()
         }
@@ -171,7 +193,7 @@ fn rows(limits: &Limits, points: u64, each: &(dyn Fn(&Row) + Sync)) -> Vec<Row> 
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(file) = files.get(at) else { break };
-                    if let Some(row) = row(file, limits, points) {
+                    if let Some(row) = row(&Script::of(file), limits, points) {
                         each(&row);
                         rows.lock().expect("no thread broke down").push((at, row));
                     }
@@ -293,4 +315,90 @@ fn faulty_models_are_rejected() {
         println!("{mutation:?} is rejected by {rejected:?}");
         assert!(!rejected.is_empty(), "{mutation:?} is not noticed");
     }
+}
+
+/// A program of random statements, in which instances, entities, sections, signals and races meet.
+fn random_program(random: &mut Random) -> String {
+    let mut text = String::from(
+        "entity Box {\n\
+         state []\n\
+         on add(n) { state += [n]; state.len() }\n\
+         on pick(n) { if state.contains(n) { throw {kind: \"there\", message: \"{n}\"} }; state += [n]; n }\n\
+         on tell(n) { signal Box(\"z\").add(n); state += [n] }\n\
+         }\n\
+         activity work(n) => n\n",
+    );
+    for child in 0..2 {
+        let _ = writeln!(text, "orchestration child{child}(n) {{\n  var seen = []");
+        for _ in 0..1 + random.below(2) {
+            statement(random, &mut text, false);
+        }
+        text.push_str("  seen\n}\n");
+    }
+    text.push_str("var seen = []\nvar h = null\n");
+    for _ in 0..2 + random.below(2) {
+        statement(random, &mut text, true);
+    }
+    text.push_str("print(seen)\n");
+    text
+}
+
+fn statement(random: &mut Random, text: &mut String, script: bool) {
+    let n = random.below(3);
+    let (a, b) = (["x", "y"][random.below(2) as usize], ["x", "y"][random.below(2) as usize]);
+    let child = format!("child{}({n})", random.below(2));
+    let safely = |call: String| format!("seen += [try {{ {call} }} catch error {{ error.kind }}]");
+    let kinds = if script { 14 } else { 8 };
+    let line = match random.below(kinds) {
+        0 => format!("seen += [work({n})]"),
+        1 => format!("seen += [Box(\"{a}\").add({n})]"),
+        2 => safely(format!("Box(\"{a}\").pick({n})")),
+        3 => format!("signal Box(\"{a}\").add({n})"),
+        4 => format!("seen += [Box(\"{a}\").tell({n})]"),
+        5 => format!(
+            "lock Box(\"{a}\"), Box(\"{b}\") {{ seen += [Box(\"{a}\").add({n}), Box(\"{b}\").add({n})] }}"
+        ),
+        6 => safely(format!("lock Box(\"{a}\") with {{timeout: {}s}} {{ Box(\"{a}\").pick({n}) }}", n + 1)),
+        7 => format!("sleep({}s)", n + 1),
+        8 => safely(child),
+        9 => safely(format!("all([async {child}, async Box(\"{a}\").add({n})])")),
+        10 => safely(format!("race({{child: async {child}, late: async sleep({}s)}})", n + 1)),
+        11 => format!("h = start {child}"),
+        12 => format!("if h != null {{ {} }}", safely("wait(h)".into())),
+        _ => format!("if h != null {{ {} }}", safely(format!("terminate(h, {n})"))),
+    };
+    let _ = writeln!(text, "{}{line}", if script { "" } else { "  " });
+}
+
+/// `RANDOM_SEED` is the first seed, `RANDOM_PROGRAMS` how many; a failure prints its program.
+#[test]
+fn random_programs_agree() {
+    let setting =
+        |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (first, count): (u64, u64) = (setting("RANDOM_SEED", 1), setting("RANDOM_PROGRAMS", 120));
+    let next = AtomicUsize::new(first as usize);
+    let (whole, larger) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let search = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed) as u64;
+            if seed >= first + count {
+                break;
+            }
+            let text = random_program(&mut Random::new(seed));
+            let (args, input) = (Vec::new(), String::new());
+            let image = common::image(&text);
+            let script = Script { name: format!("seed {seed}"), image, args, input, runs: true };
+            let row = row(&script, &limits(CONFIGURATIONS), 20).expect("nothing of the outside");
+            assert!(row.wrong.is_empty(), "{text}\n{:#?}", row.wrong);
+            let counter = if row.text.contains("larger | |") { &larger } else { &whole };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(search);
+        scope.spawn(search);
+    });
+    let (whole, larger) = (whole.into_inner(), larger.into_inner());
+    println!("{whole} programs compared, {larger} larger than the limit");
+    assert!(whole >= larger, "{whole} {larger}");
 }

@@ -124,6 +124,8 @@ pub(super) struct Instance {
     pub parked: u64,
     /// It has been evaluated in this process.
     has_run: bool,
+    /// It has taken in what came, so what ends it or holds it up does not overtake anything.
+    pub between: bool,
     /// Whether the index of active instances has it; none when that is not known.
     pub indexed: Option<bool>,
 }
@@ -165,6 +167,7 @@ impl Instance {
             queued: false,
             parked: 0,
             has_run: false,
+            between: false,
             indexed: None,
         })
     }
@@ -263,6 +266,11 @@ impl Instance {
             || !self.mail.answers.is_empty()
             || !self.mail.control.is_empty()
             || self.receives.values().any(|name| self.mail.events.contains_key(name))
+    }
+
+    /// Whether nothing that it got without waiting is still to be taken.
+    pub fn has_taken_all(&self) -> bool {
+        self.inbox.is_empty()
     }
 
     /// The next answer that has come: from its inbox, from its mail, or an event that it waits for.

@@ -28,21 +28,25 @@ impl Engine {
                 return;
             }
             if instance.is_live() {
-                if let Some(mail) = instance.mail.control.pop_front() {
+                let held_up = instance.is_suspended() || !self.goes_on;
+                if (held_up || instance.between)
+                    && let Some(mail) = instance.mail.control.pop_front()
+                {
                     self.control(id, &mail, now);
                     continue;
                 }
-                if instance.is_suspended() || !self.goes_on {
+                if held_up {
                     again = false;
                     break;
                 }
             }
             match instance.advance(SLICE, now, &mut |_, _| ()) {
-                Advance::More => {}
+                Advance::More => instance.between = false,
                 Advance::OutOfFuel => break,
                 Advance::Waiting => {
                     self.dispatch(id, now);
-                    let Some(instance) = self.instances.get(id) else { return };
+                    let Some(instance) = self.instances.get_mut(id) else { return };
+                    instance.between = instance.has_taken_all();
                     if !instance.has_answer() {
                         again = false;
                         break;
@@ -68,6 +72,8 @@ impl Engine {
             }
         }
         let Some(instance) = self.instances.get_mut(id) else { return };
+        // What takes longer than a slice can be ended in the middle.
+        instance.between = true;
         if instance.is_live() {
             if !instance.is_suspended() && self.goes_on {
                 self.dispatch(id, now);
