@@ -124,8 +124,8 @@ fn row(script: &Script, limits: &Limits, points: u64) -> Option<Row> {
     let program = subject(script);
     let name = &script.name;
     let high = match outcomes(&HighLevel, &program, limits) {
-        // Of files, the network and programs outside the models know nothing.
-        Err(Stop::NoMock { .. }) => return None,
+        // Of files, the network and programs outside the models know nothing, and a turn without an end is no step.
+        Err(Stop::NoMock { .. } | Stop::Endless) => return None,
         Err(stop) => {
             return Some(Row { text: format!("{name} {stop:?}"), wrong: vec![format!("{name}: {stop:?}")] });
         }

@@ -124,8 +124,10 @@ pub(super) struct Instance {
     pub parked: u64,
     /// It has been evaluated in this process.
     has_run: bool,
-    /// It has taken in what came, so what ends it or holds it up does not overtake anything.
+    /// It is between two turns.
     pub between: bool,
+    /// It goes on although its slice is used up.
+    pub computes: bool,
     /// Whether the index of active instances has it; none when that is not known.
     pub indexed: Option<bool>,
 }
@@ -168,6 +170,7 @@ impl Instance {
             parked: 0,
             has_run: false,
             between: false,
+            computes: false,
             indexed: None,
         })
     }
@@ -268,9 +271,16 @@ impl Instance {
             || self.receives.values().any(|name| self.mail.events.contains_key(name))
     }
 
-    /// Whether nothing that it got without waiting is still to be taken.
-    pub fn has_taken_all(&self) -> bool {
-        self.inbox.is_empty()
+    /// Whether what ends it or holds it up can be taken in now: it overtakes nothing that came before it, but a long
+    /// computation.
+    pub fn can_be_ended(&self) -> bool {
+        if !self.between || self.computes {
+            return self.computes;
+        }
+        let Some(control) = self.mail.control.front() else { return true };
+        let before = |mail: Option<&Rc<Mail>>| mail.is_some_and(|mail| mail.number < control.number);
+        let event = |name: &String| before(self.mail.events.get(name).and_then(VecDeque::front));
+        self.inbox.is_empty() && !before(self.mail.answers.front()) && !self.receives.values().any(event)
     }
 
     /// The next answer that has come: from its inbox, from its mail, or an event that it waits for.

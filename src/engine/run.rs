@@ -29,7 +29,7 @@ impl Engine {
             }
             if instance.is_live() {
                 let held_up = instance.is_suspended() || !self.goes_on;
-                if (held_up || instance.between)
+                if (held_up || instance.can_be_ended())
                     && let Some(mail) = instance.mail.control.pop_front()
                 {
                     self.control(id, &mail, now);
@@ -41,12 +41,12 @@ impl Engine {
                 }
             }
             match instance.advance(SLICE, now, &mut |_, _| ()) {
-                Advance::More => instance.between = false,
+                Advance::More => (instance.between, instance.computes) = (false, false),
                 Advance::OutOfFuel => break,
                 Advance::Waiting => {
                     self.dispatch(id, now);
                     let Some(instance) = self.instances.get_mut(id) else { return };
-                    instance.between = instance.has_taken_all();
+                    instance.between = true;
                     if !instance.has_answer() {
                         again = false;
                         break;
@@ -73,7 +73,7 @@ impl Engine {
         }
         let Some(instance) = self.instances.get_mut(id) else { return };
         // What takes longer than a slice can be ended in the middle.
-        instance.between = true;
+        instance.computes = again;
         if instance.is_live() {
             if !instance.is_suspended() && self.goes_on {
                 self.dispatch(id, now);

@@ -94,6 +94,11 @@ fn build<M: Model>(
                     graph.hashes.push(hash);
                     graph.from.push(at);
                     waiting.push_back(next);
+                    if number.is_multiple_of(1024)
+                        && memory::resident().saturating_sub(before) > limits.memory / 10 * 9
+                    {
+                        return Ok(None);
+                    }
                     number
                 }
             };
@@ -111,9 +116,6 @@ fn build<M: Model>(
         graph.edges.push(edges);
         let count = graph.hashes.len() as u64;
         if count > limits.configurations || count > u64::from(u32::MAX - 1) {
-            return Ok(None);
-        }
-        if at.is_multiple_of(1024) && memory::resident().saturating_sub(before) > limits.memory / 10 * 9 {
             return Ok(None);
         }
     }

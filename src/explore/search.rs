@@ -19,8 +19,8 @@ use super::{Bound, Found, Limits, Progress, Report, Searched, memory};
 const SHARDS: usize = 256;
 /// Configurations that a thread takes at a time.
 const CHUNK: usize = 64;
-/// The memory is looked at once in so many of these.
-const WATCH: usize = 16;
+/// The memory is looked at once in so many steps.
+const WATCH: u64 = 1024;
 
 type Known = ByHash<u128>;
 
@@ -93,6 +93,15 @@ impl<M: Model> Shared<'_, M> {
         self.over.store(true, Ordering::Relaxed);
     }
 
+    /// Ends the search when the memory is used up.
+    fn watch(&self) {
+        let resident = memory::resident();
+        self.memory.fetch_max(resident, Ordering::Relaxed);
+        if resident.saturating_sub(self.resident) > self.limits.memory / 10 * 9 {
+            self.end(Bound::Memory);
+        }
+    }
+
     /// Looks at configurations of this depth until there are no more.
     fn work(&self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
         let level = self.level.read().unwrap_or_else(PoisonError::into_inner);
@@ -105,13 +114,6 @@ impl<M: Model> Shared<'_, M> {
             let to = (from + CHUNK).min(level.len());
             for (at, (hash, config)) in level[from..to].iter().enumerate() {
                 self.expand(evaluator, from + at, *hash, config, &mut next)?;
-            }
-            if (from / CHUNK).is_multiple_of(WATCH) {
-                let resident = memory::resident();
-                self.memory.fetch_max(resident, Ordering::Relaxed);
-                if resident.saturating_sub(self.resident) > self.limits.memory / 10 * 9 {
-                    self.end(Bound::Memory);
-                }
             }
         }
         lock(&self.next).append(&mut next);
@@ -153,6 +155,8 @@ impl<M: Model> Shared<'_, M> {
         for step in &steps {
             if self.configurations.load(Ordering::Relaxed) >= self.limits.configurations {
                 self.end(Bound::Configurations);
+            }
+            if self.over.load(Ordering::Relaxed) {
                 break;
             }
             let reached = self.model.apply(evaluator, config, step)?;
@@ -170,7 +174,9 @@ impl<M: Model> Shared<'_, M> {
         config: M::Config,
         next: &mut Vec<(u128, M::Config)>,
     ) -> Result<bool, Stop> {
-        self.steps.fetch_add(1, Ordering::Relaxed);
+        if self.steps.fetch_add(1, Ordering::Relaxed).is_multiple_of(WATCH) {
+            self.watch();
+        }
         let hash = self.model.fingerprint(&config);
         if !self.visited.insert(hash, from) {
             return Ok(false);

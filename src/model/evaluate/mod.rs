@@ -88,6 +88,7 @@ pub struct Evaluator<'a> {
     instances: ByHash<Rc<Evaluated>>,
     bytes: usize,
     turns: ByHash<Rc<Turn>>,
+    turns_bytes: usize,
     done: ByHash<Rc<Vec<Done>>>,
     properties: HashMap<(usize, u128), bool>,
 }
@@ -103,6 +104,7 @@ impl<'a> Evaluator<'a> {
             instances: ByHash::default(),
             bytes: 0,
             turns: ByHash::default(),
+            turns_bytes: 0,
             done: ByHash::default(),
             properties: HashMap::new(),
         })
@@ -181,8 +183,10 @@ impl<'a> Evaluator<'a> {
     }
 
     pub fn remember_turn(&mut self, key: u128, turn: Rc<Turn>) {
-        if self.turns.len() >= REMEMBERED {
+        self.turns_bytes += 1000 + turn.instance.eval_bytes();
+        if self.turns_bytes > REMEMBERED_BYTES {
             self.turns.clear();
+            self.turns_bytes = 0;
         }
         self.turns.insert(key, turn);
     }

@@ -420,6 +420,16 @@ impl std::fmt::Display for Outcome {
     }
 }
 
+impl Instance<Eval> {
+    /// The size of its evaluation, in bytes.
+    pub fn eval_bytes(&self) -> usize {
+        match &self.state {
+            State::Running(eval) => eval.len(),
+            State::Ended { .. } => 0,
+        }
+    }
+}
+
 impl Open {
     fn policy(&self) -> Policy {
         match &self.asked.what {
