@@ -5,9 +5,9 @@
 //! configuration that was seen only its hash is kept, with the hash of the one that it was reached from; a schedule is
 //! found again from these by taking the steps anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Barrier, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::model::observe::{wrong_at_rest, wrong_now};
@@ -17,10 +17,10 @@ use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
 use super::{Bound, Found, Limits, Progress, Report, Searched, memory};
 
 const SHARDS: usize = 256;
-/// Configurations that a thread takes at a time.
+/// Configurations that a thread takes at a time, about.
 const CHUNK: usize = 64;
 /// The memory is looked at once in so many steps.
-const WATCH: u64 = 1024;
+const WATCH: u64 = 256;
 
 type Known = ByHash<u128>;
 
@@ -55,15 +55,20 @@ impl Visited {
     }
 }
 
+/// Configurations that one thread takes, with the place of the first in its depth.
+struct Chunk<C> {
+    first: usize,
+    configs: Vec<(u128, C)>,
+}
+
 /// What the threads of a search share.
 struct Shared<'a, M: Model> {
     model: &'a M,
     limits: &'a Limits,
     visited: Visited,
     /// The configurations of this depth, and those of the next.
-    level: RwLock<Vec<(u128, M::Config)>>,
-    next: Mutex<Vec<(u128, M::Config)>>,
-    at: AtomicUsize,
+    level: Mutex<VecDeque<Chunk<M::Config>>>,
+    next: Mutex<Vec<Vec<(u128, M::Config)>>>,
     configurations: AtomicU64,
     steps: AtomicU64,
     /// The rest of this depth is not looked at.
@@ -97,26 +102,26 @@ impl<M: Model> Shared<'_, M> {
     fn watch(&self) {
         let resident = memory::resident();
         self.memory.fetch_max(resident, Ordering::Relaxed);
-        if resident.saturating_sub(self.resident) > self.limits.memory / 10 * 9 {
+        if resident.saturating_sub(self.resident) > self.limits.memory / 20 * 17 {
             self.end(Bound::Memory);
         }
     }
 
     /// Looks at configurations of this depth until there are no more.
     fn work(&self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
-        let level = self.level.read().unwrap_or_else(PoisonError::into_inner);
         let mut next = Vec::new();
-        loop {
-            let from = self.at.fetch_add(CHUNK, Ordering::Relaxed);
-            if from >= level.len() || self.over.load(Ordering::Relaxed) {
-                break;
-            }
-            let to = (from + CHUNK).min(level.len());
-            for (at, (hash, config)) in level[from..to].iter().enumerate() {
-                self.expand(evaluator, from + at, *hash, config, &mut next)?;
+        while !self.over.load(Ordering::Relaxed) {
+            let Some(chunk) = lock(&self.level).pop_front() else { break };
+            for (at, (hash, config)) in chunk.configs.iter().enumerate() {
+                self.expand(evaluator, chunk.first + at, *hash, config, &mut next)?;
+                if next.len() >= CHUNK {
+                    lock(&self.next).push(std::mem::take(&mut next));
+                }
             }
         }
-        lock(&self.next).append(&mut next);
+        if !next.is_empty() {
+            lock(&self.next).push(next);
+        }
         Ok(())
     }
 
@@ -206,9 +211,8 @@ pub fn search<M: Model>(
         model,
         limits,
         visited: Visited::new(),
-        level: RwLock::default(),
+        level: Mutex::default(),
         next: Mutex::new(Vec::new()),
-        at: AtomicUsize::new(0),
         configurations: AtomicU64::new(1),
         steps: AtomicU64::new(0),
         over: AtomicBool::new(false),
@@ -223,7 +227,7 @@ pub fn search<M: Model>(
     shared.visited.insert(first, first);
     match wrong_now(model, &mut evaluator, &initial)? {
         Some(violation) if !limits.collect => shared.found(0, violation, first),
-        _ => *shared.level.write().unwrap_or_else(PoisonError::into_inner) = vec![(first, initial.clone())],
+        _ => lock(&shared.level).push_back(Chunk { first: 0, configs: vec![(first, initial.clone())] }),
     }
     let jobs = limits.jobs.max(1);
     let barrier = Barrier::new(jobs);
@@ -248,7 +252,7 @@ pub fn search<M: Model>(
                 shared.turn_the_page(&depth, &left);
             }
             if is_first {
-                let waiting = shared.level.read().map_or(0, |level| level.len() as u64);
+                let waiting = shared.waiting() as u64;
                 progress(
                     shared.configurations.load(Ordering::Relaxed),
                     waiting,
@@ -292,17 +296,20 @@ pub fn search<M: Model>(
 impl<M: Model> Shared<'_, M> {
     /// All threads are at the end of a depth: the next begins, or the search is over.
     fn turn_the_page(&self, depth: &AtomicUsize, left: &AtomicU64) {
-        let mut level = self.level.write().unwrap_or_else(PoisonError::into_inner);
-        let unseen = level.len().saturating_sub(self.at.load(Ordering::Relaxed));
         let next = std::mem::take(&mut *lock(&self.next));
         if self.over.load(Ordering::Relaxed) {
-            left.store((unseen + next.len()) as u64, Ordering::Relaxed);
+            let next: usize = next.iter().map(Vec::len).sum();
+            left.store((self.waiting() + next) as u64, Ordering::Relaxed);
             self.finished.store(true, Ordering::Relaxed);
             return;
         }
-        *level = next;
-        drop(level);
-        self.at.store(0, Ordering::Relaxed);
+        let mut first = 0;
+        let chunk = |configs: Vec<(u128, M::Config)>| {
+            let chunk = Chunk { first, configs };
+            first += chunk.configs.len();
+            chunk
+        };
+        *lock(&self.level) = next.into_iter().map(chunk).collect();
         if self.ready_for_another(depth, left) {
             depth.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -310,9 +317,14 @@ impl<M: Model> Shared<'_, M> {
         }
     }
 
+    /// Configurations of this depth that are still to be looked at.
+    fn waiting(&self) -> usize {
+        lock(&self.level).iter().map(|chunk| chunk.configs.len()).sum()
+    }
+
     /// Whether there is another depth to look at.
     fn ready_for_another(&self, depth: &AtomicUsize, left: &AtomicU64) -> bool {
-        let waiting = self.level.read().map_or(0, |level| level.len());
+        let waiting = self.waiting();
         if lock(&self.found).is_some() {
             left.store(waiting as u64, Ordering::Relaxed);
             return false;

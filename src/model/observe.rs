@@ -176,9 +176,9 @@ pub fn wrong_now<M: Model>(
         Some(trouble) => return Ok(Some(Violation::Trouble(trouble.clone()))),
         None => {}
     }
-    let main = evaluator.program.main.clone();
-    if let Some(error) = model.failure(config, &main) {
-        return Ok(Some(Violation::Uncaught { id: main, error }));
+    let program = evaluator.program;
+    if let Some(error) = model.failure(config, &program.main) {
+        return Ok(Some(Violation::Uncaught { id: program.main.clone(), error }));
     }
     broken(model, evaluator, config, PropertyKind::Invariant)
 }

@@ -6,8 +6,6 @@
 //! of the history turn by turn, and checks that it asks for the same; what the history sent was sent when it was
 //! recorded. That this comes to the same state rests on determinism alone.
 
-use std::rc::Rc;
-
 use super::compute_storage::{Keep, Storage};
 use super::evaluate::{Eval, Evaluator, Stop};
 use super::instance::{self, Instance, State, Turn};
@@ -55,7 +53,7 @@ fn replay(evaluator: &mut Evaluator<'_>, id: &Id, history: &History) -> Result<I
         let replayed = match (&instance, &*turn.took) {
             (None, Message::Begin { function, args, parent, waiter, .. }) => {
                 let waiters = waiter.iter().cloned().collect();
-                Rc::new(instance::begin(evaluator, turn.now, id, function, args, parent.clone(), waiters)?)
+                instance::begin(evaluator, turn.now, id, function, args, parent.clone(), waiters)?
             }
             (Some(instance), _) => instance::take(evaluator, turn.now, id, instance, &turn.took)?,
             (None, took) => return Err(Stop::Fault(format!("a history that begins with {took}"))),
@@ -89,7 +87,7 @@ fn replay_without_turns(
     };
     let waiters = waiter.iter().cloned().collect();
     let begun = instance::begin(evaluator, now, id, function, args, parent.clone(), waiters)?;
-    let mut instance = begun.instance;
+    let mut instance = begun.instance.clone();
     let mut at = 1;
     while let Some(turn) = turns.get(at) {
         let together = turns[at..].iter().take_while(|turn| is_answer(turn)).count().max(1);

@@ -13,7 +13,6 @@ mod show;
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::machine::{EntityId, ErrorData};
@@ -258,26 +257,25 @@ impl<K: Keep> Storage<K> {
                     return Err(Stop::Fault("nothing to take".into()));
                 };
                 next.version += 1;
+                let mut outs = Vec::new();
                 let turn = match (&next.state, &*mail) {
                     (Some(known), _) => {
                         let instance = Part::new(K::read(evaluator, id, known)?);
                         instance::take(evaluator, c.now, id, &instance, &mail)?
                     }
                     (None, Message::Begin { function, args, parent, waiter, started }) => {
+                        outs.extend(started.iter().map(|waiter| instance::reply(waiter, handle(id))));
                         let waiters = waiter.iter().cloned().collect();
-                        let mut turn =
-                            instance::begin(evaluator, c.now, id, function, args, parent.clone(), waiters)?;
-                        let told = started.iter().map(|waiter| instance::reply(waiter, handle(id)));
-                        turn.out = told.chain(turn.out).collect();
-                        Rc::new(turn)
+                        instance::begin(evaluator, c.now, id, function, args, parent.clone(), waiters)?
                     }
                     (None, message) => {
                         let outs = instance::absent(id, message);
                         return Ok((Written::Instance(id.clone(), Box::new(next)), outs));
                     }
                 };
+                outs.extend(turn.out.iter().cloned());
                 next.state = Some(K::keep(next.state.as_ref(), &mail, c.now, &turn));
-                Ok((Written::Instance(id.clone(), Box::new(next)), turn.out.clone()))
+                Ok((Written::Instance(id.clone(), Box::new(next)), outs))
             }
             Read::Entity { id, kept, turn } => {
                 let mut next = (**kept).clone();

@@ -55,8 +55,8 @@ impl HighLevel {
         let (id, function): (Id, Id) = (program.main.clone(), MAIN_FUNCTION.into());
         let mut config = Config { now: START, ..Config::default() };
         let turn = instance::begin(evaluator, config.now, &id, &function, &program.args, None, Vec::new())?;
-        config.instances.edit().insert(id.clone(), turn.instance);
-        config.bring_about(&Name::Instance(id), turn.out);
+        config.instances.edit().insert(id.clone(), turn.instance.clone());
+        config.bring_about(&Name::Instance(id), turn.out.clone());
         Ok(config)
     }
 
@@ -83,10 +83,10 @@ impl HighLevel {
                         let waiters = waiter.iter().cloned().collect();
                         let turn =
                             instance::begin(evaluator, now, id, function, args, parent.clone(), waiters)?;
-                        c.instances.edit().insert(id.clone(), turn.instance);
+                        c.instances.edit().insert(id.clone(), turn.instance.clone());
                         let started =
                             started.iter().map(|waiter| instance::reply(waiter, super::evaluate::handle(id)));
-                        started.chain(turn.out).collect()
+                        started.chain(turn.out.iter().cloned()).collect()
                     }
                     (None, message) => instance::absent(id, message),
                 };

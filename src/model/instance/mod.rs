@@ -172,7 +172,11 @@ pub fn begin(
     args: &Data,
     parent: Option<Id>,
     waiters: Vec<Waiter>,
-) -> Result<Turn, Stop> {
+) -> Result<Rc<Turn>, Stop> {
+    let key = fingerprint(&(id, function, args, &parent, &waiters, now));
+    if let Some(known) = evaluator.turn(key) {
+        return Ok(known);
+    }
     let evaluated = evaluator.begin(function, args, id)?;
     // What stands in for the state until the first step is noted.
     let eval = Part::new(Vec::new());
@@ -206,7 +210,9 @@ pub fn begin(
     };
     step.evaluated(&evaluated)?;
     step.go_on()?;
-    Ok(step.done())
+    let turn = Rc::new(step.done());
+    evaluator.remember_turn(key, turn.clone());
+    Ok(turn)
 }
 
 /// An instance takes a message. The same instance does the same with the same message: what was seen is remembered.
