@@ -7,7 +7,7 @@ use crate::machine::{Data, EntityId};
 
 use super::evaluate::{Done, Evaluator, Stop};
 use super::instance::{Out, Trouble, reply, send, sent};
-use super::message::{Mail, Message, Name, Waiter, answer};
+use super::message::{EntityName, Mail, Message, Name, Waiter, answer};
 use super::part::Part;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -135,9 +135,9 @@ impl Entity {
 
 /// A message for the next entity of a set, if there is one.
 fn pass_on(
-    set: &Arc<[Arc<EntityId>]>,
+    set: &Arc<[EntityName]>,
     at: usize,
-    message: impl Fn(Arc<[Arc<EntityId>]>, usize) -> Message,
+    message: impl Fn(Arc<[EntityName]>, usize) -> Message,
 ) -> Vec<Out> {
     let next = set.get(at + 1).cloned();
     let to_next = |next| send(Name::Entity(next), message(set.clone(), at + 1));

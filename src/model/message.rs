@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::machine::{Data, EntityId, ErrorData, Request, What, format};
+use crate::machine::{Data, ErrorData, Request, What, format};
 use crate::syntax::Place;
 
 use super::part::Part;
 
-/// An instance's id.
-pub type Id = Arc<str>;
+pub use super::name::{Entity as EntityName, Id};
+
 /// An answer to a request.
 pub type Answer = Part<Result<Data, ErrorData>>;
 
@@ -17,7 +17,7 @@ pub type Answer = Part<Result<Data, ErrorData>>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Name {
     Instance(Id),
-    Entity(Arc<EntityId>),
+    Entity(EntityName),
     /// Who sends what is due: of the timers of one receiver the earlier comes first.
     Clock,
     /// Who sends what activities and effects give.
@@ -128,7 +128,7 @@ pub enum Message {
     /// A critical section's request, on its way along its entities.
     Lock {
         owner: Waiter,
-        set: Arc<[Arc<EntityId>]>,
+        set: Arc<[EntityName]>,
         at: usize,
     },
     /// The end of a critical section, to each of its entities.
@@ -138,7 +138,7 @@ pub enum Message {
     /// The end of the wait for a critical section. It goes the way of the request, so that it can't overtake it.
     Withdraw {
         owner: Waiter,
-        set: Arc<[Arc<EntityId>]>,
+        set: Arc<[EntityName]>,
         at: usize,
     },
 }

@@ -12,6 +12,7 @@ pub mod high_level;
 pub mod instance;
 pub mod map;
 pub mod message;
+pub mod name;
 pub mod observe;
 pub mod part;
 pub mod program;

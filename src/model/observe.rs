@@ -1,16 +1,15 @@
 //! What can be seen of a configuration: by whom, and what is wrong with it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::machine::{Data, EntityId, ErrorData, Value, format};
+use crate::machine::{Data, ErrorData, Value, format};
 use crate::syntax::tree::PropertyKind;
 
 use super::Model;
 use super::entity::Entity;
 use super::evaluate::{Evaluator, Stop};
 use super::instance::{Instance, Outcome, Trouble};
-use super::message::{Asked, Id, describe};
+use super::message::{Asked, EntityName, Id, describe};
 
 /// What can be observed of a finished run: the result of each instance with what it printed, and the state of each
 /// entity.
@@ -32,7 +31,7 @@ pub struct Stand<'c> {
 #[derive(Clone, Debug, Default)]
 pub struct Seen<'c> {
     pub instances: Vec<(&'c Id, Stand<'c>)>,
-    pub entities: Vec<(&'c Arc<EntityId>, &'c Entity)>,
+    pub entities: Vec<(&'c EntityName, &'c Entity)>,
     pub trouble: &'c [Trouble],
 }
 

@@ -7,6 +7,8 @@ use crate::builtins;
 use crate::code::{Code, Constant, FunctionId, Mock, Op, Outcome, Property, Trials};
 use crate::machine::Data;
 
+use super::name::Id;
+
 /// The id of the instance that all begins with.
 pub const MAIN: &str = "main";
 
@@ -23,7 +25,7 @@ pub struct Program {
     pub code: Arc<Code>,
     pub subject: Subject,
     /// The id of the main instance.
-    pub main: Arc<str>,
+    pub main: Id,
     /// The arguments of the script, a list.
     pub args: Data,
     /// How requests are named.

@@ -1,11 +1,7 @@
 //! What is due when.
 
-use std::sync::Arc;
-
-use crate::machine::EntityId;
-
 use super::map::Map;
-use super::message::{Id, Mail, Message, Name, Timer};
+use super::message::{EntityName, Id, Mail, Message, Name, Timer};
 use super::part::Part;
 
 /// What is due when.
@@ -31,7 +27,7 @@ impl Timers {
     }
 
     /// A signal for later.
-    pub fn later(&mut self, due: i64, to: &Arc<EntityId>, mail: Mail) {
+    pub fn later(&mut self, due: i64, to: &EntityName, mail: Mail) {
         let to = Name::Entity(to.clone());
         let number = (0..).find(|number| !self.0.contains_key(&(due, to.clone(), *number)));
         self.0.insert((due, to, number.unwrap_or(0)), mail);

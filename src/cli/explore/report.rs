@@ -1,7 +1,6 @@
 //! What exploring has found, for people.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 
 use ariadne::ReportKind;
 
@@ -9,7 +8,7 @@ use crate::explore::schedule::{Line, Told};
 use crate::explore::{Bound, Limits, Report};
 use crate::machine::What;
 use crate::model::instance::Trouble;
-use crate::model::message::describe;
+use crate::model::message::{Id, describe};
 use crate::model::{Program, Stop, Subject, Violation};
 use crate::syntax::Place;
 use crate::syntax::tree::PropertyKind;
@@ -78,7 +77,7 @@ impl Exploration<'_> {
                 (format!("{id} fails: {}", error.title()), details)
             }
             Violation::Deadlock { waits } => {
-                let detail = |(id, what, place): &(Arc<str>, String, Option<Place>)| match place {
+                let detail = |(id, what, place): &(Id, String, Option<Place>)| match place {
                     Some(place) => format!("{id} waits for {what}, {}", at(*place)),
                     None => format!("{id} waits {what}"),
                 };

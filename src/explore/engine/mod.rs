@@ -7,12 +7,11 @@
 
 mod world;
 
-use std::sync::Arc;
-
 use crate::machine::{Data, EntityId, ErrorData, Value};
 use crate::model::entity::Entity;
 use crate::model::evaluate::View;
 use crate::model::instance::Outcome;
+use crate::model::message::EntityName;
 use crate::model::message::describe;
 use crate::model::observe::{Seen, Stand};
 use crate::model::part::fingerprint;
@@ -53,7 +52,7 @@ pub struct Config {
     hash: u128,
     under_way: Vec<UnderWay>,
     instances: Vec<Known>,
-    entities: Vec<(Arc<EntityId>, Entity)>,
+    entities: Vec<(EntityName, Entity)>,
     trouble: Vec<Trouble>,
     crashes: u32,
     now: i64,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::code::ProgramHash;
 use crate::engine::{
@@ -13,7 +12,7 @@ use crate::machine::{Data, EntityId, Image, Request, Value, What};
 use crate::model::entity::Entity;
 use crate::model::evaluate::{Done, View};
 use crate::model::instance::Outcome;
-use crate::model::message::{Asked, Id, Waiter, answer, asked};
+use crate::model::message::{Asked, EntityName, Id, Waiter, answer, asked};
 use crate::model::observe::{Violation, broken};
 use crate::model::part::{Part, fingerprint};
 use crate::model::{Evaluator, START, Stop, Subject, Trouble};
@@ -217,7 +216,7 @@ impl World {
                 self.trouble.push(Trouble::Lost { what, error: answer(Err(error)) });
             }
             Output::Ended { outcome: Ended::Stuck(_), instance, .. } => {
-                return Err(Stop::Nondeterminism { id: instance });
+                return Err(Stop::Nondeterminism { id: Id::from(&*instance) });
             }
             Output::Ended { outcome: Ended::Unfit(reason), .. } => return Err(fault(reason)),
             _ => {}
@@ -322,7 +321,7 @@ impl World {
             hash,
             under_way,
             instances,
-            entities: entities.into_iter().map(|(id, entity)| (Arc::new(id), entity)).collect(),
+            entities: entities.into_iter().map(|(id, entity)| (EntityName::from(id), entity)).collect(),
             trouble: self.trouble.clone(),
             crashes: self.left,
             now: self.now,

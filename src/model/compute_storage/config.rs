@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use crate::machine::{Data, EntityId, Value};
 
@@ -11,7 +10,7 @@ use super::super::entity::Entity;
 use super::super::evaluate::{Done, Evaluator, Stop, View};
 use super::super::instance::{Instance, Out, Task, Trouble};
 use super::super::map::Map;
-use super::super::message::{Id, Mail, Message, Name};
+use super::super::message::{EntityName, Id, Mail, Message, Name};
 use super::super::observe;
 use super::super::part::Part;
 use super::super::tasks::outcomes;
@@ -50,7 +49,7 @@ pub type Outbox = Part<VecDeque<(u64, Mail)>>;
 pub struct Config<S> {
     // What lasts.
     pub instances: Map<Id, Part<Stored<Instance<S>>>>,
-    pub entities: Map<Arc<EntityId>, Part<Stored<Entity>>>,
+    pub entities: Map<EntityName, Part<Stored<Entity>>>,
     /// Sent and not passed on, by sender and receiver, each with its number.
     pub outbox: Map<(Name, Name), Outbox>,
     /// How many messages a sender has sent to a receiver, and the number of the last that has come.

@@ -13,15 +13,14 @@ mod show;
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::Arc;
 
-use crate::machine::{EntityId, ErrorData};
+use crate::machine::ErrorData;
 
 use super::entity::Entity;
 use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop, handle};
 use super::instance::{self, Instance, Out, Trouble, Turn};
 use super::map::Map;
-use super::message::{Id, Mail, Message, Name};
+use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
 use super::part::{Part, fingerprint};
 use super::program::Mutation;
@@ -88,7 +87,7 @@ pub enum Read<S> {
     },
     /// An entity takes a message from its inbox, or has its turn.
     Entity {
-        id: Arc<EntityId>,
+        id: EntityName,
         kept: Part<Stored<Entity>>,
         turn: bool,
     },
@@ -432,7 +431,7 @@ fn head<T: Clone + Hash>(stored: &Stored<T>) -> Part<Stored<T>> {
 /// What compute asks storage to write.
 pub enum Written<S> {
     Instance(Id, Box<Stored<Instance<S>>>),
-    Entity(Arc<EntityId>, Box<Stored<Entity>>),
+    Entity(EntityName, Box<Stored<Entity>>),
 }
 
 impl<S> Read<S> {

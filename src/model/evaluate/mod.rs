@@ -8,13 +8,12 @@ mod trials;
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::builtins::Context;
 use crate::machine::{Data, EntityId, Identity, Image, Machine, Progress, Value, instance_handle};
 
 use super::instance::Turn;
-use super::message::{Answer, Asked, Id, answer, asked};
+use super::message::{Answer, Asked, EntityName, Id, answer, asked};
 use super::part::{ByHash, Part, fingerprint};
 use super::program::{Program, Subject};
 
@@ -55,7 +54,7 @@ pub struct Done {
     /// What it sent.
     pub sends: Vec<Asked>,
     /// An operation on the entity that stands for the world, to be done with it.
-    pub world: Option<(Arc<EntityId>, Arc<str>)>,
+    pub world: Option<(EntityName, Id)>,
 }
 
 /// What properties and mocks can look at.

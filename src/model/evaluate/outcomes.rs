@@ -1,14 +1,13 @@
 //! What can come of activities, operations and effects, under each choice of the environment.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::builtins::Context;
 use crate::check::closest;
 use crate::code::{FunctionId, Outcome};
 use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
 
-use super::super::message::{Asked, answer, asked, shown};
+use super::super::message::{Asked, EntityName, answer, asked, shown};
 use super::super::part::{Part, fingerprint};
 use super::{Done, Evaluator, FUEL, REMEMBERED, Stop, View, data};
 
@@ -195,7 +194,7 @@ impl Evaluator<'_> {
             Outcome::Operation(function, operation) => match self.value(*function, Vec::new(), view)? {
                 Ok(Value::Entity(entity)) => match EntityId::of(&entity) {
                     Ok(entity) => Done {
-                        world: Some((Arc::new(entity), operation.as_str().into())),
+                        world: Some((EntityName::from(entity), operation.as_str().into())),
                         ..Done::of(Some(answer(Ok(Data::null()))))
                     },
                     Err(failure) => Done::of(Some(answer(Err(ErrorData {

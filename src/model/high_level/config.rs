@@ -1,7 +1,6 @@
 //! A moment of a run of the high-level model.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::machine::{Data, EntityId, Value};
 
@@ -10,7 +9,7 @@ use super::super::entity::Entity;
 use super::super::evaluate::{Done, Eval, Evaluator, Stop, View};
 use super::super::instance::{Instance, Out, Task, Trouble};
 use super::super::map::Map;
-use super::super::message::{Id, Mail, Message, Name};
+use super::super::message::{EntityName, Id, Mail, Message, Name};
 use super::super::observe;
 use super::super::part::{Part, Shared};
 use super::super::tasks::outcomes;
@@ -23,7 +22,7 @@ pub type Channel = Part<VecDeque<Mail>>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Config {
     pub instances: Shared<Map<Id, Part<Instance<Eval>>>>,
-    pub entities: Shared<Map<Arc<EntityId>, Part<Entity>>>,
+    pub entities: Shared<Map<EntityName, Part<Entity>>>,
     /// Activities and effects in flight, by the request that they are for.
     pub tasks: Shared<Map<(Id, u64), Part<Task>>>,
     /// By sender and receiver.
@@ -34,11 +33,11 @@ pub struct Config {
 }
 
 impl Config {
-    pub fn entity(&self, id: &Arc<EntityId>) -> Entity {
+    pub fn entity(&self, id: &EntityName) -> Entity {
         self.entities.get(id).map(|entity| (**entity).clone()).unwrap_or_default()
     }
 
-    pub fn put_entity(&mut self, id: &Arc<EntityId>, entity: Entity) {
+    pub fn put_entity(&mut self, id: &EntityName, entity: Entity) {
         match entity.is_untouched() {
             true => self.entities.edit().remove(id),
             false => self.entities.edit().insert(id.clone(), Part::new(entity)),

@@ -6,14 +6,12 @@
 mod config;
 mod show;
 
-use std::sync::Arc;
-
-use crate::machine::{EntityId, ErrorData};
+use crate::machine::ErrorData;
 
 use super::entity::Entity;
 use super::evaluate::{Evaluator, MAIN_FUNCTION, Stop};
 use super::instance::{self, Trouble};
-use super::message::{Id, Message, Name};
+use super::message::{EntityName, Id, Message, Name};
 use super::observe::{self, Seen};
 use super::part::{Part, fingerprint};
 use super::{Model, START, Shown};
@@ -29,11 +27,11 @@ pub enum Step {
     },
     /// With the outcome of that number.
     Operate {
-        entity: Arc<EntityId>,
+        entity: EntityName,
         outcome: usize,
     },
     Acquire {
-        entity: Arc<EntityId>,
+        entity: EntityName,
     },
     Perform {
         instance: Id,
@@ -108,7 +106,7 @@ impl HighLevel {
         &self,
         evaluator: &mut Evaluator<'_>,
         c: &mut Config,
-        id: &Arc<EntityId>,
+        id: &EntityName,
         outcome: usize,
     ) -> Result<(), Stop> {
         let mut entity = c.entity(id);
@@ -122,7 +120,7 @@ impl HighLevel {
 
     /// **acquire**: the request of a critical section has its turn at an entity that is free; it holds it, and the
     /// request goes on to the next entity, or is granted.
-    fn acquire(&self, c: &mut Config, id: &Arc<EntityId>) {
+    fn acquire(&self, c: &mut Config, id: &EntityName) {
         let mut entity = c.entity(id);
         let outs = entity.acquire();
         c.put_entity(id, entity);

@@ -14,10 +14,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::machine::options::{self, Policy, policy};
-use crate::machine::{Data, EntityId, ErrorData, Value, What, format};
+use crate::machine::{Data, ErrorData, Value, What, format};
 
 use super::evaluate::{Eval, Evaluator, Stop};
-use super::message::{Answer, Asked, Id, Mail, Message, Name, Timer, Waiter, answer};
+use super::message::{Answer, Asked, EntityName, Id, Mail, Message, Name, Timer, Waiter, answer};
 use super::part::{Part, fingerprint};
 
 pub use sends::sent;
@@ -86,7 +86,7 @@ pub struct Open {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Section {
     owner: Waiter,
-    pub set: Arc<[Arc<EntityId>]>,
+    pub set: Arc<[EntityName]>,
     pub held: bool,
 }
 
@@ -100,7 +100,7 @@ pub enum Out {
     /// A signal that is sent when it is due.
     Later {
         due: i64,
-        to: Arc<EntityId>,
+        to: EntityName,
         mail: Mail,
     },
     /// An activity or an effect is to be done.
@@ -457,7 +457,7 @@ impl Step<'_, '_> {
         self.out.push(send(Name::Instance(to.into()), message));
     }
 
-    fn tell(&mut self, to: &Arc<EntityId>, message: Message) {
+    fn tell(&mut self, to: &EntityName, message: Message) {
         self.out.push(send(Name::Entity(to.clone()), message));
     }
 

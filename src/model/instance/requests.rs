@@ -6,7 +6,7 @@ use crate::machine::options;
 use crate::machine::{Data, EntityId, Value, What, child_id};
 
 use super::super::evaluate::Stop;
-use super::super::message::{Asked, Id, Message, PlaceOf, Timer};
+use super::super::message::{Asked, EntityName, Id, Message, PlaceOf, Timer};
 use super::super::part::fingerprint;
 use super::super::program::{Mutation, Naming};
 use super::sends::{signal, told};
@@ -107,7 +107,7 @@ impl Step<'_, '_> {
                 }
             }
             What::Operation { entity, operation, signal: None } => {
-                let entity = Arc::new(entity.clone());
+                let entity = EntityName::from(entity.clone());
                 let within = self
                     .me
                     .section
@@ -131,7 +131,7 @@ impl Step<'_, '_> {
                     key: self.key(name),
                     place: PlaceOf(asked.place),
                 };
-                self.out.push(signal(Arc::new(entity.clone()), message, after, now));
+                self.out.push(signal(EntityName::from(entity.clone()), message, after, now));
             }
         }
         Ok(true)
@@ -195,7 +195,7 @@ impl Step<'_, '_> {
                 if let Value::Entity(entity) = entity
                     && let Ok(entity) = EntityId::of(entity)
                 {
-                    set.push(Arc::new(entity));
+                    set.push(EntityName::from(entity));
                 }
             }
         }
@@ -207,7 +207,7 @@ impl Step<'_, '_> {
             self.immediate(fiber);
             return;
         };
-        let set: Arc<[Arc<EntityId>]> = set.into();
+        let set: Arc<[EntityName]> = set.into();
         self.me.section = Some(Section { owner: owner.clone(), set: set.clone(), held: false });
         if let Some(timeout) = lock_timeout(args) {
             let due = self.now.saturating_add(timeout);

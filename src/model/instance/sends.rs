@@ -1,12 +1,10 @@
 //! What is sent, as messages.
 
-use std::sync::Arc;
-
 use crate::machine::options;
-use crate::machine::{Data, EntityId, Value, What, child_id, format};
+use crate::machine::{Data, Value, What, child_id, format};
 
 use super::super::evaluate::Stop;
-use super::super::message::{Asked, Id, Message, Name, PlaceOf, Waiter};
+use super::super::message::{Asked, EntityName, Id, Message, Name, PlaceOf, Waiter};
 use super::super::part::Part;
 use super::super::program::Naming;
 use super::{Out, send};
@@ -24,7 +22,7 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked], now: i64) -> Result<Vec<O
                     place: PlaceOf(request.place),
                 };
                 let after = after.clone().unwrap_or_else(Data::null);
-                outs.push(signal(Arc::new(entity.clone()), message, &after, now));
+                outs.push(signal(EntityName::from(entity.clone()), message, &after, now));
             }
             What::Orchestration { name, options, .. } => {
                 let own = options::child(&options.decode()).unwrap_or_default().id;
@@ -53,7 +51,7 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked], now: i64) -> Result<Vec<O
 }
 
 /// A signal, now or when it is due.
-pub(super) fn signal(to: Arc<EntityId>, message: Message, after: &Data, now: i64) -> Out {
+pub(super) fn signal(to: EntityName, message: Message, after: &Data, now: i64) -> Out {
     let due = match after.decode() {
         Value::Duration(duration) => now.saturating_add(duration),
         Value::Instant(instant) => instant,

@@ -1,0 +1,127 @@
+//! Names of instances and entities: each kept once for the life of the process, so that copying one costs nothing and
+//! no thread waits for another's count of it.
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use crate::machine::EntityId;
+
+/// An instance's id, or another name in a program.
+#[derive(Clone)]
+pub struct Id(&'static str);
+
+/// An entity's name and key.
+#[derive(Clone)]
+pub struct Entity(&'static EntityId);
+
+/// Keeps a value, if it is not kept already.
+fn keep<T: Eq + Hash + ?Sized, O>(
+    known: &Mutex<HashSet<&'static T>>,
+    value: O,
+    leak: impl FnOnce(O) -> &'static T,
+) -> &'static T
+where
+    O: Borrow<T>,
+{
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(kept) = known.get(value.borrow()) {
+        return kept;
+    }
+    let kept = leak(value);
+    known.insert(kept);
+    kept
+}
+
+impl From<String> for Id {
+    fn from(text: String) -> Id {
+        static KNOWN: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+        Id(keep::<str, String>(&KNOWN, text, |text| Box::leak(text.into_boxed_str())))
+    }
+}
+
+impl From<&str> for Id {
+    fn from(text: &str) -> Id {
+        Id::from(text.to_string())
+    }
+}
+
+impl Default for Id {
+    fn default() -> Id {
+        Id::from("")
+    }
+}
+
+impl From<EntityId> for Entity {
+    fn from(id: EntityId) -> Entity {
+        static KNOWN: LazyLock<Mutex<HashSet<&'static EntityId>>> = LazyLock::new(Mutex::default);
+        Entity(keep::<EntityId, EntityId>(&KNOWN, id, |id| Box::leak(Box::new(id))))
+    }
+}
+
+macro_rules! name {
+    ($name:ident, $target:ty) => {
+        impl Deref for $name {
+            type Target = $target;
+
+            fn deref(&self) -> &$target {
+                self.0
+            }
+        }
+
+        impl Borrow<$target> for $name {
+            fn borrow(&self) -> &$target {
+                self.0
+            }
+        }
+
+        // Each is kept once: the same place is the same name.
+        impl PartialEq for $name {
+            fn eq(&self, other: &$name) -> bool {
+                std::ptr::eq(self.0, other.0)
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &$name) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &$name) -> std::cmp::Ordering {
+                match self == other {
+                    true => std::cmp::Ordering::Equal,
+                    false => self.0.cmp(other.0),
+                }
+            }
+        }
+
+        // As what it borrows as.
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.0.hash(state);
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.0, f)
+            }
+        }
+    };
+}
+
+name!(Id, str);
+name!(Entity, EntityId);
