@@ -61,14 +61,18 @@ struct Chunk<C> {
     configs: Vec<(u128, C)>,
 }
 
+/// Configurations of the next depth, in chunks.
+type Gathered<C> = Vec<Vec<(u128, C)>>;
+
 /// What the threads of a search share.
 struct Shared<'a, M: Model> {
     model: &'a M,
     limits: &'a Limits,
     visited: Visited,
     /// The configurations of this depth, and those of the next.
-    level: Mutex<VecDeque<Chunk<M::Config>>>,
-    next: Mutex<Vec<Vec<(u128, M::Config)>>>,
+    /// Each thread's apart: one that takes its own leaves the others' memory alone.
+    level: Vec<Mutex<VecDeque<Chunk<M::Config>>>>,
+    next: Vec<Mutex<Gathered<M::Config>>>,
     configurations: AtomicU64,
     steps: AtomicU64,
     /// The rest of this depth is not looked at.
@@ -108,19 +112,21 @@ impl<M: Model> Shared<'_, M> {
     }
 
     /// Looks at configurations of this depth until there are no more.
-    fn work(&self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
+    fn work(&self, evaluator: &mut Evaluator<'_>, me: usize) -> Result<(), Stop> {
         let mut next = Vec::new();
         while !self.over.load(Ordering::Relaxed) {
-            let Some(chunk) = lock(&self.level).pop_front() else { break };
+            let own = lock(&self.level[me]).pop_front();
+            let other = || self.level.iter().find_map(|level| lock(level).pop_back());
+            let Some(chunk) = own.or_else(other) else { break };
             for (at, (hash, config)) in chunk.configs.iter().enumerate() {
                 self.expand(evaluator, chunk.first + at, *hash, config, &mut next)?;
                 if next.len() >= CHUNK {
-                    lock(&self.next).push(std::mem::take(&mut next));
+                    lock(&self.next[me]).push(std::mem::take(&mut next));
                 }
             }
         }
         if !next.is_empty() {
-            lock(&self.next).push(next);
+            lock(&self.next[me]).push(next);
         }
         Ok(())
     }
@@ -207,12 +213,13 @@ pub fn search<M: Model>(
     let mut evaluator = Evaluator::new(program)?;
     let initial = model.initial(&mut evaluator)?;
     let first = model.fingerprint(&initial);
+    let jobs = limits.jobs.max(1);
     let shared = Shared {
         model,
         limits,
         visited: Visited::new(),
-        level: Mutex::default(),
-        next: Mutex::new(Vec::new()),
+        level: (0..jobs).map(|_| Mutex::default()).collect(),
+        next: (0..jobs).map(|_| Mutex::default()).collect(),
         configurations: AtomicU64::new(1),
         steps: AtomicU64::new(0),
         over: AtomicBool::new(false),
@@ -227,20 +234,19 @@ pub fn search<M: Model>(
     shared.visited.insert(first, first);
     match wrong_now(model, &mut evaluator, &initial)? {
         Some(violation) if !limits.collect => shared.found(0, violation, first),
-        _ => lock(&shared.level).push_back(Chunk { first: 0, configs: vec![(first, initial.clone())] }),
+        _ => lock(&shared.level[0]).push_back(Chunk { first: 0, configs: vec![(first, initial.clone())] }),
     }
-    let jobs = limits.jobs.max(1);
     let barrier = Barrier::new(jobs);
     let depth = AtomicUsize::new(0);
     let left = AtomicU64::new(0);
-    let worker = |mut evaluator: Result<&mut Evaluator<'_>, Stop>, is_first: bool| {
+    let worker = |mut evaluator: Result<&mut Evaluator<'_>, Stop>, me: usize| {
         loop {
             barrier.wait();
             if shared.finished.load(Ordering::Relaxed) {
                 return;
             }
             let worked = match &mut evaluator {
-                Ok(evaluator) => shared.work(evaluator),
+                Ok(evaluator) => shared.work(evaluator, me),
                 Err(stop) => Err(stop.clone()),
             };
             if let Err(stop) = worked {
@@ -251,7 +257,7 @@ pub fn search<M: Model>(
             if barrier.wait().is_leader() {
                 shared.turn_the_page(&depth, &left);
             }
-            if is_first {
+            if me == 0 {
                 let waiting = shared.waiting() as u64;
                 progress(
                     shared.configurations.load(Ordering::Relaxed),
@@ -265,10 +271,11 @@ pub fn search<M: Model>(
         shared.finished.store(true, Ordering::Relaxed);
     }
     std::thread::scope(|scope| {
-        for _ in 1..jobs {
-            scope.spawn(|| worker(Evaluator::new(program).as_mut().map_err(|stop| stop.clone()), false));
+        for me in 1..jobs {
+            let worker = &worker;
+            scope.spawn(move || worker(Evaluator::new(program).as_mut().map_err(|stop| stop.clone()), me));
         }
-        worker(Ok(&mut evaluator), true);
+        worker(Ok(&mut evaluator), 0);
     });
     if let Some(stop) = lock(&shared.stop).take() {
         return Err(stop);
@@ -296,20 +303,21 @@ pub fn search<M: Model>(
 impl<M: Model> Shared<'_, M> {
     /// All threads are at the end of a depth: the next begins, or the search is over.
     fn turn_the_page(&self, depth: &AtomicUsize, left: &AtomicU64) {
-        let next = std::mem::take(&mut *lock(&self.next));
+        let next = self.next.iter().map(|next| std::mem::take(&mut *lock(next)));
         if self.over.load(Ordering::Relaxed) {
-            let next: usize = next.iter().map(Vec::len).sum();
+            let next: usize = next.flatten().map(|configs| configs.len()).sum();
             left.store((self.waiting() + next) as u64, Ordering::Relaxed);
             self.finished.store(true, Ordering::Relaxed);
             return;
         }
         let mut first = 0;
-        let chunk = |configs: Vec<(u128, M::Config)>| {
-            let chunk = Chunk { first, configs };
-            first += chunk.configs.len();
-            chunk
-        };
-        *lock(&self.level) = next.into_iter().map(chunk).collect();
+        for (level, next) in self.level.iter().zip(next) {
+            for configs in next {
+                let chunk = Chunk { first, configs };
+                first += chunk.configs.len();
+                lock(level).push_back(chunk);
+            }
+        }
         if self.ready_for_another(depth, left) {
             depth.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -319,7 +327,10 @@ impl<M: Model> Shared<'_, M> {
 
     /// Configurations of this depth that are still to be looked at.
     fn waiting(&self) -> usize {
-        lock(&self.level).iter().map(|chunk| chunk.configs.len()).sum()
+        let waiting = |level: &Mutex<VecDeque<Chunk<M::Config>>>| -> usize {
+            lock(level).iter().map(|chunk| chunk.configs.len()).sum()
+        };
+        self.level.iter().map(waiting).sum()
     }
 
     /// Whether there is another depth to look at.
