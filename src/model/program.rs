@@ -65,7 +65,7 @@ pub enum Naming {
 /// What a program's text says that it may do.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// It reads the clock, or waits for instants.
+    /// It reads the clock, or has instants of its own.
     pub reads_clock: bool,
     /// It ends, holds up or looks at other instances.
     pub meddles: bool,
@@ -140,9 +140,12 @@ impl Facts {
         let mut facts = Facts::default();
         for name in (0..code.functions.len() as u32).flat_map(|id| called(code, id)) {
             match name {
-                "now" | "sleep_until" => facts.reads_clock = true,
+                "now" | "sleep_until" | "time_parse" | "time_from_parts" | "instant_from_nanos" => {
+                    facts.reads_clock = true
+                }
                 "terminate" | "suspend" | "resume" | "status" | "set_status" | "wait" => facts.meddles = true,
-                "idempotency_key" => facts.reads_keys = true,
+                // What `uuid` gives is made from the key of its step.
+                "idempotency_key" | "uuid" => facts.reads_keys = true,
                 _ => {}
             }
         }

@@ -273,6 +273,12 @@ impl Unexpected<'_> {
         if only("as") {
             return Some("`as` and a name");
         }
+        if only("string") {
+            return Some("a name in quotes");
+        }
+        if self.expects("with") && !self.expects("nl") && !self.expects("{") {
+            return Some("`with`");
+        }
         if self.expects(":") {
             return Some("`:` or the end of the record");
         }
@@ -299,6 +305,13 @@ impl Unexpected<'_> {
             None => format!("{} can't go on with this", self.what),
         };
         let hint = match (previous, token) {
+            (Some(word @ (Token::Invariant | Token::Eventually | Token::Test)), _) => {
+                let word = word.spelling().unwrap_or("");
+                Some(format!("say what it is about: `{word} \"no account is overdrawn\" {{ … }}`"))
+            }
+            _ if wanted == Some("`with`") => {
+                Some("say what can come of it: `mock charge with fn(amount) => amount`".to_string())
+            }
             (Some(Token::Id(word)), Token::Id(_) | Token::LBrace | Token::Str(_) | Token::Int(_)) => {
                 foreign_word(word).or_else(|| self.foreign_operator(token))
             }

@@ -5,8 +5,9 @@
 
 use crate::builtins::Context;
 use crate::syntax::tree::*;
-use crate::syntax::{Diagnostic, Span};
+use crate::syntax::{Diagnostic, Place, Span};
 
+use super::super::scope::arity;
 use super::super::{GlobalId, GlobalKind, Mocked, Resolved, closest};
 use super::Resolver;
 
@@ -78,6 +79,9 @@ impl Resolver<'_> {
             }
         }
         for outcome in &mock.outcomes {
+            if let (Some(Mocked::Activity(global)), ExprKind::Lambda(lambda)) = (mocked, &outcome.kind) {
+                self.fits(global, lambda, outcome.span);
+            }
             self.outcome(last, outcome);
         }
     }
@@ -100,6 +104,23 @@ impl Resolver<'_> {
             }
             _ => self.no_outcome(outcome.span),
         }
+    }
+
+    /// A function of a mock has no more parameters than its activity.
+    fn fits(&mut self, activity: GlobalId, lambda: &Lambda, span: Span) {
+        let global = &self.program.globals[activity];
+        let (required, _) = arity(&lambda.params);
+        if required <= global.max {
+            return;
+        }
+        let title =
+            format!("the mock has {required} parameters, and activity `{}` has {}", global.name, global.max);
+        let declared = Place { source: self.program.modules[global.module].source, span: global.span };
+        let place = self.place(span);
+        self.report(
+            Diagnostic::error(title, place, "gets no more arguments than the activity")
+                .and(declared, "the activity"),
+        );
     }
 
     fn no_outcome(&mut self, span: Span) {

@@ -127,7 +127,10 @@ pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
         },
         "state_of" => match &args[0] {
             Value::Entity(_) => Ok(()),
-            other => Err(type_error(format!("`state_of` takes an entity, not {}", other.a_kind()))),
+            other => Err(type_error(format!(
+                "`state_of` takes an entity, like `Account(\"ada\")`, not {}",
+                other.a_kind()
+            ))),
         },
         "sleep_until" => match &args[0] {
             Value::Instant(_) => Ok(()),
