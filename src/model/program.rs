@@ -1,9 +1,11 @@
 //! What is explored: a program's script or one of its tests, with its mocks, its properties, and what can be said of
 //! its text without running it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::builtins;
+use crate::check::STD;
 use crate::code::{Code, Constant, FunctionId, Mock, Op, Outcome, Property, Trials};
 use crate::machine::Data;
 
@@ -131,18 +133,22 @@ impl Program {
             return true;
         }
         let Some(at) = self.code.find_isolated(activity) else { return false };
-        reached(&self.code, self.code.isolated[at].body).any(|name| name == "idempotency_key")
+        reached(&self.code, vec![self.code.isolated[at].body]).any(|name| name == "idempotency_key")
     }
 }
 
 impl Facts {
     fn of(code: &Code, properties: &[Property], mocks: &[Mock]) -> Facts {
         let mut facts = Facts::default();
-        for name in (0..code.functions.len() as u32).flat_map(|id| called(code, id)) {
+        // Methods of the library are not looked into: what they do with an instant, somebody has got before.
+        let is_users = |id: &u32| {
+            let source = code.functions[*id as usize].place.source as usize;
+            code.sources.files.get(source).is_none_or(|file| !file.name.starts_with(STD))
+        };
+        let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
+        for name in reached(code, users) {
             match name {
-                "now" | "sleep_until" | "time_parse" | "time_from_parts" | "instant_from_nanos" => {
-                    facts.reads_clock = true
-                }
+                "now" | "sleep_until" | "time_parse" | "time_from_parts" => facts.reads_clock = true,
                 "terminate" | "suspend" | "resume" | "status" | "set_status" | "wait" => facts.meddles = true,
                 // What `uuid` gives is made from the key of its step.
                 "idempotency_key" | "uuid" => facts.reads_keys = true,
@@ -151,13 +157,13 @@ impl Facts {
         }
         facts.watches_instances = properties
             .iter()
-            .any(|property| reached(code, property.function).any(|name| name == "outcome_of"));
+            .any(|property| reached(code, vec![property.function]).any(|name| name == "outcome_of"));
         facts.has_world = mocks.iter().any(is_of_the_world);
         let functions = mocks.iter().flat_map(|mock| &mock.outcomes).filter_map(|outcome| match outcome {
             Outcome::Function(function) => Some(*function),
             _ => None,
         });
-        let mut functions = functions.flat_map(|function| reached(code, function));
+        let mut functions = functions.flat_map(|function| reached(code, vec![function]));
         facts.mocks_look = functions.any(|name| matches!(name, "state_of" | "states_of" | "outcome_of"));
         facts
     }
@@ -180,9 +186,10 @@ fn called(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static st
     })
 }
 
-/// The builtins that a function names, or one that it mentions.
-fn reached(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static str> {
-    let mut seen = vec![function];
+/// The builtins that functions name, or those that they mention.
+fn reached(code: &Code, functions: Vec<FunctionId>) -> impl Iterator<Item = &'static str> {
+    let mut known: HashSet<FunctionId> = functions.iter().copied().collect();
+    let mut seen = functions;
     let mut at = 0;
     while let Some(function) = seen.get(at).copied() {
         at += 1;
@@ -200,7 +207,7 @@ fn reached(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static s
                 _ => None,
             };
             if let Some(id) = mentioned
-                && !seen.contains(&id)
+                && known.insert(id)
             {
                 seen.push(id);
             }
