@@ -1,5 +1,6 @@
 //! What the engine wants read from a store, and what a store is asked for at its opening.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::code::ProgramHash;
@@ -10,8 +11,9 @@ use super::entity::Hold;
 use super::history::History;
 use super::keys;
 use super::message::StoredMail;
+use super::program::known_image;
 use super::record::InstanceRecord;
-use super::step::Event;
+use super::step::{Event, Output};
 
 /// A key and its value.
 type Pair = (Vec<u8>, Vec<u8>);
@@ -26,6 +28,20 @@ pub trait Read {
 
 /// Gives a program of the store, ready to run.
 pub type Images<'a> = &'a mut dyn FnMut(ProgramHash) -> Result<Rc<Image>, String>;
+
+/// What the engine wants read, from a store that has all that it has written; none when an output asks for nothing.
+pub fn look_up(
+    store: &dyn Read,
+    known: &mut HashMap<ProgramHash, Rc<Image>>,
+    output: &Output,
+) -> Result<Option<Event>, String> {
+    Ok(Some(match output {
+        Output::Fetch { address } => fetch(store, address, &mut |hash| known_image(known, hash, store))?,
+        Output::FetchProgram { hash } => Event::Program { image: known_image(known, *hash, store)? },
+        Output::Status { step, id } => Event::Status { step: step.clone(), record: read_record(store, id)? },
+        _ => return Ok(None),
+    }))
+}
 
 /// Reads the record of an instance.
 pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, String> {

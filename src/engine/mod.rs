@@ -33,11 +33,13 @@ mod timers;
 pub use address::{Address, Waiter};
 pub use batch::Batch;
 pub use entity::Hold;
-pub use fetch::{Images, Read, deployed, fetch, read_history, read_holds, read_mail, read_record, recovery};
+pub use fetch::{
+    Images, Read, deployed, fetch, look_up, read_history, read_holds, read_mail, read_record, recovery,
+};
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, Open, SCRIPT, test_function};
 pub use message::{Mail, Message, StoredMail};
-pub use program::{StoredProgram, build_image, load_image, load_stored, program_writes};
+pub use program::{StoredProgram, build_image, known_image, load_image, load_stored, program_writes};
 pub use purge::{purge_writes, unused_programs};
 pub use record::{InstanceRecord, Status};
 pub use replay::{Replayed, Watcher, replay};

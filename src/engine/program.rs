@@ -1,5 +1,6 @@
 //! Programs in a store: each source text once, by its hash.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -65,6 +66,20 @@ pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, Strin
 /// Reads a program back, and makes it ready to run. Errors are reasons in words.
 pub fn load_image(hash: ProgramHash, store: &dyn Read) -> Result<Rc<Image>, String> {
     build_image(&load_stored(hash, store)?).map_err(|reason| format!("its program {hash}: {reason}"))
+}
+
+/// A program that is known, or that the store has.
+pub fn known_image(
+    known: &mut HashMap<ProgramHash, Rc<Image>>,
+    hash: ProgramHash,
+    store: &dyn Read,
+) -> Result<Rc<Image>, String> {
+    if let Some(image) = known.get(&hash) {
+        return Ok(image.clone());
+    }
+    let image = load_image(hash, store)?;
+    known.insert(hash, image.clone());
+    Ok(image)
 }
 
 /// Makes a program ready to run. Errors are reasons in words.

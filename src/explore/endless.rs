@@ -12,6 +12,7 @@ use crate::model::part::ByHash;
 use crate::model::{Evaluator, Model, Program, Stop, Violation};
 use crate::syntax::tree::PropertyKind;
 
+use super::schedule::follow;
 use super::{Found, Limits, memory};
 
 /// A step between configurations.
@@ -53,8 +54,12 @@ pub fn endless<M: Model>(model: &M, program: &Program, limits: &Limits) -> Resul
         let bad: Vec<bool> = graph.good[number].iter().map(|good| !good).collect();
         let Some(part) = graph.fair_part(bad) else { continue };
         let (path, round) = graph.way(&part);
-        let (schedule, config) = follow(model, &mut evaluator, None, &graph, &path)?;
-        let (cycle, _) = follow(model, &mut evaluator, Some(config), &graph, &round)?;
+        let hashes = |way: Vec<u32>| -> Vec<u128> {
+            way.iter().skip(1).map(|at| graph.hashes[*at as usize]).collect()
+        };
+        let initial = model.initial(&mut evaluator)?;
+        let (schedule, config) = follow(model, &mut evaluator, initial, hashes(path))?;
+        let (cycle, _) = follow(model, &mut evaluator, config, hashes(round))?;
         let violation = Violation::Endless { at: *at };
         return Ok((Some(Found { violation, schedule, cycle }), true));
     }
@@ -95,7 +100,7 @@ fn build<M: Model>(
                     graph.from.push(at);
                     waiting.push_back(next);
                     if number.is_multiple_of(1024)
-                        && memory::resident().saturating_sub(before) > limits.memory / 10 * 9
+                        && limits.are_reached(memory::resident().saturating_sub(before))
                     {
                         return Ok(None);
                     }
@@ -323,34 +328,4 @@ impl Graph {
         }
         None
     }
-}
-
-/// The steps along configurations of the graph, and the last configuration.
-fn follow<M: Model>(
-    model: &M,
-    evaluator: &mut Evaluator<'_>,
-    from: Option<M::Config>,
-    graph: &Graph,
-    path: &[u32],
-) -> Result<(Vec<M::Step>, M::Config), Stop> {
-    let mut config = match from {
-        Some(config) => config,
-        None => model.initial(evaluator)?,
-    };
-    let mut steps = Vec::new();
-    for to in path.iter().skip(1) {
-        let wanted = graph.hashes[*to as usize];
-        let mut taken = None;
-        for step in model.enabled(evaluator, &config)? {
-            let next = model.apply(evaluator, &config, &step)?;
-            if model.fingerprint(&next) == wanted {
-                taken = Some((step, next));
-                break;
-            }
-        }
-        let (step, next) = taken.ok_or_else(|| Stop::Fault("a schedule with a gap".into()))?;
-        steps.push(step);
-        config = next;
-    }
-    Ok((steps, config))
 }

@@ -50,6 +50,13 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether so many bytes are as many as a search may take: with a margin, for what it takes until it next looks.
+    fn are_reached(&self, bytes: u64) -> bool {
+        bytes > self.memory / 20 * 17
+    }
+}
+
 /// What ended a search before all was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {

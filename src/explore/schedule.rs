@@ -35,6 +35,30 @@ pub fn name(step: &impl Debug) -> String {
     format!("{step:?}")
 }
 
+/// The steps that lead along configurations of these hashes, and the last configuration.
+pub fn follow<M: Model>(
+    model: &M,
+    evaluator: &mut Evaluator<'_>,
+    mut config: M::Config,
+    hashes: impl IntoIterator<Item = u128>,
+) -> Result<(Vec<M::Step>, M::Config), Stop> {
+    let mut steps = Vec::new();
+    for hash in hashes {
+        let mut taken = None;
+        for step in model.enabled(evaluator, &config)? {
+            let next = model.apply(evaluator, &config, &step)?;
+            if model.fingerprint(&next) == hash {
+                taken = Some((step, next));
+                break;
+            }
+        }
+        let (step, next) = taken.ok_or_else(|| Stop::Fault("a schedule with a gap".into()))?;
+        steps.push(step);
+        config = next;
+    }
+    Ok((steps, config))
+}
+
 /// What of a configuration is shown: states of entities, and what instances wait for or have come to.
 fn states(seen: &Seen<'_>) -> BTreeMap<String, String> {
     let mut states = BTreeMap::new();

@@ -14,6 +14,7 @@ use crate::model::observe::{wrong_at_rest, wrong_now};
 use crate::model::part::ByHash;
 use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
 
+use super::schedule::follow;
 use super::{Bound, Found, Limits, Progress, Report, Searched, memory};
 
 const SHARDS: usize = 256;
@@ -106,7 +107,7 @@ impl<M: Model> Shared<'_, M> {
     fn watch(&self) {
         let resident = memory::resident();
         self.memory.fetch_max(resident, Ordering::Relaxed);
-        if resident.saturating_sub(self.resident) > self.limits.memory / 20 * 17 {
+        if self.limits.are_reached(resident.saturating_sub(self.resident)) {
             self.end(Bound::Memory);
         }
     }
@@ -363,21 +364,7 @@ impl<M: Model> Shared<'_, M> {
             path.push(at);
         }
         path.pop();
-        let mut config = initial.clone();
-        let mut schedule = Vec::new();
-        while let Some(hash) = path.pop() {
-            let mut taken = None;
-            for step in self.model.enabled(evaluator, &config)? {
-                let reached = self.model.apply(evaluator, &config, &step)?;
-                if self.model.fingerprint(&reached) == hash {
-                    taken = Some((step, reached));
-                    break;
-                }
-            }
-            let (step, reached) = taken.ok_or_else(|| Stop::Fault("a schedule with a gap".into()))?;
-            schedule.push(step);
-            config = reached;
-        }
-        Ok(schedule)
+        path.reverse();
+        Ok(follow(self.model, evaluator, initial.clone(), path)?.0)
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Engine, Event, InstanceRecord, Outcome as Ending, Output, Read, StepId, fetch, load_image, read_record,
+    Engine, Event, InstanceRecord, Outcome as Ending, Output, StepId, fetch, known_image, read_record,
     recovery,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
@@ -415,7 +415,7 @@ impl<S: Store> Host<S> {
             Output::Fetch { address } => {
                 let view = View { store: &self.store, pending: &self.pending };
                 let images = &mut self.images;
-                let mut image = |hash| image(images, hash, &view);
+                let mut image = |hash| known_image(images, hash, &view);
                 match fetch(&view, &address, &mut image) {
                     Ok(event) => self.engine.handle(event, clock::now()),
                     Err(reason) => self.terminal.log("error", &format!("{address} can't go on: {reason}")),
@@ -423,7 +423,7 @@ impl<S: Store> Host<S> {
             }
             Output::FetchProgram { hash } => {
                 let view = View { store: &self.store, pending: &self.pending };
-                match image(&mut self.images, hash, &view) {
+                match known_image(&mut self.images, hash, &view) {
                     Ok(image) => self.engine.handle(Event::Program { image }, clock::now()),
                     Err(reason) => self.terminal.log("error", &reason),
                 }
@@ -590,18 +590,4 @@ impl<S: Store> Host<S> {
 
 pub(super) fn unknown(name: &str) -> ErrorData {
     ErrorData::new("internal", format!("`{name}` is not an effect that can be carried out"))
-}
-
-/// A program that is known, or that the store has.
-fn image(
-    known: &mut HashMap<ProgramHash, Rc<Image>>,
-    hash: ProgramHash,
-    store: &dyn Read,
-) -> Result<Rc<Image>, String> {
-    if let Some(image) = known.get(&hash) {
-        return Ok(image.clone());
-    }
-    let image = load_image(hash, store)?;
-    known.insert(hash, image.clone());
-    Ok(image)
 }

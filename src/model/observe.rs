@@ -18,7 +18,6 @@ pub type Observation = BTreeMap<String, String>;
 /// How an instance stands.
 #[derive(Clone, Debug)]
 pub struct Stand<'c> {
-    pub function: &'c str,
     /// Its outcome, and whether somebody learned of it; none while it runs.
     pub ended: Option<(&'c Outcome, bool)>,
     pub suspended: bool,
@@ -32,7 +31,6 @@ pub struct Stand<'c> {
 pub struct Seen<'c> {
     pub instances: Vec<(&'c Id, Stand<'c>)>,
     pub entities: Vec<(&'c EntityName, &'c Entity)>,
-    pub trouble: &'c [Trouble],
 }
 
 /// What a run does that it should not.
@@ -72,7 +70,6 @@ pub fn stand<E>(instance: &Instance<E>) -> Stand<'_> {
         State::Ended { outcome, told } => Some((outcome, *told)),
     };
     Stand {
-        function: &instance.function,
         ended,
         suspended: instance.suspended,
         waits: instance.open.values().map(|open| &open.asked).collect(),

@@ -28,8 +28,7 @@ use super::instance::{Instance, Open, State};
 use super::message::{Id, Message, Name};
 use super::{Eval, Evaluator, Model, Stop};
 
-/// Steps with where they lead.
-pub type Steps = Vec<(Step, Config)>;
+type Steps = super::Steps<HighLevel>;
 
 /// Steps that it is enough to look at, if there are such and they are not all.
 pub fn enough(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Steps>, Stop> {

@@ -1,5 +1,7 @@
 //! What can come of a task in flight.
 
+use std::rc::Rc;
+
 use crate::machine::{Data, EntityId, ErrorData, Value, What};
 
 use super::evaluate::{Done, Evaluator, Stop, View};
@@ -14,13 +16,13 @@ pub fn outcomes(
     now: i64,
     view: &dyn View,
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
-) -> Result<Vec<Done>, Stop> {
+) -> Result<Rc<Vec<Done>>, Stop> {
     if task.asked.what == What::Effect("status") {
-        return Ok(vec![Done::of(Some(status(&task.asked.args, view)))]);
+        return Ok(Rc::new(vec![Done::of(Some(status(&task.asked.args, view)))]));
     }
     let all = evaluator.perform(&task.asked, &task.key, now, view)?;
     if all.iter().all(|done| done.world.is_none()) {
-        return Ok(all.to_vec());
+        return Ok(all);
     }
     let mut outcomes = Vec::new();
     for done in all.iter() {
@@ -34,7 +36,7 @@ pub fn outcomes(
             outcomes.push(Done { world: done.world.clone(), choice: done.choice.clone(), ..one.clone() });
         }
     }
-    Ok(outcomes)
+    Ok(Rc::new(outcomes))
 }
 
 /// The answer to `status`.

@@ -8,7 +8,7 @@ use durable::builtins::Context;
 use durable::code::ProgramHash;
 use durable::engine::{
     Address, Args, Asked, Batch, Engine, Entry, Event, InstanceRecord, Message, Outcome, Output, SCRIPT,
-    Status, StepId, fetch, keys, load_image, read_history, read_record, recovery,
+    Status, StepId, keys, look_up, read_history, read_record, recovery,
 };
 use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, format};
 use durable::store::{MemoryTree, Store};
@@ -258,8 +258,9 @@ impl World {
                 match output {
                     Output::Fetch { .. } | Output::FetchProgram { .. } | Output::Status { .. } => {
                         // What is not in the engine's memory has been written.
-                        let event = self.read(&output)?;
-                        engine.handle(event, self.now);
+                        if let Some(event) = look_up(&self.store, &mut self.images, &output)? {
+                            engine.handle(event, self.now);
+                        }
                     }
                     Output::Ended { outcome: Outcome::Stuck(mismatch), instance, .. } => {
                         return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
@@ -405,27 +406,6 @@ impl World {
             _ => {}
         }
         self.store.commit(&kept).expect("memory can be written");
-    }
-
-    /// What the engine wants read.
-    fn read(&mut self, output: &Output) -> Result<Event, String> {
-        let (store, images) = (&self.store, &mut self.images);
-        let mut image = |hash: ProgramHash| -> Result<Rc<Image>, String> {
-            if let Some(image) = images.get(&hash) {
-                return Ok(image.clone());
-            }
-            let image = load_image(hash, store)?;
-            images.insert(hash, image.clone());
-            Ok(image)
-        };
-        match output {
-            Output::Fetch { address } => fetch(store, address, &mut image),
-            Output::FetchProgram { hash } => Ok(Event::Program { image: image(*hash)? }),
-            Output::Status { step, id } => {
-                Ok(Event::Status { step: step.clone(), record: read_record(store, id)? })
-            }
-            other => Err(format!("{other:?} is not a question")),
-        }
     }
 
     /// An output leaves. What it depends on must be durable.

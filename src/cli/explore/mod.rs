@@ -222,11 +222,10 @@ impl Exploration<'_> {
                 );
             }
         };
-        let report = search(model, program, &self.limits, &progress)?;
+        let mut report = search(model, program, &self.limits, &progress)?;
         if shows {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
-        let mut report = report;
         let mut rounds = true;
         if report.found.is_none() && report.bound.is_none() && !self.asked.outcomes {
             (report.found, rounds) = endless(model, program, &self.limits)?;

@@ -135,10 +135,9 @@ impl Model for RealEngine {
     }
 
     fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {
-        let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
+        let mut seen = Seen::default();
         for known in &config.instances {
             let stand = Stand {
-                function: &known.function,
                 ended: known.outcome.as_ref().map(|outcome| (outcome, known.told)),
                 suspended: known.suspended,
                 waits: known.waits.iter().collect(),

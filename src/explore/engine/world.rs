@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::code::ProgramHash;
 use crate::engine::{
     Address, Args, Asked as Recorded, Engine, Entry, Event, Hold, InstanceRecord, Outcome as Ended, Output,
-    Status, StepId, fetch, keys, load_image, read_history, read_record, recovery,
+    Status, StepId, keys, look_up, read_history, read_record, recovery,
 };
 use crate::machine::{Data, EntityId, Image, Request, Value, What};
 use crate::model::entity::Entity;
@@ -139,12 +139,9 @@ impl World {
                 self.engine.handle(Event::Run, self.now);
             }
             for output in self.engine.take_outputs() {
-                match output {
-                    Output::Fetch { .. } | Output::FetchProgram { .. } | Output::Status { .. } => {
-                        let event = self.read(&output)?;
-                        self.engine.handle(event, self.now);
-                    }
-                    other => held.push(other),
+                match look_up(&self.store, &mut self.images, &output).map_err(fault)? {
+                    Some(event) => self.engine.handle(event, self.now),
+                    None => held.push(output),
                 }
             }
             let batch = self.engine.take_writes();
@@ -175,26 +172,6 @@ impl World {
             }
         }
         Err(Stop::Endless)
-    }
-
-    pub(super) fn read(&mut self, output: &Output) -> Result<Event, Stop> {
-        let (store, images) = (&self.store, &mut self.images);
-        let mut image = |hash: ProgramHash| -> Result<Rc<Image>, String> {
-            if let Some(image) = images.get(&hash) {
-                return Ok(image.clone());
-            }
-            let image = load_image(hash, store)?;
-            images.insert(hash, image.clone());
-            Ok(image)
-        };
-        match output {
-            Output::Fetch { address } => fetch(store, address, &mut image).map_err(fault),
-            Output::FetchProgram { hash } => Ok(Event::Program { image: image(*hash).map_err(fault)? }),
-            Output::Status { step, id } => {
-                Ok(Event::Status { step: step.clone(), record: read_record(store, id).map_err(fault)? })
-            }
-            _ => Err(fault("not a question")),
-        }
     }
 
     /// What leaves the engine.
@@ -274,8 +251,8 @@ impl World {
         self.drive(evaluator)
     }
 
-    pub(super) fn outcomes(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Vec<Done>, Stop> {
-        let Some((_, task)) = self.under_way.get(at) else { return Ok(Vec::new()) };
+    pub(super) fn outcomes(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Rc<Vec<Done>>, Stop> {
+        let Some((_, task)) = self.under_way.get(at) else { return Ok(Rc::default()) };
         outcomes(evaluator, task, self.now, &self.world)
     }
 
@@ -383,7 +360,7 @@ fn outcomes(
     task: &UnderWay,
     now: i64,
     world: &BTreeMap<EntityId, Option<Part<Data>>>,
-) -> Result<Vec<Done>, Stop> {
+) -> Result<Rc<Vec<Done>>, Stop> {
     let task = crate::model::instance::Task {
         execution: 0,
         attempt: 1,

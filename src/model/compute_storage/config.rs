@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::rc::Rc;
 
 use crate::machine::{Data, EntityId, Value};
 
@@ -151,8 +152,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         evaluator: &mut Evaluator<'_>,
         instance: &Id,
         seq: u64,
-    ) -> Result<Vec<Done>, Stop> {
-        let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Vec::new()) };
+    ) -> Result<Rc<Vec<Done>>, Stop> {
+        let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Rc::default()) };
         let state =
             |id: &EntityId| self.entities.get(id).and_then(|stored| stored.state.as_ref()?.state.clone());
         outcomes(evaluator, task, self.now, self, &state)

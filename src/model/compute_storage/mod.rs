@@ -559,7 +559,7 @@ impl<K: Keep> Model for Storage<K> {
     }
 
     fn seen<'c>(&self, config: &'c Self::Config) -> Seen<'c> {
-        let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
+        let mut seen = Seen::default();
         for (id, stored) in &config.instances {
             if let Some(instance) = &stored.state {
                 seen.instances.push((id, observe::stand(instance)));

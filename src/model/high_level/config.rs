@@ -1,6 +1,7 @@
 //! A moment of a run of the high-level model.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use crate::machine::{Data, EntityId, Value};
 
@@ -111,8 +112,8 @@ impl Config {
         evaluator: &mut Evaluator<'_>,
         instance: &Id,
         seq: u64,
-    ) -> Result<Vec<Done>, Stop> {
-        let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Vec::new()) };
+    ) -> Result<Rc<Vec<Done>>, Stop> {
+        let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Rc::default()) };
         outcomes(evaluator, task, self.now, self, &|id| self.entities.get(id).and_then(|e| e.state.clone()))
     }
 

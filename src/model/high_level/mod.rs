@@ -221,7 +221,7 @@ impl Model for HighLevel {
     }
 
     fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {
-        let mut seen = Seen { trouble: &config.trouble, ..Seen::default() };
+        let mut seen = Seen::default();
         for (id, instance) in config.instances.iter() {
             seen.instances.push((id, observe::stand(instance)));
         }

@@ -178,12 +178,11 @@ pub fn begin(
         return Ok(known);
     }
     let evaluated = evaluator.begin(function, args, id)?;
-    // What stands in for the state until the first step is noted.
-    let eval = Part::new(Vec::new());
     let me = Instance {
         function: function.clone(),
         parent,
-        state: State::Running(eval.clone()),
+        // What stands in for the state until the first step is noted.
+        state: State::Running(Part::new(Vec::new())),
         open: BTreeMap::new(),
         stale: BTreeSet::new(),
         next: 0,
@@ -198,16 +197,7 @@ pub fn begin(
         printed: Vec::new(),
         uncertain: BTreeSet::new(),
     };
-    let mut step = Step {
-        evaluator,
-        now,
-        id: id.clone(),
-        me,
-        eval: Some(eval),
-        ready: VecDeque::new(),
-        out: Vec::new(),
-        asked: Vec::new(),
-    };
+    let mut step = Step::of(evaluator, now, id, me);
     step.evaluated(&evaluated)?;
     step.go_on()?;
     let turn = Rc::new(step.done());
@@ -239,20 +229,7 @@ fn take_anew(
     me: &Instance<Eval>,
     message: &Message,
 ) -> Result<Turn, Stop> {
-    let eval = match &me.state {
-        State::Running(eval) => Some(eval.clone()),
-        State::Ended { .. } => None,
-    };
-    let mut step = Step {
-        evaluator,
-        now,
-        id: id.clone(),
-        me: me.clone(),
-        eval,
-        ready: VecDeque::new(),
-        out: Vec::new(),
-        asked: Vec::new(),
-    };
+    let mut step = Step::of(evaluator, now, id, me.clone());
     match step.eval {
         Some(_) => {
             step.take(message)?;
@@ -272,16 +249,7 @@ pub fn take_at_once(
     messages: &[Mail],
 ) -> Result<Turn, Stop> {
     let State::Running(eval) = &me.state else { return take_anew(evaluator, now, id, me, &messages[0]) };
-    let mut step = Step {
-        evaluator,
-        now,
-        id: id.clone(),
-        me: me.clone(),
-        eval: Some(eval.clone()),
-        ready: VecDeque::new(),
-        out: Vec::new(),
-        asked: Vec::new(),
-    };
+    let mut step = Step::of(evaluator, now, id, me.clone());
     for message in messages {
         step.take(message)?;
     }
@@ -326,11 +294,6 @@ fn null() -> Answer {
 }
 
 impl<E> Instance<E> {
-    /// Whether it has come to its end.
-    pub fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended { .. })
-    }
-
     /// The result of one that has ended.
     pub fn result(&self, id: &str) -> Option<Answer> {
         let State::Ended { outcome, .. } = &self.state else { return None };
@@ -445,7 +408,16 @@ impl Open {
     }
 }
 
-impl Step<'_, '_> {
+impl<'s, 'p> Step<'s, 'p> {
+    fn of(evaluator: &'s mut Evaluator<'p>, now: i64, id: &Id, me: Instance<Eval>) -> Step<'s, 'p> {
+        let eval = match &me.state {
+            State::Running(eval) => Some(eval.clone()),
+            State::Ended { .. } => None,
+        };
+        let (ready, out, asked) = (VecDeque::new(), Vec::new(), Vec::new());
+        Step { evaluator, now, id: id.clone(), me, eval, ready, out, asked }
+    }
+
     fn done(mut self) -> Turn {
         if let Some(eval) = self.eval {
             self.me.state = State::Running(eval);
