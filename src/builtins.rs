@@ -229,7 +229,7 @@ pub static TABLE: &[Builtin] = &[
     // Records.
     native("record_keys", 1),
     native("record_values", 1),
-    native("record_get", 2),
+    range("record_get", 2, 3),
     native("record_set", 3),
     native("record_remove", 2),
     native("record_has", 2),

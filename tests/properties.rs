@@ -61,9 +61,9 @@ impl DataTree {
     fn value(&self) -> Value {
         match self {
             DataTree::Null => Value::Null,
-            DataTree::Bool(b) => Value::Bool(*b),
+            DataTree::Bool(b) => Value::bool(*b),
             DataTree::Int(n) => Value::Int(*n),
-            DataTree::Float(x) => Value::Float(*x),
+            DataTree::Float(x) => Value::float(*x),
             DataTree::Duration(n) => Value::Duration(*n),
             DataTree::Instant(n) => Value::Instant(*n),
             DataTree::Text(text) => Value::str(text.as_str()),

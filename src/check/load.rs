@@ -275,7 +275,7 @@ fn callable(kind: GlobalKind, f: &tree::Callable) -> (GlobalKind, &tree::Ident, 
     (kind, &f.name, min, max)
 }
 
-/// `fn f(a, b) => native.g(a, b)` or `const f = native.g` in the standard library is the builtin `g` under another name.
+/// `fn f(a, b = null) => native.g(a, b)` or `const f = native.g` in the standard library is the builtin `g` under another name.
 fn alias(std: Option<&str>, stmt: &tree::Stmt) -> Option<crate::builtins::BuiltinId> {
     std?;
     if let StmtKind::Const(_, value, _) = &stmt.kind {
@@ -293,7 +293,10 @@ fn alias(std: Option<&str>, stmt: &tree::Stmt) -> Option<crate::builtins::Builti
     }
     let same = f.params.iter().zip(args).all(|(param, arg)| {
         matches!((&param.pattern.kind, &arg), (tree::PatternKind::Name(a), tree::Element::Item(e))
-            if param.default.is_none() && matches!(&e.kind, ExprKind::Name(b) if a == b))
+            if matches!(&e.kind, ExprKind::Name(b) if a == b))
     });
-    same.then(|| crate::builtins::find(&name.name)).flatten()
+    let builtin = same.then(|| crate::builtins::find(&name.name)).flatten()?;
+    // What is left out has its default from the builtin, which is the same.
+    let (required, _) = super::scope::arity(&f.params);
+    (crate::builtins::TABLE[builtin.0 as usize].min as usize == required).then_some(builtin)
 }

@@ -9,7 +9,7 @@ mod hash;
 mod print;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::builtins::Context;
 use crate::syntax::tree::PropertyKind;
@@ -27,7 +27,7 @@ pub type FunctionId = u32;
 /// An instruction: eight bytes.
 // A table: one line an instruction.
 #[rustfmt::skip]
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Hash)]
 pub enum Op {
     Move { to: Reg, from: Reg },
     /// As `Move`, of a temporary: the value is not held twice.
@@ -47,12 +47,11 @@ pub enum Op {
     Remainder { to: Reg, a: Reg, b: Reg },
     /// Adds a constant; `value` may be negative, for a subtraction.
     AddInt { to: Reg, a: Reg, value: i16 },
-    Equal { to: Reg, a: Reg, b: Reg },
-    NotEqual { to: Reg, a: Reg, b: Reg },
-    Less { to: Reg, a: Reg, b: Reg },
-    LessEqual { to: Reg, a: Reg, b: Reg },
-    Greater { to: Reg, a: Reg, b: Reg },
-    GreaterEqual { to: Reg, a: Reg, b: Reg },
+    /// Multiplies by a constant.
+    MultiplyInt { to: Reg, a: Reg, value: i16 },
+    RemainderInt { to: Reg, a: Reg, value: i16 },
+    Compare { how: Comparison, to: Reg, a: Reg, b: Reg },
+    CompareInt { how: Comparison, to: Reg, a: Reg, value: i16 },
     Not { to: Reg, a: Reg },
     Negate { to: Reg, a: Reg },
     CheckBool { a: Reg },
@@ -98,14 +97,22 @@ pub enum Op {
     ReadMiddle { to: Reg, a: Reg, slice: u16 },
     ReadWithout { to: Reg, a: Reg, shape: u16 },
     Index { to: Reg, a: Reg, index: Reg },
+    /// `a[index].name`, without holding the element.
+    FieldOfElement { a: u8, to: Reg, index: u8, name: u16 },
+    /// `a.name = value`, `a[index] = value`, `a[index].name = value`; `value` is a temporary, which is taken.
+    SetField { a: Reg, value: Reg, name: u16 },
+    SetElement { a: Reg, index: Reg, value: Reg },
+    SetFieldOfElement { a: u8, index: Reg, value: u8, name: u16 },
     /// Sets a path of the value in `a`: steps from `base` on as the path says, the value after them.
     SetPath { a: Reg, base: Reg, path: u16 },
     Concat { to: Reg, base: Reg, count: Reg },
     Range { to: Reg, base: Reg, inclusive: bool },
 
     RangeStart { base: Reg, inclusive: bool },
+    /// The end of a loop: jumps back with the next int while there is one, which costs fuel.
     RangeNext { base: Reg, by: i32 },
     EachStart { base: Reg },
+    /// The end of a loop: jumps back with the next element while there is one, which costs fuel.
     EachNext { base: Reg, by: i32 },
 
     NewCell { to: Reg, from: Reg },
@@ -146,6 +153,17 @@ pub enum Op {
     Rethrow { error: Reg },
     NoArm { from: Reg },
     NoMatch { from: Reg },
+}
+
+/// A comparison whose outcome is a value.
+#[derive(Clone, Copy, Debug, PartialEq, Hash)]
+pub enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
 }
 
 /// A function's code.
@@ -287,6 +305,8 @@ pub struct Code {
     pub trials: Trials,
     pub sources: Sources,
     pub hash: ProgramHash,
+    /// What tells whether a machine's state is of this code; computed when first asked for.
+    pub fingerprint: OnceLock<u64>,
 }
 
 impl Code {

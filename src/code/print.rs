@@ -36,7 +36,9 @@ pub fn print(code: &Code, all: bool) -> String {
                     format!("  ; {}", crate::builtins::TABLE[*builtin as usize].name)
                 }
                 Op::Invoke { global, .. } => format!("  ; {}", code.isolated[*global as usize].name),
-                Op::Jump { by } | Op::Repeat { by } => format!("  ; to {}", at as i64 + 1 + *by as i64),
+                Op::Jump { by } | Op::Repeat { by } | Op::RangeNext { by, .. } | Op::EachNext { by, .. } => {
+                    format!("  ; to {}", at as i64 + 1 + *by as i64)
+                }
                 _ => String::new(),
             };
             let text = format!("{op:?}").replace(['{', '}', ':', ','], "");

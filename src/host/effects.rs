@@ -9,7 +9,7 @@ pub(crate) fn immediate(name: &str, args: &Data) -> Option<Outcome> {
     let value = match name {
         "now" => Value::Instant(clock::now()),
         "random" => match entropy::<8>() {
-            Ok(bytes) => Value::Float((u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64),
+            Ok(bytes) => Value::float((u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64),
             Err(error) => return Some(Err(error)),
         },
         "random_int" => match (&args.items()[..], entropy::<16>()) {

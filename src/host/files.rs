@@ -37,7 +37,7 @@ pub(crate) fn run(name: &str, args: &Data) -> Outcome {
         "fs_read_bytes" => ("read", read(path).map(Value::bytes)),
         "fs_write" => ("write", write(path, &contents()).map(|()| Value::Null)),
         "fs_append" => ("append to", append(path, &contents()).map(|()| Value::Null)),
-        "fs_exists" => ("look for", path.try_exists().map(Value::Bool)),
+        "fs_exists" => ("look for", path.try_exists().map(Value::bool)),
         "fs_list" => ("list", list(path)),
         "fs_make_dir" => ("make", fs::create_dir_all(path).map(|()| Value::Null)),
         _ => ("remove", remove(path).map(|()| Value::Null)),

@@ -4,7 +4,6 @@ use std::mem;
 use std::rc::Rc;
 
 use crate::builtins::{self, Context, Kind};
-use crate::code::MethodTarget;
 
 use super::address::handle;
 use super::error::{Fail, fail};
@@ -24,26 +23,6 @@ pub(super) enum Flow {
 }
 
 impl Machine {
-    /// What a method of a value that isn't its own field calls.
-    pub(super) fn method(&self, value: &Value, name: u16) -> Result<MethodTarget, Fail> {
-        let text = &self.image.names[name as usize];
-        let Some(module) = value.methods() else {
-            return Err(op::no_method(value, text, std::iter::empty()));
-        };
-        self.image.method(name, module).ok_or_else(|| {
-            if let Value::Record(record) = value
-                && let Some(field) = record.get(text)
-            {
-                return op::not_a_function(field);
-            }
-            let known = crate::check::std_sources().iter().find(|(name, _)| *name == module);
-            let names = known.map(|(_, text)| *text).unwrap_or("").lines().filter_map(|line| {
-                line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()).map(str::to_string)
-            });
-            op::no_method(value, text, names)
-        })
-    }
-
     pub(super) fn builtin(
         &mut self,
         fiber: &mut Fiber,
@@ -66,7 +45,7 @@ impl Machine {
         match info.kind {
             Kind::Native => {
                 let args = &mut fiber.stack[at..at + count];
-                let value = natives::table()[builtin as usize](args)?;
+                let value = (natives::table()[builtin as usize].native)(args)?;
                 release(args);
                 fiber.stack[result] = value;
                 Ok(Flow::Go)
@@ -234,7 +213,7 @@ impl Machine {
             }
             (Some(Context::Activity), Context::Activity | Context::Operation) => {
                 // The stub's frame becomes the body's.
-                push_frame(&image, fiber, item.body, at, count, at, Value::Null)?;
+                push_frame(&image, fiber, item.body, at, count, at, &Value::Null)?;
                 Ok(Flow::Go)
             }
             (Some(Context::Activity), context) => {

@@ -81,8 +81,8 @@ fn scalars_equal(a: &Value, b: &Value) -> Result<Option<bool>, Fail> {
         (Value::Str(a), Value::Str(b)) => Rc::ptr_eq(a, b) || a.as_str() == b.as_str(),
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
-        (Value::Float(a), Value::Float(b)) => a == b,
-        (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => *a as f64 == *b,
+        (Value::Float(a), Value::Float(b)) => a.get() == b.get(),
+        (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => *a as f64 == b.get(),
         (Value::Duration(a), Value::Duration(b)) => a == b,
         (Value::Instant(a), Value::Instant(b)) => a == b,
         (Value::Bytes(a), Value::Bytes(b)) => a.bytes == b.bytes,
@@ -102,7 +102,17 @@ fn scalars_equal(a: &Value, b: &Value) -> Result<Option<bool>, Fail> {
 
 /// A list is equal to itself, unless it holds what isn't equal to itself.
 fn no_functions(items: &[Value]) -> bool {
-    !items.iter().any(|item| matches!(item, Value::Float(x) if x.is_nan()))
+    !items.iter().any(|item| matches!(item, Value::Float(x) if x.get().is_nan()))
+}
+
+/// Whether the order of two values is as wanted. A float that is not a number is before, after and equal to none.
+#[cold]
+#[inline(never)]
+pub fn holds(a: &Value, b: &Value, wanted: fn(Ordering) -> bool) -> Result<bool, Fail> {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => Ok(a.get().partial_cmp(&b.get()).is_some_and(wanted)),
+        (a, b) => order(a, b).map(wanted),
+    }
 }
 
 /// The order of two values of one kind.
@@ -113,9 +123,9 @@ pub fn order(a: &Value, b: &Value) -> Result<Ordering, Fail> {
 fn order_within(a: &Value, b: &Value, depth: u32) -> Result<Ordering, Fail> {
     Ok(match (a, b) {
         (Value::Int(a), Value::Int(b)) => a.cmp(b),
-        (Value::Float(a), Value::Float(b)) => float_order(*a, *b)?,
-        (Value::Int(a), Value::Float(b)) => float_order(*a as f64, *b)?,
-        (Value::Float(a), Value::Int(b)) => float_order(*a, *b as f64)?,
+        (Value::Float(a), Value::Float(b)) => float_order(a.get(), b.get())?,
+        (Value::Int(a), Value::Float(b)) => float_order(*a as f64, b.get())?,
+        (Value::Float(a), Value::Int(b)) => float_order(a.get(), *b as f64)?,
         (Value::Str(a), Value::Str(b)) => a.as_str().cmp(b.as_str()),
         (Value::Duration(a), Value::Duration(b)) => a.cmp(b),
         (Value::Instant(a), Value::Instant(b)) => a.cmp(b),

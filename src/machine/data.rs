@@ -114,14 +114,14 @@ impl Data {
                 }
                 match value {
                     Value::Null => out.push(NULL),
-                    Value::Bool(b) => out.push(if *b { TRUE } else { FALSE }),
+                    Value::Bool(b) => out.push(if b.get() { TRUE } else { FALSE }),
                     Value::Int(n) => {
                         out.push(INT);
                         signed(&mut out, *n);
                     }
                     Value::Float(x) => {
                         out.push(FLOAT);
-                        out.extend(x.to_bits().to_le_bytes());
+                        out.extend(x.get().to_bits().to_le_bytes());
                     }
                     Value::Duration(n) => {
                         out.push(DURATION);
@@ -212,10 +212,10 @@ impl Data {
         loop {
             let mut done = match reader.byte()? {
                 NULL => Value::Null,
-                FALSE => Value::Bool(false),
-                TRUE => Value::Bool(true),
+                FALSE => Value::bool(false),
+                TRUE => Value::bool(true),
                 INT => Value::Int(reader.signed()?),
-                FLOAT => Value::Float(f64::from_bits(u64::from_le_bytes(reader.take(8)?.try_into().ok()?))),
+                FLOAT => Value::float(f64::from_bits(u64::from_le_bytes(reader.take(8)?.try_into().ok()?))),
                 DURATION => Value::Duration(reader.signed()?),
                 INSTANT => Value::Instant(reader.signed()?),
                 STR => Value::str(reader.text()?),

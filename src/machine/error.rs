@@ -60,7 +60,7 @@ pub fn fail_with<'a>(
     message: impl Into<String>,
     more: impl IntoIterator<Item = (&'a str, Value)>,
 ) -> Fail {
-    let fields = [("kind", Value::str(kind)), ("message", Value::str(message))];
+    let fields = [("kind", Value::str(kind)), ("message", Value::str(message.into()))];
     Box::new(Failure { value: Value::record(fields.into_iter().chain(more)), trace: None })
 }
 
@@ -72,7 +72,7 @@ pub fn type_error(message: impl Into<String>) -> Fail {
 impl ErrorData {
     /// An error without a place.
     pub fn new(kind: &str, message: impl Into<String>) -> ErrorData {
-        let fields = Value::record([("kind", Value::str(kind)), ("message", Value::str(message))]);
+        let fields = Value::record([("kind", Value::str(kind)), ("message", Value::str(message.into()))]);
         ErrorData { value: Data::encode(&fields).unwrap_or_default(), trace: Trace::default() }
     }
 

@@ -143,9 +143,9 @@ fn quote(out: &mut String, text: &str, limit: usize) {
 fn scalar_text(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),
-        Value::Bool(b) => b.to_string(),
+        Value::Bool(b) => b.get().to_string(),
         Value::Int(n) => n.to_string(),
-        Value::Float(x) => float(*x),
+        Value::Float(x) => float(x.get()),
         Value::Duration(n) => duration(*n),
         Value::Instant(n) => instant(*n),
         Value::Bytes(blob) => {

@@ -10,16 +10,10 @@ use super::operate as op;
 use super::value::Value;
 use super::{Fiber, Frame, Image, MAX_DEPTH, MAX_STACK};
 
-/// Completes a window whose first arguments are in place: marks those that were left out, and puts the environment.
-#[inline(always)]
-pub(super) fn furnish(fiber: &mut Fiber, f: &Function, base: usize, count: usize, env: Value) {
-    let params = f.params as usize;
-    if count < params {
-        fiber.stack[base + count..base + params].fill(Value::Missing);
-    }
-    if f.has_env {
-        fiber.stack[base + params] = env;
-    }
+/// Marks the arguments that were left out.
+#[inline(never)]
+pub(super) fn fill_missing(regs: &mut [Value], f: &Function, count: usize) {
+    regs[count..f.params as usize].fill(Value::Missing);
 }
 
 /// Begins a call: the arguments are in place, from `base` on.
@@ -30,14 +24,19 @@ pub(super) fn push_frame(
     base: usize,
     count: usize,
     result: usize,
-    env: Value,
+    env: &Value,
 ) -> Result<(), Fail> {
     let f = &image.code.functions[function as usize];
     let end = base + f.registers as usize;
     if fiber.frames.len() >= MAX_DEPTH || end > fiber.stack.len() {
         grow(fiber, end)?;
     }
-    furnish(fiber, f, base, count, env);
+    if count < f.params as usize {
+        fill_missing(&mut fiber.stack[base..end], f, count);
+    }
+    if f.has_env {
+        fiber.stack[base + f.params as usize].put(env.clone());
+    }
     fiber.frames.push(Frame { function, pc: 0, base: base as u32, result: result as u32 });
     Ok(())
 }
@@ -47,7 +46,7 @@ pub(super) fn push_frame(
 pub(super) fn release(slots: &mut [Value]) {
     for slot in slots {
         if slot.is_counted() {
-            *slot = Value::Null;
+            slot.put(Value::Null);
         }
     }
 }
@@ -75,7 +74,7 @@ fn too_deep() -> Fail {
 /// Begins a fiber with a call of a function value without arguments.
 pub(super) fn enter(image: &Image, fiber: &mut Fiber, f: &Value) -> Result<(), Fail> {
     match f {
-        Value::Function(closure) => push_frame(image, fiber, closure.function, 0, 0, 0, closure.env.clone()),
+        Value::Function(closure) => push_frame(image, fiber, closure.function, 0, 0, 0, &closure.env),
         other => Err(op::not_a_function(other)),
     }
 }

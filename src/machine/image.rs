@@ -1,14 +1,15 @@
 //! Code made ready for one thread: constants as values, names interned.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::builtins::Context;
 use crate::code::{Code, Constant, MethodTarget};
 
-use super::error::ErrorData;
-use super::value::{Closure, Keys, Name, Value, intern};
+use super::error::{ErrorData, Fail};
+use super::operate as op;
+use super::value::{Closure, Keys, METHOD_MODULES, Name, Value, intern};
 use super::{Identity, Machine, Progress};
 
 /// A program's code and the values that go with it.
@@ -18,6 +19,10 @@ pub struct Image {
     pub constants: Vec<Value>,
     pub names: Vec<Name>,
     pub shapes: Vec<Rc<Keys>>,
+    /// For each name, where in a record it was found last.
+    pub guesses: Vec<Cell<u32>>,
+    /// For each name, what it calls as a method, by the receiver's kind.
+    methods: Vec<[Option<MethodTarget>; METHOD_MODULES.len()]>,
     /// The values of `const`s.
     pub globals: RefCell<Vec<Value>>,
 }
@@ -31,13 +36,13 @@ impl Image {
         let names: Vec<Name> = code.names.iter().map(|name| intern(name)).collect();
         let constants = code.constants.iter().map(|constant| match constant {
             Constant::Null => Value::Null,
-            Constant::Bool(b) => Value::Bool(*b),
+            Constant::Bool(b) => Value::bool(*b),
             Constant::Int(n) => Value::Int(*n),
-            Constant::Float(x) => Value::Float(*x),
+            Constant::Float(x) => Value::float(*x),
             Constant::Duration(d) => Value::Duration(*d),
             Constant::Str(s) => Value::str(s.as_str()),
             Constant::Function(id) => Value::Function(Rc::new(Closure { function: *id, env: Value::Null })),
-            Constant::Builtin(id) => Value::Builtin(*id),
+            Constant::Builtin(id) => Value::Builtin(u64::from(*id)),
         });
         let constants = constants.collect();
         let shape = |shape: &Vec<u16>| {
@@ -45,7 +50,15 @@ impl Image {
         };
         let shapes = code.shapes.iter().map(shape).collect();
         let globals = RefCell::new(vec![Value::Missing; code.consts.len()]);
-        let image = Rc::new(Image { code: code.clone(), constants, names, shapes, globals });
+        let guesses = vec![Cell::new(0); names.len()];
+        let mut methods = vec![[None; METHOD_MODULES.len()]; names.len()];
+        for ((name, module), target) in &code.methods {
+            if let Some(column) = METHOD_MODULES.iter().position(|known| known == module) {
+                methods[*name as usize][column] = Some(*target);
+            }
+        }
+        let image =
+            Rc::new(Image { code: code.clone(), constants, names, shapes, guesses, methods, globals });
         // A const may use others: those that fail for want of another are tried again after it.
         let mut waiting: Vec<usize> = (0..code.consts.len()).collect();
         while !waiting.is_empty() {
@@ -79,9 +92,29 @@ impl Image {
         Ok(image)
     }
 
-    /// What a method of a kind calls.
-    pub fn method(&self, name: u16, kind: &'static str) -> Option<MethodTarget> {
-        self.code.methods.get(&(name, kind)).copied()
+    /// What a method of a value that isn't its own field calls.
+    #[inline(always)]
+    pub fn method_of(&self, value: &Value, name: u16) -> Option<MethodTarget> {
+        self.methods[name as usize][value.methods()?]
+    }
+
+    /// The error of a method that a value doesn't have.
+    #[cold]
+    pub fn no_method(&self, value: &Value, name: u16) -> Fail {
+        let text = &self.names[name as usize];
+        let Some(module) = value.methods().map(|column| METHOD_MODULES[column]) else {
+            return op::no_method(value, text, std::iter::empty());
+        };
+        if let Value::Record(record) = value
+            && let Some(field) = record.get(text)
+        {
+            return op::not_a_function(field);
+        }
+        let known = crate::check::std_sources().iter().find(|(name, _)| *name == module);
+        let names = known.map(|(_, text)| *text).unwrap_or("").lines().filter_map(|line| {
+            line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()).map(str::to_string)
+        });
+        op::no_method(value, text, names)
     }
 }
 

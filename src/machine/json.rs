@@ -45,11 +45,11 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
             let tagged = style == Style::Tagged;
             match value {
                 Value::Null => out.push_str("null"),
-                Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
+                Value::Bool(b) => out.push_str(if b.get() { "true" } else { "false" }),
                 Value::Int(n) => out.push_str(&n.to_string()),
-                Value::Float(x) if x.is_finite() => out.push_str(&format::float(*x)),
+                Value::Float(x) if x.get().is_finite() => out.push_str(&format::float(x.get())),
                 Value::Float(x) if tagged => {
-                    out.push_str(&format!("{{\"$float\":\"{x}\"}}"));
+                    out.push_str(&format!("{{\"$float\":\"{}\"}}", x.get()));
                 }
                 Value::Float(_) => return Err(type_error("JSON has no infinity and no not-a-number")),
                 Value::Duration(n) if tagged => {
@@ -175,7 +175,7 @@ impl<'de> Visitor<'de> for Seed {
     }
 
     fn visit_bool<E>(self, b: bool) -> Result<Value, E> {
-        Ok(Value::Bool(b))
+        Ok(Value::bool(b))
     }
 
     fn visit_i64<E>(self, n: i64) -> Result<Value, E> {
@@ -183,11 +183,11 @@ impl<'de> Visitor<'de> for Seed {
     }
 
     fn visit_u64<E>(self, n: u64) -> Result<Value, E> {
-        Ok(i64::try_from(n).map_or(Value::Float(n as f64), Value::Int))
+        Ok(i64::try_from(n).map_or(Value::float(n as f64), Value::Int))
     }
 
     fn visit_f64<E>(self, x: f64) -> Result<Value, E> {
-        Ok(Value::Float(x))
+        Ok(Value::float(x))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -266,7 +266,7 @@ pub fn untag(value: &Value) -> Result<Value, Fail> {
                         let instant: jiff::Timestamp = text.parse().map_err(|_| bad(tag))?;
                         Ok(Value::Instant(i64::try_from(instant.as_nanosecond()).map_err(|_| bad(tag))?))
                     }
-                    "$float" => Ok(Value::Float(text.parse().map_err(|_| bad(tag))?)),
+                    "$float" => Ok(Value::float(text.parse().map_err(|_| bad(tag))?)),
                     "$bytes" => Ok(Value::bytes(BASE64.decode(text).map_err(|_| bad(tag))?)),
                     "$record" => match inner {
                         Value::Record(record) => untag_fields(record),

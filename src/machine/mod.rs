@@ -18,9 +18,10 @@ pub mod json;
 mod messages;
 pub mod natives;
 mod operate;
+mod plain;
 mod renumber;
 mod run;
-mod snapshot;
+pub(crate) mod snapshot;
 mod task;
 pub mod value;
 
@@ -137,6 +138,8 @@ pub struct Machine {
     ready: VecDeque<u64>,
     next_fiber: u64,
     next_request: u64,
+    /// Fuel that was used since this was last asked.
+    spent: u64,
     /// Which fiber waits for which answer.
     waiting: BTreeMap<u64, u64>,
     requests: Vec<Request>,

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use compact_str::CompactString;
+
 use crate::check::closest;
 use crate::code::PathStep;
 
@@ -62,13 +64,10 @@ pub fn add(a: Value, b: &Value) -> Result<Value, (Value, Fail)> {
                 return Err((Value::Str(x), fail));
             }
             if let Some(text) = Rc::get_mut(&mut x) {
-                text.push_str(y.as_str());
+                text.push_str(y);
                 return Ok(Value::Str(x));
             }
-            let mut text = String::with_capacity(x.as_str().len() + y.as_str().len());
-            text.push_str(x.as_str());
-            text.push_str(y.as_str());
-            Ok(Value::str(text))
+            Ok(Value::Str(Text::joined(&x, y)))
         }
         (Value::List(mut x), Value::List(y)) => {
             if let Err(fail) = reserve_items(x.len() + y.len()) {
@@ -83,9 +82,9 @@ pub fn add(a: Value, b: &Value) -> Result<Value, (Value, Fail)> {
 
 fn add_others(a: &Value, b: &Value) -> Result<Value, Fail> {
     Ok(match (a, b) {
-        (Value::Float(x), Value::Float(y)) => Value::Float(x + y),
-        (Value::Int(x), Value::Float(y)) => Value::Float(*x as f64 + y),
-        (Value::Float(x), Value::Int(y)) => Value::Float(x + *y as f64),
+        (Value::Float(x), Value::Float(y)) => Value::float(x.get() + y.get()),
+        (Value::Int(x), Value::Float(y)) => Value::float(*x as f64 + y.get()),
+        (Value::Float(x), Value::Int(y)) => Value::float(x.get() + *y as f64),
         (Value::Duration(x), Value::Duration(y)) => {
             Value::Duration(x.checked_add(*y).ok_or_else(|| overflow(a, "+", b))?)
         }
@@ -100,9 +99,9 @@ pub fn subtract(a: &Value, b: &Value) -> Result<Value, Fail> {
     let big = || overflow(a, "-", b);
     Ok(match (a, b) {
         (Value::Int(x), Value::Int(y)) => Value::Int(x.checked_sub(*y).ok_or_else(big)?),
-        (Value::Float(x), Value::Float(y)) => Value::Float(x - y),
-        (Value::Int(x), Value::Float(y)) => Value::Float(*x as f64 - y),
-        (Value::Float(x), Value::Int(y)) => Value::Float(x - *y as f64),
+        (Value::Float(x), Value::Float(y)) => Value::float(x.get() - y.get()),
+        (Value::Int(x), Value::Float(y)) => Value::float(*x as f64 - y.get()),
+        (Value::Float(x), Value::Int(y)) => Value::float(x.get() - *y as f64),
         (Value::Duration(x), Value::Duration(y)) => Value::Duration(x.checked_sub(*y).ok_or_else(big)?),
         (Value::Instant(x), Value::Duration(y)) => Value::Instant(x.checked_sub(*y).ok_or_else(big)?),
         (Value::Instant(x), Value::Instant(y)) => Value::Duration(x.checked_sub(*y).ok_or_else(big)?),
@@ -114,14 +113,14 @@ pub fn multiply(a: &Value, b: &Value) -> Result<Value, Fail> {
     let big = || overflow(a, "*", b);
     Ok(match (a, b) {
         (Value::Int(x), Value::Int(y)) => Value::Int(x.checked_mul(*y).ok_or_else(big)?),
-        (Value::Float(x), Value::Float(y)) => Value::Float(x * y),
-        (Value::Int(x), Value::Float(y)) => Value::Float(*x as f64 * y),
-        (Value::Float(x), Value::Int(y)) => Value::Float(x * *y as f64),
+        (Value::Float(x), Value::Float(y)) => Value::float(x.get() * y.get()),
+        (Value::Int(x), Value::Float(y)) => Value::float(*x as f64 * y.get()),
+        (Value::Float(x), Value::Int(y)) => Value::float(x.get() * *y as f64),
         (Value::Duration(x), Value::Int(y)) | (Value::Int(y), Value::Duration(x)) => {
             Value::Duration(x.checked_mul(*y).ok_or_else(big)?)
         }
         (Value::Duration(x), Value::Float(y)) | (Value::Float(y), Value::Duration(x)) => {
-            scale(*x, *y).ok_or_else(big)?
+            scale(*x, y.get()).ok_or_else(big)?
         }
         _ => return Err(operands(a, "*", b)),
     })
@@ -139,12 +138,12 @@ fn by_zero(a: &Value, op: &str) -> Fail {
 pub fn divide(a: &Value, b: &Value) -> Result<Value, Fail> {
     let number = |value: &Value| match value {
         Value::Int(n) => Some(*n as f64),
-        Value::Float(x) => Some(*x),
+        Value::Float(x) => Some(x.get()),
         _ => None,
     };
     match (a, b) {
         (Value::Duration(_), Value::Duration(0)) => Err(by_zero(a, "/")),
-        (Value::Duration(x), Value::Duration(y)) => Ok(Value::Float(*x as f64 / *y as f64)),
+        (Value::Duration(x), Value::Duration(y)) => Ok(Value::float(*x as f64 / *y as f64)),
         (Value::Duration(x), b) => match number(b) {
             Some(0.0) => Err(by_zero(a, "/")),
             Some(y) => scale(*x, 1.0 / y).ok_or_else(|| overflow(a, "/", b)),
@@ -152,7 +151,7 @@ pub fn divide(a: &Value, b: &Value) -> Result<Value, Fail> {
         },
         _ => match (number(a), number(b)) {
             (Some(_), Some(0.0)) => Err(by_zero(a, "/")),
-            (Some(x), Some(y)) => Ok(Value::Float(x / y)),
+            (Some(x), Some(y)) => Ok(Value::float(x / y)),
             _ => Err(operands(a, "/", b)),
         },
     }
@@ -170,12 +169,13 @@ pub fn remainder(a: &Value, b: &Value) -> Result<Value, Fail> {
         }
         (Value::Int(x), Value::Int(y)) => Value::Int(floored(*x, *y)),
         (Value::Duration(x), Value::Duration(y)) => Value::Duration(floored(*x, *y)),
-        (Value::Float(_) | Value::Int(_), Value::Float(0.0)) | (Value::Float(_), Value::Int(0)) => {
+        (Value::Float(_), Value::Int(0)) => return Err(by_zero(a, "%")),
+        (Value::Float(_) | Value::Int(_), Value::Float(y)) if y.get() == 0.0 => {
             return Err(by_zero(a, "%"));
         }
-        (Value::Float(x), Value::Float(y)) => Value::Float(floats(*x, *y)),
-        (Value::Int(x), Value::Float(y)) => Value::Float(floats(*x as f64, *y)),
-        (Value::Float(x), Value::Int(y)) => Value::Float(floats(*x, *y as f64)),
+        (Value::Float(x), Value::Float(y)) => Value::float(floats(x.get(), y.get())),
+        (Value::Int(x), Value::Float(y)) => Value::float(floats(*x as f64, y.get())),
+        (Value::Float(x), Value::Int(y)) => Value::float(floats(x.get(), *y as f64)),
         _ => return Err(operands(a, "%", b)),
     })
 }
@@ -202,7 +202,7 @@ pub fn negate(a: &Value) -> Result<Value, Fail> {
         Value::Int(n) => Value::Int(
             n.checked_neg().ok_or_else(|| fail("overflow", format!("-({n}) does not fit in 64 bits")))?,
         ),
-        Value::Float(x) => Value::Float(-x),
+        Value::Float(x) => Value::float(-x.get()),
         Value::Duration(n) => {
             Value::Duration(n.checked_neg().ok_or_else(|| fail("overflow", "this duration has no opposite"))?)
         }
@@ -210,7 +210,12 @@ pub fn negate(a: &Value) -> Result<Value, Fail> {
     })
 }
 
+/// The error of a condition that is neither true nor false.
+#[cold]
 pub fn not_bool(a: &Value) -> Fail {
+    if matches!(a, Value::Missing) {
+        return fail("uninitialised", "a variable is used before it has its value");
+    }
     type_error(format!("a condition must be true or false, not {}{}", a.a_kind(), shown(a)))
 }
 
@@ -223,17 +228,18 @@ fn shown(a: &Value) -> String {
 
 // ---- fields and elements
 
-/// `value.name`.
-pub fn field(a: &Value, name: &Name) -> Result<Value, Fail> {
+/// The error of `value.name` when there is no such field.
+#[cold]
+pub fn no_field(a: &Value, name: &Name) -> Fail {
     if let Value::Record(record) = a {
-        return record.get(name).cloned().ok_or_else(|| missing_field(record, name));
+        return missing_field(record, name);
     }
     let hint = match a {
         Value::Null => "; `?.` reads a field of what may be null",
         Value::Task(_) => "; `await` it first",
         _ => "",
     };
-    Err(type_error(format!("{} has no field `{name}`{hint}", a.a_kind())))
+    type_error(format!("{} has no field `{name}`{hint}", a.a_kind()))
 }
 
 /// The error of a field that a record doesn't have.
@@ -281,9 +287,9 @@ pub fn index(a: &Value, index: &Value) -> Result<Value, Fail> {
         (Value::Str(text), Value::Int(n)) => {
             let at = at(*n, text.chars())?;
             if text.is_ascii() {
-                return Ok(Value::str(&text.as_str()[at..at + 1]));
+                return Ok(Value::char(char::from(text.as_str().as_bytes()[at])));
             }
-            Ok(text.as_str().chars().nth(at).map_or(Value::Null, |c| Value::str(c.to_string())))
+            Ok(text.as_str().chars().nth(at).map_or(Value::Null, Value::char))
         }
         (Value::Bytes(blob), Value::Int(n)) => {
             Ok(Value::Int(i64::from(blob.bytes[at(*n, blob.bytes.len())?])))
@@ -298,8 +304,9 @@ pub fn index(a: &Value, index: &Value) -> Result<Value, Fail> {
     }
 }
 
-/// Gives the value at a path within `root` a new value. Nothing is changed when it is an error. The steps that
-/// are indexes take theirs from `args` in order.
+/// Gives the value at a path within `root` a new value. Nothing is changed when it is an error: containers on the
+/// way are at most copied, which each is only if others hold it. The steps that are indexes take theirs from `args`
+/// in order.
 pub fn set_path(
     root: &mut Value,
     path: &[PathStep],
@@ -307,78 +314,82 @@ pub fn set_path(
     args: &[Value],
     value: Value,
 ) -> Result<(), Fail> {
-    // First look, so that an error leaves all as it was.
-    let mut current: Option<&Value> = Some(root);
-    let mut given = args.iter();
-    let key = |step: &PathStep, given: &mut std::slice::Iter<'_, Value>| match step {
-        PathStep::Field(name) => Some(Value::str(&*names[*name as usize])),
-        PathStep::Index => given.next().cloned(),
-    };
-    let mut keys = Vec::with_capacity(path.len());
+    let mut place = root;
+    let mut args = args.iter();
     for (number, step) in path.iter().enumerate() {
         let last = number + 1 == path.len();
-        let key = key(step, &mut given).unwrap_or(Value::Null);
-        let Some(container) = current else { break };
-        current = match (container, &key) {
-            (Value::Record(record), Value::Str(name)) => match record.get_str(name.as_str()) {
-                Some(value) => Some(value),
-                None if last => {
-                    reserve_items(record.len() + 1)?;
-                    None
-                }
-                None => return Err(missing_field(record, name.as_str())),
-            },
-            (Value::List(list), Value::Int(n)) => Some(&list.as_slice()[at(*n, list.len())?]),
-            (Value::List(_), other) => {
-                return Err(type_error(format!("a list is indexed by an int, not by {}", other.a_kind())));
-            }
-            (Value::Record(_), other) => {
-                return Err(type_error(format!(
-                    "a record is indexed by a string, not by {}",
-                    other.a_kind()
-                )));
-            }
-            (other, _) => return Err(type_error(format!("a part of {} can't be assigned", other.a_kind()))),
-        };
-        keys.push(key);
-    }
-    // Then change; each container on the way is copied only if others hold it.
-    let mut place = root;
-    let (last, way) = match keys.split_last() {
-        Some(split) => split,
-        None => return Ok(()),
-    };
-    for key in way {
-        place = match (place, key) {
-            (Value::Record(record), Value::Str(name)) => {
-                match Record::make_mut(record).and_then(|record| record.get_mut(name.as_str())) {
-                    Some(inner) => inner,
-                    None => return Ok(()),
+        place = match (step, place) {
+            (PathStep::Field(name), Value::Record(record)) => {
+                let name = &names[*name as usize];
+                match record.keys().find(name) {
+                    Some(at) => record_value(record, at)?,
+                    None if last => return add_field(record, name.clone(), value),
+                    None => return Err(missing_field(record, name)),
                 }
             }
-            (Value::List(list), Value::Int(n)) => match list_element(list, *n as usize) {
-                Some(inner) => inner,
-                None => return Ok(()),
+            (PathStep::Index, place) => match (place, args.next().unwrap_or(&Value::Null)) {
+                (Value::List(list), Value::Int(n)) => {
+                    let at = at(*n, list.len())?;
+                    list_element(list, at).ok_or_else(lost)?
+                }
+                (Value::Record(record), Value::Str(name)) => match record.keys().find_str(name.as_str()) {
+                    Some(at) => record_value(record, at)?,
+                    None if last => return add_field(record, intern(name.as_str()), value),
+                    None => return Err(missing_field(record, name.as_str())),
+                },
+                (place, index) => return Err(not_assignable(place, Some(index))),
             },
-            _ => return Ok(()),
+            (PathStep::Field(_), place) => return Err(not_assignable(place, None)),
         };
     }
-    match (place, last) {
-        (Value::Record(record), Value::Str(name)) => {
-            if let Some(record) = Record::make_mut(record) {
-                match record.get_mut(name.as_str()) {
-                    Some(field) => *field = value,
-                    None => record.set(intern(name.as_str()), value),
-                }
-            }
+    place.put(value);
+    Ok(())
+}
+
+fn record_value(record: &mut Rc<Record>, at: usize) -> Result<&mut Value, Fail> {
+    Record::make_mut(record).and_then(|record| record.value_mut(at)).ok_or_else(lost)
+}
+
+fn add_field(record: &mut Rc<Record>, name: Name, value: Value) -> Result<(), Fail> {
+    reserve_items(record.len() + 1)?;
+    Record::make_mut(record).ok_or_else(lost)?.add(name, value);
+    Ok(())
+}
+
+#[cold]
+fn lost() -> Fail {
+    fail("internal", "a container that was there is there no more")
+}
+
+/// The error of assigning a part of what has no such parts.
+#[cold]
+fn not_assignable(container: &Value, index: Option<&Value>) -> Fail {
+    match (container, index) {
+        (Value::List(_), index) => type_error(format!(
+            "a list is indexed by an int, not by {}",
+            index.map_or_else(|| "a string".to_string(), Value::a_kind)
+        )),
+        (Value::Record(_), Some(index)) => {
+            type_error(format!("a record is indexed by a string, not by {}", index.a_kind()))
         }
-        (Value::List(list), Value::Int(n)) => {
-            if let Some(element) = list_element(list, *n as usize) {
-                *element = value;
-            }
-        }
-        _ => {}
+        (other, _) => type_error(format!("a part of {} can't be assigned", other.a_kind())),
     }
+}
+
+/// Adds an element to a list, in place when nobody else holds it.
+#[inline(always)]
+pub fn push(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
+    match List::push_within(list, value) {
+        Ok(()) => Ok(()),
+        Err(value) => push_slowly(list, value),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn push_slowly(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
+    reserve_items(list.len() + 1)?;
+    List::make_mut(list).with(|items| items.push(value));
     Ok(())
 }
 
@@ -388,14 +399,11 @@ fn list_element(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
 
 /// The texts of values, joined.
 pub fn concat(parts: &[Value]) -> Result<Value, Fail> {
-    let mut out = String::new();
+    let mut out = CompactString::default();
     for part in parts {
         match part {
             Value::Str(text) => out.push_str(text.as_str()),
-            Value::Int(n) => {
-                use std::fmt::Write;
-                let _ = write!(out, "{n}");
-            }
+            Value::Int(n) => out.push_str(itoa::Buffer::new().format(*n)),
             Value::Missing => {
                 return Err(fail("uninitialised", "a variable is used before it has its value"));
             }
@@ -443,9 +451,7 @@ pub fn elements(value: &Value) -> Result<Value, Fail> {
             };
             Ok(Value::list(record.iter().map(entry).collect()))
         }
-        Value::Str(text) => {
-            Ok(Value::list(text.as_str().chars().map(|c| Value::str(c.to_string())).collect()))
-        }
+        Value::Str(text) => Ok(Value::list(text.as_str().chars().map(Value::char).collect())),
         Value::Bytes(blob) => Ok(Value::list(blob.bytes.iter().map(|b| Value::Int(i64::from(*b))).collect())),
         other => Err(type_error(format!("`for` can't go through {}{}", other.a_kind(), shown(other)))),
     }
@@ -494,6 +500,21 @@ pub fn no_match(value: &Value, arms: bool) -> Fail {
         other => other.clone(),
     };
     fail_with("no_match", message, [("value", value)])
+}
+
+/// The error of a function value that is given a wrong number of arguments.
+#[cold]
+pub fn wrong_count(f: &crate::code::Function, given: usize) -> Fail {
+    arity(&f.name, f.required as usize, (f.params - f.hidden) as usize, given)
+}
+
+/// Checks the number of arguments that a method is given; the receiver is one more.
+pub fn fits_method(f: &crate::code::Function, given: usize) -> Result<(), Fail> {
+    let (min, max) = (f.required as usize, f.params as usize);
+    if given + 1 < min || given + 1 > max {
+        return Err(arity(&f.name, min.saturating_sub(1), max.saturating_sub(1), given));
+    }
+    Ok(())
 }
 
 /// Checks the number of arguments that a function of the same group is given.

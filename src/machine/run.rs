@@ -60,7 +60,7 @@ impl Machine {
             cancelled: false,
         };
         let count = fiber.stack.len();
-        if let Err(fail) = push_frame(&image, &mut fiber, function, 0, count, 0, Value::Null) {
+        if let Err(fail) = push_frame(&image, &mut fiber, function, 0, count, 0, &Value::Null) {
             fiber.thrown = Some(fail);
         }
         Machine {
@@ -72,6 +72,7 @@ impl Machine {
             ready: VecDeque::from([0]),
             next_fiber: 1,
             next_request: 0,
+            spent: 0,
             waiting: BTreeMap::new(),
             requests: Vec::new(),
             withdrawn: Vec::new(),
@@ -190,11 +191,19 @@ impl Machine {
         self.ready.push_back(id);
     }
 
+    /// The fuel that was used since this was last asked.
+    pub fn take_spent(&mut self) -> u64 {
+        mem::take(&mut self.spent)
+    }
+
     /// Runs until nothing is ready or the fuel is used up: about one unit a call and a repetition.
     pub fn run(&mut self, mut fuel: u64) -> Progress {
         while let Some(id) = self.ready.pop_front() {
             let Some(mut fiber) = self.fibers.remove(&id) else { continue };
-            match self.step(&mut fiber, id, &mut fuel) {
+            let before = fuel;
+            let step = self.step(&mut fiber, id, &mut fuel);
+            self.spent += before - fuel;
+            match step {
                 Step::OutOfFuel => {
                     self.fibers.insert(id, fiber);
                     self.ready.push_front(id);

@@ -85,8 +85,9 @@ struct SavedFiber {
     cancelled: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct SavedRequest {
+/// A [`Request`].
+#[derive(Serialize, Deserialize, Clone, PartialEq)]
+pub(crate) struct SavedRequest {
     seq: u64,
     what: SavedWhat,
     args: Data,
@@ -94,7 +95,7 @@ struct SavedRequest {
 }
 
 /// A [`What`]; an effect by its name.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Clone, PartialEq)]
 enum SavedWhat {
     Effect(String),
     Activity { name: String, options: Data },
@@ -130,7 +131,12 @@ struct Saved {
 impl Machine {
     /// The whole state as bytes: of an instance. The program's code is not part of it.
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut writer = Writer::default();
+        self.snapshot_within(usize::MAX).unwrap_or_default()
+    }
+
+    /// As `snapshot`; none when it would take more bytes than that, about, which is found out in as much time.
+    pub fn snapshot_within(&self, most: usize) -> Option<Vec<u8>> {
+        let mut writer = Writer { left: most, ..Writer::default() };
         let main = writer.task(&self.main);
         let fibers = self.fibers.iter().map(|(id, fiber)| writer.fiber(*id, fiber, &self.image)).collect();
         let failed = self.failed.iter().map(|task| writer.task(task)).collect();
@@ -146,6 +152,9 @@ impl Machine {
             } else {
                 break;
             }
+        }
+        if writer.is_over {
+            return None;
         }
         let saved = Saved {
             context: self.context,
@@ -171,7 +180,7 @@ impl Machine {
             value,
         };
         // Writing to memory has no way to fail for these types: they are sequences of known length.
-        postcard::to_stdvec(&saved).unwrap_or_default()
+        Some(postcard::to_stdvec(&saved).unwrap_or_default())
     }
 
     /// A machine from the bytes of a snapshot and the program it ran. None when the bytes are not a snapshot of it.
@@ -223,6 +232,7 @@ impl Machine {
             ready: VecDeque::from(saved.ready),
             next_fiber: saved.next_fiber,
             next_request: saved.next_request,
+            spent: 0,
             waiting: saved.waiting.into_iter().collect(),
             requests: saved.requests.into_iter().map(request).collect::<Option<_>>()?,
             withdrawn: saved.withdrawn,
@@ -240,7 +250,8 @@ impl Machine {
     }
 }
 
-fn saved_request(request: &Request) -> SavedRequest {
+/// A request, to be written.
+pub(crate) fn saved_request(request: &Request) -> SavedRequest {
     let what = match request.what.clone() {
         What::Effect(name) => SavedWhat::Effect(name.to_string()),
         What::Activity { name, options } => SavedWhat::Activity { name, options },
@@ -250,7 +261,8 @@ fn saved_request(request: &Request) -> SavedRequest {
     SavedRequest { seq: request.seq, what, args: request.args.clone(), place: request.place }
 }
 
-fn request(saved: SavedRequest) -> Option<Request> {
+/// A request that was written. None when it is one that this version does not know.
+pub(crate) fn request(saved: SavedRequest) -> Option<Request> {
     let what = match saved.what {
         SavedWhat::Effect(name) => What::Effect(builtins::find(&name)?.get().name),
         SavedWhat::Activity { name, options } => What::Activity { name, options },
@@ -273,7 +285,13 @@ struct Writer {
     cells: Vec<Rc<Shared>>,
     task_numbers: HashMap<*const Task, u32>,
     tasks: Vec<Rc<Task>>,
+    /// Bytes that it may still take, about, and whether it would take more: then nothing of what it wrote is of use.
+    left: usize,
+    is_over: bool,
 }
+
+/// Bytes that a value takes, about, beside what its object takes.
+const VALUE_BYTES: usize = 4;
 
 /// Where the object of a value lies; none for small values, cells and tasks.
 fn address(value: &Value) -> Option<*const u8> {
@@ -324,14 +342,34 @@ impl Writer {
         })
     }
 
+    /// Takes account of what is about to be written.
+    fn take(&mut self, bytes: usize) {
+        self.is_over |= bytes > self.left;
+        self.left = self.left.saturating_sub(bytes);
+    }
+
     /// Writes a value and everything within it.
     fn value(&mut self, value: &Value) -> Small {
+        if self.is_over {
+            return Small::Null;
+        }
         if let Some(small) = self.small(value) {
             return small;
         }
         // Each open object with the number of its inner values that are written.
         let mut open: Vec<(Value, usize)> = vec![(value.clone(), 0)];
         while let Some((current, done)) = open.pop() {
+            if done == 0 && !address(&current).is_some_and(|at| self.numbers.contains_key(&at)) {
+                let own = match &current {
+                    Value::Str(text) => text.as_str().len(),
+                    Value::Bytes(blob) => blob.bytes.len(),
+                    other => within(other).len() * VALUE_BYTES,
+                };
+                self.take(VALUE_BYTES + own);
+            }
+            if self.is_over {
+                return Small::Null;
+            }
             match within(&current).get(done).cloned() {
                 Some(inner) => {
                     open.push((current, done + 1));
@@ -350,12 +388,12 @@ impl Writer {
         Some(match value {
             Value::Null => Small::Null,
             Value::Missing => Small::Missing,
-            Value::Bool(b) => Small::Bool(*b),
+            Value::Bool(b) => Small::Bool(b.get()),
             Value::Int(n) => Small::Int(*n),
-            Value::Float(x) => Small::Float(*x),
+            Value::Float(x) => Small::Float(x.get()),
             Value::Duration(n) => Small::Duration(*n),
             Value::Instant(n) => Small::Instant(*n),
-            Value::Builtin(id) => Small::Builtin(*id),
+            Value::Builtin(id) => Small::Builtin(*id as u16),
             Value::Cell(cell) => Small::Cell(self.cell(cell)),
             Value::Task(task) => Small::Task(self.task(task)),
             other => Small::Object(*self.numbers.get(&address(other)?)?),
@@ -403,6 +441,8 @@ impl Writer {
             frame.base as usize + image.code.functions[frame.function as usize].registers as usize
         };
         let used = fiber.frames.iter().map(window).max().unwrap_or(0).min(fiber.stack.len());
+        self.take(used * VALUE_BYTES + fiber.frames.len() * 8);
+        let used = if self.is_over { 0 } else { used };
         let stack = fiber.stack[..used].iter().map(|value| self.value(value)).collect();
         let wait = match &fiber.wait {
             Wait::Nothing => SavedWait::Nothing,
@@ -453,12 +493,12 @@ impl Reader {
         Some(match small {
             Small::Null => Value::Null,
             Small::Missing => Value::Missing,
-            Small::Bool(b) => Value::Bool(b),
+            Small::Bool(b) => Value::bool(b),
             Small::Int(n) => Value::Int(n),
-            Small::Float(x) => Value::Float(x),
+            Small::Float(x) => Value::float(x),
             Small::Duration(n) => Value::Duration(n),
             Small::Instant(n) => Value::Instant(n),
-            Small::Builtin(id) => Value::Builtin(id),
+            Small::Builtin(id) => Value::Builtin(u64::from(id)),
             Small::Object(at) => self.objects.get(at as usize)?.clone(),
             Small::Cell(at) => Value::Cell(self.cells.get(at as usize)?.clone()),
             Small::Task(at) => Value::Task(self.tasks.get(at as usize)?.clone()),

@@ -64,16 +64,10 @@ impl Compiler<'_, '_> {
         self.list(&spreads, &nodes, to, span);
     }
 
-    pub(super) fn call(&mut self, f: &Node, args: &[Arg], to: Reg, span: Span) {
-        let base = self.call_at(f, args, false, span);
-        self.move_to(base, to, span);
-    }
-
     /// Emits a call; the result is in the register that is answered.
     pub(super) fn call_at(&mut self, f: &Node, args: &[Arg], tail: bool, span: Span) -> Reg {
         let Some(plain) = Self::plain(args) else {
-            let base = self.alloc();
-            self.expr(f, Some(base));
+            let base = self.place(f);
             let list = self.alloc();
             self.spread_list(args, list, span);
             self.emit(Op::CallSpread { base }, span);
@@ -106,10 +100,7 @@ impl Compiler<'_, '_> {
         }
         let f = match &f.form {
             Form::Var(var) if !plain.iter().any(|arg| may_set(arg)) => self.expr(f, None),
-            _ => {
-                let reg = self.alloc();
-                self.expr(f, Some(reg))
-            }
+            _ => self.place(f),
         };
         let base = self.consecutive(plain.iter().copied());
         self.emit(if tail { Op::TailCall { count, base, f } } else { Op::Call { count, base, f } }, span);
@@ -131,15 +122,14 @@ impl Compiler<'_, '_> {
         }
     }
 
-    pub(super) fn method(&mut self, value: &Node, name: &str, args: &[Arg], to: Reg, span: Span) {
+    /// Emits a call of a method; the result is in the register that is answered.
+    pub(super) fn method(&mut self, value: &Node, name: &str, args: &[Arg], span: Span) -> Reg {
         let name = self.unit.name(name);
-        let base = self.alloc();
-        self.expr(value, Some(base));
+        let base = self.place(value);
         match Self::plain(args) {
             Some(plain) => {
                 for node in &plain {
-                    let reg = self.alloc();
-                    self.expr(node, Some(reg));
+                    self.place(node);
                 }
                 self.emit(Op::CallMethod { count: plain.len().min(255) as u8, base, name }, span);
             }
@@ -149,7 +139,7 @@ impl Compiler<'_, '_> {
                 self.emit(Op::CallMethodSpread { base, name }, span);
             }
         }
-        self.move_to(base, to, span);
+        base
     }
 
     /// Compiles a node whose value the function returns. None when it never falls through.

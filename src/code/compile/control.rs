@@ -9,10 +9,11 @@ impl Compiler<'_, '_> {
     pub(super) fn looping(&mut self, l: &core::Loop, span: Span) {
         let tries = self.state().tries.len();
         let mark = self.mark();
-        let (start, mut ends) = match &l.head {
+        // A range or a list is asked for its next at the end of the body, and so first of all.
+        let (start, mut ends, next) = match &l.head {
             Head::While(condition) => {
                 let start = self.here();
-                (start, self.condition(condition, false))
+                (start, self.condition(condition, false), Op::Repeat { by: 0 })
             }
             Head::Range(var, low, high, inclusive) => {
                 let base = self.alloc();
@@ -22,8 +23,7 @@ impl Compiler<'_, '_> {
                 let item = self.alloc();
                 self.emit(Op::RangeStart { base, inclusive: *inclusive }, low.span.to(high.span));
                 self.state().locals.insert(*var, item);
-                let start = self.here();
-                (start, vec![self.emit(Op::RangeNext { base, by: 0 }, span)])
+                (self.jump(span), Vec::new(), Op::RangeNext { base, by: 0 })
             }
             Head::Each(var, list) => {
                 let base = self.alloc();
@@ -32,8 +32,7 @@ impl Compiler<'_, '_> {
                 let item = self.alloc();
                 self.emit(Op::EachStart { base }, list.span);
                 self.state().locals.insert(*var, item);
-                let start = self.here();
-                (start, vec![self.emit(Op::EachNext { base, by: 0 }, span)])
+                (self.jump(span), Vec::new(), Op::EachNext { base, by: 0 })
             }
         };
         self.state().loops.push(LoopState { label: l.label, exits: Vec::new(), agains: Vec::new(), tries });
@@ -48,8 +47,13 @@ impl Compiler<'_, '_> {
             }
             ends.extend(state.exits);
         }
-        let back = self.emit(Op::Repeat { by: 0 }, span);
-        self.patch(back, start);
+        let back = self.emit(next, span);
+        if let Op::Repeat { .. } = next {
+            self.patch(back, start);
+        } else {
+            self.patch(start, back);
+            self.patch(back, start + 1);
+        }
         self.patch_here(ends);
         self.release(mark);
     }

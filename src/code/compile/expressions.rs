@@ -8,7 +8,9 @@ use crate::core::{Arg, Decision, Form, Key, Node, Otherwise, Prim, Step, Var};
 use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
-use super::{Captures, Compiler, Constant, FunctionId, Leave, Op, PathStep, Reg, Target, constant};
+use super::{
+    Captures, Comparison, Compiler, Constant, FunctionId, Leave, Op, PathStep, Reg, Target, constant,
+};
 
 impl Compiler<'_, '_> {
     /// Compiles a node. The result is in `to` when that is given, else in the register that is answered, which
@@ -18,14 +20,100 @@ impl Compiler<'_, '_> {
         if let Form::Var(var) = &node.form {
             return self.read(*var, to, span);
         }
-        let to = match to {
-            Some(to) => to,
-            None => self.alloc(),
-        };
+        let Some(to) = to else { return self.fresh(node) };
         let mark = self.mark();
         self.into(node, to);
         self.release(mark);
         to
+    }
+
+    /// Compiles a node into a register that nothing else uses: where a call leaves its result, what it is.
+    fn fresh(&mut self, node: &Node) -> Reg {
+        let reg = match self.left_in(node) {
+            Some(reg) => reg,
+            None => {
+                let to = self.alloc();
+                self.into(node, to);
+                to
+            }
+        };
+        self.release(u32::from(reg) + 1);
+        reg
+    }
+
+    /// Compiles a node into the next register.
+    pub(super) fn place(&mut self, node: &Node) -> Reg {
+        if let Form::Var(_) = node.form {
+            let reg = self.alloc();
+            return self.expr(node, Some(reg));
+        }
+        let next = self.mark().min(u32::from(u16::MAX)) as Reg;
+        let reg = self.fresh(node);
+        self.move_to(reg, next, node.span);
+        self.release(u32::from(next) + 1);
+        next
+    }
+
+    /// Compiles a node whose value comes to be in a temporary of its own: a call's first register, or that of the
+    /// container which a part is read from, which so isn't held any longer. None when there is nothing to it.
+    fn left_in(&mut self, node: &Node) -> Option<Reg> {
+        let span = node.span;
+        let part_of = |container: &Node| !matches!(container.form, Form::Var(_));
+        match &node.form {
+            Form::Call(f, args) => Some(self.call_at(f, args, false, span)),
+            Form::Method(value, name, args) => Some(self.method(value, name, args, span)),
+            Form::Apply(id, args) => {
+                let base = self.consecutive(args);
+                let (builtin, count) = (id.0, args.len() as u8);
+                self.emit(Op::Apply { count, base, builtin }, span);
+                Some(base)
+            }
+            Form::Invoke(global, args, options) => {
+                // The options lie right after the arguments.
+                let base = self.consecutive(args.iter().chain([&**options]));
+                let index = match self.unit.globals.get(global) {
+                    Some(Target::Isolated(index)) => *index as u16,
+                    _ => 0,
+                };
+                self.emit(Op::Invoke { count: args.len() as u8, base, global: index }, span);
+                Some(base)
+            }
+            Form::Prim(Prim::Field(name), args) if let Some((list, index)) = self.element(&args[0]) => {
+                let name = self.unit.name(name);
+                let to = self.alloc();
+                self.emit(Op::FieldOfElement { to, a: list, index, name }, span);
+                Some(to)
+            }
+            Form::Prim(Prim::Field(name), args) if part_of(&args[0]) => {
+                let a = self.fresh(&args[0]);
+                let name = self.unit.name(name);
+                self.emit(Op::Field { to: a, a, name }, span);
+                Some(a)
+            }
+            Form::Prim(Prim::Index, args) if part_of(&args[0]) => {
+                let a = self.fresh(&args[0]);
+                let index = self.expr(&args[1], None);
+                self.emit(Op::Index { to: a, a, index }, span);
+                Some(a)
+            }
+            _ => None,
+        }
+    }
+
+    /// The registers of a list and an index, when a node is an element of a variable and the index a variable too.
+    fn element(&mut self, node: &Node) -> Option<(u8, u8)> {
+        let Form::Prim(Prim::Index, args) = &node.form else { return None };
+        Some((self.local(&args[0])?, self.local(&args[1])?))
+    }
+
+    /// The register of a variable that lives in one of the first.
+    fn local(&mut self, node: &Node) -> Option<u8> {
+        let Form::Var(var) = &node.form else { return None };
+        let info = &self.variables.vars[*var as usize];
+        if info.cell || info.early {
+            return None;
+        }
+        self.state().locals.get(var).and_then(|reg| u8::try_from(*reg).ok())
     }
 
     /// Compiles a node for its effects alone.
@@ -51,10 +139,33 @@ impl Compiler<'_, '_> {
                 self.matching(m, to, node.span, false);
                 self.release(mark);
             }
+            Form::Set(var, steps, value) => self.set(*var, steps, value, node.span),
+            Form::Loop(l) => self.looping(l, node.span),
+            Form::Seq(nodes) => {
+                let mark = self.mark();
+                for node in nodes {
+                    self.effect(node);
+                }
+                self.release(mark);
+            }
+            Form::If(condition, then, other) => {
+                let mark = self.mark();
+                let no = self.condition(condition, false);
+                self.effect(then);
+                self.release(mark);
+                if let Form::Const(_) = other.form {
+                    self.patch_here(no);
+                    return;
+                }
+                let end = self.jump(node.span);
+                self.patch_here(no);
+                self.effect(other);
+                self.release(mark);
+                self.patch_here(vec![end]);
+            }
             _ => {
                 let mark = self.mark();
-                let to = self.alloc();
-                self.into(node, to);
+                self.fresh(node);
                 self.release(mark);
             }
         }
@@ -121,11 +232,21 @@ impl Compiler<'_, '_> {
                 let captures: Captures = Rc::default();
                 let id = self.unit.reserve();
                 self.function(f, id, Some((captures.clone(), HashMap::new())));
+                if captures.borrow().is_empty() {
+                    self.unit.code.functions[id as usize].has_env = false;
+                    return self.function_value(id, to, span);
+                }
                 self.environment(&captures, to, span);
                 self.emit(Op::Closure { to, env: to, function: id as u16 }, span);
             }
-            Form::Call(f, args) => self.call(f, args, to, span),
-            Form::Method(value, name, args) => self.method(value, name, args, to, span),
+            Form::Call(..) | Form::Method(..) | Form::Apply(..) | Form::Invoke(..) => {
+                let from = self.fresh(node);
+                self.move_to(from, to, span);
+            }
+            Form::Prim(Prim::Field(_) | Prim::Index, args) if !matches!(args[0].form, Form::Var(_)) => {
+                let from = self.fresh(node);
+                self.move_to(from, to, span);
+            }
             Form::Prim(prim, args) => self.prim(prim, args, to, span),
             Form::If(condition, then, other) => {
                 let no = self.condition(condition, false);
@@ -153,22 +274,6 @@ impl Compiler<'_, '_> {
             Form::Throw(value) => {
                 let from = self.expr(value, None);
                 self.emit(Op::Throw { from }, span);
-            }
-            Form::Apply(id, args) => {
-                let base = self.consecutive(args);
-                let (builtin, count) = (id.0, args.len() as u8);
-                self.emit(Op::Apply { count, base, builtin }, span);
-                self.move_to(base, to, span);
-            }
-            Form::Invoke(global, args, options) => {
-                // The options lie right after the arguments.
-                let base = self.consecutive(args.iter().chain([&**options]));
-                let index = match self.unit.globals.get(global) {
-                    Some(Target::Isolated(index)) => *index as u16,
-                    _ => 0,
-                };
-                self.emit(Op::Invoke { count: args.len() as u8, base, global: index }, span);
-                self.move_to(base, to, span);
             }
         }
     }
@@ -243,8 +348,7 @@ impl Compiler<'_, '_> {
     pub(super) fn consecutive<'n>(&mut self, nodes: impl IntoIterator<Item = &'n Node>) -> Reg {
         let base = self.mark();
         for node in nodes {
-            let reg = self.alloc();
-            self.expr(node, Some(reg));
+            self.place(node);
         }
         if self.mark() == base {
             return self.alloc();
@@ -275,8 +379,7 @@ impl Compiler<'_, '_> {
                 let reg = self.load(var, None, span);
                 if let Some(items) = appended(var, value) {
                     for item in items {
-                        let temporary = self.alloc();
-                        let item = self.expr(item, Some(temporary));
+                        let item = self.place(item);
                         self.emit(Op::Append { list: reg, value: item }, value.span);
                         self.release(mark);
                     }
@@ -288,6 +391,10 @@ impl Compiler<'_, '_> {
             self.release(mark);
             return;
         }
+        if !cell && self.set_part(var, steps, value, span) {
+            self.release(mark);
+            return;
+        }
         let base = self.mark().min(u16::MAX as u32) as Reg;
         let mut path = Vec::new();
         for step in steps {
@@ -295,13 +402,11 @@ impl Compiler<'_, '_> {
                 Step::Field(name, _) => path.push(PathStep::Field(self.unit.name(name))),
                 Step::Index(index) => {
                     path.push(PathStep::Index);
-                    let reg = self.alloc();
-                    self.expr(index, Some(reg));
+                    self.place(index);
                 }
             }
         }
-        let reg = self.alloc();
-        self.expr(value, Some(reg));
+        self.place(value);
         let paths = &mut self.unit.code.paths;
         let index = paths.iter().position(|p| *p == path).unwrap_or_else(|| {
             paths.push(path);
@@ -316,6 +421,38 @@ impl Compiler<'_, '_> {
             self.emit(Op::SetPath { a, base, path }, span);
         }
         self.release(mark);
+    }
+
+    /// Sets a part of a variable by an instruction for such parts, if there is one.
+    fn set_part(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) -> bool {
+        // The index is evaluated first, and so it is copied if the value's code may change it.
+        let index_of = |this: &mut Self, index: &Node| match index.form {
+            Form::Var(_) if !may_set(value) => this.expr(index, None),
+            _ => this.place(index),
+        };
+        match steps {
+            [Step::Field(name, _)] => {
+                let value = self.place(value);
+                let a = self.load(var, None, span);
+                let name = self.unit.name(name);
+                self.emit(Op::SetField { a, value, name }, span);
+            }
+            [Step::Index(index)] => {
+                let index = index_of(self, index);
+                let value = self.place(value);
+                let a = self.load(var, None, span);
+                self.emit(Op::SetElement { a, index, value }, span);
+            }
+            [Step::Index(index), Step::Field(name, _)] if self.mark() < 200 => {
+                let index = index_of(self, index);
+                let value = self.place(value) as u8;
+                let a = self.load(var, None, span) as u8;
+                let name = self.unit.name(name);
+                self.emit(Op::SetFieldOfElement { a, index, value, name }, span);
+            }
+            _ => return false,
+        }
+        true
     }
 
     pub(super) fn operands(&mut self, a: &Node, b: &Node) -> (Reg, Reg) {
@@ -342,19 +479,40 @@ impl Compiler<'_, '_> {
                     self.emit(Op::AddInt { to, a, value }, span);
                     return;
                 }
+                if let (BinaryOp::Multiply | BinaryOp::Remainder, Form::Const(Literal::Int(n))) =
+                    (op, &b.form)
+                    && let Ok(value) = i16::try_from(*n)
+                    && (value > 0 || *op == BinaryOp::Multiply)
+                {
+                    let a = self.expr(a, None);
+                    self.emit(
+                        match op {
+                            BinaryOp::Multiply => Op::MultiplyInt { to, a, value },
+                            _ => Op::RemainderInt { to, a, value },
+                        },
+                        span,
+                    );
+                    return;
+                }
+                let how = comparison(*op);
+                if let (Some(how), Form::Const(Literal::Int(n))) = (how, &b.form)
+                    && let Ok(value) = i16::try_from(*n)
+                {
+                    let a = self.expr(a, None);
+                    self.emit(Op::CompareInt { how, to, a, value }, span);
+                    return;
+                }
                 let (a, b) = self.operands(a, b);
+                if let Some(how) = how {
+                    self.emit(Op::Compare { how, to, a, b }, span);
+                    return;
+                }
                 let op = match op {
                     BinaryOp::Add => Op::Add { to, a, b },
                     BinaryOp::Subtract => Op::Subtract { to, a, b },
                     BinaryOp::Multiply => Op::Multiply { to, a, b },
                     BinaryOp::Divide => Op::Divide { to, a, b },
-                    BinaryOp::Remainder => Op::Remainder { to, a, b },
-                    BinaryOp::Equal => Op::Equal { to, a, b },
-                    BinaryOp::NotEqual => Op::NotEqual { to, a, b },
-                    BinaryOp::Less => Op::Less { to, a, b },
-                    BinaryOp::LessEqual => Op::LessEqual { to, a, b },
-                    BinaryOp::Greater => Op::Greater { to, a, b },
-                    BinaryOp::GreaterEqual => Op::GreaterEqual { to, a, b },
+                    _ => Op::Remainder { to, a, b },
                 };
                 self.emit(op, span);
             }
@@ -488,6 +646,19 @@ impl Compiler<'_, '_> {
         }
         self.move_to(record, to, span);
     }
+}
+
+/// The comparison that an operator is.
+fn comparison(op: BinaryOp) -> Option<Comparison> {
+    Some(match op {
+        BinaryOp::Equal => Comparison::Equal,
+        BinaryOp::NotEqual => Comparison::NotEqual,
+        BinaryOp::Less => Comparison::Less,
+        BinaryOp::LessEqual => Comparison::LessEqual,
+        BinaryOp::Greater => Comparison::Greater,
+        BinaryOp::GreaterEqual => Comparison::GreaterEqual,
+        _ => return None,
+    })
 }
 
 /// The elements that `xs += [a, b]` adds, when they can be added one by one.

@@ -13,7 +13,7 @@ mod trials;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::check::{GlobalId, Program};
 use crate::core::{self, Core, Item, Node, Var, Variables};
@@ -22,8 +22,8 @@ use crate::syntax::tree::Literal;
 use crate::syntax::{Diagnostic, Place, Span};
 
 use super::{
-    Code, Constant, Entity, Function, FunctionId, Isolated, MethodTarget, Op, Operation, PathStep, Reg,
-    Trials, program_hash,
+    Code, Comparison, Constant, Entity, Function, FunctionId, Isolated, MethodTarget, Op, Operation,
+    PathStep, Reg, Trials, program_hash,
 };
 
 /// Compiles a lowered program. Errors are programs too large for the code's encoding.
@@ -45,6 +45,7 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
             script: 0,
             hash: program_hash(&program.sources),
             sources: program.sources.clone(),
+            fingerprint: OnceLock::new(),
         },
         names: HashMap::new(),
         texts: HashMap::new(),
@@ -466,8 +467,7 @@ impl Compiler<'_, '_> {
             self.release(mark);
             return;
         }
-        let reg = self.alloc();
-        self.expr(value, Some(reg));
+        let reg = self.place(value);
         if info.cell {
             self.emit(Op::NewCell { to: reg, from: reg }, span);
         }

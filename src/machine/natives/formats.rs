@@ -20,7 +20,7 @@ pub fn find(name: &str) -> Option<Native> {
         "json_pretty" => |args| json::encode(&args[0], Style::Plain, Some(2)).map(Value::str),
         "csv_parse" => csv_parse,
         "csv_encode" => csv_encode,
-        "regex_matches" => |args| Ok(Value::Bool(compiled(&args[1])?.is_match(text(&args[0])?.as_str()))),
+        "regex_matches" => |args| Ok(Value::bool(compiled(&args[1])?.is_match(text(&args[0])?.as_str()))),
         "regex_find" => |args| {
             let regex = compiled(&args[1])?;
             Ok(regex
@@ -107,7 +107,7 @@ fn separator(options: &Value) -> Result<u8, Fail> {
 fn has_header(options: &Value) -> Result<bool, Fail> {
     match record(options)?.get_str("header") {
         None => Ok(true),
-        Some(Value::Bool(b)) => Ok(*b),
+        Some(Value::Bool(b)) => Ok(b.get()),
         Some(other) => Err(super::wrong("a bool", other)),
     }
 }

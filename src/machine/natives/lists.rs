@@ -38,10 +38,10 @@ pub fn find(name: &str) -> Option<Native> {
         "list_contains" => |args| {
             for item in list(&args[0])?.as_slice() {
                 if equal(item, &args[1])? {
-                    return Ok(Value::Bool(true));
+                    return Ok(Value::bool(true));
                 }
             }
-            Ok(Value::Bool(false))
+            Ok(Value::bool(false))
         },
         "list_index_of" => |args| {
             for (at, item) in list(&args[0])?.as_slice().iter().enumerate() {
@@ -197,7 +197,9 @@ fn unique(args: &mut [Value]) -> Result<Value, Fail> {
     for item in list(&args[0])?.as_slice() {
         // 1 and 1.0 are equal, and so must meet.
         let key = match item {
-            Value::Float(x) if x.fract() == 0.0 && x.abs() < 1e15 => format!("{}", *x as i64),
+            Value::Float(x) if x.get().fract() == 0.0 && x.get().abs() < 1e15 => {
+                format!("{}", x.get() as i64)
+            }
             Value::Record(record) => {
                 let mut names: Vec<_> = record.keys().names().to_vec();
                 names.sort();

@@ -16,7 +16,7 @@ mod values;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use crate::builtins::TABLE;
+use crate::builtins::{Builtin, Kind, TABLE};
 
 use super::error::{Fail, fail, type_error};
 use super::value::{Blob, List, Record, Text, Value};
@@ -24,10 +24,33 @@ use super::value::{Blob, List, Record, Text, Value};
 /// A native: the arguments may be taken.
 pub type Native = fn(&mut [Value]) -> Result<Value, Fail>;
 
-/// The natives by the number of their builtin.
-pub fn table() -> &'static [Native] {
-    static NATIVES: OnceLock<Vec<Native>> = OnceLock::new();
-    NATIVES.get_or_init(|| TABLE.iter().map(|builtin| find(builtin.name).unwrap_or(missing)).collect())
+/// A builtin as the run loop calls it.
+pub struct Entry {
+    pub native: Native,
+    /// How many arguments a native takes; none for what isn't a native.
+    min: u8,
+    max: u8,
+}
+
+impl Entry {
+    /// The native, when it is one and takes so many arguments.
+    #[inline(always)]
+    pub fn taking(&self, count: usize) -> Option<Native> {
+        (count >= self.min as usize && count <= self.max as usize).then_some(self.native)
+    }
+}
+
+/// The builtins by their number.
+pub fn table() -> &'static [Entry] {
+    static NATIVES: OnceLock<Vec<Entry>> = OnceLock::new();
+    let entry = |builtin: &Builtin| {
+        let native = find(builtin.name).unwrap_or(missing);
+        match builtin.kind == Kind::Native {
+            true => Entry { native, min: builtin.min, max: builtin.max },
+            false => Entry { native, min: 1, max: 0 },
+        }
+    };
+    NATIVES.get_or_init(|| TABLE.iter().map(entry).collect())
 }
 
 fn missing(_: &mut [Value]) -> Result<Value, Fail> {
@@ -95,7 +118,7 @@ fn int(value: &Value) -> Result<i64, Fail> {
 fn number(value: &Value) -> Result<f64, Fail> {
     match value {
         Value::Int(n) => Ok(*n as f64),
-        Value::Float(x) => Ok(*x),
+        Value::Float(x) => Ok(x.get()),
         other => Err(wrong("a number", other)),
     }
 }

@@ -11,7 +11,7 @@ pub fn find(name: &str) -> Option<Native> {
                 .checked_abs()
                 .map(Value::Int)
                 .ok_or_else(|| fail("overflow", "the absolute value does not fit in 64 bits")),
-            Value::Float(x) => Ok(Value::Float(x.abs())),
+            Value::Float(x) => Ok(Value::float(x.get().abs())),
             Value::Duration(n) => Ok(Value::Duration(n.saturating_abs())),
             other => Err(super::wrong("a number", other)),
         },
@@ -23,7 +23,7 @@ pub fn find(name: &str) -> Option<Native> {
             if x < 0.0 {
                 return Err(fail("domain_error", format!("the square root of {x:?}")));
             }
-            Ok(Value::Float(x.sqrt()))
+            Ok(Value::float(x.sqrt()))
         },
         "math_pow" => pow,
         "math_log" => |args| {
@@ -31,13 +31,13 @@ pub fn find(name: &str) -> Option<Native> {
             if x <= 0.0 {
                 return Err(fail("domain_error", format!("the logarithm of {x:?}")));
             }
-            Ok(Value::Float(libm::log(x)))
+            Ok(Value::float(libm::log(x)))
         },
-        "math_exp" => |args| Ok(Value::Float(libm::exp(number(&args[0])?))),
-        "math_sin" => |args| Ok(Value::Float(libm::sin(number(&args[0])?))),
-        "math_cos" => |args| Ok(Value::Float(libm::cos(number(&args[0])?))),
-        "math_tan" => |args| Ok(Value::Float(libm::tan(number(&args[0])?))),
-        "to_float" => |args| Ok(Value::Float(number(&args[0])?)),
+        "math_exp" => |args| Ok(Value::float(libm::exp(number(&args[0])?))),
+        "math_sin" => |args| Ok(Value::float(libm::sin(number(&args[0])?))),
+        "math_cos" => |args| Ok(Value::float(libm::cos(number(&args[0])?))),
+        "math_tan" => |args| Ok(Value::float(libm::tan(number(&args[0])?))),
+        "to_float" => |args| Ok(Value::float(number(&args[0])?)),
         _ => return None,
     })
 }
@@ -47,7 +47,8 @@ fn whole(value: &Value, round: fn(f64) -> f64) -> Result<Value, Fail> {
     match value {
         Value::Int(n) => Ok(Value::Int(*n)),
         Value::Float(x) => {
-            let rounded = round(*x);
+            let x = x.get();
+            let rounded = round(x);
             if rounded.abs() < 9.2e18 {
                 Ok(Value::Int(rounded as i64))
             } else {
@@ -76,7 +77,7 @@ fn pow(args: &mut [Value]) -> Result<Value, Fail> {
             if result.is_nan() {
                 return Err(type_error("this power is not a real number"));
             }
-            Ok(Value::Float(result))
+            Ok(Value::float(result))
         }
     }
 }

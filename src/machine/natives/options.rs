@@ -85,7 +85,7 @@ pub fn policy(options: &Value) -> Result<Policy, Fail> {
         policy.factor = match retry.get_str("factor") {
             None => policy.factor,
             Some(Value::Int(n)) if *n >= 1 => *n as f64,
-            Some(Value::Float(x)) if *x >= 1.0 && x.is_finite() => *x,
+            Some(Value::Float(x)) if x.get() >= 1.0 && x.get().is_finite() => x.get(),
             Some(other) => {
                 return Err(type_error(format!(
                     "`factor` is a number from 1 on, not {}",
@@ -111,7 +111,7 @@ pub struct Child {
 fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
     match record.get_str(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(Value::Bool(flag)) => Ok(Some(flag.get())),
         Some(other) => Err(type_error(format!("option `{name}` is true or false, not {}", other.a_kind()))),
     }
 }

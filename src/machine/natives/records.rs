@@ -14,9 +14,10 @@ pub fn find(name: &str) -> Option<Native> {
             Ok(Value::list(record(&args[0])?.keys().names().iter().map(|name| Value::str(&**name)).collect()))
         },
         "record_values" => |args| Ok(Value::list(record(&args[0])?.values().to_vec())),
-        "record_get" => {
-            |args| Ok(record(&args[0])?.get_str(text(&args[1])?.as_str()).cloned().unwrap_or(Value::Null))
-        }
+        "record_get" => |args| {
+            let value = record(&args[0])?.get_str(text(&args[1])?.as_str()).or(args.get(2));
+            Ok(value.cloned().unwrap_or(Value::Null))
+        },
         "record_set" => |args| {
             let name = intern(text(&args[1])?.as_str());
             let value = args[2].clone();
@@ -31,7 +32,7 @@ pub fn find(name: &str) -> Option<Native> {
             let name = text(&args[1])?;
             Ok(Value::Record(Rc::new(record(&args[0])?.without(|other| other == name.as_str()))))
         },
-        "record_has" => |args| Ok(Value::Bool(record(&args[0])?.get_str(text(&args[1])?.as_str()).is_some())),
+        "record_has" => |args| Ok(Value::bool(record(&args[0])?.get_str(text(&args[1])?.as_str()).is_some())),
         "record_merge" => |args| {
             let other = record(&args[1])?.clone();
             let mut record = take(&mut args[0])?;

@@ -10,7 +10,7 @@ pub fn find(name: &str) -> Option<Native> {
         "string_split" => |args| {
             let (whole, separator) = (text(&args[0])?, text(&args[1])?);
             let parts: Vec<Value> = if separator.as_str().is_empty() {
-                whole.as_str().chars().map(|c| Value::str(c.to_string())).collect()
+                whole.as_str().chars().map(Value::char).collect()
             } else {
                 whole.as_str().split(separator.as_str()).map(Value::str).collect()
             };
@@ -27,13 +27,13 @@ pub fn find(name: &str) -> Option<Native> {
         "string_upper" => |args| Ok(Value::str(text(&args[0])?.as_str().to_uppercase())),
         "string_lower" => |args| Ok(Value::str(text(&args[0])?.as_str().to_lowercase())),
         "string_starts_with" => {
-            |args| Ok(Value::Bool(text(&args[0])?.as_str().starts_with(text(&args[1])?.as_str())))
+            |args| Ok(Value::bool(text(&args[0])?.as_str().starts_with(text(&args[1])?.as_str())))
         }
         "string_ends_with" => {
-            |args| Ok(Value::Bool(text(&args[0])?.as_str().ends_with(text(&args[1])?.as_str())))
+            |args| Ok(Value::bool(text(&args[0])?.as_str().ends_with(text(&args[1])?.as_str())))
         }
         "string_contains" => {
-            |args| Ok(Value::Bool(text(&args[0])?.as_str().contains(text(&args[1])?.as_str())))
+            |args| Ok(Value::bool(text(&args[0])?.as_str().contains(text(&args[1])?.as_str())))
         }
         "string_index_of" => |args| {
             let whole = text(&args[0])?.as_str();
@@ -51,7 +51,7 @@ pub fn find(name: &str) -> Option<Native> {
         "string_chars" => |args| {
             let whole = text(&args[0])?;
             op::reserve_items(whole.chars())?;
-            Ok(Value::list(whole.as_str().chars().map(|c| Value::str(c.to_string())).collect()))
+            Ok(Value::list(whole.as_str().chars().map(Value::char).collect()))
         },
         "string_lines" => |args| Ok(Value::list(text(&args[0])?.as_str().lines().map(Value::str).collect())),
         "string_repeat" => |args| {
@@ -69,7 +69,7 @@ pub fn find(name: &str) -> Option<Native> {
         },
         "string_to_float" => |args| {
             let digits = text(&args[0])?.as_str().trim();
-            digits.parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::Float).ok_or_else(|| {
+            digits.parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::float).ok_or_else(|| {
                 fail("parse_error", format!("{} is not a float", super::super::format::brief(&args[0])))
             })
         },

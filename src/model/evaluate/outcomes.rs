@@ -257,7 +257,7 @@ impl Evaluator<'_> {
         let value = match name {
             "print" | "log" | "sleep" => Value::Null,
             "now" => Value::Instant(now),
-            "random" => Value::Float([0.0, 0.5][choices.choose(2)]),
+            "random" => Value::float([0.0, 0.5][choices.choose(2)]),
             "random_int" => {
                 let (Some(Value::Int(low)), Some(Value::Int(high))) = (args.first(), args.get(1)) else {
                     return Err(Stop::Fault("random_int without bounds".into()));

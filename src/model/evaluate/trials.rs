@@ -77,7 +77,7 @@ impl Evaluator<'_> {
             return Ok(*known);
         }
         let value = self.value(property.function, Vec::new(), view)?;
-        let holds = matches!(value, Ok(Value::Bool(true)));
+        let holds = matches!(value, Ok(Value::Bool(outcome)) if outcome.get());
         if self.properties.len() >= REMEMBERED {
             self.properties.clear();
         }
@@ -88,7 +88,7 @@ impl Evaluator<'_> {
     /// What a property gives, for people.
     pub fn explain(&mut self, property: &Property, view: &dyn View) -> Result<String, Stop> {
         Ok(match self.value(property.function, Vec::new(), view)? {
-            Ok(Value::Bool(false)) => "it is false".to_string(),
+            Ok(Value::Bool(outcome)) if !outcome.get() => "it is false".to_string(),
             Ok(other) => format!("it gives {}, not a bool", shown(&data(&other))),
             Err(error) => format!("it throws {}", error.title()),
         })

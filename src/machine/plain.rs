@@ -1,0 +1,457 @@
+//! Instructions that only read and write registers: those that aren't worth a place in the run loop itself.
+//!
+//! The run loop is fast by being small: what it must keep in the processor's registers from one instruction to the next
+//! has to fit there. So an instruction stands here unless a measurement has shown that it belongs there.
+
+use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::mem;
+use std::ops::Range;
+use std::rc::Rc;
+
+use crate::code::{Comparison, FunctionId, Op, PathStep, Reg};
+
+use super::Image;
+use super::compare::{equal, holds};
+use super::error::{Fail, Failure, fail};
+use super::operate as op;
+use super::value::{Closure, Env, List, Name, Record, Shared, Value, intern};
+
+/// Executes such an instruction on the window of its function.
+#[cold]
+#[inline(never)]
+pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), Fail> {
+    match op {
+        Op::Missing { to } => regs[to as usize].put(Value::Missing),
+        Op::Global { to, index } => {
+            let value = image.globals.borrow()[index as usize].clone();
+            if matches!(value, Value::Missing) {
+                return Err(fail("uninitialised", "a `const` is used before it has its value"));
+            }
+            regs[to as usize].put(value);
+        }
+        Op::Not { to, a } => match &regs[a as usize] {
+            Value::Bool(b) => {
+                let b = b.get();
+                regs[to as usize].put(Value::bool(!b))
+            }
+            other => return Err(op::not_bool(other)),
+        },
+        Op::Negate { to, a } => {
+            let value = op::negate(&regs[a as usize])?;
+            regs[to as usize].put(value);
+        }
+        Op::CheckBool { a } => match &regs[a as usize] {
+            Value::Bool(_) => {}
+            other => return Err(op::not_bool(other)),
+        },
+        Op::NewList { to, base: from, count } => {
+            let items =
+                regs[from as usize..from as usize + count as usize].iter_mut().map(mem::take).collect();
+            regs[to as usize].put(Value::list(items));
+        }
+        Op::Push { list, value } => {
+            let value = regs[value as usize].clone();
+            if let Value::List(list) = &mut regs[list as usize] {
+                op::reserve_items(list.len() + 1)?;
+                List::make_mut(list).with(|items| items.push(value));
+            }
+        }
+        Op::Extend { list, values } => {
+            let values = op::elements(&regs[values as usize])?;
+            if let (Value::List(list), Value::List(values)) = (&mut regs[list as usize], &values) {
+                op::reserve_items(list.len() + values.len())?;
+                List::make_mut(list).with(|items| items.extend_from_slice(values.as_slice()));
+            }
+        }
+        Op::Put { record, key, value } => {
+            let key = match &regs[key as usize] {
+                Value::Str(text) => intern(text.as_str()),
+                other => {
+                    return Err(fail(
+                        "type_error",
+                        format!("a record's keys are strings, not {}", other.a_kind()),
+                    ));
+                }
+            };
+            let value = regs[value as usize].clone();
+            if let Value::Record(record) = &mut regs[record as usize]
+                && let Some(record) = Record::make_mut(record)
+            {
+                record.set(key, value);
+            }
+        }
+        Op::Merge { record, other } => {
+            let other = match &regs[other as usize] {
+                Value::Record(other) => other.clone(),
+                Value::Null => return Ok(()),
+                other => {
+                    return Err(fail(
+                        "type_error",
+                        format!("`..` in a record takes a record, not {}", other.a_kind()),
+                    ));
+                }
+            };
+            if let Value::Record(record) = &mut regs[record as usize] {
+                if record.is_empty() {
+                    *record = Rc::new((*other).clone());
+                } else if let Some(record) = Record::make_mut(record) {
+                    for (name, value) in other.iter() {
+                        record.set(name.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        Op::OptionalField { to, a, name } => {
+            let value = op::optional_field(&regs[a as usize], &image.names[name as usize])?;
+            regs[to as usize].put(value);
+        }
+        Op::ReadField { to, a, name } => {
+            let value = match &regs[a as usize] {
+                Value::Record(record) => record.get(&image.names[name as usize]).cloned(),
+                _ => None,
+            };
+            regs[to as usize].put(value.unwrap_or(Value::Missing));
+        }
+        Op::ReadIndex { to, a, index } => {
+            let value = match &regs[a as usize] {
+                Value::List(list) => list.as_slice().get(index as usize).cloned(),
+                _ => None,
+            };
+            regs[to as usize].put(value.unwrap_or(Value::Missing));
+        }
+        Op::ReadBack { to, a, index } => {
+            let value = match &regs[a as usize] {
+                Value::List(list) => {
+                    list.len().checked_sub(index as usize).and_then(|at| list.as_slice().get(at).cloned())
+                }
+                _ => None,
+            };
+            regs[to as usize].put(value.unwrap_or(Value::Missing));
+        }
+        Op::ReadMiddle { to, a, slice } => {
+            let (before, after) = image.code.slices[slice as usize];
+            let value = match &regs[a as usize] {
+                Value::List(list) if list.len() >= (before + after) as usize => {
+                    Value::List(List::slice(list, before as usize, list.len() - after as usize))
+                }
+                _ => Value::Missing,
+            };
+            regs[to as usize].put(value);
+        }
+        Op::ReadWithout { to, a, shape } => {
+            let names = image.shapes[shape as usize].names();
+            let value = match &regs[a as usize] {
+                Value::Record(record) => {
+                    Value::Record(Rc::new(record.without(|name| names.iter().any(|n| &**n == name))))
+                }
+                _ => Value::Missing,
+            };
+            regs[to as usize].put(value);
+        }
+        Op::SetCellPath { cell, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let (args, value) = steps(regs, from, path);
+            if let Value::Cell(cell) = &regs[cell as usize] {
+                let mut root = mem::take(&mut *cell.value.borrow_mut());
+                let result = op::set_path(&mut root, path, &image.names, &regs[args], value);
+                *cell.value.borrow_mut() = root;
+                result?;
+            }
+        }
+        Op::Concat { to, base: from, count } => {
+            let value = op::concat(&regs[from as usize..from as usize + count as usize])?;
+            regs[to as usize].put(value);
+        }
+        Op::Range { to, base: from, inclusive } => {
+            let value = op::range(&regs[from as usize], &regs[from as usize + 1], 1, inclusive)?;
+            regs[to as usize].put(value);
+        }
+        Op::RangeStart { base: from, inclusive } => {
+            let from = from as usize;
+            let (_, high) = op::range_ends(&regs[from], &regs[from + 1], inclusive)?;
+            // An end beyond the largest int is kept as a float mark: no int reaches it.
+            regs[from + 1] = i64::try_from(high).map_or(Value::Null, Value::Int);
+        }
+        Op::EachStart { base: from } => {
+            let value = op::elements(&regs[from as usize])?;
+            regs[from as usize].put(value);
+            regs[from as usize + 1] = Value::Int(0);
+        }
+        Op::NewCell { to, from } => {
+            let value = regs[from as usize].clone();
+            regs[to as usize].put(Value::Cell(Rc::new(Shared { value: RefCell::new(value) })));
+        }
+        Op::GetEarly { to, cell } => {
+            let value = match &regs[cell as usize] {
+                Value::Cell(cell) => cell.value.borrow().clone(),
+                _ => Value::Missing,
+            };
+            if matches!(value, Value::Missing) {
+                return Err(fail("uninitialised", "a variable is used before it has its value"));
+            }
+            regs[to as usize].put(value);
+        }
+        Op::SetCell { cell, from } => {
+            let value = regs[from as usize].clone();
+            if let Value::Cell(cell) = &regs[cell as usize] {
+                let old = cell.value.replace(value);
+                drop(old);
+            }
+        }
+        Op::AddCell { cell, b } => {
+            if let Value::Cell(cell) = &regs[cell as usize] {
+                let left = mem::take(&mut *cell.value.borrow_mut());
+                match op::add(left, &regs[b as usize]) {
+                    Ok(value) => *cell.value.borrow_mut() = value,
+                    Err((left, failure)) => {
+                        *cell.value.borrow_mut() = left;
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+        Op::Environment { to, base: from, count } => {
+            let values =
+                regs[from as usize..from as usize + count as usize].iter_mut().map(mem::take).collect();
+            regs[to as usize].put(Value::Env(Rc::new(Env { values })));
+        }
+        Op::Closure { to, env, function } => {
+            let env = regs[env as usize].clone();
+            regs[to as usize] = Value::Function(Rc::new(Closure { function: function as FunctionId, env }));
+        }
+        Op::NoArm { from } => return Err(op::no_match(&regs[from as usize], true)),
+        Op::NoMatch { from } => return Err(op::no_match(&regs[from as usize], false)),
+        // The run loop does the others itself.
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Where the indexes of an assigned path lie, and the value that lies after them, which is taken.
+fn steps(regs: &mut [Value], from: Reg, path: &[PathStep]) -> (Range<usize>, Value) {
+    let count = path.iter().filter(|step| matches!(step, PathStep::Index)).count();
+    let (from, to) = (from as usize, from as usize + count);
+    (from..to, mem::take(&mut regs[to]))
+}
+
+/// Sets a path within what a register holds.
+#[cold]
+#[inline(never)]
+pub(super) fn set_path(image: &Image, regs: &mut [Value], a: Reg, from: Reg, path: u16) -> Result<(), Fail> {
+    let path = &image.code.paths[path as usize][..];
+    let (args, value) = steps(regs, from, path);
+    let mut root = mem::take(&mut regs[a as usize]);
+    let result = op::set_path(&mut root, path, &image.names, &regs[args], value);
+    regs[a as usize].put(root);
+    result
+}
+
+/// `a[index] = value`, when the element isn't at hand.
+#[inline(never)]
+pub(super) fn set_element(regs: &mut [Value], a: Reg, index: Reg, value: Value) -> Result<(), Fail> {
+    assign(regs, a, &[PathStep::Index], &[], Some(index), value)
+}
+
+/// `a.name = value`, when the field isn't at hand.
+#[inline(never)]
+pub(super) fn set_field(
+    image: &Image,
+    regs: &mut [Value],
+    a: Reg,
+    name: u16,
+    value: Value,
+) -> Result<(), Fail> {
+    assign(regs, a, &[PathStep::Field(name)], &image.names, None, value)?;
+    remember(image, &regs[a as usize], name);
+    Ok(())
+}
+
+/// `a[index].name = value`, when the field isn't at hand.
+#[inline(never)]
+pub(super) fn set_field_of_element(
+    image: &Image,
+    regs: &mut [Value],
+    a: u8,
+    index: Reg,
+    name: u16,
+    value: Value,
+) -> Result<(), Fail> {
+    let path = [PathStep::Index, PathStep::Field(name)];
+    assign(regs, Reg::from(a), &path, &image.names, Some(index), value)?;
+    if let (Value::List(list), Value::Int(at)) = (&regs[a as usize], &regs[index as usize])
+        && let Some(element) = list.as_slice().get(*at as usize)
+    {
+        remember(image, element, name);
+    }
+    Ok(())
+}
+
+fn assign(
+    regs: &mut [Value],
+    a: Reg,
+    path: &[PathStep],
+    names: &[Name],
+    index: Option<Reg>,
+    value: Value,
+) -> Result<(), Fail> {
+    let index = index.map(|index| regs[index as usize].clone());
+    op::set_path(&mut regs[a as usize], path, names, index.as_slice(), value)
+}
+
+/// Looks a field up, so that the next time it is found where it was.
+fn remember(image: &Image, record: &Value, name: u16) {
+    if let Value::Record(record) = record {
+        let _ = record.look_up(&image.names[name as usize], &image.guesses[name as usize]);
+    }
+}
+
+/// `a[index].name`, when the field isn't at hand.
+#[inline(never)]
+pub(super) fn field_of_element(
+    image: &Image,
+    regs: &[Value],
+    a: u8,
+    index: u8,
+    name: u16,
+) -> Result<Value, Fail> {
+    let element = op::index(&regs[a as usize], &regs[index as usize])?;
+    let name = &image.names[name as usize];
+    match &element {
+        Value::Record(record) if let Some(value) = record.get(name) => Ok(value.clone()),
+        _ => Err(op::no_field(&element, name)),
+    }
+}
+
+/// A record of a literal.
+#[cold]
+#[inline(never)]
+pub(super) fn new_record(image: &Image, regs: &mut [Value], to: Reg, from: Reg, shape: Reg) {
+    let keys = &image.shapes[shape as usize];
+    let fields = &mut regs[from as usize..from as usize + keys.names().len()];
+    let values = fields.iter_mut().map(mem::take).collect();
+    regs[to as usize].put(Value::Record(Rc::new(Record::new(keys.clone(), values))));
+}
+
+/// The next int of a range whose ends aren't both at hand as ints; whether there is one.
+#[cold]
+#[inline(never)]
+pub(super) fn range_next(next: &mut Value, end: &Value, item: &mut Value) -> bool {
+    match (&*next, end) {
+        // The end is beyond the largest int.
+        (Value::Int(now), Value::Null) => {
+            item.put(Value::Int(*now));
+            *next = now.checked_add(1).map_or(Value::Null, Value::Int);
+            true
+        }
+        _ => false,
+    }
+}
+
+// ---- arithmetic beyond ints that fit and floats
+
+/// An operation that stays out of the loop.
+macro_rules! slow {
+    ($name:ident, $by:path) => {
+        #[cold]
+        #[inline(never)]
+        pub(super) fn $name(regs: &mut [Value], to: Reg, a: Reg, b: Reg) -> Result<(), Fail> {
+            let value = $by(&regs[a as usize], &regs[b as usize])?;
+            regs[to as usize].put(value);
+            Ok(())
+        }
+    };
+}
+
+slow!(subtract, op::subtract);
+slow!(multiply, op::multiply);
+slow!(divide, op::divide);
+slow!(remainder, op::remainder);
+
+/// `a + b`; what `a` holds grows in place when it is the target too and nobody else holds it.
+#[cold]
+#[inline(never)]
+pub(super) fn add(regs: &mut [Value], to: Reg, a: Reg, b: Reg) -> Result<(), Fail> {
+    let in_place = to == a && a != b;
+    let left = if in_place { mem::take(&mut regs[a as usize]) } else { regs[a as usize].clone() };
+    match op::add(left, &regs[b as usize]) {
+        Ok(value) => regs[to as usize].put(value),
+        Err((left, failure)) => {
+            if in_place {
+                regs[a as usize].put(left);
+            }
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
+/// `a * value`, and `a % value`.
+#[inline(never)]
+pub(super) fn multiply_int(regs: &mut [Value], to: Reg, a: Reg, value: i16) -> Result<(), Fail> {
+    let value = op::multiply(&regs[a as usize], &Value::Int(value as i64))?;
+    regs[to as usize].put(value);
+    Ok(())
+}
+
+#[inline(never)]
+pub(super) fn remainder_int(regs: &mut [Value], to: Reg, a: Reg, value: i16) -> Result<(), Fail> {
+    let value = op::remainder(&regs[a as usize], &Value::Int(value as i64))?;
+    regs[to as usize].put(value);
+    Ok(())
+}
+
+/// The outcome of a comparison.
+#[inline(never)]
+pub(super) fn compare(how: Comparison, a: &Value, b: &Value) -> Result<bool, Fail> {
+    match how {
+        Comparison::Equal => equal(a, b),
+        Comparison::NotEqual => equal(a, b).map(|equal| !equal),
+        Comparison::Less => holds(a, b, Ordering::is_lt),
+        Comparison::LessEqual => holds(a, b, Ordering::is_le),
+        Comparison::Greater => holds(a, b, Ordering::is_gt),
+        Comparison::GreaterEqual => holds(a, b, Ordering::is_ge),
+    }
+}
+
+/// The outcome of a comparison of ints.
+#[inline(always)]
+pub(super) fn compare_ints(how: Comparison, a: i64, b: i64) -> bool {
+    match how {
+        Comparison::Equal => a == b,
+        Comparison::NotEqual => a != b,
+        Comparison::Less => a < b,
+        Comparison::LessEqual => a <= b,
+        Comparison::Greater => a > b,
+        Comparison::GreaterEqual => a >= b,
+    }
+}
+
+// ---- errors
+
+/// The error of adding a constant; it speaks of what was written.
+#[cold]
+pub(super) fn add_int_failed(a: &Value, value: i16) -> Fail {
+    let failure = match value < 0 {
+        true => op::subtract(a, &Value::Int(-(value as i64))).err(),
+        false => op::add(a.clone(), &Value::Int(value as i64)).err().map(|(_, f)| f),
+    };
+    failure.unwrap_or_else(|| fail("type_error", "`+` can't take these"))
+}
+
+/// The error of `xs += [x]` when `xs` is no list.
+#[cold]
+pub(super) fn append_failed(a: &Value, value: Value) -> Fail {
+    let failure = op::add(a.clone(), &Value::list(vec![value])).err();
+    failure.map_or_else(|| fail("internal", "a list was expected"), |(_, failure)| failure)
+}
+
+/// The error that a handler holds, to be thrown again.
+#[cold]
+pub(super) fn rethrown(regs: &[Value], error: Reg) -> Fail {
+    let trace = match &regs[error as usize + 1] {
+        Value::Trace(trace) => Some(trace.clone()),
+        _ => None,
+    };
+    Box::new(Failure { value: regs[error as usize].clone(), trace })
+}

@@ -1,0 +1,125 @@
+//! Lists.
+
+use std::rc::Rc;
+
+use super::Value;
+use super::memory::{charge, discharge, drop_values};
+
+/// A list: its own elements, or a stretch of another's.
+#[derive(Debug)]
+pub struct List {
+    items: Vec<Value>,
+    view: Option<(Rc<List>, u32, u32)>,
+    charged: usize,
+}
+
+impl List {
+    pub fn new(items: Vec<Value>) -> Rc<List> {
+        let charged = items.capacity() * 16 + 64;
+        charge(charged);
+        Rc::new(List { items, view: None, charged })
+    }
+
+    pub fn as_slice(&self) -> &[Value] {
+        match &self.view {
+            None => &self.items,
+            Some((parent, from, to)) => &parent.items[*from as usize..*to as usize],
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A stretch of a list, without copying when it is long.
+    pub fn slice(list: &Rc<List>, from: usize, to: usize) -> Rc<List> {
+        if to - from == list.len() {
+            return list.clone();
+        }
+        if to - from < 8 {
+            return List::new(list.as_slice()[from..to].to_vec());
+        }
+        let (parent, offset) = match &list.view {
+            None => (list.clone(), 0),
+            Some((parent, start, _)) => (parent.clone(), *start as usize),
+        };
+        charge(64);
+        Rc::new(List {
+            items: Vec::new(),
+            view: Some((parent, (offset + from) as u32, (offset + to) as u32)),
+            charged: 64,
+        })
+    }
+
+    /// An element, when nobody else holds the list.
+    #[inline(always)]
+    pub fn own(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
+        match Rc::get_mut(list)? {
+            List { items, view: None, .. } => items.get_mut(at),
+            _ => None,
+        }
+    }
+
+    /// The elements, to be changed in place; copied before when others hold the list.
+    pub fn make_mut(list: &mut Rc<List>) -> ListMut<'_> {
+        if Rc::get_mut(list).is_none_or(|list| list.view.is_some()) {
+            let items = list.as_slice().to_vec();
+            *list = List::new(items);
+        }
+        ListMut(list)
+    }
+
+    /// Adds an element where there is room for it and nobody else holds the list; else gives it back.
+    #[inline(always)]
+    pub fn push_within(list: &mut Rc<List>, value: Value) -> Result<(), Value> {
+        match Rc::get_mut(list) {
+            Some(List { items, view: None, .. }) if items.len() < items.capacity() => {
+                items.push(value);
+                Ok(())
+            }
+            _ => Err(value),
+        }
+    }
+
+    /// The elements, taken out when nobody else holds the list, else copied.
+    pub fn take(list: Rc<List>) -> Vec<Value> {
+        match Rc::try_unwrap(list) {
+            Ok(mut list) if list.view.is_none() => std::mem::take(&mut list.items),
+            Ok(list) => list.as_slice().to_vec(),
+            Err(list) => list.as_slice().to_vec(),
+        }
+    }
+}
+
+/// A list that may be changed; keeps the account of its memory.
+pub struct ListMut<'a>(&'a mut Rc<List>);
+
+impl<'a> ListMut<'a> {
+    /// One element.
+    pub fn element(self, at: usize) -> Option<&'a mut Value> {
+        Rc::get_mut(self.0)?.items.get_mut(at)
+    }
+
+    /// Runs a change on the elements.
+    pub fn with<R>(self, change: impl FnOnce(&mut Vec<Value>) -> R) -> Option<R> {
+        let list = Rc::get_mut(self.0)?;
+        let result = change(&mut list.items);
+        let charged = list.items.capacity() * 16 + 64;
+        charge(charged.wrapping_sub(list.charged));
+        list.charged = charged;
+        Some(result)
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        discharge(self.charged);
+        if self.items.iter().any(Value::nests) {
+            drop_values(std::mem::take(&mut self.items));
+        }
+    }
+}

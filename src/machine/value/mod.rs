@@ -1,0 +1,327 @@
+//! Values: sixteen bytes, small things in place, large ones counted by reference.
+
+mod list;
+mod memory;
+mod record;
+mod text;
+
+use std::cell::RefCell;
+use std::mem;
+use std::rc::Rc;
+
+use compact_str::{CompactString, ToCompactString};
+
+use crate::code::FunctionId;
+
+use super::error::Trace;
+use super::task::Task;
+
+use memory::drop_values;
+
+pub use list::List;
+pub use memory::memory_used;
+pub use record::{Keys, Name, Record, intern};
+pub use text::{Blob, Text};
+
+/// A value of the language, or one of the machine's own marks, which programs never see.
+///
+/// Every payload is an integer or a pointer of one word. So a value is two words which are passed, returned and copied
+/// in two registers of the processor; were one payload of another kind or width, each copy would go through memory, and wait
+/// there for what was just written in parts.
+#[derive(Debug, Default)]
+pub enum Value {
+    #[default]
+    Null,
+    /// A mark: an argument that was left out, a field that isn't there, a variable without its value yet.
+    Missing,
+    Bool(Bool),
+    Int(i64),
+    Float(Float),
+    /// Nanoseconds.
+    Duration(i64),
+    /// Nanoseconds since 1970-01-01T00:00:00Z.
+    Instant(i64),
+    /// Its number in the table of builtins.
+    Builtin(u64),
+    // What is counted by reference stands after what isn't: one comparison tells them apart.
+    Str(Rc<Text>),
+    List(Rc<List>),
+    Record(Rc<Record>),
+    Bytes(Rc<Blob>),
+    Function(Rc<Closure>),
+    Entity(Rc<EntityRef>),
+    Task(Rc<Task>),
+    /// A mark: the cell of a shared variable.
+    Cell(Rc<Shared>),
+    /// A mark: the captured variables of a function.
+    Env(Rc<Env>),
+    /// A mark: where an error came from.
+    Trace(Rc<Trace>),
+}
+
+// As derived, but always in line: two words are copied and a counter is incremented.
+impl Clone for Value {
+    #[inline(always)]
+    fn clone(&self) -> Value {
+        match self {
+            Value::Null => Value::Null,
+            Value::Missing => Value::Missing,
+            Value::Bool(b) => Value::Bool(*b),
+            Value::Int(n) => Value::Int(*n),
+            Value::Float(x) => Value::Float(*x),
+            Value::Duration(n) => Value::Duration(*n),
+            Value::Instant(n) => Value::Instant(*n),
+            Value::Builtin(n) => Value::Builtin(*n),
+            Value::Str(text) => Value::Str(text.clone()),
+            Value::List(list) => Value::List(list.clone()),
+            Value::Record(record) => Value::Record(record.clone()),
+            Value::Bytes(blob) => Value::Bytes(blob.clone()),
+            Value::Function(closure) => Value::Function(closure.clone()),
+            Value::Entity(entity) => Value::Entity(entity.clone()),
+            Value::Task(task) => Value::Task(task.clone()),
+            Value::Cell(cell) => Value::Cell(cell.clone()),
+            Value::Env(env) => Value::Env(env.clone()),
+            Value::Trace(trace) => Value::Trace(trace.clone()),
+        }
+    }
+}
+
+/// A bool in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bool(u64);
+
+impl Bool {
+    #[inline(always)]
+    pub fn get(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// A float in a word, as its bits.
+#[derive(Clone, Copy)]
+pub struct Float(u64);
+
+impl Float {
+    #[inline(always)]
+    pub fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl std::fmt::Debug for Float {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// Strings of one character of ASCII, which are made once.
+fn single(byte: u8) -> Value {
+    thread_local! {
+        static SINGLES: Vec<Rc<Text>> =
+            (0..128u8).map(|byte| Text::counted(char::from(byte).to_compact_string(), 1)).collect();
+    }
+    SINGLES.with(|singles| Value::Str(singles[byte as usize].clone()))
+}
+
+/// The modules of the standard library that have the methods of values.
+pub const METHOD_MODULES: [&str; 7] = ["math", "time", "string", "list", "record", "bytes", "task"];
+
+impl Value {
+    /// What `kind_of` says.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Null => "null",
+            Value::Missing | Value::Cell(_) | Value::Env(_) | Value::Trace(_) => "nothing",
+            Value::Bool(_) => "bool",
+            Value::Int(_) => "int",
+            Value::Float(_) => "float",
+            Value::Duration(_) => "duration",
+            Value::Instant(_) => "instant",
+            Value::Str(_) => "string",
+            Value::List(_) => "list",
+            Value::Record(_) => "record",
+            Value::Bytes(_) => "bytes",
+            Value::Function(_) | Value::Builtin(_) => "function",
+            Value::Entity(_) => "entity",
+            Value::Task(_) => "task",
+        }
+    }
+
+    /// The module of the standard library with this kind's methods, by its number in [`METHOD_MODULES`].
+    #[inline(always)]
+    pub fn methods(&self) -> Option<usize> {
+        Some(match self {
+            Value::Int(_) | Value::Float(_) => 0,
+            Value::Duration(_) | Value::Instant(_) => 1,
+            Value::Str(_) => 2,
+            Value::List(_) => 3,
+            Value::Record(_) => 4,
+            Value::Bytes(_) => 5,
+            Value::Task(_) => 6,
+            _ => return None,
+        })
+    }
+
+    #[inline(always)]
+    pub fn bool(b: bool) -> Value {
+        Value::Bool(Bool(b as u64))
+    }
+
+    #[inline(always)]
+    pub fn float(x: f64) -> Value {
+        Value::Float(Float(x.to_bits()))
+    }
+
+    pub fn str(text: impl Into<CompactString>) -> Value {
+        Value::Str(Text::new(text))
+    }
+
+    /// A string of one character.
+    pub fn char(c: char) -> Value {
+        if c.is_ascii() { single(c as u8) } else { Value::str(c.to_compact_string()) }
+    }
+
+    pub fn list(items: Vec<Value>) -> Value {
+        Value::List(List::new(items))
+    }
+
+    pub fn bytes(bytes: Vec<u8>) -> Value {
+        Value::Bytes(Rc::new(Blob::new(bytes)))
+    }
+
+    /// A record from names and values; later ones win.
+    pub fn record<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+        let mut record = Record::default();
+        for (name, value) in fields {
+            record.set(intern(name), value);
+        }
+        Value::Record(Rc::new(record))
+    }
+
+    /// "an int", "a list", for messages.
+    pub fn a_kind(&self) -> String {
+        match self.kind() {
+            "null" => "null".into(),
+            "bytes" => "bytes".into(),
+            kind @ ("int" | "instant" | "entity") => format!("an {kind}"),
+            kind => format!("a {kind}"),
+        }
+    }
+
+    /// Becomes another value. As an assignment, without a call when nothing counted is overwritten.
+    #[inline(always)]
+    pub fn put(&mut self, value: Value) {
+        if self.is_counted() {
+            let_go(self);
+        }
+        // What it holds now needs no drop, which the compiler can't know.
+        mem::forget(mem::replace(self, value));
+    }
+
+    /// An int as an index; what is no int, or below zero, is beyond every list.
+    #[inline(always)]
+    pub fn as_index(&self) -> usize {
+        match self {
+            Value::Int(n) => *n as usize,
+            _ => usize::MAX,
+        }
+    }
+
+    /// Whether it holds something that is counted by reference.
+    #[inline(always)]
+    pub fn is_counted(&self) -> bool {
+        !matches!(
+            self,
+            Value::Null
+                | Value::Missing
+                | Value::Bool(_)
+                | Value::Int(_)
+                | Value::Float(_)
+                | Value::Duration(_)
+                | Value::Instant(_)
+                | Value::Builtin(_)
+        )
+    }
+
+    pub(super) fn nests(&self) -> bool {
+        matches!(
+            self,
+            Value::List(_)
+                | Value::Record(_)
+                | Value::Function(_)
+                | Value::Cell(_)
+                | Value::Env(_)
+                | Value::Task(_)
+                | Value::Entity(_)
+        )
+    }
+}
+
+/// Drops what a value holds, out of line; null is left.
+#[cold]
+#[inline(never)]
+fn let_go(value: &mut Value) {
+    *value = Value::Null;
+}
+
+// ---- functions, cells, entities
+
+/// A function with its environment.
+#[derive(Debug)]
+pub struct Closure {
+    pub function: FunctionId,
+    /// Null, or an environment.
+    pub env: Value,
+}
+
+impl Drop for Closure {
+    fn drop(&mut self) {
+        if self.env.nests() {
+            drop_values(vec![std::mem::take(&mut self.env)]);
+        }
+    }
+}
+
+/// What a function captured.
+#[derive(Debug)]
+pub struct Env {
+    pub values: Vec<Value>,
+}
+
+impl Drop for Env {
+    fn drop(&mut self) {
+        if self.values.iter().any(Value::nests) {
+            drop_values(std::mem::take(&mut self.values));
+        }
+    }
+}
+
+/// A variable that functions share.
+#[derive(Debug)]
+pub struct Shared {
+    pub value: RefCell<Value>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let value = std::mem::take(self.value.get_mut());
+        if value.nests() {
+            drop_values(vec![value]);
+        }
+    }
+}
+
+/// A reference to an entity.
+#[derive(Debug)]
+pub struct EntityRef {
+    pub name: Rc<str>,
+    pub key: Value,
+}
+
+impl Drop for EntityRef {
+    fn drop(&mut self) {
+        if self.key.nests() {
+            drop_values(vec![std::mem::take(&mut self.key)]);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Records, and the names of fields.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
+
+use super::Value;
+use super::memory::{charge, discharge, drop_values};
+
+thread_local! {
+    static NAMES: RefCell<HashSet<Name>> = RefCell::new(HashSet::new());
+}
+
+/// A field's name.
+pub type Name = Rc<str>;
+
+/// The one copy of a name that this thread uses, when the name is short.
+pub fn intern(name: &str) -> Name {
+    if name.len() > 40 {
+        return name.into();
+    }
+    NAMES.with(|names| {
+        let mut names = names.borrow_mut();
+        if let Some(known) = names.get(name) {
+            return known.clone();
+        }
+        let fresh: Name = name.into();
+        if names.len() < 20_000 {
+            names.insert(fresh.clone());
+        }
+        fresh
+    })
+}
+
+/// The names of a record's fields, in order; shared by the records that one literal makes.
+#[derive(Debug, Default, Clone)]
+pub struct Keys {
+    names: Vec<Name>,
+    /// For more than a few names: where each is. Made when first asked for.
+    index: OnceCell<Index>,
+}
+
+/// Places by names, which it doesn't hold itself.
+#[derive(Debug, Clone, Default)]
+struct Index {
+    places: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Index {
+    fn of(names: &[Name]) -> Index {
+        let mut index = Index::default();
+        for at in 0..names.len() {
+            index.add(names, at);
+        }
+        index
+    }
+
+    fn find(&self, names: &[Name], name: &str) -> Option<usize> {
+        let hash = self.hasher.hash_one(name);
+        self.places.find(hash, |at| &*names[*at as usize] == name).map(|at| *at as usize)
+    }
+
+    fn add(&mut self, names: &[Name], at: usize) {
+        let hasher = &self.hasher;
+        let hash = hasher.hash_one(&*names[at]);
+        self.places.insert_unique(hash, at as u32, |at| hasher.hash_one(&*names[*at as usize]));
+    }
+}
+
+const FEW: usize = 8;
+
+impl Keys {
+    pub fn new(names: Vec<Name>) -> Keys {
+        Keys { names, index: OnceCell::new() }
+    }
+
+    pub fn names(&self) -> &[Name] {
+        &self.names
+    }
+
+    /// Where a name is.
+    pub fn find(&self, name: &Name) -> Option<usize> {
+        if self.names.len() <= FEW {
+            return self
+                .names
+                .iter()
+                .position(|n| Rc::ptr_eq(n, name))
+                .or_else(|| self.names.iter().position(|n| n == name));
+        }
+        self.find_str(name)
+    }
+
+    /// Where a name is that is only at hand as text.
+    pub fn find_str(&self, name: &str) -> Option<usize> {
+        if self.names.len() <= FEW {
+            return self.names.iter().position(|n| &**n == name);
+        }
+        self.index.get_or_init(|| Index::of(&self.names)).find(&self.names, name)
+    }
+
+    fn push(&mut self, name: Name) {
+        self.names.push(name);
+        if let Some(index) = self.index.get_mut() {
+            index.add(&self.names, self.names.len() - 1);
+        }
+    }
+}
+
+/// A record: names and values in insertion order.
+#[derive(Debug, Default)]
+pub struct Record {
+    keys: Rc<Keys>,
+    values: Vec<Value>,
+    charged: usize,
+}
+
+impl Record {
+    /// A record with these names; there are as many values.
+    pub fn new(keys: Rc<Keys>, values: Vec<Value>) -> Record {
+        let charged = values.capacity() * 16 + 64;
+        charge(charged);
+        Record { keys, values, charged }
+    }
+
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    pub fn keys(&self) -> &Rc<Keys> {
+        &self.keys
+    }
+
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Value)> {
+        self.keys.names.iter().zip(&self.values)
+    }
+
+    pub fn get(&self, name: &Name) -> Option<&Value> {
+        self.keys.find(name).and_then(|at| self.values.get(at))
+    }
+
+    /// As `get`; `guess` is where the name was found last, and most often is again.
+    #[inline(always)]
+    pub fn look_up(&self, name: &Name, guess: &Cell<u32>) -> Option<&Value> {
+        let at = guess.get() as usize;
+        match self.keys.names.get(at) {
+            Some(known) if Rc::ptr_eq(known, name) => self.values.get(at),
+            _ => self.search(name, guess),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn search(&self, name: &Name, guess: &Cell<u32>) -> Option<&Value> {
+        let at = self.keys.find(name)?;
+        guess.set(at as u32);
+        self.values.get(at)
+    }
+
+    pub fn get_str(&self, name: &str) -> Option<&Value> {
+        self.keys.find_str(name).and_then(|at| self.values.get(at))
+    }
+
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        let at = self.keys.find_str(name)?;
+        self.values.get_mut(at)
+    }
+
+    /// The value of a field, when nobody else holds the record and the field is where it was guessed to be.
+    #[inline(always)]
+    pub fn own<'a>(record: &'a mut Rc<Record>, name: &Name, guess: &Cell<u32>) -> Option<&'a mut Value> {
+        let at = guess.get() as usize;
+        let record = Rc::get_mut(record)?;
+        match record.keys.names.get(at) {
+            Some(known) if Rc::ptr_eq(known, name) => record.values.get_mut(at),
+            _ => None,
+        }
+    }
+
+    /// The value at a place.
+    pub fn value_mut(&mut self, at: usize) -> Option<&mut Value> {
+        self.values.get_mut(at)
+    }
+
+    /// Gives a field a value; a new one goes to the end.
+    pub fn set(&mut self, name: Name, value: Value) {
+        match self.keys.find(&name) {
+            Some(at) => self.values[at] = value,
+            None => self.add(name, value),
+        }
+    }
+
+    /// Adds a field that isn't there, at the end.
+    pub fn add(&mut self, name: Name, value: Value) {
+        Rc::make_mut(&mut self.keys).push(name);
+        self.values.push(value);
+        // Names of a record that grows are its own: count them with it.
+        let charged = self.values.capacity() * 16 + 64 + self.values.len() * 40;
+        charge(charged.wrapping_sub(self.charged));
+        self.charged = charged;
+    }
+
+    /// A copy without some fields.
+    pub fn without(&self, drop: impl Fn(&str) -> bool) -> Record {
+        let mut out = Record::default();
+        for (name, value) in self.iter().filter(|(name, _)| !drop(name)) {
+            out.set(name.clone(), value.clone());
+        }
+        out
+    }
+
+    /// The record, to be changed in place; copied before when others hold it.
+    pub fn make_mut(record: &mut Rc<Record>) -> Option<&mut Record> {
+        if Rc::get_mut(record).is_none() {
+            *record = Rc::new((**record).clone());
+        }
+        Rc::get_mut(record)
+    }
+}
+
+impl Clone for Record {
+    fn clone(&self) -> Record {
+        Record::new(self.keys.clone(), self.values.clone())
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        discharge(self.charged);
+        if self.values.iter().any(Value::nests) {
+            drop_values(std::mem::take(&mut self.values));
+        }
+    }
+}
