@@ -12,7 +12,7 @@ use common::program::{Program, areas, programs};
 use common::sim::{Bug, Crash, World};
 use common::steps;
 use common::{Random, image};
-use durable::engine::{Replayed, Status, read_history, replay};
+use durable::engine::{Checkpoints, Replayed, Status, read_history, replay};
 
 /// A program of random statements; every form of waiting occurs.
 fn program(random: &mut Random) -> String {
@@ -78,6 +78,7 @@ fn one(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
     let image = image(&text);
     let mut world = World::new(image.clone(), random.next());
     (world.crash, world.bug, world.flaky) = (crash, bug, true);
+    world.checkpoints = checkpoints(seed);
     let record = world.run().map_err(|reason| failed(seed, &world, &text, reason))?;
     let failed = |reason: String| failed(seed, &world, &text, reason);
     let history = read_history(&world.store, &record).map_err(failed)?;
@@ -103,6 +104,14 @@ fn failed(seed: u64, world: &World, text: &str, reason: String) -> String {
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// Half of the runs have a checkpoint with each chunk of their histories.
+fn checkpoints(seed: u64) -> Checkpoints {
+    match seed % 4 {
+        0 | 1 => Checkpoints { after: 0, ..Checkpoints::default() },
+        _ => Checkpoints::default(),
+    }
 }
 
 /// A third of the runs never crash.
@@ -300,6 +309,7 @@ fn many(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
     let text = many_program(&mut random);
     let mut world = World::new(image(&text), random.next());
     (world.crash, world.bug) = (crash, bug);
+    world.checkpoints = checkpoints(seed);
     world.resident = [None, Some(0), Some(3)][(seed / 3 % 3) as usize];
     world.meddling = seed.is_multiple_of(2);
     let record = world.run().map_err(|reason| failed(seed, &world, &text, reason))?;

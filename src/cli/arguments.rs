@@ -54,7 +54,7 @@ pub enum Command {
     /// Let a failed instance go back to before its failed step, to try it again
     Rewind(One),
     /// Stay, and run whatever can run
-    Serve(InStore),
+    Serve(Serve),
     /// List instances
     List(List),
     /// Show one instance
@@ -109,6 +109,33 @@ pub struct Run {
     #[arg(long, value_enum, default_value_t = Durability::Output)]
     pub durability: Durability,
     #[command(flatten)]
+    pub keep: Keep,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args, Default)]
+pub struct Keep {
+    /// What is kept of histories before their last checkpoint
+    #[arg(long = "history", value_name = "KEPT", value_enum, default_value_t = Kept::All)]
+    pub kept: Kept,
+}
+
+/// What is kept of histories before their last checkpoint.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum Kept {
+    /// All: an instance can be replayed from its beginning
+    #[default]
+    All,
+    /// Nothing: one that runs forever takes no more space than its state
+    Latest,
+}
+
+#[derive(Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub keep: Keep,
+    #[command(flatten)]
     pub store: InStore,
 }
 
@@ -130,6 +157,8 @@ pub struct Resume {
     /// Write each result as one line of JSON after the programs' output
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub keep: Keep,
     #[command(flatten)]
     pub store: InStore,
 }

@@ -5,7 +5,7 @@ use crate::host::{self, Ask, Durability, Host, HostError, Reply, Settings};
 use crate::machine::{Data, EntityId, Value, error, json as values};
 
 use super::access::{Access, known};
-use super::arguments::{InStore, One, Raise, Signal, Start, Terminate};
+use super::arguments::{InStore, One, Raise, Serve, Signal, Start, Terminate};
 use super::problem::{Problem, note, unreadable};
 use super::{FAILED, USAGE, print, program, run};
 
@@ -196,9 +196,13 @@ pub fn status(one: One) -> Result<u8, Problem> {
 }
 
 /// Stays, and runs whatever can run, until it is stopped.
-pub fn serve(place: InStore) -> Result<u8, Problem> {
+pub fn serve(serve: Serve) -> Result<u8, Problem> {
+    let place = serve.store;
     let store = super::access::own(&place.store)?;
-    let mut host = Host::new(store, Settings { durability: Durability::Output, stays: true });
+    let mut host = Host::new(
+        store,
+        Settings { durability: Durability::Output, stays: true, retention: run::retention(&serve.keep) },
+    );
     run::stop_on_signals(&host);
     host.recover(None)?;
     let listener = host.listen(&place.store);

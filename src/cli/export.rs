@@ -1,18 +1,19 @@
 //! `durable store export`: the JSON forms of what a store holds.
 //!
-//! One JSON value a line: texts, programs, instances, the chunks of their histories, entities' states, who holds them,
+//! One JSON value a line: texts, programs, instances, their checkpoints, the chunks of their histories, entities' states, who holds them,
 //! and messages that wait. Values of the language are in
 //! the lossless form of `machine::json`: what JSON lacks is an object with one key that begins with `$`. Times are
 //! RFC 3339 with nanoseconds.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Args, Asked, Chunk, ChunkError, Entry, Hold, InstanceRecord, Message, Status, StoredMail, StoredProgram,
-    keys,
+    Args, Asked, Checkpoint, Chunk, ChunkError, Entry, Hold, InstanceRecord, Message, Status, StoredMail,
+    StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
 use crate::store::{FORMAT, Lock, Proven, SledTree, Store};
@@ -127,11 +128,11 @@ pub fn export(export: Export) -> Result<u8, Problem> {
     });
     let mut written = Ok(());
     let mut bad = Vec::new();
-    let mut checksums = (String::new(), 0u64);
+    let mut chain = Chain::default();
     writeln!(out, "{}", json!({"type": "store", "format": FORMAT, "commits": store.commits()}))
         .map_err(failed)?;
     store.scan(b"", &mut |key, bytes| {
-        match line(key, bytes, &mut checksums) {
+        match line(key, bytes, &mut chain) {
             Ok(line) => written = writeln!(out, "{line}"),
             Err(reason) => bad.push(reason),
         }
@@ -150,7 +151,34 @@ pub fn export(export: Export) -> Result<u8, Problem> {
     }
 }
 
-fn line(key: &[u8], bytes: &[u8], checksums: &mut (String, u64)) -> Result<Json, String> {
+/// The checksum of the chunk before, of the history whose chunks are read or written.
+#[derive(Default)]
+pub struct Chain {
+    id: String,
+    checksum: u64,
+    /// Of histories that aren't kept from their beginning: that before their first chunk.
+    seeds: HashMap<String, u64>,
+}
+
+impl Chain {
+    /// Takes note of where a history begins.
+    pub fn begin(&mut self, id: &str, checkpoint: &Checkpoint) {
+        if checkpoint.trimmed {
+            self.seeds.insert(id.to_string(), checkpoint.checksum);
+        }
+    }
+
+    /// The checksum before the next chunk of a history, to be replaced by that chunk's.
+    pub fn of(&mut self, id: &str) -> &mut u64 {
+        if self.id != id {
+            self.id = id.to_string();
+            self.checksum = self.seeds.get(id).copied().unwrap_or(0);
+        }
+        &mut self.checksum
+    }
+}
+
+fn line(key: &[u8], bytes: &[u8], chain: &mut Chain) -> Result<Json, String> {
     let shown = || String::from_utf8_lossy(key).into_owned();
     let unreadable = || format!("{} is not readable", shown());
     if let Some(hash) = key.strip_prefix(keys::TEXTS) {
@@ -165,6 +193,14 @@ fn line(key: &[u8], bytes: &[u8], checksums: &mut (String, u64)) -> Result<Json,
     }
     if key.starts_with(keys::INSTANCES) {
         return InstanceRecord::decode(bytes).map(|record| instance(&record)).ok_or_else(unreadable);
+    }
+    if let Some(id) = key.strip_prefix(keys::CHECKPOINTS) {
+        let checkpoint = Checkpoint::decode(bytes).ok_or_else(unreadable)?;
+        chain.begin(&text(id), &checkpoint);
+        let (id, chunks, trimmed) = (text(id), checkpoint.chunks, checkpoint.trimmed);
+        return Ok(json!({
+            "type": "checkpoint", "id": id, "chunks": chunks, "trimmed": trimmed, "stored": hex(bytes),
+        }));
     }
     if let Some(id) = key.strip_prefix(keys::ACTIVE) {
         return Ok(json!({"type": "active", "id": text(id), "root": text(bytes)}));
@@ -200,10 +236,8 @@ fn line(key: &[u8], bytes: &[u8], checksums: &mut (String, u64)) -> Result<Json,
     }
     let (id, number) = keys::parse_chunk(key)
         .ok_or_else(|| format!("{} has a key that this version does not know", shown()))?;
-    if checksums.0 != id {
-        *checksums = (id.to_string(), 0);
-    }
-    let chunk = Chunk::decode(bytes, checksums.1).map_err(|error| match error {
+    let before = chain.of(id);
+    let chunk = Chunk::decode(bytes, *before).map_err(|error| match error {
         ChunkError::Checksum => {
             format!("part {number} of the history of {id} does not fit the one before it")
         }
@@ -211,7 +245,7 @@ fn line(key: &[u8], bytes: &[u8], checksums: &mut (String, u64)) -> Result<Json,
             format!("part {number} of the history of {id} has a form that this version does not know")
         }
     })?;
-    checksums.1 = chunk.checksum;
+    *before = chunk.checksum;
     let entries: Vec<Json> = chunk.entries.iter().map(entry).collect();
     Ok(json!({"type": "history", "instance": id, "number": number, "entries": entries}))
 }

@@ -8,13 +8,15 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Args, Asked, Batch, Chunk, Entry, Hold, InstanceRecord, Status, StoredMail, StoredProgram, keys,
+    Args, Asked, Batch, Checkpoint, Chunk, Entry, Hold, InstanceRecord, Status, StoredMail, StoredProgram,
+    keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
 use crate::store::{FORMAT, Store};
 use crate::syntax::{Place, Span};
 
 use super::arguments::Import;
+use super::export::Chain;
 use super::problem::{Problem, note};
 use super::{STORE, USAGE};
 
@@ -27,7 +29,7 @@ pub fn import(import: Import) -> Result<u8, Problem> {
     let mut store = super::access::own(&import.store.store)?;
     let mut batch = Batch::default();
     let mut instances = 0;
-    let mut checksums = (String::new(), 0u64);
+    let mut chain = Chain::default();
     for (number, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(unreadable)?;
         if line.trim().is_empty() {
@@ -37,7 +39,7 @@ pub fn import(import: Import) -> Result<u8, Problem> {
         let json: Json =
             serde_json::from_str(&line).map_err(|error| bad(format!("it is not JSON: {error}")))?;
         if let Some((key, value)) =
-            read_line(&json, &mut checksums).ok_or_else(|| bad("it is not a line of an export".into()))?
+            read_line(&json, &mut chain).ok_or_else(|| bad("it is not a line of an export".into()))?
         {
             if key.starts_with(keys::INSTANCES) {
                 instances += 1;
@@ -66,7 +68,7 @@ fn bad_line(file: &Path, line: usize, reason: &str) -> Problem {
 type Write1 = (Vec<u8>, Vec<u8>);
 
 /// The write that a line stands for; none for the line about the store. None at all when it isn't a line of an export.
-fn read_line(json: &Json, checksums: &mut (String, u64)) -> Option<Option<Write1>> {
+fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Write1>> {
     Some(match json["type"].as_str()? {
         "store" => {
             (json["format"].as_u64()? <= u64::from(FORMAT)).then_some(())?;
@@ -89,13 +91,21 @@ fn read_line(json: &Json, checksums: &mut (String, u64)) -> Option<Option<Write1
         }
         "history" => {
             let (id, number) = (json["instance"].as_str()?, json["number"].as_u64()?);
-            if checksums.0 != id {
-                *checksums = (id.to_string(), 0);
-            }
             let entries = json["entries"].as_array()?.iter().map(read_entry).collect::<Option<Vec<_>>>()?;
-            let (bytes, checksum) = Chunk::encode(&entries, checksums.1);
-            checksums.1 = checksum;
+            let before = chain.of(id);
+            let (bytes, checksum) = Chunk::encode(&entries, *before);
+            *before = checksum;
             Some((keys::chunk(id, number), bytes))
+        }
+        "checkpoint" => {
+            let (id, stored) = (json["id"].as_str()?, unhex_all(json["stored"].as_str()?)?);
+            let checkpoint = Checkpoint::decode(&stored)?;
+            // With the history before it, a checkpoint is made again when one is due.
+            if !checkpoint.trimmed {
+                return Some(None);
+            }
+            chain.begin(id, &checkpoint);
+            Some((keys::checkpoint(id), stored))
         }
         "active" => Some((keys::active(json["id"].as_str()?), json["root"].as_str()?.as_bytes().to_vec())),
         "deployed" => {

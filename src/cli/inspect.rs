@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::engine::{Args, Asked, Entry, InstanceRecord, Read, Status as State};
+use crate::engine::{Args, Asked, Checkpoint, Entry, History, InstanceRecord, Read, Status as State};
 use crate::machine::{Data, format};
 
 use super::access::{Access, history as read_history, known, records};
 use super::arguments::{Filter, List, One, Status as Wanted};
-use super::problem::Problem;
+use super::problem::{Problem, note};
 use super::table::{instant, short, table, time, took};
 use super::{USAGE, export, print};
 
@@ -79,7 +79,7 @@ pub fn show(one: One) -> Result<u8, Problem> {
     let record = known(&store, &one.id)?;
     let history = read_history(&store, &record)?;
     store.close()?;
-    let steps = rows(&history.entries);
+    let steps = rows(&history);
     let open: Vec<&Row> = steps.iter().filter(|row| row.open && !record.status.is_ended()).collect();
     if one.json {
         let mut shown = export::instance(&record);
@@ -136,13 +136,16 @@ pub fn history(one: One) -> Result<u8, Problem> {
     let record = known(&store, &one.id)?;
     let history = read_history(&store, &record)?;
     store.close()?;
+    if history.after.is_some() {
+        note("what was before its last checkpoint is not kept");
+    }
     if one.json {
         let lines: String =
             history.entries.iter().map(|entry| format!("{}\n", export::entry(entry))).collect();
         print(&lines)?;
         return Ok(0);
     }
-    let cells = rows(&history.entries).into_iter().map(|row| {
+    let cells = rows(&history).into_iter().map(|row| {
         vec![
             row.number.to_string(),
             time(row.time),
@@ -165,9 +168,10 @@ struct Row {
     open: bool,
 }
 
-fn rows(entries: &[Entry]) -> Vec<Row> {
+fn rows(history: &History) -> Vec<Row> {
     let mut rows: BTreeMap<u64, Row> = BTreeMap::new();
-    for entry in entries {
+    let before = history.after.as_ref().map(Checkpoint::open_entries).unwrap_or_default();
+    for entry in before.iter().chain(&history.entries) {
         match entry {
             Entry::Requested { seq, what, args, time, .. } => {
                 let row = Row {

@@ -18,6 +18,9 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
     let store = Access::open(&replay.store.store)?;
     let record = known(&store, &replay.id)?;
     let history = history(&store, &record)?;
+    if history.after.is_some() {
+        note("what was before its last checkpoint is not kept: this begins there");
+    }
     let image = program::stored(&store, record.program, &record.id, &record.file)?;
     let shown = Shown::new(&image.code.sources, Path::new(&record.file));
     let mut failure = Ok(());

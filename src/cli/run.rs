@@ -5,17 +5,25 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, SCRIPT, Status, keys};
+use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, Retention, SCRIPT, Status, keys};
 use crate::host::{self, Ask, Connection, Host, HostError, Reply, Settings};
 use crate::machine::{Data, Image, Value, format, json as values};
 use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
 use super::access::{self, Access, Opened, known, records};
-use super::arguments::{Durability, One, Resume, Run};
+use super::arguments::{Durability, Keep, Kept, One, Resume, Run};
 use super::problem::{Problem, note, unreadable};
 use super::render::{Shown, show};
 use super::{FAILED, INTERRUPTED, USAGE, print, program};
+
+/// What is kept of histories.
+pub fn retention(keep: &Keep) -> Retention {
+    match keep.kept {
+        Kept::All => Retention::All,
+        Kept::Latest => Retention::Latest,
+    }
+}
 
 /// Runs a script: a new instance, or an unfinished one that goes on.
 pub fn run(run: Run) -> Result<u8, Problem> {
@@ -39,7 +47,7 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         Durability::Output => host::Durability::Output,
         Durability::None => host::Durability::None,
     };
-    let mut host = Host::new(store, Settings { durability, stays: false });
+    let mut host = Host::new(store, Settings { durability, stays: false, retention: retention(&run.keep) });
     host.recover(Some(&id))?;
     match known {
         None => {
@@ -106,7 +114,7 @@ fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
     {
         return Err(suspended(&record.id));
     }
-    let mut host = Host::new(store, Settings::default());
+    let mut host = Host::new(store, Settings { retention: retention(&resume.keep), ..Settings::default() });
     let root = resume.id.as_ref().and(records.first()).map(|record| record.root.clone());
     host.recover(root.as_deref())?;
     if records.is_empty() && !host.has_work() {
@@ -138,9 +146,10 @@ pub fn wait(one: One) -> Result<u8, Problem> {
             store.close()?;
             Ok(code)
         }
-        Opened::Own(store) => {
-            resume_here(*store, &Resume { id: Some(one.id), json: one.json, store: one.store })
-        }
+        Opened::Own(store) => resume_here(
+            *store,
+            &Resume { id: Some(one.id), json: one.json, keep: Keep::default(), store: one.store },
+        ),
     }
 }
 

@@ -312,7 +312,7 @@ impl Engine {
 
     fn continue_as_new(&mut self, id: &Arc<str>, args: Data) {
         let Some(instance) = self.instances.remove(id) else { return };
-        for number in instance.record.first..instance.chunks {
+        for number in instance.kept_from()..instance.chunks {
             self.batch.delete(super::keys::chunk(id, number));
         }
         let execution = instance.record.execution;

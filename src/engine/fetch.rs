@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::code::ProgramHash;
+use crate::code::{Code, ProgramHash};
 use crate::machine::Image;
 
 use super::address::Address;
+use super::checkpoint::Checkpoint;
 use super::entity::Hold;
 use super::history::History;
 use super::keys;
@@ -52,17 +53,51 @@ pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>,
     }
 }
 
-/// Reads the history of an instance. That of an ended one must be whole.
+/// Reads the checkpoint of an instance. None when there is none, or none that this version can read.
+pub fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Option<Checkpoint>, String> {
+    let bytes = store.get(&keys::checkpoint(&record.id))?;
+    let checkpoint = bytes.and_then(|bytes| Checkpoint::decode(&bytes));
+    Ok(checkpoint.filter(|checkpoint| checkpoint.execution == record.execution))
+}
+
+/// Reads what an instance goes on from: its checkpoint, if it has one for this code, and its history since; else its
+/// whole history.
+pub fn read_past(store: &dyn Read, record: &InstanceRecord, code: &Code) -> Result<History, String> {
+    match read_checkpoint(store, record)? {
+        Some(checkpoint) if checkpoint.is_of(code) => read_since(store, record, checkpoint),
+        _ => read_history(store, record),
+    }
+}
+
+/// Reads the history since a checkpoint, chunk by chunk: what is before it costs nothing.
+fn read_since(store: &dyn Read, record: &InstanceRecord, checkpoint: Checkpoint) -> Result<History, String> {
+    let mut chunks = Vec::new();
+    while let number = checkpoint.chunks + chunks.len() as u64
+        && let Some(bytes) = store.get(&keys::chunk(&record.id, number))?
+    {
+        chunks.push((number, bytes));
+    }
+    History::read_after(checkpoint, chunks).map_err(|reason| damaged(record, reason))
+}
+
+fn damaged(record: &InstanceRecord, reason: String) -> String {
+    format!("{} can't be read: {reason}", record.id)
+}
+
+/// Reads the history of an instance, from its beginning or, if what is before is not kept, from its checkpoint. That of
+/// an ended one must be whole.
 pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History, String> {
+    if let Some(checkpoint) = read_checkpoint(store, record)?.filter(|checkpoint| checkpoint.trimmed) {
+        return read_since(store, record, checkpoint);
+    }
     let chunks = store.all(&keys::history(&record.id))?;
     let chunks = chunks
         .into_iter()
         .filter_map(|(key, bytes)| keys::parse_chunk(&key).map(|(_, number)| (number, bytes)));
-    let damaged = |reason: String| format!("{} can't be read: {reason}", record.id);
-    let history = History::read(record.first, chunks).map_err(damaged)?;
+    let history = History::read(record.first, chunks).map_err(|reason| damaged(record, reason))?;
     if record.ended.is_some() && history.chunks != record.chunks {
         let (found, all) = (history.chunks - record.first, record.chunks - record.first);
-        return Err(damaged(format!("its history has {found} of {all} parts")));
+        return Err(damaged(record, format!("its history has {found} of {all} parts")));
     }
     Ok(history)
 }
@@ -73,7 +108,7 @@ pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<
         Address::Instance(id) => match read_record(store, id)? {
             Some(record) if !record.status.is_ended() => {
                 let image = images(record.program)?;
-                let history = read_history(store, &record)?;
+                let history = read_past(store, &record, &image.code)?;
                 Ok(Event::Load { record, history, image })
             }
             record => Ok(Event::Absent { id: id.to_string(), record }),

@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 use crate::machine::{Data, EntityId, ErrorData, Request, What, format};
 use crate::syntax::Place;
 
+use super::checkpoint::Checkpoint;
 use super::record;
 
 /// One thing that happened to an instance. Times are nanoseconds since 1970; `seq` numbers its requests from 0.
@@ -139,6 +140,20 @@ impl Entry {
             if *seq == request.seq && *what == Asked::of(&request.what) && args.are(&request.args))
     }
 
+    /// Bytes that it takes, about.
+    fn size(&self) -> usize {
+        const FIXED: usize = 32;
+        FIXED
+            + match self {
+                Entry::Requested { args: Args::Whole(args), .. } => args.0.len(),
+                Entry::Answered { result: Ok(value), .. } => value.0.len(),
+                Entry::Answered { result: Err(error), .. } | Entry::Retried { error, .. } => {
+                    error.value.0.len() + 64 * error.trace.entries.len()
+                }
+                _ => 0,
+            }
+    }
+
     pub fn time(&self) -> i64 {
         match self {
             Entry::Requested { time, .. }
@@ -192,6 +207,26 @@ fn chained(before: u64, body: &[u8]) -> u64 {
     xxh3_64(&[&before.to_le_bytes(), body].concat())
 }
 
+/// Bytes that a chunk holds, about, unless one entry alone is larger: the store keeps values of this size close together, and
+/// writes large ones several times.
+const PIECE: usize = 16 << 10;
+
+/// Entries in pieces, each for a chunk.
+pub(super) fn pieces(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
+    let mut rest = entries;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let within = rest.iter().take_while(|entry| {
+            bytes += entry.size();
+            bytes <= PIECE
+        });
+        let count = within.count().max(1).min(rest.len());
+        let (piece, after) = rest.split_at(count);
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// A whole history, as read from a store.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
@@ -199,13 +234,29 @@ pub struct History {
     /// The number after that of the last chunk, and that chunk's checksum.
     pub chunks: u64,
     pub checksum: u64,
+    /// Where the entries begin, when that is not the beginning.
+    pub after: Option<Checkpoint>,
 }
 
 impl History {
     /// Puts together the chunks of an instance, numbers and bytes in order, the first being `first`. An error names
     /// the first that is wrong.
     pub fn read(first: u64, chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Result<History, String> {
-        let mut history = History { chunks: first, ..History::default() };
+        History { chunks: first, ..History::default() }.and_then(chunks)
+    }
+
+    /// As `read`, of the chunks after a checkpoint.
+    pub fn read_after(
+        checkpoint: Checkpoint,
+        chunks: impl IntoIterator<Item = (u64, Vec<u8>)>,
+    ) -> Result<History, String> {
+        let Checkpoint { chunks: first, checksum, .. } = checkpoint;
+        let history = History { chunks: first, checksum, after: Some(checkpoint), entries: Vec::new() };
+        history.and_then(chunks)
+    }
+
+    fn and_then(self, chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Result<History, String> {
+        let mut history = self;
         for (number, bytes) in chunks {
             if number != history.chunks {
                 return Err(format!("part {} of its history is missing", history.chunks));

@@ -5,14 +5,18 @@ use std::rc::Rc;
 
 use crate::builtins::Context;
 use crate::machine::options::{self, Policy, policy};
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, child_id, format};
+use crate::machine::{
+    Data, ErrorData, Identity, Image, Machine, Progress, Request, What, child_id, format, snapshot,
+};
 use crate::syntax::Place;
 
 use super::address::Waiter;
-use super::history::{Asked, Chunk, Entry, History};
+use super::checkpoint::{self, Checkpoint, Checkpoints, Retention, SavedOpen};
+use super::history::{self, Asked, Chunk, Entry, History};
 use super::mailbox::Mailbox;
 use super::message::{Mail, Message};
 use super::record::{InstanceRecord, Status};
+use super::{Batch, keys};
 
 /// What the record of a script says that it runs.
 pub const SCRIPT: &str = "script";
@@ -50,6 +54,24 @@ impl Open {
     /// For people: `charge("1234", 10)`.
     pub fn describe(&self) -> String {
         describe(&Asked::of(&self.request.what), &super::Args::of(&self.request.args))
+    }
+
+    fn saved(&self) -> SavedOpen {
+        let Open { request, time, attempt, begins, .. } = self;
+        SavedOpen {
+            request: snapshot::saved_request(request),
+            time: *time,
+            attempt: *attempt,
+            begins: *begins,
+        }
+    }
+
+    fn restored(saved: SavedOpen) -> Option<(u64, Open)> {
+        let SavedOpen { request, time, attempt, begins } = saved;
+        let request = snapshot::request(request)?;
+        let policy = policy_of(&request);
+        let (seq, recorded) = (request.seq, true);
+        Some((seq, Open { request, time, attempt, begins, policy, dispatched: false, recorded }))
     }
 
     /// Whether it is done here, and not by the receiver of a message.
@@ -119,6 +141,14 @@ pub(super) struct Instance {
     fresh: Vec<Entry>,
     pub chunks: u64,
     checksum: u64,
+    /// Nanoseconds that replay since the last checkpoint takes, about.
+    replay: u64,
+    /// Bytes that a checkpoint takes, by what is known: more than the half of it.
+    expected: usize,
+    /// The last checkpoint: where it is in the history, and whether what is before it is gone.
+    checkpoint: Option<(u64, bool)>,
+    /// The store has a checkpoint of the execution before.
+    leaves_checkpoint: bool,
     pub queued: bool,
     /// When it last began to wait, by the engine's count.
     pub parked: u64,
@@ -133,7 +163,8 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// An instance at its beginning; what its history holds is replayed first. An error says what its program lacks.
+    /// An instance at its beginning, or at a checkpoint; what its history holds is replayed first. An error says what its
+    /// program lacks.
     pub fn new(image: &Rc<Image>, record: InstanceRecord, history: History) -> Result<Instance, String> {
         let args = record.args.items();
         let code = &image.code;
@@ -148,16 +179,36 @@ impl Instance {
             }
         };
         let identity = Identity { id: record.id.clone(), ..Identity::default() };
-        let machine = Machine::new(image.clone(), Context::Orchestration, function, args, identity);
+        let (mut receives, mut open) = (BTreeMap::new(), BTreeMap::new());
+        let (mut checkpoint, mut expected) = (None, 0);
+        let machine = match history.after {
+            None => Machine::new(image.clone(), Context::Orchestration, function, args, identity),
+            Some(saved) => {
+                checkpoint = Some((saved.chunks, saved.trimmed));
+                expected = saved.size();
+                let restored = saved.is_of(code).then(|| Machine::restore(image.clone(), &saved.machine.0));
+                let unfit =
+                    || "its checkpoint was made by another version, or for another program".to_string();
+                for saved in saved.open {
+                    let (seq, again) = Open::restored(saved).ok_or_else(unfit)?;
+                    if again.request.what == What::Effect("receive") {
+                        receives.insert(seq, first_text(&again.request.args));
+                    }
+                    open.insert(seq, again);
+                }
+                restored.flatten().ok_or_else(unfit)?
+            }
+        };
+        let undispatched = open.keys().copied().collect();
         Ok(Instance {
             record,
             record_changed: false,
             image: image.clone(),
             machine,
             past: history.entries.into(),
-            open: BTreeMap::new(),
-            receives: BTreeMap::new(),
-            undispatched: Vec::new(),
+            open,
+            receives,
+            undispatched,
             dropped: Vec::new(),
             inbox: VecDeque::new(),
             mail: Mailbox::default(),
@@ -166,6 +217,10 @@ impl Instance {
             fresh: Vec::new(),
             chunks: history.chunks,
             checksum: history.checksum,
+            replay: 0,
+            expected,
+            checkpoint,
+            leaves_checkpoint: false,
             queued: false,
             parked: 0,
             has_run: false,
@@ -260,6 +315,7 @@ impl Instance {
         next.outgoing = self.outgoing;
         next.queued = self.queued;
         next.indexed = self.indexed;
+        next.leaves_checkpoint = self.checkpoint.is_some() || self.leaves_checkpoint;
         Ok((next, self.open))
     }
 
@@ -328,6 +384,7 @@ impl Instance {
     pub fn advance(&mut self, fuel: u64, now: i64, watch: Watch<'_>) -> Advance {
         self.has_run = true;
         let progress = self.machine.run(fuel);
+        self.replay += self.machine.take_spent() * checkpoint::FUEL;
         if matches!(progress, Progress::OutOfFuel) {
             return Advance::OutOfFuel;
         }
@@ -417,15 +474,7 @@ impl Instance {
         };
         watch(&entry, Some(&request));
         let time = entry.time();
-        let policy = match &request.what {
-            What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
-            What::Orchestration { options, start: false, .. } => {
-                let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
-                Policy { timeout, ..Policy::default() }
-            }
-            What::Effect("lock") => Policy { timeout: lock_timeout(&request.args), ..Policy::default() },
-            _ => Policy::default(),
-        };
+        let policy = policy_of(&request);
         let seq = request.seq;
         if request.what == What::Effect("receive") {
             self.receives.insert(seq, first_text(&request.args));
@@ -480,20 +529,88 @@ impl Instance {
         }
     }
 
-    /// What is to be written of it: a chunk of its history, by its number.
-    pub fn take_chunk(&mut self) -> Option<(u64, Vec<u8>)> {
+    /// What is to be written of its history: chunks with their numbers.
+    pub fn take_chunks(&mut self, batch: &mut Batch) {
         if self.fresh.is_empty() {
-            return None;
+            return;
         }
-        let (bytes, checksum) = Chunk::encode(&self.fresh, self.checksum);
-        self.fresh.clear();
-        self.checksum = checksum;
-        let number = self.chunks;
-        self.chunks += 1;
+        self.replay += self.fresh.len() as u64 * checkpoint::ENTRY;
+        let fresh = std::mem::take(&mut self.fresh);
+        for entries in history::pieces(&fresh) {
+            let (bytes, checksum) = Chunk::encode(entries, self.checksum);
+            self.checksum = checksum;
+            batch.put(keys::chunk(&self.record.id, self.chunks), bytes);
+            self.chunks += 1;
+        }
         if self.record.ended.is_some() {
             self.record.chunks = self.chunks;
         }
-        Some((number, bytes))
+    }
+}
+
+impl Instance {
+    /// What is to be written for a checkpoint, if one is due. `mark` is where its chunks begin in the batch.
+    pub fn take_checkpoint(&mut self, policy: &Checkpoints, mark: usize, batch: &mut Batch) {
+        let new = (batch.writes.len() - mark) as u64;
+        if let Some(machine) = self.due_state(policy, new > 0) {
+            let trims = policy.retention == Retention::Latest || self.is_trimmed();
+            if trims {
+                // What is in the checkpoint isn't written first.
+                batch.writes.truncate(mark);
+                for number in self.kept_from()..self.chunks - new {
+                    batch.delete(keys::chunk(&self.record.id, number));
+                }
+            }
+            let open = self.open.values().map(Open::saved).collect();
+            let (execution, at) = (self.record.execution, (self.chunks, self.checksum));
+            let checkpoint = Checkpoint::new(&self.image.code, execution, at, trims, open, machine);
+            batch.put(keys::checkpoint(&self.record.id), checkpoint.encode());
+            (self.checkpoint, self.replay) = (Some((self.chunks, trims)), 0);
+        } else if self.leaves_checkpoint {
+            batch.delete(keys::checkpoint(&self.record.id));
+        }
+        self.leaves_checkpoint = false;
+    }
+
+    /// Its state, if a checkpoint is due and can be made now.
+    fn due_state(&mut self, policy: &Checkpoints, writes: bool) -> Option<Vec<u8>> {
+        let most = policy.due(self.replay, self.expected, writes)?;
+        let is_clean = self.fresh.is_empty() && self.dropped.is_empty() && self.outgoing.is_empty();
+        if !self.is_live() || !is_clean || !self.has_run || self.record.ended.is_some() {
+            return None;
+        }
+        let machine = self.machine.snapshot_within(most);
+        self.expected = match &machine {
+            Some(machine) => machine.len(),
+            // Its state is larger. It is looked at again when replay has come to take twice as long.
+            None => most.saturating_mul(2),
+        };
+        machine
+    }
+
+    /// What is to be written of its checkpoint when it has ended: with all of its history, nobody needs it.
+    pub fn drop_checkpoint(&self, batch: &mut Batch) {
+        if self.leaves_checkpoint || (self.checkpoint.is_some() && !self.is_trimmed()) {
+            batch.delete(keys::checkpoint(&self.record.id));
+        }
+    }
+
+    /// The machine's state, when all that it asked for is in the history.
+    pub fn state(&self) -> Option<Vec<u8>> {
+        self.fresh.is_empty().then(|| self.machine.snapshot())
+    }
+
+    /// Whether history before its checkpoint is gone.
+    pub fn is_trimmed(&self) -> bool {
+        self.checkpoint.is_some_and(|(_, trimmed)| trimmed)
+    }
+
+    /// The first chunk that the store has of it.
+    pub fn kept_from(&self) -> u64 {
+        match self.checkpoint {
+            Some((at, true)) => at,
+            _ => self.record.first,
+        }
     }
 }
 
@@ -505,6 +622,19 @@ pub(super) fn first_text(args: &Data) -> String {
 /// Effects that are messages to other instances.
 pub(super) fn is_message(name: &str) -> bool {
     matches!(name, "raise" | "terminate" | "suspend" | "resume")
+}
+
+/// How a request is tried, and how long it may take.
+fn policy_of(request: &Request) -> Policy {
+    match &request.what {
+        What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
+        What::Orchestration { options, start: false, .. } => {
+            let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
+            Policy { timeout, ..Policy::default() }
+        }
+        What::Effect("lock") => Policy { timeout: lock_timeout(&request.args), ..Policy::default() },
+        _ => Policy::default(),
+    }
 }
 
 /// How long a `lock` waits.

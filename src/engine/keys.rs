@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `i/` id | an [`InstanceRecord`](super::InstanceRecord) |
 //! | `h/` id `00` number | a [`Chunk`](super::Chunk) of the instance's history; numbers are eight bytes, big-endian |
+//! | `c/` id | a [`Checkpoint`](super::Checkpoint) of the instance |
 //! | `p/` hash | a [`StoredProgram`](super::StoredProgram): names of modules and the hashes of their texts |
 //! | `t/` hash | a source text |
 //! | `n/` entity's name | the hash of the newest program that declares it |
@@ -22,6 +23,7 @@ pub use crate::machine::{MAX_ID, bad_id};
 
 pub const INSTANCES: &[u8] = b"i/";
 pub const HISTORY: &[u8] = b"h/";
+pub const CHECKPOINTS: &[u8] = b"c/";
 pub const PROGRAMS: &[u8] = b"p/";
 pub const TEXTS: &[u8] = b"t/";
 pub const ACTIVE: &[u8] = b"a/";
@@ -57,6 +59,10 @@ pub fn parse_chunk(key: &[u8]) -> Option<(&str, u64)> {
     let (id, number) = rest.split_at_checked(rest.len().checked_sub(8)?)?;
     let id = std::str::from_utf8(id.strip_suffix(&[0])?).ok()?;
     Some((id, u64::from_be_bytes(number.try_into().ok()?)))
+}
+
+pub fn checkpoint(id: &str) -> Vec<u8> {
+    joined(CHECKPOINTS, id.as_bytes())
 }
 
 pub fn program(hash: &[u8; 32]) -> Vec<u8> {

@@ -10,6 +10,7 @@
 
 mod address;
 mod batch;
+mod checkpoint;
 mod deliver;
 mod dispatch;
 mod entity;
@@ -32,9 +33,11 @@ mod timers;
 
 pub use address::{Address, Waiter};
 pub use batch::Batch;
+pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::Hold;
 pub use fetch::{
-    Images, Read, deployed, fetch, look_up, read_history, read_holds, read_mail, read_record, recovery,
+    Images, Read, deployed, fetch, look_up, read_checkpoint, read_history, read_holds, read_mail, read_past,
+    read_record, recovery,
 };
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, Open, SCRIPT, test_function};
@@ -42,7 +45,7 @@ pub use message::{Mail, Message, StoredMail};
 pub use program::{StoredProgram, build_image, known_image, load_image, load_stored, program_writes};
 pub use purge::{purge_writes, unused_programs};
 pub use record::{InstanceRecord, Status};
-pub use replay::{Replayed, Watcher, replay};
+pub use replay::{Replayed, Watcher, replay, state_at_end};
 pub use rewind::rewind;
 pub use run::status_of;
 pub use step::{Engine, Event, Outcome, Output, StepId};

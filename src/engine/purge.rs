@@ -11,6 +11,9 @@ pub fn purge_writes(store: &dyn Read, id: &str) -> Result<Batch, String> {
     for (key, _) in store.all(&keys::history(id))? {
         batch.delete(key);
     }
+    if store.get(&keys::checkpoint(id))?.is_some() {
+        batch.delete(keys::checkpoint(id));
+    }
     batch.delete(keys::instance(id));
     Ok(batch)
 }

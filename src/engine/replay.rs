@@ -29,6 +29,20 @@ pub enum Replayed {
 /// Fuel for what comes after the end of the history, in calls and repetitions.
 const AFTER: u64 = 50_000_000;
 
+/// The machine's state where a history ends, as bytes: when the instance then waits, and asks for nothing that the history doesn't
+/// hold. None else.
+pub fn state_at_end(image: &Rc<Image>, record: InstanceRecord, history: History) -> Option<Vec<u8>> {
+    let mut instance = Instance::new(image, record, history).ok()?;
+    loop {
+        match instance.advance(1_000_000, 0, &mut |_, _| ()) {
+            Advance::More => {}
+            Advance::OutOfFuel if !instance.is_live() => {}
+            Advance::Waiting if instance.is_live() => return instance.state(),
+            _ => return None,
+        }
+    }
+}
+
 /// Replays a history to its end.
 pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch: Watcher<'_>) -> Replayed {
     let mut instance = match Instance::new(image, record, history) {

@@ -12,6 +12,12 @@ pub fn rewind(record: &InstanceRecord, history: &History) -> Result<Batch, Strin
     let Status::Failed(error) = &record.status else {
         return Err(format!("{} has not failed: it is {}", record.id, record.status.word()));
     };
+    if history.after.is_some() {
+        return Err(format!(
+            "{} keeps its history only since its last checkpoint, and so can't go back",
+            record.id
+        ));
+    }
     let failed = |entry: &Entry| matches!(entry, Entry::Answered { result: Err(answer), .. } if answer.value == error.value);
     let Some(at) = history.entries.iter().rposition(failed) else {
         return Err(format!(

@@ -8,6 +8,7 @@ use crate::code::ProgramHash;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 
 use super::address::Address;
+use super::checkpoint::Checkpoints;
 use super::entity::{Entities, Hold};
 use super::history::History;
 use super::instance::{Instance, Mismatch, Open};
@@ -142,6 +143,8 @@ pub struct Engine {
     next_parked: u64,
     /// How many of those are kept in memory.
     pub resident: usize,
+    /// When checkpoints are written.
+    pub checkpoints: Checkpoints,
     pub(super) images: HashMap<ProgramHash, Rc<Image>>,
     /// Instances that begin once their program is there.
     pub(super) unbegun: HashMap<ProgramHash, Vec<String>>,
@@ -179,6 +182,7 @@ impl Engine {
             parked: VecDeque::new(),
             next_parked: 0,
             resident: RESIDENT,
+            checkpoints: Checkpoints::default(),
             images: HashMap::new(),
             unbegun: HashMap::new(),
             set_aside: HashSet::new(),
@@ -374,8 +378,11 @@ impl Engine {
         }
         for id in std::mem::take(&mut self.changed) {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
-            if let Some((number, bytes)) = instance.take_chunk() {
-                batch.put(keys::chunk(&id, number), bytes);
+            let mark = batch.writes.len();
+            instance.take_chunks(&mut batch);
+            match instance.record.ended {
+                None => instance.take_checkpoint(&self.checkpoints, mark, &mut batch),
+                Some(_) => instance.drop_checkpoint(&mut batch),
             }
             if std::mem::take(&mut instance.record_changed) {
                 batch.put(keys::instance(&id), instance.record.encode());

@@ -13,8 +13,8 @@ use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Engine, Event, InstanceRecord, Outcome as Ending, Output, StepId, fetch, known_image, read_record,
-    recovery,
+    Engine, Event, InstanceRecord, Outcome as Ending, Output, Retention, StepId, fetch, known_image,
+    read_record, recovery,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::store::{Store, StoreError};
@@ -43,6 +43,8 @@ pub struct Settings {
     pub durability: Durability,
     /// It stays when there is nothing to do, for clients and timers.
     pub stays: bool,
+    /// What is kept of histories before their checkpoints.
+    pub retention: Retention,
 }
 
 /// Why the host stopped before all was done. What is in the store can be resumed.
@@ -129,10 +131,12 @@ pub struct Host<S: Store> {
 impl<S: Store> Host<S> {
     pub fn new(store: S, settings: Settings) -> Host<S> {
         let (sender, messages) = channel();
+        let mut engine = Engine::new();
+        engine.checkpoints.retention = settings.retention;
         Host {
             store,
             settings,
-            engine: Engine::new(),
+            engine,
             terminal: Terminal::new(),
             images: HashMap::new(),
             messages,

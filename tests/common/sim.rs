@@ -7,8 +7,8 @@ use std::rc::Rc;
 use durable::builtins::Context;
 use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Args, Asked, Batch, Engine, Entry, Event, InstanceRecord, Message, Outcome, Output, SCRIPT,
-    Status, StepId, keys, look_up, read_history, read_record, recovery,
+    Address, Args, Asked, Batch, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Message,
+    Outcome, Output, SCRIPT, Status, StepId, keys, look_up, read_history, read_record, recovery,
 };
 use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, format};
 use durable::store::{MemoryTree, Store};
@@ -77,6 +77,10 @@ pub struct World {
     pub flaky: bool,
     /// Instances that wait are dropped from memory beyond so many.
     pub resident: Option<usize>,
+    /// When checkpoints are written.
+    pub checkpoints: Checkpoints,
+    /// All that were, with their instances.
+    pub written: Vec<(String, Checkpoint)>,
     pub crash: Crash,
     pub bug: Option<Bug>,
     /// Crash points passed.
@@ -109,6 +113,8 @@ impl World {
             fine: false,
             flaky: false,
             resident: None,
+            checkpoints: Checkpoints::default(),
+            written: Vec::new(),
             crash: Crash::Never,
             bug: None,
             points: 0,
@@ -219,6 +225,7 @@ impl World {
     /// From a start to the end, or to a crash.
     fn life(&mut self) -> Result<Life, String> {
         let mut engine = Engine::new();
+        engine.checkpoints = self.checkpoints;
         if let Some(resident) = self.resident {
             engine.resident = resident;
         }
@@ -391,6 +398,12 @@ impl World {
     }
 
     fn write(&mut self, batch: &Batch) {
+        for (key, value) in &batch.writes {
+            if let (Some(id), Some(bytes)) = (key.strip_prefix(keys::CHECKPOINTS), value) {
+                let id = String::from_utf8(id.to_vec()).expect("an id");
+                self.written.push((id, Checkpoint::decode(bytes).expect("a checkpoint")));
+            }
+        }
         let mut kept = batch.clone();
         let mut seen = HashSet::new();
         assert!(batch.writes.iter().all(|(key, _)| seen.insert(key)), "a key is written twice in one batch");
@@ -495,12 +508,12 @@ impl World {
         };
         let value = match (name, &args[..]) {
             ("now", _) => Value::Instant(self.now),
-            ("random", _) => Value::Float((number % 1000) as f64 / 1000.0),
+            ("random", _) => Value::float((number % 1000) as f64 / 1000.0),
             ("random_int", [Value::Int(low), Value::Int(high)]) => {
                 Value::Int(low + (number % (high.abs_diff(*low) + 1)) as i64)
             }
             ("uuid", _) => Value::str(format!("{:08x}-0000-4000-8000-000000000000", number as u32)),
-            ("fs_exists", _) => Value::Bool(number % 2 == 0),
+            ("fs_exists", _) => Value::bool(number % 2 == 0),
             ("env", _) | ("print" | "log" | "sleep", _) => Value::Null,
             ("input", _) if self.input.is_empty() => Value::Null,
             ("input", _) => Value::str(self.input.remove(0)),
@@ -519,7 +532,8 @@ impl World {
                 let record = record.ok_or_else(|| format!("{name} of {id}, which is not durable"))?;
                 let history = read_history(&self.durable, &record)?;
                 let asked = |entry: &Entry| matches!(entry, Entry::Requested { seq, .. } if *seq == step.seq);
-                match history.entries.iter().any(asked) {
+                let open = history.after.as_ref().map(Checkpoint::open_entries).unwrap_or_default();
+                match open.iter().chain(&history.entries).any(asked) {
                     true => Ok(()),
                     false => Err(format!("{name} #{} of {id} left before it was durable", step.seq)),
                 }

@@ -1,0 +1,162 @@
+//! Checkpoints: an instance that goes on from one is as if it had been replayed from its beginning.
+
+mod common;
+
+use std::rc::Rc;
+
+use common::program::{Program, areas, programs};
+use common::sim::{Crash, World};
+use durable::engine::{
+    Checkpoint, Checkpoints, History, InstanceRecord, Replayed, Retention, keys, read_history, replay,
+    state_at_end,
+};
+use durable::machine::Image;
+use durable::store::Store;
+
+/// Of one program at most so many checkpoints are looked at.
+const MOST: usize = 25;
+
+fn world(program: &Program, retention: Retention, crash: Crash) -> World {
+    let mut world = World::new(program.image(), 1);
+    world.with(&program.args(), &program.input());
+    (world.orderly, world.fine, world.crash) = (true, true, crash);
+    world.checkpoints = Checkpoints { after: 0, retention };
+    world
+}
+
+fn each(check: impl Fn(&Program) -> Result<usize, String>) -> usize {
+    let (mut failures, mut all) = (Vec::new(), 0);
+    for area in areas() {
+        for program in programs(&area) {
+            if !program.expects_mistake() && !program.is_of_another_world() {
+                match check(&program) {
+                    Ok(count) => all += count,
+                    Err(reason) => failures.push(format!("{}: {reason}", program.name)),
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+    all
+}
+
+/// At each checkpoint, the state is that of a replay of the history before it, and the history after it leads from
+/// either to the same end.
+#[test]
+fn a_checkpoint_is_what_replay_comes_to() {
+    let all = each(|program| {
+        let mut world = world(program, Retention::All, Crash::Never);
+        world.run()?;
+        let every = (world.written.len() / MOST).max(1);
+        let mut count = 0;
+        for (id, checkpoint) in world.written.iter().step_by(every) {
+            let Some(record) = world.records().into_iter().find(|record| record.id == *id) else { continue };
+            if checkpoint.execution != record.execution {
+                continue; // of an execution before
+            }
+            count += 1;
+            compare(&program.image(), &world, &record, checkpoint)
+                .map_err(|reason| format!("{checkpoint:?} of {id}: {reason}"))?;
+        }
+        Ok(count)
+    });
+    println!("{all} checkpoints");
+    assert!(all > 1_000, "only {all} checkpoints");
+}
+
+fn compare(
+    image: &Rc<Image>,
+    world: &World,
+    record: &InstanceRecord,
+    checkpoint: &Checkpoint,
+) -> Result<(), String> {
+    let chunks = world.store.all(&keys::history(&record.id)).map_err(|error| error.to_string())?;
+    let number = |key: &[u8]| keys::parse_chunk(key).map_or(0, |(_, number)| number);
+    let of = |from: u64, to: u64| {
+        let chunks = chunks.iter().map(|(key, bytes)| (number(key), bytes.clone()));
+        chunks.filter(move |(number, _)| (from..to).contains(number)).collect::<Vec<_>>()
+    };
+    // The states.
+    let begun = InstanceRecord { status: durable::engine::Status::Running, ..record.clone() };
+    let before = History::read(record.first, of(0, checkpoint.chunks))?;
+    let replayed = state_at_end(image, begun.clone(), before);
+    let at = History::read_after(checkpoint.clone(), Vec::new())?;
+    let restored = state_at_end(image, begun.clone(), at);
+    // A machine that computes has to run on, and what it makes then it shares with others or not.
+    if restored.as_deref() == Some(checkpoint.state()) && replayed != restored {
+        return Err("replay comes to another state".into());
+    }
+    if replayed.is_some() != restored.is_some() {
+        return Err("only one of them comes to a rest".into());
+    }
+    // What comes of them.
+    let whole = History::read(record.first, of(0, u64::MAX))?;
+    let since = History::read_after(checkpoint.clone(), of(checkpoint.chunks, u64::MAX))?;
+    let shown = |history: History| match replay(image, begun.clone(), history, &mut |_, _| ()) {
+        Replayed::Ended(status) => format!("{status:?}"),
+        Replayed::Waits(open) => {
+            format!("waits for {:?}", open.iter().map(|open| open.request.seq).collect::<Vec<_>>())
+        }
+        other => format!("{other:?}"),
+    };
+    let (first, second) = (shown(whole), shown(since));
+    if first != second {
+        return Err(format!("from the beginning: {first}; from the checkpoint: {second}"));
+    }
+    Ok(())
+}
+
+/// A program that is broken off goes on from its last checkpoint, its history kept or not, and ends as it would have.
+#[test]
+fn broken_programs_go_on_from_checkpoints() {
+    const POINTS: u64 = 5;
+    let all = each(|program| {
+        let mut unbroken = world(program, Retention::All, Crash::Never);
+        unbroken.run()?;
+        let wanted = outcomes(&unbroken);
+        let every = unbroken.points.div_ceil(POINTS).max(1);
+        let mut count = 0;
+        for point in (1..=unbroken.points).step_by(every as usize) {
+            for retention in [Retention::All, Retention::Latest] {
+                let mut broken = world(program, retention, Crash::At(point));
+                broken.run().map_err(|reason| format!("broken off at {point}, {retention:?}: {reason}"))?;
+                let got = outcomes(&broken);
+                if got != wanted {
+                    return Err(format!(
+                        "broken off at {point}, {retention:?}: {got:?} instead of {wanted:?}"
+                    ));
+                }
+                count += 1;
+            }
+        }
+        Ok(count)
+    });
+    println!("{all} broken runs");
+}
+
+/// How the instances ended, and what the entities are.
+fn outcomes(world: &World) -> Vec<String> {
+    let of = |record: InstanceRecord| format!("{}: {:?}", record.id, record.status.result(&record.id));
+    let entities = world.entities().into_iter().map(|(name, state)| format!("{name}: {state}"));
+    world.records().into_iter().map(of).chain(entities).collect()
+}
+
+/// An instance without an end takes no more space than its state, when its history isn't kept.
+#[test]
+fn an_eternal_loop_takes_constant_space() {
+    let text = "var n = 0\nwhile n < 5_000 { n += random_int(1, 1) }\nprint(n)\n";
+    let image = common::image(text);
+    let sizes = |retention| {
+        let mut world = World::new(image.clone(), 1);
+        (world.orderly, world.fine) = (true, true);
+        world.checkpoints = Checkpoints { after: 100_000, retention };
+        let record = world.run().expect("it runs");
+        let history = read_history(&world.store, &record).expect("what is kept");
+        (world.written.len(), history.entries.len())
+    };
+    let (written, kept) = sizes(Retention::All);
+    assert!(written > 50, "{written} checkpoints");
+    assert!(kept > 10_000, "{kept} entries are kept");
+    let (_, kept) = sizes(Retention::Latest);
+    assert!(kept < 200, "{kept} entries are kept");
+}
