@@ -2,9 +2,14 @@
 //!
 //! Programs measure themselves, so that a start of the process is not part of the evaluator's figures; each figure is
 //! the median of several runs, ours and the peer's in turn. A peer that is not installed is skipped with a word.
+//! `cargo bench -- evaluator`, `journal`, `entities`, `parked`, `scaling`, `start`, `explorer` measure one part.
+
+mod evaluator;
+mod plot;
+mod scaling;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,13 +20,22 @@ const RUNS: usize = 7;
 fn main() {
     let folder = std::env::temp_dir().join(format!("durable-figures-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for the stores");
-    evaluator(&folder);
-    journal(&folder);
-    entities(&folder);
-    parked(&folder);
-    age(&folder);
-    start(&folder);
-    explorer();
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    type Part = (&'static str, fn(&Path));
+    let parts: [Part; 7] = [
+        ("evaluator", evaluator::evaluator),
+        ("journal", journal),
+        ("entities", entities),
+        ("parked", parked),
+        ("scaling", scaling::scaling),
+        ("start", start),
+        ("explorer", |_| explorer()),
+    ];
+    for (name, measure) in parts {
+        if wanted.is_empty() || wanted.iter().any(|part| part == name) {
+            measure(&folder);
+        }
+    }
     let _ = fs::remove_dir_all(&folder);
 }
 
@@ -68,34 +82,6 @@ fn fresh(folder: &Path) -> PathBuf {
     let store = folder.join("store");
     let _ = fs::remove_dir_all(&store);
     store
-}
-
-fn evaluator(folder: &Path) {
-    println!("evaluator, seconds       durable   lua5.4    ratio");
-    let lua = Command::new("lua5.4").arg("-v").output().is_ok();
-    if !lua {
-        println!("(lua5.4 is not installed: its column is left out)");
-    }
-    for name in ["fib", "tail_sum", "map_filter_fold", "group_by", "queens"] {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..RUNS {
-            let store = fresh(folder);
-            let mut run = Command::new(DURABLE);
-            run.arg("run").arg(program(&format!("{name}.df"))).arg("--store").arg(store);
-            ours.push(last_number(&mut run).expect("a figure"));
-            if lua {
-                theirs.push(
-                    last_number(Command::new("lua5.4").arg(program(&format!("{name}.lua"))))
-                        .expect("a figure"),
-                );
-            }
-        }
-        let ours = median(ours);
-        match lua.then(|| median(theirs)) {
-            Some(theirs) => println!("{name:<22} {ours:>9.4} {theirs:>8.4} {:>8.2}", ours / theirs),
-            None => println!("{name:<22} {ours:>9.4}"),
-        }
-    }
 }
 
 fn journal(folder: &Path) {
@@ -188,35 +174,6 @@ fn raw_append(path: &Path) -> f64 {
         file.sync_data().expect("synced");
     }
     500.0 / began.elapsed().as_secs_f64()
-}
-
-fn age(folder: &Path) {
-    let mut figures = Vec::new();
-    for _ in 0..RUNS {
-        let store = fresh(folder);
-        let command = || {
-            let mut run = Command::new(DURABLE);
-            run.arg("run").arg(program("aged.df")).arg("--store").arg(&store);
-            run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-            run
-        };
-        let mut first = command().spawn().expect("durable runs");
-        let mut line = String::new();
-        BufReader::new(first.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
-        std::thread::sleep(Duration::from_millis(50));
-        first.kill().expect("killed");
-        first.wait().expect("ended");
-        let began = Instant::now();
-        let mut second = command().spawn().expect("durable runs");
-        second.stdin.take().expect("stdin").write_all(b"\n").expect("a line");
-        let mut line = String::new();
-        BufReader::new(second.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
-        figures.push(began.elapsed().as_secs_f64());
-        assert_eq!(line, "next\n");
-        second.wait().expect("ended");
-    }
-    println!("\nage");
-    println!("from the start of the process to the step after 10,000   {:>6.1} ms", median(figures) * 1000.0);
 }
 
 fn start(folder: &Path) {

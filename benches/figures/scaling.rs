@@ -1,0 +1,83 @@
+//! How what a path takes grows with the size of what it is given: a figure over three decades each, with its slope on
+//! logarithmic axes (1 is proportional), and a plot in `docs/plots`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::{DURABLE, fresh, last_number, median, plot, program};
+
+/// What is measured: its name, its program, which gets the size and prints the seconds, and the sizes.
+const PATHS: [(&str, &str, [u32; 4]); 9] = [
+    ("computed steps, one after another", "steps", [1_000, 10_000, 100_000, 1_000_000]),
+    ("external steps, one after another", "external", [10, 100, 1_000, 10_000]),
+    ("external steps at once, joined", "at_once", [100, 1_000, 10_000, 100_000]),
+    ("activities at once, joined", "activities", [100, 1_000, 10_000, 100_000]),
+    ("children at once, joined", "children", [10, 100, 1_000, 10_000]),
+    ("calls of one entity", "one_entity", [100, 1_000, 10_000, 100_000]),
+    ("calls of as many entities", "many_entities", [10, 100, 1_000, 10_000]),
+    ("instances of five external steps", "instances", [10, 100, 1_000, 10_000]),
+    ("a record's fields, put and read", "fields", [1_000, 10_000, 100_000, 1_000_000]),
+];
+
+pub fn scaling(folder: &Path) {
+    let plots = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plots");
+    fs::create_dir_all(&plots).expect("a folder for the plots");
+    println!("\nscaling, seconds by size");
+    for (what, name, sizes) in PATHS {
+        let of = |size: u32| {
+            let mut run = Command::new(DURABLE);
+            run.arg("run").arg(program("scaling.df")).args([name, &size.to_string()]);
+            last_number(run.arg("--store").arg(fresh(folder))).expect("a figure")
+        };
+        show(&plots, what, name, sizes, of);
+    }
+    let resumed = |size: u32| resumed(folder, size);
+    show(
+        &plots,
+        "going on after a crash, with so many steps behind",
+        "resumed",
+        [1_000, 10_000, 100_000, 1_000_000],
+        resumed,
+    );
+}
+
+/// Measures, prints and plots one path.
+fn show(plots: &Path, what: &str, name: &str, sizes: [u32; 4], of: impl Fn(u32) -> f64) {
+    let points: Vec<(f64, f64)> =
+        sizes.iter().map(|size| (f64::from(*size), median((0..3).map(|_| of(*size)).collect()))).collect();
+    let slope = plot::slope(&points);
+    print!("{what:<50}");
+    points.iter().for_each(|(size, seconds)| print!("  {size:.0}: {seconds:.4}"));
+    println!("  slope {slope:.2}");
+    let svg = plot::svg(&format!("{what}: slope {slope:.2}"), &points);
+    fs::write(plots.join(format!("{name}.svg")), svg).expect("a plot");
+}
+
+/// Seconds from the start of a process to the next step of an instance that was killed after so many.
+fn resumed(folder: &Path, steps: u32) -> f64 {
+    use std::io::{BufRead, BufReader, Write};
+    let store = fresh(folder);
+    let command = || {
+        let mut run = Command::new(DURABLE);
+        run.arg("run").arg(program("aged.df")).arg(steps.to_string()).arg("--store").arg(&store);
+        run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        run
+    };
+    let mut first = command().spawn().expect("durable runs");
+    let mut line = String::new();
+    BufReader::new(first.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    first.kill().expect("killed");
+    first.wait().expect("ended");
+    let began = Instant::now();
+    let mut second = command().spawn().expect("durable runs");
+    second.stdin.take().expect("stdin").write_all(b"\n").expect("a line");
+    let mut line = String::new();
+    BufReader::new(second.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+    let seconds = began.elapsed().as_secs_f64();
+    assert_eq!(line, "next\n");
+    second.wait().expect("ended");
+    seconds
+}

@@ -1,0 +1,5 @@
+(require-builtin steel/time)
+(define (fib n) (if (< n 2) n (+ (fib (- n 1)) (fib (- n 2)))))
+(define began (current-milliseconds))
+(displayln (fib 30))
+(displayln (/ (- (current-milliseconds) began) 1000.0))

@@ -1,0 +1,5 @@
+(require-builtin steel/time)
+(define xs (range 0 1000000))
+(define began (current-milliseconds))
+(displayln (foldl + 0 (filter (lambda (x) (= 0 (modulo x 3))) (map (lambda (x) (* x 2)) xs))))
+(displayln (/ (- (current-milliseconds) began) 1000.0))

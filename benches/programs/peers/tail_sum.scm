@@ -1,0 +1,5 @@
+(require-builtin steel/time)
+(define (sum-to n total) (if (= n 0) total (sum-to (- n 1) (+ total n))))
+(define began (current-milliseconds))
+(displayln (sum-to 10000000 0))
+(displayln (/ (- (current-milliseconds) began) 1000.0))
