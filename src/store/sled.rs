@@ -5,9 +5,7 @@
 //! flush on its own, so that one flush serves all commits gathered before it. And it panics on some damaged files: a
 //! panic inside it becomes an error. And a process that is killed while it writes one of its snapshots leaves an
 //! unfinished file, which it then takes for a damaged snapshot: such files are removed before it looks. A database that
-//! is not whole yet has another name. A batch is begun only when the disk has room for it to spare. It writes a snapshot,
-//! which says where everything is, only when it is opened, and after a crash reads all of its log since: so it is closed
-//! and opened again whenever so much has been written that reading it would be noticed.
+//! is not whole yet has another name. A batch is begun only when the disk has room for it to spare.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -27,9 +25,6 @@ const ROOM_BYTES: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the page cache.
 const CACHE_BYTES: u64 = 64 << 20;
-/// Bytes of batches after which sled is opened anew. Recovery reads about a gigabyte of its log a second, and the log
-/// holds these bytes some three times over.
-const ANEW_BYTES: u64 = 8 << 20;
 
 pub struct SledTree {
     db: Option<sled::Db>,
@@ -38,8 +33,6 @@ pub struct SledTree {
     path: PathBuf,
     /// After an error of a write nothing more is written: what reached the disk is not known.
     failed: bool,
-    /// Bytes of batches since sled was opened.
-    written: u64,
 }
 
 impl SledTree {
@@ -54,23 +47,11 @@ impl SledTree {
         let file_path = path.join("db");
         let file = File::options().read(true).write(true).open(&file_path);
         let file = file.map_err(|error| StoreError::io("open", &file_path, &error))?;
-        Ok(SledTree { db: Some(db), file, path: path.to_path_buf(), failed: false, written: 0 })
+        Ok(SledTree { db: Some(db), file, path: path.to_path_buf(), failed: false })
     }
 
     fn db(&self) -> Result<&sled::Db, StoreError> {
         self.db.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })
-    }
-
-    /// Closes sled and opens it again, when all that was written is on the disk: it takes a snapshot then.
-    fn open_anew(&mut self) -> Result<(), StoreError> {
-        self.written = 0;
-        let db = self.db.take();
-        let opened = quietly(|| drop(db))
-            .map_err(|reason| StoreError::Broken { reason })
-            .and_then(|()| open_released(&self.path));
-        self.failed = opened.is_err();
-        self.db = Some(opened?);
-        Ok(())
     }
 
     fn write<R>(
@@ -185,9 +166,7 @@ impl Store for SledTree {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        let bytes = batch.bytes() as u64;
-        has_room(&self.path, bytes)?;
-        self.written += bytes;
+        has_room(&self.path, batch.bytes() as u64)?;
         let mut writes = sled::Batch::default();
         for (key, value) in &batch.writes {
             match value {
@@ -203,15 +182,10 @@ impl Store for SledTree {
         self.file.sync_data().map_err(|error| {
             self.failed = true;
             StoreError::io("sync", &self.path, &error)
-        })?;
-        match self.written > ANEW_BYTES {
-            true => self.open_anew(),
-            false => Ok(()),
-        }
+        })
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
-        self.written = 0;
         self.flush()?;
         let db = self.db.take();
         quietly(|| drop(db)).map_err(|reason| StoreError::Broken { reason })
