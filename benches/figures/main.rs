@@ -188,19 +188,10 @@ fn start(folder: &Path) {
     }
     println!("\nhello on an empty store");
     println!("whole process                     {:>6.1} ms", median(figures) * 1000.0);
-    let mut time = Command::new("/usr/bin/time");
-    time.args(["-f", "%M", DURABLE, "run"])
-        .arg(program("hello.df"))
-        .arg("--store")
-        .arg(fresh(folder))
-        .stdout(Stdio::null());
-    match time.output() {
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            let kilobytes: f64 =
-                text.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(f64::NAN);
-            println!("peak memory                       {:>6.1} MB", kilobytes / 1000.0);
-        }
-        Err(_) => println!("(GNU time is not installed: peak memory is left out)"),
+    let mut hello = Command::new(DURABLE);
+    hello.arg("run").arg(program("hello.df")).arg("--store").arg(fresh(folder));
+    match evaluator::peak(&mut hello) {
+        Some(megabytes) => println!("peak memory                       {megabytes:>6.1} MB"),
+        None => println!("(GNU time is not installed: peak memory is left out)"),
     }
 }

@@ -54,7 +54,7 @@ pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>,
 }
 
 /// Reads the checkpoint of an instance. None when there is none, or none that this version can read.
-pub fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Option<Checkpoint>, String> {
+fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Option<Checkpoint>, String> {
     let bytes = store.get(&keys::checkpoint(&record.id))?;
     let checkpoint = bytes.and_then(|bytes| Checkpoint::decode(&bytes));
     Ok(checkpoint.filter(|checkpoint| checkpoint.execution == record.execution))
@@ -62,7 +62,7 @@ pub fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Opti
 
 /// Reads what an instance goes on from: its checkpoint, if it has one for this code, and its history since; else its
 /// whole history.
-pub fn read_past(store: &dyn Read, record: &InstanceRecord, code: &Code) -> Result<History, String> {
+fn read_past(store: &dyn Read, record: &InstanceRecord, code: &Code) -> Result<History, String> {
     match read_checkpoint(store, record)? {
         Some(checkpoint) if checkpoint.is_of(code) => read_since(store, record, checkpoint),
         _ => read_history(store, record),

@@ -36,8 +36,7 @@ pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::Hold;
 pub use fetch::{
-    Images, Read, deployed, fetch, look_up, read_checkpoint, read_history, read_holds, read_mail, read_past,
-    read_record, recovery,
+    Images, Read, deployed, fetch, look_up, read_history, read_holds, read_mail, read_record, recovery,
 };
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, Open, SCRIPT, test_function};

@@ -173,10 +173,8 @@ impl Machine {
                 // Instructions that call say what and how; all others go on from where they stand.
                 let (call, target, at, count, result, env) = match op {
                     Op::Move { to, from } => {
-                        {
-                            let value = regs[from as usize].clone();
-                            regs[to as usize].put(value);
-                        }
+                        let value = regs[from as usize].clone();
+                        regs[to as usize].put(value);
                         continue;
                     }
                     Op::Take { to, from } => {
@@ -244,7 +242,7 @@ impl Machine {
                             Value::Int(x) if let Some(n) = x.checked_mul(value as i64) => {
                                 regs[to as usize].put(Value::Int(n));
                             }
-                            _ => check!(plain::multiply_int(regs, to, a, value)),
+                            _ => check!(plain::with_int(op::multiply, regs, to, a, value)),
                         }
                         continue;
                     }
@@ -258,7 +256,7 @@ impl Machine {
                                 };
                                 regs[to as usize].put(Value::Int(n));
                             }
-                            _ => check!(plain::remainder_int(regs, to, a, value)),
+                            _ => check!(plain::with_int(op::remainder, regs, to, a, value)),
                         }
                         continue;
                     }
@@ -361,7 +359,7 @@ impl Machine {
                     }
                     Op::Index { to, a, index } => {
                         let found = match (&regs[a as usize], &regs[index as usize]) {
-                            (Value::List(list), Value::Int(n)) => list.as_slice().get(*n as usize),
+                            (Value::List(list), index) => list.as_slice().get(index.as_index()),
                             _ => None,
                         };
                         match found {

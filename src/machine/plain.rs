@@ -386,17 +386,16 @@ pub(super) fn add(regs: &mut [Value], to: Reg, a: Reg, b: Reg) -> Result<(), Fai
     Ok(())
 }
 
-/// `a * value`, and `a % value`.
+/// An operation with a constant.
 #[inline(never)]
-pub(super) fn multiply_int(regs: &mut [Value], to: Reg, a: Reg, value: i16) -> Result<(), Fail> {
-    let value = op::multiply(&regs[a as usize], &Value::Int(value as i64))?;
-    regs[to as usize].put(value);
-    Ok(())
-}
-
-#[inline(never)]
-pub(super) fn remainder_int(regs: &mut [Value], to: Reg, a: Reg, value: i16) -> Result<(), Fail> {
-    let value = op::remainder(&regs[a as usize], &Value::Int(value as i64))?;
+pub(super) fn with_int(
+    by: fn(&Value, &Value) -> Result<Value, Fail>,
+    regs: &mut [Value],
+    to: Reg,
+    a: Reg,
+    value: i16,
+) -> Result<(), Fail> {
+    let value = by(&regs[a as usize], &Value::Int(value as i64))?;
     regs[to as usize].put(value);
     Ok(())
 }

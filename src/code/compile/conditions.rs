@@ -4,7 +4,7 @@ use crate::core::{Form, Node, Prim};
 use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
-use super::{Compiler, Op};
+use super::{Comparison, Compiler, Op};
 
 impl Compiler<'_, '_> {
     /// Jumps when the condition is `when`; falls through otherwise. Gives the jumps to patch.
@@ -31,7 +31,7 @@ impl Compiler<'_, '_> {
                 self.emit(Op::TestMissing { want: !when, a }, span);
                 vec![self.jump(span)]
             }
-            Form::Prim(Prim::Binary(op), args) if is_comparison(*op) => {
+            Form::Prim(Prim::Binary(op), args) if comparison(*op).is_some() => {
                 self.comparison(*op, &args[0], &args[1], !when, span);
                 vec![self.jump(span)]
             }
@@ -99,15 +99,23 @@ impl Compiler<'_, '_> {
     }
 }
 
-fn is_comparison(op: BinaryOp) -> bool {
-    use BinaryOp::*;
-    matches!(op, Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual)
+/// The comparison that an operator is.
+pub(super) fn comparison(op: BinaryOp) -> Option<Comparison> {
+    Some(match op {
+        BinaryOp::Equal => Comparison::Equal,
+        BinaryOp::NotEqual => Comparison::NotEqual,
+        BinaryOp::Less => Comparison::Less,
+        BinaryOp::LessEqual => Comparison::LessEqual,
+        BinaryOp::Greater => Comparison::Greater,
+        BinaryOp::GreaterEqual => Comparison::GreaterEqual,
+        _ => return None,
+    })
 }
 
 /// Whether negating the outcome of a node as a condition is the same as negating its value.
 fn is_test(node: &Node) -> bool {
     match &node.form {
-        Form::Prim(Prim::Binary(op), _) => is_comparison(*op),
+        Form::Prim(Prim::Binary(op), _) => comparison(*op).is_some(),
         Form::Prim(Prim::IsNull | Prim::IsMissing | Prim::Bool, _) => true,
         Form::If(_, b, no) => {
             matches!(no.form, Form::Const(Literal::Bool(false)))

@@ -8,9 +8,8 @@ use crate::core::{Arg, Decision, Form, Key, Node, Otherwise, Prim, Step, Var};
 use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
-use super::{
-    Captures, Comparison, Compiler, Constant, FunctionId, Leave, Op, PathStep, Reg, Target, constant,
-};
+use super::conditions::comparison;
+use super::{Captures, Compiler, Constant, FunctionId, Leave, Op, PathStep, Reg, Target, constant};
 
 impl Compiler<'_, '_> {
     /// Compiles a node. The result is in `to` when that is given, else in the register that is answered, which
@@ -646,19 +645,6 @@ impl Compiler<'_, '_> {
         }
         self.move_to(record, to, span);
     }
-}
-
-/// The comparison that an operator is.
-fn comparison(op: BinaryOp) -> Option<Comparison> {
-    Some(match op {
-        BinaryOp::Equal => Comparison::Equal,
-        BinaryOp::NotEqual => Comparison::NotEqual,
-        BinaryOp::Less => Comparison::Less,
-        BinaryOp::LessEqual => Comparison::LessEqual,
-        BinaryOp::Greater => Comparison::Greater,
-        BinaryOp::GreaterEqual => Comparison::GreaterEqual,
-        _ => return None,
-    })
 }
 
 /// The elements that `xs += [a, b]` adds, when they can be added one by one.

@@ -172,11 +172,6 @@ impl Record {
         self.keys.find_str(name).and_then(|at| self.values.get(at))
     }
 
-    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
-        let at = self.keys.find_str(name)?;
-        self.values.get_mut(at)
-    }
-
     /// The value of a field, when nobody else holds the record and the field is where it was guessed to be.
     #[inline(always)]
     pub fn own<'a>(record: &'a mut Rc<Record>, name: &Name, guess: &Cell<u32>) -> Option<&'a mut Value> {
