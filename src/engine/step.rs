@@ -111,6 +111,9 @@ pub(super) enum Ready {
 /// Instances that wait are kept in memory up to this many; then those that have waited longest are dropped, and read
 /// from the store again when something comes for them.
 const RESIDENT: usize = 4096;
+/// As long as this many can run, nothing more is read from the store: who is there comes first, and may have ended when
+/// the next one comes, so that many that begin together are neither in memory together nor written half done.
+const READ_AHEAD: usize = 64;
 
 /// All instances and entities under way.
 pub struct Engine {
@@ -129,8 +132,10 @@ pub struct Engine {
     /// Mail that may have to be written.
     fresh_mail: Vec<(Address, Rc<Mail>)>,
     next_mail: u64,
-    /// What was asked for from the store.
+    /// What is needed from the store.
     pub(super) fetching: HashSet<Address>,
+    /// Those of them that were not asked for yet.
+    unasked: VecDeque<Address>,
     /// Whether instances go on; else only what ends them or holds them up is seen to, and entities' operations.
     pub(super) goes_on: bool,
     /// Instances that have more to do than to wait for others.
@@ -176,6 +181,7 @@ impl Engine {
             fresh_mail: Vec::new(),
             next_mail: 0,
             fetching: HashSet::new(),
+            unasked: VecDeque::new(),
             goes_on: true,
             active: HashSet::new(),
             under_way: HashSet::new(),
@@ -353,6 +359,11 @@ impl Engine {
 
     /// What it wants done since the last call. It depends on the writes that are taken after this.
     pub fn take_outputs(&mut self) -> Vec<Output> {
+        while self.ready.len() + self.fetching.len() - self.unasked.len() < READ_AHEAD
+            && let Some(address) = self.unasked.pop_front()
+        {
+            self.outputs.push(Output::Fetch { address });
+        }
         std::mem::take(&mut self.outputs)
     }
 
@@ -507,7 +518,7 @@ impl Engine {
         }
     }
 
-    /// Asks for an instance or an entity from the store, once.
+    /// Asks for an instance or an entity from the store, once, when there is room for it.
     pub(super) fn fetch(&mut self, address: Address) {
         if let Address::Instance(id) = &address
             && self.set_aside.contains(id)
@@ -515,7 +526,7 @@ impl Engine {
             return; // it would only stop again
         }
         if self.fetching.insert(address.clone()) {
-            self.outputs.push(Output::Fetch { address });
+            self.unasked.push_back(address);
         }
     }
 
