@@ -7,6 +7,7 @@ pub mod code;
 pub mod core;
 pub mod engine;
 pub mod explore;
+pub mod format;
 pub mod host;
 pub mod machine;
 pub mod model;

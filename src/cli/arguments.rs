@@ -33,6 +33,8 @@ pub enum Command {
     Resume(Resume),
     /// Look for mistakes without running anything
     Check(Check),
+    /// Write programs in the one style
+    Fmt(Fmt),
     /// Look at all that a program can do: every order, every crash
     Explore(Explore),
     /// Begin an instance of an orchestration
@@ -171,6 +173,20 @@ pub struct Check {
     /// Print what a program becomes
     #[arg(long, value_enum)]
     pub dump: Option<Dump>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable fmt                  all programs in this folder and below
+  durable fmt --check src      which of them are not in the style; nothing is written
+  durable fmt - < a.df         from standard input to standard output")]
+pub struct Fmt {
+    /// Programs, or folders of them; `-` for standard input
+    #[arg(default_value = ".")]
+    pub files: Vec<PathBuf>,
+    /// Only say which files are not in the style
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Args)]

@@ -10,6 +10,7 @@ mod clients;
 mod entities;
 mod explore;
 mod export;
+mod format;
 mod import;
 mod inspect;
 mod problem;
@@ -18,6 +19,7 @@ mod programs;
 mod render;
 mod replay;
 mod run;
+mod sources;
 mod store;
 mod table;
 
@@ -60,6 +62,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Run(run) => run::run(run),
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
+        Command::Fmt(files) => format::format(files),
         Command::Explore(asked) => explore::explore(asked),
         Command::Start(start) => clients::start(start),
         Command::Wait(one) => run::wait(one),

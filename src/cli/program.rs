@@ -25,7 +25,8 @@ pub fn read(file: &Path) -> Result<Program, Problem> {
     Ok(check::load(&name, text, &|key: &str| read_text(&folder.join(key))))
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+/// The text of a source file; an error says why there is none.
+pub fn read_text(path: &Path) -> Result<String, String> {
     let plain = |error: std::io::Error| crate::os::reason(&error);
     let data = std::fs::metadata(path).map_err(plain)?;
     if data.is_dir() {

@@ -25,7 +25,7 @@ pub fn lay_out(tokens: Vec<Spanned>, source: u32, diagnostics: &mut Vec<Diagnost
 }
 
 /// Reserved words are names after a `.` and before a `:`.
-fn soften(mut tokens: Vec<Spanned>) -> Vec<Spanned> {
+pub fn soften(mut tokens: Vec<Spanned>) -> Vec<Spanned> {
     for at in 0..tokens.len() {
         let field = at > 0 && matches!(tokens[at - 1].1, Token::Dot | Token::QuestionDot);
         let key = tokens.get(at + 1).is_some_and(|next| next.1 == Token::Colon);
@@ -201,7 +201,8 @@ fn begins_only_a_statement(token: &Token) -> bool {
     )
 }
 
-fn can_end(token: &Token) -> bool {
+/// Whether a statement may end with this token.
+pub fn can_end(token: &Token) -> bool {
     use Token::*;
     matches!(
         token,
@@ -224,7 +225,8 @@ fn can_end(token: &Token) -> bool {
     )
 }
 
-fn continues(token: &Token) -> bool {
+/// Whether this token goes on with the statement of the line before.
+pub fn continues(token: &Token) -> bool {
     use Token::*;
     matches!(
         token,

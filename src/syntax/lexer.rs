@@ -11,11 +11,13 @@ use super::token::{Name, Raw, Token};
 /// A token and where it stands.
 pub type Spanned = (usize, Token, usize);
 
-/// What the lexer gives: tokens, newlines among them, and doc comments by the offset of the token after them.
+/// What the lexer gives: tokens, newlines among them, doc comments by the offset of the token after them, and where all
+/// comments are.
 #[derive(Default)]
 pub struct Lexed {
     pub tokens: Vec<Spanned>,
     pub docs: HashMap<usize, Name>,
+    pub comments: Vec<(usize, usize)>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -125,6 +127,7 @@ impl Lexer<'_> {
             Raw::Quote => self.string(false, start, end),
             Raw::Newline => self.newline(start, end),
             Raw::LineComment => {
+                self.out.comments.push((start, end));
                 if let Some(doc) = text.strip_prefix("///").filter(|rest| !rest.starts_with('/')) {
                     let doc = doc.trim_end().strip_prefix(' ').unwrap_or(doc.trim_end());
                     match &mut self.doc {
@@ -136,7 +139,7 @@ impl Lexer<'_> {
                     }
                 }
             }
-            Raw::BlockComment => {}
+            Raw::BlockComment => self.out.comments.push((start, end)),
             Raw::Symbol => self.symbol(text, start, end),
         }
     }

@@ -18,28 +18,44 @@ pub struct Parsed {
     pub diagnostics: Vec<Diagnostic>,
     /// The tokens as laid out, for tools that look at the text itself.
     pub tokens: Vec<Spanned>,
+    /// What the braces are for, by offset. Those of records and patterns are not here.
+    pub braces: HashMap<usize, Brace>,
+}
+
+/// What a brace holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brace {
+    Block,
+    Match,
+    Entity,
+}
+
+impl Parsed {
+    fn unread(diagnostics: Vec<Diagnostic>, tokens: Vec<Spanned>) -> Parsed {
+        Parsed { module: Module { items: Vec::new() }, diagnostics, tokens, braces: HashMap::new() }
+    }
 }
 
 /// Reads one source text. Its number is used in the places of the diagnostics only.
 pub fn parse(text: &str, source: u32) -> Parsed {
-    let empty = Module { items: Vec::new() };
     if text.len() > MAX_SOURCE {
         let place = Place { source, span: Span::new(0, 0) };
         let error = Diagnostic::error("source too large", place, "this file has more than 16 MiB")
             .hint("keep data in files of its own and read it with `fs.read`");
-        return Parsed { module: empty, diagnostics: vec![error], tokens: Vec::new() };
+        return Parsed::unread(vec![error], Vec::new());
     }
     let lexed = lex(text, source);
     let mut diagnostics = lexed.diagnostics;
     let (tokens, sane) = lay_out(lexed.tokens, source, &mut diagnostics);
     if !sane {
-        return Parsed { module: empty, diagnostics, tokens };
+        return Parsed::unread(diagnostics, tokens);
     }
     let mut context = Context {
         source,
         docs: lexed.docs,
         diagnostics,
         previous: previous_tokens(&tokens),
+        braces: HashMap::new(),
         too_deep: false,
     };
     let stream = tokens.iter().cloned().map(Ok::<Spanned, ()>);
@@ -47,12 +63,12 @@ pub fn parse(text: &str, source: u32) -> Parsed {
         Ok(module) => module,
         Err(error) => {
             context.syntax_error(error, "the program");
-            empty
+            Module { items: Vec::new() }
         }
     };
     let mut diagnostics = context.diagnostics;
     diagnostics.sort_by_key(|d| d.labels.first().map(|l| l.place.span.start));
-    Parsed { module, diagnostics, tokens }
+    Parsed { module, diagnostics, tokens, braces: context.braces }
 }
 
 /// The token that ends at or before each token's start, to say what an error comes after.
@@ -66,6 +82,7 @@ pub struct Context {
     docs: HashMap<usize, Name>,
     diagnostics: Vec<Diagnostic>,
     previous: HashMap<usize, (Token, usize)>,
+    braces: HashMap<usize, Brace>,
     too_deep: bool,
 }
 
@@ -77,6 +94,11 @@ impl Context {
     /// The doc comment before the declaration that begins at `at`.
     pub fn doc(&self, at: usize) -> Option<Name> {
         self.docs.get(&at).cloned()
+    }
+
+    /// Notes what the brace at an offset is for.
+    pub fn brace(&mut self, at: usize, brace: Brace) {
+        self.braces.insert(at, brace);
     }
 
     /// An expression; an error node when the tree would be too deep.

@@ -1,0 +1,82 @@
+//! One style for source texts.
+//!
+//! Invariant: what comes out has the same tokens and comments in the same order as what went in, but for commas before a
+//! closing bracket or between arms, and semicolons; so it means the same. Where lines break is the writer's, as long as a
+//! bracket breaks at both ends or at none; spaces, indentation, blank lines and separators are the formatter's.
+
+mod pieces;
+mod spacing;
+
+use crate::syntax::{Diagnostic, parse};
+
+use pieces::{Break, Piece, Pieces};
+
+/// Columns of one level of indentation.
+const INDENT: usize = 2;
+
+/// Why a text was not formatted.
+#[derive(Debug)]
+pub enum Unformatted {
+    /// It can't be read.
+    Mistakes(Vec<Diagnostic>),
+    /// What came out would not mean the same: a mistake of the formatter's. The text is as it was.
+    Changed,
+}
+
+/// The text in the one style. `source` is its number in the places of the diagnostics.
+pub fn format(text: &str, source: u32) -> Result<String, Unformatted> {
+    let parsed = parse(text, source);
+    if !parsed.diagnostics.is_empty() {
+        return Err(Unformatted::Mistakes(parsed.diagnostics));
+    }
+    let pieces = Pieces::of(text, &parsed.braces);
+    let out = write(&pieces);
+    let again = parse(&out, source);
+    let same = again.diagnostics.is_empty() && pieces.essence().eq(Pieces::of(&out, &again.braces).essence());
+    if same { Ok(out) } else { Err(Unformatted::Changed) }
+}
+
+fn write(pieces: &Pieces<'_>) -> String {
+    let mut out = String::with_capacity(pieces.text_len() + 64);
+    if let Some(first_line) = pieces.first_line {
+        out.push_str(first_line.trim_end());
+        out.push('\n');
+    }
+    // The indentation of the line on which each open bracket stands, and of the current line.
+    let mut open: Vec<usize> = Vec::new();
+    let mut indent = 0;
+    let mut previous: Option<&Piece<'_>> = None;
+    for piece in pieces.iter().filter(|piece| !pieces.is_left_out(piece)) {
+        let line_break = if previous.is_none() { Break::None } else { piece.line_break };
+        if line_break != Break::None || previous.is_none() {
+            let base = match (piece.is_closer(), open.last()) {
+                (true, Some(opened)) => *opened,
+                (_, Some(opened)) => opened + 1,
+                (_, None) => 0,
+            };
+            indent = base + usize::from(piece.continues && previous.is_some());
+            match line_break {
+                Break::None => {}
+                Break::Line => out.push('\n'),
+                Break::Blank => out.push_str("\n\n"),
+            }
+            out.extend(std::iter::repeat_n(' ', indent * INDENT));
+        } else if let Some(previous) = previous {
+            out.push_str(spacing::between(previous, piece));
+        }
+        out.push_str(piece.text.trim_end());
+        if pieces.wants_comma(piece) {
+            out.push(',');
+        }
+        if piece.is_opener() {
+            open.push(indent);
+        } else if piece.is_closer() {
+            open.pop();
+        }
+        previous = Some(piece);
+    }
+    if previous.is_some() {
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,79 @@
+//! What stands between two pieces of one line.
+
+use crate::syntax::token::Token;
+
+use super::pieces::{Bracket, Kind, Piece};
+
+/// Nothing, a space, two before a comment at a line's end, or `; ` where a line has two statements.
+pub fn between(before: &Piece<'_>, piece: &Piece<'_>) -> &'static str {
+    if piece.separated && !before.is_opener() && !piece.is_closer() && !piece.is_comment() {
+        return "; ";
+    }
+    match piece.kind {
+        Kind::LineComment => return "  ",
+        Kind::BlockComment => return if before.is_opener() { "" } else { " " },
+        Kind::Token | Kind::Text => {}
+    }
+    if before.kind == Kind::BlockComment {
+        return if piece.is_closer() || piece.is(&Token::Comma) { "" } else { " " };
+    }
+    if is_tight(before, piece) { "" } else { " " }
+}
+
+fn is_block(bracket: Option<Bracket>) -> bool {
+    matches!(bracket, Some(Bracket::Braces(_)))
+}
+
+/// Whether nothing stands between two tokens.
+fn is_tight(before: &Piece<'_>, piece: &Piece<'_>) -> bool {
+    if piece.is_closer() && before.is_opener() {
+        return true;
+    }
+    if before.is_opener() {
+        return !is_block(before.opens);
+    }
+    if piece.is_closer() {
+        return !is_block(piece.within);
+    }
+    if let Some(token) = piece.token.as_ref().filter(|_| piece.kind == Kind::Token) {
+        match token {
+            Token::Comma | Token::Colon | Token::Dot | Token::QuestionDot => return true,
+            Token::DotDot | Token::DotDotEq if piece.after_operand => return true,
+            Token::LParen | Token::LBracket if piece.after_operand => return true,
+            _ => {}
+        }
+    }
+    match before.token.as_ref().filter(|_| before.kind == Kind::Token) {
+        Some(Token::Dot | Token::QuestionDot | Token::DotDot | Token::DotDotEq | Token::Not) => true,
+        Some(Token::Minus) => !before.after_operand,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format;
+
+    fn formatted(text: &str) -> String {
+        format(text, 0).expect("a text without mistakes")
+    }
+
+    #[test]
+    fn spaces_follow_what_a_token_is_here() {
+        let cases = [
+            ("let x=-a- -b", "let x = -a - -b\n"),
+            ("f ( a,b )[ 0 ] . c", "f(a, b)[0].c\n"),
+            ("for i in 0 .. n{print( i )}", "for i in 0..n { print(i) }\n"),
+            ("let {a,..r}={ b:1,.. c }", "let {a, ..r} = {b: 1, ..c}\n"),
+            ("fn(x)=>!x", "fn (x) => !x\n"),
+            ("entity C{state{n:0};on get()=>state}", "entity C { state {n: 0}; on get() => state }\n"),
+            (
+                "entity C {\nstate [1]\non get(i)=>state [i]\n}",
+                "entity C {\n  state [1]\n  on get(i) => state[i]\n}\n",
+            ),
+        ];
+        for (text, style) in cases {
+            assert_eq!(formatted(text), style);
+        }
+    }
+}
