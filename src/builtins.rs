@@ -193,6 +193,7 @@ pub static TABLE: &[Builtin] = &[
     native("div", 2),
     native("range", 3),
     native("fail", 2),
+    native("assert_compared", 4),
     native("compare", 2),
     // Lists.
     native("list_get", 2),

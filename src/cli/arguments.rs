@@ -33,6 +33,8 @@ pub enum Command {
     Resume(Resume),
     /// Look for mistakes without running anything
     Check(Check),
+    /// Run tests: mocks for the outside, time that costs nothing
+    Test(Test),
     /// Write programs in the one style
     Fmt(Fmt),
     /// Look at all that a program can do: every order, every crash
@@ -173,6 +175,29 @@ pub struct Check {
     /// Print what a program becomes
     #[arg(long, value_enum)]
     pub dump: Option<Dump>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable test                        all tests of the programs in this folder and below
+  durable test bank.df --filter move  those whose names have `move` in them
+  durable test --crash                each again, with a crash before and after every commit")]
+pub struct Test {
+    /// Programs, or folders of them
+    #[arg(default_value = ".")]
+    pub files: Vec<PathBuf>,
+    /// Only tests whose names contain this
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Run each test again with a crash at every commit and effect, and compare
+    #[arg(long)]
+    pub crash: bool,
+    /// Run them again whenever a file changes
+    #[arg(long)]
+    pub watch: bool,
+    /// Write the results to a file in JUnit's form
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -13,6 +13,7 @@ mod export;
 mod format;
 mod import;
 mod inspect;
+mod junit;
 mod problem;
 mod program;
 mod programs;
@@ -22,6 +23,8 @@ mod run;
 mod sources;
 mod store;
 mod table;
+mod test;
+mod verdict;
 
 use std::io::Write;
 
@@ -63,6 +66,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
         Command::Fmt(files) => format::format(files),
+        Command::Test(asked) => test::test(asked),
         Command::Explore(asked) => explore::explore(asked),
         Command::Start(start) => clients::start(start),
         Command::Wait(one) => run::wait(one),

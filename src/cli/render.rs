@@ -52,6 +52,12 @@ impl<'a> Shown<'a> {
         file.text[from..to].trim().chars().take(120).collect()
     }
 
+    /// Whether a place is in a file of the user's.
+    pub fn is_ours(&self, place: Place) -> bool {
+        let file = self.sources.files.get(place.source as usize);
+        file.is_some_and(|file| !file.name.starts_with(crate::check::STD))
+    }
+
     /// Whether the source around a place can be shown.
     fn is_showable(&self, place: Place) -> bool {
         let Some(file) = self.sources.files.get(place.source as usize) else { return false };
@@ -146,19 +152,17 @@ impl<'a> Shown<'a> {
 
     /// An uncaught error, with the calls that led to it.
     pub fn error(&self, error: &ErrorData) -> String {
-        let ours = |place: Place| {
-            self.sources
-                .files
-                .get(place.source as usize)
-                .is_some_and(|file| !file.name.starts_with(crate::check::STD))
-        };
+        let ours = |place: Place| self.is_ours(place);
         let calls: Vec<_> = error.trace.entries.iter().filter(|entry| ours(entry.place)).collect();
         let mut labels: Vec<(Place, String)> =
             calls.first().map(|entry| (entry.place, "thrown here".to_string())).into_iter().collect();
         labels.extend(error.trace.also.iter().filter(|(place, _)| ours(*place)).cloned());
         let mut notes = Vec::new();
-        if let Some(rest) = rest(&error.value.decode()) {
-            notes.push(format!("with {rest}"));
+        let value = error.value.decode();
+        match (sides(&value), rest(&value)) {
+            (Some(sides), _) => notes.push(sides),
+            (None, Some(rest)) => notes.push(format!("with {rest}")),
+            (None, None) => {}
         }
         let mut chain: Vec<(String, u64)> = Vec::new();
         let mut add = |line: String| match chain.last_mut() {
@@ -195,6 +199,17 @@ fn lines_around(text: &str, start: usize, end: usize) -> (usize, usize) {
     let from = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let to = text[end..].find('\n').map_or(text.len(), |at| end + at);
     (from, to)
+}
+
+/// Both sides of a comparison that was asserted and does not hold.
+fn sides(error: &Value) -> Option<String> {
+    let Value::Record(record) = error else { return None };
+    let field = |name: &str| match record.get_str(name) {
+        Some(Value::Str(text)) => Some(super::table::short(text.as_str(), 500)),
+        _ => None,
+    };
+    (field("kind")? == "assertion_failed").then_some(())?;
+    Some(format!("left   {}\nright  {}", field("left")?, field("right")?))
 }
 
 /// The fields of an error beside its kind and message.

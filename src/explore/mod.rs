@@ -17,6 +17,7 @@ use crate::model::{Observation, Stop, Violation};
 
 pub use endless::endless;
 pub use engine::RealEngine;
+pub use engine::trial::{Trial, trial};
 pub use search::search;
 pub use walk::{Random, Walk, walk};
 

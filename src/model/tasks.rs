@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::machine::{Data, EntityId, ErrorData, Value, What};
 
-use super::evaluate::{Done, Evaluator, Stop, View};
+use super::evaluate::{Chooser, Done, Evaluator, Stop, View};
 use super::instance::Task;
 use super::message::{Answer, answer, shown};
 use super::part::Part;
@@ -37,6 +37,26 @@ pub fn outcomes(
         }
     }
     Ok(Rc::new(outcomes))
+}
+
+/// What comes of a task with one choice of the environment.
+pub fn outcome(
+    evaluator: &mut Evaluator<'_>,
+    task: &Task,
+    now: i64,
+    view: &dyn View,
+    state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
+    chooser: &mut dyn Chooser,
+) -> Result<Done, Stop> {
+    if task.asked.what == What::Effect("status") {
+        return Ok(Done::of(Some(status(&task.asked.args, view))));
+    }
+    let done = evaluator.perform_once(&task.asked, &task.key, now, view, chooser)?;
+    let Some((entity, operation)) = &done.world else { return Ok(done) };
+    let ran =
+        evaluator.operate(entity, operation, &task.asked.args, state(entity).as_ref(), &task.key, now)?;
+    let one = ran.first().cloned().ok_or_else(|| Stop::Fault("an operation without an outcome".into()))?;
+    Ok(Done { world: done.world, choice: done.choice, ..one })
 }
 
 /// The answer to `status`.

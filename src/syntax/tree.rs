@@ -240,6 +240,12 @@ pub enum BinaryOp {
 }
 
 impl BinaryOp {
+    /// Whether it gives a bool.
+    pub fn compares(self) -> bool {
+        use BinaryOp::*;
+        matches!(self, Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual)
+    }
+
     /// As it is written.
     pub fn symbol(self) -> &'static str {
         match self {

@@ -19,9 +19,10 @@ use crate::model::{Faults, HighLevel, Model, Naming, Program, Stop, Storage, Sub
 use super::arguments::{Explore, ModelName};
 use super::problem::Problem;
 use super::render::Shown;
+use super::verdict::{count, grouped, violation};
 use super::{FAILED, INVALID, STORE, UNKNOWN, USAGE, print, program};
 
-use report::{count, grouped, paint, summary, then};
+use report::{paint, summary, then};
 
 /// What is explored, and how.
 struct Exploration<'a> {
@@ -305,7 +306,7 @@ impl Exploration<'_> {
             lines.push_str(&self.line(number, line));
             true
         })?;
-        let (headline, details) = self.violation(program, &found.violation);
+        let (headline, details) = violation(self.shown, program, &found.violation);
         out.push_str(&format!("  {}\n", paint(&headline)));
         for detail in details {
             out.push_str(&format!("    {detail}\n"));
@@ -396,8 +397,8 @@ impl Exploration<'_> {
                 print("\n  nothing is wrong now\n")?;
                 Ok(0)
             }
-            Some(violation) => {
-                let (headline, details) = self.violation(&program, violation);
+            Some(found) => {
+                let (headline, details) = violation(self.shown, &program, found);
                 let mut out = format!("\n  {}\n", paint(&headline));
                 for detail in details {
                     out.push_str(&format!("    {detail}\n"));

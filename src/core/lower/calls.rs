@@ -1,7 +1,7 @@
 //! Calls, pipes and options.
 
-use crate::builtins::BuiltinId;
-use crate::check::{GlobalKind, Resolved};
+use crate::builtins::{BuiltinId, find};
+use crate::check::{GlobalKind, Resolved, STD};
 use crate::syntax::Span;
 use crate::syntax::tree::*;
 
@@ -23,8 +23,42 @@ impl Lower<'_, '_> {
                 null,
             );
         }
+        if let Some(assertion) = self.assertion(callee, args, span) {
+            return assertion;
+        }
         let args = self.args(args);
         self.call(callee, None, args, span)
+    }
+
+    /// `assert` of a comparison, which says what both sides were.
+    fn assertion(&mut self, callee: &Expr, args: &[Element], span: Span) -> Option<Node> {
+        let (Element::Item(condition), message) = args.split_first()? else { return None };
+        let ExprKind::Binary(operator, left, right) = &condition.kind else { return None };
+        if !operator.compares() || !self.is_assert(callee) {
+            return None;
+        }
+        let message = match message {
+            [] => self.null(span),
+            [Element::Item(message)] => self.expr(message),
+            _ => return None,
+        };
+        let symbol = self.node(Form::Const(Literal::Str(operator.symbol().into())), condition.span);
+        // The message comes last: it is evaluated after both sides, as an argument is.
+        let sides = [symbol, self.expr(left), self.expr(right)];
+        let args = sides.into_iter().chain([message]).map(Arg::Item).collect();
+        Some(self.builtin(find("assert_compared")?, args, span))
+    }
+
+    /// Whether a name is the standard library's `assert`.
+    fn is_assert(&self, callee: &Expr) -> bool {
+        let ExprKind::Name(name) = &callee.kind else { return false };
+        let program = self.program();
+        let Some(Resolved::Global(global)) = program.modules[self.module].uses.get(&callee.span.start) else {
+            return false;
+        };
+        let global = &program.globals[*global];
+        let source = program.modules[global.module].source as usize;
+        &**name == "assert" && program.sources.files[source].name.starts_with(STD)
     }
 
     pub(super) fn call(&mut self, callee: &Expr, first: Option<Node>, rest: Vec<Arg>, span: Span) -> Node {

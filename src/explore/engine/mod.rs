@@ -5,6 +5,7 @@
 //! making them again. What the engine has in memory when it has nothing to do follows from its store, what is under way
 //! and the time, so two configurations that agree in these are taken for equal.
 
+pub mod trial;
 mod world;
 
 use crate::machine::{Data, EntityId, ErrorData, Value};

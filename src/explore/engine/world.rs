@@ -1,17 +1,17 @@
 //! What is around the engine: a store in memory, what is under way outside, time, and the death of the process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Args, Asked as Recorded, Engine, Entry, Event, Hold, InstanceRecord, Outcome as Ended, Output,
-    Status, StepId, keys, look_up, read_history, read_record, recovery,
+    Address, Args, Asked as Recorded, Batch, Engine, Entry, Event, Hold, InstanceRecord, Outcome as Ended,
+    Output, Status, StepId, keys, look_up, read_history, read_record, recovery,
 };
 use crate::machine::{Data, EntityId, Image, Request, Value, What};
 use crate::model::entity::Entity;
 use crate::model::evaluate::{Done, View};
-use crate::model::instance::Outcome;
+use crate::model::instance::{Outcome, Task};
 use crate::model::message::{Asked, EntityName, Id, Waiter, answer, asked};
 use crate::model::observe::{Violation, broken};
 use crate::model::part::{Part, fingerprint};
@@ -49,19 +49,26 @@ pub(super) struct World {
     pub images: HashMap<ProgramHash, Rc<Image>>,
     pub main: InstanceRecord,
     pub now: i64,
-    pub under_way: Vec<(StepId, UnderWay)>,
+    pub under_way: VecDeque<(StepId, UnderWay)>,
     /// States of entities that stand for the world, as mocks have left them.
     pub world: BTreeMap<EntityId, Option<Part<Data>>>,
     pub told: BTreeSet<String>,
+    /// Whether they have since a property last looked.
+    world_changed: bool,
     pub trouble: Vec<Trouble>,
+    /// Whether the first instance has come to its end.
+    pub main_ended: bool,
+    /// Whether requests are shown with their places.
+    pub places: bool,
     /// The crash point that is not survived, and how many were passed.
     pub crash: Option<u32>,
     pub points: u32,
     pub left: u32,
 }
 
-/// Runs of the engine between two choices, at most.
-const MOST_TURNS: usize = 100_000;
+/// Runs of the engine between two choices, at most; and those in a row that want nothing of the outside.
+const MOST_TURNS: usize = 1_000_000;
+const MOST_SILENT_TURNS: usize = 10_000;
 
 pub(super) fn fault(reason: impl std::fmt::Display) -> Stop {
     Stop::Fault(reason.to_string())
@@ -88,10 +95,13 @@ impl World {
             image,
             main,
             now: START,
-            under_way: Vec::new(),
+            under_way: VecDeque::new(),
             world: BTreeMap::new(),
             told: BTreeSet::new(),
+            world_changed: true,
             trouble: Vec::new(),
+            main_ended: false,
+            places: true,
             crash: None,
             points: 0,
             left: crashes,
@@ -108,6 +118,7 @@ impl World {
         let records = Store::all(&self.store, keys::INSTANCES).map_err(fault)?;
         let records: Vec<InstanceRecord> =
             records.iter().filter_map(|(_, bytes)| InstanceRecord::decode(bytes)).collect();
+        self.main_ended = records.iter().any(|record| record.id == self.main.id && record.status.is_ended());
         for record in records.iter().filter(|record| !record.status.is_ended()) {
             self.engine.handle(Event::Wake { id: record.id.clone() }, self.now);
         }
@@ -133,12 +144,18 @@ impl World {
     pub(super) fn drive(&mut self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
         let watched = evaluator.program.properties.iter().any(|p| p.kind == PropertyKind::Invariant);
         let mut held: Vec<Output> = Vec::new();
+        let mut silent = 0;
         for _ in 0..MOST_TURNS {
             self.engine.handle(Event::Tick, self.now);
             if self.engine.is_ready() {
                 self.engine.handle(Event::Run, self.now);
             }
-            for output in self.engine.take_outputs() {
+            let outputs = self.engine.take_outputs();
+            silent = if outputs.is_empty() { silent + 1 } else { 0 };
+            if silent > MOST_SILENT_TURNS {
+                break;
+            }
+            for output in outputs {
                 match look_up(&self.store, &mut self.images, &output).map_err(fault)? {
                     Some(event) => self.engine.handle(event, self.now),
                     None => held.push(output),
@@ -150,7 +167,7 @@ impl World {
                 if !before {
                     self.store.commit(&batch).map_err(fault)?;
                 }
-                if !before && watched && self.trouble.is_empty() {
+                if !before && watched && self.is_visible(evaluator, &batch) && self.trouble.is_empty() {
                     let config = self.config(Vec::new())?;
                     if let Some(Violation::Property { at, why }) =
                         broken(&RealEngine { crashes: 0 }, evaluator, &config, PropertyKind::Invariant)?
@@ -172,6 +189,15 @@ impl World {
             }
         }
         Err(Stop::Endless)
+    }
+
+    /// Whether a property could see something of what was written, or of what mocks did before.
+    fn is_visible(&mut self, evaluator: &Evaluator<'_>, batch: &Batch) -> bool {
+        let instances = evaluator.program.facts.watches_instances;
+        std::mem::take(&mut self.world_changed)
+            || batch.writes.iter().any(|(key, _)| {
+                key.starts_with(keys::ENTITIES) || (instances && key.starts_with(keys::INSTANCES))
+            })
     }
 
     /// What leaves the engine.
@@ -196,6 +222,7 @@ impl World {
                 return Err(Stop::Nondeterminism { id: Id::from(&*instance) });
             }
             Output::Ended { outcome: Ended::Unfit(reason), .. } => return Err(fault(reason)),
+            Output::Ended { instance, .. } if *instance == *self.main.id => self.main_ended = true,
             _ => {}
         }
         Ok(())
@@ -203,12 +230,12 @@ impl World {
 
     pub(super) fn asks(&mut self, step: StepId, what: What, args: Data, key: Id) {
         let place = match &step.owner {
-            Address::Instance(id) => self.place(id, step.seq),
-            Address::Entity(_) => None,
+            Address::Instance(id) if self.places => self.place(id, step.seq),
+            _ => None,
         };
         let request = Request { seq: step.seq, what, args, place: place.unwrap_or_default() };
         let who = step.owner.to_string();
-        self.under_way.push((step, UnderWay { who, asked: asked(request), key }));
+        self.under_way.push_back((step, UnderWay { who, asked: asked(request), key }));
     }
 
     pub(super) fn place(&self, id: &str, seq: u64) -> Option<crate::syntax::Place> {
@@ -237,18 +264,25 @@ impl World {
             Choice::Perform { at, outcome } => {
                 let all = self.outcomes(evaluator, *at)?;
                 let done = all.get(*outcome).cloned().ok_or_else(|| fault("no such outcome"))?;
-                let (step, _) = self.under_way.remove(*at);
-                if let (Some((entity, _)), Some(state)) = (&done.world, done.state) {
-                    self.world.insert((**entity).clone(), state);
-                }
-                if let Some(result) = done.result {
-                    let sends = done.sends.iter().map(|request| (**request).clone()).collect();
-                    let result = (*result).clone();
-                    self.engine.handle(Event::Answer { step, result, sends }, self.now);
+                if let Some((step, _)) = self.under_way.remove(*at) {
+                    self.done(step, done);
                 }
             }
         }
         self.drive(evaluator)
+    }
+
+    /// What was under way is done.
+    pub(super) fn done(&mut self, step: StepId, done: Done) {
+        if let (Some((entity, _)), Some(state)) = (&done.world, done.state) {
+            self.world.insert((**entity).clone(), state);
+            self.world_changed = true;
+        }
+        if let Some(result) = done.result {
+            let sends = done.sends.iter().map(|request| (**request).clone()).collect();
+            let result = (*result).clone();
+            self.engine.handle(Event::Answer { step, result, sends }, self.now);
+        }
     }
 
     pub(super) fn outcomes(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Rc<Vec<Done>>, Stop> {
@@ -361,18 +395,18 @@ fn outcomes(
     now: i64,
     world: &BTreeMap<EntityId, Option<Part<Data>>>,
 ) -> Result<Rc<Vec<Done>>, Stop> {
-    let task = crate::model::instance::Task {
-        execution: 0,
-        attempt: 1,
-        asked: task.asked.clone(),
-        key: task.key.clone(),
-    };
     let state = |id: &EntityId| world.get(id).cloned().flatten();
-    crate::model::tasks::outcomes(evaluator, &task, now, &Worlds(world), &state)
+    crate::model::tasks::outcomes(evaluator, &task.task(), now, &Worlds(world), &state)
+}
+
+impl UnderWay {
+    pub(super) fn task(&self) -> Task {
+        Task { execution: 0, attempt: 1, asked: self.asked.clone(), key: self.key.clone() }
+    }
 }
 
 /// What mocks see: what they have done themselves.
-pub(super) struct Worlds<'w>(&'w BTreeMap<EntityId, Option<Part<Data>>>);
+pub(super) struct Worlds<'w>(pub &'w BTreeMap<EntityId, Option<Part<Data>>>);
 
 impl View for Worlds<'_> {
     fn state(&self, entity: &EntityId) -> Option<Data> {

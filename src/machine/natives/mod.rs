@@ -3,6 +3,7 @@
 //! A native gets its arguments and gives a value or an error. It never calls back into the program, never waits,
 //! and gives the same for the same arguments on every machine.
 
+mod assertions;
 mod bytes;
 mod formats;
 mod lists;
@@ -65,6 +66,7 @@ fn is_complete() -> bool {
 
 fn find(name: &str) -> Option<Native> {
     values::find(name)
+        .or_else(|| assertions::find(name))
         .or_else(|| lists::find(name))
         .or_else(|| strings::find(name))
         .or_else(|| records::find(name))

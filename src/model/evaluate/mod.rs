@@ -17,6 +17,8 @@ use super::message::{Answer, Asked, EntityName, Id, answer, asked};
 use super::part::{ByHash, Part, fingerprint};
 use super::program::{Program, Subject};
 
+pub use outcomes::Chooser;
+
 /// A suspended evaluation: the machine as bytes, its requests named by the fibers that wait for them.
 pub type Eval = Part<Vec<u8>>;
 

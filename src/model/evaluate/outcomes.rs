@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::builtins::Context;
 use crate::check::closest;
-use crate::code::{FunctionId, Outcome};
+use crate::code::{FunctionId, Mock, Outcome};
 use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
 
 use super::super::message::{Asked, EntityName, answer, asked, shown};
@@ -14,15 +14,54 @@ use super::{Done, Evaluator, FUEL, REMEMBERED, Stop, View, data};
 /// Different results that one task may have, at most.
 const MOST_OUTCOMES: usize = 64;
 
+/// Who takes the choices of the environment where not all of them are looked at.
+pub trait Chooser {
+    /// Which of the outcomes of the mock of this activity or effect.
+    fn outcome(&mut self, mock: &str, count: usize) -> usize;
+    /// Any 64 bits.
+    fn bits(&mut self) -> u64;
+}
+
 /// A way through the choices of the environment.
 #[derive(Default)]
-struct Choices {
+struct Choices<'c> {
+    /// None when all ways are to be taken.
+    chooser: Option<&'c mut dyn Chooser>,
     path: Vec<(usize, usize)>,
     at: usize,
     names: Vec<String>,
 }
 
-impl Choices {
+impl Choices<'_> {
+    /// One of the outcomes of a mock.
+    fn outcome(&mut self, mock: &str, count: usize) -> usize {
+        match &mut self.chooser {
+            Some(chooser) => chooser.outcome(mock, count).min(count - 1),
+            None => self.choose(count),
+        }
+    }
+
+    /// What `random` gives.
+    fn fraction(&mut self) -> f64 {
+        match &mut self.chooser {
+            Some(chooser) => (chooser.bits() >> 11) as f64 / (1u64 << 53) as f64,
+            None => [0.0, 0.5][self.choose(2)],
+        }
+    }
+
+    /// What `random_int` gives.
+    fn int(&mut self, low: i64, high: i64) -> i64 {
+        let span = high.saturating_sub(low);
+        match (&mut self.chooser, span) {
+            (Some(chooser), _) => {
+                let count = (i128::from(high) - i128::from(low) + 1).max(1);
+                (i128::from(low) + i128::from(chooser.bits()) % count) as i64
+            }
+            (None, 0..16) => low + self.choose(span as usize + 1) as i64,
+            (None, _) => [low, low + span / 2, high][self.choose(3)],
+        }
+    }
+
     /// One of so many.
     fn choose(&mut self, count: usize) -> usize {
         if self.at == self.path.len() {
@@ -98,29 +137,47 @@ impl Evaluator<'_> {
         let mut choices = Choices::default();
         let mut all = Vec::new();
         loop {
-            let done = match &task.what {
-                What::Activity { name, .. } => match self.program.mock(name, true) {
-                    Some(mock) => self.mocked(&mock.outcomes.clone(), task, &mut choices, view)?,
-                    None => {
-                        let code = &self.image.code;
-                        let body = code.find_isolated(name).map(|at| code.isolated[at].body);
-                        let body = body.ok_or_else(|| Stop::Fault(format!("no activity `{name}`")))?;
-                        let identity =
-                            Identity { id: String::new(), key: key.to_string(), ..Identity::default() };
-                        let args = task.args.items();
-                        let image = self.image.clone();
-                        let machine = Machine::new(image, Context::Activity, body, args, identity);
-                        self.run_to_end(machine, &mut choices, key, now, Some(view))?
-                    }
-                },
-                _ => self.effect(task, &mut choices, key, now, view)?,
-            };
-            all.push(done);
+            all.push(self.attempt(task, &mut choices, key, now, view)?);
             if !choices.next() || all.len() >= MOST_OUTCOMES {
                 break;
             }
         }
         self.keep(hash, all)
+    }
+
+    /// An attempt at an activity or an effect, with one choice of the environment.
+    pub fn perform_once(
+        &mut self,
+        task: &Asked,
+        key: &str,
+        now: i64,
+        view: &dyn View,
+        chooser: &mut dyn Chooser,
+    ) -> Result<Done, Stop> {
+        let mut choices = Choices { chooser: Some(chooser), ..Choices::default() };
+        self.attempt(task, &mut choices, key, now, view)
+    }
+
+    fn attempt(
+        &mut self,
+        task: &Asked,
+        choices: &mut Choices<'_>,
+        key: &str,
+        now: i64,
+        view: &dyn View,
+    ) -> Result<Done, Stop> {
+        let What::Activity { name, .. } = &task.what else {
+            return self.effect(task, choices, key, now, view);
+        };
+        if let Some(mock) = self.program.mock(name, true) {
+            return self.mocked(&mock.clone(), task, choices, view);
+        }
+        let code = &self.image.code;
+        let body = code.find_isolated(name).map(|at| code.isolated[at].body);
+        let body = body.ok_or_else(|| Stop::Fault(format!("no activity `{name}`")))?;
+        let identity = Identity { id: String::new(), key: key.to_string(), ..Identity::default() };
+        let machine = Machine::new(self.image.clone(), Context::Activity, body, task.args.items(), identity);
+        self.run_to_end(machine, choices, key, now, Some(view))
     }
 
     fn keep(&mut self, hash: u128, mut all: Vec<Done>) -> Result<Rc<Vec<Done>>, Stop> {
@@ -139,7 +196,7 @@ impl Evaluator<'_> {
     fn run_to_end(
         &mut self,
         mut machine: Machine,
-        choices: &mut Choices,
+        choices: &mut Choices<'_>,
         key: &str,
         now: i64,
         view: Option<&dyn View>,
@@ -182,13 +239,13 @@ impl Evaluator<'_> {
     /// One of the outcomes of a mock.
     fn mocked(
         &mut self,
-        outcomes: &[Outcome],
+        mock: &Mock,
         task: &Asked,
-        choices: &mut Choices,
+        choices: &mut Choices<'_>,
         view: &dyn View,
     ) -> Result<Done, Stop> {
-        let at = choices.choose(outcomes.len());
-        let done = match &outcomes[at] {
+        let at = choices.outcome(&mock.target, mock.outcomes.len());
+        let done = match &mock.outcomes[at] {
             Outcome::Never => Done::of(None),
             Outcome::Function(function) => Done::of(Some(answer(self.mock_function(*function, task, view)?))),
             Outcome::Operation(function, operation) => match self.value(*function, Vec::new(), view)? {
@@ -240,7 +297,7 @@ impl Evaluator<'_> {
     fn effect(
         &mut self,
         request: &Asked,
-        choices: &mut Choices,
+        choices: &mut Choices<'_>,
         key: &str,
         now: i64,
         view: &dyn View,
@@ -249,7 +306,7 @@ impl Evaluator<'_> {
             return Err(Stop::Fault("not an effect".into()));
         };
         if let Some(mock) = self.program.mock(name, false) {
-            let done = self.mocked(&mock.outcomes.clone(), request, choices, view)?;
+            let done = self.mocked(&mock.clone(), request, choices, view)?;
             choices.names.extend(done.choice.clone());
             return Ok(done);
         }
@@ -257,16 +314,12 @@ impl Evaluator<'_> {
         let value = match name {
             "print" | "log" | "sleep" => Value::Null,
             "now" => Value::Instant(now),
-            "random" => Value::float([0.0, 0.5][choices.choose(2)]),
+            "random" => Value::float(choices.fraction()),
             "random_int" => {
                 let (Some(Value::Int(low)), Some(Value::Int(high))) = (args.first(), args.get(1)) else {
                     return Err(Stop::Fault("random_int without bounds".into()));
                 };
-                let span = high.saturating_sub(*low);
-                match span {
-                    0..16 => Value::Int(low + choices.choose(span as usize + 1) as i64),
-                    _ => Value::Int([*low, low + span / 2, *high][choices.choose(3)]),
-                }
+                Value::Int(choices.int(*low, *high))
             }
             "uuid" => {
                 let hash = fingerprint(&("uuid", key));

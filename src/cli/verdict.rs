@@ -1,0 +1,108 @@
+//! What is wrong with a run of a program under mocks, for people.
+
+use ariadne::ReportKind;
+
+use crate::machine::What;
+use crate::model::instance::Trouble;
+use crate::model::message::{Asked, Id, describe};
+use crate::model::{Program, Violation};
+use crate::syntax::Place;
+use crate::syntax::tree::PropertyKind;
+
+use super::render::Shown;
+
+/// What is wrong: a line, and more.
+pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) -> (String, Vec<String>) {
+    let at = |place: Place| shown.locate(place);
+    match violation {
+        Violation::Property { at: index, why } => {
+            let property = &program.properties[*index];
+            let what = match property.kind {
+                PropertyKind::Invariant => "the invariant",
+                PropertyKind::Eventually => "at the end,",
+            };
+            let headline = format!("{what} {:?} does not hold: {why}", property.name);
+            (headline, vec![at(property.place)])
+        }
+        Violation::Trouble(Trouble::Lost { what, error }) => {
+            let error = (**error).as_ref().err().map(|error| error.title()).unwrap_or_default();
+            (format!("a message is lost: {what}"), vec![error])
+        }
+        Violation::Trouble(Trouble::Repeated { by, asked }) => (
+            format!("{by} asks for {} again, with another idempotency key", describe(asked)),
+            vec![
+                "the attempt before may have done its work although it gave no result".to_string(),
+                "let the activity be tried again `with {retry: {…}}`: each attempt then has the same key"
+                    .to_string(),
+                at(asked.place),
+            ],
+        ),
+        Violation::Trouble(Trouble::Broken { at: index, why }) => {
+            let property = &program.properties[*index];
+            (format!("the invariant {:?} does not hold: {why}", property.name), vec![at(property.place)])
+        }
+        Violation::Uncaught { id, error } => {
+            let mut details = Vec::new();
+            for entry in error.trace.entries.iter().filter(|entry| shown.is_ours(entry.place)).take(3) {
+                details.push(format!("in {}, {}", entry.function, at(entry.place)));
+            }
+            (format!("{id} fails: {}", error.title()), details)
+        }
+        Violation::Deadlock { waits } => {
+            let detail = |(id, what, place): &(Id, String, Option<Place>)| match place {
+                Some(place) => format!("{id} waits for {what}, {}", at(*place)),
+                None => format!("{id} waits {what}"),
+            };
+            (
+                "nothing can happen any more, and these still wait".to_string(),
+                waits.iter().map(detail).collect(),
+            )
+        }
+        Violation::Leaked { entity, holder } => {
+            (format!("{entity} is held at the end by {holder}, which has ended"), Vec::new())
+        }
+        Violation::Endless { at: index } => {
+            let property = &program.properties[*index];
+            let headline = format!("the schedule can go on for ever, and {:?} never holds", property.name);
+            (headline, vec![at(property.place)])
+        }
+    }
+}
+
+/// An effect of the outside that no mock stands for, in a program that is `explored`.
+pub fn no_mock(shown: &Shown<'_>, request: &Asked, explored: &str) -> String {
+    let name = match &request.what {
+        What::Effect("http") => "http.request".to_string(),
+        What::Effect(name) if name.starts_with("fs_") => name.replace("fs_", "fs."),
+        What::Effect(name) => name.to_string(),
+        _ => "it".to_string(),
+    };
+    let label = [(request.place, "asked for here".to_string())];
+    let notes = [format!("what is outside is not touched when a program is {explored}")];
+    let hint = format!("say what can come of it: `mock {name} with fn (…) => …, fn (…) => throw {{…}}`");
+    let labels = if shown.is_ours(request.place) { &label[..] } else { &[] };
+    shown.message(ReportKind::Error, &format!("`{name}` has no mock"), labels, &notes, Some(&hint))
+}
+
+/// So many of something.
+pub fn count(n: usize, what: &str) -> String {
+    let plural = match (n, what.ends_with("sh")) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{} {what}{plural}", grouped(n as u64))
+}
+
+/// `1,234,567`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,180 @@
+//! One run of a test: on the real engine, in time that passes when nothing else can happen, with the outcomes of each
+//! mock in turn, the last one again and again.
+
+use std::collections::HashMap;
+
+use crate::engine::StepId;
+use crate::machine::{EntityId, What, format};
+use crate::model::evaluate::{Chooser, Done};
+use crate::model::observe::{Observation, broken, wrong_at_rest, wrong_now};
+use crate::model::tasks;
+use crate::model::{Evaluator, Model, Program, START, Stop, Violation};
+use crate::syntax::tree::PropertyKind;
+
+use super::super::walk::Random;
+use super::RealEngine;
+use super::world::{UnderWay, World, Worlds};
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// What is wrong with it; nothing when it passed.
+    pub violation: Option<Violation>,
+    /// What can be observed of it at its end.
+    pub observed: Observation,
+    /// What it printed and logged, in order.
+    pub printed: Vec<String>,
+    /// How often its process could have been broken off: before and after each commit.
+    pub points: u32,
+    /// How long it took in its own time, in nanoseconds.
+    pub lasted: i64,
+}
+
+/// Things done in one run, at most.
+const MOST_STEPS: usize = 1_000_000;
+/// After the test has ended others go on until all has come to rest, for so many things more.
+const MOST_STEPS_AFTER: usize = 10_000;
+
+/// Takes the outcomes of each mock in turn; the last one stays. What was chosen for an attempt is chosen again when
+/// that is made again.
+struct InTurn {
+    taken: HashMap<String, usize>,
+    random: Random,
+    chosen: HashMap<StepId, Vec<u64>>,
+}
+
+/// The choices of one attempt.
+struct Attempt<'c> {
+    taken: &'c mut HashMap<String, usize>,
+    random: &'c mut Random,
+    chosen: &'c mut Vec<u64>,
+    at: usize,
+}
+
+impl InTurn {
+    fn new() -> InTurn {
+        InTurn { taken: HashMap::new(), random: Random::new(1), chosen: HashMap::new() }
+    }
+
+    /// The choices for an attempt, and whether it is the first time that it is made.
+    fn attempt(&mut self, step: &StepId) -> (Attempt<'_>, bool) {
+        let first = !self.chosen.contains_key(step);
+        let chosen = self.chosen.entry(step.clone()).or_default();
+        (Attempt { taken: &mut self.taken, random: &mut self.random, chosen, at: 0 }, first)
+    }
+}
+
+impl Attempt<'_> {
+    fn choose(&mut self, new: impl FnOnce(&mut Self) -> u64) -> u64 {
+        if self.at == self.chosen.len() {
+            let choice = new(self);
+            self.chosen.push(choice);
+        }
+        self.at += 1;
+        self.chosen[self.at - 1]
+    }
+}
+
+impl Chooser for Attempt<'_> {
+    fn outcome(&mut self, mock: &str, _: usize) -> usize {
+        let next = |me: &mut Self| {
+            let taken = me.taken.entry(mock.to_string()).or_default();
+            *taken += 1;
+            *taken as u64 - 1
+        };
+        self.choose(next) as usize
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.choose(|me| ((me.random.below(1 << 32) as u64) << 32) | me.random.below(1 << 32) as u64)
+    }
+}
+
+/// Runs a test, through the death of its process at a point if one is given: 1 is before the first commit, 2 after it,
+/// and so on. An attempt that is made again after that gives what it gave before.
+pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
+    let mut evaluator = Evaluator::new(program)?;
+    let mut world = World::new(&evaluator, crash.is_some().into());
+    (world.crash, world.places) = (crash, false);
+    let mut chooser = InTurn::new();
+    let mut printed = Vec::new();
+    let ends = program.properties.iter().any(|property| property.kind == PropertyKind::Eventually);
+    world.begin()?;
+    world.drive(&mut evaluator)?;
+    let mut after = 0;
+    for steps in 0.. {
+        if steps > MOST_STEPS {
+            return Err(Stop::Endless);
+        }
+        after += usize::from(world.main_ended);
+        if !world.trouble.is_empty() || after > MOST_STEPS_AFTER {
+            break;
+        }
+        if let Some((step, task)) = world.under_way.pop_front() {
+            let (mut attempt, first) = chooser.attempt(&step);
+            let done = perform(&mut evaluator, &world, &step, &task, &mut attempt)?;
+            if first {
+                printed.extend(line(&task));
+            }
+            world.done(step, done);
+        } else if let Some(due) = world.engine.next_due().filter(|_| !world.main_ended || ends) {
+            world.now = world.now.max(due);
+        } else {
+            break;
+        }
+        world.drive(&mut evaluator)?;
+    }
+    let model = RealEngine { crashes: 0 };
+    let config = world.config(Vec::new())?;
+    let violation = match wrong_now(&model, &mut evaluator, &config)? {
+        Some(violation) => Some(violation),
+        None => match wrong_at_rest(&model, &mut evaluator, &config)? {
+            // Others may wait for ever when the test is at its end.
+            Some(Violation::Deadlock { .. }) if world.main_ended => {
+                broken(&model, &mut evaluator, &config, PropertyKind::Eventually)?
+            }
+            other => other,
+        },
+    };
+    let observed = model.seen(&config).observe();
+    let lasted = world.now - START;
+    Ok(Trial { violation, observed, printed, points: world.points, lasted })
+}
+
+fn perform(
+    evaluator: &mut Evaluator<'_>,
+    world: &World,
+    step: &StepId,
+    task: &UnderWay,
+    chooser: &mut Attempt<'_>,
+) -> Result<Done, Stop> {
+    let state = |id: &EntityId| world.world.get(id).cloned().flatten();
+    let done = if task.asked.what == What::Effect("status") {
+        let config = world.config(Vec::new())?;
+        tasks::outcome(evaluator, &task.task(), world.now, &config, &state, chooser)
+    } else {
+        tasks::outcome(evaluator, &task.task(), world.now, &Worlds(&world.world), &state, chooser)
+    };
+    done.map_err(|stop| match stop {
+        // Where it was asked for is looked up only now.
+        Stop::NoMock { request } if request.place == Default::default() => {
+            let mut request = (*request).clone();
+            if let crate::engine::Address::Instance(id) = &step.owner {
+                request.place = world.place(id, step.seq).unwrap_or_default();
+            }
+            Stop::NoMock { request: crate::model::message::asked(request) }
+        }
+        stop => stop,
+    })
+}
+
+/// The line that an effect writes.
+fn line(task: &UnderWay) -> Option<String> {
+    let args = task.asked.args.items();
+    let text = |at: usize| args.get(at).map(format::display).unwrap_or_default();
+    match task.asked.what {
+        What::Effect("print") => Some(text(0)),
+        What::Effect("log") => Some(format!("{}: {}", text(0), text(1))),
+        _ => None,
+    }
+}

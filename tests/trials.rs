@@ -1,0 +1,195 @@
+//! `durable test`: tests run on the engine in time that costs nothing, with mocks for the outside, and again with a crash
+//! at every commit.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::DURABLE;
+use tempfile::TempDir;
+
+/// Writes a program and runs its tests; the exit code, and both outputs.
+fn run(text: &str, options: &[&str]) -> (i32, String, String) {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("a.df"), text).expect("a program");
+    let output =
+        Command::new(DURABLE).arg("test").args(options).current_dir(folder.path()).output().expect("it runs");
+    if let Ok(report) = fs::read_to_string(folder.path().join("report.xml")) {
+        return (output.status.code().unwrap_or(-1), report, String::new());
+    }
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+fn passes(text: &str, options: &[&str]) -> String {
+    let (code, out, error) = run(text, options);
+    assert_eq!(code, 0, "{out}{error}");
+    out
+}
+
+/// The lines of a failing test's report, without the figures.
+fn fails(text: &str, options: &[&str]) -> String {
+    let (code, out, error) = run(text, options);
+    assert_eq!(code, 1, "{out}{error}");
+    out
+}
+
+const BANK: &str = r#"
+entity Bank {
+  state {charged: 0}
+  on charge(card, amount) { state.charged += amount }
+}
+activity charge(card, amount) => http.post("https://pay.example/", {card, amount}).status
+"#;
+
+#[test]
+fn time_costs_nothing() {
+    let out = passes(
+        r#"test "a month" {
+             let began = now()
+             let tick = async do { sleep(1h); "tick" }
+             sleep(30d)
+             advance(1h)
+             assert(now() - began == 30d + 1h)
+             assert(await tick == "tick")
+           }"#,
+        &[],
+    );
+    assert!(out.contains("ok     a month"), "{out}");
+    assert!(out.contains("in its own time"), "{out}");
+}
+
+#[test]
+fn mocks_give_their_outcomes_in_turn_and_then_the_last_one() {
+    passes(
+        r#"activity charge(card, amount) with {retry: {times: 3, first: 1s}} => http.post("https://x/", {card}).status
+           mock http.request with fn () => {status: 500}, fn (method, url) => {status: url.len()}
+           test "two" { assert([charge("c", 1), charge("c", 2), charge("c", 3)] == [500, 10, 10]) }
+           test "its own comes first, and failed attempts take their turn" {
+             mock charge with fn () => throw {kind: "down", message: "down"}, fn (card) => card
+             assert(charge("c", 1) == "c")
+           }"#,
+        &[],
+    );
+}
+
+#[test]
+fn random_numbers_are_the_same_in_each_run() {
+    let text = r#"test "random" { print([random_int(1, 1_000_000), random(), uuid()]); assert(false) }"#;
+    let (first, second) = (fails(text, &[]), fails(text, &[]));
+    let printed = |out: &str| out.lines().nth(3).map(str::to_string);
+    assert!(printed(&first).is_some_and(|line| line.contains("[")), "{first}");
+    assert_eq!(printed(&first), printed(&second));
+}
+
+#[test]
+fn an_assertion_shows_both_sides_and_where_they_differ() {
+    let out = fails(r#"test "a" { assert({a: [1, {b: 2}]} == {a: [1, {b: 5}]}, "the same") }"#, &[]);
+    assert!(out.contains("the same: the sides differ at `.a[1].b`: 2 on the left, 5 on the right"), "{out}");
+    assert!(out.contains("right  {a: [1, {b: 5}]}"), "{out}");
+    let cases = [
+        (
+            "[1] == [1, 2]",
+            "1 element on the left, 2 elements on the right; the first that only the right has is 2",
+        ),
+        ("{a: 1} == {}", "only the left has `a`, which is 1"),
+        ("{a: {}} == {a: {\"b c\": 1}}", "the sides differ at `.a`: only the right has `b c`, which is 1"),
+        ("1 == \"1\"", "1 (an int) on the left, \"1\" (a string) on the right"),
+        ("3 <= 2", "`<=` does not hold: 3 on the left, 2 on the right"),
+        ("1 + 1 != 2", "both sides are 2"),
+        ("[1].is_empty()", "an assertion does not hold"),
+    ];
+    for (condition, said) in cases {
+        let out = fails(&format!("test \"a\" {{ assert({condition}) }}"), &[]);
+        assert!(out.contains(said), "{condition}\n{out}");
+    }
+}
+
+#[test]
+fn an_expected_error_is_given_back_or_missed() {
+    passes(r#"test "a" { assert(assert_throws(fn () => div(1, 0)).kind == "division_by_zero") }"#, &[]);
+    let out = fails(r#"test "a" { assert_throws(fn () => div(1, 0), "overflow") }"#, &[]);
+    assert!(out.contains("an error of kind overflow was expected, not {kind: \"division_by_zero\""), "{out}");
+    let out = fails(r#"test "a" { assert_throws(fn () => 1) }"#, &[]);
+    assert!(out.contains("an error was expected, but there is the value 1"), "{out}");
+}
+
+#[test]
+fn what_stops_a_test_is_named() {
+    let cases = [
+        (r#"test "a" { receive("never") }"#, "main waits for receive(\"never\"), a.df:1:12"),
+        (r#"test "a" { fs.read("x") }"#, "Help: say what can come of it: `mock fs.read with"),
+        (
+            r#"orchestration bad() { throw {kind: "bad", message: "so"} }
+               test "a" { start bad(); sleep(1s) }"#,
+            "main:0 failed, and nobody awaited it",
+        ),
+        (
+            r#"entity E { state 0; on add() { state += 1 } }
+               invariant "at most one" { states_of(E).all(fn e => e.state < 2) }
+               test "a" { E(1).add(); E(1).add() }"#,
+            "the invariant \"at most one\" does not hold",
+        ),
+        (
+            r#"entity E { state 0; on add() { state += 1 } }
+               test "a" { E(1).add(); eventually "two" { state_of(E(1)) == 2 } }"#,
+            "at the end, \"two\" does not hold",
+        ),
+        (r#"test "a" { while true { sleep(1h) } }"#, "it does not come to an end"),
+        (r#"test "a" { while true {} }"#, "it does not come to an end"),
+    ];
+    for (text, said) in cases {
+        let out = fails(text, &[]);
+        assert!(out.contains(said), "{text}\n{out}");
+    }
+}
+
+#[test]
+fn a_crash_shows_what_is_done_twice() {
+    let text =
+        format!("{BANK}\nmock charge with Bank(\"world\").charge\ntest \"once\" {{ charge(\"c\", 10) }}");
+    passes(&text, &[]);
+    let out = fails(&text, &["--crash"]);
+    assert!(
+        out.contains("killed before commit 2 of 2 and gone on with, it does not come to the same"),
+        "{out}"
+    );
+    assert!(out.contains("without a crash: {charged: 10}"), "{out}");
+    assert!(out.contains("with it:         {charged: 20}"), "{out}");
+    // The entity that remembers keys does it once.
+    let keyed = text
+        .replace("state {charged: 0}", "state {charged: 0, seen: []}")
+        .replace("{ state.charged += amount }", "{ if !state.seen.contains(idempotency_key()) { state.charged += amount; state.seen += [idempotency_key()] } }");
+    let out = passes(&keyed, &["--crash"]);
+    assert!(out.contains("1 passed, 4 crashes"), "{out}");
+}
+
+#[test]
+fn tests_of_the_examples_survive_every_crash() {
+    let output = Command::new(DURABLE)
+        .args(["test", "--crash", "examples"])
+        .current_dir(common::repository(""))
+        .output()
+        .expect("it runs");
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{out}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("crashes"), "{out}");
+}
+
+#[test]
+fn files_filters_and_reports() {
+    let text = "test \"one\" { assert(true) }\ntest \"two < three\" { print(\"seen\"); assert(false) }";
+    let out = passes(text, &["--filter", "one"]);
+    assert!(out.contains("1 passed, 1 left out"), "{out}");
+    let report = fails(text, &["--junit", "report.xml"]);
+    assert!(report.contains("<testsuite name=\"a.df\" tests=\"2\" failures=\"1\""), "{report}");
+    assert!(report.contains("name=\"two &lt; three\""), "{report}");
+    assert!(report.contains("<system-out>seen</system-out>"), "{report}");
+    let (code, _, error) = run("let = 1", &[]);
+    assert_eq!(code, 3, "{error}");
+    assert!(error.contains("1 file with mistakes"), "{error}");
+    let (code, out, error) = run("print(1)", &[]);
+    assert_eq!((code, out.starts_with("0 passed")), (0, true), "{error}");
+    assert!(error.contains("there are no tests"), "{error}");
+}
