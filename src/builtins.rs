@@ -194,6 +194,9 @@ pub static TABLE: &[Builtin] = &[
     native("range", 3),
     native("fail", 2),
     native("assert_compared", 4),
+    native("repl_text", 2),
+    native("repl_kinds", 1),
+    native("repl_failure", 1),
     native("compare", 2),
     // Lists.
     native("list_get", 2),

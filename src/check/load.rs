@@ -32,7 +32,7 @@ macro_rules! std_modules {
 
 std_modules!(
     "prelude", "list", "string", "record", "math", "json", "csv", "regex", "time", "bytes", "http", "fs",
-    "exec", "log", "task", "retry", "saga"
+    "exec", "log", "task", "retry", "saga", "repl"
 );
 
 /// More modules than this in one program are an error.

@@ -6,6 +6,7 @@
 mod contexts;
 mod load;
 mod patterns;
+pub mod reference;
 mod resolve;
 mod scope;
 mod suggest;

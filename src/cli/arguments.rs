@@ -33,6 +33,8 @@ pub enum Command {
     Resume(Resume),
     /// Look for mistakes without running anything
     Check(Check),
+    /// Try things at a prompt whose session survives
+    Repl(Repl),
     /// Run tests: mocks for the outside, time that costs nothing
     Test(Test),
     /// Write programs in the one style
@@ -175,6 +177,22 @@ pub struct Check {
     /// Print what a program becomes
     #[arg(long, value_enum)]
     pub dump: Option<Dump>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable repl                     a new session
+  durable repl --session bank      one by name: the same name again goes on with it
+  durable repl bank.df             with all of a file
+  echo '1 + 1' | durable repl      entries from a pipe")]
+pub struct Repl {
+    /// A program that is evaluated first
+    pub file: Option<PathBuf>,
+    /// The name of the session
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    #[command(flatten)]
+    pub store: InStore,
 }
 
 #[derive(Args)]

@@ -145,7 +145,13 @@ pub fn history(one: One) -> Result<u8, Problem> {
         print(&lines)?;
         return Ok(0);
     }
-    let cells = rows(&history).into_iter().map(|row| {
+    print(&timeline(&history))?;
+    Ok(0)
+}
+
+/// A history as a table: each request with what became of it.
+pub fn timeline(history: &History) -> String {
+    let cells = rows(history).into_iter().map(|row| {
         vec![
             row.number.to_string(),
             time(row.time),
@@ -154,8 +160,7 @@ pub fn history(one: One) -> Result<u8, Problem> {
             row.what,
         ]
     });
-    print(&table(&["NO", "TIME", "KIND", "TOOK", "WHAT"], &cells.collect::<Vec<_>>()))?;
-    Ok(0)
+    table(&["NO", "TIME", "KIND", "TOOK", "WHAT"], &cells.collect::<Vec<_>>())
 }
 
 /// A request with what became of it.

@@ -18,6 +18,7 @@ mod problem;
 mod program;
 mod programs;
 mod render;
+mod repl;
 mod replay;
 mod run;
 mod sources;
@@ -66,6 +67,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
         Command::Fmt(files) => format::format(files),
+        Command::Repl(asked) => repl::repl(asked),
         Command::Test(asked) => test::test(asked),
         Command::Explore(asked) => explore::explore(asked),
         Command::Start(start) => clients::start(start),

@@ -51,7 +51,7 @@ impl Engine {
                 instance.undispatched.push(seq);
             }
         }
-        for seq in std::mem::take(&mut instance.undispatched) {
+        for seq in instance.take_undispatched() {
             if !self.dispatch_one(id, seq, now) {
                 break;
             }

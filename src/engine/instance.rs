@@ -44,6 +44,7 @@ pub struct Open {
 }
 
 /// An answer that has come, and what an activity sent with it.
+#[derive(Clone)]
 pub(super) struct Delivery {
     pub seq: u64,
     pub result: Result<Data, ErrorData>,
@@ -138,6 +139,8 @@ pub(super) struct Instance {
     pub taken: Vec<Rc<Mail>>,
     /// What activities sent whose results were taken in, each with its step.
     pub outgoing: Vec<(u64, Vec<Request>)>,
+    /// Requests that this process has seen to already, each with its attempt, when it is replayed in its place.
+    seen_to: BTreeMap<u64, u32>,
     fresh: Vec<Entry>,
     pub chunks: u64,
     checksum: u64,
@@ -214,6 +217,7 @@ impl Instance {
             mail: Mailbox::default(),
             taken: Vec::new(),
             outgoing: Vec::new(),
+            seen_to: BTreeMap::new(),
             fresh: Vec::new(),
             chunks: history.chunks,
             checksum: history.checksum,
@@ -317,6 +321,42 @@ impl Instance {
         next.indexed = self.indexed;
         next.leaves_checkpoint = self.checkpoint.is_some() || self.leaves_checkpoint;
         Ok((next, self.open))
+    }
+
+    /// The same instance with a longer program, from its history, which is all of it. What is under way stays so.
+    pub fn extended(&self, image: &Rc<Image>, history: History) -> Result<Instance, String> {
+        let record = InstanceRecord { program: image.code.hash, ..self.record.clone() };
+        let mut next = Instance::new(image, record, history)?;
+        next.record_changed = true;
+        next.mail = self.mail.clone();
+        next.inbox = self.inbox.clone();
+        next.indexed = self.indexed;
+        next.seen_to = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.dispatched)
+            .map(|(seq, open)| (*seq, open.attempt))
+            .collect();
+        Ok(next)
+    }
+
+    /// Whether it waits, and all that happened to it is in the store.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_live() && !self.queued && self.fresh.is_empty() && self.record.ended.is_none()
+    }
+
+    /// The requests that are to be seen to: not those that this process has seen to before it was replayed.
+    pub fn take_undispatched(&mut self) -> Vec<u64> {
+        let seen_to = std::mem::take(&mut self.seen_to);
+        let mut all = std::mem::take(&mut self.undispatched);
+        all.retain(|seq| match (self.open.get_mut(seq), seen_to.get(seq)) {
+            (Some(open), Some(attempt)) if open.attempt == *attempt => {
+                open.dispatched = true;
+                false
+            }
+            _ => true,
+        });
+        all
     }
 
     /// Whether an answer is there that it would take in.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::message::{Mail, Message};
 
 /// The mail of one instance, by kind, each in the order sent.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Mailbox {
     pub answers: VecDeque<Rc<Mail>>,
     /// By the event's name.

@@ -14,6 +14,7 @@ mod checkpoint;
 mod deliver;
 mod dispatch;
 mod entity;
+mod extend;
 mod fetch;
 mod history;
 mod instance;
@@ -35,6 +36,7 @@ pub use address::{Address, Waiter};
 pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::Hold;
+pub use extend::{Cut, cut, described};
 pub use fetch::{
     Images, Read, deployed, fetch, look_up, read_history, read_holds, read_mail, read_record, recovery,
 };

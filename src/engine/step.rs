@@ -417,7 +417,7 @@ impl Engine {
     }
 
     /// Stores a program, if it is not known to be there, and makes it the newest for its entities.
-    fn deploy(&mut self, image: &Rc<Image>) {
+    pub(super) fn deploy(&mut self, image: &Rc<Image>) {
         let hash = image.code.hash;
         if self.stored_programs.insert(hash) {
             program_writes(hash, &image.code.sources, &mut self.batch);

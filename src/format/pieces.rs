@@ -332,9 +332,9 @@ fn broken(all: &[Piece<'_>], around: &[Option<usize>]) -> Vec<bool> {
 
 /// Decides where lines break.
 fn line_breaks(all: &mut [Piece<'_>], around: &[Option<usize>]) {
-    for at in 1..all.len() {
-        if all[at].opener == Some(at - 1) {
-            all[at].line_break = Break::None;
+    for (at, piece) in all.iter_mut().enumerate().skip(1) {
+        if piece.opener == Some(at - 1) {
+            piece.line_break = Break::None;
         }
     }
     let lines = broken(all, around);

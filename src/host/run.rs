@@ -13,8 +13,8 @@ use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Engine, Event, InstanceRecord, Outcome as Ending, Output, Retention, StepId, fetch, known_image,
-    read_record, recovery,
+    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Retention, StepId,
+    fetch, known_image, read_history, read_record, recovery,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::store::{Store, StoreError};
@@ -249,6 +249,63 @@ impl<S: Store> Host<S> {
             _ => self.commit(true),
         };
         result.and(flushed)
+    }
+
+    /// Runs until that is so, or nothing goes on by itself; what was done is durable then.
+    pub fn run_until(&mut self, is_so: &mut dyn FnMut(&Engine) -> bool) -> Result<(), HostError> {
+        let result = loop {
+            if is_so(&self.engine) {
+                break Ok(());
+            }
+            if let Err(error) = self.turn() {
+                break Err(error);
+            }
+        };
+        self.terminal.clear();
+        let settled = match &result {
+            Err(HostError::Store(_)) => Ok(()),
+            _ => self.commit(true).and_then(|()| self.release()),
+        };
+        result.and(settled)
+    }
+
+    /// What an instance in memory says of itself.
+    pub fn says(&self, id: &str) -> Option<&Data> {
+        self.engine.says(id)
+    }
+
+    /// Whether an instance is not under way, and is not about to be.
+    pub fn is_gone(&self, id: &str) -> bool {
+        self.engine.is_gone(id)
+    }
+
+    /// Lets an instance that waits go on with another program, which is the longer or the shorter by what it has not come
+    /// to, and raises an event for it. An error says why it can't.
+    pub fn extend(
+        &mut self,
+        id: &str,
+        image: &Rc<Image>,
+        event: Option<&str>,
+    ) -> Result<Result<(), String>, HostError> {
+        self.commit(true)?;
+        self.add_program(image.clone());
+        let record = read_record(&self.store, id).map_err(HostError::Unreadable)?;
+        let Some(record) = record else { return Ok(Err(format!("there is no instance `{id}`"))) };
+        let history = read_history(&self.store, &record).map_err(HostError::Unreadable)?;
+        if let Err(reason) = self.engine.extend(id, image, history, clock::now()) {
+            return Ok(Err(reason));
+        }
+        if let Some(event) = event {
+            self.raise(id, event);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Raises an event without a payload for an instance.
+    pub fn raise(&mut self, id: &str, event: &str) {
+        let message = Sent::Event { name: event.to_string(), payload: Data::null() };
+        let from = format!("prompt-{id}-{event}");
+        self.engine.handle(Event::Send { to: Address::instance(id), from, message }, clock::now());
     }
 
     fn work(&mut self) -> Result<(), HostError> {

@@ -68,6 +68,11 @@ impl Terminal {
         };
     }
 
+    /// Shows no progress line.
+    pub fn shows_no_progress(&mut self) {
+        self.watched = false;
+    }
+
     /// Whether a progress line would be seen.
     pub(crate) fn is_watched(&self) -> bool {
         self.watched

@@ -19,6 +19,7 @@ mod messages;
 pub mod natives;
 mod operate;
 mod plain;
+mod pretty;
 mod renumber;
 mod run;
 pub(crate) mod snapshot;

@@ -71,6 +71,27 @@ pub fn parse(text: &str, source: u32) -> Parsed {
     Parsed { module, diagnostics, tokens, braces: context.braces }
 }
 
+/// Whether a text is right so far and goes on: a bracket or a text block is open, or something is missing at its end.
+pub fn is_unfinished(text: &str) -> bool {
+    let lexed = lex(text, 0);
+    let block = |d: &Diagnostic| {
+        d.title == "unclosed string" && d.reason.as_deref().is_some_and(|r| r.contains("\"\"\""))
+    };
+    if !lexed.diagnostics.is_empty() {
+        return lexed.diagnostics.iter().all(|d| block(d) || d.title == "unclosed comment");
+    }
+    let mut diagnostics = Vec::new();
+    let (tokens, _) = lay_out(lexed.tokens, 0, &mut diagnostics);
+    if !diagnostics.is_empty() {
+        return diagnostics.iter().all(|d| d.title.starts_with("unclosed"));
+    }
+    let end = tokens.last().map_or(0, |last| last.2);
+    let parsed = parse(text, 0);
+    let at_end =
+        |d: &Diagnostic| d.labels.first().is_some_and(|label| label.place.span.start as usize >= end);
+    !parsed.diagnostics.is_empty() && parsed.diagnostics.iter().all(at_end)
+}
+
 /// The token that ends at or before each token's start, to say what an error comes after.
 fn previous_tokens(tokens: &[Spanned]) -> HashMap<usize, (Token, usize)> {
     tokens.windows(2).map(|pair| (pair[1].0, (pair[0].1.clone(), pair[0].2))).collect()

@@ -9,6 +9,7 @@ mod formats;
 mod lists;
 mod numbers;
 pub mod options;
+mod prompt;
 mod records;
 mod strings;
 mod times;
@@ -67,6 +68,7 @@ fn is_complete() -> bool {
 fn find(name: &str) -> Option<Native> {
     values::find(name)
         .or_else(|| assertions::find(name))
+        .or_else(|| prompt::find(name))
         .or_else(|| lists::find(name))
         .or_else(|| strings::find(name))
         .or_else(|| records::find(name))

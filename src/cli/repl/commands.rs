@@ -1,0 +1,217 @@
+//! Commands of the prompt: what begins with a colon.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::check::reference::{self, Entry, head, standard};
+use crate::check::{self, closest, std_sources};
+use crate::engine::{InstanceRecord, Read, keys};
+use crate::machine::format;
+use crate::store::Store;
+use crate::{code, core};
+
+use super::super::inspect;
+use super::super::problem::{Problem, note};
+use super::super::program::read_text;
+use super::super::table::{table, time};
+use super::super::{FAILED, USAGE, print, program};
+use super::prompt::{Evaluated, Prompt};
+use super::session::Came;
+
+/// Name, what it takes, what it does.
+pub const COMMANDS: &[(&str, &str, &str)] = &[
+    ("help", "[NAME]", "these commands; what a name of the library or of the session is"),
+    ("load", "FILE", "evaluate a file as one entry"),
+    ("reload", "", "evaluate the file that was loaded last once more"),
+    ("save", "FILE", "write the entries that were done to a file"),
+    ("history", "", "the entries so far"),
+    ("timeline", "", "what the session asked for, and what it got"),
+    ("instances", "", "the instances in the store"),
+    ("entities", "", "the entities in the store, with their states"),
+    ("time", "ENTRY", "evaluate an entry, and say how long that took"),
+    ("core", "ENTRY", "what an entry is in the small language that programs are lowered to"),
+    ("code", "ENTRY", "what an entry is as instructions"),
+    ("undo", "", "take the last entry back"),
+    ("quit", "", "leave; the session can be gone on with"),
+];
+
+/// What to do after a command.
+#[derive(PartialEq, Eq)]
+pub enum Then {
+    GoOn,
+    Leave,
+}
+
+/// The commands, between entries.
+#[derive(Default)]
+pub struct Commands {
+    loaded: Option<String>,
+}
+
+impl Commands {
+    /// Does what a command says, without its colon.
+    pub fn run(&mut self, prompt: &mut Prompt, line: &str, width: usize) -> Result<Then, Problem> {
+        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        match name {
+            "help" | "h" | "?" => help(prompt, rest)?,
+            "load" => {
+                self.loaded = Some(wanted(rest, ":load FILE")?.to_string());
+                self.load(prompt, width)?;
+            }
+            "reload" => self.load(prompt, width)?,
+            "save" => save(prompt, wanted(rest, ":save FILE")?)?,
+            "history" => {
+                for (at, entry) in prompt.session.entries.iter().enumerate() {
+                    let failed = if entry.came == Came::Failed { "  (failed)" } else { "" };
+                    let mut lines = entry.text.lines();
+                    print(&format!("{:>4}  {}{failed}\n", at + 1, lines.next().unwrap_or("")))?;
+                    lines.try_for_each(|line| print(&format!("      {line}\n")))?;
+                }
+            }
+            "timeline" => {
+                let store = open(prompt)?;
+                let record = super::super::access::known(store, &prompt.id)?;
+                let history = super::super::access::history(store, &record)?;
+                print(&inspect::timeline(&history))?;
+            }
+            "instances" => print(&instances(open(prompt)?)?)?,
+            "entities" => print(&entities(open(prompt)?)?)?,
+            "time" => {
+                let began = Instant::now();
+                prompt.evaluate(wanted(rest, ":time ENTRY")?, width)?;
+                note(&format!("{:.3} ms", began.elapsed().as_secs_f64() * 1e3));
+            }
+            "core" | "code" => {
+                let file = Path::new("entry");
+                let program = check::load("entry", wanted(rest, ":core ENTRY")?.to_string(), &|_: &str| {
+                    Err("it is not looked for here".to_string())
+                });
+                if program::report(&program, file).is_ok() {
+                    match name {
+                        "core" => print(&core::print(&core::lower(&program), &program, false))?,
+                        _ => print(&code::print(&*program::code(&program, file)?, false))?,
+                    }
+                }
+            }
+            "undo" => prompt.undo()?,
+            "quit" | "q" | "exit" => return Ok(Then::Leave),
+            unknown => {
+                let near = closest(unknown, COMMANDS.iter().map(|(name, ..)| *name));
+                let hint = near.map_or("`:help` lists the commands".to_string(), |near| {
+                    format!("did you mean `:{near}`?")
+                });
+                return Err(Problem::new(USAGE, format!("there is no command `:{unknown}`")).hint(hint));
+            }
+        }
+        Ok(Then::GoOn)
+    }
+
+    fn load(&self, prompt: &mut Prompt, width: usize) -> Result<(), Problem> {
+        let Some(file) = &self.loaded else {
+            return Err(Problem::new(USAGE, "no file was loaded").hint("`:load FILE` does"));
+        };
+        load(prompt, file, width).map(|_| ())
+    }
+}
+
+/// Evaluates a file as one entry.
+pub fn load(prompt: &mut Prompt, file: &str, width: usize) -> Result<Evaluated, Problem> {
+    let text = read_text(Path::new(file))
+        .map_err(|reason| Problem::new(FAILED, format!("{file} can't be read: {reason}")))?;
+    prompt.evaluate(text.trim_end(), width)
+}
+
+fn wanted<'r>(rest: &'r str, usage: &str) -> Result<&'r str, Problem> {
+    match rest {
+        "" => Err(Problem::new(USAGE, format!("it is `{usage}`"))),
+        rest => Ok(rest),
+    }
+}
+
+fn open(prompt: &Prompt) -> Result<&crate::store::DiskStore, Problem> {
+    prompt.store().ok_or_else(|| Problem::new(FAILED, "the session is closed"))
+}
+
+fn instances(store: &dyn Read) -> Result<String, Problem> {
+    let mut all: Vec<InstanceRecord> = super::super::access::records(store, "")?;
+    all.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    let row = |record: &InstanceRecord| {
+        vec![
+            record.id.clone(),
+            record.status.word().to_string(),
+            time(record.created),
+            record.function.clone(),
+        ]
+    };
+    Ok(table(&["ID", "STATUS", "BEGAN", "RUNS"], &all.iter().map(row).collect::<Vec<_>>()))
+}
+
+fn entities(store: &crate::store::DiskStore) -> Result<String, Problem> {
+    let mut rows = Vec::new();
+    for (key, state) in Store::all(store, keys::ENTITIES)? {
+        let Some(entity) = keys::parse_entity_key(&key) else { continue };
+        let state = crate::machine::Data(state).try_decode();
+        let state = state.map_or("it can't be read".to_string(), |state| format::write(&state, 80).0);
+        rows.push(vec![format::display(&entity.value()), state]);
+    }
+    Ok(table(&["ENTITY", "STATE"], &rows))
+}
+
+fn save(prompt: &Prompt, file: &str) -> Result<(), Problem> {
+    let done = prompt.session.entries.iter().filter(|entry| entry.came == Came::Done);
+    let text: String = done.map(|entry| format!("{}\n", entry.text.trim_end())).collect();
+    std::fs::write(file, text).map_err(|error| {
+        Problem::new(FAILED, format!("{file} can't be written: {}", crate::os::reason(&error)))
+    })?;
+    note(&format!("written to {file}"));
+    Ok(())
+}
+
+fn help(prompt: &Prompt, name: &str) -> Result<(), Problem> {
+    if name.is_empty() {
+        let mut out = "What you type is evaluated, and everything that it binds stays, also when the terminal is killed.\n\
+                       `_` is the last value. Ctrl-C interrupts an evaluation, Ctrl-D leaves.\n\n"
+            .to_string();
+        for (name, takes, does) in COMMANDS {
+            out.push_str(&format!("  {:<18} {does}\n", format!(":{name} {takes}")));
+        }
+        let modules: Vec<&str> = std_sources().iter().map(|(name, _)| *name).collect();
+        out.push_str(&format!("\n  `:help list` and so on for a module: {}\n", modules.join(", ")));
+        return print(&out);
+    }
+    let all = standard();
+    let name = name.trim_end_matches("()");
+    let of_module: Vec<&Entry> = all.iter().filter(|entry| entry.module == name).collect();
+    if let Some((_, text)) = std_sources().iter().find(|(module, _)| *module == name) {
+        let mut out = format!("{}\n\n", head(text));
+        for entry in of_module {
+            let first = entry.text().lines().next().unwrap_or("").to_string();
+            out.push_str(&format!("  {:<34} {first}\n", entry.signature.replacen("fn ", "", 1)));
+        }
+        return print(&out);
+    }
+    let mut found: Vec<Entry> =
+        all.iter().filter(|entry| entry.path() == name || entry.name == name).cloned().collect();
+    for entry in prompt.session.entries.iter().filter(|entry| entry.came == Came::Done) {
+        found.extend(reference::of("", &entry.text).into_iter().filter(|entry| entry.name == name));
+    }
+    if found.is_empty() {
+        let near = closest(name, all.iter().map(|entry| entry.name.as_str()));
+        let problem = Problem::new(FAILED, format!("nothing is known of `{name}`"));
+        return Err(match near {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint("`:help` lists the modules of the library"),
+        });
+    }
+    for entry in found {
+        let mut out = match entry.module.as_str() {
+            "" | "prelude" => format!("{}\n", entry.signature),
+            module => format!("{} · module {module}\n", entry.signature),
+        };
+        entry.text().lines().for_each(|line| out.push_str(&format!("  {line}\n")));
+        entry.examples().iter().for_each(|line| out.push_str(&format!("      {line}\n")));
+        print(&out)?;
+    }
+    Ok(())
+}

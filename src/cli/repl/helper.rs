@@ -1,0 +1,288 @@
+//! The line editor's side of the prompt: when an entry is finished, what a name could become, colours, hints.
+
+use std::borrow::Cow;
+
+use rustyline::completion::Completer;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Context, Helper};
+
+use crate::check::reference::{Entry, standard};
+use crate::syntax::lexer::lex;
+use crate::syntax::parser::is_unfinished;
+use crate::syntax::token::Token;
+
+use super::commands::COMMANDS;
+
+/// What the editor knows.
+pub struct Assistant {
+    standard: Vec<Entry>,
+    /// Names of the session, with their kinds and fields where these are known.
+    pub names: Vec<(String, String, Vec<String>)>,
+    pub colours: bool,
+}
+
+impl Assistant {
+    pub fn new(colours: bool) -> Assistant {
+        Assistant { standard: standard(), names: Vec::new(), colours }
+    }
+
+    /// What the word before the cursor could become, and where that begins.
+    pub fn complete_at(&self, line: &str, at: usize) -> (usize, Vec<String>) {
+        let before = &line[..at];
+        if let Some(command) = before.strip_prefix(':') {
+            return match command.split_once(' ') {
+                None => (0, starting(COMMANDS.iter().map(|(name, ..)| format!(":{name}")), before)),
+                Some(("load" | "save", path)) => (at - path.len(), files(path)),
+                Some((_, word)) => {
+                    let names =
+                        self.standard.iter().map(Entry::path).chain(self.names.iter().map(|n| n.0.clone()));
+                    (at - word.len(), starting(names, word))
+                }
+            };
+        }
+        if let Some(quote) = before.rfind('"')
+            && before.matches('"').count() % 2 == 1
+        {
+            let path = &before[quote + 1..];
+            return (quote + 1, files(path));
+        }
+        let word_at = before
+            .rfind(|c: char| !c.is_alphanumeric() && c != '_')
+            .map_or(0, |found| found + before[found..].chars().next().map_or(1, char::len_utf8));
+        let word = &before[word_at..];
+        if let Some(owner) = before[..word_at].strip_suffix('.') {
+            let owner = owner.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
+            return (word_at, self.members(owner, word));
+        }
+        if word.is_empty() {
+            return (at, Vec::new());
+        }
+        let session = self.names.iter().map(|known| known.0.clone());
+        let prelude = self.standard.iter().filter(|entry| entry.module == "prelude").map(|e| e.name.clone());
+        let modules = self.modules().into_iter();
+        let words = WORDS.iter().map(|word| word.to_string());
+        (word_at, starting(session.chain(prelude).chain(modules).chain(words), word))
+    }
+
+    fn modules(&self) -> Vec<String> {
+        let mut modules: Vec<String> =
+            self.standard.iter().map(|entry| entry.module.clone()).filter(|m| m != "prelude").collect();
+        modules.dedup();
+        modules
+    }
+
+    /// Fields and methods of a name, or a module's functions.
+    fn members(&self, owner: &str, word: &str) -> Vec<String> {
+        let of_module = |module: &str| -> Vec<String> {
+            self.standard
+                .iter()
+                .filter(|entry| entry.module == module)
+                .map(|entry| entry.name.clone())
+                .collect()
+        };
+        if let Some((_, kind, fields)) = self.names.iter().rev().find(|known| known.0 == owner) {
+            let methods = of_module(if kind == "instant" || kind == "duration" { "time" } else { kind });
+            return starting(fields.iter().cloned().chain(methods), word);
+        }
+        if self.standard.iter().any(|entry| entry.module == owner) {
+            return starting(of_module(owner).into_iter(), word);
+        }
+        let methods = ["list", "string", "record"].into_iter().flat_map(of_module);
+        starting(methods, word)
+    }
+
+    /// The signature of the function whose arguments are being written.
+    fn signature(&self, before: &str) -> Option<String> {
+        let open = before.strip_suffix('(')?;
+        let from = open.rfind(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').map_or(0, |at| at + 1);
+        let path = open.get(from..)?;
+        let name = path.rsplit('.').next()?;
+        let exact = self.standard.iter().find(|entry| entry.path() == path);
+        let method =
+            || self.standard.iter().find(|e| path.contains('.') && e.name == name && e.module != "prelude");
+        let entry = exact.or_else(method)?;
+        let params = entry.signature.split_once('(')?.1;
+        let params = match exact.is_some() {
+            true => params.to_string(),
+            // Of a method the first is what stands before the dot.
+            false => params.split_once(", ").map_or(")".to_string(), |(_, rest)| rest.to_string()),
+        };
+        Some(params)
+    }
+}
+
+const WORDS: &[&str] = &[
+    "activity",
+    "orchestration",
+    "entity",
+    "state",
+    "let",
+    "var",
+    "const",
+    "import",
+    "else",
+    "match",
+    "for",
+    "while",
+    "break",
+    "continue",
+    "return",
+    "try",
+    "catch",
+    "finally",
+    "throw",
+    "async",
+    "await",
+    "start",
+    "signal",
+    "lock",
+    "with",
+    "after",
+    "true",
+    "false",
+    "null",
+];
+
+fn starting(names: impl Iterator<Item = String>, word: &str) -> Vec<String> {
+    let mut found: Vec<String> = names.filter(|name| name.starts_with(word)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Files whose paths begin so.
+fn files(path: &str) -> Vec<String> {
+    let (folder, _) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+    let prefix = if path.contains('/') { format!("{folder}/") } else { String::new() };
+    let place = if prefix.is_empty() { "." } else { &prefix };
+    let Ok(entries) = std::fs::read_dir(place) else { return Vec::new() };
+    let names = entries.flatten().map(|entry| {
+        let end = if entry.path().is_dir() { "/" } else { "" };
+        format!("{prefix}{}{end}", entry.file_name().to_string_lossy())
+    });
+    starting(names, path)
+}
+
+impl Helper for Assistant {}
+
+impl Completer for Assistant {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(self.complete_at(line, at))
+    }
+}
+
+impl Hinter for Assistant {
+    type Hint = String;
+
+    fn hint(&self, line: &str, at: usize, _: &Context<'_>) -> Option<String> {
+        (at == line.len()).then(|| self.signature(line)).flatten()
+    }
+}
+
+impl Validator for Assistant {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(match !context.input().starts_with(':') && is_unfinished(context.input()) {
+            true => ValidationResult::Incomplete,
+            false => ValidationResult::Valid(None),
+        })
+    }
+}
+
+impl Highlighter for Assistant {
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        match self.colours && !line.starts_with(':') {
+            true => Cow::Owned(coloured(line)),
+            false => Cow::Borrowed(line),
+        }
+    }
+
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        match self.colours {
+            true => Cow::Owned(format!("\x1b[90m{hint}\x1b[0m")),
+            false => Cow::Borrowed(hint),
+        }
+    }
+
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        match self.colours {
+            true => Cow::Owned(format!("\x1b[36m{prompt}\x1b[0m")),
+            false => Cow::Borrowed(prompt),
+        }
+    }
+
+    fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
+        self.colours
+    }
+}
+
+/// A text with its tokens in colours.
+pub fn coloured(text: &str) -> String {
+    let lexed = lex(text, 0);
+    let mut marks: Vec<(usize, usize, u8)> =
+        lexed.comments.iter().map(|(start, end)| (*start, *end, 90)).collect();
+    for (start, token, end) in &lexed.tokens {
+        let colour = match token {
+            Token::Str(_) | Token::StrStart(_) | Token::StrMid(_) | Token::StrEnd(_) => 32,
+            Token::Int(_) | Token::Float(_) | Token::Duration(_) => 33,
+            Token::True | Token::False | Token::Null => 33,
+            token if token.is_word() => 35,
+            _ => continue,
+        };
+        marks.push((*start, *end, colour));
+    }
+    marks.sort();
+    let mut out = String::new();
+    let mut at = 0;
+    for (start, end, colour) in marks {
+        if start < at || end <= start {
+            continue;
+        }
+        out.push_str(&text[at..start]);
+        out.push_str(&format!("\x1b[{colour}m{}\x1b[0m", &text[start..end]));
+        at = end;
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fields_methods_modules_and_commands_are_completed() {
+        let mut assistant = Assistant::new(false);
+        assistant.names.push(("order".into(), "record".into(), vec!["price".into(), "name".into()]));
+        let at = |line: &str| assistant.complete_at(line, line.len());
+        assert_eq!(at("let x = ord"), (8, vec!["order".to_string()]));
+        assert_eq!(at("order.pri"), (6, vec!["price".to_string()]));
+        assert!(at("order.k").1.contains(&"keys".to_string()));
+        assert_eq!(at("json.pre"), (5, vec!["pretty".to_string()]));
+        assert!(at("[1].ma").1.contains(&"map".to_string()));
+        assert_eq!(at(":unt"), (0, vec![]));
+        assert_eq!(at(":und"), (0, vec![":undo".to_string()]));
+        assert_eq!(at("js"), (0, vec!["json".to_string()]));
+    }
+
+    #[test]
+    fn a_call_is_hinted_at_by_its_parameters() {
+        let assistant = Assistant::new(false);
+        assert_eq!(assistant.signature("let x = list.map("), Some("xs, f)".to_string()));
+        assert_eq!(assistant.signature("[1].fold("), Some("initial, f)".to_string()));
+        assert_eq!(assistant.signature("unknown("), None);
+    }
+
+    #[test]
+    fn colours_keep_the_text() {
+        let text = "let é = \"a{b}c\" // d";
+        let plain: String = {
+            let pattern = regex::Regex::new("\x1b\\[[0-9]*m").expect("a pattern");
+            pattern.replace_all(&coloured(text), "").into_owned()
+        };
+        assert_eq!(plain, text);
+    }
+}

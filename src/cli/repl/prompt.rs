@@ -1,0 +1,446 @@
+//! Evaluating entries: the session's instance, the host that runs it, and what came of each.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::check::{self, Program};
+use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
+use crate::host::{self, Host, HostError, Settings};
+use crate::machine::value::Record;
+use crate::machine::{Data, ErrorData, Image, Value};
+use crate::store::{DiskStore, Store};
+use crate::syntax::{Diagnostic, Label, Severity};
+
+use super::super::access::{self, record};
+use super::super::problem::{Problem, note};
+use super::super::program::{code, image, read_text, stored};
+use super::super::render::{Shown, show};
+use super::super::{FAILED, print};
+use super::session::{Came, FILE, Session, Text};
+
+/// How long an interrupted entry may take to come to a wait.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+type Stop = Box<dyn Fn() + Send>;
+
+/// Stops what is evaluated; nothing when nothing is.
+#[derive(Clone, Default)]
+pub struct Interrupter {
+    stop: Arc<Mutex<Option<Stop>>>,
+    evaluates: Arc<AtomicBool>,
+}
+
+impl Interrupter {
+    fn of(&self, host: &Host<DiskStore>) {
+        if let Ok(mut stop) = self.stop.lock() {
+            *stop = Some(Box::new(host.stopper()));
+        }
+    }
+
+    /// Stops an evaluation; whether there was one.
+    pub fn interrupt(&self) -> bool {
+        let evaluates = self.evaluates.load(Ordering::SeqCst);
+        if evaluates
+            && let Ok(stop) = self.stop.lock()
+            && let Some(stop) = &*stop
+        {
+            stop();
+        }
+        evaluates
+    }
+}
+
+/// A session with its host.
+pub struct Prompt {
+    /// None only while it is exchanged.
+    host: Option<Host<DiskStore>>,
+    pub id: String,
+    pub session: Session,
+    pub interrupter: Interrupter,
+    /// What is known of what names are bound to: their kinds and fields.
+    pub kinds: Vec<(String, String, Vec<String>)>,
+}
+
+/// What came of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Evaluated {
+    Done,
+    Failed,
+    /// It has mistakes, and was not evaluated.
+    Refused,
+    /// The session has come to an end.
+    Over,
+}
+
+impl Prompt {
+    /// Goes on with a session, or begins it.
+    pub fn open(folder: &Path, id: &str) -> Result<Prompt, Problem> {
+        let store = access::own(folder)?;
+        let known = record(&store, id)?;
+        let mut prompt = Prompt {
+            host: None,
+            id: id.to_string(),
+            session: Session::default(),
+            interrupter: Interrupter::default(),
+            kinds: Vec::new(),
+        };
+        match known {
+            None => {
+                let image = prompt.compiled(&prompt.session, &prompt.session.program())?;
+                let mut host = prompt.host(store)?;
+                let hash = image.code.hash;
+                host.add_program(image);
+                let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).unwrap_or_default();
+                host.begin(InstanceRecord::new(id, hash, FILE, SCRIPT, args, host::now()));
+                prompt.host = Some(host);
+                prompt.settle(0)?;
+            }
+            Some(known) => {
+                let text = stored(&store, known.program, id, &known.file)?.code.sources.files[0].text.clone();
+                let session = Session::read(&text).filter(|_| known.file == FILE);
+                prompt.session = session.ok_or_else(|| {
+                    Problem::new(FAILED, format!("`{id}` is an instance, but no session of the prompt"))
+                        .hint("give another name after `--session`")
+                })?;
+                if known.status.is_ended() {
+                    return Err(Problem::new(FAILED, format!("session `{id}` has ended"))
+                        .hint(format!("`durable purge --ids {id}` removes it; then the name is free")));
+                }
+                let mut host = prompt.host(store)?;
+                host.watch(id);
+                prompt.host = Some(host);
+                let number = prompt.session.evaluated();
+                let told = known.custom.as_ref().is_some_and(|said| number_of(said) == number);
+                if told || prompt.session.only_declares() {
+                    prompt.settle(number)?;
+                    prompt.recall(number)?;
+                } else {
+                    note("going on with the last entry");
+                    prompt.finish(number)?;
+                }
+            }
+        }
+        Ok(prompt)
+    }
+
+    fn host(&self, store: DiskStore) -> Result<Host<DiskStore>, Problem> {
+        let mut host = Host::new(store, Settings { stays: true, ..Settings::default() });
+        host.recover(Some(&self.id))?;
+        host.terminal.shows_no_progress();
+        self.interrupter.of(&host);
+        Ok(host)
+    }
+
+    fn running(&mut self) -> Result<&mut Host<DiskStore>, Problem> {
+        self.host.as_mut().ok_or_else(|| Problem::new(FAILED, "the session is closed"))
+    }
+
+    /// The store, for commands that look into it.
+    pub fn store(&self) -> Option<&DiskStore> {
+        self.host.as_ref().map(|host| &host.store)
+    }
+
+    /// Leaves; the session can be gone on with.
+    pub fn close(mut self) -> Result<(), Problem> {
+        match self.host.take() {
+            Some(host) => Ok(host.into_store().close()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks and compiles a session's program. What is wrong is shown, in the entries as they were typed.
+    fn compiled(&self, session: &Session, text: &Text) -> Result<Rc<Image>, Problem> {
+        let program = check::load(FILE, text.text.clone(), &|key: &str| read_text(&PathBuf::from(key)));
+        if !program.is_sound() {
+            self.report(session, text, &program);
+            return Err(Problem::new(FAILED, ""));
+        }
+        image(code(&program, Path::new(FILE))?, Path::new(FILE))
+    }
+
+    fn report(&self, session: &Session, text: &Text, program: &Program) {
+        let (sources, first) = text.sources(&program.sources, session);
+        let shown = Shown::new(&sources, Path::new(""));
+        for diagnostic in program.diagnostics.iter().filter(|d| d.severity == Severity::Error) {
+            let labels: Vec<Label> = diagnostic
+                .labels
+                .iter()
+                .filter_map(|label| {
+                    Some(Label { place: text.place(label.place, first)?, text: label.text.clone() })
+                })
+                .collect();
+            show(&shown.diagnostic(&Diagnostic { labels, ..diagnostic.clone() }));
+        }
+    }
+
+    /// Evaluates an entry.
+    pub fn evaluate(&mut self, entry: &str, width: usize) -> Result<Evaluated, Problem> {
+        let next = self.session.with(entry, width);
+        if next.misplaced() {
+            Problem::new(FAILED, "tests, mocks and properties have no place at the prompt")
+                .hint("write them into a file, for `durable test` and `durable explore`")
+                .show();
+            return Ok(Evaluated::Refused);
+        }
+        let text = next.program();
+        let Ok(image) = self.compiled(&next, &text) else { return Ok(Evaluated::Refused) };
+        let number = next.evaluated();
+        let id = self.id.clone();
+        let only_declares = next.only_declares();
+        let event = (!only_declares).then(|| format!("entry-{number}"));
+        self.rest()?;
+        if let Err(reason) = self.running()?.extend(&id, &image, event.as_deref())? {
+            return Err(Problem::new(FAILED, reason));
+        }
+        self.session = next;
+        if only_declares {
+            self.came(Came::Done);
+            self.settle(number)?;
+            return Ok(Evaluated::Done);
+        }
+        self.finish(number)
+    }
+
+    fn came(&mut self, came: Came) {
+        if let Some(entry) = self.session.entries.last_mut() {
+            entry.came = came;
+        }
+    }
+
+    /// Runs until the session waits for the next entry; whether it does.
+    fn settle(&mut self, number: usize) -> Result<bool, Problem> {
+        let id = self.id.clone();
+        self.running()?.run_until(&mut |engine| says(engine, &id, number) || engine.is_gone(&id))?;
+        self.rest()
+    }
+
+    /// Runs until the session has taken in all that has come for it; whether it is still under way.
+    fn rest(&mut self) -> Result<bool, Problem> {
+        let id = self.id.clone();
+        let is_so = &mut |engine: &Engine| engine.is_waiting(&id) || engine.is_gone(&id);
+        self.running()?.run_until(is_so)?;
+        Ok(!self.running()?.is_gone(&id))
+    }
+
+    /// Runs until an entry is done, and shows what came of it.
+    fn finish(&mut self, number: usize) -> Result<Evaluated, Problem> {
+        self.interrupter.evaluates.store(true, Ordering::SeqCst);
+        let settled = self.settle_interruptibly(number);
+        self.interrupter.evaluates.store(false, Ordering::SeqCst);
+        match settled? {
+            Some(true) => self.show(number),
+            Some(false) => {
+                note(&format!("session {} has come to an end; `durable show {}` says how", self.id, self.id));
+                Ok(Evaluated::Over)
+            }
+            None => Ok(Evaluated::Failed),
+        }
+    }
+
+    /// As `settle`; nothing when the entry was taken back.
+    fn settle_interruptibly(&mut self, number: usize) -> Result<Option<bool>, Problem> {
+        let id = self.id.clone();
+        let done = |engine: &Engine| says(engine, &id, number) || engine.is_gone(&id);
+        match self.running()?.run_until(&mut |engine| done(engine)) {
+            Ok(()) => return self.settle(number).map(Some),
+            Err(HostError::Interrupted) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.running()?.raise(&id, &format!("interrupt-{number}"));
+        let began = Instant::now();
+        let late = || began.elapsed() > PATIENCE;
+        match self.running()?.run_until(&mut |engine| done(engine) || late()) {
+            Ok(()) | Err(HostError::Interrupted) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.running()?.says(&id).is_some_and(|said| number_of(said) == number) {
+            return self.settle(number).map(Some);
+        }
+        // It computes, and takes in nothing: it is as if it had not been typed.
+        let taken = self.take_back()?;
+        note("interrupted; the entry is taken back");
+        list_dropped(&taken)?;
+        Ok(None)
+    }
+
+    /// Shows what came of an entry.
+    fn show(&mut self, number: usize) -> Result<Evaluated, Problem> {
+        let id = self.id.clone();
+        let Some(said) = self.running()?.says(&id).map(Data::decode) else { return Ok(Evaluated::Done) };
+        let Value::Record(said) = &said else { return Ok(Evaluated::Done) };
+        if !matches!(said.get_str("entry"), Some(Value::Int(known)) if *known == number as i64) {
+            return Ok(Evaluated::Done);
+        }
+        self.take_in(said);
+        if said.get_str("interrupted").is_some() {
+            note("interrupted");
+            return Ok(Evaluated::Failed);
+        }
+        if let Some(failure) = said.get_str("failure") {
+            self.show_failure(failure);
+            return Ok(Evaluated::Failed);
+        }
+        if let Some(Value::Str(text)) = said.get_str("text") {
+            print(&format!("{}\n", text.as_str()))?;
+        }
+        Ok(Evaluated::Done)
+    }
+
+    /// Notes what came of the last entry, which was shown already.
+    fn recall(&mut self, number: usize) -> Result<(), Problem> {
+        let id = self.id.clone();
+        let said = self.running()?.says(&id).filter(|said| number_of(said) == number).map(Data::decode);
+        match said {
+            _ if self.session.only_declares() => self.came(Came::Done),
+            Some(Value::Record(said)) => self.take_in(&said),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, said: &Record) {
+        let failed = said.get_str("interrupted").is_some() || said.get_str("failure").is_some();
+        self.came(if failed { Came::Failed } else { Came::Done });
+        if let Some(Value::Record(kinds)) = said.get_str("kinds") {
+            self.learn(kinds);
+        }
+    }
+
+    fn learn(&mut self, kinds: &Record) {
+        for (name, known) in kinds.iter() {
+            let Value::Record(known) = known else { continue };
+            let Some(Value::Str(kind)) = known.get_str("kind") else { continue };
+            let fields = match known.get_str("fields") {
+                Some(Value::List(fields)) => {
+                    fields.as_slice().iter().map(crate::machine::format::display).collect()
+                }
+                _ => Vec::new(),
+            };
+            self.kinds.retain(|(known, ..)| **known != **name);
+            self.kinds.push((name.to_string(), kind.as_str().to_string(), fields));
+        }
+    }
+
+    fn show_failure(&mut self, failure: &Value) {
+        let error = match failure {
+            Value::Bytes(blob) => postcard::from_bytes::<ErrorData>(&blob.bytes).ok(),
+            _ => None,
+        };
+        let Some(mut error) = error else {
+            note(&format!("Error: {}", crate::machine::format::display(failure)));
+            return;
+        };
+        let text = self.session.program();
+        let program = check::load(FILE, text.text.clone(), &|key: &str| read_text(&PathBuf::from(key)));
+        let (sources, first) = text.sources(&program.sources, &self.session);
+        error.trace.entries.retain_mut(|entry| match text.place(entry.place, first) {
+            Some(place) => {
+                entry.place = place;
+                true
+            }
+            None => false,
+        });
+        error.trace.also.retain_mut(|(place, _)| match text.place(*place, first) {
+            Some(found) => {
+                *place = found;
+                true
+            }
+            None => false,
+        });
+        show(&Shown::new(&sources, Path::new("")).error(&error));
+    }
+
+    /// Takes the last entry back, with all that followed from it in the session; what it asked for meanwhile. An error
+    /// says why that can't be.
+    fn take_back(&mut self) -> Result<Vec<String>, Problem> {
+        let mut earlier = self.session.clone();
+        let Some(gone) = earlier.entries.pop() else {
+            return Err(Problem::new(FAILED, "there is no entry before"));
+        };
+        for entry in &mut earlier.entries {
+            let replacing = Session::default().with(&gone.text, gone.width).names_declared();
+            entry.replaced.retain(|name| !replacing.contains(name));
+        }
+        let image = self.compiled(&earlier, &earlier.program())?;
+        let number = self.session.evaluated();
+        let only_declares = self.session.only_declares();
+        let id = self.id.clone();
+        if only_declares {
+            if let Err(reason) = self.running()?.extend(&id, &image, None)? {
+                return Err(Problem::new(FAILED, reason));
+            }
+            self.session = earlier;
+            self.settle(number)?;
+            return Ok(Vec::new());
+        }
+        let Some(host) = self.host.take() else { return Err(Problem::new(FAILED, "the session is closed")) };
+        let mut store = host.into_store();
+        let taken = taken_back(&store, &id, &image, number);
+        let dropped = match taken {
+            Ok(Cut { mut batch, dropped }) => {
+                crate::engine::program_writes(image.code.hash, &image.code.sources, &mut batch);
+                store.commit(&batch)?;
+                store.flush()?;
+                self.session = earlier;
+                Ok(dropped.iter().map(described).collect())
+            }
+            Err(reason) => Err(Problem::new(FAILED, format!("the entry can't be taken back: {reason}"))),
+        };
+        let mut host = self.host(store)?;
+        host.watch(&id);
+        self.host = Some(host);
+        let waits = self.session.evaluated();
+        self.settle(waits)?;
+        dropped
+    }
+
+    /// `:undo`.
+    pub fn undo(&mut self) -> Result<(), Problem> {
+        let dropped = self.take_back()?;
+        note("the last entry is taken back");
+        list_dropped(&dropped)
+    }
+}
+
+fn taken_back(store: &DiskStore, id: &str, image: &Image, number: usize) -> Result<Cut, String> {
+    let record =
+        crate::engine::read_record(store, id)?.ok_or_else(|| format!("there is no instance `{id}`"))?;
+    if record.status != Status::Running {
+        return Err(format!("it is {}", record.status.word()));
+    }
+    let history = read_history(store, &record)?;
+    let said = Value::record([("entry", Value::Int(number as i64 - 1))]);
+    let custom = Some(Data::encode(&said).unwrap_or_default());
+    let earlier = InstanceRecord { program: image.code.hash, custom, ..record.clone() };
+    cut(&record, &history, &format!("entry-{number}"), earlier)
+}
+
+/// Lists what an entry that was taken back had done outside.
+fn list_dropped(dropped: &[String]) -> Result<(), Problem> {
+    let own = ["receive(", "set_status("];
+    let outside: Vec<&String> =
+        dropped.iter().filter(|what| !own.iter().any(|own| what.starts_with(own))).collect();
+    if !outside.is_empty() {
+        note("what it did outside the session is done:");
+        outside.iter().for_each(|what| note(&format!("  {what}")));
+    }
+    Ok(())
+}
+
+fn number_of(said: &Data) -> usize {
+    match said.decode() {
+        Value::Record(said) => match said.get_str("entry") {
+            Some(Value::Int(number)) => *number as usize,
+            _ => usize::MAX,
+        },
+        _ => usize::MAX,
+    }
+}
+
+/// Whether the session has said what came of an entry.
+fn says(engine: &Engine, id: &str, number: usize) -> bool {
+    engine.says(id).is_some_and(|said| number_of(said) == number)
+}

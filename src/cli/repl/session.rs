@@ -1,0 +1,300 @@
+//! A session as a program: its entries in order, each evaluated by the standard library's `repl.evaluate`, which waits
+//! for the next one.
+//!
+//! The program of a session with one entry more does the same as the one before up to where that waits; so the session
+//! is an instance like any other, and goes on by replay. What an entry binds is bound after it, in the script; so a later
+//! entry that binds the name again leaves alone what uses the earlier one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::syntax::tree::{Module, Stmt, StmtKind};
+use crate::syntax::{Place, Sources, Span, parse};
+
+/// What was typed at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub text: String,
+    /// Columns of the terminal, for what is shown of its value.
+    pub width: usize,
+    pub came: Came,
+    /// Names of declarations in it that a later entry has replaced.
+    pub replaced: Vec<String>,
+}
+
+/// What came of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Came {
+    /// It is not done.
+    Running,
+    Done,
+    /// It failed, or was interrupted: it binds nothing.
+    Failed,
+}
+
+/// The parts of an entry, as stretches of its text.
+struct Parts {
+    declarations: Vec<(String, Span)>,
+    statements: Vec<Span>,
+    /// An expression at its end.
+    last: Option<Span>,
+    names: Vec<String>,
+}
+
+impl Parts {
+    fn of(text: &str) -> Parts {
+        let Module { items } = parse(text, 0).module;
+        let mut parts =
+            Parts { declarations: Vec::new(), statements: Vec::new(), last: None, names: Vec::new() };
+        let mut from = 0;
+        let count = items.len();
+        for (at, item) in items.iter().enumerate() {
+            let span = Span { start: from, end: item.span.end };
+            let own = item.span;
+            match &item.kind {
+                StmtKind::Expr(_) if at + 1 == count => parts.last = Some(own),
+                kind => match declared(kind) {
+                    Some(name) => parts.declarations.push((name, span)),
+                    None => {
+                        parts.statements.push(span);
+                        bound(item, &mut parts.names);
+                    }
+                },
+            }
+            from = item.span.end;
+        }
+        parts
+    }
+
+    fn is_evaluated(&self) -> bool {
+        !self.statements.is_empty() || self.last.is_some()
+    }
+}
+
+/// The name of a declaration; none of a statement.
+fn declared(kind: &StmtKind) -> Option<String> {
+    match kind {
+        StmtKind::Activity(f) | StmtKind::Orchestration(f) => Some(f.name.name.to_string()),
+        StmtKind::Entity(entity) => Some(entity.name.name.to_string()),
+        StmtKind::Import { alias, .. } => Some(alias.name.to_string()),
+        StmtKind::Const(name, ..) => Some(name.name.to_string()),
+        StmtKind::Test(name, _) => Some(format!("test {:?}", &*name.name)),
+        StmtKind::Mock(_) | StmtKind::Property(_) => Some(String::new()),
+        _ => None,
+    }
+}
+
+/// The names that a statement binds.
+fn bound(stmt: &Stmt, names: &mut Vec<String>) {
+    let mut add = |name: &str| {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_string());
+        }
+    };
+    match &stmt.kind {
+        StmtKind::Let(pattern, _) => pattern.names(&mut |name, _| add(name)),
+        StmtKind::Var(name, _) => add(&name.name),
+        StmtKind::Fn(f) => add(&f.name.name),
+        _ => {}
+    }
+}
+
+/// A session's program, and where its entries are in it.
+pub struct Text {
+    pub text: String,
+    /// A stretch of the program that is one of an entry: where it begins, its length, the entry, where it begins there.
+    stretches: Vec<(u32, u32, usize, u32)>,
+}
+
+/// The entries of a session, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Session {
+    pub entries: Vec<Entry>,
+}
+
+/// What the last line begins with, which has the entries.
+const TRAILER: &str = "//= ";
+/// What stands before an expression.
+const PARENTHESIS: &str = "(\n";
+/// What the program's file is called.
+pub const FILE: &str = "session.df";
+
+impl Session {
+    /// The session that has this program.
+    pub fn read(text: &str) -> Option<Session> {
+        let line = text.lines().last()?.strip_prefix(TRAILER)?;
+        Some(Session { entries: serde_json::from_str(line).ok()? })
+    }
+
+    /// With one entry more.
+    pub fn with(&self, text: &str, width: usize) -> Session {
+        let mut next = self.clone();
+        let new: Vec<String> = Parts::of(text).declarations.into_iter().map(|(name, _)| name).collect();
+        for entry in &mut next.entries {
+            for (name, _) in Parts::of(&entry.text).declarations {
+                if new.contains(&name) && !entry.replaced.contains(&name) {
+                    entry.replaced.push(name);
+                }
+            }
+        }
+        next.entries.push(Entry { text: text.to_string(), width, came: Came::Running, replaced: Vec::new() });
+        next
+    }
+
+    /// What the last entry declares and no session can: what only `durable test` and `durable explore` take.
+    pub fn misplaced(&self) -> bool {
+        let items = self.entries.last().map(|entry| parse(&entry.text, 0).module.items).unwrap_or_default();
+        let only_tried =
+            |kind: &StmtKind| matches!(kind, StmtKind::Test(..) | StmtKind::Mock(_) | StmtKind::Property(_));
+        items.iter().any(|item| only_tried(&item.kind))
+    }
+
+    /// How many of its entries are evaluated; the last one of them has this number.
+    pub fn evaluated(&self) -> usize {
+        self.entries.iter().filter(|entry| Parts::of(&entry.text).is_evaluated()).count()
+    }
+
+    /// Whether the last entry only declares.
+    pub fn only_declares(&self) -> bool {
+        self.entries.last().is_none_or(|entry| !Parts::of(&entry.text).is_evaluated())
+    }
+
+    /// The names that entries declare.
+    pub fn names_declared(&self) -> Vec<String> {
+        self.entries
+            .iter()
+            .flat_map(|entry| Parts::of(&entry.text).declarations)
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// The names that entries have bound and declared.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.came == Came::Done) {
+            let parts = Parts::of(&entry.text);
+            names.extend(parts.names);
+            names.extend(parts.declarations.into_iter().map(|(name, _)| name));
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Its program.
+    pub fn program(&self) -> Text {
+        let mut out = Text { text: String::new(), stretches: Vec::new() };
+        out.text.push_str("// A session of `durable repl`.\n");
+        out.text.push_str("repl.evaluate(0, 80, fn () => {value: null, names: {}})\n");
+        let mut number = 0;
+        for (at, entry) in self.entries.iter().enumerate() {
+            let parts = Parts::of(&entry.text);
+            for (name, span) in &parts.declarations {
+                let from = out.text.len();
+                out.take(at, entry, *span);
+                if entry.replaced.contains(name) {
+                    // What stands after it stays where it is.
+                    let blank: String = out.text[from..].chars().map(blank).collect();
+                    out.text.replace_range(from.., &blank);
+                }
+            }
+            if !parts.is_evaluated() {
+                continue;
+            }
+            number += 1;
+            out.text
+                .push_str(&format!("let _{number} = repl.evaluate({number}, {}, fn () {{\n", entry.width));
+            parts.statements.iter().for_each(|span| out.take(at, entry, *span));
+            match parts.last {
+                Some(span) => {
+                    out.text.push_str(&format!("let _value = {PARENTHESIS}"));
+                    out.take(at, entry, span);
+                    out.text.push_str(")\n");
+                }
+                None => out.text.push_str("let _value = null\n"),
+            }
+            let names = parts.names.join(", ");
+            out.text.push_str(&format!("{{value: _value, names: {{{names}}}}}\n}})\n"));
+            if entry.came != Came::Done {
+                continue;
+            }
+            for name in &parts.names {
+                out.text.push_str(&format!("var {name} = _{number}.names.get({name:?})\n"));
+            }
+            if parts.last.is_some() {
+                out.text.push_str(&format!("var _ = _{number}.value\n"));
+            }
+        }
+        // At the end, so that places in the entries are the same in all programs of the session: errors have places.
+        let entries = serde_json::to_string(&self.entries).unwrap_or_default();
+        out.text.push_str(&format!("{TRAILER}{entries}\n"));
+        out
+    }
+}
+
+/// A space, for each byte of a character; line breaks stay.
+fn blank(c: char) -> &'static str {
+    match (c, c.len_utf8()) {
+        ('\n', _) => "\n",
+        (_, 1) => " ",
+        (_, 2) => "  ",
+        (_, 3) => "   ",
+        _ => "    ",
+    }
+}
+
+impl Text {
+    fn take(&mut self, at: usize, entry: &Entry, span: Span) {
+        let whole = &entry.text[span.start as usize..span.end as usize];
+        let own = whole.trim_start_matches([' ', '\t', '\r', '\n', ';']);
+        let skipped = (whole.len() - own.len()) as u32;
+        self.stretches.push((self.text.len() as u32, own.len() as u32, at, span.start + skipped));
+        self.text.push_str(own);
+        self.text.push('\n');
+    }
+
+    /// The place in an entry that a place in the program is, when the entries follow as sources from `first`.
+    pub fn place(&self, place: Place, first: u32) -> Option<Place> {
+        if place.source != 0 {
+            return Some(place);
+        }
+        let Span { start, end } = place.span;
+        // The place of an expression has the parentheses around it.
+        let inside = |(from, len, ..): &&(u32, u32, usize, u32)| {
+            start + PARENTHESIS.len() as u32 >= *from && start <= from + len && end >= *from
+        };
+        let (from, len, entry, own) = self.stretches.iter().find(inside)?;
+        let span = Span { start: start.max(*from) - from + own, end: end.min(from + len) - from + own };
+        Some(Place { source: first + *entry as u32, span })
+    }
+
+    /// The sources of the program with the entries after them, and the number of the first of these.
+    pub fn sources(&self, program: &Sources, session: &Session) -> (Sources, u32) {
+        let mut sources = program.clone();
+        let first = sources.files.len() as u32;
+        for (at, entry) in session.entries.iter().enumerate() {
+            sources.add(format!("[{}]", at + 1), entry.text.as_str());
+        }
+        (sources, first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_says_which_session_it_is_of() {
+        let mut session = Session::default().with("let a = 1; a + 1", 80);
+        session.entries[0].came = Came::Done;
+        let session = session.with("activity f() => 1", 80).with("activity f() => 2\nf()", 80);
+        let text = session.program();
+        assert_eq!(Session::read(&text.text), Some(session.clone()));
+        assert_eq!(session.evaluated(), 2);
+        assert!(!text.text.contains("\nactivity f() => 1\n"), "{}", text.text);
+        assert!(text.text.contains("\n                 \n"), "{}", text.text);
+        assert!(text.text.contains("\nactivity f() => 2\n"), "{}", text.text);
+        let at = text.text.rfind("f()\n").expect("the call") as u32;
+        let place = text.place(Place { source: 0, span: Span { start: at, end: at + 3 } }, 7);
+        assert_eq!(place, Some(Place { source: 9, span: Span { start: 18, end: 21 } }));
+    }
+}

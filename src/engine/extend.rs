@@ -1,0 +1,144 @@
+//! An instance whose program grows while it waits, and the way back: what a session at the prompt is.
+//!
+//! The longer program has to do the same up to where the instance waits; else its replay does not fit its history, and
+//! it is stuck.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::machine::Image;
+
+use super::address::Address;
+use super::history::{Chunk, Entry, History};
+use super::record::{InstanceRecord, Status};
+use super::step::Engine;
+use super::{Batch, keys};
+
+impl Engine {
+    /// Lets an instance that waits go on with a longer program; `history` is all of its own. It is replayed here and now:
+    /// what comes for it meanwhile finds it where it was. An error says why it can't.
+    pub fn extend(&mut self, id: &str, image: &Rc<Image>, history: History, now: i64) -> Result<(), String> {
+        let known = self.instances.get(id).filter(|instance| instance.is_at_rest());
+        let known = known.ok_or_else(|| format!("{id} does not wait"))?;
+        let next = known.extended(image, history)?;
+        self.deploy(image);
+        let id: Arc<str> = id.into();
+        self.instances.insert(id.clone(), Box::new(next));
+        self.active.insert(id.clone());
+        self.changed.push(id.clone());
+        while self.instances.get(&id).is_some_and(|instance| !instance.is_live()) {
+            self.run_instance(&id, now);
+        }
+        self.wake(&id);
+        Ok(())
+    }
+
+    /// Whether an instance is not under way, and is not about to be.
+    pub fn is_gone(&self, id: &str) -> bool {
+        !self.is_under_way(id) && !self.fetching.contains(&Address::instance(id))
+    }
+
+    /// Whether an instance in memory waits, and all that happened to it was taken to be written.
+    pub fn is_waiting(&self, id: &str) -> bool {
+        self.instances.get(id).is_some_and(|instance| instance.is_at_rest())
+    }
+
+    /// What an instance in memory says of itself; none when it does not or is not there.
+    pub fn says(&self, id: &str) -> Option<&crate::machine::Data> {
+        self.instances.get(id)?.record.custom.as_ref()
+    }
+}
+
+/// What is taken back, and the writes that do it.
+pub struct Cut {
+    pub batch: Batch,
+    /// What had been asked for since, in order.
+    pub dropped: Vec<Entry>,
+}
+
+/// The writes that take an instance back to where it waited for an event, with the program that it had then, and the
+/// status that it gave. Answers to what it asked for before stay. An error says why it can't be.
+pub fn cut(
+    record: &InstanceRecord,
+    history: &History,
+    event: &str,
+    earlier: InstanceRecord,
+) -> Result<Cut, String> {
+    if history.after.is_some() {
+        return Err("its history is kept only since its last checkpoint".into());
+    }
+    let waits = |entry: &Entry| match entry {
+        Entry::Requested { what, args, .. } => {
+            what.name() == "receive" && args.describe() == format!("{event:?}")
+        }
+        _ => false,
+    };
+    let at = history.entries.iter().rposition(waits).ok_or_else(|| format!("it never waited for {event}"))?;
+    let (before, after) = history.entries.split_at(at + 1);
+    let asked = |entries: &[Entry]| -> BTreeSet<u64> { entries.iter().filter_map(requested).collect() };
+    let (kept, gone) = (asked(before), asked(after));
+    let own = requested(&before[at]);
+    if let Some(open) =
+        after.iter().find(|entry| is_answered_by_others(entry) && !is_settled(after, requested(entry)))
+    {
+        return Err(format!("an answer to {} may still come", described(open)));
+    }
+    let mut entries = before.to_vec();
+    let mut dropped = Vec::new();
+    for entry in after {
+        match entry {
+            Entry::Answered { seq, .. } | Entry::Retried { seq, .. }
+                if kept.contains(seq) && Some(*seq) != own =>
+            {
+                entries.push(entry.clone());
+            }
+            Entry::Requested { seq, .. } if gone.contains(seq) => dropped.push(entry.clone()),
+            // Who took something back asks for it again.
+            _ => {}
+        }
+    }
+    let mut batch = Batch::default();
+    for number in record.first..record.chunks.max(history.chunks) {
+        batch.delete(keys::chunk(&record.id, number));
+    }
+    let mut record = InstanceRecord { program: earlier.program, custom: earlier.custom, ..record.clone() };
+    (record.status, record.ended) = (Status::Running, None);
+    record.first = history.chunks;
+    let (bytes, _) = Chunk::encode(&entries, 0);
+    batch.put(keys::chunk(&record.id, record.first), bytes);
+    batch.put(keys::instance(&record.id), record.encode());
+    batch.put(keys::active(&record.id), record.root.clone().into_bytes());
+    batch.delete(keys::checkpoint(&record.id));
+    Ok(Cut { batch, dropped })
+}
+
+fn requested(entry: &Entry) -> Option<u64> {
+    match entry {
+        Entry::Requested { seq, .. } => Some(*seq),
+        _ => None,
+    }
+}
+
+/// Whether another instance or an entity answers it, by a message.
+fn is_answered_by_others(entry: &Entry) -> bool {
+    match entry {
+        Entry::Requested { what, .. } => what.kind() == "call" || matches!(what.name(), "lock" | "wait"),
+        _ => false,
+    }
+}
+
+fn is_settled(entries: &[Entry], wanted: Option<u64>) -> bool {
+    entries.iter().any(|entry| match entry {
+        Entry::Answered { seq, .. } => Some(*seq) == wanted,
+        _ => false,
+    })
+}
+
+/// A request for people.
+pub fn described(entry: &Entry) -> String {
+    match entry {
+        Entry::Requested { what, args, .. } => super::instance::describe(what, args),
+        _ => String::new(),
+    }
+}

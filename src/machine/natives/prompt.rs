@@ -1,0 +1,49 @@
+//! What the prompt of `durable repl` shows of values and errors.
+
+use super::super::error::Fail;
+use super::super::task::Outcome;
+use super::super::value::Value;
+use super::super::{Data, ErrorData, format, pretty};
+use super::{Native, int, record, wrong};
+
+/// Fields of a record that are known to the prompt.
+const MOST_FIELDS: usize = 100;
+
+pub fn find(name: &str) -> Option<Native> {
+    Some(match name {
+        "repl_text" => |args| {
+            let width = int(&args[1])?.clamp(20, 1_000) as usize;
+            Ok(Value::str(pretty::pretty(&args[0], width)))
+        },
+        "repl_kinds" => kinds,
+        "repl_failure" => failure,
+        _ => return None,
+    })
+}
+
+/// The kind of each field's value, and of records their own fields.
+fn kinds(args: &mut [Value]) -> Result<Value, Fail> {
+    let kinds = record(&args[0])?.iter().map(|(name, value)| {
+        let fields = match value {
+            Value::Record(record) => {
+                record.iter().take(MOST_FIELDS).map(|(name, _)| Value::str(&**name)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let known = Value::record([("kind", Value::str(value.kind())), ("fields", Value::list(fields))]);
+        (&**name, known)
+    });
+    Ok(Value::record(kinds))
+}
+
+/// The failure of a task with its trace, as bytes; null when it has not failed.
+fn failure(args: &mut [Value]) -> Result<Value, Fail> {
+    let Value::Task(task) = &args[0] else { return Err(wrong("a task", &args[0])) };
+    let Outcome::Failed(failure) = &*task.outcome.borrow() else { return Ok(Value::Null) };
+    // What is no data is shown as it is written.
+    let value = Data::encode(&failure.value)
+        .or_else(|_| Data::encode(&Value::str(format::display(&failure.value))))?;
+    let trace = failure.trace.as_ref().map(|trace| (**trace).clone()).unwrap_or_default();
+    let bytes = postcard::to_stdvec(&ErrorData { value, trace }).unwrap_or_default();
+    Ok(Value::bytes(bytes))
+}

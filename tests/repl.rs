@@ -1,0 +1,207 @@
+//! `durable repl`: what is typed is evaluated and shown, mistakes end nothing, and a session that is killed goes on.
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::DURABLE;
+use rexpect::session::{PtySession, spawn_command};
+use tempfile::TempDir;
+
+/// Pipes entries into a session; the exit code, and both outputs.
+fn piped(folder: &Path, session: &str, entries: &str) -> (i32, String, String) {
+    let mut child = Command::new(DURABLE)
+        .args(["repl", "--session", session])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    child.stdin.take().expect("a pipe").write_all(entries.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+fn shows(entries: &str) -> String {
+    let folder = TempDir::new().expect("a folder");
+    let (_, out, error) = piped(folder.path(), "s", entries);
+    assert_eq!(error, "", "{out}");
+    out
+}
+
+fn says(entries: &str) -> String {
+    let folder = TempDir::new().expect("a folder");
+    piped(folder.path(), "s", entries).2
+}
+
+#[test]
+fn values_bindings_and_the_last_value() {
+    assert_eq!(shows("1 + 1\n_ * 10\nlet a = [1, 2]\na.map(fn x => x + 1)\n"), "2\n20\n[2, 3]\n");
+    assert_eq!(shows("var n = 1; n += 5\nn\nn += 1\nn\nnull\n"), "6\n7\n");
+    assert_eq!(shows("let {a, b: [c, ..]} = {a: 1, b: [2, 3]}\n[a, c]\n"), "[1, 2]\n");
+    assert_eq!(
+        shows("fn f(x) => x + 1\nf(1)\nlet g = f\nfn f(x) => x * 100\n[f(2), g(2)]\n"),
+        "2\n[200, 3]\n"
+    );
+    assert_eq!(shows("let a = 1\nreturn a + 1\nlet b = 5; return 9\nb\n"), "2\n9\n");
+}
+
+#[test]
+fn entries_go_over_as_many_lines_as_they_need() {
+    assert_eq!(
+        shows("fn f(x) {\n  let y = x\n  y + 1\n}\nf(\n1\n)\n1 +\n2\n\"\"\"\na\nb\"\"\".len()\n"),
+        "2\n3\n3\n"
+    );
+}
+
+#[test]
+fn declarations_can_be_used_and_replaced() {
+    let entries = "activity greet(n) => \"hello {n}\"\ngreet(1)\nactivity greet(n) => \"bye {n}\"\ngreet(2)\n\
+                   entity C { state 0; on add(n) { state += n; state } }\nC(1).add(2)\nC(1).add(2)\n\
+                   orchestration twice(x) { greet(x); greet(x) }\ntwice(3)\n";
+    assert_eq!(shows(entries), "\"hello 1\"\n\"bye 2\"\n2\n4\n\"bye 3\"\n");
+}
+
+#[test]
+fn tasks_and_waits_go_on_from_entry_to_entry() {
+    assert_eq!(shows("let t = async do { sleep(30ms); \"done\" }\n1\nawait t\n"), "1\n\"done\"\n");
+    let entries = "activity work(n) { sleep(50ms); n }\nlet all_of = [1, 2, 3].map(fn n => async work(n))\n1\nall(all_of)\n";
+    assert_eq!(shows(entries), "1\n[1, 2, 3]\n");
+}
+
+#[test]
+fn lists_of_records_are_tables() {
+    let out = shows("[{name: \"ada\", n: 1}, {name: \"bob\", n: 20}]\n");
+    assert_eq!(out, "name   n\n────  ──\nada    1\nbob   20\n(2 rows)\n");
+}
+
+#[test]
+fn mistakes_and_errors_end_nothing_and_show_their_place() {
+    let folder = TempDir::new().expect("a folder");
+    let (code, out, error) = piped(
+        folder.path(),
+        "s",
+        "let a = 1\nfn f(x) { div(a, x) }\nf(0)\nnope\nlet b = div(1, 0)\nb\na + 1\n",
+    );
+    assert_eq!((code, out.as_str()), (0, "2\n"), "{error}");
+    assert!(error.contains("[2]:1:11"), "{error}");
+    assert!(error.contains("in f, called at [3]:1:1"), "{error}");
+    assert!(error.contains("unknown name `nope`"), "{error}");
+    assert!(error.contains("unknown name `b`"), "{error}");
+    assert!(says("let = 1\n").contains("a pattern was expected"));
+    assert!(says("test \"a\" {}\n").contains("have no place at the prompt"));
+    assert!(says(":hlp\n").contains("did you mean `:help`?"));
+    assert!(says(":help lst\n").contains("did you mean"));
+    assert!(says("break\n").contains("`break` outside of a loop"));
+}
+
+#[test]
+fn commands_tell_of_the_session() {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("lib.df"), "let loaded = 1\nactivity one() => 1\n").expect("a file");
+    let (_, out, error) = piped(
+        folder.path(),
+        "s",
+        ":load lib.df\nloaded + one()\n:help list.map\n:history\n:timeline\n:instances\n:save out.df\n:core 1 + 2\n:time 5\n",
+    );
+    assert!(out.starts_with("2\nfn map(xs, f) · module list\n"), "{out}{error}");
+    assert!(out.contains("   2  loaded + one()\n"), "{out}");
+    assert!(out.contains("one() → 1"), "{out}");
+    assert!(out.contains("session.df") || out.contains("script"), "{out}");
+    assert!(error.contains(" ms"), "{error}");
+    let saved = fs::read_to_string(folder.path().join("out.df")).expect("it was written");
+    assert_eq!(saved, "let loaded = 1\nactivity one() => 1\nloaded + one()\n");
+    fs::write(folder.path().join("lib.df"), "let loaded = 7\nactivity one() => 2\n").expect("a file");
+    let (_, out, error) = piped(folder.path(), "s", ":load lib.df\n:reload\nloaded + one()\n");
+    assert_eq!(out, "9\n", "{error}");
+}
+
+#[test]
+fn an_entry_is_taken_back_with_what_it_changed_in_the_session() {
+    let folder = TempDir::new().expect("a folder");
+    let entries = "let a = 1\nlet a = 2; print(\"seen\")\na\n:undo\n:undo\na\nactivity f() => 1\nactivity f() => 2\n:undo\nf()\n";
+    let (_, out, error) = piped(folder.path(), "s", entries);
+    assert_eq!(out, "seen\n2\n1\n1\n", "{error}");
+    assert!(error.contains("print(\"seen\")"), "{error}");
+    let (_, out, error) = piped(folder.path(), "s", ":undo\n:undo\n:undo\n:undo\n:undo\n1\n");
+    assert!(error.contains("there is no entry before"), "{error}");
+    assert_eq!(out, "1\n");
+}
+
+#[test]
+fn a_session_is_gone_on_with_and_other_instances_are_none() {
+    let folder = TempDir::new().expect("a folder");
+    piped(folder.path(), "s", "let a = 41\nfn next(x) => x + 1\n");
+    assert_eq!(piped(folder.path(), "s", "next(a)\n").1, "42\n");
+    fs::write(folder.path().join("a.df"), "1").expect("a file");
+    let run = Command::new(DURABLE).args(["run", "a.df", "--id", "r"]).current_dir(folder.path()).status();
+    assert!(run.expect("it runs").success());
+    let (code, _, error) = piped(folder.path(), "r", "1\n");
+    assert_eq!(code, 1);
+    assert!(error.contains("no session of the prompt"), "{error}");
+}
+
+/// A session at a terminal.
+fn terminal(folder: &Path) -> PtySession {
+    let mut command = Command::new(DURABLE);
+    command.args(["repl", "--session", "s"]).current_dir(folder).env("NO_COLOR", "1").env("TERM", "xterm");
+    spawn_command(command, Some(20_000)).expect("it runs")
+}
+
+#[test]
+fn a_terminal_that_is_killed_loses_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let mut first = terminal(folder.path());
+    first.exp_string("[1]").expect("a prompt");
+    first.send_line("let a = 20; let t = async do { sleep(300ms); a + 1 }").expect("it reads");
+    first.exp_string("[2]").expect("a prompt");
+    first.send_line("fn twice(x) => x * 2").expect("it reads");
+    first.exp_string("[3]").expect("a prompt");
+    // In the middle of an entry that waits.
+    first
+        .send_line("print(\"begins\"); sleep(400ms); let r = await t; print(\"ends {twice(r)}\"); r")
+        .expect("it reads");
+    first.exp_string("begins\r\n").expect("the first effect");
+    first.process_mut().kill(rexpect::process::signal::SIGKILL).expect("it dies");
+    drop(first);
+    let mut second = terminal(folder.path());
+    second.exp_string("going on with the last entry").expect("it goes on");
+    let between = second.exp_string("ends 42").expect("the rest of the entry");
+    assert!(!between.contains("begins"), "{between}");
+    second.exp_string("21").expect("its value");
+    second.exp_string("[4]").expect("a prompt");
+    second.send_line("twice(r) + a").expect("it reads");
+    second.exp_string("62").expect("the bindings are there");
+    second.send_control('d').expect("it reads");
+    second.exp_string("go on with it").expect("it leaves");
+}
+
+#[test]
+fn an_interrupt_ends_the_evaluation_and_not_the_session() {
+    let folder = TempDir::new().expect("a folder");
+    let mut session = terminal(folder.path());
+    session.exp_string("[1]").expect("a prompt");
+    session.send_line("let a = 1").expect("it reads");
+    session.exp_string("[2]").expect("a prompt");
+    for entry in ["print(\"one\"); sleep(1h)", "print(\"two\"); while true {}"] {
+        session.send_line(entry).expect("it reads");
+        let word = entry.split('"').nth(1).expect("a word");
+        session.exp_string(&format!("{word}\r\n")).expect("it runs");
+        session.send_control('c').expect("it reads");
+        session.exp_string("interrupted").expect("it stops");
+        session.exp_string("] ").expect("a prompt");
+        session.send_line("a + 4").expect("it reads");
+        session.exp_string("5\r\n").expect("the session is there");
+        session.exp_string("] ").expect("a prompt");
+    }
+    session.send_line("if true {").expect("it reads");
+    session.send_line("7 * 6 }").expect("it reads");
+    session.exp_string("42\r\n").expect("it waited for the rest");
+    session.send_control('d').expect("it reads");
+    session.exp_string("go on with it").expect("it leaves");
+}
