@@ -59,10 +59,33 @@ fn programs_of_the_tour_run() {
     }
 }
 
-/// Kinds of errors that the source throws are in the reference.
+/// Each example of the pages about errors fails with the kind that it stands under, and `explain` shows the page.
+#[test]
+fn examples_of_errors_fail_so() {
+    let text = fs::read_to_string(repository("docs/errors.md")).expect("the text");
+    let mut examples = 0;
+    for page in text.split("\n## ").skip(1) {
+        let (kind, rest) = page.split_once('\n').expect("a title");
+        let shown = Command::new(DURABLE).args(["explain", kind]).output().expect("durable runs");
+        assert!(String::from_utf8_lossy(&shown.stdout).starts_with(kind), "{kind}");
+        let Some(example) = rest.split("```df\n").nth(1).and_then(|rest| rest.split("```").next()) else {
+            continue;
+        };
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("a.df"), example).expect("a program");
+        let run = Command::new(DURABLE).current_dir(folder.path()).args(["run", "a.df"]).output();
+        let error = String::from_utf8_lossy(&run.expect("durable runs").stderr).into_owned();
+        assert!(error.contains(&format!("Error: {kind}: ")), "{kind}\n{error}");
+        examples += 1;
+    }
+    assert!(examples >= 25, "{examples}");
+}
+
+/// Kinds of errors that the source throws are in the reference and have a page.
 #[test]
 fn every_kind_of_error_is_in_the_reference() {
     let reference = fs::read_to_string(repository("docs/language.md")).expect("the reference");
+    let pages = fs::read_to_string(repository("docs/errors.md")).expect("the pages");
     let mut waiting = vec![repository("src"), repository("stdlib")];
     let mut found = 0;
     while let Some(path) = waiting.pop() {
@@ -83,6 +106,11 @@ fn every_kind_of_error_is_in_the_reference() {
                         reference.contains(&format!("`{kind}`")),
                         "{}: `{kind}` is not in docs/language.md",
                         path.display()
+                    );
+                    let own = kind == "mock";
+                    assert!(
+                        own || pages.contains(&format!("\n## {kind}\n")),
+                        "`{kind}` has no page in docs/errors.md"
                     );
                 }
             }

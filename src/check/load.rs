@@ -139,10 +139,41 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
     for (name, text) in std {
         add_module(&mut program, &format!("{STD}{name}.df"), text.to_string(), Some(name));
     }
+    let unreadable = program.diagnostics.len();
     resolve::resolve(&mut program);
+    drop_cascades(&mut program, unreadable);
     let rank = |d: &Diagnostic| d.labels.first().map(|l| (l.place.source, l.place.span.start));
     program.diagnostics.sort_by_key(rank);
     program
+}
+
+/// Drops what follows from lines that could not be read, which are what the first diagnostics are about: what else is on
+/// these lines, and names that they may have bound.
+fn drop_cascades(program: &mut Program, unreadable: usize) {
+    let Program { sources, diagnostics, .. } = program;
+    let line_of = |diagnostic: &Diagnostic| {
+        let place = diagnostic.labels.first()?.place;
+        let text = &sources.files.get(place.source as usize)?.text;
+        let at = (place.span.start as usize).min(text.len());
+        let from = text[..at].rfind('\n').map_or(0, |at| at + 1);
+        let to = text[at..].find('\n').map_or(text.len(), |end| at + end);
+        Some((place.source, from, text[from..to].to_string()))
+    };
+    let lines: Vec<_> = diagnostics[..unreadable].iter().filter_map(line_of).collect();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut at = 0;
+    diagnostics.retain(|diagnostic| {
+        at += 1;
+        let title = diagnostic.title.as_str();
+        let unknown = title.strip_prefix("unknown name `").and_then(|rest| rest.strip_suffix('`'));
+        let line = line_of(diagnostic);
+        let follows = lines.iter().any(|(source, from, text)| {
+            let same = line.as_ref().is_some_and(|(own, start, _)| (own, start) == (source, from));
+            let named = unknown.is_some_and(|name| text.split(|c| !is_word(c)).any(|word| word == name));
+            same || named
+        });
+        at <= unreadable || !follows
+    });
 }
 
 /// The key of a path that is written in the module `from`.

@@ -37,6 +37,8 @@ pub enum Command {
     Repl(Repl),
     /// Run tests: mocks for the outside, time that costs nothing
     Test(Test),
+    /// Say what a kind of error means, with an example
+    Explain(Explain),
     /// Write programs in the one style
     Fmt(Fmt),
     /// Look at all that a program can do: every order, every crash
@@ -216,6 +218,12 @@ pub struct Test {
     /// Write the results to a file in JUnit's form
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Explain {
+    /// The kind, as in `timeout`; without one they are listed
+    pub kind: Option<String>,
 }
 
 #[derive(Args)]

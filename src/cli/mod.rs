@@ -8,6 +8,7 @@ mod arguments;
 mod check;
 mod clients;
 mod entities;
+mod explain;
 mod explore;
 mod export;
 mod format;
@@ -66,6 +67,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Run(run) => run::run(run),
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
+        Command::Explain(kind) => explain::explain(kind),
         Command::Fmt(files) => format::format(files),
         Command::Repl(asked) => repl::repl(asked),
         Command::Test(asked) => test::test(asked),

@@ -122,10 +122,11 @@ impl Machine {
                     "await" => match &arg {
                         Value::Task(task) => (How::One, (vec![task.clone()], None)),
                         other => {
-                            let hint = if matches!(other, Value::List(_)) {
-                                "; `all` awaits a list of tasks"
-                            } else {
-                                ""
+                            let hint = match other {
+                                Value::List(_) => {
+                                    "; `all` awaits a list of tasks, and gives their values by itself"
+                                }
+                                _ => "; a call without `async` has given its value already",
                             };
                             return Err(fail(
                                 "type_error",

@@ -235,9 +235,9 @@ pub fn no_field(a: &Value, name: &Name) -> Fail {
         return missing_field(record, name);
     }
     let hint = match a {
-        Value::Null => "; `?.` reads a field of what may be null",
-        Value::Task(_) => "; `await` it first",
-        _ => "",
+        Value::Null => "; `?.` reads a field of what may be null".to_string(),
+        Value::Task(_) => "; `await` it first".to_string(),
+        _ => elsewhere(name).map_or(String::new(), |here| format!("; {here}")),
     };
     type_error(format!("{} has no field `{name}`{hint}", a.a_kind()))
 }
@@ -474,16 +474,43 @@ pub fn arity(name: &str, min: usize, max: usize, given: usize) -> Fail {
     fail("arity", format!("{name} takes {takes}, {given} {} given", if given == 1 { "is" } else { "are" }))
 }
 
+/// How a method of other languages is called here.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "length" | "size" | "count" | "len" => "its length is `len()`",
+        "push" | "append" | "add" | "push_back" => "`xs += [x]` appends, to a `var`",
+        "extend" | "concat" => "`xs + ys` is both, one after the other",
+        "pop" => "`xs.last()` is the last one, and `xs.slice(0, -1)` the others",
+        "forEach" | "for_each" => "`xs.each(fn x => …)` calls a function with each",
+        "includes" | "has" | "contains_key" | "has_key" => "lists and strings have `contains`, records `has`",
+        "reduce" | "foldl" | "inject" => "`xs.fold(initial, fn (total, x) => …)`",
+        "indexOf" | "find_index" => "`xs.index_of(x)`",
+        "substring" | "substr" => "`text.slice(from, to)`",
+        "toUpperCase" | "to_upper" | "to_uppercase" | "upcase" => "`text.upper()`",
+        "toLowerCase" | "to_lower" | "to_lowercase" | "downcase" => "`text.lower()`",
+        "strip" => "`text.trim()`",
+        "startsWith" | "startswith" => "`text.starts_with(start)`",
+        "endsWith" | "endswith" => "`text.ends_with(end)`",
+        "toString" | "to_s" | "str" => "`to_string(value)`, or \"{value}\"",
+        "items" => "`record.entries()`",
+        "format" => "\"{value}\" puts values into a string",
+        "then" => "`await` waits for a task's value",
+        "unwrap" => "there are no options to unwrap: a value is there, or is null",
+        _ => return None,
+    })
+}
+
 /// The error of a method that a value doesn't have.
 pub fn no_method(value: &Value, name: &str, known: impl Iterator<Item = String>) -> Fail {
     let known: Vec<String> = known.collect();
     let near =
         closest(name, known.iter().map(String::as_str)).map(|near| format!("; did you mean `{near}`?"));
     let hint = match (value, &near) {
-        (_, Some(near)) => near.clone(),
+        (Value::Function(_), _) => "; an entity is named with its key, as in `Account(\"ada\")`".into(),
+        (_, Some(near)) if elsewhere(name).is_none() => near.clone(),
         (Value::Task(_), _) => "; `await` it first".into(),
         (Value::Null, _) => "; `?.` calls a method of what may be null".into(),
-        _ => String::new(),
+        (_, _) => elsewhere(name).map_or(String::new(), |here| format!("; {here}")),
     };
     fail("missing_method", format!("{} has no method `{name}`{hint}", value.a_kind()))
 }

@@ -5,6 +5,7 @@
 //! every later walk over a tree may recurse.
 
 pub mod diagnostic;
+mod foreign;
 pub mod layout;
 pub mod lexer;
 pub mod parser;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use lalrpop_util::{ErrorRecovery, ParseError};
 
 use super::diagnostic::Diagnostic;
+use super::foreign;
 use super::grammar::ProgramParser;
 use super::layout::lay_out;
 use super::lexer::{Spanned, lex};
@@ -50,15 +51,9 @@ pub fn parse(text: &str, source: u32) -> Parsed {
     if !sane {
         return Parsed::unread(diagnostics, tokens);
     }
-    let mut context = Context {
-        source,
-        docs: lexed.docs,
-        diagnostics,
-        previous: previous_tokens(&tokens),
-        braces: HashMap::new(),
-        too_deep: false,
-    };
-    let stream = tokens.iter().cloned().map(Ok::<Spanned, ()>);
+    let mut context =
+        Context { source, docs: lexed.docs, diagnostics, tokens, braces: HashMap::new(), too_deep: false };
+    let stream = context.tokens.clone().into_iter().map(Ok::<Spanned, ()>);
     let module = match ProgramParser::new().parse(&mut context, stream) {
         Ok(module) => module,
         Err(error) => {
@@ -68,7 +63,7 @@ pub fn parse(text: &str, source: u32) -> Parsed {
     };
     let mut diagnostics = context.diagnostics;
     diagnostics.sort_by_key(|d| d.labels.first().map(|l| l.place.span.start));
-    Parsed { module, diagnostics, tokens, braces: context.braces }
+    Parsed { module, diagnostics, tokens: context.tokens, braces: context.braces }
 }
 
 /// Whether a text is right so far and goes on: a bracket or a text block is open, or something is missing at its end.
@@ -92,17 +87,12 @@ pub fn is_unfinished(text: &str) -> bool {
     !parsed.diagnostics.is_empty() && parsed.diagnostics.iter().all(at_end)
 }
 
-/// The token that ends at or before each token's start, to say what an error comes after.
-fn previous_tokens(tokens: &[Spanned]) -> HashMap<usize, (Token, usize)> {
-    tokens.windows(2).map(|pair| (pair[1].0, (pair[0].1.clone(), pair[0].2))).collect()
-}
-
 /// What the grammar's actions use.
 pub struct Context {
     source: u32,
     docs: HashMap<usize, Name>,
     diagnostics: Vec<Diagnostic>,
-    previous: HashMap<usize, (Token, usize)>,
+    tokens: Vec<Spanned>,
     braces: HashMap<usize, Brace>,
     too_deep: bool,
 }
@@ -236,8 +226,15 @@ impl Context {
             ParseError::ExtraToken { token: (start, token, end) } => (start, Some(token), end, Vec::new()),
             ParseError::User { .. } => return,
         };
-        let previous = self.previous.get(&start).cloned();
-        let diagnostic = Unexpected { context: self, start, token, end, expected, what, previous }.describe();
+        let at = self.tokens.partition_point(|(known, ..)| *known < start);
+        let previous = at.checked_sub(1).map(|before| self.tokens[before].1.clone());
+        let diagnostic = match foreign::habit(&self.tokens, at).filter(|_| token.is_some()) {
+            Some(habit) => {
+                let place = self.place(Span::new(habit.from, habit.to));
+                Diagnostic::error(habit.title, place, habit.label).hint(habit.hint)
+            }
+            None => Unexpected { context: self, start, token, end, expected, what, previous }.describe(),
+        };
         // One mistake is said once, even when recovery stumbles over it twice.
         if !self.diagnostics.iter().any(|d| d.labels[0].place == diagnostic.labels[0].place) {
             self.diagnostics.push(diagnostic);
@@ -252,7 +249,7 @@ struct Unexpected<'a> {
     end: usize,
     expected: Vec<String>,
     what: &'a str,
-    previous: Option<(Token, usize)>,
+    previous: Option<Token>,
 }
 
 impl Unexpected<'_> {
@@ -319,7 +316,7 @@ impl Unexpected<'_> {
         if only("string") {
             return Some("a name in quotes");
         }
-        if self.expects("with") && !self.expects("nl") && !self.expects("{") {
+        if self.expects("with") && !self.expects("nl") && !self.expects("{") && !self.expects("+") {
             return Some("`with`");
         }
         if self.expects(":") {
@@ -341,7 +338,7 @@ impl Unexpected<'_> {
     }
 
     fn reason(&self, token: &Token) -> (String, Option<String>) {
-        let previous = self.previous.as_ref().map(|(token, _)| token);
+        let previous = self.previous.as_ref();
         let wanted = self.wanted();
         let text = match wanted {
             Some(wanted) => format!("{wanted} was expected"),
@@ -355,17 +352,8 @@ impl Unexpected<'_> {
             _ if wanted == Some("`with`") => {
                 Some("say what can come of it: `mock charge with fn(amount) => amount`".to_string())
             }
-            (Some(Token::Id(word)), Token::Id(_) | Token::LBrace | Token::Str(_) | Token::Int(_)) => {
-                foreign_word(word).or_else(|| self.foreign_operator(token))
-            }
-            (_, Token::Id(_)) => self.foreign_operator(token),
             (_, Token::Assign) if !self.expects("=") => {
                 Some("`==` compares; `=` assigns, and is a statement".to_string())
-            }
-            (Some(Token::Plus), Token::Plus) => Some("write `n += 1`".to_string()),
-            (Some(Token::Minus), Token::Greater) => Some("the arrow is `=>`".to_string()),
-            (Some(Token::Equal | Token::NotEqual), Token::Assign) => {
-                Some("`==` compares by structure; there is no `===`".to_string())
             }
             (
                 _,
@@ -415,41 +403,6 @@ impl Unexpected<'_> {
         };
         (text, hint)
     }
-
-    fn foreign_operator(&self, token: &Token) -> Option<String> {
-        let Token::Id(word) = token else { return None };
-        match &**word {
-            "and" => Some("the logical and is `&&`".to_string()),
-            "or" => Some("the logical or is `||`".to_string()),
-            "is" => Some("equality is `==`".to_string()),
-            "not" => Some("the logical not is `!`".to_string()),
-            "then" => Some("the branch of an `if` is a block: `if c { … }`".to_string()),
-            _ => None,
-        }
-    }
-}
-
-/// Words by which other languages begin what this one spells differently.
-fn foreign_word(word: &str) -> Option<String> {
-    let hint = match word {
-        "function" | "def" | "func" | "fun" | "lambda" | "sub" => "functions are declared with `fn`",
-        "elif" | "elsif" | "elseif" => "write `else if`",
-        "switch" | "case" | "when" => "choices are written `match value { pattern => … }`",
-        "class" | "struct" | "type" | "interface" => {
-            "there are no classes: use records, and `entity` for state that lasts"
-        }
-        "not" => "the logical not is `!`",
-        "use" | "require" | "from" | "include" => "a file is imported with `import \"file.df\" as name`",
-        "mut" => "a variable that changes is declared with `var`",
-        "loop" | "until" => "loops are `while` and `for`",
-        "unless" => "write `if !(…)`",
-        "except" | "rescue" => "errors are caught with `catch`",
-        "raise" => "errors are thrown with `throw`",
-        "elf" => "write `else if`",
-        "new" => "there is no `new`: an entity is `Name(key)`, a record `{ … }`",
-        _ => return None,
-    };
-    Some(hint.to_string())
 }
 
 /// A part of a list or record pattern, as the grammar reads it.

@@ -122,7 +122,16 @@ impl Resolver<'_> {
     pub(super) fn target(&mut self, target: &Expr) {
         match &target.kind {
             ExprKind::Name(name) => {
-                let Some(resolved) = self.name(name, target.span) else { return };
+                let known = self.program.diagnostics.len();
+                let resolved = self.name(name, target.span);
+                let unknown = format!("unknown name `{name}`");
+                if let Some(said) = self.program.diagnostics[known..].iter_mut().find(|d| d.title == unknown)
+                {
+                    said.hint.get_or_insert(format!(
+                        "declare it: `var {name} = …`, or `let` if it stays as it is"
+                    ));
+                }
+                let Some(resolved) = resolved else { return };
                 let place = self.place(target.span);
                 let Resolved::Local(binding) = resolved else {
                     self.report(

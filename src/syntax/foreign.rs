@@ -1,0 +1,191 @@
+//! What people bring from other languages: words and signs that they spell differently, and how it is spelled here.
+
+use super::lexer::Spanned;
+use super::token::Token;
+
+/// A habit that explains an unexpected token.
+pub struct Habit {
+    pub title: String,
+    /// What is shown: bytes of the text.
+    pub from: usize,
+    pub to: usize,
+    pub label: &'static str,
+    pub hint: String,
+}
+
+/// The habit behind the unexpected token at an index, if it is one that is known.
+pub fn habit(tokens: &[Spanned], at: usize) -> Option<Habit> {
+    signs(tokens, at).or_else(|| words(tokens, at)).or_else(|| shapes(tokens, at))
+}
+
+/// Signs that are two tokens here.
+fn signs(tokens: &[Spanned], at: usize) -> Option<Habit> {
+    let (start, token, end) = tokens.get(at)?;
+    let (from, before, before_end) = tokens.get(at.checked_sub(1)?)?;
+    if before_end != start {
+        return None;
+    }
+    let (sign, hint) = match (before, token) {
+        (Token::And, Token::Assign) => ("&&=", "write `a = a && …`"),
+        (Token::Or, Token::Assign) => ("||=", "write `a = a || …`"),
+        (Token::Coalesce, Token::Assign) => ("??=", "write `a = a ?? …`"),
+        (Token::Equal, Token::Assign) => ("===", "`==` compares; nothing is converted"),
+        (Token::NotEqual, Token::Assign) => ("!==", "`!=` compares; nothing is converted"),
+        (Token::Star, Token::Star) => ("**", "write `math.pow(a, b)`"),
+        (Token::Plus, Token::Plus) => ("++", "write `n += 1`"),
+        (Token::Minus, Token::Greater) => ("->", "an arm is `pattern => value`"),
+        (Token::Less, Token::Minus) => ("<-", "assign with `=`"),
+        (Token::Colon, Token::Assign) => (":=", "write `let name = value`"),
+        (Token::Colon, Token::Colon) => ("::", "write `module.name`"),
+        _ => return None,
+    };
+    Some(Habit {
+        title: format!("there is no `{sign}`"),
+        from: *from,
+        to: *end,
+        label: "not an operator",
+        hint: hint.to_string(),
+    })
+}
+
+/// A word before the token, or the token itself, that begins something in another language.
+fn words(tokens: &[Spanned], at: usize) -> Option<Habit> {
+    let first = statement(tokens, at);
+    let word = |at: usize| match &tokens.get(at)?.1 {
+        // Most are names like others, unless a statement begins with them.
+        Token::Id(word) if at == first || ANYWHERE.contains(&&**word) => {
+            Some((at, word.clone(), spelled(word)?))
+        }
+        _ => None,
+    };
+    let found = at.checked_sub(1).and_then(word).or_else(|| word(at)).or_else(|| word(first));
+    let (found, word, hint) = found?;
+    let (from, _, to) = &tokens[found];
+    Some(Habit {
+        title: format!("`{word}` is no word of this language"),
+        from: *from,
+        to: *to,
+        label: "known elsewhere",
+        hint: hint.to_string(),
+    })
+}
+
+/// Words that begin a statement nowhere.
+const ANYWHERE: &[&str] = &["and", "function", "is", "lambda", "mut", "new", "not", "or", "then"];
+
+/// Where the statement begins that a token is in.
+fn statement(tokens: &[Spanned], at: usize) -> usize {
+    let begins = |token: &Token| matches!(token, Token::Nl | Token::LBrace | Token::RBrace);
+    (0..at.min(tokens.len())).rev().find(|before| begins(&tokens[*before].1)).map_or(0, |before| before + 1)
+}
+
+/// How it is said here.
+fn spelled(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "function" | "def" | "func" | "fun" | "sub" => "functions are declared with `fn`",
+        "lambda" => "an anonymous function is `fn x => …`",
+        "elif" | "elsif" | "elseif" | "elf" => "write `else if`",
+        "switch" | "case" | "when" => "choices are written `match value { pattern => … }`",
+        "class" | "struct" | "type" | "interface" | "enum" | "trait" | "impl" => {
+            "there are no types: use records, and `entity` for state that lasts"
+        }
+        "not" => "the logical not is `!`",
+        "and" => "the logical and is `&&`",
+        "or" => "the logical or is `||`",
+        "is" => "equality is `==`",
+        "then" => "the branch of an `if` is a block: `if c { … }`",
+        "use" | "require" | "from" | "include" => "a file is imported with `import \"file.df\" as name`",
+        "mut" => "a variable that changes is declared with `var`",
+        "loop" | "until" => "loops are `while` and `for`",
+        "unless" => "write `if !(…)`",
+        "except" | "rescue" => "errors are caught with `catch`",
+        "raise" => "errors are thrown with `throw`",
+        "new" => "there is no `new`: an entity is `Name(key)`, a record `{ … }`",
+        "pub" | "export" | "public" | "private" | "static" => {
+            "all top-level declarations of a file can be used by those who import it"
+        }
+        "pass" => "an empty block is `{}`",
+        "yield" => "there are no generators; use lists, or tasks with `async`",
+        "del" | "delete" => "`record.remove(name)` gives a record without a field",
+        _ => return None,
+    })
+}
+
+/// Shapes of statements and expressions.
+fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
+    let (start, token, end) = tokens.get(at)?;
+    let before = at.checked_sub(1).map(|before| &tokens[before].1);
+    let first = statement(tokens, at);
+    let head: Vec<&Token> = tokens[first..=at].iter().map(|(_, token, _)| token).collect();
+    let habit = |title: &str, from: usize, label, hint: &str| {
+        Some(Habit { title: title.to_string(), from, to: *end, label, hint: hint.to_string() })
+    };
+    match (before, token) {
+        (Some(Token::Id(_)), Token::Str(_) | Token::StrStart(_)) if tokens[at - 1].2 == *start => habit(
+            "strings have no prefix",
+            tokens[at - 1].0,
+            "not a string of a special kind",
+            "every string takes values: \"{x}\"",
+        ),
+        (Some(Token::For), Token::LParen) => habit(
+            "a `for` has no parentheses",
+            *start,
+            "not here",
+            "write `for i in 0..3 { … }`, or `while` with a `var`",
+        ),
+        (Some(Token::Import), Token::Id(_)) => habit(
+            "an import names a file",
+            *start,
+            "a path in quotes was expected",
+            "modules of the standard library need no import; a file is `import \"lib/mail.df\" as mail`",
+        ),
+        (Some(before), Token::For) if ends_value(before) && within(tokens, at, &Token::LBracket) => habit(
+            "there are no comprehensions",
+            *start,
+            "not within a list",
+            "write `xs.map(fn x => …)`, with `.filter(fn x => …)` before it for a condition",
+        ),
+        (Some(before), Token::If) if ends_value(before) => habit(
+            "`if` comes first",
+            *start,
+            "not after a value",
+            "`if c { a } else { b }` is an expression; its value is that of the block",
+        ),
+        (_, Token::Colon)
+            if matches!(head.first(), Some(Token::If | Token::For | Token::While | Token::Else)) =>
+        {
+            habit("a block is in braces", *start, "not a colon", "write `{ … }`; indentation means nothing")
+        }
+        (_, Token::Colon) if within(tokens, at, &Token::LBracket) => habit(
+            "there are no slices by `:`",
+            *start,
+            "not within brackets",
+            "a part of a list or string is `xs.slice(from, to)`; `xs.take(n)` and `xs.drop(n)` are its ends",
+        ),
+        (_, Token::LParen) if matches!(head[..], [Token::Async, Token::Fn, ..]) => habit(
+            "functions are not marked `async`",
+            tokens[first].0,
+            "`async` makes a task of a call",
+            "declare it with `fn`, and write `async f()` where it is called to go on meanwhile",
+        ),
+        _ => None,
+    }
+}
+
+fn ends_value(token: &Token) -> bool {
+    super::layout::can_end(token) && !matches!(token, Token::Return | Token::Break | Token::Continue)
+}
+
+/// Whether the innermost bracket around a token is this one.
+fn within(tokens: &[Spanned], at: usize, bracket: &Token) -> bool {
+    let mut depth = 0;
+    for (_, token, _) in tokens[..at].iter().rev() {
+        match token {
+            Token::RParen | Token::RBracket | Token::RBrace => depth += 1,
+            Token::LParen | Token::LBracket | Token::LBrace if depth == 0 => return token == bracket,
+            Token::LParen | Token::LBracket | Token::LBrace => depth -= 1,
+            _ => {}
+        }
+    }
+    false
+}
