@@ -119,7 +119,19 @@ pub struct Run {
     #[command(flatten)]
     pub keep: Keep,
     #[command(flatten)]
+    pub may: May,
+    #[command(flatten)]
     pub store: InStore,
+}
+
+#[derive(Args, Default)]
+pub struct May {
+    /// What programs may do outside, and nothing else: net, fs, exec, env, each with `=` for some only
+    #[arg(long, value_name = "WHAT")]
+    pub allow: Vec<String>,
+    /// What they may not do
+    #[arg(long, value_name = "WHAT")]
+    pub deny: Vec<String>,
 }
 
 #[derive(Args, Default)]
@@ -144,6 +156,8 @@ pub struct Serve {
     #[command(flatten)]
     pub keep: Keep,
     #[command(flatten)]
+    pub may: May,
+    #[command(flatten)]
     pub store: InStore,
 }
 
@@ -167,6 +181,8 @@ pub struct Resume {
     pub json: bool,
     #[command(flatten)]
     pub keep: Keep,
+    #[command(flatten)]
+    pub may: May,
     #[command(flatten)]
     pub store: InStore,
 }
@@ -193,6 +209,8 @@ pub struct Repl {
     /// The name of the session
     #[arg(long, value_name = "NAME")]
     pub session: Option<String>,
+    #[command(flatten)]
+    pub may: May,
     #[command(flatten)]
     pub store: InStore,
 }

@@ -201,7 +201,12 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
     let store = super::access::own(&place.store)?;
     let mut host = Host::new(
         store,
-        Settings { durability: Durability::Output, stays: true, retention: run::retention(&serve.keep) },
+        Settings {
+            durability: Durability::Output,
+            stays: true,
+            retention: run::retention(&serve.keep),
+            permissions: super::permissions::permissions(&serve.may)?,
+        },
     );
     run::stop_on_signals(&host);
     host.recover(None)?;

@@ -15,6 +15,7 @@ mod format;
 mod import;
 mod inspect;
 mod junit;
+mod permissions;
 mod problem;
 mod program;
 mod programs;

@@ -12,7 +12,8 @@ use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
 use super::access::{self, Access, Opened, known, records};
-use super::arguments::{Durability, Keep, Kept, One, Resume, Run};
+use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run};
+use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
 use super::render::{Shown, show};
 use super::{FAILED, INTERRUPTED, USAGE, print, program};
@@ -47,7 +48,9 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         Durability::Output => host::Durability::Output,
         Durability::None => host::Durability::None,
     };
-    let mut host = Host::new(store, Settings { durability, stays: false, retention: retention(&run.keep) });
+    let permissions = permissions(&run.may)?;
+    let settings = Settings { durability, stays: false, retention: retention(&run.keep), permissions };
+    let mut host = Host::new(store, settings);
     host.recover(Some(&id))?;
     match known {
         None => {
@@ -114,7 +117,9 @@ fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
     {
         return Err(suspended(&record.id));
     }
-    let mut host = Host::new(store, Settings { retention: retention(&resume.keep), ..Settings::default() });
+    let permissions = permissions(&resume.may)?;
+    let settings = Settings { retention: retention(&resume.keep), permissions, ..Settings::default() };
+    let mut host = Host::new(store, settings);
     let root = resume.id.as_ref().and(records.first()).map(|record| record.root.clone());
     host.recover(root.as_deref())?;
     if records.is_empty() && !host.has_work() {
@@ -148,7 +153,13 @@ pub fn wait(one: One) -> Result<u8, Problem> {
         }
         Opened::Own(store) => resume_here(
             *store,
-            &Resume { id: Some(one.id), json: one.json, keep: Keep::default(), store: one.store },
+            &Resume {
+                id: Some(one.id),
+                json: one.json,
+                keep: Keep::default(),
+                may: May::default(),
+                store: one.store,
+            },
         ),
     }
 }

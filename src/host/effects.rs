@@ -2,10 +2,11 @@
 
 use crate::machine::{Data, ErrorData, Value};
 
+use super::permissions::Permissions;
 use super::{Outcome, clock, data};
 
 /// Does an effect at once, if it is of that kind.
-pub(crate) fn immediate(name: &str, args: &Data) -> Option<Outcome> {
+pub(crate) fn immediate(name: &str, args: &Data, permissions: &Permissions) -> Option<Outcome> {
     let value = match name {
         "now" => Value::Instant(clock::now()),
         "random" => match entropy::<8>() {
@@ -27,6 +28,9 @@ pub(crate) fn immediate(name: &str, args: &Data) -> Option<Outcome> {
             Err(error) => return Some(Err(error)),
         },
         "env" => match &args.items()[..] {
+            _ if permissions.permit(name, args).is_err() => {
+                return permissions.permit(name, args).err().map(Err);
+            }
             [Value::Str(name)] => variable(name.as_str()),
             _ => Value::Null,
         },

@@ -1,5 +1,6 @@
 //! HTTP requests, by reqwest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -8,6 +9,7 @@ use reqwest::{Client, Method, redirect};
 use crate::machine::options::{Http, http};
 use crate::machine::{Data, ErrorData, Value, json};
 
+use super::permissions::{Capability, Permissions, host};
 use super::{Outcome, data, text_or_bytes};
 
 /// A request that is ready to be sent: plain data, for any thread.
@@ -44,13 +46,24 @@ pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
     Ok(Call { method: words(0), url: words(1), body, content_type, options })
 }
 
-/// Makes the client that all requests with the usual number of redirects share.
-pub(crate) fn client(redirects: u32) -> Result<Client, ErrorData> {
+/// Makes the client that all requests with the usual number of redirects share. A redirect goes only where a request may.
+pub(crate) fn client(redirects: u32, permissions: &Arc<Permissions>) -> Result<Client, ErrorData> {
+    let permissions = permissions.clone();
+    let follow = move |attempt: redirect::Attempt<'_>| {
+        if attempt.previous().len() > redirects as usize {
+            return attempt.error("too many redirects");
+        }
+        match permissions.check(Capability::Net, &host(attempt.url().as_str())) {
+            Ok(()) => attempt.follow(),
+            Err(refused) => attempt.error(refused.title()),
+        }
+    };
+
     Client::builder()
         .user_agent(concat!("durable/", env!("CARGO_PKG_VERSION")))
         .redirect(match redirects {
             0 => redirect::Policy::none(),
-            n => redirect::Policy::limited(n as usize),
+            _ => redirect::Policy::custom(follow),
         })
         .connect_timeout(Duration::from_secs(30))
         .pool_max_idle_per_host(64)

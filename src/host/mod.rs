@@ -12,6 +12,7 @@ mod files;
 mod http;
 mod pending;
 mod perform;
+pub mod permissions;
 mod run;
 mod serve;
 mod terminal;

@@ -31,6 +31,9 @@ impl Drop for Threads {
 
 impl<S: Store> Host<S> {
     pub(super) fn perform(&mut self, owner: Owner, name: &'static str, args: Data) {
+        if let Err(refused) = self.settings.permissions.permit(name, &args) {
+            return self.answer(owner, Err(refused));
+        }
         match (name, &owner) {
             ("log", _) => {
                 if let [level, value] = &args.items()[..] {
@@ -83,10 +86,11 @@ impl<S: Store> Host<S> {
 
     fn http(&mut self, owner: Owner, args: &Data) {
         let prepared = http::prepare(args).and_then(|call| {
+            let permissions = &self.settings.permissions;
             let usual = call.redirects() == http::USUAL_REDIRECTS;
             let client = match self.client.as_ref().filter(|_| usual) {
                 Some(client) => client.clone(),
-                None => http::client(call.redirects())?,
+                None => http::client(call.redirects(), permissions)?,
             };
             if usual {
                 self.client = Some(client.clone());

@@ -22,6 +22,7 @@ use crate::store::{Store, StoreError};
 use super::client::{Listener, Reply};
 use super::pending::{Pending, View};
 use super::perform::Threads;
+use super::permissions::Permissions;
 use super::workers::{Job, Workers};
 use super::{Message, Outcome, Terminal, clock, effects};
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub stays: bool,
     /// What is kept of histories before their checkpoints.
     pub retention: Retention,
+    /// What programs may do outside.
+    pub permissions: Arc<Permissions>,
 }
 
 /// Why the host stopped before all was done. What is in the store can be resumed.
@@ -133,6 +136,7 @@ impl<S: Store> Host<S> {
         let (sender, messages) = channel();
         let mut engine = Engine::new();
         engine.checkpoints.retention = settings.retention;
+        let permissions = settings.permissions.clone();
         Host {
             store,
             settings,
@@ -140,7 +144,7 @@ impl<S: Store> Host<S> {
             terminal: Terminal::new(),
             images: HashMap::new(),
             messages,
-            workers: Workers::new(sender.clone()),
+            workers: Workers::new(sender.clone(), permissions),
             sender,
             runtime: Threads(None),
             open_files: Arc::new(Semaphore::new(0)),
@@ -459,7 +463,8 @@ impl<S: Store> Host<S> {
     fn output(&mut self, output: Output) -> Result<(), HostError> {
         match output {
             Output::Effect { step, name, args, external: false } => {
-                let result = effects::immediate(name, &args).unwrap_or_else(|| Err(unknown(name)));
+                let result = effects::immediate(name, &args, &self.settings.permissions)
+                    .unwrap_or_else(|| Err(unknown(name)));
                 self.answer_step(step, result);
             }
             Output::Effect { step, name, args, external: true } => {

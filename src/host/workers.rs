@@ -14,6 +14,7 @@ use crate::builtins::Context;
 use crate::code::{Code, ProgramHash};
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What};
 
+use super::permissions::Permissions;
 use super::{Message, Outcome, effects};
 
 /// Fuel of one slice, in calls and repetitions.
@@ -40,11 +41,12 @@ enum Work {
 pub(crate) struct Workers {
     workers: Vec<Sender<Work>>,
     messages: Sender<Message>,
+    permissions: Arc<Permissions>,
 }
 
 impl Workers {
-    pub(crate) fn new(messages: Sender<Message>) -> Workers {
-        Workers { workers: Vec::new(), messages }
+    pub(crate) fn new(messages: Sender<Message>, permissions: Arc<Permissions>) -> Workers {
+        Workers { workers: Vec::new(), messages, permissions }
     }
 
     /// The worker of a ticket; none when the system gives no threads.
@@ -53,7 +55,8 @@ impl Workers {
             let count = thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16));
             for number in 0..count {
                 let (sender, receiver) = channel();
-                let worker = Worker { messages: self.messages.clone(), jobs: receiver };
+                let permissions = self.permissions.clone();
+                let worker = Worker { messages: self.messages.clone(), jobs: receiver, permissions };
                 let thread =
                     thread::Builder::new().name(format!("activities-{number}")).stack_size(STACK_BYTES);
                 if thread.spawn(move || worker.run()).is_ok() {
@@ -89,12 +92,14 @@ impl Workers {
 struct Worker {
     messages: Sender<Message>,
     jobs: Receiver<Work>,
+    permissions: Arc<Permissions>,
 }
 
 impl Worker {
     fn run(self) {
         let running = Activities {
             messages: self.messages,
+            permissions: self.permissions,
             images: HashMap::new(),
             running: HashMap::new(),
             ready: VecDeque::new(),
@@ -115,6 +120,7 @@ struct Activities {
     images: HashMap<ProgramHash, Rc<Image>>,
     running: HashMap<u64, Running>,
     ready: VecDeque<u64>,
+    permissions: Arc<Permissions>,
 }
 
 impl Activities {
@@ -211,7 +217,7 @@ impl Activities {
             // Activities call one another directly, and what they send is kept to their end.
             _ => "activity",
         };
-        match effects::immediate(name, &request.args) {
+        match effects::immediate(name, &request.args, &self.permissions) {
             Some(result) => {
                 running.machine.answer(request.seq, result);
                 self.ready.push_back(ticket);

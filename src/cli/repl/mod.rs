@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::syntax::parser::is_unfinished;
 
 use super::arguments::Repl;
+use super::permissions::permissions;
 use super::problem::{Problem, note};
 use super::{FAILED, INTERRUPTED, USAGE, access};
 
@@ -39,7 +40,7 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
     if let Some(reason) = keys::bad_id(&id) {
         return Err(Problem::new(USAGE, format!("`{id}` can't name a session: {reason}")));
     }
-    let mut prompt = Prompt::open(folder, &id)?;
+    let mut prompt = Prompt::open(folder, &id, permissions(&asked.may)?)?;
     let mut reader = Reader::new(folder);
     // After the editor, which has a handler of its own: both are called.
     watch_signals(prompt.interrupter.clone());

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{self, Program};
 use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
+use crate::host::permissions::Permissions;
 use crate::host::{self, Host, HostError, Settings};
 use crate::machine::value::Record;
 use crate::machine::{Data, ErrorData, Image, Value};
@@ -60,6 +61,7 @@ pub struct Prompt {
     pub id: String,
     pub session: Session,
     pub interrupter: Interrupter,
+    permissions: Arc<Permissions>,
     /// What is known of what names are bound to: their kinds and fields.
     pub kinds: Vec<(String, String, Vec<String>)>,
 }
@@ -77,7 +79,7 @@ pub enum Evaluated {
 
 impl Prompt {
     /// Goes on with a session, or begins it.
-    pub fn open(folder: &Path, id: &str) -> Result<Prompt, Problem> {
+    pub fn open(folder: &Path, id: &str, permissions: Arc<Permissions>) -> Result<Prompt, Problem> {
         let store = access::own(folder)?;
         let known = record(&store, id)?;
         let mut prompt = Prompt {
@@ -85,6 +87,7 @@ impl Prompt {
             id: id.to_string(),
             session: Session::default(),
             interrupter: Interrupter::default(),
+            permissions,
             kinds: Vec::new(),
         };
         match known {
@@ -127,7 +130,10 @@ impl Prompt {
     }
 
     fn host(&self, store: DiskStore) -> Result<Host<DiskStore>, Problem> {
-        let mut host = Host::new(store, Settings { stays: true, ..Settings::default() });
+        let mut host = Host::new(
+            store,
+            Settings { stays: true, permissions: self.permissions.clone(), ..Settings::default() },
+        );
         host.recover(Some(&self.id))?;
         host.terminal.shows_no_progress();
         self.interrupter.of(&host);
