@@ -377,3 +377,26 @@ fn a_closed_pipe_stops_the_run() {
     let listed = out(&durable(folder.path(), &["list", "--json"]));
     assert!(listed.contains("\"status\":\"running\""), "{listed}");
 }
+
+#[test]
+fn a_new_project_runs_passes_its_tests_and_is_in_the_style() {
+    let folder = TempDir::new().expect("a folder");
+    let durable = |arguments: &[&str], within: &str| {
+        let run = Command::new(DURABLE).args(arguments).current_dir(folder.path().join(within)).output();
+        let run = run.expect("durable runs");
+        assert!(run.status.success(), "{arguments:?}\n{}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8_lossy(&run.stdout).into_owned()
+    };
+    durable(&["new", "app"], "");
+    assert_eq!(durable(&["run", "main.df", "Ada"], "app"), "Hello, Ada!\n");
+    assert!(durable(&["test", "--crash"], "app").contains("3 passed"));
+    durable(&["fmt", "--check"], "app");
+    let pages = durable(&["doc", "lib"], "app");
+    assert!(pages.contains("### all_of\n\n`fn all_of(names)`\n"), "{pages}");
+    assert!(
+        durable(&["doc", "--form", "html"], "app")
+            .contains("<h3 id=\"list.map\"><code>fn map(xs, f)</code></h3>")
+    );
+    let again = Command::new(DURABLE).args(["new", "app"]).current_dir(folder.path()).output();
+    assert_eq!(again.expect("durable runs").status.code(), Some(2));
+}

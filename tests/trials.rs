@@ -178,6 +178,16 @@ fn tests_of_the_examples_survive_every_crash() {
 }
 
 #[test]
+fn lines_of_code_in_doc_comments_are_tests() {
+    let text =
+        "/// Doubles.\n///     double(2) == 4\n///     double(\"a\") == \"{1}\"\nfn double(x) => x * 2\n";
+    let out = fails(text, &[]);
+    assert!(out.contains("ok     doc of double: double(2) == 4"), "{out}");
+    assert!(out.contains("FAILED doc of double: double(\"a\") == \"{1}\""), "{out}");
+    assert!(out.contains("type_error"), "{out}");
+}
+
+#[test]
 fn files_filters_and_reports() {
     let text = "test \"one\" { assert(true) }\ntest \"two < three\" { print(\"seen\"); assert(false) }";
     let out = passes(text, &["--filter", "one"]);

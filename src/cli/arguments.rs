@@ -37,6 +37,10 @@ pub enum Command {
     Repl(Repl),
     /// Run tests: mocks for the outside, time that costs nothing
     Test(Test),
+    /// Make a small project: a script, a module, tests
+    New(New),
+    /// Write documentation from doc comments
+    Doc(Doc),
     /// Say what a kind of error means, with an example
     Explain(Explain),
     /// Write programs in the one style
@@ -236,6 +240,34 @@ pub struct Test {
     /// Write the results to a file in JUnit's form
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct New {
+    /// The name of its folder
+    pub name: String,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable doc                              the standard library, as Markdown
+  durable doc lib --form html --out doc.html")]
+pub struct Doc {
+    /// Programs, or folders of them; the standard library without
+    pub files: Vec<PathBuf>,
+    /// As what
+    #[arg(long, value_enum, default_value_t = Form::Markdown)]
+    pub form: Form,
+    /// The file that is written; standard output without
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// A form of documentation.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Form {
+    Markdown,
+    Html,
 }
 
 #[derive(Args)]

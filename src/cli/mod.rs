@@ -7,6 +7,7 @@ mod access;
 mod arguments;
 mod check;
 mod clients;
+mod document;
 mod entities;
 mod explain;
 mod explore;
@@ -15,6 +16,7 @@ mod format;
 mod import;
 mod inspect;
 mod junit;
+mod new;
 mod permissions;
 mod problem;
 mod program;
@@ -68,6 +70,8 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Run(run) => run::run(run),
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
+        Command::New(asked) => new::new(asked),
+        Command::Doc(asked) => document::doc(asked),
         Command::Explain(kind) => explain::explain(kind),
         Command::Fmt(files) => format::format(files),
         Command::Repl(asked) => repl::repl(asked),

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ariadne::ReportKind;
 
-use crate::check::GlobalKind;
+use crate::check::{GlobalKind, reference};
 use crate::code::Code;
 use crate::explore::{Trial, trial};
-use crate::machine::{Data, format};
+use crate::machine::{Data, Value, format};
 use crate::model::{Program, Stop, Subject, Violation};
 
 use super::arguments::Test;
@@ -122,7 +122,7 @@ impl<'a> Round<'a> {
 
     fn file(&mut self, file: &Path) -> Result<(), Problem> {
         self.seen.push(file.to_path_buf());
-        let checked = program::read(file)?;
+        let checked = program::read_as(file, with_examples)?;
         let names = Shown::new(&checked.sources, file).names;
         self.seen.extend(names.into_iter().map(PathBuf::from).filter(|path| path != file && path.exists()));
         if checked.is_sound() && !checked.globals.iter().any(|global| global.kind == GlobalKind::Test) {
@@ -233,6 +233,18 @@ impl<'a> Round<'a> {
         }
         Some((title, text))
     }
+}
+
+/// A program with a test for each line of code in its doc comments: a condition that holds.
+fn with_examples(mut text: String) -> String {
+    let entries = reference::of("", &text);
+    for (entry, example) in
+        entries.iter().flat_map(|entry| entry.examples().into_iter().map(move |e| (entry, e)))
+    {
+        let name = format::write(&Value::str(format!("doc of {}: {}", entry.name, example.trim())), 1_000).0;
+        text.push_str(&format!("\ntest {name} {{ assert({}) }}", example.trim()));
+    }
+    text
 }
 
 /// What is observed of two runs and is not the same.

@@ -1,0 +1,108 @@
+//! `durable doc`: pages from doc comments.
+
+use std::path::Path;
+
+use crate::check::reference::{self, Entry, head};
+use crate::check::std_sources;
+
+use super::arguments::{Doc, Form};
+use super::problem::Problem;
+use super::program::read_text;
+use super::{STORE, print, sources};
+
+/// A module's page.
+struct Page {
+    name: String,
+    head: String,
+    entries: Vec<Entry>,
+}
+
+/// Writes the pages of programs, or of the standard library.
+pub fn doc(asked: Doc) -> Result<u8, Problem> {
+    let mut pages = Vec::new();
+    if asked.files.is_empty() {
+        for (name, text) in std_sources() {
+            pages.push(Page { name: name.to_string(), head: head(text), entries: reference::of(name, text) });
+        }
+    } else {
+        for file in sources::find(&asked.files)? {
+            let name = file.display().to_string();
+            let text = read_text(&file)
+                .map_err(|reason| Problem::new(STORE, format!("{name} can't be read: {reason}")))?;
+            pages.push(Page { name, head: head(&text), entries: reference::of("", &text) });
+        }
+    }
+    let text = match asked.form {
+        Form::Markdown => pages.iter().map(markdown).collect::<Vec<_>>().join("\n"),
+        Form::Html => html(&pages),
+    };
+    match &asked.out {
+        None => print(&text)?,
+        Some(path) => write(path, &text)?,
+    }
+    Ok(0)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Problem> {
+    std::fs::write(path, text).map_err(|error| {
+        Problem::new(STORE, format!("{} can't be written: {}", path.display(), crate::os::reason(&error)))
+    })
+}
+
+fn markdown(page: &Page) -> String {
+    let mut out = format!("# {}\n\n{}\n", page.name, page.head);
+    for entry in &page.entries {
+        out.push_str(&format!("\n### {}\n\n`{}`\n", entry.path(), entry.signature));
+        if !entry.text().is_empty() {
+            out.push_str(&format!("\n{}\n", entry.text()));
+        }
+        if !entry.examples().is_empty() {
+            out.push_str(&format!("\n```df\n{}\n```\n", entry.examples().join("\n")));
+        }
+    }
+    out
+}
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}\
+code,pre{font-family:ui-monospace,monospace;font-size:.9em}pre{background:#8881;padding:.6rem;border-radius:.3rem}\
+h3{margin:1.6rem 0 .2rem}nav a{margin-right:.8rem}";
+
+fn html(pages: &[Page]) -> String {
+    let mut out = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Documentation</title>\n<style>{STYLE}</style>\n<nav>"
+    );
+    for page in pages {
+        out.push_str(&format!("<a href=\"#{0}\">{0}</a> ", escaped(&page.name)));
+    }
+    out.push_str("</nav>\n");
+    for page in pages {
+        out.push_str(&format!(
+            "<h1 id=\"{0}\">{0}</h1>\n<p>{1}</p>\n",
+            escaped(&page.name),
+            prose(&page.head)
+        ));
+        for entry in &page.entries {
+            let path = escaped(&entry.path());
+            out.push_str(&format!("<h3 id=\"{path}\"><code>{}</code></h3>\n", escaped(&entry.signature)));
+            out.push_str(&format!("<p>{}</p>\n", prose(&entry.text())));
+            if !entry.examples().is_empty() {
+                out.push_str(&format!("<pre>{}</pre>\n", escaped(&entry.examples().join("\n"))));
+            }
+        }
+    }
+    out.push_str("</html>\n");
+    out
+}
+
+/// Text with what stands in backticks as code.
+fn prose(text: &str) -> String {
+    let part = |(at, part): (usize, &str)| match at % 2 {
+        1 => format!("<code>{}</code>", escaped(part)),
+        _ => escaped(part),
+    };
+    text.split('`').enumerate().map(part).collect()
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
