@@ -37,6 +37,8 @@ pub enum Command {
     Repl(Repl),
     /// Run tests: mocks for the outside, time that costs nothing
     Test(Test),
+    /// Serve an editor by the language server protocol
+    Lsp,
     /// Make a small project: a script, a module, tests
     New(New),
     /// Write documentation from doc comments

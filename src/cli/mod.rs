@@ -16,6 +16,7 @@ mod format;
 mod import;
 mod inspect;
 mod junit;
+mod lsp;
 mod new;
 mod permissions;
 mod problem;
@@ -70,6 +71,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Run(run) => run::run(run),
         Command::Resume(resume) => run::resume(resume),
         Command::Check(check) => check::check(check),
+        Command::Lsp => lsp::lsp(),
         Command::New(asked) => new::new(asked),
         Command::Doc(asked) => document::doc(asked),
         Command::Explain(kind) => explain::explain(kind),

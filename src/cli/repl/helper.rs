@@ -30,6 +30,21 @@ impl Assistant {
 
     /// What the word before the cursor could become, and where that begins.
     pub fn complete_at(&self, line: &str, at: usize) -> (usize, Vec<String>) {
+        self.complete_among(self.names.iter().map(|known| known.0.clone()), line, at)
+    }
+
+    /// What is known of a name of the prelude.
+    pub fn described(&self, name: &str) -> Option<&Entry> {
+        self.standard.iter().find(|entry| entry.path() == name || entry.name == name)
+    }
+
+    /// As [`Assistant::complete_at`], where the program has these names.
+    pub fn complete_among(
+        &self,
+        names: impl Iterator<Item = String>,
+        line: &str,
+        at: usize,
+    ) -> (usize, Vec<String>) {
         let before = &line[..at];
         if let Some(command) = before.strip_prefix(':') {
             return match command.split_once(' ') {
@@ -59,11 +74,10 @@ impl Assistant {
         if word.is_empty() {
             return (at, Vec::new());
         }
-        let session = self.names.iter().map(|known| known.0.clone());
         let prelude = self.standard.iter().filter(|entry| entry.module == "prelude").map(|e| e.name.clone());
         let modules = self.modules().into_iter();
         let words = WORDS.iter().map(|word| word.to_string());
-        (word_at, starting(session.chain(prelude).chain(modules).chain(words), word))
+        (word_at, starting(names.chain(prelude).chain(modules).chain(words), word))
     }
 
     fn modules(&self) -> Vec<String> {
@@ -94,7 +108,7 @@ impl Assistant {
     }
 
     /// The signature of the function whose arguments are being written.
-    fn signature(&self, before: &str) -> Option<String> {
+    pub fn signature(&self, before: &str) -> Option<String> {
         let open = before.strip_suffix('(')?;
         let from = open.rfind(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').map_or(0, |at| at + 1);
         let path = open.get(from..)?;

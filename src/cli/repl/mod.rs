@@ -22,7 +22,7 @@ use super::problem::{Problem, note};
 use super::{FAILED, INTERRUPTED, USAGE, access};
 
 use commands::{Commands, Then};
-use helper::Assistant;
+pub use helper::Assistant;
 use prompt::{Evaluated, Interrupter, Prompt};
 
 /// Entries that are remembered from session to session.

@@ -1,0 +1,223 @@
+//! The language server, by a client that speaks the protocol.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use common::DURABLE;
+use serde_json::{Value, json};
+
+struct Client {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    asked: i64,
+}
+
+const URI: &str = "file:///work/a.df";
+
+impl Client {
+    fn new() -> Client {
+        let mut child = Command::new(DURABLE)
+            .arg("lsp")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let input = child.stdin.take().expect("a pipe");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut client = Client { child, input, output, asked: 0 };
+        let answer = client.ask("initialize", json!({"capabilities": {}}));
+        assert_eq!(answer["capabilities"]["hoverProvider"], json!(true));
+        client.tell("initialized", json!({}));
+        client
+    }
+
+    fn send(&mut self, message: Value) {
+        let text = message.to_string();
+        write!(self.input, "Content-Length: {}\r\n\r\n{text}", text.len()).expect("it reads");
+        self.input.flush().expect("it reads");
+    }
+
+    fn receive(&mut self) -> Value {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.output.read_line(&mut line).expect("it writes");
+            match line.trim().strip_prefix("Content-Length: ") {
+                Some(text) => length = text.parse().expect("a number"),
+                None if line.trim().is_empty() => break,
+                None => {}
+            }
+        }
+        let mut bytes = vec![0; length];
+        self.output.read_exact(&mut bytes).expect("a message");
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    fn tell(&mut self, method: &str, params: Value) {
+        self.send(json!({"jsonrpc": "2.0", "method": method, "params": params}));
+    }
+
+    /// The whole answer.
+    fn answer(&mut self, method: &str, params: Value) -> Value {
+        self.asked += 1;
+        self.send(json!({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params}));
+        let answer = self.receive();
+        assert_eq!(answer["id"], json!(self.asked), "{answer}");
+        answer
+    }
+
+    fn ask(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.answer(method, params);
+        assert!(answer["error"].is_null(), "{answer}");
+        answer["result"].clone()
+    }
+
+    /// Opens or changes the program; the diagnostics.
+    fn write(&mut self, text: &str, open: bool) -> Value {
+        match open {
+            true => self.tell(
+                "textDocument/didOpen",
+                json!({"textDocument": {"uri": URI, "languageId": "durable", "version": 1, "text": text}}),
+            ),
+            false => self.tell(
+                "textDocument/didChange",
+                json!({"textDocument": {"uri": URI, "version": 2}, "contentChanges": [{"text": text}]}),
+            ),
+        }
+        let said = self.receive();
+        assert_eq!(said["method"], json!("textDocument/publishDiagnostics"));
+        said["params"]["diagnostics"].clone()
+    }
+
+    /// Asks about a place.
+    fn at(&mut self, method: &str, line: u32, character: u32) -> Value {
+        let method = format!("textDocument/{method}");
+        self.ask(
+            &method,
+            json!({"textDocument": {"uri": URI}, "position": {"line": line, "character": character}}),
+        )
+    }
+
+    fn end(mut self) {
+        self.ask("shutdown", Value::Null);
+        self.tell("exit", Value::Null);
+        assert!(self.child.wait().expect("it ends").success());
+    }
+}
+
+const TEXT: &str = "/// Charges a card.\n///     charge(1) == 1\nactivity charge(amount) => amount\n\
+                    let é𝄞 = \"💡\"; let paid = charge(5)\nprint([paid, é𝄞].map(fn x => x))\n\
+                    entity Account { state 0; on deposit(n) { state += n } }\nAccount(\"a\").deposit(paid)\n";
+// What are no names in the language are no names in a program.
+fn program() -> String {
+    TEXT.replace("é𝄞", "note")
+}
+
+#[test]
+fn diagnostics_come_as_one_types_and_have_their_fixes() {
+    let mut client = Client::new();
+    assert_eq!(client.write(&program(), true), json!([]));
+    let said = client.write("let total = 1\nprint(\"💡\", totl)\n", false);
+    let wrong =
+        said.as_array().expect("a list").iter().find(|d| d["severity"] == 1).expect("a mistake").clone();
+    assert!(wrong["message"].as_str().expect("text").contains("takes 1 argument"), "{said}");
+    let said = client.write("let total = 1\nprint([\"💡\", totl])\n", false);
+    let wrong =
+        said.as_array().expect("a list").iter().find(|d| d["severity"] == 1).expect("a mistake").clone();
+    assert!(wrong["message"].as_str().expect("text").starts_with("unknown name `totl`"), "{said}");
+    // Columns count UTF-16 units: the lamp is two.
+    assert_eq!(wrong["range"]["start"], json!({"line": 1, "character": 13}));
+    let actions = client.ask(
+        "textDocument/codeAction",
+        json!({"textDocument": {"uri": URI}, "range": wrong["range"], "context": {"diagnostics": []}}),
+    );
+    assert_eq!(actions[0]["title"], json!("Replace with `total`"));
+    assert_eq!(actions[0]["edit"]["changes"][URI][0]["newText"], json!("total"));
+    client.end();
+}
+
+#[test]
+fn names_are_explained_found_and_renamed() {
+    let mut client = Client::new();
+    client.write(&program(), true);
+    let hover = client.at("hover", 3, 30);
+    let text = hover["contents"]["value"].as_str().expect("text");
+    assert!(text.contains("activity charge(amount)") && text.contains("Charges a card."), "{text}");
+    let hover = client.at("hover", 4, 20);
+    assert!(hover["contents"]["value"].as_str().expect("text").contains("fn map(xs, f)"), "{hover}");
+    let found = client.at("definition", 3, 31);
+    assert_eq!(found["range"]["start"], json!({"line": 2, "character": 9}));
+    let all = client.at("references", 3, 23);
+    let lines: Vec<_> =
+        all.as_array().expect("a list").iter().map(|r| r["range"]["start"]["line"].clone()).collect();
+    assert_eq!(lines, [json!(3), json!(4), json!(6)]);
+    let params =
+        json!({"textDocument": {"uri": URI}, "position": {"line": 3, "character": 23}, "newName": "done"});
+    let edit = client.ask("textDocument/rename", params.clone());
+    assert_eq!(edit["changes"][URI].as_array().expect("edits").len(), 3);
+    let mut params = params;
+    params["newName"] = json!("let");
+    let refused = client.answer("textDocument/rename", params);
+    assert!(refused["error"]["message"].as_str().expect("a reason").contains("can't be a name"), "{refused}");
+    client.write("let a = 1\nlet r = {a}\nprint(r)\n", false);
+    let params =
+        json!({"textDocument": {"uri": URI}, "position": {"line": 0, "character": 4}, "newName": "b"});
+    let edit = client.ask("textDocument/rename", params);
+    let texts: Vec<_> =
+        edit["changes"][URI].as_array().expect("edits").iter().map(|e| e["newText"].clone()).collect();
+    assert_eq!(texts, [json!("b"), json!("a: b")]);
+    client.end();
+}
+
+#[test]
+fn what_can_be_written_is_offered() {
+    let mut client = Client::new();
+    client.write(&format!("{}pai", program()), true);
+    let labels = |items: Value| -> Vec<String> {
+        items
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|i| i["label"].as_str().expect("text").to_string())
+            .collect()
+    };
+    assert!(labels(client.at("completion", 7, 3)).contains(&"paid".to_string()));
+    client.write("json.pre", false);
+    assert_eq!(labels(client.at("completion", 0, 8)), ["pretty"]);
+    client.write(&format!("{}Account(1).dep", program()), false);
+    assert!(labels(client.at("completion", 7, 14)).contains(&"deposit".to_string()));
+    client.write(&format!("{}charge(", program()), false);
+    let help = client.at("signatureHelp", 7, 7);
+    assert_eq!(help["signatures"][0]["label"], json!("activity charge(amount)"));
+    client.write("range(1, ", false);
+    let help = client.at("signatureHelp", 0, 9);
+    assert_eq!(help["signatures"][0]["label"], json!("range(low, high, step = 1)"));
+    assert_eq!(help["activeParameter"], json!(1));
+    client.end();
+}
+
+#[test]
+fn the_document_has_symbols_tokens_and_a_style() {
+    let mut client = Client::new();
+    client.write(&program(), true);
+    let place = json!({"textDocument": {"uri": URI}});
+    let symbols = client.ask("textDocument/documentSymbol", place.clone());
+    let names: Vec<_> = symbols.as_array().expect("a list").iter().map(|s| s["name"].clone()).collect();
+    assert_eq!(names, [json!("charge"), json!("Account")]);
+    let tokens = client.ask("textDocument/semanticTokens/full", place.clone());
+    let data = tokens["data"].as_array().expect("numbers");
+    assert_eq!(data[..5], [json!(0), json!(0), json!(19), json!(3), json!(0)]);
+    assert_eq!(data.len() % 5, 0);
+    client.write("let a=1;print( a )", false);
+    let edits = client.ask("textDocument/formatting", place.clone());
+    assert_eq!(edits[0]["newText"], json!("let a = 1\nprint(a)\n"));
+    client.write("let a = \"🙂\nb", false);
+    assert_eq!(client.ask("textDocument/formatting", place), json!([]));
+    assert!(
+        client.answer("textDocument/unknown", json!({"textDocument": {"uri": URI}}))["error"].is_object()
+    );
+    client.end();
+}
