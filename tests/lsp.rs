@@ -221,3 +221,30 @@ fn the_document_has_symbols_tokens_and_a_style() {
     );
     client.end();
 }
+
+#[test]
+fn the_editors_grammar_has_the_words_of_the_language() {
+    let read = |path: &str| -> Value {
+        let text = std::fs::read_to_string(common::repository(path)).expect("a file");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let grammar = read("editors/vscode/syntaxes/durable.tmLanguage.json");
+    let package = read("editors/vscode/package.json");
+    assert_eq!(package["contributes"]["grammars"][0]["scopeName"], grammar["scopeName"]);
+    read("editors/vscode/language-configuration.json");
+    let mut words: Vec<String> = Vec::new();
+    for pattern in grammar["repository"]["words"]["patterns"].as_array().expect("patterns") {
+        let text = pattern["match"].as_str().expect("text");
+        let list = &text[text.find("\\b(").expect("a list") + 3..];
+        words.extend(list[..list.find(')').expect("its end")].split('|').map(str::to_string));
+    }
+    let known =
+        |word: &String| durable::syntax::token::Token::fixed(word).is_some_and(|token| token.is_word());
+    assert!(words.iter().all(known), "{words:?}");
+    let language = std::fs::read_to_string(common::repository("docs/language.md")).expect("the reference");
+    let reserved =
+        language.split("Reserved words: `").nth(1).and_then(|rest| rest.split('`').next()).expect("a list");
+    for word in reserved.split_whitespace() {
+        assert!(words.iter().any(|known| known == word), "`{word}` is not in the grammar");
+    }
+}
