@@ -51,6 +51,16 @@ fn programs_about_exploring_are_right() {
 }
 
 #[test]
+fn tests_of_the_page_about_tools_pass() {
+    let blocks = blocks("docs/tools.md");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let report = durable("test", &block);
+        assert!(report.contains("2 passed"), "{report}");
+    }
+}
+
+#[test]
 fn programs_of_the_tour_run() {
     let blocks = blocks("docs/tour.md");
     assert!(blocks.len() >= 6);
