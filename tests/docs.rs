@@ -51,11 +51,11 @@ fn programs_about_exploring_are_right() {
 }
 
 #[test]
-fn tests_of_the_page_about_tools_pass() {
-    let blocks = blocks("docs/tools.md");
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        let report = durable("test", &block);
+fn tests_on_pages_pass() {
+    for page in ["docs/tools.md", "docs/coming_from.md"] {
+        let blocks = blocks(page);
+        let [block] = &blocks[..] else { panic!("{page} has {} programs", blocks.len()) };
+        let report = durable("test", block);
         assert!(report.contains("2 passed"), "{report}");
     }
 }

@@ -174,7 +174,7 @@ impl<'a> Round<'a> {
         let took = begun.elapsed();
         let virtual_time = match lasted {
             0 => String::new(),
-            lasted => format!(", {} in its own time", lasting(lasted)),
+            lasted => format!(", {} in its own time", format::about(lasted)),
         };
         let milliseconds = took.as_secs_f64() * 1e3;
         let figures = format!("({milliseconds:.1} ms{virtual_time})");
@@ -245,27 +245,6 @@ fn with_examples(mut text: String) -> String {
         text.push_str(&format!("\ntest {name} {{ assert({}) }}", example.trim()));
     }
     text
-}
-
-/// A length of time in its two largest units.
-fn lasting(nanos: i64) -> String {
-    const UNITS: [(&str, i64); 6] = [
-        ("d", 86_400_000_000_000),
-        ("h", 3_600_000_000_000),
-        ("m", 60_000_000_000),
-        ("s", 1_000_000_000),
-        ("ms", 1_000_000),
-        ("us", 1_000),
-    ];
-    let mut left = nanos;
-    let mut parts = Vec::new();
-    for (unit, size) in UNITS {
-        if left >= size && parts.len() < 2 {
-            parts.push(format!("{}{unit}", left / size));
-            left %= size;
-        }
-    }
-    if parts.is_empty() { format!("{nanos}ns") } else { parts.join(" ") }
 }
 
 /// What is observed of two runs and is not the same.

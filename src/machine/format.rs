@@ -165,17 +165,32 @@ pub fn float(x: f64) -> String {
     format!("{x:?}")
 }
 
+/// Units of durations with their nanoseconds, the largest first.
+const UNITS: [(&str, i64); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+/// A duration in its two largest units, for people: `360d 1m`. It need not be exact.
+pub fn about(nanos: i64) -> String {
+    let mut left = nanos;
+    let mut parts = Vec::new();
+    for (unit, size) in UNITS {
+        if left >= size && parts.len() < 2 {
+            parts.push(format!("{}{unit}", left / size));
+            left %= size;
+        }
+    }
+    if parts.is_empty() { duration(nanos) } else { parts.join(" ") }
+}
+
 /// A duration in the largest unit that gives a whole number: `90s`, `1500ms`, `2h`.
 pub fn duration(nanos: i64) -> String {
-    const UNITS: [(&str, i64); 7] = [
-        ("d", 86_400_000_000_000),
-        ("h", 3_600_000_000_000),
-        ("m", 60_000_000_000),
-        ("s", 1_000_000_000),
-        ("ms", 1_000_000),
-        ("us", 1_000),
-        ("ns", 1),
-    ];
     if nanos == 0 {
         return "0s".into();
     }

@@ -88,6 +88,9 @@ macro_rules! fixed_tokens {
         }
 
         impl Token {
+            /// How all reserved words and symbols are spelled.
+            pub const SPELLINGS: &[&str] = &[$($text),*];
+
             /// The token spelled so, when it is a reserved word or a symbol.
             pub fn fixed(text: &str) -> Option<Token> {
                 match text { $($text => Some(Token::$name),)* _ => None }

@@ -76,7 +76,8 @@ impl Assistant {
         }
         let prelude = self.standard.iter().filter(|entry| entry.module == "prelude").map(|e| e.name.clone());
         let modules = self.modules().into_iter();
-        let words = WORDS.iter().map(|word| word.to_string());
+        let words = Token::SPELLINGS.iter().filter(|word| word.starts_with(|c: char| c.is_alphabetic()));
+        let words = words.map(|word| word.to_string());
         (word_at, starting(names.chain(prelude).chain(modules).chain(words), word))
     }
 
@@ -126,38 +127,6 @@ impl Assistant {
         Some(params)
     }
 }
-
-const WORDS: &[&str] = &[
-    "activity",
-    "orchestration",
-    "entity",
-    "state",
-    "let",
-    "var",
-    "const",
-    "import",
-    "else",
-    "match",
-    "for",
-    "while",
-    "break",
-    "continue",
-    "return",
-    "try",
-    "catch",
-    "finally",
-    "throw",
-    "async",
-    "await",
-    "start",
-    "signal",
-    "lock",
-    "with",
-    "after",
-    "true",
-    "false",
-    "null",
-];
 
 fn starting(names: impl Iterator<Item = String>, word: &str) -> Vec<String> {
     let mut found: Vec<String> = names.filter(|name| name.starts_with(word)).collect();
