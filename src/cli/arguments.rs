@@ -15,6 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
   durable resume                       go on with everything that is unfinished
   durable history order-17             what it asked for, and what it got
   durable replay order-17 --trace      run it again from its journal, doing nothing
+  durable repl --session notes         a prompt whose session survives
+  durable test --crash                 the tests of all programs here, through every crash
 
 Exit codes:
   0 done · 1 the program failed · 2 wrong arguments · 3 the program has mistakes
@@ -37,18 +39,18 @@ pub enum Command {
     Repl(Repl),
     /// Run tests: mocks for the outside, time that costs nothing
     Test(Test),
-    /// Serve an editor by the language server protocol
-    Lsp,
-    /// Make a small project: a script, a module, tests
-    New(New),
-    /// Write documentation from doc comments
-    Doc(Doc),
-    /// Say what a kind of error means, with an example
-    Explain(Explain),
     /// Write programs in the one style
     Fmt(Fmt),
     /// Look at all that a program can do: every order, every crash
     Explore(Explore),
+    /// Make a small project: a script, a module, tests
+    New(New),
+    /// Say what a kind of error means, with an example
+    Explain(Explain),
+    /// Write documentation from doc comments
+    Doc(Doc),
+    /// Serve an editor by the language server protocol
+    Lsp,
     /// Begin an instance of an orchestration
     Start(Start),
     /// Wait for an instance's end and show its result; without a process that has the store, it runs here
