@@ -146,6 +146,26 @@ fn a_session_is_gone_on_with_and_other_instances_are_none() {
     assert!(error.contains("no session of the prompt"), "{error}");
 }
 
+#[test]
+fn what_came_due_while_nobody_was_there_is_taken_in() {
+    let folder = TempDir::new().expect("a folder");
+    piped(
+        folder.path(),
+        "s",
+        "let t = async do { sleep(1ms); \"done\" }\nactivity f(n) => n\nlet u = async f(7)\n",
+    );
+    assert_eq!(piped(folder.path(), "s", "[await t, await u]\n").1, "[\"done\", 7]\n");
+}
+
+#[test]
+fn a_session_with_a_long_history_goes_on_from_its_beginning() {
+    let folder = TempDir::new().expect("a folder");
+    // Long enough for a checkpoint, which is of one program only.
+    let entries = "var n = 0\nfor i in 0..100_000 { n += random_int(1, 1) }\nn\n:undo\nn + 1\nlet t = async sleep(1ms)\n";
+    assert_eq!(piped(folder.path(), "s", entries).1, "100000\n100001\n");
+    assert_eq!(piped(folder.path(), "s", "await t\nn + 2\n:undo\n:undo\nn\n").1, "100002\n100000\n");
+}
+
 /// A session at a terminal.
 fn terminal(folder: &Path) -> PtySession {
     let mut command = Command::new(DURABLE);

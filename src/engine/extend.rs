@@ -39,9 +39,9 @@ impl Engine {
         !self.is_under_way(id) && !self.fetching.contains(&Address::instance(id))
     }
 
-    /// Whether an instance in memory waits, and all that happened to it was taken to be written.
+    /// Whether an instance in memory waits; not all that happened to it need be written.
     pub fn is_waiting(&self, id: &str) -> bool {
-        self.instances.get(id).is_some_and(|instance| instance.is_at_rest())
+        self.instances.get(id).is_some_and(|instance| instance.waits())
     }
 
     /// What an instance in memory says of itself; none when it does not or is not there.
@@ -94,7 +94,7 @@ pub fn cut(
                 entries.push(entry.clone());
             }
             Entry::Requested { seq, .. } if gone.contains(seq) => dropped.push(entry.clone()),
-            // Who took something back asks for it again.
+            // What was cancelled since is open again.
             _ => {}
         }
     }

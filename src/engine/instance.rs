@@ -340,9 +340,14 @@ impl Instance {
         Ok(next)
     }
 
+    /// Whether it waits.
+    pub fn waits(&self) -> bool {
+        self.is_live() && !self.queued && self.record.ended.is_none()
+    }
+
     /// Whether it waits, and all that happened to it is in the store.
     pub fn is_at_rest(&self) -> bool {
-        self.is_live() && !self.queued && self.fresh.is_empty() && self.record.ended.is_none()
+        self.waits() && self.fresh.is_empty()
     }
 
     /// The requests that are to be seen to: not those that this process has seen to before it was replayed.
