@@ -128,6 +128,9 @@ fn an_entry_is_taken_back_with_what_it_changed_in_the_session() {
     let (_, out, error) = piped(folder.path(), "s", entries);
     assert_eq!(out, "seen\n2\n1\n1\n", "{error}");
     assert!(error.contains("print(\"seen\")"), "{error}");
+    let thrice = "activity g() => 1\nactivity g() => 2\nactivity g() => 3\n:undo\ng()\n:undo\n:undo\ng()\n";
+    let (_, out, error) = piped(folder.path(), "thrice", thrice);
+    assert_eq!(out, "2\n1\n", "{error}");
     let (_, out, error) = piped(folder.path(), "s", ":undo\n:undo\n:undo\n:undo\n:undo\n1\n");
     assert!(error.contains("there is no entry before"), "{error}");
     assert_eq!(out, "1\n");

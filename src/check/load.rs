@@ -141,7 +141,9 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
     }
     let unreadable = program.diagnostics.len();
     resolve::resolve(&mut program);
-    drop_cascades(&mut program, unreadable);
+    if unreadable > 0 {
+        drop_cascades(&mut program, unreadable);
+    }
     let rank = |d: &Diagnostic| d.labels.first().map(|l| (l.place.source, l.place.span.start));
     program.diagnostics.sort_by_key(rank);
     program

@@ -30,14 +30,15 @@ pub fn format(text: &str, source: u32) -> Result<String, Unformatted> {
         return Err(Unformatted::Mistakes(parsed.diagnostics));
     }
     let pieces = Pieces::of(text, &parsed.braces);
-    let out = write(&pieces);
+    let out = write(&pieces, text.len());
     let again = parse(&out, source);
     let same = again.diagnostics.is_empty() && pieces.essence().eq(Pieces::of(&out, &again.braces).essence());
     if same { Ok(out) } else { Err(Unformatted::Changed) }
 }
 
-fn write(pieces: &Pieces<'_>) -> String {
-    let mut out = String::with_capacity(pieces.text_len() + 64);
+/// Writes the pieces of a text of about so many bytes.
+fn write(pieces: &Pieces<'_>, bytes: usize) -> String {
+    let mut out = String::with_capacity(bytes + 64);
     if let Some(first_line) = pieces.first_line {
         out.push_str(first_line.trim_end());
         out.push('\n');
@@ -46,7 +47,7 @@ fn write(pieces: &Pieces<'_>) -> String {
     let mut open: Vec<usize> = Vec::new();
     let mut indent = 0;
     let mut previous: Option<&Piece<'_>> = None;
-    for piece in pieces.iter().filter(|piece| !pieces.is_left_out(piece)) {
+    for piece in pieces.iter().filter(|piece| !piece.is_left_out) {
         let line_break = if previous.is_none() { Break::None } else { piece.line_break };
         if line_break != Break::None || previous.is_none() {
             let base = match (piece.is_closer(), open.last()) {
@@ -65,7 +66,7 @@ fn write(pieces: &Pieces<'_>) -> String {
             out.push_str(spacing::between(previous, piece));
         }
         out.push_str(piece.text.trim_end());
-        if pieces.wants_comma(piece) {
+        if piece.wants_comma {
             out.push(',');
         }
         if piece.is_opener() {

@@ -49,12 +49,14 @@ pub struct Piece<'a> {
     pub within: Option<Bracket>,
     /// Of an opening bracket.
     pub opens: Option<Bracket>,
-    /// Whether it begins a statement, an arm, an element.
-    pub begins: bool,
     /// Whether it goes on with what the line before began.
     pub continues: bool,
     /// Whether the token before it, as a part of the same expression, ends an operand.
     pub after_operand: bool,
+    /// Whether a comma is written after it that wasn't there.
+    pub wants_comma: bool,
+    /// Whether it is a comma that isn't needed.
+    pub is_left_out: bool,
     /// Index of the opening bracket of a closing one.
     opener: Option<usize>,
 }
@@ -63,9 +65,6 @@ pub struct Pieces<'a> {
     /// A line `#!…` at the beginning.
     pub first_line: Option<&'a str>,
     all: Vec<Piece<'a>>,
-    /// By index: whether a trailing comma is written after it; whether it is a comma that isn't written.
-    commas: Vec<(bool, bool)>,
-    text: &'a str,
 }
 
 impl Piece<'_> {
@@ -102,31 +101,13 @@ impl<'a> Pieces<'a> {
         let opened = brackets(&mut all, braces);
         surroundings(&mut all, &opened);
         line_breaks(&mut all, &opened);
-        let commas = commas(&all);
+        commas(&mut all);
         let first_line = text.starts_with("#!").then(|| text.lines().next().unwrap_or(""));
-        Pieces { first_line, all, commas, text }
+        Pieces { first_line, all }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Piece<'a>> {
         self.all.iter()
-    }
-
-    pub fn text_len(&self) -> usize {
-        self.text.len()
-    }
-
-    fn index(&self, piece: &Piece<'_>) -> usize {
-        self.all.partition_point(|other| other.start < piece.start)
-    }
-
-    /// Whether a comma is written after it that wasn't there.
-    pub fn wants_comma(&self, piece: &Piece<'_>) -> bool {
-        self.commas[self.index(piece)].0
-    }
-
-    /// Whether it is a comma that isn't needed.
-    pub fn is_left_out(&self, piece: &Piece<'_>) -> bool {
-        self.commas[self.index(piece)].1
     }
 
     /// What may not change: all pieces but commas before closing brackets and between arms.
@@ -161,9 +142,10 @@ fn split(text: &str) -> Vec<Piece<'_>> {
             separated,
             within: None,
             opens: None,
-            begins: false,
             continues: false,
             after_operand: false,
+            wants_comma: false,
+            is_left_out: false,
             opener: None,
         });
     };
@@ -289,10 +271,7 @@ fn surroundings(all: &mut [Piece<'_>], around: &[Option<usize>]) {
         // A comment stands where what follows it does.
         let token = if all[at].is_comment() { next_token(all, at) } else { Some(at) };
         let before = previous_token(all, at);
-        let Some(token) = token else {
-            all[at].begins = true;
-            continue;
-        };
+        let Some(token) = token else { continue };
         let closes = all[token].is_closer();
         let begins = closes
             || match before {
@@ -304,7 +283,6 @@ fn surroundings(all: &mut [Piece<'_>], around: &[Option<usize>]) {
                 Some(before) => ends_statement(all, around[at], before, token),
             };
         let branch = matches!(all[token].token, Some(Token::Else | Token::Catch | Token::Finally));
-        all[at].begins = begins;
         all[at].continues = !begins && !branch;
         all[at].after_operand = before
             .is_some_and(|before| Some(before) != around[at] && is_applied(all, around[at], before, at));
@@ -372,8 +350,7 @@ fn line_breaks(all: &mut [Piece<'_>], around: &[Option<usize>]) {
 }
 
 /// Commas at the end of what breaks into lines, and none where it doesn't; none between arms on lines of their own.
-fn commas(all: &[Piece<'_>]) -> Vec<(bool, bool)> {
-    let mut commas = vec![(false, false); all.len()];
+fn commas(all: &mut [Piece<'_>]) {
     for at in 0..all.len() {
         if all[at].is_comment() {
             continue;
@@ -385,11 +362,10 @@ fn commas(all: &[Piece<'_>]) -> Vec<(bool, bool)> {
             let list = matches!(all[at].within, Some(Bracket::Items | Bracket::Record));
             let unneeded = (closes && !(lines && list)) || (lines && is_between_arms(all, at));
             // After a comment it stays: what follows it would move into the comment's line.
-            commas[at].1 = unneeded && at > 0 && !all[at - 1].is_comment();
+            all[at].is_left_out = unneeded && at > 0 && !all[at - 1].is_comment();
         } else if closes && lines && all[next].opener != Some(at) {
-            commas[at].0 = matches!(all[next].within, Some(Bracket::Items | Bracket::Record))
+            all[at].wants_comma = matches!(all[next].within, Some(Bracket::Items | Bracket::Record))
                 && all[next].line_break != Break::None;
         }
     }
-    commas
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::check::reference::{self, Entry, standard};
+use crate::check::reference::{self, Entry};
 use crate::check::{self, GlobalKind, Program, Resolved, STD};
 use crate::format::format;
 use crate::syntax::lexer::lex;
@@ -264,13 +264,13 @@ impl Document {
         false
     }
 
-    pub fn hover(&self, at: usize) -> Value {
+    pub fn hover(&self, assistant: &Assistant, at: usize) -> Value {
         let Some(span) = self.name_at(at) else { return Value::Null };
-        let Some(text) = self.described(span) else { return Value::Null };
+        let Some(text) = self.described(assistant, span) else { return Value::Null };
         json!({"contents": {"kind": "markdown", "value": text}, "range": self.range(span)})
     }
 
-    fn described(&self, span: Span) -> Option<String> {
+    fn described(&self, assistant: &Assistant, span: Span) -> Option<String> {
         let name = &self.text[span.start as usize..span.end as usize];
         let page = |entry: &Entry| {
             let mut out = format!("```df\n{}\n```\n{}", entry.signature, entry.text());
@@ -293,8 +293,7 @@ impl Document {
             }
             Some(Resolved::Builtin(_)) | None => {
                 // A method, or a function of the library under another name.
-                let all = standard();
-                let found: Vec<String> = all.iter().filter(|entry| entry.name == name).map(page).collect();
+                let found: Vec<String> = assistant.named(name).map(page).collect();
                 (!found.is_empty()).then(|| found.join("\n\n---\n\n"))
             }
         }

@@ -106,7 +106,7 @@ impl Server {
         };
         let at = || document.offset(&params["position"]);
         let result = match request.method.as_str() {
-            "textDocument/hover" => document.hover(at()),
+            "textDocument/hover" => document.hover(&self.assistant, at()),
             "textDocument/definition" => document.definition(at()),
             "textDocument/references" => document.references(at()),
             "textDocument/rename" => {

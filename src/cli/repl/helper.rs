@@ -38,6 +38,11 @@ impl Assistant {
         self.standard.iter().find(|entry| entry.path() == name || entry.name == name)
     }
 
+    /// What the library has by a name, in all its modules.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        self.standard.iter().filter(move |entry| entry.name == name)
+    }
+
     /// As [`Assistant::complete_at`], where the program has these names.
     pub fn complete_among(
         &self,

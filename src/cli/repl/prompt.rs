@@ -13,7 +13,7 @@ use crate::host::{self, Host, HostError, Settings};
 use crate::machine::value::Record;
 use crate::machine::{Data, ErrorData, Image, Value};
 use crate::store::{DiskStore, Store};
-use crate::syntax::{Diagnostic, Label, Severity};
+use crate::syntax::{Diagnostic, Label, Place, Severity};
 
 use super::super::access::{self, record};
 use super::super::problem::{Problem, note};
@@ -274,13 +274,8 @@ impl Prompt {
 
     /// Shows what came of an entry.
     fn show(&mut self, number: usize) -> Result<Evaluated, Problem> {
-        let id = self.id.clone();
-        let Some(said) = self.running()?.says(&id).map(Data::decode) else { return Ok(Evaluated::Done) };
-        let Value::Record(said) = &said else { return Ok(Evaluated::Done) };
-        if !matches!(said.get_str("entry"), Some(Value::Int(known)) if *known == number as i64) {
-            return Ok(Evaluated::Done);
-        }
-        self.take_in(said);
+        let Some(said) = self.said(number)? else { return Ok(Evaluated::Done) };
+        self.take_in(&said);
         if said.get_str("interrupted").is_some() {
             note("interrupted");
             return Ok(Evaluated::Failed);
@@ -297,14 +292,22 @@ impl Prompt {
 
     /// Notes what came of the last entry, which was shown already.
     fn recall(&mut self, number: usize) -> Result<(), Problem> {
-        let id = self.id.clone();
-        let said = self.running()?.says(&id).filter(|said| number_of(said) == number).map(Data::decode);
-        match said {
+        match self.said(number)? {
             _ if self.session.only_declares() => self.came(Came::Done),
-            Some(Value::Record(said)) => self.take_in(&said),
-            _ => {}
+            Some(said) => self.take_in(&said),
+            None => {}
         }
         Ok(())
+    }
+
+    /// What the session has said of an entry.
+    fn said(&mut self, number: usize) -> Result<Option<Rc<Record>>, Problem> {
+        let id = self.id.clone();
+        let said = self.running()?.says(&id).filter(|said| number_of(said) == number).map(Data::decode);
+        Ok(match said {
+            Some(Value::Record(said)) => Some(said),
+            _ => None,
+        })
     }
 
     fn take_in(&mut self, said: &Record) {
@@ -342,20 +345,10 @@ impl Prompt {
         let text = self.session.program();
         let program = check::load(FILE, text.text.clone(), &|key: &str| read_text(&PathBuf::from(key)));
         let (sources, first) = text.sources(&program.sources, &self.session);
-        error.trace.entries.retain_mut(|entry| match text.place(entry.place, first) {
-            Some(place) => {
-                entry.place = place;
-                true
-            }
-            None => false,
-        });
-        error.trace.also.retain_mut(|(place, _)| match text.place(*place, first) {
-            Some(found) => {
-                *place = found;
-                true
-            }
-            None => false,
-        });
+        // What is in no entry is of the session's own making.
+        let is_found = |place: &mut Place| text.place(*place, first).map(|found| *place = found).is_some();
+        error.trace.entries.retain_mut(|entry| is_found(&mut entry.place));
+        error.trace.also.retain_mut(|(place, _)| is_found(place));
         show(&Shown::new(&sources, Path::new("")).error(&error));
     }
 
@@ -363,12 +356,8 @@ impl Prompt {
     /// says why that can't be.
     fn take_back(&mut self) -> Result<Vec<String>, Problem> {
         let mut earlier = self.session.clone();
-        let Some(gone) = earlier.entries.pop() else {
+        if earlier.entries.pop().is_none() {
             return Err(Problem::new(FAILED, "there is no entry before"));
-        };
-        for entry in &mut earlier.entries {
-            let replacing = Session::default().with(&gone.text, gone.width).names_declared();
-            entry.replaced.retain(|name| !replacing.contains(name));
         }
         let image = self.compiled(&earlier, &earlier.program())?;
         let number = self.session.evaluated();

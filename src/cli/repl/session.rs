@@ -5,6 +5,8 @@
 //! is an instance like any other, and goes on by replay. What an entry binds is bound after it, in the script; so a later
 //! entry that binds the name again leaves alone what uses the earlier one.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::syntax::tree::{Module, Stmt, StmtKind};
@@ -17,8 +19,6 @@ pub struct Entry {
     /// Columns of the terminal, for what is shown of its value.
     pub width: usize,
     pub came: Came,
-    /// Names of declarations in it that a later entry has replaced.
-    pub replaced: Vec<String>,
 }
 
 /// What came of an entry.
@@ -128,15 +128,7 @@ impl Session {
     /// With one entry more.
     pub fn with(&self, text: &str, width: usize) -> Session {
         let mut next = self.clone();
-        let new: Vec<String> = Parts::of(text).declarations.into_iter().map(|(name, _)| name).collect();
-        for entry in &mut next.entries {
-            for (name, _) in Parts::of(&entry.text).declarations {
-                if new.contains(&name) && !entry.replaced.contains(&name) {
-                    entry.replaced.push(name);
-                }
-            }
-        }
-        next.entries.push(Entry { text: text.to_string(), width, came: Came::Running, replaced: Vec::new() });
+        next.entries.push(Entry { text: text.to_string(), width, came: Came::Running });
         next
     }
 
@@ -158,15 +150,6 @@ impl Session {
         self.entries.last().is_none_or(|entry| !Parts::of(&entry.text).is_evaluated())
     }
 
-    /// The names that entries declare.
-    pub fn names_declared(&self) -> Vec<String> {
-        self.entries
-            .iter()
-            .flat_map(|entry| Parts::of(&entry.text).declarations)
-            .map(|(name, _)| name)
-            .collect()
-    }
-
     /// The names that entries have bound and declared.
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
@@ -185,13 +168,18 @@ impl Session {
         let mut out = Text { text: String::new(), stretches: Vec::new() };
         out.text.push_str("// A session of `durable repl`.\n");
         out.text.push_str("repl.evaluate(0, 80, fn () => {value: null, names: {}})\n");
+        let all: Vec<Parts> = self.entries.iter().map(|entry| Parts::of(&entry.text)).collect();
+        // A declaration replaces those of its name before.
+        let mut newest: HashMap<&str, usize> = HashMap::new();
+        for (at, parts) in all.iter().enumerate() {
+            newest.extend(parts.declarations.iter().map(|(name, _)| (name.as_str(), at)));
+        }
         let mut number = 0;
-        for (at, entry) in self.entries.iter().enumerate() {
-            let parts = Parts::of(&entry.text);
+        for (at, (entry, parts)) in self.entries.iter().zip(&all).enumerate() {
             for (name, span) in &parts.declarations {
                 let from = out.text.len();
                 out.take(at, entry, *span);
-                if entry.replaced.contains(name) {
+                if newest.get(name.as_str()) != Some(&at) {
                     // What stands after it stays where it is.
                     let blank: String = out.text[from..].chars().map(blank).collect();
                     out.text.replace_range(from.., &blank);
