@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::syntax::token::is_of_a_name;
 use crate::syntax::tree::{self, ExprKind, StmtKind};
 use crate::syntax::{Diagnostic, Place, Sources, Span, parse};
 
@@ -162,7 +163,6 @@ fn drop_cascades(program: &mut Program, unreadable: usize) {
         Some((place.source, from, text[from..to].to_string()))
     };
     let lines: Vec<_> = diagnostics[..unreadable].iter().filter_map(line_of).collect();
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut at = 0;
     diagnostics.retain(|diagnostic| {
         at += 1;
@@ -171,7 +171,7 @@ fn drop_cascades(program: &mut Program, unreadable: usize) {
         let line = line_of(diagnostic);
         let follows = lines.iter().any(|(source, from, text)| {
             let same = line.as_ref().is_some_and(|(own, start, _)| (own, start) == (source, from));
-            let named = unknown.is_some_and(|name| text.split(|c| !is_word(c)).any(|word| word == name));
+            let named = unknown.is_some_and(|name| text.split(|c| !is_of_a_name(c)).any(|word| word == name));
             same || named
         });
         at <= unreadable || !follows

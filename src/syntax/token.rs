@@ -43,6 +43,16 @@ pub enum Raw {
     Symbol,
 }
 
+/// Whether a name goes on with this character, in a text that is still being written too.
+pub fn is_of_a_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The name that a text ends with; empty when there is none.
+pub fn last_name(text: &str) -> &str {
+    text.rsplit(|c| !is_of_a_name(c)).next().unwrap_or("")
+}
+
 /// Reads to the end of a comment that may hold others; false when the text ends first.
 fn block_comment(lexer: &mut Lexer<Raw>) -> bool {
     let rest = lexer.remainder().as_bytes();

@@ -9,7 +9,7 @@ use crate::check::{self, GlobalKind, Program, Resolved, STD};
 use crate::format::format;
 use crate::syntax::lexer::lex;
 use crate::syntax::parse;
-use crate::syntax::token::Token;
+use crate::syntax::token::{Token, is_of_a_name, last_name};
 use crate::syntax::tree::StmtKind;
 use crate::syntax::{Diagnostic, Place, Severity, Span};
 
@@ -154,14 +154,10 @@ impl Document {
 
     /// The name at an offset: where it is written.
     fn name_at(&self, at: usize) -> Option<Span> {
-        let is_name = |c: char| c.is_alphanumeric() || c == '_';
-        let at = at.min(self.text.len());
-        let before = self.text.get(..at)?;
-        let start = before
-            .rfind(|c| !is_name(c))
-            .map_or(0, |found| found + before[found..].chars().next().map_or(1, char::len_utf8));
+        let before = self.text.get(..at.min(self.text.len()))?;
+        let start = before.len() - last_name(before).len();
         let after = self.text.get(start..)?;
-        let end = start + after.find(|c| !is_name(c)).unwrap_or(after.len());
+        let end = start + after.find(|c| !is_of_a_name(c)).unwrap_or(after.len());
         (end > start).then(|| Span::new(start, end))
     }
 
@@ -346,14 +342,12 @@ impl Document {
         let names = module.bindings.iter().map(|binding| binding.name.to_string());
         let names = names.chain(declared.map(|global| global.name.to_string())).chain(imported);
         let (from, words) = assistant.complete_among(names, line, line.len());
-        let owner = line[..from].strip_suffix('.').map(|before| {
-            before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_string()
-        });
+        let owner = line[..from].strip_suffix('.').map(last_name);
         let mut items: Vec<Value> = words.into_iter().map(|word| self.completion(assistant, &word)).collect();
         // What an imported module or an entity offers.
         if let Some(owner) = owner {
             let word = &line[from..];
-            let of_import = module.imports.get(owner.as_str()).map(|import| import.module);
+            let of_import = module.imports.get(owner).map(|import| import.module);
             let offered = self.program.globals.iter().filter(|global| Some(global.module) == of_import);
             let offered = offered.filter(|g| !g.kind.has_no_name() && g.name.starts_with(word));
             items.extend(offered.map(|global| json!({"label": &*global.name, "kind": 3})));
@@ -362,7 +356,7 @@ impl Document {
         if let Some(open) =
             before_call.strip_suffix(')').and_then(|before| before.rfind('(').map(|at| &before[..at]))
         {
-            let name = open.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
+            let name = last_name(open);
             let entity =
                 self.program.globals.iter().find(|g| g.kind == GlobalKind::Entity && &*g.name == name);
             let word = &line[from..];
@@ -406,7 +400,7 @@ impl Document {
 
     /// The signature of what is called before an open parenthesis.
     fn called(&self, assistant: &Assistant, line: &str) -> Option<String> {
-        let name = line.strip_suffix('(')?.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+        let name = last_name(line.strip_suffix('(')?);
         let own = reference::of("", &self.text).into_iter().find(|entry| entry.name == name);
         match own {
             Some(entry) => Some(entry.signature),

@@ -11,7 +11,7 @@ use rustyline::{Context, Helper};
 use crate::check::reference::{Entry, standard};
 use crate::syntax::lexer::lex;
 use crate::syntax::parser::is_unfinished;
-use crate::syntax::token::Token;
+use crate::syntax::token::{Token, is_of_a_name, last_name};
 
 use super::commands::COMMANDS;
 
@@ -68,13 +68,10 @@ impl Assistant {
             let path = &before[quote + 1..];
             return (quote + 1, files(path));
         }
-        let word_at = before
-            .rfind(|c: char| !c.is_alphanumeric() && c != '_')
-            .map_or(0, |found| found + before[found..].chars().next().map_or(1, char::len_utf8));
-        let word = &before[word_at..];
+        let word = last_name(before);
+        let word_at = at - word.len();
         if let Some(owner) = before[..word_at].strip_suffix('.') {
-            let owner = owner.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
-            return (word_at, self.members(owner, word));
+            return (word_at, self.members(last_name(owner), word));
         }
         if word.is_empty() {
             return (at, Vec::new());
@@ -116,8 +113,7 @@ impl Assistant {
     /// The signature of the function whose arguments are being written.
     pub fn signature(&self, before: &str) -> Option<String> {
         let open = before.strip_suffix('(')?;
-        let from = open.rfind(|c: char| !c.is_alphanumeric() && c != '_' && c != '.').map_or(0, |at| at + 1);
-        let path = open.get(from..)?;
+        let path = open.rsplit(|c| !is_of_a_name(c) && c != '.').next()?;
         let name = path.rsplit('.').next()?;
         let exact = self.standard.iter().find(|entry| entry.path() == path);
         let method =
