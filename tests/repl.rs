@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -227,4 +227,53 @@ fn an_interrupt_ends_the_evaluation_and_not_the_session() {
     session.exp_string("42\r\n").expect("it waited for the rest");
     session.send_control('d').expect("it reads");
     session.exp_string("go on with it").expect("it leaves");
+}
+
+#[test]
+fn the_session_goes_on_while_nobody_types_and_others_reach_the_store() {
+    let folder = TempDir::new().expect("a folder");
+    let mut child = Command::new(DURABLE)
+        .args(["repl", "--session", "s"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("it runs");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("it is readable");
+    writeln!(pipe, "let t = async do {{ sleep(30ms); print(\"by itself\"); receive(\"news\") }}")
+        .expect("it reads");
+    // Nothing more is typed.
+    assert_eq!(next(), "by itself");
+    let durable = |args: &[&str]| {
+        let output = Command::new(DURABLE).args(args).current_dir(folder.path()).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(durable(&["list"]).contains("running"));
+    durable(&["raise", "s", "news", "[1, 2]"]);
+    writeln!(pipe, "await t").expect("it reads");
+    assert_eq!(next(), "[1, 2]");
+    // A program reads a line of what is typed after it.
+    writeln!(pipe, "let name = input(\"\")\nada\n\"hello {{name}}\"").expect("it reads");
+    assert_eq!(next(), "\"hello ada\"");
+    drop(pipe);
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn what_is_printed_meanwhile_stands_above_what_is_being_typed() {
+    let folder = TempDir::new().expect("a folder");
+    let mut terminal = terminal(folder.path());
+    terminal.exp_string("[1] ").expect("a prompt");
+    terminal.send_line("let t = async do { sleep(300ms); print(\"news\") }").expect("typed");
+    terminal.exp_string("[2] ").expect("a prompt");
+    terminal.send("1 + ").expect("typed");
+    terminal.flush().expect("typed");
+    terminal.exp_string("news").expect("it comes by itself");
+    terminal.exp_string("1 + ").expect("what was typed is shown again");
+    terminal.send_line("41").expect("typed");
+    terminal.exp_string("42").expect("it is whole");
 }

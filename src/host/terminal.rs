@@ -20,6 +20,11 @@ pub struct Terminal {
     reader: Option<Sender<(u64, String)>>,
     /// Lines that were read for somebody who did not wait for them any more.
     spare: VecDeque<Outcome>,
+    /// What writes above a line that is being typed, and whether one is.
+    above: Option<Box<dyn FnMut(String) + Send>>,
+    typed_in: bool,
+    /// Who wants a line of input once nobody types there.
+    held: Vec<(u64, String)>,
 }
 
 impl Default for Terminal {
@@ -38,14 +43,35 @@ impl Terminal {
             progress: false,
             reader: None,
             spare: VecDeque::new(),
+            above: None,
+            typed_in: false,
+            held: Vec::new(),
         }
     }
 
     /// Writes a line to standard output. It is out after the next `flush`.
     pub(crate) fn print(&mut self, line: &str) -> io::Result<()> {
         self.clear();
+        if let Some(above) = self.above.as_mut().filter(|_| self.typed_in) {
+            above(format!("{line}\n"));
+            return Ok(());
+        }
         self.out.write_all(line.as_bytes())?;
         self.out.write_all(b"\n")
+    }
+
+    /// What writes above a line that is being typed.
+    pub fn writes_above(&mut self, above: Option<Box<dyn FnMut(String) + Send>>) {
+        self.above = above;
+    }
+
+    /// Whether somebody types where input comes from. What programs want to read waits meanwhile.
+    pub fn is_typed_in(&mut self, typed_in: bool) {
+        self.typed_in = typed_in;
+        if !typed_in && let Some(reader) = &self.reader {
+            // A reader that is gone was at its end.
+            self.held.drain(..).for_each(|held| drop(reader.send(held)));
+        }
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
@@ -61,11 +87,15 @@ impl Terminal {
             "info" => "36",
             _ => "90",
         };
-        // Nobody can be told that standard error can't be written.
-        let _ = match self.colours {
-            true => writeln!(io::stderr(), "\x1b[{colour}m{level}\x1b[0m: {text}"),
-            false => writeln!(io::stderr(), "{level}: {text}"),
+        let line = match self.colours {
+            true => format!("\x1b[{colour}m{level}\x1b[0m: {text}\n"),
+            false => format!("{level}: {text}\n"),
         };
+        match self.above.as_mut().filter(|_| self.typed_in) {
+            Some(above) => above(line),
+            // Nobody can be told that standard error can't be written.
+            None => drop(io::stderr().write_all(line.as_bytes())),
+        }
     }
 
     /// Shows no progress line.
@@ -121,6 +151,10 @@ impl Terminal {
                     return Some(Err(ErrorData::new("io_error", format!("can't read input: {error}"))));
                 }
             }
+        }
+        if self.typed_in {
+            self.held.push((ticket, prompt.to_string()));
+            return None;
         }
         let sent =
             self.reader.as_ref().is_some_and(|reader| reader.send((ticket, prompt.to_string())).is_ok());

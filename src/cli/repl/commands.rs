@@ -12,11 +12,11 @@ use crate::{code, core};
 
 use super::super::inspect;
 use super::super::problem::{Problem, note};
-use super::super::program::read_text;
 use super::super::table::{table, time};
 use super::super::{FAILED, USAGE, print, program};
 use super::prompt::{Evaluated, Prompt};
 use super::session::Came;
+use crate::os::read_text;
 
 /// Name, what it takes, what it does.
 pub const COMMANDS: &[(&str, &str, &str)] = &[

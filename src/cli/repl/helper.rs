@@ -1,6 +1,7 @@
 //! The line editor's side of the prompt: when an entry is finished, what a name could become, colours, hints.
 
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
 
 use rustyline::completion::Completer;
 use rustyline::highlight::{CmdKind, Highlighter};
@@ -21,11 +22,41 @@ pub struct Assistant {
     /// Names of the session, with their kinds and fields where these are known.
     pub names: Vec<(String, String, Vec<String>)>,
     pub colours: bool,
+    /// What is being typed.
+    pub typed: Arc<Mutex<Typed>>,
+}
+
+/// A prompt and what was typed after it; nothing while nobody is asked.
+#[derive(Default)]
+pub struct Typed {
+    pub prompt: String,
+    pub line: String,
+    pub colours: bool,
+}
+
+impl Typed {
+    /// As it stands on the terminal.
+    pub fn shown(&self) -> String {
+        match self.colours {
+            true if !self.prompt.is_empty() => {
+                format!("\x1b[36m{}\x1b[0m{}", self.prompt, coloured(&self.line))
+            }
+            _ => format!("{}{}", self.prompt, self.line),
+        }
+    }
 }
 
 impl Assistant {
     pub fn new(colours: bool) -> Assistant {
-        Assistant { standard: standard(), names: Vec::new(), colours }
+        let typed = Arc::new(Mutex::new(Typed { colours, ..Typed::default() }));
+        Assistant { standard: standard(), names: Vec::new(), colours, typed }
+    }
+
+    /// Something is asked for; nothing is with an empty prompt.
+    pub fn asks(&mut self, prompt: &str) {
+        if let Ok(mut typed) = self.typed.lock() {
+            (typed.prompt, typed.line) = (prompt.to_string(), String::new());
+        }
     }
 
     /// What the word before the cursor could become, and where that begins.
@@ -163,6 +194,9 @@ impl Hinter for Assistant {
     type Hint = String;
 
     fn hint(&self, line: &str, at: usize, _: &Context<'_>) -> Option<String> {
+        if let Ok(mut typed) = self.typed.lock() {
+            typed.line = line.to_string();
+        }
         (at == line.len()).then(|| self.signature(line)).flatten()
     }
 }

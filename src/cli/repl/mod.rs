@@ -3,18 +3,13 @@
 mod commands;
 mod helper;
 mod prompt;
+mod reader;
 mod session;
 
-use std::io::{BufRead, IsTerminal};
 use std::path::Path;
-
-use rustyline::error::ReadlineError;
-use rustyline::history::DefaultHistory;
-use rustyline::{Config, Editor};
 
 use crate::engine::keys;
 use crate::store::Store;
-use crate::syntax::parser::is_unfinished;
 
 use super::arguments::Repl;
 use super::permissions::permissions;
@@ -24,11 +19,7 @@ use super::{FAILED, INTERRUPTED, USAGE, access};
 use commands::{Commands, Then};
 pub use helper::Assistant;
 use prompt::{Evaluated, Interrupter, Prompt};
-
-/// Entries that are remembered from session to session.
-const REMEMBERED: usize = 10_000;
-/// Columns of a value where no terminal says how many it has.
-const WIDTH: usize = 100;
+use reader::{Read, Reader};
 
 /// Reads entries, evaluates them and shows what they give, until the end of the input.
 pub fn repl(asked: Repl) -> Result<u8, Problem> {
@@ -41,7 +32,8 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
         return Err(Problem::new(USAGE, format!("`{id}` can't name a session: {reason}")));
     }
     let mut prompt = Prompt::open(folder, &id, permissions(&asked.may)?)?;
-    let mut reader = Reader::new(folder);
+    let mut reader = Reader::start(folder)?;
+    prompt.writes_above(reader.take_above());
     // After the editor, which has a handler of its own: both are called.
     watch_signals(prompt.interrupter.clone());
     if reader.is_person() {
@@ -53,15 +45,16 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
     let mut commands = Commands::default();
     let mut failed = false;
     if let Some(file) = &asked.file {
-        failed = !matches!(
-            commands::load(&mut prompt, &file.display().to_string(), reader.width())?,
-            Evaluated::Done
-        );
+        let loaded = commands::load(&mut prompt, &file.display().to_string(), reader::WIDTH)?;
+        failed = loaded != Evaluated::Done;
     }
     loop {
-        reader.learn(&prompt);
-        let Some(entry) = reader.read(prompt.session.entries.len() + 1)? else { break };
-        let width = reader.width();
+        reader.ask(prompt.session.entries.len() + 1, prompt.known(), prompt.handle());
+        let (entry, width) = match prompt.wait_for(&mut || reader.read())? {
+            Read::Entry(entry, width) => (entry, width),
+            Read::End => break,
+            Read::Failed(problem) => return Err(problem),
+        };
         let done = match entry.trim().strip_prefix(':') {
             _ if entry.trim().is_empty() => continue,
             Some(command) => commands.run(&mut prompt, command, width),
@@ -117,93 +110,4 @@ fn watch_signals(interrupter: Interrupter) {
         }
     };
     let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
-}
-
-/// Where entries come from: a person at a terminal, or a stream.
-enum Reader {
-    Person(Box<Editor<Assistant, DefaultHistory>>, std::path::PathBuf),
-    Stream(std::io::Lines<std::io::StdinLock<'static>>),
-}
-
-impl Reader {
-    fn new(folder: &Path) -> Reader {
-        let person = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        let config =
-            Config::builder().max_history_size(REMEMBERED).map(|config| config.auto_add_history(true));
-        match (person, config) {
-            (true, Ok(config)) => match Editor::with_config(config.build()) {
-                Ok(mut editor) => {
-                    editor.set_helper(Some(Assistant::new(std::env::var_os("NO_COLOR").is_none())));
-                    let file = folder.join("entries.txt");
-                    let _ = editor.load_history(&file);
-                    Reader::Person(Box::new(editor), file)
-                }
-                Err(_) => Reader::Stream(std::io::stdin().lock().lines()),
-            },
-            _ => Reader::Stream(std::io::stdin().lock().lines()),
-        }
-    }
-
-    fn is_person(&self) -> bool {
-        matches!(self, Reader::Person(..))
-    }
-
-    fn width(&mut self) -> usize {
-        match self {
-            Reader::Person(editor, _) => {
-                editor.dimensions().map_or(WIDTH, |(columns, _)| usize::from(columns))
-            }
-            Reader::Stream(_) => WIDTH,
-        }
-    }
-
-    /// Lets the editor know the session's names.
-    fn learn(&mut self, prompt: &Prompt) {
-        let Reader::Person(editor, _) = self else { return };
-        let Some(helper) = editor.helper_mut() else { return };
-        helper.names = prompt
-            .session
-            .names()
-            .into_iter()
-            .map(|name| {
-                let known = prompt.kinds.iter().find(|known| known.0 == name);
-                known.cloned().unwrap_or((name, String::new(), Vec::new()))
-            })
-            .collect();
-    }
-
-    /// The next entry, over as many lines as it needs; none at the end.
-    fn read(&mut self, number: usize) -> Result<Option<String>, Problem> {
-        match self {
-            Reader::Person(editor, file) => loop {
-                match editor.readline(&format!("[{number}] ")) {
-                    Ok(entry) => {
-                        // What can't be remembered is no reason to stop.
-                        let _ = editor.append_history(file);
-                        return Ok(Some(entry));
-                    }
-                    Err(ReadlineError::Interrupted) => {}
-                    Err(ReadlineError::Eof) => return Ok(None),
-                    Err(error) => {
-                        return Err(Problem::new(FAILED, format!("the terminal can't be read: {error}")));
-                    }
-                }
-            },
-            Reader::Stream(lines) => {
-                let mut entry = String::new();
-                for line in lines {
-                    let line = line.map_err(|error| {
-                        let reason = crate::os::reason(&error);
-                        Problem::new(FAILED, format!("standard input can't be read: {reason}"))
-                    })?;
-                    entry.push_str(&line);
-                    entry.push('\n');
-                    if entry.starts_with(':') || !is_unfinished(&entry) {
-                        return Ok(Some(entry));
-                    }
-                }
-                Ok((!entry.trim().is_empty()).then_some(entry))
-            }
-        }
-    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::check::{self, Program};
 use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
 use crate::host::permissions::Permissions;
-use crate::host::{self, Host, HostError, Settings};
+use crate::host::{self, Handle, Host, HostError, Listener, Settings};
 use crate::machine::value::Record;
 use crate::machine::{Data, ErrorData, Image, Value};
 use crate::store::{DiskStore, Store};
@@ -17,27 +17,27 @@ use crate::syntax::{Diagnostic, Label, Place, Severity};
 
 use super::super::access::{self, record};
 use super::super::problem::{Problem, note};
-use super::super::program::{code, image, read_text, stored};
-use super::super::render::{Shown, show};
+use super::super::program::{code, image, stored};
 use super::super::{FAILED, print};
+use super::reader::{Above, Known, Read};
 use super::session::{Came, FILE, Session, Text};
+use crate::os::read_text;
+use crate::render::{Shown, show};
 
 /// How long an interrupted entry may take to come to a wait.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-type Stop = Box<dyn Fn() + Send>;
-
 /// Stops what is evaluated; nothing when nothing is.
 #[derive(Clone, Default)]
 pub struct Interrupter {
-    stop: Arc<Mutex<Option<Stop>>>,
+    stop: Arc<Mutex<Option<Handle>>>,
     evaluates: Arc<AtomicBool>,
 }
 
 impl Interrupter {
     fn of(&self, host: &Host<DiskStore>) {
         if let Ok(mut stop) = self.stop.lock() {
-            *stop = Some(Box::new(host.stopper()));
+            *stop = Some(host.handle());
         }
     }
 
@@ -46,9 +46,9 @@ impl Interrupter {
         let evaluates = self.evaluates.load(Ordering::SeqCst);
         if evaluates
             && let Ok(stop) = self.stop.lock()
-            && let Some(stop) = &*stop
+            && let Some(host) = &*stop
         {
-            stop();
+            host.stop();
         }
         evaluates
     }
@@ -58,6 +58,9 @@ impl Interrupter {
 pub struct Prompt {
     /// None only while it is exchanged.
     host: Option<Host<DiskStore>>,
+    /// By which other processes reach the host; it goes before that.
+    listener: Option<Listener>,
+    folder: PathBuf,
     pub id: String,
     pub session: Session,
     pub interrupter: Interrupter,
@@ -84,6 +87,8 @@ impl Prompt {
         let known = record(&store, id)?;
         let mut prompt = Prompt {
             host: None,
+            listener: None,
+            folder: folder.to_path_buf(),
             id: id.to_string(),
             session: Session::default(),
             interrupter: Interrupter::default(),
@@ -129,13 +134,15 @@ impl Prompt {
         Ok(prompt)
     }
 
-    fn host(&self, store: DiskStore) -> Result<Host<DiskStore>, Problem> {
+    fn host(&mut self, store: DiskStore) -> Result<Host<DiskStore>, Problem> {
         let mut host = Host::new(
             store,
             Settings { stays: true, permissions: self.permissions.clone(), ..Settings::default() },
         );
         host.recover(Some(&self.id))?;
         host.terminal.shows_no_progress();
+        // Without it other processes can't look at the store meanwhile; nothing else is missing.
+        self.listener = host.listen(&self.folder).ok();
         self.interrupter.of(&host);
         Ok(host)
     }
@@ -151,6 +158,7 @@ impl Prompt {
 
     /// Leaves; the session can be gone on with.
     pub fn close(mut self) -> Result<(), Problem> {
+        self.listener = None;
         match self.host.take() {
             Some(host) => Ok(host.into_store().close()?),
             None => Ok(()),
@@ -180,6 +188,47 @@ impl Prompt {
                 .collect();
             show(&shown.diagnostic(&Diagnostic { labels, ..diagnostic.clone() }));
         }
+    }
+
+    /// Lets what is written while somebody types stand above that.
+    pub fn writes_above(&mut self, above: Option<Above>) {
+        if let Some(host) = &mut self.host {
+            host.terminal.writes_above(above);
+        }
+    }
+
+    /// The host, as the reader's thread reaches it.
+    pub fn handle(&self) -> Option<Handle> {
+        self.host.as_ref().map(Host::handle)
+    }
+
+    /// The names of the session, with what is known of them.
+    pub fn known(&self) -> Vec<Known> {
+        let of = |name: String| {
+            let known = self.kinds.iter().find(|known| known.0 == name);
+            known.cloned().unwrap_or((name, String::new(), Vec::new()))
+        };
+        self.session.names().into_iter().map(of).collect()
+    }
+
+    /// Lets the session and all else in the store go on until something was read.
+    pub fn wait_for(&mut self, read: &mut dyn FnMut() -> Option<Read>) -> Result<Read, Problem> {
+        let mut found = read();
+        while found.is_none() {
+            let host = self.running()?;
+            host.terminal.is_typed_in(true);
+            let ran = host.run_until(&mut |_| {
+                found = found.take().or_else(&mut *read);
+                found.is_some()
+            });
+            host.terminal.is_typed_in(false);
+            match ran {
+                // What it was to interrupt has ended meanwhile.
+                Err(HostError::Interrupted) => {}
+                ran => ran?,
+            }
+        }
+        found.ok_or_else(|| Problem::new(FAILED, "nothing was read"))
     }
 
     /// Evaluates an entry.
@@ -371,7 +420,11 @@ impl Prompt {
             self.settle(number)?;
             return Ok(Vec::new());
         }
-        let Some(host) = self.host.take() else { return Err(Problem::new(FAILED, "the session is closed")) };
+        self.listener = None;
+        let Some(mut host) = self.host.take() else {
+            return Err(Problem::new(FAILED, "the session is closed"));
+        };
+        let terminal = std::mem::take(&mut host.terminal);
         let mut store = host.into_store();
         let taken = taken_back(&store, &id, &image, number);
         let dropped = match taken {
@@ -385,6 +438,7 @@ impl Prompt {
             Err(reason) => Err(Problem::new(FAILED, format!("the entry can't be taken back: {reason}"))),
         };
         let mut host = self.host(store)?;
+        host.terminal = terminal;
         host.watch(&id);
         self.host = Some(host);
         let waits = self.session.evaluated();

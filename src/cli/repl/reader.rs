@@ -1,0 +1,199 @@
+//! Where entries come from: a person at a terminal, or a stream; read on a thread of its own, so that the session goes on
+//! meanwhile.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread;
+
+use rustyline::error::ReadlineError;
+use rustyline::history::DefaultHistory;
+use rustyline::{Config, Editor};
+
+use crate::host::Handle;
+use crate::syntax::parser::is_unfinished;
+
+use super::helper::Assistant;
+use super::{FAILED, Problem};
+
+/// Entries that are remembered from session to session.
+const REMEMBERED: usize = 10_000;
+/// Columns of a value where no terminal says how many it has.
+pub const WIDTH: usize = 100;
+
+/// A name of the session: its kind and its fields, where these are known.
+pub type Known = (String, String, Vec<String>);
+
+/// What writes a line above the one that is being typed.
+pub type Above = Box<dyn FnMut(String) + Send>;
+
+/// What is to be read.
+struct Asked {
+    number: usize,
+    names: Vec<Known>,
+    /// Who is woken when it is there.
+    host: Option<Handle>,
+}
+
+/// What was read.
+pub enum Read {
+    /// An entry, over as many lines as it needs, and the columns of the terminal.
+    Entry(String, usize),
+    End,
+    Failed(Problem),
+}
+
+/// Reads entries when asked.
+pub struct Reader {
+    asks: Sender<Asked>,
+    reads: Receiver<Read>,
+    is_person: bool,
+    above: Option<Above>,
+}
+
+impl Reader {
+    /// Begins to read; the history of entries is in the store's folder.
+    pub fn start(folder: &Path) -> Result<Reader, Problem> {
+        let (asks, asked) = channel::<Asked>();
+        let (send, reads) = channel();
+        let (began, beginning) = channel();
+        let file = folder.join("entries.txt");
+        let read = move || {
+            let mut source = Source::new(file);
+            let _ = began.send((source.is_person(), source.above()));
+            for Asked { number, names, host } in asked {
+                if send.send(source.read(number, names)).is_err() {
+                    return;
+                }
+                if let Some(host) = host {
+                    host.wake();
+                }
+            }
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            Problem::new(FAILED, format!("the prompt can't be read: {}", crate::os::reason(error)))
+        };
+        thread::Builder::new().name("prompt".into()).spawn(read).map_err(|error| failed(&error))?;
+        let (is_person, above) = beginning.recv().map_err(|error| failed(&error))?;
+        Ok(Reader { asks, reads, is_person, above })
+    }
+
+    pub fn is_person(&self) -> bool {
+        self.is_person
+    }
+
+    /// What writes above the line that is being typed; once.
+    pub fn take_above(&mut self) -> Option<Above> {
+        self.above.take()
+    }
+
+    /// Asks for the next entry. The host is woken when it is there.
+    pub fn ask(&self, number: usize, names: Vec<Known>, host: Option<Handle>) {
+        // A thread that is gone is seen by `read`.
+        let _ = self.asks.send(Asked { number, names, host });
+    }
+
+    /// What was asked for, once it is there.
+    pub fn read(&self) -> Option<Read> {
+        match self.reads.try_recv() {
+            Ok(read) => Some(read),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Read::End),
+        }
+    }
+}
+
+/// Where entries come from.
+enum Source {
+    Person(Box<Editor<Assistant, DefaultHistory>>, PathBuf),
+    Stream,
+}
+
+impl Source {
+    fn new(file: PathBuf) -> Source {
+        let person = io::stdin().is_terminal() && io::stdout().is_terminal();
+        let config =
+            Config::builder().max_history_size(REMEMBERED).map(|config| config.auto_add_history(true));
+        match (person, config) {
+            (true, Ok(config)) => match Editor::with_config(config.build()) {
+                Ok(mut editor) => {
+                    editor.set_helper(Some(Assistant::new(std::env::var_os("NO_COLOR").is_none())));
+                    let _ = editor.load_history(&file);
+                    Source::Person(Box::new(editor), file)
+                }
+                Err(_) => Source::Stream,
+            },
+            _ => Source::Stream,
+        }
+    }
+
+    fn is_person(&self) -> bool {
+        matches!(self, Source::Person(..))
+    }
+
+    /// The editor's own way to do this does not see what was typed at once (rustyline 17: it waits for more while its
+    /// buffer has some), so this writes beside it; the editor shows its line anew at the next key.
+    fn above(&mut self) -> Option<Above> {
+        let Source::Person(editor, _) = self else { return None };
+        let typed = editor.helper()?.typed.clone();
+        Some(Box::new(move |line| {
+            let Ok(typed) = typed.lock() else { return };
+            let mut out = io::stdout().lock();
+            // Nobody can be told that the terminal can't be written.
+            let _ = write!(out, "\r\x1b[J{line}{}", typed.shown());
+            let _ = out.flush();
+        }))
+    }
+
+    fn read(&mut self, number: usize, names: Vec<Known>) -> Read {
+        match self {
+            Source::Person(editor, file) => {
+                let prompt = format!("[{number}] ");
+                if let Some(helper) = editor.helper_mut() {
+                    helper.names = names;
+                    helper.asks(&prompt);
+                }
+                loop {
+                    let line = editor.readline(&prompt);
+                    if let (Some(helper), Ok(_)) = (editor.helper_mut(), &line) {
+                        helper.asks("");
+                    }
+                    match line {
+                        Ok(entry) => {
+                            // What can't be remembered is no reason to stop.
+                            let _ = editor.append_history(file);
+                            let width =
+                                editor.dimensions().map_or(WIDTH, |(columns, _)| usize::from(columns));
+                            return Read::Entry(entry, width);
+                        }
+                        Err(ReadlineError::Interrupted) => {}
+                        Err(ReadlineError::Eof) => return Read::End,
+                        Err(error) => {
+                            let title = format!("the terminal can't be read: {error}");
+                            return Read::Failed(Problem::new(FAILED, title));
+                        }
+                    }
+                }
+            }
+            Source::Stream => lines(),
+        }
+    }
+}
+
+/// Lines of standard input that make an entry. Between two lines others may read there.
+fn lines() -> Read {
+    let mut entry = String::new();
+    loop {
+        match io::stdin().read_line(&mut entry) {
+            Ok(0) if entry.trim().is_empty() => return Read::End,
+            Ok(0) => return Read::Entry(entry, WIDTH),
+            Ok(_) if entry.starts_with(':') || !is_unfinished(&entry) => return Read::Entry(entry, WIDTH),
+            Ok(_) => {}
+            Err(error) => {
+                let reason = crate::os::reason(&error);
+                let title = format!("standard input can't be read: {reason}");
+                return Read::Failed(Problem::new(FAILED, title));
+            }
+        }
+    }
+}
