@@ -22,10 +22,13 @@ pub enum Context {
 
 impl Contexts {
     pub const ORCHESTRATION: Contexts = Contexts(1);
+    pub const ACTIVITY: Contexts = Contexts(2);
     pub const ACTIVE: Contexts = Contexts(3);
     pub const OPERATION: Contexts = Contexts(4);
     pub const EFFECTFUL: Contexts = Contexts(7);
     pub const TRIAL: Contexts = Contexts(16);
+    /// A test runs as an orchestration; no other orchestration looks.
+    pub const LOOKS: Contexts = Contexts(17);
     pub const ALL: Contexts = Contexts(31);
 
     /// Whether a context is among them.
@@ -145,6 +148,8 @@ pub static TABLE: &[Builtin] = &[
     effect("fs_make_dir", 1, Contexts::EFFECTFUL, true),
     effect("fs_remove", 1, Contexts::EFFECTFUL, true),
     effect("exec", 3, Contexts::EFFECTFUL, true),
+    // What the process around does: the name of an `extern activity`, its arguments, its idempotency key.
+    effect("extern", 3, Contexts::ACTIVITY, true),
     effect("sleep", 1, Contexts::ACTIVE, false),
     effect("sleep_until", 1, Contexts::ORCHESTRATION, false),
     effect("receive", 1, Contexts::ORCHESTRATION, false),
@@ -160,10 +165,10 @@ pub static TABLE: &[Builtin] = &[
     },
     effect("lock", 1, Contexts::ORCHESTRATION, false),
     effect("unlock", 1, Contexts::ORCHESTRATION, false),
-    // What properties look at.
-    effect("state_of", 1, Contexts::TRIAL, false),
-    effect("states_of", 1, Contexts::TRIAL, false),
-    effect("outcome_of", 1, Contexts::TRIAL, false),
+    // What tests, properties and mocks look at.
+    effect("state_of", 1, Contexts::LOOKS, false),
+    effect("states_of", 1, Contexts::LOOKS, false),
+    effect("outcome_of", 1, Contexts::LOOKS, false),
     // Messages.
     message("raise", 3),
     message("terminate", 3),

@@ -1,4 +1,7 @@
 //! `durable`: a programming language in which every program is durable.
+//!
+//! A Rust program runs durable programs by a [`Runtime`], and provides activities for them. The modules below are the
+//! layers that the command line is made of as well.
 
 pub mod builtins;
 pub mod check;
@@ -12,5 +15,14 @@ pub mod host;
 pub mod machine;
 pub mod model;
 pub mod os;
+pub mod render;
+pub mod runtime;
 pub mod store;
 pub mod syntax;
+
+/// The Rust of `docs/embedding.md`, which compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+pub struct Embedding;
+
+pub use runtime::{Error, Failure, Instance, Lifecycle, Program, Runtime, Status, idempotency_key};

@@ -52,7 +52,7 @@ fn programs_about_exploring_are_right() {
 
 #[test]
 fn tests_on_pages_pass() {
-    for page in ["docs/tools.md", "docs/coming_from.md"] {
+    for page in ["docs/tools.md", "docs/coming_from.md", "docs/embedding.md"] {
         let blocks = blocks(page);
         let [block] = &blocks[..] else { panic!("{page} has {} programs", blocks.len()) };
         let report = durable("test", block);

@@ -50,10 +50,22 @@ fn every_example_is_tested() {
             "download.df",
             "greet.df",
             "release.df",
+            "shop.df",
             "summarise.df",
             "word_count.df"
         ]
     );
+}
+
+/// What the program in Rust around it provides is mocked in its tests; `tests/embedding.rs` runs both.
+#[test]
+fn shop() {
+    let output = Command::new(DURABLE)
+        .args(["test", "--crash"])
+        .arg(repository("examples/shop.df"))
+        .output()
+        .expect("durable runs");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("3 passed"));
 }
 
 #[test]

@@ -167,8 +167,17 @@ fn a_crash_shows_what_is_done_twice() {
 
 #[test]
 fn tests_of_the_examples_survive_every_crash() {
+    // Those of the cookbook have a world that counts attempts; `tests/cookbook.rs` runs them.
+    let mut files: Vec<_> = ["examples", "examples/paper"]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(common::repository(folder)).expect("a folder"))
+        .map(|file| file.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "df"))
+        .collect();
+    files.sort();
     let output = Command::new(DURABLE)
-        .args(["test", "--crash", "examples"])
+        .args(["test", "--crash"])
+        .args(files)
         .current_dir(common::repository(""))
         .output()
         .expect("it runs");
@@ -202,4 +211,82 @@ fn files_filters_and_reports() {
     let (code, out, error) = run("print(1)", &[]);
     assert_eq!((code, out.starts_with("0 passed")), (0, true), "{error}");
     assert!(error.contains("there are no tests"), "{error}");
+}
+
+#[test]
+fn a_test_looks_into_entities_and_instances() {
+    let text = r#"
+entity Counter {
+  state {n: 0}
+  on add(k) { state.n += k }
+}
+entity World {
+  state []
+  on record(what) { state += [what] }
+}
+activity record(what) { fs.append("log", what) }
+orchestration counts(key) {
+  signal Counter(key).add(1)
+  record(key)
+  receive("go")
+  signal Counter(key).add(1)
+  if key == "bad" { throw {kind: "odd", message: "no"} }
+  key
+}
+fn sum_of(kind) => states_of(kind).map(fn e => e.state.n).sum()
+
+test "looks" {
+  mock record with World("w").record
+  assert(state_of(Counter("a")) == {n: 0})
+  let a = start counts("a") with {id: "a"}
+  let bad = start counts("bad") with {id: "bad"}
+  advance(1s)
+  assert(state_of(Counter("a")) == {n: 1})
+  assert(outcome_of("a").status == "running")
+  assert(outcome_of("nobody") == null)
+  raise(a, "go")
+  raise(bad, "go")
+  advance(1s)
+  assert(state_of(Counter("a")) == {n: 2})
+  assert(sum_of(Counter) == 4)
+  assert(outcome_of(a).status == "completed")
+  assert(outcome_of(bad).status == "failed")
+  assert(state_of(World("w")) == ["a", "bad"])
+  assert_throws(fn () => wait(bad), "odd")
+}
+"#;
+    passes(text, &[]);
+    // A script does not look, and every schedule would see something else.
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("a.df"), text).expect("a program");
+    let durable = |args: &[&str]| {
+        let output = Command::new(DURABLE).args(args).current_dir(folder.path()).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = durable(&["explore", "a.df"]);
+    assert!(code == Some(3) && said.contains("a test that looks at states"), "{said}");
+    fs::write(folder.path().join("b.df"), "entity C { state 0 }\nfn f() => state_of(C(1))\nf()\n")
+        .expect("a program");
+    let (code, said) = durable(&["run", "b.df"]);
+    assert!(code == Some(1) && said.contains("context: `state_of` is possible in a test"), "{said}");
+    fs::write(folder.path().join("c.df"), "entity C { state 0 }\norchestration f() => state_of(C(1))\n")
+        .expect("a program");
+    let (code, said) = durable(&["check", "c.df"]);
+    assert!(
+        code == Some(3) && said.contains("only a test, a property or a mock looks into others"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_test_of_very_many_commits_is_crashed_at_some_of_them() {
+    let text = "orchestration f() {\n  for n in 0..3000 { sleep(1s) }\n}\ntest \"long\" { f() }\n";
+    let out = passes(text, &["--crash=20"]);
+    let crashes: u32 = out
+        .split("passed, ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    assert!((10..=20).contains(&crashes), "{out}");
 }

@@ -83,7 +83,9 @@ fn misplaced(what: &str, context: Context, place: Place, allowed: Contexts) -> D
         Context::Trial => {
             "a mock and a property only compute, from arguments and from the states of entities"
         }
-        Context::Orchestration if allowed == Contexts::TRIAL => "only a property or a mock looks into others",
+        Context::Orchestration if allowed == Contexts::TRIAL => {
+            "only a test, a property or a mock looks into others"
+        }
         Context::Orchestration => "only an activity or an operation can do this",
     };
     Diagnostic::error(format!("{what} is not possible in {}", context.describe()), place, "not here")

@@ -151,7 +151,7 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
 }
 
 /// Drops what follows from lines that could not be read, which are what the first diagnostics are about: what else is on
-/// these lines, and names that they may have bound.
+/// these lines, names that they may have bound, and where blocks no longer end where they began, all that comes after.
 fn drop_cascades(program: &mut Program, unreadable: usize) {
     let Program { sources, diagnostics, .. } = program;
     let line_of = |diagnostic: &Diagnostic| {
@@ -162,19 +162,42 @@ fn drop_cascades(program: &mut Program, unreadable: usize) {
         let to = text[at..].find('\n').map_or(text.len(), |end| at + end);
         Some((place.source, from, text[from..to].to_string()))
     };
-    let lines: Vec<_> = diagnostics[..unreadable].iter().filter_map(line_of).collect();
+    let is_closer = |diagnostic: &Diagnostic| {
+        ["unexpected `}`", "unexpected `)`", "unexpected `]`"].contains(&diagnostic.title.as_str())
+    };
+    let mut lines: Vec<(u32, usize, String)> = Vec::new();
+    // Where each source can't be trusted from.
+    let mut broken: HashMap<u32, usize> = HashMap::new();
+    let mut unexpected: HashSet<(u32, usize)> = HashSet::new();
     let mut at = 0;
     diagnostics.retain(|diagnostic| {
         at += 1;
-        let title = diagnostic.title.as_str();
-        let unknown = title.strip_prefix("unknown name `").and_then(|rest| rest.strip_suffix('`'));
-        let line = line_of(diagnostic);
-        let follows = lines.iter().any(|(source, from, text)| {
-            let same = line.as_ref().is_some_and(|(own, start, _)| (own, start) == (source, from));
-            let named = unknown.is_some_and(|name| text.split(|c| !is_of_a_name(c)).any(|word| word == name));
-            same || named
-        });
-        at <= unreadable || !follows
+        let Some((source, from, line)) = line_of(diagnostic) else { return true };
+        let follows = if at <= unreadable {
+            let first = lines.iter().filter(|(own, ..)| *own == source).map(|(_, start, _)| *start).min();
+            match first {
+                Some(first) if is_closer(diagnostic) => {
+                    broken.entry(source).or_insert(first);
+                    true
+                }
+                // Of what is unexpected on a line, the first is the cause.
+                _ if diagnostic.title.starts_with("unexpected ") => !unexpected.insert((source, from)),
+                _ => false,
+            }
+        } else {
+            let title = diagnostic.title.as_str();
+            let unknown = title.strip_prefix("unknown name `").and_then(|rest| rest.strip_suffix('`'));
+            broken.get(&source).is_some_and(|first| from > *first)
+                || lines.iter().any(|(own, start, text)| {
+                    let named =
+                        unknown.is_some_and(|name| text.split(|c| !is_of_a_name(c)).any(|word| word == name));
+                    (*own, *start) == (source, from) || named
+                })
+        };
+        if at <= unreadable && !follows {
+            lines.push((source, from, line));
+        }
+        !follows
     });
 }
 

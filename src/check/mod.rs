@@ -15,7 +15,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::builtins::BuiltinId;
 use crate::syntax::token::Name;
-use crate::syntax::{Diagnostic, Severity, Sources, Span, tree};
+use crate::syntax::tree::{self, Expr, ExprKind, Stmt, StmtKind};
+use crate::syntax::{Diagnostic, Place, Severity, Sources, Span};
 
 pub use load::{Loader, STD, load, load_stored, std_sources};
 pub use scope::arity;
@@ -39,6 +40,20 @@ impl Program {
     /// Whether it may run.
     pub fn is_sound(&self) -> bool {
         self.diagnostics.iter().all(|d| d.severity != Severity::Error)
+    }
+
+    /// The names of its `extern activity`s, and where they are declared.
+    pub fn externs(&self) -> impl Iterator<Item = (&str, Place)> {
+        self.globals.iter().filter_map(|global| {
+            let module = &self.modules[global.module];
+            let StmtKind::Activity(activity) = &module.tree.items[global.item].kind else { return None };
+            let [Stmt { kind: StmtKind::Expr(Expr { kind: ExprKind::Extern(name, _), .. }), .. }] =
+                &activity.body.stmts[..]
+            else {
+                return None;
+            };
+            Some((&**name, Place { source: module.source, span: global.span }))
+        })
     }
 }
 

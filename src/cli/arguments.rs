@@ -129,6 +129,8 @@ pub struct Run {
     #[command(flatten)]
     pub may: May,
     #[command(flatten)]
+    pub telemetry: Telemetry,
+    #[command(flatten)]
     pub store: InStore,
 }
 
@@ -140,6 +142,13 @@ pub struct May {
     /// What they may not do
     #[arg(long, value_name = "WHAT")]
     pub deny: Vec<String>,
+}
+
+#[derive(Args, Default)]
+pub struct Telemetry {
+    /// Send spans of instances, activities and effects to an OpenTelemetry collector, over HTTP
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "http://localhost:4318")]
+    pub otlp: Option<String>,
 }
 
 #[derive(Args, Default)]
@@ -166,6 +175,8 @@ pub struct Serve {
     #[command(flatten)]
     pub may: May,
     #[command(flatten)]
+    pub telemetry: Telemetry,
+    #[command(flatten)]
     pub store: InStore,
 }
 
@@ -191,6 +202,8 @@ pub struct Resume {
     pub keep: Keep,
     #[command(flatten)]
     pub may: May,
+    #[command(flatten)]
+    pub telemetry: Telemetry,
     #[command(flatten)]
     pub store: InStore,
 }
@@ -235,9 +248,10 @@ pub struct Test {
     /// Only tests whose names contain this
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Run each test again with a crash at every commit and effect, and compare
-    #[arg(long)]
-    pub crash: bool,
+    /// Run each test again with a crash at every commit and effect, and compare; of a test with very many, at so many,
+    /// evenly spread
+    #[arg(long, value_name = "MOST", num_args = 0..=1, require_equals = true, default_missing_value = "1000")]
+    pub crash: Option<u32>,
     /// Run them again whenever a file changes
     #[arg(long)]
     pub watch: bool,

@@ -1,7 +1,7 @@
 //! What clients do to instances and entities: start, raise, signal, suspend, terminate, rewind; and `serve`.
 
 use crate::engine::{self, InstanceRecord, Message, Read, keys};
-use crate::host::{self, Ask, Durability, Host, HostError, Reply, Settings};
+use crate::host::{self, Ask, Host, HostError, Reply, Settings};
 use crate::machine::{Data, EntityId, Value, error, json as values};
 
 use super::access::{Access, known};
@@ -197,15 +197,16 @@ pub fn status(one: One) -> Result<u8, Problem> {
 
 /// Stays, and runs whatever can run, until it is stopped.
 pub fn serve(serve: Serve) -> Result<u8, Problem> {
+    let _exporter = super::telemetry::begin(&serve.telemetry)?;
     let place = serve.store;
     let store = super::access::own(&place.store)?;
     let mut host = Host::new(
         store,
         Settings {
-            durability: Durability::Output,
             stays: true,
             retention: run::retention(&serve.keep),
             permissions: super::permissions::permissions(&serve.may)?,
+            ..Settings::default()
         },
     );
     run::stop_on_signals(&host);

@@ -7,8 +7,8 @@ use crate::check::std_sources;
 
 use super::arguments::{Doc, Form};
 use super::problem::Problem;
-use super::program::read_text;
 use super::{STORE, print, sources};
+use crate::os::read_text;
 
 /// A module's page.
 struct Page {

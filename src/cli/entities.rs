@@ -11,8 +11,9 @@ use super::access::Access;
 use super::arguments::{EntitiesList, OneEntity, Programs};
 use super::clients::entity as parse;
 use super::problem::{Problem, unreadable};
-use super::table::{short, table, time};
+use super::table::{table, time};
 use super::{UNKNOWN, export, print};
+use crate::render::short;
 
 /// What is known of the entities of a store.
 #[derive(Default)]

@@ -8,9 +8,9 @@ use crate::syntax::Sources;
 
 use super::arguments::Fmt;
 use super::problem::{Problem, note};
-use super::program::read_text;
-use super::render::{Shown, show};
 use super::{FAILED, INTERNAL, INVALID, STORE, print, sources};
+use crate::os::read_text;
+use crate::render::{Shown, show};
 
 /// Writes programs in the one style, or says which are not in it.
 pub fn format(asked: Fmt) -> Result<u8, Problem> {

@@ -10,8 +10,9 @@ use crate::machine::{Data, format};
 use super::access::{Access, history as read_history, known, records};
 use super::arguments::{Filter, List, One, Status as Wanted};
 use super::problem::{Problem, note};
-use super::table::{instant, short, table, time, took};
+use super::table::{instant, table, time, took};
 use super::{USAGE, export, print};
+use crate::render::short;
 
 /// Whether an instance's status is this one. For filters.
 fn is_status(record: &InstanceRecord, status: Wanted) -> bool {

@@ -22,13 +22,13 @@ mod permissions;
 mod problem;
 mod program;
 mod programs;
-mod render;
 mod repl;
 mod replay;
 mod run;
 mod sources;
 mod store;
 mod table;
+mod telemetry;
 mod test;
 mod verdict;
 

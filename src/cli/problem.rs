@@ -1,11 +1,12 @@
 //! What a command can't do, as it is told to a person.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use crate::host::HostError;
+use crate::render::coloured;
 use crate::store::StoreError;
 
-use super::{INTERRUPTED, STORE};
+use super::{FAILED, INTERRUPTED, STORE};
 
 /// A title, a hint, and the exit code.
 #[derive(Debug)]
@@ -43,11 +44,6 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Whether standard error shows colours.
-pub fn coloured() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-}
-
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         Problem::new(STORE, error.to_string()).hint(error.hint())
@@ -64,6 +60,11 @@ impl From<HostError> for Problem {
                     .hint("nothing that was printed counts as lost; go on with `durable resume`")
             }
             HostError::Unreadable(reason) => unreadable(reason),
+            HostError::NotProvided(name) => {
+                let title = format!("`{name}` is an `extern activity`, which this process does not provide");
+                Problem::new(FAILED, title)
+                    .hint("the Rust program around registers it, and goes on from here: docs/embedding.md")
+            }
             HostError::Interrupted => Problem::new(INTERRUPTED, ""),
         }
     }

@@ -9,12 +9,12 @@ use crate::code::{Code, ProgramHash, compile};
 use crate::core::lower;
 use crate::engine::{Read, load_stored};
 use crate::machine::Image;
+use crate::os::read_text;
 use crate::syntax::Severity;
-use crate::syntax::source::MAX_SOURCE;
 
 use super::problem::Problem;
-use super::render::{Shown, show};
 use super::{INVALID, STORE};
+use crate::render::{Shown, show};
 
 /// Reads and checks the program in a file.
 pub fn read(file: &Path) -> Result<Program, Problem> {
@@ -28,24 +28,6 @@ pub fn read_as(file: &Path, made: impl FnOnce(String) -> String) -> Result<Progr
     let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(check::load(&name, made(text), &|key: &str| read_text(&folder.join(key))))
-}
-
-/// The text of a source file; an error says why there is none.
-pub fn read_text(path: &Path) -> Result<String, String> {
-    let plain = |error: std::io::Error| crate::os::reason(&error);
-    let data = std::fs::metadata(path).map_err(plain)?;
-    if data.is_dir() {
-        return Err("it is a folder".into());
-    }
-    if data.len() > MAX_SOURCE as u64 {
-        return Err("it has more than 16 MiB".into());
-    }
-    let bytes = std::fs::read(path).map_err(plain)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("it is not UTF-8 text (line {line})")
-    })
 }
 
 /// Shows what is wrong with a program; an error when it can't run.

@@ -8,10 +8,11 @@ use crate::machine::{Request, Value, What, format};
 use super::access::{Access, history, known};
 use super::arguments::Replay;
 use super::problem::{Problem, note, unreadable};
-use super::render::{Shown, show};
 use super::run::stuck;
-use super::table::{short, time};
+use super::table::time;
 use super::{FAILED, print, program};
+use crate::render::short;
+use crate::render::{Shown, show};
 
 /// Runs an instance again up to where its history ends; nothing is done, nothing is written.
 pub fn replay(replay: Replay) -> Result<u8, Problem> {

@@ -12,11 +12,11 @@ use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
 use super::access::{self, Access, Opened, known, records};
-use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run};
+use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Telemetry};
 use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
-use super::render::{Shown, show};
-use super::{FAILED, INTERRUPTED, USAGE, print, program};
+use super::{FAILED, INTERRUPTED, USAGE, print, program, telemetry};
+use crate::render::{Shown, show};
 
 /// What is kept of histories.
 pub fn retention(keep: &Keep) -> Retention {
@@ -28,6 +28,7 @@ pub fn retention(keep: &Keep) -> Retention {
 
 /// Runs a script: a new instance, or an unfinished one that goes on.
 pub fn run(run: Run) -> Result<u8, Problem> {
+    let _exporter = telemetry::begin(&run.telemetry)?;
     if let Some(id) = &run.id
         && let Some(reason) = keys::bad_id(id)
     {
@@ -49,7 +50,8 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         Durability::None => host::Durability::None,
     };
     let permissions = permissions(&run.may)?;
-    let settings = Settings { durability, stays: false, retention: retention(&run.keep), permissions };
+    let settings =
+        Settings { durability, retention: retention(&run.keep), permissions, ..Settings::default() };
     let mut host = Host::new(store, settings);
     host.recover(Some(&id))?;
     match known {
@@ -96,6 +98,7 @@ fn suspended(id: &str) -> Problem {
 
 /// Goes on with one unfinished instance, or with all.
 pub fn resume(resume: Resume) -> Result<u8, Problem> {
+    let _exporter = telemetry::begin(&resume.telemetry)?;
     match (access::open(&resume.store.store)?, &resume.id) {
         (Opened::Own(store), _) => resume_here(*store, &resume),
         // The process that has it runs it.
@@ -158,6 +161,7 @@ pub fn wait(one: One) -> Result<u8, Problem> {
                 json: one.json,
                 keep: Keep::default(),
                 may: May::default(),
+                telemetry: Telemetry::default(),
                 store: one.store,
             },
         ),
@@ -285,7 +289,7 @@ fn listen(host: &Host<DiskStore>, folder: &Path) -> Option<host::Listener> {
 
 /// SIGINT and SIGTERM stop the host between two steps; the second one ends the process at once.
 pub fn stop_on_signals(host: &Host<DiskStore>) {
-    let stop = host.stopper();
+    let handle = host.handle();
     let signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
     // Without a handler the signals end the process, which loses nothing either.
@@ -295,7 +299,7 @@ pub fn stop_on_signals(host: &Host<DiskStore>) {
             if number > 0 {
                 std::process::exit(i32::from(INTERRUPTED));
             }
-            stop();
+            handle.stop();
         }
     };
     let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);

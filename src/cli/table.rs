@@ -38,15 +38,6 @@ pub fn took(nanos: i64) -> String {
     }
 }
 
-/// One line of at most so many characters.
-pub fn short(text: &str, most: usize) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.chars().count() <= most {
-        return line;
-    }
-    line.chars().take(most - 1).chain(['…']).collect()
-}
-
 /// Reads a duration as programs write it: `90s`, `2h`; in nanoseconds.
 pub fn duration(text: &str) -> Option<i64> {
     const UNITS: [(&str, i64); 6] = [

@@ -16,9 +16,9 @@ use crate::model::{Program, Stop, Subject, Violation};
 use super::arguments::Test;
 use super::junit::{Case, document};
 use super::problem::{Problem, note};
-use super::render::Shown;
 use super::verdict::{count, no_mock, violation};
 use super::{FAILED, INTERNAL, INVALID, STORE, print, program, sources};
+use crate::render::Shown;
 
 /// How often files are looked at for changes.
 const LOOK: Duration = Duration::from_millis(250);
@@ -105,7 +105,7 @@ impl<'a> Round<'a> {
         if self.left_out > 0 {
             said.push(format!("{} left out", self.left_out));
         }
-        if self.asked.crash {
+        if self.asked.crash.is_some() {
             said.push(count(self.crashes as usize, "crash"));
         }
         let seconds = self.begun.elapsed().as_secs_f64();
@@ -166,8 +166,10 @@ impl<'a> Round<'a> {
                 (printed, lasted) = (run.printed.clone(), run.lasted);
                 match &run.violation {
                     Some(found) => Some(wrong(&shown, &program, found)),
-                    None if self.asked.crash => self.crashes(&shown, &program, &run),
-                    None => None,
+                    None => match self.asked.crash {
+                        Some(most) => self.crashes(&shown, &program, &run, most),
+                        None => None,
+                    },
                 }
             }
         };
@@ -202,11 +204,21 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Runs a test that passed once more for each point at which its process could die.
-    fn crashes(&mut self, shown: &Shown<'_>, program: &Program, whole: &Trial) -> Option<(String, String)> {
+    /// Runs a test that passed once more for each point at which its process could die, or for so many of them.
+    fn crashes(
+        &mut self,
+        shown: &Shown<'_>,
+        program: &Program,
+        whole: &Trial,
+        most: u32,
+    ) -> Option<(String, String)> {
         let mut first: Option<(u32, String)> = None;
         let mut wrong_at = 0;
-        for point in 1..=whole.points {
+        // A run goes through all points; together they are not to take minutes.
+        let most = most.min(MOST_COMMITS / whole.points.max(1)).max(1);
+        // An odd step, since every second point is before a commit.
+        let step = whole.points.div_ceil(most) as usize | 1;
+        for point in (1..=whole.points).step_by(step) {
             self.crashes += 1;
             let why = match trial(program, Some(point)) {
                 Err(stop) => Some(stopped(shown, stop).1),
@@ -234,6 +246,9 @@ impl<'a> Round<'a> {
         Some((title, text))
     }
 }
+
+/// Commits that the runs with crashes of one test make, at most.
+const MOST_COMMITS: u32 = 2_000_000;
 
 /// A program with a test for each line of code in its doc comments: a condition that holds.
 fn with_examples(mut text: String) -> String {

@@ -9,7 +9,7 @@ use crate::model::{Program, Violation};
 use crate::syntax::Place;
 use crate::syntax::tree::PropertyKind;
 
-use super::render::Shown;
+use crate::render::Shown;
 
 /// What is wrong: a line, and more.
 pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) -> (String, Vec<String>) {
@@ -73,6 +73,9 @@ pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) ->
 pub fn no_mock(shown: &Shown<'_>, request: &Asked, explored: &str) -> String {
     let name = match &request.what {
         What::Effect("http") => "http.request".to_string(),
+        What::Effect("extern") => {
+            request.args.items().first().map(crate::machine::format::display).unwrap_or_default()
+        }
         What::Effect(name) if name.starts_with("fs_") => name.replace("fs_", "fs."),
         What::Effect(name) => name.to_string(),
         _ => "it".to_string(),

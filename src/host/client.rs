@@ -6,10 +6,11 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::thread;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
 
 use crate::engine::{InstanceRecord, Message as Sent};
 use crate::machine::EntityId;
@@ -158,11 +159,11 @@ impl Drop for Listener {
 
 fn converse(mut stream: UnixStream, messages: &Sender<Message>) {
     while let Ok(ask) = receive::<Ask>(&mut stream) {
-        let (sender, receiver) = channel();
+        let (sender, receiver) = oneshot::channel();
         if messages.send(Message::Client { ask, reply: sender }).is_err() {
             return;
         }
-        let Ok(reply) = receiver.recv() else { return };
+        let Ok(reply) = receiver.blocking_recv() else { return };
         if send(&mut stream, &reply).is_err() {
             return;
         }

@@ -34,6 +34,10 @@ pub(crate) fn immediate(name: &str, args: &Data, permissions: &Permissions) -> O
             [Value::Str(name)] => variable(name.as_str()),
             _ => Value::Null,
         },
+        "state_of" | "states_of" | "outcome_of" => {
+            let why = format!("`{name}` is possible in a test, a property or a mock only");
+            return Some(Err(ErrorData::new("context", why)));
+        }
         _ => return None,
     };
     Some(data(&value))

@@ -8,24 +8,30 @@ mod client;
 mod clock;
 mod effects;
 mod exec;
+pub mod externs;
 mod files;
+mod handle;
 mod http;
 mod pending;
 mod perform;
 pub mod permissions;
 mod run;
 mod serve;
+mod spans;
 mod terminal;
 mod workers;
 
 pub use client::{Ask, Connection, Listener, Reply};
 pub use clock::now;
+pub(crate) use effects::unique;
+pub use handle::Handle;
 pub use run::{Durability, Host, HostError, Settings};
 pub use terminal::Terminal;
 
-use std::sync::mpsc::Sender;
-
 use crate::machine::{Data, ErrorData, Request, Value};
+
+/// Where the answer to a client goes.
+pub(crate) type Answer = tokio::sync::oneshot::Sender<Reply>;
 
 /// The outcome of an effect.
 pub(crate) type Outcome = Result<Data, ErrorData>;
@@ -39,7 +45,9 @@ pub(crate) enum Message {
     /// An activity wants an effect that a worker can't do itself.
     Asks { ticket: u64, name: &'static str, args: Data },
     /// Another process asks something.
-    Client { ask: Ask, reply: Sender<Reply> },
+    Client { ask: Ask, reply: Answer },
+    /// Somebody has something to say that is no message: what is waited for is looked at again.
+    Wake,
     /// Somebody wants the process to stop.
     Interrupt,
 }

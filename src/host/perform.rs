@@ -8,7 +8,7 @@ use crate::machine::{Data, ErrorData, Value, format};
 use crate::store::Store;
 
 use super::run::{Host, Owner, Running, unknown};
-use super::{Message, Outcome, clock, exec, files, http};
+use super::{Message, Outcome, clock, exec, externs, files, http};
 
 /// Open files that are asked of the system.
 const MAX_FILES: u64 = 65_536;
@@ -61,8 +61,9 @@ impl<S: Store> Host<S> {
                 }
             }
             ("http", _) => self.http(owner, &args),
+            ("extern", _) => self.extern_activity(owner, &args),
             ("exec", _) => match exec::prepare(&args) {
-                Ok(call) => self.spawn(owner, EXEC_FILES, call.run()),
+                Ok(call) => self.spawn(owner, Some("exec"), EXEC_FILES, call.run()),
                 Err(error) => self.answer(owner, Err(error)),
             },
             (name, _) if name.starts_with("fs_") => {
@@ -75,12 +76,34 @@ impl<S: Store> Host<S> {
                 match self.runtime() {
                     Ok(runtime) => {
                         runtime.spawn_blocking(work);
+                        self.opened(ticket, &owner, name);
                         self.effects.insert(ticket, Running { owner, abort: None, input: false });
                     }
                     Err(error) => self.answer(owner, Err(error)),
                 }
             }
             (name, _) => self.answer(owner, Err(unknown(name))),
+        }
+    }
+
+    fn extern_activity(&mut self, owner: Owner, args: &Data) {
+        let Some((name, call)) = externs::prepare(args) else {
+            return self.answer(owner, Err(unknown("extern")));
+        };
+        match self.settings.externs.find(&name) {
+            Some(provided) => {
+                let span = match owner {
+                    Owner::Activity(ticket) => self.spans.of(ticket),
+                    Owner::Step(_) => tracing::Span::none(),
+                };
+                self.spawn(owner, None, 0, externs::run(name, provided.clone(), call, span));
+            }
+            // It stays open: a process that provides it goes on with it.
+            None if self.settings.stays => {
+                self.terminal
+                    .log("error", &format!("`{name}` is an `extern activity` that is not provided here"));
+            }
+            None => self.not_provided = Some(name),
         }
     }
 
@@ -98,12 +121,27 @@ impl<S: Store> Host<S> {
             Ok((call, client))
         });
         match prepared {
-            Ok((call, client)) => self.spawn(owner, HTTP_FILES, call.send(client)),
+            Ok((call, client)) => self.spawn(owner, Some("http"), HTTP_FILES, call.send(client)),
             Err(error) => self.answer(owner, Err(error)),
         }
     }
 
-    fn spawn(&mut self, owner: Owner, files: u32, work: impl Future<Output = Outcome> + Send + 'static) {
+    /// Begins the span of an effect.
+    fn opened(&mut self, ticket: u64, owner: &Owner, name: &str) {
+        match owner {
+            Owner::Step(step) => self.spans.begin(ticket, "effect", &step.owner, step.seq, name),
+            Owner::Activity(activity) => self.spans.begin_within(ticket, *activity, name),
+        }
+    }
+
+    /// Lets work go on beside; it has a span of that name, if any.
+    fn spawn(
+        &mut self,
+        owner: Owner,
+        name: Option<&str>,
+        files: u32,
+        work: impl Future<Output = Outcome> + Send + 'static,
+    ) {
         let ticket = self.ticket();
         let sender = self.sender.clone();
         let open_files = self.open_files.clone();
@@ -115,6 +153,9 @@ impl<S: Store> Host<S> {
                     let result = work.await;
                     let _ = sender.send(Message::Done { ticket, result });
                 });
+                if let Some(name) = name {
+                    self.opened(ticket, &owner, name);
+                }
                 self.effects
                     .insert(ticket, Running { owner, abort: Some(task.abort_handle()), input: false });
             }

@@ -20,11 +20,13 @@ use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::store::{Store, StoreError};
 
 use super::client::{Listener, Reply};
+use super::externs::Externs;
 use super::pending::{Pending, View};
 use super::perform::Threads;
 use super::permissions::Permissions;
+use super::spans::Spans;
 use super::workers::{Job, Workers};
-use super::{Message, Outcome, Terminal, clock, effects};
+use super::{Answer, Handle, Message, Outcome, Terminal, clock, effects};
 
 /// When writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,10 +46,14 @@ pub struct Settings {
     pub durability: Durability,
     /// It stays when there is nothing to do, for clients and timers.
     pub stays: bool,
+    /// Instances that fail without anybody who waits for them are not told on standard error.
+    pub quiet: bool,
     /// What is kept of histories before their checkpoints.
     pub retention: Retention,
     /// What programs may do outside.
     pub permissions: Arc<Permissions>,
+    /// What this process provides for `extern activity`.
+    pub externs: Arc<Externs>,
 }
 
 /// Why the host stopped before all was done. What is in the store can be resumed.
@@ -58,6 +64,8 @@ pub enum HostError {
     Unreadable(String),
     /// Standard output can't be written.
     Output(io::Error),
+    /// An `extern activity` of this name was called, which this process does not provide.
+    NotProvided(String),
     /// Somebody asked the process to stop.
     Interrupted,
 }
@@ -85,14 +93,14 @@ pub(super) struct Running {
 pub(super) enum Held {
     Effect { owner: Owner, name: &'static str, args: Data },
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
-    Reply { to: Sender<Reply>, reply: Reply },
+    Reply { to: Answer, reply: Reply },
     Lost { what: String, error: ErrorData },
 }
 
 /// Instances that are to be removed, and who is told when it is done.
 pub(super) struct Purging {
     pub(super) left: Vec<String>,
-    pub(super) reply: Sender<Reply>,
+    pub(super) reply: Answer,
 }
 
 /// Runs instances in a store.
@@ -126,9 +134,12 @@ pub struct Host<S: Store> {
     /// Instances whose end is waited for here, and how they ended.
     watched: HashMap<Arc<str>, Option<Ending>>,
     /// Clients that wait for an instance's end.
-    pub(super) waiting: HashMap<String, Vec<Sender<Reply>>>,
+    pub(super) waiting: HashMap<String, Vec<Answer>>,
     /// Instances that are removed once they have ended, and who is told.
     pub(super) purging: Vec<Purging>,
+    /// An `extern activity` that was called and that this process does not provide.
+    pub(super) not_provided: Option<String>,
+    pub(super) spans: Spans,
 }
 
 impl<S: Store> Host<S> {
@@ -162,6 +173,8 @@ impl<S: Store> Host<S> {
             watched: HashMap::new(),
             waiting: HashMap::new(),
             purging: Vec::new(),
+            not_provided: None,
+            spans: Spans::default(),
         }
     }
 
@@ -197,13 +210,9 @@ impl<S: Store> Host<S> {
         Listener::open(folder, self.sender.clone())
     }
 
-    /// The handle by which a signal handler asks the host to stop.
-    pub fn stopper(&self) -> impl Fn() + Send + 'static {
-        let sender = self.sender.clone();
-        move || {
-            // When nobody listens any more, the process is at its end.
-            let _ = sender.send(Message::Interrupt);
-        }
+    /// The host, as other threads of this process reach it.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.sender.clone())
     }
 
     /// A program that instances may run.
@@ -399,13 +408,17 @@ impl<S: Store> Host<S> {
     fn message(&mut self, message: Message) -> Result<(), HostError> {
         match message {
             Message::Done { ticket, result } => match self.effects.remove(&ticket) {
-                Some(running) => self.answer(running.owner, result),
+                Some(running) => {
+                    self.spans.end(ticket, Some(&result));
+                    self.answer(running.owner, result);
+                }
                 // A line that was read for somebody who is gone is the next one's.
                 None if self.stray.remove(&ticket) => self.terminal.keep(result),
                 None => {}
             },
             Message::Activity { ticket, result, sends } => {
                 if let Some(step) = self.activities.remove(&ticket) {
+                    self.spans.end(ticket, Some(&result));
                     self.tickets.remove(&step);
                     self.engine.handle(Event::Answer { step, result, sends }, clock::now());
                 }
@@ -416,6 +429,7 @@ impl<S: Store> Host<S> {
                 }
             }
             Message::Client { ask, reply } => self.client(ask, reply)?,
+            Message::Wake => {}
             Message::Interrupt => return Err(HostError::Interrupted),
         }
         Ok(())
@@ -509,6 +523,7 @@ impl<S: Store> Host<S> {
     fn begin_activity(&mut self, step: StepId, program: ProgramHash, name: String, args: Data, key: String) {
         let ticket = self.ticket();
         let Some(image) = self.images.get(&program) else { return };
+        self.spans.begin(ticket, "activity", &step.owner, step.seq, &name);
         let identity = Identity { id: step.owner.to_string(), key, entity: None };
         let job = Job { ticket, code: image.code.clone(), name, args, identity };
         if self.workers.begin(job) {
@@ -523,6 +538,7 @@ impl<S: Store> Host<S> {
     fn abandon(&mut self, step: &StepId) {
         if let Some(ticket) = self.tickets.remove(step) {
             self.activities.remove(&ticket);
+            self.spans.end(ticket, None);
             self.workers.drop(ticket);
             self.sleeps.retain(|(_, sleeper)| *sleeper != ticket);
             self.break_off(|owner| matches!(owner, Owner::Activity(of) if *of == ticket));
@@ -536,6 +552,7 @@ impl<S: Store> Host<S> {
             self.effects.iter().filter(|(_, running)| whose(&running.owner)).map(|(t, _)| *t).collect();
         for ticket in tickets {
             let Some(running) = self.effects.remove(&ticket) else { continue };
+            self.spans.end(ticket, None);
             if running.input {
                 self.stray.insert(ticket);
             }
@@ -558,6 +575,7 @@ impl<S: Store> Host<S> {
         let batch = self.pending.take();
         if !batch.is_empty() {
             let began = Instant::now();
+            let _span = tracing::debug_span!("commit", keys = batch.writes.len(), durable).entered();
             self.store.commit(&batch)?;
             if durable {
                 self.store.flush()?;
@@ -596,6 +614,9 @@ impl<S: Store> Host<S> {
                 Held::Effect { owner, name, args } => self.perform(owner, name, args),
             }
         }
+        if let Some(name) = self.not_provided.take() {
+            return Err(HostError::NotProvided(name));
+        }
         if !printed.is_empty() {
             // A line counts as printed when it is out.
             self.terminal.flush().map_err(HostError::Output)?;
@@ -611,6 +632,7 @@ impl<S: Store> Host<S> {
         for client in self.waiting.remove(&*instance).unwrap_or_default() {
             let _ = client.send(Reply::Ended);
         }
+        self.spans.ended(&instance, &outcome);
         self.purge_ended(&instance)?;
         match self.watched.get_mut(&instance) {
             Some(watched) => *watched = Some(outcome),
@@ -623,6 +645,7 @@ impl<S: Store> Host<S> {
                     Ending::Completed(_) | Ending::Terminated(_) => return Ok(()),
                 };
                 match self.settings.stays {
+                    true if self.settings.quiet => {}
                     true => self.terminal.log("error", &format!("{instance} failed: {why}")),
                     // Somebody may ask for it before the end.
                     false => {

@@ -1,7 +1,8 @@
 //! What clients ask, in this process or another.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+
+use tokio::sync::oneshot;
 
 use crate::check;
 use crate::engine::{
@@ -13,12 +14,12 @@ use crate::store::Store;
 
 use super::client::{Ask, Reply};
 use super::run::{Held, Host, HostError, Purging};
-use super::{Message, clock};
+use super::{Answer, Message, clock};
 
 impl<S: Store> Host<S> {
     /// Asks this host itself, and runs it until the answer is there.
     pub fn ask(&mut self, ask: Ask) -> Result<Reply, HostError> {
-        let (sender, receiver) = channel();
+        let (sender, mut receiver) = oneshot::channel();
         self.sender.send(Message::Client { ask, reply: sender }).ok();
         loop {
             if let Ok(reply) = receiver.try_recv() {
@@ -29,7 +30,7 @@ impl<S: Store> Host<S> {
     }
 
     /// Takes in a question. The answer is given once what it says is durable.
-    pub(super) fn client(&mut self, ask: Ask, to: Sender<Reply>) -> Result<(), HostError> {
+    pub(super) fn client(&mut self, ask: Ask, to: Answer) -> Result<(), HostError> {
         // What is asked is seen in the state that all events before have led to.
         self.gather();
         let reply = match ask {
@@ -56,10 +57,7 @@ impl<S: Store> Host<S> {
                 Err(reason) => Err(reason),
             },
             Ask::Rewind(id) => self.client_rewind(&id),
-            Ask::Purge { ids, force } => match self.client_purge(ids, force, &to)? {
-                Some(reply) => Ok(reply),
-                None => return Ok(()),
-            },
+            Ask::Purge { ids, force } => return self.client_purge(ids, force, to),
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
         self.held.push(Held::Reply { to, reply });
@@ -121,36 +119,40 @@ impl<S: Store> Host<S> {
         Ok(Reply::Done)
     }
 
-    fn client_purge(
-        &mut self,
-        ids: Vec<String>,
-        force: bool,
-        to: &Sender<Reply>,
-    ) -> Result<Option<Reply>, HostError> {
+    fn client_purge(&mut self, ids: Vec<String>, force: bool, to: Answer) -> Result<(), HostError> {
         let mut running = Vec::new();
         let mut ended = Vec::new();
         for id in ids {
-            match read_record(&self.view(), &id).map_err(HostError::Unreadable)? {
-                None => return Ok(Some(Reply::Unknown)),
-                Some(record) if record.status.is_ended() => ended.push(id),
-                Some(_) if force => running.push(id),
-                Some(_) => return Ok(Some(Reply::Refused(format!("{id} has not ended")))),
-            }
+            let refused = match read_record(&self.view(), &id).map_err(HostError::Unreadable)? {
+                None => Reply::Unknown,
+                Some(record) if record.status.is_ended() => {
+                    ended.push(id);
+                    continue;
+                }
+                Some(_) if force => {
+                    running.push(id);
+                    continue;
+                }
+                Some(_) => Reply::Refused(format!("{id} has not ended")),
+            };
+            self.held.push(Held::Reply { to, reply: refused });
+            return Ok(());
         }
         for id in &ended {
             self.remove(id)?;
         }
         if running.is_empty() {
             self.collect()?;
-            return Ok(Some(Reply::Done));
+            self.held.push(Held::Reply { to, reply: Reply::Done });
+            return Ok(());
         }
         for id in &running {
             let why = Data::encode(&Value::str("it was purged")).unwrap_or_else(|_| Data::null());
             let message = Sent::Terminate { why, children: true, by: None };
             self.client_message(Address::instance(id), message);
         }
-        self.purging.push(Purging { left: running, reply: to.clone() });
-        Ok(None)
+        self.purging.push(Purging { left: running, reply: to });
+        Ok(())
     }
 
     /// An instance has ended; it may be one that is to be removed.

@@ -153,6 +153,11 @@ pub fn parse(text: &str) -> Result<Value, Fail> {
     })
 }
 
+/// A value from whatever serde reads by itself.
+pub fn from_serde<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Seed.deserialize(deserializer)
+}
+
 struct Seed;
 
 impl<'de> DeserializeSeed<'de> for Seed {

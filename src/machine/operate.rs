@@ -193,7 +193,15 @@ pub fn div(a: &Value, b: &Value) -> Result<Value, Fail> {
             let q = x.checked_div(*y).ok_or_else(|| overflow(a, "/", b))?;
             Ok(Value::Int(if x.wrapping_rem(*y) != 0 && (*x < 0) != (*y < 0) { q - 1 } else { q }))
         }
-        _ => Err(type_error(format!("`div` takes two ints, not {} and {}", a.a_kind(), b.a_kind()))),
+        (Value::Duration(_), Value::Duration(0)) => {
+            Err(fail("division_by_zero", format!("div({}, 0s)", brief(a))))
+        }
+        (Value::Duration(x), Value::Duration(y)) => div(&Value::Int(*x), &Value::Int(*y)),
+        _ => Err(type_error(format!(
+            "`div` takes two ints or two durations, not {} and {}",
+            a.a_kind(),
+            b.a_kind()
+        ))),
     }
 }
 

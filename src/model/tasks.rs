@@ -31,7 +31,8 @@ pub fn outcomes(
             continue;
         };
         let state = state(entity);
-        let ran = evaluator.operate(entity, operation, &task.asked.args, state.as_ref(), &task.key, now)?;
+        let args = evaluator.fitting(entity, operation, &task.asked.args);
+        let ran = evaluator.operate(entity, operation, &args, state.as_ref(), &task.key, now)?;
         for one in ran.iter() {
             outcomes.push(Done { world: done.world.clone(), choice: done.choice.clone(), ..one.clone() });
         }
@@ -53,8 +54,8 @@ pub fn outcome(
     }
     let done = evaluator.perform_once(&task.asked, &task.key, now, view, chooser)?;
     let Some((entity, operation)) = &done.world else { return Ok(done) };
-    let ran =
-        evaluator.operate(entity, operation, &task.asked.args, state(entity).as_ref(), &task.key, now)?;
+    let args = evaluator.fitting(entity, operation, &task.asked.args);
+    let ran = evaluator.operate(entity, operation, &args, state(entity).as_ref(), &task.key, now)?;
     let one = ran.first().cloned().ok_or_else(|| Stop::Fault("an operation without an outcome".into()))?;
     Ok(Done { world: done.world, choice: done.choice, ..one })
 }

@@ -193,6 +193,7 @@ fn begins_only_a_statement(token: &Token) -> bool {
             | Mock
             | Invariant
             | Eventually
+            | Extern
             | Activity
             | Orchestration
             | Entity

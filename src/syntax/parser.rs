@@ -140,6 +140,22 @@ impl Context {
         Block { stmts: vec![Stmt { kind: StmtKind::Expr(expr), span }], span }
     }
 
+    /// The body of an `extern activity`, whose declaration ends at `end`: the process around does it.
+    pub fn extern_body(&mut self, name: &Ident, params: &[Param], end: usize) -> Block {
+        for param in params {
+            if !matches!(param.pattern.kind, PatternKind::Name(_)) {
+                let place = self.place(param.pattern.span);
+                let error =
+                    Diagnostic::error("a pattern in an `extern activity`", place, "a name is wanted here")
+                        .because("the function of the process around takes its arguments as they are");
+                self.diagnostics.push(error);
+            }
+        }
+        let passed = params.iter().map(|param| param.pattern.span).collect();
+        let body = self.expr(name.span.start as usize, ExprKind::Extern(name.name.clone(), passed), end);
+        self.body(body)
+    }
+
     /// Notes that the parser skipped tokens, while it was reading `what`.
     pub fn recovered(&mut self, recovery: ErrorRecovery<usize, Token, ()>, what: &str) {
         self.syntax_error(recovery.error, what);
@@ -257,6 +273,17 @@ impl Unexpected<'_> {
         self.expected.iter().any(|e| e.trim_matches('"') == terminal)
     }
 
+    /// Whether it stands in the line of an `extern activity`.
+    fn is_in_extern(&self) -> bool {
+        let tokens = &self.context.tokens;
+        let at = tokens.partition_point(|(known, ..)| *known < self.start);
+        tokens[..at]
+            .iter()
+            .rev()
+            .take_while(|(_, token, _)| *token != Token::Nl)
+            .any(|(_, token, _)| *token == Token::Extern)
+    }
+
     fn describe(&self) -> Diagnostic {
         let place = self.context.place(Span::new(self.start, self.end));
         let Some(token) = &self.token else {
@@ -345,6 +372,11 @@ impl Unexpected<'_> {
             None => format!("{} can't go on with this", self.what),
         };
         let hint = match (previous, token) {
+            (Some(Token::Extern), _) => Some("only activities are `extern`: `extern activity name(…)`".to_string()),
+            (_, Token::LBrace | Token::Arrow) if self.is_in_extern() => Some(
+                "an `extern activity` has no body: the Rust program around does it; leave `extern` away for one that has"
+                    .to_string(),
+            ),
             (Some(word @ (Token::Invariant | Token::Eventually | Token::Test)), _) => {
                 let word = word.spelling().unwrap_or("");
                 Some(format!("say what it is about: `{word} \"no account is overdrawn\" {{ … }}`"))
@@ -384,12 +416,19 @@ impl Unexpected<'_> {
             (
                 _,
                 Token::Activity
+                | Token::Extern
                 | Token::Orchestration
                 | Token::Entity
                 | Token::Import
                 | Token::Const
                 | Token::Test,
             ) => Some(format!("{token} is a declaration, and stands at the top level of a file")),
+            (Some(Token::LBrace | Token::Comma), word)
+                if word.is_word() && self.expects("id") && self.expects("..") =>
+            {
+                let word = word.spelling().unwrap_or("");
+                Some(format!("`{word}` is a reserved word; a field of that name is written `{word}: another_name`"))
+            }
             (_, word) if word.is_word() && wanted.is_some_and(|w| w == "a name" || w == "a pattern") => {
                 Some(format!("{word} is a reserved word; choose another name"))
             }

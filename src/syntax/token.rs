@@ -120,7 +120,7 @@ fixed_tokens! {
     "match" Match, "for" For, "in" In, "while" While, "break" Break, "continue" Continue, "return" Return,
     "try" Try, "catch" Catch, "finally" Finally, "throw" Throw, "async" Async, "await" Await, "start" Start,
     "signal" Signal, "lock" Lock, "with" With, "after" After, "do" Do, "mock" Mock, "invariant" Invariant,
-    "eventually" Eventually, "true" True, "false" False, "null" Null,
+    "eventually" Eventually, "extern" Extern, "true" True, "false" False, "null" Null,
     "(" LParen, ")" RParen, "[" LBracket, "]" RBracket, "{" LBrace, "}" RBrace, "," Comma, ":" Colon, "." Dot,
     "?." QuestionDot, ".." DotDot, "..=" DotDotEq, "=>" Arrow, "=" Assign, "+=" PlusAssign, "-=" MinusAssign,
     "*=" StarAssign, "/=" SlashAssign, "%=" PercentAssign, "|>" Pipe, "??" Coalesce, "||" Or, "&&" And,

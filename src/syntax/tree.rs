@@ -164,6 +164,8 @@ pub enum ExprKind {
     Return(Option<Box<Expr>>),
     Break,
     Continue,
+    /// The body of an `extern activity`: its name, and where the parameters stand that it passes on.
+    Extern(Name, Vec<Span>),
     Error,
 }
 
@@ -368,7 +370,7 @@ impl ExprKind {
         use ExprKind::*;
         match self {
             Null | Bool(_) | Int(_) | IntMin | Float(_) | Duration(_) | Str(_) | Name(_) | State | Break
-            | Continue | Error | Return(None) => 0,
+            | Continue | Extern(..) | Error | Return(None) => 0,
             Interpolated(_, items) => deepest(items),
             List(items) => deepest(items.iter().map(Element::expr)),
             Record(fields) => fields

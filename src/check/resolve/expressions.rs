@@ -30,7 +30,7 @@ impl Resolver<'_> {
             | ExprKind::Int(_)
             | ExprKind::Float(_)
             | ExprKind::Duration(_) => {}
-            ExprKind::Str(_) | ExprKind::Error => {}
+            ExprKind::Str(_) | ExprKind::Extern(..) | ExprKind::Error => {}
             ExprKind::IntMin => {
                 let place = self.place(expr.span);
                 self.report(

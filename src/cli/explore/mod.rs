@@ -18,9 +18,9 @@ use crate::model::{Faults, HighLevel, Model, Naming, Program, Stop, Storage, Sub
 
 use super::arguments::{Explore, ModelName};
 use super::problem::Problem;
-use super::render::Shown;
 use super::verdict::{count, grouped, violation};
 use super::{FAILED, INVALID, STORE, UNKNOWN, USAGE, print, program};
+use crate::render::Shown;
 
 use report::{paint, summary, then};
 

@@ -6,11 +6,12 @@ use crate::explore::schedule::{Line, Told};
 use crate::explore::{Bound, Limits, Report};
 use crate::model::{Stop, Subject};
 
-use super::super::problem::{Problem, coloured};
-use super::super::render::show;
+use super::super::problem::Problem;
 use super::super::verdict::{count, grouped, no_mock};
 use super::super::{INTERNAL, INVALID};
 use super::Exploration;
+use crate::render::coloured;
+use crate::render::show;
 
 impl Exploration<'_> {
     /// A step of a schedule, and what it changes.
@@ -34,6 +35,19 @@ impl Exploration<'_> {
         match stop {
             Stop::NoMock { request } => {
                 show(&no_mock(self.shown, &request, "explored"));
+                Problem::new(INVALID, format!("{title} can't be explored"))
+            }
+            Stop::Looks { request } => {
+                let label =
+                    [(request.place, "what this gives differs from schedule to schedule".to_string())];
+                let hint = "`durable test` runs it; to explore, look in a property: `eventually \"…\" { state_of(…) == … }`";
+                show(&self.shown.message(
+                    ariadne::ReportKind::Error,
+                    "a test that looks at states",
+                    &label,
+                    &[],
+                    Some(hint),
+                ));
                 Problem::new(INVALID, format!("{title} can't be explored"))
             }
             Stop::Endless => Problem::new(INVALID, format!("{title} computes without an end"))

@@ -13,8 +13,8 @@ use crate::syntax::token::{Token, is_of_a_name, last_name};
 use crate::syntax::tree::StmtKind;
 use crate::syntax::{Diagnostic, Place, Severity, Span};
 
-use super::super::program::read_text;
 use super::super::repl::Assistant;
+use crate::os::read_text;
 
 /// Kinds of tokens, as the editor knows them.
 pub const TOKEN_TYPES: [&str; 7] =

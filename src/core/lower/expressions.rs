@@ -42,6 +42,7 @@ impl Lower<'_, '_> {
             ExprKind::Interpolated(texts, exprs) => self.interpolated(texts, exprs, span),
             ExprKind::Name(_) => self.name(span.start, span),
             ExprKind::State => self.state(span),
+            ExprKind::Extern(name, passed) => self.extern_body(name, passed, span),
             ExprKind::List(items) => {
                 let spreads = items.iter().map(|item| matches!(item, Element::Spread(_))).collect();
                 let items = items.iter().map(|item| self.expr(item.expr())).collect();

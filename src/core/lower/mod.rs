@@ -252,6 +252,17 @@ impl<'p> Lower<'_, 'p> {
         self.function(name, vars, required, body, span)
     }
 
+    /// What an `extern activity` does: it asks the process around, by its name, its arguments and its key.
+    fn extern_body(&self, name: &Name, passed: &[Span], span: Span) -> Node {
+        let vars = passed.iter().filter_map(|param| self.bound(*param));
+        let args: Vec<Node> = vars.map(|var| self.node(Form::Var(var), span)).collect();
+        let items = vec![false; args.len()];
+        let args = self.node(Form::Prim(Prim::List(items), args), span);
+        let name = self.node(Form::Const(Literal::Str(name.clone())), span);
+        let key = self.apply("idempotency_key", Vec::new(), span);
+        self.apply("extern", vec![name, args, key], span)
+    }
+
     fn nothing(&self, span: Span) -> Function {
         self.function("nothing".into(), Vec::new(), 0, self.null(span), span)
     }

@@ -149,6 +149,10 @@ fn perform(
     chooser: &mut Attempt<'_>,
 ) -> Result<Done, Stop> {
     let state = |id: &EntityId| world.world.get(id).cloned().flatten();
+    if let What::Effect("state_of" | "states_of" | "outcome_of") = task.asked.what {
+        let seen = evaluator.look(&task.asked.what, &task.asked.args, &world.config(Vec::new())?);
+        return Ok(Done::of(Some(crate::model::message::answer(Ok(seen)))));
+    }
     let done = if task.asked.what == What::Effect("status") {
         let config = world.config(Vec::new())?;
         tasks::outcome(evaluator, &task.task(), world.now, &config, &state, chooser)

@@ -72,6 +72,8 @@ pub trait View {
 pub enum Stop {
     /// An effect of the outside that no mock stands for.
     NoMock { request: Asked },
+    /// A test looks at a state, which differs from schedule to schedule.
+    Looks { request: Asked },
     /// It computes without an end.
     Endless,
     /// It starts instances whose ids come from keys of steps: requests have to be named by their numbers.

@@ -120,6 +120,20 @@ impl Evaluator<'_> {
         self.keep(hash, all)
     }
 
+    /// What of the arguments of a mocked call an operation takes: it may have fewer parameters than there are.
+    pub fn fitting(&self, entity: &EntityId, operation: &str, args: &Data) -> Data {
+        let declared = self.image.code.find_entity(&entity.name);
+        let found = declared.and_then(|known| known.operations.iter().find(|known| known.name == operation));
+        let mut items = args.items();
+        match found {
+            Some(found) if items.len() > found.params => {
+                items.truncate(found.params);
+                Data::encode(&Value::list(items)).unwrap_or_else(|_| args.clone())
+            }
+            _ => args.clone(),
+        }
+    }
+
     /// An attempt at an activity: what can come of it.
     pub fn perform(
         &mut self,
@@ -332,6 +346,7 @@ impl Evaluator<'_> {
                     (hash >> 80) & 0xffff_ffff_ffff
                 ))
             }
+            "state_of" | "states_of" | "outcome_of" => return Err(Stop::Looks { request: request.clone() }),
             _ => return Err(Stop::NoMock { request: request.clone() }),
         };
         let name = matches!(name, "random" | "random_int").then(|| shown(&data(&value)));

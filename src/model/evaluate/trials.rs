@@ -2,7 +2,7 @@
 
 use crate::builtins::Context;
 use crate::code::{FunctionId, Property};
-use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Request, Value, What};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Value, What};
 
 use super::super::message::shown;
 use super::{Evaluator, FUEL, REMEMBERED, Stop, View, data};
@@ -30,17 +30,16 @@ impl Evaluator<'_> {
                 Progress::Done(Err(error)) => return Ok(Err(error)),
                 Progress::Waiting => {
                     for request in machine.take_requests() {
-                        machine.answer(request.seq, self.look(&request, view));
+                        machine.answer(request.seq, Ok(self.look(&request.what, &request.args, view)));
                     }
                 }
             }
         }
     }
 
-    /// What a property or a mock finds when it looks around.
-    fn look(&self, request: &Request, view: &dyn View) -> Result<Data, ErrorData> {
-        let args = request.args.items();
-        let value = match (&request.what, args.first()) {
+    /// What a test, a property or a mock finds when it looks around.
+    pub fn look(&self, what: &What, args: &Data, view: &dyn View) -> Data {
+        let value = match (what, args.items().first()) {
             (What::Effect("state_of"), Some(Value::Entity(entity))) => match EntityId::of(entity) {
                 Ok(entity) => match view.state(&entity) {
                     Some(state) => state.decode(),
@@ -57,7 +56,7 @@ impl Evaluator<'_> {
             (What::Effect("outcome_of"), Some(Value::Str(id))) => view.outcome(id.as_str()),
             _ => Value::Null,
         };
-        Ok(Data::encode(&value).unwrap_or_else(|_| Data::null()))
+        Data::encode(&value).unwrap_or_else(|_| Data::null())
     }
 
     fn initial(&self, entity: &str) -> Value {

@@ -1,7 +1,7 @@
 //! Diagnostics and errors as text with the source around them, by ariadne.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use ariadne::{Color, Config, IndexType, Label, Report, ReportKind};
@@ -9,8 +9,6 @@ use ariadne::{Color, Config, IndexType, Label, Report, ReportKind};
 use crate::builtins::Context;
 use crate::machine::{ErrorData, Value, format};
 use crate::syntax::{Diagnostic, Place, Severity, Sources};
-
-use super::problem::coloured;
 
 /// Lines longer than this are not shown, in bytes.
 const LONG_LINE: usize = 400;
@@ -189,7 +187,7 @@ impl<'a> Shown<'a> {
         if !chain.is_empty() {
             notes.push(chain.join("\n"));
         }
-        let title = super::table::short(&error.title(), 300);
+        let title = short(&error.title(), 300);
         self.message(ReportKind::Error, &title, &labels, &notes, None)
     }
 }
@@ -205,7 +203,7 @@ fn lines_around(text: &str, start: usize, end: usize) -> (usize, usize) {
 fn sides(error: &Value) -> Option<String> {
     let Value::Record(record) = error else { return None };
     let field = |name: &str| match record.get_str(name) {
-        Some(Value::Str(text)) => Some(super::table::short(text.as_str(), 500)),
+        Some(Value::Str(text)) => Some(short(text.as_str(), 500)),
         _ => None,
     };
     (field("kind")? == "assertion_failed").then_some(())?;
@@ -217,8 +215,7 @@ fn rest(value: &Value) -> Option<String> {
     let Value::Record(record) = value else { return None };
     record.get_str("kind")?;
     let rest = record.without(|name| name == "kind" || name == "message");
-    (!rest.is_empty())
-        .then(|| super::table::short(&format::display(&Value::Record(std::rc::Rc::new(rest))), 500))
+    (!rest.is_empty()).then(|| short(&format::display(&Value::Record(std::rc::Rc::new(rest))), 500))
 }
 
 /// Without spaces at the ends of lines.
@@ -229,4 +226,18 @@ fn trimmed(text: &str) -> String {
 /// Writes to standard error.
 pub fn show(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// One line of at most so many characters.
+pub fn short(text: &str, most: usize) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most - 1).chain(['…']).collect()
+}
+
+/// Whether standard error shows colours.
+pub fn coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

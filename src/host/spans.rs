@@ -1,0 +1,93 @@
+//! Spans of what is under way, for whoever subscribes to `tracing`: each instance and entity while it is in this
+//! process, each activity and external effect within it, each commit.
+//!
+//! Without a subscriber nothing is kept.
+
+use std::collections::HashMap;
+
+use tracing::{Level, Span, field};
+
+use crate::engine::{Address, Outcome as Ending};
+
+use super::Outcome;
+
+/// The spans that are open.
+#[derive(Default)]
+pub(super) struct Spans {
+    owners: HashMap<String, Span>,
+    tickets: HashMap<u64, Span>,
+}
+
+impl Spans {
+    /// An activity or an effect begins, for an instance or an entity.
+    pub(super) fn begin(&mut self, ticket: u64, kind: &'static str, owner: &Address, seq: u64, name: &str) {
+        if !tracing::enabled!(Level::INFO) {
+            return;
+        }
+        let id = owner.to_string();
+        let parent = self.owners.entry(id).or_insert_with_key(|id| match owner {
+            Address::Instance(_) => tracing::info_span!(
+                parent: None, "instance", otel.name = id.as_str(), id = id.as_str(),
+                outcome = field::Empty, error = field::Empty, otel.status_code = field::Empty
+            ),
+            Address::Entity(_) => {
+                tracing::info_span!(parent: None, "entity", otel.name = id.as_str(), id = id.as_str())
+            }
+        });
+        let span = tracing::info_span!(
+            parent: &*parent, "step", otel.name = name, kind, name, seq,
+            error = field::Empty, otel.status_code = field::Empty
+        );
+        self.tickets.insert(ticket, span);
+    }
+
+    /// An effect of an activity begins.
+    pub(super) fn begin_within(&mut self, ticket: u64, activity: u64, name: &str) {
+        if let Some(parent) = self.tickets.get(&activity) {
+            let span = tracing::info_span!(
+                parent: parent, "effect", otel.name = name, kind = "effect", name,
+                error = field::Empty, otel.status_code = field::Empty
+            );
+            self.tickets.insert(ticket, span);
+        }
+    }
+
+    /// The span of a ticket, in which others may open theirs.
+    pub(super) fn of(&self, ticket: u64) -> Span {
+        self.tickets.get(&ticket).cloned().unwrap_or_else(Span::none)
+    }
+
+    /// It is done; without a result it was broken off.
+    pub(super) fn end(&mut self, ticket: u64, result: Option<&Outcome>) {
+        let Some(span) = self.tickets.remove(&ticket) else { return };
+        match result {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => fail(&span, &error.title()),
+            None => fail(&span, "it was broken off"),
+        }
+    }
+
+    /// An instance has ended.
+    pub(super) fn ended(&mut self, instance: &str, outcome: &Ending) {
+        let word = match outcome {
+            Ending::Completed(_) => "completed",
+            Ending::Failed(_) => "failed",
+            Ending::Terminated(_) => "terminated",
+            Ending::Stuck(_) => "stuck",
+            Ending::Unfit(_) => "unfit",
+        };
+        tracing::info!(id = instance, outcome = word, "an instance has ended");
+        let Some(span) = self.owners.remove(instance) else { return };
+        span.record("outcome", word);
+        match outcome {
+            Ending::Failed(error) => fail(&span, &error.title()),
+            Ending::Unfit(reason) => fail(&span, reason),
+            _ => {}
+        }
+    }
+}
+
+fn fail(span: &Span, why: &str) {
+    span.record("error", why);
+    span.record("otel.status_code", "ERROR");
+}

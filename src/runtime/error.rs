@@ -1,0 +1,157 @@
+//! What can go wrong for a program that embeds durable, and the errors that its activities give.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+
+use crate::host::HostError;
+use crate::machine::ErrorData;
+use crate::store::StoreError;
+
+use super::values;
+
+/// Why a call of the runtime could not do what it was asked for.
+#[derive(Debug)]
+pub enum Error {
+    /// A program with mistakes, or a call that does not fit it. Mistakes are shown with their places.
+    Invalid(String),
+    /// The store can't be opened, read or written.
+    Store(String),
+    /// There is no such instance, or no entity of that name.
+    Unknown(String),
+    /// The instance has ended already.
+    Ended(String),
+    /// The id is that of an instance of another orchestration.
+    IdTaken { id: String, function: String },
+    /// The instance failed with this error.
+    Failed(Failure),
+    /// Somebody ended the instance, and why.
+    Terminated { id: String, why: Json },
+    /// A value that the type on the other side can't hold.
+    Conversion(String),
+    /// It can't be done, for this reason.
+    Refused(String),
+    /// The runtime has stopped.
+    Stopped(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Invalid(text) | Error::Refused(text) => f.write_str(text.trim_end()),
+            Error::Store(reason) => write!(f, "the store: {reason}"),
+            Error::Unknown(what) => write!(f, "there is no `{what}` in the store"),
+            Error::Ended(id) => write!(f, "{id} has ended already"),
+            Error::IdTaken { id, function } => {
+                write!(f, "the id `{id}` is that of an instance of `{function}`")
+            }
+            Error::Failed(failure) => write!(f, "{failure}"),
+            Error::Terminated { id, why: Json::Null } => write!(f, "{id} was terminated"),
+            Error::Terminated { id, why } => write!(f, "{id} was terminated: {why}"),
+            Error::Conversion(reason) => f.write_str(reason),
+            Error::Stopped(reason) => write!(f, "the runtime has stopped: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Error {
+        Error::Store(error.to_string())
+    }
+}
+
+impl From<HostError> for Error {
+    fn from(error: HostError) -> Error {
+        match error {
+            HostError::Store(error) => error.into(),
+            HostError::Unreadable(reason) => Error::Store(reason),
+            HostError::Output(error) => {
+                Error::Stopped(format!("standard output can't be written: {}", crate::os::reason(&error)))
+            }
+            HostError::NotProvided(name) => Error::Refused(format!("`{name}` is not provided")),
+            HostError::Interrupted => Error::Stopped("it was closed".into()),
+        }
+    }
+}
+
+/// An error value of the language: what an activity in Rust gives, what a program can `catch`, and what an instance
+/// failed with. Any error of Rust's becomes one of kind `extern_error`, so that `?` does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    value: Json,
+    report: String,
+}
+
+impl Failure {
+    /// An error of a kind, which is what programs tell errors apart by, and a message for people.
+    pub fn new(kind: &str, message: impl fmt::Display) -> Failure {
+        Failure { value: json!({"kind": kind, "message": message.to_string()}), report: String::new() }
+    }
+
+    /// The same with a further field. A value that is no JSON is null.
+    pub fn with(mut self, field: &str, value: impl Serialize) -> Failure {
+        let value = serde_json::to_value(value).unwrap_or_default();
+        self.value.as_object_mut().unwrap_or(&mut Map::new()).insert(field.to_string(), value);
+        self
+    }
+
+    /// Its kind; empty for a value that was thrown without one.
+    pub fn kind(&self) -> &str {
+        self.get("kind").and_then(Json::as_str).unwrap_or("")
+    }
+
+    /// What it says.
+    pub fn message(&self) -> String {
+        match self.get("message") {
+            Some(Json::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => self.value.as_str().map_or_else(|| self.value.to_string(), str::to_string),
+        }
+    }
+
+    /// A field of it.
+    pub fn get(&self, field: &str) -> Option<&Json> {
+        self.value.get(field)
+    }
+
+    /// The value that was thrown.
+    pub fn value(&self) -> &Json {
+        &self.value
+    }
+
+    /// For an instance that failed: the error with its place in the source and the calls that led to it.
+    pub fn report(&self) -> &str {
+        &self.report
+    }
+
+    /// The error of an instance.
+    pub(super) fn of(error: &ErrorData, report: String) -> Failure {
+        let value = values::from_data(&error.value).unwrap_or_else(|_| Json::String(error.title()));
+        Failure { value, report }
+    }
+
+    pub(super) fn into_data(self) -> ErrorData {
+        match values::to_data(&self.value) {
+            Ok(value) => ErrorData { value, trace: Default::default() },
+            Err(error) => ErrorData::new("limit", error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            "" => f.write_str(&self.message()),
+            kind => write!(f, "{kind}: {}", self.message()),
+        }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::new("extern_error", error)
+    }
+}

@@ -1,0 +1,106 @@
+//! A program that is ready to be started.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::builtins::Context;
+use crate::check::{self, closest};
+use crate::code::{Code, ProgramHash, compile};
+use crate::core::lower;
+use crate::engine::SCRIPT;
+use crate::host::externs::Externs;
+use crate::machine::Image;
+use crate::os::read_text;
+use crate::render::Shown;
+use crate::syntax::Severity;
+
+use super::Error;
+
+/// A program without mistakes, whose `extern activity`s are all provided. Clones are the same program.
+#[derive(Clone)]
+pub struct Program {
+    file: String,
+    code: Arc<Code>,
+}
+
+impl Program {
+    pub(super) fn load(file: &Path, externs: &Externs) -> Result<Program, Error> {
+        let text = read_text(file)
+            .map_err(|reason| Error::Invalid(format!("{} can't be read: {reason}", file.display())))?;
+        let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
+        let checked = check::load(&name, text, &|key: &str| read_text(&folder.join(key)));
+        Program::of(&checked, file, externs)
+    }
+
+    pub(super) fn compile(name: &str, text: &str, externs: &Externs) -> Result<Program, Error> {
+        let alone = |_: &str| Err("a program that is given as text imports no files".to_string());
+        Program::of(&check::load(name, text.to_string(), &alone), Path::new(name), externs)
+    }
+
+    fn of(checked: &check::Program, file: &Path, externs: &Externs) -> Result<Program, Error> {
+        let shown = Shown { colours: false, ..Shown::new(&checked.sources, file) };
+        let mistakes: Vec<String> = checked
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == Severity::Error)
+            .map(|diagnostic| shown.diagnostic(diagnostic))
+            .collect();
+        if !mistakes.is_empty() {
+            return Err(Error::Invalid(mistakes.concat()));
+        }
+        for (name, place) in checked.externs() {
+            if externs.find(name).is_none() {
+                let place = shown.locate(place);
+                let reason = format!(
+                    "`{name}`, an `extern activity` at {place}, is not provided: add `.activity(\"{name}\", …)` to the builder"
+                );
+                return Err(Error::Invalid(reason));
+            }
+        }
+        let compiled = compile(&lower(checked), checked);
+        let code = Arc::new(compiled.map_err(|mistake| Error::Invalid(shown.diagnostic(&mistake)))?);
+        // Its constants have values, too.
+        Image::new(code.clone()).map_err(|(name, error)| {
+            Error::Invalid(format!("`const {name}` has no value\n{}", shown.error(&error)))
+        })?;
+        Ok(Program { file: file.display().to_string(), code })
+    }
+
+    /// Whether an orchestration can be started with so many arguments.
+    pub(super) fn accepts(&self, orchestration: &str, given: usize) -> Result<(), Error> {
+        if orchestration == SCRIPT {
+            return Ok(());
+        }
+        let all = self.code.isolated.iter().filter(|item| item.context == Some(Context::Orchestration));
+        let Some(item) = all.clone().find(|item| item.name == orchestration) else {
+            let near = closest(orchestration, all.map(|item| item.name.as_str()));
+            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            return Err(Error::Invalid(format!(
+                "{} has no orchestration `{orchestration}`{hint}",
+                self.file
+            )));
+        };
+        let function = &self.code.functions[item.body as usize];
+        let (least, most) = (function.required as usize, function.params as usize);
+        if (least..=most).contains(&given) {
+            return Ok(());
+        }
+        let takes = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+        Err(Error::Invalid(format!("`{orchestration}` takes {takes} arguments, {given} given")))
+    }
+
+    /// The file that it was read from, as it was named.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    pub(super) fn hash(&self) -> ProgramHash {
+        self.code.hash
+    }
+
+    /// Its texts, and those of the standard library that it was compiled with.
+    pub(super) fn modules(&self) -> Vec<(String, String)> {
+        self.code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect()
+    }
+}
