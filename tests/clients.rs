@@ -139,6 +139,8 @@ fn start_raise_and_wait_without_a_server() {
 fn entities_without_a_server() {
     let folder = folder();
     let at = folder.path();
+    std::fs::write(at.join("other.df"), "print(1)").expect("a program");
+    ok(at, &["run", "other.df"]);
     let unknown = durable(at, &["signal", "Account@alice", "deposit", "5"]);
     assert_eq!(unknown.status.code(), Some(5));
     ok(at, &["start", "bank.df", "transfer", "alice", "bob", "1", "--wait"]);
@@ -418,6 +420,8 @@ fn wrong_arguments() {
     let few = durable(at, &["start", "bank.df", "transfer", "1"]);
     assert_eq!((few.status.code(), err(&few).contains("takes 2 to 3 arguments, 1 given")), (Some(2), true));
     assert_eq!(code(&["start", "bank.df", "approval", "--id", "two words"]), Some(2));
+    assert_eq!(code(&["raise", "nobody", "x"]), Some(4), "there is no store yet, and none is made by asking");
+    ok(at, &["start", "bank.df", "transfer", "1", "2"]);
     assert_eq!(code(&["raise", "nobody", "x"]), Some(5));
     assert_eq!(code(&["terminate", "nobody"]), Some(5));
     assert_eq!(code(&["suspend", "nobody"]), Some(5));

@@ -69,13 +69,15 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
         methods: HashSet::new(),
         diagnostics: Vec::new(),
     };
+    // Where each source can't be trusted from.
+    let mut broken: HashMap<u32, usize> = HashMap::new();
     let mut known: HashMap<String, ModuleId> = HashMap::new();
     let mut waiting = vec![(key.to_string(), text)];
     known.insert(key.to_string(), 0);
     let mut at = 0;
     while at < waiting.len() {
         let (key, text) = waiting[at].clone();
-        let id = add_module(&mut program, &key, text, None);
+        let id = add_module(&mut program, &key, text, None, &mut broken);
         let imports: Vec<(tree::Ident, tree::Ident)> = program.modules[id]
             .tree
             .items
@@ -138,12 +140,12 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
         at += 1;
     }
     for (name, text) in std {
-        add_module(&mut program, &format!("{STD}{name}.df"), text.to_string(), Some(name));
+        add_module(&mut program, &format!("{STD}{name}.df"), text.to_string(), Some(name), &mut broken);
     }
     let unreadable = program.diagnostics.len();
     resolve::resolve(&mut program);
     if unreadable > 0 {
-        drop_cascades(&mut program, unreadable);
+        drop_cascades(&mut program, unreadable, &broken);
     }
     let rank = |d: &Diagnostic| d.labels.first().map(|l| (l.place.source, l.place.span.start));
     program.diagnostics.sort_by_key(rank);
@@ -151,8 +153,9 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
 }
 
 /// Drops what follows from lines that could not be read, which are what the first diagnostics are about: what else is on
-/// these lines, names that they may have bound, and where blocks no longer end where they began, all that comes after.
-fn drop_cascades(program: &mut Program, unreadable: usize) {
+/// these lines, names that they may have bound, and in a source whose blocks no longer end where they began, all that
+/// comes after.
+fn drop_cascades(program: &mut Program, unreadable: usize, broken: &HashMap<u32, usize>) {
     let Program { sources, diagnostics, .. } = program;
     let line_of = |diagnostic: &Diagnostic| {
         let place = diagnostic.labels.first()?.place;
@@ -162,42 +165,18 @@ fn drop_cascades(program: &mut Program, unreadable: usize) {
         let to = text[at..].find('\n').map_or(text.len(), |end| at + end);
         Some((place.source, from, text[from..to].to_string()))
     };
-    let is_closer = |diagnostic: &Diagnostic| {
-        ["unexpected `}`", "unexpected `)`", "unexpected `]`"].contains(&diagnostic.title.as_str())
-    };
-    let mut lines: Vec<(u32, usize, String)> = Vec::new();
-    // Where each source can't be trusted from.
-    let mut broken: HashMap<u32, usize> = HashMap::new();
-    let mut unexpected: HashSet<(u32, usize)> = HashSet::new();
+    let lines: Vec<_> = diagnostics[..unreadable].iter().filter_map(line_of).collect();
     let mut at = 0;
     diagnostics.retain(|diagnostic| {
         at += 1;
-        let Some((source, from, line)) = line_of(diagnostic) else { return true };
-        let follows = if at <= unreadable {
-            let first = lines.iter().filter(|(own, ..)| *own == source).map(|(_, start, _)| *start).min();
-            match first {
-                Some(first) if is_closer(diagnostic) => {
-                    broken.entry(source).or_insert(first);
-                    true
-                }
-                // Of what is unexpected on a line, the first is the cause.
-                _ if diagnostic.title.starts_with("unexpected ") => !unexpected.insert((source, from)),
-                _ => false,
-            }
-        } else {
-            let title = diagnostic.title.as_str();
-            let unknown = title.strip_prefix("unknown name `").and_then(|rest| rest.strip_suffix('`'));
-            broken.get(&source).is_some_and(|first| from > *first)
-                || lines.iter().any(|(own, start, text)| {
-                    let named =
-                        unknown.is_some_and(|name| text.split(|c| !is_of_a_name(c)).any(|word| word == name));
-                    (*own, *start) == (source, from) || named
-                })
-        };
-        if at <= unreadable && !follows {
-            lines.push((source, from, line));
-        }
-        !follows
+        let Some((source, from, _)) = line_of(diagnostic).filter(|_| at > unreadable) else { return true };
+        let title = diagnostic.title.as_str();
+        let unknown = title.strip_prefix("unknown name `").and_then(|rest| rest.strip_suffix('`'));
+        let follows = lines.iter().any(|(own, start, text)| {
+            let named = unknown.is_some_and(|name| text.split(|c| !is_of_a_name(c)).any(|word| word == name));
+            (*own, *start) == (source, from) || named
+        });
+        !follows && broken.get(&source).is_none_or(|first| from <= *first)
     });
 }
 
@@ -223,10 +202,17 @@ fn relative(from: &str, path: &str) -> Result<String, &'static str> {
     Ok(parts.join("/"))
 }
 
-fn add_module(program: &mut Program, key: &str, text: String, std: Option<&'static str>) -> ModuleId {
+fn add_module(
+    program: &mut Program,
+    key: &str,
+    text: String,
+    std: Option<&'static str>,
+    broken: &mut HashMap<u32, usize>,
+) -> ModuleId {
     let source = program.sources.add(key, text);
     let parsed = parse(&program.sources.files[source as usize].text, source);
     program.diagnostics.extend(parsed.diagnostics);
+    broken.extend(parsed.broken.map(|at| (source, at)));
     let id = program.modules.len();
     program.modules.push(Module {
         name: key.to_string(),

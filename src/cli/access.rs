@@ -41,6 +41,15 @@ pub fn open(folder: &Path) -> Result<Opened, Problem> {
     }
 }
 
+/// Whether there is a store to look into; none is made by looking.
+pub fn is_there(folder: &Path) -> Result<(), Problem> {
+    if folder.exists() {
+        return Ok(());
+    }
+    Err(Problem::new(STORE, format!("there is no store {}", folder.display()))
+        .hint("`durable run` makes one; `--store DIR` names another"))
+}
+
 /// Opens a store for this process alone.
 pub fn own(folder: &Path) -> Result<DiskStore, Problem> {
     match open(folder)? {
@@ -57,8 +66,14 @@ pub enum Access {
 }
 
 impl Access {
-    /// Opens a store, or reaches the process that has it.
+    /// Opens a store that is there, or reaches the process that has it.
     pub fn open(folder: &Path) -> Result<Access, Problem> {
+        is_there(folder)?;
+        Access::open_or_make(folder)
+    }
+
+    /// As [`Access::open`]; a store that isn't there is made.
+    pub fn open_or_make(folder: &Path) -> Result<Access, Problem> {
         match open(folder)? {
             Opened::Own(store) => Ok(Access::Here(Box::new(Host::for_clients(*store)))),
             Opened::Another(connection, _) => Ok(Access::There(RefCell::new(connection))),

@@ -59,7 +59,7 @@ pub fn start(start: Start) -> Result<u8, Problem> {
         return Err(Problem::new(USAGE, title));
     }
     let args = arguments(&start.args)?;
-    let mut store = Access::open(&start.store.store)?;
+    let mut store = Access::open_or_make(&start.store.store)?;
     let id = match start.id {
         Some(id) => id,
         None => fresh_id(&store, &start.name)?,

@@ -114,6 +114,7 @@ pub fn entry(entry: &Entry) -> Json {
 /// Writes a store as JSON Lines.
 pub fn export(export: Export) -> Result<u8, Problem> {
     let folder = &export.store.store;
+    super::access::is_there(folder)?;
     let store = match export.damaged {
         false => super::access::own(folder)?,
         true => {
@@ -121,7 +122,9 @@ pub fn export(export: Export) -> Result<u8, Problem> {
             Proven::open_unchecked(SledTree::open(&folder.join("journal"))?, Some(lock))
         }
     };
-    let failed = |error: std::io::Error| Problem::new(STORE, format!("the export can't be written: {error}"));
+    let failed = |error: std::io::Error| {
+        Problem::new(STORE, format!("the export can't be written: {}", crate::os::reason(&error)))
+    };
     let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match &export.file {
         Some(path) => Box::new(File::create(path).map_err(failed)?),
         None => Box::new(std::io::stdout()),

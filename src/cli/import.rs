@@ -23,7 +23,7 @@ use super::{STORE, USAGE};
 /// Reads JSON Lines into a store that has none of the instances in them.
 pub fn import(import: Import) -> Result<u8, Problem> {
     let unreadable = |error: std::io::Error| {
-        Problem::new(STORE, format!("{} can't be read: {error}", import.file.display()))
+        Problem::new(STORE, format!("{} can't be read: {}", import.file.display(), crate::os::reason(&error)))
     };
     let file = File::open(&import.file).map_err(unreadable)?;
     let mut store = super::access::own(&import.store.store)?;

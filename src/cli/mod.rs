@@ -53,6 +53,12 @@ pub fn main() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            if let Some(file) = forgotten_run(&error) {
+                Problem::new(USAGE, format!("`{file}` is a file, and no command"))
+                    .hint(format!("to run it: durable run {file}"))
+                    .show();
+                return USAGE;
+            }
             let _ = error.print();
             return if error.use_stderr() { USAGE } else { 0 };
         }
@@ -63,6 +69,17 @@ pub fn main() -> u8 {
             problem.show();
             problem.code
         }
+    }
+}
+
+/// The file that was given instead of a command.
+fn forgotten_run(error: &clap::Error) -> Option<&str> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(name))) => {
+            Some(name.as_str()).filter(|name| name.ends_with(".df") || std::path::Path::new(name).is_file())
+        }
+        _ => None,
     }
 }
 

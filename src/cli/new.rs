@@ -61,6 +61,8 @@ pub fn new(asked: New) -> Result<u8, Problem> {
     }
     let name = folder.display();
     print(&format!("{name}/main.df\n{name}/lib/greetings.df\n{name}/durable.toml\n"))?;
-    note(&format!("now: cd {name} && durable run main.df Ada && durable test"));
+    let quoted =
+        if asked.name.contains(char::is_whitespace) { format!("{:?}", asked.name) } else { asked.name };
+    note(&format!("now: cd {quoted} && durable run main.df Ada && durable test"));
     Ok(0)
 }

@@ -99,6 +99,7 @@ fn suspended(id: &str) -> Problem {
 /// Goes on with one unfinished instance, or with all.
 pub fn resume(resume: Resume) -> Result<u8, Problem> {
     let _exporter = telemetry::begin(&resume.telemetry)?;
+    access::is_there(&resume.store.store)?;
     match (access::open(&resume.store.store)?, &resume.id) {
         (Opened::Own(store), _) => resume_here(*store, &resume),
         // The process that has it runs it.
@@ -147,6 +148,7 @@ fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
 
 /// Waits for an instance's end and shows its outcome; without another process it is run here.
 pub fn wait(one: One) -> Result<u8, Problem> {
+    access::is_there(&one.store.store)?;
     match access::open(&one.store.store)? {
         Opened::Another(connection, _) => wait_there(connection, &one.id, one.json),
         Opened::Own(store) if known(&*store, &one.id)?.status.is_ended() => {
@@ -183,10 +185,7 @@ fn script_args(run: &Run) -> Result<Data, Problem> {
     let value = match &run.input {
         None => Value::list(run.args.iter().map(|arg| Value::str(arg.as_str())).collect()),
         Some(text) => values::parse(text).map_err(|fail| {
-            Problem::new(
-                USAGE,
-                format!("`--input` is not JSON: {}", crate::machine::error::title(&fail.value)),
-            )
+            Problem::new(USAGE, format!("`--input` is {}", crate::machine::error::message(&fail.value)))
         })?,
     };
     let too_large =

@@ -103,6 +103,14 @@ impl ErrorData {
     }
 }
 
+/// What an error value says, without its kind.
+pub fn message(value: &Value) -> String {
+    match value {
+        Value::Record(record) => record.get_str("message").map_or_else(|| title(value), display),
+        _ => title(value),
+    }
+}
+
 /// One line that says what an error value is.
 pub fn title(value: &Value) -> String {
     if let Value::Record(record) = value

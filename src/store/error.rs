@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub enum StoreError {
     /// Another process has it open.
     Locked { folder: PathBuf, pid: Option<u32> },
+    /// There is something else than a folder where the store is to be.
+    NoFolder { path: PathBuf },
     /// A newer version of this program made it.
     Newer { found: u32, known: u32 },
     /// Something that was acknowledged is not there, or not as it was written.
@@ -27,6 +29,7 @@ impl StoreError {
     pub fn hint(&self) -> String {
         match self {
             StoreError::Locked { .. } => "wait for that process or stop it, or use another store with `--store`".into(),
+            StoreError::NoFolder { .. } => "use another one with `--store`, or move the file away".into(),
             StoreError::Newer { .. } => "use the newer version, or another store with `--store`".into(),
             StoreError::Damaged { .. } => {
                 "nothing was changed: keep a copy of the folder, look at it with `durable store verify`, save what can be read with `durable store export --damaged`, or restore a backup".into()
@@ -58,6 +61,9 @@ impl fmt::Display for StoreError {
             }
             StoreError::Locked { folder, pid: None } => {
                 write!(f, "the store {} is in use by another process", folder.display())
+            }
+            StoreError::NoFolder { path } => {
+                write!(f, "{} is a file, and a store is a folder", path.display())
             }
             StoreError::Newer { found, known } => {
                 write!(f, "the store has format {found}; this version of durable knows formats up to {known}")

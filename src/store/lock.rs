@@ -19,6 +19,9 @@ pub struct Lock {
 impl Lock {
     /// Takes the folder, made if it isn't there. The error of one that is taken names the process that has it.
     pub fn take(folder: &Path) -> Result<Lock, StoreError> {
+        if folder.is_file() {
+            return Err(StoreError::NoFolder { path: folder.to_path_buf() });
+        }
         let made = !folder.exists();
         std::fs::create_dir_all(folder).map_err(|error| StoreError::io("make the folder", folder, &error))?;
         if made {

@@ -4,6 +4,7 @@
 //! list of diagnostics; it never panics and its trees are never deeper than [`tree::MAX_DEPTH`], so that
 //! every later walk over a tree may recurse.
 
+mod cascades;
 pub mod diagnostic;
 mod foreign;
 pub mod layout;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use lalrpop_util::{ErrorRecovery, ParseError};
 
+use super::cascades::without_cascades;
 use super::diagnostic::Diagnostic;
 use super::foreign;
 use super::grammar::ProgramParser;
@@ -17,6 +18,8 @@ use super::tree::*;
 pub struct Parsed {
     pub module: Module,
     pub diagnostics: Vec<Diagnostic>,
+    /// Where the first mistake is, when blocks no longer end where they began.
+    pub broken: Option<usize>,
     /// The tokens as laid out, for tools that look at the text itself.
     pub tokens: Vec<Spanned>,
     /// What the braces are for, by offset. Those of records and patterns are not here.
@@ -33,7 +36,13 @@ pub enum Brace {
 
 impl Parsed {
     fn unread(diagnostics: Vec<Diagnostic>, tokens: Vec<Spanned>) -> Parsed {
-        Parsed { module: Module { items: Vec::new() }, diagnostics, tokens, braces: HashMap::new() }
+        Parsed {
+            module: Module { items: Vec::new() },
+            diagnostics,
+            broken: None,
+            tokens,
+            braces: HashMap::new(),
+        }
     }
 }
 
@@ -63,7 +72,8 @@ pub fn parse(text: &str, source: u32) -> Parsed {
     };
     let mut diagnostics = context.diagnostics;
     diagnostics.sort_by_key(|d| d.labels.first().map(|l| l.place.span.start));
-    Parsed { module, diagnostics, tokens: context.tokens, braces: context.braces }
+    let (diagnostics, broken) = without_cascades(diagnostics, text);
+    Parsed { module, diagnostics, broken, tokens: context.tokens, braces: context.braces }
 }
 
 /// Whether a text is right so far and goes on: a bracket or a text block is open, or something is missing at its end.

@@ -13,7 +13,7 @@ use crate::{code, core};
 use super::super::inspect;
 use super::super::problem::{Problem, note};
 use super::super::table::{table, time};
-use super::super::{FAILED, USAGE, print, program};
+use super::super::{FAILED, STORE, USAGE, print, program};
 use super::prompt::{Evaluated, Prompt};
 use super::session::Came;
 use crate::os::read_text;
@@ -118,7 +118,7 @@ impl Commands {
 /// Evaluates a file as one entry.
 pub fn load(prompt: &mut Prompt, file: &str, width: usize) -> Result<Evaluated, Problem> {
     let text = read_text(Path::new(file))
-        .map_err(|reason| Problem::new(FAILED, format!("{file} can't be read: {reason}")))?;
+        .map_err(|reason| Problem::new(STORE, format!("{file} can't be read: {reason}")))?;
     prompt.evaluate(text.trim_end(), width)
 }
 

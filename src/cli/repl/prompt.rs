@@ -115,7 +115,7 @@ impl Prompt {
                 })?;
                 if known.status.is_ended() {
                     return Err(Problem::new(FAILED, format!("session `{id}` has ended"))
-                        .hint(format!("`durable purge --ids {id}` removes it; then the name is free")));
+                        .hint(format!("`durable purge {id}` removes it; then the name is free")));
                 }
                 let mut host = prompt.host(store)?;
                 host.watch(id);

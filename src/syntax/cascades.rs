@@ -1,0 +1,35 @@
+//! What only follows from another mistake, and is not said.
+
+use std::collections::HashSet;
+
+use super::Diagnostic;
+
+/// Of what the lexer, the layout and the parser found in a text, in its order: what is worth saying; and where the first
+/// mistake is, when blocks no longer end where they began, so that nothing after it can be trusted.
+pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagnostic>, Option<usize>) {
+    let at = |diagnostic: &Diagnostic| {
+        let label = diagnostic.labels.first();
+        label.map_or(0, |label| label.place.span.start as usize).min(text.len())
+    };
+    let line =
+        |at: usize| text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |nl| nl + 1);
+    let first = found.first().map(at);
+    let mut broken = None;
+    let mut unexpected: HashSet<usize> = HashSet::new();
+    let mut seen = 0;
+    let kept = found.into_iter().filter(|diagnostic| {
+        seen += 1;
+        match diagnostic.title.as_str() {
+            // The brackets of what was skipped.
+            "unexpected `}`" | "unexpected `)`" | "unexpected `]`" if seen > 1 => {
+                broken = first;
+                false
+            }
+            // Of what is unexpected on a line, the first is the cause.
+            title if title.starts_with("unexpected ") => unexpected.insert(line(at(diagnostic))),
+            _ => true,
+        }
+    });
+    let kept = kept.collect();
+    (kept, broken)
+}

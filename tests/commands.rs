@@ -1,0 +1,104 @@
+//! Every refusal of the command line and of the store as a person sees it: the steps of `tests/commands` and what comes
+//! of each.
+//!
+//! A step is `$ ARGUMENTS` of `durable`; `write FILE`, whose lines go to `end`; `bytes FILE HEX…`; `flip FILE`, which
+//! changes its bytes in the middle; `cut FILE`, which leaves its first half; `remove PATH`. A changed message is a
+//! changed snapshot: `INSTA_UPDATE=always cargo test --test commands`, then `git diff tests/snapshots`.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{DURABLE, repository};
+use tempfile::TempDir;
+
+#[test]
+fn refusals() {
+    let mut paths: Vec<_> = fs::read_dir(repository("tests/commands"))
+        .expect("the folder")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 35, "{} files", paths.len());
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let _bound = settings.bind_to_scope();
+    for path in paths {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let folder = TempDir::new().expect("a folder");
+        let steps = fs::read_to_string(&path).expect("the steps");
+        insta::assert_snapshot!(format!("command_{name}"), transcript(folder.path(), &steps));
+    }
+}
+
+/// What the steps show.
+fn transcript(folder: &Path, steps: &str) -> String {
+    let mut out = String::new();
+    let mut lines = steps.lines();
+    while let Some(line) = lines.next() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "$" => {
+                let run = Command::new(DURABLE)
+                    .current_dir(folder)
+                    .args(words(rest))
+                    .stdin(Stdio::null())
+                    .output()
+                    .expect("durable runs");
+                let text =
+                    |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&*folder.to_string_lossy(), "HERE");
+                let code = run.status.code().unwrap_or(-1);
+                out.push_str(&format!(
+                    "{line}\n{}{}exit code {code}\n\n",
+                    text(&run.stdout),
+                    text(&run.stderr)
+                ));
+            }
+            "write" => {
+                let path = folder.join(rest);
+                fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+                let text: String = lines
+                    .by_ref()
+                    .take_while(|line| *line != "end")
+                    .map(|line| format!("{line}\n"))
+                    .collect();
+                fs::write(path, text).expect("a file");
+            }
+            "bytes" => {
+                let (file, hex) = rest.split_once(' ').expect("bytes");
+                let bytes: Vec<u8> =
+                    hex.split(' ').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
+                fs::write(folder.join(file), bytes).expect("a file");
+            }
+            "flip" => {
+                let mut bytes = fs::read(folder.join(rest)).expect("a file");
+                // What is written lies at the beginning of a segment.
+                bytes.iter_mut().take(40_000).skip(100).step_by(97).for_each(|byte| *byte ^= 0x55);
+                fs::write(folder.join(rest), bytes).expect("a file");
+            }
+            "cut" => {
+                let bytes = fs::read(folder.join(rest)).expect("a file");
+                let end = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) / 2;
+                fs::write(folder.join(rest), &bytes[..end]).expect("a file");
+            }
+            "remove" => fs::remove_dir_all(folder.join(rest)).expect("a folder"),
+            other => panic!("`{other}` is no step"),
+        }
+    }
+    out
+}
+
+/// Words, of which some are in quotes.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (at, part) in line.split('"').enumerate() {
+        match at % 2 {
+            0 => words.extend(part.split_whitespace().map(str::to_string)),
+            _ => words.push(part.to_string()),
+        }
+    }
+    words
+}
