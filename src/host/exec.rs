@@ -61,7 +61,15 @@ impl Call {
         };
         outcome.map_err(|error| {
             let reason = crate::os::reason(&error);
-            failed("io_error", format!("could not run {program}: {reason}"), &program)
+            let hint = match program.split_once(' ') {
+                Some((name, rest)) => {
+                    let words: Vec<String> =
+                        rest.split_whitespace().map(|word| format!("{word:?}")).collect();
+                    format!("; arguments are a list: exec({name:?}, [{}])", words.join(", "))
+                }
+                None => String::new(),
+            };
+            failed("io_error", format!("could not run {program}: {reason}{hint}"), &program)
         })?
     }
 

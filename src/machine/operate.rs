@@ -47,6 +47,13 @@ fn operands(a: &Value, op: &str, b: &Value) -> Fail {
     let hint = match (a, b) {
         (Value::Str(_), _) | (_, Value::Str(_)) if op == "+" => "; put values into strings as \"{value}\"",
         (Value::Null, _) | (_, Value::Null) => "; a value is null",
+        (Value::Str(_), Value::Int(_)) if op == "*" => "; `text.repeat(n)` repeats a string",
+        (Value::Instant(_) | Value::Duration(_), Value::Int(_) | Value::Float(_))
+        | (Value::Int(_) | Value::Float(_), Value::Instant(_) | Value::Duration(_))
+            if matches!(op, "+" | "-") =>
+        {
+            "; a duration is written with its unit, like 5s"
+        }
         _ => "",
     };
     type_error(format!("`{op}` can't take {} and {}{hint}", a.a_kind(), b.a_kind()))

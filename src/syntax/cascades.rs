@@ -16,7 +16,14 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
     let first = found.first().map(at);
     let mut broken = None;
     let mut unexpected: HashSet<usize> = HashSet::new();
+    let line_of = |diagnostic: &Diagnostic| line(at(diagnostic));
+    let unclosed = |what: &str| -> HashSet<usize> {
+        let with = |diagnostic: &&Diagnostic| diagnostic.title.starts_with(what);
+        found.iter().filter(with).map(line_of).collect()
+    };
+    let (strings, brackets) = (unclosed("unclosed string"), unclosed("unclosed "));
     let mut seen = 0;
+    let found = found.clone();
     let kept = found.into_iter().filter(|diagnostic| {
         seen += 1;
         match diagnostic.title.as_str() {
@@ -25,8 +32,21 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
                 broken = first;
                 false
             }
+            // A string without an end takes the bracket's end in.
+            title if title.starts_with("unclosed `") && title.ends_with('`') => {
+                !strings.contains(&line_of(diagnostic))
+            }
+            "unexpected end of the file" if seen > 1 => false,
+            // What comes after a bracket that is never closed is taken to be within it.
+            title
+                if title.starts_with("unexpected ")
+                    && brackets.iter().any(|from| *from < line_of(diagnostic)) =>
+            {
+                broken = first;
+                false
+            }
             // Of what is unexpected on a line, the first is the cause.
-            title if title.starts_with("unexpected ") => unexpected.insert(line(at(diagnostic))),
+            title if title.starts_with("unexpected ") => unexpected.insert(line_of(diagnostic)),
             _ => true,
         }
     });

@@ -133,6 +133,55 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
             "not here",
             "write `for i in 0..3 { … }`, or `while` with a `var`",
         ),
+        (Some(Token::Id(_)), Token::Comma)
+            if matches!(head[..], [Token::For, Token::Id(_), Token::Comma]) =>
+        {
+            habit(
+                "a `for` takes one pattern",
+                *start,
+                "not here",
+                "with the index: `for [i, x] in xs.enumerate() { … }`; over a record: `for {key, value} in r { … }`",
+            )
+        }
+        (Some(Token::Catch), Token::LParen) => habit(
+            "a `catch` has no parentheses",
+            *start,
+            "not here",
+            "write `catch e { … }`, or with a pattern `catch {kind: \"timeout\"} { … }`",
+        ),
+        (_, Token::Comma)
+            if matches!(head[..], [Token::Let | Token::Var, Token::Id(_), Token::Assign, ..])
+                && !within(tokens, at, &Token::LParen) =>
+        {
+            habit(
+                "one name to a `let`",
+                *start,
+                "not here",
+                "write another `let` on the next line, or take a list apart: `let [a, b] = [1, 2]`",
+            )
+        }
+        (_, Token::Var | Token::Let | Token::Id(_)) if begins_a_member(tokens, at) => habit(
+            "an entity keeps one value",
+            *start,
+            "not a member of an entity",
+            "declare it with `state {n: 0}`; operations read and change it as `state.n`",
+        ),
+        (Some(before), Token::On | Token::State) if ends_value(before) => habit(
+            "each member of an entity has its own line",
+            *start,
+            "this begins another one",
+            "begin a new line before it, or write `;` between them",
+        ),
+        (
+            Some(Token::RBrace),
+            Token::Return | Token::Let | Token::Var | Token::If | Token::For | Token::While,
+        )
+        | (Some(Token::RBrace), Token::Throw | Token::Break | Token::Continue | Token::Match) => habit(
+            "each statement has its own line",
+            *start,
+            "this begins another one",
+            "begin a new line before it, or write `;` between them",
+        ),
         (Some(Token::Import), Token::Id(_)) => habit(
             "an import names a file",
             *start,
@@ -170,6 +219,16 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
         ),
         _ => None,
     }
+}
+
+/// Whether a member of an entity would begin here.
+fn begins_a_member(tokens: &[Spanned], at: usize) -> bool {
+    let open = tokens[..at].iter().rposition(|(_, token, _)| *token == Token::LBrace);
+    let inside = |open: usize| {
+        matches!(tokens[..open], [.., (_, Token::Entity, _), (_, Token::Id(_), _)])
+            && tokens[open + 1..at].iter().all(|(_, token, _)| *token == Token::Nl)
+    };
+    open.is_some_and(inside)
 }
 
 fn ends_value(token: &Token) -> bool {

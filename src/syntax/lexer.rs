@@ -378,7 +378,7 @@ impl Lexer<'_> {
         };
         self.error(
             Diagnostic::error(
-                format!("unexpected character `{}`", text.escape_default()),
+                format!("unexpected character `{}`", shown(text)),
                 place,
                 "not part of the language",
             )
@@ -477,4 +477,12 @@ pub fn parse_duration(text: &str) -> Option<i64> {
         total += (digit - b'0') as i128 * part;
     }
     i64::try_from(total).ok()
+}
+
+/// A character as it is, where it can be seen.
+fn shown(text: &str) -> String {
+    match text.chars().any(char::is_control) {
+        true => text.escape_default().to_string(),
+        false => text.to_string(),
+    }
 }

@@ -268,6 +268,8 @@ impl Context {
     }
 }
 
+const NAMED_IMPORT: &str = "an import has a name: `import \"lib/mail.df\" as mail`";
+
 struct Unexpected<'a> {
     context: &'a Context,
     start: usize,
@@ -281,6 +283,23 @@ struct Unexpected<'a> {
 impl Unexpected<'_> {
     fn expects(&self, terminal: &str) -> bool {
         self.expected.iter().any(|e| e.trim_matches('"') == terminal)
+    }
+
+    /// Whether it stands in the `{…}` of a string.
+    fn is_in_a_string(&self) -> bool {
+        let tokens = &self.context.tokens;
+        let at = tokens.partition_point(|(known, ..)| *known < self.start);
+        let mut depth = 0;
+        for (_, token, _) in tokens[..at].iter().rev() {
+            match token {
+                Token::StrEnd(_) => depth += 1,
+                Token::StrStart(_) if depth == 0 => return true,
+                Token::StrStart(_) => depth -= 1,
+                Token::Nl => return false,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Whether it stands in the line of an `extern activity`.
@@ -302,7 +321,10 @@ impl Unexpected<'_> {
                 place,
                 format!("{} is not complete here", self.what),
             )
-            .maybe_hint(self.wanted().map(|w| format!("{w} was expected")));
+            .maybe_hint(self.wanted().map(|wanted| match wanted {
+                "`as` and a name" => NAMED_IMPORT.to_string(),
+                wanted => format!("{wanted} was expected"),
+            }));
         };
         let title = match token {
             Token::Nl => "unexpected end of the line".to_string(),
@@ -382,6 +404,10 @@ impl Unexpected<'_> {
             None => format!("{} can't go on with this", self.what),
         };
         let hint = match (previous, token) {
+            _ if self.is_in_a_string() => Some(
+                "in a string `{…}` puts a value in; a brace that is meant as it is is written `\\{`".to_string(),
+            ),
+            _ if wanted == Some("`as` and a name") => Some(NAMED_IMPORT.to_string()),
             (Some(Token::Extern), _) => Some("only activities are `extern`: `extern activity name(…)`".to_string()),
             (_, Token::LBrace | Token::Arrow) if self.is_in_extern() => Some(
                 "an `extern activity` has no body: the Rust program around does it; leave `extern` away for one that has"

@@ -5,6 +5,7 @@ use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Place, Span};
 
 use super::super::contexts::{Construct, effect_error};
+use super::super::reference::standard;
 use super::super::scope::describe_arity;
 use super::super::{GlobalId, GlobalKind, Resolved, closest};
 use super::Resolver;
@@ -141,10 +142,37 @@ impl Resolver<'_> {
             place,
             format!("{given} {} given", if given == 1 { "is" } else { "are" }),
         );
-        if let Some(declared) = declared {
-            error = error.and(declared, "declared here");
+        match declared {
+            Some(declared) => error = error.and(declared, "declared here"),
+            None => {
+                let known = standard().into_iter().find(|entry| match entry.module.as_str() {
+                    "prelude" => entry.name == name,
+                    _ => entry.path() == name,
+                });
+                if let Some(entry) = known {
+                    let call = entry.signature.trim_start_matches("fn ").to_string();
+                    let shows = |line: &&String| line.contains(&format!("{}(", entry.name));
+                    let example = entry.examples().iter().find(shows).map(|line| line.trim().to_string());
+                    let example = example.map_or(String::new(), |line| format!(", as in `{line}`"));
+                    error = error.hint(format!("it is `{call}`{example}"));
+                }
+            }
         }
         self.report(error);
+    }
+
+    /// Warns of an expression that only names what it means to call.
+    pub(super) fn uncalled(&mut self, expr: &Expr, word: &str) {
+        let ExprKind::Name(name) = &expr.kind else { return };
+        let Some(Resolved::Global(global)) = self.me().uses.get(&expr.span.start).copied() else { return };
+        let kind = self.program.globals[global].kind;
+        let own = self.program.modules[self.program.globals[global].module].std.is_none();
+        if !own || !matches!(kind, GlobalKind::Function | GlobalKind::Activity | GlobalKind::Orchestration) {
+            return;
+        }
+        let place = self.place(expr.span);
+        let warning = Diagnostic::warning(format!("`{name}` is not called"), place, "this only names it");
+        self.report(warning.hint(format!("write `{word}{name}(…)`")));
     }
 
     /// `value.name(args)`, where the value isn't a module.

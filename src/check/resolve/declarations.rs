@@ -46,6 +46,9 @@ impl Resolver<'_> {
                 StmtKind::Fn(_) | StmtKind::Activity(_) | StmtKind::Orchestration(_) | StmtKind::Entity(_)
             ) {
                 self.statement(item);
+                if let StmtKind::Expr(expr) = &item.kind {
+                    self.uncalled(expr, "");
+                }
             }
         }
         for (index, item) in items.iter().enumerate() {

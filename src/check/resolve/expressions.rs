@@ -115,6 +115,7 @@ impl Resolver<'_> {
                 let in_loop = mem::take(&mut self.in_loop);
                 self.level += 1;
                 self.outside_section(|me| me.expr(e));
+                self.uncalled(e, "async ");
                 self.level -= 1;
                 self.in_loop = in_loop;
             }

@@ -296,6 +296,9 @@ fn foreign_name(name: &str) -> Option<String> {
         "this" => "an operation's own state is `state`; its id and key are `self.id` and `self.key`",
         "exit" => "a script ends with its last statement; `return` at its top level ends it early",
         "setTimeout" => "write `sleep(5s)`",
+        "Error" | "Exception" | "RuntimeError" | "ValueError" | "TypeError" => {
+            "any value can be thrown; the custom is a record: `throw {kind: \"odd\", message: \"…\"}`"
+        }
         "Promise" => "tasks are made by `async` and joined by `all([…])`",
         _ => return None,
     };

@@ -38,7 +38,12 @@ fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a
         Value::Null | Value::Missing => return Ok(None),
         Value::Record(record) => record,
         other => {
-            return Err(type_error(format!("the options of {what} are a record, not {}", other.a_kind())));
+            let like = match what {
+                "`retry`" => ", like {times: 3, first: 1s}",
+                _ => "",
+            };
+            let found = other.a_kind();
+            return Err(type_error(format!("the options of {what} are a record{like}, not {found}")));
         }
     };
     for name in record.keys().names() {
