@@ -325,6 +325,10 @@ fn hostile_sources() {
         ("sums", format!("let x = 1{}\nprint(x)\n", " + 1".repeat(n)), 3),
         ("blocks", format!("{}{}\n", "do { ".repeat(n), "}".repeat(n)), 3),
         ("interpolations", "\"{".repeat(10_000), 3),
+        ("foreign_characters", "@ ".repeat(n), 3),
+        ("closing_brackets", ") ".repeat(n), 3),
+        ("broken_statements", "let = 1; ".repeat(n / 4), 3),
+        ("unknown_names", "print(q)\n".repeat(n / 8), 3),
         ("comments", format!("{}{}\nprint(1)\n", "/*".repeat(n), "*/".repeat(n)), 0),
         (
             "else_if",

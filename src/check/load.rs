@@ -152,6 +152,9 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
     program
 }
 
+/// Characters of a line in which names are looked for.
+const LONG_LINE: usize = 1_000;
+
 /// Drops what follows from lines that could not be read, which are what the first diagnostics are about: what else is on
 /// these lines, names that they may have bound, and in a source whose blocks no longer end where they began, all that
 /// comes after.
@@ -163,7 +166,8 @@ fn drop_cascades(program: &mut Program, unreadable: usize, broken: &HashMap<u32,
         let at = (place.span.start as usize).min(text.len());
         let from = text[..at].rfind('\n').map_or(0, |at| at + 1);
         let to = text[at..].find('\n').map_or(text.len(), |end| at + end);
-        Some((place.source, from, text[from..to].to_string()))
+        let line: String = text[from..to].chars().take(LONG_LINE).collect();
+        Some((place.source, from, line))
     };
     let lines: Vec<_> = diagnostics[..unreadable].iter().filter_map(line_of).collect();
     let mut at = 0;

@@ -11,8 +11,12 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
         let label = diagnostic.labels.first();
         label.map_or(0, |label| label.place.span.start as usize).min(text.len())
     };
-    let line =
-        |at: usize| text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |nl| nl + 1);
+    let ends: Vec<usize> = match found.is_empty() {
+        true => Vec::new(),
+        false => text.match_indices('\n').map(|(at, _)| at).collect(),
+    };
+    // Lines are told apart by how many end before them.
+    let line = |at: usize| ends.partition_point(|end| *end < at);
     let first = found.first().map(at);
     let mut broken = None;
     let mut unexpected: HashSet<usize> = HashSet::new();

@@ -5,6 +5,7 @@
 
 use super::diagnostic::Diagnostic;
 use super::lexer::Spanned;
+use super::parser::MOST_MISTAKES;
 use super::source::{Place, Span};
 use super::token::Token;
 
@@ -97,6 +98,12 @@ impl Layout<'_> {
         true
     }
 
+    fn report(&mut self, diagnostic: Diagnostic) {
+        if self.diagnostics.len() < MOST_MISTAKES {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
     fn place(&self, start: usize, end: usize) -> Place {
         Place { source: self.source, span: Span::new(start, end) }
     }
@@ -122,7 +129,7 @@ impl Layout<'_> {
         };
         let Some(depth) = self.open.iter().rposition(|(opener, _)| fits(opener)) else {
             let place = self.place(start, end);
-            self.diagnostics.push(
+            self.report(
                 Diagnostic::error(format!("unmatched {token}"), place, "this closes nothing")
                     .hint("remove it, or open its bracket before"),
             );
@@ -133,11 +140,7 @@ impl Layout<'_> {
             && depth < string
         {
             let place = self.place(start, end);
-            self.diagnostics.push(Diagnostic::error(
-                format!("unmatched {token}"),
-                place,
-                "this closes nothing",
-            ));
+            self.report(Diagnostic::error(format!("unmatched {token}"), place, "this closes nothing"));
             return false;
         }
         while self.open.len() > depth + 1 {
@@ -166,7 +169,7 @@ impl Layout<'_> {
         }
         let place = Place { source: self.source, span };
         let close = closer(opener);
-        self.diagnostics.push(
+        self.report(
             Diagnostic::error(format!("unclosed {opener}"), place, "this is never closed")
                 .hint(format!("add {close}")),
         );

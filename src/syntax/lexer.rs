@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use logos::Logos;
 
 use super::diagnostic::Diagnostic;
+use super::parser::MOST_MISTAKES;
 use super::source::{Place, Span};
 use super::token::{Name, Raw, Token};
 
@@ -59,7 +60,9 @@ impl Lexer<'_> {
     }
 
     fn error(&mut self, diagnostic: Diagnostic) {
-        self.out.diagnostics.push(diagnostic);
+        if self.out.diagnostics.len() < MOST_MISTAKES {
+            self.out.diagnostics.push(diagnostic);
+        }
     }
 
     fn push(&mut self, start: usize, token: Token, end: usize) {

@@ -46,6 +46,9 @@ impl Parsed {
     }
 }
 
+/// Mistakes of one text that are told, at most.
+pub(super) const MOST_MISTAKES: usize = 200;
+
 /// Reads one source text. Its number is used in the places of the diagnostics only.
 pub fn parse(text: &str, source: u32) -> Parsed {
     if text.len() > MAX_SOURCE {
@@ -243,6 +246,9 @@ impl Context {
     }
 
     fn syntax_error(&mut self, error: ParseError<usize, Token, ()>, what: &str) {
+        if self.diagnostics.len() >= MOST_MISTAKES {
+            return;
+        }
         let (start, token, end, expected) = match error {
             ParseError::UnrecognizedToken { token: (start, token, end), expected } => {
                 (start, Some(token), end, expected)
