@@ -19,8 +19,14 @@ const URI: &str = "file:///work/a.df";
 
 impl Client {
     fn new() -> Client {
+        Client::within(Value::Null)
+    }
+
+    /// A client whose editor works in a folder.
+    fn within(root: Value) -> Client {
         let mut child = Command::new(DURABLE)
             .arg("lsp")
+            .env("XDG_CACHE_HOME", std::env::temp_dir().join("durable-tests"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -28,7 +34,7 @@ impl Client {
         let input = child.stdin.take().expect("a pipe");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut client = Client { child, input, output, asked: 0 };
-        let answer = client.ask("initialize", json!({"capabilities": {}}));
+        let answer = client.ask("initialize", json!({"capabilities": {}, "rootUri": root}));
         assert_eq!(answer["capabilities"]["hoverProvider"], json!(true));
         client.tell("initialized", json!({}));
         client
@@ -247,4 +253,74 @@ fn the_editors_grammar_has_the_words_of_the_language() {
     for word in reserved.split_whitespace() {
         assert!(words.iter().any(|known| known == word), "`{word}` is not in the grammar");
     }
+}
+
+#[test]
+fn names_are_renamed_in_all_files_and_the_library_is_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().canonicalize().expect("a path");
+    let uri = |name: &str| format!("file://{}/{name}", root.display());
+    let files = [
+        ("lib/mail.df", "fn send(to) => \"to {to}\"\nfn twice(to) => [send(to), send(to)]\n"),
+        ("a.df", "import \"lib/mail.df\" as mail\nprint(mail.send(1))\n"),
+        ("sub/b.df", "import \"../lib/mail.df\" as post\nlet f = {send: post.send}\npost.send(f.send(2))\n"),
+        ("c.df", "fn send(x) => x\nsend(1)\n"),
+    ];
+    for (name, text) in files {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    }
+    let mut client = Client::within(json!(format!("file://{}", root.display())));
+    // What is open is not as it is on the disk.
+    let open = "// One line more.\nimport \"lib/mail.df\" as mail\nprint(mail.send(1))\n";
+    client.tell(
+        "textDocument/didOpen",
+        json!({"textDocument": {"uri": uri("a.df"), "languageId": "durable", "version": 1, "text": open}}),
+    );
+    client.receive();
+    let at = |line: u32, character: u32| json!({"textDocument": {"uri": uri("a.df")}, "position": {"line": line, "character": character}});
+    let mut asked = at(2, 12);
+    let found = client.ask("textDocument/references", asked.clone());
+    assert_eq!(found.as_array().map(Vec::len), Some(6), "{found}");
+    asked["newName"] = json!("deliver");
+    let changes = client.ask("textDocument/rename", asked)["changes"].clone();
+    let edits = |name: &str| {
+        let edits = changes[uri(name)].as_array().cloned().unwrap_or_default();
+        let place = |edit: &Value| {
+            let start = &edit["range"]["start"];
+            format!("{}:{} {}", start["line"], start["character"], edit["newText"].as_str().unwrap_or(""))
+        };
+        edits.iter().map(place).collect::<Vec<_>>()
+    };
+    assert_eq!(edits("lib/mail.df"), ["0:3 deliver", "1:17 deliver", "1:27 deliver"]);
+    assert_eq!(edits("a.df"), ["2:11 deliver"]);
+    assert_eq!(edits("sub/b.df"), ["1:20 deliver", "2:5 deliver"]);
+    assert_eq!(edits("c.df"), [""; 0]);
+    // `print` is of the library, which is shown as a file and is not renamed.
+    let definition = client.ask("textDocument/definition", at(2, 2));
+    let shown = definition["uri"].as_str().expect("a file").trim_start_matches("file://").to_string();
+    let text = std::fs::read_to_string(shown).expect("it was written down");
+    let line = definition["range"]["start"]["line"].as_u64().expect("a number") as usize;
+    assert!(text.lines().nth(line).expect("a line").starts_with("fn print("), "{definition}");
+    let mut asked = at(2, 2);
+    asked["newName"] = json!("show");
+    assert!(client.answer("textDocument/rename", asked)["error"]["message"].is_string());
+    client.end();
+}
+
+/// The extension for VS Code starts the server and passes on what it says: it is run against a pretence of the editor.
+#[test]
+fn the_extension_speaks_to_the_server() {
+    let folder = common::repository("editors/vscode");
+    let node = Command::new("node")
+        .arg(common::repository("tests/common/vscode.js"))
+        .arg(folder)
+        .arg(DURABLE)
+        .output();
+    // Without node there is nothing to run it with.
+    let Ok(output) = node else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.lines().last(), Some("all is well"), "{said}");
 }

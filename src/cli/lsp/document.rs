@@ -1,30 +1,21 @@
-//! A program in an editor: what is wrong with it, what its names mean, and what can be done about either.
+//! A program in an editor: its places, what is wrong with it, and what can be done about that.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::check::reference::{self, Entry};
-use crate::check::{self, GlobalKind, Program, Resolved, STD};
+use crate::check::{self, Program, STD, std_sources};
 use crate::format::format;
-use crate::syntax::lexer::lex;
-use crate::syntax::parse;
-use crate::syntax::token::{Token, is_of_a_name, last_name};
+use crate::os::read_text;
 use crate::syntax::tree::StmtKind;
 use crate::syntax::{Diagnostic, Place, Severity, Span};
 
-use super::super::repl::Assistant;
-use crate::os::read_text;
-
-/// Kinds of tokens, as the editor knows them.
-pub const TOKEN_TYPES: [&str; 7] =
-    ["keyword", "string", "number", "comment", "function", "variable", "class"];
-
+/// A file in an editor, as it is there, and the program that it is.
 pub struct Document {
-    uri: String,
-    text: String,
+    pub(super) uri: String,
+    pub(super) text: String,
     folder: PathBuf,
-    program: Program,
+    pub(super) program: Program,
 }
 
 impl Document {
@@ -59,32 +50,28 @@ impl Document {
         self.text.len()
     }
 
-    fn range_in(text: &str, span: Span) -> Value {
-        let position = |at: usize| {
-            let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-            let before = &text[..at];
-            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-            let units: usize = before[line_start..].chars().map(char::len_utf16).sum();
-            json!({"line": before.matches('\n').count(), "character": units})
-        };
-        json!({"start": position(span.start as usize), "end": position(span.end as usize)})
+    pub(super) fn range(&self, span: Span) -> Value {
+        range_in(&self.text, span)
     }
 
-    fn range(&self, span: Span) -> Value {
-        Document::range_in(&self.text, span)
-    }
-
-    /// Where a place is, for the editor; none in the standard library, which is no file.
-    fn location(&self, place: Place) -> Option<Value> {
-        let file = self.program.sources.files.get(place.source as usize)?;
-        if file.name.starts_with(STD) {
-            return None;
+    /// The file of a source. One of the standard library is written down to be looked at.
+    pub(super) fn path(&self, source: u32) -> Option<PathBuf> {
+        let file = self.program.sources.files.get(source as usize)?;
+        match file.name.strip_prefix(STD) {
+            Some(name) => written_down(name),
+            None if source == 0 => Some(path_of(&self.uri)),
+            None => Some(plain(&self.folder.join(&file.name))),
         }
+    }
+
+    /// Where a place is, for the editor.
+    pub(super) fn location(&self, place: Place) -> Option<Value> {
+        let file = self.program.sources.files.get(place.source as usize)?;
         let uri = match place.source {
             0 => self.uri.clone(),
-            _ => format!("file://{}", self.folder.join(&file.name).display()),
+            source => uri_of(&self.path(source)?),
         };
-        Some(json!({"uri": uri, "range": Document::range_in(&file.text, place.span)}))
+        Some(json!({"uri": uri, "range": range_in(&file.text, place.span)}))
     }
 
     // ---- what is wrong
@@ -150,152 +137,7 @@ impl Document {
         actions.into()
     }
 
-    // ---- what names mean
-
-    /// The name at an offset: where it is written.
-    fn name_at(&self, at: usize) -> Option<Span> {
-        let before = self.text.get(..at.min(self.text.len()))?;
-        let start = before.len() - last_name(before).len();
-        let after = self.text.get(start..)?;
-        let end = start + after.find(|c| !is_of_a_name(c)).unwrap_or(after.len());
-        (end > start).then(|| Span::new(start, end))
-    }
-
-    /// What the name at a span means: where it is used, or declared.
-    fn meaning(&self, span: Span) -> Option<Resolved> {
-        let module = self.program.modules.first()?;
-        let used = module.uses.get(&span.start).copied();
-        let bound = || module.bound.get(&span.start).map(|binding| Resolved::Local(*binding));
-        let declared = || {
-            let found = self.program.globals.iter().position(|g| g.module == 0 && g.span == span);
-            found.map(Resolved::Global)
-        };
-        used.or_else(bound).or_else(declared)
-    }
-
-    /// Where it is declared.
-    fn declared(&self, meaning: Resolved) -> Option<Place> {
-        match meaning {
-            Resolved::Local(binding) => {
-                let span = self.program.modules[0].bindings.get(binding as usize)?.span;
-                (span.start != u32::MAX).then_some(Place { source: 0, span })
-            }
-            Resolved::Global(global) => {
-                let global = &self.program.globals[global];
-                Some(Place { source: self.program.modules[global.module].source, span: global.span })
-            }
-            Resolved::Builtin(_) => None,
-        }
-    }
-
-    pub fn definition(&self, at: usize) -> Value {
-        let found =
-            self.name_at(at).and_then(|span| self.meaning(span)).and_then(|meaning| self.declared(meaning));
-        found.and_then(|place| self.location(place)).unwrap_or(Value::Null)
-    }
-
-    /// All places in this file where the same is meant, its declaration among them.
-    fn same(&self, meaning: Resolved) -> Vec<Span> {
-        let module = &self.program.modules[0];
-        let mut starts: Vec<u32> =
-            module.uses.iter().filter(|(_, known)| **known == meaning).map(|(start, _)| *start).collect();
-        if let Some(place) = self.declared(meaning).filter(|place| place.source == 0) {
-            starts.push(place.span.start);
-        }
-        starts.sort_unstable();
-        starts.dedup();
-        starts.into_iter().filter_map(|start| self.name_at(start as usize)).collect()
-    }
-
-    pub fn references(&self, at: usize) -> Value {
-        let Some(meaning) = self.name_at(at).and_then(|span| self.meaning(span)) else { return json!([]) };
-        let all = self.same(meaning);
-        all.into_iter().map(|span| json!({"uri": self.uri, "range": self.range(span)})).collect()
-    }
-
-    pub fn rename(&self, at: usize, name: &str) -> Result<Value, String> {
-        let meaning = self.name_at(at).and_then(|span| self.meaning(span)).ok_or("there is no name here")?;
-        let ours = self.declared(meaning).is_some_and(|place| place.source == 0);
-        if !ours {
-            return Err("it is declared elsewhere".into());
-        }
-        let is_name = matches!(lex(name, 0).tokens[..], [(0, Token::Id(_), end)] if end == name.len());
-        if !is_name {
-            return Err(format!("`{name}` can't be a name"));
-        }
-        let old =
-            self.name_at(at).map(|span| &self.text[span.start as usize..span.end as usize]).unwrap_or("");
-        let edit = |span: Span| {
-            // A short field is the field and the variable.
-            let short = self.is_short_field(span);
-            let new = if short { format!("{old}: {name}") } else { name.to_string() };
-            json!({"range": self.range(span), "newText": new})
-        };
-        let edits: Vec<Value> = self.same(meaning).into_iter().map(edit).collect();
-        Ok(json!({"changes": {&self.uri: edits}}))
-    }
-
-    /// Whether the name is `{name}` of a record or a pattern.
-    fn is_short_field(&self, span: Span) -> bool {
-        let parsed = parse(&self.text, 0);
-        let tokens = &parsed.tokens;
-        let Ok(at) = tokens.binary_search_by_key(&(span.start as usize), |token| token.0) else {
-            return false;
-        };
-        let mut depth = 0;
-        for (start, token, _) in tokens[..at].iter().rev() {
-            match token {
-                Token::RBrace | Token::RParen | Token::RBracket => depth += 1,
-                Token::LBrace if depth == 0 => {
-                    let beside = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|token| &token.1);
-                    let ends = matches!(beside(Some(at + 1)), Some(Token::Comma | Token::RBrace));
-                    let begins = matches!(beside(at.checked_sub(1)), Some(Token::Comma | Token::LBrace));
-                    return !parsed.braces.contains_key(start) && begins && ends;
-                }
-                Token::LBrace | Token::LParen | Token::LBracket if depth == 0 => return false,
-                Token::LBrace | Token::LParen | Token::LBracket => depth -= 1,
-                _ => {}
-            }
-        }
-        false
-    }
-
-    pub fn hover(&self, assistant: &Assistant, at: usize) -> Value {
-        let Some(span) = self.name_at(at) else { return Value::Null };
-        let Some(text) = self.described(assistant, span) else { return Value::Null };
-        json!({"contents": {"kind": "markdown", "value": text}, "range": self.range(span)})
-    }
-
-    fn described(&self, assistant: &Assistant, span: Span) -> Option<String> {
-        let name = &self.text[span.start as usize..span.end as usize];
-        let page = |entry: &Entry| {
-            let mut out = format!("```df\n{}\n```\n{}", entry.signature, entry.text());
-            if !entry.examples().is_empty() {
-                out.push_str(&format!("\n```df\n{}\n```", entry.examples().join("\n")));
-            }
-            out
-        };
-        match self.meaning(span) {
-            Some(Resolved::Local(binding)) => {
-                let info = self.program.modules[0].bindings.get(binding as usize)?;
-                Some(format!("```df\n{} {name}\n```", if info.mutable { "var" } else { "let" }))
-            }
-            Some(Resolved::Global(global)) => {
-                let global = &self.program.globals[global];
-                let module = &self.program.modules[global.module];
-                let text = &self.program.sources.files[module.source as usize].text;
-                let all = reference::of(module.std.unwrap_or(""), text);
-                all.iter().find(|entry| *entry.name == *global.name).map(page)
-            }
-            Some(Resolved::Builtin(_)) | None => {
-                // A method, or a function of the library under another name.
-                let found: Vec<String> = assistant.named(name).map(page).collect();
-                (!found.is_empty()).then(|| found.join("\n\n---\n\n"))
-            }
-        }
-    }
-
-    // ---- what it has, and what it could have
+    // ---- what it has
 
     pub fn symbols(&self) -> Value {
         let module = &self.program.modules[0];
@@ -327,135 +169,56 @@ impl Document {
             _ => json!([]),
         }
     }
+}
 
-    /// The line up to an offset.
-    fn before(&self, at: usize) -> &str {
-        let before = self.text.get(..at).unwrap_or(&self.text);
-        &before[before.rfind('\n').map_or(0, |at| at + 1)..]
-    }
-
-    pub fn completions(&self, assistant: &Assistant, at: usize) -> Value {
-        let line = self.before(at);
-        let module = &self.program.modules[0];
-        let declared = self.program.globals.iter().filter(|g| g.module == 0 && !g.kind.has_no_name());
-        let imported = module.imports.keys().map(|name| name.to_string());
-        let names = module.bindings.iter().map(|binding| binding.name.to_string());
-        let names = names.chain(declared.map(|global| global.name.to_string())).chain(imported);
-        let (from, words) = assistant.complete_among(names, line, line.len());
-        let owner = line[..from].strip_suffix('.').map(last_name);
-        let mut items: Vec<Value> = words.into_iter().map(|word| self.completion(assistant, &word)).collect();
-        // What an imported module or an entity offers.
-        if let Some(owner) = owner {
-            let word = &line[from..];
-            let of_import = module.imports.get(owner).map(|import| import.module);
-            let offered = self.program.globals.iter().filter(|global| Some(global.module) == of_import);
-            let offered = offered.filter(|g| !g.kind.has_no_name() && g.name.starts_with(word));
-            items.extend(offered.map(|global| json!({"label": &*global.name, "kind": 3})));
-        }
-        let before_call = line[..from].trim_end_matches('.');
-        if let Some(open) =
-            before_call.strip_suffix(')').and_then(|before| before.rfind('(').map(|at| &before[..at]))
-        {
-            let name = last_name(open);
-            let entity =
-                self.program.globals.iter().find(|g| g.kind == GlobalKind::Entity && &*g.name == name);
-            let word = &line[from..];
-            let operations = entity.into_iter().flat_map(|entity| &entity.operations);
-            let operations = operations.filter(|(name, ..)| name.starts_with(word));
-            items.extend(operations.map(|(name, ..)| json!({"label": &**name, "kind": 2})));
-        }
-        items.into()
-    }
-
-    fn completion(&self, assistant: &Assistant, word: &str) -> Value {
-        match assistant.described(word) {
-            Some(entry) => {
-                json!({"label": word, "kind": 3, "detail": entry.signature, "documentation": entry.text()})
-            }
-            None if Token::fixed(word).is_some() => json!({"label": word, "kind": 14}),
-            None => json!({"label": word, "kind": 6}),
-        }
-    }
-
-    pub fn signature(&self, assistant: &Assistant, at: usize) -> Value {
-        let line = self.before(at);
-        let mut depth = 0;
-        let mut commas = 0;
-        for (place, c) in line.char_indices().rev() {
-            match c {
-                ')' | ']' | '}' => depth += 1,
-                '[' | '{' if depth == 0 => break,
-                '[' | '{' => depth -= 1,
-                ',' if depth == 0 => commas += 1,
-                '(' if depth == 0 => {
-                    let Some(label) = self.called(assistant, &line[..=place]) else { return Value::Null };
-                    return json!({"signatures": [{"label": label}], "activeSignature": 0, "activeParameter": commas});
-                }
-                '(' => depth -= 1,
-                _ => {}
-            }
-        }
-        Value::Null
-    }
-
-    /// The signature of what is called before an open parenthesis.
-    fn called(&self, assistant: &Assistant, line: &str) -> Option<String> {
-        let name = last_name(line.strip_suffix('(')?);
-        let own = reference::of("", &self.text).into_iter().find(|entry| entry.name == name);
-        match own {
-            Some(entry) => Some(entry.signature),
-            None => assistant.signature(line).map(|params| format!("{name}({params}")),
-        }
-    }
-
-    pub fn semantic_tokens(&self) -> Value {
-        let lexed = lex(&self.text, 0);
-        let mut marks: Vec<(usize, usize, usize)> =
-            lexed.comments.iter().map(|(start, end)| (*start, *end, 3)).collect();
-        let module = &self.program.modules[0];
-        for (start, token, end) in &lexed.tokens {
-            let kind = match token {
-                Token::Str(_) | Token::StrStart(_) | Token::StrMid(_) | Token::StrEnd(_) => 1,
-                Token::Int(_) | Token::Float(_) | Token::Duration(_) => 2,
-                Token::Id(_) => match module.uses.get(&(*start as u32)) {
-                    Some(Resolved::Global(global)) => match self.program.globals[*global].kind {
-                        GlobalKind::Entity => 6,
-                        _ => 4,
-                    },
-                    Some(Resolved::Builtin(_)) => 4,
-                    Some(Resolved::Local(_)) => 5,
-                    None => continue,
-                },
-                token if token.is_word() => 0,
-                _ => continue,
-            };
-            marks.push((*start, *end, kind));
-        }
-        marks.sort_unstable();
-        let mut data: Vec<usize> = Vec::new();
-        let (mut last_line, mut last_column) = (0, 0);
-        let (mut line, mut line_start, mut seen) = (0, 0, 0);
-        for (start, end, kind) in marks {
-            // One that goes over several lines is cut at the end of its first.
-            let end = self.text[start..end].find('\n').map_or(end, |at| start + at);
-            let between = &self.text[seen..start];
-            line += between.matches('\n').count();
-            if let Some(at) = between.rfind('\n') {
-                line_start = seen + at + 1;
-            }
-            seen = start;
-            let units = |text: &str| text.chars().map(char::len_utf16).sum::<usize>();
-            let column = units(&self.text[line_start..start]);
-            let from = if line == last_line { last_column } else { 0 };
-            data.extend([line - last_line, column - from, units(&self.text[start..end]), kind, 0]);
-            (last_line, last_column) = (line, column);
-        }
-        json!({"data": data})
-    }
+/// A span of a text, for the editor.
+pub(super) fn range_in(text: &str, span: Span) -> Value {
+    let position = |at: usize| {
+        let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let before = &text[..at];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let units: usize = before[line_start..].chars().map(char::len_utf16).sum();
+        json!({"line": before.matches('\n').count(), "character": units})
+    };
+    json!({"start": position(span.start as usize), "end": position(span.end as usize)})
 }
 
 /// The path of a `file:` URI.
-fn path_of(uri: &str) -> PathBuf {
+pub(super) fn path_of(uri: &str) -> PathBuf {
     let path = reqwest::Url::parse(uri).ok().and_then(|url| url.to_file_path().ok());
     path.unwrap_or_else(|| PathBuf::from(uri))
+}
+
+/// A path without `..` in its middle.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if out.file_name().is_some() => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// The URI of a path.
+pub(super) fn uri_of(path: &Path) -> String {
+    reqwest::Url::from_file_path(path).map_or_else(|()| format!("file://{}", path.display()), String::from)
+}
+
+/// A file with a module of the standard library, which is part of the program; none where it can't be written.
+fn written_down(name: &str) -> Option<PathBuf> {
+    let (_, text) = std_sources().iter().find(|(module, _)| name.strip_suffix(".df") == Some(module))?;
+    let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let caches = caches.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let folder = caches.unwrap_or_else(std::env::temp_dir).join("durable").join(env!("CARGO_PKG_VERSION"));
+    let path = folder.join(name);
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(text) {
+        std::fs::create_dir_all(&folder).ok()?;
+        std::fs::write(&path, text).ok()?;
+    }
+    Some(path)
 }

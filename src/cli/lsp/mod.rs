@@ -1,8 +1,13 @@
 //! `durable lsp`: the language server, over standard input and output.
 
 mod document;
+mod everywhere;
+mod names;
+mod offers;
+mod tokens;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use lsp_server::{Connection, ErrorCode, Message, Notification, Request, Response};
 use serde_json::{Value, json};
@@ -11,7 +16,8 @@ use super::problem::Problem;
 use super::repl::Assistant;
 use super::{INTERNAL, STORE};
 
-use document::Document;
+use document::{Document, path_of};
+use everywhere::Everywhere;
 
 /// Serves an editor until it says that it is done.
 pub fn lsp() -> Result<u8, Problem> {
@@ -19,8 +25,10 @@ pub fn lsp() -> Result<u8, Problem> {
     let broken = |error: &dyn std::fmt::Display| {
         Problem::new(STORE, format!("the editor can't be understood: {error}"))
     };
-    connection.initialize(capabilities()).map_err(|error| broken(&error))?;
-    let mut server = Server { documents: HashMap::new(), assistant: Assistant::new(false) };
+    let asked = connection.initialize(capabilities()).map_err(|error| broken(&error))?;
+    let root = asked["workspaceFolders"][0]["uri"].as_str().or_else(|| asked["rootUri"].as_str());
+    let root = root.map(path_of);
+    let mut server = Server { documents: HashMap::new(), assistant: Assistant::new(false), root };
     for message in &connection.receiver {
         match message {
             Message::Request(request) => {
@@ -60,7 +68,7 @@ fn capabilities() -> Value {
         "signatureHelpProvider": {"triggerCharacters": ["(", ","]},
         "codeActionProvider": true,
         "semanticTokensProvider": {
-            "legend": {"tokenTypes": document::TOKEN_TYPES, "tokenModifiers": []},
+            "legend": {"tokenTypes": tokens::TOKEN_TYPES, "tokenModifiers": []},
             "full": true
         }
     })
@@ -69,6 +77,8 @@ fn capabilities() -> Value {
 struct Server {
     documents: HashMap<String, Document>,
     assistant: Assistant,
+    /// The folder that the editor works in.
+    root: Option<PathBuf>,
 }
 
 impl Server {
@@ -98,6 +108,10 @@ impl Server {
         vec![said(&uri, diagnostics)]
     }
 
+    fn everywhere(&self) -> Everywhere<'_> {
+        Everywhere { documents: &self.documents, root: self.root.as_deref() }
+    }
+
     fn answer(&self, request: Request) -> Response {
         let params = &request.params;
         let uri = params["textDocument"]["uri"].as_str().unwrap_or_default();
@@ -108,10 +122,10 @@ impl Server {
         let result = match request.method.as_str() {
             "textDocument/hover" => document.hover(&self.assistant, at()),
             "textDocument/definition" => document.definition(at()),
-            "textDocument/references" => document.references(at()),
+            "textDocument/references" => self.everywhere().references(document, at()),
             "textDocument/rename" => {
                 let name = params["newName"].as_str().unwrap_or_default();
-                match document.rename(at(), name) {
+                match self.everywhere().rename(document, at(), name) {
                     Ok(edit) => edit,
                     Err(reason) => {
                         return Response::new_err(request.id, ErrorCode::InvalidParams as i32, reason);

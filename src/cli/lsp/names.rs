@@ -1,0 +1,143 @@
+//! What the names of a document mean.
+
+use serde_json::{Value, json};
+
+use crate::check::reference::{self, Entry};
+use crate::check::{Global, Resolved};
+use crate::syntax::parse;
+use crate::syntax::token::{Token, is_of_a_name, last_name};
+use crate::syntax::{Place, Span};
+
+use super::super::repl::Assistant;
+use super::document::Document;
+
+impl Document {
+    /// The name at an offset: where it is written.
+    pub(super) fn name_at(&self, at: usize) -> Option<Span> {
+        let before = self.text.get(..at.min(self.text.len()))?;
+        let start = before.len() - last_name(before).len();
+        let after = self.text.get(start..)?;
+        let end = start + after.find(|c| !is_of_a_name(c)).unwrap_or(after.len());
+        (end > start).then(|| Span::new(start, end))
+    }
+
+    /// What the name at a span means: where it is used, or declared.
+    pub(super) fn meaning(&self, span: Span) -> Option<Resolved> {
+        let module = self.program.modules.first()?;
+        let used = module.uses.get(&span.start).copied();
+        let bound = || module.bound.get(&span.start).map(|binding| Resolved::Local(*binding));
+        let declared = || {
+            let found = self.program.globals.iter().position(|g| g.module == 0 && g.span == span);
+            found.map(Resolved::Global)
+        };
+        used.or_else(bound).or_else(declared)
+    }
+
+    /// Where it is declared.
+    pub(super) fn declared(&self, meaning: Resolved) -> Option<Place> {
+        match meaning {
+            Resolved::Local(binding) => {
+                let span = self.program.modules[0].bindings.get(binding as usize)?.span;
+                (span.start != u32::MAX).then_some(Place { source: 0, span })
+            }
+            Resolved::Global(global) => {
+                let global = &self.program.globals[global];
+                Some(Place { source: self.program.modules[global.module].source, span: global.span })
+            }
+            // By the function of the library that stands for it.
+            Resolved::Builtin(builtin) => {
+                let global = self.program.globals.iter().find(|global| global.alias == Some(builtin))?;
+                Some(Place { source: self.program.modules[global.module].source, span: global.span })
+            }
+        }
+    }
+
+    /// Where the name at an offset is declared; for a method, all that it may be.
+    pub fn definition(&self, at: usize) -> Value {
+        let Some(span) = self.name_at(at) else { return Value::Null };
+        if let Some(meaning) = self.meaning(span) {
+            return self.declared(meaning).and_then(|place| self.location(place)).unwrap_or(Value::Null);
+        }
+        let name = &self.text[span.start as usize..span.end as usize];
+        let of_library = |global: &&Global| {
+            &*global.name == name && self.program.modules[global.module].std.is_some_and(|of| of != "prelude")
+        };
+        let place =
+            |global: &Global| Place { source: self.program.modules[global.module].source, span: global.span };
+        let all = self.program.globals.iter().filter(of_library);
+        all.filter_map(|global| self.location(place(global))).collect()
+    }
+
+    /// All places in this file where the same is meant, its declaration among them.
+    pub(super) fn same(&self, meaning: Resolved) -> Vec<Span> {
+        let module = &self.program.modules[0];
+        let mut starts: Vec<u32> =
+            module.uses.iter().filter(|(_, known)| **known == meaning).map(|(start, _)| *start).collect();
+        if let Some(place) = self.declared(meaning).filter(|place| place.source == 0) {
+            starts.push(place.span.start);
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        starts.into_iter().filter_map(|start| self.name_at(start as usize)).collect()
+    }
+
+    pub fn hover(&self, assistant: &Assistant, at: usize) -> Value {
+        let Some(span) = self.name_at(at) else { return Value::Null };
+        let Some(text) = self.described(assistant, span) else { return Value::Null };
+        json!({"contents": {"kind": "markdown", "value": text}, "range": self.range(span)})
+    }
+
+    fn described(&self, assistant: &Assistant, span: Span) -> Option<String> {
+        let name = &self.text[span.start as usize..span.end as usize];
+        let page = |entry: &Entry| {
+            let mut out = format!("```df\n{}\n```\n{}", entry.signature, entry.text());
+            if !entry.examples().is_empty() {
+                out.push_str(&format!("\n```df\n{}\n```", entry.examples().join("\n")));
+            }
+            out
+        };
+        match self.meaning(span) {
+            Some(Resolved::Local(binding)) => {
+                let info = self.program.modules[0].bindings.get(binding as usize)?;
+                Some(format!("```df\n{} {name}\n```", if info.mutable { "var" } else { "let" }))
+            }
+            Some(Resolved::Global(global)) => {
+                let global = &self.program.globals[global];
+                let module = &self.program.modules[global.module];
+                let text = &self.program.sources.files[module.source as usize].text;
+                let all = reference::of(module.std.unwrap_or(""), text);
+                all.iter().find(|entry| *entry.name == *global.name).map(page)
+            }
+            Some(Resolved::Builtin(_)) | None => {
+                // A method, or a function of the library under another name.
+                let found: Vec<String> = assistant.named(name).map(page).collect();
+                (!found.is_empty()).then(|| found.join("\n\n---\n\n"))
+            }
+        }
+    }
+}
+
+/// Whether the name is `{name}` of a record or a pattern.
+pub(super) fn is_short_field(text: &str, span: Span) -> bool {
+    let parsed = parse(text, 0);
+    let tokens = &parsed.tokens;
+    let Ok(at) = tokens.binary_search_by_key(&(span.start as usize), |token| token.0) else {
+        return false;
+    };
+    let mut depth = 0;
+    for (start, token, _) in tokens[..at].iter().rev() {
+        match token {
+            Token::RBrace | Token::RParen | Token::RBracket => depth += 1,
+            Token::LBrace if depth == 0 => {
+                let beside = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|token| &token.1);
+                let ends = matches!(beside(Some(at + 1)), Some(Token::Comma | Token::RBrace));
+                let begins = matches!(beside(at.checked_sub(1)), Some(Token::Comma | Token::LBrace));
+                return !parsed.braces.contains_key(start) && begins && ends;
+            }
+            Token::LBrace | Token::LParen | Token::LBracket if depth == 0 => return false,
+            Token::LBrace | Token::LParen | Token::LBracket => depth -= 1,
+            _ => {}
+        }
+    }
+    false
+}

@@ -1,0 +1,91 @@
+//! What could be written at a place: names, members, and what is called with.
+
+use serde_json::{Value, json};
+
+use crate::check::{GlobalKind, reference};
+use crate::syntax::token::{Token, last_name};
+
+use super::super::repl::Assistant;
+use super::document::Document;
+
+impl Document {
+    /// The line up to an offset.
+    fn before(&self, at: usize) -> &str {
+        let before = self.text.get(..at).unwrap_or(&self.text);
+        &before[before.rfind('\n').map_or(0, |at| at + 1)..]
+    }
+
+    pub fn completions(&self, assistant: &Assistant, at: usize) -> Value {
+        let line = self.before(at);
+        let module = &self.program.modules[0];
+        let declared = self.program.globals.iter().filter(|g| g.module == 0 && !g.kind.has_no_name());
+        let imported = module.imports.keys().map(|name| name.to_string());
+        let names = module.bindings.iter().map(|binding| binding.name.to_string());
+        let names = names.chain(declared.map(|global| global.name.to_string())).chain(imported);
+        let (from, words) = assistant.complete_among(names, line, line.len());
+        let owner = line[..from].strip_suffix('.').map(last_name);
+        let mut items: Vec<Value> = words.into_iter().map(|word| self.completion(assistant, &word)).collect();
+        // What an imported module or an entity offers.
+        if let Some(owner) = owner {
+            let word = &line[from..];
+            let of_import = module.imports.get(owner).map(|import| import.module);
+            let offered = self.program.globals.iter().filter(|global| Some(global.module) == of_import);
+            let offered = offered.filter(|g| !g.kind.has_no_name() && g.name.starts_with(word));
+            items.extend(offered.map(|global| json!({"label": &*global.name, "kind": 3})));
+        }
+        let before_call = line[..from].trim_end_matches('.');
+        if let Some(open) =
+            before_call.strip_suffix(')').and_then(|before| before.rfind('(').map(|at| &before[..at]))
+        {
+            let name = last_name(open);
+            let entity =
+                self.program.globals.iter().find(|g| g.kind == GlobalKind::Entity && &*g.name == name);
+            let word = &line[from..];
+            let operations = entity.into_iter().flat_map(|entity| &entity.operations);
+            let operations = operations.filter(|(name, ..)| name.starts_with(word));
+            items.extend(operations.map(|(name, ..)| json!({"label": &**name, "kind": 2})));
+        }
+        items.into()
+    }
+
+    fn completion(&self, assistant: &Assistant, word: &str) -> Value {
+        match assistant.described(word) {
+            Some(entry) => {
+                json!({"label": word, "kind": 3, "detail": entry.signature, "documentation": entry.text()})
+            }
+            None if Token::fixed(word).is_some() => json!({"label": word, "kind": 14}),
+            None => json!({"label": word, "kind": 6}),
+        }
+    }
+
+    pub fn signature(&self, assistant: &Assistant, at: usize) -> Value {
+        let line = self.before(at);
+        let mut depth = 0;
+        let mut commas = 0;
+        for (place, c) in line.char_indices().rev() {
+            match c {
+                ')' | ']' | '}' => depth += 1,
+                '[' | '{' if depth == 0 => break,
+                '[' | '{' => depth -= 1,
+                ',' if depth == 0 => commas += 1,
+                '(' if depth == 0 => {
+                    let Some(label) = self.called(assistant, &line[..=place]) else { return Value::Null };
+                    return json!({"signatures": [{"label": label}], "activeSignature": 0, "activeParameter": commas});
+                }
+                '(' => depth -= 1,
+                _ => {}
+            }
+        }
+        Value::Null
+    }
+
+    /// The signature of what is called before an open parenthesis.
+    fn called(&self, assistant: &Assistant, line: &str) -> Option<String> {
+        let name = last_name(line.strip_suffix('(')?);
+        let own = reference::of("", &self.text).into_iter().find(|entry| entry.name == name);
+        match own {
+            Some(entry) => Some(entry.signature),
+            None => assistant.signature(line).map(|params| format!("{name}({params}")),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The kinds of a document's tokens, for colours that know what names mean.
+
+use serde_json::{Value, json};
+
+use crate::check::{GlobalKind, Resolved};
+use crate::syntax::lexer::lex;
+use crate::syntax::token::Token;
+
+use super::document::Document;
+
+/// Kinds of tokens, as the editor knows them.
+pub const TOKEN_TYPES: [&str; 7] =
+    ["keyword", "string", "number", "comment", "function", "variable", "class"];
+
+impl Document {
+    pub fn semantic_tokens(&self) -> Value {
+        let lexed = lex(&self.text, 0);
+        let mut marks: Vec<(usize, usize, usize)> =
+            lexed.comments.iter().map(|(start, end)| (*start, *end, 3)).collect();
+        let module = &self.program.modules[0];
+        for (start, token, end) in &lexed.tokens {
+            let kind = match token {
+                Token::Str(_) | Token::StrStart(_) | Token::StrMid(_) | Token::StrEnd(_) => 1,
+                Token::Int(_) | Token::Float(_) | Token::Duration(_) => 2,
+                Token::Id(_) => match module.uses.get(&(*start as u32)) {
+                    Some(Resolved::Global(global)) => match self.program.globals[*global].kind {
+                        GlobalKind::Entity => 6,
+                        _ => 4,
+                    },
+                    Some(Resolved::Builtin(_)) => 4,
+                    Some(Resolved::Local(_)) => 5,
+                    None => continue,
+                },
+                token if token.is_word() => 0,
+                _ => continue,
+            };
+            marks.push((*start, *end, kind));
+        }
+        marks.sort_unstable();
+        let mut data: Vec<usize> = Vec::new();
+        let (mut last_line, mut last_column) = (0, 0);
+        let (mut line, mut line_start, mut seen) = (0, 0, 0);
+        for (start, end, kind) in marks {
+            // One that goes over several lines is cut at the end of its first.
+            let end = self.text[start..end].find('\n').map_or(end, |at| start + at);
+            let between = &self.text[seen..start];
+            line += between.matches('\n').count();
+            if let Some(at) = between.rfind('\n') {
+                line_start = seen + at + 1;
+            }
+            seen = start;
+            let units = |text: &str| text.chars().map(char::len_utf16).sum::<usize>();
+            let column = units(&self.text[line_start..start]);
+            let from = if line == last_line { last_column } else { 0 };
+            data.extend([line - last_line, column - from, units(&self.text[start..end]), kind, 0]);
+            (last_line, last_column) = (line, column);
+        }
+        json!({"data": data})
+    }
+}
