@@ -63,9 +63,16 @@ fn tests_on_pages_pass() {
 #[test]
 fn programs_of_the_tour_run() {
     let blocks = blocks("docs/tour.md");
-    assert!(blocks.len() >= 6);
+    assert!(blocks.len() >= 19);
     for block in blocks {
         durable("run", &block);
+        if block.contains("test \"") {
+            durable("test", &block);
+        }
+        if block.contains("eventually \"") {
+            let report = durable("explore", &block);
+            assert!(report.contains("nothing goes wrong, under any schedule"), "{report}");
+        }
     }
 }
 

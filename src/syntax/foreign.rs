@@ -182,6 +182,16 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
             "this begins another one",
             "begin a new line before it, or write `;` between them",
         ),
+        (Some(Token::Id(_)), Token::Arrow)
+            if matches!(tokens[..at], [.., (_, Token::Pipe, _), (_, Token::Fn, _), _]) =>
+        {
+            habit(
+                "a function after `|>` stands in parentheses",
+                tokens[at - 2].0,
+                "this one",
+                "write `value |> (fn x => …)`, or give it a name",
+            )
+        }
         (Some(Token::Import), Token::Id(_)) => habit(
             "an import names a file",
             *start,
