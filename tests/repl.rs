@@ -277,3 +277,65 @@ fn what_is_printed_meanwhile_stands_above_what_is_being_typed() {
     terminal.send_line("41").expect("typed");
     terminal.exp_string("42").expect("it is whole");
 }
+
+#[test]
+fn what_runs_on_its_own_calls_functions_of_the_session() {
+    let folder = TempDir::new().expect("a folder");
+    let entries = "fn add(a, b) => a + b\nfn twice(add) => {add, more: [add, add]}\n\
+                   activity slow(n) { sleep(1ms); add(n, 1) + twice(n).more.len() }\nslow(4)\n\
+                   entity E { state 0; on add(n) { state = add(state, n); state } }\nE(1).add(2)\n\
+                   orchestration o(n) { \"{slow(n)} {add(n, n)} {E(1).add(n)}\" }\no(3)\n\
+                   fn add(a, b) => a * b\nslow(4)\no(3)\nadd(5, 5)\n";
+    let (_, out, error) = piped(folder.path(), "s", entries);
+    assert_eq!((out.as_str(), error.as_str()), ("7\n2\n\"6 6 5\"\n6\n\"5 9 15\"\n25\n", ""));
+    // All of it is there again.
+    let (_, out, error) = piped(
+        folder.path(),
+        "s",
+        "[slow(4), E(1).add(1)]\nlet x = 1\nfn uses() => x\nactivity a() => uses()\n",
+    );
+    assert_eq!(out, "[6, 15]\n");
+    assert!(
+        error.contains("activity `a` uses the script variable `x`") || error.contains("`uses`"),
+        "{error}"
+    );
+    assert!(!error.contains("_fn_"), "{error}");
+    let (_, _, error) =
+        piped(folder.path(), "s", "fn deep(n) => div(n, 0)\nactivity b(n) { deep(n) }\nb(1)\n1\n");
+    assert!(
+        error.contains("division_by_zero") && error.contains("deep, called at") && !error.contains("_fn_"),
+        "{error}"
+    );
+    let (_, out, _) = piped(folder.path(), "s", "add(2, 3)\n");
+    assert_eq!(out, "6\n");
+}
+
+#[test]
+fn a_file_of_another_folder_brings_what_it_imports() {
+    let folder = TempDir::new().expect("a folder");
+    fs::create_dir(folder.path().join("sub")).expect("a folder");
+    fs::write(
+        folder.path().join("sub/main.df"),
+        "import \"helper.df\" as helper\nlet greeting = helper.hello(\"ada\")\n",
+    )
+    .expect("a file");
+    fs::write(folder.path().join("sub/helper.df"), "fn hello(n) => \"hello {n}\"\n").expect("a file");
+    let (_, out, error) = piped(folder.path(), "s", ":load sub/main.df\ngreeting\n");
+    assert_eq!((out.as_str(), error.as_str()), ("\"hello ada\"\n", ""));
+}
+
+#[test]
+fn entries_that_fail_in_others_are_replayed_to_the_same() {
+    let folder = TempDir::new().expect("a folder");
+    let entries = "activity b(n) { div(n, 0) }\norchestration o() { throw {kind: \"odd\"} }\n\
+                   entity E { state 0; on bad() { throw {kind: \"bad\"} } }\nb(1)\no()\nE(1).bad()\n\
+                   try { b(2) } catch e { e.kind }\nlet t = async b(3)\nsleep(1ms)\nawait t\n1 + 1\n";
+    let (_, out, error) = piped(folder.path(), "s", entries);
+    assert_eq!(out, "\"division_by_zero\"\n2\n", "{error}");
+    assert_eq!(error.matches("thrown here").count(), 4, "{error}");
+    for _ in 0..3 {
+        let (_, out, error) = piped(folder.path(), "s", "b(1)\n40 + 2\n");
+        assert_eq!(out, "42\n", "{error}");
+        assert!(error.contains("activity b, called at"), "{error}");
+    }
+}

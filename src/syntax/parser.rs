@@ -35,6 +35,27 @@ pub enum Brace {
 }
 
 impl Parsed {
+    /// Whether the name at an index of the tokens is `{name}` of a record or a pattern.
+    pub fn is_short_field(&self, at: usize) -> bool {
+        let tokens = &self.tokens;
+        let mut depth = 0;
+        for (start, token, _) in tokens[..at].iter().rev() {
+            match token {
+                Token::RBrace | Token::RParen | Token::RBracket => depth += 1,
+                Token::LBrace if depth == 0 => {
+                    let beside = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|token| &token.1);
+                    let ends = matches!(beside(Some(at + 1)), Some(Token::Comma | Token::RBrace));
+                    let begins = matches!(beside(at.checked_sub(1)), Some(Token::Comma | Token::LBrace));
+                    return !self.braces.contains_key(start) && begins && ends;
+                }
+                Token::LBrace | Token::LParen | Token::LBracket if depth == 0 => return false,
+                Token::LBrace | Token::LParen | Token::LBracket => depth -= 1,
+                _ => {}
+            }
+        }
+        false
+    }
+
     fn unread(diagnostics: Vec<Diagnostic>, tokens: Vec<Spanned>) -> Parsed {
         Parsed {
             module: Module { items: Vec::new() },

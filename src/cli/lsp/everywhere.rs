@@ -7,12 +7,11 @@ use serde_json::{Value, json};
 
 use crate::check::Resolved;
 use crate::os::read_text;
-use crate::syntax::Span;
 use crate::syntax::lexer::lex;
 use crate::syntax::token::Token;
+use crate::syntax::{Span, parse};
 
 use super::document::{Document, path_of, range_in, uri_of};
-use super::names::is_short_field;
 
 /// Files of the folder that are looked at, at most.
 const MOST_FILES: usize = 1_000;
@@ -59,11 +58,15 @@ impl Everywhere<'_> {
         }
         let mut changes = serde_json::Map::new();
         for (path, Places { text, spans }) in meant {
+            let parsed = parse(&text, 0);
+            let is_short = |span: &Span| {
+                let found = parsed.tokens.binary_search_by_key(&(span.start as usize), |token| token.0);
+                found.is_ok_and(|at| parsed.is_short_field(at))
+            };
             let edit = |span: &Span| {
                 let old = &text[span.start as usize..span.end as usize];
                 // A short field is the field and the variable.
-                let new =
-                    if is_short_field(&text, *span) { format!("{old}: {name}") } else { name.to_string() };
+                let new = if is_short(span) { format!("{old}: {name}") } else { name.to_string() };
                 json!({"range": range_in(&text, *span), "newText": new})
             };
             changes.insert(self.uri(&path), spans.iter().map(edit).collect());

@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use crate::check::reference::{self, Entry};
 use crate::check::{Global, Resolved};
-use crate::syntax::parse;
-use crate::syntax::token::{Token, is_of_a_name, last_name};
+use crate::syntax::token::{is_of_a_name, last_name};
 use crate::syntax::{Place, Span};
 
 use super::super::repl::Assistant;
@@ -115,29 +114,4 @@ impl Document {
             }
         }
     }
-}
-
-/// Whether the name is `{name}` of a record or a pattern.
-pub(super) fn is_short_field(text: &str, span: Span) -> bool {
-    let parsed = parse(text, 0);
-    let tokens = &parsed.tokens;
-    let Ok(at) = tokens.binary_search_by_key(&(span.start as usize), |token| token.0) else {
-        return false;
-    };
-    let mut depth = 0;
-    for (start, token, _) in tokens[..at].iter().rev() {
-        match token {
-            Token::RBrace | Token::RParen | Token::RBracket => depth += 1,
-            Token::LBrace if depth == 0 => {
-                let beside = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|token| &token.1);
-                let ends = matches!(beside(Some(at + 1)), Some(Token::Comma | Token::RBrace));
-                let begins = matches!(beside(at.checked_sub(1)), Some(Token::Comma | Token::LBrace));
-                return !parsed.braces.contains_key(start) && begins && ends;
-            }
-            Token::LBrace | Token::LParen | Token::LBracket if depth == 0 => return false,
-            Token::LBrace | Token::LParen | Token::LBracket => depth -= 1,
-            _ => {}
-        }
-    }
-    false
 }

@@ -8,6 +8,8 @@ use crate::check::{self, closest, std_sources};
 use crate::engine::{InstanceRecord, Read, keys};
 use crate::machine::format;
 use crate::store::Store;
+use crate::syntax::parse;
+use crate::syntax::tree::StmtKind;
 use crate::{code, core};
 
 use super::super::inspect;
@@ -119,7 +121,27 @@ impl Commands {
 pub fn load(prompt: &mut Prompt, file: &str, width: usize) -> Result<Evaluated, Problem> {
     let text = read_text(Path::new(file))
         .map_err(|reason| Problem::new(STORE, format!("{file} can't be read: {reason}")))?;
-    prompt.evaluate(text.trim_end(), width)
+    let folder = Path::new(file).parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+    prompt.evaluate(imported_from(&folder, &text).trim_end(), width)
+}
+
+/// A file's text with the paths of its imports as they are from here, and not from its folder.
+fn imported_from(folder: &str, text: &str) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    for item in &parse(text, 0).module.items {
+        if let StmtKind::Import { path, .. } = &item.kind
+            && !folder.is_empty()
+        {
+            // After its quote.
+            let start = path.span.start as usize + 1;
+            out.push_str(&text[at..start]);
+            out.push_str(&format!("{folder}/"));
+            at = start;
+        }
+    }
+    out.push_str(&text[at..]);
+    out
 }
 
 fn wanted<'r>(rest: &'r str, usage: &str) -> Result<&'r str, Problem> {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod helper;
+mod lifted;
 mod prompt;
 mod reader;
 mod session;

@@ -10,8 +10,9 @@ use crate::check::{self, Program};
 use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
 use crate::host::permissions::Permissions;
 use crate::host::{self, Handle, Host, HostError, Listener, Settings};
+use crate::machine::natives::prompt::take_failure;
 use crate::machine::value::Record;
-use crate::machine::{Data, ErrorData, Image, Value};
+use crate::machine::{Data, Image, Value};
 use crate::store::{DiskStore, Store};
 use crate::syntax::{Diagnostic, Label, Place, Severity};
 
@@ -19,6 +20,7 @@ use super::super::access::{self, record};
 use super::super::problem::{Problem, note};
 use super::super::program::{code, image, stored};
 use super::super::{FAILED, print};
+use super::lifted::MARK;
 use super::reader::{Above, Known, Read};
 use super::session::{Came, FILE, Session, Text};
 use crate::os::read_text;
@@ -186,7 +188,16 @@ impl Prompt {
                     Some(Label { place: text.place(label.place, first)?, text: label.text.clone() })
                 })
                 .collect();
-            show(&shown.diagnostic(&Diagnostic { labels, ..diagnostic.clone() }));
+            let plain = |text: &String| text.replace(MARK, "");
+            let labels =
+                labels.into_iter().map(|label| Label { text: plain(&label.text), ..label }).collect();
+            show(&shown.diagnostic(&Diagnostic {
+                labels,
+                title: plain(&diagnostic.title),
+                reason: diagnostic.reason.as_ref().map(plain),
+                hint: diagnostic.hint.as_ref().map(plain),
+                ..diagnostic.clone()
+            }));
         }
     }
 
@@ -383,10 +394,8 @@ impl Prompt {
     }
 
     fn show_failure(&mut self, failure: &Value) {
-        let error = match failure {
-            Value::Bytes(blob) => postcard::from_bytes::<ErrorData>(&blob.bytes).ok(),
-            _ => None,
-        };
+        let error =
+            take_failure().filter(|_| matches!(failure, Value::Str(text) if text.as_str().is_empty()));
         let Some(mut error) = error else {
             note(&format!("Error: {}", crate::machine::format::display(failure)));
             return;
@@ -396,7 +405,10 @@ impl Prompt {
         let (sources, first) = text.sources(&program.sources, &self.session);
         // What is in no entry is of the session's own making.
         let is_found = |place: &mut Place| text.place(*place, first).map(|found| *place = found).is_some();
-        error.trace.entries.retain_mut(|entry| is_found(&mut entry.place));
+        error.trace.entries.retain_mut(|entry| {
+            entry.function = entry.function.replace(MARK, "");
+            is_found(&mut entry.place)
+        });
         error.trace.also.retain_mut(|(place, _)| is_found(place));
         show(&Shown::new(&sources, Path::new("")).error(&error));
     }

@@ -5,12 +5,14 @@
 //! is an instance like any other, and goes on by replay. What an entry binds is bound after it, in the script; so a later
 //! entry that binds the name again leaves alone what uses the earlier one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use crate::syntax::tree::{Module, Stmt, StmtKind};
 use crate::syntax::{Place, Sources, Span, parse};
+
+use super::lifted::{Piece, pieces};
 
 /// What was typed at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,13 +40,19 @@ struct Parts {
     /// An expression at its end.
     last: Option<Span>,
     names: Vec<String>,
+    functions: Vec<(String, Span)>,
 }
 
 impl Parts {
     fn of(text: &str) -> Parts {
         let Module { items } = parse(text, 0).module;
-        let mut parts =
-            Parts { declarations: Vec::new(), statements: Vec::new(), last: None, names: Vec::new() };
+        let mut parts = Parts {
+            declarations: Vec::new(),
+            statements: Vec::new(),
+            last: None,
+            names: Vec::new(),
+            functions: Vec::new(),
+        };
         let mut from = 0;
         let count = items.len();
         for (at, item) in items.iter().enumerate() {
@@ -56,6 +64,9 @@ impl Parts {
                     Some(name) => parts.declarations.push((name, span)),
                     None => {
                         parts.statements.push(span);
+                        if let StmtKind::Fn(f) = kind {
+                            parts.functions.push((f.name.name.to_string(), own));
+                        }
                         bound(item, &mut parts.names);
                     }
                 },
@@ -175,11 +186,17 @@ impl Session {
             newest.extend(parts.declarations.iter().map(|(name, _)| (name.as_str(), at)));
         }
         let mut number = 0;
+        let mut functions: BTreeSet<String> = BTreeSet::new();
+        let mut wanted: Vec<String> = Vec::new();
         for (at, (entry, parts)) in self.entries.iter().zip(&all).enumerate() {
+            functions.extend(parts.functions.iter().map(|(name, _)| name.clone()));
             for (name, span) in &parts.declarations {
                 let from = out.text.len();
-                out.take(at, entry, *span);
-                if newest.get(name.as_str()) != Some(&at) {
+                let (pieces, used) = pieces(&entry.text, *span, &functions);
+                out.put(at, entry, &pieces);
+                if newest.get(name.as_str()) == Some(&at) {
+                    wanted.extend(used);
+                } else {
                     // What stands after it stays where it is.
                     let blank: String = out.text[from..].chars().map(blank).collect();
                     out.text.replace_range(from.., &blank);
@@ -212,10 +229,36 @@ impl Session {
                 out.text.push_str(&format!("var _ = _{number}.value\n"));
             }
         }
+        self.copy_functions(&all, &functions, wanted, &mut out);
         // At the end, so that places in the entries are the same in all programs of the session: errors have places.
         let entries = serde_json::to_string(&self.entries).unwrap_or_default();
         out.text.push_str(&format!("{TRAILER}{entries}\n"));
         out
+    }
+
+    /// Copies of functions for what runs on its own, and of those that they use: the newest of each name.
+    fn copy_functions(
+        &self,
+        all: &[Parts],
+        functions: &BTreeSet<String>,
+        mut wanted: Vec<String>,
+        out: &mut Text,
+    ) {
+        let mut copied: BTreeSet<String> = BTreeSet::new();
+        while let Some(name) = wanted.pop() {
+            if !copied.insert(name.clone()) {
+                continue;
+            }
+            let newest = all.iter().enumerate().rev().find_map(|(at, parts)| {
+                let found = parts.functions.iter().rev().find(|(known, _)| *known == name)?;
+                Some((at, found.1))
+            });
+            if let Some((at, span)) = newest {
+                let (pieces, used) = pieces(&self.entries[at].text, span, functions);
+                out.put(at, &self.entries[at], &pieces);
+                wanted.extend(used);
+            }
+        }
     }
 }
 
@@ -237,6 +280,23 @@ impl Text {
         let skipped = (whole.len() - own.len()) as u32;
         self.stretches.push((self.text.len() as u32, own.len() as u32, at, span.start + skipped));
         self.text.push_str(own);
+        self.text.push('\n');
+    }
+
+    /// As `take`, in pieces.
+    fn put(&mut self, at: usize, entry: &Entry, pieces: &[Piece]) {
+        for (number, Piece { span, instead }) in pieces.iter().enumerate() {
+            let whole = &entry.text[span.start as usize..span.end as usize];
+            let own = match number {
+                0 => whole.trim_start_matches([' ', '\t', '\r', '\n', ';']),
+                _ => whole,
+            };
+            let skipped = (whole.len() - own.len()) as u32;
+            if !own.is_empty() {
+                self.stretches.push((self.text.len() as u32, own.len() as u32, at, span.start + skipped));
+            }
+            self.text.push_str(instead.as_deref().unwrap_or(own));
+        }
         self.text.push('\n');
     }
 

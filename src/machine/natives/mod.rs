@@ -9,7 +9,7 @@ mod formats;
 mod lists;
 mod numbers;
 pub mod options;
-mod prompt;
+pub mod prompt;
 mod records;
 mod strings;
 mod times;

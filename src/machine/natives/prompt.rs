@@ -1,5 +1,7 @@
 //! What the prompt of `durable repl` shows of values and errors.
 
+use std::cell::RefCell;
+
 use super::super::error::Fail;
 use super::super::task::Outcome;
 use super::super::value::Value;
@@ -36,14 +38,24 @@ fn kinds(args: &mut [Value]) -> Result<Value, Fail> {
     Ok(Value::record(kinds))
 }
 
-/// The failure of a task with its trace, as bytes; null when it has not failed.
+thread_local! {
+    static LAST_FAILURE: RefCell<Option<ErrorData>> = const { RefCell::new(None) };
+}
+
+/// The failure that an entry on this thread ended with last, with its trace.
+pub fn take_failure() -> Option<ErrorData> {
+    LAST_FAILURE.take()
+}
+
+/// Whether a task has failed; with what, the prompt takes from here. It is no part of what the session says: places are
+/// told differently by a longer program, and a replay has to say the same.
 fn failure(args: &mut [Value]) -> Result<Value, Fail> {
     let Value::Task(task) = &args[0] else { return Err(wrong("a task", &args[0])) };
-    let Outcome::Failed(failure) = &*task.outcome.borrow() else { return Ok(Value::Null) };
+    let Outcome::Failed(failure) = &*task.outcome.borrow() else { return Ok(Value::bool(false)) };
     // What is no data is shown as it is written.
     let value = Data::encode(&failure.value)
         .or_else(|_| Data::encode(&Value::str(format::display(&failure.value))))?;
     let trace = failure.trace.as_ref().map(|trace| (**trace).clone()).unwrap_or_default();
-    let bytes = postcard::to_stdvec(&ErrorData { value, trace }).unwrap_or_default();
-    Ok(Value::bytes(bytes))
+    LAST_FAILURE.set(Some(ErrorData { value, trace }));
+    Ok(Value::bool(true))
 }
