@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::DURABLE;
+use common::{DURABLE, Random};
 use rexpect::session::{PtySession, spawn_command};
 use tempfile::TempDir;
 
@@ -337,5 +337,78 @@ fn entries_that_fail_in_others_are_replayed_to_the_same() {
         let (_, out, error) = piped(folder.path(), "s", "b(1)\n40 + 2\n");
         assert_eq!(out, "42\n", "{error}");
         assert!(error.contains("activity b, called at"), "{error}");
+    }
+}
+
+/// Entries by chance, killed by chance, gone on with: the session never comes to an end and never waits for nothing.
+#[test]
+fn sessions_survive_whatever_is_typed_and_whenever_they_are_killed() {
+    const POOL: &[&str] = &[
+        "let a# = #",
+        "a#",
+        "fn f#(x) => x + #",
+        "f#(#)",
+        "activity act#(x) { sleep(#ms); f#(x) }",
+        "act#(1)",
+        "let t# = async act#(#)",
+        "await t#",
+        "var v# = [1]; v# += [#]",
+        "throw {kind: \"e#\"}",
+        "entity E# { state 0; on add(x) { state += x; state } }",
+        "E#(\"k\").add(#)",
+        "signal E#(\"k\").add(1) after #ms",
+        "orchestration o#(x) { E#(\"k\").add(x); act#(x) }",
+        "o#(2)",
+        "let h# = start o#(3)",
+        "wait(h#)",
+        "sleep(#ms)",
+        ":undo",
+        "random()",
+        "print(random_int(1, # + 1))",
+        "all([async sleep(1ms), async sleep(#ms)])",
+        "try { act#(1) } catch e { e }",
+        "nonsense#",
+        "let (",
+        "status(h#)",
+        "race({a: async act#(1), b: async sleep(1ms)})",
+        "lock E#(\"k\") { E#(\"k\").add(1) }",
+        "fn f#(x) => x * #",
+        "activity act#(x) { f#(x) * 2 }",
+        "const c# = # * 2",
+        "c#",
+        "div(#, 0)",
+    ];
+    let mut random = Random::new(11);
+    for _ in 0..12 {
+        let folder = TempDir::new().expect("a folder");
+        for _ in 0..6 {
+            let entries: String = (0..random.below(12) + 3)
+                .map(|_| {
+                    let entry = POOL[random.below(POOL.len() as u64) as usize];
+                    format!("{}\n", entry.replace('#', &(random.below(4) + 1).to_string()))
+                })
+                .collect();
+            let mut child = Command::new(DURABLE)
+                .args(["repl", "--session", "s"])
+                .current_dir(folder.path())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it runs");
+            let mut pipe = child.stdin.take().expect("a pipe");
+            pipe.write_all(entries.as_bytes()).expect("it reads");
+            if random.below(2) == 0 {
+                std::thread::sleep(std::time::Duration::from_millis(random.below(100)));
+                let _ = child.kill();
+            }
+            drop(pipe);
+            let output = child.wait_with_output().expect("it ends");
+            let said = String::from_utf8_lossy(&output.stderr);
+            for wrong in ["come to an end", "does not wait", "panicked", "internal", "nondeterminism", "_fn_"]
+            {
+                assert!(!said.contains(wrong), "{entries}\n{said}");
+            }
+        }
     }
 }

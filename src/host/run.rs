@@ -140,6 +140,8 @@ pub struct Host<S: Store> {
     /// An `extern activity` that was called and that this process does not provide.
     pub(super) not_provided: Option<String>,
     pub(super) spans: Spans,
+    /// Somebody has said to look again.
+    woken: bool,
 }
 
 impl<S: Store> Host<S> {
@@ -175,6 +177,7 @@ impl<S: Store> Host<S> {
             purging: Vec::new(),
             not_provided: None,
             spans: Spans::default(),
+            woken: false,
         }
     }
 
@@ -351,6 +354,10 @@ impl<S: Store> Host<S> {
         if self.is_done() {
             return Ok(true);
         }
+        // Who runs this looks whether what it waits for is so.
+        if std::mem::take(&mut self.woken) {
+            return Ok(false);
+        }
         if let Some(message) = self.wait()? {
             self.message(message)?;
         }
@@ -429,7 +436,7 @@ impl<S: Store> Host<S> {
                 }
             }
             Message::Client { ask, reply } => self.client(ask, reply)?,
-            Message::Wake => {}
+            Message::Wake => self.woken = true,
             Message::Interrupt => return Err(HostError::Interrupted),
         }
         Ok(())
