@@ -33,30 +33,9 @@ pub fn start(start: Start) -> Result<u8, Problem> {
     program::report(&checked, &start.file)?;
     let code = program::code(&checked, &start.file)?;
     let image = program::image(code.clone(), &start.file)?;
-    let names = || {
-        let orchestrations =
-            code.isolated.iter().filter(|item| item.context == Some(crate::builtins::Context::Orchestration));
-        orchestrations.map(|item| item.name.as_str())
-    };
     let file = start.file.display().to_string();
-    let Some(item) =
-        code.isolated.iter().find(|item| item.name == start.name && names().any(|n| n == item.name))
-    else {
-        let near = crate::check::closest(&start.name, names());
-        let hint = match (near, names().collect::<Vec<_>>()) {
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, all) if all.is_empty() => format!("{file} declares no orchestration"),
-            (None, all) => format!("{file} has {}", all.join(", ")),
-        };
-        let title = format!("{file} has no orchestration `{}`", start.name);
-        return Err(Problem::new(USAGE, title).hint(hint));
-    };
-    let function = &code.functions[item.body as usize];
-    let (given, least, most) = (start.args.len(), function.required as usize, function.params as usize);
-    if given < least || given > most {
-        let takes = if least == most { format!("{least}") } else { format!("{least} to {most}") };
-        let title = format!("`{}` takes {takes} arguments, {given} given", start.name);
-        return Err(Problem::new(USAGE, title));
+    if let Err((title, hint)) = engine::startable(&code, &file, &start.name, start.args.len()) {
+        return Err(Problem { hint, ..Problem::new(USAGE, title) });
     }
     let args = arguments(&start.args)?;
     let mut store = Access::open_or_make(&start.store.store)?;

@@ -43,7 +43,9 @@ pub use fetch::{
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, Open, SCRIPT, test_function};
 pub use message::{Mail, Message, StoredMail};
-pub use program::{StoredProgram, build_image, known_image, load_image, load_stored, program_writes};
+pub use program::{
+    StoredProgram, build_image, known_image, load_image, load_stored, program_writes, startable,
+};
 pub use purge::{purge_writes, unused_programs};
 pub use record::{InstanceRecord, Status};
 pub use replay::{Replayed, Watcher, replay, state_at_end};

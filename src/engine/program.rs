@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::builtins::Context;
 use crate::check::{self, Program};
-use crate::code::{ProgramHash, compile, text_hash};
+use crate::code::{Code, ProgramHash, compile, text_hash};
 use crate::machine::Image;
 use crate::syntax::Sources;
 
@@ -91,4 +92,25 @@ pub fn build_image(program: &Program) -> Result<Rc<Image>, String> {
         .map_err(|error| format!("it can't be compiled: {}", error.title))?;
     Image::new(Arc::new(code))
         .map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
+}
+
+/// Whether an orchestration of a program can be started with so many arguments; else why not, and what may help.
+pub fn startable(code: &Code, file: &str, name: &str, given: usize) -> Result<(), (String, Option<String>)> {
+    let all = code.isolated.iter().filter(|item| item.context == Some(Context::Orchestration));
+    let Some(item) = all.clone().find(|item| item.name == name) else {
+        let names: Vec<&str> = all.map(|item| item.name.as_str()).collect();
+        let hint = match (check::closest(name, names.iter().copied()), &names[..]) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, []) => format!("{file} declares no orchestration"),
+            (None, names) => format!("{file} has {}", names.join(", ")),
+        };
+        return Err((format!("{file} has no orchestration `{name}`"), Some(hint)));
+    };
+    let function = &code.functions[item.body as usize];
+    let (least, most) = (function.required as usize, function.params as usize);
+    if (least..=most).contains(&given) {
+        return Ok(());
+    }
+    let takes = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+    Err((format!("`{name}` takes {takes} arguments, {given} given"), None))
 }

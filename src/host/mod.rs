@@ -26,7 +26,7 @@ pub use clock::now;
 pub(crate) use effects::unique;
 pub use handle::Handle;
 pub use run::{Durability, Host, HostError, Settings};
-pub use terminal::Terminal;
+pub use terminal::{Above, Terminal};
 
 use crate::machine::{Data, ErrorData, Request, Value};
 

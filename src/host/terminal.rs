@@ -11,6 +11,9 @@ use crate::machine::{ErrorData, Value};
 
 use super::{Message, Outcome, data};
 
+/// What writes a line above one that is being typed.
+pub type Above = Box<dyn FnMut(String) + Send>;
+
 pub struct Terminal {
     out: BufWriter<Stdout>,
     /// Whether a person watches: there is a progress line then.
@@ -21,7 +24,7 @@ pub struct Terminal {
     /// Lines that were read for somebody who did not wait for them any more.
     spare: VecDeque<Outcome>,
     /// What writes above a line that is being typed, and whether one is.
-    above: Option<Box<dyn FnMut(String) + Send>>,
+    above: Option<Above>,
     typed_in: bool,
     /// Who wants a line of input once nobody types there.
     held: Vec<(u64, String)>,
@@ -61,7 +64,7 @@ impl Terminal {
     }
 
     /// What writes above a line that is being typed.
-    pub fn writes_above(&mut self, above: Option<Box<dyn FnMut(String) + Send>>) {
+    pub fn writes_above(&mut self, above: Option<Above>) {
         self.above = above;
     }
 

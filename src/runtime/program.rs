@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::builtins::Context;
-use crate::check::{self, closest};
+use crate::check;
 use crate::code::{Code, ProgramHash, compile};
 use crate::core::lower;
-use crate::engine::SCRIPT;
+use crate::engine::{SCRIPT, startable};
 use crate::host::externs::Externs;
 use crate::machine::Image;
 use crate::os::read_text;
@@ -72,22 +71,9 @@ impl Program {
         if orchestration == SCRIPT {
             return Ok(());
         }
-        let all = self.code.isolated.iter().filter(|item| item.context == Some(Context::Orchestration));
-        let Some(item) = all.clone().find(|item| item.name == orchestration) else {
-            let near = closest(orchestration, all.map(|item| item.name.as_str()));
-            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            return Err(Error::Invalid(format!(
-                "{} has no orchestration `{orchestration}`{hint}",
-                self.file
-            )));
-        };
-        let function = &self.code.functions[item.body as usize];
-        let (least, most) = (function.required as usize, function.params as usize);
-        if (least..=most).contains(&given) {
-            return Ok(());
-        }
-        let takes = if least == most { format!("{least}") } else { format!("{least} to {most}") };
-        Err(Error::Invalid(format!("`{orchestration}` takes {takes} arguments, {given} given")))
+        startable(&self.code, &self.file, orchestration, given).map_err(|(reason, hint)| {
+            Error::Invalid(hint.map_or(reason.clone(), |hint| format!("{reason}; {hint}")))
+        })
     }
 
     /// The file that it was read from, as it was named.

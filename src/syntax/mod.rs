@@ -13,6 +13,7 @@ pub mod parser;
 pub mod source;
 pub mod token;
 pub mod tree;
+mod unexpected;
 
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use parser::parse;

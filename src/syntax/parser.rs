@@ -1,4 +1,4 @@
-//! Tokens to a tree, and the parser's errors said in words.
+//! Tokens to a tree.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,7 @@ use super::lexer::{Spanned, lex};
 use super::source::{MAX_SOURCE, Place, Span};
 use super::token::{Name, Token};
 use super::tree::*;
+use super::unexpected::Unexpected;
 
 /// What was read: the tree, and what is wrong with the text. The tree holds `Error` nodes where it was unreadable.
 pub struct Parsed {
@@ -286,224 +287,15 @@ impl Context {
                 let place = self.place(Span::new(habit.from, habit.to));
                 Diagnostic::error(habit.title, place, habit.label).hint(habit.hint)
             }
-            None => Unexpected { context: self, start, token, end, expected, what, previous }.describe(),
+            None => {
+                let (tokens, place) = (&self.tokens, self.place(Span::new(start, end)));
+                Unexpected { tokens, place, token, expected, what, previous }.describe()
+            }
         };
         // One mistake is said once, even when recovery stumbles over it twice.
         if !self.diagnostics.iter().any(|d| d.labels[0].place == diagnostic.labels[0].place) {
             self.diagnostics.push(diagnostic);
         }
-    }
-}
-
-const NAMED_IMPORT: &str = "an import has a name: `import \"lib/mail.df\" as mail`";
-
-struct Unexpected<'a> {
-    context: &'a Context,
-    start: usize,
-    token: Option<Token>,
-    end: usize,
-    expected: Vec<String>,
-    what: &'a str,
-    previous: Option<Token>,
-}
-
-impl Unexpected<'_> {
-    fn expects(&self, terminal: &str) -> bool {
-        self.expected.iter().any(|e| e.trim_matches('"') == terminal)
-    }
-
-    /// Whether it stands in the `{…}` of a string.
-    fn is_in_a_string(&self) -> bool {
-        let tokens = &self.context.tokens;
-        let at = tokens.partition_point(|(known, ..)| *known < self.start);
-        let mut depth = 0;
-        for (_, token, _) in tokens[..at].iter().rev() {
-            match token {
-                Token::StrEnd(_) => depth += 1,
-                Token::StrStart(_) if depth == 0 => return true,
-                Token::StrStart(_) => depth -= 1,
-                Token::Nl => return false,
-                _ => {}
-            }
-        }
-        false
-    }
-
-    /// Whether it stands in the line of an `extern activity`.
-    fn is_in_extern(&self) -> bool {
-        let tokens = &self.context.tokens;
-        let at = tokens.partition_point(|(known, ..)| *known < self.start);
-        tokens[..at]
-            .iter()
-            .rev()
-            .take_while(|(_, token, _)| *token != Token::Nl)
-            .any(|(_, token, _)| *token == Token::Extern)
-    }
-
-    fn describe(&self) -> Diagnostic {
-        let place = self.context.place(Span::new(self.start, self.end));
-        let Some(token) = &self.token else {
-            return Diagnostic::error(
-                "unexpected end of the file",
-                place,
-                format!("{} is not complete here", self.what),
-            )
-            .maybe_hint(self.wanted().map(|wanted| match wanted {
-                "`as` and a name" => NAMED_IMPORT.to_string(),
-                wanted => format!("{wanted} was expected"),
-            }));
-        };
-        let title = match token {
-            Token::Nl => "unexpected end of the line".to_string(),
-            Token::StrMid(_) | Token::StrEnd(_) => "incomplete `{…}` in a string".to_string(),
-            token => format!("unexpected {token}"),
-        };
-        let (text, hint) = self.reason(token);
-        Diagnostic::error(title, place, text).maybe_hint(hint)
-    }
-
-    /// What would have been right, in a few words.
-    fn wanted(&self) -> Option<&'static str> {
-        let expression = self.expects("int") && self.expects("null");
-        if expression && self.expects("let") {
-            return Some("a statement");
-        }
-        if expression && self.expects("match") {
-            return Some("an expression");
-        }
-        if self.expects("int") && self.expects("[") {
-            return Some("a pattern");
-        }
-        if self.expects("on") && !expression {
-            return Some("a member of the entity: `state` or `on`");
-        }
-        let only = |a: &str| self.expected.len() <= 2 && self.expects(a);
-        if only("id") {
-            return Some("a name");
-        }
-        if self.expects("=>") && self.expects("{") && !self.expects("+") {
-            return Some("`=>` or a block `{ … }`");
-        }
-        if only("{") || (self.expects("{") && !self.expects("nl")) {
-            return Some("a block `{ … }`");
-        }
-        if only("(") {
-            return Some("`(`");
-        }
-        if only("in") || (self.expects("in") && !self.expects("nl")) {
-            return Some("`in`");
-        }
-        if only("=") {
-            return Some("`=`");
-        }
-        if only("as") {
-            return Some("`as` and a name");
-        }
-        if only("string") {
-            return Some("a name in quotes");
-        }
-        if self.expects("with") && !self.expects("nl") && !self.expects("{") && !self.expects("+") {
-            return Some("`with`");
-        }
-        if self.expects(":") {
-            return Some("`:` or the end of the record");
-        }
-        if self.expects(",") && self.expects(")") {
-            return Some("`,` or `)`");
-        }
-        if self.expects(",") && self.expects("]") {
-            return Some("`,` or `]`");
-        }
-        if self.expects(",") && self.expects("}") {
-            return Some("`,` or `}`");
-        }
-        if self.expects("nl") {
-            return Some("the end of the statement");
-        }
-        None
-    }
-
-    fn reason(&self, token: &Token) -> (String, Option<String>) {
-        let previous = self.previous.as_ref();
-        let wanted = self.wanted();
-        let text = match wanted {
-            Some(wanted) => format!("{wanted} was expected"),
-            None => format!("{} can't go on with this", self.what),
-        };
-        let hint = match (previous, token) {
-            _ if self.is_in_a_string() => Some(
-                "in a string `{…}` puts a value in; a brace that is meant as it is is written `\\{`".to_string(),
-            ),
-            _ if wanted == Some("`as` and a name") => Some(NAMED_IMPORT.to_string()),
-            (Some(Token::Extern), _) => Some("only activities are `extern`: `extern activity name(…)`".to_string()),
-            (_, Token::LBrace | Token::Arrow) if self.is_in_extern() => Some(
-                "an `extern activity` has no body: the Rust program around does it; leave `extern` away for one that has"
-                    .to_string(),
-            ),
-            (Some(word @ (Token::Invariant | Token::Eventually | Token::Test)), _) => {
-                let word = word.spelling().unwrap_or("");
-                Some(format!("say what it is about: `{word} \"no account is overdrawn\" {{ … }}`"))
-            }
-            _ if wanted == Some("`with`") => {
-                Some("say what can come of it: `mock charge with fn(amount) => amount`".to_string())
-            }
-            (_, Token::Assign) if !self.expects("=") => {
-                Some("`==` compares; `=` assigns, and is a statement".to_string())
-            }
-            (
-                _,
-                Token::Equal
-                | Token::NotEqual
-                | Token::Less
-                | Token::LessEqual
-                | Token::Greater
-                | Token::GreaterEqual,
-            ) if wanted.is_none() || self.expects("&&") => {
-                Some("comparisons don't chain: write `a < b && b < c`".to_string())
-            }
-            (_, Token::DotDot | Token::DotDotEq) => {
-                Some("a range is `low..high` or `low..=high`".to_string())
-            }
-            (_, Token::Arrow) if self.expects(",") && self.expects(")") => {
-                Some("an anonymous function is `fn x => …` or `fn (x, y) => …`".to_string())
-            }
-            (_, Token::Arrow) => {
-                Some("an anonymous function is `fn x => …`; a block needs no `=>`".to_string())
-            }
-            (_, Token::Else) => {
-                Some("`else` follows the block of an `if`; `match` has the arm `other => …`".to_string())
-            }
-            (_, Token::Colon) => {
-                Some("there are no type annotations; a field is `name: value` within `{ }`".to_string())
-            }
-            (
-                _,
-                Token::Activity
-                | Token::Extern
-                | Token::Orchestration
-                | Token::Entity
-                | Token::Import
-                | Token::Const
-                | Token::Test,
-            ) => Some(format!("{token} is a declaration, and stands at the top level of a file")),
-            (Some(Token::LBrace | Token::Comma), word)
-                if word.is_word() && self.expects("id") && self.expects("..") =>
-            {
-                let word = word.spelling().unwrap_or("");
-                Some(format!("`{word}` is a reserved word; a field of that name is written `{word}: another_name`"))
-            }
-            (_, word) if word.is_word() && wanted.is_some_and(|w| w == "a name" || w == "a pattern") => {
-                Some(format!("{word} is a reserved word; choose another name"))
-            }
-            (_, Token::Fn | Token::Throw | Token::Return) if self.expects("await") => {
-                Some(format!("put it in parentheses: `({} …)`", token.spelling().unwrap_or("")))
-            }
-            (_, Token::LBrace) if wanted == Some("the end of the statement") => {
-                Some("a block as an expression is `do { … }`".to_string())
-            }
-            _ => None,
-        };
-        (text, hint)
     }
 }
 

@@ -15,12 +15,13 @@ use crate::syntax::parser::is_unfinished;
 use crate::syntax::token::{Token, is_of_a_name, last_name};
 
 use super::commands::COMMANDS;
+use super::session::Known;
 
 /// What the editor knows.
 pub struct Assistant {
     standard: Vec<Entry>,
     /// Names of the session, with their kinds and fields where these are known.
-    pub names: Vec<(String, String, Vec<String>)>,
+    pub names: Vec<Known>,
     pub colours: bool,
     /// What is being typed.
     pub typed: Arc<Mutex<Typed>>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::check::{self, Program};
 use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
 use crate::host::permissions::Permissions;
-use crate::host::{self, Handle, Host, HostError, Listener, Settings};
+use crate::host::{self, Above, Handle, Host, HostError, Listener, Settings};
 use crate::machine::natives::prompt::take_failure;
 use crate::machine::value::Record;
 use crate::machine::{Data, Image, Value};
@@ -21,8 +21,7 @@ use super::super::problem::{Problem, note};
 use super::super::program::{code, image, stored};
 use super::super::{FAILED, print};
 use super::lifted::MARK;
-use super::reader::{Above, Known, Read};
-use super::session::{Came, FILE, Session, Text};
+use super::session::{Came, FILE, Known, Session, Text};
 use crate::os::read_text;
 use crate::render::{Shown, show};
 
@@ -68,7 +67,7 @@ pub struct Prompt {
     pub interrupter: Interrupter,
     permissions: Arc<Permissions>,
     /// What is known of what names are bound to: their kinds and fields.
-    pub kinds: Vec<(String, String, Vec<String>)>,
+    pub kinds: Vec<Known>,
 }
 
 /// What came of an entry.
@@ -223,7 +222,7 @@ impl Prompt {
     }
 
     /// Lets the session and all else in the store go on until something was read.
-    pub fn wait_for(&mut self, read: &mut dyn FnMut() -> Option<Read>) -> Result<Read, Problem> {
+    pub fn wait_for<T>(&mut self, read: &mut dyn FnMut() -> Option<T>) -> Result<T, Problem> {
         let mut found = read();
         while found.is_none() {
             let host = self.running()?;

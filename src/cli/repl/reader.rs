@@ -10,22 +10,17 @@ use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{Config, Editor};
 
-use crate::host::Handle;
+use crate::host::{Above, Handle};
 use crate::syntax::parser::is_unfinished;
 
 use super::helper::Assistant;
+use super::session::Known;
 use super::{FAILED, Problem};
 
 /// Entries that are remembered from session to session.
 const REMEMBERED: usize = 10_000;
 /// Columns of a value where no terminal says how many it has.
 pub const WIDTH: usize = 100;
-
-/// A name of the session: its kind and its fields, where these are known.
-pub type Known = (String, String, Vec<String>);
-
-/// What writes a line above the one that is being typed.
-pub type Above = Box<dyn FnMut(String) + Send>;
 
 /// What is to be read.
 struct Asked {

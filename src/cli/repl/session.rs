@@ -23,6 +23,9 @@ pub struct Entry {
     pub came: Came,
 }
 
+/// A name of the session: its kind and its fields, where these are known.
+pub type Known = (String, String, Vec<String>);
+
 /// What came of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Came {
