@@ -1,5 +1,5 @@
-//! Spans of what is under way, for whoever subscribes to `tracing`: each instance and entity while it is in this
-//! process, each activity and external effect within it, each commit.
+//! Spans of what is under way, for whoever subscribes to `tracing`: each instance from its first step in
+//! this process to its end, each activity and external effect within it, each commit.
 //!
 //! Without a subscriber nothing is kept.
 
@@ -25,17 +25,21 @@ impl Spans {
             return;
         }
         let id = owner.to_string();
-        let parent = self.owners.entry(id).or_insert_with_key(|id| match owner {
-            Address::Instance(_) => tracing::info_span!(
-                parent: None, "instance", otel.name = id.as_str(), id = id.as_str(),
-                outcome = field::Empty, error = field::Empty, otel.status_code = field::Empty
-            ),
-            Address::Entity(_) => {
-                tracing::info_span!(parent: None, "entity", otel.name = id.as_str(), id = id.as_str())
+        // An entity has no end; what it asks for stands by itself.
+        let parent = match owner {
+            Address::Entity(_) => None,
+            Address::Instance(_) => {
+                let span = self.owners.entry(id.clone()).or_insert_with(|| {
+                    tracing::info_span!(
+                        parent: None, "instance", otel.name = id.as_str(), id = id.as_str(),
+                        outcome = field::Empty, error = field::Empty, otel.status_code = field::Empty
+                    )
+                });
+                span.id()
             }
-        });
+        };
         let span = tracing::info_span!(
-            parent: &*parent, "step", otel.name = name, kind, name, seq,
+            parent: parent, "step", otel.name = name, kind, name, seq, owner = id.as_str(),
             error = field::Empty, otel.status_code = field::Empty
         );
         self.tickets.insert(ticket, span);

@@ -126,6 +126,9 @@ impl Machine {
                                 Value::List(_) => {
                                     "; `all` awaits a list of tasks, and gives their values by itself"
                                 }
+                                Value::Record(record) if record.get_str("id").is_some() => {
+                                    "; `wait(handle)` waits for an instance that was started"
+                                }
                                 _ => "; a call without `async` has given its value already",
                             };
                             return Err(fail(

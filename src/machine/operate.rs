@@ -45,6 +45,10 @@ fn operands(a: &Value, op: &str, b: &Value) -> Fail {
         return fail("uninitialised", "a variable is used before it has its value");
     }
     let hint = match (a, b) {
+        (Value::Instant(_) | Value::Duration(_), Value::Str(_)) => {
+            "; a duration is written without quotes, like 5s"
+        }
+        (Value::List(_), _) if op == "+" => "; an element is appended as a list: `xs + [x]`",
         (Value::Str(_), _) | (_, Value::Str(_)) if op == "+" => "; put values into strings as \"{value}\"",
         (Value::Null, _) | (_, Value::Null) => "; a value is null",
         (Value::Str(_), Value::Int(_)) if op == "*" => "; `text.repeat(n)` repeats a string",
@@ -252,6 +256,7 @@ pub fn no_field(a: &Value, name: &Name) -> Fail {
     let hint = match a {
         Value::Null => "; `?.` reads a field of what may be null".to_string(),
         Value::Task(_) => "; `await` it first".to_string(),
+        Value::Entity(_) => "; what it keeps is told by an operation, like `on get() => state`".to_string(),
         _ => elsewhere(name).map_or(String::new(), |here| format!("; {here}")),
     };
     type_error(format!("{} has no field `{name}`{hint}", a.a_kind()))

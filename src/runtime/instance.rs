@@ -71,7 +71,7 @@ impl Instance {
             Reply::Ended => {}
             reply => done(reply, &self.id)?,
         }
-        let record = self.host.record(&self.id)?;
+        let record = self.host.recorded(&self.id).await?;
         match &record.status {
             engine::Status::Completed(value) => values::from_data(value),
             engine::Status::Failed(error) => Err(Error::Failed(self.failure(&record, error))),

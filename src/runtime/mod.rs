@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::{InstanceRecord, Message, Read, Retention, SCRIPT, keys, read_record};
+use crate::engine::{InstanceRecord, Message, Read, Retention, SCRIPT, keys};
 use crate::host::externs::Externs;
 use crate::host::permissions::Permissions;
 use crate::host::{self, Ask, Handle, Host, HostError, Reply, Settings, unique};
@@ -368,7 +368,17 @@ impl Client {
     }
 
     fn record(&self, id: &str) -> Result<InstanceRecord, Error> {
-        read_record(self, id).map_err(Error::Store)?.ok_or_else(|| Error::Unknown(id.to_string()))
+        pollster::block_on(self.recorded(id))
+    }
+
+    /// The record of an instance.
+    async fn recorded(&self, id: &str) -> Result<InstanceRecord, Error> {
+        match self.asked(Ask::Get(keys::instance(id))).await? {
+            Reply::Value(Some(bytes)) => InstanceRecord::decode(&bytes)
+                .ok_or_else(|| Error::Store(format!("the record of {id} is not readable"))),
+            Reply::Value(None) => Err(Error::Unknown(id.to_string())),
+            reply => Err(done(reply, id).err().unwrap_or(Error::Unknown(id.to_string()))),
+        }
     }
 }
 

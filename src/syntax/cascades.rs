@@ -27,7 +27,6 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
     };
     let (strings, brackets) = (unclosed("unclosed string"), unclosed("unclosed "));
     let mut seen = 0;
-    let found = found.clone();
     let kept = found.into_iter().filter(|diagnostic| {
         seen += 1;
         match diagnostic.title.as_str() {

@@ -143,6 +143,40 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
                 "with the index: `for [i, x] in xs.enumerate() { … }`; over a record: `for {key, value} in r { … }`",
             )
         }
+        (Some(Token::LBrace), _)
+            if at >= 2
+                && matches!(tokens[at - 2].1, Token::Async | Token::Assign | Token::Arrow)
+                && !matches!(token, Token::Id(_) | Token::Str(_) | Token::RBrace) =>
+        {
+            habit(
+                "a block as a value begins with `do`",
+                tokens[at - 1].0,
+                "a record would begin here",
+                "write `do { … }`; as a task it is `async do { … }`",
+            )
+        }
+        (_, Token::Arrow) if head.windows(2).any(|pair| matches!(pair, [Token::Async, Token::Fn])) => habit(
+            "functions are not marked `async`",
+            *start,
+            "`async` makes a task of a call",
+            "write `fn () => …`, and `async f()` where it is called to go on meanwhile",
+        ),
+        (Some(Token::LParen | Token::Comma), Token::Id(_)) | (Some(Token::Id(_)), Token::Comma)
+            if is_arrow_function(tokens, at) =>
+        {
+            habit(
+                "an anonymous function begins with `fn`",
+                *start,
+                "not without it",
+                "write `fn (a, b) => …`",
+            )
+        }
+        (Some(Token::Id(_)), Token::Assign | Token::Colon) if is_argument(tokens, at) => habit(
+            "arguments have no names",
+            *start,
+            "not in a call",
+            "they come in order; options are a record at the end, as in `http.get(url, {timeout: 5s})`",
+        ),
         (Some(Token::Catch), Token::LParen) => habit(
             "a `catch` has no parentheses",
             *start,
@@ -231,6 +265,50 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
     }
 }
 
+/// The innermost bracket around a token, or the beginning of the string in whose `{…}` it is.
+fn opener(tokens: &[Spanned], at: usize) -> Option<usize> {
+    let mut depth = 0;
+    (0..at).rev().find(|before| match tokens[*before].1 {
+        Token::RParen | Token::RBracket | Token::RBrace | Token::StrEnd(_) => {
+            depth += 1;
+            false
+        }
+        Token::LParen | Token::LBracket | Token::LBrace | Token::StrStart(_) if depth == 0 => true,
+        Token::LParen | Token::LBracket | Token::LBrace | Token::StrStart(_) => {
+            depth -= 1;
+            false
+        }
+        _ => false,
+    })
+}
+
+/// Whether a token is in the parentheses of a call, and not in those of parameters.
+fn is_argument(tokens: &[Spanned], at: usize) -> bool {
+    let Some(open) = opener(tokens, at).filter(|open| tokens[*open].1 == Token::LParen) else { return false };
+    match &tokens[..open] {
+        [
+            ..,
+            (_, Token::Fn | Token::Activity | Token::Orchestration | Token::On, _),
+            (_, Token::Id(_), _),
+        ] => false,
+        [.., (_, Token::Id(_), _)] => true,
+        _ => false,
+    }
+}
+
+/// Whether a token is in parentheses that `=>` follows, without `fn` before them.
+fn is_arrow_function(tokens: &[Spanned], at: usize) -> bool {
+    let Some(open) = opener(tokens, at).filter(|open| tokens[*open].1 == Token::LParen) else { return false };
+    let before = open.checked_sub(1).map(|before| &tokens[before].1);
+    let declares = matches!(before, Some(Token::Fn | Token::Id(_)));
+    let names = |token: &Token| matches!(token, Token::Id(_) | Token::Comma);
+    let close = tokens[at..].iter().position(|(_, token, _)| !names(token)).map(|ahead| at + ahead);
+    !declares
+        && close.is_some_and(|close| {
+            tokens[close].1 == Token::RParen && matches!(tokens.get(close + 1), Some((_, Token::Arrow, _)))
+        })
+}
+
 /// Whether a member of an entity would begin here.
 fn begins_a_member(tokens: &[Spanned], at: usize) -> bool {
     let open = tokens[..at].iter().rposition(|(_, token, _)| *token == Token::LBrace);
@@ -247,14 +325,5 @@ fn ends_value(token: &Token) -> bool {
 
 /// Whether the innermost bracket around a token is this one.
 fn within(tokens: &[Spanned], at: usize, bracket: &Token) -> bool {
-    let mut depth = 0;
-    for (_, token, _) in tokens[..at].iter().rev() {
-        match token {
-            Token::RParen | Token::RBracket | Token::RBrace => depth += 1,
-            Token::LParen | Token::LBracket | Token::LBrace if depth == 0 => return token == bracket,
-            Token::LParen | Token::LBracket | Token::LBrace => depth -= 1,
-            _ => {}
-        }
-    }
-    false
+    opener(tokens, at).is_some_and(|open| tokens[open].1 == *bracket)
 }

@@ -148,6 +148,15 @@ impl Resolver<'_> {
     pub(super) fn entity(&mut self, entity: &Entity, owner: Option<GlobalId>) {
         let mut names: HashMap<Name, Span> = HashMap::new();
         let mut state: Option<Span> = None;
+        let initial = entity.members.iter().find_map(|member| match member {
+            Member::State(Expr { kind: ExprKind::Record(fields), .. }, _) => Some(fields),
+            _ => None,
+        });
+        let field = |field: &Field| match field {
+            Field::Short(name) | Field::Named(name, _) => Some(name.name.clone()),
+            _ => None,
+        };
+        let kept: Vec<Name> = initial.into_iter().flatten().filter_map(field).collect();
         for member in &entity.members {
             match member {
                 Member::State(value, span) => {
@@ -177,9 +186,9 @@ impl Resolver<'_> {
                         let error = error.and(self.place(first), "declared here first");
                         self.report(error);
                     }
-                    self.in_entity = true;
+                    (self.in_entity, self.kept) = (true, kept.clone());
                     self.isolated(owner, Some(Context::Operation), |me| me.callable(f));
-                    self.in_entity = false;
+                    (self.in_entity, self.kept) = (false, Vec::new());
                 }
                 Member::Error => {}
             }

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::mem;
 
 use crate::builtins::Context;
+use crate::syntax::token::Name;
 use crate::syntax::{Diagnostic, Place, Span};
 
 use super::scope::Scope;
@@ -39,6 +40,7 @@ pub fn resolve(program: &mut Program) {
             owner: None,
             in_loop: false,
             in_entity: false,
+            kept: Vec::new(),
             in_test: false,
             section: None,
             first_uses: HashMap::new(),
@@ -166,6 +168,8 @@ struct Resolver<'a> {
     owner: Option<GlobalId>,
     in_loop: bool,
     in_entity: bool,
+    /// The fields of the initial state of the entity around.
+    kept: Vec<Name>,
     in_test: bool,
     /// The critical section around, if that is certain.
     section: Option<sections::Section>,

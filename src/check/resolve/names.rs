@@ -154,8 +154,12 @@ impl Resolver<'_> {
                 import.used = true;
             }
             self.report(
-                Diagnostic::error(format!("`{name}` is a module, not a value"), place, "a module")
-                    .hint(format!("name one of its members: `{name}.…`")),
+                Diagnostic::error(format!("`{name}` is a module, not a value"), place, "a module").hint(
+                    match self.std_member(name, "run") {
+                        Some(_) => format!("write `{name}.run(…)`"),
+                        None => format!("name one of its members: `{name}.…`"),
+                    },
+                ),
             );
             return None;
         }
@@ -202,7 +206,8 @@ impl Resolver<'_> {
         }
         known.extend(self.std.keys().map(|name| Name::from(*name)));
         let near = || closest(name, known.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"));
-        let hint = self.method_hint(name).or_else(near).or_else(|| foreign_name(name));
+        let kept = self.kept.contains(name).then(|| format!("what the entity keeps is `state.{name}`"));
+        let hint = kept.or_else(|| self.method_hint(name)).or_else(near).or_else(|| foreign_name(name));
         let place = self.place(span);
         self.report(
             Diagnostic::error(format!("unknown name `{name}`"), place, "not defined here").maybe_hint(hint),

@@ -13,8 +13,9 @@ use crate::syntax::{Span, parse};
 
 use super::document::{Document, path_of, range_in, uri_of};
 
-/// Files of the folder that are looked at, at most.
+/// Files of the folder that are looked at, and folders within it, at most.
 const MOST_FILES: usize = 1_000;
+const MOST_FOLDERS: usize = 2_000;
 
 /// A declaration: its file, where it is there, and its name.
 struct Declared {
@@ -124,7 +125,12 @@ impl Everywhere<'_> {
     fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut waiting: Vec<PathBuf> = self.root.iter().map(|root| root.to_path_buf()).collect();
+        let mut folders = 0;
         while let Some(folder) = waiting.pop() {
+            folders += 1;
+            if folders > MOST_FOLDERS {
+                break;
+            }
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let hidden = entry.file_name().to_string_lossy().starts_with('.');
