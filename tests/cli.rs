@@ -328,6 +328,7 @@ fn hostile_sources() {
         ("foreign_characters", "@ ".repeat(n), 3),
         ("closing_brackets", ") ".repeat(n), 3),
         ("broken_statements", "let = 1; ".repeat(n / 4), 3),
+        ("wrong_arguments", "len()\n".repeat(n / 8), 3),
         ("unknown_names", "print(q)\n".repeat(n / 8), 3),
         ("comments", format!("{}{}\nprint(1)\n", "/*".repeat(n), "*/".repeat(n)), 0),
         (

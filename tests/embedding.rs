@@ -272,8 +272,11 @@ fn a_process_that_does_not_provide_an_activity_leaves_it_to_one_that_does() {
 fn the_command_line_says_what_is_not_provided_and_loses_nothing() {
     let (folder, store) = folder();
     let file = folder.path().join("p.df");
-    std::fs::write(&file, "extern activity double(n)\nprint(\"before\")\nprint(double(4))\n")
-        .expect("it is written");
+    std::fs::write(
+        &file,
+        "extern activity double(n)\nlet t = async double(4)\nprint(\"before\")\nprint(await t)\n",
+    )
+    .expect("it is written");
     let run = || {
         let command = Command::new(env!("CARGO_BIN_EXE_durable"))
             .args(["run", "p.df", "--store", "store", "--id", "p"])

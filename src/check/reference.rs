@@ -1,5 +1,7 @@
 //! What the standard library offers, from its doc comments: for help at the prompt, in editors and as pages.
 
+use std::sync::OnceLock;
+
 use crate::syntax::parse;
 use crate::syntax::tree::{Module, Param, StmtKind};
 
@@ -39,12 +41,9 @@ impl Entry {
 }
 
 /// All documented names of the standard library, by module in the order of their declaration.
-pub fn standard() -> Vec<Entry> {
-    let mut all = Vec::new();
-    for (module, text) in std_sources() {
-        all.extend(of(module, text));
-    }
-    all
+pub fn standard() -> &'static [Entry] {
+    static ALL: OnceLock<Vec<Entry>> = OnceLock::new();
+    ALL.get_or_init(|| std_sources().iter().flat_map(|(module, text)| of(module, text)).collect())
 }
 
 /// What a standard module says of itself at its head.

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::check::reference::{self, Entry, head};
 use crate::check::std_sources;
+use crate::os::read_text;
 
 use super::arguments::{Doc, Form};
 use super::problem::Problem;
 use super::{STORE, print, sources};
-use crate::os::read_text;
 
 /// A module's page.
 struct Page {

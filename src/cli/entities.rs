@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::engine::{self, Address, Hold, Message, Read, StoredMail, keys};
 use crate::machine::{Data, EntityId, format};
+use crate::render::short;
 
 use super::access::Access;
 use super::arguments::{EntitiesList, OneEntity, Programs};
@@ -13,7 +14,6 @@ use super::clients::entity as parse;
 use super::problem::{Problem, unreadable};
 use super::table::{table, time};
 use super::{UNKNOWN, export, print};
-use crate::render::short;
 
 /// What is known of the entities of a store.
 #[derive(Default)]

@@ -4,13 +4,13 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::format::{Unformatted, format as in_style};
+use crate::os::read_text;
+use crate::render::{Shown, show};
 use crate::syntax::Sources;
 
 use super::arguments::Fmt;
 use super::problem::{Problem, note};
 use super::{FAILED, INTERNAL, INVALID, STORE, print, sources};
-use crate::os::read_text;
-use crate::render::{Shown, show};
 
 /// Writes programs in the one style, or says which are not in it.
 pub fn format(asked: Fmt) -> Result<u8, Problem> {

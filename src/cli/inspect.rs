@@ -6,13 +6,13 @@ use serde_json::json;
 
 use crate::engine::{Args, Asked, Checkpoint, Entry, History, InstanceRecord, Read, Status as State};
 use crate::machine::{Data, format};
+use crate::render::short;
 
 use super::access::{Access, history as read_history, known, records};
 use super::arguments::{Filter, List, One, Status as Wanted};
 use super::problem::{Problem, note};
 use super::table::{instant, table, time, took};
 use super::{USAGE, export, print};
-use crate::render::short;
 
 /// Whether an instance's status is this one. For filters.
 fn is_status(record: &InstanceRecord, status: Wanted) -> bool {

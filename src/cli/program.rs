@@ -10,11 +10,11 @@ use crate::core::lower;
 use crate::engine::{Read, load_stored};
 use crate::machine::Image;
 use crate::os::read_text;
+use crate::render::{Shown, show};
 use crate::syntax::Severity;
 
 use super::problem::Problem;
 use super::{INVALID, STORE};
-use crate::render::{Shown, show};
 
 /// Reads and checks the program in a file.
 pub fn read(file: &Path) -> Result<Program, Problem> {

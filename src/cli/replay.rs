@@ -4,6 +4,8 @@ use std::path::Path;
 
 use crate::engine::{Entry, Replayed, Status, replay as run_again};
 use crate::machine::{Request, Value, What, format};
+use crate::render::short;
+use crate::render::{Shown, show};
 
 use super::access::{Access, history, known};
 use super::arguments::Replay;
@@ -11,8 +13,6 @@ use super::problem::{Problem, note, unreadable};
 use super::run::stuck;
 use super::table::time;
 use super::{FAILED, print, program};
-use crate::render::short;
-use crate::render::{Shown, show};
 
 /// Runs an instance again up to where its history ends; nothing is done, nothing is written.
 pub fn replay(replay: Replay) -> Result<u8, Problem> {

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, Retention, SCRIPT, Status, keys};
 use crate::host::{self, Ask, Connection, Host, HostError, Reply, Settings};
 use crate::machine::{Data, Image, Value, format, json as values};
+use crate::render::{Shown, show};
 use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
@@ -16,7 +17,6 @@ use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Telemetry}
 use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
 use super::{FAILED, INTERRUPTED, USAGE, print, program, telemetry};
-use crate::render::{Shown, show};
 
 /// What is kept of histories.
 pub fn retention(keep: &Keep) -> Retention {

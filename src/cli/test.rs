@@ -12,13 +12,13 @@ use crate::code::Code;
 use crate::explore::{Trial, trial};
 use crate::machine::{Data, Value, format};
 use crate::model::{Program, Stop, Subject, Violation};
+use crate::render::Shown;
 
 use super::arguments::Test;
 use super::junit::{Case, document};
 use super::problem::{Problem, note};
 use super::verdict::{count, no_mock, violation};
 use super::{FAILED, INTERNAL, INVALID, STORE, print, program, sources};
-use crate::render::Shown;
 
 /// How often files are looked at for changes.
 const LOOK: Duration = Duration::from_millis(250);

@@ -621,9 +621,6 @@ impl<S: Store> Host<S> {
                 Held::Effect { owner, name, args } => self.perform(owner, name, args),
             }
         }
-        if let Some(name) = self.not_provided.take() {
-            return Err(HostError::NotProvided(name));
-        }
         if !printed.is_empty() {
             // A line counts as printed when it is out.
             self.terminal.flush().map_err(HostError::Output)?;
@@ -631,7 +628,10 @@ impl<S: Store> Host<S> {
         for (owner, result) in printed {
             self.answer(owner, result);
         }
-        Ok(())
+        match self.not_provided.take() {
+            Some(name) => Err(HostError::NotProvided(name)),
+            None => Ok(()),
+        }
     }
 
     /// The end of an instance is durable. A failure that nobody waits for is told to people.

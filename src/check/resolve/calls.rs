@@ -148,7 +148,7 @@ impl Resolver<'_> {
                 error = error.hint("put several values into one string: `print(\"{a} {b}\")`");
             }
             None => {
-                let known = standard().into_iter().find(|entry| match entry.module.as_str() {
+                let known = standard().iter().find(|entry| match entry.module.as_str() {
                     "prelude" => entry.name == name,
                     _ => entry.path() == name,
                 });

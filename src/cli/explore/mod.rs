@@ -15,12 +15,12 @@ use crate::machine::{Data, Value};
 use crate::model::compute_storage::States;
 use crate::model::record_replay::Histories;
 use crate::model::{Faults, HighLevel, Model, Naming, Program, Stop, Storage, Subject};
+use crate::render::Shown;
 
 use super::arguments::{Explore, ModelName};
 use super::problem::Problem;
 use super::verdict::{count, grouped, violation};
 use super::{FAILED, INVALID, STORE, UNKNOWN, USAGE, print, program};
-use crate::render::Shown;
 
 use report::{paint, summary, then};
 

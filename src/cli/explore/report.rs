@@ -5,13 +5,12 @@ use std::io::IsTerminal;
 use crate::explore::schedule::{Line, Told};
 use crate::explore::{Bound, Limits, Report};
 use crate::model::{Stop, Subject};
+use crate::render::{coloured, show};
 
 use super::super::problem::Problem;
 use super::super::verdict::{count, grouped, no_mock};
 use super::super::{INTERNAL, INVALID};
 use super::Exploration;
-use crate::render::coloured;
-use crate::render::show;
 
 impl Exploration<'_> {
     /// A step of a schedule, and what it changes.

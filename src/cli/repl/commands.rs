@@ -7,6 +7,7 @@ use crate::check::reference::{self, Entry, head, standard};
 use crate::check::{self, closest, std_sources};
 use crate::engine::{InstanceRecord, Read, keys};
 use crate::machine::format;
+use crate::os::read_text;
 use crate::store::Store;
 use crate::syntax::parse;
 use crate::syntax::tree::StmtKind;
@@ -18,7 +19,6 @@ use super::super::table::{table, time};
 use super::super::{FAILED, STORE, USAGE, print, program};
 use super::prompt::{Evaluated, Prompt};
 use super::session::Came;
-use crate::os::read_text;
 
 /// Name, what it takes, what it does.
 pub const COMMANDS: &[(&str, &str, &str)] = &[

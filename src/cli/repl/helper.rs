@@ -19,7 +19,7 @@ use super::session::Known;
 
 /// What the editor knows.
 pub struct Assistant {
-    standard: Vec<Entry>,
+    standard: &'static [Entry],
     /// Names of the session, with their kinds and fields where these are known.
     pub names: Vec<Known>,
     pub colours: bool,

@@ -13,6 +13,8 @@ use crate::host::{self, Above, Handle, Host, HostError, Listener, Settings};
 use crate::machine::natives::prompt::take_failure;
 use crate::machine::value::Record;
 use crate::machine::{Data, Image, Value};
+use crate::os::read_text;
+use crate::render::{Shown, show};
 use crate::store::{DiskStore, Store};
 use crate::syntax::{Diagnostic, Label, Place, Severity};
 
@@ -22,8 +24,6 @@ use super::super::program::{code, image, stored};
 use super::super::{FAILED, print};
 use super::lifted::MARK;
 use super::session::{Came, FILE, Known, Session, Text};
-use crate::os::read_text;
-use crate::render::{Shown, show};
 
 /// How long an interrupted entry may take to come to a wait.
 const PATIENCE: Duration = Duration::from_millis(700);
