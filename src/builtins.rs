@@ -97,6 +97,11 @@ pub fn is_external(name: &str) -> bool {
     find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true })
 }
 
+/// Whether an effect of that name looks into others, for tests, properties and mocks.
+pub fn looks(name: &str) -> bool {
+    find(name).is_some_and(|id| id.get().contexts == Contexts::LOOKS)
+}
+
 /// The effect that a mock of that name stands for: `fs.read`, `http.request`, `random`.
 pub fn mockable(path: &str) -> Option<BuiltinId> {
     let name = match path {

@@ -11,21 +11,14 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{DURABLE, repository};
+use common::{DURABLE, files, snapshots};
 use tempfile::TempDir;
 
 #[test]
 fn refusals() {
-    let mut paths: Vec<_> = fs::read_dir(repository("tests/commands"))
-        .expect("the folder")
-        .map(|file| file.expect("a file").path())
-        .collect();
-    paths.sort();
+    let paths = files("tests/commands");
     assert!(paths.len() >= 35, "{} files", paths.len());
-    let mut settings = insta::Settings::clone_current();
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    let _bound = settings.bind_to_scope();
+    let _bound = snapshots().bind_to_scope();
     for path in paths {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let folder = TempDir::new().expect("a folder");

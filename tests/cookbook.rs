@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{DURABLE, repository};
+use common::{DURABLE, files, repository};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -144,11 +144,7 @@ fn first(counter: &AtomicUsize, times: usize) -> bool {
 
 #[test]
 fn the_recipes_tests_pass_and_crashes_change_nothing() {
-    let mut recipes: Vec<_> = fs::read_dir(repository("examples/cookbook"))
-        .expect("the recipes")
-        .map(|file| file.expect("a file").path())
-        .collect();
-    recipes.sort();
+    let mut recipes = files("examples/cookbook");
     assert!(recipes.len() >= 20, "{}", recipes.len());
     let run = |more: &[&str], recipes: &[std::path::PathBuf]| {
         let output =
@@ -177,9 +173,9 @@ fn the_page_of_the_cookbook_is_complete() {
         .map(|(name, _)| name.to_string())
         .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
         .collect();
-    let there: BTreeSet<String> = fs::read_dir(repository("examples/cookbook"))
-        .expect("the recipes")
-        .map(|file| file.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned())
+    let there: BTreeSet<String> = files("examples/cookbook")
+        .iter()
+        .map(|file| file.file_stem().expect("a name").to_string_lossy().into_owned())
         .collect();
     assert_eq!(named, there);
 }

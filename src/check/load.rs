@@ -1,7 +1,9 @@
 //! Gathers the modules of a program: the file, what it imports, and the standard library.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
+use crate::os::read_text;
 use crate::syntax::token::is_of_a_name;
 use crate::syntax::tree::{self, ExprKind, StmtKind};
 use crate::syntax::{Diagnostic, Place, Sources, Span, parse};
@@ -42,6 +44,14 @@ const MAX_MODULES: usize = 1_000;
 /// Loads and checks a program. `key` names the first file, `text` is what it holds.
 pub fn load(key: &str, text: String, loader: &dyn Loader) -> Program {
     load_with(key, text, loader, std_sources())
+}
+
+/// As [`load`], of a file's text; what it imports is read from the folder around the file.
+pub fn load_beside(file: &Path, text: String) -> Program {
+    let name =
+        file.file_name().map_or_else(|| "program.df".into(), |name| name.to_string_lossy().into_owned());
+    let folder = file.parent().unwrap_or(Path::new(""));
+    load(&name, text, &|key: &str| read_text(&folder.join(key)))
 }
 
 /// Loads a program from the texts of all its modules, the first being the one that is run, with the standard library

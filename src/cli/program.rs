@@ -25,9 +25,7 @@ pub fn read(file: &Path) -> Result<Program, Problem> {
 pub fn read_as(file: &Path, made: impl FnOnce(String) -> String) -> Result<Program, Problem> {
     let text = read_text(file)
         .map_err(|reason| Problem::new(STORE, format!("{} can't be read: {reason}", file.display())))?;
-    let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
-    Ok(check::load(&name, made(text), &|key: &str| read_text(&folder.join(key))))
+    Ok(check::load_beside(file, made(text)))
 }
 
 /// Shows what is wrong with a program; an error when it can't run.

@@ -46,7 +46,12 @@ pub fn look_up(
 
 /// Reads the record of an instance.
 pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, String> {
-    let Some(bytes) = store.get(&keys::instance(id))? else { return Ok(None) };
+    decode_record(store.get(&keys::instance(id))?, id)
+}
+
+/// The record of an instance, from what is stored of it.
+pub fn decode_record(stored: Option<Vec<u8>>, id: &str) -> Result<Option<InstanceRecord>, String> {
+    let Some(bytes) = stored else { return Ok(None) };
     match InstanceRecord::decode(&bytes) {
         Some(record) => Ok(Some(record)),
         None => Err(format!("the record of {id} is not readable")),

@@ -38,7 +38,8 @@ pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::Hold;
 pub use extend::{Cut, cut, described};
 pub use fetch::{
-    Images, Read, deployed, fetch, look_up, read_history, read_holds, read_mail, read_record, recovery,
+    Images, Read, decode_record, deployed, fetch, look_up, read_history, read_holds, read_mail, read_record,
+    recovery,
 };
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, Open, SCRIPT, test_function};

@@ -1,5 +1,6 @@
 //! Effects that are done where they are asked for: they take no time and leave nothing outside.
 
+use crate::builtins::looks;
 use crate::machine::{Data, ErrorData, Value};
 
 use super::permissions::Permissions;
@@ -34,7 +35,7 @@ pub(crate) fn immediate(name: &str, args: &Data, permissions: &Permissions) -> O
             [Value::Str(name)] => variable(name.as_str()),
             _ => Value::Null,
         },
-        "state_of" | "states_of" | "outcome_of" => {
+        name if looks(name) => {
             let why = format!("`{name}` is possible in a test, a property or a mock only");
             return Some(Err(ErrorData::new("context", why)));
         }

@@ -1,13 +1,13 @@
 //! Functions of Rust as activities.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::host::externs::{Extern, ExternCall};
-use crate::machine::{Data, ErrorData};
+use crate::host::Outcome;
+use crate::host::externs::{Doing, Extern, ExternCall};
+use crate::machine::{Data, ErrorData, Value};
 
 use super::{Failure, values};
 
@@ -20,9 +20,6 @@ tokio::task_local! {
 pub fn idempotency_key() -> Option<String> {
     KEY.try_with(Clone::clone).ok()
 }
-
-type Outcome = Result<Data, ErrorData>;
-type Doing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A function of up to eight arguments that can be an activity: `fn(A, B) -> Result<T, E>`, where serde reads the
 /// arguments and writes the result, and the error is a [`Failure`] or any error of Rust's.
@@ -46,11 +43,9 @@ pub trait AsyncActivity<Args>: Send + Sync + 'static {
 }
 
 /// The arguments of a call as the function's. Missing ones are null, which an `Option` takes.
-fn read<T: DeserializeOwned>(args: &[crate::machine::Value], at: usize) -> Result<T, ErrorData> {
-    let value = args.get(at).cloned().unwrap_or(crate::machine::Value::Null);
-    let wrong = |reason: String| ErrorData::new("type_error", format!("argument {}: {reason}", at + 1));
-    let data = Data::encode(&value).map_err(|fail| wrong(crate::machine::error::title(&fail.value)))?;
-    values::from_data(&data).map_err(|error| wrong(error.to_string()))
+fn read<T: DeserializeOwned>(args: &[Value], at: usize) -> Result<T, ErrorData> {
+    let read = values::from_value(args.get(at).unwrap_or(&Value::Null));
+    read.map_err(|error| ErrorData::new("type_error", format!("argument {}: {error}", at + 1)))
 }
 
 fn written<T: Serialize, E: Into<Failure>>(result: Result<T, E>) -> Outcome {

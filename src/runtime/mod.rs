@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::{InstanceRecord, Message, Read, Retention, SCRIPT, keys};
+use crate::engine::{InstanceRecord, Message, Read, Retention, SCRIPT, decode_record, keys};
 use crate::host::externs::Externs;
 use crate::host::permissions::Permissions;
 use crate::host::{self, Ask, Handle, Host, HostError, Reply, Settings, unique};
@@ -373,32 +373,38 @@ impl Client {
 
     /// The record of an instance.
     async fn recorded(&self, id: &str) -> Result<InstanceRecord, Error> {
-        match self.asked(Ask::Get(keys::instance(id))).await? {
-            Reply::Value(Some(bytes)) => InstanceRecord::decode(&bytes)
-                .ok_or_else(|| Error::Store(format!("the record of {id} is not readable"))),
-            Reply::Value(None) => Err(Error::Unknown(id.to_string())),
-            reply => Err(done(reply, id).err().unwrap_or(Error::Unknown(id.to_string()))),
-        }
+        let stored = stored(self.asked(Ask::Get(keys::instance(id))).await?).map_err(Error::Store)?;
+        let record = decode_record(stored, id).map_err(Error::Store)?;
+        record.ok_or_else(|| Error::Unknown(id.to_string()))
     }
 }
 
 impl Read for Client {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        match self.ask(Ask::Get(key.to_vec())) {
-            Ok(Reply::Value(value)) => Ok(value),
-            Ok(Reply::Refused(reason)) => Err(reason),
-            Ok(_) => Err("the host gave another answer".into()),
-            Err(error) => Err(error.to_string()),
-        }
+        stored(self.ask(Ask::Get(key.to_vec())).map_err(|error| error.to_string())?)
     }
 
     fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
-        match self.ask(Ask::All(prefix.to_vec())) {
-            Ok(Reply::Pairs(pairs)) => Ok(pairs),
-            Ok(Reply::Refused(reason)) => Err(reason),
-            Ok(_) => Err("the host gave another answer".into()),
-            Err(error) => Err(error.to_string()),
+        match self.ask(Ask::All(prefix.to_vec())).map_err(|error| error.to_string())? {
+            Reply::Pairs(pairs) => Ok(pairs),
+            reply => Err(refused(reply)),
         }
+    }
+}
+
+/// The value of a key, as it was answered.
+fn stored(reply: Reply) -> Result<Option<Vec<u8>>, String> {
+    match reply {
+        Reply::Value(value) => Ok(value),
+        reply => Err(refused(reply)),
+    }
+}
+
+/// Why there is another answer than what was asked for.
+fn refused(reply: Reply) -> String {
+    match reply {
+        Reply::Refused(reason) => reason,
+        _ => "the host gave another answer".into(),
     }
 }
 

@@ -26,10 +26,7 @@ impl Program {
     pub(super) fn load(file: &Path, externs: &Externs) -> Result<Program, Error> {
         let text = read_text(file)
             .map_err(|reason| Error::Invalid(format!("{} can't be read: {reason}", file.display())))?;
-        let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
-        let checked = check::load(&name, text, &|key: &str| read_text(&folder.join(key)));
-        Program::of(&checked, file, externs)
+        Program::of(&check::load_beside(file, text), file, externs)
     }
 
     pub(super) fn compile(name: &str, text: &str, externs: &Externs) -> Result<Program, Error> {

@@ -27,11 +27,15 @@ pub(super) fn arguments<T: Serialize>(args: &T) -> Result<Data, Error> {
 
 /// Data as a value of Rust's.
 pub(super) fn from_data<T: DeserializeOwned>(data: &Data) -> Result<T, Error> {
-    let value = data.decode();
-    let text = json::encode(&value, Style::Plain, None)
+    from_value(&data.decode())
+}
+
+/// A value as one of Rust's.
+pub(super) fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
+    let text = json::encode(value, Style::Plain, None)
         .map_err(|fail| Error::Conversion(error::title(&fail.value)))?;
     serde_json::from_str(&text).map_err(|error| {
-        let found = crate::machine::format::brief(&value);
+        let found = crate::machine::format::brief(value);
         Error::Conversion(format!("{found} is no `{}`: {error}", std::any::type_name::<T>()))
     })
 }

@@ -22,6 +22,22 @@ pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// The files of a folder of the repository, in order.
+pub fn files(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(repository(folder)).expect("the folder");
+    let mut paths: Vec<_> = entries.map(|file| file.expect("a file").path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Snapshots by their own names, and without the expressions that they are of.
+pub fn snapshots() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
 /// A generator of numbers from a seed (SplitMix64, Steele and others 2014).
 pub struct Random(u64);
 

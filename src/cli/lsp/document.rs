@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::check::{self, Program, STD, std_sources};
 use crate::format::format;
-use crate::os::read_text;
 use crate::syntax::tree::StmtKind;
 use crate::syntax::{Diagnostic, Place, Severity, Span};
 
@@ -22,9 +21,7 @@ impl Document {
     pub fn new(uri: &str, text: String) -> Document {
         let path = path_of(uri);
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let name =
-            path.file_name().map_or_else(|| "program.df".into(), |name| name.to_string_lossy().into_owned());
-        let program = check::load(&name, text.clone(), &|key: &str| read_text(&folder.join(key)));
+        let program = check::load_beside(&path, text.clone());
         Document { uri: uri.to_string(), text, folder, program }
     }
 

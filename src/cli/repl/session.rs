@@ -278,12 +278,7 @@ fn blank(c: char) -> &'static str {
 
 impl Text {
     fn take(&mut self, at: usize, entry: &Entry, span: Span) {
-        let whole = &entry.text[span.start as usize..span.end as usize];
-        let own = whole.trim_start_matches([' ', '\t', '\r', '\n', ';']);
-        let skipped = (whole.len() - own.len()) as u32;
-        self.stretches.push((self.text.len() as u32, own.len() as u32, at, span.start + skipped));
-        self.text.push_str(own);
-        self.text.push('\n');
+        self.put(at, entry, &[Piece { span, instead: None }]);
     }
 
     /// As `take`, in pieces.

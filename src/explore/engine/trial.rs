@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::builtins::looks;
 use crate::engine::StepId;
 use crate::machine::{EntityId, What, format};
 use crate::model::evaluate::{Chooser, Done};
@@ -149,7 +150,9 @@ fn perform(
     chooser: &mut Attempt<'_>,
 ) -> Result<Done, Stop> {
     let state = |id: &EntityId| world.world.get(id).cloned().flatten();
-    if let What::Effect("state_of" | "states_of" | "outcome_of") = task.asked.what {
+    if let What::Effect(name) = task.asked.what
+        && looks(name)
+    {
         let seen = evaluator.look(&task.asked.what, &task.asked.args, &world.config(Vec::new())?);
         return Ok(Done::of(Some(crate::model::message::answer(Ok(seen)))));
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::builtins::Context;
+use crate::builtins::{Context, looks};
 use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
 use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
@@ -346,7 +346,7 @@ impl Evaluator<'_> {
                     (hash >> 80) & 0xffff_ffff_ffff
                 ))
             }
-            "state_of" | "states_of" | "outcome_of" => return Err(Stop::Looks { request: request.clone() }),
+            name if looks(name) => return Err(Stop::Looks { request: request.clone() }),
             _ => return Err(Stop::NoMock { request: request.clone() }),
         };
         let name = matches!(name, "random" | "random_int").then(|| shown(&data(&value)));
