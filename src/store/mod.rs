@@ -1,10 +1,11 @@
 //! Stores: ordered keys with atomic, durable batches, and the proof that nothing of them is missing.
 //!
-//! Invariant: a store knows nothing of what its bytes mean. What [`Store::commit`] was given is there together or not
-//! at all; after [`Store::flush`] it survives a crash of the process and of the machine. Whatever the disk holds,
+//! Invariant: a store knows nothing of what its bytes mean. What [`Proven::commit`](Store::commit) was given is there together or
+//! not at all; after [`Store::flush`] it survives a crash of the process and of the machine. Whatever the disk holds,
 //! opening and reading end in a value or a [`StoreError`], never in a panic.
 
 mod error;
+mod large;
 mod lock;
 mod memory;
 mod proof;
@@ -33,7 +34,8 @@ pub trait Store {
     /// Visits all keys with a prefix, in order.
     fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError>;
 
-    /// Writes all of a batch or nothing. It can be read at once, and is durable after the next `flush`.
+    /// Writes a batch. It can be read at once, and is durable after the next `flush`. A tree writes in order, and may be
+    /// left with a first part of a batch when it breaks off; with its proof ([`Proven`]) it is all of it or nothing.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Makes all commits before durable.

@@ -7,13 +7,13 @@
 //! watermark, says how far the numbers must reach at least; it is written with the first commit, from time to time, and at
 //! a clean end. Opening checks the number against the watermark, and the sum as well unless the store is large.
 //!
-//! Nor is a batch of sled's all or nothing when a write fails in the middle of it: it keeps what it has got so far. So
-//! before a large batch goes, in a write of its own, what undoes it: its keys with the values that they had. After the
-//! batch that is removed again. Where it is found at opening, the batch was not acknowledged, and is undone. A small
-//! batch is one piece of memory when sled writes it to the disk, but for one in a few hundred, and doing the same for
-//! it would cost a third of the rate of single steps.
+//! A tree writes in order, and may be left with a first part of what it was given. So the record of a small batch goes before
+//! it, and has its writes: what was broken off is *made again* at opening. Before a large batch goes what *undoes* it,
+//! its keys with the values that they had, and the record follows; then what undoes it is removed. Where that is
+//! found at opening, the batch was not acknowledged, and is undone. The one costs the values once more, the other reads
+//! what they were, and writes no more than the keys when they are new.
 
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,8 @@ use crate::engine::Batch;
 use super::lock::sync_parent;
 use super::{Lock, Store, StoreError, Visit};
 
-/// The format of stores that this version writes.
-pub const FORMAT: u32 = 1;
+/// The format of stores that this version writes. Those before had no writes in their record.
+pub const FORMAT: u32 = 2;
 
 /// The key of the record.
 const RECORD: &[u8] = b"!proof";
@@ -33,8 +33,11 @@ const RECORD: &[u8] = b"!proof";
 /// The key of what undoes the batch under way.
 const UNDO: &[u8] = b"!undo";
 
-/// Batches from this size on can be undone, in bytes of keys and values.
+/// Batches from this size on are undone, not made again, in bytes of keys and values.
 pub const LARGE_BYTES: usize = 4096;
+
+/// A tree may keep values from this size on apart from its log, so that they are durable later than what follows them.
+const APART_BYTES: usize = 96 << 10;
 
 /// Keys that begin so are the proof's own, and are not part of the sum.
 const OWN: &[u8] = b"!";
@@ -54,11 +57,18 @@ struct Record {
     sum: u128,
 }
 
-/// What undoes a batch: its number, and its keys with the values that they had.
+/// A key, and its value if it has one.
+type Write = (Vec<u8>, Option<Vec<u8>>);
+
+/// A write in a list of them in the order of their keys: how many bytes its key shares with the one before, the
+/// others, and the value.
 #[derive(Serialize, Deserialize)]
-struct Undo {
-    commit: u64,
-    before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+struct Packed<'a> {
+    shared: usize,
+    #[serde(borrow)]
+    rest: &'a [u8],
+    #[serde(borrow)]
+    value: Option<&'a [u8]>,
 }
 
 /// What adding up a store found.
@@ -92,13 +102,10 @@ impl<S: Store> Proven<S> {
         let mark = watermark.as_deref().map(read_mark).transpose()?.flatten();
         let mut store = store;
         undo(&mut store)?;
-        let record = match store.get(RECORD)? {
-            Some(bytes) => Some(decode(&bytes)?),
-            None => None,
-        };
+        let record = store.get(RECORD)?.map(|bytes| decode(&bytes)).transpose()?;
         let fresh = Record { format: FORMAT, ..Record::default() };
         let mut proven = Proven { store, record: fresh, marked: 0, watermark, _lock: lock };
-        let Some(record) = record else {
+        let Some((record, last)) = record else {
             if let Some(mark) = mark.filter(|mark| mark.commits > 0) {
                 let what = format!("it is empty, but {} were acknowledged", count(mark.commits, "commit"));
                 return Err(StoreError::Damaged { what });
@@ -135,6 +142,7 @@ impl<S: Store> Proven<S> {
                 });
             }
         }
+        make_again(&mut proven.store, last)?;
         if proven.store.size_bytes() <= SMALL {
             proven.verify()?;
         }
@@ -198,46 +206,79 @@ fn count(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-fn decode(bytes: &[u8]) -> Result<Record, StoreError> {
+/// The record, and the writes of its batch when they are to be made again.
+fn decode(bytes: &[u8]) -> Result<(Record, Vec<Write>), StoreError> {
     let unreadable = || StoreError::Damaged { what: "the record of its commits is not readable".into() };
     let (format, body) = bytes.split_first_chunk::<4>().ok_or_else(unreadable)?;
     let format = u32::from_le_bytes(*format);
     if format > FORMAT {
-        return Ok(Record { format, ..Record::default() });
+        return Ok((Record { format, ..Record::default() }, Vec::new()));
     }
-    let (check, body) = body.split_first_chunk::<8>().ok_or_else(unreadable)?;
-    if u64::from_le_bytes(*check) != xxh3_64(body) {
-        return Err(unreadable());
-    }
-    let (commits, sum) = postcard::from_bytes(body).map_err(|_| unreadable())?;
-    Ok(Record { format, commits, sum })
+    let body = checked(body).ok_or_else(unreadable)?;
+    let ((commits, sum), rest) = postcard::take_from_bytes(body).map_err(|_| unreadable())?;
+    let writes = unpack(rest).ok_or_else(unreadable)?;
+    Ok((Record { format, commits, sum }, writes))
 }
 
-fn encode(record: &Record) -> Vec<u8> {
-    let body = postcard::to_stdvec(&(record.commits, record.sum)).unwrap_or_default();
-    [&record.format.to_le_bytes()[..], &xxh3_64(&body).to_le_bytes(), &body].concat()
+fn encode(record: &Record, writes: &[Write]) -> Vec<u8> {
+    let mut body = postcard::to_stdvec(&(record.commits, record.sum)).unwrap_or_default();
+    pack(writes, &mut body);
+    [&FORMAT.to_le_bytes()[..], &xxh3_64(&body).to_le_bytes(), &body].concat()
+}
+
+/// Adds writes to bytes.
+fn pack(writes: &[Write], out: &mut Vec<u8>) {
+    let mut before: &[u8] = &[];
+    for (key, value) in writes {
+        let shared = before.iter().zip(key).take_while(|(a, b)| a == b).count();
+        let packed = Packed { shared, rest: &key[shared..], value: value.as_deref() };
+        // Writing to memory has no way to fail.
+        if let Ok(bytes) = postcard::to_extend(&packed, std::mem::take(out)) {
+            *out = bytes;
+        }
+        before = key;
+    }
+}
+
+/// The writes of such bytes; none when they are something else.
+fn unpack(mut bytes: &[u8]) -> Option<Vec<Write>> {
+    let mut writes: Vec<Write> = Vec::new();
+    while !bytes.is_empty() {
+        let (packed, rest) = postcard::take_from_bytes::<Packed<'_>>(bytes).ok()?;
+        let before = writes.last().map_or(&[][..], |(key, _)| key);
+        let key = [before.get(..packed.shared)?, packed.rest].concat();
+        writes.push((key, packed.value.map(<[u8]>::to_vec)));
+        bytes = rest;
+    }
+    Some(writes)
+}
+
+/// What comes after the checksum of it.
+fn checked(bytes: &[u8]) -> Option<&[u8]> {
+    let (check, body) = bytes.split_first_chunk::<8>()?;
+    (u64::from_le_bytes(*check) == xxh3_64(body)).then_some(body)
+}
+
+/// Makes those of a batch's writes that are not there.
+fn make_again(store: &mut impl Store, writes: Vec<Write>) -> Result<(), StoreError> {
+    let mut missing = Vec::new();
+    for (key, value) in writes {
+        if store.get(&key)? != value {
+            missing.push((key, value));
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { store.commit(&Batch { writes: missing }) }
 }
 
 /// Undoes the batch that did not come to its end, if there is one.
 fn undo(store: &mut impl Store) -> Result<(), StoreError> {
     let Some(bytes) = store.get(UNDO)? else { return Ok(()) };
+    let before = checked(&bytes).and_then(unpack);
     let unreadable = || StoreError::Damaged { what: "what undoes its last batch is not readable".into() };
-    let (check, body) = bytes.split_first_chunk::<8>().ok_or_else(unreadable)?;
-    if u64::from_le_bytes(*check) != xxh3_64(body) {
-        return Err(unreadable());
-    }
-    let undo: Undo = postcard::from_bytes(body).map_err(|_| unreadable())?;
-    // Each in a write of its own, so that undoing may itself be broken off, and be done again.
-    for (key, value) in undo.before {
-        store.commit(&Batch { writes: vec![(key, value)] })?;
-    }
+    // In an order in which undoing may itself be broken off, and be done again.
+    store.commit(&Batch { writes: before.ok_or_else(unreadable)? })?;
     store.commit(&Batch { writes: vec![(UNDO.to_vec(), None)] })?;
     store.flush()
-}
-
-fn encode_undo(undo: &Undo) -> Vec<u8> {
-    let body = postcard::to_stdvec(undo).unwrap_or_default();
-    [&xxh3_64(&body).to_le_bytes()[..], &body].concat()
 }
 
 /// The watermark; none where there is no such file.
@@ -286,16 +327,11 @@ impl<S: Store> Store for Proven<S> {
             }
         }
         if large {
-            before.push((RECORD.to_vec(), self.store.get(RECORD)?));
-            let mut undo = Batch::default();
-            undo.put(UNDO.to_vec(), encode_undo(&Undo { commit: record.commits, before }));
-            self.store.commit(&undo)?;
-        }
-        let mut batch = batch.clone();
-        batch.put(RECORD.to_vec(), encode(&record));
-        self.store.commit(&batch)?;
-        if large {
-            self.store.commit(&Batch { writes: vec![(UNDO.to_vec(), None)] })?;
+            self.commit_large(batch, &record, before)?;
+        } else {
+            let mut writes = vec![(RECORD.to_vec(), Some(encode(&record, &batch.writes)))];
+            writes.extend(batch.writes.iter().cloned());
+            self.store.commit(&Batch { writes })?;
         }
         self.record = record;
         Ok(())
@@ -319,6 +355,33 @@ impl<S: Store> Store for Proven<S> {
 
     fn size_bytes(&self) -> u64 {
         self.store.size_bytes()
+    }
+}
+
+impl<S: Store> Proven<S> {
+    /// Writes a batch so that it can be undone; `before` is what its keys have now.
+    fn commit_large(
+        &mut self,
+        batch: &Batch,
+        record: &Record,
+        mut before: Vec<Write>,
+    ) -> Result<(), StoreError> {
+        before.push((RECORD.to_vec(), self.store.get(RECORD)?));
+        let mut undo = Vec::new();
+        pack(&before, &mut undo);
+        let undo = [&xxh3_64(&undo).to_le_bytes()[..], &undo].concat();
+        let apart = undo.len() >= APART_BYTES;
+        self.store.commit(&Batch { writes: vec![(UNDO.to_vec(), Some(undo))] })?;
+        if apart {
+            self.store.flush()?;
+        }
+        self.store.commit(batch)?;
+        if batch.writes.iter().flat_map(|(_, value)| value).any(|value| value.len() >= APART_BYTES) {
+            self.store.flush()?;
+        }
+        let record = encode(record, &[]);
+        self.store
+            .commit(&Batch { writes: vec![(RECORD.to_vec(), Some(record)), (UNDO.to_vec(), None)] })
     }
 }
 

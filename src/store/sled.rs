@@ -1,11 +1,15 @@
 //! A store in a folder, by sled 0.34.7.
 //!
 //! What sled does not do is done here. Its flush is `sync_file_range` on Linux, which does not survive
-//! the loss of power (its issue 1452): each flush is followed by `sync_data` on the same file. It is told never to
-//! flush on its own, so that one flush serves all commits gathered before it. And it panics on some damaged files: a
-//! panic inside it becomes an error. And a process that is killed while it writes one of its snapshots leaves an
-//! unfinished file, which it then takes for a damaged snapshot: such files are removed before it looks. A database that
-//! is not whole yet has another name. A batch is begun only when the disk has room for it to spare.
+//! the loss of power (its issue 1452): each flush is followed by `sync_data` on the same file, and on those that it keeps
+//! large values in. It is told never to flush on its own, so that one flush serves all commits gathered before it. And it
+//! panics on some damaged files: a panic inside it becomes an error. And a process that is killed while it writes one of
+//! its snapshots leaves an unfinished file, which it then takes for a damaged snapshot: such files are removed before it
+//! looks. A database that is not whole yet has another name. A batch is begun only when the disk has room for it to spare.
+//!
+//! The writes of a batch go to sled one by one, in order, and what is found after a crash is a first part of all that were
+//! made, since it reads its log up to the first message that is not whole. Its own batches would cost a write
+//! more, and a wait for it: it closes its buffer before each of them.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -16,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Batch;
 
+use super::large::LargeValues;
 use super::lock::sync_parent;
 use super::{Store, StoreError, Visit};
 
@@ -26,13 +31,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the page cache.
 const CACHE_BYTES: u64 = 64 << 20;
 
+/// The tree of what the store writes about itself, whose keys begin with `!`: beside the others they would be
+/// written anew with them, and those with them.
+const OWN: &str = "own";
+
 pub struct SledTree {
-    db: Option<sled::Db>,
+    trees: Option<Trees>,
     /// The database's file, to sync it.
     file: File,
+    large: LargeValues,
     path: PathBuf,
     /// After an error of a write nothing more is written: what reached the disk is not known.
     failed: bool,
+}
+
+/// The database, which is the tree of what is stored, and the one of the store's own keys.
+struct Trees {
+    db: sled::Db,
+    own: sled::Tree,
+}
+
+impl Trees {
+    fn of(&self, key: &[u8]) -> &sled::Tree {
+        if key.starts_with(b"!") { &self.own } else { &self.db }
+    }
 }
 
 impl SledTree {
@@ -43,21 +65,22 @@ impl SledTree {
             make(path)?;
         }
         remove_unfinished(path)?;
-        let db = open_released(path)?;
+        let trees = open_released(path)?;
         let file_path = path.join("db");
         let file = File::options().read(true).write(true).open(&file_path);
         let file = file.map_err(|error| StoreError::io("open", &file_path, &error))?;
-        Ok(SledTree { db: Some(db), file, path: path.to_path_buf(), failed: false })
+        let large = LargeValues::new(path);
+        Ok(SledTree { trees: Some(trees), file, large, path: path.to_path_buf(), failed: false })
     }
 
-    fn db(&self) -> Result<&sled::Db, StoreError> {
-        self.db.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })
+    fn trees(&self) -> Result<&Trees, StoreError> {
+        self.trees.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })
     }
 
     fn write<R>(
         &mut self,
         what: &str,
-        run: impl FnOnce(&sled::Db) -> sled::Result<R>,
+        run: impl FnOnce(&Trees) -> sled::Result<R>,
     ) -> Result<R, StoreError> {
         if self.failed {
             return Err(StoreError::Io {
@@ -65,7 +88,7 @@ impl SledTree {
                 reason: "an earlier write failed".into(),
             });
         }
-        let result = self.db().and_then(|db| guarded(what, &self.path, || run(db)));
+        let result = self.trees().and_then(|trees| guarded(what, &self.path, || run(trees)));
         self.failed = result.is_err();
         result
     }
@@ -92,10 +115,14 @@ fn config(path: &Path) -> sled::Config {
 
 /// Opens the database of a folder that this process has locked. The system closes the files of a process that was
 /// killed one after another, so sled's own lock may be held for a moment longer than ours.
-fn open_released(path: &Path) -> Result<sled::Db, StoreError> {
+fn open_released(path: &Path) -> Result<Trees, StoreError> {
     let began = Instant::now();
     loop {
-        let opened = guarded("open", path, || config(path).open());
+        let opened = guarded("open", path, || {
+            let db = config(path).open()?;
+            let own = db.open_tree(OWN)?;
+            Ok(Trees { db, own })
+        });
         let held = matches!(&opened, Err(StoreError::Locked { .. }));
         if !held || began.elapsed() > PATIENCE {
             return opened;
@@ -114,7 +141,7 @@ fn make(path: &Path) -> Result<(), StoreError> {
     }
     guarded("make", path, || {
         let db = config(&unfinished).open()?;
-        let flushed = db.flush();
+        let flushed = db.open_tree(OWN).and_then(|_| db.flush());
         match &flushed {
             Ok(_) => drop(db),
             // See `drop`.
@@ -148,14 +175,14 @@ fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
 
 impl Store for SledTree {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let db = self.db()?;
-        guarded("read", &self.path, || db.get(key)).map(|found| found.map(|value| value.to_vec()))
+        let tree = self.trees()?.of(key);
+        guarded("read", &self.path, || tree.get(key)).map(|found| found.map(|value| value.to_vec()))
     }
 
     fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let db = self.db()?;
+        let tree = self.trees()?.of(prefix);
         guarded("read", &self.path, || {
-            for entry in db.scan_prefix(prefix) {
+            for entry in tree.scan_prefix(prefix) {
                 let (key, value) = entry?;
                 if !visit(&key, &value) {
                     break;
@@ -167,19 +194,22 @@ impl Store for SledTree {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         has_room(&self.path, batch.bytes() as u64)?;
-        let mut writes = sled::Batch::default();
-        for (key, value) in &batch.writes {
-            match value {
-                Some(value) => writes.insert(key.as_slice(), value.as_slice()),
-                None => writes.remove(key.as_slice()),
+        self.write("write to", |trees| {
+            for (key, value) in &batch.writes {
+                let tree = trees.of(key);
+                match value {
+                    Some(value) => tree.insert(key, value.as_slice())?,
+                    None => tree.remove(key)?,
+                };
             }
-        }
-        self.write("write to", |db| db.apply_batch(writes))
+            Ok(())
+        })
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        self.write("write to", |db| db.flush())?;
-        self.file.sync_data().map_err(|error| {
+        self.write("write to", |trees| trees.db.flush())?;
+        let synced = self.large.sync().and_then(|()| self.file.sync_data());
+        synced.map_err(|error| {
             self.failed = true;
             StoreError::io("sync", &self.path, &error)
         })
@@ -187,8 +217,8 @@ impl Store for SledTree {
 
     fn end(&mut self) -> Result<(), StoreError> {
         self.flush()?;
-        let db = self.db.take();
-        quietly(|| drop(db)).map_err(|reason| StoreError::Broken { reason })
+        let trees = self.trees.take();
+        quietly(|| drop(trees)).map_err(|reason| StoreError::Broken { reason })
     }
 
     fn size_bytes(&self) -> u64 {
@@ -200,7 +230,7 @@ impl Drop for SledTree {
     fn drop(&mut self) {
         // sled flushes when it is dropped, and waits for ever where a write has failed. One that was not closed is let
         // be: what was flushed is on the disk, and the process is about to end.
-        std::mem::forget(self.db.take());
+        std::mem::forget(self.trees.take());
     }
 }
 
