@@ -60,7 +60,7 @@ pub fn own(folder: &Path) -> Result<DiskStore, Problem> {
 
 /// A store that can be read and asked.
 pub enum Access {
-    Here(Box<Host<DiskStore>>),
+    Here(Box<Host>),
     /// Another process has it.
     There(RefCell<Connection>),
 }
@@ -127,7 +127,7 @@ fn unexpected() -> Problem {
 impl Read for Access {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
         match self {
-            Access::Here(host) => Read::get(&host.store, key),
+            Access::Here(host) => Read::get(host.store(), key),
             Access::There(connection) => match asked(connection, &Ask::Get(key.to_vec()))? {
                 Reply::Value(value) => Ok(value),
                 _ => Err(unexpected().title),
@@ -137,7 +137,7 @@ impl Read for Access {
 
     fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
         match self {
-            Access::Here(host) => Read::all(&host.store, prefix),
+            Access::Here(host) => Read::all(host.store(), prefix),
             Access::There(connection) => match asked(connection, &Ask::All(prefix.to_vec()))? {
                 Reply::Pairs(pairs) => Ok(pairs),
                 _ => Err(unexpected().title),

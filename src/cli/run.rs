@@ -73,7 +73,7 @@ pub fn run(run: Run) -> Result<u8, Problem> {
 }
 
 /// Goes on with an instance of the store, if it can.
-fn go_on(host: &mut Host<DiskStore>, known: &InstanceRecord) -> Result<(), Problem> {
+fn go_on(host: &mut Host, known: &InstanceRecord) -> Result<(), Problem> {
     let id = &known.id;
     if known.function != SCRIPT {
         let title =
@@ -83,7 +83,7 @@ fn go_on(host: &mut Host<DiskStore>, known: &InstanceRecord) -> Result<(), Probl
     match &known.status {
         Status::Running => {
             // A program that can't run any more is shown with its mistakes.
-            program::stored(&host.store, known.program, id, &known.file)?;
+            program::stored(host.store(), known.program, id, &known.file)?;
             host.watch(id);
         }
         Status::Suspended => return Err(suspended(id)),
@@ -139,7 +139,7 @@ fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
         }
         if !record.status.is_ended() {
             // A program that can't run any more is shown with its mistakes.
-            program::stored(&host.store, record.program, &record.id, &record.file)?;
+            program::stored(host.store(), record.program, &record.id, &record.file)?;
             host.watch(&record.id);
         }
     }
@@ -238,7 +238,7 @@ fn choose(
 }
 
 /// Runs the host until all is done, and shows how the instances ended.
-fn finish(mut host: Host<DiskStore>, folder: &Path, ids: &[String], as_json: bool) -> Result<u8, Problem> {
+fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool) -> Result<u8, Problem> {
     stop_on_signals(&host);
     let listener = listen(&host, folder);
     let ran = host.run();
@@ -248,14 +248,14 @@ fn finish(mut host: Host<DiskStore>, folder: &Path, ids: &[String], as_json: boo
             for id in ids {
                 code = code.max(match host.outcome(id) {
                     Some(Outcome::Stuck(mismatch)) => {
-                        let record = known(&host.store, id)?;
-                        stuck(&host.store, &record, mismatch)?;
+                        let record = known(host.store(), id)?;
+                        stuck(host.store(), &record, mismatch)?;
                         FAILED
                     }
                     Some(Outcome::Unfit(reason)) => {
                         return Err(unreadable(format!("{id} can't go on: {reason}")));
                     }
-                    _ => outcome(&host.store, id, as_json)?,
+                    _ => outcome(host.store(), id, as_json)?,
                 });
             }
         }
@@ -276,7 +276,7 @@ fn finish(mut host: Host<DiskStore>, folder: &Path, ids: &[String], as_json: boo
 }
 
 /// Lets other processes ask this one. Without it they are told that the store is in use.
-fn listen(host: &Host<DiskStore>, folder: &Path) -> Option<host::Listener> {
+fn listen(host: &Host, folder: &Path) -> Option<host::Listener> {
     match host.listen(folder) {
         Ok(listener) => Some(listener),
         Err(error) => {
@@ -287,7 +287,7 @@ fn listen(host: &Host<DiskStore>, folder: &Path) -> Option<host::Listener> {
 }
 
 /// SIGINT and SIGTERM stop the host between two steps; the second one ends the process at once.
-pub fn stop_on_signals(host: &Host<DiskStore>) {
+pub fn stop_on_signals(host: &Host) {
     let handle = host.handle();
     let signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);

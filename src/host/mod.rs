@@ -1,8 +1,9 @@
 //! The host: threads, the clock, effects, and the store, driven by the engine.
 //!
 //! Invariant: output commit. What leaves the process (an external effect, a result shown) waits until every write that
-//! it depends on is durable, and nothing else waits. One thread runs the engine and is the store's one writer: while it
-//! flushes, messages gather, and the next flush serves them all. The host knows nothing of the language's syntax.
+//! it depends on is durable, and nothing else waits. One thread runs the engine, and one batch at a time is on its way to the
+//! store: meanwhile the engine goes on, and the next batch has all that it wants written since. The host knows nothing of the
+//! language's syntax.
 
 mod client;
 mod clock;
@@ -20,6 +21,7 @@ mod serve;
 mod spans;
 mod terminal;
 mod workers;
+mod writer;
 
 pub use client::{Ask, Connection, Listener, Reply};
 pub use clock::now;
@@ -44,6 +46,8 @@ pub(crate) enum Message {
     Activity { ticket: u64, result: Outcome, sends: Vec<Request> },
     /// An activity wants an effect that a worker can't do itself.
     Asks { ticket: u64, name: &'static str, args: Data },
+    /// The thread that writes has written.
+    Written,
     /// Another process asks something.
     Client { ask: Ask, reply: Answer },
     /// Somebody has something to say that is no message: what is waited for is looked at again.

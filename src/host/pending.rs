@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Batch, Read};
-use crate::store::{Pair, Store};
+use crate::store::{Pair, Reader};
 
 /// Writes gathered from many steps, the last one to a key winning.
 #[derive(Default)]
@@ -39,11 +39,6 @@ impl Pending {
         self.since.get_or_insert_with(Instant::now);
     }
 
-    /// The value of a key, if a write of it waits: none in it for a deletion.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Vec<u8>>> {
-        self.writes.get(key)
-    }
-
     /// The writes to keys with a prefix.
     fn with_prefix<'a>(
         &'a self,
@@ -52,9 +47,14 @@ impl Pending {
         self.writes.range(prefix.to_vec()..).take_while(move |(key, _)| key.starts_with(prefix))
     }
 
+    /// Whether there are so many writes that they can't wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes > MAX_BYTES
+    }
+
     /// Whether it is time to write even though nothing waits for it.
     pub(crate) fn is_due(&self) -> bool {
-        self.bytes > MAX_BYTES || self.since.is_some_and(|since| since.elapsed() >= self.most())
+        self.is_full() || self.since.is_some_and(|since| since.elapsed() >= self.most())
     }
 
     /// How long until it is time to write.
@@ -72,7 +72,7 @@ impl Pending {
         self.took = took;
     }
 
-    /// Takes the writes; they count as durable from now on.
+    /// Takes the writes, in the order of their keys; they count as durable from now on.
     pub(crate) fn take(&mut self) -> Batch {
         self.since = None;
         self.bytes = 0;
@@ -80,23 +80,32 @@ impl Pending {
     }
 }
 
-/// A store as it will be once the writes that wait are made.
-pub(crate) struct View<'a, S> {
-    pub store: &'a S,
+/// A store as it will be once the writes that are under way and those that wait are made.
+pub(crate) struct View<'a> {
+    pub reader: &'a Reader,
+    pub under_way: Option<&'a Batch>,
     pub pending: &'a Pending,
 }
 
-impl<S: Store> Read for View<'_, S> {
+impl Read for View<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        match self.pending.get(key) {
-            Some(value) => Ok(value.clone()),
-            None => Store::get(self.store, key).map_err(|error| error.to_string()),
+        if let Some(value) = self.pending.writes.get(key) {
+            return Ok(value.clone());
+        }
+        let writes = self.under_way.map_or(&[][..], |batch| &batch.writes);
+        match writes.binary_search_by(|(known, _)| known.as_slice().cmp(key)) {
+            Ok(at) => Ok(writes[at].1.clone()),
+            Err(_) => Read::get(self.reader, key),
         }
     }
 
     fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
-        let stored = Store::all(self.store, prefix).map_err(|error| error.to_string())?;
-        let mut changed = self.pending.with_prefix(prefix).peekable();
+        let stored = self.reader.all(prefix)?;
+        let writes = self.under_way.map_or(&[][..], |batch| &batch.writes);
+        let from = writes.partition_point(|(key, _)| key.as_slice() < prefix);
+        let under_way = writes[from..].iter().take_while(|(key, _)| key.starts_with(prefix));
+        let mut changed =
+            under_way.map(|(key, value)| (key, value)).chain(self.pending.with_prefix(prefix)).peekable();
         if changed.peek().is_none() {
             return Ok(stored);
         }

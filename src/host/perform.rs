@@ -5,7 +5,6 @@ use std::io;
 use tokio::runtime::Runtime;
 
 use crate::machine::{Data, ErrorData, Value, format};
-use crate::store::Store;
 
 use super::run::{Host, Owner, Running, unknown};
 use super::{Message, Outcome, clock, exec, externs, files, http};
@@ -29,7 +28,7 @@ impl Drop for Threads {
     }
 }
 
-impl<S: Store> Host<S> {
+impl Host {
     pub(super) fn perform(&mut self, owner: Owner, name: &'static str, args: Data) {
         if let Err(refused) = self.settings.permissions.permit(name, &args) {
             return self.answer(owner, Err(refused));

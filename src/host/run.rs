@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -17,7 +17,7 @@ use crate::engine::{
     fetch, known_image, read_history, read_record, recovery,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
-use crate::store::{Store, StoreError};
+use crate::store::{DiskStore, Reader, StoreError};
 
 use super::client::{Listener, Reply};
 use super::externs::Externs;
@@ -26,6 +26,7 @@ use super::perform::Threads;
 use super::permissions::Permissions;
 use super::spans::Spans;
 use super::workers::{Job, Workers};
+use super::writer::Writer;
 use super::{Answer, Handle, Message, Outcome, Terminal, clock, effects};
 
 /// When writes are made durable.
@@ -104,8 +105,8 @@ pub(super) struct Purging {
 }
 
 /// Runs instances in a store.
-pub struct Host<S: Store> {
-    pub store: S,
+pub struct Host {
+    writer: Writer,
     pub(super) settings: Settings,
     pub(super) engine: Engine,
     pub terminal: Terminal,
@@ -119,6 +120,8 @@ pub struct Host<S: Store> {
     pub(super) client: Option<reqwest::Client>,
     pub(super) pending: Pending,
     pub(super) held: Vec<Held>,
+    /// What waits until the writes that are under way are durable.
+    leaving: Vec<Held>,
     next_ticket: u64,
     pub(super) effects: HashMap<u64, Running>,
     /// Reads of standard input whose line nobody waits for any more.
@@ -144,14 +147,14 @@ pub struct Host<S: Store> {
     woken: bool,
 }
 
-impl<S: Store> Host<S> {
-    pub fn new(store: S, settings: Settings) -> Host<S> {
+impl Host {
+    pub fn new(store: DiskStore, settings: Settings) -> Host {
         let (sender, messages) = channel();
         let mut engine = Engine::new();
         engine.checkpoints.retention = settings.retention;
         let permissions = settings.permissions.clone();
         Host {
-            store,
+            writer: Writer::new(store, sender.clone()),
             settings,
             engine,
             terminal: Terminal::new(),
@@ -164,6 +167,7 @@ impl<S: Store> Host<S> {
             client: None,
             pending: Pending::default(),
             held: Vec::new(),
+            leaving: Vec::new(),
             next_ticket: 0,
             effects: HashMap::new(),
             stray: HashSet::new(),
@@ -182,7 +186,7 @@ impl<S: Store> Host<S> {
     }
 
     /// A host that serves clients alone: no instance goes on.
-    pub fn for_clients(store: S) -> Host<S> {
+    pub fn for_clients(store: DiskStore) -> Host {
         let mut host = Host::new(store, Settings::default());
         host.engine = Engine::for_clients();
         host
@@ -192,7 +196,7 @@ impl<S: Store> Host<S> {
     /// instances, those go on that have this root, or all.
     pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
         self.recovered = true;
-        for event in recovery(&self.store, root).map_err(HostError::Unreadable)? {
+        for event in recovery(self.store(), root).map_err(HostError::Unreadable)? {
             self.engine.handle(event, clock::now());
         }
         Ok(())
@@ -247,9 +251,14 @@ impl<S: Store> Host<S> {
         self.watched.get(instance)?.as_ref()
     }
 
+    /// The store, as it was left by the last commit.
+    pub fn store(&self) -> &Reader {
+        &self.writer.reader
+    }
+
     /// The store, when everything is done.
-    pub fn into_store(self) -> S {
-        self.store
+    pub fn into_store(self) -> DiskStore {
+        self.writer.into_store()
     }
 
     /// Runs until those that are watched have ended and nothing goes on by itself. Whatever happens, what was
@@ -280,7 +289,10 @@ impl<S: Store> Host<S> {
         self.terminal.clear();
         let settled = match &result {
             Err(HostError::Store(_)) => Ok(()),
-            _ => self.commit(true).and_then(|()| self.release()),
+            _ => self.commit(true).and_then(|()| {
+                let held = std::mem::take(&mut self.held);
+                self.release(held)
+            }),
         };
         result.and(settled)
     }
@@ -305,9 +317,9 @@ impl<S: Store> Host<S> {
     ) -> Result<Result<(), String>, HostError> {
         self.commit(true)?;
         self.add_program(image.clone());
-        let record = read_record(&self.store, id).map_err(HostError::Unreadable)?;
+        let record = read_record(self.store(), id).map_err(HostError::Unreadable)?;
         let Some(record) = record else { return Ok(Err(format!("there is no instance `{id}`"))) };
-        let history = read_history(&self.store, &record).map_err(HostError::Unreadable)?;
+        let history = read_history(self.store(), &record).map_err(HostError::Unreadable)?;
         if let Err(reason) = self.engine.extend(id, image, history, clock::now()) {
             return Ok(Err(reason));
         }
@@ -342,13 +354,8 @@ impl<S: Store> Host<S> {
         if self.engine.has_writes() {
             self.pending.expect();
         }
-        let each = self.settings.durability == Durability::Each;
-        let waits = !self.engine.is_ready() && !self.held.is_empty();
-        if each || waits || self.pending.is_due() {
-            self.commit(self.settings.durability != Durability::None)?;
-            self.release()?;
-        }
-        if waits || self.engine.is_ready() {
+        let goes_on = self.write()?;
+        if goes_on || self.engine.is_ready() {
             return Ok(false);
         }
         if self.is_done() {
@@ -367,6 +374,7 @@ impl<S: Store> Host<S> {
     fn is_done(&self) -> bool {
         !self.settings.stays
             && self.held.is_empty()
+            && self.leaving.is_empty()
             && self.engine.is_quiet()
             && self.watched.values().all(Option::is_some)
     }
@@ -377,8 +385,8 @@ impl<S: Store> Host<S> {
     }
 
     /// The store as it will be after the next commit.
-    pub(super) fn view(&self) -> View<'_, S> {
-        View { store: &self.store, pending: &self.pending }
+    pub(super) fn view(&self) -> View<'_> {
+        self.writer.view(&self.pending)
     }
 
     // ---- messages
@@ -396,7 +404,9 @@ impl<S: Store> Host<S> {
             .min()
             .map(|due| Duration::from_nanos(due.saturating_sub(now).max(0) as u64));
         let watched = self.terminal.is_watched().then_some(Duration::from_millis(500));
-        let limit = [timer, self.pending.due_in(), watched].into_iter().flatten().min();
+        // What waits is written when what is under way has been.
+        let due = self.pending.due_in().filter(|_| self.writer.is_idle());
+        let limit = [timer, due, watched].into_iter().flatten().min();
         let received = match limit {
             Some(limit) => self.messages.recv_timeout(limit),
             None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -436,6 +446,13 @@ impl<S: Store> Host<S> {
                 }
             }
             Message::Client { ask, reply } => self.client(ask, reply)?,
+            Message::Written => {
+                if let Some(written) = self.writer.written() {
+                    self.pending.written(written?);
+                    let leaving = std::mem::take(&mut self.leaving);
+                    self.release(leaving)?;
+                }
+            }
             Message::Wake => self.woken = true,
             Message::Interrupt => return Err(HostError::Interrupted),
         }
@@ -500,7 +517,7 @@ impl<S: Store> Host<S> {
             }
             // What is not in the engine's memory has been written, or waits to be.
             Output::Fetch { address } => {
-                let view = View { store: &self.store, pending: &self.pending };
+                let view = self.writer.view(&self.pending);
                 let images = &mut self.images;
                 let mut image = |hash| known_image(images, hash, &view);
                 match fetch(&view, &address, &mut image) {
@@ -509,7 +526,7 @@ impl<S: Store> Host<S> {
                 }
             }
             Output::FetchProgram { hash } => {
-                let view = View { store: &self.store, pending: &self.pending };
+                let view = self.writer.view(&self.pending);
                 match known_image(&mut self.images, hash, &view) {
                     Ok(image) => self.engine.handle(Event::Program { image }, clock::now()),
                     Err(reason) => self.terminal.log("error", &reason),
@@ -554,7 +571,9 @@ impl<S: Store> Host<S> {
     }
 
     fn break_off(&mut self, whose: impl Fn(&Owner) -> bool) {
-        self.held.retain(|held| !matches!(held, Held::Effect { owner, .. } if whose(owner)));
+        let stays = |held: &Held| !matches!(held, Held::Effect { owner, .. } if whose(owner));
+        self.held.retain(stays);
+        self.leaving.retain(stays);
         let tickets: Vec<u64> =
             self.effects.iter().filter(|(_, running)| whose(&running.owner)).map(|(t, _)| *t).collect();
         for ticket in tickets {
@@ -576,26 +595,51 @@ impl<S: Store> Host<S> {
 
     // ---- commit
 
-    /// Writes what the engine wants written, and makes it durable if so asked.
+    /// Writes what is to be written now: at once, when somebody waits for it or nobody has anything else to do, and beside
+    /// the engine when that goes on. Whether something follows from it.
+    fn write(&mut self) -> Result<bool, HostError> {
+        let durable = self.settings.durability != Durability::None;
+        let each = self.settings.durability == Durability::Each;
+        let waits = !self.engine.is_ready() && !self.held.is_empty();
+        let now = match self.writer.is_idle() {
+            true => each || waits || (self.pending.is_due() && !self.engine.is_ready()),
+            false => each || self.pending.is_full(),
+        };
+        if now {
+            self.commit(durable)?;
+            let held = std::mem::take(&mut self.held);
+            self.release(held)?;
+            return Ok(true);
+        }
+        if self.writer.is_idle() && self.pending.is_due() {
+            self.gather();
+            self.leaving = std::mem::take(&mut self.held);
+            self.writer.send(self.pending.take(), durable);
+        }
+        Ok(false)
+    }
+
+    /// Writes what the engine wants written, after what is under way, and makes it durable if so asked. All that is held
+    /// can then be released.
     pub(super) fn commit(&mut self, durable: bool) -> Result<(), HostError> {
+        if let Some(written) = self.writer.settle() {
+            self.pending.written(written?);
+            let later = std::mem::replace(&mut self.held, std::mem::take(&mut self.leaving));
+            self.held.extend(later);
+        }
         self.gather();
         let batch = self.pending.take();
         if !batch.is_empty() {
-            let began = Instant::now();
-            let _span = tracing::debug_span!("commit", keys = batch.writes.len(), durable).entered();
-            self.store.commit(&batch)?;
-            if durable {
-                self.store.flush()?;
-            }
-            self.pending.written(began.elapsed());
+            let took = self.writer.write(&batch, durable)?;
+            self.pending.written(took);
         }
         Ok(())
     }
 
-    /// Lets go what waited for the writes.
-    fn release(&mut self) -> Result<(), HostError> {
+    /// Lets go what waited for writes that are durable now.
+    fn release(&mut self, held: Vec<Held>) -> Result<(), HostError> {
         let mut printed = Vec::new();
-        for held in std::mem::take(&mut self.held) {
+        for held in held {
             match held {
                 Held::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
                 Held::Reply { to, reply } => {

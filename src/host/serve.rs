@@ -10,13 +10,12 @@ use crate::engine::{
     read_history, read_record, rewind, unused_programs,
 };
 use crate::machine::{Data, Value};
-use crate::store::Store;
 
 use super::client::{Ask, Reply};
 use super::run::{Held, Host, HostError, Purging};
 use super::{Answer, Message, clock};
 
-impl<S: Store> Host<S> {
+impl Host {
     /// Asks this host itself, and runs it until the answer is there.
     pub fn ask(&mut self, ask: Ask) -> Result<Reply, HostError> {
         let (sender, mut receiver) = oneshot::channel();

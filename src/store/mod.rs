@@ -11,7 +11,7 @@ mod memory;
 mod proof;
 mod sled;
 
-pub use self::sled::SledTree;
+pub use self::sled::{Reader, SledTree};
 pub use error::StoreError;
 pub use lock::Lock;
 pub use memory::MemoryTree;
@@ -49,13 +49,18 @@ pub trait Store {
 
     /// All keys with a prefix and their values, in order.
     fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, StoreError> {
-        let mut found = Vec::new();
-        self.scan(prefix, &mut |key, value| {
-            found.push((key.to_vec(), value.to_vec()));
-            true
-        })?;
-        Ok(found)
+        collected(|visit| self.scan(prefix, visit))
     }
+}
+
+/// All that a scan visits.
+fn collected(scan: impl FnOnce(Visit<'_>) -> Result<(), StoreError>) -> Result<Vec<Pair>, StoreError> {
+    let mut found = Vec::new();
+    scan(&mut |key, value| {
+        found.push((key.to_vec(), value.to_vec()));
+        true
+    })?;
+    Ok(found)
 }
 
 /// The store in a folder, opened by this process alone.

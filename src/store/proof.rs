@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::engine::Batch;
 
 use super::lock::sync_parent;
-use super::{Lock, Store, StoreError, Visit};
+use super::{DiskStore, Lock, Reader, Store, StoreError, Visit};
 
 /// The format of stores that this version writes. Those before had no writes in their record.
 pub const FORMAT: u32 = 2;
@@ -174,6 +174,11 @@ impl<S: Store> Proven<S> {
             return Err(StoreError::Damaged { what });
         }
         Ok(report)
+    }
+
+    /// Ends cleanly: everything durable, and the watermark with it.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.end()
     }
 
     /// How many batches were committed since it was made.
@@ -380,21 +385,13 @@ impl<S: Store> Proven<S> {
             self.store.flush()?;
         }
         let record = encode(record, &[]);
-        self.store
-            .commit(&Batch { writes: vec![(RECORD.to_vec(), Some(record)), (UNDO.to_vec(), None)] })
+        self.store.commit(&Batch { writes: vec![(RECORD.to_vec(), Some(record)), (UNDO.to_vec(), None)] })
     }
 }
 
-impl<S> Proven<S> {
-    /// The store without its proof.
-    pub fn inner(&mut self) -> &mut S {
-        &mut self.store
-    }
-}
-
-impl<S: Store> Proven<S> {
-    /// Ends cleanly: everything durable, and the watermark with it.
-    pub fn close(mut self) -> Result<(), StoreError> {
-        self.end()
+impl DiskStore {
+    /// The same store for reading, also while it is written to; all of them must be gone when it ends.
+    pub fn reader(&self) -> Reader {
+        self.store.reader()
     }
 }

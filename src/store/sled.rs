@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use crate::engine::Batch;
+use crate::engine::{Batch, Read};
 
 use super::large::LargeValues;
 use super::lock::sync_parent;
-use super::{Store, StoreError, Visit};
+use super::{Pair, Store, StoreError, Visit, collected};
 
 /// What must be free on the disk beside a batch: two segments of sled's, and its snapshot.
 const ROOM_BYTES: u64 = 4 << 20;
@@ -36,7 +36,7 @@ const CACHE_BYTES: u64 = 64 << 20;
 const OWN: &str = "own";
 
 pub struct SledTree {
-    trees: Option<Trees>,
+    reader: Reader,
     /// The database's file, to sync it.
     file: File,
     large: LargeValues,
@@ -45,7 +45,16 @@ pub struct SledTree {
     failed: bool,
 }
 
-/// The database, which is the tree of what is stored, and the one of the store's own keys.
+/// A database for reading, also while another thread writes to it.
+#[derive(Clone)]
+pub struct Reader {
+    /// None when it is closed.
+    trees: Option<Trees>,
+    path: PathBuf,
+}
+
+/// The database, which is the tree of what is stored, and the tree of the store's own keys.
+#[derive(Clone)]
 struct Trees {
     db: sled::Db,
     own: sled::Tree,
@@ -54,6 +63,41 @@ struct Trees {
 impl Trees {
     fn of(&self, key: &[u8]) -> &sled::Tree {
         if key.starts_with(b"!") { &self.own } else { &self.db }
+    }
+}
+
+impl Reader {
+    fn trees(&self) -> Result<&Trees, StoreError> {
+        self.trees.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let tree = self.trees()?.of(key);
+        guarded("read", &self.path, || tree.get(key)).map(|found| found.map(|value| value.to_vec()))
+    }
+
+    /// Visits all keys with a prefix, in order.
+    pub fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let tree = self.trees()?.of(prefix);
+        guarded("read", &self.path, || {
+            for entry in tree.scan_prefix(prefix) {
+                let (key, value) = entry?;
+                if !visit(&key, &value) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Read for Reader {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        self.get(key).map_err(|error| error.to_string())
+    }
+
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
+        collected(|visit| self.scan(prefix, visit)).map_err(|error| error.to_string())
     }
 }
 
@@ -70,25 +114,23 @@ impl SledTree {
         let file = File::options().read(true).write(true).open(&file_path);
         let file = file.map_err(|error| StoreError::io("open", &file_path, &error))?;
         let large = LargeValues::new(path);
-        Ok(SledTree { trees: Some(trees), file, large, path: path.to_path_buf(), failed: false })
+        let reader = Reader { trees: Some(trees), path: path.to_path_buf() };
+        Ok(SledTree { reader, file, large, path: path.to_path_buf(), failed: false })
     }
 
-    fn trees(&self) -> Result<&Trees, StoreError> {
-        self.trees.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })
+    /// The same for reading; all of them must be gone when it ends.
+    pub(super) fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 
-    fn write<R>(
-        &mut self,
-        what: &str,
-        run: impl FnOnce(&Trees) -> sled::Result<R>,
-    ) -> Result<R, StoreError> {
+    fn write<R>(&mut self, what: &str, run: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R, StoreError> {
         if self.failed {
             return Err(StoreError::Io {
                 what: format!("{what} {}", self.path.display()),
                 reason: "an earlier write failed".into(),
             });
         }
-        let result = self.trees().and_then(|trees| guarded(what, &self.path, || run(trees)));
+        let result = self.reader.trees().and_then(|trees| guarded(what, &self.path, || run(trees)));
         self.failed = result.is_err();
         result
     }
@@ -175,21 +217,11 @@ fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
 
 impl Store for SledTree {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let tree = self.trees()?.of(key);
-        guarded("read", &self.path, || tree.get(key)).map(|found| found.map(|value| value.to_vec()))
+        self.reader.get(key)
     }
 
     fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let tree = self.trees()?.of(prefix);
-        guarded("read", &self.path, || {
-            for entry in tree.scan_prefix(prefix) {
-                let (key, value) = entry?;
-                if !visit(&key, &value) {
-                    break;
-                }
-            }
-            Ok(())
-        })
+        self.reader.scan(prefix, visit)
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -217,7 +249,7 @@ impl Store for SledTree {
 
     fn end(&mut self) -> Result<(), StoreError> {
         self.flush()?;
-        let trees = self.trees.take();
+        let trees = self.reader.trees.take();
         quietly(|| drop(trees)).map_err(|reason| StoreError::Broken { reason })
     }
 
@@ -230,7 +262,7 @@ impl Drop for SledTree {
     fn drop(&mut self) {
         // sled flushes when it is dropped, and waits for ever where a write has failed. One that was not closed is let
         // be: what was flushed is on the disk, and the process is about to end.
-        std::mem::forget(self.trees.take());
+        std::mem::forget(self.reader.trees.take());
     }
 }
 

@@ -8,13 +8,13 @@ use crate::check::{self, closest, std_sources};
 use crate::engine::{InstanceRecord, Read, keys};
 use crate::machine::format;
 use crate::os::read_text;
-use crate::store::Store;
+use crate::store::Reader;
 use crate::syntax::parse;
 use crate::syntax::tree::StmtKind;
 use crate::{code, core};
 
 use super::super::inspect;
-use super::super::problem::{Problem, note};
+use super::super::problem::{Problem, note, unreadable};
 use super::super::table::{table, time};
 use super::super::{FAILED, STORE, USAGE, print, program};
 use super::prompt::{Evaluated, Prompt};
@@ -151,7 +151,7 @@ fn wanted<'r>(rest: &'r str, usage: &str) -> Result<&'r str, Problem> {
     }
 }
 
-fn open(prompt: &Prompt) -> Result<&crate::store::DiskStore, Problem> {
+fn open(prompt: &Prompt) -> Result<&Reader, Problem> {
     prompt.store().ok_or_else(|| Problem::new(FAILED, "the session is closed"))
 }
 
@@ -169,9 +169,9 @@ fn instances(store: &dyn Read) -> Result<String, Problem> {
     Ok(table(&["ID", "STATUS", "BEGAN", "RUNS"], &all.iter().map(row).collect::<Vec<_>>()))
 }
 
-fn entities(store: &crate::store::DiskStore) -> Result<String, Problem> {
+fn entities(store: &dyn Read) -> Result<String, Problem> {
     let mut rows = Vec::new();
-    for (key, state) in Store::all(store, keys::ENTITIES)? {
+    for (key, state) in store.all(keys::ENTITIES).map_err(unreadable)? {
         let Some(entity) = keys::parse_entity_key(&key) else { continue };
         let state = crate::machine::Data(state).try_decode();
         let state = state.map_or("it can't be read".to_string(), |state| format::write(&state, 80).0);

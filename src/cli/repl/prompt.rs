@@ -15,7 +15,7 @@ use crate::machine::value::Record;
 use crate::machine::{Data, Image, Value};
 use crate::os::read_text;
 use crate::render::{Shown, show};
-use crate::store::{DiskStore, Store};
+use crate::store::{DiskStore, Reader, Store};
 use crate::syntax::{Diagnostic, Label, Place, Severity};
 
 use super::super::access::{self, record};
@@ -36,7 +36,7 @@ pub struct Interrupter {
 }
 
 impl Interrupter {
-    fn of(&self, host: &Host<DiskStore>) {
+    fn of(&self, host: &Host) {
         if let Ok(mut stop) = self.stop.lock() {
             *stop = Some(host.handle());
         }
@@ -58,7 +58,7 @@ impl Interrupter {
 /// A session with its host.
 pub struct Prompt {
     /// None only while it is exchanged.
-    host: Option<Host<DiskStore>>,
+    host: Option<Host>,
     /// By which other processes reach the host; it goes before that.
     listener: Option<Listener>,
     folder: PathBuf,
@@ -135,7 +135,7 @@ impl Prompt {
         Ok(prompt)
     }
 
-    fn host(&mut self, store: DiskStore) -> Result<Host<DiskStore>, Problem> {
+    fn host(&mut self, store: DiskStore) -> Result<Host, Problem> {
         let mut host = Host::new(
             store,
             Settings { stays: true, permissions: self.permissions.clone(), ..Settings::default() },
@@ -148,13 +148,13 @@ impl Prompt {
         Ok(host)
     }
 
-    fn running(&mut self) -> Result<&mut Host<DiskStore>, Problem> {
+    fn running(&mut self) -> Result<&mut Host, Problem> {
         self.host.as_mut().ok_or_else(|| Problem::new(FAILED, "the session is closed"))
     }
 
     /// The store, for commands that look into it.
-    pub fn store(&self) -> Option<&DiskStore> {
-        self.host.as_ref().map(|host| &host.store)
+    pub fn store(&self) -> Option<&Reader> {
+        self.host.as_ref().map(|host| host.store())
     }
 
     /// Leaves; the session can be gone on with.
