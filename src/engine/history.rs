@@ -1,7 +1,7 @@
 //! Histories: what an instance asked for and what it got, in order, in chunks that prove their own order.
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::machine::{Data, EntityId, ErrorData, Request, What, format};
 use crate::syntax::Place;
@@ -185,15 +185,16 @@ pub enum ChunkError {
 impl Chunk {
     /// The bytes of the chunk of these entries after the one with the checksum `before` (0 for the first).
     pub fn encode(entries: &[Entry], before: u64) -> (Vec<u8>, u64) {
-        let body = record::encode(&entries);
-        let checksum = chained(before, &body);
-        let mut out = checksum.to_le_bytes().to_vec();
-        out.extend(body);
+        let mut out = Vec::with_capacity(record::MOST);
+        out.extend([0; CHECKSUM]);
+        let mut out = record::encode_after(out, &entries);
+        let checksum = chained(before, &out[CHECKSUM..]);
+        out[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         (out, checksum)
     }
 
     pub fn decode(bytes: &[u8], before: u64) -> Result<Chunk, ChunkError> {
-        let (checksum, body) = bytes.split_first_chunk::<8>().ok_or(ChunkError::Checksum)?;
+        let (checksum, body) = bytes.split_first_chunk::<CHECKSUM>().ok_or(ChunkError::Checksum)?;
         let checksum = u64::from_le_bytes(*checksum);
         if checksum != chained(before, body) {
             return Err(ChunkError::Checksum);
@@ -203,8 +204,14 @@ impl Chunk {
     }
 }
 
+/// Bytes of a checksum.
+const CHECKSUM: usize = 8;
+
 fn chained(before: u64, body: &[u8]) -> u64 {
-    xxh3_64(&[&before.to_le_bytes(), body].concat())
+    let mut hasher = Xxh3::new();
+    hasher.update(&before.to_le_bytes());
+    hasher.update(body);
+    hasher.digest()
 }
 
 /// Bytes that a chunk holds, about, unless one entry alone is larger: the store keeps values of this size close together, and

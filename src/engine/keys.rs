@@ -42,7 +42,10 @@ pub fn instance(id: &str) -> Vec<u8> {
 
 /// The prefix of an instance's history.
 pub fn history(id: &str) -> Vec<u8> {
-    let mut key = joined(HISTORY, id.as_bytes());
+    // Room for the number of a chunk.
+    let mut key = Vec::with_capacity(HISTORY.len() + id.len() + 9);
+    key.extend(HISTORY);
+    key.extend(id.as_bytes());
     key.push(0);
     key
 }

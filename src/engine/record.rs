@@ -56,6 +56,9 @@ pub enum Status {
 
 const VERSION: u8 = 2;
 
+/// Bytes that most of what is encoded takes no more than.
+pub(super) const MOST: usize = 128;
+
 impl Status {
     /// One word.
     pub fn word(&self) -> &'static str {
@@ -132,8 +135,14 @@ impl InstanceRecord {
 
 /// A value with the version of its form before it.
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    encode_after(Vec::with_capacity(MOST), value)
+}
+
+/// The same after other bytes.
+pub(super) fn encode_after<T: Serialize>(mut out: Vec<u8>, value: &T) -> Vec<u8> {
+    out.push(VERSION);
     // Writing to memory has no way to fail for these types: they are sequences and maps of known length.
-    postcard::to_extend(value, vec![VERSION]).unwrap_or_default()
+    postcard::to_extend(value, out).unwrap_or_default()
 }
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {

@@ -379,6 +379,7 @@ impl Engine {
     /// What it wants written since the last call, to be written together.
     pub fn take_writes(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
+        batch.writes.reserve(2 * self.changed.len());
         for (name, hash) in std::mem::take(&mut self.deployments) {
             batch.put(keys::deployed(&name), hash.0.to_vec());
         }

@@ -7,6 +7,7 @@
 
 mod client;
 mod clock;
+mod disk;
 mod effects;
 mod exec;
 pub mod externs;

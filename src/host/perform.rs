@@ -1,13 +1,12 @@
 //! Carrying effects out: the terminal at once, files, programs and requests on threads of their own.
 
-use std::io;
-
 use tokio::runtime::Runtime;
 
 use crate::machine::{Data, ErrorData, Value, format};
 
+use super::disk::Job;
 use super::run::{Host, Owner, Running, unknown};
-use super::{Message, Outcome, clock, exec, externs, files, http};
+use super::{Message, Outcome, clock, exec, externs, http};
 
 /// Open files that are asked of the system.
 const MAX_FILES: u64 = 65_536;
@@ -67,21 +66,20 @@ impl Host {
             },
             (name, _) if name.starts_with("fs_") => {
                 let ticket = self.ticket();
-                let sender = self.sender.clone();
-                let work = move || {
-                    let result = files::run(name, &args);
-                    let _ = sender.send(Message::Done { ticket, result });
-                };
-                match self.runtime() {
-                    Ok(runtime) => {
-                        runtime.spawn_blocking(work);
-                        self.opened(ticket, &owner, name);
-                        self.effects.insert(ticket, Running { owner, abort: None, input: false });
-                    }
-                    Err(error) => self.answer(owner, Err(error)),
-                }
+                self.opened(ticket, &owner, name);
+                self.effects.insert(ticket, Running { owner, abort: None, input: false });
+                self.files.push(Job { ticket, name, args });
             }
             (name, _) => self.answer(owner, Err(unknown(name))),
+        }
+    }
+
+    /// Begins the effects on files that were performed since the last time.
+    pub(super) fn begin_files(&mut self) {
+        for job in self.disk.add(std::mem::take(&mut self.files)) {
+            if let Some(running) = self.effects.remove(&job.ticket) {
+                self.answer(running.owner, Err(no_threads("it has none left")));
+            }
         }
     }
 
@@ -167,18 +165,18 @@ impl Host {
         if self.runtime.0.is_none() {
             let built = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
-                .max_blocking_threads(16)
                 .thread_name("io")
                 .enable_all()
                 .build();
-            let error = |error: io::Error| {
-                ErrorData::new("io_error", format!("the system gives no threads for I/O: {error}"))
-            };
-            self.runtime.0 = Some(built.map_err(error)?);
+            self.runtime.0 = Some(built.map_err(|error| no_threads(&error.to_string()))?);
             // What the store and the terminal need is left out.
             let limit = rlimit::increase_nofile_limit(MAX_FILES).unwrap_or(256);
             self.open_files.add_permits(usize::try_from(limit.saturating_sub(64).max(32)).unwrap_or(256));
         }
-        self.runtime.0.as_ref().ok_or_else(|| ErrorData::new("io_error", "no threads for I/O"))
+        self.runtime.0.as_ref().ok_or_else(|| no_threads("there are none"))
     }
+}
+
+fn no_threads(reason: &str) -> ErrorData {
+    ErrorData::new("io_error", format!("the system gives no threads for I/O: {reason}"))
 }

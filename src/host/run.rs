@@ -20,6 +20,7 @@ use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::store::{DiskStore, Reader, StoreError};
 
 use super::client::{Listener, Reply};
+use super::disk::{self, Disk};
 use super::externs::Externs;
 use super::pending::{Pending, View};
 use super::perform::Threads;
@@ -115,6 +116,9 @@ pub struct Host {
     pub(super) sender: Sender<Message>,
     workers: Workers,
     pub(super) runtime: Threads,
+    pub(super) disk: Disk,
+    /// Effects on files that are to be begun.
+    pub(super) files: Vec<disk::Job>,
     /// How many requests and programs may have files open at once; others wait for their turn.
     pub(super) open_files: Arc<Semaphore>,
     pub(super) client: Option<reqwest::Client>,
@@ -161,8 +165,10 @@ impl Host {
             images: HashMap::new(),
             messages,
             workers: Workers::new(sender.clone(), permissions),
+            disk: Disk::new(sender.clone()),
             sender,
             runtime: Threads(None),
+            files: Vec::new(),
             open_files: Arc::new(Semaphore::new(0)),
             client: None,
             pending: Pending::default(),
@@ -595,23 +601,26 @@ impl Host {
 
     // ---- commit
 
-    /// Writes what is to be written now: at once, when somebody waits for it or nobody has anything else to do, and beside
-    /// the engine when that goes on. Whether something follows from it.
+    /// Writes what is to be written now: beside the engine, when that goes on or answers may come to it, else at once.
+    /// Whether something follows from it.
     fn write(&mut self) -> Result<bool, HostError> {
         let durable = self.settings.durability != Durability::None;
-        let each = self.settings.durability == Durability::Each;
-        let waits = !self.engine.is_ready() && !self.held.is_empty();
-        let now = match self.writer.is_idle() {
-            true => each || waits || (self.pending.is_due() && !self.engine.is_ready()),
-            false => each || self.pending.is_full(),
+        let is_ready = self.engine.is_ready();
+        let goes_on = is_ready || !self.effects.is_empty() || !self.activities.is_empty();
+        let wanted = self.pending.is_due() || (!is_ready && !self.held.is_empty());
+        let now = match self.settings.durability {
+            Durability::Each => true,
+            _ if self.writer.is_idle() => wanted && !goes_on,
+            _ => self.pending.is_full(),
         };
         if now {
             self.commit(durable)?;
+            let follows = !self.held.is_empty();
             let held = std::mem::take(&mut self.held);
             self.release(held)?;
-            return Ok(true);
+            return Ok(follows);
         }
-        if self.writer.is_idle() && self.pending.is_due() {
+        if wanted && self.writer.is_idle() {
             self.gather();
             self.leaving = std::mem::take(&mut self.held);
             self.writer.send(self.pending.take(), durable);
@@ -665,6 +674,7 @@ impl Host {
                 Held::Effect { owner, name, args } => self.perform(owner, name, args),
             }
         }
+        self.begin_files();
         if !printed.is_empty() {
             // A line counts as printed when it is out.
             self.terminal.flush().map_err(HostError::Output)?;

@@ -1,0 +1,114 @@
+//! Threads for effects on files, which may block.
+//!
+//! Many are asked for at once, and most take less time than to wake a thread. So they are put into one queue, and each thread
+//! that takes one wakes the next thread only as long as there are more.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::machine::Data;
+
+use super::{Message, files};
+
+/// How many block at once at most.
+const MAX_THREADS: usize = 16;
+
+/// An effect on files, and the ticket that its answer has.
+pub(crate) struct Job {
+    pub ticket: u64,
+    pub name: &'static str,
+    pub args: Data,
+}
+
+/// The threads, started when needed. They end when this goes, each after what it does; what is in the queue then is
+/// abandoned.
+pub(crate) struct Disk {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wakes: Condvar,
+    messages: Sender<Message>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    /// Threads that wait for a job, and how many of them have been told of one.
+    idle: usize,
+    told: usize,
+    over: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(messages: Sender<Message>) -> Disk {
+        let shared = Shared { queue: Mutex::default(), wakes: Condvar::new(), messages };
+        Disk { shared: Arc::new(shared) }
+    }
+
+    /// Adds effects to be done. Gives those back that can't be, when the system gives no thread at all.
+    pub(crate) fn add(&self, jobs: Vec<Job>) -> Vec<Job> {
+        if jobs.is_empty() {
+            return jobs;
+        }
+        let mut queue = self.shared.queue();
+        queue.jobs.extend(jobs);
+        self.shared.wake(&mut queue);
+        if queue.threads == 0 { std::mem::take(&mut queue.jobs).into() } else { Vec::new() }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.shared.queue().over = true;
+        self.shared.wakes.notify_all();
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes a thread for what is in the queue, or starts one.
+    fn wake(self: &Arc<Shared>, queue: &mut Queue) {
+        if queue.idle > queue.told {
+            queue.told += 1;
+            self.wakes.notify_one();
+        } else if queue.threads < MAX_THREADS {
+            let shared = self.clone();
+            let started = thread::Builder::new().name("disk".into()).spawn(move || shared.work());
+            queue.threads += usize::from(started.is_ok());
+        }
+    }
+
+    fn work(self: Arc<Shared>) {
+        let mut queue = self.queue();
+        loop {
+            if queue.over {
+                return;
+            }
+            let Some(Job { ticket, name, args }) = queue.jobs.pop_front() else {
+                queue.idle += 1;
+                let waits = |queue: &mut Queue| queue.told == 0 && !queue.over;
+                queue = self.wakes.wait_while(queue, waits).unwrap_or_else(PoisonError::into_inner);
+                queue.idle -= 1;
+                queue.told = queue.told.saturating_sub(1);
+                continue;
+            };
+            if !queue.jobs.is_empty() {
+                self.wake(&mut queue);
+            }
+            drop(queue);
+            let result = files::run(name, &args);
+            if self.messages.send(Message::Done { ticket, result }).is_err() {
+                return;
+            }
+            queue = self.queue();
+        }
+    }
+}
