@@ -17,6 +17,8 @@ pub(crate) struct Pending {
     took: Duration,
 }
 
+/// Writes that something waits for are made durable after this, when the engine has more to do.
+const HELD_AGE: Duration = Duration::from_millis(5);
 /// Writes are made durable after this even when nothing waits for them.
 const MAX_AGE: Duration = Duration::from_millis(20);
 /// Or after as long as the last commit took, but never longer than this.
@@ -52,9 +54,10 @@ impl Pending {
         self.bytes > MAX_BYTES
     }
 
-    /// Whether it is time to write even though nothing waits for it.
-    pub(crate) fn is_due(&self) -> bool {
-        self.is_full() || self.since.is_some_and(|since| since.elapsed() >= self.most())
+    /// Whether it is time to write even though the engine has more to do. `holds` says whether something waits for it.
+    pub(crate) fn is_due(&self, holds: bool) -> bool {
+        let most = if holds { HELD_AGE } else { self.most() };
+        self.is_full() || self.since.is_some_and(|since| since.elapsed() >= most)
     }
 
     /// How long until it is time to write.

@@ -607,7 +607,8 @@ impl Host {
         let durable = self.settings.durability != Durability::None;
         let is_ready = self.engine.is_ready();
         let goes_on = is_ready || !self.effects.is_empty() || !self.activities.is_empty();
-        let wanted = self.pending.is_due() || (!is_ready && !self.held.is_empty());
+        let holds = !self.held.is_empty();
+        let wanted = self.pending.is_due(holds) || (holds && !is_ready);
         let now = match self.settings.durability {
             Durability::Each => true,
             _ if self.writer.is_idle() => wanted && !goes_on,
