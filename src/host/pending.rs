@@ -49,6 +49,11 @@ impl Pending {
         self.writes.range(prefix.to_vec()..).take_while(move |(key, _)| key.starts_with(prefix))
     }
 
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.since.is_none()
+    }
+
     /// Whether there are so many writes that they can't wait.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes > MAX_BYTES

@@ -147,8 +147,6 @@ pub struct Host {
     /// An `extern activity` that was called and that this process does not provide.
     pub(super) not_provided: Option<String>,
     pub(super) spans: Spans,
-    /// Somebody has said to look again.
-    woken: bool,
 }
 
 impl Host {
@@ -187,7 +185,6 @@ impl Host {
             purging: Vec::new(),
             not_provided: None,
             spans: Spans::default(),
-            woken: false,
         }
     }
 
@@ -347,29 +344,28 @@ impl Host {
         Ok(())
     }
 
-    /// One round of the loop; whether there is nothing more to do.
+    /// One round of the loop; whether there is nothing more to do. It waits only when nothing has changed since the
+    /// last one, so that who drives it has looked at everything.
     pub(super) fn turn(&mut self) -> Result<bool, HostError> {
+        let mut changed = self.tick();
         while let Ok(message) = self.messages.try_recv() {
             self.message(message)?;
+            changed = true;
         }
-        self.tick();
         if self.engine.is_ready() {
             self.engine.handle(Event::Run, clock::now());
+            changed = true;
         }
         self.outputs()?;
         if self.engine.has_writes() {
             self.pending.expect();
         }
-        let goes_on = self.write()?;
-        if goes_on || self.engine.is_ready() {
+        changed |= self.write()?;
+        if changed || self.engine.is_ready() {
             return Ok(false);
         }
         if self.is_done() {
             return Ok(true);
-        }
-        // Who runs this looks whether what it waits for is so.
-        if std::mem::take(&mut self.woken) {
-            return Ok(false);
         }
         if let Some(message) = self.wait()? {
             self.message(message)?;
@@ -459,7 +455,8 @@ impl Host {
                     self.release(leaving)?;
                 }
             }
-            Message::Wake => self.woken = true,
+            // Who waits looks again.
+            Message::Wake => {}
             Message::Interrupt => return Err(HostError::Interrupted),
         }
         Ok(())
@@ -476,9 +473,11 @@ impl Host {
         self.engine.handle(Event::Answer { step, result, sends: Vec::new() }, clock::now());
     }
 
-    fn tick(&mut self) {
+    /// Wakes what is due; whether something was.
+    fn tick(&mut self) -> bool {
         let now = clock::now();
-        if self.engine.next_due().is_some_and(|due| due <= now) {
+        let mut any = self.engine.next_due().is_some_and(|due| due <= now);
+        if any {
             self.engine.handle(Event::Tick, now);
         }
         while let Some(&(due, ticket)) = self.sleeps.first() {
@@ -487,7 +486,9 @@ impl Host {
             }
             self.sleeps.pop_first();
             self.workers.answer(ticket, Ok(Data::null()));
+            any = true;
         }
+        any
     }
 
     // ---- outputs
@@ -602,7 +603,7 @@ impl Host {
     // ---- commit
 
     /// Writes what is to be written now: beside the engine, when that goes on or answers may come to it, else at once.
-    /// Whether something follows from it.
+    /// Whether something may follow from it.
     fn write(&mut self) -> Result<bool, HostError> {
         let durable = self.settings.durability != Durability::None;
         let is_ready = self.engine.is_ready();
@@ -615,11 +616,11 @@ impl Host {
             _ => self.pending.is_full(),
         };
         if now {
+            let changes = !self.pending.is_empty() || !self.held.is_empty();
             self.commit(durable)?;
-            let follows = !self.held.is_empty();
             let held = std::mem::take(&mut self.held);
             self.release(held)?;
-            return Ok(follows);
+            return Ok(changes);
         }
         if wanted && self.writer.is_idle() {
             self.gather();
