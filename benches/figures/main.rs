@@ -5,11 +5,11 @@
 //! `cargo bench -- evaluator`, `journal`, `entities`, `parked`, `scaling`, `start`, `explorer` measure one part.
 
 mod evaluator;
+mod journal;
 mod plot;
 mod scaling;
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn main() {
     type Part = (&'static str, fn(&Path));
     let parts: [Part; 7] = [
         ("evaluator", evaluator::evaluator),
-        ("journal", journal),
+        ("journal", journal::journal),
         ("entities", entities),
         ("parked", parked),
         ("scaling", scaling::scaling),
@@ -84,29 +84,6 @@ fn fresh(folder: &Path) -> PathBuf {
     store
 }
 
-fn journal(folder: &Path) {
-    let raw = median((0..RUNS).map(|_| raw_append(&folder.join("raw"))).collect());
-    let (mut sequential, mut parallel) = (Vec::new(), Vec::new());
-    for _ in 0..RUNS {
-        let store = fresh(folder);
-        let mut run = Command::new(DURABLE);
-        run.arg("run").arg(program("steps.df")).arg("--store").arg(store).stdout(Stdio::null());
-        let output = run.output().expect("durable runs");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let figure = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(&format!("info: {name} ")));
-            1000.0 / line.expect("a figure").trim().parse::<f64>().expect("a number")
-        };
-        sequential.push(figure("sequential"));
-        parallel.push(figure("parallel"));
-    }
-    let sequential = median(sequential);
-    println!("\njournal, a second");
-    println!("raw append and fdatasync          {raw:>9.0}");
-    println!("external steps, one by one        {sequential:>9.0}  {:.2} of raw", sequential / raw);
-    println!("external steps, 1,000 at once     {:>9.0}", median(parallel));
-}
-
 fn entities(folder: &Path) {
     println!("\nentities and instances, a second");
     for (name, what) in [
@@ -163,17 +140,6 @@ fn parked(folder: &Path) {
         server.wait().expect("ended");
     }
     println!("reopened, and one of them done in {:>9.3} s", median(times));
-}
-
-/// Records of 100 bytes appended to a file, each followed by fdatasync; how many a second.
-fn raw_append(path: &Path) -> f64 {
-    let mut file = File::create(path).expect("a file");
-    let began = Instant::now();
-    for _ in 0..500 {
-        file.write_all(&[7; 100]).expect("a record");
-        file.sync_data().expect("synced");
-    }
-    500.0 / began.elapsed().as_secs_f64()
 }
 
 fn start(folder: &Path) {

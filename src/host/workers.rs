@@ -3,7 +3,7 @@
 //! An activity is a machine of its own, without a history. A worker runs many in turn, a slice each, so those that
 //! wait cost no thread and those that compute don't hold up the others of their worker.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use super::{Message, Outcome, effects};
 
 /// Fuel of one slice, in calls and repetitions.
 const SLICE: u64 = 100_000;
+/// As long as so many of a worker can run, it begins no others: those that are done soon are never in memory together.
+const BEGUN: usize = 64;
 /// Stack of a worker: the machine doesn't recurse, but values are dropped a hundred levels deep.
 const STACK_BYTES: usize = 4 << 20;
 
@@ -102,6 +104,7 @@ impl Worker {
             permissions: self.permissions,
             images: HashMap::new(),
             running: HashMap::new(),
+            unbegun: BTreeMap::new(),
             ready: VecDeque::new(),
         };
         running.run(self.jobs);
@@ -119,6 +122,8 @@ struct Activities {
     messages: Sender<Message>,
     images: HashMap<ProgramHash, Rc<Image>>,
     running: HashMap<u64, Running>,
+    /// By ticket, which is the order that they came in.
+    unbegun: BTreeMap<u64, Job>,
     ready: VecDeque<u64>,
     permissions: Arc<Permissions>,
 }
@@ -126,6 +131,11 @@ struct Activities {
 impl Activities {
     fn run(mut self, work: Receiver<Work>) {
         loop {
+            while self.ready.len() < BEGUN
+                && let Some((_, job)) = self.unbegun.pop_first()
+            {
+                self.begin(job);
+            }
             let next = match self.ready.is_empty() {
                 true => match work.recv() {
                     Ok(next) => Some(next),
@@ -134,7 +144,9 @@ impl Activities {
                 false => work.try_recv().ok(),
             };
             match next {
-                Some(Work::Begin(job)) => self.begin(job),
+                Some(Work::Begin(job)) => {
+                    self.unbegun.insert(job.ticket, job);
+                }
                 Some(Work::Answer { ticket, result }) => {
                     if let Some(running) = self.running.get_mut(&ticket)
                         && let Some(seq) = running.waits.take()
@@ -145,6 +157,7 @@ impl Activities {
                 }
                 Some(Work::Drop { ticket }) => {
                     self.running.remove(&ticket);
+                    self.unbegun.remove(&ticket);
                 }
                 None => {
                     if let Some(ticket) = self.ready.pop_front() {

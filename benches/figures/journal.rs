@@ -1,0 +1,94 @@
+//! The journal: steps that leave the process, beside the disk itself and beside other engines in the same run.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::{DURABLE, RUNS, fresh, median, program};
+
+/// Another engine: its name, its command and arguments, and a command that succeeds where it is installed.
+const PEERS: [(&str, &[&str], &[&str]); 3] = [
+    ("Restate", &["node", "restate.cjs"], &["node", "-e", "require('@restatedev/restate-sdk')"]),
+    ("DBOS, SQLite", &["python3", "dbos_steps.py"], &["python3", "-c", "import dbos"]),
+    ("duroxide, SQLite", &["duroxide-steps"], &["duroxide-steps", "--version"]),
+];
+
+/// How often each of them is run: some take many seconds.
+const PEER_RUNS: usize = 3;
+
+pub fn journal(folder: &Path) {
+    let raw = median((0..RUNS).map(|_| raw_append(&folder.join("raw"))).collect());
+    let (mut sequential, mut parallel) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let store = fresh(folder);
+        let mut run = Command::new(DURABLE);
+        run.arg("run").arg(program("steps.df")).arg("--store").arg(store).stdout(Stdio::null());
+        let output = run.output().expect("durable runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let figure = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("info: {name} ")));
+            1000.0 / line.expect("a figure").trim().parse::<f64>().expect("a number")
+        };
+        sequential.push(figure("sequential"));
+        parallel.push(figure("parallel"));
+    }
+    let sequential = median(sequential);
+    println!("\njournal, a second");
+    println!("raw append and fdatasync          {raw:>9.0}");
+    println!("external steps, one by one        {sequential:>9.0}  {:.2} of raw", sequential / raw);
+    println!("external steps, 1,000 at once     {:>9.0}", median(parallel));
+    peers(folder, sequential);
+}
+
+/// The same 1,000 steps by other engines, where they are installed.
+fn peers(folder: &Path, ours: f64) {
+    println!("steps a second of others          one by one  at once  ours is so many times as fast");
+    for (name, run, is_there) in PEERS {
+        let mut check = Command::new(is_there[0]);
+        check.args(&is_there[1..]).stdout(Stdio::null()).stderr(Stdio::null());
+        // A command that is there has some status; one that looks for a library has that of its success.
+        let there =
+            check.status().is_ok_and(|status| status.success() || is_there[0] == run[0] && run.len() == 1);
+        if !there {
+            println!("{name:<32} (not installed)");
+            continue;
+        }
+        let (mut sequential, mut parallel) = (Vec::new(), Vec::new());
+        for _ in 0..PEER_RUNS {
+            let place = folder.join("peer");
+            let _ = fs::remove_dir_all(&place);
+            fs::create_dir_all(&place).expect("a folder");
+            let mut command = Command::new(run[0]);
+            command.current_dir(program("peers/engines")).args(&run[1..]).arg(&place).stderr(Stdio::null());
+            let output = command.output().expect("the peer runs");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let figure = |name: &str| -> Option<f64> {
+                let seconds: f64 =
+                    text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()?;
+                Some(1000.0 / seconds)
+            };
+            sequential.extend(figure("sequential "));
+            parallel.extend(figure("parallel "));
+        }
+        if sequential.is_empty() {
+            println!("{name:<32} (it says nothing)");
+            continue;
+        }
+        let at_once = if parallel.is_empty() { "-".to_string() } else { format!("{:.0}", median(parallel)) };
+        let sequential = median(sequential);
+        println!("{name:<32} {sequential:>11.0} {at_once:>8} {:>9.1}", ours / sequential);
+    }
+}
+
+/// Records of 100 bytes appended to a file, each followed by fdatasync; how many a second.
+fn raw_append(path: &Path) -> f64 {
+    let mut file = File::create(path).expect("a file");
+    let began = Instant::now();
+    for _ in 0..500 {
+        file.write_all(&[7; 100]).expect("a record");
+        file.sync_data().expect("synced");
+    }
+    500.0 / began.elapsed().as_secs_f64()
+}
