@@ -67,12 +67,13 @@ impl Open {
         }
     }
 
-    fn restored(saved: SavedOpen) -> Option<(u64, Open)> {
+    fn restored(saved: SavedOpen) -> Option<(u64, Box<Open>)> {
         let SavedOpen { request, time, attempt, begins } = saved;
         let request = snapshot::request(request)?;
         let policy = policy_of(&request);
         let (seq, recorded) = (request.seq, true);
-        Some((seq, Open { request, time, attempt, begins, policy, dispatched: false, recorded }))
+        let open = Open { request, time, attempt, begins, policy, dispatched: false, recorded };
+        Some((seq, Box::new(open)))
     }
 
     /// Whether it is done here, and not by the receiver of a message.
@@ -126,13 +127,14 @@ pub(super) struct Instance {
     pub image: Rc<Image>,
     machine: Machine,
     past: VecDeque<Entry>,
-    pub open: BTreeMap<u64, Open>,
+    /// Each on its own: a leaf of such a map has room for eleven.
+    pub open: BTreeMap<u64, Box<Open>>,
     /// Those of them that wait for an event, by its name.
     receives: BTreeMap<u64, String>,
     /// Requests that the engine has not seen to yet.
     pub undispatched: Vec<u64>,
     /// Requests that nobody waits for any more.
-    pub dropped: Vec<(u64, Open)>,
+    pub dropped: Vec<(u64, Box<Open>)>,
     inbox: VecDeque<Delivery>,
     pub mail: Mailbox,
     /// Mail that was taken in since the engine last asked.
@@ -274,7 +276,7 @@ impl Instance {
             || !self.is_live()
             || self.queued
             || !self.inbox.is_empty()
-            || self.open.values().any(Open::is_active)
+            || self.open.values().any(|open| open.is_active())
     }
 
     /// Whether nothing would be lost if it were read from the store again.
@@ -306,7 +308,7 @@ impl Instance {
     }
 
     /// Begins again with new arguments. What was open is in the second part of the answer.
-    pub fn continued(self, args: Data) -> Result<(Instance, BTreeMap<u64, Open>), String> {
+    pub fn continued(self, args: Data) -> Result<(Instance, BTreeMap<u64, Box<Open>>), String> {
         let mut record = self.record;
         record.args = args;
         record.execution += 1;
@@ -526,7 +528,7 @@ impl Instance {
         }
         self.undispatched.push(seq);
         let open = Open { request, time, attempt: 1, begins: time, policy, dispatched: false, recorded };
-        self.open.insert(seq, open);
+        self.open.insert(seq, Box::new(open));
         Ok(())
     }
 
@@ -606,7 +608,7 @@ impl Instance {
                     batch.delete(keys::chunk(&self.record.id, number));
                 }
             }
-            let open = self.open.values().map(Open::saved).collect();
+            let open = self.open.values().map(|open| open.saved()).collect();
             let (execution, at) = (self.record.execution, (self.chunks, self.checksum));
             let checkpoint = Checkpoint::new(&self.image.code, execution, at, trims, open, machine);
             batch.put(keys::checkpoint(&self.record.id), checkpoint.encode());

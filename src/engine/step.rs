@@ -227,6 +227,7 @@ impl Engine {
             && self.outputs.is_empty()
     }
 
+    pub fn sizes(&self) -> String { format!("inst {} mailboxes {} under_way {} parked {} active {} unasked {} fetching {} ready {} freshmail {} changed {} images {} timers", self.instances.len(), self.mailboxes.len(), self.under_way.len(), self.parked.len(), self.active.len(), self.unasked.len(), self.fetching.len(), self.ready.len(), self.fresh_mail.len(), self.changed.len(), self.images.len()) }
     /// Whether an instance is under way.
     pub fn is_under_way(&self, id: &str) -> bool {
         self.under_way.contains(id)
@@ -239,12 +240,12 @@ impl Engine {
 
     /// What an instance waits for; none when it is not in memory.
     pub fn waits_for(&self, instance: &str) -> Option<Vec<&Open>> {
-        Some(self.instances.get(instance)?.open.values().collect())
+        Some(self.instances.get(instance)?.open.values().map(|open| &**open).collect())
     }
 
     /// What has been waited for longest, with how many other things are waited for.
     pub fn oldest_wait(&self) -> Option<(&Open, usize)> {
-        let open = || self.instances.values().flat_map(|instance| instance.open.values());
+        let open = || self.instances.values().flat_map(|instance| instance.open.values().map(|open| &**open));
         open().min_by_key(|open| open.time).map(|oldest| (oldest, open().count() - 1))
     }
 
@@ -256,7 +257,7 @@ impl Engine {
         ids.dedup();
         for id in ids {
             let waits = match self.instances.get(id) {
-                Some(instance) => instance.open.values().map(Open::describe).collect::<Vec<_>>().join("; "),
+                Some(instance) => instance.open.values().map(|open| open.describe()).collect::<Vec<_>>().join("; "),
                 None => "not in memory".to_string(),
             };
             out.push_str(&format!("{id}: {waits}\n"));

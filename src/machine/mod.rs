@@ -135,7 +135,8 @@ pub struct Machine {
     function: FunctionId,
     /// What `self` and `idempotency_key()` say.
     pub identity: Identity,
-    fibers: BTreeMap<u64, Fiber>,
+    /// Each on its own: a leaf of such a map has room for eleven.
+    fibers: BTreeMap<u64, Box<Fiber>>,
     ready: VecDeque<u64>,
     next_fiber: u64,
     next_request: u64,

@@ -68,7 +68,7 @@ impl Machine {
             context,
             function,
             identity,
-            fibers: BTreeMap::from([(0, fiber)]),
+            fibers: BTreeMap::from([(0, Box::new(fiber))]),
             ready: VecDeque::from([0]),
             next_fiber: 1,
             next_request: 0,
@@ -212,7 +212,7 @@ impl Machine {
                 Step::Off => {
                     self.fibers.insert(id, fiber);
                 }
-                Step::Finished(result) => self.finished(fiber, result),
+                Step::Finished(result) => self.finished(*fiber, result),
             }
         }
         if !self.fibers.is_empty() {

@@ -218,7 +218,7 @@ impl Machine {
         }
         let mut fibers = BTreeMap::new();
         for fiber in saved.fibers {
-            fibers.insert(fiber.id, reader.fiber(fiber, &image)?);
+            fibers.insert(fiber.id, Box::new(reader.fiber(fiber, &image)?));
         }
         Some(Machine {
             context: saved.context,

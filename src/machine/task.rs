@@ -171,7 +171,7 @@ impl Machine {
             cancelled: false,
         };
         super::frames::enter(&self.image, &mut fiber, function)?;
-        self.fibers.insert(id, fiber);
+        self.fibers.insert(id, Box::new(fiber));
         self.ready.push_front(parent);
         self.ready.push_front(id);
         Ok(Value::Task(task))
