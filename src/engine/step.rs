@@ -227,7 +227,6 @@ impl Engine {
             && self.outputs.is_empty()
     }
 
-    pub fn sizes(&self) -> String { format!("inst {} mailboxes {} under_way {} parked {} active {} unasked {} fetching {} ready {} freshmail {} changed {} images {} timers", self.instances.len(), self.mailboxes.len(), self.under_way.len(), self.parked.len(), self.active.len(), self.unasked.len(), self.fetching.len(), self.ready.len(), self.fresh_mail.len(), self.changed.len(), self.images.len()) }
     /// Whether an instance is under way.
     pub fn is_under_way(&self, id: &str) -> bool {
         self.under_way.contains(id)

@@ -624,7 +624,6 @@ impl Host {
         }
         if wanted && self.writer.is_idle() {
             self.gather();
-            eprintln!("{} rss {}", self.engine.sizes(), std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap()*4/1024);
             self.leaving = std::mem::take(&mut self.held);
             self.writer.send(self.pending.take(), durable);
         }
