@@ -6,6 +6,10 @@ use std::thread;
 /// Trees are at most 2,000 levels deep, and walks over them recurse; this is room enough for all of them.
 const STACK_BYTES: usize = 512 << 20;
 
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let work = thread::Builder::new().name("main".into()).stack_size(STACK_BYTES).spawn(durable::cli::main);
     match work.map(thread::JoinHandle::join) {

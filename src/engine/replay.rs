@@ -66,7 +66,9 @@ pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch
                 None => return Replayed::Computes,
             },
             Advance::OutOfFuel => {}
-            Advance::Waiting => return Replayed::Waits(instance.open.into_values().map(|open| *open).collect()),
+            Advance::Waiting => {
+                return Replayed::Waits(instance.open.into_values().map(|open| *open).collect());
+            }
             Advance::Ended => return Replayed::Ended(instance.record.status),
             Advance::Stuck(mismatch) => return Replayed::Stuck(mismatch),
         }

@@ -256,7 +256,9 @@ impl Engine {
         ids.dedup();
         for id in ids {
             let waits = match self.instances.get(id) {
-                Some(instance) => instance.open.values().map(|open| open.describe()).collect::<Vec<_>>().join("; "),
+                Some(instance) => {
+                    instance.open.values().map(|open| open.describe()).collect::<Vec<_>>().join("; ")
+                }
                 None => "not in memory".to_string(),
             };
             out.push_str(&format!("{id}: {waits}\n"));
@@ -374,6 +376,11 @@ impl Engine {
             || !self.fresh_mail.is_empty()
             || !self.deployments.is_empty()
             || self.entities.has_writes()
+    }
+
+    /// How many changes what it wants written has, about.
+    pub fn changes(&self) -> usize {
+        self.changed.len() + self.fresh_mail.len()
     }
 
     /// What it wants written since the last call, to be written together.

@@ -24,7 +24,7 @@ const MAX_AGE: Duration = Duration::from_millis(20);
 /// Or after as long as the last commit took, but never longer than this.
 const LONGEST: Duration = Duration::from_millis(500);
 /// And when there are so many bytes of them.
-const MAX_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 512 << 10;
 
 impl Pending {
     pub(crate) fn add(&mut self, batch: Batch) {

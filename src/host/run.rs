@@ -27,8 +27,11 @@ use super::perform::Threads;
 use super::permissions::Permissions;
 use super::spans::Spans;
 use super::workers::{Job, Workers};
-use super::writer::Writer;
+use super::writer::{Writer, Written};
 use super::{Answer, Handle, Message, Outcome, Terminal, clock, effects};
+
+/// When the engine has changed so much it is asked for what it wants written, so that what is counted as waiting is what does.
+const MAX_CHANGES: usize = 1024;
 
 /// When writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -449,11 +452,8 @@ impl Host {
             }
             Message::Client { ask, reply } => self.client(ask, reply)?,
             Message::Written => {
-                if let Some(written) = self.writer.written() {
-                    self.pending.written(written?);
-                    let leaving = std::mem::take(&mut self.leaving);
-                    self.release(leaving)?;
-                }
+                let written = self.writer.written();
+                self.landed(written)?;
             }
             // Who waits looks again.
             Message::Wake => {}
@@ -605,18 +605,22 @@ impl Host {
     /// Writes what is to be written now: beside the engine, when that goes on or answers may come to it, else at once.
     /// Whether something may follow from it.
     fn write(&mut self) -> Result<bool, HostError> {
+        if self.engine.changes() >= MAX_CHANGES {
+            self.gather();
+        }
+        if self.pending.is_full() {
+            // The engine has run far enough ahead.
+            let written = self.writer.settle();
+            self.landed(written)?;
+        }
         let durable = self.settings.durability != Durability::None;
         let is_ready = self.engine.is_ready();
         let goes_on = is_ready || !self.effects.is_empty() || !self.activities.is_empty();
         let holds = !self.held.is_empty();
         let wanted = self.pending.is_due(holds) || (holds && !is_ready);
-        let now = match self.settings.durability {
-            Durability::Each => true,
-            _ if self.writer.is_idle() => wanted && !goes_on,
-            _ => self.pending.is_full(),
-        };
-        if now {
-            let changes = !self.pending.is_empty() || !self.held.is_empty();
+        let each = self.settings.durability == Durability::Each;
+        if each || (wanted && !goes_on && self.writer.is_idle()) {
+            let changes = !self.pending.is_empty() || holds;
             self.commit(durable)?;
             let held = std::mem::take(&mut self.held);
             self.release(held)?;
@@ -628,6 +632,14 @@ impl Host {
             self.writer.send(self.pending.take(), durable);
         }
         Ok(false)
+    }
+
+    /// What was under way is written, if something was: what waited for it goes.
+    fn landed(&mut self, written: Option<Written>) -> Result<(), HostError> {
+        let Some(written) = written else { return Ok(()) };
+        self.pending.written(written?);
+        let leaving = std::mem::take(&mut self.leaving);
+        self.release(leaving)
     }
 
     /// Writes what the engine wants written, after what is under way, and makes it durable if so asked. All that is held

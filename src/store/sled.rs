@@ -29,7 +29,7 @@ const ROOM_BYTES: u64 = 4 << 20;
 /// How long a lock of sled's is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the page cache.
-const CACHE_BYTES: u64 = 64 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 
 /// The tree of what the store writes about itself, whose keys begin with `!`: beside the others they would be
 /// written anew with them, and those with them.
