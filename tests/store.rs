@@ -215,6 +215,26 @@ fn a_newer_format_is_not_touched() {
     assert_eq!(store::open(folder.path()).err(), Some(StoreError::Newer { found: 9, known: 2 }));
 }
 
+/// A store of the first format, whose record lies among the other keys, is read and written.
+#[test]
+fn a_store_of_the_first_format_goes_on() {
+    let folder = TempDir::new().expect("a folder");
+    store::open(folder.path()).expect("it opens").close().expect("a clean end");
+    let body = postcard::to_stdvec(&(5u64, 0u128)).expect("bytes");
+    let check = xxhash_rust::xxh3::xxh3_64(&body).to_le_bytes();
+    let db = sled::open(folder.path().join("journal")).expect("sled opens");
+    db.insert("!proof", [&1u32.to_le_bytes()[..], &check, &body].concat()).expect("a write");
+    db.flush().expect("a flush");
+    drop(db);
+    for commits in [5, 6] {
+        let mut store = store::open(folder.path()).expect("it opens");
+        assert_eq!(store.commits(), commits);
+        store.commit(&batch(&[("a", Some(&commits.to_string()))])).expect("a commit");
+        store.close().expect("a clean end");
+    }
+    assert_eq!(store::open(folder.path()).expect("it opens").get(b"a"), Ok(Some(b"6".to_vec())));
+}
+
 fn durable(folder: &Path, args: &[&str]) -> Output {
     Command::new(DURABLE).current_dir(folder).args(args).output().expect("durable runs")
 }

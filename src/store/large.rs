@@ -58,3 +58,29 @@ impl LargeValues {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_files_are_found_and_old_ones_forgotten() {
+        let database = tempfile::tempdir().expect("a folder");
+        let mut large = LargeValues::new(database.path());
+        large.sync().expect("there may be no folder yet");
+        let folder = database.path().join("blobs");
+        fs::create_dir(&folder).expect("a folder");
+        for name in ["1", "2"] {
+            fs::write(folder.join(name), "large").expect("a file");
+            large.sync().expect("synced");
+            assert!(large.synced.contains(&OsString::from(name)), "{name}");
+        }
+        fs::remove_file(folder.join("1")).expect("removed");
+        large.sync().expect("synced");
+        assert_eq!(large.synced, HashSet::from([OsString::from("2")]));
+        // Once it has been at rest for long enough, nothing is looked through.
+        std::thread::sleep(TICK * 2);
+        large.sync().expect("synced");
+        assert!(large.settled.is_some());
+    }
+}

@@ -24,7 +24,7 @@ use crate::engine::Batch;
 use super::lock::sync_parent;
 use super::{DiskStore, Lock, Reader, Store, StoreError, Visit};
 
-/// The format of stores that this version writes. Those before had no writes in their record.
+/// The format of stores that this version writes. The first had no writes in its record.
 pub const FORMAT: u32 = 2;
 
 /// The key of the record.

@@ -72,8 +72,13 @@ impl Reader {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let tree = self.trees()?.of(key);
-        guarded("read", &self.path, || tree.get(key)).map(|found| found.map(|value| value.to_vec()))
+        let trees = self.trees()?;
+        let found = guarded("read", &self.path, || match trees.of(key).get(key)? {
+            // The first format had the store's own keys among the others.
+            None if key.starts_with(b"!") => trees.db.get(key),
+            found => Ok(found),
+        });
+        found.map(|found| found.map(|value| value.to_vec()))
     }
 
     /// Visits all keys with a prefix, in order.
