@@ -7,6 +7,7 @@
 
 mod client;
 mod clock;
+mod commit;
 mod disk;
 mod effects;
 mod exec;

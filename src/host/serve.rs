@@ -12,7 +12,8 @@ use crate::engine::{
 use crate::machine::{Data, Value};
 
 use super::client::{Ask, Reply};
-use super::run::{Held, Host, HostError, Purging};
+use super::commit::Held;
+use super::run::{Host, HostError, Purging};
 use super::{Answer, Message, clock};
 
 impl Host {

@@ -3,6 +3,7 @@
 //! One batch is under way at a time. What is read meanwhile is read beside it, from the store as it is just then, with the batch
 //! laid over it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -127,7 +128,9 @@ impl Thread {
         let (results, written) = channel();
         let work = move || {
             for (batch, durable) in taken {
-                let result = write(&store, &batch, durable);
+                // A fault in there is an error of the store, not a host that waits for ever.
+                let result = catch_unwind(AssertUnwindSafe(|| write(&store, &batch, durable)));
+                let result = result.unwrap_or_else(|_| Err(gone()));
                 drop(batch);
                 // The host may be gone: it settles what is under way before it goes, or gives up on the store.
                 if results.send(result).is_err() || messages.send(Message::Written).is_err() {
@@ -141,7 +144,7 @@ impl Thread {
 }
 
 fn gone() -> StoreError {
-    StoreError::Broken { reason: "the thread that writes has ended".into() }
+    StoreError::Broken { reason: "the thread that writes broke down".into() }
 }
 
 fn write(store: &Mutex<DiskStore>, batch: &Batch, durable: bool) -> Written {

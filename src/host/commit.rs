@@ -1,0 +1,159 @@
+//! Output commit: what is written, when, and what may leave once it is durable.
+
+use std::sync::Arc;
+
+use crate::engine::Outcome as Ending;
+use crate::machine::{Data, ErrorData, format};
+
+use super::Answer;
+use super::client::Reply;
+use super::run::{Durability, Host, HostError, Owner};
+use super::writer::Written;
+
+/// When the engine has changed so much it is asked for what it wants written, so that what is counted as waiting is what does.
+const MAX_CHANGES: usize = 1024;
+
+/// What waits until the writes are durable.
+pub(super) enum Held {
+    Effect { owner: Owner, name: &'static str, args: Data },
+    Ended { instance: Arc<str>, outcome: Ending, told: bool },
+    Reply { to: Answer, reply: Reply },
+    Lost { what: String, error: ErrorData },
+}
+
+impl Host {
+    /// Takes what the engine wants written, to be written with the next commit.
+    pub(super) fn gather(&mut self) {
+        self.pending.add(self.engine.take_writes());
+    }
+
+    /// Writes what is to be written now: beside the engine, when that goes on or answers may come to it, else at once.
+    /// Whether something may follow from it.
+    pub(super) fn write(&mut self) -> Result<bool, HostError> {
+        if self.engine.changes() >= MAX_CHANGES {
+            self.gather();
+        }
+        if self.pending.is_full() {
+            // The engine has run far enough ahead.
+            let written = self.writer.settle();
+            self.landed(written)?;
+        }
+        let durable = self.settings.durability != Durability::None;
+        let is_ready = self.engine.is_ready();
+        let goes_on = is_ready || !self.effects.is_empty() || !self.activities.is_empty();
+        let holds = !self.held.is_empty();
+        let wanted = self.pending.is_due(holds) || (holds && !is_ready);
+        let each = self.settings.durability == Durability::Each;
+        if each || (wanted && !goes_on && self.writer.is_idle()) {
+            let changes = !self.pending.is_empty() || holds;
+            self.commit(durable)?;
+            let held = std::mem::take(&mut self.held);
+            self.release(held)?;
+            return Ok(changes);
+        }
+        if wanted && self.writer.is_idle() {
+            self.gather();
+            self.leaving = std::mem::take(&mut self.held);
+            self.writer.send(self.pending.take(), durable);
+        }
+        Ok(false)
+    }
+
+    /// What was under way is written, if something was: what waited for it goes.
+    pub(super) fn landed(&mut self, written: Option<Written>) -> Result<(), HostError> {
+        let Some(written) = written else { return Ok(()) };
+        self.pending.written(written?);
+        let leaving = std::mem::take(&mut self.leaving);
+        self.release(leaving)
+    }
+
+    /// Writes what the engine wants written, after what is under way, and makes it durable if so asked. All that is held
+    /// can then be released.
+    pub(super) fn commit(&mut self, durable: bool) -> Result<(), HostError> {
+        if let Some(written) = self.writer.settle() {
+            self.pending.written(written?);
+            let later = std::mem::replace(&mut self.held, std::mem::take(&mut self.leaving));
+            self.held.extend(later);
+        }
+        self.gather();
+        let batch = self.pending.take();
+        if !batch.is_empty() {
+            let took = self.writer.write(&batch, durable)?;
+            self.pending.written(took);
+        }
+        Ok(())
+    }
+
+    /// Lets go what waited for writes that are durable now.
+    pub(super) fn release(&mut self, held: Vec<Held>) -> Result<(), HostError> {
+        let mut printed = Vec::new();
+        for held in held {
+            match held {
+                Held::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
+                Held::Reply { to, reply } => {
+                    // Who asked may have gone away.
+                    let _ = to.send(reply);
+                }
+                Held::Lost { what, error } => {
+                    self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
+                }
+                Held::Effect { owner, name: "print", args } => {
+                    let line = args.items().first().map(format::to_text).transpose();
+                    match line {
+                        Ok(line) => {
+                            self.terminal.print(&line.unwrap_or_default()).map_err(HostError::Output)?;
+                            printed.push((owner, Ok(Data::null())));
+                        }
+                        Err(fail) => printed.push((
+                            owner,
+                            Err(ErrorData::new("limit", crate::machine::error::title(&fail.value))),
+                        )),
+                    }
+                }
+                Held::Effect { owner, name, args } => self.perform(owner, name, args),
+            }
+        }
+        self.begin_files();
+        if !printed.is_empty() {
+            // A line counts as printed when it is out.
+            self.terminal.flush().map_err(HostError::Output)?;
+        }
+        for (owner, result) in printed {
+            self.answer(owner, result);
+        }
+        match self.not_provided.take() {
+            Some(name) => Err(HostError::NotProvided(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of an instance is durable. A failure that nobody waits for is told to people.
+    fn ended(&mut self, instance: Arc<str>, outcome: Ending, told: bool) -> Result<(), HostError> {
+        for client in self.waiting.remove(&*instance).unwrap_or_default() {
+            let _ = client.send(Reply::Ended);
+        }
+        self.spans.ended(&instance, &outcome);
+        self.purge_ended(&instance)?;
+        match self.watched.get_mut(&instance) {
+            Some(watched) => *watched = Some(outcome),
+            None => {
+                let why = match outcome {
+                    Ending::Failed(_) if told => return Ok(()),
+                    Ending::Failed(error) => error.title(),
+                    Ending::Stuck(_) => "nondeterminism: it does not do what its history holds".to_string(),
+                    Ending::Unfit(reason) => reason,
+                    Ending::Completed(_) | Ending::Terminated(_) => return Ok(()),
+                };
+                match self.settings.stays {
+                    true if self.settings.quiet => {}
+                    true => self.terminal.log("error", &format!("{instance} failed: {why}")),
+                    // Somebody may ask for it before the end.
+                    false => {
+                        self.unheard.insert(instance.to_string(), why);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
