@@ -1,5 +1,6 @@
 //! Histories: what an instance asked for and what it got, in order, in chunks that prove their own order.
 
+use lz4_flex::block::{compress_prepend_size, decompress, uncompressed_size};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
@@ -188,6 +189,14 @@ impl Chunk {
         let mut out = Vec::with_capacity(record::MOST);
         out.extend([0; CHECKSUM]);
         let mut out = record::encode_after(out, &entries);
+        if out.len() >= LONG {
+            let packed = compress_prepend_size(&out[CHECKSUM..]);
+            if packed.len() + 1 < out.len() - CHECKSUM {
+                out.truncate(CHECKSUM);
+                out.push(PACKED);
+                out.extend(packed);
+            }
+        }
         let checksum = chained(before, &out[CHECKSUM..]);
         out[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         (out, checksum)
@@ -199,13 +208,32 @@ impl Chunk {
         if checksum != chained(before, body) {
             return Err(ChunkError::Checksum);
         }
-        let entries = record::decode(body).ok_or(ChunkError::Form)?;
+        let entries = match body.split_first() {
+            Some((&PACKED, packed)) => record::decode(&unpacked(packed).ok_or(ChunkError::Form)?),
+            _ => record::decode(body),
+        };
+        let entries = entries.ok_or(ChunkError::Form)?;
         Ok(Chunk { entries, checksum })
     }
 }
 
 /// Bytes of a checksum.
 const CHECKSUM: usize = 8;
+
+/// Chunks from this size on are compressed, when that makes them shorter: entries are much alike.
+const LONG: usize = 512;
+
+/// What a compressed body begins with, in the place of the version of an entry's form.
+const PACKED: u8 = 0xc4;
+
+/// As much as a compressed byte can stand for at most.
+const MOST_A_BYTE: usize = 255;
+
+fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
+    let (size, rest) = uncompressed_size(packed).ok()?;
+    let is_possible = size <= rest.len().saturating_mul(MOST_A_BYTE);
+    is_possible.then(|| decompress(rest, size).ok())?
+}
 
 fn chained(before: u64, body: &[u8]) -> u64 {
     let mut hasher = Xxh3::new();
@@ -281,5 +309,38 @@ impl History {
             history.chunks += 1;
         }
         Ok(history)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(count: u64) -> Vec<Entry> {
+        let answer = |seq| Entry::Answered { seq, result: Ok(Data(vec![seq as u8; 20])), time: seq as i64 };
+        (0..count).map(answer).collect()
+    }
+
+    #[test]
+    fn long_chunks_are_shorter_and_come_back() {
+        for count in [0, 1, 5, 20, 500] {
+            let entries = steps(count);
+            let (bytes, checksum) = Chunk::encode(&entries, 7);
+            assert_eq!(Chunk::decode(&bytes, 7), Ok(Chunk { entries, checksum }));
+            assert_eq!(Chunk::decode(&bytes, 8), Err(ChunkError::Checksum));
+            assert!(count < 100 || bytes.len() < count as usize * 15, "{count}: {}", bytes.len());
+        }
+    }
+
+    /// A chunk whose checksum fits, of a form that no version has written, takes no memory that it doesn't have.
+    #[test]
+    fn what_claims_to_be_too_long_is_refused() {
+        let claim = |size: u32| {
+            let body = [&[PACKED][..], &size.to_le_bytes(), &[1, 2, 3]].concat();
+            [&chained(0, &body).to_le_bytes()[..], &body].concat()
+        };
+        for size in [0, 100, u32::MAX] {
+            assert_eq!(Chunk::decode(&claim(size), 0), Err(ChunkError::Form));
+        }
     }
 }
