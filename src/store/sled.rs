@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::engine::{Batch, Read};
@@ -30,10 +30,6 @@ const ROOM_BYTES: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the page cache.
 const CACHE_BYTES: u64 = 16 << 20;
-
-/// The tree of what the store writes about itself, whose keys begin with `!`: beside the others they would be
-/// written anew with them, and those with them.
-const OWN: &str = "own";
 
 pub struct SledTree {
     reader: Reader,
@@ -53,17 +49,60 @@ pub struct Reader {
     path: PathBuf,
 }
 
-/// The database, which is the tree of what is stored, and the tree of the store's own keys.
+/// A tree of sled's for each first byte of keys. sled writes a page of up to sixteen keys anew with every ninth of them, and so
+/// nothing lies in it that isn't of their kind.
 #[derive(Clone)]
 struct Trees {
     db: sled::Db,
-    own: sled::Tree,
+    by_first: Arc<[OnceLock<sled::Tree>; 256]>,
 }
 
 impl Trees {
-    fn of(&self, key: &[u8]) -> &sled::Tree {
-        if key.starts_with(b"!") { &self.own } else { &self.db }
+    fn open(path: &Path) -> sled::Result<Trees> {
+        let db = config(path).open()?;
+        let by_first = Arc::new([const { OnceLock::new() }; 256]);
+        let trees = Trees { db, by_first };
+        for name in trees.db.tree_names() {
+            if let [first] = name[..] {
+                trees.of(first)?;
+            }
+        }
+        // The first format had all in one.
+        if !trees.db.is_empty() {
+            for entry in trees.db.iter() {
+                let (key, value) = entry?;
+                trees.of(first(&key))?.insert(key, value)?;
+            }
+            trees.db.flush()?;
+            trees.db.clear()?;
+        }
+        Ok(trees)
     }
+
+    /// The tree of the keys that begin so; it is made when there is none.
+    fn of(&self, first: u8) -> sled::Result<&sled::Tree> {
+        let place = &self.by_first[first as usize];
+        match place.get() {
+            Some(tree) => Ok(tree),
+            None => {
+                let tree = self.db.open_tree([first])?;
+                Ok(place.get_or_init(|| tree))
+            }
+        }
+    }
+
+    /// The trees that keys with a prefix may lie in, in order.
+    fn with_prefix<'a>(&'a self, prefix: &[u8]) -> impl Iterator<Item = &'a sled::Tree> + use<'a> {
+        let range = match prefix.first() {
+            Some(first) => *first as usize..=*first as usize,
+            None => 0..=255,
+        };
+        self.by_first[range].iter().filter_map(OnceLock::get)
+    }
+}
+
+fn first(key: &[u8]) -> u8 {
+    key.first().copied().unwrap_or(0)
 }
 
 impl Reader {
@@ -73,19 +112,15 @@ impl Reader {
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let trees = self.trees()?;
-        let found = guarded("read", &self.path, || match trees.of(key).get(key)? {
-            // The first format had the store's own keys among the others.
-            None if key.starts_with(b"!") => trees.db.get(key),
-            found => Ok(found),
-        });
-        found.map(|found| found.map(|value| value.to_vec()))
+        let found = guarded("read", &self.path, || trees.of(first(key))?.get(key))?;
+        Ok(found.map(|value| value.to_vec()))
     }
 
     /// Visits all keys with a prefix, in order.
     pub fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let tree = self.trees()?.of(prefix);
+        let trees = self.trees()?;
         guarded("read", &self.path, || {
-            for entry in tree.scan_prefix(prefix) {
+            for entry in trees.with_prefix(prefix).flat_map(|tree| tree.scan_prefix(prefix)) {
                 let (key, value) = entry?;
                 if !visit(&key, &value) {
                     break;
@@ -165,11 +200,7 @@ fn config(path: &Path) -> sled::Config {
 fn open_released(path: &Path) -> Result<Trees, StoreError> {
     let began = Instant::now();
     loop {
-        let opened = guarded("open", path, || {
-            let db = config(path).open()?;
-            let own = db.open_tree(OWN)?;
-            Ok(Trees { db, own })
-        });
+        let opened = guarded("open", path, || Trees::open(path));
         let held = matches!(&opened, Err(StoreError::Locked { .. }));
         if !held || began.elapsed() > PATIENCE {
             return opened;
@@ -188,7 +219,7 @@ fn make(path: &Path) -> Result<(), StoreError> {
     }
     guarded("make", path, || {
         let db = config(&unfinished).open()?;
-        let flushed = db.open_tree(OWN).and_then(|_| db.flush());
+        let flushed = db.flush();
         match &flushed {
             Ok(_) => drop(db),
             // See `drop`.
@@ -233,7 +264,7 @@ impl Store for SledTree {
         has_room(&self.path, batch.bytes() as u64)?;
         self.write("write to", |trees| {
             for (key, value) in &batch.writes {
-                let tree = trees.of(key);
+                let tree = trees.of(first(key))?;
                 match value {
                     Some(value) => tree.insert(key, value.as_slice())?,
                     None => tree.remove(key)?,
