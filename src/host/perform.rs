@@ -165,6 +165,8 @@ impl Host {
         if self.runtime.0.is_none() {
             let built = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
+                // They look up names.
+                .max_blocking_threads(16)
                 .thread_name("io")
                 .enable_all()
                 .build();
