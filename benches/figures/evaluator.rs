@@ -81,7 +81,8 @@ pub fn evaluator(folder: &Path) {
     }
 }
 
-fn is_there(command: &str) -> bool {
+/// Whether a command is installed.
+pub fn is_there(command: &str) -> bool {
     let mut run = Command::new(command);
     run.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
     run.spawn().map(|mut child| child.wait()).is_ok()

@@ -6,13 +6,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use super::evaluator::is_there;
 use super::{DURABLE, RUNS, fresh, median, program};
 
-/// Another engine: its name, its command and arguments, and a command that succeeds where it is installed.
+/// Another engine: its name, its command and arguments, and arguments with which the command succeeds where the library
+/// is installed that it takes.
 const PEERS: [(&str, &[&str], &[&str]); 3] = [
-    ("Restate", &["node", "restate.cjs"], &["node", "-e", "require('@restatedev/restate-sdk')"]),
-    ("DBOS, SQLite", &["python3", "dbos_steps.py"], &["python3", "-c", "import dbos"]),
-    ("duroxide, SQLite", &["duroxide-steps"], &["duroxide-steps", "--version"]),
+    ("Restate", &["node", "restate.cjs"], &["-e", "require('@restatedev/restate-sdk')"]),
+    ("DBOS, SQLite", &["python3", "dbos_steps.py"], &["-c", "import dbos"]),
+    ("duroxide, SQLite", &["duroxide-steps"], &[]),
 ];
 
 /// How often each of them is run: some take many seconds.
@@ -45,13 +47,13 @@ pub fn journal(folder: &Path) {
 /// The same 1,000 steps by other engines, where they are installed.
 fn peers(folder: &Path, ours: f64) {
     println!("steps a second of others          one by one  at once  ours is so many times as fast");
-    for (name, run, is_there) in PEERS {
-        let mut check = Command::new(is_there[0]);
-        check.args(&is_there[1..]).stdout(Stdio::null()).stderr(Stdio::null());
-        // A command that is there has some status; one that looks for a library has that of its success.
-        let there =
-            check.status().is_ok_and(|status| status.success() || is_there[0] == run[0] && run.len() == 1);
-        if !there {
+    for (name, run, library) in PEERS {
+        let has_library = || {
+            let mut check = Command::new(run[0]);
+            check.args(library).stdout(Stdio::null()).stderr(Stdio::null());
+            check.status().is_ok_and(|status| status.success())
+        };
+        if !is_there(run[0]) || !(library.is_empty() || has_library()) {
             println!("{name:<32} (not installed)");
             continue;
         }

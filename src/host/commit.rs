@@ -46,9 +46,7 @@ impl Host {
         let each = self.settings.durability == Durability::Each;
         if each || (wanted && !goes_on && self.writer.is_idle()) {
             let changes = !self.pending.is_empty() || holds;
-            self.commit(durable)?;
-            let held = std::mem::take(&mut self.held);
-            self.release(held)?;
+            self.commit_and_release(durable)?;
             return Ok(changes);
         }
         if wanted && self.writer.is_idle() {
@@ -84,8 +82,15 @@ impl Host {
         Ok(())
     }
 
+    /// Commits, and lets go all that waited for it.
+    pub(super) fn commit_and_release(&mut self, durable: bool) -> Result<(), HostError> {
+        self.commit(durable)?;
+        let held = std::mem::take(&mut self.held);
+        self.release(held)
+    }
+
     /// Lets go what waited for writes that are durable now.
-    pub(super) fn release(&mut self, held: Vec<Held>) -> Result<(), HostError> {
+    fn release(&mut self, held: Vec<Held>) -> Result<(), HostError> {
         let mut printed = Vec::new();
         for held in held {
             match held {

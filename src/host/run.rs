@@ -285,10 +285,7 @@ impl Host {
         self.terminal.clear();
         let settled = match &result {
             Err(HostError::Store(_)) => Ok(()),
-            _ => self.commit(true).and_then(|()| {
-                let held = std::mem::take(&mut self.held);
-                self.release(held)
-            }),
+            _ => self.commit_and_release(true),
         };
         result.and(settled)
     }

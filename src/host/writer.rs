@@ -4,7 +4,7 @@
 //! laid over it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,30 +26,25 @@ pub(crate) struct Writer {
     pub reader: Reader,
     /// Who is told that a batch is written.
     messages: Sender<Message>,
+    /// The results of what was sent, both ends.
+    results: Sender<Written>,
+    written: Receiver<Written>,
     thread: Option<Thread>,
-    /// What the thread has.
+    /// What was sent and is not settled.
     under_way: Option<Arc<Batch>>,
-    /// The result, when the system gave no thread.
-    here: Option<Written>,
 }
 
 struct Thread {
     jobs: Sender<Job>,
-    written: Receiver<Written>,
     handle: thread::JoinHandle<()>,
 }
 
 impl Writer {
     pub fn new(store: DiskStore, messages: Sender<Message>) -> Writer {
         let reader = store.reader();
-        Writer {
-            store: Arc::new(Mutex::new(store)),
-            reader,
-            messages,
-            thread: None,
-            under_way: None,
-            here: None,
-        }
+        let (results, written) = channel();
+        let store = Arc::new(Mutex::new(store));
+        Writer { store, reader, messages, results, written, thread: None, under_way: None }
     }
 
     /// Whether nothing is under way.
@@ -67,49 +62,41 @@ impl Writer {
         write(&self.store, batch, durable)
     }
 
-    /// Lets the thread write a batch, and send [`Message::Written`] when that is done. Nothing is under way.
+    /// Lets the thread write a batch, and send [`Message::Written`] when that is done. Nothing is under way. Where the system
+    /// gives no thread, it is written at once.
     pub fn send(&mut self, batch: Batch, durable: bool) {
         let batch = Arc::new(batch);
         self.under_way = Some(batch.clone());
         if self.thread.is_none() {
-            self.thread = Thread::spawn(self.store.clone(), self.messages.clone());
+            self.thread = self.spawn();
         }
-        match &self.thread {
-            // When the thread has ended, that is the result.
-            Some(thread) => drop(thread.jobs.send((batch, durable))),
-            None => {
-                self.here = Some(self.write(&batch, durable));
-                // The receiver is the host's own.
-                let _ = self.messages.send(Message::Written);
-            }
+        let sent =
+            self.thread.as_ref().is_some_and(|thread| thread.jobs.send((batch.clone(), durable)).is_ok());
+        if !sent {
+            let result = self.write(&batch, durable);
+            // The receivers are this one's and its host's.
+            let _ = self.results.send(result);
+            let _ = self.messages.send(Message::Written);
         }
     }
 
     /// The result of what was under way, when it is there.
     pub fn written(&mut self) -> Option<Written> {
-        let written = match self.here.take() {
-            None => match self.thread.as_ref()?.written.try_recv() {
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => Err(gone()),
-                Ok(written) => written,
-            },
-            Some(written) => written,
-        };
-        self.under_way.take().map(|_| written)
+        let written = self.written.try_recv().ok()?;
+        self.under_way = None;
+        Some(written)
     }
 
     /// Waits for the result of what is under way; none when nothing is.
     pub fn settle(&mut self) -> Option<Written> {
         self.under_way.take()?;
-        let there =
-            || self.thread.as_ref().map(|thread| thread.written.recv().unwrap_or_else(|_| Err(gone())));
-        self.here.take().or_else(there)
+        Some(self.written.recv().unwrap_or_else(|_| Err(gone())))
     }
 
     /// The store, once all is written.
     pub fn into_store(mut self) -> DiskStore {
         self.settle();
-        if let Some(Thread { jobs, handle, .. }) = self.thread.take() {
+        if let Some(Thread { jobs, handle }) = self.thread.take() {
             drop(jobs);
             // It has told of its end by its last result.
             let _ = handle.join();
@@ -120,12 +107,10 @@ impl Writer {
             Err(_) => unreachable!("the thread was the only other one that has the store"),
         }
     }
-}
 
-impl Thread {
-    fn spawn(store: Arc<Mutex<DiskStore>>, messages: Sender<Message>) -> Option<Thread> {
+    fn spawn(&self) -> Option<Thread> {
         let (jobs, taken) = channel::<Job>();
-        let (results, written) = channel();
+        let (store, results, messages) = (self.store.clone(), self.results.clone(), self.messages.clone());
         let work = move || {
             for (batch, durable) in taken {
                 // A fault in there is an error of the store, not a host that waits for ever.
@@ -139,7 +124,7 @@ impl Thread {
             }
         };
         let handle = thread::Builder::new().name("writer".into()).spawn(work).ok()?;
-        Some(Thread { jobs, written, handle })
+        Some(Thread { jobs, handle })
     }
 }
 

@@ -228,7 +228,7 @@ fn decode(bytes: &[u8]) -> Result<(Record, Vec<Write>), StoreError> {
 fn encode(record: &Record, writes: &[Write]) -> Vec<u8> {
     let mut body = postcard::to_stdvec(&(record.commits, record.sum)).unwrap_or_default();
     pack(writes, &mut body);
-    [&FORMAT.to_le_bytes()[..], &xxh3_64(&body).to_le_bytes(), &body].concat()
+    [&FORMAT.to_le_bytes()[..], &with_check(&body)].concat()
 }
 
 /// Adds writes to bytes.
@@ -256,6 +256,11 @@ fn unpack(mut bytes: &[u8]) -> Option<Vec<Write>> {
         bytes = rest;
     }
     Some(writes)
+}
+
+/// Bytes after their checksum.
+fn with_check(body: &[u8]) -> Vec<u8> {
+    [&xxh3_64(body).to_le_bytes()[..], body].concat()
 }
 
 /// What comes after the checksum of it.
@@ -334,9 +339,9 @@ impl<S: Store> Store for Proven<S> {
         if large {
             self.commit_large(batch, &record, before)?;
         } else {
-            let mut writes = vec![(RECORD.to_vec(), Some(encode(&record, &batch.writes)))];
-            writes.extend(batch.writes.iter().cloned());
-            self.store.commit(&Batch { writes })?;
+            let bytes = encode(&record, &batch.writes);
+            self.store.commit(&Batch { writes: vec![(RECORD.to_vec(), Some(bytes))] })?;
+            self.store.commit(batch)?;
         }
         self.record = record;
         Ok(())
@@ -374,7 +379,7 @@ impl<S: Store> Proven<S> {
         before.push((RECORD.to_vec(), self.store.get(RECORD)?));
         let mut undo = Vec::new();
         pack(&before, &mut undo);
-        let undo = [&xxh3_64(&undo).to_le_bytes()[..], &undo].concat();
+        let undo = with_check(&undo);
         let apart = undo.len() >= APART_BYTES;
         self.store.commit(&Batch { writes: vec![(UNDO.to_vec(), Some(undo))] })?;
         if apart {

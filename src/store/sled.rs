@@ -36,7 +36,6 @@ pub struct SledTree {
     /// The database's file, to sync it.
     file: File,
     large: LargeValues,
-    path: PathBuf,
     /// After an error of a write nothing more is written: what reached the disk is not known.
     failed: bool,
 }
@@ -155,7 +154,7 @@ impl SledTree {
         let file = file.map_err(|error| StoreError::io("open", &file_path, &error))?;
         let large = LargeValues::new(path);
         let reader = Reader { trees: Some(trees), path: path.to_path_buf() };
-        Ok(SledTree { reader, file, large, path: path.to_path_buf(), failed: false })
+        Ok(SledTree { reader, file, large, failed: false })
     }
 
     /// The same for reading; all of them must be gone when it ends.
@@ -166,11 +165,11 @@ impl SledTree {
     fn write<R>(&mut self, what: &str, run: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R, StoreError> {
         if self.failed {
             return Err(StoreError::Io {
-                what: format!("{what} {}", self.path.display()),
+                what: format!("{what} {}", self.reader.path.display()),
                 reason: "an earlier write failed".into(),
             });
         }
-        let result = self.reader.trees().and_then(|trees| guarded(what, &self.path, || run(trees)));
+        let result = self.reader.trees().and_then(|trees| guarded(what, &self.reader.path, || run(trees)));
         self.failed = result.is_err();
         result
     }
@@ -261,7 +260,7 @@ impl Store for SledTree {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        has_room(&self.path, batch.bytes() as u64)?;
+        has_room(&self.reader.path, batch.bytes() as u64)?;
         self.write("write to", |trees| {
             for (key, value) in &batch.writes {
                 let tree = trees.of(first(key))?;
@@ -279,7 +278,7 @@ impl Store for SledTree {
         let synced = self.large.sync().and_then(|()| self.file.sync_data());
         synced.map_err(|error| {
             self.failed = true;
-            StoreError::io("sync", &self.path, &error)
+            StoreError::io("sync", &self.reader.path, &error)
         })
     }
 
