@@ -155,7 +155,7 @@ proptest! {
             entries.push(Entry::Cancelled { seq, time });
         }
         entries.push(Entry::Ended { time: 0 });
-        let (bytes, checksum) = Chunk::encode(&entries, before);
+        let (bytes, checksum) = Chunk::encode(entries.clone(), before);
         let chunk = Chunk::decode(&bytes, before).expect("a chunk");
         prop_assert_eq!(&chunk.entries, &entries);
         prop_assert_eq!(chunk.checksum, checksum);

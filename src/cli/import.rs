@@ -93,7 +93,7 @@ fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Write1>> {
             let (id, number) = (json["instance"].as_str()?, json["number"].as_u64()?);
             let entries = json["entries"].as_array()?.iter().map(read_entry).collect::<Option<Vec<_>>>()?;
             let before = chain.of(id);
-            let (bytes, checksum) = Chunk::encode(&entries, *before);
+            let (bytes, checksum) = Chunk::encode(entries, *before);
             *before = checksum;
             Some((keys::chunk(id, number), bytes))
         }

@@ -105,7 +105,7 @@ pub fn cut(
     let mut record = InstanceRecord { program: earlier.program, custom: earlier.custom, ..record.clone() };
     (record.status, record.ended) = (Status::Running, None);
     record.first = history.chunks;
-    let (bytes, _) = Chunk::encode(&entries, 0);
+    let (bytes, _) = Chunk::encode(entries, 0);
     batch.put(keys::chunk(&record.id, record.first), bytes);
     batch.put(keys::instance(&record.id), record.encode());
     batch.put(keys::active(&record.id), record.root.clone().into_bytes());

@@ -155,6 +155,17 @@ impl Entry {
             }
     }
 
+    /// Its request's number, if it has one, and its time.
+    fn numbers(&mut self) -> (Option<&mut u64>, &mut i64) {
+        match self {
+            Entry::Requested { seq, time, .. }
+            | Entry::Answered { seq, time, .. }
+            | Entry::Retried { seq, time, .. }
+            | Entry::Cancelled { seq, time } => (Some(seq), time),
+            Entry::Ended { time } | Entry::Terminated { time } => (None, time),
+        }
+    }
+
     pub fn time(&self) -> i64 {
         match self {
             Entry::Requested { time, .. }
@@ -185,10 +196,12 @@ pub enum ChunkError {
 
 impl Chunk {
     /// The bytes of the chunk of these entries after the one with the checksum `before` (0 for the first).
-    pub fn encode(entries: &[Entry], before: u64) -> (Vec<u8>, u64) {
+    pub fn encode(mut entries: Vec<Entry>, before: u64) -> (Vec<u8>, u64) {
+        make_relative(&mut entries);
         let mut out = Vec::with_capacity(record::MOST);
         out.extend([0; CHECKSUM]);
-        let mut out = record::encode_after(out, &entries);
+        out.push(RELATIVE);
+        let mut out = record::append(out, &entries);
         if out.len() >= LONG {
             let packed = compress_prepend_size(&out[CHECKSUM..]);
             if packed.len() + 1 < out.len() - CHECKSUM {
@@ -209,11 +222,21 @@ impl Chunk {
             return Err(ChunkError::Checksum);
         }
         let entries = match body.split_first() {
-            Some((&PACKED, packed)) => record::decode(&unpacked(packed).ok_or(ChunkError::Form)?),
-            _ => record::decode(body),
+            Some((&PACKED, packed)) => unpacked(packed).and_then(|body| Chunk::entries(&body)),
+            _ => Chunk::entries(body),
         };
         let entries = entries.ok_or(ChunkError::Form)?;
         Ok(Chunk { entries, checksum })
+    }
+
+    fn entries(body: &[u8]) -> Option<Vec<Entry>> {
+        let Some((&RELATIVE, body)) = body.split_first() else {
+            // As they were written before they were relative.
+            return record::decode(body);
+        };
+        let mut entries: Vec<Entry> = record::read(body)?;
+        make_absolute(&mut entries);
+        Some(entries)
     }
 }
 
@@ -223,7 +246,10 @@ const CHECKSUM: usize = 8;
 /// Chunks from this size on are compressed, when that makes them shorter: entries are much alike.
 const LONG: usize = 512;
 
-/// What a compressed body begins with, in the place of the version of an entry's form.
+/// What a body begins with whose entries are relative to each other, in the place of a record's version.
+const RELATIVE: u8 = 0xc5;
+
+/// What a compressed body begins with; what was compressed begins with its own form.
 const PACKED: u8 = 0xc4;
 
 /// As much as a compressed byte can stand for at most.
@@ -233,6 +259,36 @@ fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
     let (size, rest) = uncompressed_size(packed).ok()?;
     let is_possible = size <= rest.len().saturating_mul(MOST_A_BYTE);
     is_possible.then(|| decompress(rest, size).ok())?
+}
+
+/// Puts the numbers and times of entries as differences to those of the entry before, which take fewer bytes.
+fn make_relative(entries: &mut [Entry]) {
+    let mut before = (0, 0);
+    for entry in entries {
+        let (seq, time) = entry.numbers();
+        let now = (seq.as_deref().copied().unwrap_or(before.0), *time);
+        if let Some(seq) = seq {
+            let step = now.0.wrapping_sub(before.0).cast_signed();
+            // Small in either direction: 0, -1, 1, -2 and so on.
+            *seq = ((step << 1) ^ (step >> 63)).cast_unsigned();
+        }
+        *time = now.1.wrapping_sub(before.1);
+        before = now;
+    }
+}
+
+fn make_absolute(entries: &mut [Entry]) {
+    let mut before = (0u64, 0i64);
+    for entry in entries {
+        let (seq, time) = entry.numbers();
+        if let Some(seq) = seq {
+            let step = (*seq >> 1) ^ (*seq & 1).wrapping_neg();
+            *seq = before.0.wrapping_add(step);
+            before.0 = *seq;
+        }
+        *time = before.1.wrapping_add(*time);
+        before.1 = *time;
+    }
 }
 
 fn chained(before: u64, body: &[u8]) -> u64 {
@@ -247,18 +303,17 @@ fn chained(before: u64, body: &[u8]) -> u64 {
 const PIECE: usize = 16 << 10;
 
 /// Entries in pieces, each for a chunk.
-pub(super) fn pieces(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
-    let mut rest = entries;
+pub(super) fn pieces(entries: Vec<Entry>) -> impl Iterator<Item = Vec<Entry>> {
+    let mut rest = entries.into_iter().peekable();
     std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let within = rest.iter().take_while(|entry| {
+        let first = rest.next()?;
+        let mut bytes = first.size();
+        let mut piece = vec![first];
+        while let Some(entry) = rest.next_if(|entry| bytes + entry.size() <= PIECE) {
             bytes += entry.size();
-            bytes <= PIECE
-        });
-        let count = within.count().max(1).min(rest.len());
-        let (piece, after) = rest.split_at(count);
-        rest = after;
-        (!piece.is_empty()).then_some(piece)
+            piece.push(entry);
+        }
+        Some(piece)
     })
 }
 
@@ -325,10 +380,33 @@ mod tests {
     fn long_chunks_are_shorter_and_come_back() {
         for count in [0, 1, 5, 20, 500] {
             let entries = steps(count);
-            let (bytes, checksum) = Chunk::encode(&entries, 7);
+            let (bytes, checksum) = Chunk::encode(entries.clone(), 7);
             assert_eq!(Chunk::decode(&bytes, 7), Ok(Chunk { entries, checksum }));
             assert_eq!(Chunk::decode(&bytes, 8), Err(ChunkError::Checksum));
             assert!(count < 100 || bytes.len() < count as usize * 15, "{count}: {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn numbers_and_times_may_go_anywhere() {
+        let places = [(5, 7), (u64::MAX, i64::MIN), (0, i64::MAX), (1 << 63, 0), (6, -1)];
+        let mut entries: Vec<Entry> = places.map(|(seq, time)| Entry::Cancelled { seq, time }).into();
+        entries.insert(2, Entry::Ended { time: 3 });
+        let (bytes, checksum) = Chunk::encode(entries.clone(), 7);
+        assert_eq!(Chunk::decode(&bytes, 7), Ok(Chunk { entries, checksum }));
+    }
+
+    #[test]
+    fn chunks_from_before_entries_were_relative_are_read() {
+        for count in [0, 3, 500] {
+            let entries = steps(count);
+            let plain = record::encode(&entries);
+            let packed = [&[PACKED][..], &compress_prepend_size(&plain)].concat();
+            for body in [plain, packed] {
+                let checksum = chained(7, &body);
+                let bytes = [&checksum.to_le_bytes()[..], &body].concat();
+                assert_eq!(Chunk::decode(&bytes, 7), Ok(Chunk { entries: entries.clone(), checksum }));
+            }
         }
     }
 

@@ -583,7 +583,7 @@ impl Instance {
         }
         self.replay += self.fresh.len() as u64 * checkpoint::ENTRY;
         let fresh = std::mem::take(&mut self.fresh);
-        for entries in history::pieces(&fresh) {
+        for entries in history::pieces(fresh) {
             let (bytes, checksum) = Chunk::encode(entries, self.checksum);
             self.checksum = checksum;
             batch.put(keys::chunk(&self.record.id, self.chunks), bytes);

@@ -135,19 +135,25 @@ impl InstanceRecord {
 
 /// A value with the version of its form before it.
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    encode_after(Vec::with_capacity(MOST), value)
-}
-
-/// The same after other bytes.
-pub(super) fn encode_after<T: Serialize>(mut out: Vec<u8>, value: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(MOST);
     out.push(VERSION);
-    // Writing to memory has no way to fail for these types: they are sequences and maps of known length.
-    postcard::to_extend(value, out).unwrap_or_default()
+    append(out, value)
 }
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     let (&VERSION, body) = bytes.split_first()? else { return None };
-    match postcard::take_from_bytes(body) {
+    read(body)
+}
+
+/// A value after other bytes.
+pub(super) fn append<T: Serialize>(out: Vec<u8>, value: &T) -> Vec<u8> {
+    // Writing to memory has no way to fail for these types: they are sequences and maps of known length.
+    postcard::to_extend(value, out).unwrap_or_default()
+}
+
+/// A value that is all of these bytes.
+pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),
         _ => None,
     }

@@ -53,7 +53,7 @@ pub fn rewind(record: &InstanceRecord, history: &History) -> Result<Batch, Strin
     record.first = record.chunks;
     record.rewound = open.contains(&seq).then_some(seq);
     if !kept.is_empty() {
-        let (bytes, _) = Chunk::encode(&kept, 0);
+        let (bytes, _) = Chunk::encode(kept, 0);
         batch.put(keys::chunk(&record.id, record.first), bytes);
     }
     batch.put(keys::instance(&record.id), record.encode());
