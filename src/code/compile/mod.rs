@@ -7,6 +7,7 @@ mod calls;
 mod conditions;
 mod control;
 mod expressions;
+mod last_uses;
 mod matching;
 mod trials;
 
@@ -329,7 +330,8 @@ impl Compiler<'_, '_> {
         if let Some(value) = value {
             self.emit(Op::Return { from: value }, f.body.span);
         }
-        let Some(state) = self.states.pop() else { return };
+        let Some(mut state) = self.states.pop() else { return };
+        last_uses::take(&mut state.ops, state.most, state.env, &self.unit.code);
         if state.most > 60_000 || f.params.len() > 251 || self.unit.code.functions.len() > 60_000 {
             self.unit.too_large.get_or_insert(f.place);
         }
