@@ -45,6 +45,8 @@ pub enum Op {
     Multiply { to: Reg, a: Reg, b: Reg },
     Divide { to: Reg, a: Reg, b: Reg },
     Remainder { to: Reg, a: Reg, b: Reg },
+    /// `div(a, b)`
+    Quotient { to: Reg, a: Reg, b: Reg },
     /// Adds a constant; `value` may be negative, for a subtraction.
     AddInt { to: Reg, a: Reg, value: i16 },
     /// Multiplies by a constant.

@@ -108,10 +108,13 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
         }
         Op::ReadField { to, a, name } => {
             let value = match &regs[a as usize] {
-                Value::Record(record) => record.get(&image.names[name as usize]).cloned(),
+                Value::Record(record) => {
+                    record.look_up(&image.names[name as usize], &image.guesses[name as usize])
+                }
                 _ => None,
             };
-            regs[to as usize].put(value.unwrap_or(Value::Missing));
+            let value = value.map_or(Value::Missing, Value::clone);
+            regs[to as usize].put(value);
         }
         Op::ReadIndex { to, a, index } => {
             let value = match &regs[a as usize] {
@@ -367,6 +370,7 @@ slow!(subtract, op::subtract);
 slow!(multiply, op::multiply);
 slow!(divide, op::divide);
 slow!(remainder, op::remainder);
+slow!(quotient, op::div);
 
 /// `a + b`; what `a` holds grows in place when it is the target too and nobody else holds it.
 #[cold]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use crate::builtins::BuiltinId;
 use crate::check::GlobalId;
 use crate::core::{Arg, Decision, Form, Key, Node, Otherwise, Prim, Step, Var};
 use crate::syntax::Span;
@@ -61,7 +62,7 @@ impl Compiler<'_, '_> {
         match &node.form {
             Form::Call(f, args) => Some(self.call_at(f, args, false, span)),
             Form::Method(value, name, args) => Some(self.method(value, name, args, span)),
-            Form::Apply(id, args) => {
+            Form::Apply(id, args) if !is_quotient(id, args) => {
                 let base = self.consecutive(args);
                 let (builtin, count) = (id.0, args.len() as u8);
                 self.emit(Op::Apply { count, base, builtin }, span);
@@ -237,6 +238,10 @@ impl Compiler<'_, '_> {
                 }
                 self.environment(&captures, to, span);
                 self.emit(Op::Closure { to, env: to, function: id as u16 }, span);
+            }
+            Form::Apply(id, args) if is_quotient(id, args) => {
+                let (a, b) = self.operands(&args[0], &args[1]);
+                self.emit(Op::Quotient { to, a, b }, span);
             }
             Form::Call(..) | Form::Method(..) | Form::Apply(..) | Form::Invoke(..) => {
                 let from = self.fresh(node);
@@ -656,6 +661,11 @@ fn appended(var: Var, value: &Node) -> Option<&[Node]> {
         return None;
     };
     (*left == var && items.len() == 1 && !spreads[0] && !may_set(&items[0])).then_some(&items[..])
+}
+
+/// `div(a, b)` has an instruction of its own.
+fn is_quotient(id: &BuiltinId, args: &[Node]) -> bool {
+    args.len() == 2 && id.get().name == "div"
 }
 
 /// Whether evaluating a node may run other code, which could change a cell.

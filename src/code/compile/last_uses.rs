@@ -239,6 +239,7 @@ impl Registers<'_> {
             | Op::Multiply { a, b, .. }
             | Op::Divide { a, b, .. }
             | Op::Remainder { a, b, .. }
+            | Op::Quotient { a, b, .. }
             | Op::Compare { a, b, .. }
             | Op::TestEqual { a, b, .. }
             | Op::TestLess { a, b, .. }
@@ -347,6 +348,7 @@ fn written(op: Op) -> Option<Reg> {
         | Op::Multiply { to, .. }
         | Op::Divide { to, .. }
         | Op::Remainder { to, .. }
+        | Op::Quotient { to, .. }
         | Op::AddInt { to, .. }
         | Op::MultiplyInt { to, .. }
         | Op::RemainderInt { to, .. }

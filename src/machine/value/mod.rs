@@ -63,6 +63,9 @@ pub enum Value {
 impl Clone for Value {
     #[inline(always)]
     fn clone(&self) -> Value {
+        if let Value::Int(n) = self {
+            return Value::Int(*n);
+        }
         match self {
             Value::Null => Value::Null,
             Value::Missing => Value::Missing,
