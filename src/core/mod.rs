@@ -69,6 +69,60 @@ pub enum Form {
     Declare(Vec<Var>),
 }
 
+impl Node {
+    /// Visits the nodes that a node is made of. Functions within are not entered.
+    pub fn each(&self, visit: &mut dyn FnMut(&Node)) {
+        match &self.form {
+            Form::Const(_)
+            | Form::Var(_)
+            | Form::Global(_)
+            | Form::Builtin(_)
+            | Form::Lambda(_)
+            | Form::Functions(_)
+            | Form::Exit(_)
+            | Form::Again(_)
+            | Form::Declare(_) => {}
+            Form::Bind(_, a) | Form::Return(a) | Form::Throw(a) => visit(a),
+            Form::Seq(nodes) | Form::Prim(_, nodes) | Form::Apply(_, nodes) => nodes.iter().for_each(visit),
+            Form::Set(_, steps, value) => {
+                for step in steps {
+                    if let Step::Index(index) = step {
+                        visit(index);
+                    }
+                }
+                visit(value);
+            }
+            Form::Call(a, args) | Form::Method(a, _, args) => {
+                visit(a);
+                for Arg::Item(arg) | Arg::Spread(arg) in args {
+                    visit(arg);
+                }
+            }
+            Form::If(condition, then, other) => [condition, then, other].into_iter().for_each(|a| visit(a)),
+            Form::Loop(l) => {
+                match &l.head {
+                    Head::While(a) | Head::Each(_, a) => visit(a),
+                    Head::Range(_, a, b, _) => [a, b].into_iter().for_each(|a| visit(a)),
+                }
+                visit(&l.body);
+            }
+            Form::Match(m) => {
+                visit(&m.subject);
+                m.tree.each_guard(visit);
+                m.arms.iter().for_each(visit);
+            }
+            Form::Try(t) => {
+                visit(&t.body);
+                t.catch.iter().map(|(_, node)| node).chain(&t.finally).for_each(visit);
+            }
+            Form::Invoke(_, args, options) => {
+                args.iter().for_each(&mut *visit);
+                visit(options);
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum Arg {
     Item(Node),
@@ -152,6 +206,25 @@ pub enum Decision {
     /// Tries one tree, then another.
     Either(Box<Decision>, Box<Decision>),
     Fail,
+}
+
+impl Decision {
+    fn each_guard(&self, visit: &mut dyn FnMut(&Node)) {
+        match self {
+            Decision::Read { then, .. } => then.each_guard(visit),
+            Decision::Test { yes: a, no: b, .. } | Decision::Either(a, b) => {
+                a.each_guard(visit);
+                b.each_guard(visit);
+            }
+            Decision::Arm { guard, .. } => {
+                if let Some((guard, no)) = guard {
+                    visit(guard);
+                    no.each_guard(visit);
+                }
+            }
+            Decision::Fail => {}
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@
 //! variable that functions capture is copied into their environment, by its cell if it can change.
 
 mod calls;
+mod captured;
 mod conditions;
 mod control;
 mod expressions;
@@ -326,6 +327,7 @@ impl Compiler<'_, '_> {
                 self.emit(Op::NewCell { to: index as Reg, from: index as Reg }, f.place.span);
             }
         }
+        self.load_captured(&f.body);
         let value = self.tail(&f.body);
         if let Some(value) = value {
             self.emit(Op::Return { from: value }, f.body.span);

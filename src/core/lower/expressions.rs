@@ -226,6 +226,9 @@ impl Lower<'_, '_> {
             return self.node(Form::Var(info.binding), span);
         }
         self.all.want(global);
+        if let Some(literal) = self.all.literal(global) {
+            return self.node(Form::Const(literal), span);
+        }
         self.node(Form::Global(global), span)
     }
 

@@ -6,7 +6,7 @@ mod messages;
 mod statements;
 mod trials;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::builtins::{Context, find};
 use crate::check::{BindingId, GlobalId, ModuleId, Program};
@@ -39,6 +39,8 @@ pub fn lower(program: &Program) -> Core {
         wanted: Vec::new(),
         seen: HashSet::new(),
         labels: 0,
+        literals: HashMap::new(),
+        followed: 0,
     };
     let script = lowering.script();
     for (id, global) in program.globals.iter().enumerate() {
@@ -63,7 +65,13 @@ struct Lowering<'a> {
     wanted: Vec<GlobalId>,
     seen: HashSet<GlobalId>,
     labels: Label,
+    /// What is known of `const`s that are as good as literals, and how many are being followed to find out.
+    literals: HashMap<GlobalId, Option<Literal>>,
+    followed: usize,
 }
+
+/// A `const` is followed through no more others than this.
+const MOST_FOLLOWED: usize = 8;
 
 impl Lowering<'_> {
     fn want(&mut self, global: GlobalId) {
@@ -95,6 +103,30 @@ impl Lowering<'_> {
             methods.push((name.clone(), targets));
         }
         methods
+    }
+
+    /// The value of a `const` that is as good as written out: a literal, or computed from such.
+    fn literal(&mut self, global: GlobalId) -> Option<Literal> {
+        let info = &self.program.globals[global];
+        let StmtKind::Const(_, value, _) = &self.program.modules[info.module].tree.items[info.item].kind
+        else {
+            return None;
+        };
+        if let Some(known) = self.literals.get(&global) {
+            return known.clone();
+        }
+        if self.followed == MOST_FOLLOWED || !is_computed(value) {
+            return None;
+        }
+        self.followed += 1;
+        let node = Lower { all: self, module: info.module, labels: Vec::new(), state: None }.expr(value);
+        self.followed -= 1;
+        let literal = match node.form {
+            Form::Const(literal) => Some(literal),
+            _ => None,
+        };
+        self.literals.insert(global, literal.clone());
+        literal
     }
 
     fn script(&mut self) -> Function {
@@ -320,5 +352,21 @@ impl<'p> Lower<'_, 'p> {
         let body = self.node(Form::Invoke(id, args, Box::new(options)), span);
         let (required, _) = crate::check::arity(&f.params);
         self.function(f.name.name.to_string(), params, required, body, span)
+    }
+}
+
+/// Whether an expression is a literal, or an operation on a few of them and on names.
+fn is_computed(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Bool(_)
+        | ExprKind::Int(_)
+        | ExprKind::IntMin
+        | ExprKind::Float(_)
+        | ExprKind::Duration(_)
+        | ExprKind::Str(_)
+        | ExprKind::Name(_) => true,
+        ExprKind::Unary(_, a) => is_computed(a),
+        ExprKind::Binary(_, a, b) => is_computed(a) && is_computed(b),
+        _ => false,
     }
 }
