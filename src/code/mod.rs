@@ -94,6 +94,8 @@ pub enum Op {
     OptionalField { to: Reg, a: Reg, name: u16 },
     /// A field, or the mark of a missing one.
     ReadField { to: Reg, a: Reg, name: u16 },
+    /// As `ReadField`, and a test whether it is there.
+    TestField { to: Reg, a: Reg, name: u16 },
     ReadIndex { to: Reg, a: Reg, index: u16 },
     ReadBack { to: Reg, a: Reg, index: u16 },
     ReadMiddle { to: Reg, a: Reg, slice: u16 },

@@ -336,7 +336,7 @@ impl Machine {
                         let outcome = match &regs[a as usize] {
                             Value::Function(_) | Value::Builtin(_) => false,
                             Value::Str(text) if let Value::Str(known) = &image.constants[index as usize] => {
-                                text.as_str() == known.as_str()
+                                Rc::ptr_eq(text, known) || text.as_str() == known.as_str()
                             }
                             a => check!(equal(a, &image.constants[index as usize])),
                         };
@@ -354,6 +354,7 @@ impl Machine {
                             matches!(&regs[a as usize], Value::List(list) if list.len() >= length as usize);
                         test!(true, is)
                     }
+                    Op::TestField { to, a, name } => test!(true, plain::read_field(image, regs, to, a, name)),
                     Op::Append { list, value } => {
                         let value = mem::take(&mut regs[value as usize]);
                         match &mut regs[list as usize] {

@@ -107,14 +107,7 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             regs[to as usize].put(value);
         }
         Op::ReadField { to, a, name } => {
-            let value = match &regs[a as usize] {
-                Value::Record(record) => {
-                    record.look_up(&image.names[name as usize], &image.guesses[name as usize])
-                }
-                _ => None,
-            };
-            let value = value.map_or(Value::Missing, Value::clone);
-            regs[to as usize].put(value);
+            read_field(image, regs, to, a, name);
         }
         Op::ReadIndex { to, a, index } => {
             let value = match &regs[a as usize] {
@@ -229,6 +222,19 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
         _ => {}
     }
     Ok(())
+}
+
+/// Reads a field, or the mark of a missing one; whether it is there.
+#[inline(never)]
+pub(super) fn read_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, name: u16) -> bool {
+    let found = match &regs[a as usize] {
+        Value::Record(record) => record.look_up(&image.names[name as usize], &image.guesses[name as usize]),
+        _ => None,
+    };
+    let is_there = found.is_some();
+    let value = found.map_or(Value::Missing, Value::clone);
+    regs[to as usize].put(value);
+    is_there
 }
 
 /// Where the indexes of an assigned path lie, and the value that lies after them, which is taken.

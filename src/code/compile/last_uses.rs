@@ -101,7 +101,8 @@ fn followers(op: Op, at: usize) -> [Option<usize>; 2] {
         | Op::TestList { .. }
         | Op::TestRecord { .. }
         | Op::TestLength { .. }
-        | Op::TestAtLeast { .. } => [next, Some(at + 2)],
+        | Op::TestAtLeast { .. }
+        | Op::TestField { .. } => [next, Some(at + 2)],
         Op::Return { .. } | Op::Throw { .. } | Op::Rethrow { .. } | Op::NoArm { .. } | Op::NoMatch { .. } => {
             [None, None]
         }
@@ -269,6 +270,7 @@ impl Registers<'_> {
             | Op::Field { a, .. }
             | Op::OptionalField { a, .. }
             | Op::ReadField { a, .. }
+            | Op::TestField { a, .. }
             | Op::ReadIndex { a, .. }
             | Op::ReadBack { a, .. }
             | Op::ReadMiddle { a, .. }
@@ -361,6 +363,7 @@ fn written(op: Op) -> Option<Reg> {
         | Op::Field { to, .. }
         | Op::OptionalField { to, .. }
         | Op::ReadField { to, .. }
+        | Op::TestField { to, .. }
         | Op::ReadIndex { to, .. }
         | Op::ReadBack { to, .. }
         | Op::ReadMiddle { to, .. }

@@ -65,6 +65,14 @@ impl Compiler<'_, '_> {
                         reg
                     }
                 };
+                if let Part::Field(name) = part
+                    && let Decision::Test { var, test: Test::Present, yes, no } = &**then
+                    && var == into
+                {
+                    let name = self.unit.name(name);
+                    self.emit(Op::TestField { to, a, name }, span);
+                    return self.branch(yes, no, arms, fails, span);
+                }
                 let op = match part {
                     Part::Field(name) => Op::ReadField { to, a, name: self.unit.name(name) },
                     Part::Index(index) => Op::ReadIndex { to, a, index: *index as u16 },
@@ -96,10 +104,7 @@ impl Compiler<'_, '_> {
                     Test::AtLeast(n) => Op::TestAtLeast { a, length: *n as u32 },
                 };
                 self.emit(op, span);
-                let jump = self.jump(span);
-                self.decision(yes, arms, fails, span);
-                self.patch_here(vec![jump]);
-                self.decision(no, arms, fails, span);
+                self.branch(yes, no, arms, fails, span);
             }
             Decision::Arm { binds, guard, arm } => {
                 for (var, from) in binds {
@@ -130,5 +135,20 @@ impl Compiler<'_, '_> {
             }
             Decision::Fail => fails.push(self.jump(span)),
         }
+    }
+
+    /// What follows a test.
+    fn branch(
+        &mut self,
+        yes: &Decision,
+        no: &Decision,
+        arms: &mut [Vec<usize>],
+        fails: &mut Vec<usize>,
+        span: Span,
+    ) {
+        let jump = self.jump(span);
+        self.decision(yes, arms, fails, span);
+        self.patch_here(vec![jump]);
+        self.decision(no, arms, fails, span);
     }
 }
