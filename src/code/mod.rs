@@ -103,10 +103,13 @@ pub enum Op {
     Index { to: Reg, a: Reg, index: Reg },
     /// `a[index].name`, without holding the element.
     FieldOfElement { a: u8, to: Reg, index: u8, name: u16 },
-    /// `a.name = value`, `a[index] = value`, `a[index].name = value`; `value` is a temporary, which is taken.
+    /// `a[index][second]`, likewise.
+    ElementOfElement { a: u8, to: Reg, index: u8, second: u8 },
+    /// `a.name = value`, `a[index] = value` and so on; `value` is a temporary, which is taken.
     SetField { a: Reg, value: Reg, name: u16 },
     SetElement { a: Reg, index: Reg, value: Reg },
     SetFieldOfElement { a: u8, index: Reg, value: u8, name: u16 },
+    SetElementOfElement { a: u8, index: Reg, value: u8, second: Reg },
     /// Sets a path of the value in `a`: steps from `base` on as the path says, the value after them.
     SetPath { a: Reg, base: Reg, path: u16 },
     Concat { to: Reg, base: Reg, count: Reg },

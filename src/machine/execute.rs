@@ -418,6 +418,14 @@ impl Machine {
                         regs[to as usize].put(value);
                         continue;
                     }
+                    Op::ElementOfElement { to, a, index, second } => {
+                        check!(plain::element_of_element(regs, to, a, index, second));
+                        continue;
+                    }
+                    Op::SetElementOfElement { a, index, second, value } => {
+                        check!(plain::set_element_of_element(regs, a, index, second, value));
+                        continue;
+                    }
                     Op::SetElement { a, index, value } => {
                         let value = mem::take(&mut regs[value as usize]);
                         let at = regs[index as usize].as_index();

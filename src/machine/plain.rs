@@ -259,7 +259,7 @@ pub(super) fn set_path(image: &Image, regs: &mut [Value], a: Reg, from: Reg, pat
 /// `a[index] = value`, when the element isn't at hand.
 #[inline(never)]
 pub(super) fn set_element(regs: &mut [Value], a: Reg, index: Reg, value: Value) -> Result<(), Fail> {
-    assign(regs, a, &[PathStep::Index], &[], Some(index), value)
+    assign(regs, a, &[PathStep::Index], &[], [index], value)
 }
 
 /// `a.name = value`, when the field isn't at hand.
@@ -271,7 +271,7 @@ pub(super) fn set_field(
     name: u16,
     value: Value,
 ) -> Result<(), Fail> {
-    assign(regs, a, &[PathStep::Field(name)], &image.names, None, value)?;
+    assign(regs, a, &[PathStep::Field(name)], &image.names, [], value)?;
     remember(image, &regs[a as usize], name);
     Ok(())
 }
@@ -287,7 +287,7 @@ pub(super) fn set_field_of_element(
     value: Value,
 ) -> Result<(), Fail> {
     let path = [PathStep::Index, PathStep::Field(name)];
-    assign(regs, Reg::from(a), &path, &image.names, Some(index), value)?;
+    assign(regs, Reg::from(a), &path, &image.names, [index], value)?;
     if let (Value::List(list), Value::Int(at)) = (&regs[a as usize], &regs[index as usize])
         && let Some(element) = list.as_slice().get(*at as usize)
     {
@@ -296,16 +296,70 @@ pub(super) fn set_field_of_element(
     Ok(())
 }
 
-fn assign(
+fn assign<const N: usize>(
     regs: &mut [Value],
     a: Reg,
     path: &[PathStep],
     names: &[Name],
-    index: Option<Reg>,
+    indexes: [Reg; N],
     value: Value,
 ) -> Result<(), Fail> {
-    let index = index.map(|index| regs[index as usize].clone());
-    op::set_path(&mut regs[a as usize], path, names, index.as_slice(), value)
+    let indexes = indexes.map(|index| regs[index as usize].clone());
+    op::set_path(&mut regs[a as usize], path, names, &indexes, value)
+}
+
+/// `a[index][second]`
+#[inline(never)]
+pub(super) fn element_of_element(
+    regs: &mut [Value],
+    to: Reg,
+    a: u8,
+    index: u8,
+    second: u8,
+) -> Result<(), Fail> {
+    let (at, then) = (&regs[index as usize], &regs[second as usize]);
+    let row = match &regs[a as usize] {
+        Value::List(rows) => rows.as_slice().get(at.as_index()),
+        _ => None,
+    };
+    let found = match row {
+        Some(Value::List(row)) => row.as_slice().get(then.as_index()),
+        _ => None,
+    };
+    let value = match found {
+        Some(value) => value.clone(),
+        None => op::index(&op::index(&regs[a as usize], at)?, then)?,
+    };
+    regs[to as usize].put(value);
+    Ok(())
+}
+
+/// `a[index][second] = value`; `value` is taken.
+#[inline(never)]
+pub(super) fn set_element_of_element(
+    regs: &mut [Value],
+    a: u8,
+    index: Reg,
+    second: Reg,
+    value: u8,
+) -> Result<(), Fail> {
+    let value = mem::take(&mut regs[value as usize]);
+    let (at, then) = (regs[index as usize].as_index(), regs[second as usize].as_index());
+    let row = match &mut regs[a as usize] {
+        Value::List(rows) => List::own(rows, at),
+        _ => None,
+    };
+    let slot = match row {
+        Some(Value::List(row)) => List::own(row, then),
+        _ => None,
+    };
+    match slot {
+        Some(slot) => slot.put(value),
+        None => {
+            assign(regs, Reg::from(a), &[PathStep::Index, PathStep::Index], &[], [index, second], value)?;
+        }
+    }
+    Ok(())
 }
 
 /// Looks a field up, so that the next time it is found where it was.

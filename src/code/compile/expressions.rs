@@ -84,6 +84,14 @@ impl Compiler<'_, '_> {
                 self.emit(Op::FieldOfElement { to, a: list, index, name }, span);
                 Some(to)
             }
+            Form::Prim(Prim::Index, args)
+                if let Some((list, index)) = self.element(&args[0])
+                    && let Some(second) = self.local(&args[1]) =>
+            {
+                let to = self.alloc();
+                self.emit(Op::ElementOfElement { to, a: list, index, second }, span);
+                Some(to)
+            }
             Form::Prim(Prim::Field(name), args) if part_of(&args[0]) => {
                 let a = self.fresh(&args[0]);
                 let name = self.unit.name(name);
@@ -453,6 +461,13 @@ impl Compiler<'_, '_> {
                 let a = self.load(var, None, span) as u8;
                 let name = self.unit.name(name);
                 self.emit(Op::SetFieldOfElement { a, index, value, name }, span);
+            }
+            [Step::Index(index), Step::Index(second)] if self.mark() < 200 && !may_set(second) => {
+                let index = index_of(self, index);
+                let second = index_of(self, second);
+                let value = self.place(value) as u8;
+                let a = self.load(var, None, span) as u8;
+                self.emit(Op::SetElementOfElement { a, index, second, value }, span);
             }
             _ => return false,
         }

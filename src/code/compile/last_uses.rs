@@ -281,9 +281,13 @@ impl Registers<'_> {
             Op::Merge { record, other } => each(&[record, other]),
             Op::Index { a, index, .. } => each(&[a, index]),
             Op::FieldOfElement { a, index, .. } => each(&[a.into(), index.into()]),
+            Op::ElementOfElement { a, index, second, .. } => each(&[a.into(), index.into(), second.into()]),
             Op::SetField { a, value, .. } => each(&[a, value]),
             Op::SetElement { a, index, value } => each(&[a, index, value]),
             Op::SetFieldOfElement { a, index, value, .. } => each(&[a.into(), index, value.into()]),
+            Op::SetElementOfElement { a, index, second, value } => {
+                each(&[a.into(), index, second, value.into()]);
+            }
             Op::GetCell { cell, .. } | Op::GetEarly { cell, .. } => each(&[cell]),
             Op::SetCell { cell, from } => each(&[cell, from]),
             Op::AddCell { cell, b } => each(&[cell, b]),
@@ -377,7 +381,7 @@ fn written(op: Op) -> Option<Reg> {
         | Op::Capture { to, .. }
         | Op::Environment { to, .. }
         | Op::Closure { to, .. } => Some(to),
-        Op::FieldOfElement { to, .. } => Some(to),
+        Op::FieldOfElement { to, .. } | Op::ElementOfElement { to, .. } => Some(to),
         Op::CallFunction { base, .. }
         | Op::CallSibling { base, .. }
         | Op::Call { base, .. }
