@@ -409,7 +409,7 @@ pub fn push(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
 #[inline(never)]
 fn push_slowly(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
     reserve_items(list.len() + 1)?;
-    List::make_mut(list).with(|items| items.push(value));
+    List::push(list, value);
     Ok(())
 }
 
