@@ -1,5 +1,6 @@
 //! Operators on values: the paths that the run loop doesn't take itself.
 
+use std::mem;
 use std::rc::Rc;
 
 use compact_str::CompactString;
@@ -84,7 +85,7 @@ pub fn add(a: Value, b: &Value) -> Result<Value, (Value, Fail)> {
             if let Err(fail) = reserve_items(x.len() + y.len()) {
                 return Err((Value::List(x), fail));
             }
-            List::make_mut(&mut x).with(|items| items.extend_from_slice(y.as_slice()));
+            List::grow(&mut x, |items| items.extend_from_slice(y.as_slice()));
             Ok(Value::List(x))
         }
         (a, b) => add_others(&a, b).map_err(|fail| (a, fail)),
@@ -366,6 +367,70 @@ pub fn set_path(
     Ok(())
 }
 
+/// Adds to the value at a path within `root`, as if it were read, added to and set. It grows in place when nobody else
+/// holds it, nor what it is part of.
+pub fn add_path(
+    root: &mut Value,
+    path: &[PathStep],
+    names: &[Name],
+    args: &[Value],
+    more: &Value,
+) -> Result<(), Fail> {
+    if let Some(place) = own_part(root, path, names, args) {
+        let (sum, result) = match add(mem::take(place), more) {
+            Ok(sum) => (sum, Ok(())),
+            Err((left, failure)) => (left, Err(failure)),
+        };
+        place.put(sum);
+        return result;
+    }
+    let mut left = root.clone();
+    let mut rest = args.iter();
+    for step in path {
+        left = match step {
+            PathStep::Field(name) => {
+                let name = &names[*name as usize];
+                match &left {
+                    Value::Record(record) if let Some(value) = record.get(name) => value.clone(),
+                    other => return Err(no_field(other, name)),
+                }
+            }
+            PathStep::Index => index(&left, rest.next().unwrap_or(&Value::Null))?,
+        };
+    }
+    let sum = add(left, more).map_err(|(_, failure)| failure)?;
+    set_path(root, path, names, args, sum)
+}
+
+/// What is at a path, when nobody else holds anything on the way.
+fn own_part<'a>(
+    root: &'a mut Value,
+    path: &[PathStep],
+    names: &[Name],
+    args: &[Value],
+) -> Option<&'a mut Value> {
+    let mut place = root;
+    let mut args = args.iter();
+    for step in path {
+        place = match (step, place) {
+            (PathStep::Field(name), Value::Record(record)) => {
+                let record = Rc::get_mut(record)?;
+                let at = record.keys().find(&names[*name as usize])?;
+                record.value_mut(at)?
+            }
+            (PathStep::Index, Value::List(list)) => List::own(list, args.next()?.as_index())?,
+            (PathStep::Index, Value::Record(record)) => {
+                let Value::Str(name) = args.next()? else { return None };
+                let record = Rc::get_mut(record)?;
+                let at = record.keys().find_str(name.as_str())?;
+                record.value_mut(at)?
+            }
+            _ => return None,
+        };
+    }
+    Some(place)
+}
+
 fn record_value(record: &mut Rc<Record>, at: usize) -> Result<&mut Value, Fail> {
     Record::make_mut(record).and_then(|record| record.value_mut(at)).ok_or_else(lost)
 }
@@ -409,7 +474,7 @@ pub fn push(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
 #[inline(never)]
 fn push_slowly(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
     reserve_items(list.len() + 1)?;
-    List::push(list, value);
+    List::grow(list, |items| items.push(value));
     Ok(())
 }
 

@@ -155,6 +155,24 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
                 result?;
             }
         }
+        Op::AddCellPath { cell, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let (args, value) = steps(regs, from, path);
+            if let Value::Cell(cell) = &regs[cell as usize] {
+                let mut root = mem::take(&mut *cell.value.borrow_mut());
+                let result = op::add_path(&mut root, path, &image.names, &regs[args], &value);
+                *cell.value.borrow_mut() = root;
+                result?;
+            }
+        }
+        Op::AddPath { a, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let (args, value) = steps(regs, from, path);
+            let mut root = mem::take(&mut regs[a as usize]);
+            let result = op::add_path(&mut root, path, &image.names, &regs[args], &value);
+            regs[a as usize].put(root);
+            result?;
+        }
         Op::Concat { to, base: from, count } => {
             let value = op::concat(&regs[from as usize..from as usize + count as usize])?;
             regs[to as usize].put(value);

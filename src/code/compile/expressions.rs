@@ -403,10 +403,38 @@ impl Compiler<'_, '_> {
             self.release(mark);
             return;
         }
-        if !cell && self.set_part(var, steps, value, span) {
-            self.release(mark);
-            return;
+        let info = &self.variables.vars[var as usize];
+        if let Some((known, more)) = added(var, steps, value)
+            && !info.early
+            && !(cell && calls(more))
+        {
+            if calls(more) {
+                // What is not there is an error before anything else happens.
+                let to = self.expr(known, None);
+                self.emit(Op::Null { to }, span);
+                self.release(mark);
+            }
+            let (base, path) = self.path(steps, more);
+            let place = self.load(var, None, span);
+            let op = match cell {
+                true => Op::AddCellPath { cell: place, base, path },
+                false => Op::AddPath { a: place, base, path },
+            };
+            self.emit(op, value.span);
+        } else if cell || !self.set_part(var, steps, value, span) {
+            let (base, path) = self.path(steps, value);
+            let place = self.load(var, None, span);
+            let op = match cell {
+                true => Op::SetCellPath { cell: place, base, path },
+                false => Op::SetPath { a: place, base, path },
+            };
+            self.emit(op, span);
         }
+        self.release(mark);
+    }
+
+    /// Puts the indexes of a path and a value after them into registers, and gives the first and the path's number.
+    fn path(&mut self, steps: &[Step], value: &Node) -> (Reg, u16) {
         let base = self.mark().min(u16::MAX as u32) as Reg;
         let mut path = Vec::new();
         for step in steps {
@@ -424,15 +452,7 @@ impl Compiler<'_, '_> {
             paths.push(path);
             paths.len() - 1
         });
-        let path = index as u16;
-        if cell {
-            let cell = self.load(var, None, span);
-            self.emit(Op::SetCellPath { cell, base, path }, span);
-        } else {
-            let a = self.load(var, None, span);
-            self.emit(Op::SetPath { a, base, path }, span);
-        }
-        self.release(mark);
+        (base, index as u16)
     }
 
     /// Sets a part of a variable by an instruction for such parts, if there is one.
@@ -676,6 +696,41 @@ fn appended(var: Var, value: &Node) -> Option<&[Node]> {
         return None;
     };
     (*left == var && items.len() == 1 && !spreads[0] && !may_set(&items[0])).then_some(&items[..])
+}
+
+/// Of `x.a[i] += more`, as it is lowered: what is read of the variable, and what is added to it. None when it is known to be
+/// a number, which is added sooner by itself, or when what is added may set the variable.
+fn added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
+    let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
+    let [known, more] = &args[..] else { return None };
+    let is_number = match &more.form {
+        Form::Const(literal) => !matches!(literal, Literal::Str(_)),
+        Form::Prim(Prim::Binary(op), _) => *op != BinaryOp::Add,
+        Form::Prim(Prim::Negate, _) => true,
+        _ => false,
+    };
+    (!is_number && !may_set(more) && is_part(known, var, steps)).then_some((known, more))
+}
+
+/// Whether a node reads that part of a variable.
+fn is_part(node: &Node, var: Var, steps: &[Step]) -> bool {
+    let Some((last, before)) = steps.split_last() else {
+        return matches!(node.form, Form::Var(read) if read == var);
+    };
+    match (&node.form, last) {
+        (Form::Prim(Prim::Field(read), args), Step::Field(name, _)) => {
+            read == name && is_part(&args[0], var, before)
+        }
+        (Form::Prim(Prim::Index, args), Step::Index(index)) => {
+            let is_same = match (&args[1].form, &index.form) {
+                (Form::Var(a), Form::Var(b)) => a == b,
+                (Form::Const(a), Form::Const(b)) => a == b,
+                _ => false,
+            };
+            is_same && is_part(&args[0], var, before)
+        }
+        _ => false,
+    }
 }
 
 /// `div(a, b)` has an instruction of its own.

@@ -297,11 +297,11 @@ impl Registers<'_> {
             | Op::Concat { base, count, .. }
             | Op::Environment { base, count, .. } => read(base, count),
             Op::NewRecord { base, shape, .. } => read(base, self.code.shapes[shape as usize].len() as Reg),
-            Op::SetPath { a, base, path } => {
+            Op::SetPath { a, base, path } | Op::AddPath { a, base, path } => {
                 read(a, 1);
                 read(base, self.steps(path) + 1);
             }
-            Op::SetCellPath { cell, base, path } => {
+            Op::SetCellPath { cell, base, path } | Op::AddCellPath { cell, base, path } => {
                 read(cell, 1);
                 read(base, self.steps(path) + 1);
             }

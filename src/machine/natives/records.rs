@@ -29,8 +29,12 @@ pub fn find(name: &str) -> Option<Native> {
             Ok(Value::Record(record))
         },
         "record_remove" => |args| {
-            let name = text(&args[1])?;
-            Ok(Value::Record(Rc::new(record(&args[0])?.without(|other| other == name.as_str()))))
+            let name = text(&args[1])?.clone();
+            let mut record = take(&mut args[0])?;
+            if let Some(record) = Record::make_mut(&mut record) {
+                record.remove(name.as_str());
+            }
+            Ok(Value::Record(record))
         },
         "record_has" => |args| Ok(Value::bool(record(&args[0])?.get_str(text(&args[1])?.as_str()).is_some())),
         "record_merge" => |args| {

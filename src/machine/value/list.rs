@@ -85,34 +85,27 @@ impl List {
         }
     }
 
-    /// Adds an element, in place when nobody else holds the list.
-    pub fn push(list: &mut Rc<List>, value: Value) {
-        match List::push_to_stretch(list, value) {
-            Ok(()) => {}
-            Err(value) => {
-                List::make_mut(list).with(|items| items.push(value));
-            }
+    /// Lets `more` add elements at the end, in place when nobody else holds the list.
+    ///
+    /// A stretch of a list that nobody else holds grows in that list: what comes after the stretch goes, and what comes
+    /// before it when that is more than the stretch itself. So a queue and a stack take the same time for each of
+    /// their elements, however long they are.
+    pub fn grow(list: &mut Rc<List>, more: impl FnOnce(&mut Vec<Value>)) {
+        if let Some(List { view: Some((whole, from, to)), .. }) = Rc::get_mut(list)
+            && Rc::get_mut(whole).is_some()
+        {
+            ListMut(whole).with(|items| {
+                items.truncate(*to as usize);
+                if *from > *to - *from {
+                    items.drain(..*from as usize);
+                    *from = 0;
+                }
+                more(items);
+                *to = items.len() as u32;
+            });
+            return;
         }
-    }
-
-    /// Adds an element to a stretch of a list that nobody else holds, in that list: what comes after the stretch goes, and
-    /// what comes before it when that is more than the stretch itself. So a queue and a stack take the same time for
-    /// each of their elements, however long they are.
-    fn push_to_stretch(list: &mut Rc<List>, value: Value) -> Result<(), Value> {
-        let Some(List { view: Some((parent, from, to)), .. }) = Rc::get_mut(list) else { return Err(value) };
-        if Rc::get_mut(parent).is_none() {
-            return Err(value);
-        }
-        ListMut(parent).with(|items| {
-            items.truncate(*to as usize);
-            if *from > *to - *from {
-                items.drain(..*from as usize);
-                *from = 0;
-            }
-            items.push(value);
-            *to = items.len() as u32;
-        });
-        Ok(())
+        List::make_mut(list).with(more);
     }
 
     /// The elements, taken out when nobody else holds the list, else copied.

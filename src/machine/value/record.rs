@@ -68,6 +68,17 @@ impl Index {
         let hash = hasher.hash_one(&*names[at]);
         self.places.insert_unique(hash, at as u32, |at| hasher.hash_one(&*names[*at as usize]));
     }
+
+    /// Forgets a name that was at that place; those after it have moved up.
+    fn remove(&mut self, name: &str, at: usize) {
+        let hash = self.hasher.hash_one(name);
+        if let Ok(entry) = self.places.find_entry(hash, |place| *place as usize == at) {
+            entry.remove();
+        }
+        for place in self.places.iter_mut().filter(|place| **place as usize > at) {
+            *place -= 1;
+        }
+    }
 }
 
 const FEW: usize = 8;
@@ -99,6 +110,13 @@ impl Keys {
             return self.names.iter().position(|n| &**n == name);
         }
         self.index.get_or_init(|| Index::of(&self.names)).find(&self.names, name)
+    }
+
+    fn remove(&mut self, at: usize) {
+        let name = self.names.remove(at);
+        if let Some(index) = self.index.get_mut() {
+            index.remove(&name, at);
+        }
     }
 
     fn push(&mut self, name: Name) {
@@ -210,9 +228,17 @@ impl Record {
     pub fn without(&self, drop: impl Fn(&str) -> bool) -> Record {
         let mut out = Record::default();
         for (name, value) in self.iter().filter(|(name, _)| !drop(name)) {
-            out.set(name.clone(), value.clone());
+            out.add(name.clone(), value.clone());
         }
         out
+    }
+
+    /// Takes a field away; those after it move up.
+    pub fn remove(&mut self, name: &str) {
+        if let Some(at) = self.keys.find_str(name) {
+            Rc::make_mut(&mut self.keys).remove(at);
+            self.values.remove(at);
+        }
     }
 
     /// The record, to be changed in place; copied before when others hold it.
