@@ -37,6 +37,9 @@ fn signs(tokens: &[Spanned], at: usize) -> Option<Habit> {
         (Token::Less, Token::Minus) => ("<-", "assign with `=`"),
         (Token::Colon, Token::Assign) => (":=", "write `let name = value`"),
         (Token::Colon, Token::Colon) => ("::", "write `module.name`"),
+        (Token::DotDot, Token::Dot) => {
+            ("...", "what is spread has two: `[..xs, x]`, `{..record, name: value}`")
+        }
         _ => return None,
     };
     Some(Habit {
@@ -127,6 +130,27 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
             "not a string of a special kind",
             "every string takes values: \"{x}\"",
         ),
+        (Some(before), Token::Id(word)) if ends_value(before) && matches!(&**word, "div" | "mod") => habit(
+            "a division of ints is a function",
+            *start,
+            "not an operator",
+            "write `div(a, b)`; the remainder is `a % b`",
+        ),
+        (Some(Token::Id(_)), Token::Comma) if at >= 2 && matches!(tokens[at - 2].1, Token::Fn) => habit(
+            "several parameters stand in parentheses",
+            *start,
+            "not without them",
+            "write `fn (a, b) => …`",
+        ),
+        (Some(Token::Id(_)), Token::LParen) if matches!(head[..], [Token::Entity, _, _]) => habit(
+            "an entity has no parameters",
+            *start,
+            "not here",
+            "declare it as `entity Name { state 0 … }`; its key is given where it is called: `Name(key).operation()`",
+        ),
+        (Some(Token::State), Token::Assign) => {
+            habit("a state is declared without `=`", *start, "not here", "write `state {n: 0}`")
+        }
         (Some(Token::For), Token::LParen) => habit(
             "a `for` has no parentheses",
             *start,
