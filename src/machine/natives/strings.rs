@@ -1,8 +1,12 @@
 //! Natives for strings. Positions count characters.
 
+use std::rc::Rc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::super::error::fail;
 use super::super::operate as op;
-use super::super::value::Value;
+use super::super::value::{Text, Value};
 use super::{Native, int, stretch, text};
 
 pub fn find(name: &str) -> Option<Native> {
@@ -12,7 +16,8 @@ pub fn find(name: &str) -> Option<Native> {
             let parts: Vec<Value> = if separator.as_str().is_empty() {
                 whole.as_str().chars().map(Value::char).collect()
             } else {
-                whole.as_str().split(separator.as_str()).map(Value::str).collect()
+                let mut known = Known::of(whole.as_str().len());
+                whole.as_str().split(separator.as_str()).map(|part| known.value(part)).collect()
             };
             op::reserve_items(parts.len())?;
             Ok(Value::list(parts))
@@ -76,4 +81,44 @@ pub fn find(name: &str) -> Option<Native> {
         "string_bytes" => |args| Ok(Value::bytes(text(&args[0])?.as_str().as_bytes().to_vec())),
         _ => return None,
     })
+}
+
+/// Strings that were made a short time ago: a text's words come again, and are then the same string.
+struct Known {
+    /// By a hash; as many as a power of two.
+    places: Vec<Option<Rc<Text>>>,
+    /// How many more may be new, before those that come again have made up for it.
+    credit: usize,
+}
+
+impl Known {
+    /// For a text of so many bytes.
+    fn of(bytes: usize) -> Known {
+        const SHORT: usize = 1024;
+        const MOST: usize = 4096;
+        if bytes < SHORT {
+            return Known { places: Vec::new(), credit: 0 };
+        }
+        let places = (bytes / 64).next_power_of_two().min(MOST);
+        Known { places: vec![None; places], credit: 2 * places }
+    }
+
+    fn value(&mut self, part: &str) -> Value {
+        // Longer ones seldom come again.
+        const LONG: usize = 24;
+        if part.len() > LONG || self.credit == 0 {
+            return Value::str(part);
+        }
+        let at = xxh3_64(part.as_bytes()) as usize & (self.places.len() - 1);
+        match &mut self.places[at] {
+            Some(known) if known.as_str() == part => {
+                self.credit += 4;
+                Value::Str(known.clone())
+            }
+            place => {
+                self.credit -= 1;
+                Value::Str(place.insert(Text::new(part)).clone())
+            }
+        }
+    }
 }
