@@ -1,6 +1,8 @@
 //! Decision trees as tests and jumps.
 
-use crate::core::{self, Decision, Form, Otherwise, Part, Test};
+use std::collections::BTreeSet;
+
+use crate::core::{self, Decision, Form, Otherwise, Part, Test, Var};
 use crate::syntax::Span;
 use crate::syntax::tree::Literal;
 
@@ -8,8 +10,13 @@ use super::{Compiler, Op, Reg, constant};
 
 impl Compiler<'_, '_> {
     pub(super) fn matching(&mut self, m: &core::Match, to: Reg, span: Span, tail: bool) {
+        let mut taken_apart = BTreeSet::new();
+        containers(&m.tree, &mut taken_apart);
         let subject = match &m.subject.form {
-            Form::Var(var) if *var == m.subject_var => self.load(*var, None, span),
+            Form::Var(var) if *var == m.subject_var => {
+                taken_apart.remove(var);
+                self.load(*var, None, span)
+            }
             _ => {
                 let reg = self.alloc();
                 self.expr(&m.subject, Some(reg));
@@ -36,6 +43,12 @@ impl Compiler<'_, '_> {
             }
             self.patch_here(jumps);
             let mark = self.mark();
+            // What the variables of the pattern hold now isn't held by what they were read from any longer.
+            for var in &taken_apart {
+                if let Some(to) = self.state().locals.get(var).copied() {
+                    self.emit(Op::Null { to }, span);
+                }
+            }
             if tail {
                 self.tail_return(arm);
             } else {
@@ -150,5 +163,21 @@ impl Compiler<'_, '_> {
         self.decision(yes, arms, fails, span);
         self.patch_here(vec![jump]);
         self.decision(no, arms, fails, span);
+    }
+}
+
+/// The variables of a match that parts are read from.
+fn containers(tree: &Decision, found: &mut BTreeSet<Var>) {
+    match tree {
+        Decision::Read { from, then, .. } => {
+            found.insert(*from);
+            containers(then, found);
+        }
+        Decision::Test { yes: a, no: b, .. } | Decision::Either(a, b) => {
+            containers(a, found);
+            containers(b, found);
+        }
+        Decision::Arm { guard: Some((_, no)), .. } => containers(no, found),
+        Decision::Arm { .. } | Decision::Fail => {}
     }
 }

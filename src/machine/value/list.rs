@@ -64,13 +64,22 @@ impl List {
         }
     }
 
-    /// The elements, to be changed in place; copied before when others hold the list.
+    /// The elements, to be changed in place; copied before when others hold the list, or what it is a stretch of.
     pub fn make_mut(list: &mut Rc<List>) -> ListMut<'_> {
         if Rc::get_mut(list).is_none_or(|list| list.view.is_some()) {
-            let items = list.as_slice().to_vec();
+            let items = List::own_stretch(list).unwrap_or_else(|| list.as_slice().to_vec());
             *list = List::new(items);
         }
         ListMut(list)
+    }
+
+    /// The elements of a stretch of a list, when nobody else holds either.
+    fn own_stretch(list: &mut Rc<List>) -> Option<Vec<Value>> {
+        let (whole, from, to) = Rc::get_mut(list)?.view.as_mut()?;
+        let mut items = std::mem::take(&mut Rc::get_mut(whole)?.items);
+        items.truncate(*to as usize);
+        items.drain(..*from as usize);
+        Some(items)
     }
 
     /// Adds an element where there is room for it and nobody else holds the list; else gives it back.
