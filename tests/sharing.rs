@@ -1,0 +1,360 @@
+//! Lists that are handed on, taken apart and changed in place: random programs over them give what an interpreter gives
+//! that copies each list wherever it goes.
+
+mod common;
+
+use std::fmt::Write;
+
+use common::{Random, image};
+use durable::builtins::Context;
+use durable::machine::{Identity, Machine, Progress, Value, format};
+
+/// Programs; `SHARING_PROGRAMS` and `SHARING_SEED` for others.
+const PROGRAMS: u64 = 1500;
+
+/// Variables that hold lists of ints.
+const VARS: usize = 4;
+
+enum Statement {
+    Set(usize, Expression),
+    /// `v += e`
+    Add(usize, Expression),
+    /// `v[0] = n` and `v[last] += n`, when there is one.
+    First(usize, i64),
+    Last(usize, i64),
+    /// `r.f = e`, `r.f += e`
+    SetField(Expression),
+    AddField(Expression),
+    /// `let [a, b] = [e, f]`, then `v = b` and `w = a`.
+    Apart(usize, usize, Expression, Expression),
+    /// `seen += [e]`
+    See(Expression),
+    /// `if v.len() > n { … } else { … }`
+    If(usize, usize, Vec<Statement>, Vec<Statement>),
+    Repeat(u64, Vec<Statement>),
+    /// The body, what is thrown within it when a variable is longer than that, the rest, what catches, and at the end.
+    Try(Vec<Statement>, usize, usize, Vec<Statement>, Vec<Statement>, Vec<Statement>),
+}
+
+enum Expression {
+    Var(usize),
+    Field,
+    New(i64),
+    /// `e + f`
+    Sum(Box<Expression>, Box<Expression>),
+    /// A function of a list and a number.
+    Call(&'static str, Box<Expression>, i64),
+    /// What a closure captured at the beginning.
+    Captured,
+}
+
+const FUNCTIONS: &str = "
+fn push(xs, n) { var ys = xs; ys += [n]; ys }
+fn front(xs, n) { var ys = xs; if ys.len() > 0 { ys[0] = n }; ys }
+fn turn(xs, n) { var ys = xs.drop(1); ys += [n]; ys }
+fn cut(xs, n) { var ys = xs; if ys.len() > 1 { ys = ys.take(ys.len() - 1); ys[0] += n }; ys }
+fn rest(xs, n) => match xs { [_, ..others] => others + [n], [] => [n] }
+fn fold(xs, n) => xs |> list.fold([n], fn (all, x) => if x > n { all + [x] } else { all })
+fn held(xs, n) { let r = {f: xs, n}; var q = r; q.f += [n]; if q.f.len() > 3 { r.f } else { q.f } }
+fn same(xs, n) => if xs.len() > n { xs } else { [n] }
+";
+
+const NAMES: [&str; 8] = ["push", "front", "turn", "cut", "rest", "fold", "held", "same"];
+
+/// What the functions do, by copies.
+fn call(name: &str, mut xs: Vec<i64>, n: i64) -> Vec<i64> {
+    match name {
+        "push" => xs.push(n),
+        "front" => {
+            if let Some(first) = xs.first_mut() {
+                *first = n;
+            }
+        }
+        "turn" | "rest" => {
+            xs.drain(..xs.len().min(1));
+            xs.push(n);
+        }
+        "cut" if xs.len() > 1 => {
+            xs.pop();
+            xs[0] += n;
+        }
+        "fold" => xs = [n].into_iter().chain(xs.iter().copied().filter(|x| *x > n)).collect(),
+        "held" if xs.len() < 3 => xs.push(n),
+        "same" if xs.len() as i64 <= n => xs = vec![n],
+        _ => {}
+    }
+    xs
+}
+
+// ---- making programs
+
+fn expression(random: &mut Random, depth: u64) -> Expression {
+    match random.below(if depth == 0 { 4 } else { 9 }) {
+        0 | 1 => Expression::Var(random.below(VARS as u64) as usize),
+        2 => Expression::New(random.below(9) as i64),
+        3 => match random.one_in(3) {
+            true => Expression::Captured,
+            false => Expression::Field,
+        },
+        4 => {
+            Expression::Sum(Box::new(expression(random, depth - 1)), Box::new(expression(random, depth - 1)))
+        }
+        _ => {
+            let name = NAMES[random.below(NAMES.len() as u64) as usize];
+            Expression::Call(name, Box::new(expression(random, depth - 1)), random.below(9) as i64)
+        }
+    }
+}
+
+fn statements(random: &mut Random, depth: u64) -> Vec<Statement> {
+    (0..1 + random.below(4)).map(|_| statement(random, depth)).collect()
+}
+
+fn statement(random: &mut Random, depth: u64) -> Statement {
+    let var = random.below(VARS as u64) as usize;
+    let number = random.below(9) as i64;
+    match random.below(if depth == 0 { 12 } else { 16 }) {
+        0..=3 => Statement::Set(var, expression(random, 2)),
+        4 | 5 => Statement::Add(var, expression(random, 1)),
+        6 => Statement::First(var, number),
+        7 => Statement::Last(var, number),
+        8 => Statement::SetField(expression(random, 1)),
+        9 => Statement::AddField(expression(random, 1)),
+        10 => Statement::See(expression(random, 1)),
+        11 => {
+            let other = random.below(VARS as u64) as usize;
+            Statement::Apart(var, other, expression(random, 1), expression(random, 1))
+        }
+        12 | 13 => {
+            let length = random.below(5) as usize;
+            Statement::If(var, length, statements(random, depth - 1), statements(random, depth - 1))
+        }
+        14 => Statement::Repeat(1 + random.below(3), statements(random, depth - 1)),
+        _ => {
+            let length = random.below(6) as usize;
+            let [body, rest, catch, finally] = [(); 4].map(|()| statements(random, depth - 1));
+            Statement::Try(body, var, length, rest, catch, finally)
+        }
+    }
+}
+
+// ---- as text
+
+fn write_expression(e: &Expression) -> String {
+    match e {
+        Expression::Var(var) => format!("v{var}"),
+        Expression::Field => "r.f".to_string(),
+        Expression::New(n) => format!("[{n}, {n}]"),
+        Expression::Sum(a, b) => format!("({} + {})", write_expression(a), write_expression(b)),
+        Expression::Call(name, e, n) => format!("{name}({}, {n})", write_expression(e)),
+        Expression::Captured => "captured()".to_string(),
+    }
+}
+
+/// A list that grows too long is cut.
+fn write_cut(out: &mut String, name: &str) {
+    let _ = writeln!(out, "if {name}.len() > 9 {{ {name} = {name}.take(4) }}");
+}
+
+fn write_statements(out: &mut String, statements: &[Statement], number: &mut usize) {
+    for statement in statements {
+        let _ = match statement {
+            Statement::Set(var, e) => writeln!(out, "v{var} = {}", write_expression(e)),
+            Statement::Add(var, e) => writeln!(out, "v{var} += {}", write_expression(e)),
+            Statement::First(var, n) => writeln!(out, "if v{var}.len() > 0 {{ v{var}[0] = {n} }}"),
+            Statement::Last(var, n) => {
+                writeln!(out, "if v{var}.len() > 0 {{ v{var}[v{var}.len() - 1] += {n} }}")
+            }
+            Statement::SetField(e) => writeln!(out, "r.f = {}", write_expression(e)),
+            Statement::AddField(e) => writeln!(out, "r.f += {}", write_expression(e)),
+            Statement::Apart(a, b, e, f) => {
+                *number += 1;
+                let (n, e, f) = (*number, write_expression(e), write_expression(f));
+                writeln!(out, "let [a{n}, b{n}] = [{e}, {f}]\nv{a} = b{n}\nv{b} = a{n}")
+            }
+            Statement::See(e) => writeln!(out, "seen += [{}]", write_expression(e)),
+            Statement::If(var, length, then, other) => {
+                let _ = writeln!(out, "if v{var}.len() > {length} {{");
+                write_statements(out, then, number);
+                let _ = writeln!(out, "}} else {{");
+                write_statements(out, other, number);
+                writeln!(out, "}}")
+            }
+            Statement::Repeat(times, body) => {
+                let _ = writeln!(out, "for _ in 0..{times} {{");
+                write_statements(out, body, number);
+                writeln!(out, "}}")
+            }
+            Statement::Try(body, var, length, rest, catch, finally) => {
+                let _ = writeln!(out, "try {{");
+                write_statements(out, body, number);
+                let _ = writeln!(out, "if v{var}.len() > {length} {{ throw \"long\" }}");
+                write_statements(out, rest, number);
+                let _ = writeln!(out, "}} catch _ {{");
+                write_statements(out, catch, number);
+                let _ = writeln!(out, "}} finally {{");
+                write_statements(out, finally, number);
+                writeln!(out, "}}")
+            }
+        };
+        match statement {
+            Statement::Set(var, _) | Statement::Add(var, _) => write_cut(out, &format!("v{var}")),
+            Statement::Apart(a, b, ..) => {
+                write_cut(out, &format!("v{a}"));
+                write_cut(out, &format!("v{b}"));
+            }
+            Statement::SetField(_) | Statement::AddField(_) => write_cut(out, "r.f"),
+            _ => {}
+        }
+    }
+}
+
+fn program(body: &[Statement]) -> String {
+    let mut out = String::new();
+    write_statements(&mut out, body, &mut 0);
+    format!(
+        "{FUNCTIONS}
+fn go(given, v1) {{
+var v0 = given
+var v1 = v1
+var v2 = v0
+var v3 = [7]
+var r = {{f: v1}}
+var seen = []
+let captured = fn () => given
+{out}
+[v0, v1, v2, v3, r.f, seen]
+}}
+let shared = [1, 2, 3]
+[go(shared, shared), go(shared.drop(1), [5]), shared]
+"
+    )
+}
+
+// ---- by copies
+
+struct World {
+    vars: [Vec<i64>; VARS],
+    field: Vec<i64>,
+    seen: Vec<Vec<i64>>,
+    captured: Vec<i64>,
+}
+
+struct Thrown;
+
+impl World {
+    fn evaluate(&self, e: &Expression) -> Vec<i64> {
+        match e {
+            Expression::Var(var) => self.vars[*var].clone(),
+            Expression::Field => self.field.clone(),
+            Expression::New(n) => vec![*n, *n],
+            Expression::Sum(a, b) => [self.evaluate(a), self.evaluate(b)].concat(),
+            Expression::Call(name, e, n) => call(name, self.evaluate(e), *n),
+            Expression::Captured => self.captured.clone(),
+        }
+    }
+
+    fn run(&mut self, statements: &[Statement]) -> Result<(), Thrown> {
+        let cut = |xs: &mut Vec<i64>| {
+            if xs.len() > 9 {
+                xs.truncate(4);
+            }
+        };
+        for statement in statements {
+            match statement {
+                Statement::Set(var, e) => {
+                    self.vars[*var] = self.evaluate(e);
+                    cut(&mut self.vars[*var]);
+                }
+                Statement::Add(var, e) => {
+                    let more = self.evaluate(e);
+                    self.vars[*var].extend(more);
+                    cut(&mut self.vars[*var]);
+                }
+                Statement::First(var, n) => self.vars[*var].iter_mut().take(1).for_each(|x| *x = *n),
+                Statement::Last(var, n) => {
+                    self.vars[*var].iter_mut().last().into_iter().for_each(|x| *x += n)
+                }
+                Statement::SetField(e) => {
+                    self.field = self.evaluate(e);
+                    cut(&mut self.field);
+                }
+                Statement::AddField(e) => {
+                    let more = self.evaluate(e);
+                    self.field.extend(more);
+                    cut(&mut self.field);
+                }
+                Statement::Apart(a, b, e, f) => {
+                    let (first, second) = (self.evaluate(e), self.evaluate(f));
+                    self.vars[*a] = second;
+                    self.vars[*b] = first;
+                    cut(&mut self.vars[*a]);
+                    cut(&mut self.vars[*b]);
+                }
+                Statement::See(e) => self.seen.push(self.evaluate(e)),
+                Statement::If(var, length, then, other) => {
+                    self.run(if self.vars[*var].len() > *length { then } else { other })?;
+                }
+                Statement::Repeat(times, body) => {
+                    for _ in 0..*times {
+                        self.run(body)?;
+                    }
+                }
+                Statement::Try(body, var, length, rest, catch, finally) => {
+                    let mut tried = self.run(body);
+                    if tried.is_ok() {
+                        tried = if self.vars[*var].len() > *length { Err(Thrown) } else { self.run(rest) };
+                    }
+                    let caught = tried.or_else(|Thrown| self.run(catch));
+                    self.run(finally)?;
+                    caught?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn by_copies(body: &[Statement], given: &[i64], second: &[i64]) -> String {
+    let list = |xs: &Vec<i64>| format!("{xs:?}");
+    let mut world = World {
+        vars: [given.to_vec(), second.to_vec(), given.to_vec(), vec![7]],
+        field: second.to_vec(),
+        seen: Vec::new(),
+        captured: given.to_vec(),
+    };
+    assert!(world.run(body).is_ok(), "all that is thrown is caught");
+    let mut parts: Vec<String> = world.vars.iter().map(list).collect();
+    parts.push(list(&world.field));
+    parts.push(format!("{:?}", world.seen));
+    format!("[{}]", parts.join(", "))
+}
+
+fn by_the_machine(text: &str) -> String {
+    let image = image(text);
+    let script = image.code.script;
+    let args = vec![Value::list(Vec::new())];
+    let mut machine = Machine::new(image, Context::Orchestration, script, args, Identity::default());
+    match machine.run(10_000_000) {
+        Progress::Done(Ok(value)) => format::display(&value.decode()),
+        Progress::Done(Err(error)) => error.title(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn lists_are_as_if_copied() {
+    let set =
+        |name: &str, otherwise| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise);
+    let seed: u64 = set("SHARING_SEED", 1);
+    for seed in seed..seed + set("SHARING_PROGRAMS", PROGRAMS) {
+        let body = statements(&mut Random::new(seed), 3);
+        let text = program(&body);
+        let expected = format!(
+            "[{}, {}, [1, 2, 3]]",
+            by_copies(&body, &[1, 2, 3], &[1, 2, 3]),
+            by_copies(&body, &[2, 3], &[5])
+        );
+        assert_eq!(by_the_machine(&text), expected, "seed {seed}:\n{text}");
+    }
+}
