@@ -1,21 +1,24 @@
-//! Captured variables that loops use: they are loaded once, where their function begins.
+//! Captured variables that a function uses more than once, or in a loop: they are loaded once, where it begins.
 
 use crate::core::{Form, Head, Node, Var};
 
 use super::{Compiler, State};
 
 impl Compiler<'_, '_> {
-    /// Loads what the loops of a function that has an environment use of it into registers of their own.
+    /// Loads what a function that has an environment uses of it more than once into registers of their own.
     pub(super) fn load_captured(&mut self, body: &Node) {
         let Some((State { captures: Some(_), siblings, .. }, outer)) = self.states.split_last() else {
             return;
         };
         let mut used = Vec::new();
-        in_loops(body, false, &mut used);
+        uses(body, false, &mut used);
         used.sort_unstable();
-        used.dedup();
-        used.retain(|var| !siblings.contains_key(var) && outer.iter().any(|f| f.locals.contains_key(var)));
-        for var in used {
+        let often = used.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).map(|same| same[0]);
+        let is_captured = |var: &Var| {
+            !siblings.contains_key(var) && outer.iter().any(|function| function.locals.contains_key(var))
+        };
+        let often: Vec<Var> = often.filter(is_captured).collect();
+        for var in often {
             let reg = self.alloc();
             self.load(var, Some(reg), body.span);
             self.state().locals.insert(var, reg);
@@ -23,21 +26,34 @@ impl Compiler<'_, '_> {
     }
 }
 
-/// Collects the variables that are used within loops, by functions that are made there too.
-fn in_loops(node: &Node, within: bool, used: &mut Vec<Var>) {
+/// Collects the variables that a node uses: once for each place, and twice for one within a loop.
+fn uses(node: &Node, repeated: bool, used: &mut Vec<Var>) {
     match &node.form {
-        Form::Var(var) | Form::Set(var, ..) if within => used.push(*var),
-        Form::Lambda(f) if within => in_loops(&f.body, true, used),
-        Form::Functions(group) if within => group.iter().for_each(|(_, f)| in_loops(&f.body, true, used)),
+        Form::Var(var) | Form::Set(var, ..) => {
+            used.extend(std::iter::repeat_n(*var, if repeated { 2 } else { 1 }));
+        }
+        // What a function within uses is captured by it, once.
+        Form::Lambda(f) => captured(&f.body, repeated, used),
+        Form::Functions(group) => group.iter().for_each(|(_, f)| captured(&f.body, repeated, used)),
         Form::Loop(l) => {
             match &l.head {
-                Head::While(condition) => in_loops(condition, true, used),
-                Head::Range(_, low, high, _) => [low, high].iter().for_each(|a| in_loops(a, within, used)),
-                Head::Each(_, list) => in_loops(list, within, used),
+                Head::While(condition) => uses(condition, true, used),
+                Head::Range(_, low, high, _) => [low, high].iter().for_each(|a| uses(a, repeated, used)),
+                Head::Each(_, list) => uses(list, repeated, used),
             }
-            return in_loops(&l.body, true, used);
+            return uses(&l.body, true, used);
         }
         _ => {}
     }
-    node.each(&mut |child| in_loops(child, within, used));
+    node.each(&mut |child| uses(child, repeated, used));
+}
+
+fn captured(body: &Node, repeated: bool, used: &mut Vec<Var>) {
+    let mut within = Vec::new();
+    uses(body, false, &mut within);
+    within.sort_unstable();
+    within.dedup();
+    for var in within {
+        used.extend(std::iter::repeat_n(var, if repeated { 2 } else { 1 }));
+    }
 }
