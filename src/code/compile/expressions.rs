@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use crate::builtins::BuiltinId;
 use crate::check::GlobalId;
-use crate::core::{Arg, Decision, Form, Key, Node, Otherwise, Prim, Step, Var};
+use crate::core::{Arg, Decision, Form, Key, Node, Otherwise, Prim, Var};
 use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
 use super::conditions::comparison;
-use super::{Captures, Compiler, Constant, FunctionId, Leave, Op, PathStep, Reg, Target, constant};
+use super::{Captures, Compiler, Constant, FunctionId, Leave, Op, Reg, Target, constant};
 
 impl Compiler<'_, '_> {
     /// Compiles a node. The result is in `to` when that is given, else in the register that is answered, which
@@ -368,132 +368,6 @@ impl Compiler<'_, '_> {
         base.min(u16::MAX as u32) as Reg
     }
 
-    pub(super) fn set(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) {
-        let cell = self.variables.vars[var as usize].cell;
-        let mark = self.mark();
-        if steps.is_empty() {
-            if cell {
-                if let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form
-                    && matches!(args[0].form, Form::Var(left) if left == var)
-                    && !self.variables.vars[var as usize].early
-                    && !may_set(&args[1])
-                    && !calls(&args[1])
-                {
-                    let b = self.expr(&args[1], None);
-                    let cell = self.load(var, None, span);
-                    self.emit(Op::AddCell { cell, b }, value.span);
-                } else {
-                    let value = self.expr(value, None);
-                    let cell = self.load(var, None, span);
-                    self.emit(Op::SetCell { cell, from: value }, span);
-                }
-            } else {
-                let reg = self.load(var, None, span);
-                if let Some(items) = appended(var, value) {
-                    for item in items {
-                        let item = self.place(item);
-                        self.emit(Op::Append { list: reg, value: item }, value.span);
-                        self.release(mark);
-                    }
-                    return;
-                }
-                // `x = x + …` becomes an `Add` whose target is its first operand, which extends in place.
-                self.expr(value, Some(reg));
-            }
-            self.release(mark);
-            return;
-        }
-        let info = &self.variables.vars[var as usize];
-        if let Some((known, more)) = added(var, steps, value)
-            && !info.early
-            && !(cell && calls(more))
-        {
-            if calls(more) {
-                // What is not there is an error before anything else happens.
-                let to = self.expr(known, None);
-                self.emit(Op::Null { to }, span);
-                self.release(mark);
-            }
-            let (base, path) = self.path(steps, more);
-            let place = self.load(var, None, span);
-            let op = match cell {
-                true => Op::AddCellPath { cell: place, base, path },
-                false => Op::AddPath { a: place, base, path },
-            };
-            self.emit(op, value.span);
-        } else if cell || !self.set_part(var, steps, value, span) {
-            let (base, path) = self.path(steps, value);
-            let place = self.load(var, None, span);
-            let op = match cell {
-                true => Op::SetCellPath { cell: place, base, path },
-                false => Op::SetPath { a: place, base, path },
-            };
-            self.emit(op, span);
-        }
-        self.release(mark);
-    }
-
-    /// Puts the indexes of a path and a value after them into registers, and gives the first and the path's number.
-    fn path(&mut self, steps: &[Step], value: &Node) -> (Reg, u16) {
-        let base = self.mark().min(u16::MAX as u32) as Reg;
-        let mut path = Vec::new();
-        for step in steps {
-            match step {
-                Step::Field(name, _) => path.push(PathStep::Field(self.unit.name(name))),
-                Step::Index(index) => {
-                    path.push(PathStep::Index);
-                    self.place(index);
-                }
-            }
-        }
-        self.place(value);
-        let paths = &mut self.unit.code.paths;
-        let index = paths.iter().position(|p| *p == path).unwrap_or_else(|| {
-            paths.push(path);
-            paths.len() - 1
-        });
-        (base, index as u16)
-    }
-
-    /// Sets a part of a variable by an instruction for such parts, if there is one.
-    fn set_part(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) -> bool {
-        // The index is evaluated first, and so it is copied if the value's code may change it.
-        let index_of = |this: &mut Self, index: &Node| match index.form {
-            Form::Var(_) if !may_set(value) => this.expr(index, None),
-            _ => this.place(index),
-        };
-        match steps {
-            [Step::Field(name, _)] => {
-                let value = self.place(value);
-                let a = self.load(var, None, span);
-                let name = self.unit.name(name);
-                self.emit(Op::SetField { a, value, name }, span);
-            }
-            [Step::Index(index)] => {
-                let index = index_of(self, index);
-                let value = self.place(value);
-                let a = self.load(var, None, span);
-                self.emit(Op::SetElement { a, index, value }, span);
-            }
-            [Step::Index(index), Step::Field(name, _)] if self.mark() < 200 => {
-                let index = index_of(self, index);
-                let value = self.place(value) as u8;
-                let a = self.load(var, None, span) as u8;
-                let name = self.unit.name(name);
-                self.emit(Op::SetFieldOfElement { a, index, value, name }, span);
-            }
-            [Step::Index(index), Step::Index(second)] if self.mark() < 200 && !may_set(second) => {
-                let index = index_of(self, index);
-                let second = index_of(self, second);
-                let value = self.place(value) as u8;
-                let a = self.load(var, None, span) as u8;
-                self.emit(Op::SetElementOfElement { a, index, second, value }, span);
-            }
-            _ => return false,
-        }
-        true
-    }
-
     pub(super) fn operands(&mut self, a: &Node, b: &Node) -> (Reg, Reg) {
         let first = match &a.form {
             Form::Var(_) if may_set(b) => {
@@ -687,59 +561,13 @@ impl Compiler<'_, '_> {
     }
 }
 
-/// The elements that `xs += [a, b]` adds, when they can be added one by one.
-fn appended(var: Var, value: &Node) -> Option<&[Node]> {
-    let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
-    let [Node { form: Form::Var(left), .. }, Node { form: Form::Prim(Prim::List(spreads), items), .. }] =
-        &args[..]
-    else {
-        return None;
-    };
-    (*left == var && items.len() == 1 && !spreads[0] && !may_set(&items[0])).then_some(&items[..])
-}
-
-/// Of `x.a[i] += more`, as it is lowered: what is read of the variable, and what is added to it. None when it is known to be
-/// a number, which is added sooner by itself, or when what is added may set the variable.
-fn added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
-    let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
-    let [known, more] = &args[..] else { return None };
-    let is_number = match &more.form {
-        Form::Const(literal) => !matches!(literal, Literal::Str(_)),
-        Form::Prim(Prim::Binary(op), _) => *op != BinaryOp::Add,
-        Form::Prim(Prim::Negate, _) => true,
-        _ => false,
-    };
-    (!is_number && !may_set(more) && is_part(known, var, steps)).then_some((known, more))
-}
-
-/// Whether a node reads that part of a variable.
-fn is_part(node: &Node, var: Var, steps: &[Step]) -> bool {
-    let Some((last, before)) = steps.split_last() else {
-        return matches!(node.form, Form::Var(read) if read == var);
-    };
-    match (&node.form, last) {
-        (Form::Prim(Prim::Field(read), args), Step::Field(name, _)) => {
-            read == name && is_part(&args[0], var, before)
-        }
-        (Form::Prim(Prim::Index, args), Step::Index(index)) => {
-            let is_same = match (&args[1].form, &index.form) {
-                (Form::Var(a), Form::Var(b)) => a == b,
-                (Form::Const(a), Form::Const(b)) => a == b,
-                _ => false,
-            };
-            is_same && is_part(&args[0], var, before)
-        }
-        _ => false,
-    }
-}
-
 /// `div(a, b)` has an instruction of its own.
 fn is_quotient(id: &BuiltinId, args: &[Node]) -> bool {
     args.len() == 2 && id.get().name == "div"
 }
 
 /// Whether evaluating a node may run other code, which could change a cell.
-fn calls(node: &Node) -> bool {
+pub(super) fn calls(node: &Node) -> bool {
     match &node.form {
         Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) | Form::Lambda(_) => false,
         Form::Prim(_, args) => args.iter().any(calls),

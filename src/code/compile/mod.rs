@@ -3,6 +3,7 @@
 //! Registers are given out like a stack: parameters, then variables as they are bound, then temporaries. A
 //! variable that functions capture is copied into their environment, by its cell if it can change.
 
+mod assignments;
 mod calls;
 mod captured;
 mod conditions;
@@ -10,6 +11,7 @@ mod control;
 mod expressions;
 mod last_uses;
 mod matching;
+mod registers;
 mod trials;
 
 use std::cell::RefCell;

@@ -1,0 +1,229 @@
+//! What instructions read and write, and what is executed after them.
+
+use crate::code::{Code, Op, PathStep, Reg};
+
+/// What is to be known of a function to tell what its instructions read.
+pub(super) struct Registers<'a> {
+    /// The register of its environment.
+    pub env: Reg,
+    pub code: &'a Code,
+}
+
+impl Registers<'_> {
+    /// Tells of all registers that an instruction reads: stretches of them.
+    pub(super) fn reads(&self, op: Op, read: &mut impl FnMut(Reg, Reg)) {
+        let mut each = |regs: &[Reg]| regs.iter().for_each(|reg| read(*reg, 1));
+        match op {
+            Op::Constant { .. }
+            | Op::Int { .. }
+            | Op::Null { .. }
+            | Op::Bool { .. }
+            | Op::Missing { .. }
+            | Op::Global { .. }
+            | Op::Jump { .. }
+            | Op::Repeat { .. }
+            | Op::Try { .. }
+            | Op::EndTry => {}
+            Op::Move { from, .. }
+            | Op::Take { from, .. }
+            | Op::NewCell { from, .. }
+            | Op::Return { from }
+            | Op::Throw { from }
+            | Op::NoArm { from }
+            | Op::NoMatch { from } => each(&[from]),
+            Op::Add { a, b, .. }
+            | Op::Subtract { a, b, .. }
+            | Op::Multiply { a, b, .. }
+            | Op::Divide { a, b, .. }
+            | Op::Remainder { a, b, .. }
+            | Op::Quotient { a, b, .. }
+            | Op::Compare { a, b, .. }
+            | Op::TestEqual { a, b, .. }
+            | Op::TestLess { a, b, .. }
+            | Op::TestLessEqual { a, b, .. }
+            | Op::TestGreater { a, b, .. }
+            | Op::TestGreaterEqual { a, b, .. } => each(&[a, b]),
+            Op::AddInt { a, .. }
+            | Op::MultiplyInt { a, .. }
+            | Op::RemainderInt { a, .. }
+            | Op::CompareInt { a, .. }
+            | Op::Not { a, .. }
+            | Op::Negate { a, .. }
+            | Op::CheckBool { a }
+            | Op::TestTrue { a, .. }
+            | Op::TestNull { a, .. }
+            | Op::TestMissing { a, .. }
+            | Op::TestEqualInt { a, .. }
+            | Op::TestLessInt { a, .. }
+            | Op::TestLessEqualInt { a, .. }
+            | Op::TestGreaterInt { a, .. }
+            | Op::TestGreaterEqualInt { a, .. }
+            | Op::TestConstant { a, .. }
+            | Op::TestList { a }
+            | Op::TestRecord { a }
+            | Op::TestLength { a, .. }
+            | Op::TestAtLeast { a, .. }
+            | Op::Field { a, .. }
+            | Op::OptionalField { a, .. }
+            | Op::ReadField { a, .. }
+            | Op::TestField { a, .. }
+            | Op::ReadIndex { a, .. }
+            | Op::ReadBack { a, .. }
+            | Op::ReadMiddle { a, .. }
+            | Op::ReadWithout { a, .. } => each(&[a]),
+            Op::Push { list, value } | Op::Append { list, value } => each(&[list, value]),
+            Op::Extend { list, values } => each(&[list, values]),
+            Op::Put { record, key, value } => each(&[record, key, value]),
+            Op::Merge { record, other } => each(&[record, other]),
+            Op::Index { a, index, .. } => each(&[a, index]),
+            Op::FieldOfElement { a, index, .. } => each(&[a.into(), index.into()]),
+            Op::ElementOfElement { a, index, second, .. } => each(&[a.into(), index.into(), second.into()]),
+            Op::SetField { a, value, .. } => each(&[a, value]),
+            Op::SetElement { a, index, value } => each(&[a, index, value]),
+            Op::SetFieldOfElement { a, index, value, .. } => each(&[a.into(), index, value.into()]),
+            Op::SetElementOfElement { a, index, second, value } => {
+                each(&[a.into(), index, second, value.into()]);
+            }
+            Op::GetCell { cell, .. } | Op::GetEarly { cell, .. } => each(&[cell]),
+            Op::SetCell { cell, from } => each(&[cell, from]),
+            Op::AddCell { cell, b } => each(&[cell, b]),
+            Op::Capture { .. } => each(&[self.env]),
+            Op::Closure { env, .. } => each(&[env]),
+            Op::NewList { base, count, .. }
+            | Op::Concat { base, count, .. }
+            | Op::Environment { base, count, .. } => read(base, count),
+            Op::NewRecord { base, shape, .. } => read(base, self.code.shapes[shape as usize].len() as Reg),
+            Op::SetPath { a, base, path } | Op::AddPath { a, base, path } => {
+                read(a, 1);
+                read(base, self.steps(path) + 1);
+            }
+            Op::SetCellPath { cell, base, path } | Op::AddCellPath { cell, base, path } => {
+                read(cell, 1);
+                read(base, self.steps(path) + 1);
+            }
+            Op::Range { base, .. } => read(base, 2),
+            // Their own three: where they are, where they end, and the variable.
+            Op::RangeStart { base, .. }
+            | Op::RangeNext { base, .. }
+            | Op::EachStart { base }
+            | Op::EachNext { base, .. } => read(base, 3),
+            Op::CallFunction { count, base, .. }
+            | Op::TailFunction { count, base, .. }
+            | Op::Apply { count, base, .. } => read(base, count.into()),
+            Op::CallSibling { count, base, .. } | Op::TailSibling { count, base, .. } => {
+                read(self.env, 1);
+                read(base, count.into());
+            }
+            Op::Call { count, base, f } | Op::TailCall { count, base, f } => {
+                read(f, 1);
+                read(base, count.into());
+            }
+            // The receiver, or the options, beside the arguments.
+            Op::CallMethod { count, base, .. } | Op::Invoke { count, base, .. } => {
+                read(base, Reg::from(count) + 1);
+            }
+            Op::CallSpread { base } | Op::CallMethodSpread { base, .. } => read(base, 2),
+            Op::Rethrow { error } => read(error, 2),
+        }
+    }
+
+    /// How many registers the indexes of a path take.
+    fn steps(&self, path: u16) -> Reg {
+        let steps = &self.code.paths[path as usize];
+        steps.iter().filter(|step| matches!(step, PathStep::Index)).count() as Reg
+    }
+}
+
+/// The register that gets a new value from an instruction, whatever it held.
+pub(super) fn written(op: Op) -> Option<Reg> {
+    match op {
+        Op::Move { to, .. }
+        | Op::Take { to, .. }
+        | Op::Constant { to, .. }
+        | Op::Int { to, .. }
+        | Op::Null { to }
+        | Op::Bool { to, .. }
+        | Op::Missing { to }
+        | Op::Global { to, .. }
+        | Op::Add { to, .. }
+        | Op::Subtract { to, .. }
+        | Op::Multiply { to, .. }
+        | Op::Divide { to, .. }
+        | Op::Remainder { to, .. }
+        | Op::Quotient { to, .. }
+        | Op::AddInt { to, .. }
+        | Op::MultiplyInt { to, .. }
+        | Op::RemainderInt { to, .. }
+        | Op::Compare { to, .. }
+        | Op::CompareInt { to, .. }
+        | Op::Not { to, .. }
+        | Op::Negate { to, .. }
+        | Op::NewList { to, .. }
+        | Op::NewRecord { to, .. }
+        | Op::Field { to, .. }
+        | Op::OptionalField { to, .. }
+        | Op::ReadField { to, .. }
+        | Op::TestField { to, .. }
+        | Op::ReadIndex { to, .. }
+        | Op::ReadBack { to, .. }
+        | Op::ReadMiddle { to, .. }
+        | Op::ReadWithout { to, .. }
+        | Op::Index { to, .. }
+        | Op::Concat { to, .. }
+        | Op::Range { to, .. }
+        | Op::NewCell { to, .. }
+        | Op::GetCell { to, .. }
+        | Op::GetEarly { to, .. }
+        | Op::Capture { to, .. }
+        | Op::Environment { to, .. }
+        | Op::Closure { to, .. } => Some(to),
+        Op::FieldOfElement { to, .. } | Op::ElementOfElement { to, .. } => Some(to),
+        Op::CallFunction { base, .. }
+        | Op::CallSibling { base, .. }
+        | Op::Call { base, .. }
+        | Op::CallMethod { base, .. }
+        | Op::CallSpread { base }
+        | Op::CallMethodSpread { base, .. }
+        | Op::Apply { base, .. }
+        | Op::Invoke { base, .. } => Some(base),
+        _ => None,
+    }
+}
+
+/// Where a jump at `at` leads.
+pub(super) fn jumped(at: usize, by: i32) -> usize {
+    (at + 1).saturating_add_signed(by as isize)
+}
+
+/// What may be executed after an instruction, if it doesn't fail.
+pub(super) fn followers(op: Op, at: usize) -> [Option<usize>; 2] {
+    let next = Some(at + 1);
+    match op {
+        Op::Jump { by } | Op::Repeat { by } => [Some(jumped(at, by)), None],
+        Op::RangeNext { by, .. } | Op::EachNext { by, .. } => [next, Some(jumped(at, by))],
+        Op::TestTrue { .. }
+        | Op::TestNull { .. }
+        | Op::TestMissing { .. }
+        | Op::TestEqual { .. }
+        | Op::TestLess { .. }
+        | Op::TestLessEqual { .. }
+        | Op::TestGreater { .. }
+        | Op::TestGreaterEqual { .. }
+        | Op::TestEqualInt { .. }
+        | Op::TestLessInt { .. }
+        | Op::TestLessEqualInt { .. }
+        | Op::TestGreaterInt { .. }
+        | Op::TestGreaterEqualInt { .. }
+        | Op::TestConstant { .. }
+        | Op::TestList { .. }
+        | Op::TestRecord { .. }
+        | Op::TestLength { .. }
+        | Op::TestAtLeast { .. }
+        | Op::TestField { .. } => [next, Some(at + 2)],
+        Op::Return { .. } | Op::Throw { .. } | Op::Rethrow { .. } | Op::NoArm { .. } | Op::NoMatch { .. } => {
+            [None, None]
+        }
+        // A tail call of a builtin comes back.
+        _ => [next, None],
+    }
+}
