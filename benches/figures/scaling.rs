@@ -35,13 +35,19 @@ pub fn scaling(folder: &Path) {
         };
         show(&plots, what, name, sizes, of);
     }
-    let resumed = |size: u32| resumed(folder, size);
     show(
         &plots,
-        "going on after a crash, with so many steps behind",
+        "going on after a kill, with so many steps behind",
         "resumed",
         [1_000, 10_000, 100_000, 1_000_000],
-        resumed,
+        |steps| resumed(folder, "aged.df", steps),
+    );
+    show(
+        &plots,
+        "so many instances gone on with, and ended",
+        "unfinished",
+        [10, 100, 1_000, 10_000],
+        |instances| resumed(folder, "unfinished.df", instances),
     );
 }
 
@@ -57,24 +63,25 @@ fn show(plots: &Path, what: &str, name: &str, sizes: [u32; 4], of: impl Fn(u32) 
     fs::write(plots.join(format!("{name}.svg")), svg).expect("a plot");
 }
 
-/// Seconds from the start of a process to the next step of an instance that was killed after so many.
-fn resumed(folder: &Path, steps: u32) -> f64 {
+/// Seconds from the start of a process to the next output of a script that was killed when it had done or begun so much.
+fn resumed(folder: &Path, script: &str, size: u32) -> f64 {
     use std::io::{BufRead, BufReader, Write};
     let store = fresh(folder);
-    let command = || {
+    let command = |args: &[&str]| {
         let mut run = Command::new(DURABLE);
-        run.arg("run").arg(program("aged.df")).arg(steps.to_string()).arg("--store").arg(&store);
+        run.args(args).arg("--store").arg(&store);
         run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        run
+        run.spawn().expect("durable runs")
     };
-    let mut first = command().spawn().expect("durable runs");
+    let program = program(script);
+    let mut first = command(&["run", &program.to_string_lossy(), &size.to_string()]);
     let mut line = String::new();
     BufReader::new(first.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
     std::thread::sleep(std::time::Duration::from_millis(50));
     first.kill().expect("killed");
     first.wait().expect("ended");
     let began = Instant::now();
-    let mut second = command().spawn().expect("durable runs");
+    let mut second = command(&["resume"]);
     second.stdin.take().expect("stdin").write_all(b"\n").expect("a line");
     let mut line = String::new();
     BufReader::new(second.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");

@@ -1,5 +1,6 @@
 //! `durable run` and `durable resume`.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -132,6 +133,7 @@ fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
         return Ok(0);
     }
     let mut ids = Vec::new();
+    let mut sound = HashSet::new();
     for record in records {
         // How a child ended is its caller's affair.
         if record.parent.is_none() || resume.id.is_some() {
@@ -139,7 +141,9 @@ fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
         }
         if !record.status.is_ended() {
             // A program that can't run any more is shown with its mistakes.
-            program::stored(host.store(), record.program, &record.id, &record.file)?;
+            if sound.insert(record.program) {
+                program::stored(host.store(), record.program, &record.id, &record.file)?;
+            }
             host.watch(&record.id);
         }
     }
