@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::engine::{self, History, InstanceRecord, Read, keys};
+use crate::engine::{self, History, InstanceRecord, Read, Status, keys};
 use crate::host::{Ask, Connection, Host, Reply};
-use crate::store::{self, DiskStore, Pair, StoreError};
+use crate::store::{self, DiskStore, Pair, Store, StoreError};
 
 use super::problem::{Problem, unreadable};
 use super::{FAILED, STORE, UNKNOWN};
@@ -168,13 +168,28 @@ pub fn known(store: &dyn Read, id: &str) -> Result<InstanceRecord, Problem> {
 /// The records of all instances whose ids begin so, by id.
 pub fn records(store: &dyn Read, prefix: &str) -> Result<Vec<InstanceRecord>, Problem> {
     let all = store.all(&keys::instance(prefix)).map_err(unreadable)?;
-    let decode = |(key, bytes): &Pair| {
-        InstanceRecord::decode(bytes).ok_or_else(|| {
-            let id = String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned();
-            unreadable(format!("the record of {id} is not readable"))
-        })
-    };
-    all.iter().map(decode).collect()
+    all.iter().map(|(key, bytes)| decode(key, bytes)).collect()
+}
+
+/// The records of the instances that run; those of the others, which may be very many, are not kept.
+pub fn running(store: &DiskStore) -> Result<Vec<InstanceRecord>, Problem> {
+    let (mut running, mut failed) = (Vec::new(), None);
+    store.scan(keys::INSTANCES, &mut |key, bytes| {
+        match decode(key, bytes) {
+            Ok(record) if record.status == Status::Running => running.push(record),
+            Ok(_) => {}
+            Err(problem) => failed = Some(problem),
+        }
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(running), Err)
+}
+
+fn decode(key: &[u8], bytes: &[u8]) -> Result<InstanceRecord, Problem> {
+    InstanceRecord::decode(bytes).ok_or_else(|| {
+        let id = String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned();
+        unreadable(format!("the record of {id} is not readable"))
+    })
 }
 
 /// Reads the history of an instance.

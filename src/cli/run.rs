@@ -13,7 +13,7 @@ use crate::render::{Shown, show};
 use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
-use super::access::{self, Access, Opened, known, records};
+use super::access::{self, Access, Opened, known, running};
 use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Telemetry};
 use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
@@ -112,10 +112,7 @@ pub fn resume(resume: Resume) -> Result<u8, Problem> {
 fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
     let records = match &resume.id {
         Some(id) => vec![known(&store, id)?],
-        None => {
-            let all = records(&store, "")?;
-            all.into_iter().filter(|record| record.status == Status::Running).collect()
-        }
+        None => running(&store)?,
     };
     if let [record] = &records[..]
         && record.status == Status::Suspended
