@@ -100,7 +100,7 @@ impl Engine {
         let result = instance.record.status.result(id);
         let outcome = outcome_of(&instance.record.status);
         let mail = instance.mail.drain();
-        for (seq, open) in open {
+        for (seq, open) in open.into_all() {
             if children || !matches!(open.request.what, crate::machine::What::Orchestration { .. }) {
                 self.drop_open(id, seq, &open);
             } else {

@@ -12,8 +12,9 @@ use crate::machine::{Data, Image, Request, Value, What, child_id, format};
 
 use super::Open;
 use super::address::{Address, Waiter};
-use super::instance::{first_text, is_message};
+use super::instance::first_text;
 use super::message::Message;
+use super::open::is_message;
 use super::record::InstanceRecord;
 use super::step::{Engine, Outcome, Output, StepId};
 use super::timers::Timer;
@@ -45,7 +46,7 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(id) else { return };
         if let Some(seq) = instance.record.rewound.take() {
             instance.record_changed = true;
-            if let Some(open) = instance.open.get_mut(&seq) {
+            if let Some(open) = instance.open.get_mut(seq) {
                 open.recorded = false;
                 instance.undispatched.retain(|known| *known != seq);
                 instance.undispatched.push(seq);
@@ -79,7 +80,7 @@ impl Engine {
     fn dispatch_one(&mut self, id: &Arc<str>, seq: u64, now: i64) -> bool {
         let Some(instance) = self.instances.get_mut(id) else { return false };
         let execution = instance.record.execution;
-        let Some(open) = instance.open.get_mut(&seq).filter(|open| !open.dispatched) else { return true };
+        let Some(open) = instance.open.get_mut(seq).filter(|open| !open.dispatched) else { return true };
         let step = StepId::of(id, execution, seq, open.attempt);
         let recorded = open.recorded;
         let args = open.request.args.clone();

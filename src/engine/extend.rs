@@ -138,7 +138,7 @@ fn is_settled(entries: &[Entry], wanted: Option<u64>) -> bool {
 /// A request for people.
 pub fn described(entry: &Entry) -> String {
     match entry {
-        Entry::Requested { what, args, .. } => super::instance::describe(what, args),
+        Entry::Requested { what, args, .. } => super::open::describe(what, args),
         _ => String::new(),
     }
 }

@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::builtins::Context;
-use crate::machine::options::{self, Policy, policy};
-use crate::machine::{
-    Data, ErrorData, Identity, Image, Machine, Progress, Request, What, child_id, format, snapshot,
-};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, child_id, format};
 use crate::syntax::Place;
 
 use super::address::Waiter;
-use super::checkpoint::{self, Checkpoint, Checkpoints, Retention, SavedOpen};
+use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
 use super::history::{self, Asked, Chunk, Entry, History};
 use super::mailbox::Mailbox;
 use super::message::{Mail, Message};
+use super::open::{Open, Requests, describe, policy_of};
 use super::record::{InstanceRecord, Status};
 use super::{Batch, keys};
 
@@ -26,74 +24,12 @@ pub fn test_function(name: &str) -> String {
     format!("test {name:?}")
 }
 
-/// A request without an answer.
-#[derive(Clone, Debug)]
-pub struct Open {
-    pub request: Request,
-    /// When it was made.
-    pub time: i64,
-    /// The attempt that is under way, from 1, and when it begins or began.
-    pub attempt: u32,
-    pub begins: i64,
-    /// How an activity is tried.
-    pub policy: Policy,
-    /// It was handed to the host in this process.
-    pub dispatched: bool,
-    /// It was made by an earlier process: what it sent is sent.
-    pub recorded: bool,
-}
-
 /// An answer that has come, and what an activity sent with it.
 #[derive(Clone)]
 pub(super) struct Delivery {
     pub seq: u64,
     pub result: Result<Data, ErrorData>,
     pub sends: Vec<Request>,
-}
-
-impl Open {
-    /// For people: `charge("1234", 10)`.
-    pub fn describe(&self) -> String {
-        describe(&Asked::of(&self.request.what), &super::Args::of(&self.request.args))
-    }
-
-    fn saved(&self) -> SavedOpen {
-        let Open { request, time, attempt, begins, .. } = self;
-        SavedOpen {
-            request: snapshot::saved_request(request),
-            time: *time,
-            attempt: *attempt,
-            begins: *begins,
-        }
-    }
-
-    fn restored(saved: SavedOpen) -> Option<(u64, Box<Open>)> {
-        let SavedOpen { request, time, attempt, begins } = saved;
-        let request = snapshot::request(request)?;
-        let policy = policy_of(&request);
-        let (seq, recorded) = (request.seq, true);
-        let open = Open { request, time, attempt, begins, policy, dispatched: false, recorded };
-        Some((seq, Box::new(open)))
-    }
-
-    /// Whether it is done here, and not by the receiver of a message.
-    fn is_active(&self) -> bool {
-        match &self.request.what {
-            What::Activity { .. } => true,
-            _ if self.policy.timeout.is_some() => true,
-            What::Effect(name) => !is_message(name) && !matches!(*name, "receive" | "wait" | "lock"),
-            What::Orchestration { .. } => false,
-            What::Operation { signal, .. } => signal.is_some(),
-        }
-    }
-
-    fn is_timer(&self) -> bool {
-        matches!(&self.request.what, What::Effect("sleep" | "sleep_until"))
-    }
-}
-
-pub(super) fn describe(what: &Asked, args: &super::Args) -> String {
-    format!("{}({})", what.shown(), args.describe())
 }
 
 /// Replay that asked for something other than the history holds. Each side is text with its place in the source.
@@ -127,8 +63,7 @@ pub(super) struct Instance {
     pub image: Rc<Image>,
     machine: Machine,
     past: VecDeque<Entry>,
-    /// Each on its own: a leaf of such a map has room for eleven.
-    pub open: BTreeMap<u64, Box<Open>>,
+    pub open: Requests,
     /// Those of them that wait for an event, by its name.
     receives: BTreeMap<u64, String>,
     /// Requests that the engine has not seen to yet.
@@ -184,7 +119,7 @@ impl Instance {
             }
         };
         let identity = Identity { id: record.id.clone(), ..Identity::default() };
-        let (mut receives, mut open) = (BTreeMap::new(), BTreeMap::new());
+        let (mut receives, mut open) = (BTreeMap::new(), Requests::default());
         let (mut checkpoint, mut expected) = (None, 0);
         let machine = match history.after {
             None => Machine::new(image.clone(), Context::Orchestration, function, args, identity),
@@ -195,11 +130,11 @@ impl Instance {
                 let unfit =
                     || "its checkpoint was made by another version, or for another program".to_string();
                 for saved in saved.open {
-                    let (seq, again) = Open::restored(saved).ok_or_else(unfit)?;
+                    let again = Open::restored(saved).ok_or_else(unfit)?;
                     if again.request.what == What::Effect("receive") {
-                        receives.insert(seq, first_text(&again.request.args));
+                        receives.insert(again.request.seq, first_text(&again.request.args));
                     }
-                    open.insert(seq, again);
+                    open.insert(again);
                 }
                 restored.flatten().ok_or_else(unfit)?
             }
@@ -272,11 +207,7 @@ impl Instance {
         if self.is_suspended() {
             return false;
         }
-        !self.has_run
-            || !self.is_live()
-            || self.queued
-            || !self.inbox.is_empty()
-            || self.open.values().any(|open| open.is_active())
+        !self.has_run || !self.is_live() || self.queued || !self.inbox.is_empty() || self.open.are_active()
     }
 
     /// Whether nothing would be lost if it were read from the store again.
@@ -322,7 +253,7 @@ impl Instance {
         next.queued = self.queued;
         next.indexed = self.indexed;
         next.leaves_checkpoint = self.checkpoint.is_some() || self.leaves_checkpoint;
-        Ok((next, self.open))
+        Ok((next, self.open.into_all()))
     }
 
     /// The same instance with a longer program, from its history, which is all of it. What is under way stays so.
@@ -356,7 +287,7 @@ impl Instance {
     pub fn take_undispatched(&mut self) -> Vec<u64> {
         let seen_to = std::mem::take(&mut self.seen_to);
         let mut all = std::mem::take(&mut self.undispatched);
-        all.retain(|seq| match (self.open.get_mut(seq), seen_to.get(seq)) {
+        all.retain(|seq| match (self.open.get_mut(*seq), seen_to.get(seq)) {
             (Some(open), Some(attempt)) if open.attempt == *attempt => {
                 open.dispatched = true;
                 false
@@ -420,7 +351,7 @@ impl Instance {
     }
 
     fn retried(&mut self, seq: u64, again: i64) {
-        if let Some(open) = self.open.get_mut(&seq) {
+        if let Some(open) = self.open.get_mut(seq) {
             open.attempt += 1;
             open.begins = again;
             open.dispatched = false;
@@ -458,7 +389,7 @@ impl Instance {
             watch(&entry, None);
             self.receives.remove(&seq);
             // What follows from a recorded one was done when it was recorded.
-            if let Some(open) = self.open.remove(&seq)
+            if let Some(open) = self.open.remove(seq)
                 && live
             {
                 self.dropped.push((seq, open));
@@ -528,14 +459,14 @@ impl Instance {
         }
         self.undispatched.push(seq);
         let open = Open { request, time, attempt: 1, begins: time, policy, dispatched: false, recorded };
-        self.open.insert(seq, Box::new(open));
+        self.open.insert(open);
         Ok(())
     }
 
     fn answered(&mut self, seq: u64, result: Result<Data, ErrorData>, time: i64, watch: Watch<'_>) {
         let entry = Entry::Answered { seq, result, time };
         watch(&entry, self.open.get(&seq).map(|open| &open.request));
-        self.open.remove(&seq);
+        self.open.remove(seq);
         self.receives.remove(&seq);
         if let Entry::Answered { result, .. } = entry {
             self.machine.answer(seq, result);
@@ -664,27 +595,4 @@ impl Instance {
 /// The first of a list of arguments, as text.
 pub(super) fn first_text(args: &Data) -> String {
     args.items().first().map(format::display).unwrap_or_default()
-}
-
-/// Effects that are messages to other instances.
-pub(super) fn is_message(name: &str) -> bool {
-    matches!(name, "raise" | "terminate" | "suspend" | "resume")
-}
-
-/// How a request is tried, and how long it may take.
-fn policy_of(request: &Request) -> Policy {
-    match &request.what {
-        What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
-        What::Orchestration { options, start: false, .. } => {
-            let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
-            Policy { timeout, ..Policy::default() }
-        }
-        What::Effect("lock") => Policy { timeout: lock_timeout(&request.args), ..Policy::default() },
-        _ => Policy::default(),
-    }
-}
-
-/// How long a `lock` waits.
-fn lock_timeout(args: &Data) -> Option<i64> {
-    options::lock(args.items().get(1)?).ok()?
 }

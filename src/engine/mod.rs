@@ -22,6 +22,7 @@ pub mod keys;
 mod locks;
 mod mailbox;
 mod message;
+mod open;
 mod operations;
 mod program;
 mod purge;
@@ -42,8 +43,9 @@ pub use fetch::{
     recovery,
 };
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
-pub use instance::{Mismatch, Open, SCRIPT, test_function};
+pub use instance::{Mismatch, SCRIPT, test_function};
 pub use message::{Mail, Message, StoredMail};
+pub use open::Open;
 pub use program::{
     StoredProgram, build_image, known_image, load_image, load_stored, program_writes, startable,
 };

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use crate::machine::{Image, Request};
 
 use super::history::{Entry, History};
-use super::instance::{Advance, Instance, Mismatch, Open};
+use super::instance::{Advance, Instance, Mismatch};
+use super::open::Open;
 use super::record::{InstanceRecord, Status};
 
 /// Sees the entries of a history in order; the entries of requests and answers with the request they are of.
@@ -67,7 +68,7 @@ pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch
             },
             Advance::OutOfFuel => {}
             Advance::Waiting => {
-                return Replayed::Waits(instance.open.into_values().map(|open| *open).collect());
+                return Replayed::Waits(instance.open.into_all().into_values().map(|open| *open).collect());
             }
             Advance::Ended => return Replayed::Ended(instance.record.status),
             Advance::Stuck(mismatch) => return Replayed::Stuck(mismatch),

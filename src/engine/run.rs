@@ -146,7 +146,7 @@ impl Engine {
         }
         // An answer to an attempt that was given up, or a second answer to the same step, is dropped.
         let Some(open) =
-            instance.open.get_mut(&step.seq).filter(|open| open.attempt == step.attempt && open.dispatched)
+            instance.open.get_mut(step.seq).filter(|open| open.attempt == step.attempt && open.dispatched)
         else {
             return;
         };

@@ -1,0 +1,138 @@
+//! What an instance asked for and has no answer to yet.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use crate::machine::options::{self, Policy, policy};
+use crate::machine::{Data, Request, What, snapshot};
+
+use super::checkpoint::SavedOpen;
+use super::history::Asked;
+/// A request without an answer.
+#[derive(Clone, Debug)]
+pub struct Open {
+    pub request: Request,
+    /// When it was made.
+    pub time: i64,
+    /// The attempt that is under way, from 1, and when it begins or began.
+    pub attempt: u32,
+    pub begins: i64,
+    /// How an activity is tried.
+    pub policy: Policy,
+    /// It was handed to the host in this process.
+    pub dispatched: bool,
+    /// It was made by an earlier process: what it sent is sent.
+    pub recorded: bool,
+}
+
+impl Open {
+    /// For people: `charge("1234", 10)`.
+    pub fn describe(&self) -> String {
+        describe(&Asked::of(&self.request.what), &super::Args::of(&self.request.args))
+    }
+
+    pub(super) fn saved(&self) -> SavedOpen {
+        let Open { request, time, attempt, begins, .. } = self;
+        SavedOpen {
+            request: snapshot::saved_request(request),
+            time: *time,
+            attempt: *attempt,
+            begins: *begins,
+        }
+    }
+
+    pub(super) fn restored(saved: SavedOpen) -> Option<Open> {
+        let SavedOpen { request, time, attempt, begins } = saved;
+        let request = snapshot::request(request)?;
+        let policy = policy_of(&request);
+        Some(Open { request, time, attempt, begins, policy, dispatched: false, recorded: true })
+    }
+
+    /// Whether it is done here, and not by the receiver of a message.
+    fn is_active(&self) -> bool {
+        match &self.request.what {
+            What::Activity { .. } => true,
+            _ if self.policy.timeout.is_some() => true,
+            What::Effect(name) => !is_message(name) && !matches!(*name, "receive" | "wait" | "lock"),
+            What::Orchestration { .. } => false,
+            What::Operation { signal, .. } => signal.is_some(),
+        }
+    }
+
+    pub(super) fn is_timer(&self) -> bool {
+        matches!(&self.request.what, What::Effect("sleep" | "sleep_until"))
+    }
+}
+
+/// The requests of an instance, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requests {
+    /// Each on its own: a leaf of such a map has room for eleven.
+    open: BTreeMap<u64, Box<Open>>,
+    /// How many are done here, and not by the receiver of a message. There may be very many that are not.
+    active: usize,
+}
+
+impl Requests {
+    pub fn insert(&mut self, open: Open) {
+        self.active += usize::from(open.is_active());
+        if let Some(before) = self.open.insert(open.request.seq, Box::new(open)) {
+            self.active -= usize::from(before.is_active());
+        }
+    }
+
+    pub fn remove(&mut self, seq: u64) -> Option<Box<Open>> {
+        let open = self.open.remove(&seq)?;
+        self.active -= usize::from(open.is_active());
+        Some(open)
+    }
+
+    pub fn get_mut(&mut self, seq: u64) -> Option<&mut Open> {
+        self.open.get_mut(&seq).map(|open| &mut **open)
+    }
+
+    /// Whether any is done here.
+    pub fn are_active(&self) -> bool {
+        self.active > 0
+    }
+
+    pub fn into_all(self) -> BTreeMap<u64, Box<Open>> {
+        self.open
+    }
+}
+
+impl Deref for Requests {
+    type Target = BTreeMap<u64, Box<Open>>;
+
+    fn deref(&self) -> &BTreeMap<u64, Box<Open>> {
+        &self.open
+    }
+}
+
+/// For people: `charge("1234", 10)`.
+pub(super) fn describe(what: &Asked, args: &super::Args) -> String {
+    format!("{}({})", what.shown(), args.describe())
+}
+
+/// Effects that are messages to other instances.
+pub(super) fn is_message(name: &str) -> bool {
+    matches!(name, "raise" | "terminate" | "suspend" | "resume")
+}
+
+/// How a request is tried, and how long it may take.
+pub(super) fn policy_of(request: &Request) -> Policy {
+    match &request.what {
+        What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
+        What::Orchestration { options, start: false, .. } => {
+            let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
+            Policy { timeout, ..Policy::default() }
+        }
+        What::Effect("lock") => Policy { timeout: lock_timeout(&request.args), ..Policy::default() },
+        _ => Policy::default(),
+    }
+}
+
+/// How long a `lock` waits.
+fn lock_timeout(args: &Data) -> Option<i64> {
+    options::lock(args.items().get(1)?).ok()?
+}
