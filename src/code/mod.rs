@@ -30,7 +30,7 @@ pub type FunctionId = u32;
 #[derive(Clone, Copy, Debug, PartialEq, Hash)]
 pub enum Op {
     Move { to: Reg, from: Reg },
-    /// As `Move`, of a temporary: the value is not held twice.
+    /// As `Move`, out of a register that nothing reads any more: the value is not held twice.
     Take { to: Reg, from: Reg },
     Constant { to: Reg, index: u32 },
     Int { to: Reg, value: i32 },

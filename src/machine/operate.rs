@@ -351,7 +351,7 @@ pub fn set_path(
             (PathStep::Index, place) => match (place, args.next().unwrap_or(&Value::Null)) {
                 (Value::List(list), Value::Int(n)) => {
                     let at = at(*n, list.len())?;
-                    list_element(list, at).ok_or_else(lost)?
+                    List::element(list, at).ok_or_else(lost)?
                 }
                 (Value::Record(record), Value::Str(name)) => match record.keys().find_str(name.as_str()) {
                     Some(at) => record_value(record, at)?,
@@ -476,10 +476,6 @@ fn push_slowly(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
     reserve_items(list.len() + 1)?;
     List::grow(list, |items| items.push(value));
     Ok(())
-}
-
-fn list_element(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
-    List::make_mut(list).element(at)
 }
 
 /// The texts of values, joined.

@@ -73,6 +73,21 @@ impl List {
         ListMut(list)
     }
 
+    /// An element, to be changed in place, as by `make_mut`; one of a stretch that nobody else holds in the whole list.
+    pub fn element(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
+        let is_own = |whole: &mut Rc<List>| Rc::get_mut(whole).is_some();
+        let within = match Rc::get_mut(list).and_then(|list| list.view.as_mut()) {
+            // At its beginning the stretch can have the elements for itself.
+            Some((whole, from, _)) => *from > 0 && is_own(whole),
+            None => false,
+        };
+        if !within {
+            return Rc::get_mut(List::make_mut(list).0)?.items.get_mut(at);
+        }
+        let (whole, from, _) = Rc::get_mut(list)?.view.as_mut()?;
+        Rc::get_mut(whole)?.items.get_mut(*from as usize + at)
+    }
+
     /// The elements of a stretch of a list, when nobody else holds either.
     fn own_stretch(list: &mut Rc<List>) -> Option<Vec<Value>> {
         let (whole, from, to) = Rc::get_mut(list)?.view.as_mut()?;
@@ -131,11 +146,6 @@ impl List {
 pub struct ListMut<'a>(&'a mut Rc<List>);
 
 impl<'a> ListMut<'a> {
-    /// One element.
-    pub fn element(self, at: usize) -> Option<&'a mut Value> {
-        Rc::get_mut(self.0)?.items.get_mut(at)
-    }
-
     /// Runs a change on the elements.
     pub fn with<R>(self, change: impl FnOnce(&mut Vec<Value>) -> R) -> Option<R> {
         let list = Rc::get_mut(self.0)?;
