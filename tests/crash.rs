@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::program::{Program, areas, programs};
-use common::{DURABLE, Random};
+use common::{DURABLE, Random, setting};
 use tempfile::TempDir;
 
 /// A program is killed at most so often before it is let run to its end.
@@ -43,10 +43,6 @@ fn killed_programs_end_as_if_nothing_had_been() {
     println!("{count} programs, killed {kills} times");
     assert!(kills as u64 > count / 2, "only {kills} kills: the moments are chosen too late");
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Runs a program unbroken and broken, and compares; how often it was killed.

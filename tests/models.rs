@@ -17,7 +17,7 @@ use std::{fs, thread};
 
 use common::program::{Program as File, areas, programs};
 use common::sim::{Crash, World};
-use common::{Random, repository};
+use common::{Random, repository, setting};
 use durable::explore::{Limits, Report, search};
 use durable::machine::{Data, Image, Value};
 use durable::model::compute_storage::States;
@@ -240,7 +240,7 @@ fn the_models_and_the_engine_agree() {
 #[test]
 #[ignore = "long: as large as CONFIGURATIONS says"]
 fn larger_programs_agree() {
-    let wanted = std::env::var("CONFIGURATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let wanted = setting("CONFIGURATIONS", 100_000);
     let rows = rows(&limits(wanted), u64::MAX, &|row| println!("{}", row.text));
     let wrong: Vec<&String> = rows.iter().flat_map(|row| &row.wrong).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -373,8 +373,6 @@ fn statement(random: &mut Random, text: &mut String, script: bool) {
 /// `RANDOM_SEED` is the first seed, `RANDOM_PROGRAMS` how many; a failure prints its program.
 #[test]
 fn random_programs_agree() {
-    let setting =
-        |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (first, count): (u64, u64) = (setting("RANDOM_SEED", 1), setting("RANDOM_PROGRAMS", 120));
     let next = AtomicUsize::new(first as usize);
     let (whole, larger) = (AtomicUsize::new(0), AtomicUsize::new(0));

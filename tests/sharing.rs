@@ -5,7 +5,7 @@ mod common;
 
 use std::fmt::Write;
 
-use common::{Random, image};
+use common::{Random, image, setting};
 use durable::builtins::Context;
 use durable::machine::{Identity, Machine, Progress, Value, format};
 
@@ -344,10 +344,8 @@ fn by_the_machine(text: &str) -> String {
 
 #[test]
 fn lists_are_as_if_copied() {
-    let set =
-        |name: &str, otherwise| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise);
-    let seed: u64 = set("SHARING_SEED", 1);
-    for seed in seed..seed + set("SHARING_PROGRAMS", PROGRAMS) {
+    let seed: u64 = setting("SHARING_SEED", 1);
+    for seed in seed..seed + setting("SHARING_PROGRAMS", PROGRAMS) {
         let body = statements(&mut Random::new(seed), 3);
         let text = program(&body);
         let expected = format!(

@@ -11,7 +11,7 @@ use std::time::Instant;
 use common::program::{Program, areas, programs};
 use common::sim::{Bug, Crash, World};
 use common::steps;
-use common::{Random, image};
+use common::{Random, image, setting};
 use durable::engine::{Checkpoints, Replayed, Status, read_history, replay};
 
 /// A program of random statements; every form of waiting occurs.
@@ -100,10 +100,6 @@ fn one(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
 
 fn failed(seed: u64, world: &World, text: &str, reason: String) -> String {
     format!("seed {seed}: {reason}\n{text}\n{}", world.trace.join("\n"))
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Half of the runs have a checkpoint with each chunk of their histories.

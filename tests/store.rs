@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{DURABLE, Random};
+use common::{DURABLE, Random, setting};
 use durable::engine::Batch;
 use durable::store::{self, MemoryTree, Proven, SledTree, Store, StoreError};
 use tempfile::TempDir;
@@ -289,9 +289,6 @@ fn damaged_files_are_noticed() {
     let folder = example();
     let whole = stdout(&durable(folder.path(), &["store", "export"]));
     assert!(whole.lines().count() > 20);
-    let setting = |name: &str, default: u64| {
-        std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-    };
     let mut random = Random::new(setting("DAMAGE_SEED", 7));
     let (mut refused, mut unharmed) = (0, 0);
     for round in 0..setting("DAMAGE_ROUNDS", 60) as usize {

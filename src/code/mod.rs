@@ -217,6 +217,13 @@ pub enum PathStep {
     Index,
 }
 
+impl PathStep {
+    /// How many steps of a path are indexes.
+    pub fn indexes(path: &[PathStep]) -> usize {
+        path.iter().filter(|step| matches!(step, PathStep::Index)).count()
+    }
+}
+
 /// What a method of a value of the standard library calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MethodTarget {

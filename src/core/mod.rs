@@ -254,6 +254,8 @@ pub enum Test {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prim {
     Binary(BinaryOp),
+    /// `div(a, b)`
+    Quotient,
     Not,
     Negate,
     /// A bool, or an error.

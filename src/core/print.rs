@@ -307,6 +307,7 @@ fn literal_text(literal: &crate::syntax::tree::Literal) -> String {
 fn prim_text(prim: &Prim) -> String {
     match prim {
         Prim::Binary(op) => op.symbol().to_string(),
+        Prim::Quotient => "div".into(),
         Prim::Not => "!".into(),
         Prim::Negate => "neg".into(),
         Prim::Bool => "bool".into(),

@@ -8,6 +8,7 @@ use crate::machine::{Data, Request, What, snapshot};
 
 use super::checkpoint::SavedOpen;
 use super::history::Asked;
+
 /// A request without an answer.
 #[derive(Clone, Debug)]
 pub struct Open {

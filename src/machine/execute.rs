@@ -471,7 +471,7 @@ impl Machine {
                         continue;
                     }
                     Op::SetPath { a, base: from, path } => {
-                        check!(plain::set_path(image, regs, a, from, path));
+                        check!(plain::change_path(image, regs, a, from, path, op::set_path));
                         continue;
                     }
                     Op::RangeNext { base: from, by } => {

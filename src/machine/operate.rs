@@ -299,6 +299,13 @@ pub fn at(index: i64, len: usize) -> Result<usize, Fail> {
 }
 
 /// `value[index]`.
+pub fn field(a: &Value, name: &Name) -> Result<Value, Fail> {
+    match a {
+        Value::Record(record) if let Some(value) = record.get(name) => Ok(value.clone()),
+        _ => Err(no_field(a, name)),
+    }
+}
+
 pub fn index(a: &Value, index: &Value) -> Result<Value, Fail> {
     match (a, index) {
         (Value::List(list), Value::Int(n)) => Ok(list.as_slice()[at(*n, list.len())?].clone()),
@@ -374,10 +381,10 @@ pub fn add_path(
     path: &[PathStep],
     names: &[Name],
     args: &[Value],
-    more: &Value,
+    more: Value,
 ) -> Result<(), Fail> {
     if let Some(place) = own_part(root, path, names, args) {
-        let (sum, result) = match add(mem::take(place), more) {
+        let (sum, result) = match add(mem::take(place), &more) {
             Ok(sum) => (sum, Ok(())),
             Err((left, failure)) => (left, Err(failure)),
         };
@@ -388,17 +395,11 @@ pub fn add_path(
     let mut rest = args.iter();
     for step in path {
         left = match step {
-            PathStep::Field(name) => {
-                let name = &names[*name as usize];
-                match &left {
-                    Value::Record(record) if let Some(value) = record.get(name) => value.clone(),
-                    other => return Err(no_field(other, name)),
-                }
-            }
+            PathStep::Field(name) => field(&left, &names[*name as usize])?,
             PathStep::Index => index(&left, rest.next().unwrap_or(&Value::Null))?,
         };
     }
-    let sum = add(left, more).map_err(|(_, failure)| failure)?;
+    let sum = add(left, &more).map_err(|(_, failure)| failure)?;
     set_path(root, path, names, args, sum)
 }
 

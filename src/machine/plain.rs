@@ -145,33 +145,12 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             };
             regs[to as usize].put(value);
         }
+        Op::AddPath { a, base: from, path } => change_path(image, regs, a, from, path, op::add_path)?,
         Op::SetCellPath { cell, base: from, path } => {
-            let path = &image.code.paths[path as usize][..];
-            let (args, value) = steps(regs, from, path);
-            if let Value::Cell(cell) = &regs[cell as usize] {
-                let mut root = mem::take(&mut *cell.value.borrow_mut());
-                let result = op::set_path(&mut root, path, &image.names, &regs[args], value);
-                *cell.value.borrow_mut() = root;
-                result?;
-            }
+            change_cell_path(image, regs, cell, from, path, op::set_path)?;
         }
         Op::AddCellPath { cell, base: from, path } => {
-            let path = &image.code.paths[path as usize][..];
-            let (args, value) = steps(regs, from, path);
-            if let Value::Cell(cell) = &regs[cell as usize] {
-                let mut root = mem::take(&mut *cell.value.borrow_mut());
-                let result = op::add_path(&mut root, path, &image.names, &regs[args], &value);
-                *cell.value.borrow_mut() = root;
-                result?;
-            }
-        }
-        Op::AddPath { a, base: from, path } => {
-            let path = &image.code.paths[path as usize][..];
-            let (args, value) = steps(regs, from, path);
-            let mut root = mem::take(&mut regs[a as usize]);
-            let result = op::add_path(&mut root, path, &image.names, &regs[args], &value);
-            regs[a as usize].put(root);
-            result?;
+            change_cell_path(image, regs, cell, from, path, op::add_path)?;
         }
         Op::Concat { to, base: from, count } => {
             let value = op::concat(&regs[from as usize..from as usize + count as usize])?;
@@ -257,20 +236,47 @@ pub(super) fn read_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, nam
 
 /// Where the indexes of an assigned path lie, and the value that lies after them, which is taken.
 fn steps(regs: &mut [Value], from: Reg, path: &[PathStep]) -> (Range<usize>, Value) {
-    let count = path.iter().filter(|step| matches!(step, PathStep::Index)).count();
-    let (from, to) = (from as usize, from as usize + count);
+    let (from, to) = (from as usize, from as usize + PathStep::indexes(path));
     (from..to, mem::take(&mut regs[to]))
 }
 
-/// Sets a path within what a register holds.
+/// A change at a path within a value: the path, the names of its fields, its indexes, and what is set or added.
+type Change = fn(&mut Value, &[PathStep], &[Name], &[Value], Value) -> Result<(), Fail>;
+
+/// Changes what is at a path within what a register holds.
 #[cold]
 #[inline(never)]
-pub(super) fn set_path(image: &Image, regs: &mut [Value], a: Reg, from: Reg, path: u16) -> Result<(), Fail> {
+pub(super) fn change_path(
+    image: &Image,
+    regs: &mut [Value],
+    a: Reg,
+    from: Reg,
+    path: u16,
+    change: Change,
+) -> Result<(), Fail> {
     let path = &image.code.paths[path as usize][..];
     let (args, value) = steps(regs, from, path);
     let mut root = mem::take(&mut regs[a as usize]);
-    let result = op::set_path(&mut root, path, &image.names, &regs[args], value);
+    let result = change(&mut root, path, &image.names, &regs[args], value);
     regs[a as usize].put(root);
+    result
+}
+
+/// Changes what is at a path within what a cell holds.
+fn change_cell_path(
+    image: &Image,
+    regs: &mut [Value],
+    cell: Reg,
+    from: Reg,
+    path: u16,
+    change: Change,
+) -> Result<(), Fail> {
+    let path = &image.code.paths[path as usize][..];
+    let (args, value) = steps(regs, from, path);
+    let Value::Cell(cell) = &regs[cell as usize] else { return Ok(()) };
+    let mut root = mem::take(&mut *cell.value.borrow_mut());
+    let result = change(&mut root, path, &image.names, &regs[args], value);
+    *cell.value.borrow_mut() = root;
     result
 }
 
@@ -397,11 +403,7 @@ pub(super) fn field_of_element(
     name: u16,
 ) -> Result<Value, Fail> {
     let element = op::index(&regs[a as usize], &regs[index as usize])?;
-    let name = &image.names[name as usize];
-    match &element {
-        Value::Record(record) if let Some(value) = record.get(name) => Ok(value.clone()),
-        _ => Err(op::no_field(&element, name)),
-    }
+    op::field(&element, &image.names[name as usize])
 }
 
 /// A record of a literal.

@@ -65,6 +65,11 @@ impl Random {
     }
 }
 
+/// A number that the environment sets, for a longer search than the usual one.
+pub fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
 /// A program without files beside it, ready to run.
 pub fn image(text: &str) -> Rc<Image> {
     let program = check::load("sim.df", text.to_string(), &|_: &str| Err("no files".to_string()));

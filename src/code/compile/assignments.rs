@@ -163,7 +163,7 @@ fn added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n
     let is_number = match &more.form {
         Form::Const(literal) => !matches!(literal, Literal::Str(_)),
         Form::Prim(Prim::Binary(op), _) => *op != BinaryOp::Add,
-        Form::Prim(Prim::Negate, _) => true,
+        Form::Prim(Prim::Quotient | Prim::Negate, _) => true,
         _ => false,
     };
     (!is_number && !may_set(more) && is_part(known, var, steps)).then_some((known, more))

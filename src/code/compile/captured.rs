@@ -30,7 +30,7 @@ impl Compiler<'_, '_> {
 fn uses(node: &Node, repeated: bool, used: &mut Vec<Var>) {
     match &node.form {
         Form::Var(var) | Form::Set(var, ..) => {
-            used.extend(std::iter::repeat_n(*var, if repeated { 2 } else { 1 }));
+            note(*var, repeated, used);
         }
         // What a function within uses is captured by it, once.
         Form::Lambda(f) => captured(&f.body, repeated, used),
@@ -53,7 +53,9 @@ fn captured(body: &Node, repeated: bool, used: &mut Vec<Var>) {
     uses(body, false, &mut within);
     within.sort_unstable();
     within.dedup();
-    for var in within {
-        used.extend(std::iter::repeat_n(var, if repeated { 2 } else { 1 }));
-    }
+    within.into_iter().for_each(|var| note(var, repeated, used));
+}
+
+fn note(var: Var, repeated: bool, used: &mut Vec<Var>) {
+    used.extend(std::iter::repeat_n(var, if repeated { 2 } else { 1 }));
 }

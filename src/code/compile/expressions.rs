@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::builtins::BuiltinId;
 use crate::check::GlobalId;
 use crate::core::{Arg, Decision, Form, Key, Node, Otherwise, Prim, Var};
 use crate::syntax::Span;
@@ -62,7 +61,7 @@ impl Compiler<'_, '_> {
         match &node.form {
             Form::Call(f, args) => Some(self.call_at(f, args, false, span)),
             Form::Method(value, name, args) => Some(self.method(value, name, args, span)),
-            Form::Apply(id, args) if !is_quotient(id, args) => {
+            Form::Apply(id, args) => {
                 let base = self.consecutive(args);
                 let (builtin, count) = (id.0, args.len() as u8);
                 self.emit(Op::Apply { count, base, builtin }, span);
@@ -247,10 +246,6 @@ impl Compiler<'_, '_> {
                 self.environment(&captures, to, span);
                 self.emit(Op::Closure { to, env: to, function: id as u16 }, span);
             }
-            Form::Apply(id, args) if is_quotient(id, args) => {
-                let (a, b) = self.operands(&args[0], &args[1]);
-                self.emit(Op::Quotient { to, a, b }, span);
-            }
             Form::Call(..) | Form::Method(..) | Form::Apply(..) | Form::Invoke(..) => {
                 let from = self.fresh(node);
                 self.move_to(from, to, span);
@@ -429,6 +424,10 @@ impl Compiler<'_, '_> {
                 };
                 self.emit(op, span);
             }
+            (Prim::Quotient, [a, b]) => {
+                let (a, b) = self.operands(a, b);
+                self.emit(Op::Quotient { to, a, b }, span);
+            }
             (Prim::Not, [a]) => {
                 let a = self.expr(a, None);
                 self.emit(Op::Not { to, a }, span);
@@ -559,11 +558,6 @@ impl Compiler<'_, '_> {
         }
         self.move_to(record, to, span);
     }
-}
-
-/// `div(a, b)` has an instruction of its own.
-fn is_quotient(id: &BuiltinId, args: &[Node]) -> bool {
-    args.len() == 2 && id.get().name == "div"
 }
 
 /// Whether evaluating a node may run other code, which could change a cell.

@@ -129,8 +129,7 @@ impl Registers<'_> {
 
     /// How many registers the indexes of a path take.
     fn steps(&self, path: u16) -> Reg {
-        let steps = &self.code.paths[path as usize];
-        steps.iter().filter(|step| matches!(step, PathStep::Index)).count() as Reg
+        PathStep::indexes(&self.code.paths[path as usize]) as Reg
     }
 }
 

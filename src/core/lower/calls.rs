@@ -95,7 +95,12 @@ impl Lower<'_, '_> {
         let args = args.into_iter().map(|arg| match arg {
             Arg::Item(node) | Arg::Spread(node) => node,
         });
-        self.node(Form::Apply(id, args.collect()), span)
+        let args: Vec<Node> = args.collect();
+        let form = match id.get().name {
+            "div" if args.len() == 2 => Form::Prim(Prim::Quotient, args),
+            _ => Form::Apply(id, args),
+        };
+        self.node(form, span)
     }
 
     pub(super) fn with(&mut self, call: &Expr, options: &Expr, span: Span) -> Node {

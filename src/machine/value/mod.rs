@@ -63,6 +63,7 @@ pub enum Value {
 impl Clone for Value {
     #[inline(always)]
     fn clone(&self) -> Value {
+        // Before the compiler's table of jumps: most are ints.
         if let Value::Int(n) = self {
             return Value::Int(*n);
         }
