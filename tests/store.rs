@@ -110,8 +110,8 @@ impl Store for Breaking {
     }
 }
 
-/// A batch that breaks off is there as a whole or not at all, wherever it breaks off, and though undoing it or making it
-/// again breaks off as well.
+/// A batch that breaks off is there as a whole or not at all, wherever it breaks off, and though undoing it breaks off as
+/// well.
 #[test]
 fn a_broken_batch_is_whole_or_not_there() {
     for seed in 0..1_000 {
@@ -212,7 +212,7 @@ fn a_newer_format_is_not_touched() {
     let record = Batch { writes: vec![(b"!proof".to_vec(), Some(vec![9, 0, 0, 0, 1, 2, 3]))] };
     tree.commit(&record).expect("a write");
     tree.end().expect("a clean end");
-    assert_eq!(store::open(folder.path()).err(), Some(StoreError::Newer { found: 9, known: 2 }));
+    assert_eq!(store::open(folder.path()).err(), Some(StoreError::Newer { found: 9, known: 3 }));
 }
 
 /// A store of the first format, whose record lies among the other keys, is read and written.
@@ -233,6 +233,49 @@ fn a_store_of_the_first_format_goes_on() {
         store.close().expect("a clean end");
     }
     assert_eq!(store::open(folder.path()).expect("it opens").get(b"a"), Ok(Some(b"6".to_vec())));
+}
+
+/// A store of the second format whose last batch was broken off has all of it, when its record has the writes, or
+/// nothing, when what undoes it is there.
+#[test]
+fn a_store_of_the_second_format_goes_on() {
+    type Writes<'a> = &'a [(usize, &'a str, Option<&'a str>)];
+    let with_check = |body: &[u8]| [&xxhash_rust::xxh3::xxh3_64(body).to_le_bytes()[..], body].concat();
+    let packed = |writes: Writes<'_>| {
+        writes.iter().flat_map(|write| postcard::to_stdvec(write).expect("bytes")).collect::<Vec<u8>>()
+    };
+    let hash = |key: &str, value: &str| {
+        let hashed = [&(key.len() as u64).to_le_bytes()[..], key.as_bytes(), value.as_bytes()].concat();
+        xxhash_rust::xxh3::xxh3_128(&hashed)
+    };
+    let sum = hash("k/a", "1").wrapping_add(hash("k/b", "2"));
+    for (redone, there) in
+        [(true, vec!["k/a"]), (true, vec![]), (false, vec!["k/a", "k/b"]), (false, vec!["k/c"])]
+    {
+        let mut tree = MemoryTree::default();
+        let redo: Writes<'_> = &[(0, "k/a", Some("1")), (2, "b", Some("2"))];
+        let undo: Writes<'_> = &[(0, "k/a", Some("1")), (2, "b", Some("2")), (2, "c", None)];
+        let body = postcard::to_stdvec(&(1u64, sum)).expect("bytes");
+        let body = [body, if redone { packed(redo) } else { Vec::new() }].concat();
+        let record = [&2u32.to_le_bytes()[..], &with_check(&body)].concat();
+        tree.tree.insert(b"!proof".to_vec(), record);
+        if !redone {
+            tree.tree.insert(b"!undo".to_vec(), with_check(&packed(undo)));
+        }
+        for key in there {
+            let value = if redone { "1" } else { "9" };
+            tree.tree.insert(key.as_bytes().to_vec(), value.as_bytes().to_vec());
+        }
+        let mut store = Proven::open(tree, None, None).expect("it opens");
+        store.verify().expect("it adds up");
+        assert_eq!(
+            text(store.all(b"k/").expect("a scan")),
+            [("k/a".into(), "1".into()), ("k/b".into(), "2".into())]
+        );
+        store.commit(&batch(&[("k/a", None)])).expect("a commit");
+        assert_eq!(store.commits(), 2);
+        store.verify().expect("it adds up");
+    }
 }
 
 fn durable(folder: &Path, args: &[&str]) -> Output {

@@ -41,7 +41,22 @@ pub fn journal(folder: &Path) {
     println!("raw append and fdatasync          {raw:>9.0}");
     println!("external steps, one by one        {sequential:>9.0}  {:.2} of raw", sequential / raw);
     println!("external steps, 1,000 at once     {:>9.0}", median(parallel));
+    written(folder);
     peers(folder, sequential);
+}
+
+/// Bytes written for a step, by the size of its result; only Linux counts them.
+fn written(folder: &Path) {
+    let store = fresh(folder);
+    let mut run = Command::new(DURABLE);
+    run.arg("run").arg(program("bytes.df")).arg("--store").arg(store).arg(folder.join("result"));
+    let output = run.stderr(Stdio::null()).output().expect("durable runs");
+    println!("bytes of a step's result          written for it");
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let (size, bytes) = line.split_once(' ').expect("two numbers");
+        let of_size = bytes.parse::<f64>().expect("a number") / size.parse::<f64>().expect("a number");
+        println!("{size:>24}          {bytes:>9}  {of_size:.2}");
+    }
 }
 
 /// The same 1,000 steps by other engines, where they are installed.

@@ -244,7 +244,7 @@ impl Chunk {
 const CHECKSUM: usize = 8;
 
 /// Chunks from this size on are compressed, when that makes them shorter: entries are much alike.
-const LONG: usize = 512;
+const LONG: usize = 256;
 
 /// What a body begins with whose entries are relative to each other, in the place of a record's version.
 const RELATIVE: u8 = 0xc5;

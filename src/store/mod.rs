@@ -4,18 +4,22 @@
 //! not at all; after [`Store::flush`] it survives a crash of the process and of the machine. Whatever the disk holds,
 //! opening and reading end in a value or a [`StoreError`], never in a panic.
 
+mod earlier;
 mod error;
 mod large;
 mod lock;
 mod memory;
 mod proof;
+mod record;
 mod sled;
+mod watermark;
 
 pub use self::sled::{Reader, SledTree};
 pub use error::StoreError;
 pub use lock::Lock;
 pub use memory::MemoryTree;
-pub use proof::{FORMAT, Proven, Report};
+pub use proof::{Proven, Report};
+pub use record::FORMAT;
 
 use std::path::Path;
 
