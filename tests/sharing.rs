@@ -1,5 +1,5 @@
-//! Lists that are handed on, taken apart and changed in place: random programs over them give what an interpreter gives
-//! that copies each list wherever it goes.
+//! Lists and records that are handed on, taken apart and changed in place: random programs over them give what an interpreter
+//! gives that copies them wherever they go.
 
 mod common;
 
@@ -27,6 +27,16 @@ enum Statement {
     AddField(Expression),
     /// `let [a, b] = [e, f]`, then `v = b` and `w = a`.
     Apart(usize, usize, Expression, Expression),
+    /// `r = {..r, f: e}`, `r = {..r, g: e, f: f}`
+    Update(Expression),
+    UpdateBoth(Expression, Expression),
+    /// `let t = r.f`, then `r.f = r.g` and `r.g = t`.
+    Exchange,
+    /// `d["k"] = (d.get("k") ?? []) + e`, `d = {}`
+    Entry(Expression),
+    NoEntry,
+    /// `kept += [r]`
+    Keep,
     /// `seen += [e]`
     See(Expression),
     /// `if v.len() > n { … } else { … }`
@@ -39,9 +49,19 @@ enum Statement {
 enum Expression {
     Var(usize),
     Field,
+    /// `r.g`
+    Other,
+    /// `(d.get("k") ?? [])`
+    Entry,
     New(i64),
     /// `e + f`
     Sum(Box<Expression>, Box<Expression>),
+    /// `[..e, n]`
+    Spread(Box<Expression>, i64),
+    /// `if v.len() > n { e } else { f }`
+    Choice(usize, usize, Box<Expression>, Box<Expression>),
+    /// `g_of({..r, g: e})`
+    Updated(Box<Expression>),
     /// A function of a list and a number.
     Call(&'static str, Box<Expression>, i64),
     /// What a closure captured at the beginning.
@@ -57,14 +77,37 @@ fn rest(xs, n) => match xs { [_, ..others] => others + [n], [] => [n] }
 fn fold(xs, n) => xs |> list.fold([n], fn (all, x) => if x > n { all + [x] } else { all })
 fn held(xs, n) { let r = {f: xs, n}; var q = r; q.f += [n]; if q.f.len() > 3 { r.f } else { q.f } }
 fn same(xs, n) => if xs.len() > n { xs } else { [n] }
+fn g_of(r) => r.g
+fn moved(xs, n) { let r = {f: xs, n}; var ys = r.f; ys += [r.n]; ys }
+fn both([ys, n]) => ys + [n]
+fn pair(xs, n) => both([xs, n])
+fn grow(xs, n) => if n <= 0 { xs } else { grow(xs + [n], n - 4) }
+fn updated(xs, n) { let r = {f: xs, g: [n]}; let q = {..r, f: r.f + r.g}; q.f + q.g }
+fn either(xs, n) { let r = {f: xs}; let q = {..r, f: r.f + [n]}; if q.f.len() > 3 { q.f } else { r.f } }
+fn stored(xs, n) {
+  var d = {k: xs}
+  d[\"k\"] = (d.get(\"k\") ?? []) + [n]
+  let e = d
+  d[\"k\"] = (d.get(\"k\") ?? []) + [n]
+  e.k
+}
+fn late(xs, n) { var r = {f: xs}; let q = r; r.f = [n]; q.f }
+fn opened(xs, n) => match {xs, n} { {xs, n: 0} => xs, {xs, n} => [..xs, n] }
 ";
 
-const NAMES: [&str; 8] = ["push", "front", "turn", "cut", "rest", "fold", "held", "same"];
+const NAMES: [&str; 16] = [
+    "push", "front", "turn", "cut", "rest", "fold", "held", "same", "moved", "pair", "grow", "updated",
+    "either", "stored", "opened", "late",
+];
 
 /// What the functions do, by copies.
 fn call(name: &str, mut xs: Vec<i64>, n: i64) -> Vec<i64> {
     match name {
-        "push" => xs.push(n),
+        "push" | "moved" | "pair" | "stored" => xs.push(n),
+        "opened" if n != 0 => xs.push(n),
+        "grow" => xs.extend((0..).map(|step| n - 4 * step).take_while(|n| *n > 0)),
+        "updated" => xs.extend([n, n]),
+        "either" if xs.len() > 2 => xs.push(n),
         "front" => {
             if let Some(first) = xs.first_mut() {
                 *first = n;
@@ -89,19 +132,26 @@ fn call(name: &str, mut xs: Vec<i64>, n: i64) -> Vec<i64> {
 // ---- making programs
 
 fn expression(random: &mut Random, depth: u64) -> Expression {
-    match random.below(if depth == 0 { 4 } else { 9 }) {
+    let inner = |random: &mut Random| Box::new(expression(random, depth - 1));
+    match random.below(if depth == 0 { 6 } else { 14 }) {
         0 | 1 => Expression::Var(random.below(VARS as u64) as usize),
         2 => Expression::New(random.below(9) as i64),
         3 => match random.one_in(3) {
             true => Expression::Captured,
             false => Expression::Field,
         },
-        4 => {
-            Expression::Sum(Box::new(expression(random, depth - 1)), Box::new(expression(random, depth - 1)))
+        4 => Expression::Other,
+        5 => Expression::Entry,
+        6 => Expression::Sum(inner(random), inner(random)),
+        7 => Expression::Spread(inner(random), random.below(9) as i64),
+        8 => {
+            let (var, length) = (random.below(VARS as u64) as usize, random.below(5) as usize);
+            Expression::Choice(var, length, inner(random), inner(random))
         }
+        9 => Expression::Updated(inner(random)),
         _ => {
             let name = NAMES[random.below(NAMES.len() as u64) as usize];
-            Expression::Call(name, Box::new(expression(random, depth - 1)), random.below(9) as i64)
+            Expression::Call(name, inner(random), random.below(9) as i64)
         }
     }
 }
@@ -113,7 +163,7 @@ fn statements(random: &mut Random, depth: u64) -> Vec<Statement> {
 fn statement(random: &mut Random, depth: u64) -> Statement {
     let var = random.below(VARS as u64) as usize;
     let number = random.below(9) as i64;
-    match random.below(if depth == 0 { 12 } else { 16 }) {
+    match random.below(if depth == 0 { 18 } else { 22 }) {
         0..=3 => Statement::Set(var, expression(random, 2)),
         4 | 5 => Statement::Add(var, expression(random, 1)),
         6 => Statement::First(var, number),
@@ -125,11 +175,20 @@ fn statement(random: &mut Random, depth: u64) -> Statement {
             let other = random.below(VARS as u64) as usize;
             Statement::Apart(var, other, expression(random, 1), expression(random, 1))
         }
-        12 | 13 => {
+        12 => Statement::Update(expression(random, 2)),
+        13 => Statement::UpdateBoth(expression(random, 1), expression(random, 1)),
+        14 => Statement::Exchange,
+        15 => Statement::Entry(expression(random, 1)),
+        16 => match random.one_in(3) {
+            true => Statement::NoEntry,
+            false => Statement::Entry(expression(random, 1)),
+        },
+        17 => Statement::Keep,
+        18 | 19 => {
             let length = random.below(5) as usize;
             Statement::If(var, length, statements(random, depth - 1), statements(random, depth - 1))
         }
-        14 => Statement::Repeat(1 + random.below(3), statements(random, depth - 1)),
+        20 => Statement::Repeat(1 + random.below(3), statements(random, depth - 1)),
         _ => {
             let length = random.below(6) as usize;
             let [body, rest, catch, finally] = [(); 4].map(|()| statements(random, depth - 1));
@@ -144,6 +203,14 @@ fn write_expression(e: &Expression) -> String {
     match e {
         Expression::Var(var) => format!("v{var}"),
         Expression::Field => "r.f".to_string(),
+        Expression::Other => "r.g".to_string(),
+        Expression::Entry => "(d.get(\"k\") ?? [])".to_string(),
+        Expression::Spread(e, n) => format!("[..{}, {n}]", write_expression(e)),
+        Expression::Choice(var, length, e, f) => {
+            let (e, f) = (write_expression(e), write_expression(f));
+            format!("(if v{var}.len() > {length} {{ {e} }} else {{ {f} }})")
+        }
+        Expression::Updated(e) => format!("g_of({{..r, g: {}}})", write_expression(e)),
         Expression::New(n) => format!("[{n}, {n}]"),
         Expression::Sum(a, b) => format!("({} + {})", write_expression(a), write_expression(b)),
         Expression::Call(name, e, n) => format!("{name}({}, {n})", write_expression(e)),
@@ -172,6 +239,19 @@ fn write_statements(out: &mut String, statements: &[Statement], number: &mut usi
                 let (n, e, f) = (*number, write_expression(e), write_expression(f));
                 writeln!(out, "let [a{n}, b{n}] = [{e}, {f}]\nv{a} = b{n}\nv{b} = a{n}")
             }
+            Statement::Update(e) => writeln!(out, "r = {{..r, f: {}}}", write_expression(e)),
+            Statement::UpdateBoth(e, f) => {
+                writeln!(out, "r = {{..r, g: {}, f: {}}}", write_expression(e), write_expression(f))
+            }
+            Statement::Exchange => {
+                *number += 1;
+                writeln!(out, "let t{number} = r.f\nr.f = r.g\nr.g = t{number}")
+            }
+            Statement::Entry(e) => {
+                writeln!(out, "d[\"k\"] = (d.get(\"k\") ?? []) + {}", write_expression(e))
+            }
+            Statement::NoEntry => writeln!(out, "d = {{}}"),
+            Statement::Keep => writeln!(out, "kept += [r]"),
             Statement::See(e) => writeln!(out, "seen += [{}]", write_expression(e)),
             Statement::If(var, length, then, other) => {
                 let _ = writeln!(out, "if v{var}.len() > {length} {{");
@@ -203,7 +283,12 @@ fn write_statements(out: &mut String, statements: &[Statement], number: &mut usi
                 write_cut(out, &format!("v{a}"));
                 write_cut(out, &format!("v{b}"));
             }
-            Statement::SetField(_) | Statement::AddField(_) => write_cut(out, "r.f"),
+            Statement::SetField(_) | Statement::AddField(_) | Statement::Update(_) => write_cut(out, "r.f"),
+            Statement::UpdateBoth(..) => {
+                write_cut(out, "r.f");
+                write_cut(out, "r.g");
+            }
+            Statement::Entry(_) => write_cut(out, "d.k"),
             _ => {}
         }
     }
@@ -219,11 +304,13 @@ var v0 = given
 var v1 = v1
 var v2 = v0
 var v3 = [7]
-var r = {{f: v1}}
+var r = {{f: v1, g: v0}}
+var d = {{}}
+var kept = []
 var seen = []
 let captured = fn () => given
 {out}
-[v0, v1, v2, v3, r.f, seen]
+[v0, v1, v2, v3, r.f, r.g, d.get(\"k\") ?? [], seen, kept.map(fn r => [r.f, r.g])]
 }}
 let shared = [1, 2, 3]
 [go(shared, shared), go(shared.drop(1), [5]), shared]
@@ -236,7 +323,10 @@ let shared = [1, 2, 3]
 struct World {
     vars: [Vec<i64>; VARS],
     field: Vec<i64>,
+    other: Vec<i64>,
+    entry: Vec<i64>,
     seen: Vec<Vec<i64>>,
+    kept: Vec<[Vec<i64>; 2]>,
     captured: Vec<i64>,
 }
 
@@ -247,6 +337,13 @@ impl World {
         match e {
             Expression::Var(var) => self.vars[*var].clone(),
             Expression::Field => self.field.clone(),
+            Expression::Other => self.other.clone(),
+            Expression::Entry => self.entry.clone(),
+            Expression::Spread(e, n) => [self.evaluate(e), vec![*n]].concat(),
+            Expression::Choice(var, length, e, f) => {
+                self.evaluate(if self.vars[*var].len() > *length { e } else { f })
+            }
+            Expression::Updated(e) => self.evaluate(e),
             Expression::New(n) => vec![*n, *n],
             Expression::Sum(a, b) => [self.evaluate(a), self.evaluate(b)].concat(),
             Expression::Call(name, e, n) => call(name, self.evaluate(e), *n),
@@ -291,6 +388,23 @@ impl World {
                     cut(&mut self.vars[*a]);
                     cut(&mut self.vars[*b]);
                 }
+                Statement::Update(e) => {
+                    self.field = self.evaluate(e);
+                    cut(&mut self.field);
+                }
+                Statement::UpdateBoth(e, f) => {
+                    (self.other, self.field) = (self.evaluate(e), self.evaluate(f));
+                    cut(&mut self.field);
+                    cut(&mut self.other);
+                }
+                Statement::Exchange => std::mem::swap(&mut self.field, &mut self.other),
+                Statement::Entry(e) => {
+                    let more = self.evaluate(e);
+                    self.entry.extend(more);
+                    cut(&mut self.entry);
+                }
+                Statement::NoEntry => self.entry.clear(),
+                Statement::Keep => self.kept.push([self.field.clone(), self.other.clone()]),
                 Statement::See(e) => self.seen.push(self.evaluate(e)),
                 Statement::If(var, length, then, other) => {
                     self.run(if self.vars[*var].len() > *length { then } else { other })?;
@@ -320,13 +434,17 @@ fn by_copies(body: &[Statement], given: &[i64], second: &[i64]) -> String {
     let mut world = World {
         vars: [given.to_vec(), second.to_vec(), given.to_vec(), vec![7]],
         field: second.to_vec(),
+        other: given.to_vec(),
+        entry: Vec::new(),
         seen: Vec::new(),
+        kept: Vec::new(),
         captured: given.to_vec(),
     };
     assert!(world.run(body).is_ok(), "all that is thrown is caught");
     let mut parts: Vec<String> = world.vars.iter().map(list).collect();
-    parts.push(list(&world.field));
+    parts.extend([&world.field, &world.other, &world.entry].map(list));
     parts.push(format!("{:?}", world.seen));
+    parts.push(format!("{:?}", world.kept));
     format!("[{}]", parts.join(", "))
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::{DURABLE, fresh, last_number, median, plot, program};
 
 /// What is measured: its name, its program, which gets the size and prints the seconds, and the sizes.
-const PATHS: [(&str, &str, [u32; 4]); 11] = [
+const PATHS: [(&str, &str, [u32; 4]); 13] = [
     ("computed steps, one after another", "steps", [1_000, 10_000, 100_000, 1_000_000]),
     ("external steps, one after another", "external", [10, 100, 1_000, 10_000]),
     ("external steps at once, joined", "at_once", [100, 1_000, 10_000, 100_000]),
@@ -21,6 +21,8 @@ const PATHS: [(&str, &str, [u32; 4]); 11] = [
     ("a record's fields, put and read", "fields", [1_000, 10_000, 100_000, 1_000_000]),
     ("a queue's elements, added and taken", "queue", [1_000, 10_000, 100_000, 1_000_000]),
     ("a list in a record that a function adds to", "handed_on", [1_000, 10_000, 100_000, 1_000_000]),
+    ("two lists in a record that a fold makes anew", "folded", [1_000, 10_000, 100_000, 1_000_000]),
+    ("lists in a record by their keys", "grouped", [1_000, 10_000, 100_000, 1_000_000]),
 ];
 
 pub fn scaling(folder: &Path) {

@@ -32,6 +32,8 @@ pub enum Op {
     Move { to: Reg, from: Reg },
     /// As `Move`, out of a register that nothing reads any more: the value is not held twice.
     Take { to: Reg, from: Reg },
+    /// Within the compiler: lets go of what a register holds, unless it is read again.
+    Forget { reg: Reg },
     Constant { to: Reg, index: u32 },
     Int { to: Reg, value: i32 },
     Null { to: Reg },
@@ -41,6 +43,8 @@ pub enum Op {
     Global { to: Reg, index: u32 },
 
     Add { to: Reg, a: Reg, b: Reg },
+    /// As `Add`, where nothing reads `a` any more: what it holds grows in place when nobody else holds it.
+    AddTaken { to: Reg, a: Reg, b: Reg },
     Subtract { to: Reg, a: Reg, b: Reg },
     Multiply { to: Reg, a: Reg, b: Reg },
     Divide { to: Reg, a: Reg, b: Reg },
@@ -86,11 +90,23 @@ pub enum Op {
     /// Adds one element, a temporary, to a variable, in place when nobody else holds the list: `xs += [x]`.
     Append { list: Reg, value: Reg },
     Extend { list: Reg, values: Reg },
+    /// As `Extend`, where nothing reads `values` any more: it becomes the list, if that has nothing yet.
+    ExtendTaken { list: Reg, values: Reg },
     /// A record of the values from `base` on, with the keys of a shape.
     NewRecord { to: Reg, base: Reg, shape: Reg },
     Put { record: Reg, key: Reg, value: Reg },
     Merge { record: Reg, other: Reg },
+    /// As `Merge`, where nothing reads `other` any more: it becomes the record, if that has nothing yet.
+    MergeTaken { record: Reg, other: Reg },
+    /// An error if `a` can't be spread in a record.
+    CheckSpread { a: Reg },
+    /// `{..a, name: value}`: the values lie from `base` on, their names are those of a shape; the result goes to `base`.
+    Update { base: Reg, a: Reg, shape: Reg },
+    /// As `Update`, where nothing reads `a` any more.
+    UpdateTaken { base: Reg, a: Reg, shape: Reg },
     Field { to: Reg, a: Reg, name: u16 },
+    /// As `Field`, where nothing reads this field of `a` any more: its value is not held twice.
+    TakeField { to: Reg, a: Reg, name: u16 },
     OptionalField { to: Reg, a: Reg, name: u16 },
     /// A field, or the mark of a missing one.
     ReadField { to: Reg, a: Reg, name: u16 },
@@ -114,6 +130,11 @@ pub enum Op {
     SetPath { a: Reg, base: Reg, path: u16 },
     /// Adds to a path of the value in `a`, in place when nobody else holds what is there: `a.items += [x]`.
     AddPath { a: Reg, base: Reg, path: u16 },
+    /// Whether the last step of a path of the value in `a` is a key of a record, whose `get` is that of all records; it goes
+    /// after the steps, which lie from `base` on.
+    IsEntry { a: Reg, base: Reg, path: u16 },
+    /// As `AddPath`, of such a record: what isn't there, or is null, is what lies after the steps, and what is added after that.
+    AddEntry { a: Reg, base: Reg, path: u16 },
     Concat { to: Reg, base: Reg, count: Reg },
     Range { to: Reg, base: Reg, inclusive: bool },
 

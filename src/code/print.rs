@@ -23,7 +23,10 @@ pub fn print(code: &Code, all: bool) -> String {
                 Op::Constant { index, .. } | Op::TestConstant { index, .. } => {
                     format!("  ; {:?}", code.constants[*index as usize])
                 }
-                Op::Field { name, .. } | Op::OptionalField { name, .. } | Op::ReadField { name, .. } => {
+                Op::Field { name, .. }
+                | Op::TakeField { name, .. }
+                | Op::OptionalField { name, .. }
+                | Op::ReadField { name, .. } => {
                     format!("  ; .{}", code.names[*name as usize])
                 }
                 Op::CallMethod { name, .. } | Op::CallMethodSpread { name, .. } => {

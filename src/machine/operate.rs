@@ -403,6 +403,40 @@ pub fn add_path(
     set_path(root, path, names, args, sum)
 }
 
+/// As `add_path`, of an entry of a record; `other` if there is none, or it is null.
+pub fn add_entry(
+    root: &mut Value,
+    path: &[PathStep],
+    names: &[Name],
+    args: &[Value],
+    other: Value,
+    more: Value,
+) -> Result<(), Fail> {
+    if part(root, path, names, args).is_some_and(|entry| !matches!(entry, Value::Null)) {
+        return add_path(root, path, names, args, more);
+    }
+    let sum = add(other, &more).map_err(|(_, failure)| failure)?;
+    set_path(root, path, names, args, sum)
+}
+
+/// What is at a path, if there is anything.
+pub fn part<'a>(root: &'a Value, path: &[PathStep], names: &[Name], args: &'a [Value]) -> Option<&'a Value> {
+    let mut place = root;
+    let mut args = args.iter();
+    for step in path {
+        place = match (step, place) {
+            (PathStep::Field(name), Value::Record(record)) => record.get(&names[*name as usize])?,
+            (PathStep::Index, Value::List(list)) => list.as_slice().get(args.next()?.as_index())?,
+            (PathStep::Index, Value::Record(record)) => match args.next()? {
+                Value::Str(name) => record.get_str(name.as_str())?,
+                _ => return None,
+            },
+            _ => return None,
+        };
+    }
+    Some(place)
+}
+
 /// What is at a path, when nobody else holds anything on the way.
 fn own_part<'a>(
     root: &'a mut Value,
@@ -479,8 +513,27 @@ fn push_slowly(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Texts from this many bytes on grow in place rather than being written anew.
+const LONG_TEXT: usize = 256;
+
 /// The texts of values, joined.
-pub fn concat(parts: &[Value]) -> Result<Value, Fail> {
+pub fn concat(parts: &mut [Value]) -> Result<Value, Fail> {
+    // A long text that nobody else holds grows in place.
+    if let [first @ Value::Str(_), rest @ ..] = parts
+        && let Value::Str(text) = &mut *first
+        && text.as_str().len() >= LONG_TEXT
+        && let Some(text) = Rc::get_mut(text)
+    {
+        let more = Text::new(written(rest)?);
+        reserve_text(text.as_str().len() + more.as_str().len())?;
+        text.push_str(&more);
+        return Ok(mem::take(first));
+    }
+    Ok(Value::Str(Text::new(written(parts)?)))
+}
+
+/// Values as the text that they are within a text.
+fn written(parts: &[Value]) -> Result<CompactString, Fail> {
     let mut out = CompactString::default();
     for part in parts {
         match part {
@@ -493,7 +546,7 @@ pub fn concat(parts: &[Value]) -> Result<Value, Fail> {
         }
         reserve_text(out.len())?;
     }
-    Ok(Value::Str(Text::new(out)))
+    Ok(out)
 }
 
 /// A list of ints.

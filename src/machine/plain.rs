@@ -57,12 +57,22 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
                 List::make_mut(list).with(|items| items.push(value));
             }
         }
+        Op::AddTaken { to, a, b } => {
+            let left = mem::take(&mut regs[a as usize]);
+            let value = op::add(left, &regs[b as usize]).map_err(|(_, failure)| failure)?;
+            regs[to as usize].put(value);
+        }
+        Op::TakeField { to, a, name } => take_field(image, regs, to, a, name)?,
         Op::Extend { list, values } => {
             let values = op::elements(&regs[values as usize])?;
-            if let (Value::List(list), Value::List(values)) = (&mut regs[list as usize], &values) {
-                op::reserve_items(list.len() + values.len())?;
-                List::make_mut(list).with(|items| items.extend_from_slice(values.as_slice()));
-            }
+            extend(&mut regs[list as usize], values)?;
+        }
+        Op::ExtendTaken { list, values } => {
+            let values = match mem::take(&mut regs[values as usize]) {
+                list @ Value::List(_) => list,
+                other => op::elements(&other)?,
+            };
+            extend(&mut regs[list as usize], values)?;
         }
         Op::Put { record, key, value } => {
             let key = match &regs[key as usize] {
@@ -82,25 +92,24 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             }
         }
         Op::Merge { record, other } => {
-            let other = match &regs[other as usize] {
-                Value::Record(other) => other.clone(),
-                Value::Null => return Ok(()),
-                other => {
-                    return Err(fail(
-                        "type_error",
-                        format!("`..` in a record takes a record, not {}", other.a_kind()),
-                    ));
-                }
-            };
-            if let Value::Record(record) = &mut regs[record as usize] {
-                if record.is_empty() {
-                    *record = Rc::new((*other).clone());
-                } else if let Some(record) = Record::make_mut(record) {
-                    for (name, value) in other.iter() {
-                        record.set(name.clone(), value.clone());
-                    }
-                }
-            }
+            let other = regs[other as usize].clone();
+            merge(&mut regs[record as usize], other)?;
+        }
+        Op::MergeTaken { record, other } => {
+            let other = mem::take(&mut regs[other as usize]);
+            merge(&mut regs[record as usize], other)?;
+        }
+        Op::CheckSpread { a } => match &regs[a as usize] {
+            Value::Record(_) | Value::Null => {}
+            other => return Err(no_spread(other)),
+        },
+        Op::Update { base: from, a, shape } => {
+            let given = regs[a as usize].clone();
+            update(image, regs, from, given, shape);
+        }
+        Op::UpdateTaken { base: from, a, shape } => {
+            let given = mem::take(&mut regs[a as usize]);
+            update(image, regs, from, given, shape);
         }
         Op::OptionalField { to, a, name } => {
             let value = op::optional_field(&regs[a as usize], &image.names[name as usize])?;
@@ -146,6 +155,21 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             regs[to as usize].put(value);
         }
         Op::AddPath { a, base: from, path } => change_path(image, regs, a, from, path, op::add_path)?,
+        Op::IsEntry { a, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let to = from as usize + PathStep::indexes(path);
+            let is = is_entry(image, &regs[a as usize], path, &regs[from as usize..to]);
+            regs[to].put(Value::bool(is));
+        }
+        Op::AddEntry { a, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let (args, other) = steps(regs, from, path);
+            let more = mem::take(&mut regs[args.end + 1]);
+            let mut root = mem::take(&mut regs[a as usize]);
+            let result = op::add_entry(&mut root, path, &image.names, &regs[args], other, more);
+            regs[a as usize].put(root);
+            result?;
+        }
         Op::SetCellPath { cell, base: from, path } => {
             change_cell_path(image, regs, cell, from, path, op::set_path)?;
         }
@@ -153,7 +177,7 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             change_cell_path(image, regs, cell, from, path, op::add_path)?;
         }
         Op::Concat { to, base: from, count } => {
-            let value = op::concat(&regs[from as usize..from as usize + count as usize])?;
+            let value = op::concat(&mut regs[from as usize..from as usize + count as usize])?;
             regs[to as usize].put(value);
         }
         Op::Range { to, base: from, inclusive } => {
@@ -221,6 +245,78 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
     Ok(())
 }
 
+/// Adds elements to a list that is being made; a list of them becomes it, if it has none yet.
+fn extend(list: &mut Value, values: Value) -> Result<(), Fail> {
+    if let (Value::List(list), Value::List(values)) = (&mut *list, &values)
+        && !list.is_empty()
+    {
+        op::reserve_items(list.len() + values.len())?;
+        List::make_mut(list).with(|items| items.extend_from_slice(values.as_slice()));
+        return Ok(());
+    }
+    list.put(values);
+    Ok(())
+}
+
+/// Adds fields to a record that is being made; a record of them becomes it, if it has none yet.
+fn merge(record: &mut Value, other: Value) -> Result<(), Fail> {
+    let fields = match &other {
+        Value::Record(fields) => fields,
+        Value::Null => return Ok(()),
+        _ => return Err(no_spread(&other)),
+    };
+    match record {
+        Value::Record(record) if !record.is_empty() => {
+            if let Some(record) = Record::make_mut(record) {
+                for (name, value) in fields.iter() {
+                    record.set(name.clone(), value.clone());
+                }
+            }
+        }
+        _ => record.put(other),
+    }
+    Ok(())
+}
+
+fn no_spread(value: &Value) -> Fail {
+    fail("type_error", format!("`..` in a record takes a record, not {}", value.a_kind()))
+}
+
+/// Gives a record, or null for one without fields, the values that lie in the registers, and puts it into the first of them.
+fn update(image: &Image, regs: &mut [Value], from: Reg, given: Value, shape: Reg) {
+    let mut record = match given {
+        Value::Record(record) => record,
+        _ => Rc::default(),
+    };
+    let names = image.shapes[shape as usize].names();
+    let values = &mut regs[from as usize..from as usize + names.len()];
+    if let Some(record) = Record::make_mut(&mut record) {
+        for (name, value) in names.iter().zip(values) {
+            record.set(name.clone(), mem::take(value));
+        }
+    }
+    regs[from as usize].put(Value::Record(record));
+}
+
+/// Takes a field out of a record that nobody else holds, and reads it of another.
+fn take_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, name: u16) -> Result<(), Fail> {
+    let (known, guess) = (&image.names[name as usize], &image.guesses[name as usize]);
+    let Value::Record(record) = &mut regs[a as usize] else {
+        return Err(op::no_field(&regs[a as usize], known));
+    };
+    // Looked up, it is where it is guessed to be.
+    let Some(value) = record.look_up(known, guess) else { return Err(op::missing_field(record, known)) };
+    let value = match value.is_counted() {
+        true => match Record::own(record, known, guess) {
+            Some(own) => mem::take(own),
+            None => record.look_up(known, guess).cloned().unwrap_or_default(),
+        },
+        false => value.clone(),
+    };
+    regs[to as usize].put(value);
+    Ok(())
+}
+
 /// Reads a field, or the mark of a missing one; whether it is there.
 #[inline(never)]
 pub(super) fn read_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, name: u16) -> bool {
@@ -232,6 +328,19 @@ pub(super) fn read_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, nam
     let value = found.map_or(Value::Missing, Value::clone);
     regs[to as usize].put(value);
     is_there
+}
+
+/// Whether a path leads to a key of a record, which need not be there, and the record's `get` is that of all records.
+fn is_entry(image: &Image, root: &Value, path: &[PathStep], args: &[Value]) -> bool {
+    let (Some((_, before)), Some((Value::Str(_), args))) = (path.split_last(), args.split_last()) else {
+        return false;
+    };
+    match op::part(root, before, &image.names, args) {
+        Some(Value::Record(record)) => {
+            !matches!(record.get_str("get"), Some(Value::Function(_) | Value::Builtin(_)))
+        }
+        _ => false,
+    }
 }
 
 /// Where the indexes of an assigned path lie, and the value that lies after them, which is taken.

@@ -1,10 +1,10 @@
 //! Variables that get a new value, and parts of them that do.
 
-use crate::core::{Form, Node, Prim, Step, Var};
+use crate::core::{Arg, Form, Node, Prim, Step, Var};
 use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
-use super::expressions::{calls, may_set};
+use super::expressions::{any_within, calls, sets};
 use super::{Compiler, Op, PathStep, Reg};
 
 impl Compiler<'_, '_> {
@@ -21,6 +21,22 @@ impl Compiler<'_, '_> {
             return;
         }
         let info = &self.variables.vars[var as usize];
+        if !cell
+            && !info.early
+            && let Some((other, more)) = entry_added(var, steps, value)
+        {
+            self.add_entry(var, steps, other, more, value, span);
+        } else {
+            self.set_path(var, steps, value, span);
+        }
+        self.release(mark);
+    }
+
+    /// Gives a part of a variable a new value.
+    fn set_path(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) {
+        let mark = self.mark();
+        let info = &self.variables.vars[var as usize];
+        let cell = info.cell;
         if let Some((known, more)) = added(var, steps, value)
             && !info.early
             && !(cell && calls(more))
@@ -50,11 +66,31 @@ impl Compiler<'_, '_> {
         self.release(mark);
     }
 
+    /// Compiles `x[key] = (x.get(key) ?? other) + more`.
+    fn add_entry(&mut self, var: Var, steps: &[Step], other: &Node, more: &Node, value: &Node, span: Span) {
+        let mark = self.mark();
+        let (base, path) = self.steps(steps);
+        let a = self.load(var, None, span);
+        let is = self.alloc();
+        self.emit(Op::IsEntry { a, base, path }, span);
+        self.emit(Op::TestTrue { want: true, a: is }, span);
+        let no = self.jump(span);
+        self.release(is.into());
+        self.place(other);
+        self.place(more);
+        self.emit(Op::AddEntry { a, base, path }, value.span);
+        self.release(mark);
+        let end = self.jump(span);
+        self.patch_here(vec![no]);
+        self.set_path(var, steps, value, span);
+        self.patch_here(vec![end]);
+    }
+
     fn set_cell(&mut self, var: Var, value: &Node, span: Span) {
         if let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form
             && matches!(args[0].form, Form::Var(left) if left == var)
             && !self.variables.vars[var as usize].early
-            && !may_set(&args[1])
+            && !sets(&args[1], var)
             && !calls(&args[1])
         {
             let b = self.expr(&args[1], None);
@@ -84,6 +120,13 @@ impl Compiler<'_, '_> {
 
     /// Puts the indexes of a path and a value after them into registers, and gives the first and the path's number.
     fn path(&mut self, steps: &[Step], value: &Node) -> (Reg, u16) {
+        let path = self.steps(steps);
+        self.place(value);
+        path
+    }
+
+    /// Puts the indexes of a path into registers, and gives the first and the path's number.
+    fn steps(&mut self, steps: &[Step]) -> (Reg, u16) {
         let base = self.mark().min(u16::MAX as u32) as Reg;
         let mut path = Vec::new();
         for step in steps {
@@ -95,7 +138,6 @@ impl Compiler<'_, '_> {
                 }
             }
         }
-        self.place(value);
         let paths = &mut self.unit.code.paths;
         let index = paths.iter().position(|p| *p == path).unwrap_or_else(|| {
             paths.push(path);
@@ -106,9 +148,9 @@ impl Compiler<'_, '_> {
 
     /// Sets a part of a variable by an instruction for such parts, if there is one.
     fn set_part(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) -> bool {
-        // The index is evaluated first, and so it is copied if the value's code may change it.
-        let index_of = |this: &mut Self, index: &Node| match index.form {
-            Form::Var(_) if !may_set(value) => this.expr(index, None),
+        // An index is evaluated first, and so it is copied if the code of what comes after it may change it.
+        let index_of = |this: &mut Self, index: &Node, after: &[&Node]| match index.form {
+            Form::Var(read) if !after.iter().any(|node| sets(node, read)) => this.expr(index, None),
             _ => this.place(index),
         };
         match steps {
@@ -119,21 +161,21 @@ impl Compiler<'_, '_> {
                 self.emit(Op::SetField { a, value, name }, span);
             }
             [Step::Index(index)] => {
-                let index = index_of(self, index);
+                let index = index_of(self, index, &[value]);
                 let value = self.place(value);
                 let a = self.load(var, None, span);
                 self.emit(Op::SetElement { a, index, value }, span);
             }
             [Step::Index(index), Step::Field(name, _)] if self.mark() < 200 => {
-                let index = index_of(self, index);
+                let index = index_of(self, index, &[value]);
                 let value = self.place(value) as u8;
                 let a = self.load(var, None, span) as u8;
                 let name = self.unit.name(name);
                 self.emit(Op::SetFieldOfElement { a, index, value, name }, span);
             }
-            [Step::Index(index), Step::Index(second)] if self.mark() < 200 && !may_set(second) => {
-                let index = index_of(self, index);
-                let second = index_of(self, second);
+            [Step::Index(index), Step::Index(second)] if self.mark() < 200 => {
+                let index = index_of(self, index, &[second, value]);
+                let second = index_of(self, second, &[value]);
                 let value = self.place(value) as u8;
                 let a = self.load(var, None, span) as u8;
                 self.emit(Op::SetElementOfElement { a, index, second, value }, span);
@@ -152,7 +194,7 @@ fn appended(var: Var, value: &Node) -> Option<&[Node]> {
     else {
         return None;
     };
-    (*left == var && items.len() == 1 && !spreads[0] && !may_set(&items[0])).then_some(&items[..])
+    (*left == var && items.len() == 1 && !spreads[0] && !sets(&items[0], var)).then_some(&items[..])
 }
 
 /// Of `x.a[i] += more`, as it is lowered: what is read of the variable, and what is added to it. None when it is known to be
@@ -160,13 +202,74 @@ fn appended(var: Var, value: &Node) -> Option<&[Node]> {
 fn added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
     let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
     let [known, more] = &args[..] else { return None };
-    let is_number = match &more.form {
+    (!is_number(more) && !sets(more, var) && is_part(known, var, steps)).then_some((known, more))
+}
+
+/// Whether what a node gives is known to be no list and no string.
+fn is_number(node: &Node) -> bool {
+    match &node.form {
         Form::Const(literal) => !matches!(literal, Literal::Str(_)),
         Form::Prim(Prim::Binary(op), _) => *op != BinaryOp::Add,
         Form::Prim(Prim::Quotient | Prim::Negate, _) => true,
         _ => false,
+    }
+}
+
+/// Of `x[key] = (x.get(key) ?? other) + more`: what there is when there is no such entry, and what is added.
+fn entry_added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
+    let (Step::Index(index), before) = steps.split_last()? else { return None };
+    let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
+    let [known, more] = &args[..] else { return None };
+    let Form::Seq(nodes) = &known.form else { return None };
+    let [Node { form: Form::Bind(bound, got), .. }, Node { form: Form::If(condition, other, got_it), .. }] =
+        &nodes[..]
+    else {
+        return None;
     };
-    (!is_number && !may_set(more) && is_part(known, var, steps)).then_some((known, more))
+    let is_bound = |node: &Node| matches!(node.form, Form::Var(read) if read == *bound);
+    let is_null = matches!(&condition.form, Form::Prim(Prim::IsNull, args) if is_bound(&args[0]));
+    let Form::Method(container, name, args) = &got.form else { return None };
+    let [Arg::Item(key)] = &args[..] else { return None };
+    let is_get = &**name == "get" && is_part(container, var, before) && is_same(key, index);
+    // What is added is compiled twice.
+    let can_be = is_expression(more) && !is_number(more);
+    (is_null && is_bound(got_it) && is_get && is_empty(other) && can_be).then_some((other, more))
+}
+
+/// Whether a node is short code: no statements, and no functions.
+fn is_expression(node: &Node) -> bool {
+    match node.form {
+        Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) => true,
+        Form::Prim(..) | Form::Call(..) | Form::Method(..) | Form::Apply(..) => {
+            !any_within(node, &mut |child| !is_expression(child))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a node is a literal that nothing else holds.
+fn is_empty(node: &Node) -> bool {
+    match &node.form {
+        Form::Const(_) => true,
+        Form::Prim(Prim::List(_) | Prim::Record(_), parts) => parts.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether two nodes give the same, being computed one after the other.
+fn is_same(a: &Node, b: &Node) -> bool {
+    match (&a.form, &b.form) {
+        (Form::Var(a), Form::Var(b)) => a == b,
+        (Form::Const(a), Form::Const(b)) => a == b,
+        (Form::Prim(a, these), Form::Prim(b, those)) => {
+            let computes = matches!(a, Prim::Binary(_) | Prim::Quotient | Prim::Negate | Prim::Concat);
+            computes
+                && a == b
+                && these.len() == those.len()
+                && these.iter().zip(those).all(|(a, b)| is_same(a, b))
+        }
+        _ => false,
+    }
 }
 
 /// Whether a node reads that part of a variable.
@@ -179,12 +282,7 @@ fn is_part(node: &Node, var: Var, steps: &[Step]) -> bool {
             read == name && is_part(&args[0], var, before)
         }
         (Form::Prim(Prim::Index, args), Step::Index(index)) => {
-            let is_same = match (&args[1].form, &index.form) {
-                (Form::Var(a), Form::Var(b)) => a == b,
-                (Form::Const(a), Form::Const(b)) => a == b,
-                _ => false,
-            };
-            is_same && is_part(&args[0], var, before)
+            is_same(&args[1], index) && is_part(&args[0], var, before)
         }
         _ => false,
     }

@@ -7,7 +7,7 @@ use crate::check::{GlobalId, GlobalKind};
 use crate::core::{self, Arg, Form, Node, Var};
 use crate::syntax::Span;
 
-use super::expressions::may_set;
+use super::expressions::sets;
 use super::{Captures, Compiler, FunctionId, Op, Reg, Target};
 
 impl Compiler<'_, '_> {
@@ -99,7 +99,7 @@ impl Compiler<'_, '_> {
             return base;
         }
         let f = match &f.form {
-            Form::Var(var) if !plain.iter().any(|arg| may_set(arg)) => self.expr(f, None),
+            Form::Var(var) if !plain.iter().any(|arg| sets(arg, *var)) => self.expr(f, None),
             _ => self.place(f),
         };
         let base = self.consecutive(plain.iter().copied());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::check::GlobalId;
-use crate::core::{Arg, Decision, Form, Key, Node, Otherwise, Prim, Var};
+use crate::core::{Decision, Form, Key, Node, Otherwise, Prim, Var};
 use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
@@ -365,7 +365,7 @@ impl Compiler<'_, '_> {
 
     pub(super) fn operands(&mut self, a: &Node, b: &Node) -> (Reg, Reg) {
         let first = match &a.form {
-            Form::Var(_) if may_set(b) => {
+            Form::Var(var) if sets(b, *var) => {
                 let reg = self.alloc();
                 self.expr(a, Some(reg))
             }
@@ -526,6 +526,9 @@ impl Compiler<'_, '_> {
             self.emit(Op::NewRecord { to, base, shape }, span);
             return;
         }
+        if self.update(keys, values, to, span) {
+            return;
+        }
         let record = self.alloc();
         let shape = self.unit.shape(Vec::new());
         self.emit(Op::NewRecord { to: record, base: record, shape }, span);
@@ -558,28 +561,46 @@ impl Compiler<'_, '_> {
         }
         self.move_to(record, to, span);
     }
+
+    /// Compiles `{..given, name: value}`, which is another record with some fields set, if it is of that kind.
+    fn update(&mut self, keys: &[Key], values: &[Node], to: Reg, span: Span) -> bool {
+        let ([Key::Spread, keys @ ..], [given, values @ ..]) = (keys, values) else { return false };
+        let mut names = Vec::new();
+        for key in keys {
+            let Key::Named(name) = key else { return false };
+            names.push(self.unit.name(name));
+        }
+        if names.is_empty() || names.len() > 64 {
+            return false;
+        }
+        let a = match given.form {
+            Form::Var(var) if values.iter().any(|value| sets(value, var)) => self.place(given),
+            _ => self.expr(given, None),
+        };
+        self.emit(Op::CheckSpread { a }, given.span);
+        let base = self.consecutive(values);
+        let shape = self.unit.shape(names);
+        self.emit(Op::Update { base, a, shape }, span);
+        self.move_to(base, to, span);
+        true
+    }
 }
 
 /// Whether evaluating a node may run other code, which could change a cell.
 pub(super) fn calls(node: &Node) -> bool {
     match &node.form {
-        Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) | Form::Lambda(_) => false,
-        Form::Prim(_, args) => args.iter().any(calls),
-        _ => true,
+        Form::Call(..) | Form::Method(..) | Form::Apply(..) | Form::Invoke(..) | Form::Loop(_) => true,
+        _ => any_within(node, &mut calls),
     }
 }
 
-/// Whether evaluating a node may give a variable a new value.
-pub(super) fn may_set(node: &Node) -> bool {
-    let arg = |arg: &Arg| match arg {
-        Arg::Item(node) | Arg::Spread(node) => may_set(node),
-    };
-    match &node.form {
-        Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) | Form::Lambda(_) => false,
-        Form::Prim(_, args) | Form::Apply(_, args) => args.iter().any(may_set),
-        Form::Call(f, args) => may_set(f) || args.iter().any(arg),
-        Form::Method(value, _, args) => may_set(value) || args.iter().any(arg),
-        // Anything with statements in it may.
-        _ => true,
-    }
+/// Whether evaluating a node may give a variable a new value, by code of its own.
+pub(super) fn sets(node: &Node, var: Var) -> bool {
+    matches!(node.form, Form::Set(set, ..) if set == var) || any_within(node, &mut |child| sets(child, var))
+}
+
+pub(super) fn any_within(node: &Node, holds: &mut dyn FnMut(&Node) -> bool) -> bool {
+    let mut found = false;
+    node.each(&mut |child| found = found || holds(child));
+    found
 }

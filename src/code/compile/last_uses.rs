@@ -2,49 +2,91 @@
 //!
 //! A list that two registers hold is copied when it is changed, even if nobody will look at the one of them again:
 //! `heap = push(heap, x)` would copy the heap with each push. So a function's registers are followed backwards from
-//! where they are read, and a copy out of one that nothing reads after it becomes a move.
+//! where they are read, and a copy out of one that nothing reads after it becomes a move. The fields of what a register
+//! holds are followed too: `state.items` is moved out of `state` where only other fields are read after it, or where
+//! it is set first.
 
-use crate::code::{Code, Op, Reg};
+use crate::code::{Code, Constant, Op, Reg};
 
-use super::registers::{Registers, followers, jumped, written};
+use super::registers::{Read, Registers, followers, jumped, written};
 
 /// Bits of what is known of a function at most: one that is longer stays as it is.
 const MOST: usize = 1 << 24;
 
 /// Makes moves of the copies in a function that has so many registers; `env` is that of its environment.
 pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {
-    if !ops.iter().any(|op| matches!(op, Op::Move { .. } | Op::Add { .. })) {
+    if !ops.iter().any(|op| taken(*op).is_some()) {
         return;
     }
     let blocks = blocks(ops);
-    let words = registers.div_ceil(64) as usize;
-    if blocks.len() * words * 64 > MOST {
+    let parts = Parts::of(ops, registers as usize);
+    if blocks.len() * parts.words() * 64 > MOST {
         return;
     }
     let registers = Registers { env, code };
-    let mut flow = Flow { live_in: vec![Live::new(words); blocks.len()], caught: Live::new(words) };
+    let none = Live { bits: vec![0; parts.words()], parts: &parts };
+    let mut flow = Flow { live_in: vec![none.clone(); blocks.len()], caught: none };
     while flow.grows(ops, &blocks, &registers) {}
     for (number, block) in blocks.iter().enumerate() {
         let mut live = flow.after(number, &blocks, ops);
         for at in (block.from..block.to).rev() {
             live.add_all(&flow.caught);
-            match ops[at] {
-                Op::Move { to, from } if !live.has(from) => ops[at] = Op::Take { to, from },
-                // A sum that is the function's value may grow in the place of its first operand.
-                Op::Add { to, a, b }
-                    if to != a
-                        && a != b
-                        && !flow.caught.has(a)
-                        && at + 1 < block.to
-                        && ops[at + 1] == (Op::Return { from: to }) =>
-                {
-                    ops[at] = Op::Add { to: a, a, b };
-                    ops[at + 1] = Op::Return { from: a };
+            if let Some(taken) = taken(ops[at])
+                && !live.reads(ops[at])
+            {
+                match ops[at] {
+                    // A sum that is the function's value may grow in the place of its first operand.
+                    Op::Add { to, a, b } if is_value(ops, block, at, to) => {
+                        ops[at] = Op::Add { to: a, a, b };
+                        ops[at + 1] = Op::Return { from: a };
+                    }
+                    _ if pays(ops, block, at, code) => ops[at] = taken,
+                    _ => {}
                 }
-                _ => {}
             }
             live.before(ops[at], &registers);
         }
+    }
+}
+
+/// What an instruction becomes when nothing reads any more what it gets its value from.
+fn taken(op: Op) -> Option<Op> {
+    Some(match op {
+        Op::Move { to, from } => Op::Take { to, from },
+        Op::Forget { reg } => Op::Null { to: reg },
+        Op::Add { to, a, b } if to != a && a != b => Op::AddTaken { to, a, b },
+        Op::Field { to, a, name } if to != a => Op::TakeField { to, a, name },
+        Op::Extend { list, values } => Op::ExtendTaken { list, values },
+        Op::Merge { record, other } => Op::MergeTaken { record, other },
+        Op::Update { base, a, shape } => Op::UpdateTaken { base, a, shape },
+        _ => return None,
+    })
+}
+
+/// Whether what an instruction puts into a register is the function's value.
+fn is_value(ops: &[Op], block: &Block, at: usize, to: Reg) -> bool {
+    at + 1 < block.to && ops[at + 1] == (Op::Return { from: to })
+}
+
+/// Whether it pays to take what the instruction at `at` gets its value from: not numbers, which are copied as fast.
+fn pays(ops: &[Op], block: &Block, at: usize, code: &Code) -> bool {
+    match ops[at] {
+        Op::Add { a, b, .. } => [a, b].into_iter().any(|reg| {
+            let made = ops[block.from..at].iter().rev().find(|op| written(**op) == Some(reg));
+            match made {
+                Some(Op::NewList { .. } | Op::Concat { .. } | Op::NewRecord { .. }) => true,
+                Some(Op::Constant { index, .. }) => {
+                    matches!(code.constants[*index as usize], Constant::Str(_))
+                }
+                _ => false,
+            }
+        }),
+        Op::Field { to, .. } => {
+            let registers = Registers { env: Reg::MAX, code };
+            let mut after = ops[at + 1..block.to].iter();
+            after.find_map(|op| registers.hands_on(*op, to)).unwrap_or(false)
+        }
+        _ => true,
     }
 }
 
@@ -78,55 +120,130 @@ fn blocks(ops: &[Op]) -> Vec<Block> {
     blocks
 }
 
-/// Registers that are read before they are written again.
-#[derive(Clone, PartialEq)]
-struct Live(Vec<u64>);
+/// The parts of registers that are followed: of each register the fields that the function reads of it, and the rest.
+struct Parts {
+    registers: usize,
+    /// Registers with the names of such fields, in order.
+    fields: Vec<(Reg, u16)>,
+}
 
-impl Live {
-    fn new(words: usize) -> Live {
-        Live(vec![0; words])
+impl Parts {
+    fn of(ops: &[Op], registers: usize) -> Parts {
+        let field = |op: &Op| match *op {
+            Op::Field { a, name, .. } => Some((a, name)),
+            _ => None,
+        };
+        let mut fields: Vec<(Reg, u16)> = ops.iter().filter_map(field).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        Parts { registers, fields }
     }
 
-    fn has(&self, reg: Reg) -> bool {
-        self.0.get(reg as usize / 64).is_some_and(|word| word >> (reg % 64) & 1 == 1)
+    fn words(&self) -> usize {
+        (self.registers + self.fields.len()).div_ceil(64)
     }
 
-    fn add(&mut self, reg: Reg) {
-        if let Some(word) = self.0.get_mut(reg as usize / 64) {
-            *word |= 1 << (reg % 64);
+    /// The followed fields of a register: each with its part.
+    fn fields(&self, reg: Reg) -> impl Iterator<Item = (usize, u16)> {
+        let from = self.fields.partition_point(|(known, _)| *known < reg);
+        let same = self.fields[from..].iter().take_while(move |(known, _)| *known == reg);
+        same.enumerate().map(move |(at, (_, name))| (self.registers + from + at, *name))
+    }
+
+    fn field(&self, reg: Reg, name: u16) -> Option<usize> {
+        self.fields.binary_search(&(reg, name)).ok().map(|at| self.registers + at)
+    }
+}
+
+/// Parts of registers that are read before they are written again.
+#[derive(Clone)]
+struct Live<'a> {
+    bits: Vec<u64>,
+    parts: &'a Parts,
+}
+
+impl Live<'_> {
+    fn has(&self, part: usize) -> bool {
+        self.bits.get(part / 64).is_some_and(|word| word >> (part % 64) & 1 == 1)
+    }
+
+    fn add(&mut self, part: usize) {
+        if let Some(word) = self.bits.get_mut(part / 64) {
+            *word |= 1 << (part % 64);
         }
     }
 
-    fn remove(&mut self, reg: Reg) {
-        if let Some(word) = self.0.get_mut(reg as usize / 64) {
-            *word &= !(1 << (reg % 64));
+    fn remove(&mut self, part: usize) {
+        if let Some(word) = self.bits.get_mut(part / 64) {
+            *word &= !(1 << (part % 64));
         }
+    }
+
+    /// Whether anything is read of what such an instruction gets its value from.
+    fn reads(&self, op: Op) -> bool {
+        let from = match op {
+            Op::Field { a, name, .. } => {
+                return self.parts.field(a, name).is_none_or(|part| self.has(part));
+            }
+            Op::Move { from, .. } => from,
+            Op::Forget { reg } => reg,
+            Op::Extend { values, .. } => values,
+            Op::Merge { other, .. } => other,
+            Op::Add { a, .. } | Op::Update { a, .. } => a,
+            _ => return true,
+        };
+        self.has(from.into()) || self.parts.fields(from).any(|(part, _)| self.has(part))
     }
 
     /// From what is live after an instruction to what is live before it.
     fn before(&mut self, op: Op, registers: &Registers) {
+        let parts = self.parts;
         if let Some(to) = written(op) {
-            self.remove(to);
+            self.remove(to.into());
+            parts.fields(to).for_each(|(part, _)| self.remove(part));
         }
-        registers
-            .reads(op, &mut |from, count| (from..from.saturating_add(count)).for_each(|reg| self.add(reg)));
+        if let Op::SetField { a, name, .. } = op
+            && let Some(part) = parts.field(a, name)
+        {
+            self.remove(part);
+        }
+        registers.reads(op, &mut |read| match read {
+            Read::All(from, count) => {
+                for reg in from..from.saturating_add(count) {
+                    self.add(reg.into());
+                    parts.fields(reg).for_each(|(part, _)| self.add(part));
+                }
+            }
+            Read::Field(reg, name) => {
+                if let Some(part) = parts.field(reg, name) {
+                    self.add(part);
+                }
+            }
+            Read::Without(reg, shape) => {
+                self.add(reg.into());
+                let names = &registers.code.shapes[shape as usize];
+                let rest = parts.fields(reg).filter(|(_, name)| !names.contains(name));
+                rest.for_each(|(part, _)| self.add(part));
+            }
+            Read::Kind(reg) => self.add(reg.into()),
+        });
     }
 
     fn add_all(&mut self, other: &Live) {
-        for (word, more) in self.0.iter_mut().zip(&other.0) {
+        for (word, more) in self.bits.iter_mut().zip(&other.bits) {
             *word |= more;
         }
     }
 }
 
-struct Flow {
+struct Flow<'a> {
     /// What is live where each block begins.
-    live_in: Vec<Live>,
+    live_in: Vec<Live<'a>>,
     /// What is live where an error is caught: any instruction may lead there.
-    caught: Live,
+    caught: Live<'a>,
 }
 
-impl Flow {
+impl<'a> Flow<'a> {
     /// Follows all blocks once, backwards; whether anything was not known before.
     fn grows(&mut self, ops: &[Op], blocks: &[Block], registers: &Registers) -> bool {
         let mut grown = false;
@@ -136,7 +253,7 @@ impl Flow {
                 live.add_all(&self.caught);
                 live.before(*op, registers);
             }
-            if live != self.live_in[number] {
+            if live.bits != self.live_in[number].bits {
                 self.live_in[number] = live;
                 grown = true;
             }
@@ -145,16 +262,16 @@ impl Flow {
             if let Op::Try { by, .. } = op
                 && let Some(handler) = find(blocks, jumped(at, *by))
             {
-                let before = self.caught.clone();
+                let before = self.caught.bits.clone();
                 self.caught.add_all(&self.live_in[handler]);
-                grown |= before != self.caught;
+                grown |= before != self.caught.bits;
             }
         }
         grown
     }
 
     /// What is live where a block ends.
-    fn after(&self, number: usize, blocks: &[Block], ops: &[Op]) -> Live {
+    fn after(&self, number: usize, blocks: &[Block], ops: &[Op]) -> Live<'a> {
         let mut live = self.caught.clone();
         let last = blocks[number].to - 1;
         for next in followers(ops[last], last).into_iter().flatten() {

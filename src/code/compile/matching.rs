@@ -12,10 +12,12 @@ impl Compiler<'_, '_> {
     pub(super) fn matching(&mut self, m: &core::Match, to: Reg, span: Span, tail: bool) {
         let mut taken_apart = BTreeSet::new();
         containers(&m.tree, &mut taken_apart);
+        let mut forgotten = None;
         let subject = match &m.subject.form {
             Form::Var(var) if *var == m.subject_var => {
-                taken_apart.remove(var);
-                self.load(*var, None, span)
+                let reg = self.load(*var, None, span);
+                forgotten = taken_apart.remove(var).then_some(reg);
+                reg
             }
             _ => {
                 let reg = self.alloc();
@@ -48,6 +50,9 @@ impl Compiler<'_, '_> {
                 if let Some(to) = self.state().locals.get(var).copied() {
                     self.emit(Op::Null { to }, span);
                 }
+            }
+            if let Some(reg) = forgotten {
+                self.emit(Op::Forget { reg }, span);
             }
             if tail {
                 self.tail_return(arm);

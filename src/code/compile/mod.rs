@@ -6,6 +6,7 @@
 mod assignments;
 mod calls;
 mod captured;
+mod compact;
 mod conditions;
 mod control;
 mod expressions;
@@ -336,6 +337,7 @@ impl Compiler<'_, '_> {
         }
         let Some(mut state) = self.states.pop() else { return };
         last_uses::take(&mut state.ops, state.most, state.env, &self.unit.code);
+        compact::compact(&mut state.ops, &mut state.spans);
         if state.most > 60_000 || f.params.len() > 251 || self.unit.code.functions.len() > 60_000 {
             self.unit.too_large.get_or_insert(f.place);
         }
@@ -373,15 +375,8 @@ impl Compiler<'_, '_> {
     /// Makes the jump at `at` lead to `to`.
     fn patch(&mut self, at: usize, to: usize) {
         let distance = to as i64 - at as i64 - 1;
-        match &mut self.state().ops[at] {
-            Op::Jump { by }
-            | Op::Repeat { by }
-            | Op::RangeNext { by, .. }
-            | Op::EachNext { by, .. }
-            | Op::Try { by, .. } => {
-                *by = distance as i32;
-            }
-            _ => {}
+        if let Some(by) = compact::distance(&mut self.state().ops[at]) {
+            *by = distance as i32;
         }
     }
 

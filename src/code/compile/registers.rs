@@ -9,9 +9,78 @@ pub(super) struct Registers<'a> {
     pub code: &'a Code,
 }
 
+/// What an instruction reads of registers.
+pub(super) enum Read {
+    /// All that so many registers from one on hold.
+    All(Reg, Reg),
+    /// A field of what a register holds.
+    Field(Reg, u16),
+    /// All of it but the fields of a shape.
+    Without(Reg, u16),
+    /// What kind of value it is.
+    Kind(Reg),
+}
+
 impl Registers<'_> {
-    /// Tells of all registers that an instruction reads: stretches of them.
-    pub(super) fn reads(&self, op: Op, read: &mut impl FnMut(Reg, Reg)) {
+    /// Tells of all that an instruction reads.
+    pub(super) fn reads(&self, op: Op, tell: &mut impl FnMut(Read)) {
+        match op {
+            Op::Field { a, name, .. } | Op::TakeField { a, name, .. } => return tell(Read::Field(a, name)),
+            Op::SetField { a, .. } | Op::CheckSpread { a } => tell(Read::Kind(a)),
+            Op::Update { base, a, shape } | Op::UpdateTaken { base, a, shape } => {
+                tell(Read::Without(a, shape));
+                return tell(Read::All(base, self.code.shapes[shape as usize].len() as Reg));
+            }
+            _ => {}
+        }
+        self.reads_all(op, &mut |from, count| tell(Read::All(from, count)));
+    }
+
+    /// Whether an instruction hands on what a register holds, or changes it; none when it does nothing with the register.
+    pub(super) fn hands_on(&self, op: Op, reg: Reg) -> Option<bool> {
+        let hands_on = match op {
+            Op::Take { from, .. } | Op::Move { from, .. } => from == reg,
+            Op::AddTaken { a, .. } => a == reg,
+            Op::Append { list, value } => list == reg || value == reg,
+            Op::ExtendTaken { values, .. } => values == reg,
+            Op::MergeTaken { other, .. } => other == reg,
+            Op::UpdateTaken { a, .. }
+            | Op::SetField { a, .. }
+            | Op::SetElement { a, .. }
+            | Op::SetPath { a, .. }
+            | Op::AddPath { a, .. }
+            | Op::AddEntry { a, .. } => a == reg,
+            Op::SetFieldOfElement { a, .. } | Op::SetElementOfElement { a, .. } => Reg::from(a) == reg,
+            Op::CallFunction { .. }
+            | Op::TailFunction { .. }
+            | Op::CallSibling { .. }
+            | Op::TailSibling { .. }
+            | Op::Call { .. }
+            | Op::TailCall { .. }
+            | Op::CallMethod { .. }
+            | Op::Apply { .. }
+            | Op::Invoke { .. } => self.is_read(op, reg),
+            _ => false,
+        };
+        match hands_on {
+            true => Some(true),
+            false => (self.is_read(op, reg) || written(op) == Some(reg)).then_some(false),
+        }
+    }
+
+    fn is_read(&self, op: Op, reg: Reg) -> bool {
+        let mut found = false;
+        self.reads(op, &mut |read| {
+            found |= match read {
+                Read::All(from, count) => (from..from.saturating_add(count)).contains(&reg),
+                Read::Field(from, _) | Read::Without(from, _) | Read::Kind(from) => from == reg,
+            };
+        });
+        found
+    }
+
+    /// Tells of the registers that an instruction reads all of: stretches of them.
+    fn reads_all(&self, op: Op, read: &mut impl FnMut(Reg, Reg)) {
         let mut each = |regs: &[Reg]| regs.iter().for_each(|reg| read(*reg, 1));
         match op {
             Op::Constant { .. }
@@ -22,8 +91,14 @@ impl Registers<'_> {
             | Op::Global { .. }
             | Op::Jump { .. }
             | Op::Repeat { .. }
+            | Op::Forget { .. }
             | Op::Try { .. }
-            | Op::EndTry => {}
+            | Op::EndTry
+            | Op::Field { .. }
+            | Op::TakeField { .. }
+            | Op::CheckSpread { .. }
+            | Op::Update { .. }
+            | Op::UpdateTaken { .. } => {}
             Op::Move { from, .. }
             | Op::Take { from, .. }
             | Op::NewCell { from, .. }
@@ -32,6 +107,7 @@ impl Registers<'_> {
             | Op::NoArm { from }
             | Op::NoMatch { from } => each(&[from]),
             Op::Add { a, b, .. }
+            | Op::AddTaken { a, b, .. }
             | Op::Subtract { a, b, .. }
             | Op::Multiply { a, b, .. }
             | Op::Divide { a, b, .. }
@@ -63,7 +139,6 @@ impl Registers<'_> {
             | Op::TestRecord { a }
             | Op::TestLength { a, .. }
             | Op::TestAtLeast { a, .. }
-            | Op::Field { a, .. }
             | Op::OptionalField { a, .. }
             | Op::ReadField { a, .. }
             | Op::TestField { a, .. }
@@ -72,13 +147,13 @@ impl Registers<'_> {
             | Op::ReadMiddle { a, .. }
             | Op::ReadWithout { a, .. } => each(&[a]),
             Op::Push { list, value } | Op::Append { list, value } => each(&[list, value]),
-            Op::Extend { list, values } => each(&[list, values]),
+            Op::Extend { list, values } | Op::ExtendTaken { list, values } => each(&[list, values]),
             Op::Put { record, key, value } => each(&[record, key, value]),
-            Op::Merge { record, other } => each(&[record, other]),
+            Op::Merge { record, other } | Op::MergeTaken { record, other } => each(&[record, other]),
             Op::Index { a, index, .. } => each(&[a, index]),
             Op::FieldOfElement { a, index, .. } => each(&[a.into(), index.into()]),
             Op::ElementOfElement { a, index, second, .. } => each(&[a.into(), index.into(), second.into()]),
-            Op::SetField { a, value, .. } => each(&[a, value]),
+            Op::SetField { value, .. } => each(&[value]),
             Op::SetElement { a, index, value } => each(&[a, index, value]),
             Op::SetFieldOfElement { a, index, value, .. } => each(&[a.into(), index, value.into()]),
             Op::SetElementOfElement { a, index, second, value } => {
@@ -96,6 +171,14 @@ impl Registers<'_> {
             Op::SetPath { a, base, path } | Op::AddPath { a, base, path } => {
                 read(a, 1);
                 read(base, self.steps(path) + 1);
+            }
+            Op::IsEntry { a, base, path } => {
+                read(a, 1);
+                read(base, self.steps(path));
+            }
+            Op::AddEntry { a, base, path } => {
+                read(a, 1);
+                read(base, self.steps(path) + 2);
             }
             Op::SetCellPath { cell, base, path } | Op::AddCellPath { cell, base, path } => {
                 read(cell, 1);
@@ -145,6 +228,7 @@ pub(super) fn written(op: Op) -> Option<Reg> {
         | Op::Missing { to }
         | Op::Global { to, .. }
         | Op::Add { to, .. }
+        | Op::AddTaken { to, .. }
         | Op::Subtract { to, .. }
         | Op::Multiply { to, .. }
         | Op::Divide { to, .. }
@@ -160,6 +244,7 @@ pub(super) fn written(op: Op) -> Option<Reg> {
         | Op::NewList { to, .. }
         | Op::NewRecord { to, .. }
         | Op::Field { to, .. }
+        | Op::TakeField { to, .. }
         | Op::OptionalField { to, .. }
         | Op::ReadField { to, .. }
         | Op::TestField { to, .. }
@@ -177,7 +262,9 @@ pub(super) fn written(op: Op) -> Option<Reg> {
         | Op::Environment { to, .. }
         | Op::Closure { to, .. } => Some(to),
         Op::FieldOfElement { to, .. } | Op::ElementOfElement { to, .. } => Some(to),
-        Op::CallFunction { base, .. }
+        Op::Update { base, .. }
+        | Op::UpdateTaken { base, .. }
+        | Op::CallFunction { base, .. }
         | Op::CallSibling { base, .. }
         | Op::Call { base, .. }
         | Op::CallMethod { base, .. }
