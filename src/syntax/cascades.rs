@@ -4,6 +4,9 @@ use std::collections::HashSet;
 
 use super::Diagnostic;
 
+/// The title of such a mistake.
+pub(super) const BLOCK_AS_A_VALUE: &str = "a block as a value begins with `do`";
+
 /// Of what the lexer, the layout and the parser found in a text, in its order: what is worth saying; and where the first
 /// mistake is, when blocks no longer end where they began, so that nothing after it can be trusted.
 pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagnostic>, Option<usize>) {
@@ -26,7 +29,7 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
         found.iter().filter(with).map(line_of).collect()
     };
     let (strings, brackets) = (unclosed("unclosed string"), unclosed("unclosed "));
-    let mut seen = 0;
+    let (mut seen, mut blocks) = (0, false);
     let kept = found.into_iter().filter(|diagnostic| {
         seen += 1;
         match diagnostic.title.as_str() {
@@ -34,6 +37,13 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
             "unexpected `}`" | "unexpected `)`" | "unexpected `]`" if seen > 1 => {
                 broken = first;
                 false
+            }
+            // The arms after a block that was taken for a record.
+            "unexpected `=>`" if blocks => false,
+            BLOCK_AS_A_VALUE => {
+                blocks = true;
+                broken = broken.or(Some(at(diagnostic)));
+                true
             }
             // A string without an end takes the bracket's end in.
             title if title.starts_with("unclosed `") && title.ends_with('`') => {

@@ -1,5 +1,6 @@
 //! What people bring from other languages: words and signs that they spell differently, and how it is spelled here.
 
+use super::cascades::BLOCK_AS_A_VALUE;
 use super::lexer::Spanned;
 use super::token::Token;
 
@@ -173,12 +174,27 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
                 && !matches!(token, Token::Id(_) | Token::Str(_) | Token::RBrace) =>
         {
             habit(
-                "a block as a value begins with `do`",
+                BLOCK_AS_A_VALUE,
                 tokens[at - 1].0,
                 "a record would begin here",
                 "write `do { … }`; as a task it is `async do { … }`",
             )
         }
+        (Some(Token::Id(_)), token) if begins_a_block(tokens, at) && !matches!(token, Token::Colon) => {
+            habit(BLOCK_AS_A_VALUE, tokens[at - 2].0, "a record would begin here", "write `do { … }`")
+        }
+        (Some(Token::Var), Token::LBracket | Token::LBrace) => habit(
+            "a `var` has one name",
+            *start,
+            "not a pattern",
+            "take the value apart with `let`: `let [a, b] = pair`, then `var x = a`",
+        ),
+        (Some(Token::Fn), Token::LBracket | Token::LBrace) => habit(
+            "a pattern as a parameter stands in parentheses",
+            *start,
+            "not without them",
+            "write `fn ([a, b]) => …`",
+        ),
         (_, Token::Arrow) if head.windows(2).any(|pair| matches!(pair, [Token::Async, Token::Fn])) => habit(
             "functions are not marked `async`",
             *start,
@@ -304,6 +320,12 @@ fn opener(tokens: &[Spanned], at: usize) -> Option<usize> {
         }
         _ => false,
     })
+}
+
+/// Whether a token is the second in braces where a value begins.
+fn begins_a_block(tokens: &[Spanned], at: usize) -> bool {
+    let begins = |token: &Token| matches!(token, Token::Assign | Token::Arrow);
+    matches!(tokens[..at], [.., (_, ref before, _), (_, Token::LBrace, _), _] if begins(before))
 }
 
 /// Whether a token is in the parentheses of a call, and not in those of parameters.
