@@ -35,6 +35,12 @@ enum Statement {
     /// `d["k"] = (d.get("k") ?? []) + e`, `d = {}`
     Entry(Expression),
     NoEntry,
+    /// `rows[i] = f(rows[i], n)`, `rows[i] = f(rows[i], n) + rows[1 - i]`, `w.a.b = f(w.a.b, n)`, with a function.
+    Row(usize, &'static str, i64),
+    RowAndOther(usize, &'static str, i64),
+    Nested(&'static str, i64),
+    /// `rows[i] = try { strict(rows[i], n) } catch _ { [n] }`
+    Strict(usize, i64),
     /// `kept += [r]`
     Keep,
     /// `seen += [e]`
@@ -92,18 +98,26 @@ fn stored(xs, n) {
   e.k
 }
 fn late(xs, n) { var r = {f: xs}; let q = r; r.f = [n]; q.f }
+fn strict(xs, n) { if xs.len() > n { throw \"long\" } else { push(xs, n) } }
+fn celled(xs, n) {
+  var d = {k: xs}
+  let kept = d
+  fn more(x) { d[\"k\"] = (d.get(\"k\") ?? []) + [x] }
+  more(n)
+  if d.k.len() > 4 { d.k } else { kept.k + [n] }
+}
 fn opened(xs, n) => match {xs, n} { {xs, n: 0} => xs, {xs, n} => [..xs, n] }
 ";
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "push", "front", "turn", "cut", "rest", "fold", "held", "same", "moved", "pair", "grow", "updated",
-    "either", "stored", "opened", "late",
+    "either", "stored", "opened", "celled", "late",
 ];
 
 /// What the functions do, by copies.
 fn call(name: &str, mut xs: Vec<i64>, n: i64) -> Vec<i64> {
     match name {
-        "push" | "moved" | "pair" | "stored" => xs.push(n),
+        "push" | "moved" | "pair" | "stored" | "celled" => xs.push(n),
         "opened" if n != 0 => xs.push(n),
         "grow" => xs.extend((0..).map(|step| n - 4 * step).take_while(|n| *n > 0)),
         "updated" => xs.extend([n, n]),
@@ -163,7 +177,8 @@ fn statements(random: &mut Random, depth: u64) -> Vec<Statement> {
 fn statement(random: &mut Random, depth: u64) -> Statement {
     let var = random.below(VARS as u64) as usize;
     let number = random.below(9) as i64;
-    match random.below(if depth == 0 { 18 } else { 22 }) {
+    let name = NAMES[random.below(NAMES.len() as u64) as usize];
+    match random.below(if depth == 0 { 22 } else { 26 }) {
         0..=3 => Statement::Set(var, expression(random, 2)),
         4 | 5 => Statement::Add(var, expression(random, 1)),
         6 => Statement::First(var, number),
@@ -184,11 +199,18 @@ fn statement(random: &mut Random, depth: u64) -> Statement {
             false => Statement::Entry(expression(random, 1)),
         },
         17 => Statement::Keep,
-        18 | 19 => {
+        18 => Statement::Row(var % 2, name, number),
+        19 => match random.one_in(2) {
+            true => Statement::RowAndOther(var % 2, name, number),
+            false => Statement::Row(var % 2, name, number),
+        },
+        20 => Statement::Nested(name, number),
+        21 => Statement::Strict(var % 2, number),
+        22 | 23 => {
             let length = random.below(5) as usize;
             Statement::If(var, length, statements(random, depth - 1), statements(random, depth - 1))
         }
-        20 => Statement::Repeat(1 + random.below(3), statements(random, depth - 1)),
+        24 => Statement::Repeat(1 + random.below(3), statements(random, depth - 1)),
         _ => {
             let length = random.below(6) as usize;
             let [body, rest, catch, finally] = [(); 4].map(|()| statements(random, depth - 1));
@@ -251,6 +273,14 @@ fn write_statements(out: &mut String, statements: &[Statement], number: &mut usi
                 writeln!(out, "d[\"k\"] = (d.get(\"k\") ?? []) + {}", write_expression(e))
             }
             Statement::NoEntry => writeln!(out, "d = {{}}"),
+            Statement::Row(i, name, n) => writeln!(out, "rows[{i}] = {name}(rows[{i}], {n})"),
+            Statement::RowAndOther(i, name, n) => {
+                writeln!(out, "rows[{i}] = {name}(rows[{i}], {n}) + rows[{}]", 1 - i)
+            }
+            Statement::Nested(name, n) => writeln!(out, "w.a.b = {name}(w.a.b, {n})"),
+            Statement::Strict(i, n) => {
+                writeln!(out, "rows[{i}] = try {{ strict(rows[{i}], {n}) }} catch _ {{ [{n}] }}")
+            }
             Statement::Keep => writeln!(out, "kept += [r]"),
             Statement::See(e) => writeln!(out, "seen += [{}]", write_expression(e)),
             Statement::If(var, length, then, other) => {
@@ -289,6 +319,10 @@ fn write_statements(out: &mut String, statements: &[Statement], number: &mut usi
                 write_cut(out, "r.g");
             }
             Statement::Entry(_) => write_cut(out, "d.k"),
+            Statement::Row(i, ..) | Statement::RowAndOther(i, ..) | Statement::Strict(i, _) => {
+                write_cut(out, &format!("rows[{i}]"));
+            }
+            Statement::Nested(..) => write_cut(out, "w.a.b"),
             _ => {}
         }
     }
@@ -306,11 +340,13 @@ var v2 = v0
 var v3 = [7]
 var r = {{f: v1, g: v0}}
 var d = {{}}
+var rows = [v0, v1]
+var w = {{a: {{b: v0}}}}
 var kept = []
 var seen = []
 let captured = fn () => given
 {out}
-[v0, v1, v2, v3, r.f, r.g, d.get(\"k\") ?? [], seen, kept.map(fn r => [r.f, r.g])]
+[v0, v1, v2, v3, r.f, r.g, d.get(\"k\") ?? [], rows[0], rows[1], w.a.b, seen, kept.map(fn r => [r.f, r.g])]
 }}
 let shared = [1, 2, 3]
 [go(shared, shared), go(shared.drop(1), [5]), shared]
@@ -325,6 +361,8 @@ struct World {
     field: Vec<i64>,
     other: Vec<i64>,
     entry: Vec<i64>,
+    rows: [Vec<i64>; 2],
+    nested: Vec<i64>,
     seen: Vec<Vec<i64>>,
     kept: Vec<[Vec<i64>; 2]>,
     captured: Vec<i64>,
@@ -404,6 +442,26 @@ impl World {
                     cut(&mut self.entry);
                 }
                 Statement::NoEntry => self.entry.clear(),
+                Statement::Row(i, name, n) => {
+                    self.rows[*i] = call(name, std::mem::take(&mut self.rows[*i]), *n);
+                    cut(&mut self.rows[*i]);
+                }
+                Statement::RowAndOther(i, name, n) => {
+                    let changed = call(name, self.rows[*i].clone(), *n);
+                    self.rows[*i] = [changed, self.rows[1 - i].clone()].concat();
+                    cut(&mut self.rows[*i]);
+                }
+                Statement::Nested(name, n) => {
+                    self.nested = call(name, std::mem::take(&mut self.nested), *n);
+                    cut(&mut self.nested);
+                }
+                Statement::Strict(i, n) => {
+                    match self.rows[*i].len() as i64 > *n {
+                        true => self.rows[*i] = vec![*n],
+                        false => self.rows[*i].push(*n),
+                    }
+                    cut(&mut self.rows[*i]);
+                }
                 Statement::Keep => self.kept.push([self.field.clone(), self.other.clone()]),
                 Statement::See(e) => self.seen.push(self.evaluate(e)),
                 Statement::If(var, length, then, other) => {
@@ -436,13 +494,17 @@ fn by_copies(body: &[Statement], given: &[i64], second: &[i64]) -> String {
         field: second.to_vec(),
         other: given.to_vec(),
         entry: Vec::new(),
+        rows: [given.to_vec(), second.to_vec()],
+        nested: given.to_vec(),
         seen: Vec::new(),
         kept: Vec::new(),
         captured: given.to_vec(),
     };
     assert!(world.run(body).is_ok(), "all that is thrown is caught");
     let mut parts: Vec<String> = world.vars.iter().map(list).collect();
-    parts.extend([&world.field, &world.other, &world.entry].map(list));
+    parts.extend(
+        [&world.field, &world.other, &world.entry, &world.rows[0], &world.rows[1], &world.nested].map(list),
+    );
     parts.push(format!("{:?}", world.seen));
     parts.push(format!("{:?}", world.kept));
     format!("[{}]", parts.join(", "))

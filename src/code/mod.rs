@@ -117,6 +117,10 @@ pub enum Op {
     ReadMiddle { to: Reg, a: Reg, slice: u16 },
     ReadWithout { to: Reg, a: Reg, shape: u16 },
     Index { to: Reg, a: Reg, index: Reg },
+    /// As `Index`, of an element that is set next: it is not held twice meanwhile.
+    TakeElement { to: Reg, a: Reg, index: Reg },
+    /// Likewise what is at a path of the value in `a`, whose steps lie from `base` on.
+    TakePath { a: u8, to: Reg, base: Reg, path: u16 },
     /// `a[index].name`, without holding the element.
     FieldOfElement { a: u8, to: Reg, index: u8, name: u16 },
     /// `a[index][second]`, likewise.
@@ -130,8 +134,8 @@ pub enum Op {
     SetPath { a: Reg, base: Reg, path: u16 },
     /// Adds to a path of the value in `a`, in place when nobody else holds what is there: `a.items += [x]`.
     AddPath { a: Reg, base: Reg, path: u16 },
-    /// Whether the last step of a path of the value in `a` is a key of a record, whose `get` is that of all records; it goes
-    /// after the steps, which lie from `base` on.
+    /// Whether the last step of a path of the value in `a`, or in the cell there, is a key of a record, whose `get` is that of
+    /// all records; it goes after the steps, which lie from `base` on.
     IsEntry { a: Reg, base: Reg, path: u16 },
     /// As `AddPath`, of such a record: what isn't there, or is null, is what lies after the steps, and what is added after that.
     AddEntry { a: Reg, base: Reg, path: u16 },

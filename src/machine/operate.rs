@@ -391,16 +391,29 @@ pub fn add_path(
         place.put(sum);
         return result;
     }
-    let mut left = root.clone();
-    let mut rest = args.iter();
-    for step in path {
-        left = match step {
-            PathStep::Field(name) => field(&left, &names[*name as usize])?,
-            PathStep::Index => index(&left, rest.next().unwrap_or(&Value::Null))?,
-        };
-    }
+    let left = read_path(root, path, names, args)?;
     let sum = add(left, &more).map_err(|(_, failure)| failure)?;
     set_path(root, path, names, args, sum)
+}
+
+/// Takes the value at a path out of `root`, or copies it when others hold it, or what it is part of.
+pub fn take_path(root: &mut Value, path: &[PathStep], names: &[Name], args: &[Value]) -> Result<Value, Fail> {
+    match own_part(root, path, names, args) {
+        Some(place) => Ok(mem::take(place)),
+        None => read_path(root, path, names, args),
+    }
+}
+
+fn read_path(root: &Value, path: &[PathStep], names: &[Name], args: &[Value]) -> Result<Value, Fail> {
+    let mut found = root.clone();
+    let mut args = args.iter();
+    for step in path {
+        found = match step {
+            PathStep::Field(name) => field(&found, &names[*name as usize])?,
+            PathStep::Index => index(&found, args.next().unwrap_or(&Value::Null))?,
+        };
+    }
+    Ok(found)
 }
 
 /// As `add_path`, of an entry of a record; `other` if there is none, or it is null.

@@ -155,10 +155,28 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             regs[to as usize].put(value);
         }
         Op::AddPath { a, base: from, path } => change_path(image, regs, a, from, path, op::add_path)?,
+        Op::TakeElement { to, a, index } => {
+            let index = regs[index as usize].clone();
+            let value = op::take_path(&mut regs[a as usize], &[PathStep::Index], &image.names, &[index])?;
+            regs[to as usize].put(value);
+        }
+        Op::TakePath { a, to, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let mut root = mem::take(&mut regs[a as usize]);
+            let from = from as usize;
+            let args = &regs[from..from + PathStep::indexes(path)];
+            let value = op::take_path(&mut root, path, &image.names, args);
+            regs[a as usize].put(root);
+            regs[to as usize].put(value?);
+        }
         Op::IsEntry { a, base: from, path } => {
             let path = &image.code.paths[path as usize][..];
             let to = from as usize + PathStep::indexes(path);
-            let is = is_entry(image, &regs[a as usize], path, &regs[from as usize..to]);
+            let args = &regs[from as usize..to];
+            let is = match &regs[a as usize] {
+                Value::Cell(cell) => is_entry(image, &cell.value.borrow(), path, args),
+                root => is_entry(image, root, path, args),
+            };
             regs[to].put(Value::bool(is));
         }
         Op::AddEntry { a, base: from, path } => {
@@ -166,7 +184,13 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             let (args, other) = steps(regs, from, path);
             let more = mem::take(&mut regs[args.end + 1]);
             let mut root = mem::take(&mut regs[a as usize]);
-            let result = op::add_entry(&mut root, path, &image.names, &regs[args], other, more);
+            let args = &regs[args];
+            let result = match &root {
+                Value::Cell(cell) => {
+                    op::add_entry(&mut cell.value.borrow_mut(), path, &image.names, args, other, more)
+                }
+                _ => op::add_entry(&mut root, path, &image.names, args, other, more),
+            };
             regs[a as usize].put(root);
             result?;
         }

@@ -21,9 +21,9 @@ impl Compiler<'_, '_> {
             return;
         }
         let info = &self.variables.vars[var as usize];
-        if !cell
-            && !info.early
+        if !info.early
             && let Some((other, more)) = entry_added(var, steps, value)
+            && !(cell && calls(more))
         {
             self.add_entry(var, steps, other, more, value, span);
         } else {
@@ -54,7 +54,8 @@ impl Compiler<'_, '_> {
                 false => Op::AddPath { a: place, base, path },
             };
             self.emit(op, value.span);
-        } else if cell || !self.set_part(var, steps, value, span) {
+        } else if cell || !(self.set_taken(var, steps, value, span) || self.set_part(var, steps, value, span))
+        {
             let (base, path) = self.path(steps, value);
             let place = self.load(var, None, span);
             let op = match cell {
@@ -69,8 +70,8 @@ impl Compiler<'_, '_> {
     /// Compiles `x[key] = (x.get(key) ?? other) + more`.
     fn add_entry(&mut self, var: Var, steps: &[Step], other: &Node, more: &Node, value: &Node, span: Span) {
         let mark = self.mark();
-        let (base, path) = self.steps(steps);
         let a = self.load(var, None, span);
+        let (base, path) = self.steps(steps);
         let is = self.alloc();
         self.emit(Op::IsEntry { a, base, path }, span);
         self.emit(Op::TestTrue { want: true, a: is }, span);
@@ -126,7 +127,7 @@ impl Compiler<'_, '_> {
     }
 
     /// Puts the indexes of a path into registers, and gives the first and the path's number.
-    fn steps(&mut self, steps: &[Step]) -> (Reg, u16) {
+    pub(super) fn steps(&mut self, steps: &[Step]) -> (Reg, u16) {
         let base = self.mark().min(u16::MAX as u32) as Reg;
         let mut path = Vec::new();
         for step in steps {
@@ -273,7 +274,7 @@ fn is_same(a: &Node, b: &Node) -> bool {
 }
 
 /// Whether a node reads that part of a variable.
-fn is_part(node: &Node, var: Var, steps: &[Step]) -> bool {
+pub(super) fn is_part(node: &Node, var: Var, steps: &[Step]) -> bool {
     let Some((last, before)) = steps.split_last() else {
         return matches!(node.form, Form::Var(read) if read == var);
     };

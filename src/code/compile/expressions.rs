@@ -58,6 +58,9 @@ impl Compiler<'_, '_> {
     fn left_in(&mut self, node: &Node) -> Option<Reg> {
         let span = node.span;
         let part_of = |container: &Node| !matches!(container.form, Form::Var(_));
+        if let Some(reg) = self.taken(node) {
+            return Some(reg);
+        }
         match &node.form {
             Form::Call(f, args) => Some(self.call_at(f, args, false, span)),
             Form::Method(value, name, args) => Some(self.method(value, name, args, span)),

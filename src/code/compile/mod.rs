@@ -13,6 +13,7 @@ mod expressions;
 mod last_uses;
 mod matching;
 mod registers;
+mod taking;
 mod trials;
 
 use std::cell::RefCell;
@@ -257,6 +258,8 @@ struct State {
     loops: Vec<LoopState>,
     tries: Vec<TryState>,
     catches: Vec<Reg>,
+    /// A part of a variable that the value which is compiled is to take.
+    taking: Option<taking::Taking>,
     /// It makes no tail calls: a script is called once, and errors name where in it they came from.
     keeps_frame: bool,
 }

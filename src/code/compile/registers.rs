@@ -150,7 +150,7 @@ impl Registers<'_> {
             Op::Extend { list, values } | Op::ExtendTaken { list, values } => each(&[list, values]),
             Op::Put { record, key, value } => each(&[record, key, value]),
             Op::Merge { record, other } | Op::MergeTaken { record, other } => each(&[record, other]),
-            Op::Index { a, index, .. } => each(&[a, index]),
+            Op::Index { a, index, .. } | Op::TakeElement { a, index, .. } => each(&[a, index]),
             Op::FieldOfElement { a, index, .. } => each(&[a.into(), index.into()]),
             Op::ElementOfElement { a, index, second, .. } => each(&[a.into(), index.into(), second.into()]),
             Op::SetField { value, .. } => each(&[value]),
@@ -171,6 +171,10 @@ impl Registers<'_> {
             Op::SetPath { a, base, path } | Op::AddPath { a, base, path } => {
                 read(a, 1);
                 read(base, self.steps(path) + 1);
+            }
+            Op::TakePath { a, base, path, .. } => {
+                read(a.into(), 1);
+                read(base, self.steps(path));
             }
             Op::IsEntry { a, base, path } => {
                 read(a, 1);
@@ -253,6 +257,8 @@ pub(super) fn written(op: Op) -> Option<Reg> {
         | Op::ReadMiddle { to, .. }
         | Op::ReadWithout { to, .. }
         | Op::Index { to, .. }
+        | Op::TakeElement { to, .. }
+        | Op::TakePath { to, .. }
         | Op::Concat { to, .. }
         | Op::Range { to, .. }
         | Op::NewCell { to, .. }

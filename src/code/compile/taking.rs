@@ -1,0 +1,92 @@
+//! Parts of variables that are handed to a function whose value they get: `rows[i] = changed(rows[i])`.
+//!
+//! The part is taken out of the variable while the function has it, so that nobody else holds it and it can be changed in
+//! place. Nothing sees the variable meanwhile: the value reads nothing else of it, its code goes nowhere else, and an
+//! error in it ends the function that the variable is in.
+
+use crate::core::{Arg, Form, Node, Step, Var};
+use crate::syntax::Span;
+
+use super::assignments::is_part;
+use super::expressions::any_within;
+use super::{Compiler, Op, Reg};
+
+/// A part that is taken where it is read.
+#[derive(Clone)]
+pub(super) struct Taking {
+    var: Var,
+    steps: Vec<Step>,
+    /// Where the variable is, and the indexes of the steps.
+    a: u8,
+    base: Reg,
+    path: u16,
+}
+
+impl Compiler<'_, '_> {
+    /// Compiles the setting of a part to what a function makes of it, if it is of that kind.
+    pub(super) fn set_taken(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) -> bool {
+        let Some(a) = self.state().locals.get(&var).and_then(|reg| u8::try_from(*reg).ok()) else {
+            return false;
+        };
+        if !self.state().tries.is_empty() || !is_handed_on(value, var, steps) || reads(value, var) != 1 {
+            return false;
+        }
+        let (base, path) = self.steps(steps);
+        let taking = Taking { var, steps: steps.to_vec(), a, base, path };
+        let outer = self.state().taking.replace(taking);
+        let value = self.place(value);
+        self.state().taking = outer;
+        let a = Reg::from(a);
+        let op = match steps {
+            [Step::Index(_)] => Op::SetElement { a, index: base, value },
+            _ => Op::SetPath { a, base, path },
+        };
+        self.emit(op, span);
+        true
+    }
+
+    /// Takes a part, if it is the one that is to be taken; the register that it is in.
+    pub(super) fn taken(&mut self, node: &Node) -> Option<Reg> {
+        let Taking { var, steps, a, base, path } = self.state().taking.as_ref()?;
+        if !is_part(node, *var, steps) {
+            return None;
+        }
+        let (a, base, path, is_element) = (*a, *base, *path, matches!(steps[..], [Step::Index(_)]));
+        let to = self.alloc();
+        let op = match is_element {
+            true => Op::TakeElement { to, a: a.into(), index: base },
+            false => Op::TakePath { to, a, base, path },
+        };
+        self.emit(op, node.span);
+        Some(to)
+    }
+}
+
+/// Whether a part is an argument of a call within a node, or what its method is called of.
+fn is_handed_on(node: &Node, var: Var, steps: &[Step]) -> bool {
+    let is_it = |node: &Node| is_part(node, var, steps);
+    let is_arg = |arg: &Arg| matches!(arg, Arg::Item(node) if is_it(node));
+    let here = match &node.form {
+        Form::Call(_, args) => args.iter().any(is_arg),
+        Form::Method(value, _, args) => is_it(value) || args.iter().any(is_arg),
+        Form::Apply(_, args) => args.iter().any(is_it),
+        _ => false,
+    };
+    here || any_within(node, &mut |child| is_handed_on(child, var, steps))
+}
+
+/// How often a node reads a variable, as far as that is certain: twice for what may be more than once, or may not come to an
+/// end.
+fn reads(node: &Node, var: Var) -> usize {
+    let mut within = 0;
+    node.each(&mut |child| within += reads(child, var));
+    match &node.form {
+        Form::Var(read) => usize::from(*read == var),
+        Form::Set(set, ..) if *set == var => 2,
+        Form::Exit(_) | Form::Again(_) | Form::Return(_) => 2,
+        Form::Lambda(f) => 2 * reads(&f.body, var),
+        Form::Functions(group) => group.iter().map(|(_, f)| 2 * reads(&f.body, var)).sum(),
+        Form::Loop(_) => 2 * within,
+        _ => within,
+    }
+}
