@@ -35,6 +35,8 @@ enum Statement {
     /// `d["k"] = (d.get("k") ?? []) + e`, `d = {}`
     Entry(Expression),
     NoEntry,
+    /// `d["k"] = f(d.get("k") ?? [], n)`
+    EntryCall(&'static str, i64),
     /// `rows[i] = f(rows[i], n)`, `rows[i] = f(rows[i], n) + rows[1 - i]`, `w.a.b = f(w.a.b, n)`, with a function.
     Row(usize, &'static str, i64),
     RowAndOther(usize, &'static str, i64),
@@ -194,9 +196,9 @@ fn statement(random: &mut Random, depth: u64) -> Statement {
         13 => Statement::UpdateBoth(expression(random, 1), expression(random, 1)),
         14 => Statement::Exchange,
         15 => Statement::Entry(expression(random, 1)),
-        16 => match random.one_in(3) {
-            true => Statement::NoEntry,
-            false => Statement::Entry(expression(random, 1)),
+        16 => match random.below(3) {
+            0 => Statement::NoEntry,
+            _ => Statement::EntryCall(name, number),
         },
         17 => Statement::Keep,
         18 => Statement::Row(var % 2, name, number),
@@ -272,6 +274,9 @@ fn write_statements(out: &mut String, statements: &[Statement], number: &mut usi
             Statement::Entry(e) => {
                 writeln!(out, "d[\"k\"] = (d.get(\"k\") ?? []) + {}", write_expression(e))
             }
+            Statement::EntryCall(name, n) => {
+                writeln!(out, "d[\"k\"] = {name}(d.get(\"k\") ?? [], {n})")
+            }
             Statement::NoEntry => writeln!(out, "d = {{}}"),
             Statement::Row(i, name, n) => writeln!(out, "rows[{i}] = {name}(rows[{i}], {n})"),
             Statement::RowAndOther(i, name, n) => {
@@ -318,7 +323,7 @@ fn write_statements(out: &mut String, statements: &[Statement], number: &mut usi
                 write_cut(out, "r.f");
                 write_cut(out, "r.g");
             }
-            Statement::Entry(_) => write_cut(out, "d.k"),
+            Statement::Entry(_) | Statement::EntryCall(..) => write_cut(out, "d.k"),
             Statement::Row(i, ..) | Statement::RowAndOther(i, ..) | Statement::Strict(i, _) => {
                 write_cut(out, &format!("rows[{i}]"));
             }
@@ -439,6 +444,10 @@ impl World {
                 Statement::Entry(e) => {
                     let more = self.evaluate(e);
                     self.entry.extend(more);
+                    cut(&mut self.entry);
+                }
+                Statement::EntryCall(name, n) => {
+                    self.entry = call(name, std::mem::take(&mut self.entry), *n);
                     cut(&mut self.entry);
                 }
                 Statement::NoEntry => self.entry.clear(),

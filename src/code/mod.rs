@@ -121,6 +121,8 @@ pub enum Op {
     TakeElement { to: Reg, a: Reg, index: Reg },
     /// Likewise what is at a path of the value in `a`, whose steps lie from `base` on.
     TakePath { a: u8, to: Reg, base: Reg, path: u16 },
+    /// As `TakePath`, of an entry; null if there is none.
+    TakeEntry { a: u8, to: Reg, base: Reg, path: u16 },
     /// `a[index].name`, without holding the element.
     FieldOfElement { a: u8, to: Reg, index: u8, name: u16 },
     /// `a[index][second]`, likewise.
@@ -135,8 +137,8 @@ pub enum Op {
     /// Adds to a path of the value in `a`, in place when nobody else holds what is there: `a.items += [x]`.
     AddPath { a: Reg, base: Reg, path: u16 },
     /// Whether the last step of a path of the value in `a`, or in the cell there, is a key of a record, whose `get` is that of
-    /// all records; it goes after the steps, which lie from `base` on.
-    IsEntry { a: Reg, base: Reg, path: u16 },
+    /// all records. The steps lie from `base` on.
+    IsEntry { a: u8, to: Reg, base: Reg, path: u16 },
     /// As `AddPath`, of such a record: what isn't there, or is null, is what lies after the steps, and what is added after that.
     AddEntry { a: Reg, base: Reg, path: u16 },
     Concat { to: Reg, base: Reg, count: Reg },

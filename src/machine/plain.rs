@@ -160,24 +160,26 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             let value = op::take_path(&mut regs[a as usize], &[PathStep::Index], &image.names, &[index])?;
             regs[to as usize].put(value);
         }
-        Op::TakePath { a, to, base: from, path } => {
+        Op::TakePath { a, to, base: from, path } | Op::TakeEntry { a, to, base: from, path } => {
             let path = &image.code.paths[path as usize][..];
             let mut root = mem::take(&mut regs[a as usize]);
-            let from = from as usize;
-            let args = &regs[from..from + PathStep::indexes(path)];
-            let value = op::take_path(&mut root, path, &image.names, args);
+            let args = &regs[from as usize..from as usize + PathStep::indexes(path)];
+            let is_there = || op::part(&root, path, &image.names, args).is_some();
+            let value = match op {
+                Op::TakeEntry { .. } if !is_there() => Ok(Value::Null),
+                _ => op::take_path(&mut root, path, &image.names, args),
+            };
             regs[a as usize].put(root);
             regs[to as usize].put(value?);
         }
-        Op::IsEntry { a, base: from, path } => {
+        Op::IsEntry { a, to, base: from, path } => {
             let path = &image.code.paths[path as usize][..];
-            let to = from as usize + PathStep::indexes(path);
-            let args = &regs[from as usize..to];
+            let args = &regs[from as usize..from as usize + PathStep::indexes(path)];
             let is = match &regs[a as usize] {
                 Value::Cell(cell) => is_entry(image, &cell.value.borrow(), path, args),
                 root => is_entry(image, root, path, args),
             };
-            regs[to].put(Value::bool(is));
+            regs[to as usize].put(Value::bool(is));
         }
         Op::AddEntry { a, base: from, path } => {
             let path = &image.code.paths[path as usize][..];

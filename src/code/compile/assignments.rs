@@ -70,16 +70,19 @@ impl Compiler<'_, '_> {
     /// Compiles `x[key] = (x.get(key) ?? other) + more`.
     fn add_entry(&mut self, var: Var, steps: &[Step], other: &Node, more: &Node, value: &Node, span: Span) {
         let mark = self.mark();
-        let a = self.load(var, None, span);
+        let Ok(a) = u8::try_from(self.load(var, None, span)) else {
+            self.release(mark);
+            return self.set_path(var, steps, value, span);
+        };
         let (base, path) = self.steps(steps);
         let is = self.alloc();
-        self.emit(Op::IsEntry { a, base, path }, span);
+        self.emit(Op::IsEntry { a, to: is, base, path }, span);
         self.emit(Op::TestTrue { want: true, a: is }, span);
         let no = self.jump(span);
         self.release(is.into());
         self.place(other);
         self.place(more);
-        self.emit(Op::AddEntry { a, base, path }, value.span);
+        self.emit(Op::AddEntry { a: a.into(), base, path }, value.span);
         self.release(mark);
         let end = self.jump(span);
         self.patch_here(vec![no]);
@@ -218,10 +221,17 @@ fn is_number(node: &Node) -> bool {
 
 /// Of `x[key] = (x.get(key) ?? other) + more`: what there is when there is no such entry, and what is added.
 fn entry_added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
-    let (Step::Index(index), before) = steps.split_last()? else { return None };
     let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
     let [known, more] = &args[..] else { return None };
-    let Form::Seq(nodes) = &known.form else { return None };
+    let other = entry(known, var, steps)?;
+    // What is added is compiled twice.
+    (is_expression(more) && !is_number(more)).then_some((other, more))
+}
+
+/// Of `x.get(key) ?? other`, which reads that part of a variable: what there is when there is no such entry, if that is short.
+pub(super) fn entry<'n>(node: &'n Node, var: Var, steps: &[Step]) -> Option<&'n Node> {
+    let (Step::Index(index), before) = steps.split_last()? else { return None };
+    let Form::Seq(nodes) = &node.form else { return None };
     let [Node { form: Form::Bind(bound, got), .. }, Node { form: Form::If(condition, other, got_it), .. }] =
         &nodes[..]
     else {
@@ -232,9 +242,7 @@ fn entry_added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Nod
     let Form::Method(container, name, args) = &got.form else { return None };
     let [Arg::Item(key)] = &args[..] else { return None };
     let is_get = &**name == "get" && is_part(container, var, before) && is_same(key, index);
-    // What is added is compiled twice.
-    let can_be = is_expression(more) && !is_number(more);
-    (is_null && is_bound(got_it) && is_get && is_empty(other) && can_be).then_some((other, more))
+    (is_null && is_bound(got_it) && is_get && is_empty(other)).then_some(&**other)
 }
 
 /// Whether a node is short code: no statements, and no functions.

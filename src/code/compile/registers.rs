@@ -172,12 +172,10 @@ impl Registers<'_> {
                 read(a, 1);
                 read(base, self.steps(path) + 1);
             }
-            Op::TakePath { a, base, path, .. } => {
+            Op::TakePath { a, base, path, .. }
+            | Op::TakeEntry { a, base, path, .. }
+            | Op::IsEntry { a, base, path, .. } => {
                 read(a.into(), 1);
-                read(base, self.steps(path));
-            }
-            Op::IsEntry { a, base, path } => {
-                read(a, 1);
                 read(base, self.steps(path));
             }
             Op::AddEntry { a, base, path } => {
@@ -259,6 +257,8 @@ pub(super) fn written(op: Op) -> Option<Reg> {
         | Op::Index { to, .. }
         | Op::TakeElement { to, .. }
         | Op::TakePath { to, .. }
+        | Op::TakeEntry { to, .. }
+        | Op::IsEntry { to, .. }
         | Op::Concat { to, .. }
         | Op::Range { to, .. }
         | Op::NewCell { to, .. }

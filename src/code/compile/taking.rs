@@ -1,4 +1,5 @@
-//! Parts of variables that are handed to a function whose value they get: `rows[i] = changed(rows[i])`.
+//! Parts of variables that are handed to a function whose value they get: `rows[i] = changed(rows[i])`, and entries with what
+//! there is if there is none, `groups[key] = changed(groups.get(key) ?? [])`.
 //!
 //! The part is taken out of the variable while the function has it, so that nobody else holds it and it can be changed in
 //! place. Nothing sees the variable meanwhile: the value reads nothing else of it, its code goes nowhere else, and an
@@ -7,7 +8,7 @@
 use crate::core::{Arg, Form, Node, Step, Var};
 use crate::syntax::Span;
 
-use super::assignments::is_part;
+use super::assignments::{entry, is_part};
 use super::expressions::any_within;
 use super::{Compiler, Op, Reg};
 
@@ -47,24 +48,40 @@ impl Compiler<'_, '_> {
 
     /// Takes a part, if it is the one that is to be taken; the register that it is in.
     pub(super) fn taken(&mut self, node: &Node) -> Option<Reg> {
-        let Taking { var, steps, a, base, path } = self.state().taking.as_ref()?;
-        if !is_part(node, *var, steps) {
-            return None;
-        }
+        let taking = self.state().taking.as_ref()?;
+        let Taking { var, steps, a, base, path } = taking;
         let (a, base, path, is_element) = (*a, *base, *path, matches!(steps[..], [Step::Index(_)]));
+        if is_part(node, *var, steps) {
+            let to = self.alloc();
+            let op = match is_element {
+                true => Op::TakeElement { to, a: a.into(), index: base },
+                false => Op::TakePath { to, a, base, path },
+            };
+            self.emit(op, node.span);
+            return Some(to);
+        }
+        let other = entry(node, *var, steps)?;
+        let outer = self.state().taking.take();
         let to = self.alloc();
-        let op = match is_element {
-            true => Op::TakeElement { to, a: a.into(), index: base },
-            false => Op::TakePath { to, a, base, path },
-        };
-        self.emit(op, node.span);
+        self.emit(Op::IsEntry { a, to, base, path }, node.span);
+        self.emit(Op::TestTrue { want: true, a: to }, node.span);
+        let no = self.jump(node.span);
+        self.emit(Op::TakeEntry { a, to, base, path }, node.span);
+        self.emit(Op::TestNull { want: true, a: to }, node.span);
+        let found = self.jump(node.span);
+        self.expr(other, Some(to));
+        let end = self.jump(node.span);
+        self.patch_here(vec![no]);
+        self.expr(node, Some(to));
+        self.patch_here(vec![found, end]);
+        self.state().taking = outer;
         Some(to)
     }
 }
 
 /// Whether a part is an argument of a call within a node, or what its method is called of.
 fn is_handed_on(node: &Node, var: Var, steps: &[Step]) -> bool {
-    let is_it = |node: &Node| is_part(node, var, steps);
+    let is_it = |node: &Node| is_part(node, var, steps) || entry(node, var, steps).is_some();
     let is_arg = |arg: &Arg| matches!(arg, Arg::Item(node) if is_it(node));
     let here = match &node.form {
         Form::Call(_, args) => args.iter().any(is_arg),
