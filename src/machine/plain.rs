@@ -156,8 +156,18 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
         }
         Op::AddPath { a, base: from, path } => change_path(image, regs, a, from, path, op::add_path)?,
         Op::TakeElement { to, a, index } => {
-            let index = regs[index as usize].clone();
-            let value = op::take_path(&mut regs[a as usize], &[PathStep::Index], &image.names, &[index])?;
+            let at = regs[index as usize].as_index();
+            let own = match &mut regs[a as usize] {
+                Value::List(list) => List::own(list, at),
+                _ => None,
+            };
+            let value = match own {
+                Some(element) => mem::take(element),
+                None => {
+                    let index = regs[index as usize].clone();
+                    op::take_path(&mut regs[a as usize], &[PathStep::Index], &image.names, &[index])?
+                }
+            };
             regs[to as usize].put(value);
         }
         Op::TakePath { a, to, base: from, path } | Op::TakeEntry { a, to, base: from, path } => {

@@ -11,7 +11,7 @@ use crate::code::{Code, Constant, Op, Reg};
 use super::registers::{Read, Registers, followers, jumped, written};
 
 /// Bits of what is known of a function at most: one that is longer stays as it is.
-const MOST: usize = 1 << 24;
+const MOST: usize = 1 << 26;
 
 /// Makes moves of the copies in a function that has so many registers; `env` is that of its environment.
 pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {

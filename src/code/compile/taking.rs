@@ -29,6 +29,10 @@ impl Compiler<'_, '_> {
         let Some(a) = self.state().locals.get(&var).and_then(|reg| u8::try_from(*reg).ok()) else {
             return false;
         };
+        // A field alone is taken where it is read, since it is set before it is read again.
+        if matches!(steps, [Step::Field(..)]) {
+            return false;
+        }
         if !self.state().tries.is_empty() || !is_handed_on(value, var, steps) || reads(value, var) != 1 {
             return false;
         }
