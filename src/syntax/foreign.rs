@@ -100,6 +100,9 @@ fn spelled(word: &str) -> Option<&'static str> {
         "then" => "the branch of an `if` is a block: `if c { … }`",
         "use" | "require" | "from" | "include" => "a file is imported with `import \"file.df\" as name`",
         "mut" => "a variable that changes is declared with `var`",
+        "critical" | "synchronized" | "atomic" | "transaction" => {
+            "a critical section is `lock Account(1), Account(2) { … }`"
+        }
         "loop" | "until" => "loops are `while` and `for`",
         "unless" => "write `if !(…)`",
         "except" | "rescue" => "errors are caught with `catch`",
