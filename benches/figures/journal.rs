@@ -49,8 +49,8 @@ pub fn journal(folder: &Path) {
 fn written(folder: &Path) {
     let store = fresh(folder);
     let mut run = Command::new(DURABLE);
-    run.arg("run").arg(program("bytes.df")).arg("--store").arg(store).arg(folder.join("result"));
-    let output = run.stderr(Stdio::null()).output().expect("durable runs");
+    run.arg("run").arg(program("bytes.df")).arg("--store").arg(store).arg("result");
+    let output = run.current_dir(folder).stderr(Stdio::null()).output().expect("durable runs");
     println!("bytes of a step's result          written for it");
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let (size, bytes) = line.split_once(' ').expect("two numbers");
