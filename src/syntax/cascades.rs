@@ -4,6 +4,9 @@ use std::collections::HashSet;
 
 use super::Diagnostic;
 
+/// How the hint ends for a reserved word where a name belongs.
+pub(super) const CHOOSE_ANOTHER: &str = "is a reserved word; choose another name";
+
 /// The title of such a mistake.
 pub(super) const BLOCK_AS_A_VALUE: &str = "a block as a value begins with `do`";
 
@@ -30,6 +33,7 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
     };
     let (strings, brackets) = (unclosed("unclosed string"), unclosed("unclosed "));
     let (mut seen, mut blocks) = (0, false);
+    let mut reserved: HashSet<String> = HashSet::new();
     let kept = found.into_iter().filter(|diagnostic| {
         seen += 1;
         match diagnostic.title.as_str() {
@@ -57,6 +61,13 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
             {
                 broken = first;
                 false
+            }
+            // A reserved word that was meant as a name is one wherever that is used.
+            title if reserved.contains(title) => false,
+            title if diagnostic.hint.as_ref().is_some_and(|hint| hint.ends_with(CHOOSE_ANOTHER)) => {
+                reserved.insert(title.to_string());
+                broken = broken.or(Some(at(diagnostic)));
+                unexpected.insert(line_of(diagnostic))
             }
             // Of what is unexpected on a line, the first is the cause.
             title if title.starts_with("unexpected ") => unexpected.insert(line_of(diagnostic)),

@@ -1,5 +1,6 @@
 //! The parser's mistakes in words: what stands there, what was wanted, and what may have been meant.
 
+use super::cascades::CHOOSE_ANOTHER;
 use super::diagnostic::Diagnostic;
 use super::lexer::Spanned;
 use super::source::Place;
@@ -210,7 +211,7 @@ impl Unexpected<'_> {
                 Some(format!("`{word}` is a reserved word; a field of that name is written `{word}: another_name`"))
             }
             (_, word) if word.is_word() && wanted.is_some_and(|w| w == "a name" || w == "a pattern") => {
-                Some(format!("{word} is a reserved word; choose another name"))
+                Some(format!("{word} {CHOOSE_ANOTHER}"))
             }
             (_, Token::Fn | Token::Throw | Token::Return) if self.expects("await") => {
                 Some(format!("put it in parentheses: `({} …)`", token.spelling().unwrap_or("")))

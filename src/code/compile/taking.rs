@@ -9,7 +9,7 @@ use crate::core::{Arg, Form, Node, Step, Var};
 use crate::syntax::Span;
 
 use super::assignments::{entry, is_part};
-use super::expressions::any_within;
+use super::expressions::{any_within, sets};
 use super::{Compiler, Op, Reg};
 
 /// A part that is taken where it is read.
@@ -33,7 +33,16 @@ impl Compiler<'_, '_> {
         if matches!(steps, [Step::Field(..)]) {
             return false;
         }
-        if !self.state().tries.is_empty() || !is_handed_on(value, var, steps) || reads(value, var) != 1 {
+        let indexes = steps.iter().filter_map(|step| match step {
+            Step::Index(index) => Some(index),
+            Step::Field(..) => None,
+        });
+        let can_be = self.state().tries.is_empty()
+            && !self.variables.vars[var as usize].early
+            && is_handed_on(value, var, steps)
+            && reads(value, var) == 1
+            && indexes.into_iter().all(|index| self.is_steady(index, value));
+        if !can_be {
             return false;
         }
         let (base, path) = self.steps(steps);
@@ -48,6 +57,18 @@ impl Compiler<'_, '_> {
         };
         self.emit(op, span);
         true
+    }
+
+    /// Whether an index is the same before and after a value is made.
+    fn is_steady(&self, index: &Node, value: &Node) -> bool {
+        let changes = match index.form {
+            Form::Var(var) => {
+                let info = &self.variables.vars[var as usize];
+                info.cell || info.early || sets(value, var)
+            }
+            _ => any_within(index, &mut |part| !self.is_steady(part, value)),
+        };
+        !changes
     }
 
     /// Takes a part, if it is the one that is to be taken; the register that it is in.
