@@ -68,6 +68,9 @@ enum Expression {
     Spread(Box<Expression>, i64),
     /// `if v.len() > n { e } else { f }`
     Choice(usize, usize, Box<Expression>, Box<Expression>),
+    /// `do { v = e.take(9); f }`, and likewise of `r.f`.
+    Assign(usize, Box<Expression>, Box<Expression>),
+    AssignField(Box<Expression>, Box<Expression>),
     /// `g_of({..r, g: e})`
     Updated(Box<Expression>),
     /// A function of a list and a number.
@@ -149,7 +152,7 @@ fn call(name: &str, mut xs: Vec<i64>, n: i64) -> Vec<i64> {
 
 fn expression(random: &mut Random, depth: u64) -> Expression {
     let inner = |random: &mut Random| Box::new(expression(random, depth - 1));
-    match random.below(if depth == 0 { 6 } else { 14 }) {
+    match random.below(if depth == 0 { 6 } else { 16 }) {
         0 | 1 => Expression::Var(random.below(VARS as u64) as usize),
         2 => Expression::New(random.below(9) as i64),
         3 => match random.one_in(3) {
@@ -165,6 +168,11 @@ fn expression(random: &mut Random, depth: u64) -> Expression {
             Expression::Choice(var, length, inner(random), inner(random))
         }
         9 => Expression::Updated(inner(random)),
+        10 => {
+            let var = random.below(VARS as u64) as usize;
+            Expression::Assign(var, inner(random), inner(random))
+        }
+        11 => Expression::AssignField(inner(random), inner(random)),
         _ => {
             let name = NAMES[random.below(NAMES.len() as u64) as usize];
             Expression::Call(name, inner(random), random.below(9) as i64)
@@ -233,6 +241,12 @@ fn write_expression(e: &Expression) -> String {
         Expression::Choice(var, length, e, f) => {
             let (e, f) = (write_expression(e), write_expression(f));
             format!("(if v{var}.len() > {length} {{ {e} }} else {{ {f} }})")
+        }
+        Expression::Assign(var, e, f) => {
+            format!("(do {{ v{var} = {}.take(9); {} }})", write_expression(e), write_expression(f))
+        }
+        Expression::AssignField(e, f) => {
+            format!("(do {{ r.f = {}.take(9); {} }})", write_expression(e), write_expression(f))
         }
         Expression::Updated(e) => format!("g_of({{..r, g: {}}})", write_expression(e)),
         Expression::New(n) => format!("[{n}, {n}]"),
@@ -376,7 +390,7 @@ struct World {
 struct Thrown;
 
 impl World {
-    fn evaluate(&self, e: &Expression) -> Vec<i64> {
+    fn evaluate(&mut self, e: &Expression) -> Vec<i64> {
         match e {
             Expression::Var(var) => self.vars[*var].clone(),
             Expression::Field => self.field.clone(),
@@ -385,6 +399,16 @@ impl World {
             Expression::Spread(e, n) => [self.evaluate(e), vec![*n]].concat(),
             Expression::Choice(var, length, e, f) => {
                 self.evaluate(if self.vars[*var].len() > *length { e } else { f })
+            }
+            Expression::Assign(var, e, f) => {
+                self.vars[*var] = self.evaluate(e);
+                self.vars[*var].truncate(9);
+                self.evaluate(f)
+            }
+            Expression::AssignField(e, f) => {
+                self.field = self.evaluate(e);
+                self.field.truncate(9);
+                self.evaluate(f)
             }
             Expression::Updated(e) => self.evaluate(e),
             Expression::New(n) => vec![*n, *n],
@@ -407,8 +431,8 @@ impl World {
                     cut(&mut self.vars[*var]);
                 }
                 Statement::Add(var, e) => {
-                    let more = self.evaluate(e);
-                    self.vars[*var].extend(more);
+                    let (known, more) = (self.vars[*var].clone(), self.evaluate(e));
+                    self.vars[*var] = [known, more].concat();
                     cut(&mut self.vars[*var]);
                 }
                 Statement::First(var, n) => self.vars[*var].iter_mut().take(1).for_each(|x| *x = *n),
@@ -420,8 +444,8 @@ impl World {
                     cut(&mut self.field);
                 }
                 Statement::AddField(e) => {
-                    let more = self.evaluate(e);
-                    self.field.extend(more);
+                    let (known, more) = (self.field.clone(), self.evaluate(e));
+                    self.field = [known, more].concat();
                     cut(&mut self.field);
                 }
                 Statement::Apart(a, b, e, f) => {
@@ -432,7 +456,8 @@ impl World {
                     cut(&mut self.vars[*b]);
                 }
                 Statement::Update(e) => {
-                    self.field = self.evaluate(e);
+                    let other = self.other.clone();
+                    (self.field, self.other) = (self.evaluate(e), other);
                     cut(&mut self.field);
                 }
                 Statement::UpdateBoth(e, f) => {
@@ -472,7 +497,10 @@ impl World {
                     cut(&mut self.rows[*i]);
                 }
                 Statement::Keep => self.kept.push([self.field.clone(), self.other.clone()]),
-                Statement::See(e) => self.seen.push(self.evaluate(e)),
+                Statement::See(e) => {
+                    let seen = self.evaluate(e);
+                    self.seen.push(seen);
+                }
                 Statement::If(var, length, then, other) => {
                     self.run(if self.vars[*var].len() > *length { then } else { other })?;
                 }
