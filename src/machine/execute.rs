@@ -11,7 +11,7 @@ use super::error::{Fail, Failure, fail};
 use super::frames::{fill_missing, grow, release, unwind};
 use super::operate as op;
 use super::value::{List, Name, Record, Value, memory_used};
-use super::{Fiber, Frame, Handler, Image, MAX_DEPTH, MAX_MEMORY, Machine, natives, plain};
+use super::{Fiber, Frame, Handler, Image, MAX_DEPTH, MAX_MEMORY, Machine, natives, parts, plain};
 
 /// What became of a fiber that ran.
 pub(super) enum Step {
@@ -354,7 +354,7 @@ impl Machine {
                             matches!(&regs[a as usize], Value::List(list) if list.len() >= length as usize);
                         test!(true, is)
                     }
-                    Op::TestField { to, a, name } => test!(true, plain::read_field(image, regs, to, a, name)),
+                    Op::TestField { to, a, name } => test!(true, parts::read_field(image, regs, to, a, name)),
                     Op::Append { list, value } => {
                         let value = mem::take(&mut regs[value as usize]);
                         match &mut regs[list as usize] {
@@ -413,17 +413,17 @@ impl Machine {
                         };
                         let value = match found {
                             Some(value) => value.clone(),
-                            None => check!(plain::field_of_element(image, regs, a, index, name)),
+                            None => check!(parts::field_of_element(image, regs, a, index, name)),
                         };
                         regs[to as usize].put(value);
                         continue;
                     }
                     Op::ElementOfElement { to, a, index, second } => {
-                        check!(plain::element_of_element(regs, to, a, index, second));
+                        check!(parts::element_of_element(regs, to, a, index, second));
                         continue;
                     }
                     Op::SetElementOfElement { a, index, second, value } => {
-                        check!(plain::set_element_of_element(regs, a, index, second, value));
+                        check!(parts::set_element_of_element(regs, a, index, second, value));
                         continue;
                     }
                     Op::SetElement { a, index, value } => {
@@ -435,7 +435,7 @@ impl Machine {
                         };
                         match slot {
                             Some(slot) => slot.put(value),
-                            None => check!(plain::set_element(regs, a, index, value)),
+                            None => check!(parts::set_element(regs, a, index, value)),
                         }
                         continue;
                     }
@@ -448,7 +448,7 @@ impl Machine {
                         };
                         match slot {
                             Some(slot) => slot.put(value),
-                            None => check!(plain::set_field(image, regs, a, name, value)),
+                            None => check!(parts::set_field(image, regs, a, name, value)),
                         }
                         continue;
                     }
@@ -466,12 +466,12 @@ impl Machine {
                         };
                         match slot {
                             Some(slot) => slot.put(value),
-                            None => check!(plain::set_field_of_element(image, regs, a, index, name, value)),
+                            None => check!(parts::set_field_of_element(image, regs, a, index, name, value)),
                         }
                         continue;
                     }
                     Op::SetPath { a, base: from, path } => {
-                        check!(plain::change_path(image, regs, a, from, path, op::set_path));
+                        check!(parts::change_path(image, regs, a, from, path, op::set_path));
                         continue;
                     }
                     Op::RangeNext { base: from, by } => {

@@ -18,6 +18,7 @@ pub mod json;
 mod messages;
 pub mod natives;
 mod operate;
+mod parts;
 mod plain;
 mod pretty;
 mod renumber;

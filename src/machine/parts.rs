@@ -1,0 +1,304 @@
+//! Instructions on parts of what registers hold: fields, elements, and what is at a path of both.
+//!
+//! As in `plain`, they stand outside the run loop, which comes here when what it looks for isn't where it was last.
+
+use std::mem;
+use std::ops::Range;
+
+use crate::code::{Op, PathStep, Reg};
+
+use super::Image;
+use super::error::Fail;
+use super::operate as op;
+use super::value::{List, Name, Record, Value};
+
+/// Executes such an instruction on the window of its function.
+pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), Fail> {
+    match op {
+        Op::TakeField { to, a, name } => take_field(image, regs, to, a, name)?,
+        Op::OptionalField { to, a, name } => {
+            let value = op::optional_field(&regs[a as usize], &image.names[name as usize])?;
+            regs[to as usize].put(value);
+        }
+        Op::ReadField { to, a, name } => {
+            read_field(image, regs, to, a, name);
+        }
+        Op::AddPath { a, base: from, path } => change_path(image, regs, a, from, path, op::add_path)?,
+        Op::TakeElement { to, a, index } => {
+            let at = regs[index as usize].as_index();
+            let own = match &mut regs[a as usize] {
+                Value::List(list) => List::own(list, at),
+                _ => None,
+            };
+            let value = match own {
+                Some(element) => mem::take(element),
+                None => {
+                    let index = regs[index as usize].clone();
+                    op::take_path(&mut regs[a as usize], &[PathStep::Index], &image.names, &[index])?
+                }
+            };
+            regs[to as usize].put(value);
+        }
+        Op::TakePath { a, to, base: from, path } | Op::TakeEntry { a, to, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let mut root = mem::take(&mut regs[a as usize]);
+            let args = &regs[from as usize..from as usize + PathStep::indexes(path)];
+            let is_there = || op::part(&root, path, &image.names, args).is_some();
+            let value = match op {
+                Op::TakeEntry { .. } if !is_there() => Ok(Value::Null),
+                _ => op::take_path(&mut root, path, &image.names, args),
+            };
+            regs[a as usize].put(root);
+            regs[to as usize].put(value?);
+        }
+        Op::IsEntry { a, to, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let args = &regs[from as usize..from as usize + PathStep::indexes(path)];
+            let is = match &regs[a as usize] {
+                Value::Cell(cell) => is_entry(image, &cell.value.borrow(), path, args),
+                root => is_entry(image, root, path, args),
+            };
+            regs[to as usize].put(Value::bool(is));
+        }
+        Op::AddEntry { a, base: from, path } => {
+            let path = &image.code.paths[path as usize][..];
+            let (args, other) = steps(regs, from, path);
+            let more = mem::take(&mut regs[args.end + 1]);
+            let mut root = mem::take(&mut regs[a as usize]);
+            let args = &regs[args];
+            let result = match &root {
+                Value::Cell(cell) => {
+                    op::add_entry(&mut cell.value.borrow_mut(), path, &image.names, args, other, more)
+                }
+                _ => op::add_entry(&mut root, path, &image.names, args, other, more),
+            };
+            regs[a as usize].put(root);
+            result?;
+        }
+        Op::SetCellPath { cell, base: from, path } => {
+            change_cell_path(image, regs, cell, from, path, op::set_path)?;
+        }
+        Op::AddCellPath { cell, base: from, path } => {
+            change_cell_path(image, regs, cell, from, path, op::add_path)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Takes a field out of a record that nobody else holds, and reads it of another.
+fn take_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, name: u16) -> Result<(), Fail> {
+    let (known, guess) = (&image.names[name as usize], &image.guesses[name as usize]);
+    let Value::Record(record) = &mut regs[a as usize] else {
+        return Err(op::no_field(&regs[a as usize], known));
+    };
+    // Looked up, it is where it is guessed to be.
+    let Some(value) = record.look_up(known, guess) else { return Err(op::missing_field(record, known)) };
+    let value = match value.is_counted() {
+        true => match Record::own(record, known, guess) {
+            Some(own) => mem::take(own),
+            None => record.look_up(known, guess).cloned().unwrap_or_default(),
+        },
+        false => value.clone(),
+    };
+    regs[to as usize].put(value);
+    Ok(())
+}
+
+/// Reads a field, or the mark of a missing one; whether it is there.
+#[inline(never)]
+pub(super) fn read_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, name: u16) -> bool {
+    let found = match &regs[a as usize] {
+        Value::Record(record) => record.look_up(&image.names[name as usize], &image.guesses[name as usize]),
+        _ => None,
+    };
+    let is_there = found.is_some();
+    let value = found.map_or(Value::Missing, Value::clone);
+    regs[to as usize].put(value);
+    is_there
+}
+
+/// Whether a path leads to a key of a record, which need not be there, and the record's `get` is that of all records.
+fn is_entry(image: &Image, root: &Value, path: &[PathStep], args: &[Value]) -> bool {
+    let (Some((_, before)), Some((Value::Str(_), args))) = (path.split_last(), args.split_last()) else {
+        return false;
+    };
+    match op::part(root, before, &image.names, args) {
+        Some(Value::Record(record)) => {
+            !matches!(record.get_str("get"), Some(Value::Function(_) | Value::Builtin(_)))
+        }
+        _ => false,
+    }
+}
+
+/// Where the indexes of an assigned path lie, and the value that lies after them, which is taken.
+fn steps(regs: &mut [Value], from: Reg, path: &[PathStep]) -> (Range<usize>, Value) {
+    let (from, to) = (from as usize, from as usize + PathStep::indexes(path));
+    (from..to, mem::take(&mut regs[to]))
+}
+
+/// A change at a path within a value: the path, the names of its fields, its indexes, and what is set or added.
+type Change = fn(&mut Value, &[PathStep], &[Name], &[Value], Value) -> Result<(), Fail>;
+
+/// Changes what is at a path within what a register holds.
+#[cold]
+#[inline(never)]
+pub(super) fn change_path(
+    image: &Image,
+    regs: &mut [Value],
+    a: Reg,
+    from: Reg,
+    path: u16,
+    change: Change,
+) -> Result<(), Fail> {
+    let path = &image.code.paths[path as usize][..];
+    let (args, value) = steps(regs, from, path);
+    let mut root = mem::take(&mut regs[a as usize]);
+    let result = change(&mut root, path, &image.names, &regs[args], value);
+    regs[a as usize].put(root);
+    result
+}
+
+/// Changes what is at a path within what a cell holds.
+fn change_cell_path(
+    image: &Image,
+    regs: &mut [Value],
+    cell: Reg,
+    from: Reg,
+    path: u16,
+    change: Change,
+) -> Result<(), Fail> {
+    let path = &image.code.paths[path as usize][..];
+    let (args, value) = steps(regs, from, path);
+    let Value::Cell(cell) = &regs[cell as usize] else { return Ok(()) };
+    let mut root = mem::take(&mut *cell.value.borrow_mut());
+    let result = change(&mut root, path, &image.names, &regs[args], value);
+    *cell.value.borrow_mut() = root;
+    result
+}
+
+/// `a[index] = value`, when the element isn't at hand.
+#[inline(never)]
+pub(super) fn set_element(regs: &mut [Value], a: Reg, index: Reg, value: Value) -> Result<(), Fail> {
+    assign(regs, a, &[PathStep::Index], &[], [index], value)
+}
+
+/// `a.name = value`, when the field isn't at hand.
+#[inline(never)]
+pub(super) fn set_field(
+    image: &Image,
+    regs: &mut [Value],
+    a: Reg,
+    name: u16,
+    value: Value,
+) -> Result<(), Fail> {
+    assign(regs, a, &[PathStep::Field(name)], &image.names, [], value)?;
+    remember(image, &regs[a as usize], name);
+    Ok(())
+}
+
+/// `a[index].name = value`, when the field isn't at hand.
+#[inline(never)]
+pub(super) fn set_field_of_element(
+    image: &Image,
+    regs: &mut [Value],
+    a: u8,
+    index: Reg,
+    name: u16,
+    value: Value,
+) -> Result<(), Fail> {
+    let path = [PathStep::Index, PathStep::Field(name)];
+    assign(regs, Reg::from(a), &path, &image.names, [index], value)?;
+    if let (Value::List(list), Value::Int(at)) = (&regs[a as usize], &regs[index as usize])
+        && let Some(element) = list.as_slice().get(*at as usize)
+    {
+        remember(image, element, name);
+    }
+    Ok(())
+}
+
+fn assign<const N: usize>(
+    regs: &mut [Value],
+    a: Reg,
+    path: &[PathStep],
+    names: &[Name],
+    indexes: [Reg; N],
+    value: Value,
+) -> Result<(), Fail> {
+    let indexes = indexes.map(|index| regs[index as usize].clone());
+    op::set_path(&mut regs[a as usize], path, names, &indexes, value)
+}
+
+/// `a[index][second]`
+#[inline(never)]
+pub(super) fn element_of_element(
+    regs: &mut [Value],
+    to: Reg,
+    a: u8,
+    index: u8,
+    second: u8,
+) -> Result<(), Fail> {
+    let (at, then) = (&regs[index as usize], &regs[second as usize]);
+    let row = match &regs[a as usize] {
+        Value::List(rows) => rows.as_slice().get(at.as_index()),
+        _ => None,
+    };
+    let found = match row {
+        Some(Value::List(row)) => row.as_slice().get(then.as_index()),
+        _ => None,
+    };
+    let value = match found {
+        Some(value) => value.clone(),
+        None => op::index(&op::index(&regs[a as usize], at)?, then)?,
+    };
+    regs[to as usize].put(value);
+    Ok(())
+}
+
+/// `a[index][second] = value`; `value` is taken.
+#[inline(never)]
+pub(super) fn set_element_of_element(
+    regs: &mut [Value],
+    a: u8,
+    index: Reg,
+    second: Reg,
+    value: u8,
+) -> Result<(), Fail> {
+    let value = mem::take(&mut regs[value as usize]);
+    let (at, then) = (regs[index as usize].as_index(), regs[second as usize].as_index());
+    let row = match &mut regs[a as usize] {
+        Value::List(rows) => List::own(rows, at),
+        _ => None,
+    };
+    let slot = match row {
+        Some(Value::List(row)) => List::own(row, then),
+        _ => None,
+    };
+    match slot {
+        Some(slot) => slot.put(value),
+        None => {
+            assign(regs, Reg::from(a), &[PathStep::Index, PathStep::Index], &[], [index, second], value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks a field up, so that the next time it is found where it was.
+fn remember(image: &Image, record: &Value, name: u16) {
+    if let Value::Record(record) = record {
+        let _ = record.look_up(&image.names[name as usize], &image.guesses[name as usize]);
+    }
+}
+
+/// `a[index].name`, when the field isn't at hand.
+#[inline(never)]
+pub(super) fn field_of_element(
+    image: &Image,
+    regs: &[Value],
+    a: u8,
+    index: u8,
+    name: u16,
+) -> Result<Value, Fail> {
+    let element = op::index(&regs[a as usize], &regs[index as usize])?;
+    op::field(&element, &image.names[name as usize])
+}
