@@ -13,6 +13,9 @@ use super::registers::{Read, Registers, followers, jumped, written};
 /// Bits of what is known of a function at most: one that is longer stays as it is.
 const MOST: usize = 1 << 26;
 
+/// How many instructions are looked at, at most, for what a value was made by, or is used for.
+const NEAR: usize = 64;
+
 /// Makes moves of the copies in a function that has so many registers; `env` is that of its environment.
 pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {
     if !ops.iter().any(|op| taken(*op).is_some()) {
@@ -72,8 +75,8 @@ fn is_value(ops: &[Op], block: &Block, at: usize, to: Reg) -> bool {
 fn pays(ops: &[Op], block: &Block, at: usize, code: &Code) -> bool {
     match ops[at] {
         Op::Add { a, b, .. } => [a, b].into_iter().any(|reg| {
-            let made = ops[block.from..at].iter().rev().find(|op| written(**op) == Some(reg));
-            match made {
+            let mut before = ops[block.from..at].iter().rev().take(NEAR);
+            match before.find(|op| written(**op) == Some(reg)) {
                 Some(Op::NewList { .. } | Op::Concat { .. } | Op::NewRecord { .. }) => true,
                 Some(Op::Constant { index, .. }) => {
                     matches!(code.constants[*index as usize], Constant::Str(_))
@@ -83,7 +86,7 @@ fn pays(ops: &[Op], block: &Block, at: usize, code: &Code) -> bool {
         }),
         Op::Field { to, .. } => {
             let registers = Registers { env: Reg::MAX, code };
-            let mut after = ops[at + 1..block.to].iter();
+            let mut after = ops[at + 1..block.to].iter().take(NEAR);
             after.find_map(|op| registers.hands_on(*op, to)).unwrap_or(false)
         }
         _ => true,
