@@ -132,7 +132,7 @@ pub enum Op {
     SetElement { a: Reg, index: Reg, value: Reg },
     SetFieldOfElement { a: u8, index: Reg, value: u8, name: u16 },
     SetElementOfElement { a: u8, index: Reg, value: u8, second: Reg },
-    /// Sets a path of the value in `a`: steps from `base` on as the path says, the value after them.
+    /// Sets a path of the value in `a`, or in the cell there: steps from `base` on as the path says, the value after them.
     SetPath { a: Reg, base: Reg, path: u16 },
     /// Adds to a path of the value in `a`, in place when nobody else holds what is there: `a.items += [x]`.
     AddPath { a: Reg, base: Reg, path: u16 },
@@ -158,9 +158,6 @@ pub enum Op {
     SetCell { cell: Reg, from: Reg },
     /// Adds to what a cell holds, in place when nobody else holds it.
     AddCell { cell: Reg, b: Reg },
-    SetCellPath { cell: Reg, base: Reg, path: u16 },
-    /// As `AddPath`, of what a cell holds.
-    AddCellPath { cell: Reg, base: Reg, path: u16 },
     Capture { to: Reg, index: u16 },
     Environment { to: Reg, base: Reg, count: Reg },
     /// A function with the environment in `env`.

@@ -810,7 +810,7 @@ fn shift(regs: &mut [Value], from: usize, to: usize) {
 /// The function that a record has under a name. Data has no functions, so a record of data, whatever its keys, has
 /// the library's methods.
 fn own_function(record: &Record, name: &Name) -> Option<Value> {
-    record.get(name).filter(|field| matches!(field, Value::Function(_) | Value::Builtin(_))).cloned()
+    record.get(name).filter(|field| field.is_function()).cloned()
 }
 
 /// The arguments of a call with spread arguments.

@@ -40,46 +40,27 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             regs[to as usize].put(value);
         }
         Op::TakePath { a, to, base: from, path } | Op::TakeEntry { a, to, base: from, path } => {
-            let path = &image.code.paths[path as usize][..];
-            let mut root = mem::take(&mut regs[a as usize]);
-            let args = &regs[from as usize..from as usize + PathStep::indexes(path)];
-            let is_there = || op::part(&root, path, &image.names, args).is_some();
-            let value = match op {
-                Op::TakeEntry { .. } if !is_there() => Ok(Value::Null),
-                _ => op::take_path(&mut root, path, &image.names, args),
-            };
-            regs[a as usize].put(root);
-            regs[to as usize].put(value?);
+            let (path, args) = steps(image, from, path);
+            let value = within(regs, a.into(), |root, regs| {
+                let args = &regs[args];
+                match op {
+                    Op::TakeEntry { .. } if op::part(root, path, &image.names, args).is_none() => {
+                        Ok(Value::Null)
+                    }
+                    _ => op::take_path(root, path, &image.names, args),
+                }
+            })?;
+            regs[to as usize].put(value);
         }
         Op::IsEntry { a, to, base: from, path } => {
-            let path = &image.code.paths[path as usize][..];
-            let args = &regs[from as usize..from as usize + PathStep::indexes(path)];
-            let is = match &regs[a as usize] {
-                Value::Cell(cell) => is_entry(image, &cell.value.borrow(), path, args),
-                root => is_entry(image, root, path, args),
-            };
+            let (path, args) = steps(image, from, path);
+            let is = within(regs, a.into(), |root, regs| is_entry(image, root, path, &regs[args]));
             regs[to as usize].put(Value::bool(is));
         }
         Op::AddEntry { a, base: from, path } => {
-            let path = &image.code.paths[path as usize][..];
-            let (args, other) = steps(regs, from, path);
-            let more = mem::take(&mut regs[args.end + 1]);
-            let mut root = mem::take(&mut regs[a as usize]);
-            let args = &regs[args];
-            let result = match &root {
-                Value::Cell(cell) => {
-                    op::add_entry(&mut cell.value.borrow_mut(), path, &image.names, args, other, more)
-                }
-                _ => op::add_entry(&mut root, path, &image.names, args, other, more),
-            };
-            regs[a as usize].put(root);
-            result?;
-        }
-        Op::SetCellPath { cell, base: from, path } => {
-            change_cell_path(image, regs, cell, from, path, op::set_path)?;
-        }
-        Op::AddCellPath { cell, base: from, path } => {
-            change_cell_path(image, regs, cell, from, path, op::add_path)?;
+            let (path, args) = steps(image, from, path);
+            let [other, more] = [args.end, args.end + 1].map(|at| mem::take(&mut regs[at]));
+            within(regs, a, |root, regs| op::add_entry(root, path, &image.names, &regs[args], other, more))?;
         }
         _ => {}
     }
@@ -124,23 +105,37 @@ fn is_entry(image: &Image, root: &Value, path: &[PathStep], args: &[Value]) -> b
         return false;
     };
     match op::part(root, before, &image.names, args) {
-        Some(Value::Record(record)) => {
-            !matches!(record.get_str("get"), Some(Value::Function(_) | Value::Builtin(_)))
-        }
+        Some(Value::Record(record)) => !record.get_str("get").is_some_and(Value::is_function),
         _ => false,
     }
 }
 
-/// Where the indexes of an assigned path lie, and the value that lies after them, which is taken.
-fn steps(regs: &mut [Value], from: Reg, path: &[PathStep]) -> (Range<usize>, Value) {
-    let (from, to) = (from as usize, from as usize + PathStep::indexes(path));
-    (from..to, mem::take(&mut regs[to]))
+/// A path, and where its indexes lie.
+fn steps(image: &Image, from: Reg, path: u16) -> (&[PathStep], Range<usize>) {
+    let path = &image.code.paths[path as usize][..];
+    (path, from as usize..from as usize + PathStep::indexes(path))
+}
+
+/// Does something with what a register holds, or the cell there; it is out of its place meanwhile.
+fn within<R>(regs: &mut [Value], a: Reg, act: impl FnOnce(&mut Value, &[Value]) -> R) -> R {
+    let mut held = mem::take(&mut regs[a as usize]);
+    let result = match &held {
+        Value::Cell(cell) => {
+            let mut root = mem::take(&mut *cell.value.borrow_mut());
+            let result = act(&mut root, regs);
+            *cell.value.borrow_mut() = root;
+            result
+        }
+        _ => act(&mut held, regs),
+    };
+    regs[a as usize].put(held);
+    result
 }
 
 /// A change at a path within a value: the path, the names of its fields, its indexes, and what is set or added.
 type Change = fn(&mut Value, &[PathStep], &[Name], &[Value], Value) -> Result<(), Fail>;
 
-/// Changes what is at a path within what a register holds.
+/// Changes what is at a path within what a register holds, or the cell there; what is set or added lies after the indexes.
 #[cold]
 #[inline(never)]
 pub(super) fn change_path(
@@ -151,30 +146,9 @@ pub(super) fn change_path(
     path: u16,
     change: Change,
 ) -> Result<(), Fail> {
-    let path = &image.code.paths[path as usize][..];
-    let (args, value) = steps(regs, from, path);
-    let mut root = mem::take(&mut regs[a as usize]);
-    let result = change(&mut root, path, &image.names, &regs[args], value);
-    regs[a as usize].put(root);
-    result
-}
-
-/// Changes what is at a path within what a cell holds.
-fn change_cell_path(
-    image: &Image,
-    regs: &mut [Value],
-    cell: Reg,
-    from: Reg,
-    path: u16,
-    change: Change,
-) -> Result<(), Fail> {
-    let path = &image.code.paths[path as usize][..];
-    let (args, value) = steps(regs, from, path);
-    let Value::Cell(cell) = &regs[cell as usize] else { return Ok(()) };
-    let mut root = mem::take(&mut *cell.value.borrow_mut());
-    let result = change(&mut root, path, &image.names, &regs[args], value);
-    *cell.value.borrow_mut() = root;
-    result
+    let (path, args) = steps(image, from, path);
+    let value = mem::take(&mut regs[args.end]);
+    within(regs, a, |root, regs| change(root, path, &image.names, &regs[args], value))
 }
 
 /// `a[index] = value`, when the element isn't at hand.

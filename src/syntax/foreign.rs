@@ -183,7 +183,7 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
                 "write `do { … }`; as a task it is `async do { … }`",
             )
         }
-        (Some(Token::Id(_)), token) if begins_a_block(tokens, at) && !matches!(token, Token::Colon) => {
+        (Some(Token::Id(_)), _) if begins_a_block(tokens, at) => {
             habit(BLOCK_AS_A_VALUE, tokens[at - 2].0, "a record would begin here", "write `do { … }`")
         }
         (Some(Token::Var), Token::LBracket | Token::LBrace) => habit(

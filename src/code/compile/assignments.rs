@@ -49,20 +49,12 @@ impl Compiler<'_, '_> {
             }
             let (base, path) = self.path(steps, more);
             let place = self.load(var, None, span);
-            let op = match cell {
-                true => Op::AddCellPath { cell: place, base, path },
-                false => Op::AddPath { a: place, base, path },
-            };
-            self.emit(op, value.span);
+            self.emit(Op::AddPath { a: place, base, path }, value.span);
         } else if cell || !(self.set_taken(var, steps, value, span) || self.set_part(var, steps, value, span))
         {
             let (base, path) = self.path(steps, value);
             let place = self.load(var, None, span);
-            let op = match cell {
-                true => Op::SetCellPath { cell: place, base, path },
-                false => Op::SetPath { a: place, base, path },
-            };
-            self.emit(op, span);
+            self.emit(Op::SetPath { a: place, base, path }, span);
         }
         self.release(mark);
     }
@@ -91,13 +83,13 @@ impl Compiler<'_, '_> {
     }
 
     fn set_cell(&mut self, var: Var, value: &Node, span: Span) {
-        if let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form
-            && matches!(args[0].form, Form::Var(left) if left == var)
+        if let Some((known, more)) = summands(value)
+            && matches!(known.form, Form::Var(left) if left == var)
             && !self.variables.vars[var as usize].early
-            && !sets(&args[1], var)
-            && !calls(&args[1])
+            && !sets(more, var)
+            && !calls(more)
         {
-            let b = self.expr(&args[1], None);
+            let b = self.expr(more, None);
             let cell = self.load(var, None, span);
             self.emit(Op::AddCell { cell, b }, value.span);
         } else {
@@ -190,12 +182,18 @@ impl Compiler<'_, '_> {
     }
 }
 
+/// What a sum is of.
+fn summands(node: &Node) -> Option<(&Node, &Node)> {
+    match &node.form {
+        Form::Prim(Prim::Binary(BinaryOp::Add), args) => args.first().zip(args.get(1)),
+        _ => None,
+    }
+}
+
 /// The elements that `xs += [a, b]` adds, when they can be added one by one.
 fn appended(var: Var, value: &Node) -> Option<&[Node]> {
-    let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
-    let [Node { form: Form::Var(left), .. }, Node { form: Form::Prim(Prim::List(spreads), items), .. }] =
-        &args[..]
-    else {
+    let (known, more) = summands(value)?;
+    let (Form::Var(left), Form::Prim(Prim::List(spreads), items)) = (&known.form, &more.form) else {
         return None;
     };
     (*left == var && items.len() == 1 && !spreads[0] && !sets(&items[0], var)).then_some(&items[..])
@@ -204,8 +202,7 @@ fn appended(var: Var, value: &Node) -> Option<&[Node]> {
 /// Of `x.a[i] += more`, as it is lowered: what is read of the variable, and what is added to it. None when it is known to be
 /// a number, which is added sooner by itself, or when what is added may set the variable.
 fn added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
-    let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
-    let [known, more] = &args[..] else { return None };
+    let (known, more) = summands(value)?;
     (!is_number(more) && !sets(more, var) && is_part(known, var, steps)).then_some((known, more))
 }
 
@@ -221,14 +218,13 @@ fn is_number(node: &Node) -> bool {
 
 /// Of `x[key] = (x.get(key) ?? other) + more`: what there is when there is no such entry, and what is added.
 fn entry_added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
-    let Form::Prim(Prim::Binary(BinaryOp::Add), args) = &value.form else { return None };
-    let [known, more] = &args[..] else { return None };
+    let (known, more) = summands(value)?;
     let other = entry(known, var, steps)?;
     // What is added is compiled twice.
     (is_expression(more) && !is_number(more)).then_some((other, more))
 }
 
-/// Of `x.get(key) ?? other`, which reads that part of a variable: what there is when there is no such entry, if that is short.
+/// Of `x.get(key) ?? other`, which reads that part of a variable: what there is when there is no such entry, if that is a literal.
 pub(super) fn entry<'n>(node: &'n Node, var: Var, steps: &[Step]) -> Option<&'n Node> {
     let (Step::Index(index), before) = steps.split_last()? else { return None };
     let Form::Seq(nodes) = &node.form else { return None };
@@ -242,7 +238,7 @@ pub(super) fn entry<'n>(node: &'n Node, var: Var, steps: &[Step]) -> Option<&'n 
     let Form::Method(container, name, args) = &got.form else { return None };
     let [Arg::Item(key)] = &args[..] else { return None };
     let is_get = &**name == "get" && is_part(container, var, before) && is_same(key, index);
-    (is_null && is_bound(got_it) && is_get && is_empty(other)).then_some(&**other)
+    (is_null && is_bound(got_it) && is_get && is_fresh(other)).then_some(&**other)
 }
 
 /// Whether a node is short code: no statements, and no functions.
@@ -256,8 +252,8 @@ fn is_expression(node: &Node) -> bool {
     }
 }
 
-/// Whether a node is a literal that nothing else holds.
-fn is_empty(node: &Node) -> bool {
+/// Whether a node is a literal, of no parts.
+fn is_fresh(node: &Node) -> bool {
     match &node.form {
         Form::Const(_) => true,
         Form::Prim(Prim::List(_) | Prim::Record(_), parts) => parts.is_empty(),

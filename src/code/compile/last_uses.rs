@@ -34,8 +34,8 @@ pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {
         let mut live = flow.after(number, &blocks, ops);
         for at in (block.from..block.to).rev() {
             live.add_all(&flow.caught);
-            if let Some(taken) = taken(ops[at])
-                && !live.reads(ops[at])
+            if let Some((taken, source)) = taken(ops[at])
+                && !live.reads(source)
             {
                 match ops[at] {
                     // A sum that is the function's value may grow in the place of its first operand.
@@ -52,18 +52,21 @@ pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {
     }
 }
 
-/// What an instruction becomes when nothing reads any more what it gets its value from.
-fn taken(op: Op) -> Option<Op> {
-    Some(match op {
-        Op::Move { to, from } => Op::Take { to, from },
-        Op::Forget { reg } => Op::Null { to: reg },
-        Op::Add { to, a, b } if to != a && a != b => Op::AddTaken { to, a, b },
-        Op::Field { to, a, name } if to != a => Op::TakeField { to, a, name },
-        Op::Extend { list, values } => Op::ExtendTaken { list, values },
-        Op::Merge { record, other } => Op::MergeTaken { record, other },
-        Op::Update { base, a, shape } => Op::UpdateTaken { base, a, shape },
+/// What an instruction becomes when nothing reads any more what it gets its value from, and what that is.
+fn taken(op: Op) -> Option<(Op, Read)> {
+    let (taken, from) = match op {
+        Op::Field { to, a, name } if to != a => {
+            return Some((Op::TakeField { to, a, name }, Read::Field(a, name)));
+        }
+        Op::Move { to, from } => (Op::Take { to, from }, from),
+        Op::Forget { reg } => (Op::Null { to: reg }, reg),
+        Op::Add { to, a, b } if to != a && a != b => (Op::AddTaken { to, a, b }, a),
+        Op::Extend { list, values } => (Op::ExtendTaken { list, values }, values),
+        Op::Merge { record, other } => (Op::MergeTaken { record, other }, other),
+        Op::Update { base, a, shape } => (Op::UpdateTaken { base, a, shape }, a),
         _ => return None,
-    })
+    };
+    Some((taken, Read::All(from, 1)))
 }
 
 /// Whether what an instruction puts into a register is the function's value.
@@ -182,20 +185,14 @@ impl Live<'_> {
         }
     }
 
-    /// Whether anything is read of what such an instruction gets its value from.
-    fn reads(&self, op: Op) -> bool {
-        let from = match op {
-            Op::Field { a, name, .. } => {
-                return self.parts.field(a, name).is_none_or(|part| self.has(part));
+    /// Whether anything of what an instruction gets its value from is read.
+    fn reads(&self, source: Read) -> bool {
+        match source {
+            Read::Field(reg, name) => self.parts.field(reg, name).is_none_or(|part| self.has(part)),
+            Read::All(reg, _) | Read::Without(reg, _) | Read::Kind(reg) => {
+                self.has(reg.into()) || self.parts.fields(reg).any(|(part, _)| self.has(part))
             }
-            Op::Move { from, .. } => from,
-            Op::Forget { reg } => reg,
-            Op::Extend { values, .. } => values,
-            Op::Merge { other, .. } => other,
-            Op::Add { a, .. } | Op::Update { a, .. } => a,
-            _ => return true,
-        };
-        self.has(from.into()) || self.parts.fields(from).any(|(part, _)| self.has(part))
+        }
     }
 
     /// From what is live after an instruction to what is live before it.

@@ -12,13 +12,8 @@ impl Compiler<'_, '_> {
     pub(super) fn matching(&mut self, m: &core::Match, to: Reg, span: Span, tail: bool) {
         let mut taken_apart = BTreeSet::new();
         containers(&m.tree, &mut taken_apart);
-        let mut forgotten = None;
         let subject = match &m.subject.form {
-            Form::Var(var) if *var == m.subject_var => {
-                let reg = self.load(*var, None, span);
-                forgotten = taken_apart.remove(var).then_some(reg);
-                reg
-            }
+            Form::Var(var) if *var == m.subject_var => self.load(*var, None, span),
             _ => {
                 let reg = self.alloc();
                 self.expr(&m.subject, Some(reg));
@@ -47,12 +42,9 @@ impl Compiler<'_, '_> {
             let mark = self.mark();
             // What the variables of the pattern hold now isn't held by what they were read from any longer.
             for var in &taken_apart {
-                if let Some(to) = self.state().locals.get(var).copied() {
-                    self.emit(Op::Null { to }, span);
+                if let Some(reg) = self.state().locals.get(var).copied() {
+                    self.emit(Op::Forget { reg }, span);
                 }
-            }
-            if let Some(reg) = forgotten {
-                self.emit(Op::Forget { reg }, span);
             }
             if tail {
                 self.tail_return(arm);

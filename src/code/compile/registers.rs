@@ -182,10 +182,6 @@ impl Registers<'_> {
                 read(a, 1);
                 read(base, self.steps(path) + 2);
             }
-            Op::SetCellPath { cell, base, path } | Op::AddCellPath { cell, base, path } => {
-                read(cell, 1);
-                read(base, self.steps(path) + 1);
-            }
             Op::Range { base, .. } => read(base, 2),
             // Their own three: where they are, where they end, and the variable.
             Op::RangeStart { base, .. }

@@ -222,6 +222,11 @@ impl Value {
         mem::forget(mem::replace(self, value));
     }
 
+    /// Whether it can be called.
+    pub fn is_function(&self) -> bool {
+        matches!(self, Value::Function(_) | Value::Builtin(_))
+    }
+
     /// An int as an index; what is no int, or below zero, is beyond every list.
     #[inline(always)]
     pub fn as_index(&self) -> usize {
