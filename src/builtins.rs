@@ -211,7 +211,6 @@ pub static TABLE: &[Builtin] = &[
     // Lists.
     native("list_get", 2),
     native("list_slice", 3),
-    native("list_room", 1),
     native("list_sort", 1),
     native("list_sort_by", 2),
     native("list_group", 2),

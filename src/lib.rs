@@ -3,6 +3,8 @@
 //! A Rust program runs durable programs by a [`Runtime`], and provides activities for them. The modules below are the
 //! layers that the command line is made of as well.
 
+#![deny(unsafe_code)]
+
 pub mod builtins;
 pub mod check;
 pub mod cli;
@@ -16,6 +18,8 @@ pub mod machine;
 pub mod model;
 pub mod os;
 pub mod render;
+#[expect(unsafe_code)]
+pub mod resident;
 pub mod runtime;
 pub mod store;
 pub mod syntax;

@@ -204,6 +204,30 @@ fn an_unfinished_snapshot_is_no_damage() {
     assert_eq!(store.get(b"a"), Ok(Some(b"1".to_vec())));
 }
 
+/// A kill while a store is made leaves what sled can't open; nothing in it was acknowledged.
+#[test]
+fn a_store_that_was_killed_while_it_was_made_is_made_anew() {
+    let folder = TempDir::new().expect("a folder");
+    let mark = folder.path().join("journal.unfinished");
+    fs::create_dir_all(folder.path().join("journal/blobs")).expect("a folder");
+    fs::write(folder.path().join("journal/conf"), "segment_size: 524288\nuse_comp").expect("a file");
+    assert!(store::open(folder.path()).is_err(), "without the file it is damage");
+    fs::write(&mark, "").expect("a file");
+    let mut store = store::open(folder.path()).expect("it opens");
+    assert_eq!(store.all(b""), Ok(Vec::new()));
+    assert!(mark.exists(), "nothing is durable yet");
+    store.commit(&batch(&[("a", Some("1"))])).expect("a commit");
+    store.flush().expect("a flush");
+    assert!(!mark.exists());
+    store.close().expect("a clean end");
+    // Should the file come back, for the power was lost and the disk knows of no folders that are synced, all is there.
+    fs::write(&mark, "").expect("a file");
+    let store = store::open(folder.path()).expect("it opens again");
+    assert_eq!(store.get(b"a"), Ok(Some(b"1".to_vec())));
+    store.close().expect("a clean end");
+    assert!(!mark.exists());
+}
+
 #[test]
 fn a_newer_format_is_not_touched() {
     let folder = TempDir::new().expect("a folder");

@@ -183,6 +183,7 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
         store,
         Settings {
             stays: true,
+            lean: true,
             retention: run::retention(&serve.keep),
             permissions: super::permissions::permissions(&serve.may)?,
             ..Settings::default()

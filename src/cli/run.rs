@@ -10,6 +10,7 @@ use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, Retention, SCRIPT, 
 use crate::host::{self, Ask, Connection, Host, HostError, Reply, Settings};
 use crate::machine::{Data, Image, Value, format, json as values};
 use crate::render::{Shown, show};
+use crate::resident;
 use crate::store::{DiskStore, Store};
 use crate::syntax::Place;
 
@@ -36,9 +37,9 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         return Err(Problem::new(USAGE, format!("`{id}` can't be an id: {reason}")));
     }
     let args = script_args(&run)?;
-    let checked = program::read(&run.file)?;
-    program::report(&checked, &run.file)?;
-    let image = program::image(program::code(&checked, &run.file)?, &run.file)?;
+    resident::begin_phase();
+    let image = image(&run.file)?;
+    resident::begin_phase();
     let file = run.file.display().to_string();
     let store = access::own(&run.store.store)?;
     let (id, known) = match &run.id {
@@ -50,9 +51,15 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         Durability::Output => host::Durability::Output,
         Durability::None => host::Durability::None,
     };
+    resident::begin_phase();
     let permissions = permissions(&run.may)?;
-    let settings =
-        Settings { durability, retention: retention(&run.keep), permissions, ..Settings::default() };
+    let settings = Settings {
+        durability,
+        retention: retention(&run.keep),
+        permissions,
+        lean: true,
+        ..Settings::default()
+    };
     let mut host = Host::new(store, settings);
     host.recover(Some(&id))?;
     match known {
@@ -71,6 +78,13 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         }
     }
     finish(host, &run.store.store, &[id], run.json)
+}
+
+/// A script, ready to run.
+fn image(file: &Path) -> Result<Rc<Image>, Problem> {
+    let checked = program::read(file)?;
+    program::report(&checked, file)?;
+    program::image(program::code(&checked, file)?, file)
 }
 
 /// Goes on with an instance of the store, if it can.
@@ -119,8 +133,10 @@ fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
     {
         return Err(suspended(&record.id));
     }
+    resident::begin_phase();
     let permissions = permissions(&resume.may)?;
-    let settings = Settings { retention: retention(&resume.keep), permissions, ..Settings::default() };
+    let settings =
+        Settings { retention: retention(&resume.keep), permissions, lean: true, ..Settings::default() };
     let mut host = Host::new(store, settings);
     let root = resume.id.as_ref().and(records.first()).map(|record| record.root.clone());
     host.recover(root.as_deref())?;
@@ -242,7 +258,9 @@ fn choose(
 fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool) -> Result<u8, Problem> {
     stop_on_signals(&host);
     let listener = listen(&host, folder);
+    resident::begin_phase();
     let ran = host.run();
+    resident::begin_phase();
     let mut code = 0;
     match ran {
         Ok(()) => {

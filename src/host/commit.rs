@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::Outcome as Ending;
 use crate::machine::{Data, ErrorData, format};
+use crate::resident;
 
 use super::Answer;
 use super::client::Reply;
@@ -12,6 +13,10 @@ use super::writer::Written;
 
 /// When the engine has changed so much it is asked for what it wants written, so that what is counted as waiting is what does.
 const MAX_CHANGES: usize = 1024;
+
+/// Each of so many batches at the beginning is followed by code that was not executed before: an instance's begin, its first
+/// effect, and perhaps its end.
+const FIRST_BATCHES: u32 = 3;
 
 /// What waits until the writes are durable.
 pub(super) enum Held {
@@ -24,6 +29,10 @@ pub(super) enum Held {
 impl Host {
     /// Takes what the engine wants written, to be written with the next commit.
     pub(super) fn gather(&mut self) {
+        if self.settings.lean && self.batches < FIRST_BATCHES {
+            self.batches += 1;
+            resident::begin_phase();
+        }
         self.pending.add(self.engine.take_writes());
     }
 

@@ -51,6 +51,8 @@ pub struct Settings {
     pub stays: bool,
     /// Instances that fail without anybody who waits for them are not told on standard error.
     pub quiet: bool,
+    /// The process is the host's own: the code that it starts with is let go of.
+    pub lean: bool,
     /// What is kept of histories before their checkpoints.
     pub retention: Retention,
     /// What programs may do outside.
@@ -129,6 +131,8 @@ pub struct Host {
     /// Sleeps of activities: when they end, and whose they are.
     pub(super) sleeps: BTreeSet<(i64, u64)>,
     recovered: bool,
+    /// How many batches were written, of the first ones.
+    pub(super) batches: u32,
     /// Instances that failed, and why, without anybody who waits for them.
     pub(super) unheard: BTreeMap<String, String>,
     /// Instances whose end is waited for here, and how they ended.
@@ -172,6 +176,7 @@ impl Host {
             tickets: HashMap::new(),
             sleeps: BTreeSet::new(),
             recovered: false,
+            batches: 0,
             unheard: BTreeMap::new(),
             watched: HashMap::new(),
             waiting: HashMap::new(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::MAX_TEXT;
 use super::error::{Fail, fail};
-use super::value::{EntityRef, Keys, List, Name, Record, Value, intern};
+use super::value::{EntityRef, List, Name, Record, Shapes, Value, intern};
 
 /// An encoded value.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -208,7 +208,7 @@ impl Data {
     pub fn try_decode(&self) -> Option<Value> {
         let mut reader = Reader { bytes: &self.0 };
         let mut open: Vec<Building> = Vec::new();
-        let mut last_keys: Option<Rc<Keys>> = None;
+        let mut shapes = Shapes::default();
         loop {
             let mut done = match reader.byte()? {
                 NULL => Value::Null,
@@ -218,7 +218,7 @@ impl Data {
                 FLOAT => Value::float(f64::from_bits(u64::from_le_bytes(reader.take(8)?.try_into().ok()?))),
                 DURATION => Value::Duration(reader.signed()?),
                 INSTANT => Value::Instant(reader.signed()?),
-                STR => Value::str(reader.text()?),
+                STR => Value::text(reader.text()?),
                 BYTES => {
                     let len = reader.len()?;
                     Value::bytes(reader.take(len)?.to_vec())
@@ -234,7 +234,7 @@ impl Data {
                     0 => Value::Record(Rc::new(Record::default())),
                     len => {
                         let name = intern(reader.text()?);
-                        open.push(Building::Record(vec![name], Vec::new(), len));
+                        open.push(Building::Record(name, shapes.begin(), len));
                         continue;
                     }
                 },
@@ -259,20 +259,14 @@ impl Data {
                         }
                         done = Value::List(List::new(items));
                     }
-                    Some(Building::Record(mut names, mut values, len)) => {
-                        values.push(done);
-                        if values.len() < len {
-                            names.push(intern(reader.text()?));
-                            open.push(Building::Record(names, values, len));
+                    Some(Building::Record(name, from, missing)) => {
+                        shapes.field(name, done);
+                        if missing > 1 {
+                            let name = intern(reader.text()?);
+                            open.push(Building::Record(name, from, missing - 1));
                             break;
                         }
-                        // Records alike in a row share their names.
-                        let keys = match &last_keys {
-                            Some(keys) if keys.names() == names => keys.clone(),
-                            _ => Rc::new(Keys::new(names)),
-                        };
-                        last_keys = Some(keys.clone());
-                        done = Value::Record(Rc::new(Record::new(keys, values)));
+                        done = Value::Record(Rc::new(shapes.end(from)));
                     }
                 }
             }
@@ -282,7 +276,8 @@ impl Data {
 
 enum Building {
     List(Vec<Value>, usize),
-    Record(Vec<Name>, Vec<Value>, usize),
+    /// The name of the value that is being read, where the record's fields begin, and how many of them are missing.
+    Record(Name, usize, usize),
     Entity(Rc<str>),
 }
 

@@ -10,7 +10,7 @@ use crate::code::{Code, Constant, MethodTarget};
 use super::error::{ErrorData, Fail};
 use super::operate as op;
 use super::value::{Closure, Keys, METHOD_MODULES, Name, Value, intern};
-use super::{Identity, Machine, Progress};
+use super::{Identity, Machine, Progress, natives};
 
 /// A program's code and the values that go with it.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ impl Image {
             Rc::new(Keys::new(shape.iter().map(|at| names[*at as usize].clone()).collect()))
         };
         let shapes = code.shapes.iter().map(shape).collect();
+        // Looked for now, and not by the first instruction that needs one.
+        natives::table();
         let globals = RefCell::new(vec![Value::Missing; code.consts.len()]);
         let guesses = vec![Cell::new(0); names.len()];
         let mut methods = vec![[None; METHOD_MODULES.len()]; names.len()];

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::data::Data;
 use super::error::{Fail, fail, type_error};
-use super::value::{EntityRef, Name, Record, Value, intern};
+use super::value::{EntityRef, Name, Record, Shapes, Value, intern};
 use super::{MAX_TEXT, format};
 
 /// How values without a JSON form are written.
@@ -145,7 +145,7 @@ fn string(out: &mut String, text: &str) {
 /// Reads JSON. Nested more than 128 deep it is an error.
 pub fn parse(text: &str) -> Result<Value, Fail> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let value = Seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let value = from_serde(&mut reader).and_then(|value| reader.end().map(|()| value));
     value.map_err(|error| {
         let fields =
             [("line", Value::Int(error.line() as i64)), ("column", Value::Int(error.column() as i64))];
@@ -155,12 +155,12 @@ pub fn parse(text: &str) -> Result<Value, Fail> {
 
 /// A value from whatever serde reads by itself.
 pub fn from_serde<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-    Seed.deserialize(deserializer)
+    Seed(&mut Shapes::default()).deserialize(deserializer)
 }
 
-struct Seed;
+struct Seed<'s>(&'s mut Shapes);
 
-impl<'de> DeserializeSeed<'de> for Seed {
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -168,7 +168,7 @@ impl<'de> DeserializeSeed<'de> for Seed {
     }
 }
 
-impl<'de> Visitor<'de> for Seed {
+impl<'de> Visitor<'de> for Seed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -196,27 +196,28 @@ impl<'de> Visitor<'de> for Seed {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::str(text))
+        Ok(Value::text(text))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut out = Vec::new();
-        while let Some(item) = items.next_element_seed(Seed)? {
+        while let Some(item) = items.next_element_seed(Seed(self.0))? {
             if out.len() >= super::MAX_ITEMS {
                 return Err(A::Error::custom("too many elements"));
             }
             out.push(item);
         }
+        out.shrink_to_fit();
         Ok(Value::list(out))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
-        let mut record = Record::default();
+        let from = self.0.begin();
         while let Some(name) = fields.next_key::<std::borrow::Cow<'de, str>>()? {
-            let value = fields.next_value_seed(Seed)?;
-            record.set(intern(&name), value);
+            let value = fields.next_value_seed(Seed(self.0))?;
+            self.0.field(intern(&name), value);
         }
-        Ok(Value::Record(Rc::new(record)))
+        Ok(Value::Record(Rc::new(self.0.end(from))))
     }
 }
 

@@ -565,14 +565,12 @@ fn written(parts: &[Value]) -> Result<CompactString, Fail> {
 /// A list of ints.
 pub fn range(low: &Value, high: &Value, step: i64, inclusive: bool) -> Result<Value, Fail> {
     let (low, high) = range_ends(low, high, inclusive)?;
-    let mut out = Vec::new();
-    let mut n = low;
-    let count = if step > 0 { (high - n).max(0) / step as i128 } else { (n - high).max(0) / -(step as i128) };
-    reserve_items(usize::try_from(count).unwrap_or(usize::MAX))?;
-    while (step > 0 && n < high) || (step < 0 && n > high) {
-        out.push(Value::Int(n as i64));
-        n += step as i128;
-    }
+    let way = if step > 0 { high - low } else { low - high }.max(0) as u128;
+    let count = usize::try_from(way.div_ceil(step.unsigned_abs().into())).unwrap_or(usize::MAX);
+    reserve_items(count)?;
+    let mut out = Vec::with_capacity(count);
+    // None of them is beyond the ends, which fit into an int.
+    out.extend((0..count as i64).map(|at| Value::Int((low as i64).wrapping_add(at.wrapping_mul(step)))));
     Ok(Value::list(out))
 }
 

@@ -5,7 +5,7 @@
 //! large values in. It is told never to flush on its own, so that one flush serves all commits gathered before it. And it
 //! panics on some damaged files: a panic inside it becomes an error. And a process that is killed while it writes one of
 //! its snapshots leaves an unfinished file, which it then takes for a damaged snapshot: such files are removed before it
-//! looks. A database that is not whole yet has another name. A batch is begun only when the disk has room for it to spare.
+//! looks. Beside a database that was never flushed lies a file that says so. A batch is begun only when the disk has room for it to spare.
 //!
 //! The writes of a batch go to sled one by one, in order, and what is found after a crash is a first part of all that were
 //! made, since it reads its log up to the first message that is not whole. Its own batches would cost a write
@@ -13,6 +13,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, OnceLock};
@@ -36,6 +37,8 @@ pub struct SledTree {
     /// The database's file, to sync it.
     file: File,
     large: LargeValues,
+    /// Of a database that was never flushed: see [`mark_of`].
+    mark: Option<PathBuf>,
     /// After an error of a write nothing more is written: what reached the disk is not known.
     failed: bool,
 }
@@ -143,18 +146,15 @@ impl Read for Reader {
 impl SledTree {
     /// Opens the database in a folder, or makes it.
     pub fn open(path: &Path) -> Result<SledTree, StoreError> {
-        if !path.exists() {
-            has_room(path.parent().unwrap_or(path), 0)?;
-            make(path)?;
-        }
-        remove_unfinished(path)?;
-        let trees = open_released(path)?;
+        let mark = mark_of(path);
+        let is_new = !path.exists() || mark.exists();
+        let trees = if is_new { make(path, &mark)? } else { open_released(path)? };
         let file_path = path.join("db");
         let file = File::options().read(true).write(true).open(&file_path);
         let file = file.map_err(|error| StoreError::io("open", &file_path, &error))?;
         let large = LargeValues::new(path);
         let reader = Reader { trees: Some(trees), path: path.to_path_buf() };
-        Ok(SledTree { reader, file, large, failed: false })
+        Ok(SledTree { reader, file, large, mark: is_new.then_some(mark), failed: false })
     }
 
     /// The same for reading; all of them must be gone when it ends.
@@ -172,6 +172,15 @@ impl SledTree {
         let result = self.reader.trees().and_then(|trees| guarded(what, &self.reader.path, || run(trees)));
         self.failed = result.is_err();
         result
+    }
+
+    /// The database is durable: from now on what is in it counts.
+    fn unmark(&mut self) -> io::Result<()> {
+        let Some(mark) = self.mark.take() else { return Ok(()) };
+        sync_parent(&self.reader.path.join("db"));
+        std::fs::remove_file(&mark)?;
+        sync_parent(&mark);
+        Ok(())
     }
 }
 
@@ -197,6 +206,7 @@ fn config(path: &Path) -> sled::Config {
 /// Opens the database of a folder that this process has locked. The system closes the files of a process that was
 /// killed one after another, so sled's own lock may be held for a moment longer than ours.
 fn open_released(path: &Path) -> Result<Trees, StoreError> {
+    remove_unfinished(path)?;
     let began = Instant::now();
     loop {
         let opened = guarded("open", path, || Trees::open(path));
@@ -208,28 +218,31 @@ fn open_released(path: &Path) -> Result<Trees, StoreError> {
     }
 }
 
-/// Makes an empty database under another name, and gives it its name when it is whole: sled can't open one that was
-/// killed while it was made.
-fn make(path: &Path) -> Result<(), StoreError> {
-    let unfinished = path.with_extension("new");
-    if unfinished.exists() {
-        std::fs::remove_dir_all(&unfinished)
-            .map_err(|error| StoreError::io("remove", &unfinished, &error))?;
-    }
-    guarded("make", path, || {
-        let db = config(&unfinished).open()?;
-        let flushed = db.flush();
-        match &flushed {
-            Ok(_) => drop(db),
-            // See `drop`.
-            Err(_) => std::mem::forget(db),
+/// The file beside a database that was not flushed yet. Nothing in it was acknowledged, and a process that was killed while
+/// it made it may have left what sled can't open.
+fn mark_of(path: &Path) -> PathBuf {
+    path.with_extension("unfinished")
+}
+
+/// Makes a database, and the file that says that it was not flushed yet.
+fn make(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
+    has_room(path.parent().unwrap_or(path), 0)?;
+    File::create(mark).map_err(|error| StoreError::io("make", mark, &error))?;
+    sync_parent(mark);
+    let remove = |folder: &Path| match folder.exists() {
+        true => std::fs::remove_dir_all(folder).map_err(|error| StoreError::io("remove", folder, &error)),
+        false => Ok(()),
+    };
+    // Earlier versions made databases under this name.
+    remove(&path.with_extension("new"))?;
+    if path.exists() {
+        match open_released(path) {
+            Err(StoreError::Locked { folder, pid }) => return Err(StoreError::Locked { folder, pid }),
+            Err(_) => remove(path)?,
+            whole => return whole,
         }
-        flushed.map(|_| ())
-    })?;
-    sync_parent(&unfinished.join("db"));
-    std::fs::rename(&unfinished, path).map_err(|error| StoreError::io("make", path, &error))?;
-    sync_parent(path);
-    Ok(())
+    }
+    open_released(path)
 }
 
 /// Removes snapshots that were never finished: sled gives them their name only when they are whole and durable.
@@ -275,7 +288,7 @@ impl Store for SledTree {
 
     fn flush(&mut self) -> Result<(), StoreError> {
         self.write("write to", |trees| trees.db.flush())?;
-        let synced = self.large.sync().and_then(|()| self.file.sync_data());
+        let synced = self.large.sync().and_then(|()| self.file.sync_data()).and_then(|()| self.unmark());
         synced.map_err(|error| {
             self.failed = true;
             StoreError::io("sync", &self.reader.path, &error)

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::super::error::fail;
+use super::super::error::{Fail, fail};
 use super::super::operate as op;
 use super::super::value::{Text, Value};
 use super::{Native, int, stretch, text};
@@ -13,13 +13,14 @@ pub fn find(name: &str) -> Option<Native> {
     Some(match name {
         "string_split" => |args| {
             let (whole, separator) = (text(&args[0])?, text(&args[1])?);
-            let parts: Vec<Value> = if separator.as_str().is_empty() {
-                whole.as_str().chars().map(Value::char).collect()
-            } else {
-                let mut known = Known::of(whole.as_str().len());
-                whole.as_str().split(separator.as_str()).map(|part| known.value(part)).collect()
-            };
-            op::reserve_items(parts.len())?;
+            if separator.as_str().is_empty() {
+                return characters(whole);
+            }
+            let count = whole.as_str().matches(separator.as_str()).count() + 1;
+            op::reserve_items(count)?;
+            let mut known = Known::of(whole.as_str().len());
+            let mut parts = Vec::with_capacity(count);
+            parts.extend(whole.as_str().split(separator.as_str()).map(|part| known.value(part)));
             Ok(Value::list(parts))
         },
         "string_trim" => |args| Ok(Value::str(text(&args[0])?.as_str().trim())),
@@ -53,11 +54,7 @@ pub fn find(name: &str) -> Option<Native> {
             }
             Ok(Value::str(whole.as_str().chars().skip(from).take(to - from).collect::<String>()))
         },
-        "string_chars" => |args| {
-            let whole = text(&args[0])?;
-            op::reserve_items(whole.chars())?;
-            Ok(Value::list(whole.as_str().chars().map(Value::char).collect()))
-        },
+        "string_chars" => |args| characters(text(&args[0])?),
         "string_lines" => |args| Ok(Value::list(text(&args[0])?.as_str().lines().map(Value::str).collect())),
         "string_repeat" => |args| {
             let (whole, times) = (text(&args[0])?, int(&args[1])?);
@@ -81,6 +78,15 @@ pub fn find(name: &str) -> Option<Native> {
         "string_bytes" => |args| Ok(Value::bytes(text(&args[0])?.as_str().as_bytes().to_vec())),
         _ => return None,
     })
+}
+
+/// A string's characters, a list of strings.
+fn characters(whole: &Text) -> Result<Value, Fail> {
+    let count = whole.chars();
+    op::reserve_items(count)?;
+    let mut all = Vec::with_capacity(count);
+    all.extend(whole.as_str().chars().map(Value::char));
+    Ok(Value::list(all))
 }
 
 /// Strings that were made a short time ago: a text's words come again, and are then the same string.

@@ -5,28 +5,29 @@ use std::rc::Rc;
 use super::Value;
 use super::memory::{charge, discharge, drop_values};
 
-/// A list: its own elements, or a stretch of another's.
+/// A list: its own elements, or a stretch of another's. Three words, so that with its counters it takes 48 bytes.
 #[derive(Debug)]
-pub struct List {
-    items: Vec<Value>,
-    view: Option<(Rc<List>, u32, u32)>,
-    charged: usize,
+pub enum List {
+    Own(Vec<Value>),
+    /// From one place up to another of a list with its own elements.
+    Stretch(Rc<List>, u32, u32),
 }
 
 impl List {
     pub fn new(items: Vec<Value>) -> Rc<List> {
-        let charged = items.capacity() * 16 + 64;
-        charge(charged);
-        Rc::new(List { items, view: None, charged })
+        charge(size(&items));
+        Rc::new(List::Own(items))
     }
 
+    #[inline(always)]
     pub fn as_slice(&self) -> &[Value] {
-        match &self.view {
-            None => &self.items,
-            Some((parent, from, to)) => &parent.items[*from as usize..*to as usize],
+        match self {
+            List::Own(items) => items,
+            List::Stretch(whole, from, to) => stretch(whole, *from, *to),
         }
     }
 
+    #[inline(always)]
     pub fn len(&self) -> usize {
         self.as_slice().len()
     }
@@ -43,30 +44,26 @@ impl List {
         if to - from < 8 {
             return List::new(list.as_slice()[from..to].to_vec());
         }
-        let (parent, offset) = match &list.view {
-            None => (list.clone(), 0),
-            Some((parent, start, _)) => (parent.clone(), *start as usize),
+        let (whole, offset) = match &**list {
+            List::Own(_) => (list.clone(), 0),
+            List::Stretch(whole, start, _) => (whole.clone(), *start as usize),
         };
-        charge(64);
-        Rc::new(List {
-            items: Vec::new(),
-            view: Some((parent, (offset + from) as u32, (offset + to) as u32)),
-            charged: 64,
-        })
+        charge(EMPTY);
+        Rc::new(List::Stretch(whole, (offset + from) as u32, (offset + to) as u32))
     }
 
     /// An element, when nobody else holds the list.
     #[inline(always)]
     pub fn own(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
         match Rc::get_mut(list)? {
-            List { items, view: None, .. } => items.get_mut(at),
-            _ => None,
+            List::Own(items) => items.get_mut(at),
+            List::Stretch(..) => None,
         }
     }
 
     /// The elements, to be changed in place; copied before when others hold the list, or what it is a stretch of.
     pub fn make_mut(list: &mut Rc<List>) -> ListMut<'_> {
-        if Rc::get_mut(list).is_none_or(|list| list.view.is_some()) {
+        if Rc::get_mut(list).is_none_or(|list| matches!(list, List::Stretch(..))) {
             let items = List::own_stretch(list).unwrap_or_else(|| list.as_slice().to_vec());
             *list = List::new(items);
         }
@@ -76,22 +73,24 @@ impl List {
     /// An element, to be changed in place, as by `make_mut`; one of a stretch that nobody else holds in the whole list.
     pub fn element(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
         let is_own = |whole: &mut Rc<List>| Rc::get_mut(whole).is_some();
-        let within = match Rc::get_mut(list).and_then(|list| list.view.as_mut()) {
+        let within = match Rc::get_mut(list) {
             // At its beginning the stretch can have the elements for itself.
-            Some((whole, from, _)) => *from > 0 && is_own(whole),
-            None => false,
+            Some(List::Stretch(whole, from, _)) => *from > 0 && is_own(whole),
+            _ => false,
         };
         if !within {
-            return Rc::get_mut(List::make_mut(list).0)?.items.get_mut(at);
+            return List::own(List::make_mut(list).0, at);
         }
-        let (whole, from, _) = Rc::get_mut(list)?.view.as_mut()?;
-        Rc::get_mut(whole)?.items.get_mut(*from as usize + at)
+        match Rc::get_mut(list)? {
+            List::Stretch(whole, from, _) => List::own(whole, *from as usize + at),
+            List::Own(_) => None,
+        }
     }
 
     /// The elements of a stretch of a list, when nobody else holds either.
     fn own_stretch(list: &mut Rc<List>) -> Option<Vec<Value>> {
-        let (whole, from, to) = Rc::get_mut(list)?.view.as_mut()?;
-        let mut items = std::mem::take(&mut Rc::get_mut(whole)?.items);
+        let List::Stretch(whole, from, to) = Rc::get_mut(list)? else { return None };
+        let mut items = Rc::get_mut(whole)?.take_items();
         items.truncate(*to as usize);
         items.drain(..*from as usize);
         Some(items)
@@ -101,7 +100,7 @@ impl List {
     #[inline(always)]
     pub fn push_within(list: &mut Rc<List>, value: Value) -> Result<(), Value> {
         match Rc::get_mut(list) {
-            Some(List { items, view: None, .. }) if items.len() < items.capacity() => {
+            Some(List::Own(items)) if items.len() < items.capacity() => {
                 items.push(value);
                 Ok(())
             }
@@ -115,7 +114,7 @@ impl List {
     /// before it when that is more than the stretch itself. So a queue and a stack take the same time for each of
     /// their elements, however long they are.
     pub fn grow(list: &mut Rc<List>, more: impl FnOnce(&mut Vec<Value>)) {
-        if let Some(List { view: Some((whole, from, to)), .. }) = Rc::get_mut(list)
+        if let Some(List::Stretch(whole, from, to)) = Rc::get_mut(list)
             && Rc::get_mut(whole).is_some()
         {
             ListMut(whole).with(|items| {
@@ -135,11 +134,39 @@ impl List {
     /// The elements, taken out when nobody else holds the list, else copied.
     pub fn take(list: Rc<List>) -> Vec<Value> {
         match Rc::try_unwrap(list) {
-            Ok(mut list) if list.view.is_none() => std::mem::take(&mut list.items),
+            Ok(mut list @ List::Own(_)) => list.take_items(),
             Ok(list) => list.as_slice().to_vec(),
             Err(list) => list.as_slice().to_vec(),
         }
     }
+
+    /// Its own elements; none are left.
+    fn take_items(&mut self) -> Vec<Value> {
+        match self {
+            List::Own(items) => {
+                discharge(size(items) - EMPTY);
+                std::mem::take(items)
+            }
+            List::Stretch(..) => Vec::new(),
+        }
+    }
+}
+
+/// A stretch of a list with its own elements.
+#[inline(never)]
+fn stretch(whole: &List, from: u32, to: u32) -> &[Value] {
+    match whole {
+        List::Own(items) => &items[from as usize..to as usize],
+        List::Stretch(..) => &[],
+    }
+}
+
+/// Bytes of a list without elements of its own.
+const EMPTY: usize = 48;
+
+/// Bytes of a list with these elements.
+fn size(items: &Vec<Value>) -> usize {
+    items.capacity() * 16 + EMPTY
 }
 
 /// A list that may be changed; keeps the account of its memory.
@@ -148,20 +175,24 @@ pub struct ListMut<'a>(&'a mut Rc<List>);
 impl<'a> ListMut<'a> {
     /// Runs a change on the elements.
     pub fn with<R>(self, change: impl FnOnce(&mut Vec<Value>) -> R) -> Option<R> {
-        let list = Rc::get_mut(self.0)?;
-        let result = change(&mut list.items);
-        let charged = list.items.capacity() * 16 + 64;
-        charge(charged.wrapping_sub(list.charged));
-        list.charged = charged;
+        let List::Own(items) = Rc::get_mut(self.0)? else { return None };
+        let before = size(items);
+        let result = change(items);
+        charge(size(items).wrapping_sub(before));
         Some(result)
     }
 }
 
 impl Drop for List {
     fn drop(&mut self) {
-        discharge(self.charged);
-        if self.items.iter().any(Value::nests) {
-            drop_values(std::mem::take(&mut self.items));
+        match self {
+            List::Own(items) => {
+                discharge(size(items));
+                if items.iter().any(Value::nests) {
+                    drop_values(std::mem::take(items));
+                }
+            }
+            List::Stretch(..) => discharge(EMPTY),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod list;
 mod memory;
 mod record;
+mod shapes;
 mod text;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use memory::drop_values;
 pub use list::List;
 pub use memory::memory_used;
 pub use record::{Keys, Name, Record, intern};
+pub use shapes::Shapes;
 pub use text::{Blob, Text};
 
 /// A value of the language, or one of the machine's own marks, which programs never see.
@@ -183,6 +185,14 @@ impl Value {
     /// A string of one character.
     pub fn char(c: char) -> Value {
         if c.is_ascii() { single(c as u8) } else { Value::str(c.to_compact_string()) }
+    }
+
+    /// A string that was read somewhere; one of a single character is mostly there already.
+    pub fn text(text: &str) -> Value {
+        match *text.as_bytes() {
+            [byte] => single(byte),
+            _ => Value::str(text),
+        }
     }
 
     pub fn list(items: Vec<Value>) -> Value {

@@ -35,11 +35,15 @@ pub fn intern(name: &str) -> Name {
 }
 
 /// The names of a record's fields, in order; shared by the records that one literal makes.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct Keys {
     names: Vec<Name>,
+    /// Bytes that were charged for them: those of a literal cost nothing.
+    charged: usize,
     /// For more than a few names: where each is. Made when first asked for.
     index: OnceCell<Index>,
+    /// The names with one more, which a record with these names was given last.
+    next: RefCell<Option<Rc<Keys>>>,
 }
 
 /// Places by names, which it doesn't hold itself.
@@ -85,7 +89,7 @@ const FEW: usize = 8;
 
 impl Keys {
     pub fn new(names: Vec<Name>) -> Keys {
-        Keys { names, index: OnceCell::new() }
+        Keys { names, charged: 0, index: OnceCell::new(), next: RefCell::default() }
     }
 
     pub fn names(&self) -> &[Name] {
@@ -113,34 +117,77 @@ impl Keys {
     }
 
     fn remove(&mut self, at: usize) {
+        self.next.take();
         let name = self.names.remove(at);
         if let Some(index) = self.index.get_mut() {
             index.remove(&name, at);
         }
     }
 
+    /// Adds a name, in place when it is one record that has these names.
+    ///
+    /// Records that had the same few names, and are given one more, have the same names again.
+    fn add(keys: &mut Rc<Keys>, name: Name) {
+        if Rc::get_mut(keys).is_none() && keys.names.len() < FEW {
+            let known = keys.next.borrow().as_ref().filter(|next| next.names.last() == Some(&name)).cloned();
+            *keys = known.unwrap_or_else(|| {
+                let mut grown = (**keys).clone();
+                grown.push(name);
+                let grown = Rc::new(grown);
+                keys.next.replace(Some(grown.clone()));
+                grown
+            });
+            return;
+        }
+        Rc::make_mut(keys).push(name);
+    }
+
     fn push(&mut self, name: Name) {
+        self.next.take();
         self.names.push(name);
+        let charged = self.names.len() * NAME;
+        charge(charged.wrapping_sub(self.charged));
+        self.charged = charged;
         if let Some(index) = self.index.get_mut() {
             index.add(&self.names, self.names.len() - 1);
         }
     }
 }
 
-/// A record: names and values in insertion order.
-#[derive(Debug, Default)]
+/// Bytes of a name in a record that grew, about.
+const NAME: usize = 40;
+
+impl Clone for Keys {
+    fn clone(&self) -> Keys {
+        let charged = self.names.len() * NAME;
+        charge(charged);
+        Keys { names: self.names.clone(), charged, index: self.index.clone(), next: RefCell::default() }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        discharge(self.charged);
+    }
+}
+
+/// A record: names and values in insertion order. Four words, so that with its counters it takes 48 bytes.
+#[derive(Debug)]
 pub struct Record {
     keys: Rc<Keys>,
     values: Vec<Value>,
-    charged: usize,
+}
+
+/// Bytes of a record with these values, without its names.
+fn size(values: &Vec<Value>) -> usize {
+    values.capacity() * 16 + 48
 }
 
 impl Record {
     /// A record with these names; there are as many values.
     pub fn new(keys: Rc<Keys>, values: Vec<Value>) -> Record {
-        let charged = values.capacity() * 16 + 64;
-        charge(charged);
-        Record { keys, values, charged }
+        charge(size(&values));
+        Record { keys, values }
     }
 
     pub fn len(&self) -> usize {
@@ -216,12 +263,10 @@ impl Record {
 
     /// Adds a field that isn't there, at the end.
     pub fn add(&mut self, name: Name, value: Value) {
-        Rc::make_mut(&mut self.keys).push(name);
+        Keys::add(&mut self.keys, name);
+        let before = size(&self.values);
         self.values.push(value);
-        // Names of a record that grows are its own: count them with it.
-        let charged = self.values.capacity() * 16 + 64 + self.values.len() * 40;
-        charge(charged.wrapping_sub(self.charged));
-        self.charged = charged;
+        charge(size(&self.values).wrapping_sub(before));
     }
 
     /// A copy without some fields.
@@ -250,6 +295,12 @@ impl Record {
     }
 }
 
+impl Default for Record {
+    fn default() -> Record {
+        Record::new(Rc::default(), Vec::new())
+    }
+}
+
 impl Clone for Record {
     fn clone(&self) -> Record {
         Record::new(self.keys.clone(), self.values.clone())
@@ -258,7 +309,7 @@ impl Clone for Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        discharge(self.charged);
+        discharge(size(&self.values));
         if self.values.iter().any(Value::nests) {
             drop_values(std::mem::take(&mut self.values));
         }
