@@ -13,7 +13,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, OnceLock};
@@ -29,6 +29,8 @@ use super::{Pair, Store, StoreError, Visit, collected};
 const ROOM_BYTES: u64 = 4 << 20;
 /// How long a lock of sled's is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a segment of sled's log.
+const SEGMENT_BYTES: u64 = 512 << 10;
 /// Bytes of the page cache.
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -200,7 +202,11 @@ fn has_room(path: &Path, bytes: u64) -> Result<(), StoreError> {
 }
 
 fn config(path: &Path) -> sled::Config {
-    sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None)
+    sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES as usize)
+        .flush_every_ms(None)
 }
 
 /// Opens the database of a folder that this process has locked. The system closes the files of a process that was
@@ -242,7 +248,25 @@ fn make(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
             whole => return whole,
         }
     }
-    open_released(path)
+    let trees = open_released(path)?;
+    guarded("write to", path, || trees.db.flush())?;
+    let db = path.join("db");
+    fill(&db).map_err(|error| StoreError::io("write to", &db, &error))?;
+    Ok(trees)
+}
+
+/// Fills the first segment of a new database, in which nothing happens meanwhile, with zeros, as sled does when it opens one
+/// again. What is written within a file is durable without a new size of it: in a quarter less time.
+fn fill(db: &Path) -> io::Result<()> {
+    let mut file = File::options().write(true).open(db)?;
+    let mut at = file.seek(io::SeekFrom::End(0))?;
+    let zeros = [0; 32 << 10];
+    while at < SEGMENT_BYTES {
+        let count = zeros.len().min((SEGMENT_BYTES - at) as usize);
+        file.write_all(&zeros[..count])?;
+        at += count as u64;
+    }
+    Ok(())
 }
 
 /// Removes snapshots that were never finished: sled gives them their name only when they are whole and durable.
