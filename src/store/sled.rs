@@ -5,7 +5,8 @@
 //! large values in. It is told never to flush on its own, so that one flush serves all commits gathered before it. And it
 //! panics on some damaged files: a panic inside it becomes an error. And a process that is killed while it writes one of
 //! its snapshots leaves an unfinished file, which it then takes for a damaged snapshot: such files are removed before it
-//! looks. Beside a database that was never flushed lies a file that says so. A batch is begun only when the disk has room for it to spare.
+//! looks. Beside a database that was never flushed lies a file that says so. A batch is begun only when the disk has room for
+//! it to spare.
 //!
 //! The writes of a batch go to sled one by one, in order, and what is found after a crash is a first part of all that were
 //! made, since it reads its log up to the first message that is not whole. Its own batches would cost a write
@@ -249,9 +250,14 @@ fn make(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
         }
     }
     let trees = open_released(path)?;
-    guarded("write to", path, || trees.db.flush())?;
     let db = path.join("db");
-    fill(&db).map_err(|error| StoreError::io("write to", &db, &error))?;
+    let flushed = guarded("write to", path, || trees.db.flush());
+    let filled = flushed.and_then(|_| fill(&db).map_err(|error| StoreError::io("write to", &db, &error)));
+    if let Err(error) = filled {
+        // See `drop`.
+        std::mem::forget(trees);
+        return Err(error);
+    }
     Ok(trees)
 }
 
