@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 use common::DURABLE;
-use durable::check::std_sources;
+use durable::check::{STD, load_stored, std_sources};
 use tempfile::TempDir;
 
 /// A function or constant with its comment.
@@ -77,4 +77,18 @@ fn every_example_holds() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Programs are stored with the library that they began with: what an earlier one used is still there.
+#[test]
+fn a_program_of_an_earlier_library_goes_on() {
+    let now = "  var out = [..xs]\n  for i in 0..native.len(out) { out[i] = f(out[i]) }\n  out\n";
+    let earlier = "  var out = native.list_room(xs)\n  for x in xs { out += [f(x)] }\n  out\n";
+    let mut texts = vec![("p.df".to_string(), "print([1, 2].map(fn x => x + 1))\n".to_string())];
+    for (name, text) in std_sources() {
+        assert!(*name != "list" || text.contains(now));
+        texts.push((format!("{STD}{name}.df"), text.replace(now, earlier)));
+    }
+    let program = load_stored(&texts).expect("there are texts");
+    assert!(program.diagnostics.is_empty(), "{:?}", program.diagnostics);
 }

@@ -28,6 +28,11 @@ pub fn find(name: &str) -> Option<Native> {
             Ok(Value::List(List::slice(list, from, to)))
         },
         // An empty list with room for as many elements as another has.
+        "list_room" => |args| {
+            let count = if let Value::List(list) = &args[0] { list.len() } else { 0 };
+            op::reserve_items(count)?;
+            Ok(Value::list(Vec::with_capacity(count)))
+        },
         "list_sort" => sort,
         "list_sort_by" => sort_by,
         "list_group" => group,
