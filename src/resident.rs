@@ -5,7 +5,8 @@
 //! is used of a program of this size lies all over it. So between phases the code is let go of: a quarter of a small
 //! program's memory. What is executed again is mapped again from the page cache.
 //!
-//! This is the only module with `unsafe` in it.
+//! This is the only module with `unsafe` code. The program's `main` has two attributes besides, by which it gives the
+//! allocator its settings and itself a `pow`.
 
 /// Lets go of the code that was executed up to now, the program's own and the libraries', where the system is Linux. Not in
 /// builds for debugging: a debugger's breakpoints lie in such pages.

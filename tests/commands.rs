@@ -27,10 +27,18 @@ fn refusals() {
     }
 }
 
+/// Whether a text is like `0.01 s`.
+fn is_seconds(text: &str) -> bool {
+    let number = text.strip_suffix(" s").and_then(|number| number.split_once('.'));
+    number.is_some_and(|(whole, rest)| {
+        rest.len() == 2 && whole.parse::<u32>().is_ok() && rest.parse::<u32>().is_ok()
+    })
+}
+
 /// Text without the seconds that something took, which differ.
 fn untimed(text: &str) -> String {
     let untimed = |line: &str| match line.rsplit_once(", in ") {
-        Some((before, took)) if took.ends_with(" s") => format!("{before}, in SOME s"),
+        Some((before, took)) if is_seconds(took) => format!("{before}, in SOME s"),
         _ => line.to_string(),
     };
     text.split('\n').map(untimed).collect::<Vec<_>>().join("\n")

@@ -16,7 +16,7 @@ const MAX_CHANGES: usize = 1024;
 
 /// Each of so many batches at the beginning is followed by code that was not executed before: an instance's begin, its first
 /// effect, and perhaps its end.
-const FIRST_BATCHES: u32 = 3;
+pub(super) const FIRST_BATCHES: u32 = 3;
 
 /// What waits until the writes are durable.
 pub(super) enum Held {
@@ -29,8 +29,8 @@ pub(super) enum Held {
 impl Host {
     /// Takes what the engine wants written, to be written with the next commit.
     pub(super) fn gather(&mut self) {
-        if self.settings.lean && self.batches < FIRST_BATCHES {
-            self.batches += 1;
+        if self.beginning > 0 {
+            self.beginning -= 1;
             resident::begin_phase();
         }
         self.pending.add(self.engine.take_writes());

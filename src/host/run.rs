@@ -20,7 +20,7 @@ use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::store::{DiskStore, Reader, StoreError};
 
 use super::client::Listener;
-use super::commit::Held;
+use super::commit::{FIRST_BATCHES, Held};
 use super::disk::{self, Disk};
 use super::externs::Externs;
 use super::pending::{Pending, View};
@@ -131,8 +131,8 @@ pub struct Host {
     /// Sleeps of activities: when they end, and whose they are.
     pub(super) sleeps: BTreeSet<(i64, u64)>,
     recovered: bool,
-    /// How many batches were written, of the first ones.
-    pub(super) batches: u32,
+    /// How many batches will each be followed by code that is new: those of a process's beginning.
+    pub(super) beginning: u32,
     /// Instances that failed, and why, without anybody who waits for them.
     pub(super) unheard: BTreeMap<String, String>,
     /// Instances whose end is waited for here, and how they ended.
@@ -152,6 +152,7 @@ impl Host {
         let mut engine = Engine::new();
         engine.checkpoints.retention = settings.retention;
         let permissions = settings.permissions.clone();
+        let beginning = if settings.lean { FIRST_BATCHES } else { 0 };
         Host {
             writer: Writer::new(store, sender.clone()),
             settings,
@@ -176,7 +177,7 @@ impl Host {
             tickets: HashMap::new(),
             sleeps: BTreeSet::new(),
             recovered: false,
-            batches: 0,
+            beginning,
             unheard: BTreeMap::new(),
             watched: HashMap::new(),
             waiting: HashMap::new(),

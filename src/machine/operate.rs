@@ -586,6 +586,13 @@ pub fn range_ends(low: &Value, high: &Value, inclusive: bool) -> Result<(i128, i
     }
 }
 
+/// A string's characters, a list of strings.
+pub fn characters(text: &Text) -> Value {
+    let mut all = Vec::with_capacity(text.chars());
+    all.extend(text.as_str().chars().map(Value::char));
+    Value::list(all)
+}
+
 /// What a `for` goes through, as a list.
 pub fn elements(value: &Value) -> Result<Value, Fail> {
     match value {
@@ -597,7 +604,7 @@ pub fn elements(value: &Value) -> Result<Value, Fail> {
             };
             Ok(Value::list(record.iter().map(entry).collect()))
         }
-        Value::Str(text) => Ok(Value::list(text.as_str().chars().map(Value::char).collect())),
+        Value::Str(text) => Ok(characters(text)),
         Value::Bytes(blob) => Ok(Value::list(blob.bytes.iter().map(|b| Value::Int(i64::from(*b))).collect())),
         other => Err(type_error(format!("`for` can't go through {}{}", other.a_kind(), shown(other)))),
     }

@@ -157,7 +157,28 @@ impl SledTree {
         let file = file.map_err(|error| StoreError::io("open", &file_path, &error))?;
         let large = LargeValues::new(path);
         let reader = Reader { trees: Some(trees), path: path.to_path_buf() };
-        Ok(SledTree { reader, file, large, mark: is_new.then_some(mark), failed: false })
+        let mut tree = SledTree { reader, file, large, mark: is_new.then_some(mark), failed: false };
+        if is_new {
+            tree.fill()?;
+        }
+        Ok(tree)
+    }
+
+    /// Fills the first segment of a new database, in which nothing happens meanwhile, with zeros, as sled does when it opens
+    /// one again. What is written within a file is durable without a new size of it: in a quarter less time.
+    fn fill(&mut self) -> Result<(), StoreError> {
+        self.write("write to", |trees| trees.db.flush())?;
+        let mut fill = || {
+            let mut at = self.file.seek(io::SeekFrom::End(0))?;
+            let zeros = [0; 32 << 10];
+            while at < SEGMENT_BYTES {
+                let count = zeros.len().min((SEGMENT_BYTES - at) as usize);
+                self.file.write_all(&zeros[..count])?;
+                at += count as u64;
+            }
+            Ok(())
+        };
+        fill().map_err(|error| StoreError::io("write to", &self.reader.path, &error))
     }
 
     /// The same for reading; all of them must be gone when it ends.
@@ -249,30 +270,7 @@ fn make(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
             whole => return whole,
         }
     }
-    let trees = open_released(path)?;
-    let db = path.join("db");
-    let flushed = guarded("write to", path, || trees.db.flush());
-    let filled = flushed.and_then(|_| fill(&db).map_err(|error| StoreError::io("write to", &db, &error)));
-    if let Err(error) = filled {
-        // See `drop`.
-        std::mem::forget(trees);
-        return Err(error);
-    }
-    Ok(trees)
-}
-
-/// Fills the first segment of a new database, in which nothing happens meanwhile, with zeros, as sled does when it opens one
-/// again. What is written within a file is durable without a new size of it: in a quarter less time.
-fn fill(db: &Path) -> io::Result<()> {
-    let mut file = File::options().write(true).open(db)?;
-    let mut at = file.seek(io::SeekFrom::End(0))?;
-    let zeros = [0; 32 << 10];
-    while at < SEGMENT_BYTES {
-        let count = zeros.len().min((SEGMENT_BYTES - at) as usize);
-        file.write_all(&zeros[..count])?;
-        at += count as u64;
-    }
-    Ok(())
+    open_released(path)
 }
 
 /// Removes snapshots that were never finished: sled gives them their name only when they are whole and durable.

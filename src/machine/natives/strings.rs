@@ -80,13 +80,10 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// A string's characters, a list of strings.
+/// A string's characters, when they are not too many for a list.
 fn characters(whole: &Text) -> Result<Value, Fail> {
-    let count = whole.chars();
-    op::reserve_items(count)?;
-    let mut all = Vec::with_capacity(count);
-    all.extend(whole.as_str().chars().map(Value::char));
-    Ok(Value::list(all))
+    op::reserve_items(whole.chars())?;
+    Ok(op::characters(whole))
 }
 
 /// Strings that were made a short time ago: a text's words come again, and are then the same string.
