@@ -9,6 +9,7 @@ pub mod builtins;
 pub mod check;
 pub mod cli;
 pub mod code;
+pub mod compress;
 pub mod core;
 pub mod engine;
 pub mod explore;

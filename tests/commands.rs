@@ -86,7 +86,7 @@ fn transcript(folder: &Path, steps: &str) -> String {
             }
             "flip" => {
                 let mut bytes = fs::read(folder.join(rest)).expect("a file");
-                // What is written lies at the beginning of a segment.
+                // What is written lies at the beginning.
                 bytes.iter_mut().take(40_000).skip(100).step_by(97).for_each(|byte| *byte ^= 0x55);
                 fs::write(folder.join(rest), bytes).expect("a file");
             }
@@ -95,7 +95,10 @@ fn transcript(folder: &Path, steps: &str) -> String {
                 let end = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) / 2;
                 fs::write(folder.join(rest), &bytes[..end]).expect("a file");
             }
-            "remove" => fs::remove_dir_all(folder.join(rest)).expect("a folder"),
+            "remove" => match folder.join(rest) {
+                path if path.is_dir() => fs::remove_dir_all(path).expect("a folder"),
+                path => fs::remove_file(path).expect("a file"),
+            },
             other => panic!("`{other}` is no step"),
         }
     }

@@ -3,13 +3,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use common::{DURABLE, Random, setting};
 use durable::engine::Batch;
-use durable::store::{self, MemoryTree, Proven, SledTree, Store, StoreError};
+use durable::store::{self, DiskStore, MemoryTree, Proven, SledTree, Store, StoreError};
 use tempfile::TempDir;
 
 fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
@@ -165,9 +166,15 @@ fn what_was_flushed_is_there_again() {
     }
     store.close().expect("a clean end");
     let store = store::open(folder.path()).expect("it opens again");
-    assert_eq!(store.commits(), 500);
     assert_eq!(store.all(b"k/").expect("a scan").len(), 500);
     assert_eq!(store.get(b"last"), Ok(Some(b"499".to_vec())));
+}
+
+/// A batch with a value that does not fit the log, so that all of it goes to the database.
+fn large(writes: &[(&str, Option<&str>)]) -> Batch {
+    let mut batch = batch(writes);
+    batch.put(b"large".to_vec(), vec![7; 200_000]);
+    batch
 }
 
 /// A change of a single value, behind the store's back, is noticed.
@@ -176,7 +183,7 @@ fn a_changed_value_is_noticed() {
     for change in ["changed", "removed", "added"] {
         let folder = TempDir::new().expect("a folder");
         let mut store = store::open(folder.path()).expect("it opens");
-        store.commit(&batch(&[("a", Some("1")), ("b", Some("2"))])).expect("a commit");
+        store.commit(&large(&[("a", Some("1")), ("b", Some("2"))])).expect("a commit");
         store.commit(&batch(&[("last", Some("3"))])).expect("a commit");
         store.close().expect("a clean end");
         let mut tree = SledTree::open(&folder.path().join("journal")).expect("sled opens");
@@ -197,11 +204,157 @@ fn a_changed_value_is_noticed() {
 fn an_unfinished_snapshot_is_no_damage() {
     let folder = TempDir::new().expect("a folder");
     let mut store = store::open(folder.path()).expect("it opens");
-    store.commit(&batch(&[("a", Some("1"))])).expect("a commit");
+    store.commit(&large(&[("a", Some("1"))])).expect("a commit");
     store.close().expect("a clean end");
     fs::write(folder.path().join("journal/snap.0000000000FFFFFF.generating"), "").expect("a file");
     let store = store::open(folder.path()).expect("it opens again");
     assert_eq!(store.get(b"a"), Ok(Some(b"1".to_vec())));
+}
+
+/// What a store has.
+fn contents(store: &DiskStore) -> Vec<(Vec<u8>, Vec<u8>)> {
+    store.all(b"").expect("a scan")
+}
+
+/// A copy of a store's folder as it is now, as a kill leaves it.
+fn killed(folder: &Path) -> TempDir {
+    let copied = TempDir::new().expect("a folder");
+    copy(folder, copied.path());
+    copied
+}
+
+/// Batches of any size, flushed or not, and a kill after any of them: what was flushed is there, and nothing is there in part.
+#[test]
+fn what_was_flushed_survives_a_kill() {
+    for seed in 0..setting("STORE_SEEDS", 12) {
+        let mut random = Random::new(seed);
+        let folder = TempDir::new().expect("a folder");
+        let mut store = store::open(folder.path()).expect("it opens");
+        let mut known = MemoryTree::default();
+        // What was flushed, and each state since.
+        let mut may_be = vec![Vec::new()];
+        for n in 0..60u64 {
+            let writes = (0..1 + random.below(6)).map(|_| {
+                let size = [3, 30, 400, 9_000, 40_000][random.below(5) as usize / (1 + n as usize % 3)];
+                let value = (!random.one_in(5)).then(|| (0..size).map(|_| random.next() as u8).collect());
+                (
+                    format!("{}{}", ["h/", "i/", "x"][random.below(3) as usize], random.below(9))
+                        .into_bytes(),
+                    value,
+                )
+            });
+            let writes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = writes.collect();
+            let batch = Batch { writes: writes.into_iter().collect() };
+            store.commit(&batch).expect("a commit");
+            known.commit(&batch).expect("memory can be written");
+            let now = known.all(b"").expect("a scan");
+            assert!(contents(&store) == now, "seed {seed}: what was written can be read");
+            let reader = store.reader();
+            assert!(durable::engine::Read::all(&reader, b"h/").ok() == known.all(b"h/").ok());
+            may_be.push(now);
+            if random.one_in(2) {
+                store.flush().expect("a flush");
+                may_be.drain(..may_be.len() - 1);
+            }
+            if random.one_in(6) {
+                let copied = killed(folder.path());
+                let copy = store::open(copied.path()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                let found = contents(&copy);
+                assert!(may_be.contains(&found), "seed {seed}: it opens with something else");
+                let report = copy.verify().expect("it adds up");
+                assert_eq!(report.keys, found.len() as u64, "seed {seed}");
+                // It is closed as it is, or goes on and is killed or closed.
+                let goes_on = random.one_in(2);
+                let mut copy = copy;
+                if goes_on {
+                    copy.commit(&batch_of("new")).expect("a commit");
+                    copy.flush().expect("a flush");
+                }
+                let again = random.one_in(2).then(|| killed(copied.path()));
+                copy.close().expect("a clean end");
+                let again = store::open(again.as_ref().unwrap_or(&copied).path()).expect("it opens again");
+                let mut expected = found;
+                if goes_on {
+                    expected.push((b"new".to_vec(), b"new".to_vec()));
+                    expected.sort();
+                }
+                assert!(contents(&again) == expected, "seed {seed}");
+            }
+        }
+        let last = contents(&store);
+        store.close().expect("a clean end");
+        assert!(contents(&store::open(folder.path()).expect("it opens")) == last);
+    }
+}
+
+fn batch_of(key: &str) -> Batch {
+    batch(&[(key, Some(key))])
+}
+
+/// Whatever is torn off the last frame of the log, or changed in it, the others are there; and what is wrong before it is damage.
+#[test]
+fn a_torn_frame_is_left_out_and_a_lost_one_is_damage() {
+    let folder = TempDir::new().expect("a folder");
+    let mut store = store::open(folder.path()).expect("it opens");
+    let mut ends = Vec::new();
+    for key in ["one", "two", "three"] {
+        store.commit(&batch_of(key)).expect("a commit");
+        store.flush().expect("a flush");
+        let bytes = fs::read(folder.path().join("wal")).expect("the log");
+        ends.push(1 + bytes.iter().rposition(|byte| *byte != 0).expect("a frame"));
+    }
+    let opened = |change: &dyn Fn(&mut Vec<u8>)| {
+        let copied = killed(folder.path());
+        let path = copied.path().join("wal");
+        let mut bytes = fs::read(&path).expect("the log");
+        change(&mut bytes);
+        fs::write(&path, bytes).expect("a changed log");
+        store::open(copied.path()).map(|store| text(contents(&store)).len())
+    };
+    let damaged = |result: Result<usize, StoreError>| matches!(result, Err(StoreError::Damaged { .. }));
+    assert_eq!(opened(&|_| ()), Ok(3));
+    for at in ends[1]..ends[2] {
+        assert_eq!(opened(&|bytes| bytes[at..].fill(0)), Ok(2), "torn at {at}");
+        assert_eq!(opened(&|bytes| bytes[at] ^= 4), Ok(2), "changed at {at}");
+    }
+    for at in 0..ends[1] {
+        assert!(damaged(opened(&|bytes| bytes[at] ^= 4)), "changed at {at}");
+    }
+    assert!(damaged(opened(&|bytes| bytes.truncate(ends[2]))));
+    let copied = killed(folder.path());
+    fs::remove_file(copied.path().join("wal")).expect("removed");
+    assert!(damaged(store::open(copied.path()).map(|_| 0)), "it is missing");
+}
+
+/// A database that lacks what the log says that it had is damaged.
+#[test]
+fn a_database_behind_its_log_is_noticed() {
+    let folder = TempDir::new().expect("a folder");
+    let mut store = store::open(folder.path()).expect("it opens");
+    store.commit(&large(&[("one", Some("1"))])).expect("a commit");
+    store.flush().expect("a flush");
+    let before = killed(folder.path());
+    store.commit(&large(&[])).expect("a commit");
+    store.commit(&batch_of("two")).expect("a commit");
+    store.flush().expect("a flush");
+    let after = killed(folder.path());
+    fs::remove_dir_all(after.path().join("journal")).expect("removed");
+    copy(&before.path().join("journal"), &after.path().join("journal"));
+    let error = store::open(after.path()).err();
+    assert!(matches!(error, Some(StoreError::Damaged { .. })), "{error:?}");
+}
+
+/// A log that was being made when the power was lost holds nothing that was acknowledged.
+#[test]
+fn a_log_that_was_being_made_is_made_anew() {
+    let folder = TempDir::new().expect("a folder");
+    store::open(folder.path()).expect("it opens").close().expect("a clean end");
+    fs::write(folder.path().join("wal"), "df-").expect("a file");
+    let mut store = store::open(folder.path()).expect("it opens");
+    store.commit(&batch_of("one")).expect("a commit");
+    store.flush().expect("a flush");
+    let copied = killed(folder.path());
+    assert_eq!(contents(&store::open(copied.path()).expect("it opens")).len(), 1);
 }
 
 /// A kill while a store is made leaves what sled can't open; nothing in it was acknowledged.
@@ -216,7 +369,7 @@ fn a_store_that_was_killed_while_it_was_made_is_made_anew() {
     let mut store = store::open(folder.path()).expect("it opens");
     assert_eq!(store.all(b""), Ok(Vec::new()));
     assert!(mark.exists(), "nothing is durable yet");
-    store.commit(&batch(&[("a", Some("1"))])).expect("a commit");
+    store.commit(&large(&[("a", Some("1"))])).expect("a commit");
     store.flush().expect("a flush");
     assert!(!mark.exists());
     store.close().expect("a clean end");
@@ -253,7 +406,7 @@ fn a_store_of_the_first_format_goes_on() {
     for commits in [5, 6] {
         let mut store = store::open(folder.path()).expect("it opens");
         assert_eq!(store.commits(), commits);
-        store.commit(&batch(&[("a", Some(&commits.to_string()))])).expect("a commit");
+        store.commit(&large(&[("a", Some(&commits.to_string()))])).expect("a commit");
         store.close().expect("a clean end");
     }
     assert_eq!(store::open(folder.path()).expect("it opens").get(b"a"), Ok(Some(b"6".to_vec())));
@@ -317,7 +470,8 @@ fn stdout(output: &Output) -> String {
 /// A store with a few finished and unfinished instances.
 fn example() -> TempDir {
     let folder = TempDir::new().expect("a folder");
-    let script = "activity f(x) => {x, d: 5s, t: now(), b: bytes.of([1]), f: 1.5}\n\
+    // Numbers by chance, of which some fit the log and the others are in the database.
+    let script = "activity f(x) => {x, d: 5s, t: now(), b: bytes.of([1]), f: 1.5, n: range(0, 600).map(fn _ => random_int(0, 1_000_000_000))}\n\
                   for i in 0..20 { print(f(i).x) }\nprint(try { fs.read(\"none\") } catch {kind} { kind })\n\
                   race([async sleep(1h), async sleep(1ms)])\nlet line = input(\"\")\nif line == \"bad\" { throw {kind: \"bad\", line} }\n[line, now()]\n";
     fs::write(folder.path().join("s.df"), script).expect("a script");
@@ -366,10 +520,10 @@ fn damaged_files_are_noticed() {
             fs::read_dir(&journal).expect("the journal").map(|file| file.expect("a file").path()).collect();
         files.retain(|path| path.is_file());
         files.sort();
-        let path = if round % 6 == 5 {
-            copied.path().join(".durable/watermark")
-        } else {
-            files[round % files.len()].clone()
+        let path = match round % 6 {
+            5 => copied.path().join(".durable/watermark"),
+            4 => copied.path().join(".durable/wal"),
+            _ => files[round % files.len()].clone(),
         };
         let mut bytes = fs::read(&path).expect("a file");
         match round % 4 {
@@ -432,7 +586,7 @@ fn a_second_process_is_told_who_has_the_store() {
         .args(["run", "wait.df"])
         .spawn()
         .expect("durable runs");
-    while !folder.path().join(".durable/journal/db").exists() {
+    while !folder.path().join(".durable/wal").exists() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let second = durable(folder.path(), &["run", "wait.df"]);

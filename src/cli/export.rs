@@ -16,7 +16,7 @@ use crate::engine::{
     StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
-use crate::store::{FORMAT, Lock, Proven, SledTree, Store};
+use crate::store::{DiskStore, FORMAT, Store};
 use crate::syntax::Place;
 
 use super::STORE;
@@ -117,10 +117,7 @@ pub fn export(export: Export) -> Result<u8, Problem> {
     super::access::is_there(folder)?;
     let store = match export.damaged {
         false => super::access::own(folder)?,
-        true => {
-            let lock = Lock::take(folder)?;
-            Proven::open_unchecked(SledTree::open(&folder.join("journal"))?, Some(lock))
-        }
+        true => DiskStore::open_unchecked(folder)?,
     };
     let failed = |error: std::io::Error| {
         Problem::new(STORE, format!("the export can't be written: {}", crate::os::reason(&error)))

@@ -4,17 +4,22 @@
 //! not at all; after [`Store::flush`] it survives a crash of the process and of the machine. Whatever the disk holds,
 //! opening and reading end in a value or a [`StoreError`], never in a panic.
 
+mod change;
+mod disk;
 mod earlier;
 mod error;
 mod large;
 mod lock;
 mod memory;
+mod memtable;
 mod proof;
 mod record;
 mod sled;
+mod wal;
 mod watermark;
 
-pub use self::sled::{Reader, SledTree};
+pub use self::sled::SledTree;
+pub use disk::{DiskStore, Reader};
 pub use error::StoreError;
 pub use lock::Lock;
 pub use memory::MemoryTree;
@@ -67,15 +72,10 @@ fn collected(scan: impl FnOnce(Visit<'_>) -> Result<(), StoreError>) -> Result<V
     Ok(found)
 }
 
-/// The store in a folder, opened by this process alone.
-pub type DiskStore = Proven<SledTree>;
-
 /// Opens the store in a folder, or makes it there. Errors: another process has it, it is damaged or of a newer format,
 /// the disk can't be read or written.
 pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
-    let lock = Lock::take(folder)?;
-    let tree = SledTree::open(&folder.join("journal"))?;
-    Proven::open(tree, Some(folder.join("watermark")), Some(lock))
+    DiskStore::open(folder)
 }
 
 impl<S: Store> Read for S {

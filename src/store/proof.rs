@@ -17,7 +17,9 @@ use std::path::PathBuf;
 use crate::engine::Batch;
 
 use super::record::{self, FORMAT, Last, Record, hash};
-use super::{DiskStore, Lock, Reader, Store, StoreError, Visit, earlier, watermark};
+use super::sled::Reader;
+use super::watermark::{self, Mark};
+use super::{Lock, SledTree, Store, StoreError, Visit, earlier};
 
 /// The key of the record.
 const RECORD: &[u8] = b"!proof";
@@ -46,7 +48,8 @@ pub struct Report {
 pub struct Proven<S> {
     store: S,
     record: Record,
-    marked: u64,
+    /// What the watermark says.
+    mark: Mark,
     watermark: Option<PathBuf>,
     _lock: Option<Lock>,
 }
@@ -54,11 +57,11 @@ pub struct Proven<S> {
 impl<S: Store> Proven<S> {
     /// Opens a store and checks its proof. `watermark` is the file beside it, where there is one.
     pub fn open(store: S, watermark: Option<PathBuf>, lock: Option<Lock>) -> Result<Proven<S>, StoreError> {
-        let mark = watermark.as_deref().map(watermark::read).transpose()?.flatten();
-        let mut proven = Proven { store, record: Record::default(), marked: 0, watermark, _lock: lock };
+        let mark = watermark.as_deref().map(watermark::read).transpose()?.unwrap_or_default();
+        let mut proven = Proven { store, record: Record::default(), mark, watermark, _lock: lock };
         earlier::undo(&mut proven.store)?;
         let Some(bytes) = proven.store.get(RECORD)? else {
-            proven.is_new(mark)?;
+            proven.is_new()?;
             return Ok(proven);
         };
         match record::format_and_body(&bytes)? {
@@ -66,7 +69,7 @@ impl<S: Store> Proven<S> {
                 let (record, last) = record::decode(body)?;
                 let whole = proven.is_whole(&last)?;
                 proven.record = if whole { record } else { without(record, &last) };
-                proven.reaches(mark)?;
+                proven.reaches()?;
                 if !whole {
                     proven.undo(last)?;
                 }
@@ -74,7 +77,7 @@ impl<S: Store> Proven<S> {
             (_, body) => {
                 let (record, last) = earlier::decode(body)?;
                 proven.record = record;
-                proven.reaches(mark)?;
+                proven.reaches()?;
                 earlier::make_again(&mut proven.store, last)?;
             }
         }
@@ -86,13 +89,21 @@ impl<S: Store> Proven<S> {
 
     /// Opens a store without checking it, to save what can be read of it.
     pub fn open_unchecked(store: S, lock: Option<Lock>) -> Proven<S> {
-        Proven { store, record: Record::default(), marked: 0, watermark: None, _lock: lock }
+        let read = || {
+            let bytes = store.get(RECORD).ok()??;
+            let (format, body) = record::format_and_body(&bytes).ok()?;
+            (format == FORMAT).then(|| record::decode(body).ok())?
+        };
+        let (record, _) = read().unwrap_or_default();
+        Proven { store, record, mark: Mark { record, frames: None }, watermark: None, _lock: lock }
     }
 
     /// Checks that a store without a record has never had one.
-    fn is_new(&self, mark: Option<Record>) -> Result<(), StoreError> {
-        if let Some(mark) = mark.filter(|mark| mark.commits > 0) {
-            let what = format!("it is empty, but {} were acknowledged", count(mark.commits, "commit"));
+    fn is_new(&self) -> Result<(), StoreError> {
+        let acknowledged = self.mark.record.commits;
+        if acknowledged > 0 {
+            let were = if acknowledged == 1 { "was" } else { "were" };
+            let what = format!("it is empty, but {} {were} acknowledged", count(acknowledged, "commit"));
             return Err(StoreError::Damaged { what });
         }
         let mut any = false;
@@ -107,20 +118,23 @@ impl<S: Store> Proven<S> {
     }
 
     /// Checks that the record reaches as far as the watermark says.
-    fn reaches(&mut self, mark: Option<Record>) -> Result<(), StoreError> {
-        let (Some(mark), record) = (mark, self.record) else { return Ok(()) };
-        self.marked = mark.commits;
+    fn reaches(&self) -> Result<(), StoreError> {
+        let (mark, record) = (self.mark.record, self.record);
         if mark.commits > record.commits {
             let missing = mark.commits - record.commits;
-            let what = format!(
-                "{} missing: numbers {} to {} were acknowledged and are not there",
-                if missing == 1 { "1 commit is".to_string() } else { format!("{missing} commits are") },
-                record.commits + 1,
-                mark.commits
-            );
+            let what = match missing {
+                1 => {
+                    format!("1 commit is missing: number {} was acknowledged and is not there", mark.commits)
+                }
+                _ => format!(
+                    "{missing} commits are missing: numbers {} to {} were acknowledged and are not there",
+                    record.commits + 1,
+                    mark.commits
+                ),
+            };
             return Err(StoreError::Damaged { what });
         }
-        if mark.commits == record.commits && mark.sum != record.sum {
+        if mark.commits > 0 && mark.commits == record.commits && mark.sum != record.sum {
             return Err(StoreError::Damaged {
                 what: "its last commit is not the one that was acknowledged".into(),
             });
@@ -179,11 +193,34 @@ impl<S: Store> Proven<S> {
         self.record.commits
     }
 
+    /// How many frames a write-ahead log must have of this generation; none when there need be no log.
+    pub fn frames(&self) -> Option<u64> {
+        let is_of_now = self.mark.record.commits == self.record.commits;
+        self.mark.frames.map(|frames| if is_of_now { frames } else { 0 })
+    }
+
+    /// Says that a write-ahead log goes with it from now on, with one frame.
+    pub fn begin_log(&mut self) -> Result<(), StoreError> {
+        self.mark(Some(1), false)
+    }
+
+    /// Ends cleanly, with a write-ahead log that has so many frames, or without one.
+    pub fn end_with(&mut self, frames: Option<u64>) -> Result<(), StoreError> {
+        self.store.end()?;
+        // What is in the log is proven by it; that there is none must be durable before it goes.
+        let is_news = self.record.commits > self.mark.record.commits;
+        if is_news || frames != self.mark.frames {
+            self.mark(frames, is_news || frames.is_none())?;
+        }
+        Ok(())
+    }
+
     /// Writes the watermark; durably at a clean end.
-    fn mark(&mut self, durable: bool) -> Result<(), StoreError> {
+    fn mark(&mut self, frames: Option<u64>, durable: bool) -> Result<(), StoreError> {
         let Some(path) = &self.watermark else { return Ok(()) };
-        watermark::write(path, self.record, durable)?;
-        self.marked = self.record.commits;
+        let mark = Mark { record: self.record, frames };
+        watermark::write(path, mark, durable)?;
+        self.mark = mark;
         Ok(())
     }
 }
@@ -241,18 +278,16 @@ impl<S: Store> Store for Proven<S> {
 
     fn flush(&mut self) -> Result<(), StoreError> {
         self.store.flush()?;
-        if self.marked == 0 || self.record.commits >= self.marked + COMMITS_A_MARK {
-            self.mark(false)?;
+        let marked = self.mark.record.commits;
+        if marked == 0 || self.record.commits >= marked + COMMITS_A_MARK {
+            // The log has no frame of this generation yet.
+            self.mark(self.mark.frames.map(|_| 0), false)?;
         }
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
-        self.store.end()?;
-        if self.record.commits > self.marked {
-            self.mark(true)?;
-        }
-        Ok(())
+        self.end_with(self.mark.frames)
     }
 
     fn size_bytes(&self) -> u64 {
@@ -260,7 +295,7 @@ impl<S: Store> Store for Proven<S> {
     }
 }
 
-impl DiskStore {
+impl Proven<SledTree> {
     /// The same store for reading, also while it is written to; all of them must be gone when it ends.
     pub fn reader(&self) -> Reader {
         self.store.reader()

@@ -59,18 +59,21 @@ pub(super) fn encode<'a>(
     before: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
 ) -> Vec<u8> {
     let numbers = (record.commits, record.sum.to_le_bytes(), added.to_le_bytes());
-    // Writing to memory has no way to fail.
-    let mut body = postcard::to_stdvec(&numbers).unwrap_or_default();
+    let mut body = bytes(&numbers);
     let mut last: &[u8] = &[];
     for (key, value) in before {
         let shared = last.iter().zip(key).take_while(|(a, b)| a == b).count();
         let packed = Packed { shared, rest: &key[shared..], value };
-        if let Ok(bytes) = postcard::to_extend(&packed, std::mem::take(&mut body)) {
-            body = bytes;
-        }
+        body = postcard::to_extend(&packed, body).unwrap_or_default();
         last = key;
     }
     [&FORMAT.to_le_bytes()[..], &xxh3_64(&body).to_le_bytes(), &body].concat()
+}
+
+/// The bytes of numbers.
+pub(super) fn bytes(numbers: &impl Serialize) -> Vec<u8> {
+    // Writing to memory has no way to fail.
+    postcard::to_stdvec(numbers).unwrap_or_default()
 }
 
 /// The format of a record's bytes, and what its checksum stands for.

@@ -14,17 +14,17 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::engine::{Batch, Read};
+use crate::engine::Batch;
 
 use super::large::LargeValues;
 use super::lock::sync_parent;
-use super::{Pair, Store, StoreError, Visit, collected};
+use super::{Store, StoreError, Visit};
 
 /// What must be free on the disk beside a batch: two segments of sled's, and its snapshot.
 const ROOM_BYTES: u64 = 4 << 20;
@@ -37,8 +37,8 @@ const CACHE_BYTES: u64 = 16 << 20;
 
 pub struct SledTree {
     reader: Reader,
-    /// The database's file, to sync it.
-    file: File,
+    /// The database's file, to sync it; none as long as there is none.
+    file: Option<File>,
     large: LargeValues,
     /// Of a database that was never flushed: see [`mark_of`].
     mark: Option<PathBuf>,
@@ -49,8 +49,8 @@ pub struct SledTree {
 /// A database for reading, also while another thread writes to it.
 #[derive(Clone)]
 pub struct Reader {
-    /// None when it is closed.
-    trees: Option<Trees>,
+    /// None when it is closed; nothing in it as long as there is no database.
+    trees: Option<Arc<OnceLock<Trees>>>,
     path: PathBuf,
 }
 
@@ -111,19 +111,21 @@ fn first(key: &[u8]) -> u8 {
 }
 
 impl Reader {
-    fn trees(&self) -> Result<&Trees, StoreError> {
-        self.trees.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })
+    fn trees(&self) -> Result<Option<&Trees>, StoreError> {
+        let trees =
+            self.trees.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })?;
+        Ok(trees.get())
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let trees = self.trees()?;
+        let Some(trees) = self.trees()? else { return Ok(None) };
         let found = guarded("read", &self.path, || trees.of(first(key))?.get(key))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
     /// Visits all keys with a prefix, in order.
     pub fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let trees = self.trees()?;
+        let Some(trees) = self.trees()? else { return Ok(()) };
         guarded("read", &self.path, || {
             for entry in trees.with_prefix(prefix).flat_map(|tree| tree.scan_prefix(prefix)) {
                 let (key, value) = entry?;
@@ -136,49 +138,33 @@ impl Reader {
     }
 }
 
-impl Read for Reader {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        self.get(key).map_err(|error| error.to_string())
-    }
-
-    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
-        collected(|visit| self.scan(prefix, visit)).map_err(|error| error.to_string())
-    }
-}
-
 impl SledTree {
-    /// Opens the database in a folder, or makes it.
+    /// Opens the database in a folder. Where there is none it is made with the first commit.
     pub fn open(path: &Path) -> Result<SledTree, StoreError> {
-        let mark = mark_of(path);
-        let is_new = !path.exists() || mark.exists();
-        let trees = if is_new { make(path, &mark)? } else { open_released(path)? };
-        let file_path = path.join("db");
-        let file = File::options().read(true).write(true).open(&file_path);
-        let file = file.map_err(|error| StoreError::io("open", &file_path, &error))?;
-        let large = LargeValues::new(path);
-        let reader = Reader { trees: Some(trees), path: path.to_path_buf() };
-        let mut tree = SledTree { reader, file, large, mark: is_new.then_some(mark), failed: false };
-        if is_new {
-            tree.fill()?;
+        let reader = Reader { trees: Some(Arc::default()), path: path.to_path_buf() };
+        let mut tree =
+            SledTree { reader, file: None, large: LargeValues::new(path), mark: None, failed: false };
+        if path.exists() {
+            tree.make()?;
         }
         Ok(tree)
     }
 
-    /// Fills the first segment of a new database, in which nothing happens meanwhile, with zeros, as sled does when it opens
-    /// one again. What is written within a file is durable without a new size of it: in a quarter less time.
-    fn fill(&mut self) -> Result<(), StoreError> {
-        self.write("write to", |trees| trees.db.flush())?;
-        let mut fill = || {
-            let mut at = self.file.seek(io::SeekFrom::End(0))?;
-            let zeros = [0; 32 << 10];
-            while at < SEGMENT_BYTES {
-                let count = zeros.len().min((SEGMENT_BYTES - at) as usize);
-                self.file.write_all(&zeros[..count])?;
-                at += count as u64;
-            }
-            Ok(())
-        };
-        fill().map_err(|error| StoreError::io("write to", &self.reader.path, &error))
+    /// Opens the database, made if it isn't there.
+    fn make(&mut self) -> Result<(), StoreError> {
+        let path = &self.reader.path;
+        let mark = mark_of(path);
+        let is_new = !path.exists() || mark.exists();
+        let trees = if is_new { made(path, &mark)? } else { open_released(path)? };
+        let file_path = path.join("db");
+        let file = File::options().read(true).write(true).open(&file_path);
+        self.file = Some(file.map_err(|error| StoreError::io("open", &file_path, &error))?);
+        self.mark = is_new.then_some(mark);
+        if let Some(place) = &self.reader.trees {
+            // There was nothing in it.
+            let _ = place.set(trees);
+        }
+        Ok(())
     }
 
     /// The same for reading; all of them must be gone when it ends.
@@ -186,14 +172,23 @@ impl SledTree {
         self.reader.clone()
     }
 
-    fn write<R>(&mut self, what: &str, run: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R, StoreError> {
+    /// Writes to the database; nothing when there is none.
+    fn write<R>(
+        &mut self,
+        what: &str,
+        run: impl FnOnce(&Trees) -> sled::Result<R>,
+    ) -> Result<Option<R>, StoreError> {
         if self.failed {
             return Err(StoreError::Io {
                 what: format!("{what} {}", self.reader.path.display()),
                 reason: "an earlier write failed".into(),
             });
         }
-        let result = self.reader.trees().and_then(|trees| guarded(what, &self.reader.path, || run(trees)));
+        let result = match self.reader.trees() {
+            Ok(Some(trees)) => guarded(what, &self.reader.path, || run(trees).map(Some)),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
         self.failed = result.is_err();
         result
     }
@@ -253,7 +248,7 @@ fn mark_of(path: &Path) -> PathBuf {
 }
 
 /// Makes a database, and the file that says that it was not flushed yet.
-fn make(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
+fn made(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
     has_room(path.parent().unwrap_or(path), 0)?;
     File::create(mark).map_err(|error| StoreError::io("make", mark, &error))?;
     sync_parent(mark);
@@ -301,6 +296,9 @@ impl Store for SledTree {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if self.file.is_none() {
+            self.make()?;
+        }
         has_room(&self.reader.path, batch.bytes() as u64)?;
         self.write("write to", |trees| {
             for (key, value) in &batch.writes {
@@ -311,12 +309,14 @@ impl Store for SledTree {
                 };
             }
             Ok(())
-        })
+        })?;
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        self.write("write to", |trees| trees.db.flush())?;
-        let synced = self.large.sync().and_then(|()| self.file.sync_data()).and_then(|()| self.unmark());
+        let Some(_) = self.write("write to", |trees| trees.db.flush())? else { return Ok(()) };
+        let sync = |file: &Option<File>| file.as_ref().map_or(Ok(()), File::sync_data);
+        let synced = self.large.sync().and_then(|()| sync(&self.file)).and_then(|()| self.unmark());
         synced.map_err(|error| {
             self.failed = true;
             StoreError::io("sync", &self.reader.path, &error)
@@ -330,7 +330,7 @@ impl Store for SledTree {
     }
 
     fn size_bytes(&self) -> u64 {
-        self.file.metadata().map_or(0, |data| data.len())
+        self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |data| data.len())
     }
 }
 

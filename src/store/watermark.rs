@@ -1,4 +1,5 @@
-//! The watermark: a small file beside a store that says how far its commits reach at least.
+//! The watermark: a small file beside a store that says how far its commits reach at least, and whether a write-ahead log
+//! goes with it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -10,27 +11,43 @@ use super::StoreError;
 use super::lock::sync_parent;
 use super::record::Record;
 
-/// The record that a watermark says; none where there is no such file.
-pub(super) fn read(path: &Path) -> Result<Option<Record>, StoreError> {
+/// What a watermark says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Mark {
+    pub record: Record,
+    /// How many frames the write-ahead log has at least, as long as the database has no more commits than that. None when no
+    /// log goes with it.
+    pub frames: Option<u64>,
+}
+
+/// What the watermark in a file says; that nothing was acknowledged where there is no such file.
+pub(super) fn read(path: &Path) -> Result<Mark, StoreError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Mark::default()),
         Err(error) => return Err(StoreError::io("read", path, &error)),
     };
     let parsed = || {
         let (line, check) = text.trim_end().rsplit_once(' ')?;
         let is_whole = u64::from_str_radix(check, 16) == Ok(xxh3_64(line.as_bytes()));
-        let (commits, sum) = is_whole.then(|| line.split_once(' '))??;
-        Some(Record { commits: commits.parse().ok()?, sum: u128::from_str_radix(sum, 16).ok()? })
+        let (commits, rest) = is_whole.then(|| line.split_once(' '))??;
+        let (sum, frames) = match rest.split_once(' ') {
+            Some((sum, frames)) => (sum, Some(frames.parse().ok()?)),
+            None => (rest, None),
+        };
+        let record = Record { commits: commits.parse().ok()?, sum: u128::from_str_radix(sum, 16).ok()? };
+        Some(Mark { record, frames })
     };
     let unreadable =
         || StoreError::Damaged { what: format!("the watermark {} is not readable", path.display()) };
-    parsed().map(Some).ok_or_else(unreadable)
+    parsed().ok_or_else(unreadable)
 }
 
 /// Writes a watermark; one that is `durable` survives a crash of the machine.
-pub(super) fn write(path: &Path, record: Record, durable: bool) -> Result<(), StoreError> {
-    let line = format!("{} {:032x}", record.commits, record.sum);
+pub(super) fn write(path: &Path, mark: Mark, durable: bool) -> Result<(), StoreError> {
+    let Mark { record: Record { commits, sum }, frames } = mark;
+    let frames = frames.map(|frames| format!(" {frames}")).unwrap_or_default();
+    let line = format!("{commits} {sum:032x}{frames}");
     let text = format!("{line} {:016x}\n", xxh3_64(line.as_bytes()));
     let temporary = path.with_extension("new");
     let written = File::create(&temporary).and_then(|mut file| {

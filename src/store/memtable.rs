@@ -1,0 +1,88 @@
+//! The memtable: writes that the database has not got yet, laid over what it has.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::change::{Change, Writes};
+use super::record::Write;
+use super::{StoreError, Visit};
+
+/// Writes by their keys, shared with those who read while another thread writes.
+#[derive(Clone, Default)]
+pub(super) struct Memtable {
+    writes: Arc<RwLock<Writes>>,
+}
+
+impl Memtable {
+    fn read(&self) -> RwLockReadGuard<'_, Writes> {
+        self.writes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Writes> {
+        self.writes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.read().is_empty()
+    }
+
+    /// That of a write over those that it has.
+    pub fn change(&self, key: &[u8], value: Option<&[u8]>) -> Change {
+        Change::of(&self.read(), key, value)
+    }
+
+    /// Lays writes over those that it has.
+    pub fn extend(&self, writes: impl IntoIterator<Item = Write>) {
+        self.write().extend(writes);
+    }
+
+    /// All that it has, with `writes` laid over it, in the order of the keys.
+    pub fn with(&self, writes: &[Write]) -> Vec<Write> {
+        let mut all = self.read().clone();
+        all.extend(writes.iter().cloned());
+        all.into_iter().collect()
+    }
+
+    /// Forgets everything: the database has it.
+    pub fn clear(&self) {
+        self.write().clear();
+    }
+
+    /// What a key became: a value, or none when it was removed; nothing at all when it was not written.
+    pub fn get(&self, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        self.read().get(key).cloned()
+    }
+
+    /// The writes to keys with a prefix, in order.
+    pub fn with_prefix(&self, prefix: &[u8]) -> Vec<Write> {
+        let writes = self.read();
+        let within = writes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        within.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Visits the keys with a prefix of a store that this lies over, in order; `below` scans that store.
+    pub fn scan(
+        &self,
+        prefix: &[u8],
+        below: impl FnOnce(Visit<'_>) -> Result<(), StoreError>,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        // It is looked at first: what leaves it meanwhile is in the store below.
+        let mut own = self.with_prefix(prefix).into_iter().peekable();
+        let mut goes_on = true;
+        below(&mut |key, value| {
+            while goes_on && let Some((key, value)) = own.next_if(|(own, _)| own.as_slice() < key) {
+                goes_on = value.is_none_or(|value| visit(&key, &value));
+            }
+            goes_on = goes_on
+                && match own.next_if(|(own, _)| own == key) {
+                    Some((_, changed)) => changed.is_none_or(|value| visit(key, &value)),
+                    None => visit(key, value),
+                };
+            goes_on
+        })?;
+        for (key, value) in own {
+            goes_on = goes_on && value.is_none_or(|value| visit(&key, &value));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! The write-ahead log: small commits, one after another in one file, before they go to the database together.
+//!
+//! Each flush appends a *frame*: a checksum, the length of the rest, the *generation*, which is the number of commits that the
+//! database has, its place among the frames of that generation, and the [changes](super::change), compressed when there are
+//! many. Once the database has them it has one commit more, so all frames of before are old, and the next is written over
+//! them from the beginning.
+//!
+//! A frame is begun only when the one before is durable, and when the database is at its generation durably. So the last one
+//! may be torn, was then not acknowledged, and is left out. A whole one behind one that is not, or of a generation that the
+//! database does not reach, says that something acknowledged is gone: that is damage.
+//!
+//! The file has its whole size from the beginning, in zeros, since what is written within a file is durable without a new size
+//! of it. Checksums begin with a number drawn when the file is made, so that no program can write what looks like a frame.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Seek, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::compress::{compress, decompress};
+
+use super::StoreError;
+use super::change::{Change, Writes, pack, replay};
+use super::lock::sync_parent;
+use super::record::bytes;
+
+/// Bytes of the file.
+pub(super) const CAPACITY: usize = 128 << 10;
+/// How the file begins; the number for checksums and a checksum of it follow.
+const MAGIC: &[u8; 8] = b"df-wal\x00\x01";
+/// Bytes before the first frame.
+const HEAD: usize = 24;
+/// Bytes of a frame before what its length counts.
+const FRAME_HEAD: usize = 12;
+/// At most what a frame's numbers take; most are small.
+const NUMBERS: usize = 24;
+
+pub(super) struct Wal {
+    path: PathBuf,
+    /// None as long as there is no file.
+    open: Option<Open>,
+}
+
+struct Open {
+    file: File,
+    seed: u64,
+    /// Of the last frame.
+    generation: u64,
+    /// How many frames of that generation there are.
+    frames: u64,
+    /// Where the next frame goes.
+    end: usize,
+    /// The key of the last change in them.
+    last: Vec<u8>,
+    /// After an error nothing more is written: what reached the disk is not known.
+    failed: bool,
+}
+
+/// The frames of a generation.
+struct Frames {
+    count: u64,
+    /// Where the next one goes.
+    end: usize,
+    /// What they make of their keys.
+    writes: Writes,
+    /// The key of the last change in them.
+    last: Vec<u8>,
+}
+
+/// A frame as it is found.
+struct Frame {
+    generation: u64,
+    number: u64,
+    /// The bytes of its changes.
+    changes: Vec<u8>,
+    /// Where the next one begins.
+    end: usize,
+}
+
+impl Wal {
+    /// Opens the log at a path, and reads what the database, which has so many commits, has not got yet. `expected` is how many
+    /// frames there must be at least; none when there need be no log. Errors: it is damaged, it can't be read.
+    pub fn open(path: &Path, commits: u64, expected: Option<u64>) -> Result<(Wal, Writes), StoreError> {
+        let mut wal = Wal { path: path.to_path_buf(), open: None };
+        let failed = |error| StoreError::io("read", path, &error);
+        let none = |wal, what| match expected {
+            Some(_) => Err(damaged(path, what)),
+            None => Ok((wal, Writes::new())),
+        };
+        let mut file = match File::options().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return none(wal, "is missing"),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = Vec::new();
+        (&mut file).take(CAPACITY as u64).read_to_end(&mut bytes).map_err(failed)?;
+        let Some(seed) = seed(&bytes).filter(|_| bytes.len() == CAPACITY) else {
+            // It was being made, unless something says that it was there.
+            return none(wal, "is not readable");
+        };
+        let Frames { count, end, writes, last } = frames(&bytes, seed, commits);
+        if count < expected.unwrap_or(0) {
+            return Err(damaged(path, "lacks commits at its end"));
+        }
+        if (end..CAPACITY).any(|at| frame(&bytes, at, seed, commits).is_some()) {
+            return Err(damaged(path, "has commits after one that is gone"));
+        }
+        wal.open = Some(Open { file, seed, generation: commits, frames: count, end, last, failed: false });
+        Ok((wal, writes))
+    }
+
+    /// What can be read of the log of a store that may be damaged, and whose database has so many commits, or more.
+    pub fn open_unchecked(path: &Path, commits: u64) -> (Wal, Writes) {
+        let bytes = fs::read(path).unwrap_or_default();
+        let read = || {
+            let seed = seed(&bytes)?;
+            let first = frame(&bytes, HEAD, seed, commits)?;
+            // What comes after a frame that is gone can't be told from what the others keep.
+            Some(frames(&bytes, seed, first.generation).writes)
+        };
+        (Wal { path: path.to_path_buf(), open: None }, read().unwrap_or_default())
+    }
+
+    /// Whether a frame with changes of so many bytes has room behind those of a generation.
+    pub fn has_room(&self, generation: u64, bytes: usize) -> bool {
+        let end = match &self.open {
+            Some(open) if open.generation == generation => open.end,
+            _ => HEAD,
+        };
+        end + FRAME_HEAD + NUMBERS + bytes <= CAPACITY
+    }
+
+    /// How many frames it has of a generation; none when there is no file.
+    pub fn frames(&self, generation: u64) -> Option<u64> {
+        self.open.as_ref().map(|open| if open.generation == generation { open.frames } else { 0 })
+    }
+
+    /// Appends a frame, durably. The database is at that generation durably, and there is room.
+    pub fn append(&mut self, generation: u64, changes: &[Change]) -> Result<(), StoreError> {
+        let written = match &mut self.open {
+            Some(open) => open.append(generation, changes),
+            open => made(&self.path).and_then(|made| {
+                open.insert(made).append(generation, changes)?;
+                sync_parent(&self.path);
+                Ok(())
+            }),
+        };
+        written.map_err(|error| StoreError::io("write to", &self.path, &error))
+    }
+
+    /// Removes the file: the database has all of it, durably.
+    pub fn remove(&mut self) -> Result<(), StoreError> {
+        match self.open.take().map(|_| fs::remove_file(&self.path)) {
+            Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &self.path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Open {
+    fn append(&mut self, generation: u64, changes: &[Change]) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("an earlier write failed"));
+        }
+        if self.generation != generation {
+            (self.generation, self.frames, self.end) = (generation, 0, HEAD);
+            self.last.clear();
+        }
+        let plain = pack(changes, &self.last);
+        let packed = compress(&plain);
+        let mut rest = bytes(&(generation, self.frames, packed.is_some()));
+        rest.extend(packed.unwrap_or(plain));
+        let length = (rest.len() as u32).to_le_bytes();
+        let frame = [&check(&rest, self.seed).to_le_bytes()[..], &length, &rest].concat();
+        self.failed = true;
+        self.file.seek(SeekFrom::Start(self.end as u64))?;
+        self.file.write_all(&frame)?;
+        self.file.sync_data()?;
+        self.failed = false;
+        (self.frames, self.end) = (self.frames + 1, self.end + frame.len());
+        if let Some(change) = changes.last() {
+            self.last.clone_from(&change.key);
+        }
+        Ok(())
+    }
+}
+
+/// Makes the file, not durably.
+fn made(path: &Path) -> io::Result<Open> {
+    let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    let mut bytes = vec![0; CAPACITY];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..16].copy_from_slice(&seed.to_le_bytes());
+    let check = xxh3_64(&bytes[..16]).to_le_bytes();
+    bytes[16..HEAD].copy_from_slice(&check);
+    let mut file = File::create(path)?;
+    file.write_all(&bytes)?;
+    Ok(Open { file, seed, generation: 0, frames: 0, end: HEAD, last: Vec::new(), failed: false })
+}
+
+/// The number for checksums, when the file begins as it must.
+fn seed(bytes: &[u8]) -> Option<u64> {
+    let (head, rest) = bytes.split_at_checked(16)?;
+    let (check, _) = rest.split_first_chunk::<8>()?;
+    let is_whole = head.starts_with(MAGIC) && u64::from_le_bytes(*check) == xxh3_64(head);
+    is_whole.then(|| head.last_chunk::<8>().map(|seed| u64::from_le_bytes(*seed)))?
+}
+
+/// The checksum of what comes after a length.
+fn check(rest: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(rest, seed)
+}
+
+/// The frames of a generation, from the beginning.
+fn frames(bytes: &[u8], seed: u64, generation: u64) -> Frames {
+    let mut found = Frames { count: 0, end: HEAD, writes: Writes::new(), last: Vec::new() };
+    while let Some(frame) = frame(bytes, found.end, seed, generation)
+        && (frame.generation, frame.number) == (generation, found.count)
+        && replay(&mut found.writes, &mut found.last, &frame.changes).is_some()
+    {
+        (found.count, found.end) = (found.count + 1, frame.end);
+    }
+    found
+}
+
+/// The whole frame that begins at a place, unless it is of a generation before `least`.
+fn frame(bytes: &[u8], at: usize, seed: u64, least: u64) -> Option<Frame> {
+    let (known, rest) = bytes.get(at..)?.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let rest = rest.get(..u32::from_le_bytes(*length) as usize)?;
+    let ((generation, number, is_packed), changes) =
+        postcard::take_from_bytes::<(u64, u64, bool)>(rest).ok()?;
+    if generation < least || u64::from_le_bytes(*known) != check(rest, seed) {
+        return None;
+    }
+    let changes = if is_packed { decompress(changes)? } else { changes.to_vec() };
+    Some(Frame { generation, number, changes, end: at + FRAME_HEAD + rest.len() })
+}
+
+fn damaged(path: &Path, what: &str) -> StoreError {
+    StoreError::Damaged { what: format!("the write-ahead log {} {what}", path.display()) }
+}
