@@ -1,9 +1,9 @@
 //! Histories: what an instance asked for and what it got, in order, in chunks that prove their own order.
 
-use lz4_flex::block::{compress_prepend_size, decompress, uncompressed_size};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use crate::compress::{compress, decompress};
 use crate::machine::{Data, EntityId, ErrorData, Request, What, format};
 use crate::syntax::Place;
 
@@ -178,7 +178,10 @@ impl Entry {
     }
 }
 
-/// Entries that were written together, with a checksum over them and the chunk before.
+/// Entries under one key, with a checksum over them and the chunk before.
+///
+/// Its bytes are a body and that checksum. A body is one or more *blocks*, entries that were written together, or the compressed
+/// form of such a body. Chunks of earlier versions have their checksum first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     pub entries: Vec<Entry>,
@@ -196,33 +199,15 @@ pub enum ChunkError {
 
 impl Chunk {
     /// The bytes of the chunk of these entries after the one with the checksum `before` (0 for the first).
-    pub fn encode(mut entries: Vec<Entry>, before: u64) -> (Vec<u8>, u64) {
-        make_relative(&mut entries);
-        let mut out = Vec::with_capacity(record::MOST);
-        out.extend([0; CHECKSUM]);
-        out.push(RELATIVE);
-        let mut out = record::append(out, &entries);
-        if out.len() >= LONG {
-            let packed = compress_prepend_size(&out[CHECKSUM..]);
-            if packed.len() + 1 < out.len() - CHECKSUM {
-                out.truncate(CHECKSUM);
-                out.push(PACKED);
-                out.extend(packed);
-            }
-        }
-        let checksum = chained(before, &out[CHECKSUM..]);
-        out[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
-        (out, checksum)
+    pub fn encode(entries: Vec<Entry>, before: u64) -> (Vec<u8>, u64) {
+        Tail::new(0, before, block(entries)).closed()
     }
 
     pub fn decode(bytes: &[u8], before: u64) -> Result<Chunk, ChunkError> {
-        let (checksum, body) = bytes.split_first_chunk::<CHECKSUM>().ok_or(ChunkError::Checksum)?;
-        let checksum = u64::from_le_bytes(*checksum);
-        if checksum != chained(before, body) {
-            return Err(ChunkError::Checksum);
-        }
+        let (body, checksum) =
+            proven(bytes, before).or_else(|| earlier(bytes, before)).ok_or(ChunkError::Checksum)?;
         let entries = match body.split_first() {
-            Some((&PACKED, packed)) => unpacked(packed).and_then(|body| Chunk::entries(&body)),
+            Some((&PACKED, packed)) => decompress(packed).and_then(|body| Chunk::entries(&body)),
             _ => Chunk::entries(body),
         };
         let entries = entries.ok_or(ChunkError::Form)?;
@@ -230,36 +215,112 @@ impl Chunk {
     }
 
     fn entries(body: &[u8]) -> Option<Vec<Entry>> {
-        let Some((&RELATIVE, body)) = body.split_first() else {
+        if body.first() != Some(&RELATIVE) {
             // As they were written before they were relative.
             return record::decode(body);
-        };
-        let mut entries: Vec<Entry> = record::read(body)?;
-        make_absolute(&mut entries);
-        Some(entries)
+        }
+        let mut all = Vec::new();
+        let mut rest = body;
+        while let Some((&RELATIVE, block)) = rest.split_first() {
+            let (mut entries, after) = record::take::<Vec<Entry>>(block)?;
+            make_absolute(&mut entries);
+            all.extend(entries);
+            rest = after;
+        }
+        rest.is_empty().then_some(all)
     }
 }
 
-/// Bytes of a checksum.
-const CHECKSUM: usize = 8;
+/// The body of a chunk's bytes and its checksum, if it fits.
+fn proven(bytes: &[u8], before: u64) -> Option<(&[u8], u64)> {
+    let (body, checksum) = bytes.split_last_chunk::<8>()?;
+    let checksum = u64::from_le_bytes(*checksum);
+    (checksum == chained(before, body)).then_some((body, checksum))
+}
 
-/// Chunks from this size on are compressed, when that makes them shorter: entries are much alike.
-const LONG: usize = 256;
+/// The same of a chunk of an earlier version.
+fn earlier(bytes: &[u8], before: u64) -> Option<(&[u8], u64)> {
+    let (checksum, body) = bytes.split_first_chunk::<8>()?;
+    let checksum = u64::from_le_bytes(*checksum);
+    (checksum == chained(before, body)).then_some((body, checksum))
+}
 
-/// What a body begins with whose entries are relative to each other, in the place of a record's version.
+/// The block of entries that are written together.
+pub(super) fn block(mut entries: Vec<Entry>) -> Vec<u8> {
+    make_relative(&mut entries);
+    let mut out = Vec::with_capacity(record::MOST);
+    out.push(RELATIVE);
+    record::append(out, &entries)
+}
+
+/// The last chunk of a history as long as it is short: the next block is added to it, so that steps that are written one after
+/// another do not take a key each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tail {
+    pub number: u64,
+    /// The checksum of the chunk before.
+    before: u64,
+    body: Vec<u8>,
+}
+
+/// Bytes up to which blocks are added to a chunk.
+const GROWS: usize = PIECE;
+
+/// Bytes of a block that is added to a chunk: of longer ones each has its own.
+const SHORT: usize = GROWS / 4;
+
+impl Tail {
+    /// A chunk with a block.
+    pub fn new(number: u64, before: u64, block: Vec<u8>) -> Tail {
+        Tail { number, before, body: block }
+    }
+
+    /// The chunk of such bytes, if blocks can be added to it.
+    fn of(number: u64, before: u64, bytes: &[u8]) -> Option<Tail> {
+        let (body, _) = proven(bytes, before)?;
+        let grows = body.first() == Some(&RELATIVE) && body.len() < GROWS;
+        grows.then(|| Tail { number, before, body: body.to_vec() })
+    }
+
+    /// Whether a block is short enough to be added to a chunk.
+    pub fn takes(block: &[u8]) -> bool {
+        block.len() <= SHORT
+    }
+
+    /// Adds a block, if there is room.
+    pub fn add(&mut self, block: &[u8]) -> bool {
+        let has_room = self.body.len() + block.len() <= GROWS;
+        if has_room {
+            self.body.extend(block);
+        }
+        has_room
+    }
+
+    /// The chunk's bytes as long as it grows, and its checksum.
+    pub fn bytes(&self) -> (Vec<u8>, u64) {
+        sealed(self.body.clone(), self.before)
+    }
+
+    /// Its bytes once nothing is added any more, and its checksum.
+    pub fn closed(self) -> (Vec<u8>, u64) {
+        match compress(&self.body) {
+            Some(packed) => sealed([&[PACKED][..], &packed].concat(), self.before),
+            None => sealed(self.body, self.before),
+        }
+    }
+}
+
+fn sealed(mut body: Vec<u8>, before: u64) -> (Vec<u8>, u64) {
+    let checksum = chained(before, &body);
+    body.extend(checksum.to_le_bytes());
+    (body, checksum)
+}
+
+/// What a block begins with, whose entries are relative to each other, in the place of a record's version.
 const RELATIVE: u8 = 0xc5;
 
-/// What a compressed body begins with; what was compressed begins with its own form.
+/// What a body begins with that is compressed, since entries are much alike; what was compressed begins with its own form.
 const PACKED: u8 = 0xc4;
-
-/// As much as a compressed byte can stand for at most.
-const MOST_A_BYTE: usize = 255;
-
-fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
-    let (size, rest) = uncompressed_size(packed).ok()?;
-    let is_possible = size <= rest.len().saturating_mul(MOST_A_BYTE);
-    is_possible.then(|| decompress(rest, size).ok())?
-}
 
 /// Puts the numbers and times of entries as differences to those of the entry before, which take fewer bytes.
 fn make_relative(entries: &mut [Entry]) {
@@ -324,6 +385,8 @@ pub struct History {
     /// The number after that of the last chunk, and that chunk's checksum.
     pub chunks: u64,
     pub checksum: u64,
+    /// The last chunk, if it grows.
+    pub tail: Option<Tail>,
     /// Where the entries begin, when that is not the beginning.
     pub after: Option<Checkpoint>,
 }
@@ -341,12 +404,12 @@ impl History {
         chunks: impl IntoIterator<Item = (u64, Vec<u8>)>,
     ) -> Result<History, String> {
         let Checkpoint { chunks: first, checksum, .. } = checkpoint;
-        let history = History { chunks: first, checksum, after: Some(checkpoint), entries: Vec::new() };
+        let history = History { chunks: first, checksum, after: Some(checkpoint), ..History::default() };
         history.and_then(chunks)
     }
 
     fn and_then(self, chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Result<History, String> {
-        let mut history = self;
+        let (mut history, mut last) = (self, None);
         for (number, bytes) in chunks {
             if number != history.chunks {
                 return Err(format!("part {} of its history is missing", history.chunks));
@@ -360,15 +423,19 @@ impl History {
                 }
             })?;
             history.entries.extend(chunk.entries);
+            last = Some((number, history.checksum, bytes));
             history.checksum = chunk.checksum;
             history.chunks += 1;
         }
+        history.tail = last.and_then(|(number, before, bytes)| Tail::of(number, before, &bytes));
         Ok(history)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use lz4_flex::block::compress_prepend_size;
+
     use super::*;
 
     fn steps(count: u64) -> Vec<Entry> {
@@ -385,6 +452,31 @@ mod tests {
             assert_eq!(Chunk::decode(&bytes, 8), Err(ChunkError::Checksum));
             assert!(count < 100 || bytes.len() < count as usize * 15, "{count}: {}", bytes.len());
         }
+    }
+
+    /// Blocks are added as long as there is room; whatever is there can be read, gone on with, and closed.
+    #[test]
+    fn a_tail_grows() {
+        let first = Chunk::encode(steps(3), 0);
+        let mut tail = Tail::new(1, first.1, block(steps(2)));
+        let mut all = [steps(3), steps(2)].concat();
+        loop {
+            let (bytes, checksum) = tail.bytes();
+            let history = History::read(0, [(0, first.0.clone()), (1, bytes)]).expect("a history");
+            assert_eq!(history.entries, all);
+            assert_eq!((history.chunks, history.checksum), (2, checksum));
+            assert_eq!(history.tail, Some(tail.clone()));
+            let (closed, checksum) = tail.clone().closed();
+            let after = Chunk::encode(steps(4), checksum);
+            let chunks = [(0, first.0.clone()), (1, closed), (2, after.0)];
+            let whole = History::read(0, chunks).expect("a history");
+            assert_eq!(whole.entries, [all.clone(), steps(4)].concat());
+            if !tail.add(&block(steps(5))) {
+                break;
+            }
+            all.extend(steps(5));
+        }
+        assert!(all.len() > 100 && tail.closed().0.len() < GROWS / 2);
     }
 
     #[test]

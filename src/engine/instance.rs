@@ -9,7 +9,7 @@ use crate::syntax::Place;
 
 use super::address::Waiter;
 use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
-use super::history::{self, Asked, Chunk, Entry, History};
+use super::history::{self, Asked, Entry, History, Tail};
 use super::mailbox::Mailbox;
 use super::message::{Mail, Message};
 use super::open::{Open, Requests, describe, policy_of};
@@ -80,7 +80,12 @@ pub(super) struct Instance {
     seen_to: BTreeMap<u64, u32>,
     fresh: Vec<Entry>,
     pub chunks: u64,
+    /// The checksum of the last of them.
     checksum: u64,
+    /// The last of them, as long as it grows.
+    tail: Option<Tail>,
+    /// How many chunks there were before the last were written.
+    chunks_before: u64,
     /// Nanoseconds that replay since the last checkpoint takes, about.
     replay: u64,
     /// Bytes that a checkpoint takes, by what is known: more than the half of it.
@@ -158,6 +163,8 @@ impl Instance {
             fresh: Vec::new(),
             chunks: history.chunks,
             checksum: history.checksum,
+            tail: history.tail,
+            chunks_before: history.chunks,
             replay: 0,
             expected,
             checkpoint,
@@ -507,35 +514,66 @@ impl Instance {
         }
     }
 
-    /// What is to be written of its history: chunks with their numbers.
-    pub fn take_chunks(&mut self, batch: &mut Batch) {
+    /// What is to be written of its history: chunks with their numbers. With `grows` what is short is added to the last chunk.
+    pub fn take_chunks(&mut self, grows: bool, batch: &mut Batch) {
         if self.fresh.is_empty() {
             return;
         }
         self.replay += self.fresh.len() as u64 * checkpoint::ENTRY;
         let fresh = std::mem::take(&mut self.fresh);
+        self.chunks_before = self.chunks;
+        let mut is_written = true;
         for entries in history::pieces(fresh) {
-            let (bytes, checksum) = Chunk::encode(entries, self.checksum);
-            self.checksum = checksum;
-            batch.put(keys::chunk(&self.record.id, self.chunks), bytes);
+            let block = history::block(entries);
+            let grows = grows && Tail::takes(&block);
+            if grows && self.tail.as_mut().is_some_and(|tail| tail.add(&block)) {
+                is_written = false;
+                continue;
+            }
+            // One that was written before stays as it is, unless it has grown to its size.
+            if grows || !is_written {
+                self.close_tail(batch);
+            }
+            self.tail = Some(Tail::new(self.chunks, self.checksum, block));
             self.chunks += 1;
+            if !grows {
+                self.close_tail(batch);
+            }
+            is_written = !grows;
         }
         if self.record.ended.is_some() {
             self.record.chunks = self.chunks;
+            if !is_written {
+                self.close_tail(batch);
+            }
+        } else if let Some(tail) = self.tail.as_ref().filter(|_| !is_written) {
+            let (bytes, checksum) = tail.bytes();
+            self.checksum = checksum;
+            batch.put(keys::chunk(&self.record.id, tail.number), bytes);
         }
+    }
+
+    /// Nothing is added to the last chunk any more.
+    fn close_tail(&mut self, batch: &mut Batch) {
+        let Some(tail) = self.tail.take() else { return };
+        let key = keys::chunk(&self.record.id, tail.number);
+        let (bytes, checksum) = tail.closed();
+        self.checksum = checksum;
+        batch.put(key, bytes);
     }
 }
 
 impl Instance {
     /// What is to be written for a checkpoint, if one is due. `mark` is where its chunks begin in the batch.
     pub fn take_checkpoint(&mut self, policy: &Checkpoints, mark: usize, batch: &mut Batch) {
-        let new = (batch.writes.len() - mark) as u64;
-        if let Some(machine) = self.due_state(policy, new > 0) {
+        let writes = batch.writes.len() > mark;
+        if let Some(machine) = self.due_state(policy, writes) {
             let trims = policy.retention == Retention::Latest || self.is_trimmed();
             if trims {
                 // What is in the checkpoint isn't written first.
                 batch.writes.truncate(mark);
-                for number in self.kept_from()..self.chunks - new {
+                let written = if writes { self.chunks_before } else { self.chunks };
+                for number in self.kept_from()..written {
                     batch.delete(keys::chunk(&self.record.id, number));
                 }
             }
@@ -544,6 +582,7 @@ impl Instance {
             let checkpoint = Checkpoint::new(&self.image.code, execution, at, trims, open, machine);
             batch.put(keys::checkpoint(&self.record.id), checkpoint.encode());
             (self.checkpoint, self.replay) = (Some((self.chunks, trims)), 0);
+            self.tail = None;
         } else if self.leaves_checkpoint {
             batch.delete(keys::checkpoint(&self.record.id));
         }

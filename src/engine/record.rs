@@ -153,8 +153,10 @@ pub(super) fn append<T: Serialize>(out: Vec<u8>, value: &T) -> Vec<u8> {
 
 /// A value that is all of these bytes.
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Some(value),
-        _ => None,
-    }
+    take(bytes).and_then(|(value, rest)| rest.is_empty().then_some(value))
+}
+
+/// What bytes begin with, and the others.
+pub(super) fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, &'a [u8])> {
+    postcard::take_from_bytes(bytes).ok()
 }

@@ -116,6 +116,9 @@ const RESIDENT: usize = 4096;
 /// the next one comes, so that many that begin together are neither in memory together nor written half done.
 const READ_AHEAD: usize = 64;
 
+/// So many instances that write together are few.
+const FEW: usize = 16;
+
 /// All instances and entities under way.
 pub struct Engine {
     pub(super) instances: HashMap<Arc<str>, Box<Instance>>,
@@ -396,10 +399,12 @@ impl Engine {
                 batch.put(keys::mail(&to, mail.number), bytes);
             }
         }
+        // What few instances write is small. Of a large batch a chunk that grows would be written again as a whole.
+        let grows = self.changed.len() <= FEW;
         for id in std::mem::take(&mut self.changed) {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             let mark = batch.writes.len();
-            instance.take_chunks(&mut batch);
+            instance.take_chunks(grows, &mut batch);
             match instance.record.ended {
                 None => instance.take_checkpoint(&self.checkpoints, mark, &mut batch),
                 Some(_) => instance.drop_checkpoint(&mut batch),
