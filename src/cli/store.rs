@@ -55,8 +55,10 @@ pub fn verify(place: InStore) -> Result<u8, Problem> {
         return Err(Problem::new(STORE, bad.join("\n")));
     }
     print(&format!(
-        "the store is whole: {instances} instances, {} keys, {} bytes\n",
-        report.keys, report.bytes
+        "the store is whole: {instances} {}, {} keys, {} bytes\n",
+        if instances == 1 { "instance" } else { "instances" },
+        report.keys,
+        report.bytes
     ))?;
     Ok(0)
 }

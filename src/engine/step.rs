@@ -1,8 +1,10 @@
 //! The engine's state, and its steps: events in; writes and outputs out.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
 
 use crate::code::ProgramHash;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};

@@ -1,7 +1,9 @@
 //! What is due when.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
+
+use hashbrown::HashMap;
 
 /// Why a request of an instance is to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,12 +1,14 @@
 //! The loop: messages in, engine, commit, outputs out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
 
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -106,7 +108,7 @@ pub struct Host {
     pub(super) settings: Settings,
     pub(super) engine: Engine,
     pub terminal: Terminal,
-    pub(super) images: HashMap<ProgramHash, Rc<Image>>,
+    pub(super) images: std::collections::HashMap<ProgramHash, Rc<Image>>,
     messages: Receiver<Message>,
     pub(super) sender: Sender<Message>,
     workers: Workers,
@@ -158,7 +160,7 @@ impl Host {
             settings,
             engine,
             terminal: Terminal::new(),
-            images: HashMap::new(),
+            images: Default::default(),
             messages,
             workers: Workers::new(sender.clone(), permissions),
             disk: Disk::new(sender.clone()),

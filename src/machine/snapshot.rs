@@ -6,8 +6,10 @@
 //! recurses, whatever the depth of the values.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+
+use hashbrown::HashMap;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,10 @@
 //! Natives for lists.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::mem;
 use std::rc::Rc;
+
+use hashbrown::HashMap;
 
 use super::super::compare::{equal, order};
 use super::super::error::{Fail, fail_with, type_error};
