@@ -326,6 +326,22 @@ fn a_torn_frame_is_left_out_and_a_lost_one_is_damage() {
     assert!(damaged(store::open(copied.path()).map(|_| 0)), "it is missing");
 }
 
+/// The watermark is not durable when the log is made: without it the log is what counts, and reading leaves it as it is.
+#[test]
+fn a_log_without_a_watermark_stays() {
+    let folder = TempDir::new().expect("a folder");
+    let mut store = store::open(folder.path()).expect("it opens");
+    store.commit(&batch_of("one")).expect("a commit");
+    store.flush().expect("a flush");
+    let copied = killed(folder.path());
+    fs::remove_file(copied.path().join("watermark")).expect("removed");
+    for _ in 0..3 {
+        let store = store::open(copied.path()).expect("it opens");
+        assert_eq!(contents(&store).len(), 1);
+        store.close().expect("a clean end");
+    }
+}
+
 /// A database that lacks what the log says that it had is damaged.
 #[test]
 fn a_database_behind_its_log_is_noticed() {

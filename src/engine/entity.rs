@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Data, EntityId, Image, Machine, Value};

@@ -9,7 +9,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
-
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 

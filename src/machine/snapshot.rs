@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use hashbrown::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::builtins::{self, Context};

@@ -28,7 +28,8 @@ pub struct DiskStore {
     unlogged_bytes: usize,
     /// Something was committed by this process.
     has_changed: bool,
-    /// The database has commits that are not durable.
+    /// The database has commits that are not durable, or may have: of what a process wrote that was killed, some may be in the
+    /// system's memory alone.
     is_dirty: bool,
 }
 
@@ -69,7 +70,7 @@ impl DiskStore {
             unlogged: Vec::new(),
             unlogged_bytes: 0,
             has_changed: false,
-            is_dirty: false,
+            is_dirty: true,
         }
     }
 
@@ -119,10 +120,7 @@ impl DiskStore {
 
 impl Store for DiskStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.memtable.get(key) {
-            Some(value) => Ok(value),
-            None => Store::get(&self.database, key),
-        }
+        self.memtable.get(key, || Store::get(&self.database, key))
     }
 
     fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
@@ -168,14 +166,16 @@ impl Store for DiskStore {
 
     fn end(&mut self) -> Result<(), StoreError> {
         self.flush()?;
-        // What fits the log stays there. A store that was only read stays as it is.
-        let frames = match self.has_changed {
-            true if self.memtable.is_empty() => None,
-            true => self.wal.frames(self.database.commits()),
-            false => self.database.frames(),
-        };
-        self.database.end_with(frames)?;
-        if frames.is_none() { self.wal.remove() } else { Ok(()) }
+        if !self.has_changed {
+            // A store that was only read stays as it is.
+            return self.database.end();
+        }
+        if !self.memtable.is_empty() {
+            // What fits the log stays there.
+            return self.database.end_with(self.wal.frames(self.database.commits()));
+        }
+        self.database.end_with(None)?;
+        self.wal.remove()
     }
 
     fn size_bytes(&self) -> u64 {
@@ -186,10 +186,7 @@ impl Store for DiskStore {
 impl Reader {
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.memtable.get(key) {
-            Some(value) => Ok(value),
-            None => self.database.get(key),
-        }
+        self.memtable.get(key, || self.database.get(key))
     }
 
     /// Visits all keys with a prefix, in order.

@@ -47,9 +47,15 @@ impl Memtable {
         self.write().clear();
     }
 
-    /// What a key became: a value, or none when it was removed; nothing at all when it was not written.
-    pub fn get(&self, key: &[u8]) -> Option<Option<Vec<u8>>> {
-        self.read().get(key).cloned()
+    /// The value of a key over a store; `below` gives it of that store.
+    pub fn get(
+        &self,
+        key: &[u8],
+        below: impl FnOnce() -> Result<Option<Vec<u8>>, StoreError>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        // The lock is not held meanwhile.
+        let own = self.read().get(key).cloned();
+        own.map_or_else(below, Ok)
     }
 
     /// The writes to keys with a prefix, in order.

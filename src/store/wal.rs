@@ -103,6 +103,10 @@ impl Wal {
         if count < expected.unwrap_or(0) {
             return Err(damaged(path, "lacks commits at its end"));
         }
+        if count > 0 {
+            // The last of them may be in the system's memory alone.
+            file.sync_data().map_err(failed)?;
+        }
         if (end..CAPACITY).any(|at| frame(&bytes, at, seed, commits).is_some()) {
             return Err(damaged(path, "has commits after one that is gone"));
         }
