@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use crate::engine::Batch;
 
-use super::record::{self, FORMAT, Last, Record, hash};
+use super::record::{self, Last, Record, UNDOES, hash};
 use super::sled::Reader;
 use super::watermark::{self, Mark};
 use super::{Lock, SledTree, Store, StoreError, Visit, earlier};
@@ -65,7 +65,7 @@ impl<S: Store> Proven<S> {
             return Ok(proven);
         };
         match record::format_and_body(&bytes)? {
-            (FORMAT, body) => {
+            (UNDOES.., body) => {
                 let (record, last) = record::decode(body)?;
                 let whole = proven.is_whole(&last)?;
                 proven.record = if whole { record } else { without(record, &last) };
@@ -92,7 +92,7 @@ impl<S: Store> Proven<S> {
         let read = || {
             let bytes = store.get(RECORD).ok()??;
             let (format, body) = record::format_and_body(&bytes).ok()?;
-            (format == FORMAT).then(|| record::decode(body).ok())?
+            (format >= UNDOES).then(|| record::decode(body).ok())?
         };
         let (record, _) = read().unwrap_or_default();
         Proven { store, record, mark: Mark { record, frames: None }, watermark: None, _lock: lock }

@@ -8,8 +8,12 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::StoreError;
 
-/// The format of stores that this version writes.
-pub const FORMAT: u32 = 3;
+/// The format of stores that this version writes. That before had no log and histories in another form, and its records are read
+/// as those of this one.
+pub const FORMAT: u32 = 4;
+
+/// The first format whose records have what undoes a batch.
+pub(super) const UNDOES: u32 = 3;
 
 /// A key, and its value if it has one.
 pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
