@@ -77,12 +77,30 @@ pub(super) fn replay(writes: &mut Writes, last: &mut Vec<u8>, mut bytes: &[u8]) 
 
 /// How many bytes two have in common at their beginning.
 fn shared(one: &[u8], other: &[u8]) -> usize {
-    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+    // Pieces are compared at once.
+    const PIECE: usize = 64;
+    let pieces = one.chunks_exact(PIECE).zip(other.chunks_exact(PIECE));
+    let alike = PIECE * pieces.take_while(|(one, other)| one == other).count();
+    let rest = one[alike..].iter().zip(&other[alike..]);
+    alike + rest.take_while(|(one, other)| one == other).count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shared() {
+        let long: Vec<u8> = (0..300).map(|n| n as u8).collect();
+        for length in [0, 1, 63, 64, 65, 200, 300] {
+            let mut other = long.clone();
+            if let Some(byte) = other.get_mut(length) {
+                *byte ^= 1;
+            }
+            assert_eq!((shared(&long, &other), shared(&other, &long)), (length, length));
+            assert_eq!(shared(&long, &long[..length]), length);
+        }
+    }
 
     #[test]
     fn changes_come_back() {

@@ -129,16 +129,18 @@ impl Store for DiskStore {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.has_changed = true;
-        if batch.bytes() > wal::CAPACITY {
+        let generation = self.database.commits();
+        // As long as all of a store fits the log there is no database.
+        let most = if generation == 0 { wal::CAPACITY } else { SMALL_BATCH };
+        // A large one may be small in a log that has something of it already.
+        let whole = if self.memtable.is_empty() { most } else { wal::CAPACITY };
+        if batch.bytes() > whole {
             return self.settle(batch);
         }
-        let generation = self.database.commits();
         let changes = batch.writes.iter().map(|(key, value)| self.memtable.change(key, value.as_deref()));
         let changes: Vec<Change> = changes.collect();
         let bytes: usize = changes.iter().map(Change::bytes).sum();
-        // As long as all of a store fits the log there is no database.
-        let is_small = bytes <= SMALL_BATCH || generation == 0;
-        if !is_small || !self.wal.has_room(generation, self.unlogged_bytes + bytes) {
+        if bytes > most || !self.wal.has_room(generation, self.unlogged_bytes + bytes) {
             return self.settle(batch);
         }
         self.unlogged_bytes += bytes;
