@@ -287,7 +287,7 @@ impl<S: Store> Store for Proven<S> {
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
-        self.end_with(self.mark.frames)
+        self.end_with(self.frames())
     }
 
     fn size_bytes(&self) -> u64 {
