@@ -223,7 +223,8 @@ fn killed(folder: &Path) -> TempDir {
     copied
 }
 
-/// Batches of any size, flushed or not, and a kill after any of them: what was flushed is there, and nothing is there in part.
+/// Batches of any size, flushed or not, clean ends, and a kill after any of them: what was flushed is there, and nothing is there
+/// in part. `STORE_SEEDS` (12) for more of it.
 #[test]
 fn what_was_flushed_survives_a_kill() {
     for seed in 0..setting("STORE_SEEDS", 12) {
