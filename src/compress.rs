@@ -3,7 +3,7 @@
 use lz4_flex::block::{compress_prepend_size, uncompressed_size};
 
 /// What is shorter than this is not worth it, in bytes.
-pub const LONG: usize = 256;
+const LONG: usize = 256;
 
 /// As much as a compressed byte can stand for at most.
 const MOST_A_BYTE: usize = 255;

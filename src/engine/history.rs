@@ -233,14 +233,15 @@ impl Chunk {
 
 /// The body of a chunk's bytes and its checksum, if it fits.
 fn proven(bytes: &[u8], before: u64) -> Option<(&[u8], u64)> {
-    let (body, checksum) = bytes.split_last_chunk::<8>()?;
-    let checksum = u64::from_le_bytes(*checksum);
-    (checksum == chained(before, body)).then_some((body, checksum))
+    bytes.split_last_chunk().and_then(|(body, checksum)| fitting(body, checksum, before))
 }
 
 /// The same of a chunk of an earlier version.
 fn earlier(bytes: &[u8], before: u64) -> Option<(&[u8], u64)> {
-    let (checksum, body) = bytes.split_first_chunk::<8>()?;
+    bytes.split_first_chunk().and_then(|(checksum, body)| fitting(body, checksum, before))
+}
+
+fn fitting<'a>(body: &'a [u8], checksum: &[u8; 8], before: u64) -> Option<(&'a [u8], u64)> {
     let checksum = u64::from_le_bytes(*checksum);
     (checksum == chained(before, body)).then_some((body, checksum))
 }

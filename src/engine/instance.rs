@@ -84,8 +84,6 @@ pub(super) struct Instance {
     checksum: u64,
     /// The last of them, as long as it grows.
     tail: Option<Tail>,
-    /// How many chunks there were before the last were written.
-    chunks_before: u64,
     /// Nanoseconds that replay since the last checkpoint takes, about.
     replay: u64,
     /// Bytes that a checkpoint takes, by what is known: more than the half of it.
@@ -164,7 +162,6 @@ impl Instance {
             chunks: history.chunks,
             checksum: history.checksum,
             tail: history.tail,
-            chunks_before: history.chunks,
             replay: 0,
             expected,
             checkpoint,
@@ -515,13 +512,14 @@ impl Instance {
     }
 
     /// What is to be written of its history: chunks with their numbers. With `grows` what is short is added to the last chunk.
-    pub fn take_chunks(&mut self, grows: bool, batch: &mut Batch) {
+    /// Gives how many chunks there were, if there is something to be written.
+    pub fn take_chunks(&mut self, grows: bool, batch: &mut Batch) -> Option<u64> {
         if self.fresh.is_empty() {
-            return;
+            return None;
         }
         self.replay += self.fresh.len() as u64 * checkpoint::ENTRY;
         let fresh = std::mem::take(&mut self.fresh);
-        self.chunks_before = self.chunks;
+        let before = self.chunks;
         let mut is_written = true;
         for entries in history::pieces(fresh) {
             let block = history::block(entries);
@@ -551,6 +549,7 @@ impl Instance {
             self.checksum = checksum;
             batch.put(keys::chunk(&self.record.id, tail.number), bytes);
         }
+        Some(before)
     }
 
     /// Nothing is added to the last chunk any more.
@@ -564,16 +563,21 @@ impl Instance {
 }
 
 impl Instance {
-    /// What is to be written for a checkpoint, if one is due. `mark` is where its chunks begin in the batch.
-    pub fn take_checkpoint(&mut self, policy: &Checkpoints, mark: usize, batch: &mut Batch) {
-        let writes = batch.writes.len() > mark;
-        if let Some(machine) = self.due_state(policy, writes) {
+    /// What is to be written for a checkpoint, if one is due. `mark` is where its chunks begin in the batch,
+    /// and `before` how many there were, if there are any in it.
+    pub fn take_checkpoint(
+        &mut self,
+        policy: &Checkpoints,
+        mark: usize,
+        before: Option<u64>,
+        batch: &mut Batch,
+    ) {
+        if let Some(machine) = self.due_state(policy, before.is_some()) {
             let trims = policy.retention == Retention::Latest || self.is_trimmed();
             if trims {
                 // What is in the checkpoint isn't written first.
                 batch.writes.truncate(mark);
-                let written = if writes { self.chunks_before } else { self.chunks };
-                for number in self.kept_from()..written {
+                for number in self.kept_from()..before.unwrap_or(self.chunks) {
                     batch.delete(keys::chunk(&self.record.id, number));
                 }
             }

@@ -406,9 +406,9 @@ impl Engine {
         for id in std::mem::take(&mut self.changed) {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             let mark = batch.writes.len();
-            instance.take_chunks(grows, &mut batch);
+            let before = instance.take_chunks(grows, &mut batch);
             match instance.record.ended {
-                None => instance.take_checkpoint(&self.checkpoints, mark, &mut batch),
+                None => instance.take_checkpoint(&self.checkpoints, mark, before, &mut batch),
                 Some(_) => instance.drop_checkpoint(&mut batch),
             }
             if std::mem::take(&mut instance.record_changed) {

@@ -76,7 +76,7 @@ pub(super) fn replay(writes: &mut Writes, last: &mut Vec<u8>, mut bytes: &[u8]) 
 }
 
 /// How many bytes two have in common at their beginning.
-fn shared(one: &[u8], other: &[u8]) -> usize {
+pub(super) fn shared(one: &[u8], other: &[u8]) -> usize {
     // Pieces are compared at once.
     const PIECE: usize = 64;
     let pieces = one.chunks_exact(PIECE).zip(other.chunks_exact(PIECE));

@@ -279,7 +279,8 @@ impl<S: Store> Store for Proven<S> {
     fn flush(&mut self) -> Result<(), StoreError> {
         self.store.flush()?;
         let marked = self.mark.record.commits;
-        if marked == 0 || self.record.commits >= marked + COMMITS_A_MARK {
+        let most = if marked == 0 { 1 } else { COMMITS_A_MARK };
+        if self.record.commits >= marked + most {
             // The log has no frame of this generation yet.
             self.mark(self.mark.frames.map(|_| 0), false)?;
         }

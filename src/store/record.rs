@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::StoreError;
+use super::change::shared;
 
 /// The format of stores that this version writes. That before had no log and histories in another form, and its records are read
 /// as those of this one.
@@ -66,7 +67,7 @@ pub(super) fn encode<'a>(
     let mut body = bytes(&numbers);
     let mut last: &[u8] = &[];
     for (key, value) in before {
-        let shared = last.iter().zip(key).take_while(|(a, b)| a == b).count();
+        let shared = shared(last, key);
         let packed = Packed { shared, rest: &key[shared..], value };
         body = postcard::to_extend(&packed, body).unwrap_or_default();
         last = key;
