@@ -75,6 +75,55 @@ fn mocks_give_their_outcomes_in_turn_and_then_the_last_one() {
 }
 
 #[test]
+fn outcomes_in_turn_and_the_time_within_which_they_come() {
+    passes(
+        r#"activity charge(card) with {timeout: 1m} => http.post("https://x/", {card}).status
+           mock http.request in turn with fn () => {status: 500}, fn () => {status: 200} within 10s
+           test "two" { assert([charge("c"), charge("c"), charge("c")] == [500, 200, 200]) }
+           test "its own, on lines of their own, with names that are words elsewhere" {
+             let turn = 1
+             let within = 2
+             mock charge in turn with
+               fn () => 5,
+               fn (card) => card
+               within 1.5s
+             assert([charge("c"), charge("d"), turn, within] == [5, "d", 1, 2])
+             advance(1h)
+           }"#,
+        &[],
+    );
+}
+
+#[test]
+fn one_example_may_stand_in_two_places() {
+    let out = passes("/// One.\n///     1 + 1 == 2\n///     1 + 1 == 2\nfn f() => 1\n", &[]);
+    assert!(out.contains("2 passed"), "{out}");
+}
+
+#[test]
+fn a_file_has_one_test_of_a_name() {
+    let (code, out, error) = run("test \"one\" { assert(true) }\ntest \"one\" { assert(false) }\n", &[]);
+    assert_eq!((code, out.contains("passed, in")), (3, true), "{out}{error}");
+    assert!(error.contains("two tests are named \"one\""), "{error}");
+}
+
+/// What a store has was no mistake when it began.
+#[test]
+fn a_stored_program_goes_on_with_two_tests_of_one_name() {
+    let text = "import \"b.df\" as f\nfn f() => 1\ntest \"a\" { }\ntest \"a\" { }\nprint(f())\n";
+    let texts =
+        [("a.df", text), ("b.df", "fn g() => 1\n")].map(|(name, text)| (name.to_string(), text.to_string()));
+    let mut all = texts.to_vec();
+    let std = durable::check::std_sources().iter();
+    all.extend(std.map(|(name, text)| (format!("std:{name}.df"), text.to_string())));
+    assert!(durable::check::load_stored(&all).expect("a program").is_sound());
+    let read = |key: &str| {
+        texts.iter().find(|(name, _)| name == key).map(|(_, text)| text.clone()).ok_or(String::new())
+    };
+    assert!(!durable::check::load("a.df", text.to_string(), &read).is_sound());
+}
+
+#[test]
 fn random_numbers_are_the_same_in_each_run() {
     let text = r#"test "random" { print([random_int(1, 1_000_000), random(), uuid()]); assert(false) }"#;
     let (first, second) = (fails(text, &[]), fails(text, &[]));

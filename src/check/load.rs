@@ -65,7 +65,9 @@ pub fn load_stored(texts: &[(String, String)]) -> Option<Program> {
         .filter_map(|(name, _)| find(&format!("{STD}{name}.df")).map(|text| (*name, text)))
         .collect();
     let std: Vec<(&'static str, &str)> = std.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    Some(load_with(key, text.clone(), &reader, &std))
+    let mut program = load_with(key, text.clone(), &reader, &std);
+    program.diagnostics.retain(|diagnostic| !diagnostic.tolerated);
+    Some(program)
 }
 
 /// What the names of the standard library's modules begin with.

@@ -29,7 +29,7 @@ test "everybody is greeted, in order" {
 }
 
 test "a greeting that fails is tried again" {
-  mock greet with fn () => throw {kind: "timeout", message: "not now"}, fn (name) => "Hi, {name}"
+  mock greet in turn with fn () => throw {kind: "timeout", message: "not now"}, fn (name) => "Hi, {name}"
   assert(all_of(["Ada"]) == ["Hi, Ada"])
 }
 "#;

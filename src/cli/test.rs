@@ -1,5 +1,6 @@
 //! `durable test`.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -253,10 +254,18 @@ const MOST_COMMITS: u32 = 2_000_000;
 /// A program with a test for each line of code in its doc comments: a condition that holds.
 fn with_examples(mut text: String) -> String {
     let entries = reference::of("", &text);
+    let mut known: HashMap<String, usize> = HashMap::new();
     for (entry, example) in
         entries.iter().flat_map(|entry| entry.examples().into_iter().map(move |e| (entry, e)))
     {
-        let name = format::write(&Value::str(format!("doc of {}: {}", entry.name, example.trim())), 1_000).0;
+        let mut name = format!("doc of {}: {}", entry.name, example.trim());
+        // One example may stand in two places.
+        let count = known.entry(name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            name.push_str(&format!(" ({count})"));
+        }
+        let name = format::write(&Value::str(name), 1_000).0;
         text.push_str(&format!("\ntest {name} {{ assert({}) }}", example.trim()));
     }
     text

@@ -299,7 +299,11 @@ pub struct Mock {
     /// The activity's name, or the effect's in the table of builtins.
     pub target: String,
     pub is_activity: bool,
+    /// Whether the outcomes come one after the other, the last one again and again; else any of them may come.
+    pub in_turn: bool,
     pub outcomes: Vec<Outcome>,
+    /// The time within which an answer comes, in nanoseconds.
+    pub within: Option<i64>,
     pub place: Place,
 }
 

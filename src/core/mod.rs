@@ -346,7 +346,11 @@ pub struct Trials {
 #[derive(Debug)]
 pub struct Mock {
     pub target: Mocked,
+    /// Whether the outcomes come one after the other, the last one again and again; else any of them may come.
+    pub in_turn: bool,
     pub outcomes: Vec<Outcome>,
+    /// The time within which an answer comes, in nanoseconds.
+    pub within: Option<i64>,
     pub place: Place,
 }
 

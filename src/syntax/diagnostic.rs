@@ -24,6 +24,8 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     pub reason: Option<String>,
     pub hint: Option<String>,
+    /// Whether a program that a store has goes on in spite of it: it was no mistake when the program began.
+    pub tolerated: bool,
 }
 
 impl Diagnostic {
@@ -35,6 +37,7 @@ impl Diagnostic {
             labels: vec![Label { place, text: text.into() }],
             reason: None,
             hint: None,
+            tolerated: false,
         }
     }
 
@@ -52,6 +55,12 @@ impl Diagnostic {
     /// Says why it is so.
     pub fn because(mut self, reason: impl Into<String>) -> Diagnostic {
         self.reason = Some(reason.into());
+        self
+    }
+
+    /// Lets a program that a store has go on in spite of it.
+    pub fn tolerated(mut self) -> Diagnostic {
+        self.tolerated = true;
         self
     }
 

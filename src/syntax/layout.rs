@@ -25,9 +25,15 @@ pub fn lay_out(tokens: Vec<Spanned>, source: u32, diagnostics: &mut Vec<Diagnost
     (layout.out, sane)
 }
 
-/// Reserved words are names after a `.` and before a `:`.
+/// Decides by their neighbours what words are: reserved words are names after a `.` and before a `:`, and `within`
+/// is a word of its own before a duration, where no name can be.
 pub fn soften(mut tokens: Vec<Spanned>) -> Vec<Spanned> {
     for at in 0..tokens.len() {
+        if matches!(&tokens[at].1, Token::Id(name) if &**name == "within")
+            && matches!(tokens.get(at + 1), Some((_, Token::Duration(_), _)))
+        {
+            tokens[at].1 = Token::Within;
+        }
         let field = at > 0 && matches!(tokens[at - 1].1, Token::Dot | Token::QuestionDot);
         let key = tokens.get(at + 1).is_some_and(|next| next.1 == Token::Colon);
         if (field || key)
@@ -271,6 +277,7 @@ pub fn continues(token: &Token) -> bool {
             | Colon
             | In
             | As
+            | Within
             | StrMid(_)
             | StrEnd(_)
     )

@@ -191,6 +191,17 @@ impl Context {
         self.body(body)
     }
 
+    /// Checks that the word after the `in` of a mock is `turn`.
+    pub fn turn(&mut self, word: &str, span: Span) {
+        if word == "turn" {
+            return;
+        }
+        let place = self.place(span);
+        let error = Diagnostic::error(format!("unexpected `{word}`"), place, "`turn` was expected")
+            .hint("`mock charge in turn with …` takes the outcomes one after the other");
+        self.diagnostics.push(error);
+    }
+
     /// Notes that the parser skipped tokens, while it was reading `what`.
     pub fn recovered(&mut self, recovery: ErrorRecovery<usize, Token, ()>, what: &str) {
         self.syntax_error(recovery.error, what);

@@ -94,6 +94,8 @@ macro_rules! fixed_tokens {
             StrEnd(Name),
             /// The end of a statement.
             Nl,
+            /// `within` before a duration, at the end of a `mock`. Elsewhere the word is a name.
+            Within,
             $($name),*
         }
 
@@ -144,6 +146,7 @@ impl fmt::Display for Token {
             Token::Str(_) | Token::StrStart(_) => f.write_str("a string"),
             Token::StrMid(_) | Token::StrEnd(_) => f.write_str("the end of `{…}` in a string"),
             Token::Nl => f.write_str("the end of the line"),
+            Token::Within => f.write_str("`within`"),
             other => write!(f, "`{}`", other.spelling().unwrap_or("?")),
         }
     }

@@ -60,14 +60,18 @@ pub struct Callable {
     pub doc: Option<Name>,
 }
 
-/// `mock charge with fn…, fn…, never`: what can come of an activity or an effect when a program is tried out.
+/// `mock charge in turn with fn…, fn…, never within 10s`: what can come of an activity or an effect when a program is tried out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mock {
     /// `charge`, or `fs.read`.
     pub target: Vec<Ident>,
     pub span: Span,
+    /// Whether the outcomes come one after the other, the last one again and again; else any of them may come.
+    pub in_turn: bool,
     /// Functions, operations of entities, or `never`.
     pub outcomes: Vec<Expr>,
+    /// The time within which an answer comes, in nanoseconds.
+    pub within: Option<i64>,
 }
 
 /// What has to hold when a program is tried out.

@@ -108,6 +108,9 @@ impl Unexpected<'_> {
         if only("(") {
             return Some("`(`");
         }
+        if self.expects("in") && self.expects("with") {
+            return Some("`with`");
+        }
         if only("in") || (self.expects("in") && !self.expects("nl")) {
             return Some("`in`");
         }
@@ -162,8 +165,14 @@ impl Unexpected<'_> {
                 let word = word.spelling().unwrap_or("");
                 Some(format!("say what it is about: `{word} \"no account is overdrawn\" {{ … }}`"))
             }
+            (_, Token::Within) => {
+                Some("`within` stands at the end: `mock charge with fn () => 1 within 10s`".to_string())
+            }
             _ if wanted == Some("`with`") => {
                 Some("say what can come of it: `mock charge with fn(amount) => amount`".to_string())
+            }
+            (_, Token::Id(word)) if &**word == "within" && self.expects("within") => {
+                Some("`within` takes a duration: `mock charge with fn () => 1 within 10s`".to_string())
             }
             (_, Token::Assign) if !self.expects("=") => {
                 Some("`==` compares; `=` assigns, and is a statement".to_string())

@@ -61,6 +61,7 @@ impl Resolver<'_> {
             scope.viewpoint = None;
         }
         self.pop_scope(true);
+        self.imports_beside_declarations();
         let unused: Vec<(Name, Span)> = self
             .me()
             .imports
@@ -74,6 +75,23 @@ impl Resolver<'_> {
                 Diagnostic::warning(format!("unused import `{name}`"), place, "never used")
                     .hint("remove the import"),
             );
+        }
+    }
+
+    /// Reports imports whose name a declaration of the file has as well, which hides them.
+    fn imports_beside_declarations(&mut self) {
+        let module = &self.program.modules[self.module];
+        let both = module.imports.iter().filter_map(|(name, import)| {
+            let global = &self.program.globals[*module.globals.get(name)?];
+            Some((name.clone(), import.span, global.span))
+        });
+        let both: Vec<(Name, Span, Span)> = both.collect();
+        for (name, import, declared) in both {
+            let title = format!("an import and a declaration are named `{name}`");
+            let error = Diagnostic::error(title, self.place(declared), "this hides the import")
+                .and(self.place(import), "the import")
+                .tolerated();
+            self.report(error.hint("give the import another name after `as`"));
         }
     }
 

@@ -42,6 +42,7 @@ pub fn resolve(program: &mut Program) {
             in_entity: false,
             kept: Vec::new(),
             in_test: false,
+            tried: trials::Tried::default(),
             section: None,
             first_uses: HashMap::new(),
         };
@@ -171,6 +172,8 @@ struct Resolver<'a> {
     /// The fields of the initial state of the entity around.
     kept: Vec<Name>,
     in_test: bool,
+    /// The tests, mocks and properties of the file, or of the test around.
+    tried: trials::Tried,
     /// The critical section around, if that is certain.
     section: Option<sections::Section>,
     first_uses: HashMap<GlobalId, usize>,

@@ -3,7 +3,10 @@
 //! Each runs on its own, away from the script: none of them sees a variable of the script, and a mock or a property
 //! none of the test that it stands in.
 
+use std::mem;
+
 use crate::builtins::Context;
+use crate::syntax::token::Name;
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Place, Span};
 
@@ -11,12 +14,24 @@ use super::super::scope::arity;
 use super::super::{GlobalId, GlobalKind, Mocked, Resolved, closest};
 use super::Resolver;
 
+/// What is declared for trying a file out, or in one test.
+#[derive(Default)]
+pub(super) struct Tried {
+    tests: Vec<(Name, Span)>,
+    properties: Vec<(Name, Span)>,
+    mocks: Vec<(Mocked, Span)>,
+}
+
 impl Resolver<'_> {
     fn trial(&self, name: &Ident) -> Option<GlobalId> {
         self.program.globals.iter().position(|g| g.module == self.module && g.span == name.span)
     }
 
     pub(super) fn test(&mut self, name: &Ident, body: &Block) {
+        if let Some(first) = once(&mut self.tried.tests, &name.name, name.span) {
+            self.twice(format!("two tests are named {:?}", &*name.name), name.span, first);
+        }
+        let of_file = mem::take(&mut self.tried);
         self.isolated(self.trial(name), Some(Context::Orchestration), |me| {
             me.level += 1;
             me.in_test = true;
@@ -24,11 +39,27 @@ impl Resolver<'_> {
             me.in_test = false;
             me.level -= 1;
         });
+        self.tried = of_file;
+    }
+
+    /// Reports that something was declared before. A store may have programs of versions that took no notice.
+    fn twice(&mut self, title: String, span: Span, first: Span) {
+        let error = Diagnostic::error(title, self.place(span), "declared again here")
+            .and(self.place(first), "declared here first")
+            .tolerated();
+        self.report(error.hint(match self.in_test {
+            true => "a test has one of each; remove one of them",
+            false => "give one of them another name, or remove it",
+        }));
     }
 
     pub(super) fn property(&mut self, property: &Property, span: Span) {
         if !self.stands_well(span, "a property") {
             return;
+        }
+        let name = &property.name;
+        if let Some(first) = once(&mut self.tried.properties, &name.name, name.span) {
+            self.twice(format!("two properties are named {:?}", &*name.name), name.span, first);
         }
         self.apart(&property.name, |me| me.block(&property.body));
     }
@@ -61,6 +92,17 @@ impl Resolver<'_> {
         match mocked {
             Some(mocked) => {
                 self.me().mocked.insert(first.span.start, mocked);
+                if let Some(first) = once(&mut self.tried.mocks, &mocked, mock.span) {
+                    let error = Diagnostic::error(
+                        format!("`{path}` is mocked twice"),
+                        self.place(mock.span),
+                        "mocked again here",
+                    );
+                    let error = error.and(self.place(first), "mocked here first");
+                    self.report(error.tolerated().hint(format!(
+                        "list all outcomes in one: `mock {path} with …, …`, or `mock {path} in turn with …, …`"
+                    )));
+                }
             }
             None => {
                 let hint = match resolved {
@@ -162,7 +204,7 @@ impl Resolver<'_> {
     fn apart(&mut self, name: &Ident, walk: impl FnOnce(&mut Self)) {
         let owner = self.trial(name).or(self.owner);
         let around = self.scopes.split_off(1);
-        let (level, in_test) = (std::mem::take(&mut self.level), std::mem::take(&mut self.in_test));
+        let (level, in_test) = (mem::take(&mut self.level), mem::take(&mut self.in_test));
         self.isolated(owner, Some(Context::Trial), |me| {
             me.level = 1;
             walk(me);
@@ -170,4 +212,13 @@ impl Resolver<'_> {
         (self.level, self.in_test) = (level, in_test);
         self.scopes.extend(around);
     }
+}
+
+/// Notes a declaration; the place of an earlier one that is the same.
+fn once<T: Clone + PartialEq>(known: &mut Vec<(T, Span)>, new: &T, span: Span) -> Option<Span> {
+    let first = known.iter().find(|(known, _)| known == new).map(|(_, span)| *span);
+    if first.is_none() {
+        known.push((new.clone(), span));
+    }
+    first
 }

@@ -47,7 +47,8 @@ impl Unit<'_> {
                 core::Outcome::Never => Outcome::Never,
             });
             let outcomes = outcomes.collect();
-            Some(Mock { target, is_activity, outcomes, place: mock.place })
+            let core::Mock { in_turn, within, place, .. } = *mock;
+            Some(Mock { target, is_activity, in_turn, outcomes, within, place })
         });
         let mocks = mocks.collect();
         let property = |property: &core::Property| Property {

@@ -51,7 +51,8 @@ impl Lower<'_, '_> {
             _ => None,
         };
         let outcomes = mock.outcomes.iter().filter_map(|expr| outcome(self, expr)).collect();
-        Some(super::super::Mock { target, outcomes, place: self.at(mock.span) })
+        let (in_turn, within, place) = (mock.in_turn, mock.within, self.at(mock.span));
+        Some(super::super::Mock { target, in_turn, outcomes, within, place })
     }
 
     fn property(&mut self, property: &Property) -> super::super::Property {
