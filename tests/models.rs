@@ -7,6 +7,8 @@
 //! by `CONFIGURATIONS=1000000 cargo test --release --test models -- --ignored --nocapture`, which takes long.
 
 mod common;
+#[path = "models/names.rs"]
+mod names;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;

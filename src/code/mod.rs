@@ -15,7 +15,7 @@ use crate::builtins::Context;
 use crate::syntax::tree::PropertyKind;
 use crate::syntax::{Place, Sources, Span};
 
-pub use compile::compile;
+pub use compile::{Read, Registers, compile, followers, jumped, written};
 pub use hash::{ProgramHash, program_hash, text_hash};
 pub use print::print;
 

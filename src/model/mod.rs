@@ -13,6 +13,7 @@ pub mod instance;
 pub mod map;
 pub mod message;
 pub mod name;
+mod names;
 pub mod observe;
 pub mod part;
 pub mod program;

@@ -10,6 +10,7 @@ use crate::code::{Code, Constant, FunctionId, Mock, Op, Outcome, Property, Trial
 use crate::machine::Data;
 
 use super::name::Id;
+use super::names;
 
 /// The id of the instance that all begins with.
 pub const MAIN: &str = "main";
@@ -73,6 +74,8 @@ pub struct Facts {
     pub meddles: bool,
     /// It reads keys of steps.
     pub reads_keys: bool,
+    /// It can see ids that are made for children.
+    pub sees_names: bool,
     /// Its properties look at instances.
     pub watches_instances: bool,
     /// A mock changes an entity that stands for the world.
@@ -92,8 +95,13 @@ impl Program {
         let properties: Vec<Property> =
             code.trials.properties.iter().cloned().chain(own.properties).collect();
         let mocks: Vec<Mock> = mocks.collect();
-        let facts = Facts::of(&code, &properties, &mocks);
-        let naming = if facts.reads_keys { Naming::ByNumber } else { Naming::ByPlace };
+        let mut facts = Facts::of(&code, &properties, &mocks);
+        let main = function_of(&code, subject);
+        facts.sees_names = sees_names(&code, main, &properties, &mocks);
+        let naming = match facts.reads_keys || facts.sees_names {
+            true => Naming::ByNumber,
+            false => Naming::ByPlace,
+        };
         Program {
             code,
             subject,
@@ -110,10 +118,7 @@ impl Program {
 
     /// The function that the main instance runs.
     pub fn function(&self) -> FunctionId {
-        match self.subject {
-            Subject::Script => self.code.script,
-            Subject::Test(at) => self.code.tests.get(at).map_or(self.code.script, |test| test.function),
-        }
+        function_of(&self.code, self.subject)
     }
 
     /// The mock of an activity, or of an effect.
@@ -167,6 +172,29 @@ impl Facts {
         facts.mocks_look = functions.any(|name| matches!(name, "state_of" | "states_of" | "outcome_of"));
         facts
     }
+}
+
+fn function_of(code: &Code, subject: Subject) -> FunctionId {
+    match subject {
+        Subject::Script => code.script,
+        Subject::Test(at) => code.tests.get(at).map_or(code.script, |test| test.function),
+    }
+}
+
+/// Whether anything that runs can see an id that is made for a child.
+fn sees_names(code: &Code, main: FunctionId, properties: &[Property], mocks: &[Mock]) -> bool {
+    let mut roots = vec![main];
+    roots.extend(code.consts.iter().map(|(_, function)| *function));
+    roots.extend(properties.iter().map(|property| property.function));
+    roots.extend(mocks.iter().flat_map(|mock| &mock.outcomes).filter_map(|outcome| match outcome {
+        Outcome::Function(function) | Outcome::Operation(function, _) => Some(*function),
+        Outcome::Never => None,
+    }));
+    let operations = code.isolated.iter().filter_map(|item| item.entity.as_ref());
+    let operations = operations.flat_map(|entity| &entity.operations).map(|operation| operation.function);
+    let all: Vec<FunctionId> = roots.iter().copied().chain(operations).collect();
+    // Within an operation `self` is the entity.
+    names::are_seen(code, all, reached(code, roots).any(|name| name == "self"))
 }
 
 fn is_of_the_world(mock: &Mock) -> bool {

@@ -16,6 +16,8 @@ mod registers;
 mod taking;
 mod trials;
 
+pub use registers::{Read, Registers, followers, jumped, written};
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -3,14 +3,14 @@
 use crate::code::{Code, Op, PathStep, Reg};
 
 /// What is to be known of a function to tell what its instructions read.
-pub(super) struct Registers<'a> {
+pub struct Registers<'a> {
     /// The register of its environment.
     pub env: Reg,
     pub code: &'a Code,
 }
 
 /// What an instruction reads of registers.
-pub(super) enum Read {
+pub enum Read {
     /// All that so many registers from one on hold.
     All(Reg, Reg),
     /// A field of what a register holds.
@@ -23,7 +23,7 @@ pub(super) enum Read {
 
 impl Registers<'_> {
     /// Tells of all that an instruction reads.
-    pub(super) fn reads(&self, op: Op, tell: &mut impl FnMut(Read)) {
+    pub fn reads(&self, op: Op, tell: &mut impl FnMut(Read)) {
         match op {
             Op::Field { a, name, .. } | Op::TakeField { a, name, .. } => return tell(Read::Field(a, name)),
             Op::SetField { a, .. } | Op::CheckSpread { a } => tell(Read::Kind(a)),
@@ -215,7 +215,7 @@ impl Registers<'_> {
 }
 
 /// The register that gets a new value from an instruction, whatever it held.
-pub(super) fn written(op: Op) -> Option<Reg> {
+pub fn written(op: Op) -> Option<Reg> {
     match op {
         Op::Move { to, .. }
         | Op::Take { to, .. }
@@ -279,12 +279,12 @@ pub(super) fn written(op: Op) -> Option<Reg> {
 }
 
 /// Where a jump at `at` leads.
-pub(super) fn jumped(at: usize, by: i32) -> usize {
+pub fn jumped(at: usize, by: i32) -> usize {
     (at + 1).saturating_add_signed(by as isize)
 }
 
 /// What may be executed after an instruction, if it doesn't fail.
-pub(super) fn followers(op: Op, at: usize) -> [Option<usize>; 2] {
+pub fn followers(op: Op, at: usize) -> [Option<usize>; 2] {
     let next = Some(at + 1);
     match op {
         Op::Jump { by } | Op::Repeat { by } => [Some(jumped(at, by)), None],

@@ -1,0 +1,294 @@
+//! Whether a program can see the ids that are made for its children.
+//!
+//! Where it can't, one run is as good as another in which these ids are others, and the models may number requests and
+//! children as it suits them. So this must never say "no" when it is "yes"; the other way round costs configurations alone.
+//!
+//! Handles, which come from `start`, are followed through registers, variables and functions. All that may be done with
+//! one is to bind it, to capture it, to hand it to a function that is known, and to name by it whom `wait`, `raise`,
+//! `terminate`, `suspend` and `resume` are for. Whatever else reads one might look at its id. So might what names an instance by a text
+//! that the program made, by a text with a `:` in it, or what reads `self` outside of an operation; and the error of an
+//! instance that was terminated has its id in it.
+
+use std::collections::BTreeSet;
+
+use crate::builtins;
+use crate::code::{
+    Code, Constant, FunctionId, MethodTarget, Op, Read, Reg, Registers, followers, jumped, written,
+};
+
+/// What a register may hold: none of it is nothing that could name an instance.
+type May = u8;
+/// A handle, or a cell with one.
+const HANDLE: May = 1;
+/// A text or another value that may name an instance.
+const TEXT: May = 2;
+
+/// What is known of a program's functions so far.
+struct Flow<'c> {
+    code: &'c Code,
+    /// Those that may run.
+    reached: BTreeSet<FunctionId>,
+    /// What parameters, captured variables and new environments of each may hold.
+    params: Vec<Vec<May>>,
+    captured: Vec<Vec<May>>,
+    environments: Vec<Vec<May>>,
+    /// What any variable may hold that functions share.
+    cells: May,
+    /// The ids are made.
+    makes: bool,
+    /// The ids can be seen.
+    sees: bool,
+    grew: bool,
+}
+
+/// Whether functions, and all that they may call, can see an id that was made. `told` is whether instances are told
+/// their own.
+pub fn are_seen(code: &Code, roots: Vec<FunctionId>, told: bool) -> bool {
+    let none = || vec![Vec::new(); code.functions.len()];
+    let mut flow = Flow {
+        code,
+        reached: BTreeSet::new(),
+        params: none(),
+        captured: none(),
+        environments: none(),
+        cells: 0,
+        makes: false,
+        sees: told,
+        grew: false,
+    };
+    roots.into_iter().for_each(|root| flow.unknown_caller(root));
+    while flow.grew {
+        flow.grew = false;
+        for function in flow.reached.clone() {
+            flow.follow(function);
+        }
+    }
+    flow.makes && flow.sees
+}
+
+/// Adds what may be to an entry of a list that grows as needed; whether that is new.
+fn add(list: &mut Vec<May>, at: usize, may: May) -> bool {
+    if list.len() <= at {
+        list.resize(at + 1, 0);
+    }
+    let before = list[at];
+    list[at] |= may;
+    list[at] != before
+}
+
+impl Flow<'_> {
+    fn reach(&mut self, function: FunctionId) {
+        self.grew |= self.reached.insert(function);
+    }
+
+    /// A function that may be called with anything but a handle.
+    fn unknown_caller(&mut self, function: FunctionId) {
+        self.reach(function);
+        for at in 0..usize::from(self.code.functions[function as usize].params) {
+            self.grew |= add(&mut self.params[function as usize], at, TEXT);
+        }
+    }
+
+    fn called(&mut self, function: FunctionId, args: &[May]) {
+        self.reach(function);
+        for (at, may) in args.iter().enumerate() {
+            self.grew |= add(&mut self.params[function as usize], at, *may);
+        }
+    }
+
+    /// A function shares what another has captured, or puts into a new environment.
+    fn shares(&mut self, function: FunctionId, with: FunctionId) {
+        let with = with as usize;
+        let both = [self.captured[with].clone(), self.environments[with].clone()];
+        for (at, may) in both.iter().flat_map(|list| list.iter().enumerate()) {
+            self.grew |= add(&mut self.captured[function as usize], at, *may);
+        }
+    }
+
+    /// Follows a function from its beginning, on all ways.
+    fn follow(&mut self, id: FunctionId) {
+        let function = &self.code.functions[id as usize];
+        let width = usize::from(function.registers) + 3;
+        let mut before: Vec<Option<Vec<May>>> = vec![None; function.ops.len()];
+        let mut first = vec![0; width];
+        for (at, may) in self.params[id as usize].iter().enumerate().take(width) {
+            first[at] = *may;
+        }
+        let tries: Vec<(usize, usize, Reg)> = function.ops.iter().enumerate().filter_map(handler).collect();
+        let registers = Registers { env: function.params.into(), code: self.code };
+        let mut waiting = vec![(0, first)];
+        while let Some((at, more)) = waiting.pop() {
+            let Some(op) = function.ops.get(at).copied() else { continue };
+            match &mut before[at] {
+                Some(known) => {
+                    if known.iter().zip(&more).all(|(known, may)| known | may == *known) {
+                        continue;
+                    }
+                    known.iter_mut().zip(&more).for_each(|(known, may)| *known |= may);
+                }
+                none => *none = Some(more),
+            }
+            let mut now = before[at].clone().unwrap_or_default();
+            // An error leaves with the registers as they are.
+            for (from, to, error) in tries.iter().filter(|(from, to, _)| (from..to).contains(&&at)) {
+                debug_assert!(from < to);
+                let mut caught = now.clone();
+                caught[usize::from(*error)..usize::from(*error) + 2].fill(TEXT);
+                waiting.push((*to, caught));
+            }
+            self.execute(id, op, &registers, &mut now);
+            for next in followers(op, at).into_iter().flatten() {
+                waiting.push((next, now.clone()));
+            }
+        }
+    }
+
+    /// What an instruction makes of what registers may hold.
+    fn execute(&mut self, me: FunctionId, op: Op, registers: &Registers<'_>, now: &mut [May]) {
+        match op {
+            Op::Move { to, from } | Op::Take { to, from } => now[usize::from(to)] = now[usize::from(from)],
+            Op::Null { to } | Op::Int { to, .. } | Op::Bool { to, .. } | Op::Missing { to } => {
+                now[usize::from(to)] = 0;
+            }
+            Op::Constant { to, index } => now[usize::from(to)] = self.constant(index),
+            Op::NewCell { to, from } => {
+                self.keep(now[usize::from(from)]);
+                now[usize::from(to)] = 0;
+            }
+            Op::SetCell { from, .. } => self.keep(now[usize::from(from)]),
+            Op::AddCell { b, .. } => {
+                self.sees |= now[usize::from(b)] & HANDLE != 0;
+                self.keep(TEXT);
+            }
+            Op::GetCell { to, .. } | Op::GetEarly { to, .. } => now[usize::from(to)] = self.cells,
+            Op::Environment { to, base, count } => {
+                for at in 0..usize::from(count) {
+                    let may = now[usize::from(base) + at];
+                    self.grew |= add(&mut self.environments[me as usize], at, may);
+                }
+                now[usize::from(to)] = 0;
+            }
+            Op::Closure { to, function, .. } => {
+                self.unknown_caller(function.into());
+                self.shares(function.into(), me);
+                now[usize::from(to)] = 0;
+            }
+            Op::Capture { to, index } => {
+                let known = &self.captured[me as usize];
+                now[usize::from(to)] = known.get(usize::from(index)).copied().unwrap_or(0);
+            }
+            Op::CallFunction { count, base, function } | Op::TailFunction { count, base, function } => {
+                self.called(function, stretch(now, base, count));
+                now[usize::from(base)] = TEXT;
+            }
+            Op::CallSibling { count, base, function } | Op::TailSibling { count, base, function } => {
+                self.called(function.into(), stretch(now, base, count));
+                self.shares(function.into(), me);
+                now[usize::from(base)] = TEXT;
+            }
+            Op::Apply { count, base, builtin } => {
+                let name = builtins::TABLE[usize::from(builtin)].name;
+                now[usize::from(base)] = self.builtin(name, stretch(now, base, count));
+            }
+            // Whether there is one says nothing of what it is.
+            Op::TestNull { .. } | Op::TestMissing { .. } | Op::Forget { .. } => {}
+            _ => self.other(op, registers, now),
+        }
+    }
+
+    /// What a builtin gives.
+    fn builtin(&mut self, name: &str, args: &[May]) -> May {
+        let names =
+            matches!(name, "wait" | "raise" | "terminate" | "suspend" | "resume" | "status" | "outcome_of");
+        // What `status` gives has the id in it, and the error of one that was terminated.
+        self.sees |= matches!(name, "status" | "terminate" | "idempotency_key" | "uuid");
+        if let (true, Some(whom)) = (names, args.first()) {
+            self.sees |= whom & TEXT != 0;
+        }
+        let rest = if names { args.get(1..).unwrap_or_default() } else { args };
+        self.sees |= rest.iter().any(|may| may & HANDLE != 0);
+        if name == "start" {
+            self.makes = true;
+            return HANDLE;
+        }
+        TEXT
+    }
+
+    fn constant(&mut self, index: u32) -> May {
+        match self.code.constants.get(index as usize) {
+            // No id that is made is without it.
+            Some(Constant::Str(text)) if text.contains(':') => TEXT,
+            Some(Constant::Function(function)) => {
+                self.unknown_caller(*function);
+                0
+            }
+            // A builtin that is called by somebody else, with whatever that one has.
+            Some(Constant::Builtin(builtin)) => {
+                self.builtin(builtins::TABLE[usize::from(*builtin)].name, &[TEXT]);
+                0
+            }
+            _ => 0,
+        }
+    }
+
+    fn keep(&mut self, may: May) {
+        self.grew |= self.cells | may != self.cells;
+        self.cells |= may;
+    }
+
+    /// An instruction that reads a handle may look at it.
+    fn other(&mut self, op: Op, registers: &Registers<'_>, now: &mut [May]) {
+        registers.reads(op, &mut |read| {
+            let (from, count) = match read {
+                Read::All(from, count) => (from, count),
+                Read::Field(from, _) | Read::Without(from, _) | Read::Kind(from) => (from, 1),
+            };
+            self.sees |= stretch(now, from, count).iter().any(|may| may & HANDLE != 0);
+        });
+        match op {
+            Op::Invoke { global, .. } => {
+                let item = &self.code.isolated[usize::from(global)];
+                self.makes |= item.context == Some(builtins::Context::Orchestration);
+                self.unknown_caller(item.body);
+            }
+            Op::CallMethod { name, .. } | Op::CallMethodSpread { name, .. } => {
+                let of_that_name = self.code.methods.iter().filter(|((known, _), _)| *known == name);
+                for (_, target) in of_that_name {
+                    match target {
+                        MethodTarget::Function(function) => self.unknown_caller(*function),
+                        MethodTarget::Builtin(builtin) => {
+                            self.builtin(builtins::TABLE[usize::from(*builtin)].name, &[TEXT]);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        if let Some(to) = written(op) {
+            now[usize::from(to)] = TEXT;
+        }
+        // These write more than one.
+        if let Op::RangeStart { base, .. }
+        | Op::RangeNext { base, .. }
+        | Op::EachStart { base }
+        | Op::EachNext { base, .. } = op
+        {
+            now[usize::from(base)..usize::from(base) + 3].fill(TEXT);
+        }
+    }
+}
+
+/// So many registers from one on.
+fn stretch(now: &[May], from: Reg, count: impl Into<Reg>) -> &[May] {
+    let from = usize::from(from);
+    let to = from + usize::from(count.into());
+    now.get(from..to.min(now.len())).unwrap_or_default()
+}
+
+/// The instructions from which an error goes to a handler, the handler, and where it finds the error.
+fn handler((at, op): (usize, &Op)) -> Option<(usize, usize, Reg)> {
+    match op {
+        Op::Try { error, by } => Some((at, jumped(at, *by), *error)),
+        _ => None,
+    }
+}
