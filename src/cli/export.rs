@@ -45,6 +45,7 @@ pub fn instance(record: &InstanceRecord) -> Json {
     let mut out = json!({
         "type": "instance",
         "id": record.id,
+        "life": record.life,
         "status": record.status.word(),
         "file": record.file,
         "program": hex(&record.program.0),
@@ -52,12 +53,16 @@ pub fn instance(record: &InstanceRecord) -> Json {
         "args": data(&record.args),
         "created": format::instant(record.created),
         "ended": record.ended.map(format::instant),
-        "parent": record.parent,
+        "parent": record.parent.as_ref().map(|parent| &parent.id),
+        "parent_life": record.parent.as_ref().map(|parent| parent.life),
+        "owner": record.owner,
         "root": record.root,
         "execution": record.execution,
         "custom": record.custom.as_ref().map(data),
         "waiters": record.waiters,
         "rewound": record.rewound,
+        "next_request": record.next_request,
+        "failed_by": record.failed_by,
         "first": record.first,
         "chunks": record.chunks,
     });
@@ -190,6 +195,10 @@ fn line(key: &[u8], bytes: &[u8], chain: &mut Chain) -> Result<Json, String> {
         let modules: Vec<Json> =
             program.modules.iter().map(|(name, text)| json!({"name": name, "text": hex(text)})).collect();
         return Ok(json!({"type": "program", "hash": hex(hash), "modules": modules}));
+    }
+    if key == keys::LIFE {
+        let life: [u8; 8] = bytes.try_into().map_err(|_| unreadable())?;
+        return Ok(json!({"type": "life", "life": u64::from_be_bytes(life)}));
     }
     if key.starts_with(keys::INSTANCES) {
         return InstanceRecord::decode(bytes).map(|record| instance(&record)).ok_or_else(unreadable);

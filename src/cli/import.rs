@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Args, Asked, Batch, Checkpoint, Chunk, Entry, Hold, InstanceRecord, Status, StoredMail, StoredProgram,
-    keys,
+    Args, Asked, Batch, Checkpoint, Chunk, Entry, Hold, InstanceRecord, LifeId, Status, StoredMail,
+    StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
 use crate::store::{FORMAT, Store};
@@ -29,6 +29,8 @@ pub fn import(import: Import) -> Result<u8, Problem> {
     let mut store = super::access::own(&import.store.store)?;
     let mut batch = Batch::default();
     let mut instances = 0;
+    let own_life = crate::engine::read_life(&store).map_err(super::problem::unreadable)?;
+    let mut life = own_life;
     let mut chain = Chain::default();
     for (number, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(unreadable)?;
@@ -48,9 +50,16 @@ pub fn import(import: Import) -> Result<u8, Problem> {
                     return Err(bad(format!("the store has an instance `{id}` already")));
                 }
             }
+            if key == keys::LIFE {
+                life = life.max(json["life"].as_u64().unwrap_or(0));
+                continue;
+            }
             batch.writes.retain(|(known, _)| *known != key || !key.starts_with(keys::TEXTS));
             batch.put(key, value);
         }
+    }
+    if life > own_life {
+        batch.put(keys::LIFE.to_vec(), life.to_be_bytes().to_vec());
     }
     // All or nothing.
     store.commit(&batch)?;
@@ -85,6 +94,7 @@ fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Write1>> {
             let modules = json["modules"].as_array()?.iter().map(module).collect::<Option<Vec<_>>>()?;
             Some((keys::program(&unhex(json["hash"].as_str()?)?), StoredProgram { modules }.encode()))
         }
+        "life" => Some((keys::LIFE.to_vec(), json["life"].as_u64()?.to_be_bytes().to_vec())),
         "instance" => {
             let record = read_instance(json)?;
             Some((keys::instance(&record.id), record.encode()))
@@ -170,14 +180,22 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
     };
     let id = json["id"].as_str()?.to_string();
     keys::bad_id(&id).is_none().then_some(())?;
+    // An export of a version that knew no lives says nothing of them.
+    let life = |name: &str| json[name].as_u64().unwrap_or(0);
+    let parent = json["parent"].as_str().map(|id| LifeId { id: id.into(), life: life("parent_life") });
     Some(InstanceRecord {
         id,
+        life: life("life"),
         program: ProgramHash(unhex(json["program"].as_str()?)?),
         file: json["file"].as_str()?.to_string(),
         function: json["function"].as_str()?.to_string(),
         args: read_data(&json["args"])?,
         created: read_time(&json["created"])?,
-        parent: json["parent"].as_str().map(str::to_string),
+        parent,
+        owner: match json.get("owner") {
+            None => None,
+            Some(owner) => serde_json::from_value(owner.clone()).ok()?,
+        },
         root: json["root"].as_str()?.to_string(),
         execution: u32::try_from(json["execution"].as_u64()?).ok()?,
         custom: match &json["custom"] {
@@ -185,7 +203,12 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
             custom => Some(read_data(custom)?),
         },
         waiters: serde_json::from_value(json["waiters"].clone()).ok()?,
-        rewound: json["rewound"].as_u64(),
+        rewound: match &json["rewound"] {
+            Json::Array(all) => all.iter().map(Json::as_u64).collect::<Option<_>>()?,
+            one => one.as_u64().into_iter().collect(),
+        },
+        next_request: json["next_request"].as_u64().unwrap_or(0),
+        failed_by: json["failed_by"].as_u64(),
         first: json["first"].as_u64()?,
         status,
         ended: if json["ended"].is_null() { None } else { Some(read_time(&json["ended"])?) },

@@ -75,8 +75,9 @@ pub(super) struct SavedOpen {
 #[derive(Serialize, Deserialize, Clone, PartialEq)]
 pub struct Checkpoint {
     /// Which code the machine ran: [`fingerprint`].
-    code: u64,
-    /// Of which execution it is.
+    pub(super) code: u64,
+    /// Of which life and execution it is.
+    pub life: u64,
     pub execution: u32,
     /// The number of the first chunk after it, and the checksum of the one before.
     pub chunks: u64,
@@ -96,15 +97,15 @@ impl std::fmt::Debug for Checkpoint {
 impl Checkpoint {
     pub(super) fn new(
         code: &Code,
-        execution: u32,
+        of: (u64, u32),
         at: (u64, u64),
         trimmed: bool,
         open: Vec<SavedOpen>,
         machine: Vec<u8>,
     ) -> Checkpoint {
-        let (chunks, checksum) = at;
+        let ((life, execution), (chunks, checksum)) = (of, at);
         let code = fingerprint(code);
-        Checkpoint { code, execution, chunks, checksum, trimmed, open, machine: Data(machine) }
+        Checkpoint { code, life, execution, chunks, checksum, trimmed, open, machine: Data(machine) }
     }
 
     /// The bytes, with a checksum of their own.

@@ -31,8 +31,8 @@ impl Engine {
 
     /// Answers a request by a message.
     pub(super) fn reply(&mut self, to: &Mail, waiter: Waiter, result: Result<Data, ErrorData>) {
-        let Waiter { instance, execution, seq } = waiter;
-        let message = Message::Answer { execution, seq, result };
+        let Waiter { instance, life, execution, seq } = waiter;
+        let message = Message::Answer { life, execution, seq, result };
         self.send(Address::instance(&instance), format!("{}!", to.from), to.root.clone(), None, message);
     }
 
@@ -97,6 +97,7 @@ impl Engine {
         let waiters = instance.record.waiters.clone();
         let root: Arc<str> = instance.record.root.as_str().into();
         let key = instance.step_key(u64::MAX);
+        let owner = instance.life_id();
         let result = instance.record.status.result(id);
         let outcome = outcome_of(&instance.record.status);
         let mail = instance.mail.drain();
@@ -107,11 +108,12 @@ impl Engine {
                 self.timers.clear(&(id.clone(), seq));
             }
         }
-        self.release(id);
+        self.release(&owner);
         let told = !waiters.is_empty();
         if let Some(result) = result {
-            for (number, Waiter { instance, execution, seq }) in waiters.into_iter().enumerate() {
-                let message = Message::Answer { execution, seq, result: result.clone() };
+            for (number, waiter) in waiters.into_iter().enumerate() {
+                let Waiter { instance, life, execution, seq } = waiter;
+                let message = Message::Answer { life, execution, seq, result: result.clone() };
                 let from = format!("{key}.{number}");
                 self.send(Address::instance(&instance), from, root.clone(), None, message);
             }
@@ -128,7 +130,7 @@ impl Engine {
     /// An instance that was fetched has ended, or does not exist: its mail is answered.
     pub(super) fn absent(&mut self, id: &str, record: Option<InstanceRecord>, now: i64) {
         let id: Arc<str> = id.into();
-        self.release(&id);
+        self.release_lives(&id, None);
         let mut mailbox = self.mailboxes.remove(&id).unwrap_or_default();
         for mail in mailbox.drain() {
             if self.instances.contains_key(&id) {

@@ -11,7 +11,7 @@ use crate::machine::options::{self, Child};
 use crate::machine::{Data, Image, Request, Value, What, child_id, format};
 
 use super::Open;
-use super::address::{Address, Waiter};
+use super::address::{Address, LifeId, Waiter};
 use super::instance::first_text;
 use super::message::Message;
 use super::open::is_message;
@@ -27,6 +27,8 @@ pub(super) struct Sender {
     /// The program of what it starts, and the file that it came from.
     pub image: Rc<Image>,
     pub file: String,
+    /// The instance, if it is one: what it starts under automatic ids is purged with it.
+    pub owner: Option<LifeId>,
 }
 
 impl Engine {
@@ -44,7 +46,7 @@ impl Engine {
             self.drop_open(id, seq, &open);
         }
         let Some(instance) = self.instances.get_mut(id) else { return };
-        if let Some(seq) = instance.record.rewound.take() {
+        for seq in std::mem::take(&mut instance.record.rewound) {
             instance.record_changed = true;
             if let Some(open) = instance.open.get_mut(seq) {
                 open.recorded = false;
@@ -62,7 +64,9 @@ impl Engine {
         overdue.sort_by_key(|(due, ..)| *due);
         for (_, id, seq, timer) in overdue {
             self.timers.clear(&(id.clone(), seq));
-            self.due(&id, seq, timer, now);
+            if let Some(life) = self.instances.get(&id).map(|instance| instance.record.life) {
+                self.due(&id, life, seq, timer, now);
+            }
         }
     }
 
@@ -73,22 +77,23 @@ impl Engine {
             root: instance.record.root.as_str().into(),
             image: instance.image.clone(),
             file: instance.record.file.clone(),
+            owner: Some(instance.life_id()),
         })
     }
 
     /// Sees to one request; false when the instance has begun anew, and its other requests are gone.
     fn dispatch_one(&mut self, id: &Arc<str>, seq: u64, now: i64) -> bool {
         let Some(instance) = self.instances.get_mut(id) else { return false };
-        let execution = instance.record.execution;
+        let (life, owner) = (instance.record.life, instance.life_id());
         let Some(open) = instance.open.get_mut(seq).filter(|open| !open.dispatched) else { return true };
-        let step = StepId::of(id, execution, seq, open.attempt);
+        let step = StepId::of(id, &instance.record, seq, open.attempt);
         let recorded = open.recorded;
         let args = open.request.args.clone();
         match open.request.what.clone() {
             What::Effect("sleep" | "sleep_until") => {
                 open.dispatched = true;
                 let due = due_time(&args, open.time);
-                self.set_timer(due, id, seq, Timer::Sleep, now);
+                self.set_timer(due, id, life, seq, Timer::Sleep, now);
             }
             What::Effect("receive") => {}
             What::Effect("wait") => {
@@ -139,7 +144,7 @@ impl Engine {
             What::Effect("lock") => {
                 if let Some(timeout) = open.policy.timeout {
                     let due = open.time.saturating_add(timeout);
-                    self.set_timer(due, id, seq, Timer::Timeout, now);
+                    self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
                 if !recorded {
                     self.lock(id, seq, &args, now);
@@ -147,7 +152,7 @@ impl Engine {
             }
             What::Effect("unlock") => {
                 instance.deliver(seq, Ok(Data::null()));
-                self.release(id);
+                self.release(&owner);
             }
             What::Effect(name) => {
                 open.dispatched = true;
@@ -155,7 +160,7 @@ impl Engine {
                 self.outputs.push(Output::Effect { step, name, args, external });
             }
             What::Activity { .. } if open.begins > now => {
-                self.timers.set(open.begins, (id.clone(), seq), Timer::Retry)
+                self.timers.set(open.begins, (id.clone(), seq), (life, Timer::Retry))
             }
             What::Activity { name, .. } => {
                 open.dispatched = true;
@@ -163,13 +168,14 @@ impl Engine {
                 let key = instance.step_key(seq);
                 let program = instance.record.program;
                 if let Some(due) = due {
-                    self.set_timer(due, id, seq, Timer::Timeout, now);
+                    self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
                 self.outputs.push(Output::Activity { step, program, name, args, key });
             }
             What::Orchestration { name, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 let due = open.policy.timeout.map(|timeout| open.time.saturating_add(timeout));
+                let is_automatic = child.id.is_none();
                 let child_id = child.id.unwrap_or_else(|| instance.child_id(seq));
                 let mut record = InstanceRecord::new(
                     &child_id,
@@ -180,12 +186,13 @@ impl Engine {
                     now,
                 );
                 record.root = instance.record.root.clone();
+                record.owner = is_automatic.then(|| owner.clone());
                 let waiter = instance.waiter(seq);
                 let mut ack = None;
                 match start {
                     true => ack = Some(waiter),
                     false => {
-                        record.parent = Some(id.to_string());
+                        record.parent = Some(owner.clone());
                         record.waiters.push(waiter);
                     }
                 }
@@ -197,13 +204,13 @@ impl Engine {
                     }
                 }
                 if let Some(due) = due {
-                    self.set_timer(due, id, seq, Timer::Timeout, now);
+                    self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
             }
             What::Operation { entity, operation, signal: None } => {
                 if !recorded {
                     let caller = instance.waiter(seq);
-                    let within = self.entities.is_held_by(&entity, id);
+                    let within = self.entities.is_held_by(&entity, &owner);
                     let message = Message::Call { caller, operation, args, within };
                     self.send_from(id, seq, Address::entity(entity), None, message);
                 } else {
@@ -224,8 +231,8 @@ impl Engine {
 
     /// Sets a timer; one that is due already has an answer at once, so that whoever is read from the store for it
     /// goes on before he is dropped again.
-    fn set_timer(&mut self, due: i64, id: &Arc<str>, seq: u64, timer: Timer, now: i64) {
-        self.timers.set(due, (id.clone(), seq), timer);
+    fn set_timer(&mut self, due: i64, id: &Arc<str>, life: u64, seq: u64, timer: Timer, now: i64) {
+        self.timers.set(due, (id.clone(), seq), (life, timer));
         if due <= now {
             self.overdue.push((due, id.clone(), seq, timer));
         }
@@ -265,11 +272,13 @@ impl Engine {
                 }
                 What::Orchestration { name, options, .. } => {
                     let Child { id, .. } = options::child(&options.decode()).unwrap_or_default();
+                    let owner = id.is_none().then(|| sender.owner.clone()).flatten();
                     let id = id.unwrap_or_else(|| child_id(&sender.from, request.seq));
                     let hash = sender.image.code.hash;
                     self.images.entry(hash).or_insert_with(|| sender.image.clone());
                     let mut record = InstanceRecord::new(&id, hash, &sender.file, &name, request.args, now);
                     record.root = root.to_string();
+                    record.owner = owner;
                     (Address::instance(&id), Message::Begin(Box::new(record)))
                 }
                 What::Effect(name) => match message(name, &request.args) {
@@ -286,14 +295,17 @@ impl Engine {
     pub(super) fn drop_open(&mut self, id: &Arc<str>, seq: u64, open: &Open) {
         self.timers.clear(&(id.clone(), seq));
         match &open.request.what {
-            What::Effect("lock") => self.release(id),
+            What::Effect("lock") => {
+                if let Some(owner) = self.instances.get(id).map(|instance| instance.life_id()) {
+                    self.release(&owner);
+                }
+            }
             What::Orchestration { start: false, .. } => {
                 self.terminate_child(id, seq, open, "its caller gave up")
             }
             _ if open.dispatched => {
                 let Some(instance) = self.instances.get(id) else { return };
-                let execution = instance.record.execution;
-                let step = StepId::of(id, execution, seq, open.attempt);
+                let step = StepId::of(id, &instance.record, seq, open.attempt);
                 self.outputs.push(Output::Abandon { step });
             }
             _ => {}
@@ -307,7 +319,7 @@ impl Engine {
         let Some(instance) = self.instances.get(id).filter(|_| !child.detached) else { return };
         let to = child.id.unwrap_or_else(|| instance.child_id(seq));
         let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
-        let message = Message::Terminate { why, children: true, by: Some(id.to_string()) };
+        let message = Message::Terminate { why, children: true, by: Some(instance.life_id()) };
         self.send_from(id, seq, Address::instance(&to), None, message);
     }
 
@@ -316,14 +328,14 @@ impl Engine {
         for number in instance.kept_from()..instance.chunks {
             self.batch.delete(super::keys::chunk(id, number));
         }
-        let execution = instance.record.execution;
+        let before = StepId::of(id, &instance.record, 0, 0);
         match instance.continued(args) {
             Ok((next, open)) => {
                 self.instances.insert(id.clone(), Box::new(next));
                 for (seq, open) in open {
                     self.timers.clear(&(id.clone(), seq));
                     if open.dispatched {
-                        let step = StepId::of(id, execution, seq, open.attempt);
+                        let step = StepId { seq, attempt: open.attempt, ..before.clone() };
                         self.outputs.push(Output::Abandon { step });
                     }
                 }

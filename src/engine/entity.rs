@@ -1,15 +1,14 @@
 //! Entities as they are kept in memory: states, queues and holders, and what of them is to be written.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Data, EntityId, Image, Machine, Value};
 
-use super::address::Waiter;
+use super::address::{LifeId, Waiter};
 use super::message::{Mail, Message};
 use super::{Batch, keys, record};
 
@@ -79,7 +78,7 @@ pub(super) struct Entities {
     /// Those with something to write.
     pub(super) changed: BTreeSet<Rc<EntityId>>,
     /// By instance, the entities that it asked for or holds.
-    pub(super) owners: HashMap<Arc<str>, Vec<EntityId>>,
+    pub(super) owners: BTreeMap<LifeId, Vec<EntityId>>,
     /// The newest program that declares an entity.
     pub(super) deployed: HashMap<String, Rc<Image>>,
     /// Those at rest, the one that has rested longest first; some may have been used since.
@@ -102,21 +101,21 @@ impl Entities {
     /// A message joins its queue.
     pub fn arrive(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>) {
         if let Message::Lock { owner, set, .. } = &mail.message {
-            self.owners.insert(owner.instance.as_str().into(), set.clone());
+            self.owners.insert(owner.life_id(), set.clone());
         }
         let slot = self.slot(entity);
-        let holder = slot.hold.as_ref().map(|hold| hold.owner.instance.as_str());
+        let is_holder = |caller: &Waiter| {
+            slot.hold.as_ref().is_some_and(|hold| hold.owner.is_of(&caller.instance, caller.life))
+        };
         match &mail.message {
-            Message::Call { caller, within: true, .. } if holder == Some(caller.instance.as_str()) => {
-                slot.lane.push_back(mail)
-            }
+            Message::Call { caller, within: true, .. } if is_holder(caller) => slot.lane.push_back(mail),
             _ => slot.queue.push_back(mail),
         }
     }
 
     /// A holder that the store knows of.
     pub fn recover(&mut self, entity: EntityId, hold: Hold) {
-        self.owners.insert(hold.owner.instance.as_str().into(), hold.set.clone());
+        self.owners.insert(hold.owner.life_id(), hold.set.clone());
         let slot = self.slot(&Rc::new(entity));
         slot.hold = Some(hold);
         slot.hold_written = true;
@@ -128,9 +127,9 @@ impl Entities {
         !std::mem::replace(&mut slot.queued, true)
     }
 
-    pub fn is_held_by(&self, entity: &EntityId, instance: &str) -> bool {
+    pub fn is_held_by(&self, entity: &EntityId, instance: &LifeId) -> bool {
         let hold = self.slots.get(entity).and_then(|slot| slot.hold.as_ref());
-        hold.is_some_and(|hold| hold.owner.instance == instance)
+        hold.is_some_and(|hold| hold.owner.is_of(&instance.id, instance.life))
     }
 
     pub fn holds(&self) -> impl Iterator<Item = (&EntityId, &Hold)> {

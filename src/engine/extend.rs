@@ -19,6 +19,7 @@ impl Engine {
     /// Lets an instance that waits go on with a longer program; `history` is all of its own. It is replayed here and now:
     /// what comes for it meanwhile finds it where it was. An error says why it can't.
     pub fn extend(&mut self, id: &str, image: &Rc<Image>, history: History, now: i64) -> Result<(), String> {
+        self.now = now;
         let known = self.instances.get(id).filter(|instance| instance.is_at_rest());
         let known = known.ok_or_else(|| format!("{id} does not wait"))?;
         let next = known.extended(image, history)?;

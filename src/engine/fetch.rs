@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::code::{Code, ProgramHash};
 use crate::machine::Image;
 
-use super::address::Address;
+use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoint;
 use super::entity::Hold;
 use super::history::History;
@@ -62,7 +62,9 @@ pub fn decode_record(stored: Option<Vec<u8>>, id: &str) -> Result<Option<Instanc
 fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Option<Checkpoint>, String> {
     let bytes = store.get(&keys::checkpoint(&record.id))?;
     let checkpoint = bytes.and_then(|bytes| Checkpoint::decode(&bytes));
-    Ok(checkpoint.filter(|checkpoint| checkpoint.execution == record.execution))
+    let is_own =
+        |checkpoint: &Checkpoint| (checkpoint.life, checkpoint.execution) == (record.life, record.execution);
+    Ok(checkpoint.filter(is_own))
 }
 
 /// Reads what an instance goes on from: its checkpoint, if it has one for this code, and its history since; else its
@@ -162,20 +164,32 @@ pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hol
     Ok(holds)
 }
 
+/// The life of instances that begin now.
+pub fn read_life(store: &dyn Read) -> Result<u64, String> {
+    match store.get(keys::LIFE)? {
+        None => Ok(keys::FIRST_LIFE),
+        Some(bytes) => {
+            let bytes = bytes.try_into().map_err(|_| "the number of lives in the store is not readable")?;
+            Ok(u64::from_be_bytes(bytes))
+        }
+    }
+}
+
 /// What an engine is told first of all. Of the instances with work to do, those of `root` go on, or all of them.
 pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, String> {
     let holds = read_holds(store)?;
     // No entity is held by an instance that does not run.
-    let mut stale: Vec<String> = Vec::new();
+    let mut stale: Vec<LifeId> = Vec::new();
     for (_, hold) in &holds {
-        let owner = &hold.owner.instance;
-        if !stale.contains(owner) && read_record(store, owner)?.is_none_or(|record| record.status.is_ended())
-        {
-            stale.push(owner.clone());
+        let owner = hold.owner.life_id();
+        let runs = |record: InstanceRecord| record.life == owner.life && !record.status.is_ended();
+        if !stale.contains(&owner) && !read_record(store, &owner.id)?.is_some_and(runs) {
+            stale.push(owner);
         }
     }
     let mail = read_mail(store)?;
-    let mut events = vec![Event::Recover { mail, holds, root: root.map(str::to_string) }];
+    let life = read_life(store)?;
+    let mut events = vec![Event::Recover { mail, holds, life, root: root.map(str::to_string) }];
     events.extend(stale.into_iter().map(|owner| Event::Release { owner }));
     for (key, of) in store.all(keys::ACTIVE)? {
         if root.is_none_or(|root| root.as_bytes() == of)

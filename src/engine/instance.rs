@@ -7,7 +7,7 @@ use crate::builtins::Context;
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, child_id, format};
 use crate::syntax::Place;
 
-use super::address::Waiter;
+use super::address::{LifeId, Waiter};
 use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
 use super::history::{self, Asked, Entry, History, Tail};
 use super::mailbox::Mailbox;
@@ -180,12 +180,14 @@ impl Instance {
         self.past.is_empty()
     }
 
-    /// The key of a step that is the same for each of its attempts.
+    /// The key of a step that is the same for each of its attempts, and of no other step of any life.
     pub fn step_key(&self, seq: u64) -> String {
-        let InstanceRecord { id, created, execution, .. } = &self.record;
-        match execution {
-            0 => format!("{id}-{created:x}-{seq}"),
-            _ => format!("{id}-{created:x}.{execution}-{seq}"),
+        let InstanceRecord { id, life, created, execution, .. } = &self.record;
+        match (life, execution) {
+            // What began before lives were counted keeps its keys.
+            (0, 0) => format!("{id}-{created:x}-{seq}"),
+            (0, _) => format!("{id}-{created:x}.{execution}-{seq}"),
+            _ => format!("{id}-{created:x}.{life:x}.{execution}-{seq}"),
         }
     }
 
@@ -199,7 +201,13 @@ impl Instance {
 
     /// Who waits for the answer to a request.
     pub fn waiter(&self, seq: u64) -> Waiter {
-        Waiter { instance: self.record.id.clone(), execution: self.record.execution, seq }
+        let InstanceRecord { id, life, execution, .. } = &self.record;
+        Waiter { instance: id.clone(), life: *life, execution: *execution, seq }
+    }
+
+    /// Its id and its life.
+    pub fn life_id(&self) -> LifeId {
+        LifeId { id: self.record.id.clone(), life: self.record.life }
     }
 
     pub fn is_suspended(&self) -> bool {
@@ -211,7 +219,13 @@ impl Instance {
         if self.is_suspended() {
             return false;
         }
-        !self.has_run || !self.is_live() || self.queued || !self.inbox.is_empty() || self.open.are_active()
+        // One that was read where only clients are served stands where its history ends, which may be in the middle.
+        !self.has_run
+            || !self.between
+            || !self.is_live()
+            || self.queued
+            || !self.inbox.is_empty()
+            || self.open.are_active()
     }
 
     /// Whether nothing would be lost if it were read from the store again.
@@ -328,8 +342,8 @@ impl Instance {
         }
         while let Some(mail) = self.mail.answers.pop_front() {
             self.taken.push(mail.clone());
-            if let Message::Answer { execution, seq, result } = &mail.message
-                && *execution == self.record.execution
+            if let Message::Answer { life, execution, seq, result } = &mail.message
+                && (*life, *execution) == (self.record.life, self.record.execution)
             {
                 return Some(Delivery { seq: *seq, result: result.clone(), sends: Vec::new() });
             }
@@ -365,6 +379,7 @@ impl Instance {
     /// Evaluates up to its next requests or its end, then takes the next answer, from its past or its inbox.
     pub fn advance(&mut self, fuel: u64, now: i64, watch: Watch<'_>) -> Advance {
         self.has_run = true;
+        let was_live = self.is_live();
         let progress = self.machine.run(fuel);
         self.replay += self.machine.take_spent() * checkpoint::FUEL;
         if matches!(progress, Progress::OutOfFuel) {
@@ -423,6 +438,8 @@ impl Instance {
                     .map(|open| (format!("waits for {}", open.describe()), open.request.place));
                 Advance::Stuck(Mismatch { recorded: Some(self.side(&entry)), found: waits.next() })
             }
+            // Whether it may take in something new is seen anew.
+            None if !was_live => Advance::More,
             None => match self.next_answer() {
                 Some(Delivery { seq, result, sends }) => {
                     if self.open.contains_key(&seq) {
@@ -582,8 +599,9 @@ impl Instance {
                 }
             }
             let open = self.open.values().map(|open| open.saved()).collect();
-            let (execution, at) = (self.record.execution, (self.chunks, self.checksum));
-            let checkpoint = Checkpoint::new(&self.image.code, execution, at, trims, open, machine);
+            let of = (self.record.life, self.record.execution);
+            let at = (self.chunks, self.checksum);
+            let checkpoint = Checkpoint::new(&self.image.code, of, at, trims, open, machine);
             batch.put(keys::checkpoint(&self.record.id), checkpoint.encode());
             (self.checkpoint, self.replay) = (Some((self.chunks, trims)), 0);
             self.tail = None;

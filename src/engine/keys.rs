@@ -11,6 +11,7 @@
 //! | `a/` id | the root of an instance that has more to do than to wait for others |
 //! | `e/` entity | an entity's state, as data; an entity is its name, `00`, its key as data |
 //! | `l/` entity | a [`Hold`](super::Hold): who holds it |
+//! | `s/life` | the life of instances that begin now, eight bytes, big-endian; none while it is the first |
 //! | `m/i` id `00` number, `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for its receiver |
 //!
 //! Keys that begin with `!` are the store's own.
@@ -31,6 +32,12 @@ pub const MAIL: &[u8] = b"m/";
 pub const ENTITIES: &[u8] = b"e/";
 pub const LOCKS: &[u8] = b"l/";
 pub const DEPLOYED: &[u8] = b"n/";
+/// The life of instances that begin now. It grows whenever an id becomes free, so that no instance has the life of one
+/// before it.
+pub const LIFE: &[u8] = b"s/life";
+
+/// The life of instances that begin before any id became free. Those of stores that knew no lives have life 0.
+pub const FIRST_LIFE: u64 = 1;
 
 fn joined(prefix: &[u8], rest: &[u8]) -> Vec<u8> {
     [prefix, rest].concat()

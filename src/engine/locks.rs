@@ -1,14 +1,14 @@
 //! Critical sections: who holds entities, and how they are asked for and released.
 //!
 //! A request goes along the entities of its section in their one order, as a message that waits its turn in each queue.
-//! An instance has one section at a time, so its id says all that it holds and asks for.
+//! An instance has one section at a time, so its id and its life say all that it holds and asks for.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::machine::{Data, EntityId, Value};
 
-use super::address::Address;
+use super::address::{Address, LifeId};
 use super::entity::Hold;
 use super::message::{Mail, Message};
 use super::step::Engine;
@@ -33,7 +33,7 @@ impl Engine {
             return;
         };
         let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
-        self.entities.owners.insert(id.clone(), set.clone());
+        self.entities.owners.insert(owner.life_id(), set.clone());
         let message = Message::Lock { owner, set, at: 0, since: now };
         self.send(Address::entity(first), from, root, None, message);
     }
@@ -56,20 +56,30 @@ impl Engine {
         }
     }
 
+    /// Whatever lives of an id hold or ask for is released, but for the one that goes on.
+    pub(super) fn release_lives(&mut self, id: &str, goes_on: Option<u64>) {
+        let from = LifeId { id: id.to_string(), life: 0 };
+        let lives = self.entities.owners.range(from..).map(|(owner, _)| owner);
+        let lives = lives.take_while(|owner| owner.id == id).filter(|owner| goes_on != Some(owner.life));
+        for owner in lives.cloned().collect::<Vec<_>>() {
+            self.release(&owner);
+        }
+    }
+
     /// An instance holds nothing any more, and asks for nothing.
-    pub(super) fn release(&mut self, owner: &str) {
+    pub(super) fn release(&mut self, owner: &LifeId) {
         let Some(set) = self.entities.owners.remove(owner) else { return };
         for entity in set {
             let entity = Rc::new(entity);
             let slot = self.entities.slot(&entity);
-            if slot.hold.as_ref().is_some_and(|hold| hold.owner.instance == owner) {
+            if slot.hold.as_ref().is_some_and(|hold| hold.owner.is_of(&owner.id, owner.life)) {
                 slot.set_hold(None);
                 // What it sent while it held it comes before what was sent after.
                 for mail in std::mem::take(&mut slot.lane).into_iter().rev() {
                     slot.queue.push_front(mail);
                 }
             }
-            let asked = |mail: &Rc<Mail>| matches!(&mail.message, Message::Lock { owner: asker, .. } if asker.instance == owner);
+            let asked = |mail: &Rc<Mail>| matches!(&mail.message, Message::Lock { owner: asker, .. } if asker.is_of(&owner.id, owner.life));
             let withdrawn: Vec<Rc<Mail>> = slot.queue.iter().filter(|mail| asked(mail)).cloned().collect();
             if !withdrawn.is_empty() {
                 slot.queue.retain(|mail| !asked(mail));

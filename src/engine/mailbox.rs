@@ -45,10 +45,11 @@ impl Mailbox {
         self.control.remove(at)
     }
 
-    /// Whether an answer to that request is there.
-    pub fn has_answer(&self, execution: u32, seq: u64) -> bool {
+    /// Whether an answer to that request of that life and execution is there.
+    pub fn has_answer(&self, of: (u64, u32), wanted: u64) -> bool {
         self.answers.iter().any(|mail| {
-            matches!(&mail.message, Message::Answer { execution: e, seq: s, .. } if *e == execution && *s == seq)
+            matches!(&mail.message, Message::Answer { life, execution, seq, .. }
+                if (*life, *execution) == of && *seq == wanted)
         })
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{Data, EntityId, ErrorData};
 
-use super::address::Waiter;
+use super::address::{LifeId, Waiter};
 use super::record::{self, InstanceRecord};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub enum Message {
     /// It is to begin, if there is none of that id. Who waits for it is in the record.
     Begin(Box<InstanceRecord>),
     Answer {
+        /// Of whom: what has begun since under the id does not get it.
+        life: u64,
         execution: u32,
         seq: u64,
         result: Result<Data, ErrorData>,
@@ -32,7 +34,7 @@ pub enum Message {
     Terminate {
         why: Data,
         children: bool,
-        by: Option<String>,
+        by: Option<LifeId>,
     },
     Suspend,
     Resume,
@@ -104,6 +106,8 @@ pub struct Mail {
     pub root: Arc<str>,
     /// Who is to be told whether the receiver is there.
     pub ack: Option<Waiter>,
+    /// When it came to be, in nanoseconds since 1970: an event was accepted, an answer recorded, a timer due.
+    pub time: i64,
     pub message: Message,
     stage: Cell<Stage>,
 }
@@ -114,6 +118,8 @@ pub struct StoredMail {
     pub from: String,
     pub root: String,
     pub ack: Option<Waiter>,
+    /// When it came to be, in nanoseconds since 1970; 0 in what an earlier version wrote.
+    pub time: i64,
     pub message: Message,
 }
 
@@ -133,14 +139,16 @@ impl Mail {
         from: String,
         root: Arc<str>,
         ack: Option<Waiter>,
+        time: i64,
         message: Message,
     ) -> Rc<Mail> {
-        Rc::new(Mail { number, from, root, ack, message, stage: Cell::new(Stage::Fresh) })
+        Rc::new(Mail { number, from, root, ack, time, message, stage: Cell::new(Stage::Fresh) })
     }
 
     pub(super) fn stored(number: u64, mail: StoredMail) -> Rc<Mail> {
-        let StoredMail { from, root, ack, message } = mail;
-        Rc::new(Mail { number, from, root: root.into(), ack, message, stage: Cell::new(Stage::Written) })
+        let StoredMail { from, root, ack, time, message } = mail;
+        let stage = Cell::new(Stage::Written);
+        Rc::new(Mail { number, from, root: root.into(), ack, time, message, stage })
     }
 
     /// Marks it as taken; whether the store has to be told.
@@ -155,7 +163,7 @@ impl Mail {
         }
         self.stage.set(Stage::Written);
         let (from, root) = (self.from.clone(), self.root.to_string());
-        let stored = StoredMail { from, root, ack: self.ack.clone(), message: self.message.clone() };
-        Some(stored.encode())
+        let (ack, message) = (self.ack.clone(), self.message.clone());
+        Some(StoredMail { from, root, ack, time: self.time, message }.encode())
     }
 }

@@ -13,6 +13,7 @@ mod batch;
 mod checkpoint;
 mod deliver;
 mod dispatch;
+mod earlier;
 mod entity;
 mod extend;
 mod fetch;
@@ -33,14 +34,14 @@ mod run;
 mod step;
 mod timers;
 
-pub use address::{Address, Waiter};
+pub use address::{Address, LifeId, Waiter};
 pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::Hold;
 pub use extend::{Cut, cut, described};
 pub use fetch::{
-    Images, Read, decode_record, deployed, fetch, look_up, read_history, read_holds, read_mail, read_record,
-    recovery,
+    Images, Read, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life, read_mail,
+    read_record, recovery,
 };
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, SCRIPT, test_function};

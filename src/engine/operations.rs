@@ -156,7 +156,7 @@ impl Engine {
             Progress::Waiting => {
                 for request in running.machine.take_requests() {
                     let owner = Address::Entity(entity.clone());
-                    let step = StepId { owner, execution: 0, seq: request.seq, attempt };
+                    let step = StepId { owner, life: 0, execution: 0, seq: request.seq, attempt };
                     if let What::Effect(name) = request.what {
                         let external = is_external(name);
                         self.outputs.push(Output::Effect { step, name, args: request.args, external });
@@ -183,6 +183,7 @@ impl Engine {
                         root: mail.root.clone(),
                         image: machine.image.clone(),
                         file: machine.image.code.sources.files[0].name.clone(),
+                        owner: None,
                     };
                     let sends = machine.take_sends();
                     self.send_all(&sender, sends, now);

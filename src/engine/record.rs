@@ -1,16 +1,20 @@
 //! What is kept of an instance beside its history.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::code::ProgramHash;
 use crate::machine::{Data, ErrorData};
 
-use super::address::Waiter;
+use super::address::{LifeId, Waiter};
+use super::earlier;
 
 /// Written when an instance begins and ends, and when one of these changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstanceRecord {
     pub id: String,
+    /// The life of its id. No two instances of a store have the same id and the same life.
+    pub life: u64,
     /// The program it began with, and runs to its end.
     pub program: ProgramHash,
     /// The file that the program was read from, as it was named then.
@@ -22,7 +26,9 @@ pub struct InstanceRecord {
     /// When it began, in nanoseconds since 1970.
     pub created: i64,
     /// The instance that called it.
-    pub parent: Option<String>,
+    pub parent: Option<LifeId>,
+    /// The instance that called or started it under an automatic id; it is purged with that one.
+    pub owner: Option<LifeId>,
     /// The instance that all this began with: itself, its caller's, or that of who started it.
     pub root: String,
     /// How often it has continued as new.
@@ -32,8 +38,12 @@ pub struct InstanceRecord {
     pub status: Status,
     /// Who is told of its end.
     pub waiters: Vec<Waiter>,
-    /// The request that is made anew when it goes on, since it was rewound to before its answer.
-    pub rewound: Option<u64>,
+    /// The requests that are asked again when it goes on, since it was rewound to before their answers.
+    pub rewound: Vec<u64>,
+    /// Its next request has this number or a greater one: no number is used twice in an execution, though it is rewound.
+    pub next_request: u64,
+    /// The request whose error ended it.
+    pub failed_by: Option<u64>,
     /// When it ended.
     pub ended: Option<i64>,
     /// The number of its history's first chunk.
@@ -54,7 +64,8 @@ pub enum Status {
     Terminated(Data),
 }
 
-const VERSION: u8 = 2;
+/// The version of the forms that are written.
+const VERSION: u8 = 3;
 
 /// Bytes that most of what is encoded takes no more than.
 pub(super) const MOST: usize = 128;
@@ -95,7 +106,7 @@ impl Status {
 }
 
 impl InstanceRecord {
-    /// The record of an instance that begins at `now` of its own accord: nobody called it.
+    /// The record of an instance that begins at `now` of its own accord: nobody called it. The store gives it its life.
     pub fn new(
         id: &str,
         program: ProgramHash,
@@ -106,18 +117,22 @@ impl InstanceRecord {
     ) -> InstanceRecord {
         InstanceRecord {
             id: id.into(),
+            life: 0,
             program,
             file: file.into(),
             function: function.into(),
             args,
             created: now,
             parent: None,
+            owner: None,
             root: id.into(),
             execution: 0,
             custom: None,
             status: Status::Running,
             waiters: Vec::new(),
-            rewound: None,
+            rewound: Vec::new(),
+            next_request: 0,
+            failed_by: None,
             ended: None,
             first: 0,
             chunks: 0,
@@ -140,9 +155,18 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     append(out, value)
 }
 
-pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let (&VERSION, body) = bytes.split_first()? else { return None };
-    read(body)
+/// Something that is stored with its version.
+pub(super) trait Stored: DeserializeOwned {
+    /// Its form in the version before.
+    type Earlier: DeserializeOwned + Into<Self>;
+}
+
+pub(super) fn decode<T: Stored>(bytes: &[u8]) -> Option<T> {
+    match bytes.split_first()? {
+        (&VERSION, body) => read(body),
+        (&earlier::VERSION, body) => read::<T::Earlier>(body).map(Into::into),
+        _ => None,
+    }
 }
 
 /// A value after other bytes.

@@ -51,7 +51,7 @@ pub fn rewind(record: &InstanceRecord, history: &History) -> Result<Batch, Strin
     record.status = Status::Running;
     record.ended = None;
     record.first = record.chunks;
-    record.rewound = open.contains(&seq).then_some(seq);
+    record.rewound = open.contains(&seq).then_some(seq).into_iter().collect();
     if !kept.is_empty() {
         let (bytes, _) = Chunk::encode(kept, 0);
         batch.put(keys::chunk(&record.id, record.first), bytes);

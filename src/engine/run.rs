@@ -141,7 +141,7 @@ impl Engine {
     ) {
         let Address::Instance(id) = step.owner else { return };
         let Some(instance) = self.instances.get_mut(&id) else { return };
-        if instance.record.execution != step.execution {
+        if (instance.record.life, instance.record.execution) != (step.life, step.execution) {
             return;
         }
         // An answer to an attempt that was given up, or a second answer to the same step, is dropped.
@@ -173,21 +173,27 @@ impl Engine {
 
     /// A request that is answered by a message was not answered in time. That it is too late is a message as well:
     /// it is in the store before, and not after, what follows from it.
-    fn too_late(&mut self, id: &Arc<str>, seq: u64, error: ErrorData) {
+    fn too_late(&mut self, id: &Arc<str>, seq: u64, due: i64, error: ErrorData) {
         let Some(instance) = self.instances.get(id) else { return };
-        let execution = instance.record.execution;
-        let message = Message::Answer { execution, seq, result: Err(error) };
-        self.send_from(id, seq, Address::Instance(id.clone()), None, message);
+        let InstanceRecord { life, execution, .. } = instance.record;
+        let message = Message::Answer { life, execution, seq, result: Err(error) };
+        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
+        self.send_at(due, Address::Instance(id.clone()), from, root, None, message);
     }
 
-    pub(super) fn due(&mut self, id: &Arc<str>, seq: u64, timer: Timer, now: i64) {
+    pub(super) fn due(&mut self, id: &Arc<str>, life: u64, seq: u64, timer: Timer, now: i64) {
         let Some(instance) = self.instances.get_mut(id) else {
             self.fetch(Address::Instance(id.clone()));
             return;
         };
+        if instance.record.life != life {
+            return;
+        }
         let execution = instance.record.execution;
         let Some(open) = instance.open.get(&seq).cloned() else { return };
-        let step = StepId::of(id, execution, seq, open.attempt);
+        let step = StepId::of(id, &instance.record, seq, open.attempt);
+        let owner = instance.life_id();
+        let too_late = open.time.saturating_add(open.policy.timeout.unwrap_or(0));
         match timer {
             Timer::Sleep => self.answer(step, Ok(Data::null()), Vec::new(), now),
             Timer::Timeout => {
@@ -200,17 +206,17 @@ impl Engine {
                         self.answer(step, Err(ErrorData::with("timeout", message, more)), Vec::new(), now);
                     }
                     // An answer that has come in time counts.
-                    _ if instance.mail.has_answer(execution, seq) => {}
+                    _ if instance.mail.has_answer((life, execution), seq) => {}
                     What::Orchestration { name, .. } => {
                         let more = [("orchestration", Value::str(name.as_str()))];
                         let message = format!("`{name}` was not done within {after}");
-                        self.too_late(id, seq, ErrorData::with("timeout", message, more));
+                        self.too_late(id, seq, too_late, ErrorData::with("timeout", message, more));
                         self.terminate_child(id, seq, &open, "its caller did not wait longer");
                     }
                     _ => {
                         let message = format!("the entities were not free within {after}");
-                        self.too_late(id, seq, ErrorData::new("timeout", message));
-                        self.release(id);
+                        self.too_late(id, seq, too_late, ErrorData::new("timeout", message));
+                        self.release(&owner);
                     }
                 }
                 self.wake(id);

@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::code::ProgramHash;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 
-use super::address::Address;
+use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoints;
 use super::entity::{Entities, Hold};
 use super::history::History;
@@ -21,10 +21,11 @@ use super::record::InstanceRecord;
 use super::timers::{Timer, Timers};
 use super::{Batch, keys, program_writes};
 
-/// Which attempt at which request of which execution. Of an operation the attempts are numbered through.
+/// Which attempt at which request of which execution of which life. Of an operation the attempts are numbered through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StepId {
     pub owner: Address,
+    pub life: u64,
     pub execution: u32,
     pub seq: u64,
     /// From 1.
@@ -33,16 +34,22 @@ pub struct StepId {
 
 impl StepId {
     /// Of a request of an instance.
-    pub(super) fn of(id: &Arc<str>, execution: u32, seq: u64, attempt: u32) -> StepId {
-        StepId { owner: Address::Instance(id.clone()), execution, seq, attempt }
+    pub(super) fn of(id: &Arc<str>, record: &InstanceRecord, seq: u64, attempt: u32) -> StepId {
+        let InstanceRecord { life, execution, .. } = *record;
+        StepId { owner: Address::Instance(id.clone()), life, execution, seq, attempt }
     }
 }
 
 /// What happens to the engine.
 pub enum Event {
-    /// First of all: the messages and the holders of entities that the store has. Of the instances that have mail,
-    /// those of that root go on; all of them, when it is none.
-    Recover { mail: Vec<(Address, u64, StoredMail)>, holds: Vec<(EntityId, Hold)>, root: Option<String> },
+    /// First of all: the messages and the holders of entities that the store has, and the life of what begins now. Of
+    /// the instances that have mail, those of that root go on; all of them, when it is none.
+    Recover {
+        mail: Vec<(Address, u64, StoredMail)>,
+        holds: Vec<(EntityId, Hold)>,
+        life: u64,
+        root: Option<String>,
+    },
     /// An instance begins, with a program that is now the newest for its entities.
     Begin { record: InstanceRecord, image: Rc<Image> },
     /// An instance that the store holds goes on where its history ends.
@@ -62,7 +69,7 @@ pub enum Event {
     /// A step that was an output has its result; what an activity sent goes out with it.
     Answer { step: StepId, result: Result<Data, ErrorData>, sends: Vec<Request> },
     /// An instance that has ended, or is gone, holds nothing any more.
-    Release { owner: String },
+    Release { owner: LifeId },
     /// Time has passed: what is due is woken.
     Tick,
     /// One of those who can run does so, for a slice.
@@ -128,7 +135,8 @@ pub struct Engine {
     pub(super) mailboxes: HashMap<Arc<str>, Mailbox>,
     pub(super) entities: Entities,
     pub(super) ready: VecDeque<Ready>,
-    pub(super) timers: Timers<(Arc<str>, u64), Timer>,
+    /// Of requests of instances, each with the life whose it is.
+    pub(super) timers: Timers<(Arc<str>, u64), (u64, Timer)>,
     /// Timers that were due when they were set, with when that was.
     pub(super) overdue: Vec<(i64, Arc<str>, u64, Timer)>,
     /// Signals that are held back by time.
@@ -138,6 +146,10 @@ pub struct Engine {
     /// Mail that may have to be written.
     fresh_mail: Vec<(Address, Rc<Mail>)>,
     next_mail: u64,
+    /// The life of instances that begin now.
+    pub(super) life: u64,
+    /// When what is happening happens, in nanoseconds since 1970.
+    pub(super) now: i64,
     /// What is needed from the store.
     pub(super) fetching: HashSet<Address>,
     /// Those of them that were not asked for yet.
@@ -186,6 +198,8 @@ impl Engine {
             changed: Vec::new(),
             fresh_mail: Vec::new(),
             next_mail: 0,
+            life: keys::FIRST_LIFE,
+            now: 0,
             fetching: HashSet::new(),
             unasked: VecDeque::new(),
             goes_on: true,
@@ -306,8 +320,12 @@ impl Engine {
     /// Takes in an event; `now` is in nanoseconds since 1970. What follows from it is in the next
     /// [`Engine::take_outputs`] and [`Engine::take_writes`].
     pub fn handle(&mut self, event: Event, now: i64) {
+        self.now = now;
         match event {
-            Event::Recover { mail, holds, root } => self.recover(mail, holds, root.as_deref()),
+            Event::Recover { mail, holds, life, root } => {
+                self.life = life;
+                self.recover(mail, holds, root.as_deref());
+            }
             Event::Begin { record, image } => {
                 self.deploy(&image);
                 self.add(record, History::default(), image, true);
@@ -349,8 +367,8 @@ impl Engine {
             },
             Event::Release { owner } => self.release(&owner),
             Event::Tick => {
-                while let Some(((instance, seq), timer)) = self.timers.take(now) {
-                    self.due(&instance, seq, timer, now);
+                while let Some(((instance, seq), (life, timer))) = self.timers.take(now) {
+                    self.due(&instance, life, seq, timer, now);
                 }
                 while let Some(((entity, _), mail)) = self.delayed.take(now) {
                     self.entities.arrive(&entity, mail);
@@ -447,11 +465,21 @@ impl Engine {
     }
 
     /// Puts an instance into memory, with the mail that waits for it.
-    pub(super) fn add(&mut self, record: InstanceRecord, history: History, image: Rc<Image>, fresh: bool) {
+    pub(super) fn add(
+        &mut self,
+        mut record: InstanceRecord,
+        history: History,
+        image: Rc<Image>,
+        fresh: bool,
+    ) {
         let id: Arc<str> = record.id.as_str().into();
         if self.instances.contains_key(&id) {
             return;
         }
+        if fresh {
+            record.life = self.life;
+        }
+        self.release_lives(&id, Some(record.life));
         self.images.entry(image.code.hash).or_insert_with(|| image.clone());
         let mut instance = match Instance::new(&image, record, history) {
             Ok(instance) => Box::new(instance),
@@ -555,9 +583,22 @@ impl Engine {
         ack: Option<super::Waiter>,
         message: Message,
     ) {
+        self.send_at(self.now, to, from, root, ack, message);
+    }
+
+    /// Sends a message of something that was so at a time.
+    pub(super) fn send_at(
+        &mut self,
+        time: i64,
+        to: Address,
+        from: String,
+        root: Arc<str>,
+        ack: Option<super::Waiter>,
+        message: Message,
+    ) {
         let number = self.next_mail;
         self.next_mail += 1;
-        let mail = Mail::fresh(number, from, root, ack, message);
+        let mail = Mail::fresh(number, from, root, ack, time, message);
         self.fresh_mail.push((to.clone(), mail.clone()));
         self.put(to, mail);
     }

@@ -200,7 +200,7 @@ fn failed_children(store: &dyn Read, parent: &InstanceRecord) -> Result<Vec<Stri
     let mut found = Vec::new();
     for (_, bytes) in store.all(keys::INSTANCES)? {
         let Some(record) = InstanceRecord::decode(&bytes) else { continue };
-        if record.parent.as_deref() == Some(&parent.id)
+        if record.parent.as_ref().is_some_and(|of| of.id == parent.id && of.life == parent.life)
             && matches!(&record.status, crate::engine::Status::Failed(own) if own.value == error.value)
         {
             found.push(record.id);

@@ -1,0 +1,208 @@
+//! The stored forms of the version before, which knew no lives and no times of messages. They are read, and never written.
+
+use serde::Deserialize;
+
+use crate::code::ProgramHash;
+use crate::machine::{Data, EntityId, ErrorData};
+
+use super::address::{LifeId, Waiter};
+use super::checkpoint::{Checkpoint, SavedOpen};
+use super::entity::Hold;
+use super::history::Entry;
+use super::message::{Message, StoredMail};
+use super::program::StoredProgram;
+use super::record::{InstanceRecord, Status, Stored};
+
+/// The version of these forms.
+pub(super) const VERSION: u8 = 2;
+
+/// The life of everything that began before lives were counted.
+const LIFE: u64 = 0;
+
+fn of_that_life(id: String) -> LifeId {
+    LifeId { id, life: LIFE }
+}
+
+impl Stored for StoredProgram {
+    type Earlier = StoredProgram;
+}
+
+impl Stored for Vec<Entry> {
+    type Earlier = Vec<Entry>;
+}
+
+#[derive(Deserialize)]
+pub(super) struct EarlierWaiter {
+    instance: String,
+    execution: u32,
+    seq: u64,
+}
+
+impl From<EarlierWaiter> for Waiter {
+    fn from(earlier: EarlierWaiter) -> Waiter {
+        let EarlierWaiter { instance, execution, seq } = earlier;
+        Waiter { instance, life: LIFE, execution, seq }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct EarlierRecord {
+    id: String,
+    program: ProgramHash,
+    file: String,
+    function: String,
+    args: Data,
+    created: i64,
+    parent: Option<String>,
+    root: String,
+    execution: u32,
+    custom: Option<Data>,
+    status: Status,
+    waiters: Vec<EarlierWaiter>,
+    rewound: Option<u64>,
+    ended: Option<i64>,
+    first: u64,
+    chunks: u64,
+}
+
+impl Stored for InstanceRecord {
+    type Earlier = EarlierRecord;
+}
+
+impl From<EarlierRecord> for InstanceRecord {
+    fn from(earlier: EarlierRecord) -> InstanceRecord {
+        InstanceRecord {
+            id: earlier.id,
+            life: LIFE,
+            program: earlier.program,
+            file: earlier.file,
+            function: earlier.function,
+            args: earlier.args,
+            created: earlier.created,
+            parent: earlier.parent.map(of_that_life),
+            owner: None,
+            root: earlier.root,
+            execution: earlier.execution,
+            custom: earlier.custom,
+            status: earlier.status,
+            waiters: earlier.waiters.into_iter().map(Waiter::from).collect(),
+            rewound: earlier.rewound.into_iter().collect(),
+            next_request: 0,
+            failed_by: None,
+            ended: earlier.ended,
+            first: earlier.first,
+            chunks: earlier.chunks,
+        }
+    }
+}
+
+/// The variants are in the order of their numbers.
+#[derive(Deserialize)]
+pub(super) enum EarlierMessage {
+    Begin(Box<EarlierRecord>),
+    Answer { execution: u32, seq: u64, result: Result<Data, ErrorData> },
+    Event { name: String, payload: Data },
+    Wait(EarlierWaiter),
+    Terminate { why: Data, children: bool, by: Option<String> },
+    Suspend,
+    Resume,
+    Call { caller: EarlierWaiter, operation: String, args: Data, within: bool },
+    Signal { operation: String, args: Data, due: i64 },
+    Lock { owner: EarlierWaiter, set: Vec<EntityId>, at: u64, since: i64 },
+}
+
+impl From<EarlierMessage> for Message {
+    fn from(earlier: EarlierMessage) -> Message {
+        match earlier {
+            EarlierMessage::Begin(record) => Message::Begin(Box::new((*record).into())),
+            EarlierMessage::Answer { execution, seq, result } => {
+                Message::Answer { life: LIFE, execution, seq, result }
+            }
+            EarlierMessage::Event { name, payload } => Message::Event { name, payload },
+            EarlierMessage::Wait(waiter) => Message::Wait(waiter.into()),
+            EarlierMessage::Terminate { why, children, by } => {
+                Message::Terminate { why, children, by: by.map(of_that_life) }
+            }
+            EarlierMessage::Suspend => Message::Suspend,
+            EarlierMessage::Resume => Message::Resume,
+            EarlierMessage::Call { caller, operation, args, within } => {
+                Message::Call { caller: caller.into(), operation, args, within }
+            }
+            EarlierMessage::Signal { operation, args, due } => Message::Signal { operation, args, due },
+            EarlierMessage::Lock { owner, set, at, since } => {
+                Message::Lock { owner: owner.into(), set, at, since }
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct EarlierMail {
+    from: String,
+    root: String,
+    ack: Option<EarlierWaiter>,
+    message: EarlierMessage,
+}
+
+impl Stored for StoredMail {
+    type Earlier = EarlierMail;
+}
+
+impl From<EarlierMail> for StoredMail {
+    fn from(earlier: EarlierMail) -> StoredMail {
+        StoredMail {
+            from: earlier.from,
+            root: earlier.root,
+            ack: earlier.ack.map(Waiter::from),
+            time: 0,
+            message: earlier.message.into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct EarlierHold {
+    owner: EarlierWaiter,
+    set: Vec<EntityId>,
+    since: i64,
+}
+
+impl Stored for Hold {
+    type Earlier = EarlierHold;
+}
+
+impl From<EarlierHold> for Hold {
+    fn from(earlier: EarlierHold) -> Hold {
+        Hold { owner: earlier.owner.into(), set: earlier.set, since: earlier.since }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct EarlierCheckpoint {
+    code: u64,
+    execution: u32,
+    chunks: u64,
+    checksum: u64,
+    trimmed: bool,
+    open: Vec<SavedOpen>,
+    machine: Data,
+}
+
+impl Stored for Checkpoint {
+    type Earlier = EarlierCheckpoint;
+}
+
+impl From<EarlierCheckpoint> for Checkpoint {
+    fn from(earlier: EarlierCheckpoint) -> Checkpoint {
+        Checkpoint {
+            code: earlier.code,
+            life: LIFE,
+            execution: earlier.execution,
+            chunks: earlier.chunks,
+            checksum: earlier.checksum,
+            trimmed: earlier.trimmed,
+            open: earlier.open,
+            machine: earlier.machine,
+        }
+    }
+}
