@@ -353,6 +353,9 @@ pub struct Explore {
     /// Show each outcome that there can be, instead of what is wrong
     #[arg(long)]
     pub outcomes: bool,
+    /// It need not come to an end: a server
+    #[arg(long)]
+    pub may_run_forever: bool,
     /// Random schedules beyond a limit that was reached
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub walks: u64,

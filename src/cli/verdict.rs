@@ -14,6 +14,10 @@ use crate::render::Shown;
 /// What is wrong: a line, and more.
 pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) -> (String, Vec<String>) {
     let at = |place: Place| shown.locate(place);
+    let detail = |(id, what, place): &(Id, String, Option<Place>)| match place {
+        Some(place) => format!("{id} waits for {what}, {}", at(*place)),
+        None => format!("{id} waits {what}"),
+    };
     match violation {
         Violation::Property { at: index, why } => {
             let property = &program.properties[*index];
@@ -49,14 +53,17 @@ pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) ->
             (format!("{id} fails: {}", error.title()), details)
         }
         Violation::Deadlock { waits } => {
-            let detail = |(id, what, place): &(Id, String, Option<Place>)| match place {
-                Some(place) => format!("{id} waits for {what}, {}", at(*place)),
-                None => format!("{id} waits {what}"),
+            let waits = waits.iter().map(detail).collect();
+            ("nothing can happen any more, and these still wait".to_string(), waits)
+        }
+        Violation::NeverEnds { stuck, waits } => {
+            let headline = match stuck {
+                true => "main can't end any more: the schedule goes on for ever",
+                false => "main may never end: the schedule can go on for ever",
             };
-            (
-                "nothing can happen any more, and these still wait".to_string(),
-                waits.iter().map(detail).collect(),
-            )
+            let mut details: Vec<String> = waits.iter().map(detail).collect();
+            details.push("if it is to go on for ever: `--may-run-forever`".to_string());
+            (headline.to_string(), details)
         }
         Violation::Leaked { entity, holder } => {
             (format!("{entity} is held at the end by {holder}, which has ended"), Vec::new())

@@ -1,19 +1,34 @@
-//! Schedules without an end in which a condition of the end never holds: starvation, and loops that nobody leaves.
+//! Schedules without an end in which something never comes: the end of the test, or a condition of the end. Starvation,
+//! and loops that nobody leaves.
 //!
 //! Such a schedule goes round in a strongly connected part of the graph of configurations. It counts if it is fair: a
 //! participant that could take a step at every moment takes one at some time, and of what can come of a task again and
 //! again, everything comes at some time. What is wrong is then no accident of an unlikely schedule that leaves somebody
-//! out.
+//! out. From where the end can't be reached any more there is such a part too: the last one, which no schedule leaves.
+//!
+//! For the end of the test the reduced graph is enough. A fair schedule takes a step of each set that is enough on its
+//! way, at some time, since what the others do leaves these steps possible; so its steps can be put into an order in
+//! which the reduced graph has it. On each way round the reduced graph all steps of some configuration are taken, so that
+//! none is put off for ever. What is possible, and so what is fair, is always judged by all steps.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::model::observe::holds_at;
+use crate::model::observe::{Violation, holds_at, waits_of};
 use crate::model::part::ByHash;
-use crate::model::{Evaluator, Model, Program, Stop, Violation};
+use crate::model::{Evaluator, Model, Program, Stop};
 use crate::syntax::tree::PropertyKind;
 
 use super::schedule::follow;
-use super::{Found, Limits, memory};
+use super::{Found, Limits, Rounds, memory};
+
+/// What has to come on every fair schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The end of the main instance.
+    End,
+    /// The property of that number holds.
+    Property(usize),
+}
 
 /// A step between configurations.
 #[derive(Clone, Copy)]
@@ -28,29 +43,74 @@ struct Edge {
 const NO_CHOICE: u32 = u32::MAX;
 
 /// A schedule without an end, if there is one, and whether all was seen.
-pub type Rounds<S> = (Option<Found<S>>, bool);
+pub type Turns<S> = (Option<Found<S>>, bool);
 
-/// All configurations and the steps between them, without reduction.
+/// A configuration in the graph.
+#[derive(Default)]
+struct Node {
+    edges: Vec<Edge>,
+    /// Steps that are possible and were not taken: whose, and what would come of a task.
+    others: Vec<(u32, u32)>,
+}
+
+impl Node {
+    /// All that is possible: whose step, and what would come of a task.
+    fn possible(&self) -> impl Iterator<Item = (u32, u32)> {
+        let taken = self.edges.iter().map(|edge| (edge.agent, edge.choice));
+        taken.chain(self.others.iter().copied())
+    }
+}
+
+/// Configurations and the steps between them.
 struct Graph {
     hashes: Vec<u128>,
     from: Vec<u32>,
-    edges: Vec<Vec<Edge>>,
-    /// For each property of the end, where it holds.
+    depths: Vec<u32>,
+    nodes: Vec<Node>,
+    /// For each goal, where it has come.
     good: Vec<Vec<bool>>,
 }
 
-/// Looks for a fair schedule without an end in which a condition of the end never holds. None also when the graph is
-/// larger than the limits; the flag says whether all was seen.
-pub fn endless<M: Model>(model: &M, program: &Program, limits: &Limits) -> Result<Rounds<M::Step>, Stop> {
-    let ends: Vec<usize> = (0..program.properties.len())
-        .filter(|at| program.properties[*at].kind == PropertyKind::Eventually)
-        .collect();
-    if ends.is_empty() {
+/// Numbers for agents and for choices.
+#[derive(Default)]
+struct Numbers(ByHash<u32>);
+
+impl Numbers {
+    fn of(&mut self, hash: u128) -> u32 {
+        let next = self.0.len() as u32;
+        *self.0.entry(hash).or_insert(next)
+    }
+}
+
+/// What has to come, where a search has seen that schedules go round: every condition of the end, and the end itself if
+/// that is wanted.
+pub fn goals(program: &Program, rounds: Rounds, to_the_end: bool) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    if rounds.before || rounds.after {
+        let ends = program.properties.iter().enumerate();
+        let ends = ends.filter(|(_, property)| property.kind == PropertyKind::Eventually);
+        goals.extend(ends.map(|(at, _)| Goal::Property(at)));
+    }
+    if rounds.before && to_the_end {
+        goals.push(Goal::End);
+    }
+    goals
+}
+
+/// Looks for a fair schedule without an end on which one of the goals never comes. None also when the graph is larger
+/// than the limits; the flag says whether all was seen.
+pub fn endless<M: Model>(
+    model: &M,
+    program: &Program,
+    limits: &Limits,
+    goals: &[Goal],
+) -> Result<Turns<M::Step>, Stop> {
+    if goals.is_empty() {
         return Ok((None, true));
     }
     let mut evaluator = Evaluator::new(program)?;
-    let Some(graph) = build(model, &mut evaluator, &ends, limits)? else { return Ok((None, false)) };
-    for (number, at) in ends.iter().enumerate() {
+    let Some(graph) = build(model, &mut evaluator, goals, limits)? else { return Ok((None, false)) };
+    for (number, goal) in goals.iter().enumerate() {
         let bad: Vec<bool> = graph.good[number].iter().map(|good| !good).collect();
         let Some(part) = graph.fair_part(bad) else { continue };
         let (path, round) = graph.way(&part);
@@ -59,72 +119,143 @@ pub fn endless<M: Model>(model: &M, program: &Program, limits: &Limits) -> Resul
         };
         let initial = model.initial(&mut evaluator)?;
         let (schedule, config) = follow(model, &mut evaluator, initial, hashes(path))?;
+        let violation = match goal {
+            Goal::Property(at) => Violation::Endless { at: *at },
+            Goal::End => Violation::NeverEnds {
+                stuck: !graph.reaches(&part, &graph.good[number]),
+                waits: waits_of(model, &config, &program.main),
+            },
+        };
         let (cycle, _) = follow(model, &mut evaluator, config, hashes(round))?;
-        let violation = Violation::Endless { at: *at };
         return Ok((Some(Found { violation, schedule, cycle }), true));
     }
     Ok((None, true))
 }
 
+/// What builds a graph.
+struct Builder<'b, M: Model> {
+    model: &'b M,
+    goals: &'b [Goal],
+    /// A condition of the end may see the order of steps that reduction leaves out.
+    reduced: bool,
+    graph: Graph,
+    numbers: ByHash<u32>,
+    agents: Numbers,
+    choices: Numbers,
+    waiting: VecDeque<M::Config>,
+}
+
 fn build<M: Model>(
     model: &M,
     evaluator: &mut Evaluator<'_>,
-    ends: &[usize],
+    goals: &[Goal],
     limits: &Limits,
 ) -> Result<Option<Graph>, Stop> {
     let before = memory::resident();
     let initial = model.initial(evaluator)?;
     let first = model.fingerprint(&initial);
-    let mut numbers: ByHash<u32> = ByHash::default();
-    let mut agents: ByHash<u32> = ByHash::default();
-    let mut choices: ByHash<u32> = ByHash::default();
-    numbers.insert(first, 0);
-    let mut graph =
-        Graph { hashes: vec![first], from: vec![0], edges: Vec::new(), good: vec![Vec::new(); ends.len()] };
-    let mut waiting = VecDeque::from([initial]);
-    while let Some(config) = waiting.pop_front() {
-        let at = graph.edges.len() as u32;
-        for (number, end) in ends.iter().enumerate() {
-            graph.good[number].push(holds_at(model, evaluator, &config, *end)?);
-        }
-        let mut edges = Vec::new();
-        for step in model.enabled(evaluator, &config)? {
-            let next = model.apply(evaluator, &config, &step)?;
-            let hash = model.fingerprint(&next);
-            let to = match numbers.get(&hash) {
-                Some(known) => *known,
-                None => {
-                    let number = graph.hashes.len() as u32;
-                    numbers.insert(hash, number);
-                    graph.hashes.push(hash);
-                    graph.from.push(at);
-                    waiting.push_back(next);
-                    if number.is_multiple_of(1024)
-                        && limits.are_reached(memory::resident().saturating_sub(before))
-                    {
-                        return Ok(None);
-                    }
-                    number
-                }
-            };
-            let next_agent = agents.len() as u32;
-            let agent = *agents.entry(model.agent(&step)).or_insert(next_agent);
-            let choice = match model.choice(&config, &step) {
-                Some(choice) => {
-                    let next = choices.len() as u32;
-                    *choices.entry(choice).or_insert(next)
-                }
-                None => NO_CHOICE,
-            };
-            edges.push(Edge { to, agent, choice });
-        }
-        graph.edges.push(edges);
-        let count = graph.hashes.len() as u64;
+    let graph = Graph {
+        hashes: vec![first],
+        from: vec![0],
+        depths: vec![0],
+        nodes: Vec::new(),
+        good: vec![Vec::new(); goals.len()],
+    };
+    let mut builder = Builder {
+        model,
+        goals,
+        reduced: limits.reduced && goals.iter().all(|goal| *goal == Goal::End),
+        graph,
+        numbers: ByHash::from_iter([(first, 0)]),
+        agents: Numbers::default(),
+        choices: Numbers::default(),
+        waiting: VecDeque::from([initial]),
+    };
+    while let Some(config) = builder.waiting.pop_front() {
+        builder.take(evaluator, &config)?;
+        let count = builder.graph.hashes.len() as u64;
         if count > limits.configurations || count > u64::from(u32::MAX - 1) {
             return Ok(None);
         }
+        if builder.graph.nodes.len().is_multiple_of(256)
+            && limits.are_reached(memory::resident().saturating_sub(before))
+        {
+            return Ok(None);
+        }
     }
-    Ok(Some(graph))
+    Ok(Some(builder.graph))
+}
+
+impl<M: Model> Builder<'_, M> {
+    /// Takes the steps of the next configuration.
+    fn take(&mut self, evaluator: &mut Evaluator<'_>, config: &M::Config) -> Result<(), Stop> {
+        let at = self.graph.nodes.len();
+        let mut done = true;
+        for (number, goal) in self.goals.iter().enumerate() {
+            let good = match goal {
+                Goal::End => self.model.has_ended(config, &evaluator.program.main),
+                Goal::Property(end) => holds_at(self.model, evaluator, config, *end)?,
+            };
+            self.graph.good[number].push(good);
+            done &= good && *goal == Goal::End;
+        }
+        let mut node = Node::default();
+        if done {
+            // The end stays.
+            self.graph.nodes.push(node);
+            return Ok(());
+        }
+        let steps = self.model.enabled(evaluator, config)?;
+        let enough = match self.reduced {
+            true => self.model.enough(evaluator, config)?,
+            false => None,
+        };
+        let mut all = true;
+        if let Some(enough) = enough {
+            all = false;
+            for (step, next) in enough {
+                let to = self.reach(at, next);
+                all |= self.graph.depths[to as usize] <= self.graph.depths[at];
+                let (agent, choice) = self.of(config, &step);
+                node.edges.push(Edge { to, agent, choice });
+            }
+            if !all {
+                node.others = steps.iter().map(|step| self.of(config, step)).collect();
+            }
+        }
+        if all {
+            node.edges.clear();
+            for step in &steps {
+                let next = self.model.apply(evaluator, config, step)?;
+                let to = self.reach(at, next);
+                let (agent, choice) = self.of(config, step);
+                node.edges.push(Edge { to, agent, choice });
+            }
+        }
+        self.graph.nodes.push(node);
+        Ok(())
+    }
+
+    /// Whose step it is, and what comes of a task by it.
+    fn of(&mut self, config: &M::Config, step: &M::Step) -> (u32, u32) {
+        let choice = self.model.choice(config, step);
+        let choice = choice.map_or(NO_CHOICE, |choice| self.choices.of(choice));
+        (self.agents.of(self.model.agent(step)), choice)
+    }
+
+    /// The number of a configuration that is reached from that of a number.
+    fn reach(&mut self, from: usize, next: M::Config) -> u32 {
+        let hash = self.model.fingerprint(&next);
+        let new = self.graph.hashes.len() as u32;
+        let to = *self.numbers.entry(hash).or_insert(new);
+        if to == new {
+            self.graph.hashes.push(hash);
+            self.graph.from.push(from as u32);
+            self.graph.depths.push(self.graph.depths[from] + 1);
+            self.waiting.push_back(next);
+        }
+        to
+    }
 }
 
 impl Graph {
@@ -136,14 +267,14 @@ impl Graph {
                 let inside: HashSet<u32> = part.iter().copied().collect();
                 let inner = || {
                     part.iter()
-                        .flat_map(|at| &self.edges[*at as usize])
+                        .flat_map(|at| &self.nodes[*at as usize].edges)
                         .filter(|edge| inside.contains(&edge.to))
                 };
                 if inner().next().is_none() {
                     continue;
                 }
                 let taken: HashSet<u32> = inner().map(|edge| edge.agent).collect();
-                let agents = |at: &u32| self.edges[*at as usize].iter().map(|edge| edge.agent).collect();
+                let agents = |at: &u32| self.nodes[*at as usize].possible().map(|(agent, _)| agent).collect();
                 let always: Option<HashSet<u32>> = part
                     .iter()
                     .map(agents)
@@ -155,16 +286,15 @@ impl Graph {
                 let came: HashSet<u32> = inner().map(|edge| edge.choice).collect();
                 let left_out = part
                     .iter()
-                    .flat_map(|at| &self.edges[*at as usize])
-                    .find(|edge| edge.choice != NO_CHOICE && !came.contains(&edge.choice));
+                    .flat_map(|at| self.nodes[*at as usize].possible())
+                    .find(|(_, choice)| *choice != NO_CHOICE && !came.contains(choice));
                 match left_out {
                     None => return Some(part),
-                    Some(edge) => {
+                    Some((_, choice)) => {
                         // It may still go round where that can't come.
                         let mut rest = vec![false; within.len()];
                         for at in &part {
-                            let can =
-                                self.edges[*at as usize].iter().any(|other| other.choice == edge.choice);
+                            let can = self.nodes[*at as usize].possible().any(|(_, other)| other == choice);
                             rest[*at as usize] = !can;
                         }
                         tasks.push(rest);
@@ -196,7 +326,7 @@ impl Graph {
                     stack.push(at as u32);
                     on_stack[at] = true;
                 }
-                match self.edges[at].get(edge) {
+                match self.nodes[at].edges.get(edge) {
                     Some(edge_to) => {
                         let to = edge_to.to as usize;
                         open.push((at, edge + 1));
@@ -247,7 +377,7 @@ impl Graph {
         // Each agent has its turn on the round, or a moment at which it has none; each choice comes.
         let edges: Vec<(u32, Edge)> = part
             .iter()
-            .flat_map(|at| self.edges[*at as usize].iter().map(|edge| (*at, *edge)))
+            .flat_map(|at| self.nodes[*at as usize].edges.iter().map(|edge| (*at, *edge)))
             .filter(|(_, edge)| inside.contains(&edge.to))
             .collect();
         let mut round = vec![start];
@@ -259,7 +389,7 @@ impl Graph {
         let choices: HashSet<u32> =
             edges.iter().map(|(_, edge)| edge.choice).filter(|choice| *choice != NO_CHOICE).collect();
         for agent in all {
-            let rests = |at: u32| self.edges[at as usize].iter().all(|edge| edge.agent != agent);
+            let rests = |at: u32| self.nodes[at as usize].possible().all(|(other, _)| other != agent);
             if done.contains(&agent) || round.iter().any(|at| rests(*at)) {
                 continue;
             }
@@ -289,9 +419,26 @@ impl Graph {
         (path, round)
     }
 
+    /// Whether a way leads from a part to one of the marked configurations.
+    fn reaches(&self, part: &[u32], marked: &[bool]) -> bool {
+        let mut seen: HashSet<u32> = part.iter().copied().collect();
+        let mut waiting: Vec<u32> = part.to_vec();
+        while let Some(at) = waiting.pop() {
+            if marked[at as usize] {
+                return true;
+            }
+            for edge in &self.nodes[at as usize].edges {
+                if seen.insert(edge.to) {
+                    waiting.push(edge.to);
+                }
+            }
+        }
+        false
+    }
+
     fn note(&self, mut from: u32, way: &[u32], done: &mut HashSet<u32>, came: &mut HashSet<u32>) {
         for to in way {
-            if let Some(edge) = self.edges[from as usize].iter().find(|edge| edge.to == *to) {
+            if let Some(edge) = self.nodes[from as usize].edges.iter().find(|edge| edge.to == *to) {
                 done.insert(edge.agent);
                 came.insert(edge.choice);
             }
@@ -309,7 +456,7 @@ impl Graph {
         let mut before: HashMap<u32, u32> = HashMap::new();
         let mut waiting = VecDeque::from([from]);
         while let Some(at) = waiting.pop_front() {
-            for edge in self.edges[at as usize].iter().filter(|edge| inside.contains(&edge.to)) {
+            for edge in self.nodes[at as usize].edges.iter().filter(|edge| inside.contains(&edge.to)) {
                 if wanted(at, edge) {
                     let mut way = vec![edge.to];
                     let mut back = at;

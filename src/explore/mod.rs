@@ -8,6 +8,7 @@ mod engine;
 mod memory;
 pub mod schedule;
 mod search;
+mod visited;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use crate::model::{Observation, Stop, Violation};
 
-pub use endless::endless;
+pub use endless::{Goal, endless, goals};
 pub use engine::RealEngine;
 pub use engine::trial::{Trial, trial};
 pub use search::search;
@@ -66,6 +67,15 @@ pub enum Bound {
     Memory,
 }
 
+/// Whether steps lead back to where they began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rounds {
+    /// Before the main instance has ended.
+    pub before: bool,
+    /// After that.
+    pub after: bool,
+}
+
 /// What a search has seen.
 #[derive(Clone, Debug)]
 pub struct Report<S> {
@@ -78,6 +88,8 @@ pub struct Report<S> {
     pub left: u64,
     /// None when all was seen.
     pub bound: Option<Bound>,
+    /// When all was seen: whether there are schedules without an end.
+    pub rounds: Rounds,
     pub outcomes: BTreeSet<Observation>,
     pub found: Option<Found<S>>,
     pub took: Duration,

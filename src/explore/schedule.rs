@@ -22,6 +22,9 @@ pub struct Saved {
     pub slow: u32,
     pub duplicates: u32,
     pub steps: Vec<String>,
+    /// How many of them, the last ones, lead back to where they began.
+    #[serde(default)]
+    pub turns: usize,
 }
 
 /// A step, and what it changes.
@@ -88,19 +91,25 @@ fn states(seen: &Seen<'_>) -> BTreeMap<String, String> {
 }
 
 /// Takes a schedule, and tells what happens. `wanted` picks the next step among those that are possible; it answers
-/// none at the end.
+/// none at the end. The last `turns` steps are those of a round.
 pub fn tell<M: Model>(
     model: &M,
     program: &Program,
     schedule: &[String],
+    turns: usize,
     each: &mut dyn FnMut(usize, &Line) -> bool,
 ) -> Result<Told, Stop> {
     let mut evaluator = Evaluator::new(program)?;
     let mut config = model.initial(&mut evaluator)?;
+    let mut turn = None;
     for (number, wanted) in schedule.iter().enumerate() {
+        if turns > 0 && number + turns == schedule.len() {
+            turn = Some(model.fingerprint(&config));
+        }
         let steps = model.enabled(&mut evaluator, &config)?;
         let Some(step) = steps.iter().find(|step| name(step) == *wanted) else {
-            return Ok(Told { states: states(&model.seen(&config)), taken: number, violation: None });
+            let states = states(&model.seen(&config));
+            return Ok(Told { states, taken: number, violation: None, turned: false });
         };
         let shown = model.show(&mut evaluator, &config, step);
         let next = model.apply(&mut evaluator, &config, step)?;
@@ -124,7 +133,8 @@ pub fn tell<M: Model>(
         }
         None => None,
     };
-    Ok(Told { states: states(&seen), taken: schedule.len(), violation })
+    let turned = turn == Some(model.fingerprint(&config));
+    Ok(Told { states: states(&seen), taken: schedule.len(), violation, turned })
 }
 
 /// How the telling of a schedule ended.
@@ -134,4 +144,6 @@ pub struct Told {
     /// Steps that were possible.
     pub taken: usize,
     pub violation: Option<crate::model::Violation>,
+    /// Whether the last steps have led back to where they began.
+    pub turned: bool,
 }

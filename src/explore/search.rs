@@ -7,63 +7,50 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
+use std::sync::{Barrier, Mutex};
 use std::time::Instant;
 
 use crate::model::observe::{wrong_at_rest, wrong_now};
-use crate::model::part::ByHash;
 use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
 
 use super::schedule::follow;
-use super::{Bound, Found, Limits, Progress, Report, Searched, memory};
+use super::visited::{Edges, Known, Visited, goes_round, lock};
+use super::{Bound, Found, Limits, Progress, Report, Rounds, Searched, memory};
 
-const SHARDS: usize = 256;
 /// Configurations that a thread takes at a time, about.
 const CHUNK: usize = 64;
 /// The memory is looked at once in so many steps.
 const WATCH: u64 = 256;
-
-type Known = ByHash<u128>;
-
-/// The configurations that were seen, each with the one that it was first reached from.
-struct Visited {
-    shards: Vec<Mutex<Known>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Visited {
-    fn new() -> Visited {
-        Visited { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
-    }
-
-    fn shard(&self, hash: u128) -> &Mutex<Known> {
-        &self.shards[(hash >> 120) as usize % SHARDS]
-    }
-
-    /// Whether it is new.
-    fn insert(&self, hash: u128, from: u128) -> bool {
-        let mut shard = lock(self.shard(hash));
-        let before = shard.len();
-        shard.entry(hash).or_insert(from);
-        shard.len() > before
-    }
-
-    fn from(&self, hash: u128) -> Option<u128> {
-        lock(self.shard(hash)).get(&hash).copied()
-    }
-}
+/// Numbers for configurations.
+const MOST: u64 = u32::MAX as u64 - 1_000_000;
 
 /// Configurations that one thread takes, with the place of the first in its depth.
 struct Chunk<C> {
     first: usize,
-    configs: Vec<(u128, C)>,
+    configs: Vec<(u32, C)>,
 }
 
 /// Configurations of the next depth, in chunks.
-type Gathered<C> = Vec<Vec<(u128, C)>>;
+type Gathered<C> = Vec<Vec<(u32, C)>>;
+
+/// What a thread gathers while it looks at the configurations of one depth.
+struct Round<C> {
+    depth: u32,
+    next: Vec<(u32, C)>,
+    /// The steps that were taken, before the main instance has ended and after that.
+    before: Vec<(u32, u32)>,
+    after: Vec<(u32, u32)>,
+}
+
+/// A configuration whose steps are taken.
+#[derive(Clone, Copy)]
+struct Here {
+    /// Its place in its depth.
+    at: usize,
+    number: u32,
+    /// Whether the main instance has ended.
+    ended: bool,
+}
 
 /// What the threads of a search share.
 struct Shared<'a, M: Model> {
@@ -74,7 +61,11 @@ struct Shared<'a, M: Model> {
     /// Each thread's apart: one that takes its own leaves the others' memory alone.
     level: Vec<Mutex<VecDeque<Chunk<M::Config>>>>,
     next: Vec<Mutex<Gathered<M::Config>>>,
-    configurations: AtomicU64,
+    /// All steps, before the main instance has ended and after that.
+    before: Mutex<Edges>,
+    after: Mutex<Edges>,
+    /// Whether a step has led to a configuration that was not deeper.
+    turned: AtomicBool,
     steps: AtomicU64,
     /// The rest of this depth is not looked at.
     over: AtomicBool,
@@ -83,7 +74,7 @@ struct Shared<'a, M: Model> {
     bound: Mutex<Option<Bound>>,
     stop: Mutex<Option<Stop>>,
     /// What was found, with the place in this depth, so that it is the same one each time; and the configuration.
-    found: Mutex<Option<(usize, Violation, u128)>>,
+    found: Mutex<Option<(usize, Violation, u32)>>,
     outcomes: Mutex<BTreeSet<Observation>>,
     memory: AtomicU64,
     /// What the process had when the search began, in bytes.
@@ -91,11 +82,15 @@ struct Shared<'a, M: Model> {
 }
 
 impl<M: Model> Shared<'_, M> {
-    fn found(&self, at: usize, violation: Violation, hash: u128) {
+    fn found(&self, at: usize, violation: Violation, number: u32) {
         let mut found = lock(&self.found);
         if found.as_ref().is_none_or(|(known, ..)| at < *known) {
-            *found = Some((at, violation, hash));
+            *found = Some((at, violation, number));
         }
+    }
+
+    fn configurations(&self) -> u64 {
+        u64::from(self.visited.count())
     }
 
     fn end(&self, bound: Bound) {
@@ -113,21 +108,30 @@ impl<M: Model> Shared<'_, M> {
     }
 
     /// Looks at configurations of this depth until there are no more.
-    fn work(&self, evaluator: &mut Evaluator<'_>, me: usize) -> Result<(), Stop> {
-        let mut next = Vec::new();
+    fn work(&self, evaluator: &mut Evaluator<'_>, me: usize, depth: usize) -> Result<(), Stop> {
+        let (next, before, after) = (Vec::new(), Vec::new(), Vec::new());
+        let mut round = Round { depth: depth as u32, next, before, after };
+        let main = &evaluator.program.main.clone();
         while !self.over.load(Ordering::Relaxed) {
             let own = lock(&self.level[me]).pop_front();
             let other = || self.level.iter().find_map(|level| lock(level).pop_back());
             let Some(chunk) = own.or_else(other) else { break };
-            for (at, (hash, config)) in chunk.configs.iter().enumerate() {
-                self.expand(evaluator, chunk.first + at, *hash, config, &mut next)?;
-                if next.len() >= CHUNK {
-                    lock(&self.next[me]).push(std::mem::take(&mut next));
+            for (at, (number, config)) in chunk.configs.iter().enumerate() {
+                let ended = self.model.has_ended(config, main);
+                let here = Here { at: chunk.first + at, number: *number, ended };
+                self.expand(evaluator, here, config, &mut round)?;
+                if round.next.len() >= CHUNK {
+                    lock(&self.next[me]).push(std::mem::take(&mut round.next));
                 }
             }
         }
-        if !next.is_empty() {
-            lock(&self.next[me]).push(next);
+        if !round.next.is_empty() {
+            lock(&self.next[me]).push(round.next);
+        }
+        for (all, own) in [(&self.before, round.before), (&self.after, round.after)] {
+            if !own.is_empty() {
+                lock(all).push(own);
+            }
         }
         Ok(())
     }
@@ -136,22 +140,21 @@ impl<M: Model> Shared<'_, M> {
     fn expand(
         &self,
         evaluator: &mut Evaluator<'_>,
-        at: usize,
-        hash: u128,
+        here: Here,
         config: &M::Config,
-        next: &mut Vec<(u128, M::Config)>,
+        round: &mut Round<M::Config>,
     ) -> Result<(), Stop> {
         let enough = match self.limits.reduced {
             true => self.model.enough(evaluator, config)?,
             false => None,
         };
         if let Some(steps) = enough {
-            let mut any = false;
+            let mut turns = false;
             for (_, reached) in steps {
-                any |= self.reach(evaluator, at, hash, reached, next)?;
+                turns |= self.reach(evaluator, here, reached, round)?;
             }
-            // What leads to nothing new might go round and leave the other steps out for ever.
-            if any {
+            // Who goes round might leave the other steps out for ever: on each way round, all are taken somewhere.
+            if !turns {
                 return Ok(());
             }
         }
@@ -160,46 +163,55 @@ impl<M: Model> Shared<'_, M> {
             if self.limits.collect {
                 lock(&self.outcomes).insert(self.model.seen(config).observe());
             } else if let Some(violation) = wrong_at_rest(self.model, evaluator, config)? {
-                self.found(at, violation, hash);
+                self.found(here.at, violation, here.number);
             }
             return Ok(());
         }
         for step in &steps {
-            if self.configurations.load(Ordering::Relaxed) >= self.limits.configurations {
+            if self.configurations() >= self.limits.configurations.min(MOST) {
                 self.end(Bound::Configurations);
             }
             if self.over.load(Ordering::Relaxed) {
                 break;
             }
             let reached = self.model.apply(evaluator, config, step)?;
-            self.reach(evaluator, at, hash, reached, next)?;
+            self.reach(evaluator, here, reached, round)?;
         }
         Ok(())
     }
 
-    /// A configuration is reached from another; whether it is new.
+    /// A configuration is reached from another; whether that is a turn back, to one that is not deeper.
     fn reach(
         &self,
         evaluator: &mut Evaluator<'_>,
-        at: usize,
-        from: u128,
+        from: Here,
         config: M::Config,
-        next: &mut Vec<(u128, M::Config)>,
+        round: &mut Round<M::Config>,
     ) -> Result<bool, Stop> {
         if self.steps.fetch_add(1, Ordering::Relaxed).is_multiple_of(WATCH) {
             self.watch();
         }
         let hash = self.model.fingerprint(&config);
-        if !self.visited.insert(hash, from) {
-            return Ok(false);
+        let (Known { number, depth, .. }, new) = self.visited.insert(hash, from.number, round.depth + 1);
+        if !self.limits.collect {
+            match from.ended {
+                true => round.after.push((from.number, number)),
+                false => round.before.push((from.number, number)),
+            }
         }
-        self.configurations.fetch_add(1, Ordering::Relaxed);
+        if !new {
+            let turns = depth <= round.depth;
+            if turns {
+                self.turned.store(true, Ordering::Relaxed);
+            }
+            return Ok(turns);
+        }
         match wrong_now(self.model, evaluator, &config)? {
             // When outcomes are wanted the search goes on.
-            Some(violation) if !self.limits.collect => self.found(at, violation, hash),
-            _ => next.push((hash, config)),
+            Some(violation) if !self.limits.collect => self.found(from.at, violation, number),
+            _ => round.next.push((number, config)),
         }
-        Ok(true)
+        Ok(false)
     }
 }
 
@@ -221,7 +233,9 @@ pub fn search<M: Model>(
         visited: Visited::new(),
         level: (0..jobs).map(|_| Mutex::default()).collect(),
         next: (0..jobs).map(|_| Mutex::default()).collect(),
-        configurations: AtomicU64::new(1),
+        before: Mutex::default(),
+        after: Mutex::default(),
+        turned: AtomicBool::new(false),
         steps: AtomicU64::new(0),
         over: AtomicBool::new(false),
         finished: AtomicBool::new(false),
@@ -232,10 +246,10 @@ pub fn search<M: Model>(
         memory: AtomicU64::new(memory::resident()),
         resident: memory::resident(),
     };
-    shared.visited.insert(first, first);
+    shared.visited.insert(first, 0, 0);
     match wrong_now(model, &mut evaluator, &initial)? {
-        Some(violation) if !limits.collect => shared.found(0, violation, first),
-        _ => lock(&shared.level[0]).push_back(Chunk { first: 0, configs: vec![(first, initial.clone())] }),
+        Some(violation) if !limits.collect => shared.found(0, violation, 0),
+        _ => lock(&shared.level[0]).push_back(Chunk { first: 0, configs: vec![(0, initial.clone())] }),
     }
     let barrier = Barrier::new(jobs);
     let depth = AtomicUsize::new(0);
@@ -247,7 +261,7 @@ pub fn search<M: Model>(
                 return;
             }
             let worked = match &mut evaluator {
-                Ok(evaluator) => shared.work(evaluator, me),
+                Ok(evaluator) => shared.work(evaluator, me, depth.load(Ordering::Relaxed)),
                 Err(stop) => Err(stop.clone()),
             };
             if let Err(stop) = worked {
@@ -260,11 +274,7 @@ pub fn search<M: Model>(
             }
             if me == 0 {
                 let waiting = shared.waiting() as u64;
-                progress(
-                    shared.configurations.load(Ordering::Relaxed),
-                    waiting,
-                    depth.load(Ordering::Relaxed),
-                );
+                progress(shared.configurations(), waiting, depth.load(Ordering::Relaxed));
             }
         }
     };
@@ -282,18 +292,25 @@ pub fn search<M: Model>(
         return Err(stop);
     }
     let found = match lock(&shared.found).take() {
-        Some((_, violation, hash)) => {
-            let schedule = shared.schedule(&mut evaluator, &initial, first, hash)?;
+        Some((_, violation, number)) => {
+            let way = shared.visited.way(number);
+            let (schedule, _) = follow(model, &mut evaluator, initial, way)?;
             Some(Found { violation, schedule, cycle: Vec::new() })
         }
         None => None,
     };
+    let bound = *lock(&shared.bound);
+    let rounds = match found.is_none() && bound.is_none() {
+        true => shared.rounds(),
+        false => Rounds::default(),
+    };
     Ok(Report {
-        configurations: shared.configurations.load(Ordering::Relaxed),
+        configurations: shared.configurations(),
         steps: shared.steps.load(Ordering::Relaxed),
         depth: depth.load(Ordering::Relaxed),
         left: left.load(Ordering::Relaxed),
-        bound: *lock(&shared.bound),
+        bound,
+        rounds,
         outcomes: std::mem::take(&mut *lock(&shared.outcomes)),
         found,
         took: begun.elapsed(),
@@ -349,22 +366,13 @@ impl<M: Model> Shared<'_, M> {
         waiting > 0
     }
 
-    /// The schedule by which a configuration was first reached.
-    fn schedule(
-        &self,
-        evaluator: &mut Evaluator<'_>,
-        initial: &M::Config,
-        first: u128,
-        to: u128,
-    ) -> Result<Vec<M::Step>, Stop> {
-        let mut path = vec![to];
-        let mut at = to;
-        while at != first {
-            at = self.visited.from(at).ok_or_else(|| Stop::Fault("a schedule without a beginning".into()))?;
-            path.push(at);
+    /// Whether schedules can go round. Steps that lead one deeper each time don't.
+    fn rounds(&self) -> Rounds {
+        if !self.turned.load(Ordering::Relaxed) {
+            return Rounds::default();
         }
-        path.pop();
-        path.reverse();
-        Ok(follow(self.model, evaluator, initial.clone(), path)?.0)
+        let go_round =
+            |edges: &Mutex<Edges>| goes_round(self.visited.count(), &std::mem::take(&mut *lock(edges)));
+        Rounds { before: go_round(&self.before), after: go_round(&self.after) }
     }
 }

@@ -79,6 +79,9 @@ pub trait Model: Sync + Sized {
     /// What can be seen of it.
     fn seen<'c>(&self, config: &'c Self::Config) -> Seen<'c>;
 
+    /// Whether an instance has come to its end.
+    fn has_ended(&self, config: &Self::Config, id: &str) -> bool;
+
     /// The error with which an instance has failed.
     fn failure(&self, config: &Self::Config, id: &str) -> Option<ErrorData>;
 

@@ -33,6 +33,9 @@ pub struct Seen<'c> {
     pub entities: Vec<(&'c EntityName, &'c Entity)>,
 }
 
+/// Who waits, for what, and where in the text.
+pub type Waits = Vec<(Id, String, Option<crate::syntax::Place>)>;
+
 /// What a run does that it should not.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Violation {
@@ -49,7 +52,7 @@ pub enum Violation {
     },
     /// These wait, and nobody will do what they wait for.
     Deadlock {
-        waits: Vec<(Id, String, Option<crate::syntax::Place>)>,
+        waits: Waits,
     },
     /// An entity is held at the end.
     Leaked {
@@ -59,6 +62,13 @@ pub enum Violation {
     /// From somewhere on the schedule goes round for ever, and a condition of the end never holds.
     Endless {
         at: usize,
+    },
+    /// From somewhere on the schedule goes round for ever, and the main instance never ends.
+    NeverEnds {
+        /// No other schedule leads to its end from there.
+        stuck: bool,
+        /// What it waits for there.
+        waits: Waits,
     },
 }
 
@@ -157,6 +167,14 @@ impl Seen<'_> {
         }
         (!waits.is_empty()).then_some(Violation::Deadlock { waits })
     }
+}
+
+/// What an instance waits for.
+pub fn waits_of<M: Model>(model: &M, config: &M::Config, id: &Id) -> Waits {
+    let seen = model.seen(config);
+    let own = seen.instances.iter().find(|(known, _)| *known == id);
+    let waits = own.map(|(_, stand)| stand.waits.clone()).unwrap_or_default();
+    waits.iter().map(|asked| (id.clone(), describe(asked), Some(asked.place))).collect()
 }
 
 /// What is wrong with a configuration, whatever comes.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::code::Code;
 use crate::explore::schedule::{Saved, Told, name, tell};
-use crate::explore::{Found, Limits, RealEngine, Report, Walk, endless, search, walk};
+use crate::explore::{Found, Limits, RealEngine, Report, Walk, endless, goals, search, walk};
 use crate::machine::{Data, Value};
 use crate::model::compute_storage::States;
 use crate::model::record_replay::Histories;
@@ -227,13 +227,21 @@ impl Exploration<'_> {
         if shows {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
-        let mut rounds = true;
-        if report.found.is_none() && report.bound.is_none() && !self.asked.outcomes {
-            (report.found, rounds) = endless(model, program, &self.limits)?;
+        let to_the_end = !self.asked.may_run_forever && !self.asked.outcomes;
+        let mut known = report.bound.is_none();
+        if report.found.is_none() && known && !self.asked.outcomes {
+            let goals = goals(program, report.rounds, to_the_end);
+            (report.found, known) = endless(model, program, &self.limits, &goals)?;
         }
-        let mut out = format!("{title}: {}\n", summary(&report, &self.limits, &self.faulty()));
-        if !rounds {
-            out.push_str("  the graph is too large to look for schedules without an end\n");
+        let engine = self.asked.model == ModelName::Engine;
+        let mut out = format!("{title}: {}\n", summary(&report, &self.limits, &self.faulty(), engine));
+        if engine && report.found.is_none() {
+            out.push_str(
+                "  that order is one of many that the models allow: the others were not looked at\n",
+            );
+        }
+        if !known && report.found.is_none() && to_the_end {
+            out.push_str("  whether every schedule comes to an end is not known: not all was seen\n");
         }
         if let Some(found) = &report.found {
             let found = self.shortest(model, program, &report, found)?;
@@ -299,7 +307,7 @@ impl Exploration<'_> {
         let steps: Vec<String> = found.schedule.iter().chain(&found.cycle).map(name).collect();
         let turning = found.schedule.len();
         let mut lines = String::new();
-        let told = tell(model, program, &steps, &mut |number, line| {
+        let told = tell(model, program, &steps, found.cycle.len(), &mut |number, line| {
             if number == turning + 1 {
                 lines.push_str("  and then, again and again:\n");
             }
@@ -314,7 +322,7 @@ impl Exploration<'_> {
         out.push_str(&format!("\n  a schedule of {} that leads to it:\n", count(steps.len(), "step")));
         out.push_str(&lines);
         out.push_str(&then(&told));
-        if let Err(problem) = self.save(model, program, subject, steps, &mut out) {
+        if let Err(problem) = self.save(model, program, subject, (steps, found.cycle.len()), &mut out) {
             return Ok(Err(problem));
         }
         Ok(print(&out).map(|()| FAILED))
@@ -325,7 +333,7 @@ impl Exploration<'_> {
         model: &M,
         program: &Program,
         subject: Subject,
-        steps: Vec<String>,
+        (steps, turns): (Vec<String>, usize),
         out: &mut String,
     ) -> Result<(), Problem> {
         let file = self.file.display();
@@ -341,7 +349,7 @@ impl Exploration<'_> {
             Subject::Test(at) => Some(self.code.tests[at].name.clone()),
         };
         let (program, model) = (program.code.hash.to_string(), model.name().to_string());
-        let saved = Saved { program, model, test, crashes, slow, duplicates, steps };
+        let saved = Saved { program, model, test, crashes, slow, duplicates, steps, turns };
         let text = serde_json::to_string_pretty(&saved)
             .map_err(|error| Problem::new(STORE, format!("the schedule can't be written: {error}")))?;
         std::fs::write(path, text + "\n").map_err(|error| {
@@ -393,6 +401,13 @@ impl Exploration<'_> {
             return Err(Problem::new(FAILED, problem).hint("the program has changed; explore it anew"));
         }
         match &told.violation {
+            None if told.turned => {
+                let last = count(saved.turns, "step");
+                print(&format!(
+                    "\n  the last {last} lead back to where they began: this can go on for ever\n"
+                ))?;
+                Ok(FAILED)
+            }
             None => {
                 print("\n  nothing is wrong now\n")?;
                 Ok(0)
@@ -413,7 +428,7 @@ impl Exploration<'_> {
         let steps = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let mut input = std::io::stdin().lock();
         let mut all = false;
-        tell(model, program, &saved.steps, &mut |number, line| {
+        tell(model, program, &saved.steps, saved.turns, &mut |number, line| {
             if print(&self.line(number, line)).is_err() {
                 return false;
             }

@@ -70,7 +70,7 @@ pub(super) fn then(told: &Told) -> String {
 }
 
 /// What a search has covered.
-pub(super) fn summary<S>(report: &Report<S>, limits: &Limits, faults: &str) -> String {
+pub(super) fn summary<S>(report: &Report<S>, limits: &Limits, faults: &str, engine: bool) -> String {
     let seconds = report.took.as_secs_f64();
     let rate = report.configurations as f64 / seconds.max(1e-6);
     let figures = format!(
@@ -84,7 +84,11 @@ pub(super) fn summary<S>(report: &Report<S>, limits: &Limits, faults: &str) -> S
     match (&report.found, report.bound) {
         (Some(_), _) => format!("something goes wrong; {figures}"),
         (None, None) => {
-            format!("nothing goes wrong, under any schedule{faults}; {figures}, {deep} steps deep")
+            let under = match engine {
+                true => " in the engine's own order, whatever comes of what is outside,",
+                false => ", under any schedule",
+            };
+            format!("nothing goes wrong{under}{faults}; {figures}, {deep} steps deep")
         }
         (None, Some(Bound::Depth)) => format!(
             "nothing goes wrong in any schedule of up to {} steps{faults}; {left} configurations lie beyond; {figures}",

@@ -150,6 +150,10 @@ impl Model for RealEngine {
         seen
     }
 
+    fn has_ended(&self, config: &Config, id: &str) -> bool {
+        config.instances.iter().any(|known| *known.id == *id && known.outcome.is_some())
+    }
+
     fn failure(&self, config: &Config, id: &str) -> Option<ErrorData> {
         let known = config.instances.iter().find(|known| *known.id == *id)?;
         known.outcome.as_ref()?.error()

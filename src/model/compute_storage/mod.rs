@@ -588,6 +588,13 @@ impl<K: Keep> Model for Storage<K> {
         }
     }
 
+    fn has_ended(&self, config: &Self::Config, id: &str) -> bool {
+        config
+            .instances
+            .get(id)
+            .is_some_and(|kept| kept.state.as_ref().is_some_and(|state| state.has_ended()))
+    }
+
     fn failure(&self, config: &Self::Config, id: &str) -> Option<ErrorData> {
         config.instances.get(id)?.state.as_ref()?.failure()
     }

@@ -244,6 +244,10 @@ impl Model for HighLevel {
         }
     }
 
+    fn has_ended(&self, config: &Config, id: &str) -> bool {
+        config.instances.get(id).is_some_and(|instance| instance.has_ended())
+    }
+
     fn failure(&self, config: &Config, id: &str) -> Option<ErrorData> {
         config.instances.get(id)?.failure()
     }

@@ -310,6 +310,11 @@ impl<E> Instance<E> {
         })
     }
 
+    /// Whether it has come to its end.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended { .. })
+    }
+
     /// The error of one that has failed.
     pub fn failure(&self) -> Option<ErrorData> {
         match &self.state {
