@@ -189,7 +189,13 @@ pub static TABLE: &[Builtin] = &[
     scheduling("race", 1),
     scheduling("cancel", 1),
     scheduling("section", 2),
+    // Scopes of a fiber: what is begun in one ends with its failure.
+    Builtin { name: "scope", min: 1, max: 1, kind: Kind::Scheduling, contexts: Contexts::ALL },
+    Builtin { name: "scope_end", min: 2, max: 2, kind: Kind::Scheduling, contexts: Contexts::ALL },
     // What the machine knows of itself.
+    Builtin { name: "attempt", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::EFFECTFUL },
+    Builtin { name: "has_tasks", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::ALL },
+    Builtin { name: "retry_seed", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::ALL },
     Builtin { name: "self", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::EFFECTFUL },
     Builtin { name: "idempotency_key", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts(6) },
     Builtin { name: "delete_state", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::OPERATION },
@@ -208,6 +214,12 @@ pub static TABLE: &[Builtin] = &[
     native("repl_kinds", 1),
     native("repl_failure", 1),
     native("compare", 2),
+    // Options.
+    native("retry_policy", 1),
+    native("retry_again", 2),
+    native("retry_pause", 3),
+    native("par_map_limit", 1),
+    native("check_limit", 1),
     // Lists.
     native("list_get", 2),
     native("list_slice", 3),

@@ -53,6 +53,7 @@ areas!(
     replay,
     entities,
     locks,
+    cancellation,
     children,
     events,
     status,

@@ -351,6 +351,9 @@ pub struct Code {
     pub trials: Trials,
     pub sources: Sources,
     pub hash: ProgramHash,
+    /// Whether cancelling a task cancels what it began: not in programs that began with the library of a version where it
+    /// did not, so that their histories are replayed as they were made.
+    pub structured: bool,
     /// What tells whether a machine's state is of this code; computed when first asked for.
     pub fingerprint: OnceLock<u64>,
 }

@@ -154,6 +154,7 @@ fn fingerprint(code: &Code) -> u64 {
         use std::hash::{Hash, Hasher};
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        snapshot::FORM.hash(&mut hasher);
         for function in &code.functions {
             (&function.ops, function.registers, function.params, function.has_env).hash(&mut hasher);
         }

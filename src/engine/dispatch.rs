@@ -164,7 +164,7 @@ impl Engine {
             }
             What::Activity { name, .. } => {
                 open.dispatched = true;
-                let due = open.policy.timeout.map(|timeout| open.begins.saturating_add(timeout));
+                let due = open.deadline().map(|(due, _)| due);
                 let key = instance.step_key(seq);
                 let program = instance.record.program;
                 if let Some(due) = due {
@@ -324,6 +324,12 @@ impl Engine {
     }
 
     fn continue_as_new(&mut self, id: &Arc<str>, args: Data) {
+        let called = |open: &&Open| matches!(open.request.what, What::Orchestration { start: false, .. });
+        let Some(instance) = self.instances.get(id) else { return };
+        let children: Vec<Open> = instance.open.values().map(|open| &**open).filter(called).cloned().collect();
+        for open in children {
+            self.terminate_child(id, open.request.seq, &open, "its caller began anew");
+        }
         let Some(instance) = self.instances.remove(id) else { return };
         for number in instance.kept_from()..instance.chunks {
             self.batch.delete(super::keys::chunk(id, number));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use crate::machine::options::{self, Policy, policy};
-use crate::machine::{Data, Request, What, snapshot};
+use crate::machine::{Data, ErrorData, Request, What, snapshot};
 
 use super::checkpoint::SavedOpen;
 use super::history::Asked;
@@ -30,6 +30,28 @@ impl Open {
     /// For people: `charge("1234", 10)`.
     pub fn describe(&self) -> String {
         describe(&Asked::of(&self.request.what), &super::Args::of(&self.request.args))
+    }
+
+    /// When the next attempt begins after one that failed so; none when there is none.
+    pub(super) fn again(&self, error: &ErrorData, seed: u64, now: i64) -> Option<i64> {
+        let is_activity = matches!(self.request.what, What::Activity { .. });
+        if !is_activity || self.attempt >= self.policy.times || !self.policy.tries_again(&error.value.decode()) {
+            return None;
+        }
+        let again = now.saturating_add(self.policy.pause(self.attempt, seed));
+        self.ends().is_none_or(|ends| again < ends).then_some(again)
+    }
+
+    /// When all attempts together have to be done.
+    fn ends(&self) -> Option<i64> {
+        self.policy.within.map(|within| self.time.saturating_add(within))
+    }
+
+    /// When the attempt that is under way has to be done, and how long it or all of them may take.
+    pub(super) fn deadline(&self) -> Option<(i64, i64)> {
+        let own = self.policy.timeout.map(|timeout| (self.begins.saturating_add(timeout), timeout));
+        let all = self.ends().zip(self.policy.within);
+        own.into_iter().chain(all).min_by_key(|(due, _)| *due)
     }
 
     pub(super) fn saved(&self) -> SavedOpen {

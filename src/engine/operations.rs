@@ -139,7 +139,7 @@ impl Engine {
             _ => None,
         };
         let identity =
-            Identity { id: entity.to_string(), key: mail.from.clone(), entity: Some((**entity).clone()) };
+            Identity { id: entity.to_string(), key: mail.from.clone(), entity: Some((**entity).clone()), attempt: 1 };
         Machine::operation(image.clone(), declared, found, args, state, identity)
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::machine::{Data, ErrorData, Request, Value, What, format, instance_handle};
 
 use super::Status;
@@ -153,10 +155,7 @@ impl Engine {
         self.timers.clear(&(id.clone(), step.seq));
         open.dispatched = false;
         match result {
-            Err(error)
-                if matches!(open.request.what, What::Activity { .. }) && open.attempt < open.policy.times =>
-            {
-                let again = now.saturating_add(open.policy.pause(open.attempt));
+            Err(error) if let Some(again) = open.again(&error, seed(&id, step.execution, step.seq), now) => {
                 instance.retry(step.seq, error, again, now);
                 let suspended = instance.is_suspended();
                 self.changed.push(id.clone());
@@ -201,6 +200,7 @@ impl Engine {
                 match &open.request.what {
                     What::Activity { name, .. } => {
                         self.outputs.push(Output::Abandon { step: step.clone() });
+                        let after = format::duration(open.deadline().map_or(0, |(_, after)| after));
                         let more = [("activity", Value::str(name.as_str()))];
                         let message = format!("`{name}` was not done within {after}");
                         self.answer(step, Err(ErrorData::with("timeout", message, more)), Vec::new(), now);
@@ -229,6 +229,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// What the jitter of a request's pauses comes from: the same whoever asks, and whenever.
+pub(crate) fn seed(id: &str, execution: u32, seq: u64) -> u64 {
+    xxh3_64(format!("{id} {execution} {seq}").as_bytes())
 }
 
 /// What `status` gives.

@@ -544,7 +544,7 @@ impl Host {
         let ticket = self.ticket();
         let Some(image) = self.images.get(&program) else { return };
         self.spans.begin(ticket, "activity", &step.owner, step.seq, &name);
-        let identity = Identity { id: step.owner.to_string(), key, entity: None };
+        let identity = Identity { id: step.owner.to_string(), key, attempt: step.attempt, entity: None };
         let job = Job { ticket, code: image.code.clone(), name, args, identity };
         if self.workers.begin(job) {
             self.activities.insert(ticket, step.clone());

@@ -3,15 +3,18 @@
 use std::mem;
 use std::rc::Rc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::builtins::{self, Context, Kind};
 
 use super::address::handle;
+use super::cancel::Cause;
 use super::error::{Fail, fail};
 use super::frames::{call_place, push_frame, release};
 use super::operate as op;
 use super::task::{How, tasks_of};
 use super::value::{EntityRef, Value};
-use super::{Data, Fiber, Machine, Request, Wait, What, natives};
+use super::{Data, Fiber, Identity, Machine, Request, Wait, What, natives};
 
 /// What became of a call of a builtin.
 pub(super) enum Flow {
@@ -59,6 +62,13 @@ impl Machine {
                         };
                         Value::record([("id", Value::str(&*self.identity.id)), ("key", key)])
                     }
+                    "attempt" => Value::Int(self.attempt(fiber)),
+                    "has_tasks" => Value::bool(self.context == Context::Orchestration),
+                    "retry_seed" => {
+                        let Identity { id, key, .. } = &self.identity;
+                        let seed = xxh3_64(format!("{id} {key} {}", self.next_request).as_bytes());
+                        Value::Int(seed.cast_signed())
+                    }
                     "delete_state" => {
                         self.delete_state();
                         Value::Null
@@ -100,11 +110,22 @@ impl Machine {
                 fiber.stack[result] = self.section(fiber, &args[0], &args[1])?;
                 Ok(Flow::Go)
             }
+            Kind::Scheduling if matches!(info.name, "scope" | "scope_end") => {
+                let args: Vec<Value> = fiber.stack[at..at + count].iter_mut().map(mem::take).collect();
+                fiber.stack[result] = match info.name {
+                    "scope" => self.begin_scope(fiber, &args[0]),
+                    _ => {
+                        self.end_scope(fiber, &args[0], matches!(&args[1], Value::Bool(b) if b.get()));
+                        Value::Null
+                    }
+                };
+                Ok(Flow::Go)
+            }
             Kind::Scheduling => {
                 let arg = mem::take(&mut fiber.stack[at]);
                 let (how, (tasks, keys)) = match info.name {
                     "async" => {
-                        let task = self.spawn(&arg, id)?;
+                        let task = self.spawn(&arg, fiber, id)?;
                         fiber.stack[result] = task;
                         return Ok(Flow::Yield);
                     }
@@ -115,9 +136,18 @@ impl Machine {
                                 format!("`cancel` takes a task, not {}", arg.a_kind()),
                             ));
                         };
-                        let task = task.clone();
-                        self.cancel(&task);
-                        return Ok(Flow::Go);
+                        let cause = Cause::of_call(&self.image, fiber, "cancel");
+                        self.cancel(task, &cause, true, Some((id, &mut *fiber)));
+                        if let Some(cause) = fiber.cancelled.take() {
+                            return Err(cause.error(&self.image));
+                        }
+                        if !self.image.code.structured {
+                            return Ok(Flow::Go);
+                        }
+                        // What was cancelled cleans up as far as it can without waiting.
+                        fiber.stack[result] = Value::Null;
+                        self.ready.push_back(id);
+                        return Ok(Flow::Yield);
                     }
                     "await" => match &arg {
                         Value::Task(task) => (How::One, (vec![task.clone()], None)),
@@ -144,7 +174,11 @@ impl Machine {
                 if tasks.iter().any(|task| Rc::ptr_eq(task, &fiber.task)) {
                     return Err(fail("type_error", "a task can't wait for itself"));
                 }
-                match self.join(id, how, tasks, keys) {
+                let outcome = self.join(fiber, id, how, tasks, keys);
+                if let Some(cause) = fiber.cancelled.take() {
+                    return Err(cause.error(&self.image));
+                }
+                match outcome {
                     Ok(Some(Ok(value))) => {
                         fiber.stack[result] = value;
                         Ok(Flow::Go)
@@ -174,13 +208,22 @@ impl Machine {
         }
     }
 
-    pub(super) fn request(&mut self, fiber: &Fiber, id: u64, what: What, args: Data) -> Wait {
+    pub(super) fn request(&mut self, fiber: &mut Fiber, id: u64, what: What, args: Data) -> Wait {
         let seq = self.next_request;
         self.next_request += 1;
         let place = call_place(&self.image, fiber);
+        self.charge(fiber, id, &args);
         self.requests.push(Request { seq, what, args, place });
         self.waiting.insert(seq, id);
         Wait::Answer { seq }
+    }
+
+    /// Charges a fiber with the arguments of what it asks for: they are kept with the request and in the history.
+    fn charge(&mut self, fiber: &mut Fiber, id: u64, args: &Data) {
+        if id > 0 && args.0.len() > super::TASK_BYTES / 8 {
+            let bytes = super::TASK_BYTES + 2 * args.0.len();
+            self.tasks_hold = self.tasks_hold + bytes - fiber.charge.set(bytes);
+        }
     }
 
     /// Calls an activity, or makes a reference to an entity.

@@ -37,10 +37,10 @@ impl Machine {
     /// The current frame lives in locals: its function, its window of registers, its program counter. They are
     /// written back when another frame becomes the current one.
     pub(super) fn step(&mut self, fiber: &mut Fiber, id: u64, left: &mut u64) -> Step {
-        if mem::take(&mut fiber.cancelled) {
-            fiber.thrown = Some(fail("cancelled", "this task was cancelled"));
-        }
         let image = self.image.clone();
+        if let Some(cause) = fiber.cancelled.take() {
+            fiber.thrown = Some(cause.error(&image));
+        }
         let image: &Image = &image;
         let functions = &image.code.functions[..];
         let natives = natives::table();

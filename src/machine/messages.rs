@@ -18,7 +18,7 @@ use super::frames::{call_place, trace_of};
 use super::operate as op;
 use super::options;
 use super::value::Value;
-use super::{Data, Fiber, Machine, Request, What};
+use super::{Data, Fiber, Machine, Request, Wait, What};
 
 /// A critical section of an instance. Data between two instructions, like all of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl Machine {
     /// `Entity(key).operation(args)`.
     pub(super) fn entity_call(
         &mut self,
-        fiber: &Fiber,
+        fiber: &mut Fiber,
         id: u64,
         entity: &Value,
         operation: &str,
@@ -104,7 +104,7 @@ impl Machine {
     /// Calls an orchestration as a child.
     pub(super) fn call_child(
         &mut self,
-        fiber: &Fiber,
+        fiber: &mut Fiber,
         id: u64,
         name: &str,
         args: &[Value],
@@ -252,7 +252,7 @@ impl Machine {
     }
 
     /// Asks for the entities of the section.
-    pub(super) fn lock(&mut self, fiber: &Fiber, id: u64) -> Result<Flow, Fail> {
+    pub(super) fn lock(&mut self, fiber: &mut Fiber, id: u64) -> Result<Flow, Fail> {
         let Some(section) = &mut self.section else {
             return Err(fail("internal", "a lock without a section"));
         };
@@ -266,14 +266,17 @@ impl Machine {
     }
 
     /// Leaves the section of that token, if it is still there.
-    pub(super) fn unlock(&mut self, fiber: &Fiber, id: u64, token: &Value) -> Result<Flow, Fail> {
+    pub(super) fn unlock(&mut self, fiber: &mut Fiber, id: u64, token: &Value) -> Result<Flow, Fail> {
         let ours = |section: &Section| matches!(token, Value::Int(n) if *n == section.token as i64);
         let Some(section) = self.section.take_if(|section| ours(section)) else { return Ok(Flow::Go) };
         if section.stage != Stage::Held {
             return Ok(Flow::Go);
         }
         let args = Data::encode(&Value::list(Vec::new()))?;
-        Ok(Flow::Wait(self.request(fiber, id, What::Effect("unlock"), args)))
+        let Wait::Answer { seq } = self.request(fiber, id, What::Effect("unlock"), args) else {
+            return Err(fail("internal", "a request that nobody waits for"));
+        };
+        Ok(Flow::Wait(Wait::Shielded { seq }))
     }
 
     /// Whether `continue_as_new` is possible here, with so many arguments.

@@ -7,6 +7,7 @@
 
 mod address;
 mod calls;
+mod cancel;
 pub mod compare;
 pub mod data;
 pub mod error;
@@ -27,7 +28,7 @@ pub(crate) mod snapshot;
 mod task;
 pub mod value;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crate::builtins::Context;
@@ -50,6 +51,11 @@ pub const MAX_STACK: usize = 32 << 20;
 pub const MAX_MEMORY: usize = 1 << 30;
 /// Bytes of one string, or of one `bytes`.
 pub const MAX_TEXT: usize = 256 << 20;
+/// Bytes that the tasks of one instance may take with what they asked for: counted, not measured, so that it is the same
+/// again when the instance is replayed.
+pub const MAX_TASKS: usize = 512 << 20;
+/// Bytes that a task under way takes with its request, its place in the history and its timer, about.
+const TASK_BYTES: usize = 2 << 10;
 /// Elements of one list or record.
 pub const MAX_ITEMS: usize = 32 << 20;
 
@@ -116,8 +122,19 @@ pub(crate) struct Fiber {
     pub wait: Wait,
     /// An error that is thrown where it goes on.
     pub thrown: Option<Fail>,
-    /// It was cancelled, and learns of it when it next runs.
-    pub cancelled: bool,
+    /// It was cancelled by this, and learns of it when it next runs.
+    pub cancelled: Option<Box<cancel::Cause>>,
+    /// It was cancelled at some time.
+    pub given_up: bool,
+    /// The failure of its clean-up was reported.
+    pub reported: bool,
+    /// The fiber that it belongs to, and those that belong to it, each with the number of the scope it was begun in.
+    pub parent: u64,
+    pub inner: BTreeMap<u64, u32>,
+    /// The scopes that it is in, the innermost last: which attempt each is.
+    pub attempts: Vec<i64>,
+    /// What it takes with its request.
+    pub charge: value::Charge,
 }
 
 /// What a fiber waits for.
@@ -125,6 +142,8 @@ pub(crate) struct Fiber {
 pub(crate) enum Wait {
     Nothing,
     Answer { seq: u64 },
+    /// As `Answer`, of what is done in any case: cancellation waits until it is answered.
+    Shielded { seq: u64 },
     Tasks(task::Join),
 }
 
@@ -145,8 +164,12 @@ pub struct Machine {
     spent: u64,
     /// Which fiber waits for which answer.
     waiting: BTreeMap<u64, u64>,
+    /// In the order of their numbers; some were taken back before they left.
     requests: Vec<Request>,
+    unmade: BTreeSet<u64>,
     withdrawn: Vec<u64>,
+    /// Bytes that all fibers take, by their charges.
+    tasks_hold: usize,
     main: Rc<task::Task>,
     /// Tasks that failed, to look at the end whether anybody awaited them.
     failed: Vec<Rc<task::Task>>,
@@ -183,6 +206,8 @@ pub struct Identity {
     pub key: String,
     /// The entity whose operation this is.
     pub entity: Option<EntityId>,
+    /// For an activity: which attempt it is, from 1.
+    pub attempt: u32,
 }
 
 impl std::fmt::Debug for Machine {

@@ -14,7 +14,7 @@ impl Machine {
     pub fn renumber(&mut self, base: u64) -> BTreeMap<u64, u64> {
         let renamed = std::mem::take(&mut self.waiting);
         for fiber in self.fibers.values_mut() {
-            if let Wait::Answer { seq } = &mut fiber.wait
+            if let Wait::Answer { seq } | Wait::Shielded { seq } = &mut fiber.wait
                 && let Some(id) = renamed.get(seq)
             {
                 *seq = *id;

@@ -1,7 +1,7 @@
 //! Running: fibers in turn, requests out, answers in.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::rc::Rc;
 
@@ -9,13 +9,15 @@ use crate::builtins::Context;
 use crate::code::{Entity, FunctionId, Operation};
 
 use super::compare;
-use super::error::{Fail, Failure};
+use super::error::Failure;
 use super::execute::Step;
 use super::frames::{push_frame, resume};
 use super::operate as op;
 use super::task::{Outcome, Task};
-use super::value::{Shared, Value};
-use super::{Data, ErrorData, Fiber, Identity, Image, Machine, Progress, Request, ResultMode, Wait};
+use super::value::{Charge, Shared, Value};
+use super::{
+    Data, ErrorData, Fiber, Identity, Image, Machine, Progress, Request, ResultMode, TASK_BYTES, Wait,
+};
 
 /// The state of the entity whose operation runs.
 #[derive(Debug)]
@@ -57,7 +59,13 @@ impl Machine {
             task: main.clone(),
             wait: Wait::Nothing,
             thrown: None,
-            cancelled: false,
+            cancelled: None,
+            given_up: false,
+            reported: false,
+            parent: 0,
+            inner: BTreeMap::new(),
+            attempts: Vec::new(),
+            charge: Charge::default(),
         };
         let count = fiber.stack.len();
         if let Err(fail) = push_frame(&image, &mut fiber, function, 0, count, 0, &Value::Null) {
@@ -75,7 +83,9 @@ impl Machine {
             spent: 0,
             waiting: BTreeMap::new(),
             requests: Vec::new(),
+            unmade: BTreeSet::new(),
             withdrawn: Vec::new(),
+            tasks_hold: 0,
             main,
             failed: Vec::new(),
             ending: false,
@@ -162,7 +172,12 @@ impl Machine {
 
     /// The requests made since this was last asked.
     pub fn take_requests(&mut self) -> Vec<Request> {
-        mem::take(&mut self.requests)
+        let mut requests = mem::take(&mut self.requests);
+        if !self.unmade.is_empty() {
+            let unmade = mem::take(&mut self.unmade);
+            requests.retain(|request| !unmade.contains(&request.seq));
+        }
+        requests
     }
 
     /// The numbers of requests whose answers nobody waits for any more.
@@ -177,6 +192,11 @@ impl Machine {
         let own = self.program();
         let Some(fiber) = self.fibers.get_mut(&id) else { return };
         fiber.wait = Wait::Nothing;
+        let held = fiber.charge.get();
+        if held > TASK_BYTES {
+            self.tasks_hold -= held - TASK_BYTES;
+            fiber.charge.set(TASK_BYTES);
+        }
         let result = result.map(|data| data.decode()).map_err(|error| {
             let mut trace = error.trace;
             if trace.program != 0 && trace.program != own {
@@ -212,7 +232,7 @@ impl Machine {
                 Step::Off => {
                     self.fibers.insert(id, fiber);
                 }
-                Step::Finished(result) => self.finished(*fiber, result),
+                Step::Finished(result) => self.finished(fiber, result),
             }
         }
         if !self.fibers.is_empty() {
@@ -237,23 +257,6 @@ impl Machine {
             Outcome::Failed(failure) => Err(error_data(failure, self)),
             Outcome::Running => Err(ErrorData::new("internal", "the program ended without a result")),
         })
-    }
-
-    fn finished(&mut self, fiber: Fiber, result: Result<Value, Fail>) {
-        let failed = result.is_err();
-        let is_main = Rc::ptr_eq(&fiber.task, &self.main);
-        let task = fiber.task.clone();
-        drop(fiber);
-        self.settle(&task, result);
-        if failed && is_main && !self.ending {
-            self.ending = true;
-            let others: Vec<Rc<Task>> = self.fibers.values().map(|fiber| fiber.task.clone()).collect();
-            for task in others {
-                self.cancel(&task);
-            }
-        } else if failed && !is_main {
-            self.failed.push(task);
-        }
     }
 }
 

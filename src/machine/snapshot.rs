@@ -6,7 +6,7 @@
 //! recurses, whatever the depth of the values.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use hashbrown::HashMap;
@@ -15,13 +15,17 @@ use serde::{Deserialize, Serialize};
 use crate::builtins::{self, Context};
 use crate::syntax::Place;
 
+use super::cancel::Cause;
 use super::error::{Failure, Trace};
 use super::messages::Section;
 use super::task::{How, Join, Outcome, Task};
-use super::value::{Closure, EntityRef, Env, Keys, Record, Shared, Value, intern};
+use super::value::{Charge, Closure, EntityRef, Env, Keys, Record, Shared, Value, intern};
 use super::{
     Data, EntityId, Fiber, Frame, Handler, Identity, Image, Machine, Request, ResultMode, Wait, What,
 };
+
+/// The form of a machine's bytes and the rules by which it runs: one that was written under others is passed over.
+pub(crate) const FORM: u32 = 2;
 
 /// A value: itself when it is small, else the number of its object, its cell or its task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +76,7 @@ enum SavedWait {
     Nothing,
     Answer(u64),
     Tasks { how: How, tasks: Vec<u32>, keys: Option<u32>, remaining: u64 },
+    Shielded(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +88,14 @@ struct SavedFiber {
     task: u32,
     wait: SavedWait,
     thrown: Option<(Small, Option<Trace>)>,
-    cancelled: bool,
+    cancelled: Option<Cause>,
+    given_up: bool,
+    reported: bool,
+    parent: u64,
+    /// The number of the parent's scope that it was begun in.
+    scope: u32,
+    attempts: Vec<i64>,
+    charge: u64,
 }
 
 /// A [`Request`].
@@ -139,7 +151,14 @@ impl Machine {
     pub fn snapshot_within(&self, most: usize) -> Option<Vec<u8>> {
         let mut writer = Writer { left: most, ..Writer::default() };
         let main = writer.task(&self.main);
-        let fibers = self.fibers.iter().map(|(id, fiber)| writer.fiber(*id, fiber, &self.image)).collect();
+        let scope = |id: &u64, fiber: &Fiber| {
+            self.fibers.get(&fiber.parent).and_then(|parent| parent.inner.get(id).copied()).unwrap_or(0)
+        };
+        let fibers = self.fibers.iter().map(|(id, fiber)| {
+            let saved = writer.fiber(*id, fiber, &self.image);
+            SavedFiber { scope: scope(id, fiber), ..saved }
+        });
+        let fibers = fibers.collect();
         let failed = self.failed.iter().map(|task| writer.task(task)).collect();
         let value = writer.value(&self.value);
         // What cells and tasks hold may mention further ones.
@@ -172,7 +191,12 @@ impl Machine {
             next_fiber: self.next_fiber,
             next_request: self.next_request,
             waiting: self.waiting.iter().map(|(seq, fiber)| (*seq, *fiber)).collect(),
-            requests: self.requests.iter().map(saved_request).collect(),
+            requests: self
+                .requests
+                .iter()
+                .filter(|request| !self.unmade.contains(&request.seq))
+                .map(saved_request)
+                .collect(),
             withdrawn: self.withdrawn.clone(),
             main,
             failed,
@@ -217,10 +241,18 @@ impl Machine {
             *task.waiters.borrow_mut() =
                 saved.waiters.iter().map(|(fiber, at)| (*fiber, *at as usize)).collect();
         }
-        let mut fibers = BTreeMap::new();
+        let mut fibers: BTreeMap<u64, Box<Fiber>> = BTreeMap::new();
+        let mut around = Vec::new();
         for fiber in saved.fibers {
+            around.push((fiber.parent, fiber.id, fiber.scope));
             fibers.insert(fiber.id, Box::new(reader.fiber(fiber, &image)?));
         }
+        for (parent, id, scope) in around.into_iter().filter(|(parent, id, _)| parent != id) {
+            if let Some(parent) = fibers.get_mut(&parent) {
+                parent.inner.insert(id, scope);
+            }
+        }
+        let tasks_hold = fibers.values().map(|fiber| fiber.charge.get()).sum();
         Some(Machine {
             context: saved.context,
             function: saved.function,
@@ -236,7 +268,9 @@ impl Machine {
             spent: 0,
             waiting: saved.waiting.into_iter().collect(),
             requests: saved.requests.into_iter().map(request).collect::<Option<_>>()?,
+            unmade: BTreeSet::new(),
             withdrawn: saved.withdrawn,
+            tasks_hold,
             main: reader.tasks.get(saved.main as usize)?.clone(),
             failed: saved
                 .failed
@@ -448,6 +482,7 @@ impl Writer {
         let wait = match &fiber.wait {
             Wait::Nothing => SavedWait::Nothing,
             Wait::Answer { seq } => SavedWait::Answer(*seq),
+            Wait::Shielded { seq } => SavedWait::Shielded(*seq),
             Wait::Tasks(join) => SavedWait::Tasks {
                 how: join.how,
                 tasks: join.tasks.iter().map(|task| self.task(task)).collect(),
@@ -475,7 +510,13 @@ impl Writer {
             task: self.task(&fiber.task),
             wait,
             thrown,
-            cancelled: fiber.cancelled,
+            cancelled: fiber.cancelled.as_deref().cloned(),
+            given_up: fiber.given_up,
+            reported: fiber.reported,
+            parent: fiber.parent,
+            scope: 0,
+            attempts: fiber.attempts.clone(),
+            charge: fiber.charge.get() as u64,
         }
     }
 }
@@ -534,6 +575,7 @@ impl Reader {
         let wait = match saved.wait {
             SavedWait::Nothing => Wait::Nothing,
             SavedWait::Answer(seq) => Wait::Answer { seq },
+            SavedWait::Shielded(seq) => Wait::Shielded { seq },
             SavedWait::Tasks { how, tasks, keys, remaining } => Wait::Tasks(Join {
                 how,
                 tasks: tasks.iter().map(|at| self.tasks.get(*at as usize).cloned()).collect::<Option<_>>()?,
@@ -579,7 +621,13 @@ impl Reader {
             task: self.tasks.get(saved.task as usize)?.clone(),
             wait,
             thrown,
-            cancelled: saved.cancelled,
+            cancelled: saved.cancelled.map(Box::new),
+            given_up: saved.given_up,
+            reported: saved.reported,
+            parent: saved.parent,
+            inner: BTreeMap::new(),
+            attempts: saved.attempts,
+            charge: Charge::new(saved.charge as usize),
         })
     }
 }

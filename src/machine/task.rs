@@ -4,11 +4,13 @@
 //! decided by one queue, so that the same answers in the same order give the same run.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::cancel::Cause;
 use super::error::{Fail, Failure, fail, fail_with, type_error};
-use super::value::{Keys, List, Record, Value};
-use super::{Fiber, Machine, Wait};
+use super::value::{Charge, Keys, List, Record, Value};
+use super::{Fiber, Image, MAX_TASKS, Machine, TASK_BYTES, Wait};
 
 /// A task. Its number is that of its fiber.
 #[derive(Debug)]
@@ -19,7 +21,11 @@ pub struct Task {
     pub(crate) observed: Cell<bool>,
     /// Fibers that wait for it, with its place in what they wait for.
     pub(crate) waiters: RefCell<Vec<(u64, usize)>>,
+    _charge: Charge,
 }
+
+/// Bytes that a task takes whose end is still of interest, about.
+const BYTES: usize = 144;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
@@ -35,6 +41,7 @@ impl Task {
             outcome: RefCell::new(Outcome::Running),
             observed: Cell::new(false),
             waiters: RefCell::new(Vec::new()),
+            _charge: Charge::new(BYTES),
         })
     }
 
@@ -50,6 +57,18 @@ pub(crate) enum How {
     All,
     Any,
     Race,
+}
+
+impl How {
+    /// What cancels the losers of such a wait of a fiber, if there are any.
+    fn cause(self, image: &Image, fiber: &Fiber) -> Option<Cause> {
+        let builtin = match self {
+            How::One | How::All => return None,
+            How::Any => "any",
+            How::Race => "race",
+        };
+        Some(Cause::of_call(image, fiber, builtin))
+    }
 }
 
 /// A wait for tasks.
@@ -156,8 +175,18 @@ pub(crate) fn tasks_of(value: &Value, what: &str) -> Result<Awaited, Fail> {
 }
 
 impl Machine {
-    /// Begins a task; it runs before the fiber that began it goes on.
-    pub(crate) fn spawn(&mut self, function: &Value, parent: u64) -> Result<Value, Fail> {
+    /// Begins a task of a fiber; it runs before that fiber goes on.
+    pub(crate) fn spawn(
+        &mut self,
+        function: &Value,
+        around: &mut Fiber,
+        parent: u64,
+    ) -> Result<Value, Fail> {
+        if self.image.code.structured && self.tasks_hold + TASK_BYTES > MAX_TASKS {
+            let message = "too many tasks: what this instance has under way takes more than 512 MiB; await tasks \
+                           before beginning more, as `task.par_map` does";
+            return Err(fail("limit", message));
+        }
         let id = self.next_fiber;
         self.next_fiber += 1;
         let task = Task::new(id);
@@ -168,9 +197,17 @@ impl Machine {
             task: task.clone(),
             wait: Wait::Nothing,
             thrown: None,
-            cancelled: false,
+            cancelled: None,
+            given_up: false,
+            reported: false,
+            parent,
+            inner: BTreeMap::new(),
+            attempts: around.attempts.last().copied().into_iter().collect(),
+            charge: Charge::new(TASK_BYTES),
         };
         super::frames::enter(&self.image, &mut fiber, function)?;
+        self.tasks_hold += TASK_BYTES;
+        around.inner.insert(id, around.attempts.len() as u32);
         self.fibers.insert(id, Box::new(fiber));
         self.ready.push_front(parent);
         self.ready.push_front(id);
@@ -180,7 +217,8 @@ impl Machine {
     /// Waits for tasks: the result, when there is one already.
     pub(crate) fn join(
         &mut self,
-        fiber: u64,
+        fiber: &mut Fiber,
+        id: u64,
         how: How,
         tasks: Vec<Rc<Task>>,
         keys: Option<Rc<Keys>>,
@@ -201,56 +239,25 @@ impl Machine {
         let settled: Vec<usize> = (0..join.tasks.len()).filter(|at| join.tasks[*at].is_settled()).collect();
         for at in settled {
             if let Some(result) = join.settled(at) {
-                self.losers(&join);
+                let cause = how.cause(&self.image, fiber);
+                self.losers(&join, cause, Some((id, &mut *fiber)));
                 return Ok(Some(result));
             }
         }
         for (at, task) in join.tasks.iter().enumerate() {
             if !task.is_settled() {
-                task.waiters.borrow_mut().push((fiber, at));
+                task.waiters.borrow_mut().push((id, at));
             }
         }
         Err(join)
     }
 
     /// Those that lost a race are cancelled; so are those whose results an error makes useless.
-    fn losers(&mut self, join: &Join) {
-        if join.how == How::One || join.how == How::All {
-            return;
-        }
+    fn losers(&mut self, join: &Join, cause: Option<Cause>, mut current: Option<(u64, &mut Fiber)>) {
+        let Some(cause) = &cause else { return };
         for task in &join.tasks {
-            self.cancel(task);
+            self.cancel(task, cause, false, current.as_mut().map(|(id, fiber)| (*id, &mut **fiber)));
         }
-    }
-
-    /// Cancels a task: it gets a `cancelled` error where it waits.
-    pub(crate) fn cancel(&mut self, task: &Rc<Task>) {
-        task.observed.set(true);
-        if task.is_settled() {
-            return;
-        }
-        let Some(fiber) = self.fibers.get_mut(&task.id) else { return };
-        fiber.cancelled = true;
-        match std::mem::replace(&mut fiber.wait, Wait::Nothing) {
-            Wait::Nothing => return, // it is ready, or the one that cancels itself
-            Wait::Answer { seq } => {
-                self.waiting.remove(&seq);
-                self.section_answered(seq, false);
-                // A request that has not even left is as if never made.
-                match self.requests.iter().position(|request| request.seq == seq) {
-                    Some(at) => {
-                        self.requests.remove(at);
-                    }
-                    None => self.withdrawn.push(seq),
-                }
-            }
-            Wait::Tasks(join) => {
-                for other in &join.tasks {
-                    other.waiters.borrow_mut().retain(|(id, _)| *id != task.id);
-                }
-            }
-        }
-        self.ready.push_back(task.id);
     }
 
     /// Notes the outcome of a task, and wakes who waits for it.
@@ -269,9 +276,10 @@ impl Machine {
             for other in &join.tasks {
                 other.waiters.borrow_mut().retain(|(waiter, _)| *waiter != id);
             }
+            let cause = join.how.cause(&self.image, fiber);
             super::frames::resume(&self.image, fiber, result);
             // Losers learn that they have lost before the winner's news is acted upon.
-            self.losers(&join);
+            self.losers(&join, cause, None);
             self.ready.push_back(id);
         }
     }

@@ -183,6 +183,11 @@ impl Program {
                 return Err(format!("no warning `{warning}`{}", all()));
             }
         }
+        for line in self.said("expect log:") {
+            if !run.stderr.lines().any(|logged| logged.contains(line.trim())) {
+                return Err(format!("no line `{line}` on standard error{}", all()));
+            }
+        }
         if let Some(error) = error
             && !run.stderr.lines().any(|line| line.starts_with("Error: ") && line.contains(error))
         {

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use crate::check::{GlobalId, Program};
+use crate::check::{GlobalId, Program, STD};
 use crate::core::{self, Core, Item, Node, Var, Variables};
 use crate::syntax::token::Name;
 use crate::syntax::tree::Literal;
@@ -33,6 +33,13 @@ use super::{
     Code, Comparison, Constant, Entity, Function, FunctionId, Isolated, MethodTarget, Op, Operation,
     PathStep, Reg, Trials, program_hash,
 };
+
+/// Whether the library that a program is stored with says that cancellation is structured.
+fn is_structured(program: &Program) -> bool {
+    let prelude = format!("{STD}prelude.df");
+    let prelude = program.sources.files.iter().find(|file| file.name == prelude);
+    prelude.is_some_and(|file| file.text.contains("\n// Cancellation: structured.\n"))
+}
 
 /// Compiles a lowered program. Errors are programs too large for the code's encoding.
 pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
@@ -53,6 +60,7 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
             script: 0,
             hash: program_hash(&program.sources),
             sources: program.sources.clone(),
+            structured: is_structured(program),
             fingerprint: OnceLock::new(),
         },
         names: HashMap::new(),

@@ -11,7 +11,7 @@ use super::super::json::{self, Style};
 use super::super::operate as op;
 use super::super::value::{Keys, Record, Value, intern};
 use super::super::{MAX_TEXT, format};
-use super::{Native, list, record, text};
+use super::{Native, list, options, text};
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
@@ -94,29 +94,11 @@ fn found_record(regex: &Regex, found: &Captures<'_>) -> Value {
     ])
 }
 
-fn separator(options: &Value) -> Result<u8, Fail> {
-    match record(options)?.get_str("separator") {
-        None => Ok(b','),
-        Some(separator) => match text(separator)?.as_str().as_bytes() {
-            [byte] => Ok(*byte),
-            _ => Err(type_error("a separator is one ASCII character")),
-        },
-    }
-}
-
-fn has_header(options: &Value) -> Result<bool, Fail> {
-    match record(options)?.get_str("header") {
-        None => Ok(true),
-        Some(Value::Bool(b)) => Ok(b.get()),
-        Some(other) => Err(super::wrong("a bool", other)),
-    }
-}
-
 /// With a header, records; without, lists. All fields are strings.
 fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
-    let header = has_header(&args[1])?;
+    let options::Csv { header, separator } = options::csv(&args[1], "`csv.parse`")?;
     let mut reader = csv::ReaderBuilder::new()
-        .delimiter(separator(&args[1])?)
+        .delimiter(separator)
         .has_headers(header)
         .flexible(false)
         .from_reader(text(&args[0])?.as_str().as_bytes());
@@ -151,9 +133,8 @@ fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
 
 /// Records become rows under a header of the first one's names; lists become rows as they are.
 fn csv_encode(args: &mut [Value]) -> Result<Value, Fail> {
-    let header = has_header(&args[1])?;
-    let mut writer =
-        csv::WriterBuilder::new().delimiter(separator(&args[1])?).flexible(true).from_writer(Vec::new());
+    let options::Csv { header, separator } = options::csv(&args[1], "`csv.encode`")?;
+    let mut writer = csv::WriterBuilder::new().delimiter(separator).flexible(true).from_writer(Vec::new());
     let bad = |error: csv::Error| fail("type_error", format!("can't be written as CSV: {error}"));
     let rows = list(&args[0])?;
     let mut names: Option<Vec<String>> = None;

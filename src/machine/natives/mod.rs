@@ -11,6 +11,7 @@ mod numbers;
 pub mod options;
 pub mod prompt;
 mod records;
+mod retries;
 mod strings;
 mod times;
 mod values;
@@ -69,6 +70,7 @@ fn find(name: &str) -> Option<Native> {
     values::find(name)
         .or_else(|| assertions::find(name))
         .or_else(|| prompt::find(name))
+        .or_else(|| retries::find(name))
         .or_else(|| lists::find(name))
         .or_else(|| strings::find(name))
         .or_else(|| records::find(name))

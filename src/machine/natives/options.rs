@@ -1,6 +1,8 @@
 //! The options of effects and activities, read from records.
 
-use super::super::error::{Fail, fail, type_error};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::super::error::{Fail, type_error};
 use super::super::value::{Record, Value};
 use crate::check::closest;
 
@@ -15,21 +17,83 @@ pub struct Policy {
     pub factor: f64,
     /// The longest pause, in nanoseconds.
     pub max: i64,
+    /// Kinds of errors that are not tried again.
+    pub except: Vec<String>,
+    /// Whether the program says by a function which errors are tried again.
+    pub asks: bool,
+    /// Which part of a pause is left to chance, from 0 to 1.
+    pub jitter: f64,
+    /// How long all attempts together may take, in nanoseconds.
+    pub within: Option<i64>,
     /// How long one attempt may take, in nanoseconds.
     pub timeout: Option<i64>,
 }
 
 impl Default for Policy {
     fn default() -> Policy {
-        Policy { times: 1, first: 1_000_000_000, factor: 2.0, max: i64::MAX, timeout: None }
+        Policy {
+            times: 1,
+            first: 1_000_000_000,
+            factor: 2.0,
+            max: i64::MAX,
+            except: Vec::new(),
+            asks: false,
+            jitter: 0.0,
+            within: None,
+            timeout: None,
+        }
     }
 }
 
+/// Kinds of errors that say that the program is wrong: it would be again.
+const MISTAKES: &[&str] = &[
+    "type_error",
+    "arity",
+    "missing_field",
+    "missing_method",
+    "index_out_of_range",
+    "no_match",
+    "overflow",
+    "division_by_zero",
+    "domain_error",
+    "empty",
+    "uninitialised",
+    "context",
+    "critical_section",
+    "not_permitted",
+    "unknown_entity",
+    "unknown_operation",
+];
+
 impl Policy {
-    /// The pause after a failed attempt, in nanoseconds; attempts count from 1.
-    pub fn pause(&self, attempt: u32) -> i64 {
-        let pause = self.first as f64 * self.factor.powi(attempt.saturating_sub(1).min(1000) as i32);
-        if pause >= self.max as f64 { self.max } else { (pause as i64).max(0) }
+    /// The pause after a failed attempt, in nanoseconds; attempts count from 1. `seed` is what chance comes from: the
+    /// same gives the same.
+    pub fn pause(&self, attempt: u32, seed: u64) -> i64 {
+        if self.first == 0 {
+            return 0;
+        }
+        let pause = self.first as f64 * self.factor.powi(attempt.saturating_sub(1).min(100_000) as i32);
+        let pause = if pause >= self.max as f64 { self.max } else { pause as i64 };
+        if self.jitter == 0.0 {
+            return pause;
+        }
+        let drawn = xxh3_64_with_seed(&attempt.to_le_bytes(), seed) >> 11;
+        let part = drawn as f64 / (1u64 << 53) as f64;
+        (pause as f64 * (1.0 - self.jitter * part)) as i64
+    }
+
+    /// Whether an error is tried again, as far as the policy says without asking the program.
+    pub fn tries_again(&self, error: &Value) -> bool {
+        let kind = match error {
+            Value::Record(record) => match record.get_str("kind") {
+                Some(Value::Str(kind)) => kind.as_str(),
+                _ => "",
+            },
+            Value::Str(text) => text.as_str(),
+            _ => "",
+        };
+        let is_mistake = matches!(error, Value::Record(_)) && MISTAKES.contains(&kind);
+        kind != "cancelled" && !self.except.iter().any(|known| known == kind) && (self.asks || !is_mistake)
     }
 }
 
@@ -40,6 +104,7 @@ fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a
         other => {
             let like = match what {
                 "`retry`" => ", like {times: 3, first: 1s}",
+                "`par_map`" => ", like {limit: 8}",
                 _ => "",
             };
             let found = other.a_kind();
@@ -48,20 +113,33 @@ fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a
     };
     for name in record.keys().names() {
         if !known.contains(&&**name) {
-            let hint = match closest(name, known.iter().copied()) {
-                Some(near) => format!("; did you mean `{near}`?"),
-                None => format!("; the options are {}", known.join(", ")),
+            let near = closest(name, known.iter().copied());
+            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let known = match known {
+                [one] => format!("its option is {one}"),
+                several => format!("its options are {}", several.join(", ")),
             };
-            return Err(fail("type_error", format!("{what} has no option `{name}`{hint}")));
+            return Err(type_error(format!("{what} has no option `{name}`{near} ({known})")));
         }
     }
     Ok(Some(record))
 }
 
+/// An option's value, if it is given and not null.
+fn given<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
+    record.get_str(name).filter(|value| !matches!(value, Value::Null))
+}
+
+/// The error of an option of the wrong kind or out of its range.
+fn unfit(name: &str, wanted: &str, found: &Value) -> Fail {
+    type_error(format!("option `{name}` is {wanted}, not {}", super::super::format::brief(found)))
+}
+
 fn duration(record: &Record, name: &str) -> Result<Option<i64>, Fail> {
-    match record.get_str(name) {
-        None | Some(Value::Null) => Ok(None),
+    match given(record, name) {
+        None => Ok(None),
         Some(Value::Duration(n)) if *n >= 0 => Ok(Some(*n)),
+        Some(negative @ Value::Duration(_)) => Err(unfit(name, "a duration that is not negative", negative)),
         Some(other) => {
             Err(type_error(format!("option `{name}` is a duration, like 5s, not {}", other.a_kind())))
         }
@@ -70,36 +148,105 @@ fn duration(record: &Record, name: &str) -> Result<Option<i64>, Fail> {
 
 /// Reads the options of an activity.
 pub fn policy(options: &Value) -> Result<Policy, Fail> {
-    let mut policy = Policy::default();
-    let Some(record) = fields(options, "an activity", &["retry", "timeout"])? else { return Ok(policy) };
-    policy.timeout = duration(record, "timeout")?;
-    let retry = record.get_str("retry").unwrap_or(&Value::Null);
-    if let Some(retry) = fields(retry, "`retry`", &["times", "first", "factor", "max"])? {
-        policy.times = match retry.get_str("times") {
-            None => 3,
-            Some(Value::Int(n)) if *n >= 1 => u32::try_from(*n).unwrap_or(u32::MAX),
-            Some(other) => {
-                return Err(type_error(format!(
-                    "`times` is an int from 1 on, not {}",
-                    super::super::format::brief(other)
-                )));
+    let Some(record) = fields(options, "an activity", &["retry", "timeout"])? else {
+        return Ok(Policy::default());
+    };
+    let timeout = duration(record, "timeout")?;
+    let policy = match given(record, "retry") {
+        Some(given) => retry(given)?,
+        None => Policy::default(),
+    };
+    Ok(Policy { timeout, ..policy })
+}
+
+/// What `retry` takes.
+pub const RETRY: &[&str] = &["times", "first", "factor", "max", "except", "when", "jitter", "within"];
+
+/// Reads what `retry` says; null is no policy: 3 attempts.
+pub fn retry(value: &Value) -> Result<Policy, Fail> {
+    let mut policy = Policy { times: 3, ..Policy::default() };
+    let Some(retry) = fields(value, "`retry`", RETRY)? else { return Ok(policy) };
+    match given(retry, "times") {
+        None => {}
+        Some(Value::Int(n)) if *n >= 1 => policy.times = u32::try_from(*n).unwrap_or(u32::MAX),
+        Some(other) => return Err(unfit("times", "an int from 1 on", other)),
+    }
+    policy.first = duration(retry, "first")?.unwrap_or(policy.first);
+    policy.max = duration(retry, "max")?.unwrap_or(policy.max);
+    policy.within = duration(retry, "within")?;
+    match given(retry, "factor") {
+        None => {}
+        Some(Value::Int(n)) if *n >= 1 => policy.factor = *n as f64,
+        Some(Value::Float(x)) if x.get() >= 1.0 && x.get().is_finite() => policy.factor = x.get(),
+        Some(other) => return Err(unfit("factor", "a number from 1 on", other)),
+    }
+    match given(retry, "jitter") {
+        None | Some(Value::Int(0)) => {}
+        Some(Value::Int(1)) => policy.jitter = 1.0,
+        Some(Value::Float(x)) if (0.0..=1.0).contains(&x.get()) => policy.jitter = x.get(),
+        Some(other) => return Err(unfit("jitter", "a number from 0 to 1", other)),
+    }
+    match given(retry, "except") {
+        None => {}
+        Some(Value::List(kinds)) => {
+            for kind in kinds.as_slice() {
+                match kind {
+                    Value::Str(kind) => policy.except.push(kind.as_str().to_string()),
+                    other => return Err(unfit("except", "a list of kinds, which are strings", other)),
+                }
             }
-        };
-        policy.first = duration(retry, "first")?.unwrap_or(policy.first);
-        policy.max = duration(retry, "max")?.unwrap_or(policy.max);
-        policy.factor = match retry.get_str("factor") {
-            None => policy.factor,
-            Some(Value::Int(n)) if *n >= 1 => *n as f64,
-            Some(Value::Float(x)) if x.get() >= 1.0 && x.get().is_finite() => x.get(),
-            Some(other) => {
-                return Err(type_error(format!(
-                    "`factor` is a number from 1 on, not {}",
-                    super::super::format::brief(other)
-                )));
-            }
-        };
+        }
+        Some(other) => return Err(unfit("except", "a list of kinds of errors, like [\"declined\"]", other)),
+    }
+    match given(retry, "when") {
+        None => {}
+        // What stands for a function in options that are data.
+        Some(Value::Function(_) | Value::Builtin(_)) => policy.asks = true,
+        Some(Value::Bool(yes)) if yes.get() => policy.asks = true,
+        Some(other) => return Err(unfit("when", "a function of an error", other)),
     }
     Ok(policy)
+}
+
+/// Reads the options of `task.par_map`: how many at once.
+pub fn par_map(options: &Value) -> Result<i64, Fail> {
+    let Some(record) = fields(options, "`par_map`", &["limit"])? else { return Ok(8) };
+    match given(record, "limit") {
+        None => Ok(8),
+        Some(Value::Int(n)) if *n >= 1 => Ok(*n),
+        Some(other) => Err(unfit("limit", "an int from 1 on", other)),
+    }
+}
+
+/// Checks a limit of time.
+pub fn limit(value: &Value) -> Result<(), Fail> {
+    match value {
+        Value::Duration(n) if *n >= 0 => Ok(()),
+        Value::Duration(_) => Err(type_error(format!(
+            "a time limit is a duration that is not negative, not {}",
+            super::super::format::brief(value)
+        ))),
+        other => Err(type_error(format!("a time limit is a duration, like 5s, not {}", other.a_kind()))),
+    }
+}
+
+/// The options of reading and writing CSV.
+pub struct Csv {
+    pub header: bool,
+    pub separator: u8,
+}
+
+/// Reads the options of `csv.parse` and `csv.encode`.
+pub fn csv(options: &Value, what: &str) -> Result<Csv, Fail> {
+    let mut csv = Csv { header: true, separator: b',' };
+    let Some(record) = fields(options, what, &["header", "separator"])? else { return Ok(csv) };
+    csv.header = flag(record, "header")?.unwrap_or(true);
+    match given(record, "separator") {
+        None => {}
+        Some(Value::Str(text)) if text.as_str().len() == 1 => csv.separator = text.as_str().as_bytes()[0],
+        Some(other) => return Err(unfit("separator", "one ASCII character", other)),
+    }
+    Ok(csv)
 }
 
 /// How an orchestration is called or started.
@@ -171,11 +318,11 @@ pub fn exec(options: &Value) -> Result<Exec, Fail> {
         return Ok(out);
     };
     out.timeout = duration(record, "timeout")?;
-    match record.get_str("dir") {
-        None | Some(Value::Null) => {}
+    match given(record, "dir") {
+        None => {}
         Some(dir) => out.dir = Some(super::text(dir)?.as_str().to_string()),
     }
-    if let Some(env) = record.get_str("env") {
+    if let Some(env) = given(record, "env") {
         for (name, value) in super::record(env)?.iter() {
             out.env.push((name.to_string(), super::text(value)?.as_str().to_string()));
         }
@@ -211,21 +358,25 @@ pub fn http(options: &Value) -> Result<Http, Fail> {
     let known = &["headers", "timeout", "max_size", "redirects", "query"];
     let Some(record) = fields(options, "`http`", known)? else { return Ok(out) };
     out.timeout = duration(record, "timeout")?.unwrap_or(out.timeout);
-    if let Some(headers) = record.get_str("headers") {
+    if let Some(headers) = given(record, "headers") {
         for (name, value) in super::record(headers)?.iter() {
             out.headers.push((name.to_string(), super::super::format::to_text(value)?));
         }
     }
-    if let Some(query) = record.get_str("query") {
+    if let Some(query) = given(record, "query") {
         for (name, value) in super::record(query)?.iter() {
             out.query.push((name.to_string(), super::super::format::to_text(value)?));
         }
     }
-    if let Some(size) = record.get_str("max_size") {
-        out.max_size = super::int(size)?.max(0) as u64;
+    match given(record, "max_size") {
+        None => {}
+        Some(Value::Int(size)) if *size >= 1 => out.max_size = *size as u64,
+        Some(other) => return Err(unfit("max_size", "a number of bytes from 1 on", other)),
     }
-    if let Some(redirects) = record.get_str("redirects") {
-        out.redirects = super::int(redirects)?.clamp(0, 100) as u32;
+    match given(record, "redirects") {
+        None => {}
+        Some(Value::Int(redirects)) if (0..=100).contains(redirects) => out.redirects = *redirects as u32,
+        Some(other) => return Err(unfit("redirects", "an int from 0 to 100", other)),
     }
     Ok(out)
 }

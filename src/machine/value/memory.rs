@@ -23,6 +23,35 @@ pub(super) fn discharge(bytes: usize) {
     let _ = MEMORY.try_with(|memory| memory.set(memory.get().saturating_sub(bytes)));
 }
 
+/// The account of what takes memory beside values; given back when it is dropped.
+#[derive(Debug, Default)]
+pub struct Charge(usize);
+
+impl Charge {
+    pub fn new(bytes: usize) -> Charge {
+        charge(bytes);
+        Charge(bytes)
+    }
+
+    /// Charges so many bytes from now on; what was charged before.
+    pub fn set(&mut self, bytes: usize) -> usize {
+        let before = std::mem::replace(&mut self.0, bytes);
+        charge(bytes);
+        discharge(before);
+        before
+    }
+
+    pub fn get(&self) -> usize {
+        self.0
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        discharge(self.0);
+    }
+}
+
 /// Drops values without recursing deeper than a fixed depth, whatever they hold.
 pub(super) fn drop_values(items: Vec<Value>) {
     const DEPTH: u32 = 100;

@@ -20,7 +20,7 @@ use super::task::Task;
 use memory::drop_values;
 
 pub use list::List;
-pub use memory::memory_used;
+pub use memory::{Charge, memory_used};
 pub use record::{Keys, Name, Record, intern};
 pub use shapes::Shapes;
 pub use text::{Blob, Text};

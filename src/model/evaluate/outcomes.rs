@@ -389,6 +389,7 @@ fn begin_operation(
         let message = format!("entity `{name}` has no operation `{operation}`{hint}");
         return Err(ErrorData::new("unknown_operation", message));
     };
-    let identity = Identity { id: entity.to_string(), key: key.to_string(), entity: Some(entity.clone()) };
+    let identity =
+        Identity { id: entity.to_string(), key: key.to_string(), entity: Some(entity.clone()), attempt: 1 };
     Machine::operation(image.clone(), declared, found, args.items(), state, identity)
 }

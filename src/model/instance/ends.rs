@@ -33,6 +33,9 @@ impl Step<'_, '_> {
     pub(super) fn continue_as_new(&mut self, args: Data) -> Result<(), Stop> {
         for (_, open) in std::mem::take(&mut self.me.open) {
             self.out.push(Out::Clear { seq: open.name });
+            if let What::Orchestration { start: false, .. } = &open.asked.what {
+                self.terminate_child(&open, "its caller began anew");
+            }
             let answered = !matches!(open.asked.what, What::Activity { .. })
                 && !matches!(open.asked.what, What::Effect(name) if !is_sent(name));
             if answered {

@@ -92,7 +92,7 @@ impl Step<'_, '_> {
         let policy = open.policy();
         let name = open.name;
         if result.is_err() && open.attempt < policy.times {
-            let pause = policy.pause(open.attempt);
+            let pause = policy.pause(open.attempt, 0);
             open.attempt += 1;
             let due = self.now.saturating_add(pause);
             self.out.push(Out::Clear { seq: name });

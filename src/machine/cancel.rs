@@ -1,0 +1,284 @@
+//! Cancellation: a task owns what it begins, and ends it with itself.
+//!
+//! Invariant: every task that is under way belongs to one task around it, up to the main one. Cancelling a task cancels
+//! everything that belongs to it, the innermost first, so that what an inner task holds is free when an outer one cleans
+//! up. Cancellation reaches a task once: its clean-up is not cut short by whatever gives up the tasks around it. Only
+//! `cancel` of that very task throws again where its clean-up waits.
+
+use std::mem;
+use std::rc::Rc;
+
+use crate::check::STD;
+use crate::syntax::Place;
+
+use super::error::{Fail, Failure, fail, fail_with, title};
+use super::task::Task;
+use super::value::Value;
+use super::{Data, Fiber, Image, Machine, Request, Wait, What};
+
+/// What cancelled a task, and where that is written.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Cause {
+    /// `race`, `task.timeout`, `cancel`; `failure` when the task around it failed.
+    pub by: String,
+    pub place: Place,
+}
+
+impl Cause {
+    /// The call that a fiber is at: the outermost function of the standard library that the program called, or
+    /// the builtin itself.
+    pub fn of_call(image: &Image, fiber: &Fiber, builtin: &str) -> Cause {
+        let mut by = builtin.to_string();
+        for frame in fiber.frames.iter().rev() {
+            let function = &image.code.functions[frame.function as usize];
+            if function.hidden > 0 {
+                continue;
+            }
+            let place = image.code.place(frame.function, (frame.pc as usize).saturating_sub(1));
+            let file = &image.code.sources.files[place.source as usize].name;
+            let Some(module) = file.strip_prefix(STD).and_then(|name| name.strip_suffix(".df")) else {
+                return Cause { by, place };
+            };
+            let name = function.name.rsplit('.').next().unwrap_or(&function.name);
+            by = if module == "prelude" { name.to_string() } else { format!("{module}.{name}") };
+        }
+        Cause { by, place: super::frames::call_place(image, fiber) }
+    }
+
+    /// The failure of the task around.
+    fn of_failure(failure: &Failure) -> Cause {
+        let place = failure.trace.as_ref().and_then(|trace| trace.entries.first()).map(|entry| entry.place);
+        Cause { by: "failure".to_string(), place: place.unwrap_or_default() }
+    }
+
+    /// The error that a cancelled task gets where it waits.
+    pub fn error(&self, image: &Image) -> Fail {
+        if !image.code.structured {
+            return fail("cancelled", "this task was cancelled");
+        }
+        let place = locate(image, self.place);
+        let message = match self.by.as_str() {
+            "failure" => format!("this task was cancelled by the failure at {place}"),
+            by => format!("this task was cancelled by `{by}` at {place}"),
+        };
+        let more = [("by", Value::str(self.by.as_str())), ("place", Value::str(place))];
+        fail_with("cancelled", message, more)
+    }
+}
+
+/// `file.df:3:7`.
+fn locate(image: &Image, place: Place) -> String {
+    let Some(file) = image.code.sources.files.get(place.source as usize) else { return "?".to_string() };
+    let (line, column) = image.code.sources.line_column(place);
+    format!("{}:{line}:{column}", file.name)
+}
+
+/// Whether an error only says that a task was cancelled, and not that its clean-up failed too.
+fn is_cancelled(value: &Value) -> bool {
+    match value {
+        Value::Record(record) => {
+            let is_cancelled =
+                matches!(record.get_str("kind"), Some(Value::Str(kind)) if kind.as_str() == "cancelled");
+            is_cancelled && record.get_str("undo_errors").is_none()
+        }
+        _ => false,
+    }
+}
+
+impl Machine {
+    /// Cancels a task and everything that belongs to it. `current` is the fiber that runs, which learns of its own
+    /// cancellation when the call is over; with `again` the task's clean-up, if it is at that, is cut short.
+    pub(super) fn cancel(
+        &mut self,
+        task: &Rc<Task>,
+        cause: &Cause,
+        again: bool,
+        mut current: Option<(u64, &mut Fiber)>,
+    ) {
+        task.observed.set(true);
+        if task.is_settled() {
+            return;
+        }
+        let mut open = vec![task.id];
+        let mut found = Vec::new();
+        while let Some(id) = open.pop() {
+            let fiber = match &current {
+                Some((own, fiber)) if *own == id => Some(&**fiber),
+                _ => self.fibers.get(&id).map(|fiber| &**fiber),
+            };
+            let Some(fiber) = fiber else { continue };
+            if self.image.code.structured {
+                if fiber.given_up && !(again && id == task.id) {
+                    continue;
+                }
+                open.extend(fiber.inner.keys());
+            }
+            found.push(id);
+        }
+        for id in found.into_iter().rev() {
+            match &mut current {
+                Some((own, fiber)) if *own == id => {
+                    // Before, a task that cancelled itself went on.
+                    if self.image.code.structured {
+                        fiber.given_up = true;
+                        fiber.task.observed.set(true);
+                        fiber.cancelled = Some(Box::new(cause.clone()));
+                    }
+                }
+                _ => self.give_up(id, cause),
+            }
+        }
+    }
+
+    /// Takes a fiber away from what it waits for: it goes on with a `cancelled` error.
+    fn give_up(&mut self, id: u64, cause: &Cause) {
+        let Some(fiber) = self.fibers.get_mut(&id) else { return };
+        fiber.task.observed.set(true);
+        fiber.given_up = true;
+        fiber.cancelled = Some(Box::new(cause.clone()));
+        let structured = self.image.code.structured;
+        match mem::replace(&mut fiber.wait, Wait::Nothing) {
+            Wait::Nothing => return, // it is ready
+            Wait::Shielded { seq } if structured => {
+                fiber.wait = Wait::Shielded { seq };
+                return;
+            }
+            Wait::Answer { seq } | Wait::Shielded { seq } => {
+                self.tasks_hold -= fiber.charge.set(super::TASK_BYTES);
+                self.tasks_hold += super::TASK_BYTES;
+                self.waiting.remove(&seq);
+                self.section_answered(seq, false);
+                // A request that has not even left is as if never made.
+                match self.requests.binary_search_by_key(&seq, |request| request.seq) {
+                    Ok(_) => {
+                        self.unmade.insert(seq);
+                    }
+                    Err(_) => self.withdrawn.push(seq),
+                }
+            }
+            Wait::Tasks(join) => {
+                for other in &join.tasks {
+                    other.waiters.borrow_mut().retain(|(waiter, _)| *waiter != id);
+                }
+            }
+        }
+        self.ready.push_back(id);
+    }
+
+    /// A fiber has come to its end: what it began is cancelled with a failure, and belongs to the task around it else.
+    pub(super) fn finished(&mut self, mut fiber: Box<Fiber>, result: Result<Value, Fail>) {
+        let is_main = Rc::ptr_eq(&fiber.task, &self.main);
+        let id = fiber.task.id;
+        let result = match result {
+            Err(failure) if self.reports(&fiber, &failure) => return self.report(fiber, failure),
+            result => result,
+        };
+        self.tasks_hold -= fiber.charge.set(0);
+        let inner = mem::take(&mut fiber.inner);
+        if let Err(failure) = &result
+            && self.image.code.structured
+        {
+            let cause = Cause::of_failure(failure);
+            self.cancel_all(inner.keys().copied(), &cause);
+        }
+        let around = fiber.parent;
+        for id in inner.keys() {
+            if let Some(fiber) = self.fibers.get_mut(id) {
+                fiber.parent = around;
+            }
+        }
+        if let Some(around) = self.fibers.get_mut(&around).filter(|_| !is_main) {
+            // What it leaves belongs to the scope that it was begun in.
+            let scope = around.inner.remove(&id).unwrap_or(0);
+            around.inner.extend(inner.into_keys().map(|id| (id, scope)));
+        }
+        let task = fiber.task.clone();
+        drop(fiber);
+        let failed = result.is_err();
+        self.settle(&task, result);
+        if failed && is_main && !self.ending {
+            self.ending = true;
+            if !self.image.code.structured {
+                let cause = Cause { by: String::new(), place: Place::default() };
+                let others: Vec<Rc<Task>> = self.fibers.values().map(|fiber| fiber.task.clone()).collect();
+                for task in others {
+                    self.cancel(&task, &cause, false, None);
+                }
+            }
+        } else if failed && !is_main && !task.observed.get() {
+            self.failed.push(task);
+        }
+    }
+
+    /// Cancels tasks of a fiber that is not among them.
+    fn cancel_all(&mut self, ids: impl Iterator<Item = u64>, cause: &Cause) {
+        for id in ids {
+            if let Some(task) = self.fibers.get(&id).map(|fiber| fiber.task.clone()) {
+                self.cancel(&task, cause, false, None);
+            }
+        }
+    }
+
+    /// Begins a scope of a fiber, within those that it is in: its number. `attempt` is what `attempt()` gives in it.
+    pub(super) fn begin_scope(&mut self, fiber: &mut Fiber, attempt: &Value) -> Value {
+        let attempt = match attempt {
+            Value::Int(n) => *n,
+            _ => self.attempt(fiber),
+        };
+        fiber.attempts.push(attempt);
+        Value::Int(fiber.attempts.len() as i64)
+    }
+
+    /// Ends a scope, and those within it; with a failure, what was begun in them and is under way is cancelled.
+    pub(super) fn end_scope(&mut self, fiber: &mut Fiber, scope: &Value, failed: bool) {
+        let Value::Int(scope) = scope else { return };
+        let scope = (*scope).clamp(1, u32::MAX.into()) as u32;
+        fiber.attempts.truncate(scope as usize - 1);
+        let within: Vec<u64> =
+            fiber.inner.iter().filter(|(_, of)| **of >= scope).map(|(id, _)| *id).collect();
+        if failed {
+            let cause = Cause::of_call(&self.image, fiber, "failure");
+            self.cancel_all(within.into_iter(), &cause);
+        } else {
+            for id in within {
+                fiber.inner.insert(id, scope - 1);
+            }
+        }
+    }
+
+    /// What `attempt()` gives: that of the innermost scope, or of what the machine runs.
+    pub(super) fn attempt(&self, fiber: &Fiber) -> i64 {
+        fiber.attempts.last().copied().unwrap_or_else(|| i64::from(self.identity.attempt.max(1)))
+    }
+
+    /// Whether nobody would learn of the failure of a task's clean-up.
+    fn reports(&self, fiber: &Fiber, failure: &Failure) -> bool {
+        self.image.code.structured
+            && fiber.given_up
+            && !fiber.reported
+            && fiber.task.waiters.borrow().is_empty()
+            && !Rc::ptr_eq(&fiber.task, &self.main)
+            && !is_cancelled(&failure.value)
+    }
+
+    /// Logs the failure of a task's clean-up; then the task is at its end.
+    fn report(&mut self, mut fiber: Box<Fiber>, failure: Fail) {
+        let trace = failure.trace.as_ref();
+        let place = trace.and_then(|trace| trace.entries.first()).map_or_else(Place::default, |at| at.place);
+        let text = format!(
+            "the clean-up of a cancelled task failed at {}: {}",
+            locate(&self.image, place),
+            title(&failure.value)
+        );
+        let args = Value::list(vec![Value::str("error"), Value::str(text)]);
+        let (seq, id) = (self.next_request, fiber.task.id);
+        self.next_request += 1;
+        let args = Data::encode(&args).unwrap_or_default();
+        self.requests.push(Request { seq, what: What::Effect("log"), args, place });
+        self.waiting.insert(seq, id);
+        fiber.wait = Wait::Shielded { seq };
+        fiber.thrown = Some(failure);
+        fiber.reported = true;
+        self.fibers.insert(id, fiber);
+    }
+}

@@ -1,0 +1,36 @@
+//! Natives for policies of retries, and for limits.
+
+use super::super::error::Fail;
+use super::super::value::{Record, Value, intern};
+use super::{Native, int, options};
+
+pub fn find(name: &str) -> Option<Native> {
+    Some(match name {
+        "retry_policy" => |args| policy(&args[0]),
+        "retry_again" => |args| Ok(Value::bool(options::retry(&args[0])?.tries_again(&args[1]))),
+        "retry_pause" => |args| {
+            let attempt = int(&args[1])?.clamp(1, i64::from(u32::MAX)) as u32;
+            let seed = int(&args[2])?.cast_unsigned();
+            Ok(Value::Duration(options::retry(&args[0])?.pause(attempt, seed)))
+        },
+        "par_map_limit" => |args| options::par_map(&args[0]).map(Value::Int),
+        "check_limit" => |args| options::limit(&args[0]).map(|()| Value::Null),
+        _ => return None,
+    })
+}
+
+/// A policy that was looked at, with what the library reads of it.
+fn policy(given: &Value) -> Result<Value, Fail> {
+    let policy = options::retry(given)?;
+    let mut record = match given {
+        Value::Record(record) => (**record).clone(),
+        _ => Record::default(),
+    };
+    record.set(intern("times"), Value::Int(i64::from(policy.times)));
+    for name in ["when", "within"] {
+        if record.get_str(name).is_none() {
+            record.set(intern(name), Value::Null);
+        }
+    }
+    Ok(Value::Record(std::rc::Rc::new(record)))
+}
