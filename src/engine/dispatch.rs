@@ -326,7 +326,8 @@ impl Engine {
     fn continue_as_new(&mut self, id: &Arc<str>, args: Data) {
         let called = |open: &&Open| matches!(open.request.what, What::Orchestration { start: false, .. });
         let Some(instance) = self.instances.get(id) else { return };
-        let children: Vec<Open> = instance.open.values().map(|open| &**open).filter(called).cloned().collect();
+        let children: Vec<Open> =
+            instance.open.values().map(|open| &**open).filter(called).cloned().collect();
         for open in children {
             self.terminate_child(id, open.request.seq, &open, "its caller began anew");
         }

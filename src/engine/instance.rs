@@ -360,6 +360,11 @@ impl Instance {
         Some(Delivery { seq, result: Ok(payload.clone()), sends: Vec::new() })
     }
 
+    /// Whether the program wants another attempt after an error; an error is that of its `when`.
+    pub fn judge(&mut self, seq: u64, error: &ErrorData) -> Result<bool, ErrorData> {
+        self.machine.judge(seq, error)
+    }
+
     /// Notes that an attempt failed and when the next begins.
     pub fn retry(&mut self, seq: u64, error: ErrorData, again: i64, now: i64) {
         let entry = Entry::Retried { seq, error, again, time: now };

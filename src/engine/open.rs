@@ -35,7 +35,10 @@ impl Open {
     /// When the next attempt begins after one that failed so; none when there is none.
     pub(super) fn again(&self, error: &ErrorData, seed: u64, now: i64) -> Option<i64> {
         let is_activity = matches!(self.request.what, What::Activity { .. });
-        if !is_activity || self.attempt >= self.policy.times || !self.policy.tries_again(&error.value.decode()) {
+        if !is_activity
+            || self.attempt >= self.policy.times
+            || !self.policy.tries_again(&error.value.decode())
+        {
             return None;
         }
         let again = now.saturating_add(self.policy.pause(self.attempt, seed));

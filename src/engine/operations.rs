@@ -138,8 +138,12 @@ impl Engine {
             State::Known(state) => state.clone(),
             _ => None,
         };
-        let identity =
-            Identity { id: entity.to_string(), key: mail.from.clone(), entity: Some((**entity).clone()), attempt: 1 };
+        let identity = Identity {
+            id: entity.to_string(),
+            key: mail.from.clone(),
+            entity: Some((**entity).clone()),
+            attempt: 1,
+        };
         Machine::operation(image.clone(), declared, found, args, state, identity)
     }
 

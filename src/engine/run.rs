@@ -156,6 +156,17 @@ impl Engine {
         open.dispatched = false;
         match result {
             Err(error) if let Some(again) = open.again(&error, seed(&id, step.execution, step.seq), now) => {
+                if open.policy.asks {
+                    match instance.judge(step.seq, &error) {
+                        Ok(true) => {}
+                        verdict => {
+                            let error = verdict.err().unwrap_or(error);
+                            instance.deliver_with(step.seq, Err(error), sends);
+                            self.wake(&id);
+                            return;
+                        }
+                    }
+                }
                 instance.retry(step.seq, error, again, now);
                 let suspended = instance.is_suspended();
                 self.changed.push(id.clone());

@@ -248,9 +248,11 @@ impl Machine {
                 while matches!(args.last(), Some(Value::Missing)) {
                     args.pop();
                 }
-                let options = Data::encode_named(&fiber.stack[at + count], "options")?;
                 check_options(&fiber.stack[at + count])?;
+                let (options, judge) = super::judge::split(&fiber.stack[at + count]);
+                let options = Data::encode_named(&options, "options")?;
                 let args = Data::encode_named(&Value::list(args), "args")?;
+                fiber.judge = judge;
                 Ok(Flow::Wait(self.request(
                     fiber,
                     id,

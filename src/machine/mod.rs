@@ -16,6 +16,7 @@ pub mod format;
 mod frames;
 pub mod image;
 pub mod json;
+mod judge;
 mod messages;
 pub mod natives;
 mod operate;
@@ -133,6 +134,8 @@ pub(crate) struct Fiber {
     pub inner: BTreeMap<u64, u32>,
     /// The scopes that it is in, the innermost last: which attempt each is.
     pub attempts: Vec<i64>,
+    /// The `when` of the policy of what it asked for.
+    pub judge: Option<Value>,
     /// What it takes with its request.
     pub charge: value::Charge,
 }
@@ -141,9 +144,13 @@ pub(crate) struct Fiber {
 #[derive(Debug)]
 pub(crate) enum Wait {
     Nothing,
-    Answer { seq: u64 },
+    Answer {
+        seq: u64,
+    },
     /// As `Answer`, of what is done in any case: cancellation waits until it is answered.
-    Shielded { seq: u64 },
+    Shielded {
+        seq: u64,
+    },
     Tasks(task::Join),
 }
 

@@ -66,6 +66,7 @@ impl Machine {
             inner: BTreeMap::new(),
             attempts: Vec::new(),
             charge: Charge::default(),
+            judge: None,
         };
         let count = fiber.stack.len();
         if let Err(fail) = push_frame(&image, &mut fiber, function, 0, count, 0, &Value::Null) {

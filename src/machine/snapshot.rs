@@ -95,6 +95,7 @@ struct SavedFiber {
     /// The number of the parent's scope that it was begun in.
     scope: u32,
     attempts: Vec<i64>,
+    judge: Option<Small>,
     charge: u64,
 }
 
@@ -161,18 +162,7 @@ impl Machine {
         let fibers = fibers.collect();
         let failed = self.failed.iter().map(|task| writer.task(task)).collect();
         let value = writer.value(&self.value);
-        // What cells and tasks hold may mention further ones.
-        let (mut cells, mut tasks) = (Vec::new(), Vec::new());
-        loop {
-            if let Some(cell) = writer.cells.get(cells.len()).cloned() {
-                let value = cell.value.borrow().clone();
-                cells.push(writer.value(&value));
-            } else if let Some(task) = writer.tasks.get(tasks.len()).cloned() {
-                tasks.push(writer.saved_task(&task));
-            } else {
-                break;
-            }
-        }
+        let (cells, tasks) = writer.reached();
         if writer.is_over {
             return None;
         }
@@ -211,36 +201,7 @@ impl Machine {
     /// A machine from the bytes of a snapshot and the program it ran. None when the bytes are not a snapshot of it.
     pub fn restore(image: Rc<Image>, bytes: &[u8]) -> Option<Machine> {
         let saved: Saved = postcard::from_bytes(bytes).ok()?;
-        let mut reader = Reader {
-            keys: saved
-                .keys
-                .into_iter()
-                .map(|names| Rc::new(Keys::new(names.iter().map(|n| intern(n)).collect())))
-                .collect(),
-            objects: Vec::new(),
-            cells: saved.cells.iter().map(|_| Rc::new(Shared { value: RefCell::new(Value::Null) })).collect(),
-            tasks: saved.tasks.iter().map(|task| Task::new(task.id)).collect(),
-        };
-        for object in saved.objects {
-            let value = reader.object(object)?;
-            reader.objects.push(value);
-        }
-        for (cell, value) in reader.cells.iter().zip(&saved.cells) {
-            *cell.value.borrow_mut() = reader.value(*value)?;
-        }
-        for (task, saved) in reader.tasks.iter().zip(&saved.tasks) {
-            *task.outcome.borrow_mut() = match &saved.outcome {
-                Ended::Running => Outcome::Running,
-                Ended::Value(value) => Outcome::Value(reader.value(*value)?),
-                Ended::Failed(value, trace) => Outcome::Failed(Failure {
-                    value: reader.value(*value)?,
-                    trace: trace.clone().map(Rc::new),
-                }),
-            };
-            task.observed.set(saved.observed);
-            *task.waiters.borrow_mut() =
-                saved.waiters.iter().map(|(fiber, at)| (*fiber, *at as usize)).collect();
-        }
+        let reader = Reader::new(saved.keys, saved.objects, &saved.cells, &saved.tasks)?;
         let mut fibers: BTreeMap<u64, Box<Fiber>> = BTreeMap::new();
         let mut around = Vec::new();
         for fiber in saved.fibers {
@@ -283,6 +244,14 @@ impl Machine {
             image,
         })
     }
+}
+
+/// A copy of a value that shares nothing with it, the variables that functions captured included.
+pub(super) fn copied(value: &Value) -> Option<Value> {
+    let mut writer = Writer { left: usize::MAX, ..Writer::default() };
+    let small = writer.value(value);
+    let (cells, tasks) = writer.reached();
+    Reader::new(writer.keys, writer.objects, &cells, &tasks)?.value(small)
 }
 
 /// A request, to be written.
@@ -356,6 +325,21 @@ fn within(value: &Value) -> &[Value] {
 }
 
 impl Writer {
+    /// What the cells and tasks hold that were met; it may mention further ones.
+    fn reached(&mut self) -> (Vec<Small>, Vec<SavedTask>) {
+        let (mut cells, mut tasks) = (Vec::new(), Vec::new());
+        loop {
+            if let Some(cell) = self.cells.get(cells.len()).cloned() {
+                let value = cell.value.borrow().clone();
+                cells.push(self.value(&value));
+            } else if let Some(task) = self.tasks.get(tasks.len()).cloned() {
+                tasks.push(self.saved_task(&task));
+            } else {
+                return (cells, tasks);
+            }
+        }
+    }
+
     fn cell(&mut self, cell: &Rc<Shared>) -> u32 {
         *self.cell_numbers.entry(Rc::as_ptr(cell)).or_insert_with(|| {
             self.cells.push(cell.clone());
@@ -516,6 +500,7 @@ impl Writer {
             parent: fiber.parent,
             scope: 0,
             attempts: fiber.attempts.clone(),
+            judge: fiber.judge.as_ref().map(|when| self.value(when)),
             charge: fiber.charge.get() as u64,
         }
     }
@@ -531,6 +516,43 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(
+        keys: Vec<Vec<String>>,
+        objects: Vec<Object>,
+        cells: &[Small],
+        tasks: &[SavedTask],
+    ) -> Option<Reader> {
+        let keys =
+            keys.into_iter().map(|names| Rc::new(Keys::new(names.iter().map(|n| intern(n)).collect())));
+        let mut reader = Reader {
+            keys: keys.collect(),
+            objects: Vec::new(),
+            cells: cells.iter().map(|_| Rc::new(Shared { value: RefCell::new(Value::Null) })).collect(),
+            tasks: tasks.iter().map(|task| Task::new(task.id)).collect(),
+        };
+        for object in objects {
+            let value = reader.object(object)?;
+            reader.objects.push(value);
+        }
+        for (cell, value) in reader.cells.iter().zip(cells) {
+            *cell.value.borrow_mut() = reader.value(*value)?;
+        }
+        for (task, saved) in reader.tasks.iter().zip(tasks) {
+            *task.outcome.borrow_mut() = match &saved.outcome {
+                Ended::Running => Outcome::Running,
+                Ended::Value(value) => Outcome::Value(reader.value(*value)?),
+                Ended::Failed(value, trace) => Outcome::Failed(Failure {
+                    value: reader.value(*value)?,
+                    trace: trace.clone().map(Rc::new),
+                }),
+            };
+            task.observed.set(saved.observed);
+            *task.waiters.borrow_mut() =
+                saved.waiters.iter().map(|(fiber, at)| (*fiber, *at as usize)).collect();
+        }
+        Some(reader)
+    }
+
     fn value(&self, small: Small) -> Option<Value> {
         Some(match small {
             Small::Null => Value::Null,
@@ -627,6 +649,10 @@ impl Reader {
             parent: saved.parent,
             inner: BTreeMap::new(),
             attempts: saved.attempts,
+            judge: match saved.judge {
+                Some(when) => Some(self.value(when)?),
+                None => None,
+            },
             charge: Charge::new(saved.charge as usize),
         })
     }

@@ -176,12 +176,7 @@ pub(crate) fn tasks_of(value: &Value, what: &str) -> Result<Awaited, Fail> {
 
 impl Machine {
     /// Begins a task of a fiber; it runs before that fiber goes on.
-    pub(crate) fn spawn(
-        &mut self,
-        function: &Value,
-        around: &mut Fiber,
-        parent: u64,
-    ) -> Result<Value, Fail> {
+    pub(crate) fn spawn(&mut self, function: &Value, around: &mut Fiber, parent: u64) -> Result<Value, Fail> {
         if self.image.code.structured && self.tasks_hold + TASK_BYTES > MAX_TASKS {
             let message = "too many tasks: what this instance has under way takes more than 512 MiB; await tasks \
                            before beginning more, as `task.par_map` does";
@@ -204,6 +199,7 @@ impl Machine {
             inner: BTreeMap::new(),
             attempts: around.attempts.last().copied().into_iter().collect(),
             charge: Charge::new(TASK_BYTES),
+            judge: None,
         };
         super::frames::enter(&self.image, &mut fiber, function)?;
         self.tasks_hold += TASK_BYTES;

@@ -70,6 +70,8 @@ pub enum Naming {
 pub struct Facts {
     /// It reads the clock, or has instants of its own.
     pub reads_clock: bool,
+    /// An activity may do something else in its second attempt.
+    pub reads_attempts: bool,
     /// It ends, holds up or looks at other instances.
     pub meddles: bool,
     /// It reads keys of steps.
@@ -151,12 +153,15 @@ impl Facts {
             code.sources.files.get(source).is_none_or(|file| !file.name.starts_with(STD))
         };
         let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
-        for name in reached(code, users) {
+        let limits = has_limit_of_attempts(code);
+        facts.reads_clock = limits;
+        for name in reached_without(code, users, retry(code).filter(|_| !limits)) {
             match name {
                 "now" | "sleep_until" | "time_parse" | "time_from_parts" => facts.reads_clock = true,
                 "terminate" | "suspend" | "resume" | "status" | "set_status" | "wait" => facts.meddles = true,
                 // What `uuid` gives is made from the key of its step.
                 "idempotency_key" | "uuid" => facts.reads_keys = true,
+                "attempt" => facts.reads_attempts = true,
                 _ => {}
             }
         }
@@ -214,9 +219,36 @@ fn called(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static st
     })
 }
 
+/// The library's `task.retry`. It reads the clock only for a policy with `within`.
+fn retry(code: &Code) -> Option<FunctionId> {
+    let task = format!("{STD}task.df");
+    (0..code.functions.len() as FunctionId).find(|id| {
+        let function = &code.functions[*id as usize];
+        function.name == "retry"
+            && code.sources.files.get(function.place.source as usize).is_some_and(|file| file.name == task)
+    })
+}
+
+/// Whether a policy of the program limits all attempts together: then it matters when the first was asked for.
+fn has_limit_of_attempts(code: &Code) -> bool {
+    code.shapes
+        .iter()
+        .flatten()
+        .any(|name| code.names.get(*name as usize).is_some_and(|name| &**name == "within"))
+}
+
 /// The builtins that functions name, or those that they mention.
 fn reached(code: &Code, functions: Vec<FunctionId>) -> impl Iterator<Item = &'static str> {
-    let mut known: HashSet<FunctionId> = functions.iter().copied().collect();
+    reached_without(code, functions, None)
+}
+
+/// As `reached`, but for what only that function names.
+fn reached_without(
+    code: &Code,
+    functions: Vec<FunctionId>,
+    left_out: Option<FunctionId>,
+) -> impl Iterator<Item = &'static str> {
+    let mut known: HashSet<FunctionId> = functions.iter().copied().chain(left_out).collect();
     let mut seen = functions;
     let mut at = 0;
     while let Some(function) = seen.get(at).copied() {

@@ -20,7 +20,7 @@ pub fn outcomes(
     if task.asked.what == What::Effect("status") {
         return Ok(Rc::new(vec![Done::of(Some(status(&task.asked.args, view)))]));
     }
-    let all = evaluator.perform(&task.asked, &task.key, now, view)?;
+    let all = evaluator.perform(&task.asked, &task.key, task.attempt, now, view)?;
     if all.iter().all(|done| done.world.is_none()) {
         return Ok(all);
     }
@@ -52,7 +52,7 @@ pub fn outcome(
     if task.asked.what == What::Effect("status") {
         return Ok(Done::of(Some(status(&task.asked.args, view))));
     }
-    let done = evaluator.perform_once(&task.asked, &task.key, now, view, chooser)?;
+    let done = evaluator.perform_once(&task.asked, &task.key, task.attempt, now, view, chooser)?;
     let Some((entity, operation)) = &done.world else { return Ok(done) };
     let args = evaluator.fitting(entity, operation, &task.asked.args);
     let ran = evaluator.operate(entity, operation, &args, state(entity).as_ref(), &task.key, now)?;

@@ -477,8 +477,12 @@ impl World {
                     Value::List(args) => args.as_slice().to_vec(),
                     _ => Vec::new(),
                 };
-                let identity =
-                    Identity { id: step.owner.to_string(), key: key.clone(), attempt: step.attempt, entity: None };
+                let identity = Identity {
+                    id: step.owner.to_string(),
+                    key: key.clone(),
+                    attempt: step.attempt,
+                    entity: None,
+                };
                 let mut machine = Machine::new(image, Context::Activity, body, args, identity);
                 loop {
                     match machine.run(1_000_000) {

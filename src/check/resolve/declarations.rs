@@ -8,7 +8,7 @@ use crate::syntax::token::Name;
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Span};
 
-use super::super::{Binding, BindingId, GlobalId, GlobalKind, closest};
+use super::super::{Binding, BindingId, GlobalId, GlobalKind};
 use super::Resolver;
 
 impl Resolver<'_> {
@@ -137,30 +137,6 @@ impl Resolver<'_> {
             });
             self.option_fields(options, known);
         }
-    }
-
-    /// Reports fields of a `with` that nobody reads.
-    pub(super) fn option_fields(&mut self, options: &Expr, known: &[&str]) {
-        let ExprKind::Record(fields) = &options.kind else { return };
-        for field in fields {
-            if let Field::Named(name, value) = field {
-                if !known.contains(&&*name.name) {
-                    self.unknown_option(name, known);
-                } else if &*name.name == "retry" {
-                    self.option_fields(value, &["times", "first", "factor", "max"]);
-                }
-            }
-        }
-    }
-
-    pub(super) fn unknown_option(&mut self, name: &Ident, known: &[&str]) {
-        let near = closest(&name.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-        let place = self.place(name.span);
-        self.report(
-            Diagnostic::error(format!("unknown option `{}`", name.name), place, "not an option")
-                .because(format!("the options here are {}", known.join(", ")))
-                .maybe_hint(near),
-        );
     }
 
     pub(super) fn entity(&mut self, entity: &Entity, owner: Option<GlobalId>) {

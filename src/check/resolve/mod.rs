@@ -4,6 +4,7 @@ mod calls;
 mod declarations;
 mod expressions;
 mod names;
+mod options;
 mod sections;
 mod statements;
 mod trials;

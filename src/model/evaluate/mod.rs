@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::builtins::Context;
-use crate::machine::{Data, EntityId, Identity, Image, Machine, Progress, Value, instance_handle};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, instance_handle};
 
 use super::instance::Turn;
 use super::message::{Answer, Asked, EntityName, Id, answer, asked};
@@ -162,6 +162,20 @@ impl<'a> Evaluator<'a> {
             machine.answer(*fiber, (**answer).clone());
         }
         Ok(Rc::new(step(machine, BASE)?))
+    }
+
+    /// Whether the program wants another attempt after an error that a fiber's request got; an error is its own.
+    pub fn judge(
+        &mut self,
+        eval: &Eval,
+        fiber: u64,
+        error: &Answer,
+    ) -> Result<Result<bool, ErrorData>, Stop> {
+        let mut machine = self.restore(eval)?;
+        Ok(match &**error {
+            Ok(_) => Ok(false),
+            Err(error) => machine.judge(fiber, error),
+        })
     }
 
     fn restore(&self, eval: &Eval) -> Result<Machine, Stop> {

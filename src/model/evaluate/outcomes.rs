@@ -139,19 +139,21 @@ impl Evaluator<'_> {
         &mut self,
         task: &Asked,
         key: &str,
+        number: u32,
         now: i64,
         view: &dyn View,
     ) -> Result<Rc<Vec<Done>>, Stop> {
         let seen = if self.program.facts.reads_clock { now } else { 0 };
         let known = if self.program.facts.reads_keys { key } else { "" };
-        let hash = fingerprint(&("perform", task.mark(), known, seen));
+        let number = if self.program.facts.reads_attempts { number } else { 1 };
+        let hash = fingerprint(&("perform", task.mark(), known, number, seen));
         if let Some(known) = self.done.get(&hash) {
             return Ok(known.clone());
         }
         let mut choices = Choices::default();
         let mut all = Vec::new();
         loop {
-            all.push(self.attempt(task, &mut choices, key, now, view)?);
+            all.push(self.attempt(task, &mut choices, (key, number), now, view)?);
             if !choices.next() || all.len() >= MOST_OUTCOMES {
                 break;
             }
@@ -164,19 +166,20 @@ impl Evaluator<'_> {
         &mut self,
         task: &Asked,
         key: &str,
+        number: u32,
         now: i64,
         view: &dyn View,
         chooser: &mut dyn Chooser,
     ) -> Result<Done, Stop> {
         let mut choices = Choices { chooser: Some(chooser), ..Choices::default() };
-        self.attempt(task, &mut choices, key, now, view)
+        self.attempt(task, &mut choices, (key, number), now, view)
     }
 
     fn attempt(
         &mut self,
         task: &Asked,
         choices: &mut Choices<'_>,
-        key: &str,
+        (key, attempt): (&str, u32),
         now: i64,
         view: &dyn View,
     ) -> Result<Done, Stop> {
@@ -189,7 +192,7 @@ impl Evaluator<'_> {
         let code = &self.image.code;
         let body = code.find_isolated(name).map(|at| code.isolated[at].body);
         let body = body.ok_or_else(|| Stop::Fault(format!("no activity `{name}`")))?;
-        let identity = Identity { id: String::new(), key: key.to_string(), ..Identity::default() };
+        let identity = Identity { key: key.to_string(), attempt, ..Identity::default() };
         let machine = Machine::new(self.image.clone(), Context::Activity, body, task.args.items(), identity);
         self.run_to_end(machine, choices, key, now, Some(view))
     }

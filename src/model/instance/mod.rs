@@ -80,6 +80,8 @@ pub struct Open {
     pub attempt: u32,
     /// The child that it calls or starts.
     child: Option<Id>,
+    /// When all attempts together have to be done.
+    ends: Option<i64>,
 }
 
 /// A critical section that is asked for or held.
@@ -410,6 +412,12 @@ impl Open {
             What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
             _ => Policy::default(),
         }
+    }
+
+    /// How long an attempt that is late by now, or all of them, may take.
+    fn limit(&self, now: i64) -> Option<i64> {
+        let policy = self.policy();
+        self.ends.filter(|ends| *ends <= now).and(policy.within).or(policy.timeout)
     }
 }
 

@@ -146,12 +146,13 @@ impl Step<'_, '_> {
     /// An attempt at an activity or an effect begins.
     pub(super) fn attempt(&mut self, fiber: u64) {
         let Some(open) = self.me.open.get(&fiber) else { return };
-        let (seq, timeout) = (open.name, open.policy().timeout);
+        let seq = open.name;
+        let own = open.policy().timeout.map(|timeout| self.now.saturating_add(timeout));
+        let due = own.into_iter().chain(open.ends).min();
         let (execution, attempt, asked) = (self.me.execution, open.attempt, open.asked.clone());
         let task = Task { execution, attempt, asked, key: self.key(seq) };
         self.out.push(Out::Begin { seq, task });
-        if let Some(timeout) = timeout {
-            let due = self.now.saturating_add(timeout);
+        if let Some(due) = due {
             self.out.push(Out::SetTimer { due, seq, timer: Timer::Timeout });
         }
     }

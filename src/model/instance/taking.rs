@@ -91,10 +91,23 @@ impl Step<'_, '_> {
         let Some(open) = self.me.open.get_mut(&fiber) else { return Ok(()) };
         let policy = open.policy();
         let name = open.name;
-        if result.is_err() && open.attempt < policy.times {
-            let pause = policy.pause(open.attempt, 0);
+        let due = self.now.saturating_add(policy.pause(open.attempt, 0));
+        let mut result = result;
+        let mut again = open.attempt < policy.times
+            && open.ends.is_none_or(|ends| due < ends)
+            && (*result).as_ref().is_err_and(|error| policy.tries_again(&error.value.decode()));
+        if again
+            && policy.asks
+            && let Some(eval) = &self.eval
+        {
+            match self.evaluator.judge(eval, fiber, &result)? {
+                Ok(verdict) => again = verdict,
+                Err(own) => (again, result) = (false, answer(Err(own))),
+            }
+        }
+        let Some(open) = self.me.open.get_mut(&fiber) else { return Ok(()) };
+        if again {
             open.attempt += 1;
-            let due = self.now.saturating_add(pause);
             self.out.push(Out::Clear { seq: name });
             self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Retry });
             return Ok(());
@@ -141,8 +154,8 @@ impl Step<'_, '_> {
                 let timeout = |after: Option<i64>| format::duration(after.unwrap_or(0));
                 let error = match &asked.what {
                     What::Activity { name, .. } => {
-                        let message =
-                            format!("`{name}` was not done within {}", timeout(open.policy().timeout));
+                        let after = timeout(open.limit(self.now));
+                        let message = format!("`{name}` was not done within {after}");
                         ErrorData::with("timeout", message, [("activity", Value::str(name.as_str()))])
                     }
                     What::Orchestration { name, options, .. } => {
@@ -240,7 +253,9 @@ impl Step<'_, '_> {
             };
             self.asked.push(asked.clone());
             let child = self.child(asked, name);
-            self.me.open.insert(*fiber, Open { name, asked: asked.clone(), attempt: 1, child });
+            let mut open = Open { name, asked: asked.clone(), attempt: 1, child, ends: None };
+            open.ends = open.policy().within.map(|within| self.now.saturating_add(within));
+            self.me.open.insert(*fiber, open);
             if !self.dispatch(*fiber, name, asked)? {
                 return Ok(());
             }

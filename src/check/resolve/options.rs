@@ -1,0 +1,100 @@
+//! The options of declarations and calls, as far as they are certain before the program runs.
+
+use crate::syntax::Diagnostic;
+use crate::syntax::tree::*;
+
+use super::super::closest;
+use super::Resolver;
+
+/// What `retry` takes.
+const RETRY: &[&str] = &["times", "first", "factor", "max", "except", "when", "jitter", "within"];
+
+/// What is written down as it is.
+enum Literal {
+    Int(i64),
+    Float(f64),
+    Duration(i64),
+    Other,
+}
+
+fn literal(value: &Expr) -> Option<Literal> {
+    Some(match &value.kind {
+        ExprKind::Int(n) => Literal::Int(*n),
+        ExprKind::Float(x) => Literal::Float(*x),
+        ExprKind::Duration(n) => Literal::Duration(*n),
+        ExprKind::Bool(_) | ExprKind::Str(_) | ExprKind::Interpolated(..) => Literal::Other,
+        ExprKind::List(_) | ExprKind::Record(_) | ExprKind::Lambda(_) => Literal::Other,
+        ExprKind::Unary(UnaryOp::Negate, inner) => match literal(inner)? {
+            Literal::Int(n) => Literal::Int(n.wrapping_neg()),
+            Literal::Float(x) => Literal::Float(-x),
+            Literal::Duration(n) => Literal::Duration(n.wrapping_neg()),
+            Literal::Other => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// What an option is, when a literal is not that.
+fn unfit(name: &str, value: &Expr) -> Option<&'static str> {
+    let found = literal(value)?;
+    match name {
+        "times" => (!matches!(found, Literal::Int(1..))).then_some("an int from 1 on"),
+        "factor" => {
+            let fits = matches!(found, Literal::Int(1..))
+                || matches!(found, Literal::Float(x) if x >= 1.0 && x.is_finite());
+            (!fits).then_some("a number from 1 on")
+        }
+        "jitter" => {
+            let fits = matches!(found, Literal::Int(0 | 1))
+                || matches!(found, Literal::Float(x) if (0.0..=1.0).contains(&x));
+            (!fits).then_some("a number from 0 to 1")
+        }
+        "first" | "max" | "within" | "timeout" => match found {
+            Literal::Duration(0..) => None,
+            Literal::Duration(_) => Some("a duration that is not negative"),
+            _ => Some("a duration, like 5s"),
+        },
+        "except" => match &value.kind {
+            ExprKind::List(_) => None,
+            _ => Some("a list of kinds of errors, like [\"declined\"]"),
+        },
+        "when" => match &value.kind {
+            ExprKind::Lambda(_) => None,
+            _ => Some("a function of an error"),
+        },
+        _ => None,
+    }
+}
+
+impl Resolver<'_> {
+    /// Reports fields of a `with` that nobody reads, and values that no run takes.
+    pub(super) fn option_fields(&mut self, options: &Expr, known: &[&str]) {
+        let ExprKind::Record(fields) = &options.kind else { return };
+        for field in fields {
+            match field {
+                Field::Named(name, _) | Field::Short(name) if !known.contains(&&*name.name) => {
+                    self.unknown_option(name, known);
+                }
+                Field::Named(name, value) if &*name.name == "retry" => self.option_fields(value, RETRY),
+                Field::Named(name, value) => {
+                    if let Some(wanted) = unfit(&name.name, value) {
+                        let place = self.place(value.span);
+                        let title = format!("option `{}` is {wanted}", name.name);
+                        self.report(Diagnostic::error(title, place, "this is not"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn unknown_option(&mut self, name: &Ident, known: &[&str]) {
+        let near = closest(&name.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let place = self.place(name.span);
+        self.report(
+            Diagnostic::error(format!("unknown option `{}`", name.name), place, "not an option")
+                .because(format!("the options here are {}", known.join(", ")))
+                .maybe_hint(near),
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! The `when` of a policy: a function of the program that says whether an error is tried again.
+//!
+//! It runs between two instructions of the program, on a copy of what it captured: whatever it changes is gone, so a
+//! replay, which finds its decision in the history, need not ask it again.
+
+use std::mem;
+use std::rc::Rc;
+
+use crate::builtins::Context;
+
+use super::error::{ErrorData, Fail, Failure, fail, type_error};
+use super::execute::Step;
+use super::run::error_data;
+use super::snapshot::copied;
+use super::value::{Charge, Record, Value, intern};
+use super::{Fiber, Machine, Wait, frames, operate, task::Task};
+
+/// Fuel of one decision, in calls and repetitions.
+const FUEL: u64 = 1_000_000;
+
+/// The options of an activity as data, and the function that was its policy's `when`.
+pub(super) fn split(options: &Value) -> (Value, Option<Value>) {
+    let whole = || (options.clone(), None);
+    let Value::Record(outer) = options else { return whole() };
+    let Some(Value::Record(retry)) = outer.get_str("retry") else { return whole() };
+    let Some(when @ Value::Function(_)) = retry.get_str("when") else { return whole() };
+    let with = |record: &Record, name: &str, value: Value| {
+        let mut record = record.clone();
+        record.set(intern(name), value);
+        Value::Record(Rc::new(record))
+    };
+    let retry = with(retry, "when", Value::bool(true));
+    (with(outer, "retry", retry), Some(when.clone()))
+}
+
+impl Machine {
+    /// Whether the `when` of a request's policy wants another attempt after an error; an error is its own.
+    pub fn judge(&mut self, seq: u64, error: &ErrorData) -> Result<bool, ErrorData> {
+        let when = self.waiting.get(&seq).and_then(|id| self.fibers.get(id)?.judge.clone());
+        let Some(when) = when else { return Ok(true) };
+        match self.decide(&when, error.value.decode()) {
+            Ok(Value::Bool(again)) => Ok(again.get()),
+            Ok(other) => {
+                let message = format!("the `when` of a policy gives true or false, not {}", other.a_kind());
+                Err(error_data(*type_error(message), self))
+            }
+            Err(failure) => Err(error_data(*worded(failure), self)),
+        }
+    }
+
+    fn decide(&mut self, when: &Value, error: Value) -> Result<Value, Fail> {
+        let copy = copied(when).ok_or_else(|| fail("internal", "a function can't be copied"))?;
+        let Value::Function(closure) = &copy else { return Err(operate::not_a_function(&copy)) };
+        let image = self.image.clone();
+        operate::fits(&image.code.functions[closure.function as usize], 1)?;
+        let task = Task::new(u64::MAX);
+        let mut fiber = Fiber {
+            stack: vec![error],
+            frames: Vec::new(),
+            handlers: Vec::new(),
+            task,
+            wait: Wait::Nothing,
+            thrown: None,
+            cancelled: None,
+            given_up: false,
+            reported: false,
+            parent: u64::MAX,
+            inner: Default::default(),
+            attempts: Vec::new(),
+            charge: Charge::default(),
+            judge: None,
+        };
+        frames::push_frame(&image, &mut fiber, closure.function, 0, 1, 0, &closure.env)?;
+        let context = mem::replace(&mut self.context, Context::Pure);
+        let mut fuel = FUEL;
+        let step = self.step(&mut fiber, u64::MAX, &mut fuel);
+        self.context = context;
+        self.spent += FUEL - fuel;
+        match step {
+            Step::Finished(result) => result,
+            _ => Err(fail("limit", "the `when` of a policy computes for too long")),
+        }
+    }
+}
+
+/// An effect in a `when` is told so.
+fn worded(mut failure: Fail) -> Fail {
+    if let Value::Record(record) = &failure.value
+        && let Some(Value::Str(message)) = record.get_str("message")
+    {
+        let told = message.as_str().replace(Context::Pure.describe(), "the `when` of a policy");
+        let mut record = (**record).clone();
+        record.set(intern("message"), Value::str(told));
+        *failure = Failure { value: Value::Record(Rc::new(record)), trace: failure.trace.take() };
+    }
+    failure
+}
