@@ -237,6 +237,9 @@ pub static TABLE: &[Builtin] = &[
     native("list_flatten", 1),
     native("list_insert", 3),
     native("list_remove", 2),
+    native("list_take", 2),
+    native("list_drop", 2),
+    native("list_chunk", 2),
     // Strings.
     native("string_split", 2),
     native("string_trim", 1),
@@ -254,6 +257,7 @@ pub static TABLE: &[Builtin] = &[
     native("string_to_int", 1),
     native("string_to_float", 1),
     native("string_bytes", 1),
+    native("string_padding", 3),
     // Records.
     native("record_keys", 1),
     native("record_values", 1),
@@ -276,8 +280,9 @@ pub static TABLE: &[Builtin] = &[
     native("math_cos", 1),
     native("math_tan", 1),
     native("to_float", 1),
+    native("math_round_to", 2),
     // Formats.
-    native("json_parse", 1),
+    range("json_parse", 1, 2),
     native("json_encode", 1),
     native("json_pretty", 1),
     native("csv_parse", 2),

@@ -43,6 +43,7 @@ macro_rules! areas {
 areas!(
     lexical,
     expressions,
+    library,
     patterns,
     functions,
     errors,

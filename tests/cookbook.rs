@@ -334,7 +334,7 @@ fn travel_is_booked_whole_or_not_at_all() {
 fn cron() {
     let folder = folder();
     let said = run(folder.path(), "cron.df", &[]);
-    assert_eq!(said, "tick    Wed 09:50\nreport  Thu 09:30\nweek    Mon 08:00\n");
+    assert_eq!(said, "tick    Wed 09:50\nreport  Thu 09:30\nweek    Mon 08:00\ntried\n");
 }
 
 #[test]

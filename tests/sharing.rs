@@ -77,6 +77,12 @@ enum Expression {
     Call(&'static str, Box<Expression>, i64),
     /// What a closure captured at the beginning.
     Captured,
+    /// A `match` of a variable whose guard assigns it: `v = e.take(9)`.
+    Guard(usize, Box<Expression>, usize),
+    /// One whose guard changes it in place: `v += [n]` or `v[0] = n`.
+    GuardWithin(usize, bool, i64),
+    /// A `match` of `r.f`, whose guard assigns that.
+    GuardOfField(Box<Expression>),
 }
 
 const FUNCTIONS: &str = "
@@ -152,7 +158,7 @@ fn call(name: &str, mut xs: Vec<i64>, n: i64) -> Vec<i64> {
 
 fn expression(random: &mut Random, depth: u64) -> Expression {
     let inner = |random: &mut Random| Box::new(expression(random, depth - 1));
-    match random.below(if depth == 0 { 6 } else { 16 }) {
+    match random.below(if depth == 0 { 6 } else { 19 }) {
         0 | 1 => Expression::Var(random.below(VARS as u64) as usize),
         2 => Expression::New(random.below(9) as i64),
         3 => match random.one_in(3) {
@@ -173,6 +179,15 @@ fn expression(random: &mut Random, depth: u64) -> Expression {
             Expression::Assign(var, inner(random), inner(random))
         }
         11 => Expression::AssignField(inner(random), inner(random)),
+        12 => {
+            let var = random.below(VARS as u64) as usize;
+            Expression::Guard(var, inner(random), random.below(5) as usize)
+        }
+        13 => {
+            let var = random.below(VARS as u64) as usize;
+            Expression::GuardWithin(var, random.one_in(2), random.below(9) as i64)
+        }
+        14 => Expression::GuardOfField(inner(random)),
         _ => {
             let name = NAMES[random.below(NAMES.len() as u64) as usize];
             Expression::Call(name, inner(random), random.below(9) as i64)
@@ -253,6 +268,30 @@ fn write_expression(e: &Expression) -> String {
         Expression::Sum(a, b) => format!("({} + {})", write_expression(a), write_expression(b)),
         Expression::Call(name, e, n) => format!("{name}({}, {n})", write_expression(e)),
         Expression::Captured => "captured()".to_string(),
+        Expression::Guard(v, e, n) => {
+            let assign = format!("v{v} = {}.take(9); v{v}.len() > {n}", write_expression(e));
+            format!("(match v{v} {{ [_, _, ..] if do {{ {assign} }} => v{v}, {MATCHED} }})")
+        }
+        Expression::GuardWithin(v, appends, n) => {
+            let change = if *appends { format!("v{v} += [{n}]") } else { format!("v{v}[0] = {n}") };
+            let change = format!("if v{v}.len() < 9 {{ {change} }}; v{v}.len() > 6");
+            format!("(match v{v} {{ [_, ..] if do {{ {change} }} => v{v}, {MATCHED} }})")
+        }
+        Expression::GuardOfField(e) => {
+            let assign = format!("r.f = {}.take(9); false", write_expression(e));
+            format!("(match r.f {{ [_, ..] if do {{ {assign} }} => r.f, {MATCHED} }})")
+        }
+    }
+}
+
+/// The arms of a `match` after the one whose guard changes what was matched.
+const MATCHED: &str = "[a, .., b] => [b, a], [a, ..rest] => rest + [a], other => other";
+
+/// What those arms give.
+fn matched(subject: Vec<i64>) -> Vec<i64> {
+    match subject[..] {
+        [a, .., b] => vec![b, a],
+        _ => subject,
     }
 }
 
@@ -415,6 +454,40 @@ impl World {
             Expression::Sum(a, b) => [self.evaluate(a), self.evaluate(b)].concat(),
             Expression::Call(name, e, n) => call(name, self.evaluate(e), *n),
             Expression::Captured => self.captured.clone(),
+            Expression::Guard(var, e, n) => {
+                let subject = self.vars[*var].clone();
+                if subject.len() > 1 {
+                    self.vars[*var] = self.evaluate(e);
+                    self.vars[*var].truncate(9);
+                    if self.vars[*var].len() > *n {
+                        return self.vars[*var].clone();
+                    }
+                }
+                matched(subject)
+            }
+            Expression::GuardWithin(var, appends, n) => {
+                let subject = self.vars[*var].clone();
+                if !subject.is_empty() {
+                    let xs = &mut self.vars[*var];
+                    match appends {
+                        _ if xs.len() >= 9 => {}
+                        true => xs.push(*n),
+                        false => xs[0] = *n,
+                    }
+                    if xs.len() > 6 {
+                        return xs.clone();
+                    }
+                }
+                matched(subject)
+            }
+            Expression::GuardOfField(e) => {
+                let subject = self.field.clone();
+                if !subject.is_empty() {
+                    self.field = self.evaluate(e);
+                    self.field.truncate(9);
+                }
+                matched(subject)
+            }
         }
     }
 

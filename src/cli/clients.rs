@@ -10,8 +10,12 @@ use super::problem::{Problem, note, unreadable};
 use super::{FAILED, USAGE, print, program, run};
 
 /// An argument of the command line: JSON, or else the text as it is.
-fn argument(text: &str) -> Value {
-    values::parse(text).unwrap_or_else(|_| Value::str(text))
+fn argument(text: &str) -> Result<Value, Problem> {
+    values::word(text).map_err(|fail| {
+        let shown = crate::render::short(text, 60);
+        Problem::new(USAGE, format!("`{shown}` is {}", error::message(&fail.value)))
+            .hint("what begins with {, [ or \" is read as JSON: a text of that kind is written with quotes, \"\\\"so\\\"\"")
+    })
 }
 
 fn data(value: &Value) -> Result<Data, Problem> {
@@ -19,7 +23,7 @@ fn data(value: &Value) -> Result<Data, Problem> {
 }
 
 fn arguments(texts: &[String]) -> Result<Data, Problem> {
-    data(&Value::list(texts.iter().map(|text| argument(text)).collect()))
+    data(&Value::list(texts.iter().map(|text| argument(text)).collect::<Result<_, _>>()?))
 }
 
 /// Begins an instance of an orchestration; its id is on standard output.
@@ -92,7 +96,7 @@ fn tell(one: &InStore, id: &str, message: Message) -> Result<u8, Problem> {
 }
 
 pub fn raise(raise: Raise) -> Result<u8, Problem> {
-    let payload = data(&raise.payload.as_deref().map_or(Value::Null, argument))?;
+    let payload = data(&raise.payload.as_deref().map_or(Ok(Value::Null), argument)?)?;
     tell(&raise.store, &raise.id, Message::Event { name: raise.event, payload })
 }
 
@@ -123,10 +127,14 @@ pub fn rewind(one: One) -> Result<u8, Problem> {
 
 /// Reads `Account@alice`.
 pub fn entity(text: &str) -> Result<EntityId, Problem> {
-    EntityId::parse(text).ok_or_else(|| {
-        Problem::new(USAGE, format!("`{text}` is not an entity"))
-            .hint("an entity is its name, `@` and its key: Account@alice")
-    })
+    let not_an_entity = |why: String| {
+        Problem::new(USAGE, format!("`{text}` is not an entity{why}"))
+            .hint("an entity is its name, `@` and its key, as `durable entities` shows it: Account@alice")
+    };
+    match EntityId::parse(text) {
+        Some(entity) => entity.map_err(|fail| not_an_entity(format!(": {}", error::message(&fail.value)))),
+        None => Err(not_an_entity(String::new())),
+    }
 }
 
 pub fn signal(signal: Signal) -> Result<u8, Problem> {

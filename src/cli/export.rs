@@ -137,6 +137,10 @@ pub fn export(export: Export) -> Result<u8, Problem> {
     writeln!(out, "{}", json!({"type": "store", "format": FORMAT, "commits": store.commits()}))
         .map_err(failed)?;
     store.scan(b"", &mut |key, bytes| {
+        // An import writes keys that are canonical.
+        if key == keys::CANONICAL {
+            return true;
+        }
         match line(key, bytes, &mut chain) {
             Ok(line) => written = writeln!(out, "{line}"),
             Err(reason) => bad.push(reason),

@@ -130,9 +130,9 @@ fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Write1>> {
         }
         "message" => {
             let (key, stored) = (unhex_all(json["key"].as_str()?)?, unhex_all(json["stored"].as_str()?)?);
-            keys::parse_mail(&key)?;
+            let (to, number) = keys::parse_mail(&key)?;
             StoredMail::decode(&stored)?;
-            Some((key, stored))
+            Some((keys::mail(&to, number), stored))
         }
         _ => return None,
     })

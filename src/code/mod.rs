@@ -136,6 +136,8 @@ pub enum Op {
     SetPath { a: Reg, base: Reg, path: u16 },
     /// Adds to a path of the value in `a`, in place when nobody else holds what is there: `a.items += [x]`.
     AddPath { a: Reg, base: Reg, path: u16 },
+    /// An error when there is nothing at a path of the value in `a`.
+    CheckPath { a: Reg, base: Reg, path: u16 },
     /// Whether the last step of a path of the value in `a`, or in the cell there, is a key of a record, whose `get` is that of
     /// all records. The steps lie from `base` on.
     IsEntry { a: u8, to: Reg, base: Reg, path: u16 },
@@ -173,9 +175,15 @@ pub enum Op {
     TailCall { count: u8, base: Reg, f: Reg },
     /// The receiver is in `base`, the arguments after it.
     CallMethod { count: u8, base: Reg, name: u16 },
+    /// As `CallMethod`; a function that a record has under the name takes the place of the frame.
+    TailMethod { count: u8, base: Reg, name: u16 },
     /// The function is in `base`, the list of arguments after it.
     CallSpread { base: Reg },
+    TailSpread { base: Reg },
     CallMethodSpread { base: Reg, name: u16 },
+    TailMethodSpread { base: Reg, name: u16 },
+    /// What the function gives must be a bool, whoever gives it in the end: the function that sees to it stands below.
+    WantBool { by: u32 },
     Apply { count: u8, base: Reg, builtin: u16 },
     /// Calls an isolated declaration; the options are after the arguments.
     Invoke { count: u8, base: Reg, global: u16 },

@@ -29,7 +29,10 @@ pub fn print(code: &Code, all: bool) -> String {
                 | Op::ReadField { name, .. } => {
                     format!("  ; .{}", code.names[*name as usize])
                 }
-                Op::CallMethod { name, .. } | Op::CallMethodSpread { name, .. } => {
+                Op::CallMethod { name, .. }
+                | Op::TailMethod { name, .. }
+                | Op::CallMethodSpread { name, .. }
+                | Op::TailMethodSpread { name, .. } => {
                     format!("  ; .{}", code.names[*name as usize])
                 }
                 Op::CallFunction { function, .. } | Op::TailFunction { function, .. } => {

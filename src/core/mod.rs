@@ -70,6 +70,18 @@ pub enum Form {
 }
 
 impl Node {
+    /// Whether evaluating it may give a variable a new value, by code of its own.
+    pub fn sets(&self, var: Var) -> bool {
+        matches!(self.form, Form::Set(set, ..) if set == var) || self.any_within(&mut |part| part.sets(var))
+    }
+
+    /// Whether something holds for a node that this one is made of.
+    pub fn any_within(&self, holds: &mut dyn FnMut(&Node) -> bool) -> bool {
+        let mut found = false;
+        self.each(&mut |part| found = found || holds(part));
+        found
+    }
+
     /// Visits the nodes that a node is made of. Functions within are not entered.
     pub fn each(&self, visit: &mut dyn FnMut(&Node)) {
         match &self.form {

@@ -1,10 +1,12 @@
 //! Histories: what an instance asked for and what it got, in order, in chunks that prove their own order.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::compress::{compress, decompress};
-use crate::machine::{Data, EntityId, ErrorData, Request, What, format};
+use crate::machine::{Data, EntityId, ErrorData, Request, Value, What, format};
 use crate::syntax::Place;
 
 use super::checkpoint::Checkpoint;
@@ -123,6 +125,25 @@ impl Asked {
     }
 }
 
+/// Whether two requests are for the same critical section, though their entities are written in another way: an earlier
+/// version did not bring their keys into one form.
+fn same_section(what: &Asked, known: &Args, now: &Data) -> bool {
+    let Args::Whole(known) = known else { return false };
+    if *what != Asked::Effect("lock".into()) {
+        return false;
+    }
+    let section = |args: &Data| {
+        let [Value::List(entities), options] = &args.items()[..] else { return None };
+        let entity = |value: &Value| match value {
+            Value::Entity(entity) => EntityId::of(entity).ok(),
+            _ => None,
+        };
+        let set: Option<BTreeSet<EntityId>> = entities.as_slice().iter().map(entity).collect();
+        Some((set?, Data::encode(options).ok()?))
+    };
+    section(known).is_some_and(|known| section(now) == Some(known))
+}
+
 impl Entry {
     /// The entry of a request.
     pub fn requested(request: &Request, time: i64) -> Entry {
@@ -138,7 +159,8 @@ impl Entry {
     /// Whether this is the entry of that request.
     pub fn is_of(&self, request: &Request) -> bool {
         matches!(self, Entry::Requested { seq, what, args, .. }
-            if *seq == request.seq && *what == Asked::of(&request.what) && args.are(&request.args))
+            if *seq == request.seq && *what == Asked::of(&request.what)
+                && (args.are(&request.args) || same_section(what, args, &request.args)))
     }
 
     /// Bytes that it takes, about.

@@ -13,6 +13,7 @@
 //! | `l/` entity | a [`Hold`](super::Hold): who holds it |
 //! | `s/life` | the life of instances that begin now, eight bytes, big-endian; none while it is the first |
 //! | `m/i` id `00` number, `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for its receiver |
+//! | `s/keys` | that the keys of all entities are canonical |
 //!
 //! Keys that begin with `!` are the store's own.
 
@@ -38,6 +39,10 @@ pub const LIFE: &[u8] = b"s/life";
 
 /// The life of instances that begin before any id became free. Those of stores that knew no lives have life 0.
 pub const FIRST_LIFE: u64 = 1;
+/// The messages to entities.
+pub const ENTITY_MAIL: &[u8] = b"m/e";
+/// That the keys of all entities are canonical.
+pub const CANONICAL: &[u8] = b"s/keys";
 
 fn joined(prefix: &[u8], rest: &[u8]) -> Vec<u8> {
     [prefix, rest].concat()
@@ -101,7 +106,7 @@ fn with_entity(prefix: &[u8], entity: &EntityId) -> Vec<u8> {
 fn parse_entity(rest: &[u8]) -> Option<EntityId> {
     let end = rest.iter().position(|byte| *byte == 0)?;
     let name = std::str::from_utf8(&rest[..end]).ok()?.to_string();
-    Some(EntityId { name, key: Data(rest[end + 1..].to_vec()) })
+    Some(EntityId::stored(name, Data(rest[end + 1..].to_vec())))
 }
 
 /// The prefix of the states of all entities of a name.

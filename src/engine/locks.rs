@@ -45,10 +45,13 @@ impl Engine {
         self.entities.changed.insert(entity.clone());
         let hold = Hold { owner: owner.clone(), set: set.clone(), since: now };
         self.entities.slot(entity).set_hold(Some(hold));
-        match set.get(*at as usize + 1) {
-            Some(next) => {
-                let message =
-                    Message::Lock { owner: owner.clone(), set: set.clone(), at: at + 1, since: *since };
+        // Two that were different entities in an earlier version may be the same.
+        let first = *at as usize + 1;
+        let next = (first..set.len()).find(|next| !set[..first].contains(&set[*next]));
+        match next.map(|next| (next, &set[next])) {
+            Some((at, next)) => {
+                let at = at as u64;
+                let message = Message::Lock { owner: owner.clone(), set: set.clone(), at, since: *since };
                 let next = Address::entity(next.clone());
                 self.send(next, mail.from.clone(), mail.root.clone(), None, message);
             }

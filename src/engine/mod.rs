@@ -28,6 +28,7 @@ mod operations;
 mod program;
 mod purge;
 mod record;
+mod rekey;
 mod replay;
 mod rewind;
 mod run;
@@ -52,6 +53,7 @@ pub use program::{
 };
 pub use purge::{purge_writes, unused_programs};
 pub use record::{InstanceRecord, Status};
+pub use rekey::rekeying;
 pub use replay::{Replayed, Watcher, replay, state_at_end};
 pub use rewind::rewind;
 pub use run::status_of;

@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use crate::code::ProgramHash;
 use crate::engine::{
     Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Retention, StepId,
-    fetch, known_image, read_history, read_record, recovery,
+    fetch, known_image, read_history, read_record, recovery, rekeying,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::store::{DiskStore, Reader, StoreError};
@@ -199,6 +199,9 @@ impl Host {
     /// instances, those go on that have this root, or all.
     pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
         self.recovered = true;
+        if let Some(batch) = rekeying(self.store()).map_err(HostError::Unreadable)? {
+            self.writer.write(&batch, true)?;
+        }
         for event in recovery(self.store(), root).map_err(HostError::Unreadable)? {
             self.engine.handle(event, clock::now());
         }

@@ -1,15 +1,20 @@
 //! Equality and order.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::error::{Fail, fail, type_error};
 use super::value::Value;
 
-/// Comparisons of one `==` beyond this are an error: values that share their parts can be larger than any memory.
+/// One comparison takes this many steps at most: values that share their parts can be larger than any memory.
 const MAX_STEPS: u64 = 1 << 30;
 
-/// Structural equality. Functions can't be compared.
+/// How deep lists can be nested to be ordered.
+const MAX_DEPTH: u32 = 100;
+
+/// Structural equality. The parts are compared in order, and the first difference decides. Functions can't be compared:
+/// two of them in the same place are an error, also when they are the same one.
 pub fn equal(a: &Value, b: &Value) -> Result<bool, Fail> {
     if let Some(equal) = scalars_equal(a, b)? {
         return Ok(equal);
@@ -40,7 +45,10 @@ pub fn equal(a: &Value, b: &Value) -> Result<bool, Fail> {
                         if Rc::ptr_eq(x.keys(), y.keys()) || x.keys().names() == y.keys().names() {
                             pairs.push((x.values(), y.values()));
                         } else {
-                            for (name, value) in x.iter() {
+                            // By name, so that it makes no difference which of them comes first.
+                            let mut fields: Vec<_> = x.iter().collect();
+                            fields.sort_by(|a, b| b.0.cmp(a.0));
+                            for (name, value) in fields {
                                 let Some(other) = y.get(name) else { return Ok(false) };
                                 pairs.push((std::slice::from_ref(value), std::slice::from_ref(other)));
                             }
@@ -74,7 +82,7 @@ pub fn equal(a: &Value, b: &Value) -> Result<bool, Fail> {
     }
 }
 
-/// The answer when no containers of the same kind are compared.
+/// The answer when no containers of the same kind are compared, or a container with itself.
 fn scalars_equal(a: &Value, b: &Value) -> Result<Option<bool>, Fail> {
     Ok(Some(match (a, b) {
         (Value::Int(a), Value::Int(b)) => a == b,
@@ -82,14 +90,16 @@ fn scalars_equal(a: &Value, b: &Value) -> Result<Option<bool>, Fail> {
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Float(a), Value::Float(b)) => a.get() == b.get(),
-        (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => *a as f64 == b.get(),
+        (Value::Int(a), Value::Float(b)) | (Value::Float(b), Value::Int(a)) => whole(b.get()) == Some(*a),
         (Value::Duration(a), Value::Duration(b)) => a == b,
         (Value::Instant(a), Value::Instant(b)) => a == b,
         (Value::Bytes(a), Value::Bytes(b)) => a.bytes == b.bytes,
         (Value::Task(a), Value::Task(b)) => Rc::ptr_eq(a, b),
-        (Value::List(a), Value::List(b)) if Rc::ptr_eq(a, b) => return Ok(Some(no_functions(a.as_slice()))),
+        (Value::List(x), Value::List(y)) if Rc::ptr_eq(x, y) => equals_itself(a)?,
+        (Value::Record(x), Value::Record(y)) if Rc::ptr_eq(x, y) => equals_itself(a)?,
+        (Value::Entity(x), Value::Entity(y)) if Rc::ptr_eq(x, y) => equals_itself(a)?,
         (Value::Function(_) | Value::Builtin(_), Value::Function(_) | Value::Builtin(_)) => {
-            return Err(type_error("functions can't be compared"));
+            return Err(not_comparable());
         }
         (Value::List(_), Value::List(_))
         | (Value::Record(_), Value::Record(_))
@@ -100,40 +110,98 @@ fn scalars_equal(a: &Value, b: &Value) -> Result<Option<bool>, Fail> {
     }))
 }
 
-/// A list is equal to itself, unless it holds what isn't equal to itself.
-fn no_functions(items: &[Value]) -> bool {
-    !items.iter().any(|item| matches!(item, Value::Float(x) if x.get().is_nan()))
+fn not_comparable() -> Fail {
+    type_error("functions can't be compared")
+}
+
+/// Whether a value is equal to itself. One with a float that is not a number isn't, and one with a function can't be
+/// compared, whichever comes first.
+fn equals_itself(value: &Value) -> Result<bool, Fail> {
+    match first_leaf(value, &mut |leaf| leaf.is_function() || is_nan(leaf)) {
+        None => Ok(true),
+        Some(leaf) if leaf.is_function() => Err(not_comparable()),
+        Some(_) => Ok(false),
+    }
+}
+
+/// Whether there is a function in a value.
+pub fn holds_function(value: &Value) -> bool {
+    first_leaf(value, &mut Value::is_function).is_some()
+}
+
+/// The first value without parts that is wanted, in order. Parts that are shared are looked at once.
+fn first_leaf<'a>(value: &'a Value, wanted: &mut dyn FnMut(&Value) -> bool) -> Option<&'a Value> {
+    let mut seen: HashSet<*const ()> = HashSet::new();
+    let mut open: Vec<std::slice::Iter<'a, Value>> = vec![std::slice::from_ref(value).iter()];
+    while let Some(items) = open.last_mut() {
+        let Some(item) = items.next() else {
+            open.pop();
+            continue;
+        };
+        let (shared, parts) = match item {
+            Value::List(list) => {
+                ((Rc::strong_count(list) > 1).then(|| Rc::as_ptr(list).cast()), list.as_slice())
+            }
+            Value::Record(record) => {
+                ((Rc::strong_count(record) > 1).then(|| Rc::as_ptr(record).cast()), record.values())
+            }
+            Value::Entity(entity) => (None, std::slice::from_ref(&entity.key)),
+            leaf => {
+                if wanted(leaf) {
+                    return Some(leaf);
+                }
+                continue;
+            }
+        };
+        if shared.is_none_or(|address| seen.insert(address)) && !parts.is_empty() {
+            open.push(parts.iter());
+        }
+    }
+    None
+}
+
+fn is_nan(value: &Value) -> bool {
+    matches!(value, Value::Float(x) if x.get().is_nan())
+}
+
+/// The int that a float is equal to, if there is one.
+pub fn whole(x: f64) -> Option<i64> {
+    // The least int is a float; one more than the greatest is the next.
+    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&x);
+    (fits && x.fract() == 0.0).then_some(x as i64)
 }
 
 /// Whether the order of two values is as wanted. A float that is not a number is before, after and equal to none.
 #[cold]
 #[inline(never)]
 pub fn holds(a: &Value, b: &Value, wanted: fn(Ordering) -> bool) -> Result<bool, Fail> {
-    match (a, b) {
-        (Value::Float(a), Value::Float(b)) => Ok(a.get().partial_cmp(&b.get()).is_some_and(wanted)),
-        (a, b) => order(a, b).map(wanted),
-    }
+    Ok(order_within(a, b, 0, &mut 0)?.is_some_and(wanted))
 }
 
-/// The order of two values of one kind.
+/// The order of two values of one kind. It is total, and exact between ints and floats: a float that is not a number has none.
 pub fn order(a: &Value, b: &Value) -> Result<Ordering, Fail> {
-    order_within(a, b, 0)
+    order_within(a, b, 0, &mut 0)?.ok_or_else(|| type_error("a float that is not a number has no order"))
 }
 
-fn order_within(a: &Value, b: &Value, depth: u32) -> Result<Ordering, Fail> {
-    Ok(match (a, b) {
+/// The order of two values, none for a float that is not a number.
+fn order_within(a: &Value, b: &Value, depth: u32, steps: &mut u64) -> Result<Option<Ordering>, Fail> {
+    *steps += 1;
+    if *steps > MAX_STEPS {
+        return Err(fail("limit", "these values are too large to compare"));
+    }
+    Ok(Some(match (a, b) {
         (Value::Int(a), Value::Int(b)) => a.cmp(b),
-        (Value::Float(a), Value::Float(b)) => float_order(a.get(), b.get())?,
-        (Value::Int(a), Value::Float(b)) => float_order(*a as f64, b.get())?,
-        (Value::Float(a), Value::Int(b)) => float_order(a.get(), *b as f64)?,
+        (Value::Float(a), Value::Float(b)) => return Ok(a.get().partial_cmp(&b.get())),
+        (Value::Int(a), Value::Float(b)) => return Ok(int_order(*a, b.get())),
+        (Value::Float(a), Value::Int(b)) => return Ok(int_order(*b, a.get()).map(Ordering::reverse)),
         (Value::Str(a), Value::Str(b)) => a.as_str().cmp(b.as_str()),
         (Value::Duration(a), Value::Duration(b)) => a.cmp(b),
         (Value::Instant(a), Value::Instant(b)) => a.cmp(b),
         (Value::Bytes(a), Value::Bytes(b)) => a.bytes.cmp(&b.bytes),
-        (Value::List(a), Value::List(b)) if depth < 100 => {
+        (Value::List(a), Value::List(b)) if depth < MAX_DEPTH => {
             for (x, y) in a.as_slice().iter().zip(b.as_slice()) {
-                match order_within(x, y, depth + 1)? {
-                    Ordering::Equal => {}
+                match order_within(x, y, depth + 1, steps)? {
+                    Some(Ordering::Equal) => {}
                     other => return Ok(other),
                 }
             }
@@ -143,11 +211,21 @@ fn order_within(a: &Value, b: &Value, depth: u32) -> Result<Ordering, Fail> {
             return Err(fail("limit", "lists nested more than 100 deep have no order"));
         }
         _ => return Err(no_order(a, b)),
-    })
+    }))
 }
 
-fn float_order(a: f64, b: f64) -> Result<Ordering, Fail> {
-    a.partial_cmp(&b).ok_or_else(|| type_error("a float that is not a number has no order"))
+/// The order of an int and a float, without rounding the int.
+fn int_order(a: i64, b: f64) -> Option<Ordering> {
+    if b.is_nan() {
+        return None;
+    }
+    let below = b.floor();
+    Some(match whole(below) {
+        Some(n) if n == a && below < b => Ordering::Less,
+        Some(n) => a.cmp(&n),
+        None if b > 0.0 => Ordering::Less,
+        None => Ordering::Greater,
+    })
 }
 
 /// The error of ordering values that have no order.
@@ -156,4 +234,55 @@ pub fn no_order(a: &Value, b: &Value) -> Fail {
         return type_error(format!("{} values have no order", a.kind()));
     }
     type_error(format!("{} and {} can't be ordered", a.a_kind(), b.a_kind()))
+}
+
+/// The numbers of the keys in the order of the keys; equal ones stay as they were. The first comparison that fails is the
+/// error, and as every two that come to stand side by side are compared, any two that can't be compared are one.
+pub fn sorted(keys: &[Value]) -> Result<Vec<usize>, Fail> {
+    let mut numbers: Vec<usize> = (0..keys.len()).collect();
+    let all = |is: fn(&Value) -> bool| keys.iter().all(is);
+    // Kinds whose order can't fail are sorted by it at once.
+    if all(|key| matches!(key, Value::Str(_))) {
+        let text = |at: &usize| if let Value::Str(text) = &keys[*at] { text.as_str() } else { "" };
+        numbers.sort_by(|a, b| text(a).cmp(text(b)));
+        return Ok(numbers);
+    }
+    if all(|key| matches!(key, Value::Int(_))) {
+        numbers.sort_by_key(|at| if let Value::Int(n) = keys[*at] { n } else { 0 });
+        return Ok(numbers);
+    }
+    let mut merged = numbers.clone();
+    let mut width = 1;
+    while width < keys.len() {
+        for (from, to) in numbers.chunks(2 * width).zip(merged.chunks_mut(2 * width)) {
+            merge(keys, from.split_at(width.min(from.len())), to)?;
+        }
+        std::mem::swap(&mut numbers, &mut merged);
+        width *= 2;
+    }
+    Ok(numbers)
+}
+
+/// Merges two stretches that are in order.
+fn merge(keys: &[Value], from: (&[usize], &[usize]), to: &mut [usize]) -> Result<(), Fail> {
+    let (mut left, mut right) = from;
+    // Often they are in order already.
+    if let (Some(last), Some(first)) = (left.last(), right.first())
+        && order(&keys[*last], &keys[*first])?.is_gt()
+    {
+        for to in to {
+            let from = match (left.first(), right.first()) {
+                (Some(a), Some(b)) if order(&keys[*a], &keys[*b])?.is_gt() => &mut right,
+                (Some(_), _) => &mut left,
+                _ => &mut right,
+            };
+            if let Some((first, rest)) = from.split_first() {
+                (*to, *from) = (*first, rest);
+            }
+        }
+        return Ok(());
+    }
+    to[..left.len()].copy_from_slice(left);
+    to[left.len()..].copy_from_slice(right);
+    Ok(())
 }

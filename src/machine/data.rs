@@ -89,6 +89,11 @@ impl Data {
         Data(vec![NULL])
     }
 
+    /// Whether it is a float or has parts: of such data, different bytes can be equal.
+    pub fn is_container_or_float(&self) -> bool {
+        matches!(self.0.first(), Some(&(FLOAT | LIST | RECORD | ENTITY)))
+    }
+
     /// The elements, when it is a list: the arguments of a request. None when it is something else.
     pub fn items(&self) -> Vec<Value> {
         match self.decode() {

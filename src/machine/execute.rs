@@ -125,6 +125,22 @@ impl Machine {
                     }
                 }};
             }
+            // Calls the function in a register with the arguments of a list, in place of the current frame.
+            macro_rules! replace {
+                ($at:expr, $target:expr, $list:expr) => {{
+                    burn!();
+                    let env = environment(&regs[$at as usize]);
+                    release(regs);
+                    if let Err(failure) = replace_frame(fiber, functions, $target, $list.as_slice(), env) {
+                        thrown = Some(failure);
+                        continue 'frame;
+                    }
+                    if *left == 0 {
+                        return Step::OutOfFuel;
+                    }
+                    continue 'frame;
+                }};
+            }
             macro_rules! test {
                 ($want:expr, $outcome:expr) => {{
                     if $outcome == $want {
@@ -535,6 +551,10 @@ impl Machine {
                         regs[to as usize].put(value);
                         continue;
                     }
+                    Op::WantBool { by } => {
+                        want_bool(&mut fiber.frames, by);
+                        continue;
+                    }
                     Op::Return { from } => {
                         let (Some(frame), Some(caller)) = (fiber.frames.pop(), fiber.frames.last()) else {
                             let value = mem::take(&mut regs[from as usize]);
@@ -605,13 +625,14 @@ impl Machine {
                             check!(callee(functions, &regs[f as usize], count as usize, true));
                         (call, target, at as usize, count as usize, at, f as usize)
                     }
-                    Op::CallMethod { count, base: at, name } => {
+                    Op::CallMethod { count, base: at, name } | Op::TailMethod { count, base: at, name } => {
                         let receiver = &regs[at as usize];
                         if let Value::Record(record) = receiver
                             && let Some(f) = own_function(record, &image.names[name as usize])
                         {
                             // A record's own function doesn't get the record.
-                            let (call, target) = check!(callee(functions, &f, count as usize, false));
+                            let tail = matches!(op, Op::TailMethod { .. });
+                            let (call, target) = check!(callee(functions, &f, count as usize, tail));
                             regs[at as usize].put(f);
                             (call, target, at as usize + 1, count as usize, at, at as usize)
                         } else if let Some(method) = image.method_of(receiver, name) {
@@ -639,11 +660,15 @@ impl Machine {
                             throw!(image.no_method(receiver, name))
                         }
                     }
-                    Op::CallSpread { base: at } => {
+                    Op::CallSpread { base: at } | Op::TailSpread { base: at } => {
                         // The function stays where it is, the arguments go after it.
                         let list = check!(spread(mem::take(&mut regs[at as usize + 1])));
-                        let (call, target) = check!(callee(functions, &regs[at as usize], list.len(), false));
+                        let tail = matches!(op, Op::TailSpread { .. });
+                        let (call, target) = check!(callee(functions, &regs[at as usize], list.len(), tail));
                         save!();
+                        if call == Call::Tail {
+                            replace!(at, target, list);
+                        }
                         if let Err(failure) = lay_out(fiber, base + at as usize + 1, list.as_slice()) {
                             thrown = Some(failure);
                             continue 'frame;
@@ -651,7 +676,7 @@ impl Machine {
                         regs = &mut fiber.stack[base..base + function.registers as usize];
                         (call, target, at as usize + 1, list.len(), at, at as usize)
                     }
-                    Op::CallMethodSpread { base: at, name } => {
+                    Op::CallMethodSpread { base: at, name } | Op::TailMethodSpread { base: at, name } => {
                         let list = check!(spread(mem::take(&mut regs[at as usize + 1])));
                         let receiver = &regs[at as usize];
                         if let Value::Entity(_) = receiver {
@@ -666,8 +691,13 @@ impl Machine {
                         };
                         let found = match (own, image.method_of(receiver, name)) {
                             (Some(f), _) => {
-                                let found = check!(callee(functions, &f, list.len(), false));
+                                let tail = matches!(op, Op::TailMethodSpread { .. });
+                                let found = check!(callee(functions, &f, list.len(), tail));
                                 regs[at as usize].put(f);
+                                if found.0 == Call::Tail {
+                                    save!();
+                                    replace!(at, found.1, list);
+                                }
                                 (found.0, found.1, at as usize + 1, list.len(), at, at as usize)
                             }
                             (None, Some(MethodTarget::Function(target))) => {
@@ -822,6 +852,45 @@ fn spread(list: Value) -> Result<Rc<List>, Fail> {
         }
         other => Err(op::not_a_function(&other)),
     }
+}
+
+/// Puts a frame below the current one that checks what it gives, unless there is one. It has a register alone, the first of the
+/// current frame's, which is free when that has ended.
+#[cold]
+#[inline(never)]
+fn want_bool(frames: &mut Vec<Frame>, by: FunctionId) {
+    let Some(frame) = frames.pop() else { return };
+    if frames.last().is_none_or(|below| below.function != by) {
+        frames.push(Frame { function: by, pc: 0, base: frame.base, result: frame.result });
+    }
+    frames.push(Frame { result: frame.base, ..frame });
+}
+
+/// Makes the current frame one of another function, which begins.
+fn replace_frame(
+    fiber: &mut Fiber,
+    functions: &[Function],
+    target: FunctionId,
+    args: &[Value],
+    env: Value,
+) -> Result<(), Fail> {
+    let callee = &functions[target as usize];
+    let base = fiber.frames.last().map_or(0, |frame| frame.base as usize);
+    let end = base + callee.registers as usize;
+    if end > fiber.stack.len() {
+        grow(fiber, end)?;
+    }
+    lay_out(fiber, base, args)?;
+    if args.len() < callee.params as usize {
+        fill_missing(&mut fiber.stack[base..end], callee, args.len());
+    }
+    if callee.has_env {
+        fiber.stack[base + callee.params as usize].put(env);
+    }
+    if let Some(frame) = fiber.frames.last_mut() {
+        (frame.function, frame.pc) = (target, 0);
+    }
+    Ok(())
 }
 
 /// Puts arguments into the stack from `start` on.

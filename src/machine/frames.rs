@@ -97,8 +97,11 @@ pub(super) fn resume(image: &Image, fiber: &mut Fiber, result: Result<Value, Fai
             | Op::Call { base, .. }
             | Op::TailCall { base, .. }
             | Op::CallMethod { base, .. }
+            | Op::TailMethod { base, .. }
             | Op::CallSpread { base }
-            | Op::CallMethodSpread { base, .. },
+            | Op::TailSpread { base }
+            | Op::CallMethodSpread { base, .. }
+            | Op::TailMethodSpread { base, .. },
         ) => *base,
         _ => return,
     };

@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::data::Data;
 use super::error::{Fail, fail, type_error};
+use super::json_text::{self, Big};
 use super::value::{EntityRef, Name, Record, Shapes, Value, intern};
 use super::{MAX_TEXT, format};
 
@@ -72,7 +73,8 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                 Value::Record(record) => {
                     out.push('{');
                     // A record that looks like a tag is one within a tag.
-                    let looks_tagged = record.len() == 1 && record.keys().names()[0].starts_with('$');
+                    let looks_tagged = record.len() == 1 && record.keys().names()[0].starts_with('$')
+                        || record.get_str("$entity").is_some() && record.get_str("key").is_some();
                     if tagged && looks_tagged {
                         out.push_str("\"$record\":{");
                         open.push(Open::Close("}"));
@@ -142,15 +144,23 @@ fn string(out: &mut String, text: &str) {
     }
 }
 
-/// Reads JSON. Nested more than 128 deep it is an error.
+/// Reads JSON, nested as deeply as it is. An int that does not fit in 64 bits is an error.
 pub fn parse(text: &str) -> Result<Value, Fail> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = from_serde(&mut reader).and_then(|value| reader.end().map(|()| value));
-    value.map_err(|error| {
-        let fields =
-            [("line", Value::Int(error.line() as i64)), ("column", Value::Int(error.column() as i64))];
-        super::error::fail_with("parse_error", format!("not JSON: {error}"), fields)
-    })
+    json_text::read(text, Big::Error)
+}
+
+/// What is written on a command line: JSON, or else text as it is. What begins like JSON and is not is an error, and so is
+/// an int that does not fit in 64 bits.
+pub fn word(text: &str) -> Result<Value, Fail> {
+    let digits = text.trim().trim_start_matches('-');
+    let is_int = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    match parse(text) {
+        Err(failure) if text.trim_start().starts_with(['{', '[', '"']) => Err(failure),
+        // `007` is text.
+        Err(failure) if is_int && !digits.starts_with('0') => Err(failure),
+        Err(_) => Ok(Value::str(text)),
+        value => value,
+    }
 }
 
 /// A value from whatever serde reads by itself.
@@ -187,8 +197,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::Int(n))
     }
 
-    fn visit_u64<E>(self, n: u64) -> Result<Value, E> {
-        Ok(i64::try_from(n).map_or(Value::float(n as f64), Value::Int))
+    fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Value, E> {
+        i64::try_from(n)
+            .map(Value::Int)
+            .map_err(|_| E::custom(format!("{n} does not fit in 64 bits with a sign")))
     }
 
     fn visit_f64<E>(self, x: f64) -> Result<Value, E> {
@@ -221,11 +233,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
-/// Data as lossless JSON. What can't be shown so, because it is nested too deeply to be read back, is base64.
+/// Data as lossless JSON. What is nested too deeply for other programs to read is base64.
 pub fn from_data(data: &Data) -> String {
     let value = data.decode();
     match encode(&value, Style::Tagged, None) {
-        Ok(text) if parse(&text).is_ok() => text,
+        Ok(text) if serde_json::from_str::<IgnoredAny>(&text).is_ok() => text,
         _ => format!("{{\"$data\":\"{}\"}}", BASE64.encode(&data.0)),
     }
 }
@@ -234,63 +246,79 @@ pub fn from_data(data: &Data) -> String {
 pub fn to_data(text: &str) -> Result<Data, Fail> {
     let value = parse(text)?;
     if let Value::Record(record) = &value
-        && let Some(Value::Str(base64)) = record.get_str("$data")
+        && let (1, Some(Value::Str(base64))) = (record.len(), record.get_str("$data"))
     {
-        let bytes = BASE64.decode(base64.as_str()).map_err(|_| type_error("`$data` is not base64"))?;
-        return Ok(Data(bytes));
+        let bad = || type_error("`$data` is not base64 of data");
+        let data = BASE64.decode(base64.as_str()).map(Data).map_err(|_| bad())?;
+        return data.try_decode().map(|_| data).ok_or_else(bad);
     }
-    Data::encode(&untag(&value)?)
+    Data::encode(&untag(&value, 0)?)
 }
 
-/// Reads tags back into values. JSON that was parsed is at most 128 deep.
-pub fn untag(value: &Value) -> Result<Value, Fail> {
-    let bad = |tag: &str| type_error(format!("`{tag}` has no such value"));
-    match value {
-        Value::List(list) => Ok(Value::list(list.as_slice().iter().map(untag).collect::<Result<_, _>>()?)),
-        Value::Record(record) => {
-            if let (Some(Value::Str(name)), Some(key)) = (record.get_str("$entity"), record.get_str("key")) {
-                return Ok(Value::Entity(Rc::new(EntityRef {
-                    name: name.as_str().into(),
-                    key: untag(key)?,
-                })));
-            }
-            let only = (record.len() == 1).then(|| record.iter().next()).flatten();
-            if let Some((tag, inner)) = only
-                && tag.starts_with('$')
-            {
-                let text = match inner {
-                    Value::Str(text) => text.as_str(),
-                    _ => "",
-                };
-                return match &**tag {
-                    "$duration" => {
-                        let (sign, text) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
-                        let nanos = crate::syntax::lexer::parse_duration(text).ok_or_else(|| bad(tag))?;
-                        Ok(Value::Duration(sign * nanos))
-                    }
-                    "$instant" => {
-                        let instant: jiff::Timestamp = text.parse().map_err(|_| bad(tag))?;
-                        Ok(Value::Instant(i64::try_from(instant.as_nanosecond()).map_err(|_| bad(tag))?))
-                    }
-                    "$float" => Ok(Value::float(text.parse().map_err(|_| bad(tag))?)),
-                    "$bytes" => Ok(Value::bytes(BASE64.decode(text).map_err(|_| bad(tag))?)),
-                    "$record" => match inner {
-                        Value::Record(record) => untag_fields(record),
-                        _ => Err(bad(tag)),
-                    },
-                    _ => untag_fields(record),
-                };
-            }
-            untag_fields(record)
+/// Tagged JSON that is nested more deeply is not read: what is, is written as `$data`.
+const MAX_TAGGED: u32 = 200;
+
+/// Reads tags back into values.
+fn untag(value: &Value, depth: u32) -> Result<Value, Fail> {
+    if depth > MAX_TAGGED {
+        return Err(type_error("data is nested too deeply to be read as JSON"));
+    }
+    let inner = |value: &Value| untag(value, depth + 1);
+    let record = match value {
+        Value::List(list) => {
+            return Ok(Value::list(list.as_slice().iter().map(inner).collect::<Result<_, _>>()?));
         }
-        other => Ok(other.clone()),
+        Value::Record(record) => record,
+        other => return Ok(other.clone()),
+    };
+    let fields = |record: &Record| {
+        let mut out = Record::default();
+        for (name, value) in record.iter() {
+            out.set(name.clone(), inner(value)?);
+        }
+        Ok(Value::Record(Rc::new(out)))
+    };
+    if let (Some(Value::Str(name)), Some(key)) = (record.get_str("$entity"), record.get_str("key")) {
+        return Ok(Value::Entity(Rc::new(EntityRef { name: name.as_str().into(), key: inner(key)? })));
+    }
+    match (&record.keys().names()[..], record.values()) {
+        ([tag], [Value::Record(inner)]) if &**tag == "$record" => fields(inner),
+        ([tag], [tagged]) if tag.starts_with('$') => match scalar(tag, tagged)? {
+            Some(scalar) => Ok(scalar),
+            None => fields(record),
+        },
+        _ => fields(record),
     }
 }
 
-fn untag_fields(record: &Record) -> Result<Value, Fail> {
-    let mut out = Record::default();
-    for (name, value) in record.iter() {
-        out.set(name.clone(), untag(value)?);
+/// What a tag with a text stands for; none when it is no tag.
+fn scalar(tag: &str, tagged: &Value) -> Result<Option<Value>, Fail> {
+    let bad = || type_error(format!("`{tag}` has no such value"));
+    let text = match tagged {
+        Value::Str(text) => text.as_str(),
+        _ => "",
+    };
+    Ok(Some(match tag {
+        "$duration" => Value::Duration(duration(text).ok_or_else(bad)?),
+        "$instant" => {
+            let instant: jiff::Timestamp = text.parse().map_err(|_| bad())?;
+            Value::Instant(i64::try_from(instant.as_nanosecond()).map_err(|_| bad())?)
+        }
+        "$float" => Value::float(text.parse().map_err(|_| bad())?),
+        "$bytes" => Value::bytes(BASE64.decode(text).map_err(|_| bad())?),
+        "$record" => return Err(bad()),
+        _ => return Ok(None),
+    }))
+}
+
+/// A duration as it is written, with a sign.
+fn duration(text: &str) -> Option<i64> {
+    // The least is one more than the greatest.
+    if text == "-9223372036854775808ns" {
+        return Some(i64::MIN);
     }
-    Ok(Value::Record(Rc::new(out)))
+    match text.strip_prefix('-') {
+        Some(rest) => crate::syntax::lexer::parse_duration(rest)?.checked_neg(),
+        None => crate::syntax::lexer::parse_duration(text),
+    }
 }

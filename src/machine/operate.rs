@@ -8,6 +8,7 @@ use compact_str::CompactString;
 use crate::check::closest;
 use crate::code::PathStep;
 
+use super::compare::whole;
 use super::error::{Fail, fail, fail_with, type_error};
 use super::format::{brief, display};
 use super::value::{List, Name, Record, Text, Value, intern, memory_used};
@@ -132,15 +133,26 @@ pub fn multiply(a: &Value, b: &Value) -> Result<Value, Fail> {
             Value::Duration(x.checked_mul(*y).ok_or_else(big)?)
         }
         (Value::Duration(x), Value::Float(y)) | (Value::Float(y), Value::Duration(x)) => {
-            scale(*x, y.get()).ok_or_else(big)?
+            match whole(y.get()) {
+                Some(y) => Value::Duration(x.checked_mul(y).ok_or_else(big)?),
+                None => rounded(*x as f64 * y.get()).ok_or_else(big)?,
+            }
         }
         _ => return Err(operands(a, "*", b)),
     })
 }
 
-fn scale(nanos: i64, by: f64) -> Option<Value> {
-    let scaled = nanos as f64 * by;
-    (scaled.abs() < 9.2e18).then_some(Value::Duration(scaled.round() as i64))
+/// The nearest duration.
+fn rounded(nanos: f64) -> Option<Value> {
+    whole(nanos.round()).map(Value::Duration)
+}
+
+/// The nearest duration to a part of one, halves away from zero.
+fn part_of(nanos: i64, by: i64) -> Option<Value> {
+    let (nanos, by) = (i128::from(nanos), i128::from(by));
+    let half = by.abs() / 2;
+    let away = if nanos < 0 { nanos - half } else { nanos + half };
+    i64::try_from(away / by).ok().map(Value::Duration)
 }
 
 fn by_zero(a: &Value, op: &str) -> Fail {
@@ -156,10 +168,11 @@ pub fn divide(a: &Value, b: &Value) -> Result<Value, Fail> {
     match (a, b) {
         (Value::Duration(_), Value::Duration(0)) => Err(by_zero(a, "/")),
         (Value::Duration(x), Value::Duration(y)) => Ok(Value::float(*x as f64 / *y as f64)),
-        (Value::Duration(x), b) => match number(b) {
-            Some(0.0) => Err(by_zero(a, "/")),
-            Some(y) => scale(*x, 1.0 / y).ok_or_else(|| overflow(a, "/", b)),
-            None => Err(operands(a, "/", b)),
+        (Value::Duration(x), b) => match (b, number(b)) {
+            (_, Some(0.0)) => Err(by_zero(a, "/")),
+            (Value::Int(y), _) => part_of(*x, *y).ok_or_else(|| overflow(a, "/", b)),
+            (_, Some(y)) => rounded(*x as f64 / y).ok_or_else(|| overflow(a, "/", b)),
+            (_, None) => Err(operands(a, "/", b)),
         },
         _ => match (number(a), number(b)) {
             (Some(_), Some(0.0)) => Err(by_zero(a, "/")),
@@ -414,6 +427,14 @@ fn read_path(root: &Value, path: &[PathStep], names: &[Name], args: &[Value]) ->
         };
     }
     Ok(found)
+}
+
+/// An error when there is nothing at a path: that of reading it.
+pub fn check_path(root: &Value, path: &[PathStep], names: &[Name], args: &[Value]) -> Result<(), Fail> {
+    match part(root, path, names, args) {
+        Some(_) => Ok(()),
+        None => read_path(root, path, names, args).map(drop),
+    }
 }
 
 /// As `add_path`, of an entry of a record; `other` if there is none, or it is null.

@@ -24,6 +24,13 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             read_field(image, regs, to, a, name);
         }
         Op::AddPath { a, base: from, path } => change_path(image, regs, a, from, path, op::add_path)?,
+        Op::CheckPath { a, base: from, path } => {
+            let (path, args) = steps(image, from, path);
+            match &regs[a as usize] {
+                Value::Cell(cell) => op::check_path(&cell.value.borrow(), path, &image.names, &regs[args])?,
+                root => op::check_path(root, path, &image.names, &regs[args])?,
+            }
+        }
         Op::TakeElement { to, a, index } => {
             let at = regs[index as usize].as_index();
             let own = match &mut regs[a as usize] {

@@ -22,7 +22,6 @@ use crate::engine::{InstanceRecord, Message, Read, Retention, SCRIPT, decode_rec
 use crate::host::externs::Externs;
 use crate::host::permissions::Permissions;
 use crate::host::{self, Ask, Handle, Host, HostError, Reply, Settings, unique};
-use crate::machine::EntityId;
 use crate::store::{self, Pair};
 
 pub use activity::{Activity, AsyncActivity, idempotency_key};
@@ -300,7 +299,7 @@ impl Runtime {
         operation: &str,
         args: impl Serialize,
     ) -> Result<(), Error> {
-        let entity = EntityId { name: entity.to_string(), key: values::to_data(&key)? };
+        let entity = values::entity(entity, &key)?;
         let what = entity.to_string();
         let args = values::arguments(&args)?;
         let message = Message::Signal { operation: operation.to_string(), args, due: 0 };
@@ -313,7 +312,7 @@ impl Runtime {
     ///
     /// [`Error::Conversion`] when the state is no `T`.
     pub fn state<T: DeserializeOwned>(&self, entity: &str, key: impl Serialize) -> Result<Option<T>, Error> {
-        let entity = EntityId { name: entity.to_string(), key: values::to_data(&key)? };
+        let entity = values::entity(entity, &key)?;
         let state = self.host.get(&keys::entity(&entity)).map_err(Error::Store)?;
         state.map(|state| values::from_data(&crate::machine::Data(state))).transpose()
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::machine::json::{self, Style};
-use crate::machine::{Data, Value, error};
+use crate::machine::{Data, EntityId, Value, error};
 
 use super::Error;
 
@@ -43,6 +43,11 @@ pub(super) fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Error>
 fn to_value<T: Serialize>(value: &T) -> Result<Value, Error> {
     let tree = serde_json::to_value(value).map_err(|error| Error::Conversion(error.to_string()))?;
     json::from_serde(tree).map_err(|error| Error::Conversion(error.to_string()))
+}
+
+/// An entity by its name and key.
+pub(super) fn entity<T: Serialize>(name: &str, key: &T) -> Result<EntityId, Error> {
+    EntityId::new(name, &to_value(key)?).map_err(|fail| Error::Conversion(error::title(&fail.value)))
 }
 
 fn encode(value: &Value) -> Result<Data, Error> {

@@ -330,7 +330,7 @@ pub fn int(value: u64) -> ExprKind {
 /// A minus before an expression; before a literal it belongs to the literal.
 pub fn negate(expr: Expr) -> ExprKind {
     match expr.kind {
-        ExprKind::Int(n) => ExprKind::Int(-n),
+        ExprKind::Int(n) if n != i64::MIN => ExprKind::Int(-n),
         ExprKind::IntMin => ExprKind::Int(i64::MIN),
         ExprKind::Float(x) => ExprKind::Float(-x),
         ExprKind::Duration(d) => ExprKind::Duration(-d),

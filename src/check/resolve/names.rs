@@ -91,6 +91,12 @@ impl Resolver<'_> {
             .enumerate()
             .rev()
             .find_map(|(depth, scope)| scope.find(name).map(|found| (depth, found)))?;
+        // A declaration is there from the beginning of the file, as a function is from that of its block; a variable hides it
+        // from its own statement on.
+        let is_later = self.scopes[depth].viewpoint.is_some_and(|viewpoint| declared > viewpoint);
+        if depth == 0 && is_later && self.program.modules[self.module].globals.contains_key(name) {
+            return None;
+        }
         let level = self.level;
         let owner = self.owner;
         let scope = &mut self.scopes[depth];

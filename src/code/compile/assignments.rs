@@ -1,6 +1,6 @@
 //! Variables that get a new value, and parts of them that do.
 
-use crate::core::{Arg, Form, Node, Prim, Step, Var};
+use crate::core::{Arg, Form, Key, Node, Prim, Step, Var};
 use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
@@ -41,15 +41,14 @@ impl Compiler<'_, '_> {
             && !info.early
             && !(cell && calls(more))
         {
-            if calls(more) {
+            let a = self.load(var, None, span);
+            let (base, path) = self.steps(steps);
+            if !self.is_certain(more) {
                 // What is not there is an error before anything else happens.
-                let to = self.expr(known, None);
-                self.emit(Op::Null { to }, span);
-                self.release(mark);
+                self.emit(Op::CheckPath { a, base, path }, known.span);
             }
-            let (base, path) = self.path(steps, more);
-            let place = self.load(var, None, span);
-            self.emit(Op::AddPath { a: place, base, path }, value.span);
+            self.place(more);
+            self.emit(Op::AddPath { a, base, path }, value.span);
         } else if cell || !(self.set_taken(var, steps, value, span) || self.set_part(var, steps, value, span))
         {
             let (base, path) = self.path(steps, value);
@@ -57,6 +56,22 @@ impl Compiler<'_, '_> {
             self.emit(Op::SetPath { a: place, base, path }, span);
         }
         self.release(mark);
+    }
+
+    /// Whether evaluating a node neither fails nor does anything.
+    fn is_certain(&self, node: &Node) -> bool {
+        match &node.form {
+            Form::Const(_) | Form::Builtin(_) | Form::Lambda(_) => true,
+            Form::Var(var) => !self.variables.vars[*var as usize].early,
+            Form::Prim(Prim::List(spreads), items) => {
+                !spreads.contains(&true) && items.iter().all(|item| self.is_certain(item))
+            }
+            Form::Prim(Prim::Record(keys), values) => {
+                keys.iter().all(|key| matches!(key, Key::Named(_)))
+                    && values.iter().all(|value| self.is_certain(value))
+            }
+            _ => false,
+        }
     }
 
     /// Compiles `x[key] = (x.get(key) ?? other) + more`.

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::check::{GlobalId, GlobalKind};
-use crate::core::{self, Arg, Form, Node, Var};
+use crate::core::{self, Arg, Form, Node, Prim, Var};
 use crate::syntax::Span;
 
-use super::expressions::sets;
+use super::expressions::{any_within, sets};
 use super::{Captures, Compiler, FunctionId, Op, Reg, Target};
 
 impl Compiler<'_, '_> {
@@ -70,7 +70,7 @@ impl Compiler<'_, '_> {
             let base = self.place(f);
             let list = self.alloc();
             self.spread_list(args, list, span);
-            self.emit(Op::CallSpread { base }, span);
+            self.emit(if tail { Op::TailSpread { base } } else { Op::CallSpread { base } }, span);
             return base;
         };
         let count = plain.len().min(255) as u8;
@@ -123,7 +123,7 @@ impl Compiler<'_, '_> {
     }
 
     /// Emits a call of a method; the result is in the register that is answered.
-    pub(super) fn method(&mut self, value: &Node, name: &str, args: &[Arg], span: Span) -> Reg {
+    pub(super) fn method(&mut self, value: &Node, name: &str, args: &[Arg], tail: bool, span: Span) -> Reg {
         let name = self.unit.name(name);
         let base = self.place(value);
         match Self::plain(args) {
@@ -131,12 +131,21 @@ impl Compiler<'_, '_> {
                 for node in &plain {
                     self.place(node);
                 }
-                self.emit(Op::CallMethod { count: plain.len().min(255) as u8, base, name }, span);
+                let count = plain.len().min(255) as u8;
+                let op = match tail {
+                    true => Op::TailMethod { count, base, name },
+                    false => Op::CallMethod { count, base, name },
+                };
+                self.emit(op, span);
             }
             None => {
                 let list = self.alloc();
                 self.spread_list(args, list, span);
-                self.emit(Op::CallMethodSpread { base, name }, span);
+                let op = match tail {
+                    true => Op::TailMethodSpread { base, name },
+                    false => Op::CallMethodSpread { base, name },
+                };
+                self.emit(op, span);
             }
         }
         base
@@ -176,10 +185,23 @@ impl Compiler<'_, '_> {
             Form::Call(f, args) => {
                 // What waits keeps its caller: an error, or a history, names the place of the call.
                 let waits = matches!(f.form, Form::Global(global) if matches!(self.unit.globals.get(&global), Some(Target::Isolated(_))));
-                let tail = !waits && !self.state().keeps_frame && Self::plain(args).is_some();
+                let tail = !waits && !self.state().keeps_frame;
                 let base = self.call_at(f, args, tail, span);
                 // A tail call of a builtin's value comes back like any other.
                 Some(base)
+            }
+            Form::Method(value, name, args) => {
+                let tail = !self.state().keeps_frame;
+                Some(self.method(value, name, args, tail, span))
+            }
+            // The right side of `&&` and `||`: the frame that gives its value sees to it that it is a bool.
+            Form::Prim(Prim::Bool, args) if !self.state().keeps_frame && ends_in_call(&args[0]) => {
+                if leaves(&args[0]) {
+                    return Some(self.expr(node, None));
+                }
+                let by = self.unit.bool_checker();
+                self.emit(Op::WantBool { by }, span);
+                self.tail(&args[0])
             }
             Form::Return(value) => self.tail(value),
             Form::Match(m) => {
@@ -199,4 +221,21 @@ impl Compiler<'_, '_> {
             self.emit(Op::Return { from }, node.span);
         }
     }
+}
+
+/// Whether a node's value may be that of a call which takes the place of the frame.
+fn ends_in_call(node: &Node) -> bool {
+    match &node.form {
+        Form::Call(..) | Form::Method(..) => true,
+        Form::Seq(nodes) => nodes.last().is_some_and(ends_in_call),
+        Form::If(_, then, other) => ends_in_call(then) || ends_in_call(other),
+        Form::Match(m) => m.arms.iter().any(ends_in_call),
+        Form::Prim(Prim::Bool, args) => ends_in_call(&args[0]),
+        _ => false,
+    }
+}
+
+/// Whether code of a node may go elsewhere than to its end.
+fn leaves(node: &Node) -> bool {
+    matches!(node.form, Form::Return(_) | Form::Exit(_) | Form::Again(_)) || any_within(node, &mut leaves)
 }

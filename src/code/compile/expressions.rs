@@ -63,7 +63,7 @@ impl Compiler<'_, '_> {
         }
         match &node.form {
             Form::Call(f, args) => Some(self.call_at(f, args, false, span)),
-            Form::Method(value, name, args) => Some(self.method(value, name, args, span)),
+            Form::Method(value, name, args) => Some(self.method(value, name, args, false, span)),
             Form::Apply(id, args) => {
                 let base = self.consecutive(args);
                 let (builtin, count) = (id.0, args.len() as u8);
@@ -272,6 +272,8 @@ impl Compiler<'_, '_> {
             }
             Form::Exit(label) => self.leave(Leave::Exit(*label), None, span),
             Form::Again(label) => self.leave(Leave::Again(*label), None, span),
+            // It is in tail position wherever it stands.
+            Form::Return(value) if self.state().tries.is_empty() => self.tail_return(value),
             Form::Return(value) => {
                 let value = self.expr(value, None);
                 self.leave(Leave::Return, Some(value), span);
@@ -599,11 +601,9 @@ pub(super) fn calls(node: &Node) -> bool {
 
 /// Whether evaluating a node may give a variable a new value, by code of its own.
 pub(super) fn sets(node: &Node, var: Var) -> bool {
-    matches!(node.form, Form::Set(set, ..) if set == var) || any_within(node, &mut |child| sets(child, var))
+    node.sets(var)
 }
 
 pub(super) fn any_within(node: &Node, holds: &mut dyn FnMut(&Node) -> bool) -> bool {
-    let mut found = false;
-    node.each(&mut |child| found = found || holds(child));
-    found
+    node.any_within(holds)
 }

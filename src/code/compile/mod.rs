@@ -67,6 +67,7 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
         texts: HashMap::new(),
         shapes: HashMap::new(),
         globals: HashMap::new(),
+        bool_checker: None,
         too_large: None,
     };
     // Numbers first, so that functions can mention one another.
@@ -140,6 +141,8 @@ struct Unit<'a> {
     texts: HashMap<String, u32>,
     shapes: HashMap<Vec<u16>, u16>,
     globals: HashMap<GlobalId, Target>,
+    /// The function below those whose value must be a bool, when there are such.
+    bool_checker: Option<FunctionId>,
     too_large: Option<Place>,
 }
 
@@ -157,6 +160,20 @@ impl Unit<'_> {
             place: Place::default(),
         });
         (self.code.functions.len() - 1) as FunctionId
+    }
+
+    /// The function that passes on a bool, and fails with anything else. It is no call of the program's.
+    fn bool_checker(&mut self) -> FunctionId {
+        if let Some(known) = self.bool_checker {
+            return known;
+        }
+        let id = self.reserve();
+        let function = &mut self.code.functions[id as usize];
+        (function.hidden, function.registers) = (1, 1);
+        function.ops = vec![Op::CheckBool { a: 0 }, Op::Return { from: 0 }];
+        function.spans = vec![Span::default(); function.ops.len()];
+        self.bool_checker = Some(id);
+        id
     }
 
     fn declare(&mut self, id: GlobalId, item: &Item) {

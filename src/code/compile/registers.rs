@@ -58,6 +58,7 @@ impl Registers<'_> {
             | Op::Call { .. }
             | Op::TailCall { .. }
             | Op::CallMethod { .. }
+            | Op::TailMethod { .. }
             | Op::Apply { .. }
             | Op::Invoke { .. } => self.is_read(op, reg),
             _ => false,
@@ -94,6 +95,7 @@ impl Registers<'_> {
             | Op::Forget { .. }
             | Op::Try { .. }
             | Op::EndTry
+            | Op::WantBool { .. }
             | Op::Field { .. }
             | Op::TakeField { .. }
             | Op::CheckSpread { .. }
@@ -178,6 +180,10 @@ impl Registers<'_> {
                 read(a.into(), 1);
                 read(base, self.steps(path));
             }
+            Op::CheckPath { a, base, path } => {
+                read(a, 1);
+                read(base, self.steps(path));
+            }
             Op::AddEntry { a, base, path } => {
                 read(a, 1);
                 read(base, self.steps(path) + 2);
@@ -200,10 +206,15 @@ impl Registers<'_> {
                 read(base, count.into());
             }
             // The receiver, or the options, beside the arguments.
-            Op::CallMethod { count, base, .. } | Op::Invoke { count, base, .. } => {
+            Op::CallMethod { count, base, .. }
+            | Op::TailMethod { count, base, .. }
+            | Op::Invoke { count, base, .. } => {
                 read(base, Reg::from(count) + 1);
             }
-            Op::CallSpread { base } | Op::CallMethodSpread { base, .. } => read(base, 2),
+            Op::CallSpread { base }
+            | Op::TailSpread { base }
+            | Op::CallMethodSpread { base, .. }
+            | Op::TailMethodSpread { base, .. } => read(base, 2),
             Op::Rethrow { error } => read(error, 2),
         }
     }
@@ -270,8 +281,11 @@ pub fn written(op: Op) -> Option<Reg> {
         | Op::CallSibling { base, .. }
         | Op::Call { base, .. }
         | Op::CallMethod { base, .. }
+        | Op::TailMethod { base, .. }
         | Op::CallSpread { base }
+        | Op::TailSpread { base }
         | Op::CallMethodSpread { base, .. }
+        | Op::TailMethodSpread { base, .. }
         | Op::Apply { base, .. }
         | Op::Invoke { base, .. } => Some(base),
         _ => None,

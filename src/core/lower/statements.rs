@@ -191,8 +191,15 @@ impl Lower<'_, '_> {
         otherwise: Otherwise,
         span: Span,
     ) -> Node {
-        let subject_var = match (&subject.form, otherwise) {
-            (Form::Var(var), _) if !self.all.variables[self.module].vars[*var as usize].cell => *var,
+        // What is matched stays what it is, also when a guard assigns the variable that it came from.
+        let is_assigned =
+            |var: Var| arms.iter().filter_map(|(_, guard)| guard.as_ref()).any(|guard| guard.sets(var));
+        let subject_var = match subject.form {
+            Form::Var(var)
+                if !self.all.variables[self.module].vars[var as usize].cell && !is_assigned(var) =>
+            {
+                var
+            }
             _ => self.fresh("subject"),
         };
         let bound = &self.program().modules[self.module].bound;

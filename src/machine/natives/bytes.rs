@@ -43,7 +43,9 @@ pub fn find(name: &str) -> Option<Native> {
         "bytes_base64" => |args| Ok(Value::str(BASE64.encode(&blob(&args[0])?.bytes))),
         "bytes_from_hex" => |args| {
             let digits = text(&args[0])?.as_str();
-            let byte = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            let is_hex = |pair: &&str| pair.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let pair = |at: usize| digits.get(at..at + 2).filter(is_hex);
+            let byte = |at: usize| pair(at).and_then(|pair| u8::from_str_radix(pair, 16).ok());
             let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
             bytes.map(Value::bytes).ok_or_else(|| fail("parse_error", "not hexadecimal digits in pairs"))
         },

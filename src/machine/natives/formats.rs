@@ -1,21 +1,26 @@
 //! Natives for JSON, CSV and regular expressions.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use regex::{Captures, Regex, RegexBuilder};
 
+use super::super::data::Data;
 use super::super::error::{Fail, fail, fail_with, type_error};
 use super::super::json::{self, Style};
+use super::super::json_text::{self, Big};
 use super::super::operate as op;
-use super::super::value::{Keys, Record, Value, intern};
+use super::super::value::{Keys, Record, Text, Value, intern};
 use super::super::{MAX_TEXT, format};
 use super::{Native, list, options, text};
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
-        "json_parse" => |args| json::parse(text(&args[0])?.as_str()),
+        "json_parse" => |args| {
+            let big = big(args.get(1))?;
+            json_text::read(text(&args[0])?.as_str(), big)
+        },
         "json_encode" => |args| json::encode(&args[0], Style::Plain, None).map(Value::str),
         "json_pretty" => |args| json::encode(&args[0], Style::Plain, Some(2)).map(Value::str),
         "csv_parse" => csv_parse,
@@ -23,18 +28,20 @@ pub fn find(name: &str) -> Option<Native> {
         "regex_matches" => |args| Ok(Value::bool(compiled(&args[1])?.is_match(text(&args[0])?.as_str()))),
         "regex_find" => |args| {
             let regex = compiled(&args[1])?;
+            let mut places = Places::of(text(&args[0])?);
             Ok(regex
                 .captures(text(&args[0])?.as_str())
-                .map_or(Value::Null, |found| found_record(&regex, &found)))
+                .map_or(Value::Null, |found| found_record(&regex, &found, &mut places)))
         },
         "regex_find_all" => |args| {
             let regex = compiled(&args[1])?;
-            Ok(Value::list(
-                regex
-                    .captures_iter(text(&args[0])?.as_str())
-                    .map(|found| found_record(&regex, &found))
-                    .collect(),
-            ))
+            let mut places = Places::of(text(&args[0])?);
+            let mut all = Vec::new();
+            for found in regex.captures_iter(text(&args[0])?.as_str()) {
+                all.push(found_record(&regex, &found, &mut places));
+                op::reserve_items(all.len())?;
+            }
+            Ok(Value::list(all))
         },
         "regex_replace" => |args| {
             let regex = compiled(&args[1])?;
@@ -77,21 +84,53 @@ fn compiled(pattern: &Value) -> Result<Regex, Fail> {
     })
 }
 
+/// Where characters are in a text, asked for from its beginning to its end.
+struct Places<'a> {
+    text: &'a str,
+    is_ascii: bool,
+    /// A place that is known: its byte, and how many characters are before it.
+    byte: usize,
+    count: usize,
+}
+
+impl<'a> Places<'a> {
+    fn of(text: &'a Text) -> Places<'a> {
+        Places { text: text.as_str(), is_ascii: text.is_ascii(), byte: 0, count: 0 }
+    }
+
+    /// How many characters are before a byte.
+    fn character(&mut self, byte: usize) -> i64 {
+        if self.is_ascii {
+            return byte as i64;
+        }
+        if byte < self.byte {
+            (self.byte, self.count) = (0, 0);
+        }
+        self.count += self.text[self.byte..byte].chars().count();
+        self.byte = byte;
+        self.count as i64
+    }
+}
+
 /// `{text, start, end, groups}`; named groups are fields of `groups`, others are numbered. Positions count characters.
-fn found_record(regex: &Regex, found: &Captures<'_>) -> Value {
+fn found_record(regex: &Regex, found: &Captures<'_>, places: &mut Places<'_>) -> Value {
     let Some(whole) = found.get(0) else { return Value::Null };
     let mut groups = Record::default();
     for (number, name) in regex.capture_names().enumerate().skip(1) {
         let value = found.get(number).map_or(Value::Null, |group| Value::str(group.as_str()));
         groups.set(intern(name.unwrap_or(&number.to_string())), value);
     }
-    // The haystack before the match is at hand through the match's own offsets.
     Value::record([
         ("text", Value::str(whole.as_str())),
-        ("start", Value::Int(whole.start() as i64)),
-        ("end", Value::Int(whole.end() as i64)),
+        ("start", Value::Int(places.character(whole.start()))),
+        ("end", Value::Int(places.character(whole.end()))),
         ("groups", Value::Record(Rc::new(groups))),
     ])
+}
+
+/// What becomes of an int of more than 64 bits, by the options of `json.parse`.
+fn big(options: Option<&Value>) -> Result<Big, Fail> {
+    options.map_or(Ok(Big::Error), |options| options::json(options, "`json.parse`"))
 }
 
 /// With a header, records; without, lists. All fields are strings.
@@ -109,10 +148,11 @@ fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
     let mut keys = Rc::new(Keys::default());
     if header {
         let names: Vec<_> = reader.headers().map_err(bad)?.iter().map(intern).collect();
-        if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        let mut seen = HashSet::new();
+        if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
             return Err(fail(
                 "parse_error",
-                format!("not CSV with a header: the column `{}` is there twice", twice.1),
+                format!("not CSV with a header: the column `{twice}` is there twice"),
             ));
         }
         keys = Rc::new(Keys::new(names));
@@ -138,9 +178,13 @@ fn csv_encode(args: &mut [Value]) -> Result<Value, Fail> {
     let bad = |error: csv::Error| fail("type_error", format!("can't be written as CSV: {error}"));
     let rows = list(&args[0])?;
     let mut names: Option<Vec<String>> = None;
+    let mut columns: HashSet<String> = HashSet::new();
     let cell = |value: &Value| match value {
         Value::Null => Ok(String::new()),
-        other => format::to_text(other),
+        other => {
+            Data::encode_named(other, "a cell")?;
+            format::to_text(other)
+        }
     };
     for row in rows.as_slice() {
         let cells: Vec<String> = match row {
@@ -152,12 +196,11 @@ fn csv_encode(args: &mut [Value]) -> Result<Value, Fail> {
                     if header {
                         writer.write_record(&first).map_err(bad)?;
                     }
+                    columns = first.iter().cloned().collect();
                     names = Some(first);
                 }
                 let names = names.as_deref().unwrap_or_default();
-                if let Some(extra) =
-                    record.keys().names().iter().find(|name| !names.iter().any(|n| **n == ***name))
-                {
+                if let Some(extra) = record.keys().names().iter().find(|name| !columns.contains(&***name)) {
                     return Err(type_error(format!(
                         "a row has the field `{extra}`, which the first row doesn't have"
                     )));

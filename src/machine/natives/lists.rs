@@ -1,13 +1,13 @@
 //! Natives for lists.
 
-use std::cmp::Ordering;
 use std::mem;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::super::compare::{equal, order};
+use super::super::compare::{equal, holds_function, sorted};
 use super::super::error::{Fail, fail_with, type_error};
+use super::super::hashing::Distinct;
 use super::super::operate as op;
 use super::super::value::{List, Record, Value, intern};
 use super::super::{MAX_TEXT, format};
@@ -28,6 +28,15 @@ pub fn find(name: &str) -> Option<Native> {
             let (from, to) = stretch(&args[1], &args[2], list.len())?;
             Ok(Value::List(List::slice(list, from, to)))
         },
+        "list_take" => |args| {
+            let (list, count) = (list(&args[0])?, elements("take", &args[1])?);
+            Ok(Value::List(List::slice(list, 0, count.min(list.len()))))
+        },
+        "list_drop" => |args| {
+            let (list, count) = (list(&args[0])?, elements("drop", &args[1])?);
+            Ok(Value::List(List::slice(list, count.min(list.len()), list.len())))
+        },
+        "list_chunk" => chunk,
         // An empty list with room for as many elements as another has.
         "list_room" => |args| {
             let count = if let Value::List(list) = &args[0] { list.len() } else { 0 };
@@ -106,60 +115,42 @@ fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
     }
 }
 
-/// Sorts stably; the first error of a comparison is that of the sort.
-fn sort_with(items: &mut [Value], key: impl Fn(&Value) -> &Value) -> Result<(), Fail> {
-    let mut failure = None;
-    items.sort_by(|a, b| match order(key(a), key(b)) {
-        Ok(order) => order,
-        Err(fail) => {
-            failure.get_or_insert(fail);
-            Ordering::Equal
+/// How many elements a function is told to take or to drop; fewer than none are none.
+fn elements(name: &str, count: &Value) -> Result<usize, Fail> {
+    match count {
+        Value::Int(count) => Ok(usize::try_from(*count).unwrap_or(if *count < 0 { 0 } else { usize::MAX })),
+        other => {
+            Err(type_error(format!("`{name}` takes a number of elements, an int, not {}", other.a_kind())))
         }
-    });
-    failure.map_or(Ok(()), Err)
+    }
+}
+
+fn chunk(args: &mut [Value]) -> Result<Value, Fail> {
+    let (list, size) = (list(&args[0])?, elements("chunk", &args[1])?);
+    if size == 0 {
+        let size = format::brief(&args[1]);
+        return Err(type_error(format!("a chunk has at least one element, not {size}")));
+    }
+    let starts = (0..list.len()).step_by(size);
+    let chunk = |from: usize| Value::List(List::slice(list, from, from.saturating_add(size).min(list.len())));
+    Ok(Value::list(starts.map(chunk).collect()))
 }
 
 fn sort(args: &mut [Value]) -> Result<Value, Fail> {
-    // Lists of one kind that can't fail are sorted by that kind's own order.
     let mut items = take(&mut args[0])?;
     if items.iter().all(|item| matches!(item, Value::Int(_))) {
         items.sort_by_key(|item| if let Value::Int(n) = item { *n } else { 0 });
-    } else {
-        check_order(&items)?;
-        sort_with(&mut items, |item| item)?;
+        return Ok(Value::list(items));
     }
-    Ok(Value::list(items))
-}
-
-/// Orders each element with the first, so that a mixed list fails however it is arranged.
-fn check_order(items: &[Value]) -> Result<(), Fail> {
-    if let Some(first) = items.first() {
-        for item in items {
-            order(first, item)?;
-        }
-    }
-    Ok(())
+    let order = sorted(&items)?;
+    Ok(Value::list(order.into_iter().map(|at| mem::take(&mut items[at])).collect()))
 }
 
 /// Sorts by keys that were computed before.
 fn sort_by(args: &mut [Value]) -> Result<Value, Fail> {
-    let keys = list(&args[1])?.clone();
-    let items = take(&mut args[0])?;
-    check_order(keys.as_slice())?;
-    let mut numbers: Vec<usize> = (0..items.len()).collect();
-    let mut failure = None;
-    let keys = keys.as_slice();
-    numbers.sort_by(|a, b| match order(&keys[*a], &keys[*b]) {
-        Ok(order) => order,
-        Err(fail) => {
-            failure.get_or_insert(fail);
-            Ordering::Equal
-        }
-    });
-    match failure {
-        Some(fail) => Err(fail),
-        None => Ok(Value::list(numbers.into_iter().map(|at| items[at].clone()).collect())),
-    }
+    let mut items = take(&mut args[0])?;
+    let order = sorted(list(&args[1])?.as_slice())?;
+    Ok(Value::list(order.into_iter().filter_map(|at| items.get_mut(at).map(mem::take)).collect()))
 }
 
 /// Groups elements by keys that were computed before: a record of lists.
@@ -178,6 +169,9 @@ fn group(args: &mut [Value]) -> Result<Value, Fail> {
         let at = match places.get(&address) {
             Some(at) if !address.is_null() => *at,
             _ => {
+                if holds_function(key) {
+                    return Err(type_error("a group's key is data, and not a function"));
+                }
                 let text = format::to_text(key)?;
                 let at = *by_text.entry(text).or_insert_with_key(|text| {
                     groups.push((text.clone(), Vec::new()));
@@ -199,36 +193,11 @@ fn group(args: &mut [Value]) -> Result<Value, Fail> {
 }
 
 fn unique(args: &mut [Value]) -> Result<Value, Fail> {
-    let mut texts: HashMap<String, Vec<usize>> = HashMap::new();
-    let mut out: Vec<Value> = Vec::new();
+    let mut distinct = Distinct::default();
     for item in list(&args[0])?.as_slice() {
-        // 1 and 1.0 are equal, and so must meet.
-        let key = match item {
-            Value::Float(x) if x.get().fract() == 0.0 && x.get().abs() < 1e15 => {
-                format!("{}", x.get() as i64)
-            }
-            Value::Record(record) => {
-                let mut names: Vec<_> = record.keys().names().to_vec();
-                names.sort();
-                names.join(",")
-            }
-            Value::List(list) => format!("[{}", list.len()),
-            other => format::write(other, 1 << 20).0,
-        };
-        let places = texts.entry(key).or_default();
-        let mut known = false;
-        for at in places.iter() {
-            if equal(&out[*at], item)? {
-                known = true;
-                break;
-            }
-        }
-        if !known {
-            places.push(out.len());
-            out.push(item.clone());
-        }
+        distinct.add(item)?;
     }
-    Ok(Value::list(out))
+    Ok(Value::list(distinct.values))
 }
 
 fn sum(args: &mut [Value]) -> Result<Value, Fail> {

@@ -161,6 +161,13 @@ pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
                 other.a_kind()
             ))),
         },
+        "receive" => match &args[0] {
+            Value::Str(_) => Ok(()),
+            other => Err(type_error(format!(
+                "`receive` takes the name of an event, a string, not {}",
+                other.a_kind()
+            ))),
+        },
         "sleep_until" => match &args[0] {
             Value::Instant(_) => Ok(()),
             other => Err(type_error(format!("`sleep_until` takes an instant, not {}", other.a_kind()))),

@@ -1,8 +1,9 @@
 //! Natives for numbers. Functions that machines compute differently come from libm, which is the same everywhere.
 
+use super::super::compare;
 use super::super::error::{Fail, fail, type_error};
 use super::super::value::Value;
-use super::{Native, number};
+use super::{Native, int, number};
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
@@ -12,12 +13,16 @@ pub fn find(name: &str) -> Option<Native> {
                 .map(Value::Int)
                 .ok_or_else(|| fail("overflow", "the absolute value does not fit in 64 bits")),
             Value::Float(x) => Ok(Value::float(x.get().abs())),
-            Value::Duration(n) => Ok(Value::Duration(n.saturating_abs())),
+            Value::Duration(n) => n
+                .checked_abs()
+                .map(Value::Duration)
+                .ok_or_else(|| fail("overflow", "the absolute value does not fit in 64 bits")),
             other => Err(super::wrong("a number", other)),
         },
         "math_floor" => |args| whole(&args[0], f64::floor),
         "math_ceil" => |args| whole(&args[0], f64::ceil),
         "math_round" => |args| whole(&args[0], f64::round),
+        "math_round_to" => |args| round_to(number(&args[0])?, int(&args[1])?).map(Value::float),
         "math_sqrt" => |args| {
             let x = number(&args[0])?;
             if x < 0.0 {
@@ -48,32 +53,55 @@ fn whole(value: &Value, round: fn(f64) -> f64) -> Result<Value, Fail> {
         Value::Int(n) => Ok(Value::Int(*n)),
         Value::Float(x) => {
             let x = x.get();
-            let rounded = round(x);
-            if rounded.abs() < 9.2e18 {
-                Ok(Value::Int(rounded as i64))
-            } else {
-                Err(fail("overflow", format!("{x:?} does not fit in an int")))
-            }
+            let rounded = compare::whole(round(x)).map(Value::Int);
+            rounded.ok_or_else(|| fail("overflow", format!("{x:?} does not fit in an int")))
         }
         other => Err(super::wrong("a number", other)),
+    }
+}
+
+/// Rounds to so many digits after the point, halves away from zero.
+fn round_to(x: f64, digits: i64) -> Result<f64, Fail> {
+    // All digits of the largest and the smallest floats lie within these.
+    let scale = libm::pow(10.0, digits.unsigned_abs().min(400) as f64);
+    let rounded = match digits {
+        0.. => {
+            let scaled = x * scale;
+            // Beyond this there are no digits to round.
+            match scaled.abs() < 4_503_599_627_370_496.0 {
+                true => scaled.round() / scale,
+                false => x,
+            }
+        }
+        _ => match (x / scale).round() {
+            0.0 => 0.0,
+            scaled => scaled * scale,
+        },
+    };
+    match rounded.is_infinite() && x.is_finite() {
+        true => Err(fail("overflow", format!("{x:?} rounded to {digits} digits does not fit in a float"))),
+        false => Ok(rounded),
     }
 }
 
 fn pow(args: &mut [Value]) -> Result<Value, Fail> {
     match (&args[0], &args[1]) {
         (Value::Int(base), Value::Int(exponent)) if *exponent >= 0 => {
-            let exponent = u32::try_from(*exponent).unwrap_or(u32::MAX);
             let power = match base {
-                0 | 1 if exponent > 0 => Some(*base),
+                0 | 1 if *exponent > 0 => Some(*base),
                 -1 => Some(if exponent % 2 == 0 { 1 } else { -1 }),
-                base => base.checked_pow(exponent),
+                base => u32::try_from(*exponent).ok().and_then(|exponent| base.checked_pow(exponent)),
             };
             power.map(Value::Int).ok_or_else(|| {
                 fail("overflow", format!("{base} to the power {exponent} does not fit in 64 bits"))
             })
         }
         (a, b) => {
-            let result = libm::pow(number(a)?, number(b)?);
+            let (base, exponent) = (number(a)?, number(b)?);
+            if base == 0.0 && exponent < 0.0 {
+                return Err(fail("division_by_zero", format!("0 to the power {exponent:?}")));
+            }
+            let result = libm::pow(base, exponent);
             if result.is_nan() {
                 return Err(type_error("this power is not a real number"));
             }

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::error::{Fail, type_error};
+use super::super::json_text::Big;
 use super::super::value::{Record, Value};
 use crate::check::closest;
 
@@ -247,6 +248,17 @@ pub fn csv(options: &Value, what: &str) -> Result<Csv, Fail> {
         Some(other) => return Err(unfit("separator", "one ASCII character", other)),
     }
     Ok(csv)
+}
+
+/// Reads the options of `json.parse`: what becomes of an int that does not fit in 64 bits.
+pub fn json(options: &Value, what: &str) -> Result<Big, Fail> {
+    let Some(record) = fields(options, what, &["big"])? else { return Ok(Big::Error) };
+    match given(record, "big") {
+        None => Ok(Big::Error),
+        Some(Value::Str(how)) if how.as_str() == "string" => Ok(Big::Text),
+        Some(Value::Str(how)) if how.as_str() == "float" => Ok(Big::Float),
+        Some(other) => Err(unfit("big", "\"string\" or \"float\"", other)),
+    }
 }
 
 /// How an orchestration is called or started.

@@ -52,7 +52,7 @@ pub fn find(name: &str) -> Option<Native> {
             for entry in list(&args[0])?.as_slice() {
                 let (key, value) = match entry {
                     Value::Record(entry) => (entry.get_str("key"), entry.get_str("value")),
-                    Value::List(pair) => (pair.as_slice().first(), pair.as_slice().get(1)),
+                    Value::List(pair) if pair.len() == 2 => (pair.as_slice().first(), pair.as_slice().get(1)),
                     _ => (None, None),
                 };
                 let (Some(key), Some(value)) = (key, value) else {

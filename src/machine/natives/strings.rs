@@ -63,6 +63,16 @@ pub fn find(name: &str) -> Option<Native> {
             op::reserve_text(whole.as_str().len().saturating_mul(times))?;
             Ok(Value::str(whole.as_str().repeat(times)))
         },
+        // What a string is padded with: so many times the filling as characters are missing.
+        "string_padding" => |args| {
+            let (whole, width, filling) = (text(&args[0])?, int(&args[1])?, text(&args[2])?);
+            if filling.as_str().is_empty() {
+                return Err(fail("type_error", "a string can't be padded with an empty one"));
+            }
+            let times = usize::try_from(width).unwrap_or(0).saturating_sub(whole.chars());
+            op::reserve_text(filling.as_str().len().saturating_mul(times))?;
+            Ok(Value::str(filling.as_str().repeat(times)))
+        },
         "string_to_int" => |args| {
             let digits = text(&args[0])?.as_str().trim();
             digits.parse::<i64>().map(Value::Int).map_err(|_| {

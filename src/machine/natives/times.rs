@@ -4,8 +4,10 @@ use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, fmt::strtime};
 
+use crate::check::closest;
+
 use super::super::error::{Fail, fail, type_error};
-use super::super::value::Value;
+use super::super::value::{Record, Value};
 use super::{Native, int, record, text};
 
 pub fn find(name: &str) -> Option<Native> {
@@ -48,42 +50,7 @@ pub fn find(name: &str) -> Option<Native> {
                 ("day_of_year", Value::Int(i64::from(time.day_of_year()))),
             ]))
         },
-        "time_from_parts" => |args| {
-            let parts = record(&args[0])?;
-            let part = |name: &str, default: i64| match parts.get_str(name) {
-                None => Ok(default),
-                Some(value) => int(value),
-            };
-            // Months beyond a year, and days beyond a month, carry over.
-            let month = part("month", 1)? - 1;
-            let year = part("year", 1970)? + month.div_euclid(12);
-            let bad = || fail("domain_error", "this date is not on the calendar");
-            let first = DateTime::new(
-                i16::try_from(year).map_err(|_| bad())?,
-                i8::try_from(month.rem_euclid(12) + 1).map_err(|_| bad())?,
-                1,
-                0,
-                0,
-                0,
-                0,
-            );
-            let start = first
-                .and_then(|first| first.to_zoned(zone(&args[1]).unwrap_or(TimeZone::UTC)))
-                .map_err(|_| bad())?;
-            let Value::Int(start) = nanos_int(start.timestamp())? else { return Err(bad()) };
-            let mut total = start as i128;
-            let units = [
-                ("day", 86_400_000_000_000i128, 1),
-                ("hour", 3_600_000_000_000, 0),
-                ("minute", 60_000_000_000, 0),
-            ];
-            for (name, scale, base) in
-                units.into_iter().chain([("second", 1_000_000_000, 0), ("nanosecond", 1, 0)])
-            {
-                total += (part(name, base)? - base) as i128 * scale;
-            }
-            i64::try_from(total).map(Value::Instant).map_err(|_| bad())
-        },
+        "time_from_parts" => from_parts,
         "instant_from_nanos" => |args| Ok(Value::Instant(int(&args[0])?)),
         "duration_from_nanos" => |args| Ok(Value::Duration(int(&args[0])?)),
         "instant_nanos" => |args| match &args[0] {
@@ -98,6 +65,51 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
+/// What a date is made of, besides `nanosecond`: the name, its nanoseconds, and the least there is.
+const UNITS: [(&str, i128, i128); 5] = [
+    ("day", 86_400_000_000_000, 1),
+    ("hour", 3_600_000_000_000, 0),
+    ("minute", 60_000_000_000, 0),
+    ("second", 1_000_000_000, 0),
+    ("nanosecond", 1, 0),
+];
+
+/// An instant from its parts. Months beyond a year, and days beyond a month, carry over.
+fn from_parts(args: &mut [Value]) -> Result<Value, Fail> {
+    let (parts, zone) = (record(&args[0])?, zone(&args[1])?);
+    check_parts(parts)?;
+    let part = |name: &str, least: i128| match parts.get_str(name) {
+        None => Ok(least),
+        Some(Value::Int(n)) => Ok(i128::from(*n)),
+        Some(other) => Err(type_error(format!("`{name}` of a date is an int, not {}", other.a_kind()))),
+    };
+    let bad = || fail("domain_error", "this date is not on the calendar");
+    let month = part("month", 1)? - 1;
+    let year = part("year", 1970)? + month.div_euclid(12);
+    let month = i8::try_from(month.rem_euclid(12) + 1).map_err(|_| bad())?;
+    let first = DateTime::new(i16::try_from(year).map_err(|_| bad())?, month, 1, 0, 0, 0, 0);
+    let start = first.and_then(|first| first.to_zoned(zone)).map_err(|_| bad())?;
+    let mut total = start.timestamp().as_nanosecond();
+    for (name, scale, least) in UNITS {
+        total += (part(name, least)? - least) * scale;
+    }
+    i64::try_from(total).map(Value::Instant).map_err(|_| bad())
+}
+
+/// The names of parts. Those that follow from others may be there, as `parts` gives them, and aren't read.
+fn check_parts(parts: &Record) -> Result<(), Fail> {
+    const KNOWN: [&str; 7] = ["year", "month", "day", "hour", "minute", "second", "nanosecond"];
+    let is_date = KNOWN[..3].iter().all(|name| parts.get_str(name).is_some());
+    for name in parts.keys().names() {
+        if KNOWN.contains(&&**name) || is_date && matches!(&**name, "weekday" | "day_of_year") {
+            continue;
+        }
+        let hint = closest(name, KNOWN).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        return Err(type_error(format!("a date has no part `{name}`{hint}")));
+    }
+    Ok(())
+}
+
 fn at(value: &Value) -> Result<Timestamp, Fail> {
     match value {
         Value::Instant(n) => {
@@ -108,15 +120,8 @@ fn at(value: &Value) -> Result<Timestamp, Fail> {
 }
 
 fn nanos(instant: Timestamp) -> Result<Value, Fail> {
-    match nanos_int(instant)? {
-        Value::Int(n) => Ok(Value::Instant(n)),
-        other => Ok(other),
-    }
-}
-
-fn nanos_int(instant: Timestamp) -> Result<Value, Fail> {
     i64::try_from(instant.as_nanosecond())
-        .map(Value::Int)
+        .map(Value::Instant)
         .map_err(|_| fail("domain_error", "instants lie between the years 1678 and 2262"))
 }
 
@@ -124,6 +129,9 @@ fn nanos_int(instant: Timestamp) -> Result<Value, Fail> {
 fn zone(offset: &Value) -> Result<TimeZone, Fail> {
     match offset {
         Value::Duration(n) => {
+            if n % 1_000_000_000 != 0 {
+                return Err(type_error("an offset from UTC has whole seconds"));
+            }
             let seconds = i32::try_from(n / 1_000_000_000).unwrap_or(i32::MAX);
             let offset = Offset::from_seconds(seconds)
                 .map_err(|_| type_error("an offset from UTC is less than 26h"))?;

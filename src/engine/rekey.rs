@@ -1,0 +1,76 @@
+//! Entities of versions whose keys were not canonical: `E(1)` and `E(1.0)` were two, though they are equal.
+//!
+//! What such a store has of an entity lies where nobody looks for it any more, so it is moved once, when the store is opened.
+
+use std::collections::HashSet;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::machine::{Data, EntityId, Value, format};
+
+use super::{Batch, Read, keys};
+
+/// The writes that move what is kept of entities to their canonical keys, and note that it is done. None when it was done
+/// before, or there are no entities.
+pub fn rekeying(store: &dyn Read) -> Result<Option<Batch>, String> {
+    if store.get(keys::CANONICAL)?.is_some() {
+        return Ok(None);
+    }
+    let states = store.all(keys::ENTITIES)?;
+    let mut others = store.all(keys::LOCKS)?;
+    others.extend(store.all(keys::ENTITY_MAIL)?);
+    if states.is_empty() && others.is_empty() {
+        return Ok(None);
+    }
+    let mut batch = Batch::default();
+    let mut taken: HashSet<Vec<u8>> = HashSet::new();
+    let mut moved = Vec::new();
+    for (key, value) in states.into_iter().chain(others) {
+        match now(&key) {
+            Some(to) if to != key => moved.push((key, to, value)),
+            _ => {
+                taken.insert(key);
+            }
+        }
+    }
+    for (from, to, value) in moved {
+        // Of two states that are one entity's now, the other stays, under a name of its own.
+        let to = match keys::parse_entity_key(&to) {
+            Some(entity) if taken.contains(&to) && from.starts_with(keys::ENTITIES) => {
+                keys::entity(&set_aside(&entity, &from))
+            }
+            _ => to,
+        };
+        if taken.insert(to.clone()) {
+            batch.put(to, value);
+        }
+        batch.delete(from);
+    }
+    batch.put(keys::CANONICAL.to_vec(), vec![1]);
+    Ok(Some(batch))
+}
+
+/// Where what lies at a key belongs now.
+fn now(key: &[u8]) -> Option<Vec<u8>> {
+    if key.starts_with(keys::ENTITY_MAIL) {
+        let (to, number) = keys::parse_mail(key)?;
+        return Some(keys::mail(&to, number));
+    }
+    let entity = keys::parse_entity_key(key)?;
+    match key.starts_with(keys::LOCKS) {
+        true => Some(keys::lock(&entity)),
+        false => Some(keys::entity(&entity)),
+    }
+}
+
+/// The name under which the state stays of an entity that is another one now: that one's key, and how its own was written.
+fn set_aside(entity: &EntityId, from: &[u8]) -> EntityId {
+    let from = &from[keys::entities(&entity.name).len()..];
+    let own = Data(from.to_vec()).decode();
+    let written = format::write(&own, 500).0;
+    let name = |of: Value, written: String| {
+        EntityId::new(&entity.name, &Value::record([("equals", of), ("written", Value::str(written))]))
+    };
+    let short = || name(Value::Null, format!("{:016x}", xxh3_64(from)));
+    name(entity.key.decode(), written).or_else(|_| short()).unwrap_or_else(|_| entity.clone())
+}
