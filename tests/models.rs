@@ -9,6 +9,8 @@
 mod common;
 #[path = "models/names.rs"]
 mod names;
+#[path = "models/time.rs"]
+mod time;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write;
@@ -290,6 +292,7 @@ fn faulty_models_are_rejected() {
         Mutation::ReleaseBeforeCommit,
         Mutation::NoDedupe,
         Mutation::NoTurnBoundaries,
+        Mutation::NoRefusal,
     ] {
         let mut rejected = HashSet::new();
         for (name, _, code) in sensitive() {
@@ -297,7 +300,7 @@ fn faulty_models_are_rejected() {
             (program.observes, program.naming) = (true, Naming::ByNumber);
             let right = outcomes(&HighLevel, &program, &limits).expect("the high-level model");
             assert_eq!(right.bound, None, "{name}");
-            let faults = Faults { crashes: 1, duplicates: 1, slow: 0 };
+            let faults = Faults { crashes: 1, duplicates: 1, slow: 1 };
             for mutation in [Mutation::None, mutation] {
                 program.mutation = mutation;
                 let storage = outcomes(&Storage { faults, keep: States }, &program, &limits);

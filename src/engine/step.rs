@@ -257,6 +257,13 @@ impl Engine {
         [self.timers.next(), self.delayed.next()].into_iter().flatten().min()
     }
 
+    /// When each timer is due, in order.
+    pub fn dues(&self) -> Vec<i64> {
+        let mut all: Vec<i64> = self.timers.all().chain(self.delayed.all()).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// What an instance waits for; none when it is not in memory.
     pub fn waits_for(&self, instance: &str) -> Option<Vec<&Open>> {
         Some(self.instances.get(instance)?.open.values().map(|open| &**open).collect())

@@ -47,6 +47,11 @@ impl<K: Clone + Ord + Hash, T> Timers<K, T> {
         self.due.first_key_value().map(|((due, _), _)| *due)
     }
 
+    /// When each is due, in order.
+    pub fn all(&self) -> impl Iterator<Item = i64> {
+        self.due.keys().map(|(due, _)| *due)
+    }
+
     /// Takes the next one if it is due at `now`.
     pub fn take(&mut self, now: i64) -> Option<(K, T)> {
         if self.next()? > now {

@@ -93,12 +93,12 @@ impl Entity {
         &self,
         me: &EntityId,
         evaluator: &mut Evaluator<'_>,
-        now: i64,
+        clock: &[i64],
     ) -> Result<std::rc::Rc<Vec<Done>>, Stop> {
         match self.next() {
             Some(
                 Message::Call { operation, args, key, .. } | Message::Signal { operation, args, key, .. },
-            ) => evaluator.operate(me, operation, args, self.state.as_ref(), key, now),
+            ) => evaluator.operate(me, operation, args, self.state.as_ref(), key, clock),
             _ => Err(Stop::Fault(format!("{me} has no operation to run"))),
         }
     }
@@ -110,7 +110,6 @@ impl Entity {
         me: &EntityId,
         done: &Done,
         evaluator: &mut Evaluator<'_>,
-        now: i64,
     ) -> Result<Vec<Out>, Stop> {
         let Some(mail) = self.take() else { return Ok(Vec::new()) };
         let (Message::Call { key, .. } | Message::Signal { key, .. }) = &*mail else {
@@ -120,7 +119,7 @@ impl Entity {
             self.state = state.clone();
         }
         let Some(result) = done.result.clone() else { return Ok(Vec::new()) };
-        let mut outs = sent(evaluator.program.naming, key, &done.sends, now)?;
+        let mut outs = sent(evaluator.program.naming, key, &done.sends)?;
         match &*mail {
             Message::Call { caller, .. } => outs.push(reply(caller, result)),
             Message::Signal { operation, .. } if result.is_err() => {

@@ -18,8 +18,6 @@ pub type Answer = Part<Result<Data, ErrorData>>;
 pub enum Name {
     Instance(Id),
     Entity(EntityName),
-    /// Who sends what is due: of the timers of one receiver the earlier comes first.
-    Clock,
     /// Who sends what activities and effects give.
     World,
 }
@@ -29,7 +27,6 @@ impl fmt::Display for Name {
         match self {
             Name::Instance(id) => f.write_str(id),
             Name::Entity(entity) => entity.fmt(f),
-            Name::Clock => f.write_str("the clock"),
             Name::World => f.write_str("the world"),
         }
     }
@@ -151,6 +148,8 @@ pub enum Timer {
     Timeout,
     /// An activity is tried again.
     Retry,
+    /// All attempts together have taken too long.
+    Within,
 }
 
 /// A place in the source; messages that differ in nothing else are equal.
@@ -188,7 +187,7 @@ impl fmt::Display for Message {
             Message::Release { owner } => write!(f, "release by {}", owner.instance),
             Message::Withdraw { owner, .. } => write!(f, "withdrawal by {}", owner.instance),
             Message::Due { timer: Timer::Sleep, .. } => f.write_str("the sleep is over"),
-            Message::Due { timer: Timer::Timeout, .. } => f.write_str("the time is up"),
+            Message::Due { timer: Timer::Timeout | Timer::Within, .. } => f.write_str("the time is up"),
             Message::Due { timer: Timer::Retry, .. } => f.write_str("the next attempt is due"),
         }
     }

@@ -15,12 +15,14 @@ pub mod message;
 pub mod name;
 mod names;
 pub mod observe;
+pub mod orphan;
 pub mod part;
 pub mod program;
 pub mod record_replay;
 pub mod reduce;
 pub mod tasks;
 pub mod timers;
+mod zone;
 
 use crate::machine::ErrorData;
 use crate::syntax::Place;

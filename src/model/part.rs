@@ -132,6 +132,11 @@ impl<T: Hash + Clone> Shared<T> {
         *self.0.mark.get_or_init(|| fingerprint(&self.0.value))
     }
 
+    /// Whether it is the very same one.
+    pub fn is(&self, other: &Shared<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// To change it: a copy, unless nobody else has it.
     pub fn edit(&mut self) -> &mut T {
         if Arc::get_mut(&mut self.0).is_none() {

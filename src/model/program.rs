@@ -1,13 +1,13 @@
 //! What is explored: a program's script or one of its tests, with its mocks, its properties, and what can be said of
 //! its text without running it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::builtins;
 use crate::check::STD;
-use crate::code::{Code, Constant, FunctionId, Mock, Op, Outcome, Property, Trials};
-use crate::machine::Data;
+use crate::code::{Code, Constant, Function, FunctionId, Mock, Op, Outcome, Property, Trials};
+use crate::machine::{Data, Request, What};
 
 use super::name::Id;
 use super::names;
@@ -53,6 +53,10 @@ pub enum Mutation {
     NoDedupe,
     /// A replay gives all answers at once.
     NoTurnBoundaries,
+    /// What was overtaken is stored all the same.
+    NoRefusal,
+    /// An attempt that was given up does not happen any more.
+    NoOrphans,
 }
 
 /// How the requests of an instance are named.
@@ -84,6 +88,9 @@ pub struct Facts {
     pub has_world: bool,
     /// A mock looks at entities or instances.
     pub mocks_look: bool,
+    /// What is looked at of a clock beside the earliest that it may show: a little later than after each delay in the
+    /// program, of some of them.
+    pub later: Vec<i64>,
 }
 
 impl Program {
@@ -133,6 +140,24 @@ impl Program {
         self.mock(activity, true).is_some_and(is_of_the_world)
     }
 
+    /// Whether an attempt changes an entity that stands for the world.
+    pub fn is_of_the_world(&self, asked: &Request) -> bool {
+        self.mock_of(asked).is_some_and(is_of_the_world)
+    }
+
+    /// The time within which what is asked for has its answer.
+    pub fn within(&self, asked: &Request) -> Option<i64> {
+        self.mock_of(asked)?.within
+    }
+
+    fn mock_of(&self, asked: &Request) -> Option<&Mock> {
+        match &asked.what {
+            What::Activity { name, .. } => self.mock(name, true),
+            What::Effect(name) => self.mock(name, false),
+            _ => None,
+        }
+    }
+
     /// Whether an activity's work could be done twice under two keys: it reads its key, or a mock lets it change an
     /// entity that stands for the world.
     pub fn is_keyed(&self, activity: &str) -> bool {
@@ -157,7 +182,9 @@ impl Facts {
         facts.reads_clock = limits;
         for name in reached_without(code, users, retry(code).filter(|_| !limits)) {
             match name {
-                "now" | "sleep_until" | "time_parse" | "time_from_parts" => facts.reads_clock = true,
+                "now" | "sleep_until" | "time_parse" | "time_from_parts" | "instant_from_nanos" => {
+                    facts.reads_clock = true
+                }
                 "terminate" | "suspend" | "resume" | "status" | "set_status" | "wait" => facts.meddles = true,
                 // What `uuid` gives is made from the key of its step.
                 "idempotency_key" | "uuid" => facts.reads_keys = true,
@@ -173,6 +200,9 @@ impl Facts {
             Outcome::Function(function) => Some(*function),
             _ => None,
         });
+        if facts.reads_clock {
+            facts.later = delays(code);
+        }
         let mut functions = functions.flat_map(|function| reached(code, vec![function]));
         facts.mocks_look = functions.any(|name| matches!(name, "state_of" | "states_of" | "outcome_of"));
         facts
@@ -200,6 +230,28 @@ fn sees_names(code: &Code, main: FunctionId, properties: &[Property], mocks: &[M
     let all: Vec<FunctionId> = roots.iter().copied().chain(operations).collect();
     // Within an operation `self` is the entity.
     names::are_seen(code, all, reached(code, roots).any(|name| name == "self"))
+}
+
+/// Delays that a program names, a little longer: the least, one in the middle and the greatest.
+fn delays(code: &Code) -> Vec<i64> {
+    const A_LITTLE: i64 = 1_000_000;
+    let of_users = |function: &&Function| {
+        let source = code.sources.files.get(function.place.source as usize);
+        source.is_none_or(|file| !file.name.starts_with(STD))
+    };
+    let ops = code.functions.iter().filter(of_users).flat_map(|function| &function.ops);
+    let delay = |op: &Op| match op {
+        Op::Constant { index, .. } => match code.constants.get(*index as usize) {
+            Some(Constant::Duration(delay)) if *delay > 0 => Some(*delay),
+            _ => None,
+        },
+        _ => None,
+    };
+    let all: BTreeSet<i64> = ops.filter_map(delay).collect();
+    let all: Vec<i64> = all.into_iter().collect();
+    let Some(last) = all.len().checked_sub(1) else { return Vec::new() };
+    let some: BTreeSet<usize> = [0, last / 2, last].into();
+    some.into_iter().map(|at| all[at].saturating_add(A_LITTLE)).collect()
 }
 
 fn is_of_the_world(mock: &Mock) -> bool {

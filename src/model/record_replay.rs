@@ -19,15 +19,14 @@ pub type RecordReplay = Storage<Histories>;
 #[derive(Clone, Copy, Debug)]
 pub struct Histories;
 
-/// The turns of an instance: the last, and those before it.
+/// The turns of an instance: the last, and those before it. Histories that lead to one state are equal.
 pub type History = Part<Turns>;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Turns {
     before: Option<History>,
     /// What was taken: at the beginning, what began the instance.
     took: Mail,
-    now: i64,
     asked: Vec<Asked>,
 }
 
@@ -53,9 +52,9 @@ fn replay(evaluator: &mut Evaluator<'_>, id: &Id, history: &History) -> Result<I
         let replayed = match (&instance, &*turn.took) {
             (None, Message::Begin { function, args, parent, waiter, .. }) => {
                 let waiters = waiter.iter().cloned().collect();
-                instance::begin(evaluator, turn.now, id, function, args, parent.clone(), waiters)?
+                instance::begin(evaluator, id, function, args, parent.clone(), waiters)?
             }
-            (Some(instance), _) => instance::take(evaluator, turn.now, id, instance, &turn.took)?,
+            (Some(instance), _) => instance::take(evaluator, id, instance, &turn.took)?,
             (None, took) => return Err(Stop::Fault(format!("a history that begins with {took}"))),
         };
         check(id, turn, &replayed)?;
@@ -81,20 +80,20 @@ fn replay_without_turns(
 ) -> Result<Instance<Eval>, Stop> {
     let turns = history.turns();
     let is_answer = |turn: &&Turns| matches!(*turn.took, Message::Answer { .. });
-    let first = turns.first().map(|turn| (&*turn.took, turn.now));
-    let Some((Message::Begin { function, args, parent, waiter, .. }, now)) = first else {
+    let first = turns.first().map(|turn| &*turn.took);
+    let Some(Message::Begin { function, args, parent, waiter, .. }) = first else {
         return Err(Stop::Fault("a history without a beginning".into()));
     };
     let waiters = waiter.iter().cloned().collect();
-    let begun = instance::begin(evaluator, now, id, function, args, parent.clone(), waiters)?;
+    let begun = instance::begin(evaluator, id, function, args, parent.clone(), waiters)?;
     let mut instance = begun.instance.clone();
     let mut at = 1;
     while let Some(turn) = turns.get(at) {
         let together = turns[at..].iter().take_while(|turn| is_answer(turn)).count().max(1);
         let messages: Vec<Mail> = turns[at..at + together].iter().map(|turn| turn.took.clone()).collect();
         instance = match is_answer(turn) {
-            true => instance::take_at_once(evaluator, turn.now, id, &instance, &messages)?.instance,
-            false => instance::take(evaluator, turn.now, id, &instance, &turn.took)?.instance.clone(),
+            true => instance::take_at_once(evaluator, id, &instance, &messages)?.instance,
+            false => instance::take(evaluator, id, &instance, &turn.took)?.instance.clone(),
         };
         at += together;
     }
@@ -121,12 +120,16 @@ impl Keep for Histories {
         }
     }
 
-    fn keep(before: Option<&Instance<History>>, mail: &Mail, now: i64, turn: &Turn) -> Instance<History> {
+    fn keep(before: Option<&Instance<History>>, mail: &Mail, turn: &Turn) -> Instance<History> {
         let before = before.and_then(|before| match &before.state {
             State::Running(history) => Some(history.clone()),
             State::Ended { .. } => None,
         });
         let instance: Instance<Eval> = (*turn.instance).clone();
-        instance.with(|_| Part::new(Turns { before, took: mail.clone(), now, asked: turn.asked.clone() }))
+        // What leads to the same state is the same to all that comes: so a loop comes back to where it was.
+        instance.with(|state| {
+            let turns = Turns { before, took: mail.clone(), asked: turn.asked.clone() };
+            Part::of(turns, &state.mark().to_le_bytes())
+        })
     }
 }

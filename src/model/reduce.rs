@@ -52,7 +52,7 @@ fn turn_of_an_entity(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option
             }
             Some(_) if reads_clock || world => {}
             Some(_) => {
-                let all = entity.operations(id, evaluator, c.now)?;
+                let all = entity.operations(id, evaluator, &c.clock(evaluator))?;
                 if watched && all.iter().any(|done| done.state.is_some()) {
                     continue;
                 }
@@ -121,7 +121,7 @@ fn is_left_alone(evaluator: &Evaluator<'_>, c: &Config, id: &Id, instance: &Inst
         return false;
     }
     let me = Name::Instance(id.clone());
-    if c.timers.0.keys().any(|(_, to, _)| *to == me) {
+    if c.timers.has(&me) {
         return false;
     }
     let mail = || c.mail.iter().filter(|((_, to), _)| *to == me).flat_map(|(_, queue)| queue.iter());
@@ -147,7 +147,7 @@ fn is_safe(c: &Config, instance: &Instance<Eval>) -> bool {
     while let Some(id) = parent {
         let Some(caller) = c.instances.get(&id) else { return false };
         let me = Name::Instance(id.clone());
-        let timed = c.timers.0.keys().any(|(_, to, _)| *to == me);
+        let timed = c.timers.has(&me);
         if !matches!(caller.state, State::Running(_)) || caller.open.len() != 1 || timed {
             return false;
         }

@@ -13,14 +13,14 @@ use super::part::Part;
 pub fn outcomes(
     evaluator: &mut Evaluator<'_>,
     task: &Task,
-    now: i64,
+    clock: &[i64],
     view: &dyn View,
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
 ) -> Result<Rc<Vec<Done>>, Stop> {
     if task.asked.what == What::Effect("status") {
         return Ok(Rc::new(vec![Done::of(Some(status(&task.asked.args, view)))]));
     }
-    let all = evaluator.perform(&task.asked, &task.key, task.attempt, now, view)?;
+    let all = evaluator.perform(&task.asked, &task.key, task.attempt, clock, view)?;
     if all.iter().all(|done| done.world.is_none()) {
         return Ok(all);
     }
@@ -32,7 +32,7 @@ pub fn outcomes(
         };
         let state = state(entity);
         let args = evaluator.fitting(entity, operation, &task.asked.args);
-        let ran = evaluator.operate(entity, operation, &args, state.as_ref(), &task.key, now)?;
+        let ran = evaluator.operate(entity, operation, &args, state.as_ref(), &task.key, clock)?;
         for one in ran.iter() {
             outcomes.push(Done { world: done.world.clone(), choice: done.choice.clone(), ..one.clone() });
         }
@@ -44,7 +44,7 @@ pub fn outcomes(
 pub fn outcome(
     evaluator: &mut Evaluator<'_>,
     task: &Task,
-    now: i64,
+    clock: &[i64],
     view: &dyn View,
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
     chooser: &mut dyn Chooser,
@@ -52,10 +52,10 @@ pub fn outcome(
     if task.asked.what == What::Effect("status") {
         return Ok(Done::of(Some(status(&task.asked.args, view))));
     }
-    let done = evaluator.perform_once(&task.asked, &task.key, task.attempt, now, view, chooser)?;
+    let done = evaluator.perform_once(&task.asked, &task.key, task.attempt, clock, view, chooser)?;
     let Some((entity, operation)) = &done.world else { return Ok(done) };
     let args = evaluator.fitting(entity, operation, &task.asked.args);
-    let ran = evaluator.operate(entity, operation, &args, state(entity).as_ref(), &task.key, now)?;
+    let ran = evaluator.operate(entity, operation, &args, state(entity).as_ref(), &task.key, clock)?;
     let one = ran.first().cloned().ok_or_else(|| Stop::Fault("an operation without an outcome".into()))?;
     Ok(Done { world: done.world, choice: done.choice, ..one })
 }

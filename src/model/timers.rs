@@ -1,44 +1,238 @@
-//! What is due when.
+//! What is due when. Nobody measures how long work, messages and waiting take, so when something is set is not known
+//! either: what is known is what lies between instants ([`Zone`]), and that is enough to tell which of the timers of one
+//! receiver may be due first.
 
-use super::map::Map;
+use super::START;
 use super::message::{EntityName, Id, Mail, Message, Name, Timer};
 use super::part::Part;
+use super::zone::{BEGINNING, NEVER, NOW, OWN, Zone};
+
+/// When something is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum When {
+    After(i64),
+    /// After so much time at least and so much at most.
+    Between(i64, i64),
+    At(i64),
+}
+
+/// A timer: who is told, and its number there.
+pub type TimerId = (Name, u64);
+
+/// Numbers of what may be due of one request.
+const KINDS: u64 = 8;
+/// Until when a task has its answer: its number is beside those of the timers of its request.
+const DEADLINE: u64 = 7;
+
+/// Something that is due at some time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pending {
+    to: Name,
+    number: u64,
+    /// None for what has to have happened by then.
+    mail: Option<Mail>,
+}
 
 /// What is due when.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Timers(pub Map<(i64, Name, u64), Mail>);
+pub struct Timers {
+    /// By receiver and number.
+    pending: Vec<Pending>,
+    zone: Zone,
+}
 
 impl Timers {
-    /// What may be due next: all that is due at the earliest time.
-    pub fn next(&self) -> impl Iterator<Item = &(i64, Name, u64)> {
-        let earliest = self.0.keys().next().map(|(due, ..)| *due);
-        self.0.keys().take_while(move |(due, ..)| Some(*due) == earliest)
+    /// At the beginning of all: `clocked` when the instants themselves matter.
+    pub fn new(clocked: bool) -> Timers {
+        match clocked {
+            true => Timers { zone: Zone::at_the_beginning(), ..Timers::default() },
+            false => Timers::default(),
+        }
     }
 
-    pub fn set(&mut self, due: i64, to: &Id, execution: u32, seq: u64, timer: Timer) {
-        let message = Message::Due { execution, seq, timer };
-        self.0.insert((due, Name::Instance(to.clone()), seq * 4 + timer as u64), Part::new(message));
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
     }
 
-    pub fn clear(&mut self, to: &Id, seq: u64) {
-        self.0.retain(|(_, name, number), _| {
-            !(number / 4 == seq && matches!(name, Name::Instance(id) if id == to))
-        });
+    /// Whether something will be due for somebody.
+    pub fn has(&self, whom: &Name) -> bool {
+        self.pending.iter().any(|pending| pending.to == *whom)
+    }
+
+    fn find(&self, to: &Name, number: u64) -> Result<usize, usize> {
+        self.pending.binary_search_by(|pending| (&pending.to, pending.number).cmp(&(to, number)))
+    }
+
+    /// What is told when a timer is due.
+    pub fn mail(&self, (to, number): &TimerId) -> Option<&Mail> {
+        self.pending[self.find(to, *number).ok()?].mail.as_ref()
+    }
+
+    fn deadlines(&self) -> Vec<usize> {
+        (0..self.pending.len()).filter(|at| self.pending[*at].mail.is_none()).map(|at| at + OWN).collect()
+    }
+
+    /// The limit of all attempts at what a timer is the next attempt at, and the other way round.
+    fn sibling(&self, at: usize) -> Option<usize> {
+        let pending = &self.pending[at];
+        let own = pending.number % KINDS;
+        let other = match (&pending.to, own) {
+            (Name::Instance(_), own) if own == Timer::Retry as u64 => Timer::Within as u64,
+            (Name::Instance(_), own) if own == Timer::Within as u64 => Timer::Retry as u64,
+            _ => return None,
+        };
+        self.find(&pending.to, pending.number - own + other).ok()
+    }
+
+    /// By how much one timer has to be earlier than another to be heeded before it, at least; none when it may be anyhow.
+    fn before(&self, one: usize, other: usize) -> Option<i64> {
+        let (pending, than) = (&self.pending[one], &self.pending[other]);
+        let is_limit = |at: usize| self.pending[at].number % KINDS == Timer::Within as u64;
+        match (self.sibling(one), self.sibling(other)) {
+            // If the next attempt would begin at the limit or later there is none, and that is known at once.
+            (Some(sibling), _) if sibling == other => Some(i64::from(!is_limit(one))),
+            (Some(_), _) if is_limit(one) => None,
+            (_, Some(_)) if is_limit(other) => None,
+            _ if than.mail.is_none() => Some(1),
+            _ => (than.to == pending.to).then_some(0),
+        }
+    }
+
+    /// Those that may be due next: each that may be the first of its receiver, and before what has to happen first.
+    pub fn next(&self) -> impl Iterator<Item = TimerId> {
+        let first = |at: &usize| {
+            let before = |other: usize| match self.before(*at, other) {
+                Some(by) if other != *at => self.zone.later(other + OWN, at + OWN) >= by,
+                _ => true,
+            };
+            self.pending[*at].mail.is_some() && (0..self.pending.len()).all(before)
+        };
+        (0..self.pending.len()).filter(first).map(|at| (self.pending[at].to.clone(), self.pending[at].number))
+    }
+
+    /// A timer is due, the first of its receiver, and heeded: what it tells.
+    pub fn take(&mut self, (to, number): &TimerId) -> Option<Mail> {
+        let at = self.find(to, *number).ok()?;
+        let mail = self.pending[at].mail.clone()?;
+        for other in (0..self.pending.len()).filter(|other| *other != at) {
+            if let Some(by) = self.before(at, other) {
+                self.zone.meet(at + OWN, other + OWN, -by);
+            }
+        }
+        let is_early = number % KINDS == Timer::Within as u64 && self.sibling(at).is_some();
+        if !is_early {
+            self.zone.meet(at + OWN, NOW, 0);
+        }
+        self.remove(at);
+        Some(mail)
+    }
+
+    fn insert(&mut self, pending: Pending, when: When) {
+        let at = match self.find(&pending.to, pending.number) {
+            Ok(at) => {
+                self.remove(at);
+                at
+            }
+            Err(at) => at,
+        };
+        match when {
+            When::After(delay) => self.zone.insert(at + OWN, NOW, delay.max(0), delay.max(0)),
+            When::Between(least, most) => self.zone.insert(at + OWN, NOW, least.max(0), most.max(0)),
+            When::At(instant) => {
+                let after = instant.saturating_sub(START);
+                self.zone.insert(at + OWN, BEGINNING, after, after);
+            }
+        }
+        self.pending.insert(at, pending);
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.pending.remove(at);
+        self.zone.remove(at + OWN);
+    }
+
+    pub fn set(&mut self, when: When, to: &Id, execution: u32, seq: u64, timer: Timer) {
+        let mail = Some(Part::new(Message::Due { execution, seq, timer }));
+        self.insert(Pending { to: Name::Instance(to.clone()), number: seq * KINDS + timer as u64, mail }, when);
+    }
+
+    /// The answer to a request will have been taken before so much time has passed.
+    pub fn expect(&mut self, within: i64, to: &Id, seq: u64) {
+        let number = seq * KINDS + DEADLINE;
+        self.insert(Pending { to: Name::Instance(to.clone()), number, mail: None }, When::After(within));
+    }
+
+    /// A request will have no answer, and nobody counts on it.
+    pub fn expects_nothing(&mut self, to: &Id, seq: u64) {
+        if let Ok(at) = self.find(&Name::Instance(to.clone()), seq * KINDS + DEADLINE) {
+            self.remove(at);
+        }
+    }
+
+    /// Of a request nothing is due any more, or nothing but the limit of all its attempts.
+    pub fn clear(&mut self, to: &Id, seq: u64, all: bool) {
+        let of = |pending: &Pending| {
+            pending.number / KINDS == seq
+                && (all || pending.number % KINDS != Timer::Within as u64)
+                && matches!(&pending.to, Name::Instance(id) if id == to)
+        };
+        while let Some(at) = self.pending.iter().position(of) {
+            self.remove(at);
+        }
     }
 
     /// A signal for later.
-    pub fn later(&mut self, due: i64, to: &EntityName, mail: Mail) {
+    pub fn later(&mut self, when: When, to: &EntityName, mail: Mail) {
         let to = Name::Entity(to.clone());
-        let number = (0..).find(|number| !self.0.contains_key(&(due, to.clone(), *number)));
-        self.0.insert((due, to, number.unwrap_or(0)), mail);
+        let number = (0..).find(|number| self.find(&to, *number).is_err()).unwrap_or(0);
+        self.insert(Pending { to, number, mail: Some(mail) }, when);
     }
 
-    /// All of it earlier.
-    pub fn shift(&mut self, by: i64) {
-        let all = std::mem::take(&mut self.0);
-        self.0 = all
-            .into_iter()
-            .map(|((due, to, n), message)| ((due.saturating_sub(by), to, n), message))
-            .collect();
+    /// Time passes, for as long as it takes. Of a receiver that sets no other timer while it has one, it does not matter how late
+    /// that is: `sets_one` tells of such.
+    pub fn pass(&mut self, sets_one: impl Fn(&Id) -> bool) {
+        let deadlines = self.deadlines();
+        for at in 0..self.pending.len() {
+            let pending = &self.pending[at];
+            let alone = |id: &Id| {
+                sets_one(id) && self.pending.iter().filter(|other| other.to == pending.to).count() == 1
+            };
+            if pending.mail.is_some() && matches!(&pending.to, Name::Instance(id) if alone(id)) {
+                self.zone.forget(at + OWN);
+            }
+        }
+        self.zone.pass(&deadlines);
+        self.zone.round();
+    }
+
+    // ---- the clock
+
+    /// The instants that a clock may show now, of some: so much later than the earliest. Always the earliest itself.
+    pub fn clock(&self, later: &[i64]) -> Vec<i64> {
+        let earliest = match self.zone.later(BEGINNING, NOW) {
+            NEVER => 0,
+            bound => bound.saturating_neg(),
+        };
+        let latest = self.zone.later(NOW, BEGINNING);
+        let instants = [0].into_iter().chain(later.iter().copied()).map(|more| earliest.saturating_add(more));
+        instants
+            .filter(|instant| *instant == earliest || *instant <= latest)
+            .map(|instant| START + instant)
+            .collect()
+    }
+
+    /// Whether an instant is past, whatever time it is.
+    pub fn has_passed(&self, instant: i64) -> bool {
+        match self.zone.later(BEGINNING, NOW) {
+            NEVER => false,
+            bound => instant.saturating_sub(START).saturating_add(bound) <= 0,
+        }
+    }
+
+    /// A clock shows an instant: it is that now.
+    pub fn read(&mut self, instant: i64) {
+        let passed = instant.saturating_sub(START);
+        self.zone.meet(NOW, BEGINNING, passed);
+        self.zone.meet(BEGINNING, NOW, passed.saturating_neg());
     }
 }

@@ -167,9 +167,6 @@ impl Exploration<'_> {
         let args = Value::list(self.asked.args.iter().map(|arg| Value::str(arg.as_str())).collect());
         let args = Data::encode(&Value::list(vec![args])).unwrap_or_else(|_| Data::null());
         let mut program = Program::new(self.code.clone(), subject, args);
-        if self.asked.model != ModelName::HighLevel {
-            program.naming = Naming::ByNumber;
-        }
         program.observes = self.asked.outcomes;
         program
     }
@@ -377,23 +374,11 @@ impl Exploration<'_> {
             },
         };
         let mut program = self.program(subject);
-        let told = match saved.model.as_str() {
-            "engine" => self.retell(&RealEngine { crashes: self.faults.crashes }, &program, saved),
-            "compute-storage" | "record-replay" => {
-                program.naming = Naming::ByNumber;
-                match saved.model == "compute-storage" {
-                    true => self.retell(&Storage { faults: self.faults, keep: States }, &program, saved),
-                    false => self.retell(&Storage { faults: self.faults, keep: Histories }, &program, saved),
-                }
-            }
-            _ => match self.retell(&HighLevel, &program, saved) {
-                Err(Stop::LooksAtNames) => {
-                    program.naming = Naming::ByNumber;
-                    self.retell(&HighLevel, &program, saved)
-                }
-                other => other,
-            },
-        };
+        let mut told = self.retell_in(&program, saved);
+        if matches!(told, Err(Stop::LooksAtNames)) {
+            program.naming = Naming::ByNumber;
+            told = self.retell_in(&program, saved);
+        }
         let told = told.map_err(|stop| self.stopped(subject, stop))?;
         print(&then(&told))?;
         if told.taken < saved.steps.len() {
@@ -421,6 +406,16 @@ impl Exploration<'_> {
                 print(&out)?;
                 Ok(FAILED)
             }
+        }
+    }
+
+    /// In the model that it was found in.
+    fn retell_in(&self, program: &Program, saved: &Saved) -> Result<Told, Stop> {
+        match saved.model.as_str() {
+            "engine" => self.retell(&RealEngine { crashes: self.faults.crashes }, program, saved),
+            "compute-storage" => self.retell(&Storage { faults: self.faults, keep: States }, program, saved),
+            "record-replay" => self.retell(&Storage { faults: self.faults, keep: Histories }, program, saved),
+            _ => self.retell(&HighLevel, program, saved),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::model::instance::Outcome;
 use crate::model::message::EntityName;
 use crate::model::message::describe;
 use crate::model::observe::{Seen, Stand};
+use crate::model::orphan;
 use crate::model::part::fingerprint;
 use crate::model::{Evaluator, Model, Shown, Stop, Trouble};
 
@@ -29,8 +30,12 @@ pub struct RealEngine {
 pub enum Choice {
     /// The first process begins.
     Begin,
-    /// What is under way at this place is done, with the outcome of that number.
-    Perform { at: usize, outcome: usize },
+    /// What is under way at this place is done after so many nanoseconds, with the outcome of that number.
+    Perform { at: usize, outcome: usize, after: i64 },
+    /// What was given up happens after all, with the outcome of that number.
+    Late { at: usize, outcome: usize },
+    /// What was given up will not happen.
+    Lapse { at: usize },
     /// Time passes to what is due next.
     Elapse,
     /// Nothing but a crash.
@@ -52,12 +57,16 @@ pub struct Config {
     path: Vec<Step>,
     hash: u128,
     under_way: Vec<UnderWay>,
+    orphans: Vec<UnderWay>,
     instances: Vec<Known>,
     entities: Vec<(EntityName, Entity)>,
     trouble: Vec<Trouble>,
     crashes: u32,
     now: i64,
-    due: Option<i64>,
+    /// When what is set is due, in order.
+    dues: Vec<i64>,
+    /// The earliest by which something has its answer.
+    until: Option<i64>,
 }
 
 impl RealEngine {
@@ -68,6 +77,37 @@ impl RealEngine {
             world.take(evaluator, step)?;
         }
         Ok(world)
+    }
+}
+
+impl RealEngine {
+    /// How long something under way may also take, so that what is set when it is done is due in another place among what is
+    /// set already. Each place is looked at once.
+    fn later(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Result<Vec<i64>, Stop> {
+        let Some(first) = c.dues.first() else { return Ok(Vec::new()) };
+        let most = c.until.map_or(*first, |until| until.min(*first)).saturating_sub(c.now);
+        let mut world = self.reach(evaluator, &c.path)?;
+        world.take(evaluator, step)?;
+        let mut new = world.engine.dues();
+        for due in &c.dues {
+            if let Some(at) = new.iter().position(|known| known == due) {
+                new.remove(at);
+            }
+        }
+        let apart = new.iter().flat_map(|due| c.dues.iter().map(move |known| known.saturating_sub(*due)));
+        let mut places: Vec<i64> = apart.filter(|delay| (1..most).contains(delay)).collect();
+        places.push(most);
+        places.sort_unstable();
+        places.dedup();
+        let between = |pair: &[i64]| pair[0] + (pair[1] - pair[0]) / 2;
+        Ok(places.windows(2).map(between).collect())
+    }
+}
+
+impl Config {
+    /// Whether time may pass to what is due next.
+    fn may_elapse(&self) -> bool {
+        self.dues.first().is_some_and(|due| self.until.is_none_or(|until| *due < until))
     }
 }
 
@@ -91,13 +131,25 @@ impl Model for RealEngine {
         let world = self.reach(evaluator, &c.path)?;
         for at in 0..c.under_way.len() {
             let count = world.outcomes(evaluator, at)?.len();
-            choices.extend((0..count).map(|outcome| Choice::Perform { at, outcome }));
+            choices.extend((0..count).map(|outcome| Choice::Perform { at, outcome, after: 0 }));
         }
-        choices.extend(c.due.map(|_| Choice::Elapse));
+        if c.may_elapse() {
+            choices.push(Choice::Elapse);
+        }
+        for at in 0..c.orphans.len() {
+            let all = world.late(evaluator, at)?;
+            choices.extend(orphan::effects(&all).map(|outcome| Choice::Late { at, outcome }));
+            choices.push(Choice::Lapse { at });
+        }
         let mut steps: Vec<Step> = Vec::new();
         for choice in &choices {
             let whole = Step { choice: choice.clone(), crash: None };
             steps.push(whole.clone());
+            if let Choice::Perform { at, outcome, .. } = *choice {
+                let later = self.later(evaluator, c, &whole)?.into_iter();
+                let choice = |after| Choice::Perform { at, outcome, after };
+                steps.extend(later.map(|after| Step { choice: choice(after), crash: None }));
+            }
             if c.crashes > 0 {
                 let mut world = self.reach(evaluator, &c.path)?;
                 world.take(evaluator, &whole)?;
@@ -168,7 +220,7 @@ impl Model for RealEngine {
             Some(point) => format!(", and the process dies after commit {}", point / 2),
         };
         match &step.choice {
-            Choice::Perform { at, outcome } => {
+            Choice::Perform { at, outcome, after } => {
                 let Some(task) = c.under_way.get(*at) else {
                     return Shown { who: String::new(), what: String::new(), place: None };
                 };
@@ -176,15 +228,21 @@ impl Model for RealEngine {
                 let done = world.and_then(|world| world.outcomes(evaluator, *at).ok());
                 let gives = done.as_ref().and_then(|all| all.get(*outcome));
                 let gives = gives.map(crate::model::tasks::gives).unwrap_or_default();
-                let what = format!("{}{gives}{crash}", describe(&task.asked));
+                let after = match after {
+                    0 => String::new(),
+                    after => format!(" after {}", crate::machine::format::duration(*after)),
+                };
+                let what = format!("{}{gives}{after}{crash}", describe(&task.asked));
                 let place = Some(task.asked.place).filter(|place| *place != Default::default());
                 Shown { who: task.who.clone(), what, place }
             }
             Choice::Elapse => {
-                let passed = c.due.unwrap_or(c.now).saturating_sub(c.now).max(0);
+                let passed = c.dues.first().map_or(0, |due| due.saturating_sub(c.now).max(0));
                 let what = format!("{} pass{crash}", crate::machine::format::duration(passed));
                 Shown { who: "time".into(), what, place: None }
             }
+            Choice::Late { at, .. } => given_up(c.orphans.get(*at), "is done all the same"),
+            Choice::Lapse { at } => given_up(c.orphans.get(*at), "is not done"),
             Choice::Begin => Shown { who: "durable".into(), what: format!("begins{crash}"), place: None },
             Choice::Crash => {
                 Shown { who: "crash".into(), what: "the process dies, and begins again".into(), place: None }
@@ -194,7 +252,7 @@ impl Model for RealEngine {
 
     fn choice(&self, c: &Config, step: &Step) -> Option<u128> {
         match &step.choice {
-            Choice::Perform { at, outcome } => {
+            Choice::Perform { at, outcome, .. } => {
                 let task = c.under_way.get(*at)?;
                 Some(fingerprint(&(&task.who, task.asked.mark(), outcome)))
             }
@@ -204,6 +262,17 @@ impl Model for RealEngine {
 
     fn agent(&self, step: &Step) -> u128 {
         fingerprint(&format!("{:?}", step.choice))
+    }
+}
+
+/// What becomes of what was given up.
+fn given_up(task: Option<&UnderWay>, what: &str) -> Shown {
+    let Some(task) = task else { return Shown { who: String::new(), what: String::new(), place: None } };
+    let place = Some(task.asked.place).filter(|place| *place != Default::default());
+    Shown {
+        who: task.who.clone(),
+        what: format!("{}, which was given up, {what}", describe(&task.asked)),
+        place,
     }
 }
 

@@ -158,9 +158,9 @@ fn perform(
     }
     let done = if task.asked.what == What::Effect("status") {
         let config = world.config(Vec::new())?;
-        tasks::outcome(evaluator, &task.task(), world.now, &config, &state, chooser)
+        tasks::outcome(evaluator, &task.task(), &[world.now], &config, &state, chooser)
     } else {
-        tasks::outcome(evaluator, &task.task(), world.now, &Worlds(&world.world), &state, chooser)
+        tasks::outcome(evaluator, &task.task(), &[world.now], &Worlds(&world.world), &state, chooser)
     };
     done.map_err(|stop| match stop {
         // Where it was asked for is looked up only now.

@@ -14,8 +14,9 @@ use crate::model::evaluate::{Done, View};
 use crate::model::instance::{Outcome, Task};
 use crate::model::message::{Asked, EntityName, Id, Waiter, answer, asked};
 use crate::model::observe::{Violation, broken};
+use crate::model::orphan;
 use crate::model::part::{Part, fingerprint};
-use crate::model::{Evaluator, START, Stop, Subject, Trouble};
+use crate::model::{Evaluator, Program, START, Stop, Subject, Trouble};
 use crate::store::{MemoryTree, Store};
 use crate::syntax::tree::PropertyKind;
 
@@ -27,6 +28,8 @@ pub(super) struct UnderWay {
     pub who: String,
     pub asked: Asked,
     pub key: Id,
+    /// By when it has its answer, if that is said.
+    pub until: Option<i64>,
 }
 
 /// An instance as its record and its history have it.
@@ -50,6 +53,8 @@ pub(super) struct World {
     pub main: InstanceRecord,
     pub now: i64,
     pub under_way: VecDeque<(StepId, UnderWay)>,
+    /// What was under way and was given up, and may still happen.
+    pub orphans: Vec<UnderWay>,
     /// States of entities that stand for the world, as mocks have left them.
     pub world: BTreeMap<EntityId, Option<Part<Data>>>,
     pub told: BTreeSet<String>,
@@ -96,6 +101,7 @@ impl World {
             main,
             now: START,
             under_way: VecDeque::new(),
+            orphans: Vec::new(),
             world: BTreeMap::new(),
             told: BTreeSet::new(),
             world_changed: true,
@@ -182,7 +188,7 @@ impl World {
                 }
             }
             for output in std::mem::take(&mut held) {
-                self.release(output)?;
+                self.release(evaluator.program, output)?;
             }
             if !self.engine.is_ready() {
                 return Ok(());
@@ -201,17 +207,17 @@ impl World {
     }
 
     /// What leaves the engine.
-    pub(super) fn release(&mut self, output: Output) -> Result<(), Stop> {
+    pub(super) fn release(&mut self, program: &Program, output: Output) -> Result<(), Stop> {
         match output {
             Output::Effect { step, name, args, .. } => {
                 let key: Id = format!("{}-{}", step.owner, step.seq).into();
-                self.asks(step, What::Effect(name), args, key);
+                self.asks(program, step, What::Effect(name), args, key);
             }
             Output::Activity { step, name, args, key, .. } => {
                 let what = What::Activity { name, options: Data::null() };
-                self.asks(step, what, args, key.as_str().into());
+                self.asks(program, step, what, args, key.as_str().into());
             }
-            Output::Abandon { step } => self.under_way.retain(|(known, _)| *known != step),
+            Output::Abandon { step } => self.give_up(program, &step),
             Output::Told { instance } => {
                 self.told.insert(instance);
             }
@@ -228,14 +234,26 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn asks(&mut self, step: StepId, what: What, args: Data, key: Id) {
+    /// Nobody waits for something under way any more.
+    fn give_up(&mut self, program: &Program, step: &StepId) {
+        let Some(at) = self.under_way.iter().position(|(known, _)| known == step) else { return };
+        if let Some((_, task)) = self.under_way.remove(at)
+            && program.is_of_the_world(&task.asked)
+            && self.orphans.len() < orphan::MOST
+        {
+            self.orphans.push(task);
+        }
+    }
+
+    fn asks(&mut self, program: &Program, step: StepId, what: What, args: Data, key: Id) {
         let place = match &step.owner {
             Address::Instance(id) if self.places => self.place(id, step.seq),
             _ => None,
         };
         let request = Request { seq: step.seq, what, args, place: place.unwrap_or_default() };
         let who = step.owner.to_string();
-        self.under_way.push_back((step, UnderWay { who, asked: asked(request), key }));
+        let until = program.within(&request).map(|within| self.now.saturating_add(within));
+        self.under_way.push_back((step, UnderWay { who, asked: asked(request), key, until }));
     }
 
     pub(super) fn place(&self, id: &str, seq: u64) -> Option<crate::syntax::Place> {
@@ -261,12 +279,22 @@ impl World {
                     self.now = self.now.max(due);
                 }
             }
-            Choice::Perform { at, outcome } => {
+            Choice::Perform { at, outcome, after } => {
+                self.now = self.now.saturating_add(*after);
                 let all = self.outcomes(evaluator, *at)?;
                 let done = all.get(*outcome).cloned().ok_or_else(|| fault("no such outcome"))?;
                 if let Some((step, _)) = self.under_way.remove(*at) {
                     self.done(step, done);
                 }
+            }
+            Choice::Late { at, outcome } => {
+                let task = self.orphans.remove(*at);
+                let all = outcomes(evaluator, &task, self.now, &self.world)?;
+                let done = all.get(*outcome).ok_or_else(|| fault("no such outcome"))?;
+                self.change_the_world(done);
+            }
+            Choice::Lapse { at } => {
+                self.orphans.remove(*at);
             }
         }
         self.drive(evaluator)
@@ -274,15 +302,31 @@ impl World {
 
     /// What was under way is done.
     pub(super) fn done(&mut self, step: StepId, done: Done) {
-        if let (Some((entity, _)), Some(state)) = (&done.world, done.state) {
-            self.world.insert((**entity).clone(), state);
-            self.world_changed = true;
-        }
+        self.change_the_world(&done);
         if let Some(result) = done.result {
             let sends = done.sends.iter().map(|request| (**request).clone()).collect();
             let result = (*result).clone();
             self.engine.handle(Event::Answer { step, result, sends }, self.now);
         }
+    }
+
+    /// What an attempt does to what stands for the world.
+    fn change_the_world(&mut self, done: &Done) {
+        if let (Some((entity, _)), Some(state)) = (&done.world, &done.state) {
+            self.world.insert((**entity).clone(), state.clone());
+            self.world_changed = true;
+        }
+    }
+
+    /// The earliest that time may not pass beyond.
+    pub(super) fn until(&self) -> Option<i64> {
+        self.under_way.iter().filter_map(|(_, task)| task.until).min()
+    }
+
+    /// What can come of an attempt that was given up.
+    pub(super) fn late(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Rc<Vec<Done>>, Stop> {
+        let Some(task) = self.orphans.get(at) else { return Ok(Rc::default()) };
+        outcomes(evaluator, task, self.now, &self.world)
     }
 
     pub(super) fn outcomes(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Rc<Vec<Done>>, Stop> {
@@ -315,13 +359,15 @@ impl World {
             entities.entry(id.clone()).or_default().state = state.clone();
         }
         let under_way: Vec<UnderWay> = self.under_way.iter().map(|(_, task)| task.clone()).collect();
-        let tasks: Vec<_> = under_way.iter().map(|task| (&task.who, task.asked.mark(), &task.key)).collect();
+        let mark = |task: &UnderWay| (task.who.clone(), task.asked.mark(), task.key.clone(), task.until);
+        let tasks: Vec<_> = under_way.iter().map(mark).collect();
+        let orphans: Vec<_> = self.orphans.iter().map(mark).collect();
         let worlds: Vec<_> =
             self.world.iter().map(|(id, state)| (id, state.as_ref().map(Part::mark))).collect();
         let hash = fingerprint(&(
             path.is_empty(),
             &self.store.tree,
-            tasks,
+            (tasks, orphans),
             worlds,
             self.now,
             self.left,
@@ -331,12 +377,14 @@ impl World {
             path,
             hash,
             under_way,
+            orphans: self.orphans.clone(),
             instances,
             entities: entities.into_iter().map(|(id, entity)| (EntityName::from(id), entity)).collect(),
             trouble: self.trouble.clone(),
             crashes: self.left,
             now: self.now,
-            due: self.engine.next_due(),
+            dues: self.engine.dues(),
+            until: self.until(),
         })
     }
 
@@ -396,7 +444,7 @@ fn outcomes(
     world: &BTreeMap<EntityId, Option<Part<Data>>>,
 ) -> Result<Rc<Vec<Done>>, Stop> {
     let state = |id: &EntityId| world.get(id).cloned().flatten();
-    crate::model::tasks::outcomes(evaluator, &task.task(), now, &Worlds(world), &state)
+    crate::model::tasks::outcomes(evaluator, &task.task(), &[now], &Worlds(world), &state)
 }
 
 impl UnderWay {

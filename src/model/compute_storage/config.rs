@@ -13,24 +13,25 @@ use super::super::instance::{Instance, Out, Task, Trouble};
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
 use super::super::observe;
+use super::super::orphan::{self, Orphan};
 use super::super::part::Part;
+use super::super::program::Program;
 use super::super::tasks::outcomes;
-use super::super::timers::Timers;
-use super::{Faults, Read, Work};
+use super::super::timers::{Timers, When};
+use super::{Faults, Work};
 
 /// What storage has of a participant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stored<T> {
     /// None before it has taken its first message.
     pub state: Option<T>,
-    pub version: u64,
     /// Messages that have come and were not taken, in order.
     pub inbox: VecDeque<Mail>,
 }
 
 impl<T> Default for Stored<T> {
     fn default() -> Stored<T> {
-        Stored { state: None, version: 0, inbox: VecDeque::new() }
+        Stored { state: None, inbox: VecDeque::new() }
     }
 }
 
@@ -42,7 +43,14 @@ pub struct Unrecorded {
     pub mail: Mail,
 }
 
-/// The messages of a sender to a receiver that were not passed on, each with its number.
+impl Unrecorded {
+    pub(super) fn is_of(&self, instance: &Id, seq: u64) -> bool {
+        self.instance == *instance && self.seq == seq
+    }
+}
+
+/// The messages of a sender to a receiver that were not passed on, each with its number: what is counted is how far it is
+/// beyond the last that has come, so 0 is one that has come already.
 pub type Outbox = Part<VecDeque<(u64, Mail)>>;
 
 /// A moment of a run.
@@ -53,12 +61,10 @@ pub struct Config<S> {
     pub entities: Map<EntityName, Part<Stored<Entity>>>,
     /// Sent and not passed on, by sender and receiver, each with its number.
     pub outbox: Map<(Name, Name), Outbox>,
-    /// How many messages a sender has sent to a receiver, and the number of the last that has come.
-    pub sent: Map<(Name, Name), u64>,
-    pub come: Map<(Name, Name), u64>,
     pub tasks: Map<(Id, u64), Part<Task>>,
     pub timers: Timers,
-    pub now: i64,
+    /// Attempts that were given up, and may still happen.
+    pub orphans: Vec<Part<Orphan>>,
     // What does not.
     pub work: Vec<Part<Work<S>>>,
     pub results: Vec<Part<Unrecorded>>,
@@ -68,12 +74,14 @@ pub struct Config<S> {
 }
 
 impl<S: Clone + Debug + Eq + Hash> Config<S> {
-    /// The version that storage has of what was read.
-    pub(super) fn version(&self, read: &Read<S>) -> u64 {
-        match read {
-            Read::Instance { id, .. } => self.instances.get(id).map_or(0, |stored| stored.version),
-            Read::Entity { id, .. } => self.entities.get(id).map_or(0, |stored| stored.version),
+    /// A participant has another version: what was read of it before is no longer what is stored.
+    pub(super) fn overtake(&mut self, who: &Name) {
+        for work in &mut self.work {
+            if !work.overtaken && work.read.is_of(who) {
+                *work = Part::new(Work { overtaken: true, ..(**work).clone() });
+            }
         }
+        self.work.sort_by_key(Part::mark);
     }
 
     /// A message comes to its receiver's inbox.
@@ -95,56 +103,86 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
 
     pub(super) fn send(&mut self, from: &Name, to: Name, mail: Mail) {
         let key = (from.clone(), to);
-        let number = self.sent.get(&key).copied().unwrap_or(0) + 1;
-        self.sent.insert(key.clone(), number);
         let mut queue = self.outbox.get(&key).map(|queue| (**queue).clone()).unwrap_or_default();
+        let number = queue.back().map_or(0, |(number, _)| *number) + 1;
         queue.push_back((number, mail));
         self.outbox.insert(key, Part::new(queue));
     }
 
     /// Stores what a participant's step brings about.
-    pub(super) fn bring_about(&mut self, by: &Name, outs: Vec<Out>) {
+    pub(super) fn bring_about(&mut self, program: &Program, by: &Name, outs: Vec<Out>) {
         for out in outs {
             match (out, by) {
                 (Out::Send { to, mail }, _) => self.send(by, to, mail),
-                (Out::Later { due, to, mail }, _) => self.timers.later(due, &to, mail),
+                (Out::Later { when: When::At(instant), to, mail }, _) if self.timers.has_passed(instant) => {
+                    self.send(by, Name::Entity(to), mail);
+                }
+                (Out::Later { when, to, mail }, _) => self.timers.later(when, &to, mail),
                 (Out::Trouble(trouble), _) => self.trouble.push(trouble),
                 (Out::Begin { seq, task }, Name::Instance(id)) => {
+                    if let Some(within) = program.within(&task.asked) {
+                        self.timers.expect(within, id, seq);
+                    }
                     self.tasks.insert((id.clone(), seq), Part::new(task));
                 }
-                (Out::SetTimer { due, seq, timer }, Name::Instance(id)) => {
+                (Out::SetTimer { when, seq, timer }, Name::Instance(id)) => {
                     let execution =
                         self.instances.get(id).and_then(|stored| Some(stored.state.as_ref()?.execution));
-                    self.timers.set(due, id, execution.unwrap_or(0), seq, timer);
+                    self.timers.set(when, id, execution.unwrap_or(0), seq, timer);
                 }
-                (Out::Clear { seq }, Name::Instance(id)) => {
-                    self.tasks.remove(&(id.clone(), seq));
-                    self.timers.clear(id, seq);
-                    self.forget_due(id, seq);
+                (Out::Clear { seq, all }, Name::Instance(id)) => {
+                    self.give_up(program, id, seq);
+                    self.timers.clear(id, seq, all);
+                    self.forget_answers(id, seq);
                 }
                 _ => {}
             }
         }
     }
 
-    /// What was due of a request is no more.
-    pub(super) fn forget_due(&mut self, id: &Id, seq: u64) {
-        let of = |mail: &Mail| matches!(&**mail, Message::Due { seq: s, .. } if *s == seq);
-        if let Some(stored) = self.instances.get(id)
-            && stored.inbox.iter().any(&of)
-        {
+    /// Nobody waits for a task any more: a result that compute has of it goes nowhere, and where it has none it may still
+    /// happen.
+    fn give_up(&mut self, program: &Program, id: &Id, seq: u64) {
+        let Some(task) = self.tasks.remove(&(id.clone(), seq)) else { return };
+        let before = self.results.len();
+        self.results.retain(|result| !result.is_of(id, seq));
+        if self.results.len() == before {
+            orphan::keep(&mut self.orphans, program, id, task);
+        }
+    }
+
+    /// What has come for a request, and was not taken, is no more; but for answers of others, whose names wait for them.
+    fn forget_answers(&mut self, id: &Id, seq: u64) {
+        let Some(stored) = self.instances.get(id) else { return };
+        let waits = stored.state.as_ref().is_some_and(|instance| instance.is_stale(seq));
+        let of = |mail: &Mail| match &**mail {
+            Message::Due { seq: known, .. } => *known == seq,
+            Message::Answer { seq: known, .. } => *known == seq && !waits,
+            _ => false,
+        };
+        if stored.inbox.iter().any(of) {
             let mut stored = (**stored).clone();
             stored.inbox.retain(|mail| !of(mail));
             self.instances.insert(id.clone(), Part::new(stored));
         }
-        let key = (Name::Clock, Name::Instance(id.clone()));
-        if let Some(queue) = self.outbox.get(&key) {
-            let queue: VecDeque<_> = queue.iter().filter(|(_, mail)| !of(mail)).cloned().collect();
-            match queue.is_empty() {
-                true => self.outbox.remove(&key),
-                false => self.outbox.insert(key, Part::new(queue)),
-            };
-        }
+    }
+
+    /// What an attempt does to what stands for the world.
+    pub(super) fn change_the_world(&mut self, done: &Done) {
+        let (Some((entity, _)), Some(state)) = (&done.world, &done.state) else { return };
+        let mut stored = self.entities.get(entity).map(|known| (**known).clone()).unwrap_or_default();
+        stored.state = Some(Entity { state: state.clone(), ..stored.state.unwrap_or_default() });
+        self.entities.insert(entity.clone(), Part::new(stored));
+        self.overtake(&Name::Entity(entity.clone()));
+    }
+
+    /// Time passes, for as long as it takes.
+    pub(super) fn let_time_pass(&mut self) {
+        let instances = &self.instances;
+        self.timers.pass(|id| {
+            let state = instances.get(id).and_then(|stored| stored.state.as_ref());
+            state.is_some_and(|instance| instance.open.len() <= 1)
+        });
     }
 
     pub(super) fn outcomes(
@@ -154,9 +192,23 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         seq: u64,
     ) -> Result<Rc<Vec<Done>>, Stop> {
         let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Rc::default()) };
+        self.attempted(evaluator, task)
+    }
+
+    /// What can come of an attempt.
+    pub(super) fn attempted(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        task: &Task,
+    ) -> Result<Rc<Vec<Done>>, Stop> {
         let state =
             |id: &EntityId| self.entities.get(id).and_then(|stored| stored.state.as_ref()?.state.clone());
-        outcomes(evaluator, task, self.now, self, &state)
+        outcomes(evaluator, task, &self.clock(evaluator), self, &state)
+    }
+
+    /// What a clock may show now.
+    pub(super) fn clock(&self, evaluator: &Evaluator<'_>) -> Vec<i64> {
+        self.timers.clock(&evaluator.program.facts.later)
     }
 }
 

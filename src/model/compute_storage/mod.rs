@@ -22,10 +22,11 @@ use super::instance::{self, Instance, Out, Trouble, Turn};
 use super::map::Map;
 use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
+use super::orphan;
 use super::part::{Part, fingerprint};
 use super::program::Mutation;
-use super::timers::Timers;
-use super::{Model, START, Shown};
+use super::timers::{TimerId, Timers};
+use super::{Model, Shown};
 
 pub use config::{Config, Stored, Unrecorded};
 
@@ -43,12 +44,7 @@ pub trait Keep: Sync + Send + Copy + 'static {
     ) -> Result<Instance<Eval>, Stop>;
 
     /// What is kept after a turn: `before` is what was kept, none at the beginning.
-    fn keep(
-        before: Option<&Instance<Self::State>>,
-        mail: &Mail,
-        now: i64,
-        turn: &Turn,
-    ) -> Instance<Self::State>;
+    fn keep(before: Option<&Instance<Self::State>>, mail: &Mail, turn: &Turn) -> Instance<Self::State>;
 }
 
 /// Storage keeps the state.
@@ -64,7 +60,7 @@ impl Keep for States {
         Ok(kept.clone())
     }
 
-    fn keep(_: Option<&Instance<Eval>>, _: &Mail, _: i64, turn: &Turn) -> Instance<Eval> {
+    fn keep(_: Option<&Instance<Eval>>, _: &Mail, turn: &Turn) -> Instance<Eval> {
         (*turn.instance).clone()
     }
 }
@@ -72,8 +68,9 @@ impl Keep for States {
 /// What compute has read and not yet committed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Work<S> {
-    pub version: u64,
     pub read: Read<S>,
+    /// Storage has another version by now. Of versions nothing else counts, so they have no numbers here.
+    pub overtaken: bool,
     /// What the step sends has left already: a mutation.
     released: bool,
 }
@@ -134,7 +131,16 @@ pub enum Step {
         result: u128,
     },
     Elapse {
-        timer: (i64, Name, u64),
+        timer: TimerId,
+    },
+    /// An attempt that was given up happens after all, with the outcome of that number.
+    Late {
+        orphan: u128,
+        outcome: usize,
+    },
+    /// An attempt that was given up will not happen.
+    Lapse {
+        orphan: u128,
     },
     Crash,
 }
@@ -164,11 +170,9 @@ impl<K: Keep> Storage<K> {
             instances: Map::from_iter([(program.main.clone(), Part::new(main))]),
             entities: Map::default(),
             outbox: Map::default(),
-            sent: Map::default(),
-            come: Map::default(),
             tasks: Map::default(),
-            timers: Timers::default(),
-            now: START,
+            timers: Timers::new(program.facts.reads_clock),
+            orphans: Vec::new(),
             work: Vec::new(),
             results: Vec::new(),
             faults: self.faults,
@@ -194,17 +198,16 @@ impl<K: Keep> Storage<K> {
             c.faults.duplicates -= 1;
         } else {
             queue.pop_front();
-            match queue.is_empty() {
-                true => c.outbox.remove(&key),
-                false => c.outbox.insert(key.clone(), Part::new(queue)),
-            };
         }
-        let last = c.come.get(&key).copied().unwrap_or(0);
-        if number <= last && evaluator.program.mutation != Mutation::NoDedupe {
-            return;
+        // It is the last that has come now: the others are counted from it.
+        queue.iter_mut().for_each(|(other, _)| *other = other.saturating_sub(number));
+        match queue.is_empty() {
+            true => c.outbox.remove(&key),
+            false => c.outbox.insert(key, Part::new(queue)),
+        };
+        if number > 0 || evaluator.program.mutation == Mutation::NoDedupe {
+            c.put_in(to, mail);
         }
-        c.come.insert(key, number);
-        c.put_in(to, mail);
     }
 
     /// **read**: compute takes a participant with work from storage.
@@ -218,22 +221,22 @@ impl<K: Keep> Storage<K> {
         if c.work.iter().any(|work| work.read.is_of(who)) {
             c.faults.slow -= 1;
         }
-        let (version, read) = match who {
+        let read = match who {
             Name::Instance(id) => {
                 let Some(kept) = c.instances.get(id).cloned() else { return Ok(()) };
-                (kept.version, Read::Instance { id: id.clone(), kept: head(&kept) })
+                Read::Instance { id: id.clone(), kept: head(&kept) }
             }
             Name::Entity(id) => {
                 let Some(kept) = c.entities.get(id).cloned() else { return Ok(()) };
-                (kept.version, Read::Entity { id: id.clone(), kept: head(&kept), turn })
+                Read::Entity { id: id.clone(), kept: head(&kept), turn }
             }
-            _ => return Ok(()),
+            Name::World => return Ok(()),
         };
-        let mut work = Work { version, read, released: false };
+        let mut work = Work { read, overtaken: false, released: false };
         if evaluator.program.mutation == Mutation::ReleaseBeforeCommit {
-            let (.., outs) = self.evaluate(evaluator, c, &work.read, 0)?;
+            let outs = self.evaluate(evaluator, c, &work.read, 0)?.outs;
             let sends = outs.into_iter().filter(|out| matches!(out, Out::Send { .. })).collect();
-            c.bring_about(who, sends);
+            c.bring_about(evaluator.program, who, sends);
             work.released = true;
         }
         c.work.push(Part::new(work));
@@ -248,38 +251,41 @@ impl<K: Keep> Storage<K> {
         c: &Config<K::State>,
         read: &Read<K::State>,
         outcome: usize,
-    ) -> Result<(Written<K::State>, Vec<Out>), Stop> {
+    ) -> Result<Evaluated<K::State>, Stop> {
+        let mut shown = None;
         match read {
             Read::Instance { id, kept } => {
                 let mut next = (**kept).clone();
                 let Some(mail) = next.inbox.pop_front() else {
                     return Err(Stop::Fault("nothing to take".into()));
                 };
-                next.version += 1;
                 let mut outs = Vec::new();
                 let turn = match (&next.state, &*mail) {
                     (Some(known), _) => {
                         let instance = Part::new(K::read(evaluator, id, known)?);
-                        instance::take(evaluator, c.now, id, &instance, &mail)?
+                        instance::take(evaluator, id, &instance, &mail)?
                     }
                     (None, Message::Begin { function, args, parent, waiter, started }) => {
                         outs.extend(started.iter().map(|waiter| instance::reply(waiter, handle(id))));
                         let waiters = waiter.iter().cloned().collect();
-                        instance::begin(evaluator, c.now, id, function, args, parent.clone(), waiters)?
+                        instance::begin(evaluator, id, function, args, parent.clone(), waiters)?
                     }
                     (None, message) => {
                         let outs = instance::absent(id, message);
-                        return Ok((Written::Instance(id.clone(), Box::new(next)), outs));
+                        return Ok(Evaluated {
+                            written: Written::Instance(id.clone(), Box::new(next)),
+                            outs,
+                            shown,
+                        });
                     }
                 };
                 outs.extend(turn.out.iter().cloned());
-                next.state = Some(K::keep(next.state.as_ref(), &mail, c.now, &turn));
-                Ok((Written::Instance(id.clone(), Box::new(next)), outs))
+                next.state = Some(K::keep(next.state.as_ref(), &mail, &turn));
+                Ok(Evaluated { written: Written::Instance(id.clone(), Box::new(next)), outs, shown })
             }
             Read::Entity { id, kept, turn } => {
                 let mut next = (**kept).clone();
                 let mut entity = next.state.take().unwrap_or_default();
-                next.version += 1;
                 let outs = match (turn, entity.next()) {
                     (false, _) => match next.inbox.pop_front() {
                         Some(mail) => entity.arrive(&mail),
@@ -287,13 +293,14 @@ impl<K: Keep> Storage<K> {
                     },
                     (true, Some(Message::Lock { .. })) => entity.acquire(),
                     (true, _) => {
-                        let all = entity.operations(id, evaluator, c.now)?;
+                        let all = entity.operations(id, evaluator, &c.clock(evaluator))?;
                         let done = all.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
-                        entity.operate(id, done, evaluator, c.now)?
+                        shown = done.read;
+                        entity.operate(id, done, evaluator)?
                     }
                 };
                 next.state = Some(entity);
-                Ok((Written::Entity(id.clone(), Box::new(next)), outs))
+                Ok(Evaluated { written: Written::Entity(id.clone(), Box::new(next)), outs, shown })
             }
         }
     }
@@ -308,7 +315,7 @@ impl<K: Keep> Storage<K> {
         let Read::Entity { id, kept, turn: true } = read else { return Ok(1) };
         match &kept.state {
             Some(entity) if !matches!(entity.next(), Some(Message::Lock { .. })) => {
-                Ok(entity.operations(id, evaluator, c.now)?.len())
+                Ok(entity.operations(id, evaluator, &c.clock(evaluator))?.len())
             }
             _ => Ok(1),
         }
@@ -323,8 +330,8 @@ impl<K: Keep> Storage<K> {
         work: &Part<Work<K::State>>,
         outcome: usize,
     ) -> Result<(), Stop> {
-        c.work.retain(|known| known != work);
-        let (written, mut outs) = self.evaluate(evaluator, c, &work.read, outcome)?;
+        self.refuse(c, work);
+        let Evaluated { written, mut outs, shown } = self.evaluate(evaluator, c, &work.read, outcome)?;
         if work.released {
             outs.retain(|out| !matches!(out, Out::Send { .. }));
         }
@@ -345,13 +352,19 @@ impl<K: Keep> Storage<K> {
                 c.entities.insert(id, Part::new(*next));
             }
         }
-        c.bring_about(&who, outs);
+        c.overtake(&who);
+        if let Some(instant) = shown {
+            c.timers.read(instant);
+        }
+        c.bring_about(evaluator.program, &who, outs);
         Ok(())
     }
 
     /// **refuse**: somebody else was faster: what was read is no longer what is stored.
     fn refuse(&self, c: &mut Config<K::State>, work: &Part<Work<K::State>>) {
-        c.work.retain(|known| known != work);
+        if let Some(at) = c.work.iter().position(|known| known == work) {
+            c.work.remove(at);
+        }
     }
 
     /// **perform**: compute does a stored task, whatever became of doing it before. Its result is compute's alone;
@@ -366,15 +379,13 @@ impl<K: Keep> Storage<K> {
     ) -> Result<(), Stop> {
         let done = c.outcomes(evaluator, instance, seq)?;
         let done = done.get(outcome).cloned().ok_or_else(|| Stop::Fault("no such outcome".into()))?;
-        if c.results.iter().any(|result| result.instance == *instance && result.seq == seq) {
+        if c.results.iter().any(|result| result.is_of(instance, seq)) {
             c.faults.slow -= 1;
         }
         let Some(task) = c.tasks.get(&(instance.clone(), seq)).cloned() else { return Ok(()) };
-        if let (Some((entity, _)), Some(state)) = (&done.world, done.state) {
-            let mut stored = c.entities.get(entity).map(|known| (**known).clone()).unwrap_or_default();
-            stored.state = Some(Entity { state, ..stored.state.unwrap_or_default() });
-            stored.version += 1;
-            c.entities.insert(entity.clone(), Part::new(stored));
+        c.change_the_world(&done);
+        if let Some(instant) = done.read {
+            c.timers.read(instant);
         }
         match done.result {
             Some(result) => {
@@ -385,6 +396,7 @@ impl<K: Keep> Storage<K> {
             }
             None => {
                 c.tasks.remove(&(instance.clone(), seq));
+                c.timers.expects_nothing(instance, seq);
             }
         }
         Ok(())
@@ -400,19 +412,39 @@ impl<K: Keep> Storage<K> {
         );
         if fits {
             c.tasks.remove(&(result.instance.clone(), result.seq));
+            c.results.retain(|other| !other.is_of(&result.instance, result.seq));
             c.put_in(&Name::Instance(result.instance.clone()), result.mail.clone());
         }
     }
 
-    /// **elapse**: time passes to what is due next, and that becomes a message.
-    fn elapse(&self, evaluator: &Evaluator<'_>, c: &mut Config<K::State>, timer: &(i64, Name, u64)) {
-        let Some(mail) = c.timers.0.remove(timer) else { return };
-        c.now = c.now.max(timer.0);
-        c.send(&Name::Clock, timer.1.clone(), mail);
-        if !evaluator.program.facts.reads_clock {
-            c.timers.shift(c.now - START);
-            c.now = START;
+    /// **elapse**: what is due first of a receiver is due, now or before: its message has come.
+    fn elapse(&self, c: &mut Config<K::State>, timer: &TimerId) {
+        if let Some(mail) = c.timers.take(timer) {
+            c.put_in(&timer.0, mail);
         }
+    }
+
+    /// **late**: an attempt that was given up happens after all, and its answer goes nowhere.
+    fn late(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config<K::State>,
+        orphan: u128,
+        outcome: usize,
+    ) -> Result<(), Stop> {
+        let Some(orphan) = orphan::take(&mut c.orphans, orphan) else { return Ok(()) };
+        let done = c.attempted(evaluator, &orphan.task)?;
+        let done = done.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
+        c.change_the_world(done);
+        if let Some(instant) = done.read {
+            c.timers.read(instant);
+        }
+        Ok(())
+    }
+
+    /// **lapse**: an attempt that was given up will not happen.
+    fn lapse(&self, c: &mut Config<K::State>, orphan: u128) {
+        orphan::take(&mut c.orphans, orphan);
     }
 
     /// **crash**: compute vanishes with all that it has.
@@ -426,6 +458,14 @@ impl<K: Keep> Storage<K> {
 /// What compute reads of a participant: its state, and the message that it takes.
 fn head<T: Clone + Hash>(stored: &Stored<T>) -> Part<Stored<T>> {
     Part::new(Stored { inbox: stored.inbox.iter().take(1).cloned().collect(), ..stored.clone() })
+}
+
+/// What becomes of what was read.
+struct Evaluated<S> {
+    written: Written<S>,
+    outs: Vec<Out>,
+    /// What the clock showed, when an operation looked at it.
+    shown: Option<i64>,
 }
 
 /// What compute asks storage to write.
@@ -442,7 +482,7 @@ impl<S> Read<S> {
         }
     }
 
-    fn is_of(&self, who: &Name) -> bool {
+    pub(super) fn is_of(&self, who: &Name) -> bool {
         match (self, who) {
             (Read::Instance { id, .. }, Name::Instance(other)) => id == other,
             (Read::Entity { id, .. }, Name::Entity(other)) => id == other,
@@ -466,7 +506,7 @@ impl<K: Keep> Model for Storage<K> {
     fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config) -> Result<Vec<Step>, Stop> {
         let mut steps = Vec::new();
         for work in &c.work {
-            if c.version(&work.read) != work.version {
+            if work.overtaken && evaluator.program.mutation != Mutation::NoRefusal {
                 steps.push(Step::Refuse { work: work.mark() });
                 continue;
             }
@@ -499,7 +539,7 @@ impl<K: Keep> Model for Storage<K> {
             }
         }
         for (instance, seq) in c.tasks.keys() {
-            let performed = c.results.iter().any(|result| result.instance == *instance && result.seq == *seq);
+            let performed = c.results.iter().any(|result| result.is_of(instance, *seq));
             if performed && c.faults.slow == 0 {
                 continue;
             }
@@ -508,7 +548,13 @@ impl<K: Keep> Model for Storage<K> {
             steps.extend((0..count).map(step));
         }
         steps.extend(c.results.iter().map(|result| Step::Record { result: result.mark() }));
-        steps.extend(c.timers.next().map(|timer| Step::Elapse { timer: timer.clone() }));
+        steps.extend(c.timers.next().map(|timer| Step::Elapse { timer }));
+        for orphan in orphan::different(&c.orphans) {
+            let all = c.attempted(evaluator, &orphan.task)?;
+            let mark = orphan.mark();
+            steps.extend(orphan::effects(&all).map(|outcome| Step::Late { orphan: mark, outcome }));
+            steps.push(Step::Lapse { orphan: mark });
+        }
         if c.faults.crashes > 0 && !(c.work.is_empty() && c.results.is_empty()) {
             steps.push(Step::Crash);
         }
@@ -540,9 +586,12 @@ impl<K: Keep> Model for Storage<K> {
                 self.perform(evaluator, &mut c, instance, *seq, *outcome)?
             }
             Step::Record { result } => self.record(&mut c, *result),
-            Step::Elapse { timer } => self.elapse(evaluator, &mut c, timer),
+            Step::Elapse { timer } => self.elapse(&mut c, timer),
+            Step::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
+            Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
             Step::Crash => self.crash(&mut c),
         }
+        c.let_time_pass();
         Ok(c)
     }
 
@@ -617,7 +666,8 @@ impl<K: Keep> Model for Storage<K> {
         match step {
             Step::Commit { work, .. } | Step::Refuse { work } => fingerprint(&("work", work)),
             Step::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
-            Step::Elapse { .. } => fingerprint(&"clock"),
+            Step::Elapse { timer: (to, _) } => fingerprint(&("clock", to)),
+            Step::Late { orphan, .. } | Step::Lapse { orphan } => fingerprint(&("late", orphan)),
             other => fingerprint(other),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::super::Shown;
 use super::super::evaluate::Evaluator;
+use super::super::high_level::show::{due, late};
 use super::super::message::{Message, Name, describe};
 use super::super::tasks::gives;
 use super::{Config, Keep, Step, Storage};
@@ -50,10 +51,20 @@ impl<K: Keep> Storage<K> {
                 let what = known.map_or(String::new(), |known| known.mail.to_string());
                 shown(who, format!("the result is recorded: {what}"), None)
             }
-            Step::Elapse { timer: (due, to, _) } => {
-                let after = crate::machine::format::duration(due.saturating_sub(c.now).max(0));
-                shown("time".to_string(), format!("{after} pass: something of {to} is due"), None)
+            Step::Elapse { timer } => {
+                let mail = c.timers.mail(timer).map(|mail| &**mail);
+                let (what, place) = due(&timer.0, mail, |id, seq| {
+                    let instance = c.instances.get(id).and_then(|stored| stored.state.as_ref());
+                    instance.and_then(|known| Some(known.open_named(seq)?.1.asked.clone()))
+                });
+                shown("time".to_string(), what, place)
             }
+            Step::Late { orphan, outcome } => {
+                let known = c.orphans.iter().find(|known| known.mark() == *orphan);
+                let done = known.and_then(|known| c.attempted(evaluator, &known.task).ok());
+                late(known, done.as_ref().and_then(|all| all.get(*outcome)))
+            }
+            Step::Lapse { orphan } => late(c.orphans.iter().find(|known| known.mark() == *orphan), None),
             Step::Crash => shown("crash".to_string(), "compute vanishes".to_string(), None),
         }
     }

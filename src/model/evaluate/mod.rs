@@ -57,6 +57,8 @@ pub struct Done {
     pub sends: Vec<Asked>,
     /// An operation on the entity that stands for the world, to be done with it.
     pub world: Option<(EntityName, Id)>,
+    /// What the clock showed, when it looked at it.
+    pub read: Option<i64>,
 }
 
 /// What properties and mocks can look at.
@@ -214,7 +216,7 @@ pub const MAIN_FUNCTION: &str = "script";
 
 impl Done {
     pub fn of(result: Option<Answer>) -> Done {
-        Done { choice: None, result, state: None, sends: Vec::new(), world: None }
+        Done { choice: None, result, state: None, sends: Vec::new(), world: None, read: None }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
 use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
 
+use super::super::START;
 use super::super::message::{Asked, EntityName, answer, asked, shown};
 use super::super::part::{Part, fingerprint};
 use super::{Done, Evaluator, FUEL, REMEMBERED, Stop, View, data};
@@ -30,6 +31,8 @@ struct Choices<'c> {
     path: Vec<(usize, usize)>,
     at: usize,
     names: Vec<String>,
+    /// What the clock showed.
+    read: Option<i64>,
 }
 
 impl Choices<'_> {
@@ -62,6 +65,17 @@ impl Choices<'_> {
         }
     }
 
+    /// What the clock shows: the same each time that one attempt looks at it.
+    fn instant(&mut self, clock: &[i64]) -> i64 {
+        let shown = match self.read {
+            Some(shown) => shown,
+            None if self.chooser.is_none() && clock.len() > 1 => clock[self.choose(clock.len())],
+            None => clock.first().copied().unwrap_or(START),
+        };
+        self.read = Some(shown);
+        shown
+    }
+
     /// One of so many.
     fn choose(&mut self, count: usize) -> usize {
         if self.at == self.path.len() {
@@ -75,6 +89,7 @@ impl Choices<'_> {
     fn next(&mut self) -> bool {
         self.at = 0;
         self.names.clear();
+        self.read = None;
         while let Some((chosen, count)) = self.path.pop() {
             if chosen + 1 < count {
                 self.path.push((chosen + 1, count));
@@ -94,9 +109,9 @@ impl Evaluator<'_> {
         args: &Data,
         state: Option<&Part<Data>>,
         key: &str,
-        now: i64,
+        clock: &[i64],
     ) -> Result<Rc<Vec<Done>>, Stop> {
-        let seen = if self.program.facts.reads_clock { now } else { 0 };
+        let seen = if self.program.facts.reads_clock { clock } else { &[] };
         let known = if self.program.facts.reads_keys { key } else { "" };
         let hash = fingerprint(&("operate", entity, operation, args, state.map(Part::mark), known, seen));
         if let Some(known) = self.done.get(&hash) {
@@ -110,7 +125,7 @@ impl Evaluator<'_> {
             let machine = begin_operation(&image, entity, operation, args, value, key);
             let done = match machine {
                 Err(error) => Done::of(Some(answer(Err(error)))),
-                Ok(machine) => self.run_to_end(machine, &mut choices, key, now, None)?,
+                Ok(machine) => self.run_to_end(machine, &mut choices, key, clock, None)?,
             };
             all.push(done);
             if !choices.next() || all.len() >= MOST_OUTCOMES {
@@ -140,10 +155,10 @@ impl Evaluator<'_> {
         task: &Asked,
         key: &str,
         number: u32,
-        now: i64,
+        clock: &[i64],
         view: &dyn View,
     ) -> Result<Rc<Vec<Done>>, Stop> {
-        let seen = if self.program.facts.reads_clock { now } else { 0 };
+        let seen = if self.program.facts.reads_clock { clock } else { &[] };
         let known = if self.program.facts.reads_keys { key } else { "" };
         let number = if self.program.facts.reads_attempts { number } else { 1 };
         let hash = fingerprint(&("perform", task.mark(), known, number, seen));
@@ -153,7 +168,7 @@ impl Evaluator<'_> {
         let mut choices = Choices::default();
         let mut all = Vec::new();
         loop {
-            all.push(self.attempt(task, &mut choices, (key, number), now, view)?);
+            all.push(self.attempt(task, &mut choices, (key, number), clock, view)?);
             if !choices.next() || all.len() >= MOST_OUTCOMES {
                 break;
             }
@@ -167,12 +182,12 @@ impl Evaluator<'_> {
         task: &Asked,
         key: &str,
         number: u32,
-        now: i64,
+        clock: &[i64],
         view: &dyn View,
         chooser: &mut dyn Chooser,
     ) -> Result<Done, Stop> {
         let mut choices = Choices { chooser: Some(chooser), ..Choices::default() };
-        self.attempt(task, &mut choices, (key, number), now, view)
+        self.attempt(task, &mut choices, (key, number), clock, view)
     }
 
     fn attempt(
@@ -180,11 +195,11 @@ impl Evaluator<'_> {
         task: &Asked,
         choices: &mut Choices<'_>,
         (key, attempt): (&str, u32),
-        now: i64,
+        clock: &[i64],
         view: &dyn View,
     ) -> Result<Done, Stop> {
         let What::Activity { name, .. } = &task.what else {
-            return self.effect(task, choices, key, now, view);
+            return self.effect(task, choices, key, clock, view);
         };
         if let Some(mock) = self.program.mock(name, true) {
             return self.mocked(&mock.clone(), task, choices, view);
@@ -194,7 +209,7 @@ impl Evaluator<'_> {
         let body = body.ok_or_else(|| Stop::Fault(format!("no activity `{name}`")))?;
         let identity = Identity { key: key.to_string(), attempt, ..Identity::default() };
         let machine = Machine::new(self.image.clone(), Context::Activity, body, task.args.items(), identity);
-        self.run_to_end(machine, choices, key, now, Some(view))
+        self.run_to_end(machine, choices, key, clock, Some(view))
     }
 
     fn keep(&mut self, hash: u128, mut all: Vec<Done>) -> Result<Rc<Vec<Done>>, Stop> {
@@ -215,7 +230,7 @@ impl Evaluator<'_> {
         mut machine: Machine,
         choices: &mut Choices<'_>,
         key: &str,
-        now: i64,
+        clock: &[i64],
         view: Option<&dyn View>,
     ) -> Result<Done, Stop> {
         loop {
@@ -230,7 +245,7 @@ impl Evaluator<'_> {
                         let seq = request.seq;
                         let key = format!("{key}.{seq}");
                         let done =
-                            self.effect(&asked(request), choices, &key, now, view.unwrap_or(&Nothing))?;
+                            self.effect(&asked(request), choices, &key, clock, view.unwrap_or(&Nothing))?;
                         let result = done.result.map(|result| (*result).clone());
                         machine.answer(seq, result.unwrap_or_else(|| Ok(Data::null())));
                     }
@@ -247,7 +262,15 @@ impl Evaluator<'_> {
                     };
                     let state = state.map(|state| state.map(|(_, data)| Part::new(data)));
                     let choice = (!choices.names.is_empty()).then(|| choices.names.join(", "));
-                    return Ok(Done { choice, result: Some(answer(result)), state, sends, world: None });
+                    let read = choices.read;
+                    return Ok(Done {
+                        choice,
+                        result: Some(answer(result)),
+                        state,
+                        sends,
+                        world: None,
+                        read,
+                    });
                 }
             }
         }
@@ -316,7 +339,7 @@ impl Evaluator<'_> {
         request: &Asked,
         choices: &mut Choices<'_>,
         key: &str,
-        now: i64,
+        clock: &[i64],
         view: &dyn View,
     ) -> Result<Done, Stop> {
         let What::Effect(name) = request.what else {
@@ -330,7 +353,7 @@ impl Evaluator<'_> {
         let args = request.args.items();
         let value = match name {
             "print" | "log" | "sleep" => Value::Null,
-            "now" => Value::Instant(now),
+            "now" => Value::Instant(choices.instant(clock)),
             "random" => Value::float(choices.fraction()),
             "random_int" => {
                 let (Some(Value::Int(low)), Some(Value::Int(high))) = (args.first(), args.get(1)) else {
@@ -352,9 +375,10 @@ impl Evaluator<'_> {
             name if looks(name) => return Err(Stop::Looks { request: request.clone() }),
             _ => return Err(Stop::NoMock { request: request.clone() }),
         };
-        let name = matches!(name, "random" | "random_int").then(|| shown(&data(&value)));
+        let chosen = matches!(name, "random" | "random_int") || name == "now" && clock.len() > 1;
+        let name = chosen.then(|| shown(&data(&value)));
         choices.names.extend(name.clone());
-        Ok(Done { choice: name, ..Done::of(Some(answer(Ok(data(&value))))) })
+        Ok(Done { choice: name, read: choices.read, ..Done::of(Some(answer(Ok(data(&value))))) })
     }
 }
 

@@ -5,16 +5,17 @@ use std::rc::Rc;
 
 use crate::machine::{Data, EntityId, Value};
 
-use super::super::START;
 use super::super::entity::Entity;
 use super::super::evaluate::{Done, Eval, Evaluator, Stop, View};
 use super::super::instance::{Instance, Out, Task, Trouble};
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
 use super::super::observe;
+use super::super::orphan::{self, Orphan};
 use super::super::part::{Part, Shared};
+use super::super::program::Program;
 use super::super::tasks::outcomes;
-use super::super::timers::Timers;
+use super::super::timers::{Timers, When};
 
 /// Messages of one sender to one receiver, in the order sent.
 pub type Channel = Part<VecDeque<Mail>>;
@@ -29,7 +30,8 @@ pub struct Config {
     /// By sender and receiver.
     pub mail: Shared<Map<(Name, Name), Channel>>,
     pub timers: Shared<Timers>,
-    pub now: i64,
+    /// Attempts that were given up, and may still happen.
+    pub orphans: Vec<Part<Orphan>>,
     pub trouble: Vec<Trouble>,
 }
 
@@ -77,29 +79,37 @@ impl Config {
     }
 
     /// Lets happen what a participant's step brings about.
-    pub fn bring_about(&mut self, by: &Name, outs: Vec<Out>) {
+    pub fn bring_about(&mut self, program: &Program, by: &Name, outs: Vec<Out>) {
         for out in outs {
             match (out, by) {
                 (Out::Send { to, mail }, _) => self.send(by, to, mail),
-                (Out::Later { due, to, mail }, _) => self.timers.edit().later(due, &to, mail),
+                (Out::Later { when: When::At(instant), to, mail }, _) if self.timers.has_passed(instant) => {
+                    self.send(by, Name::Entity(to), mail);
+                }
+                (Out::Later { when, to, mail }, _) => self.timers.edit().later(when, &to, mail),
                 (Out::Trouble(trouble), _) => self.trouble.push(trouble),
                 (Out::Begin { seq, task }, Name::Instance(id)) => {
+                    if let Some(within) = program.within(&task.asked) {
+                        self.timers.edit().expect(within, id, seq);
+                    }
                     self.tasks.edit().insert((id.clone(), seq), Part::new(task));
                 }
-                (Out::SetTimer { due, seq, timer }, Name::Instance(id)) => {
+                (Out::SetTimer { when, seq, timer }, Name::Instance(id)) => {
                     let execution = self.instances.get(id).map_or(0, |instance| instance.execution);
-                    self.timers.edit().set(due, id, execution, seq, timer);
+                    self.timers.edit().set(when, id, execution, seq, timer);
                 }
-                (Out::Clear { seq }, Name::Instance(id)) => {
-                    if self.tasks.contains_key(&(id.clone(), seq)) {
-                        self.tasks.edit().remove(&(id.clone(), seq));
+                (Out::Clear { seq, all }, Name::Instance(id)) => {
+                    if self.tasks.contains_key(&(id.clone(), seq))
+                        && let Some(task) = self.tasks.edit().remove(&(id.clone(), seq))
+                    {
+                        orphan::keep(&mut self.orphans, program, id, task);
                     }
-                    if !self.timers.0.is_empty() {
-                        self.timers.edit().clear(id, seq);
+                    if !self.timers.is_empty() {
+                        self.timers.edit().clear(id, seq, all);
                     }
-                    let of = |message: &Message| !matches!(message, Message::Answer { seq: s, .. } | Message::Due { seq: s, .. } if *s == seq);
+                    let of =
+                        |message: &Message| !matches!(message, Message::Answer { seq: s, .. } if *s == seq);
                     self.keep_mail(Name::World, by, of);
-                    self.keep_mail(Name::Clock, by, of);
                 }
                 _ => {}
             }
@@ -114,16 +124,49 @@ impl Config {
         seq: u64,
     ) -> Result<Rc<Vec<Done>>, Stop> {
         let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Rc::default()) };
-        outcomes(evaluator, task, self.now, self, &|id| self.entities.get(id).and_then(|e| e.state.clone()))
+        self.attempted(evaluator, task)
     }
 
-    /// A program that does not read the clock can't tell the time: only the distances to what is due count.
-    pub(super) fn forget_the_time(&mut self) {
-        let passed = self.now - START;
-        if passed != 0 && !self.timers.0.is_empty() {
-            self.timers.edit().shift(passed);
+    /// What can come of an attempt.
+    pub fn attempted(&self, evaluator: &mut Evaluator<'_>, task: &Task) -> Result<Rc<Vec<Done>>, Stop> {
+        let clock = self.clock(evaluator);
+        outcomes(evaluator, task, &clock, self, &|id| self.entities.get(id).and_then(|e| e.state.clone()))
+    }
+
+    /// What a clock may show now.
+    pub fn clock(&self, evaluator: &Evaluator<'_>) -> Vec<i64> {
+        self.timers.clock(&evaluator.program.facts.later)
+    }
+
+    /// What an attempt does to what stands for the world.
+    pub(super) fn change_the_world(&mut self, done: &Done) {
+        if let (Some((entity, _)), Some(state)) = (&done.world, &done.state) {
+            let changed = Entity { state: state.clone(), ..self.entity(entity) };
+            self.put_entity(entity, changed);
         }
-        self.now = START;
+    }
+
+    /// What somebody has read of a clock is so.
+    pub(super) fn read(&mut self, done: &Done) {
+        if let Some(instant) = done.read {
+            self.timers.edit().read(instant);
+        }
+    }
+
+    /// A request will have no answer.
+    pub(super) fn expects_nothing(&mut self, id: &Id, seq: u64) {
+        if !self.timers.is_empty() {
+            self.timers.edit().expects_nothing(id, seq);
+        }
+    }
+
+    /// Time passes, for as long as it takes.
+    pub(super) fn let_time_pass(&mut self) {
+        let mut timers = (*self.timers).clone();
+        timers.pass(|id| self.instances.get(id).is_some_and(|instance| instance.open.len() <= 1));
+        if timers != *self.timers {
+            *self.timers.edit() = timers;
+        }
     }
 }
 

@@ -1,20 +1,22 @@
 //! The high-level model: what programs mean, without crashes and without storage.
 //!
-//! A configuration is ⟨instances; entities; tasks in flight; messages in flight; timers; time⟩. Each rule is a function
+//! A configuration is ⟨instances; entities; tasks in flight; messages in flight; timers; attempts that were given up⟩. Each rule is a function
 //! of its name, and [`HighLevel::enabled`] lists the steps that the rules allow.
 
 mod config;
-mod show;
+pub(super) mod show;
 
 use crate::machine::ErrorData;
 
-use super::entity::Entity;
 use super::evaluate::{Evaluator, MAIN_FUNCTION, Stop};
 use super::instance::{self, Trouble};
-use super::message::{EntityName, Id, Message, Name};
+use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
+use super::orphan;
 use super::part::{Part, fingerprint};
-use super::{Model, START, Shown};
+use super::program::Program;
+use super::timers::{TimerId, Timers};
+use super::{Model, Shown};
 
 pub use config::{Channel, Config};
 
@@ -39,7 +41,16 @@ pub enum Step {
         outcome: usize,
     },
     Elapse {
-        timer: (i64, Name, u64),
+        timer: TimerId,
+    },
+    /// An attempt that was given up happens after all, with the outcome of that number.
+    Late {
+        orphan: u128,
+        outcome: usize,
+    },
+    /// An attempt that was given up will not happen.
+    Lapse {
+        orphan: u128,
     },
 }
 
@@ -51,10 +62,12 @@ impl HighLevel {
     fn begin(&self, evaluator: &mut Evaluator<'_>) -> Result<Config, Stop> {
         let program = evaluator.program;
         let (id, function): (Id, Id) = (program.main.clone(), MAIN_FUNCTION.into());
-        let mut config = Config { now: START, ..Config::default() };
-        let turn = instance::begin(evaluator, config.now, &id, &function, &program.args, None, Vec::new())?;
+        let mut config = Config::default();
+        *config.timers.edit() = Timers::new(program.facts.reads_clock);
+        let turn = instance::begin(evaluator, &id, &function, &program.args, None, Vec::new())?;
         config.instances.edit().insert(id.clone(), turn.instance.clone());
-        config.bring_about(&Name::Instance(id), turn.out.clone());
+        config.bring_about(program, &Name::Instance(id), turn.out.clone());
+        config.let_time_pass();
         Ok(config)
     }
 
@@ -67,20 +80,30 @@ impl HighLevel {
         from: &Name,
         to: &Name,
     ) -> Result<(), Stop> {
-        let Some(mail) = c.take_mail(from, to) else { return Ok(()) };
+        match c.take_mail(from, to) {
+            Some(mail) => self.arrive(evaluator, c, to, &mail),
+            None => Ok(()),
+        }
+    }
+
+    fn arrive(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config,
+        to: &Name,
+        mail: &Mail,
+    ) -> Result<(), Stop> {
         match to {
             Name::Instance(id) => {
-                let now = c.now;
-                let outs = match (c.instances.get(id), &*mail) {
+                let outs = match (c.instances.get(id), &**mail) {
                     (Some(known), _) => {
-                        let turn = instance::take(evaluator, now, id, known, &mail)?;
+                        let turn = instance::take(evaluator, id, known, mail)?;
                         c.instances.edit().insert(id.clone(), turn.instance.clone());
                         turn.out.clone()
                     }
                     (None, Message::Begin { function, args, parent, waiter, started }) => {
                         let waiters = waiter.iter().cloned().collect();
-                        let turn =
-                            instance::begin(evaluator, now, id, function, args, parent.clone(), waiters)?;
+                        let turn = instance::begin(evaluator, id, function, args, parent.clone(), waiters)?;
                         c.instances.edit().insert(id.clone(), turn.instance.clone());
                         let started =
                             started.iter().map(|waiter| instance::reply(waiter, super::evaluate::handle(id)));
@@ -88,15 +111,15 @@ impl HighLevel {
                     }
                     (None, message) => instance::absent(id, message),
                 };
-                c.bring_about(to, outs);
+                c.bring_about(evaluator.program, to, outs);
             }
             Name::Entity(id) => {
                 let mut entity = c.entity(id);
-                let outs = entity.arrive(&mail);
+                let outs = entity.arrive(mail);
                 c.put_entity(id, entity);
-                c.bring_about(to, outs);
+                c.bring_about(evaluator.program, to, outs);
             }
-            Name::Clock | Name::World => return Err(Stop::Fault(format!("{to} was sent {}", *mail))),
+            Name::World => return Err(Stop::Fault(format!("{to} was sent {}", **mail))),
         }
         Ok(())
     }
@@ -110,21 +133,22 @@ impl HighLevel {
         outcome: usize,
     ) -> Result<(), Stop> {
         let mut entity = c.entity(id);
-        let all = entity.operations(id, evaluator, c.now)?;
+        let all = entity.operations(id, evaluator, &c.clock(evaluator))?;
         let done = all.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
-        let outs = entity.operate(id, done, evaluator, c.now)?;
+        let outs = entity.operate(id, done, evaluator)?;
         c.put_entity(id, entity);
-        c.bring_about(&Name::Entity(id.clone()), outs);
+        c.read(done);
+        c.bring_about(evaluator.program, &Name::Entity(id.clone()), outs);
         Ok(())
     }
 
     /// **acquire**: the request of a critical section has its turn at an entity that is free; it holds it, and the
     /// request goes on to the next entity, or is granted.
-    fn acquire(&self, c: &mut Config, id: &EntityName) {
+    fn acquire(&self, program: &Program, c: &mut Config, id: &EntityName) {
         let mut entity = c.entity(id);
         let outs = entity.acquire();
         c.put_entity(id, entity);
-        c.bring_about(&Name::Entity(id.clone()), outs);
+        c.bring_about(program, &Name::Entity(id.clone()), outs);
     }
 
     /// **perform**: a task in flight has a result, which is the environment's choice, or none and never will.
@@ -139,25 +163,45 @@ impl HighLevel {
         let done = c.outcomes(evaluator, instance, seq)?;
         let done = done.get(outcome).cloned().ok_or_else(|| Stop::Fault("no such outcome".into()))?;
         let Some(task) = c.tasks.edit().remove(&(instance.clone(), seq)) else { return Ok(()) };
-        if let (Some((entity, _)), Some(state)) = (&done.world, done.state) {
-            let changed = Entity { state, ..c.entity(entity) };
-            c.put_entity(entity, changed);
-        }
-        if let Some(result) = done.result {
-            let message = Message::Answer { execution: task.execution, seq, result, sends: done.sends };
-            c.send(&Name::World, Name::Instance(instance.clone()), Part::new(message));
+        c.change_the_world(&done);
+        c.read(&done);
+        match done.result {
+            Some(result) => {
+                let message = Message::Answer { execution: task.execution, seq, result, sends: done.sends };
+                c.send(&Name::World, Name::Instance(instance.clone()), Part::new(message));
+            }
+            None => c.expects_nothing(instance, seq),
         }
         Ok(())
     }
 
-    /// **elapse**: time passes to what is due next, and that becomes a message.
-    fn elapse(&self, evaluator: &Evaluator<'_>, c: &mut Config, timer: &(i64, Name, u64)) {
-        let Some(mail) = c.timers.edit().0.remove(timer) else { return };
-        c.now = c.now.max(timer.0);
-        c.send(&Name::Clock, timer.1.clone(), mail);
-        if !evaluator.program.facts.reads_clock {
-            c.forget_the_time();
+    /// **elapse**: what is due first of a receiver is due, and heeded now or later: the receiver is told.
+    fn elapse(&self, evaluator: &mut Evaluator<'_>, c: &mut Config, timer: &TimerId) -> Result<(), Stop> {
+        match c.timers.edit().take(timer) {
+            Some(mail) => self.arrive(evaluator, c, &timer.0, &mail),
+            None => Ok(()),
         }
+    }
+
+    /// **late**: an attempt that was given up happens after all, and its answer goes nowhere.
+    fn late(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config,
+        orphan: u128,
+        outcome: usize,
+    ) -> Result<(), Stop> {
+        let Some(orphan) = orphan::take(&mut c.orphans, orphan) else { return Ok(()) };
+        let done = c.attempted(evaluator, &orphan.task)?;
+        let done = done.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
+        c.change_the_world(done);
+        c.read(done);
+        Ok(())
+    }
+
+    /// **lapse**: an attempt that was given up will not happen.
+    fn lapse(&self, c: &mut Config, orphan: u128) {
+        orphan::take(&mut c.orphans, orphan);
     }
 }
 
@@ -183,7 +227,7 @@ impl Model for HighLevel {
                 None => {}
                 Some(Message::Lock { .. }) => steps.push(Step::Acquire { entity: id.clone() }),
                 Some(_) => {
-                    let count = entity.operations(id, evaluator, c.now)?.len();
+                    let count = entity.operations(id, evaluator, &c.clock(evaluator))?.len();
                     steps.extend((0..count).map(|outcome| Step::Operate { entity: id.clone(), outcome }));
                 }
             }
@@ -193,7 +237,13 @@ impl Model for HighLevel {
             let step = |outcome| Step::Perform { instance: instance.clone(), seq: *seq, outcome };
             steps.extend((0..count).map(step));
         }
-        steps.extend(c.timers.next().map(|timer| Step::Elapse { timer: timer.clone() }));
+        steps.extend(c.timers.next().map(|timer| Step::Elapse { timer }));
+        for orphan in orphan::different(&c.orphans) {
+            let all = c.attempted(evaluator, &orphan.task)?;
+            let mark = orphan.mark();
+            steps.extend(orphan::effects(&all).map(|outcome| Step::Late { orphan: mark, outcome }));
+            steps.push(Step::Lapse { orphan: mark });
+        }
         Ok(steps)
     }
 
@@ -202,11 +252,16 @@ impl Model for HighLevel {
         match step {
             Step::Deliver { from, to } => self.deliver(evaluator, &mut c, from, to)?,
             Step::Operate { entity, outcome } => self.operate(evaluator, &mut c, entity, *outcome)?,
-            Step::Acquire { entity } => self.acquire(&mut c, entity),
+            Step::Acquire { entity } => self.acquire(evaluator.program, &mut c, entity),
             Step::Perform { instance, seq, outcome } => {
                 self.perform(evaluator, &mut c, instance, *seq, *outcome)?
             }
-            Step::Elapse { timer } => self.elapse(evaluator, &mut c, timer),
+            Step::Elapse { timer } => self.elapse(evaluator, &mut c, timer)?,
+            Step::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
+            Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
+        }
+        if !c.timers.is_empty() || !c.timers.is(&config.timers) {
+            c.let_time_pass();
         }
         Ok(c)
     }
@@ -217,7 +272,7 @@ impl Model for HighLevel {
 
     fn fingerprint(&self, c: &Config) -> u128 {
         let marks = [c.instances.mark(), c.entities.mark(), c.tasks.mark(), c.mail.mark(), c.timers.mark()];
-        fingerprint(&(marks, c.now, &c.trouble))
+        fingerprint(&(marks, &c.orphans, &c.trouble))
     }
 
     fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {
@@ -274,7 +329,8 @@ impl Model for HighLevel {
             Step::Deliver { from, to } => fingerprint(&("deliver", from, to)),
             Step::Operate { entity, .. } | Step::Acquire { entity } => fingerprint(&("entity", entity)),
             Step::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
-            Step::Elapse { .. } => fingerprint(&"clock"),
+            Step::Elapse { timer: (to, _) } => fingerprint(&("clock", to)),
+            Step::Late { orphan, .. } | Step::Lapse { orphan } => fingerprint(&("late", orphan)),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Steps of the high-level model, for people.
 
 use crate::machine::What;
+use crate::syntax::Place;
 
 use super::super::Shown;
-use super::super::evaluate::Evaluator;
-use super::super::message::{Message, Name, Timer, describe};
+use super::super::evaluate::{Done, Evaluator};
+use super::super::message::{Asked, Id, Message, Name, Timer, describe};
+use super::super::orphan::Orphan;
+use super::super::part::Part;
 use super::super::tasks::gives;
 use super::{Config, Step};
 
@@ -16,13 +19,12 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
             let text = message.map_or(String::new(), Message::to_string);
             let place = match (message, to) {
                 (Some(Message::Call { place, .. } | Message::Signal { place, .. }), _) => Some(place.0),
-                (Some(Message::Answer { seq, .. } | Message::Due { seq, .. }), Name::Instance(id)) => {
+                (Some(Message::Answer { seq, .. }), Name::Instance(id)) => {
                     c.instances.get(id).and_then(|i| Some(i.open_named(*seq)?.1.asked.place))
                 }
                 _ => None,
             };
             let what = match from {
-                Name::Clock => text,
                 Name::World => format!("has its {text}"),
                 from => format!("gets {text} from {from}"),
             };
@@ -36,7 +38,7 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
                 }
                 _ => (String::new(), None),
             };
-            let done = known.operations(entity, evaluator, c.now).ok();
+            let done = known.operations(entity, evaluator, &c.clock(evaluator)).ok();
             let gives = done.as_ref().and_then(|all| all.get(*outcome)).map(gives).unwrap_or_default();
             Shown { who: entity.to_string(), what: format!("runs {text}{gives}"), place }
         }
@@ -57,37 +59,58 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
             let place = task.map(|task| task.asked.place);
             Shown { who: instance.to_string(), what: format!("{text}{gives}"), place }
         }
-        Step::Elapse { timer: (due, to, number) } => {
-            let after = crate::machine::format::duration(due.saturating_sub(c.now).max(0));
-            let what = match c.timers.0.get(&(*due, to.clone(), *number)).map(|mail| &**mail) {
-                Some(Message::Due { seq, timer, .. }) => {
-                    let place = match to {
-                        Name::Instance(id) => {
-                            c.instances.get(id).and_then(|i| Some(i.open_named(*seq)?.1.asked.place))
-                        }
-                        _ => None,
-                    };
-                    let of = match timer {
-                        Timer::Sleep => "a sleep of",
-                        Timer::Timeout => "a time limit of",
-                        Timer::Retry => "a next attempt of",
-                    };
-                    return Shown {
-                        who: "time".into(),
-                        what: format!("{after} pass: {of} {to} is due"),
-                        place,
-                    };
-                }
-                Some(message) => format!("{after} pass: {message} for {to} is due"),
-                None => String::new(),
-            };
-            Shown { who: "time".into(), what, place: None }
+        Step::Elapse { timer } => {
+            let mail = c.timers.mail(timer).map(|mail| &**mail);
+            let (what, place) = due(&timer.0, mail, |id, seq| {
+                c.instances.get(id).and_then(|known| Some(known.open_named(seq)?.1.asked.clone()))
+            });
+            Shown { who: "time".into(), what, place }
         }
+        Step::Late { orphan, outcome } => {
+            let known = c.orphans.iter().find(|known| known.mark() == *orphan);
+            let done = known.and_then(|known| c.attempted(evaluator, &known.task).ok());
+            let done = done.as_ref().and_then(|all| all.get(*outcome));
+            late(known, done)
+        }
+        Step::Lapse { orphan } => late(c.orphans.iter().find(|known| known.mark() == *orphan), None),
     }
 }
 
+/// That something of somebody is due, and where it was asked for.
+pub fn due(
+    to: &Name,
+    mail: Option<&Message>,
+    asked: impl Fn(&Id, u64) -> Option<Asked>,
+) -> (String, Option<Place>) {
+    match (mail, to) {
+        (Some(Message::Due { seq, timer, .. }), Name::Instance(id)) => {
+            let asked = asked(id, *seq);
+            let of = asked.as_ref().map_or(String::new(), |asked| describe(asked));
+            let what = match timer {
+                Timer::Sleep => format!("{of} of {to} is over"),
+                Timer::Timeout | Timer::Within => format!("the time for {of} of {to} is up"),
+                Timer::Retry => format!("the next attempt at {of} of {to} is due"),
+            };
+            (what, asked.map(|asked| asked.place))
+        }
+        (Some(message), _) => (format!("{message} for {to} is due"), None),
+        (None, _) => (String::new(), None),
+    }
+}
+
+/// What becomes of an attempt that was given up.
+pub fn late(orphan: Option<&Part<Orphan>>, done: Option<&Done>) -> Shown {
+    let Some(orphan) = orphan else { return Shown { who: String::new(), what: String::new(), place: None } };
+    let asked = &orphan.task.asked;
+    let what = match done {
+        Some(done) => format!("{}, which was given up, is done all the same{}", describe(asked), gives(done)),
+        None => format!("{}, which was given up, is not done", describe(asked)),
+    };
+    Shown { who: orphan.instance.to_string(), what, place: Some(asked.place) }
+}
+
 /// Where the section stands for which an instance asks.
-fn owner_place(c: &Config, owner: &str) -> Option<crate::syntax::Place> {
+fn owner_place(c: &Config, owner: &str) -> Option<Place> {
     let instance = c.instances.get(owner)?;
     let lock = instance.open.values().find(|open| open.asked.what == What::Effect("lock"))?;
     Some(lock.asked.place)

@@ -32,7 +32,7 @@ impl Step<'_, '_> {
 
     pub(super) fn continue_as_new(&mut self, args: Data) -> Result<(), Stop> {
         for (_, open) in std::mem::take(&mut self.me.open) {
-            self.out.push(Out::Clear { seq: open.name });
+            self.out.push(Out::Clear { seq: open.name, all: true });
             if let What::Orchestration { start: false, .. } = &open.asked.what {
                 self.terminate_child(&open, "its caller began anew");
             }

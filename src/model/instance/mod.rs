@@ -19,6 +19,7 @@ use crate::machine::{Data, ErrorData, Value, What, format};
 use super::evaluate::{Eval, Evaluator, Stop};
 use super::message::{Answer, Asked, EntityName, Id, Mail, Message, Name, Timer, Waiter, answer};
 use super::part::{Part, fingerprint};
+use super::timers::When;
 
 pub use sends::sent;
 
@@ -80,8 +81,8 @@ pub struct Open {
     pub attempt: u32,
     /// The child that it calls or starts.
     child: Option<Id>,
-    /// When all attempts together have to be done.
-    ends: Option<i64>,
+    /// The error of the last attempt, while the next is not due.
+    failed: Option<Answer>,
 }
 
 /// A critical section that is asked for or held.
@@ -101,7 +102,7 @@ pub enum Out {
     },
     /// A signal that is sent when it is due.
     Later {
-        due: i64,
+        when: When,
         to: EntityName,
         mail: Mail,
     },
@@ -111,13 +112,14 @@ pub enum Out {
         task: Task,
     },
     SetTimer {
-        due: i64,
+        when: When,
         seq: u64,
         timer: Timer,
     },
-    /// Timers, tasks and results for that request are no more.
+    /// Timers, tasks and results for that request are no more; `all` but the limit of all attempts together, when it goes on.
     Clear {
         seq: u64,
+        all: bool,
     },
     Trouble(Trouble),
 }
@@ -154,7 +156,6 @@ pub struct Turn {
 /// An instance that takes a step.
 struct Step<'s, 'p> {
     evaluator: &'s mut Evaluator<'p>,
-    now: i64,
     id: Id,
     me: Instance<Eval>,
     /// Where its evaluation stands; none when it is at its end.
@@ -168,14 +169,13 @@ struct Step<'s, 'p> {
 /// An instance begins.
 pub fn begin(
     evaluator: &mut Evaluator<'_>,
-    now: i64,
     id: &Id,
     function: &Id,
     args: &Data,
     parent: Option<Id>,
     waiters: Vec<Waiter>,
 ) -> Result<Rc<Turn>, Stop> {
-    let key = fingerprint(&(id, function, args, &parent, &waiters, now));
+    let key = fingerprint(&(id, function, args, &parent, &waiters));
     if let Some(known) = evaluator.turn(key) {
         return Ok(known);
     }
@@ -199,7 +199,7 @@ pub fn begin(
         printed: Vec::new(),
         uncertain: BTreeSet::new(),
     };
-    let mut step = Step::of(evaluator, now, id, me);
+    let mut step = Step::of(evaluator, id, me);
     step.evaluated(&evaluated)?;
     step.go_on()?;
     let turn = Rc::new(step.done());
@@ -210,28 +210,26 @@ pub fn begin(
 /// An instance takes a message. The same instance does the same with the same message: what was seen is remembered.
 pub fn take(
     evaluator: &mut Evaluator<'_>,
-    now: i64,
     id: &Id,
     me: &Part<Instance<Eval>>,
     mail: &Mail,
 ) -> Result<Rc<Turn>, Stop> {
-    let key = fingerprint(&(id, me, mail, now));
+    let key = fingerprint(&(id, me, mail));
     if let Some(known) = evaluator.turn(key) {
         return Ok(known);
     }
-    let turn = Rc::new(take_anew(evaluator, now, id, me, mail)?);
+    let turn = Rc::new(take_anew(evaluator, id, me, mail)?);
     evaluator.remember_turn(key, turn.clone());
     Ok(turn)
 }
 
 fn take_anew(
     evaluator: &mut Evaluator<'_>,
-    now: i64,
     id: &Id,
     me: &Instance<Eval>,
     message: &Message,
 ) -> Result<Turn, Stop> {
-    let mut step = Step::of(evaluator, now, id, me.clone());
+    let mut step = Step::of(evaluator, id, me.clone());
     match step.eval {
         Some(_) => {
             step.take(message)?;
@@ -245,13 +243,12 @@ fn take_anew(
 /// Several answers at one moment, as a replay that knows of no turns has them.
 pub fn take_at_once(
     evaluator: &mut Evaluator<'_>,
-    now: i64,
     id: &Id,
     me: &Instance<Eval>,
     messages: &[Mail],
 ) -> Result<Turn, Stop> {
-    let State::Running(eval) = &me.state else { return take_anew(evaluator, now, id, me, &messages[0]) };
-    let mut step = Step::of(evaluator, now, id, me.clone());
+    let State::Running(eval) = &me.state else { return take_anew(evaluator, id, me, &messages[0]) };
+    let mut step = Step::of(evaluator, id, me.clone());
     for message in messages {
         step.take(message)?;
     }
@@ -346,6 +343,11 @@ impl<E> Instance<E> {
         !self.stale.is_empty()
     }
 
+    /// Whether an answer to a request of that name may come that nobody waits for.
+    pub fn is_stale(&self, name: u64) -> bool {
+        self.stale.contains(&name)
+    }
+
     /// As it is, with another evaluation.
     pub fn with<F>(self, keep: impl FnOnce(E) -> F) -> Instance<F> {
         let state = match self.state {
@@ -413,22 +415,16 @@ impl Open {
             _ => Policy::default(),
         }
     }
-
-    /// How long an attempt that is late by now, or all of them, may take.
-    fn limit(&self, now: i64) -> Option<i64> {
-        let policy = self.policy();
-        self.ends.filter(|ends| *ends <= now).and(policy.within).or(policy.timeout)
-    }
 }
 
 impl<'s, 'p> Step<'s, 'p> {
-    fn of(evaluator: &'s mut Evaluator<'p>, now: i64, id: &Id, me: Instance<Eval>) -> Step<'s, 'p> {
+    fn of(evaluator: &'s mut Evaluator<'p>, id: &Id, me: Instance<Eval>) -> Step<'s, 'p> {
         let eval = match &me.state {
             State::Running(eval) => Some(eval.clone()),
             State::Ended { .. } => None,
         };
         let (ready, out, asked) = (VecDeque::new(), Vec::new(), Vec::new());
-        Step { evaluator, now, id: id.clone(), me, eval, ready, out, asked }
+        Step { evaluator, id: id.clone(), me, eval, ready, out, asked }
     }
 
     fn done(mut self) -> Turn {

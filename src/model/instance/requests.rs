@@ -9,6 +9,7 @@ use super::super::evaluate::Stop;
 use super::super::message::{Asked, EntityName, Id, Message, PlaceOf, Timer};
 use super::super::part::fingerprint;
 use super::super::program::{Mutation, Naming};
+use super::super::timers::When;
 use super::sends::{signal, told};
 use super::{Open, Out, Section, Step, Task, Trouble, first_text, lock_timeout, null};
 
@@ -34,15 +35,14 @@ impl Step<'_, '_> {
     /// Sees to a request; false when the instance has begun anew.
     pub(super) fn dispatch(&mut self, fiber: u64, name: u64, asked: &Asked) -> Result<bool, Stop> {
         let args = &asked.args;
-        let now = self.now;
         match &asked.what {
             What::Effect("sleep" | "sleep_until") => {
-                let due = match args.items().first() {
-                    Some(Value::Duration(duration)) => now.saturating_add(*duration),
-                    Some(Value::Instant(instant)) => *instant,
-                    _ => now,
+                let when = match args.items().first() {
+                    Some(Value::Duration(duration)) => When::After(*duration),
+                    Some(Value::Instant(instant)) => When::At(*instant),
+                    _ => When::After(0),
                 };
-                self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Sleep });
+                self.out.push(Out::SetTimer { when, seq: name, timer: Timer::Sleep });
             }
             What::Effect("receive") => {}
             What::Effect("wait") => self.say(&first_text(args), Message::Wait(self.waiter(name))),
@@ -102,8 +102,8 @@ impl Step<'_, '_> {
                 };
                 self.say(&id, message);
                 if let (false, Some(timeout)) = (*start, child.timeout) {
-                    let due = now.saturating_add(timeout);
-                    self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Timeout });
+                    let when = When::After(timeout);
+                    self.out.push(Out::SetTimer { when, seq: name, timer: Timer::Timeout });
                 }
             }
             What::Operation { entity, operation, signal: None } => {
@@ -131,7 +131,7 @@ impl Step<'_, '_> {
                     key: self.key(name),
                     place: PlaceOf(asked.place),
                 };
-                self.out.push(signal(EntityName::from(entity.clone()), message, after, now));
+                self.out.push(signal(EntityName::from(entity.clone()), message, after));
             }
         }
         Ok(true)
@@ -146,20 +146,21 @@ impl Step<'_, '_> {
     /// An attempt at an activity or an effect begins.
     pub(super) fn attempt(&mut self, fiber: u64) {
         let Some(open) = self.me.open.get(&fiber) else { return };
-        let seq = open.name;
-        let own = open.policy().timeout.map(|timeout| self.now.saturating_add(timeout));
-        let due = own.into_iter().chain(open.ends).min();
+        let (seq, policy) = (open.name, open.policy());
         let (execution, attempt, asked) = (self.me.execution, open.attempt, open.asked.clone());
         let task = Task { execution, attempt, asked, key: self.key(seq) };
         self.out.push(Out::Begin { seq, task });
-        if let Some(due) = due {
-            self.out.push(Out::SetTimer { due, seq, timer: Timer::Timeout });
+        if let Some(timeout) = policy.timeout {
+            self.out.push(Out::SetTimer { when: When::After(timeout), seq, timer: Timer::Timeout });
+        }
+        if let (1, Some(within)) = (attempt, policy.within) {
+            self.out.push(Out::SetTimer { when: When::After(within), seq, timer: Timer::Within });
         }
     }
 
     /// A request that nobody waits for any more.
     pub(super) fn withdraw(&mut self, open: &Open, children: bool) {
-        self.out.push(Out::Clear { seq: open.name });
+        self.out.push(Out::Clear { seq: open.name, all: true });
         match &open.asked.what {
             What::Effect("lock") => {
                 self.leave_section();
@@ -211,8 +212,7 @@ impl Step<'_, '_> {
         let set: Arc<[EntityName]> = set.into();
         self.me.section = Some(Section { owner: owner.clone(), set: set.clone(), held: false });
         if let Some(timeout) = lock_timeout(args) {
-            let due = self.now.saturating_add(timeout);
-            self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Timeout });
+            self.out.push(Out::SetTimer { when: When::After(timeout), seq: name, timer: Timer::Timeout });
         }
         self.tell(&first, Message::Lock { owner, set, at: 0 });
     }

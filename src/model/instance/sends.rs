@@ -7,10 +7,11 @@ use super::super::evaluate::Stop;
 use super::super::message::{Asked, EntityName, Id, Message, Name, PlaceOf, Waiter};
 use super::super::part::Part;
 use super::super::program::Naming;
+use super::super::timers::When;
 use super::{Out, send};
 
 /// What an activity or an operation sent, from the step of that key.
-pub fn sent(naming: Naming, key: &Id, sends: &[Asked], now: i64) -> Result<Vec<Out>, Stop> {
+pub fn sent(naming: Naming, key: &Id, sends: &[Asked]) -> Result<Vec<Out>, Stop> {
     let mut outs = Vec::new();
     for request in sends {
         match &request.what {
@@ -22,7 +23,7 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked], now: i64) -> Result<Vec<O
                     place: PlaceOf(request.place),
                 };
                 let after = after.clone().unwrap_or_else(Data::null);
-                outs.push(signal(EntityName::from(entity.clone()), message, &after, now));
+                outs.push(signal(EntityName::from(entity.clone()), message, &after));
             }
             What::Orchestration { name, options, .. } => {
                 let own = options::child(&options.decode()).unwrap_or_default().id;
@@ -51,16 +52,13 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked], now: i64) -> Result<Vec<O
 }
 
 /// A signal, now or when it is due.
-pub(super) fn signal(to: EntityName, message: Message, after: &Data, now: i64) -> Out {
-    let due = match after.decode() {
-        Value::Duration(duration) => now.saturating_add(duration),
-        Value::Instant(instant) => instant,
-        _ => now,
+pub(super) fn signal(to: EntityName, message: Message, after: &Data) -> Out {
+    let when = match after.decode() {
+        Value::Duration(duration) if duration > 0 => When::After(duration),
+        Value::Instant(instant) => When::At(instant),
+        _ => return send(Name::Entity(to), message),
     };
-    match due > now {
-        true => Out::Later { due, to, mail: Part::new(message) },
-        false => send(Name::Entity(to), message),
-    }
+    Out::Later { when, to, mail: Part::new(message) }
 }
 
 /// The message of an effect that is one, and to whom.

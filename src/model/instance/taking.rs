@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use crate::machine::options;
+use crate::machine::options::{self, Policy};
 use crate::machine::{ErrorData, Value, What, format};
 
 use super::super::evaluate::{Evaluated, Stop, handle};
 use super::super::message::{Answer, Asked, Id, Message, Timer, Waiter, answer};
 use super::super::part::{Part, fingerprint};
 use super::super::program::Naming;
+use super::super::timers::When;
 use super::ends::taken;
 use super::sends::sent;
 use super::{Open, Out, Outcome, Step, first_text, lock_timeout, null, reply};
@@ -91,10 +92,8 @@ impl Step<'_, '_> {
         let Some(open) = self.me.open.get_mut(&fiber) else { return Ok(()) };
         let policy = open.policy();
         let name = open.name;
-        let due = self.now.saturating_add(policy.pause(open.attempt, 0));
         let mut result = result;
         let mut again = open.attempt < policy.times
-            && open.ends.is_none_or(|ends| due < ends)
             && (*result).as_ref().is_err_and(|error| policy.tries_again(&error.value.decode()));
         if again
             && policy.asks
@@ -107,14 +106,23 @@ impl Step<'_, '_> {
         }
         let Some(open) = self.me.open.get_mut(&fiber) else { return Ok(()) };
         if again {
+            let when = pause(&policy, open.attempt);
             open.attempt += 1;
-            self.out.push(Out::Clear { seq: name });
-            self.out.push(Out::SetTimer { due, seq: name, timer: Timer::Retry });
+            open.failed = Some(result);
+            self.out.push(Out::Clear { seq: name, all: false });
+            self.out.push(Out::SetTimer { when, seq: name, timer: Timer::Retry });
             return Ok(());
         }
+        self.closed(fiber, result, sends)
+    }
+
+    /// A request has its answer, and there is no other attempt.
+    fn closed(&mut self, fiber: u64, result: Answer, sends: &[Asked]) -> Result<(), Stop> {
+        let Some(open) = self.me.open.get(&fiber) else { return Ok(()) };
+        let name = open.name;
         self.note_uncertain(fiber, (*result).as_ref().err());
         self.me.open.remove(&fiber);
-        self.out.push(Out::Clear { seq: name });
+        self.out.push(Out::Clear { seq: name, all: true });
         let key = self.key(name);
         self.send_all(&key, sends)?;
         if let Some(section) =
@@ -147,14 +155,24 @@ impl Step<'_, '_> {
         match timer {
             Timer::Sleep => self.answered(fiber, null(), &[]),
             Timer::Retry => {
+                if let Some(open) = self.me.open.get_mut(&fiber) {
+                    open.failed = None;
+                }
                 self.attempt(fiber);
                 Ok(())
             }
-            Timer::Timeout => {
+            // The next attempt would begin too late, so there is none.
+            Timer::Within if open.failed.is_some() => {
+                let last = open.failed.clone().unwrap_or_else(null);
+                self.closed(fiber, last, &[])
+            }
+            Timer::Timeout | Timer::Within => {
+                let policy = open.policy();
                 let timeout = |after: Option<i64>| format::duration(after.unwrap_or(0));
                 let error = match &asked.what {
                     What::Activity { name, .. } => {
-                        let after = timeout(open.limit(self.now));
+                        let limit = if timer == Timer::Within { policy.within } else { policy.timeout };
+                        let after = timeout(limit);
                         let message = format!("`{name}` was not done within {after}");
                         ErrorData::with("timeout", message, [("activity", Value::str(name.as_str()))])
                     }
@@ -183,7 +201,10 @@ impl Step<'_, '_> {
                     }
                     _ => {}
                 }
-                self.answered(fiber, answer(Err(error)), &[])
+                match timer {
+                    Timer::Within => self.closed(fiber, answer(Err(error)), &[]),
+                    _ => self.answered(fiber, answer(Err(error)), &[]),
+                }
             }
         }
     }
@@ -253,9 +274,7 @@ impl Step<'_, '_> {
             };
             self.asked.push(asked.clone());
             let child = self.child(asked, name);
-            let mut open = Open { name, asked: asked.clone(), attempt: 1, child, ends: None };
-            open.ends = open.policy().within.map(|within| self.now.saturating_add(within));
-            self.me.open.insert(*fiber, open);
+            self.me.open.insert(*fiber, Open { name, asked: asked.clone(), attempt: 1, child, failed: None });
             if !self.dispatch(*fiber, name, asked)? {
                 return Ok(());
             }
@@ -278,8 +297,14 @@ impl Step<'_, '_> {
 
     /// What an activity sent goes out with its result.
     fn send_all(&mut self, key: &Id, sends: &[Asked]) -> Result<(), Stop> {
-        let outs = sent(self.evaluator.program.naming, key, sends, self.now)?;
+        let outs = sent(self.evaluator.program.naming, key, sends)?;
         self.out.extend(outs);
         Ok(())
     }
+}
+
+/// The pause before the next attempt, of which a part may be left to chance.
+fn pause(policy: &Policy, attempt: u32) -> When {
+    let whole = Policy { jitter: 0.0, ..policy.clone() }.pause(attempt, 0);
+    When::Between((whole as f64 * (1.0 - policy.jitter)) as i64, whole)
 }
