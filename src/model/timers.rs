@@ -153,7 +153,10 @@ impl Timers {
 
     pub fn set(&mut self, when: When, to: &Id, execution: u32, seq: u64, timer: Timer) {
         let mail = Some(Part::new(Message::Due { execution, seq, timer }));
-        self.insert(Pending { to: Name::Instance(to.clone()), number: seq * KINDS + timer as u64, mail }, when);
+        self.insert(
+            Pending { to: Name::Instance(to.clone()), number: seq * KINDS + timer as u64, mail },
+            when,
+        );
     }
 
     /// The answer to a request will have been taken before so much time has passed.
