@@ -1,6 +1,9 @@
-//! The operating system: its words, and its files as sources.
+//! The operating system: its words, its files as sources, and files that only their owner may read.
 
 use std::fmt::Display;
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::syntax::source::MAX_SOURCE;
@@ -27,4 +30,47 @@ pub fn read_text(path: &Path) -> Result<String, String> {
         let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("it is not UTF-8 text (line {line})")
     })
+}
+
+/// The mode of a private folder: only its owner may look into it.
+const PRIVATE_FOLDER: u32 = 0o700;
+/// The mode of a private file: only its owner may read and write it.
+const PRIVATE_FILE: u32 = 0o600;
+
+/// Options that make a file private, whatever the process's umask is. They leave the mode of an existing file alone.
+pub fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(PRIVATE_FILE);
+    options
+}
+
+/// Makes a private folder. Missing folders above it get the usual mode.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(PRIVATE_FOLDER).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// Takes the rights of others to a file or a folder away, and returns whether there were any. Someone else's file stays as
+/// it is.
+pub fn make_private(path: &Path) -> bool {
+    let Ok(data) = fs::symlink_metadata(path) else { return false };
+    let mode = if data.is_dir() { PRIVATE_FOLDER } else { PRIVATE_FILE };
+    let is_open = data.permissions().mode() & 0o077 != 0 && !data.is_symlink();
+    is_open && fs::set_permissions(path, Permissions::from_mode(mode)).is_ok()
+}
+
+/// As [`make_private`], for a folder and everything in it.
+pub fn make_all_private(folder: &Path) {
+    make_private(folder);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => make_all_private(&entry.path()),
+            _ => drop(make_private(&entry.path())),
+        }
+    }
 }

@@ -480,3 +480,147 @@ fn kill_storm() {
     }
     ok(at, &["store", "verify"]);
 }
+
+const DEADLINES: &str = r#"
+orchestration order() {
+  match race({go: async receive("go"), late: async sleep(4s)}) { {go} => "go {go}", {late} => "late" }
+}
+orchestration child() { receive("end"); "done" }
+orchestration caller(id) { try { child() with {id, timeout: 4s} } catch e { e.kind } }
+fn first() => match race({b: async receive("b"), a: async receive("a")}) { {a} => "a{a}", {b} => "b{b}" }
+orchestration both() => [first(), first(), first()]
+"#;
+
+impl Server {
+    /// Ends it in good order.
+    fn stop(mut self) {
+        let asked = Command::new("kill").args(["-s", "TERM", &self.0.id().to_string()]).status();
+        assert!(asked.expect("kill runs").success());
+        self.0.wait().expect("ended");
+    }
+
+    fn end(self, by_force: bool) {
+        if by_force { self.kill() } else { self.stop() }
+    }
+}
+
+#[test]
+fn an_event_and_a_deadline_while_nobody_runs() {
+    let ended = [false, true].map(|by_force| {
+        std::thread::spawn(move || {
+            let folder = TempDir::new().expect("a folder");
+            let at = folder.path();
+            fs::write(at.join("a.df"), DEADLINES).expect("a program");
+            let server = Server::new(at);
+            for id in ["early", "late", "never"] {
+                ok(at, &["start", "a.df", "order", "--id", id]);
+            }
+            ok(at, &["start", "a.df", "caller", "in-time", "--id", "in-time-caller"]);
+            ok(at, &["start", "a.df", "both", "--id", "both"]);
+            await_that(|| {
+                json(at, &["show", "both", "--json"])["waits_for"].as_array().is_some_and(|w| w.len() == 2)
+            });
+            await_that(|| durable(at, &["show", "in-time"]).status.success());
+            server.end(by_force);
+            ok(at, &["raise", "early", "go", "1"]);
+            for (event, payload) in [("a", "1"), ("b", "2"), ("a", "3")] {
+                ok(at, &["raise", "both", event, payload]);
+            }
+            ok(at, &["raise", "in-time", "end"]);
+            std::thread::sleep(Duration::from_millis(4500));
+            ok(at, &["raise", "late", "go", "2"]);
+            let server = Server::new(at);
+            let result = |id: &str| json(at, &["wait", id, "--json"])["result"].clone();
+            let results = ["early", "late", "never", "both", "in-time-caller"].map(result);
+            server.end(by_force);
+            results.map(|result| result.to_string())
+        })
+    });
+    for results in ended {
+        // The child ended only when it was run, after the deadline of its caller.
+        let wanted = [r#""go 1""#, r#""late""#, r#""late""#, r#"["a1","b2","a3"]"#, r#""timeout""#];
+        assert_eq!(results.join().expect("it ran"), wanted);
+    }
+}
+
+#[test]
+fn suspended_over_a_deadline() {
+    let ended = [None, Some(false), Some(true)].map(|restarts| {
+        std::thread::spawn(move || {
+            let folder = TempDir::new().expect("a folder");
+            let at = folder.path();
+            fs::write(at.join("a.df"), DEADLINES).expect("a program");
+            let mut server = Server::new(at);
+            for id in ["early", "late"] {
+                ok(at, &["start", "a.df", "order", "--id", id]);
+            }
+            for id in ["in-time", "too-late"] {
+                ok(at, &["start", "a.df", "caller", id, "--id", &format!("{id}-caller")]);
+                await_that(|| durable(at, &["show", id]).status.success());
+            }
+            let held_up = ["early", "late", "in-time-caller", "too-late-caller"];
+            for id in held_up {
+                ok(at, &["suspend", id]);
+            }
+            ok(at, &["raise", "early", "go", "1"]);
+            ok(at, &["raise", "in-time", "end"]);
+            ok(at, &["wait", "in-time"]);
+            if let Some(by_force) = restarts {
+                server.end(by_force);
+                server = Server::new(at);
+            }
+            std::thread::sleep(Duration::from_millis(4500));
+            ok(at, &["raise", "late", "go", "2"]);
+            for id in held_up {
+                ok(at, &["unsuspend", id]);
+            }
+            let results = held_up.map(|id| json(at, &["wait", id, "--json"])["result"].to_string());
+            server.kill();
+            results
+        })
+    });
+    for results in ended {
+        let wanted = [r#""go 1""#, r#""late""#, r#""done""#, r#""timeout""#];
+        assert_eq!(results.join().expect("it ran"), wanted);
+    }
+}
+
+#[test]
+fn what_is_due_is_shown() {
+    let folder = TempDir::new().expect("a folder");
+    let at = folder.path();
+    let text = r#"
+        activity fails() with {timeout: 1h, retry: {times: 3, first: 30m}} { throw {kind: "odd"} }
+        activity slow() with {timeout: 2h} { sleep(1d) }
+        orchestration waits() { receive("go") }
+        orchestration o() { all([async sleep(3h), async fails(), async slow(), async receive("x"), async (waits() with {timeout: 4h})]) }
+    "#;
+    fs::write(at.join("a.df"), text).expect("a program");
+    let server = Server::new(at);
+    ok(at, &["start", "a.df", "o", "--id", "o"]);
+    let pending = || json(at, &["show", "o", "--json"])["pending"].clone();
+    await_that(|| pending().to_string().contains("next_attempt"));
+    let shown = pending();
+    let began: jiff::Timestamp =
+        json(at, &["show", "o", "--json"])["created"].as_str().expect("a time").parse().expect("a time");
+    let hours = |json: &Json| {
+        let at: jiff::Timestamp = json.as_str().expect("a time").parse().expect("a time");
+        (at.duration_since(began).as_secs_f64() / 3600.0 * 100.0).round() / 100.0
+    };
+    assert_eq!(hours(&shown[0]["wakes"]), 3.0, "{shown}");
+    assert_eq!((hours(&shown[1]["next_attempt"]), hours(&shown[1]["deadline"])), (0.5, 1.5), "{shown}");
+    assert_eq!(hours(&shown[2]["deadline"]), 2.0, "{shown}");
+    assert_eq!(shown[3], serde_json::json!({"seq": 3, "what": "receive(\"x\")"}));
+    assert_eq!(hours(&shown[4]["deadline"]), 4.0, "{shown}");
+    let history = ok(at, &["history", "o", "--json"]);
+    let asked: Vec<Json> = history.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(asked[0]["wakes"], shown[0]["wakes"]);
+    assert!(asked.iter().any(|entry| entry["next_attempt"] == shown[1]["next_attempt"]), "{history}");
+    for text in [ok(at, &["history", "o"]), ok(at, &["show", "o"])] {
+        assert!(text.contains("sleep(3h), wakes 20") && text.contains(", next attempt 20"), "{text}");
+        assert!(text.matches(", deadline 20").count() == 3, "{text}");
+    }
+    server.kill();
+    // Nobody has the store.
+    assert_eq!(pending(), shown);
+}

@@ -60,7 +60,9 @@ areas!(
     status,
     continue_as_new,
     clients,
-    programs
+    programs,
+    deadlines,
+    output
 );
 
 fn check(program: &Program) -> Result<(), String> {

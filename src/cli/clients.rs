@@ -140,18 +140,16 @@ pub fn entity(text: &str) -> Result<EntityId, Problem> {
 pub fn signal(signal: Signal) -> Result<u8, Problem> {
     let entity = entity(&signal.entity)?;
     let args = arguments(&signal.args)?;
-    let due = match &signal.after {
-        None => 0,
-        Some(text) => {
-            super::table::duration(text).map(|after| host::now().saturating_add(after).max(1)).ok_or_else(
-                || Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d"),
-            )?
-        }
+    let duration = |text: &String| {
+        super::table::duration(text).ok_or_else(|| {
+            Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
+        })
     };
+    let after = signal.after.as_ref().map(duration).transpose()?;
     let mut store = Access::open(&signal.store.store)?;
     let name = entity.name.clone();
-    let message = Message::Signal { operation: signal.operation, args, due };
-    match store.ask(Ask::Entity { entity, message })? {
+    let message = Message::Signal { operation: signal.operation, args, due: 0 };
+    match store.ask(Ask::Entity { entity, message, after })? {
         Reply::Unknown => {
             return Err(Problem::new(super::UNKNOWN, format!("no program here declares an entity `{name}`"))
                 .hint("a program's entities are known once it was run or started in this store"));

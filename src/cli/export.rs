@@ -8,12 +8,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Args, Asked, Checkpoint, Chunk, ChunkError, Entry, Hold, InstanceRecord, Message, Status, StoredMail,
-    StoredProgram, keys,
+    Args, Asked, Checkpoint, Chunk, ChunkError, Entry, Hold, InstanceRecord, Line, Message, Status,
+    StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
 use crate::store::{DiskStore, FORMAT, Store};
@@ -116,6 +117,11 @@ pub fn entry(entry: &Entry) -> Json {
     out
 }
 
+/// Makes the file of an export. It has all that the store has, so only its owner may read it.
+fn made(path: &Path) -> std::io::Result<File> {
+    crate::os::private_file().create(true).truncate(true).write(true).open(path)
+}
+
 /// Writes a store as JSON Lines.
 pub fn export(export: Export) -> Result<u8, Problem> {
     let folder = &export.store.store;
@@ -128,7 +134,7 @@ pub fn export(export: Export) -> Result<u8, Problem> {
         Problem::new(STORE, format!("the export can't be written: {}", crate::os::reason(&error)))
     };
     let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match &export.file {
-        Some(path) => Box::new(File::create(path).map_err(failed)?),
+        Some(path) => Box::new(made(path).map_err(failed)?),
         None => Box::new(std::io::stdout()),
     });
     let mut written = Ok(());
@@ -221,6 +227,19 @@ fn line(key: &[u8], bytes: &[u8], chain: &mut Chain) -> Result<Json, String> {
     if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
         return Ok(json!({"type": "deployed", "entity": text(name), "program": hex(bytes)}));
     }
+    if let Some(number) = keys::parse_lines(key) {
+        let run = StoredLines::decode(bytes).ok_or_else(unreadable)?;
+        let lines: Vec<Json> = run.lines.iter().map(output).collect();
+        let (instance, root) = (run.instance, run.root);
+        return Ok(json!({
+            "type": "lines", "number": number, "instance": instance, "root": root, "lines": lines,
+            "stored": hex(bytes),
+        }));
+    }
+    if key == keys::TIME {
+        let time = bytes.try_into().map(i64::from_be_bytes).map_err(|_| unreadable())?;
+        return Ok(json!({"type": "time", "time": format::instant(time)}));
+    }
     if let Some((to, number)) = keys::parse_mail(key) {
         let mail = StoredMail::decode(bytes).ok_or_else(unreadable)?;
         let mut out = message(&mail.message);
@@ -261,6 +280,14 @@ fn line(key: &[u8], bytes: &[u8], chain: &mut Chain) -> Result<Json, String> {
     *before = chunk.checksum;
     let entries: Vec<Json> = chunk.entries.iter().map(entry).collect();
     Ok(json!({"type": "history", "instance": id, "number": number, "entries": entries}))
+}
+
+/// A line of a program.
+fn output(line: &Line) -> Json {
+    match line {
+        Line::Print(text) => json!({"print": text}),
+        Line::Log { level, text } => json!({"log": level, "text": text}),
+    }
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Args, Asked, Batch, Checkpoint, Chunk, Entry, Hold, InstanceRecord, LifeId, Status, StoredMail,
-    StoredProgram, keys,
+    Args, Asked, Batch, Checkpoint, Chunk, Entry, Hold, InstanceRecord, LifeId, Status, StoredLines,
+    StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
 use crate::store::{FORMAT, Store};
@@ -52,6 +52,10 @@ pub fn import(import: Import) -> Result<u8, Problem> {
             }
             if key == keys::LIFE {
                 life = life.max(json["life"].as_u64().unwrap_or(0));
+                continue;
+            }
+            // Time doesn't go back.
+            if key == keys::TIME && store.get(&key)?.is_some_and(|known| known >= value) {
                 continue;
             }
             batch.writes.retain(|(known, _)| *known != key || !key.starts_with(keys::TEXTS));
@@ -127,6 +131,15 @@ fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Write1>> {
             let stored = unhex_all(json["stored"].as_str()?)?;
             Hold::decode(&stored)?;
             Some((keys::lock(&read_entity(&json["reference"])?), stored))
+        }
+        "lines" => {
+            let stored = unhex_all(json["stored"].as_str()?)?;
+            StoredLines::decode(&stored)?;
+            Some((keys::lines(json["number"].as_u64()?), stored))
+        }
+        "time" => {
+            let time = read_time(&json["time"])?;
+            Some((keys::TIME.to_vec(), time.to_be_bytes().to_vec()))
         }
         "message" => {
             let (key, stored) = (unhex_all(json["key"].as_str()?)?, unhex_all(json["stored"].as_str()?)?);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::engine::{Args, Asked, Checkpoint, Entry, History, InstanceRecord, Read, Status as State};
 use crate::machine::{Data, format};
@@ -10,6 +10,7 @@ use crate::render::short;
 
 use super::access::{Access, history as read_history, known, records};
 use super::arguments::{Filter, List, One, Status as Wanted};
+use super::pending::{Due, pending};
 use super::problem::{Problem, note};
 use super::table::{instant, table, time, took};
 use super::{USAGE, export, print};
@@ -79,13 +80,15 @@ pub fn show(one: One) -> Result<u8, Problem> {
     let store = Access::open(&one.store.store)?;
     let record = known(&store, &one.id)?;
     let history = read_history(&store, &record)?;
+    let due = pending(&store, &record, &history);
     store.close()?;
-    let steps = rows(&history);
+    let steps = rows(&history, &due);
     let open: Vec<&Row> = steps.iter().filter(|row| row.open && !record.status.is_ended()).collect();
     if one.json {
         let mut shown = export::instance(&record);
         shown["steps"] = json!(steps.len());
         shown["waits_for"] = open.iter().map(|row| json!(row.what)).collect();
+        shown["pending"] = open.iter().map(|row| row.json(&due)).collect();
         return print(&format!("{shown}\n")).map(|()| 0);
     }
     let mut lines = vec![
@@ -116,7 +119,7 @@ pub fn show(one: One) -> Result<u8, Problem> {
     match &record.status {
         State::Terminated(why) => lines.push(("why", shown_data(why))),
         State::Running | State::Suspended => {
-            lines.extend(open.iter().map(|row| ("waits for", row.what.clone())))
+            lines.extend(open.iter().map(|row| ("waits for", row.with_due())))
         }
         State::Completed(value) => lines.push(("result", shown_data(value))),
         State::Failed(error) => lines.push(("error", error.title())),
@@ -136,29 +139,40 @@ pub fn history(one: One) -> Result<u8, Problem> {
     let store = Access::open(&one.store.store)?;
     let record = known(&store, &one.id)?;
     let history = read_history(&store, &record)?;
+    let due = pending(&store, &record, &history);
     store.close()?;
     if history.after.is_some() {
         note("what was before its last checkpoint is not kept");
     }
     if one.json {
-        let lines: String =
-            history.entries.iter().map(|entry| format!("{}\n", export::entry(entry))).collect();
-        print(&lines)?;
+        let line = |entry: &Entry| {
+            let mut line = export::entry(entry);
+            if let Entry::Requested { seq, .. } = entry {
+                due.get(seq).into_iter().flatten().for_each(|due| due.add_to(&mut line));
+            }
+            format!("{line}\n")
+        };
+        print(&history.entries.iter().map(line).collect::<String>())?;
         return Ok(0);
     }
-    print(&timeline(&history))?;
+    print(&table_of(rows(&history, &due)))?;
     Ok(0)
 }
 
 /// A history as a table: each request with what became of it.
 pub fn timeline(history: &History) -> String {
-    let cells = rows(history).into_iter().map(|row| {
+    table_of(rows(history, &BTreeMap::new()))
+}
+
+fn table_of(rows: Vec<Row>) -> String {
+    let cells = rows.into_iter().map(|row| {
+        let what = row.with_due();
         vec![
             row.number.to_string(),
             time(row.time),
             row.kind.to_string(),
             row.took.unwrap_or_else(|| "-".into()),
-            row.what,
+            what,
         ]
     });
     table(&["NO", "TIME", "KIND", "TOOK", "WHAT"], &cells.collect::<Vec<_>>())
@@ -172,9 +186,28 @@ struct Row {
     what: String,
     took: Option<String>,
     open: bool,
+    /// What of it is due, for people.
+    due: Vec<String>,
 }
 
-fn rows(history: &History) -> Vec<Row> {
+impl Row {
+    /// What it is, with what is due: `sleep(5s), wakes 2026-03-01 12:00:05`.
+    fn with_due(&self) -> String {
+        std::iter::once(self.what.as_str())
+            .chain(self.due.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// An open request in JSON, with what is due.
+    fn json(&self, due: &BTreeMap<u64, Vec<Due>>) -> Json {
+        let mut json = json!({"seq": self.number, "what": self.what});
+        due.get(&self.number).into_iter().flatten().for_each(|due| due.add_to(&mut json));
+        json
+    }
+}
+
+fn rows(history: &History, due: &BTreeMap<u64, Vec<Due>>) -> Vec<Row> {
     let mut rows: BTreeMap<u64, Row> = BTreeMap::new();
     let before = history.after.as_ref().map(Checkpoint::open_entries).unwrap_or_default();
     for entry in before.iter().chain(&history.entries) {
@@ -187,6 +220,7 @@ fn rows(history: &History) -> Vec<Row> {
                     what: called(what, args),
                     took: None,
                     open: true,
+                    due: Vec::new(),
                 };
                 rows.insert(*seq, row);
             }
@@ -217,6 +251,9 @@ fn rows(history: &History) -> Vec<Row> {
             }
             Entry::Ended { .. } | Entry::Terminated { .. } => {}
         }
+    }
+    for (seq, row) in rows.iter_mut().filter(|(_, row)| row.open) {
+        row.due = due.get(seq).into_iter().flatten().map(Due::shown).collect();
     }
     rows.into_values().collect()
 }

@@ -18,6 +18,7 @@ mod inspect;
 mod junit;
 mod lsp;
 mod new;
+mod pending;
 mod permissions;
 mod problem;
 mod program;

@@ -307,7 +307,7 @@ fn listen(host: &Host, folder: &Path) -> Option<host::Listener> {
 
 /// SIGINT and SIGTERM stop the host between two steps; the second one ends the process at once.
 pub fn stop_on_signals(host: &Host) {
-    let handle = host.handle();
+    let (handle, programs) = (host.handle(), host.programs());
     let signals =
         signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM]);
     // Without a handler the signals end the process, which loses nothing either.
@@ -315,6 +315,7 @@ pub fn stop_on_signals(host: &Host) {
     let watch = move || {
         for (number, _) in signals.forever().enumerate() {
             if number > 0 {
+                programs.kill_all();
                 std::process::exit(i32::from(INTERRUPTED));
             }
             handle.stop();

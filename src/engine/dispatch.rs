@@ -35,6 +35,11 @@ impl Engine {
     /// Sees to what an instance newly asks for, and to what it asks for no more.
     pub(super) fn dispatch(&mut self, id: &Arc<str>, now: i64) {
         let Some(instance) = self.instances.get_mut(id) else { return };
+        // Lines leave before what follows from them.
+        for line in std::mem::take(&mut instance.lines) {
+            let run = self.outbox.add(id, &instance.record.root, line.clone());
+            self.outputs.push(Output::Line { run, line });
+        }
         let outgoing = std::mem::take(&mut instance.outgoing);
         for (step, sends) in outgoing {
             if let Some(sender) = self.sender(id, step) {
@@ -62,10 +67,10 @@ impl Engine {
         // The earlier comes first, however long nobody was there to see it.
         let mut overdue = std::mem::take(&mut self.overdue);
         overdue.sort_by_key(|(due, ..)| *due);
-        for (_, id, seq, timer) in overdue {
+        for (due, id, seq, timer) in overdue {
             self.timers.clear(&(id.clone(), seq));
             if let Some(life) = self.instances.get(&id).map(|instance| instance.record.life) {
-                self.due(&id, life, seq, timer, now);
+                self.due(&id, life, seq, timer, due);
             }
         }
     }
@@ -92,7 +97,7 @@ impl Engine {
         match open.request.what.clone() {
             What::Effect("sleep" | "sleep_until") => {
                 open.dispatched = true;
-                let due = due_time(&args, open.time);
+                let due = open.due().unwrap_or(now);
                 self.set_timer(due, id, life, seq, Timer::Sleep, now);
             }
             What::Effect("receive") => {}
@@ -135,15 +140,14 @@ impl Engine {
             What::Effect("set_status") => {
                 instance.record.custom = args.items().first().and_then(|value| Data::encode(value).ok());
                 instance.record_changed = true;
-                instance.deliver(seq, Ok(Data::null()));
+                instance.deliver_at_once(seq);
             }
             What::Effect("continue_as_new") => {
                 self.continue_as_new(id, args);
                 return false;
             }
             What::Effect("lock") => {
-                if let Some(timeout) = open.policy.timeout {
-                    let due = open.time.saturating_add(timeout);
+                if let Some(due) = open.due() {
                     self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
                 if !recorded {
@@ -151,7 +155,7 @@ impl Engine {
                 }
             }
             What::Effect("unlock") => {
-                instance.deliver(seq, Ok(Data::null()));
+                instance.deliver_at_once(seq);
                 self.release(&owner);
             }
             What::Effect(name) => {
@@ -164,7 +168,7 @@ impl Engine {
             }
             What::Activity { name, .. } => {
                 open.dispatched = true;
-                let due = open.deadline().map(|(due, _)| due);
+                let due = open.due();
                 let key = instance.step_key(seq);
                 let program = instance.record.program;
                 if let Some(due) = due {
@@ -174,7 +178,7 @@ impl Engine {
             }
             What::Orchestration { name, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
-                let due = open.policy.timeout.map(|timeout| open.time.saturating_add(timeout));
+                let due = open.due();
                 let is_automatic = child.id.is_none();
                 let child_id = child.id.unwrap_or_else(|| instance.child_id(seq));
                 let mut record = InstanceRecord::new(
@@ -218,7 +222,7 @@ impl Engine {
                 }
             }
             What::Operation { entity, operation, signal: Some(after) } => {
-                instance.deliver(seq, Ok(Data::null()));
+                instance.deliver_at_once(seq);
                 if !recorded {
                     let due = signal_due(&after, now);
                     let message = Message::Signal { operation, args, due };
@@ -385,13 +389,4 @@ fn signal_due(after: &Data, now: i64) -> i64 {
         _ => 0,
     };
     if due > now { due } else { 0 }
-}
-
-/// When a sleep that was asked for at `time` ends.
-fn due_time(args: &Data, time: i64) -> i64 {
-    match args.items().first() {
-        Some(Value::Duration(duration)) => time.saturating_add(*duration),
-        Some(Value::Instant(instant)) => *instant,
-        _ => time,
-    }
 }

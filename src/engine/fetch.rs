@@ -12,6 +12,7 @@ use super::entity::Hold;
 use super::history::History;
 use super::keys;
 use super::message::StoredMail;
+use super::outbox::StoredLines;
 use super::program::known_image;
 use super::record::InstanceRecord;
 use super::step::{Event, Output};
@@ -164,6 +165,25 @@ pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hol
     Ok(holds)
 }
 
+/// The runs of lines that may not be out, in order.
+pub fn read_lines(store: &dyn Read) -> Result<Vec<(u64, StoredLines)>, String> {
+    let read = |(key, bytes): (Vec<u8>, Vec<u8>)| match (keys::parse_lines(&key), StoredLines::decode(&bytes))
+    {
+        (Some(number), Some(lines)) => Ok((number, lines)),
+        _ => Err("a line in the store is not readable".to_string()),
+    };
+    store.all(keys::LINES)?.into_iter().map(read).collect()
+}
+
+/// The time that a store has come to; 0 when it doesn't say.
+pub fn read_time(store: &dyn Read) -> Result<i64, String> {
+    match store.get(keys::TIME)?.map(<[u8; 8]>::try_from) {
+        None => Ok(0),
+        Some(Ok(bytes)) => Ok(i64::from_be_bytes(bytes)),
+        Some(Err(_)) => Err("the time in the store is not readable".into()),
+    }
+}
+
 /// The life of instances that begin now.
 pub fn read_life(store: &dyn Read) -> Result<u64, String> {
     match store.get(keys::LIFE)? {
@@ -188,8 +208,9 @@ pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, Stri
         }
     }
     let mail = read_mail(store)?;
-    let life = read_life(store)?;
-    let mut events = vec![Event::Recover { mail, holds, life, root: root.map(str::to_string) }];
+    let (lines, life, time) = (read_lines(store)?, read_life(store)?, read_time(store)?);
+    let root_only = root.map(str::to_string);
+    let mut events = vec![Event::Recover { mail, holds, lines, life, time, root: root_only }];
     events.extend(stale.into_iter().map(|owner| Event::Release { owner }));
     for (key, of) in store.all(keys::ACTIVE)? {
         if root.is_none_or(|root| root.as_bytes() == of)

@@ -8,11 +8,14 @@ use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Reques
 use crate::syntax::Place;
 
 use super::address::{LifeId, Waiter};
+use super::arrivals::Delivery;
 use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
 use super::history::{self, Asked, Entry, History, Tail};
 use super::mailbox::Mailbox;
-use super::message::{Mail, Message};
+use super::message::{Came, Mail};
 use super::open::{Open, Requests, describe, policy_of};
+use super::outbox::{Line, is_line};
+use super::receives::Receives;
 use super::record::{InstanceRecord, Status};
 use super::{Batch, keys};
 
@@ -22,14 +25,6 @@ pub const SCRIPT: &str = "script";
 /// What the record of a test says that it runs: no orchestration has such a name.
 pub fn test_function(name: &str) -> String {
     format!("test {name:?}")
-}
-
-/// An answer that has come, and what an activity sent with it.
-#[derive(Clone)]
-pub(super) struct Delivery {
-    pub seq: u64,
-    pub result: Result<Data, ErrorData>,
-    pub sends: Vec<Request>,
 }
 
 /// Replay that asked for something other than the history holds. Each side is text with its place in the source.
@@ -49,6 +44,8 @@ pub(super) enum Advance {
     /// Its slice is used up.
     OutOfFuel,
     Waiting,
+    /// It is at its end, which waits for its lines to be out.
+    Ending,
     Ended,
     Stuck(Mismatch),
 }
@@ -64,13 +61,26 @@ pub(super) struct Instance {
     machine: Machine,
     past: VecDeque<Entry>,
     pub open: Requests,
-    /// Those of them that wait for an event, by its name.
-    receives: BTreeMap<u64, String>,
+    /// Those of them that wait for an event.
+    pub(super) receives: Receives,
+    /// Those of them that are for a line. They are answered at once.
+    pub(super) unanswered_lines: VecDeque<u64>,
+    /// Lines that the engine has not seen to yet.
+    pub lines: Vec<Line>,
+    /// How it ended, as long as lines of it are not out.
+    ending: Option<Result<Data, ErrorData>>,
     /// Requests that the engine has not seen to yet.
     pub undispatched: Vec<u64>,
+    /// When the first of their timers is due.
+    first_due: i64,
     /// Requests that nobody waits for any more.
     pub dropped: Vec<(u64, Box<Open>)>,
-    inbox: VecDeque<Delivery>,
+    /// Answers to requests that the engine itself has seen to: they are part of the turn that asked.
+    pub(super) at_once: VecDeque<u64>,
+    /// Answers of this process, in the order in which they are taken in.
+    pub(super) inbox: BTreeMap<Came, Delivery>,
+    /// How many there were.
+    pub(super) delivered: u64,
     pub mail: Mailbox,
     /// Mail that was taken in since the engine last asked.
     pub taken: Vec<Rc<Mail>>,
@@ -122,7 +132,8 @@ impl Instance {
             }
         };
         let identity = Identity { id: record.id.clone(), ..Identity::default() };
-        let (mut receives, mut open) = (BTreeMap::new(), Requests::default());
+        let (mut receives, mut open) = (Receives::default(), Requests::default());
+        let (mut unanswered_lines, mut first_due) = (VecDeque::new(), i64::MAX);
         let (mut checkpoint, mut expected) = (None, 0);
         let machine = match history.after {
             None => Machine::new(image.clone(), Context::Orchestration, function, args, identity),
@@ -137,12 +148,16 @@ impl Instance {
                     if again.request.what == What::Effect("receive") {
                         receives.insert(again.request.seq, first_text(&again.request.args));
                     }
+                    if is_line(&again.request.what) {
+                        unanswered_lines.push_back(again.request.seq);
+                    }
+                    first_due = first_due.min(again.due().unwrap_or(i64::MAX));
                     open.insert(again);
                 }
                 restored.flatten().ok_or_else(unfit)?
             }
         };
-        let undispatched = open.keys().copied().collect();
+        let undispatched = open.keys().copied().filter(|seq| !unanswered_lines.contains(seq)).collect();
         Ok(Instance {
             record,
             record_changed: false,
@@ -151,9 +166,15 @@ impl Instance {
             past: history.entries.into(),
             open,
             receives,
+            unanswered_lines,
+            lines: Vec::new(),
+            ending: None,
             undispatched,
+            first_due,
             dropped: Vec::new(),
-            inbox: VecDeque::new(),
+            at_once: VecDeque::new(),
+            inbox: BTreeMap::new(),
+            delivered: 0,
             mail: Mailbox::default(),
             taken: Vec::new(),
             outgoing: Vec::new(),
@@ -225,6 +246,7 @@ impl Instance {
             || !self.is_live()
             || self.queued
             || !self.inbox.is_empty()
+            || self.is_ending()
             || self.open.are_active()
     }
 
@@ -233,19 +255,17 @@ impl Instance {
         self.is_live()
             && !self.queued
             && self.inbox.is_empty()
+            && self.at_once.is_empty()
+            && self.lines.is_empty()
+            && !self.is_ending()
             && self.fresh.is_empty()
             && !self.record_changed
             && self.open.values().all(|open| !open.dispatched || open.is_timer())
     }
 
-    /// An answer has come; it is taken in when it is its turn.
-    pub fn deliver(&mut self, seq: u64, result: Result<Data, ErrorData>) {
-        self.deliver_with(seq, result, Vec::new());
-    }
-
-    /// As `deliver`, of an activity that sent something.
-    pub fn deliver_with(&mut self, seq: u64, result: Result<Data, ErrorData>, sends: Vec<Request>) {
-        self.inbox.push_back(Delivery { seq, result, sends });
+    /// Whether it is at its end, which waits for its lines to be out.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
     }
 
     /// Notes that somebody ended it.
@@ -280,7 +300,8 @@ impl Instance {
         let mut next = Instance::new(image, record, history)?;
         next.record_changed = true;
         next.mail = self.mail.clone();
-        next.inbox = self.inbox.clone();
+        (next.inbox, next.delivered) = (self.inbox.clone(), self.delivered);
+        next.at_once = self.at_once.clone();
         next.indexed = self.indexed;
         next.seen_to = self
             .open
@@ -303,6 +324,7 @@ impl Instance {
 
     /// The requests that are to be seen to: not those that this process has seen to before it was replayed.
     pub fn take_undispatched(&mut self) -> Vec<u64> {
+        self.first_due = i64::MAX;
         let seen_to = std::mem::take(&mut self.seen_to);
         let mut all = std::mem::take(&mut self.undispatched);
         all.retain(|seq| match (self.open.get_mut(*seq), seen_to.get(seq)) {
@@ -313,51 +335,6 @@ impl Instance {
             _ => true,
         });
         all
-    }
-
-    /// Whether an answer is there that it would take in.
-    pub fn has_answer(&self) -> bool {
-        !self.inbox.is_empty()
-            || !self.mail.answers.is_empty()
-            || !self.mail.control.is_empty()
-            || self.receives.values().any(|name| self.mail.events.contains_key(name))
-    }
-
-    /// Whether what ends it or holds it up can be taken in now: it overtakes nothing that came before it, but a long
-    /// computation.
-    pub fn can_be_ended(&self) -> bool {
-        if !self.between || self.computes {
-            return self.computes;
-        }
-        let Some(control) = self.mail.control.front() else { return true };
-        let before = |mail: Option<&Rc<Mail>>| mail.is_some_and(|mail| mail.number < control.number);
-        let event = |name: &String| before(self.mail.events.get(name).and_then(VecDeque::front));
-        self.inbox.is_empty() && !before(self.mail.answers.front()) && !self.receives.values().any(event)
-    }
-
-    /// The next answer that has come: from its inbox, from its mail, or an event that it waits for.
-    fn next_answer(&mut self) -> Option<Delivery> {
-        if let Some(delivery) = self.inbox.pop_front() {
-            return Some(delivery);
-        }
-        while let Some(mail) = self.mail.answers.pop_front() {
-            self.taken.push(mail.clone());
-            if let Message::Answer { life, execution, seq, result } = &mail.message
-                && (*life, *execution) == (self.record.life, self.record.execution)
-            {
-                return Some(Delivery { seq: *seq, result: result.clone(), sends: Vec::new() });
-            }
-        }
-        if self.mail.events.is_empty() {
-            return None;
-        }
-        let (mail, seq) = self
-            .receives
-            .iter()
-            .find_map(|(seq, name)| self.mail.take_event(name).map(|mail| (mail, *seq)))?;
-        self.taken.push(mail.clone());
-        let Message::Event { payload, .. } = &mail.message else { return None };
-        Some(Delivery { seq, result: Ok(payload.clone()), sends: Vec::new() })
     }
 
     /// Whether the program wants another attempt after an error; an error is that of its `when`.
@@ -378,14 +355,19 @@ impl Instance {
             open.attempt += 1;
             open.begins = again;
             open.dispatched = false;
+            self.first_due = self.first_due.min(open.due().unwrap_or(i64::MAX));
         }
     }
 
-    /// Evaluates up to its next requests or its end, then takes the next answer, from its past or its inbox.
-    pub fn advance(&mut self, fuel: u64, now: i64, watch: Watch<'_>) -> Advance {
+    /// Evaluates up to its next requests or its end, then takes the next answer, from its past or of all that waits for it.
+    /// Its end may be held back as long as lines of it are not out.
+    pub fn advance(&mut self, fuel: u64, now: i64, holds_end: bool, watch: Watch<'_>) -> Advance {
         self.has_run = true;
         let was_live = self.is_live();
-        let progress = self.machine.run(fuel);
+        let progress = match self.ending.take() {
+            Some(outcome) => Progress::Done(outcome),
+            None => self.machine.run(fuel),
+        };
         self.replay += self.machine.take_spent() * checkpoint::FUEL;
         if matches!(progress, Progress::OutOfFuel) {
             return Advance::OutOfFuel;
@@ -411,7 +393,8 @@ impl Instance {
                 }
             };
             watch(&entry, None);
-            self.receives.remove(&seq);
+            self.receives.remove(seq);
+            self.unanswered_lines.retain(|known| *known != seq);
             // What follows from a recorded one was done when it was recorded.
             if let Some(open) = self.open.remove(seq)
                 && live
@@ -420,10 +403,15 @@ impl Instance {
             }
         }
         if let Progress::Done(outcome) = progress {
+            if self.past.is_empty() && (holds_end || !self.lines.is_empty()) {
+                self.ending = Some(outcome);
+                return Advance::Ending;
+            }
             return self.done(outcome, now, watch);
         }
         match self.past.pop_front() {
             Some(Entry::Answered { seq, result, time }) => {
+                self.unanswered_lines.retain(|known| *known != seq);
                 self.answered(seq, result, time, watch);
                 Advance::More
             }
@@ -445,6 +433,8 @@ impl Instance {
             }
             // Whether it may take in something new is seen anew.
             None if !was_live => Advance::More,
+            // What was due before now takes its place among what has come.
+            None if self.first_due <= now && self.unanswered_lines.is_empty() => Advance::Waiting,
             None => match self.next_answer() {
                 Some(Delivery { seq, result, sends }) => {
                     if self.open.contains_key(&seq) {
@@ -483,8 +473,12 @@ impl Instance {
         if request.what == What::Effect("receive") {
             self.receives.insert(seq, first_text(&request.args));
         }
-        self.undispatched.push(seq);
+        match is_line(&request.what) {
+            true => self.unanswered_lines.push_back(seq),
+            false => self.undispatched.push(seq),
+        }
         let open = Open { request, time, attempt: 1, begins: time, policy, dispatched: false, recorded };
+        self.first_due = self.first_due.min(open.due().unwrap_or(i64::MAX));
         self.open.insert(open);
         Ok(())
     }
@@ -493,7 +487,7 @@ impl Instance {
         let entry = Entry::Answered { seq, result, time };
         watch(&entry, self.open.get(&seq).map(|open| &open.request));
         self.open.remove(seq);
-        self.receives.remove(&seq);
+        self.receives.remove(seq);
         if let Entry::Answered { result, .. } = entry {
             self.machine.answer(seq, result);
         }

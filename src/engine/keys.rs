@@ -14,6 +14,8 @@
 //! | `s/life` | the life of instances that begin now, eight bytes, big-endian; none while it is the first |
 //! | `m/i` id `00` number, `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for its receiver |
 //! | `s/keys` | that the keys of all entities are canonical |
+//! | `o/` number | [`StoredLines`](super::StoredLines): a run of lines that may not be out yet |
+//! | `s/time` | the time that the store has come to: nanoseconds since 1970, eight bytes, big-endian |
 //!
 //! Keys that begin with `!` are the store's own.
 
@@ -36,6 +38,9 @@ pub const DEPLOYED: &[u8] = b"n/";
 /// The life of instances that begin now. It grows whenever an id becomes free, so that no instance has the life of one
 /// before it.
 pub const LIFE: &[u8] = b"s/life";
+pub const LINES: &[u8] = b"o/";
+/// The time that the store has come to.
+pub const TIME: &[u8] = b"s/time";
 
 /// The life of instances that begin before any id became free. Those of stores that knew no lives have life 0.
 pub const FIRST_LIFE: u64 = 1;
@@ -137,6 +142,15 @@ pub fn mail(to: &Address, number: u64) -> Vec<u8> {
     key.push(0);
     key.extend(number.to_be_bytes());
     key
+}
+
+pub fn lines(number: u64) -> Vec<u8> {
+    joined(LINES, &number.to_be_bytes())
+}
+
+/// The number of a run of lines.
+pub fn parse_lines(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(LINES)?.try_into().ok()?))
 }
 
 /// The receiver and the number of a message's key.

@@ -29,7 +29,7 @@ impl Engine {
         }
         let owner = instance.waiter(seq);
         let Some(first) = set.first().cloned() else {
-            instance.deliver(seq, Ok(Data::null()));
+            instance.deliver_at_once(seq);
             return;
         };
         let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());

@@ -18,7 +18,11 @@ pub(super) struct Mailbox {
 impl Mailbox {
     pub fn put(&mut self, mail: Rc<Mail>) {
         match &mail.message {
-            Message::Answer { .. } => self.answers.push_back(mail),
+            Message::Answer { .. } => {
+                // That something is too late has come when its time was up, which may be before what has come since.
+                let at = self.answers.iter().rposition(|before| before.came() < mail.came());
+                self.answers.insert(at.map_or(0, |at| at + 1), mail);
+            }
             Message::Event { name, .. } => self.events.entry(name.clone()).or_default().push_back(mail),
             _ => self.control.push_back(mail),
         }
@@ -45,9 +49,9 @@ impl Mailbox {
         self.control.remove(at)
     }
 
-    /// Whether an answer to that request of that life and execution is there.
-    pub fn has_answer(&self, of: (u64, u32), wanted: u64) -> bool {
-        self.answers.iter().any(|mail| {
+    /// Whether an answer to that request of that life and execution has come before a time.
+    pub fn has_answer(&self, of: (u64, u32), wanted: u64, before: i64) -> bool {
+        self.answers.iter().take_while(|mail| mail.time < before).any(|mail| {
             matches!(&mail.message, Message::Answer { life, execution, seq, .. }
                 if (*life, *execution) == of && *seq == wanted)
         })

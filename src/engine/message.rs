@@ -95,6 +95,15 @@ enum Stage {
     Taken,
 }
 
+/// The place of something that waits for an instance, among all that does. What waits together is taken in this order: by
+/// time; at the same time timers and answers of the process come before messages, and each in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Came {
+    pub time: i64,
+    pub is_mail: bool,
+    pub number: u64,
+}
+
 /// A message that waits for its receiver.
 #[derive(Debug)]
 pub struct Mail {
@@ -149,6 +158,11 @@ impl Mail {
         let StoredMail { from, root, ack, time, message } = mail;
         let stage = Cell::new(Stage::Written);
         Rc::new(Mail { number, from, root: root.into(), ack, time, message, stage })
+    }
+
+    /// Its place in the order in which an instance takes what waits for it: by time, then by number.
+    pub(super) fn came(&self) -> Came {
+        Came { time: self.time, is_mail: true, number: self.number }
     }
 
     /// Marks it as taken; whether the store has to be told.

@@ -9,6 +9,7 @@
 //! process only when the writes taken after it are durable.
 
 mod address;
+mod arrivals;
 mod batch;
 mod checkpoint;
 mod deliver;
@@ -25,8 +26,10 @@ mod mailbox;
 mod message;
 mod open;
 mod operations;
+mod outbox;
 mod program;
 mod purge;
+mod receives;
 mod record;
 mod rekey;
 mod replay;
@@ -42,12 +45,13 @@ pub use entity::Hold;
 pub use extend::{Cut, cut, described};
 pub use fetch::{
     Images, Read, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life, read_mail,
-    read_record, recovery,
+    read_record, read_time, recovery,
 };
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, SCRIPT, test_function};
 pub use message::{Mail, Message, StoredMail};
 pub use open::Open;
+pub use outbox::{Line, StoredLines};
 pub use program::{
     StoredProgram, build_image, known_image, load_image, load_stored, program_writes, startable,
 };

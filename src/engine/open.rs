@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use crate::machine::options::{self, Policy, policy};
-use crate::machine::{Data, ErrorData, Request, What, snapshot};
+use crate::machine::{Data, ErrorData, Request, Value, What, snapshot};
 
 use super::checkpoint::SavedOpen;
 use super::history::Asked;
@@ -55,6 +55,15 @@ impl Open {
         let own = self.policy.timeout.map(|timeout| (self.begins.saturating_add(timeout), timeout));
         let all = self.ends().zip(self.policy.within);
         own.into_iter().chain(all).min_by_key(|(due, _)| *due)
+    }
+
+    /// When its timer is due, if it has one: a sleep ends, or the time for it is up.
+    pub fn due(&self) -> Option<i64> {
+        match &self.request.what {
+            What::Effect("sleep" | "sleep_until") => Some(due_time(&self.request.args, self.time)),
+            What::Activity { .. } => self.deadline().map(|(due, _)| due),
+            _ => Some(self.time.saturating_add(self.policy.timeout?)),
+        }
     }
 
     pub(super) fn saved(&self) -> SavedOpen {
@@ -132,6 +141,15 @@ impl Deref for Requests {
 
     fn deref(&self) -> &BTreeMap<u64, Box<Open>> {
         &self.open
+    }
+}
+
+/// When a sleep that was asked for at `time` ends.
+fn due_time(args: &Data, time: i64) -> i64 {
+    match args.items().first() {
+        Some(Value::Duration(duration)) => time.saturating_add(*duration),
+        Some(Value::Instant(instant)) => *instant,
+        _ => time,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::fetch::read_lines;
 use super::record::InstanceRecord;
 use super::{Batch, Read, StoredProgram, keys};
 
@@ -13,6 +14,11 @@ pub fn purge_writes(store: &dyn Read, id: &str) -> Result<Batch, String> {
     }
     if store.get(&keys::checkpoint(id))?.is_some() {
         batch.delete(keys::checkpoint(id));
+    }
+    for (number, run) in read_lines(store)? {
+        if run.instance == id {
+            batch.delete(keys::lines(number));
+        }
     }
     batch.delete(keys::instance(id));
     Ok(batch)

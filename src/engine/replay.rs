@@ -35,7 +35,7 @@ const AFTER: u64 = 50_000_000;
 pub fn state_at_end(image: &Rc<Image>, record: InstanceRecord, history: History) -> Option<Vec<u8>> {
     let mut instance = Instance::new(image, record, history).ok()?;
     loop {
-        match instance.advance(1_000_000, 0, &mut |_, _| ()) {
+        match instance.advance(1_000_000, 0, false, &mut |_, _| ()) {
             Advance::More => {}
             Advance::OutOfFuel if !instance.is_live() => {}
             Advance::Waiting if instance.is_live() => return instance.state(),
@@ -60,8 +60,10 @@ pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch
                 watch(entry, request);
             }
         };
-        match instance.advance(1_000_000, 0, &mut see) {
+        match instance.advance(1_000_000, 0, false, &mut see) {
             Advance::More => {}
+            // Nothing leaves.
+            Advance::Ending => instance.lines.clear(),
             Advance::OutOfFuel if instance.is_live() => match left.checked_sub(1_000_000) {
                 Some(less) => left = less,
                 None => return Replayed::Computes,

@@ -42,7 +42,8 @@ impl Engine {
                     break;
                 }
             }
-            match instance.advance(SLICE, now, &mut |_, _| ()) {
+            let holds_end = self.outbox.has(id);
+            match instance.advance(SLICE, now, holds_end, &mut |_, _| ()) {
                 Advance::More => (instance.between, instance.computes) = (false, false),
                 Advance::OutOfFuel => break,
                 Advance::Waiting => {
@@ -53,6 +54,14 @@ impl Engine {
                         again = false;
                         break;
                     }
+                }
+                Advance::Ending => {
+                    // Its end is no end before its lines are out.
+                    self.dispatch(id, now);
+                    let Some(instance) = self.instances.get_mut(id) else { return };
+                    instance.between = true;
+                    again = false;
+                    break;
                 }
                 Advance::Ended => {
                     self.dispatch(id, now);
@@ -134,13 +143,15 @@ impl Engine {
 
     // ---- what comes back
 
+    /// A step has its answer, which came at a time.
     pub(super) fn answer(
         &mut self,
         step: StepId,
         result: Result<Data, ErrorData>,
         sends: Vec<Request>,
-        now: i64,
+        time: i64,
     ) {
+        let now = self.now;
         let Address::Instance(id) = step.owner else { return };
         let Some(instance) = self.instances.get_mut(&id) else { return };
         if (instance.record.life, instance.record.execution) != (step.life, step.execution) {
@@ -161,7 +172,7 @@ impl Engine {
                         Ok(true) => {}
                         verdict => {
                             let error = verdict.err().unwrap_or(error);
-                            instance.deliver_with(step.seq, Err(error), sends);
+                            instance.deliver(step.seq, Err(error), sends, time);
                             self.wake(&id);
                             return;
                         }
@@ -175,7 +186,7 @@ impl Engine {
                 }
             }
             result => {
-                instance.deliver_with(step.seq, result, sends);
+                instance.deliver(step.seq, result, sends, time);
                 self.wake(&id);
             }
         }
@@ -191,7 +202,9 @@ impl Engine {
         self.send_at(due, Address::Instance(id.clone()), from, root, None, message);
     }
 
-    pub(super) fn due(&mut self, id: &Arc<str>, life: u64, seq: u64, timer: Timer, now: i64) {
+    /// A timer of an instance was due at a time.
+    pub(super) fn due(&mut self, id: &Arc<str>, life: u64, seq: u64, timer: Timer, due: i64) {
+        let now = self.now;
         let Some(instance) = self.instances.get_mut(id) else {
             self.fetch(Address::Instance(id.clone()));
             return;
@@ -203,9 +216,8 @@ impl Engine {
         let Some(open) = instance.open.get(&seq).cloned() else { return };
         let step = StepId::of(id, &instance.record, seq, open.attempt);
         let owner = instance.life_id();
-        let too_late = open.time.saturating_add(open.policy.timeout.unwrap_or(0));
         match timer {
-            Timer::Sleep => self.answer(step, Ok(Data::null()), Vec::new(), now),
+            Timer::Sleep => self.answer(step, Ok(Data::null()), Vec::new(), due),
             Timer::Timeout => {
                 let after = format::duration(open.policy.timeout.unwrap_or(0));
                 match &open.request.what {
@@ -214,19 +226,19 @@ impl Engine {
                         let after = format::duration(open.deadline().map_or(0, |(_, after)| after));
                         let more = [("activity", Value::str(name.as_str()))];
                         let message = format!("`{name}` was not done within {after}");
-                        self.answer(step, Err(ErrorData::with("timeout", message, more)), Vec::new(), now);
+                        self.answer(step, Err(ErrorData::with("timeout", message, more)), Vec::new(), due);
                     }
                     // An answer that has come in time counts.
-                    _ if instance.mail.has_answer((life, execution), seq) => {}
+                    _ if instance.mail.has_answer((life, execution), seq, due) => {}
                     What::Orchestration { name, .. } => {
                         let more = [("orchestration", Value::str(name.as_str()))];
                         let message = format!("`{name}` was not done within {after}");
-                        self.too_late(id, seq, too_late, ErrorData::with("timeout", message, more));
+                        self.too_late(id, seq, due, ErrorData::with("timeout", message, more));
                         self.terminate_child(id, seq, &open, "its caller did not wait longer");
                     }
                     _ => {
                         let message = format!("the entities were not free within {after}");
-                        self.too_late(id, seq, too_late, ErrorData::new("timeout", message));
+                        self.too_late(id, seq, due, ErrorData::new("timeout", message));
                         self.release(&owner);
                     }
                 }

@@ -12,11 +12,12 @@ use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoints;
 use super::entity::{Entities, Hold};
-use super::history::History;
+use super::history::{Entry, History};
 use super::instance::{Instance, Mismatch};
 use super::mailbox::Mailbox;
 use super::message::{Mail, Message, StoredMail};
 use super::open::Open;
+use super::outbox::{Line, Outbox, StoredLines};
 use super::record::InstanceRecord;
 use super::timers::{Timer, Timers};
 use super::{Batch, keys, program_writes};
@@ -42,12 +43,16 @@ impl StepId {
 
 /// What happens to the engine.
 pub enum Event {
-    /// First of all: the messages and the holders of entities that the store has, and the life of what begins now. Of
-    /// the instances that have mail, those of that root go on; all of them, when it is none.
+    /// First of all: the messages and the holders of entities that the store has, the life of what begins now, and the
+    /// time that the store has come to. Of the instances that have mail, those of that root go on; all of them, when it is
+    /// none.
     Recover {
         mail: Vec<(Address, u64, StoredMail)>,
         holds: Vec<(EntityId, Hold)>,
+        /// Runs of lines that may not be out; those of that root leave once more.
+        lines: Vec<(u64, StoredLines)>,
         life: u64,
+        time: i64,
         root: Option<String>,
     },
     /// An instance begins, with a program that is now the newest for its entities.
@@ -68,6 +73,8 @@ pub enum Event {
     Send { to: Address, from: String, message: Message },
     /// A step that was an output has its result; what an activity sent goes out with it.
     Answer { step: StepId, result: Result<Data, ErrorData>, sends: Vec<Request> },
+    /// So many lines of a run are out.
+    LinesOut { run: u64, count: usize },
     /// An instance that has ended, or is gone, holds nothing any more.
     Release { owner: LifeId },
     /// Time has passed: what is due is woken.
@@ -83,6 +90,8 @@ pub enum Output {
     Effect { step: StepId, name: &'static str, args: Data, external: bool },
     /// Run an activity and answer. Its own external effects must wait until the writes are durable.
     Activity { step: StepId, program: ProgramHash, name: String, args: Data, key: String },
+    /// Write a line, once the writes are durable, and tell of it. What leaves later leaves after it.
+    Line { run: u64, line: Line },
     /// Nobody waits for this step any more; it may be broken off.
     Abandon { step: StepId },
     /// Read an instance or an entity from the store, all that was written before included.
@@ -146,10 +155,13 @@ pub struct Engine {
     /// Mail that may have to be written.
     fresh_mail: Vec<(Address, Rc<Mail>)>,
     next_mail: u64,
+    pub(super) outbox: Outbox,
     /// The life of instances that begin now.
     pub(super) life: u64,
     /// When what is happening happens, in nanoseconds since 1970.
     pub(super) now: i64,
+    /// Whether the store knows of that time.
+    is_time_written: bool,
     /// What is needed from the store.
     pub(super) fetching: HashSet<Address>,
     /// Those of them that were not asked for yet.
@@ -198,6 +210,7 @@ impl Engine {
             changed: Vec::new(),
             fresh_mail: Vec::new(),
             next_mail: 0,
+            outbox: Outbox::default(),
             life: keys::FIRST_LIFE,
             now: 0,
             fetching: HashSet::new(),
@@ -212,6 +225,7 @@ impl Engine {
             images: HashMap::new(),
             unbegun: HashMap::new(),
             set_aside: HashSet::new(),
+            is_time_written: true,
             stored_programs: HashSet::new(),
             deployments: BTreeMap::new(),
             batch: Batch::default(),
@@ -244,6 +258,7 @@ impl Engine {
             && self.unbegun.is_empty()
             && self.active.is_empty()
             && self.entities.busy == 0
+            && self.outbox.is_empty()
             && self.outputs.is_empty()
     }
 
@@ -324,20 +339,52 @@ impl Engine {
         });
     }
 
+    /// The greatest time that anything happened at. It never goes back: an event that says that it is earlier happens then.
+    pub fn time(&self) -> i64 {
+        self.now
+    }
+
+    fn reach(&mut self, time: i64) -> i64 {
+        if time > self.now {
+            (self.now, self.is_time_written) = (time, false);
+        }
+        self.now
+    }
+
+    /// Whether instances go on, and not only what clients ask for.
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
     /// Takes in an event; `now` is in nanoseconds since 1970. What follows from it is in the next
     /// [`Engine::take_outputs`] and [`Engine::take_writes`].
     pub fn handle(&mut self, event: Event, now: i64) {
-        self.now = now;
+        let now = self.reach(now);
+        // What was due before this comes before it.
+        self.fire(now);
         match event {
-            Event::Recover { mail, holds, life, root } => {
+            Event::Recover { mail, holds, lines, life, time, root } => {
                 self.life = life;
+                self.reach(time);
+                self.is_time_written = self.now == time;
+                self.recover_lines(lines, root.as_deref());
                 self.recover(mail, holds, root.as_deref());
+            }
+            Event::LinesOut { run, count } => {
+                if let Some(id) = self.outbox.out(run, count, &mut self.batch)
+                    && self.instances.get(&id).is_some_and(|instance| instance.is_ending())
+                {
+                    self.wake(&id);
+                }
             }
             Event::Begin { record, image } => {
                 self.deploy(&image);
-                self.add(record, History::default(), image, true);
+                self.add(InstanceRecord { created: now, ..record }, History::default(), image, true);
             }
             Event::Load { record, history, image } => {
+                // A history that was imported may be of a later time.
+                let last = history.entries.last().map_or(record.created, Entry::time);
+                self.reach(last);
                 self.stored_programs.insert(record.program);
                 self.fetching.remove(&Address::instance(&record.id));
                 self.add(record, history, image, false);
@@ -373,20 +420,23 @@ impl Engine {
                 Address::Entity(entity) => self.entity_answer(&entity, &step, result),
             },
             Event::Release { owner } => self.release(&owner),
-            Event::Tick => {
-                while let Some(((instance, seq), (life, timer))) = self.timers.take(now) {
-                    self.due(&instance, life, seq, timer, now);
-                }
-                while let Some(((entity, _), mail)) = self.delayed.take(now) {
-                    self.entities.arrive(&entity, mail);
-                    self.wake_entity(&entity);
-                }
-            }
+            Event::Tick => {}
             Event::Run => match self.ready.pop_front() {
                 Some(Ready::Instance(id)) => self.run_instance(&id, now),
                 Some(Ready::Entity(entity)) => self.run_entity(&entity, now),
                 None => {}
             },
+        }
+    }
+
+    /// Wakes what is due.
+    fn fire(&mut self, now: i64) {
+        while let Some((due, (instance, seq), (life, timer))) = self.timers.take(now) {
+            self.due(&instance, life, seq, timer, due);
+        }
+        while let Some((_, (entity, _), mail)) = self.delayed.take(now) {
+            self.entities.arrive(&entity, mail);
+            self.wake_entity(&entity);
         }
     }
 
@@ -406,12 +456,13 @@ impl Engine {
             || !self.changed.is_empty()
             || !self.fresh_mail.is_empty()
             || !self.deployments.is_empty()
+            || self.outbox.has_writes()
             || self.entities.has_writes()
     }
 
     /// How many changes what it wants written has, about.
     pub fn changes(&self) -> usize {
-        self.changed.len() + self.fresh_mail.len()
+        self.changed.len() + self.fresh_mail.len() + self.outbox.changes()
     }
 
     /// What it wants written since the last call, to be written together.
@@ -453,6 +504,10 @@ impl Engine {
             }
         }
         self.entities.take_writes(&mut batch);
+        self.outbox.take_writes(&mut batch);
+        if !batch.is_empty() && !std::mem::replace(&mut self.is_time_written, true) {
+            batch.put(keys::TIME.to_vec(), self.now.to_be_bytes().to_vec());
+        }
         self.drop_parked();
         batch
     }
@@ -628,7 +683,7 @@ impl Engine {
             },
             Address::Entity(entity) => {
                 if let Message::Signal { due, .. } = &mail.message
-                    && *due > 0
+                    && *due > self.now
                 {
                     self.delayed.set(*due, (entity, mail.number), mail);
                 } else {
@@ -646,6 +701,17 @@ impl Engine {
         }
     }
 
+    /// Lines of before that may not be out: those of that root leave, before anything else.
+    fn recover_lines(&mut self, runs: Vec<(u64, StoredLines)>, root: Option<&str>) {
+        for (run, stored) in runs {
+            let is_ours = self.goes_on && root.is_none_or(|root| root == stored.root);
+            self.outbox.recover(run, &stored, is_ours);
+            if is_ours {
+                self.outputs.extend(stored.lines.into_iter().map(|line| Output::Line { run, line }));
+            }
+        }
+    }
+
     fn recover(
         &mut self,
         mut mail: Vec<(Address, u64, StoredMail)>,
@@ -655,7 +721,13 @@ impl Engine {
         for (entity, hold) in holds {
             self.entities.recover(entity, hold);
         }
-        mail.sort_by_key(|(_, number, _)| *number);
+        // A signal whose time came while nobody was there to see it came then.
+        let now = self.now;
+        let came = |stored: &StoredMail| match stored.message {
+            Message::Signal { due, .. } if due > 0 && due <= now => due,
+            _ => stored.time,
+        };
+        mail.sort_by_key(|(_, number, stored)| (came(stored), *number));
         for (to, number, stored) in mail {
             self.next_mail = self.next_mail.max(number + 1);
             let mail = Mail::stored(number, stored);

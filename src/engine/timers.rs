@@ -52,13 +52,13 @@ impl<K: Clone + Ord + Hash, T> Timers<K, T> {
         self.due.keys().map(|(due, _)| *due)
     }
 
-    /// Takes the next one if it is due at `now`.
-    pub fn take(&mut self, now: i64) -> Option<(K, T)> {
+    /// Takes the next one if it is due at `now`, with when it was due.
+    pub fn take(&mut self, now: i64) -> Option<(i64, K, T)> {
         if self.next()? > now {
             return None;
         }
-        let ((_, key), timer) = self.due.pop_first()?;
+        let ((due, key), timer) = self.due.pop_first()?;
         self.of.remove(&key);
-        Some((key, timer))
+        Some((due, key, timer))
     }
 }

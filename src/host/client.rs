@@ -32,8 +32,8 @@ pub enum Ask {
     Start { record: Box<InstanceRecord>, modules: Vec<(String, String)> },
     /// Send something to an instance that has not ended.
     Instance { id: String, message: Sent },
-    /// Send something to an entity that is deployed.
-    Entity { entity: EntityId, message: Sent },
+    /// Send something to an entity that is deployed; a signal that is held back so long, in nanoseconds.
+    Entity { entity: EntityId, message: Sent, after: Option<i64> },
     /// Tell when an instance has ended.
     Wait(String),
     /// Let a failed instance go back to before its failed step.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::Outcome as Ending;
+use crate::engine::{Event, Line, Outcome as Ending};
 use crate::machine::{Data, ErrorData, format};
 use crate::resident;
 
@@ -24,6 +24,7 @@ pub(super) enum Held {
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
     Reply { to: Answer, reply: Reply },
     Lost { what: String, error: ErrorData },
+    Line { run: u64, line: Line },
 }
 
 impl Host {
@@ -101,8 +102,25 @@ impl Host {
     /// Lets go what waited for writes that are durable now.
     fn release(&mut self, held: Vec<Held>) -> Result<(), HostError> {
         let mut printed = Vec::new();
+        // The lines that were written, by their runs.
+        let mut lines: Vec<(u64, usize)> = Vec::new();
         for held in held {
+            if !matches!(&held, Held::Line { line: Line::Print(_), .. } | Held::Effect { name: "print", .. })
+            {
+                // Whatever leaves after a line leaves when the line is out.
+                self.terminal.flush().map_err(HostError::Output)?;
+            }
             match held {
+                Held::Line { run, line } => {
+                    match line {
+                        Line::Print(text) => self.terminal.print(&text).map_err(HostError::Output)?,
+                        Line::Log { level, text } => self.terminal.log(&level, &text),
+                    }
+                    match lines.last_mut() {
+                        Some((last, count)) if *last == run => *count += 1,
+                        _ => lines.push((run, 1)),
+                    }
+                }
                 Held::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
                 Held::Reply { to, reply } => {
                     // Who asked may have gone away.
@@ -128,9 +146,10 @@ impl Host {
             }
         }
         self.begin_files();
-        if !printed.is_empty() {
-            // A line counts as printed when it is out.
-            self.terminal.flush().map_err(HostError::Output)?;
+        // A line counts as printed when it is out.
+        self.terminal.flush().map_err(HostError::Output)?;
+        for (run, count) in lines {
+            self.feed(Event::LinesOut { run, count });
         }
         for (owner, result) in printed {
             self.answer(owner, result);

@@ -4,12 +4,17 @@ use crate::builtins::looks;
 use crate::machine::{Data, ErrorData, Value};
 
 use super::permissions::Permissions;
-use super::{Outcome, clock, data};
+use super::{Clock, Outcome, clock, data};
 
 /// Does an effect at once, if it is of that kind.
-pub(crate) fn immediate(name: &str, args: &Data, permissions: &Permissions) -> Option<Outcome> {
+pub(crate) fn immediate(
+    name: &str,
+    args: &Data,
+    permissions: &Permissions,
+    clock: &Clock,
+) -> Option<Outcome> {
     let value = match name {
-        "now" => Value::Instant(clock::now()),
+        "now" => Value::Instant(clock.now()),
         "random" => match entropy::<8>() {
             Ok(bytes) => Value::float((u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64),
             Err(error) => return Some(Err(error)),

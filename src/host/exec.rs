@@ -1,14 +1,24 @@
 //! Programs of the system.
+//!
+//! A program leads a [process group](super::groups). It is done when it has ended itself, and its result is what was written
+//! until then. What it started and left behind goes on, and finds its outputs closed. A program that is given up ends with
+//! its whole group.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::machine::options::{Exec, exec};
 use crate::machine::{Data, ErrorData, Value};
 
+use super::groups::{Group, Groups};
 use super::{Outcome, data, text_or_bytes};
 
 /// What one program may write to each of its outputs, in bytes.
@@ -38,17 +48,22 @@ pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
 }
 
 impl Call {
-    /// Runs the program to its end. It is killed when this is dropped.
-    pub(crate) async fn run(self) -> Outcome {
+    /// Runs the program to its end. Its process group is ended when this is dropped.
+    pub(crate) async fn run(self, groups: Groups) -> Outcome {
         let program = self.program.clone();
         let timeout = self.options.timeout;
+        let mut group = None;
         let outcome = match timeout {
-            None => self.output().await,
+            None => self.output(&groups, &mut group).await,
             Some(nanos) => {
                 let limit = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
-                match tokio::time::timeout(limit, self.output()).await {
+                match tokio::time::timeout(limit, self.output(&groups, &mut group)).await {
                     Ok(outcome) => outcome,
                     Err(_) => {
+                        // Nothing of it overlaps with what follows.
+                        if let Some(group) = group {
+                            group.end().await;
+                        }
                         let after = crate::machine::format::duration(nanos);
                         return Err(failed(
                             "timeout",
@@ -73,37 +88,51 @@ impl Call {
         })?
     }
 
-    async fn output(self) -> std::io::Result<Outcome> {
+    async fn output(self, groups: &Groups, group: &mut Option<Group>) -> std::io::Result<Outcome> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).envs(self.options.env).kill_on_drop(true);
+        command.args(&self.arguments).envs(self.options.env).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(dir) = &self.options.dir {
             command.current_dir(dir);
         }
         let mut child = command.spawn()?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        *group = child.id().and_then(|leader| groups.begin(leader));
+        let (stdin, mut stdout, mut stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let input = self.options.input;
         let feed = async move {
             if let Some(mut stdin) = stdin {
                 // A program may end without reading all of its input.
                 let _ = stdin.write_all(&input).await;
             }
+            Ok(())
         };
-        let (_, out, err) = tokio::join!(feed, read(stdout), read(stderr));
-        let (out, err) = (out?, err?);
-        let status = child.wait().await?;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = {
+            let mut pumps = pin!(async {
+                tokio::try_join!(feed, pump(&mut stdout, &mut out), pump(&mut stderr, &mut err)).map(|_| ())
+            });
+            tokio::select! {
+                pumped = &mut pumps => match pumped {
+                    Ok(()) => child.wait().await?,
+                    Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                        return Ok(Err(wrote_too_much(&self.program)));
+                    }
+                    Err(error) => return Err(error),
+                },
+                status = child.wait() => status?,
+            }
+        };
+        if let Some(group) = group.take() {
+            group.leave();
+        }
+        // Whoever it left behind may have its outputs, so their end need not come.
+        drain(stdout.map(|pipe| pipe.into_owned_fd()), &mut out)?;
+        drain(stderr.map(|pipe| pipe.into_owned_fd()), &mut err)?;
         if out.len() as u64 > MAX_OUTPUT || err.len() as u64 > MAX_OUTPUT {
-            return Ok(Err(failed(
-                "limit",
-                format!("{} wrote more than 64 MiB", self.program),
-                &self.program,
-            )));
+            return Ok(Err(wrote_too_much(&self.program)));
         }
         // As shells have it: 128 and the number of the signal.
-        #[cfg(unix)]
         let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-        #[cfg(not(unix))]
-        let signal = None;
         let code = status.code().or(signal.map(|signal| 128 + signal)).unwrap_or(-1);
         Ok(data(&Value::record([
             ("status", Value::Int(i64::from(code))),
@@ -113,12 +142,29 @@ impl Call {
     }
 }
 
-async fn read(stream: Option<impl AsyncReadExt + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        stream.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await?;
+/// Reads a pipe to its end. What was read is kept when this is dropped.
+async fn pump(pipe: &mut Option<impl AsyncReadExt + Unpin>, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    let Some(pipe) = pipe else { return Ok(()) };
+    while pipe.read_buf(bytes).await? > 0 {
+        if bytes.len() as u64 > MAX_OUTPUT {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
     }
-    Ok(bytes)
+    Ok(())
+}
+
+/// Reads what is in a pipe, without waiting for more.
+fn drain(pipe: Option<std::io::Result<OwnedFd>>, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    let Some(pipe) = pipe.transpose()? else { return Ok(()) };
+    fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    match File::from(pipe).take(MAX_OUTPUT + 1).read_to_end(bytes) {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn wrote_too_much(program: &str) -> ErrorData {
+    failed("limit", format!("{program} wrote more than 64 MiB"), program)
 }
 
 fn failed(kind: &str, message: String, program: &str) -> ErrorData {

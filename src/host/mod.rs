@@ -13,6 +13,7 @@ mod effects;
 mod exec;
 pub mod externs;
 mod files;
+mod groups;
 mod handle;
 mod http;
 mod pending;
@@ -26,8 +27,9 @@ mod workers;
 mod writer;
 
 pub use client::{Ask, Connection, Listener, Reply};
-pub use clock::now;
+pub use clock::{Clock, now};
 pub(crate) use effects::unique;
+pub use groups::Groups;
 pub use handle::Handle;
 pub use run::{Durability, Host, HostError, Settings};
 pub use terminal::{Above, Terminal};

@@ -5,8 +5,9 @@ use tokio::runtime::Runtime;
 use crate::machine::{Data, ErrorData, Value, format};
 
 use super::disk::Job;
+use super::groups::Groups;
 use super::run::{Host, Owner, Running, unknown};
-use super::{Message, Outcome, clock, exec, externs, http};
+use super::{Message, Outcome, exec, externs, http};
 
 /// Open files that are asked of the system.
 const MAX_FILES: u64 = 65_536;
@@ -15,13 +16,18 @@ const HTTP_FILES: u32 = 2;
 /// Files that a program has open here: its three streams, both ends of each while it starts, and its handle.
 const EXEC_FILES: u32 = 8;
 
-/// The threads for I/O. What is still under way when this goes is abandoned; it is done again when its instance is
-/// resumed.
-pub(super) struct Threads(pub(super) Option<Runtime>);
+/// The threads for I/O, and the programs that they wait for. What is still under way when this goes is abandoned; it is
+/// done again when its instance is resumed.
+#[derive(Default)]
+pub(super) struct Threads {
+    runtime: Option<Runtime>,
+    pub(super) programs: Groups,
+}
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        self.programs.end_all();
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
@@ -42,8 +48,8 @@ impl Host {
             }
             ("sleep", Owner::Activity(ticket)) => {
                 let due = match &args.items()[..] {
-                    [Value::Duration(duration)] => clock::now().saturating_add(*duration),
-                    _ => clock::now(),
+                    [Value::Duration(duration)] => self.now().saturating_add(*duration),
+                    _ => self.now(),
                 };
                 self.sleeps.insert((due, *ticket));
             }
@@ -61,7 +67,10 @@ impl Host {
             ("http", _) => self.http(owner, &args),
             ("extern", _) => self.extern_activity(owner, &args),
             ("exec", _) => match exec::prepare(&args) {
-                Ok(call) => self.spawn(owner, Some("exec"), EXEC_FILES, call.run()),
+                Ok(call) => {
+                    let programs = self.runtime.programs.clone();
+                    self.spawn(owner, Some("exec"), EXEC_FILES, call.run(programs))
+                }
                 Err(error) => self.answer(owner, Err(error)),
             },
             (name, _) if name.starts_with("fs_") => {
@@ -162,7 +171,7 @@ impl Host {
 
     /// The threads for I/O, started when first needed.
     fn runtime(&mut self) -> Result<&Runtime, ErrorData> {
-        if self.runtime.0.is_none() {
+        if self.runtime.runtime.is_none() {
             let built = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 // They look up names.
@@ -170,12 +179,12 @@ impl Host {
                 .thread_name("io")
                 .enable_all()
                 .build();
-            self.runtime.0 = Some(built.map_err(|error| no_threads(&error.to_string()))?);
+            self.runtime.runtime = Some(built.map_err(|error| no_threads(&error.to_string()))?);
             // What the store and the terminal need is left out.
             let limit = rlimit::increase_nofile_limit(MAX_FILES).unwrap_or(256);
             self.open_files.add_permits(usize::try_from(limit.saturating_sub(64).max(32)).unwrap_or(256));
         }
-        self.runtime.0.as_ref().ok_or_else(|| no_threads("there are none"))
+        self.runtime.runtime.as_ref().ok_or_else(|| no_threads("there are none"))
     }
 }
 

@@ -24,13 +24,14 @@ use super::client::Listener;
 use super::commit::{FIRST_BATCHES, Held};
 use super::disk::{self, Disk};
 use super::externs::Externs;
+use super::groups::Groups;
 use super::pending::{Pending, View};
 use super::perform::Threads;
 use super::permissions::Permissions;
 use super::spans::Spans;
 use super::workers::{Job, Workers};
 use super::writer::Writer;
-use super::{Answer, Handle, Message, Outcome, Terminal, clock, effects};
+use super::{Answer, Clock, Handle, Message, Outcome, Terminal, effects};
 
 /// When writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub struct Settings {
     pub permissions: Arc<Permissions>,
     /// What this process provides for `extern activity`.
     pub externs: Arc<Externs>,
+    /// The clock that the time of the store follows.
+    pub clock: Clock,
 }
 
 /// Why the host stopped before all was done. What is in the store can be resumed.
@@ -156,15 +159,15 @@ impl Host {
         let beginning = if settings.lean { FIRST_BATCHES } else { 0 };
         Host {
             writer: Writer::new(store, sender.clone()),
+            workers: Workers::new(sender.clone(), permissions, settings.clock.clone()),
             settings,
             engine,
             terminal: Terminal::new(),
             images: Default::default(),
             messages,
-            workers: Workers::new(sender.clone(), permissions),
             disk: Disk::new(sender.clone()),
             sender,
-            runtime: Threads(None),
+            runtime: Threads::default(),
             files: Vec::new(),
             open_files: Arc::new(Semaphore::new(0)),
             client: None,
@@ -203,9 +206,28 @@ impl Host {
             self.writer.write(&batch, true)?;
         }
         for event in recovery(self.store(), root).map_err(HostError::Unreadable)? {
-            self.engine.handle(event, clock::now());
+            let now = self.now();
+            self.engine.handle(event, now);
+        }
+        if self.engine.goes_on() {
+            self.note_clock();
         }
         Ok(())
+    }
+
+    /// The time of the store, in nanoseconds since 1970. It never goes back, whatever the clock of the system does.
+    pub fn now(&self) -> i64 {
+        self.settings.clock.reach(self.engine.time()).max(self.settings.clock.now())
+    }
+
+    /// Says once that the clock of the system is behind.
+    pub(super) fn note_clock(&mut self) {
+        if let Some(behind) = self.settings.clock.note() {
+            let behind = format::duration(behind.as_secs() as i64 * 1_000_000_000);
+            let text =
+                format!("the clock of the system is {behind} behind the time of the store, which goes on");
+            self.terminal.log("warn", &text);
+        }
     }
 
     /// Whether the store's messages and holders were taken in.
@@ -215,12 +237,17 @@ impl Host {
 
     /// Whether something can go on by itself.
     pub fn has_work(&self) -> bool {
-        !self.engine.is_quiet() || self.engine.next_due().is_some_and(|due| due <= clock::now())
+        !self.engine.is_quiet() || self.engine.next_due().is_some_and(|due| due <= self.now())
     }
 
     /// Listens to other processes.
     pub fn listen(&self, folder: &Path) -> io::Result<Listener> {
         Listener::open(folder, self.sender.clone())
+    }
+
+    /// The process groups of the programs that it has started.
+    pub fn programs(&self) -> Groups {
+        self.runtime.programs.clone()
     }
 
     /// The host, as other threads of this process reach it.
@@ -242,14 +269,14 @@ impl Host {
     pub fn begin(&mut self, record: InstanceRecord) {
         self.watched.insert(record.id.as_str().into(), None);
         if let Some(image) = self.program(record.program) {
-            self.engine.handle(Event::Begin { record, image }, clock::now());
+            self.feed(Event::Begin { record, image });
         }
     }
 
     /// Goes on with an instance of the store that has not ended, and waits for its end.
     pub fn watch(&mut self, id: &str) {
         self.watched.insert(id.into(), None);
-        self.engine.handle(Event::Wake { id: id.into() }, clock::now());
+        self.feed(Event::Wake { id: id.into() });
     }
 
     /// How a watched instance ended, once that is durable.
@@ -323,7 +350,7 @@ impl Host {
         let record = read_record(self.store(), id).map_err(HostError::Unreadable)?;
         let Some(record) = record else { return Ok(Err(format!("there is no instance `{id}`"))) };
         let history = read_history(self.store(), &record).map_err(HostError::Unreadable)?;
-        if let Err(reason) = self.engine.extend(id, image, history, clock::now()) {
+        if let Err(reason) = self.engine.extend(id, image, history, self.now()) {
             return Ok(Err(reason));
         }
         if let Some(event) = event {
@@ -336,7 +363,13 @@ impl Host {
     pub fn raise(&mut self, id: &str, event: &str) {
         let message = Sent::Event { name: event.to_string(), payload: Data::null() };
         let from = format!("prompt-{id}-{event}");
-        self.engine.handle(Event::Send { to: Address::instance(id), from, message }, clock::now());
+        self.feed(Event::Send { to: Address::instance(id), from, message });
+    }
+
+    /// Lets the engine take in an event.
+    pub(super) fn feed(&mut self, event: Event) {
+        let now = self.now();
+        self.engine.handle(event, now);
     }
 
     fn work(&mut self) -> Result<(), HostError> {
@@ -353,7 +386,7 @@ impl Host {
             changed = true;
         }
         if self.engine.is_ready() {
-            self.engine.handle(Event::Run, clock::now());
+            self.feed(Event::Run);
             changed = true;
         }
         self.outputs()?;
@@ -393,7 +426,7 @@ impl Host {
         if let Ok(message) = self.messages.try_recv() {
             return Ok(Some(message));
         }
-        let now = clock::now();
+        let now = self.now();
         let timer = [self.engine.next_due(), self.sleeps.first().map(|(due, _)| *due)];
         let timer = timer
             .into_iter()
@@ -408,6 +441,7 @@ impl Host {
             Some(limit) => self.messages.recv_timeout(limit),
             None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
+        self.note_clock();
         match received {
             Ok(message) => Ok(Some(message)),
             Err(_) => {
@@ -434,7 +468,7 @@ impl Host {
                 if let Some(step) = self.activities.remove(&ticket) {
                     self.spans.end(ticket, Some(&result));
                     self.tickets.remove(&step);
-                    self.engine.handle(Event::Answer { step, result, sends }, clock::now());
+                    self.feed(Event::Answer { step, result, sends });
                 }
             }
             Message::Asks { ticket, name, args } => {
@@ -462,12 +496,12 @@ impl Host {
     }
 
     fn answer_step(&mut self, step: StepId, result: Outcome) {
-        self.engine.handle(Event::Answer { step, result, sends: Vec::new() }, clock::now());
+        self.feed(Event::Answer { step, result, sends: Vec::new() });
     }
 
     /// Wakes what is due; whether something was.
     fn tick(&mut self) -> bool {
-        let now = clock::now();
+        let now = self.now();
         let mut any = self.engine.next_due().is_some_and(|due| due <= now);
         if any {
             self.engine.handle(Event::Tick, now);
@@ -500,8 +534,9 @@ impl Host {
     fn output(&mut self, output: Output) -> Result<(), HostError> {
         match output {
             Output::Effect { step, name, args, external: false } => {
-                let result = effects::immediate(name, &args, &self.settings.permissions)
-                    .unwrap_or_else(|| Err(unknown(name)));
+                let result =
+                    effects::immediate(name, &args, &self.settings.permissions, &self.settings.clock)
+                        .unwrap_or_else(|| Err(unknown(name)));
                 self.answer_step(step, result);
             }
             Output::Effect { step, name, args, external: true } => {
@@ -510,6 +545,7 @@ impl Host {
             Output::Activity { step, program, name, args, key } => {
                 self.begin_activity(step, program, name, args, key)
             }
+            Output::Line { run, line } => self.held.push(Held::Line { run, line }),
             Output::Abandon { step } => self.abandon(&step),
             Output::Ended { instance, outcome, told } => {
                 self.held.push(Held::Ended { instance, outcome, told })
@@ -520,20 +556,20 @@ impl Host {
                 let images = &mut self.images;
                 let mut image = |hash| known_image(images, hash, &view);
                 match fetch(&view, &address, &mut image) {
-                    Ok(event) => self.engine.handle(event, clock::now()),
+                    Ok(event) => self.engine.handle(event, self.now()),
                     Err(reason) => self.terminal.log("error", &format!("{address} can't go on: {reason}")),
                 }
             }
             Output::FetchProgram { hash } => {
                 let view = self.writer.view(&self.pending);
                 match known_image(&mut self.images, hash, &view) {
-                    Ok(image) => self.engine.handle(Event::Program { image }, clock::now()),
+                    Ok(image) => self.feed(Event::Program { image }),
                     Err(reason) => self.terminal.log("error", &reason),
                 }
             }
             Output::Status { step, id } => {
                 let record = read_record(&self.view(), &id).map_err(HostError::Unreadable)?;
-                self.engine.handle(Event::Status { step, record }, clock::now());
+                self.feed(Event::Status { step, record });
             }
             Output::Told { instance } => {
                 self.unheard.remove(&instance);

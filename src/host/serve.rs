@@ -14,7 +14,7 @@ use crate::machine::{Data, Value};
 use super::client::{Ask, Reply};
 use super::commit::Held;
 use super::run::{Host, HostError, Purging};
-use super::{Answer, Message, clock};
+use super::{Answer, Message};
 
 impl Host {
     /// Asks this host itself, and runs it until the answer is there.
@@ -38,8 +38,11 @@ impl Host {
             Ask::All(prefix) => self.view().all(&prefix).map(Reply::Pairs),
             Ask::Start { record, modules } => self.client_start(*record, &modules),
             Ask::Instance { id, message } => self.client_send(id, message),
-            Ask::Entity { entity, message } => match deployed(&self.view(), &entity.name) {
+            Ask::Entity { entity, mut message, after } => match deployed(&self.view(), &entity.name) {
                 Ok(Some(_)) => {
+                    if let (Sent::Signal { due, .. }, Some(after)) = (&mut message, after) {
+                        *due = self.now().saturating_add(after).max(1);
+                    }
                     self.client_message(Address::entity(entity), message);
                     Ok(Reply::Done)
                 }
@@ -50,7 +53,7 @@ impl Host {
                 Ok(None) => Ok(Reply::Unknown),
                 Ok(Some(record)) if record.status.is_ended() => Ok(Reply::Ended),
                 Ok(Some(_)) => {
-                    self.engine.handle(Event::Wake { id: id.clone() }, clock::now());
+                    self.feed(Event::Wake { id: id.clone() });
                     self.waiting.entry(id).or_default().push(to);
                     return Ok(());
                 }
@@ -84,14 +87,14 @@ impl Host {
         if image.code.hash != record.program {
             return Err("the program is not the one that was named".into());
         }
-        self.engine.handle(Event::Begin { record, image }, clock::now());
+        self.feed(Event::Begin { record, image });
         Ok(Reply::Done)
     }
 
     /// Sends in a client's name, under a key that no other message has.
     fn client_message(&mut self, to: Address, message: Sent) {
         let from = format!("client-{}", super::effects::unique());
-        self.engine.handle(Event::Send { to, from, message }, clock::now());
+        self.feed(Event::Send { to, from, message });
     }
 
     fn client_send(&mut self, id: String, message: Sent) -> Result<Reply, String> {
@@ -115,7 +118,7 @@ impl Host {
             self.client_rewind(&child)?;
         }
         self.pending.add(batch);
-        self.engine.handle(Event::Wake { id: id.to_string() }, clock::now());
+        self.feed(Event::Wake { id: id.to_string() });
         Ok(Reply::Done)
     }
 

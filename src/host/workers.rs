@@ -15,7 +15,7 @@ use crate::code::{Code, ProgramHash};
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What};
 
 use super::permissions::Permissions;
-use super::{Message, Outcome, effects};
+use super::{Clock, Message, Outcome, effects};
 
 /// Fuel of one slice, in calls and repetitions.
 const SLICE: u64 = 100_000;
@@ -44,11 +44,12 @@ pub(crate) struct Workers {
     workers: Vec<Sender<Work>>,
     messages: Sender<Message>,
     permissions: Arc<Permissions>,
+    clock: Clock,
 }
 
 impl Workers {
-    pub(crate) fn new(messages: Sender<Message>, permissions: Arc<Permissions>) -> Workers {
-        Workers { workers: Vec::new(), messages, permissions }
+    pub(crate) fn new(messages: Sender<Message>, permissions: Arc<Permissions>, clock: Clock) -> Workers {
+        Workers { workers: Vec::new(), messages, permissions, clock }
     }
 
     /// The worker of a ticket; none when the system gives no threads.
@@ -58,7 +59,8 @@ impl Workers {
             for number in 0..count {
                 let (sender, receiver) = channel();
                 let permissions = self.permissions.clone();
-                let worker = Worker { messages: self.messages.clone(), jobs: receiver, permissions };
+                let (messages, clock) = (self.messages.clone(), self.clock.clone());
+                let worker = Worker { messages, jobs: receiver, permissions, clock };
                 let thread =
                     thread::Builder::new().name(format!("activities-{number}")).stack_size(STACK_BYTES);
                 if thread.spawn(move || worker.run()).is_ok() {
@@ -95,6 +97,7 @@ struct Worker {
     messages: Sender<Message>,
     jobs: Receiver<Work>,
     permissions: Arc<Permissions>,
+    clock: Clock,
 }
 
 impl Worker {
@@ -102,6 +105,7 @@ impl Worker {
         let running = Activities {
             messages: self.messages,
             permissions: self.permissions,
+            clock: self.clock,
             images: HashMap::new(),
             running: HashMap::new(),
             unbegun: BTreeMap::new(),
@@ -126,6 +130,7 @@ struct Activities {
     unbegun: BTreeMap<u64, Job>,
     ready: VecDeque<u64>,
     permissions: Arc<Permissions>,
+    clock: Clock,
 }
 
 impl Activities {
@@ -230,7 +235,7 @@ impl Activities {
             // Activities call one another directly, and what they send is kept to their end.
             _ => "activity",
         };
-        match effects::immediate(name, &request.args, &self.permissions) {
+        match effects::immediate(name, &request.args, &self.permissions, &self.clock) {
             Some(result) => {
                 running.machine.answer(request.seq, result);
                 self.ready.push_back(ticket);

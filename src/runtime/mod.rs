@@ -303,7 +303,7 @@ impl Runtime {
         let what = entity.to_string();
         let args = values::arguments(&args)?;
         let message = Message::Signal { operation: operation.to_string(), args, due: 0 };
-        done(self.host.ask(Ask::Entity { entity, message })?, &what)
+        done(self.host.ask(Ask::Entity { entity, message, after: None })?, &what)
     }
 
     /// The state of an entity; none when it has its initial one.

@@ -17,6 +17,9 @@ use super::{Lock, Pair, Proven, Report, SledTree, Store, StoreError, Visit, coll
 /// Batches up to this size go to the log, in bytes.
 const SMALL_BATCH: usize = 16 << 10;
 
+/// When so many bytes are gone with what waits, the database is told of it, in bytes.
+const MUCH_REMOVED: u64 = 4 << 20;
+
 /// The store in a folder, opened by this process alone.
 pub struct DiskStore {
     database: Proven<SledTree>,
@@ -26,6 +29,8 @@ pub struct DiskStore {
     unlogged: Vec<Change>,
     /// The bytes of it.
     unlogged_bytes: usize,
+    /// The bytes of the database's values that are removed in the memtable, as far as this process removed them.
+    removed: u64,
     /// Something was committed by this process.
     has_changed: bool,
     /// The database has commits that are not durable, or may have: of what a process wrote that was killed, some may be in the
@@ -69,6 +74,7 @@ impl DiskStore {
             memtable,
             unlogged: Vec::new(),
             unlogged_bytes: 0,
+            removed: 0,
             has_changed: false,
             is_dirty: true,
         }
@@ -114,6 +120,17 @@ impl DiskStore {
         self.memtable.clear();
         self.unlogged.clear();
         self.unlogged_bytes = 0;
+        self.removed = 0;
+        Ok(())
+    }
+
+    /// Counts what a batch removes that only the database has.
+    fn count_removed(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        for (key, _) in batch.writes.iter().filter(|(_, value)| value.is_none()) {
+            if !self.memtable.has(key) {
+                self.removed += Store::get(&self.database, key)?.map_or(0, |value| value.len() as u64);
+            }
+        }
         Ok(())
     }
 }
@@ -143,6 +160,7 @@ impl Store for DiskStore {
         if bytes > most || !self.wal.has_room(generation, self.unlogged_bytes + bytes) {
             return self.settle(batch);
         }
+        self.count_removed(batch)?;
         self.unlogged_bytes += bytes;
         self.unlogged.extend(changes);
         self.memtable.extend(batch.writes.iter().cloned());
@@ -150,10 +168,14 @@ impl Store for DiskStore {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
+        if self.removed > MUCH_REMOVED {
+            self.settle(&Batch::default())?;
+        }
         // The frames of a generation come when the database is at it durably.
         if self.is_dirty {
             self.database.flush()?;
             self.is_dirty = false;
+            self.database.compact_if_shrunk()?;
         }
         if !self.unlogged.is_empty() {
             self.wal.append(self.database.commits(), &self.unlogged)?;
@@ -167,11 +189,15 @@ impl Store for DiskStore {
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
+        if self.removed > 0 && self.database.is_worth_a_look() {
+            self.settle(&Batch::default())?;
+        }
         self.flush()?;
         if !self.has_changed {
             // A store that was only read stays as it is.
             return self.database.end();
         }
+        self.database.compact()?;
         if !self.memtable.is_empty() {
             // What fits the log stays there.
             return self.database.end_with(self.wal.frames(self.database.commits()));

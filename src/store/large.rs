@@ -25,6 +25,12 @@ impl LargeValues {
         LargeValues { folder: database.join("blobs"), synced: HashSet::new(), settled: None }
     }
 
+    /// The bytes of all of them.
+    pub fn bytes(&self) -> u64 {
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).map(|data| data.len()).sum()
+    }
+
     /// Makes all of them durable. Costs a look at the folder's time, when nothing has changed in it.
     pub fn sync(&mut self) -> io::Result<()> {
         let changed = match fs::metadata(&self.folder) {
@@ -40,6 +46,7 @@ impl LargeValues {
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
             if !self.synced.contains(&name) {
+                crate::os::make_private(&self.folder.join(&name));
                 match File::open(self.folder.join(&name)) {
                     Ok(file) => file.sync_data()?,
                     // sled has no more use for it.

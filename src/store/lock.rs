@@ -1,9 +1,11 @@
 //! One process at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use crate::os;
 
 use super::StoreError;
 
@@ -23,12 +25,19 @@ impl Lock {
             return Err(StoreError::NoFolder { path: folder.to_path_buf() });
         }
         let made = !folder.exists();
-        std::fs::create_dir_all(folder).map_err(|error| StoreError::io("make the folder", folder, &error))?;
+        os::make_private_folder(folder).map_err(|error| StoreError::io("make the folder", folder, &error))?;
         if made {
             sync_parent(folder);
         }
+        if os::make_private(folder) {
+            // Earlier versions made files that everybody could read.
+            for name in ["lock", "socket", "wal", "watermark", "journal.unfinished"] {
+                os::make_private(&folder.join(name));
+            }
+            os::make_all_private(&folder.join("journal"));
+        }
         let path = folder.join("lock");
-        let mut file = OpenOptions::new()
+        let mut file = os::private_file()
             .read(true)
             .write(true)
             .create(true)

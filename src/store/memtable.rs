@@ -25,6 +25,11 @@ impl Memtable {
         self.read().is_empty()
     }
 
+    /// Whether it has a write to a key.
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.read().contains_key(key)
+    }
+
     /// That of a write over those that it has.
     pub fn change(&self, key: &[u8], value: Option<&[u8]>) -> Change {
         Change::of(&self.read(), key, value)

@@ -5,6 +5,7 @@
 //! opening and reading end in a value or a [`StoreError`], never in a panic.
 
 mod change;
+mod compact;
 mod disk;
 mod earlier;
 mod error;

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use crate::engine::Batch;
 
+use super::compact;
 use super::record::{self, Last, Record, UNDOES, hash};
 use super::sled::Reader;
 use super::watermark::{self, Mark};
@@ -23,6 +24,9 @@ use super::{Lock, SledTree, Store, StoreError, Visit, earlier};
 
 /// The key of the record.
 const RECORD: &[u8] = b"!proof";
+
+/// The key of the number of bytes that it holds. It says when the database takes too much of the disk, and proves nothing.
+const HELD: &[u8] = b"!held";
 
 /// A tree may keep values from this size on apart from its log, so that they are durable later than what follows them.
 const APART_BYTES: usize = 96 << 10;
@@ -51,6 +55,10 @@ pub struct Proven<S> {
     /// What the watermark says.
     mark: Mark,
     watermark: Option<PathBuf>,
+    /// The bytes of its keys and values, when that is known.
+    held: Option<u64>,
+    /// The most bytes that it held since somebody last looked at what it takes of the disk.
+    most_held: u64,
     _lock: Option<Lock>,
 }
 
@@ -58,10 +66,19 @@ impl<S: Store> Proven<S> {
     /// Opens a store and checks its proof. `watermark` is the file beside it, where there is one.
     pub fn open(store: S, watermark: Option<PathBuf>, lock: Option<Lock>) -> Result<Proven<S>, StoreError> {
         let mark = watermark.as_deref().map(watermark::read).transpose()?.unwrap_or_default();
-        let mut proven = Proven { store, record: Record::default(), mark, watermark, _lock: lock };
+        let mut proven = Proven {
+            store,
+            record: Record::default(),
+            mark,
+            watermark,
+            held: None,
+            most_held: 0,
+            _lock: lock,
+        };
         earlier::undo(&mut proven.store)?;
         let Some(bytes) = proven.store.get(RECORD)? else {
             proven.is_new()?;
+            proven.held = Some(0);
             return Ok(proven);
         };
         match record::format_and_body(&bytes)? {
@@ -81,9 +98,12 @@ impl<S: Store> Proven<S> {
                 earlier::make_again(&mut proven.store, last)?;
             }
         }
+        let held = proven.store.get(HELD)?;
+        proven.held = held.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
         if proven.store.size_bytes() <= SMALL {
-            proven.verify()?;
+            proven.held = Some(proven.verify()?.bytes);
         }
+        proven.most_held = proven.held.unwrap_or(0);
         Ok(proven)
     }
 
@@ -95,7 +115,8 @@ impl<S: Store> Proven<S> {
             (format >= UNDOES).then(|| record::decode(body).ok())?
         };
         let (record, _) = read().unwrap_or_default();
-        Proven { store, record, mark: Mark { record, frames: None }, watermark: None, _lock: lock }
+        let mark = Mark { record, frames: None };
+        Proven { store, record, mark, watermark: None, held: None, most_held: 0, _lock: lock }
     }
 
     /// Checks that a store without a record has never had one.
@@ -248,14 +269,17 @@ impl<S: Store> Store for Proven<S> {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let Record { commits, mut sum } = self.record;
         let mut added = 0u128;
+        let mut held = self.held;
         let mut before = Vec::with_capacity(batch.writes.len());
         for (key, value) in &batch.writes {
             let old = self.store.get(key)?;
             if let Some(old) = &old {
                 sum = sum.wrapping_sub(hash(key, old));
+                held = held.map(|held| held.saturating_sub((key.len() + old.len()) as u64));
             }
             if let Some(value) = value {
                 added = added.wrapping_add(hash(key, value));
+                held = held.map(|held| held + (key.len() + value.len()) as u64);
             }
             before.push(old);
         }
@@ -263,7 +287,13 @@ impl<S: Store> Store for Proven<S> {
         let before = batch.writes.iter().zip(&before).map(|((key, _), old)| (&key[..], old.as_deref()));
         let bytes = record::encode(record, added, before);
         let is_apart = bytes.len() >= APART_BYTES;
-        self.store.commit(&Batch { writes: vec![(RECORD.to_vec(), Some(bytes))] })?;
+        let mut own = Batch { writes: vec![(RECORD.to_vec(), Some(bytes))] };
+        if let Some(held) = held {
+            own.put(HELD.to_vec(), held.to_le_bytes().to_vec());
+            self.most_held = self.most_held.max(held);
+        }
+        self.held = held;
+        self.store.commit(&own)?;
         if is_apart {
             self.store.flush()?;
         }
@@ -297,6 +327,42 @@ impl<S: Store> Store for Proven<S> {
 }
 
 impl Proven<SledTree> {
+    /// Writes the database anew if it takes much more of the disk than what it holds. Costs nothing as long as what it holds
+    /// has not become half of what it was. What it was given is durable.
+    pub fn compact_if_shrunk(&mut self) -> Result<(), StoreError> {
+        match self.held {
+            Some(held) if held < self.most_held / 2 => self.compact(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the database is so large that it may be worth to write it anew.
+    pub fn is_worth_a_look(&self) -> bool {
+        compact::is_worth_it(self.store.disk_bytes(), 0)
+    }
+
+    /// Writes the database anew if it takes much more of the disk than what it holds. What it was given is durable.
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        // A small one is left as it is, whatever it holds.
+        if !self.is_worth_a_look() {
+            return Ok(());
+        }
+        let on_disk = self.store.disk_bytes();
+        let held = match self.held {
+            Some(held) => held,
+            None => self.verify()?.bytes,
+        };
+        (self.held, self.most_held) = (Some(held), held);
+        if !compact::is_worth_it(on_disk, held) {
+            return Ok(());
+        }
+        // The last batch is durable, so what would undo it goes as well.
+        let record = record::encode(self.record, 0, std::iter::empty());
+        self.store.commit(&Batch { writes: vec![(RECORD.to_vec(), Some(record))] })?;
+        self.store.flush()?;
+        self.store.compact()
+    }
+
     /// The same store for reading, also while it is written to; all of them must be gone when it ends.
     pub fn reader(&self) -> Reader {
         self.store.reader()

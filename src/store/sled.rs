@@ -17,11 +17,13 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Once, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::Batch;
+use crate::os;
 
+use super::compact;
 use super::large::LargeValues;
 use super::lock::sync_parent;
 use super::{Store, StoreError, Visit};
@@ -40,6 +42,8 @@ pub struct SledTree {
     /// The database's file, to sync it; none as long as there is none.
     file: Option<File>,
     large: LargeValues,
+    /// When its folder had changed when its files were last made private.
+    private_since: Option<SystemTime>,
     /// Of a database that was never flushed: see [`mark_of`].
     mark: Option<PathBuf>,
     /// After an error of a write nothing more is written: what reached the disk is not known.
@@ -50,22 +54,21 @@ pub struct SledTree {
 #[derive(Clone)]
 pub struct Reader {
     /// None when it is closed; nothing in it as long as there is no database.
-    trees: Option<Arc<OnceLock<Trees>>>,
+    trees: Option<Arc<RwLock<Option<Trees>>>>,
     path: PathBuf,
 }
 
 /// A tree of sled's for each first byte of keys. sled writes a page of up to sixteen keys anew with every ninth of them, and so
 /// nothing lies in it that isn't of their kind.
-#[derive(Clone)]
 struct Trees {
     db: sled::Db,
-    by_first: Arc<[OnceLock<sled::Tree>; 256]>,
+    by_first: Box<[OnceLock<sled::Tree>; 256]>,
 }
 
 impl Trees {
     fn open(path: &Path) -> sled::Result<Trees> {
         let db = config(path).open()?;
-        let by_first = Arc::new([const { OnceLock::new() }; 256]);
+        let by_first = Box::new([const { OnceLock::new() }; 256]);
         let trees = Trees { db, by_first };
         for name in trees.db.tree_names() {
             if let [first] = name[..] {
@@ -111,22 +114,21 @@ fn first(key: &[u8]) -> u8 {
 }
 
 impl Reader {
-    fn trees(&self) -> Result<Option<&Trees>, StoreError> {
-        let trees =
-            self.trees.as_ref().ok_or_else(|| StoreError::Broken { reason: "it is closed".into() })?;
-        Ok(trees.get())
+    /// Reads of the database; the default when there is none.
+    fn read<R: Default>(&self, run: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R, StoreError> {
+        let place = self.trees.as_ref().ok_or_else(closed)?;
+        let trees = place.read().unwrap_or_else(PoisonError::into_inner);
+        trees.as_ref().map_or_else(|| Ok(R::default()), |trees| guarded("read", &self.path, || run(trees)))
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(trees) = self.trees()? else { return Ok(None) };
-        let found = guarded("read", &self.path, || trees.of(first(key))?.get(key))?;
+        let found = self.read(|trees| trees.of(first(key))?.get(key))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
-    /// Visits all keys with a prefix, in order.
+    /// Visits all keys with a prefix, in order. The function that is called must not read the database.
     pub fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let Some(trees) = self.trees()? else { return Ok(()) };
-        guarded("read", &self.path, || {
+        self.read(|trees| {
             for entry in trees.with_prefix(prefix).flat_map(|tree| tree.scan_prefix(prefix)) {
                 let (key, value) = entry?;
                 if !visit(&key, &value) {
@@ -138,12 +140,23 @@ impl Reader {
     }
 }
 
+fn closed() -> StoreError {
+    StoreError::Broken { reason: "it is closed".into() }
+}
+
 impl SledTree {
     /// Opens the database in a folder. Where there is none it is made with the first commit.
     pub fn open(path: &Path) -> Result<SledTree, StoreError> {
         let reader = Reader { trees: Some(Arc::default()), path: path.to_path_buf() };
-        let mut tree =
-            SledTree { reader, file: None, large: LargeValues::new(path), mark: None, failed: false };
+        let mut tree = SledTree {
+            reader,
+            file: None,
+            large: LargeValues::new(path),
+            private_since: None,
+            mark: None,
+            failed: false,
+        };
+        compact::recover(path)?;
         if path.exists() {
             tree.make()?;
         }
@@ -156,15 +169,22 @@ impl SledTree {
         let mark = mark_of(path);
         let is_new = !path.exists() || mark.exists();
         let trees = if is_new { made(path, &mark)? } else { open_released(path)? };
-        let file_path = path.join("db");
-        let file = File::options().read(true).write(true).open(&file_path);
-        self.file = Some(file.map_err(|error| StoreError::io("open", &file_path, &error))?);
+        self.file = Some(open_file(path)?);
         self.mark = is_new.then_some(mark);
         if let Some(place) = &self.reader.trees {
-            // There was nothing in it.
-            let _ = place.set(trees);
+            *place.write().unwrap_or_else(PoisonError::into_inner) = Some(trees);
         }
+        self.make_private();
         Ok(())
+    }
+
+    /// Makes files of sled's private that have come to its folder, which is private itself.
+    fn make_private(&mut self) {
+        let changed = std::fs::metadata(&self.reader.path).and_then(|folder| folder.modified()).ok();
+        if self.private_since != changed {
+            os::make_all_private(&self.reader.path);
+            self.private_since = changed;
+        }
     }
 
     /// The same for reading; all of them must be gone when it ends.
@@ -184,13 +204,40 @@ impl SledTree {
                 reason: "an earlier write failed".into(),
             });
         }
-        let result = match self.reader.trees() {
-            Ok(Some(trees)) => guarded(what, &self.reader.path, || run(trees).map(Some)),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let result = self.reader.trees.as_ref().ok_or_else(closed).and_then(|place| {
+            let trees = place.read().unwrap_or_else(PoisonError::into_inner);
+            let write = |trees: &Trees| guarded(what, &self.reader.path, || run(trees).map(Some));
+            trees.as_ref().map_or(Ok(None), write)
+        });
         self.failed = result.is_err();
         result
+    }
+
+    /// Bytes on the disk, with the files of large values.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.size_bytes() + self.large.bytes()
+    }
+
+    /// Writes the database anew, without what sled keeps of values that are gone. Where that can't be done it stays as it is.
+    pub(super) fn compact(&mut self) -> Result<(), StoreError> {
+        let path = self.reader.path.clone();
+        if compact::copy(&self.reader, &compact::fresh(&path)).is_err() {
+            // The disk may have no room for a copy. What can't be read is told to whoever needs it.
+            return compact::recover(&path);
+        }
+        let place = self.reader.trees.clone().ok_or_else(closed)?;
+        let mut trees = place.write().unwrap_or_else(PoisonError::into_inner);
+        // Nobody reads now. If anything fails from here on, nothing more is written either.
+        self.failed = true;
+        quietly(|| drop(trees.take())).map_err(|reason| StoreError::Broken { reason })?;
+        compact::swap(&path)?;
+        *trees = Some(open_released(&path)?);
+        drop(trees);
+        self.file = Some(open_file(&path)?);
+        self.large = LargeValues::new(&path);
+        self.make_private();
+        self.failed = false;
+        Ok(())
     }
 
     /// The database is durable: from now on what is in it counts.
@@ -201,6 +248,13 @@ impl SledTree {
         sync_parent(&mark);
         Ok(())
     }
+}
+
+/// The file of a database, to sync it.
+fn open_file(path: &Path) -> Result<File, StoreError> {
+    let path = path.join("db");
+    let file = File::options().read(true).write(true).open(&path);
+    file.map_err(|error| StoreError::io("open", &path, &error))
 }
 
 /// Checks that the disk has room for a batch, with much to spare. When the disk is full in the middle of a batch, sled
@@ -229,6 +283,7 @@ fn config(path: &Path) -> sled::Config {
 /// Opens the database of a folder that this process has locked. The system closes the files of a process that was
 /// killed one after another, so sled's own lock may be held for a moment longer than ours.
 fn open_released(path: &Path) -> Result<Trees, StoreError> {
+    os::make_private_folder(path).map_err(|error| StoreError::io("make the folder", path, &error))?;
     remove_unfinished(path)?;
     let began = Instant::now();
     loop {
@@ -250,18 +305,15 @@ fn mark_of(path: &Path) -> PathBuf {
 /// Makes a database, and the file that says that it was not flushed yet.
 fn made(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
     has_room(path.parent().unwrap_or(path), 0)?;
-    File::create(mark).map_err(|error| StoreError::io("make", mark, &error))?;
+    let marked = os::private_file().create(true).truncate(true).write(true).open(mark);
+    marked.map_err(|error| StoreError::io("make", mark, &error))?;
     sync_parent(mark);
-    let remove = |folder: &Path| match folder.exists() {
-        true => std::fs::remove_dir_all(folder).map_err(|error| StoreError::io("remove", folder, &error)),
-        false => Ok(()),
-    };
     // Earlier versions made databases under this name.
-    remove(&path.with_extension("new"))?;
+    compact::remove(&path.with_extension("new"))?;
     if path.exists() {
         match open_released(path) {
             Err(StoreError::Locked { folder, pid }) => return Err(StoreError::Locked { folder, pid }),
-            Err(_) => remove(path)?,
+            Err(_) => compact::remove(path)?,
             whole => return whole,
         }
     }
@@ -316,6 +368,7 @@ impl Store for SledTree {
     fn flush(&mut self) -> Result<(), StoreError> {
         let Some(_) = self.write("write to", |trees| trees.db.flush())? else { return Ok(()) };
         let sync = |file: &Option<File>| file.as_ref().map_or(Ok(()), File::sync_data);
+        self.make_private();
         let synced = self.large.sync().and_then(|()| sync(&self.file)).and_then(|()| self.unmark());
         synced.map_err(|error| {
             self.failed = true;
@@ -326,7 +379,9 @@ impl Store for SledTree {
     fn end(&mut self) -> Result<(), StoreError> {
         self.flush()?;
         let trees = self.reader.trees.take();
-        quietly(|| drop(trees)).map_err(|reason| StoreError::Broken { reason })
+        let ended = quietly(|| drop(trees)).map_err(|reason| StoreError::Broken { reason });
+        self.make_private();
+        ended
     }
 
     fn size_bytes(&self) -> u64 {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::compress::{compress, decompress};
+use crate::os;
 
 use super::StoreError;
 use super::change::{Change, Writes, pack, replay};
@@ -200,7 +201,7 @@ fn made(path: &Path) -> io::Result<Open> {
     bytes[8..16].copy_from_slice(&seed.to_le_bytes());
     let check = xxh3_64(&bytes[..16]).to_le_bytes();
     bytes[16..HEAD].copy_from_slice(&check);
-    let mut file = File::create(path)?;
+    let mut file = os::private_file().create(true).truncate(true).write(true).open(path)?;
     file.write_all(&bytes)?;
     Ok(Open { file, seed, generation: 0, frames: 0, end: HEAD, last: Vec::new(), failed: false })
 }

@@ -1,11 +1,12 @@
 //! The watermark: a small file beside a store that says how far its commits reach at least, and whether a write-ahead log
 //! goes with it.
 
-use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::os;
 
 use super::StoreError;
 use super::lock::sync_parent;
@@ -50,7 +51,8 @@ pub(super) fn write(path: &Path, mark: Mark, durable: bool) -> Result<(), StoreE
     let line = format!("{commits} {sum:032x}{frames}");
     let text = format!("{line} {:016x}\n", xxh3_64(line.as_bytes()));
     let temporary = path.with_extension("new");
-    let written = File::create(&temporary).and_then(|mut file| {
+    let made = os::private_file().create(true).truncate(true).write(true).open(&temporary);
+    let written = made.and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         if durable { file.sync_data() } else { Ok(()) }
     });

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use durable::builtins::Context;
 use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Args, Asked, Batch, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Message,
-    Outcome, Output, SCRIPT, Status, StepId, keys, look_up, read_history, read_record, recovery,
+    Address, Args, Asked, Batch, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Line,
+    Message, Outcome, Output, SCRIPT, Status, StepId, StoredLines, keys, look_up, read_history, read_record,
+    recovery,
 };
 use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, format};
 use durable::store::{MemoryTree, Store};
@@ -42,6 +43,8 @@ pub enum Bug {
     LockNotReleased,
     /// It is not noted that an instance has more to do than to wait for others.
     LostWake,
+    /// Lines that are not out yet are not kept.
+    LostLines,
 }
 
 /// An effect or an activity under way.
@@ -88,6 +91,11 @@ pub struct World {
     pub crashes: u32,
     pub steps: u64,
     input: Vec<String>,
+    /// What each instance has written, as it was recorded, and what of that is durable.
+    recorded: BTreeMap<String, Vec<Line>>,
+    durable_lines: BTreeMap<String, Vec<Line>>,
+    /// How many of these lines are out, and how many left since the last one that left once more.
+    out: BTreeMap<String, (usize, usize)>,
     pub trace: Vec<String>,
 }
 
@@ -121,6 +129,9 @@ impl World {
             crashes: 0,
             steps: 0,
             input: Vec::new(),
+            recorded: BTreeMap::new(),
+            durable_lines: BTreeMap::new(),
+            out: BTreeMap::new(),
             trace: Vec::new(),
         }
     }
@@ -197,6 +208,7 @@ impl World {
                     }
                     // What was not durable is gone.
                     self.store = self.durable.clone();
+                    self.recorded = self.durable_lines.clone();
                     self.say(|| "crash".into());
                 }
             }
@@ -235,6 +247,8 @@ impl World {
             }
             engine.handle(event, self.now);
         }
+        // Time doesn't go back, though the clock does.
+        self.now = self.now.max(engine.time());
         let mut target_ended = self.record().is_some_and(|record| record.status.is_ended());
         if self.record().is_none() {
             let record =
@@ -274,7 +288,7 @@ impl World {
                     }
                     Output::Ended { outcome: Outcome::Unfit(reason), .. } => return Err(reason),
                     output if self.bug == Some(Bug::OutputBeforeCommit) => {
-                        self.release(output, &mut under_way, &mut target_ended)?;
+                        self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
                     }
                     output => held.push(output),
                 }
@@ -303,12 +317,18 @@ impl World {
                         self.write(&batch);
                     }
                     self.durable = self.store.clone();
+                    self.durable_lines = self.recorded.clone();
                     if self.crashes() {
                         return Ok(Life::Crashed);
                     }
                 }
                 for output in std::mem::take(&mut held) {
-                    self.release(output, &mut under_way, &mut target_ended)?;
+                    // A crash may come between a line and the next one, or what follows from it.
+                    let is_line = matches!(output, Output::Line { .. });
+                    self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
+                    if is_line && self.crashes() {
+                        return Ok(Life::Crashed);
+                    }
                 }
             }
             // One of the effects under way is done; sometimes it is done twice.
@@ -404,6 +424,12 @@ impl World {
                 self.written.push((id, Checkpoint::decode(bytes).expect("a checkpoint")));
             }
         }
+        for (key, value) in &batch.writes {
+            if let (true, Some(bytes)) = (key.starts_with(keys::LINES), value) {
+                let run = StoredLines::decode(bytes).expect("lines");
+                self.recorded.entry(run.instance).or_default().extend(run.lines);
+            }
+        }
         let mut kept = batch.clone();
         let mut seen = HashSet::new();
         assert!(batch.writes.iter().all(|(key, _)| seen.insert(key)), "a key is written twice in one batch");
@@ -415,6 +441,7 @@ impl World {
             Some(Bug::LockNotReleased) => {
                 kept.writes.retain(|(key, value)| value.is_some() || !key.starts_with(keys::LOCKS));
             }
+            Some(Bug::LostLines) => kept.writes.retain(|(key, _)| !key.starts_with(keys::LINES)),
             Some(Bug::LostWake) => kept.writes.retain(|(key, _)| !key.starts_with(keys::ACTIVE)),
             _ => {}
         }
@@ -424,6 +451,7 @@ impl World {
     /// An output leaves. What it depends on must be durable.
     fn release(
         &mut self,
+        engine: &mut Engine,
         output: Output,
         under_way: &mut Vec<UnderWay>,
         target_ended: &mut bool,
@@ -433,12 +461,20 @@ impl World {
                 self.say(|| format!("{} {name} #{}", step.owner, step.seq));
                 if *external {
                     self.check_durable(step, name)?;
+                    self.check_lines(step, name)?;
                 }
                 under_way.push((step.clone(), output));
             }
             Output::Activity { step, name, .. } => {
                 self.say(|| format!("{} activity {name} #{} attempt {}", step.owner, step.seq, step.attempt));
+                self.check_lines(step, name)?;
                 under_way.push((step.clone(), output));
+            }
+            Output::Line { run, line } => {
+                let (run, line) = (*run, line.clone());
+                self.say(|| format!("line {line:?}"));
+                self.check_line(run, &line)?;
+                engine.handle(Event::LinesOut { run, count: 1 }, self.now);
             }
             Output::Abandon { step } => under_way.retain(|(other, _)| other != step),
             Output::Ended { instance, outcome, .. } => {
@@ -555,6 +591,45 @@ impl World {
         }
     }
 
+    /// A line that leaves is durable; it is the next one of its instance, or one that leaves once more.
+    fn check_line(&mut self, run: u64, line: &Line) -> Result<(), String> {
+        let Some(bytes) = self.durable.tree.get(&keys::lines(run)) else {
+            return Err(format!("{line:?} left before it was durable"));
+        };
+        let instance = StoredLines::decode(bytes).ok_or("lines can't be read")?.instance;
+        let (most, at) = self.out.entry(instance.clone()).or_default();
+        let lines = self.durable_lines.get(&instance).map(Vec::as_slice).unwrap_or_default();
+        if lines.get(*at) != Some(line) {
+            // What may not be out leaves once more, from some line on.
+            *at = lines[..*most].iter().rposition(|known| known == line).ok_or_else(|| {
+                format!("{line:?} of {instance} left out of turn: {at} lines before it left")
+            })?;
+        }
+        *at += 1;
+        *most = (*most).max(*at);
+        Ok(())
+    }
+
+    /// An effect of an instance leaves after the lines that the instance wrote before it asked for it.
+    fn check_lines(&self, step: &StepId, name: &str) -> Result<(), String> {
+        let Address::Instance(id) = &step.owner else { return Ok(()) };
+        let Some(record) = read_record(&self.durable, id)? else { return Ok(()) };
+        let history = read_history(&self.durable, &record)?;
+        let asked = |entry: &Entry| matches!(entry, Entry::Requested { seq, .. } if *seq == step.seq);
+        let Some(at) = history.entries.iter().position(asked) else { return Ok(()) };
+        let is_line = |entry: &Entry| matches!(entry, Entry::Requested { what, .. } if is_line(what));
+        let later = history.entries[at..].iter().filter(|entry| is_line(entry)).count();
+        let recorded = self.durable_lines.get(&**id).map_or(0, Vec::len);
+        let out = self.out.get(&**id).map_or(0, |(most, _)| *most);
+        match out + later >= recorded {
+            true => Ok(()),
+            false => Err(format!(
+                "{name} of {id} left before {} lines that come before it",
+                recorded - later - out
+            )),
+        }
+    }
+
     /// No entity is held by an instance that does not run.
     fn check_locks(&self, engine: &Engine) -> Result<(), String> {
         for (entity, hold) in engine.holds() {
@@ -593,6 +668,11 @@ impl World {
                 }
                 _ => false,
             });
+            let recorded = self.recorded.get(&record.id).map_or(0, Vec::len);
+            let out = self.out.get(&record.id).map_or(0, |(most, _)| *most);
+            if out != recorded {
+                return Err(format!("{out} of the {recorded} lines of {} are out at the end", record.id));
+            }
             let has_begun = !history.entries.is_empty();
             if record.status == Status::Running && (!has_begun || open.count() > 0) {
                 return Err(format!("{} can go on, and nobody lets it", record.id));
@@ -629,6 +709,10 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn is_line(what: &Asked) -> bool {
+    matches!(what, Asked::Effect(name) if name == "print" || name == "log")
 }
 
 /// The messages of a batch, and the rest of it.

@@ -98,7 +98,6 @@ pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
     let mut world = World::new(&evaluator, crash.is_some().into());
     (world.crash, world.places) = (crash, false);
     let mut chooser = InTurn::new();
-    let mut printed = Vec::new();
     let ends = program.properties.iter().any(|property| property.kind == PropertyKind::Eventually);
     world.begin()?;
     world.drive(&mut evaluator)?;
@@ -115,7 +114,7 @@ pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
             let (mut attempt, first) = chooser.attempt(&step);
             let done = perform(&mut evaluator, &world, &step, &task, &mut attempt)?;
             if first {
-                printed.extend(line(&task));
+                world.printed.extend(line(&task));
             }
             world.done(step, done);
         } else if let Some(due) = world.engine.next_due().filter(|_| !world.main_ended || ends) {
@@ -139,7 +138,7 @@ pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
     };
     let observed = model.seen(&config).observe();
     let lasted = world.now - START;
-    Ok(Trial { violation, observed, printed, points: world.points, lasted })
+    Ok(Trial { violation, observed, printed: world.printed, points: world.points, lasted })
 }
 
 fn perform(
@@ -175,7 +174,7 @@ fn perform(
     })
 }
 
-/// The line that an effect writes.
+/// The line that an effect of an operation writes.
 fn line(task: &UnderWay) -> Option<String> {
     let args = task.asked.args.items();
     let text = |at: usize| args.get(at).map(format::display).unwrap_or_default();

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Args, Asked as Recorded, Batch, Engine, Entry, Event, Hold, InstanceRecord, Outcome as Ended,
-    Output, Status, StepId, keys, look_up, read_history, read_record, recovery,
+    Address, Args, Asked as Recorded, Batch, Engine, Entry, Event, Hold, InstanceRecord, Line,
+    Outcome as Ended, Output, Status, StepId, keys, look_up, read_history, read_record, recovery,
 };
 use crate::machine::{Data, EntityId, Image, Request, Value, What};
 use crate::model::entity::Entity;
@@ -61,6 +61,10 @@ pub(super) struct World {
     /// Whether they have since a property last looked.
     world_changed: bool,
     pub trouble: Vec<Trouble>,
+    /// The lines that are out, in order. What leaves once more after a crash is not in them again.
+    pub printed: Vec<String>,
+    /// How many lines are out of each run that the store still has, and how many of it left since the last crash.
+    lines: BTreeMap<u64, (usize, usize)>,
     /// Whether the first instance has come to its end.
     pub main_ended: bool,
     /// Whether requests are shown with their places.
@@ -106,6 +110,8 @@ impl World {
             told: BTreeSet::new(),
             world_changed: true,
             trouble: Vec::new(),
+            printed: Vec::new(),
+            lines: BTreeMap::new(),
             main_ended: false,
             places: true,
             crash: None,
@@ -118,6 +124,7 @@ impl World {
     pub(super) fn begin(&mut self) -> Result<(), Stop> {
         self.engine = Engine::new();
         self.under_way.clear();
+        self.lines.values_mut().for_each(|(_, left)| *left = 0);
         for event in recovery(&self.store, None).map_err(fault)? {
             self.engine.handle(event, self.now);
         }
@@ -172,6 +179,8 @@ impl World {
                 let before = self.dies();
                 if !before {
                     self.store.commit(&batch).map_err(fault)?;
+                    let store = &self.store;
+                    self.lines.retain(|run, _| store.tree.contains_key(&keys::lines(*run)));
                 }
                 if !before && watched && self.is_visible(evaluator, &batch) && self.trouble.is_empty() {
                     let config = self.config(Vec::new())?;
@@ -190,7 +199,7 @@ impl World {
             for output in std::mem::take(&mut held) {
                 self.release(evaluator.program, output)?;
             }
-            if !self.engine.is_ready() {
+            if !self.engine.is_ready() && !self.engine.has_writes() {
                 return Ok(());
             }
         }
@@ -216,6 +225,18 @@ impl World {
             Output::Activity { step, name, args, key, .. } => {
                 let what = What::Activity { name, options: Data::null() };
                 self.asks(program, step, what, args, key.as_str().into());
+            }
+            Output::Line { run, line } => {
+                let (out, left) = self.lines.entry(run).or_default();
+                *left += 1;
+                if *left > *out {
+                    *out = *left;
+                    self.printed.push(match line {
+                        Line::Print(text) => text,
+                        Line::Log { level, text } => format!("{level}: {text}"),
+                    });
+                }
+                self.engine.handle(Event::LinesOut { run, count: 1 }, self.now);
             }
             Output::Abandon { step } => self.give_up(program, &step),
             Output::Told { instance } => {
@@ -364,9 +385,11 @@ impl World {
         let orphans: Vec<_> = self.orphans.iter().map(mark).collect();
         let worlds: Vec<_> =
             self.world.iter().map(|(id, state)| (id, state.as_ref().map(Part::mark))).collect();
+        // The time of the last write is nothing that anybody sees.
+        let stored: Vec<_> = self.store.tree.iter().filter(|(key, _)| *key != keys::TIME).collect();
         let hash = fingerprint(&(
             path.is_empty(),
-            &self.store.tree,
+            stored,
             (tasks, orphans),
             worlds,
             self.now,

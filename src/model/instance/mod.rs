@@ -39,8 +39,8 @@ pub struct Instance<E> {
     pub execution: u32,
     /// How many children it has called or started without naming them.
     children: u64,
-    /// Events that nobody has received, by name.
-    pub events: BTreeMap<Id, VecDeque<Data>>,
+    /// Events that nobody has received, in the order in which they came.
+    pub events: Vec<(Id, Data)>,
     /// Who is told of its end.
     pub waiters: Vec<Waiter>,
     pub section: Option<Section>,
@@ -160,6 +160,8 @@ struct Step<'s, 'p> {
     me: Instance<Eval>,
     /// Where its evaluation stands; none when it is at its end.
     eval: Option<Eval>,
+    /// Requests for lines, which are answered before anything else.
+    lines: VecDeque<u64>,
     /// Answers that it has not evaluated with, each for the request of a fiber.
     ready: VecDeque<(u64, Answer)>,
     out: Vec<Out>,
@@ -190,7 +192,7 @@ pub fn begin(
         next: 0,
         execution: 0,
         children: 0,
-        events: BTreeMap::new(),
+        events: Vec::new(),
         waiters,
         section: None,
         suspended: false,
@@ -423,8 +425,8 @@ impl<'s, 'p> Step<'s, 'p> {
             State::Running(eval) => Some(eval.clone()),
             State::Ended { .. } => None,
         };
-        let (ready, out, asked) = (VecDeque::new(), Vec::new(), Vec::new());
-        Step { evaluator, id: id.clone(), me, eval, ready, out, asked }
+        let (lines, ready, out, asked) = (VecDeque::new(), VecDeque::new(), Vec::new(), Vec::new());
+        Step { evaluator, id: id.clone(), me, eval, lines, ready, out, asked }
     }
 
     fn done(mut self) -> Turn {

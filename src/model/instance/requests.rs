@@ -66,12 +66,14 @@ impl Step<'_, '_> {
                 self.leave_section();
                 self.immediate(fiber);
             }
-            What::Effect(effect) => {
+            What::Effect(effect @ ("print" | "log")) => {
                 if *effect == "print" && self.evaluator.program.observes {
                     self.me.printed.push(args.clone());
                 }
-                self.attempt(fiber);
+                self.me.open.remove(&fiber);
+                self.lines.push_back(fiber);
             }
+            What::Effect(_) => self.attempt(fiber),
             What::Activity { name: activity, .. } => {
                 if self.me.uncertain.contains(&fingerprint(&(activity, args))) {
                     let trouble = Trouble::Repeated { by: self.id.clone(), asked: asked.clone() };

@@ -1,5 +1,6 @@
 //! What a message does, and evaluation with the answers that have come.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::machine::options::{self, Policy};
@@ -38,7 +39,7 @@ impl Step<'_, '_> {
             }
             Message::Due { .. } => {}
             Message::Event { name, payload, ack } => {
-                self.me.events.entry(name.clone()).or_default().push_back(payload.clone());
+                self.me.events.push((name.clone(), payload.clone()));
                 self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
             }
             Message::Wait(waiter) => self.waits(waiter),
@@ -214,7 +215,8 @@ impl Step<'_, '_> {
         while let Some(eval) = self.eval.clone()
             && !self.me.suspended
         {
-            let (fiber, result) = match self.ready.pop_front() {
+            let line = self.lines.pop_front().map(|fiber| (fiber, null()));
+            let (fiber, result) = match line.or_else(|| self.ready.pop_front()) {
                 Some(next) => next,
                 None => match self.receive() {
                     Some(next) => next,
@@ -227,31 +229,25 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    /// The next event that one of its requests waits for.
+    /// The event that came first of those that its requests wait for, and the request that gets it: of several that wait for
+    /// the same name the one that was made first.
     pub(super) fn receive(&mut self) -> Option<(u64, Answer)> {
         if self.me.events.is_empty() {
             return None;
         }
-        let mut waiting: Vec<(u64, u64, Id)> = Vec::new();
+        let mut waiting: BTreeMap<Id, (u64, u64)> = BTreeMap::new();
         for (fiber, open) in &self.me.open {
             if open.asked.what == What::Effect("receive") {
-                waiting.push((open.name, *fiber, first_text(&open.asked.args).into()));
+                let name: Id = first_text(&open.asked.args).into();
+                let first = waiting.entry(name).or_insert((open.name, *fiber));
+                *first = (*first).min((open.name, *fiber));
             }
         }
-        waiting.sort();
-        for (_, fiber, event) in waiting {
-            if let Some(queue) = self.me.events.get_mut(&event) {
-                let payload = queue.pop_front();
-                if queue.is_empty() {
-                    self.me.events.remove(&event);
-                }
-                if let Some(payload) = payload {
-                    self.me.open.remove(&fiber);
-                    return Some((fiber, answer(Ok(payload))));
-                }
-            }
-        }
-        None
+        let at = self.me.events.iter().position(|(name, _)| waiting.contains_key(name))?;
+        let (name, payload) = self.me.events.remove(at);
+        let (_, fiber) = *waiting.get(&name)?;
+        self.me.open.remove(&fiber);
+        Some((fiber, answer(Ok(payload))))
     }
 
     /// Takes in what a step of evaluation came to.

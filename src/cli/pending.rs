@@ -1,0 +1,70 @@
+//! What is due of the requests that an instance waits for: the end of a sleep, a deadline, the next attempt.
+//!
+//! A history has neither time limits nor policies, which are the program's. So the history is replayed.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use crate::engine::{Asked, Entry, History, InstanceRecord, Open, Read, Replayed, replay};
+use crate::machine::{What, format};
+
+use super::program;
+use super::table::time;
+
+/// Something that is due.
+pub struct Due {
+    what: &'static str,
+    at: i64,
+}
+
+impl Due {
+    /// For people: `deadline 2026-03-01 12:00:05`.
+    pub fn shown(&self) -> String {
+        format!("{} {}", self.what.replace('_', " "), time(self.at))
+    }
+
+    /// Adds it to the JSON form of a request.
+    pub fn add_to(&self, json: &mut Json) {
+        json[self.what] = json!(format::instant(self.at));
+    }
+}
+
+/// What is due, by the number of the request. Nothing of an instance that has ended, or whose program can't run it.
+pub fn pending(store: &dyn Read, record: &InstanceRecord, history: &History) -> BTreeMap<u64, Vec<Due>> {
+    if record.status.is_ended() || !may_be_due(history) {
+        return BTreeMap::new();
+    }
+    let Ok(image) = program::stored(store, record.program, &record.id, &record.file) else {
+        return BTreeMap::new();
+    };
+    match replay(&image, record.clone(), history.clone(), &mut |_, _| ()) {
+        Replayed::Waits(open) => open.iter().map(|open| (open.request.seq, due(open))).collect(),
+        _ => BTreeMap::new(),
+    }
+}
+
+/// Whether anything that is asked for may have a timer: a replay takes a while.
+fn may_be_due(history: &History) -> bool {
+    let has_timer = |entry: &Entry| match entry {
+        Entry::Requested { what: Asked::Effect(name), .. } => {
+            matches!(name.as_str(), "sleep" | "sleep_until" | "lock")
+        }
+        Entry::Requested { what: Asked::Activity(_) | Asked::Orchestration { .. }, .. } => true,
+        _ => false,
+    };
+    history.after.is_some() || history.entries.iter().any(has_timer)
+}
+
+fn due(open: &Open) -> Vec<Due> {
+    let mut all = Vec::new();
+    if matches!(open.request.what, What::Activity { .. }) && open.attempt > 1 {
+        all.push(Due { what: "next_attempt", at: open.begins });
+    }
+    if let Some(at) = open.due() {
+        let is_sleep = matches!(open.request.what, What::Effect("sleep" | "sleep_until"));
+        let what = if is_sleep { "wakes" } else { "deadline" };
+        all.push(Due { what, at });
+    }
+    all
+}

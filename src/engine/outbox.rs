@@ -1,0 +1,166 @@
+//! Lines that wait to leave: what instances have printed and logged, durable until it is out.
+//!
+//! A program does not wait for its lines. They are written with the history that records them, as *runs*: lines of one
+//! instance with no other's between them. A run is deleted once all of it is out. What a crash leaves leaves then once
+//! more, before anything else does, so no line is lost, and none comes after what followed from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Data, ErrorData, Request, Value, What, error, format};
+
+use super::record::{self, Stored};
+use super::{Batch, keys};
+
+/// A line of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Line {
+    /// For standard output.
+    Print(String),
+    /// For standard error.
+    Log { level: String, text: String },
+}
+
+/// A run of lines, as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredLines {
+    pub instance: String,
+    /// The instance that all this began with.
+    pub root: String,
+    pub lines: Vec<Line>,
+}
+
+impl Stored for StoredLines {
+    type Earlier = StoredLines;
+}
+
+impl StoredLines {
+    pub fn encode(&self) -> Vec<u8> {
+        record::encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<StoredLines> {
+        record::decode(bytes)
+    }
+}
+
+impl Line {
+    /// The line of a request, if it is for one.
+    pub(super) fn of(request: &Request) -> Option<Result<Line, ErrorData>> {
+        let What::Effect(name @ ("print" | "log")) = request.what else { return None };
+        let args = request.args.items();
+        let at = |at: usize| args.get(at).unwrap_or(&Value::Null);
+        Some(match name {
+            "print" => format::to_text(at(0))
+                .map(Line::Print)
+                .map_err(|fail| ErrorData::new("limit", error::title(&fail.value))),
+            _ => Ok(Line::Log { level: format::display(at(0)), text: format::display(at(1)) }),
+        })
+    }
+}
+
+/// Whether an effect writes a line.
+pub(super) fn is_line(what: &What) -> bool {
+    matches!(what, What::Effect("print" | "log"))
+}
+
+/// The answer to a request for a line.
+pub(super) fn answered() -> Result<Data, ErrorData> {
+    Ok(Data::null())
+}
+
+/// The runs that are not out yet.
+#[derive(Default)]
+pub(super) struct Outbox {
+    next: u64,
+    /// By number: the instance, and how many of the lines are not out.
+    under_way: BTreeMap<u64, (Arc<str>, usize)>,
+    /// By instance: how many lines are not out.
+    waiting: HashMap<Arc<str>, usize>,
+    /// Those that are not written. The last one may grow.
+    fresh: BTreeMap<u64, StoredLines>,
+    fresh_lines: usize,
+}
+
+impl Outbox {
+    /// A line of an instance; the number of its run.
+    pub fn add(&mut self, instance: &Arc<str>, root: &str, line: Line) -> u64 {
+        *self.waiting.entry(instance.clone()).or_default() += 1;
+        self.fresh_lines += 1;
+        if let Some((number, run)) = self.fresh.last_key_value()
+            && *run.instance == **instance
+        {
+            let number = *number;
+            self.fresh.entry(number).and_modify(|run| run.lines.push(line));
+            if let Some((_, left)) = self.under_way.get_mut(&number) {
+                *left += 1;
+            }
+            return number;
+        }
+        let number = self.next;
+        self.next += 1;
+        let run = StoredLines { instance: instance.to_string(), root: root.to_string(), lines: vec![line] };
+        self.fresh.insert(number, run);
+        self.under_way.insert(number, (instance.clone(), 1));
+        number
+    }
+
+    /// A run that the store has. It leaves once more if it is `ours`.
+    pub fn recover(&mut self, number: u64, run: &StoredLines, is_ours: bool) {
+        self.next = self.next.max(number + 1);
+        if is_ours {
+            let instance: Arc<str> = run.instance.as_str().into();
+            *self.waiting.entry(instance.clone()).or_default() += run.lines.len();
+            self.under_way.insert(number, (instance, run.lines.len()));
+        }
+    }
+
+    /// So many lines of a run are out. Gives the instance, when nothing of it waits any more.
+    pub fn out(&mut self, number: u64, count: usize, batch: &mut Batch) -> Option<Arc<str>> {
+        let (instance, left) = self.under_way.get_mut(&number)?;
+        *left = left.saturating_sub(count);
+        let (instance, is_out) = (instance.clone(), *left == 0);
+        if is_out {
+            self.under_way.remove(&number);
+            if self.fresh.remove(&number).is_none() {
+                batch.delete(keys::lines(number));
+            }
+        }
+        let waiting = self.waiting.get_mut(&instance)?;
+        *waiting = waiting.saturating_sub(count);
+        if *waiting > 0 {
+            return None;
+        }
+        self.waiting.remove(&instance);
+        Some(instance)
+    }
+
+    /// Whether lines of an instance are not out.
+    pub fn has(&self, instance: &str) -> bool {
+        self.waiting.contains_key(instance)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// How many lines are to be written, about.
+    pub fn changes(&self) -> usize {
+        self.fresh_lines
+    }
+
+    pub fn has_writes(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Writes the runs that are not written; none of them grows any more.
+    pub fn take_writes(&mut self, batch: &mut Batch) {
+        self.fresh_lines = 0;
+        for (number, run) in std::mem::take(&mut self.fresh) {
+            batch.put(keys::lines(number), run.encode());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The requests of an instance that wait for events.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use super::mailbox::Mailbox;
+use super::message::{Came, Mail};
+
+/// Requests by the names of the events that they wait for.
+#[derive(Default)]
+pub(super) struct Receives {
+    names: BTreeMap<u64, String>,
+    waiting: BTreeMap<String, BTreeSet<u64>>,
+}
+
+impl Receives {
+    pub fn insert(&mut self, seq: u64, name: String) {
+        self.waiting.entry(name.clone()).or_default().insert(seq);
+        self.names.insert(seq, name);
+    }
+
+    pub fn remove(&mut self, seq: u64) {
+        let Some(name) = self.names.remove(&seq) else { return };
+        if let Some(waiting) = self.waiting.get_mut(&name) {
+            waiting.remove(&seq);
+            if waiting.is_empty() {
+                self.waiting.remove(&name);
+            }
+        }
+    }
+
+    /// The event that a request waits for.
+    pub fn name(&self, seq: u64) -> Option<&str> {
+        self.names.get(&seq).map(String::as_str)
+    }
+
+    /// The event that came first of those that are waited for, and the request that gets it: of several that wait for the
+    /// same name the one that was made first.
+    pub fn first_event(&self, mail: &Mailbox) -> Option<(Came, u64)> {
+        let found = |queue: &VecDeque<Rc<Mail>>, waiting: &BTreeSet<u64>| {
+            Some((queue.front()?.came(), *waiting.first()?))
+        };
+        // There may be many names on either side.
+        match mail.events.len() <= self.waiting.len() {
+            true => {
+                mail.events.iter().filter_map(|(name, queue)| found(queue, self.waiting.get(name)?)).min()
+            }
+            false => {
+                self.waiting.iter().filter_map(|(name, waiting)| found(mail.events.get(name)?, waiting)).min()
+            }
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! What comes to an instance, and when: the engine alone, with a clock of the test's.
+
+mod common;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use durable::code::ProgramHash;
+use durable::engine::{
+    Address, Engine, Event, InstanceRecord, Message, Output, Status, StepId, look_up, read_record, recovery,
+};
+use durable::machine::{Data, ErrorData, Image, Value, format};
+use durable::store::{MemoryTree, Store};
+
+const SECOND: i64 = 1_000_000_000;
+
+/// An engine with a store, and what it wants done.
+struct World {
+    engine: Engine,
+    store: MemoryTree,
+    images: HashMap<ProgramHash, Rc<Image>>,
+    image: Rc<Image>,
+    now: i64,
+    sent: u64,
+    /// Activities that were begun and not abandoned.
+    under_way: Vec<(StepId, String)>,
+    abandoned: Vec<StepId>,
+}
+
+impl World {
+    fn new(text: &str) -> World {
+        let image = common::image(text);
+        World {
+            engine: Engine::new(),
+            store: MemoryTree::default(),
+            images: HashMap::from([(image.code.hash, image.clone())]),
+            image,
+            now: 1_000 * SECOND,
+            sent: 0,
+            under_way: Vec::new(),
+            abandoned: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, id: &str, function: &str, args: Vec<Value>) {
+        let args = Data::encode(&Value::list(args)).expect("data");
+        let record = InstanceRecord::new(id, self.image.code.hash, "a.df", function, args, self.now);
+        self.feed(Event::Begin { record, image: self.image.clone() });
+    }
+
+    /// Something happens; the engine does all that follows from it.
+    fn feed(&mut self, event: Event) {
+        self.engine.handle(event, self.now);
+        for _ in 0..10_000 {
+            if self.engine.is_ready() {
+                self.engine.handle(Event::Run, self.now);
+            }
+            for output in self.engine.take_outputs() {
+                if let Some(event) = look_up(&self.store, &mut self.images, &output).expect("read") {
+                    self.engine.handle(event, self.now);
+                    continue;
+                }
+                match output {
+                    Output::Activity { step, name, .. } => self.under_way.push((step, name)),
+                    Output::Abandon { step } => {
+                        self.under_way.retain(|(known, _)| *known != step);
+                        self.abandoned.push(step);
+                    }
+                    Output::Line { run, .. } => {
+                        self.engine.handle(Event::LinesOut { run, count: 1 }, self.now);
+                    }
+                    _ => {}
+                }
+            }
+            let batch = self.engine.take_writes();
+            self.store.commit(&batch).expect("written");
+            if !self.engine.is_ready() && !self.engine.has_writes() {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    /// Time passes, with or without somebody to see it.
+    fn pass(&mut self, seconds: i64) {
+        self.now += seconds * SECOND;
+        self.feed(Event::Tick);
+    }
+
+    /// The process dies and begins again so much later.
+    fn restart_after(&mut self, seconds: i64) {
+        self.engine = Engine::new();
+        self.under_way.clear();
+        self.now += seconds * SECOND;
+        for event in recovery(&self.store, None).expect("read") {
+            self.engine.handle(event, self.now);
+        }
+        self.feed(Event::Tick);
+    }
+
+    /// A client sends something while only clients are served.
+    fn send_while_down(&mut self, id: &str, message: Message) {
+        self.engine = Engine::for_clients();
+        for event in recovery(&self.store, None).expect("read") {
+            self.engine.handle(event, self.now);
+        }
+        self.send(id, message);
+    }
+
+    fn send(&mut self, id: &str, message: Message) {
+        self.sent += 1;
+        let from = format!("client-{}", self.sent);
+        self.feed(Event::Send { to: Address::instance(id), from, message });
+    }
+
+    fn raise(&mut self, id: &str, name: &str, payload: i64) {
+        self.send(id, event(name, payload));
+    }
+
+    fn answer(&mut self, step: StepId, value: &str) {
+        self.feed(Event::Answer { step, result: Ok(data(Value::str(value))), sends: Vec::new() });
+    }
+
+    fn result(&self, id: &str) -> String {
+        let record = read_record(&self.store, id).expect("read").expect("it is there");
+        match record.status {
+            Status::Completed(value) => format::display(&value.decode()),
+            Status::Failed(error) => error.title(),
+            other => other.word().to_string(),
+        }
+    }
+}
+
+fn data(value: Value) -> Data {
+    Data::encode(&value).expect("data")
+}
+
+fn event(name: &str, payload: i64) -> Message {
+    Message::Event { name: name.to_string(), payload: data(Value::Int(payload)) }
+}
+
+const RACES: &str = r#"
+activity work() with {timeout: 10s, retry: {times: 2, first: 1s}} => 1
+orchestration waits() {
+  match race({b: async receive("b"), a: async receive("a"), late: async sleep(10s)}) { {a} => "a{a}", {b} => "b{b}", {late} => "late" }
+}
+orchestration works() { try { work() } catch e { e.kind } }
+orchestration child() { receive("end"); "done" }
+orchestration calls(id) { try { child() with {id, timeout: 10s} } catch e { e.kind } }
+entity Box { state 0; on get() => state }
+orchestration holds() { lock Box(1) { receive("free") } }
+orchestration locks() { try { lock Box(1) with {timeout: 10s} { "held" } } catch e { e.kind } }
+orchestration again(n) {
+  if n > 0 { let _a = async sleep(5s); let _b = async work(); sleep(1s); continue_as_new(n - 1) }
+  let first = work()
+  [first, work()]
+}
+"#;
+
+#[test]
+fn an_event_beats_a_deadline_that_it_came_before_and_no_other() {
+    for (after, wanted) in [(9, "a1"), (10, "late"), (11, "late")] {
+        for downtime in [false, true] {
+            for others in [false, true] {
+                let mut world = World::new(RACES);
+                world.begin("w", "waits", Vec::new());
+                if others {
+                    world.send("w", Message::Suspend);
+                }
+                if downtime {
+                    world.now += after * SECOND;
+                    world.send_while_down("w", event("a", 1));
+                    world.restart_after(20);
+                } else {
+                    world.now += after * SECOND;
+                    world.raise("w", "a", 1);
+                    world.pass(20);
+                }
+                if others {
+                    world.send("w", Message::Resume);
+                }
+                assert_eq!(world.result("w"), wanted, "{after} {downtime} {others}");
+            }
+        }
+    }
+}
+
+#[test]
+fn events_of_different_names_come_in_their_order() {
+    for (names, wanted) in [(["a", "b"], "a1"), (["b", "a"], "b1")] {
+        for suspended in [false, true] {
+            for restarts in [false, true] {
+                let mut world = World::new(RACES);
+                world.begin("w", "waits", Vec::new());
+                if suspended {
+                    world.send("w", Message::Suspend);
+                }
+                if restarts {
+                    names.iter().zip(1..).for_each(|(name, n)| world.send_while_down("w", event(name, n)));
+                    world.restart_after(1);
+                } else {
+                    // All of it comes before it runs again.
+                    for (name, n) in names.iter().zip(1..) {
+                        let from = format!("client-{name}");
+                        let to = Address::instance("w");
+                        world.engine.handle(Event::Send { to, from, message: event(name, n) }, world.now);
+                    }
+                    world.feed(Event::Tick);
+                }
+                if suspended {
+                    world.send("w", Message::Resume);
+                }
+                assert_eq!(world.result("w"), wanted, "{names:?} {suspended} {restarts}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_of_a_child_or_a_lock_counts_if_it_came_in_time() {
+    for (after, wanted) in [(9, ["done", "held"]), (11, ["timeout", "timeout"])] {
+        for restarts in [false, true] {
+            let mut world = World::new(RACES);
+            world.begin("holder", "holds", Vec::new());
+            world.begin("caller", "calls", vec![Value::str("kid")]);
+            world.begin("locker", "locks", Vec::new());
+            world.send("caller", Message::Suspend);
+            world.send("locker", Message::Suspend);
+            // Whoever is held up over its deadline is not there to see it, or it is.
+            if restarts {
+                world.restart_after(0);
+            }
+            world.now += after * SECOND;
+            world.raise("kid", "end", 1);
+            world.raise("holder", "free", 1);
+            if restarts {
+                world.restart_after(20);
+            } else {
+                world.pass(20);
+            }
+            world.send("caller", Message::Resume);
+            world.send("locker", Message::Resume);
+            let results = [world.result("caller"), world.result("locker")];
+            assert_eq!(results, wanted, "{after} {restarts}");
+        }
+    }
+}
+
+#[test]
+fn an_attempt_that_was_given_up_does_not_answer_for_the_next() {
+    let mut world = World::new(RACES);
+    world.begin("w", "works", Vec::new());
+    let first = world.under_way[0].0.clone();
+    world.pass(10);
+    assert_eq!(world.abandoned, [first.clone()]);
+    // Between the attempts, and while the next one is under way.
+    world.answer(first.clone(), "late");
+    world.pass(1);
+    let second = world.under_way[0].0.clone();
+    assert_eq!((first.attempt, second.attempt), (1, 2));
+    world.answer(first.clone(), "late");
+    assert_eq!(world.result("w"), "running");
+    world.feed(Event::Answer { step: first, result: Err(ErrorData::new("late", "late")), sends: Vec::new() });
+    assert_eq!(world.result("w"), "running");
+    world.answer(second, "second");
+    assert_eq!(world.result("w"), "second");
+}
+
+#[test]
+fn an_answer_after_the_deadline_is_too_late_though_nobody_has_looked() {
+    let mut world = World::new(RACES);
+    world.begin("w", "works", Vec::new());
+    let first = world.under_way[0].0.clone();
+    world.now += 11 * SECOND;
+    world.answer(first, "late");
+    world.pass(1);
+    let second = world.under_way[0].0.clone();
+    world.answer(second, "second");
+    assert_eq!(world.result("w"), "second");
+}
+
+#[test]
+fn what_an_execution_left_behind_does_not_answer_the_next() {
+    for restarts in [false, true] {
+        let mut world = World::new(RACES);
+        world.begin("w", "again", vec![Value::Int(1)]);
+        let left = world.under_way[0].0.clone();
+        world.pass(1);
+        // The next execution asks under the same numbers.
+        let first = world.under_way[0].0.clone();
+        assert_eq!((left.execution, first.execution), (0, 1));
+        assert!(world.abandoned.contains(&left));
+        if restarts {
+            world.restart_after(0);
+        }
+        world.answer(left.clone(), "left");
+        // When the sleep of before would have ended.
+        world.pass(5);
+        assert_eq!(world.result("w"), "running");
+        let first = world.under_way[0].0.clone();
+        world.answer(first, "one");
+        world.answer(left, "left");
+        let second = world.under_way.last().expect("under way").0.clone();
+        assert_eq!(second.seq, 1);
+        world.answer(second, "two");
+        assert_eq!(world.result("w"), r#"["one", "two"]"#);
+    }
+}
+
+#[test]
+fn what_ends_an_instance_overtakes_nothing_of_before() {
+    // The event came first, and its end after: the event is taken in, and what follows from it is done.
+    let text = r#"
+        orchestration w() { let e = receive("e"); raise("other", "got", e); receive("never") }
+        orchestration other() { receive("got") }
+    "#;
+    for ends_first in [false, true] {
+        let mut world = World::new(text);
+        world.begin("other", "other", Vec::new());
+        world.begin("w", "w", Vec::new());
+        let end = Message::Terminate { why: Data::null(), children: true, by: None };
+        let mut all = [event("e", 7), end];
+        if ends_first {
+            all.reverse();
+        }
+        for (number, message) in all.into_iter().enumerate() {
+            let from = format!("client-{number}");
+            world.now += 1;
+            world.engine.handle(Event::Send { to: Address::instance("w"), from, message }, world.now);
+        }
+        world.feed(Event::Tick);
+        assert_eq!(world.result("w"), "terminated");
+        assert_eq!(world.result("other"), if ends_first { "running" } else { "7" });
+    }
+}
+
+#[test]
+fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
+    let text = r#"
+        entity Log { state []; on add(n) { state += [n] }; on get() => state }
+        orchestration adds(n) { signal Log(1).add(n) }
+        orchestration delays() { signal Log(1).add("delayed") after 5s }
+        orchestration reads() { Log(1).get() }
+    "#;
+    let mut world = World::new(text);
+    world.begin("d", "delays", Vec::new());
+    world.now += 6 * SECOND;
+    let message = Message::Signal {
+        operation: "add".into(),
+        args: data(Value::list(vec![Value::str("later")])),
+        due: 0,
+    };
+    world.engine = Engine::for_clients();
+    let events = recovery(&world.store, None).expect("read");
+    // It was not there when the signal was due.
+    let log = durable::machine::EntityId::parse("Log@1").expect("an entity");
+    let mut mail = world.engine_without(events);
+    mail.handle(Event::Send { to: Address::entity(log), from: "client".into(), message }, world.now);
+    let batch = mail.take_writes();
+    world.store.commit(&batch).expect("written");
+    world.restart_after(1);
+    world.begin("r", "reads", Vec::new());
+    assert_eq!(world.result("r"), r#"["delayed", "later"]"#);
+}
+
+impl World {
+    /// An engine that serves clients alone, after these events.
+    fn engine_without(&self, events: Vec<Event>) -> Engine {
+        let mut engine = Engine::for_clients();
+        for event in events {
+            engine.handle(event, self.now - 2 * SECOND);
+        }
+        engine
+    }
+}
