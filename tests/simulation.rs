@@ -145,9 +145,15 @@ fn bugs_put_in_on_purpose_are_found() {
     use Bug::*;
     let found = (1..200).any(|seed| one(seed, Crash::OneIn(10), Some(OutputBeforeCommit)).is_err());
     assert!(found, "output before commit was not found in 200 runs");
-    for bug in
-        [OutputBeforeCommit, MessageBeforeCommit, DoubleDelivery, LostMessage, LockNotReleased, LostWake]
-    {
+    for bug in [
+        OutputBeforeCommit,
+        MessageBeforeCommit,
+        DoubleDelivery,
+        LostMessage,
+        LockNotReleased,
+        LostWake,
+        LostLines,
+    ] {
         let found = (1..200).find_map(|seed| many(seed, Crash::OneIn(10), Some(bug)).err());
         let reason = found.unwrap_or_else(|| panic!("{bug:?} was not found in 200 runs"));
         println!("{bug:?}: {}", reason.lines().next().unwrap_or_default());
@@ -230,8 +236,8 @@ fn many_program(random: &mut Random) -> String {
          on relay(to, n) { state.seen += [n]; signal Log(to).note(n) }\n}\n\
          activity work(n) => n\n\
          activity telling(key, n) { signal Log(key).note(n); n }\n\
-         orchestration child(n) { if n % 3 == 0 { sleep(1s) }\n work(n) }\n\
-         orchestration looping(n, key) { signal Log(key).note(n)\n if n > 0 { continue_as_new(n - 1, key) }\n n }\n\
+         orchestration child(n) { print(n)\n if n % 3 == 0 { sleep(1s) }\n work(n) }\n\
+         orchestration looping(n, key) { log.info(n)\n signal Log(key).note(n)\n if n > 0 { continue_as_new(n - 1, key) }\n n }\n\
          orchestration waiter(n) { var got = []\n for i in 0..n { got += [receive(\"go\")] }\n got }\n\
          orchestration transfer(a, b, n) {\n lock Account(a), Account(b) {\n let before = Account(a).balance()\n Account(a).add(-n)\n \
          Account(b).add(n)\n assert(Account(a).balance() == before - n, \"torn\")\n if n == 7 { throw {kind: \"unlucky\"} }\n }\n}\n\
