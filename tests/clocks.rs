@@ -3,6 +3,7 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -120,4 +121,32 @@ fn a_clock_set_back_between_two_processes_stops_nothing() {
     let time = read_time(host.store()).expect("read");
     assert!(time > last, "{}", format::instant(time));
     host.into_store().close().expect("closed");
+}
+
+#[test]
+fn a_store_that_is_ahead_goes_on_and_says_so_once() {
+    let folder = TempDir::new().expect("a folder");
+    let durable = |args: &[&str]| {
+        let output = Command::new(common::DURABLE).current_dir(folder.path()).args(args).output();
+        let output = output.expect("durable runs");
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{args:?}: {err}");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), err)
+    };
+    let ahead = format::instant(host::now() + 2 * HOUR);
+    std::fs::write(folder.path().join("time"), format!("{{\"type\": \"time\", \"time\": \"{ahead}\"}}\n"))
+        .expect("written");
+    durable(&["store", "import", "time"]);
+    let program = "let before = now()\nsleep(20ms)\nprint(before)\nprint(now() - before > 10ms)\n";
+    std::fs::write(folder.path().join("a.df"), program).expect("written");
+    for _ in 0..2 {
+        let (out, err) = durable(&["run", "a.df"]);
+        let lines: Vec<&str> = out.lines().collect();
+        assert!(*lines[0] > *ahead && lines[1] == "true", "{out}");
+        assert_eq!(err.matches("behind the time of the store").count(), 1, "{err}");
+        assert!(err.contains("is 1h59m") || err.contains("is 2h"), "{err}");
+    }
+    let (exported, _) = durable(&["store", "export"]);
+    let time = exported.lines().find(|line| line.contains(r#""type":"time""#)).expect("a time");
+    assert!(time.contains(&ahead[..13]), "{time}");
 }
