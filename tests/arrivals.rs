@@ -353,7 +353,7 @@ fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
     world.engine = Engine::for_clients();
     let events = recovery(&world.store, None).expect("read");
     // It was not there when the signal was due.
-    let log = durable::machine::EntityId::parse("Log@1").expect("an entity");
+    let log = durable::machine::EntityId::parse("Log@1").and_then(Result::ok).expect("an entity");
     let mut mail = world.engine_without(events);
     mail.handle(Event::Send { to: Address::entity(log), from: "client".into(), message }, world.now);
     let batch = mail.take_writes();

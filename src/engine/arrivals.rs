@@ -76,7 +76,7 @@ impl Instance {
     }
 
     /// The next answer: of what is done at once, else the first of all that has come.
-    fn next_answer(&mut self) -> Option<Delivery> {
+    pub(super) fn next_answer(&mut self) -> Option<Delivery> {
         if let Some(seq) = self.unanswered_lines.pop_front() {
             let line = Line::of(&self.open.get(&seq)?.request)?;
             let result = line.map(|line| self.lines.push(line)).and_then(|()| answered());
