@@ -223,7 +223,8 @@ impl Host {
     /// Says once that the clock of the system is behind.
     pub(super) fn note_clock(&mut self) {
         if let Some(behind) = self.settings.clock.note() {
-            let behind = format::duration(behind.as_secs() as i64 * 1_000_000_000);
+            let minutes = (behind.as_secs() + 30) / 60;
+            let behind = format::duration((minutes as i64).saturating_mul(60_000_000_000));
             let text =
                 format!("the clock of the system is {behind} behind the time of the store, which goes on");
             self.terminal.log("warn", &text);
