@@ -214,6 +214,52 @@ fn a_crash_shows_what_is_done_twice() {
     assert!(out.contains("1 passed, 4 crashes"), "{out}");
 }
 
+/// Who waits for an end that has come already is told of it by a batch that the process may not survive.
+#[test]
+fn an_end_that_came_before_its_waiter_is_told_through_every_crash() {
+    let declared = r#"
+        orchestration fails() { throw {kind: "x"} }
+        orchestration later() { sleep(1m); throw {kind: "x"} }
+        orchestration waits(h) { try { wait(h) } catch { kind } { kind } }
+        orchestration passes_on() { let h = start fails(); wait(h) }
+    "#;
+    let tests = [
+        r#"let h = start fails(); try { wait(h) } catch _ { null }"#,
+        r#"let h = start fails(); sleep(1s); assert(try { wait(h) } catch {kind} { kind } == "x")"#,
+        r#"let h = start later(); advance(2m); assert_throws(fn () => wait(h), "x")"#,
+        r#"let h = start fails() with {id: "named"}; sleep(1s); assert_throws(fn () => wait("named"), "x"); assert_throws(fn () => wait(h), "x")"#,
+        r#"let h = start fails(); sleep(1s); assert(waits(h) == "x")"#,
+        r#"let h = start fails(); sleep(1s); assert(all([async waits(h), async waits(h)]) == ["x", "x"])"#,
+        r#"assert_throws(fn () => passes_on(), "x")"#,
+        r#"let h = start passes_on(); sleep(1s); assert_throws(fn () => wait(h), "x")"#,
+        r#"let h = start later(); match race({ended: async waits(h), late: async sleep(2m)}) { {ended} => assert(ended == "x"); {late} => assert(late) }"#,
+        // Time passes in between, and nobody has either in memory.
+        r#"let h = start later(); let g = start later(); advance(1m); advance(1d); assert_throws(fn () => wait(h), "x"); assert_throws(fn () => wait(g), "x")"#,
+        r#"let hs = range(0, 3).map(fn n => start fails()); sleep(1s); for h in hs { assert_throws(fn () => wait(h), "x") }"#,
+    ];
+    let mut text = declared.to_string();
+    for (number, body) in tests.iter().enumerate() {
+        text.push_str(&format!("test \"{number}\" {{ {body} }}\n"));
+    }
+    let out = passes(&text, &["--crash"]);
+    assert!(out.contains("11 passed"), "{out}");
+    // One that nobody awaits is found at each point.
+    let out = fails(&format!("{declared} test \"unseen\" {{ start fails() }}"), &["--crash"]);
+    assert!(out.contains("nobody awaited it"), "{out}");
+}
+
+#[test]
+fn tests_of_the_tour_survive_every_crash() {
+    let tour = fs::read_to_string(common::repository("docs/tour.md")).expect("the tour");
+    let programs = tour.split("```df\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut tried = 0;
+    for text in programs.filter(|text| text.contains("test \"")) {
+        passes(text, &["--crash"]);
+        tried += 1;
+    }
+    assert!(tried >= 3, "{tried} programs have tests");
+}
+
 #[test]
 fn tests_of_the_examples_survive_every_crash() {
     // Those of the cookbook have a world that counts attempts; `tests/cookbook.rs` runs them.

@@ -56,7 +56,7 @@ fn watch(asked: &Test) -> Result<u8, Problem> {
 
 /// The files with when they last changed.
 fn stamps(named: &[PathBuf], seen: &[PathBuf]) -> Vec<(PathBuf, Option<SystemTime>)> {
-    let mut files = sources::find(named).unwrap_or_default();
+    let mut files = sources::find(named).unwrap_or_default().files;
     files.extend(seen.iter().cloned());
     files.sort();
     files.dedup();
@@ -70,6 +70,8 @@ struct Round<'a> {
     cases: Vec<Case>,
     /// Files with mistakes.
     bad: usize,
+    /// Files and folders that can't be read.
+    unread: usize,
     /// Tests that the filter left out.
     left_out: usize,
     /// All files that were read.
@@ -81,11 +83,23 @@ struct Round<'a> {
 impl<'a> Round<'a> {
     fn new(asked: &'a Test) -> Round<'a> {
         let begun = Instant::now();
-        Round { asked, cases: Vec::new(), bad: 0, left_out: 0, seen: Vec::new(), crashes: 0, begun }
+        Round {
+            asked,
+            cases: Vec::new(),
+            bad: 0,
+            unread: 0,
+            left_out: 0,
+            seen: Vec::new(),
+            crashes: 0,
+            begun,
+        }
     }
 
     fn run(&mut self) -> Result<(), Problem> {
-        for file in sources::find(&self.asked.files)? {
+        let found = sources::find(&self.asked.files)?;
+        found.problems.iter().for_each(Problem::show);
+        self.unread = found.problems.len();
+        for file in found.files {
             self.file(&file)?;
         }
         Ok(())
@@ -111,10 +125,13 @@ impl<'a> Round<'a> {
         }
         let seconds = self.begun.elapsed().as_secs_f64();
         print(&format!("{}, in {seconds:.2} s\n", said.join(", ")))?;
-        if self.cases.is_empty() && self.bad == 0 && self.left_out == 0 {
+        if self.cases.is_empty() && self.bad + self.unread + self.left_out == 0 {
             note("there are no tests; a test is written `test \"what it shows\" { assert(1 + 1 == 2) }`");
         }
         match (self.bad, failed) {
+            _ if self.unread > 0 => {
+                Err(Problem::new(STORE, format!("{} that can't be read", count(self.unread, "file"))))
+            }
             (1.., _) => Err(Problem::new(INVALID, format!("{} with mistakes", count(self.bad, "file")))),
             (0, 1..) => Ok(FAILED),
             _ => Ok(0),
@@ -123,7 +140,14 @@ impl<'a> Round<'a> {
 
     fn file(&mut self, file: &Path) -> Result<(), Problem> {
         self.seen.push(file.to_path_buf());
-        let checked = program::read_as(file, with_examples)?;
+        let checked = match program::read_as(file, with_examples) {
+            Ok(checked) => checked,
+            Err(problem) => {
+                problem.show();
+                self.unread += 1;
+                return Ok(());
+            }
+        };
         let names = Shown::new(&checked.sources, file).names;
         self.seen.extend(names.into_iter().map(PathBuf::from).filter(|path| path != file && path.exists()));
         if checked.is_sound() && !checked.globals.iter().any(|global| global.kind == GlobalKind::Test) {

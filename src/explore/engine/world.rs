@@ -157,13 +157,15 @@ impl World {
     pub(super) fn drive(&mut self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
         let watched = evaluator.program.properties.iter().any(|p| p.kind == PropertyKind::Invariant);
         let mut held: Vec<Output> = Vec::new();
+        let mut later: Vec<Output> = Vec::new();
         let mut silent = 0;
         for _ in 0..MOST_TURNS {
             self.engine.handle(Event::Tick, self.now);
             if self.engine.is_ready() {
                 self.engine.handle(Event::Run, self.now);
             }
-            let outputs = self.engine.take_outputs();
+            let mut outputs = std::mem::take(&mut later);
+            outputs.extend(self.engine.take_outputs());
             silent = if outputs.is_empty() { silent + 1 } else { 0 };
             if silent > MOST_SILENT_TURNS {
                 break;
@@ -174,6 +176,10 @@ impl World {
                     None => held.push(output),
                 }
             }
+            // Who is told of an end is so by what is written now; the rest of what was read back has its turn after it.
+            let (facts, rest): (Vec<_>, Vec<_>) = self.engine.take_outputs().into_iter().partition(is_fact);
+            held.extend(facts);
+            later = rest;
             let batch = self.engine.take_writes();
             if !batch.is_empty() {
                 let before = self.dies();
@@ -191,7 +197,10 @@ impl World {
                     }
                 }
                 if before || self.dies() {
-                    held.clear();
+                    let mut facts =
+                        std::mem::take(&mut held).into_iter().filter(|output| !before && is_fact(output));
+                    facts.try_for_each(|fact| self.release(evaluator.program, fact))?;
+                    later.clear();
                     self.begin()?;
                     continue;
                 }
@@ -199,7 +208,7 @@ impl World {
             for output in std::mem::take(&mut held) {
                 self.release(evaluator.program, output)?;
             }
-            if !self.engine.is_ready() && !self.engine.has_writes() {
+            if !self.engine.is_ready() && !self.engine.has_writes() && later.is_empty() {
                 return Ok(());
             }
         }
@@ -446,6 +455,11 @@ impl World {
             printed,
         })
     }
+}
+
+/// What is so as soon as the batch that it belongs to is durable, though the process dies before it goes on.
+fn is_fact(output: &Output) -> bool {
+    matches!(output, Output::Told { .. } | Output::Lost { .. })
 }
 
 /// What was asked for, as the history has it.
