@@ -77,13 +77,13 @@ fn what_people_copy_is_in_the_style() {
 
 /// A text with other spaces, line breaks and comments between its tokens, where it stays a program.
 fn scrambled(text: &str, random: &mut common::Random) -> String {
-    let parsed = parse(text, 0);
+    use durable::syntax::token::Token::*;
+    let tokens = parse(text, 0).tokens;
     let mut out = String::new();
     let mut at = 0;
     let mut depth = 0_usize;
-    for pair in parsed.tokens.windows(2) {
-        use durable::syntax::token::Token::*;
-        let (start, token, end) = &pair[0];
+    for (number, (start, token, end)) in tokens.iter().enumerate() {
+        let Some((_, next, _)) = tokens.get(number + 1) else { break };
         if *start < at || *token == Nl {
             continue;
         }
@@ -92,20 +92,34 @@ fn scrambled(text: &str, random: &mut common::Random) -> String {
         match token {
             LParen | LBracket => depth += 1,
             RParen | RBracket => depth = depth.saturating_sub(1),
-            LBrace | StrStart(_) | StrMid(_) => continue,
             _ => {}
         }
-        if matches!(pair[1].1, StrMid(_) | StrEnd(_)) {
-            continue;
-        }
-        match random.below(12) {
-            0 => out.push_str("  "),
+        // The text of a string is no place for more than a comment in its braces.
+        let in_string = matches!(token, StrStart(_) | StrMid(_)) || matches!(next, StrMid(_) | StrEnd(_));
+        let opens = *token == LBrace;
+        match random.below(18) {
             1 => out.push_str(" /* why */ "),
-            2 if depth > 0 => out.push('\n'),
-            3 if depth > 0 => out.push_str(" // because\n\n\n"),
-            4 if matches!(pair[1].1, Nl | RBrace) => out.push_str(" ; "),
-            5 if matches!(pair[1].1, Nl) => out.push_str(" // so\n\n\n"),
-            6 if matches!(pair[1].1, RBrace) => out.push('\n'),
+            2 => out.push_str("/* why /* so */ **/"),
+            3 => out.push_str(" /* why */ /* why not */"),
+            _ if in_string => {}
+            0 => out.push_str("  "),
+            4 if depth > 0 || opens => out.push('\n'),
+            5 if depth > 0 || opens => out.push_str(" // because\n\n\n"),
+            6 if depth > 0 || opens => out.push_str(" /* why */\n /* why\n  two lines */ "),
+            7 if matches!(next, Nl | RBrace) => out.push_str(" ; "),
+            8 if matches!(next, Nl | RBrace) => out.push_str("; /* why */ "),
+            9 if matches!(next, Nl | RBrace) => out.push_str(" /* why */ ; /* why\n too */"),
+            10 if matches!(next, Nl) => out.push_str(" // so\n\n\n"),
+            11 if matches!(next, Nl) => out.push_str("; // so\n"),
+            12 if matches!(next, RBrace) => out.push('\n'),
+            13 | 14 if matches!(next, Nl) => {
+                // Two statements on one line.
+                let Some((follows, ..)) = tokens.get(number + 2) else { continue };
+                if text[at..*follows].trim().is_empty() {
+                    out.push_str(["; /* why */ ", " /* why */; "][random.below(2) as usize]);
+                    at = *follows;
+                }
+            }
             _ => {}
         }
     }
@@ -126,12 +140,40 @@ fn however_a_program_is_laid_out() {
             let text = scrambled(&text, &mut random);
             let Some(styled) = checked(&text, &file.display().to_string(), &spans) else { continue };
             formatted += 1;
-            for comment in ["/* why */", "// because", "// so"] {
+            for comment in ["/* why", "/* so", "two lines", "// because", "// so"] {
                 assert_eq!(styled.matches(comment).count(), text.matches(comment).count(), "{text}");
             }
         }
     }
     assert!(formatted > 3_000, "{formatted} layouts were formatted");
+}
+
+#[test]
+fn comments_stand_wherever_one_writes_them() {
+    let cases = [
+        ("fn f() { print(1); /* c */ 2 }", "fn f() { print(1); /* c */ 2 }\n"),
+        ("fn f() { print(1) /* c */; 2 }", "fn f() { print(1) /* c */; 2 }\n"),
+        ("fn f() { print(1); /* c */ }", "fn f() { print(1) /* c */ }\n"),
+        (
+            "fn f() { print(1); /* c */ /* d */ 2; /* e */ }",
+            "fn f() { print(1); /* c */ /* d */ 2 /* e */ }\n",
+        ),
+        ("print(1); /* c */ print(2)", "print(1)\n/* c */ print(2)\n"),
+        ("print(1); // c\nprint(2)", "print(1)  // c\nprint(2)\n"),
+        ("let x = match 1 { 1 => 2; /* c */ _ => 3 }", "let x = match 1 { 1 => 2; /* c */ _ => 3 }\n"),
+        (
+            "let x = match 1 { 1 => 2, /* c */ _ => 3 /* d */ }",
+            "let x = match 1 { 1 => 2, /* c */ _ => 3 /* d */ }\n",
+        ),
+        ("entity E { state 1; /* c */ on f() => 1 }", "entity E { state 1; /* c */ on f() => 1 }\n"),
+        ("fn f(a /* c */, b = 1 /* d */) => a", "fn f(a /* c */, b = 1 /* d */) => a\n"),
+        ("let x = \"{ /* c */ 1 }\"", "let x = \"{ /* c */ 1 }\"\n"),
+        ("fn f() { /* a /* b */ c */ }", "fn f() { /* a /* b */ c */ }\n"),
+    ];
+    for (text, style) in cases {
+        assert_eq!(format(text, 0).expect("no mistakes"), style, "{text}");
+        assert_eq!(format(style, 0).expect("no mistakes"), style, "{text}");
+    }
 }
 
 fn durable(arguments: &[&str], folder: &Path) -> (i32, String, String) {
@@ -161,4 +203,43 @@ fn the_command_writes_what_has_no_mistakes_and_says_the_rest() {
     assert_eq!(code, 3, "{error}");
     assert!(error.contains("unclosed `(`"), "{error}");
     assert_eq!(fs::read_to_string(at("wrong.df")).expect("a text"), "print( 1");
+}
+
+#[test]
+fn what_cannot_be_read_holds_nothing_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a_bytes.df"), b"print(\xff)").expect("a file");
+    fs::write(at("b_wrong.df"), "print( 1").expect("a file");
+    fs::write(at("z_ugly.df"), "test \"a\" { assert( true ) }").expect("a file");
+    let (code, _, error) = durable(&["fmt", "no.df", "."], folder.path());
+    assert_eq!(code, 4, "{error}");
+    for said in [
+        "no.df can't be read",
+        "a_bytes.df can't be read: it is not UTF-8",
+        "unclosed `(`",
+        "z_ugly.df: formatted",
+    ] {
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    assert!(
+        error.contains("1 file with mistakes, left as they are; 2 files that could not be formatted"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(at("z_ugly.df")).expect("a text"), "test \"a\" { assert(true) }\n");
+    // `check` and `test` go on as well.
+    let (code, _, error) = durable(&["check", "no.df", "b_wrong.df", "z_ugly.df"], folder.path());
+    assert_eq!(
+        (code, error.contains("no.df can't be read"), error.contains("unclosed `(`")),
+        (4, true, true),
+        "{error}"
+    );
+    let (code, out, error) = durable(&["test", "no.df", "z_ugly.df"], folder.path());
+    assert_eq!(
+        (code, out.contains("1 passed"), error.contains("no.df can't be read")),
+        (4, true, true),
+        "{out}{error}"
+    );
+    let (code, _, _) = durable(&["check", "z_ugly.df"], folder.path());
+    assert_eq!(code, 0);
 }

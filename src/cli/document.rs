@@ -25,7 +25,11 @@ pub fn doc(asked: Doc) -> Result<u8, Problem> {
             pages.push(Page { name: name.to_string(), head: head(text), entries: reference::of(name, text) });
         }
     } else {
-        for file in sources::find(&asked.files)? {
+        let found = sources::find(&asked.files)?;
+        if let Some(problem) = found.problems.into_iter().next() {
+            return Err(problem);
+        }
+        for file in found.files {
             let name = file.display().to_string();
             let text = read_text(&file)
                 .map_err(|reason| Problem::new(STORE, format!("{name} can't be read: {reason}")))?;

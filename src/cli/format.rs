@@ -17,34 +17,77 @@ pub fn format(asked: Fmt) -> Result<u8, Problem> {
     if asked.files.iter().any(|file| file == Path::new("-")) {
         return from_input(asked.check);
     }
-    let files = sources::find(&asked.files)?;
-    let (mut changed, mut bad) = (0, 0);
-    for file in &files {
-        let name = file.display();
-        let text = read_text(file)
-            .map_err(|reason| Problem::new(STORE, format!("{name} can't be read: {reason}")))?;
-        let Some(styled) = styled(&text, file)? else {
-            bad += 1;
-            continue;
-        };
-        if styled == text {
-            continue;
-        }
-        changed += 1;
-        if asked.check {
-            print(&format!("{name}\n"))?;
-        } else {
-            replace(file, &styled)?;
-            note(&format!("{name}: formatted"));
+    let found = sources::find(&asked.files)?;
+    let mut done = Done { failed: found.problems, ..Done::default() };
+    done.failed.iter().for_each(Problem::show);
+    for file in &found.files {
+        match read_text(file) {
+            Ok(text) => done.file(file, &text, asked.check)?,
+            Err(reason) => {
+                done.fails(Problem::new(STORE, format!("{} can't be read: {reason}", file.display())))
+            }
         }
     }
-    match (bad, changed) {
-        (1.., _) => Err(Problem::new(INVALID, format!("{} with mistakes, left as they are", count(bad)))),
-        (0, 1..) if asked.check => Err(Problem::new(FAILED, format!("not in the style: {}", count(changed)))
-            .hint("`durable fmt` writes them in it")),
-        (0, n) => {
-            note(&format!("{} of {} changed", n, count(files.len())));
-            Ok(0)
+    done.end(asked.check, found.files.len())
+}
+
+/// What has become of the files so far.
+#[derive(Default)]
+struct Done {
+    changed: usize,
+    /// Files with mistakes.
+    bad: usize,
+    /// What can't be read or written, which was shown.
+    failed: Vec<Problem>,
+}
+
+impl Done {
+    fn fails(&mut self, problem: Problem) {
+        problem.show();
+        self.failed.push(problem);
+    }
+
+    /// Formats a file; an error when nobody can be told of it.
+    fn file(&mut self, file: &Path, text: &str, check: bool) -> Result<(), Problem> {
+        let name = file.display();
+        match styled(text, file) {
+            Err(problem) => self.fails(problem),
+            Ok(None) => self.bad += 1,
+            Ok(Some(styled)) if styled == text => {}
+            Ok(Some(_)) if check => {
+                self.changed += 1;
+                print(&format!("{name}\n"))?;
+            }
+            Ok(Some(styled)) => match replace(file, &styled) {
+                Err(problem) => self.fails(problem),
+                Ok(()) => {
+                    self.changed += 1;
+                    note(&format!("{name}: formatted"));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn end(self, check: bool, files: usize) -> Result<u8, Problem> {
+        let mut left = Vec::new();
+        if self.bad > 0 {
+            left.push(format!("{} with mistakes, left as they are", count(self.bad)));
+        }
+        if !self.failed.is_empty() {
+            left.push(format!("{} that could not be formatted", count(self.failed.len())));
+        }
+        let worst = self.failed.iter().map(|problem| problem.code).max();
+        match worst.or((self.bad > 0).then_some(INVALID)) {
+            Some(code) => Err(Problem::new(code, left.join("; "))),
+            None if check && self.changed > 0 => {
+                Err(Problem::new(FAILED, format!("not in the style: {}", count(self.changed)))
+                    .hint("`durable fmt` writes them in it"))
+            }
+            None => {
+                note(&format!("{} of {} changed", self.changed, count(files)));
+                Ok(0)
+            }
         }
     }
 }

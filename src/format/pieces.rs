@@ -45,6 +45,8 @@ pub struct Piece<'a> {
     pub line_break: Break,
     /// Whether a `;` stood before it.
     pub separated: bool,
+    /// Whether it is a comment after which no statement follows on its line.
+    pub ends_line: bool,
     /// The bracket around it; of a closing bracket, its own.
     pub within: Option<Bracket>,
     /// Of an opening bracket.
@@ -140,6 +142,7 @@ fn split(text: &str) -> Vec<Piece<'_>> {
             start,
             line_break: [Break::None, Break::Line, Break::Blank][lines.min(2)],
             separated,
+            ends_line: false,
             within: None,
             opens: None,
             continues: false,
@@ -270,6 +273,8 @@ fn surroundings(all: &mut [Piece<'_>], around: &[Option<usize>]) {
     for at in 0..all.len() {
         // A comment stands where what follows it does.
         let token = if all[at].is_comment() { next_token(all, at) } else { Some(at) };
+        all[at].ends_line = all[at].is_comment()
+            && (all[at].kind == Kind::LineComment || token.is_none_or(|next| all[next].is_closer()));
         let before = previous_token(all, at);
         let Some(token) = token else { continue };
         let closes = all[token].is_closer();

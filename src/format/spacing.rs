@@ -6,16 +6,18 @@ use super::pieces::{Bracket, Kind, Piece};
 
 /// Nothing, a space, two before a comment at a line's end, or `; ` where a line has two statements.
 pub fn between(before: &Piece<'_>, piece: &Piece<'_>) -> &'static str {
-    if piece.separated && !before.is_opener() && !piece.is_closer() && !piece.is_comment() {
+    if piece.separated && !before.is_opener() && !piece.is_closer() && !piece.ends_line {
         return "; ";
     }
     match piece.kind {
         Kind::LineComment => return "  ",
-        Kind::BlockComment => return if before.is_opener() { "" } else { " " },
+        Kind::BlockComment if before.is_opener() => return if is_block(before.opens) { " " } else { "" },
+        Kind::BlockComment => return " ",
         Kind::Token | Kind::Text => {}
     }
     if before.kind == Kind::BlockComment {
-        return if piece.is_closer() || piece.is(&Token::Comma) { "" } else { " " };
+        let closes = piece.is_closer() && !is_block(piece.within);
+        return if closes || piece.is(&Token::Comma) { "" } else { " " };
     }
     if is_tight(before, piece) { "" } else { " " }
 }
