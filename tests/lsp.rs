@@ -46,6 +46,49 @@ impl Client {
         self.input.flush().expect("it reads");
     }
 
+    /// Sends bytes as they are.
+    fn raw(&mut self, bytes: &str) {
+        self.input.write_all(bytes.as_bytes()).expect("it reads");
+        self.input.flush().expect("it reads");
+    }
+
+    /// The code of the error that comes next, which belongs to no request.
+    fn complaint(&mut self) -> Value {
+        let said = self.receive();
+        assert!(said["id"].is_null(), "{said}");
+        said["error"]["code"].clone()
+    }
+
+    /// Renames what stands at a place; the program after it, or why that can't be.
+    fn renamed(&mut self, text: &str, at: &str, name: &str) -> Result<String, String> {
+        self.write(text, true);
+        let offset = text.find(at).expect("the place");
+        let line = text[..offset].matches('\n').count();
+        let character = offset - text[..offset].rfind('\n').map_or(0, |at| at + 1);
+        let position = json!({"line": line, "character": character});
+        let params = json!({"textDocument": {"uri": URI}, "position": position, "newName": name});
+        let answer = self.answer("textDocument/rename", params);
+        if let Some(reason) = answer["error"]["message"].as_str() {
+            return Err(reason.to_string());
+        }
+        let mut edits: Vec<(usize, usize, String)> = Vec::new();
+        for edit in answer["result"]["changes"][URI].as_array().expect("edits") {
+            let offset = |end: &str| {
+                let place = &edit["range"][end];
+                let line = place["line"].as_u64().expect("a number") as usize;
+                let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+                start + place["character"].as_u64().expect("a number") as usize
+            };
+            edits.push((offset("start"), offset("end"), edit["newText"].as_str().expect("text").to_string()));
+        }
+        edits.sort();
+        let mut out = text.to_string();
+        for (from, to, new) in edits.into_iter().rev() {
+            out.replace_range(from..to, &new);
+        }
+        Ok(out)
+    }
+
     fn receive(&mut self) -> Value {
         let mut length = 0;
         loop {
@@ -298,6 +341,21 @@ fn names_are_renamed_in_all_files_and_the_library_is_shown() {
     assert_eq!(edits("sub/b.df"), ["1:20 deliver", "2:5 deliver"]);
     assert_eq!(edits("c.df"), [""; 0]);
     // `print` is of the library, which is shown as a file and is not renamed.
+    // The path of an import is completed by what is there.
+    let open = "import \"lib/m";
+    client.tell(
+        "textDocument/didChange",
+        json!({"textDocument": {"uri": uri("a.df")}, "contentChanges": [{"text": open}]}),
+    );
+    client.receive();
+    let offered = client.ask("textDocument/completion", at(0, 13));
+    assert_eq!((offered[0]["label"].as_str(), offered[1].is_null()), (Some("mail.df"), true), "{offered}");
+    let open = "// One line more.\nimport \"lib/mail.df\" as mail\nprint(mail.send(1))\n";
+    client.tell(
+        "textDocument/didChange",
+        json!({"textDocument": {"uri": uri("a.df")}, "contentChanges": [{"text": open}]}),
+    );
+    client.receive();
     let definition = client.ask("textDocument/definition", at(2, 2));
     let shown = definition["uri"].as_str().expect("a file").trim_start_matches("file://").to_string();
     let text = std::fs::read_to_string(shown).expect("it was written down");
@@ -323,4 +381,210 @@ fn the_extension_speaks_to_the_server() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(said.lines().last(), Some("all is well"), "{said}");
+}
+
+#[test]
+fn the_server_survives_what_is_no_message() {
+    let mut client = Client::new();
+    client.write("let a = 1\nprint(a)\n", true);
+    let alive = |client: &mut Client| assert!(client.at("hover", 1, 6)["contents"].is_object());
+    let body = json!({"jsonrpc": "2.0", "id": "lost", "method": "textDocument/unknown"}).to_string();
+    let broken = [
+        "Content-Length: 5\r\n\r\n{oops".to_string(),
+        "Content-Length: 2\r\n\r\n\u{e9}".to_string(),
+        "Content-Length: many\r\n\r\n".to_string(),
+        "Content-Length: -1\r\n\r\n{}".to_string(),
+        "Content-Length: 99999999999999\r\n\r\n{}".to_string(),
+        format!("Content-Length: {}\r\n\r\n{body}", body.len() - 7),
+        format!("Content-Length: {}\r\n\r\n{body}", body.len() + 17),
+        format!("Content-Type: none\r\n\r\n{body}"),
+        "what is this?\r\n".to_string(),
+        format!("{}\n", "long ".repeat(2_000)),
+    ];
+    for bytes in broken {
+        client.raw(&bytes);
+        client.tell("initialized", json!({}));
+        assert_eq!(client.complaint(), json!(-32700), "{bytes}");
+        alive(&mut client);
+    }
+    for message in [json!([]), json!(5), json!({}), json!({"method": 5}), json!({"method": "a", "id": {}})] {
+        client.send(message.clone());
+        assert_eq!(client.complaint(), json!(-32600), "{message}");
+        alive(&mut client);
+    }
+    let code = |answer: Value| answer["error"]["code"].clone();
+    assert_eq!(code(client.answer("textDocument/unknown", json!([]))), json!(-32601));
+    assert_eq!(code(client.answer("initialize", json!({}))), json!(-32600));
+    for method in ["hover", "rename", "completion", "formatting", "semanticTokens/full"] {
+        let params = json!({"textDocument": {"uri": "file:///work/unknown.df"}, "position": "nowhere"});
+        assert_eq!(code(client.answer(&format!("textDocument/{method}"), params)), json!(-32602), "{method}");
+        assert_eq!(
+            code(client.answer(&format!("textDocument/{method}"), Value::Null)),
+            json!(-32602),
+            "{method}"
+        );
+    }
+    client.tell("textDocument/didChange", json!({"textDocument": {}}));
+    client.tell("$/unknown", Value::Null);
+    alive(&mut client);
+    client.end();
+}
+
+#[test]
+fn a_change_may_be_one_of_a_part() {
+    let mut client = Client::new();
+    client.write("let a = 1\nprint(a)\n", true);
+    let place = |line: u32, character: u32| json!({"line": line, "character": character});
+    let range = json!({"start": place(0, 4), "end": place(0, 5)});
+    let changes = json!([{"range": range, "text": "sum"}, {"range": {"start": place(1, 6), "end": place(1, 7)}, "text": "sum"}]);
+    client.tell("textDocument/didChange", json!({"textDocument": {"uri": URI}, "contentChanges": changes}));
+    assert_eq!(client.receive()["params"]["diagnostics"], json!([]));
+    assert!(client.at("hover", 1, 7)["contents"].is_object());
+    client.end();
+}
+
+#[test]
+fn a_name_is_renamed_wherever_it_is_meant_and_nowhere_else() {
+    let mut client = Client::new();
+    let cases = [
+        (
+            "fn f(r) => match r { {a: x} | {b: x} => x; _ => 0 }\nf(1)\n",
+            "x}",
+            "y",
+            "fn f(r) => match r { {a: y} | {b: y} => y; _ => 0 }\nf(1)\n",
+        ),
+        (
+            "fn f(r) => match r { {a: x} | {b: x} => x; _ => 0 }\nf(1)\n",
+            "x} =>",
+            "y",
+            "fn f(r) => match r { {a: y} | {b: y} => y; _ => 0 }\nf(1)\n",
+        ),
+        (
+            "fn f(r) => match r { {a} | [a] => a; _ => 0 }\nf(1)\n",
+            "a]",
+            "b",
+            "fn f(r) => match r { {a: b} | [b] => b; _ => 0 }\nf(1)\n",
+        ),
+        (
+            "fn f(name) => {name, old: \"{name} {{name}}\"}\nf(1)\n",
+            "name)",
+            "new",
+            "fn f(new) => {name: new, old: \"{new} {{name: new}}\"}\nf(1)\n",
+        ),
+        (
+            "let a = 1\nlet f = fn a => a + 1\nprint([a, f(a)])\n",
+            "a, f",
+            "b",
+            "let b = 1\nlet f = fn a => a + 1\nprint([b, f(b)])\n",
+        ),
+        (
+            "let a = 1\nlet f = fn a => a + 1\nprint([a, f(a)])\n",
+            "a + 1",
+            "b",
+            "let a = 1\nlet f = fn b => b + 1\nprint([a, f(a)])\n",
+        ),
+        (
+            "var n = 0\nlet add = fn () { n += 1 }\nadd()\nprint(\"{n}\")\n",
+            "n = 0",
+            "count",
+            "var count = 0\nlet add = fn () { count += 1 }\nadd()\nprint(\"{count}\")\n",
+        ),
+        (
+            "let a = 1\nlet b = {a: 2, c: a}.a\nprint(b + a)\n",
+            "a = 1",
+            "d",
+            "let d = 1\nlet b = {a: 2, c: d}.a\nprint(b + d)\n",
+        ),
+        (
+            "fn f({a, ..rest}) => [a, rest]\nf({a: 1})\n",
+            "a, ..",
+            "b",
+            "fn f({a: b, ..rest}) => [b, rest]\nf({a: 1})\n",
+        ),
+        ("// a\nlet a = \"a\" /* a */\nprint(a)\n", "a = ", "b", "// a\nlet b = \"a\" /* a */\nprint(b)\n"),
+        (
+            "let a = try { 1 } catch {kind: k} { k }\nprint(a)\n",
+            "k }",
+            "kind",
+            "let a = try { 1 } catch {kind: kind} { kind }\nprint(a)\n",
+        ),
+    ];
+    for (text, at, name, expected) in cases {
+        assert_eq!(client.renamed(text, at, name).as_deref(), Ok(expected), "{text}");
+    }
+    client.end();
+}
+
+#[test]
+fn a_renaming_that_would_change_a_meaning_is_refused() {
+    let mut client = Client::new();
+    let cases = [
+        // The new name would be captured, or capture.
+        ("let a = 1\nlet f = fn b => a + b\nprint(f(a))\n", "a = 1", "b"),
+        ("let a = 1\nlet f = fn b => a + b\nprint(f(a))\n", "b =>", "a"),
+        ("let a = 1\nlet b = 2\nprint(a + b)\n", "b = 2", "a"),
+        ("let a = 1\nlet b = 2\nprint(a + b)\n", "a = 1", "b"),
+        ("fn f(a) { let b = 1; a + b }\nf(1)\n", "a)", "b"),
+        ("fn f(a, b) => a + b\nf(1, 2)\n", "a,", "b"),
+        ("let [a, b] = [1, 2]\nprint(a + b)\n", "a,", "b"),
+        ("fn f() => 1\nfn g() => f()\nprint(g())\n", "f() => 1", "g"),
+        ("fn shout(text) => print(text)\nshout(1)\n", "shout(text)", "print"),
+        ("fn f(xs) => json.parse(xs)\nf(\"1\")\n", "xs)", "json"),
+        ("fn f(a) => \"{[1].map(fn b => a + b)}\"\nf(1)\n", "a)", "b"),
+        ("let a = 1\nlet r = {x: fn b => {a, b}}\nprint(r)\n", "a = 1", "b"),
+        ("fn f(a) => match a { {b} => a; _ => a }\nf(1)\n", "a)", "b"),
+        // And what is no name.
+        ("let a = 1\nprint(a)\n", "a = 1", "two words"),
+        ("let a = 1\nprint(a)\n", "a = 1", "fn"),
+        ("let a = 1\nprint({a: 1}.a)\nprint(a)\n", "a: 1", "b"),
+        ("// about a\nlet a = 1\nprint(a)\n", "a\nlet", "b"),
+    ];
+    for (text, at, name) in cases {
+        let refused = client.renamed(text, at, name);
+        assert!(refused.is_err(), "{text}: {refused:?}");
+    }
+    let why = client.renamed(cases[0].0, cases[0].1, cases[0].2).expect_err("a reason");
+    assert!(why.contains("`a` in line 2 of a.df would mean something else"), "{why}");
+    client.end();
+}
+
+#[test]
+fn nothing_is_offered_in_comments_and_text() {
+    let mut client = Client::new();
+    let program = "let paid = 1\nprint(paid)\n";
+    let mut offers = |line: &str| -> Vec<String> {
+        client.write(&format!("{program}{line}"), true);
+        let items = client.at("completion", 2, line.encode_utf16().count() as u32);
+        let labels = items.as_array().expect("a list").iter();
+        labels.map(|item| item["label"].as_str().expect("text").to_string()).collect()
+    };
+    for line in [
+        "// pai",
+        "let a = 1 // pai",
+        "/* pai",
+        "/* /* a */ pai",
+        "\"pai",
+        "\"a {paid} pai",
+        "\"\\{pai",
+        "\"\"\"pai",
+        "\"// pai",
+        "\"json.",
+        "// json.",
+    ] {
+        assert_eq!(offers(line), [""; 0], "{line}");
+    }
+    for line in [
+        "pai",
+        "\"{pai",
+        "\"a {paid} {pai",
+        "\"\"\"{pai",
+        "\"{f(\"a\", pai",
+        "/* a */ pai",
+        "\"a\" + pai",
+        "\"{f(\"{pai",
+    ] {
+        assert!(offers(line).contains(&"paid".to_string()), "{line}");
+    }
+    assert_eq!(offers("\"{json.pre"), ["pretty"]);
+    client.end();
 }

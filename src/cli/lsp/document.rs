@@ -25,26 +25,16 @@ impl Document {
         Document { uri: uri.to_string(), text, folder, program }
     }
 
+    /// The folder around the file.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     // ---- places
 
     /// The offset of a line and a column, which counts UTF-16 units.
     pub fn offset(&self, position: &Value) -> usize {
-        let number = |name: &str| position[name].as_u64().unwrap_or(0) as usize;
-        let mut from = 0;
-        for _ in 0..number("line") {
-            match self.text[from..].find('\n') {
-                Some(at) => from += at + 1,
-                None => return self.text.len(),
-            }
-        }
-        let mut units = 0;
-        for (at, c) in self.text[from..].char_indices() {
-            if units >= number("character") || c == '\n' {
-                return from + at;
-            }
-            units += c.len_utf16();
-        }
-        self.text.len()
+        offset_in(&self.text, position)
     }
 
     pub(super) fn range(&self, span: Span) -> Value {
@@ -166,6 +156,26 @@ impl Document {
             _ => json!([]),
         }
     }
+}
+
+/// The offset of a line and a column of a text.
+pub(super) fn offset_in(text: &str, position: &Value) -> usize {
+    let number = |name: &str| position[name].as_u64().unwrap_or(0) as usize;
+    let mut from = 0;
+    for _ in 0..number("line") {
+        match text[from..].find('\n') {
+            Some(at) => from += at + 1,
+            None => return text.len(),
+        }
+    }
+    let mut units = 0;
+    for (at, c) in text[from..].char_indices() {
+        if units >= number("character") || c == '\n' {
+            return from + at;
+        }
+        units += c.len_utf16();
+    }
+    text.len()
 }
 
 /// A span of a text, for the editor.

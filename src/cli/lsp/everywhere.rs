@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::check::Resolved;
+use crate::check::{GlobalId, Resolved};
 use crate::os::read_text;
 use crate::syntax::lexer::lex;
 use crate::syntax::token::Token;
 use crate::syntax::{Span, parse};
 
 use super::document::{Document, path_of, range_in, uri_of};
+use super::renaming;
 
 /// Files of the folder that are looked at, and folders within it, at most.
 const MOST_FILES: usize = 1_000;
@@ -22,6 +23,29 @@ struct Declared {
     path: PathBuf,
     span: Span,
     name: String,
+}
+
+impl Declared {
+    /// The declaration in a document's program, if that has it.
+    fn find(&self, document: &Document) -> Option<GlobalId> {
+        let program = &document.program;
+        program.globals.iter().position(|global| {
+            global.span == self.span
+                && document.path(program.modules[global.module].source).is_some_and(|path| path == self.path)
+        })
+    }
+}
+
+impl Document {
+    /// A declaration of the program; none of the standard library's.
+    fn declaration(&self, global: GlobalId) -> Option<Declared> {
+        let known = self.program.globals.get(global)?;
+        let module = &self.program.modules[known.module];
+        if module.std.is_some() {
+            return None;
+        }
+        Some(Declared { path: self.path(module.source)?, span: known.span, name: known.name.to_string() })
+    }
 }
 
 /// Places of one file, with its text.
@@ -57,6 +81,9 @@ impl Everywhere<'_> {
         if !is_name {
             return Err(format!("`{name}` can't be a name"));
         }
+        if let Some(meaning) = document.name_at(at).and_then(|span| document.meaning(span)) {
+            self.check_rename(document, meaning, name)?;
+        }
         let mut changes = serde_json::Map::new();
         for (path, Places { text, spans }) in meant {
             let parsed = parse(&text, 0);
@@ -80,7 +107,7 @@ impl Everywhere<'_> {
     fn meant(&self, document: &Document, at: usize) -> Option<BTreeMap<PathBuf, Places>> {
         let span = document.name_at(at)?;
         let meaning = document.meaning(span)?;
-        let place = document.declared(meaning)?;
+        document.declared(meaning)?;
         let global = match meaning {
             Resolved::Global(global) => global,
             Resolved::Builtin(_) => return None,
@@ -89,15 +116,7 @@ impl Everywhere<'_> {
                 return Some(BTreeMap::from([(path_of(&document.uri), places)]));
             }
         };
-        let module = document.program.globals[global].module;
-        if document.program.modules[module].std.is_some() {
-            return None;
-        }
-        let declared = Declared {
-            path: document.path(place.source)?,
-            span: place.span,
-            name: document.program.globals[global].name.to_string(),
-        };
+        let declared = document.declaration(global)?;
         let mut all = BTreeMap::new();
         let open: Vec<PathBuf> = self.documents.keys().map(|uri| path_of(uri)).collect();
         for document in self.documents.values() {
@@ -113,6 +132,28 @@ impl Everywhere<'_> {
             }
         }
         Some(all)
+    }
+
+    /// Refuses a name that would mean something else somewhere, or make something else mean this.
+    fn check_rename(&self, document: &Document, meaning: Resolved, name: &str) -> Result<(), String> {
+        renaming::check(&document.program, meaning, name)?;
+        let Resolved::Global(global) = meaning else { return Ok(()) };
+        let Some(declared) = document.declaration(global) else { return Ok(()) };
+        let others = |other: &Document| match declared.find(other) {
+            Some(global) => renaming::check(&other.program, Resolved::Global(global), name),
+            None => Ok(()),
+        };
+        for other in self.documents.values().filter(|other| other.uri != document.uri) {
+            others(other)?;
+        }
+        let open: Vec<PathBuf> = self.documents.keys().map(|uri| path_of(uri)).collect();
+        for path in self.files().into_iter().filter(|path| !open.contains(path)) {
+            let text = read_text(&path).unwrap_or_default();
+            if text.contains(&declared.name) {
+                others(&Document::new(&uri_of(&path), text))?;
+            }
+        }
+        Ok(())
     }
 
     /// As the editor calls a file that is open, or else as its path.
@@ -153,11 +194,7 @@ impl Everywhere<'_> {
 /// The places in a document's program where a declaration is meant. Files that are open are looked at as they are there.
 fn gather(document: &Document, declared: &Declared, open: &[PathBuf], all: &mut BTreeMap<PathBuf, Places>) {
     let program = &document.program;
-    let target = program.globals.iter().position(|global| {
-        global.span == declared.span
-            && document.path(program.modules[global.module].source).is_some_and(|path| path == declared.path)
-    });
-    let Some(target) = target else { return };
+    let Some(target) = declared.find(document) else { return };
     for module in program.modules.iter().filter(|module| module.std.is_none()) {
         let Some(path) = document.path(module.source) else { continue };
         if module.source != 0 && open.contains(&path) {

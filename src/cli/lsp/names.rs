@@ -8,6 +8,7 @@ use crate::syntax::token::{is_of_a_name, last_name};
 use crate::syntax::{Place, Span};
 
 use super::super::repl::Assistant;
+use super::cursor::{self, Cursor};
 use super::document::Document;
 
 impl Document {
@@ -17,7 +18,9 @@ impl Document {
         let start = before.len() - last_name(before).len();
         let after = self.text.get(start..)?;
         let end = start + after.find(|c| !is_of_a_name(c)).unwrap_or(after.len());
-        (end > start).then(|| Span::new(start, end))
+        // Words of comments and strings name nothing.
+        let is_code = matches!(cursor::after(&self.text[..start]), Cursor::Code(_));
+        (end > start && is_code).then(|| Span::new(start, end))
     }
 
     /// What the name at a span means: where it is used, or declared.
@@ -72,12 +75,22 @@ impl Document {
         let module = &self.program.modules[0];
         let mut starts: Vec<u32> =
             module.uses.iter().filter(|(_, known)| **known == meaning).map(|(start, _)| *start).collect();
+        if let Resolved::Local(binding) = meaning {
+            // Alternatives bind one name in several places.
+            starts
+                .extend(module.bound.iter().filter(|(_, known)| **known == binding).map(|(start, _)| *start));
+        }
         if let Some(place) = self.declared(meaning).filter(|place| place.source == 0) {
             starts.push(place.span.start);
         }
         starts.sort_unstable();
         starts.dedup();
-        starts.into_iter().filter_map(|start| self.name_at(start as usize)).collect()
+        let name = |start: u32| {
+            let rest = self.text.get(start as usize..)?;
+            let length = rest.find(|c| !is_of_a_name(c)).unwrap_or(rest.len());
+            Some(Span::new(start as usize, start as usize + length))
+        };
+        starts.into_iter().filter_map(name).collect()
     }
 
     pub fn hover(&self, assistant: &Assistant, at: usize) -> Value {

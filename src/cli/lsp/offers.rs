@@ -6,23 +6,26 @@ use crate::check::{GlobalKind, reference};
 use crate::syntax::token::{Token, last_name};
 
 use super::super::repl::Assistant;
+use super::cursor::{self, Cursor};
 use super::document::Document;
 
 impl Document {
-    /// The line up to an offset.
-    fn before(&self, at: usize) -> &str {
+    /// The line of code up to an offset; none within a comment or the text of a string.
+    fn before(&self, at: usize) -> Option<&str> {
         let before = self.text.get(..at).unwrap_or(&self.text);
-        &before[before.rfind('\n').map_or(0, |at| at + 1)..]
+        let Cursor::Code(from) = cursor::after(before) else { return None };
+        let before = &before[from..];
+        Some(&before[before.rfind('\n').map_or(0, |at| at + 1)..])
     }
 
     pub fn completions(&self, assistant: &Assistant, at: usize) -> Value {
-        let line = self.before(at);
+        let Some(line) = self.before(at) else { return self.imports(at) };
         let module = &self.program.modules[0];
         let declared = self.program.globals.iter().filter(|g| g.module == 0 && !g.kind.has_no_name());
         let imported = module.imports.keys().map(|name| name.to_string());
         let names = module.bindings.iter().map(|binding| binding.name.to_string());
         let names = names.chain(declared.map(|global| global.name.to_string())).chain(imported);
-        let (from, words) = assistant.complete_among(names, line, line.len());
+        let (from, words) = assistant.complete_names(names, line);
         let owner = line[..from].strip_suffix('.').map(last_name);
         let mut items: Vec<Value> = words.into_iter().map(|word| self.completion(assistant, &word)).collect();
         // What an imported module or an entity offers.
@@ -48,6 +51,24 @@ impl Document {
         items.into()
     }
 
+    /// In the path of an import: the programs and folders beside the file.
+    fn imports(&self, at: usize) -> Value {
+        let before = self.text.get(..at).unwrap_or(&self.text);
+        let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+        let Some(path) = line.trim_start().strip_prefix("import \"") else { return json!([]) };
+        let (folder, word) = path.rsplit_once('/').map_or(("", path), |(folder, word)| (folder, word));
+        let entries = std::fs::read_dir(self.folder().join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let is_folder = entry.path().is_dir() && !name.starts_with('.');
+                (name.starts_with(word) && (is_folder || name.ends_with(".df"))).then_some(name)
+            })
+            .collect();
+        names.sort();
+        names.into_iter().map(|name| json!({"label": name, "kind": 17})).collect()
+    }
+
     fn completion(&self, assistant: &Assistant, word: &str) -> Value {
         match assistant.described(word) {
             Some(entry) => {
@@ -59,7 +80,7 @@ impl Document {
     }
 
     pub fn signature(&self, assistant: &Assistant, at: usize) -> Value {
-        let line = self.before(at);
+        let Some(line) = self.before(at) else { return Value::Null };
         let mut depth = 0;
         let mut commas = 0;
         for (place, c) in line.char_indices().rev() {

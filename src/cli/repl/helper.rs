@@ -14,6 +14,7 @@ use crate::syntax::lexer::lex;
 use crate::syntax::parser::is_unfinished;
 use crate::syntax::token::{Token, is_of_a_name, last_name};
 
+use super::super::lsp::cursor::{self, Cursor};
 use super::commands::COMMANDS;
 use super::session::Known;
 
@@ -94,13 +95,21 @@ impl Assistant {
                 }
             };
         }
-        if let Some(quote) = before.rfind('"')
-            && before.matches('"').count() % 2 == 1
-        {
-            let path = &before[quote + 1..];
-            return (quote + 1, files(path));
+        match cursor::after(before) {
+            Cursor::Comment => return (at, Vec::new()),
+            Cursor::Text => {
+                let text = before.rfind(['"', '}']).map_or(at, |before| before + 1);
+                return (text, files(&before[text..]));
+            }
+            Cursor::Code(_) => {}
         }
+        self.complete_names(names, before)
+    }
+
+    /// What the word at the end of a line of code could become, and where that begins.
+    pub fn complete_names(&self, names: impl Iterator<Item = String>, before: &str) -> (usize, Vec<String>) {
         let word = last_name(before);
+        let at = before.len();
         let word_at = at - word.len();
         if let Some(owner) = before[..word_at].strip_suffix('.') {
             return (word_at, self.members(last_name(owner), word));
