@@ -32,3 +32,29 @@ fn messages() {
         insta::assert_snapshot!(name, format!("{stderr}exit code {code}\n"));
     }
 }
+
+/// No program that is right has a warning: what is warned of here would be one of an expectation.
+#[test]
+fn right_programs_have_no_warnings() {
+    let mut wrong = Vec::new();
+    for folder in ["examples", "tests/conformance", "tests/explore", "benches/programs"] {
+        for path in common::files_below(folder, "df") {
+            let text = fs::read_to_string(&path).expect("a program");
+            let program = durable::check::load_beside(&path, text.clone());
+            if !program.is_sound() {
+                continue;
+            }
+            for found in &program.diagnostics {
+                // What is never used is often what a program is about.
+                let is_wanted = |line: &str| {
+                    let title = line.trim_start().strip_prefix("// expect warning: ");
+                    title.is_some_and(|title| found.title.starts_with(title))
+                };
+                if !found.title.starts_with("unused ") && !text.lines().any(is_wanted) {
+                    wrong.push(format!("{}: {}", path.display(), found.title));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -113,6 +113,8 @@ pub struct Binding {
     /// Captured by a local function that is made before it has its value.
     pub early: bool,
     pub used: bool,
+    /// Read, and not only assigned to.
+    pub read: bool,
     /// How many functions are around it; 0 is the script.
     pub level: u32,
     /// For a local function: how many arguments it takes.

@@ -1,35 +1,112 @@
-//! Which arms of a `match` can never be reached.
+//! Which arms of a `match`, alternatives and `catch`es can never be reached.
 
-use crate::syntax::tree::{Arm, Pattern, PatternKind};
+use std::cell::Cell;
 
-/// For each arm that can't be reached: its number and that of the arm that takes all of its values.
-pub fn unreachable_arms(arms: &[Arm]) -> Vec<(usize, usize)> {
+use crate::syntax::tree::{Arm, Literal, Pattern, PatternKind};
+
+/// A pattern of a `match` that nothing is left for.
+#[derive(Debug, PartialEq)]
+pub struct Unreachable {
+    pub arm: usize,
+    /// The alternative, where others of its arm can be reached.
+    pub alternative: Option<usize>,
+    /// The arm, and its alternative, that takes all of its values.
+    pub taker: (usize, usize),
+    /// Whether it is what that one is, however it is written; it may be the same number in another way.
+    pub same: bool,
+}
+
+/// Arms that are looked at, and pairs of patterns.
+const MOST: usize = 500;
+const MOST_COMPARISONS: usize = 2_000_000;
+
+/// The arms, and the alternatives of arms, that can't be reached.
+pub fn unreachable(arms: &[Arm]) -> Vec<Unreachable> {
     let mut found = Vec::new();
-    for (number, arm) in arms.iter().enumerate().take(500) {
-        let earlier = || arms[..number].iter().enumerate().filter(|(_, arm)| arm.guard.is_none());
-        let taken_by = |pattern: &Pattern| {
-            earlier()
-                .find(|(_, arm)| arm.patterns.iter().any(|other| covers(other, pattern)))
-                .map(|(number, _)| number)
+    let left = Cell::new(MOST_COMPARISONS);
+    let covers = |a: &Pattern, b: &Pattern| {
+        left.set(left.get().saturating_sub(1));
+        left.get() > 0 && covers(a, b)
+    };
+    for (number, arm) in arms.iter().enumerate().take(MOST) {
+        let taken_by = |at: usize, pattern: &Pattern| {
+            let earlier = arms[..number].iter().enumerate().filter(|(_, arm)| arm.guard.is_none());
+            let earlier =
+                earlier.flat_map(|(number, arm)| (0..arm.patterns.len()).map(move |at| (number, at)));
+            // What the guard refuses of one alternative it refuses of another that binds nothing.
+            let own = arm.guard.is_none() || !binds(pattern);
+            let own = (0..if own { at } else { 0 }).map(|at| (number, at));
+            earlier.chain(own).find(|(number, at)| covers(&arms[*number].patterns[*at], pattern))
         };
-        let takers: Option<Vec<usize>> = arm.patterns.iter().map(taken_by).collect();
-        if let Some(takers) = takers
-            && let Some(taker) = takers.into_iter().max()
+        let takers: Vec<_> = arm.patterns.iter().enumerate().map(|(at, one)| taken_by(at, one)).collect();
+        let from_before = |taker: &Option<(usize, usize)>| taker.is_some_and(|(arm, _)| arm < number);
+        if takers.iter().all(from_before)
+            && let Some(taker) = takers.iter().flatten().max().copied()
         {
-            found.push((number, taker));
+            let patterns = arm.patterns.iter().zip(takers.iter().flatten());
+            let same = patterns.map(|(one, (arm, at))| is_literally_covered(&arms[*arm].patterns[*at], one));
+            found.push(Unreachable {
+                arm: number,
+                alternative: None,
+                taker,
+                same: same.fold(true, |a, b| a && b),
+            });
+            continue;
+        }
+        for (at, taker) in takers.iter().enumerate() {
+            if let Some(taker) = *taker {
+                found.push(Unreachable { arm: number, alternative: Some(at), taker, same: false });
+            }
         }
     }
     found
 }
 
+/// For each `catch` that can't be reached: its number and that of the one that takes all of its errors.
+pub fn unreachable_catches(patterns: &[&Pattern]) -> Vec<(usize, usize)> {
+    let taker = |at: usize| patterns[..at].iter().position(|other| covers(other, patterns[at]));
+    (0..patterns.len().min(MOST)).filter_map(|at| Some((at, taker(at)?))).collect()
+}
+
+fn binds(pattern: &Pattern) -> bool {
+    let mut any = false;
+    pattern.names(&mut |_, _| any = true);
+    any
+}
+
+/// Whether an int and a float are the same number.
+pub fn same_number(int: i64, float: f64) -> bool {
+    // Both ways, since a large int is no float and a large float no int.
+    float == int as f64 && float < 9_223_372_036_854_775_808.0 && float as i64 == int
+}
+
+/// Whether two literals match the same value.
+fn same_value(a: &Literal, b: &Literal) -> bool {
+    match (a, b) {
+        (Literal::Int(int), Literal::Float(float)) | (Literal::Float(float), Literal::Int(int)) => {
+            same_number(*int, *float)
+        }
+        _ => a == b,
+    }
+}
+
+/// Whether `a` covers `b` without an int being the same number as a float.
+fn is_literally_covered(a: &Pattern, b: &Pattern) -> bool {
+    covered(a, b, &|a, b| a == b)
+}
+
 /// Whether every value that `b` matches is matched by `a`.
 fn covers(a: &Pattern, b: &Pattern) -> bool {
+    covered(a, b, &same_value)
+}
+
+fn covered(a: &Pattern, b: &Pattern, same: &dyn Fn(&Literal, &Literal) -> bool) -> bool {
     match (&a.kind, &b.kind) {
         (PatternKind::Error, _) | (_, PatternKind::Error) => false,
         (PatternKind::Any | PatternKind::Name(_), _) => true,
-        (PatternKind::Literal(a), PatternKind::Literal(b)) => a == b,
+        (PatternKind::Literal(a), PatternKind::Literal(b)) => same(a, b),
         (PatternKind::List(xs, None), PatternKind::List(ys, None)) => {
-            xs.len() == ys.len() && xs.iter().zip(ys).all(|(x, y)| covers(x, y))
+            xs.len() == ys.len() && xs.iter().zip(ys).all(|(x, y)| covered(x, y, same))
         }
         (PatternKind::List(xs, Some((before, _))), PatternKind::List(ys, rest)) => {
             let after = xs.len() - before;
@@ -40,12 +117,12 @@ fn covers(a: &Pattern, b: &Pattern) -> bool {
             if rest.is_none() && ys.len() < xs.len() || front < *before || back < after {
                 return false;
             }
-            xs[..*before].iter().zip(ys).all(|(x, y)| covers(x, y))
-                && xs[*before..].iter().rev().zip(ys.iter().rev()).all(|(x, y)| covers(x, y))
+            xs[..*before].iter().zip(ys).all(|(x, y)| covered(x, y, same))
+                && xs[*before..].iter().rev().zip(ys.iter().rev()).all(|(x, y)| covered(x, y, same))
         }
-        (PatternKind::Record(xs, _), PatternKind::Record(ys, _)) => {
-            xs.iter().all(|(key, x)| ys.iter().any(|(other, y)| other.name == key.name && covers(x, y)))
-        }
+        (PatternKind::Record(xs, _), PatternKind::Record(ys, _)) => xs
+            .iter()
+            .all(|(key, x)| ys.iter().any(|(other, y)| other.name == key.name && covered(x, y, same))),
         _ => false,
     }
 }

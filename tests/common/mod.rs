@@ -30,6 +30,16 @@ pub fn files(folder: &str) -> Vec<PathBuf> {
     paths
 }
 
+/// The files in a folder of the repository and below whose names end so, in order.
+pub fn files_below(folder: &str, end: &str) -> Vec<PathBuf> {
+    let (folders, mut all): (Vec<_>, Vec<_>) = files(folder).into_iter().partition(|path| path.is_dir());
+    all.retain(|path| path.extension().is_some_and(|known| known == end));
+    for folder in folders {
+        all.extend(files_below(&folder.display().to_string(), end));
+    }
+    all
+}
+
 /// Snapshots by their own names, and without the expressions that they are of.
 pub fn snapshots() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();

@@ -49,7 +49,13 @@ impl Resolver<'_> {
             self.report(Diagnostic::error("too many arguments", place, "more than 250").hint("pass a list"));
         }
         let certain = args.iter().all(|arg| matches!(arg, Element::Item(_)));
-        let name = self.program.sources.snippet(self.place(callee.span)).to_string();
+        let name = match &callee.kind {
+            ExprKind::Name(name) => name.to_string(),
+            ExprKind::Field(module, name) if matches!(module.kind, ExprKind::Name(_)) => {
+                format!("{}.{}", self.program.sources.snippet(self.place(module.span)), name.name)
+            }
+            _ => self.program.sources.snippet(self.place(callee.span)).to_string(),
+        };
         match resolved {
             Some(Resolved::Builtin(id)) => {
                 let builtin = id.get();
@@ -167,15 +173,25 @@ impl Resolver<'_> {
     /// Warns of an expression that only names what it means to call.
     pub(super) fn uncalled(&mut self, expr: &Expr, word: &str) {
         let ExprKind::Name(name) = &expr.kind else { return };
-        let Some(Resolved::Global(global)) = self.me().uses.get(&expr.span.start).copied() else { return };
-        let kind = self.program.globals[global].kind;
-        let own = self.program.modules[self.program.globals[global].module].std.is_none();
-        if !own || !matches!(kind, GlobalKind::Function | GlobalKind::Activity | GlobalKind::Orchestration) {
+        if self.callable_named(expr).is_none() {
             return;
         }
         let place = self.place(expr.span);
         let warning = Diagnostic::warning(format!("`{name}` is not called"), place, "this only names it");
         self.report(warning.hint(format!("write `{word}{name}(…)`")));
+    }
+
+    /// The function, activity or orchestration of the program that an expression names.
+    pub(super) fn callable_named(&self, expr: &Expr) -> Option<GlobalId> {
+        let Some(Resolved::Global(global)) = self.program.modules[self.module].uses.get(&expr.span.start)
+        else {
+            return None;
+        };
+        let kind = self.program.globals[*global].kind;
+        let own = self.program.modules[self.program.globals[*global].module].std.is_none();
+        let callable =
+            matches!(kind, GlobalKind::Function | GlobalKind::Activity | GlobalKind::Orchestration);
+        (own && callable).then_some(*global)
     }
 
     /// `value.name(args)`, where the value isn't a module.

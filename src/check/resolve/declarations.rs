@@ -10,6 +10,7 @@ use crate::syntax::{Diagnostic, Span};
 
 use super::super::{Binding, BindingId, GlobalId, GlobalKind};
 use super::Resolver;
+use super::idle::Last;
 
 impl Resolver<'_> {
     pub(super) fn module(&mut self, items: &[Stmt]) {
@@ -31,6 +32,7 @@ impl Resolver<'_> {
                     captured: true,
                     early: false,
                     used: true,
+                    read: true,
                     level: 0,
                     arity: None,
                 });
@@ -45,12 +47,14 @@ impl Resolver<'_> {
                 item.kind,
                 StmtKind::Fn(_) | StmtKind::Activity(_) | StmtKind::Orchestration(_) | StmtKind::Entity(_)
             ) {
+                self.last = if index + 1 == items.len() { Last::OfScript } else { Last::Nothing };
                 self.statement(item);
                 if let StmtKind::Expr(expr) = &item.kind {
                     self.uncalled(expr, "");
                 }
             }
         }
+        self.idle_statements(items, Last::OfScript);
         for (index, item) in items.iter().enumerate() {
             if let Some(scope) = self.scopes.last_mut() {
                 scope.viewpoint = Some(index);
@@ -195,7 +199,7 @@ impl Resolver<'_> {
 
     /// Parameters and body of any function.
     pub(super) fn function(&mut self, params: &[Param], body: &Block) {
-        let in_loop = mem::take(&mut self.in_loop);
+        let (in_loop, in_try) = (mem::take(&mut self.in_loop), mem::take(&mut self.in_try));
         self.level += 1;
         self.push_scope();
         let mut seen: HashSet<Name> = HashSet::new();
@@ -241,6 +245,6 @@ impl Resolver<'_> {
         self.block_inside(body);
         self.pop_scope(false);
         self.level -= 1;
-        self.in_loop = in_loop;
+        (self.in_loop, self.in_try) = (in_loop, in_try);
     }
 }

@@ -11,6 +11,7 @@ use crate::syntax::{Diagnostic, Span};
 use super::super::contexts::{Construct, construct_error};
 use super::super::patterns;
 use super::Resolver;
+use super::idle::Last;
 
 impl Resolver<'_> {
     pub(super) fn exprs<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr>) {
@@ -24,6 +25,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn expr(&mut self, expr: &Expr) {
+        let last = mem::take(&mut self.last);
         match &expr.kind {
             ExprKind::Null
             | ExprKind::Bool(_)
@@ -93,12 +95,15 @@ impl Resolver<'_> {
             ExprKind::With(call, options) => self.with(call, options),
             ExprKind::If(condition, then, other) => {
                 self.expr(condition);
-                self.block(then);
-                self.exprs(other.as_deref());
+                self.block_for(last, then);
+                if let Some(other) = other {
+                    self.last = last;
+                    self.expr(other);
+                }
             }
-            ExprKind::Match(value, arms) => self.match_(value, arms, expr.span),
-            ExprKind::Do(block) => self.block(block),
-            ExprKind::Try(t) => self.try_(t, expr.span),
+            ExprKind::Match(value, arms) => self.match_(value, arms, expr.span, last),
+            ExprKind::Do(block) => self.block_for(last, block),
+            ExprKind::Try(t) => self.try_(t, expr.span, last),
             ExprKind::Lock(lock) => {
                 self.construct(
                     Construct::Lock,
@@ -147,6 +152,12 @@ impl Resolver<'_> {
         }
     }
 
+    /// A block of an expression whose value becomes what its own does.
+    fn block_for(&mut self, last: Last, block: &Block) {
+        self.last = if last == Last::OfScript { Last::Value } else { last };
+        self.block(block);
+    }
+
     pub(super) fn record(&mut self, fields: &[Field]) {
         let mut seen: HashMap<Name, Span> = HashMap::new();
         for field in fields {
@@ -181,7 +192,7 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn match_(&mut self, value: &Expr, arms: &[Arm], span: Span) {
+    pub(super) fn match_(&mut self, value: &Expr, arms: &[Arm], span: Span, last: Last) {
         self.expr(value);
         if arms.is_empty() {
             let place = self.place(span);
@@ -223,19 +234,47 @@ impl Resolver<'_> {
                 self.report(error);
             }
             self.exprs(&arm.guard);
-            self.block(&arm.body);
+            self.block_for(last, &arm.body);
             self.pop_scope(true);
         }
-        for (arm, taker) in patterns::unreachable_arms(arms) {
-            let span = |arm: &Arm| arm.patterns[0].span.to(arm.patterns[arm.patterns.len() - 1].span);
-            let error = Diagnostic::error("unreachable arm", self.place(span(&arms[arm])), "can never match")
-                .and(self.place(span(&arms[taker])), "this arm takes all such values")
-                .hint("put the special case first, or remove it");
-            self.report(error);
+        self.unreachable(arms);
+    }
+
+    /// Reports arms and alternatives that nothing is left for.
+    fn unreachable(&mut self, arms: &[Arm]) {
+        for found in patterns::unreachable(arms) {
+            let patterns = &arms[found.arm].patterns;
+            let whole = |arm: &Arm| arm.patterns[0].span.to(arm.patterns[arm.patterns.len() - 1].span);
+            let (number, alternative) = found.taker;
+            let taker = arms[number].patterns[alternative].span;
+            let said = match found.alternative {
+                None if found.same => {
+                    let span = whole(&arms[found.arm]);
+                    Diagnostic::error("unreachable arm", self.place(span), "can never match")
+                        .and(self.place(whole(&arms[number])), "this arm takes all such values")
+                }
+                // It is a warning, since programs that a store has may have it.
+                None => {
+                    let span = whole(&arms[found.arm]);
+                    Diagnostic::warning("unreachable arm", self.place(span), "can never match")
+                        .and(self.place(taker), "this takes all such values")
+                        .because("an int and a float that are the same number are equal: `1 == 1.0`")
+                }
+                Some(at) => {
+                    let span = patterns[at].span;
+                    Diagnostic::warning("unreachable alternative", self.place(span), "can never match")
+                        .and(self.place(taker), "this takes all such values")
+                }
+            };
+            let hint = match found.alternative {
+                None => "put the special case first, or remove it",
+                Some(_) => "remove it",
+            };
+            self.report(said.hint(hint));
         }
     }
 
-    pub(super) fn try_(&mut self, t: &Try, span: Span) {
+    pub(super) fn try_(&mut self, t: &Try, span: Span, last: Last) {
         if t.catches.is_empty() && t.finally.is_none() {
             let place = self.place(Span::new(span.start as usize, span.start as usize + 3));
             self.report(
@@ -247,16 +286,25 @@ impl Resolver<'_> {
                 .hint("add `catch e { … }`"),
             );
         }
-        self.block(&t.body);
+        let in_try = mem::replace(&mut self.in_try, true);
+        self.block_for(last, &t.body);
+        self.in_try = in_try;
         for (pattern, body) in &t.catches {
             self.push_scope();
             self.bind_pattern(pattern);
             self.tests(pattern);
-            self.block(body);
+            self.block_for(last, body);
             self.pop_scope(true);
         }
         if let Some(finally) = &t.finally {
-            self.block(finally);
+            self.loop_body(finally);
+        }
+        let patterns: Vec<&Pattern> = t.catches.iter().map(|(pattern, _)| pattern).collect();
+        for (at, taker) in patterns::unreachable_catches(&patterns) {
+            let place = self.place(patterns[at].span);
+            let warning = Diagnostic::warning("unreachable `catch`", place, "can never match")
+                .and(self.place(patterns[taker].span), "this takes all such errors");
+            self.report(warning.hint("put the special case first, or remove it"));
         }
     }
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod declarations;
 mod expressions;
+mod idle;
 mod names;
 mod options;
 mod sections;
@@ -43,6 +44,9 @@ pub fn resolve(program: &mut Program) {
             in_entity: false,
             kept: Vec::new(),
             in_test: false,
+            in_try: false,
+            last: idle::Last::default(),
+            assigns: false,
             tried: trials::Tried::default(),
             section: None,
             first_uses: HashMap::new(),
@@ -173,6 +177,12 @@ struct Resolver<'a> {
     /// The fields of the initial state of the entity around.
     kept: Vec<Name>,
     in_test: bool,
+    /// Within the body of a `try` of the same function.
+    in_try: bool,
+    /// What becomes of the value of the expression or the block that is walked next.
+    last: idle::Last,
+    /// Whether the name that is looked up is assigned to.
+    assigns: bool,
     /// The tests, mocks and properties of the file, or of the test around.
     tried: trials::Tried,
     /// The critical section around, if that is certain.

@@ -21,6 +21,7 @@ impl Resolver<'_> {
             captured: false,
             early: false,
             used: false,
+            read: false,
             level,
             arity: None,
         });
@@ -72,6 +73,15 @@ impl Resolver<'_> {
         }
         for (name, binding, _) in scope.entries {
             let binding = &self.program.modules[self.module].bindings[binding as usize];
+            if binding.mutable && binding.used && !binding.read && !name.starts_with('_') {
+                let warning = Diagnostic::warning(
+                    format!("`{name}` is set and never read"),
+                    self.place(binding.span),
+                    "nobody asks for what it holds",
+                );
+                self.report(warning.hint(format!("read it, remove it, or name it `_{name}`")));
+                continue;
+            }
             if !binding.used && !name.starts_with('_') {
                 let what = if binding.arity.is_some() { "function" } else { "binding" };
                 let place = self.place(binding.span);
@@ -107,8 +117,10 @@ impl Resolver<'_> {
         if is_function && scope.viewpoint.is_none() {
             scope.first_use.get_or_insert(scope.current);
         }
+        let reads = !self.assigns;
         let info = &mut self.me().bindings[binding as usize];
         info.used = true;
+        info.read |= reads;
         if info.level < level {
             info.captured = true;
         }
@@ -230,6 +242,7 @@ impl Resolver<'_> {
                 captured: false,
                 early: false,
                 used: true,
+                read: true,
                 level,
                 arity: None,
             });

@@ -5,14 +5,15 @@
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Span};
 
+use super::super::patterns::same_number;
 use super::super::{GlobalId, Resolved};
 use super::Resolver;
 
 /// The critical section around.
 pub(super) struct Section {
     span: Span,
-    /// What is locked, as it is written, with the entity where that is certain; none when there may be others.
-    locked: Option<Vec<(String, GlobalId)>>,
+    /// What is locked: `Entity(key)`, and the entity; none when there may be others.
+    locked: Option<Vec<(Expr, GlobalId)>>,
 }
 
 impl Resolver<'_> {
@@ -25,10 +26,8 @@ impl Resolver<'_> {
         if let Some(options) = &lock.options {
             self.option_fields(options, &["timeout"]);
         }
-        let locked = lock.entities.iter().map(|entity| {
-            let text = self.program.sources.snippet(self.place(entity.span)).to_string();
-            self.entity_of(entity).map(|global| (text, global))
-        });
+        let locked =
+            lock.entities.iter().map(|entity| self.entity_of(entity).map(|global| (entity.clone(), global)));
         let locked = locked.collect();
         let outer = self.section.replace(Section { span: keyword, locked });
         self.block(&lock.body);
@@ -70,31 +69,63 @@ impl Resolver<'_> {
     pub(super) fn section_signal(&mut self, target: &Expr) {
         let Some(Section { locked: Some(locked), .. }) = &self.section else { return };
         let Some(entity) = self.entity_of(target) else { return };
-        let text = self.program.sources.snippet(self.place(target.span));
-        let held = locked.iter().any(|(known, global)| *global == entity && known == text);
-        if held && self.is_fixed(target) {
+        if locked.iter().any(|(known, global)| *global == entity && self.is_same_entity(known, target)) {
             let name = self.program.globals[entity].name.clone();
             self.forbidden(
                 target.span,
                 &format!("entity `{name}` is signalled in the critical section that holds it"),
                 "call it",
             );
+            // What is certain is more than it was: a program that a store has finds out as it runs.
+            if let Some(said) = self.program.diagnostics.last_mut() {
+                said.tolerated = true;
+            }
         }
     }
 
-    /// Whether `Entity(key)` is the same wherever it is written in a block: the key is a literal, or can't change.
-    fn is_fixed(&self, target: &Expr) -> bool {
-        let ExprKind::Call(_, args) = &target.kind else { return false };
-        args.iter().all(|arg| match &arg.expr().kind {
-            ExprKind::Str(_) | ExprKind::Int(_) | ExprKind::Bool(_) | ExprKind::Null => true,
-            ExprKind::Name(_) => {
-                let module = &self.program.modules[self.module];
-                match module.uses.get(&arg.expr().span.start) {
-                    Some(Resolved::Local(binding)) => !module.bindings[*binding as usize].mutable,
-                    _ => true,
-                }
+    /// Whether two `Entity(key)` are certain to have the same key.
+    fn is_same_entity(&self, a: &Expr, b: &Expr) -> bool {
+        match (&a.kind, &b.kind) {
+            (ExprKind::Call(_, a), ExprKind::Call(_, b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.is_same_key(a.expr(), b.expr()))
             }
             _ => false,
-        })
+        }
+    }
+
+    /// Whether two keys are certain to be equal: literals, names that stay as they are, and lists and records of them.
+    fn is_same_key(&self, a: &Expr, b: &Expr) -> bool {
+        match (&a.kind, &b.kind) {
+            (ExprKind::Name(_), ExprKind::Name(_)) => {
+                let module = &self.program.modules[self.module];
+                let meaning = |name: &Expr| module.uses.get(&name.span.start);
+                let stays = !matches!(meaning(a), Some(Resolved::Local(binding)) if module.bindings[*binding as usize].mutable);
+                stays && meaning(a).is_some() && meaning(a) == meaning(b)
+            }
+            (ExprKind::List(a), ExprKind::List(b)) => {
+                a.len() == b.len()
+                    && a.iter().zip(b).all(|items| match items {
+                        (Element::Item(a), Element::Item(b)) => self.is_same_key(a, b),
+                        _ => false,
+                    })
+            }
+            (ExprKind::Record(a), ExprKind::Record(b)) => {
+                let same = |field: &Field| {
+                    match field {
+                    Field::Named(name, value) => b.iter().any(|other| {
+                        matches!(other, Field::Named(known, other) if known.name == name.name && self.is_same_key(value, other))
+                    }),
+                    _ => false,
+                }
+                };
+                a.len() == b.len() && a.iter().all(same)
+            }
+            (ExprKind::Int(a), ExprKind::Float(b)) | (ExprKind::Float(b), ExprKind::Int(a)) => {
+                same_number(*a, *b)
+            }
+            (ExprKind::Str(_) | ExprKind::Int(_) | ExprKind::Float(_), _) => a.kind == b.kind,
+            (ExprKind::Duration(_) | ExprKind::Bool(_) | ExprKind::Null, _) => a.kind == b.kind,
+            _ => false,
+        }
     }
 }

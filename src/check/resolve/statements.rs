@@ -9,6 +9,7 @@ use crate::syntax::tree::*;
 use super::super::Resolved;
 use super::super::scope::arity;
 use super::Resolver;
+use super::idle::Last;
 
 impl Resolver<'_> {
     pub(super) fn block(&mut self, block: &Block) {
@@ -22,7 +23,14 @@ impl Resolver<'_> {
         self.block(block);
     }
 
+    /// A block whose value nobody has.
+    pub(super) fn loop_body(&mut self, block: &Block) {
+        self.last = Last::Nothing;
+        self.block(block);
+    }
+
     pub(super) fn statements(&mut self, block: &Block) {
+        let last = mem::take(&mut self.last);
         for (index, stmt) in block.stmts.iter().enumerate() {
             if let StmtKind::Fn(f) = &stmt.kind {
                 if let Some(scope) = self.scopes.last_mut() {
@@ -48,9 +56,16 @@ impl Resolver<'_> {
                 scope.current = index;
             }
             if !matches!(stmt.kind, StmtKind::Fn(_)) {
+                self.last = if index + 1 == block.stmts.len() { last } else { Last::Nothing };
                 self.statement(stmt);
+                if let StmtKind::Expr(expr) = &stmt.kind
+                    && index + 1 < block.stmts.len()
+                {
+                    self.uncalled(expr, "");
+                }
             }
         }
+        self.idle_statements(&block.stmts, last);
         for (index, stmt) in block.stmts.iter().enumerate() {
             if let StmtKind::Fn(f) = &stmt.kind {
                 if let Some(scope) = self.scopes.last_mut() {
@@ -74,6 +89,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn statement(&mut self, stmt: &Stmt) {
+        let last = mem::take(&mut self.last);
         match &stmt.kind {
             StmtKind::Let(pattern, value) => {
                 self.expr(value);
@@ -83,7 +99,10 @@ impl Resolver<'_> {
                 self.expr(value);
                 self.bind(&name.name, name.span, true);
             }
-            StmtKind::Expr(expr) => self.expr(expr),
+            StmtKind::Expr(expr) => {
+                self.last = last;
+                self.expr(expr);
+            }
             StmtKind::Assign(target, _, value) => {
                 self.expr(value);
                 self.target(target);
@@ -93,14 +112,14 @@ impl Resolver<'_> {
                 self.push_scope();
                 self.bind_pattern(pattern);
                 let in_loop = mem::replace(&mut self.in_loop, true);
-                self.block(body);
+                self.loop_body(body);
                 self.in_loop = in_loop;
                 self.pop_scope(true);
             }
             StmtKind::While(condition, body) => {
                 self.expr(condition);
                 let in_loop = mem::replace(&mut self.in_loop, true);
-                self.block(body);
+                self.loop_body(body);
                 self.in_loop = in_loop;
             }
             StmtKind::Const(name, value, _) => {
@@ -123,7 +142,9 @@ impl Resolver<'_> {
         match &target.kind {
             ExprKind::Name(name) => {
                 let known = self.program.diagnostics.len();
+                self.assigns = true;
                 let resolved = self.name(name, target.span);
+                self.assigns = false;
                 let unknown = format!("unknown name `{name}`");
                 if let Some(said) = self.program.diagnostics[known..].iter_mut().find(|d| d.title == unknown)
                 {

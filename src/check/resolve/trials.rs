@@ -35,7 +35,7 @@ impl Resolver<'_> {
         self.isolated(self.trial(name), Some(Context::Orchestration), |me| {
             me.level += 1;
             me.in_test = true;
-            me.block(body);
+            me.loop_body(body);
             me.in_test = false;
             me.level -= 1;
         });
