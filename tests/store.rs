@@ -332,6 +332,148 @@ fn a_torn_frame_is_left_out_and_a_lost_one_is_damage() {
     assert!(damaged(store::open(copied.path()).map(|_| 0)), "it is missing");
 }
 
+/// The same of frames that are long enough to be compressed: what is changed in them may still be something compressed.
+#[test]
+fn a_changed_frame_is_left_out_though_it_is_compressed() {
+    let folder = TempDir::new().expect("a folder");
+    let mut store = store::open(folder.path()).expect("it opens");
+    let mut random = Random::new(setting("STORE_SEED", 1));
+    let mut ends = Vec::new();
+    for key in ["one", "two", "three"] {
+        let words = (0..200).map(|_| format!("{key} {} ", random.below(4)));
+        store.commit(&batch(&[(key, Some(&words.collect::<String>()))])).expect("a commit");
+        store.flush().expect("a flush");
+        let bytes = fs::read(folder.path().join("wal")).expect("the log");
+        ends.push(1 + bytes.iter().rposition(|byte| *byte != 0).expect("a frame"));
+    }
+    assert!(ends[2] - ends[1] > 100 && ends[2] - ends[1] < 1_000, "it is compressed: {ends:?}");
+    let known = contents(&store);
+    let bytes = fs::read(folder.path().join("wal")).expect("the log");
+    for round in 0..300 {
+        // The last frame was perhaps not acknowledged; one before it was.
+        let is_last = random.one_in(2);
+        let frame = if is_last { ends[1]..ends[2] } else { ends[0]..ends[1] };
+        let at = frame.start + random.below(frame.len() as u64) as usize;
+        let mut changed = bytes.clone();
+        match random.below(3) {
+            0 => changed[at] ^= 1 << random.below(8),
+            1 => changed[at..frame.end].fill(0),
+            _ => (at..frame.end).for_each(|at| changed[at] = random.next() as u8),
+        }
+        if changed == bytes {
+            continue;
+        }
+        let copied = killed(folder.path());
+        fs::write(copied.path().join("wal"), changed).expect("a changed log");
+        match store::open(copied.path()) {
+            Ok(store) => assert!(
+                is_last
+                    && contents(&store)
+                        == known[..].iter().filter(|(key, _)| key != b"three").cloned().collect::<Vec<_>>(),
+                "round {round}"
+            ),
+            Err(error) => {
+                assert!(!is_last && matches!(error, StoreError::Damaged { .. }), "round {round}: {error}")
+            }
+        }
+    }
+}
+
+/// A clean end says how many frames the log has: what is torn off after it was acknowledged.
+#[test]
+fn a_frame_that_is_torn_after_a_clean_end_is_damage() {
+    let folder = TempDir::new().expect("a folder");
+    for (number, key) in ["one", "two", "three", "four"].into_iter().enumerate() {
+        let mut store = store::open(folder.path()).expect("it opens");
+        assert_eq!(contents(&store).len(), number);
+        store.commit(&batch_of(key)).expect("a commit");
+        if number % 2 == 0 {
+            store.flush().expect("a flush");
+        }
+        store.close().expect("a clean end");
+        let copied = killed(folder.path());
+        let path = copied.path().join("wal");
+        let mut bytes = fs::read(&path).expect("the log");
+        let last = bytes.iter().rposition(|byte| *byte != 0).expect("a frame");
+        bytes[last] = 0;
+        fs::write(&path, bytes).expect("a torn log");
+        let error = store::open(copied.path()).err();
+        assert!(matches!(error, Some(StoreError::Damaged { .. })), "after {key}: {error:?}");
+    }
+}
+
+/// A store in a machine that loses what was not flushed, and whose disk may refuse to.
+#[derive(Clone, Default)]
+struct Machine {
+    memory: std::rc::Rc<std::cell::RefCell<MemoryTree>>,
+    disk: std::rc::Rc<std::cell::RefCell<MemoryTree>>,
+    refuses: std::rc::Rc<std::cell::Cell<bool>>,
+}
+
+impl Machine {
+    /// What is there when the power comes back.
+    fn again(&self) -> Machine {
+        let tree = self.disk.borrow().tree.clone();
+        let of = |tree| std::rc::Rc::new(std::cell::RefCell::new(MemoryTree { tree }));
+        Machine { memory: of(tree.clone()), disk: of(tree), refuses: Default::default() }
+    }
+}
+
+impl Store for Machine {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.memory.borrow().get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], visit: store::Visit<'_>) -> Result<(), StoreError> {
+        self.memory.borrow().scan(prefix, visit)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.memory.borrow_mut().commit(batch)
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if self.refuses.get() {
+            return Err(StoreError::Io { what: "flush".into(), reason: "input/output error".into() });
+        }
+        self.disk.borrow_mut().tree = self.memory.borrow().tree.clone();
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        self.flush()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// What the watermark says is durable: a flush that fails acknowledges nothing, wherever the watermark is written.
+#[test]
+fn a_watermark_is_never_ahead_of_the_disk() {
+    for fails_at in [1, 2, 3, 255, 256, 257, 258, 300, 512, 513, 514] {
+        let folder = TempDir::new().expect("a folder");
+        let watermark = folder.path().join("watermark");
+        let machine = Machine::default();
+        let open = |machine: &Machine| Proven::open(machine.clone(), Some(watermark.clone()), None);
+        let mut store = open(&machine).expect("an empty store opens");
+        for n in 1..=fails_at {
+            store.commit(&batch(&[("key", Some(&n.to_string()))])).expect("a commit");
+            machine.refuses.set(n == fails_at);
+            assert_eq!(store.flush().is_err(), n == fails_at);
+        }
+        drop(store);
+        let store = open(&machine.again()).unwrap_or_else(|error| panic!("flush {fails_at} fails: {error}"));
+        assert_eq!(store.commits(), fails_at - 1);
+        // What was flushed counts, though: a disk that loses it is noticed.
+        if fails_at > 2 {
+            let lost = Machine::default();
+            assert!(matches!(open(&lost), Err(StoreError::Damaged { .. })));
+        }
+    }
+}
+
 /// A watermark may be older than the database: what it says of the log is then of another generation, also when a store that was
 /// killed is only read.
 #[test]
@@ -558,7 +700,7 @@ fn damaged_files_are_noticed() {
     assert!(whole.lines().count() > 20);
     let mut random = Random::new(setting("DAMAGE_SEED", 7));
     let (mut refused, mut unharmed) = (0, 0);
-    for round in 0..setting("DAMAGE_ROUNDS", 60) as usize {
+    for round in 0..setting("DAMAGE_ROUNDS", 90) as usize {
         let copied = TempDir::new().expect("a folder");
         copy(&folder.path().join(".durable"), &copied.path().join(".durable"));
         let journal = copied.path().join(".durable/journal");
@@ -566,13 +708,14 @@ fn damaged_files_are_noticed() {
             fs::read_dir(&journal).expect("the journal").map(|file| file.expect("a file").path()).collect();
         files.retain(|path| path.is_file());
         files.sort();
-        let path = match round % 6 {
+        // File and kind of damage are drawn apart, so that each file gets each kind.
+        let path = match random.below(6) {
             5 => copied.path().join(".durable/watermark"),
             4 => copied.path().join(".durable/wal"),
-            _ => files[round % files.len()].clone(),
+            _ => files[random.below(files.len() as u64) as usize].clone(),
         };
         let mut bytes = fs::read(&path).expect("a file");
-        match round % 4 {
+        match random.below(4) {
             0 => bytes.truncate(random.below(bytes.len() as u64) as usize),
             1 => {
                 let at = random.below(bytes.len() as u64) as usize;
@@ -732,4 +875,51 @@ fn purge_removes_instances_and_their_programs() {
     };
     assert!(left.lines().all(is_of_the_store), "only lines about the store are left: {left}");
     assert_eq!(durable(folder.path(), &["store", "verify"]).status.code(), Some(0));
+}
+
+/// Nothing of a purged instance is left, whatever it had: a long history, a checkpoint, one that history was given up for.
+#[test]
+fn purge_leaves_nothing_of_an_instance() {
+    for history in ["all", "latest"] {
+        let folder = TempDir::new().expect("a folder");
+        let text = "activity f(x) => {x, text: \"a result of some length\"}\nvar sum = 0\nfor i in 0..6000 { sum += f(i).x }\nprint(sum)\nif args.len() > 0 { receive(\"go\") }\n";
+        fs::write(folder.path().join("long.df"), text).expect("a script");
+        for more in [&[][..], &["wait"][..]] {
+            let id = if more.is_empty() { "purge-me" } else { "purge-me-too" };
+            let given = ["run", "long.df", "--id", id, "--history", history];
+            let mut child = Command::new(DURABLE)
+                .current_dir(folder.path())
+                .args([&given[..], more].concat())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .expect("durable runs");
+            let mut line = String::new();
+            let mut out = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+            std::io::BufRead::read_line(&mut out, &mut line).expect("a line");
+            assert_eq!(line.trim(), "17997000", "{history}");
+            if !more.is_empty() {
+                child.kill().expect("it is killed");
+            }
+            child.wait().expect("it ends");
+        }
+        let keys = |id: &str| -> Vec<String> {
+            let store = store::open(&folder.path().join(".durable")).expect("it opens");
+            let all = store.all(b"").expect("a scan");
+            store.close().expect("a clean end");
+            let keys = all.into_iter().map(|(key, _)| String::from_utf8_lossy(&key).into_owned());
+            keys.filter(|key| key.contains(id)).collect()
+        };
+        let had = keys("purge-me");
+        assert!(had.iter().any(|key| key.starts_with("c/")), "it has a checkpoint: {had:?}");
+        let purged = durable(folder.path(), &["purge", "purge-me"]);
+        assert_eq!(purged.status.code(), Some(0), "{}", stderr(&purged));
+        assert!(
+            keys("purge-me").iter().all(|key| key.contains("purge-me-too")),
+            "{history}: {:?}",
+            keys("purge-me")
+        );
+        assert_eq!(durable(folder.path(), &["purge", "purge-me-too", "--force"]).status.code(), Some(0));
+        assert_eq!(keys("purge-me"), [""; 0], "{history}");
+    }
 }
