@@ -696,9 +696,15 @@ impl World {
             let (to, _) = keys::parse_mail(&key).ok_or("a message's key")?;
             let mail = durable::engine::StoredMail::decode(&bytes).ok_or("a message")?;
             let left = match (&to, &mail.message) {
-                // Events that nobody has received, and signals for later.
-                (Address::Instance(id), _) => {
-                    read_record(&self.store, id)?.is_some_and(|record| !record.status.is_ended())
+                // Events that nobody has received, what may be of use to one that is rewound, and signals for later.
+                (Address::Instance(id), message) => {
+                    let kept = matches!(message, Message::Answer { .. } | Message::Event { .. });
+                    read_record(&self.store, id)?.is_some_and(|record| match record.status {
+                        Status::Running | Status::Suspended => true,
+                        Status::Failed(_) => kept,
+                        Status::Terminated(_) => kept && record.parent.is_some(),
+                        Status::Completed(_) => false,
+                    })
                 }
                 (Address::Entity(_), Message::Signal { due, .. }) => *due > 0,
                 _ => false,
