@@ -322,9 +322,12 @@ impl World {
                         return Ok(Life::Crashed);
                     }
                 }
-                for output in std::mem::take(&mut held) {
-                    // A crash may come between a line and the next one, or what follows from it.
-                    let is_line = matches!(output, Output::Line { .. });
+                // A crash may come between a line and the next one, or what follows from it: where crashes are frequent at one
+                // of them only, since many lines would never all be out.
+                let chosen = self.random.below(held.len() as u64);
+                for (output, number) in std::mem::take(&mut held).into_iter().zip(0..) {
+                    let may_crash = number == chosen || !matches!(self.crash, Crash::OneIn(_));
+                    let is_line = matches!(output, Output::Line { .. }) && may_crash;
                     self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
                     if is_line && self.crashes() {
                         return Ok(Life::Crashed);
