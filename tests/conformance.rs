@@ -59,7 +59,6 @@ areas!(
     events,
     status,
     continue_as_new,
-    suspension,
     clients,
     programs,
     deadlines,

@@ -132,6 +132,154 @@ fn what_may_never_end() {
     assert!(text.contains("nothing goes wrong, under any schedule"), "{text}");
 }
 
+/// Tests that `durable test` passes are right here too.
+#[test]
+fn the_tests_of_the_cookbook_are_right() {
+    for path in files("examples/cookbook").into_iter().chain(files("examples")) {
+        if !fs::read_to_string(&path).expect("a program").contains("\ntest ") {
+            continue;
+        }
+        let file = path.to_string_lossy().into_owned();
+        let text = fine(&explore(Path::new("."), &[&file, "--configurations", "3000", "--walks", "5"]));
+        assert!(text.contains("nothing goes wrong"), "{file}: {text}");
+    }
+}
+
+fn configurations(text: &str) -> f64 {
+    let count = text.split("; ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a count");
+    count.replace(',', "").parse().expect("a number")
+}
+
+/// What interferes with nobody is taken alone: a child more is not seven times as much.
+#[test]
+fn independent_children_are_not_interleaved() {
+    let declared = "activity first(n) => n\nactivity second(n) => n + 1\n\
+                    orchestration child(n) { let x = first(n); second(x) }\n";
+    let calls = |n: usize, call: &str| (0..n).map(|n| call.replace('#', &n.to_string())).collect::<String>();
+    let all = |n| format!("{declared}test \"t\" {{ all([{}]) }}\n", calls(n, "async child(#), "));
+    let started = |n| {
+        let (starts, waits) = (calls(n, "let h# = start child(#)\n"), calls(n, "wait(h#)\n"));
+        format!("{declared}test \"t\" {{\n{starts}{waits}}}\n")
+    };
+    for text in [&all as &dyn Fn(usize) -> String, &started] {
+        let mut before: Option<f64> = None;
+        for n in 1..=6 {
+            let folder = program(&text(n));
+            let now = configurations(&fine(&explore(folder.path(), &["main.df", "--jobs", "1"])));
+            assert!(before.is_none_or(|before| now < before * 2.5), "{n} children: {before:?}, {now}");
+            before = Some(now);
+        }
+    }
+    // One child is as much with reduction as without; three are less.
+    let folder = program(&all(3));
+    let whole = configurations(&fine(&explore(folder.path(), &["main.df", "--unreduced"])));
+    let reduced = configurations(&fine(&explore(folder.path(), &["main.df"])));
+    assert!(whole > reduced * 5.0, "{whole} {reduced}");
+}
+
+/// The tests of a file that can be explored are, and it is said which could not be.
+#[test]
+fn some_tests_are_left_out() {
+    let folder = program(
+        "entity Box { state 0; on add() { state += 1 } }\n\
+         test \"a page\" { http.get(\"https://example.com\") }\n\
+         test \"a state\" { assert(state_of(Box(1)) == 0) }\n\
+         test \"a box\" { Box(1).add() }\n",
+    );
+    let text = fine(&explore(folder.path(), &["main.df"]));
+    assert!(text.contains("test \"a box\": nothing goes wrong, under any schedule"), "{text}");
+    assert!(text.contains("left out, since they can't be explored:"), "{text}");
+    assert!(text.contains("test \"a page\": `http.request` has no mock, main.df:2:"), "{text}");
+    assert!(text.contains("test \"a state\": it looks at states, main.df:3:"), "{text}");
+    let alone = explore(folder.path(), &["main.df", "--test", "a page"]);
+    assert_eq!(alone.status.code(), Some(3), "{}", stdout(&alone));
+}
+
+/// What never happened is said, where nothing went wrong.
+#[test]
+fn what_was_not_seen() {
+    let cases = [
+        (
+            "orchestration order() {\n\
+               match race({paid: async receive(\"approved\"), late: async sleep(1d)}) {\n\
+                 {paid} => paid\n\
+                 _ => \"given up\"\n\
+               }\n\
+             }\n\
+             test \"t\" { let o = start order(); raise(o, \"aproved\"); wait(o) }\n",
+            &[
+                "nobody receives the event \"aproved\"; did you mean \"approved\"?",
+                "nobody raises the event \"approved\"; did you mean \"aproved\"?",
+                "main.df:3:11: never reached: {paid} => paid",
+            ][..],
+        ),
+        (
+            "entity Acc { state 0; on add() { state += 1 } }\n\
+             invariant \"small\" { state_of(Acc(\"Ada\")) < 5 }\n\
+             eventually \"ended\" { outcome_of(\"nobody\") == null }\n\
+             test \"t\" { Acc(\"ada\").add() }\n",
+            &[
+                "\"small\" looks at Acc@\"Ada\", whose state nothing ever changes",
+                "\"ended\" looks at the instance nobody, which there never is",
+            ],
+        ),
+        (
+            "activity charge(n) => n\n\
+             activity refund(n) => n\n\
+             mock charge with fn n => n\n\
+             mock refund with fn n => n\n\
+             test \"t\" {\n\
+               let n = charge(1)\n\
+               if n == 2 {\n\
+                 assert(refund(n) == 2)\n\
+               }\n\
+             }\n",
+            &["the mock of `refund` is never called", "main.df:8:1: never evaluated: assert(refund(n) == 2)"],
+        ),
+    ];
+    for (text, wanted) in cases {
+        let folder = program(text);
+        let text = fine(&explore(folder.path(), &["main.df"]));
+        assert!(text.contains("not seen, under any schedule:"), "{text}");
+        for wanted in wanted {
+            assert!(text.contains(wanted), "no {wanted:?} in\n{text}");
+        }
+    }
+    // Of what is right, and happens, nothing is said.
+    for path in files("tests/explore/right").into_iter().chain(files("examples/paper")) {
+        let file = path.to_string_lossy().into_owned();
+        let text = fine(&explore(Path::new("."), &[&file]));
+        assert!(!text.contains("not seen"), "{file}: {text}");
+    }
+}
+
+/// Properties of instances, and what is unequal, in every model: the engine's too.
+#[test]
+fn properties_of_instances() {
+    let text = "activity work() => 1\n\
+                mock work with fn () => 1, fn () => throw {kind: \"no\", message: \"\"}\n\
+                orchestration child() => work()\n\
+                test \"t\" { try { child() with {id: \"kid\"} } catch _ { null } }\n\
+                invariant \"never fails\" { outcome_of(\"kid\")?.status != \"failed\" }\n";
+    for model in ["high-level", "compute-storage", "record-replay", "engine"] {
+        let folder = program(text);
+        let output = explore(folder.path(), &["main.df", "--model", model]);
+        assert_eq!(output.status.code(), Some(1), "{model}: {}{}", stdout(&output), stderr(&output));
+        assert!(
+            stdout(&output).contains("the invariant \"never fails\" does not hold"),
+            "{}",
+            stdout(&output)
+        );
+        // With one outcome less it holds, and what is there has not more fields than it is said to have.
+        let right = text.replace(", fn () => throw {kind: \"no\", message: \"\"}", "").replace(
+            "outcome_of(\"kid\")?.status != \"failed\"",
+            "outcome_of(\"kid\")?.result != {a: 1} && {a: 1} != {a: 1, b: 2} && {a: 1, b: 2} != {a: 1}",
+        );
+        let folder = program(&right);
+        fine(&explore(folder.path(), &["main.df", "--model", model]));
+    }
+}
+
 /// The engine does nothing wrong at any crash point of right programs, and shows the bugs that its own order shows.
 #[test]
 fn the_engine_can_be_explored() {

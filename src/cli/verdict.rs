@@ -76,9 +76,9 @@ pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) ->
     }
 }
 
-/// An effect of the outside that no mock stands for, in a program that is `explored`.
-pub fn no_mock(shown: &Shown<'_>, request: &Asked, explored: &str) -> String {
-    let name = match &request.what {
+/// An effect of the outside, as a mock names it.
+pub fn outside(request: &Asked) -> String {
+    match &request.what {
         What::Effect("http") => "http.request".to_string(),
         What::Effect("extern") => {
             request.args.items().first().map(crate::machine::format::display).unwrap_or_default()
@@ -86,7 +86,12 @@ pub fn no_mock(shown: &Shown<'_>, request: &Asked, explored: &str) -> String {
         What::Effect(name) if name.starts_with("fs_") => name.replace("fs_", "fs."),
         What::Effect(name) => name.to_string(),
         _ => "it".to_string(),
-    };
+    }
+}
+
+/// An effect of the outside that no mock stands for, in a program that is `explored`.
+pub fn no_mock(shown: &Shown<'_>, request: &Asked, explored: &str) -> String {
+    let name = outside(request);
     let label = [(request.place, "asked for here".to_string())];
     let notes = [format!("what is outside is not touched when a program is {explored}")];
     let hint = format!("say what can come of it: `mock {name} with fn (…) => …, fn (…) => throw {{…}}`");

@@ -85,8 +85,6 @@ pub struct Checkpoint {
     /// Whether the history before it is gone.
     pub trimmed: bool,
     pub(super) open: Vec<SavedOpen>,
-    /// Messages that nobody waits for any more, and that were not answered.
-    pub(super) given_up: Vec<u64>,
     pub(super) machine: Data,
 }
 
@@ -102,22 +100,12 @@ impl Checkpoint {
         of: (u64, u32),
         at: (u64, u64),
         trimmed: bool,
-        requests: (Vec<SavedOpen>, Vec<u64>),
+        open: Vec<SavedOpen>,
         machine: Vec<u8>,
     ) -> Checkpoint {
-        let ((life, execution), (chunks, checksum), (open, given_up)) = (of, at, requests);
+        let ((life, execution), (chunks, checksum)) = (of, at);
         let code = fingerprint(code);
-        Checkpoint {
-            code,
-            life,
-            execution,
-            chunks,
-            checksum,
-            trimmed,
-            open,
-            given_up,
-            machine: Data(machine),
-        }
+        Checkpoint { code, life, execution, chunks, checksum, trimmed, open, machine: Data(machine) }
     }
 
     /// The bytes, with a checksum of their own.

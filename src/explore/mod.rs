@@ -14,6 +14,7 @@ mod walk;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::model::notices::Notices;
 use crate::model::{Observation, Stop, Violation};
 
 pub use endless::{Goal, endless, goals};
@@ -91,6 +92,8 @@ pub struct Report<S> {
     /// When all was seen: whether there are schedules without an end.
     pub rounds: Rounds,
     pub outcomes: BTreeSet<Observation>,
+    /// What was seen of the program.
+    pub notices: Notices,
     pub found: Option<Found<S>>,
     pub took: Duration,
     /// The most memory that the process took, in bytes, where that is known.

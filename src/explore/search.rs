@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::Instant;
 
+use crate::machine::coverage;
+use crate::model::notices::Notices;
 use crate::model::observe::{wrong_at_rest, wrong_now};
 use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
 
@@ -76,6 +78,7 @@ struct Shared<'a, M: Model> {
     /// What was found, with the place in this depth, so that it is the same one each time; and the configuration.
     found: Mutex<Option<(usize, Violation, u32)>>,
     outcomes: Mutex<BTreeSet<Observation>>,
+    notices: Mutex<Notices>,
     memory: AtomicU64,
     /// What the process had when the search began, in bytes.
     resident: u64,
@@ -223,6 +226,7 @@ pub fn search<M: Model>(
     progress: Progress<'_>,
 ) -> Searched<M::Step> {
     let begun = Instant::now();
+    coverage::take();
     let mut evaluator = Evaluator::new(program)?;
     let initial = model.initial(&mut evaluator)?;
     let first = model.fingerprint(&initial);
@@ -243,6 +247,7 @@ pub fn search<M: Model>(
         stop: Mutex::new(None),
         found: Mutex::new(None),
         outcomes: Mutex::default(),
+        notices: Mutex::default(),
         memory: AtomicU64::new(memory::resident()),
         resident: memory::resident(),
     };
@@ -258,6 +263,10 @@ pub fn search<M: Model>(
         loop {
             barrier.wait();
             if shared.finished.load(Ordering::Relaxed) {
+                if let Ok(evaluator) = &mut evaluator {
+                    let notices = std::mem::take(&mut evaluator.notices);
+                    lock(&shared.notices).add(Notices { executed: coverage::take(), ..notices });
+                }
                 return;
             }
             let worked = match &mut evaluator {
@@ -310,6 +319,7 @@ pub fn search<M: Model>(
         depth: depth.load(Ordering::Relaxed),
         left: left.load(Ordering::Relaxed),
         bound,
+        notices: std::mem::take(&mut *lock(&shared.notices)),
         rounds,
         outcomes: std::mem::take(&mut *lock(&shared.outcomes)),
         found,

@@ -7,11 +7,11 @@ use crate::code::{Function, FunctionId, MethodTarget, Op};
 
 use super::calls::Flow;
 use super::compare::{equal, holds};
-use super::error::{Fail, fail};
+use super::error::{Fail, Failure, fail};
 use super::frames::{fill_missing, grow, release, unwind};
 use super::operate as op;
 use super::value::{List, Name, Record, Value, memory_used};
-use super::{Fiber, Frame, Handler, Image, MAX_DEPTH, MAX_MEMORY, Machine, natives, parts, plain};
+use super::{Fiber, Frame, Handler, Image, MAX_DEPTH, MAX_MEMORY, Machine, coverage, natives, parts, plain};
 
 /// What became of a fiber that ran.
 pub(super) enum Step {
@@ -36,7 +36,8 @@ impl Machine {
     ///
     /// The current frame lives in locals: its function, its window of registers, its program counter. They are
     /// written back when another frame becomes the current one.
-    pub(super) fn step(&mut self, fiber: &mut Fiber, id: u64, left: &mut u64) -> Step {
+    /// `NOTES` is whether it is noted what is executed.
+    pub(super) fn step<const NOTES: bool>(&mut self, fiber: &mut Fiber, id: u64, left: &mut u64) -> Step {
         let image = self.image.clone();
         if let Some(cause) = fiber.cancelled.take() {
             fiber.thrown = Some(cause.error(&image));
@@ -46,14 +47,10 @@ impl Machine {
         let natives = natives::table();
         let mut thrown: Option<Fail> = fiber.thrown.take();
         'frame: loop {
-            if let Some(failure) = thrown.take() {
-                let from = self.provenance.thrown(&failure);
-                if let Err(failure) = unwind(image, fiber, failure) {
-                    return Step::Finished(Err(failure));
-                }
-                if let Some(from) = from {
-                    self.provenance.caught(from);
-                }
+            if let Some(failure) = thrown.take()
+                && let Err(failure) = unwind(image, fiber, failure)
+            {
+                return Step::Finished(Err(failure));
             }
             let Some(frame) = fiber.frames.last() else {
                 return Step::Finished(Ok(Value::Null));
@@ -189,6 +186,9 @@ impl Machine {
             }
             loop {
                 let op = ops[pc];
+                if NOTES {
+                    coverage::note(functions, function, pc);
+                }
                 pc += 1;
                 // Instructions that call say what and how; all others go on from where they stand.
                 let (call, target, at, count, result, env) = match op {
@@ -593,7 +593,7 @@ impl Machine {
                     }
                     Op::Throw { from } => {
                         let value = regs[from as usize].clone();
-                        throw!(self.provenance.failure(value));
+                        throw!(Box::new(Failure { value, trace: None }));
                     }
                     Op::Rethrow { error } => throw!(plain::rethrown(regs, error)),
                     Op::Invoke { count, base: at, global } => {

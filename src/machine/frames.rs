@@ -155,8 +155,7 @@ fn joined(inner: &Trace, outer: &Trace) -> Rc<Trace> {
     entries.extend(outer.entries.iter().cloned());
     entries.truncate(50);
     let also = inner.also.iter().chain(&outer.also).cloned().collect();
-    let requests = inner.requests.clone();
-    Rc::new(Trace { entries, omitted: inner.omitted + outer.omitted, also, program: 0, requests })
+    Rc::new(Trace { entries, omitted: inner.omitted + outer.omitted, also, program: 0 })
 }
 
 /// The calls that are under way, innermost first; when there are many, the ends of the chain.

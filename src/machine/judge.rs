@@ -73,7 +73,7 @@ impl Machine {
         frames::push_frame(&image, &mut fiber, closure.function, 0, 1, 0, &closure.env)?;
         let context = mem::replace(&mut self.context, Context::Pure);
         let mut fuel = FUEL;
-        let step = self.step(&mut fiber, u64::MAX, &mut fuel);
+        let step = self.step::<true>(&mut fiber, u64::MAX, &mut fuel);
         self.context = context;
         self.spent += FUEL - fuel;
         match step {

@@ -9,6 +9,7 @@ mod address;
 mod calls;
 mod cancel;
 pub mod compare;
+pub mod coverage;
 pub mod data;
 pub mod error;
 mod execute;
@@ -25,7 +26,6 @@ mod operate;
 mod parts;
 mod plain;
 mod pretty;
-mod provenance;
 mod renumber;
 mod run;
 pub(crate) mod snapshot;
@@ -183,7 +183,6 @@ pub struct Machine {
     main: Rc<task::Task>,
     /// Tasks that failed, to look at the end whether anybody awaited them.
     failed: Vec<Rc<task::Task>>,
-    provenance: provenance::Provenance,
     /// The main fiber has failed, and the others are being cancelled.
     ending: bool,
     result: ResultMode,

@@ -13,7 +13,6 @@ use super::error::Failure;
 use super::execute::Step;
 use super::frames::{push_frame, resume};
 use super::operate as op;
-use super::provenance::Provenance;
 use super::task::{Outcome, Task};
 use super::value::{Charge, Shared, Value};
 use super::{
@@ -90,7 +89,6 @@ impl Machine {
             tasks_hold: 0,
             main,
             failed: Vec::new(),
-            provenance: Provenance::default(),
             ending: false,
             result: if lenient { ResultMode::Lenient } else { ResultMode::Data },
             value: Value::Null,
@@ -200,7 +198,6 @@ impl Machine {
             self.tasks_hold -= held - TASK_BYTES;
             fiber.charge.set(TASK_BYTES);
         }
-        self.provenance.answered(seq);
         let result = result.map(|data| data.decode()).map_err(|error| {
             let mut trace = error.trace;
             if trace.program != 0 && trace.program != own {
@@ -209,7 +206,6 @@ impl Machine {
                 trace.also.clear();
             }
             trace.program = 0;
-            trace.requests = self.provenance.from(seq);
             Box::new(Failure { value: error.value.decode(), trace: Some(Rc::new(trace)) })
         });
         resume(&self.image, fiber, result);
@@ -222,11 +218,20 @@ impl Machine {
     }
 
     /// Runs until nothing is ready or the fuel is used up: about one unit a call and a repetition.
-    pub fn run(&mut self, mut fuel: u64) -> Progress {
+    pub fn run(&mut self, fuel: u64) -> Progress {
+        self.run_and::<false>(fuel)
+    }
+
+    /// As `run`; what is executed is noted, for [`super::coverage::take`].
+    pub fn run_and_note(&mut self, fuel: u64) -> Progress {
+        self.run_and::<true>(fuel)
+    }
+
+    fn run_and<const NOTES: bool>(&mut self, mut fuel: u64) -> Progress {
         while let Some(id) = self.ready.pop_front() {
             let Some(mut fiber) = self.fibers.remove(&id) else { continue };
             let before = fuel;
-            let step = self.step(&mut fiber, id, &mut fuel);
+            let step = self.step::<NOTES>(&mut fiber, id, &mut fuel);
             self.spent += before - fuel;
             match step {
                 Step::OutOfFuel => {
@@ -259,11 +264,7 @@ impl Machine {
                     Data::encode_named(&value, "the result").map_err(|fail| error_data(*fail, self))
                 }
             },
-            Outcome::Failed(failure) => {
-                self.provenance.fatal =
-                    failure.trace.as_ref().map(|trace| trace.requests.clone()).unwrap_or_default();
-                Err(error_data(failure, self))
-            }
+            Outcome::Failed(failure) => Err(error_data(failure, self)),
             Outcome::Running => Err(ErrorData::new("internal", "the program ended without a result")),
         })
     }
@@ -277,6 +278,5 @@ pub(crate) fn error_data(failure: Failure, machine: &Machine) -> ErrorData {
         last.boundary = Some(machine.context);
     }
     trace.program = machine.program();
-    trace.requests = Vec::new();
     ErrorData { value: value.unwrap_or_default(), trace }
 }

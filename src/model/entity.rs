@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::machine::{Data, EntityId};
 
-use super::evaluate::{Done, Evaluator, Stop};
+use super::evaluate::{Done, Evaluator, Moment, Stop};
 use super::instance::{Out, Trouble, reply, send, sent};
 use super::message::{EntityName, Mail, Message, Name, Waiter, answer};
 use super::part::Part;
@@ -93,12 +93,12 @@ impl Entity {
         &self,
         me: &EntityId,
         evaluator: &mut Evaluator<'_>,
-        clock: &[i64],
+        now: &Moment,
     ) -> Result<std::rc::Rc<Vec<Done>>, Stop> {
         match self.next() {
             Some(
                 Message::Call { operation, args, key, .. } | Message::Signal { operation, args, key, .. },
-            ) => evaluator.operate(me, operation, args, self.state.as_ref(), key, clock),
+            ) => evaluator.operate(me, operation, args, self.state.as_ref(), key, now),
             _ => Err(Stop::Fault(format!("{me} has no operation to run"))),
         }
     }

@@ -4,13 +4,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::builtins;
+use crate::builtins::{self, Context};
 use crate::check::STD;
 use crate::code::{Code, Constant, Function, FunctionId, Mock, Op, Outcome, Property, Trials};
 use crate::machine::{Data, Request, What};
 
 use super::name::Id;
 use super::names;
+use super::pace::takes_the_clock;
 
 /// The id of the instance that all begins with.
 pub const MAIN: &str = "main";
@@ -88,6 +89,13 @@ pub struct Facts {
     pub has_world: bool,
     /// A mock looks at entities or instances.
     pub mocks_look: bool,
+    /// The outcomes of a mock come in turn.
+    pub in_turn: bool,
+    /// The test has the clock in its hand.
+    pub takes_the_clock: bool,
+    /// Activities whose bodies may wait, and those whose effects are all mocked.
+    pub waits: HashSet<String>,
+    pub prompt: HashSet<String>,
     /// What is looked at of a clock beside the earliest that it may show: a little later than after each delay in the
     /// program, of some of them.
     pub later: Vec<i64>,
@@ -107,6 +115,7 @@ impl Program {
         let mut facts = Facts::of(&code, &properties, &mocks);
         let main = function_of(&code, subject);
         facts.sees_names = sees_names(&code, main, &properties, &mocks);
+        facts.takes_the_clock = matches!(subject, Subject::Test(_)) && takes_the_clock(&code, main);
         let naming = match facts.reads_keys || facts.sees_names {
             true => Naming::ByNumber,
             false => Naming::ByPlace,
@@ -145,12 +154,11 @@ impl Program {
         self.mock_of(asked).is_some_and(is_of_the_world)
     }
 
-    /// The time within which what is asked for has its answer.
-    pub fn within(&self, asked: &Request) -> Option<i64> {
-        self.mock_of(asked)?.within
+    pub(super) fn mocks(&self) -> &[Mock] {
+        &self.mocks
     }
 
-    fn mock_of(&self, asked: &Request) -> Option<&Mock> {
+    pub(super) fn mock_of(&self, asked: &Request) -> Option<&Mock> {
         match &asked.what {
             What::Activity { name, .. } => self.mock(name, true),
             What::Effect(name) => self.mock(name, false),
@@ -173,10 +181,7 @@ impl Facts {
     fn of(code: &Code, properties: &[Property], mocks: &[Mock]) -> Facts {
         let mut facts = Facts::default();
         // Methods of the library are not looked into: what they do with an instant, somebody has got before.
-        let is_users = |id: &u32| {
-            let source = code.functions[*id as usize].place.source as usize;
-            code.sources.files.get(source).is_none_or(|file| !file.name.starts_with(STD))
-        };
+        let is_users = |id: &u32| is_of_users(code, &code.functions[*id as usize]);
         let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
         let limits = has_limit_of_attempts(code);
         facts.reads_clock = limits;
@@ -185,7 +190,7 @@ impl Facts {
                 "now" | "sleep_until" | "time_parse" | "time_from_parts" | "instant_from_nanos" => {
                     facts.reads_clock = true
                 }
-                "terminate" | "suspend" | "resume" | "status" | "set_status" | "wait" => facts.meddles = true,
+                "terminate" | "suspend" | "resume" | "status" | "set_status" => facts.meddles = true,
                 // What `uuid` gives is made from the key of its step.
                 "idempotency_key" | "uuid" => facts.reads_keys = true,
                 "attempt" => facts.reads_attempts = true,
@@ -196,6 +201,21 @@ impl Facts {
             .iter()
             .any(|property| reached(code, vec![property.function]).any(|name| name == "outcome_of"));
         facts.has_world = mocks.iter().any(is_of_the_world);
+        facts.in_turn = mocks.iter().any(|mock| mock.in_turn);
+        for item in code.isolated.iter().filter(|item| item.context == Some(Context::Activity)) {
+            let effects: HashSet<&str> = reached(code, vec![item.body]).collect();
+            let of = |name: &str| mocks.iter().find(|mock| !mock.is_activity && mock.target == name);
+            let outside = || {
+                let leaves = |name: &str| builtins::is_external(name) && !matches!(name, "print" | "log");
+                effects.iter().filter(move |name| leaves(name) || of(name).is_some())
+            };
+            let is_mocked = |mock: &Mock| mock.within.is_none() && !is_of_the_world(mock);
+            if effects.iter().any(|name| name.starts_with("sleep")) {
+                facts.waits.insert(item.name.clone());
+            } else if outside().next().is_some() && outside().all(|name| of(name).is_some_and(is_mocked)) {
+                facts.prompt.insert(item.name.clone());
+            }
+        }
         let functions = mocks.iter().flat_map(|mock| &mock.outcomes).filter_map(|outcome| match outcome {
             Outcome::Function(function) => Some(*function),
             _ => None,
@@ -235,11 +255,8 @@ fn sees_names(code: &Code, main: FunctionId, properties: &[Property], mocks: &[M
 /// Delays that a program names, a little longer: the least, one in the middle and the greatest.
 fn delays(code: &Code) -> Vec<i64> {
     const A_LITTLE: i64 = 1_000_000;
-    let of_users = |function: &&Function| {
-        let source = code.sources.files.get(function.place.source as usize);
-        source.is_none_or(|file| !file.name.starts_with(STD))
-    };
-    let ops = code.functions.iter().filter(of_users).flat_map(|function| &function.ops);
+    let of_users = code.functions.iter().filter(|function| is_of_users(code, function));
+    let ops = of_users.flat_map(|function| &function.ops);
     let delay = |op: &Op| match op {
         Op::Constant { index, .. } => match code.constants.get(*index as usize) {
             Some(Constant::Duration(delay)) if *delay > 0 => Some(*delay),
@@ -254,7 +271,13 @@ fn delays(code: &Code) -> Vec<i64> {
     some.into_iter().map(|at| all[at].saturating_add(A_LITTLE)).collect()
 }
 
-fn is_of_the_world(mock: &Mock) -> bool {
+/// Whether a function stands in a text of the user's.
+pub(super) fn is_of_users(code: &Code, function: &Function) -> bool {
+    let source = code.sources.files.get(function.place.source as usize);
+    source.is_none_or(|file| !file.name.starts_with(STD))
+}
+
+pub(super) fn is_of_the_world(mock: &Mock) -> bool {
     mock.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Operation(..)))
 }
 
@@ -290,7 +313,7 @@ fn has_limit_of_attempts(code: &Code) -> bool {
 }
 
 /// The builtins that functions name, or those that they mention.
-fn reached(code: &Code, functions: Vec<FunctionId>) -> impl Iterator<Item = &'static str> {
+pub(super) fn reached(code: &Code, functions: Vec<FunctionId>) -> impl Iterator<Item = &'static str> {
     reached_without(code, functions, None)
 }
 
@@ -300,6 +323,15 @@ fn reached_without(
     functions: Vec<FunctionId>,
     left_out: Option<FunctionId>,
 ) -> impl Iterator<Item = &'static str> {
+    reached_functions(code, functions, left_out).into_iter().flat_map(|function| called(code, function))
+}
+
+/// Functions, and those that they mention, but for what only one of them mentions.
+pub fn reached_functions(
+    code: &Code,
+    functions: Vec<FunctionId>,
+    left_out: impl IntoIterator<Item = FunctionId>,
+) -> Vec<FunctionId> {
     let mut known: HashSet<FunctionId> = functions.iter().copied().chain(left_out).collect();
     let mut seen = functions;
     let mut at = 0;
@@ -325,5 +357,5 @@ fn reached_without(
             }
         }
     }
-    seen.into_iter().flat_map(|function| called(code, function))
+    seen
 }

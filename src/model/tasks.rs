@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::machine::{Data, EntityId, ErrorData, Value, What};
 
-use super::evaluate::{Chooser, Done, Evaluator, Stop, View};
+use super::evaluate::{Chooser, Done, Evaluator, Moment, Stop, View};
 use super::instance::Task;
 use super::message::{Answer, answer, shown};
 use super::part::Part;
@@ -13,14 +13,14 @@ use super::part::Part;
 pub fn outcomes(
     evaluator: &mut Evaluator<'_>,
     task: &Task,
-    clock: &[i64],
+    now: &Moment,
     view: &dyn View,
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
 ) -> Result<Rc<Vec<Done>>, Stop> {
     if task.asked.what == What::Effect("status") {
         return Ok(Rc::new(vec![Done::of(Some(status(&task.asked.args, view)))]));
     }
-    let all = evaluator.perform(&task.asked, &task.key, task.attempt, clock, view)?;
+    let all = evaluator.perform(&task.asked, &task.key, task.attempt, now, view)?;
     if all.iter().all(|done| done.world.is_none()) {
         return Ok(all);
     }
@@ -32,9 +32,10 @@ pub fn outcomes(
         };
         let state = state(entity);
         let args = evaluator.fitting(entity, operation, &task.asked.args);
-        let ran = evaluator.operate(entity, operation, &args, state.as_ref(), &task.key, clock)?;
+        let now = &Moment { turns: done.turns.clone(), clock: now.clock.clone() };
+        let ran = evaluator.operate(entity, operation, &args, state.as_ref(), &task.key, now)?;
         for one in ran.iter() {
-            outcomes.push(Done { world: done.world.clone(), choice: done.choice.clone(), ..one.clone() });
+            outcomes.push(done.clone().then(one.clone()));
         }
     }
     Ok(Rc::new(outcomes))
@@ -44,7 +45,7 @@ pub fn outcomes(
 pub fn outcome(
     evaluator: &mut Evaluator<'_>,
     task: &Task,
-    clock: &[i64],
+    now: &Moment,
     view: &dyn View,
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
     chooser: &mut dyn Chooser,
@@ -52,12 +53,12 @@ pub fn outcome(
     if task.asked.what == What::Effect("status") {
         return Ok(Done::of(Some(status(&task.asked.args, view))));
     }
-    let done = evaluator.perform_once(&task.asked, &task.key, task.attempt, clock, view, chooser)?;
+    let done = evaluator.perform_once(&task.asked, &task.key, task.attempt, now, view, chooser)?;
     let Some((entity, operation)) = &done.world else { return Ok(done) };
     let args = evaluator.fitting(entity, operation, &task.asked.args);
-    let ran = evaluator.operate(entity, operation, &args, state(entity).as_ref(), &task.key, clock)?;
+    let ran = evaluator.operate(entity, operation, &args, state(entity).as_ref(), &task.key, now)?;
     let one = ran.first().cloned().ok_or_else(|| Stop::Fault("an operation without an outcome".into()))?;
-    Ok(Done { world: done.world, choice: done.choice, ..one })
+    Ok(done.then(one))
 }
 
 /// The answer to `status`.

@@ -151,13 +151,13 @@ impl Instance {
         self.tell(Message::Terminate { why, children: true, by: None })
     }
 
-    /// After a failure: asks the failed steps again, and goes on. All else that was done stays done.
+    /// After a failure: goes back to before the failed step, and on from there.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when it has not failed, or failed by an error that its program threw.
+    /// [`Error::Refused`] when it has not failed.
     pub fn rewind(&self) -> Result<(), Error> {
-        done(self.host.ask(Ask::Rewind { id: self.id.clone(), dry_run: false })?, &self.id)
+        done(self.host.ask(Ask::Rewind(self.id.clone()))?, &self.id)
     }
 
     /// Removes it and its history; it has ended.

@@ -2,7 +2,6 @@
 
 #![allow(dead_code)]
 
-pub mod place;
 pub mod program;
 pub mod sim;
 pub mod steps;

@@ -1,7 +1,9 @@
 //! `durable explore`.
 
 mod report;
+mod unseen;
 
+use std::cell::RefCell;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use super::verdict::{count, grouped, violation};
 use super::{FAILED, INVALID, STORE, UNKNOWN, USAGE, print, program};
 
 use report::{paint, summary, then};
+use unseen::Seen;
 
 /// What is explored, and how.
 struct Exploration<'a> {
@@ -32,6 +35,8 @@ struct Exploration<'a> {
     file: &'a Path,
     limits: Limits,
     faults: Faults,
+    /// Of what was looked at to the end: what was seen.
+    seen: RefCell<Vec<Seen>>,
 }
 
 /// Looks at all that a program can do.
@@ -56,14 +61,33 @@ pub fn explore(asked: Explore) -> Result<u8, Problem> {
         file: &asked.file,
         limits: limits(&asked)?,
         faults: Faults { crashes, slow, duplicates },
+        seen: RefCell::default(),
     };
     if let Some(saved) = &saved {
         return exploration.replay(saved);
     }
-    let mut code_of_all = 0;
-    for subject in subjects(&code, &asked)? {
-        code_of_all = code_of_all.max(exploration.subject(subject)?);
+    let subjects = subjects(&code, &asked)?;
+    let (mut code_of_all, mut left_out) = (0, Vec::new());
+    for subject in &subjects {
+        match exploration.subject(*subject) {
+            Ok(code) => code_of_all = code_of_all.max(code?),
+            Err(stop) => match exploration.reason(&stop).filter(|_| subjects.len() > 1) {
+                Some(reason) => left_out.push((*subject, stop, reason)),
+                None => return Err(exploration.stopped(*subject, stop)),
+            },
+        }
     }
+    if left_out.len() == subjects.len()
+        && let Some((subject, stop, _)) = left_out.first()
+    {
+        return Err(exploration.stopped(*subject, stop.clone()));
+    }
+    if asked.model != ModelName::Engine && !asked.outcomes {
+        let seen = exploration.seen.take();
+        let all = asked.test.is_none() && seen.len() + left_out.len() == subjects.len();
+        print(&exploration.unseen(&seen, all))?;
+    }
+    exploration.left_out(&left_out)?;
     Ok(code_of_all)
 }
 
@@ -171,7 +195,8 @@ impl Exploration<'_> {
         program
     }
 
-    fn subject(&self, subject: Subject) -> Result<u8, Problem> {
+    /// Explores; a stop is why that can't be done.
+    fn subject(&self, subject: Subject) -> Result<Result<u8, Problem>, Stop> {
         let mut program = self.program(subject);
         loop {
             let done = match self.asked.model {
@@ -190,8 +215,7 @@ impl Exploration<'_> {
                 Err(Stop::LooksAtNames) if program.naming == Naming::ByPlace => {
                     program.naming = Naming::ByNumber;
                 }
-                Err(stop) => return Err(self.stopped(subject, stop)),
-                Ok(done) => return done,
+                done => return done,
             }
         }
     }
@@ -224,6 +248,7 @@ impl Exploration<'_> {
         if shows {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
+        let notices = std::mem::take(&mut report.notices);
         let to_the_end = !self.asked.may_run_forever && !self.asked.outcomes;
         let mut known = report.bound.is_none();
         if report.found.is_none() && known && !self.asked.outcomes {
@@ -243,6 +268,9 @@ impl Exploration<'_> {
         if let Some(found) = &report.found {
             let found = self.shortest(model, program, &report, found)?;
             return self.violated(model, program, subject, &out, &found);
+        }
+        if report.bound.is_none() {
+            self.seen.borrow_mut().push(Seen { subject, notices });
         }
         for outcome in &report.outcomes {
             out.push_str("  outcome\n");

@@ -8,8 +8,8 @@ use crate::model::{Stop, Subject};
 use crate::render::{coloured, show};
 
 use super::super::problem::Problem;
-use super::super::verdict::{count, grouped, no_mock};
-use super::super::{INTERNAL, INVALID};
+use super::super::verdict::{count, grouped, no_mock, outside};
+use super::super::{INTERNAL, INVALID, print};
 use super::Exploration;
 
 impl Exploration<'_> {
@@ -26,6 +26,29 @@ impl Exploration<'_> {
             text.push_str(&format!("{:23}→ {change}\n", ""));
         }
         text
+    }
+
+    /// Why one of several can't be explored, in a line; none when that is no reason to go on with the others.
+    pub(super) fn reason(&self, stop: &Stop) -> Option<String> {
+        let (what, place) = match stop {
+            Stop::NoMock { request } => (format!("`{}` has no mock", outside(request)), request.place),
+            Stop::Looks { request } => ("it looks at states".to_string(), request.place),
+            _ => return None,
+        };
+        let place = Some(place).filter(|place| self.shown.is_ours(*place));
+        Some(place.map_or(what.clone(), |place| format!("{what}, {}", self.shown.locate(place))))
+    }
+
+    /// Says which of several could not be explored.
+    pub(super) fn left_out(&self, left_out: &[(Subject, Stop, String)]) -> Result<(), Problem> {
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        let mut out = String::from("\nleft out, since they can't be explored:\n");
+        for (subject, _, reason) in left_out {
+            out.push_str(&format!("  {}: {reason}\n", self.title(*subject)));
+        }
+        print(&out)
     }
 
     /// Why something can't be explored.

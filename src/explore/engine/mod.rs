@@ -17,7 +17,7 @@ use crate::model::message::describe;
 use crate::model::observe::{Seen, Stand};
 use crate::model::orphan;
 use crate::model::part::fingerprint;
-use crate::model::{Evaluator, Model, Shown, Stop, Trouble};
+use crate::model::{Evaluator, Model, Program, Shown, Stop, Trouble};
 
 /// The engine, with how often its process may be broken off in one run.
 #[derive(Clone, Copy, Debug)]
@@ -105,9 +105,16 @@ impl RealEngine {
 }
 
 impl Config {
+    /// Whether no time passes now, in a test that has the clock in its hand.
+    fn holds_time(&self, program: &Program) -> bool {
+        let prompt = |task: &UnderWay| program.is_prompt(&task.asked);
+        program.facts.takes_the_clock && self.under_way.iter().any(prompt)
+    }
+
     /// Whether time may pass to what is due next.
-    fn may_elapse(&self) -> bool {
-        self.dues.first().is_some_and(|due| self.until.is_none_or(|until| *due < until))
+    fn may_elapse(&self, program: &Program) -> bool {
+        !self.holds_time(program)
+            && self.dues.first().is_some_and(|due| self.until.is_none_or(|until| *due < until))
     }
 }
 
@@ -133,7 +140,7 @@ impl Model for RealEngine {
             let count = world.outcomes(evaluator, at)?.len();
             choices.extend((0..count).map(|outcome| Choice::Perform { at, outcome, after: 0 }));
         }
-        if c.may_elapse() {
+        if c.may_elapse(evaluator.program) {
             choices.push(Choice::Elapse);
         }
         for at in 0..c.orphans.len() {
@@ -145,7 +152,9 @@ impl Model for RealEngine {
         for choice in &choices {
             let whole = Step { choice: choice.clone(), crash: None };
             steps.push(whole.clone());
-            if let Choice::Perform { at, outcome, .. } = *choice {
+            if let Choice::Perform { at, outcome, .. } = *choice
+                && !c.holds_time(evaluator.program)
+            {
                 let later = self.later(evaluator, c, &whole)?.into_iter();
                 let choice = |after| Choice::Perform { at, outcome, after };
                 steps.extend(later.map(|after| Step { choice: choice(after), crash: None }));

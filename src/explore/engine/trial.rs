@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::builtins::looks;
 use crate::engine::StepId;
 use crate::machine::{EntityId, What, format};
-use crate::model::evaluate::{Chooser, Done};
+use crate::model::evaluate::{Chooser, Done, Moment};
 use crate::model::observe::{Observation, broken, wrong_at_rest, wrong_now};
 use crate::model::tasks;
 use crate::model::{Evaluator, Model, Program, START, Stop, Violation};
@@ -155,11 +155,12 @@ fn perform(
         let seen = evaluator.look(&task.asked.what, &task.asked.args, &world.config(Vec::new())?);
         return Ok(Done::of(Some(crate::model::message::answer(Ok(seen)))));
     }
+    let now = Moment { clock: vec![world.now], ..Moment::default() };
     let done = if task.asked.what == What::Effect("status") {
         let config = world.config(Vec::new())?;
-        tasks::outcome(evaluator, &task.task(), &[world.now], &config, &state, chooser)
+        tasks::outcome(evaluator, &task.task(), &now, &config, &state, chooser)
     } else {
-        tasks::outcome(evaluator, &task.task(), &[world.now], &Worlds(&world.world), &state, chooser)
+        tasks::outcome(evaluator, &task.task(), &now, &Worlds(&world.world), &state, chooser)
     };
     done.map_err(|stop| match stop {
         // Where it was asked for is looked up only now.

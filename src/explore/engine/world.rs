@@ -10,7 +10,7 @@ use crate::engine::{
 };
 use crate::machine::{Data, EntityId, Image, Request, Value, What};
 use crate::model::entity::Entity;
-use crate::model::evaluate::{Done, View};
+use crate::model::evaluate::{Done, Moment, Turns, View};
 use crate::model::instance::{Outcome, Task};
 use crate::model::message::{Asked, EntityName, Id, Waiter, answer, asked};
 use crate::model::observe::{Violation, broken};
@@ -55,6 +55,9 @@ pub(super) struct World {
     pub under_way: VecDeque<(StepId, UnderWay)>,
     /// What was under way and was given up, and may still happen.
     pub orphans: Vec<UnderWay>,
+    /// How far mocks in turn are, and how far they were when a step was first done: done again, it gives the same.
+    turns: Turns,
+    begun: Vec<(StepId, Turns)>,
     /// States of entities that stand for the world, as mocks have left them.
     pub world: BTreeMap<EntityId, Option<Part<Data>>>,
     pub told: BTreeSet<String>,
@@ -106,6 +109,8 @@ impl World {
             now: START,
             under_way: VecDeque::new(),
             orphans: Vec::new(),
+            turns: program.turns(),
+            begun: Vec::new(),
             world: BTreeMap::new(),
             told: BTreeSet::new(),
             world_changed: true,
@@ -282,7 +287,15 @@ impl World {
         };
         let request = Request { seq: step.seq, what, args, place: place.unwrap_or_default() };
         let who = step.owner.to_string();
-        let until = program.within(&request).map(|within| self.now.saturating_add(within));
+        let limit = || match &step.owner {
+            Address::Instance(id) => {
+                let open = self.engine.waits_for(id)?;
+                open.iter().find(|open| open.request.seq == step.seq)?.policy.timeout
+            }
+            _ => None,
+        };
+        let within = program.within_limit(&request, limit);
+        let until = within.map(|within| self.now.saturating_add(within));
         self.under_way.push_back((step, UnderWay { who, asked: asked(request), key, until }));
     }
 
@@ -314,13 +327,18 @@ impl World {
                 let all = self.outcomes(evaluator, *at)?;
                 let done = all.get(*outcome).cloned().ok_or_else(|| fault("no such outcome"))?;
                 if let Some((step, _)) = self.under_way.remove(*at) {
+                    if !self.turns.is_empty() && self.begun_at(&step).is_none() {
+                        self.begun.push((step.clone(), self.turns.clone()));
+                        self.turns_are(&done);
+                    }
                     self.done(step, done);
                 }
             }
             Choice::Late { at, outcome } => {
                 let task = self.orphans.remove(*at);
-                let all = outcomes(evaluator, &task, self.now, &self.world)?;
+                let all = self.outcomes_of(evaluator, &task, &self.turns)?;
                 let done = all.get(*outcome).ok_or_else(|| fault("no such outcome"))?;
+                self.turns_are(done);
                 self.change_the_world(done);
             }
             Choice::Lapse { at } => {
@@ -356,12 +374,34 @@ impl World {
     /// What can come of an attempt that was given up.
     pub(super) fn late(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Rc<Vec<Done>>, Stop> {
         let Some(task) = self.orphans.get(at) else { return Ok(Rc::default()) };
-        outcomes(evaluator, task, self.now, &self.world)
+        self.outcomes_of(evaluator, task, &self.turns)
     }
 
     pub(super) fn outcomes(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Rc<Vec<Done>>, Stop> {
-        let Some((_, task)) = self.under_way.get(at) else { return Ok(Rc::default()) };
-        outcomes(evaluator, task, self.now, &self.world)
+        let Some((step, task)) = self.under_way.get(at) else { return Ok(Rc::default()) };
+        self.outcomes_of(evaluator, task, self.begun_at(step).unwrap_or(&self.turns))
+    }
+
+    fn outcomes_of(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        task: &UnderWay,
+        turns: &Turns,
+    ) -> Result<Rc<Vec<Done>>, Stop> {
+        let state = |id: &EntityId| self.world.get(id).cloned().flatten();
+        let now = Moment { clock: vec![self.now], turns: turns.clone() };
+        crate::model::tasks::outcomes(evaluator, &task.task(), &now, &Worlds(&self.world), &state)
+    }
+
+    /// How far mocks in turn were when a step was first done.
+    fn begun_at(&self, step: &StepId) -> Option<&Turns> {
+        self.begun.iter().find(|(known, _)| known == step).map(|(_, turns)| turns)
+    }
+
+    fn turns_are(&mut self, done: &Done) {
+        if !done.turns.is_empty() {
+            self.turns.clone_from(&done.turns);
+        }
     }
 
     /// What can be seen of it now.
@@ -403,6 +443,7 @@ impl World {
             worlds,
             self.now,
             self.left,
+            (&self.turns, self.begun.len()),
             &self.trouble,
         ));
         Ok(Config {
@@ -472,16 +513,6 @@ fn again(what: Recorded) -> What {
         Recorded::Orchestration { name, start } => What::Orchestration { name, options: Data::null(), start },
         Recorded::Operation { entity, operation, signal } => What::Operation { entity, operation, signal },
     }
-}
-
-fn outcomes(
-    evaluator: &mut Evaluator<'_>,
-    task: &UnderWay,
-    now: i64,
-    world: &BTreeMap<EntityId, Option<Part<Data>>>,
-) -> Result<Rc<Vec<Done>>, Stop> {
-    let state = |id: &EntityId| world.get(id).cloned().flatten();
-    crate::model::tasks::outcomes(evaluator, &task.task(), &[now], &Worlds(world), &state)
 }
 
 impl UnderWay {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::machine::{Data, EntityId, Value};
 
 use super::super::entity::Entity;
-use super::super::evaluate::{Done, Evaluator, Stop, View};
+use super::super::evaluate::{Done, Evaluator, Moment, Stop, Turns, View};
 use super::super::instance::{Instance, Out, Task, Trouble};
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
@@ -65,6 +65,9 @@ pub struct Config<S> {
     pub timers: Timers,
     /// Attempts that were given up, and may still happen.
     pub orphans: Vec<Part<Orphan>>,
+    /// How far mocks in turn are, and how far they were when a task was first performed: done again, it gives the same.
+    pub turns: Turns,
+    pub begun: Map<(Id, u64), Turns>,
     // What does not.
     pub work: Vec<Part<Work<S>>>,
     pub results: Vec<Part<Unrecorded>>,
@@ -123,6 +126,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
                     if let Some(within) = program.within(&task.asked) {
                         self.timers.expect(within, id, seq);
                     }
+                    self.begun.remove(&(id.clone(), seq));
                     self.tasks.insert((id.clone(), seq), Part::new(task));
                 }
                 (Out::SetTimer { when, seq, timer }, Name::Instance(id)) => {
@@ -144,6 +148,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
     /// happen.
     fn give_up(&mut self, program: &Program, id: &Id, seq: u64) {
         let Some(task) = self.tasks.remove(&(id.clone(), seq)) else { return };
+        self.begun.remove(&(id.clone(), seq));
         let before = self.results.len();
         self.results.retain(|result| !result.is_of(id, seq));
         if self.results.len() == before {
@@ -177,7 +182,10 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
     }
 
     /// Time passes, for as long as it takes.
-    pub(super) fn let_time_pass(&mut self) {
+    pub(super) fn let_time_pass(&mut self, program: &Program) {
+        if program.facts.takes_the_clock && self.is_busy(program) {
+            return;
+        }
         let instances = &self.instances;
         self.timers.pass(|id| {
             let state = instances.get(id).and_then(|stored| stored.state.as_ref());
@@ -191,8 +199,13 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         instance: &Id,
         seq: u64,
     ) -> Result<Rc<Vec<Done>>, Stop> {
-        let Some(task) = self.tasks.get(&(instance.clone(), seq)) else { return Ok(Rc::default()) };
-        self.attempted(evaluator, task)
+        let key = (instance.clone(), seq);
+        let Some(task) = self.tasks.get(&key) else { return Ok(Rc::default()) };
+        let mut now = self.moment(evaluator);
+        if let Some(turns) = self.begun.get(&key) {
+            now.turns.clone_from(turns);
+        }
+        self.attempted_at(evaluator, task, &now)
     }
 
     /// What can come of an attempt.
@@ -201,14 +214,54 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         evaluator: &mut Evaluator<'_>,
         task: &Task,
     ) -> Result<Rc<Vec<Done>>, Stop> {
-        let state =
-            |id: &EntityId| self.entities.get(id).and_then(|stored| stored.state.as_ref()?.state.clone());
-        outcomes(evaluator, task, &self.clock(evaluator), self, &state)
+        self.attempted_at(evaluator, task, &self.moment(evaluator))
     }
 
-    /// What a clock may show now.
-    pub(super) fn clock(&self, evaluator: &Evaluator<'_>) -> Vec<i64> {
-        self.timers.clock(&evaluator.program.facts.later)
+    fn attempted_at(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        task: &Task,
+        now: &Moment,
+    ) -> Result<Rc<Vec<Done>>, Stop> {
+        let state =
+            |id: &EntityId| self.entities.get(id).and_then(|stored| stored.state.as_ref()?.state.clone());
+        outcomes(evaluator, task, now, self, &state)
+    }
+
+    /// What an attempt finds now.
+    pub(super) fn moment(&self, evaluator: &Evaluator<'_>) -> Moment {
+        Moment { clock: self.timers.clock(&evaluator.program.facts.later), turns: self.turns.clone() }
+    }
+
+    /// What somebody has read of a clock is so, and mocks in turn are where they are now.
+    pub(super) fn read(&mut self, instant: Option<i64>, turns: Turns) {
+        if !turns.is_empty() {
+            self.turns = turns;
+        }
+        if let Some(instant) = instant {
+            self.timers.read(instant);
+        }
+    }
+
+    /// A task is performed: mocks in turn are where they are now, unless it was performed before.
+    pub(super) fn performed(&mut self, instance: &Id, seq: u64, done: &Done) {
+        let key = (instance.clone(), seq);
+        let again = self.begun.get(&key).is_some();
+        if !again && !self.turns.is_empty() {
+            self.begun.insert(key, self.turns.clone());
+        }
+        self.read(done.read, if again { Turns::new() } else { done.turns.clone() });
+    }
+
+    /// Whether something can happen before any time passes, in a test that has the clock in its hand.
+    pub(super) fn is_busy(&self, program: &Program) -> bool {
+        let waits = |inbox: &VecDeque<Mail>| !inbox.is_empty();
+        let turn =
+            |stored: &Stored<Entity>| stored.state.as_ref().is_some_and(|entity| entity.next().is_some());
+        !(self.outbox.is_empty() && self.work.is_empty() && self.results.is_empty())
+            || self.instances.values().any(|stored| waits(&stored.inbox))
+            || self.entities.values().any(|stored| waits(&stored.inbox) || turn(stored))
+            || self.tasks.values().any(|task| program.is_prompt(&task.asked))
     }
 }
 

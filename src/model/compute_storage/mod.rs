@@ -17,7 +17,7 @@ use std::hash::Hash;
 use crate::machine::ErrorData;
 
 use super::entity::Entity;
-use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop, handle};
+use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop, Turns, handle};
 use super::instance::{self, Instance, Out, Trouble, Turn};
 use super::map::Map;
 use super::message::{EntityName, Id, Mail, Message, Name};
@@ -171,8 +171,10 @@ impl<K: Keep> Storage<K> {
             entities: Map::default(),
             outbox: Map::default(),
             tasks: Map::default(),
-            timers: Timers::new(program.facts.reads_clock),
+            timers: Timers::new(program.facts.reads_clock, program.has_the_clock()),
             orphans: Vec::new(),
+            turns: program.turns(),
+            begun: Map::default(),
             work: Vec::new(),
             results: Vec::new(),
             faults: self.faults,
@@ -252,7 +254,7 @@ impl<K: Keep> Storage<K> {
         read: &Read<K::State>,
         outcome: usize,
     ) -> Result<Evaluated<K::State>, Stop> {
-        let mut shown = None;
+        let mut shown = (None, Turns::new());
         match read {
             Read::Instance { id, kept } => {
                 let mut next = (**kept).clone();
@@ -293,9 +295,9 @@ impl<K: Keep> Storage<K> {
                     },
                     (true, Some(Message::Lock { .. })) => entity.acquire(),
                     (true, _) => {
-                        let all = entity.operations(id, evaluator, &c.clock(evaluator))?;
+                        let all = entity.operations(id, evaluator, &c.moment(evaluator))?;
                         let done = all.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
-                        shown = done.read;
+                        shown = (done.read, done.turns.clone());
                         entity.operate(id, done, evaluator)?
                     }
                 };
@@ -315,7 +317,7 @@ impl<K: Keep> Storage<K> {
         let Read::Entity { id, kept, turn: true } = read else { return Ok(1) };
         match &kept.state {
             Some(entity) if !matches!(entity.next(), Some(Message::Lock { .. })) => {
-                Ok(entity.operations(id, evaluator, &c.clock(evaluator))?.len())
+                Ok(entity.operations(id, evaluator, &c.moment(evaluator))?.len())
             }
             _ => Ok(1),
         }
@@ -353,9 +355,7 @@ impl<K: Keep> Storage<K> {
             }
         }
         c.overtake(&who);
-        if let Some(instant) = shown {
-            c.timers.read(instant);
-        }
+        c.read(shown.0, shown.1);
         c.bring_about(evaluator.program, &who, outs);
         Ok(())
     }
@@ -384,9 +384,7 @@ impl<K: Keep> Storage<K> {
         }
         let Some(task) = c.tasks.get(&(instance.clone(), seq)).cloned() else { return Ok(()) };
         c.change_the_world(&done);
-        if let Some(instant) = done.read {
-            c.timers.read(instant);
-        }
+        c.performed(instance, seq, &done);
         match done.result {
             Some(result) => {
                 let message = Message::Answer { execution: task.execution, seq, result, sends: done.sends };
@@ -395,6 +393,7 @@ impl<K: Keep> Storage<K> {
                 c.results.sort_by_key(Part::mark);
             }
             None => {
+                c.begun.remove(&(instance.clone(), seq));
                 c.tasks.remove(&(instance.clone(), seq));
                 c.timers.expects_nothing(instance, seq);
             }
@@ -411,6 +410,7 @@ impl<K: Keep> Storage<K> {
             |task| matches!(*result.mail, Message::Answer { execution, .. } if execution == task.execution),
         );
         if fits {
+            c.begun.remove(&(result.instance.clone(), result.seq));
             c.tasks.remove(&(result.instance.clone(), result.seq));
             c.results.retain(|other| !other.is_of(&result.instance, result.seq));
             c.put_in(&Name::Instance(result.instance.clone()), result.mail.clone());
@@ -436,9 +436,7 @@ impl<K: Keep> Storage<K> {
         let done = c.attempted(evaluator, &orphan.task)?;
         let done = done.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
         c.change_the_world(done);
-        if let Some(instant) = done.read {
-            c.timers.read(instant);
-        }
+        c.read(done.read, done.turns.clone());
         Ok(())
     }
 
@@ -464,8 +462,8 @@ fn head<T: Clone + Hash>(stored: &Stored<T>) -> Part<Stored<T>> {
 struct Evaluated<S> {
     written: Written<S>,
     outs: Vec<Out>,
-    /// What the clock showed, when an operation looked at it.
-    shown: Option<i64>,
+    /// What the clock showed, when an operation looked at it, and how far mocks in turn are.
+    shown: (Option<i64>, Turns),
 }
 
 /// What compute asks storage to write.
@@ -548,7 +546,9 @@ impl<K: Keep> Model for Storage<K> {
             steps.extend((0..count).map(step));
         }
         steps.extend(c.results.iter().map(|result| Step::Record { result: result.mark() }));
-        steps.extend(c.timers.next().map(|timer| Step::Elapse { timer }));
+        if !(evaluator.program.facts.takes_the_clock && c.is_busy(evaluator.program)) {
+            steps.extend(c.timers.next().map(|timer| Step::Elapse { timer }));
+        }
         for orphan in orphan::different(&c.orphans) {
             let all = c.attempted(evaluator, &orphan.task)?;
             let mark = orphan.mark();
@@ -591,7 +591,7 @@ impl<K: Keep> Model for Storage<K> {
             Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
             Step::Crash => self.crash(&mut c),
         }
-        c.let_time_pass();
+        c.let_time_pass(evaluator.program);
         Ok(c)
     }
 

@@ -11,9 +11,11 @@ use std::rc::Rc;
 
 use crate::builtins::Context;
 use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, instance_handle};
+use crate::syntax::Place;
 
 use super::instance::Turn;
 use super::message::{Answer, Asked, EntityName, Id, answer, asked};
+use super::notices::Notices;
 use super::part::{ByHash, Part, fingerprint};
 use super::program::{Program, Subject};
 
@@ -59,6 +61,18 @@ pub struct Done {
     pub world: Option<(EntityName, Id)>,
     /// What the clock showed, when it looked at it.
     pub read: Option<i64>,
+    /// How far mocks in turn are now; nothing when it took none.
+    pub turns: Turns,
+}
+
+/// How many outcomes were taken of each mock in turn, up to its last one.
+pub type Turns = Vec<u8>;
+
+/// What an attempt finds: what a clock may show, and how far mocks in turn are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Moment {
+    pub clock: Vec<i64>,
+    pub turns: Turns,
 }
 
 /// What properties and mocks can look at.
@@ -96,6 +110,10 @@ pub struct Evaluator<'a> {
     turns_bytes: usize,
     done: ByHash<Rc<Vec<Done>>>,
     properties: HashMap<(usize, u128), bool>,
+    /// What was seen of the program.
+    pub notices: Notices,
+    /// The property that is evaluated.
+    looking: Option<Place>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -112,6 +130,8 @@ impl<'a> Evaluator<'a> {
             turns_bytes: 0,
             done: ByHash::default(),
             properties: HashMap::new(),
+            notices: Notices::default(),
+            looking: None,
         })
     }
 
@@ -182,12 +202,12 @@ impl<'a> Evaluator<'a> {
 
     fn restore(&self, eval: &Eval) -> Result<Machine, Stop> {
         let machine = Machine::restore(self.image.clone(), eval);
-        let machine = machine.map(Machine::without_provenance);
         machine.ok_or_else(|| Stop::Fault("a machine can't be restored".into()))
     }
 
     fn remember(&mut self, key: u128, machine: Machine, base: u64) -> Result<Rc<Evaluated>, Stop> {
         let evaluated = Rc::new(step(machine, base)?);
+        evaluated.requests.iter().for_each(|(_, _, asked)| self.notices.asks(asked));
         self.bytes += 400 + evaluated.eval.as_ref().map_or(0, |eval| eval.len());
         if self.bytes > REMEMBERED_BYTES {
             self.instances.clear();
@@ -216,8 +236,22 @@ impl<'a> Evaluator<'a> {
 pub const MAIN_FUNCTION: &str = "script";
 
 impl Done {
+    /// What comes of a mock that is an operation, once that has run.
+    pub fn then(self, ran: Done) -> Done {
+        let turns = if ran.turns.is_empty() { self.turns } else { ran.turns };
+        Done { world: self.world, choice: self.choice, turns, ..ran }
+    }
+
     pub fn of(result: Option<Answer>) -> Done {
-        Done { choice: None, result, state: None, sends: Vec::new(), world: None, read: None }
+        Done {
+            choice: None,
+            result,
+            state: None,
+            sends: Vec::new(),
+            world: None,
+            read: None,
+            turns: Turns::new(),
+        }
     }
 }
 
@@ -232,7 +266,7 @@ pub fn handle(id: &str) -> Answer {
 
 /// Runs a machine, whose new requests are numbered from `base`, up to its next requests or its end.
 fn step(mut machine: Machine, base: u64) -> Result<Evaluated, Stop> {
-    let progress = machine.run(FUEL);
+    let progress = machine.run_and_note(FUEL);
     if matches!(progress, Progress::OutOfFuel) {
         return Err(Stop::Endless);
     }

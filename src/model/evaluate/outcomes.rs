@@ -10,7 +10,7 @@ use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progre
 use super::super::START;
 use super::super::message::{Asked, EntityName, answer, asked, shown};
 use super::super::part::{Part, fingerprint};
-use super::{Done, Evaluator, FUEL, REMEMBERED, Stop, View, data};
+use super::{Done, Evaluator, FUEL, Moment, REMEMBERED, Stop, Turns, View, data};
 
 /// Different results that one task may have, at most.
 const MOST_OUTCOMES: usize = 64;
@@ -33,14 +33,26 @@ struct Choices<'c> {
     names: Vec<String>,
     /// What the clock showed.
     read: Option<i64>,
+    /// How far mocks in turn are.
+    turns: Turns,
 }
 
 impl Choices<'_> {
-    /// One of the outcomes of a mock.
-    fn outcome(&mut self, mock: &str, count: usize) -> usize {
-        match &mut self.chooser {
-            Some(chooser) => chooser.outcome(mock, count).min(count - 1),
-            None => self.choose(count),
+    fn of(now: &Moment) -> Choices<'static> {
+        Choices { turns: now.turns.clone(), ..Choices::default() }
+    }
+
+    /// One of the outcomes of a mock; of one in turn, `turn` is its number among these.
+    fn outcome(&mut self, mock: &Mock, turn: Option<usize>) -> usize {
+        let count = mock.outcomes.len();
+        match (&mut self.chooser, turn.and_then(|turn| self.turns.get_mut(turn))) {
+            (Some(chooser), _) => chooser.outcome(&mock.target, count).min(count - 1),
+            (None, Some(turn)) => {
+                let at = usize::from(*turn).min(count - 1);
+                *turn = turn.saturating_add(1).min(count.min(255) as u8 - 1);
+                at
+            }
+            (None, None) => self.choose(count),
         }
     }
 
@@ -86,7 +98,8 @@ impl Choices<'_> {
     }
 
     /// The next way; false when there is none.
-    fn next(&mut self) -> bool {
+    fn next(&mut self, now: &Moment) -> bool {
+        self.turns.clone_from(&now.turns);
         self.at = 0;
         self.names.clear();
         self.read = None;
@@ -109,26 +122,35 @@ impl Evaluator<'_> {
         args: &Data,
         state: Option<&Part<Data>>,
         key: &str,
-        clock: &[i64],
+        now: &Moment,
     ) -> Result<Rc<Vec<Done>>, Stop> {
-        let seen = if self.program.facts.reads_clock { clock } else { &[] };
+        let seen: &[i64] = if self.program.facts.reads_clock { &now.clock } else { &[] };
         let known = if self.program.facts.reads_keys { key } else { "" };
-        let hash = fingerprint(&("operate", entity, operation, args, state.map(Part::mark), known, seen));
+        let hash = fingerprint(&(
+            "operate",
+            entity,
+            operation,
+            args,
+            state.map(Part::mark),
+            known,
+            seen,
+            &now.turns,
+        ));
         if let Some(known) = self.done.get(&hash) {
             return Ok(known.clone());
         }
         let image = self.image.clone();
-        let mut choices = Choices::default();
+        let mut choices = Choices::of(now);
         let mut all = Vec::new();
         loop {
             let value = state.map(|state| state.decode());
             let machine = begin_operation(&image, entity, operation, args, value, key);
             let done = match machine {
                 Err(error) => Done::of(Some(answer(Err(error)))),
-                Ok(machine) => self.run_to_end(machine, &mut choices, key, clock, None)?,
+                Ok(machine) => self.run_to_end(machine, &mut choices, key, now, None)?,
             };
             all.push(done);
-            if !choices.next() || all.len() >= MOST_OUTCOMES {
+            if !choices.next(now) || all.len() >= MOST_OUTCOMES {
                 break;
             }
         }
@@ -155,21 +177,21 @@ impl Evaluator<'_> {
         task: &Asked,
         key: &str,
         number: u32,
-        clock: &[i64],
+        now: &Moment,
         view: &dyn View,
     ) -> Result<Rc<Vec<Done>>, Stop> {
-        let seen = if self.program.facts.reads_clock { clock } else { &[] };
+        let seen: &[i64] = if self.program.facts.reads_clock { &now.clock } else { &[] };
         let known = if self.program.facts.reads_keys { key } else { "" };
         let number = if self.program.facts.reads_attempts { number } else { 1 };
-        let hash = fingerprint(&("perform", task.mark(), known, number, seen));
+        let hash = fingerprint(&("perform", task.mark(), known, number, seen, &now.turns));
         if let Some(known) = self.done.get(&hash) {
             return Ok(known.clone());
         }
-        let mut choices = Choices::default();
+        let mut choices = Choices::of(now);
         let mut all = Vec::new();
         loop {
-            all.push(self.attempt(task, &mut choices, (key, number), clock, view)?);
-            if !choices.next() || all.len() >= MOST_OUTCOMES {
+            all.push(self.attempt(task, &mut choices, (key, number), now, view)?);
+            if !choices.next(now) || all.len() >= MOST_OUTCOMES {
                 break;
             }
         }
@@ -182,12 +204,12 @@ impl Evaluator<'_> {
         task: &Asked,
         key: &str,
         number: u32,
-        clock: &[i64],
+        now: &Moment,
         view: &dyn View,
         chooser: &mut dyn Chooser,
     ) -> Result<Done, Stop> {
         let mut choices = Choices { chooser: Some(chooser), ..Choices::default() };
-        self.attempt(task, &mut choices, (key, number), clock, view)
+        self.attempt(task, &mut choices, (key, number), now, view)
     }
 
     fn attempt(
@@ -195,11 +217,11 @@ impl Evaluator<'_> {
         task: &Asked,
         choices: &mut Choices<'_>,
         (key, attempt): (&str, u32),
-        clock: &[i64],
+        now: &Moment,
         view: &dyn View,
     ) -> Result<Done, Stop> {
         let What::Activity { name, .. } = &task.what else {
-            return self.effect(task, choices, key, clock, view);
+            return self.effect(task, choices, key, now, view);
         };
         if let Some(mock) = self.program.mock(name, true) {
             return self.mocked(&mock.clone(), task, choices, view);
@@ -209,7 +231,7 @@ impl Evaluator<'_> {
         let body = body.ok_or_else(|| Stop::Fault(format!("no activity `{name}`")))?;
         let identity = Identity { key: key.to_string(), attempt, ..Identity::default() };
         let machine = Machine::new(self.image.clone(), Context::Activity, body, task.args.items(), identity);
-        self.run_to_end(machine, choices, key, clock, Some(view))
+        self.run_to_end(machine, choices, key, now, Some(view))
     }
 
     fn keep(&mut self, hash: u128, mut all: Vec<Done>) -> Result<Rc<Vec<Done>>, Stop> {
@@ -230,11 +252,11 @@ impl Evaluator<'_> {
         mut machine: Machine,
         choices: &mut Choices<'_>,
         key: &str,
-        clock: &[i64],
+        now: &Moment,
         view: Option<&dyn View>,
     ) -> Result<Done, Stop> {
         loop {
-            match machine.run(FUEL) {
+            match machine.run_and_note(FUEL) {
                 Progress::OutOfFuel => return Err(Stop::Endless),
                 Progress::Waiting => {
                     let requests = machine.take_requests();
@@ -245,7 +267,7 @@ impl Evaluator<'_> {
                         let seq = request.seq;
                         let key = format!("{key}.{seq}");
                         let done =
-                            self.effect(&asked(request), choices, &key, clock, view.unwrap_or(&Nothing))?;
+                            self.effect(&asked(request), choices, &key, now, view.unwrap_or(&Nothing))?;
                         let result = done.result.map(|result| (*result).clone());
                         machine.answer(seq, result.unwrap_or_else(|| Ok(Data::null())));
                     }
@@ -256,10 +278,11 @@ impl Evaluator<'_> {
                         state = machine.take_state()?;
                         Ok(value)
                     });
-                    let sends = match &result {
+                    let sends: Vec<Asked> = match &result {
                         Ok(_) => machine.take_sends().into_iter().map(asked).collect(),
                         Err(_) => Vec::new(),
                     };
+                    sends.iter().for_each(|send| self.notices.asks(send));
                     let state = state.map(|state| state.map(|(_, data)| Part::new(data)));
                     let choice = (!choices.names.is_empty()).then(|| choices.names.join(", "));
                     let read = choices.read;
@@ -270,6 +293,7 @@ impl Evaluator<'_> {
                         sends,
                         world: None,
                         read,
+                        turns: choices.turns.clone(),
                     });
                 }
             }
@@ -284,7 +308,8 @@ impl Evaluator<'_> {
         choices: &mut Choices<'_>,
         view: &dyn View,
     ) -> Result<Done, Stop> {
-        let at = choices.outcome(&mock.target, mock.outcomes.len());
+        self.notices.mocks.insert(mock.place);
+        let at = choices.outcome(mock, self.program.turn_of(mock));
         let done = match &mock.outcomes[at] {
             Outcome::Never => Done::of(None),
             Outcome::Function(function) => Done::of(Some(answer(self.mock_function(*function, task, view)?))),
@@ -311,7 +336,7 @@ impl Evaluator<'_> {
                 Err(error) => format!("error {}", error.title()),
             },
         };
-        Ok(Done { choice: Some(name), ..done })
+        Ok(Done { choice: Some(name), turns: choices.turns.clone(), ..done })
     }
 
     /// A mock's function of the arguments; it may have fewer parameters than there are arguments.
@@ -339,7 +364,7 @@ impl Evaluator<'_> {
         request: &Asked,
         choices: &mut Choices<'_>,
         key: &str,
-        clock: &[i64],
+        now: &Moment,
         view: &dyn View,
     ) -> Result<Done, Stop> {
         let What::Effect(name) = request.what else {
@@ -353,7 +378,7 @@ impl Evaluator<'_> {
         let args = request.args.items();
         let value = match name {
             "print" | "log" | "sleep" => Value::Null,
-            "now" => Value::Instant(choices.instant(clock)),
+            "now" => Value::Instant(choices.instant(&now.clock)),
             "random" => Value::float(choices.fraction()),
             "random_int" => {
                 let (Some(Value::Int(low)), Some(Value::Int(high))) = (args.first(), args.get(1)) else {
@@ -375,7 +400,7 @@ impl Evaluator<'_> {
             name if looks(name) => return Err(Stop::Looks { request: request.clone() }),
             _ => return Err(Stop::NoMock { request: request.clone() }),
         };
-        let chosen = matches!(name, "random" | "random_int") || name == "now" && clock.len() > 1;
+        let chosen = matches!(name, "random" | "random_int") || name == "now" && now.clock.len() > 1;
         let name = chosen.then(|| shown(&data(&value)));
         choices.names.extend(name.clone());
         Ok(Done { choice: name, read: choices.read, ..Done::of(Some(answer(Ok(data(&value))))) })

@@ -24,12 +24,15 @@ impl Evaluator<'_> {
             Machine::new(self.image.clone(), Context::Trial, function, args, Identity::default());
         machine.keep_value();
         loop {
-            match machine.run(FUEL) {
+            match machine.run_and_note(FUEL) {
                 Progress::OutOfFuel => return Err(Stop::Endless),
                 Progress::Done(Ok(_)) => return Ok(Ok(machine.take_value())),
                 Progress::Done(Err(error)) => return Ok(Err(error)),
                 Progress::Waiting => {
                     for request in machine.take_requests() {
+                        if let Some(property) = self.looking {
+                            self.notices.looks(property, &request.what, &request.args, view);
+                        }
                         machine.answer(request.seq, Ok(self.look(&request.what, &request.args, view)));
                     }
                 }
@@ -75,7 +78,10 @@ impl Evaluator<'_> {
         if let Some(known) = self.properties.get(&(at, seen)) {
             return Ok(*known);
         }
-        let value = self.value(property.function, Vec::new(), view)?;
+        self.looking = Some(property.place);
+        let value = self.value(property.function, Vec::new(), view);
+        self.looking = None;
+        let value = value?;
         let holds = matches!(value, Ok(Value::Bool(outcome)) if outcome.get());
         if self.properties.len() >= REMEMBERED {
             self.properties.clear();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::machine::{Data, EntityId, Value};
 
 use super::super::entity::Entity;
-use super::super::evaluate::{Done, Eval, Evaluator, Stop, View};
+use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns, View};
 use super::super::instance::{Instance, Out, Task, Trouble};
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
@@ -32,6 +32,7 @@ pub struct Config {
     pub timers: Shared<Timers>,
     /// Attempts that were given up, and may still happen.
     pub orphans: Vec<Part<Orphan>>,
+    pub turns: Turns,
     pub trouble: Vec<Trouble>,
 }
 
@@ -129,13 +130,13 @@ impl Config {
 
     /// What can come of an attempt.
     pub fn attempted(&self, evaluator: &mut Evaluator<'_>, task: &Task) -> Result<Rc<Vec<Done>>, Stop> {
-        let clock = self.clock(evaluator);
-        outcomes(evaluator, task, &clock, self, &|id| self.entities.get(id).and_then(|e| e.state.clone()))
+        let now = self.moment(evaluator);
+        outcomes(evaluator, task, &now, self, &|id| self.entities.get(id).and_then(|e| e.state.clone()))
     }
 
-    /// What a clock may show now.
-    pub fn clock(&self, evaluator: &Evaluator<'_>) -> Vec<i64> {
-        self.timers.clock(&evaluator.program.facts.later)
+    /// What an attempt finds now.
+    pub fn moment(&self, evaluator: &Evaluator<'_>) -> Moment {
+        Moment { clock: self.timers.clock(&evaluator.program.facts.later), turns: self.turns.clone() }
     }
 
     /// What an attempt does to what stands for the world.
@@ -146,8 +147,11 @@ impl Config {
         }
     }
 
-    /// What somebody has read of a clock is so.
+    /// What somebody has read of a clock is so, and mocks in turn are where they are now.
     pub(super) fn read(&mut self, done: &Done) {
+        if !done.turns.is_empty() {
+            self.turns.clone_from(&done.turns);
+        }
         if let Some(instant) = done.read {
             self.timers.edit().read(instant);
         }
@@ -160,8 +164,18 @@ impl Config {
         }
     }
 
+    /// Whether something can happen before any time passes, in a test that has the clock in its hand.
+    pub(super) fn is_busy(&self, program: &Program) -> bool {
+        !self.mail.is_empty()
+            || self.entities.values().any(|entity| entity.next().is_some())
+            || self.tasks.values().any(|task| program.is_prompt(&task.asked))
+    }
+
     /// Time passes, for as long as it takes.
-    pub(super) fn let_time_pass(&mut self) {
+    pub(super) fn let_time_pass(&mut self, program: &Program) {
+        if program.facts.takes_the_clock && self.is_busy(program) {
+            return;
+        }
         let mut timers = (*self.timers).clone();
         timers.pass(|id| self.instances.get(id).is_some_and(|instance| instance.open.len() <= 1));
         if timers != *self.timers {

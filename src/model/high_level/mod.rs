@@ -63,11 +63,12 @@ impl HighLevel {
         let program = evaluator.program;
         let (id, function): (Id, Id) = (program.main.clone(), MAIN_FUNCTION.into());
         let mut config = Config::default();
-        *config.timers.edit() = Timers::new(program.facts.reads_clock);
+        *config.timers.edit() = Timers::new(program.facts.reads_clock, program.has_the_clock());
+        config.turns = program.turns();
         let turn = instance::begin(evaluator, &id, &function, &program.args, None, Vec::new())?;
         config.instances.edit().insert(id.clone(), turn.instance.clone());
         config.bring_about(program, &Name::Instance(id), turn.out.clone());
-        config.let_time_pass();
+        config.let_time_pass(program);
         Ok(config)
     }
 
@@ -133,7 +134,7 @@ impl HighLevel {
         outcome: usize,
     ) -> Result<(), Stop> {
         let mut entity = c.entity(id);
-        let all = entity.operations(id, evaluator, &c.clock(evaluator))?;
+        let all = entity.operations(id, evaluator, &c.moment(evaluator))?;
         let done = all.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
         let outs = entity.operate(id, done, evaluator)?;
         c.put_entity(id, entity);
@@ -227,7 +228,7 @@ impl Model for HighLevel {
                 None => {}
                 Some(Message::Lock { .. }) => steps.push(Step::Acquire { entity: id.clone() }),
                 Some(_) => {
-                    let count = entity.operations(id, evaluator, &c.clock(evaluator))?.len();
+                    let count = entity.operations(id, evaluator, &c.moment(evaluator))?.len();
                     steps.extend((0..count).map(|outcome| Step::Operate { entity: id.clone(), outcome }));
                 }
             }
@@ -237,7 +238,9 @@ impl Model for HighLevel {
             let step = |outcome| Step::Perform { instance: instance.clone(), seq: *seq, outcome };
             steps.extend((0..count).map(step));
         }
-        steps.extend(c.timers.next().map(|timer| Step::Elapse { timer }));
+        if !(evaluator.program.facts.takes_the_clock && c.is_busy(evaluator.program)) {
+            steps.extend(c.timers.next().map(|timer| Step::Elapse { timer }));
+        }
         for orphan in orphan::different(&c.orphans) {
             let all = c.attempted(evaluator, &orphan.task)?;
             let mark = orphan.mark();
@@ -261,7 +264,7 @@ impl Model for HighLevel {
             Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
         }
         if !c.timers.is_empty() || !c.timers.is(&config.timers) {
-            c.let_time_pass();
+            c.let_time_pass(evaluator.program);
         }
         Ok(c)
     }
@@ -272,7 +275,7 @@ impl Model for HighLevel {
 
     fn fingerprint(&self, c: &Config) -> u128 {
         let marks = [c.instances.mark(), c.entities.mark(), c.tasks.mark(), c.mail.mark(), c.timers.mark()];
-        fingerprint(&(marks, &c.orphans, &c.trouble))
+        fingerprint(&(marks, &c.orphans, &c.turns, &c.trouble))
     }
 
     fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {

@@ -38,7 +38,7 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
                 }
                 _ => (String::new(), None),
             };
-            let done = known.operations(entity, evaluator, &c.clock(evaluator)).ok();
+            let done = known.operations(entity, evaluator, &c.moment(evaluator)).ok();
             let gives = done.as_ref().and_then(|all| all.get(*outcome)).map(gives).unwrap_or_default();
             Shown { who: entity.to_string(), what: format!("runs {text}{gives}"), place }
         }

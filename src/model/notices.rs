@@ -1,0 +1,72 @@
+//! What a program was seen to do while it was tried out: so that it can be said what it never did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::machine::coverage::Coverage;
+use crate::machine::{Data, EntityId, Request, Value, What, format};
+use crate::syntax::Place;
+
+use super::evaluate::View;
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Notices {
+    /// Names of events that were raised, and of those that somebody was to receive, each with a place.
+    pub raised: BTreeMap<String, Place>,
+    pub received: BTreeMap<String, Place>,
+    /// Mocks that were called.
+    pub mocks: BTreeSet<Place>,
+    /// What properties looked at, and whether it ever was there.
+    pub looked: BTreeMap<(Place, String), bool>,
+    pub executed: Coverage,
+}
+
+impl Notices {
+    /// Somebody asks for something.
+    pub fn asks(&mut self, request: &Request) {
+        let text = |at: usize| request.args.items().get(at).map(format::display).unwrap_or_default();
+        match request.what {
+            What::Effect("raise") => {
+                self.raised.entry(text(1)).or_insert(request.place);
+            }
+            What::Effect("receive") => {
+                self.received.entry(text(0)).or_insert(request.place);
+            }
+            _ => {}
+        }
+    }
+
+    /// A property looks around.
+    pub fn looks(&mut self, property: Place, what: &What, args: &Data, view: &dyn View) {
+        let What::Effect(name) = what else { return };
+        let (at, there) = match (*name, args.items().first()) {
+            ("state_of", Some(Value::Entity(entity))) => match EntityId::of(entity) {
+                Ok(entity) => (entity.to_string(), view.state(&entity).is_some()),
+                Err(_) => return,
+            },
+            ("states_of", Some(Value::Str(kind))) => {
+                (format!("all of {}", kind.as_str()), !view.states(kind.as_str()).is_empty())
+            }
+            ("outcome_of", Some(Value::Str(id))) => {
+                (format!("the instance {}", id.as_str()), !matches!(view.outcome(id.as_str()), Value::Null))
+            }
+            _ => return,
+        };
+        *self.looked.entry((property, at)).or_default() |= there;
+    }
+
+    /// What was seen here or there.
+    pub fn add(&mut self, other: Notices) {
+        for (name, place) in other.raised {
+            self.raised.entry(name).or_insert(place);
+        }
+        for (name, place) in other.received {
+            self.received.entry(name).or_insert(place);
+        }
+        self.mocks.extend(other.mocks);
+        for (at, there) in other.looked {
+            *self.looked.entry(at).or_default() |= there;
+        }
+        self.executed.add(other.executed);
+    }
+}
