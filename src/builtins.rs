@@ -198,6 +198,8 @@ pub static TABLE: &[Builtin] = &[
     Builtin { name: "retry_seed", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::ALL },
     Builtin { name: "self", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::EFFECTFUL },
     Builtin { name: "idempotency_key", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts(6) },
+    // Throws an error that the request answered last brings about: a time limit's end.
+    Builtin { name: "expired", min: 1, max: 1, kind: Kind::Identity, contexts: Contexts::ORCHESTRATION },
     Builtin { name: "delete_state", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::OPERATION },
     // Values of any kind.
     native("kind_of", 1),

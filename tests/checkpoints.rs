@@ -89,6 +89,19 @@ fn compare(
     if replayed.is_some() != restored.is_some() {
         return Err("only one of them comes to a rest".into());
     }
+    // What is open: with its times and its attempts.
+    let open = |history: History| match replay(image, begun.clone(), history, &mut |_, _| ()) {
+        Replayed::Waits(open) => {
+            open.into_iter().map(|open| (open.request.seq, open.time, open.attempt, open.begins)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let (all, none) = (of(0, checkpoint.chunks), Vec::new());
+    let (replayed, restored) =
+        (open(History::read(record.first, all)?), open(History::read_after(checkpoint.clone(), none)?));
+    if replayed != restored {
+        return Err(format!("open from the beginning: {replayed:?}; from the checkpoint: {restored:?}"));
+    }
     // What comes of them.
     let whole = History::read(record.first, of(0, u64::MAX))?;
     let since = History::read_after(checkpoint.clone(), of(checkpoint.chunks, u64::MAX))?;
@@ -139,6 +152,38 @@ fn outcomes(world: &World) -> Vec<String> {
     let of = |record: InstanceRecord| format!("{}: {:?}", record.id, record.status.result(&record.id));
     let entities = world.entities().into_iter().map(|(name, state)| format!("{name}: {state}"));
     world.records().into_iter().map(of).chain(entities).collect()
+}
+
+/// A pause between two attempts is as long as it was, whatever breaks down in it.
+#[test]
+fn pauses_outlive_crashes_after_checkpoints() {
+    let text = "activity f(n) with {retry: {times: 3, first: 1h, factor: 2.0}} { if n == 0 { throw {kind: \"no\"} } }\n\
+                try { all([async f(0), async do { sleep(2h); f(1) }]) } catch e { print(e.kind) }\n";
+    let image = common::image(text);
+    let world = |crash, retention| {
+        let mut world = World::new(image.clone(), 1);
+        (world.orderly, world.fine, world.crash) = (true, true, crash);
+        world.checkpoints = Checkpoints { after: 0, retention };
+        world.run().expect("it ends");
+        world
+    };
+    let points = world(Crash::Never, Retention::All).points;
+    for point in 0..=points {
+        for retention in [Retention::All, Retention::Latest] {
+            let world = world(Crash::At(point), retention);
+            let began = |attempt: &str| {
+                let line = world
+                    .trace
+                    .iter()
+                    .filter(|line| line.contains("activity f #0"))
+                    .find(|l| l.ends_with(attempt));
+                let seconds = line.and_then(|line| line.trim_start().split('s').next()?.parse::<f64>().ok());
+                seconds.expect("the attempt began")
+            };
+            assert!(began("attempt 2") >= 3_600.0, "broken off at {point}, {retention:?}");
+            assert!(began("attempt 3") >= 3.0 * 3_600.0, "broken off at {point}, {retention:?}");
+        }
+    }
 }
 
 /// An instance without an end takes no more space than its state, when its history isn't kept.

@@ -59,6 +59,7 @@ areas!(
     events,
     status,
     continue_as_new,
+    suspension,
     clients,
     programs,
     deadlines,

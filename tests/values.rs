@@ -401,6 +401,9 @@ fn words_are_json_or_text() {
         "-",
         "é",
         "0x10",
+        "--5",
+        "- 5",
+        "1 2",
         "1_000",
     ] {
         let read = json::word(word).expect("text");

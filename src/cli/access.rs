@@ -101,7 +101,7 @@ impl Access {
             Reply::Ended => Err(Problem::new(FAILED, format!("{what} has ended already"))),
             Reply::Known => Err(Problem::new(FAILED, format!("there is an instance `{what}` already"))),
             Reply::Refused(reason) => Err(Problem::new(FAILED, reason)),
-            Reply::Value(_) | Reply::Pairs(_) => Err(unexpected()),
+            Reply::Value(_) | Reply::Pairs(_) | Reply::Rewound(_) => Err(unexpected()),
         }
     }
 

@@ -67,8 +67,8 @@ pub enum Command {
     Unsuspend(One),
     /// End an instance, and the children that it called
     Terminate(Terminate),
-    /// Let a failed instance go back to before its failed step, to try it again
-    Rewind(One),
+    /// Let a failed instance ask its failed steps again
+    Rewind(Rewind),
     /// Stay, and run whatever can run
     Serve(Serve),
     /// List instances
@@ -537,6 +537,20 @@ pub struct Programs {
 pub struct One {
     /// The instance
     pub id: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+pub struct Rewind {
+    /// The instance
+    pub id: String,
+    /// Show what would be asked again and what would be cut, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// As JSON
     #[arg(long)]
     pub json: bool,

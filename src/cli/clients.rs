@@ -1,11 +1,13 @@
 //! What clients do to instances and entities: start, raise, signal, suspend, terminate, rewind; and `serve`.
 
+use serde_json::json;
+
 use crate::engine::{self, InstanceRecord, Message, Read, keys};
 use crate::host::{self, Ask, Host, HostError, Reply, Settings};
 use crate::machine::{Data, EntityId, Value, error, json as values};
 
 use super::access::{Access, known};
-use super::arguments::{InStore, One, Raise, Serve, Signal, Start, Terminate};
+use super::arguments::{InStore, One, Raise, Rewind, Serve, Signal, Start, Terminate};
 use super::problem::{Problem, note, unreadable};
 use super::{FAILED, USAGE, print, program, run};
 
@@ -114,15 +116,54 @@ pub fn terminate(terminate: Terminate) -> Result<u8, Problem> {
     tell(&terminate.store, &terminate.id, message)
 }
 
-pub fn rewind(one: One) -> Result<u8, Problem> {
-    let mut store = Access::open(&one.store.store)?;
-    store.tell(Ask::Rewind(one.id.clone()), &one.id)?;
+/// Lets a failed instance ask its failed steps again; what that comes to is on standard output.
+pub fn rewind(rewind: Rewind) -> Result<u8, Problem> {
+    let Rewind { id, dry_run, .. } = rewind;
+    let mut store = Access::open(&rewind.store.store)?;
+    let ask = Ask::Rewind { id: id.clone(), dry_run };
+    let instances = match store.ask(ask)? {
+        Reply::Rewound(instances) => instances,
+        Reply::Unknown => return Err(super::access::unknown(&id)),
+        Reply::Refused(reason) => return Err(Problem::new(FAILED, reason)),
+        _ => return Err(Problem::new(FAILED, "it could not be rewound")),
+    };
+    match rewind.json {
+        true => print(&format!("{}\n", rewound_json(&instances)))?,
+        false => print(&rewound(&instances))?,
+    }
     let here = matches!(store, Access::Here(_));
     store.close()?;
-    if here {
-        note(&format!("{0} is before its failed step; go on with it by: durable resume {0}", one.id));
+    if dry_run {
+        note("nothing was changed");
+    } else if here {
+        note(&format!("go on with it by: durable resume {id}"));
     }
     Ok(0)
+}
+
+/// What a rewinding comes to, for people.
+fn rewound(instances: &[engine::Steps]) -> String {
+    let mut out = String::new();
+    for engine::Steps { id, again, cut } in instances {
+        if again.is_empty() && cut.is_empty() {
+            out.push_str(&format!("{id} goes on where it was\n"));
+        }
+        for (seq, step) in again {
+            out.push_str(&format!("{id} asks again: {step} #{seq}\n"));
+        }
+        for (seq, step) in cut {
+            out.push_str(&format!("{id} loses, since it no longer fits: {step} #{seq}\n"));
+        }
+    }
+    out
+}
+
+fn rewound_json(instances: &[engine::Steps]) -> serde_json::Value {
+    let steps = |steps: &[(u64, String)]| -> Vec<serde_json::Value> {
+        steps.iter().map(|(seq, step)| json!({"seq": seq, "step": step})).collect()
+    };
+    let of = |one: &engine::Steps| json!({"id": one.id, "again": steps(&one.again), "cut": steps(&one.cut)});
+    json!({"instances": instances.iter().map(of).collect::<Vec<_>>()})
 }
 
 /// Reads `Account@alice`.

@@ -112,6 +112,8 @@ pub fn entry(entry: &Entry) -> Json {
         Entry::Cancelled { seq, .. } => json!({"kind": "cancelled", "seq": seq}),
         Entry::Ended { .. } => json!({"kind": "ended"}),
         Entry::Terminated { .. } => json!({"kind": "terminated"}),
+        Entry::Rewound { seq, .. } => json!({"kind": "rewound", "seq": seq}),
+        Entry::Renewed { seq, .. } => json!({"kind": "renewed", "seq": seq}),
     };
     out["time"] = json!(format::instant(entry.time()));
     out

@@ -261,6 +261,8 @@ fn read_entry(json: &Json) -> Option<Entry> {
         "cancelled" => Entry::Cancelled { seq: seq()?, time },
         "ended" => Entry::Ended { time },
         "terminated" => Entry::Terminated { time },
+        "rewound" => Entry::Rewound { seq: seq()?, time },
+        "renewed" => Entry::Renewed { seq: seq()?, time },
         _ => return None,
     })
 }

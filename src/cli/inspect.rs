@@ -249,7 +249,13 @@ fn rows(history: &History, due: &BTreeMap<u64, Vec<Due>>) -> Vec<Row> {
                     row.what = format!("{}, cancelled", row.what);
                 }
             }
-            Entry::Ended { .. } | Entry::Terminated { .. } => {}
+            Entry::Renewed { seq, time } => {
+                if let Some(row) = rows.get_mut(seq) {
+                    row.time = *time;
+                    row.what = format!("{}, asked again", row.what);
+                }
+            }
+            Entry::Ended { .. } | Entry::Terminated { .. } | Entry::Rewound { .. } => {}
         }
     }
     for (seq, row) in rows.iter_mut().filter(|(_, row)| row.open) {

@@ -118,6 +118,10 @@ fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String
         }
         (Entry::Cancelled { seq, time: at }, _) => format!("{} #{seq} is cancelled\n", time(*at)),
         (Entry::Ended { time: at }, _) => format!("{} the end\n", time(*at)),
+        (Entry::Rewound { seq, time: at }, _) => {
+            format!("{} rewound: the next request is #{seq}\n", time(*at))
+        }
+        (Entry::Renewed { seq, time: at }, _) => format!("{} #{seq} is asked again\n", time(*at)),
         (Entry::Terminated { time: at }, _) => format!("{} terminated\n", time(*at)),
         _ => String::new(),
     }

@@ -85,6 +85,8 @@ pub struct Checkpoint {
     /// Whether the history before it is gone.
     pub trimmed: bool,
     pub(super) open: Vec<SavedOpen>,
+    /// Messages that nobody waits for any more, and that were not answered.
+    pub(super) given_up: Vec<u64>,
     pub(super) machine: Data,
 }
 
@@ -100,12 +102,22 @@ impl Checkpoint {
         of: (u64, u32),
         at: (u64, u64),
         trimmed: bool,
-        open: Vec<SavedOpen>,
+        requests: (Vec<SavedOpen>, Vec<u64>),
         machine: Vec<u8>,
     ) -> Checkpoint {
-        let ((life, execution), (chunks, checksum)) = (of, at);
+        let ((life, execution), (chunks, checksum), (open, given_up)) = (of, at, requests);
         let code = fingerprint(code);
-        Checkpoint { code, life, execution, chunks, checksum, trimmed, open, machine: Data(machine) }
+        Checkpoint {
+            code,
+            life,
+            execution,
+            chunks,
+            checksum,
+            trimmed,
+            open,
+            given_up,
+            machine: Data(machine),
+        }
     }
 
     /// The bytes, with a checksum of their own.

@@ -66,20 +66,22 @@ impl Engine {
             Message::Suspend if instance.record.status == Status::Running => {
                 instance.record.status = Status::Suspended;
                 instance.record_changed = true;
+                // What has come is not taken in now, and must not be lost with the process.
+                for (came, answer) in instance.take_inbox() {
+                    self.keep_answer(id, answer, came.time, now);
+                }
             }
             Message::Resume if instance.record.status == Status::Suspended => {
+                // Answers that have come are taken in before anything is done again.
                 instance.record.status = Status::Running;
                 instance.record_changed = true;
-                if self.goes_on {
-                    self.dispatch(id, now);
-                }
             }
             Message::Terminate { why, children, by } => {
                 if by.is_some() && *by != instance.record.parent {
                     return;
                 }
                 instance.terminated(why.clone(), now);
-                self.finish(id, *children);
+                self.finish(id, *children, now);
             }
             _ => {}
         }
@@ -90,9 +92,15 @@ impl Engine {
     }
 
     /// An instance has come to its end: everything that is left of it is seen to.
-    pub(super) fn finish(&mut self, id: &Arc<str>, children: bool) {
+    pub(super) fn finish(&mut self, id: &Arc<str>, children: bool, now: i64) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         self.changed.push(id.clone());
+        if instance.record.keeps_mail() {
+            for (came, answer) in instance.take_inbox() {
+                self.keep_answer(id, answer, came.time, now);
+            }
+        }
+        let Some(instance) = self.instances.get_mut(id) else { return };
         let open = std::mem::take(&mut instance.open);
         let waiters = instance.record.waiters.clone();
         let root: Arc<str> = instance.record.root.as_str().into();
@@ -165,6 +173,10 @@ impl Engine {
 
     /// A message has come to an instance that has ended (with this record), or that does not exist.
     fn refuse(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: Option<&InstanceRecord>) {
+        if record.is_some_and(|record| record.keeps(&mail.message)) {
+            self.leave(id, mail);
+            return;
+        }
         self.taken(&Address::Instance(id.clone()), mail);
         match (&mail.message, record) {
             (Message::Begin(wanted), Some(record)) => {
@@ -196,6 +208,15 @@ impl Engine {
                 }
             },
         }
+    }
+
+    /// A message for an instance that may be rewound stays in the store, and is forgotten here.
+    fn leave(&mut self, id: &Arc<str>, mail: &Rc<Mail>) {
+        let Some(ack) = mail.ack.clone() else { return };
+        let to = Address::Instance(id.clone());
+        self.taken(&to, mail);
+        self.store(to, mail);
+        self.reply(mail, ack, Ok(Data::null()));
     }
 
     /// An instance of that id is there already, and has ended or is another one.

@@ -75,7 +75,7 @@ impl Engine {
         }
     }
 
-    fn sender(&self, id: &Arc<str>, step: u64) -> Option<Sender> {
+    pub(super) fn sender(&self, id: &Arc<str>, step: u64) -> Option<Sender> {
         let instance = self.instances.get(id)?;
         Some(Sender {
             from: instance.step_key(step),
@@ -336,7 +336,7 @@ impl Engine {
             self.terminate_child(id, open.request.seq, &open, "its caller began anew");
         }
         let Some(instance) = self.instances.remove(id) else { return };
-        for number in instance.kept_from()..instance.chunks {
+        for number in instance.kept_from()..instance.journal.chunks() {
             self.batch.delete(super::keys::chunk(id, number));
         }
         let before = StepId::of(id, &instance.record, 0, 0);

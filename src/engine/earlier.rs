@@ -202,6 +202,7 @@ impl From<EarlierCheckpoint> for Checkpoint {
             checksum: earlier.checksum,
             trimmed: earlier.trimmed,
             open: earlier.open,
+            given_up: Vec::new(),
             machine: earlier.machine,
         }
     }

@@ -99,6 +99,15 @@ pub fn cut(
             _ => {}
         }
     }
+    // The numbers of what is dropped are not given again.
+    let numbers = |entry: &Entry| match entry {
+        Entry::Requested { seq, .. } => Some(seq + 1),
+        Entry::Rewound { seq, .. } => Some(*seq),
+        _ => None,
+    };
+    if let (false, Some(seq)) = (dropped.is_empty(), after.iter().filter_map(numbers).max()) {
+        entries.push(Entry::Rewound { seq, time: after.last().map_or(0, Entry::time) });
+    }
     let mut batch = Batch::default();
     for number in record.first..record.chunks.max(history.chunks) {
         batch.delete(keys::chunk(&record.id, number));

@@ -27,6 +27,10 @@ pub enum Entry {
     Ended { time: i64 },
     /// Somebody ended it.
     Terminated { time: i64 },
+    /// It was rewound: what stood here is cut, and its next request has this number.
+    Rewound { seq: u64, time: i64 },
+    /// Since it was rewound, a request is asked again or its time begins anew.
+    Renewed { seq: u64, time: i64 },
 }
 
 /// What was asked for.
@@ -183,7 +187,9 @@ impl Entry {
             Entry::Requested { seq, time, .. }
             | Entry::Answered { seq, time, .. }
             | Entry::Retried { seq, time, .. }
-            | Entry::Cancelled { seq, time } => (Some(seq), time),
+            | Entry::Cancelled { seq, time }
+            | Entry::Rewound { seq, time }
+            | Entry::Renewed { seq, time } => (Some(seq), time),
             Entry::Ended { time } | Entry::Terminated { time } => (None, time),
         }
     }
@@ -194,6 +200,8 @@ impl Entry {
             | Entry::Answered { time, .. }
             | Entry::Retried { time, .. }
             | Entry::Cancelled { time, .. }
+            | Entry::Rewound { time, .. }
+            | Entry::Renewed { time, .. }
             | Entry::Ended { time }
             | Entry::Terminated { time } => *time,
         }

@@ -1,16 +1,17 @@
 //! One instance: its machine, its past that is still to be replayed, and what it waits for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::builtins::Context;
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, child_id, format};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, format};
 use crate::syntax::Place;
 
 use super::address::{LifeId, Waiter};
 use super::arrivals::Delivery;
 use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
-use super::history::{self, Asked, Entry, History, Tail};
+use super::history::{Asked, Entry, History};
+use super::journal::Journal;
 use super::mailbox::Mailbox;
 use super::message::{Came, Mail};
 use super::open::{Open, Requests, describe, policy_of};
@@ -88,12 +89,9 @@ pub(super) struct Instance {
     pub outgoing: Vec<(u64, Vec<Request>)>,
     /// Requests that this process has seen to already, each with its attempt, when it is replayed in its place.
     seen_to: BTreeMap<u64, u32>,
-    fresh: Vec<Entry>,
-    pub chunks: u64,
-    /// The checksum of the last of them.
-    checksum: u64,
-    /// The last of them, as long as it grows.
-    tail: Option<Tail>,
+    /// Messages that were sent and that nobody waits for any more: their answers are noted all the same, for a rewinding.
+    given_up: BTreeSet<u64>,
+    pub journal: Journal,
     /// Nanoseconds that replay since the last checkpoint takes, about.
     replay: u64,
     /// Bytes that a checkpoint takes, by what is known: more than the half of it.
@@ -134,12 +132,14 @@ impl Instance {
         let identity = Identity { id: record.id.clone(), ..Identity::default() };
         let (mut receives, mut open) = (Receives::default(), Requests::default());
         let (mut unanswered_lines, mut first_due) = (VecDeque::new(), i64::MAX);
-        let (mut checkpoint, mut expected) = (None, 0);
+        let (mut checkpoint, mut expected, mut given_up) = (None, 0, BTreeSet::new());
+        let journal = Journal::after(&history);
         let machine = match history.after {
             None => Machine::new(image.clone(), Context::Orchestration, function, args, identity),
             Some(saved) => {
                 checkpoint = Some((saved.chunks, saved.trimmed));
                 expected = saved.size();
+                given_up.extend(&saved.given_up);
                 let restored = saved.is_of(code).then(|| Machine::restore(image.clone(), &saved.machine.0));
                 let unfit =
                     || "its checkpoint was made by another version, or for another program".to_string();
@@ -179,10 +179,8 @@ impl Instance {
             taken: Vec::new(),
             outgoing: Vec::new(),
             seen_to: BTreeMap::new(),
-            fresh: Vec::new(),
-            chunks: history.chunks,
-            checksum: history.checksum,
-            tail: history.tail,
+            given_up,
+            journal,
             replay: 0,
             expected,
             checkpoint,
@@ -203,21 +201,12 @@ impl Instance {
 
     /// The key of a step that is the same for each of its attempts, and of no other step of any life.
     pub fn step_key(&self, seq: u64) -> String {
-        let InstanceRecord { id, life, created, execution, .. } = &self.record;
-        match (life, execution) {
-            // What began before lives were counted keeps its keys.
-            (0, 0) => format!("{id}-{created:x}-{seq}"),
-            (0, _) => format!("{id}-{created:x}.{execution}-{seq}"),
-            _ => format!("{id}-{created:x}.{life:x}.{execution}-{seq}"),
-        }
+        self.record.step_key(seq)
     }
 
     /// The id of the child that a request calls or starts, unless it says one.
     pub fn child_id(&self, seq: u64) -> String {
-        match self.record.execution {
-            0 => child_id(&self.record.id, seq),
-            execution => child_id(&format!("{}.{execution}", self.record.id), seq),
-        }
+        self.record.child_id(seq)
     }
 
     /// Who waits for the answer to a request.
@@ -228,7 +217,7 @@ impl Instance {
 
     /// Its id and its life.
     pub fn life_id(&self) -> LifeId {
-        LifeId { id: self.record.id.clone(), life: self.record.life }
+        self.record.life_id()
     }
 
     pub fn is_suspended(&self) -> bool {
@@ -258,7 +247,7 @@ impl Instance {
             && self.at_once.is_empty()
             && self.lines.is_empty()
             && !self.is_ending()
-            && self.fresh.is_empty()
+            && self.journal.is_written()
             && !self.record_changed
             && self.open.values().all(|open| !open.dispatched || open.is_timer())
     }
@@ -268,9 +257,24 @@ impl Instance {
         self.ending.is_some()
     }
 
+    /// Takes the answers that have come and that it has not taken in.
+    pub fn take_inbox(&mut self) -> BTreeMap<Came, Delivery> {
+        std::mem::take(&mut self.inbox)
+    }
+
+    /// The machine that evaluates it.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Its machine and its open requests, before it was evaluated.
+    pub fn into_parts(self) -> (Machine, Requests) {
+        (self.machine, self.open)
+    }
+
     /// Notes that somebody ended it.
     pub fn terminated(&mut self, why: Data, now: i64) {
-        self.fresh.push(Entry::Terminated { time: now });
+        self.journal.push(Entry::Terminated { time: now });
         self.record.status = Status::Terminated(why);
         self.record.ended = Some(now);
         self.record_changed = true;
@@ -281,8 +285,8 @@ impl Instance {
         let mut record = self.record;
         record.args = args;
         record.execution += 1;
-        record.first = self.chunks;
-        let history = History { chunks: self.chunks, ..History::default() };
+        record.first = self.journal.chunks();
+        let history = History { chunks: self.journal.chunks(), ..History::default() };
         let mut next = Instance::new(&self.image, record, history)?;
         next.record_changed = true;
         next.mail = self.mail;
@@ -319,7 +323,7 @@ impl Instance {
 
     /// Whether it waits, and all that happened to it is in the store.
     pub fn is_at_rest(&self) -> bool {
-        self.waits() && self.fresh.is_empty()
+        self.waits() && self.journal.is_written()
     }
 
     /// The requests that are to be seen to: not those that this process has seen to before it was replayed.
@@ -327,6 +331,12 @@ impl Instance {
         self.first_due = i64::MAX;
         let seen_to = std::mem::take(&mut self.seen_to);
         let mut all = std::mem::take(&mut self.undispatched);
+        if !self.mail.answers.is_empty() {
+            // Its answer is there, and waits to be taken in.
+            let answered = self.mail.answered((self.record.life, self.record.execution));
+            let answered: HashSet<u64> = answered.collect();
+            all.retain(|seq| !answered.contains(seq));
+        }
         all.retain(|seq| match (self.open.get_mut(*seq), seen_to.get(seq)) {
             (Some(open), Some(attempt)) if open.attempt == *attempt => {
                 open.dispatched = true;
@@ -345,7 +355,7 @@ impl Instance {
     /// Notes that an attempt failed and when the next begins.
     pub fn retry(&mut self, seq: u64, error: ErrorData, again: i64, now: i64) {
         let entry = Entry::Retried { seq, error, again, time: now };
-        self.fresh.push(entry);
+        self.journal.push(entry);
         self.retried(seq, again);
         self.undispatched.push(seq);
     }
@@ -382,7 +392,7 @@ impl Instance {
             let entry = match self.past.pop_front() {
                 None => {
                     let entry = Entry::Cancelled { seq, time: now };
-                    self.fresh.push(entry.clone());
+                    self.journal.push(entry.clone());
                     entry
                 }
                 Some(entry) if matches!(entry, Entry::Cancelled { seq: known, .. } if known == seq) => entry,
@@ -396,10 +406,13 @@ impl Instance {
             self.receives.remove(seq);
             self.unanswered_lines.retain(|known| *known != seq);
             // What follows from a recorded one was done when it was recorded.
-            if let Some(open) = self.open.remove(seq)
-                && live
-            {
-                self.dropped.push((seq, open));
+            if let Some(open) = self.open.remove(seq) {
+                if open.is_sent() {
+                    self.given_up.insert(seq);
+                }
+                if live {
+                    self.dropped.push((seq, open));
+                }
             }
         }
         if let Progress::Done(outcome) = progress {
@@ -424,6 +437,18 @@ impl Instance {
                 watch(&entry, None);
                 Advance::Ended
             }
+            Some(entry @ Entry::Rewound { seq, .. }) => {
+                watch(&entry, None);
+                self.machine.number_from(seq);
+                Advance::More
+            }
+            Some(entry @ Entry::Renewed { seq, time }) => {
+                watch(&entry, None);
+                if let Some(open) = self.open.get_mut(seq) {
+                    open.renew(time);
+                }
+                Advance::More
+            }
             Some(entry) => {
                 let mut waits = self
                     .open
@@ -437,8 +462,8 @@ impl Instance {
             None if self.first_due <= now && self.unanswered_lines.is_empty() => Advance::Waiting,
             None => match self.next_answer() {
                 Some(Delivery { seq, result, sends }) => {
-                    if self.open.contains_key(&seq) {
-                        self.fresh.push(Entry::Answered { seq, result: result.clone(), time: now });
+                    if self.open.contains_key(&seq) || self.given_up.contains(&seq) {
+                        self.journal.push(Entry::Answered { seq, result: result.clone(), time: now });
                         if !sends.is_empty() {
                             self.outgoing.push((seq, sends));
                         }
@@ -456,7 +481,7 @@ impl Instance {
         let entry = match self.past.pop_front() {
             None => {
                 let entry = Entry::requested(&request, now);
-                self.fresh.push(entry.clone());
+                self.journal.push(entry.clone());
                 entry
             }
             Some(entry) if entry.is_of(&request) => entry,
@@ -487,6 +512,7 @@ impl Instance {
         let entry = Entry::Answered { seq, result, time };
         watch(&entry, self.open.get(&seq).map(|open| &open.request));
         self.open.remove(seq);
+        self.given_up.remove(&seq);
         self.receives.remove(seq);
         if let Entry::Answered { result, .. } = entry {
             self.machine.answer(seq, result);
@@ -498,7 +524,7 @@ impl Instance {
             None => {
                 let entry = Entry::Ended { time: now };
                 watch(&entry, None);
-                self.fresh.push(entry);
+                self.journal.push(entry);
                 self.record.ended = Some(now);
                 self.record_changed = true;
             }
@@ -524,57 +550,24 @@ impl Instance {
             Entry::Cancelled { seq, .. } => (format!("request {seq} is cancelled"), of(seq)),
             Entry::Ended { .. } => ("the end".to_string(), Place::default()),
             Entry::Terminated { .. } => ("it was terminated".to_string(), Place::default()),
+            Entry::Rewound { .. } => ("it was rewound".to_string(), Place::default()),
+            Entry::Renewed { seq, .. } => (format!("request {seq} is asked again"), of(seq)),
         }
     }
 
     /// What is to be written of its history: chunks with their numbers. With `grows` what is short is added to the last chunk.
     /// Gives how many chunks there were, if there is something to be written.
     pub fn take_chunks(&mut self, grows: bool, batch: &mut Batch) -> Option<u64> {
-        if self.fresh.is_empty() {
+        if self.journal.is_written() {
             return None;
         }
-        self.replay += self.fresh.len() as u64 * checkpoint::ENTRY;
-        let fresh = std::mem::take(&mut self.fresh);
-        let before = self.chunks;
-        let mut is_written = true;
-        for entries in history::pieces(fresh) {
-            let block = history::block(entries);
-            let grows = grows && Tail::takes(&block);
-            if grows && self.tail.as_mut().is_some_and(|tail| tail.add(&block)) {
-                is_written = false;
-                continue;
-            }
-            // One that was written before stays as it is, unless it has grown to its size.
-            if grows || !is_written {
-                self.close_tail(batch);
-            }
-            self.tail = Some(Tail::new(self.chunks, self.checksum, block));
-            self.chunks += 1;
-            if !grows {
-                self.close_tail(batch);
-            }
-            is_written = !grows;
-        }
-        if self.record.ended.is_some() {
-            self.record.chunks = self.chunks;
-            if !is_written {
-                self.close_tail(batch);
-            }
-        } else if let Some(tail) = self.tail.as_ref().filter(|_| !is_written) {
-            let (bytes, checksum) = tail.bytes();
-            self.checksum = checksum;
-            batch.put(keys::chunk(&self.record.id, tail.number), bytes);
+        self.replay += self.journal.waiting() as u64 * checkpoint::ENTRY;
+        let ends = self.record.ended.is_some();
+        let before = self.journal.write(&self.record.id, grows, ends, batch);
+        if ends {
+            self.record.chunks = self.journal.chunks();
         }
         Some(before)
-    }
-
-    /// Nothing is added to the last chunk any more.
-    fn close_tail(&mut self, batch: &mut Batch) {
-        let Some(tail) = self.tail.take() else { return };
-        let key = keys::chunk(&self.record.id, tail.number);
-        let (bytes, checksum) = tail.closed();
-        self.checksum = checksum;
-        batch.put(key, bytes);
     }
 }
 
@@ -593,17 +586,17 @@ impl Instance {
             if trims {
                 // What is in the checkpoint isn't written first.
                 batch.writes.truncate(mark);
-                for number in self.kept_from()..before.unwrap_or(self.chunks) {
+                for number in self.kept_from()..before.unwrap_or(self.journal.chunks()) {
                     batch.delete(keys::chunk(&self.record.id, number));
                 }
             }
             let open = self.open.values().map(|open| open.saved()).collect();
             let of = (self.record.life, self.record.execution);
-            let at = (self.chunks, self.checksum);
-            let checkpoint = Checkpoint::new(&self.image.code, of, at, trims, open, machine);
+            let at = self.journal.sealed();
+            let requests = (open, self.given_up.iter().copied().collect());
+            let checkpoint = Checkpoint::new(&self.image.code, of, at, trims, requests, machine);
             batch.put(keys::checkpoint(&self.record.id), checkpoint.encode());
-            (self.checkpoint, self.replay) = (Some((self.chunks, trims)), 0);
-            self.tail = None;
+            (self.checkpoint, self.replay) = (Some((at.0, trims)), 0);
         } else if self.leaves_checkpoint {
             batch.delete(keys::checkpoint(&self.record.id));
         }
@@ -613,7 +606,7 @@ impl Instance {
     /// Its state, if a checkpoint is due and can be made now.
     fn due_state(&mut self, policy: &Checkpoints, writes: bool) -> Option<Vec<u8>> {
         let most = policy.due(self.replay, self.expected, writes)?;
-        let is_clean = self.fresh.is_empty() && self.dropped.is_empty() && self.outgoing.is_empty();
+        let is_clean = self.journal.is_written() && self.dropped.is_empty() && self.outgoing.is_empty();
         if !self.is_live() || !is_clean || !self.has_run || self.record.ended.is_some() {
             return None;
         }
@@ -635,7 +628,7 @@ impl Instance {
 
     /// The machine's state, when all that it asked for is in the history.
     pub fn state(&self) -> Option<Vec<u8>> {
-        self.fresh.is_empty().then(|| self.machine.snapshot())
+        self.journal.is_written().then(|| self.machine.snapshot())
     }
 
     /// Whether history before its checkpoint is gone.

@@ -134,12 +134,18 @@ pub fn parse_entity_key(key: &[u8]) -> Option<EntityId> {
     parse_entity(key.strip_prefix(ENTITIES).or_else(|| key.strip_prefix(LOCKS))?)
 }
 
-pub fn mail(to: &Address, number: u64) -> Vec<u8> {
+/// The prefix of the messages for a receiver.
+pub fn mail_of(to: &Address) -> Vec<u8> {
     let mut key = match to {
         Address::Instance(id) => joined(b"m/i", id.as_bytes()),
         Address::Entity(entity) => with_entity(b"m/e", entity),
     };
     key.push(0);
+    key
+}
+
+pub fn mail(to: &Address, number: u64) -> Vec<u8> {
+    let mut key = mail_of(to);
     key.extend(number.to_be_bytes());
     key
 }

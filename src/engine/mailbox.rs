@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use super::address::LifeId;
 use super::message::{Mail, Message};
 
 /// The mail of one instance, by kind, each in the order sent.
@@ -49,11 +50,28 @@ impl Mailbox {
         self.control.remove(at)
     }
 
+    /// Takes what ends it because its caller ended or gave up.
+    pub fn take_ends_by(&mut self, caller: &LifeId) -> Vec<Rc<Mail>> {
+        let ends = |mail: &Rc<Mail>| matches!(&mail.message, Message::Terminate { by: Some(by), .. } if by == caller);
+        let (ends, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.control).into_iter().partition(ends);
+        self.control = others;
+        ends.into()
+    }
+
     /// Whether an answer to that request of that life and execution has come before a time.
     pub fn has_answer(&self, of: (u64, u32), wanted: u64, before: i64) -> bool {
         self.answers.iter().take_while(|mail| mail.time < before).any(|mail| {
             matches!(&mail.message, Message::Answer { life, execution, seq, .. }
                 if (*life, *execution) == of && *seq == wanted)
+        })
+    }
+
+    /// The requests of that life and execution whose answers are there.
+    pub fn answered(&self, of: (u64, u32)) -> impl Iterator<Item = u64> + '_ {
+        self.answers.iter().filter_map(move |mail| match &mail.message {
+            Message::Answer { life, execution, seq, .. } if (*life, *execution) == of => Some(*seq),
+            _ => None,
         })
     }
 

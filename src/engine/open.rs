@@ -83,6 +83,31 @@ impl Open {
         Some(Open { request, time, attempt, begins, policy, dispatched: false, recorded: true })
     }
 
+    /// Whether it was sent to an entity or an instance that answers once, and can't be asked twice.
+    pub(super) fn is_sent(&self) -> bool {
+        match &self.request.what {
+            What::Operation { signal, .. } => signal.is_none(),
+            What::Effect(name) => is_message(name),
+            _ => false,
+        }
+    }
+
+    /// Whether it was under way in a process, and was broken off when its instance ended.
+    pub(super) fn is_broken_off(&self) -> bool {
+        let by_others = ["receive", "wait", "unlock", "continue_as_new", "print", "log"];
+        match &self.request.what {
+            What::Activity { .. } => true,
+            What::Effect(name) => !self.is_timer() && !is_message(name) && !by_others.contains(name),
+            _ => false,
+        }
+    }
+
+    /// Lets its time begin anew, and its attempts.
+    pub(super) fn renew(&mut self, time: i64) {
+        (self.time, self.begins, self.attempt) = (time, time, 1);
+        self.dispatched = false;
+    }
+
     /// Whether it is done here, and not by the receiver of a message.
     fn is_active(&self) -> bool {
         match &self.request.what {

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::address::Address;
 use super::fetch::read_lines;
+use super::message::{Message, StoredMail};
 use super::record::InstanceRecord;
 use super::{Batch, Read, StoredProgram, keys};
 
@@ -18,6 +20,13 @@ pub fn purge_writes(store: &dyn Read, id: &str) -> Result<Batch, String> {
     for (number, run) in read_lines(store)? {
         if run.instance == id {
             batch.delete(keys::lines(number));
+        }
+    }
+    // What was kept for the case that it is rewound.
+    for (key, bytes) in store.all(&keys::mail_of(&Address::instance(id)))? {
+        let mail = StoredMail::decode(&bytes).ok_or("a message in the store is not readable")?;
+        if matches!(mail.message, Message::Answer { .. } | Message::Event { .. }) {
+            batch.delete(key);
         }
     }
     batch.delete(keys::instance(id));

@@ -4,10 +4,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::code::ProgramHash;
-use crate::machine::{Data, ErrorData};
+use crate::machine::{Data, ErrorData, child_id};
 
 use super::address::{LifeId, Waiter};
 use super::earlier;
+use super::message::Message;
 
 /// Written when an instance begins and ends, and when one of these changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,6 +138,49 @@ impl InstanceRecord {
             first: 0,
             chunks: 0,
         }
+    }
+
+    /// Its id and its life.
+    pub(super) fn life_id(&self) -> LifeId {
+        LifeId { id: self.id.clone(), life: self.life }
+    }
+
+    /// The key of a step that is the same for each of its attempts, and of no other step of any life.
+    pub(super) fn step_key(&self, seq: u64) -> String {
+        let InstanceRecord { id, life, created, execution, .. } = self;
+        match (life, execution) {
+            // What began before lives were counted keeps its keys.
+            (0, 0) => format!("{id}-{created:x}-{seq}"),
+            (0, _) => format!("{id}-{created:x}.{execution}-{seq}"),
+            _ => format!("{id}-{created:x}.{life:x}.{execution}-{seq}"),
+        }
+    }
+
+    /// The id of the child that a request calls or starts, unless it says one.
+    pub(super) fn child_id(&self, seq: u64) -> String {
+        match self.execution {
+            0 => child_id(&self.id, seq),
+            execution => child_id(&format!("{}.{execution}", self.id), seq),
+        }
+    }
+
+    /// Whether it may be rewound, by itself or with its caller: then what comes for it is kept.
+    pub(super) fn keeps_mail(&self) -> bool {
+        match self.status {
+            Status::Failed(_) => true,
+            Status::Terminated(_) => self.parent.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a message is kept that comes after its end.
+    pub(super) fn keeps(&self, message: &Message) -> bool {
+        self.keeps_mail()
+            && match message {
+                Message::Answer { life, execution, .. } => (*life, *execution) == (self.life, self.execution),
+                Message::Event { .. } => true,
+                _ => false,
+            }
     }
 
     pub fn encode(&self) -> Vec<u8> {

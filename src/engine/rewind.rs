@@ -1,93 +1,489 @@
-//! Going back to before a failed step.
+//! Rewinding: a failed instance asks its failed steps again, and loses nothing else.
+//!
+//! An instance goes back together with those that it needs: the children by whose errors it failed, the children that were
+//! ended because it failed, and what it waited for. All of it is one batch of writes, so that a crash comes before or after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-use super::history::{Asked, Chunk, Entry, History};
+use serde::{Deserialize, Serialize};
+
+use crate::machine::options;
+use crate::machine::{Data, ErrorData, Image, What};
+
+use super::address::Address;
+use super::fetch::{Images, Read, read_history, read_record};
+use super::history::{Chunk, Entry, History, pieces};
+use super::instance::first_text;
+use super::message::{Message, StoredMail};
+use super::open::Open;
 use super::record::{InstanceRecord, Status};
+use super::refit::{Later, Original, Refit};
 use super::{Batch, keys};
 
-/// The writes that let a failed instance go back to before the step whose error ended it: that step is open again,
-/// and what came after it is as if it had not been. Errors are reasons in words.
-pub fn rewind(record: &InstanceRecord, history: &History) -> Result<Batch, String> {
-    let Status::Failed(error) = &record.status else {
-        return Err(format!("{} has not failed: it is {}", record.id, record.status.word()));
-    };
-    if history.after.is_some() {
-        return Err(format!(
-            "{} keeps its history only since its last checkpoint, and so can't go back",
-            record.id
-        ));
-    }
-    let failed = |entry: &Entry| matches!(entry, Entry::Answered { result: Err(answer), .. } if answer.value == error.value);
-    let Some(at) = history.entries.iter().rposition(failed) else {
-        return Err(format!(
-            "{} failed by itself, and not by a step: it would fail again in the same way",
-            record.id
-        ));
-    };
-    let mut kept = history.entries[..at].to_vec();
-    // Within a critical section the entities are not held any more; it has to begin anew, if that changes nothing.
-    if let Some(lock) = open_section(&kept) {
-        let called = kept[lock + 1..]
-            .iter()
-            .any(|entry| matches!(entry, Entry::Requested { what: Asked::Operation { .. }, .. }));
-        if called {
-            return Err(format!(
-                "{} failed within a critical section that had called its entities already",
-                record.id
-            ));
-        }
-        kept.truncate(lock);
-    }
-    let Entry::Answered { seq, .. } = history.entries[at] else { return Err("no answer".into()) };
-    // A failed activity is tried anew, not where its attempts had come to.
-    let open: BTreeSet<u64> = open_requests(&kept);
-    kept.retain(|entry| !matches!(entry, Entry::Retried { seq, .. } if open.contains(seq)));
-    let mut batch = Batch::default();
-    for number in record.first..record.chunks {
-        batch.delete(keys::chunk(&record.id, number));
-    }
-    let mut record = record.clone();
-    record.status = Status::Running;
-    record.ended = None;
-    record.first = record.chunks;
-    record.rewound = open.contains(&seq).then_some(seq).into_iter().collect();
-    if !kept.is_empty() {
-        let (bytes, _) = Chunk::encode(kept, 0);
-        batch.put(keys::chunk(&record.id, record.first), bytes);
-    }
-    batch.put(keys::instance(&record.id), record.encode());
-    batch.put(keys::active(&record.id), record.root.clone().into_bytes());
-    Ok(batch)
+/// What rewinding changes of one instance: requests by number, and as texts for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Steps {
+    pub id: String,
+    /// What it asks again.
+    pub again: Vec<(u64, String)>,
+    /// What no longer fits, and is gone.
+    pub cut: Vec<(u64, String)>,
 }
 
-fn open_requests(entries: &[Entry]) -> BTreeSet<u64> {
-    let mut open = BTreeSet::new();
-    for entry in entries {
-        match entry {
-            Entry::Requested { seq, .. } => {
-                open.insert(*seq);
-            }
-            Entry::Answered { seq, .. } | Entry::Cancelled { seq, .. } => {
-                open.remove(seq);
-            }
-            _ => {}
-        }
-    }
-    open
+/// An instance that goes back.
+pub struct Back {
+    pub steps: Steps,
+    /// Which of its lives it is.
+    pub life: u64,
+    /// What waits for it from now on, in order.
+    pub mail: Vec<StoredMail>,
+    /// The children that it waits for again: they do not end any more because it did.
+    pub children: Vec<String>,
 }
 
-/// Where the critical section was asked for that the last of these entries is in.
-fn open_section(entries: &[Entry]) -> Option<usize> {
-    let mut section = None;
-    for (at, entry) in entries.iter().enumerate() {
-        if let Entry::Requested { what: Asked::Effect(name), .. } = entry {
-            match name.as_str() {
-                "lock" => section = Some(at),
-                "unlock" => section = None,
-                _ => {}
+/// What a rewinding comes to: the instances that go back, the one that was asked for last, and the writes.
+pub struct Rewinding {
+    pub instances: Vec<Back>,
+    pub batch: Batch,
+}
+
+/// Finds out what rewinding an instance comes to. Nothing is changed. Errors are reasons in words.
+pub fn rewind(store: &dyn Read, images: Images<'_>, id: &str, now: i64) -> Result<Rewinding, String> {
+    let record = read_record(store, id)?.ok_or_else(|| format!("there is no instance `{id}`"))?;
+    if !matches!(record.status, Status::Failed(_)) {
+        return Err(format!("{id} has not failed: it is {}", record.status.word()));
+    }
+    let mut tree = Tree { store, images, now, planned: BTreeMap::new(), begun: BTreeSet::new() };
+    tree.plan(record);
+    tree.gathered(id).map_err(|refusal| match refusal.id == id {
+        true => refusal.why,
+        false => format!("{id} failed by {}, and {}", refusal.id, refusal.why),
+    })
+}
+
+/// Why an instance can't go back, and which one that it needs is to blame.
+#[derive(Clone, Debug)]
+struct Refusal {
+    id: String,
+    why: String,
+}
+
+impl Refusal {
+    fn of(id: &str, why: impl Into<String>) -> Refusal {
+        Refusal { id: id.to_string(), why: why.into() }
+    }
+}
+
+/// What becomes of an instance, if it goes back, and which others go back with it.
+struct Planned {
+    back: Back,
+    batch: Batch,
+    needs: Vec<String>,
+}
+
+/// Instances that may go back together. None is planned before those are that it may need: so nothing recurses, however
+/// deep the calls are.
+struct Tree<'a> {
+    store: &'a dyn Read,
+    images: Images<'a>,
+    now: i64,
+    planned: BTreeMap<String, Result<Planned, Refusal>>,
+    /// Those whose plan was begun.
+    begun: BTreeSet<String>,
+}
+
+/// An instance that is about to go back.
+struct One {
+    record: InstanceRecord,
+    image: Rc<Image>,
+    history: History,
+    original: Original,
+    /// Those that go back with it.
+    needs: Vec<String>,
+}
+
+/// What becomes of an open request.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    /// What answers it is there, or goes on.
+    Stays,
+    /// It is sent once more: whoever has it already has it once.
+    Sent,
+    /// It is asked again, or whom it called goes on: its time begins anew.
+    Again,
+}
+
+impl Tree<'_> {
+    /// Plans an instance and all that it may need.
+    fn plan(&mut self, record: InstanceRecord) {
+        let mut stack = Vec::new();
+        let mut next = Some(record);
+        loop {
+            if let Some(record) = next.take() {
+                self.begun.insert(record.id.clone());
+                let id = record.id.clone();
+                match self.begin(record) {
+                    Ok(one) => {
+                        let candidates = one.candidates();
+                        stack.push((one, candidates));
+                    }
+                    Err(why) => {
+                        let refusal = Refusal::of(&id, format!("{id} can't be rewound: {why}"));
+                        self.planned.insert(id, Err(refusal));
+                    }
+                }
+            }
+            let Some((_, candidates)) = stack.last_mut() else { return };
+            match candidates.pop() {
+                Some(id) if self.begun.contains(&id) => {}
+                // What can't be read shows when it is needed.
+                Some(id) => next = read_record(self.store, &id).ok().flatten().filter(goes_back),
+                None => {
+                    let Some((mut one, _)) = stack.pop() else { return };
+                    let planned = self.plan_one(&mut one);
+                    self.planned.insert(one.record.id, planned);
+                }
             }
         }
     }
-    section
+
+    /// The plans of an instance and of all that go back with it.
+    fn gathered(mut self, id: &str) -> Result<Rewinding, Refusal> {
+        let mut rewinding = Rewinding { instances: Vec::new(), batch: Batch::default() };
+        let mut open = vec![id.to_string()];
+        while let Some(id) = open.pop() {
+            match self.planned.remove(&id) {
+                Some(Ok(Planned { back, batch, needs })) => {
+                    rewinding.instances.push(back);
+                    rewinding.batch.writes.extend(batch.writes);
+                    open.extend(needs.into_iter().rev());
+                }
+                Some(Err(refusal)) => return Err(refusal),
+                // Two may need the same one.
+                None => {}
+            }
+        }
+        rewinding.instances.reverse();
+        Ok(rewinding)
+    }
+
+    fn begin(&mut self, record: InstanceRecord) -> Result<One, String> {
+        let image = (self.images)(record.program)?;
+        let history = read_history(self.store, &record)?;
+        let original = Original::of(&image, &record, &history)?;
+        Ok(One { record, image, history, original, needs: Vec::new() })
+    }
+
+    fn plan_one(&mut self, one: &mut One) -> Result<Planned, Refusal> {
+        let id = one.record.id.clone();
+        let mut again = self.failed_steps(one)?;
+        let mut refit = one.fit(&again, self.now)?;
+        // Within a critical section the entities are not held any more: it has to begin anew, if that changes nothing.
+        while let Some(section) = refit.section() {
+            let lock = section.map_err(|()| {
+                let why =
+                    format!("{id} ended within a critical section that had called its entities already");
+                Refusal::of(&id, why)
+            })?;
+            if !again.insert(lock) {
+                return Err(Refusal::of(&id, format!("{id} can't be rewound within its critical section")));
+            }
+            refit = one.fit(&again, self.now)?;
+        }
+        one.check_kept(&again, &refit)?;
+        self.writes(one, &again, refit)
+    }
+
+    /// The requests of an instance that are asked again for their errors; whatever they failed by goes back with it.
+    fn failed_steps(&mut self, one: &mut One) -> Result<BTreeSet<u64>, Refusal> {
+        let id = one.record.id.clone();
+        let fatal = one.original.failed_by.clone();
+        if matches!(one.record.status, Status::Failed(_)) && fatal.is_empty() {
+            let why =
+                format!("{id} failed by itself, and not by a step: it would fail again in the same way");
+            return Err(Refusal::of(&id, why));
+        }
+        let mut again: BTreeSet<u64> = fatal.iter().chain(&one.original.unhandled).copied().collect();
+        for seq in again.clone() {
+            let Some(target) = one.target_of(seq) else { continue };
+            if let Err(refusal) = self.go_back(one, &target) {
+                // What others failed by as well is asked again; it alone would fail in the same way.
+                if fatal.contains(&seq) {
+                    return Err(refusal);
+                }
+                again.remove(&seq);
+            }
+        }
+        Ok(again)
+    }
+
+    fn record(&self, id: &str) -> Result<Option<InstanceRecord>, Refusal> {
+        read_record(self.store, id).map_err(|why| Refusal::of(id, why))
+    }
+
+    /// Lets an instance go back that another called or waits for, if it has not completed.
+    fn go_back(&mut self, one: &mut One, target: &Target) -> Result<(), Refusal> {
+        let Some(record) = self.record(&target.id)?.filter(goes_back) else { return Ok(()) };
+        let id = &record.id;
+        if matches!(record.status, Status::Terminated(_)) && !target.is_called {
+            return Err(Refusal::of(id, format!("{id} was terminated: it would fail again in the same way")));
+        }
+        if record.root != one.record.root && record.parent.as_ref() != Some(&one.record.life_id()) {
+            return Err(Refusal::of(id, format!("{id} is not its own: rewind that first")));
+        }
+        match self.planned.get(id) {
+            Some(Err(refusal)) => Err(refusal.clone()),
+            // It is planned, or needs this one in turn.
+            _ => {
+                one.needs.push(record.id);
+                Ok(())
+            }
+        }
+    }
+
+    /// What becomes of an open request, given the answer that came for it after the end.
+    fn fate(
+        &mut self,
+        one: &mut One,
+        open: &Open,
+        came: Option<&Result<Data, ErrorData>>,
+    ) -> Result<Fate, Refusal> {
+        let request = &open.request;
+        let is_lock = request.what == What::Effect("lock");
+        if matches!(came, Some(Ok(_))) && !is_lock {
+            return Ok(Fate::Stays);
+        }
+        let Some(target) = one.target(&request.what, &request.args, request.seq) else {
+            let goes_on = came.is_none() && !is_lock && !open.is_broken_off();
+            return Ok(if goes_on { Fate::Stays } else { Fate::Again });
+        };
+        let record = self.record(&target.id)?;
+        let is_child =
+            record.as_ref().is_some_and(|record| record.parent.as_ref() == Some(&one.record.life_id()));
+        match record.map(|record| record.status) {
+            Some(Status::Failed(_)) => match (self.go_back(one, &target), came) {
+                (Ok(()), _) => Ok(Fate::Again),
+                (Err(_), Some(_)) => Ok(Fate::Stays),
+                (Err(_), None) => Ok(Fate::Sent),
+            },
+            // A child that its caller's end has ended goes on; whom somebody else has ended does not.
+            Some(Status::Terminated(_)) if is_child && !target.is_detached => {
+                self.go_back(one, &target).map(|()| Fate::Again)
+            }
+            Some(Status::Terminated(_)) if came.is_some() => Ok(Fate::Stays),
+            _ => Ok(Fate::Sent),
+        }
+    }
+
+    /// The writes of an instance that goes back.
+    fn writes(&mut self, one: &mut One, again: &BTreeSet<u64>, refit: Refit) -> Result<Planned, Refusal> {
+        let unreadable = |why: String| Refusal::of(&one.record.id, why);
+        let to = Address::instance(&one.record.id);
+        let stored = self.store.all(&keys::mail_of(&to)).map_err(unreadable)?;
+        let mut batch = Batch::default();
+        let mut came: BTreeMap<u64, StoredMail> = BTreeMap::new();
+        let mut others = Vec::new();
+        for (key, bytes) in stored {
+            let mail = StoredMail::decode(&bytes)
+                .ok_or_else(|| unreadable("a message in the store is not readable".into()))?;
+            batch.delete(key);
+            match &mail.message {
+                Message::Answer { life, execution, seq, result } => {
+                    let is_of = (*life, *execution) == (one.record.life, one.record.execution);
+                    // Of several answers the first success counts.
+                    let known = came.get(seq);
+                    let counts = known.is_none_or(|known| known.is_error() && result.is_ok());
+                    if is_of && counts && refit.open.contains_key(seq) {
+                        came.insert(*seq, mail);
+                    }
+                }
+                _ => others.push(mail),
+            }
+        }
+        let waits: BTreeSet<u64> = refit.later.iter().filter_map(Later::seq).collect();
+        let (mut resent, mut renewed) = (Vec::new(), Vec::new());
+        for (seq, open) in &refit.open {
+            if waits.contains(seq) {
+                came.remove(seq);
+                continue;
+            }
+            let answer = came.get(seq).and_then(StoredMail::answer);
+            let fate = match self.fate(one, open, answer.as_ref())? {
+                _ if answer.is_none() && again.contains(seq) => Fate::Again,
+                fate => fate,
+            };
+            if fate != Fate::Stays {
+                came.remove(seq);
+                resent.push(*seq);
+            }
+            if fate == Fate::Again {
+                renewed.push(*seq);
+            }
+        }
+        let steps = renewed.clone();
+        let limits = refit.limits(&steps);
+        renewed.extend(limits.into_iter().filter(|seq| !steps.contains(seq)));
+        let mail = one.mail(refit.later, came, others);
+        let described = |seq: &u64| Some((*seq, refit.open.get(seq)?.describe()));
+        // A child that only goes on is not asked again.
+        let is_again = |seq: &&u64| {
+            let what = refit.open.get(*seq).map(|open| &open.request.what);
+            again.contains(*seq) || !matches!(what, Some(What::Orchestration { .. }))
+        };
+        let steps = Steps {
+            id: one.record.id.clone(),
+            again: steps.iter().filter(is_again).filter_map(described).collect(),
+            cut: refit.cut.iter().filter_map(cut).collect(),
+        };
+        let open = refit.open.iter();
+        let called = open.filter_map(|(seq, open)| one.target(&open.request.what, &open.request.args, *seq));
+        let children = called.filter(|target| target.is_called).map(|target| target.id).collect();
+        let mut entries = refit.entries;
+        entries.extend(renewed.iter().map(|seq| Entry::Renewed { seq: *seq, time: self.now }));
+        one.writes(entries, resent, &mut batch);
+        let back = Back { steps, life: one.record.life, mail, children };
+        Ok(Planned { back, batch, needs: std::mem::take(&mut one.needs) })
+    }
+}
+
+/// Whether an instance has ended without a result.
+fn goes_back(record: &InstanceRecord) -> bool {
+    matches!(record.status, Status::Failed(_) | Status::Terminated(_))
+}
+
+/// A request that is gone, for people.
+fn cut(entry: &Entry) -> Option<(u64, String)> {
+    match entry {
+        Entry::Requested { seq, .. } => Some((*seq, super::described(entry))),
+        _ => None,
+    }
+}
+
+/// The instance that a request calls or waits for.
+struct Target {
+    id: String,
+    is_called: bool,
+    is_detached: bool,
+}
+
+impl One {
+    /// The instances that may have to go back with it: by whose errors it failed, and that had not answered.
+    fn candidates(&self) -> Vec<String> {
+        let open = self.original.unanswered();
+        let failed = self.original.failed_by.iter().chain(&self.original.unhandled).copied();
+        open.chain(failed).filter_map(|seq| self.target_of(seq)).map(|target| target.id).collect()
+    }
+
+    /// The instance that a request of its past calls or waits for.
+    fn target_of(&self, seq: u64) -> Option<Target> {
+        let request = self.original.request(seq)?;
+        self.target(&request.what, &request.args, seq)
+    }
+
+    fn target(&self, what: &What, args: &Data, seq: u64) -> Option<Target> {
+        match what {
+            What::Orchestration { options, start: false, .. } => {
+                let child = options::child(&options.decode()).unwrap_or_default();
+                let id = child.id.unwrap_or_else(|| self.record.child_id(seq));
+                Some(Target { id, is_called: true, is_detached: child.detached })
+            }
+            What::Effect("wait") => {
+                Some(Target { id: first_text(args), is_called: false, is_detached: true })
+            }
+            _ => None,
+        }
+    }
+
+    fn fit(&self, again: &BTreeSet<u64>, now: i64) -> Result<Refit, Refusal> {
+        let id = &self.record.id;
+        Refit::of(&self.image, &self.record, &self.history, &self.original, again, now)
+            .map_err(|why| Refusal::of(id, format!("{id} can't be rewound: {why}")))
+    }
+
+    /// A step whose answer is part of a checkpoint can't be asked again when the history before that is gone.
+    fn check_kept(&self, again: &BTreeSet<u64>, refit: &Refit) -> Result<(), Refusal> {
+        let is_gone = |seq: &&u64| {
+            again.contains(seq) && self.original.request(**seq).is_none() && !refit.open.contains_key(seq)
+        };
+        match self.original.failed_by.iter().find(is_gone) {
+            Some(_) => {
+                let id = &self.record.id;
+                let why = "keeps its history only since its last checkpoint, and its failed step was before";
+                Err(Refusal::of(id, format!("{id} {why}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What waits for it, in order: what it takes in again, what came after its end, and all else.
+    fn mail(
+        &self,
+        later: Vec<Later>,
+        came: BTreeMap<u64, StoredMail>,
+        others: Vec<StoredMail>,
+    ) -> Vec<StoredMail> {
+        let InstanceRecord { life, execution, root, .. } = &self.record;
+        let again = later.into_iter().enumerate().map(|(number, later)| {
+            let (time, message) = match later {
+                Later::Answer { seq, result, time } => {
+                    (time, Message::Answer { life: *life, execution: *execution, seq, result })
+                }
+                Later::Event { name, payload, time } => (time, Message::Event { name, payload }),
+            };
+            let from = format!("{}.rewound-{number}", self.record.step_key(u64::MAX));
+            StoredMail { from, root: root.clone(), ack: None, time, message }
+        });
+        let mut mail: Vec<StoredMail> = came.into_values().chain(others).collect();
+        mail.sort_by_key(|mail| mail.time);
+        again.chain(mail).collect()
+    }
+
+    /// The writes of its new history and of its record.
+    fn writes(&self, entries: Vec<Entry>, rewound: Vec<u64>, batch: &mut Batch) {
+        let id = &self.record.id;
+        let mut record = self.record.clone();
+        (record.status, record.ended, record.rewound) = (Status::Running, None, rewound);
+        // What is kept of a trimmed history is numbered on from its checkpoint; a whole one gets new numbers.
+        let (first, mut checksum, old) = match &self.history.after {
+            Some(checkpoint) => (checkpoint.chunks, checkpoint.checksum, checkpoint.chunks),
+            None => (record.chunks, 0, record.first),
+        };
+        let mut number = first;
+        for piece in pieces(entries) {
+            let (bytes, next) = Chunk::encode(piece, checksum);
+            batch.put(keys::chunk(id, number), bytes);
+            (number, checksum) = (number + 1, next);
+        }
+        for gone in (old..record.chunks).filter(|gone| !(first..number).contains(gone)) {
+            batch.delete(keys::chunk(id, gone));
+        }
+        if self.history.after.is_none() {
+            record.first = first;
+        }
+        batch.put(keys::instance(id), record.encode());
+        batch.put(keys::active(id), record.root.clone().into_bytes());
+    }
+}
+
+impl StoredMail {
+    fn answer(&self) -> Option<Result<Data, ErrorData>> {
+        match &self.message {
+            Message::Answer { result, .. } => Some(result.clone()),
+            _ => None,
+        }
+    }
+
+    fn is_error(&self) -> bool {
+        matches!(&self.message, Message::Answer { result: Err(_), .. })
+    }
+}
+
+impl Later {
+    fn seq(&self) -> Option<u64> {
+        match self {
+            Later::Answer { seq, .. } => Some(*seq),
+            Later::Event { .. } => None,
+        }
+    }
 }

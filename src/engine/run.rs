@@ -8,6 +8,7 @@ use crate::machine::{Data, ErrorData, Request, Value, What, format, instance_han
 
 use super::Status;
 use super::address::Address;
+use super::arrivals::Delivery;
 use super::instance::{Advance, first_text};
 use super::message::Message;
 use super::record::InstanceRecord;
@@ -65,7 +66,7 @@ impl Engine {
                 }
                 Advance::Ended => {
                     self.dispatch(id, now);
-                    self.finish(id, true);
+                    self.finish(id, true, now);
                     return;
                 }
                 Advance::Stuck(mismatch) => {
@@ -172,8 +173,7 @@ impl Engine {
                         Ok(true) => {}
                         verdict => {
                             let error = verdict.err().unwrap_or(error);
-                            instance.deliver(step.seq, Err(error), sends, time);
-                            self.wake(&id);
+                            self.come(&id, Delivery { seq: step.seq, result: Err(error), sends }, time, now);
                             return;
                         }
                     }
@@ -185,11 +185,32 @@ impl Engine {
                     self.dispatch(&id, now);
                 }
             }
-            result => {
-                instance.deliver(step.seq, result, sends, time);
-                self.wake(&id);
-            }
+            result => self.come(&id, Delivery { seq: step.seq, result, sends }, time, now),
         }
+    }
+
+    /// The answer to a step has come at a time.
+    fn come(&mut self, id: &Arc<str>, answer: Delivery, time: i64, now: i64) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        if instance.is_suspended() {
+            return self.keep_answer(id, answer, time, now);
+        }
+        let Delivery { seq, result, sends } = answer;
+        instance.deliver(seq, result, sends, time);
+        self.wake(id);
+    }
+
+    /// An answer that its instance does not take in now waits for it in the store. What an activity sent goes out.
+    pub(super) fn keep_answer(&mut self, id: &Arc<str>, answer: Delivery, time: i64, now: i64) {
+        let Delivery { seq, result, sends } = answer;
+        let Some(instance) = self.instances.get(id) else { return };
+        let InstanceRecord { life, execution, .. } = instance.record;
+        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
+        if let Some(sender) = self.sender(id, seq) {
+            self.send_all(&sender, sends, now);
+        }
+        let message = Message::Answer { life, execution, seq, result };
+        self.send_at(time, Address::Instance(id.clone()), from, root, None, message);
     }
 
     /// A request that is answered by a message was not answered in time. That it is too late is a message as well:

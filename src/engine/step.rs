@@ -19,6 +19,7 @@ use super::message::{Mail, Message, StoredMail};
 use super::open::Open;
 use super::outbox::{Line, Outbox, StoredLines};
 use super::record::InstanceRecord;
+use super::rewind::Back;
 use super::timers::{Timer, Timers};
 use super::{Batch, keys, program_writes};
 
@@ -69,6 +70,8 @@ pub enum Event {
     Status { step: StepId, record: Option<InstanceRecord> },
     /// An instance of the store is to go on.
     Wake { id: String },
+    /// An instance of the store was rewound.
+    Rewound(Back),
     /// A client sends something. `from` is a key that no other message has.
     Send { to: Address, from: String, message: Message },
     /// A step that was an output has its result; what an activity sent goes out with it.
@@ -411,6 +414,7 @@ impl Engine {
                     self.fetch(Address::instance(&id));
                 }
             }
+            Event::Rewound(back) => self.rewound(back),
             Event::Send { to, from, message } => {
                 let root = Arc::from(from.as_str());
                 self.send(to, from, root, None, message);
@@ -663,6 +667,39 @@ impl Engine {
         let mail = Mail::fresh(number, from, root, ack, time, message);
         self.fresh_mail.push((to.clone(), mail.clone()));
         self.put(to, mail);
+    }
+
+    /// Stores a message anew whose sender was answered.
+    pub(super) fn store(&mut self, to: Address, mail: &Mail) {
+        let Mail { from, root, time, message, .. } = mail;
+        let copy = Mail::fresh(self.next_mail, from.clone(), root.clone(), None, *time, message.clone());
+        self.next_mail += 1;
+        self.fresh_mail.push((to, copy));
+    }
+
+    /// An instance goes on that was rewound in the store.
+    fn rewound(&mut self, back: Back) {
+        let Back { steps, life, mail, children } = back;
+        let id: Arc<str> = steps.id.as_str().into();
+        for old in self.mailboxes.remove(&id).unwrap_or_default().drain() {
+            // The store has what comes in its place.
+            old.take();
+        }
+        let caller = LifeId { id: steps.id, life };
+        for child in children {
+            let child: Arc<str> = child.as_str().into();
+            let instance = self.instances.get_mut(&child).map(|instance| &mut instance.mail);
+            let Some(mailbox) = instance.or_else(|| self.mailboxes.get_mut(&child)) else { continue };
+            for mail in mailbox.take_ends_by(&caller) {
+                self.taken(&Address::Instance(child.clone()), &mail);
+            }
+        }
+        let to = Address::Instance(id.clone());
+        for StoredMail { from, root, ack, time, message } in mail {
+            self.send_at(time, to.clone(), from, root.into(), ack, message);
+        }
+        self.set_aside.remove(&id);
+        self.fetch(to);
     }
 
     /// Puts a message where its receiver finds it.

@@ -12,7 +12,7 @@ use std::thread;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
-use crate::engine::{InstanceRecord, Message as Sent};
+use crate::engine::{InstanceRecord, Message as Sent, Steps};
 use crate::machine::EntityId;
 use crate::store::Pair;
 
@@ -36,8 +36,8 @@ pub enum Ask {
     Entity { entity: EntityId, message: Sent, after: Option<i64> },
     /// Tell when an instance has ended.
     Wait(String),
-    /// Let a failed instance go back to before its failed step.
-    Rewind(String),
+    /// Let a failed instance ask its failed steps again, or only tell what that comes to.
+    Rewind { id: String, dry_run: bool },
     /// Remove instances; those that have not ended only if so said.
     Purge { ids: Vec<String>, force: bool },
 }
@@ -55,6 +55,8 @@ pub enum Reply {
     Ended,
     /// An instance of that id is there already.
     Known,
+    /// What a rewinding comes to, instance by instance.
+    Rewound(Vec<Steps>),
     /// It can't be done, for this reason.
     Refused(String),
 }

@@ -1,6 +1,9 @@
 //! Process groups: each program of `exec` leads one, so that it can be ended with everything that it started.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +16,7 @@ use nix::unistd::Pid;
 /// The time between the request to end, SIGTERM, and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 /// The pause between two looks at the groups that were asked to end.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The process groups of a host.
 #[derive(Clone, Default)]
@@ -150,13 +153,33 @@ impl Drop for Group {
 fn is_over(leader: Pid, had_its_time: bool) -> bool {
     // A leader that nobody has waited for counts as a process.
     let _ = waitpid(leader, Some(WaitPidFlag::WNOHANG));
-    if killpg(leader, None::<Signal>) == Err(Errno::ESRCH) {
+    if killpg(leader, None::<Signal>) == Err(Errno::ESRCH) || is_dead(leader).unwrap_or(false) {
         return true;
     }
     if had_its_time {
         signal(leader, Signal::SIGKILL);
     }
     had_its_time
+}
+
+/// Whether all processes of a group are dead, though nobody has waited for some of them: those that lose their parent go to
+/// process 1, which in a container may never do so. None where the system doesn't say.
+fn is_dead(leader: Pid) -> Option<bool> {
+    for process in fs::read_dir("/proc").ok()? {
+        let name = process.ok()?.file_name();
+        if !name.as_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        // One that is gone meanwhile is none.
+        let Ok(stat) = fs::read_to_string(Path::new("/proc").join(&name).join("stat")) else { continue };
+        // Behind the name, which may have anything in it: state, parent, group.
+        let mut fields = stat.rsplit(')').next()?.split_whitespace();
+        let (state, group) = (fields.next()?, fields.nth(1)?);
+        if group.parse() == Ok(leader.as_raw()) && !matches!(state, "Z" | "X") {
+            return Some(false);
+        }
+    }
+    Some(true)
 }
 
 /// Sends a signal to a group. One that is gone needs none.

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::check;
 use crate::engine::{
-    Address, Event, InstanceRecord, Message as Sent, Read, build_image, deployed, keys, purge_writes,
-    read_history, read_record, rewind, unused_programs,
+    Address, Event, InstanceRecord, Message as Sent, Read, build_image, deployed, known_image, purge_writes,
+    read_record, rewind, unused_programs,
 };
 use crate::machine::{Data, Value};
 
@@ -59,7 +59,7 @@ impl Host {
                 }
                 Err(reason) => Err(reason),
             },
-            Ask::Rewind(id) => self.client_rewind(&id),
+            Ask::Rewind { id, dry_run } => self.client_rewind(&id, dry_run),
             Ask::Purge { ids, force } => return self.client_purge(ids, force, to),
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
@@ -108,18 +108,24 @@ impl Host {
         }
     }
 
-    /// Lets a failed instance go back, and the children first by whose errors it failed.
-    fn client_rewind(&mut self, id: &str) -> Result<Reply, String> {
-        let Some(record) = read_record(&self.view(), id)? else { return Ok(Reply::Unknown) };
-        let history = read_history(&self.view(), &record)?;
-        let batch = rewind(&record, &history)?;
-        // A child that failed is what failed the step; it has to be tried again as well.
-        for child in failed_children(&self.view(), &record)? {
-            self.client_rewind(&child)?;
+    /// Lets a failed instance ask its failed steps again, with the instances that it needs for it.
+    fn client_rewind(&mut self, id: &str, dry_run: bool) -> Result<Reply, String> {
+        if read_record(&self.view(), id)?.is_none() {
+            return Ok(Reply::Unknown);
         }
-        self.pending.add(batch);
-        self.feed(Event::Wake { id: id.to_string() });
-        Ok(Reply::Done)
+        let now = self.now();
+        let view = self.writer.view(&self.pending);
+        let images = &mut self.images;
+        let rewinding = rewind(&view, &mut |hash| known_image(images, hash, &view), id, now)?;
+        let steps = rewinding.instances.iter().map(|back| back.steps.clone()).collect();
+        if !dry_run {
+            self.pending.add(rewinding.batch);
+            for back in rewinding.instances {
+                self.unheard.remove(&back.steps.id);
+                self.feed(Event::Rewound(back));
+            }
+        }
+        Ok(Reply::Rewound(steps))
     }
 
     fn client_purge(&mut self, ids: Vec<String>, force: bool, to: Answer) -> Result<(), HostError> {
@@ -195,19 +201,4 @@ impl Host {
         self.pending.add(batch);
         Ok(())
     }
-}
-
-/// The children of a failed instance that failed by the same error.
-fn failed_children(store: &dyn Read, parent: &InstanceRecord) -> Result<Vec<String>, String> {
-    let crate::engine::Status::Failed(error) = &parent.status else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for (_, bytes) in store.all(keys::INSTANCES)? {
-        let Some(record) = InstanceRecord::decode(&bytes) else { continue };
-        if record.parent.as_ref().is_some_and(|of| of.id == parent.id && of.life == parent.life)
-            && matches!(&record.status, crate::engine::Status::Failed(own) if own.value == error.value)
-        {
-            found.push(record.id);
-        }
-    }
-    Ok(found)
 }

@@ -53,6 +53,10 @@ impl Machine {
                 fiber.stack[result] = value;
                 Ok(Flow::Go)
             }
+            Kind::Identity if info.name == "expired" => {
+                let value = mem::take(&mut fiber.stack[at]);
+                Err(self.expired(value))
+            }
             Kind::Identity => {
                 fiber.stack[result] = match info.name {
                     "self" => {

@@ -97,6 +97,7 @@ impl Machine {
     ) {
         task.observed.set(true);
         if task.is_settled() {
+            self.forget_failure(task);
             return;
         }
         let mut open = vec![task.id];

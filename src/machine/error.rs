@@ -31,6 +31,9 @@ pub struct Trace {
     pub also: Vec<(Place, String)>,
     /// The beginning of the hash of the program that the places are of; 0 while it is the one that runs.
     pub program: u64,
+    /// The requests whose answers the error is; only within a machine.
+    #[serde(skip)]
+    pub requests: Vec<u64>,
 }
 
 /// A function and where in it.

@@ -7,7 +7,7 @@ use crate::code::{Function, FunctionId, MethodTarget, Op};
 
 use super::calls::Flow;
 use super::compare::{equal, holds};
-use super::error::{Fail, Failure, fail};
+use super::error::{Fail, fail};
 use super::frames::{fill_missing, grow, release, unwind};
 use super::operate as op;
 use super::value::{List, Name, Record, Value, memory_used};
@@ -47,10 +47,14 @@ impl Machine {
         let natives = natives::table();
         let mut thrown: Option<Fail> = fiber.thrown.take();
         'frame: loop {
-            if let Some(failure) = thrown.take()
-                && let Err(failure) = unwind(image, fiber, failure)
-            {
-                return Step::Finished(Err(failure));
+            if let Some(failure) = thrown.take() {
+                let from = self.provenance.thrown(&failure);
+                if let Err(failure) = unwind(image, fiber, failure) {
+                    return Step::Finished(Err(failure));
+                }
+                if let Some(from) = from {
+                    self.provenance.caught(from);
+                }
             }
             let Some(frame) = fiber.frames.last() else {
                 return Step::Finished(Ok(Value::Null));
@@ -593,7 +597,7 @@ impl Machine {
                     }
                     Op::Throw { from } => {
                         let value = regs[from as usize].clone();
-                        throw!(Box::new(Failure { value, trace: None }));
+                        throw!(self.provenance.failure(value));
                     }
                     Op::Rethrow { error } => throw!(plain::rethrown(regs, error)),
                     Op::Invoke { count, base: at, global } => {

@@ -155,7 +155,8 @@ fn joined(inner: &Trace, outer: &Trace) -> Rc<Trace> {
     entries.extend(outer.entries.iter().cloned());
     entries.truncate(50);
     let also = inner.also.iter().chain(&outer.also).cloned().collect();
-    Rc::new(Trace { entries, omitted: inner.omitted + outer.omitted, also, program: 0 })
+    let requests = inner.requests.clone();
+    Rc::new(Trace { entries, omitted: inner.omitted + outer.omitted, also, program: 0, requests })
 }
 
 /// The calls that are under way, innermost first; when there are many, the ends of the chain.

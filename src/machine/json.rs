@@ -152,7 +152,8 @@ pub fn parse(text: &str) -> Result<Value, Fail> {
 /// What is written on a command line: JSON, or else text as it is. What begins like JSON and is not is an error, and so is
 /// an int that does not fit in 64 bits.
 pub fn word(text: &str) -> Result<Value, Fail> {
-    let digits = text.trim().trim_start_matches('-');
+    let digits = text.trim();
+    let digits = digits.strip_prefix('-').unwrap_or(digits);
     let is_int = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match parse(text) {
         Err(failure) if text.trim_start().starts_with(['{', '[', '"']) => Err(failure),

@@ -45,7 +45,7 @@ pub(crate) enum Stage {
 }
 
 impl Machine {
-    fn held(&self) -> Option<&Section> {
+    pub(super) fn held(&self) -> Option<&Section> {
         self.section.as_ref().filter(|section| section.stage == Stage::Held)
     }
 

@@ -26,6 +26,7 @@ mod operate;
 mod parts;
 mod plain;
 mod pretty;
+mod provenance;
 mod renumber;
 mod run;
 pub(crate) mod snapshot;
@@ -183,6 +184,7 @@ pub struct Machine {
     main: Rc<task::Task>,
     /// Tasks that failed, to look at the end whether anybody awaited them.
     failed: Vec<Rc<task::Task>>,
+    provenance: provenance::Provenance,
     /// The main fiber has failed, and the others are being cancelled.
     ending: bool,
     result: ResultMode,

@@ -6,6 +6,12 @@ use super::messages::Stage;
 use super::{Machine, Wait};
 
 impl Machine {
+    /// Notes no requests that errors come from: their numbers would tell of the past.
+    pub fn without_provenance(mut self) -> Machine {
+        self.provenance.is_off = true;
+        self
+    }
+
     /// Gives each open request the number of the fiber that waits for it, of which there is one, and lets the next
     /// requests be numbered from `base`. Fibers and critical sections are numbered from the beginning again when
     /// none but the main fiber is left. Answers the new number of each request that was renamed.

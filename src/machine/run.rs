@@ -13,6 +13,7 @@ use super::error::Failure;
 use super::execute::Step;
 use super::frames::{push_frame, resume};
 use super::operate as op;
+use super::provenance::Provenance;
 use super::task::{Outcome, Task};
 use super::value::{Charge, Shared, Value};
 use super::{
@@ -89,6 +90,7 @@ impl Machine {
             tasks_hold: 0,
             main,
             failed: Vec::new(),
+            provenance: Provenance::default(),
             ending: false,
             result: if lenient { ResultMode::Lenient } else { ResultMode::Data },
             value: Value::Null,
@@ -198,6 +200,7 @@ impl Machine {
             self.tasks_hold -= held - TASK_BYTES;
             fiber.charge.set(TASK_BYTES);
         }
+        self.provenance.answered(seq);
         let result = result.map(|data| data.decode()).map_err(|error| {
             let mut trace = error.trace;
             if trace.program != 0 && trace.program != own {
@@ -206,6 +209,7 @@ impl Machine {
                 trace.also.clear();
             }
             trace.program = 0;
+            trace.requests = self.provenance.from(seq);
             Box::new(Failure { value: error.value.decode(), trace: Some(Rc::new(trace)) })
         });
         resume(&self.image, fiber, result);
@@ -264,7 +268,11 @@ impl Machine {
                     Data::encode_named(&value, "the result").map_err(|fail| error_data(*fail, self))
                 }
             },
-            Outcome::Failed(failure) => Err(error_data(failure, self)),
+            Outcome::Failed(failure) => {
+                self.provenance.fatal =
+                    failure.trace.as_ref().map(|trace| trace.requests.clone()).unwrap_or_default();
+                Err(error_data(failure, self))
+            }
             Outcome::Running => Err(ErrorData::new("internal", "the program ended without a result")),
         })
     }
@@ -278,5 +286,6 @@ pub(crate) fn error_data(failure: Failure, machine: &Machine) -> ErrorData {
         last.boundary = Some(machine.context);
     }
     trace.program = machine.program();
+    trace.requests = Vec::new();
     ErrorData { value: value.unwrap_or_default(), trace }
 }

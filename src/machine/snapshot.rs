@@ -18,6 +18,7 @@ use crate::syntax::Place;
 use super::cancel::Cause;
 use super::error::{Failure, Trace};
 use super::messages::Section;
+use super::provenance;
 use super::task::{How, Join, Outcome, Task};
 use super::value::{Charge, Closure, EntityRef, Env, Keys, Record, Shared, Value, intern};
 use super::{
@@ -166,6 +167,8 @@ impl Machine {
         if writer.is_over {
             return None;
         }
+        let mut of = std::mem::take(&mut writer.provenance);
+        of.add(&self.provenance, self.ready.is_empty(), |at| writer.numbers.get(&at).copied());
         let saved = Saved {
             context: self.context,
             function: self.function,
@@ -195,18 +198,19 @@ impl Machine {
             value,
         };
         // Writing to memory has no way to fail for these types: they are sequences of known length.
-        Some(postcard::to_stdvec(&saved).unwrap_or_default())
+        Some(of.append(postcard::to_stdvec(&saved).unwrap_or_default()))
     }
 
     /// A machine from the bytes of a snapshot and the program it ran. None when the bytes are not a snapshot of it.
     pub fn restore(image: Rc<Image>, bytes: &[u8]) -> Option<Machine> {
-        let saved: Saved = postcard::from_bytes(bytes).ok()?;
-        let reader = Reader::new(saved.keys, saved.objects, &saved.cells, &saved.tasks)?;
+        let (saved, rest) = postcard::take_from_bytes::<Saved>(bytes).ok()?;
+        let of = provenance::Saved::read(rest)?;
+        let reader = Reader::new(saved.keys, saved.objects, &saved.cells, &saved.tasks, &of)?;
         let mut fibers: BTreeMap<u64, Box<Fiber>> = BTreeMap::new();
         let mut around = Vec::new();
         for fiber in saved.fibers {
             around.push((fiber.parent, fiber.id, fiber.scope));
-            fibers.insert(fiber.id, Box::new(reader.fiber(fiber, &image)?));
+            fibers.insert(fiber.id, Box::new(reader.fiber(fiber, &of, &image)?));
         }
         for (parent, id, scope) in around.into_iter().filter(|(parent, id, _)| parent != id) {
             if let Some(parent) = fibers.get_mut(&parent) {
@@ -238,6 +242,7 @@ impl Machine {
                 .iter()
                 .map(|at| reader.tasks.get(*at as usize).cloned())
                 .collect::<Option<_>>()?,
+            provenance: of.restore(&reader.objects)?,
             ending: saved.ending,
             result: saved.result,
             value: reader.value(saved.value)?,
@@ -251,7 +256,7 @@ pub(super) fn copied(value: &Value) -> Option<Value> {
     let mut writer = Writer { left: usize::MAX, ..Writer::default() };
     let small = writer.value(value);
     let (cells, tasks) = writer.reached();
-    Reader::new(writer.keys, writer.objects, &cells, &tasks)?.value(small)
+    Reader::new(writer.keys, writer.objects, &cells, &tasks, &writer.provenance)?.value(small)
 }
 
 /// A request, to be written.
@@ -292,13 +297,14 @@ struct Writer {
     /// Bytes that it may still take, about, and whether it would take more: then nothing of what it wrote is of use.
     left: usize,
     is_over: bool,
+    provenance: provenance::Saved,
 }
 
 /// Bytes that a value takes, about, beside what its object takes.
 const VALUE_BYTES: usize = 4;
 
 /// Where the object of a value lies; none for small values, cells and tasks.
-fn address(value: &Value) -> Option<*const u8> {
+pub(super) fn address(value: &Value) -> Option<*const u8> {
     Some(match value {
         Value::Str(x) => Rc::as_ptr(x).cast(),
         Value::Bytes(x) => Rc::as_ptr(x).cast(),
@@ -333,7 +339,7 @@ impl Writer {
                 let value = cell.value.borrow().clone();
                 cells.push(self.value(&value));
             } else if let Some(task) = self.tasks.get(tasks.len()).cloned() {
-                tasks.push(self.saved_task(&task));
+                tasks.push(self.saved_task(&task, tasks.len() as u32));
             } else {
                 return (cells, tasks);
             }
@@ -436,14 +442,19 @@ impl Writer {
             Value::Function(closure) => Object::Function { function: closure.function, env: first },
             Value::Env(_) => Object::Env(inner),
             Value::Entity(entity) => Object::Entity { name: entity.name.to_string(), key: first },
-            Value::Trace(trace) => Object::Trace((**trace).clone()),
+            Value::Trace(trace) => {
+                self.provenance.add_trace(self.objects.len() as u32, trace);
+                Object::Trace((**trace).clone())
+            }
             _ => return,
         };
         self.numbers.insert(address, self.objects.len() as u32);
         self.objects.push(object);
     }
 
-    fn saved_task(&mut self, task: &Rc<Task>) -> SavedTask {
+    /// Writes a task, whose number is `number`.
+    fn saved_task(&mut self, task: &Rc<Task>, number: u32) -> SavedTask {
+        self.provenance.add_task(number, task);
         let outcome = match task.outcome.borrow().clone() {
             Outcome::Running => Ended::Running,
             Outcome::Value(value) => Ended::Value(self.value(&value)),
@@ -476,6 +487,7 @@ impl Writer {
         };
         let thrown = fiber.thrown.as_ref().map(|failure| {
             let trace = failure.trace.as_ref().map(|trace| (**trace).clone());
+            self.provenance.add_thrown(id, failure);
             (self.value(&failure.value), trace)
         });
         SavedFiber {
@@ -521,6 +533,7 @@ impl Reader {
         objects: Vec<Object>,
         cells: &[Small],
         tasks: &[SavedTask],
+        of: &provenance::Saved,
     ) -> Option<Reader> {
         let keys =
             keys.into_iter().map(|names| Rc::new(Keys::new(names.iter().map(|n| intern(n)).collect())));
@@ -531,13 +544,16 @@ impl Reader {
             tasks: tasks.iter().map(|task| Task::new(task.id)).collect(),
         };
         for object in objects {
-            let value = reader.object(object)?;
+            let mut value = reader.object(object)?;
+            if let Value::Trace(trace) = &mut value {
+                of.restore_trace(reader.objects.len() as u32, trace);
+            }
             reader.objects.push(value);
         }
         for (cell, value) in reader.cells.iter().zip(cells) {
             *cell.value.borrow_mut() = reader.value(*value)?;
         }
-        for (task, saved) in reader.tasks.iter().zip(tasks) {
+        for (number, (task, saved)) in reader.tasks.iter().zip(tasks).enumerate() {
             *task.outcome.borrow_mut() = match &saved.outcome {
                 Ended::Running => Outcome::Running,
                 Ended::Value(value) => Outcome::Value(reader.value(*value)?),
@@ -546,6 +562,7 @@ impl Reader {
                     trace: trace.clone().map(Rc::new),
                 }),
             };
+            of.restore_task(number as u32, task);
             task.observed.set(saved.observed);
             *task.waiters.borrow_mut() =
                 saved.waiters.iter().map(|(fiber, at)| (*fiber, *at as usize)).collect();
@@ -593,7 +610,7 @@ impl Reader {
         })
     }
 
-    fn fiber(&self, saved: SavedFiber, image: &Image) -> Option<Fiber> {
+    fn fiber(&self, saved: SavedFiber, of: &provenance::Saved, image: &Image) -> Option<Fiber> {
         let wait = match saved.wait {
             SavedWait::Nothing => Wait::Nothing,
             SavedWait::Answer(seq) => Wait::Answer { seq },
@@ -610,7 +627,9 @@ impl Reader {
         };
         let thrown = match saved.thrown {
             Some((value, trace)) => {
-                Some(Box::new(Failure { value: self.value(value)?, trace: trace.map(Rc::new) }))
+                let mut failure = Failure { value: self.value(value)?, trace: trace.map(Rc::new) };
+                of.restore_thrown(saved.id, &mut failure);
+                Some(Box::new(failure))
             }
             None => None,
         };

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::cancel::Cause;
 use super::error::{Fail, Failure, fail, fail_with, type_error};
+use super::provenance::{joined, make_useless};
 use super::value::{Charge, Keys, List, Record, Value};
 use super::{Fiber, Image, MAX_TASKS, Machine, TASK_BYTES, Wait};
 
@@ -21,6 +22,8 @@ pub struct Task {
     pub(crate) observed: Cell<bool>,
     /// Fibers that wait for it, with its place in what they wait for.
     pub(crate) waiters: RefCell<Vec<(u64, usize)>>,
+    /// The request whose error an `all` has thrown, so that nobody hears of this task's.
+    pub(crate) useless_by: Cell<Option<u64>>,
     _charge: Charge,
 }
 
@@ -41,6 +44,7 @@ impl Task {
             outcome: RefCell::new(Outcome::Running),
             observed: Cell::new(false),
             waiters: RefCell::new(Vec::new()),
+            useless_by: Cell::new(None),
             _charge: Charge::new(BYTES),
         })
     }
@@ -60,6 +64,11 @@ pub(crate) enum How {
 }
 
 impl How {
+    /// Whether the first that counts makes the others useless.
+    pub(crate) fn is_race(self) -> bool {
+        matches!(self, How::Any | How::Race)
+    }
+
     /// What cancels the losers of such a wait of a fiber, if there are any.
     fn cause(self, image: &Image, fiber: &Fiber) -> Option<Cause> {
         let builtin = match self {
@@ -141,7 +150,7 @@ impl Join {
             Some(first) => format!("every task failed; the first: {}", super::error::title(first)),
             None => "there is no task that could succeed".to_string(),
         };
-        fail_with("all_failed", message, [("errors", Value::list(errors))])
+        joined(fail_with("all_failed", message, [("errors", Value::list(errors))]), &self.tasks)
     }
 }
 
@@ -235,6 +244,7 @@ impl Machine {
         let settled: Vec<usize> = (0..join.tasks.len()).filter(|at| join.tasks[*at].is_settled()).collect();
         for at in settled {
             if let Some(result) = join.settled(at) {
+                make_useless(&join, &result);
                 let cause = how.cause(&self.image, fiber);
                 self.losers(&join, cause, Some((id, &mut *fiber)));
                 return Ok(Some(result));
@@ -258,11 +268,14 @@ impl Machine {
 
     /// Notes the outcome of a task, and wakes who waits for it.
     pub(crate) fn settle(&mut self, task: &Rc<Task>, outcome: Result<Value, Fail>) {
+        let waiters = std::mem::take(&mut *task.waiters.borrow_mut());
+        if let Err(failure) = &outcome {
+            self.task_failed(task, failure, !waiters.is_empty());
+        }
         *task.outcome.borrow_mut() = match outcome {
             Ok(value) => Outcome::Value(value),
             Err(failure) => Outcome::Failed(*failure),
         };
-        let waiters = std::mem::take(&mut *task.waiters.borrow_mut());
         for (id, at) in waiters {
             let Some(fiber) = self.fibers.get_mut(&id) else { continue };
             let Wait::Tasks(join) = &mut fiber.wait else { continue };
@@ -272,6 +285,7 @@ impl Machine {
             for other in &join.tasks {
                 other.waiters.borrow_mut().retain(|(waiter, _)| *waiter != id);
             }
+            make_useless(&join, &result);
             let cause = join.how.cause(&self.image, fiber);
             super::frames::resume(&self.image, fiber, result);
             // Losers learn that they have lost before the winner's news is acted upon.

@@ -151,13 +151,13 @@ impl Instance {
         self.tell(Message::Terminate { why, children: true, by: None })
     }
 
-    /// After a failure: goes back to before the failed step, and on from there.
+    /// After a failure: asks the failed steps again, and goes on. All else that was done stays done.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when it has not failed.
+    /// [`Error::Refused`] when it has not failed, or failed by an error that its program threw.
     pub fn rewind(&self) -> Result<(), Error> {
-        done(self.host.ask(Ask::Rewind(self.id.clone()))?, &self.id)
+        done(self.host.ask(Ask::Rewind { id: self.id.clone(), dry_run: false })?, &self.id)
     }
 
     /// Removes it and its history; it has ended.

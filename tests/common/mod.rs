@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod place;
 pub mod program;
 pub mod sim;
 pub mod steps;

@@ -59,7 +59,10 @@ impl Resolver<'_> {
             // The value of a block: only a line that is indented like the rest of one is suspicious.
             (Last::Value, Some(how)) => how.is_deeper && is_operation(expr),
             (Last::Value, None) => false,
-            (Last::OfScript, Some(_)) => is_operation(expr),
+            // A list of several is what a script comes to rather than an index.
+            (Last::OfScript, Some(_)) => {
+                is_operation(expr) && !matches!(&expr.kind, ExprKind::List(items) if items.len() != 1)
+            }
             (Last::OfScript, None) => false,
             (Last::Nothing, Some(_)) => idle || is_operation(expr),
             (Last::Nothing, None) if is_last => idle && computes(expr),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::super::compare::{equal, holds_function, sorted};
+use super::super::compare::{equal, holds_function, sorted, whole};
 use super::super::error::{Fail, fail_with, type_error};
 use super::super::hashing::Distinct;
 use super::super::operate as op;
@@ -52,20 +52,12 @@ pub fn find(name: &str) -> Option<Native> {
             Ok(Value::list(items))
         },
         "list_contains" => |args| {
-            for item in list(&args[0])?.as_slice() {
-                if equal(item, &args[1])? {
-                    return Ok(Value::bool(true));
-                }
-            }
-            Ok(Value::bool(false))
+            let found = position(list(&args[0])?.as_slice(), &args[1])?;
+            Ok(Value::bool(found.is_some()))
         },
         "list_index_of" => |args| {
-            for (at, item) in list(&args[0])?.as_slice().iter().enumerate() {
-                if equal(item, &args[1])? {
-                    return Ok(Value::Int(at as i64));
-                }
-            }
-            Ok(Value::Null)
+            let found = position(list(&args[0])?.as_slice(), &args[1])?;
+            Ok(found.map_or(Value::Null, |at| Value::Int(at as i64)))
         },
         "list_unique" => unique,
         "list_sum" => sum,
@@ -113,6 +105,28 @@ fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
         Value::List(list) => Ok(List::take(list)),
         other => Err(super::wrong("a list", &other)),
     }
+}
+
+/// Where the first element is that is equal to a value. For ints and strings each comparison is a few instructions.
+fn position(items: &[Value], wanted: &Value) -> Result<Option<usize>, Fail> {
+    Ok(match wanted {
+        Value::Int(wanted) => items.iter().position(|item| match item {
+            Value::Int(n) => n == wanted,
+            Value::Float(x) => whole(x.get()) == Some(*wanted),
+            _ => false,
+        }),
+        Value::Str(wanted) => {
+            items.iter().position(|item| matches!(item, Value::Str(text) if text.as_str() == wanted.as_str()))
+        }
+        wanted => {
+            for (at, item) in items.iter().enumerate() {
+                if equal(item, wanted)? {
+                    return Ok(Some(at));
+                }
+            }
+            None
+        }
+    })
 }
 
 /// How many elements a function is told to take or to drop; fewer than none are none.

@@ -202,6 +202,7 @@ impl<'a> Evaluator<'a> {
 
     fn restore(&self, eval: &Eval) -> Result<Machine, Stop> {
         let machine = Machine::restore(self.image.clone(), eval);
+        let machine = machine.map(Machine::without_provenance);
         machine.ok_or_else(|| Stop::Fault("a machine can't be restored".into()))
     }
 

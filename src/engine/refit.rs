@@ -1,0 +1,349 @@
+//! A history fitted to a run in which some requests have no answers yet.
+//!
+//! The history is taken apart into turns: what was taken in, and what followed from it. The run is given turn after turn
+//! without the answers that are asked for again. A turn from which the same follows is kept as it is. One from which
+//! nothing follows now is kept without what followed. At the first from which something else follows the history is cut:
+//! the answers after that point wait to be taken in again. What is kept has the numbers that it had.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request, What};
+
+use super::history::{Asked, Entry, History};
+use super::instance::{Advance, Instance, first_text};
+use super::open::Open;
+use super::record::{InstanceRecord, Status};
+
+/// Fuel for one turn, in calls and repetitions. One that takes more does not fit.
+const TURN: u64 = 50_000_000;
+const SLICE: u64 = 1_000_000;
+
+/// What was taken in, and what followed from it.
+struct Turn {
+    /// None of the first.
+    trigger: Option<Entry>,
+    /// The number of its first request, if it makes any.
+    first: u64,
+    group: Vec<Entry>,
+}
+
+/// A history as it was.
+pub(super) struct Original {
+    turns: Vec<Turn>,
+    requests: BTreeMap<u64, Request>,
+    /// The requests whose errors ended it, and all whose errors were not handled.
+    pub failed_by: Vec<u64>,
+    pub unhandled: Vec<u64>,
+    /// The number after those of all requests.
+    next: u64,
+}
+
+/// An answer that is taken in again.
+pub(super) enum Later {
+    Answer { seq: u64, result: Result<Data, ErrorData>, time: i64 },
+    Event { name: String, payload: Data, time: i64 },
+}
+
+/// What is left of a history.
+pub(super) struct Refit {
+    pub entries: Vec<Entry>,
+    /// What waits to be taken in again, in order.
+    pub later: Vec<Later>,
+    /// The requests that are gone.
+    pub cut: Vec<Entry>,
+    /// What is open where the entries end, and the machine that waits for it.
+    pub open: BTreeMap<u64, Box<Open>>,
+    machine: Machine,
+}
+
+fn unfit() -> String {
+    "its history does not fit its program".to_string()
+}
+
+impl Original {
+    /// Replays a history that has ended.
+    pub fn of(image: &Rc<Image>, record: &InstanceRecord, history: &History) -> Result<Original, String> {
+        let mut instance = Instance::new(image, record.clone(), history.clone())?;
+        let mut requests: BTreeMap<u64, Request> =
+            instance.open.iter().map(|(seq, open)| (*seq, open.request.clone())).collect();
+        let first = instance.machine().next_request();
+        let mut turns = vec![Turn { trigger: None, first, group: Vec::new() }];
+        loop {
+            let mut seen: Vec<Entry> = Vec::new();
+            let advance = instance.advance(SLICE, 0, false, &mut |entry, request| {
+                if let Some(request) = request {
+                    requests.insert(request.seq, request.clone());
+                }
+                seen.push(entry.clone());
+            });
+            let trigger = match advance {
+                Advance::More => Some(seen.pop().ok_or_else(unfit)?),
+                Advance::OutOfFuel | Advance::Ended => None,
+                Advance::Waiting | Advance::Ending | Advance::Stuck(_) => return Err(unfit()),
+            };
+            if let Some(turn) = turns.last_mut() {
+                // The end is taken back.
+                seen.retain(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Terminated { .. }));
+                turn.group.extend(seen);
+            }
+            if trigger.is_some() {
+                let first = instance.machine().next_request();
+                turns.push(Turn { trigger, first, group: Vec::new() });
+            } else if matches!(advance, Advance::Ended) {
+                break;
+            }
+        }
+        let machine = instance.machine();
+        let ours = matches!(record.status, Status::Failed(_));
+        let of = |requests: Vec<u64>| if ours { requests } else { Vec::new() };
+        Ok(Original {
+            failed_by: of(machine.failed_by().to_vec()),
+            unhandled: of(machine.unhandled()),
+            next: machine.next_request(),
+            turns,
+            requests,
+        })
+    }
+
+    /// The request of a number.
+    pub fn request(&self, seq: u64) -> Option<&Request> {
+        self.requests.get(&seq)
+    }
+
+    /// The requests that had no answer.
+    pub fn unanswered(&self) -> impl Iterator<Item = u64> + '_ {
+        let answered = |turn: &Turn| match turn.trigger {
+            Some(Entry::Answered { seq, .. }) => Some(seq),
+            _ => None,
+        };
+        let answered: BTreeSet<u64> = self.turns.iter().filter_map(answered).collect();
+        self.requests.keys().copied().filter(move |seq| !answered.contains(seq))
+    }
+
+    fn is(&self, seq: u64, effect: &'static str) -> bool {
+        self.requests.get(&seq).is_some_and(|request| request.what == What::Effect(effect))
+    }
+}
+
+/// What a turn led to.
+struct Made {
+    requests: Vec<Request>,
+    withdrawn: Vec<u64>,
+    has_ended: bool,
+}
+
+impl Made {
+    fn is_nothing(&self) -> bool {
+        self.requests.is_empty() && self.withdrawn.is_empty() && !self.has_ended
+    }
+
+    fn is(&self, group: &[Entry]) -> bool {
+        let Some((requests, cancelled)) = group.split_at_checked(self.requests.len()) else { return false };
+        let is_cancelled = |(entry, seq): (&Entry, &u64)| matches!(entry, Entry::Cancelled { seq: known, .. } if known == seq);
+        !self.has_ended
+            && requests.iter().zip(&self.requests).all(|(entry, request)| entry.is_of(request))
+            && cancelled.len() == self.withdrawn.len()
+            && cancelled.iter().zip(&self.withdrawn).all(is_cancelled)
+    }
+}
+
+/// The run that the history is fitted to.
+struct Run {
+    machine: Machine,
+    open: BTreeSet<u64>,
+}
+
+impl Run {
+    /// Runs to where it waits or ends; none when that takes too long.
+    fn turn(&mut self) -> Option<Made> {
+        let mut left = TURN;
+        loop {
+            let progress = self.machine.run(SLICE);
+            match progress {
+                Progress::OutOfFuel => left = left.checked_sub(SLICE)?,
+                Progress::Waiting | Progress::Done(_) => {
+                    let (requests, withdrawn) = (self.machine.take_requests(), self.machine.take_withdrawn());
+                    let has_ended = matches!(progress, Progress::Done(_));
+                    return Some(Made { requests, withdrawn, has_ended });
+                }
+            }
+        }
+    }
+
+    fn takes(&mut self, group: &[Entry]) {
+        for entry in group {
+            match entry {
+                Entry::Requested { seq, .. } => self.open.insert(*seq),
+                Entry::Cancelled { seq, .. } => self.open.remove(seq),
+                _ => false,
+            };
+        }
+    }
+}
+
+/// What becomes of a history.
+struct Fitting<'a> {
+    original: &'a Original,
+    /// The requests that are asked again.
+    again: &'a BTreeSet<u64>,
+    /// Those of them whose answer was left out.
+    left_out: BTreeSet<u64>,
+    entries: Vec<Entry>,
+    later: Vec<Later>,
+    cut: Vec<Entry>,
+}
+
+impl Fitting<'_> {
+    /// Whether an answer is one that is not taken in any more, though its request is open.
+    fn is_left_out(&mut self, seq: u64, result: &Result<Data, ErrorData>) -> bool {
+        // Nobody holds the entities of a section any more.
+        let is_stale = self.left_out.contains(&seq) && (result.is_err() || self.original.is(seq, "lock"));
+        is_stale || (self.again.contains(&seq) && self.left_out.insert(seq))
+    }
+
+    fn lose(&mut self, group: &[Entry]) {
+        self.cut.extend(group.iter().filter(|entry| matches!(entry, Entry::Requested { .. })).cloned());
+    }
+
+    /// An answer that is taken in again, if it is of use.
+    fn put_back(&mut self, open: &BTreeSet<u64>, seq: u64, result: Result<Data, ErrorData>, time: i64) {
+        let event = self.original.request(seq).filter(|request| request.what == What::Effect("receive"));
+        match (event, result) {
+            (Some(request), Ok(payload)) => {
+                self.later.push(Later::Event { name: first_text(&request.args), payload, time });
+            }
+            (_, result) if open.contains(&seq) && !self.original.is(seq, "lock") => {
+                self.later.push(Later::Answer { seq, result, time });
+            }
+            _ => {}
+        }
+    }
+
+    fn walk(&mut self, run: &mut Run, now: i64) -> Result<(), String> {
+        let mut is_cut = false;
+        let original = self.original;
+        for turn in &original.turns {
+            let (seq, result, time) = match &turn.trigger {
+                Some(Entry::Answered { seq, result, time }) => (*seq, result, *time),
+                None => {
+                    run.turn().filter(|made| made.is(&turn.group)).ok_or_else(unfit)?;
+                    self.entries.extend(turn.group.iter().cloned());
+                    run.takes(&turn.group);
+                    continue;
+                }
+                Some(trigger @ (Entry::Retried { seq, .. } | Entry::Renewed { seq, .. })) => {
+                    if !is_cut && run.open.contains(seq) {
+                        self.entries.push(trigger.clone());
+                    }
+                    continue;
+                }
+                Some(_) => continue,
+            };
+            let is_open = run.open.contains(&seq);
+            if is_open && self.is_left_out(seq, result) {
+                self.lose(&turn.group);
+                continue;
+            }
+            if is_cut || !is_open {
+                self.lose(&turn.group);
+                self.put_back(&run.open, seq, result.clone(), time);
+                continue;
+            }
+            let asks = turn.group.iter().any(|entry| matches!(entry, Entry::Requested { .. }));
+            if asks && run.machine.next_request() != turn.first {
+                self.entries.push(Entry::Rewound { seq: turn.first, time: now });
+                run.machine.number_from(turn.first);
+            }
+            run.machine.answer(seq, result.clone());
+            let made = run.turn();
+            let trigger = turn.trigger.iter().cloned();
+            match made {
+                Some(made) if made.is(&turn.group) => {
+                    run.open.remove(&seq);
+                    run.takes(&turn.group);
+                    self.entries.extend(trigger.chain(turn.group.iter().cloned()));
+                }
+                Some(made) if made.is_nothing() => {
+                    run.open.remove(&seq);
+                    self.entries.extend(trigger);
+                    self.lose(&turn.group);
+                }
+                _ => {
+                    is_cut = true;
+                    self.lose(&turn.group);
+                    self.put_back(&run.open, seq, result.clone(), time);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Refit {
+    /// Fits a history to a run in which these requests have no answers yet.
+    pub fn of(
+        image: &Rc<Image>,
+        record: &InstanceRecord,
+        history: &History,
+        original: &Original,
+        again: &BTreeSet<u64>,
+        now: i64,
+    ) -> Result<Refit, String> {
+        let begin = |entries: Vec<Entry>| {
+            let record = InstanceRecord { status: Status::Running, ended: None, ..record.clone() };
+            Instance::new(image, record, History { entries, tail: None, ..history.clone() })
+        };
+        let (machine, open) = begin(Vec::new())?.into_parts();
+        let mut run = Run { machine, open: open.keys().copied().collect() };
+        let mut fitting = Fitting {
+            original,
+            again,
+            left_out: BTreeSet::new(),
+            entries: Vec::new(),
+            later: Vec::new(),
+            cut: Vec::new(),
+        };
+        fitting.walk(&mut run, now)?;
+        let Fitting { mut entries, later, cut, .. } = fitting;
+        // What is kept has to lead where it waits: that is seen by replaying it.
+        let mut instance = begin(entries.clone())?;
+        while !instance.is_live() {
+            match instance.advance(SLICE, 0, false, &mut |_, _| ()) {
+                Advance::More | Advance::OutOfFuel => {}
+                _ => return Err(unfit()),
+            }
+        }
+        let (mut machine, open) = instance.into_parts();
+        // From the last that it took in nothing may follow; then it has not run since.
+        while matches!(machine.run(SLICE), Progress::OutOfFuel) {}
+        if machine.next_request() != original.next {
+            entries.push(Entry::Rewound { seq: original.next, time: now });
+        }
+        Ok(Refit { entries, later, cut, open: open.into_all(), machine })
+    }
+
+    /// The critical section that it is in: the request that asked for it, and whether its entities were called since.
+    pub fn section(&self) -> Option<Result<u64, ()>> {
+        if !self.machine.is_in_section() {
+            return None;
+        }
+        let mut section = Err(());
+        for entry in &self.entries {
+            match entry {
+                Entry::Requested { seq, what: Asked::Effect(name), .. } if name == "lock" => {
+                    section = Ok(*seq);
+                }
+                Entry::Requested { what: Asked::Operation { signal: None, .. }, .. } => section = Err(()),
+                _ => {}
+            }
+        }
+        Some(section)
+    }
+
+    /// The sleeps that limit the time of these requests.
+    pub fn limits(&self, of: &[u64]) -> Vec<u64> {
+        let is_sleep = |seq: &u64| self.open.get(seq).is_some_and(|open| open.is_timer());
+        self.machine.rivals(of).into_iter().filter(is_sleep).collect()
+    }
+}
