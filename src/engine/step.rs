@@ -709,7 +709,9 @@ impl Engine {
         let Mail { from, root, time, message, .. } = mail;
         let copy = Mail::fresh(self.next_mail, from.clone(), root.clone(), None, *time, message.clone());
         self.next_mail += 1;
-        self.fresh_mail.push((to, copy));
+        if let Some(bytes) = copy.write() {
+            self.batch.put(keys::mail(&to, copy.number), bytes);
+        }
     }
 
     /// An instance goes on that was rewound in the store.
