@@ -345,11 +345,6 @@ impl<E> Instance<E> {
         !self.stale.is_empty()
     }
 
-    /// Whether an answer to a request of that name may come that nobody waits for.
-    pub fn is_stale(&self, name: u64) -> bool {
-        self.stale.contains(&name)
-    }
-
     /// As it is, with another evaluation.
     pub fn with<F>(self, keep: impl FnOnce(E) -> F) -> Instance<F> {
         let state = match self.state {
