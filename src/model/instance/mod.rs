@@ -83,6 +83,8 @@ pub struct Open {
     child: Option<Id>,
     /// The error of the last attempt, while the next is not due.
     failed: Option<Answer>,
+    /// Its turn among those that wait for an event of one name.
+    turn: u64,
 }
 
 /// A critical section that is asked for or held.
