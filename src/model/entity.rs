@@ -9,6 +9,7 @@ use super::evaluate::{Done, Evaluator, Moment, Stop};
 use super::instance::{Out, Trouble, reply, send, sent};
 use super::message::{EntityName, Mail, Message, Name, Waiter, answer};
 use super::part::Part;
+use super::program::Mutation;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Entity {
@@ -112,6 +113,9 @@ impl Entity {
         evaluator: &mut Evaluator<'_>,
     ) -> Result<Vec<Out>, Stop> {
         let Some(mail) = self.take() else { return Ok(Vec::new()) };
+        if evaluator.program.mutation == Mutation::OperationStays && self.state.is_none() {
+            self.queue.push_front(mail.clone());
+        }
         let (Message::Call { key, .. } | Message::Signal { key, .. }) = &*mail else {
             return Err(Stop::Fault(format!("{me} runs {}", *mail)));
         };

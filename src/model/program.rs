@@ -42,22 +42,52 @@ pub struct Program {
     mocks: Vec<Mock>,
 }
 
-/// A fault that is put into a model, to see that it is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A fault that is put into a rule, to see that it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
     None,
-    /// A critical section asks for its entities in an order of its own.
+    /// **acquire**: a critical section asks for its entities in an order of its own.
     UnsortedLocks,
-    /// What a step sends leaves before the step is stored.
-    ReleaseBeforeCommit,
-    /// A message that comes twice is taken twice.
-    NoDedupe,
-    /// A replay gives all answers at once.
-    NoTurnBoundaries,
-    /// What was overtaken is stored all the same.
-    NoRefusal,
-    /// An attempt that was given up does not happen any more.
+    /// **acquire**: nobody notes who holds an entity.
+    NoHolder,
+    /// **begin**: what begins an instance that is there begins it once more.
+    BeginsAgain,
+    /// **deliver**: the newest message of a sender comes first.
+    NewestFirst,
+    /// **operate**: the first message of an entity stays, and its operation runs again.
+    OperationStays,
+    /// **perform**: what was done is still to be done.
+    TaskStays,
+    /// **elapse**: of a receiver's timers any may be heeded first.
+    NoOrderOfTimers,
+    /// **elapse**: what is set is due from the beginning on, not from when it was set.
+    NoWork,
+    /// **late**: an attempt that was given up does not happen any more.
     NoOrphans,
+    /// **lapse**: an attempt that was given up always happens.
+    NoLapse,
+    /// **read**: the newest message that has come is read.
+    ReadsNewest,
+    /// **commit**: what a step sends leaves before the step is stored.
+    ReleaseBeforeCommit,
+    /// **commit**: the message that was taken stays.
+    MessageStays,
+    /// **refuse**: what was overtaken is stored all the same.
+    NoRefusal,
+    /// **refuse**: what is refused is not done again.
+    RefusedIsLost,
+    /// **transfer**: a message that comes twice is taken twice.
+    NoDedupe,
+    /// **record**: a result is stored, and the task is done and recorded again.
+    RecordsAgain,
+    /// **record**: a task is removed when it is performed, not when its result is recorded.
+    RemovedBeforeRecord,
+    /// **crash**: messages that have come are lost.
+    CrashLosesInbox,
+    /// **replay**: it gives all answers at once.
+    NoTurnBoundaries,
+    /// **replay**: the last turn is not replayed.
+    LastTurnIsLost,
 }
 
 /// How the requests of an instance are named.

@@ -46,7 +46,10 @@ impl History {
 
 /// **replay**: the instance as its history leaves it.
 fn replay(evaluator: &mut Evaluator<'_>, id: &Id, history: &History) -> Result<Instance<Eval>, Stop> {
-    let turns = history.turns();
+    let mut turns = history.turns();
+    if evaluator.program.mutation == Mutation::LastTurnIsLost && turns.len() > 1 {
+        turns.pop();
+    }
     let mut instance = None;
     for turn in &turns {
         let replayed = match (&instance, &*turn.took) {

@@ -56,6 +56,19 @@ impl Timers {
         self.pending.is_empty()
     }
 
+    /// Who is told what when something is due.
+    pub fn told(&self) -> impl Iterator<Item = (&Name, &Mail)> {
+        self.pending.iter().filter_map(|pending| Some((&pending.to, pending.mail.as_ref()?)))
+    }
+
+    /// A mutation: time passes to a timer, and no further.
+    pub fn jump(&mut self, (to, number): &TimerId) {
+        if let Ok(at) = self.find(to, *number) {
+            self.zone.pass(&self.deadlines());
+            self.zone.meet(NOW, at + OWN, 0);
+        }
+    }
+
     /// Whether something will be due for somebody.
     pub fn has(&self, whom: &Name) -> bool {
         self.pending.iter().any(|pending| pending.to == *whom)
@@ -105,11 +118,12 @@ impl Timers {
         }
     }
 
-    /// Those that may be due next: each that may be the first of its receiver, and before what has to happen first.
-    pub fn next(&self) -> impl Iterator<Item = TimerId> {
-        let first = |at: &usize| {
+    /// Those that may be due next: each that may be the first of its receiver, and before what has to happen first. Not `in_order`,
+    /// a mutation, any may be.
+    pub fn next(&self, in_order: bool) -> impl Iterator<Item = TimerId> {
+        let first = move |at: &usize| {
             let before = |other: usize| match self.before(*at, other) {
-                Some(by) if other != *at => self.zone.later(other + OWN, at + OWN) >= by,
+                Some(by) if in_order && other != *at => self.zone.later(other + OWN, at + OWN) >= by,
                 _ => true,
             };
             self.pending[*at].mail.is_some() && (0..self.pending.len()).all(before)

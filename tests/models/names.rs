@@ -123,6 +123,21 @@ fn names_that_are_seen_are_those_of_the_engine() {
     assert!(needed * 4 > count && by_place * 20 > count, "{needed} {by_place} of {count}");
 }
 
+/// Who waits longest gets an event first, however requests are named.
+#[test]
+fn events_come_to_who_waits_longest() {
+    let text = "activity w(n) => n
+        fn gets(me, n) { for i in 0..n { w(i) }; [me, receive(\"x\")] }
+        orchestration tells() { raise(\"main\", \"x\", 1); raise(\"main\", \"x\", 2) }
+        let other = async do { w(7); w(8); w(9) }
+        let all_of_it = async all([async gets(\"a\", 1), async gets(\"b\", 2)])
+        start tells() with {id: \"t\"}
+        print([await other, await all_of_it])
+        ";
+    assert_eq!(program(text).naming, Naming::ByPlace);
+    assert_eq!(seen_with(text, Naming::ByPlace), seen_with(text, Naming::ByNumber));
+}
+
 /// What programs commonly do with handles shows nothing of names.
 #[test]
 fn handles_that_only_name_are_not_looked_at() {

@@ -25,8 +25,8 @@ use super::{Faults, Work};
 pub struct Stored<T> {
     /// None before it has taken its first message.
     pub state: Option<T>,
-    /// Messages that have come and were not taken, in order.
-    pub inbox: VecDeque<Mail>,
+    /// Messages that have come and were not taken, in order, each with its sender; what is due has none.
+    pub inbox: VecDeque<(Option<Name>, Mail)>,
 }
 
 impl<T> Default for Stored<T> {
@@ -88,19 +88,31 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
     }
 
     /// A message comes to its receiver's inbox.
-    pub(super) fn put_in(&mut self, to: &Name, mail: Mail) {
+    pub(super) fn put_in(&mut self, from: Option<&Name>, to: &Name, mail: Mail) {
+        let come = (from.cloned(), mail);
         match to {
             Name::Instance(id) => {
                 let mut stored = self.instances.get(id).map(|known| (**known).clone()).unwrap_or_default();
-                stored.inbox.push_back(mail);
+                stored.inbox.push_back(come);
                 self.instances.insert(id.clone(), Part::new(stored));
             }
             Name::Entity(id) => {
                 let mut stored = self.entities.get(id).map(|known| (**known).clone()).unwrap_or_default();
-                stored.inbox.push_back(mail);
+                stored.inbox.push_back(come);
                 self.entities.insert(id.clone(), Part::new(stored));
             }
             _ => {}
+        }
+    }
+
+    /// A mutation: the next message of a participant is lost.
+    pub(super) fn lose(&mut self, who: &Name) {
+        if let Name::Instance(id) = who
+            && let Some(stored) = self.instances.get(id)
+        {
+            let mut stored = (**stored).clone();
+            stored.inbox.pop_front();
+            self.instances.insert(id.clone(), Part::new(stored));
         }
     }
 
@@ -156,18 +168,18 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         }
     }
 
-    /// What has come for a request, and was not taken, is no more; but for answers of others, whose names wait for them.
+    /// What has come for a request, and was not taken, is no more: what was due, and results of tasks. Answers of others are
+    /// still taken, for their names wait for them.
     fn forget_answers(&mut self, id: &Id, seq: u64) {
         let Some(stored) = self.instances.get(id) else { return };
-        let waits = stored.state.as_ref().is_some_and(|instance| instance.is_stale(seq));
-        let of = |mail: &Mail| match &**mail {
+        let of = |(from, mail): &(Option<Name>, Mail)| match &**mail {
             Message::Due { seq: known, .. } => *known == seq,
-            Message::Answer { seq: known, .. } => *known == seq && !waits,
+            Message::Answer { seq: known, .. } => *known == seq && *from == Some(Name::World),
             _ => false,
         };
         if stored.inbox.iter().any(of) {
             let mut stored = (**stored).clone();
-            stored.inbox.retain(|mail| !of(mail));
+            stored.inbox.retain(|come| !of(come));
             self.instances.insert(id.clone(), Part::new(stored));
         }
     }
@@ -255,12 +267,11 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
 
     /// Whether something can happen before any time passes, in a test that has the clock in its hand.
     pub(super) fn is_busy(&self, program: &Program) -> bool {
-        let waits = |inbox: &VecDeque<Mail>| !inbox.is_empty();
         let turn =
             |stored: &Stored<Entity>| stored.state.as_ref().is_some_and(|entity| entity.next().is_some());
         !(self.outbox.is_empty() && self.work.is_empty() && self.results.is_empty())
-            || self.instances.values().any(|stored| waits(&stored.inbox))
-            || self.entities.values().any(|stored| waits(&stored.inbox) || turn(stored))
+            || self.instances.values().any(|stored| !stored.inbox.is_empty())
+            || self.entities.values().any(|stored| !stored.inbox.is_empty() || turn(stored))
             || self.tasks.values().any(|task| program.is_prompt(&task.asked))
     }
 }

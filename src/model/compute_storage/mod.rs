@@ -24,7 +24,7 @@ use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
 use super::orphan;
 use super::part::{Part, fingerprint};
-use super::program::Mutation;
+use super::program::{Mutation, Program};
 use super::timers::{TimerId, Timers};
 use super::{Model, Shown};
 
@@ -166,7 +166,8 @@ impl<K: Keep> Storage<K> {
             waiter: None,
             started: None,
         };
-        let main = Stored { inbox: VecDeque::from([Part::new(message)]), ..Stored::default() };
+        let main =
+            Stored { inbox: VecDeque::from([(Some(Name::World), Part::new(message))]), ..Stored::default() };
         Config {
             instances: Map::from_iter([(program.main.clone(), Part::new(main))]),
             entities: Map::default(),
@@ -209,7 +210,7 @@ impl<K: Keep> Storage<K> {
             false => c.outbox.insert(key, Part::new(queue)),
         };
         if number > 0 || evaluator.program.mutation == Mutation::NoDedupe {
-            c.put_in(to, mail);
+            c.put_in(Some(from), to, mail);
         }
     }
 
@@ -227,11 +228,12 @@ impl<K: Keep> Storage<K> {
         let read = match who {
             Name::Instance(id) => {
                 let Some(kept) = c.instances.get(id).cloned() else { return Ok(()) };
-                Read::Instance { id: id.clone(), kept: head(&kept) }
+                let newest = evaluator.program.mutation == Mutation::ReadsNewest;
+                Read::Instance { id: id.clone(), kept: head(&kept, newest) }
             }
             Name::Entity(id) => {
                 let Some(kept) = c.entities.get(id).cloned() else { return Ok(()) };
-                Read::Entity { id: id.clone(), kept: head(&kept), turn }
+                Read::Entity { id: id.clone(), kept: head(&kept, false), turn }
             }
             Name::World => return Ok(()),
         };
@@ -259,11 +261,14 @@ impl<K: Keep> Storage<K> {
         match read {
             Read::Instance { id, kept } => {
                 let mut next = (**kept).clone();
-                let Some(mail) = next.inbox.pop_front() else {
+                let Some((_, mail)) = next.inbox.pop_front() else {
                     return Err(Stop::Fault("nothing to take".into()));
                 };
                 let mut outs = Vec::new();
-                let turn = match (&next.state, &*mail) {
+                let known = next.state.as_ref();
+                let again = evaluator.program.mutation == Mutation::BeginsAgain
+                    && matches!(*mail, Message::Begin { .. });
+                let turn = match (known.filter(|_| !again), &*mail) {
                     (Some(known), _) => {
                         let instance = Part::new(K::read(evaluator, id, known)?);
                         instance::take(evaluator, id, &instance, &mail)?
@@ -291,10 +296,16 @@ impl<K: Keep> Storage<K> {
                 let mut entity = next.state.take().unwrap_or_default();
                 let outs = match (turn, entity.next()) {
                     (false, _) => match next.inbox.pop_front() {
-                        Some(mail) => entity.arrive(&mail),
+                        Some((_, mail)) => entity.arrive(&mail),
                         None => Vec::new(),
                     },
-                    (true, Some(Message::Lock { .. })) => entity.acquire(),
+                    (true, Some(Message::Lock { .. })) => {
+                        let outs = entity.acquire();
+                        if evaluator.program.mutation == Mutation::NoHolder {
+                            entity.holder = None;
+                        }
+                        outs
+                    }
                     (true, _) => {
                         let all = entity.operations(id, evaluator, &c.moment(evaluator))?;
                         let done = all.get(outcome).ok_or_else(|| Stop::Fault("no such outcome".into()))?;
@@ -343,7 +354,9 @@ impl<K: Keep> Storage<K> {
             Written::Instance(id, mut next) => {
                 // What has come since stays.
                 if let Some(now) = c.instances.get(&id) {
-                    next.inbox = now.inbox.iter().skip(1).cloned().collect();
+                    let stays = evaluator.program.mutation == Mutation::MessageStays && now.state.is_some();
+                    let taken = usize::from(!stays);
+                    next.inbox = now.inbox.iter().skip(taken).cloned().collect();
                 }
                 c.instances.insert(id, Part::new(*next));
             }
@@ -386,6 +399,9 @@ impl<K: Keep> Storage<K> {
         let Some(task) = c.tasks.get(&(instance.clone(), seq)).cloned() else { return Ok(()) };
         c.change_the_world(&done);
         c.performed(instance, seq, &done);
+        if evaluator.program.mutation == Mutation::RemovedBeforeRecord {
+            c.tasks.remove(&(instance.clone(), seq));
+        }
         match done.result {
             Some(result) => {
                 let message = Message::Answer { execution: task.execution, seq, result, sends: done.sends };
@@ -403,25 +419,31 @@ impl<K: Keep> Storage<K> {
     }
 
     /// **record**: the first result of a task is stored, as a message to who asked for it; a later one is dropped.
-    fn record(&self, c: &mut Config<K::State>, result: u128) {
+    fn record(&self, program: &Program, c: &mut Config<K::State>, result: u128) {
         let Some(at) = c.results.iter().position(|known| known.mark() == result) else { return };
         let result = c.results.remove(at);
         let task = c.tasks.get(&(result.instance.clone(), result.seq));
         let fits = task.is_some_and(
             |task| matches!(*result.mail, Message::Answer { execution, .. } if execution == task.execution),
         );
-        if fits {
+        let removed = program.mutation == Mutation::RemovedBeforeRecord;
+        if fits || removed {
             c.begun.remove(&(result.instance.clone(), result.seq));
-            c.tasks.remove(&(result.instance.clone(), result.seq));
+            if program.mutation != Mutation::RecordsAgain {
+                c.tasks.remove(&(result.instance.clone(), result.seq));
+            }
             c.results.retain(|other| !other.is_of(&result.instance, result.seq));
-            c.put_in(&Name::Instance(result.instance.clone()), result.mail.clone());
+            c.put_in(Some(&Name::World), &Name::Instance(result.instance.clone()), result.mail.clone());
         }
     }
 
     /// **elapse**: what is due first of a receiver is due, now or before: its message has come.
-    fn elapse(&self, c: &mut Config<K::State>, timer: &TimerId) {
+    fn elapse(&self, program: &Program, c: &mut Config<K::State>, timer: &TimerId) {
+        if program.mutation == Mutation::NoWork {
+            c.timers.jump(timer);
+        }
         if let Some(mail) = c.timers.take(timer) {
-            c.put_in(&timer.0, mail);
+            c.put_in(None, &timer.0, mail);
         }
     }
 
@@ -447,16 +469,21 @@ impl<K: Keep> Storage<K> {
     }
 
     /// **crash**: compute vanishes with all that it has.
-    fn crash(&self, c: &mut Config<K::State>) {
+    fn crash(&self, program: &Program, c: &mut Config<K::State>) {
         c.faults.crashes -= 1;
+        if program.mutation == Mutation::CrashLosesInbox {
+            let all: Vec<Name> = c.instances.keys().cloned().map(Name::Instance).collect();
+            all.iter().for_each(|who| c.lose(who));
+        }
         c.work.clear();
         c.results.clear();
     }
 }
 
 /// What compute reads of a participant: its state, and the message that it takes.
-fn head<T: Clone + Hash>(stored: &Stored<T>) -> Part<Stored<T>> {
-    Part::new(Stored { inbox: stored.inbox.iter().take(1).cloned().collect(), ..stored.clone() })
+fn head<T: Clone + Hash>(stored: &Stored<T>, newest: bool) -> Part<Stored<T>> {
+    let next = if newest { stored.inbox.back() } else { stored.inbox.front() };
+    Part::new(Stored { inbox: next.into_iter().cloned().collect(), ..stored.clone() })
 }
 
 /// What becomes of what was read.
@@ -548,13 +575,16 @@ impl<K: Keep> Model for Storage<K> {
         }
         steps.extend(c.results.iter().map(|result| Step::Record { result: result.mark() }));
         if !(evaluator.program.facts.takes_the_clock && c.is_busy(evaluator.program)) {
-            steps.extend(c.timers.next().map(|timer| Step::Elapse { timer }));
+            let in_order = evaluator.program.mutation != Mutation::NoOrderOfTimers;
+            steps.extend(c.timers.next(in_order).map(|timer| Step::Elapse { timer }));
         }
         for orphan in orphan::different(&c.orphans) {
             let all = c.attempted(evaluator, &orphan.task)?;
             let mark = orphan.mark();
             steps.extend(orphan::effects(&all).map(|outcome| Step::Late { orphan: mark, outcome }));
-            steps.push(Step::Lapse { orphan: mark });
+            if evaluator.program.mutation != Mutation::NoLapse {
+                steps.push(Step::Lapse { orphan: mark });
+            }
         }
         if c.faults.crashes > 0 && !(c.work.is_empty() && c.results.is_empty()) {
             steps.push(Step::Crash);
@@ -580,19 +610,24 @@ impl<K: Keep> Model for Storage<K> {
             }
             Step::Refuse { work: hash } => {
                 if let Some(work) = work(hash) {
+                    if evaluator.program.mutation == Mutation::RefusedIsLost {
+                        c.lose(&work.read.who());
+                    }
                     self.refuse(&mut c, work);
                 }
             }
             Step::Perform { instance, seq, outcome } => {
                 self.perform(evaluator, &mut c, instance, *seq, *outcome)?
             }
-            Step::Record { result } => self.record(&mut c, *result),
-            Step::Elapse { timer } => self.elapse(&mut c, timer),
+            Step::Record { result } => self.record(evaluator.program, &mut c, *result),
+            Step::Elapse { timer } => self.elapse(evaluator.program, &mut c, timer),
             Step::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
             Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
-            Step::Crash => self.crash(&mut c),
+            Step::Crash => self.crash(evaluator.program, &mut c),
         }
-        c.let_time_pass(evaluator.program);
+        if evaluator.program.mutation != Mutation::NoWork {
+            c.let_time_pass(evaluator.program);
+        }
         Ok(c)
     }
 

@@ -21,10 +21,12 @@ impl<K: Keep> Storage<K> {
             Step::Read { who, turn } => {
                 let next = match who {
                     Name::Instance(id) => {
-                        c.instances.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail))
+                        c.instances.get(id).and_then(|s| s.inbox.front().map(|(_, mail)| &**mail))
                     }
                     Name::Entity(id) if *turn => c.entities.get(id).and_then(|s| s.state.as_ref()?.next()),
-                    Name::Entity(id) => c.entities.get(id).and_then(|s| s.inbox.front().map(|mail| &**mail)),
+                    Name::Entity(id) => {
+                        c.entities.get(id).and_then(|s| s.inbox.front().map(|(_, mail)| &**mail))
+                    }
                     _ => None,
                 };
                 let text = next.map_or(String::new(), Message::to_string);

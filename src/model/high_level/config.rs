@@ -55,10 +55,10 @@ impl Config {
         self.mail.edit().insert(key, Part::new(queue));
     }
 
-    pub(super) fn take_mail(&mut self, from: &Name, to: &Name) -> Option<Mail> {
+    pub(super) fn take_mail(&mut self, from: &Name, to: &Name, newest: bool) -> Option<Mail> {
         let key = (from.clone(), to.clone());
         let mut queue = (**self.mail.get(&key)?).clone();
-        let message = queue.pop_front();
+        let message = if newest { queue.pop_back() } else { queue.pop_front() };
         match queue.is_empty() {
             true => self.mail.edit().remove(&key),
             false => self.mail.edit().insert(key, Part::new(queue)),

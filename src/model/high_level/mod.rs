@@ -9,12 +9,12 @@ pub(super) mod show;
 use crate::machine::ErrorData;
 
 use super::evaluate::{Evaluator, MAIN_FUNCTION, Stop};
-use super::instance::{self, Trouble};
+use super::instance::{self, Task, Trouble};
 use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
 use super::orphan;
 use super::part::{Part, fingerprint};
-use super::program::Program;
+use super::program::{Mutation, Program};
 use super::timers::{TimerId, Timers};
 use super::{Model, Shown};
 
@@ -68,7 +68,9 @@ impl HighLevel {
         let turn = instance::begin(evaluator, &id, &function, &program.args, None, Vec::new())?;
         config.instances.edit().insert(id.clone(), turn.instance.clone());
         config.bring_about(program, &Name::Instance(id), turn.out.clone());
-        config.let_time_pass(program);
+        if program.mutation != Mutation::NoWork {
+            config.let_time_pass(program);
+        }
         Ok(config)
     }
 
@@ -81,7 +83,7 @@ impl HighLevel {
         from: &Name,
         to: &Name,
     ) -> Result<(), Stop> {
-        match c.take_mail(from, to) {
+        match c.take_mail(from, to, evaluator.program.mutation == Mutation::NewestFirst) {
             Some(mail) => self.arrive(evaluator, c, to, &mail),
             None => Ok(()),
         }
@@ -96,7 +98,8 @@ impl HighLevel {
     ) -> Result<(), Stop> {
         match to {
             Name::Instance(id) => {
-                let outs = match (c.instances.get(id), &**mail) {
+                let known = c.instances.get(id).filter(|_| !begins_again(evaluator.program, mail));
+                let outs = match (known, &**mail) {
                     (Some(known), _) => {
                         let turn = instance::take(evaluator, id, known, mail)?;
                         c.instances.edit().insert(id.clone(), turn.instance.clone());
@@ -148,6 +151,9 @@ impl HighLevel {
     fn acquire(&self, program: &Program, c: &mut Config, id: &EntityName) {
         let mut entity = c.entity(id);
         let outs = entity.acquire();
+        if program.mutation == Mutation::NoHolder {
+            entity.holder = None;
+        }
         c.put_entity(id, entity);
         c.bring_about(program, &Name::Entity(id.clone()), outs);
     }
@@ -164,6 +170,10 @@ impl HighLevel {
         let done = c.outcomes(evaluator, instance, seq)?;
         let done = done.get(outcome).cloned().ok_or_else(|| Stop::Fault("no such outcome".into()))?;
         let Some(task) = c.tasks.edit().remove(&(instance.clone(), seq)) else { return Ok(()) };
+        if evaluator.program.mutation == Mutation::TaskStays && task.attempt == 1 {
+            let again = Task { attempt: 2, ..(*task).clone() };
+            c.tasks.edit().insert((instance.clone(), seq), Part::new(again));
+        }
         c.change_the_world(&done);
         c.read(&done);
         match done.result {
@@ -178,6 +188,9 @@ impl HighLevel {
 
     /// **elapse**: what is due first of a receiver is due, and heeded now or later: the receiver is told.
     fn elapse(&self, evaluator: &mut Evaluator<'_>, c: &mut Config, timer: &TimerId) -> Result<(), Stop> {
+        if evaluator.program.mutation == Mutation::NoWork {
+            c.timers.edit().jump(timer);
+        }
         match c.timers.edit().take(timer) {
             Some(mail) => self.arrive(evaluator, c, &timer.0, &mail),
             None => Ok(()),
@@ -204,6 +217,11 @@ impl HighLevel {
     fn lapse(&self, c: &mut Config, orphan: u128) {
         orphan::take(&mut c.orphans, orphan);
     }
+}
+
+/// A mutation: an instance that is there begins once more.
+fn begins_again(program: &Program, mail: &Mail) -> bool {
+    program.mutation == Mutation::BeginsAgain && matches!(**mail, Message::Begin { .. })
 }
 
 impl Model for HighLevel {
@@ -239,13 +257,16 @@ impl Model for HighLevel {
             steps.extend((0..count).map(step));
         }
         if !(evaluator.program.facts.takes_the_clock && c.is_busy(evaluator.program)) {
-            steps.extend(c.timers.next().map(|timer| Step::Elapse { timer }));
+            let in_order = evaluator.program.mutation != Mutation::NoOrderOfTimers;
+            steps.extend(c.timers.next(in_order).map(|timer| Step::Elapse { timer }));
         }
         for orphan in orphan::different(&c.orphans) {
             let all = c.attempted(evaluator, &orphan.task)?;
             let mark = orphan.mark();
             steps.extend(orphan::effects(&all).map(|outcome| Step::Late { orphan: mark, outcome }));
-            steps.push(Step::Lapse { orphan: mark });
+            if evaluator.program.mutation != Mutation::NoLapse {
+                steps.push(Step::Lapse { orphan: mark });
+            }
         }
         Ok(steps)
     }
@@ -263,7 +284,8 @@ impl Model for HighLevel {
             Step::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
             Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
         }
-        if !c.timers.is_empty() || !c.timers.is(&config.timers) {
+        let passes = evaluator.program.mutation != Mutation::NoWork;
+        if passes && (!c.timers.is_empty() || !c.timers.is(&config.timers)) {
             c.let_time_pass(evaluator.program);
         }
         Ok(c)

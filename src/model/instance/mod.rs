@@ -85,6 +85,8 @@ pub struct Open {
     child: Option<Id>,
     /// The error of the last attempt, while the next is not due.
     failed: Option<Answer>,
+    /// Its turn among those that wait for an event of one name.
+    turn: u64,
 }
 
 /// A critical section that is asked for or held.
@@ -346,11 +348,6 @@ impl<E> Instance<E> {
     /// Whether an answer may come that nobody waits for.
     pub fn has_stale(&self) -> bool {
         !self.stale.is_empty()
-    }
-
-    /// Whether an answer to a request of that name may come that nobody waits for.
-    pub fn is_stale(&self, name: u64) -> bool {
-        self.stale.contains(&name)
     }
 
     /// As it is, with another evaluation.

@@ -19,7 +19,11 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked]) -> Result<Vec<Out>, Stop>
                 let message = Message::Signal {
                     operation: operation.as_str().into(),
                     args: request.args.clone(),
-                    key: format!("{key}.{}", request.seq).into(),
+                    // Nobody sees it; of what sends what sends there would be ever longer ones.
+                    key: match naming {
+                        Naming::ByNumber => format!("{key}.{}", request.seq).into(),
+                        Naming::ByPlace => Id::default(),
+                    },
                     place: PlaceOf(request.place),
                 };
                 let after = after.clone().unwrap_or_else(Data::null);

@@ -238,8 +238,8 @@ impl Step<'_, '_> {
         for (fiber, open) in &self.me.open {
             if open.asked.what == What::Effect("receive") {
                 let name: Id = first_text(&open.asked.args).into();
-                let first = waiting.entry(name).or_insert((open.name, *fiber));
-                *first = (*first).min((open.name, *fiber));
+                let first = waiting.entry(name).or_insert((open.turn, *fiber));
+                *first = (*first).min((open.turn, *fiber));
             }
         }
         let at = self.me.events.iter().position(|(name, _)| waiting.contains_key(name))?;
@@ -247,6 +247,19 @@ impl Step<'_, '_> {
         let (_, fiber) = *waiting.get(&name)?;
         self.me.open.remove(&fiber);
         Some((fiber, answer(Ok(payload))))
+    }
+
+    /// The turn of a request among those that wait for an event of one name: the last. Of others it does not matter which came first.
+    fn turn(&mut self, asked: &Asked) -> u64 {
+        if asked.what != What::Effect("receive") {
+            return 0;
+        }
+        let alike = |open: &&mut Open| open.asked.what == asked.what && open.asked.args == asked.args;
+        let mut known: Vec<&mut Open> = self.me.open.values_mut().filter(alike).collect();
+        known.sort_by_key(|open| open.turn);
+        // Numbered anew, so that they say nothing of those that are gone.
+        (0..).zip(&mut known).for_each(|(turn, open)| open.turn = turn);
+        known.len() as u64
     }
 
     /// Takes in what a step of evaluation came to.
@@ -269,7 +282,9 @@ impl Step<'_, '_> {
             };
             self.asked.push(asked.clone());
             let child = self.child(asked, name);
-            self.me.open.insert(*fiber, Open { name, asked: asked.clone(), attempt: 1, child, failed: None });
+            let turn = self.turn(asked);
+            let open = Open { name, asked: asked.clone(), attempt: 1, child, failed: None, turn };
+            self.me.open.insert(*fiber, open);
             if !self.dispatch(*fiber, name, asked)? {
                 return Ok(());
             }

@@ -1,0 +1,147 @@
+//! A model with a fault put into one of its rules is rejected: what it comes to is not what the high-level model comes to, or it
+//! takes a step that is none.
+
+use durable::explore::Report;
+use durable::machine::{Data, Value};
+use durable::model::compute_storage::{Keep, States};
+use durable::model::record_replay::Histories;
+use durable::model::{Faults, HighLevel, Mutation, Naming, Program, Stop, Storage, Subject};
+
+use super::common;
+use super::{limits, outcomes, steps};
+
+/// Programs of which each rule is a part.
+const PROGRAMS: [(&str, &str); 9] = [
+    (
+        "two signals",
+        "entity Log { state []; on add(n) { state += [n] } }\nsignal Log(1).add(1)\nsignal Log(1).add(2)\n",
+    ),
+    (
+        "two sections",
+        "entity Box { state 0; on add(n) { state += n } }\n\
+         orchestration move(a, b) { lock Box(a), Box(b) { Box(a).add(1) } }\n\
+         all([async move(\"x\", \"y\"), async move(\"y\", \"x\")])\n",
+    ),
+    (
+        "an update in a section",
+        "entity Box { state 0; on get() => state; on put(n) { state = n } }\n\
+         orchestration adds() { lock Box(1) { Box(1).put(Box(1).get() + 1) } }\n\
+         all([async adds(), async adds()])\n",
+    ),
+    (
+        "a race",
+        "activity one(n) => n\n\
+         fn slow(n) { let got = one(n); one(got) }\n\
+         let first = race({a: async slow(1), b: async slow(2)})\n\
+         print(first)\n",
+    ),
+    ("two delays", "all([async do { sleep(5s); print(1) }, async do { sleep(6s); print(2) }])\n"),
+    (
+        "a delay after work",
+        "activity work() => 1\n\
+         all([async do { work(); sleep(5s); print(1) }, async do { sleep(10s); print(2) }, async do { sleep(11s); print(3) }])\n",
+    ),
+    (
+        "begun twice",
+        "orchestration o(n) { receive(\"e\") }\n\
+         start o(1) with {id: \"k\"}\n\
+         raise(\"k\", \"e\", 1)\n\
+         start o(1) with {id: \"k\"}\n\
+         print(wait(\"k\"))\n",
+    ),
+    (
+        "two events",
+        "orchestration o() { [receive(\"e\"), receive(\"e\")] }\nlet h = start o()\nraise(h, \"e\", 1)\nraise(h, \"e\", 2)\nprint(wait(h))\n",
+    ),
+    (
+        "the world",
+        "entity Bank { state 0; on charge() { state += 1; state } }\n\
+         activity charge() => 1\n\
+         mock charge with Bank(\"world\").charge\n\
+         race({done: async charge(), late: async sleep(5s)})\n",
+    ),
+];
+
+fn program(text: &str, mutation: Mutation) -> Program {
+    let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data");
+    let mut program = Program::new(common::image(text).code.clone(), Subject::Script, args);
+    (program.observes, program.naming, program.mutation) = (true, Naming::ByNumber, mutation);
+    program
+}
+
+/// Whether the outcomes are others than those of the model without a fault.
+fn differs<S>(found: &Result<Report<S>, Stop>, right: &Report<impl Sized>) -> bool {
+    match found {
+        Err(_) => true,
+        Ok(found) => {
+            !found.outcomes.is_subset(&right.outcomes)
+                || found.bound.is_none() && found.outcomes != right.outcomes
+        }
+    }
+}
+
+/// Why a storage model is rejected, if it is.
+fn rejected_storage<K: Keep>(
+    keep: K,
+    faulty: &Program,
+    right: &Program,
+    of: &Report<impl Sized>,
+) -> Option<String> {
+    let faults = Faults { crashes: 1, slow: 1, duplicates: 1 };
+    if right.facts.has_world {
+        // What is done to the world is done before it is recorded: there is a step that the high-level model does not have. A crash
+        // between the two lets it be done again.
+        let found = outcomes(&Storage { faults: Faults::default(), keep }, faulty, &limits(20_000));
+        return differs(&found, of).then(|| "other outcomes".to_string());
+    }
+    steps::compare(&Storage { faults, keep }, faulty, right, 1_500).err()
+}
+
+#[test]
+fn faulty_models_are_rejected() {
+    let mutations = [
+        Mutation::None,
+        Mutation::UnsortedLocks,
+        Mutation::NoHolder,
+        Mutation::BeginsAgain,
+        Mutation::NewestFirst,
+        Mutation::OperationStays,
+        Mutation::TaskStays,
+        Mutation::NoOrderOfTimers,
+        Mutation::NoWork,
+        Mutation::NoOrphans,
+        Mutation::NoLapse,
+        Mutation::ReadsNewest,
+        Mutation::ReleaseBeforeCommit,
+        Mutation::MessageStays,
+        Mutation::NoRefusal,
+        Mutation::RefusedIsLost,
+        Mutation::NoDedupe,
+        Mutation::RecordsAgain,
+        Mutation::RemovedBeforeRecord,
+        Mutation::CrashLosesInbox,
+        Mutation::NoTurnBoundaries,
+        Mutation::LastTurnIsLost,
+    ];
+    for mutation in mutations {
+        let mut rejected = Vec::new();
+        for (name, text) in PROGRAMS {
+            let (right, faulty) = (program(text, Mutation::None), program(text, mutation));
+            let of_right = outcomes(&HighLevel, &right, &limits(20_000)).expect("the high-level model");
+            assert_eq!(of_right.bound, None, "{name}");
+            // Its reduction may hide a fault of a rule.
+            let whole = durable::explore::Limits { reduced: false, ..limits(20_000) };
+            if differs(&outcomes(&HighLevel, &faulty, &whole), &of_right) {
+                rejected.push(format!("{name}: the high-level model"));
+            }
+            if let Some(reason) = rejected_storage(States, &faulty, &right, &of_right) {
+                rejected.push(format!("{name}: compute-storage: {}", &reason[..reason.len().min(90)]));
+            }
+            if let Some(reason) = rejected_storage(Histories, &faulty, &right, &of_right) {
+                rejected.push(format!("{name}: record-replay: {}", &reason[..reason.len().min(90)]));
+            }
+        }
+        println!("{mutation:?}: {rejected:#?}");
+        assert_eq!(rejected.is_empty(), mutation == Mutation::None, "{mutation:?}: {rejected:#?}");
+    }
+}

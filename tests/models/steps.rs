@@ -1,0 +1,281 @@
+//! The models step by step: whatever a storage model does is a step of the high-level model, or changes nothing that it knows of.
+//!
+//! What storage holds stands for a high-level configuration: the states of participants (of an instance that has a history, what
+//! its replay comes to), what is on its way, whether sent or come, tasks without a recorded result, timers that were not heeded. Beside
+//! each configuration of the storage model there goes one of the high-level model, which takes the step that a step of the storage model stands for,
+//! if the rules allow it; then both must stand for the same.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use durable::model::compute_storage::{self, Config, Keep, Read};
+use durable::model::entity::Entity;
+use durable::model::high_level;
+use durable::model::instance::Instance;
+use durable::model::message::{EntityName, Id, Message, Name};
+use durable::model::part::Part;
+use durable::model::{Eval, Evaluator, HighLevel, Model, Program, Stop, Storage};
+
+use super::common::Random;
+
+/// What a configuration stands for: each part by its hash.
+#[derive(Debug, Default, PartialEq)]
+struct Meaning {
+    instances: BTreeMap<Id, u128>,
+    entities: BTreeMap<EntityName, u128>,
+    tasks: BTreeMap<(Id, u64), u128>,
+    mail: BTreeMap<(Name, Name), Vec<u128>>,
+    timers: Vec<(Name, u128)>,
+    orphans: Vec<u128>,
+}
+
+impl Meaning {
+    /// In which parts it is another.
+    fn differs(&self, other: &Meaning) -> String {
+        let parts = [
+            ("instances", self.instances != other.instances),
+            ("entities", self.entities != other.entities),
+            ("tasks", self.tasks != other.tasks),
+            ("mail", self.mail != other.mail),
+            ("timers", self.timers != other.timers),
+            ("orphans", self.orphans != other.orphans),
+        ];
+        let parts: Vec<&str> = parts.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+        parts.join(", ")
+    }
+}
+
+fn of_high_level(c: &high_level::Config) -> Meaning {
+    let mut timers: Vec<(Name, u128)> = c.timers.told().map(|(to, mail)| (to.clone(), mail.mark())).collect();
+    timers.sort();
+    Meaning {
+        instances: c.instances.iter().map(|(id, known)| (id.clone(), known.mark())).collect(),
+        entities: c.entities.iter().map(|(id, known)| (id.clone(), known.mark())).collect(),
+        tasks: c.tasks.iter().map(|(of, task)| (of.clone(), task.mark())).collect(),
+        mail: c.mail.iter().map(|(way, all)| (way.clone(), all.iter().map(Part::mark).collect())).collect(),
+        timers,
+        orphans: c.orphans.iter().map(Part::mark).collect(),
+    }
+}
+
+fn of_storage<K: Keep>(evaluator: &mut Evaluator<'_>, c: &Config<K::State>) -> Result<Meaning, Stop> {
+    let mut meaning = Meaning::default();
+    let mut timers: Vec<(Name, u128)> = c.timers.told().map(|(to, mail)| (to.clone(), mail.mark())).collect();
+    let mut come = |meaning: &mut Meaning, to: &Name, inbox: &VecDeque<(Option<Name>, Part<Message>)>| {
+        for (from, mail) in inbox {
+            match from {
+                Some(from) => {
+                    meaning.mail.entry((from.clone(), to.clone())).or_default().push(mail.mark());
+                }
+                None => timers.push((to.clone(), mail.mark())),
+            }
+        }
+    };
+    for (id, stored) in c.instances.iter() {
+        if let Some(kept) = &stored.state {
+            let instance: Instance<Eval> = K::read(evaluator, id, kept)?;
+            meaning.instances.insert(id.clone(), Part::new(instance).mark());
+        }
+        come(&mut meaning, &Name::Instance(id.clone()), &stored.inbox);
+    }
+    for (id, stored) in c.entities.iter() {
+        let touched = stored.state.as_ref().filter(|entity: &&Entity| !entity.is_untouched());
+        if let Some(entity) = touched {
+            meaning.entities.insert(id.clone(), Part::new(entity.clone()).mark());
+        }
+        come(&mut meaning, &Name::Entity(id.clone()), &stored.inbox);
+    }
+    for (way, queue) in c.outbox.iter() {
+        // What has come already is in its inbox, or was taken.
+        for (_, mail) in queue.iter().filter(|(number, _)| *number > 0) {
+            meaning.mail.entry(way.clone()).or_default().push(mail.mark());
+        }
+    }
+    timers.sort();
+    meaning.timers = timers;
+    meaning.tasks = c.tasks.iter().map(|(of, task)| (of.clone(), task.mark())).collect();
+    meaning.orphans = c.orphans.iter().map(Part::mark).collect();
+    Ok(meaning)
+}
+
+/// The steps of the high-level model that a step of a storage model may stand for.
+fn stands_for<S: Clone + std::fmt::Debug + Eq + std::hash::Hash>(
+    c: &Config<S>,
+    step: &compute_storage::Step,
+    high: &high_level::Step,
+) -> bool {
+    use compute_storage::Step as Low;
+    use high_level::Step as High;
+    let heeds = |head: Option<&(Option<Name>, Part<Message>)>, who: &Name| match (head, high) {
+        (Some((Some(sender), _)), High::Deliver { from, to }) => sender == from && to == who,
+        (Some((None, _)), High::Elapse { timer: (to, _) }) => to == who,
+        _ => false,
+    };
+    match step {
+        Low::Commit { work, outcome } => {
+            match c.work.iter().find(|known| known.mark() == *work).map(|w| &w.read) {
+                Some(Read::Instance { id, kept }) => heeds(kept.inbox.front(), &Name::Instance(id.clone())),
+                Some(Read::Entity { id, kept, turn: false }) => {
+                    heeds(kept.inbox.front(), &Name::Entity(id.clone()))
+                }
+                Some(Read::Entity { id, .. }) => match high {
+                    High::Acquire { entity } => entity == id,
+                    High::Operate { entity, outcome: chosen } => entity == id && chosen == outcome,
+                    _ => false,
+                },
+                None => false,
+            }
+        }
+        // Of what can come of a task, that which is recorded comes of it; that there will be nothing is not recorded.
+        Low::Record { result } => match (c.results.iter().find(|known| known.mark() == *result), high) {
+            (Some(known), High::Perform { instance, seq, .. }) => {
+                *instance == known.instance && *seq == known.seq
+            }
+            _ => false,
+        },
+        Low::Perform { instance, seq, outcome } => {
+            matches!(high, High::Perform { instance: i, seq: s, outcome: o } if i == instance && s == seq && o == outcome)
+        }
+        Low::Late { orphan, outcome } => {
+            matches!(high, High::Late { orphan: other, outcome: o } if other == orphan && o == outcome)
+        }
+        Low::Lapse { orphan } => matches!(high, High::Lapse { orphan: other } if other == orphan),
+        Low::Transfer { .. } | Low::Read { .. } | Low::Refuse { .. } | Low::Elapse { .. } | Low::Crash => {
+            false
+        }
+    }
+}
+
+/// A storage model beside the high-level model, with a machine for each: a fault may be in one of them.
+struct Beside<'a, K> {
+    low: &'a Storage<K>,
+    of_low: Evaluator<'a>,
+    of_high: Evaluator<'a>,
+    main: Id,
+}
+
+/// A configuration of a storage model, and what it stands for, once the main instance has begun.
+type Pair<K> = (Config<<K as Keep>::State>, Option<high_level::Config>);
+
+impl<'a, K: Keep> Beside<'a, K> {
+    fn new(low: &'a Storage<K>, of_low: &'a Program, of_high: &'a Program) -> Result<Self, Stop> {
+        let main = of_low.main.clone();
+        Ok(Beside { low, of_low: Evaluator::new(of_low)?, of_high: Evaluator::new(of_high)?, main })
+    }
+
+    fn initial(&mut self) -> Result<Pair<K>, String> {
+        Ok((self.low.initial(&mut self.of_low).map_err(|stop| format!("{stop:?}"))?, None))
+    }
+
+    /// The steps from a configuration; where there is none, the high-level model must have none.
+    fn steps(&mut self, (c, high): &Pair<K>) -> Result<Vec<compute_storage::Step>, String> {
+        let steps = self.low.enabled(&mut self.of_low, c).map_err(|stop| format!("{stop:?}"))?;
+        if let (true, Some(high)) = (steps.is_empty(), high) {
+            let more = HighLevel.enabled(&mut self.of_high, high).map_err(|stop| format!("{stop:?}"))?;
+            if let Some(more) = more.first() {
+                return Err(format!("it is at rest, where the high-level model goes on with {more:?}"));
+            }
+        }
+        Ok(steps)
+    }
+
+    /// A step of both.
+    fn take(&mut self, (c, high): &Pair<K>, step: &compute_storage::Step) -> Result<Pair<K>, String> {
+        let stopped = |stop: Stop| format!("{step:?}: {stop:?}");
+        let next = self.low.apply(&mut self.of_low, c, step).map_err(stopped)?;
+        let has_begun =
+            |c: &Config<K::State>| c.instances.get(&self.main).is_some_and(|main| main.state.is_some());
+        let Some(high) = high else {
+            if !has_begun(&next) {
+                return Ok((next, None));
+            }
+            let high = HighLevel.initial(&mut self.of_high).map_err(stopped)?;
+            let wanted = of_storage::<K>(&mut self.of_low, &next).map_err(stopped)?;
+            return match of_high_level(&high) == wanted {
+                true => Ok((next, Some(high))),
+                false => Err(format!("{step:?}: the beginning is another: {wanted:?}")),
+            };
+        };
+        let wanted = of_storage::<K>(&mut self.of_low, &next).map_err(stopped)?;
+        if of_high_level(high) == wanted {
+            return Ok((next, Some(high.clone())));
+        }
+        for candidate in HighLevel.enabled(&mut self.of_high, high).map_err(stopped)? {
+            if stands_for(c, step, &candidate) {
+                let reached = HighLevel.apply(&mut self.of_high, high, &candidate).map_err(stopped)?;
+                if of_high_level(&reached) == wanted {
+                    return Ok((next, Some(reached)));
+                }
+            }
+        }
+        let shown = self.low.show(&mut self.of_low, c, step);
+        let mut reason = format!("{} {} is no step of the high-level model, ", shown.who, shown.what);
+        for candidate in HighLevel.enabled(&mut self.of_high, high).map_err(stopped)? {
+            if stands_for(c, step, &candidate) {
+                let reached = HighLevel.apply(&mut self.of_high, high, &candidate).map_err(stopped)?;
+                reason += &format!("not {candidate:?}, by {} ", of_high_level(&reached).differs(&wanted));
+            }
+        }
+        reason += &format!("{:?}", c.instances.iter().map(|(id, i)| (id, &i.inbox)).collect::<Vec<_>>());
+        Err(reason)
+    }
+}
+
+/// How many steps were compared, and whether these were all.
+pub type Compared = (u64, bool);
+
+/// Compares all steps from the first so many configurations, then those of random schedules if there are more.
+pub fn compare<K: Keep>(
+    low: &Storage<K>,
+    of_low: &Program,
+    of_high: &Program,
+    most: usize,
+) -> Result<Compared, String> {
+    let mut beside = Beside::new(low, of_low, of_high).map_err(|stop| format!("{stop:?}"))?;
+    let initial = beside.initial()?;
+    let mut known: HashSet<u128> = HashSet::from([low.fingerprint(&initial.0)]);
+    let mut waiting = VecDeque::from([initial.clone()]);
+    let (mut compared, mut expanded) = (0, 0);
+    while let Some(pair) = waiting.pop_front() {
+        let heavy = pair.0.instances.len() + pair.0.tasks.len() + pair.0.timers.told().count().pow(2);
+        if expanded >= most || known.len() * heavy > MOST_WEIGHT {
+            waiting.push_back(pair);
+            break;
+        }
+        expanded += 1;
+        for step in beside.steps(&pair)? {
+            let next = beside.take(&pair, &step)?;
+            compared += 1;
+            if known.insert(low.fingerprint(&next.0)) {
+                waiting.push_back(next);
+            }
+        }
+    }
+    if waiting.is_empty() {
+        return Ok((compared, true));
+    }
+    for seed in 0..WALKS {
+        let mut random = Random::new(seed);
+        let mut pair = initial.clone();
+        for _ in 0..STEPS_OF_A_WALK {
+            let size = pair.0.instances.len() + pair.0.tasks.len() + pair.0.timers.told().count();
+            if size > MOST_SIZE {
+                break;
+            }
+            let steps = beside.steps(&pair)?;
+            if steps.is_empty() {
+                break;
+            }
+            let step = &steps[random.below(steps.len() as u64) as usize];
+            pair = beside.take(&pair, step)?;
+            compared += 1;
+        }
+    }
+    Ok((compared, false))
+}
+
+/// What configurations may weigh together, by what they hold; and what one may hold to be looked at.
+const MOST_WEIGHT: usize = 60_000;
+const MOST_SIZE: usize = 120;
+/// Random schedules of a program whose configurations are too many, and their steps at most.
+const WALKS: u64 = 3;
+const STEPS_OF_A_WALK: u64 = 150;
