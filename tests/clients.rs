@@ -119,7 +119,7 @@ fn start_raise_and_wait_without_a_server() {
     assert!(err(&again).contains("mine is there already, and running"), "{}", err(&again));
     let other = durable(at, &["start", "bank.df", "transfer", "0", "1", "--id", "mine"]);
     assert_eq!(other.status.code(), Some(1));
-    assert!(err(&other).contains("that of an instance of `approval`"), "{}", err(&other));
+    assert!(err(&other).contains("the id `mine` is that of `approval()`"), "{}", err(&other));
     ok(at, &["raise", "mine", "approval", r#"{"by": "ada"}"#]);
     assert_eq!(ok(at, &["status", "mine"]), "running");
     let ended = json(at, &["wait", "mine", "--json"]);

@@ -53,6 +53,7 @@ areas!(
     timers,
     replay,
     entities,
+    lives,
     locks,
     cancellation,
     children,

@@ -305,12 +305,18 @@ fn instances_and_entities_are_reached_by_name() {
     let program = runtime.compile("dir/p.df", text).expect("it compiles");
     assert!(matches!(runtime.signal("Counter", "c", "add", (1,)), Err(Error::Unknown(_))));
     let a = runtime.start_as("a", &program, "asks", ("why?",)).expect("it starts");
-    let again = runtime.start_as("a", &program, "asks", ("why not?",)).expect("it is that one");
+    let again = runtime.start_as("a", &program, "asks", ("why?",)).expect("it is that one");
     assert_eq!(again.id(), a.id());
-    match runtime.start_as("a", &program, "fails", ()) {
-        Err(Error::IdTaken { id, function }) => assert_eq!((id.as_str(), function.as_str()), ("a", "asks")),
-        other => panic!("the id is taken: {:?}", other.map(|instance| instance.id().to_string())),
+    for (other, args) in [("fails", json!([])), ("asks", json!(["why not?"]))] {
+        match runtime.start_as("a", &program, other, args) {
+            Err(Error::IdTaken { id, function, message }) => {
+                assert_eq!((id.as_str(), function.as_str()), ("a", "asks"));
+                assert!(message.contains("`asks(\"why?\")`"), "{message}");
+            }
+            other => panic!("the id is taken: {:?}", other.map(|instance| instance.id().to_string())),
+        }
     }
+    assert!(matches!(runtime.start_as("a:0", &program, "fails", ()), Err(Error::Invalid(_))));
     while a.status().expect("it is there").custom != json!({"question": "why?"}) {
         std::thread::sleep(Duration::from_millis(2));
     }

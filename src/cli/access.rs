@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{self, History, InstanceRecord, Read, Status, keys};
 use crate::host::{Ask, Connection, Host, Reply};
+use crate::machine::ErrorData;
 use crate::store::{self, DiskStore, Pair, Store, StoreError};
 
 use super::problem::{Problem, unreadable};
@@ -99,9 +100,9 @@ impl Access {
             Reply::Done => Ok(()),
             Reply::Unknown => Err(unknown(what)),
             Reply::Ended => Err(Problem::new(FAILED, format!("{what} has ended already"))),
-            Reply::Known => Err(Problem::new(FAILED, format!("there is an instance `{what}` already"))),
+            Reply::Taken { error, .. } => Err(taken(&error)),
             Reply::Refused(reason) => Err(Problem::new(FAILED, reason)),
-            Reply::Value(_) | Reply::Pairs(_) | Reply::Rewound(_) => Err(unexpected()),
+            _ => Err(unexpected()),
         }
     }
 
@@ -195,6 +196,12 @@ fn decode(key: &[u8], bytes: &[u8]) -> Result<InstanceRecord, Problem> {
 /// Reads the history of an instance.
 pub fn history(store: &dyn Read, record: &InstanceRecord) -> Result<History, Problem> {
     engine::read_history(store, record).map_err(unreadable)
+}
+
+/// An id that is another instance's.
+pub fn taken(error: &ErrorData) -> Problem {
+    Problem::new(FAILED, crate::machine::error::message(&error.value.decode()))
+        .hint("another `--id` is free, and `--if-exists replace` purges an instance that has ended")
 }
 
 pub fn unknown(id: &str) -> Problem {

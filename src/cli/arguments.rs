@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::machine::IfExists;
+
 /// A programming language in which every program is durable.
 #[derive(Parser)]
 #[command(
@@ -69,6 +71,8 @@ pub enum Command {
     Terminate(Terminate),
     /// Let a failed instance ask its failed steps again
     Rewind(Rewind),
+    /// Begin a new instance with the function, the program and the arguments of another one
+    Restart(Restart),
     /// Stay, and run whatever can run
     Serve(Serve),
     /// List instances
@@ -112,9 +116,12 @@ pub struct Run {
     pub file: PathBuf,
     /// What the script finds in `args`, a list of strings
     pub args: Vec<String>,
-    /// The name of the instance; the same again goes on with it, or shows its result
+    /// The id of the instance; the same again goes on with it, or shows its result
     #[arg(long)]
     pub id: Option<String>,
+    /// What happens when there is an instance of that id
+    #[arg(long, value_enum, default_value_t = WhenThere::Join, requires = "id")]
+    pub if_exists: WhenThere,
     /// JSON that the script finds in `args` instead
     #[arg(long, value_name = "JSON", conflicts_with = "args")]
     pub input: Option<String>,
@@ -442,9 +449,55 @@ pub struct Start {
     /// Its arguments: JSON, or text as it is
     #[arg(allow_negative_numbers = true)]
     pub args: Vec<String>,
-    /// The name of the instance; when there is one already, nothing is started
+    /// The id of the instance, without a `:`; when there is one already of the same arguments, nothing is started
     #[arg(long)]
     pub id: Option<String>,
+    /// What happens when there is an instance of that id
+    #[arg(long, value_enum, default_value_t = WhenThere::Join, requires = "id")]
+    pub if_exists: WhenThere,
+    /// Wait for its end and show its result
+    #[arg(long)]
+    pub wait: bool,
+    /// With `--wait`: the result as one line of JSON
+    #[arg(long, requires = "wait")]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+/// What happens to a run or a start when there is an instance of its id.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum WhenThere {
+    /// It is that instance, if function and arguments are the same; else an error
+    #[default]
+    Join,
+    /// An error
+    Fail,
+    /// An instance that has ended is purged with its children, and another begins; else an error
+    Replace,
+}
+
+impl From<WhenThere> for IfExists {
+    fn from(when: WhenThere) -> IfExists {
+        match when {
+            WhenThere::Join => IfExists::Join,
+            WhenThere::Fail => IfExists::Fail,
+            WhenThere::Replace => IfExists::Replace,
+        }
+    }
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable restart order-17
+  durable restart order-17 --id order-17-again --wait
+  durable restart order-17 --id order-17   # purges the old one, which must have ended")]
+pub struct Restart {
+    /// The instance whose function, program and arguments the new one has; it stays as it is
+    pub id: String,
+    /// The id of the new instance; the next that is free when left out. The old one's own: that is purged first
+    #[arg(long = "id", value_name = "NEW")]
+    pub new: Option<String>,
     /// Wait for its end and show its result
     #[arg(long)]
     pub wait: bool,
@@ -574,7 +627,7 @@ pub struct Replay {
   durable purge order-17
   durable purge --status completed --before 30d")]
 pub struct Purge {
-    /// The instances
+    /// The instances; each goes with all that it called or started without naming it
     #[arg(required_unless_present_any = ["status", "function", "prefix", "after", "before"])]
     pub ids: Vec<String>,
     #[command(flatten)]

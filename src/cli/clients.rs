@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::engine::{self, InstanceRecord, Message, Read, keys};
-use crate::host::{self, Ask, Host, HostError, Reply, Settings};
-use crate::machine::{Data, EntityId, Value, error, json as values};
+use crate::engine::{self, InstanceRecord, Message};
+use crate::host::{self, Ask, Host, HostError, Reply, Settings, Starting};
+use crate::machine::{Data, EntityId, IfExists, Value, bad_own_id, error, json as values};
 
-use super::access::{Access, known};
-use super::arguments::{InStore, One, Raise, Rewind, Serve, Signal, Start, Terminate};
-use super::problem::{Problem, note, unreadable};
+use super::access::{self, Access, known};
+use super::arguments::{InStore, One, Raise, Restart, Rewind, Serve, Signal, Start, Terminate};
+use super::problem::{Problem, note};
 use super::{FAILED, USAGE, print, program, run};
 
 /// An argument of the command line: JSON, or else the text as it is.
@@ -28,13 +28,17 @@ fn arguments(texts: &[String]) -> Result<Data, Problem> {
     data(&Value::list(texts.iter().map(|text| argument(text)).collect::<Result<_, _>>()?))
 }
 
+/// An id that can be chosen.
+pub fn own_id(id: &str) -> Result<(), Problem> {
+    match bad_own_id(id) {
+        None => Ok(()),
+        Some(reason) => Err(Problem::new(USAGE, format!("`{id}` can't be an id: {reason}"))),
+    }
+}
+
 /// Begins an instance of an orchestration; its id is on standard output.
 pub fn start(start: Start) -> Result<u8, Problem> {
-    if let Some(id) = &start.id
-        && let Some(reason) = keys::bad_id(id)
-    {
-        return Err(Problem::new(USAGE, format!("`{id}` can't be an id: {reason}")));
-    }
+    start.id.as_deref().map_or(Ok(()), own_id)?;
     let checked = program::read(&start.file)?;
     program::report(&checked, &start.file)?;
     let code = program::code(&checked, &start.file)?;
@@ -44,50 +48,66 @@ pub fn start(start: Start) -> Result<u8, Problem> {
         return Err(Problem { hint, ..Problem::new(USAGE, title) });
     }
     let args = arguments(&start.args)?;
-    let mut store = Access::open_or_make(&start.store.store)?;
-    let id = match start.id {
-        Some(id) => id,
-        None => fresh_id(&store, &start.name)?,
-    };
-    let record = InstanceRecord::new(&id, image.code.hash, &file, &start.name, args, host::now());
+    let store = Access::open_or_make(&start.store.store)?;
+    let id = start.id.as_deref().unwrap_or_default();
+    let record = InstanceRecord::new(id, image.code.hash, &file, &start.name, args, host::now());
     let modules = code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
-    match store.ask(Ask::Start { record: Box::new(record), modules })? {
-        Reply::Done => {}
-        Reply::Known => {
+    let named = start.id.is_none().then(|| start.name.clone());
+    let if_exists = start.if_exists.into();
+    begin(store, Starting { record, modules, named, if_exists }, start.wait, start.json, start.store)
+}
+
+/// Begins an instance with the function, the program and the arguments of another one; its id is on standard output.
+pub fn restart(restart: Restart) -> Result<u8, Problem> {
+    restart.new.as_deref().map_or(Ok(()), own_id)?;
+    let store = Access::open(&restart.store.store)?;
+    let known = known(&store, &restart.id)?;
+    let name = match known.function.as_str() {
+        engine::SCRIPT => run::stem(&known.file),
+        function => function.to_string(),
+    };
+    let args = known.first_args().unwrap_or(&known.args).clone();
+    let id = restart.new.as_deref().unwrap_or_default();
+    let record = InstanceRecord::new(id, known.program, &known.file, &known.function, args, host::now());
+    let if_exists = match restart.new.as_deref() == Some(&*restart.id) {
+        true => IfExists::Replace,
+        false => IfExists::Fail,
+    };
+    let named = restart.new.is_none().then_some(name);
+    let starting = Starting { record, modules: Vec::new(), named, if_exists };
+    begin(store, starting, restart.wait, restart.json, restart.store)
+}
+
+fn begin(
+    mut store: Access,
+    starting: Starting,
+    wait: bool,
+    json: bool,
+    place: InStore,
+) -> Result<u8, Problem> {
+    let id = match store.ask(Ask::Start(Box::new(starting)))? {
+        Reply::Begun(id) => id,
+        Reply::Known(id) => {
             let known = known(&store, &id)?;
-            if known.function != start.name {
-                let title = format!("the id `{id}` is that of an instance of `{}`", known.function);
-                return Err(Problem::new(FAILED, title));
-            }
             note(&format!("{id} is there already, and {}", known.status.word()));
+            id
         }
+        Reply::Taken { error, .. } => return Err(access::taken(&error)),
         Reply::Refused(reason) => return Err(Problem::new(FAILED, reason)),
         _ => return Err(Problem::new(FAILED, "it could not be started")),
-    }
-    if !start.wait {
+    };
+    if !wait {
         print(&format!("{id}\n"))?;
     }
     let here = matches!(store, Access::Here(_));
     store.close()?;
-    if start.wait {
-        return run::wait(One { id, json: start.json, store: start.store });
+    if wait {
+        return run::wait(One { id, json, store: place });
     }
     if here {
         note(&format!("it runs when a process has the store: `durable resume {id}`, or `durable serve`"));
     }
     Ok(0)
-}
-
-/// The next id of a name: `transfer-3`.
-fn fresh_id(store: &dyn Read, name: &str) -> Result<String, Problem> {
-    let name = name.rsplit(':').next().unwrap_or(name);
-    let prefix = format!("{name}-");
-    let mut last = 0u64;
-    for (key, _) in store.all(&keys::instance(&prefix)).map_err(unreadable)? {
-        let number = std::str::from_utf8(&key[keys::INSTANCES.len() + prefix.len()..]).unwrap_or_default();
-        last = last.max(number.parse().unwrap_or(0));
-    }
-    Ok(format!("{prefix}{}", last + 1))
 }
 
 fn tell(one: &InStore, id: &str, message: Message) -> Result<u8, Problem> {

@@ -52,6 +52,7 @@ pub fn instance(record: &InstanceRecord) -> Json {
         "program": hex(&record.program.0),
         "function": record.function,
         "args": data(&record.args),
+        "begun_with": record.begun_with.as_ref().map(data),
         "created": format::instant(record.created),
         "ended": record.ended.map(format::instant),
         "parent": record.parent.as_ref().map(|parent| &parent.id),
@@ -304,7 +305,7 @@ fn reference(entity: &EntityId) -> Data {
 /// What a message says.
 pub fn message(message: &Message) -> Json {
     let mut out = match message {
-        Message::Begin(record) => json!({"function": record.function, "args": data(&record.args)}),
+        Message::Begin(record, _) => json!({"function": record.function, "args": data(&record.args)}),
         Message::Answer { seq, result: Ok(value), .. } => json!({"seq": seq, "value": data(value)}),
         Message::Answer { seq, result: Err(failure), .. } => json!({"seq": seq, "error": error(failure)}),
         Message::Event { name, payload } => json!({"event": name, "payload": data(payload)}),

@@ -203,6 +203,10 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
         file: json["file"].as_str()?.to_string(),
         function: json["function"].as_str()?.to_string(),
         args: read_data(&json["args"])?,
+        begun_with: match &json["begun_with"] {
+            Json::Null => None,
+            args => Some(read_data(args)?),
+        },
         created: read_time(&json["created"])?,
         parent,
         owner: match json.get("owner") {

@@ -106,6 +106,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Unsuspend(one) => clients::unsuspend(one),
         Command::Terminate(terminate) => clients::terminate(terminate),
         Command::Rewind(one) => clients::rewind(one),
+        Command::Restart(restart) => clients::restart(restart),
         Command::Serve(place) => clients::serve(place),
         Command::Entities(list) => entities::entities(list),
         Command::Entity(one) => entities::entity(one),

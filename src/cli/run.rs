@@ -6,9 +6,11 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use crate::engine::{InstanceRecord, Mismatch, Outcome, Read, Retention, SCRIPT, Status, keys};
+use crate::engine::{
+    InstanceRecord, Known, Mismatch, Outcome, Read, Retention, SCRIPT, Status, keys, known_id,
+};
 use crate::host::{self, Ask, Connection, Host, HostError, Reply, Settings};
-use crate::machine::{Data, Image, Value, format, json as values};
+use crate::machine::{Data, IfExists, Image, Value, format, json as values};
 use crate::render::{Shown, show};
 use crate::resident;
 use crate::store::{DiskStore, Store};
@@ -31,11 +33,7 @@ pub fn retention(keep: &Keep) -> Retention {
 /// Runs a script: a new instance, or an unfinished one that goes on.
 pub fn run(run: Run) -> Result<u8, Problem> {
     let _exporter = telemetry::begin(&run.telemetry)?;
-    if let Some(id) = &run.id
-        && let Some(reason) = keys::bad_id(id)
-    {
-        return Err(Problem::new(USAGE, format!("`{id}` can't be an id: {reason}")));
-    }
+    let bad_id = run.id.as_deref().map_or(Ok(()), super::clients::own_id);
     let args = script_args(&run)?;
     resident::begin_phase();
     let image = image(&run.file)?;
@@ -43,7 +41,14 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     let file = run.file.display().to_string();
     let store = access::own(&run.store.store)?;
     let (id, known) = match &run.id {
-        Some(id) => (id.clone(), access::record(&store, id)?),
+        Some(id) => {
+            let known = access::record(&store, id)?;
+            // An earlier version let ids be chosen that can't be chosen now: what began so goes on.
+            if known.as_ref().is_none_or(|known| known.life > 0) {
+                bad_id?;
+            }
+            (id.clone(), known)
+        }
         None => choose(&store, &file, &args, &image)?,
     };
     let durability = match run.durability {
@@ -62,13 +67,17 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     };
     let mut host = Host::new(store, settings);
     host.recover(Some(&id))?;
-    match known {
+    let wanted = InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, host::now());
+    let mut shows = Shows::Nothing;
+    match joined(&mut host, known, &wanted, run.if_exists.into())? {
         None => {
             host.add_program(image.clone());
-            let now = host::now();
-            host.begin(InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, now));
+            host.begin(wanted);
         }
         Some(known) => {
+            if known.status.is_ended() {
+                shows = Shows::Values;
+            }
             if known.program == image.code.hash {
                 host.add_program(image.clone());
             } else if !known.status.is_ended() {
@@ -77,7 +86,33 @@ pub fn run(run: Run) -> Result<u8, Problem> {
             go_on(&mut host, &known)?;
         }
     }
-    finish(host, &run.store.store, &[id], run.json)
+    finish(host, &run.store.store, &[id], run.json, shows)
+}
+
+/// The instance that a run is of, if there is one. One that is replaced is purged.
+fn joined(
+    host: &mut Host,
+    known: Option<InstanceRecord>,
+    wanted: &InstanceRecord,
+    if_exists: IfExists,
+) -> Result<Option<InstanceRecord>, Problem> {
+    let Some(known) = known else { return Ok(None) };
+    // What is said of one that is no script says more.
+    if known.function != SCRIPT && if_exists == IfExists::Join {
+        return Ok(Some(known));
+    }
+    match known_id(&known, wanted, if_exists) {
+        Known::Joins => Ok(Some(known)),
+        Known::Taken(error) => Err(access::taken(&error)),
+        Known::Replaces => match host.ask(Ask::Purge { ids: vec![known.id.clone()], force: false })? {
+            Reply::Removed(_) => Ok(None),
+            Reply::Refused(reason) => {
+                let title = format!("{} is not replaced: {reason}", known.id);
+                Err(Problem::new(FAILED, title).hint("`durable terminate` ends an instance"))
+            }
+            _ => Err(Problem::new(FAILED, format!("{} could not be replaced", known.id))),
+        },
+    }
 }
 
 /// A script, ready to run.
@@ -116,14 +151,14 @@ pub fn resume(resume: Resume) -> Result<u8, Problem> {
     let _exporter = telemetry::begin(&resume.telemetry)?;
     access::is_there(&resume.store.store)?;
     match (access::open(&resume.store.store)?, &resume.id) {
-        (Opened::Own(store), _) => resume_here(*store, &resume),
+        (Opened::Own(store), _) => resume_here(*store, &resume, Shows::Nothing),
         // The process that has it runs it.
-        (Opened::Another(connection, _), Some(id)) => wait_there(connection, id, resume.json),
+        (Opened::Another(connection, _), Some(id)) => wait_there(connection, id, resume.json, Shows::Nothing),
         (Opened::Another(_, error), None) => Err(error.into()),
     }
 }
 
-fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
+fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Problem> {
     let records = match &resume.id {
         Some(id) => vec![known(&store, id)?],
         None => running(&store)?,
@@ -160,16 +195,16 @@ fn resume_here(store: DiskStore, resume: &Resume) -> Result<u8, Problem> {
             host.watch(&record.id);
         }
     }
-    finish(host, &resume.store.store, &ids, resume.json)
+    finish(host, &resume.store.store, &ids, resume.json, shows)
 }
 
 /// Waits for an instance's end and shows its outcome; without another process it is run here.
 pub fn wait(one: One) -> Result<u8, Problem> {
     access::is_there(&one.store.store)?;
     match access::open(&one.store.store)? {
-        Opened::Another(connection, _) => wait_there(connection, &one.id, one.json),
+        Opened::Another(connection, _) => wait_there(connection, &one.id, one.json, Shows::Results),
         Opened::Own(store) if known(&*store, &one.id)?.status.is_ended() => {
-            let code = outcome(&*store, &one.id, one.json)?;
+            let code = outcome(&*store, &one.id, one.json, Shows::Results)?;
             store.close()?;
             Ok(code)
         }
@@ -183,15 +218,16 @@ pub fn wait(one: One) -> Result<u8, Problem> {
                 telemetry: Telemetry::default(),
                 store: one.store,
             },
+            Shows::Results,
         ),
     }
 }
 
-fn wait_there(connection: Connection, id: &str, as_json: bool) -> Result<u8, Problem> {
+fn wait_there(connection: Connection, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
     let mut store = Access::There(connection.into());
     match store.ask(Ask::Wait(id.to_string()))? {
         // The answer to one that has ended, before or meanwhile.
-        Reply::Ended => outcome(&store, id, as_json),
+        Reply::Ended => outcome(&store, id, as_json, shows),
         Reply::Refused(reason) => Err(unreadable(reason)),
         _ => Err(access::unknown(id)),
     }
@@ -210,6 +246,15 @@ fn script_args(run: &Run) -> Result<Data, Problem> {
     Data::encode(&Value::list(vec![value])).map_err(too_large)
 }
 
+/// The beginning of the ids of a script's instances.
+pub fn stem(file: &str) -> String {
+    let stem = Path::new(file)
+        .file_stem()
+        .map_or_else(|| "script".into(), |stem| stem.to_string_lossy().into_owned());
+    let replaced = |c: char| if c.is_whitespace() || c.is_control() || c == ':' { '_' } else { c };
+    stem.chars().map(replaced).take(40).collect()
+}
+
 /// The instance that a run without an id is of: the newest unfinished one of the same script with the same arguments,
 /// else a new one.
 fn choose(
@@ -218,11 +263,7 @@ fn choose(
     args: &Data,
     image: &Rc<Image>,
 ) -> Result<(String, Option<InstanceRecord>), Problem> {
-    let stem = Path::new(file)
-        .file_stem()
-        .map_or_else(|| "script".into(), |stem| stem.to_string_lossy().into_owned());
-    let stem: String =
-        stem.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).take(40).collect();
+    let stem = stem(file);
     let mut newest: Option<InstanceRecord> = None;
     let mut last = 0u64;
     for (_, bytes) in Store::all(store, &keys::instance(&format!("{stem}-")))? {
@@ -255,7 +296,7 @@ fn choose(
 }
 
 /// Runs the host until all is done, and shows how the instances ended.
-fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool) -> Result<u8, Problem> {
+fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool, shows: Shows) -> Result<u8, Problem> {
     stop_on_signals(&host);
     let listener = listen(&host, folder);
     resident::begin_phase();
@@ -274,7 +315,7 @@ fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool) -> Resul
                     Some(Outcome::Unfit(reason)) => {
                         return Err(unreadable(format!("{id} can't go on: {reason}")));
                     }
-                    _ => outcome(host.store(), id, as_json)?,
+                    _ => outcome(host.store(), id, as_json, shows)?,
                 });
             }
         }
@@ -324,15 +365,36 @@ pub fn stop_on_signals(host: &Host) {
     let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
 }
 
+/// Whether results are shown without `--json`.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Shows {
+    /// A program that runs says itself what it has to say.
+    Nothing,
+    /// A run of an instance that has ended shows its result, when it has one.
+    Values,
+    /// Who waits for an instance's end is shown its result.
+    Results,
+}
+
 /// Shows how an instance ended; the exit code.
-pub fn outcome(store: &dyn Read, id: &str, as_json: bool) -> Result<u8, Problem> {
+pub fn outcome(store: &dyn Read, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
     let record = known(store, id)?;
     let as_value = |data: &Data| -> serde_json::Value {
         serde_json::from_str(&values::from_data(data)).unwrap_or_default()
     };
     let (code, shown) = match &record.status {
         Status::Running | Status::Suspended => return Ok(0),
-        Status::Completed(value) => (0, json!({"id": id, "status": "completed", "result": as_value(value)})),
+        Status::Completed(value) => {
+            let is_shown = match shows {
+                Shows::Nothing => false,
+                Shows::Values => !matches!(value.decode(), Value::Null),
+                Shows::Results => true,
+            };
+            if is_shown && !as_json {
+                print(&format!("{}\n", result_text(value)))?;
+            }
+            (0, json!({"id": id, "status": "completed", "result": as_value(value)}))
+        }
         Status::Failed(error) => {
             let image = program::stored(store, record.program, id, &record.file)?;
             show(&Shown::new(&image.code.sources, Path::new(&record.file)).error(error));
@@ -351,6 +413,12 @@ pub fn outcome(store: &dyn Read, id: &str, as_json: bool) -> Result<u8, Problem>
         print(&format!("{shown}\n"))?;
     }
     Ok(code)
+}
+
+/// A result for people: a string as it is, any other value as a program writes it.
+fn result_text(value: &Data) -> String {
+    let value = value.decode();
+    format::to_text(&value).unwrap_or_else(|_| format::display(&value))
 }
 
 /// Shows a replay that went another way than the history.

@@ -1,13 +1,13 @@
 //! `durable purge` and `durable store verify`.
 
 use crate::engine::InstanceRecord;
-use crate::host::Ask;
+use crate::host::{Ask, Reply};
 
 use super::access::{Access, history, known, records};
 use super::arguments::{InStore, Purge};
 use super::inspect::filtered;
 use super::problem::{Problem, note};
-use super::{FAILED, STORE, print};
+use super::{FAILED, STORE, UNKNOWN, print};
 
 /// Removes instances, and the programs that no instance is of any more.
 pub fn purge(purge: Purge) -> Result<u8, Problem> {
@@ -23,16 +23,22 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
             chosen.push(known(&store, id)?);
         }
     }
-    if let Some(running) = chosen.iter().find(|record| !record.status.is_ended()).filter(|_| !purge.force) {
-        let title = format!("{} has not ended", running.id);
-        return Err(Problem::new(FAILED, title).hint("`--force` terminates and removes it all the same"));
-    }
     let ids: Vec<String> = chosen.iter().map(|record| record.id.clone()).collect();
-    store.tell(Ask::Purge { ids, force: purge.force }, "one of them")?;
+    let removed = match store.ask(Ask::Purge { ids, force: purge.force })? {
+        Reply::Removed(count) => count,
+        Reply::Unknown => return Err(Problem::new(UNKNOWN, "one of them is not there any more")),
+        Reply::Refused(reason) => {
+            return Err(Problem::new(FAILED, reason).hint(
+                "nothing was removed; `--force` terminates what has not ended, and removes all the same",
+            ));
+        }
+        _ => return Err(Problem::new(FAILED, "they could not be removed")),
+    };
     store.close()?;
     note(&match &chosen[..] {
-        [one] => format!("removed {}", one.id),
-        all => format!("removed {} instances", all.len()),
+        [one] if removed == 1 => format!("removed {}", one.id),
+        [one] => format!("removed {} and {} that it called or started", one.id, removed.saturating_sub(1)),
+        _ => format!("removed {removed} instances"),
     });
     Ok(0)
 }

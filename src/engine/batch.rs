@@ -1,5 +1,7 @@
 //! Writes that belong together.
 
+use hashbrown::HashSet;
+
 /// Puts and deletions that a store makes all of or none of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -18,6 +20,13 @@ impl Batch {
 
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
+    }
+
+    /// Keeps the last write of each key.
+    pub fn settle(&mut self) {
+        let mut seen = HashSet::new();
+        let mut last: Vec<bool> = self.writes.iter().rev().map(|(key, _)| seen.insert(key.clone())).collect();
+        self.writes.retain(|_| last.pop().unwrap_or(true));
     }
 
     /// The bytes of its keys and values.

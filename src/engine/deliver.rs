@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::machine::{Data, ErrorData};
 
 use super::address::{Address, Waiter};
+use super::known::{Known, known_id};
 use super::message::{Mail, Message};
 use super::record::{InstanceRecord, Status};
-use super::run::{handle, outcome_of, taken, unknown};
+use super::run::{handle, outcome_of, unknown};
 use super::step::{Engine, Output};
 
 impl Engine {
@@ -42,10 +43,9 @@ impl Engine {
         self.changed.push(id.clone());
         let Some(instance) = self.instances.get_mut(id) else { return };
         match &mail.message {
-            Message::Begin(wanted) => {
+            Message::Begin(wanted, if_exists) => {
                 let known = &mut instance.record;
-                if known.function != wanted.function {
-                    let error = taken(id, &known.function);
+                if let Known::Taken(error) = known_id(known, wanted, *if_exists) {
                     self.refuse_begin(mail, wanted, Err(error));
                     return;
                 }
@@ -138,6 +138,9 @@ impl Engine {
     /// An instance that was fetched has ended, or does not exist: its mail is answered.
     pub(super) fn absent(&mut self, id: &str, record: Option<InstanceRecord>, now: i64) {
         let id: Arc<str> = id.into();
+        if self.replacing.contains(&id) {
+            return;
+        }
         self.release_lives(&id, None);
         let mut mailbox = self.mailboxes.remove(&id).unwrap_or_default();
         for mail in mailbox.drain() {
@@ -147,7 +150,10 @@ impl Engine {
                 continue;
             }
             match (&mail.message, &record) {
-                (Message::Begin(wanted), None) => match self.images.get(&wanted.program).cloned() {
+                _ if self.mailboxes.contains_key(&id) => {
+                    self.mailboxes.entry(id.clone()).or_default().put(mail);
+                }
+                (Message::Begin(wanted, _), None) => match self.images.get(&wanted.program).cloned() {
                     Some(image) => {
                         self.taken(&Address::Instance(id.clone()), &mail);
                         if let Some(ack) = mail.ack.clone() {
@@ -163,8 +169,11 @@ impl Engine {
                         self.mailboxes.entry(id.clone()).or_default().put(mail);
                     }
                 },
-                _ if self.mailboxes.contains_key(&id) => {
+                (Message::Begin(wanted, if_exists), Some(known))
+                    if known_id(known, wanted, *if_exists) == Known::Replaces =>
+                {
                     self.mailboxes.entry(id.clone()).or_default().put(mail);
+                    self.begin_to_replace(&id);
                 }
                 _ => self.refuse(&id, &mail, record.as_ref()),
             }
@@ -177,12 +186,27 @@ impl Engine {
             self.leave(id, mail);
             return;
         }
+        if let (Message::Begin(wanted, if_exists), Some(record)) = (&mail.message, record)
+            && known_id(record, wanted, *if_exists) == Known::Replaces
+        {
+            self.replace_later(id, mail);
+            return;
+        }
+        self.refuse_for_good(id, mail, record);
+    }
+
+    /// As `refuse`, of an instance that can't be replaced any more.
+    pub(super) fn refuse_ended(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: &InstanceRecord) {
+        self.refuse_for_good(id, mail, Some(record));
+    }
+
+    fn refuse_for_good(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: Option<&InstanceRecord>) {
         self.taken(&Address::Instance(id.clone()), mail);
         match (&mail.message, record) {
-            (Message::Begin(wanted), Some(record)) => {
-                let result = match record.function == wanted.function {
-                    true => record.status.result(id).unwrap_or_else(|| Ok(Data::null())),
-                    false => Err(taken(id, &record.function)),
+            (Message::Begin(wanted, if_exists), Some(record)) => {
+                let result = match known_id(record, wanted, *if_exists) {
+                    Known::Taken(error) => Err(error),
+                    _ => record.status.result(id).unwrap_or_else(|| Ok(Data::null())),
                 };
                 self.refuse_begin(mail, wanted, result);
             }
@@ -220,7 +244,12 @@ impl Engine {
     }
 
     /// An instance of that id is there already, and has ended or is another one.
-    fn refuse_begin(&mut self, mail: &Rc<Mail>, wanted: &InstanceRecord, result: Result<Data, ErrorData>) {
+    pub(super) fn refuse_begin(
+        &mut self,
+        mail: &Rc<Mail>,
+        wanted: &InstanceRecord,
+        result: Result<Data, ErrorData>,
+    ) {
         for waiter in wanted.waiters.clone() {
             self.reply(mail, waiter, result.clone());
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::builtins::is_external;
 use crate::machine::options::{self, Child};
-use crate::machine::{Data, Image, Request, Value, What, child_id, format};
+use crate::machine::{Data, IfExists, Image, Request, Value, What, format, ids, started_id};
 
 use super::Open;
 use super::address::{Address, LifeId, Waiter};
@@ -101,6 +101,9 @@ impl Engine {
                 self.set_timer(due, id, life, seq, Timer::Sleep, now);
             }
             What::Effect("receive") => {}
+            What::Effect("wait") if first_text(&args) == **id => {
+                instance.deliver(seq, Err(ids::waits_for_itself(id)));
+            }
             What::Effect("wait") => {
                 let waiter = instance.waiter(seq);
                 if !recorded {
@@ -178,6 +181,10 @@ impl Engine {
             }
             What::Orchestration { name, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
+                if !start && child.id.as_deref() == Some(&**id) && child.if_exists == IfExists::Join {
+                    instance.deliver(seq, Err(ids::waits_for_itself(id)));
+                    return true;
+                }
                 let due = open.due();
                 let is_automatic = child.id.is_none();
                 let child_id = child.id.unwrap_or_else(|| instance.child_id(seq));
@@ -203,7 +210,7 @@ impl Engine {
                 match recorded {
                     true => self.fetch_if_away(&child_id),
                     false => {
-                        let message = Message::Begin(Box::new(record));
+                        let message = Message::Begin(Box::new(record), child.if_exists);
                         self.send_from(id, seq, Address::instance(&child_id), ack, message);
                     }
                 }
@@ -275,15 +282,15 @@ impl Engine {
                     (Address::entity(entity), message)
                 }
                 What::Orchestration { name, options, .. } => {
-                    let Child { id, .. } = options::child(&options.decode()).unwrap_or_default();
+                    let Child { id, if_exists, .. } = options::child(&options.decode()).unwrap_or_default();
                     let owner = id.is_none().then(|| sender.owner.clone()).flatten();
-                    let id = id.unwrap_or_else(|| child_id(&sender.from, request.seq));
+                    let id = id.unwrap_or_else(|| started_id(&sender.from, request.seq));
                     let hash = sender.image.code.hash;
                     self.images.entry(hash).or_insert_with(|| sender.image.clone());
                     let mut record = InstanceRecord::new(&id, hash, &sender.file, &name, request.args, now);
                     record.root = root.to_string();
                     record.owner = owner;
-                    (Address::instance(&id), Message::Begin(Box::new(record)))
+                    (Address::instance(&id), Message::Begin(Box::new(record), if_exists))
                 }
                 What::Effect(name) => match message(name, &request.args) {
                     Some((to, message)) => (Address::instance(&to), message),

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::code::ProgramHash;
-use crate::machine::{Data, EntityId, ErrorData};
+use crate::machine::{Data, EntityId, ErrorData, IfExists};
 
 use super::address::{LifeId, Waiter};
 use super::checkpoint::{Checkpoint, SavedOpen};
@@ -78,6 +78,7 @@ impl From<EarlierRecord> for InstanceRecord {
             file: earlier.file,
             function: earlier.function,
             args: earlier.args,
+            begun_with: None,
             created: earlier.created,
             parent: earlier.parent.map(of_that_life),
             owner: None,
@@ -114,7 +115,7 @@ pub(super) enum EarlierMessage {
 impl From<EarlierMessage> for Message {
     fn from(earlier: EarlierMessage) -> Message {
         match earlier {
-            EarlierMessage::Begin(record) => Message::Begin(Box::new((*record).into())),
+            EarlierMessage::Begin(record) => Message::Begin(Box::new((*record).into()), IfExists::Join),
             EarlierMessage::Answer { execution, seq, result } => {
                 Message::Answer { life: LIFE, execution, seq, result }
             }

@@ -14,6 +14,7 @@ use super::keys;
 use super::message::StoredMail;
 use super::outbox::StoredLines;
 use super::program::known_image;
+use super::purge::Tree;
 use super::record::InstanceRecord;
 use super::step::{Event, Output};
 
@@ -40,6 +41,9 @@ pub fn look_up(
     Ok(Some(match output {
         Output::Fetch { address } => fetch(store, address, &mut |hash| known_image(known, hash, store))?,
         Output::FetchProgram { hash } => Event::Program { image: known_image(known, *hash, store)? },
+        Output::Tree { id } => {
+            Event::Tree { id: id.clone(), tree: Tree::read(store, std::slice::from_ref(id))? }
+        }
         Output::Status { step, id } => Event::Status { step: step.clone(), record: read_record(store, id)? },
         _ => return Ok(None),
     }))

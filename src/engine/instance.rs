@@ -134,7 +134,7 @@ impl Instance {
         let (mut unanswered_lines, mut first_due) = (VecDeque::new(), i64::MAX);
         let (mut checkpoint, mut expected, mut given_up) = (None, 0, BTreeSet::new());
         let journal = Journal::after(&history);
-        let machine = match history.after {
+        let mut machine = match history.after {
             None => Machine::new(image.clone(), Context::Orchestration, function, args, identity),
             Some(saved) => {
                 checkpoint = Some((saved.chunks, saved.trimmed));
@@ -157,6 +157,8 @@ impl Instance {
                 restored.flatten().ok_or_else(unfit)?
             }
         };
+        // What began before lives were counted could choose any id.
+        machine.names_freely = record.life == 0;
         let undispatched = open.keys().copied().filter(|seq| !unanswered_lines.contains(seq)).collect();
         Ok(Instance {
             record,
@@ -283,7 +285,10 @@ impl Instance {
     /// Begins again with new arguments. What was open is in the second part of the answer.
     pub fn continued(self, args: Data) -> Result<(Instance, BTreeMap<u64, Box<Open>>), String> {
         let mut record = self.record;
-        record.args = args;
+        let before = std::mem::replace(&mut record.args, args);
+        if record.execution == 0 {
+            record.begun_with = Some(before);
+        }
         record.execution += 1;
         record.first = self.journal.chunks();
         let history = History { chunks: self.journal.chunks(), ..History::default() };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{Data, EntityId, ErrorData};
+use crate::machine::{Data, EntityId, ErrorData, IfExists};
 
 use super::address::{LifeId, Waiter};
 use super::record::{self, InstanceRecord};
@@ -14,8 +14,8 @@ use super::record::{self, InstanceRecord};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     // To an instance.
-    /// It is to begin, if there is none of that id. Who waits for it is in the record.
-    Begin(Box<InstanceRecord>),
+    /// It is to begin, if there is none of that id; else what is said happens. Who waits for it is in the record.
+    Begin(Box<InstanceRecord>, IfExists),
     Answer {
         /// Of whom: what has begun since under the id does not get it.
         life: u64,
@@ -71,7 +71,7 @@ impl Message {
     /// One word, for people.
     pub fn word(&self) -> &'static str {
         match self {
-            Message::Begin(_) => "start",
+            Message::Begin(..) => "start",
             Message::Answer { .. } => "answer",
             Message::Event { .. } => "event",
             Message::Wait(_) => "wait",

@@ -2,35 +2,110 @@
 
 use std::collections::HashSet;
 
-use super::address::Address;
+use crate::machine::{HEAD, child_id};
+
+use super::address::{Address, LifeId};
 use super::fetch::read_lines;
 use super::message::{Message, StoredMail};
 use super::record::InstanceRecord;
 use super::{Batch, Read, StoredProgram, keys};
 
-/// The writes that remove an instance that has ended, with its history. Errors are reasons in words.
-pub fn purge_writes(store: &dyn Read, id: &str) -> Result<Batch, String> {
-    let mut batch = Batch::default();
-    for (key, _) in store.all(&keys::history(id))? {
-        batch.delete(key);
+/// Instances that are purged together: some, and all that they called or started under automatic ids, all the way down.
+#[derive(Clone, Debug, Default)]
+pub struct Tree {
+    pub records: Vec<InstanceRecord>,
+    /// What removes them, with their histories and checkpoints.
+    pub writes: Batch,
+}
+
+impl Tree {
+    /// Reads the tree of instances that are there. Errors are reasons in words.
+    pub fn read(store: &dyn Read, roots: &[String]) -> Result<Tree, String> {
+        let mut tree = Tree::default();
+        let mut seen = HashSet::new();
+        for id in roots {
+            if let Some(root) = super::read_record(store, id)?
+                && seen.insert(root.id.clone())
+            {
+                let candidates = candidates(store, id)?;
+                tree.records.push(root);
+                let mut at = tree.records.len() - 1;
+                while let Some(member) = tree.records.get(at).cloned() {
+                    let owned = candidates.iter().filter(|record| is_owned(record, &member));
+                    tree.records.extend(owned.filter(|record| seen.insert(record.id.clone())).cloned());
+                    at += 1;
+                }
+            }
+        }
+        for (number, run) in read_lines(store)? {
+            if tree.records.iter().any(|record| record.id == run.instance) {
+                tree.writes.delete(keys::lines(number));
+            }
+        }
+        for record in &tree.records {
+            let id = &record.id;
+            for (key, _) in store.all(&keys::history(id))? {
+                tree.writes.delete(key);
+            }
+            // What was kept for the case that it is rewound.
+            for (key, bytes) in store.all(&keys::mail_of(&Address::instance(id)))? {
+                let mail = StoredMail::decode(&bytes).ok_or("a message in the store is not readable")?;
+                if matches!(mail.message, Message::Answer { .. } | Message::Event { .. }) {
+                    tree.writes.delete(key);
+                }
+            }
+            for key in [keys::checkpoint(id), keys::active(id)] {
+                if store.get(&key)?.is_some() {
+                    tree.writes.delete(key);
+                }
+            }
+            tree.writes.delete(keys::instance(id));
+        }
+        Ok(tree)
     }
-    if store.get(&keys::checkpoint(id))?.is_some() {
-        batch.delete(keys::checkpoint(id));
+
+    /// Those that have not ended.
+    pub fn running(&self) -> impl Iterator<Item = &InstanceRecord> {
+        self.records.iter().filter(|record| !record.status.is_ended())
     }
-    for (number, run) in read_lines(store)? {
-        if run.instance == id {
-            batch.delete(keys::lines(number));
+
+    /// Whether an instance is in it.
+    pub fn has(&self, of: &LifeId) -> bool {
+        self.records.iter().any(|record| record.id == of.id && record.life == of.life)
+    }
+}
+
+/// The instances that may have automatic ids of the tree of an instance: those begin as its own does.
+fn candidates(store: &dyn Read, id: &str) -> Result<Vec<InstanceRecord>, String> {
+    let head: String = id.chars().take(HEAD).collect();
+    let mut records = Vec::new();
+    for (_, bytes) in store.all(&keys::instance(&head))? {
+        let record = InstanceRecord::decode(&bytes).ok_or("the record of an instance is not readable")?;
+        if record.id.contains(':') {
+            records.push(record);
         }
     }
-    // What was kept for the case that it is rewound.
-    for (key, bytes) in store.all(&keys::mail_of(&Address::instance(id)))? {
-        let mail = StoredMail::decode(&bytes).ok_or("a message in the store is not readable")?;
-        if matches!(mail.message, Message::Answer { .. } | Message::Event { .. }) {
-            batch.delete(key);
+    Ok(records)
+}
+
+/// Whether an instance called or started another under an automatic id.
+fn is_owned(record: &InstanceRecord, by: &InstanceRecord) -> bool {
+    match &record.owner {
+        Some(owner) => owner.id == by.id && owner.life == by.life,
+        // What began before owners were noted is known by the form of its id.
+        None => {
+            record.life == 0 && by.life == 0 && record.root == by.root && is_earlier_child(&record.id, by)
         }
     }
-    batch.delete(keys::instance(id));
-    Ok(batch)
+}
+
+fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
+    let Some((parent, number)) = id.rsplit_once(':') else { return false };
+    let Ok(number) = number.parse::<u64>() else { return false };
+    let later = |execution: u32| child_id(&format!("{}.{execution}", by.id), number);
+    child_id(&by.id, number) == id
+        || parent.starts_with(&format!("{}-{:x}", by.id, by.created))
+        || (1..=by.execution).any(|execution| later(execution) == id)
 }
 
 /// The writes that remove programs without instances and without entities, and texts without programs. Errors are
@@ -45,7 +120,7 @@ pub fn unused_programs(store: &dyn Read) -> Result<Batch, String> {
         used.insert([keys::PROGRAMS, &hash].concat());
     }
     for (_, mail) in super::read_mail(store)?.into_iter().map(|(to, _, mail)| (to, mail)) {
-        if let super::Message::Begin(record) = mail.message {
+        if let super::Message::Begin(record, _) = mail.message {
             used.insert(keys::program(&record.program.0));
         }
     }

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::code::ProgramHash;
-use crate::machine::{Data, ErrorData, child_id};
+use crate::machine::{Data, ErrorData, child_id, later_child_id};
 
 use super::address::{LifeId, Waiter};
 use super::earlier;
@@ -24,6 +24,8 @@ pub struct InstanceRecord {
     pub function: String,
     /// The arguments, a list.
     pub args: Data,
+    /// The arguments that its first execution had, once it has begun anew with others.
+    pub begun_with: Option<Data>,
     /// When it began, in nanoseconds since 1970.
     pub created: i64,
     /// The instance that called it.
@@ -123,6 +125,7 @@ impl InstanceRecord {
             file: file.into(),
             function: function.into(),
             args,
+            begun_with: None,
             created: now,
             parent: None,
             owner: None,
@@ -140,11 +143,6 @@ impl InstanceRecord {
         }
     }
 
-    /// Its id and its life.
-    pub(super) fn life_id(&self) -> LifeId {
-        LifeId { id: self.id.clone(), life: self.life }
-    }
-
     /// The key of a step that is the same for each of its attempts, and of no other step of any life.
     pub(super) fn step_key(&self, seq: u64) -> String {
         let InstanceRecord { id, life, created, execution, .. } = self;
@@ -160,7 +158,9 @@ impl InstanceRecord {
     pub(super) fn child_id(&self, seq: u64) -> String {
         match self.execution {
             0 => child_id(&self.id, seq),
-            execution => child_id(&format!("{}.{execution}", self.id), seq),
+            // What began before lives were counted keeps the ids of its children.
+            execution if self.life == 0 => child_id(&format!("{}.{execution}", self.id), seq),
+            execution => later_child_id(&self.id, execution, seq),
         }
     }
 
@@ -181,6 +181,21 @@ impl InstanceRecord {
                 Message::Event { .. } => true,
                 _ => false,
             }
+    }
+
+    /// The arguments that it was called or started with; none when that is not known any more.
+    pub fn first_args(&self) -> Option<&Data> {
+        match (&self.begun_with, self.execution) {
+            (Some(args), _) => Some(args),
+            (None, 0) => Some(&self.args),
+            // An earlier version did not keep them.
+            (None, _) => None,
+        }
+    }
+
+    /// Its id and its life.
+    pub fn life_id(&self) -> LifeId {
+        LifeId { id: self.id.clone(), life: self.life }
     }
 
     pub fn encode(&self) -> Vec<u8> {

@@ -104,6 +104,9 @@ impl Engine {
             self.active.remove(id);
         }
         self.park(id);
+        if self.goes_on {
+            self.break_circle(id);
+        }
     }
 
     /// Notes that mail was taken in.
@@ -295,12 +298,6 @@ pub fn status_of(record: &InstanceRecord) -> Data {
 /// The error of an instance that does not exist.
 pub(super) fn unknown(id: &str) -> ErrorData {
     ErrorData::with("unknown_instance", format!("there is no instance `{id}`"), [("id", Value::str(id))])
-}
-
-/// The error of an id that another one has.
-pub(super) fn taken(id: &str, function: &str) -> ErrorData {
-    let message = format!("the id `{id}` is that of an instance of `{function}`");
-    ErrorData::with("id_taken", message, [("id", Value::str(id))])
 }
 
 /// The handle of an instance, as data.

@@ -21,7 +21,7 @@ use super::outbox::{Line, Outbox, StoredLines};
 use super::record::InstanceRecord;
 use super::rewind::Back;
 use super::timers::{Timer, Timers};
-use super::{Batch, keys, program_writes};
+use super::{Batch, Tree, keys, program_writes};
 
 /// Which attempt at which request of which execution of which life. Of an operation the attempts are numbered through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +78,11 @@ pub enum Event {
     Answer { step: StepId, result: Result<Data, ErrorData>, sends: Vec<Request> },
     /// So many lines of a run are out.
     LinesOut { run: u64, count: usize },
+    /// Instances that have ended, or are given up, are removed: nothing of them reaches what begins under their ids. The
+    /// store has all that was written before.
+    Purge { tree: Tree },
+    /// The tree of an instance that is to be replaced.
+    Tree { id: String, tree: Tree },
     /// An instance that has ended, or is gone, holds nothing any more.
     Release { owner: LifeId },
     /// Time has passed: what is due is woken.
@@ -101,6 +106,8 @@ pub enum Output {
     Fetch { address: Address },
     /// Read a program.
     FetchProgram { hash: ProgramHash },
+    /// Read the tree of an instance that has ended and is to be replaced, all that was written before included.
+    Tree { id: String },
     /// Read the record of an instance, for its status.
     Status { step: StepId, id: String },
     /// An instance has come to its end; its outcome may be shown once the writes are durable.
@@ -186,6 +193,12 @@ pub struct Engine {
     pub(super) images: HashMap<ProgramHash, Rc<Image>>,
     /// Instances that begin once their program is there.
     pub(super) unbegun: HashMap<ProgramHash, Vec<String>>,
+    /// Instances that are replaced once their trees are read.
+    pub(super) replacing: HashSet<Arc<str>>,
+    /// Instances whose mail is looked at again when what is to be written is taken: they have ended.
+    pub(super) ending: Vec<Arc<str>>,
+    /// Instances that were purged, and that the store still has until what is to be written is.
+    pub(super) purged: HashSet<Arc<str>>,
     /// Instances that have stopped without an end.
     pub(super) set_aside: HashSet<Arc<str>>,
     stored_programs: HashSet<ProgramHash>,
@@ -227,6 +240,9 @@ impl Engine {
             checkpoints: Checkpoints::default(),
             images: HashMap::new(),
             unbegun: HashMap::new(),
+            replacing: HashSet::new(),
+            ending: Vec::new(),
+            purged: HashSet::new(),
             set_aside: HashSet::new(),
             is_time_written: true,
             stored_programs: HashSet::new(),
@@ -384,6 +400,10 @@ impl Engine {
                 self.deploy(&image);
                 self.add(InstanceRecord { created: now, ..record }, History::default(), image, true);
             }
+            Event::Load { record, .. } if self.purged.contains(record.id.as_str()) => {
+                self.fetching.remove(&Address::instance(&record.id));
+                self.absent(&record.id, None, now);
+            }
             Event::Load { record, history, image } => {
                 // A history that was imported may be of a later time.
                 let last = history.entries.last().map_or(record.created, Entry::time);
@@ -394,6 +414,7 @@ impl Engine {
             }
             Event::Absent { id, record } => {
                 self.fetching.remove(&Address::instance(&id));
+                let record = record.filter(|_| !self.purged.contains(id.as_str()));
                 self.absent(&id, record, now);
             }
             Event::Entity { entity, state, image } => {
@@ -408,7 +429,10 @@ impl Engine {
                     self.absent(&id, None, now);
                 }
             }
-            Event::Status { step, record } => self.status(step, record.as_ref(), now),
+            Event::Status { step, record } => {
+                let record = record.filter(|record| !self.purged.contains(record.id.as_str()));
+                self.status(step, record.as_ref(), now);
+            }
             Event::Wake { id } => {
                 if !self.instances.contains_key(id.as_str()) {
                     self.fetch(Address::instance(&id));
@@ -423,6 +447,8 @@ impl Engine {
                 Address::Instance(_) => self.answer(step, result, sends, now),
                 Address::Entity(entity) => self.entity_answer(&entity, &step, result),
             },
+            Event::Purge { tree } => self.purge(tree),
+            Event::Tree { id, tree } => self.replace(&id, tree, now),
             Event::Release { owner } => self.release(&owner),
             Event::Tick => {}
             Event::Run => match self.ready.pop_front() {
@@ -462,6 +488,7 @@ impl Engine {
             || !self.deployments.is_empty()
             || self.outbox.has_writes()
             || self.entities.has_writes()
+            || !self.ending.is_empty()
     }
 
     /// How many changes what it wants written has, about.
@@ -512,7 +539,15 @@ impl Engine {
         if !batch.is_empty() && !std::mem::replace(&mut self.is_time_written, true) {
             batch.put(keys::TIME.to_vec(), self.now.to_be_bytes().to_vec());
         }
+        if !self.purged.is_empty() {
+            // A key may be deleted and written again.
+            self.purged.clear();
+            batch.settle();
+        }
         self.drop_parked();
+        for id in std::mem::take(&mut self.ending) {
+            self.fetch(Address::Instance(id));
+        }
         batch
     }
 

@@ -13,13 +13,24 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
 use crate::engine::{InstanceRecord, Message as Sent, Steps};
-use crate::machine::EntityId;
+use crate::machine::{EntityId, ErrorData, IfExists};
 use crate::store::Pair;
 
 use super::Message;
 
 /// Longest question or answer, in bytes.
 const MOST: u32 = 1 << 30;
+
+/// An instance that is to begin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Starting {
+    pub record: InstanceRecord,
+    /// The modules of its program.
+    pub modules: Vec<(String, String)>,
+    /// With a name, its id is the next that is free of that name, and not that of the record.
+    pub named: Option<String>,
+    pub if_exists: IfExists,
+}
 
 /// A question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,8 +39,8 @@ pub enum Ask {
     Get(Vec<u8>),
     /// All keys with a prefix, with their values.
     All(Vec<u8>),
-    /// Begin an instance of a program, given by its modules, unless there is one of that id.
-    Start { record: Box<InstanceRecord>, modules: Vec<(String, String)> },
+    /// Begin an instance.
+    Start(Box<Starting>),
     /// Send something to an instance that has not ended.
     Instance { id: String, message: Sent },
     /// Send something to an entity that is deployed; a signal that is held back so long, in nanoseconds.
@@ -38,7 +49,7 @@ pub enum Ask {
     Wait(String),
     /// Let a failed instance ask its failed steps again, or only tell what that comes to.
     Rewind { id: String, dry_run: bool },
-    /// Remove instances; those that have not ended only if so said.
+    /// Remove instances with their trees; those that have not ended are terminated first, if so said, else nothing is removed.
     Purge { ids: Vec<String>, force: bool },
 }
 
@@ -53,10 +64,19 @@ pub enum Reply {
     Unknown,
     /// It has ended already.
     Ended,
-    /// An instance of that id is there already.
-    Known,
     /// What a rewinding comes to, instance by instance.
     Rewound(Vec<Steps>),
+    /// An instance has begun, under this id.
+    Begun(String),
+    /// The instance of this id is the one that was to begin: it has begun before.
+    Known(String),
+    /// The id is that of another instance: the error, and what that one runs.
+    Taken {
+        error: ErrorData,
+        function: String,
+    },
+    /// So many instances were removed.
+    Removed(u64),
     /// It can't be done, for this reason.
     Refused(String),
 }

@@ -166,7 +166,8 @@ impl Host {
             let _ = client.send(Reply::Ended);
         }
         self.spans.ended(&instance, &outcome);
-        self.purge_ended(&instance)?;
+        let can_go_on = !matches!(outcome, Ending::Stuck(_) | Ending::Unfit(_));
+        self.purge_ended(&instance, can_go_on)?;
         match self.watched.get_mut(&instance) {
             Some(watched) => *watched = Some(outcome),
             None => {

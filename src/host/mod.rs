@@ -19,6 +19,7 @@ mod http;
 mod pending;
 mod perform;
 pub mod permissions;
+mod purge;
 mod run;
 mod serve;
 mod spans;
@@ -26,12 +27,13 @@ mod terminal;
 mod workers;
 mod writer;
 
-pub use client::{Ask, Connection, Listener, Reply};
+pub use client::{Ask, Connection, Listener, Reply, Starting};
 pub use clock::{Clock, now};
 pub(crate) use effects::unique;
 pub use groups::Groups;
 pub use handle::Handle;
 pub use run::{Durability, Host, HostError, Settings};
+pub use serve::last_number;
 pub use terminal::{Above, Terminal};
 
 use crate::machine::{Data, ErrorData, Request, Value};

@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use crate::code::ProgramHash;
 use crate::engine::{
     Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Retention, StepId,
-    fetch, known_image, read_history, read_record, recovery, rekeying,
+    Tree, fetch, known_image, read_history, read_record, recovery, rekeying,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::store::{DiskStore, Reader, StoreError};
@@ -28,6 +28,7 @@ use super::groups::Groups;
 use super::pending::{Pending, View};
 use super::perform::Threads;
 use super::permissions::Permissions;
+use super::purge::Purging;
 use super::spans::Spans;
 use super::workers::{Job, Workers};
 use super::writer::Writer;
@@ -98,12 +99,6 @@ pub(super) struct Running {
     pub(super) input: bool,
 }
 
-/// Instances that are to be removed, and who is told when it is done.
-pub(super) struct Purging {
-    pub(super) left: Vec<String>,
-    pub(super) reply: Answer,
-}
-
 /// Runs instances in a store.
 pub struct Host {
     pub(super) writer: Writer,
@@ -143,8 +138,9 @@ pub struct Host {
     pub(super) watched: HashMap<Arc<str>, Option<Ending>>,
     /// Clients that wait for an instance's end.
     pub(super) waiting: HashMap<String, Vec<Answer>>,
-    /// Instances that are removed once they have ended, and who is told.
     pub(super) purging: Vec<Purging>,
+    /// The last number that was given to an id, by what is before it.
+    pub(super) last_ids: HashMap<String, u64>,
     /// An `extern activity` that was called and that this process does not provide.
     pub(super) not_provided: Option<String>,
     pub(super) spans: Spans,
@@ -186,6 +182,7 @@ impl Host {
             watched: HashMap::new(),
             waiting: HashMap::new(),
             purging: Vec::new(),
+            last_ids: HashMap::new(),
             not_provided: None,
             spans: Spans::default(),
         }
@@ -558,7 +555,12 @@ impl Host {
                 let mut image = |hash| known_image(images, hash, &view);
                 match fetch(&view, &address, &mut image) {
                     Ok(event) => self.engine.handle(event, self.now()),
-                    Err(reason) => self.terminal.log("error", &format!("{address} can't go on: {reason}")),
+                    Err(reason) => {
+                        self.terminal.log("error", &format!("{address} can't go on: {reason}"));
+                        if let Address::Instance(id) = &address {
+                            self.purge_ended(id, false)?;
+                        }
+                    }
                 }
             }
             Output::FetchProgram { hash } => {
@@ -567,6 +569,11 @@ impl Host {
                     Ok(image) => self.feed(Event::Program { image }),
                     Err(reason) => self.terminal.log("error", &reason),
                 }
+            }
+            Output::Tree { id } => {
+                let tree = Tree::read(&self.view(), std::slice::from_ref(&id));
+                let event = Event::Tree { id, tree: tree.map_err(HostError::Unreadable)? };
+                self.feed(event);
             }
             Output::Status { step, id } => {
                 let record = read_record(&self.view(), &id).map_err(HostError::Unreadable)?;

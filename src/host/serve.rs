@@ -1,19 +1,19 @@
 //! What clients ask, in this process or another.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
 use crate::check;
 use crate::engine::{
-    Address, Event, InstanceRecord, Message as Sent, Read, build_image, deployed, known_image, purge_writes,
-    read_record, rewind, unused_programs,
+    Address, Event, InstanceRecord, Known, Message as Sent, Read, Tree, build_image, deployed, keys, known_id,
+    known_image, not_ended, read_record, rewind,
 };
-use crate::machine::{Data, Value};
+use crate::machine::{ErrorData, Image, bad_own_id};
 
-use super::client::{Ask, Reply};
+use super::client::{Ask, Reply, Starting};
 use super::commit::Held;
-use super::run::{Host, HostError, Purging};
+use super::run::{Host, HostError};
 use super::{Answer, Message};
 
 impl Host {
@@ -36,7 +36,7 @@ impl Host {
         let reply = match ask {
             Ask::Get(key) => self.view().get(&key).map(Reply::Value),
             Ask::All(prefix) => self.view().all(&prefix).map(Reply::Pairs),
-            Ask::Start { record, modules } => self.client_start(*record, &modules),
+            Ask::Start(start) => self.client_start(*start),
             Ask::Instance { id, message } => self.client_send(id, message),
             Ask::Entity { entity, mut message, after } => match deployed(&self.view(), &entity.name) {
                 Ok(Some(_)) => {
@@ -67,16 +67,83 @@ impl Host {
         Ok(())
     }
 
-    fn client_start(
-        &mut self,
-        record: InstanceRecord,
-        modules: &[(String, String)],
-    ) -> Result<Reply, String> {
-        if read_record(&self.view(), &record.id)?.is_some() {
-            return Ok(Reply::Known);
+    /// Begins an instance, under an id of its own or the next of its name: whoever has the store chooses it, so that no
+    /// two starts get the same.
+    fn client_start(&mut self, start: Starting) -> Result<Reply, String> {
+        let Starting { mut record, modules, named, if_exists } = start;
+        match named {
+            Some(name) => record.id = self.next_id(&name)?,
+            None => {
+                if let Some(reason) = bad_own_id(&record.id) {
+                    return Err(format!("`{}` can't be an id: {reason}", record.id));
+                }
+            }
         }
+        record.root = record.id.clone();
+        let image = self.started_program(&record, &modules)?;
+        if let Some(known) = read_record(&self.view(), &record.id)? {
+            match known_id(&known, &record, if_exists) {
+                Known::Joins => return Ok(Reply::Known(known.id)),
+                Known::Taken(error) => return Ok(Reply::Taken { error, function: known.function }),
+                Known::Replaces => {
+                    if let Some(error) = self.replace(&known, &record)? {
+                        return Ok(Reply::Taken { error, function: known.function });
+                    }
+                }
+            }
+        }
+        let id = record.id.clone();
+        self.feed(Event::Begin { record, image });
+        Ok(Reply::Begun(id))
+    }
+
+    /// Purges an instance that has ended for one that takes its place; an error says why it can't be.
+    fn replace(
+        &mut self,
+        known: &InstanceRecord,
+        wanted: &InstanceRecord,
+    ) -> Result<Option<ErrorData>, String> {
+        let tree = Tree::read(&self.view(), std::slice::from_ref(&known.id))?;
+        let running = tree.running().map(|record| record.id.clone()).next();
+        if let Some(running) = running.or_else(|| self.engine.begun_by(&tree).into_iter().next()) {
+            return Ok(Some(not_ended(known, wanted, &running)));
+        }
+        self.feed(Event::Purge { tree });
+        self.gather();
+        Ok(None)
+    }
+
+    /// The next id of a name that is free: `transfer-3`.
+    fn next_id(&mut self, name: &str) -> Result<String, String> {
+        let prefix = format!("{}-", name.rsplit(':').next().unwrap_or(name));
+        let mut last = match self.last_ids.get(&prefix) {
+            Some(last) => *last,
+            None => last_number(&self.view(), &prefix)?,
+        };
+        loop {
+            last += 1;
+            let id = format!("{prefix}{last}");
+            if read_record(&self.view(), &id)?.is_none()
+                && self.engine.mail(&Address::instance(&id)).is_empty()
+            {
+                self.last_ids.insert(prefix, last);
+                return Ok(id);
+            }
+        }
+    }
+
+    fn started_program(
+        &mut self,
+        record: &InstanceRecord,
+        modules: &[(String, String)],
+    ) -> Result<Rc<Image>, String> {
         let image = match self.program(record.program) {
             Some(image) => image,
+            // It is that of another instance.
+            None if modules.is_empty() => {
+                let view = self.writer.view(&self.pending);
+                known_image(&mut self.images, record.program, &view)?
+            }
             None => {
                 let program = check::load_stored(modules).ok_or("the program has no modules")?;
                 let image = build_image(&program)?;
@@ -84,15 +151,14 @@ impl Host {
                 image
             }
         };
-        if image.code.hash != record.program {
-            return Err("the program is not the one that was named".into());
+        match image.code.hash == record.program {
+            true => Ok(image),
+            false => Err("the program is not the one that was named".into()),
         }
-        self.feed(Event::Begin { record, image });
-        Ok(Reply::Done)
     }
 
     /// Sends in a client's name, under a key that no other message has.
-    fn client_message(&mut self, to: Address, message: Sent) {
+    pub(super) fn client_message(&mut self, to: Address, message: Sent) {
         let from = format!("client-{}", super::effects::unique());
         self.feed(Event::Send { to, from, message });
     }
@@ -127,78 +193,14 @@ impl Host {
         }
         Ok(Reply::Rewound(steps))
     }
+}
 
-    fn client_purge(&mut self, ids: Vec<String>, force: bool, to: Answer) -> Result<(), HostError> {
-        let mut running = Vec::new();
-        let mut ended = Vec::new();
-        for id in ids {
-            let refused = match read_record(&self.view(), &id).map_err(HostError::Unreadable)? {
-                None => Reply::Unknown,
-                Some(record) if record.status.is_ended() => {
-                    ended.push(id);
-                    continue;
-                }
-                Some(_) if force => {
-                    running.push(id);
-                    continue;
-                }
-                Some(_) => Reply::Refused(format!("{id} has not ended")),
-            };
-            self.held.push(Held::Reply { to, reply: refused });
-            return Ok(());
-        }
-        for id in &ended {
-            self.remove(id)?;
-        }
-        if running.is_empty() {
-            self.collect()?;
-            self.held.push(Held::Reply { to, reply: Reply::Done });
-            return Ok(());
-        }
-        for id in &running {
-            let why = Data::encode(&Value::str("it was purged")).unwrap_or_else(|_| Data::null());
-            let message = Sent::Terminate { why, children: true, by: None };
-            self.client_message(Address::instance(id), message);
-        }
-        self.purging.push(Purging { left: running, reply: to });
-        Ok(())
+/// The greatest number of the ids that are a prefix and a number; 0 when there are none.
+pub fn last_number(store: &dyn Read, prefix: &str) -> Result<u64, String> {
+    let mut last = 0;
+    for (key, _) in store.all(&keys::instance(prefix))? {
+        let number = std::str::from_utf8(&key[keys::INSTANCES.len() + prefix.len()..]).unwrap_or_default();
+        last = last.max(number.parse().unwrap_or(0));
     }
-
-    /// An instance has ended; it may be one that is to be removed.
-    pub(super) fn purge_ended(&mut self, id: &Arc<str>) -> Result<(), HostError> {
-        let mut purging = std::mem::take(&mut self.purging);
-        let mut removed = false;
-        for one in &mut purging {
-            let before = one.left.len();
-            one.left.retain(|left| *left != **id);
-            removed |= one.left.len() < before;
-        }
-        if removed {
-            self.gather();
-            self.remove(id)?;
-        }
-        for one in purging {
-            if one.left.is_empty() {
-                self.collect()?;
-                self.held.push(Held::Reply { to: one.reply, reply: Reply::Done });
-            } else {
-                self.purging.push(one);
-            }
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, id: &str) -> Result<(), HostError> {
-        let batch = purge_writes(&self.view(), id).map_err(HostError::Unreadable)?;
-        self.pending.add(batch);
-        Ok(())
-    }
-
-    /// Removes programs that nobody needs any more.
-    fn collect(&mut self) -> Result<(), HostError> {
-        let batch = unused_programs(&self.view()).map_err(HostError::Unreadable)?;
-        self.engine.forget_programs(&batch);
-        self.pending.add(batch);
-        Ok(())
-    }
+    Ok(last)
 }

@@ -195,13 +195,32 @@ pub(super) fn handle(value: &Value, of: &str) -> Result<String, Fail> {
     }
 }
 
-/// The id of an instance that is started, if it gets none by an option: what starts it and the number of the start.
-/// Ids that become too long begin anew with a digest of what they were.
+/// The id of an instance that is called or started, if it gets none by an option: that of who does it, and the number of
+/// the request.
 pub fn child_id(parent: &str, number: u64) -> String {
-    let id = format!("{parent}:{number}");
+    automatic_id(parent, &number.to_string())
+}
+
+/// The id of a child of an instance that has begun anew so many times.
+pub fn later_child_id(parent: &str, execution: u32, number: u64) -> String {
+    automatic_id(parent, &format!("{execution}.{number}"))
+}
+
+/// The id of an instance that an activity or an operation starts: the key of its step, and the number of the start.
+pub fn started_id(key: &str, number: u64) -> String {
+    automatic_id(key, &format!("s{number}"))
+}
+
+/// No id that can be chosen has this form, nor has one of another request. Ids that become too long begin anew with a
+/// digest of what they were.
+fn automatic_id(parent: &str, last: &str) -> String {
+    let id = format!("{parent}:{last}");
     if id.len() <= MAX_ID - 40 {
         return id;
     }
-    let head: String = parent.chars().take(40).collect();
-    format!("{head}~{:016x}:{number}", xxhash_rust::xxh3::xxh3_64(parent.as_bytes()))
+    let head: String = parent.chars().take(HEAD).collect();
+    format!("{head}~{:016x}:{last}", xxhash_rust::xxh3::xxh3_64(parent.as_bytes()))
 }
+
+/// Automatic ids begin with so many characters of the id of who calls or starts.
+pub const HEAD: usize = 40;

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::builtins::Context;
 use crate::syntax::Place;
 
-use super::address::{EntityId, child_id, handle};
+use super::address::{EntityId, handle, started_id};
 use super::calls::Flow;
 use super::error::{Fail, fail, type_error};
 use super::frames::{call_place, trace_of};
 use super::operate as op;
 use super::options;
 use super::value::Value;
-use super::{Data, Fiber, Machine, Request, Wait, What};
+use super::{Data, Fiber, Machine, Request, Wait, What, bad_own_id};
 
 /// A critical section of an instance. Data between two instructions, like all of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ impl Machine {
                 self.forbidden(fiber, format!("orchestration `{name}` is called in a critical section"))
             );
         }
-        options::child(options)?;
+        self.child_options(options)?;
         let options = Data::encode_named(options, "options")?;
         let args = Data::encode_named(&Value::list(given(args)), "args")?;
         let what = What::Orchestration { name: name.to_string(), options, start: false };
@@ -161,13 +161,24 @@ impl Machine {
         fiber.stack[result] = match &what {
             What::Orchestration { options, .. } => {
                 let own = options::child(&options.decode())?.id;
-                instance_handle(&own.unwrap_or_else(|| child_id(&self.identity.key, number)))
+                instance_handle(&own.unwrap_or_else(|| started_id(&self.identity.key, number)))
             }
             _ => Value::Null,
         };
         let place = call_place(&self.image, fiber);
         self.sends.push(Request { seq: number, what, args, place });
         Ok(Flow::Go)
+    }
+
+    /// The options of a call or a start, which may not choose an id of the form that automatic ones have.
+    fn child_options(&self, given: &Value) -> Result<options::Child, Fail> {
+        let child = options::child(given)?;
+        if let Some(id) = child.id.as_ref().filter(|_| !self.names_freely)
+            && let Some(reason) = bad_own_id(id)
+        {
+            return Err(type_error(format!("{id:?} can't be an id: {reason}")));
+        }
+        Ok(child)
     }
 
     fn start(&self, args: &[Value]) -> Result<(What, Data), Fail> {
@@ -181,7 +192,7 @@ impl Machine {
         };
         let Value::List(list) = &args[1] else { return Err(fail("internal", "arguments that are no list")) };
         op::fits(&image.code.functions[item.body as usize], list.len())?;
-        options::child(&args[2])?;
+        self.child_options(&args[2])?;
         let options = Data::encode_named(&args[2], "options")?;
         let what = What::Orchestration { name: item.name.clone(), options, start: true };
         Ok((what, Data::encode_named(&args[1], "args")?))

@@ -16,6 +16,7 @@ mod execute;
 pub mod format;
 mod frames;
 pub mod hashing;
+pub mod ids;
 pub mod image;
 pub mod json;
 mod json_text;
@@ -40,9 +41,10 @@ use crate::builtins::Context;
 use crate::code::FunctionId;
 use crate::syntax::Place;
 
-pub use address::{EntityId, MAX_ID, bad_id, child_id};
+pub use address::{EntityId, HEAD, MAX_ID, bad_id, child_id, later_child_id, started_id};
 pub use data::Data;
 pub use error::{ErrorData, Fail, TraceEntry};
+pub use ids::{IfExists, bad_own_id};
 pub use image::Image;
 pub use messages::instance_handle;
 pub use natives::options;
@@ -166,6 +168,8 @@ pub struct Machine {
     function: FunctionId,
     /// What `self` and `idempotency_key()` say.
     pub identity: Identity,
+    /// It may name instances as automatic ids do: what began with a version that let it goes on so.
+    pub names_freely: bool,
     /// Each on its own: a leaf of such a map has room for eleven.
     fibers: BTreeMap<u64, Box<Fiber>>,
     ready: VecDeque<u64>,

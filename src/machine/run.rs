@@ -96,6 +96,7 @@ impl Machine {
             value: Value::Null,
             section: None,
             next_section: 0,
+            names_freely: false,
             sends: Vec::new(),
             state: None,
         }

@@ -223,6 +223,7 @@ impl Machine {
             function: saved.function,
             section: saved.section,
             next_section: saved.next_section,
+            names_freely: false,
             sends: Vec::new(),
             state: None,
             identity: saved.identity,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::machine::{Data, ErrorData, Request, What, format};
+use crate::machine::{Data, ErrorData, IfExists, Request, What, format};
 use crate::syntax::Place;
 
 use super::part::Part;
@@ -67,6 +67,8 @@ pub enum Message {
     Begin {
         function: Id,
         args: Data,
+        /// What happens when there is one.
+        if_exists: IfExists,
         parent: Option<Id>,
         /// Who waits for its end, and who only for its beginning.
         waiter: Option<Waiter>,

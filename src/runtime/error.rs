@@ -22,8 +22,8 @@ pub enum Error {
     Unknown(String),
     /// The instance has ended already.
     Ended(String),
-    /// The id is that of an instance of another orchestration.
-    IdTaken { id: String, function: String },
+    /// The id is that of an instance of this orchestration; the message says with which arguments.
+    IdTaken { id: String, function: String, message: String },
     /// The instance failed with this error.
     Failed(Failure),
     /// Somebody ended the instance, and why.
@@ -43,9 +43,7 @@ impl fmt::Display for Error {
             Error::Store(reason) => write!(f, "the store: {reason}"),
             Error::Unknown(what) => write!(f, "there is no `{what}` in the store"),
             Error::Ended(id) => write!(f, "{id} has ended already"),
-            Error::IdTaken { id, function } => {
-                write!(f, "the id `{id}` is that of an instance of `{function}`")
-            }
+            Error::IdTaken { message, .. } => f.write_str(message),
             Error::Failed(failure) => write!(f, "{failure}"),
             Error::Terminated { id, why: Json::Null } => write!(f, "{id} was terminated"),
             Error::Terminated { id, why } => write!(f, "{id} was terminated: {why}"),

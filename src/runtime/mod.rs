@@ -21,7 +21,8 @@ use serde::de::DeserializeOwned;
 use crate::engine::{InstanceRecord, Message, Read, Retention, SCRIPT, decode_record, keys};
 use crate::host::externs::Externs;
 use crate::host::permissions::Permissions;
-use crate::host::{self, Ask, Handle, Host, HostError, Reply, Settings, unique};
+use crate::host::{self, Ask, Handle, Host, HostError, Reply, Settings, Starting, unique};
+use crate::machine::{self, IfExists, bad_own_id};
 use crate::store::{self, Pair};
 
 pub use activity::{Activity, AsyncActivity, idempotency_key};
@@ -228,7 +229,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// As [`Runtime::start`]; and [`Error::IdTaken`] when the id is that of an instance of something else.
+    /// As [`Runtime::start`]; [`Error::Invalid`] also when an id can't be this one, which has no spaces and no `:`; and
+    /// [`Error::IdTaken`] when the id is that of another orchestration, or of other arguments.
     pub fn start_as(
         &self,
         id: &str,
@@ -236,20 +238,18 @@ impl Runtime {
         orchestration: &str,
         args: impl Serialize,
     ) -> Result<Instance, Error> {
-        if let Some(reason) = keys::bad_id(id) {
+        if let Some(reason) = bad_own_id(id) {
             return Err(Error::Invalid(format!("`{id}` can't be an id: {reason}")));
         }
         let args = values::arguments(&args)?;
         program.accepts(orchestration, args.items().len())?;
         let record =
             InstanceRecord::new(id, program.hash(), program.file(), orchestration, args, host::now());
-        let ask = Ask::Start { record: Box::new(record), modules: program.modules() };
-        match self.host.ask(ask)? {
-            Reply::Known => {
-                let known = self.host.record(id)?;
-                if known.function != orchestration {
-                    return Err(Error::IdTaken { id: id.to_string(), function: known.function });
-                }
+        let (modules, if_exists) = (program.modules(), IfExists::Join);
+        match self.host.ask(Ask::Start(Box::new(Starting { record, modules, named: None, if_exists })))? {
+            Reply::Taken { error, function } => {
+                let message = machine::error::message(&error.value.decode());
+                return Err(Error::IdTaken { id: id.to_string(), function, message });
             }
             reply => done(reply, id)?,
         }

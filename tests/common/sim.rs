@@ -277,7 +277,10 @@ impl World {
             }
             for output in engine.take_outputs() {
                 match output {
-                    Output::Fetch { .. } | Output::FetchProgram { .. } | Output::Status { .. } => {
+                    Output::Fetch { .. }
+                    | Output::FetchProgram { .. }
+                    | Output::Tree { .. }
+                    | Output::Status { .. } => {
                         // What is not in the engine's memory has been written.
                         if let Some(event) = look_up(&self.store, &mut self.images, &output)? {
                             engine.handle(event, self.now);
@@ -492,6 +495,7 @@ impl World {
             Output::Told { .. }
             | Output::Fetch { .. }
             | Output::FetchProgram { .. }
+            | Output::Tree { .. }
             | Output::Status { .. } => {}
         }
         Ok(())

@@ -277,7 +277,9 @@ impl Resolver<'_> {
         }
         match kind {
             Some(GlobalKind::Activity) => self.option_fields(options, &["retry", "timeout"]),
-            Some(GlobalKind::Orchestration) => self.option_fields(options, &["id", "timeout", "detached"]),
+            Some(GlobalKind::Orchestration) => {
+                self.option_fields(options, &["id", "if_exists", "timeout", "detached"]);
+            }
             _ => {}
         }
     }
@@ -315,7 +317,7 @@ impl Resolver<'_> {
         self.context = context;
         self.exprs(options);
         if let Some(options) = options {
-            self.option_fields(options, &["id"]);
+            self.option_fields(options, &["id", "if_exists"]);
         }
         if let Some(global) = self.callee_global(callee)
             && self.program.globals[global].kind != GlobalKind::Orchestration

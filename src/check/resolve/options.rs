@@ -34,6 +34,12 @@ fn literal(value: &Expr) -> Option<Literal> {
     })
 }
 
+/// Whether an id can be chosen for an instance.
+fn can_be_chosen(id: &str) -> bool {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == ':';
+    !id.is_empty() && id.len() <= 200 && !id.contains(is_odd)
+}
+
 /// What an option is, when a literal is not that.
 fn unfit(name: &str, value: &Expr) -> Option<&'static str> {
     let found = literal(value)?;
@@ -53,6 +59,18 @@ fn unfit(name: &str, value: &Expr) -> Option<&'static str> {
             Literal::Duration(0..) => None,
             Literal::Duration(_) => Some("a duration that is not negative"),
             _ => Some("a duration, like 5s"),
+        },
+        "id" => match &value.kind {
+            ExprKind::Str(text) if !can_be_chosen(text) => {
+                Some("text of 1 to 200 bytes, without spaces and without `:`")
+            }
+            ExprKind::Str(_) | ExprKind::Interpolated(..) => None,
+            _ => Some("a string"),
+        },
+        "if_exists" => match &value.kind {
+            ExprKind::Str(text) if matches!(&**text, "join" | "fail" | "replace") => None,
+            ExprKind::Interpolated(..) => None,
+            _ => Some("\"join\", \"fail\" or \"replace\""),
         },
         "except" => match &value.kind {
             ExprKind::List(_) => None,

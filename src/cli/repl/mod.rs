@@ -10,6 +10,7 @@ mod session;
 use std::path::Path;
 
 use crate::engine::keys;
+use crate::machine::bad_own_id;
 use crate::store::Store;
 
 use super::arguments::Repl;
@@ -29,7 +30,7 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
         Some(name) => name.clone(),
         None => fresh(folder)?,
     };
-    if let Some(reason) = keys::bad_id(&id) {
+    if let Some(reason) = bad_own_id(&id) {
         return Err(Problem::new(USAGE, format!("`{id}` can't name a session: {reason}")));
     }
     let mut prompt = Prompt::open(folder, &id, permissions(&asked.may)?)?;

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::error::{Fail, type_error};
+use super::super::ids::IfExists;
 use super::super::json_text::Big;
 use super::super::value::{Record, Value};
 use crate::check::closest;
@@ -270,6 +271,8 @@ pub struct Child {
     pub timeout: Option<i64>,
     /// It goes on when its caller ends, gives up or is terminated.
     pub detached: bool,
+    /// What happens when there is an instance of the id.
+    pub if_exists: IfExists,
 }
 
 fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
@@ -282,7 +285,8 @@ fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
 
 /// Reads the options of an orchestration.
 pub fn child(options: &Value) -> Result<Child, Fail> {
-    let Some(record) = fields(options, "an orchestration", &["id", "timeout", "detached"])? else {
+    let Some(record) = fields(options, "an orchestration", &["id", "timeout", "detached", "if_exists"])?
+    else {
         return Ok(Child::default());
     };
     let id = match record.get_str("id") {
@@ -299,7 +303,18 @@ pub fn child(options: &Value) -> Result<Child, Fail> {
         Some(other) => return Err(type_error(format!("option `id` is a string, not {}", other.a_kind()))),
     };
     let timeout = duration(record, "timeout")?;
-    Ok(Child { id, timeout, detached: flag(record, "detached")?.unwrap_or(false) })
+    let if_exists = match record.get_str("if_exists") {
+        None | Some(Value::Null) => IfExists::Join,
+        Some(given) => match given {
+            Value::Str(name) => IfExists::named(name.as_str()),
+            _ => None,
+        }
+        .ok_or_else(|| {
+            let given = super::super::format::brief(given);
+            type_error(format!("option `if_exists` is \"join\", \"fail\" or \"replace\", not {given}"))
+        })?,
+    };
+    Ok(Child { id, timeout, detached: flag(record, "detached")?.unwrap_or(false), if_exists })
 }
 
 /// Reads the options of `terminate`: whether its children end too.

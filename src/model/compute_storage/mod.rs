@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::machine::ErrorData;
+use crate::machine::{ErrorData, IfExists};
 
 use super::entity::Entity;
 use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop, Turns, handle};
@@ -161,6 +161,7 @@ impl<K: Keep> Storage<K> {
         let message = Message::Begin {
             function: MAIN_FUNCTION.into(),
             args: program.args.clone(),
+            if_exists: IfExists::Join,
             parent: None,
             waiter: None,
             started: None,
@@ -267,7 +268,7 @@ impl<K: Keep> Storage<K> {
                         let instance = Part::new(K::read(evaluator, id, known)?);
                         instance::take(evaluator, id, &instance, &mail)?
                     }
-                    (None, Message::Begin { function, args, parent, waiter, started }) => {
+                    (None, Message::Begin { function, args, parent, waiter, started, .. }) => {
                         outs.extend(started.iter().map(|waiter| instance::reply(waiter, handle(id))));
                         let waiters = waiter.iter().cloned().collect();
                         instance::begin(evaluator, id, function, args, parent.clone(), waiters)?

@@ -102,7 +102,7 @@ impl HighLevel {
                         c.instances.edit().insert(id.clone(), turn.instance.clone());
                         turn.out.clone()
                     }
-                    (None, Message::Begin { function, args, parent, waiter, started }) => {
+                    (None, Message::Begin { function, args, parent, waiter, started, .. }) => {
                         let waiters = waiter.iter().cloned().collect();
                         let turn = instance::begin(evaluator, id, function, args, parent.clone(), waiters)?;
                         c.instances.edit().insert(id.clone(), turn.instance.clone());

@@ -1,9 +1,9 @@
 //! How instances end, begin anew, and answer what comes after their end.
 
-use crate::machine::{Data, ErrorData, Value, What};
+use crate::machine::{Data, ErrorData, IfExists, What, ids};
 
 use super::super::evaluate::{Stop, handle};
-use super::super::message::{Answer, Message, Waiter, answer};
+use super::super::message::{Answer, Id, Message, Waiter, answer};
 use super::super::program::Naming;
 use super::sends::is_sent;
 use super::{Out, Outcome, State, Step, Trouble, null, reply};
@@ -57,10 +57,10 @@ impl Step<'_, '_> {
     /// A message for an instance that has ended.
     pub(super) fn refuse(&mut self, message: &Message) {
         match message {
-            Message::Begin { function, waiter, started, .. } => {
-                let result = match *function == self.me.function {
-                    true => self.me.result(&self.id).unwrap_or_else(null),
-                    false => answer(Err(taken(&self.id, &self.me.function))),
+            Message::Begin { function, args, if_exists, waiter, started, .. } => {
+                let result = match self.known(function, args, *if_exists) {
+                    Ok(()) => self.me.result(&self.id).unwrap_or_else(null),
+                    Err(error) => answer(Err(error)),
                 };
                 self.refuse_begin(waiter.as_ref(), started.as_ref(), result);
             }
@@ -100,10 +100,17 @@ impl Step<'_, '_> {
             None => {}
         }
     }
-}
 
-/// The error of an id that another one has.
-pub(super) fn taken(id: &str, function: &str) -> ErrorData {
-    let message = format!("the id `{id}` is that of an instance of `{function}`");
-    ErrorData::with("id_taken", message, [("id", Value::str(id))])
+    /// **known ids**: a call or a start joins an instance of the same function and arguments, and is an error of any other.
+    pub(super) fn known(&self, function: &Id, args: &Data, if_exists: IfExists) -> Result<(), ErrorData> {
+        let known = ids::shown_call(&self.me.function, &self.me.args);
+        let wanted = ids::shown_call(function, args);
+        let is_same = *function == self.me.function && ids::same_arguments(&self.me.args, args);
+        match if_exists {
+            IfExists::Join if is_same => Ok(()),
+            IfExists::Join => Err(ids::taken(&self.id, &known, &wanted)),
+            IfExists::Fail => Err(ids::exists(&self.id, &known, &wanted)),
+            IfExists::Replace => Err(ids::not_ended(&self.id, &self.id, &known, &wanted)),
+        }
+    }
 }

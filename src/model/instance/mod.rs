@@ -27,6 +27,8 @@ pub use sends::sent;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Instance<E> {
     pub function: Id,
+    /// What it was called or started with.
+    args: Data,
     pub parent: Option<Id>,
     pub state: State<E>,
     /// Its requests without an answer, by the fiber that waits.
@@ -184,6 +186,7 @@ pub fn begin(
     let evaluated = evaluator.begin(function, args, id)?;
     let me = Instance {
         function: function.clone(),
+        args: args.clone(),
         parent,
         // What stands in for the state until the first step is noted.
         state: State::Running(Part::new(Vec::new())),
@@ -359,6 +362,7 @@ impl<E> Instance<E> {
         Instance {
             state,
             function: self.function,
+            args: self.args,
             parent: self.parent,
             open: self.open,
             stale: self.stale,

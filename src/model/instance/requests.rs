@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::machine::options;
-use crate::machine::{Data, EntityId, Value, What, child_id};
+use crate::machine::{Data, EntityId, ErrorData, IfExists, Value, What, child_id, ids, later_child_id};
 
 use super::super::evaluate::Stop;
-use super::super::message::{Asked, EntityName, Id, Message, PlaceOf, Timer};
+use super::super::message::{Asked, EntityName, Id, Message, PlaceOf, Timer, answer};
 use super::super::part::fingerprint;
 use super::super::program::{Mutation, Naming};
 use super::super::timers::When;
@@ -27,7 +27,7 @@ impl Step<'_, '_> {
         self.me.children += 1;
         let id = match self.me.execution {
             0 => child_id(&self.id, number),
-            execution => child_id(&format!("{}.{execution}", self.id), number),
+            execution => later_child_id(&self.id, execution, number),
         };
         Some(id.into())
     }
@@ -45,6 +45,9 @@ impl Step<'_, '_> {
                 self.out.push(Out::SetTimer { when, seq: name, timer: Timer::Sleep });
             }
             What::Effect("receive") => {}
+            What::Effect("wait") if first_text(args) == *self.id => {
+                self.known_at_once(fiber, ids::waits_for_itself(&self.id));
+            }
             What::Effect("wait") => self.say(&first_text(args), Message::Wait(self.waiter(name))),
             What::Effect("raise" | "terminate" | "suspend" | "resume") => {
                 if let What::Effect(effect) = &asked.what
@@ -84,12 +87,17 @@ impl Step<'_, '_> {
             What::Orchestration { name: function, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 let id = self.me.open.get(&fiber).and_then(|open| open.child.clone()).unwrap_or_default();
+                if !start && id == self.id && child.if_exists == IfExists::Join {
+                    self.known_at_once(fiber, ids::waits_for_itself(&id));
+                    return Ok(true);
+                }
                 let waiter = self.waiter(name);
                 let function: Id = function.as_str().into();
                 let message = match start {
                     true => Message::Begin {
                         function,
                         args: args.clone(),
+                        if_exists: child.if_exists,
                         parent: None,
                         waiter: None,
                         started: Some(waiter),
@@ -97,6 +105,7 @@ impl Step<'_, '_> {
                     false => Message::Begin {
                         function,
                         args: args.clone(),
+                        if_exists: child.if_exists,
                         parent: Some(self.id.clone()),
                         waiter: Some(waiter),
                         started: None,
@@ -143,6 +152,12 @@ impl Step<'_, '_> {
     pub(super) fn immediate(&mut self, fiber: u64) {
         self.me.open.remove(&fiber);
         self.ready.push_back((fiber, null()));
+    }
+
+    /// A request that has an error as soon as it is made.
+    fn known_at_once(&mut self, fiber: u64, error: ErrorData) {
+        self.me.open.remove(&fiber);
+        self.ready.push_back((fiber, answer(Err(error))));
     }
 
     /// An attempt at an activity or an effect begins.

@@ -1,7 +1,7 @@
 //! What is sent, as messages.
 
 use crate::machine::options;
-use crate::machine::{Data, Value, What, child_id, format};
+use crate::machine::{Data, Value, What, format, started_id};
 
 use super::super::evaluate::Stop;
 use super::super::message::{Asked, EntityName, Id, Message, Name, PlaceOf, Waiter};
@@ -26,14 +26,16 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked]) -> Result<Vec<Out>, Stop>
                 outs.push(signal(EntityName::from(entity.clone()), message, &after));
             }
             What::Orchestration { name, options, .. } => {
-                let own = options::child(&options.decode()).unwrap_or_default().id;
+                let child = options::child(&options.decode()).unwrap_or_default();
+                let own = child.id;
                 if own.is_none() && naming == Naming::ByPlace {
                     return Err(Stop::LooksAtNames);
                 }
-                let id = own.unwrap_or_else(|| child_id(key, request.seq));
+                let id = own.unwrap_or_else(|| started_id(key, request.seq));
                 let message = Message::Begin {
                     function: name.as_str().into(),
                     args: request.args.clone(),
+                    if_exists: child.if_exists,
                     parent: None,
                     waiter: None,
                     started: None,

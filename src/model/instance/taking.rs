@@ -11,7 +11,6 @@ use super::super::message::{Answer, Asked, Id, Message, Timer, Waiter, answer};
 use super::super::part::{Part, fingerprint};
 use super::super::program::Naming;
 use super::super::timers::When;
-use super::ends::taken;
 use super::sends::sent;
 use super::{Open, Out, Outcome, Step, first_text, lock_timeout, null, reply};
 
@@ -43,9 +42,9 @@ impl Step<'_, '_> {
                 self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
             }
             Message::Wait(waiter) => self.waits(waiter),
-            Message::Begin { function, waiter, started, .. } => {
-                if *function != self.me.function {
-                    let error = answer(Err(taken(&self.id, &self.me.function)));
+            Message::Begin { function, args, if_exists, waiter, started, .. } => {
+                if let Err(error) = self.known(function, args, *if_exists) {
+                    let error = answer(Err(error));
                     self.refuse_begin(waiter.as_ref(), started.as_ref(), error);
                     return Ok(());
                 }

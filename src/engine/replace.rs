@@ -1,0 +1,143 @@
+//! Purging within the engine, and instances that take the place of others.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::machine::{Data, ErrorData, Value};
+
+use super::address::{Address, LifeId};
+use super::keys;
+use super::known::not_ended;
+use super::message::{Mail, Message};
+use super::purge::Tree;
+use super::record::{InstanceRecord, Status};
+use super::step::{Engine, Output};
+
+impl Engine {
+    /// Instances that owners among these have begun and that the store does not have yet, or that have not begun yet.
+    pub fn begun_by(&self, tree: &Tree) -> Vec<String> {
+        let mut found: Vec<LifeId> = Vec::new();
+        let is_new = |id: &str| !tree.records.iter().any(|record| record.id == id);
+        loop {
+            let owned = |record: &InstanceRecord| {
+                record.owner.as_ref().is_some_and(|owner| tree.has(owner) || found.contains(owner))
+            };
+            let in_memory = self.instances.values().map(|instance| &instance.record);
+            let waiting = self.mailboxes.values().flat_map(|mailbox| mailbox.iter());
+            let waiting = waiting.filter_map(|mail| match &mail.message {
+                Message::Begin(record, _) => Some(&**record),
+                _ => None,
+            });
+            let next = in_memory.chain(waiting).find(|record| {
+                is_new(&record.id) && owned(record) && !found.iter().any(|known| known.id == record.id)
+            });
+            match next {
+                Some(record) => found.push(record.life_id()),
+                None => break,
+            }
+        }
+        let mut ids: Vec<String> = found.into_iter().map(|found| found.id).collect();
+        ids.sort();
+        ids
+    }
+
+    /// Removes instances. What is under way for them is answered as after their end; what begins under their ids from now
+    /// on has another life.
+    pub(super) fn purge(&mut self, tree: Tree) {
+        for record in &tree.records {
+            let id: Arc<str> = record.id.as_str().into();
+            self.instances.remove(&id);
+            self.purged.insert(id.clone());
+            self.left(&id);
+            self.set_aside.remove(&id);
+            self.release_lives(&id, None);
+            for unbegun in self.unbegun.values_mut() {
+                unbegun.retain(|waiting| *waiting != record.id);
+            }
+            let record = &purged(record);
+            if let (false, Some(result)) = (record.waiters.is_empty(), record.status.result(&id)) {
+                self.tell_waiters(record, result);
+            }
+            for mail in self.mailboxes.remove(&id).unwrap_or_default().drain() {
+                self.refuse_ended(&id, &mail, record);
+            }
+        }
+        self.batch.writes.extend(tree.writes.writes);
+        self.life += 1;
+        self.batch.put(keys::LIFE.to_vec(), self.life.to_be_bytes().to_vec());
+    }
+
+    /// Those who wait for an instance that is given up are told.
+    fn tell_waiters(&mut self, record: &InstanceRecord, result: Result<Data, ErrorData>) {
+        for (number, waiter) in record.waiters.iter().enumerate() {
+            let (life, execution, seq) = (waiter.life, waiter.execution, waiter.seq);
+            let message = Message::Answer { life, execution, seq, result: result.clone() };
+            let from = format!("{}-{:x}.{:x}-purged.{number}", record.id, record.created, record.life);
+            let to = Address::instance(&waiter.instance);
+            self.send(to, from, record.root.as_str().into(), None, message);
+        }
+    }
+
+    /// An instance is to take the place of one that has ended. That is seen to when the store has that end.
+    pub(super) fn replace_later(&mut self, id: &Arc<str>, mail: &Rc<Mail>) {
+        self.mailboxes.entry(id.clone()).or_default().put(mail.clone());
+        self.ending.push(id.clone());
+    }
+
+    /// An instance is to take the place of one that has ended, as the store has it. All mail for it waits meanwhile.
+    pub(super) fn begin_to_replace(&mut self, id: &Arc<str>) {
+        if self.replacing.insert(id.clone()) {
+            self.outputs.push(Output::Tree { id: id.to_string() });
+        }
+    }
+
+    /// The tree of an instance that is to be replaced is read.
+    pub(super) fn replace(&mut self, id: &str, tree: Tree, now: i64) {
+        let id: Arc<str> = id.into();
+        self.replacing.remove(&id);
+        let in_memory = |record: &InstanceRecord| self.instances.get(record.id.as_str());
+        if tree.records.iter().filter_map(in_memory).any(|instance| instance.record.ended.is_some()) {
+            // The end of one of them is not written yet.
+            self.ending.push(id);
+            return;
+        }
+        let Some(mut mailbox) = self.mailboxes.remove(&id) else { return };
+        let mut mail = mailbox.drain().into_iter();
+        let Some(first) = mail.next() else { return };
+        let (Some(known), Message::Begin(wanted, _)) = (tree.records.first().cloned(), &first.message) else {
+            // What was to be replaced is gone, or what was to replace it.
+            self.put_back(&id, Some(first), mail);
+            self.absent(&id, tree.records.first().cloned(), now);
+            return;
+        };
+        let running = tree.running().map(|record| record.id.clone()).next();
+        match running.or_else(|| self.begun_by(&tree).into_iter().next()) {
+            Some(running) => {
+                self.taken(&Address::Instance(id.clone()), &first);
+                self.refuse_begin(&first, wanted, Err(not_ended(&known, wanted, &running)));
+                self.put_back(&id, None, mail);
+                self.absent(&id, Some(known), now);
+            }
+            None => {
+                self.purge(tree);
+                self.put_back(&id, Some(first), mail);
+                self.absent(&id, None, now);
+            }
+        }
+    }
+
+    fn put_back(&mut self, id: &Arc<str>, first: Option<Rc<Mail>>, rest: impl Iterator<Item = Rc<Mail>>) {
+        for mail in first.into_iter().chain(rest) {
+            self.mailboxes.entry(id.clone()).or_default().put(mail);
+        }
+    }
+}
+
+/// An instance as it ends by being purged.
+fn purged(record: &InstanceRecord) -> InstanceRecord {
+    if record.status.is_ended() {
+        return InstanceRecord { waiters: Vec::new(), ..record.clone() };
+    }
+    let why = Data::encode(&Value::str("it was purged")).unwrap_or_default();
+    InstanceRecord { status: Status::Terminated(why), ..record.clone() }
+}

@@ -1,0 +1,129 @@
+//! Ids of instances: which can be chosen, and what becomes of a call or a start of one that exists.
+
+use serde::{Deserialize, Serialize};
+
+use super::address::bad_id;
+use super::compare::equal;
+use super::error::ErrorData;
+use super::value::Value;
+use super::{Data, format};
+
+/// What becomes of a call or a start when an instance of its id exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum IfExists {
+    /// It joins the instance, if function and arguments are the same.
+    #[default]
+    Join,
+    /// It is an error.
+    Fail,
+    /// An instance that has ended is purged, and another begins.
+    Replace,
+}
+
+impl IfExists {
+    /// The names of all.
+    pub const NAMES: [&'static str; 3] = ["join", "fail", "replace"];
+
+    pub fn named(name: &str) -> Option<IfExists> {
+        match name {
+            "join" => Some(IfExists::Join),
+            "fail" => Some(IfExists::Fail),
+            "replace" => Some(IfExists::Replace),
+            _ => None,
+        }
+    }
+}
+
+/// Why an id can't be chosen for an instance, if so. Automatic ids have a `:`, so chosen ones have none.
+pub fn bad_own_id(id: &str) -> Option<&'static str> {
+    match bad_id(id) {
+        None if id.contains(':') => Some("a `:` is in the ids of children only, which are made"),
+        reason => reason,
+    }
+}
+
+/// Whether two lists of arguments are the same: values that are `==`, whatever the order of the fields of their records,
+/// and 1 is 1.0. Of what equals nothing, as `nan` does, the same bytes are the same.
+pub fn same_arguments(a: &Data, b: &Data) -> bool {
+    a == b || equal(&a.decode(), &b.decode()).unwrap_or(false)
+}
+
+/// A function with its arguments, short: `charge("1234", 10)`.
+pub fn shown_call(function: &str, args: &Data) -> String {
+    let text = format::write(&args.decode(), 80).0;
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&text);
+    format!("{function}({inner})")
+}
+
+fn id_taken(message: String, id: &str, known: &str, wanted: &str) -> ErrorData {
+    let text = [("id", id), ("known", known), ("wanted", wanted)];
+    ErrorData::with("id_taken", message, text.map(|(name, text)| (name, Value::str(text))))
+}
+
+/// The error of an id under which there is a call other than the one that is wanted.
+pub fn taken(id: &str, known: &str, wanted: &str) -> ErrorData {
+    id_taken(format!("the id `{id}` is that of `{known}`, and not of `{wanted}`"), id, known, wanted)
+}
+
+/// The error of an id that must be free and is not.
+pub fn exists(id: &str, known: &str, wanted: &str) -> ErrorData {
+    id_taken(
+        format!("the id `{id}` is that of `{known}` already, and `{wanted}` may not join it"),
+        id,
+        known,
+        wanted,
+    )
+}
+
+/// The error of an id whose instance is not replaced, since that or another one that goes with it has not ended.
+pub fn not_ended(id: &str, running: &str, known: &str, wanted: &str) -> ErrorData {
+    let message = match running == id {
+        true => format!("`{id}`, which is `{known}`, has not ended and so is not replaced by `{wanted}`"),
+        false => format!(
+            "`{running}` has not ended, and so `{id}`, which is `{known}`, is not replaced by `{wanted}`"
+        ),
+    };
+    id_taken(message, id, known, wanted)
+}
+
+/// The error of an instance that waits for its own end.
+pub fn waits_for_itself(id: &str) -> ErrorData {
+    let message = format!("`{id}` waits for its own end, which can't come while it waits");
+    ErrorData::with("deadlock", message, [("circle", Value::list(vec![Value::str(id)]))])
+}
+
+/// The error of instances that wait for one another, each for the next and the last for the first.
+pub fn wait_in_a_circle(circle: &[String]) -> ErrorData {
+    let round = circle.iter().chain(circle.first()).map(|id| format!("`{id}`")).collect::<Vec<_>>();
+    let message = format!("these wait for one another, and none can end: {}", round.join(" for "));
+    let circle = circle.iter().map(|id| Value::str(id.as_str())).collect();
+    ErrorData::with("deadlock", message, [("circle", Value::list(circle))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(value: Value) -> Data {
+        Data::encode(&value).expect("data")
+    }
+
+    #[test]
+    fn arguments_are_the_same_as_values() {
+        let list = |value: Value| data(Value::list(vec![value]));
+        assert!(same_arguments(&list(Value::Int(1)), &list(Value::float(1.0))));
+        let fields =
+            |names: [&str; 2]| Value::record(names.map(|name| (name, Value::Int(name.len() as i64))));
+        assert!(same_arguments(&list(fields(["a", "bb"])), &list(fields(["bb", "a"]))));
+        assert!(same_arguments(&list(Value::float(f64::NAN)), &list(Value::float(f64::NAN))));
+        assert!(!same_arguments(&list(Value::Int(1)), &list(Value::Int(2))));
+        assert!(!same_arguments(&list(Value::Int(1)), &data(Value::list(Vec::new()))));
+    }
+
+    #[test]
+    fn ids_of_children_can_not_be_chosen() {
+        assert_eq!(bad_own_id("order-17"), None);
+        assert!(bad_own_id("order:17").is_some() && bad_id("order:17").is_none());
+        assert!(bad_own_id("").is_some() && bad_own_id("two words").is_some());
+    }
+}
