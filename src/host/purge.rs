@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::engine::{Address, Event, Message as Sent, Tree, read_record, unused_programs};
 use crate::machine::{Data, Value};
 
+use super::Answer;
 use super::client::Reply;
 use super::commit::Held;
 use super::run::{Host, HostError};
-use super::Answer;
 
 /// Instances that are to be removed once all of their trees have ended, and who is told when it is done.
 pub(super) struct Purging {
