@@ -102,7 +102,7 @@ impl Engine {
             }
             What::Effect("receive") => {}
             What::Effect("wait") if first_text(&args) == **id => {
-                instance.deliver(seq, Err(ids::waits_for_itself(id)));
+                instance.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), now);
             }
             What::Effect("wait") => {
                 let waiter = instance.waiter(seq);
@@ -182,7 +182,7 @@ impl Engine {
             What::Orchestration { name, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 if !start && child.id.as_deref() == Some(&**id) && child.if_exists == IfExists::Join {
-                    instance.deliver(seq, Err(ids::waits_for_itself(id)));
+                    instance.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), now);
                     return true;
                 }
                 let due = open.due();
