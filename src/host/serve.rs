@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::check;
 use crate::engine::{
-    Address, Event, InstanceRecord, Known, Message as Sent, Read, Tree, build_image, deployed, keys, known_id,
-    known_image, not_ended, read_record, rewind,
+    Address, Event, InstanceRecord, Known, Message as Sent, Read, Tree, build_image, deployed, keys,
+    known_id, known_image, not_ended, read_record, rewind,
 };
 use crate::machine::{ErrorData, Image, bad_own_id};
 
