@@ -3,8 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+<<<<<<< HEAD
 use hashbrown::HashSet;
 
+=======
+>>>>>>> main
 use crate::machine::{Data, ErrorData, Value};
 
 use super::address::{Address, LifeId};
@@ -64,6 +67,7 @@ impl Engine {
                 self.refuse_ended(&id, &mail, record);
             }
         }
+<<<<<<< HEAD
         // What was kept of late for the case that one of them is rewound is not kept any more.
         let kept: Vec<Vec<u8>> =
             tree.records.iter().map(|record| keys::mail_of(&Address::instance(&record.id))).collect();
@@ -72,6 +76,9 @@ impl Engine {
         });
         let known: HashSet<Vec<u8>> = self.batch.writes.iter().map(|(key, _)| key.clone()).collect();
         self.batch.writes.extend(tree.writes.writes.into_iter().filter(|(key, _)| !known.contains(key)));
+=======
+        self.batch.writes.extend(tree.writes.writes);
+>>>>>>> main
         self.life += 1;
         self.batch.put(keys::LIFE.to_vec(), self.life.to_be_bytes().to_vec());
     }
