@@ -195,11 +195,7 @@ impl Engine {
         self.refuse_for_good(id, mail, record);
     }
 
-<<<<<<< HEAD
     /// As `refuse`, of an instance that can neither be replaced nor rewound any more.
-=======
-    /// As `refuse`, of an instance that can't be replaced any more.
->>>>>>> main
     pub(super) fn refuse_ended(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: &InstanceRecord) {
         self.refuse_for_good(id, mail, Some(record));
     }

@@ -3,11 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-<<<<<<< HEAD
 use hashbrown::HashSet;
 
-=======
->>>>>>> main
 use crate::machine::{Data, ErrorData, Value};
 
 use super::address::{Address, LifeId};
@@ -67,18 +64,14 @@ impl Engine {
                 self.refuse_ended(&id, &mail, record);
             }
         }
-<<<<<<< HEAD
         // What was kept of late for the case that one of them is rewound is not kept any more.
         let kept: Vec<Vec<u8>> =
             tree.records.iter().map(|record| keys::mail_of(&Address::instance(&record.id))).collect();
-        self.batch.writes.retain(|(key, value)| {
-            value.is_none() || !kept.iter().any(|prefix| key.starts_with(prefix))
-        });
+        self.batch
+            .writes
+            .retain(|(key, value)| value.is_none() || !kept.iter().any(|prefix| key.starts_with(prefix)));
         let known: HashSet<Vec<u8>> = self.batch.writes.iter().map(|(key, _)| key.clone()).collect();
         self.batch.writes.extend(tree.writes.writes.into_iter().filter(|(key, _)| !known.contains(key)));
-=======
-        self.batch.writes.extend(tree.writes.writes);
->>>>>>> main
         self.life += 1;
         self.batch.put(keys::LIFE.to_vec(), self.life.to_be_bytes().to_vec());
     }
