@@ -277,7 +277,10 @@ impl Resolver<'_> {
         }
         match kind {
             Some(GlobalKind::Activity) => self.option_fields(options, &["retry", "timeout"]),
-            Some(GlobalKind::Orchestration) => self.option_fields(options, &["id", "timeout", "detached"]),
+            Some(GlobalKind::Orchestration) => {
+                self.may_retry(options);
+                self.option_fields(options, &["id", "timeout", "detached", "retry"]);
+            }
             _ => {}
         }
     }
