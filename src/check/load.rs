@@ -79,6 +79,7 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
         modules: Vec::new(),
         globals: Vec::new(),
         methods: HashSet::new(),
+        retries_children: false,
         diagnostics: Vec::new(),
     };
     // Where each source can't be trusted from.

@@ -33,6 +33,8 @@ pub struct Program {
     pub globals: Vec<Global>,
     /// Names used as `value.name` somewhere: methods that the standard library must provide.
     pub methods: HashSet<Name>,
+    /// Whether an orchestration may be called with `retry`.
+    pub retries_children: bool,
     pub diagnostics: Vec<Diagnostic>,
 }
 

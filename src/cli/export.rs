@@ -60,6 +60,7 @@ pub fn instance(record: &InstanceRecord) -> Json {
         "owner": record.owner,
         "root": record.root,
         "execution": record.execution,
+        "attempt": record.attempt,
         "custom": record.custom.as_ref().map(data),
         "waiters": record.waiters,
         "rewound": record.rewound,
@@ -111,6 +112,7 @@ pub fn entry(entry: &Entry) -> Json {
             json!({"kind": "retried", "seq": seq, "error": error(failure), "again": format::instant(*again)})
         }
         Entry::Cancelled { seq, .. } => json!({"kind": "cancelled", "seq": seq}),
+        Entry::Begun { seq, .. } => json!({"kind": "begun", "seq": seq}),
         Entry::Ended { .. } => json!({"kind": "ended"}),
         Entry::Terminated { .. } => json!({"kind": "terminated"}),
         Entry::Rewound { seq, .. } => json!({"kind": "rewound", "seq": seq}),

@@ -215,6 +215,7 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
         },
         root: json["root"].as_str()?.to_string(),
         execution: u32::try_from(json["execution"].as_u64()?).ok()?,
+        attempt: json["attempt"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
         custom: match &json["custom"] {
             Json::Null => None,
             custom => Some(read_data(custom)?),
@@ -263,6 +264,7 @@ fn read_entry(json: &Json) -> Option<Entry> {
             time,
         },
         "cancelled" => Entry::Cancelled { seq: seq()?, time },
+        "begun" => Entry::Begun { seq: seq()?, time },
         "ended" => Entry::Ended { time },
         "terminated" => Entry::Terminated { time },
         "rewound" => Entry::Rewound { seq: seq()?, time },

@@ -255,7 +255,7 @@ fn rows(history: &History, due: &BTreeMap<u64, Vec<Due>>) -> Vec<Row> {
                     row.what = format!("{}, asked again", row.what);
                 }
             }
-            Entry::Ended { .. } | Entry::Terminated { .. } | Entry::Rewound { .. } => {}
+            Entry::Ended { .. } | Entry::Terminated { .. } | Entry::Rewound { .. } | Entry::Begun { .. } => {}
         }
     }
     for (seq, row) in rows.iter_mut().filter(|(_, row)| row.open) {

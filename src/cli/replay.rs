@@ -117,6 +117,7 @@ fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String
             format!("{} #{seq} → error {}; again at {}\n", time(*at), short(&error.title(), 60), time(*again))
         }
         (Entry::Cancelled { seq, time: at }, _) => format!("{} #{seq} is cancelled\n", time(*at)),
+        (Entry::Begun { seq, time: at }, _) => format!("{} #{seq} is tried again\n", time(*at)),
         (Entry::Ended { time: at }, _) => format!("{} the end\n", time(*at)),
         (Entry::Rewound { seq, time: at }, _) => {
             format!("{} rewound: the next request is #{seq}\n", time(*at))

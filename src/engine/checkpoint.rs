@@ -69,6 +69,7 @@ pub(super) struct SavedOpen {
     pub time: i64,
     pub attempt: u32,
     pub begins: i64,
+    pub begun: bool,
 }
 
 /// An instance's state after the chunks before `chunks`.

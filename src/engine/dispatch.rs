@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::builtins::is_external;
 use crate::machine::options::{self, Child};
-use crate::machine::{Data, IfExists, Image, Request, Value, What, format, ids, started_id};
+use crate::machine::{Data, ErrorData, IfExists, Image, Request, Value, What, format, ids, started_id};
 
 use super::Open;
 use super::address::{Address, LifeId, Waiter};
@@ -169,11 +169,21 @@ impl Engine {
             What::Activity { .. } if open.begins > now => {
                 self.timers.set(open.begins, (id.clone(), seq), (life, Timer::Retry))
             }
+            What::Activity { .. } if open.recorded => {
+                // Another process handed it to a host, and did not see its end.
+                open.recorded = false;
+                if open.attempt == 1 || open.begun {
+                    self.interrupted(id, seq, now);
+                } else {
+                    return self.dispatch_one(id, seq, now);
+                }
+            }
             What::Activity { name, .. } => {
                 open.dispatched = true;
                 let due = open.due();
                 let key = instance.step_key(seq);
                 let program = instance.record.program;
+                instance.begins(seq, now);
                 if let Some(due) = due {
                     self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
@@ -186,7 +196,7 @@ impl Engine {
                     return true;
                 }
                 let due = open.due();
-                let is_automatic = child.id.is_none();
+                let is_automatic = child.id.is_none() || child.attempt > 1;
                 let child_id = child.id.unwrap_or_else(|| instance.child_id(seq));
                 let mut record = InstanceRecord::new(
                     &child_id,
@@ -197,6 +207,7 @@ impl Engine {
                     now,
                 );
                 record.root = instance.record.root.clone();
+                record.attempt = child.attempt.max(1);
                 record.owner = is_automatic.then(|| owner.clone());
                 let waiter = instance.waiter(seq);
                 let mut ack = None;
@@ -238,6 +249,32 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// The process that made an attempt ended before it: the attempt failed. The next one has its deadline.
+    fn interrupted(&mut self, id: &Arc<str>, seq: u64, now: i64) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        let Some(open) = instance.open.get(&seq) else { return };
+        let What::Activity { name, .. } = &open.request.what else { return };
+        let message = format!("the process that ran `{name}` ended before it was done");
+        let error = ErrorData::with("interrupted", message, [("activity", Value::str(name.as_str()))]);
+        let begins = open.begins;
+        let verdict = match (open.outlives(&error, now), open.policy.asks) {
+            (true, true) => instance.judge(seq, &error),
+            (outlives, _) => Ok(outlives),
+        };
+        self.changed.push(id.clone());
+        match verdict {
+            Ok(true) => {
+                instance.retry(seq, error, begins, now);
+                instance.undispatched.retain(|known| *known != seq);
+                self.dispatch_one(id, seq, now);
+            }
+            verdict => {
+                instance.deliver(seq, Err(verdict.err().unwrap_or(error)), Vec::new(), now);
+                self.wake(id);
+            }
+        }
     }
 
     /// Sets a timer; one that is due already has an answer at once, so that whoever is read from the store for it

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::code::ProgramHash;
+use crate::machine::snapshot::SavedRequest;
 use crate::machine::{Data, EntityId, ErrorData, IfExists};
 
 use super::address::{LifeId, Waiter};
@@ -84,6 +85,7 @@ impl From<EarlierRecord> for InstanceRecord {
             owner: None,
             root: earlier.root,
             execution: earlier.execution,
+            attempt: 1,
             custom: earlier.custom,
             status: earlier.status,
             waiters: earlier.waiters.into_iter().map(Waiter::from).collect(),
@@ -185,8 +187,23 @@ pub(super) struct EarlierCheckpoint {
     chunks: u64,
     checksum: u64,
     trimmed: bool,
-    open: Vec<SavedOpen>,
+    open: Vec<EarlierOpen>,
     machine: Data,
+}
+
+#[derive(Deserialize)]
+struct EarlierOpen {
+    request: SavedRequest,
+    time: i64,
+    attempt: u32,
+    begins: i64,
+}
+
+impl From<EarlierOpen> for SavedOpen {
+    fn from(earlier: EarlierOpen) -> SavedOpen {
+        let EarlierOpen { request, time, attempt, begins } = earlier;
+        SavedOpen { request, time, attempt, begins, begun: false }
+    }
 }
 
 impl Stored for Checkpoint {
@@ -202,7 +219,7 @@ impl From<EarlierCheckpoint> for Checkpoint {
             chunks: earlier.chunks,
             checksum: earlier.checksum,
             trimmed: earlier.trimmed,
-            open: earlier.open,
+            open: earlier.open.into_iter().map(SavedOpen::from).collect(),
             given_up: Vec::new(),
             machine: earlier.machine,
         }

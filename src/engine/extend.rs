@@ -89,7 +89,7 @@ pub fn cut(
     let mut dropped = Vec::new();
     for entry in after {
         match entry {
-            Entry::Answered { seq, .. } | Entry::Retried { seq, .. }
+            Entry::Answered { seq, .. } | Entry::Retried { seq, .. } | Entry::Begun { seq, .. }
                 if kept.contains(seq) && Some(*seq) != own =>
             {
                 entries.push(entry.clone());

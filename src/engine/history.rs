@@ -31,6 +31,8 @@ pub enum Entry {
     Rewound { seq: u64, time: i64 },
     /// Since it was rewound, a request is asked again or its time begins anew.
     Renewed { seq: u64, time: i64 },
+    /// An attempt after the first is handed to the host.
+    Begun { seq: u64, time: i64 },
 }
 
 /// What was asked for.
@@ -187,6 +189,7 @@ impl Entry {
             Entry::Requested { seq, time, .. }
             | Entry::Answered { seq, time, .. }
             | Entry::Retried { seq, time, .. }
+            | Entry::Begun { seq, time }
             | Entry::Cancelled { seq, time }
             | Entry::Rewound { seq, time }
             | Entry::Renewed { seq, time } => (Some(seq), time),
@@ -202,6 +205,7 @@ impl Entry {
             | Entry::Cancelled { time, .. }
             | Entry::Rewound { time, .. }
             | Entry::Renewed { time, .. }
+            | Entry::Begun { time, .. }
             | Entry::Ended { time }
             | Entry::Terminated { time } => *time,
         }

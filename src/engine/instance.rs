@@ -129,7 +129,7 @@ impl Instance {
                 found.ok_or_else(|| format!("its program has no orchestration `{name}`"))?
             }
         };
-        let identity = Identity { id: record.id.clone(), ..Identity::default() };
+        let identity = Identity { id: record.id.clone(), attempt: record.attempt, ..Identity::default() };
         let (mut receives, mut open) = (Receives::default(), Requests::default());
         let (mut unanswered_lines, mut first_due) = (VecDeque::new(), i64::MAX);
         let (mut checkpoint, mut expected, mut given_up) = (None, 0, BTreeSet::new());
@@ -365,9 +365,36 @@ impl Instance {
         self.undispatched.push(seq);
     }
 
+    /// Notes that an attempt after the first begins.
+    pub fn begins(&mut self, seq: u64, now: i64) {
+        if let Some(open) = self.open.get_mut(seq).filter(|open| open.attempt > 1 && !open.begun) {
+            open.begun = true;
+            self.journal.push(Entry::Begun { seq, time: now });
+        }
+    }
+
+    /// Takes in what the history says next of attempts: it came between two answers, however far the program was.
+    fn attempts(&mut self, watch: Watch<'_>) {
+        while let Some(Entry::Retried { .. } | Entry::Begun { .. }) = self.past.front()
+            && let Some(entry) = self.past.pop_front()
+        {
+            watch(&entry, None);
+            match entry {
+                Entry::Retried { seq, again, .. } => self.retried(seq, again),
+                Entry::Begun { seq, .. } => {
+                    if let Some(open) = self.open.get_mut(seq) {
+                        open.begun = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn retried(&mut self, seq: u64, again: i64) {
         if let Some(open) = self.open.get_mut(seq) {
             open.attempt += 1;
+            open.begun = false;
             open.begins = again;
             open.dispatched = false;
             self.first_due = self.first_due.min(open.due().unwrap_or(i64::MAX));
@@ -393,6 +420,7 @@ impl Instance {
             }
         }
         for seq in self.machine.take_withdrawn() {
+            self.attempts(watch);
             let live = self.past.is_empty();
             let entry = match self.past.pop_front() {
                 None => {
@@ -427,15 +455,11 @@ impl Instance {
             }
             return self.done(outcome, now, watch);
         }
+        self.attempts(watch);
         match self.past.pop_front() {
             Some(Entry::Answered { seq, result, time }) => {
                 self.unanswered_lines.retain(|known| *known != seq);
                 self.answered(seq, result, time, watch);
-                Advance::More
-            }
-            Some(entry @ Entry::Retried { seq, again, .. }) => {
-                watch(&entry, None);
-                self.retried(seq, again);
                 Advance::More
             }
             Some(entry @ Entry::Terminated { .. }) => {
@@ -482,6 +506,7 @@ impl Instance {
     }
 
     fn requested(&mut self, request: Request, now: i64, watch: Watch<'_>) -> Result<(), Mismatch> {
+        self.attempts(watch);
         let recorded = !self.past.is_empty();
         let entry = match self.past.pop_front() {
             None => {
@@ -507,7 +532,16 @@ impl Instance {
             true => self.unanswered_lines.push_back(seq),
             false => self.undispatched.push(seq),
         }
-        let open = Open { request, time, attempt: 1, begins: time, policy, dispatched: false, recorded };
+        let open = Open {
+            request,
+            time,
+            attempt: 1,
+            begins: time,
+            begun: false,
+            policy,
+            dispatched: false,
+            recorded,
+        };
         self.first_due = self.first_due.min(open.due().unwrap_or(i64::MAX));
         self.open.insert(open);
         Ok(())
@@ -525,6 +559,7 @@ impl Instance {
     }
 
     fn done(&mut self, outcome: Result<Data, ErrorData>, now: i64, watch: Watch<'_>) -> Advance {
+        self.attempts(watch);
         match self.past.pop_front() {
             None => {
                 let entry = Entry::Ended { time: now };
@@ -551,7 +586,9 @@ impl Instance {
         match entry {
             Entry::Requested { what, args, place, .. } => (describe(what, args), *place),
             Entry::Answered { seq, .. } => (format!("the answer to request {seq}"), of(seq)),
-            Entry::Retried { seq, .. } => (format!("another attempt at request {seq}"), of(seq)),
+            Entry::Retried { seq, .. } | Entry::Begun { seq, .. } => {
+                (format!("another attempt at request {seq}"), of(seq))
+            }
             Entry::Cancelled { seq, .. } => (format!("request {seq} is cancelled"), of(seq)),
             Entry::Ended { .. } => ("the end".to_string(), Place::default()),
             Entry::Terminated { .. } => ("it was terminated".to_string(), Place::default()),

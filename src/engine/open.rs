@@ -9,6 +9,9 @@ use crate::machine::{Data, ErrorData, Request, Value, What, snapshot};
 use super::checkpoint::SavedOpen;
 use super::history::Asked;
 
+/// Processes that an activity without a policy may end with its own.
+const DEATHS: u32 = 100;
+
 /// A request without an answer.
 #[derive(Clone, Debug)]
 pub struct Open {
@@ -20,6 +23,8 @@ pub struct Open {
     pub begins: i64,
     /// How an activity is tried.
     pub policy: Policy,
+    /// Whether an attempt after the first was handed to a host: its process may have ended since.
+    pub begun: bool,
     /// It was handed to the host in this process.
     pub dispatched: bool,
     /// It was made by an earlier process: what it sent is sent.
@@ -45,6 +50,18 @@ impl Open {
         self.ends().is_none_or(|ends| again < ends).then_some(again)
     }
 
+    /// Whether an attempt is made again whose process ended: without a policy it is, so that a restart goes unnoticed.
+    pub(super) fn outlives(&self, error: &ErrorData, now: i64) -> bool {
+        match self.policy.limited {
+            true => {
+                self.attempt < self.policy.times
+                    && self.policy.tries_again(&error.value.decode())
+                    && self.ends().is_none_or(|ends| now < ends)
+            }
+            false => self.attempt < DEATHS,
+        }
+    }
+
     /// When all attempts together have to be done.
     fn ends(&self) -> Option<i64> {
         self.policy.within.map(|within| self.time.saturating_add(within))
@@ -67,20 +84,21 @@ impl Open {
     }
 
     pub(super) fn saved(&self) -> SavedOpen {
-        let Open { request, time, attempt, begins, .. } = self;
+        let Open { request, time, attempt, begins, begun, .. } = self;
         SavedOpen {
             request: snapshot::saved_request(request),
             time: *time,
             attempt: *attempt,
             begins: *begins,
+            begun: *begun,
         }
     }
 
     pub(super) fn restored(saved: SavedOpen) -> Option<Open> {
-        let SavedOpen { request, time, attempt, begins } = saved;
+        let SavedOpen { request, time, attempt, begins, begun } = saved;
         let request = snapshot::request(request)?;
         let policy = policy_of(&request);
-        Some(Open { request, time, attempt, begins, policy, dispatched: false, recorded: true })
+        Some(Open { request, time, attempt, begins, begun, policy, dispatched: false, recorded: true })
     }
 
     /// Whether it was sent to an entity or an instance that answers once, and can't be asked twice.
@@ -104,7 +122,7 @@ impl Open {
 
     /// Lets its time begin anew, and its attempts.
     pub(super) fn renew(&mut self, time: i64) {
-        (self.time, self.begins, self.attempt) = (time, time, 1);
+        (self.time, self.begins, self.attempt, self.begun) = (time, time, 1, false);
         self.dispatched = false;
     }
 

@@ -36,6 +36,8 @@ pub struct InstanceRecord {
     pub root: String,
     /// How often it has continued as new.
     pub execution: u32,
+    /// Which attempt of a call with `retry` it is, from 1.
+    pub attempt: u32,
     /// What it said of itself by `set_status`.
     pub custom: Option<Data>,
     pub status: Status,
@@ -131,6 +133,7 @@ impl InstanceRecord {
             owner: None,
             root: id.into(),
             execution: 0,
+            attempt: 1,
             custom: None,
             status: Status::Running,
             waiters: Vec::new(),

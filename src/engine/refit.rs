@@ -232,7 +232,11 @@ impl Fitting<'_> {
                     run.takes(&turn.group);
                     continue;
                 }
-                Some(trigger @ (Entry::Retried { seq, .. } | Entry::Renewed { seq, .. })) => {
+                Some(
+                    trigger @ (Entry::Retried { seq, .. }
+                    | Entry::Begun { seq, .. }
+                    | Entry::Renewed { seq, .. }),
+                ) => {
                     if !is_cut && run.open.contains(seq) {
                         self.entries.push(trigger.clone());
                     }

@@ -73,6 +73,8 @@ pub enum Message {
         /// Who waits for its end, and who only for its beginning.
         waiter: Option<Waiter>,
         started: Option<Waiter>,
+        /// Which attempt of a call with `retry` it is.
+        attempt: u32,
     },
     Answer {
         execution: u32,

@@ -53,10 +53,7 @@ fn replay(evaluator: &mut Evaluator<'_>, id: &Id, history: &History) -> Result<I
     let mut instance = None;
     for turn in &turns {
         let replayed = match (&instance, &*turn.took) {
-            (None, Message::Begin { function, args, parent, waiter, .. }) => {
-                let waiters = waiter.iter().cloned().collect();
-                instance::begin(evaluator, id, function, args, parent.clone(), waiters)?
-            }
+            (None, Message::Begin { .. }) => instance::begin(evaluator, id, &turn.took)?,
             (Some(instance), _) => instance::take(evaluator, id, instance, &turn.took)?,
             (None, took) => return Err(Stop::Fault(format!("a history that begins with {took}"))),
         };
@@ -83,12 +80,10 @@ fn replay_without_turns(
 ) -> Result<Instance<Eval>, Stop> {
     let turns = history.turns();
     let is_answer = |turn: &&Turns| matches!(*turn.took, Message::Answer { .. });
-    let first = turns.first().map(|turn| &*turn.took);
-    let Some(Message::Begin { function, args, parent, waiter, .. }) = first else {
+    let Some(first) = turns.first() else {
         return Err(Stop::Fault("a history without a beginning".into()));
     };
-    let waiters = waiter.iter().cloned().collect();
-    let begun = instance::begin(evaluator, id, function, args, parent.clone(), waiters)?;
+    let begun = instance::begin(evaluator, id, &first.took)?;
     let mut instance = begun.instance.clone();
     let mut at = 1;
     while let Some(turn) = turns.get(at) {

@@ -278,7 +278,8 @@ impl Resolver<'_> {
         match kind {
             Some(GlobalKind::Activity) => self.option_fields(options, &["retry", "timeout"]),
             Some(GlobalKind::Orchestration) => {
-                self.option_fields(options, &["id", "if_exists", "timeout", "detached"]);
+                self.may_retry(options);
+                self.option_fields(options, &["id", "if_exists", "timeout", "detached", "retry"]);
             }
             _ => {}
         }

@@ -110,7 +110,8 @@ impl Resolver<'_> {
                 self.isolated(find(self, &f.name), Some(Context::Activity), |me| me.callable(f));
             }
             StmtKind::Orchestration(f) => {
-                self.options(f, find(self, &f.name), &["timeout", "detached"]);
+                f.options.iter().for_each(|options| self.may_retry(options));
+                self.options(f, find(self, &f.name), &["timeout", "detached", "retry"]);
                 self.isolated(find(self, &f.name), Some(Context::Orchestration), |me| me.callable(f));
             }
             StmtKind::Entity(entity) => self.entity(entity, find(self, &entity.name)),

@@ -106,6 +106,17 @@ impl Resolver<'_> {
         }
     }
 
+    /// Notes that an orchestration is called with these options, if they may have `retry`.
+    pub(super) fn may_retry(&mut self, options: &Expr) {
+        self.program.retries_children |= match &options.kind {
+            ExprKind::Record(fields) => fields.iter().any(|field| match field {
+                Field::Named(name, _) | Field::Short(name) => &*name.name == "retry",
+                Field::Computed(..) | Field::Spread(_) => true,
+            }),
+            _ => true,
+        };
+    }
+
     fn unknown_option(&mut self, name: &Ident, known: &[&str]) {
         let near = closest(&name.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
         let place = self.place(name.span);

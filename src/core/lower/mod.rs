@@ -7,14 +7,15 @@ mod statements;
 mod trials;
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use crate::builtins::{Context, find};
-use crate::check::{BindingId, GlobalId, ModuleId, Program};
+use crate::check::{BindingId, Global, GlobalId, ModuleId, Program};
 use crate::syntax::token::Name;
 use crate::syntax::tree::*;
 use crate::syntax::{Place, Span};
 
-use super::{Core, Form, Function, Item, Key, Label, Node, Prim, Trials, Var, VarInfo, Variables};
+use super::{Arg, Core, Form, Function, Item, Key, Label, Node, Prim, Trials, Var, VarInfo, Variables};
 
 /// Lowers a program without errors: its script, its declarations, and what of the standard library they reach.
 pub fn lower(program: &Program) -> Core {
@@ -169,11 +170,11 @@ impl Lowering<'_> {
                 Item::Const(lower.function(name.name.to_string(), Vec::new(), 0, body, value.span))
             }
             StmtKind::Activity(f) => {
-                let stub = lower.stub(id, f);
+                let stub = lower.stub(id, f, false);
                 Item::Isolated { stub, body: lower.callable(f), context: Context::Activity }
             }
             StmtKind::Orchestration(f) => {
-                let stub = lower.stub(id, f);
+                let stub = lower.stub(id, f, program.retries_children);
                 Item::Isolated { stub, body: lower.callable(f), context: Context::Orchestration }
             }
             StmtKind::Entity(entity) => lower.entity(id, entity, stmt.span),
@@ -332,10 +333,10 @@ impl<'p> Lower<'_, 'p> {
     }
 
     /// What is called instead of an isolated declaration: it hands the call to the machine.
-    fn stub(&mut self, id: GlobalId, f: &Callable) -> Function {
+    fn stub(&mut self, id: GlobalId, f: &Callable, retries: bool) -> Function {
         let span = f.name.span;
         let mut params: Vec<Var> = f.params.iter().map(|_| self.fresh("arg")).collect();
-        let args = params.iter().map(|var| self.node(Form::Var(*var), span)).collect();
+        let args: Vec<Node> = params.iter().map(|var| self.node(Form::Var(*var), span)).collect();
         let given = self.fresh("options");
         params.push(given);
         let declared = match &f.options {
@@ -349,9 +350,53 @@ impl<'p> Lower<'_, 'p> {
             span,
         );
         let options = self.node(Form::If(Box::new(missing), Box::new(declared), Box::new(merged)), span);
-        let body = self.node(Form::Invoke(id, args, Box::new(options)), span);
+        let body = match self.numbered().filter(|_| retries) {
+            Some(numbered) => self.retried(id, args, options, numbered, span),
+            None => self.node(Form::Invoke(id, args, Box::new(options)), span),
+        };
         let (required, _) = crate::check::arity(&f.params);
         self.function(f.name.name.to_string(), params, required, body, span)
+    }
+}
+
+impl Lower<'_, '_> {
+    /// The library's function that tries again what takes the number of the attempt; older libraries have none.
+    fn numbered(&self) -> Option<GlobalId> {
+        let program = self.program();
+        let is_it = |g: &Global| program.modules[g.module].std == Some("retry") && &*g.name == "numbered";
+        program.globals.iter().position(is_it)
+    }
+
+    /// A call of an orchestration whose options may have `retry`: then the library calls it, each time as another child.
+    fn retried(
+        &mut self,
+        id: GlobalId,
+        args: Vec<Node>,
+        options: Node,
+        numbered: GlobalId,
+        span: Span,
+    ) -> Node {
+        let (all, number) = (self.fresh("options"), self.fresh("number"));
+        let bind = self.node(Form::Bind(all, Box::new(options)), span);
+        let all = self.node(Form::Var(all), span);
+        let policy = self.node(Form::Prim(Prim::OptionalField("retry".into()), vec![all.clone()]), span);
+        let no_policy = self.node(Form::Prim(Prim::IsNull, vec![policy.clone()]), span);
+        let once = self.node(Form::Invoke(id, args.clone(), Box::new(all.clone())), span);
+        // The function counts as the library's: calls are where the program has them.
+        let hidden = Span::new(0, 0);
+        let keys = vec![Key::Spread, Key::Named("retry".into()), Key::Named("$attempt".into())];
+        let values = vec![all, self.null(hidden), self.node(Form::Var(number), hidden)];
+        let options = self.node(Form::Prim(Prim::Record(keys), values), hidden);
+        let body = self.node(Form::Invoke(id, args, Box::new(options)), hidden);
+        let module = self.program().globals[numbered].module;
+        let place = Place { source: self.program().modules[module].source, span: hidden };
+        let attempt = Function { name: "attempt".into(), params: vec![number], required: 1, body, place };
+        let attempt = self.node(Form::Lambda(Rc::new(attempt)), span);
+        let numbered = self.global(numbered, span);
+        let args = vec![Arg::Item(policy), Arg::Item(attempt)];
+        let again = self.node(Form::Call(Box::new(numbered), args), span);
+        let choice = self.node(Form::If(Box::new(no_policy), Box::new(once), Box::new(again)), span);
+        self.node(Form::Seq(vec![bind, choice]), span)
     }
 }
 

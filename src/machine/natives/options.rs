@@ -13,6 +13,8 @@ use crate::check::closest;
 pub struct Policy {
     /// Attempts in all.
     pub times: u32,
+    /// Whether a policy was given at all.
+    pub limited: bool,
     /// The pause before the second attempt, in nanoseconds.
     pub first: i64,
     /// By how much each pause is longer than the one before.
@@ -35,6 +37,7 @@ impl Default for Policy {
     fn default() -> Policy {
         Policy {
             times: 1,
+            limited: false,
             first: 1_000_000_000,
             factor: 2.0,
             max: i64::MAX,
@@ -114,7 +117,9 @@ fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a
         }
     };
     for name in record.keys().names() {
-        if !known.contains(&&**name) {
+        // What the library says to the machine.
+        let is_internal = name.starts_with('$');
+        if !known.contains(&&**name) && !is_internal {
             let near = closest(name, known.iter().copied());
             let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
             let known = match known {
@@ -166,7 +171,7 @@ pub const RETRY: &[&str] = &["times", "first", "factor", "max", "except", "when"
 
 /// Reads what `retry` says; null is no policy: 3 attempts.
 pub fn retry(value: &Value) -> Result<Policy, Fail> {
-    let mut policy = Policy { times: 3, ..Policy::default() };
+    let mut policy = Policy { times: 3, limited: true, ..Policy::default() };
     let Some(retry) = fields(value, "`retry`", RETRY)? else { return Ok(policy) };
     match given(retry, "times") {
         None => {}
@@ -273,6 +278,8 @@ pub struct Child {
     pub detached: bool,
     /// What happens when there is an instance of the id.
     pub if_exists: IfExists,
+    /// Which attempt of a call with `retry` it is, from 1; 0 for a call without.
+    pub attempt: u32,
 }
 
 fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
@@ -283,15 +290,25 @@ fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
     }
 }
 
-/// Reads the options of an orchestration.
+/// What a call of an orchestration takes.
+const CHILD: &[&str] = &["id", "if_exists", "timeout", "detached", "retry"];
+
+/// Reads the options of an orchestration. The later attempts of a call under an id have ids of their own.
 pub fn child(options: &Value) -> Result<Child, Fail> {
-    let Some(record) = fields(options, "an orchestration", &["id", "timeout", "detached", "if_exists"])?
-    else {
+    let Some(record) = fields(options, "an orchestration", CHILD)? else {
         return Ok(Child::default());
     };
+    let attempt = match record.get_str("$attempt") {
+        Some(Value::Int(n)) => u32::try_from(*n).unwrap_or(u32::MAX),
+        _ => 0,
+    };
+    if given(record, "retry").is_some() {
+        return Err(type_error("option `retry` is for calls: what is started is not waited for"));
+    }
     let id = match record.get_str("id") {
         None | Some(Value::Null) => None,
         Some(Value::Str(id)) => match super::super::bad_id(id.as_str()) {
+            None if attempt > 1 => Some(format!("{}:attempt-{attempt}", id.as_str())),
             None => Some(id.as_str().to_string()),
             Some(reason) => {
                 return Err(type_error(format!(
@@ -314,7 +331,8 @@ pub fn child(options: &Value) -> Result<Child, Fail> {
             type_error(format!("option `if_exists` is \"join\", \"fail\" or \"replace\", not {given}"))
         })?,
     };
-    Ok(Child { id, timeout, detached: flag(record, "detached")?.unwrap_or(false), if_exists })
+    let detached = flag(record, "detached")?.unwrap_or(false);
+    Ok(Child { id, timeout, detached, if_exists, attempt })
 }
 
 /// Reads the options of `terminate`: whether its children end too.

@@ -165,6 +165,7 @@ impl<K: Keep> Storage<K> {
             parent: None,
             waiter: None,
             started: None,
+            attempt: 1,
         };
         let main =
             Stored { inbox: VecDeque::from([(Some(Name::World), Part::new(message))]), ..Stored::default() };
@@ -273,10 +274,9 @@ impl<K: Keep> Storage<K> {
                         let instance = Part::new(K::read(evaluator, id, known)?);
                         instance::take(evaluator, id, &instance, &mail)?
                     }
-                    (None, Message::Begin { function, args, parent, waiter, started, .. }) => {
+                    (None, Message::Begin { started, .. }) => {
                         outs.extend(started.iter().map(|waiter| instance::reply(waiter, handle(id))));
-                        let waiters = waiter.iter().cloned().collect();
-                        instance::begin(evaluator, id, function, args, parent.clone(), waiters)?
+                        instance::begin(evaluator, id, &mail)?
                     }
                     (None, message) => {
                         let outs = instance::absent(id, message);

@@ -143,8 +143,14 @@ impl<'a> Evaluator<'a> {
     // ---- instances
 
     /// An instance at its beginning, up to its first requests.
-    pub fn begin(&mut self, function: &str, args: &Data, id: &str) -> Result<Rc<Evaluated>, Stop> {
-        let key = fingerprint(&("begin", function, args, id));
+    pub fn begin(
+        &mut self,
+        function: &str,
+        args: &Data,
+        id: &str,
+        attempt: u32,
+    ) -> Result<Rc<Evaluated>, Stop> {
+        let key = fingerprint(&("begin", function, args, id, attempt));
         if let Some(known) = self.instances.get(&key) {
             return Ok(known.clone());
         }
@@ -161,7 +167,7 @@ impl<'a> Evaluator<'a> {
             (true, Subject::Test(_)) => Vec::new(),
             _ => args.items(),
         };
-        let identity = Identity { id: id.to_string(), ..Identity::default() };
+        let identity = Identity { id: id.to_string(), attempt, ..Identity::default() };
         let machine = Machine::new(self.image.clone(), Context::Orchestration, body, args, identity);
         self.remember(key, machine, 0)
     }

@@ -7,6 +7,7 @@ mod config;
 pub(super) mod show;
 
 use crate::machine::ErrorData;
+use crate::machine::IfExists;
 
 use super::evaluate::{Evaluator, MAIN_FUNCTION, Stop};
 use super::instance::{self, Task, Trouble};
@@ -61,11 +62,20 @@ impl HighLevel {
     /// **begin**: the main instance is evaluated up to its first requests.
     fn begin(&self, evaluator: &mut Evaluator<'_>) -> Result<Config, Stop> {
         let program = evaluator.program;
-        let (id, function): (Id, Id) = (program.main.clone(), MAIN_FUNCTION.into());
+        let id: Id = program.main.clone();
+        let message = Message::Begin {
+            function: MAIN_FUNCTION.into(),
+            args: program.args.clone(),
+            parent: None,
+            waiter: None,
+            started: None,
+            attempt: 1,
+            if_exists: IfExists::Join,
+        };
         let mut config = Config::default();
         *config.timers.edit() = Timers::new(program.facts.reads_clock, program.has_the_clock());
         config.turns = program.turns();
-        let turn = instance::begin(evaluator, &id, &function, &program.args, None, Vec::new())?;
+        let turn = instance::begin(evaluator, &id, &message)?;
         config.instances.edit().insert(id.clone(), turn.instance.clone());
         config.bring_about(program, &Name::Instance(id), turn.out.clone());
         if program.mutation != Mutation::NoWork {
@@ -105,9 +115,8 @@ impl HighLevel {
                         c.instances.edit().insert(id.clone(), turn.instance.clone());
                         turn.out.clone()
                     }
-                    (None, Message::Begin { function, args, parent, waiter, started, .. }) => {
-                        let waiters = waiter.iter().cloned().collect();
-                        let turn = instance::begin(evaluator, id, function, args, parent.clone(), waiters)?;
+                    (None, Message::Begin { started, .. }) => {
+                        let turn = instance::begin(evaluator, id, &mail)?;
                         c.instances.edit().insert(id.clone(), turn.instance.clone());
                         let started =
                             started.iter().map(|waiter| instance::reply(waiter, super::evaluate::handle(id)));

@@ -50,7 +50,7 @@ impl Step<'_, '_> {
             self.me.next = 0;
             self.me.stale.clear();
         }
-        let evaluated = self.evaluator.begin(&self.me.function.clone(), &args, &self.id.clone())?;
+        let evaluated = self.evaluator.begin(&self.me.function, &args, &self.id, self.me.attempt)?;
         self.evaluated(&evaluated)
     }
 

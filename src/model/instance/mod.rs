@@ -37,6 +37,8 @@ pub struct Instance<E> {
     stale: BTreeSet<u64>,
     /// The number of the next request.
     next: u64,
+    /// Which attempt of a call with `retry` it is.
+    attempt: u32,
     /// How often it began anew.
     pub execution: u32,
     /// How many children it has called or started without naming them.
@@ -173,23 +175,20 @@ struct Step<'s, 'p> {
 }
 
 /// An instance begins.
-pub fn begin(
-    evaluator: &mut Evaluator<'_>,
-    id: &Id,
-    function: &Id,
-    args: &Data,
-    parent: Option<Id>,
-    waiters: Vec<Waiter>,
-) -> Result<Rc<Turn>, Stop> {
-    let key = fingerprint(&(id, function, args, &parent, &waiters));
+pub fn begin(evaluator: &mut Evaluator<'_>, id: &Id, message: &Message) -> Result<Rc<Turn>, Stop> {
+    let Message::Begin { function, args, parent, waiter, attempt, .. } = message else {
+        return Err(Stop::Fault(format!("{id} begins with {message}")));
+    };
+    let key = fingerprint(&(id, function, args, parent, waiter, attempt));
     if let Some(known) = evaluator.turn(key) {
         return Ok(known);
     }
-    let evaluated = evaluator.begin(function, args, id)?;
+    let evaluated = evaluator.begin(function, args, id, *attempt)?;
     let me = Instance {
         function: function.clone(),
         args: args.clone(),
-        parent,
+        parent: parent.clone(),
+        attempt: *attempt,
         // What stands in for the state until the first step is noted.
         state: State::Running(Part::new(Vec::new())),
         open: BTreeMap::new(),
@@ -198,7 +197,7 @@ pub fn begin(
         execution: 0,
         children: 0,
         events: Vec::new(),
-        waiters,
+        waiters: waiter.iter().cloned().collect(),
         section: None,
         suspended: false,
         held_back: VecDeque::new(),
@@ -360,6 +359,7 @@ impl<E> Instance<E> {
             state,
             function: self.function,
             args: self.args,
+            attempt: self.attempt,
             parent: self.parent,
             open: self.open,
             stale: self.stale,

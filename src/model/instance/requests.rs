@@ -101,6 +101,7 @@ impl Step<'_, '_> {
                         parent: None,
                         waiter: None,
                         started: Some(waiter),
+                        attempt: 1,
                     },
                     false => Message::Begin {
                         function,
@@ -109,6 +110,7 @@ impl Step<'_, '_> {
                         parent: Some(self.id.clone()),
                         waiter: Some(waiter),
                         started: None,
+                        attempt: child.attempt.max(1),
                     },
                 };
                 self.say(&id, message);

@@ -43,6 +43,7 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked]) -> Result<Vec<Out>, Stop>
                     parent: None,
                     waiter: None,
                     started: None,
+                    attempt: 1,
                 };
                 outs.push(send(Name::Instance(id.into()), message));
             }
