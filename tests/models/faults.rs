@@ -55,10 +55,17 @@ const PROGRAMS: [(&str, &str); 9] = [
     ),
     (
         "the world",
-        "entity Bank { state 0; on charge() { state += 1; state } }\n\
+        "entity Bank {\n\
+         state {charged: 0, refunded: 0}\n\
+         on charge() { state.charged += 1 }\n\
+         on refund() { state = {charged: 0, refunded: state.charged} }\n\
+         }\n\
          activity charge() => 1\n\
+         activity refund() => 1\n\
          mock charge with Bank(\"world\").charge\n\
-         race({done: async charge(), late: async sleep(5s)})\n",
+         mock refund with Bank(\"world\").refund\n\
+         race({done: async charge(), late: async sleep(5s)})\n\
+         refund()\n",
     ),
 ];
 
