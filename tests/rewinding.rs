@@ -16,7 +16,7 @@ activity hangs(n) { fs.append("log", "hangs {n}\n"); if !fs.exists("mended") { s
 activity tries(n) with {retry: {times: 3, first: 1ms}} { fs.append("log", "tries {n}\n"); if !fs.exists("mended") { throw {kind: "down"} }; n }
 entity Box { state 0; on add(n) { state += n; state }; on guarded(n) { if !fs.exists("mended") { throw {kind: "locked"} }; state += n; state } }
 orchestration kid(n) { note("kid {n}"); fails(n) }
-orchestration sleeper(n) { note("begins {n}"); sleep(200ms); note("ends {n}"); n }
+orchestration sleeper(n) { note("begins {n}"); sleep(300ms); note("ends {n}"); n }
 orchestration own() { throw {kind: "own", message: "by itself"} }
 "#;
 
@@ -67,9 +67,10 @@ fn count(place: &Place, line: &str) -> usize {
 
 #[test]
 fn a_child_that_its_callers_failure_ended_goes_on() {
-    let place = place("orchestration o() { all([async fails(1), async sleeper(2)]) }");
+    let place =
+        place("orchestration o() { let s = async sleeper(2)\n sleep(60ms)\n all([async fails(1), s]) }");
     let said = fail_and_rewind(&place);
-    assert_eq!(said, "x:1 goes on where it was\nx asks again: fails(1) #0");
+    assert_eq!(said, "x:0 goes on where it was\nx asks again: fails(1) #2");
     assert_eq!(ends(&place), json!([1, 2]));
     assert_eq!((count(&place, "fails 1"), count(&place, "ends 2")), (2, 1));
 }
@@ -449,6 +450,10 @@ orchestration other(id) { wait(id) }
     let place = place(text);
     let said = fail_and_rewind(&place);
     assert!(said.contains("x:0 asks again: fails(1) #1"), "{said}");
+    // It had not waited for the other yet, which failed as well.
+    assert_eq!(place.code(&["wait", "x"]), 1);
+    let said = mend_and_rewind(&place);
+    assert!(said.contains("d asks again: fails(2) #1"), "{said}");
     assert_eq!(ends(&place), json!([1, 2]));
     assert_eq!((count(&place, "kid 1"), count(&place, "fails 1")), (1, 2));
     // One of another root is not touched.
@@ -488,7 +493,6 @@ fn exported_and_shown() {
     for store in [".durable", "other"] {
         let text = place.ok(&["history", "x", "--store", store]);
         assert!(text.contains("asked again"), "{text}");
-        place.ok(&["resume", "x", "--store", store]);
         place.ok(&["raise", "x", "go", "1", "--store", store]);
         place.ok(&["resume", "x", "--store", store]);
         assert_eq!(place.ok(&["status", "x", "--store", store]), "completed");

@@ -337,10 +337,13 @@ impl Instance {
         let seen_to = std::mem::take(&mut self.seen_to);
         let mut all = std::mem::take(&mut self.undispatched);
         if !self.mail.answers.is_empty() {
-            // Its answer is there, and waits to be taken in.
+            // What is done has its answer there, which waits to be taken in. Time limits of all else count.
             let answered = self.mail.answered((self.record.life, self.record.execution));
             let answered: HashSet<u64> = answered.collect();
-            all.retain(|seq| !answered.contains(seq));
+            let open = &self.open;
+            let is_done =
+                |seq: &u64| answered.contains(seq) && open.get(seq).is_some_and(|open| open.is_broken_off());
+            all.retain(|seq| !is_done(seq));
         }
         all.retain(|seq| match (self.open.get_mut(*seq), seen_to.get(seq)) {
             (Some(open), Some(attempt)) if open.attempt == *attempt => {
