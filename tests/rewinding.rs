@@ -16,7 +16,7 @@ activity hangs(n) { fs.append("log", "hangs {n}\n"); if !fs.exists("mended") { s
 activity tries(n) with {retry: {times: 3, first: 1ms}} { fs.append("log", "tries {n}\n"); if !fs.exists("mended") { throw {kind: "down"} }; n }
 entity Box { state 0; on add(n) { state += n; state }; on guarded(n) { if !fs.exists("mended") { throw {kind: "locked"} }; state += n; state } }
 orchestration kid(n) { note("kid {n}"); fails(n) }
-orchestration sleeper(n) { note("begins {n}"); sleep(300ms); note("ends {n}"); n }
+orchestration sleeper(n) { note("begins {n}"); sleep(200ms); note("ends {n}"); n }
 orchestration own() { throw {kind: "own", message: "by itself"} }
 "#;
 
