@@ -39,7 +39,7 @@ const CONFIGURATIONS: u64 = 6_000;
 /// Crash points of one program that the engine is broken off at in the ordinary run.
 const CRASH_POINTS: u64 = 60;
 /// Configurations whose steps are compared, the first of them, in the ordinary run.
-const STEPS_FROM: usize = 120;
+const STEPS_FROM: usize = 60;
 /// Runs of the engine with random answers, delays and crashes.
 const SEEDS: u64 = 8;
 
@@ -218,7 +218,12 @@ fn rows(limits: &Limits, points: u64, each: &(dyn Fn(&Row) + Sync)) -> Vec<Row> 
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(file) = files.get(at) else { break };
-                    if let Some(row) = row(&Script::of(file), limits, points) {
+                    let began = std::time::Instant::now();
+                    let made = row(&Script::of(file), limits, points);
+                    if began.elapsed().as_secs() > 3 {
+                        eprintln!("SLOW {} {:?}", file.name, began.elapsed());
+                    }
+                    if let Some(row) = made {
                         each(&row);
                         rows.lock().expect("no thread broke down").push((at, row));
                     }

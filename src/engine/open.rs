@@ -120,6 +120,11 @@ impl Open {
         }
     }
 
+    /// Whether it is done by this process, which must not do it again when its answer is there.
+    pub(super) fn is_done_here(&self) -> bool {
+        self.is_broken_off() && self.request.what != What::Effect("lock")
+    }
+
     /// Lets its time begin anew, and its attempts.
     pub(super) fn renew(&mut self, time: i64) {
         (self.time, self.begins, self.attempt, self.begun) = (time, time, 1, false);

@@ -82,11 +82,16 @@ impl Original {
                 Advance::OutOfFuel | Advance::Ended => None,
                 Advance::Waiting | Advance::Ending | Advance::Stuck(_) => return Err(unfit()),
             };
+            // The end is taken back.
+            seen.retain(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Terminated { .. }));
+            // What the history says of attempts may stand anywhere; nothing follows from it.
+            let is_attempt = |entry: &Entry| matches!(entry, Entry::Retried { .. } | Entry::Begun { .. });
+            let (attempts, group): (Vec<Entry>, Vec<Entry>) = seen.into_iter().partition(is_attempt);
             if let Some(turn) = turns.last_mut() {
-                // The end is taken back.
-                seen.retain(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Terminated { .. }));
-                turn.group.extend(seen);
+                turn.group.extend(group);
             }
+            let of_an_attempt = |entry| Turn { trigger: Some(entry), first: 0, group: Vec::new() };
+            turns.extend(attempts.into_iter().map(of_an_attempt));
             if trigger.is_some() {
                 let first = instance.machine().next_request();
                 turns.push(Turn { trigger, first, group: Vec::new() });

@@ -173,7 +173,8 @@ impl Machine {
     /// The options of a call or a start, which may not choose an id of the form that automatic ones have.
     fn child_options(&self, given: &Value) -> Result<options::Child, Fail> {
         let child = options::child(given)?;
-        if let Some(id) = child.id.as_ref().filter(|_| !self.names_freely)
+        // The later attempts of a call under an id have ids of the automatic form.
+        if let Some(id) = child.id.as_ref().filter(|_| !self.names_freely && child.attempt < 2)
             && let Some(reason) = bad_own_id(id)
         {
             return Err(type_error(format!("{id:?} can't be an id: {reason}")));

@@ -274,8 +274,8 @@ pub fn compare<K: Keep>(
 }
 
 /// What configurations may weigh together, by what they hold; and what one may hold to be looked at.
-const MOST_WEIGHT: usize = 60_000;
-const MOST_SIZE: usize = 120;
+const MOST_WEIGHT: usize = 20_000;
+const MOST_SIZE: usize = 60;
 /// Random schedules of a program whose configurations are too many, and their steps at most.
-const WALKS: u64 = 3;
-const STEPS_OF_A_WALK: u64 = 150;
+const WALKS: u64 = 2;
+const STEPS_OF_A_WALK: u64 = 100;

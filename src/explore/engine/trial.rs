@@ -111,7 +111,7 @@ pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
             break;
         }
         if let Some((step, task)) = world.under_way.pop_front() {
-            let (mut attempt, first) = chooser.attempt(&step);
+            let (mut attempt, first) = chooser.attempt(&world.uninterrupted(&step));
             let done = perform(&mut evaluator, &world, &step, &task, &mut attempt)?;
             if first {
                 world.printed.extend(line(&task));

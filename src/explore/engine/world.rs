@@ -328,7 +328,7 @@ impl World {
                 let done = all.get(*outcome).cloned().ok_or_else(|| fault("no such outcome"))?;
                 if let Some((step, _)) = self.under_way.remove(*at) {
                     if !self.turns.is_empty() && self.begun_at(&step).is_none() {
-                        self.begun.push((step.clone(), self.turns.clone()));
+                        self.begun.push((self.uninterrupted(&step), self.turns.clone()));
                         self.turns_are(&done);
                     }
                     self.done(step, done);
@@ -395,7 +395,30 @@ impl World {
 
     /// How far mocks in turn were when a step was first done.
     fn begun_at(&self, step: &StepId) -> Option<&Turns> {
-        self.begun.iter().find(|(known, _)| known == step).map(|(_, turns)| turns)
+        let step = self.uninterrupted(step);
+        self.begun.iter().find(|(known, _)| *known == step).map(|(_, turns)| turns)
+    }
+
+    /// The attempt as it would be numbered if no process had died: one that is made in the place of another that was
+    /// interrupted gives what that one gave.
+    pub(super) fn uninterrupted(&self, step: &StepId) -> StepId {
+        let mut step = step.clone();
+        let Address::Instance(id) = &step.owner else { return step };
+        if step.attempt < 2 {
+            return step;
+        }
+        let Ok(Some(record)) = read_record(&self.store, id) else { return step };
+        let Ok(history) = read_history(&self.store, &record) else { return step };
+        let seq = step.seq;
+        let interrupted = |entry: &&Entry| match entry {
+            Entry::Retried { seq: known, error, .. } => {
+                *known == seq && error.kind().as_deref() == Some("interrupted")
+            }
+            _ => false,
+        };
+        let count = history.entries.iter().filter(interrupted).count() as u32;
+        step.attempt = step.attempt.saturating_sub(count).max(1);
+        step
     }
 
     fn turns_are(&mut self, done: &Done) {
