@@ -79,6 +79,8 @@ impl Done {
         }
         let worst = self.failed.iter().map(|problem| problem.code).max();
         match worst.or((self.bad > 0).then_some(INVALID)) {
+            // The one file that was asked for was told of.
+            Some(code) if files <= 1 && self.bad == 0 && self.failed.len() == 1 => Ok(code),
             Some(code) => Err(Problem::new(code, left.join("; "))),
             None if check && self.changed > 0 => {
                 Err(Problem::new(FAILED, format!("not in the style: {}", count(self.changed)))

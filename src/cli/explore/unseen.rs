@@ -109,6 +109,10 @@ impl Exploration<'_> {
         let mut functions: BTreeSet<FunctionId> =
             reached_functions(code, roots, bodies).into_iter().collect();
         functions.extend((0..code.functions.len() as FunctionId).filter(|id| executed(*id)));
+        // What stands for an activity or an orchestration where it is called: what is only started does not run it.
+        for item in &code.isolated {
+            functions.remove(&item.stub);
+        }
         // By source and line: where it begins, and whether something of it was executed.
         let mut lines: BTreeMap<(u32, usize), (Place, bool)> = BTreeMap::new();
         for id in functions {
