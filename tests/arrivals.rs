@@ -252,7 +252,7 @@ fn an_attempt_that_was_given_up_does_not_answer_for_the_next() {
     world.begin("w", "works", Vec::new());
     let first = world.under_way[0].0.clone();
     world.pass(10);
-    assert_eq!(world.abandoned, [first.clone()]);
+    assert_eq!(world.abandoned, std::slice::from_ref(&first));
     // Between the attempts, and while the next one is under way.
     world.answer(first.clone(), "late");
     world.pass(1);

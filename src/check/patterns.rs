@@ -49,7 +49,7 @@ pub fn unreachable(arms: &[Arm]) -> Vec<Unreachable> {
                 arm: number,
                 alternative: None,
                 taker,
-                same: same.fold(true, |a, b| a && b),
+                same: same.fold(true, |a, b| a & b),
             });
             continue;
         }

@@ -33,7 +33,7 @@ impl Instance {
         if !rests || self.open.is_empty() {
             return None;
         }
-        let wait = |(seq, open): (&u64, &Box<super::Open>)| {
+        let wait = |seq: &u64, open: &super::Open| {
             let target = match &open.request.what {
                 What::Effect("wait") => first_text(&open.request.args),
                 What::Orchestration { options, start: false, .. } if open.policy.timeout.is_none() => {
@@ -44,7 +44,7 @@ impl Instance {
             };
             Some((open.time, *seq, Arc::from(target.as_str())))
         };
-        self.open.iter().map(wait).collect()
+        self.open.iter().map(|(seq, open)| wait(seq, open)).collect()
     }
 }
 

@@ -131,7 +131,7 @@ mod tests {
                     all.push(Entry::Answered { seq, result: Ok(Data(bytes)), time: seq as i64 });
                     journal.push(all[all.len() - 1].clone());
                 }
-                let (grows, ends) = (next(&mut seed) % 4 > 0, commit == 11);
+                let (grows, ends) = (!next(&mut seed).is_multiple_of(4), commit == 11);
                 let mut batch = Batch::default();
                 journal.write("x", grows, ends, &mut batch);
                 for (key, value) in batch.writes {
@@ -143,7 +143,7 @@ mod tests {
                 assert_eq!(read.entries, all, "round {round}, commit {commit}");
                 assert_eq!((read.chunks, read.checksum), (journal.chunks, journal.checksum), "round {round}");
                 // Another process goes on now and then.
-                if next(&mut seed) % 3 == 0 {
+                if next(&mut seed).is_multiple_of(3) {
                     journal = Journal::after(&read);
                 }
             }

@@ -32,6 +32,7 @@ const CONST_FUEL: u64 = 50_000_000;
 
 impl Image {
     /// Makes an image; the program's `const`s are evaluated. An error is that of a `const`.
+    #[expect(clippy::result_large_err, reason = "made once for a program")]
     pub fn new(code: Arc<Code>) -> Result<Rc<Image>, (String, ErrorData)> {
         let names: Vec<Name> = code.names.iter().map(|name| intern(name)).collect();
         let constants = code.constants.iter().map(|constant| match constant {

@@ -282,7 +282,7 @@ fn untag(value: &Value, depth: u32) -> Result<Value, Fail> {
     if let (Some(Value::Str(name)), Some(key)) = (record.get_str("$entity"), record.get_str("key")) {
         return Ok(Value::Entity(Rc::new(EntityRef { name: name.as_str().into(), key: inner(key)? })));
     }
-    match (&record.keys().names()[..], record.values()) {
+    match (record.keys().names(), record.values()) {
         ([tag], [Value::Record(inner)]) if &**tag == "$record" => fields(inner),
         ([tag], [tagged]) if tag.starts_with('$') => match scalar(tag, tagged)? {
             Some(scalar) => Ok(scalar),

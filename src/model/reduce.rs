@@ -112,7 +112,8 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
             continue;
         }
         let safe = is_safe(c, instance);
-        if !safe && !(may_be_ended && instance.parent.as_ref().is_some_and(|caller| is_of(id, caller))) {
+        let by_its_caller = may_be_ended && instance.parent.as_ref().is_some_and(|caller| is_of(id, caller));
+        if !(safe || by_its_caller) {
             continue;
         }
         let me = Name::Instance(id.clone());

@@ -79,7 +79,7 @@ fn statement(random: &mut Random, text: &mut String) {
         18 => format!("let g = start echo({n}); let f = fn () => wait(g); seen += [f()]"),
         19 => format!("let g = start echo({n}); let f = fn () => g; seen += [f().id]"),
         20 => format!("let gs = [start echo({n}), start echo(2)]; for g in gs {{ seen += [wait(g)] }}"),
-        21 => format!("let gs = [0, 1].map(fn i => start echo(i)); seen += [gs.map(fn g => g.id)]"),
+        21 => "let gs = [0, 1].map(fn i => start echo(i)); seen += [gs.map(fn g => g.id)]".to_string(),
         22 => format!("let g = start echo({n}); seen += [id_of(g)]"),
         23 => format!("let g = start echo({n}); seen += [hold(g)]"),
         24 => format!("let g = start echo({n}); seen += [status(g).id]"),

@@ -116,7 +116,7 @@ impl HighLevel {
                         turn.out.clone()
                     }
                     (None, Message::Begin { started, .. }) => {
-                        let turn = instance::begin(evaluator, id, &mail)?;
+                        let turn = instance::begin(evaluator, id, mail)?;
                         c.instances.edit().insert(id.clone(), turn.instance.clone());
                         let started =
                             started.iter().map(|waiter| instance::reply(waiter, super::evaluate::handle(id)));
