@@ -8,69 +8,13 @@ mod common;
 
 use std::time::Instant;
 
+use common::operator::{self, Operator};
 use common::program::{Program, areas, programs};
 use common::sim::{Bug, Crash, World};
 use common::steps;
+use common::worlds::{many_program, program};
 use common::{Random, image, setting};
 use durable::engine::{Checkpoints, Replayed, Status, read_history, replay};
-
-/// A program of random statements; every form of waiting occurs.
-fn program(random: &mut Random) -> String {
-    let mut text = String::from(
-        "activity work(n) => n\n\
-         activity stubborn(n) with {retry: {times: 3, first: 1s, factor: 2.0}} => n\n\
-         activity hasty(n) with {timeout: 2s, retry: {times: 2, first: 100ms}} => n\n\
-         var seen = []\n\
-         fn safely(f) => try { f() } catch {kind} { seen += [kind]; -1 }\n\
-         fn slow(d, n) { sleep(d); work(n) }\n",
-    );
-    let count = 2 + random.below(8);
-    for _ in 0..count {
-        statement(random, &mut text, 0);
-    }
-    text.push_str("print(seen)\nseen\n");
-    text
-}
-
-fn statement(random: &mut Random, text: &mut String, depth: u32) {
-    let n = random.below(100);
-    let line = match random.below(if depth < 2 { 12 } else { 8 }) {
-        0 => format!("seen += [safely(fn () => work({n}))]"),
-        1 => format!("seen += [safely(fn () => stubborn({n}))]"),
-        2 => format!("seen += [safely(fn () => hasty({n}))]"),
-        3 => format!("sleep({}ms)", n * 10),
-        4 => format!("print(\"step {n} \" + to_string(seen.len()))"),
-        5 => "if random() < 0.5 { seen += [1] } else { seen += [fs.exists(\"x\")] }".to_string(),
-        6 => {
-            format!("seen += [safely(fn () => all(range(0, {}).map(fn i => async slow(1ms, i))))]", 1 + n % 5)
-        }
-        7 => format!(
-            "seen += [safely(fn () => race({{a: async slow({n}ms, 1), b: async slow({}ms, 2)}}))]",
-            100 - n
-        ),
-        8 => {
-            text.push_str(&format!("for i in 0..{} {{\n seen += [i]\n", 1 + n % 4));
-            statement(random, text, depth + 1);
-            "}".to_string()
-        }
-        9 => {
-            text.push_str("try {\n");
-            statement(random, text, depth + 1);
-            text.push_str(&format!("seen += [work({n})]\n"));
-            "} catch e { seen += [e.kind] } finally { seen += [\"f\"] }".to_string()
-        }
-        10 => {
-            text.push_str("do {\nfn task() {\n");
-            statement(random, text, depth + 1);
-            format!(
-                "{n}\n}}\nlet t = async task()\nseen += [safely(fn () => work(1))]\nseen += [safely(fn () => await t)]\n}}"
-            )
-        }
-        _ => format!("do {{ let t = async slow(1s, {n}); seen += [safely(fn () => work(2))]; cancel(t) }}"),
-    };
-    text.push_str(&line);
-    text.push('\n');
-}
 
 fn one(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
     let mut random = Random::new(seed);
@@ -137,6 +81,40 @@ fn random_worlds_keep_their_promises() {
     }
     println!("{runs} runs, {crashes} crashes");
     assert!(runs < 10 || crashes > 0, "nothing crashed");
+}
+
+/// Ids that are used again, instances that are held up over restarts, ended, mended and rewound.
+#[test]
+fn operators_get_what_they_asked_for() {
+    let (first, runs) = (setting("SIMULATION_SEED", 1), setting("SIMULATION_RUNS", 80));
+    let mut crashes = 0;
+    for seed in first..first + runs {
+        crashes += operated(seed, often(seed)).unwrap_or_else(|reason| panic!("{reason}"));
+    }
+    println!("{runs} runs, {crashes} crashes");
+    assert!(runs < 10 || crashes > 0, "nothing crashed");
+}
+
+fn operated(seed: u64, crash: Crash) -> Result<u32, String> {
+    let image = image(operator::PROGRAM);
+    let mut world = World::new(image.clone(), seed.wrapping_mul(104_729));
+    world.crash = crash;
+    world.checkpoints = checkpoints(seed);
+    world.resident = [None, Some(0), Some(2)][(seed / 3 % 3) as usize];
+    world.is_operated_by(Box::new(Operator::new(image.clone(), seed)));
+    let ended = world.run_to_the_end();
+    let failed = |reason: String| format!("seed {seed}: {reason}\n{}", world.trace.join("\n"));
+    ended.map_err(failed)?;
+    for record in world.records() {
+        let history = read_history(&world.store, &record).map_err(failed)?;
+        match replay(&image, record.clone(), history, &mut |_, _| ()) {
+            Replayed::Ended(status) if status == record.status => {}
+            // Those that somebody ended stop where they were.
+            Replayed::Ended(_) if matches!(record.status, Status::Terminated(_)) => {}
+            other => return Err(failed(format!("replay of {} came to {other:?}", record.id))),
+        }
+    }
+    Ok(world.crashes)
 }
 
 /// The simulation must find bugs that are put in on purpose.
@@ -223,88 +201,6 @@ fn crash_points(program: &Program, most: u64) -> Result<u64, String> {
 }
 
 // ---- worlds of many
-
-/// A program in which several workers at once call, signal, lock, begin children and raise events. Each notes in
-/// `Log` what it sends, numbered, so that what arrives can be checked: each once, in order; and money is only moved.
-fn many_program(random: &mut Random) -> String {
-    let workers = 2 + random.below(4);
-    let accounts = 2 + random.below(3);
-    let mut text = String::from(
-        "entity Account {\n state {balance: 100}\n on add(n) { state.balance += n; state.balance }\n on balance() => state.balance\n \
-         on fail(n) { state.balance += n; throw {kind: \"declined\"} }\n on clear() { delete_state() }\n}\n\
-         entity Log {\n state {seen: []}\n on note(n) { state.seen += [n] }\n on seen() => state.seen\n \
-         on relay(to, n) { state.seen += [n]; signal Log(to).note(n) }\n}\n\
-         activity work(n) => n\n\
-         activity telling(key, n) { signal Log(key).note(n); n }\n\
-         orchestration child(n) { print(n)\n if n % 3 == 0 { sleep(1s) }\n work(n) }\n\
-         orchestration looping(n, key) { log.info(n)\n signal Log(key).note(n)\n if n > 0 { continue_as_new(n - 1, key) }\n n }\n\
-         orchestration waiter(n) { var got = []\n for i in 0..n { got += [receive(\"go\")] }\n got }\n\
-         orchestration transfer(a, b, n) {\n lock Account(a), Account(b) {\n let before = Account(a).balance()\n Account(a).add(-n)\n \
-         Account(b).add(n)\n assert(Account(a).balance() == before - n, \"torn\")\n if n == 7 { throw {kind: \"unlucky\"} }\n }\n}\n\
-         orchestration looking(a, b, n) { lock Account(a), Account(b) { sleep(5ms)\n Account(b).balance()\n sleep(n * 1ms) } }\n\
-         orchestration holder(a, b) { lock Account(a), Account(b) { sleep(1h) } }\n",
-    );
-    for worker in 0..workers {
-        text.push_str(&format!("orchestration worker_{worker}() {{\n var seen = []\n"));
-        let mut told = 0;
-        for number in 0..3 + random.below(6) {
-            let (a, b) = (random.below(accounts), random.below(accounts));
-            let b = if a == b { (a + 1) % accounts } else { b };
-            let n = 1 + random.below(9);
-            let line = match random.below(17) {
-                0 | 1 => format!("try {{ transfer({a}, {b}, {n}) }} catch {{kind}} {{ seen += [kind] }}"),
-                2 => {
-                    told += 1;
-                    format!("signal Log(\"log-{worker}\").note({told})")
-                }
-                3 => {
-                    told += 1;
-                    format!("Log(\"log-{worker}\").note({told})")
-                }
-                4 => format!("try {{ Account({a}).fail({n}) }} catch {{kind}} {{ seen += [kind] }}"),
-                5 => format!("seen += [child({n})]"),
-                6 => format!("seen += [all(range(0, {n}).map(fn i => async child(i)))]"),
-                7 => format!("do {{ let h = start child({n})\n seen += [wait(h)] }}"),
-                8 => {
-                    told += 1;
-                    format!("telling(\"told-{worker}-{number}\", {told})")
-                }
-                9 => format!("looping({n}, \"loop-{worker}-{number}\")"),
-                10 => format!(
-                    "do {{ let h = start waiter({n})\n for i in 0..{n} {{ raise(h, \"go\", i) }}\n assert(wait(h) == range(0, {n}), \"events\") }}"
-                ),
-                11 => format!(
-                    "seen += [race({{a: async looking({a}, {b}, {n}), b: async sleep({n}ms)}}).keys().len()]"
-                ),
-                12 => format!(
-                    "do {{ let h = start holder({a}, {b})\n if {n} > 4 {{ sleep({n}ms) }}\n terminate(h, \"enough\")\n try {{ wait(h) }} catch {{kind}} {{ seen += [kind] }} }}"
-                ),
-                13 => format!(
-                    "try {{ lock Account({a}), Account({b}) with {{timeout: {n}ms}} {{ Account({a}).add(1)\n Account({b}).add(-1) }} }} catch {{kind}} {{ seen += [kind] }}"
-                ),
-                15 => format!("start looping({n}, \"loop-{worker}-{number}\")"),
-                14 => format!(
-                    "do {{ signal Account(\"gone-{worker}-{number}\").add(1)\n Account(\"gone-{worker}-{number}\").clear() }}"
-                ),
-                _ => format!(
-                    "do {{ set_status({n})\n let h = start child({n})\n suspend(h)\n resume(h)\n wait(h) }}"
-                ),
-            };
-            text.push_str(&format!(" {line}\n"));
-        }
-        text.push_str(&format!(
-            " assert(Log(\"log-{worker}\").seen() == range(1, {told} + 1).filter(fn n => Log(\"log-{worker}\").seen().contains(n)), \"order\")\n {{told: {told}, seen}}\n}}\n"
-        ));
-    }
-    let names: Vec<String> = (0..workers).map(|worker| format!("async worker_{worker}()")).collect();
-    text.push_str(&format!(
-        "let results = all([{}])\nlet balances = range(0, {accounts}).map(fn i => Account(i).balance())\n\
-         assert(sum(balances) == {}, \"money\")\nresults\n",
-        names.join(", "),
-        accounts * 100
-    ));
-    text
-}
 
 fn many(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
     let mut random = Random::new(seed.wrapping_mul(7_919));

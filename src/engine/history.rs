@@ -197,6 +197,19 @@ impl Entry {
         }
     }
 
+    /// The number of the request that it is about; the end of an instance is about none.
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Entry::Requested { seq, .. }
+            | Entry::Answered { seq, .. }
+            | Entry::Retried { seq, .. }
+            | Entry::Begun { seq, .. }
+            | Entry::Renewed { seq, .. }
+            | Entry::Cancelled { seq, .. } => Some(*seq),
+            Entry::Rewound { .. } | Entry::Ended { .. } | Entry::Terminated { .. } => None,
+        }
+    }
+
     pub fn time(&self) -> i64 {
         match self {
             Entry::Requested { time, .. }

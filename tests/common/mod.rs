@@ -2,10 +2,13 @@
 
 #![allow(dead_code)]
 
+pub mod operator;
 pub mod place;
 pub mod program;
+mod promises;
 pub mod sim;
 pub mod steps;
+pub mod worlds;
 
 use std::path::PathBuf;
 use std::rc::Rc;

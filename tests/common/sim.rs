@@ -1,7 +1,7 @@
 //! A world for the engine: a clock of its own, activities and effects whose answers come in any order or twice, and
 //! crashes, all from one seed. It checks after every step what must always hold.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use durable::builtins::Context;
@@ -48,7 +48,13 @@ pub enum Bug {
 }
 
 /// An effect or an activity under way.
-type UnderWay = (StepId, Output);
+#[derive(Clone)]
+struct UnderWay {
+    step: StepId,
+    output: Output,
+    /// It is not done before then: work takes time.
+    until: i64,
+}
 
 /// What becomes of a life of the process.
 enum Life {
@@ -56,12 +62,35 @@ enum Life {
     Crashed,
 }
 
+/// What somebody outside did.
+pub enum Acted {
+    Nothing,
+    Something,
+    /// The process ends, in good order or not, and begins again after so many nanoseconds.
+    Restarted {
+        in_order: bool,
+        after: i64,
+    },
+}
+
+/// Somebody outside, who starts instances and intervenes.
+pub trait Outside {
+    /// Does one thing, if it is the time for it. `rests` says that nothing goes on by itself before time passes.
+    fn act(&mut self, world: &mut World, engine: &mut Engine, rests: bool) -> Result<Acted, String>;
+
+    /// What is done by a command that finds the process down, and so comes before anything else.
+    fn arrive(&mut self, world: &mut World, engine: &mut Engine) -> Result<(), String>;
+
+    /// Whether all is done that was to be done.
+    fn is_done(&self) -> bool;
+}
+
 /// What is durable, what is not yet, and what the outside has seen.
 pub struct World {
     pub random: Random,
     pub now: i64,
     /// What a crash leaves.
-    durable: MemoryTree,
+    pub durable: MemoryTree,
     /// What was written, durable or not.
     pub store: MemoryTree,
     images: HashMap<ProgramHash, Rc<Image>>,
@@ -92,17 +121,22 @@ pub struct World {
     pub steps: u64,
     input: Vec<String>,
     /// What each instance has written, as it was recorded, and what of that is durable.
-    recorded: BTreeMap<String, Vec<Line>>,
-    durable_lines: BTreeMap<String, Vec<Line>>,
+    pub(super) recorded: BTreeMap<String, Vec<Line>>,
+    pub(super) durable_lines: BTreeMap<String, Vec<Line>>,
     /// How many of these lines are out, and how many left since the last one that left once more.
-    out: BTreeMap<String, (usize, usize)>,
+    pub(super) out: BTreeMap<String, (usize, usize)>,
     pub trace: Vec<String>,
+    outside: Option<Box<dyn Outside>>,
+    /// What the engine wanted done while somebody outside acted.
+    backlog: Vec<Output>,
+    /// Arguments with which the activity `fragile` fails.
+    pub broken: HashSet<i64>,
 }
 
 pub const ID: &str = "sim";
 
 /// A run that takes more steps than this is taken for one without an end.
-const MOST_STEPS: u64 = 1_000_000;
+const MOST_STEPS: u64 = 60_000;
 
 impl World {
     pub fn new(image: Rc<Image>, seed: u64) -> World {
@@ -133,7 +167,15 @@ impl World {
             durable_lines: BTreeMap::new(),
             out: BTreeMap::new(),
             trace: Vec::new(),
+            outside: None,
+            backlog: Vec::new(),
+            broken: HashSet::new(),
         }
+    }
+
+    /// Somebody outside starts what is to run, in place of the script.
+    pub fn is_operated_by(&mut self, outside: Box<dyn Outside>) {
+        self.outside = Some(outside);
     }
 
     /// What the script finds in `args`, and on its input.
@@ -191,15 +233,19 @@ impl World {
 
     /// Runs until all that can run has run, through crashes. An error says what went wrong.
     pub fn run(&mut self) -> Result<InstanceRecord, String> {
+        self.run_to_the_end()?;
+        self.record().ok_or_else(|| "there is no instance".into())
+    }
+
+    /// As [`World::run`], of a world in which somebody else began everything.
+    pub fn run_to_the_end(&mut self) -> Result<(), String> {
         for _ in 0..20_000 {
             match self.life()? {
-                Life::Ended => {
-                    self.check_end()?;
-                    return self.record().ok_or_else(|| "there is no instance".into());
-                }
+                Life::Ended => return self.check_end(),
                 Life::Crashed => {
                     self.crashes += 1;
-                    if !self.orderly {
+                    // Who intervenes knows what came when.
+                    if !self.orderly && self.outside.is_none() {
                         // A clock that is set goes back now and then.
                         match self.random.one_in(4) {
                             true => self.now -= self.random.below(2_000_000_000) as i64,
@@ -208,6 +254,7 @@ impl World {
                     }
                     // What was not durable is gone.
                     self.store = self.durable.clone();
+                    self.backlog.clear();
                     self.recorded = self.durable_lines.clone();
                     self.say(|| "crash".into());
                 }
@@ -216,7 +263,7 @@ impl World {
         Err("it does not come to an end".into())
     }
 
-    fn say(&mut self, text: impl FnOnce() -> String) {
+    pub fn say(&mut self, text: impl FnOnce() -> String) {
         if self.trace.len() < 5_000 {
             let seconds = (self.now - 1_700_000_000_000_000_000) as f64 / 1e9;
             self.trace.push(format!("{seconds:10.3}s {}", text()));
@@ -250,7 +297,10 @@ impl World {
         // Time doesn't go back, though the clock does.
         self.now = self.now.max(engine.time());
         let mut target_ended = self.record().is_some_and(|record| record.status.is_ended());
-        if self.record().is_none() {
+        if let Some(mut outside) = self.outside.take() {
+            outside.arrive(self, &mut engine)?;
+            self.outside = Some(outside);
+        } else if self.record().is_none() {
             let record =
                 InstanceRecord::new(ID, self.image.code.hash, "sim.df", SCRIPT, self.args.clone(), self.now);
             engine.handle(Event::Begin { record, image: self.image.clone() }, self.now);
@@ -275,7 +325,9 @@ impl World {
                 }
                 engine.handle(Event::Run, self.now);
             }
-            for output in engine.take_outputs() {
+            let mut outputs = std::mem::take(&mut self.backlog);
+            outputs.extend(engine.take_outputs());
+            for output in outputs {
                 match output {
                     Output::Fetch { .. }
                     | Output::FetchProgram { .. }
@@ -299,6 +351,15 @@ impl World {
             self.check_locks(&engine)?;
             if self.meddling && idle == 0 {
                 self.meddle(&mut engine);
+            }
+            if self.outside.is_some() && self.random.one_in(3) {
+                match self.outside_acts(&mut engine, false)? {
+                    Acted::Nothing => {}
+                    Acted::Something => idle = 0,
+                    Acted::Restarted { in_order, after } => {
+                        return Ok(self.restart(&mut engine, in_order, after));
+                    }
+                }
             }
             // Writes wait for a while, and are then durable together.
             let due = self.orderly || self.random.one_in(2);
@@ -325,10 +386,21 @@ impl World {
                         return Ok(Life::Crashed);
                     }
                 }
+                let given_up: Vec<StepId> = held
+                    .iter()
+                    .filter_map(|output| match output {
+                        Output::Abandon { step } => Some(step.clone()),
+                        _ => None,
+                    })
+                    .collect();
                 // A crash may come between a line and the next one, or what follows from it: where crashes are frequent at one
                 // of them only, since many lines would never all be out.
                 let chosen = self.random.below(held.len() as u64);
                 for (output, number) in std::mem::take(&mut held).into_iter().zip(0..) {
+                    // What is given up in the same breath does not begin.
+                    if matches!(&output, Output::Activity { step, .. } if given_up.contains(step)) {
+                        continue;
+                    }
                     let may_crash = number == chosen || !matches!(self.crash, Crash::OneIn(_));
                     let is_line = matches!(output, Output::Line { .. }) && may_crash;
                     self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
@@ -338,9 +410,11 @@ impl World {
                 }
             }
             // One of the effects under way is done; sometimes it is done twice.
-            if !under_way.is_empty() && (self.orderly || self.random.one_in(2)) {
-                let at = if self.orderly { 0 } else { self.random.below(under_way.len() as u64) as usize };
-                let (step, output) = under_way[at].clone();
+            let done: Vec<usize> =
+                (0..under_way.len()).filter(|at| under_way[*at].until <= self.now).collect();
+            if !done.is_empty() && (self.orderly || self.random.one_in(2)) {
+                let at = if self.orderly { 0 } else { done[self.random.below(done.len() as u64) as usize] };
+                let UnderWay { step, output, .. } = under_way[at].clone();
                 let (result, sends) = self.carry_out(&step, &output)?;
                 if self.crashes() {
                     return Ok(Life::Crashed);
@@ -356,7 +430,7 @@ impl World {
                 idle = 0;
                 continue;
             }
-            if engine.is_ready() || !held.is_empty() || !under_way.is_empty() {
+            if engine.is_ready() || !held.is_empty() || !done.is_empty() {
                 idle = 0;
                 continue;
             }
@@ -364,6 +438,17 @@ impl World {
             if idle < 2 {
                 continue;
             }
+            match self.outside_acts(&mut engine, true)? {
+                Acted::Nothing => {}
+                Acted::Something => {
+                    idle = 0;
+                    continue;
+                }
+                Acted::Restarted { in_order, after } => {
+                    return Ok(self.restart(&mut engine, in_order, after));
+                }
+            }
+            target_ended |= self.outside.as_ref().is_some_and(|outside| outside.is_done());
             // A crash may have taken a client's message before it was durable: whoever is held up is let go.
             let held_up: Vec<String> = match self.meddling {
                 true => self
@@ -381,10 +466,15 @@ impl World {
                 idle = 0;
                 continue;
             }
-            match engine.next_due() {
+            let work = under_way.iter().map(|under_way| under_way.until).min();
+            match engine.next_due().into_iter().chain(work).min() {
                 // Signals for later than the end are not waited for.
                 Some(due) if self.to_rest || !target_ended || !engine.is_quiet() => {
-                    self.now = self.now.max(due)
+                    self.now = self.now.max(due);
+                    // The process was busy elsewhere: several things are due together.
+                    if !self.orderly && self.random.one_in(4) {
+                        self.now += self.random.below(3_000_000_000) as i64;
+                    }
                 }
                 _ if target_ended => return Ok(Life::Ended),
                 _ => {
@@ -392,6 +482,49 @@ impl World {
                 }
             }
         }
+    }
+
+    fn outside_acts(&mut self, engine: &mut Engine, rests: bool) -> Result<Acted, String> {
+        let Some(mut outside) = self.outside.take() else { return Ok(Acted::Nothing) };
+        let acted = outside.act(self, engine, rests);
+        self.outside = Some(outside);
+        acted
+    }
+
+    /// The program.
+    pub fn image(&self) -> Rc<Image> {
+        self.image.clone()
+    }
+
+    /// Something comes from outside, and is durable when this returns: what a client is told.
+    pub fn accept(&mut self, engine: &mut Engine, event: Event) {
+        engine.handle(event, self.now);
+        self.settle(engine);
+    }
+
+    /// Everything that the engine has done so far is durable when this returns.
+    pub fn settle(&mut self, engine: &mut Engine) {
+        self.backlog.extend(engine.take_outputs());
+        let batch = engine.take_writes();
+        self.put(&batch);
+    }
+
+    /// Writes of a client, which are durable at once.
+    pub fn put(&mut self, batch: &Batch) {
+        self.write(batch);
+        self.durable = self.store.clone();
+        self.durable_lines = self.recorded.clone();
+    }
+
+    fn restart(&mut self, engine: &mut Engine, in_order: bool, after: i64) -> Life {
+        if in_order {
+            self.settle(engine);
+        }
+        self.say(|| {
+            format!("down for {} s, {}", after / 1_000_000_000, if in_order { "in order" } else { "killed" })
+        });
+        self.now += after;
+        Life::Crashed
     }
 
     /// A client's message to an instance.
@@ -469,12 +602,14 @@ impl World {
                     self.check_durable(step, name)?;
                     self.check_lines(step, name)?;
                 }
-                under_way.push((step.clone(), output));
+                under_way.push(UnderWay { step: step.clone(), output, until: self.now });
             }
             Output::Activity { step, name, .. } => {
                 self.say(|| format!("{} activity {name} #{} attempt {}", step.owner, step.seq, step.attempt));
                 self.check_lines(step, name)?;
-                under_way.push((step.clone(), output));
+                self.check_attempt(step, name)?;
+                let until = self.now + self.duration();
+                under_way.push(UnderWay { step: step.clone(), output, until });
             }
             Output::Line { run, line } => {
                 let (run, line) = (*run, line.clone());
@@ -482,11 +617,18 @@ impl World {
                 self.check_line(run, &line)?;
                 engine.handle(Event::LinesOut { run, count: 1 }, self.now);
             }
-            Output::Abandon { step } => under_way.retain(|(other, _)| other != step),
+            Output::Abandon { step } => {
+                // What was given up may still answer, too late.
+                match self.orderly || !self.random.one_in(4) {
+                    true => under_way.retain(|other| other.step != *step),
+                    false => self.say(|| format!("{} #{} goes on, given up", step.owner, step.seq)),
+                }
+            }
             Output::Ended { instance, outcome, .. } => {
                 self.say(|| format!("{instance} ended: {outcome:?}"));
                 let record = read_record(&self.durable, instance)?;
-                if record.is_none_or(|record| !record.status.is_ended()) {
+                // An operator may have rewound or purged it since.
+                if self.outside.is_none() && record.is_none_or(|record| !record.status.is_ended()) {
                     return Err(format!("{instance} ended, but its end is not durable"));
                 }
                 *target_ended |= **instance == *ID;
@@ -501,6 +643,16 @@ impl World {
         Ok(())
     }
 
+    /// How long an attempt at an activity takes: mostly next to nothing, sometimes longer than the time limits of the
+    /// programs.
+    fn duration(&mut self) -> i64 {
+        if self.orderly {
+            return 0;
+        }
+        let most = [1, 1_000_000, 100_000_000, 5_000_000_000][self.random.below(4) as usize];
+        self.random.below(most) as i64
+    }
+
     /// The result of an effect or an activity, and what the activity sends.
     fn carry_out(
         &mut self,
@@ -512,6 +664,12 @@ impl World {
             Output::Activity { program, name, args, key, .. } => {
                 if self.flaky && self.random.one_in(4) {
                     return Ok((Err(ErrorData::new("unlucky", "this attempt failed")), Vec::new()));
+                }
+                if name == "fragile"
+                    && let Some(Value::Int(stamp)) = args.items().first()
+                    && self.broken.contains(stamp)
+                {
+                    return Ok((Err(ErrorData::new("broken", "it does not work yet")), Vec::new()));
                 }
                 let image = self.images.get(program).cloned().ok_or("an activity of an unknown program")?;
                 let at = image.code.find_isolated(name).ok_or("an unknown activity")?;
@@ -569,163 +727,6 @@ impl World {
         };
         Ok(Data::encode(&value).expect("data"))
     }
-
-    // ---- what must hold
-
-    /// What leaves was asked for by something that is durable.
-    fn check_durable(&self, step: &StepId, name: &str) -> Result<(), String> {
-        match &step.owner {
-            Address::Instance(id) => {
-                let record = read_record(&self.durable, id)?;
-                let record = record.ok_or_else(|| format!("{name} of {id}, which is not durable"))?;
-                let history = read_history(&self.durable, &record)?;
-                let asked = |entry: &Entry| matches!(entry, Entry::Requested { seq, .. } if *seq == step.seq);
-                let open = history.after.as_ref().map(Checkpoint::open_entries).unwrap_or_default();
-                match open.iter().chain(&history.entries).any(asked) {
-                    true => Ok(()),
-                    false => Err(format!("{name} #{} of {id} left before it was durable", step.seq)),
-                }
-            }
-            Address::Entity(entity) => {
-                let mut key = keys::mail(&step.owner, 0);
-                key.truncate(key.len() - 8);
-                let mail = Store::all(&self.durable, &key).map_err(|error| error.to_string())?;
-                match mail.is_empty() {
-                    false => Ok(()),
-                    true => Err(format!("{name} of {entity} left before its message was durable")),
-                }
-            }
-        }
-    }
-
-    /// A line that leaves is durable; it is the next one of its instance, or one that leaves once more.
-    fn check_line(&mut self, run: u64, line: &Line) -> Result<(), String> {
-        let Some(bytes) = self.durable.tree.get(&keys::lines(run)) else {
-            return Err(format!("{line:?} left before it was durable"));
-        };
-        let instance = StoredLines::decode(bytes).ok_or("lines can't be read")?.instance;
-        let (most, at) = self.out.entry(instance.clone()).or_default();
-        let lines = self.durable_lines.get(&instance).map(Vec::as_slice).unwrap_or_default();
-        if lines.get(*at) != Some(line) {
-            // What may not be out leaves once more, from some line on.
-            *at = lines[..*most].iter().rposition(|known| known == line).ok_or_else(|| {
-                format!("{line:?} of {instance} left out of turn: {at} lines before it left")
-            })?;
-        }
-        *at += 1;
-        *most = (*most).max(*at);
-        Ok(())
-    }
-
-    /// An effect of an instance leaves after the lines that the instance wrote before it asked for it.
-    fn check_lines(&self, step: &StepId, name: &str) -> Result<(), String> {
-        let Address::Instance(id) = &step.owner else { return Ok(()) };
-        let Some(record) = read_record(&self.durable, id)? else { return Ok(()) };
-        let history = read_history(&self.durable, &record)?;
-        let asked = |entry: &Entry| matches!(entry, Entry::Requested { seq, .. } if *seq == step.seq);
-        let Some(at) = history.entries.iter().position(asked) else { return Ok(()) };
-        let is_line = |entry: &Entry| matches!(entry, Entry::Requested { what, .. } if is_line(what));
-        let later = history.entries[at..].iter().filter(|entry| is_line(entry)).count();
-        let recorded = self.durable_lines.get(&**id).map_or(0, Vec::len);
-        let out = self.out.get(&**id).map_or(0, |(most, _)| *most);
-        match out + later >= recorded {
-            true => Ok(()),
-            false => Err(format!(
-                "{name} of {id} left before {} lines that come before it",
-                recorded - later - out
-            )),
-        }
-    }
-
-    /// No entity is held by an instance that does not run.
-    fn check_locks(&self, engine: &Engine) -> Result<(), String> {
-        for (entity, hold) in engine.holds() {
-            let owner = hold.owner.instance.as_str();
-            if engine.is_under_way(owner) {
-                continue;
-            }
-            let record = read_record(&self.store, owner)?;
-            if record.is_none_or(|record| record.status.is_ended()) {
-                return Err(format!("{entity} is held by {owner}, which does not run"));
-            }
-        }
-        Ok(())
-    }
-
-    /// At the end: one answer per step; nothing waits, and nothing is left of what has ended.
-    fn check_end(&self) -> Result<(), String> {
-        for record in self.records() {
-            let history = read_history(&self.store, &record)?;
-            let mut answered = BTreeSet::new();
-            for entry in &history.entries {
-                if let Entry::Answered { seq, .. } = entry
-                    && !answered.insert(*seq)
-                {
-                    return Err(format!("request {seq} of {} was answered twice", record.id));
-                }
-            }
-            for entry in &history.entries {
-                if let Entry::Cancelled { seq, .. } = entry {
-                    answered.insert(*seq);
-                }
-            }
-            let open = history.entries.iter().filter(|entry| match entry {
-                Entry::Requested { seq, what, .. } => {
-                    !answered.contains(seq) && *what != Asked::Effect("receive".into())
-                }
-                _ => false,
-            });
-            let recorded = self.recorded.get(&record.id).map_or(0, Vec::len);
-            let out = self.out.get(&record.id).map_or(0, |(most, _)| *most);
-            if out != recorded {
-                return Err(format!("{out} of the {recorded} lines of {} are out at the end", record.id));
-            }
-            let has_begun = !history.entries.is_empty();
-            if record.status == Status::Running && (!has_begun || open.count() > 0) {
-                return Err(format!("{} can go on, and nobody lets it", record.id));
-            }
-            if record.status.is_ended() && self.store.tree.contains_key(&keys::active(&record.id)) {
-                return Err(format!("{} has ended and is in the index of active instances", record.id));
-            }
-        }
-        for (key, _) in Store::all(&self.store, keys::LOCKS).map_err(|error| error.to_string())? {
-            let entity = keys::parse_entity_key(&key).ok_or("a lock's key")?;
-            let hold = durable::engine::Hold::decode(&self.store.tree[&key]).ok_or("a lock's holder")?;
-            let owner = read_record(&self.store, &hold.owner.instance)?;
-            if owner.is_none_or(|owner| owner.status.is_ended()) {
-                return Err(format!(
-                    "{entity} is held at the end by {}, which has ended",
-                    hold.owner.instance
-                ));
-            }
-        }
-        for (key, bytes) in Store::all(&self.store, keys::MAIL).map_err(|error| error.to_string())? {
-            let (to, _) = keys::parse_mail(&key).ok_or("a message's key")?;
-            let mail = durable::engine::StoredMail::decode(&bytes).ok_or("a message")?;
-            let left = match (&to, &mail.message) {
-                // Events that nobody has received, what may be of use to one that is rewound, and signals for later.
-                (Address::Instance(id), message) => {
-                    let kept = matches!(message, Message::Answer { .. } | Message::Event { .. });
-                    read_record(&self.store, id)?.is_some_and(|record| match record.status {
-                        Status::Running | Status::Suspended => true,
-                        Status::Failed(_) => kept,
-                        Status::Terminated(_) => kept && record.parent.is_some(),
-                        Status::Completed(_) => false,
-                    })
-                }
-                (Address::Entity(_), Message::Signal { due, .. }) => *due > 0,
-                _ => false,
-            };
-            if !left {
-                return Err(format!("a message for {to} is left: {:?}", mail.message));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn is_line(what: &Asked) -> bool {
-    matches!(what, Asked::Effect(name) if name == "print" || name == "log")
 }
 
 /// The messages of a batch, and the rest of it.

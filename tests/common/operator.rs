@@ -1,0 +1,469 @@
+//! An operator: starts instances under ids that are used again, holds them up, ends them, lets the process die, mends
+//! what failed and rewinds. What comes of each life must be of that life alone, and as it was asked for.
+
+use std::rc::Rc;
+
+use durable::engine::{
+    Address, Engine, Entry, Event, InstanceRecord, Message, Status, Tree, read_history, read_record,
+};
+use durable::machine::{Data, Image, Value, format};
+
+use super::Random;
+use super::sim::{Acted, Outside, World};
+
+/// The orchestrations that are started. Each takes a number that no other life has, and gives it back in all that it
+/// gives; `fragile` fails until it is mended.
+pub const PROGRAM: &str = r#"
+entity Till { state []; on pay(n) { state += [n]; state.len() } }
+activity fragile(stamp) => stamp
+activity work(n) => n
+activity slow(n) { sleep(300ms); n }
+orchestration kid(n) { sleep(400ms); n * 10 }
+orchestration frail(n) { work(n); fragile(n) }
+
+orchestration steady(stamp) {
+  let h = start kid(stamp)
+  let own = async kid(stamp + 1) with {detached: true}
+  let known = async kid(stamp + 2) with {id: "kid-{stamp}", detached: true}
+  Till(stamp).pay(1)
+  [stamp, kid(stamp), await own, await known, work(stamp), wait(h)]
+}
+
+orchestration waiting(stamp) {
+  var got = []
+  for _ in 0..4 { got += [receive("go")]; work(stamp) }
+  [stamp, got]
+}
+
+orchestration racing(stamp) {
+  match race({late: async sleep(2s), go: async receive("go")}) {
+    {late} => [stamp, "late"]
+    other  => [stamp, "go"]
+  }
+}
+
+orchestration limited(stamp) {
+  try { [stamp, task.timeout(2s, fn () => do { receive("go"); "go" })] } catch {kind} { [stamp, "late"] }
+}
+
+orchestration sorting(stamp) {
+  var got = []
+  for _ in 0..4 {
+    match race({b: async receive("b"), a: async receive("a")}) { {a} => do { got += [a] }, {b} => do { got += [b] } }
+  }
+  [stamp, got]
+}
+
+orchestration failing(stamp) {
+  Till(stamp).pay(1)
+  slow(stamp)
+  Till(stamp).pay(2)
+  let later = async do { kid(stamp); Till(stamp).pay(3); receive("go") }
+  let values = all([async fragile(stamp), async slow(stamp + 1), async kid(stamp + 2)])
+  Till(stamp).pay(4)
+  let child = frail(stamp)
+  let last = fragile(stamp)
+  [stamp, values, child, last, await later]
+}
+
+orchestration patient(stamp) {
+  let t = async fragile(stamp)
+  let first = receive("go")
+  slow(stamp)
+  Till(stamp).pay(1)
+  let answer = await t
+  let second = receive("go")
+  [stamp, first, answer, second]
+}
+"#;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Template {
+    Steady,
+    Waiting,
+    Racing,
+    Limited,
+    Sorting,
+    Failing,
+    Patient,
+}
+
+const TEMPLATES: [(Template, &str); 7] = [
+    (Template::Steady, "steady"),
+    (Template::Waiting, "waiting"),
+    (Template::Racing, "racing"),
+    (Template::Limited, "limited"),
+    (Template::Sorting, "sorting"),
+    (Template::Failing, "failing"),
+    (Template::Patient, "patient"),
+];
+
+/// What the operator does to a life.
+#[derive(Clone, Debug, PartialEq)]
+enum Move {
+    Raise(&'static str, i64),
+    Suspend,
+    Resume,
+    Terminate,
+    /// The process is down for so long, and perhaps ends in good order.
+    Down {
+        after: i64,
+        in_order: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    Absent,
+    Under,
+    Done,
+}
+
+/// What is done under one id.
+struct Plan {
+    id: String,
+    lives: u32,
+    stage: Stage,
+    template: Template,
+    stamp: i64,
+    moves: Vec<Move>,
+    /// When an event was first accepted.
+    raised: Option<i64>,
+    terminated: bool,
+    suspended: bool,
+    mended: bool,
+}
+
+pub struct Operator {
+    image: Rc<Image>,
+    random: Random,
+    plans: Vec<Plan>,
+    next_stamp: i64,
+    /// What is done first by the next process: the plan's number and the move.
+    arriving: Vec<(usize, Move)>,
+    /// What was looked at: lives that came to their end, and how many were rewound.
+    pub ended: u32,
+    pub rewound: u32,
+}
+
+const SECOND: i64 = 1_000_000_000;
+
+impl Operator {
+    pub fn new(image: Rc<Image>, seed: u64) -> Operator {
+        let mut random = Random::new(seed);
+        let count = 1 + random.below(3);
+        let plan = |number: u64| Plan {
+            id: format!("i{number}"),
+            lives: 1 + random.below(3) as u32,
+            stage: Stage::Absent,
+            template: Template::Steady,
+            stamp: 0,
+            moves: Vec::new(),
+            raised: None,
+            terminated: false,
+            suspended: false,
+            mended: false,
+        };
+        let plans = (0..count).map(plan).collect();
+        let random = Random::new(seed ^ 0x5151);
+        Operator { image, random, plans, next_stamp: 1, arriving: Vec::new(), ended: 0, rewound: 0 }
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.random.one_in(n)
+    }
+
+    /// Begins a life, with what is to be done to it.
+    fn begin(&mut self, at: usize, world: &mut World, engine: &mut Engine) {
+        let (template, function) = TEMPLATES[self.random.below(TEMPLATES.len() as u64) as usize];
+        let stamp = self.next_stamp * 100;
+        self.next_stamp += 1;
+        let mut moves = Vec::new();
+        match template {
+            Template::Waiting => moves.extend((0..4).map(|n| Move::Raise("go", stamp + n))),
+            Template::Racing | Template::Limited => moves.push(Move::Raise("go", stamp)),
+            Template::Sorting => {
+                for n in 0..4 {
+                    moves.push(Move::Raise(if self.one_in(2) { "a" } else { "b" }, stamp + n));
+                }
+            }
+            Template::Failing => moves.push(Move::Raise("go", stamp)),
+            Template::Patient => moves.extend((0..2).map(|n| Move::Raise("go", stamp + n))),
+            Template::Steady => {}
+        }
+        // Held up over what happens, over a restart, and over deadlines.
+        if self.one_in(2) {
+            let from = self.random.below(moves.len() as u64 + 1) as usize;
+            moves.insert(from, Move::Suspend);
+            let to = from + 1 + self.random.below((moves.len() - from) as u64) as usize;
+            moves.insert(to, Move::Resume);
+            if self.one_in(2) {
+                let down =
+                    Move::Down { after: self.random.below(4) as i64 * SECOND, in_order: self.one_in(2) };
+                moves.insert(from + 1 + self.random.below((to - from) as u64) as usize, down);
+            }
+        }
+        if self.one_in(3) {
+            let down = Move::Down { after: self.random.below(4) as i64 * SECOND, in_order: self.one_in(2) };
+            moves.insert(self.random.below(moves.len() as u64 + 1) as usize, down);
+        }
+        if self.plans[at].lives > 1 && self.one_in(3) {
+            moves.insert(self.random.below(moves.len() as u64 + 1) as usize, Move::Terminate);
+        }
+        if matches!(template, Template::Failing | Template::Patient) {
+            world.broken.insert(stamp);
+        }
+        moves.reverse();
+        let plan = &mut self.plans[at];
+        (plan.template, plan.stamp, plan.moves, plan.stage) = (template, stamp, moves, Stage::Under);
+        (plan.raised, plan.terminated, plan.suspended, plan.mended) = (None, false, false, false);
+        let args = Data::encode(&Value::list(vec![Value::Int(stamp)])).expect("data");
+        let id = plan.id.clone();
+        world.say(|| format!("operator: start {id}: {function}({stamp})"));
+        let record = InstanceRecord::new(&id, self.image.code.hash, "sim.df", function, args, world.now);
+        world.accept(engine, Event::Begin { record, image: self.image.clone() });
+    }
+
+    fn send(&self, at: usize, world: &mut World, engine: &mut Engine, message: Message) {
+        let id = self.plans[at].id.clone();
+        world.say(|| format!("operator: {} {id}", message.word()));
+        let from = format!("operator-{}-{}", world.steps, self.next_stamp);
+        world.accept(engine, Event::Send { to: Address::instance(&id), from, message });
+    }
+
+    fn make(&mut self, at: usize, next: Move, world: &mut World, engine: &mut Engine) {
+        match next {
+            Move::Raise(name, payload) => {
+                let now = world.now;
+                self.plans[at].raised.get_or_insert(now);
+                let payload = Data::encode(&Value::Int(payload)).expect("data");
+                self.send(at, world, engine, Message::Event { name: name.into(), payload });
+            }
+            Move::Suspend => {
+                self.plans[at].suspended = true;
+                self.send(at, world, engine, Message::Suspend);
+            }
+            Move::Resume => {
+                self.plans[at].suspended = false;
+                self.send(at, world, engine, Message::Resume);
+            }
+            Move::Terminate => {
+                self.plans[at].terminated = true;
+                self.plans[at].moves.clear();
+                let why = Data::null();
+                self.send(at, world, engine, Message::Terminate { why, children: true, by: None });
+            }
+            Move::Down { .. } => unreachable!("the process is seen to elsewhere"),
+        }
+    }
+
+    /// Looks at a life that has ended; whether it is to be rewound.
+    fn look(&mut self, at: usize, world: &World, record: &InstanceRecord) -> Result<bool, String> {
+        let plan = &self.plans[at];
+        let (id, stamp) = (&plan.id, plan.stamp);
+        let wrong = |wanted: &str| {
+            Err(format!(
+                "{id}: {:?}({stamp}) came to {:?}, and not to {wanted}",
+                plan.template, record.status
+            ))
+        };
+        let fails = matches!(plan.template, Template::Failing | Template::Patient);
+        let value = match &record.status {
+            Status::Completed(value) => format::display(&value.decode()),
+            Status::Terminated(_) if plan.terminated => return Ok(false),
+            Status::Failed(error) if fails && error.kind().as_deref() == Some("broken") => return Ok(true),
+            _ => return wrong("its end"),
+        };
+        let s = stamp;
+        let paid = world.entities().get(&format!("Till@{s}")).cloned().unwrap_or_default();
+        let wanted = match plan.template {
+            Template::Steady => {
+                format!("[{s}, {}, {}, {}, {s}, {}]", s * 10, (s + 1) * 10, (s + 2) * 10, s * 10)
+            }
+            Template::Waiting | Template::Sorting => {
+                format!("[{s}, [{s}, {}, {}, {}]]", s + 1, s + 2, s + 3)
+            }
+            Template::Racing | Template::Limited => {
+                let history = read_history(&world.durable, record)?;
+                let asked = history.entries.iter().find_map(|entry| match entry {
+                    Entry::Requested { what, time, .. } if what.name() == "sleep" => Some(*time),
+                    _ => None,
+                });
+                let due = asked.ok_or_else(|| format!("{id} never slept"))? + 2 * SECOND;
+                let in_time = plan.raised.is_some_and(|raised| raised < due);
+                format!("[{s}, \"{}\"]", if in_time { "go" } else { "late" })
+            }
+            Template::Failing => format!("[{s}, [{s}, {}, {}], {s}, {s}, {s}]", s + 1, (s + 2) * 10),
+            Template::Patient => format!("[{s}, {s}, {s}, {}]", s + 1),
+        };
+        if value != wanted {
+            return wrong(&wanted);
+        }
+        // Each was paid once, whatever failed and was asked for again.
+        let wanted = match plan.template {
+            Template::Steady | Template::Patient => "[1]",
+            Template::Failing => "[1, 2, 3, 4]",
+            _ => "",
+        };
+        let mut all: Vec<&str> = paid.split(['[', ']', ',', ' ']).filter(|part| !part.is_empty()).collect();
+        all.sort();
+        match format!("[{}]", all.join(", ")) {
+            paid if paid == wanted || (wanted.is_empty() && all.is_empty()) => Ok(false),
+            paid => Err(format!("{id}: {:?}({stamp}) has paid {paid}, and not {wanted}", plan.template)),
+        }
+    }
+
+    /// One step with what has ended: it is mended and rewound, or removed, so that its id can be used again.
+    fn after_the_end(
+        &mut self,
+        at: usize,
+        world: &mut World,
+        engine: &mut Engine,
+        record: &InstanceRecord,
+    ) -> Result<bool, String> {
+        if self.look(at, world, record)? {
+            let plan = &mut self.plans[at];
+            // What is still to be done to it may be done while it has failed.
+            if !plan.mended {
+                world.broken.remove(&plan.stamp);
+                plan.mended = true;
+            }
+            self.rewound += 1;
+            let id = plan.id.clone();
+            world.say(|| format!("operator: rewind {id}"));
+            rewind(world, engine, &id)?;
+            return Ok(true);
+        }
+        self.ended += 1;
+        let plan = &mut self.plans[at];
+        plan.lives -= 1;
+        if plan.lives == 0 {
+            plan.stage = Stage::Done;
+            return Ok(true);
+        }
+        let id = plan.id.clone();
+        world.say(|| format!("operator: purge {id}"));
+        if purge(world, engine, &id)? {
+            self.plans[at].stage = Stage::Absent;
+            return Ok(true);
+        }
+        // Somebody whom it began has not ended.
+        self.plans[at].lives += 1;
+        self.ended -= 1;
+        Ok(false)
+    }
+}
+
+impl Outside for Operator {
+    fn act(&mut self, world: &mut World, engine: &mut Engine, rests: bool) -> Result<Acted, String> {
+        let first = self.random.below(self.plans.len() as u64) as usize;
+        for at in (first..self.plans.len()).chain(0..first) {
+            match self.plans[at].stage {
+                Stage::Done => continue,
+                Stage::Absent => {
+                    self.begin(at, world, engine);
+                    return Ok(Acted::Something);
+                }
+                Stage::Under => {}
+            }
+            let record = read_record(&world.durable, &self.plans[at].id)?;
+            let record = record.ok_or_else(|| format!("{} is not there any more", self.plans[at].id))?;
+            if record.status.is_ended() {
+                let says = matches!(record.status, Status::Failed(_)) && !self.plans[at].moves.is_empty();
+                // Events may come while it has failed, and before it is rewound.
+                if says && self.one_in(2) {
+                    match self.plans[at].moves.pop() {
+                        Some(next @ Move::Raise(..)) => {
+                            self.make(at, next, world, engine);
+                            return Ok(Acted::Something);
+                        }
+                        Some(next) => self.plans[at].moves.push(next),
+                        None => {}
+                    }
+                }
+                if self.after_the_end(at, world, engine, &record)? {
+                    return Ok(Acted::Something);
+                }
+                continue;
+            }
+            if !rests && !self.one_in(6) {
+                continue;
+            }
+            // What is to be done later than the next that is due is left for then.
+            if rests && self.one_in(2) {
+                continue;
+            }
+            match self.plans[at].moves.pop() {
+                None => {}
+                Some(Move::Down { after, in_order }) => {
+                    // A command may come while the process is down.
+                    if let Some(next @ Move::Raise(..)) = self.plans[at].moves.last().cloned()
+                        && self.one_in(2)
+                    {
+                        self.plans[at].moves.pop();
+                        self.arriving.push((at, next));
+                    }
+                    return Ok(Acted::Restarted { in_order, after });
+                }
+                Some(next) => {
+                    self.make(at, next, world, engine);
+                    return Ok(Acted::Something);
+                }
+            }
+        }
+        // Nobody else lets go of who is held up.
+        if rests {
+            for at in 0..self.plans.len() {
+                let plan = &self.plans[at];
+                if plan.stage == Stage::Under
+                    && (plan.suspended || !plan.moves.is_empty())
+                    && engine.next_due().is_none()
+                {
+                    match self.plans[at].moves.pop() {
+                        Some(Move::Down { after, in_order }) => {
+                            return Ok(Acted::Restarted { in_order, after });
+                        }
+                        Some(next) => self.make(at, next, world, engine),
+                        None => self.make(at, Move::Resume, world, engine),
+                    }
+                    return Ok(Acted::Something);
+                }
+            }
+        }
+        Ok(Acted::Nothing)
+    }
+
+    fn arrive(&mut self, world: &mut World, engine: &mut Engine) -> Result<(), String> {
+        for (at, next) in std::mem::take(&mut self.arriving) {
+            self.make(at, next, world, engine);
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.plans.iter().all(|plan| plan.stage == Stage::Done)
+    }
+}
+
+/// Rewinds a failed instance.
+fn rewind(world: &mut World, engine: &mut Engine, id: &str) -> Result<(), String> {
+    world.settle(engine);
+    let image = world.image();
+    let rewinding = durable::engine::rewind(&world.store, &mut |_| Ok(image.clone()), id, world.now)?;
+    world.put(&rewinding.batch);
+    for back in rewinding.instances {
+        world.accept(engine, Event::Rewound(back));
+    }
+    Ok(())
+}
+
+/// Removes an instance that has ended; false when something that it began has not ended.
+fn purge(world: &mut World, engine: &mut Engine, id: &str) -> Result<bool, String> {
+    world.settle(engine);
+    let tree = Tree::read(&world.store, &[id.to_string()])?;
+    if tree.running().next().is_some() || !engine.begun_by(&tree).is_empty() {
+        return Ok(false);
+    }
+    world.accept(engine, Event::Purge { tree });
+    Ok(true)
+}

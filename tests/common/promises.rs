@@ -1,0 +1,190 @@
+//! What must hold in every world, whatever happens: checked after each step, when something leaves, and at the end.
+
+use std::collections::BTreeSet;
+
+use durable::engine::{
+    Address, Asked, Checkpoint, Engine, Entry, Line, Message, Status, StepId, StoredLines, keys,
+    read_history, read_record,
+};
+use durable::store::Store;
+
+use super::sim::World;
+
+impl World {
+    /// An attempt at an activity begins: its request has no recorded answer, and the attempt before it is over for as
+    /// long as the policy says.
+    pub(super) fn check_attempt(&self, step: &StepId, name: &str) -> Result<(), String> {
+        let Address::Instance(id) = &step.owner else { return Ok(()) };
+        let Some(record) = read_record(&self.durable, id)? else { return Ok(()) };
+        if (record.life, record.execution) != (step.life, step.execution) {
+            return Ok(());
+        }
+        let history = read_history(&self.durable, &record)?;
+        let failed =
+            |reason: &str| Err(format!("attempt {} at {name} #{} of {id} {reason}", step.attempt, step.seq));
+        for entry in history.entries.iter().filter(|entry| entry.seq() == Some(step.seq)) {
+            match entry {
+                Entry::Answered { .. } => return failed("begins, though its answer is recorded"),
+                Entry::Cancelled { .. } => return failed("begins, though nobody waits for it"),
+                Entry::Retried { again, .. } if *again > self.now => return failed("begins too early"),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What leaves was asked for by something that is durable.
+    pub(super) fn check_durable(&self, step: &StepId, name: &str) -> Result<(), String> {
+        match &step.owner {
+            Address::Instance(id) => {
+                let record = read_record(&self.durable, id)?;
+                let record = record.ok_or_else(|| format!("{name} of {id}, which is not durable"))?;
+                let history = read_history(&self.durable, &record)?;
+                let asked = |entry: &Entry| matches!(entry, Entry::Requested { seq, .. } if *seq == step.seq);
+                let open = history.after.as_ref().map(Checkpoint::open_entries).unwrap_or_default();
+                match open.iter().chain(&history.entries).any(asked) {
+                    true => Ok(()),
+                    false => Err(format!("{name} #{} of {id} left before it was durable", step.seq)),
+                }
+            }
+            Address::Entity(entity) => {
+                let mut key = keys::mail(&step.owner, 0);
+                key.truncate(key.len() - 8);
+                let mail = Store::all(&self.durable, &key).map_err(|error| error.to_string())?;
+                match mail.is_empty() {
+                    false => Ok(()),
+                    true => Err(format!("{name} of {entity} left before its message was durable")),
+                }
+            }
+        }
+    }
+
+    /// A line that leaves is durable; it is the next one of its instance, or one that leaves once more.
+    pub(super) fn check_line(&mut self, run: u64, line: &Line) -> Result<(), String> {
+        let Some(bytes) = self.durable.tree.get(&keys::lines(run)) else {
+            return Err(format!("{line:?} left before it was durable"));
+        };
+        let instance = StoredLines::decode(bytes).ok_or("lines can't be read")?.instance;
+        let (most, at) = self.out.entry(instance.clone()).or_default();
+        let lines = self.durable_lines.get(&instance).map(Vec::as_slice).unwrap_or_default();
+        if lines.get(*at) != Some(line) {
+            // What may not be out leaves once more, from some line on.
+            *at = lines[..*most].iter().rposition(|known| known == line).ok_or_else(|| {
+                format!("{line:?} of {instance} left out of turn: {at} lines before it left")
+            })?;
+        }
+        *at += 1;
+        *most = (*most).max(*at);
+        Ok(())
+    }
+
+    /// An effect of an instance leaves after the lines that the instance wrote before it asked for it.
+    pub(super) fn check_lines(&self, step: &StepId, name: &str) -> Result<(), String> {
+        let Address::Instance(id) = &step.owner else { return Ok(()) };
+        let Some(record) = read_record(&self.durable, id)? else { return Ok(()) };
+        let history = read_history(&self.durable, &record)?;
+        let asked = |entry: &Entry| matches!(entry, Entry::Requested { seq, .. } if *seq == step.seq);
+        let Some(at) = history.entries.iter().position(asked) else { return Ok(()) };
+        let is_line = |entry: &Entry| matches!(entry, Entry::Requested { what, .. } if is_line(what));
+        let later = history.entries[at..].iter().filter(|entry| is_line(entry)).count();
+        let recorded = self.durable_lines.get(&**id).map_or(0, Vec::len);
+        let out = self.out.get(&**id).map_or(0, |(most, _)| *most);
+        match out + later >= recorded {
+            true => Ok(()),
+            false => Err(format!(
+                "{name} of {id} left before {} lines that come before it",
+                recorded - later - out
+            )),
+        }
+    }
+
+    /// No entity is held by an instance that does not run.
+    pub(super) fn check_locks(&self, engine: &Engine) -> Result<(), String> {
+        for (entity, hold) in engine.holds() {
+            let owner = hold.owner.instance.as_str();
+            if engine.is_under_way(owner) {
+                continue;
+            }
+            let record = read_record(&self.store, owner)?;
+            if record.is_none_or(|record| record.status.is_ended()) {
+                return Err(format!("{entity} is held by {owner}, which does not run"));
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end: one answer per step; nothing waits, and nothing is left of what has ended.
+    pub(super) fn check_end(&self) -> Result<(), String> {
+        for record in self.records() {
+            let history = read_history(&self.store, &record)?;
+            let mut answered = BTreeSet::new();
+            for entry in &history.entries {
+                if let Entry::Answered { seq, .. } = entry
+                    && !answered.insert(*seq)
+                {
+                    return Err(format!("request {seq} of {} was answered twice", record.id));
+                }
+            }
+            for entry in &history.entries {
+                if let Entry::Cancelled { seq, .. } = entry {
+                    answered.insert(*seq);
+                }
+            }
+            let open = history.entries.iter().filter(|entry| match entry {
+                Entry::Requested { seq, what, .. } => {
+                    !answered.contains(seq) && *what != Asked::Effect("receive".into())
+                }
+                _ => false,
+            });
+            let recorded = self.recorded.get(&record.id).map_or(0, Vec::len);
+            let out = self.out.get(&record.id).map_or(0, |(most, _)| *most);
+            if out != recorded {
+                return Err(format!("{out} of the {recorded} lines of {} are out at the end", record.id));
+            }
+            let has_begun = !history.entries.is_empty();
+            if record.status == Status::Running && (!has_begun || open.count() > 0) {
+                return Err(format!("{} can go on, and nobody lets it", record.id));
+            }
+            if record.status.is_ended() && self.store.tree.contains_key(&keys::active(&record.id)) {
+                return Err(format!("{} has ended and is in the index of active instances", record.id));
+            }
+        }
+        for (key, _) in Store::all(&self.store, keys::LOCKS).map_err(|error| error.to_string())? {
+            let entity = keys::parse_entity_key(&key).ok_or("a lock's key")?;
+            let hold = durable::engine::Hold::decode(&self.store.tree[&key]).ok_or("a lock's holder")?;
+            let owner = read_record(&self.store, &hold.owner.instance)?;
+            if owner.is_none_or(|owner| owner.status.is_ended()) {
+                return Err(format!(
+                    "{entity} is held at the end by {}, which has ended",
+                    hold.owner.instance
+                ));
+            }
+        }
+        for (key, bytes) in Store::all(&self.store, keys::MAIL).map_err(|error| error.to_string())? {
+            let (to, _) = keys::parse_mail(&key).ok_or("a message's key")?;
+            let mail = durable::engine::StoredMail::decode(&bytes).ok_or("a message")?;
+            let left = match (&to, &mail.message) {
+                // Events that nobody has received, what may be of use to one that is rewound, and signals for later.
+                (Address::Instance(id), message) => {
+                    let kept = matches!(message, Message::Answer { .. } | Message::Event { .. });
+                    read_record(&self.store, id)?.is_some_and(|record| match record.status {
+                        Status::Running | Status::Suspended => true,
+                        Status::Failed(_) => kept,
+                        Status::Terminated(_) => kept && record.parent.is_some(),
+                        Status::Completed(_) => false,
+                    })
+                }
+                (Address::Entity(_), Message::Signal { due, .. }) => *due > 0,
+                _ => false,
+            };
+            if !left {
+                return Err(format!("a message for {to} is left: {:?}", mail.message));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_line(what: &Asked) -> bool {
+    matches!(what, Asked::Effect(name) if name == "print" || name == "log")
+}
