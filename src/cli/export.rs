@@ -64,8 +64,6 @@ pub fn instance(record: &InstanceRecord) -> Json {
         "custom": record.custom.as_ref().map(data),
         "waiters": record.waiters,
         "rewound": record.rewound,
-        "next_request": record.next_request,
-        "failed_by": record.failed_by,
         "first": record.first,
         "chunks": record.chunks,
     });

@@ -225,8 +225,6 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
             Json::Array(all) => all.iter().map(Json::as_u64).collect::<Option<_>>()?,
             one => one.as_u64().into_iter().collect(),
         },
-        next_request: json["next_request"].as_u64().unwrap_or(0),
-        failed_by: json["failed_by"].as_u64(),
         first: json["first"].as_u64()?,
         status,
         ended: if json["ended"].is_null() { None } else { Some(read_time(&json["ended"])?) },

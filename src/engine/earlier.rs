@@ -90,8 +90,6 @@ impl From<EarlierRecord> for InstanceRecord {
             status: earlier.status,
             waiters: earlier.waiters.into_iter().map(Waiter::from).collect(),
             rewound: earlier.rewound.into_iter().collect(),
-            next_request: 0,
-            failed_by: None,
             ended: earlier.ended,
             first: earlier.first,
             chunks: earlier.chunks,

@@ -45,10 +45,6 @@ pub struct InstanceRecord {
     pub waiters: Vec<Waiter>,
     /// The requests that are asked again when it goes on, since it was rewound to before their answers.
     pub rewound: Vec<u64>,
-    /// Its next request has this number or a greater one: no number is used twice in an execution, though it is rewound.
-    pub next_request: u64,
-    /// The request whose error ended it.
-    pub failed_by: Option<u64>,
     /// When it ended.
     pub ended: Option<i64>,
     /// The number of its history's first chunk.
@@ -138,8 +134,6 @@ impl InstanceRecord {
             status: Status::Running,
             waiters: Vec::new(),
             rewound: Vec::new(),
-            next_request: 0,
-            failed_by: None,
             ended: None,
             first: 0,
             chunks: 0,
