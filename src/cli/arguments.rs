@@ -455,14 +455,21 @@ pub struct Start {
     /// What happens when there is an instance of that id
     #[arg(long, value_enum, default_value_t = WhenThere::Join, requires = "id")]
     pub if_exists: WhenThere,
+    #[command(flatten)]
+    pub awaited: Awaited,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+/// Whether the end of what begins is waited for, and how its result is shown.
+#[derive(Args)]
+pub struct Awaited {
     /// Wait for its end and show its result
     #[arg(long)]
     pub wait: bool,
     /// With `--wait`: the result as one line of JSON
     #[arg(long, requires = "wait")]
     pub json: bool,
-    #[command(flatten)]
-    pub store: InStore,
 }
 
 /// What happens to a run or a start when there is an instance of its id.
@@ -498,12 +505,8 @@ pub struct Restart {
     /// The id of the new instance; the next that is free when left out. The old one's own: that is purged first
     #[arg(long = "id", value_name = "NEW")]
     pub new: Option<String>,
-    /// Wait for its end and show its result
-    #[arg(long)]
-    pub wait: bool,
-    /// With `--wait`: the result as one line of JSON
-    #[arg(long, requires = "wait")]
-    pub json: bool,
+    #[command(flatten)]
+    pub awaited: Awaited,
     #[command(flatten)]
     pub store: InStore,
 }

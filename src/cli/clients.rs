@@ -7,7 +7,7 @@ use crate::host::{self, Ask, Host, HostError, Reply, Settings, Starting};
 use crate::machine::{Data, EntityId, IfExists, Value, bad_own_id, error, json as values};
 
 use super::access::{self, Access, known};
-use super::arguments::{InStore, One, Raise, Restart, Rewind, Serve, Signal, Start, Terminate};
+use super::arguments::{Awaited, InStore, One, Raise, Restart, Rewind, Serve, Signal, Start, Terminate};
 use super::problem::{Problem, note};
 use super::{FAILED, USAGE, print, program, run};
 
@@ -54,7 +54,7 @@ pub fn start(start: Start) -> Result<u8, Problem> {
     let modules = code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
     let named = start.id.is_none().then(|| start.name.clone());
     let if_exists = start.if_exists.into();
-    begin(store, Starting { record, modules, named, if_exists }, start.wait, start.json, start.store)
+    begin(store, Starting { record, modules, named, if_exists }, start.awaited, start.store)
 }
 
 /// Begins an instance with the function, the program and the arguments of another one; its id is on standard output.
@@ -75,14 +75,13 @@ pub fn restart(restart: Restart) -> Result<u8, Problem> {
     };
     let named = restart.new.is_none().then_some(name);
     let starting = Starting { record, modules: Vec::new(), named, if_exists };
-    begin(store, starting, restart.wait, restart.json, restart.store)
+    begin(store, starting, restart.awaited, restart.store)
 }
 
 fn begin(
     mut store: Access,
     starting: Starting,
-    wait: bool,
-    json: bool,
+    Awaited { wait, json }: Awaited,
     place: InStore,
 ) -> Result<u8, Problem> {
     let id = match store.ask(Ask::Start(Box::new(starting)))? {

@@ -89,7 +89,7 @@ impl Engine {
     /// Sees to one request; false when the instance has begun anew, and its other requests are gone.
     fn dispatch_one(&mut self, id: &Arc<str>, seq: u64, now: i64) -> bool {
         let Some(instance) = self.instances.get_mut(id) else { return false };
-        let (life, owner) = (instance.record.life, instance.life_id());
+        let life = instance.record.life;
         let Some(open) = instance.open.get_mut(seq).filter(|open| !open.dispatched) else { return true };
         let step = StepId::of(id, &instance.record, seq, open.attempt);
         let recorded = open.recorded;
@@ -159,6 +159,7 @@ impl Engine {
             }
             What::Effect("unlock") => {
                 instance.deliver_at_once(seq);
+                let owner = instance.life_id();
                 self.release(&owner);
             }
             What::Effect(name) => {
@@ -196,6 +197,7 @@ impl Engine {
                     return true;
                 }
                 let due = open.due();
+                let owner = instance.life_id();
                 let is_automatic = child.id.is_none() || child.attempt > 1;
                 let child_id = child.id.unwrap_or_else(|| instance.child_id(seq));
                 let mut record = InstanceRecord::new(
@@ -232,7 +234,7 @@ impl Engine {
             What::Operation { entity, operation, signal: None } => {
                 if !recorded {
                     let caller = instance.waiter(seq);
-                    let within = self.entities.is_held_by(&entity, &owner);
+                    let within = self.entities.is_held_by(&entity, &caller.life_id());
                     let message = Message::Call { caller, operation, args, within };
                     self.send_from(id, seq, Address::entity(entity), None, message);
                 } else {

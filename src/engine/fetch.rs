@@ -181,22 +181,17 @@ pub fn read_lines(store: &dyn Read) -> Result<Vec<(u64, StoredLines)>, String> {
 
 /// The time that a store has come to; 0 when it doesn't say.
 pub fn read_time(store: &dyn Read) -> Result<i64, String> {
-    match store.get(keys::TIME)?.map(<[u8; 8]>::try_from) {
-        None => Ok(0),
-        Some(Ok(bytes)) => Ok(i64::from_be_bytes(bytes)),
-        Some(Err(_)) => Err("the time in the store is not readable".into()),
-    }
+    Ok(read_number(store, keys::TIME, "the time")?.map_or(0, i64::from_be_bytes))
 }
 
 /// The life of instances that begin now.
 pub fn read_life(store: &dyn Read) -> Result<u64, String> {
-    match store.get(keys::LIFE)? {
-        None => Ok(keys::FIRST_LIFE),
-        Some(bytes) => {
-            let bytes = bytes.try_into().map_err(|_| "the number of lives in the store is not readable")?;
-            Ok(u64::from_be_bytes(bytes))
-        }
-    }
+    Ok(read_number(store, keys::LIFE, "the number of lives")?.map_or(keys::FIRST_LIFE, u64::from_be_bytes))
+}
+
+fn read_number(store: &dyn Read, key: &[u8], what: &str) -> Result<Option<[u8; 8]>, String> {
+    let bytes = store.get(key)?.map(<[u8; 8]>::try_from);
+    bytes.transpose().map_err(|_| format!("{what} in the store is not readable"))
 }
 
 /// What an engine is told first of all. Of the instances with work to do, those of `root` go on, or all of them.

@@ -342,7 +342,7 @@ impl Instance {
             let answered: HashSet<u64> = answered.collect();
             let open = &self.open;
             let is_done =
-                |seq: &u64| answered.contains(seq) && open.get(seq).is_some_and(|open| open.is_done_here());
+                |seq: &u64| answered.contains(seq) && open.get(seq).is_some_and(|open| open.is_broken_off());
             all.retain(|seq| !is_done(seq));
         }
         all.retain(|seq| match (self.open.get_mut(*seq), seen_to.get(seq)) {

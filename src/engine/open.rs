@@ -112,17 +112,12 @@ impl Open {
 
     /// Whether it was under way in a process, and was broken off when its instance ended.
     pub(super) fn is_broken_off(&self) -> bool {
-        let by_others = ["receive", "wait", "unlock", "continue_as_new", "print", "log"];
+        let by_others = ["receive", "wait", "lock", "unlock", "continue_as_new", "print", "log"];
         match &self.request.what {
             What::Activity { .. } => true,
             What::Effect(name) => !self.is_timer() && !is_message(name) && !by_others.contains(name),
             _ => false,
         }
-    }
-
-    /// Whether it is done by this process, which must not do it again when its answer is there.
-    pub(super) fn is_done_here(&self) -> bool {
-        self.is_broken_off() && self.request.what != What::Effect("lock")
     }
 
     /// Lets its time begin anew, and its attempts.

@@ -64,11 +64,6 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Those that have not ended.
-    pub fn running(&self) -> impl Iterator<Item = &InstanceRecord> {
-        self.records.iter().filter(|record| !record.status.is_ended())
-    }
-
     /// Whether an instance is in it.
     pub fn has(&self, of: &LifeId) -> bool {
         self.records.iter().any(|record| record.id == of.id && record.life == of.life)

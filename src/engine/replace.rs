@@ -16,8 +16,14 @@ use super::record::{InstanceRecord, Status};
 use super::step::{Engine, Output};
 
 impl Engine {
+    /// What of a tree has not ended: first what the store has, then what it does not have yet.
+    pub fn unfinished(&self, tree: &Tree) -> Vec<String> {
+        let running = tree.records.iter().filter(|record| !record.status.is_ended());
+        running.map(|record| record.id.clone()).chain(self.begun_by(tree)).collect()
+    }
+
     /// Instances that owners among these have begun and that the store does not have yet, or that have not begun yet.
-    pub fn begun_by(&self, tree: &Tree) -> Vec<String> {
+    fn begun_by(&self, tree: &Tree) -> Vec<String> {
         let mut found: Vec<LifeId> = Vec::new();
         let is_new = |id: &str| !tree.records.iter().any(|record| record.id == id);
         loop {
@@ -65,13 +71,13 @@ impl Engine {
             }
         }
         // What was kept of late for the case that one of them is rewound is not kept any more.
-        let kept: Vec<Vec<u8>> =
-            tree.records.iter().map(|record| keys::mail_of(&Address::instance(&record.id))).collect();
-        self.batch
-            .writes
-            .retain(|(key, value)| value.is_none() || !kept.iter().any(|prefix| key.starts_with(prefix)));
-        let known: HashSet<Vec<u8>> = self.batch.writes.iter().map(|(key, _)| key.clone()).collect();
-        self.batch.writes.extend(tree.writes.writes.into_iter().filter(|(key, _)| !known.contains(key)));
+        let ids: HashSet<&str> = tree.records.iter().map(|record| record.id.as_str()).collect();
+        let is_of_them = |key: &[u8]| match keys::parse_mail(key) {
+            Some((Address::Instance(id), _)) => ids.contains(&*id),
+            _ => false,
+        };
+        self.batch.writes.retain(|(key, value)| value.is_none() || !is_of_them(key));
+        self.batch.writes.extend(tree.writes.writes);
         self.life += 1;
         self.batch.put(keys::LIFE.to_vec(), self.life.to_be_bytes().to_vec());
     }
@@ -119,8 +125,7 @@ impl Engine {
             self.absent(&id, tree.records.first().cloned(), now);
             return;
         };
-        let running = tree.running().map(|record| record.id.clone()).next();
-        match running.or_else(|| self.begun_by(&tree).into_iter().next()) {
+        match self.unfinished(&tree).into_iter().next() {
             Some(running) => {
                 self.taken(&Address::Instance(id.clone()), &first);
                 self.refuse_begin(&first, wanted, Err(not_ended(&known, wanted, &running)));

@@ -43,8 +43,7 @@ impl Host {
     fn purge_or_wait(&mut self, mut purging: Purging, force: bool) -> Result<(), HostError> {
         self.gather();
         let tree = Tree::read(&self.view(), &purging.ids).map_err(HostError::Unreadable)?;
-        let mut running: Vec<String> = tree.running().map(|record| record.id.clone()).collect();
-        running.extend(self.engine.begun_by(&tree));
+        let mut running = self.engine.unfinished(&tree);
         running.retain(|id| !purging.given_up.contains(id));
         if running.is_empty() {
             let removed = tree.records.len() as u64;

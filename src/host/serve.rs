@@ -104,9 +104,8 @@ impl Host {
         wanted: &InstanceRecord,
     ) -> Result<Option<ErrorData>, String> {
         let tree = Tree::read(&self.view(), std::slice::from_ref(&known.id))?;
-        let running = tree.running().map(|record| record.id.clone()).next();
-        if let Some(running) = running.or_else(|| self.engine.begun_by(&tree).into_iter().next()) {
-            return Ok(Some(not_ended(known, wanted, &running)));
+        if let Some(running) = self.engine.unfinished(&tree).first() {
+            return Ok(Some(not_ended(known, wanted, running)));
         }
         self.feed(Event::Purge { tree });
         self.gather();

@@ -131,7 +131,6 @@ struct Plan {
     raised: Option<i64>,
     terminated: bool,
     suspended: bool,
-    mended: bool,
 }
 
 pub struct Operator {
@@ -141,9 +140,6 @@ pub struct Operator {
     next_stamp: i64,
     /// What is done first by the next process: the plan's number and the move.
     arriving: Vec<(usize, Move)>,
-    /// What was looked at: lives that came to their end, and how many were rewound.
-    pub ended: u32,
-    pub rewound: u32,
 }
 
 const SECOND: i64 = 1_000_000_000;
@@ -162,15 +158,10 @@ impl Operator {
             raised: None,
             terminated: false,
             suspended: false,
-            mended: false,
         };
         let plans = (0..count).map(plan).collect();
         let random = Random::new(seed ^ 0x5151);
-        Operator { image, random, plans, next_stamp: 1, arriving: Vec::new(), ended: 0, rewound: 0 }
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.random.one_in(n)
+        Operator { image, random, plans, next_stamp: 1, arriving: Vec::new() }
     }
 
     /// Begins a life, with what is to be done to it.
@@ -184,7 +175,7 @@ impl Operator {
             Template::Racing | Template::Limited => moves.push(Move::Raise("go", stamp)),
             Template::Sorting => {
                 for n in 0..4 {
-                    moves.push(Move::Raise(if self.one_in(2) { "a" } else { "b" }, stamp + n));
+                    moves.push(Move::Raise(if self.random.one_in(2) { "a" } else { "b" }, stamp + n));
                 }
             }
             Template::Failing => moves.push(Move::Raise("go", stamp)),
@@ -192,22 +183,25 @@ impl Operator {
             Template::Steady => {}
         }
         // Held up over what happens, over a restart, and over deadlines.
-        if self.one_in(2) {
+        if self.random.one_in(2) {
             let from = self.random.below(moves.len() as u64 + 1) as usize;
             moves.insert(from, Move::Suspend);
             let to = from + 1 + self.random.below((moves.len() - from) as u64) as usize;
             moves.insert(to, Move::Resume);
-            if self.one_in(2) {
-                let down =
-                    Move::Down { after: self.random.below(4) as i64 * SECOND, in_order: self.one_in(2) };
+            if self.random.one_in(2) {
+                let down = Move::Down {
+                    after: self.random.below(4) as i64 * SECOND,
+                    in_order: self.random.one_in(2),
+                };
                 moves.insert(from + 1 + self.random.below((to - from) as u64) as usize, down);
             }
         }
-        if self.one_in(3) {
-            let down = Move::Down { after: self.random.below(4) as i64 * SECOND, in_order: self.one_in(2) };
+        if self.random.one_in(3) {
+            let down =
+                Move::Down { after: self.random.below(4) as i64 * SECOND, in_order: self.random.one_in(2) };
             moves.insert(self.random.below(moves.len() as u64 + 1) as usize, down);
         }
-        if self.plans[at].lives > 1 && self.one_in(3) {
+        if self.plans[at].lives > 1 && self.random.one_in(3) {
             moves.insert(self.random.below(moves.len() as u64 + 1) as usize, Move::Terminate);
         }
         if matches!(template, Template::Failing | Template::Patient) {
@@ -216,7 +210,7 @@ impl Operator {
         moves.reverse();
         let plan = &mut self.plans[at];
         (plan.template, plan.stamp, plan.moves, plan.stage) = (template, stamp, moves, Stage::Under);
-        (plan.raised, plan.terminated, plan.suspended, plan.mended) = (None, false, false, false);
+        (plan.raised, plan.terminated, plan.suspended) = (None, false, false);
         let args = Data::encode(&Value::list(vec![Value::Int(stamp)])).expect("data");
         let id = plan.id.clone();
         world.say(|| format!("operator: start {id}: {function}({stamp})"));
@@ -324,33 +318,24 @@ impl Operator {
         if self.look(at, world, record)? {
             let plan = &mut self.plans[at];
             // What is still to be done to it may be done while it has failed.
-            if !plan.mended {
-                world.broken.remove(&plan.stamp);
-                plan.mended = true;
-            }
-            self.rewound += 1;
+            world.broken.remove(&plan.stamp);
             let id = plan.id.clone();
             world.say(|| format!("operator: rewind {id}"));
             rewind(world, engine, &id)?;
             return Ok(true);
         }
-        self.ended += 1;
         let plan = &mut self.plans[at];
-        plan.lives -= 1;
-        if plan.lives == 0 {
+        if plan.lives == 1 {
             plan.stage = Stage::Done;
             return Ok(true);
         }
         let id = plan.id.clone();
         world.say(|| format!("operator: purge {id}"));
-        if purge(world, engine, &id)? {
-            self.plans[at].stage = Stage::Absent;
-            return Ok(true);
+        let is_purged = purge(world, engine, &id)?;
+        if is_purged {
+            (plan.lives, plan.stage) = (plan.lives - 1, Stage::Absent);
         }
-        // Somebody whom it began has not ended.
-        self.plans[at].lives += 1;
-        self.ended -= 1;
-        Ok(false)
+        Ok(is_purged)
     }
 }
 
@@ -371,7 +356,7 @@ impl Outside for Operator {
             if record.status.is_ended() {
                 let says = matches!(record.status, Status::Failed(_)) && !self.plans[at].moves.is_empty();
                 // Events may come while it has failed, and before it is rewound.
-                if says && self.one_in(2) {
+                if says && self.random.one_in(2) {
                     match self.plans[at].moves.pop() {
                         Some(next @ Move::Raise(..)) => {
                             self.make(at, next, world, engine);
@@ -386,11 +371,11 @@ impl Outside for Operator {
                 }
                 continue;
             }
-            if !rests && !self.one_in(6) {
+            if !rests && !self.random.one_in(6) {
                 continue;
             }
             // What is to be done later than the next that is due is left for then.
-            if rests && self.one_in(2) {
+            if rests && self.random.one_in(2) {
                 continue;
             }
             match self.plans[at].moves.pop() {
@@ -398,7 +383,7 @@ impl Outside for Operator {
                 Some(Move::Down { after, in_order }) => {
                     // A command may come while the process is down.
                     if let Some(next @ Move::Raise(..)) = self.plans[at].moves.last().cloned()
-                        && self.one_in(2)
+                        && self.random.one_in(2)
                     {
                         self.plans[at].moves.pop();
                         self.arriving.push((at, next));
@@ -461,7 +446,7 @@ fn rewind(world: &mut World, engine: &mut Engine, id: &str) -> Result<(), String
 fn purge(world: &mut World, engine: &mut Engine, id: &str) -> Result<bool, String> {
     world.settle(engine);
     let tree = Tree::read(&world.store, &[id.to_string()])?;
-    if tree.running().next().is_some() || !engine.begun_by(&tree).is_empty() {
+    if !engine.unfinished(&tree).is_empty() {
         return Ok(false);
     }
     world.accept(engine, Event::Purge { tree });

@@ -14,10 +14,10 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use crate::machine::{ErrorData, IfExists};
+use crate::machine::ErrorData;
 
 use super::entity::Entity;
-use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop, Turns, handle};
+use super::evaluate::{Eval, Evaluator, Stop, Turns, handle};
 use super::instance::{self, Instance, Out, Trouble, Turn};
 use super::map::Map;
 use super::message::{EntityName, Id, Mail, Message, Name};
@@ -158,15 +158,7 @@ impl<K: Keep> Storage<K> {
     /// **begin**: storage holds nothing but the message that begins the main instance.
     fn begin(&self, evaluator: &mut Evaluator<'_>) -> Config<K::State> {
         let program = evaluator.program;
-        let message = Message::Begin {
-            function: MAIN_FUNCTION.into(),
-            args: program.args.clone(),
-            if_exists: IfExists::Join,
-            parent: None,
-            waiter: None,
-            started: None,
-            attempt: 1,
-        };
+        let message = instance::beginning(program);
         let main =
             Stored { inbox: VecDeque::from([(Some(Name::World), Part::new(message))]), ..Stored::default() };
         Config {

@@ -7,9 +7,8 @@ mod config;
 pub(super) mod show;
 
 use crate::machine::ErrorData;
-use crate::machine::IfExists;
 
-use super::evaluate::{Evaluator, MAIN_FUNCTION, Stop};
+use super::evaluate::{Evaluator, Stop};
 use super::instance::{self, Task, Trouble};
 use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
@@ -63,19 +62,10 @@ impl HighLevel {
     fn begin(&self, evaluator: &mut Evaluator<'_>) -> Result<Config, Stop> {
         let program = evaluator.program;
         let id: Id = program.main.clone();
-        let message = Message::Begin {
-            function: MAIN_FUNCTION.into(),
-            args: program.args.clone(),
-            parent: None,
-            waiter: None,
-            started: None,
-            attempt: 1,
-            if_exists: IfExists::Join,
-        };
         let mut config = Config::default();
         *config.timers.edit() = Timers::new(program.facts.reads_clock, program.has_the_clock());
         config.turns = program.turns();
-        let turn = instance::begin(evaluator, &id, &message)?;
+        let turn = instance::begin(evaluator, &id, &instance::beginning(program))?;
         config.instances.edit().insert(id.clone(), turn.instance.clone());
         config.bring_about(program, &Name::Instance(id), turn.out.clone());
         if program.mutation != Mutation::NoWork {

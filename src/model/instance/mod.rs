@@ -14,11 +14,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::machine::options::{self, Policy, policy};
-use crate::machine::{Data, ErrorData, Value, What, format};
+use crate::machine::{Data, ErrorData, IfExists, Value, What, format};
 
-use super::evaluate::{Eval, Evaluator, Stop};
+use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop};
 use super::message::{Answer, Asked, EntityName, Id, Mail, Message, Name, Timer, Waiter, answer};
 use super::part::{Part, fingerprint};
+use super::program::Program;
 use super::timers::When;
 
 pub use sends::sent;
@@ -172,6 +173,19 @@ struct Step<'s, 'p> {
     ready: VecDeque<(u64, Answer)>,
     out: Vec<Out>,
     asked: Vec<Asked>,
+}
+
+/// What begins the main instance of a program.
+pub fn beginning(program: &Program) -> Message {
+    Message::Begin {
+        function: MAIN_FUNCTION.into(),
+        args: program.args.clone(),
+        if_exists: IfExists::Join,
+        parent: None,
+        waiter: None,
+        started: None,
+        attempt: 1,
+    }
 }
 
 /// An instance begins.
