@@ -11,24 +11,26 @@ use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Valu
 use durable::syntax::{Place, Span};
 use proptest::prelude::*;
 
+use common::tree::Tree;
+
 /// Data of every kind that has a way to be written in a program, and with `all` of every kind that there is.
-fn data(all: bool) -> impl Strategy<Value = DataTree> {
+fn data(all: bool) -> impl Strategy<Value = Tree> {
     let finite = prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::NEGATIVE;
     let leaf = prop_oneof![
-        Just(DataTree::Null),
-        any::<bool>().prop_map(DataTree::Bool),
-        any::<i64>().prop_map(DataTree::Int),
-        finite.prop_map(DataTree::Float),
+        Just(Tree::Null),
+        any::<bool>().prop_map(Tree::Bool),
+        any::<i64>().prop_map(Tree::Int),
+        finite.prop_map(Tree::Float),
         // Written durations have no sign, and whole units.
-        (0i64..1_000_000_000_000).prop_map(DataTree::Duration),
-        "\\PC{0,12}".prop_map(DataTree::Text),
-        "[a-z{}\"\\\\\n\t é🦀]{0,8}".prop_map(DataTree::Text),
+        (0i64..1_000_000_000_000).prop_map(Tree::Duration),
+        "\\PC{0,12}".prop_map(Tree::Text),
+        "[a-z{}\"\\\\\n\t é🦀]{0,8}".prop_map(Tree::Text),
     ];
     let leaf = if all {
         prop_oneof![
             leaf,
-            prop::collection::vec(any::<u8>(), 0..20).prop_map(DataTree::Bytes),
-            (-4_000_000_000_000_000_000i64..4_000_000_000_000_000_000).prop_map(DataTree::Instant),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(Tree::Bytes),
+            (-4_000_000_000_000_000_000i64..4_000_000_000_000_000_000).prop_map(Tree::Instant),
         ]
         .boxed()
     } else {
@@ -36,48 +38,10 @@ fn data(all: bool) -> impl Strategy<Value = DataTree> {
     };
     leaf.prop_recursive(4, 40, 6, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6).prop_map(DataTree::List),
-            prop::collection::vec(("[a-zA-Z_$ ]{0,8}", inner), 0..6).prop_map(DataTree::Record),
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Tree::List),
+            prop::collection::vec(("[a-zA-Z_$ ]{0,8}", inner), 0..6).prop_map(Tree::Record),
         ]
     })
-}
-
-/// Values can't be sent between threads, which proptest wants of what it makes.
-#[derive(Clone, Debug)]
-enum DataTree {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Duration(i64),
-    Instant(i64),
-    Text(String),
-    Bytes(Vec<u8>),
-    List(Vec<DataTree>),
-    Record(Vec<(String, DataTree)>),
-}
-
-impl DataTree {
-    fn value(&self) -> Value {
-        match self {
-            DataTree::Null => Value::Null,
-            DataTree::Bool(b) => Value::bool(*b),
-            DataTree::Int(n) => Value::Int(*n),
-            DataTree::Float(x) => Value::float(*x),
-            DataTree::Duration(n) => Value::Duration(*n),
-            DataTree::Instant(n) => Value::Instant(*n),
-            DataTree::Text(text) => Value::str(text.as_str()),
-            DataTree::Bytes(bytes) => Value::bytes(bytes.clone()),
-            DataTree::List(items) => Value::list(items.iter().map(DataTree::value).collect()),
-            DataTree::Record(fields) => {
-                Value::record(fields.iter().map(|(name, value)| (name.as_str(), value.value())))
-            }
-        }
-    }
-
-    fn data(&self) -> Data {
-        Data::encode(&self.value()).expect("data")
-    }
 }
 
 /// The value of an expression.

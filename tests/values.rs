@@ -1,50 +1,18 @@
 //! Equality, order, keys and JSON of values: properties over random ones, and over pairs that differ in one part alone.
 
+mod common;
+
 use std::cmp::Ordering;
-use std::rc::Rc;
 
 use durable::machine::compare::{equal, order, sorted};
 use durable::machine::hashing::{Distinct, hash};
 use durable::machine::json::{self, Style};
-use durable::machine::value::EntityRef;
 use durable::machine::{Data, EntityId, Value};
 use proptest::prelude::*;
 
-/// Values can't be sent between threads, which proptest wants of what it makes.
-#[derive(Clone, Debug)]
-enum Tree {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Duration(i64),
-    Instant(i64),
-    Text(String),
-    Bytes(Vec<u8>),
-    List(Vec<Tree>),
-    Record(Vec<(String, Tree)>),
-    Entity(Box<Tree>),
-}
+use common::tree::Tree;
 
 impl Tree {
-    fn value(&self) -> Value {
-        match self {
-            Tree::Null => Value::Null,
-            Tree::Bool(b) => Value::bool(*b),
-            Tree::Int(n) => Value::Int(*n),
-            Tree::Float(x) => Value::float(*x),
-            Tree::Duration(n) => Value::Duration(*n),
-            Tree::Instant(n) => Value::Instant(*n),
-            Tree::Text(text) => Value::str(text.as_str()),
-            Tree::Bytes(bytes) => Value::bytes(bytes.clone()),
-            Tree::List(items) => Value::list(items.iter().map(Tree::value).collect()),
-            Tree::Record(fields) => {
-                Value::record(fields.iter().map(|(name, value)| (name.as_str(), value.value())))
-            }
-            Tree::Entity(key) => Value::Entity(Rc::new(EntityRef { name: "E".into(), key: key.value() })),
-        }
-    }
-
     /// The same value, written in another way: fields the other way round, ints as floats where there is such a float.
     fn rewritten(&self) -> Tree {
         match self {

@@ -8,6 +8,7 @@ pub mod program;
 mod promises;
 pub mod sim;
 pub mod steps;
+pub mod tree;
 pub mod worlds;
 
 use std::path::PathBuf;
