@@ -335,6 +335,76 @@ fn what_ends_an_instance_overtakes_nothing_of_before() {
 }
 
 #[test]
+fn what_a_turn_asks_of_others_happens_though_the_next_turn_gives_it_up() {
+    // Both answers are there before it runs again: the first turn asks, the second gives the task up.
+    let asks = [
+        ("Log(1).add(7); receive(\"never\")", "7"),
+        ("signal Log(1).add(7); receive(\"never\")", "7"),
+        ("adds(7) with {detached: true}; receive(\"never\")", "7"),
+        ("start adds(7); receive(\"never\")", "7"),
+        ("raise(\"other\", \"got\", 7); receive(\"never\")", "7"),
+        ("adds(7); receive(\"never\")", "null"),
+    ];
+    for (asked, wanted) in asks {
+        let text = format!(
+            "entity Log {{ state null; on add(n) {{ state = n }}; on get() => state }}
+             activity first() => 1
+             activity second() => 2
+             orchestration adds(n) {{ sleep(1s); Log(1).add(n) }}
+             orchestration other() {{ Log(1).add(receive(\"got\")) }}
+             orchestration reads() {{ Log(1).get() }}
+             orchestration w() {{ race([async do {{ first(); {asked} }}, async second()]) }}"
+        );
+        let mut world = World::new(&text);
+        world.begin("other", "other", Vec::new());
+        world.begin("w", "w", Vec::new());
+        for (step, _) in world.under_way.clone() {
+            let event = Event::Answer { step, result: Ok(data(Value::Int(2))), sends: Vec::new() };
+            world.now += 1;
+            world.engine.handle(event, world.now);
+        }
+        world.feed(Event::Tick);
+        assert_eq!(world.result("w"), "2");
+        world.pass(2);
+        world.begin("r", "reads", Vec::new());
+        assert_eq!(world.result("r"), wanted, "{asked}");
+    }
+}
+
+#[test]
+fn what_was_given_up_before_a_rewind_does_not_answer_after_it() {
+    let text = r#"
+        activity fails() => 1
+        activity works() => 2
+        orchestration w() { all([async fails(), async works()]) }
+    "#;
+    let mut world = World::new(text);
+    world.begin("w", "w", Vec::new());
+    let before: Vec<StepId> = world.under_way.iter().map(|(step, _)| step.clone()).collect();
+    let broken = Err(ErrorData::new("broken", "it does not work yet"));
+    world.feed(Event::Answer { step: before[0].clone(), result: broken, sends: Vec::new() });
+    assert!(world.abandoned.contains(&before[1]));
+    world.under_way.clear();
+    let image = world.image.clone();
+    let rewinding =
+        durable::engine::rewind(&world.store, &mut |_| Ok(image.clone()), "w", world.now).expect("a plan");
+    world.store.commit(&rewinding.batch).expect("written");
+    for back in rewinding.instances {
+        world.feed(Event::Rewound(back));
+    }
+    let after: Vec<StepId> = world.under_way.iter().map(|(step, _)| step.clone()).collect();
+    assert_eq!(after.len(), 2);
+    for step in before {
+        world.answer(step, "late");
+    }
+    assert_eq!(world.result("w"), "running");
+    for step in after {
+        world.answer(step, "again");
+    }
+    assert_eq!(world.result("w"), r#"["again", "again"]"#);
+}
+
+#[test]
 fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
     let text = r#"
         entity Log { state []; on add(n) { state += [n] }; on get() => state }

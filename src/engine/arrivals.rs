@@ -5,6 +5,7 @@
 
 use crate::machine::{Data, ErrorData, Request};
 
+use super::fault::{self, Fault};
 use super::instance::Instance;
 use super::message::{Came, Message};
 use super::outbox::{Line, answered};
@@ -72,6 +73,9 @@ impl Instance {
         let delivered = self.inbox.first_key_value().map(|(came, _)| First::Delivered(*came));
         let answer = self.mail.answers.front().map(|mail| First::Answer(mail.came()));
         let event = self.receives.first_event(&self.mail).map(|(came, seq)| First::Event(came, seq));
+        if event.is_some() && fault::is_in(Fault::EventsBeforeTimers) {
+            return event;
+        }
         [delivered, answer, event].into_iter().flatten().min_by_key(First::came)
     }
 
@@ -92,7 +96,8 @@ impl Instance {
                     let mail = self.mail.answers.pop_front()?;
                     self.taken.push(mail.clone());
                     if let Message::Answer { life, execution, seq, result } = &mail.message
-                        && (*life, *execution) == (self.record.life, self.record.execution)
+                        && (*life == self.record.life || fault::is_in(Fault::AnswersReachOtherLives))
+                        && *execution == self.record.execution
                     {
                         return Some(Delivery { seq: *seq, result: result.clone(), sends: Vec::new() });
                     }

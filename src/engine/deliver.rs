@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::machine::{Data, ErrorData};
 
 use super::address::{Address, Waiter};
+use super::fault::{self, Fault};
 use super::known::{Known, known_id};
 use super::message::{Mail, Message};
 use super::record::{InstanceRecord, Status};
@@ -67,7 +68,11 @@ impl Engine {
                 instance.record.status = Status::Suspended;
                 instance.record_changed = true;
                 // What has come is not taken in now, and must not be lost with the process.
-                for (came, answer) in instance.take_inbox() {
+                let inbox = match fault::is_in(Fault::SuspensionForgets) {
+                    true => Default::default(),
+                    false => instance.take_inbox(),
+                };
+                for (came, answer) in inbox {
                     self.keep_answer(id, answer, came.time, now);
                 }
             }

@@ -12,6 +12,7 @@ use crate::machine::{Data, ErrorData, IfExists, Image, Request, Value, What, for
 
 use super::Open;
 use super::address::{Address, LifeId, Waiter};
+use super::fault::{self, Fault};
 use super::instance::first_text;
 use super::message::Message;
 use super::open::is_message;
@@ -91,7 +92,7 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(id) else { return false };
         let life = instance.record.life;
         let Some(open) = instance.open.get_mut(seq).filter(|open| !open.dispatched) else { return true };
-        let step = StepId::of(id, &instance.record, seq, open.attempt);
+        let step = StepId::of(id, &instance.record, open);
         let recorded = open.recorded;
         let args = open.request.args.clone();
         match open.request.what.clone() {
@@ -355,7 +356,7 @@ impl Engine {
             }
             _ if open.dispatched => {
                 let Some(instance) = self.instances.get(id) else { return };
-                let step = StepId::of(id, &instance.record, seq, open.attempt);
+                let step = StepId::of(id, &instance.record, open);
                 self.outputs.push(Output::Abandon { step });
             }
             _ => {}
@@ -378,21 +379,22 @@ impl Engine {
         let Some(instance) = self.instances.get(id) else { return };
         let children: Vec<Open> =
             instance.open.values().map(|open| &**open).filter(called).cloned().collect();
-        for open in children {
+        let leaves = fault::is_in(Fault::ContinuationLeavesChildren);
+        for open in children.into_iter().filter(|_| !leaves) {
             self.terminate_child(id, open.request.seq, &open, "its caller began anew");
         }
         let Some(instance) = self.instances.remove(id) else { return };
         for number in instance.kept_from()..instance.journal.chunks() {
             self.batch.delete(super::keys::chunk(id, number));
         }
-        let before = StepId::of(id, &instance.record, 0, 0);
+        let before = instance.record.clone();
         match instance.continued(args) {
             Ok((next, open)) => {
                 self.instances.insert(id.clone(), Box::new(next));
                 for (seq, open) in open {
                     self.timers.clear(&(id.clone(), seq));
                     if open.dispatched {
-                        let step = StepId { seq, attempt: open.attempt, ..before.clone() };
+                        let step = StepId::of(id, &before, &open);
                         self.outputs.push(Output::Abandon { step });
                     }
                 }

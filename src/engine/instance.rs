@@ -10,6 +10,7 @@ use crate::syntax::Place;
 use super::address::{LifeId, Waiter};
 use super::arrivals::Delivery;
 use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
+use super::fault::{self, Fault};
 use super::history::{Asked, Entry, History};
 use super::journal::Journal;
 use super::mailbox::Mailbox;
@@ -72,6 +73,9 @@ pub(super) struct Instance {
     ending: Option<Result<Data, ErrorData>>,
     /// Requests that the engine has not seen to yet.
     pub undispatched: Vec<u64>,
+    /// One of those is a message that is not sent yet. It is sent before anything else is taken in: what a turn asked of
+    /// others happens, though the next turn may give it up, and a rewinding relies on it.
+    unsent: bool,
     /// When the first of their timers is due.
     first_due: i64,
     /// Requests that nobody waits for any more.
@@ -160,6 +164,7 @@ impl Instance {
         // What began before lives were counted could choose any id.
         machine.names_freely = record.life == 0;
         let undispatched = open.keys().copied().filter(|seq| !unanswered_lines.contains(seq)).collect();
+        let unsent = !record.rewound.is_empty();
         Ok(Instance {
             record,
             record_changed: false,
@@ -172,6 +177,7 @@ impl Instance {
             lines: Vec::new(),
             ending: None,
             undispatched,
+            unsent,
             first_due,
             dropped: Vec::new(),
             at_once: VecDeque::new(),
@@ -334,6 +340,7 @@ impl Instance {
     /// The requests that are to be seen to: not those that this process has seen to before it was replayed.
     pub fn take_undispatched(&mut self) -> Vec<u64> {
         self.first_due = i64::MAX;
+        self.unsent = false;
         let seen_to = std::mem::take(&mut self.seen_to);
         let mut all = std::mem::take(&mut self.undispatched);
         if !self.mail.answers.is_empty() {
@@ -492,6 +499,7 @@ impl Instance {
             None if !was_live => Advance::More,
             // What was due before now takes its place among what has come.
             None if self.first_due <= now && self.unanswered_lines.is_empty() => Advance::Waiting,
+            None if self.unsent && self.unanswered_lines.is_empty() => Advance::Waiting,
             None => match self.next_answer() {
                 Some(Delivery { seq, result, sends }) => {
                     if self.open.contains_key(&seq) || self.given_up.contains(&seq) {
@@ -538,6 +546,7 @@ impl Instance {
         let open = Open {
             request,
             time,
+            round: 0,
             attempt: 1,
             begins: time,
             begun: false,
@@ -545,6 +554,7 @@ impl Instance {
             dispatched: false,
             recorded,
         };
+        self.unsent |= !recorded && open.is_message() && !fault::is_in(Fault::GivenUpUnsent);
         self.first_due = self.first_due.min(open.due().unwrap_or(i64::MAX));
         self.open.insert(open);
         Ok(())

@@ -2,6 +2,7 @@
 
 use crate::machine::{ErrorData, IfExists, ids};
 
+use super::fault::{self, Fault};
 use super::record::InstanceRecord;
 
 /// What becomes of it.
@@ -20,6 +21,7 @@ pub fn known_id(known: &InstanceRecord, wanted: &InstanceRecord, if_exists: IfEx
     // A call that is asked again, since its caller was rewound, is the one that it was.
     let is_again = wanted.waiters.iter().any(|waiter| known.waiters.contains(waiter));
     match if_exists {
+        _ if fault::is_in(Fault::PurgeLeavesChildren) => Known::Joins,
         _ if is_again => Known::Joins,
         IfExists::Join if is_same(known, wanted) => Known::Joins,
         IfExists::Join => {

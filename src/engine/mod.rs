@@ -18,6 +18,8 @@ mod dispatch;
 mod earlier;
 mod entity;
 mod extend;
+#[doc(hidden)]
+pub mod fault;
 mod fetch;
 mod history;
 mod instance;

@@ -7,6 +7,7 @@ use crate::machine::options::{self, Policy, policy};
 use crate::machine::{Data, ErrorData, Request, Value, What, snapshot};
 
 use super::checkpoint::SavedOpen;
+use super::fault::{self, Fault};
 use super::history::Asked;
 
 /// Processes that an activity without a policy may end with its own.
@@ -18,6 +19,8 @@ pub struct Open {
     pub request: Request,
     /// When it was made.
     pub time: i64,
+    /// How often it was asked again by rewinding, as far as this process knows.
+    pub round: u32,
     /// The attempt that is under way, from 1, and when it begins or began.
     pub attempt: u32,
     pub begins: i64,
@@ -98,7 +101,17 @@ impl Open {
         let SavedOpen { request, time, attempt, begins, begun } = saved;
         let request = snapshot::request(request)?;
         let policy = policy_of(&request);
-        Some(Open { request, time, attempt, begins, begun, policy, dispatched: false, recorded: true })
+        Some(Open {
+            request,
+            time,
+            round: 0,
+            attempt,
+            begins,
+            begun,
+            policy,
+            dispatched: false,
+            recorded: true,
+        })
     }
 
     /// Whether it was sent to an entity or an instance that answers once, and can't be asked twice.
@@ -107,6 +120,15 @@ impl Open {
             What::Operation { signal, .. } => signal.is_none(),
             What::Effect(name) => is_message(name),
             _ => false,
+        }
+    }
+
+    /// Whether it is a message to an entity or an instance.
+    pub(super) fn is_message(&self) -> bool {
+        match &self.request.what {
+            What::Operation { .. } | What::Orchestration { .. } => true,
+            What::Effect(name) => is_message(name),
+            What::Activity { .. } => false,
         }
     }
 
@@ -122,7 +144,12 @@ impl Open {
 
     /// Lets its time begin anew, and its attempts.
     pub(super) fn renew(&mut self, time: i64) {
+        if fault::is_in(Fault::OldLimitsCount) {
+            self.dispatched = false;
+            return;
+        }
         (self.time, self.begins, self.attempt, self.begun) = (time, time, 1, false);
+        self.round += 1;
         self.dispatched = false;
     }
 

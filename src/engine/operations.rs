@@ -160,7 +160,7 @@ impl Engine {
             Progress::Waiting => {
                 for request in running.machine.take_requests() {
                     let owner = Address::Entity(entity.clone());
-                    let step = StepId { owner, life: 0, execution: 0, seq: request.seq, attempt };
+                    let step = StepId { owner, life: 0, execution: 0, seq: request.seq, round: 0, attempt };
                     if let What::Effect(name) = request.what {
                         let external = is_external(name);
                         self.outputs.push(Output::Effect { step, name, args: request.args, external });

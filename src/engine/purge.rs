@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::machine::{HEAD, child_id};
 
 use super::address::{Address, LifeId};
+use super::fault::{self, Fault};
 use super::fetch::read_lines;
 use super::message::{Message, StoredMail};
 use super::record::InstanceRecord;
@@ -86,6 +87,7 @@ fn candidates(store: &dyn Read, id: &str) -> Result<Vec<InstanceRecord>, String>
 /// Whether an instance called or started another under an automatic id.
 fn is_owned(record: &InstanceRecord, by: &InstanceRecord) -> bool {
     match &record.owner {
+        _ if fault::is_in(Fault::PurgeLeavesChildren) => false,
         Some(owner) => owner.id == by.id && owner.life == by.life,
         // What began before owners were noted is known by the form of its id.
         None => {

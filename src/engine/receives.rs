@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use super::fault::{self, Fault};
 use super::mailbox::Mailbox;
 use super::message::{Came, Mail};
 
@@ -40,6 +41,10 @@ impl Receives {
         let found = |queue: &VecDeque<Rc<Mail>>, waiting: &BTreeSet<u64>| {
             Some((queue.front()?.came(), *waiting.first()?))
         };
+        if fault::is_in(Fault::EventsByRequest) {
+            let all = mail.events.iter().filter_map(|(name, queue)| found(queue, self.waiting.get(name)?));
+            return all.min_by_key(|(_, seq)| *seq);
+        }
         // There may be many names on either side.
         match mail.events.len() <= self.waiting.len() {
             true => {

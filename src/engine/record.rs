@@ -8,6 +8,7 @@ use crate::machine::{Data, ErrorData, child_id, later_child_id};
 
 use super::address::{LifeId, Waiter};
 use super::earlier;
+use super::fault::{self, Fault};
 use super::message::Message;
 
 /// Written when an instance begins and ends, and when one of these changes.
@@ -164,7 +165,7 @@ impl InstanceRecord {
     /// Whether it may be rewound, by itself or with its caller: then what comes for it is kept.
     pub(super) fn keeps_mail(&self) -> bool {
         match self.status {
-            Status::Failed(_) => true,
+            Status::Failed(_) => !fault::is_in(Fault::FailedDropsAnswers),
             Status::Terminated(_) => self.parent.is_some(),
             _ => false,
         }

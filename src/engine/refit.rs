@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request, What};
 
+use super::fault::{self, Fault};
 use super::history::{Asked, Entry, History};
 use super::instance::{Advance, Instance, first_text};
 use super::open::Open;
@@ -218,6 +219,7 @@ impl Fitting<'_> {
             (Some(request), Ok(payload)) => {
                 self.later.push(Later::Event { name: first_text(&request.args), payload, time });
             }
+            _ if fault::is_in(Fault::SuccessesCut) => {}
             (_, result) if open.contains(&seq) && !self.original.is(seq, "lock") => {
                 self.later.push(Later::Answer { seq, result, time });
             }
@@ -252,6 +254,7 @@ impl Fitting<'_> {
             let is_open = run.open.contains(&seq);
             if is_open && self.is_left_out(seq, result) {
                 self.lose(&turn.group);
+                is_cut |= fault::is_in(Fault::SuccessesCut);
                 continue;
             }
             if is_cut || !is_open {
@@ -326,7 +329,7 @@ impl Refit {
         let (mut machine, open) = instance.into_parts();
         // From the last that it took in nothing may follow; then it has not run since.
         while matches!(machine.run(SLICE), Progress::OutOfFuel) {}
-        if machine.next_request() != original.next {
+        if machine.next_request() != original.next && !fault::is_in(Fault::NumbersAgain) {
             entries.push(Entry::Rewound { seq: original.next, time: now });
         }
         Ok(Refit { entries, later, cut, open: open.into_all(), machine })

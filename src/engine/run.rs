@@ -9,6 +9,7 @@ use crate::machine::{Data, ErrorData, Request, Value, What, format, instance_han
 use super::Status;
 use super::address::Address;
 use super::arrivals::Delivery;
+use super::fault::{self, Fault};
 use super::instance::{Advance, first_text};
 use super::message::Message;
 use super::record::InstanceRecord;
@@ -162,8 +163,10 @@ impl Engine {
             return;
         }
         // An answer to an attempt that was given up, or a second answer to the same step, is dropped.
-        let Some(open) =
-            instance.open.get_mut(step.seq).filter(|open| open.attempt == step.attempt && open.dispatched)
+        let Some(open) = instance
+            .open
+            .get_mut(step.seq)
+            .filter(|open| open.dispatched && (open.round, open.attempt) == (step.round, step.attempt))
         else {
             return;
         };
@@ -195,7 +198,7 @@ impl Engine {
     /// The answer to a step has come at a time.
     fn come(&mut self, id: &Arc<str>, answer: Delivery, time: i64, now: i64) {
         let Some(instance) = self.instances.get_mut(id) else { return };
-        if instance.is_suspended() {
+        if instance.is_suspended() && !fault::is_in(Fault::SuspensionForgets) {
             return self.keep_answer(id, answer, time, now);
         }
         let Delivery { seq, result, sends } = answer;
@@ -238,7 +241,7 @@ impl Engine {
         }
         let execution = instance.record.execution;
         let Some(open) = instance.open.get(&seq).cloned() else { return };
-        let step = StepId::of(id, &instance.record, seq, open.attempt);
+        let step = StepId::of(id, &instance.record, &open);
         let owner = instance.life_id();
         match timer {
             Timer::Sleep => self.answer(step, Ok(Data::null()), Vec::new(), due),

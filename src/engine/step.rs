@@ -30,15 +30,25 @@ pub struct StepId {
     pub life: u64,
     pub execution: u32,
     pub seq: u64,
+    /// How often the request was asked again by rewinding: what was given up before is not under way now.
+    pub round: u32,
     /// From 1.
     pub attempt: u32,
 }
 
 impl StepId {
     /// Of a request of an instance.
-    pub(super) fn of(id: &Arc<str>, record: &InstanceRecord, seq: u64, attempt: u32) -> StepId {
+    pub(super) fn of(id: &Arc<str>, record: &InstanceRecord, open: &Open) -> StepId {
         let InstanceRecord { life, execution, .. } = *record;
-        StepId { owner: Address::Instance(id.clone()), life, execution, seq, attempt }
+        let Open { round, attempt, .. } = *open;
+        StepId {
+            owner: Address::Instance(id.clone()),
+            life,
+            execution,
+            seq: open.request.seq,
+            round,
+            attempt,
+        }
     }
 }
 

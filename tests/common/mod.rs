@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use durable::check;
-use durable::code::compile;
+use durable::code::{Code, compile};
 use durable::core::lower;
 use durable::machine::Image;
 
@@ -87,10 +87,16 @@ pub fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
 
 /// A program without files beside it, ready to run.
 pub fn image(text: &str) -> Rc<Image> {
+    image_with(text, |_| ())
+}
+
+/// As [`image`], of code that is changed first.
+pub fn image_with(text: &str, change: impl FnOnce(&mut Code)) -> Rc<Image> {
     let program = check::load("sim.df", text.to_string(), &|_: &str| Err("no files".to_string()));
     let errors: Vec<_> =
         program.diagnostics.iter().filter(|d| d.severity == durable::syntax::Severity::Error).collect();
     assert!(errors.is_empty(), "{text}\n{errors:?}");
-    let code = compile(&lower(&program), &program).expect("the program compiles");
+    let mut code = compile(&lower(&program), &program).expect("the program compiles");
+    change(&mut code);
     Image::new(code.into()).expect("its constants have values")
 }

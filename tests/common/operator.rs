@@ -18,6 +18,7 @@ entity Till { state []; on pay(n) { state += [n]; state.len() } }
 activity fragile(stamp) => stamp
 activity work(n) => n
 activity slow(n) { sleep(300ms); n }
+activity hasty(stamp) with {timeout: 6s} => stamp
 orchestration kid(n) { sleep(400ms); n * 10 }
 orchestration frail(n) { work(n); fragile(n) }
 
@@ -30,12 +31,15 @@ orchestration steady(stamp) {
 }
 
 orchestration waiting(stamp) {
+  // It answers when this life may be over, and another one has its id.
+  let _late = async kid(stamp + 5) with {id: "late-{stamp}", detached: true}
   var got = []
   for _ in 0..4 { got += [receive("go")]; work(stamp) }
   [stamp, got]
 }
 
 orchestration racing(stamp) {
+  let _late = async kid(stamp + 5) with {id: "late-{stamp}", detached: true}
   match race({late: async sleep(2s), go: async receive("go")}) {
     {late} => [stamp, "late"]
     other  => [stamp, "go"]
@@ -43,6 +47,7 @@ orchestration racing(stamp) {
 }
 
 orchestration limited(stamp) {
+  let _late = async kid(stamp + 5) with {id: "late-{stamp}", detached: true}
   try { [stamp, task.timeout(2s, fn () => do { receive("go"); "go" })] } catch {kind} { [stamp, "late"] }
 }
 
@@ -66,6 +71,20 @@ orchestration failing(stamp) {
   [stamp, values, child, last, await later]
 }
 
+orchestration hurried(stamp) {
+  Till(stamp).pay(1)
+  [stamp, task.timeout(7s, fn () => hasty(stamp)), kid(stamp) with {timeout: 1h}]
+}
+
+orchestration undoing(stamp) {
+  try { fragile(stamp) } catch e {
+    let _known = async kid(stamp + 7) with {id: "undo-{stamp}", detached: true}
+    slow(stamp + 8)
+    throw e
+  }
+  [stamp, slow(stamp + 1), work(stamp + 2), kid(stamp)]
+}
+
 orchestration patient(stamp) {
   let t = async fragile(stamp)
   let first = receive("go")
@@ -86,9 +105,18 @@ enum Template {
     Sorting,
     Failing,
     Patient,
+    Hurried,
+    Undoing,
 }
 
-const TEMPLATES: [(Template, &str); 7] = [
+impl Template {
+    /// Whether it fails until it is mended.
+    fn fails(self) -> bool {
+        matches!(self, Template::Failing | Template::Patient | Template::Hurried | Template::Undoing)
+    }
+}
+
+const TEMPLATES: [(Template, &str); 9] = [
     (Template::Steady, "steady"),
     (Template::Waiting, "waiting"),
     (Template::Racing, "racing"),
@@ -96,6 +124,8 @@ const TEMPLATES: [(Template, &str); 7] = [
     (Template::Sorting, "sorting"),
     (Template::Failing, "failing"),
     (Template::Patient, "patient"),
+    (Template::Hurried, "hurried"),
+    (Template::Undoing, "undoing"),
 ];
 
 /// What the operator does to a life.
@@ -180,7 +210,7 @@ impl Operator {
             }
             Template::Failing => moves.push(Move::Raise("go", stamp)),
             Template::Patient => moves.extend((0..2).map(|n| Move::Raise("go", stamp + n))),
-            Template::Steady => {}
+            Template::Steady | Template::Hurried | Template::Undoing => {}
         }
         // Held up over what happens, over a restart, and over deadlines.
         if self.random.one_in(2) {
@@ -204,7 +234,7 @@ impl Operator {
         if self.plans[at].lives > 1 && self.random.one_in(3) {
             moves.insert(self.random.below(moves.len() as u64 + 1) as usize, Move::Terminate);
         }
-        if matches!(template, Template::Failing | Template::Patient) {
+        if template.fails() {
             world.broken.insert(stamp);
         }
         moves.reverse();
@@ -261,11 +291,18 @@ impl Operator {
                 plan.template, record.status
             ))
         };
-        let fails = matches!(plan.template, Template::Failing | Template::Patient);
         let value = match &record.status {
             Status::Completed(value) => format::display(&value.decode()),
             Status::Terminated(_) if plan.terminated => return Ok(false),
-            Status::Failed(error) if fails && error.kind().as_deref() == Some("broken") => return Ok(true),
+            Status::Failed(error) if plan.template.fails() && error.kind().as_deref() == Some("broken") => {
+                return Ok(true);
+            }
+            // While the process was down, say.
+            Status::Failed(error)
+                if plan.template == Template::Hurried && error.kind().as_deref() == Some("timeout") =>
+            {
+                return Ok(true);
+            }
             _ => return wrong("its end"),
         };
         let s = stamp;
@@ -288,6 +325,8 @@ impl Operator {
                 format!("[{s}, \"{}\"]", if in_time { "go" } else { "late" })
             }
             Template::Failing => format!("[{s}, [{s}, {}, {}], {s}, {s}, {s}]", s + 1, (s + 2) * 10),
+            Template::Hurried => format!("[{s}, {s}, {}]", s * 10),
+            Template::Undoing => format!("[{s}, {}, {}, {}]", s + 1, s + 2, s * 10),
             Template::Patient => format!("[{s}, {s}, {s}, {}]", s + 1),
         };
         if value != wanted {
@@ -295,7 +334,7 @@ impl Operator {
         }
         // Each was paid once, whatever failed and was asked for again.
         let wanted = match plan.template {
-            Template::Steady | Template::Patient => "[1]",
+            Template::Steady | Template::Patient | Template::Hurried => "[1]",
             Template::Failing => "[1, 2, 3, 4]",
             _ => "",
         };
@@ -319,6 +358,10 @@ impl Operator {
             let plan = &mut self.plans[at];
             // What is still to be done to it may be done while it has failed.
             world.broken.remove(&plan.stamp);
+            // It had failed before its end came; nothing else is left to be done to it.
+            if plan.terminated {
+                plan.moves = vec![Move::Terminate];
+            }
             let id = plan.id.clone();
             world.say(|| format!("operator: rewind {id}"));
             rewind(world, engine, &id)?;
@@ -437,6 +480,7 @@ fn rewind(world: &mut World, engine: &mut Engine, id: &str) -> Result<(), String
     let rewinding = durable::engine::rewind(&world.store, &mut |_| Ok(image.clone()), id, world.now)?;
     world.put(&rewinding.batch);
     for back in rewinding.instances {
+        world.goes_back(&back.steps.id);
         world.accept(engine, Event::Rewound(back));
     }
     Ok(())

@@ -20,6 +20,9 @@ impl World {
             return Ok(());
         }
         let history = read_history(&self.durable, &record)?;
+        if self.answered.contains(&StepId { round: 0, attempt: 0, ..step.clone() }) {
+            return Err(format!("{name} #{} of {id} begins, though its result came and is kept", step.seq));
+        }
         let failed =
             |reason: &str| Err(format!("attempt {} at {name} #{} of {id} {reason}", step.attempt, step.seq));
         for entry in history.entries.iter().filter(|entry| entry.seq() == Some(step.seq)) {

@@ -129,7 +129,10 @@ pub struct World {
     outside: Option<Box<dyn Outside>>,
     /// What the engine wanted done while somebody outside acted.
     backlog: Vec<Output>,
-    /// Arguments with which the activity `fragile` fails.
+    /// Steps whose results the engine has taken in, and those of them of which all is written.
+    came: Vec<StepId>,
+    pub(super) answered: HashSet<StepId>,
+    /// Arguments with which the activity `fragile` fails, and `hasty` takes too long.
     pub broken: HashSet<i64>,
 }
 
@@ -169,6 +172,8 @@ impl World {
             trace: Vec::new(),
             outside: None,
             backlog: Vec::new(),
+            came: Vec::new(),
+            answered: HashSet::new(),
             broken: HashSet::new(),
         }
     }
@@ -244,17 +249,18 @@ impl World {
                 Life::Ended => return self.check_end(),
                 Life::Crashed => {
                     self.crashes += 1;
-                    // Who intervenes knows what came when.
-                    if !self.orderly && self.outside.is_none() {
-                        // A clock that is set goes back now and then.
+                    if !self.orderly {
+                        // A clock that is set goes back now and then. Who intervenes knows how long it took.
                         match self.random.one_in(4) {
-                            true => self.now -= self.random.below(2_000_000_000) as i64,
+                            true => self.now -= self.random.below(3_600_000_000_000) as i64,
+                            false if self.outside.is_some() => {}
                             false => self.now += self.random.below(5_000_000_000) as i64,
                         }
                     }
                     // What was not durable is gone.
                     self.store = self.durable.clone();
                     self.backlog.clear();
+                    self.came.clear();
                     self.recorded = self.durable_lines.clone();
                     self.say(|| "crash".into());
                 }
@@ -380,8 +386,7 @@ impl World {
                     } else {
                         self.write(&batch);
                     }
-                    self.durable = self.store.clone();
-                    self.durable_lines = self.recorded.clone();
+                    self.is_durable(&engine);
                     if self.crashes() {
                         return Ok(Life::Crashed);
                     }
@@ -416,6 +421,11 @@ impl World {
                 let at = if self.orderly { 0 } else { done[self.random.below(done.len() as u64) as usize] };
                 let UnderWay { step, output, .. } = under_way[at].clone();
                 let (result, sends) = self.carry_out(&step, &output)?;
+                let is_wanted = engine.waits_for(&step.owner.to_string()).into_iter().flatten().any(|open| {
+                    open.dispatched
+                        && (open.request.seq, open.round, open.attempt)
+                            == (step.seq, step.round, step.attempt)
+                });
                 if self.crashes() {
                     return Ok(Life::Crashed);
                 }
@@ -425,6 +435,9 @@ impl World {
                     engine.handle(answer, self.now);
                 } else {
                     under_way.remove(at);
+                }
+                if is_wanted && result.is_ok() {
+                    self.came.push(step.clone());
                 }
                 engine.handle(Event::Answer { step, result, sends }, self.now);
                 idle = 0;
@@ -506,7 +519,8 @@ impl World {
     pub fn settle(&mut self, engine: &mut Engine) {
         self.backlog.extend(engine.take_outputs());
         let batch = engine.take_writes();
-        self.put(&batch);
+        self.write(&batch);
+        self.is_durable(engine);
     }
 
     /// Writes of a client, which are durable at once.
@@ -554,6 +568,20 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// All that was written is durable. When nobody can run, all that came has been taken in.
+    fn is_durable(&mut self, engine: &Engine) {
+        self.durable = self.store.clone();
+        self.durable_lines = self.recorded.clone();
+        if !engine.is_ready() {
+            self.answered.extend(self.came.drain(..).map(|step| StepId { round: 0, attempt: 0, ..step }));
+        }
+    }
+
+    /// What an instance asked may be asked again: it goes back.
+    pub fn goes_back(&mut self, id: &str) {
+        self.answered.retain(|step| step.owner != Address::instance(id));
     }
 
     fn write(&mut self, batch: &Batch) {
@@ -608,7 +636,10 @@ impl World {
                 self.say(|| format!("{} activity {name} #{} attempt {}", step.owner, step.seq, step.attempt));
                 self.check_lines(step, name)?;
                 self.check_attempt(step, name)?;
-                let until = self.now + self.duration();
+                let until = match name == "hasty" && self.is_broken(&output) {
+                    true => self.now + 20_000_000_000,
+                    false => self.now + self.duration(),
+                };
                 under_way.push(UnderWay { step: step.clone(), output, until });
             }
             Output::Line { run, line } => {
@@ -643,6 +674,12 @@ impl World {
         Ok(())
     }
 
+    /// Whether an activity does not work yet.
+    fn is_broken(&self, output: &Output) -> bool {
+        let Output::Activity { args, .. } = output else { return false };
+        matches!(args.items().first(), Some(Value::Int(stamp)) if self.broken.contains(stamp))
+    }
+
     /// How long an attempt at an activity takes: mostly next to nothing, sometimes longer than the time limits of the
     /// programs.
     fn duration(&mut self) -> i64 {
@@ -665,10 +702,7 @@ impl World {
                 if self.flaky && self.random.one_in(4) {
                     return Ok((Err(ErrorData::new("unlucky", "this attempt failed")), Vec::new()));
                 }
-                if name == "fragile"
-                    && let Some(Value::Int(stamp)) = args.items().first()
-                    && self.broken.contains(stamp)
-                {
+                if name == "fragile" && self.is_broken(output) {
                     return Ok((Err(ErrorData::new("broken", "it does not work yet")), Vec::new()));
                 }
                 let image = self.images.get(program).cloned().ok_or("an activity of an unknown program")?;
