@@ -47,6 +47,8 @@ pub(super) enum State {
 pub(super) struct Running {
     pub(super) machine: Machine,
     pub(super) mail: Rc<Mail>,
+    /// The fuel that it has used.
+    pub(super) spent: u64,
 }
 
 /// One entity.

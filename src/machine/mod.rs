@@ -33,6 +33,7 @@ mod run;
 pub(crate) mod snapshot;
 mod task;
 pub mod value;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
