@@ -143,10 +143,11 @@ pub struct Run {
 
 #[derive(Args, Default)]
 pub struct May {
-    /// What programs may do outside, and nothing else: net, fs, exec, env, each with `=` for some only
+    /// What programs may do outside, and nothing else: read, write, fs (both), net, exec, env, each with `=` for some only. An
+    /// instance keeps it, whoever goes on with it
     #[arg(long, value_name = "WHAT")]
     pub allow: Vec<String>,
-    /// What they may not do
+    /// What they may not do, even where it is allowed
     #[arg(long, value_name = "WHAT")]
     pub deny: Vec<String>,
 }
@@ -223,6 +224,9 @@ pub struct Check {
     /// Print what a program becomes
     #[arg(long, value_enum)]
     pub dump: Option<Dump>,
+    /// Print what a program may ask for outside, as far as its text says so
+    #[arg(long, conflicts_with = "dump")]
+    pub permissions: bool,
 }
 
 #[derive(Args)]
@@ -456,6 +460,8 @@ pub struct Start {
     #[arg(long, value_enum, default_value_t = WhenThere::Join, requires = "id")]
     pub if_exists: WhenThere,
     #[command(flatten)]
+    pub may: May,
+    #[command(flatten)]
     pub awaited: Awaited,
     #[command(flatten)]
     pub store: InStore,
@@ -505,6 +511,8 @@ pub struct Restart {
     /// The id of the new instance; the next that is free when left out. The old one's own: that is purged first
     #[arg(long = "id", value_name = "NEW")]
     pub new: Option<String>,
+    #[command(flatten)]
+    pub may: May,
     #[command(flatten)]
     pub awaited: Awaited,
     #[command(flatten)]

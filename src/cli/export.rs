@@ -13,7 +13,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Args, Asked, Checkpoint, Chunk, ChunkError, Entry, Hold, InstanceRecord, Line, Message, Status,
+    Args, Asked, Checkpoint, Chunk, ChunkError, Deployed, Entry, Hold, InstanceRecord, Line, Message, Status,
     StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
@@ -66,6 +66,7 @@ pub fn instance(record: &InstanceRecord) -> Json {
         "rewound": record.rewound,
         "first": record.first,
         "chunks": record.chunks,
+        "permissions": record.permissions,
     });
     match &record.status {
         Status::Running | Status::Suspended => {}
@@ -228,7 +229,10 @@ fn line(key: &[u8], bytes: &[u8], chain: &mut Chain) -> Result<Json, String> {
         return Ok(json!({"type": "active", "id": text(id), "root": text(bytes)}));
     }
     if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
-        return Ok(json!({"type": "deployed", "entity": text(name), "program": hex(bytes)}));
+        let Deployed { program, permissions } = Deployed::decode(bytes).ok_or_else(unreadable)?;
+        return Ok(json!({
+            "type": "deployed", "entity": text(name), "program": hex(&program.0), "permissions": permissions,
+        }));
     }
     if let Some(number) = keys::parse_lines(key) {
         let run = StoredLines::decode(bytes).ok_or_else(unreadable)?;

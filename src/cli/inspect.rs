@@ -103,6 +103,7 @@ pub fn show(one: One) -> Result<u8, Problem> {
     if let Some(ended) = record.ended {
         lines.push(("ended", format!("{} (after {})", time(ended), took(ended - record.created))));
     }
+    lines.extend(record.permissions.describe().into_iter().map(|rules| ("permissions", rules)));
     if let Some(parent) = record.parent.as_ref().map(|parent| &parent.id) {
         lines.push(("parent", parent.clone()));
     }

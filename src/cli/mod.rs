@@ -5,6 +5,7 @@
 
 mod access;
 mod arguments;
+mod asks;
 mod check;
 mod clients;
 mod document;

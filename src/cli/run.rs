@@ -11,6 +11,7 @@ use crate::engine::{
 };
 use crate::host::{self, Ask, Connection, Host, HostError, Reply, Settings};
 use crate::machine::{Data, IfExists, Image, Value, format, json as values};
+use crate::permissions::Permissions;
 use crate::render::{Shown, show};
 use crate::resident;
 use crate::store::{DiskStore, Store};
@@ -36,7 +37,8 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     let bad_id = run.id.as_deref().map_or(Ok(()), super::clients::own_id);
     let args = script_args(&run)?;
     resident::begin_phase();
-    let image = image(&run.file)?;
+    let permissions = permissions(&run.may)?;
+    let image = image(&run.file, &permissions)?;
     resident::begin_phase();
     let file = run.file.display().to_string();
     let store = access::own(&run.store.store)?;
@@ -57,7 +59,6 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         Durability::None => host::Durability::None,
     };
     resident::begin_phase();
-    let permissions = permissions(&run.may)?;
     let settings = Settings {
         durability,
         retention: retention(&run.keep),
@@ -116,8 +117,8 @@ fn joined(
 }
 
 /// A script, ready to run.
-fn image(file: &Path) -> Result<Rc<Image>, Problem> {
-    let checked = program::read(file)?;
+fn image(file: &Path, permissions: &Permissions) -> Result<Rc<Image>, Problem> {
+    let checked = program::read_restricted(file, permissions)?;
     program::report(&checked, file)?;
     program::image(program::code(&checked, file)?, file)
 }

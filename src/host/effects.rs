@@ -2,8 +2,8 @@
 
 use crate::builtins::looks;
 use crate::machine::{Data, ErrorData, Value};
+use crate::permissions::Permissions;
 
-use super::permissions::Permissions;
 use super::{Clock, Outcome, clock, data};
 
 /// Does an effect at once, if it is of that kind.
@@ -34,10 +34,10 @@ pub(crate) fn immediate(
             Err(error) => return Some(Err(error)),
         },
         "env" => match &args.items()[..] {
-            _ if permissions.permit(name, args).is_err() => {
-                return permissions.permit(name, args).err().map(Err);
-            }
-            [Value::Str(name)] => variable(name.as_str()),
+            [Value::Str(name)] => match permissions.check_variable(name.as_str()) {
+                Ok(()) => variable(name.as_str()),
+                Err(refused) => return Some(Err(refused)),
+            },
             _ => Value::Null,
         },
         name if looks(name) => {

@@ -18,12 +18,12 @@ mod handle;
 mod http;
 mod pending;
 mod perform;
-pub mod permissions;
 mod purge;
 mod run;
 mod serve;
 mod spans;
 mod terminal;
+mod walk;
 mod workers;
 mod writer;
 
@@ -37,6 +37,7 @@ pub use serve::last_number;
 pub use terminal::{Above, Terminal};
 
 use crate::machine::{Data, ErrorData, Request, Value};
+use crate::permissions::Permissions;
 
 /// Where the answer to a client goes.
 pub(crate) type Answer = tokio::sync::oneshot::Sender<Reply>;
@@ -51,7 +52,7 @@ pub(crate) enum Message {
     /// An activity is done; this is what it sends.
     Activity { ticket: u64, result: Outcome, sends: Vec<Request> },
     /// An activity wants an effect that a worker can't do itself.
-    Asks { ticket: u64, name: &'static str, args: Data },
+    Asks { ticket: u64, name: &'static str, args: Data, permissions: Permissions },
     /// The thread that writes has written.
     Written,
     /// Another process asks something.
