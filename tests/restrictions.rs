@@ -177,6 +177,22 @@ fn a_process_may_allow_less_and_never_more() {
     place.killed(&["run", "--id", "r", "--allow", "fs", "a.df"]);
     fs::write(place.at("go"), "").expect("a file");
     is_refused(&place, &place.durable(&["resume", "r", "--allow", "fs,exec,net,env"]));
+    // What was added once stays.
+    for again in [&["resume", "r", "--deny", "exec"][..], &["run", "--id", "r", "--deny", "exec", "a.df"]] {
+        let place = Place::new();
+        place.killed(&["run", "--id", "r", "a.df"]);
+        fs::remove_file(place.at("ready")).expect("it is removed");
+        let second = place.start(again);
+        // It has gone on when the store says so.
+        let began = Instant::now();
+        while !text(&place.durable(&["show", "r"])).contains("--deny exec") {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        place_kill(second);
+        fs::write(place.at("go"), "").expect("a file");
+        is_refused(&place, &place.durable(&["resume", "r"]));
+    }
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub enum Command {
     /// Show one instance
     Show(One),
     /// Show what an instance asked for and what it got
-    History(One),
+    History(History),
     /// Run an instance again from its journal alone, doing nothing
     Replay(Replay),
     /// List entities: those with a state, a holder or messages
@@ -609,6 +609,20 @@ pub struct One {
 }
 
 #[derive(Args)]
+pub struct History {
+    /// The instance
+    pub id: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Leave out values of `env`, request headers and variables for programs, and what equals them elsewhere
+    #[arg(long)]
+    pub redact: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
 pub struct Rewind {
     /// The instance
     pub id: String,
@@ -667,6 +681,10 @@ pub struct Export {
     /// Save what can be read of a damaged store
     #[arg(long)]
     pub damaged: bool,
+    /// Leave out values of `env`, request headers and variables for programs, and what equals them elsewhere; for people, and not to
+    /// be imported
+    #[arg(long)]
+    pub redact: bool,
     #[command(flatten)]
     pub store: InStore,
 }

@@ -265,12 +265,9 @@ fn bindings<'a>(node: &'a Node, bound: &mut HashMap<Var, &'a Node>) {
 
 fn gather<'a>(node: &'a Node, bound: &mut HashMap<Var, &'a Node>, set: &mut BTreeSet<Var>) {
     match &node.form {
-        Form::Bind(var, value) => {
-            if bound.insert(*var, value).is_some() {
-                set.insert(*var);
-            }
-        }
-        Form::Set(var, ..) => {
+        // What is bound again, in a loop that is written out, is not one thing.
+        Form::Bind(var, value) if bound.insert(*var, value).is_none() => {}
+        Form::Bind(var, _) | Form::Set(var, ..) => {
             set.insert(*var);
         }
         // A variable that a function within sets is not known either.

@@ -41,6 +41,11 @@ pub fn import(import: Import) -> Result<u8, Problem> {
         let bad = |reason: String| bad_line(&import.file, number + 1, &reason);
         let json: Json =
             serde_json::from_str(&line).map_err(|error| bad(format!("it is not JSON: {error}")))?;
+        if json["redacted"].as_bool() == Some(true) {
+            return Err(
+                bad("the export was made with `--redact`, and has not all that the store had".into()),
+            );
+        }
         if let Some((key, value)) =
             read_line(&json, &mut chain).ok_or_else(|| bad("it is not a line of an export".into()))?
         {

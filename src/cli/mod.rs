@@ -24,6 +24,7 @@ mod permissions;
 mod problem;
 mod program;
 mod programs;
+mod redact;
 mod repl;
 mod replay;
 mod run;

@@ -135,6 +135,7 @@ fn go_on(host: &mut Host, known: &InstanceRecord) -> Result<(), Problem> {
         Status::Running => {
             // A program that can't run any more is shown with its mistakes.
             program::stored(host.store(), known.program, id, &known.file)?;
+            host.restrict_instance(known);
             host.watch(id);
         }
         Status::Suspended => return Err(suspended(id)),
@@ -192,6 +193,9 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
             // A program that can't run any more is shown with its mistakes.
             if sound.insert(record.program) {
                 program::stored(host.store(), record.program, &record.id, &record.file)?;
+            }
+            if resume.id.is_some() {
+                host.restrict_instance(&record);
             }
             host.watch(&record.id);
         }

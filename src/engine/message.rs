@@ -148,7 +148,6 @@ impl StoredMail {
 }
 
 impl Mail {
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the message")]
     pub(super) fn fresh(
         number: u64,
         from: String,

@@ -6,6 +6,7 @@ use crate::machine::{Data, ErrorData, Value, format};
 use crate::permissions::Permissions;
 
 use super::disk::Job;
+use super::effects::{Revealed, hidden, reveal};
 use super::files::Reach;
 use super::groups::Groups;
 use super::run::{Host, Owner, Running, unknown};
@@ -38,6 +39,15 @@ impl Drop for Threads {
 impl Host {
     /// Carries an effect out, as far as its permissions go: those of this process and of who asks for it.
     pub(super) fn perform(&mut self, owner: Owner, name: &'static str, args: Data, permissions: Permissions) {
+        let takes_secrets = matches!(name, "http" | "exec" | "extern") || name.starts_with("fs_");
+        let revealed = match takes_secrets {
+            true => reveal(args, &permissions),
+            false => Ok((args, Revealed::new())),
+        };
+        let (args, revealed) = match revealed {
+            Ok(revealed) => revealed,
+            Err(error) => return self.answer(owner, Err(error)),
+        };
         match (name, &owner) {
             ("log", _) => {
                 if let [level, value] = &args.items()[..] {
@@ -67,15 +77,17 @@ impl Host {
             ("http", _) => match http::prepare(&args) {
                 Ok(call) => {
                     let sent = call.send(self.clients.clone(), permissions);
+                    let sent = async move { hidden(sent.await, &revealed) };
                     self.spawn(owner, Some("http"), HTTP_FILES, sent)
                 }
-                Err(error) => self.answer(owner, Err(error)),
+                Err(error) => self.answer(owner, hidden(Err(error), &revealed)),
             },
-            ("extern", _) => self.extern_activity(owner, &args),
+            ("extern", _) => self.extern_activity(owner, &args, revealed),
             ("exec", _) => match exec::prepare(&args, &permissions) {
                 Ok(call) => {
                     let programs = self.runtime.programs.clone();
-                    self.spawn(owner, Some("exec"), EXEC_FILES, call.run(programs))
+                    let run = async move { hidden(call.run(programs).await, &revealed) };
+                    self.spawn(owner, Some("exec"), EXEC_FILES, run)
                 }
                 Err(error) => self.answer(owner, Err(error)),
             },
@@ -99,7 +111,7 @@ impl Host {
         }
     }
 
-    fn extern_activity(&mut self, owner: Owner, args: &Data) {
+    fn extern_activity(&mut self, owner: Owner, args: &Data, revealed: Revealed) {
         let Some((name, call)) = externs::prepare(args) else {
             return self.answer(owner, Err(unknown("extern")));
         };
@@ -109,7 +121,8 @@ impl Host {
                     Owner::Activity(ticket) => self.spans.of(ticket),
                     Owner::Step(_) => tracing::Span::none(),
                 };
-                self.spawn(owner, None, 0, externs::run(name, provided.clone(), call, span));
+                let run = externs::run(name, provided.clone(), call, span);
+                self.spawn(owner, None, 0, async move { hidden(run.await, &revealed) });
             }
             // It stays open: a process that provides it goes on with it.
             None if self.settings.stays => {

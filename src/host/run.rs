@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Retention, StepId,
-    Tree, fetch, known_image, read_history, read_record, recovery, rekeying,
+    Address, Batch, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Retention,
+    StepId, Tree, fetch, keys, known_image, read_history, read_record, recovery, rekeying,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::permissions::{self, Permissions};
@@ -285,6 +285,17 @@ impl Host {
     pub fn watch(&mut self, id: &str) {
         self.watched.insert(id.into(), None);
         self.feed(Event::Wake { id: id.into() });
+    }
+
+    /// Adds what this process does not permit to what an instance may not do, for good. It comes before the instance goes on.
+    pub fn restrict_instance(&mut self, record: &InstanceRecord) {
+        let permissions = record.permissions.and(&self.settings.permissions);
+        if permissions != record.permissions && !record.status.is_ended() {
+            let record = InstanceRecord { permissions, ..record.clone() };
+            let mut batch = Batch::default();
+            batch.put(keys::instance(&record.id), record.encode());
+            self.pending.add(batch);
+        }
     }
 
     /// How a watched instance ended, once that is durable.

@@ -99,7 +99,7 @@ impl Trail {
 pub(super) fn walk(path: &Path, last: Last) -> Result<Place, Astray> {
     let astray = |error: io::Error| Astray { real: path.to_path_buf(), error };
     if path.as_os_str().is_empty() {
-        return Err(astray(io::ErrorKind::NotFound.into()));
+        return Err(astray(Errno::ENOENT.into()));
     }
     if path.as_os_str().len() > MOST_BYTES {
         return Err(astray(Errno::ENAMETOOLONG.into()));

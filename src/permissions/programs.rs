@@ -114,10 +114,9 @@ pub(super) fn chooses_code(name: &str) -> bool {
     let begins = |beginning: &&str| {
         name.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
     };
-    let is_harmless = HARMLESS.iter().any(|beginning| begins(&beginning));
+    let is_harmless = HARMLESS.iter().any(&begins);
     !is_harmless
-        && (CHOOSES.iter().any(|known| name.eq_ignore_ascii_case(known))
-            || CHOOSE.iter().any(|start| begins(&start)))
+        && (CHOOSES.iter().any(|known| name.eq_ignore_ascii_case(known)) || CHOOSE.iter().any(begins))
 }
 
 /// Variables that every program finds: where things are, who runs it and which language it speaks.

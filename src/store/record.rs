@@ -9,9 +9,9 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::StoreError;
 use super::change::shared;
 
-/// The format of stores that this version writes. The three before differ in what the engine keeps in them, and their
+/// The format of stores that this version writes. The two before differ in what the engine keeps in them, and their
 /// records are read as those of this one.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 5;
 
 /// The first format whose records have what undoes a batch.
 pub(super) const UNDOES: u32 = 3;
