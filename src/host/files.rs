@@ -124,6 +124,10 @@ impl At<'_> {
         match walk(path, last) {
             Ok(place) => {
                 self.check(capability, &place.real)?;
+                if place.is_of_processes() {
+                    let refused = self.reach.permissions.check_system(capability, self.shown);
+                    refused.map_err(Failure::Refused)?;
+                }
                 Ok(place)
             }
             Err(Astray { real, error }) => {
@@ -301,6 +305,18 @@ impl Place {
         let follow = if self.is_magic { OFlag::empty() } else { OFlag::O_NOFOLLOW };
         let flags = flags | follow | OFlag::O_CLOEXEC;
         Ok(openat(&self.folder, self.name.as_os_str(), flags, Bits::from_bits_truncate(mode as _))?)
+    }
+
+    /// Whether it shows processes, wherever their folder is.
+    #[cfg(target_os = "linux")]
+    fn is_of_processes(&self) -> bool {
+        use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+        fstatfs(&self.folder).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_of_processes(&self) -> bool {
+        false
     }
 
     /// What the name stands for now, if anything.

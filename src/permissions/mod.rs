@@ -99,32 +99,35 @@ impl Permissions {
         let belongs = store.is_some_and(|store| real.starts_with(store))
             || real.components().any(|part| part.as_os_str() == STORE);
         if belongs {
-            return Err(refused(
-                capability,
-                shown,
-                format!("`{shown}` belongs to a store, which only durable itself uses"),
-            ));
+            let reason = format!("`{shown}` belongs to a store; restricted programs can't use one as files");
+            return Err(refused(capability, shown, reason));
         }
         if paths::is_of_the_system(capability, real) {
-            let reason =
-                format!("`{shown}` is of the system itself, and open only to programs without restrictions");
-            return Err(refused(capability, shown, reason));
+            return self.check_system(capability, shown);
         }
         if capability == Capability::Write {
             let is_settings = real.file_name().is_some_and(|name| name.eq_ignore_ascii_case(SETTINGS));
             if is_settings {
                 let reason =
-                    format!("`{shown}` says what programs may do, and no restricted program writes it");
+                    format!("`{shown}` says what programs may do; restricted programs can't write it");
                 return Err(refused(capability, shown, reason));
             }
             if self.rules().iter().any(|rules| rules.runs(real)) {
-                let reason = format!(
-                    "`{shown}` is a program that may be run, and is not written by those that may run it"
-                );
+                let reason =
+                    format!("`{shown}` is a program that `exec` allows; whoever may run it can't write it");
                 return Err(refused(capability, shown, reason));
             }
         }
         Ok(())
+    }
+
+    /// Whether what shows or steers the system itself may be used: only without restrictions.
+    pub fn check_system(&self, capability: Capability, shown: &str) -> Result<(), ErrorData> {
+        if self.are_all() {
+            return Ok(());
+        }
+        let reason = format!("`{shown}` shows or steers the system; restricted programs can't use it");
+        Err(refused(capability, shown, reason))
     }
 
     /// Whether a folder may be removed with all that is in it; the error says what in it must stay.
@@ -219,7 +222,13 @@ impl Permissions {
                     (format!("`{what}` is not allowed; `{flag}` would allow it"), Some(flag))
                 }
                 (_, true) => {
-                    (format!("`{what}` is not permitted: the instance began without `{name}={what}`"), None)
+                    let kept = rules.describe();
+                    (
+                        format!(
+                            "`{what}` is not permitted by the restrictions that the instance keeps: {kept}"
+                        ),
+                        None,
+                    )
                 }
             };
             return Err(with_flag(capability, what, reason, flag));

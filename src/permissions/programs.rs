@@ -19,7 +19,11 @@ pub(super) fn items(text: &str, side: Side) -> Result<Vec<Item>, String> {
     let is_name = !text.contains('/');
     match (side, found) {
         (Side::Allow, Some(found)) => Ok(vec![Item::Program(found)]),
-        (Side::Allow, None) if is_name => Err("can match nothing: there is no such program in PATH".into()),
+        (Side::Allow, None) if is_name => {
+            let here = Path::new(text).is_file();
+            let hint = if here { format!("; the file in this folder is `./{text}`") } else { String::new() };
+            Err(format!("can match nothing: there is no such program in PATH{hint}"))
+        }
         (Side::Allow, None) => Err("can match nothing: there is no such file that can be run".into()),
         (Side::Deny, found) => {
             let name = is_name.then(|| Item::ProgramName(text.into()));
