@@ -108,7 +108,7 @@ pub fn mockable(path: &str) -> Option<BuiltinId> {
         "http.request" => "http".to_string(),
         path => path.replace('.', "_"),
     };
-    let outside = ["env", "random", "random_int", "uuid", "now", "input", "http", "exec"];
+    let outside = ["env", "secret", "random", "random_int", "uuid", "now", "input", "http", "exec"];
     find(&name).filter(|_| name.starts_with("fs_") || outside.contains(&&*name))
 }
 
@@ -142,6 +142,7 @@ pub static TABLE: &[Builtin] = &[
     effect("random_int", 2, Contexts::EFFECTFUL, false),
     effect("uuid", 0, Contexts::EFFECTFUL, false),
     effect("env", 1, Contexts::EFFECTFUL, false),
+    effect("secret", 1, Contexts::EFFECTFUL, false),
     effect("input", 1, Contexts::EFFECTFUL, true),
     effect("http", 4, Contexts::EFFECTFUL, true),
     effect("fs_read", 1, Contexts::EFFECTFUL, true),

@@ -18,6 +18,7 @@ pub mod host;
 pub mod machine;
 pub mod model;
 pub mod os;
+pub mod permissions;
 pub mod render;
 #[expect(unsafe_code)]
 pub mod resident;

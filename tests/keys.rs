@@ -195,7 +195,15 @@ fn keys_of_the_version_before() {
     let state = |n: i64| Data::encode(&Value::Int(n)).expect("data").0;
     let args = Data::encode(&Value::list(vec![Value::Int(20)])).expect("data");
     let message = Message::Signal { operation: "add".into(), args, due: 0 };
-    let mail = StoredMail { from: "x".into(), root: "h".into(), ack: None, time: 0, message }.encode();
+    let mail = StoredMail {
+        from: "x".into(),
+        root: "h".into(),
+        ack: None,
+        time: 0,
+        message,
+        permissions: Default::default(),
+    }
+    .encode();
     let mut batch = Batch::default();
     batch.put(raw("e/", &order(), None), state(7));
     batch.put(raw("e/", &Value::float(1.0), None), state(9));

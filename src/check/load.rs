@@ -48,10 +48,19 @@ pub fn load(key: &str, text: String, loader: &dyn Loader) -> Program {
 
 /// As [`load`], of a file's text; what it imports is read from the folder around the file.
 pub fn load_beside(file: &Path, text: String) -> Program {
+    load_permitted(file, text, &|_| Ok(()))
+}
+
+/// As [`load_beside`]. `may` says of a path why it may not be read, if so.
+pub fn load_permitted(file: &Path, text: String, may: &dyn Fn(&Path) -> Result<(), String>) -> Program {
     let name =
         file.file_name().map_or_else(|| "program.df".into(), |name| name.to_string_lossy().into_owned());
     let folder = file.parent().unwrap_or(Path::new(""));
-    load(&name, text, &|key: &str| read_text(&folder.join(key)))
+    load(&name, text, &|key: &str| {
+        let path = folder.join(key);
+        may(&path)?;
+        read_text(&path)
+    })
 }
 
 /// Loads a program from the texts of all its modules, the first being the one that is run, with the standard library

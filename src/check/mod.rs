@@ -18,7 +18,7 @@ use crate::syntax::token::Name;
 use crate::syntax::tree::{self, Expr, ExprKind, Stmt, StmtKind};
 use crate::syntax::{Diagnostic, Place, Severity, Sources, Span};
 
-pub use load::{Loader, STD, load, load_beside, load_stored, std_sources};
+pub use load::{Loader, STD, load, load_beside, load_permitted, load_stored, std_sources};
 pub use scope::arity;
 pub use suggest::closest;
 

@@ -9,6 +9,8 @@ use crate::host::{Ask, Connection, Host, Reply};
 use crate::machine::ErrorData;
 use crate::store::{self, DiskStore, Pair, Store, StoreError};
 
+use super::arguments::May;
+use super::permissions::permissions;
 use super::problem::{Problem, unreadable};
 use super::{FAILED, STORE, UNKNOWN};
 
@@ -86,6 +88,8 @@ impl Access {
         match self {
             Access::Here(host) => {
                 if !host.is_recovered() {
+                    // Operations of entities run here.
+                    host.restrict(&permissions(&May::default())?);
                     host.recover(None)?;
                 }
                 Ok(host.ask(ask)?)

@@ -81,7 +81,7 @@ pub enum Command {
     /// Show one instance
     Show(One),
     /// Show what an instance asked for and what it got
-    History(One),
+    History(History),
     /// Run an instance again from its journal alone, doing nothing
     Replay(Replay),
     /// List entities: those with a state, a holder or messages
@@ -144,10 +144,11 @@ pub struct Run {
 
 #[derive(Args, Default)]
 pub struct May {
-    /// What programs may do outside, and nothing else: net, fs, exec, env, each with `=` for some only
+    /// What programs may do outside, and nothing else: read, write, fs (both), net, exec, env, each with `=` for some only. An
+    /// instance keeps it, whoever goes on with it
     #[arg(long, value_name = "WHAT")]
     pub allow: Vec<String>,
-    /// What they may not do
+    /// What they may not do, even where it is allowed
     #[arg(long, value_name = "WHAT")]
     pub deny: Vec<String>,
 }
@@ -233,6 +234,9 @@ pub struct Check {
     /// Print what a program becomes
     #[arg(long, value_enum)]
     pub dump: Option<Dump>,
+    /// Print what a program may ask for outside, as far as its text says so
+    #[arg(long, conflicts_with = "dump")]
+    pub permissions: bool,
 }
 
 #[derive(Args)]
@@ -466,6 +470,8 @@ pub struct Start {
     #[arg(long, value_enum, default_value_t = WhenThere::Join, requires = "id")]
     pub if_exists: WhenThere,
     #[command(flatten)]
+    pub may: May,
+    #[command(flatten)]
     pub awaited: Awaited,
     #[command(flatten)]
     pub store: InStore,
@@ -515,6 +521,8 @@ pub struct Restart {
     /// The id of the new instance; the next that is free when left out. The old one's own: that is purged first
     #[arg(long = "id", value_name = "NEW")]
     pub new: Option<String>,
+    #[command(flatten)]
+    pub may: May,
     #[command(flatten)]
     pub awaited: Awaited,
     #[command(flatten)]
@@ -614,6 +622,20 @@ pub struct One {
 }
 
 #[derive(Args)]
+pub struct History {
+    /// The instance
+    pub id: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Leave out values of `env`, request headers and variables for programs, and what equals them elsewhere
+    #[arg(long)]
+    pub redact: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
 pub struct Rewind {
     /// The instance
     pub id: String,
@@ -672,6 +694,10 @@ pub struct Export {
     /// Save what can be read of a damaged store
     #[arg(long)]
     pub damaged: bool,
+    /// Leave out values of `env`, request headers and variables for programs, and what equals them elsewhere; for people, and not to
+    /// be imported
+    #[arg(long)]
+    pub redact: bool,
     #[command(flatten)]
     pub store: InStore,
 }

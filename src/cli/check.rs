@@ -1,11 +1,16 @@
 //! `durable check`.
 
+use std::path::Path;
+
+use crate::check::Program;
 use crate::code;
 use crate::core;
+use crate::render::Shown;
 
 use super::arguments::{Check, Dump};
 use super::problem::Problem;
-use super::{INVALID, STORE, print, program};
+use super::table::table;
+use super::{INVALID, STORE, asks, print, program};
 
 /// Reports what is wrong with programs, and prints what they become.
 pub fn check(check: Check) -> Result<u8, Problem> {
@@ -21,6 +26,7 @@ pub fn check(check: Check) -> Result<u8, Problem> {
             }
         };
         let checked = program::report(&program, file).and_then(|()| match check.dump {
+            None if check.permissions => Ok(Some(permissions(&program, file))),
             Some(Dump::Core) => Ok(Some(core::print(&core::lower(&program), &program, false))),
             Some(Dump::Code) => Ok(Some(code::print(&*program::code(&program, file)?, false))),
             None => program::image(program::code(&program, file)?, file).map(|_| None),
@@ -42,4 +48,44 @@ pub fn check(check: Check) -> Result<u8, Problem> {
         [one] => Err(Problem::new(INVALID, format!("{one} has mistakes"))),
         many => Err(Problem::new(INVALID, format!("{} have mistakes", many.join(", ")))),
     }
+}
+
+/// What a program may ask for outside, with the first place that asks for it, and how it is allowed to run so.
+fn permissions(program: &Program, file: &Path) -> String {
+    let asked = asks::asked(program, &core::lower(program));
+    let externs: Vec<&str> = program.externs().map(|(name, _)| name).collect();
+    let shown = Shown::new(&program.sources, file);
+    let mut rows = Vec::new();
+    let mut all: Vec<String> = Vec::new();
+    for ((capability, what), places) in &asked {
+        let is_open = asked.contains_key(&(*capability, None));
+        let permission = match what {
+            Some(what) => format!("{}={what}", capability.name()),
+            None => capability.name().to_string(),
+        };
+        let first = places.first().map(|place| shown.locate(*place)).unwrap_or_default();
+        let more = match places.len() {
+            0 | 1 => String::new(),
+            several => format!(" and {} more", several - 1),
+        };
+        let note = if what.is_none() { "; which is known only when it runs" } else { "" };
+        if what.is_none() || !is_open {
+            all.push(permission.clone());
+        }
+        rows.push(vec![permission, format!("{first}{more}{note}")]);
+    }
+    let mut out = match rows.is_empty() {
+        true => format!("{} asks for nothing outside\n", file.display()),
+        false => table(&["PERMISSION", "WHERE"], &rows),
+    };
+    if !all.is_empty() {
+        out.push_str(&format!("\ndurable run {} --allow {}\n", file.display(), all.join(",")));
+    }
+    if !externs.is_empty() {
+        out.push_str(&format!(
+            "\nextern activities do what the process around does: {}\n",
+            externs.join(", ")
+        ));
+    }
+    out
 }

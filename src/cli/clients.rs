@@ -39,7 +39,8 @@ pub fn own_id(id: &str) -> Result<(), Problem> {
 /// Begins an instance of an orchestration; its id is on standard output.
 pub fn start(start: Start) -> Result<u8, Problem> {
     start.id.as_deref().map_or(Ok(()), own_id)?;
-    let checked = program::read(&start.file)?;
+    let permissions = super::permissions::permissions(&start.may)?;
+    let checked = program::read_restricted(&start.file, &permissions)?;
     program::report(&checked, &start.file)?;
     let code = program::code(&checked, &start.file)?;
     let image = program::image(code.clone(), &start.file)?;
@@ -50,7 +51,8 @@ pub fn start(start: Start) -> Result<u8, Problem> {
     let args = arguments(&start.args)?;
     let store = Access::open_or_make(&start.store.store)?;
     let id = start.id.as_deref().unwrap_or_default();
-    let record = InstanceRecord::new(id, image.code.hash, &file, &start.name, args, host::now());
+    let mut record = InstanceRecord::new(id, image.code.hash, &file, &start.name, args, host::now());
+    record.permissions = permissions;
     let modules = code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
     let named = start.id.is_none().then(|| start.name.clone());
     let if_exists = start.if_exists.into();
@@ -68,7 +70,8 @@ pub fn restart(restart: Restart) -> Result<u8, Problem> {
     };
     let args = known.first_args().unwrap_or(&known.args).clone();
     let id = restart.new.as_deref().unwrap_or_default();
-    let record = InstanceRecord::new(id, known.program, &known.file, &known.function, args, host::now());
+    let mut record = InstanceRecord::new(id, known.program, &known.file, &known.function, args, host::now());
+    record.permissions = known.permissions.and(&super::permissions::permissions(&restart.may)?);
     let if_exists = match restart.new.as_deref() == Some(&*restart.id) {
         true => IfExists::Replace,
         false => IfExists::Fail,

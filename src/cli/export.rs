@@ -13,7 +13,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Args, Asked, Checkpoint, Chunk, ChunkError, Entry, Hold, InstanceRecord, Line, Message, Status,
+    Args, Asked, Checkpoint, Chunk, ChunkError, Deployed, Entry, Hold, InstanceRecord, Line, Message, Status,
     StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
@@ -23,6 +23,7 @@ use crate::syntax::Place;
 use super::STORE;
 use super::arguments::Export;
 use super::problem::{Problem, note};
+use super::redact::Redaction;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -66,6 +67,7 @@ pub fn instance(record: &InstanceRecord) -> Json {
         "rewound": record.rewound,
         "first": record.first,
         "chunks": record.chunks,
+        "permissions": record.permissions,
     });
     match &record.status {
         Status::Running | Status::Suspended => {}
@@ -143,15 +145,27 @@ pub fn export(export: Export) -> Result<u8, Problem> {
     let mut written = Ok(());
     let mut bad = Vec::new();
     let mut chain = Chain::default();
-    writeln!(out, "{}", json!({"type": "store", "format": FORMAT, "commits": store.commits()}))
-        .map_err(failed)?;
+    let mut head = json!({"type": "store", "format": FORMAT, "commits": store.commits()});
+    let redaction = match export.redact {
+        true => {
+            head["redacted"] = json!(true);
+            Some(secrets(&store)?)
+        }
+        false => None,
+    };
+    writeln!(out, "{head}").map_err(failed)?;
     store.scan(b"", &mut |key, bytes| {
         // An import writes keys that are canonical.
         if key == keys::CANONICAL {
             return true;
         }
-        match line(key, bytes, &mut chain) {
-            Ok(line) => written = writeln!(out, "{line}"),
+        match line(key, bytes, &mut chain, redaction.as_ref()) {
+            Ok(mut line) => {
+                if let Some(redaction) = &redaction {
+                    redaction.line(&mut line);
+                }
+                written = writeln!(out, "{line}");
+            }
             Err(reason) => bad.push(reason),
         }
         written.is_ok()
@@ -196,7 +210,29 @@ impl Chain {
     }
 }
 
-fn line(key: &[u8], bytes: &[u8], chain: &mut Chain) -> Result<Json, String> {
+/// What the histories of a store say that is secret.
+fn secrets(store: &DiskStore) -> Result<Redaction, Problem> {
+    let (mut redaction, mut chain) = (Redaction::default(), Chain::default());
+    store.scan(b"", &mut |key, bytes| {
+        if let Some(id) = key.strip_prefix(keys::CHECKPOINTS)
+            && let Some(checkpoint) = Checkpoint::decode(bytes)
+        {
+            chain.begin(&text(id), &checkpoint);
+            redaction.note(&text(id), &checkpoint.open_entries());
+        } else if let Some((id, _)) = keys::parse_chunk(key) {
+            let before = chain.of(id);
+            // What is not readable is not exported either.
+            if let Ok(chunk) = Chunk::decode(bytes, *before) {
+                *before = chunk.checksum;
+                redaction.note(id, &chunk.entries);
+            }
+        }
+        true
+    })?;
+    Ok(redaction)
+}
+
+fn line(key: &[u8], bytes: &[u8], chain: &mut Chain, redaction: Option<&Redaction>) -> Result<Json, String> {
     let shown = || String::from_utf8_lossy(key).into_owned();
     let unreadable = || format!("{} is not readable", shown());
     if let Some(hash) = key.strip_prefix(keys::TEXTS) {
@@ -228,7 +264,10 @@ fn line(key: &[u8], bytes: &[u8], chain: &mut Chain) -> Result<Json, String> {
         return Ok(json!({"type": "active", "id": text(id), "root": text(bytes)}));
     }
     if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
-        return Ok(json!({"type": "deployed", "entity": text(name), "program": hex(bytes)}));
+        let Deployed { program, permissions } = Deployed::decode(bytes).ok_or_else(unreadable)?;
+        return Ok(json!({
+            "type": "deployed", "entity": text(name), "program": hex(&program.0), "permissions": permissions,
+        }));
     }
     if let Some(number) = keys::parse_lines(key) {
         let run = StoredLines::decode(bytes).ok_or_else(unreadable)?;
@@ -281,7 +320,9 @@ fn line(key: &[u8], bytes: &[u8], chain: &mut Chain) -> Result<Json, String> {
         }
     })?;
     *before = chunk.checksum;
-    let entries: Vec<Json> = chunk.entries.iter().map(entry).collect();
+    let redacted =
+        |one: &Entry| redaction.map_or_else(|| entry(one), |redaction| entry(&redaction.entry(id, one)));
+    let entries: Vec<Json> = chunk.entries.iter().map(redacted).collect();
     Ok(json!({"type": "history", "instance": id, "number": number, "entries": entries}))
 }
 

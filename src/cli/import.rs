@@ -8,10 +8,11 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Args, Asked, Batch, Checkpoint, Chunk, Entry, Hold, InstanceRecord, LifeId, Status, StoredLines,
-    StoredMail, StoredProgram, keys,
+    Args, Asked, Batch, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Status,
+    StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
+use crate::permissions::Permissions;
 use crate::store::{FORMAT, Store};
 use crate::syntax::{Place, Span};
 
@@ -40,6 +41,11 @@ pub fn import(import: Import) -> Result<u8, Problem> {
         let bad = |reason: String| bad_line(&import.file, number + 1, &reason);
         let json: Json =
             serde_json::from_str(&line).map_err(|error| bad(format!("it is not JSON: {error}")))?;
+        if json["redacted"].as_bool() == Some(true) {
+            return Err(
+                bad("the export was made with `--redact`, and has not all that the store had".into()),
+            );
+        }
         if let Some((key, value)) =
             read_line(&json, &mut chain).ok_or_else(|| bad("it is not a line of an export".into()))?
         {
@@ -123,8 +129,9 @@ fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Write1>> {
         }
         "active" => Some((keys::active(json["id"].as_str()?), json["root"].as_str()?.as_bytes().to_vec())),
         "deployed" => {
-            let hash = unhex(json["program"].as_str()?)?;
-            Some((keys::deployed(json["entity"].as_str()?), hash.to_vec()))
+            let program = ProgramHash(unhex(json["program"].as_str()?)?);
+            let deployed = Deployed { program, permissions: read_permissions(json)? };
+            Some((keys::deployed(json["entity"].as_str()?), deployed.encode()))
         }
         "entity" => Some((keys::entity(&read_entity(&json["reference"])?), read_data(&json["state"])?.0)),
         "lock" => {
@@ -229,7 +236,16 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
         status,
         ended: if json["ended"].is_null() { None } else { Some(read_time(&json["ended"])?) },
         chunks: json["chunks"].as_u64()?,
+        permissions: read_permissions(json)?,
     })
+}
+
+/// What may be done outside. An export of a version that kept nothing of it says nothing of it.
+fn read_permissions(json: &Json) -> Option<Permissions> {
+    match json.get("permissions") {
+        None => Some(Permissions::default()),
+        Some(permissions) => serde_json::from_value(permissions.clone()).ok(),
+    }
 }
 
 fn read_entry(json: &Json) -> Option<Entry> {

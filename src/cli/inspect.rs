@@ -9,9 +9,10 @@ use crate::machine::{Data, format};
 use crate::render::short;
 
 use super::access::{Access, history as read_history, known, records};
-use super::arguments::{Filter, List, One, Status as Wanted};
+use super::arguments::{self, Filter, List, One, Status as Wanted};
 use super::pending::{Due, pending};
 use super::problem::{Problem, note};
+use super::redact::Redaction;
 use super::table::{instant, table, time, took};
 use super::{USAGE, export, print};
 
@@ -103,6 +104,7 @@ pub fn show(one: One) -> Result<u8, Problem> {
     if let Some(ended) = record.ended {
         lines.push(("ended", format!("{} (after {})", time(ended), took(ended - record.created))));
     }
+    lines.extend(record.permissions.describe().into_iter().map(|rules| ("permissions", rules)));
     if let Some(parent) = record.parent.as_ref().map(|parent| &parent.id) {
         lines.push(("parent", parent.clone()));
     }
@@ -135,14 +137,17 @@ fn shown_data(data: &Data) -> String {
 }
 
 /// Shows a history as a table, or its entries as JSON.
-pub fn history(one: One) -> Result<u8, Problem> {
+pub fn history(one: arguments::History) -> Result<u8, Problem> {
     let store = Access::open(&one.store.store)?;
     let record = known(&store, &one.id)?;
-    let history = read_history(&store, &record)?;
+    let mut history = read_history(&store, &record)?;
     let due = pending(&store, &record, &history);
     store.close()?;
     if history.after.is_some() {
         note("what was before its last checkpoint is not kept");
+    }
+    if one.redact {
+        redact(&record.id, &mut history, one.json);
     }
     if one.json {
         let line = |entry: &Entry| {
@@ -157,6 +162,17 @@ pub fn history(one: One) -> Result<u8, Problem> {
     }
     print(&table_of(rows(&history, &due)))?;
     Ok(0)
+}
+
+/// Takes what is secret out of a history. What was open at its checkpoint is among its entries then, unless they are shown
+/// one by one.
+fn redact(id: &str, history: &mut History, one_by_one: bool) {
+    let before = history.after.take().as_ref().map(Checkpoint::open_entries).unwrap_or_default();
+    let mut redaction = Redaction::default();
+    redaction.note(id, &before);
+    redaction.note(id, &history.entries);
+    let shown = before.iter().filter(|_| !one_by_one).chain(&history.entries);
+    history.entries = shown.map(|entry| redaction.entry(id, entry)).collect();
 }
 
 /// A history as a table: each request with what became of it.

@@ -5,6 +5,7 @@
 
 mod access;
 mod arguments;
+mod asks;
 mod check;
 mod clients;
 mod document;
@@ -23,6 +24,7 @@ mod permissions;
 mod problem;
 mod program;
 mod programs;
+mod redact;
 mod repl;
 mod replay;
 mod run;

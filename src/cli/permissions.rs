@@ -1,18 +1,13 @@
 //! What programs may do outside, from the command line and from `durable.toml`.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use serde::Deserialize;
+use std::path::Path;
 
-use crate::host::permissions::Permissions;
+use crate::permissions::{Permissions, SETTINGS as FILE};
 
 use super::arguments::May;
 use super::problem::Problem;
 use super::{STORE, USAGE};
-
-/// The file that a folder's own settings are in.
-const FILE: &str = "durable.toml";
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -24,15 +19,15 @@ struct File {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    #[serde(default)]
-    allow: Vec<String>,
+    /// None when it says nothing of it, which is not the same as an empty list.
+    allow: Option<Vec<String>>,
     #[serde(default)]
     deny: Vec<String>,
 }
 
 /// What is permitted: what the command line says, and where it says nothing of it, the file in this folder. What either
 /// denies is denied.
-pub fn permissions(may: &May) -> Result<Arc<Permissions>, Problem> {
+pub fn permissions(may: &May) -> Result<Permissions, Problem> {
     let table = match std::fs::read_to_string(FILE) {
         Ok(text) => read(&text)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Table::default(),
@@ -40,13 +35,18 @@ pub fn permissions(may: &May) -> Result<Arc<Permissions>, Problem> {
             return Err(Problem::new(STORE, format!("{FILE} can't be read: {}", crate::os::reason(&error))));
         }
     };
-    let allow = if may.allow.is_empty() { &table.allow } else { &may.allow };
+    let allow = match (&may.allow[..], table.allow) {
+        ([], None) => Vec::new(),
+        // An empty list allows nothing.
+        ([], Some(allow)) => [vec![String::new()], allow].concat(),
+        (allow, _) => allow.to_vec(),
+    };
     let deny: Vec<String> = may.deny.iter().chain(&table.deny).cloned().collect();
-    match Permissions::of(allow, &deny) {
-        Ok(permissions) => Ok(Arc::new(permissions)),
-        Err(reason) => Err(Problem::new(USAGE, reason)
-            .hint("write it like `--allow net=api.example.com,fs=data,env`, or in durable.toml `allow = [\"fs=data\"]`")),
-    }
+    Permissions::of(&allow, &deny).map_err(|reason| {
+        Problem::new(USAGE, reason).hint(
+            "write it like `--allow net=api.example.com,read=data,env=HOME`, or in durable.toml `allow = [\"read=data\"]`",
+        )
+    })
 }
 
 fn read(text: &str) -> Result<Table, Problem> {

@@ -10,6 +10,7 @@ use crate::core::lower;
 use crate::engine::{Read, load_stored};
 use crate::machine::Image;
 use crate::os::read_text;
+use crate::permissions::Permissions;
 use crate::render::{Shown, show};
 use crate::syntax::Severity;
 
@@ -21,11 +22,20 @@ pub fn read(file: &Path) -> Result<Program, Problem> {
     read_as(file, |text| text)
 }
 
+/// As [`read`]. What it imports is read as far as the program itself could read it.
+pub fn read_restricted(file: &Path, permissions: &Permissions) -> Result<Program, Problem> {
+    let may = |path: &Path| permissions.check_import(path, file.parent().unwrap_or(Path::new("")));
+    Ok(check::load_permitted(file, text(file)?, &may))
+}
+
 /// As [`read`], of what is made of the file's text.
 pub fn read_as(file: &Path, made: impl FnOnce(String) -> String) -> Result<Program, Problem> {
-    let text = read_text(file)
-        .map_err(|reason| Problem::new(STORE, format!("{} can't be read: {reason}", file.display())))?;
-    Ok(check::load_beside(file, made(text)))
+    Ok(check::load_beside(file, made(text(file)?)))
+}
+
+fn text(file: &Path) -> Result<String, Problem> {
+    read_text(file)
+        .map_err(|reason| Problem::new(STORE, format!("{} can't be read: {reason}", file.display())))
 }
 
 /// Shows what is wrong with a program; an error when it can't run.

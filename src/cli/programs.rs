@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::engine::{InstanceRecord, Read, StoredProgram, keys};
+use crate::engine::{Deployed, InstanceRecord, Read, StoredProgram, keys};
 
 use super::access::{Access, records};
 use super::arguments::Programs;
@@ -26,7 +26,7 @@ pub fn programs(list: Programs) -> Result<u8, Problem> {
         let unfinished = records.iter().filter(own).filter(|r| !r.status.is_ended()).count();
         let entities: Vec<String> = deployed
             .iter()
-            .filter(|(_, of)| of == hash)
+            .filter(|(_, bytes)| Deployed::decode(bytes).is_some_and(|of| of.program.0 == *hash))
             .map(|(key, _)| String::from_utf8_lossy(&key[keys::DEPLOYED.len()..]).into_owned())
             .collect();
         let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();

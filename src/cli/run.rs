@@ -12,6 +12,7 @@ use crate::engine::{
 };
 use crate::host::{self, Ask, Connection, Groups, Host, HostError, Reply, Settings};
 use crate::machine::{Data, IfExists, Image, Value, format, json as values};
+use crate::permissions::Permissions;
 use crate::render::{Shown, show};
 use crate::resident;
 use crate::store::{DiskStore, Store};
@@ -42,7 +43,8 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     let bad_id = run.id.as_deref().map_or(Ok(()), super::clients::own_id);
     let args = script_args(&run)?;
     resident::begin_phase();
-    let image = image(&run.file)?;
+    let permissions = permissions(&run.may)?;
+    let image = image(&run.file, &permissions)?;
     resident::begin_phase();
     let file = run.file.display().to_string();
     let store = access::own(&run.store.store)?;
@@ -63,7 +65,6 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         Durability::None => host::Durability::None,
     };
     resident::begin_phase();
-    let permissions = permissions(&run.may)?;
     let settings = Settings {
         durability,
         retention: retention(&run.keep),
@@ -124,8 +125,8 @@ fn joined(
 }
 
 /// A script, ready to run.
-fn image(file: &Path) -> Result<Rc<Image>, Problem> {
-    let checked = program::read(file)?;
+fn image(file: &Path, permissions: &Permissions) -> Result<Rc<Image>, Problem> {
+    let checked = program::read_restricted(file, permissions)?;
     program::report(&checked, file)?;
     program::image(program::code(&checked, file)?, file)
 }
@@ -142,6 +143,7 @@ fn go_on(host: &mut Host, known: &InstanceRecord) -> Result<(), Problem> {
         Status::Running => {
             // A program that can't run any more is shown with its mistakes.
             program::stored(host.store(), known.program, id, &known.file)?;
+            host.restrict_instance(known);
             host.watch(id);
         }
         Status::Suspended => return Err(suspended(id)),
@@ -205,6 +207,9 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
             // A program that can't run any more is shown with its mistakes.
             if sound.insert(record.program) {
                 program::stored(host.store(), record.program, &record.id, &record.file)?;
+            }
+            if resume.id.is_some() {
+                host.restrict_instance(&record);
             }
             host.watch(&record.id);
         }

@@ -82,8 +82,13 @@ impl Node {
         found
     }
 
+    /// Adds the nodes that a node is made of to a list. Functions within are not entered.
+    pub fn each_part<'a>(&'a self, parts: &mut Vec<&'a Node>) {
+        self.each(&mut |part| parts.push(part));
+    }
+
     /// Visits the nodes that a node is made of. Functions within are not entered.
-    pub fn each(&self, visit: &mut dyn FnMut(&Node)) {
+    pub fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Node)) {
         match &self.form {
             Form::Const(_)
             | Form::Var(_)
@@ -221,7 +226,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    fn each_guard(&self, visit: &mut dyn FnMut(&Node)) {
+    fn each_guard<'a>(&'a self, visit: &mut dyn FnMut(&'a Node)) {
         match self {
             Decision::Read { then, .. } => then.each_guard(visit),
             Decision::Test { yes: a, no: b, .. } | Decision::Either(a, b) => {

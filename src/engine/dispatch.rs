@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::builtins::is_external;
 use crate::machine::options::{self, Child};
 use crate::machine::{Data, ErrorData, IfExists, Image, Request, Value, What, format, ids, started_id};
+use crate::permissions::Permissions;
 
 use super::Open;
 use super::address::{Address, LifeId, Waiter};
@@ -30,6 +31,8 @@ pub(super) struct Sender {
     pub file: String,
     /// The instance, if it is one: what it starts under automatic ids is purged with it.
     pub owner: Option<LifeId>,
+    /// What it may do outside, and what it starts.
+    pub permissions: Permissions,
 }
 
 impl Engine {
@@ -84,6 +87,7 @@ impl Engine {
             image: instance.image.clone(),
             file: instance.record.file.clone(),
             owner: Some(instance.life_id()),
+            permissions: instance.record.permissions.clone(),
         })
     }
 
@@ -166,7 +170,8 @@ impl Engine {
             What::Effect(name) => {
                 open.dispatched = true;
                 let external = is_external(name);
-                self.outputs.push(Output::Effect { step, name, args, external });
+                let permissions = instance.record.permissions.clone();
+                self.outputs.push(Output::Effect { step, name, args, external, permissions });
             }
             What::Activity { .. } if open.begins > now => {
                 self.timers.set(open.begins, (id.clone(), seq), (life, Timer::Retry))
@@ -185,11 +190,12 @@ impl Engine {
                 let due = open.due();
                 let key = instance.step_key(seq);
                 let program = instance.record.program;
+                let permissions = instance.record.permissions.clone();
                 instance.begins(seq, now);
                 if let Some(due) = due {
                     self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
-                self.outputs.push(Output::Activity { step, program, name, args, key });
+                self.outputs.push(Output::Activity { step, program, name, args, key, permissions });
             }
             What::Orchestration { name, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
@@ -210,6 +216,7 @@ impl Engine {
                     now,
                 );
                 record.root = instance.record.root.clone();
+                record.permissions = instance.record.permissions.clone();
                 record.attempt = child.attempt.max(1);
                 record.owner = is_automatic.then(|| owner.clone());
                 let waiter = instance.waiter(seq);
@@ -307,7 +314,8 @@ impl Engine {
     ) {
         let Some(instance) = self.instances.get(id) else { return };
         let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
-        self.send(to, from, root, ack, message);
+        let permissions = instance.record.permissions.clone();
+        self.send_permitted(permissions, to, from, root, ack, message);
     }
 
     /// What an activity or an operation sent goes out.
@@ -329,6 +337,7 @@ impl Engine {
                     self.images.entry(hash).or_insert_with(|| sender.image.clone());
                     let mut record = InstanceRecord::new(&id, hash, &sender.file, &name, request.args, now);
                     record.root = root.to_string();
+                    record.permissions = sender.permissions.clone();
                     record.owner = owner;
                     (Address::instance(&id), Message::Begin(Box::new(record), if_exists))
                 }
@@ -338,7 +347,7 @@ impl Engine {
                 },
                 What::Activity { .. } => continue,
             };
-            self.send(to, from, root, None, message);
+            self.send_permitted(sender.permissions.clone(), to, from, root, None, message);
         }
     }
 

@@ -1,12 +1,14 @@
-//! The stored forms of the version before, which knew no lives and no times of messages. They are read, and never written.
+//! The stored forms of the version before the one before, which knew no lives and no times of messages. They are read, and never written.
 
 use serde::Deserialize;
 
 use crate::code::ProgramHash;
 use crate::machine::snapshot::SavedRequest;
 use crate::machine::{Data, EntityId, ErrorData, IfExists};
+use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
+use super::before::{MailBefore, RecordBefore};
 use super::checkpoint::{Checkpoint, SavedOpen};
 use super::entity::Hold;
 use super::history::Entry;
@@ -25,10 +27,12 @@ fn of_that_life(id: String) -> LifeId {
 }
 
 impl Stored for StoredProgram {
+    type Before = StoredProgram;
     type Earlier = StoredProgram;
 }
 
 impl Stored for Vec<Entry> {
+    type Before = Vec<Entry>;
     type Earlier = Vec<Entry>;
 }
 
@@ -67,6 +71,7 @@ pub(super) struct EarlierRecord {
 }
 
 impl Stored for InstanceRecord {
+    type Before = RecordBefore;
     type Earlier = EarlierRecord;
 }
 
@@ -93,6 +98,7 @@ impl From<EarlierRecord> for InstanceRecord {
             ended: earlier.ended,
             first: earlier.first,
             chunks: earlier.chunks,
+            permissions: Permissions::default(),
         }
     }
 }
@@ -146,6 +152,7 @@ pub(super) struct EarlierMail {
 }
 
 impl Stored for StoredMail {
+    type Before = MailBefore;
     type Earlier = EarlierMail;
 }
 
@@ -157,6 +164,7 @@ impl From<EarlierMail> for StoredMail {
             ack: earlier.ack.map(Waiter::from),
             time: 0,
             message: earlier.message.into(),
+            permissions: Permissions::default(),
         }
     }
 }
@@ -169,6 +177,7 @@ pub(super) struct EarlierHold {
 }
 
 impl Stored for Hold {
+    type Before = Hold;
     type Earlier = EarlierHold;
 }
 
@@ -205,6 +214,7 @@ impl From<EarlierOpen> for SavedOpen {
 }
 
 impl Stored for Checkpoint {
+    type Before = Checkpoint;
     type Earlier = EarlierCheckpoint;
 }
 

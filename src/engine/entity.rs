@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Data, EntityId, Image, Machine, Value};
+use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
 use super::message::{Mail, Message};
@@ -43,12 +44,20 @@ pub(super) enum State {
     Known(Option<Value>),
 }
 
+/// The newest program that declares an entity, and what its operations may do outside.
+#[derive(Clone)]
+pub struct Deployment {
+    pub image: Rc<Image>,
+    pub permissions: Permissions,
+}
+
 /// An operation under way.
 pub(super) struct Running {
     pub(super) machine: Machine,
     pub(super) mail: Rc<Mail>,
     /// The fuel that it has used.
     pub(super) spent: u64,
+    pub(super) permissions: Permissions,
 }
 
 /// One entity.
@@ -82,7 +91,7 @@ pub(super) struct Entities {
     /// By instance, the entities that it asked for or holds.
     pub(super) owners: BTreeMap<LifeId, Vec<EntityId>>,
     /// The newest program that declares an entity.
-    pub(super) deployed: HashMap<String, Rc<Image>>,
+    pub(super) deployed: HashMap<String, Deployment>,
     /// Those at rest, the one that has rested longest first; some may have been used since.
     resting: VecDeque<Rc<EntityId>>,
     /// How many operations are under way.
@@ -94,10 +103,13 @@ impl Entities {
         self.slots.entry(entity.clone()).or_default()
     }
 
-    /// The program is the newest that declares an entity; whether it was not before.
-    pub fn deploy(&mut self, name: &str, image: &Rc<Image>) -> bool {
-        let before = self.deployed.insert(name.to_string(), image.clone());
-        before.is_none_or(|before| before.code.hash != image.code.hash)
+    /// The program is the newest that declares an entity; whether it was not before, or with other permissions.
+    pub fn deploy(&mut self, name: &str, image: &Rc<Image>, permissions: &Permissions) -> bool {
+        let deployment = Deployment { image: image.clone(), permissions: permissions.clone() };
+        let before = self.deployed.insert(name.to_string(), deployment);
+        before.is_none_or(|before| {
+            before.image.code.hash != image.code.hash || before.permissions != *permissions
+        })
     }
 
     /// A message joins its queue.

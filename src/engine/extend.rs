@@ -23,7 +23,7 @@ impl Engine {
         let known = self.instances.get(id).filter(|instance| instance.is_at_rest());
         let known = known.ok_or_else(|| format!("{id} does not wait"))?;
         let next = known.extended(image, history)?;
-        self.deploy(image);
+        self.deploy(image, &next.record.permissions);
         let id: Arc<str> = id.into();
         self.instances.insert(id.clone(), Box::new(next));
         self.active.insert(id.clone());

@@ -5,17 +5,18 @@ use std::rc::Rc;
 
 use crate::code::{Code, ProgramHash};
 use crate::machine::Image;
+use crate::permissions::Permissions;
 
 use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoint;
-use super::entity::Hold;
+use super::entity::{Deployment, Hold};
 use super::history::History;
 use super::keys;
 use super::message::StoredMail;
 use super::outbox::StoredLines;
 use super::program::known_image;
 use super::purge::Tree;
-use super::record::InstanceRecord;
+use super::record::{self, InstanceRecord};
 use super::step::{Event, Output};
 
 /// A key and its value.
@@ -127,21 +128,47 @@ pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<
         },
         Address::Entity(entity) => {
             let state = store.get(&keys::entity(entity))?.map(crate::machine::Data);
-            let image = match deployed(store, &entity.name)? {
-                Some(hash) => Some(images(hash)?),
+            let deployed = match deployed(store, &entity.name)? {
+                Some(Deployed { program, permissions }) => {
+                    Some(Deployment { image: images(program)?, permissions })
+                }
                 None => None,
             };
-            Ok(Event::Entity { entity: (**entity).clone(), state, image })
+            Ok(Event::Entity { entity: (**entity).clone(), state, deployed })
         }
     }
 }
 
+/// The newest program that declares an entity, and what its operations may do outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployed {
+    pub program: ProgramHash,
+    pub permissions: Permissions,
+}
+
+impl Deployed {
+    /// The hash of the program, and the permissions where something is not permitted.
+    pub fn encode(&self) -> Vec<u8> {
+        let hash = self.program.0.to_vec();
+        match self.permissions.are_all() {
+            true => hash,
+            false => record::append(hash, &self.permissions),
+        }
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Deployed> {
+        let (hash, rest) = bytes.split_first_chunk()?;
+        let permissions = if rest.is_empty() { Permissions::default() } else { record::read(rest)? };
+        Some(Deployed { program: ProgramHash(*hash), permissions })
+    }
+}
+
 /// The newest program that declares an entity.
-pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<ProgramHash>, String> {
+pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<Deployed>, String> {
     let Some(bytes) = store.get(&keys::deployed(entity))? else { return Ok(None) };
-    match bytes.try_into() {
-        Ok(hash) => Ok(Some(ProgramHash(hash))),
-        Err(_) => Err(format!("the program of entity {entity} is not readable")),
+    match Deployed::decode(&bytes) {
+        Some(deployed) => Ok(Some(deployed)),
+        None => Err(format!("the program of entity {entity} is not readable")),
     }
 }
 

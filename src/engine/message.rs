@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Data, EntityId, ErrorData, IfExists};
+use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
 use super::record::{self, InstanceRecord};
@@ -118,6 +119,8 @@ pub struct Mail {
     /// When it came to be, in nanoseconds since 1970: an event was accepted, an answer recorded, a timer due.
     pub time: i64,
     pub message: Message,
+    /// What the sender may do outside: an operation that it asks for may do no more.
+    pub permissions: Permissions,
     stage: Cell<Stage>,
 }
 
@@ -130,6 +133,8 @@ pub struct StoredMail {
     /// When it came to be, in nanoseconds since 1970; 0 in what an earlier version wrote.
     pub time: i64,
     pub message: Message,
+    /// What the sender may do outside.
+    pub permissions: Permissions,
 }
 
 impl StoredMail {
@@ -150,14 +155,16 @@ impl Mail {
         ack: Option<Waiter>,
         time: i64,
         message: Message,
+        permissions: Permissions,
     ) -> Rc<Mail> {
-        Rc::new(Mail { number, from, root, ack, time, message, stage: Cell::new(Stage::Fresh) })
+        let stage = Cell::new(Stage::Fresh);
+        Rc::new(Mail { number, from, root, ack, time, message, permissions, stage })
     }
 
     pub(super) fn stored(number: u64, mail: StoredMail) -> Rc<Mail> {
-        let StoredMail { from, root, ack, time, message } = mail;
+        let StoredMail { from, root, ack, time, message, permissions } = mail;
         let stage = Cell::new(Stage::Written);
-        Rc::new(Mail { number, from, root: root.into(), ack, time, message, stage })
+        Rc::new(Mail { number, from, root: root.into(), ack, time, message, permissions, stage })
     }
 
     /// Its place in the order in which an instance takes what waits for it: by time, then by number.
@@ -177,7 +184,7 @@ impl Mail {
         }
         self.stage.set(Stage::Written);
         let (from, root) = (self.from.clone(), self.root.to_string());
-        let (ack, message) = (self.ack.clone(), self.message.clone());
-        Some(StoredMail { from, root, ack, time: self.time, message }.encode())
+        let (ack, message, permissions) = (self.ack.clone(), self.message.clone(), self.permissions.clone());
+        Some(StoredMail { from, root, ack, time: self.time, message, permissions }.encode())
     }
 }

@@ -11,6 +11,7 @@
 mod address;
 mod arrivals;
 mod batch;
+mod before;
 mod checkpoint;
 mod circle;
 mod deliver;
@@ -50,11 +51,11 @@ mod timers;
 pub use address::{Address, LifeId, Waiter};
 pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
-pub use entity::Hold;
+pub use entity::{Deployment, Hold};
 pub use extend::{Cut, cut, described};
 pub use fetch::{
-    Images, Read, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life, read_mail,
-    read_record, read_time, recovery,
+    Deployed, Images, Read, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life,
+    read_mail, read_record, read_time, recovery,
 };
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, SCRIPT, test_function};

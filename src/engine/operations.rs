@@ -6,11 +6,12 @@
 use std::rc::Rc;
 
 use crate::builtins::is_external;
-use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Value, What};
+use crate::permissions::Permissions;
 
 use super::address::Address;
 use super::dispatch::Sender;
-use super::entity::{Running, State};
+use super::entity::{Deployment, Running, State};
 use super::message::{Mail, Message};
 use super::step::{Engine, Output, StepId};
 
@@ -32,10 +33,15 @@ enum Next {
 }
 
 impl Engine {
-    pub(super) fn entity_fetched(&mut self, entity: EntityId, state: Option<Data>, image: Option<Rc<Image>>) {
+    pub(super) fn entity_fetched(
+        &mut self,
+        entity: EntityId,
+        state: Option<Data>,
+        deployed: Option<Deployment>,
+    ) {
         let entity = Rc::new(entity);
-        if let Some(image) = image {
-            self.entities.deployed.entry(entity.name.clone()).or_insert(image);
+        if let Some(deployed) = deployed {
+            self.entities.deployed.entry(entity.name.clone()).or_insert(deployed);
         }
         let slot = self.entities.slot(&entity);
         if !matches!(slot.state, State::Known(_)) {
@@ -112,17 +118,18 @@ impl Engine {
 
     fn begin_operation(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>) {
         match self.operation(entity, &mail) {
-            Ok(machine) => {
+            Ok((machine, permissions)) => {
                 let slot = self.entities.slot(entity);
                 slot.operations = slot.operations.wrapping_add(1);
-                slot.running = Some(Running { machine, mail, spent: 0 });
+                slot.running = Some(Running { machine, mail, permissions, spent: 0 });
                 self.entities.busy += 1;
             }
             Err(error) => self.operation_done(entity, &mail, Err(error)),
         }
     }
 
-    fn operation(&mut self, entity: &Rc<EntityId>, mail: &Mail) -> Result<Machine, ErrorData> {
+    /// The machine of an operation, and what that may do outside: what both the deployed program and the sender may.
+    fn operation(&mut self, entity: &Rc<EntityId>, mail: &Mail) -> Result<(Machine, Permissions), ErrorData> {
         let (Message::Call { operation, args, .. } | Message::Signal { operation, args, .. }) = &mail.message
         else {
             return Err(ErrorData::new("internal", "not an operation"));
@@ -130,7 +137,8 @@ impl Engine {
         let name = &entity.name;
         let unknown =
             || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
-        let image = self.entities.deployed.get(name).cloned().ok_or_else(unknown)?;
+        let Deployment { image, permissions } =
+            self.entities.deployed.get(name).cloned().ok_or_else(unknown)?;
         let declared = image.code.find_entity(name).ok_or_else(unknown)?;
         let Some(found) = declared.operations.iter().find(|known| known.name == *operation) else {
             let near = crate::check::closest(operation, declared.operations.iter().map(|o| o.name.as_str()));
@@ -149,7 +157,8 @@ impl Engine {
             entity: Some((**entity).clone()),
             attempt: 1,
         };
-        Machine::operation(image.clone(), declared, found, args, state, identity)
+        let machine = Machine::operation(image.clone(), declared, found, args, state, identity)?;
+        Ok((machine, permissions.and(&mail.permissions)))
     }
 
     /// Runs the operation that is under way for a slice; whether the entity can go on at once.
@@ -172,18 +181,22 @@ impl Engine {
                 false
             }
             Progress::Waiting => {
+                let permissions = running.permissions.clone();
                 for request in running.machine.take_requests() {
                     let owner = Address::Entity(entity.clone());
                     let step = StepId { owner, life: 0, execution: 0, seq: request.seq, round: 0, attempt };
                     if let What::Effect(name) = request.what {
                         let external = is_external(name);
-                        self.outputs.push(Output::Effect { step, name, args: request.args, external });
+                        let (args, permissions) = (request.args, permissions.clone());
+                        self.outputs.push(Output::Effect { step, name, args, external, permissions });
                     }
                 }
                 false
             }
             Progress::Done(result) => {
-                let Some(Running { mut machine, mail, .. }) = slot.running.take() else { return true };
+                let Some(Running { mut machine, mail, permissions, .. }) = slot.running.take() else {
+                    return true;
+                };
                 self.entities.busy -= 1;
                 let result = result.and_then(|value| {
                     let state = machine.take_state()?;
@@ -202,6 +215,7 @@ impl Engine {
                         image: machine.image.clone(),
                         file: machine.image.code.sources.files[0].name.clone(),
                         owner: None,
+                        permissions,
                     };
                     let sends = machine.take_sends();
                     self.send_all(&sender, sends, now);

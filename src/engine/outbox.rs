@@ -34,6 +34,7 @@ pub struct StoredLines {
 }
 
 impl Stored for StoredLines {
+    type Before = StoredLines;
     type Earlier = StoredLines;
 }
 

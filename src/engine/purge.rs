@@ -6,7 +6,7 @@ use crate::machine::{HEAD, child_id};
 
 use super::address::{Address, LifeId};
 use super::fault::{self, Fault};
-use super::fetch::read_lines;
+use super::fetch::{Deployed, read_lines};
 use super::message::{Message, StoredMail};
 use super::record::InstanceRecord;
 use super::{Batch, Read, StoredProgram, keys};
@@ -113,8 +113,9 @@ pub fn unused_programs(store: &dyn Read) -> Result<Batch, String> {
         let record = InstanceRecord::decode(&bytes).ok_or("the record of an instance is not readable")?;
         used.insert(keys::program(&record.program.0));
     }
-    for (_, hash) in store.all(keys::DEPLOYED)? {
-        used.insert([keys::PROGRAMS, &hash].concat());
+    for (_, bytes) in store.all(keys::DEPLOYED)? {
+        let deployed = Deployed::decode(&bytes).ok_or("the program of an entity is not readable")?;
+        used.insert(keys::program(&deployed.program.0));
     }
     for (_, mail) in super::read_mail(store)?.into_iter().map(|(to, _, mail)| (to, mail)) {
         if let super::Message::Begin(record, _) = mail.message {

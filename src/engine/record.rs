@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::ProgramHash;
 use crate::machine::{Data, ErrorData, child_id, later_child_id};
+use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
-use super::earlier;
 use super::fault::{self, Fault};
 use super::message::Message;
+use super::{before, earlier};
 
 /// Written when an instance begins and ends, and when one of these changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +53,8 @@ pub struct InstanceRecord {
     pub first: u64,
     /// At the end: the number after its history's last chunk.
     pub chunks: u64,
+    /// What it may do outside, whichever process runs it: a process may allow less, and never more.
+    pub permissions: Permissions,
 }
 
 /// Where an instance is in its life.
@@ -67,7 +70,7 @@ pub enum Status {
 }
 
 /// The version of the forms that are written.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Bytes that most of what is encoded takes no more than.
 pub(super) const MOST: usize = 128;
@@ -138,6 +141,7 @@ impl InstanceRecord {
             ended: None,
             first: 0,
             chunks: 0,
+            permissions: Permissions::default(),
         }
     }
 
@@ -215,12 +219,15 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// Something that is stored with its version.
 pub(super) trait Stored: DeserializeOwned {
     /// Its form in the version before.
+    type Before: DeserializeOwned + Into<Self>;
+    /// Its form in the version before that.
     type Earlier: DeserializeOwned + Into<Self>;
 }
 
 pub(super) fn decode<T: Stored>(bytes: &[u8]) -> Option<T> {
     match bytes.split_first()? {
         (&VERSION, body) => read(body),
+        (&before::VERSION, body) => read::<T::Before>(body).map(Into::into),
         (&earlier::VERSION, body) => read::<T::Earlier>(body).map(Into::into),
         _ => None,
     }

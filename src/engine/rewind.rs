@@ -432,7 +432,7 @@ impl One {
                 Later::Event { name, payload, time } => (time, Message::Event { name, payload }),
             };
             let from = format!("{}.rewound-{number}", self.record.step_key(u64::MAX));
-            StoredMail { from, root: root.clone(), ack: None, time, message }
+            StoredMail { from, root: root.clone(), ack: None, time, message, permissions: Default::default() }
         });
         let mut mail: Vec<StoredMail> = came.into_values().chain(others).collect();
         mail.sort_by_key(|mail| mail.time);

@@ -8,10 +8,12 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::code::ProgramHash;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
+use crate::permissions::Permissions;
 
 use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoints;
-use super::entity::{Entities, Hold};
+use super::entity::{Deployment, Entities, Hold};
+use super::fetch::Deployed;
 use super::history::{Entry, History};
 use super::instance::{Instance, Mismatch};
 use super::mailbox::Mailbox;
@@ -74,7 +76,7 @@ pub enum Event {
     /// An instance that was to be fetched has ended, or there is none.
     Absent { id: String, record: Option<InstanceRecord> },
     /// The state of an entity that was to be fetched, and the newest program that declares it.
-    Entity { entity: EntityId, state: Option<Data>, image: Option<Rc<Image>> },
+    Entity { entity: EntityId, state: Option<Data>, deployed: Option<Deployment> },
     /// A program that was to be fetched.
     Program { image: Rc<Image> },
     /// The record of an instance whose status was asked for.
@@ -106,9 +108,16 @@ pub enum Event {
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Carry out an effect and answer. An external one must wait until the writes are durable.
-    Effect { step: StepId, name: &'static str, args: Data, external: bool },
+    Effect { step: StepId, name: &'static str, args: Data, external: bool, permissions: Permissions },
     /// Run an activity and answer. Its own external effects must wait until the writes are durable.
-    Activity { step: StepId, program: ProgramHash, name: String, args: Data, key: String },
+    Activity {
+        step: StepId,
+        program: ProgramHash,
+        name: String,
+        args: Data,
+        key: String,
+        permissions: Permissions,
+    },
     /// Write a line, once the writes are durable, and tell of it. What leaves later leaves after it.
     Line { run: u64, line: Line },
     /// Nobody waits for this step any more; it may be broken off.
@@ -217,7 +226,7 @@ pub struct Engine {
     /// Instances that have stopped without an end.
     pub(super) set_aside: HashSet<Arc<str>>,
     stored_programs: HashSet<ProgramHash>,
-    deployments: BTreeMap<String, ProgramHash>,
+    deployments: BTreeMap<String, Deployed>,
     pub(super) batch: Batch,
     pub(super) outputs: Vec<Output>,
 }
@@ -414,7 +423,7 @@ impl Engine {
                 }
             }
             Event::Begin { record, image } => {
-                self.deploy(&image);
+                self.deploy(&image, &record.permissions);
                 self.add(InstanceRecord { created: now, ..record }, History::default(), image, true);
             }
             Event::Load { record, .. } if self.purged.contains(record.id.as_str()) => {
@@ -434,9 +443,9 @@ impl Engine {
                 let record = record.filter(|_| !self.purged.contains(id.as_str()));
                 self.absent(&id, record, now);
             }
-            Event::Entity { entity, state, image } => {
+            Event::Entity { entity, state, deployed } => {
                 self.fetching.remove(&Address::entity(entity.clone()));
-                self.entity_fetched(entity, state, image);
+                self.entity_fetched(entity, state, deployed);
             }
             Event::Program { image } => {
                 let hash = image.code.hash;
@@ -517,8 +526,8 @@ impl Engine {
     pub fn take_writes(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
         batch.writes.reserve(2 * self.changed.len());
-        for (name, hash) in std::mem::take(&mut self.deployments) {
-            batch.put(keys::deployed(&name), hash.0.to_vec());
+        for (name, deployed) in std::mem::take(&mut self.deployments) {
+            batch.put(keys::deployed(&name), deployed.encode());
         }
         for (to, mail) in std::mem::take(&mut self.fresh_mail) {
             if let Some(bytes) = mail.write() {
@@ -577,16 +586,18 @@ impl Engine {
         batch
     }
 
-    /// Stores a program, if it is not known to be there, and makes it the newest for its entities.
-    pub(super) fn deploy(&mut self, image: &Rc<Image>) {
+    /// Stores a program, if it is not known to be there, and makes it the newest for its entities. Their operations may do
+    /// outside what whoever deploys it may.
+    pub(super) fn deploy(&mut self, image: &Rc<Image>, permissions: &Permissions) {
         let hash = image.code.hash;
         if self.stored_programs.insert(hash) {
             program_writes(hash, &image.code.sources, &mut self.batch);
         }
         self.images.insert(hash, image.clone());
         for name in image.code.entities() {
-            if self.entities.deploy(name, image) {
-                self.deployments.insert(name.to_string(), hash);
+            if self.entities.deploy(name, image, permissions) {
+                let deployed = Deployed { program: hash, permissions: permissions.clone() };
+                self.deployments.insert(name.to_string(), deployed);
             }
         }
     }
@@ -722,6 +733,23 @@ impl Engine {
         self.send_at(self.now, to, from, root, ack, message);
     }
 
+    /// As `send`, for somebody who may do only so much outside.
+    pub(super) fn send_permitted(
+        &mut self,
+        permissions: Permissions,
+        to: Address,
+        from: String,
+        root: Arc<str>,
+        ack: Option<super::Waiter>,
+        message: Message,
+    ) {
+        let number = self.next_mail;
+        self.next_mail += 1;
+        let mail = Mail::fresh(number, from, root, ack, self.now, message, permissions);
+        self.fresh_mail.push((to.clone(), mail.clone()));
+        self.put(to, mail);
+    }
+
     /// Sends a message of something that was so at a time.
     pub(super) fn send_at(
         &mut self,
@@ -734,15 +762,16 @@ impl Engine {
     ) {
         let number = self.next_mail;
         self.next_mail += 1;
-        let mail = Mail::fresh(number, from, root, ack, time, message);
+        let mail = Mail::fresh(number, from, root, ack, time, message, Permissions::default());
         self.fresh_mail.push((to.clone(), mail.clone()));
         self.put(to, mail);
     }
 
     /// Stores a message anew whose sender was answered.
     pub(super) fn store(&mut self, to: Address, mail: &Mail) {
-        let Mail { from, root, time, message, .. } = mail;
-        let copy = Mail::fresh(self.next_mail, from.clone(), root.clone(), None, *time, message.clone());
+        let Mail { from, root, time, message, permissions, .. } = mail;
+        let (from, root, permissions) = (from.clone(), root.clone(), permissions.clone());
+        let copy = Mail::fresh(self.next_mail, from, root, None, *time, message.clone(), permissions);
         self.next_mail += 1;
         if let Some(bytes) = copy.write() {
             self.batch.put(keys::mail(&to, copy.number), bytes);
@@ -767,7 +796,7 @@ impl Engine {
             }
         }
         let to = Address::Instance(id.clone());
-        for StoredMail { from, root, ack, time, message } in mail {
+        for StoredMail { from, root, ack, time, message, .. } in mail {
             self.send_at(time, to.clone(), from, root.into(), ack, message);
         }
         self.set_aside.remove(&id);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::{Event, Line, Outcome as Ending};
 use crate::machine::{Data, ErrorData, format};
+use crate::permissions::Permissions;
 use crate::resident;
 
 use super::Answer;
@@ -20,7 +21,7 @@ pub(super) const FIRST_BATCHES: u32 = 3;
 
 /// What waits until the writes are durable.
 pub(super) enum Held {
-    Effect { owner: Owner, name: &'static str, args: Data },
+    Effect { owner: Owner, name: &'static str, args: Data, permissions: Permissions },
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
     Reply { to: Answer, reply: Reply },
     Lost { what: String, error: ErrorData },
@@ -135,7 +136,7 @@ impl Host {
                 Held::Lost { what, error } => {
                     self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
                 }
-                Held::Effect { owner, name: "print", args } => {
+                Held::Effect { owner, name: "print", args, .. } => {
                     let line = args.items().first().map(format::to_text).transpose();
                     match line {
                         Ok(line) => {
@@ -148,7 +149,9 @@ impl Host {
                         )),
                     }
                 }
-                Held::Effect { owner, name, args } => self.perform(owner, name, args),
+                Held::Effect { owner, name, args, permissions } => {
+                    self.perform(owner, name, args, permissions)
+                }
             }
         }
         self.begin_files();

@@ -10,6 +10,7 @@ use std::thread;
 
 use crate::machine::Data;
 
+use super::files::Reach;
 use super::{Message, files};
 
 /// How many block at once at most.
@@ -20,6 +21,8 @@ pub(crate) struct Job {
     pub ticket: u64,
     pub name: &'static str,
     pub args: Data,
+    /// What may be done, and where.
+    pub reach: Reach,
 }
 
 /// The threads, started when needed. They end when this goes, each after what it does; what is in the queue then is
@@ -92,7 +95,7 @@ impl Shared {
             if queue.over {
                 return;
             }
-            let Some(Job { ticket, name, args }) = queue.jobs.pop_front() else {
+            let Some(Job { ticket, name, args, reach }) = queue.jobs.pop_front() else {
                 queue.idle += 1;
                 let waits = |queue: &mut Queue| queue.told == 0 && !queue.over;
                 queue = self.wakes.wait_while(queue, waits).unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +107,7 @@ impl Shared {
                 self.wake(&mut queue);
             }
             drop(queue);
-            let result = files::run(name, &args);
+            let result = files::run(name, &args, &reach);
             if self.messages.send(Message::Done { ticket, result }).is_err() {
                 return;
             }

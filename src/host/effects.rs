@@ -1,9 +1,9 @@
 //! Effects that are done where they are asked for: they take no time and leave nothing outside.
 
 use crate::builtins::looks;
-use crate::machine::{Data, ErrorData, Value};
+use crate::machine::{Data, ErrorData, Value, secret};
+use crate::permissions::Permissions;
 
-use super::permissions::Permissions;
 use super::{Clock, Outcome, clock, data};
 
 /// Does an effect at once, if it is of that kind.
@@ -34,10 +34,18 @@ pub(crate) fn immediate(
             Err(error) => return Some(Err(error)),
         },
         "env" => match &args.items()[..] {
-            _ if permissions.permit(name, args).is_err() => {
-                return permissions.permit(name, args).err().map(Err);
-            }
-            [Value::Str(name)] => variable(name.as_str()),
+            [Value::Str(name)] => match permissions.check_variable(name.as_str()) {
+                Ok(()) => variable(name.as_str()),
+                Err(refused) => return Some(Err(refused)),
+            },
+            _ => Value::Null,
+        },
+        "secret" => match &args.items()[..] {
+            // It is there now; what it is is read when it is needed.
+            [Value::Str(name)] => match read_secret(name.as_str(), permissions) {
+                Ok(_) => secret::named(name.as_str()),
+                Err(error) => return Some(Err(error)),
+            },
             _ => Value::Null,
         },
         name if looks(name) => {
@@ -47,6 +55,75 @@ pub(crate) fn immediate(
         _ => return None,
     };
     Some(data(&value))
+}
+
+/// The value of a secret, if it may be read.
+fn read_secret(name: &str, permissions: &Permissions) -> Result<String, ErrorData> {
+    permissions.check_variable(name)?;
+    let value = match variable(name) {
+        Value::Str(text) => Some(text.as_str().to_string()),
+        _ => None,
+    };
+    value.ok_or_else(|| {
+        let message =
+            format!("there is no secret `{name}`: the environment of this process has no such variable");
+        ErrorData::with("no_secret", message, [("name", Value::str(name))])
+    })
+}
+
+/// The values of secrets that an effect got, to be kept out of what it says.
+pub(crate) type Revealed = Vec<String>;
+
+/// The arguments of an effect with the values of the secrets in them.
+pub(crate) fn reveal(args: Data, permissions: &Permissions) -> Result<(Data, Revealed), ErrorData> {
+    let mark = secret::MASK.as_bytes();
+    if !args.0.windows(mark.len()).any(|bytes| bytes == mark) {
+        return Ok((args, Vec::new()));
+    }
+    let value = args.decode();
+    if !secret::holds(&value) {
+        return Ok((args, Vec::new()));
+    }
+    let mut revealed = Vec::new();
+    let value = secret::revealed(&value, &mut |name| {
+        let text = read_secret(name, permissions)?;
+        revealed.push(text.clone());
+        Ok(text)
+    })?;
+    Ok((data(&value)?, revealed))
+}
+
+/// What became of an effect, without the values of secrets in its errors.
+pub(crate) fn hidden(outcome: Outcome, revealed: &Revealed) -> Outcome {
+    outcome.map_err(|error| match revealed.is_empty() {
+        true => error,
+        false => {
+            let value = Data::encode(&without(&error.value.decode(), revealed, 0));
+            ErrorData { value: value.unwrap_or_else(|_| Data::null()), trace: error.trace }
+        }
+    })
+}
+
+/// A value without secrets in its texts.
+fn without(value: &Value, revealed: &Revealed, depth: usize) -> Value {
+    const MOST_LEVELS: usize = 100;
+    match value {
+        Value::Str(text) => {
+            let hide = |text: String, hidden: &String| match hidden.is_empty() {
+                true => text,
+                false => text.replace(hidden.as_str(), secret::MASK),
+            };
+            Value::str(revealed.iter().fold(text.as_str().to_string(), hide))
+        }
+        Value::Record(record) if depth < MOST_LEVELS => {
+            let fields = record.iter().map(|(name, value)| (&**name, without(value, revealed, depth + 1)));
+            Value::record(fields)
+        }
+        Value::List(list) if depth < MOST_LEVELS => {
+            Value::list(list.as_slice().iter().map(|item| without(item, revealed, depth + 1)).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn variable(name: &str) -> Value {

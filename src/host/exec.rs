@@ -4,9 +4,11 @@
 //! until then. What it started and left behind goes on, and finds its outputs closed. A program that is given up ends with
 //! its whole group.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::process::Command;
 
 use crate::machine::options::{Exec, exec};
 use crate::machine::{Data, ErrorData, Value};
+use crate::permissions::{Capability, Permissions};
 
 use super::groups::{Group, Groups};
 use super::{Outcome, data, text_or_bytes};
@@ -27,12 +30,16 @@ const MAX_OUTPUT: u64 = 64 << 20;
 /// A program that is ready to be run: plain data, for any thread.
 pub(crate) struct Call {
     program: String,
+    /// The file of the program, where that was decided already.
+    path: Option<PathBuf>,
+    /// Variables of this process that the program does not find.
+    hidden: Vec<OsString>,
     arguments: Vec<String>,
     options: Exec,
 }
 
-/// Reads the arguments of `exec`.
-pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
+/// Reads the arguments of `exec`; an error when the program may not be run so.
+pub(crate) fn prepare(args: &Data, permissions: &Permissions) -> Result<Call, ErrorData> {
     let args = args.items();
     let (Some(Value::Str(program)), Some(Value::List(list))) = (args.first(), args.get(1)) else {
         return Err(ErrorData::new("type_error", "`exec` takes a program and a list of strings"));
@@ -44,7 +51,14 @@ pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
     let options = exec(args.get(2).unwrap_or(&Value::Null));
     let options =
         options.map_err(|fail| ErrorData::new("type_error", crate::machine::error::title(&fail.value)))?;
-    Ok(Call { program: program.as_str().to_string(), arguments: words.collect(), options })
+    let program = program.as_str().to_string();
+    let path = permissions.program(&program, options.dir.as_deref(), &options.env)?;
+    let handed_on = |name: &OsString| name.to_str().is_some_and(|name| permissions.hands_on(name));
+    let hidden = match permissions.is_whole(Capability::Env) {
+        true => Vec::new(),
+        false => std::env::vars_os().map(|(name, _)| name).filter(|name| !handed_on(name)).collect(),
+    };
+    Ok(Call { program, path, hidden, arguments: words.collect(), options })
 }
 
 impl Call {
@@ -89,7 +103,17 @@ impl Call {
     }
 
     async fn output(self, groups: &Groups, group: &mut Option<Group>) -> std::io::Result<Outcome> {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.path {
+            None => Command::new(&self.program),
+            Some(path) => {
+                let mut command = Command::new(path);
+                command.arg0(&self.program);
+                command
+            }
+        };
+        for name in &self.hidden {
+            command.env_remove(name);
+        }
         command.args(&self.arguments).envs(self.options.env).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(dir) = &self.options.dir {

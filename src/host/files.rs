@@ -1,50 +1,87 @@
 //! Files.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions as Mode};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::machine::{Data, ErrorData, MAX_TEXT, Value};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode as Bits, SFlag, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
+use crate::machine::{Data, ErrorData, MAX_TEXT, Value};
+use crate::permissions::{Capability, Permissions};
+
+use super::walk::{Astray, Last, Place, walk};
 use super::{Outcome, data};
 
+/// The mode of a file that is made, before the process's umask.
+const NEW_FILE: u32 = 0o666;
+/// The mode of a file that takes another one's place, until it has that one's.
+const UNFINISHED: u32 = 0o600;
+/// Folders within folders that are removed at once.
+const MOST_LEVELS: usize = 1_000;
+
+/// What may be done to files, and by whom.
+#[derive(Clone, Default)]
+pub(crate) struct Reach {
+    pub permissions: Permissions,
+    /// The folder of the store that the program is in.
+    pub store: Option<PathBuf>,
+}
+
+/// Why something is not done.
+enum Failure {
+    Io(io::Error),
+    Refused(ErrorData),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Io(error)
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Failure {
+        Failure::Io(errno.into())
+    }
+}
+
+type Done<T> = Result<T, Failure>;
+
 /// Does an effect on files; it may block.
-pub(crate) fn run(name: &str, args: &Data) -> Outcome {
+pub(crate) fn run(name: &str, args: &Data, reach: &Reach) -> Outcome {
     let args = args.items();
     let Some(Value::Str(path)) = args.first() else {
         return Err(ErrorData::new("type_error", "a path is a string"));
     };
     let shown = path.as_str();
-    let path = Path::new(shown);
+    let at = At { path: Path::new(shown), shown, reach };
     let contents = || match args.get(1) {
         Some(Value::Bytes(blob)) => blob.bytes.clone(),
         Some(Value::Str(text)) => text.as_str().as_bytes().to_vec(),
         _ => Vec::new(),
     };
     let (doing, result) = match name {
-        "fs_read" => (
-            "read",
-            read(path).and_then(|bytes| {
-                String::from_utf8(bytes).map(Value::str).map_err(|_| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "it is not UTF-8 text; `fs.read_bytes` reads any file",
-                    )
-                })
-            }),
-        ),
-        "fs_read_bytes" => ("read", read(path).map(Value::bytes)),
-        "fs_write" => ("write", write(path, &contents()).map(|()| Value::Null)),
-        "fs_append" => ("append to", append(path, &contents()).map(|()| Value::Null)),
-        "fs_exists" => ("look for", path.try_exists().map(Value::bool)),
-        "fs_list" => ("list", list(path)),
-        "fs_make_dir" => ("make", fs::create_dir_all(path).map(|()| Value::Null)),
-        _ => ("remove", remove(path).map(|()| Value::Null)),
+        "fs_read" => ("read", at.read().and_then(text)),
+        "fs_read_bytes" => ("read", at.read().map(Value::bytes)),
+        "fs_write" => ("write", at.write(&contents()).map(|()| Value::Null)),
+        "fs_append" => ("append to", at.append(&contents()).map(|()| Value::Null)),
+        "fs_exists" => ("look for", at.exists().map(Value::bool)),
+        "fs_list" => ("list", at.list()),
+        "fs_make_dir" => ("make", at.make_dir().map(|()| Value::Null)),
+        _ => ("remove", at.remove().map(|()| Value::Null)),
     };
     match result {
         Ok(value) => data(&value),
-        Err(error) => {
+        Err(Failure::Refused(error)) => Err(error),
+        Err(Failure::Io(error)) => {
             let reason = crate::os::reason(&error);
             let code = match error.kind() {
                 io::ErrorKind::NotFound => "not_found",
@@ -58,64 +95,289 @@ pub(crate) fn run(name: &str, args: &Data) -> Outcome {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > MAX_TEXT {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 256 MiB"));
-    }
-    Ok(bytes)
+fn text(bytes: Vec<u8>) -> Done<Value> {
+    String::from_utf8(bytes).map(Value::str).map_err(|_| {
+        let why = "it is not UTF-8 text; `fs.read_bytes` reads any file";
+        io::Error::new(io::ErrorKind::InvalidData, why).into()
+    })
 }
 
-/// A new file beside the old one, made durable and then renamed: whoever reads sees the old or the new one, whole.
-fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not the name of a file"))?;
-    // What a link points at is replaced, not the link.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let temporary = format!(".{}.{}-{number}.new", name.to_string_lossy(), std::process::id());
-    let temporary = target.with_file_name(temporary);
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(contents)?;
-        if let Ok(old) = fs::metadata(&target) {
-            file.set_permissions(old.permissions())?;
+/// A path as a program named it, and what may be done there.
+struct At<'a> {
+    path: &'a Path,
+    shown: &'a str,
+    reach: &'a Reach,
+}
+
+impl At<'_> {
+    fn check(&self, capability: Capability, real: &Path) -> Done<()> {
+        let Reach { permissions, store } = self.reach;
+        permissions.check_path(capability, real, self.shown, store.as_deref()).map_err(Failure::Refused)
+    }
+
+    /// Where the path leads, if it may be used so. Of a path that leads nowhere only those hear that who may use it.
+    fn place(&self, capability: Capability, last: Last) -> Done<Place> {
+        self.place_of(self.path, capability, last)
+    }
+
+    fn place_of(&self, path: &Path, capability: Capability, last: Last) -> Done<Place> {
+        match walk(path, last) {
+            Ok(place) => {
+                self.check(capability, &place.real)?;
+                if place.is_of_processes() {
+                    let refused = self.reach.permissions.check_system(capability, self.shown);
+                    refused.map_err(Failure::Refused)?;
+                }
+                Ok(place)
+            }
+            Err(Astray { real, error }) => {
+                self.check(capability, &real)?;
+                Err(error.into())
+            }
         }
-        file.sync_data()?;
-        fs::rename(&temporary, &target)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
     }
-    written
+
+    fn read(&self) -> Done<Vec<u8>> {
+        let place = self.place(Capability::Read, Last::Followed)?;
+        let file = File::from(place.open(OFlag::O_RDONLY, 0)?);
+        let mut bytes = Vec::new();
+        file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes)?;
+        if bytes.len() > MAX_TEXT {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 256 MiB").into());
+        }
+        Ok(bytes)
+    }
+
+    /// A new file beside the old one, made durable and then renamed: whoever reads sees the old or the new one, whole. What
+    /// is no file, like a device or a pipe, stays and is written to.
+    fn write(&self, contents: &[u8]) -> Done<()> {
+        let place = self.place(Capability::Write, Last::Followed)?;
+        let old = place.look()?;
+        let kind = old.as_ref().map(kind);
+        if kind == Some(SFlag::S_IFDIR) || place.name == "." {
+            return Err(Errno::EISDIR.into());
+        }
+        if kind.is_some_and(|kind| kind != SFlag::S_IFREG) {
+            File::from(place.open(OFlag::O_WRONLY, 0)?).write_all(contents)?;
+            return Ok(());
+        }
+        let (temporary, mut file) = place.temporary(if old.is_some() { UNFINISHED } else { NEW_FILE })?;
+        let written = (|| {
+            file.write_all(contents)?;
+            if let Some(old) = &old {
+                keep_rights(&file, old)?;
+            }
+            file.sync_data()?;
+            Ok(renameat(&place.folder, temporary.as_os_str(), &place.folder, place.name.as_os_str())?)
+        })();
+        if written.is_err() {
+            let _ = unlinkat(&place.folder, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        written
+    }
+
+    fn append(&self, contents: &[u8]) -> Done<()> {
+        let place = self.place(Capability::Write, Last::Followed)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
+        let mut file = File::from(place.open(flags, NEW_FILE)?);
+        file.write_all(contents)?;
+        // Devices and pipes have nothing to make durable.
+        if file.metadata()?.is_file() {
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    fn exists(&self) -> Done<bool> {
+        match self.place(Capability::Read, Last::Followed) {
+            Ok(place) => Ok(place.look()?.is_some()),
+            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn list(&self) -> Done<Value> {
+        let place = self.place(Capability::Read, Last::Followed)?;
+        let mut names = Vec::new();
+        for name in entries(place.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?)? {
+            names.push(name.to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(Value::list(names.into_iter().map(Value::str).collect()))
+    }
+
+    /// Makes a folder, and those above it that are missing.
+    fn make_dir(&self) -> Done<()> {
+        let mut so_far = PathBuf::new();
+        let mut parts = self.path.components().peekable();
+        while let Some(part) = parts.next() {
+            so_far.push(part);
+            let is_last = parts.peek().is_none();
+            let place = match walk(&so_far, Last::Followed) {
+                Ok(place) => place,
+                Err(Astray { real, error }) => {
+                    self.check(Capability::Write, &real)?;
+                    return Err(error.into());
+                }
+            };
+            let old = place.look()?;
+            if old.is_none() || is_last {
+                self.check(Capability::Write, &place.real)?;
+            }
+            match old.as_ref().map(kind) {
+                Some(SFlag::S_IFDIR) => {}
+                Some(_) if is_last => return Err(Errno::EEXIST.into()),
+                Some(_) => return Err(Errno::ENOTDIR.into()),
+                None => match mkdirat(&place.folder, place.name.as_os_str(), Bits::from_bits_truncate(0o777))
+                {
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                },
+            }
+        }
+        match so_far.as_os_str().is_empty() {
+            true => Err(Errno::ENOENT.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn remove(&self) -> Done<()> {
+        let place = match self.place(Capability::Write, Last::Meant) {
+            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            place => place?,
+        };
+        let Some(old) = place.look()? else { return Ok(()) };
+        if kind(&old) != SFlag::S_IFDIR {
+            return gone(unlinkat(&place.folder, place.name.as_os_str(), UnlinkatFlags::NoRemoveDir));
+        }
+        let Reach { permissions, store } = self.reach;
+        permissions.check_removal(&place.real, self.shown, store.as_deref()).map_err(Failure::Refused)?;
+        if !permissions.are_all() {
+            // Nothing is removed when something must stay.
+            self.tree(&place.folder, &place.name, &place.real, 0, &mut |_, _, _| Ok(()))?;
+        }
+        self.tree(&place.folder, &place.name, &place.real, 0, &mut |folder, name, is_folder| {
+            let flag = if is_folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+            gone(unlinkat(folder, name, flag))
+        })
+    }
+
+    /// Goes through a folder, what is in it before itself. Each is checked before `each` has it.
+    fn tree(
+        &self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        real: &Path,
+        level: usize,
+        each: &mut dyn FnMut(&OwnedFd, &OsStr, bool) -> Done<()>,
+    ) -> Done<()> {
+        self.check(Capability::Write, real)?;
+        if level > MOST_LEVELS {
+            return Err(io::Error::other("its folders are nested more than 1,000 deep").into());
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let folder = match openat(parent, name, flags, Bits::empty()) {
+            Ok(folder) => folder,
+            Err(Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        };
+        for entry in entries(folder.try_clone()?)? {
+            let below = real.join(&entry);
+            let is_folder = match fstatat(&folder, entry.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(found) => kind(&found) == SFlag::S_IFDIR,
+                Err(Errno::ENOENT) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            if is_folder {
+                self.tree(&folder, &entry, &below, level + 1, each)?;
+            } else {
+                self.check(Capability::Write, &below)?;
+                each(&folder, &entry, false)?;
+            }
+        }
+        each(parent, name, true)
+    }
 }
 
-fn append(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(contents)?;
-    file.sync_data()
+impl Place {
+    /// Opens what the name stands for now; a link that has come there meanwhile is not followed.
+    fn open(&self, flags: OFlag, mode: u32) -> Done<OwnedFd> {
+        let follow = if self.is_magic { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+        let flags = flags | follow | OFlag::O_CLOEXEC;
+        Ok(openat(&self.folder, self.name.as_os_str(), flags, Bits::from_bits_truncate(mode as _))?)
+    }
+
+    /// Whether it shows processes, wherever their folder is.
+    #[cfg(target_os = "linux")]
+    fn is_of_processes(&self) -> bool {
+        use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+        fstatfs(&self.folder).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_of_processes(&self) -> bool {
+        false
+    }
+
+    /// What the name stands for now, if anything.
+    fn look(&self) -> Done<Option<FileStat>> {
+        match fstatat(&self.folder, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// A new file in the same folder, under a name that no other one has.
+    fn temporary(&self, mode: u32) -> Done<(OsString, File)> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let name = OsString::from(format!(".durable-{}-{number}.new", std::process::id()));
+            let flags =
+                OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            match openat(&self.folder, name.as_os_str(), flags, Bits::from_bits_truncate(mode as _)) {
+                Ok(file) => return Ok((name, File::from(file))),
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
 }
 
-fn list(path: &Path) -> io::Result<Value> {
+/// Gives a file the owner and the mode of the one whose place it takes. Another owner only some may give.
+fn keep_rights(file: &File, old: &FileStat) -> Done<()> {
+    let new = fstat(file)?;
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) {
+        let group = Some(Gid::from_raw(old.st_gid));
+        let _ = fchown(file, Some(Uid::from_raw(old.st_uid)), group).or_else(|_| fchown(file, None, group));
+    }
+    #[allow(clippy::unnecessary_cast, reason = "modes are shorter elsewhere")]
+    Ok(file.set_permissions(Mode::from_mode((old.st_mode as u32) & 0o7777))?)
+}
+
+fn kind(found: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
+}
+
+/// The names in an open folder.
+fn entries(folder: OwnedFd) -> Done<Vec<OsString>> {
+    use std::os::unix::ffi::OsStrExt;
     let mut names = Vec::new();
-    for entry in fs::read_dir(path)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
+    for entry in Dir::from_fd(folder)?.iter() {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            names.push(name.to_os_string());
+        }
     }
-    names.sort();
-    Ok(Value::list(names.into_iter().map(Value::str).collect()))
+    Ok(names)
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(data) if data.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
+/// What is gone already is removed.
+fn gone(removed: nix::Result<()>) -> Done<()> {
     match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }

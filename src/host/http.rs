@@ -1,15 +1,26 @@
 //! HTTP requests, by reqwest.
+//!
+//! A request goes only to addresses that were checked: a name is looked up once, and the connection goes to what was
+//! found. Redirects are followed here, each as a request of its own.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, Method, redirect};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{
+    ACCEPT, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, LOCATION, USER_AGENT,
+};
+use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 
 use crate::machine::options::{Http, http};
 use crate::machine::{Data, ErrorData, Value, json};
+use crate::permissions::{Capability, Permissions, Target};
 
-use super::permissions::{Capability, Permissions, host};
 use super::{Outcome, data, text_or_bytes};
 
 /// A request that is ready to be sent: plain data, for any thread.
@@ -46,45 +57,112 @@ pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
     Ok(Call { method: words(0), url: words(1), body, content_type, options })
 }
 
-/// Makes the client that all requests with the usual number of redirects share. A redirect goes only where a request may.
-pub(crate) fn client(redirects: u32, permissions: &Arc<Permissions>) -> Result<Client, ErrorData> {
-    let permissions = permissions.clone();
-    let follow = move |attempt: redirect::Attempt<'_>| {
-        if attempt.previous().len() > redirects as usize {
-            return attempt.error("too many redirects");
-        }
-        match permissions.check(Capability::Net, &host(attempt.url().as_str())) {
-            Ok(()) => attempt.follow(),
-            Err(refused) => attempt.error(refused.title()),
-        }
-    };
+/// More clients than this are not kept: one for each set of permissions and each port.
+const MOST_CLIENTS: usize = 64;
 
-    Client::builder()
-        .user_agent(concat!("durable/", env!("CARGO_PKG_VERSION")))
-        .redirect(match redirects {
-            0 => redirect::Policy::none(),
-            _ => redirect::Policy::custom(follow),
-        })
-        .connect_timeout(Duration::from_secs(30))
-        .pool_max_idle_per_host(64)
-        .build()
-        .map_err(|error| ErrorData::new("http_error", format!("HTTP is not available: {error}")))
+/// Whose connections a client has: they are shared only by those who may reach the same.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Whose {
+    Everybody,
+    Restricted(Permissions, u16),
 }
 
-/// Redirects that the shared client follows.
-pub(crate) const USUAL_REDIRECTS: u32 = 10;
+/// The clients by which requests are sent, made when they are needed.
+#[derive(Clone, Default)]
+pub(crate) struct Clients(Arc<Mutex<HashMap<Whose, Client>>>);
+
+impl Clients {
+    fn of(&self, permissions: &Permissions, target: &Target) -> Result<Client, ErrorData> {
+        let is_free = permissions.is_whole(Capability::Net);
+        let whose = match is_free {
+            true => Whose::Everybody,
+            false => Whose::Restricted(permissions.clone(), target.port()),
+        };
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&whose) {
+            return Ok(client.clone());
+        }
+        let mut builder = Client::builder()
+            .user_agent(concat!("durable/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(64);
+        if !is_free {
+            // A proxy would go wherever it is asked to.
+            let permissions = permissions.clone();
+            builder = builder.no_proxy().dns_resolver(Arc::new(Checked { permissions, port: target.port() }));
+        }
+        let client = builder
+            .build()
+            .map_err(|error| ErrorData::new("http_error", format!("HTTP is not available: {error}")))?;
+        if clients.len() >= MOST_CLIENTS {
+            clients.clear();
+        }
+        clients.insert(whose, client.clone());
+        Ok(client)
+    }
+}
+
+/// Looks names up, and gives only addresses that may be reached.
+struct Checked {
+    permissions: Permissions,
+    port: u16,
+}
+
+/// All addresses of a name are refused.
+#[derive(Debug)]
+struct Refused(ErrorData);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.title())
+    }
+}
+
+impl Error for Refused {}
+
+impl Resolve for Checked {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (permissions, port) = (self.permissions.clone(), self.port);
+        Box::pin(async move {
+            let name = name.as_str().to_string();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), port)).await?.collect();
+            let target = Url::parse(&format!("http://{name}:{port}/")).ok().and_then(|url| Target::of(&url));
+            let target = target.ok_or_else(|| format!("`{name}` is not the name of a host"))?;
+            let mut permitted = Vec::new();
+            let mut refused = None;
+            for address in found {
+                match permissions.check_address(&target, address.ip()) {
+                    Ok(()) => permitted.push(address),
+                    Err(error) => refused = Some(error),
+                }
+            }
+            match (permitted.is_empty(), refused) {
+                (true, Some(error)) => Err(Refused(error).into()),
+                _ => Ok(Box::new(permitted.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// Headers that go along when a redirect leads to another host: they say nothing of who asks.
+const HARMLESS: [HeaderName; 5] = [ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, CONTENT_ENCODING, USER_AGENT];
+
+/// One request: the first, or what a redirect leads to.
+struct Hop {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<Vec<u8>>,
+}
 
 impl Call {
-    pub(crate) fn redirects(&self) -> u32 {
-        self.options.redirects
-    }
-
     /// Sends the request and reads the whole response.
-    pub(crate) async fn send(self, client: Client) -> Outcome {
+    pub(crate) async fn send(self, clients: Clients, permissions: Permissions) -> Outcome {
         let url = self.url.clone();
         let timeout = self.options.timeout;
         let limit = Duration::from_nanos(u64::try_from(timeout).unwrap_or(0));
-        match tokio::time::timeout(limit, self.exchange(client)).await {
+        match tokio::time::timeout(limit, self.exchange(clients, permissions)).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let after = crate::machine::format::duration(timeout);
@@ -93,32 +171,23 @@ impl Call {
         }
     }
 
-    async fn exchange(self, client: Client) -> Outcome {
-        let url = self.url;
-        let problem =
-            |error: &reqwest::Error| failed("http_error", format!("{url}: {}", reason(error)), &url);
-        let method = Method::from_bytes(self.method.as_bytes())
-            .map_err(|_| failed("http_error", format!("`{}` is not an HTTP method", self.method), &url))?;
-        let mut request = client.request(method, &url);
-        if !self.options.query.is_empty() {
-            request = request.query(&self.options.query);
-        }
-        let mut typed = false;
-        for (name, value) in &self.options.headers {
-            let header = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
-            let Some((name, value)) = header else {
-                return Err(failed("http_error", format!("`{name}` is not a header that can be sent"), &url));
-            };
-            typed |= name == CONTENT_TYPE;
-            request = request.header(name, value);
-        }
-        if let Some(body) = self.body {
-            if let Some(kind) = self.content_type.filter(|_| !typed) {
-                request = request.header(CONTENT_TYPE, kind);
+    async fn exchange(self, clients: Clients, permissions: Permissions) -> Outcome {
+        let (url, options) = (self.url.clone(), self.options.clone());
+        let mut hop = self.first()?;
+        let mut redirects = 0;
+        let mut response = loop {
+            let response = hop.send(&clients, &permissions, &url).await?;
+            match hop.next(&response).filter(|_| options.redirects > 0) {
+                None => break response,
+                Some(_) if redirects >= options.redirects => {
+                    return Err(failed("http_error", format!("{url}: too many redirects"), &url));
+                }
+                Some(next) => {
+                    hop = next.map_err(|reason| failed("http_error", format!("{url}: {reason}"), &url))?;
+                    redirects += 1;
+                }
             }
-            request = request.body(body);
-        }
-        let mut response = request.send().await.map_err(|error| problem(&error))?;
+        };
         let status = response.status().as_u16();
         let mut headers: Vec<(String, String)> = Vec::new();
         for (name, value) in response.headers() {
@@ -129,12 +198,12 @@ impl Call {
             }
         }
         let mut body = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(|error| problem(&error))? {
+        while let Some(part) = response.chunk().await.map_err(|error| problem(&error, &url))? {
             body.extend_from_slice(&part);
-            if body.len() as u64 > self.options.max_size {
+            if body.len() as u64 > options.max_size {
                 let text = format!(
                     "{url}: the body is larger than {} bytes; option `max_size` allows more",
-                    self.options.max_size
+                    options.max_size
                 );
                 return Err(failed("http_error", text, &url));
             }
@@ -146,17 +215,111 @@ impl Call {
             ("body", text_or_bytes(body)),
         ]))
     }
+
+    fn first(self) -> Result<Hop, ErrorData> {
+        let bad = |reason: String| failed("http_error", reason, &self.url);
+        let method = Method::from_bytes(self.method.as_bytes())
+            .map_err(|_| bad(format!("`{}` is not an HTTP method", self.method)))?;
+        let mut url = Url::parse(&self.url).map_err(|error| bad(format!("{}: {error}", self.url)))?;
+        if !self.options.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.options.query);
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.options.headers {
+            let header = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
+            let Some((name, value)) = header else {
+                return Err(bad(format!("`{name}` is not a header that can be sent")));
+            };
+            headers.append(name, value);
+        }
+        if let Some(kind) = self.content_type.filter(|_| !headers.contains_key(CONTENT_TYPE)) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        Ok(Hop { method, url, headers, body: self.body })
+    }
+}
+
+impl Hop {
+    /// Sends it, if it may go there. `asked` is the URL that the program asked for.
+    async fn send(
+        &self,
+        clients: &Clients,
+        permissions: &Permissions,
+        asked: &str,
+    ) -> Result<Response, ErrorData> {
+        if !matches!(self.url.scheme(), "http" | "https") {
+            let text = format!("{asked}: `{}` is not HTTP", self.url.scheme());
+            return Err(failed("http_error", text, asked));
+        }
+        let target = Target::of(&self.url)
+            .ok_or_else(|| failed("http_error", format!("{asked}: it names no host"), asked))?;
+        permissions.check_host(&target)?;
+        let client = clients.of(permissions, &target)?;
+        let mut request = client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
+        if let Some(body) = &self.body {
+            request = request.body(body.clone());
+        }
+        request.send().await.map_err(|error| problem(&error, asked))
+    }
+
+    /// The request that a response asks for instead, if it does; an error says why there can be none.
+    fn next(&self, response: &Response) -> Option<Result<Hop, String>> {
+        let status = response.status();
+        let is_redirect = matches!(
+            status,
+            StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT
+        );
+        let location = response.headers().get(LOCATION).filter(|_| is_redirect)?;
+        let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
+        let Ok(mut url) = self.url.join(&location) else {
+            return Some(Err(format!("it is redirected to `{location}`, which is not a URL")));
+        };
+        if url.fragment().is_none() {
+            url.set_fragment(self.url.fragment());
+        }
+        let (mut method, mut headers) = (self.method.clone(), self.headers.clone());
+        let mut body = self.body.clone();
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => method == Method::POST,
+            _ => false,
+        };
+        if becomes_get {
+            (method, body) = (Method::GET, None);
+            for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+                headers.remove(name);
+            }
+        }
+        if url.origin() != self.url.origin() {
+            let kept = |name: &HeaderName| HARMLESS.contains(name);
+            let others: Vec<HeaderName> = headers.keys().filter(|name| !kept(name)).cloned().collect();
+            for name in others {
+                headers.remove(name);
+            }
+        }
+        Some(Ok(Hop { method, url, headers, body }))
+    }
 }
 
 fn failed(kind: &str, message: String, url: &str) -> ErrorData {
     ErrorData::with(kind, message, [("url", Value::str(url))])
 }
 
-/// The innermost cause, which says what is wrong in the plainest words.
-fn reason(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+/// What went wrong with a request, or why it may not go where its name leads.
+fn problem(error: &reqwest::Error, url: &str) -> ErrorData {
+    let mut cause: &dyn Error = error;
+    loop {
+        if let Some(Refused(refused)) = cause.downcast_ref() {
+            return refused.clone();
+        }
+        match cause.source() {
+            Some(inner) => cause = inner,
+            // The innermost cause says what is wrong in the plainest words.
+            None => return failed("http_error", format!("{url}: {}", crate::os::reason(&cause)), url),
+        }
     }
-    crate::os::reason(&cause)
 }

@@ -19,13 +19,13 @@ mod http;
 mod listener;
 mod pending;
 mod perform;
-pub mod permissions;
 mod purge;
 mod run;
 mod serve;
 mod spans;
 mod suspects;
 mod terminal;
+mod walk;
 mod workers;
 mod writer;
 
@@ -40,6 +40,7 @@ pub use serve::last_number;
 pub use terminal::{Above, Terminal};
 
 use crate::machine::{Data, ErrorData, Request, Value};
+use crate::permissions::Permissions;
 
 /// Where the answer to a client goes.
 pub(crate) type Answer = tokio::sync::oneshot::Sender<Reply>;
@@ -54,7 +55,7 @@ pub(crate) enum Message {
     /// An activity is done; this is what it sends.
     Activity { ticket: u64, result: Outcome, sends: Vec<Request> },
     /// An activity wants an effect that a worker can't do itself.
-    Asks { ticket: u64, name: &'static str, args: Data },
+    Asks { ticket: u64, name: &'static str, args: Data, permissions: Permissions },
     /// The thread that writes has written.
     Written,
     /// Another process asks something.

@@ -3,8 +3,11 @@
 use tokio::runtime::Runtime;
 
 use crate::machine::{Data, ErrorData, Value, format};
+use crate::permissions::Permissions;
 
 use super::disk::Job;
+use super::effects::{Revealed, hidden, reveal};
+use super::files::Reach;
 use super::groups::Groups;
 use super::run::{Host, Owner, Running, unknown};
 use super::{Message, Outcome, exec, externs, http};
@@ -34,10 +37,17 @@ impl Drop for Threads {
 }
 
 impl Host {
-    pub(super) fn perform(&mut self, owner: Owner, name: &'static str, args: Data) {
-        if let Err(refused) = self.settings.permissions.permit(name, &args) {
-            return self.answer(owner, Err(refused));
-        }
+    /// Carries an effect out, as far as its permissions go: those of this process and of who asks for it.
+    pub(super) fn perform(&mut self, owner: Owner, name: &'static str, args: Data, permissions: Permissions) {
+        let takes_secrets = matches!(name, "http" | "exec" | "extern") || name.starts_with("fs_");
+        let revealed = match takes_secrets {
+            true => reveal(args, &permissions),
+            false => Ok((args, Revealed::new())),
+        };
+        let (args, revealed) = match revealed {
+            Ok(revealed) => revealed,
+            Err(error) => return self.answer(owner, Err(error)),
+        };
         match (name, &owner) {
             ("log", _) => {
                 if let [level, value] = &args.items()[..] {
@@ -64,12 +74,20 @@ impl Host {
                     }
                 }
             }
-            ("http", _) => self.http(owner, &args),
-            ("extern", _) => self.extern_activity(owner, &args),
-            ("exec", _) => match exec::prepare(&args) {
+            ("http", _) => match http::prepare(&args) {
+                Ok(call) => {
+                    let sent = call.send(self.clients.clone(), permissions);
+                    let sent = async move { hidden(sent.await, &revealed) };
+                    self.spawn(owner, Some("http"), HTTP_FILES, sent)
+                }
+                Err(error) => self.answer(owner, hidden(Err(error), &revealed)),
+            },
+            ("extern", _) => self.extern_activity(owner, &args, revealed),
+            ("exec", _) => match exec::prepare(&args, &permissions) {
                 Ok(call) => {
                     let programs = self.runtime.programs.clone();
-                    self.spawn(owner, Some("exec"), EXEC_FILES, call.run(programs))
+                    let run = async move { hidden(call.run(programs).await, &revealed) };
+                    self.spawn(owner, Some("exec"), EXEC_FILES, run)
                 }
                 Err(error) => self.answer(owner, Err(error)),
             },
@@ -77,7 +95,8 @@ impl Host {
                 let ticket = self.ticket();
                 self.opened(ticket, &owner, name);
                 self.effects.insert(ticket, Running { owner, abort: None, input: false });
-                self.files.push(Job { ticket, name, args });
+                let reach = Reach { permissions, store: self.folder.clone() };
+                self.files.push(Job { ticket, name, args, reach });
             }
             (name, _) => self.answer(owner, Err(unknown(name))),
         }
@@ -92,7 +111,7 @@ impl Host {
         }
     }
 
-    fn extern_activity(&mut self, owner: Owner, args: &Data) {
+    fn extern_activity(&mut self, owner: Owner, args: &Data, revealed: Revealed) {
         let Some((name, call)) = externs::prepare(args) else {
             return self.answer(owner, Err(unknown("extern")));
         };
@@ -102,7 +121,8 @@ impl Host {
                     Owner::Activity(ticket) => self.spans.of(ticket),
                     Owner::Step(_) => tracing::Span::none(),
                 };
-                self.spawn(owner, None, 0, externs::run(name, provided.clone(), call, span));
+                let run = externs::run(name, provided.clone(), call, span);
+                self.spawn(owner, None, 0, async move { hidden(run.await, &revealed) });
             }
             // It stays open: a process that provides it goes on with it.
             None if self.settings.stays => {
@@ -110,25 +130,6 @@ impl Host {
                     .log("error", &format!("`{name}` is an `extern activity` that is not provided here"));
             }
             None => self.not_provided = Some(name),
-        }
-    }
-
-    fn http(&mut self, owner: Owner, args: &Data) {
-        let prepared = http::prepare(args).and_then(|call| {
-            let permissions = &self.settings.permissions;
-            let usual = call.redirects() == http::USUAL_REDIRECTS;
-            let client = match self.client.as_ref().filter(|_| usual) {
-                Some(client) => client.clone(),
-                None => http::client(call.redirects(), permissions)?,
-            };
-            if usual {
-                self.client = Some(client.clone());
-            }
-            Ok((call, client))
-        });
-        match prepared {
-            Ok((call, client)) => self.spawn(owner, Some("http"), HTTP_FILES, call.send(client)),
-            Err(error) => self.answer(owner, Err(error)),
         }
     }
 

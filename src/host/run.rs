@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -14,20 +14,21 @@ use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Quotas, Retention,
-    StepId, Tree, fetch, known_image, read_history, read_record, recovery, rekeying,
+    Address, Batch, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Quotas,
+    Retention, StepId, Tree, fetch, keys, known_image, read_history, read_record, recovery, rekeying,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
+use crate::permissions::{self, Permissions};
 use crate::store::{DiskStore, Reader, StoreError};
 
 use super::commit::{FIRST_BATCHES, Held};
 use super::disk::{self, Disk};
 use super::externs::Externs;
 use super::groups::Groups;
+use super::http::Clients;
 use super::listener::Listener;
 use super::pending::{Pending, View};
 use super::perform::Threads;
-use super::permissions::Permissions;
 use super::purge::Purging;
 use super::spans::Spans;
 use super::suspects::Suspects;
@@ -61,8 +62,8 @@ pub struct Settings {
     pub retention: Retention,
     /// What one root may have.
     pub quotas: Quotas,
-    /// What programs may do outside.
-    pub permissions: Arc<Permissions>,
+    /// What programs may do outside. Instances that begin here keep it.
+    pub permissions: Permissions,
     /// What this process provides for `extern activity`.
     pub externs: Arc<Externs>,
     /// The clock that the time of the store follows.
@@ -118,7 +119,9 @@ pub struct Host {
     pub(super) files: Vec<disk::Job>,
     /// How many requests and programs may have files open at once; others wait for their turn.
     pub(super) open_files: Arc<Semaphore>,
-    pub(super) client: Option<reqwest::Client>,
+    pub(super) clients: Clients,
+    /// The folder of the store, without links.
+    pub(super) folder: Option<PathBuf>,
     pub(super) pending: Pending,
     pub(super) held: Vec<Held>,
     /// What waits until the writes that are under way are durable.
@@ -156,11 +159,11 @@ impl Host {
         let mut engine = Engine::new();
         engine.checkpoints.retention = settings.retention;
         engine.quotas = settings.quotas;
-        let permissions = settings.permissions.clone();
+        let folder = Some(permissions::real(store.folder()));
         let beginning = if settings.lean { FIRST_BATCHES } else { 0 };
         Host {
             writer: Writer::new(store, sender.clone()),
-            workers: Workers::new(sender.clone(), permissions, settings.clock.clone()),
+            workers: Workers::new(sender.clone(), settings.clock.clone()),
             settings,
             engine,
             terminal: Terminal::new(),
@@ -171,7 +174,8 @@ impl Host {
             runtime: Threads::default(),
             files: Vec::new(),
             open_files: Arc::new(Semaphore::new(0)),
-            client: None,
+            clients: Clients::default(),
+            folder,
             pending: Pending::default(),
             held: Vec::new(),
             leaving: Vec::new(),
@@ -263,6 +267,11 @@ impl Host {
         }
     }
 
+    /// Lets programs do only so much outside.
+    pub fn restrict(&mut self, permissions: &Permissions) {
+        self.settings.permissions = self.settings.permissions.and(permissions);
+    }
+
     /// Whether the store's messages and holders were taken in.
     pub fn is_recovered(&self) -> bool {
         self.recovered
@@ -299,7 +308,8 @@ impl Host {
     }
 
     /// Begins an instance, and waits for its end. Its program is known.
-    pub fn begin(&mut self, record: InstanceRecord) {
+    pub fn begin(&mut self, mut record: InstanceRecord) {
+        record.permissions = record.permissions.and(&self.settings.permissions);
         self.watched.insert(record.id.as_str().into(), None);
         if let Some(image) = self.program(record.program) {
             self.feed(Event::Begin { record, image });
@@ -310,6 +320,17 @@ impl Host {
     pub fn watch(&mut self, id: &str) {
         self.watched.insert(id.into(), None);
         self.feed(Event::Wake { id: id.into() });
+    }
+
+    /// Adds what this process does not permit to what an instance may not do, for good. It comes before the instance goes on.
+    pub fn restrict_instance(&mut self, record: &InstanceRecord) {
+        let permissions = record.permissions.and(&self.settings.permissions);
+        if permissions != record.permissions && !record.status.is_ended() {
+            let record = InstanceRecord { permissions, ..record.clone() };
+            let mut batch = Batch::default();
+            batch.put(keys::instance(&record.id), record.encode());
+            self.pending.add(batch);
+        }
     }
 
     /// How a watched instance ended, once that is durable.
@@ -511,9 +532,10 @@ impl Host {
                     self.feed(Event::Answer { step, result, sends });
                 }
             }
-            Message::Asks { ticket, name, args } => {
+            Message::Asks { ticket, name, args, permissions } => {
                 if self.activities.contains_key(&ticket) {
-                    self.held.push(Held::Effect { owner: Owner::Activity(ticket), name, args });
+                    let owner = Owner::Activity(ticket);
+                    self.held.push(Held::Effect { owner, name, args, permissions });
                 }
             }
             Message::Client { ask, reply } => self.client(ask, reply)?,
@@ -573,17 +595,19 @@ impl Host {
 
     fn output(&mut self, output: Output) -> Result<(), HostError> {
         match output {
-            Output::Effect { step, name, args, external: false } => {
-                let result =
-                    effects::immediate(name, &args, &self.settings.permissions, &self.settings.clock)
-                        .unwrap_or_else(|| Err(unknown(name)));
+            Output::Effect { step, name, args, external: false, permissions } => {
+                let permissions = self.settings.permissions.and(&permissions);
+                let result = effects::immediate(name, &args, &permissions, &self.settings.clock)
+                    .unwrap_or_else(|| Err(unknown(name)));
                 self.answer_step(step, result);
             }
-            Output::Effect { step, name, args, external: true } => {
-                self.held.push(Held::Effect { owner: Owner::Step(step), name, args });
+            Output::Effect { step, name, args, external: true, permissions } => {
+                let permissions = self.settings.permissions.and(&permissions);
+                self.held.push(Held::Effect { owner: Owner::Step(step), name, args, permissions });
             }
-            Output::Activity { step, program, name, args, key } => {
-                self.begin_activity(step, program, name, args, key)
+            Output::Activity { step, program, name, args, key, permissions } => {
+                let permissions = self.settings.permissions.and(&permissions);
+                self.begin_activity(step, (program, name), args, key, permissions)
             }
             Output::Line { run, line } => self.held.push(Held::Line { run, line }),
             Output::Abandon { step } => self.abandon(&step),
@@ -629,12 +653,19 @@ impl Host {
         Ok(())
     }
 
-    fn begin_activity(&mut self, step: StepId, program: ProgramHash, name: String, args: Data, key: String) {
+    fn begin_activity(
+        &mut self,
+        step: StepId,
+        (program, name): (ProgramHash, String),
+        args: Data,
+        key: String,
+        permissions: Permissions,
+    ) {
         let ticket = self.ticket();
         let Some(image) = self.images.get(&program) else { return };
         self.spans.begin(ticket, "activity", &step.owner, step.seq, &name);
         let identity = Identity { id: step.owner.to_string(), key, attempt: step.attempt, entity: None };
-        let job = Job { ticket, code: image.code.clone(), name, args, identity };
+        let job = Job { ticket, code: image.code.clone(), name, args, identity, permissions };
         if self.workers.begin(job) {
             self.activities.insert(ticket, step.clone());
             self.tickets.insert(step, ticket);

@@ -87,6 +87,7 @@ impl Host {
             }
         }
         record.root = record.id.clone();
+        record.permissions = record.permissions.and(&self.settings.permissions);
         let image = self.started_program(&record, &modules)?;
         if let Some(known) = read_record(&self.view(), &record.id)? {
             match known_id(&known, &record, if_exists) {

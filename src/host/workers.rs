@@ -13,8 +13,8 @@ use std::thread;
 use crate::builtins::Context;
 use crate::code::{Code, ProgramHash};
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What};
+use crate::permissions::Permissions;
 
-use super::permissions::Permissions;
 use super::{Clock, Message, Outcome, effects};
 
 /// Fuel of one slice, in calls and repetitions.
@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub name: String,
     pub args: Data,
     pub identity: Identity,
+    /// What it may do outside.
+    pub permissions: Permissions,
 }
 
 enum Work {
@@ -43,13 +45,12 @@ enum Work {
 pub(crate) struct Workers {
     workers: Vec<Sender<Work>>,
     messages: Sender<Message>,
-    permissions: Arc<Permissions>,
     clock: Clock,
 }
 
 impl Workers {
-    pub(crate) fn new(messages: Sender<Message>, permissions: Arc<Permissions>, clock: Clock) -> Workers {
-        Workers { workers: Vec::new(), messages, permissions, clock }
+    pub(crate) fn new(messages: Sender<Message>, clock: Clock) -> Workers {
+        Workers { workers: Vec::new(), messages, clock }
     }
 
     /// The worker of a ticket; none when the system gives no threads.
@@ -58,9 +59,8 @@ impl Workers {
             let count = thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16));
             for number in 0..count {
                 let (sender, receiver) = channel();
-                let permissions = self.permissions.clone();
                 let (messages, clock) = (self.messages.clone(), self.clock.clone());
-                let worker = Worker { messages, jobs: receiver, permissions, clock };
+                let worker = Worker { messages, jobs: receiver, clock };
                 let thread =
                     thread::Builder::new().name(format!("activities-{number}")).stack_size(STACK_BYTES);
                 if thread.spawn(move || worker.run()).is_ok() {
@@ -96,7 +96,6 @@ impl Workers {
 struct Worker {
     messages: Sender<Message>,
     jobs: Receiver<Work>,
-    permissions: Arc<Permissions>,
     clock: Clock,
 }
 
@@ -104,7 +103,6 @@ impl Worker {
     fn run(self) {
         let running = Activities {
             messages: self.messages,
-            permissions: self.permissions,
             clock: self.clock,
             images: HashMap::new(),
             running: HashMap::new(),
@@ -119,6 +117,7 @@ struct Running {
     machine: Machine,
     /// The request that it waits for.
     waits: Option<u64>,
+    permissions: Permissions,
 }
 
 /// The activities of one worker.
@@ -129,7 +128,6 @@ struct Activities {
     /// By ticket, which is the order that they came in.
     unbegun: BTreeMap<u64, Job>,
     ready: VecDeque<u64>,
-    permissions: Arc<Permissions>,
     clock: Clock,
 }
 
@@ -174,10 +172,10 @@ impl Activities {
     }
 
     fn begin(&mut self, job: Job) {
-        let ticket = job.ticket;
+        let (ticket, permissions) = (job.ticket, job.permissions.clone());
         match self.machine(job) {
             Ok(machine) => {
-                self.running.insert(ticket, Running { machine, waits: None });
+                self.running.insert(ticket, Running { machine, waits: None, permissions });
                 self.ready.push_back(ticket);
             }
             Err(error) => self.done(ticket, Err(error), Vec::new()),
@@ -235,14 +233,15 @@ impl Activities {
             // Activities call one another directly, and what they send is kept to their end.
             _ => "activity",
         };
-        match effects::immediate(name, &request.args, &self.permissions, &self.clock) {
+        match effects::immediate(name, &request.args, &running.permissions, &self.clock) {
             Some(result) => {
                 running.machine.answer(request.seq, result);
                 self.ready.push_back(ticket);
             }
             None => {
                 running.waits = Some(request.seq);
-                let _ = self.messages.send(Message::Asks { ticket, name, args: request.args });
+                let (args, permissions) = (request.args, running.permissions.clone());
+                let _ = self.messages.send(Message::Asks { ticket, name, args, permissions });
             }
         }
     }

@@ -8,8 +8,8 @@ use super::Data;
 use super::compare::whole;
 use super::error::{Fail, fail, type_error};
 use super::format;
-use super::json;
 use super::value::{EntityRef, Record, Value};
+use super::{json, secret};
 
 /// Instance ids are at most this long, in bytes.
 pub const MAX_ID: usize = 200;
@@ -43,6 +43,9 @@ impl From<Stored> for EntityId {
 impl EntityId {
     /// The entity of a name with that key. A key that is not data, or too long, is an error.
     pub fn new(name: &str, key: &Value) -> Result<EntityId, Fail> {
+        if name == secret::MASK {
+            return Err(secret::misused("operations"));
+        }
         let written = Data::encode_named(key, "the key")?;
         let key = match is_canonical(&written) {
             true => written,

@@ -14,7 +14,7 @@ use super::frames::{call_place, push_frame, release};
 use super::operate as op;
 use super::task::{How, tasks_of};
 use super::value::{EntityRef, Value};
-use super::{Data, Fiber, Identity, Machine, Request, Wait, What, natives};
+use super::{Data, Fiber, Identity, Machine, Request, Wait, What, natives, secret};
 
 /// What became of a call of a builtin.
 pub(super) enum Flow {
@@ -95,7 +95,16 @@ impl Machine {
                     }
                     _ => {}
                 }
-                natives::check_effect(info.name, &fiber.stack[at..at + count])?;
+                let args = &fiber.stack[at..at + count];
+                match info.name {
+                    "http" | "exec" | "fs_write" | "fs_append" if args[1..].iter().any(secret::holds) => {
+                        natives::check_effect(
+                            info.name,
+                            &[&args[..1], &secret::masked(&args[1..])].concat(),
+                        )?;
+                    }
+                    name => natives::check_effect(name, args)?,
+                }
                 let mut args = fiber.stack[at..at + count].to_vec();
                 if matches!(info.name, "print" | "log") {
                     // What isn't data can be shown all the same.

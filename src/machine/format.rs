@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::error::{Fail, fail};
 use super::value::{Name, Value};
-use super::{MAX_TEXT, value};
+use super::{MAX_TEXT, secret, value};
 
 /// A string as it is, any other value as it is written. An error when the text grows too long.
 pub fn to_text(value: &Value) -> Result<String, Fail> {
@@ -62,6 +62,7 @@ pub fn write(value: &Value, limit: usize) -> (String, bool) {
                     out.push('{');
                     open.push(Open::Record(Box::new(record.iter()), true));
                 }
+                Value::Entity(entity) if secret::is_of(entity) => out.push_str(&secret::shown(entity)),
                 Value::Entity(entity) => {
                     out.push_str(&entity.name);
                     out.push('(');

@@ -11,7 +11,7 @@ use super::error::{Fail, fail, type_error};
 use super::json_text::{self, Big};
 use super::operate::reserve_text;
 use super::value::{EntityRef, Name, Record, Shapes, Value, intern};
-use super::{MAX_TEXT, format};
+use super::{MAX_TEXT, format, secret};
 
 /// How values without a JSON form are written.
 #[derive(Clone, Copy, PartialEq)]
@@ -85,6 +85,9 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                         open.push(Open::Close("}"));
                     }
                     open.push(Open::Record(Box::new(record.iter()), true));
+                }
+                Value::Entity(entity) if !tagged && secret::is_of(entity) => {
+                    return Err(secret::misused("text that could be written as JSON"));
                 }
                 Value::Entity(entity) => {
                     out.push_str("{\"$entity\":");

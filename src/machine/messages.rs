@@ -18,7 +18,7 @@ use super::frames::{call_place, trace_of};
 use super::operate as op;
 use super::options;
 use super::value::Value;
-use super::{Data, Fiber, Machine, Request, Wait, What, bad_own_id};
+use super::{Data, Fiber, Machine, Request, Wait, What, bad_own_id, secret};
 
 /// A critical section of an instance. Data between two instructions, like all of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,9 @@ impl Machine {
         args: &[Value],
     ) -> Result<Flow, Fail> {
         let Value::Entity(entity) = entity else { return Err(fail("internal", "not an entity")) };
+        if secret::is_of(entity) {
+            return Err(secret::misused(operation));
+        }
         if self.context != Context::Orchestration {
             let context = self.context.describe();
             return Err(fail("context", format!("calling an entity is not possible in {context}")));

@@ -30,6 +30,7 @@ mod pretty;
 mod provenance;
 mod renumber;
 mod run;
+pub mod secret;
 pub(crate) mod snapshot;
 mod task;
 pub mod value;

@@ -12,7 +12,7 @@ use super::compare::whole;
 use super::error::{Fail, fail, fail_with, type_error};
 use super::format::{brief, display};
 use super::value::{List, Name, Record, Text, Value, intern, memory_used};
-use super::{MAX_ITEMS, MAX_MEMORY, MAX_TEXT, work};
+use super::{MAX_ITEMS, MAX_MEMORY, MAX_TEXT, secret, work};
 
 /// An error when so many more bytes would be too many.
 pub fn reserve(bytes: usize) -> Result<(), Fail> {
@@ -142,6 +142,9 @@ fn add_others(a: &Value, b: &Value) -> Result<Value, Fail> {
         (Value::Instant(x), Value::Duration(y)) | (Value::Duration(y), Value::Instant(x)) => {
             Value::Instant(x.checked_add(*y).ok_or_else(|| overflow(a, "+", b))?)
         }
+        (Value::Str(_), b) if secret::is(b) => secret::concat(&[a.clone(), b.clone()])?,
+        (a, Value::Str(_)) if secret::is(a) => secret::concat(&[a.clone(), b.clone()])?,
+        (a, b) if secret::is(a) && secret::is(b) => secret::concat(&[a.clone(), b.clone()])?,
         _ => return Err(operands(a, "+", b)),
     })
 }
@@ -590,6 +593,9 @@ const LONG_TEXT: usize = 256;
 
 /// The texts of values, joined.
 pub fn concat(parts: &mut [Value]) -> Result<Value, Fail> {
+    if parts.iter().any(secret::is) {
+        return secret::concat(parts);
+    }
     // A long text that nobody else holds grows in place.
     if let [first @ Value::Str(_), rest @ ..] = parts
         && let Value::Str(text) = &mut *first

@@ -20,9 +20,9 @@ use serde::de::DeserializeOwned;
 
 use crate::engine::{InstanceRecord, Message, Read, Retention, SCRIPT, decode_record, keys};
 use crate::host::externs::Externs;
-use crate::host::permissions::Permissions;
 use crate::host::{self, Ask, Handle, Host, HostError, Reply, Settings, Starting, unique};
 use crate::machine::{self, IfExists, bad_own_id};
+use crate::permissions::Permissions;
 use crate::store::{self, Pair};
 
 pub use activity::{Activity, AsyncActivity, idempotency_key};
@@ -78,7 +78,7 @@ impl Builder {
             stays: true,
             quiet: true,
             retention: self.retention,
-            permissions: Arc::new(self.permissions),
+            permissions: self.permissions,
             externs: Arc::new(self.externs),
             ..Settings::default()
         };

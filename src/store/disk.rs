@@ -5,7 +5,7 @@
 //! [memtable](super::memtable), and to sled together, when the log is full or a large one comes, which takes what waits with it
 //! in one batch. A store that fits the log has no database yet.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::engine::{Batch, Read};
 
@@ -22,6 +22,7 @@ const MUCH_REMOVED: u64 = 4 << 20;
 
 /// The store in a folder, opened by this process alone.
 pub struct DiskStore {
+    folder: PathBuf,
     database: Proven<SledTree>,
     wal: Wal,
     memtable: Memtable,
@@ -53,7 +54,7 @@ impl DiskStore {
         let tree = SledTree::open(&folder.join("journal"))?;
         let database = Proven::open(tree, Some(folder.join("watermark")), Some(lock))?;
         let (wal, writes) = Wal::open(&folder.join("wal"), database.commits(), database.frames())?;
-        Ok(DiskStore::new(database, wal, writes))
+        Ok(DiskStore::new(folder, database, wal, writes))
     }
 
     /// Opens a store without checking it, to save what can be read of it.
@@ -62,13 +63,14 @@ impl DiskStore {
         let tree = SledTree::open(&folder.join("journal"))?;
         let database = Proven::open_unchecked(tree, Some(lock));
         let (wal, writes) = Wal::open_unchecked(&folder.join("wal"), database.commits());
-        Ok(DiskStore::new(database, wal, writes))
+        Ok(DiskStore::new(folder, database, wal, writes))
     }
 
-    fn new(database: Proven<SledTree>, wal: Wal, writes: Writes) -> DiskStore {
+    fn new(folder: &Path, database: Proven<SledTree>, wal: Wal, writes: Writes) -> DiskStore {
         let memtable = Memtable::default();
         memtable.extend(writes);
         DiskStore {
+            folder: folder.to_path_buf(),
             database,
             wal,
             memtable,
@@ -78,6 +80,11 @@ impl DiskStore {
             has_changed: false,
             is_dirty: true,
         }
+    }
+
+    /// The folder that it is in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The same store for reading, also while it is written to; all of them must be gone when it ends.

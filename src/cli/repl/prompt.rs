@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::check::{self, Program};
 use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
-use crate::host::permissions::Permissions;
 use crate::host::{self, Above, Handle, Host, HostError, Listener, Settings};
 use crate::machine::natives::prompt::take_failure;
 use crate::machine::value::Record;
 use crate::machine::{Data, Image, Value};
 use crate::os::read_text;
+use crate::permissions::Permissions;
 use crate::render::{Shown, show};
 use crate::store::{DiskStore, Reader, Store};
 use crate::syntax::{Diagnostic, Label, Place, Severity};
@@ -65,7 +65,7 @@ pub struct Prompt {
     pub id: String,
     pub session: Session,
     pub interrupter: Interrupter,
-    permissions: Arc<Permissions>,
+    permissions: Permissions,
     /// What is known of what names are bound to: their kinds and fields.
     pub kinds: Vec<Known>,
 }
@@ -83,7 +83,7 @@ pub enum Evaluated {
 
 impl Prompt {
     /// Goes on with a session, or begins it.
-    pub fn open(folder: &Path, id: &str, permissions: Arc<Permissions>) -> Result<Prompt, Problem> {
+    pub fn open(folder: &Path, id: &str, permissions: Permissions) -> Result<Prompt, Problem> {
         let store = access::own(folder)?;
         let known = record(&store, id)?;
         let mut prompt = Prompt {
@@ -166,9 +166,16 @@ impl Prompt {
         }
     }
 
+    /// The text of a module, if the session may read it.
+    fn import(&self, key: &str) -> Result<String, String> {
+        let path = Path::new(key);
+        self.permissions.check_import(path, Path::new(""))?;
+        read_text(path)
+    }
+
     /// Checks and compiles a session's program. What is wrong is shown, in the entries as they were typed.
     fn compiled(&self, session: &Session, text: &Text) -> Result<Rc<Image>, Problem> {
-        let program = check::load(FILE, text.text.clone(), &|key: &str| read_text(&PathBuf::from(key)));
+        let program = check::load(FILE, text.text.clone(), &|key: &str| self.import(key));
         if !program.is_sound() {
             self.report(session, text, &program);
             return Err(Problem::new(FAILED, ""));
@@ -400,7 +407,7 @@ impl Prompt {
             return;
         };
         let text = self.session.program();
-        let program = check::load(FILE, text.text.clone(), &|key: &str| read_text(&PathBuf::from(key)));
+        let program = check::load(FILE, text.text.clone(), &|key: &str| self.import(key));
         let (sources, first) = text.sources(&program.sources, &self.session);
         // What is in no entry is of the session's own making.
         let is_found = |place: &mut Place| text.place(*place, first).map(|found| *place = found).is_some();

@@ -184,8 +184,8 @@ pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
             }
             Ok(())
         }
-        "env" | "input" | "fs_read" | "fs_read_bytes" | "fs_exists" | "fs_list" | "fs_make_dir"
-        | "fs_remove" => text(&args[0]).map(|_| ()),
+        "env" | "secret" | "input" | "fs_read" | "fs_read_bytes" | "fs_exists" | "fs_list"
+        | "fs_make_dir" | "fs_remove" => text(&args[0]).map(|_| ()),
         "fs_write" | "fs_append" => {
             text(&args[0])?;
             match &args[1] {

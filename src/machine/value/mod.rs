@@ -148,6 +148,7 @@ impl Value {
             Value::Record(_) => "record",
             Value::Bytes(_) => "bytes",
             Value::Function(_) | Value::Builtin(_) => "function",
+            Value::Entity(entity) if super::secret::is_of(entity) => "secret",
             Value::Entity(_) => "entity",
             Value::Task(_) => "task",
         }

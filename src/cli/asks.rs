@@ -1,0 +1,283 @@
+//! What a program may ask for outside, as far as its text says so: `durable check --permissions`.
+//!
+//! Each use of an effect is followed from the functions of the standard library back to the program's own calls. An
+//! argument that the text holds is listed; one that is computed stands for everything of its kind.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use reqwest::Url;
+
+use crate::builtins::BuiltinId;
+use crate::check::{GlobalId, Program};
+use crate::core::{Arg, Core, Form, Function, Item, Node, Prim, Var};
+use crate::permissions::{Capability, Target};
+use crate::syntax::Place;
+use crate::syntax::tree::Literal;
+
+/// What is asked for: a capability, whole when what of it is known only when the program runs.
+pub type Asked = (Capability, Option<String>);
+
+/// The places of a program that ask for something outside, by what they ask for.
+pub fn asked(program: &Program, core: &Core) -> BTreeMap<Asked, Vec<Place>> {
+    let mut analysis = Analysis::new(program, core);
+    // Functions that hand a parameter on are followed until no more are found.
+    while analysis.pass() {}
+    analysis
+        .found
+        .into_iter()
+        .map(|(asked, places)| (asked, places.into_iter().map(place).collect()))
+        .collect()
+}
+
+/// A function that can be called: the declaration, or the work behind its stub.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Callee {
+    Declared(GlobalId),
+    Isolated(GlobalId),
+}
+
+/// A place that can be ordered: source, start, end.
+type At = (u32, u32, u32);
+
+fn place((source, start, end): At) -> Place {
+    Place { source, span: crate::syntax::Span { start, end } }
+}
+
+struct Analysis<'a> {
+    program: &'a Program,
+    core: &'a Core,
+    /// Of functions, the parameters that an effect gets as what it is about.
+    handed_on: HashMap<Callee, BTreeSet<(Capability, usize)>>,
+    found: BTreeMap<Asked, BTreeSet<At>>,
+    changed: bool,
+}
+
+/// A function that is gone through: what its variables are bound to, as far as that is one thing.
+struct Within<'a> {
+    own: Option<Callee>,
+    params: &'a [Var],
+    source: u32,
+    bound: HashMap<Var, &'a Node>,
+    is_library: bool,
+}
+
+/// What an argument is known to be.
+enum Known {
+    Text(String),
+    /// A text that begins so, and goes on with what is computed.
+    Beginning(String),
+    Parameter(usize),
+    Computed,
+}
+
+impl<'a> Analysis<'a> {
+    fn new(program: &'a Program, core: &'a Core) -> Analysis<'a> {
+        Analysis { program, core, handed_on: HashMap::new(), found: BTreeMap::new(), changed: false }
+    }
+
+    /// Goes through all functions once; whether more parameters were found that are handed on.
+    fn pass(&mut self) -> bool {
+        self.changed = false;
+        self.found.clear();
+        let core = self.core;
+        self.function(None, &core.script);
+        for (global, item) in &core.items {
+            match item {
+                Item::Function(function) | Item::Const(function) => {
+                    self.function(Some(Callee::Declared(*global)), function)
+                }
+                Item::Isolated { stub, body, .. } => {
+                    self.function(Some(Callee::Declared(*global)), stub);
+                    self.function(Some(Callee::Isolated(*global)), body);
+                }
+                Item::Entity { initial, operations, .. } => {
+                    let all = initial.iter().chain(operations.iter().map(|(_, function)| function));
+                    all.for_each(|function| self.function(None, function));
+                }
+                Item::Test { .. } | Item::Trials(_) => {}
+            }
+        }
+        self.changed
+    }
+
+    fn function(&mut self, own: Option<Callee>, function: &'a Function) {
+        let source = function.place.source;
+        let is_library =
+            self.program.modules.iter().any(|module| module.source == source && module.std.is_some());
+        let mut within = Within { own, params: &function.params, source, bound: HashMap::new(), is_library };
+        bindings(&function.body, &mut within.bound);
+        self.node(&within, &function.body);
+    }
+
+    fn node(&mut self, within: &Within<'a>, node: &'a Node) {
+        match &node.form {
+            Form::Apply(builtin, args) => {
+                if let Some((capability, at)) = about(*builtin) {
+                    self.use_of(within, node, capability, args.get(at));
+                }
+            }
+            Form::Call(callee, args) if let Form::Global(global) = callee.form => {
+                let is_spread = args.iter().any(|arg| matches!(arg, Arg::Spread(_)));
+                let args: Vec<&Node> = args.iter().map(|(Arg::Item(arg) | Arg::Spread(arg))| arg).collect();
+                self.call(within, node, Callee::Declared(global), &args, is_spread);
+                // The callee itself is no value that goes elsewhere.
+                args.into_iter().for_each(|arg| self.node(within, arg));
+                return;
+            }
+            Form::Invoke(global, args, _) => {
+                let args: Vec<&Node> = args.iter().collect();
+                self.call(within, node, Callee::Isolated(*global), &args, false);
+            }
+            // Whoever gets it calls it with what is not known.
+            Form::Global(global) => self.call(within, node, Callee::Declared(*global), &[], true),
+            Form::Builtin(builtin) => {
+                if let Some((capability, _)) = about(*builtin) {
+                    self.use_of(within, node, capability, None);
+                }
+            }
+            Form::Lambda(function) => self.function(None, function),
+            Form::Functions(functions) => {
+                functions.iter().for_each(|(_, function)| self.function(None, function))
+            }
+            _ => {}
+        }
+        let mut parts: Vec<&'a Node> = Vec::new();
+        node.each_part(&mut parts);
+        parts.into_iter().for_each(|part| self.node(within, part));
+    }
+
+    fn call(
+        &mut self,
+        within: &Within<'a>,
+        node: &'a Node,
+        callee: Callee,
+        args: &[&'a Node],
+        is_spread: bool,
+    ) {
+        let Some(handed_on) = self.handed_on.get(&callee).cloned() else { return };
+        for (capability, at) in handed_on {
+            let arg = if is_spread { None } else { args.get(at).copied() };
+            self.use_of(within, node, capability, arg);
+        }
+    }
+
+    fn use_of(&mut self, within: &Within<'a>, node: &Node, capability: Capability, arg: Option<&'a Node>) {
+        let what = match arg.map_or(Known::Computed, |arg| self.known(within, arg, 0)) {
+            Known::Parameter(at) if within.own.is_some() => {
+                let own = within.own.into_iter();
+                for own in own {
+                    self.changed |= self.handed_on.entry(own).or_default().insert((capability, at));
+                }
+                return;
+            }
+            Known::Text(text) => named(capability, &text, true),
+            Known::Beginning(text) => named(capability, &text, false),
+            Known::Parameter(_) | Known::Computed => None,
+        };
+        // What the library does with what it was given is told of where it was given.
+        if within.is_library && what.is_none() {
+            return;
+        }
+        let at = (within.source, node.span.start, node.span.end);
+        self.found.entry((capability, what)).or_default().insert(at);
+    }
+
+    fn known(&self, within: &Within<'a>, node: &'a Node, depth: usize) -> Known {
+        const MOST: usize = 32;
+        if depth > MOST {
+            return Known::Computed;
+        }
+        match &node.form {
+            Form::Const(Literal::Str(text)) => Known::Text(text.to_string()),
+            Form::Var(var) => match within.params.iter().position(|param| param == var) {
+                Some(at) => Known::Parameter(at),
+                None => match within.bound.get(var) {
+                    Some(bound) => self.known(within, bound, depth + 1),
+                    None => Known::Computed,
+                },
+            },
+            Form::Global(global) => {
+                let constant = self.core.items.iter().find(|(known, _)| known == global);
+                match constant {
+                    Some((_, Item::Const(function))) => self.constant(&function.body, depth + 1),
+                    _ => Known::Computed,
+                }
+            }
+            Form::Prim(Prim::Concat, parts) => {
+                let mut text = String::new();
+                for part in parts {
+                    match self.known(within, part, depth + 1) {
+                        Known::Text(more) => text.push_str(&more),
+                        Known::Beginning(more) => return Known::Beginning(text + &more),
+                        _ => return Known::Beginning(text),
+                    }
+                }
+                Known::Text(text)
+            }
+            Form::Seq(nodes) => {
+                nodes.last().map_or(Known::Computed, |last| self.known(within, last, depth + 1))
+            }
+            _ => Known::Computed,
+        }
+    }
+
+    fn constant(&self, node: &'a Node, depth: usize) -> Known {
+        let within = Within { own: None, params: &[], source: 0, bound: HashMap::new(), is_library: false };
+        match &node.form {
+            Form::Return(value) => self.known(&within, value, depth),
+            _ => self.known(&within, node, depth),
+        }
+    }
+}
+
+/// What a text stands for: none when that is known only when the program runs.
+fn named(capability: Capability, text: &str, is_whole: bool) -> Option<String> {
+    match capability {
+        Capability::Net => {
+            // Of a URL that goes on, the host is known when something follows it.
+            let begins_path = text.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?', '#']));
+            let url = Url::parse(text).ok().filter(|_| is_whole || begins_path)?;
+            Target::of(&url).map(|target| target.shown().to_string())
+        }
+        _ if is_whole && !text.contains(',') => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// The capability that an effect needs, and which of its arguments says what of it.
+fn about(builtin: BuiltinId) -> Option<(Capability, usize)> {
+    Some(match builtin.get().name {
+        "http" => (Capability::Net, 1),
+        "exec" => (Capability::Exec, 0),
+        "env" | "secret" => (Capability::Env, 0),
+        "fs_read" | "fs_read_bytes" | "fs_exists" | "fs_list" => (Capability::Read, 0),
+        "fs_write" | "fs_append" | "fs_make_dir" | "fs_remove" => (Capability::Write, 0),
+        _ => return None,
+    })
+}
+
+/// Notes what variables are bound to that are bound once and never set.
+fn bindings<'a>(node: &'a Node, bound: &mut HashMap<Var, &'a Node>) {
+    let mut set = BTreeSet::new();
+    gather(node, bound, &mut set);
+    bound.retain(|var, _| !set.contains(var));
+}
+
+fn gather<'a>(node: &'a Node, bound: &mut HashMap<Var, &'a Node>, set: &mut BTreeSet<Var>) {
+    match &node.form {
+        // What is bound again, in a loop that is written out, is not one thing.
+        Form::Bind(var, value) if bound.insert(*var, value).is_none() => {}
+        Form::Bind(var, _) | Form::Set(var, ..) => {
+            set.insert(*var);
+        }
+        // A variable that a function within sets is not known either.
+        Form::Lambda(function) => gather(&function.body, bound, set),
+        Form::Functions(functions) => {
+            functions.iter().for_each(|(_, function)| gather(&function.body, bound, set));
+        }
+        _ => {}
+    }
+    let mut parts = Vec::new();
+    node.each_part(&mut parts);
+    parts.into_iter().for_each(|part| gather(part, bound, set));
+}

@@ -1,0 +1,158 @@
+//! Histories and exports without secrets: `--redact`.
+//!
+//! What `env` gave, what request headers and variables for programs say, and such headers of responses are replaced, and so is
+//! each of these texts wherever else it stands.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde_json::Value as Json;
+
+use crate::engine::{Args, Asked, Entry};
+use crate::machine::secret::MASK;
+use crate::machine::{Data, ErrorData, Value};
+
+/// Texts shorter than this are replaced only where they are known to be secret.
+const SHORTEST: usize = 4;
+/// Values within values that are looked into; what is deeper is left out.
+const MOST_LEVELS: usize = 100;
+/// Request headers that say nothing of who asks.
+const OPEN: [&str; 6] =
+    ["accept", "accept-language", "content-type", "content-encoding", "content-length", "user-agent"];
+/// Parts of the names of response headers that are secret.
+const SECRET: [&str; 5] = ["cookie", "auth", "token", "key", "secret"];
+
+/// What is left out.
+#[derive(Default)]
+pub struct Redaction {
+    texts: BTreeSet<String>,
+    /// The requests that ask for variables, by instance and number.
+    variables: HashSet<(String, u64)>,
+    /// Those that are HTTP.
+    requests: HashSet<(String, u64)>,
+}
+
+impl Redaction {
+    /// Takes note of what a part of an instance's history says that is secret. It comes before anything is redacted.
+    pub fn note(&mut self, id: &str, entries: &[Entry]) {
+        for entry in entries {
+            match entry {
+                Entry::Requested { seq, what: Asked::Effect(name), args, .. } => {
+                    let args = match args {
+                        Args::Whole(args) => args.items(),
+                        Args::Large { .. } => Vec::new(),
+                    };
+                    let options = |at: usize, name: &str| match args.get(at) {
+                        Some(Value::Record(options)) => options.get_str(name).cloned(),
+                        _ => None,
+                    };
+                    match name.as_str() {
+                        "env" => drop(self.variables.insert((id.to_string(), *seq))),
+                        "http" => {
+                            self.requests.insert((id.to_string(), *seq));
+                            self.note_fields(options(3, "headers"), |name| !OPEN.contains(&name));
+                        }
+                        "exec" => self.note_fields(options(2, "env"), |_| true),
+                        _ => {}
+                    }
+                }
+                Entry::Answered { seq, result: Ok(value), .. } => {
+                    let key = (id.to_string(), *seq);
+                    match value.decode() {
+                        Value::Str(text) if self.variables.contains(&key) => self.add(text.as_str()),
+                        Value::Record(response) if self.requests.contains(&key) => {
+                            let headers = response.get_str("headers").cloned();
+                            self.note_fields(headers, |name| SECRET.iter().any(|part| name.contains(part)));
+                        }
+                        _ => {}
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn note_fields(&mut self, fields: Option<Value>, is_secret: impl Fn(&str) -> bool) {
+        let Some(Value::Record(fields)) = fields else { return };
+        for (_, value) in fields.iter().filter(|(name, _)| is_secret(&name.to_ascii_lowercase())) {
+            if let Value::Str(text) = value {
+                self.add(text.as_str());
+                // `Bearer TOKEN`: the token is one elsewhere as well.
+                text.as_str().split_whitespace().skip(1).for_each(|word| self.add(word));
+            }
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.texts.insert(text.to_string());
+        }
+    }
+
+    /// A text without what is secret.
+    pub fn text(&self, text: &str) -> String {
+        if self.texts.contains(text) {
+            return MASK.into();
+        }
+        // The longest first: one may be a part of another.
+        let mut known: Vec<&String> = self.texts.iter().filter(|text| text.len() >= SHORTEST).collect();
+        known.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        known.into_iter().fold(text.to_string(), |text, hidden| text.replace(hidden.as_str(), MASK))
+    }
+
+    /// An entry without what is secret.
+    pub fn entry(&self, id: &str, entry: &Entry) -> Entry {
+        let mut entry = entry.clone();
+        match &mut entry {
+            Entry::Requested { args: Args::Whole(args), .. } => *args = self.data(args),
+            Entry::Answered { seq, result: Ok(value), .. } => {
+                *value = match self.variables.contains(&(id.to_string(), *seq)) {
+                    true => Data::encode(&Value::str(MASK)).unwrap_or_default(),
+                    false => self.data(value),
+                };
+            }
+            Entry::Answered { result: Err(error), .. } | Entry::Retried { error, .. } => {
+                let ErrorData { value, .. } = error;
+                *value = self.data(value);
+            }
+            _ => {}
+        }
+        entry
+    }
+
+    fn data(&self, data: &Data) -> Data {
+        Data::encode(&self.value(&data.decode(), 0)).unwrap_or_default()
+    }
+
+    fn value(&self, value: &Value, depth: usize) -> Value {
+        match value {
+            Value::Str(text) => Value::str(self.text(text.as_str())),
+            Value::List(_) | Value::Record(_) if depth > MOST_LEVELS => Value::str(MASK),
+            Value::List(list) => {
+                Value::list(list.as_slice().iter().map(|item| self.value(item, depth + 1)).collect())
+            }
+            Value::Record(record) => {
+                Value::record(record.iter().map(|(name, value)| (&**name, self.value(value, depth + 1))))
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Takes what is secret out of a line of an export. What is there in its stored form is left out.
+    pub fn line(&self, json: &mut Json) {
+        match json {
+            Json::String(text) => *text = self.text(text),
+            Json::Array(items) => items.iter_mut().for_each(|item| self.line(item)),
+            Json::Object(fields) => {
+                for (name, value) in fields.iter_mut() {
+                    match name.as_str() {
+                        "stored" | "$bytes" => *value = Json::String(MASK.into()),
+                        // What a line is, and of whom, stays.
+                        "type" | "kind" | "hash" | "program" | "checksum" => {}
+                        _ => self.line(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Secrets: texts with parts that are known by name only, and read from the environment when an effect needs them.
+//!
+//! A secret is a reference to an entity that no program can declare. So it is data, with the same stored form, and the
+//! journal holds its name.
+
+use std::rc::Rc;
+
+use super::error::{ErrorData, Fail, type_error};
+use super::value::{EntityRef, Record, Value};
+
+/// What stands in place of a secret, and the name of the entity that it refers to: no name of a program's.
+pub const MASK: &str = "***";
+
+/// Lists and records around a secret.
+const MOST_LEVELS: usize = 200;
+
+/// A variable that may be read, or why not.
+pub type Reader<'a> = &'a mut dyn FnMut(&str) -> Result<String, ErrorData>;
+
+/// The secret of a name.
+pub fn named(name: &str) -> Value {
+    of_parts(vec![String::new(), name.to_string(), String::new()])
+}
+
+/// Whether a value is a secret.
+pub fn is(value: &Value) -> bool {
+    matches!(value, Value::Entity(entity) if is_of(entity))
+}
+
+/// Whether a reference is a secret's.
+pub fn is_of(entity: &EntityRef) -> bool {
+    &*entity.name == MASK
+}
+
+/// Text and secrets, joined; text and names in turn, with text at both ends.
+fn of_parts(parts: Vec<String>) -> Value {
+    let key = Value::list(parts.into_iter().map(Value::str).collect());
+    Value::Entity(Rc::new(EntityRef { name: MASK.into(), key }))
+}
+
+fn parts(entity: &EntityRef) -> Vec<String> {
+    let text = |value: &Value| match value {
+        Value::Str(text) => text.as_str().to_string(),
+        _ => String::new(),
+    };
+    match &entity.key {
+        Value::List(list) => list.as_slice().iter().map(text).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The texts of values and secrets, joined into a secret.
+pub fn concat(values: &[Value]) -> Result<Value, Fail> {
+    let mut joined = vec![String::new()];
+    for value in values {
+        let more = match value {
+            Value::Entity(entity) if is_of(entity) => parts(entity),
+            other => vec![super::format::to_text(other)?],
+        };
+        let mut more = more.into_iter();
+        if let (Some(last), Some(first)) = (joined.last_mut(), more.next()) {
+            last.push_str(&first);
+        }
+        joined.extend(more);
+    }
+    Ok(of_parts(joined))
+}
+
+/// A secret as it is shown.
+pub fn shown(entity: &EntityRef) -> String {
+    let mut out = String::new();
+    for (at, part) in parts(entity).iter().enumerate() {
+        out.push_str(if at % 2 == 0 { part } else { MASK });
+    }
+    out
+}
+
+/// A value with texts in place of the secrets in it, as `read` gives them.
+pub fn revealed(value: &Value, read: Reader<'_>) -> Result<Value, ErrorData> {
+    revealed_at(value, read, 0)
+}
+
+fn revealed_at(value: &Value, read: Reader<'_>, depth: usize) -> Result<Value, ErrorData> {
+    if depth > MOST_LEVELS {
+        return Err(ErrorData::new("limit", "a secret is nested too deeply"));
+    }
+    Ok(match value {
+        Value::Entity(entity) if is_of(entity) => {
+            let mut out = String::new();
+            for (at, part) in parts(entity).iter().enumerate() {
+                match at % 2 {
+                    0 => out.push_str(part),
+                    _ => out.push_str(&read(part)?),
+                }
+            }
+            Value::str(out)
+        }
+        Value::List(list) if list.as_slice().iter().any(holds) => {
+            let items = list.as_slice().iter().map(|item| revealed_at(item, read, depth + 1));
+            Value::list(items.collect::<Result<_, _>>()?)
+        }
+        Value::Record(record) if record.values().iter().any(holds) => {
+            let mut out = Record::default();
+            for (name, value) in record.iter() {
+                let value = revealed_at(value, read, depth + 1)?;
+                out.set(name.clone(), value);
+            }
+            Value::Record(Rc::new(out))
+        }
+        other => other.clone(),
+    })
+}
+
+/// Values with what is shown in place of secrets.
+pub fn masked(values: &[Value]) -> Vec<Value> {
+    let mut read = |_: &str| Ok(MASK.to_string());
+    values.iter().map(|value| revealed(value, &mut read).unwrap_or_default()).collect()
+}
+
+/// Whether a value is a secret or has one in it.
+pub fn holds(value: &Value) -> bool {
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Entity(entity) if is_of(entity) => return true,
+            Value::List(list) => open.extend(list.as_slice()),
+            Value::Record(record) => open.extend(record.values()),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The error of something that a secret is not good for.
+pub fn misused(what: &str) -> Fail {
+    type_error(format!(
+        "a secret has no {what}: it can be joined with text, and handed to an effect, which finds its value"
+    ))
+}

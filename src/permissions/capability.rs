@@ -1,0 +1,173 @@
+//! Kinds of what is outside, and one thing of such a kind as it is listed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::net::Pattern;
+use super::{paths, programs};
+
+/// A kind of what is outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Capability {
+    Read,
+    Write,
+    Net,
+    Exec,
+    Env,
+}
+
+const ALL: [Capability; 5] =
+    [Capability::Read, Capability::Write, Capability::Net, Capability::Exec, Capability::Env];
+
+impl Capability {
+    /// As it is written after `--allow` and `--deny`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Capability::Read => "read",
+            Capability::Write => "write",
+            Capability::Net => "net",
+            Capability::Exec => "exec",
+            Capability::Env => "env",
+        }
+    }
+
+    /// What its `=` lists.
+    fn lists(self) -> &'static str {
+        match self {
+            Capability::Read | Capability::Write => "paths",
+            Capability::Net => "hosts",
+            Capability::Exec => "programs",
+            Capability::Env => "names",
+        }
+    }
+
+    /// Those that a word stands for: `fs` is both `read` and `write`.
+    fn named(word: &str) -> &'static [Capability] {
+        match word {
+            "fs" => &[Capability::Read, Capability::Write],
+            word => ALL.iter().position(|known| known.name() == word).map_or(&[], |at| &ALL[at..=at]),
+        }
+    }
+}
+
+/// One thing that is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Item {
+    /// Everything of its kind.
+    All,
+    /// A file or a folder with what is in it, without links.
+    Path(PathBuf),
+    Host(Pattern),
+    /// A program, by the folder without links and its name there.
+    Program(PathBuf),
+    /// Every program of a name, wherever it is.
+    ProgramName(String),
+    Name(String),
+    /// Every name with such a beginning.
+    Names(String),
+}
+
+/// A capability, whole or for one thing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Grant {
+    pub capability: Capability,
+    pub item: Item,
+}
+
+/// Whether a list allows or denies: what is denied is taken wider.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Allow,
+    Deny,
+}
+
+/// Reads lists of grants. An error says what is wrong.
+pub(super) fn grants(lists: &[String], side: Side) -> Result<Vec<Grant>, String> {
+    let mut grants: Vec<Grant> = Vec::new();
+    for list in lists {
+        // What follows a comma is another of the same kind, unless it names a kind.
+        let mut listed: &[Capability] = &[];
+        for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (word, first) =
+                part.split_once('=').map_or((part, None), |(word, first)| (word, Some(first)));
+            let named = Capability::named(word);
+            match (named.first(), first) {
+                (Some(capability), Some("")) => {
+                    return Err(format!("`{word}=` lists no {}", capability.lists()));
+                }
+                (Some(_), Some(first)) => {
+                    listed = named;
+                    add(&mut grants, listed, first.trim(), side)?;
+                }
+                (Some(_), None) => {
+                    listed = &[];
+                    grants.extend(named.iter().map(|&capability| Grant { capability, item: Item::All }));
+                }
+                (None, _) if !listed.is_empty() => add(&mut grants, listed, part, side)?,
+                (None, _) => {
+                    return Err(format!(
+                        "`{word}` is nothing that can be allowed: it is read, write, fs, net, exec or env"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(grants)
+}
+
+fn add(grants: &mut Vec<Grant>, listed: &[Capability], text: &str, side: Side) -> Result<(), String> {
+    for &capability in listed {
+        let written = || format!("{}={text}", capability.name());
+        let bad = |reason: String| format!("`{}` {reason}", written());
+        let items = match capability {
+            Capability::Read | Capability::Write => paths::items(text, side).map_err(bad)?,
+            Capability::Net => vec![Item::Host(Pattern::parse(text).map_err(bad)?)],
+            Capability::Exec => programs::items(text, side).map_err(bad)?,
+            Capability::Env => vec![variable(text).map_err(bad)?],
+        };
+        grants.extend(items.into_iter().map(|item| Grant { capability, item }));
+    }
+    Ok(())
+}
+
+fn variable(text: &str) -> Result<Item, String> {
+    let (name, is_beginning) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
+    if name.is_empty() {
+        return Err("stands for every variable: write `env`".into());
+    }
+    if name.contains(['=', '\0', '*']) || name.contains(char::is_whitespace) {
+        return Err("can't be the name of a variable".into());
+    }
+    Ok(if is_beginning { Item::Names(name.into()) } else { Item::Name(name.into()) })
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.capability.name();
+        match &self.item {
+            Item::All => write!(f, "{name}"),
+            Item::Path(path) | Item::Program(path) => write!(f, "{name}={}", path.display()),
+            Item::Host(pattern) => write!(f, "{name}={pattern}"),
+            Item::ProgramName(text) | Item::Name(text) => write!(f, "{name}={text}"),
+            Item::Names(beginning) => write!(f, "{name}={beginning}*"),
+        }
+    }
+}
+
+impl Grant {
+    /// Reads a grant as it was recorded, which is one thing, resolved.
+    pub(super) fn recorded(text: &str) -> Result<Grant, String> {
+        let unreadable = || format!("`{text}` is no recorded permission");
+        let (word, rest) = text.split_once('=').map_or((text, None), |(word, rest)| (word, Some(rest)));
+        let capability = *ALL.iter().find(|known| known.name() == word).ok_or_else(unreadable)?;
+        let item = match (capability, rest) {
+            (_, None) => Item::All,
+            (Capability::Read | Capability::Write, Some(path)) => Item::Path(path.into()),
+            (Capability::Net, Some(host)) => Item::Host(Pattern::parse(host)?),
+            (Capability::Exec, Some(program)) if program.starts_with('/') => Item::Program(program.into()),
+            (Capability::Exec, Some(name)) => Item::ProgramName(name.into()),
+            (Capability::Env, Some(name)) => variable(name)?,
+        };
+        Ok(Grant { capability, item })
+    }
+}

@@ -1,0 +1,228 @@
+//! Secrets are known by their names: what they are is read when an effect needs it, and written nowhere.
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use common::DURABLE;
+use tempfile::TempDir;
+
+const TOKEN: &str = "hush-4711";
+
+fn folder(text: &str) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("a.df"), text).expect("a program");
+    folder
+}
+
+fn command(folder: &TempDir, token: Option<&str>, args: &[&str]) -> Command {
+    let mut command = Command::new(DURABLE);
+    command.current_dir(folder.path()).args(args).stdin(Stdio::null()).env_remove("TOKEN");
+    if let Some(token) = token {
+        command.env("TOKEN", token);
+    }
+    command
+}
+
+fn durable(folder: &TempDir, args: &[&str]) -> Output {
+    command(folder, Some(TOKEN), args).output().expect("durable runs")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Whether a file of a folder has a text in it.
+fn has(folder: &Path, wanted: &str) -> bool {
+    fs::read_dir(folder).expect("a folder").flatten().any(|entry| match entry.path() {
+        path if path.is_dir() => has(&path, wanted),
+        path => {
+            let bytes = fs::read(path).unwrap_or_default();
+            bytes.windows(wanted.len()).any(|window| window == wanted.as_bytes())
+        }
+    })
+}
+
+/// All that can be seen of a store.
+fn seen(folder: &TempDir, id: &str) -> String {
+    let commands: [&[&str]; 5] = [
+        &["store", "export"],
+        &["history", id],
+        &["history", id, "--json"],
+        &["show", id, "--json"],
+        &["list", "--json"],
+    ];
+    commands.into_iter().map(|args| text(&durable(folder, args))).collect()
+}
+
+/// A server that tells what it is asked.
+fn server() -> (u16, Receiver<String>) {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("an address").port();
+    let (told, asked) = channel();
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut bytes = [0; 8192];
+            let read = stream.read(&mut bytes).unwrap_or(0);
+            let _ = told.send(String::from_utf8_lossy(&bytes[..read]).into_owned());
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+        }
+    });
+    (port, asked)
+}
+
+#[test]
+fn a_secret_reaches_effects_and_nothing_else() {
+    let (port, asked) = server();
+    let folder = folder(&format!(
+        r#"
+        activity call(token) {{
+          http.post("http://127.0.0.1:{port}/", {{inside: [token]}}, {{headers: {{authorization: "Bearer {{token}}"}}, query: {{key: token}}}}).body
+        }}
+        orchestration child(token) => call(token)
+        let token = secret("TOKEN")
+        print(token)
+        print("it is {{token}}, " + token)
+        print(child(token))
+        print(http.get("http://127.0.0.1:{port}/", {{headers: {{"x-api-key": token}}}}).body)
+        exec.run("sh", ["-c", "echo $T > from-variable; echo $0 > from-argument; cat > from-input", token], {{env: {{T: token}}, input: token}})
+        fs.write("from-write", "a " + token)
+        log.info(token)
+        set_status({{token}})
+        print([kind_of(token), token == secret("TOKEN"), token])
+        "#
+    ));
+    let run = durable(&folder, &["run", "--id", "r", "a.df"]);
+    let shown = text(&run);
+    assert!(run.status.success(), "{shown}");
+    assert!(
+        shown.contains("***\nit is ***, ***\nhi\nhi\n") && shown.contains("[\"secret\", true, ***]"),
+        "{shown}"
+    );
+    assert!(!shown.contains(TOKEN), "{shown}");
+    let first = asked.recv().expect("a request");
+    assert!(first.contains(&format!("authorization: Bearer {TOKEN}")), "{first}");
+    assert!(
+        first.contains(&format!("?key={TOKEN}")) && first.contains(&format!("{{\"inside\":[\"{TOKEN}\"]}}")),
+        "{first}"
+    );
+    assert!(asked.recv().expect("a request").contains(&format!("x-api-key: {TOKEN}")));
+    for (file, held) in
+        [("variable", "hush-4711\n"), ("argument", "hush-4711\n"), ("input", TOKEN), ("write", "a hush-4711")]
+    {
+        assert_eq!(
+            fs::read_to_string(folder.path().join(format!("from-{file}"))).expect(file),
+            held,
+            "{file}"
+        );
+    }
+    let seen = seen(&folder, "r");
+    assert!(seen.contains("TOKEN") && !seen.contains(TOKEN), "{seen}");
+    assert!(!has(&folder.path().join(".durable"), TOKEN));
+    assert!(text(&durable(&folder, &["replay", "r"])).contains("r"), "it replays");
+}
+
+#[test]
+fn a_secret_is_read_again_by_who_goes_on() {
+    let folder = folder(
+        r#"
+        let token = secret("TOKEN")
+        while !fs.exists("go") { fs.write("ready", ""); sleep(10ms) }
+        print(try { exec.run("sh", ["-c", "printf %s \"$T\" > used"], {env: {T: token}}) } catch {kind} { kind })
+        "#,
+    );
+    let at = |name: &str| folder.path().join(name);
+    for (token, used) in [(Some("another"), "another"), (None, "no_secret")] {
+        fs::remove_file(at("go")).ok();
+        fs::remove_file(at("ready")).ok();
+        let id = format!("r-{used}");
+        let mut child = command(&folder, Some(TOKEN), &["run", "--id", &id, "a.df"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("durable runs");
+        let began = Instant::now();
+        while !at("ready").exists() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().expect("it is killed");
+        child.wait().expect("it ends");
+        fs::write(at("go"), "").expect("a file");
+        let again = command(&folder, token, &["resume", &id]).output().expect("durable runs");
+        let held = fs::read_to_string(at("used")).unwrap_or_default();
+        assert!(held == used || text(&again).contains(used), "{held} {}", text(&again));
+    }
+}
+
+#[test]
+fn a_secret_needs_its_variable_and_the_right_to_read_it() {
+    let folder = folder(
+        r#"
+        fn attempt(f) => try { f() } catch {kind, message, ..} { "{kind}: {message}" }
+        let token = secret("TOKEN")
+        print(attempt(fn () => secret("NO_SUCH_VARIABLE")))
+        print(attempt(fn () => token.len()))
+        print(attempt(fn () => json.encode({token})))
+        print(attempt(fn () => token + 1))
+        print(attempt(fn () => http.get("http://127.0.0.1:1/{token}")))
+        print(attempt(fn () => http.get("http://127.0.0.1:1/", {query: {token}})))
+        print(attempt(fn () => exec("{token}/x")))
+        print(attempt(fn () => fs.read("x{token}")))
+        "#,
+    );
+    let run = durable(&folder, &["run", "a.df"]);
+    let shown = text(&run);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(run.status.success() && !shown.contains(TOKEN), "{shown}");
+    assert!(lines[0].starts_with("no_secret: there is no secret `NO_SUCH_VARIABLE`"), "{shown}");
+    assert!(lines[1..4].iter().all(|line| line.starts_with("type_error")), "{shown}");
+    assert!(lines[5].starts_with("http_error"), "{shown}");
+    for flags in [["--deny", "env=TOKEN"], ["--allow", "net"]] {
+        let run = durable(&folder, &["run", flags[0], flags[1], "--store", "other", "a.df"]);
+        assert!(!run.status.success() && text(&run).contains("not_permitted"), "{}", text(&run));
+    }
+}
+
+#[test]
+fn what_is_redacted_has_no_values_of_variables_and_headers() {
+    let (port, asked) = server();
+    let folder = folder(&format!(
+        r#"
+        let token = env("TOKEN")
+        print(http.get("http://127.0.0.1:{port}/?t={{token}}", {{headers: {{"x-api-key": "key-0815", authorization: "Basic pass-99", accept: "text/plain"}}}}).body)
+        exec.run("true", [], {{env: {{T: "variable-3"}}}})
+        activity echo(x) => x
+        print(echo({{deep: ["so {{token}}", "key-0815", "pass-99"]}}))
+        "#
+    ));
+    let run = durable(&folder, &["run", "--id", "r", "a.df"]);
+    assert!(run.status.success(), "{}", text(&run));
+    assert!(asked.recv().expect("a request").contains(TOKEN));
+    let secrets = [TOKEN, "key-0815", "pass-99", "variable-3"];
+    let plain = text(&durable(&folder, &["store", "export"]));
+    assert!(secrets.iter().all(|secret| plain.contains(secret)), "{plain}");
+    let redacted: [&[&str]; 4] = [
+        &["store", "export", "--redact"],
+        &["history", "r", "--redact"],
+        &["history", "r", "--redact", "--json"],
+        &["store", "export", "--redact", "out.jsonl"],
+    ];
+    for args in redacted {
+        let mut shown = text(&durable(&folder, args));
+        shown.push_str(&fs::read_to_string(folder.path().join("out.jsonl")).unwrap_or_default());
+        let program = |line: &&str| !line.contains("\"type\":\"text\"");
+        let shown: String = shown.lines().filter(program).collect();
+        assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{args:?} {shown}");
+        assert!(shown.contains("***"), "{args:?} {shown}");
+    }
+    let import = durable(&folder, &["store", "import", "out.jsonl", "--store", "other"]);
+    assert_eq!(import.status.code(), Some(2), "{}", text(&import));
+    assert!(text(&import).contains("--redact"), "{}", text(&import));
+}
