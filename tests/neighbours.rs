@@ -25,6 +25,8 @@ orchestration spins() { var n = 0; while true { n = n + 1 }; n }
 orchestration floods(count) { for i in 0..count { start waits() }; count }
 orchestration waits() { receive("never") }
 orchestration calls() { try { Account("bad").spin() } catch e { e.kind } }
+orchestration reads(path) { fs.read(path) }
+orchestration appends(path, text) { fs.append(path, text); "done" }
 orchestration matches() { regex.find_all("a".repeat(1000000), "a*?[^a]|a").len() }
 "#;
 
@@ -155,6 +157,36 @@ fn one_root_has_so_many_instances_at_most() {
     // Others have quotas of their own.
     assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1");
     assert_eq!(ok(server.path(), &["start", "p.df", "floods", "10", "--wait"]), "10");
+}
+
+#[test]
+fn pipes_that_nobody_writes_stop_no_other_file() {
+    let server = Server::with(&[]);
+    let pipe = server.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    fs::write(server.path().join("file"), "text").expect("a file");
+    let mut readers = Vec::new();
+    for _ in 0..40 {
+        readers.push(ok(server.path(), &["start", "p.df", "reads", "pipe"]));
+    }
+    assert_eq!(ok(server.path(), &["start", "p.df", "reads", "file", "--wait"]), "text");
+    // Whoever is ended waits no more; the last one reads what is written.
+    let last = readers.pop().expect("a reader");
+    for reader in &readers {
+        ok(server.path(), &["terminate", reader]);
+    }
+    let threads = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.process.id())).expect("its threads");
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        tasks.flatten().map(name).filter(|name| name.trim() == "pipe").count()
+    };
+    await_that(|| threads() <= 1);
+    assert_eq!(ok(server.path(), &["start", "p.df", "appends", "pipe", "hello", "--wait"]), "done");
+    assert_eq!(ok(server.path(), &["wait", &last]), "hello");
+    await_that(|| threads() == 0);
+    // A device without an end is too long.
+    let output = durable(server.path(), &["start", "p.df", "reads", "/dev/zero", "--wait"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("more than 256 MiB"));
 }
 
 #[test]

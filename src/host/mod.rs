@@ -19,6 +19,7 @@ mod http;
 mod listener;
 mod pending;
 mod perform;
+mod pipes;
 mod purge;
 mod run;
 mod serve;

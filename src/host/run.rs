@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -99,8 +100,24 @@ pub(super) enum Owner {
 /// An effect under way.
 pub(super) struct Running {
     pub(super) owner: Owner,
-    pub(super) abort: Option<AbortHandle>,
+    pub(super) abort: Option<Abort>,
     pub(super) input: bool,
+}
+
+/// How an effect is broken off.
+pub(super) enum Abort {
+    Task(AbortHandle),
+    /// It looks at this now and then.
+    Flag(Arc<AtomicBool>),
+}
+
+impl Abort {
+    fn abort(&self) {
+        match self {
+            Abort::Task(task) => task.abort(),
+            Abort::Flag(over) => over.store(true, Ordering::Relaxed),
+        }
+    }
 }
 
 /// Runs instances in a store.
@@ -345,6 +362,7 @@ impl Host {
 
     /// The store, when everything is done.
     pub fn into_store(self) -> DiskStore {
+        self.effects.values().filter_map(|running| running.abort.as_ref()).for_each(Abort::abort);
         self.writer.into_store()
     }
 
