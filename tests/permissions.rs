@@ -471,3 +471,41 @@ fn patterns_that_match_nothing_are_refused() {
         assert_eq!(run(&folder, &["--allow", pattern]).0, 0, "{pattern}");
     }
 }
+
+#[test]
+fn links_that_come_and_go_lead_nowhere_outside() {
+    let folder = folder();
+    let at = |path: &str| folder.path().join(path);
+    fs::create_dir(at("outside")).expect("a folder");
+    fs::write(at("outside/f"), "outside").expect("a file");
+    fs::create_dir(at("data/real")).expect("a folder");
+    symlink("../outside", at("data/link")).expect("a link");
+    fs::rename(at("data/real"), at("data/x")).expect("renamed");
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let swaps = std::thread::spawn({
+        let (over, root) = (over.clone(), folder.path().join("data"));
+        move || {
+            let swap = |from: &str, to: &str| fs::rename(root.join(from), root.join(to)).expect("renamed");
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                for (from, to) in [("x", "real"), ("link", "x"), ("x", "link"), ("real", "x")] {
+                    swap(from, to);
+                }
+            }
+        }
+    });
+    let text = r#"
+    var leaked = 0
+    for n in 0..1000 {
+      if attempt(fn () => fs.read("data/x/f")) == "outside" { leaked += 1 }
+      attempt(fn () => fs.append("data/x/g", "g"))
+      attempt(fn () => fs.remove("data/x/f"))
+    }
+    print(leaked)
+    "#;
+    let lines = prints(&folder, text, &["--allow", "fs=data"]);
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    swaps.join().expect("it ends");
+    assert_eq!(lines, ["0"]);
+    let left = fs::read_dir(at("outside")).expect("a folder").flatten().map(|entry| entry.file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["f"]);
+}

@@ -87,11 +87,17 @@ fn begin(
     Awaited { wait, json }: Awaited,
     place: InStore,
 ) -> Result<u8, Problem> {
+    let wanted = starting.record.permissions.clone();
     let id = match store.ask(Ask::Start(Box::new(starting)))? {
         Reply::Begun(id) => id,
         Reply::Known(id) => {
             let known = known(&store, &id)?;
             note(&format!("{id} is there already, and {}", known.status.word()));
+            if !known.status.is_ended() && known.permissions.and(&wanted) != known.permissions {
+                note(&format!(
+                    "{id} keeps the restrictions that it began with; `durable resume {id}` can add to them"
+                ));
+            }
             id
         }
         Reply::Taken { error, .. } => return Err(access::taken(&error)),
