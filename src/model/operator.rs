@@ -71,13 +71,34 @@ pub fn commands<E>(
     all.into_iter().filter_map(|(may, intervention)| may.then_some(intervention)).collect()
 }
 
-/// What a rewinding looks at.
-pub trait Rewindable {
+/// What the operator looks at.
+pub trait Operated {
+    /// The tree of an instance, if all of it has ended; an error is the one in it that has not.
+    fn tree(&self, root: &Id) -> Result<Vec<Id>, Id>;
+
     /// An instance as it has ended.
     fn ended(&self, id: &Id) -> Option<Instance<Eval>>;
 
     /// Whether a message is under way from one to another.
     fn is_under_way(&self, from: &Name, to: &Id) -> bool;
+}
+
+/// Those of the commands that can be obeyed.
+pub fn possible(
+    evaluator: &mut Evaluator<'_>,
+    c: &dyn Operated,
+    commands: Vec<Intervention>,
+) -> Result<Vec<Intervention>, Stop> {
+    let mut may = Vec::new();
+    for command in commands {
+        let can = match &command {
+            Intervention::Purge(id) => c.tree(id).is_ok(),
+            Intervention::Rewind(id) => rewinding(evaluator, c, id)?.is_some(),
+            _ => true,
+        };
+        may.extend(can.then_some(command));
+    }
+    Ok(may)
 }
 
 /// Instances that go back together, each with what goes back of it and what comes of that.
@@ -88,7 +109,7 @@ pub type Rewinding = Vec<(Id, Back, Turn)>;
 /// between them, or from the world, has come.
 pub fn rewinding(
     evaluator: &mut Evaluator<'_>,
-    c: &dyn Rewindable,
+    c: &dyn Operated,
     id: &Id,
 ) -> Result<Option<Rewinding>, Stop> {
     let mut tree = Tree { c, begun: BTreeMap::new(), found: Vec::new() };
@@ -98,7 +119,7 @@ pub fn rewinding(
 
 /// Instances that may go back together.
 struct Tree<'c> {
-    c: &'c dyn Rewindable,
+    c: &'c dyn Operated,
     /// Those that were looked at, and whether they can.
     begun: BTreeMap<Id, bool>,
     found: Rewinding,

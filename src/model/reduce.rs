@@ -26,6 +26,9 @@
 //! others (`status`), that change the world of a mock, or that take the next outcome of a mock in turn. Where a test has
 //! the clock in its hand, time stands still for an answer, so work that takes time is no part of one either.
 //!
+//! Where an instance may take the place of another, it matters to others whether one has begun or ended. Then only turns of
+//! entities are such sets.
+//!
 //! `tests/models.rs` compares the outcomes with those of the search without reduction, program by program.
 
 use crate::machine::What;

@@ -24,6 +24,14 @@ const INTERVENTIONS: [Interventions; 2] = [
     Interventions { purges: 0, rewinds: 0, suspensions: 1 },
 ];
 
+/// What the operator may do to what fails.
+const REWINDINGS: [Interventions; 4] = [
+    Interventions { purges: 0, rewinds: 1, suspensions: 0 },
+    Interventions { purges: 0, rewinds: 2, suspensions: 0 },
+    Interventions { purges: 1, rewinds: 1, suspensions: 0 },
+    Interventions { purges: 0, rewinds: 1, suspensions: 1 },
+];
+
 /// Programs whose ids show the lives, which the models count by id and the engine by purge.
 const SHOW_LIVES: [&str; 2] = ["children/start_from_an_operation", "children/start_from_an_activity"];
 
@@ -121,14 +129,19 @@ fn programs_with_an_operator_agree() {
 
 #[test]
 fn programs_that_are_rewound_agree() {
-    let interventions = Interventions { rewinds: 1, ..Interventions::default() };
     let once = REWOUND.iter().map(|program| (ONCE, program));
-    let scripts = once.chain(FAIL_TWICE.iter().map(|program| (ANY, program))).map(|(mock, (name, text))| {
-        Box::new(move || {
-            let text = format!("{FRAGILE}{mock}{text}");
-            let image = common::image(&text);
-            Script { interventions, name: name.to_string(), ..Script::random(0, text, image) }
-        }) as Box<dyn FnOnce() -> Script + Send>
+    let all = once.chain(FAIL_TWICE.iter().map(|program| (ANY, program)));
+    let scripts = all.flat_map(|(mock, (name, text))| {
+        REWINDINGS.iter().map(move |interventions| {
+            Box::new(move || {
+                // In another life it fails again.
+                let mock = if interventions.purges > 0 { ANY } else { mock };
+                let text = format!("{FRAGILE}{mock}{text}");
+                let image = common::image(&text);
+                let script = Script::random(0, text, image);
+                Script { interventions: *interventions, name: name.to_string(), ..script }
+            }) as Box<dyn FnOnce() -> Script + Send>
+        })
     });
     let (whole, larger) = compare(scripts);
     println!("{whole} programs compared, {larger} larger than the limit");

@@ -14,7 +14,7 @@ use super::super::lives::{Life, Member, next_life, purged, tree};
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
 use super::super::observe;
-use super::super::operator::{Intervention, Interventions, Rewindable, commands, rewinding};
+use super::super::operator::{Intervention, Interventions, Operated, commands, possible, rewinding};
 use super::super::orphan::{self, Orphan};
 use super::super::part::Part;
 use super::super::program::Program;
@@ -136,26 +136,17 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
     }
 
     /// What the operator may do now.
-    pub(super) fn interventions<K: Keep<State = S>>(
-        &self,
-        evaluator: &mut Evaluator<'_>,
-    ) -> Result<Vec<Intervention>, Stop> {
+    pub(super) fn interventions(&self, evaluator: &mut Evaluator<'_>) -> Result<Vec<Intervention>, Stop> {
         let all = evaluator.program.interventions;
-        let known = self.instances.iter().filter(|_| !all.is_none()).filter_map(|(id, stored)| {
+        if all.is_none() {
+            return Ok(Vec::new());
+        }
+        let known = self.instances.iter().filter_map(|(id, stored)| {
             let is_commanded = stored.inbox.iter().any(|(from, _)| *from == Some(Name::Operator));
             let instance = stored.state.as_ref().filter(|_| !is_commanded)?;
             Some(commands(id, instance, self.left, all))
         });
-        let mut may = Vec::new();
-        for command in known.flatten() {
-            let can = match &command {
-                Intervention::Purge(id) => self.tree(id).is_ok(),
-                Intervention::Rewind(id) => rewinding(evaluator, self, id)?.is_some(),
-                _ => true,
-            };
-            may.extend(can.then_some(command));
-        }
-        Ok(may)
+        possible(evaluator, self, known.flatten().collect())
     }
 
     /// An instance goes back, with those that it needs, in one step of storage.
@@ -377,7 +368,11 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
     }
 }
 
-impl<S: Clone + Debug + Eq + Hash> Rewindable for Config<S> {
+impl<S: Clone + Debug + Eq + Hash> Operated for Config<S> {
+    fn tree(&self, root: &Id) -> Result<Vec<Id>, Id> {
+        Config::tree(self, root)
+    }
+
     fn ended(&self, id: &Id) -> Option<Instance<Eval>> {
         let known = self.instances.get(id).and_then(|stored| stored.state.as_ref());
         // Of one that has ended there is nothing to go on with.

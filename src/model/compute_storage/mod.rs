@@ -249,7 +249,7 @@ impl<K: Keep> Model for Storage<K> {
                 steps.push(Step::Lapse { orphan: mark });
             }
         }
-        let interventions = c.interventions::<K>(evaluator)?.into_iter().map(Step::Intervene);
+        let interventions = c.interventions(evaluator)?.into_iter().map(Step::Intervene);
         // Nobody has to intervene; that is settled when nothing else can happen.
         let leaves = steps.is_empty() && !c.left.is_none();
         steps.extend(interventions.chain(leaves.then_some(Step::Intervene(Intervention::Leave))));

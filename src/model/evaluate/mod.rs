@@ -172,7 +172,8 @@ impl<'a> Evaluator<'a> {
         let run = |machine: &mut Machine| match machine.run(FUEL) {
             Progress::OutOfFuel => Err(Stop::Endless),
             _ => {
-                (machine.take_requests(), machine.take_withdrawn());
+                machine.take_requests();
+                machine.take_withdrawn();
                 Ok(())
             }
         };

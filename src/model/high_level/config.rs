@@ -12,7 +12,7 @@ use super::super::lives::{Life, Member, next_life, purged, tree};
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
 use super::super::observe;
-use super::super::operator::{Intervention, Interventions, Rewindable, commands, rewinding};
+use super::super::operator::{Intervention, Interventions, Operated, commands, possible, rewinding};
 use super::super::orphan::{self, Orphan};
 use super::super::part::{Part, Shared};
 use super::super::program::Program;
@@ -126,19 +126,13 @@ impl Config {
     /// What the operator may do now.
     pub(super) fn interventions(&self, evaluator: &mut Evaluator<'_>) -> Result<Vec<Intervention>, Stop> {
         let all = evaluator.program.interventions;
-        let is_commanded = |id: &Id| self.mail.contains_key(&(Name::Operator, Name::Instance(id.clone())));
-        let known = self.instances.iter().filter(|(id, _)| !all.is_none() && !is_commanded(id));
-        let known = known.flat_map(|(id, instance)| commands(id, instance, self.left, all));
-        let mut may = Vec::new();
-        for command in known {
-            let can = match &command {
-                Intervention::Purge(id) => self.tree(id).is_ok(),
-                Intervention::Rewind(id) => rewinding(evaluator, self, id)?.is_some(),
-                _ => true,
-            };
-            may.extend(can.then_some(command));
+        if all.is_none() {
+            return Ok(Vec::new());
         }
-        Ok(may)
+        let is_commanded = |id: &Id| self.mail.contains_key(&(Name::Operator, Name::Instance(id.clone())));
+        let known = self.instances.iter().filter(|(id, _)| !is_commanded(id));
+        let known = known.flat_map(|(id, instance)| commands(id, instance, self.left, all));
+        possible(evaluator, self, known.collect())
     }
 
     /// An instance goes back, with those that it needs.
@@ -257,7 +251,11 @@ impl Config {
     }
 }
 
-impl Rewindable for Config {
+impl Operated for Config {
+    fn tree(&self, root: &Id) -> Result<Vec<Id>, Id> {
+        Config::tree(self, root)
+    }
+
     fn ended(&self, id: &Id) -> Option<Instance<Eval>> {
         self.instances.get(id).filter(|known| known.has_ended()).map(|known| (**known).clone())
     }
