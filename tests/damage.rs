@@ -51,7 +51,7 @@ fn lay_out(files: &BTreeMap<PathBuf, Vec<u8>>, folder: &Path) {
     }
 }
 
-/// A store of instances, of which some have ended, in the database and in the log, as a kill leaves it.
+/// A store of instances that were killed, in the database and in the log.
 fn instances() -> BTreeMap<PathBuf, Vec<u8>> {
     let folder = TempDir::new().expect("a folder");
     let script = "activity f(n) => range(0, 300).map(fn _ => random_int(0, 1_000_000_000))\n\
@@ -62,15 +62,18 @@ fn instances() -> BTreeMap<PathBuf, Vec<u8>> {
             .current_dir(folder.path())
             .args(["run", "s.df", steps, "--id", id])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .expect("durable runs");
         let mut line = String::new();
         let mut out = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
         std::io::BufRead::read_line(&mut out, &mut line).expect("a line");
+        assert_eq!(line, "done\n", "{id}");
         child.kill().expect("killed");
         child.wait().expect("ended");
     }
+    // Something small, that stays in the log.
+    let raised = durable(folder.path(), &["raise", "one", "go"]);
+    assert_eq!(raised.status.code(), Some(0), "{}", stderr(&raised));
     let all = files(&folder.path().join(".durable"));
     let names: Vec<&PathBuf> = all.keys().collect();
     assert!(["journal/db", "wal"].iter().all(|name| all.contains_key(Path::new(name))), "{names:?}");
@@ -481,34 +484,57 @@ fn a_store_that_can_only_be_read_is_listed() {
     }
 }
 
-/// Without threads or memory the database is not begun: the process says so, in time.
+const NEEDS_A_DATABASE: &str = "activity big() => range(0, 1_000).map(fn _ => \"{random_int(0, 1_000_000_000)}\").join(\" \")\n\
+     for i in 1..=60 { big(); print(i) }\n";
+
+/// Runs a program that needs a database, under a limit, and then without one.
+fn under(limit: &str, run: impl Fn(&Path, &str) -> Option<Output>) -> Option<i32> {
+    let folder = TempDir::new().expect("a folder");
+    fs::write(folder.path().join("big.df"), NEEDS_A_DATABASE).expect("a script");
+    let limited = run(folder.path(), limit)?;
+    match limited.status.code() {
+        Some(0) => {}
+        Some(4) => {
+            let words = stderr(&limited);
+            assert!(words.contains("the database can't be opened: it needs"), "{limit}: {words}");
+            assert!(words.contains("nothing was changed; raise the limit"), "{limit}: {words}");
+        }
+        code => panic!("{limit}: {code:?} {}", stderr(&limited)),
+    }
+    let again = durable(folder.path(), &["run", "big.df", "--id", "big"]);
+    assert_eq!(again.status.code(), Some(0), "{limit}: {}", stderr(&again));
+    limited.status.code()
+}
+
+/// Without memory or threads the database is not begun: the process says so, in time, and goes on when they are there.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_database_without_threads_or_memory_is_refused() {
-    let script = "activity big() => range(0, 7_000).map(fn _ => \"{random_int(0, 1_000_000_000)}\").join(\" \")\n\
-                  for i in 1..=40 { big(); print(i) }\n";
-    for limit in [600_000, 700_000, 850_000, 1_000_000, 1_200_000, 3_000_000] {
-        let folder = TempDir::new().expect("a folder");
-        fs::write(folder.path().join("big.df"), script).expect("a script");
+fn a_database_without_memory_or_threads_is_refused() {
+    let memory = |folder: &Path, limit: &str| {
         let limited = format!("ulimit -v {limit}; exec timeout 60 {DURABLE} run big.df --id big");
-        let run = Command::new("bash")
-            .current_dir(folder.path())
-            .args(["-c", &limited])
-            .output()
-            .expect("bash runs");
-        match run.status.code() {
-            Some(0) => {}
-            Some(4) => {
-                assert!(stderr(&run).contains("the database can't be opened: it needs"), "{}", stderr(&run))
-            }
-            code => panic!("{limit}: {code:?} {}", stderr(&run)),
-        }
-        let again = durable(folder.path(), &["run", "big.df", "--id", "big"]);
-        assert_eq!(
-            again.status.code(),
-            run.status.code().filter(|code| *code == 1).or(Some(0)),
-            "{}",
-            stderr(&again)
-        );
+        Command::new("bash").current_dir(folder).args(["-c", &limited]).output().ok()
+    };
+    assert_eq!(under("600000", memory), Some(4));
+    for limit in ["640000", "680000"] {
+        under(limit, memory);
+    }
+    assert_eq!(under("1000000", memory), Some(0));
+    // A limit of processes counts for users without rights.
+    let threads = |folder: &Path, limit: &str| {
+        fs::copy(DURABLE, folder.join("durable")).expect("a copy");
+        set_mode(folder, 0o777);
+        set_mode(&folder.join("durable"), 0o755);
+        let limited = format!("ulimit -u {limit}; exec timeout 60 ./durable run big.df --id big");
+        let mut command = Command::new("setpriv");
+        // A user whom nobody else is.
+        command.args(["--reuid=54321", "--regid=54321", "--clear-groups", "bash", "-c", &limited]);
+        let run = command.current_dir(folder).output().ok()?;
+        // Without rights to become another user there is nothing to be tried.
+        (!stderr(&run).contains("setpriv:")).then_some(run)
+    };
+    if under("8", threads).is_some() {
+        assert_eq!(under("8", threads), Some(4));
+        under("11", threads);
+        assert_eq!(under("40", threads), Some(0));
     }
 }

@@ -23,13 +23,18 @@ use super::{STORE, USAGE};
 
 /// Reads JSON Lines into a store that has none of the instances in them, all or nothing.
 pub fn import(import: Import) -> Result<u8, Problem> {
-    let incoming = read(&import.file)?;
+    let mut incoming = read(&import.file)?;
     let mut store = super::access::own(&import.store.store)?;
+    let left_out = if import.damaged { incoming.leave_out(&store) } else { Vec::new() };
     let batch = incoming.batch(&store).map_err(|refusal| refused(&import.file, refusal))?;
     store.commit(&batch)?;
     store.flush()?;
     check(&store)?;
     store.close()?;
+    for (line, reason) in left_out {
+        let place = line.map_or(String::new(), |line| format!("line {line}: "));
+        note(&format!("left out: {place}{reason}"));
+    }
     let instances = incoming.instances();
     note(&if instances == 1 { "read 1 instance".to_string() } else { format!("read {instances} instances") });
     Ok(0)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
-use crate::engine::{Batch, Hold, InstanceRecord, Read, StoredProgram, keys};
+use crate::engine::{Address, Batch, Hold, InstanceRecord, Read, StoredProgram, keys};
 use crate::store::{DiskStore, Pair, Store};
 
 /// A value, and the number of the line that it is from.
@@ -42,6 +42,34 @@ impl Incoming {
     /// How many instances there are.
     pub fn instances(&self) -> usize {
         self.lines.keys().filter(|key| key.starts_with(keys::INSTANCES)).count()
+    }
+
+    /// Leaves out what is incomplete, and what needs it in turn, and says what that is.
+    pub fn leave_out(&mut self, store: &DiskStore) -> Vec<Refusal> {
+        let mut left_out = Vec::new();
+        loop {
+            let view = View { incoming: self, store };
+            let incomplete = self.lines.iter().filter_map(|(key, line)| {
+                let reason = view.complete(key, &line.value).err()?;
+                Some((key.clone(), (Some(line.number), reason)))
+            });
+            let incomplete: Vec<(Vec<u8>, Refusal)> = incomplete.collect();
+            if incomplete.is_empty() {
+                return left_out;
+            }
+            for (key, refusal) in incomplete {
+                // An instance goes with its history.
+                if let Some(id) = key.strip_prefix(keys::INSTANCES) {
+                    let history = keys::history(&String::from_utf8_lossy(id));
+                    self.lines.retain(|key, _| !key.starts_with(&history));
+                    for prefix in [keys::CHECKPOINTS, keys::ACTIVE] {
+                        self.lines.remove(&[prefix, id].concat());
+                    }
+                }
+                self.lines.remove(&key);
+                left_out.push(refusal);
+            }
+        }
     }
 
     /// The batch that brings it into a store. Refused is what the store has with another value, and what is incomplete.
@@ -110,6 +138,12 @@ impl View<'_> {
             self.needs_instance(id, "a part of the history")?;
         } else if let Some(id) = key.strip_prefix(keys::CHECKPOINTS) {
             self.needs_instance(&String::from_utf8_lossy(id), "a checkpoint")?;
+        } else if let Some(id) = key.strip_prefix(keys::ACTIVE) {
+            let id = String::from_utf8_lossy(id);
+            // One that is about to begin is a message so far.
+            if self.all(&keys::mail_of(&Address::instance(&id)))?.is_empty() {
+                self.needs_instance(&id, "the root")?;
+            }
         } else if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
             let hash: [u8; 32] = value.try_into().map_err(|_| format!("{} is not readable", named(key)))?;
             self.needs_program(&hash, &format!("entity {}", String::from_utf8_lossy(name)))?;

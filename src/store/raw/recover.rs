@@ -211,10 +211,10 @@ pub(super) fn apply(
     let index = usize::try_from(page).ok().filter(|_| page < MOST);
     let index = index.ok_or_else(|| damaged("a page of the database has a number that no page has"))?;
     match (kind, pages.get_mut(index)) {
-        (Kind::Link { .. }, Some(Page::Present { base, links })) => {
-            if links.last().unwrap_or(base).lsn < pointer.lsn {
-                links.push(pointer);
-            }
+        (Kind::Link { .. }, Some(Page::Present { base, links }))
+            if links.last().unwrap_or(base).lsn < pointer.lsn =>
+        {
+            links.push(pointer);
         }
         (Kind::Replace { .. } | Kind::Free, _) => {
             if pages.len() <= index {

@@ -116,7 +116,8 @@ impl Found {
             let Page::Present { base, links } = state else { continue };
             let is_newer = replaced.get(&page).is_some_and(|lsn| *lsn > base.lsn);
             let is_there = |pointer: &Pointer| self.messages.contains_key(&pointer.lsn);
-            if !is_newer && !(is_there(base) && links.iter().all(is_there)) {
+            let is_whole = is_newer || (is_there(base) && links.iter().all(is_there));
+            if !is_whole {
                 unknown.insert(page);
             }
         }
