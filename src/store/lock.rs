@@ -7,7 +7,7 @@
 //! The log and the database's file are locked as well, so that a store whose `lock` was removed still has one owner.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,8 +22,11 @@ use super::StoreError;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Where in the file it says what was acknowledged. What is before it is the process's number.
 const PLACE: usize = 32;
-/// Bytes of what it says there.
-const SAYS: usize = 64;
+/// Bytes of what it says there: the number of commits, a checksum of it, the number of frames, and half a checksum of both. The
+/// last eight are all that changes with a frame.
+const SAYS: usize = 24;
+/// Where the number of frames is in that.
+const FRAMES: usize = 16;
 
 /// How a file is locked: for this process alone, or shared with others that look at it.
 type Way = fn(&File) -> Result<(), TryLockError>;
@@ -35,6 +38,33 @@ pub(super) struct Acknowledged {
     pub commits: u64,
     /// How many frames the log has at least, while the database has no more commits than that.
     pub frames: u64,
+}
+
+impl Acknowledged {
+    fn encode(self) -> [u8; SAYS] {
+        let mut bytes = [0; SAYS];
+        bytes[..8].copy_from_slice(&self.commits.to_le_bytes());
+        let check = xxh3_64(&bytes[..8]);
+        bytes[8..FRAMES].copy_from_slice(&check.to_le_bytes());
+        // A log has less than 128 KiB.
+        let frames = u32::try_from(self.frames).unwrap_or(u32::MAX);
+        bytes[FRAMES..FRAMES + 4].copy_from_slice(&frames.to_le_bytes());
+        let check = xxh3_64(&bytes[..FRAMES + 4]) as u32;
+        bytes[FRAMES + 4..].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    /// What such bytes say; none when they are something else. Where only the frames can't be read, the commits count.
+    fn decode(bytes: &[u8; SAYS]) -> Option<Acknowledged> {
+        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let commits = number(0)?;
+        let frames = number(FRAMES)? as u32;
+        let known = Acknowledged { commits, frames: u64::from(frames) };
+        if known.encode() == *bytes {
+            return Some(known);
+        }
+        (number(8)? == xxh3_64(&bytes[..8])).then_some(Acknowledged { commits, frames: 0 })
+    }
 }
 
 /// A file that another may remove or put something else in the place of.
@@ -58,6 +88,15 @@ impl Identity {
     pub fn of(file: &File, path: &Path) -> io::Result<Identity> {
         let data = file.metadata()?;
         Ok(Identity { path: path.to_path_buf(), device: data.dev(), inode: data.ino() })
+    }
+
+    /// Checks that the file, which is open, has a name: one that was removed or replaced has none. That costs less than
+    /// [`Identity::check`], and does not see that a file was moved.
+    pub fn check_named(&self, file: &File) -> Result<(), StoreError> {
+        match file.metadata() {
+            Ok(data) if data.nlink() > 0 => Ok(()),
+            _ => Err(StoreError::Replaced { path: self.path.clone() }),
+        }
     }
 
     /// Checks that the file is still where it was.
@@ -125,13 +164,12 @@ impl Lock {
         written.map_err(|error| StoreError::io("write", &identity.path, &error))
     }
 
-    /// Notes how far what was acknowledged reaches.
-    pub(super) fn note(&self, Acknowledged { commits, frames }: Acknowledged) -> Result<(), StoreError> {
+    /// Notes how far what was acknowledged reaches. `before` is what was noted last, if anything was.
+    pub(super) fn note(&self, now: Acknowledged, before: Option<Acknowledged>) -> Result<(), StoreError> {
         let (Some(file), Some(identity)) = (&self.file, &self.identity) else { return Ok(()) };
-        let says = format!("{commits} {frames}");
-        let line = format!("{says} {:016x}", xxh3_64(says.as_bytes()));
-        let written =
-            file.write_all_at(format!("{line:<width$}\n", width = SAYS - 1).as_bytes(), PLACE as u64);
+        let bytes = now.encode();
+        let from = if before.is_some_and(|before| before.commits == now.commits) { FRAMES } else { 0 };
+        let written = file.write_all_at(&bytes[from..], (PLACE + from) as u64);
         written.map_err(|error| StoreError::io("write", &identity.path, &error))
     }
 
@@ -139,12 +177,7 @@ impl Lock {
     pub(super) fn acknowledged(&self) -> Option<Acknowledged> {
         let mut bytes = [0; SAYS];
         self.file.as_ref()?.read_exact_at(&mut bytes, PLACE as u64).ok()?;
-        let (says, check) = std::str::from_utf8(&bytes).ok()?.trim_end().rsplit_once(' ')?;
-        if u64::from_str_radix(check, 16) != Ok(xxh3_64(says.as_bytes())) {
-            return None;
-        }
-        let (commits, frames) = says.split_once(' ')?;
-        Some(Acknowledged { commits: commits.parse().ok()?, frames: frames.parse().ok()? })
+        Acknowledged::decode(&bytes)
     }
 
     /// What it says, for a look at the store that this process has.
@@ -154,7 +187,7 @@ impl Lock {
     }
 
     /// Checks that the file is still where it was.
-    pub fn check(&self) -> Result<(), StoreError> {
+    pub(super) fn check(&self) -> Result<(), StoreError> {
         self.identity.as_ref().map_or(Ok(()), Identity::check)
     }
 }
@@ -197,10 +230,9 @@ pub(super) fn wait_for(file: &File, path: &Path, folder: &Path, way: Way) -> Res
 
 /// The process that has or had a store.
 fn owner(folder: &Path) -> Option<u32> {
-    let mut text = String::new();
-    let mut file = File::open(folder.join("lock")).ok()?;
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text)).ok()?;
-    text.lines().next()?.trim().parse().ok()
+    let bytes = std::fs::read(folder.join("lock")).ok()?;
+    let line = bytes.split(|byte| *byte == b'\n').next()?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
 /// Whether a process that had the lock is gone, or is this one. A program that it was just starting holds the lock a

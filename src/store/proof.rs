@@ -63,6 +63,8 @@ pub struct Proven<S> {
     /// The lock of its folder, which says what was acknowledged.
     lock: Option<Lock>,
     acknowledged: Acknowledged,
+    /// What this process has noted there.
+    noted: Option<Acknowledged>,
 }
 
 /// How much of a store is added up when it is opened.
@@ -98,6 +100,7 @@ impl<S: Store> Proven<S> {
             most_held: 0,
             lock,
             acknowledged,
+            noted: None,
         };
         earlier::undo(&mut proven.store)?;
         let Some(bytes) = proven.store.get(RECORD)? else {
@@ -145,7 +148,17 @@ impl<S: Store> Proven<S> {
         let (record, _) = read().unwrap_or_default();
         let mark = Mark { record, frames: None };
         let acknowledged = Acknowledged::default();
-        Proven { store, record, mark, watermark: None, held: None, most_held: 0, lock, acknowledged }
+        Proven {
+            store,
+            record,
+            mark,
+            watermark: None,
+            held: None,
+            most_held: 0,
+            lock,
+            acknowledged,
+            noted: None,
+        }
     }
 
     /// Checks that a store without a record has never had one.
@@ -258,8 +271,9 @@ impl<S: Store> Proven<S> {
 
     /// Notes that what it has is durable, and so many frames of the log after it.
     pub(super) fn acknowledge(&mut self, frames: u64) -> Result<(), StoreError> {
-        self.acknowledged = Acknowledged { commits: self.record.commits, frames };
-        self.lock.as_ref().map_or(Ok(()), |lock| lock.note(self.acknowledged))
+        let now = Acknowledged { commits: self.record.commits, frames };
+        let before = self.noted.replace(now);
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.note(now, before))
     }
 
     /// Checks that the lock of its folder is still where it was.

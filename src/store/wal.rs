@@ -13,7 +13,8 @@
 //! of it. Checksums begin with a number drawn when the file is made, so that no program can write what looks like a frame.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -143,9 +144,13 @@ impl Wal {
         Wal { path: path.to_path_buf(), open: None, is_unfinished: false }
     }
 
-    /// Checks that the file is still where it was.
-    pub fn check(&self) -> Result<(), StoreError> {
-        self.open.as_ref().map_or(Ok(()), |open| open.identity.check())
+    /// Checks that the file is still where it was, `fully` as [`Identity::check`] does, or as [`Identity::check_named`].
+    pub fn check(&self, fully: bool) -> Result<(), StoreError> {
+        match &self.open {
+            Some(open) if !fully => open.identity.check_named(&open.file),
+            Some(open) => open.identity.check(),
+            None => Ok(()),
+        }
     }
 
     /// Whether a frame with changes of so many bytes has room behind those of a generation.
@@ -214,8 +219,7 @@ impl Open {
         let length = (rest.len() as u32).to_le_bytes();
         let frame = [&check(&rest, self.seed).to_le_bytes()[..], &length, &rest].concat();
         self.failed = true;
-        self.file.seek(SeekFrom::Start(self.end as u64))?;
-        self.file.write_all(&frame)?;
+        self.file.write_all_at(&frame, self.end as u64)?;
         self.file.sync_data()?;
         self.failed = false;
         (self.frames, self.end) = (self.frames + 1, self.end + frame.len());
