@@ -26,6 +26,7 @@ pub extern "C" fn pow(x: f64, y: f64) -> f64 {
 }
 
 fn main() -> ExitCode {
+    durable::resident::share_arena();
     let work = thread::Builder::new().name("main".into()).stack_size(STACK_BYTES).spawn(durable::cli::main);
     match work.map(thread::JoinHandle::join) {
         Ok(Ok(code)) => ExitCode::from(code),

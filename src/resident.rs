@@ -17,6 +17,17 @@ pub fn begin_phase() {
     }
 }
 
+/// Lets the threads of the process share one arena of the system's allocator, where that is glibc's. This program's own
+/// allocator is another, so next to nothing is allocated there; but each thread would take 64 MiB of addresses for it, and
+/// under a limit of those (`ulimit -v`) nothing would be left for the database.
+pub fn share_arena() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it sets a number of the allocator. It is called before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
+}
+
 #[cfg(target_os = "linux")]
 mod code {
     use std::ptr;

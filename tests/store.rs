@@ -223,6 +223,13 @@ fn killed(folder: &Path) -> TempDir {
     copied
 }
 
+/// A copy of a store's folder as a loss of power may leave it: what `lock` says of what was acknowledged is not synced.
+fn without_power(folder: &Path) -> TempDir {
+    let copied = killed(folder);
+    fs::remove_file(copied.path().join("lock")).expect("removed");
+    copied
+}
+
 /// Batches of any size, flushed or not, clean ends, and a kill after any of them: what was flushed is there, and nothing is there
 /// in part. `STORE_SEEDS` (12) for more of it.
 #[test]
@@ -309,19 +316,22 @@ fn a_torn_frame_is_left_out_and_a_lost_one_is_damage() {
         let bytes = fs::read(folder.path().join("wal")).expect("the log");
         ends.push(1 + bytes.iter().rposition(|byte| *byte != 0).expect("a frame"));
     }
-    let opened = |change: &dyn Fn(&mut Vec<u8>)| {
-        let copied = killed(folder.path());
+    let opened_of = |copied: TempDir, change: &dyn Fn(&mut Vec<u8>)| {
         let path = copied.path().join("wal");
         let mut bytes = fs::read(&path).expect("the log");
         change(&mut bytes);
         fs::write(&path, bytes).expect("a changed log");
         store::open(copied.path()).map(|store| text(contents(&store)).len())
     };
+    let opened = |change: &dyn Fn(&mut Vec<u8>)| opened_of(without_power(folder.path()), change);
     let damaged = |result: Result<usize, StoreError>| matches!(result, Err(StoreError::Damaged { .. }));
     assert_eq!(opened(&|_| ()), Ok(3));
     for at in ends[1]..ends[2] {
         assert_eq!(opened(&|bytes| bytes[at..].fill(0)), Ok(2), "torn at {at}");
         assert_eq!(opened(&|bytes| bytes[at] ^= 4), Ok(2), "changed at {at}");
+        // After a kill it is known that the last of them was acknowledged.
+        let changed = opened_of(killed(folder.path()), &|bytes| bytes[at] ^= 4);
+        assert!(damaged(changed), "acknowledged, and changed at {at}");
     }
     for at in 0..ends[1] {
         assert!(damaged(opened(&|bytes| bytes[at] ^= 4)), "changed at {at}");
@@ -364,6 +374,10 @@ fn a_changed_frame_is_left_out_though_it_is_compressed() {
             continue;
         }
         let copied = killed(folder.path());
+        fs::write(copied.path().join("wal"), &changed).expect("a changed log");
+        let error = store::open(copied.path()).err();
+        assert!(matches!(error, Some(StoreError::Damaged { .. })), "round {round}: {error:?}");
+        let copied = without_power(folder.path());
         fs::write(copied.path().join("wal"), changed).expect("a changed log");
         match store::open(copied.path()) {
             Ok(store) => assert!(

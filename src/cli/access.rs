@@ -26,19 +26,27 @@ pub enum Opened {
 
 /// Opens a store, or reaches the process that has it.
 pub fn open(folder: &Path) -> Result<Opened, Problem> {
+    open_by(folder, store::open).map_err(Problem::from)
+}
+
+/// Opens a store in some way, or reaches the process that has it.
+fn open_by(
+    folder: &Path,
+    way: impl Fn(&Path) -> Result<DiskStore, StoreError>,
+) -> Result<Opened, StoreError> {
     let began = Instant::now();
     loop {
-        let error = match store::open(folder) {
+        let error = match way(folder) {
             Ok(store) => return Ok(Opened::Own(Box::new(store))),
             Err(error @ StoreError::Locked { .. }) => error,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
         if let Ok(connection) = Connection::open(folder) {
             return Ok(Opened::Another(connection, error));
         }
         // It may be about to listen, or about to end: most commands take the store for a moment only.
         if began.elapsed() > PATIENCE {
-            return Err(error.into());
+            return Err(error);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -61,6 +69,14 @@ pub fn own(folder: &Path) -> Result<DiskStore, Problem> {
     }
 }
 
+/// Opens a store to look at it; nothing in it is changed.
+pub fn look(folder: &Path) -> Result<DiskStore, Problem> {
+    match open_by(folder, DiskStore::look)? {
+        Opened::Own(store) => Ok(*store),
+        Opened::Another(_, error) => Err(error.into()),
+    }
+}
+
 /// A store that can be read and asked.
 pub enum Access {
     Here(Box<Host>),
@@ -72,14 +88,23 @@ impl Access {
     /// Opens a store that is there, or reaches the process that has it.
     pub fn open(folder: &Path) -> Result<Access, Problem> {
         is_there(folder)?;
-        Access::open_or_make(folder)
+        let opened = match open_by(folder, store::open) {
+            // One that can't be written can be looked at.
+            Err(StoreError::ReadOnly { .. }) => open_by(folder, DiskStore::look),
+            opened => opened,
+        };
+        Ok(Access::of(opened?))
     }
 
     /// As [`Access::open`]; a store that isn't there is made.
     pub fn open_or_make(folder: &Path) -> Result<Access, Problem> {
-        match open(folder)? {
-            Opened::Own(store) => Ok(Access::Here(Box::new(Host::for_clients(*store)))),
-            Opened::Another(connection, _) => Ok(Access::There(RefCell::new(connection))),
+        open(folder).map(Access::of)
+    }
+
+    fn of(opened: Opened) -> Access {
+        match opened {
+            Opened::Own(store) => Access::Here(Box::new(Host::for_clients(*store))),
+            Opened::Another(connection, _) => Access::There(RefCell::new(connection)),
         }
     }
 

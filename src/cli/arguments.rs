@@ -706,6 +706,9 @@ pub struct Export {
 pub struct Import {
     /// The file to read
     pub file: PathBuf,
+    /// Take what is complete of an export of a damaged store, and say what is left out
+    #[arg(long)]
+    pub damaged: bool,
     #[command(flatten)]
     pub store: InStore,
 }

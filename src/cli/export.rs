@@ -5,7 +5,7 @@
 //! the lossless form of `machine::json`: what JSON lacks is an object with one key that begins with `$`. Times are
 //! RFC 3339 with nanoseconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -131,9 +131,9 @@ fn made(path: &Path) -> std::io::Result<File> {
 pub fn export(export: Export) -> Result<u8, Problem> {
     let folder = &export.store.store;
     super::access::is_there(folder)?;
-    let store = match export.damaged {
-        false => super::access::own(folder)?,
-        true => DiskStore::open_unchecked(folder)?,
+    let (store, lost) = match export.damaged {
+        false => (super::access::look(folder)?, Vec::new()),
+        true => DiskStore::salvage(folder)?,
     };
     let failed = |error: std::io::Error| {
         Problem::new(STORE, format!("the export can't be written: {}", crate::os::reason(&error)))
@@ -144,7 +144,7 @@ pub fn export(export: Export) -> Result<u8, Problem> {
     });
     let mut written = Ok(());
     let mut bad = Vec::new();
-    let mut chain = Chain::default();
+    let mut chain = Chain { salvages: export.damaged, ..Chain::default() };
     let mut head = json!({"type": "store", "format": FORMAT, "commits": store.commits()});
     let redaction = match export.redact {
         true => {
@@ -153,7 +153,16 @@ pub fn export(export: Export) -> Result<u8, Problem> {
         }
         false => None,
     };
+    if !export.damaged {
+        let mut lines = 0u64;
+        store.scan(b"", &mut |key, _| {
+            lines += u64::from(key != keys::CANONICAL);
+            true
+        })?;
+        head["lines"] = json!(lines);
+    }
     writeln!(out, "{head}").map_err(failed)?;
+    let mut count = 0;
     store.scan(b"", &mut |key, bytes| {
         // An import writes keys that are canonical.
         if key == keys::CANONICAL {
@@ -164,6 +173,7 @@ pub fn export(export: Export) -> Result<u8, Problem> {
                 if let Some(redaction) = &redaction {
                     redaction.line(&mut line);
                 }
+                count += 1;
                 written = writeln!(out, "{line}");
             }
             Err(reason) => bad.push(reason),
@@ -171,23 +181,36 @@ pub fn export(export: Export) -> Result<u8, Problem> {
         written.is_ok()
     })?;
     written.and_then(|()| out.flush()).map_err(failed)?;
-    if !export.damaged {
-        store.close()?;
-    }
     for reason in &bad {
         note(&format!("left out: {reason}"));
     }
-    match bad.is_empty() || export.damaged {
-        true => Ok(0),
-        false => Err(Problem::new(STORE, "the export is not whole")),
+    if export.damaged {
+        for reason in &lost {
+            note(&format!("lost: {reason}"));
+        }
+        for id in &chain.gaps {
+            note(&format!(
+                "the history of {id} has a gap, and parts after it could not be compared with those before"
+            ));
+        }
+        note(&format!("saved {count} {}", if count == 1 { "line" } else { "lines" }));
+        return Ok(0);
     }
+    store.close()?;
+    if bad.is_empty() { Ok(0) } else { Err(Problem::new(STORE, "the export is not whole")) }
 }
 
 /// The checksum of the chunk before, of the history whose chunks are read or written.
 #[derive(Default)]
 pub struct Chain {
     id: String,
+    /// The number of the chunk before.
+    number: u64,
     checksum: u64,
+    /// Chunks that don't fit those before are taken all the same.
+    salvages: bool,
+    /// The histories of which some did not.
+    gaps: BTreeSet<String>,
     /// Of histories that aren't kept from their beginning: that before their first chunk.
     seeds: HashMap<String, u64>,
 }
@@ -201,8 +224,11 @@ impl Chain {
     }
 
     /// The checksum before the next chunk of a history, to be replaced by that chunk's.
-    pub fn of(&mut self, id: &str) -> &mut u64 {
-        if self.id != id {
+    pub fn of(&mut self, id: &str, number: u64) -> &mut u64 {
+        // A file may have a history twice.
+        let begins = self.id != id || number <= self.number;
+        self.number = number;
+        if begins {
             self.id = id.to_string();
             self.checksum = self.seeds.get(id).copied().unwrap_or(0);
         }
@@ -219,8 +245,8 @@ fn secrets(store: &DiskStore) -> Result<Redaction, Problem> {
         {
             chain.begin(&text(id), &checkpoint);
             redaction.note(&text(id), &checkpoint.open_entries());
-        } else if let Some((id, _)) = keys::parse_chunk(key) {
-            let before = chain.of(id);
+        } else if let Some((id, number)) = keys::parse_chunk(key) {
+            let before = chain.of(id, number);
             // What is not readable is not exported either.
             if let Ok(chunk) = Chunk::decode(bytes, *before) {
                 *before = chunk.checksum;
@@ -310,8 +336,14 @@ fn line(key: &[u8], bytes: &[u8], chain: &mut Chain, redaction: Option<&Redactio
     }
     let (id, number) = keys::parse_chunk(key)
         .ok_or_else(|| format!("{} has a key that this version does not know", shown()))?;
-    let before = chain.of(id);
-    let chunk = Chunk::decode(bytes, *before).map_err(|error| match error {
+    let salvages = chain.salvages;
+    let before = chain.of(id, number);
+    let mut chunk = Chunk::decode(bytes, *before);
+    let is_gap = salvages && chunk.is_err();
+    if is_gap {
+        chunk = Chunk::decode_alone(bytes);
+    }
+    let chunk = chunk.map_err(|error| match error {
         ChunkError::Checksum => {
             format!("part {number} of the history of {id} does not fit the one before it")
         }
@@ -320,6 +352,9 @@ fn line(key: &[u8], bytes: &[u8], chain: &mut Chain, redaction: Option<&Redactio
         }
     })?;
     *before = chunk.checksum;
+    if is_gap {
+        chain.gaps.insert(id.to_string());
+    }
     let redacted =
         |one: &Entry| redaction.map_or_else(|| entry(one), |redaction| entry(&redaction.entry(id, one)));
     let entries: Vec<Json> = chunk.entries.iter().map(redacted).collect();

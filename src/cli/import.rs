@@ -8,37 +8,55 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Args, Asked, Batch, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Status,
-    StoredLines, StoredMail, StoredProgram, keys,
+    Args, Asked, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Status, StoredLines,
+    StoredMail, StoredProgram, keys,
 };
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
 use crate::permissions::Permissions;
-use crate::store::{FORMAT, Store};
+use crate::store::{DiskStore, FORMAT, Store};
 use crate::syntax::{Place, Span};
 
 use super::arguments::Import;
 use super::export::Chain;
+use super::incoming::{Incoming, Refusal};
 use super::problem::{Problem, note};
 use super::{STORE, USAGE};
 
-/// Reads JSON Lines into a store that has none of the instances in them.
+/// Reads JSON Lines into a store that has none of the instances in them, all or nothing.
 pub fn import(import: Import) -> Result<u8, Problem> {
-    let unreadable = |error: std::io::Error| {
-        Problem::new(STORE, format!("{} can't be read: {}", import.file.display(), crate::os::reason(&error)))
-    };
-    let file = File::open(&import.file).map_err(unreadable)?;
+    let mut incoming = read(&import.file)?;
     let mut store = super::access::own(&import.store.store)?;
-    let mut batch = Batch::default();
-    let mut instances = 0;
-    let own_life = crate::engine::read_life(&store).map_err(super::problem::unreadable)?;
-    let mut life = own_life;
+    let left_out = if import.damaged { incoming.leave_out(&store) } else { Vec::new() };
+    let batch = incoming.batch(&store).map_err(|refusal| refused(&import.file, refusal))?;
+    store.commit(&batch)?;
+    store.flush()?;
+    check(&store)?;
+    store.close()?;
+    for (line, reason) in left_out {
+        let place = line.map_or(String::new(), |line| format!("line {line}: "));
+        note(&format!("left out: {place}{reason}"));
+    }
+    let instances = incoming.instances();
+    note(&if instances == 1 { "read 1 instance".to_string() } else { format!("read {instances} instances") });
+    Ok(0)
+}
+
+/// Reads an export.
+fn read(path: &Path) -> Result<Incoming, Problem> {
+    let unreadable = |error: std::io::Error| {
+        Problem::new(STORE, format!("{} can't be read: {}", path.display(), crate::os::reason(&error)))
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut incoming = Incoming::default();
     let mut chain = Chain::default();
+    // How many lines follow the lines about stores, where those say so.
+    let (mut announced, mut found) = (Some(0), 0);
     for (number, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(unreadable)?;
         if line.trim().is_empty() {
             continue;
         }
-        let bad = |reason: String| bad_line(&import.file, number + 1, &reason);
+        let bad = |reason: String| refused(path, (Some(number + 1), reason));
         let json: Json =
             serde_json::from_str(&line).map_err(|error| bad(format!("it is not JSON: {error}")))?;
         if json["redacted"].as_bool() == Some(true) {
@@ -46,41 +64,37 @@ pub fn import(import: Import) -> Result<u8, Problem> {
                 bad("the export was made with `--redact`, and has not all that the store had".into()),
             );
         }
-        if let Some((key, value)) =
-            read_line(&json, &mut chain).ok_or_else(|| bad("it is not a line of an export".into()))?
-        {
-            if key.starts_with(keys::INSTANCES) {
-                instances += 1;
-                if store.get(&key)?.is_some() {
-                    let id = json["id"].as_str().unwrap_or_default();
-                    return Err(bad(format!("the store has an instance `{id}` already")));
-                }
-            }
-            if key == keys::LIFE {
-                life = life.max(json["life"].as_u64().unwrap_or(0));
-                continue;
-            }
-            // Time doesn't go back.
-            if key == keys::TIME && store.get(&key)?.is_some_and(|known| known >= value) {
-                continue;
-            }
-            batch.writes.retain(|(known, _)| *known != key || !key.starts_with(keys::TEXTS));
-            batch.put(key, value);
+        if json["type"] == "store" {
+            announced = announced.zip(json["lines"].as_u64()).map(|(before, lines)| before + lines);
+        } else {
+            found += 1;
+        }
+        let line = read_line(&json, &mut chain).ok_or_else(|| bad("it is not a line of an export".into()))?;
+        if let Some((key, value)) = line {
+            incoming.add(key, value, number + 1).map_err(|refusal| refused(path, refusal))?;
         }
     }
-    if life > own_life {
-        batch.put(keys::LIFE.to_vec(), life.to_be_bytes().to_vec());
+    match announced {
+        Some(lines) if lines > 0 && lines != found => Err(refused(
+            path,
+            (None, format!("it has {found} lines after its first, and had {lines} when it was written")),
+        )),
+        _ => Ok(incoming),
     }
-    // All or nothing.
-    store.commit(&batch)?;
-    store.flush()?;
-    store.close()?;
-    note(&if instances == 1 { "read 1 instance".to_string() } else { format!("read {instances} instances") });
-    Ok(0)
 }
 
-fn bad_line(file: &Path, line: usize, reason: &str) -> Problem {
-    Problem::new(USAGE, format!("{}, line {line}: {reason}", file.display())).hint("nothing was imported")
+/// Checks a store that was imported into.
+fn check(store: &DiskStore) -> Result<(), Problem> {
+    store.verify()?;
+    for record in super::access::records(store, "")? {
+        super::access::history(store, &record)?;
+    }
+    Ok(())
+}
+
+fn refused(file: &Path, (line, reason): Refusal) -> Problem {
+    let place = line.map_or(String::new(), |line| format!(", line {line}"));
+    Problem::new(USAGE, format!("{}{place}: {reason}", file.display())).hint("nothing was imported")
 }
 
 /// A key and value.
@@ -112,7 +126,7 @@ fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Write1>> {
         "history" => {
             let (id, number) = (json["instance"].as_str()?, json["number"].as_u64()?);
             let entries = json["entries"].as_array()?.iter().map(read_entry).collect::<Option<Vec<_>>>()?;
-            let before = chain.of(id);
+            let before = chain.of(id, number);
             let (bytes, checksum) = Chunk::encode(entries, *before);
             *before = checksum;
             Some((keys::chunk(id, number), bytes))

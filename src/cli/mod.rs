@@ -15,6 +15,7 @@ mod explore;
 mod export;
 mod format;
 mod import;
+mod incoming;
 mod inspect;
 mod junit;
 mod lsp;

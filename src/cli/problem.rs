@@ -6,7 +6,7 @@ use crate::host::HostError;
 use crate::render::coloured;
 use crate::store::StoreError;
 
-use super::{FAILED, INTERRUPTED, STORE};
+use super::{FAILED, INTERNAL, INTERRUPTED, STORE};
 
 /// A title, a hint, and the exit code.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ pub fn note(text: &str) {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
-        Problem::new(STORE, error.to_string()).hint(error.hint())
+        let code = if matches!(error, StoreError::Internal { .. }) { INTERNAL } else { STORE };
+        Problem::new(code, error.to_string()).hint(error.hint())
     }
 }
 

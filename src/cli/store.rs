@@ -46,7 +46,7 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
 /// Reads everything and checks that it is what was written.
 pub fn verify(place: InStore) -> Result<u8, Problem> {
     super::access::is_there(&place.store)?;
-    let store = super::access::own(&place.store)?;
+    let store = super::access::look(&place.store)?;
     let report = store.verify()?;
     let mut instances = 0;
     let mut bad = Vec::new();

@@ -25,9 +25,14 @@ impl fmt::Debug for ProgramHash {
 
 /// The identity of a program with these sources.
 pub fn program_hash(sources: &Sources) -> ProgramHash {
+    modules_hash(sources.files.iter().map(|source| (source.name.as_str(), source.text.as_str())))
+}
+
+/// The identity of a program with modules of these names and texts.
+pub fn modules_hash<'a>(modules: impl Iterator<Item = (&'a str, &'a str)>) -> ProgramHash {
     let mut hasher = Sha256::new();
-    for source in &sources.files {
-        for part in [&source.name, &source.text] {
+    for (name, text) in modules {
+        for part in [name, text] {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }

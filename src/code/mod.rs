@@ -16,7 +16,7 @@ use crate::syntax::tree::PropertyKind;
 use crate::syntax::{Place, Sources, Span};
 
 pub use compile::{Read, Registers, compile, followers, jumped, written};
-pub use hash::{ProgramHash, program_hash, text_hash};
+pub use hash::{ProgramHash, modules_hash, program_hash, text_hash};
 pub use print::print;
 
 /// A register, relative to its function's window.

@@ -29,6 +29,24 @@ impl Batch {
         self.writes.retain(|_| last.pop().unwrap_or(true));
     }
 
+    /// A key that occurs more than once, if there is one.
+    pub fn repeated(&self) -> Option<&[u8]> {
+        /// Up to so many, each is compared with each.
+        const FEW: usize = 12;
+        let keys = || self.writes.iter().map(|(key, _)| &key[..]);
+        if self.writes.len() <= FEW {
+            return keys()
+                .enumerate()
+                .find(|(at, key)| keys().take(*at).any(|known| known == *key))
+                .map(|(_, key)| key);
+        }
+        if self.writes.is_sorted_by(|(one, _), (other, _)| one < other) {
+            return None;
+        }
+        let mut seen = HashSet::with_capacity(self.writes.len());
+        keys().find(|key| !seen.insert(*key))
+    }
+
     /// The bytes of its keys and values.
     pub fn bytes(&self) -> usize {
         self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()

@@ -253,6 +253,16 @@ impl Chunk {
     pub fn decode(bytes: &[u8], before: u64) -> Result<Chunk, ChunkError> {
         let (body, checksum) =
             proven(bytes, before).or_else(|| earlier(bytes, before)).ok_or(ChunkError::Checksum)?;
+        Chunk::of(body, checksum)
+    }
+
+    /// As [`Chunk::decode`], of a chunk whose predecessor is gone, so that its checksum can't be compared.
+    pub fn decode_alone(bytes: &[u8]) -> Result<Chunk, ChunkError> {
+        let (body, checksum) = bytes.split_last_chunk().ok_or(ChunkError::Form)?;
+        Chunk::of(body, u64::from_le_bytes(*checksum))
+    }
+
+    fn of(body: &[u8], checksum: u64) -> Result<Chunk, ChunkError> {
         let entries = match body.split_first() {
             Some((&PACKED, packed)) => decompress(packed).and_then(|body| Chunk::entries(&body)),
             _ => Chunk::entries(body),

@@ -3,7 +3,7 @@
 //! Keys of one kind lie together and values often grow at their end, so a change says how many bytes its key shares with that of
 //! the change before, how many bytes of the key's value in the log are kept, and what follows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,36 @@ pub(super) fn replay(writes: &mut Writes, last: &mut Vec<u8>, mut bytes: &[u8]) 
         };
         writes.insert(last.clone(), value);
         bytes = after;
+    }
+    Some(())
+}
+
+/// As [`replay`], of changes after some that are gone. `last` is none while it is not known. What is said by what it keeps
+/// of a value that is not in `fresh`, which are the keys that were written as a whole since, stays as it was.
+pub(super) fn replay_after_gap(
+    writes: &mut Writes,
+    last: &mut Option<Vec<u8>>,
+    fresh: &mut BTreeSet<Vec<u8>>,
+    mut bytes: &[u8],
+) -> Option<()> {
+    while !bytes.is_empty() {
+        let (Packed { shared, key, kept, rest }, after) = postcard::take_from_bytes(bytes).ok()?;
+        bytes = after;
+        let known = match last.as_deref() {
+            Some(last) => last.get(..shared)?,
+            None if shared == 0 => &[],
+            None => continue,
+        };
+        let key = [known, key].concat();
+        *last = Some(key.clone());
+        let before = writes.get(&key).and_then(Option::as_deref).unwrap_or(&[]);
+        let value = match rest {
+            Some(_) if kept > 0 && !fresh.contains(&key) => continue,
+            Some(rest) => Some([before.get(..kept)?, rest].concat()),
+            None => None,
+        };
+        fresh.insert(key.clone());
+        writes.insert(key, value);
     }
     Some(())
 }

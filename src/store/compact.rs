@@ -31,7 +31,7 @@ pub(super) fn fresh(path: &Path) -> PathBuf {
 }
 
 /// Where the database is that the copy takes the place of.
-fn old(path: &Path) -> PathBuf {
+pub(super) fn old(path: &Path) -> PathBuf {
     path.with_extension("old")
 }
 

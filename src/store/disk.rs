@@ -11,8 +11,11 @@ use crate::engine::{Batch, Read};
 
 use super::change::{Change, Writes};
 use super::memtable::Memtable;
+use super::proof::Check;
+use super::raw::RawTree;
+use super::tree::{self, Tree};
 use super::wal::{self, Wal};
-use super::{Lock, Pair, Proven, Report, SledTree, Store, StoreError, Visit, collected, sled};
+use super::{Lock, Pair, Proven, Report, SledTree, Store, StoreError, Visit, collected, compact, watermark};
 
 /// Batches up to this size go to the log, in bytes.
 const SMALL_BATCH: usize = 16 << 10;
@@ -20,10 +23,17 @@ const SMALL_BATCH: usize = 16 << 10;
 /// When so many bytes are gone with what waits, the database is told of it, in bytes.
 const MUCH_REMOVED: u64 = 4 << 20;
 
+/// Databases up to this size are read and added up before sled opens them, in bytes. Larger ones are when something in their
+/// log looks as if sled would throw it away.
+const READ_BEFORE: u64 = 256 << 20;
+
+/// After so many flushes it is looked whether all files are where they were. That the log has a name is looked at with each.
+const FLUSHES_A_CHECK: u32 = 16;
+
 /// The store in a folder, opened by this process alone.
 pub struct DiskStore {
     folder: PathBuf,
-    database: Proven<SledTree>,
+    database: Proven<Tree>,
     wal: Wal,
     memtable: Memtable,
     /// What is in the memtable and not in the log.
@@ -37,36 +47,74 @@ pub struct DiskStore {
     /// The database has commits that are not durable, or may have: of what a process wrote that was killed, some may be in the
     /// system's memory alone.
     is_dirty: bool,
+    flushes: u32,
+    /// The folder, of a store that is only looked at.
+    looked_at: Option<PathBuf>,
 }
 
 /// A store for reading, also while another thread writes to it.
 #[derive(Clone)]
 pub struct Reader {
-    database: sled::Reader,
+    database: tree::Reader,
     memtable: Memtable,
+}
+
+/// What looking at a database before it is opened has found.
+struct Looked {
+    /// The bytes that it holds, when all of it was added up.
+    held: Option<u64>,
+    /// It was being made, and nothing in it counts.
+    is_void: bool,
 }
 
 impl DiskStore {
     /// Opens the store in a folder, or makes it there. Errors: another process has it, it is damaged or of a newer format,
-    /// the disk can't be read or written.
+    /// the disk can't be read or written. A damaged store is left as it is.
     pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
         let lock = Lock::take(folder)?;
-        let tree = SledTree::open(&folder.join("journal"))?;
-        let database = Proven::open(tree, Some(folder.join("watermark")), Some(lock))?;
+        let path = folder.join("journal");
+        let looked = looked_before(folder, &path, &lock)?;
+        lock.sign()?;
+        if looked.is_void {
+            compact::remove(&path)?;
+        }
+        let tree = Tree::Live(SledTree::open(&path)?);
+        let check = looked.held.map_or(Check::UpTo(READ_BEFORE), Check::Done);
+        let database = Proven::open_with(tree, Some(folder.join("watermark")), Some(lock), check)?;
         let (wal, writes) = Wal::open(&folder.join("wal"), database.commits(), database.frames())?;
         Ok(DiskStore::new(folder, database, wal, writes))
     }
 
-    /// Opens a store without checking it, to save what can be read of it.
-    pub fn open_unchecked(folder: &Path) -> Result<DiskStore, StoreError> {
-        let lock = Lock::take(folder)?;
-        let tree = SledTree::open(&folder.join("journal"))?;
-        let database = Proven::open_unchecked(tree, Some(lock));
-        let (wal, writes) = Wal::open_unchecked(&folder.join("wal"), database.commits());
-        Ok(DiskStore::new(folder, database, wal, writes))
+    /// Opens the store in a folder to look at it. Nothing in the folder is changed, and it need not be writable. Errors: as
+    /// those of [`DiskStore::open`], and there is none.
+    pub fn look(folder: &Path) -> Result<DiskStore, StoreError> {
+        let lock = Lock::look(folder)?;
+        let (tree, watermark) = (still(&folder.join("journal"))?, folder.join("watermark"));
+        let database = Proven::open_with(Tree::still(tree), Some(watermark), Some(lock), Check::UpTo(0))?;
+        let (wal, writes) = Wal::look(&folder.join("wal"), database.commits(), database.frames())?;
+        Ok(DiskStore {
+            looked_at: Some(folder.to_path_buf()),
+            ..DiskStore::new(folder, database, wal, writes)
+        })
     }
 
-    fn new(folder: &Path, database: Proven<SledTree>, wal: Wal, writes: Writes) -> DiskStore {
+    /// Reads all that can be read of a store that may be damaged, and says what can't. Nothing in the folder is changed.
+    pub fn salvage(folder: &Path) -> Result<(DiskStore, Vec<String>), StoreError> {
+        let lock = Lock::look(folder)?;
+        let path = existing(&folder.join("journal"));
+        let (tree, mut lost) =
+            if path.exists() { RawTree::salvage(&path) } else { (RawTree::empty(), Vec::new()) };
+        let database = Proven::open_unchecked(Tree::still(tree), Some(lock));
+        let (wal, writes, of_log) = Wal::salvage(&folder.join("wal"), database.commits());
+        lost.extend(of_log);
+        let store = DiskStore {
+            looked_at: Some(folder.to_path_buf()),
+            ..DiskStore::new(folder, database, wal, writes)
+        };
+        Ok((store, lost))
+    }
+
+    fn new(folder: &Path, database: Proven<Tree>, wal: Wal, writes: Writes) -> DiskStore {
         let memtable = Memtable::default();
         memtable.extend(writes);
         DiskStore {
@@ -79,6 +127,29 @@ impl DiskStore {
             removed: 0,
             has_changed: false,
             is_dirty: true,
+            flushes: 0,
+            looked_at: None,
+        }
+    }
+
+    /// Checks that what it writes to is still what is in its folder.
+    fn check_files(&self, fully: bool) -> Result<(), StoreError> {
+        self.wal.check(fully)?;
+        if fully {
+            self.database.check_lock()?;
+            self.database.check_file()?;
+        }
+        Ok(())
+    }
+
+    /// The result of a write; of one that failed because the files are gone, that they are.
+    fn explained<R>(&self, result: Result<R, StoreError>) -> Result<R, StoreError> {
+        match result {
+            Err(error @ (StoreError::Io { .. } | StoreError::Broken { .. })) => {
+                self.check_files(true)?;
+                Err(error)
+            }
+            result => result,
         }
     }
 
@@ -152,6 +223,45 @@ impl Store for DiskStore {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if let Some(folder) = &self.looked_at {
+            let reason = "it was opened to be looked at".into();
+            return Err(StoreError::ReadOnly { folder: folder.clone(), reason });
+        }
+        if let Some(key) = batch.repeated() {
+            let what = format!("a batch has the key {} twice", String::from_utf8_lossy(key));
+            return Err(StoreError::Internal { what });
+        }
+        let result = self.take(batch);
+        self.explained(result)
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if self.looked_at.is_some() {
+            return Ok(());
+        }
+        let reaches_database = self.is_dirty;
+        let result = self.make_durable();
+        self.explained(result)?;
+        // What is acknowledged must be where it is looked for.
+        self.flushes = self.flushes.wrapping_add(1);
+        self.check_files(reaches_database || self.flushes.is_multiple_of(FLUSHES_A_CHECK))
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        if self.looked_at.is_some() {
+            return Ok(());
+        }
+        let result = self.end_cleanly();
+        self.explained(result)
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.database.size_bytes()
+    }
+}
+
+impl DiskStore {
+    fn take(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.has_changed = true;
         let generation = self.database.commits();
         // As long as all of a store fits the log there is no database.
@@ -174,7 +284,7 @@ impl Store for DiskStore {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), StoreError> {
+    fn make_durable(&mut self) -> Result<(), StoreError> {
         if self.removed > MUCH_REMOVED {
             self.settle(&Batch::default())?;
         }
@@ -183,19 +293,25 @@ impl Store for DiskStore {
             self.database.flush()?;
             self.is_dirty = false;
             self.database.compact_if_shrunk()?;
+            if self.unlogged.is_empty() && self.has_changed {
+                let frames = self.wal.frames(self.database.commits());
+                self.database.acknowledge(frames.unwrap_or(0))?;
+            }
         }
         if !self.unlogged.is_empty() {
             self.wal.append(self.database.commits(), &self.unlogged)?;
             self.unlogged.clear();
             self.unlogged_bytes = 0;
-            if self.database.frames().is_none() {
+            let frames = self.wal.frames(self.database.commits());
+            self.database.acknowledge(frames.unwrap_or(0))?;
+            if !self.database.has_log() {
                 self.database.begin_log()?;
             }
         }
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), StoreError> {
+    fn end_cleanly(&mut self) -> Result<(), StoreError> {
         if self.removed > 0 && self.database.is_worth_a_look() {
             self.settle(&Batch::default())?;
         }
@@ -210,11 +326,52 @@ impl Store for DiskStore {
             return self.database.end_with(self.wal.frames(self.database.commits()));
         }
         self.database.end_with(None)?;
+        self.database.acknowledge(0)?;
         self.wal.remove()
     }
+}
 
-    fn size_bytes(&self) -> u64 {
-        self.database.size_bytes()
+/// Where the database of a store is, which a compaction that was broken off may have left under another name.
+fn existing(path: &Path) -> PathBuf {
+    let old = compact::old(path);
+    if !path.exists() && old.exists() { old } else { path.to_path_buf() }
+}
+
+/// The database of a store, to be looked at.
+fn still(path: &Path) -> Result<RawTree, StoreError> {
+    let path = existing(path);
+    if path.exists() { RawTree::open(&path) } else { Ok(RawTree::empty()) }
+}
+
+/// Reads a store as it will be opened, and changes nothing: whoever opens the database changes it.
+fn looked_before(folder: &Path, path: &Path, lock: &Lock) -> Result<Looked, StoreError> {
+    if !existing(path).exists() {
+        return Ok(Looked { held: None, is_void: false });
+    }
+    let watermark = folder.join("watermark");
+    let checked = || -> Result<Option<u64>, StoreError> {
+        let tree = still(path)?;
+        if tree.size_bytes() > READ_BEFORE && !tree.is_torn() {
+            return Ok(None);
+        }
+        let known = lock.again();
+        let database = Proven::open_with(tree, Some(watermark.clone()), Some(known), Check::UpTo(u64::MAX))?;
+        Wal::look(&folder.join("wal"), database.commits(), database.frames())?;
+        Ok(database.held())
+    };
+    match checked() {
+        Ok(held) => Ok(Looked { held, is_void: false }),
+        // Nothing of a database that was being made was acknowledged.
+        Err(StoreError::Damaged { .. }) if super::sled::mark_of(path).exists() => {
+            let acknowledged = lock.acknowledged().map_or(0, |known| known.commits);
+            match watermark::read(&watermark)?.record.commits.max(acknowledged) {
+                0 => Ok(Looked { held: None, is_void: true }),
+                _ => Err(StoreError::Damaged {
+                    what: "the database was made anew over one that held something".into(),
+                }),
+            }
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -15,8 +15,16 @@ pub enum StoreError {
     Damaged { what: String },
     /// The disk, or a right to use it. `what` was being done.
     Io { what: String, reason: String },
+    /// It may be read, and not written.
+    ReadOnly { folder: PathBuf, reason: String },
+    /// A file of it was removed, or another was put in its place, while it was in use.
+    Replaced { path: PathBuf },
+    /// The system gives no threads or no memory.
+    Scarce { what: String },
     /// The database library broke down.
     Broken { reason: String },
+    /// A rule of this program's own is broken.
+    Internal { what: String },
 }
 
 impl StoreError {
@@ -35,6 +43,21 @@ impl StoreError {
                 "nothing was changed: keep a copy of the folder, look at it with `durable store verify`, save what can be read with `durable store export --damaged`, or restore a backup".into()
             }
             StoreError::Io { .. } => "nothing that was acknowledged is lost; once the disk is in order, go on with `durable resume`".into(),
+            StoreError::ReadOnly { .. } => {
+                "what only looks works, as `durable list` and `durable store export`; to write, run as its owner or copy the folder"
+                    .into()
+            }
+            StoreError::Replaced { .. } => {
+                "what was written since is not in the folder, and what was acknowledged may be gone with the file: stop whatever changes the folder, check what is left with `durable store verify`, and restore a backup if it is not whole"
+                    .into()
+            }
+            StoreError::Scarce { .. } => {
+                "nothing was changed; raise the limit (`ulimit -a` shows them), or end other processes, and go on with `durable resume`"
+                    .into()
+            }
+            StoreError::Internal { .. } => {
+                "this is a fault of durable itself; what was acknowledged is in the store, and `durable store export` saves it".into()
+            }
             StoreError::Broken { .. } => {
                 "nothing was changed: keep a copy of the folder, and restore a backup or use another store with `--store`".into()
             }
@@ -70,6 +93,14 @@ impl fmt::Display for StoreError {
             }
             StoreError::Damaged { what } => write!(f, "the store is damaged: {what}"),
             StoreError::Io { what, reason } => write!(f, "could not {what}: {reason}"),
+            StoreError::ReadOnly { folder, reason } => {
+                write!(f, "the store {} can't be written: {reason}", folder.display())
+            }
+            StoreError::Replaced { path } => {
+                write!(f, "{} was removed or replaced while the store was in use", path.display())
+            }
+            StoreError::Scarce { what } => write!(f, "the database can't be opened: {what}"),
+            StoreError::Internal { what } => write!(f, "durable itself is at fault: {what}"),
             StoreError::Broken { reason } => write!(f, "the store can't be read: {reason}"),
         }
     }

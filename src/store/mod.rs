@@ -14,8 +14,11 @@ mod lock;
 mod memory;
 mod memtable;
 mod proof;
+mod raw;
 mod record;
+mod resources;
 mod sled;
+mod tree;
 mod wal;
 mod watermark;
 

@@ -17,10 +17,11 @@ use std::path::PathBuf;
 use crate::engine::Batch;
 
 use super::compact;
+use super::lock::Acknowledged;
 use super::record::{self, Last, Record, UNDOES, hash};
-use super::sled::Reader;
-use super::watermark::{self, Mark};
-use super::{Lock, SledTree, Store, StoreError, Visit, earlier};
+use super::tree::{Reader, Tree};
+use super::watermark::{self, Durability, Mark};
+use super::{Lock, Store, StoreError, Visit, earlier};
 
 /// The key of the record.
 const RECORD: &[u8] = b"!proof";
@@ -59,13 +60,37 @@ pub struct Proven<S> {
     held: Option<u64>,
     /// The most bytes that it held since somebody last looked at what it takes of the disk.
     most_held: u64,
-    _lock: Option<Lock>,
+    /// The lock of its folder, which says what was acknowledged.
+    lock: Option<Lock>,
+    acknowledged: Acknowledged,
+    /// What this process has noted there.
+    noted: Option<Acknowledged>,
+}
+
+/// How much of a store is added up when it is opened.
+#[derive(Clone, Debug)]
+pub(super) enum Check {
+    /// All of it, up to so many bytes on the disk.
+    UpTo(u64),
+    /// None: that was done, and found these bytes in it.
+    Done(u64),
 }
 
 impl<S: Store> Proven<S> {
     /// Opens a store and checks its proof. `watermark` is the file beside it, where there is one.
     pub fn open(store: S, watermark: Option<PathBuf>, lock: Option<Lock>) -> Result<Proven<S>, StoreError> {
+        Proven::open_with(store, watermark, lock, Check::UpTo(SMALL))
+    }
+
+    /// As [`Proven::open`], and adds up as much as is asked for.
+    pub(super) fn open_with(
+        store: S,
+        watermark: Option<PathBuf>,
+        lock: Option<Lock>,
+        check: Check,
+    ) -> Result<Proven<S>, StoreError> {
         let mark = watermark.as_deref().map(watermark::read).transpose()?.unwrap_or_default();
+        let acknowledged = lock.as_ref().and_then(Lock::acknowledged).unwrap_or_default();
         let mut proven = Proven {
             store,
             record: Record::default(),
@@ -73,7 +98,9 @@ impl<S: Store> Proven<S> {
             watermark,
             held: None,
             most_held: 0,
-            _lock: lock,
+            lock,
+            acknowledged,
+            noted: None,
         };
         earlier::undo(&mut proven.store)?;
         let Some(bytes) = proven.store.get(RECORD)? else {
@@ -100,8 +127,12 @@ impl<S: Store> Proven<S> {
         }
         let held = proven.store.get(HELD)?;
         proven.held = held.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-        if proven.store.size_bytes() <= SMALL {
-            proven.held = Some(proven.verify()?.bytes);
+        match check {
+            Check::Done(bytes) => proven.held = Some(bytes),
+            Check::UpTo(most) if proven.store.size_bytes() <= most => {
+                proven.held = Some(proven.verify()?.bytes)
+            }
+            Check::UpTo(_) => {}
         }
         proven.most_held = proven.held.unwrap_or(0);
         Ok(proven)
@@ -116,12 +147,23 @@ impl<S: Store> Proven<S> {
         };
         let (record, _) = read().unwrap_or_default();
         let mark = Mark { record, frames: None };
-        Proven { store, record, mark, watermark: None, held: None, most_held: 0, _lock: lock }
+        let acknowledged = Acknowledged::default();
+        Proven {
+            store,
+            record,
+            mark,
+            watermark: None,
+            held: None,
+            most_held: 0,
+            lock,
+            acknowledged,
+            noted: None,
+        }
     }
 
     /// Checks that a store without a record has never had one.
     fn is_new(&self) -> Result<(), StoreError> {
-        let acknowledged = self.mark.record.commits;
+        let acknowledged = self.mark.record.commits.max(self.acknowledged.commits);
         if acknowledged > 0 {
             let were = if acknowledged == 1 { "was" } else { "were" };
             let what = format!("it is empty, but {} {were} acknowledged", count(acknowledged, "commit"));
@@ -141,16 +183,14 @@ impl<S: Store> Proven<S> {
     /// Checks that the record reaches as far as the watermark says.
     fn reaches(&self) -> Result<(), StoreError> {
         let (mark, record) = (self.mark.record, self.record);
-        if mark.commits > record.commits {
-            let missing = mark.commits - record.commits;
+        let least = mark.commits.max(self.acknowledged.commits);
+        if least > record.commits {
+            let missing = least - record.commits;
             let what = match missing {
-                1 => {
-                    format!("1 commit is missing: number {} was acknowledged and is not there", mark.commits)
-                }
+                1 => format!("1 commit is missing: number {least} was acknowledged and is not there"),
                 _ => format!(
-                    "{missing} commits are missing: numbers {} to {} were acknowledged and are not there",
-                    record.commits + 1,
-                    mark.commits
+                    "{missing} commits are missing: numbers {} to {least} were acknowledged and are not there",
+                    record.commits + 1
                 ),
             };
             return Err(StoreError::Damaged { what });
@@ -216,13 +256,39 @@ impl<S: Store> Proven<S> {
 
     /// How many frames a write-ahead log must have of this generation; none when there need be no log.
     pub fn frames(&self) -> Option<u64> {
-        let is_of_now = self.mark.record.commits == self.record.commits;
-        self.mark.frames.map(|frames| if is_of_now { frames } else { 0 })
+        let commits = self.record.commits;
+        let marked =
+            self.mark.frames.map(|frames| if self.mark.record.commits == commits { frames } else { 0 });
+        let Acknowledged { commits: reached, frames } = self.acknowledged;
+        let noted = (reached == commits && frames > 0).then_some(frames);
+        marked.max(noted)
+    }
+
+    /// The bytes of its keys and values, when that is known.
+    pub(super) fn held(&self) -> Option<u64> {
+        self.held
+    }
+
+    /// Notes that what it has is durable, and so many frames of the log after it.
+    pub(super) fn acknowledge(&mut self, frames: u64) -> Result<(), StoreError> {
+        let now = Acknowledged { commits: self.record.commits, frames };
+        let before = self.noted.replace(now);
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.note(now, before))
+    }
+
+    /// Checks that the lock of its folder is still where it was.
+    pub(super) fn check_lock(&self) -> Result<(), StoreError> {
+        self.lock.as_ref().map_or(Ok(()), Lock::check)
+    }
+
+    /// Whether something says that a log goes with it.
+    pub(super) fn has_log(&self) -> bool {
+        self.mark.frames.is_some()
     }
 
     /// Says that a write-ahead log goes with it from now on, with one frame.
     pub fn begin_log(&mut self) -> Result<(), StoreError> {
-        self.mark(Some(1), false)
+        self.mark(Some(1), Durability::None)
     }
 
     /// Ends cleanly, with a write-ahead log that has so many frames, or without one.
@@ -231,16 +297,17 @@ impl<S: Store> Proven<S> {
         // What is in the log is proven by it; that there is none must be durable before it goes.
         let is_news = self.record.commits > self.mark.record.commits;
         if is_news || frames != self.mark.frames {
-            self.mark(frames, is_news || frames.is_none())?;
+            let is_lasting = is_news || frames.is_none();
+            self.mark(frames, if is_lasting { Durability::Name } else { Durability::None })?;
         }
         Ok(())
     }
 
-    /// Writes the watermark; durably at a clean end.
-    fn mark(&mut self, frames: Option<u64>, durable: bool) -> Result<(), StoreError> {
+    /// Writes the watermark.
+    fn mark(&mut self, frames: Option<u64>, durability: Durability) -> Result<(), StoreError> {
         let Some(path) = &self.watermark else { return Ok(()) };
         let mark = Mark { record: self.record, frames };
-        watermark::write(path, mark, durable)?;
+        watermark::write(path, mark, durability)?;
         self.mark = mark;
         Ok(())
     }
@@ -312,7 +379,7 @@ impl<S: Store> Store for Proven<S> {
         let most = if marked == 0 { 1 } else { COMMITS_A_MARK };
         if self.record.commits >= marked + most {
             // The log has no frame of this generation yet.
-            self.mark(self.mark.frames.map(|_| 0), false)?;
+            self.mark(self.mark.frames.map(|_| 0), Durability::Contents)?;
         }
         Ok(())
     }
@@ -326,7 +393,7 @@ impl<S: Store> Store for Proven<S> {
     }
 }
 
-impl Proven<SledTree> {
+impl Proven<Tree> {
     /// Writes the database anew if it takes much more of the disk than what it holds. Costs nothing as long as what it holds
     /// has not become half of what it was. What it was given is durable.
     pub fn compact_if_shrunk(&mut self) -> Result<(), StoreError> {
@@ -361,6 +428,11 @@ impl Proven<SledTree> {
         self.store.commit(&Batch { writes: vec![(RECORD.to_vec(), Some(record))] })?;
         self.store.flush()?;
         self.store.compact()
+    }
+
+    /// Checks that the database's file is still where it was.
+    pub(super) fn check_file(&self) -> Result<(), StoreError> {
+        self.store.check_file()
     }
 
     /// The same store for reading, also while it is written to; all of them must be gone when it ends.

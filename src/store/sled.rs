@@ -25,15 +25,15 @@ use crate::os;
 
 use super::compact;
 use super::large::LargeValues;
-use super::lock::sync_parent;
-use super::{Store, StoreError, Visit};
+use super::lock::{Identity, sync_parent};
+use super::{Store, StoreError, Visit, resources};
 
 /// What must be free on the disk beside a batch: two segments of sled's, and its snapshot.
 const ROOM_BYTES: u64 = 4 << 20;
 /// How long a lock of sled's is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a segment of sled's log.
-const SEGMENT_BYTES: u64 = 512 << 10;
+pub(super) const SEGMENT_BYTES: u64 = 512 << 10;
 /// Bytes of the page cache.
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -41,6 +41,8 @@ pub struct SledTree {
     reader: Reader,
     /// The database's file, to sync it; none as long as there is none.
     file: Option<File>,
+    /// Which file that is.
+    identity: Option<Identity>,
     large: LargeValues,
     /// When its folder had changed when its files were last made private.
     private_since: Option<SystemTime>,
@@ -151,6 +153,7 @@ impl SledTree {
         let mut tree = SledTree {
             reader,
             file: None,
+            identity: None,
             large: LargeValues::new(path),
             private_since: None,
             mark: None,
@@ -166,10 +169,12 @@ impl SledTree {
     /// Opens the database, made if it isn't there.
     fn make(&mut self) -> Result<(), StoreError> {
         let path = &self.reader.path;
+        resources::check()?;
         let mark = mark_of(path);
         let is_new = !path.exists() || mark.exists();
         let trees = if is_new { made(path, &mark)? } else { open_released(path)? };
-        self.file = Some(open_file(path)?);
+        let (file, identity) = open_file(path)?;
+        (self.file, self.identity) = (Some(file), Some(identity));
         self.mark = is_new.then_some(mark);
         if let Some(place) = &self.reader.trees {
             *place.write().unwrap_or_else(PoisonError::into_inner) = Some(trees);
@@ -213,6 +218,11 @@ impl SledTree {
         result
     }
 
+    /// Checks that its file is still where it was.
+    pub(super) fn check_file(&self) -> Result<(), StoreError> {
+        self.identity.as_ref().map_or(Ok(()), Identity::check)
+    }
+
     /// Bytes on the disk, with the files of large values.
     pub(super) fn disk_bytes(&self) -> u64 {
         self.size_bytes() + self.large.bytes()
@@ -233,7 +243,8 @@ impl SledTree {
         compact::swap(&path)?;
         *trees = Some(open_released(&path)?);
         drop(trees);
-        self.file = Some(open_file(&path)?);
+        let (file, identity) = open_file(&path)?;
+        (self.file, self.identity) = (Some(file), Some(identity));
         self.large = LargeValues::new(&path);
         self.make_private();
         self.failed = false;
@@ -243,6 +254,8 @@ impl SledTree {
     /// The database is durable: from now on what is in it counts.
     fn unmark(&mut self) -> io::Result<()> {
         let Some(mark) = self.mark.take() else { return Ok(()) };
+        // sled does not sync its settings.
+        File::open(self.reader.path.join("conf"))?.sync_all()?;
         sync_parent(&self.reader.path.join("db"));
         std::fs::remove_file(&mark)?;
         sync_parent(&mark);
@@ -251,10 +264,14 @@ impl SledTree {
 }
 
 /// The file of a database, to sync it.
-fn open_file(path: &Path) -> Result<File, StoreError> {
+fn open_file(path: &Path) -> Result<(File, Identity), StoreError> {
     let path = path.join("db");
-    let file = File::options().read(true).write(true).open(&path);
-    file.map_err(|error| StoreError::io("open", &path, &error))
+    let open = || {
+        let file = File::options().read(true).write(true).open(&path)?;
+        let identity = Identity::of(&file, &path)?;
+        Ok((file, identity))
+    };
+    open().map_err(|error| StoreError::io("open", &path, &error))
 }
 
 /// Checks that the disk has room for a batch, with much to spare. When the disk is full in the middle of a batch, sled
@@ -297,8 +314,8 @@ fn open_released(path: &Path) -> Result<Trees, StoreError> {
 }
 
 /// The file beside a database that was not flushed yet. Nothing in it was acknowledged, and a process that was killed while
-/// it made it may have left what sled can't open.
-fn mark_of(path: &Path) -> PathBuf {
+/// it made it may have left what sled can't open: whoever opens the store removes that.
+pub(super) fn mark_of(path: &Path) -> PathBuf {
     path.with_extension("unfinished")
 }
 
@@ -310,13 +327,6 @@ fn made(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
     sync_parent(mark);
     // Earlier versions made databases under this name.
     compact::remove(&path.with_extension("new"))?;
-    if path.exists() {
-        match open_released(path) {
-            Err(StoreError::Locked { folder, pid }) => return Err(StoreError::Locked { folder, pid }),
-            Err(_) => compact::remove(path)?,
-            whole => return whole,
-        }
-    }
     open_released(path)
 }
 

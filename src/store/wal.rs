@@ -13,7 +13,8 @@
 //! of it. Checksums begin with a number drawn when the file is made, so that no program can write what looks like a frame.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -23,7 +24,7 @@ use crate::os;
 
 use super::StoreError;
 use super::change::{Change, Writes, pack, replay};
-use super::lock::sync_parent;
+use super::lock::{Identity, sync_parent, wait_for};
 use super::record::bytes;
 
 /// Bytes of the file.
@@ -37,14 +38,19 @@ const FRAME_HEAD: usize = 12;
 /// At most what a frame's numbers take; most are small.
 const NUMBERS: usize = 24;
 
+mod rescue;
+
 pub(super) struct Wal {
     path: PathBuf,
     /// None as long as there is no file.
     open: Option<Open>,
+    /// A file is there that was being made and holds nothing.
+    is_unfinished: bool,
 }
 
 struct Open {
     file: File,
+    identity: Identity,
     seed: u64,
     /// Of the last frame.
     generation: u64,
@@ -81,50 +87,70 @@ struct Frame {
 
 impl Wal {
     /// Opens the log at a path, and reads what the database, which has so many commits, has not got yet. `expected` is how many
-    /// frames there must be at least; none when there need be no log. Errors: it is damaged, it can't be read.
+    /// frames there must be at least; none when there need be no log. Errors: it is damaged, it can't be read, another process
+    /// has it.
     pub fn open(path: &Path, commits: u64, expected: Option<u64>) -> Result<(Wal, Writes), StoreError> {
-        let mut wal = Wal { path: path.to_path_buf(), open: None };
         let failed = |error| StoreError::io("read", path, &error);
-        let none = |wal, what| match expected {
-            Some(_) => Err(damaged(path, what)),
-            None => Ok((wal, Writes::new())),
-        };
-        let mut file = match File::options().read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return none(wal, "is missing"),
+        let mut wal = Wal { path: path.to_path_buf(), open: None, is_unfinished: false };
+        let file = match File::options().read(true).write(true).open(path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(failed(error)),
         };
-        let mut bytes = Vec::new();
-        (&mut file).take(CAPACITY as u64).read_to_end(&mut bytes).map_err(failed)?;
-        let Some(seed) = seed(&bytes).filter(|_| bytes.len() == CAPACITY) else {
-            // It was being made, unless something says that it was there.
-            return none(wal, "is not readable");
+        if let Some(file) = &file {
+            wait_for(file, path, path.parent().unwrap_or(path), File::try_lock)?;
+        }
+        wal.is_unfinished = file.is_some();
+        let Some(Found { seed, frames }) = read(path, file.as_ref(), commits, expected)? else {
+            return Ok((wal, Writes::new()));
         };
-        let Frames { count, end, writes, last } = frames(&bytes, seed, commits);
-        if count < expected.unwrap_or(0) {
-            return Err(damaged(path, "lacks commits at its end"));
+        let Frames { count, end, writes, last } = frames;
+        if let Some(file) = file {
+            if count > 0 {
+                // The last of them may be in the system's memory alone.
+                file.sync_data().map_err(failed)?;
+            }
+            let identity = Identity::of(&file, path).map_err(failed)?;
+            let open =
+                Open { file, identity, seed, generation: commits, frames: count, end, last, failed: false };
+            (wal.open, wal.is_unfinished) = (Some(open), false);
         }
-        if count > 0 {
-            // The last of them may be in the system's memory alone.
-            file.sync_data().map_err(failed)?;
-        }
-        if (end..CAPACITY).any(|at| frame(&bytes, at, seed, commits).is_some()) {
-            return Err(damaged(path, "has commits after one that is gone"));
-        }
-        wal.open = Some(Open { file, seed, generation: commits, frames: count, end, last, failed: false });
         Ok((wal, writes))
     }
 
-    /// What can be read of the log of a store that may be damaged, and whose database has so many commits, or more.
-    pub fn open_unchecked(path: &Path, commits: u64) -> (Wal, Writes) {
-        let bytes = fs::read(path).unwrap_or_default();
-        let read = || {
-            let seed = seed(&bytes)?;
-            let first = frame(&bytes, HEAD, seed, commits)?;
-            // What comes after a frame that is gone can't be told from what the others keep.
-            Some(frames(&bytes, seed, first.generation).writes)
+    /// Reads the log at a path as [`Wal::open`] does, and changes nothing.
+    pub fn look(path: &Path, commits: u64, expected: Option<u64>) -> Result<(Wal, Writes), StoreError> {
+        let file = match File::open(path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(StoreError::io("read", path, &error)),
         };
-        (Wal { path: path.to_path_buf(), open: None }, read().unwrap_or_default())
+        let found = read(path, file.as_ref(), commits, expected)?;
+        let writes = found.map(|found| found.frames.writes).unwrap_or_default();
+        Ok((Wal::absent(path), writes))
+    }
+
+    /// All that can be read of the log of a store that may be damaged, and what can't.
+    pub fn salvage(path: &Path, commits: u64) -> (Wal, Writes, Vec<String>) {
+        let (writes, lost) = match fs::read(path) {
+            Ok(bytes) => rescue::rescue(bytes, commits),
+            Err(error) if error.kind() == ErrorKind::NotFound => (Writes::new(), Vec::new()),
+            Err(error) => (Writes::new(), vec![StoreError::io("read", path, &error).to_string()]),
+        };
+        (Wal::absent(path), writes, lost)
+    }
+
+    fn absent(path: &Path) -> Wal {
+        Wal { path: path.to_path_buf(), open: None, is_unfinished: false }
+    }
+
+    /// Checks that the file is still where it was, `fully` as [`Identity::check`] does, or as [`Identity::check_named`].
+    pub fn check(&self, fully: bool) -> Result<(), StoreError> {
+        match &self.open {
+            Some(open) if !fully => open.identity.check_named(&open.file),
+            Some(open) => open.identity.check(),
+            None => Ok(()),
+        }
     }
 
     /// Whether a frame with changes of so many bytes has room behind those of a generation.
@@ -145,11 +171,23 @@ impl Wal {
     pub fn append(&mut self, generation: u64, changes: &[Change]) -> Result<(), StoreError> {
         let written = match &mut self.open {
             Some(open) => open.append(generation, changes),
-            open => made(&self.path).and_then(|made| {
-                open.insert(made).append(generation, changes)?;
-                sync_parent(&self.path);
-                Ok(())
-            }),
+            open => {
+                if std::mem::take(&mut self.is_unfinished) {
+                    let removed = fs::remove_file(&self.path);
+                    removed.map_err(|error| StoreError::io("remove", &self.path, &error))?;
+                }
+                match made(&self.path) {
+                    // Another process has put one there.
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                        return Err(StoreError::Replaced { path: self.path.clone() });
+                    }
+                    made => made.and_then(|made| {
+                        open.insert(made).append(generation, changes)?;
+                        sync_parent(&self.path);
+                        Ok(())
+                    }),
+                }
+            }
         };
         written.map_err(|error| StoreError::io("write to", &self.path, &error))
     }
@@ -181,8 +219,7 @@ impl Open {
         let length = (rest.len() as u32).to_le_bytes();
         let frame = [&check(&rest, self.seed).to_le_bytes()[..], &length, &rest].concat();
         self.failed = true;
-        self.file.seek(SeekFrom::Start(self.end as u64))?;
-        self.file.write_all(&frame)?;
+        self.file.write_all_at(&frame, self.end as u64)?;
         self.file.sync_data()?;
         self.failed = false;
         (self.frames, self.end) = (self.frames + 1, self.end + frame.len());
@@ -193,6 +230,38 @@ impl Open {
     }
 }
 
+/// What is found in a log that is whole.
+struct Found {
+    seed: u64,
+    frames: Frames,
+}
+
+/// Reads a log: none when there is none, or one that was being made.
+fn read(
+    path: &Path,
+    file: Option<&File>,
+    commits: u64,
+    expected: Option<u64>,
+) -> Result<Option<Found>, StoreError> {
+    let none = |what| if expected.is_some() { Err(damaged(path, what)) } else { Ok(None) };
+    let Some(file) = file else { return none("is missing") };
+    let mut bytes = Vec::new();
+    let read = file.take(CAPACITY as u64).read_to_end(&mut bytes);
+    read.map_err(|error| StoreError::io("read", path, &error))?;
+    let Some(seed) = seed(&bytes).filter(|_| bytes.len() == CAPACITY) else {
+        // It was being made, unless something says that it was there.
+        return none("is not readable");
+    };
+    let frames = frames(&bytes, seed, commits);
+    if frames.count < expected.unwrap_or(0) {
+        return Err(damaged(path, "lacks commits at its end"));
+    }
+    if (frames.end..CAPACITY).any(|at| frame(&bytes, at, seed, commits).is_some()) {
+        return Err(damaged(path, "has commits after one that is gone"));
+    }
+    Ok(Some(Found { seed, frames }))
+}
+
 /// Makes the file, not durably.
 fn made(path: &Path) -> io::Result<Open> {
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
@@ -201,9 +270,11 @@ fn made(path: &Path) -> io::Result<Open> {
     bytes[8..16].copy_from_slice(&seed.to_le_bytes());
     let check = xxh3_64(&bytes[..16]).to_le_bytes();
     bytes[16..HEAD].copy_from_slice(&check);
-    let mut file = os::private_file().create(true).truncate(true).write(true).open(path)?;
+    let mut file = os::private_file().create_new(true).read(true).write(true).open(path)?;
+    file.try_lock()?;
     file.write_all(&bytes)?;
-    Ok(Open { file, seed, generation: 0, frames: 0, end: HEAD, last: Vec::new(), failed: false })
+    let identity = Identity::of(&file, path)?;
+    Ok(Open { file, identity, seed, generation: 0, frames: 0, end: HEAD, last: Vec::new(), failed: false })
 }
 
 /// The number for checksums, when the file begins as it must.

@@ -23,12 +23,15 @@ pub(super) struct Mark {
 
 /// What the watermark in a file says; that nothing was acknowledged where there is no such file.
 pub(super) fn read(path: &Path) -> Result<Mark, StoreError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match std::fs::read(path) {
+        // The first one is not synced: the loss of power may leave its name without what is in it.
+        Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => return Ok(Mark::default()),
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Mark::default()),
         Err(error) => return Err(StoreError::io("read", path, &error)),
     };
     let parsed = || {
+        let text = std::str::from_utf8(&bytes).ok()?;
         let (line, check) = text.trim_end().rsplit_once(' ')?;
         let is_whole = u64::from_str_radix(check, 16) == Ok(xxh3_64(line.as_bytes()));
         let (commits, rest) = is_whole.then(|| line.split_once(' '))??;
@@ -44,8 +47,19 @@ pub(super) fn read(path: &Path) -> Result<Mark, StoreError> {
     parsed().ok_or_else(unreadable)
 }
 
-/// Writes a watermark; one that is `durable` survives a crash of the machine.
-pub(super) fn write(path: &Path, mark: Mark, durable: bool) -> Result<(), StoreError> {
+/// How durable a watermark is when it is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Durability {
+    /// It may come to be empty when the power is lost.
+    None,
+    /// It is this one or the one before.
+    Contents,
+    /// It is this one.
+    Name,
+}
+
+/// Writes a watermark.
+pub(super) fn write(path: &Path, mark: Mark, durability: Durability) -> Result<(), StoreError> {
     let Mark { record: Record { commits, sum }, frames } = mark;
     let frames = frames.map(|frames| format!(" {frames}")).unwrap_or_default();
     let line = format!("{commits} {sum:032x}{frames}");
@@ -54,12 +68,12 @@ pub(super) fn write(path: &Path, mark: Mark, durable: bool) -> Result<(), StoreE
     let made = os::private_file().create(true).truncate(true).write(true).open(&temporary);
     let written = made.and_then(|mut file| {
         file.write_all(text.as_bytes())?;
-        if durable { file.sync_data() } else { Ok(()) }
+        if durability == Durability::None { Ok(()) } else { file.sync_data() }
     });
     written
         .and_then(|()| std::fs::rename(&temporary, path))
         .map_err(|error| StoreError::io("write", path, &error))?;
-    if durable {
+    if durability == Durability::Name {
         sync_parent(path);
     }
     Ok(())

@@ -1,0 +1,234 @@
+//! What an import brings: each key once, nothing that the store has otherwise, nothing incomplete.
+
+use std::collections::BTreeMap;
+
+use crate::code::{ProgramHash, modules_hash};
+use crate::engine::{Address, Batch, Hold, InstanceRecord, Read, StoredProgram, keys};
+use crate::store::{DiskStore, Pair, Store};
+
+/// A value, and the number of the line that it is from.
+struct Line {
+    value: Vec<u8>,
+    number: usize,
+}
+
+/// The keys and values of an export that is read.
+#[derive(Default)]
+pub struct Incoming {
+    lines: BTreeMap<Vec<u8>, Line>,
+}
+
+/// Why an export is not taken, and the line at which that shows, if it is one.
+pub type Refusal = (Option<usize>, String);
+
+impl Incoming {
+    /// Adds what a line says. The same may be said twice, as in two exports of one store one after another.
+    pub fn add(&mut self, key: Vec<u8>, value: Vec<u8>, number: usize) -> Result<(), Refusal> {
+        match self.lines.get(&key) {
+            Some(known) if known.value == value => Ok(()),
+            // Time and lives only grow.
+            Some(known) if grows(&key) && known.value > value => Ok(()),
+            Some(known) if !grows(&key) => {
+                let what = named(&key);
+                Err((Some(number), format!("it says something else of {what} than line {}", known.number)))
+            }
+            _ => {
+                self.lines.insert(key, Line { value, number });
+                Ok(())
+            }
+        }
+    }
+
+    /// How many instances there are.
+    pub fn instances(&self) -> usize {
+        self.lines.keys().filter(|key| key.starts_with(keys::INSTANCES)).count()
+    }
+
+    /// Leaves out what is incomplete, and what needs it in turn, and says what that is.
+    pub fn leave_out(&mut self, store: &DiskStore) -> Vec<Refusal> {
+        let mut left_out = Vec::new();
+        loop {
+            let view = View { incoming: self, store };
+            let incomplete = self.lines.iter().filter_map(|(key, line)| {
+                let reason = view.complete(key, &line.value).err()?;
+                Some((key.clone(), (Some(line.number), reason)))
+            });
+            let incomplete: Vec<(Vec<u8>, Refusal)> = incomplete.collect();
+            if incomplete.is_empty() {
+                return left_out;
+            }
+            for (key, refusal) in incomplete {
+                // An instance goes with its history.
+                if let Some(id) = key.strip_prefix(keys::INSTANCES) {
+                    let history = keys::history(&String::from_utf8_lossy(id));
+                    self.lines.retain(|key, _| !key.starts_with(&history));
+                    for prefix in [keys::CHECKPOINTS, keys::ACTIVE] {
+                        self.lines.remove(&[prefix, id].concat());
+                    }
+                }
+                self.lines.remove(&key);
+                left_out.push(refusal);
+            }
+        }
+    }
+
+    /// The batch that brings it into a store. Refused is what the store has with another value, and what is incomplete.
+    pub fn batch(&self, store: &DiskStore) -> Result<Batch, Refusal> {
+        let mut batch = Batch::default();
+        let known = |key: &[u8]| Store::get(store, key).map_err(|error| (None, error.to_string()));
+        for (key, line) in self.lines.iter().filter(|(key, _)| key.starts_with(keys::INSTANCES)) {
+            if known(key)?.is_some() {
+                return Err((Some(line.number), format!("the store has {} already", named(key))));
+            }
+        }
+        for (key, Line { value, number }) in &self.lines {
+            match known(key)? {
+                Some(known) if known == *value => {}
+                Some(known) if grows(key) && known >= *value => {}
+                Some(_) if !grows(key) => {
+                    let what = named(key);
+                    return Err((Some(*number), format!("the store has another value of {what} already")));
+                }
+                _ => batch.put(key.clone(), value.clone()),
+            }
+        }
+        let view = View { incoming: self, store };
+        for (key, Line { value, number }) in &self.lines {
+            view.complete(key, value).map_err(|reason| (Some(*number), reason))?;
+        }
+        Ok(batch)
+    }
+}
+
+/// A store as it will be with what comes.
+struct View<'a> {
+    incoming: &'a Incoming,
+    store: &'a DiskStore,
+}
+
+impl Read for View<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        match self.incoming.lines.get(key) {
+            Some(line) => Ok(Some(line.value.clone())),
+            None => Read::get(self.store, key),
+        }
+    }
+
+    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
+        let mut all: BTreeMap<Vec<u8>, Vec<u8>> = Read::all(self.store, prefix)?.into_iter().collect();
+        let coming = self.incoming.lines.range(prefix.to_vec()..);
+        let coming = coming.take_while(|(key, _)| key.starts_with(prefix));
+        all.extend(coming.map(|(key, line)| (key.clone(), line.value.clone())));
+        Ok(all.into_iter().collect())
+    }
+}
+
+impl View<'_> {
+    /// Checks that all is there that a key needs.
+    fn complete(&self, key: &[u8], value: &[u8]) -> Result<(), String> {
+        if let Some(hash) = key.strip_prefix(keys::PROGRAMS) {
+            return self.whole_program(hash, value);
+        }
+        if key.starts_with(keys::INSTANCES) {
+            let unreadable = || format!("the record of {} is not readable", named(key));
+            let record = InstanceRecord::decode(value).ok_or_else(unreadable)?;
+            self.needs_program(&record.program.0, &format!("instance `{}`", record.id))?;
+            crate::engine::read_history(self, &record)?;
+        } else if let Some((id, _)) = keys::parse_chunk(key) {
+            self.needs_instance(id, "a part of the history")?;
+        } else if let Some(id) = key.strip_prefix(keys::CHECKPOINTS) {
+            self.needs_instance(&String::from_utf8_lossy(id), "a checkpoint")?;
+        } else if let Some(id) = key.strip_prefix(keys::ACTIVE) {
+            let id = String::from_utf8_lossy(id);
+            // One that is about to begin is a message so far.
+            if self.all(&keys::mail_of(&Address::instance(&id)))?.is_empty() {
+                self.needs_instance(&id, "the root")?;
+            }
+        } else if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
+            let hash: [u8; 32] = value.try_into().map_err(|_| format!("{} is not readable", named(key)))?;
+            self.needs_program(&hash, &format!("entity {}", String::from_utf8_lossy(name)))?;
+        } else if key.starts_with(keys::LOCKS) {
+            let hold = Hold::decode(value).ok_or_else(|| format!("{} is not readable", named(key)))?;
+            self.needs_instance(&hold.owner.instance, "a lock")?;
+        }
+        Ok(())
+    }
+
+    fn needs_instance(&self, id: &str, what: &str) -> Result<(), String> {
+        match self.get(&keys::instance(id))? {
+            Some(_) => Ok(()),
+            None => {
+                Err(format!("it is {what} of instance `{id}`, which is neither in the file nor in the store"))
+            }
+        }
+    }
+
+    fn needs_program(&self, hash: &[u8; 32], whose: &str) -> Result<(), String> {
+        match self.get(&keys::program(hash))? {
+            Some(_) => Ok(()),
+            None => {
+                let hash = ProgramHash(*hash);
+                Err(format!("the program {hash} of {whose} is neither in the file nor in the store"))
+            }
+        }
+    }
+
+    /// Checks that the texts of a program are there, and are its texts.
+    fn whole_program(&self, hash: &[u8], value: &[u8]) -> Result<(), String> {
+        let shown: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let program =
+            StoredProgram::decode(value).ok_or_else(|| format!("program {shown} is not readable"))?;
+        let mut modules = Vec::new();
+        for (name, text) in &program.modules {
+            let missing =
+                || format!("the text of {name}, of program {shown}, is neither in the file nor in the store");
+            let bytes = self.get(&keys::text(text))?.ok_or_else(missing)?;
+            let text = String::from_utf8(bytes).map_err(|_| format!("the text of {name} is not readable"))?;
+            modules.push((name.clone(), text));
+        }
+        let is_right =
+            modules_hash(modules.iter().map(|(name, text)| (name.as_str(), text.as_str()))).0 == *hash;
+        if is_right { Ok(()) } else { Err(format!("program {shown} has other texts than it had")) }
+    }
+}
+
+/// Keys whose value only grows: of two the greater counts.
+fn grows(key: &[u8]) -> bool {
+    key == keys::TIME || key == keys::LIFE
+}
+
+/// What a key is of, for people.
+fn named(key: &[u8]) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if let Some((id, number)) = keys::parse_chunk(key) {
+        return format!("part {number} of the history of `{id}`");
+    }
+    if let Some((to, number)) = keys::parse_mail(key) {
+        return format!("message {number} for `{to}`");
+    }
+    if let Some(entity) = keys::parse_entity_key(key) {
+        let what = if key.starts_with(keys::LOCKS) { "the lock" } else { "the state" };
+        return format!("{what} of `{entity}`");
+    }
+    let kinds = [
+        (keys::INSTANCES, "an instance"),
+        (keys::CHECKPOINTS, "the checkpoint of"),
+        (keys::ACTIVE, "the root of"),
+        (keys::DEPLOYED, "the program of entity"),
+    ];
+    for (prefix, what) in kinds {
+        if let Some(id) = key.strip_prefix(prefix) {
+            return format!("{what} `{}`", text(id));
+        }
+    }
+    if key.starts_with(keys::PROGRAMS) {
+        return "a program".into();
+    }
+    if key.starts_with(keys::TEXTS) {
+        return "a text".into();
+    }
+    match keys::parse_lines(key) {
+        Some(number) => format!("the lines of number {number}"),
+        None => format!("`{}`", text(key)),
+    }
+}

@@ -1,0 +1,216 @@
+//! Where things are in the folder of a database: segments of the log, the snapshot, values in files of their own.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::super::StoreError;
+use super::super::sled::SEGMENT_BYTES;
+use super::bytes::{byte, count, eight, four, number};
+use super::damaged;
+
+/// Bytes of a segment's header.
+pub(super) const SEGMENT_HEAD: usize = 20;
+/// What sled's settings must say. A checksum follows, which sled does not insist on.
+const SETTINGS: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
+
+/// Where a message is: in the log, or in the log with its body in a file of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pointer {
+    /// The number of the message among all that were ever written, in bytes of the log.
+    pub lsn: i64,
+    pub at: u64,
+    pub apart: Option<i64>,
+}
+
+/// The messages that a page is made of: the last that replaced it, and those that changed it since.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Page {
+    #[default]
+    Unknown,
+    Free,
+    Present {
+        base: Pointer,
+        links: Vec<Pointer>,
+    },
+}
+
+/// The pages as they were at a place of the log.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    pub stable: Option<i64>,
+    pub pages: Vec<Page>,
+}
+
+/// A segment's header.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct SegmentHead {
+    pub lsn: i64,
+    pub max_stable: i64,
+}
+
+/// The files of a database.
+#[derive(Debug)]
+pub(super) struct Files {
+    folder: PathBuf,
+    log: File,
+    pub log_bytes: u64,
+}
+
+impl Files {
+    /// Opens the files of a database for reading.
+    pub fn open(folder: &Path) -> Result<Files, StoreError> {
+        let path = folder.join("db");
+        let log = File::open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => damaged(format!("{} is missing", path.display())),
+            _ => StoreError::io("read", &path, &error),
+        })?;
+        let data = log.metadata().map_err(|error| StoreError::io("read", &path, &error))?;
+        Ok(Files { folder: folder.to_path_buf(), log, log_bytes: data.len() })
+    }
+
+    /// Checks that sled will take its settings.
+    pub fn check_settings(&self) -> Result<(), StoreError> {
+        let path = self.folder.join("conf");
+        match fs::read(&path) {
+            // sled writes them anew.
+            Ok(bytes) if bytes.len() <= 8 => Ok(()),
+            Ok(bytes) if bytes.get(..bytes.len() - 4) == Some(SETTINGS) => Ok(()),
+            Ok(_) => {
+                Err(damaged(format!("the settings of its database, {}, are not readable", path.display())))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(StoreError::io("read", &path, &error)),
+        }
+    }
+
+    /// Bytes of the log, as many as there are; at most so many.
+    pub fn read(&self, at: u64, most: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; most];
+        let mut filled = 0;
+        while filled < most {
+            match self.log.read_at(&mut bytes[filled..], at + filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(StoreError::io("read", &self.folder.join("db"), &error)),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    /// How many segments the log has.
+    pub fn segments(&self) -> u64 {
+        self.log_bytes / SEGMENT_BYTES + u64::from(self.log_bytes % SEGMENT_BYTES >= SEGMENT_HEAD as u64)
+    }
+
+    /// The bytes of the segment at a place, as many as there are.
+    pub fn segment(&self, at: u64) -> Result<Vec<u8>, StoreError> {
+        self.read(at, SEGMENT_BYTES as usize)
+    }
+
+    /// A value that has a file of its own: its kind and its bytes. None when it isn't there, an error when it is not whole.
+    pub fn apart(&self, id: i64) -> Result<Option<(u8, Vec<u8>)>, StoreError> {
+        let path = self.folder.join("blobs").join(id.to_string());
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", &path, &error)),
+        };
+        let whole = || {
+            let (check, body) = bytes.split_first_chunk::<4>()?;
+            (u32::from_le_bytes(*check) == crc32fast::hash(body)).then_some(body)?.split_first()
+        };
+        match whole() {
+            Some((kind, body)) => Ok(Some((*kind, body.to_vec()))),
+            None => Err(damaged(format!("{} does not fit its checksum", path.display()))),
+        }
+    }
+
+    /// The newest snapshot, if there is one.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let entries =
+            fs::read_dir(&self.folder).map_err(|error| StoreError::io("read", &self.folder, &error))?;
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        // One that is being generated does not count: it is removed before sled opens the database.
+        let newest = names.filter(|name| name.starts_with("snap.") && !name.ends_with(".generating")).max();
+        let Some(name) = newest else { return Ok(Snapshot::default()) };
+        let path = self.folder.join(name);
+        let bytes = fs::read(&path).map_err(|error| StoreError::io("read", &path, &error))?;
+        let whole = || {
+            let (rest, check) = bytes.split_last_chunk::<4>()?;
+            let (body, _length) = rest.split_last_chunk::<8>()?;
+            (!body.is_empty() && u32::from_le_bytes(*check) == crc32fast::hash(body)).then_some(())?;
+            snapshot(body)
+        };
+        whole().ok_or_else(|| damaged(format!("{} does not fit its checksum", path.display())))
+    }
+}
+
+/// The header of a segment's bytes, if it fits its checksum.
+pub(super) fn segment_head(segment: &[u8]) -> Option<SegmentHead> {
+    let head = segment.get(..SEGMENT_HEAD)?;
+    let mut rest = head;
+    let check = four(&mut rest)? ^ u32::MAX;
+    let (lsn, max_stable) = (eight(&mut rest)? ^ i64::MAX, eight(&mut rest)? ^ i64::MAX);
+    (check == crc32fast::hash(&head[4..])).then_some(SegmentHead { lsn, max_stable })
+}
+
+/// The segments of the log whose headers are whole, and whose messages come at or after a place.
+pub(super) fn segments(files: &Files, least: i64) -> Result<(BTreeMap<i64, u64>, i64), StoreError> {
+    let (mut places, mut max_stable) = (BTreeMap::new(), least);
+    for index in 0..files.segments() {
+        let at = index * SEGMENT_BYTES;
+        let Some(head) = segment_head(&files.read(at, SEGMENT_HEAD)?) else { continue };
+        if head.lsn < least {
+            continue;
+        }
+        max_stable = max_stable.max(head.max_stable);
+        if head.lsn % SEGMENT_BYTES as i64 != 0 || places.insert(head.lsn, at).is_some() {
+            return Err(damaged("two parts of the database's log say that they are the same part"));
+        }
+    }
+    Ok((places, max_stable))
+}
+
+fn snapshot(mut body: &[u8]) -> Option<Snapshot> {
+    let stable = match eight(&mut body)? {
+        0 => None,
+        number if number < 0 => Some(number),
+        number => Some(number - 1),
+    };
+    let _active = number(&mut body)?;
+    let mut pages = Vec::new();
+    while !body.is_empty() {
+        let messages = byte(&mut body)?;
+        if messages == 0 {
+            let lsn = eight(&mut body)?;
+            pointer(lsn, &mut body)?;
+            pages.push(Page::Free);
+            continue;
+        }
+        let mut all = Vec::with_capacity(usize::from(messages));
+        for _ in 0..messages {
+            let lsn = eight(&mut body)?;
+            all.push(pointer(lsn, &mut body)?);
+            count(&mut body)?;
+        }
+        let base = all.remove(0);
+        pages.push(Page::Present { base, links: all });
+    }
+    Some(Snapshot { stable, pages })
+}
+
+fn pointer(lsn: i64, body: &mut &[u8]) -> Option<Pointer> {
+    let kind = byte(body)?;
+    let at = number(body)?;
+    let apart = match kind {
+        0 => None,
+        1 => Some(eight(body)?),
+        _ => return None,
+    };
+    Some(Pointer { lsn, at, apart })
+}

@@ -1,0 +1,26 @@
+//! The database's files, read without the database.
+//!
+//! sled repairs while it opens: it cuts its log at the first message that it can't read, and removes the files of values that
+//! the log no longer names. So a damaged store must not be opened by sled, not even to look at it. This module reads the same
+//! files by itself and never writes. It has two ways of reading. [`RawTree::open`] recovers just what sled would recover, and
+//! fails where sled would lose something or break down. [`RawTree::salvage`] takes every message that fits its checksum,
+//! wherever it lies.
+//!
+//! Invariant: nothing here opens a file for writing.
+
+mod bytes;
+mod layout;
+mod messages;
+mod page;
+mod recover;
+mod salvage;
+mod tree;
+
+pub use tree::RawTree;
+
+use super::StoreError;
+
+/// Something in the database's files that is not as it was written.
+fn damaged(what: impl Into<String>) -> StoreError {
+    StoreError::Damaged { what: what.into() }
+}

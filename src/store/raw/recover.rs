@@ -1,0 +1,232 @@
+//! What sled would recover, in its order and by its rules (`sled::pagecache::iterator` and `snapshot` of 0.34.7).
+
+use std::collections::BTreeMap;
+
+use super::super::StoreError;
+use super::super::sled::SEGMENT_BYTES;
+use super::damaged;
+use super::layout::{Files, Page, Pointer, SEGMENT_HEAD, segments};
+use super::messages::{Kind, LAST_PLACE, head, message};
+use super::page::apart;
+
+const SEGMENT: i64 = SEGMENT_BYTES as i64;
+
+/// The pages that sled would recover.
+pub(super) struct Recovered {
+    pub pages: Vec<Page>,
+    /// Whole messages lie behind the place where sled would stop reading, or another sign that it would throw something away.
+    pub is_torn: bool,
+}
+
+/// A segment's bytes, with zeros where the file ends before it.
+struct Segment {
+    at: u64,
+    bytes: Vec<u8>,
+    /// How many of the bytes the file has.
+    written: usize,
+}
+
+/// A walk over messages, as sled's.
+struct Walk<'a> {
+    files: &'a Files,
+    segments: BTreeMap<i64, u64>,
+    /// The segment that is read.
+    current: Option<Segment>,
+    lsn: Option<i64>,
+    /// What lies behind it is not read.
+    most: Option<i64>,
+    /// A message that is not whole ends its segment, and not the walk.
+    goes_on: bool,
+    is_torn: bool,
+}
+
+impl Walk<'_> {
+    fn next(&mut self) -> Result<Option<(Kind, u64, Pointer)>, StoreError> {
+        loop {
+            let place = self.lsn.unwrap_or(0) % SEGMENT;
+            if place < SEGMENT_HEAD as i64 || place > LAST_PLACE as i64 {
+                self.current = None;
+            }
+            if self.current.is_none() && !self.begin_segment()? {
+                return Ok(None);
+            }
+            let (Some(Segment { at: base, bytes, written }), Some(lsn)) = (&self.current, self.lsn) else {
+                return Ok(None);
+            };
+            if self.most.is_some_and(|most| lsn > most) {
+                return Ok(None);
+            }
+            let (base, place) = (*base, (lsn % SEGMENT) as usize);
+            // A file that ends within a message ends sled's reading.
+            if head(bytes, place).is_some_and(|head| place + head.bytes > *written) {
+                self.is_torn = true;
+                return Ok(None);
+            }
+            let Some(found) = message(bytes, place, (lsn / SEGMENT) as u64) else {
+                self.is_torn |= has_message(bytes, place, (lsn / SEGMENT) as u64);
+                if self.goes_on {
+                    self.current = None;
+                    continue;
+                }
+                return Ok(None);
+            };
+            let (kind, page, after) = (found.kind, found.page, lsn + found.bytes as i64);
+            let pointer = Pointer {
+                lsn,
+                at: base + place as u64,
+                apart: if kind.is_apart() { apart(found.body) } else { None },
+            };
+            match kind {
+                Kind::Cap => {
+                    self.current = None;
+                    continue;
+                }
+                Kind::Manifest => {
+                    let last = apart(found.body);
+                    if self.most.is_some_and(|most| last.is_none_or(|last| last > most)) {
+                        return Ok(None);
+                    }
+                    self.lsn = Some(after);
+                }
+                Kind::Canceled => self.lsn = Some(after),
+                Kind::Free | Kind::Replace { .. } | Kind::Link { .. } => {
+                    if let Some(id) = pointer.apart {
+                        match self.files.apart(id) {
+                            Ok(Some(_)) => {}
+                            Ok(None) => {
+                                self.lsn = Some(after);
+                                continue;
+                            }
+                            Err(_) => {
+                                self.is_torn = true;
+                                return Ok(None);
+                            }
+                        }
+                    }
+                    self.lsn = Some(after);
+                    return Ok(Some((kind, page, pointer)));
+                }
+            }
+        }
+    }
+
+    /// Goes on with the next segment, if there is one to be read.
+    fn begin_segment(&mut self) -> Result<bool, StoreError> {
+        let Some((&lsn, &at)) = self.segments.first_key_value() else { return Ok(false) };
+        if self.most.is_some_and(|most| lsn > most) {
+            return Ok(false);
+        }
+        self.lsn = Some(lsn + SEGMENT_HEAD as i64);
+        let mut bytes = self.files.segment(at)?;
+        let written = bytes.len();
+        bytes.resize(SEGMENT_BYTES as usize, 0);
+        self.current = Some(Segment { at, bytes, written });
+        self.segments.remove(&lsn);
+        Ok(true)
+    }
+}
+
+/// Whether a segment has a whole message at a place or behind it.
+fn has_message(segment: &[u8], from: usize, number: u64) -> bool {
+    // Most of it is empty.
+    let empty = segment.rchunks(4096).take_while(|chunk| chunk.iter().all(|byte| *byte == 0));
+    let end = segment.len() - empty.map(<[u8]>::len).sum::<usize>();
+    (from..end.min(LAST_PLACE)).any(|at| message(segment, at, number).is_some())
+}
+
+/// The pages that sled would recover of a database. Errors: sled would break down, or what it reads is damaged.
+pub(super) fn recover(files: &Files) -> Result<Recovered, StoreError> {
+    let snapshot = files.snapshot()?;
+    let stable = snapshot.stable.unwrap_or(0);
+    let least = stable / SEGMENT * SEGMENT;
+    let (places, max_stable) = segments(files, least)?;
+    let (end, mut is_torn) = end_of_tail(files, &places, max_stable)?;
+    let mut walk = Walk {
+        files,
+        segments: places,
+        current: None,
+        lsn: None,
+        most: Some(end),
+        goes_on: true,
+        is_torn: false,
+    };
+    let mut pages = snapshot.pages;
+    while let Some((kind, page, pointer)) = walk.next()? {
+        if pointer.lsn >= snapshot.stable.unwrap_or(-1) {
+            apply(&mut pages, kind, page, pointer)?;
+        }
+    }
+    // What is behind the end is zeroed.
+    if let (Some(segment), Some(lsn)) = (&walk.current, walk.lsn) {
+        is_torn |= has_message(&segment.bytes, (lsn % SEGMENT) as usize, (lsn / SEGMENT) as u64);
+    }
+    for (lsn, at) in &walk.segments {
+        is_torn |= has_message(&files.segment(*at)?, SEGMENT_HEAD, (lsn / SEGMENT) as u64);
+    }
+    if pages.contains(&Page::Unknown) {
+        return Err(damaged("pages of the database are missing"));
+    }
+    Ok(Recovered { pages, is_torn: is_torn || walk.is_torn })
+}
+
+/// The last place of the messages that follow one another without a gap, and whether something lies behind it.
+fn end_of_tail(
+    files: &Files,
+    places: &BTreeMap<i64, u64>,
+    max_stable: i64,
+) -> Result<(i64, bool), StoreError> {
+    let lowest = (max_stable / SEGMENT * SEGMENT).max(0);
+    let (mut expected, mut missing) = (lowest, None);
+    let mut tail = BTreeMap::new();
+    for (lsn, at) in places.range(lowest..) {
+        if *lsn != expected {
+            missing = Some(expected);
+            break;
+        }
+        tail.insert(*lsn, *at);
+        expected += SEGMENT;
+    }
+    let mut walk = Walk {
+        files,
+        segments: tail,
+        current: None,
+        lsn: None,
+        most: missing,
+        goes_on: false,
+        is_torn: false,
+    };
+    while walk.next()?.is_some() {}
+    Ok((walk.lsn.unwrap_or(0) - 1, walk.is_torn || missing.is_some()))
+}
+
+/// What a message makes of its page.
+pub(super) fn apply(
+    pages: &mut Vec<Page>,
+    kind: Kind,
+    page: u64,
+    pointer: Pointer,
+) -> Result<(), StoreError> {
+    /// More pages than any log of a disk can have.
+    const MOST: u64 = 1 << 37;
+    let index = usize::try_from(page).ok().filter(|_| page < MOST);
+    let index = index.ok_or_else(|| damaged("a page of the database has a number that no page has"))?;
+    match (kind, pages.get_mut(index)) {
+        (Kind::Link { .. }, Some(Page::Present { base, links }))
+            if links.last().unwrap_or(base).lsn < pointer.lsn =>
+        {
+            links.push(pointer);
+        }
+        (Kind::Replace { .. } | Kind::Free, _) => {
+            if pages.len() <= index {
+                pages.resize(index + 1, Page::Unknown);
+            }
+            pages[index] = match kind {
+                Kind::Free => Page::Free,
+                _ => Page::Present { base: pointer, links: Vec::new() },
+            };
+        }
+        // A change to a page that was written anew elsewhere since.
+        _ => {}
+    }
+    Ok(())
+}

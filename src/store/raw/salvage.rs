@@ -1,0 +1,147 @@
+//! All that is whole in a log, wherever it lies: for stores that are damaged.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::super::sled::SEGMENT_BYTES;
+use super::layout::{Files, Page, Pointer, SEGMENT_HEAD, segment_head};
+use super::messages::{Kind, LAST_PLACE, Message, head, message};
+use super::page::apart;
+use super::recover::apply;
+use super::tree::Leaf;
+
+const SEGMENT: i64 = SEGMENT_BYTES as i64;
+
+/// What is found in a log.
+#[derive(Default)]
+struct Found {
+    /// Whole messages by their places in the log: what they are, their pages, where they are.
+    messages: BTreeMap<i64, (Kind, u64, Pointer)>,
+    /// Where a message of a page is that is not whole.
+    broken: HashMap<u64, i64>,
+    lost: Vec<String>,
+}
+
+/// The leaves that can be read of a log, the newest first, and what can't.
+pub(super) fn leaves(files: &Files) -> (Vec<Leaf>, Vec<String>) {
+    let mut found = Found::default();
+    for index in 0..files.segments() {
+        let at = index * SEGMENT_BYTES;
+        match files.segment(at) {
+            Ok(bytes) => found.read_segment(at, &bytes),
+            Err(error) => found.lost.push(error.to_string()),
+        }
+    }
+    let mut pages = Vec::new();
+    for (kind, page, pointer) in found.messages.values() {
+        if let Err(error) = apply(&mut pages, *kind, *page, *pointer) {
+            found.lost.push(error.to_string());
+        }
+    }
+    let unknown = found.unknown(files);
+    let mut leaves = Vec::new();
+    for (page, state) in (0..).zip(pages) {
+        let Page::Present { base, links } = state else { continue };
+        let newest = links.last().unwrap_or(&base).lsn;
+        let is_broken =
+            found.broken.get(&page).is_some_and(|lsn| *lsn >= base.lsn) || unknown.contains(&page);
+        if is_broken {
+            found.lost.push(format!("page {page} of the database is not whole"));
+        } else if matches!(found.messages.get(&base.lsn), Some((Kind::Replace { is_node: true, .. }, ..))) {
+            leaves.push((newest, Leaf { base, links, page, end: None }));
+        }
+    }
+    leaves.sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
+    (leaves.into_iter().map(|(_, leaf)| leaf).collect(), found.lost)
+}
+
+impl Found {
+    /// Reads the messages of a segment. Behind one that is broken the next whole one is looked for.
+    fn read_segment(&mut self, at: u64, bytes: &[u8]) {
+        let known = segment_head(bytes).map(|head| (head.lsn / SEGMENT) as u64);
+        // Where the header is gone each message still says which segment it is of.
+        let Some(number) = known.or_else(|| commonest(bytes)) else { return };
+        if known.is_none() {
+            self.lost.push(format!("the header at byte {at} of the database's log is not readable"));
+        }
+        let mut place = SEGMENT_HEAD;
+        while place <= LAST_PLACE && place < bytes.len() {
+            let lsn = number as i64 * SEGMENT + place as i64;
+            if let Some(message) = message(bytes, place, number) {
+                self.take(&message, lsn, at + place as u64);
+                if message.kind == Kind::Cap {
+                    return;
+                }
+                place += message.bytes;
+                continue;
+            }
+            let next = next_whole(bytes, place, number);
+            // The end of what was written.
+            if next.is_none() && bytes[place..].iter().all(|byte| *byte == 0) {
+                return;
+            }
+            let broken = head(bytes, place).and_then(|head| head.page(number));
+            match (next, broken) {
+                (_, Some(page)) => drop(self.broken.insert(page, lsn)),
+                (Some(next), None) => self.lost.push(format!(
+                    "{} bytes at byte {} of the database's log are not readable",
+                    next - place,
+                    at + place as u64
+                )),
+                (None, None) => {}
+            }
+            let Some(next) = next else { return };
+            place = next;
+        }
+    }
+
+    fn take(&mut self, message: &Message<'_>, lsn: i64, at: u64) {
+        if matches!(message.kind, Kind::Free | Kind::Replace { .. } | Kind::Link { .. }) {
+            let apart = if message.kind.is_apart() { apart(message.body) } else { None };
+            self.messages.insert(lsn, (message.kind, message.page, Pointer { lsn, at, apart }));
+        }
+    }
+
+    /// The pages that a snapshot knows with messages that were not found.
+    fn unknown(&self, files: &Files) -> HashSet<u64> {
+        let Ok(snapshot) = files.snapshot() else { return HashSet::new() };
+        let mut unknown = HashSet::new();
+        // A page that was replaced since is another.
+        let mut replaced: HashMap<u64, i64> = HashMap::new();
+        for (lsn, (kind, page, _)) in &self.messages {
+            if !matches!(kind, Kind::Link { .. }) {
+                replaced.insert(*page, *lsn);
+            }
+        }
+        for (page, state) in (0..).zip(&snapshot.pages) {
+            let Page::Present { base, links } = state else { continue };
+            let is_newer = replaced.get(&page).is_some_and(|lsn| *lsn > base.lsn);
+            let is_there = |pointer: &Pointer| self.messages.contains_key(&pointer.lsn);
+            let is_whole = is_newer || (is_there(base) && links.iter().all(is_there));
+            if !is_whole {
+                unknown.insert(page);
+            }
+        }
+        unknown
+    }
+}
+
+/// The next place of a segment at which a whole message begins.
+fn next_whole(bytes: &[u8], after: usize, number: u64) -> Option<usize> {
+    (after + 1..bytes.len().min(LAST_PLACE + 1)).find(|at| message(bytes, *at, number).is_some())
+}
+
+/// The number of a segment that most of its messages say.
+fn commonest(bytes: &[u8]) -> Option<u64> {
+    let mut counts: HashMap<u64, usize> = HashMap::new();
+    let mut at = SEGMENT_HEAD;
+    while at < bytes.len().min(LAST_PLACE + 1) {
+        match head(bytes, at).and_then(|head| head.whole()) {
+            Some(message) => {
+                *counts.entry(message.segment).or_default() += 1;
+                at += message.bytes;
+            }
+            None => at += 1,
+        }
+    }
+    counts.into_iter().max_by_key(|(number, count)| (*count, *number)).map(|(number, _)| number)
+}

@@ -1,0 +1,125 @@
+//! The database below the proof: sled's, or its files as they lie there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::engine::Batch;
+
+use super::raw::RawTree;
+use super::{SledTree, Store, StoreError, Visit, sled};
+
+/// A database that is written to, or one that is only looked at.
+pub(super) enum Tree {
+    Live(SledTree),
+    Still(Arc<Mutex<RawTree>>),
+}
+
+/// A database for reading, also while another thread writes to it.
+#[derive(Clone)]
+pub(super) enum Reader {
+    Live(sled::Reader),
+    Still(Arc<Mutex<RawTree>>),
+}
+
+fn still<R>(tree: &Mutex<RawTree>, run: impl FnOnce(&mut RawTree) -> R) -> R {
+    run(&mut tree.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Reader {
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Reader::Live(reader) => reader.get(key),
+            Reader::Still(tree) => still(tree, |tree| tree.get(key)),
+        }
+    }
+
+    /// Visits all keys with a prefix, in order. The function that is called must not read the database.
+    pub fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        match self {
+            Reader::Live(reader) => reader.scan(prefix, visit),
+            Reader::Still(tree) => still(tree, |tree| tree.scan(prefix, visit)),
+        }
+    }
+}
+
+impl Tree {
+    /// A database that is only looked at.
+    pub fn still(tree: RawTree) -> Tree {
+        Tree::Still(Arc::new(Mutex::new(tree)))
+    }
+
+    /// The same for reading; all of them must be gone when it ends.
+    pub fn reader(&self) -> Reader {
+        match self {
+            Tree::Live(tree) => Reader::Live(tree.reader()),
+            Tree::Still(tree) => Reader::Still(tree.clone()),
+        }
+    }
+
+    /// Checks that the database's file is still where it was.
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        match self {
+            Tree::Live(tree) => tree.check_file(),
+            Tree::Still(_) => Ok(()),
+        }
+    }
+
+    /// Bytes on the disk, with the files of large values.
+    pub fn disk_bytes(&self) -> u64 {
+        match self {
+            Tree::Live(tree) => tree.disk_bytes(),
+            Tree::Still(_) => self.size_bytes(),
+        }
+    }
+
+    /// Writes the database anew; nothing for one that is only looked at.
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        match self {
+            Tree::Live(tree) => tree.compact(),
+            Tree::Still(_) => Ok(()),
+        }
+    }
+}
+
+impl Store for Tree {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Tree::Live(tree) => tree.get(key),
+            Tree::Still(tree) => still(tree, |tree| tree.get(key)),
+        }
+    }
+
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        match self {
+            Tree::Live(tree) => tree.scan(prefix, visit),
+            Tree::Still(tree) => still(tree, |tree| tree.scan(prefix, visit)),
+        }
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        match self {
+            Tree::Live(tree) => tree.commit(batch),
+            Tree::Still(tree) => still(tree, |tree| tree.commit(batch)),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        match self {
+            Tree::Live(tree) => tree.flush(),
+            Tree::Still(_) => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        match self {
+            Tree::Live(tree) => tree.end(),
+            Tree::Still(_) => Ok(()),
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Tree::Live(tree) => tree.size_bytes(),
+            Tree::Still(tree) => still(tree, |tree| tree.size_bytes()),
+        }
+    }
+}
