@@ -292,6 +292,10 @@ pub static TABLE: &[Builtin] = &[
     native("csv_encode", 2),
     native("regex_matches", 2),
     native("regex_find", 2),
+    native("regex_find_some", 3),
+    native("regex_replace_some", 5),
+    native("regex_split_some", 4),
+    // Of an earlier library.
     native("regex_find_all", 2),
     native("regex_replace", 3),
     native("regex_split", 2),

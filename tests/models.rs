@@ -13,6 +13,8 @@ mod faults;
 mod loops;
 #[path = "models/names.rs"]
 mod names;
+#[path = "models/operator.rs"]
+mod operator;
 #[path = "models/steps.rs"]
 mod steps;
 #[path = "models/time.rs"]
@@ -25,6 +27,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, thread};
 
+use common::interventions::Intervening;
 use common::program::{Program as File, areas, programs};
 use common::sim::{Crash, World};
 use common::{Random, repository, setting};
@@ -32,7 +35,9 @@ use durable::explore::{Limits, Report, search};
 use durable::machine::{Data, Image, Value};
 use durable::model::compute_storage::States;
 use durable::model::record_replay::Histories;
-use durable::model::{Faults, HighLevel, Model, Naming, Observation, Program, Stop, Storage, Subject};
+use durable::model::{
+    Faults, HighLevel, Interventions, Model, Naming, Observation, Program, Stop, Storage, Subject,
+};
 
 /// Configurations of one state space that is explored in the ordinary run of the tests.
 const CONFIGURATIONS: u64 = 6_000;
@@ -59,6 +64,7 @@ const WIDE: [&str; 5] = [
 /// A script with what it is given.
 struct Script {
     name: String,
+    text: String,
     image: Rc<Image>,
     args: Vec<String>,
     input: String,
@@ -67,12 +73,16 @@ struct Script {
     /// It asks for the time or for a status: what is read when it is asked for, and recorded later, is no single step of
     /// the high-level model. Such a program is compared by its outcomes.
     looks: bool,
+    /// What an operator may do in a run.
+    interventions: Interventions,
 }
 
 impl Script {
     fn of(file: &File) -> Script {
         Script {
             name: file.name.clone(),
+            text: file.text.clone(),
+            interventions: Interventions::default(),
             image: file.image(),
             args: file.args(),
             input: file.input(),
@@ -80,12 +90,31 @@ impl Script {
             runs: !file.is_of_another_world() && !OF_CHOSEN_VALUES.contains(&file.name.as_str()),
         }
     }
+
+    /// A random program, from a seed.
+    fn random(seed: u64, text: String, image: Rc<Image>) -> Script {
+        Script {
+            name: format!("seed {seed}"),
+            text,
+            image,
+            args: Vec::new(),
+            input: String::new(),
+            runs: true,
+            looks: false,
+            interventions: Interventions::default(),
+        }
+    }
+}
+
+/// The arguments of a script, a list.
+fn args_of(script: &Script) -> Data {
+    let args = Value::list(script.args.iter().map(|arg| Value::str(arg.as_str())).collect());
+    Data::encode(&Value::list(vec![args])).expect("data")
 }
 
 fn subject(script: &Script) -> Program {
-    let args = Value::list(script.args.iter().map(|arg| Value::str(arg.as_str())).collect());
-    let args = Data::encode(&Value::list(vec![args])).expect("data");
-    let mut program = Program::new(script.image.code.clone(), Subject::Script, args);
+    let mut program = Program::new(script.image.code.clone(), Subject::Script, args_of(script));
+    program.interventions = script.interventions;
     program.main = common::sim::ID.into();
     program.observes = true;
     program.naming = Naming::ByNumber;
@@ -112,6 +141,11 @@ fn engine(script: &Script, known: &BTreeSet<Observation>, points: u64) -> (u64, 
         let mut world = World::new(script.image.clone(), 7);
         world.with(&script.args, &script.input);
         world.to_rest = true;
+        if !script.interventions.is_none() {
+            let (image, args) = (script.image.clone(), args_of(script));
+            world.broken.extend(0..10);
+            world.is_operated_by(Box::new(Intervening::new(image, args, script.interventions, runs)));
+        }
         set(&mut world);
         let ended = world.run();
         let observed = without_times(world.observed());
@@ -359,10 +393,7 @@ fn random_programs_agree() {
                 break;
             }
             let text = random_program(&mut Random::new(seed));
-            let (args, input) = (Vec::new(), String::new());
-            let image = common::image(&text);
-            let script =
-                Script { name: format!("seed {seed}"), image, args, input, runs: true, looks: false };
+            let script = Script::random(seed, text.clone(), common::image(&text));
             let row = row(&script, &limits(CONFIGURATIONS), 20).expect("nothing of the outside");
             assert!(row.wrong.is_empty(), "{text}\n{:#?}", row.wrong);
             let counter = if row.text.contains("larger | | | | |") { &larger } else { &whole };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::engine::Quotas;
 use crate::machine::IfExists;
 
 /// A programming language in which every program is durable.
@@ -159,11 +160,20 @@ pub struct Telemetry {
     pub otlp: Option<String>,
 }
 
-#[derive(Args, Default)]
+#[derive(Args)]
 pub struct Keep {
     /// What is kept of histories before their last checkpoint
     #[arg(long = "history", value_name = "KEPT", value_enum, default_value_t = Kept::All)]
     pub kept: Kept,
+    /// Instances that a script or a started instance may have under way, with all that these begin
+    #[arg(long, value_name = "COUNT", default_value_t = Quotas::default().instances)]
+    pub max_instances: usize,
+}
+
+impl Default for Keep {
+    fn default() -> Keep {
+        Keep { kept: Kept::All, max_instances: Quotas::default().instances }
+    }
 }
 
 /// What is kept of histories before their last checkpoint.
@@ -584,6 +594,9 @@ pub struct OneEntity {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// Remove the message that it is at, or the next one; whoever waits for it gets an error
+    #[arg(long, conflicts_with = "json")]
+    pub drop_message: bool,
     #[command(flatten)]
     pub store: InStore,
 }

@@ -260,11 +260,13 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
             stays: true,
             lean: true,
             retention: run::retention(&serve.keep),
+            quotas: run::quotas(&serve.keep),
             permissions: super::permissions::permissions(&serve.may)?,
             ..Settings::default()
         },
     );
     run::stop_on_signals(&host);
+    host.watch_slices(&place.store, None);
     host.recover(None)?;
     let listener = host.listen(&place.store);
     let listener = listener.map_err(|error| {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::engine::{self, Address, Hold, Message, Read, StoredMail, keys};
+use crate::host::{Ask, Reply};
 use crate::machine::{Data, EntityId, format};
 use crate::render::short;
 
@@ -13,7 +14,7 @@ use super::arguments::{EntitiesList, OneEntity, Programs};
 use super::clients::entity as parse;
 use super::problem::{Problem, unreadable};
 use super::table::{table, time};
-use super::{UNKNOWN, export, print};
+use super::{FAILED, UNKNOWN, export, print};
 
 /// What is known of the entities of a store.
 #[derive(Default)]
@@ -62,6 +63,19 @@ impl Known {
     }
 }
 
+/// Removes a message that an entity can't come past.
+fn drop_message(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
+    let mut store = Access::open(&one.store.store)?;
+    let name = entity.to_string();
+    let reply = store.ask(Ask::DropMessage(entity))?;
+    store.close()?;
+    match reply {
+        Reply::Done => Ok(0),
+        Reply::Refused(reason) => Err(Problem::new(FAILED, reason)),
+        _ => Err(Problem::new(UNKNOWN, format!("no message waits for {name}"))),
+    }
+}
+
 /// Lists entities that have a state, a holder or messages.
 pub fn entities(list: EntitiesList) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
@@ -95,6 +109,9 @@ pub fn entities(list: EntitiesList) -> Result<u8, Problem> {
 /// Shows one entity: its state, its holder, and what waits for it.
 pub fn entity(one: OneEntity) -> Result<u8, Problem> {
     let entity = parse(&one.entity)?;
+    if one.drop_message {
+        return drop_message(&one, entity);
+    }
     let store = Access::open(&one.store.store)?;
     let known = Known::read(&store, Some(&entity.name))?;
     let deployed = engine::deployed(&store, &entity.name).map_err(unreadable)?;

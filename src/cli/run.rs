@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::engine::{
-    InstanceRecord, Known, Mismatch, Outcome, Read, Retention, SCRIPT, Status, keys, known_id,
+    InstanceRecord, Known, Mismatch, Outcome, Quotas, Read, Retention, SCRIPT, Status, keys, known_id,
 };
-use crate::host::{self, Ask, Connection, Host, HostError, Reply, Settings};
+use crate::host::{self, Ask, Connection, Groups, Host, HostError, Reply, Settings};
 use crate::machine::{Data, IfExists, Image, Value, format, json as values};
 use crate::permissions::Permissions;
 use crate::render::{Shown, show};
@@ -29,6 +30,11 @@ pub fn retention(keep: &Keep) -> Retention {
         Kept::All => Retention::All,
         Kept::Latest => Retention::Latest,
     }
+}
+
+/// What one root may have.
+pub fn quotas(keep: &Keep) -> Quotas {
+    Quotas { instances: keep.max_instances, ..Quotas::default() }
 }
 
 /// Runs a script: a new instance, or an unfinished one that goes on.
@@ -62,11 +68,13 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     let settings = Settings {
         durability,
         retention: retention(&run.keep),
+        quotas: quotas(&run.keep),
         permissions,
         lean: true,
         ..Settings::default()
     };
     let mut host = Host::new(store, settings);
+    host.watch_slices(&run.store.store, Some(&id));
     host.recover(Some(&id))?;
     let wanted = InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, host::now());
     let mut shows = Shows::Nothing;
@@ -172,9 +180,15 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
     }
     resident::begin_phase();
     let permissions = permissions(&resume.may)?;
-    let settings =
-        Settings { retention: retention(&resume.keep), permissions, lean: true, ..Settings::default() };
+    let settings = Settings {
+        retention: retention(&resume.keep),
+        quotas: quotas(&resume.keep),
+        permissions,
+        lean: true,
+        ..Settings::default()
+    };
     let mut host = Host::new(store, settings);
+    host.watch_slices(&resume.store.store, resume.id.as_deref());
     let root = resume.id.as_ref().and(records.first()).map(|record| record.root.clone());
     host.recover(root.as_deref())?;
     if records.is_empty() && !host.has_work() {
@@ -351,7 +365,11 @@ fn listen(host: &Host, folder: &Path) -> Option<host::Listener> {
     }
 }
 
-/// SIGINT and SIGTERM stop the host between two steps; the second one ends the process at once.
+/// How long a step may take after the process was asked to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// SIGINT and SIGTERM stop the host between two steps; the second one ends the process at once, and so does a step that
+/// takes too long.
 pub fn stop_on_signals(host: &Host) {
     let (handle, programs) = (host.handle(), host.programs());
     let signals =
@@ -360,11 +378,21 @@ pub fn stop_on_signals(host: &Host) {
     let Ok(mut signals) = signals else { return };
     let watch = move || {
         for (number, _) in signals.forever().enumerate() {
-            if number > 0 {
+            let end = |programs: &Groups| {
                 programs.kill_all();
                 std::process::exit(i32::from(INTERRUPTED));
+            };
+            if number > 0 {
+                end(&programs);
             }
             handle.stop();
+            // A step that takes long is broken off, as a crash would.
+            let programs = programs.clone();
+            let late = move || {
+                std::thread::sleep(GRACE);
+                end(&programs);
+            };
+            let _ = std::thread::Builder::new().name("stops".into()).spawn(late);
         }
     };
     let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::machine::{Data, ErrorData};
+use crate::machine::{Data, ErrorData, Value};
 
 use super::address::{Address, Waiter};
 use super::fault::{self, Fault};
@@ -158,6 +158,12 @@ impl Engine {
                 _ if self.mailboxes.contains_key(&id) => {
                     self.mailboxes.entry(id.clone()).or_default().put(mail);
                 }
+                (Message::Begin(wanted, _), None)
+                    if let Some(error) = self.uses.refusal(&wanted.root, &self.quotas) =>
+                {
+                    self.taken(&Address::Instance(id.clone()), &mail);
+                    self.refuse_begin(&mail, wanted, Err(error));
+                }
                 (Message::Begin(wanted, _), None) => match self.images.get(&wanted.program).cloned() {
                     Some(image) => {
                         self.taken(&Address::Instance(id.clone()), &mail);
@@ -248,7 +254,18 @@ impl Engine {
         self.reply(mail, ack, Ok(Data::null()));
     }
 
-    /// An instance of that id is there already, and has ended or is another one.
+    /// What an instance and all that its root began have written is too much: it ends.
+    pub(super) fn has_too_much(&mut self, id: &Arc<str>) {
+        let Some(instance) = self.instances.get(id) else { return };
+        let gib = self.quotas.bytes >> 30;
+        let why = format!("`{}` and what it began have written more than {gib} GiB", instance.record.root);
+        let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
+        let (from, root) = (instance.step_key(u64::MAX), instance.record.root.as_str().into());
+        let message = Message::Terminate { why, children: true, by: None };
+        self.send(Address::Instance(id.clone()), from, root, None, message);
+    }
+
+    /// An instance of that id is there already, and has ended or is another one; or it may not begin.
     pub(super) fn refuse_begin(
         &mut self,
         mail: &Rc<Mail>,
@@ -259,7 +276,7 @@ impl Engine {
             self.reply(mail, waiter, result.clone());
         }
         match (mail.ack.clone(), result) {
-            (Some(ack), Err(error)) if error.kind().as_deref() == Some("id_taken") => {
+            (Some(ack), Err(error)) if matches!(error.kind().as_deref(), Some("id_taken" | "limit")) => {
                 self.reply(mail, ack, Err(error))
             }
             (Some(ack), _) => self.reply(mail, ack, Ok(handle(&wanted.id))),

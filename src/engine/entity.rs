@@ -55,6 +55,8 @@ pub struct Deployment {
 pub(super) struct Running {
     pub(super) machine: Machine,
     pub(super) mail: Rc<Mail>,
+    /// The fuel that it has used.
+    pub(super) spent: u64,
     pub(super) permissions: Permissions,
 }
 

@@ -270,6 +270,11 @@ impl Instance {
         std::mem::take(&mut self.inbox)
     }
 
+    /// What of its history is still to be replayed.
+    pub fn past(&self) -> impl Iterator<Item = &Entry> {
+        self.past.iter()
+    }
+
     /// The machine that evaluates it.
     pub fn machine(&self) -> &Machine {
         &self.machine

@@ -35,6 +35,7 @@ mod operations;
 mod outbox;
 mod program;
 mod purge;
+mod quotas;
 mod receives;
 mod record;
 mod refit;
@@ -44,6 +45,7 @@ mod replay;
 mod rewind;
 mod run;
 mod step;
+mod suspects;
 mod timers;
 
 pub use address::{Address, LifeId, Waiter};
@@ -65,6 +67,7 @@ pub use program::{
     StoredProgram, build_image, known_image, load_image, load_stored, program_writes, startable,
 };
 pub use purge::{Tree, unused_programs};
+pub use quotas::Quotas;
 pub use record::{InstanceRecord, Status};
 pub use rekey::rekeying;
 pub use replay::{Replayed, Watcher, replay, state_at_end};

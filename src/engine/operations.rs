@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::builtins::is_external;
-use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, What};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Value, What};
 use crate::permissions::Permissions;
 
 use super::address::Address;
@@ -19,6 +19,8 @@ use super::step::{Engine, Output, StepId};
 const TURN: usize = 1024;
 /// Fuel of one slice of an operation.
 const SLICE: u64 = 100_000;
+/// Fuel of a whole operation: some seconds of calls and repetitions, and of what takes long in one go.
+const MOST: u64 = 500_000_000;
 
 /// What an entity does next.
 enum Next {
@@ -50,6 +52,9 @@ impl Engine {
 
     pub(super) fn run_entity(&mut self, entity: &Rc<EntityId>, now: i64) {
         self.entities.slot(entity).queued = false;
+        if self.is_held_back(entity) {
+            return;
+        }
         for _ in 0..TURN {
             if self.entities.slot(entity).running.is_some() {
                 if !self.operate(entity, now) {
@@ -116,7 +121,7 @@ impl Engine {
             Ok((machine, permissions)) => {
                 let slot = self.entities.slot(entity);
                 slot.operations = slot.operations.wrapping_add(1);
-                slot.running = Some(Running { machine, mail, permissions });
+                slot.running = Some(Running { machine, mail, permissions, spent: 0 });
                 self.entities.busy += 1;
             }
             Err(error) => self.operation_done(entity, &mail, Err(error)),
@@ -161,7 +166,16 @@ impl Engine {
         let slot = self.entities.slot(entity);
         let attempt = slot.operations;
         let Some(running) = &mut slot.running else { return true };
-        match running.machine.run(SLICE) {
+        let progress = running.machine.run(SLICE);
+        running.spent = running.spent.saturating_add(running.machine.take_spent());
+        match progress {
+            Progress::OutOfFuel if running.spent > MOST => {
+                let mail = running.mail.clone();
+                slot.running = None;
+                self.entities.busy -= 1;
+                self.operation_done(entity, &mail, Err(endless(entity, &mail)));
+                true
+            }
             Progress::OutOfFuel => {
                 self.wake_entity(entity);
                 false
@@ -180,7 +194,7 @@ impl Engine {
                 false
             }
             Progress::Done(result) => {
-                let Some(Running { mut machine, mail, permissions }) = slot.running.take() else {
+                let Some(Running { mut machine, mail, permissions, .. }) = slot.running.take() else {
                     return true;
                 };
                 self.entities.busy -= 1;
@@ -212,7 +226,12 @@ impl Engine {
         }
     }
 
-    fn operation_done(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>, result: Result<Data, ErrorData>) {
+    pub(super) fn operation_done(
+        &mut self,
+        entity: &Rc<EntityId>,
+        mail: &Rc<Mail>,
+        result: Result<Data, ErrorData>,
+    ) {
         self.entities.changed.insert(entity.clone());
         self.taken(&Address::Entity(entity.clone()), mail);
         match (&mail.message, result) {
@@ -240,4 +259,16 @@ impl Engine {
         running.machine.answer(step.seq, result);
         self.wake_entity(entity);
     }
+}
+
+/// The error of an operation that takes too long. While it runs, nothing else happens to its entity.
+fn endless(entity: &EntityId, mail: &Mail) -> ErrorData {
+    let (Message::Call { operation, .. } | Message::Signal { operation, .. }) = &mail.message else {
+        return ErrorData::new("internal", "not an operation");
+    };
+    let message = format!(
+        "`{entity}.{operation}` was not done after {MOST} calls and repetitions, and its changes are not kept; \
+         an activity may compute for as long as it likes"
+    );
+    ErrorData::with("limit", message, [("operation", Value::str(operation.as_str()))])
 }

@@ -9,7 +9,7 @@ use crate::machine::{Data, ErrorData, Value};
 
 use super::address::{Address, LifeId};
 use super::keys;
-use super::known::not_ended;
+use super::known::{Known, known_id, not_ended};
 use super::message::{Mail, Message};
 use super::purge::Tree;
 use super::record::{InstanceRecord, Status};
@@ -67,7 +67,11 @@ impl Engine {
                 self.tell_waiters(record, result);
             }
             for mail in self.mailboxes.remove(&id).unwrap_or_default().drain() {
-                self.refuse_ended(&id, &mail, record);
+                // What was to replace it begins all the same.
+                match replaces(&mail, record) {
+                    true => self.mailboxes.entry(id.clone()).or_default().put(mail),
+                    false => self.refuse_ended(&id, &mail, record),
+                }
             }
         }
         // What was kept of late for the case that one of them is rewound is not kept any more.
@@ -144,6 +148,14 @@ impl Engine {
         for mail in first.into_iter().chain(rest) {
             self.mailboxes.entry(id.clone()).or_default().put(mail);
         }
+    }
+}
+
+/// Whether a message begins an instance in the place of one that has ended.
+fn replaces(mail: &Mail, known: &InstanceRecord) -> bool {
+    match &mail.message {
+        Message::Begin(wanted, if_exists) => known_id(known, wanted, *if_exists) == Known::Replaces,
+        _ => false,
     }
 }
 

@@ -20,6 +20,7 @@ use super::mailbox::Mailbox;
 use super::message::{Mail, Message, StoredMail};
 use super::open::Open;
 use super::outbox::{Line, Outbox, StoredLines};
+use super::quotas::{Quotas, Uses};
 use super::record::InstanceRecord;
 use super::rewind::Back;
 use super::timers::{Timer, Timers};
@@ -199,8 +200,10 @@ pub struct Engine {
     pub(super) goes_on: bool,
     /// Instances that have more to do than to wait for others.
     pub(super) active: HashSet<Arc<str>>,
-    /// Instances under way, in memory or not.
-    under_way: HashSet<Arc<str>>,
+    /// Instances under way, in memory or not, and what their roots have.
+    pub(super) uses: Uses,
+    /// What one root may have.
+    pub quotas: Quotas,
     /// Those that wait, the one that has waited longest first, each with when it began to, by count; some may have gone
     /// on since.
     parked: VecDeque<(u64, Arc<str>)>,
@@ -218,6 +221,8 @@ pub struct Engine {
     pub(super) ending: Vec<Arc<str>>,
     /// Instances that were purged, and that the store still has until what is to be written is.
     pub(super) purged: HashSet<Arc<str>>,
+    /// Instances and entities that are not evaluated.
+    pub(super) suspects: HashSet<Arc<str>>,
     /// Instances that have stopped without an end.
     pub(super) set_aside: HashSet<Arc<str>>,
     stored_programs: HashSet<ProgramHash>,
@@ -252,7 +257,8 @@ impl Engine {
             unasked: VecDeque::new(),
             goes_on: true,
             active: HashSet::new(),
-            under_way: HashSet::new(),
+            uses: Uses::default(),
+            quotas: Quotas::default(),
             parked: VecDeque::new(),
             next_parked: 0,
             resident: RESIDENT,
@@ -262,6 +268,7 @@ impl Engine {
             replacing: HashSet::new(),
             ending: Vec::new(),
             purged: HashSet::new(),
+            suspects: HashSet::new(),
             set_aside: HashSet::new(),
             is_time_written: true,
             stored_programs: HashSet::new(),
@@ -302,7 +309,7 @@ impl Engine {
 
     /// Whether an instance is under way.
     pub fn is_under_way(&self, id: &str) -> bool {
-        self.under_way.contains(id)
+        self.uses.is_under_way(id)
     }
 
     /// When the next timer is due, in nanoseconds since 1970.
@@ -331,7 +338,7 @@ impl Engine {
     /// All that is under way, for people: who waits for what, who holds what, and what waits for whom.
     pub fn describe(&self) -> String {
         let mut out = String::new();
-        let mut ids: Vec<&Arc<str>> = self.under_way.iter().chain(self.mailboxes.keys()).collect();
+        let mut ids: Vec<&Arc<str>> = self.uses.under_way().chain(self.mailboxes.keys()).collect();
         ids.sort();
         ids.dedup();
         for id in ids {
@@ -529,10 +536,16 @@ impl Engine {
         }
         // What few instances write is small. Of a large batch a chunk that grows would be written again as a whole.
         let grows = self.changed.len() <= FEW;
+        let mut over = Vec::new();
         for id in std::mem::take(&mut self.changed) {
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             let mark = batch.writes.len();
             let before = instance.take_chunks(grows, &mut batch);
+            let bytes: usize =
+                batch.writes[mark..].iter().filter_map(|(_, value)| Some(value.as_ref()?.len())).sum();
+            if self.uses.writes(&id, bytes as u64, &self.quotas) && instance.record.ended.is_none() {
+                over.push(id.clone());
+            }
             match instance.record.ended {
                 None => instance.take_checkpoint(&self.checkpoints, mark, before, &mut batch),
                 Some(_) => instance.drop_checkpoint(&mut batch),
@@ -564,6 +577,9 @@ impl Engine {
             batch.settle();
         }
         self.drop_parked();
+        for id in over {
+            self.has_too_much(&id);
+        }
         for id in std::mem::take(&mut self.ending) {
             self.fetch(Address::Instance(id));
         }
@@ -618,7 +634,7 @@ impl Engine {
         if fresh {
             instance.indexed = Some(false);
         }
-        self.under_way.insert(id.clone());
+        self.uses.enter(&id, &instance.record.root);
         self.active.insert(id.clone());
         if fresh {
             self.changed.push(id.clone());
@@ -628,13 +644,15 @@ impl Engine {
         for mail in { mail }.drain() {
             self.arrive(&id, mail);
         }
-        self.wake(&id);
+        if !self.holds_back(&id, self.now) {
+            self.wake(&id);
+        }
     }
 
     /// Takes an instance out of those that are under way.
     pub(super) fn left(&mut self, id: &str) {
         self.active.remove(id);
-        self.under_way.remove(id);
+        self.uses.leave(id);
     }
 
     /// An instance waits, and may be dropped from memory for others.
@@ -687,13 +705,20 @@ impl Engine {
     /// Asks for an instance or an entity from the store, once, when there is room for it.
     pub(super) fn fetch(&mut self, address: Address) {
         if let Address::Instance(id) = &address
-            && self.set_aside.contains(id)
+            && (self.set_aside.contains(id) || self.waits_for_its_end(id))
         {
             return; // it would only stop again
         }
         if self.fetching.insert(address.clone()) {
             self.unasked.push_back(address);
         }
+    }
+
+    /// Whether it is not evaluated, and nobody has ended it.
+    fn waits_for_its_end(&self, id: &Arc<str>) -> bool {
+        let is_end = |mail: &Mail| matches!(mail.message, Message::Terminate { .. });
+        self.suspects.contains(id)
+            && !self.mailboxes.get(id).is_some_and(|mailbox| mailbox.iter().any(|mail| is_end(mail)))
     }
 
     /// Sends a message. It is written with the next commit, unless it is taken in before.

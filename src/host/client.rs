@@ -4,19 +4,14 @@
 //! many in turn.
 
 use std::io::{self, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
-use std::thread;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::oneshot;
 
 use crate::engine::{InstanceRecord, Message as Sent, Steps};
 use crate::machine::{EntityId, ErrorData, IfExists};
 use crate::store::Pair;
-
-use super::Message;
 
 /// Longest question or answer, in bytes.
 const MOST: u32 = 1 << 30;
@@ -45,6 +40,8 @@ pub enum Ask {
     Instance { id: String, message: Sent },
     /// Send something to an entity that is deployed; a signal that is held back so long, in nanoseconds.
     Entity { entity: EntityId, message: Sent, after: Option<i64> },
+    /// Remove the message that an entity is at, or the next one.
+    DropMessage(EntityId),
     /// Tell when an instance has ended.
     Wait(String),
     /// Let a failed instance ask its failed steps again, or only tell what that comes to.
@@ -81,7 +78,7 @@ pub enum Reply {
     Refused(String),
 }
 
-fn send<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Result<()> {
+pub(super) fn send<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Result<()> {
     let bytes = postcard::to_stdvec(value).map_err(io::Error::other)?;
     let len = u32::try_from(bytes.len()).ok().filter(|len| *len <= MOST);
     let len = len.ok_or_else(|| io::Error::other("more than 1 GiB"))?;
@@ -90,12 +87,22 @@ fn send<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Result<()> {
 }
 
 fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+    let len = length(stream)?;
+    contents(stream, len)
+}
+
+/// The length of the next question or answer.
+pub(super) fn length(stream: &mut UnixStream) -> io::Result<u32> {
     let mut len = [0; 4];
     stream.read_exact(&mut len)?;
-    let len = u32::from_le_bytes(len);
-    if len > MOST {
-        return Err(io::Error::other("more than 1 GiB"));
+    match u32::from_le_bytes(len) {
+        len if len > MOST => Err(io::Error::other("more than 1 GiB")),
+        len => Ok(len),
     }
+}
+
+/// A question or an answer of that length.
+pub(super) fn contents<T: DeserializeOwned>(stream: &mut impl Read, len: u32) -> io::Result<T> {
     // What does not come is not waited for with memory.
     let mut bytes = Vec::new();
     stream.take(u64::from(len)).read_to_end(&mut bytes)?;
@@ -106,12 +113,12 @@ fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
 }
 
 /// Where the socket of a store is.
-fn socket(folder: &Path) -> PathBuf {
+pub(super) fn socket(folder: &Path) -> PathBuf {
     folder.join("socket")
 }
 
 /// A path to the socket that is short enough for the system: long ones go through the folder's own descriptor.
-fn short<T>(folder: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+pub(super) fn short<T>(folder: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     use std::os::fd::AsRawFd;
     const MOST: usize = 100;
     let path = socket(folder);
@@ -138,56 +145,5 @@ impl Connection {
     pub fn ask(&mut self, ask: &Ask) -> io::Result<Reply> {
         send(&mut self.stream, ask)?;
         receive(&mut self.stream)
-    }
-}
-
-/// The socket of a store, while this process has it.
-pub struct Listener {
-    path: PathBuf,
-}
-
-impl Listener {
-    /// Listens; each question goes to `messages`, and its answer back to who asked.
-    pub(crate) fn open(folder: &Path, messages: Sender<Message>) -> io::Result<Listener> {
-        let path = socket(folder);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = short(folder, |path| UnixListener::bind(path))?;
-        // Whoever may not write the store may not ask either.
-        let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&path, only_owner)?;
-        let serve = move || {
-            for stream in listener.incoming() {
-                let Ok(stream) = stream else { break };
-                let messages = messages.clone();
-                // A client that can't be served is told so by its connection's end.
-                let _ =
-                    thread::Builder::new().name("client".into()).spawn(move || converse(stream, &messages));
-            }
-        };
-        thread::Builder::new().name("clients".into()).spawn(serve)?;
-        Ok(Listener { path })
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // The next process that has the store removes it if this can't.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn converse(mut stream: UnixStream, messages: &Sender<Message>) {
-    while let Ok(ask) = receive::<Ask>(&mut stream) {
-        let (sender, receiver) = oneshot::channel();
-        if messages.send(Message::Client { ask, reply: sender }).is_err() {
-            return;
-        }
-        let Ok(reply) = receiver.blocking_recv() else { return };
-        if send(&mut stream, &reply).is_err() {
-            return;
-        }
     }
 }

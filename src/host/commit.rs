@@ -62,8 +62,14 @@ impl Host {
         }
         if wanted && self.writer.is_idle() {
             self.gather();
-            self.leaving = std::mem::take(&mut self.held);
-            self.writer.send(self.pending.take(), durable);
+            let (held, batch) = (std::mem::take(&mut self.held), self.pending.take());
+            if batch.is_empty() {
+                // All that it depends on is durable.
+                self.release(held)?;
+                return Ok(true);
+            }
+            self.leaving = held;
+            self.writer.send(batch, durable);
         }
         Ok(false)
     }

@@ -2,19 +2,25 @@
 //!
 //! Many are asked for at once, and most take less time than to wake a thread. So they are put into one queue, and each thread
 //! that takes one wakes the next thread only as long as there are more.
+//!
+//! What has to be waited for, like a pipe, gets a [thread of its own](super::pipes).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::machine::Data;
+use crate::machine::{Data, ErrorData};
 
 use super::files::Reach;
+use super::pipes::Patience;
 use super::{Message, files};
 
 /// How many block at once at most.
 const MAX_THREADS: usize = 16;
+/// How many are waited for at once, each on a thread of its own.
+const MAX_WAITING: usize = 256;
 
 /// An effect on files, and the ticket that its answer has.
 pub(crate) struct Job {
@@ -23,6 +29,8 @@ pub(crate) struct Job {
     pub args: Data,
     /// What may be done, and where.
     pub reach: Reach,
+    /// Says that nobody wants it any more.
+    pub over: Arc<AtomicBool>,
 }
 
 /// The threads, started when needed. They end when this goes, each after what it does; what is in the queue then is
@@ -34,6 +42,7 @@ pub(crate) struct Disk {
 struct Shared {
     queue: Mutex<Queue>,
     wakes: Condvar,
+    waiting: AtomicUsize,
     messages: Sender<Message>,
 }
 
@@ -49,7 +58,8 @@ struct Queue {
 
 impl Disk {
     pub(crate) fn new(messages: Sender<Message>) -> Disk {
-        let shared = Shared { queue: Mutex::default(), wakes: Condvar::new(), messages };
+        let shared =
+            Shared { queue: Mutex::default(), wakes: Condvar::new(), waiting: AtomicUsize::new(0), messages };
         Disk { shared: Arc::new(shared) }
     }
 
@@ -89,13 +99,33 @@ impl Shared {
         }
     }
 
+    /// Does what has to be waited for, on a thread of its own.
+    fn wait_for(self: &Arc<Shared>, job: Job) {
+        let (shared, ticket) = (self.clone(), job.ticket);
+        let is_full = self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING;
+        let wait = move || {
+            let result = files::run(job.name, &job.args, &job.reach, Patience::Until(&job.over));
+            shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            if let Some(result) = result {
+                // The host may be gone.
+                let _ = shared.messages.send(Message::Done { ticket, result });
+            }
+        };
+        if is_full || thread::Builder::new().name("pipe".into()).spawn(wait).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            let text = format!("too many pipes and devices are waited for: {MAX_WAITING} at a time at most");
+            let result = Err(ErrorData::new("io_error", text));
+            let _ = self.messages.send(Message::Done { ticket, result });
+        }
+    }
+
     fn work(self: Arc<Shared>) {
         let mut queue = self.queue();
         loop {
             if queue.over {
                 return;
             }
-            let Some(Job { ticket, name, args, reach }) = queue.jobs.pop_front() else {
+            let Some(job) = queue.jobs.pop_front() else {
                 queue.idle += 1;
                 let waits = |queue: &mut Queue| queue.told == 0 && !queue.over;
                 queue = self.wakes.wait_while(queue, waits).unwrap_or_else(PoisonError::into_inner);
@@ -107,9 +137,13 @@ impl Shared {
                 self.wake(&mut queue);
             }
             drop(queue);
-            let result = files::run(name, &args, &reach);
-            if self.messages.send(Message::Done { ticket, result }).is_err() {
-                return;
+            match files::run(job.name, &job.args, &job.reach, Patience::None) {
+                Some(result) => {
+                    if self.messages.send(Message::Done { ticket: job.ticket, result }).is_err() {
+                        return;
+                    }
+                }
+                None => self.wait_for(job),
             }
             queue = self.queue();
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions as Mode};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 use crate::machine::{Data, ErrorData, MAX_TEXT, Value};
 use crate::permissions::{Capability, Permissions};
 
+use super::pipes::{self, Blocked, Patience};
 use super::walk::{Astray, Last, Place, walk};
 use super::{Outcome, data};
 
@@ -39,6 +40,17 @@ pub(crate) struct Reach {
 enum Failure {
     Io(io::Error),
     Refused(ErrorData),
+    /// It has to be waited for, or nobody wants it any more.
+    Waits,
+}
+
+impl From<Blocked> for Failure {
+    fn from(blocked: Blocked) -> Failure {
+        match blocked {
+            Blocked::Io(error) => Failure::Io(error),
+            Blocked::Waits => Failure::Waits,
+        }
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -55,14 +67,14 @@ impl From<Errno> for Failure {
 
 type Done<T> = Result<T, Failure>;
 
-/// Does an effect on files; it may block.
-pub(crate) fn run(name: &str, args: &Data, reach: &Reach) -> Outcome {
+/// Does an effect on files; it may take as long as the disk does. None when it has to be waited for longer than is allowed.
+pub(crate) fn run(name: &str, args: &Data, reach: &Reach, patience: Patience<'_>) -> Option<Outcome> {
     let args = args.items();
     let Some(Value::Str(path)) = args.first() else {
-        return Err(ErrorData::new("type_error", "a path is a string"));
+        return Some(Err(ErrorData::new("type_error", "a path is a string")));
     };
     let shown = path.as_str();
-    let at = At { path: Path::new(shown), shown, reach };
+    let at = At { path: Path::new(shown), shown, reach, patience };
     let contents = || match args.get(1) {
         Some(Value::Bytes(blob)) => blob.bytes.clone(),
         Some(Value::Str(text)) => text.as_str().as_bytes().to_vec(),
@@ -78,9 +90,10 @@ pub(crate) fn run(name: &str, args: &Data, reach: &Reach) -> Outcome {
         "fs_make_dir" => ("make", at.make_dir().map(|()| Value::Null)),
         _ => ("remove", at.remove().map(|()| Value::Null)),
     };
-    match result {
+    Some(match result {
         Ok(value) => data(&value),
         Err(Failure::Refused(error)) => Err(error),
+        Err(Failure::Waits) => return None,
         Err(Failure::Io(error)) => {
             let reason = crate::os::reason(&error);
             let code = match error.kind() {
@@ -92,7 +105,7 @@ pub(crate) fn run(name: &str, args: &Data, reach: &Reach) -> Outcome {
             let more = [("path", Value::str(shown)), ("reason", Value::str(code))];
             Err(ErrorData::with("io_error", format!("could not {doing} {shown}: {reason}"), more))
         }
-    }
+    })
 }
 
 fn text(bytes: Vec<u8>) -> Done<Value> {
@@ -107,6 +120,7 @@ struct At<'a> {
     path: &'a Path,
     shown: &'a str,
     reach: &'a Reach,
+    patience: Patience<'a>,
 }
 
 impl At<'_> {
@@ -139,9 +153,8 @@ impl At<'_> {
 
     fn read(&self) -> Done<Vec<u8>> {
         let place = self.place(Capability::Read, Last::Followed)?;
-        let file = File::from(place.open(OFlag::O_RDONLY, 0)?);
-        let mut bytes = Vec::new();
-        file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes)?;
+        let file = File::from(place.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?);
+        let bytes = pipes::read(file, MAX_TEXT as u64 + 1, self.patience)?;
         if bytes.len() > MAX_TEXT {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 256 MiB").into());
         }
@@ -158,8 +171,8 @@ impl At<'_> {
             return Err(Errno::EISDIR.into());
         }
         if kind.is_some_and(|kind| kind != SFlag::S_IFREG) {
-            File::from(place.open(OFlag::O_WRONLY, 0)?).write_all(contents)?;
-            return Ok(());
+            let mut file = self.open_to_write(&place, OFlag::O_WRONLY)?;
+            return Ok(pipes::write(&mut file, contents, self.patience)?);
         }
         let (temporary, mut file) = place.temporary(if old.is_some() { UNFINISHED } else { NEW_FILE })?;
         let written = (|| {
@@ -179,13 +192,30 @@ impl At<'_> {
     fn append(&self, contents: &[u8]) -> Done<()> {
         let place = self.place(Capability::Write, Last::Followed)?;
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
-        let mut file = File::from(place.open(flags, NEW_FILE)?);
-        file.write_all(contents)?;
+        let mut file = self.open_to_write(&place, flags)?;
+        pipes::write(&mut file, contents, self.patience)?;
         // Devices and pipes have nothing to make durable.
         if file.metadata()?.is_file() {
             file.sync_data()?;
         }
         Ok(())
+    }
+
+    fn open_to_write(&self, place: &Place, flags: OFlag) -> Done<File> {
+        let mut refused = None;
+        let open = || match place.open(flags | OFlag::O_NONBLOCK, NEW_FILE) {
+            Ok(file) => Ok(File::from(file)),
+            Err(Failure::Io(error)) => Err(error),
+            Err(other) => {
+                refused = Some(other);
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+        };
+        let opened = pipes::open_to_write(open, self.patience);
+        match refused {
+            Some(failure) => Err(failure),
+            None => Ok(opened?),
+        }
     }
 
     fn exists(&self) -> Done<bool> {

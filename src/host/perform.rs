@@ -1,5 +1,8 @@
 //! Carrying effects out: the terminal at once, files, programs and requests on threads of their own.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use tokio::runtime::Runtime;
 
 use crate::machine::{Data, ErrorData, Value, format};
@@ -9,7 +12,7 @@ use super::disk::Job;
 use super::effects::{Revealed, hidden, reveal};
 use super::files::Reach;
 use super::groups::Groups;
-use super::run::{Host, Owner, Running, unknown};
+use super::run::{Abort, Host, Owner, Running, unknown};
 use super::{Message, Outcome, exec, externs, http};
 
 /// Open files that are asked of the system.
@@ -94,9 +97,11 @@ impl Host {
             (name, _) if name.starts_with("fs_") => {
                 let ticket = self.ticket();
                 self.opened(ticket, &owner, name);
-                self.effects.insert(ticket, Running { owner, abort: None, input: false });
+                let over = Arc::new(AtomicBool::new(false));
+                let abort = Some(Abort::Flag(over.clone()));
+                self.effects.insert(ticket, Running { owner, abort, input: false });
                 let reach = Reach { permissions, store: self.folder.clone() };
-                self.files.push(Job { ticket, name, args, reach });
+                self.files.push(Job { ticket, name, args, reach, over });
             }
             (name, _) => self.answer(owner, Err(unknown(name))),
         }
@@ -163,8 +168,10 @@ impl Host {
                 if let Some(name) = name {
                     self.opened(ticket, &owner, name);
                 }
-                self.effects
-                    .insert(ticket, Running { owner, abort: Some(task.abort_handle()), input: false });
+                self.effects.insert(
+                    ticket,
+                    Running { owner, abort: Some(Abort::Task(task.abort_handle())), input: false },
+                );
             }
             Err(error) => self.answer(owner, Err(error)),
         }

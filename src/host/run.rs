@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -14,23 +15,24 @@ use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Batch, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Retention,
-    StepId, Tree, fetch, keys, known_image, read_history, read_record, recovery, rekeying,
+    Address, Batch, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Quotas,
+    Retention, StepId, Tree, fetch, keys, known_image, read_history, read_record, recovery, rekeying,
 };
 use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::permissions::{self, Permissions};
 use crate::store::{DiskStore, Reader, StoreError};
 
-use super::client::Listener;
 use super::commit::{FIRST_BATCHES, Held};
 use super::disk::{self, Disk};
 use super::externs::Externs;
 use super::groups::Groups;
 use super::http::Clients;
+use super::listener::Listener;
 use super::pending::{Pending, View};
 use super::perform::Threads;
 use super::purge::Purging;
 use super::spans::Spans;
+use super::suspects::Suspects;
 use super::workers::{Job, Workers};
 use super::writer::Writer;
 use super::{Answer, Clock, Handle, Message, Outcome, Terminal, effects};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub lean: bool,
     /// What is kept of histories before their checkpoints.
     pub retention: Retention,
+    /// What one root may have.
+    pub quotas: Quotas,
     /// What programs may do outside. Instances that begin here keep it.
     pub permissions: Permissions,
     /// What this process provides for `extern activity`.
@@ -96,8 +100,24 @@ pub(super) enum Owner {
 /// An effect under way.
 pub(super) struct Running {
     pub(super) owner: Owner,
-    pub(super) abort: Option<AbortHandle>,
+    pub(super) abort: Option<Abort>,
     pub(super) input: bool,
+}
+
+/// How an effect is broken off.
+pub(super) enum Abort {
+    Task(AbortHandle),
+    /// It looks at this now and then.
+    Flag(Arc<AtomicBool>),
+}
+
+impl Abort {
+    fn abort(&self) {
+        match self {
+            Abort::Task(task) => task.abort(),
+            Abort::Flag(over) => over.store(true, Ordering::Relaxed),
+        }
+    }
 }
 
 /// Runs instances in a store.
@@ -147,6 +167,7 @@ pub struct Host {
     /// An `extern activity` that was called and that this process does not provide.
     pub(super) not_provided: Option<String>,
     pub(super) spans: Spans,
+    suspects: Option<Suspects>,
 }
 
 impl Host {
@@ -154,6 +175,7 @@ impl Host {
         let (sender, messages) = channel();
         let mut engine = Engine::new();
         engine.checkpoints.retention = settings.retention;
+        engine.quotas = settings.quotas;
         let folder = Some(permissions::real(store.folder()));
         let beginning = if settings.lean { FIRST_BATCHES } else { 0 };
         Host {
@@ -189,6 +211,7 @@ impl Host {
             last_ids: HashMap::new(),
             not_provided: None,
             spans: Spans::default(),
+            suspects: None,
         }
     }
 
@@ -197,6 +220,35 @@ impl Host {
         let mut host = Host::new(store, Settings::default());
         host.engine = Engine::for_clients();
         host
+    }
+
+    /// Watches whose slices take long, and sets those aside that the last processes died of; all but the one that is wanted.
+    /// This comes before the store is recovered.
+    pub fn watch_slices(&mut self, folder: &Path, wanted: Option<&str>) {
+        let mut suspects = Suspects::open(folder);
+        if let Some(wanted) = wanted {
+            suspects.forget(wanted);
+        }
+        for name in &suspects.set_aside {
+            self.engine.suspect(name);
+            let what = match name.contains('@') {
+                true => format!("`durable entity {name} --drop-message` removes the message that it was at"),
+                false => {
+                    format!("`durable terminate {name}` ends it, `durable resume {name}` tries it again")
+                }
+            };
+            let text =
+                format!("{name} was running when the process died three times, and is set aside: {what}");
+            self.terminal.log("error", &text);
+        }
+        self.suspects = Some(suspects);
+    }
+
+    /// Nobody thinks any more that the process dies of an instance or an entity.
+    pub(super) fn trusts(&mut self, name: &str) {
+        if let Some(suspects) = &mut self.suspects {
+            suspects.forget(name);
+        }
     }
 
     /// Takes in what the store has of messages, holders and instances with work to do. This comes first. Of the
@@ -310,6 +362,7 @@ impl Host {
 
     /// The store, when everything is done.
     pub fn into_store(self) -> DiskStore {
+        self.effects.values().filter_map(|running| running.abort.as_ref()).for_each(Abort::abort);
         self.writer.into_store()
     }
 
@@ -405,11 +458,18 @@ impl Host {
             changed = true;
         }
         if self.engine.is_ready() {
+            if let Some(suspects) = &self.suspects {
+                suspects.begins(self.engine.next_to_run());
+            }
             self.feed(Event::Run);
+            if let Some(suspects) = &self.suspects {
+                suspects.ends();
+            }
             changed = true;
         }
         self.outputs()?;
-        if self.engine.has_writes() {
+        // What waits leaves soon, though nothing is to be written and the engine is busy.
+        if self.engine.has_writes() || !self.held.is_empty() {
             self.pending.expect();
         }
         changed |= self.write()?;

@@ -49,6 +49,13 @@ impl Host {
                 Ok(None) => Ok(Reply::Unknown),
                 Err(reason) => Err(reason),
             },
+            Ask::DropMessage(entity) => {
+                self.trusts(&entity.to_string());
+                Ok(match self.engine.drop_message(entity) {
+                    true => Reply::Done,
+                    false => Reply::Unknown,
+                })
+            }
             Ask::Wait(id) => match read_record(&self.view(), &id) {
                 Ok(None) => Ok(Reply::Unknown),
                 Ok(Some(record)) if record.status.is_ended() => Ok(Reply::Ended),
@@ -168,6 +175,9 @@ impl Host {
             None => Ok(Reply::Unknown),
             Some(record) if record.status.is_ended() => Ok(Reply::Ended),
             Some(_) => {
+                if matches!(message, Sent::Terminate { .. }) {
+                    self.trusts(&id);
+                }
                 self.client_message(Address::instance(&id), message);
                 Ok(Reply::Done)
             }

@@ -3,11 +3,11 @@
 //! Standard output carries what programs print, and nothing else.
 
 use std::collections::VecDeque;
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufRead, BufWriter, IsTerminal, Read, Stdout, Write};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use crate::machine::{ErrorData, Value};
+use crate::machine::{ErrorData, MAX_TEXT, Value};
 
 use super::{Message, Outcome, data};
 
@@ -215,8 +215,12 @@ impl Lines {
 /// One line of standard input without its end.
 fn read_line() -> io::Result<Option<String>> {
     let mut line = String::new();
-    if io::stdin().read_line(&mut line)? == 0 {
+    let most = MAX_TEXT as u64 + 1;
+    if io::stdin().lock().take(most).read_line(&mut line)? == 0 {
         return Ok(None);
+    }
+    if line.len() > MAX_TEXT {
+        return Err(io::Error::other("a line of more than 256 MiB"));
     }
     if line.ends_with('\n') {
         line.pop();

@@ -6,9 +6,46 @@ use std::rc::Rc;
 
 use super::error::{Fail, fail, type_error};
 use super::value::Value;
+use super::work;
 
-/// One comparison takes this many steps at most: values that share their parts can be larger than any memory.
-const MAX_STEPS: u64 = 1 << 30;
+/// One comparison takes this many steps at most.
+const MAX_STEPS: u64 = 1 << 28;
+
+/// From so many steps on it is noted which shared parts were compared: values that share their parts can be larger than any
+/// memory.
+const NOTED: u64 = 1 << 12;
+
+/// How far a comparison is.
+#[derive(Default)]
+struct Steps {
+    count: u64,
+    /// Pairs of shared parts that are equal, or being compared.
+    seen: Option<HashSet<(*const (), *const ())>>,
+}
+
+impl Steps {
+    fn step(&mut self) -> Result<(), Fail> {
+        self.count += 1;
+        match self.count > MAX_STEPS {
+            true => Err(fail("limit", "these values are too large to compare")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether two parts were met before.
+    fn met<T>(&mut self, a: &Rc<T>, b: &Rc<T>) -> bool {
+        self.count > NOTED
+            && Rc::strong_count(a) > 1
+            && Rc::strong_count(b) > 1
+            && !self.seen.get_or_insert_default().insert((Rc::as_ptr(a).cast(), Rc::as_ptr(b).cast()))
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        work::done(usize::try_from(self.count).unwrap_or(usize::MAX));
+    }
+}
 
 /// How deep lists can be nested to be ordered.
 const MAX_DEPTH: u32 = 100;
@@ -20,14 +57,11 @@ pub fn equal(a: &Value, b: &Value) -> Result<bool, Fail> {
         return Ok(equal);
     }
     let mut pairs: Vec<(&[Value], &[Value])> = Vec::new();
-    let mut steps = 0u64;
+    let mut steps = Steps::default();
     let mut current = Some((a, b));
     loop {
         if let Some((a, b)) = current.take() {
-            steps += 1;
-            if steps > MAX_STEPS {
-                return Err(fail("limit", "these values are too large to compare"));
-            }
+            steps.step()?;
             match scalars_equal(a, b)? {
                 Some(true) => {}
                 Some(false) => return Ok(false),
@@ -36,11 +70,17 @@ pub fn equal(a: &Value, b: &Value) -> Result<bool, Fail> {
                         if x.len() != y.len() {
                             return Ok(false);
                         }
+                        if steps.met(x, y) {
+                            continue;
+                        }
                         pairs.push((x.as_slice(), y.as_slice()));
                     }
                     (Value::Record(x), Value::Record(y)) => {
                         if x.len() != y.len() {
                             return Ok(false);
+                        }
+                        if steps.met(x, y) {
+                            continue;
                         }
                         if Rc::ptr_eq(x.keys(), y.keys()) || x.keys().names() == y.keys().names() {
                             pairs.push((x.values(), y.values()));
@@ -175,20 +215,18 @@ pub fn whole(x: f64) -> Option<i64> {
 #[cold]
 #[inline(never)]
 pub fn holds(a: &Value, b: &Value, wanted: fn(Ordering) -> bool) -> Result<bool, Fail> {
-    Ok(order_within(a, b, 0, &mut 0)?.is_some_and(wanted))
+    Ok(order_within(a, b, 0, &mut Steps::default())?.is_some_and(wanted))
 }
 
 /// The order of two values of one kind. It is total, and exact between ints and floats: a float that is not a number has none.
 pub fn order(a: &Value, b: &Value) -> Result<Ordering, Fail> {
-    order_within(a, b, 0, &mut 0)?.ok_or_else(|| type_error("a float that is not a number has no order"))
+    order_within(a, b, 0, &mut Steps::default())?
+        .ok_or_else(|| type_error("a float that is not a number has no order"))
 }
 
 /// The order of two values, none for a float that is not a number.
-fn order_within(a: &Value, b: &Value, depth: u32, steps: &mut u64) -> Result<Option<Ordering>, Fail> {
-    *steps += 1;
-    if *steps > MAX_STEPS {
-        return Err(fail("limit", "these values are too large to compare"));
-    }
+fn order_within(a: &Value, b: &Value, depth: u32, steps: &mut Steps) -> Result<Option<Ordering>, Fail> {
+    steps.step()?;
     Ok(Some(match (a, b) {
         (Value::Int(a), Value::Int(b)) => a.cmp(b),
         (Value::Float(a), Value::Float(b)) => return Ok(a.get().partial_cmp(&b.get())),
@@ -198,6 +236,8 @@ fn order_within(a: &Value, b: &Value, depth: u32, steps: &mut u64) -> Result<Opt
         (Value::Duration(a), Value::Duration(b)) => a.cmp(b),
         (Value::Instant(a), Value::Instant(b)) => a.cmp(b),
         (Value::Bytes(a), Value::Bytes(b)) => a.bytes.cmp(&b.bytes),
+        // The first difference ends a comparison: what was met before has none.
+        (Value::List(a), Value::List(b)) if depth < MAX_DEPTH && steps.met(a, b) => Ordering::Equal,
         (Value::List(a), Value::List(b)) if depth < MAX_DEPTH => {
             for (x, y) in a.as_slice().iter().zip(b.as_slice()) {
                 match order_within(x, y, depth + 1, steps)? {

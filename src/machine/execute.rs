@@ -11,7 +11,9 @@ use super::error::{Fail, fail};
 use super::frames::{fill_missing, grow, release, unwind};
 use super::operate as op;
 use super::value::{List, Name, Record, Value, memory_used};
-use super::{Fiber, Frame, Handler, Image, MAX_DEPTH, MAX_MEMORY, Machine, coverage, natives, parts, plain};
+use super::{
+    Fiber, Frame, Handler, Image, MAX_DEPTH, MAX_MEMORY, Machine, coverage, natives, parts, plain, work,
+};
 
 /// What became of a fiber that ran.
 pub(super) enum Step {
@@ -99,6 +101,17 @@ impl Machine {
             macro_rules! jump {
                 ($by:expr) => {
                     pc = (pc as i64 + $by as i64) as usize
+                };
+            }
+            // What took long counts as fuel.
+            macro_rules! account {
+                () => {
+                    let worked = work::take();
+                    if worked > 0 {
+                        // It may be more than there is.
+                        self.spent += worked.saturating_sub(*left);
+                        *left = left.saturating_sub(worked);
+                    }
                 };
             }
             // Jumps back in a loop.
@@ -336,7 +349,11 @@ impl Machine {
                     Op::TestEqual { want, a, b } => {
                         let outcome = match (&regs[a as usize], &regs[b as usize]) {
                             (Value::Int(x), Value::Int(y)) => x == y,
-                            (a, b) => check!(equal(a, b)),
+                            (a, b) => {
+                                let outcome = check!(equal(a, b));
+                                account!();
+                                outcome
+                            }
                         };
                         test!(want, outcome)
                     }
@@ -727,6 +744,7 @@ impl Machine {
                     }
                     _ => {
                         check!(plain::execute(image, regs, op));
+                        account!();
                         continue;
                     }
                 };
@@ -737,6 +755,7 @@ impl Machine {
                             && let Some(native) = natives[target as usize].taking(count)
                         {
                             let value = check!(native(args));
+                            account!();
                             // What the arguments hold must not live longer than the call.
                             release(args);
                             regs[result as usize].put(value);

@@ -9,6 +9,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use super::data::Data;
 use super::error::{Fail, fail, type_error};
 use super::json_text::{self, Big};
+use super::operate::reserve_text;
 use super::value::{EntityRef, Name, Record, Shapes, Value, intern};
 use super::{MAX_TEXT, format, secret};
 
@@ -40,7 +41,7 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
     };
     loop {
         if out.len() > MAX_TEXT {
-            return Err(fail("limit", "JSON of more than 256 MiB"));
+            return Err(too_long());
         }
         if let Some(value) = next.take() {
             let tagged = style == Style::Tagged;
@@ -61,11 +62,15 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                     out.push_str(&format!("{{\"$instant\":\"{}\"}}", format::instant(*n)))
                 }
                 Value::Instant(n) => out.push_str(&format!("\"{}\"", format::instant(*n))),
-                Value::Str(text) => string(&mut out, text.as_str()),
+                Value::Str(text) => string(&mut out, text.as_str())?,
                 Value::Bytes(blob) if tagged => {
+                    reserve_text(blob.bytes.len() / 3 * 4)?;
                     out.push_str(&format!("{{\"$bytes\":\"{}\"}}", BASE64.encode(&blob.bytes)));
                 }
-                Value::Bytes(blob) => out.push_str(&format!("\"{}\"", BASE64.encode(&blob.bytes))),
+                Value::Bytes(blob) => {
+                    reserve_text(blob.bytes.len() / 3 * 4)?;
+                    out.push_str(&format!("\"{}\"", BASE64.encode(&blob.bytes)));
+                }
                 Value::List(list) => {
                     out.push('[');
                     open.push(Open::List(list.as_slice().iter(), true));
@@ -86,7 +91,7 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                 }
                 Value::Entity(entity) => {
                     out.push_str("{\"$entity\":");
-                    string(&mut out, &entity.name);
+                    string(&mut out, &entity.name)?;
                     out.push_str(",\"key\":");
                     open.push(Open::Close("}"));
                     next = Some(&entity.key);
@@ -124,7 +129,7 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                         out.push(',');
                     }
                     line(&mut out, depth);
-                    string(&mut out, name);
+                    string(&mut out, name)?;
                     out.push_str(if indent.is_some() { ": " } else { ":" });
                     next = Some(value);
                 }
@@ -140,11 +145,28 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
     }
 }
 
-fn string(out: &mut String, text: &str) {
-    match serde_json::to_string(text) {
-        Ok(quoted) => out.push_str(&quoted),
-        Err(_) => out.push_str("\"\""),
+/// Writes a string, a piece at a time: a character may take six bytes.
+fn string(out: &mut String, text: &str) -> Result<(), Fail> {
+    const PIECE: usize = 1 << 16;
+    out.push('"');
+    let mut rest = text;
+    while !rest.is_empty() {
+        let at = (PIECE.min(rest.len())..=rest.len()).find(|at| rest.is_char_boundary(*at));
+        let (piece, more) = rest.split_at(at.unwrap_or(rest.len()));
+        let quoted =
+            serde_json::to_string(piece).map_err(|_| fail("internal", "a string without a JSON form"))?;
+        out.push_str(&quoted[1..quoted.len() - 1]);
+        if out.len() > MAX_TEXT {
+            return Err(too_long());
+        }
+        rest = more;
     }
+    out.push('"');
+    Ok(())
+}
+
+fn too_long() -> Fail {
+    fail("limit", "JSON of more than 256 MiB")
 }
 
 /// Reads JSON, nested as deeply as it is. An int that does not fit in 64 bits is an error.

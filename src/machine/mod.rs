@@ -34,6 +34,7 @@ pub mod secret;
 pub(crate) mod snapshot;
 mod task;
 pub mod value;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;

@@ -12,7 +12,7 @@ use super::compare::whole;
 use super::error::{Fail, fail, fail_with, type_error};
 use super::format::{brief, display};
 use super::value::{List, Name, Record, Text, Value, intern, memory_used};
-use super::{MAX_ITEMS, MAX_MEMORY, MAX_TEXT, secret};
+use super::{MAX_ITEMS, MAX_MEMORY, MAX_TEXT, secret, work};
 
 /// An error when so many more bytes would be too many.
 pub fn reserve(bytes: usize) -> Result<(), Fail> {
@@ -36,6 +36,44 @@ pub fn reserve_items(count: usize) -> Result<(), Fail> {
         return Err(fail("limit", "more than 33,554,432 elements in one list or record"));
     }
     if count > 1 << 12 { reserve(count * 16) } else { Ok(()) }
+}
+
+/// Something that grows in one call: its memory is asked for ahead, since it is no value before its end.
+#[derive(Default)]
+pub struct Growing {
+    size: usize,
+    asked: usize,
+}
+
+impl Growing {
+    /// So many more bytes of a text.
+    pub fn text(&mut self, bytes: usize) -> Result<(), Fail> {
+        self.size = self.size.saturating_add(bytes);
+        if self.size > MAX_TEXT {
+            return reserve_text(self.size);
+        }
+        self.ask()
+    }
+
+    /// One more element of a list. The element itself is counted as a value already.
+    pub fn item(&mut self) -> Result<(), Fail> {
+        self.size += size_of::<Value>();
+        if self.size > MAX_ITEMS * size_of::<Value>() {
+            return reserve_items(self.size / size_of::<Value>());
+        }
+        self.ask()
+    }
+
+    fn ask(&mut self) -> Result<(), Fail> {
+        const FIRST: usize = 1 << 16;
+        if self.size < self.asked.max(FIRST) {
+            return Ok(());
+        }
+        work::done(self.size);
+        // It takes twice its size when it moves.
+        self.asked = 2 * self.size;
+        reserve(self.asked)
+    }
 }
 
 fn overflow(a: &Value, op: &str, b: &Value) -> Fail {

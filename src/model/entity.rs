@@ -33,7 +33,7 @@ impl Entity {
     pub fn arrive(&mut self, mail: &Mail) -> Vec<Out> {
         match &**mail {
             Message::Call { caller, within: true, .. }
-                if self.holder.as_ref().is_some_and(|holder| holder.instance == caller.instance) =>
+                if self.holder.as_ref().is_some_and(|holder| holder.is_of(caller)) =>
             {
                 self.lane.push_back(mail.clone());
             }
@@ -123,7 +123,7 @@ impl Entity {
             self.state = state.clone();
         }
         let Some(result) = done.result.clone() else { return Ok(Vec::new()) };
-        let mut outs = sent(evaluator.program.naming, key, &done.sends)?;
+        let mut outs = sent(evaluator.program.naming, None, key, &done.sends)?;
         match &*mail {
             Message::Call { caller, .. } => outs.push(reply(caller, result)),
             Message::Signal { operation, .. } if result.is_err() => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::machine::{Data, ErrorData, IfExists, Request, What, format};
 use crate::syntax::Place;
 
+use super::lives::{Execution, LifeId, Owner};
 use super::part::Part;
 
 pub use super::name::{Entity as EntityName, Id};
@@ -20,6 +21,8 @@ pub enum Name {
     Entity(EntityName),
     /// Who sends what activities and effects give.
     World,
+    /// Who intervenes from outside.
+    Operator,
 }
 
 impl fmt::Display for Name {
@@ -28,6 +31,7 @@ impl fmt::Display for Name {
             Name::Instance(id) => f.write_str(id),
             Name::Entity(entity) => entity.fmt(f),
             Name::World => f.write_str("the world"),
+            Name::Operator => f.write_str("the operator"),
         }
     }
 }
@@ -36,9 +40,16 @@ impl fmt::Display for Name {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Waiter {
     pub instance: Id,
-    /// How often the instance had begun anew when it asked.
-    pub execution: u32,
+    /// In which of its lives, and how often it had begun anew then.
+    pub execution: Execution,
     pub seq: u64,
+}
+
+impl Waiter {
+    /// Whether they are requests of one life of an instance.
+    pub fn is_of(&self, other: &Waiter) -> bool {
+        self.instance == other.instance && self.execution.life == other.execution.life
+    }
 }
 
 /// A message under way.
@@ -69,7 +80,8 @@ pub enum Message {
         args: Data,
         /// What happens when there is one.
         if_exists: IfExists,
-        parent: Option<Id>,
+        parent: Option<LifeId>,
+        owner: Owner,
         /// Who waits for its end, and who only for its beginning.
         waiter: Option<Waiter>,
         started: Option<Waiter>,
@@ -77,7 +89,7 @@ pub enum Message {
         attempt: u32,
     },
     Answer {
-        execution: u32,
+        execution: Execution,
         seq: u64,
         result: Answer,
         /// What an activity sent, which goes out when its result is taken.
@@ -94,7 +106,7 @@ pub enum Message {
     Terminate {
         why: Data,
         children: bool,
-        by: Option<Id>,
+        by: Option<LifeId>,
         ack: Option<Waiter>,
     },
     Suspend {
@@ -105,7 +117,7 @@ pub enum Message {
     },
     /// A timer of one of its requests is due.
     Due {
-        execution: u32,
+        execution: Execution,
         seq: u64,
         timer: Timer,
     },

@@ -11,6 +11,7 @@ use crate::machine::{Data, Request, What};
 
 use super::name::Id;
 use super::names;
+use super::operator::Interventions;
 use super::pace::takes_the_clock;
 
 /// The id of the instance that all begins with.
@@ -37,6 +38,8 @@ pub struct Program {
     /// What each instance printed is part of its state.
     pub observes: bool,
     pub mutation: Mutation,
+    /// What the operator may do in one run.
+    pub interventions: Interventions,
     pub facts: Facts,
     pub properties: Vec<Property>,
     mocks: Vec<Mock>,
@@ -54,6 +57,12 @@ pub enum Mutation {
     BeginsAgain,
     /// **deliver**: the newest message of a sender comes first.
     NewestFirst,
+    /// **replace**: the instance that has ended stays, with its outcome.
+    ReplaceKeeps,
+    /// **purge**: what the instance called or started stays.
+    PurgeLeavesChildren,
+    /// **purge**: the next life is not told from the last, and takes its answers.
+    NoLives,
     /// **operate**: the first message of an entity stays, and its operation runs again.
     OperationStays,
     /// **perform**: what was done is still to be done.
@@ -84,6 +93,16 @@ pub enum Mutation {
     RemovedBeforeRecord,
     /// **crash**: messages that have come are lost.
     CrashLosesInbox,
+    /// **rewind**: the answers after the failed one are lost.
+    RewindCutsSuccesses,
+    /// **rewind**: the numbers of requests that are gone are given again.
+    NumbersAgain,
+    /// **rewind**: what comes while an instance has failed is dropped.
+    FailedDrops,
+    /// **rewind**: children that ended because their caller failed stay ended.
+    ChildrenStayEnded,
+    /// **suspend**: what has come for an instance that is held up is lost in a crash.
+    SuspensionForgets,
     /// **replay**: it gives all answers at once.
     NoTurnBoundaries,
     /// **replay**: the last turn is not replayed.
@@ -109,6 +128,8 @@ pub struct Facts {
     pub reads_attempts: bool,
     /// It ends, holds up or looks at other instances.
     pub meddles: bool,
+    /// An instance may take the place of one that has ended.
+    pub replaces: bool,
     /// It reads keys of steps.
     pub reads_keys: bool,
     /// It can see ids that are made for children.
@@ -158,6 +179,7 @@ impl Program {
             naming,
             observes: false,
             mutation: Mutation::None,
+            interventions: Interventions::default(),
             facts,
             properties,
             mocks,
@@ -213,7 +235,8 @@ impl Facts {
         // Methods of the library are not looked into: what they do with an instant, somebody has got before.
         let is_users = |id: &u32| is_of_users(code, &code.functions[*id as usize]);
         let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
-        let limits = has_limit_of_attempts(code);
+        let limits = has_option(code, "within");
+        facts.replaces = has_option(code, "if_exists") && has_text(code, "replace");
         facts.reads_clock = limits;
         for name in reached_without(code, users, retry(code).filter(|_| !limits)) {
             match name {
@@ -334,12 +357,18 @@ fn retry(code: &Code) -> Option<FunctionId> {
     })
 }
 
-/// Whether a policy of the program limits all attempts together: then it matters when the first was asked for.
-fn has_limit_of_attempts(code: &Code) -> bool {
+/// Whether a record of the program has a field of that name. With `within` a policy limits all attempts together: then
+/// it matters when the first was asked for.
+fn has_option(code: &Code, field: &str) -> bool {
     code.shapes
         .iter()
         .flatten()
-        .any(|name| code.names.get(*name as usize).is_some_and(|name| &**name == "within"))
+        .any(|name| code.names.get(*name as usize).is_some_and(|name| &**name == field))
+}
+
+/// Whether a text is among the constants of the program.
+fn has_text(code: &Code, text: &str) -> bool {
+    code.constants.iter().any(|constant| matches!(constant, Constant::Str(known) if **known == *text))
 }
 
 /// The builtins that functions name, or those that they mention.

@@ -6,9 +6,13 @@
 //! of the history turn by turn, and checks that it asks for the same; what the history sent was sent when it was
 //! recorded. That this comes to the same state rests on determinism alone.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use super::compute_storage::{Keep, Storage};
 use super::evaluate::{Eval, Evaluator, Stop};
-use super::instance::{self, Instance, State, Turn};
+use super::instance::{self, Back, Instance, State, Turn};
+use super::lives::Life;
 use super::message::{Asked, Id, Mail, Message};
 use super::part::Part;
 use super::program::Mutation;
@@ -25,9 +29,17 @@ pub type History = Part<Turns>;
 #[derive(Clone, Debug)]
 pub struct Turns {
     before: Option<History>,
-    /// What was taken: at the beginning, what began the instance.
-    took: Mail,
+    took: Took,
     asked: Vec<Asked>,
+}
+
+/// What an instance took in a turn.
+#[derive(Clone, Debug)]
+enum Took {
+    /// A message: at the beginning, what began the instance.
+    Mail(Mail),
+    /// The instance went back from how it had ended.
+    Rewound(Arc<(Instance<Eval>, Back)>),
 }
 
 impl History {
@@ -45,17 +57,25 @@ impl History {
 }
 
 /// **replay**: the instance as its history leaves it.
-fn replay(evaluator: &mut Evaluator<'_>, id: &Id, history: &History) -> Result<Instance<Eval>, Stop> {
+fn replay(
+    evaluator: &mut Evaluator<'_>,
+    id: &Id,
+    life: Life,
+    history: &History,
+) -> Result<Instance<Eval>, Stop> {
     let mut turns = history.turns();
     if evaluator.program.mutation == Mutation::LastTurnIsLost && turns.len() > 1 {
         turns.pop();
     }
     let mut instance = None;
     for turn in &turns {
-        let replayed = match (&instance, &*turn.took) {
-            (None, Message::Begin { .. }) => instance::begin(evaluator, id, &turn.took)?,
-            (Some(instance), _) => instance::take(evaluator, id, instance, &turn.took)?,
-            (None, took) => return Err(Stop::Fault(format!("a history that begins with {took}"))),
+        let replayed = match (&instance, &turn.took) {
+            (None, Took::Mail(mail)) => instance::begin(evaluator, id, life, mail)?,
+            (Some(instance), Took::Mail(mail)) => instance::take(evaluator, id, instance, mail)?,
+            (_, Took::Rewound(from)) => {
+                let turn = instance::rewind(evaluator, id, &from.0, &from.1)?;
+                Rc::new(turn.ok_or_else(|| Stop::Fault(format!("{id} does not go back")))?)
+            }
         };
         check(id, turn, &replayed)?;
         instance = Some(replayed.instance.clone());
@@ -76,22 +96,31 @@ fn check(id: &Id, turn: &Turns, replayed: &Turn) -> Result<(), Stop> {
 fn replay_without_turns(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
+    life: Life,
     history: &History,
 ) -> Result<Instance<Eval>, Stop> {
     let turns = history.turns();
-    let is_answer = |turn: &&Turns| matches!(*turn.took, Message::Answer { .. });
+    let mail = |turn: &Turns| match &turn.took {
+        Took::Mail(mail) => Ok(mail.clone()),
+        Took::Rewound(_) => Err(Stop::Fault("it went back".into())),
+    };
+    let is_answer = |turn: &&Turns| match &turn.took {
+        Took::Mail(mail) => matches!(**mail, Message::Answer { .. }),
+        Took::Rewound(_) => false,
+    };
     let Some(first) = turns.first() else {
         return Err(Stop::Fault("a history without a beginning".into()));
     };
-    let begun = instance::begin(evaluator, id, &first.took)?;
+    let begun = instance::begin(evaluator, id, life, &*mail(first)?)?;
     let mut instance = begun.instance.clone();
     let mut at = 1;
     while let Some(turn) = turns.get(at) {
         let together = turns[at..].iter().take_while(|turn| is_answer(turn)).count().max(1);
-        let messages: Vec<Mail> = turns[at..at + together].iter().map(|turn| turn.took.clone()).collect();
+        let messages =
+            turns[at..at + together].iter().map(|turn| mail(turn)).collect::<Result<Vec<_>, _>>()?;
         instance = match is_answer(turn) {
             true => instance::take_at_once(evaluator, id, &instance, &messages)?.instance,
-            false => instance::take(evaluator, id, &instance, &turn.took)?.instance.clone(),
+            false => instance::take(evaluator, id, &instance, &mail(turn)?)?.instance.clone(),
         };
         at += together;
     }
@@ -108,11 +137,12 @@ impl Keep for Histories {
         id: &Id,
         kept: &Instance<History>,
     ) -> Result<Instance<Eval>, Stop> {
+        let life = kept.execution.life;
         match &kept.state {
             State::Running(history) if evaluator.program.mutation == Mutation::NoTurnBoundaries => {
-                replay_without_turns(evaluator, id, history)
+                replay_without_turns(evaluator, id, life, history)
             }
-            State::Running(history) => replay(evaluator, id, history),
+            State::Running(history) => replay(evaluator, id, life, history),
             // Of one that has ended there is nothing to go on with.
             State::Ended { .. } => Ok(kept.clone().with(|_| Part::new(Vec::new()))),
         }
@@ -126,7 +156,16 @@ impl Keep for Histories {
         let instance: Instance<Eval> = (*turn.instance).clone();
         // What leads to the same state is the same to all that comes: so a loop comes back to where it was.
         instance.with(|state| {
-            let turns = Turns { before, took: mail.clone(), asked: turn.asked.clone() };
+            let turns = Turns { before, took: Took::Mail(mail.clone()), asked: turn.asked.clone() };
+            Part::of(turns, &state.mark().to_le_bytes())
+        })
+    }
+
+    fn keep_rewound(before: Instance<Eval>, back: Back, turn: &Turn) -> Instance<History> {
+        let instance: Instance<Eval> = (*turn.instance).clone();
+        instance.with(|state| {
+            let took = Took::Rewound(Arc::new((before, back)));
+            let turns = Turns { before: None, took, asked: turn.asked.clone() };
             Part::of(turns, &state.mark().to_le_bytes())
         })
     }

@@ -26,6 +26,9 @@
 //! others (`status`), that change the world of a mock, or that take the next outcome of a mock in turn. Where a test has
 //! the clock in its hand, time stands still for an answer, so work that takes time is no part of one either.
 //!
+//! Where an instance may take the place of another, it matters to others whether one has begun or ended. Then only turns of
+//! entities are such sets.
+//!
 //! `tests/models.rs` compares the outcomes with those of the search without reduction, program by program.
 
 use crate::machine::What;
@@ -33,6 +36,7 @@ use crate::syntax::tree::PropertyKind;
 
 use super::high_level::{Channel, Config, HighLevel, Step};
 use super::instance::{Instance, Open, State};
+use super::lives::LifeId;
 use super::message::{Id, Message, Name};
 use super::{Eval, Evaluator, Model, Stop};
 
@@ -51,7 +55,7 @@ pub fn enough(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Steps>
 
 fn beginning_of_a_child(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Steps>, Stop> {
     let facts = &evaluator.program.facts;
-    if facts.sees_names || facts.watches_instances || facts.mocks_look {
+    if facts.sees_names || facts.watches_instances || facts.mocks_look || facts.replaces {
         return Ok(None);
     }
     for ((from, to), queue) in c.mail.iter() {
@@ -103,7 +107,13 @@ fn turn_of_an_entity(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option
 
 fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Steps>, Stop> {
     let facts = &evaluator.program.facts;
-    if facts.reads_clock || facts.meddles || facts.watches_instances || facts.mocks_look || facts.in_turn {
+    if facts.replaces
+        || facts.reads_clock
+        || facts.meddles
+        || facts.watches_instances
+        || facts.mocks_look
+        || facts.in_turn
+    {
         return Ok(None);
     }
     let may_be_ended = !facts.sees_names;
@@ -112,7 +122,8 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
             continue;
         }
         let safe = is_safe(c, instance);
-        let by_its_caller = may_be_ended && instance.parent.as_ref().is_some_and(|caller| is_of(id, caller));
+        let by_its_caller =
+            may_be_ended && instance.parent.as_ref().is_some_and(|caller| is_of(id, &caller.id));
         if !(safe || by_its_caller) {
             continue;
         }
@@ -214,7 +225,7 @@ fn is_left_alone(evaluator: &Evaluator<'_>, c: &Config, id: &Id, instance: &Inst
 /// Whether nobody can end it: it has no caller, or each of its callers waits for nothing else.
 fn is_safe(c: &Config, instance: &Instance<Eval>) -> bool {
     let mut parent = instance.parent.clone();
-    while let Some(id) = parent {
+    while let Some(LifeId { id, .. }) = parent {
         let Some(caller) = c.instances.get(&id) else { return false };
         let me = Name::Instance(id.clone());
         let timed = c.timers.has(&me);

@@ -3,6 +3,7 @@
 //! receiver may be due first.
 
 use super::START;
+use super::lives::Execution;
 use super::message::{EntityName, Id, Mail, Message, Name, Timer};
 use super::part::Part;
 use super::zone::{BEGINNING, NEVER, NOW, OWN, Zone};
@@ -172,7 +173,7 @@ impl Timers {
         self.zone.remove(at + OWN);
     }
 
-    pub fn set(&mut self, when: When, to: &Id, execution: u32, seq: u64, timer: Timer) {
+    pub fn set(&mut self, when: When, to: &Id, execution: Execution, seq: u64, timer: Timer) {
         let mail = Some(Part::new(Message::Due { execution, seq, timer }));
         self.insert(
             Pending { to: Name::Instance(to.clone()), number: seq * KINDS + timer as u64, mail },

@@ -474,7 +474,7 @@ impl Outside for Operator {
 }
 
 /// Rewinds a failed instance.
-fn rewind(world: &mut World, engine: &mut Engine, id: &str) -> Result<(), String> {
+pub fn rewind(world: &mut World, engine: &mut Engine, id: &str) -> Result<(), String> {
     world.settle(engine);
     let image = world.image();
     let rewinding = durable::engine::rewind(&world.store, &mut |_| Ok(image.clone()), id, world.now)?;
@@ -487,7 +487,7 @@ fn rewind(world: &mut World, engine: &mut Engine, id: &str) -> Result<(), String
 }
 
 /// Removes an instance that has ended; false when something that it began has not ended.
-fn purge(world: &mut World, engine: &mut Engine, id: &str) -> Result<bool, String> {
+pub fn purge(world: &mut World, engine: &mut Engine, id: &str) -> Result<bool, String> {
     world.settle(engine);
     let tree = Tree::read(&world.store, &[id.to_string()])?;
     if !engine.unfinished(&tree).is_empty() {

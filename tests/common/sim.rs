@@ -461,6 +461,12 @@ impl World {
                     return Ok(self.restart(&mut engine, in_order, after));
                 }
             }
+            // What was looked up may ask for more to be looked up.
+            let more = engine.take_outputs();
+            self.backlog.extend(more);
+            if !self.backlog.is_empty() {
+                continue;
+            }
             target_ended |= self.outside.as_ref().is_some_and(|outside| outside.is_done());
             // A crash may have taken a client's message before it was durable: whoever is held up is let go.
             let held_up: Vec<String> = match self.meddling {

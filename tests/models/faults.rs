@@ -5,13 +5,14 @@ use durable::explore::Report;
 use durable::machine::{Data, Value};
 use durable::model::compute_storage::{Keep, States};
 use durable::model::record_replay::Histories;
-use durable::model::{Faults, HighLevel, Mutation, Naming, Program, Stop, Storage, Subject};
+use durable::model::{Faults, HighLevel, Interventions, Mutation, Naming, Program, Stop, Storage, Subject};
 
 use super::common;
+use super::operator::{FRAGILE, ONCE};
 use super::{limits, outcomes, steps};
 
 /// Programs of which each rule is a part.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     (
         "two signals",
         "entity Log { state []; on add(n) { state += [n] } }\nsignal Log(1).add(1)\nsignal Log(1).add(2)\n",
@@ -67,12 +68,60 @@ const PROGRAMS: [(&str, &str); 9] = [
          race({done: async charge(), late: async sleep(5s)})\n\
          refund()\n",
     ),
+    (
+        "replaced with a child",
+        "orchestration leaf(n) => n\n\
+         orchestration f(n) { [n, leaf(n)] }\n\
+         print(f(1) with {id: \"x\"})\n\
+         print(f(2) with {id: \"x\", if_exists: \"replace\"})\n",
+    ),
+    (
+        "replaced before an answer",
+        "entity Box { state 0; on add(n) { state += n; state } }\n\
+         activity work(n) => n\n\
+         orchestration f(n) { if n == 1 { race([async Box(1).add(5), async work(1)]) } else { Box(2).add(n) } }\n\
+         f(1) with {id: \"x\"}\n\
+         print(f(2) with {id: \"x\", if_exists: \"replace\"})\n",
+    ),
 ];
 
-fn program(text: &str, mutation: Mutation) -> Program {
+/// Programs that are rewound.
+const REWOUND: [(&str, &str); 4] = [
+    ("rewound beside a success", "let t = async fragile(1)\nTill(1).pay(2)\nawait t\n"),
+    ("rewound after another step", "try { fragile(1) } catch e { kid(2); throw e }\nkid(3)\n"),
+    ("rewound before an answer", "all([async fragile(1), async Till(1).pay(2)])\n"),
+    ("rewound with a child", "all([async fragile(1), async kid(2)])\n"),
+];
+
+/// Programs in which an operator intervenes.
+const OPERATED: [(&str, &str, Interventions); 2] = [
+    (
+        "held up",
+        "activity work(n) => n\nprint(work(1))\n",
+        Interventions { purges: 0, rewinds: 0, suspensions: 1 },
+    ),
+    (
+        "purged with a child",
+        "activity work(n) => n\norchestration leaf(n) => n\nprint(leaf(work(1)))\n",
+        Interventions { purges: 1, rewinds: 0, suspensions: 0 },
+    ),
+];
+
+/// All of them, with what an operator may do.
+fn all_programs() -> impl Iterator<Item = (&'static str, String, Interventions)> {
+    let alone = PROGRAMS.into_iter().map(|(name, text)| (name, text.to_string(), Interventions::default()));
+    let operated = OPERATED.into_iter().map(|(name, text, all)| (name, text.to_string(), all));
+    let rewinds = Interventions { rewinds: 1, ..Interventions::default() };
+    let rewound =
+        REWOUND.into_iter().map(move |(name, text)| (name, format!("{FRAGILE}{ONCE}{text}"), rewinds));
+    alone.chain(operated).chain(rewound)
+}
+
+fn program(text: &str, interventions: Interventions, mutation: Mutation) -> Program {
     let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data");
     let mut program = Program::new(common::image(text).code.clone(), Subject::Script, args);
     (program.observes, program.naming, program.mutation) = (true, Naming::ByNumber, mutation);
+    program.interventions = interventions;
     program
 }
 
@@ -127,13 +176,22 @@ fn faulty_models_are_rejected() {
         Mutation::RecordsAgain,
         Mutation::RemovedBeforeRecord,
         Mutation::CrashLosesInbox,
+        Mutation::ReplaceKeeps,
+        Mutation::PurgeLeavesChildren,
+        Mutation::NoLives,
+        Mutation::SuspensionForgets,
+        Mutation::RewindCutsSuccesses,
+        Mutation::NumbersAgain,
+        Mutation::FailedDrops,
+        Mutation::ChildrenStayEnded,
         Mutation::NoTurnBoundaries,
         Mutation::LastTurnIsLost,
     ];
     for mutation in mutations {
         let mut rejected = Vec::new();
-        for (name, text) in PROGRAMS {
-            let (right, faulty) = (program(text, Mutation::None), program(text, mutation));
+        for (name, text, interventions) in all_programs() {
+            let right = program(&text, interventions, Mutation::None);
+            let faulty = program(&text, interventions, mutation);
             let of_right = outcomes(&HighLevel, &right, &limits(20_000)).expect("the high-level model");
             assert_eq!(of_right.bound, None, "{name}");
             // Its reduction may hide a fault of a rule.

@@ -13,7 +13,7 @@ use durable::model::high_level;
 use durable::model::instance::Instance;
 use durable::model::message::{EntityName, Id, Message, Name};
 use durable::model::part::Part;
-use durable::model::{Eval, Evaluator, HighLevel, Model, Program, Stop, Storage};
+use durable::model::{Eval, Evaluator, HighLevel, Interventions, Model, Program, Stop, Storage};
 
 use super::common::Random;
 
@@ -26,6 +26,7 @@ struct Meaning {
     mail: BTreeMap<(Name, Name), Vec<u128>>,
     timers: Vec<(Name, u128)>,
     orphans: Vec<u128>,
+    left: Interventions,
 }
 
 impl Meaning {
@@ -38,6 +39,7 @@ impl Meaning {
             ("mail", self.mail != other.mail),
             ("timers", self.timers != other.timers),
             ("orphans", self.orphans != other.orphans),
+            ("interventions", self.left != other.left),
         ];
         let parts: Vec<&str> = parts.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
         parts.join(", ")
@@ -54,6 +56,7 @@ fn of_high_level(c: &high_level::Config) -> Meaning {
         mail: c.mail.iter().map(|(way, all)| (way.clone(), all.iter().map(Part::mark).collect())).collect(),
         timers,
         orphans: c.orphans.iter().map(Part::mark).collect(),
+        left: c.left,
     }
 }
 
@@ -94,6 +97,7 @@ fn of_storage<K: Keep>(evaluator: &mut Evaluator<'_>, c: &Config<K::State>) -> R
     meaning.timers = timers;
     meaning.tasks = c.tasks.iter().map(|(of, task)| (of.clone(), task.mark())).collect();
     meaning.orphans = c.orphans.iter().map(Part::mark).collect();
+    meaning.left = c.left;
     Ok(meaning)
 }
 
@@ -138,6 +142,7 @@ fn stands_for<S: Clone + std::fmt::Debug + Eq + std::hash::Hash>(
         Low::Late { orphan, outcome } => {
             matches!(high, High::Late { orphan: other, outcome: o } if other == orphan && o == outcome)
         }
+        Low::Intervene(low) => matches!(high, High::Intervene(other) if other == low),
         Low::Lapse { orphan } => matches!(high, High::Lapse { orphan: other } if other == orphan),
         Low::Transfer { .. } | Low::Read { .. } | Low::Refuse { .. } | Low::Elapse { .. } | Low::Crash => {
             false

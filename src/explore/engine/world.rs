@@ -12,6 +12,7 @@ use crate::machine::{Data, EntityId, Image, Request, Value, What};
 use crate::model::entity::Entity;
 use crate::model::evaluate::{Done, Moment, Turns, View};
 use crate::model::instance::{Outcome, Task};
+use crate::model::lives::Execution;
 use crate::model::message::{Asked, EntityName, Id, Waiter, answer, asked};
 use crate::model::observe::{Violation, broken};
 use crate::model::orphan;
@@ -443,8 +444,8 @@ impl World {
         for (key, hold) in Store::all(&self.store, keys::LOCKS).map_err(fault)? {
             if let (Some(id), Some(hold)) = (keys::parse_entity_key(&key), Hold::decode(&hold)) {
                 let owner = hold.owner;
-                let holder =
-                    Waiter { instance: owner.instance.into(), execution: owner.execution, seq: owner.seq };
+                let execution = Execution { number: owner.execution, ..Execution::default() };
+                let holder = Waiter { instance: owner.instance.into(), execution, seq: owner.seq };
                 entities.entry(id).or_default().holder = Some(holder);
             }
         }
@@ -540,7 +541,7 @@ fn again(what: Recorded) -> What {
 
 impl UnderWay {
     pub(super) fn task(&self) -> Task {
-        Task { execution: 0, attempt: 1, asked: self.asked.clone(), key: self.key.clone() }
+        Task { execution: Execution::default(), attempt: 1, asked: self.asked.clone(), key: self.key.clone() }
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::error::{Fail, fail_with, type_error};
 use super::super::hashing::Distinct;
 use super::super::operate as op;
 use super::super::value::{List, Record, Value, intern};
-use super::super::{MAX_TEXT, format};
+use super::super::{format, work};
 use super::{Native, int, list, stretch, text};
 
 pub fn find(name: &str) -> Option<Native> {
@@ -63,13 +63,17 @@ pub fn find(name: &str) -> Option<Native> {
         "list_sum" => sum,
         "list_join" => join,
         "list_flatten" => |args| {
-            let mut out = Vec::new();
-            for item in list(&args[0])?.as_slice() {
+            let items = list(&args[0])?.as_slice();
+            let len = |item: &Value| if let Value::List(inner) = item { inner.len() } else { 1 };
+            let count = items.iter().map(len).fold(0, usize::saturating_add);
+            op::reserve_items(count)?;
+            work::done(count);
+            let mut out = Vec::with_capacity(count);
+            for item in items {
                 match item {
                     Value::List(inner) => out.extend_from_slice(inner.as_slice()),
                     other => out.push(other.clone()),
                 }
-                op::reserve_items(out.len())?;
             }
             Ok(Value::list(out))
         },
@@ -109,6 +113,7 @@ fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
 
 /// Where the first element is that is equal to a value. For ints and strings each comparison is a few instructions.
 fn position(items: &[Value], wanted: &Value) -> Result<Option<usize>, Fail> {
+    work::done(items.len());
     Ok(match wanted {
         Value::Int(wanted) => items.iter().position(|item| match item {
             Value::Int(n) => n == wanted,
@@ -145,6 +150,7 @@ fn chunk(args: &mut [Value]) -> Result<Value, Fail> {
         let size = format::brief(&args[1]);
         return Err(type_error(format!("a chunk has at least one element, not {size}")));
     }
+    op::reserve_items(list.len().div_ceil(size).saturating_mul(4))?;
     let starts = (0..list.len()).step_by(size);
     let chunk = |from: usize| Value::List(List::slice(list, from, from.saturating_add(size).min(list.len())));
     Ok(Value::list(starts.map(chunk).collect()))
@@ -152,6 +158,7 @@ fn chunk(args: &mut [Value]) -> Result<Value, Fail> {
 
 fn sort(args: &mut [Value]) -> Result<Value, Fail> {
     let mut items = take(&mut args[0])?;
+    work::done(items.len().saturating_mul(16));
     if items.iter().all(|item| matches!(item, Value::Int(_))) {
         items.sort_by_key(|item| if let Value::Int(n) = item { *n } else { 0 });
         return Ok(Value::list(items));
@@ -163,6 +170,7 @@ fn sort(args: &mut [Value]) -> Result<Value, Fail> {
 /// Sorts by keys that were computed before.
 fn sort_by(args: &mut [Value]) -> Result<Value, Fail> {
     let mut items = take(&mut args[0])?;
+    work::done(items.len().saturating_mul(16));
     let order = sorted(list(&args[1])?.as_slice())?;
     Ok(Value::list(order.into_iter().filter_map(|at| items.get_mut(at).map(mem::take)).collect()))
 }
@@ -208,6 +216,7 @@ fn group(args: &mut [Value]) -> Result<Value, Fail> {
 
 fn unique(args: &mut [Value]) -> Result<Value, Fail> {
     let mut distinct = Distinct::default();
+    work::done(list(&args[0])?.len().saturating_mul(16));
     for item in list(&args[0])?.as_slice() {
         distinct.add(item)?;
     }
@@ -232,18 +241,22 @@ fn sum(args: &mut [Value]) -> Result<Value, Fail> {
 fn join(args: &mut [Value]) -> Result<Value, Fail> {
     let separator = text(&args[1])?;
     let mut out = String::new();
+    let mut growing = op::Growing::default();
     for (at, item) in list(&args[0])?.as_slice().iter().enumerate() {
         if at > 0 {
             out.push_str(separator.as_str());
         }
+        let before = out.len();
         match item {
-            Value::Str(text) => out.push_str(text.as_str()),
-            other => out.push_str(&format::to_text(other)?),
-        }
-        if out.len() > MAX_TEXT {
-            op::reserve_text(out.len())?;
+            Value::Str(text) => {
+                growing.text(separator.as_str().len() + text.as_str().len())?;
+                out.push_str(text.as_str());
+            }
+            other => {
+                out.push_str(&format::to_text(other)?);
+                growing.text(separator.as_str().len() + out.len() - before)?;
+            }
         }
     }
-    op::reserve_text(out.len())?;
     Ok(Value::str(out))
 }

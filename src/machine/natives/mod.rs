@@ -11,6 +11,7 @@ mod numbers;
 pub mod options;
 pub mod prompt;
 mod records;
+mod regexes;
 mod retries;
 mod strings;
 mod times;
@@ -76,6 +77,7 @@ fn find(name: &str) -> Option<Native> {
         .or_else(|| records::find(name))
         .or_else(|| numbers::find(name))
         .or_else(|| formats::find(name))
+        .or_else(|| regexes::find(name))
         .or_else(|| times::find(name))
         .or_else(|| bytes::find(name))
 }

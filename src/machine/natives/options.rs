@@ -2,6 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::super::MAX_TEXT;
 use super::super::error::{Fail, type_error};
 use super::super::ids::IfExists;
 use super::super::json_text::Big;
@@ -415,8 +416,8 @@ pub fn http(options: &Value) -> Result<Http, Fail> {
     }
     match given(record, "max_size") {
         None => {}
-        Some(Value::Int(size)) if *size >= 1 => out.max_size = *size as u64,
-        Some(other) => return Err(unfit("max_size", "a number of bytes from 1 on", other)),
+        Some(Value::Int(size)) if (1..=MAX_TEXT as i64).contains(size) => out.max_size = *size as u64,
+        Some(other) => return Err(unfit("max_size", "a number of bytes from 1 to 268,435,456", other)),
     }
     match given(record, "redirects") {
         None => {}

@@ -7,7 +7,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::error::{Fail, fail};
 use super::super::operate as op;
 use super::super::value::{Text, Value};
+use super::super::work;
 use super::{Native, int, stretch, text};
+
+/// Bytes that a short string takes.
+const STRING: usize = 64;
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
@@ -18,20 +22,30 @@ pub fn find(name: &str) -> Option<Native> {
             }
             let count = whole.as_str().matches(separator.as_str()).count() + 1;
             op::reserve_items(count)?;
+            op::reserve(count.saturating_mul(STRING).saturating_add(whole.as_str().len()))?;
+            work::done(whole.as_str().len());
             let mut known = Known::of(whole.as_str().len());
             let mut parts = Vec::with_capacity(count);
             parts.extend(whole.as_str().split(separator.as_str()).map(|part| known.value(part)));
             Ok(Value::list(parts))
         },
-        "string_trim" => |args| Ok(Value::str(text(&args[0])?.as_str().trim())),
+        "string_trim" => |args| Ok(Value::str(gone_through(&args[0], 1)?.trim())),
         "string_replace" => |args| {
             let (whole, old, new) = (text(&args[0])?, text(&args[1])?, text(&args[2])?);
             let found = whole.as_str().matches(old.as_str()).count();
+            work::done(whole.as_str().len());
             op::reserve_text(whole.as_str().len().saturating_add(found.saturating_mul(new.as_str().len())))?;
             Ok(Value::str(whole.as_str().replace(old.as_str(), new.as_str())))
         },
-        "string_upper" => |args| Ok(Value::str(text(&args[0])?.as_str().to_uppercase())),
-        "string_lower" => |args| Ok(Value::str(text(&args[0])?.as_str().to_lowercase())),
+        // A character has three in the other case at most.
+        "string_upper" => |args| {
+            let whole = gone_through(&args[0], 3)?;
+            Ok(Value::str(whole.to_uppercase()))
+        },
+        "string_lower" => |args| {
+            let whole = gone_through(&args[0], 3)?;
+            Ok(Value::str(whole.to_lowercase()))
+        },
         "string_starts_with" => {
             |args| Ok(Value::bool(text(&args[0])?.as_str().starts_with(text(&args[1])?.as_str())))
         }
@@ -39,23 +53,34 @@ pub fn find(name: &str) -> Option<Native> {
             |args| Ok(Value::bool(text(&args[0])?.as_str().ends_with(text(&args[1])?.as_str())))
         }
         "string_contains" => {
-            |args| Ok(Value::bool(text(&args[0])?.as_str().contains(text(&args[1])?.as_str())))
+            |args| Ok(Value::bool(gone_through(&args[0], 0)?.contains(text(&args[1])?.as_str())))
         }
         "string_index_of" => |args| {
-            let whole = text(&args[0])?.as_str();
+            let whole = gone_through(&args[0], 0)?;
             let found = whole.find(text(&args[1])?.as_str());
             Ok(found.map_or(Value::Null, |at| Value::Int(whole[..at].chars().count() as i64)))
         },
         "string_slice" => |args| {
             let whole = text(&args[0])?;
             let (from, to) = stretch(&args[1], &args[2], whole.chars())?;
+            op::reserve_text((to - from).min(whole.as_str().len()))?;
             if whole.is_ascii() {
                 return Ok(Value::str(&whole.as_str()[from..to]));
             }
+            work::done(whole.as_str().len());
             Ok(Value::str(whole.as_str().chars().skip(from).take(to - from).collect::<String>()))
         },
         "string_chars" => |args| characters(text(&args[0])?),
-        "string_lines" => |args| Ok(Value::list(text(&args[0])?.as_str().lines().map(Value::str).collect())),
+        "string_lines" => |args| {
+            let whole = text(&args[0])?.as_str();
+            let mut lines = Vec::new();
+            let mut growing = op::Growing::default();
+            for line in whole.lines() {
+                growing.item()?;
+                lines.push(Value::str(line));
+            }
+            Ok(Value::list(lines))
+        },
         "string_repeat" => |args| {
             let (whole, times) = (text(&args[0])?, int(&args[1])?);
             let times = usize::try_from(times)
@@ -85,9 +110,17 @@ pub fn find(name: &str) -> Option<Native> {
                 fail("parse_error", format!("{} is not a float", super::super::format::brief(&args[0])))
             })
         },
-        "string_bytes" => |args| Ok(Value::bytes(text(&args[0])?.as_str().as_bytes().to_vec())),
+        "string_bytes" => |args| Ok(Value::bytes(gone_through(&args[0], 1)?.as_bytes().to_vec())),
         _ => return None,
     })
+}
+
+/// A string that is gone through, and from which another is made that is so many times as long at most.
+fn gone_through(value: &Value, times: usize) -> Result<&str, Fail> {
+    let whole = text(value)?.as_str();
+    work::done(whole.len());
+    op::reserve(whole.len().saturating_mul(times))?;
+    Ok(whole)
 }
 
 /// A string's characters, when they are not too many for a list.

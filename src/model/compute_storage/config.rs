@@ -8,17 +8,19 @@ use std::rc::Rc;
 use crate::machine::{Data, EntityId, Value};
 
 use super::super::entity::Entity;
-use super::super::evaluate::{Done, Evaluator, Moment, Stop, Turns, View};
+use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns, View};
 use super::super::instance::{Instance, Out, Task, Trouble};
+use super::super::lives::{Life, Member, next_life, purged, tree};
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
 use super::super::observe;
+use super::super::operator::{Intervention, Interventions, Operated, commands, possible, rewinding};
 use super::super::orphan::{self, Orphan};
 use super::super::part::Part;
 use super::super::program::Program;
 use super::super::tasks::outcomes;
 use super::super::timers::{Timers, When};
-use super::{Faults, Work};
+use super::{Faults, Keep, Work};
 
 /// What storage has of a participant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +70,10 @@ pub struct Config<S> {
     /// How far mocks in turn are, and how far they were when a task was first performed: done again, it gives the same.
     pub turns: Turns,
     pub begun: Map<(Id, u64), Turns>,
+    /// The next life of each id that was used before.
+    pub lives: Map<Id, Life>,
+    /// What the operator may still do.
+    pub left: Interventions,
     // What does not.
     pub work: Vec<Part<Work<S>>>,
     pub results: Vec<Part<Unrecorded>>,
@@ -124,6 +130,80 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         self.outbox.insert(key, Part::new(queue));
     }
 
+    /// The life in which an instance of an id begins now.
+    pub(super) fn life(&self, id: &Id) -> Life {
+        self.lives.get(id).copied().unwrap_or_default()
+    }
+
+    /// What the operator may do now.
+    pub(super) fn interventions(&self, evaluator: &mut Evaluator<'_>) -> Result<Vec<Intervention>, Stop> {
+        let all = evaluator.program.interventions;
+        if all.is_none() {
+            return Ok(Vec::new());
+        }
+        let known = self.instances.iter().filter_map(|(id, stored)| {
+            let is_commanded = stored.inbox.iter().any(|(from, _)| *from == Some(Name::Operator));
+            let instance = stored.state.as_ref().filter(|_| !is_commanded)?;
+            Some(commands(id, instance, self.left, all))
+        });
+        possible(evaluator, self, known.flatten().collect())
+    }
+
+    /// An instance goes back, with those that it needs, in one step of storage.
+    pub(super) fn rewind<K: Keep<State = S>>(
+        &mut self,
+        evaluator: &mut Evaluator<'_>,
+        id: &Id,
+    ) -> Result<(), Stop> {
+        for (id, back, turn) in rewinding(evaluator, self, id)?.into_iter().flatten() {
+            let (Some(stored), Some(before)) = (self.instances.get(&id), self.ended(&id)) else { continue };
+            let state = Some(K::keep_rewound(before, back, &turn));
+            let stored = Stored { state, inbox: stored.inbox.clone() };
+            let who = Name::Instance(id.clone());
+            self.instances.insert(id, Part::new(stored));
+            self.overtake(&who);
+            self.bring_about(evaluator.program, &who, turn.out);
+        }
+        Ok(())
+    }
+
+    /// The tree of an instance, if all of it has ended; an error is the one in it that has not.
+    pub(super) fn tree(&self, root: &Id) -> Result<Vec<Id>, Id> {
+        let known = self.instances.iter().filter_map(|(id, stored)| {
+            let instance = stored.state.as_ref()?;
+            Some(Member { id, owner: &instance.owner, has_ended: instance.has_ended() })
+        });
+        let sent = self.outbox.iter().flat_map(|((_, to), queue)| {
+            let to_come = queue.iter().filter(|(number, _)| *number > 0);
+            to_come.filter_map(move |(_, mail)| begins(to, mail))
+        });
+        let come = self.instances.iter().flat_map(|(id, stored)| {
+            stored.inbox.iter().filter_map(move |(_, mail)| match &**mail {
+                Message::Begin { owner, .. } => Some(Member { id, owner, has_ended: false }),
+                _ => None,
+            })
+        });
+        tree(root, &known.chain(sent).chain(come).collect::<Vec<_>>())
+    }
+
+    /// Removes instances. What has come for one of them, and was not taken, is for its next life.
+    pub(super) fn purge(&mut self, program: &Program, tree: &[Id]) {
+        for id in purged(program, tree) {
+            let Some(stored) = self.instances.get(id) else { continue };
+            let Some(instance) = &stored.state else { continue };
+            let life = next_life(program, instance.execution.life);
+            self.lives.insert(id.clone(), life);
+            match stored.inbox.is_empty() {
+                true => self.instances.remove(id),
+                false => {
+                    let left = Stored { state: None, inbox: stored.inbox.clone() };
+                    self.instances.insert(id.clone(), Part::new(left))
+                }
+            };
+            self.overtake(&Name::Instance(id.clone()));
+        }
+    }
+
     /// Stores what a participant's step brings about.
     pub(super) fn bring_about(&mut self, program: &Program, by: &Name, outs: Vec<Out>) {
         for out in outs {
@@ -144,7 +224,15 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
                 (Out::SetTimer { when, seq, timer }, Name::Instance(id)) => {
                     let execution =
                         self.instances.get(id).and_then(|stored| Some(stored.state.as_ref()?.execution));
-                    self.timers.set(when, id, execution.unwrap_or(0), seq, timer);
+                    self.timers.set(when, id, execution.unwrap_or_default(), seq, timer);
+                }
+                (Out::GiveUp { seq }, Name::Instance(id)) => {
+                    self.give_up(program, id, seq);
+                    self.timers.clear(id, seq, true);
+                    self.forget(
+                        id,
+                        |_, mail| matches!(mail, Message::Due { seq: known, .. } if *known == seq),
+                    );
                 }
                 (Out::Clear { seq, all }, Name::Instance(id)) => {
                     self.give_up(program, id, seq);
@@ -171,15 +259,19 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
     /// What has come for a request, and was not taken, is no more: what was due, and results of tasks. Answers of others are
     /// still taken, for their names wait for them.
     fn forget_answers(&mut self, id: &Id, seq: u64) {
-        let Some(stored) = self.instances.get(id) else { return };
-        let of = |(from, mail): &(Option<Name>, Mail)| match &**mail {
+        self.forget(id, |from, mail| match mail {
             Message::Due { seq: known, .. } => *known == seq,
             Message::Answer { seq: known, .. } => *known == seq && *from == Some(Name::World),
             _ => false,
-        };
-        if stored.inbox.iter().any(of) {
+        });
+    }
+
+    /// What has come for an instance, and was not taken, is no more.
+    fn forget(&mut self, id: &Id, of: impl Fn(&Option<Name>, &Message) -> bool) {
+        let Some(stored) = self.instances.get(id) else { return };
+        if stored.inbox.iter().any(|(from, mail)| of(from, mail)) {
             let mut stored = (**stored).clone();
-            stored.inbox.retain(|come| !of(come));
+            stored.inbox.retain(|(from, mail)| !of(from, mail));
             self.instances.insert(id.clone(), Part::new(stored));
         }
     }
@@ -201,7 +293,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         let instances = &self.instances;
         self.timers.pass(|id| {
             let state = instances.get(id).and_then(|stored| stored.state.as_ref());
-            state.is_some_and(|instance| instance.open.len() <= 1)
+            state.is_some_and(|instance| instance.sets_one_timer())
         });
     }
 
@@ -273,6 +365,36 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
             || self.instances.values().any(|stored| !stored.inbox.is_empty())
             || self.entities.values().any(|stored| !stored.inbox.is_empty() || turn(stored))
             || self.tasks.values().any(|task| program.is_prompt(&task.asked))
+    }
+}
+
+impl<S: Clone + Debug + Eq + Hash> Operated for Config<S> {
+    fn tree(&self, root: &Id) -> Result<Vec<Id>, Id> {
+        Config::tree(self, root)
+    }
+
+    fn ended(&self, id: &Id) -> Option<Instance<Eval>> {
+        let known = self.instances.get(id).and_then(|stored| stored.state.as_ref());
+        // Of one that has ended there is nothing to go on with.
+        known.filter(|known| known.has_ended()).map(|known| known.clone().with(|_| Part::new(Vec::new())))
+    }
+
+    fn is_under_way(&self, from: &Name, to: &Id) -> bool {
+        let is_sent = |queue: &Outbox| queue.iter().any(|(number, _)| *number > 0);
+        let sent = self.outbox.get(&(from.clone(), Name::Instance(to.clone())));
+        let stored = self.instances.get(to);
+        let has_come = |stored: &Part<Stored<Instance<S>>>| {
+            stored.inbox.iter().any(|(sender, _)| sender.as_ref() == Some(from))
+        };
+        sent.is_some_and(is_sent) || stored.is_some_and(has_come)
+    }
+}
+
+/// An instance that a message is to begin.
+fn begins<'c>(to: &'c Name, mail: &'c Message) -> Option<Member<'c>> {
+    match (to, mail) {
+        (Name::Instance(id), Message::Begin { owner, .. }) => Some(Member { id, owner, has_ended: false }),
+        _ => None,
     }
 }
 

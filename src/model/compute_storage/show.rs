@@ -66,6 +66,10 @@ impl<K: Keep> Storage<K> {
                 let done = known.and_then(|known| c.attempted(evaluator, &known.task).ok());
                 late(known, done.as_ref().and_then(|all| all.get(*outcome)))
             }
+            Step::Intervene(intervention) => {
+                let (who, what) = intervention.show();
+                shown(who.to_string(), what.to_string(), None)
+            }
             Step::Lapse { orphan } => late(c.orphans.iter().find(|known| known.mark() == *orphan), None),
             Step::Crash => shown("crash".to_string(), "compute vanishes".to_string(), None),
         }

@@ -154,6 +154,40 @@ impl<'a> Evaluator<'a> {
         if let Some(known) = self.instances.get(&key) {
             return Ok(known.clone());
         }
+        let machine = self.machine(function, args, id, attempt)?;
+        self.remember(key, machine, 0)
+    }
+
+    /// An instance that is given these answers, each for the request of a number and when the next has another: as it ends,
+    /// with the provenance of its errors.
+    pub fn run_through<'r>(
+        &mut self,
+        function: &str,
+        args: &Data,
+        id: &str,
+        attempt: u32,
+        given: impl Iterator<Item = (u64, u64, &'r Answer)>,
+    ) -> Result<Machine, Stop> {
+        let mut machine = self.machine(function, args, id, attempt)?;
+        let run = |machine: &mut Machine| match machine.run(FUEL) {
+            Progress::OutOfFuel => Err(Stop::Endless),
+            _ => {
+                machine.take_requests();
+                machine.take_withdrawn();
+                Ok(())
+            }
+        };
+        run(&mut machine)?;
+        for (first, seq, result) in given {
+            machine.number_from(first);
+            machine.answer(seq, (**result).clone());
+            run(&mut machine)?;
+        }
+        Ok(machine)
+    }
+
+    /// The machine of an instance at its beginning.
+    fn machine(&self, function: &str, args: &Data, id: &str, attempt: u32) -> Result<Machine, Stop> {
         let code = &self.image.code;
         let body = match function == MAIN_FUNCTION {
             true => self.program.function(),
@@ -168,8 +202,7 @@ impl<'a> Evaluator<'a> {
             _ => args.items(),
         };
         let identity = Identity { id: id.to_string(), attempt, ..Identity::default() };
-        let machine = Machine::new(self.image.clone(), Context::Orchestration, body, args, identity);
-        self.remember(key, machine, 0)
+        Ok(Machine::new(self.image.clone(), Context::Orchestration, body, args, identity))
     }
 
     /// Goes on with an answer for the request of a fiber.

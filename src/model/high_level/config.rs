@@ -8,9 +8,11 @@ use crate::machine::{Data, EntityId, Value};
 use super::super::entity::Entity;
 use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns, View};
 use super::super::instance::{Instance, Out, Task, Trouble};
+use super::super::lives::{Life, Member, next_life, purged, tree};
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
 use super::super::observe;
+use super::super::operator::{Intervention, Interventions, Operated, commands, possible, rewinding};
 use super::super::orphan::{self, Orphan};
 use super::super::part::{Part, Shared};
 use super::super::program::Program;
@@ -33,6 +35,10 @@ pub struct Config {
     /// Attempts that were given up, and may still happen.
     pub orphans: Vec<Part<Orphan>>,
     pub turns: Turns,
+    /// The next life of each id that was used before.
+    pub lives: Map<Id, Life>,
+    /// What the operator may still do.
+    pub left: Interventions,
     pub trouble: Vec<Trouble>,
 }
 
@@ -96,24 +102,85 @@ impl Config {
                     self.tasks.edit().insert((id.clone(), seq), Part::new(task));
                 }
                 (Out::SetTimer { when, seq, timer }, Name::Instance(id)) => {
-                    let execution = self.instances.get(id).map_or(0, |instance| instance.execution);
+                    let execution =
+                        self.instances.get(id).map(|instance| instance.execution).unwrap_or_default();
                     self.timers.edit().set(when, id, execution, seq, timer);
                 }
+                (Out::GiveUp { seq }, Name::Instance(id)) => self.give_up(program, id, seq, true),
                 (Out::Clear { seq, all }, Name::Instance(id)) => {
-                    if self.tasks.contains_key(&(id.clone(), seq))
-                        && let Some(task) = self.tasks.edit().remove(&(id.clone(), seq))
-                    {
-                        orphan::keep(&mut self.orphans, program, id, task);
-                    }
-                    if !self.timers.is_empty() {
-                        self.timers.edit().clear(id, seq, all);
-                    }
+                    self.give_up(program, id, seq, all);
                     let of =
                         |message: &Message| !matches!(message, Message::Answer { seq: s, .. } if *s == seq);
                     self.keep_mail(Name::World, by, of);
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// The life in which an instance of an id begins now.
+    pub(super) fn life(&self, id: &Id) -> Life {
+        self.lives.get(id).copied().unwrap_or_default()
+    }
+
+    /// What the operator may do now.
+    pub(super) fn interventions(&self, evaluator: &mut Evaluator<'_>) -> Result<Vec<Intervention>, Stop> {
+        let all = evaluator.program.interventions;
+        if all.is_none() {
+            return Ok(Vec::new());
+        }
+        let is_commanded = |id: &Id| self.mail.contains_key(&(Name::Operator, Name::Instance(id.clone())));
+        let known = self.instances.iter().filter(|(id, _)| !is_commanded(id));
+        let known = known.flat_map(|(id, instance)| commands(id, instance, self.left, all));
+        possible(evaluator, self, known.collect())
+    }
+
+    /// An instance goes back, with those that it needs.
+    pub(super) fn rewind(&mut self, evaluator: &mut Evaluator<'_>, id: &Id) -> Result<(), Stop> {
+        for (id, _, turn) in rewinding(evaluator, self, id)?.into_iter().flatten() {
+            self.instances.edit().insert(id.clone(), turn.instance);
+            self.bring_about(evaluator.program, &Name::Instance(id), turn.out);
+        }
+        Ok(())
+    }
+
+    /// Removes an instance that has ended, with its tree; an error is the one in it that has not ended.
+    pub(super) fn purge(&mut self, program: &Program, root: &Id) -> Result<(), Id> {
+        let members = self.tree(root)?;
+        for id in purged(program, &members) {
+            if let Some(instance) = self.instances.edit().remove(id) {
+                self.lives.insert(id.clone(), next_life(program, instance.execution.life));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tree of an instance, if all of it has ended; an error is the one in it that has not.
+    fn tree(&self, root: &Id) -> Result<Vec<Id>, Id> {
+        let known = self.instances.iter().map(|(id, instance)| {
+            let (owner, has_ended) = (&instance.owner, instance.has_ended());
+            Member { id, owner, has_ended }
+        });
+        let begins = self.mail.iter().flat_map(|((_, to), queue)| {
+            queue.iter().filter_map(move |mail| match (to, &**mail) {
+                (Name::Instance(id), Message::Begin { owner, .. }) => {
+                    Some(Member { id, owner, has_ended: false })
+                }
+                _ => None,
+            })
+        });
+        tree(root, &known.chain(begins).collect::<Vec<_>>())
+    }
+
+    /// A request is not done any more, and nothing of it is due.
+    fn give_up(&mut self, program: &Program, id: &Id, seq: u64, all: bool) {
+        if self.tasks.contains_key(&(id.clone(), seq))
+            && let Some(task) = self.tasks.edit().remove(&(id.clone(), seq))
+        {
+            orphan::keep(&mut self.orphans, program, id, task);
+        }
+        if !self.timers.is_empty() {
+            self.timers.edit().clear(id, seq, all);
         }
     }
 
@@ -177,10 +244,24 @@ impl Config {
             return;
         }
         let mut timers = (*self.timers).clone();
-        timers.pass(|id| self.instances.get(id).is_some_and(|instance| instance.open.len() <= 1));
+        timers.pass(|id| self.instances.get(id).is_some_and(|instance| instance.sets_one_timer()));
         if timers != *self.timers {
             *self.timers.edit() = timers;
         }
+    }
+}
+
+impl Operated for Config {
+    fn tree(&self, root: &Id) -> Result<Vec<Id>, Id> {
+        Config::tree(self, root)
+    }
+
+    fn ended(&self, id: &Id) -> Option<Instance<Eval>> {
+        self.instances.get(id).filter(|known| known.has_ended()).map(|known| (**known).clone())
+    }
+
+    fn is_under_way(&self, from: &Name, to: &Id) -> bool {
+        self.mail.contains_key(&(from.clone(), Name::Instance(to.clone())))
     }
 }
 

@@ -9,9 +9,11 @@ pub(super) mod show;
 use crate::machine::ErrorData;
 
 use super::evaluate::{Evaluator, Stop};
-use super::instance::{self, Task, Trouble};
+use super::instance::{self, Out, Task, Trouble};
+use super::lives::Life;
 use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
+use super::operator::{Intervention, Interventions};
 use super::orphan;
 use super::part::{Part, fingerprint};
 use super::program::{Mutation, Program};
@@ -52,6 +54,8 @@ pub enum Step {
     Lapse {
         orphan: u128,
     },
+    /// The operator does something.
+    Intervene(Intervention),
 }
 
 /// The model of a program.
@@ -65,7 +69,8 @@ impl HighLevel {
         let mut config = Config::default();
         *config.timers.edit() = Timers::new(program.facts.reads_clock, program.has_the_clock());
         config.turns = program.turns();
-        let turn = instance::begin(evaluator, &id, &instance::beginning(program))?;
+        config.left = program.interventions;
+        let turn = instance::begin(evaluator, &id, Life::default(), &instance::beginning(program))?;
         config.instances.edit().insert(id.clone(), turn.instance.clone());
         config.bring_about(program, &Name::Instance(id), turn.out.clone());
         if program.mutation != Mutation::NoWork {
@@ -98,6 +103,10 @@ impl HighLevel {
     ) -> Result<(), Stop> {
         match to {
             Name::Instance(id) => {
+                if let Some(outs) = self.replace(evaluator, c, id, mail) {
+                    c.bring_about(evaluator.program, to, outs);
+                    return Ok(());
+                }
                 let known = c.instances.get(id).filter(|_| !begins_again(evaluator.program, mail));
                 let outs = match (known, &**mail) {
                     (Some(known), _) => {
@@ -106,7 +115,7 @@ impl HighLevel {
                         turn.out.clone()
                     }
                     (None, Message::Begin { started, .. }) => {
-                        let turn = instance::begin(evaluator, id, mail)?;
+                        let turn = instance::begin(evaluator, id, c.life(id), mail)?;
                         c.instances.edit().insert(id.clone(), turn.instance.clone());
                         let started =
                             started.iter().map(|waiter| instance::reply(waiter, super::evaluate::handle(id)));
@@ -122,9 +131,28 @@ impl HighLevel {
                 c.put_entity(id, entity);
                 c.bring_about(evaluator.program, to, outs);
             }
-            Name::World => return Err(Stop::Fault(format!("{to} was sent {}", **mail))),
+            Name::World | Name::Operator => return Err(Stop::Fault(format!("{to} was sent {}", **mail))),
         }
         Ok(())
+    }
+
+    /// **replace**: what is to take the place of an instance that has ended finds it purged, with its tree; or the
+    /// instance stays, since one of the tree has not ended. What comes of that, if so.
+    fn replace(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config,
+        id: &Id,
+        mail: &Mail,
+    ) -> Option<Vec<Out>> {
+        let known = c.instances.get(id).filter(|known| instance::replaces(known, mail))?.clone();
+        if evaluator.program.mutation == Mutation::ReplaceKeeps {
+            return None;
+        }
+        let running = c.purge(evaluator.program, id).err()?;
+        let turn = instance::not_replaced(evaluator, id, &known, mail, &running);
+        c.instances.edit().insert(id.clone(), turn.instance);
+        Some(turn.out)
     }
 
     /// **operate**: an entity takes the message whose turn it is and runs that operation to its end, atomically.
@@ -212,6 +240,41 @@ impl HighLevel {
         Ok(())
     }
 
+    /// **suspend**, **resume**, **purge**, **rewind** and **leave**: the operator sends a command, or removes what has ended. The main instance
+    /// begins again after its purge.
+    fn intervene(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &mut Config,
+        intervention: &Intervention,
+    ) -> Result<(), Stop> {
+        let program = evaluator.program;
+        let (id, message) = match intervention {
+            Intervention::Suspend(id) => {
+                c.left.suspensions -= 1;
+                (id, Message::Suspend { ack: None })
+            }
+            Intervention::Resume(id) => (id, Message::Resume { ack: None }),
+            Intervention::Leave => {
+                c.left = Interventions::default();
+                return Ok(());
+            }
+            Intervention::Rewind(id) => {
+                c.left.rewinds -= 1;
+                return c.rewind(evaluator, id);
+            }
+            Intervention::Purge(id) => {
+                c.left.purges -= 1;
+                if c.purge(program, id).is_err() || *id != program.main {
+                    return Ok(());
+                }
+                (id, instance::beginning(program))
+            }
+        };
+        c.send(&Name::Operator, Name::Instance(id.clone()), Part::new(message));
+        Ok(())
+    }
+
     /// **lapse**: an attempt that was given up will not happen.
     fn lapse(&self, c: &mut Config, orphan: u128) {
         orphan::take(&mut c.orphans, orphan);
@@ -267,6 +330,10 @@ impl Model for HighLevel {
                 steps.push(Step::Lapse { orphan: mark });
             }
         }
+        let interventions = c.interventions(evaluator)?.into_iter().map(Step::Intervene);
+        // Nobody has to intervene; that is settled when nothing else can happen.
+        let leaves = steps.is_empty() && !c.left.is_none();
+        steps.extend(interventions.chain(leaves.then_some(Step::Intervene(Intervention::Leave))));
         Ok(steps)
     }
 
@@ -282,6 +349,7 @@ impl Model for HighLevel {
             Step::Elapse { timer } => self.elapse(evaluator, &mut c, timer)?,
             Step::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
             Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
+            Step::Intervene(intervention) => self.intervene(evaluator, &mut c, intervention)?,
         }
         let passes = evaluator.program.mutation != Mutation::NoWork;
         if passes && (!c.timers.is_empty() || !c.timers.is(&config.timers)) {
@@ -291,12 +359,15 @@ impl Model for HighLevel {
     }
 
     fn enough(&self, evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Vec<(Step, Config)>>, Stop> {
-        super::reduce::enough(evaluator, c)
+        match evaluator.program.interventions.is_none() {
+            true => super::reduce::enough(evaluator, c),
+            false => Ok(None),
+        }
     }
 
     fn fingerprint(&self, c: &Config) -> u128 {
         let marks = [c.instances.mark(), c.entities.mark(), c.tasks.mark(), c.mail.mark(), c.timers.mark()];
-        fingerprint(&(marks, &c.orphans, &c.turns, &c.trouble))
+        fingerprint(&(marks, &c.orphans, &c.turns, &c.lives, &c.left, &c.trouble))
     }
 
     fn seen<'c>(&self, config: &'c Config) -> Seen<'c> {
@@ -355,6 +426,7 @@ impl Model for HighLevel {
             Step::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
             Step::Elapse { timer: (to, _) } => fingerprint(&("clock", to)),
             Step::Late { orphan, .. } | Step::Lapse { orphan } => fingerprint(&("late", orphan)),
+            Step::Intervene(intervention) => fingerprint(&("operator", intervention)),
         }
     }
 }

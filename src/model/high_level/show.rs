@@ -72,6 +72,10 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
             let done = done.as_ref().and_then(|all| all.get(*outcome));
             late(known, done)
         }
+        Step::Intervene(intervention) => {
+            let (who, what) = intervention.show();
+            Shown { who: who.to_string(), what: what.to_string(), place: None }
+        }
         Step::Lapse { orphan } => late(c.orphans.iter().find(|known| known.mark() == *orphan), None),
     }
 }

@@ -4,30 +4,81 @@ use crate::machine::{Data, ErrorData, IfExists, What, ids};
 
 use super::super::evaluate::{Stop, handle};
 use super::super::message::{Answer, Id, Message, Waiter, answer};
-use super::super::program::Naming;
+use super::super::part::Part;
+use super::super::program::{Mutation, Naming};
+use super::past::Past;
 use super::sends::is_sent;
-use super::{Out, Outcome, State, Step, Trouble, null, reply};
+use super::{Open, Out, Outcome, State, Step, Trouble, null, reply};
 
 impl Step<'_, '_> {
     pub(super) fn finish(&mut self, outcome: Outcome, children: bool) {
         self.eval = None;
-        for (_, open) in std::mem::take(&mut self.me.open) {
-            self.withdraw(&open, children);
+        let waiters = std::mem::take(&mut self.me.waiters);
+        let open = std::mem::take(&mut self.me.open);
+        let is_section = |open: &Open| open.asked.what == What::Effect("lock");
+        let in_section = self.me.section.is_some() || open.values().any(is_section);
+        self.me.state = State::Ended { outcome, told: !waiters.is_empty() };
+        match self.may_go_back() {
+            true => {
+                let is_sleep = |open: &Open| matches!(open.asked.what, What::Effect("sleep" | "sleep_until"));
+                for open in open.values() {
+                    if !is_sleep(open) {
+                        self.out.push(Out::GiveUp { seq: open.name });
+                    }
+                    self.leave(open, children);
+                }
+                let events = std::mem::take(&mut self.me.events).into_iter();
+                let events = events.map(|(name, payload)| Message::Event { name, payload, ack: None });
+                let came = std::mem::take(&mut self.me.held_back);
+                self.me.held_back = events.map(Part::new).chain(came).collect();
+                (self.me.open, self.me.past.in_section) = (open, in_section);
+                self.me.waiters.clone_from(&waiters);
+            }
+            false => {
+                open.values().for_each(|open| self.withdraw(open, children));
+                self.me.past = Past::default();
+            }
         }
         self.leave_section();
         self.ready.clear();
         self.me.events.clear();
         self.me.stale.clear();
-        let waiters = std::mem::take(&mut self.me.waiters);
-        self.me.state = State::Ended { outcome, told: !waiters.is_empty() };
         if let Some(result) = self.me.result(&self.id) {
             for waiter in &waiters {
                 self.out.push(reply(waiter, result.clone()));
             }
         }
-        for message in std::mem::take(&mut self.me.held_back) {
-            self.refuse(&message);
+        if !self.may_go_back() {
+            for message in std::mem::take(&mut self.me.held_back) {
+                self.refuse(&message);
+            }
         }
+    }
+
+    /// Whether it has ended, and may go on all the same.
+    fn may_go_back(&self) -> bool {
+        self.evaluator.program.interventions.rewinds > 0 && self.me.goes_back()
+    }
+
+    /// What comes for one that may go on again is kept.
+    fn keep(&mut self, message: &Message) {
+        let execution = self.me.execution;
+        let is_sleep = |seq: u64| {
+            let open = self.me.open_named(seq).map(|(_, open)| &open.asked.what);
+            matches!(open, Some(What::Effect("sleep" | "sleep_until")))
+        };
+        let kept = match message {
+            _ if !self.may_go_back() || self.evaluator.program.mutation == Mutation::FailedDrops => None,
+            Message::Answer { execution: of, .. } if *of == execution => Some(message.clone()),
+            Message::Due { execution: of, seq, .. } if *of == execution && is_sleep(*seq) => {
+                Some(message.clone())
+            }
+            Message::Event { name, payload, .. } => {
+                Some(Message::Event { name: name.clone(), payload: payload.clone(), ack: None })
+            }
+            _ => None,
+        };
+        self.me.held_back.extend(kept.map(Part::new));
     }
 
     pub(super) fn continue_as_new(&mut self, args: Data) -> Result<(), Stop> {
@@ -45,8 +96,11 @@ impl Step<'_, '_> {
         self.ready.clear();
         self.me.printed.clear();
         self.me.uncertain.clear();
+        if self.evaluator.program.interventions.rewinds > 0 {
+            self.me.past = Past { args: Some(args.clone()), ..Past::default() };
+        }
         if self.evaluator.program.naming == Naming::ByNumber {
-            self.me.execution += 1;
+            self.me.execution.number += 1;
             self.me.next = 0;
             self.me.stale.clear();
         }
@@ -56,6 +110,7 @@ impl Step<'_, '_> {
 
     /// A message for an instance that has ended.
     pub(super) fn refuse(&mut self, message: &Message) {
+        self.keep(message);
         match message {
             Message::Begin { function, args, if_exists, waiter, started, .. } => {
                 let result = match self.known(function, args, *if_exists) {
@@ -112,5 +167,13 @@ impl Step<'_, '_> {
             IfExists::Fail => Err(ids::exists(&self.id, &known, &wanted)),
             IfExists::Replace => Err(ids::not_ended(&self.id, &self.id, &known, &wanted)),
         }
+    }
+
+    /// It has ended, and is not replaced since another one that goes with it has not.
+    pub(super) fn is_not_replaced(&mut self, message: &Message, running: &Id) {
+        let Message::Begin { function, args, waiter, started, .. } = message else { return };
+        let known = ids::shown_call(&self.me.function, &self.me.args);
+        let error = ids::not_ended(&self.id, running, &known, &ids::shown_call(function, args));
+        self.refuse_begin(waiter.as_ref(), started.as_ref(), answer(Err(error)));
     }
 }

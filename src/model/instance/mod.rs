@@ -5,7 +5,9 @@
 //! [`Out`], for the model to see to.
 
 mod ends;
+mod past;
 mod requests;
+mod rewinding;
 mod sends;
 mod taking;
 
@@ -17,11 +19,14 @@ use crate::machine::options::{self, Policy, policy};
 use crate::machine::{Data, ErrorData, IfExists, Value, What, format};
 
 use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop};
+use super::lives::{Execution, Life, LifeId, Owner};
 use super::message::{Answer, Asked, EntityName, Id, Mail, Message, Name, Timer, Waiter, answer};
 use super::part::{Part, fingerprint};
 use super::program::Program;
 use super::timers::When;
 
+pub use past::{Past, Target};
+pub use rewinding::{Back, rewind};
 pub use sends::sent;
 
 /// An instance. `E` is what is kept of its evaluation.
@@ -30,7 +35,8 @@ pub struct Instance<E> {
     pub function: Id,
     /// What it was called or started with.
     args: Data,
-    pub parent: Option<Id>,
+    pub parent: Option<LifeId>,
+    pub owner: Owner,
     pub state: State<E>,
     /// Its requests without an answer, by the fiber that waits.
     pub open: BTreeMap<u64, Open>,
@@ -40,8 +46,8 @@ pub struct Instance<E> {
     next: u64,
     /// Which attempt of a call with `retry` it is.
     attempt: u32,
-    /// How often it began anew.
-    pub execution: u32,
+    /// In which of its lives it is, and how often it began anew.
+    pub execution: Execution,
     /// How many children it has called or started without naming them.
     children: u64,
     /// Events that nobody has received, in the order in which they came.
@@ -57,6 +63,8 @@ pub struct Instance<E> {
     pub printed: Vec<Data>,
     /// Activities that may have done their work though they gave none: what was asked.
     uncertain: BTreeSet<u128>,
+    /// What a rewinding needs to know.
+    past: Past,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -128,13 +136,17 @@ pub enum Out {
         seq: u64,
         all: bool,
     },
+    /// It is not done any more, and what has come for it stays.
+    GiveUp {
+        seq: u64,
+    },
     Trouble(Trouble),
 }
 
 /// Work for the world: an attempt at an activity, or an effect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Task {
-    pub execution: u32,
+    pub execution: Execution,
     pub attempt: u32,
     pub asked: Asked,
     /// Its idempotency key.
@@ -160,6 +172,13 @@ pub struct Turn {
     pub asked: Vec<Asked>,
 }
 
+/// An answer for the request of a fiber.
+struct Ready {
+    fiber: u64,
+    seq: u64,
+    result: Answer,
+}
+
 /// An instance that takes a step.
 struct Step<'s, 'p> {
     evaluator: &'s mut Evaluator<'p>,
@@ -167,10 +186,10 @@ struct Step<'s, 'p> {
     me: Instance<Eval>,
     /// Where its evaluation stands; none when it is at its end.
     eval: Option<Eval>,
-    /// Requests for lines, which are answered before anything else.
-    lines: VecDeque<u64>,
-    /// Answers that it has not evaluated with, each for the request of a fiber.
-    ready: VecDeque<(u64, Answer)>,
+    /// Requests for lines, which are answered before anything else, by fiber and number.
+    lines: VecDeque<(u64, u64)>,
+    /// Answers that it has not evaluated with.
+    ready: VecDeque<Ready>,
     out: Vec<Out>,
     asked: Vec<Asked>,
 }
@@ -182,18 +201,24 @@ pub fn beginning(program: &Program) -> Message {
         args: program.args.clone(),
         if_exists: IfExists::Join,
         parent: None,
+        owner: Owner::default(),
         waiter: None,
         started: None,
         attempt: 1,
     }
 }
 
-/// An instance begins.
-pub fn begin(evaluator: &mut Evaluator<'_>, id: &Id, message: &Message) -> Result<Rc<Turn>, Stop> {
-    let Message::Begin { function, args, parent, waiter, attempt, .. } = message else {
+/// An instance begins, in a life of its id.
+pub fn begin(
+    evaluator: &mut Evaluator<'_>,
+    id: &Id,
+    life: Life,
+    message: &Message,
+) -> Result<Rc<Turn>, Stop> {
+    let Message::Begin { function, args, parent, owner, waiter, attempt, .. } = message else {
         return Err(Stop::Fault(format!("{id} begins with {message}")));
     };
-    let key = fingerprint(&(id, function, args, parent, waiter, attempt));
+    let key = fingerprint(&(id, function, args, parent, waiter, attempt, life));
     if let Some(known) = evaluator.turn(key) {
         return Ok(known);
     }
@@ -202,13 +227,14 @@ pub fn begin(evaluator: &mut Evaluator<'_>, id: &Id, message: &Message) -> Resul
         function: function.clone(),
         args: args.clone(),
         parent: parent.clone(),
+        owner: owner.clone(),
         attempt: *attempt,
         // What stands in for the state until the first step is noted.
         state: State::Running(Part::new(Vec::new())),
         open: BTreeMap::new(),
         stale: BTreeSet::new(),
         next: 0,
-        execution: 0,
+        execution: Execution { number: 0, life },
         children: 0,
         events: Vec::new(),
         waiters: waiter.iter().cloned().collect(),
@@ -218,6 +244,7 @@ pub fn begin(evaluator: &mut Evaluator<'_>, id: &Id, message: &Message) -> Resul
         custom: None,
         printed: Vec::new(),
         uncertain: BTreeSet::new(),
+        past: Past::default(),
     };
     let mut step = Step::of(evaluator, id, me);
     step.evaluated(&evaluated)?;
@@ -272,11 +299,30 @@ pub fn take_at_once(
     for message in messages {
         step.take(message)?;
     }
-    let answers: Vec<(u64, Answer)> = step.ready.drain(..).collect();
+    let ready = step.ready.drain(..);
+    let answers: Vec<(u64, Answer)> = ready.map(|ready| (ready.fiber, ready.result)).collect();
     let evaluated = step.evaluator.resume_at_once(eval, &answers)?;
     step.evaluated(&evaluated)?;
     step.go_on()?;
     Ok(step.done())
+}
+
+/// An instance that has ended is not replaced, since one that goes with it has not ended.
+pub fn not_replaced(
+    evaluator: &mut Evaluator<'_>,
+    id: &Id,
+    me: &Instance<Eval>,
+    message: &Message,
+    running: &Id,
+) -> Turn {
+    let mut step = Step::of(evaluator, id, me.clone());
+    step.is_not_replaced(message, running);
+    step.done()
+}
+
+/// Whether a message begins another life of an instance that has ended.
+pub fn replaces<E>(me: &Instance<E>, message: &Message) -> bool {
+    me.has_ended() && matches!(message, Message::Begin { if_exists: IfExists::Replace, .. })
 }
 
 /// A message for an instance that does not exist; a `Begin` is none of these.
@@ -353,6 +399,16 @@ impl<E> Instance<E> {
         }
     }
 
+    /// Whether it sets no other timer while it has one.
+    pub fn sets_one_timer(&self) -> bool {
+        self.open.len() <= 1 && !(self.has_ended() && self.past != Past::default())
+    }
+
+    /// This life of it.
+    pub fn life_id(&self, id: &Id) -> LifeId {
+        LifeId { id: id.clone(), life: self.execution.life }
+    }
+
     /// The request of that name.
     pub fn open_named(&self, name: u64) -> Option<(u64, &Open)> {
         self.open.iter().find(|(_, open)| open.name == name).map(|(fiber, open)| (*fiber, open))
@@ -375,6 +431,7 @@ impl<E> Instance<E> {
             args: self.args,
             attempt: self.attempt,
             parent: self.parent,
+            owner: self.owner,
             open: self.open,
             stale: self.stale,
             next: self.next,
@@ -388,6 +445,7 @@ impl<E> Instance<E> {
             custom: self.custom,
             printed: self.printed,
             uncertain: self.uncertain,
+            past: self.past,
         }
     }
 }
@@ -465,9 +523,14 @@ impl<'s, 'p> Step<'s, 'p> {
 
     /// The key of a step.
     fn key(&self, name: u64) -> Id {
-        match self.me.execution {
-            0 => format!("{}-{name}", self.id).into(),
-            execution => format!("{}.{execution}-{name}", self.id).into(),
+        let Execution { number, life } = self.me.execution;
+        let id = match life {
+            Life(0) => self.id.to_string(),
+            Life(life) => format!("{}~{life}", self.id),
+        };
+        match number {
+            0 => format!("{id}-{name}").into(),
+            number => format!("{id}.{number}-{name}").into(),
         }
     }
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use crate::machine::options;
-use crate::machine::{Data, EntityId, ErrorData, IfExists, Value, What, child_id, ids, later_child_id};
+use crate::machine::{Data, EntityId, ErrorData, IfExists, Value, What, ids};
 
 use super::super::evaluate::Stop;
-use super::super::message::{Asked, EntityName, Id, Message, PlaceOf, Timer, answer};
+use super::super::lives::Owner;
+use super::super::message::{Answer, Asked, EntityName, Id, Message, PlaceOf, Timer, answer};
 use super::super::part::fingerprint;
 use super::super::program::{Mutation, Naming};
 use super::super::timers::When;
+use super::past::automatic;
 use super::sends::{signal, told};
-use super::{Open, Out, Section, Step, Task, Trouble, first_text, lock_timeout, null};
+use super::{Open, Out, Ready, Section, Step, Task, Trouble, first_text, lock_timeout, null};
 
 impl Step<'_, '_> {
     /// The id of the child that a request calls or starts, if it does.
@@ -25,11 +27,7 @@ impl Step<'_, '_> {
             Naming::ByPlace => self.me.children,
         };
         self.me.children += 1;
-        let id = match self.me.execution {
-            0 => child_id(&self.id, number),
-            execution => later_child_id(&self.id, execution, number),
-        };
-        Some(id.into())
+        Some(automatic(&self.id, self.me.execution, number))
     }
 
     /// Sees to a request; false when the instance has begun anew.
@@ -74,7 +72,7 @@ impl Step<'_, '_> {
                     self.me.printed.push(args.clone());
                 }
                 self.me.open.remove(&fiber);
-                self.lines.push_back(fiber);
+                self.lines.push_back((fiber, name));
             }
             What::Effect(_) => self.attempt(fiber),
             What::Activity { name: activity, .. } => {
@@ -93,12 +91,14 @@ impl Step<'_, '_> {
                 }
                 let waiter = self.waiter(name);
                 let function: Id = function.as_str().into();
+                let owner = Owner(child.id.is_none().then(|| self.id.clone()));
                 let message = match start {
                     true => Message::Begin {
                         function,
                         args: args.clone(),
                         if_exists: child.if_exists,
                         parent: None,
+                        owner,
                         waiter: None,
                         started: Some(waiter),
                         attempt: 1,
@@ -107,7 +107,8 @@ impl Step<'_, '_> {
                         function,
                         args: args.clone(),
                         if_exists: child.if_exists,
-                        parent: Some(self.id.clone()),
+                        parent: Some(self.me.life_id(&self.id)),
+                        owner,
                         waiter: Some(waiter),
                         started: None,
                         attempt: child.attempt.max(1),
@@ -152,14 +153,18 @@ impl Step<'_, '_> {
 
     /// A request that is answered as soon as it is made.
     pub(super) fn immediate(&mut self, fiber: u64) {
-        self.me.open.remove(&fiber);
-        self.ready.push_back((fiber, null()));
+        self.answer_at_once(fiber, null());
     }
 
     /// A request that has an error as soon as it is made.
     fn known_at_once(&mut self, fiber: u64, error: ErrorData) {
-        self.me.open.remove(&fiber);
-        self.ready.push_back((fiber, answer(Err(error))));
+        self.answer_at_once(fiber, answer(Err(error)));
+    }
+
+    fn answer_at_once(&mut self, fiber: u64, result: Answer) {
+        if let Some(open) = self.me.open.remove(&fiber) {
+            self.ready.push_back(Ready { fiber, seq: open.name, result });
+        }
     }
 
     /// An attempt at an activity or an effect begins.
@@ -180,6 +185,11 @@ impl Step<'_, '_> {
     /// A request that nobody waits for any more.
     pub(super) fn withdraw(&mut self, open: &Open, children: bool) {
         self.out.push(Out::Clear { seq: open.name, all: true });
+        self.leave(open, children);
+    }
+
+    /// Others learn that nobody waits for a request any more.
+    pub(super) fn leave(&mut self, open: &Open, children: bool) {
         match &open.asked.what {
             What::Effect("lock") => {
                 self.leave_section();
@@ -204,7 +214,8 @@ impl Step<'_, '_> {
         let detached = options::child(&options.decode()).unwrap_or_default().detached;
         if let Some(child) = open.child.clone().filter(|_| !detached) {
             let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
-            let message = Message::Terminate { why, children: true, by: Some(self.id.clone()), ack: None };
+            let message =
+                Message::Terminate { why, children: true, by: Some(self.me.life_id(&self.id)), ack: None };
             self.say(&child, message);
         }
     }

@@ -4,14 +4,15 @@ use crate::machine::options;
 use crate::machine::{Data, Value, What, format, started_id};
 
 use super::super::evaluate::Stop;
+use super::super::lives::Owner;
 use super::super::message::{Asked, EntityName, Id, Message, Name, PlaceOf, Waiter};
 use super::super::part::Part;
 use super::super::program::Naming;
 use super::super::timers::When;
 use super::{Out, send};
 
-/// What an activity or an operation sent, from the step of that key.
-pub fn sent(naming: Naming, key: &Id, sends: &[Asked]) -> Result<Vec<Out>, Stop> {
+/// What an activity of an instance or an operation sent, from the step of that key.
+pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Result<Vec<Out>, Stop> {
     let mut outs = Vec::new();
     for request in sends {
         match &request.what {
@@ -35,12 +36,14 @@ pub fn sent(naming: Naming, key: &Id, sends: &[Asked]) -> Result<Vec<Out>, Stop>
                 if own.is_none() && naming == Naming::ByPlace {
                     return Err(Stop::LooksAtNames);
                 }
+                let owner = Owner(by.filter(|_| own.is_none()).cloned());
                 let id = own.unwrap_or_else(|| started_id(key, request.seq));
                 let message = Message::Begin {
                     function: name.as_str().into(),
                     args: request.args.clone(),
                     if_exists: child.if_exists,
                     parent: None,
+                    owner,
                     waiter: None,
                     started: None,
                     attempt: 1,

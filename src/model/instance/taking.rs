@@ -12,13 +12,19 @@ use super::super::part::{Part, fingerprint};
 use super::super::program::Naming;
 use super::super::timers::When;
 use super::sends::sent;
-use super::{Open, Out, Outcome, Step, first_text, lock_timeout, null, reply};
+use super::{Open, Out, Outcome, Ready, Step, first_text, lock_timeout, null, reply};
 
 impl Step<'_, '_> {
     pub(super) fn take(&mut self, message: &Message) -> Result<(), Stop> {
         match message {
             Message::Answer { .. } | Message::Due { .. } if self.me.suspended => {
                 self.me.held_back.push_back(Part::new(message.clone()));
+            }
+            // It is there, and is taken in its turn.
+            Message::Event { name, payload, ack } if self.me.suspended => {
+                let event = Message::Event { name: name.clone(), payload: payload.clone(), ack: None };
+                self.me.held_back.push_back(Part::new(event));
+                self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
             }
             Message::Answer { execution, seq, result, sends } => {
                 if *execution != self.me.execution {
@@ -130,7 +136,7 @@ impl Step<'_, '_> {
         {
             section.held = result.is_ok();
         }
-        self.ready.push_back((fiber, result));
+        self.ready.push_back(Ready { fiber, seq: name, result });
         Ok(())
     }
 
@@ -214,8 +220,8 @@ impl Step<'_, '_> {
         while let Some(eval) = self.eval.clone()
             && !self.me.suspended
         {
-            let line = self.lines.pop_front().map(|fiber| (fiber, null()));
-            let (fiber, result) = match line.or_else(|| self.ready.pop_front()) {
+            let line = self.lines.pop_front().map(|(fiber, seq)| Ready { fiber, seq, result: null() });
+            let Ready { fiber, seq, result } = match line.or_else(|| self.ready.pop_front()) {
                 Some(next) => next,
                 None => match self.receive() {
                     Some(next) => next,
@@ -223,6 +229,7 @@ impl Step<'_, '_> {
                 },
             };
             let evaluated = self.evaluator.resume(&eval, fiber, &result)?;
+            self.note(seq, &result, &evaluated);
             self.evaluated(&evaluated)?;
         }
         Ok(())
@@ -230,7 +237,7 @@ impl Step<'_, '_> {
 
     /// The event that came first of those that its requests wait for, and the request that gets it: of several that wait for
     /// the same name the one that was made first.
-    pub(super) fn receive(&mut self) -> Option<(u64, Answer)> {
+    pub(super) fn receive(&mut self) -> Option<Ready> {
         if self.me.events.is_empty() {
             return None;
         }
@@ -245,8 +252,8 @@ impl Step<'_, '_> {
         let at = self.me.events.iter().position(|(name, _)| waiting.contains_key(name))?;
         let (name, payload) = self.me.events.remove(at);
         let (_, fiber) = *waiting.get(&name)?;
-        self.me.open.remove(&fiber);
-        Some((fiber, answer(Ok(payload))))
+        let open = self.me.open.remove(&fiber)?;
+        Some(Ready { fiber, seq: open.name, result: answer(Ok(payload)) })
     }
 
     /// The turn of a request among those that wait for an event of one name: the last. Of others it does not matter which came first.
@@ -265,8 +272,14 @@ impl Step<'_, '_> {
     /// Takes in what a step of evaluation came to.
     pub(super) fn evaluated(&mut self, evaluated: &Rc<Evaluated>) -> Result<(), Stop> {
         self.eval = evaluated.eval.clone();
+        // What a failure withdraws may be waited for again: its end sees to that.
+        let goes_back = self.evaluator.program.interventions.rewinds > 0
+            && evaluated.result.as_ref().is_some_and(|result| result.is_err());
         for fiber in &evaluated.withdrawn {
             self.note_uncertain(*fiber, Some(&ErrorData::new("cancelled", "")));
+            if goes_back {
+                continue;
+            }
             if let Some(open) = self.me.open.remove(fiber) {
                 self.withdraw(&open, true);
             }
@@ -307,7 +320,7 @@ impl Step<'_, '_> {
 
     /// What an activity sent goes out with its result.
     fn send_all(&mut self, key: &Id, sends: &[Asked]) -> Result<(), Stop> {
-        let outs = sent(self.evaluator.program.naming, key, sends)?;
+        let outs = sent(self.evaluator.program.naming, Some(&self.id), key, sends)?;
         self.out.extend(outs);
         Ok(())
     }

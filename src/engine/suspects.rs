@@ -1,0 +1,109 @@
+//! Instances and entities that the process is thought to die of: they are not evaluated, and the others go on.
+//!
+//! Such an instance can be ended without being evaluated; of an entity the message that it is at can be removed.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::machine::{Data, EntityId, ErrorData, Value};
+
+use super::address::Address;
+use super::history::{Asked, Entry};
+use super::message::Message;
+use super::step::{Engine, Ready};
+
+impl Engine {
+    /// Whoever runs next.
+    pub fn next_to_run(&self) -> Option<Address> {
+        Some(match self.ready.front()? {
+            Ready::Instance(id) => Address::Instance(id.clone()),
+            Ready::Entity(entity) => Address::Entity(entity.clone()),
+        })
+    }
+
+    /// Sets an instance or an entity aside, by its name. This comes before the store is recovered.
+    pub fn suspect(&mut self, name: &str) {
+        self.suspects.insert(name.into());
+    }
+
+    /// Whether an instance that was read is not to be evaluated; if somebody has ended it, it ends.
+    pub(super) fn holds_back(&mut self, id: &Arc<str>, now: i64) -> bool {
+        if !self.suspects.contains(id) {
+            return false;
+        }
+        let Some(instance) = self.instances.get_mut(id) else { return true };
+        let Some(mail) = instance.mail.take_end() else {
+            if let Some(instance) = self.instances.remove(id) {
+                self.mailboxes.insert(id.clone(), instance.mail);
+            }
+            self.left(id);
+            return true;
+        };
+        // What it called is known by its history alone.
+        let caller = instance.life_id();
+        let children: Vec<(u64, String)> =
+            instance.called().map(|seq| (seq, instance.child_id(seq))).collect();
+        self.suspects.remove(id);
+        self.control(id, &mail, now);
+        for (seq, child) in children {
+            let why = Data::encode(&Value::str("its caller was terminated")).unwrap_or_else(|_| Data::null());
+            let message = Message::Terminate { why, children: true, by: Some(caller.clone()) };
+            self.send_from(id, seq, Address::instance(&child), None, message);
+        }
+        true
+    }
+
+    /// Whether nothing is evaluated of an entity.
+    pub(super) fn is_held_back(&self, entity: &EntityId) -> bool {
+        !self.suspects.is_empty() && self.suspects.contains(entity.to_string().as_str())
+    }
+
+    /// Removes the message that an entity is at, or that is the next one; whoever waits for it gets an error. False when
+    /// there is none.
+    pub fn drop_message(&mut self, entity: EntityId) -> bool {
+        let entity = Rc::new(entity);
+        let slot = self.entities.slot(&entity);
+        let running = slot.running.take();
+        let mail = match running {
+            Some(running) => {
+                self.entities.busy -= 1;
+                running.mail
+            }
+            None => match slot.lane.pop_front().or_else(|| slot.queue.pop_front()) {
+                Some(mail) => mail,
+                None => return false,
+            },
+        };
+        self.suspects.remove(entity.to_string().as_str());
+        let error = ErrorData::new("dropped", format!("this message to {entity} was removed by an operator"));
+        match &mail.message {
+            Message::Lock { owner, .. } => {
+                let owner = owner.clone();
+                self.taken(&Address::Entity(entity.clone()), &mail);
+                self.reply(&mail, owner, Err(error));
+            }
+            _ => self.operation_done(&entity, &mail, Err(error)),
+        }
+        self.wake_entity(&entity);
+        true
+    }
+}
+
+impl super::instance::Instance {
+    /// The calls of children that its history has no answer to, before it was replayed.
+    fn called(&self) -> impl Iterator<Item = u64> + '_ {
+        let is_over = |wanted: u64| {
+            self.past().any(|entry| {
+                matches!(entry, Entry::Answered { seq, .. } | Entry::Cancelled { seq, .. } if *seq == wanted)
+            })
+        };
+        self.past().filter_map(move |entry| match entry {
+            Entry::Requested { seq, what: Asked::Orchestration { start: false, .. }, .. }
+                if !is_over(*seq) =>
+            {
+                Some(*seq)
+            }
+            _ => None,
+        })
+    }
+}

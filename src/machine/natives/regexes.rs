@@ -1,0 +1,288 @@
+//! Natives for regular expressions.
+//!
+//! One search is linear in the text, all searches of a text are not: each may look as far as the end. So what goes on to
+//! further matches is done in steps, between which others have a turn. How far a step goes is asked of a clock, since nothing
+//! else tells how far a search has looked; what comes of all steps together does not depend on it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use regex::{Captures, Regex, RegexBuilder};
+use regex_automata::nfa::thompson;
+
+use super::super::error::{Fail, fail, fail_with};
+use super::super::operate as op;
+use super::super::value::{Record, Text, Value, intern};
+use super::super::work;
+use super::{Native, int, text};
+
+/// How long a step takes, and after how many searches the clock is asked.
+const STEP: Duration = Duration::from_millis(20);
+const SEARCHES: usize = 64;
+/// The work of a whole step, in bytes gone through.
+const WORK: usize = 16 << 20;
+/// A search may take so many steps of the automaton, one for each state and byte, if the text leads to all of them.
+const MOST: usize = 5_000_000_000;
+
+pub fn find(name: &str) -> Option<Native> {
+    Some(match name {
+        "regex_matches" => |args| {
+            let whole = text(&args[0])?;
+            work::done(whole.as_str().len());
+            Ok(Value::bool(Pattern::of(&args[1], whole)?.regex.is_match(whole.as_str())))
+        },
+        "regex_find" => |args| {
+            let whole = text(&args[0])?;
+            work::done(whole.as_str().len());
+            let regex = Pattern::of(&args[1], whole)?.regex;
+            let mut places = Places::of(whole, 0, 0);
+            Ok(regex
+                .captures(whole.as_str())
+                .map_or(Value::Null, |found| found_record(&regex, &found, &mut places)))
+        },
+        "regex_find_some" => |args| {
+            let mut all = Vec::new();
+            let mut growing = op::Growing::default();
+            let mut add = |regex: &Regex, found: &Captures<'_>, places: &mut Places<'_>| {
+                growing.item()?;
+                all.push(found_record(regex, found, places));
+                Ok(())
+            };
+            let next = step(args, &mut add)?;
+            Ok(Value::list(vec![Value::list(all), next]))
+        },
+        // What replaces each match, and what is between it and the match before.
+        "regex_replace_some" => |args| {
+            let (whole, with) = (text(&args[0])?.clone(), text(&args[3])?.clone());
+            let mut from = usize::try_from(int(&args[4])?).unwrap_or(0);
+            let mut out = String::new();
+            let mut growing = op::Growing::default();
+            let mut add = |_: &Regex, found: &Captures<'_>, _: &mut Places<'_>| {
+                let before = out.len();
+                if let Some(found) = found.get(0) {
+                    out.push_str(&whole.as_str()[from.min(found.start())..found.start()]);
+                    from = found.end();
+                }
+                // A group may be in it many times.
+                op::reserve(with.as_str().len())?;
+                found.expand(with.as_str(), &mut out);
+                growing.text(out.len() - before)
+            };
+            let next = step(args, &mut add)?;
+            if matches!(next, Value::Null) {
+                let rest = whole.as_str().get(from..).unwrap_or_default();
+                growing.text(rest.len())?;
+                out.push_str(rest);
+            }
+            Ok(Value::list(vec![Value::str(out), next, Value::Int(from as i64)]))
+        },
+        "regex_split_some" => |args| {
+            let whole = text(&args[0])?.clone();
+            let mut from = usize::try_from(int(&args[3])?).unwrap_or(0);
+            let mut parts = Vec::new();
+            let mut growing = op::Growing::default();
+            let mut add = |_: &Regex, found: &Captures<'_>, _: &mut Places<'_>| {
+                growing.item()?;
+                if let Some(found) = found.get(0) {
+                    parts.push(Value::str(&whole.as_str()[from.min(found.start())..found.start()]));
+                    from = found.end();
+                }
+                Ok(())
+            };
+            let next = step(args, &mut add)?;
+            if matches!(next, Value::Null) {
+                parts.push(Value::str(whole.as_str().get(from..).unwrap_or_default()));
+            }
+            Ok(Value::list(vec![Value::list(parts), next, Value::Int(from as i64)]))
+        },
+        // Of the library that earlier programs are stored with.
+        "regex_find_all" => |args| {
+            let whole = text(&args[0])?;
+            let regex = Pattern::of(&args[1], whole)?.regex;
+            let mut places = Places::of(whole, 0, 0);
+            let mut all = Vec::new();
+            let mut growing = op::Growing::default();
+            for found in regex.captures_iter(whole.as_str()) {
+                growing.item()?;
+                all.push(found_record(&regex, &found, &mut places));
+            }
+            Ok(Value::list(all))
+        },
+        "regex_replace" => |args| {
+            let whole = text(&args[0])?;
+            let regex = Pattern::of(&args[1], whole)?.regex;
+            let (with, mut from) = (text(&args[2])?.as_str(), 0);
+            let mut out = String::new();
+            let mut growing = op::Growing::default();
+            for found in regex.captures_iter(whole.as_str()) {
+                let before = out.len();
+                if let Some(found) = found.get(0) {
+                    out.push_str(&whole.as_str()[from..found.start()]);
+                    from = found.end();
+                }
+                found.expand(with, &mut out);
+                growing.text(out.len() - before)?;
+            }
+            out.push_str(&whole.as_str()[from..]);
+            op::reserve_text(out.len())?;
+            Ok(Value::str(out))
+        },
+        "regex_split" => |args| {
+            let whole = text(&args[0])?;
+            let regex = Pattern::of(&args[1], whole)?.regex;
+            let mut parts = Vec::new();
+            let mut growing = op::Growing::default();
+            for part in regex.split(whole.as_str()) {
+                growing.item()?;
+                parts.push(Value::str(part));
+            }
+            Ok(Value::list(parts))
+        },
+        _ => return None,
+    })
+}
+
+/// Sees a match; an error ends the search.
+type Found<'a> = &'a mut dyn FnMut(&Regex, &Captures<'_>, &mut Places<'_>) -> Result<(), Fail>;
+
+/// Goes on to further matches, as far as one step goes: the arguments are the text, the pattern, and where to go on, null
+/// at first. Gives where to go on, null when that was all.
+fn step(args: &[Value], found: Found<'_>) -> Result<Value, Fail> {
+    let whole = text(&args[0])?;
+    let regex = Pattern::of(&args[1], whole)?.regex;
+    let [mut at, mut last, byte, count] = places_of(&args[2]);
+    let (whole, mut places) = (whole.clone(), Places::of(whole, byte, count));
+    let text = whole.as_str();
+    let (began, mut searches) = (Instant::now(), 0);
+    loop {
+        searches += 1;
+        if searches % SEARCHES == 0 && began.elapsed() > STEP {
+            work::done(WORK);
+            let next = [at, last, places.byte, places.count];
+            return Ok(Value::list(next.into_iter().map(|place| Value::Int(place as i64)).collect()));
+        }
+        let Some(captures) = (at <= text.len()).then(|| regex.captures_at(text, at)).flatten() else {
+            return Ok(Value::Null);
+        };
+        let Some(whole) = captures.get(0) else { return Ok(Value::Null) };
+        // Right after a match there is no empty one.
+        let is_next_to = whole.is_empty() && last == whole.end() + 1;
+        if !is_next_to {
+            found(&regex, &captures, &mut places)?;
+        }
+        last = whole.end() + 1;
+        at = match whole.is_empty() {
+            true => whole.end() + text[whole.end()..].chars().next().map_or(1, char::len_utf8),
+            false => whole.end(),
+        };
+    }
+}
+
+/// Where the next search begins, one more than where the last match ended, and a place that is known in bytes and in
+/// characters.
+fn places_of(value: &Value) -> [usize; 4] {
+    let mut places = [0; 4];
+    if let Value::List(list) = value {
+        for (place, value) in places.iter_mut().zip(list.as_slice()) {
+            *place = if let Value::Int(n) = value { usize::try_from(*n).unwrap_or(0) } else { 0 };
+        }
+    }
+    places
+}
+
+/// A regular expression, and how many states its automaton has.
+#[derive(Clone)]
+struct Pattern {
+    regex: Regex,
+    states: usize,
+}
+
+thread_local! {
+    static PATTERNS: RefCell<HashMap<String, Pattern>> = RefCell::new(HashMap::new());
+}
+
+impl Pattern {
+    /// The pattern, if a search of that text comes to an end in time.
+    fn of(pattern: &Value, whole: &Text) -> Result<Pattern, Fail> {
+        let pattern = compiled(text(pattern)?.as_str())?;
+        let len = whole.as_str().len();
+        if pattern.states.saturating_mul(len) > MOST {
+            let states = pattern.states;
+            let message =
+                format!("a text of {len} bytes is too long for a pattern of {states} states: cut it first");
+            return Err(fail("limit", message));
+        }
+        Ok(pattern)
+    }
+}
+
+fn compiled(pattern: &str) -> Result<Pattern, Fail> {
+    PATTERNS.with(|patterns| {
+        let mut patterns = patterns.borrow_mut();
+        if let Some(pattern) = patterns.get(pattern) {
+            return Ok(pattern.clone());
+        }
+        let regex = RegexBuilder::new(pattern).size_limit(4 << 20).build().map_err(|error| {
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or("").trim_start_matches("error: ").to_string();
+            fail_with(
+                "parse_error",
+                format!("not a regular expression: {reason}"),
+                [("pattern", Value::str(pattern))],
+            )
+        })?;
+        let states = thompson::NFA::new(pattern).map_or(1 << 20, |nfa| nfa.states().len());
+        if patterns.len() > 100 {
+            patterns.clear();
+        }
+        let made = Pattern { regex, states };
+        patterns.insert(pattern.to_string(), made.clone());
+        Ok(made)
+    })
+}
+
+/// Where characters are in a text, asked for from its beginning to its end.
+struct Places<'a> {
+    text: &'a str,
+    is_ascii: bool,
+    /// A place that is known: its byte, and how many characters are before it.
+    byte: usize,
+    count: usize,
+}
+
+impl<'a> Places<'a> {
+    fn of(text: &'a Text, byte: usize, count: usize) -> Places<'a> {
+        Places { text: text.as_str(), is_ascii: text.is_ascii(), byte, count }
+    }
+
+    /// How many characters are before a byte.
+    fn character(&mut self, byte: usize) -> i64 {
+        if self.is_ascii {
+            return byte as i64;
+        }
+        if byte < self.byte {
+            (self.byte, self.count) = (0, 0);
+        }
+        self.count += self.text[self.byte..byte].chars().count();
+        self.byte = byte;
+        self.count as i64
+    }
+}
+
+/// `{text, start, end, groups}`; named groups are fields of `groups`, others are numbered. Positions count characters.
+fn found_record(regex: &Regex, found: &Captures<'_>, places: &mut Places<'_>) -> Value {
+    let Some(whole) = found.get(0) else { return Value::Null };
+    let mut groups = Record::default();
+    for (number, name) in regex.capture_names().enumerate().skip(1) {
+        let value = found.get(number).map_or(Value::Null, |group| Value::str(group.as_str()));
+        groups.set(intern(name.unwrap_or(&number.to_string())), value);
+    }
+    Value::record([
+        ("text", Value::str(whole.as_str())),
+        ("start", Value::Int(places.character(whole.start()))),
+        ("end", Value::Int(places.character(whole.end()))),
+        ("groups", Value::Record(Rc::new(groups))),
+    ])
+}

@@ -1,0 +1,280 @@
+//! Rewinding: an instance that ended without a result asks its failed steps again, and loses nothing else.
+//!
+//! It is evaluated from its beginning with what it was given, but for the answers that are asked for again. An answer from
+//! which the same follows as before is kept, with the numbers that its requests had. So is one from which nothing follows
+//! now. At the first from which something else follows the past is cut: what comes after that waits to be taken in again, if
+//! somebody waits for it. Then comes what came while it had ended.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::machine::{Value, What, options};
+
+use super::super::evaluate::{Evaluator, Stop};
+use super::super::message::{Answer, Id, Mail, Message, Timer};
+use super::super::part::Part;
+use super::super::program::Mutation;
+use super::super::timers::When;
+use super::past::{Given, Past, given};
+use super::{Instance, Out, Outcome, State, Step, Turn, first_text};
+use crate::model::Eval;
+
+/// What goes back of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Back {
+    /// The requests that are asked again for their errors.
+    pub again: BTreeSet<u64>,
+    /// The requests that are answered by instances that go back with it.
+    pub answered: BTreeSet<u64>,
+}
+
+/// What is taken in again: answers by their requests, and events.
+enum Later {
+    Answer(u64, Answer),
+    Event(Message),
+}
+
+impl<E> Instance<E> {
+    /// Whether it has ended without a result, and kept what a rewinding needs.
+    pub fn goes_back(&self) -> bool {
+        match &self.state {
+            State::Ended { outcome: Outcome::Failed(_), .. } => true,
+            State::Ended { outcome: Outcome::Terminated(_), .. } => self.parent.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether it has failed.
+    pub fn has_failed(&self) -> bool {
+        matches!(&self.state, State::Ended { outcome: Outcome::Failed(_), .. })
+    }
+
+    /// The answer that came for a request after the end: of several the first success.
+    pub(super) fn came(&self, seq: u64) -> Option<&Answer> {
+        let answers = || {
+            self.held_back.iter().filter_map(move |mail| match &**mail {
+                Message::Answer { seq: known, result, .. } if *known == seq => Some(result),
+                _ => None,
+            })
+        };
+        answers().find(|result| result.is_ok()).or_else(|| answers().next())
+    }
+}
+
+/// The instance goes back; none if it can't: it would be within a critical section.
+pub fn rewind(
+    evaluator: &mut Evaluator<'_>,
+    id: &Id,
+    old: &Instance<Eval>,
+    back: &Back,
+) -> Result<Option<Turn>, Stop> {
+    let past = Past { given: Vec::new(), in_section: false, ..old.past.clone() };
+    let (args, attempt) = (old.args_of_execution(), old.attempt);
+    let fresh = Instance {
+        state: State::Running(Part::new(Vec::new())),
+        open: BTreeMap::new(),
+        stale: BTreeSet::new(),
+        events: Vec::new(),
+        held_back: VecDeque::new(),
+        printed: Vec::new(),
+        section: None,
+        custom: None,
+        next: 0,
+        past,
+        ..old.clone()
+    };
+    let begun = evaluator.begin(&old.function, &args, id, attempt)?;
+    let mut step = Step::of(evaluator, id, fresh);
+    step.evaluated(&begun)?;
+    let later = step.fit(old, back)?;
+    let asks_for_section = |asked: &What| *asked == What::Effect("lock");
+    if step.me.section.is_some() || step.me.open.values().any(|open| asks_for_section(&open.asked.what)) {
+        return Ok(None);
+    }
+    // What this sent was sent before.
+    step.out.clear();
+    if step.evaluator.program.mutation != Mutation::NumbersAgain {
+        step.me.next = old.next;
+    }
+    let dropped = step.ask_again(old, back, &later)?;
+    step.take_in(old, later, &dropped)?;
+    Ok(Some(step.done()))
+}
+
+impl Step<'_, '_> {
+    /// Takes in again what fits, and answers what is left to be taken in.
+    fn fit(&mut self, old: &Instance<Eval>, back: &Back) -> Result<Vec<Later>, Stop> {
+        let mutation = self.evaluator.program.mutation;
+        let (mut later, mut is_cut) = (Vec::new(), false);
+        for known in &old.past.given {
+            let fiber = self.waits_for(known.seq);
+            if fiber.is_some() && back.again.contains(&known.seq) {
+                is_cut |= mutation == Mutation::RewindCutsSuccesses;
+                continue;
+            }
+            let Some(fiber) = fiber.filter(|_| !is_cut) else {
+                self.put_back(old, known, &mut later)?;
+                continue;
+            };
+            let Some(eval) = self.eval.clone() else { break };
+            let evaluated = self.evaluator.resume(&eval, fiber, &known.result)?;
+            let first = if known.asked.is_empty() { self.me.next } else { known.first };
+            let now = given(&self.me, first, known.seq, &known.result, &evaluated);
+            let is_same = now.asked == known.asked && now.withdrawn == known.withdrawn;
+            let is_nothing = now.asked.is_empty() && now.withdrawn.is_empty();
+            if evaluated.result.is_some() || !(is_same || is_nothing) {
+                is_cut = true;
+                self.put_back(old, known, &mut later)?;
+                continue;
+            }
+            self.lines.retain(|(_, name)| *name != known.seq);
+            self.ready.retain(|ready| ready.seq != known.seq);
+            self.me.open.remove(&fiber);
+            self.me.next = first;
+            self.me.past.given.push(Part::new(now));
+            self.evaluated(&evaluated)?;
+        }
+        Ok(later)
+    }
+
+    /// The fiber that waits for an answer to a request.
+    fn waits_for(&self, seq: u64) -> Option<u64> {
+        let line = self.lines.iter().find(|(_, name)| *name == seq).map(|(fiber, _)| *fiber);
+        let ready = || self.ready.iter().find(|ready| ready.seq == seq).map(|ready| ready.fiber);
+        line.or_else(ready).or_else(|| self.me.open_named(seq).map(|(fiber, _)| fiber))
+    }
+
+    /// An answer that no longer fits waits to be taken in again, if it is of use.
+    fn put_back(&mut self, old: &Instance<Eval>, known: &Given, later: &mut Vec<Later>) -> Result<(), Stop> {
+        let requests = old.requests(self.evaluator, &self.id)?;
+        let Some(asked) = requests.get(&known.seq) else { return Ok(()) };
+        match (&asked.what, &*known.result) {
+            (What::Effect("receive"), Ok(payload)) => {
+                let name = first_text(&asked.args).into();
+                later.push(Later::Event(Message::Event { name, payload: payload.clone(), ack: None }));
+            }
+            (What::Effect("lock"), _) => {}
+            _ if self.me.open_named(known.seq).is_some()
+                && self.evaluator.program.mutation != Mutation::RewindCutsSuccesses =>
+            {
+                later.push(Later::Answer(known.seq, known.result.clone()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Asks again for what has no answer and none on its way. Answers the requests of which what came is of no use.
+    fn ask_again(
+        &mut self,
+        old: &Instance<Eval>,
+        back: &Back,
+        later: &[Later],
+    ) -> Result<BTreeSet<u64>, Stop> {
+        let waits: BTreeSet<u64> = later
+            .iter()
+            .filter_map(|later| match later {
+                Later::Answer(seq, _) => Some(*seq),
+                Later::Event(_) => None,
+            })
+            .collect();
+        let (mut dropped, mut renewed) = (BTreeSet::new(), Vec::new());
+        for (fiber, open) in self.me.open.clone() {
+            let (seq, asked) = (open.name, open.asked.clone());
+            let was_open = old.open_named(seq).is_some();
+            let came = old.came(seq).filter(|_| was_open);
+            if waits.contains(&seq) || asked.what == What::Effect("receive") {
+                continue;
+            }
+            if back.answered.contains(&seq) {
+                dropped.insert(seq);
+                renewed.push(seq);
+                if let What::Orchestration { options, .. } = &asked.what
+                    && let Some(limit) = options::child(&options.decode()).unwrap_or_default().timeout
+                {
+                    self.out.push(Out::SetTimer { when: When::After(limit), seq, timer: Timer::Timeout });
+                }
+                continue;
+            }
+            let is_again = back.again.contains(&seq);
+            let waits_for_other = old.target(&self.id, seq, &asked).is_some();
+            match &asked.what {
+                What::Effect("sleep" | "sleep_until") if was_open => continue,
+                // How long it still takes depends on when it was given up.
+                What::Effect("sleep") if !is_again => {
+                    if let Some(Value::Duration(duration)) = asked.args.items().first() {
+                        let when = When::Between(0, *duration);
+                        self.out.push(Out::SetTimer { when, seq, timer: Timer::Sleep });
+                    }
+                    continue;
+                }
+                _ if came.is_some_and(|came| came.is_ok()) => continue,
+                _ if waits_for_other && was_open && !is_again => continue,
+                _ if !is_broken_off(&asked.what) && was_open && came.is_none() && !is_again => continue,
+                _ => {}
+            }
+            dropped.insert(seq);
+            renewed.push(seq);
+            self.dispatch(fiber, seq, &asked)?;
+        }
+        self.renew_limits(&renewed, &mut dropped)?;
+        Ok(dropped)
+    }
+
+    /// Time limits of what is asked again begin anew.
+    fn renew_limits(&mut self, renewed: &[u64], dropped: &mut BTreeSet<u64>) -> Result<(), Stop> {
+        let rivals = self.me.with_numbers(self.evaluator, &self.id)?.rivals(renewed);
+        for seq in rivals {
+            let Some((fiber, open)) = self.me.open_named(seq) else { continue };
+            let asked = open.asked.clone();
+            if matches!(asked.what, What::Effect("sleep")) && !renewed.contains(&seq) {
+                dropped.insert(seq);
+                self.out.push(Out::Clear { seq, all: true });
+                self.dispatch(fiber, seq, &asked)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what waits: first what was taken in before, then what came after the end.
+    fn take_in(
+        &mut self,
+        old: &Instance<Eval>,
+        later: Vec<Later>,
+        dropped: &BTreeSet<u64>,
+    ) -> Result<(), Stop> {
+        let execution = self.me.execution;
+        let again = later.into_iter().map(|later| match later {
+            Later::Event(event) => Part::new(event),
+            Later::Answer(seq, result) => {
+                Part::new(Message::Answer { execution, seq, result, sends: Vec::new() })
+            }
+        });
+        let is_of_use = |mail: &&Mail| match &***mail {
+            Message::Answer { seq, result, .. } => {
+                !dropped.contains(seq) && old.came(*seq).is_some_and(|came| came == result)
+            }
+            Message::Due { seq, .. } => !dropped.contains(seq),
+            _ => true,
+        };
+        let waiting: Vec<Mail> = again.chain(old.held_back.iter().filter(is_of_use).cloned()).collect();
+        self.go_on()?;
+        for (at, mail) in waiting.iter().enumerate() {
+            if self.eval.is_none() {
+                waiting[at..].iter().for_each(|mail| self.refuse(mail));
+                break;
+            }
+            self.take(mail)?;
+            self.go_on()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether doing it was broken off when the instance ended: it is done anew.
+fn is_broken_off(what: &What) -> bool {
+    match what {
+        What::Activity { .. } => true,
+        What::Effect(name) => !super::sends::is_sent(name),
+        _ => false,
+    }
+}

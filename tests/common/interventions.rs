@@ -1,0 +1,103 @@
+//! An operator who holds instances of a script up, lets them go on, purges what has ended, and mends and rewinds what has
+//! failed, as often as the models let theirs.
+
+use std::rc::Rc;
+
+use durable::engine::{Address, Engine, Event, InstanceRecord, Message, SCRIPT, Status, read_record};
+use durable::machine::{Data, Image};
+use durable::model::Interventions;
+
+use super::Random;
+use super::operator::{purge, rewind};
+use super::sim::{Acted, ID, Outside, World};
+
+/// Who intervenes in the run of a script.
+pub struct Intervening {
+    image: Rc<Image>,
+    args: Data,
+    left: Interventions,
+    random: Random,
+    held_up: Vec<String>,
+    sent: u64,
+}
+
+impl Intervening {
+    pub fn new(image: Rc<Image>, args: Data, left: Interventions, seed: u64) -> Intervening {
+        Intervening { image, args, left, random: Random::new(seed), held_up: Vec::new(), sent: 0 }
+    }
+
+    fn send(&mut self, id: &str, message: Message, world: &mut World, engine: &mut Engine) {
+        world.say(|| format!("operator: {} {id}", message.word()));
+        self.sent += 1;
+        let from = format!("operator-{}", self.sent);
+        world.accept(engine, Event::Send { to: Address::instance(id), from, message });
+    }
+
+    /// One of the instances of which that is so.
+    fn one(&mut self, world: &World, of: impl Fn(&InstanceRecord) -> bool) -> Option<String> {
+        let all: Vec<InstanceRecord> = world.records().into_iter().filter(of).collect();
+        let at = self.random.below(all.len().max(1) as u64) as usize;
+        all.get(at).map(|record| record.id.clone())
+    }
+
+    /// The main instance begins, for the first time or after it was purged.
+    fn begin(&self, world: &mut World, engine: &mut Engine) {
+        world.say(|| format!("operator: start {ID}"));
+        let (hash, args) = (self.image.code.hash, self.args.clone());
+        let record = InstanceRecord::new(ID, hash, "sim.df", SCRIPT, args, world.now);
+        world.accept(engine, Event::Begin { record, image: self.image.clone() });
+    }
+}
+
+impl Outside for Intervening {
+    fn act(&mut self, world: &mut World, engine: &mut Engine, rests: bool) -> Result<Acted, String> {
+        if read_record(&world.durable, ID)?.is_none() {
+            self.begin(world, engine);
+            return Ok(Acted::Something);
+        }
+        if self.left.suspensions > 0
+            && self.random.one_in(4)
+            && let Some(id) = self.one(world, |record| record.status == Status::Running)
+        {
+            self.left.suspensions -= 1;
+            self.send(&id, Message::Suspend, world, engine);
+            self.held_up.push(id);
+            return Ok(Acted::Something);
+        }
+        if self.left.rewinds > 0
+            && self.random.one_in(3)
+            && let Some(id) = self.one(world, |record| matches!(record.status, Status::Failed(_)))
+        {
+            world.broken.clear();
+            let rewound = rewind(world, engine, &id);
+            world.say(|| format!("operator: rewind {id}: {rewound:?}"));
+            self.left.rewinds -= u32::from(rewound.is_ok());
+            return Ok(if rewound.is_ok() { Acted::Something } else { Acted::Nothing });
+        }
+        if self.left.purges > 0
+            && self.random.one_in(4)
+            && let Some(id) = self.one(world, |record| record.status.is_ended())
+            && purge(world, engine, &id)?
+        {
+            world.say(|| format!("operator: purge {id}"));
+            self.left.purges -= 1;
+            return Ok(Acted::Something);
+        }
+        if (rests || self.random.one_in(4))
+            && let Some(id) = self.held_up.pop()
+        {
+            self.send(&id, Message::Resume, world, engine);
+            return Ok(Acted::Something);
+        }
+        Ok(Acted::Nothing)
+    }
+
+    fn arrive(&mut self, _: &mut World, _: &mut Engine) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What is at rest stays so: nobody else is waited for.
+    fn is_done(&self) -> bool {
+        self.held_up.is_empty()
+    }
+}
