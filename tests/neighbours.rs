@@ -186,7 +186,7 @@ fn pipes_that_nobody_writes_stop_no_other_file() {
     await_that(|| threads() == 0);
     // A device without an end is too long.
     let output = durable(server.path(), &["start", "p.df", "reads", "/dev/zero", "--wait"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("more than 256 MiB"));
+    assert!(String::from_utf8_lossy(&output.stderr).to_lowercase().contains("more than 256 mib"));
 }
 
 #[test]

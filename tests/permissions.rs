@@ -289,12 +289,19 @@ fn a_restricted_program_touches_neither_its_store_nor_its_settings_nor_the_syste
     print(attempt(fn () => fs.remove("store")))
     print(attempt(fn () => fs.remove(".")))
     print(attempt(fn () => fs.exists("elsewhere/.durable/wal")))
+    print(attempt(fn () => fs.list("other")))
+    print(attempt(fn () => fs.append("other/wal", "x")))
+    print(attempt(fn () => fs.remove("other")))
     print(attempt(fn () => fs.read("durable.toml").len() > 0))
     "#;
+    let mut other = Command::new(DURABLE);
+    other.args(["run", "--store", "other", "--allow", "env", "a.df"]);
+    let other = other.current_dir(folder.path()).output().expect("durable runs");
+    assert!(other.status.success() && folder.path().join("other/wal").exists());
     let lines = prints(&folder, text, &[]);
-    assert!(lines[..8].iter().all(|line| line.starts_with("not_permitted")), "{lines:?}");
-    assert_eq!(lines[8], "true");
-    assert!(folder.path().join("a.df").exists());
+    assert!(lines[..11].iter().all(|line| line.starts_with("not_permitted")), "{lines:?}");
+    assert_eq!(lines[11], "true");
+    assert!(folder.path().join("a.df").exists() && folder.path().join("other/wal").exists());
     if cfg!(target_os = "linux") {
         let text = r#"
         for path in ["/proc/self/environ", "/proc/thread-self/environ", "/proc/self/root/proc/self/environ", "/dev/../proc/self/mem"] {

@@ -96,6 +96,7 @@ fn a_secret_reaches_effects_and_nothing_else() {
         fs.write("from-write", "a " + token)
         log.info(token)
         set_status({{token}})
+        print([kind_of(["a", token].join("-")), ["a", token].join("-")])
         print([kind_of(token), token == secret("TOKEN"), token])
         "#
     ));
@@ -107,6 +108,7 @@ fn a_secret_reaches_effects_and_nothing_else() {
         "{shown}"
     );
     assert!(!shown.contains(TOKEN), "{shown}");
+    assert!(shown.contains("[\"secret\", a-***]"), "{shown}");
     let first = asked.recv().expect("a request");
     assert!(first.contains(&format!("authorization: Bearer {TOKEN}")), "{first}");
     assert!(

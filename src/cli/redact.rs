@@ -133,6 +133,7 @@ impl Redaction {
             Value::Record(record) => {
                 Value::record(record.iter().map(|(name, value)| (&**name, self.value(value, depth + 1))))
             }
+            Value::Bytes(blob) if self.texts.iter().any(|text| holds(&blob.bytes, text)) => Value::str(MASK),
             other => other.clone(),
         }
     }
@@ -145,7 +146,7 @@ impl Redaction {
             Json::Object(fields) => {
                 for (name, value) in fields.iter_mut() {
                     match name.as_str() {
-                        "stored" | "$bytes" => *value = Json::String(MASK.into()),
+                        "stored" | "$bytes" | "$data" => *value = Json::String(MASK.into()),
                         // What a line is, and of whom, stays.
                         "type" | "kind" | "hash" | "program" | "checksum" => {}
                         _ => self.line(value),
@@ -155,4 +156,8 @@ impl Redaction {
             _ => {}
         }
     }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

@@ -202,6 +202,11 @@ impl At<'_> {
     }
 
     fn open_to_write(&self, place: &Place, flags: OFlag) -> Done<File> {
+        // A pipe that is opened only to be looked at would end for whoever reads it.
+        let is_no_file = place.look()?.is_some_and(|old| kind(&old) != SFlag::S_IFREG);
+        if let (Patience::None, true) = (self.patience, is_no_file) {
+            return Err(Blocked::Waits.into());
+        }
         let mut refused = None;
         let open = || match place.open(flags | OFlag::O_NONBLOCK, NEW_FILE) {
             Ok(file) => Ok(File::from(file)),

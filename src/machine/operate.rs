@@ -311,6 +311,7 @@ pub fn no_field(a: &Value, name: &Name) -> Fail {
     let hint = match a {
         Value::Null => "; `?.` reads a field of what may be null".to_string(),
         Value::Task(_) => "; `await` it first".to_string(),
+        Value::Entity(_) if secret::is(a) => String::new(),
         Value::Entity(_) => "; what it keeps is told by an operation, like `on get() => state`".to_string(),
         _ => elsewhere(name).map_or(String::new(), |here| format!("; {here}")),
     };

@@ -97,7 +97,8 @@ impl Permissions {
         }
         self.check(capability, shown, |rules| rules.verdict_of_path(capability, real))?;
         let belongs = store.is_some_and(|store| real.starts_with(store))
-            || real.components().any(|part| part.as_os_str() == STORE);
+            || real.components().any(|part| part.as_os_str() == STORE)
+            || paths::is_of_a_store(real);
         if belongs {
             let reason = format!("`{shown}` belongs to a store; restricted programs can't use one as files");
             return Err(refused(capability, shown, reason));

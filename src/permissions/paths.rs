@@ -68,6 +68,14 @@ pub fn real(path: &Path) -> PathBuf {
     found
 }
 
+/// Files that every store has, and hardly another folder.
+const MARKS: [&str; 2] = ["wal", "lock"];
+
+/// Whether a file is in the folder of a store, whatever that is called, or is that folder.
+pub(super) fn is_of_a_store(real: &Path) -> bool {
+    real.ancestors().any(|folder| MARKS.iter().all(|mark| folder.join(mark).is_file()))
+}
+
 /// Devices that have nothing of anybody.
 const HARMLESS: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 

@@ -10,7 +10,7 @@ use super::super::error::{Fail, fail_with, type_error};
 use super::super::hashing::Distinct;
 use super::super::operate as op;
 use super::super::value::{List, Record, Value, intern};
-use super::super::{format, work};
+use super::super::{format, secret, work};
 use super::{Native, int, list, stretch, text};
 
 pub fn find(name: &str) -> Option<Native> {
@@ -240,6 +240,16 @@ fn sum(args: &mut [Value]) -> Result<Value, Fail> {
 
 fn join(args: &mut [Value]) -> Result<Value, Fail> {
     let separator = text(&args[1])?;
+    if list(&args[0])?.as_slice().iter().any(secret::is) {
+        let mut parts = Vec::new();
+        for item in list(&args[0])?.as_slice() {
+            if !parts.is_empty() {
+                parts.push(args[1].clone());
+            }
+            parts.push(item.clone());
+        }
+        return secret::concat(&parts);
+    }
     let mut out = String::new();
     let mut growing = op::Growing::default();
     for (at, item) in list(&args[0])?.as_slice().iter().enumerate() {
