@@ -22,8 +22,11 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// All files below a folder, by their paths within it.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+/// Files by their paths within a folder.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// All files below a folder.
+fn files(folder: &Path) -> Files {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
@@ -43,7 +46,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-fn lay_out(files: &BTreeMap<PathBuf, Vec<u8>>, folder: &Path) {
+fn lay_out(files: &Files, folder: &Path) {
     for (path, bytes) in files {
         let path = folder.join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -52,7 +55,7 @@ fn lay_out(files: &BTreeMap<PathBuf, Vec<u8>>, folder: &Path) {
 }
 
 /// A store of instances that were killed, in the database and in the log.
-fn instances() -> BTreeMap<PathBuf, Vec<u8>> {
+fn instances() -> Files {
     let folder = TempDir::new().expect("a folder");
     let script = "activity f(n) => range(0, 300).map(fn _ => random_int(0, 1_000_000_000))\n\
                   for i in 0..args[0].to_int() { f(i) }\nprint(\"done\")\nsleep(1h)\n";
@@ -305,7 +308,7 @@ fn files_that_are_removed_or_put_back_are_noticed() {
         }
         let after = files(folder.path());
         drop(store);
-        let opened = |change: &dyn Fn(&mut BTreeMap<PathBuf, Vec<u8>>)| {
+        let opened = |change: &dyn Fn(&mut Files)| {
             let mut changed = after.clone();
             change(&mut changed);
             let copied = TempDir::new().expect("a folder");
@@ -313,7 +316,7 @@ fn files_that_are_removed_or_put_back_are_noticed() {
             store::open(copied.path())
         };
         let remove = |names: &'static [&'static str]| {
-            move |files: &mut BTreeMap<PathBuf, Vec<u8>>| {
+            move |files: &mut Files| {
                 files.retain(|path, _| !names.iter().any(|name| path.starts_with(name)));
             }
         };
@@ -321,11 +324,11 @@ fn files_that_are_removed_or_put_back_are_noticed() {
         assert!(is_damaged(opened(&remove(&["wal"]))), "{in_database}");
         assert!(is_damaged(opened(&remove(&["wal", "watermark"]))), "{in_database}");
         assert!(is_damaged(opened(&remove(&["wal", "watermark", "journal"]))), "{in_database}");
-        let older = |files: &mut BTreeMap<PathBuf, Vec<u8>>| {
+        let older = |files: &mut Files| {
             files.insert("wal".into(), before[Path::new("wal")].clone());
         };
         assert!(is_damaged(opened(&older)), "{in_database}: an older log");
-        let older_with_mark = |files: &mut BTreeMap<PathBuf, Vec<u8>>| {
+        let older_with_mark = |files: &mut Files| {
             for name in ["wal", "watermark"] {
                 files.insert(name.into(), before[Path::new(name)].clone());
             }
