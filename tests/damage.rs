@@ -150,6 +150,45 @@ fn looking_at_a_damaged_store_changes_nothing() {
     assert!(refused > 10, "only {refused} were damaged");
 }
 
+/// The same of stores that have no database, with and without `lock`.
+#[test]
+fn opening_a_damaged_log_changes_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let store = logged(folder.path(), 30);
+    let whole = files(folder.path());
+    let known = store.all(b"").expect("a scan");
+    drop(store);
+    let mut random = Random::new(setting("DAMAGE_SEED", 5));
+    let mut refused = 0;
+    for round in 0..setting("DAMAGE_ROUNDS", 200) {
+        let mut damaged = whole.clone();
+        let name = ["wal", "wal", "watermark", "lock"][random.below(4) as usize];
+        damage(damaged.get_mut(Path::new(name)).expect("a file"), &mut random);
+        if random.one_in(4) {
+            damaged.remove(Path::new("lock"));
+        }
+        let copied = TempDir::new().expect("a folder");
+        lay_out(&damaged, copied.path());
+        match store::open(copied.path()) {
+            Ok(store) => {
+                let found = store.all(b"").expect("a scan");
+                let is_whole = found == known;
+                // Without `lock` the last frame may be one that was being written.
+                assert!(
+                    is_whole || !damaged.contains_key(Path::new("lock")) || name == "lock",
+                    "round {round}, {name}"
+                );
+            }
+            Err(StoreError::Damaged { .. }) => {
+                refused += 1;
+                assert!(files(copied.path()) == damaged, "round {round}: {name} changed");
+            }
+            Err(error) => panic!("round {round}, {name}: {error}"),
+        }
+    }
+    assert!(refused > 50, "only {refused} were damaged");
+}
+
 /// A flipped bit anywhere costs less than a fifth of what a store holds, and nothing is saved that was never written.
 #[test]
 fn a_flipped_bit_costs_less_than_a_fifth() {

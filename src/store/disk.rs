@@ -71,9 +71,17 @@ impl DiskStore {
     /// the disk can't be read or written. A damaged store is left as it is.
     pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
         let lock = Lock::take(folder)?;
+        let unused = lock.removal();
+        let opened = DiskStore::open_locked(folder, lock);
+        if opened.is_err() {
+            unused();
+        }
+        opened
+    }
+
+    fn open_locked(folder: &Path, lock: Lock) -> Result<DiskStore, StoreError> {
         let path = folder.join("journal");
         let looked = looked_before(folder, &path, &lock)?;
-        lock.sign()?;
         if looked.is_void {
             compact::remove(&path)?;
         }
@@ -81,6 +89,8 @@ impl DiskStore {
         let check = looked.held.map_or(Check::UpTo(READ_BEFORE), Check::Done);
         let database = Proven::open_with(tree, Some(folder.join("watermark")), Some(lock), check)?;
         let (wal, writes) = Wal::open(&folder.join("wal"), database.commits(), database.frames())?;
+        // Nothing is written before all is known to be whole.
+        database.sign()?;
         Ok(DiskStore::new(database, wal, writes))
     }
 
