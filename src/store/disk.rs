@@ -27,7 +27,7 @@ const MUCH_REMOVED: u64 = 4 << 20;
 /// log looks as if sled would throw it away.
 const READ_BEFORE: u64 = 256 << 20;
 
-/// After so many flushes it is looked whether all files are where they were. That the log has a name is looked at with each.
+/// After so many flushes it is looked whether all files are where they were. That there is a log is looked at with each.
 const FLUSHES_A_CHECK: u32 = 16;
 
 /// The store in a folder, opened by this process alone.
