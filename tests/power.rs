@@ -148,9 +148,7 @@ fn run_worker(seed: u64, folder: &Path, acknowledged: &Path, settings: &[(&str, 
     command.env("POWER_STORE", folder.join("store")).env("POWER_ROOT", folder.join("store"));
     command.env("POWER_WORK", seed.to_string()).env("POWER_ACKNOWLEDGED", acknowledged);
     command.env("LD_PRELOAD", shim()).env_remove("RUST_BACKTRACE");
-    settings.iter().for_each(|(name, value)| {
-        command.env(name, value);
-    });
+    command.envs(settings.iter().map(|(name, value)| (*name, value)));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let began = Instant::now();
     let hung = loop {

@@ -27,7 +27,7 @@ const MUCH_REMOVED: u64 = 4 << 20;
 /// log looks as if sled would throw it away.
 const READ_BEFORE: u64 = 256 << 20;
 
-/// After so many flushes it is looked whether all files are where they were. That the log has a name is looked at with each.
+/// After so many flushes it is looked whether all files are where they were. That there is a log is looked at with each.
 const FLUSHES_A_CHECK: u32 = 16;
 
 /// The store in a folder, opened by this process alone.
@@ -72,9 +72,17 @@ impl DiskStore {
     /// the disk can't be read or written. A damaged store is left as it is.
     pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
         let lock = Lock::take(folder)?;
+        let unused = lock.removal();
+        let opened = DiskStore::open_locked(folder, lock);
+        if opened.is_err() {
+            unused();
+        }
+        opened
+    }
+
+    fn open_locked(folder: &Path, lock: Lock) -> Result<DiskStore, StoreError> {
         let path = folder.join("journal");
         let looked = looked_before(folder, &path, &lock)?;
-        lock.sign()?;
         if looked.is_void {
             compact::remove(&path)?;
         }
@@ -82,7 +90,13 @@ impl DiskStore {
         let check = looked.held.map_or(Check::UpTo(READ_BEFORE), Check::Done);
         let database = Proven::open_with(tree, Some(folder.join("watermark")), Some(lock), check)?;
         let (wal, writes) = Wal::open(&folder.join("wal"), database.commits(), database.frames())?;
+<<<<<<< HEAD
         Ok(DiskStore::new(folder, database, wal, writes))
+=======
+        // Nothing is written before all is known to be whole.
+        database.sign()?;
+        Ok(DiskStore::new(database, wal, writes))
+>>>>>>> store
     }
 
     /// Opens the store in a folder to look at it. Nothing in the folder is changed, and it need not be writable. Errors: as

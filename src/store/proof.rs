@@ -276,6 +276,11 @@ impl<S: Store> Proven<S> {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.note(now, before))
     }
 
+    /// Writes the number of this process into the lock of its folder.
+    pub(super) fn sign(&self) -> Result<(), StoreError> {
+        self.lock.as_ref().map_or(Ok(()), Lock::sign)
+    }
+
     /// Checks that the lock of its folder is still where it was.
     pub(super) fn check_lock(&self) -> Result<(), StoreError> {
         self.lock.as_ref().map_or(Ok(()), Lock::check)

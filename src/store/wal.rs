@@ -144,10 +144,10 @@ impl Wal {
         Wal { path: path.to_path_buf(), open: None, is_unfinished: false }
     }
 
-    /// Checks that the file is still where it was, `fully` as [`Identity::check`] does, or as [`Identity::check_named`].
+    /// Checks that the file is still where it was, `fully` as [`Identity::check`] does, or as [`Identity::check_there`].
     pub fn check(&self, fully: bool) -> Result<(), StoreError> {
         match &self.open {
-            Some(open) if !fully => open.identity.check_named(&open.file),
+            Some(open) if !fully => open.identity.check_there(),
             Some(open) => open.identity.check(),
             None => Ok(()),
         }

@@ -105,13 +105,13 @@ impl RawTree {
                     match whole_node(&files, leaf.page, &leaf.base, &leaf.links) {
                         Ok(node) if !node.merged => tree.lay_under(leaf, node),
                         Ok(_) => {}
-                        Err(error) => lost.push(error.to_string()),
+                        Err(error) => lost.push(said(error)),
                     }
                 }
                 tree.files = Some(files);
                 lost
             }
-            Err(error) => vec![error.to_string()],
+            Err(error) => vec![said(error)],
         };
         (tree, lost)
     }
@@ -180,6 +180,14 @@ impl RawTree {
         pairs.retain(|(key, _)| key.as_slice() >= from && leaf.end.as_ref().is_none_or(|end| key < end));
         let (_, pairs) = last.insert((from.to_vec(), pairs));
         Ok(run(pairs))
+    }
+}
+
+/// What is wrong, without the words that it is damage.
+fn said(error: StoreError) -> String {
+    match error {
+        StoreError::Damaged { what } => what,
+        other => other.to_string(),
     }
 }
 
