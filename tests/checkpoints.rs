@@ -51,8 +51,8 @@ fn a_checkpoint_is_what_replay_comes_to() {
         let mut count = 0;
         for (id, checkpoint) in world.written.iter().step_by(every) {
             let Some(record) = world.records().into_iter().find(|record| record.id == *id) else { continue };
-            if checkpoint.execution != record.execution {
-                continue; // of an execution before
+            if (checkpoint.life, checkpoint.execution) != (record.life, record.execution) {
+                continue; // of a life or an execution before
             }
             count += 1;
             compare(&program.image(), &world, &record, checkpoint)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
-use crate::engine::{Address, Batch, Hold, InstanceRecord, Read, StoredProgram, keys};
+use crate::engine::{Address, Batch, Deployed, Hold, InstanceRecord, Read, StoredProgram, keys};
 use crate::store::{DiskStore, Pair, Store};
 
 /// A value, and the number of the line that it is from.
@@ -145,8 +145,9 @@ impl View<'_> {
                 self.needs_instance(&id, "the root")?;
             }
         } else if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
-            let hash: [u8; 32] = value.try_into().map_err(|_| format!("{} is not readable", named(key)))?;
-            self.needs_program(&hash, &format!("entity {}", String::from_utf8_lossy(name)))?;
+            let deployed =
+                Deployed::decode(value).ok_or_else(|| format!("{} is not readable", named(key)))?;
+            self.needs_program(&deployed.program.0, &format!("entity {}", String::from_utf8_lossy(name)))?;
         } else if key.starts_with(keys::LOCKS) {
             let hold = Hold::decode(value).ok_or_else(|| format!("{} is not readable", named(key)))?;
             self.needs_instance(&hold.owner.instance, "a lock")?;

@@ -90,13 +90,9 @@ impl DiskStore {
         let check = looked.held.map_or(Check::UpTo(READ_BEFORE), Check::Done);
         let database = Proven::open_with(tree, Some(folder.join("watermark")), Some(lock), check)?;
         let (wal, writes) = Wal::open(&folder.join("wal"), database.commits(), database.frames())?;
-<<<<<<< HEAD
-        Ok(DiskStore::new(folder, database, wal, writes))
-=======
         // Nothing is written before all is known to be whole.
         database.sign()?;
-        Ok(DiskStore::new(database, wal, writes))
->>>>>>> store
+        Ok(DiskStore::new(folder, database, wal, writes))
     }
 
     /// Opens the store in a folder to look at it. Nothing in the folder is changed, and it need not be writable. Errors: as
