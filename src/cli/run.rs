@@ -74,7 +74,6 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         ..Settings::default()
     };
     let mut host = Host::new(store, settings);
-    host.watch_slices(&run.store.store, Some(&id));
     host.recover(Some(&id))?;
     let wanted = InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, host::now());
     let mut shows = Shows::Nothing;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use crate::machine::{Data, ErrorData, Value};
 
 use super::address::{Address, Waiter};
+use super::events::Output;
 use super::fault::{self, Fault};
 use super::known::{Known, known_id};
 use super::message::{Mail, Message};
 use super::record::{InstanceRecord, Status};
 use super::run::{handle, outcome_of, unknown};
-use super::step::{Engine, Output};
+use super::step::Engine;
 
 impl Engine {
     /// A message has come to an instance that is in memory.

@@ -13,12 +13,13 @@ use crate::permissions::Permissions;
 
 use super::Open;
 use super::address::{Address, LifeId, Waiter};
+use super::events::{Outcome, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::first_text;
 use super::message::Message;
 use super::open::is_message;
 use super::record::InstanceRecord;
-use super::step::{Engine, Outcome, Output, StepId};
+use super::step::Engine;
 use super::timers::Timer;
 
 /// Who sends: what is needed to send in its name.

@@ -10,6 +10,7 @@ use crate::permissions::Permissions;
 use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoint;
 use super::entity::{Deployment, Hold};
+use super::events::{Event, Output};
 use super::history::History;
 use super::keys;
 use super::message::StoredMail;
@@ -17,7 +18,6 @@ use super::outbox::StoredLines;
 use super::program::known_image;
 use super::purge::Tree;
 use super::record::{self, InstanceRecord};
-use super::step::{Event, Output};
 
 /// A key and its value.
 type Pair = (Vec<u8>, Vec<u8>);

@@ -18,6 +18,7 @@ mod deliver;
 mod dispatch;
 mod earlier;
 mod entity;
+mod events;
 mod extend;
 #[doc(hidden)]
 pub mod fault;
@@ -28,6 +29,7 @@ mod journal;
 pub mod keys;
 mod known;
 mod locks;
+mod looks;
 mod mailbox;
 mod message;
 mod open;
@@ -52,6 +54,7 @@ pub use address::{Address, LifeId, Waiter};
 pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
+pub use events::{Event, Outcome, Output, StepId};
 pub use extend::{Cut, cut, described};
 pub use fetch::{
     Deployed, Images, Read, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life,
@@ -73,4 +76,4 @@ pub use rekey::rekeying;
 pub use replay::{Replayed, Watcher, replay, state_at_end};
 pub use rewind::{Back, Rewinding, Steps, rewind};
 pub use run::status_of;
-pub use step::{Engine, Event, Outcome, Output, StepId};
+pub use step::Engine;

@@ -12,8 +12,9 @@ use crate::permissions::Permissions;
 use super::address::Address;
 use super::dispatch::Sender;
 use super::entity::{Deployment, Running, State};
+use super::events::{Output, StepId};
 use super::message::{Mail, Message};
-use super::step::{Engine, Output, StepId};
+use super::step::Engine;
 
 /// Messages that one turn of an entity takes.
 const TURN: usize = 1024;

@@ -8,12 +8,13 @@ use hashbrown::HashSet;
 use crate::machine::{Data, ErrorData, Value};
 
 use super::address::{Address, LifeId};
+use super::events::Output;
 use super::keys;
 use super::known::{Known, known_id, not_ended};
 use super::message::{Mail, Message};
 use super::purge::Tree;
 use super::record::{InstanceRecord, Status};
-use super::step::{Engine, Output};
+use super::step::Engine;
 
 impl Engine {
     /// What of a tree has not ended: first what the store has, then what it does not have yet.

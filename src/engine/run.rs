@@ -9,11 +9,12 @@ use crate::machine::{Data, ErrorData, Request, Value, What, format, instance_han
 use super::Status;
 use super::address::Address;
 use super::arrivals::Delivery;
+use super::events::{Outcome, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::{Advance, first_text};
 use super::message::Message;
 use super::record::InstanceRecord;
-use super::step::{Engine, Outcome, Output, StepId};
+use super::step::Engine;
 use super::timers::Timer;
 
 /// Fuel of one slice, in calls and repetitions.

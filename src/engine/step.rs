@@ -7,149 +7,24 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::code::ProgramHash;
-use crate::machine::{Data, EntityId, ErrorData, Image, Request};
+use crate::machine::{EntityId, Image};
 use crate::permissions::Permissions;
 
 use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoints;
-use super::entity::{Deployment, Entities, Hold};
+use super::entity::{Entities, Hold};
+use super::events::{Event, Outcome, Output};
 use super::fetch::Deployed;
 use super::history::{Entry, History};
-use super::instance::{Instance, Mismatch};
+use super::instance::Instance;
 use super::mailbox::Mailbox;
 use super::message::{Mail, Message, StoredMail};
-use super::open::Open;
-use super::outbox::{Line, Outbox, StoredLines};
+use super::outbox::{Outbox, StoredLines};
 use super::quotas::{Quotas, Uses};
 use super::record::InstanceRecord;
 use super::rewind::Back;
 use super::timers::{Timer, Timers};
-use super::{Batch, Tree, keys, program_writes};
-
-/// Which attempt at which request of which execution of which life. Of an operation the attempts are numbered through.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StepId {
-    pub owner: Address,
-    pub life: u64,
-    pub execution: u32,
-    pub seq: u64,
-    /// How often the request was asked again by rewinding: what was given up before is not under way now.
-    pub round: u32,
-    /// From 1.
-    pub attempt: u32,
-}
-
-impl StepId {
-    /// Of a request of an instance.
-    pub(super) fn of(id: &Arc<str>, record: &InstanceRecord, open: &Open) -> StepId {
-        let InstanceRecord { life, execution, .. } = *record;
-        let Open { round, attempt, .. } = *open;
-        StepId {
-            owner: Address::Instance(id.clone()),
-            life,
-            execution,
-            seq: open.request.seq,
-            round,
-            attempt,
-        }
-    }
-}
-
-/// What happens to the engine.
-pub enum Event {
-    /// First of all: the messages and the holders of entities that the store has, the life of what begins now, and the
-    /// time that the store has come to. Of the instances that have mail, those of that root go on; all of them, when it is
-    /// none.
-    Recover {
-        mail: Vec<(Address, u64, StoredMail)>,
-        holds: Vec<(EntityId, Hold)>,
-        /// Runs of lines that may not be out; those of that root leave once more.
-        lines: Vec<(u64, StoredLines)>,
-        life: u64,
-        time: i64,
-        root: Option<String>,
-    },
-    /// An instance begins, with a program that is now the newest for its entities.
-    Begin { record: InstanceRecord, image: Rc<Image> },
-    /// An instance that the store holds goes on where its history ends.
-    Load { record: InstanceRecord, history: History, image: Rc<Image> },
-    /// An instance that was to be fetched has ended, or there is none.
-    Absent { id: String, record: Option<InstanceRecord> },
-    /// The state of an entity that was to be fetched, and the newest program that declares it.
-    Entity { entity: EntityId, state: Option<Data>, deployed: Option<Deployment> },
-    /// A program that was to be fetched.
-    Program { image: Rc<Image> },
-    /// The record of an instance whose status was asked for.
-    Status { step: StepId, record: Option<InstanceRecord> },
-    /// An instance of the store is to go on.
-    Wake { id: String },
-    /// An instance of the store was rewound.
-    Rewound(Back),
-    /// A client sends something. `from` is a key that no other message has.
-    Send { to: Address, from: String, message: Message },
-    /// A step that was an output has its result; what an activity sent goes out with it.
-    Answer { step: StepId, result: Result<Data, ErrorData>, sends: Vec<Request> },
-    /// So many lines of a run are out.
-    LinesOut { run: u64, count: usize },
-    /// Instances that have ended, or are given up, are removed: nothing of them reaches what begins under their ids. The
-    /// store has all that was written before.
-    Purge { tree: Tree },
-    /// The tree of an instance that is to be replaced.
-    Tree { id: String, tree: Tree },
-    /// An instance that has ended, or is gone, holds nothing any more.
-    Release { owner: LifeId },
-    /// Time has passed: what is due is woken.
-    Tick,
-    /// One of those who can run does so, for a slice.
-    Run,
-}
-
-/// What the engine wants done.
-#[derive(Clone, Debug)]
-pub enum Output {
-    /// Carry out an effect and answer. An external one must wait until the writes are durable.
-    Effect { step: StepId, name: &'static str, args: Data, external: bool, permissions: Permissions },
-    /// Run an activity and answer. Its own external effects must wait until the writes are durable.
-    Activity {
-        step: StepId,
-        program: ProgramHash,
-        name: String,
-        args: Data,
-        key: String,
-        permissions: Permissions,
-    },
-    /// Write a line, once the writes are durable, and tell of it. What leaves later leaves after it.
-    Line { run: u64, line: Line },
-    /// Nobody waits for this step any more; it may be broken off.
-    Abandon { step: StepId },
-    /// Read an instance or an entity from the store, all that was written before included.
-    Fetch { address: Address },
-    /// Read a program.
-    FetchProgram { hash: ProgramHash },
-    /// Read the tree of an instance that has ended and is to be replaced, all that was written before included.
-    Tree { id: String },
-    /// Read the record of an instance, for its status.
-    Status { step: StepId, id: String },
-    /// An instance has come to its end; its outcome may be shown once the writes are durable.
-    /// `told` says that other instances were told.
-    Ended { instance: Arc<str>, outcome: Outcome, told: bool },
-    /// Somebody was told of the end of an instance that had ended before.
-    Told { instance: String },
-    /// A message that nobody waits for had no effect. For people.
-    Lost { what: String, error: ErrorData },
-}
-
-/// How an instance ended, or why it stopped.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    Completed(Data),
-    Failed(ErrorData),
-    Terminated(Data),
-    /// Replay asked for something other than the history holds. Nothing was done or lost.
-    Stuck(Mismatch),
-    /// Its program can't run it, for this reason. Nothing was done or lost.
-    Unfit(String),
-}
+use super::{Batch, keys, program_writes};
 
 /// Who can run.
 pub(super) enum Ready {
@@ -315,65 +190,6 @@ impl Engine {
     /// When the next timer is due, in nanoseconds since 1970.
     pub fn next_due(&self) -> Option<i64> {
         [self.timers.next(), self.delayed.next()].into_iter().flatten().min()
-    }
-
-    /// When each timer is due, in order.
-    pub fn dues(&self) -> Vec<i64> {
-        let mut all: Vec<i64> = self.timers.all().chain(self.delayed.all()).collect();
-        all.sort_unstable();
-        all
-    }
-
-    /// What an instance waits for; none when it is not in memory.
-    pub fn waits_for(&self, instance: &str) -> Option<Vec<&Open>> {
-        Some(self.instances.get(instance)?.open.values().map(|open| &**open).collect())
-    }
-
-    /// What has been waited for longest, with how many other things are waited for.
-    pub fn oldest_wait(&self) -> Option<(&Open, usize)> {
-        let open = || self.instances.values().flat_map(|instance| instance.open.values().map(|open| &**open));
-        open().min_by_key(|open| open.time).map(|oldest| (oldest, open().count() - 1))
-    }
-
-    /// All that is under way, for people: who waits for what, who holds what, and what waits for whom.
-    pub fn describe(&self) -> String {
-        let mut out = String::new();
-        let mut ids: Vec<&Arc<str>> = self.uses.under_way().chain(self.mailboxes.keys()).collect();
-        ids.sort();
-        ids.dedup();
-        for id in ids {
-            let waits = match self.instances.get(id) {
-                Some(instance) => {
-                    instance.open.values().map(|open| open.describe()).collect::<Vec<_>>().join("; ")
-                }
-                None => "not in memory".to_string(),
-            };
-            out.push_str(&format!("{id}: {waits}\n"));
-            for mail in self.mail(&Address::Instance(id.clone())) {
-                out.push_str(&format!("    {:?}\n", mail.message));
-            }
-        }
-        out.push_str(&self.entities.describe());
-        for address in &self.fetching {
-            out.push_str(&format!("{address} is being read\n"));
-        }
-        out
-    }
-
-    /// Who holds an entity.
-    pub fn holds(&self) -> impl Iterator<Item = (&EntityId, &Hold)> {
-        self.entities.holds()
-    }
-
-    /// The messages that wait for an entity, or for an instance.
-    pub fn mail(&self, to: &Address) -> Vec<&Mail> {
-        match to {
-            Address::Entity(entity) => self.entities.mail(entity).collect(),
-            Address::Instance(id) => {
-                let mail = self.instances.get(id).map(|i| &i.mail).or_else(|| self.mailboxes.get(id));
-                mail.into_iter().flat_map(Mailbox::iter).map(|mail| &**mail).collect()
-            }
-        }
     }
 
     /// Programs that a batch deletes are not known to be in the store any more.

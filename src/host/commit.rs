@@ -9,7 +9,8 @@ use crate::resident;
 
 use super::Answer;
 use super::client::Reply;
-use super::run::{Durability, Host, HostError, Owner};
+use super::run::{Host, Owner};
+use super::settings::{Durability, HostError};
 use super::writer::Written;
 
 /// When the engine has changed so much it is asked for what it wants written, so that what is counted as waiting is what does.

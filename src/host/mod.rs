@@ -23,6 +23,7 @@ mod pipes;
 mod purge;
 mod run;
 mod serve;
+mod settings;
 mod spans;
 mod suspects;
 mod terminal;
@@ -36,8 +37,9 @@ pub(crate) use effects::unique;
 pub use groups::Groups;
 pub use handle::Handle;
 pub use listener::Listener;
-pub use run::{Durability, Host, HostError, Settings};
+pub use run::Host;
 pub use serve::last_number;
+pub use settings::{Durability, HostError, Settings};
 pub use terminal::{Above, Terminal};
 
 use crate::machine::{Data, ErrorData, Request, Value};

@@ -9,7 +9,8 @@ use crate::machine::{Data, Value};
 use super::Answer;
 use super::client::Reply;
 use super::commit::Held;
-use super::run::{Host, HostError};
+use super::run::Host;
+use super::settings::HostError;
 
 /// Instances that are to be removed once all of their trees have ended, and who is told when it is done.
 pub(super) struct Purging {

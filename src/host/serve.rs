@@ -13,7 +13,8 @@ use crate::machine::{ErrorData, Image, bad_own_id};
 
 use super::client::{Ask, Reply, Starting};
 use super::commit::Held;
-use super::run::{Host, HostError};
+use super::run::Host;
+use super::settings::HostError;
 use super::{Answer, Message};
 
 impl Host {
