@@ -405,15 +405,42 @@ fn a_frame_that_is_torn_after_a_clean_end_is_damage() {
             store.flush().expect("a flush");
         }
         store.close().expect("a clean end");
-        let copied = killed(folder.path());
-        let path = copied.path().join("wal");
-        let mut bytes = fs::read(&path).expect("the log");
-        let last = bytes.iter().rposition(|byte| *byte != 0).expect("a frame");
-        bytes[last] = 0;
-        fs::write(&path, bytes).expect("a torn log");
-        let error = store::open(copied.path()).err();
-        assert!(matches!(error, Some(StoreError::Damaged { .. })), "after {key}: {error:?}");
+        // The watermark says it alone, and what is said of acknowledged frames does.
+        for copied in [killed(folder.path()), without_power(folder.path())] {
+            let path = copied.path().join("wal");
+            let mut bytes = fs::read(&path).expect("the log");
+            let last = bytes.iter().rposition(|byte| *byte != 0).expect("a frame");
+            bytes[last] = 0;
+            fs::write(&path, bytes).expect("a torn log");
+            let error = store::open(copied.path()).err();
+            assert!(matches!(error, Some(StoreError::Damaged { .. })), "after {key}: {error:?}");
+        }
     }
+}
+
+/// What the log has deleted or changed of the database is deleted or changed, however it is looked at.
+#[test]
+fn the_log_is_above_the_database() {
+    let folder = TempDir::new().expect("a folder");
+    let mut store = store::open(folder.path()).expect("it opens");
+    store.commit(&large(&[("a", Some("1")), ("b", Some("1")), ("c", Some("1"))])).expect("a commit");
+    store.commit(&batch(&[("a", None), ("b", Some("2")), ("d", Some("2"))])).expect("a commit");
+    store.flush().expect("a flush");
+    let check = |store: &DiskStore| {
+        let reader = store.reader();
+        for (key, value) in [("a", None), ("b", Some("2")), ("c", Some("1")), ("d", Some("2"))] {
+            let wanted = value.map(|value| value.as_bytes().to_vec());
+            assert_eq!(Store::get(store, key.as_bytes()).expect("a value"), wanted, "{key}");
+            assert_eq!(reader.get(key.as_bytes()).expect("a value"), wanted, "{key}");
+        }
+        let keys: Vec<Vec<u8>> = contents(store).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [&b"b"[..], b"c", b"d", b"large"]);
+    };
+    check(&store);
+    let copied = killed(folder.path());
+    check(&store::open(copied.path()).expect("it opens after a kill"));
+    store.close().expect("a clean end");
+    check(&store::open(folder.path()).expect("it opens again"));
 }
 
 /// A store in a machine that loses what was not flushed, and whose disk may refuse to.
