@@ -8,7 +8,7 @@ use super::super::change::{Writes, replay_after_gap};
 use super::{CAPACITY, FRAME_HEAD, Frame, HEAD, check, frame, seed};
 
 /// Frames up to this size are mended, in bytes: each of their bits is tried.
-const MOST_MENDED: usize = 16 << 10;
+const MOST_MENDED: usize = 64 << 10;
 
 /// The writes of all frames that are whole, or are so with one bit of them turned, and what is lost. The database has so many
 /// commits, or more.
