@@ -54,6 +54,11 @@ impl Clock {
         self.reach((self.0.wall)())
     }
 
+    /// As [`Clock::now`], of a store that has recorded that time.
+    pub fn now_after(&self, recorded: i64) -> i64 {
+        self.reach((self.0.wall)().max(recorded))
+    }
+
     /// The time has come at least to this. Gives the time.
     pub fn reach(&self, time: i64) -> i64 {
         let elapsed = i64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(i64::MAX);

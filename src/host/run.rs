@@ -216,7 +216,7 @@ impl Host {
 
     /// The time of the store, in nanoseconds since 1970. It never goes back, whatever the clock of the system does.
     pub fn now(&self) -> i64 {
-        self.settings.clock.reach(self.engine.time()).max(self.settings.clock.now())
+        self.settings.clock.now_after(self.engine.time())
     }
 
     /// Says once that the clock of the system is behind.
@@ -398,7 +398,8 @@ impl Host {
     /// One round of the loop; whether there is nothing more to do. It waits only when nothing has changed since the
     /// last one, so that who drives it has looked at everything.
     pub(super) fn turn(&mut self) -> Result<bool, HostError> {
-        let mut changed = self.tick();
+        let now = self.now();
+        let mut changed = self.tick(now);
         while let Ok(message) = self.messages.try_recv() {
             self.message(message)?;
             changed = true;
@@ -407,7 +408,7 @@ impl Host {
             if let Some(suspects) = &self.suspects {
                 suspects.begins(self.engine.next_to_run());
             }
-            self.feed(Event::Run);
+            self.engine.handle(Event::Run, now);
             if let Some(suspects) = &self.suspects {
                 suspects.ends();
             }
@@ -526,8 +527,7 @@ impl Host {
     }
 
     /// Wakes what is due; whether something was.
-    fn tick(&mut self) -> bool {
-        let now = self.now();
+    fn tick(&mut self, now: i64) -> bool {
         let mut any = self.engine.next_due().is_some_and(|due| due <= now);
         if any {
             self.engine.handle(Event::Tick, now);
