@@ -7,7 +7,7 @@ use super::record::Write;
 use super::{StoreError, Visit};
 
 /// Writes by their keys, shared with those who read while another thread writes.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Memtable {
     writes: Arc<RwLock<Writes>>,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::engine::Batch;
 
+use super::super::memtable::Memtable;
 use super::super::{Store, StoreError, Visit};
 use super::layout::{Files, Page, Pointer};
 use super::messages::{Kind, META_PAGE, head};
@@ -33,7 +34,7 @@ pub struct RawTree {
     /// By the first key that may be theirs; they share none.
     leaves: BTreeMap<Vec<u8>, Leaf>,
     /// What was written since.
-    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    writes: Memtable,
     /// sled would throw something away that is whole.
     is_torn: bool,
     /// The leaf that was read last, by its first key.
@@ -46,7 +47,7 @@ impl RawTree {
         RawTree {
             files: None,
             leaves: BTreeMap::new(),
-            writes: BTreeMap::new(),
+            writes: Memtable::default(),
             is_torn: false,
             last: RefCell::new(None),
         }
@@ -242,11 +243,9 @@ fn whole_node(files: &Files, page: u64, base: &Pointer, links: &[Pointer]) -> Re
     Ok(found)
 }
 
-impl Store for RawTree {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        if let Some(written) = self.writes.get(key) {
-            return Ok(written.clone());
-        }
+impl RawTree {
+    /// The value that the files have.
+    fn get_stored(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((from, leaf)) = self.leaves.range(..=key.to_vec()).next_back() else { return Ok(None) };
         self.with_leaf(from, leaf, |pairs| {
             let at = pairs.binary_search_by(|(known, _)| known.as_slice().cmp(key)).ok()?;
@@ -254,8 +253,8 @@ impl Store for RawTree {
         })
     }
 
-    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let mut written = self.writes.range(prefix.to_vec()..).peekable();
+    /// Visits the keys with a prefix that the files have, in order.
+    fn scan_stored(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         let begin = self.leaves.range(..=prefix.to_vec()).next_back().map_or(prefix, |(from, _)| from);
         for (from, leaf) in self.leaves.range(begin.to_vec()..) {
             if from.as_slice() > prefix && !from.starts_with(prefix) {
@@ -264,26 +263,22 @@ impl Store for RawTree {
             // The function may read this store as well.
             let pairs = self.with_leaf(from, leaf, Pairs::clone)?;
             for (key, value) in pairs.iter().filter(|(key, _)| key.starts_with(prefix)) {
-                while let Some((own, value)) = written.next_if(|(own, _)| *own < key) {
-                    if value.as_ref().is_some_and(|value| !visit(own, value)) {
-                        return Ok(());
-                    }
-                }
-                let now = match written.next_if(|(own, _)| *own == key) {
-                    Some((_, changed)) => changed.as_ref(),
-                    None => Some(value),
-                };
-                if now.is_some_and(|value| !visit(key, value)) {
+                if !visit(key, value) {
                     return Ok(());
                 }
             }
         }
-        for (key, value) in written.take_while(|(key, _)| key.starts_with(prefix)) {
-            if value.as_ref().is_some_and(|value| !visit(key, value)) {
-                return Ok(());
-            }
-        }
         Ok(())
+    }
+}
+
+impl Store for RawTree {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.writes.get(key, || self.get_stored(key))
+    }
+
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.writes.scan(prefix, |visit| self.scan_stored(prefix, visit), visit)
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
