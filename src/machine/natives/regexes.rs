@@ -43,122 +43,107 @@ pub fn find(name: &str) -> Option<Native> {
                 .map_or(Value::Null, |found| found_record(&regex, &found, &mut places)))
         },
         "regex_find_some" => |args| {
-            let mut all = Vec::new();
-            let mut growing = op::Growing::default();
-            let mut add = |regex: &Regex, found: &Captures<'_>, places: &mut Places<'_>| {
-                growing.item()?;
-                all.push(found_record(regex, found, places));
-                Ok(())
-            };
-            let next = step(args, &mut add)?;
-            Ok(Value::list(vec![Value::list(all), next]))
+            let (all, next, _) = find_some(args, &args[2], Some(STEP))?;
+            Ok(Value::list(vec![all, next]))
         },
-        // What replaces each match, and what is between it and the match before.
         "regex_replace_some" => |args| {
-            let (whole, with) = (text(&args[0])?.clone(), text(&args[3])?.clone());
-            let mut from = usize::try_from(int(&args[4])?).unwrap_or(0);
-            let mut out = String::new();
-            let mut growing = op::Growing::default();
-            let mut add = |_: &Regex, found: &Captures<'_>, _: &mut Places<'_>| {
-                let before = out.len();
-                if let Some(found) = found.get(0) {
-                    out.push_str(&whole.as_str()[from.min(found.start())..found.start()]);
-                    from = found.end();
-                }
-                // A group may be in it many times.
-                op::reserve(with.as_str().len())?;
-                found.expand(with.as_str(), &mut out);
-                growing.text(out.len() - before)
-            };
-            let next = step(args, &mut add)?;
-            if matches!(next, Value::Null) {
-                let rest = whole.as_str().get(from..).unwrap_or_default();
-                growing.text(rest.len())?;
-                out.push_str(rest);
-            }
-            Ok(Value::list(vec![Value::str(out), next, Value::Int(from as i64)]))
+            let from = usize::try_from(int(&args[4])?).unwrap_or(0);
+            replace_some(args, &args[2], &args[3], from, Some(STEP)).map(listed)
         },
         "regex_split_some" => |args| {
-            let whole = text(&args[0])?.clone();
-            let mut from = usize::try_from(int(&args[3])?).unwrap_or(0);
-            let mut parts = Vec::new();
-            let mut growing = op::Growing::default();
-            let mut add = |_: &Regex, found: &Captures<'_>, _: &mut Places<'_>| {
-                growing.item()?;
-                if let Some(found) = found.get(0) {
-                    parts.push(Value::str(&whole.as_str()[from.min(found.start())..found.start()]));
-                    from = found.end();
-                }
-                Ok(())
-            };
-            let next = step(args, &mut add)?;
-            if matches!(next, Value::Null) {
-                parts.push(Value::str(whole.as_str().get(from..).unwrap_or_default()));
-            }
-            Ok(Value::list(vec![Value::list(parts), next, Value::Int(from as i64)]))
+            let from = usize::try_from(int(&args[3])?).unwrap_or(0);
+            split_some(args, &args[2], from, Some(STEP)).map(listed)
         },
-        // Of the library that earlier programs are stored with.
-        "regex_find_all" => |args| {
-            let whole = text(&args[0])?;
-            let regex = Pattern::of(&args[1], whole)?.regex;
-            let mut places = Places::of(whole, 0, 0);
-            let mut all = Vec::new();
-            let mut growing = op::Growing::default();
-            for found in regex.captures_iter(whole.as_str()) {
-                growing.item()?;
-                all.push(found_record(&regex, &found, &mut places));
-            }
-            Ok(Value::list(all))
-        },
-        "regex_replace" => |args| {
-            let whole = text(&args[0])?;
-            let regex = Pattern::of(&args[1], whole)?.regex;
-            let (with, mut from) = (text(&args[2])?.as_str(), 0);
-            let mut out = String::new();
-            let mut growing = op::Growing::default();
-            for found in regex.captures_iter(whole.as_str()) {
-                let before = out.len();
-                if let Some(found) = found.get(0) {
-                    out.push_str(&whole.as_str()[from..found.start()]);
-                    from = found.end();
-                }
-                found.expand(with, &mut out);
-                growing.text(out.len() - before)?;
-            }
-            out.push_str(&whole.as_str()[from..]);
-            op::reserve_text(out.len())?;
-            Ok(Value::str(out))
-        },
-        "regex_split" => |args| {
-            let whole = text(&args[0])?;
-            let regex = Pattern::of(&args[1], whole)?.regex;
-            let mut parts = Vec::new();
-            let mut growing = op::Growing::default();
-            for part in regex.split(whole.as_str()) {
-                growing.item()?;
-                parts.push(Value::str(part));
-            }
-            Ok(Value::list(parts))
-        },
+        // Of the library that earlier programs are stored with: all in one step.
+        "regex_find_all" => |args| Ok(find_some(args, &Value::Null, None)?.0),
+        "regex_replace" => |args| Ok(replace_some(args, &Value::Null, &args[2], 0, None)?.0),
+        "regex_split" => |args| Ok(split_some(args, &Value::Null, 0, None)?.0),
         _ => return None,
     })
+}
+
+/// What a step gives, where to go on (null when that was all), and the end of its last match.
+type Part = (Value, Value, usize);
+
+fn listed((given, next, from): Part) -> Value {
+    Value::list(vec![given, next, Value::Int(from as i64)])
+}
+
+fn find_some(args: &[Value], at: &Value, limit: Option<Duration>) -> Result<Part, Fail> {
+    let mut all = Vec::new();
+    let mut growing = op::Growing::default();
+    let next = step(args, at, limit, &mut |regex, found, places| {
+        growing.item()?;
+        all.push(found_record(regex, found, places));
+        Ok(())
+    })?;
+    Ok((Value::list(all), next, 0))
+}
+
+/// What replaces each match, and what is between it and the match before, which ended at `from`.
+fn replace_some(
+    args: &[Value],
+    at: &Value,
+    with: &Value,
+    mut from: usize,
+    limit: Option<Duration>,
+) -> Result<Part, Fail> {
+    let (whole, with) = (text(&args[0])?.as_str(), text(with)?.as_str());
+    let mut out = String::new();
+    let mut growing = op::Growing::default();
+    let next = step(args, at, limit, &mut |_, found, _| {
+        let before = out.len();
+        if let Some(found) = found.get(0) {
+            out.push_str(&whole[from.min(found.start())..found.start()]);
+            from = found.end();
+        }
+        // A group may be in it many times.
+        op::reserve(with.len())?;
+        found.expand(with, &mut out);
+        growing.text(out.len() - before)
+    })?;
+    if matches!(next, Value::Null) {
+        let rest = whole.get(from..).unwrap_or_default();
+        growing.text(rest.len())?;
+        out.push_str(rest);
+    }
+    Ok((Value::str(out), next, from))
+}
+
+/// The parts before each match, the first of them from `from` on; the last part too when that was all.
+fn split_some(args: &[Value], at: &Value, mut from: usize, limit: Option<Duration>) -> Result<Part, Fail> {
+    let whole = text(&args[0])?.as_str();
+    let mut parts = Vec::new();
+    let mut growing = op::Growing::default();
+    let next = step(args, at, limit, &mut |_, found, _| {
+        growing.item()?;
+        if let Some(found) = found.get(0) {
+            parts.push(Value::str(&whole[from.min(found.start())..found.start()]));
+            from = found.end();
+        }
+        Ok(())
+    })?;
+    if matches!(next, Value::Null) {
+        parts.push(Value::str(whole.get(from..).unwrap_or_default()));
+    }
+    Ok((Value::list(parts), next, from))
 }
 
 /// Sees a match; an error ends the search.
 type Found<'a> = &'a mut dyn FnMut(&Regex, &Captures<'_>, &mut Places<'_>) -> Result<(), Fail>;
 
-/// Goes on to further matches, as far as one step goes: the arguments are the text, the pattern, and where to go on, null
-/// at first. Gives where to go on, null when that was all.
-fn step(args: &[Value], found: Found<'_>) -> Result<Value, Fail> {
+/// Goes on to further matches of the text and the pattern that the arguments begin with, for so long, or to the end: from
+/// where the step before came to, null at first. Gives where to go on, null when that was all.
+fn step(args: &[Value], at: &Value, limit: Option<Duration>, found: Found<'_>) -> Result<Value, Fail> {
     let whole = text(&args[0])?;
     let regex = Pattern::of(&args[1], whole)?.regex;
-    let [mut at, mut last, byte, count] = places_of(&args[2]);
-    let (whole, mut places) = (whole.clone(), Places::of(whole, byte, count));
+    let [mut at, mut last, byte, count] = places_of(at);
+    let mut places = Places::of(whole, byte, count);
     let text = whole.as_str();
     let (began, mut searches) = (Instant::now(), 0);
     loop {
         searches += 1;
-        if searches % SEARCHES == 0 && began.elapsed() > STEP {
+        if searches % SEARCHES == 0 && limit.is_some_and(|limit| began.elapsed() > limit) {
             work::done(WORK);
             let next = [at, last, places.byte, places.count];
             return Ok(Value::list(next.into_iter().map(|place| Value::Int(place as i64)).collect()));
