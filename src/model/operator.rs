@@ -26,6 +26,17 @@ impl Interventions {
     pub fn is_none(&self) -> bool {
         *self == Interventions::default()
     }
+
+    /// One of those that are left is made.
+    pub fn make(&mut self, intervention: &Intervention) {
+        match intervention {
+            Intervention::Suspend(_) => self.suspensions -= 1,
+            Intervention::Purge(_) => self.purges -= 1,
+            Intervention::Rewind(_) => self.rewinds -= 1,
+            Intervention::Resume(_) => {}
+            Intervention::Leave => *self = Interventions::default(),
+        }
+    }
 }
 
 /// What the operator does.

@@ -10,7 +10,7 @@ use super::super::instance::{self, Instance, Out};
 use super::super::lives::next_life;
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
-use super::super::operator::{Intervention, Interventions};
+use super::super::operator::Intervention;
 use super::super::orphan;
 use super::super::part::Part;
 use super::super::program::{Mutation, Program};
@@ -371,22 +371,13 @@ impl<K: Keep> Storage<K> {
         intervention: &Intervention,
     ) -> Result<(), Stop> {
         let program = evaluator.program;
+        c.left.make(intervention);
         let (id, message) = match intervention {
-            Intervention::Suspend(id) => {
-                c.left.suspensions -= 1;
-                (id, Message::Suspend { ack: None })
-            }
+            Intervention::Suspend(id) => (id, Message::Suspend { ack: None }),
             Intervention::Resume(id) => (id, Message::Resume { ack: None }),
-            Intervention::Leave => {
-                c.left = Interventions::default();
-                return Ok(());
-            }
-            Intervention::Rewind(id) => {
-                c.left.rewinds -= 1;
-                return c.rewind::<K>(evaluator, id);
-            }
+            Intervention::Leave => return Ok(()),
+            Intervention::Rewind(id) => return c.rewind::<K>(evaluator, id),
             Intervention::Purge(id) => {
-                c.left.purges -= 1;
                 let Ok(tree) = c.tree(id) else { return Ok(()) };
                 c.purge(program, &tree);
                 if *id != program.main {

@@ -13,7 +13,7 @@ use super::instance::{self, Out, Task, Trouble};
 use super::lives::Life;
 use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
-use super::operator::{Intervention, Interventions};
+use super::operator::Intervention;
 use super::orphan;
 use super::part::{Part, fingerprint};
 use super::program::{Mutation, Program};
@@ -249,22 +249,13 @@ impl HighLevel {
         intervention: &Intervention,
     ) -> Result<(), Stop> {
         let program = evaluator.program;
+        c.left.make(intervention);
         let (id, message) = match intervention {
-            Intervention::Suspend(id) => {
-                c.left.suspensions -= 1;
-                (id, Message::Suspend { ack: None })
-            }
+            Intervention::Suspend(id) => (id, Message::Suspend { ack: None }),
             Intervention::Resume(id) => (id, Message::Resume { ack: None }),
-            Intervention::Leave => {
-                c.left = Interventions::default();
-                return Ok(());
-            }
-            Intervention::Rewind(id) => {
-                c.left.rewinds -= 1;
-                return c.rewind(evaluator, id);
-            }
+            Intervention::Leave => return Ok(()),
+            Intervention::Rewind(id) => return c.rewind(evaluator, id),
             Intervention::Purge(id) => {
-                c.left.purges -= 1;
                 if c.purge(program, id).is_err() || *id != program.main {
                     return Ok(());
                 }
