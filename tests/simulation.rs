@@ -122,21 +122,7 @@ fn operated(seed: u64, crash: Crash) -> Result<u32, String> {
 /// Faults that the engine once had are found when they are put back, one by one.
 #[test]
 fn faults_that_are_put_back_are_found() {
-    use Fault::*;
-    let all = [
-        PurgeLeavesChildren,
-        AnswersReachOtherLives,
-        EventsByRequest,
-        EventsBeforeTimers,
-        SuspensionForgets,
-        FailedDropsAnswers,
-        NumbersAgain,
-        SuccessesCut,
-        OldLimitsCount,
-        ContinuationLeavesChildren,
-        GivenUpUnsent,
-    ];
-    for fault in all {
+    for fault in Fault::ALL {
         let first = |world: &dyn Fn(u64) -> Result<u32, String>| {
             (1..400).find_map(|seed| fault::with(Some(fault), || world(seed)).err())
         };

@@ -31,6 +31,23 @@ pub enum Fault {
     GivenUpUnsent,
 }
 
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 11] = [
+        Fault::PurgeLeavesChildren,
+        Fault::AnswersReachOtherLives,
+        Fault::EventsByRequest,
+        Fault::EventsBeforeTimers,
+        Fault::SuspensionForgets,
+        Fault::FailedDropsAnswers,
+        Fault::NumbersAgain,
+        Fault::SuccessesCut,
+        Fault::OldLimitsCount,
+        Fault::ContinuationLeavesChildren,
+        Fault::GivenUpUnsent,
+    ];
+}
+
 thread_local! {
     static PUT_IN: Cell<Option<Fault>> = const { Cell::new(None) };
 }
