@@ -549,23 +549,6 @@ impl Engine {
         self.send_at(self.now, to, from, root, ack, message);
     }
 
-    /// As `send`, for somebody who may do only so much outside.
-    pub(super) fn send_permitted(
-        &mut self,
-        permissions: Permissions,
-        to: Address,
-        from: String,
-        root: Arc<str>,
-        ack: Option<super::Waiter>,
-        message: Message,
-    ) {
-        let number = self.next_mail;
-        self.next_mail += 1;
-        let mail = Mail::fresh(number, from, root, ack, self.now, message, permissions);
-        self.fresh_mail.push((to.clone(), mail.clone()));
-        self.put(to, mail);
-    }
-
     /// Sends a message of something that was so at a time.
     pub(super) fn send_at(
         &mut self,
@@ -576,9 +559,32 @@ impl Engine {
         ack: Option<super::Waiter>,
         message: Message,
     ) {
+        let number = self.take_mail_number();
+        self.post(to, Mail::fresh(number, from, root, ack, time, message, Permissions::default()));
+    }
+
+    /// As `send`, for somebody who may do only so much outside.
+    pub(super) fn send_permitted(
+        &mut self,
+        permissions: Permissions,
+        to: Address,
+        from: String,
+        root: Arc<str>,
+        ack: Option<super::Waiter>,
+        message: Message,
+    ) {
+        let number = self.take_mail_number();
+        self.post(to, Mail::fresh(number, from, root, ack, self.now, message, permissions));
+    }
+
+    fn take_mail_number(&mut self) -> u64 {
         let number = self.next_mail;
         self.next_mail += 1;
-        let mail = Mail::fresh(number, from, root, ack, time, message, Permissions::default());
+        number
+    }
+
+    /// A message leaves: it is to be written, and is where its receiver finds it.
+    fn post(&mut self, to: Address, mail: Rc<Mail>) {
         self.fresh_mail.push((to.clone(), mail.clone()));
         self.put(to, mail);
     }
