@@ -3,13 +3,10 @@
 mod common;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::process::Command;
-use std::sync::mpsc::{Receiver, channel};
 
-use common::DURABLE;
+use common::{DURABLE, FINE, server};
 use tempfile::TempDir;
 
 const PROGRAM: &str = r#"
@@ -97,17 +94,8 @@ fn the_folder_has_settings_of_its_own() {
 
 #[test]
 fn a_redirect_goes_only_where_a_request_may() {
-    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = server.local_addr().expect("an address").port();
-    std::thread::spawn(move || {
-        for stream in server.incoming() {
-            let mut stream = stream.expect("a connection");
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(
-                b"HTTP/1.1 302 Found\r\nLocation: http://localhost:1/\r\nContent-Length: 0\r\n\r\n",
-            );
-        }
-    });
+    let redirect = "HTTP/1.1 302 Found\r\nLocation: http://localhost:1/\r\nContent-Length: 0\r\n\r\n";
+    let (port, _asked) = server(|_| redirect.to_string());
     let folder = folder();
     fs::write(folder.path().join("a.df"), format!("http.get(\"http://127.0.0.1:{port}/\")"))
         .expect("a program");
@@ -376,25 +364,6 @@ fn imports_are_read_as_files_are() {
         assert!(!ran && error.contains("this import can't be read"), "{path} {options:?} {error}");
     }
 }
-
-/// A server that answers each request so, and tells what it was asked.
-fn server(answer: impl Fn(u16) -> String + Send + 'static) -> (u16, Receiver<String>) {
-    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = server.local_addr().expect("an address").port();
-    let (told, asked) = channel();
-    std::thread::spawn(move || {
-        for stream in server.incoming() {
-            let mut stream = stream.expect("a connection");
-            let mut bytes = [0; 4096];
-            let read = stream.read(&mut bytes).unwrap_or(0);
-            let _ = told.send(String::from_utf8_lossy(&bytes[..read]).into_owned());
-            let _ = stream.write_all(answer(port).as_bytes());
-        }
-    });
-    (port, asked)
-}
-
-const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
 
 #[test]
 fn a_denied_host_is_denied_under_all_its_names() {

@@ -3,14 +3,11 @@
 mod common;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use common::DURABLE;
+use common::{DURABLE, FINE, server};
 use tempfile::TempDir;
 
 const TOKEN: &str = "hush-4711";
@@ -61,26 +58,9 @@ fn seen(folder: &TempDir, id: &str) -> String {
     commands.into_iter().map(|args| text(&durable(folder, args))).collect()
 }
 
-/// A server that tells what it is asked.
-fn server() -> (u16, Receiver<String>) {
-    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = server.local_addr().expect("an address").port();
-    let (told, asked) = channel();
-    std::thread::spawn(move || {
-        for stream in server.incoming() {
-            let mut stream = stream.expect("a connection");
-            let mut bytes = [0; 8192];
-            let read = stream.read(&mut bytes).unwrap_or(0);
-            let _ = told.send(String::from_utf8_lossy(&bytes[..read]).into_owned());
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
-        }
-    });
-    (port, asked)
-}
-
 #[test]
 fn a_secret_reaches_effects_and_nothing_else() {
-    let (port, asked) = server();
+    let (port, asked) = server(|_| FINE.to_string());
     let folder = folder(&format!(
         r#"
         activity call(token) {{
@@ -194,7 +174,7 @@ fn a_secret_needs_its_variable_and_the_right_to_read_it() {
 
 #[test]
 fn what_is_redacted_has_no_values_of_variables_and_headers() {
-    let (port, asked) = server();
+    let (port, asked) = server(|_| FINE.to_string());
     let folder = folder(&format!(
         r#"
         let token = env("TOKEN")

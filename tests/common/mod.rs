@@ -12,8 +12,11 @@ pub mod steps;
 pub mod tree;
 pub mod worlds;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, channel};
 
 use durable::check;
 use durable::code::{Code, compile};
@@ -101,3 +104,23 @@ pub fn image_with(text: &str, change: impl FnOnce(&mut Code)) -> Rc<Image> {
     change(&mut code);
     Image::new(code.into()).expect("its constants have values")
 }
+
+/// A server that answers each request so, and tells what it was asked.
+pub fn server(answer: impl Fn(u16) -> String + Send + 'static) -> (u16, Receiver<String>) {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("an address").port();
+    let (told, asked) = channel();
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut bytes = [0; 8192];
+            let read = stream.read(&mut bytes).unwrap_or(0);
+            let _ = told.send(String::from_utf8_lossy(&bytes[..read]).into_owned());
+            let _ = stream.write_all(answer(port).as_bytes());
+        }
+    });
+    (port, asked)
+}
+
+/// An answer of a server that says `hi`.
+pub const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
