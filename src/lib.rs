@@ -15,6 +15,7 @@ pub mod engine;
 pub mod explore;
 pub mod format;
 pub mod host;
+pub mod kv;
 pub mod machine;
 pub mod model;
 pub mod os;

@@ -9,8 +9,8 @@ use durable::code::ProgramHash;
 use durable::engine::{
     Address, Engine, Event, InstanceRecord, Message, Output, Status, StepId, look_up, read_record, recovery,
 };
+use durable::kv::{MemoryTree, Store};
 use durable::machine::{Data, ErrorData, Image, Value, format};
-use durable::store::{MemoryTree, Store};
 
 const SECOND: i64 = 1_000_000_000;
 

@@ -10,8 +10,8 @@ use durable::engine::{
     Checkpoint, Checkpoints, History, InstanceRecord, Replayed, Retention, keys, read_history, replay,
     state_at_end,
 };
+use durable::kv::Read;
 use durable::machine::Image;
-use durable::store::Store;
 
 /// Of one program at most so many checkpoints are looked at.
 const MOST: usize = 25;

@@ -10,8 +10,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{DURABLE, Random, setting};
-use durable::engine::Batch;
-use durable::store::{self, DiskStore, Store, StoreError};
+use durable::kv::{Batch, Read, Store, StoreError};
+use durable::store::{self, DiskStore};
 use tempfile::TempDir;
 
 fn durable(folder: &Path, args: &[&str]) -> Output {

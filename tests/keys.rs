@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::DURABLE;
-use durable::engine::{Args, Asked, Batch, Chunk, Entry, Message, StoredMail, keys};
+use durable::engine::{Args, Asked, Chunk, Entry, Message, StoredMail, keys};
+use durable::kv::{Batch, Read, Store};
 use durable::machine::{Data, EntityId, Request, Value, What, json};
-use durable::store::{self, Store};
+use durable::store;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -244,8 +245,8 @@ fn keys_of_the_version_before() {
     ok(folder, &["resume"]);
     assert_eq!(lines(folder), listed);
     let store = store::open(&folder.join(".durable")).expect("the store opens");
-    assert_eq!(Store::get(&store, &raw("e/", &order(), None)), Ok(None));
-    assert_eq!(Store::all(&store, b"m/e").map(|mail| mail.len()), Ok(0));
+    assert_eq!(store.get(&raw("e/", &order(), None)), Ok(None));
+    assert_eq!(store.all(b"m/e").map(|mail| mail.len()), Ok(0));
     store.close().expect("it closes");
     ok(folder, &["store", "verify"]);
 }

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::DURABLE;
-use durable::engine::{Checkpoint, Hold, Read, keys, read_holds, read_mail, read_record};
+use durable::engine::{Checkpoint, Hold, keys, read_holds, read_mail, read_record};
+use durable::kv::Read;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -65,7 +66,7 @@ fn a_store_without_lives_is_read() {
     let words: Vec<&str> = mail.iter().map(|(_, _, mail)| mail.message.word()).collect();
     assert_eq!(words, ["call", "lock", "signal", "event"]);
     assert!(mail.iter().all(|(_, _, mail)| mail.time == 0));
-    let checkpoint = Read::get(&store, &keys::checkpoint("counts")).expect("a read").expect("a checkpoint");
+    let checkpoint = store.get(&keys::checkpoint("counts")).expect("a read").expect("a checkpoint");
     let checkpoint = Checkpoint::decode(&checkpoint).expect("a readable one");
     assert_eq!((checkpoint.life, checkpoint.trimmed), (0, true));
 }

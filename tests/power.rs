@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use common::{Random, repository, setting};
 use disk::{Cut, Disk, Step};
-use durable::engine::Batch;
-use durable::store::{self, DiskStore, MemoryTree, Store, StoreError};
+use durable::kv::{Batch, MemoryTree, Read, Store, StoreError};
+use durable::store::{self, DiskStore};
 use tempfile::TempDir;
 
 /// What a store holds.

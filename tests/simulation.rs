@@ -27,7 +27,7 @@ fn one(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
     world.checkpoints = checkpoints(seed);
     let record = world.run().map_err(|reason| failed(seed, &world, &text, reason))?;
     let failed = |reason: String| failed(seed, &world, &text, reason);
-    let history = read_history(&world.store, &record).map_err(failed)?;
+    let history = read_history(&world.store, &record).map_err(|error| failed(error.to_string()))?;
     match replay(&image, record.clone(), history.clone(), &mut |_, _| ()) {
         Replayed::Ended(status) if status == record.status => {}
         other => return Err(failed(format!("replay came to {other:?}, the run to {:?}", record.status))),
@@ -108,7 +108,7 @@ fn operated(seed: u64, crash: Crash) -> Result<u32, String> {
     let failed = |reason: String| format!("seed {seed}: {reason}\n{}", world.trace.join("\n"));
     ended.map_err(failed)?;
     for record in world.records() {
-        let history = read_history(&world.store, &record).map_err(failed)?;
+        let history = read_history(&world.store, &record).map_err(|error| failed(error.to_string()))?;
         match replay(&image, record.clone(), history, &mut |_, _| ()) {
             Replayed::Ended(status) if status == record.status => {}
             // Those that somebody ended stop where they were.

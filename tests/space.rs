@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{DURABLE, Random};
-use durable::engine::Batch;
-use durable::store::{DiskStore, Store};
+use durable::kv::{Batch, Read, Store};
+use durable::store::DiskStore;
 use tempfile::TempDir;
 
 /// The bytes of all files of a folder.

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::{DURABLE, Random, setting};
-use durable::engine::Batch;
-use durable::store::{self, DiskStore, MemoryTree, Proven, SledTree, Store, StoreError};
+use durable::kv::conformance::{self, Subject};
+use durable::kv::{self, Batch, MemoryTree, Read, Store, StoreError};
+use durable::store::{self, DiskStore, Proven, SledTree};
 use tempfile::TempDir;
 
 fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
@@ -25,49 +26,108 @@ fn text(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(String, String)> {
     pairs.into_iter().map(|(key, value)| (text(key), text(value))).collect()
 }
 
-/// What every store does.
-fn behaves(store: impl Store) {
-    let mut store = Proven::open(store, None, None).expect("an empty store opens");
-    store
-        .commit(&batch(&[
-            ("b/1", Some("one")),
-            ("a/1", Some("x")),
-            ("b/2", Some("two")),
-            ("b", Some("none")),
-        ]))
-        .expect("a commit");
-    assert_eq!(store.get(b"b/1"), Ok(Some(b"one".to_vec())));
-    assert_eq!(store.get(b"c"), Ok(None));
-    let found = store.all(b"b/").expect("a scan");
-    assert_eq!(text(found), [("b/1".to_string(), "one".to_string()), ("b/2".to_string(), "two".to_string())]);
-    store.commit(&batch(&[("b/1", Some("uno")), ("b/2", None), ("b/3", Some("three"))])).expect("a commit");
-    store.flush().expect("a flush");
-    let found = store.all(b"b/").expect("a scan");
-    assert_eq!(
-        text(found),
-        [("b/1".to_string(), "uno".to_string()), ("b/3".to_string(), "three".to_string())]
-    );
-    let mut seen = 0;
-    store
-        .scan(b"", &mut |_, _| {
-            seen += 1;
-            seen < 2
-        })
-        .expect("a scan");
-    assert_eq!(seen, 2, "a scan stops when it is told to");
-    let report = store.verify().expect("it adds up");
-    assert_eq!((report.commits, report.keys), (2, 4));
+/// A store in a folder, by the way in which it is opened.
+struct InFolder<S> {
+    folder: TempDir,
+    open: fn(&Path) -> Result<S, StoreError>,
+}
+
+impl<S: Store> Subject for InFolder<S> {
+    type Store = S;
+
+    fn open(&mut self) -> Result<S, StoreError> {
+        (self.open)(self.folder.path())
+    }
+
+    fn is_kept(&self) -> bool {
+        true
+    }
+}
+
+fn in_folder<S>(open: fn(&Path) -> Result<S, StoreError>) -> InFolder<S> {
+    InFolder { folder: TempDir::new().expect("a folder"), open }
+}
+
+struct InMemory;
+
+impl Subject for InMemory {
+    type Store = Proven<MemoryTree>;
+
+    fn open(&mut self) -> Result<Proven<MemoryTree>, StoreError> {
+        Proven::open(MemoryTree::default(), None, None)
+    }
+
+    fn is_kept(&self) -> bool {
+        false
+    }
+}
+
+/// Every store keeps the rules of the port.
+#[test]
+fn stores_conform() {
+    for seed in 0..setting("STORE_SEEDS", 6) {
+        let sled = |folder: &Path| SledTree::open(&folder.join("journal"));
+        let proven = |folder: &Path| Proven::open(SledTree::open(&folder.join("journal"))?, None, None);
+        let runs = [
+            ("memory", conformance::check(&mut InMemory, seed, 300)),
+            ("sled", conformance::check(&mut in_folder(sled), seed, 200)),
+            ("sled with its proof", conformance::check(&mut in_folder(proven), seed, 200)),
+            ("folder", conformance::check(&mut in_folder(store::open), seed, 300)),
+        ];
+        for (name, result) in runs {
+            assert_eq!(result, Ok(()), "{name}, seed {seed}");
+        }
+    }
+}
+
+/// A store that loses the last write of each larger batch does not conform.
+struct Forgetful(MemoryTree);
+
+impl Read for Forgetful {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: kv::Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan_from(prefix, from, visit)
+    }
+}
+
+impl Store for Forgetful {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let mut batch = batch.clone();
+        batch.writes.truncate(6);
+        self.0.commit(&batch)
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl Subject for Forgetful {
+    type Store = Forgetful;
+
+    fn open(&mut self) -> Result<Forgetful, StoreError> {
+        Ok(Forgetful(MemoryTree::default()))
+    }
+
+    fn is_kept(&self) -> bool {
+        false
+    }
 }
 
 #[test]
-fn memory_behaves() {
-    behaves(MemoryTree::default());
-}
-
-#[test]
-fn sled_behaves() {
-    let folder = TempDir::new().expect("a folder");
-    behaves(SledTree::open(&folder.path().join("journal")).expect("sled opens"));
+fn a_store_that_loses_writes_does_not_conform() {
+    assert!(conformance::check(&mut Forgetful(MemoryTree::default()), 1, 100).is_err());
 }
 
 /// A store that breaks off in the middle of a write, having kept a part of it.
@@ -77,15 +137,17 @@ struct Breaking {
     left: u64,
 }
 
-impl Store for Breaking {
+impl Read for Breaking {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.tree.borrow().get(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: store::Visit<'_>) -> Result<(), StoreError> {
-        self.tree.borrow().scan(prefix, visit)
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: kv::Visit<'_>) -> Result<(), StoreError> {
+        self.tree.borrow().scan_from(prefix, from, visit)
     }
+}
 
+impl Store for Breaking {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if self.left > 0 {
             self.left -= 1;
@@ -257,7 +319,7 @@ fn what_was_flushed_survives_a_kill() {
             known.commit(&batch).expect("memory can be written");
             let now = known.all(b"").expect("a scan");
             assert!(contents(&store) == now, "seed {seed}: what was written can be read");
-            assert!(durable::engine::Read::all(&store.reader(), b"h/").ok() == known.all(b"h/").ok());
+            assert!(store.reader().all(b"h/").ok() == known.all(b"h/").ok());
             may_be.push(now);
             if random.one_in(2) {
                 store.flush().expect("a flush");
@@ -430,7 +492,7 @@ fn the_log_is_above_the_database() {
         let reader = store.reader();
         for (key, value) in [("a", None), ("b", Some("2")), ("c", Some("1")), ("d", Some("2"))] {
             let wanted = value.map(|value| value.as_bytes().to_vec());
-            assert_eq!(Store::get(store, key.as_bytes()).expect("a value"), wanted, "{key}");
+            assert_eq!(store.get(key.as_bytes()).expect("a value"), wanted, "{key}");
             assert_eq!(reader.get(key.as_bytes()).expect("a value"), wanted, "{key}");
         }
         let keys: Vec<Vec<u8>> = contents(store).into_iter().map(|(key, _)| key).collect();
@@ -460,15 +522,17 @@ impl Machine {
     }
 }
 
-impl Store for Machine {
+impl Read for Machine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.memory.borrow().get(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: store::Visit<'_>) -> Result<(), StoreError> {
-        self.memory.borrow().scan(prefix, visit)
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: kv::Visit<'_>) -> Result<(), StoreError> {
+        self.memory.borrow().scan_from(prefix, from, visit)
     }
+}
 
+impl Store for Machine {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.memory.borrow_mut().commit(batch)
     }

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::engine::{self, History, InstanceRecord, Read, Status, keys};
+use crate::engine::{self, History, InstanceRecord, Status, keys};
 use crate::host::{Ask, Connection, Host, Reply};
+use crate::kv::{Read, StoreError, Visit};
 use crate::machine::ErrorData;
-use crate::store::{self, DiskStore, Pair, Store, StoreError};
+use crate::store::{self, DiskStore};
 
 use super::arguments::May;
 use super::permissions::permissions;
@@ -155,33 +156,36 @@ fn unexpected() -> Problem {
 }
 
 impl Read for Access {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
-            Access::Here(host) => Read::get(host.store(), key),
+            Access::Here(host) => host.store().get(key),
             Access::There(connection) => match asked(connection, &Ask::Get(key.to_vec()))? {
                 Reply::Value(value) => Ok(value),
-                _ => Err(unexpected().title),
+                _ => Err(StoreError::Broken { reason: unexpected().title }),
             },
         }
     }
 
-    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         match self {
-            Access::Here(host) => Read::all(host.store(), prefix),
+            Access::Here(host) => host.store().scan_from(prefix, from, visit),
             Access::There(connection) => match asked(connection, &Ask::All(prefix.to_vec()))? {
-                Reply::Pairs(pairs) => Ok(pairs),
-                _ => Err(unexpected().title),
+                Reply::Pairs(pairs) => {
+                    pairs.iter().filter(|(key, _)| &key[..] >= from).all(|(key, value)| visit(key, value));
+                    Ok(())
+                }
+                _ => Err(StoreError::Broken { reason: unexpected().title }),
             },
         }
     }
 }
 
 /// An answer that is not a refusal.
-fn asked(connection: &RefCell<Connection>, ask: &Ask) -> Result<Reply, String> {
+fn asked(connection: &RefCell<Connection>, ask: &Ask) -> Result<Reply, StoreError> {
     match connection.borrow_mut().ask(ask) {
-        Ok(Reply::Refused(reason)) => Err(reason),
+        Ok(Reply::Refused(reason)) => Err(StoreError::Broken { reason }),
         Ok(reply) => Ok(reply),
-        Err(error) => Err(lost(&error).title),
+        Err(error) => Err(StoreError::Broken { reason: lost(&error).title }),
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::engine::{self, Address, Hold, Message, Read, StoredMail, keys};
+use crate::engine::{self, Address, Hold, Message, StoredMail, keys};
 use crate::host::{Ask, Reply};
+use crate::kv::Read;
 use crate::machine::{Data, EntityId, format};
 use crate::render::short;
 

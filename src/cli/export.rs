@@ -16,8 +16,9 @@ use crate::engine::{
     Args, Asked, Checkpoint, Chunk, ChunkError, Deployed, Entry, Hold, InstanceRecord, Line, Message, Status,
     StoredLines, StoredMail, StoredProgram, keys,
 };
+use crate::kv::Read;
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
-use crate::store::{DiskStore, FORMAT, Store};
+use crate::store::{DiskStore, FORMAT};
 use crate::syntax::Place;
 
 use super::STORE;

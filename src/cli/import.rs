@@ -11,9 +11,10 @@ use crate::engine::{
     Args, Asked, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Status, StoredLines,
     StoredMail, StoredProgram, keys,
 };
+use crate::kv::Store;
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
 use crate::permissions::Permissions;
-use crate::store::{DiskStore, FORMAT, Store};
+use crate::store::{DiskStore, FORMAT};
 use crate::syntax::{Place, Span};
 
 use super::arguments::Import;

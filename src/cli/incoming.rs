@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
-use crate::engine::{Address, Batch, Deployed, Hold, InstanceRecord, Read, StoredProgram, keys};
-use crate::store::{DiskStore, Pair, Store};
+use crate::engine::{Address, Deployed, Hold, InstanceRecord, StoredProgram, keys};
+use crate::kv::{Batch, Read, StoreError, Visit};
+use crate::store::DiskStore;
 
 /// A value, and the number of the line that it is from.
 struct Line {
@@ -75,7 +76,7 @@ impl Incoming {
     /// The batch that brings it into a store. Refused is what the store has with another value, and what is incomplete.
     pub fn batch(&self, store: &DiskStore) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
-        let known = |key: &[u8]| Store::get(store, key).map_err(|error| (None, error.to_string()));
+        let known = |key: &[u8]| store.get(key).map_err(|error| (None, error.to_string()));
         for (key, line) in self.lines.iter().filter(|(key, _)| key.starts_with(keys::INSTANCES)) {
             if known(key)?.is_some() {
                 return Err((Some(line.number), format!("the store has {} already", named(key))));
@@ -107,19 +108,28 @@ struct View<'a> {
 }
 
 impl Read for View<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.incoming.lines.get(key) {
             Some(line) => Ok(Some(line.value.clone())),
-            None => Read::get(self.store, key),
+            None => self.store.get(key),
         }
     }
 
-    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
-        let mut all: BTreeMap<Vec<u8>, Vec<u8>> = Read::all(self.store, prefix)?.into_iter().collect();
-        let coming = self.incoming.lines.range(prefix.to_vec()..);
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let mut all = BTreeMap::new();
+        self.store.scan_from(prefix, from, &mut |key, value| {
+            all.insert(key.to_vec(), value.to_vec());
+            true
+        })?;
+        let coming = self.incoming.lines.range(prefix.max(from).to_vec()..);
         let coming = coming.take_while(|(key, _)| key.starts_with(prefix));
         all.extend(coming.map(|(key, line)| (key.clone(), line.value.clone())));
-        Ok(all.into_iter().collect())
+        for (key, value) in &all {
+            if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::engine::{Args, Asked, Checkpoint, Entry, History, InstanceRecord, Read, Status as State};
+use crate::engine::{Args, Asked, Checkpoint, Entry, History, InstanceRecord, Status as State};
+use crate::kv::Read;
 use crate::machine::{Data, format};
 use crate::render::short;
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::engine::{Asked, Entry, History, InstanceRecord, Open, Read, Replayed, replay};
+use crate::engine::{Asked, Entry, History, InstanceRecord, Open, Replayed, replay};
+use crate::kv::Read;
 use crate::machine::{What, format};
 
 use super::program;

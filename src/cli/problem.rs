@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use crate::host::HostError;
+use crate::kv::StoreError;
 use crate::render::coloured;
-use crate::store::StoreError;
 
 use super::{FAILED, INTERNAL, INTERRUPTED, STORE};
 
@@ -72,6 +72,6 @@ impl From<HostError> for Problem {
 }
 
 /// A store that can't be read as it should.
-pub fn unreadable(reason: String) -> Problem {
-    Problem::new(STORE, reason).hint("check the store with `durable store verify`")
+pub fn unreadable(reason: impl std::fmt::Display) -> Problem {
+    Problem::new(STORE, reason.to_string()).hint("check the store with `durable store verify`")
 }

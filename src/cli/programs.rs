@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::engine::{Deployed, InstanceRecord, Read, StoredProgram, keys};
+use crate::engine::{Deployed, InstanceRecord, StoredProgram, keys};
+use crate::kv::Read;
 
 use super::access::{Access, records};
 use super::arguments::Programs;
@@ -20,7 +21,7 @@ pub fn programs(list: Programs) -> Result<u8, Problem> {
     for (key, bytes) in store.all(keys::PROGRAMS).map_err(unreadable)? {
         let hash = &key[keys::PROGRAMS.len()..];
         let program = StoredProgram::decode(&bytes)
-            .ok_or_else(|| unreadable("a program in the store is not readable".into()))?;
+            .ok_or_else(|| unreadable("a program in the store is not readable"))?;
         let own = |record: &&InstanceRecord| record.program.0 == *hash;
         let instances = records.iter().filter(own).count();
         let unfinished = records.iter().filter(own).filter(|r| !r.status.is_ended()).count();

@@ -8,14 +8,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::engine::{
-    InstanceRecord, Known, Mismatch, Outcome, Quotas, Read, Retention, SCRIPT, Status, keys, known_id,
+    InstanceRecord, Known, Mismatch, Outcome, Quotas, Retention, SCRIPT, Status, keys, known_id,
 };
 use crate::host::{self, Ask, Connection, Groups, Host, HostError, Reply, Settings};
+use crate::kv::Read;
 use crate::machine::{Data, IfExists, Image, Value, format, json as values};
 use crate::permissions::Permissions;
 use crate::render::{Shown, show};
 use crate::resident;
-use crate::store::{DiskStore, Store};
+use crate::store::DiskStore;
 use crate::syntax::Place;
 
 use super::access::{self, Access, Opened, known, running};
@@ -284,7 +285,7 @@ fn choose(
     let stem = stem(file);
     let mut newest: Option<InstanceRecord> = None;
     let mut last = 0u64;
-    for (_, bytes) in Store::all(store, &keys::instance(&format!("{stem}-")))? {
+    for (_, bytes) in store.all(&keys::instance(&format!("{stem}-")))? {
         let Some(record) = InstanceRecord::decode(&bytes) else { continue };
         let Some(number) = record.id[stem.len() + 1..].parse::<u64>().ok() else { continue };
         last = last.max(number);

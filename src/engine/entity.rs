@@ -6,12 +6,13 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::kv::Batch;
 use crate::machine::{Data, EntityId, Image, Machine, Value};
 use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
 use super::message::{Mail, Message};
-use super::{Batch, keys, record};
+use super::{keys, record};
 
 /// Who holds an entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

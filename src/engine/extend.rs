@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::kv::Batch;
 use crate::machine::Image;
 
 use super::address::Address;
 use super::history::{Chunk, Entry, History};
+use super::keys;
 use super::record::{InstanceRecord, Status};
 use super::step::Engine;
-use super::{Batch, keys};
 
 impl Engine {
     /// Lets an instance that waits go on with a longer program; `history` is all of its own. It is replayed here and now:

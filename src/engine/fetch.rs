@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::code::{Code, ProgramHash};
+use crate::kv::{Pair, Read};
 use crate::machine::Image;
 use crate::permissions::Permissions;
 
@@ -17,28 +18,18 @@ use super::message::StoredMail;
 use super::outbox::StoredLines;
 use super::program::known_image;
 use super::purge::Tree;
+use super::read_error::ReadError;
 use super::record::{self, InstanceRecord};
 
-/// A key and its value.
-type Pair = (Vec<u8>, Vec<u8>);
-
-/// A store that can be read. Errors are reasons in words.
-pub trait Read {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String>;
-
-    /// All keys with a prefix and their values, in order.
-    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String>;
-}
-
 /// Gives a program of the store, ready to run.
-pub type Images<'a> = &'a mut dyn FnMut(ProgramHash) -> Result<Rc<Image>, String>;
+pub type Images<'a> = &'a mut dyn FnMut(ProgramHash) -> Result<Rc<Image>, ReadError>;
 
 /// What the engine wants read, from a store that has all that it has written; none when an output asks for nothing.
 pub fn look_up(
     store: &dyn Read,
     known: &mut HashMap<ProgramHash, Rc<Image>>,
     output: &Output,
-) -> Result<Option<Event>, String> {
+) -> Result<Option<Event>, ReadError> {
     Ok(Some(match output {
         Output::Fetch { address } => fetch(store, address, &mut |hash| known_image(known, hash, store))?,
         Output::FetchProgram { hash } => Event::Program { image: known_image(known, *hash, store)? },
@@ -51,21 +42,21 @@ pub fn look_up(
 }
 
 /// Reads the record of an instance.
-pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, String> {
+pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, ReadError> {
     decode_record(store.get(&keys::instance(id))?, id)
 }
 
 /// The record of an instance, from what is stored of it.
-pub fn decode_record(stored: Option<Vec<u8>>, id: &str) -> Result<Option<InstanceRecord>, String> {
+pub fn decode_record(stored: Option<Vec<u8>>, id: &str) -> Result<Option<InstanceRecord>, ReadError> {
     let Some(bytes) = stored else { return Ok(None) };
     match InstanceRecord::decode(&bytes) {
         Some(record) => Ok(Some(record)),
-        None => Err(format!("the record of {id} is not readable")),
+        None => Err(format!("the record of {id} is not readable").into()),
     }
 }
 
 /// Reads the checkpoint of an instance. None when there is none, or none that this version can read.
-fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Option<Checkpoint>, String> {
+fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Option<Checkpoint>, ReadError> {
     let bytes = store.get(&keys::checkpoint(&record.id))?;
     let checkpoint = bytes.and_then(|bytes| Checkpoint::decode(&bytes));
     let is_own =
@@ -75,7 +66,7 @@ fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Option<C
 
 /// Reads what an instance goes on from: its checkpoint, if it has one for this code, and its history since; else its
 /// whole history.
-fn read_past(store: &dyn Read, record: &InstanceRecord, code: &Code) -> Result<History, String> {
+fn read_past(store: &dyn Read, record: &InstanceRecord, code: &Code) -> Result<History, ReadError> {
     match read_checkpoint(store, record)? {
         Some(checkpoint) if checkpoint.is_of(code) => read_since(store, record, checkpoint),
         _ => read_history(store, record),
@@ -83,7 +74,11 @@ fn read_past(store: &dyn Read, record: &InstanceRecord, code: &Code) -> Result<H
 }
 
 /// Reads the history since a checkpoint, chunk by chunk: what is before it costs nothing.
-fn read_since(store: &dyn Read, record: &InstanceRecord, checkpoint: Checkpoint) -> Result<History, String> {
+fn read_since(
+    store: &dyn Read,
+    record: &InstanceRecord,
+    checkpoint: Checkpoint,
+) -> Result<History, ReadError> {
     let mut chunks = Vec::new();
     while let number = checkpoint.chunks + chunks.len() as u64
         && let Some(bytes) = store.get(&keys::chunk(&record.id, number))?
@@ -93,13 +88,13 @@ fn read_since(store: &dyn Read, record: &InstanceRecord, checkpoint: Checkpoint)
     History::read_after(checkpoint, chunks).map_err(|reason| damaged(record, reason))
 }
 
-fn damaged(record: &InstanceRecord, reason: String) -> String {
-    format!("{} can't be read: {reason}", record.id)
+fn damaged(record: &InstanceRecord, reason: String) -> ReadError {
+    format!("{} can't be read: {reason}", record.id).into()
 }
 
 /// Reads the history of an instance, from its beginning or, if what is before is not kept, from its checkpoint. That of
 /// an ended one must be whole.
-pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History, String> {
+pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History, ReadError> {
     if let Some(checkpoint) = read_checkpoint(store, record)?.filter(|checkpoint| checkpoint.trimmed) {
         return read_since(store, record, checkpoint);
     }
@@ -116,7 +111,7 @@ pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History
 }
 
 /// Reads what [`Output::Fetch`](super::Output::Fetch) asks for.
-pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<Event, String> {
+pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<Event, ReadError> {
     match address {
         Address::Instance(id) => match read_record(store, id)? {
             Some(record) if !record.status.is_ended() => {
@@ -164,16 +159,16 @@ impl Deployed {
 }
 
 /// The newest program that declares an entity.
-pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<Deployed>, String> {
+pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<Deployed>, ReadError> {
     let Some(bytes) = store.get(&keys::deployed(entity))? else { return Ok(None) };
     match Deployed::decode(&bytes) {
         Some(deployed) => Ok(Some(deployed)),
-        None => Err(format!("the program of entity {entity} is not readable")),
+        None => Err(format!("the program of entity {entity} is not readable").into()),
     }
 }
 
 /// All messages of a store.
-pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, String> {
+pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, ReadError> {
     let mut mail = Vec::new();
     for (key, bytes) in store.all(keys::MAIL)? {
         match (keys::parse_mail(&key), StoredMail::decode(&bytes)) {
@@ -185,7 +180,7 @@ pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, St
 }
 
 /// All holders of entities of a store.
-pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hold)>, String> {
+pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hold)>, ReadError> {
     let mut holds = Vec::new();
     for (key, bytes) in store.all(keys::LOCKS)? {
         match (keys::parse_entity_key(&key), Hold::decode(&bytes)) {
@@ -197,22 +192,21 @@ pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hol
 }
 
 /// The runs of lines that may not be out, in order.
-pub fn read_lines(store: &dyn Read) -> Result<Vec<(u64, StoredLines)>, String> {
-    let read = |(key, bytes): (Vec<u8>, Vec<u8>)| match (keys::parse_lines(&key), StoredLines::decode(&bytes))
-    {
+pub fn read_lines(store: &dyn Read) -> Result<Vec<(u64, StoredLines)>, ReadError> {
+    let read = |(key, bytes): Pair| match (keys::parse_lines(&key), StoredLines::decode(&bytes)) {
         (Some(number), Some(lines)) => Ok((number, lines)),
-        _ => Err("a line in the store is not readable".to_string()),
+        _ => Err("a line in the store is not readable".into()),
     };
     store.all(keys::LINES)?.into_iter().map(read).collect()
 }
 
 /// The time that a store has come to; 0 when it doesn't say.
-pub fn read_time(store: &dyn Read) -> Result<i64, String> {
+pub fn read_time(store: &dyn Read) -> Result<i64, ReadError> {
     Ok(read_number(store, keys::TIME, "the time")?.map_or(0, i64::from_be_bytes))
 }
 
 /// The life of instances that begin now.
-pub fn read_life(store: &dyn Read) -> Result<u64, String> {
+pub fn read_life(store: &dyn Read) -> Result<u64, ReadError> {
     Ok(read_number(store, keys::LIFE, "the number of lives")?.map_or(keys::FIRST_LIFE, u64::from_be_bytes))
 }
 
@@ -222,7 +216,7 @@ fn read_number(store: &dyn Read, key: &[u8], what: &str) -> Result<Option<[u8; 8
 }
 
 /// What an engine is told first of all. Of the instances with work to do, those of `root` go on, or all of them.
-pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, String> {
+pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, ReadError> {
     let holds = read_holds(store)?;
     // No entity is held by an instance that does not run.
     let mut stale: Vec<LifeId> = Vec::new();

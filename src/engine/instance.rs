@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::builtins::Context;
+use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, format};
 use crate::syntax::Place;
 
@@ -13,13 +14,13 @@ use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
 use super::fault::{self, Fault};
 use super::history::{Asked, Entry, History};
 use super::journal::Journal;
+use super::keys;
 use super::mailbox::Mailbox;
 use super::message::{Came, Mail};
 use super::open::{Open, Requests, describe, policy_of};
 use super::outbox::{Line, is_line};
 use super::receives::Receives;
 use super::record::{InstanceRecord, Status};
-use super::{Batch, keys};
 
 /// What the record of a script says that it runs.
 pub const SCRIPT: &str = "script";

@@ -4,8 +4,10 @@
 //! that the chunk is written again with the block. A long one is a chunk of its own; what had joined the chunk before is
 //! written first.
 
+use crate::kv::Batch;
+
 use super::history::{self, Entry, History, Tail};
-use super::{Batch, keys};
+use super::keys;
 
 pub(super) struct Journal {
     /// What is not written yet.

@@ -10,7 +10,6 @@
 
 mod address;
 mod arrivals;
-mod batch;
 mod before;
 mod checkpoint;
 mod circle;
@@ -38,6 +37,7 @@ mod outbox;
 mod program;
 mod purge;
 mod quotas;
+mod read_error;
 mod receives;
 mod record;
 mod refit;
@@ -51,13 +51,12 @@ mod suspects;
 mod timers;
 
 pub use address::{Address, LifeId, Waiter};
-pub use batch::Batch;
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
 pub use events::{Event, Outcome, Output, StepId};
 pub use extend::{Cut, cut, described};
 pub use fetch::{
-    Deployed, Images, Read, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life,
+    Deployed, Images, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life,
     read_mail, read_record, read_time, recovery,
 };
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
@@ -71,6 +70,7 @@ pub use program::{
 };
 pub use purge::{Tree, unused_programs};
 pub use quotas::Quotas;
+pub use read_error::ReadError;
 pub use record::{InstanceRecord, Status};
 pub use rekey::rekeying;
 pub use replay::{Replayed, Watcher, replay, state_at_end};

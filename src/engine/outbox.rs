@@ -10,10 +10,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Request, Value, What, error, format};
 
+use super::keys;
 use super::record::{self, Stored};
-use super::{Batch, keys};
 
 /// A line of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

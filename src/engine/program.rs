@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::builtins::Context;
 use crate::check::{self, Program};
 use crate::code::{Code, ProgramHash, compile, text_hash};
+use crate::kv::{Batch, Read};
 use crate::machine::Image;
 use crate::syntax::Sources;
 
-use super::{Batch, Read, keys, record};
+use super::read_error::ReadError;
+use super::{keys, record};
 
 /// The modules of a program, the first being the one that was run: names, and hashes of texts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,7 +46,7 @@ pub fn program_writes(hash: ProgramHash, sources: &Sources, batch: &mut Batch) {
 }
 
 /// Reads a program back, its standard library included. Errors are reasons in words.
-pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, String> {
+pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, ReadError> {
     let stored = store
         .get(&keys::program(&hash.0))?
         .ok_or_else(|| format!("its program {hash} is not in the store"))?;
@@ -59,14 +61,14 @@ pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, Strin
     }
     let program = check::load_stored(&texts).ok_or("its program has no modules")?;
     if crate::code::program_hash(&program.sources) != hash {
-        return Err(format!("the texts of its program {hash} are not those that it began with"));
+        return Err(format!("the texts of its program {hash} are not those that it began with").into());
     }
     Ok(program)
 }
 
 /// Reads a program back, and makes it ready to run. Errors are reasons in words.
-pub fn load_image(hash: ProgramHash, store: &dyn Read) -> Result<Rc<Image>, String> {
-    build_image(&load_stored(hash, store)?).map_err(|reason| format!("its program {hash}: {reason}"))
+pub fn load_image(hash: ProgramHash, store: &dyn Read) -> Result<Rc<Image>, ReadError> {
+    build_image(&load_stored(hash, store)?).map_err(|reason| format!("its program {hash}: {reason}").into())
 }
 
 /// A program that is known, or that the store has.
@@ -74,7 +76,7 @@ pub fn known_image(
     known: &mut HashMap<ProgramHash, Rc<Image>>,
     hash: ProgramHash,
     store: &dyn Read,
-) -> Result<Rc<Image>, String> {
+) -> Result<Rc<Image>, ReadError> {
     if let Some(image) = known.get(&hash) {
         return Ok(image.clone());
     }

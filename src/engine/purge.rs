@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
+use crate::kv::{Batch, Read};
 use crate::machine::{HEAD, child_id};
 
 use super::address::{Address, LifeId};
 use super::fault::{self, Fault};
 use super::fetch::{Deployed, read_lines};
 use super::message::{Message, StoredMail};
+use super::read_error::ReadError;
 use super::record::InstanceRecord;
-use super::{Batch, Read, StoredProgram, keys};
+use super::{StoredProgram, keys};
 
 /// Instances that are purged together: some, and all that they called or started under automatic ids, all the way down.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +23,7 @@ pub struct Tree {
 
 impl Tree {
     /// Reads the tree of instances that are there. Errors are reasons in words.
-    pub fn read(store: &dyn Read, roots: &[String]) -> Result<Tree, String> {
+    pub fn read(store: &dyn Read, roots: &[String]) -> Result<Tree, ReadError> {
         let mut tree = Tree::default();
         let mut seen = HashSet::new();
         for id in roots {
@@ -72,7 +74,7 @@ impl Tree {
 }
 
 /// The instances that may have automatic ids of the tree of an instance: those begin as its own does.
-fn candidates(store: &dyn Read, id: &str) -> Result<Vec<InstanceRecord>, String> {
+fn candidates(store: &dyn Read, id: &str) -> Result<Vec<InstanceRecord>, ReadError> {
     let head: String = id.chars().take(HEAD).collect();
     let mut records = Vec::new();
     for (_, bytes) in store.all(&keys::instance(&head))? {
@@ -107,7 +109,7 @@ fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
 
 /// The writes that remove programs without instances and without entities, and texts without programs. Errors are
 /// reasons in words.
-pub fn unused_programs(store: &dyn Read) -> Result<Batch, String> {
+pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     let mut used: HashSet<Vec<u8>> = HashSet::new();
     for (_, bytes) in store.all(keys::INSTANCES)? {
         let record = InstanceRecord::decode(&bytes).ok_or("the record of an instance is not readable")?;

@@ -6,13 +6,15 @@ use std::collections::HashSet;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kv::{Batch, Read};
 use crate::machine::{Data, EntityId, Value, format};
 
-use super::{Batch, Read, keys};
+use super::keys;
+use super::read_error::ReadError;
 
 /// The writes that move what is kept of entities to their canonical keys, and note that it is done. None when it was done
 /// before, or there are no entities.
-pub fn rekeying(store: &dyn Read) -> Result<Option<Batch>, String> {
+pub fn rekeying(store: &dyn Read) -> Result<Option<Batch>, ReadError> {
     if store.get(keys::CANONICAL)?.is_some() {
         return Ok(None);
     }

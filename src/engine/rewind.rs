@@ -8,18 +8,19 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kv::{Batch, Read};
 use crate::machine::options;
 use crate::machine::{Data, ErrorData, Image, What};
 
 use super::address::Address;
-use super::fetch::{Images, Read, read_history, read_record};
+use super::fetch::{Images, read_history, read_record};
 use super::history::{Chunk, Entry, History, pieces};
 use super::instance::first_text;
+use super::keys;
 use super::message::{Message, StoredMail};
 use super::open::Open;
 use super::record::{InstanceRecord, Status};
 use super::refit::{Later, Original, Refit};
-use super::{Batch, keys};
 
 /// What rewinding changes of one instance: requests by number, and as texts for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -278,9 +279,9 @@ impl Tree<'_> {
 
     /// The writes of an instance that goes back.
     fn writes(&mut self, one: &mut One, again: &BTreeSet<u64>, refit: Refit) -> Result<Planned, Refusal> {
-        let unreadable = |why: String| Refusal::of(&one.record.id, why);
+        let unreadable = |why: super::ReadError| Refusal::of(&one.record.id, why);
         let to = Address::instance(&one.record.id);
-        let stored = self.store.all(&keys::mail_of(&to)).map_err(unreadable)?;
+        let stored = self.store.all(&keys::mail_of(&to)).map_err(|error| unreadable(error.into()))?;
         let mut batch = Batch::default();
         let mut came: BTreeMap<u64, StoredMail> = BTreeMap::new();
         let mut others = Vec::new();

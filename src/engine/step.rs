@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::code::ProgramHash;
+use crate::kv::Batch;
 use crate::machine::{EntityId, Image};
 use crate::permissions::Permissions;
 
@@ -24,7 +25,7 @@ use super::quotas::{Quotas, Uses};
 use super::record::InstanceRecord;
 use super::rewind::Back;
 use super::timers::{Timer, Timers};
-use super::{Batch, keys, program_writes};
+use super::{keys, program_writes};
 
 /// Who can run.
 pub(super) enum Ready {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::engine::{InstanceRecord, Message as Sent, Steps};
+use crate::kv::Pair;
 use crate::machine::{EntityId, ErrorData, IfExists};
-use crate::store::Pair;
 
 /// Longest question or answer, in bytes.
 const MOST: u32 = 1 << 30;

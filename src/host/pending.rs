@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Batch, Read};
-use crate::store::{Pair, Reader};
+use crate::kv::{Batch, Read, StoreError, Visit};
+use crate::store::Reader;
 
 /// Writes gathered from many steps, the last one to a key winning.
 #[derive(Default)]
@@ -39,14 +39,6 @@ impl Pending {
     /// There is something to write, which is not here yet.
     pub(crate) fn expect(&mut self) {
         self.since.get_or_insert_with(Instant::now);
-    }
-
-    /// The writes to keys with a prefix.
-    fn with_prefix<'a>(
-        &'a self,
-        prefix: &'a [u8],
-    ) -> impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)> {
-        self.writes.range(prefix.to_vec()..).take_while(move |(key, _)| key.starts_with(prefix))
     }
 
     /// Whether there is nothing to write.
@@ -96,34 +88,43 @@ pub(crate) struct View<'a> {
 }
 
 impl Read for View<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         if let Some(value) = self.pending.writes.get(key) {
             return Ok(value.clone());
         }
         let writes = self.under_way.map_or(&[][..], |batch| &batch.writes);
         match writes.binary_search_by(|(known, _)| known.as_slice().cmp(key)) {
             Ok(at) => Ok(writes[at].1.clone()),
-            Err(_) => Read::get(self.reader, key),
+            Err(_) => self.reader.get(key),
         }
     }
 
-    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
-        let stored = self.reader.all(prefix)?;
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let first = prefix.max(from);
         let writes = self.under_way.map_or(&[][..], |batch| &batch.writes);
-        let from = writes.partition_point(|(key, _)| key.as_slice() < prefix);
-        let under_way = writes[from..].iter().take_while(|(key, _)| key.starts_with(prefix));
-        let mut changed =
-            under_way.map(|(key, value)| (key, value)).chain(self.pending.with_prefix(prefix)).peekable();
-        if changed.peek().is_none() {
-            return Ok(stored);
+        let at = writes.partition_point(|(key, _)| key.as_slice() < first);
+        let under_way = writes[at..].iter().map(|(key, value)| (key, value));
+        // Of two writes to a key the later one counts.
+        let above: BTreeMap<&Vec<u8>, &Option<Vec<u8>>> = under_way
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .chain(self.pending.writes.range(first.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)))
+            .collect();
+        let mut above = above.into_iter().peekable();
+        let mut goes_on = true;
+        self.reader.scan_from(prefix, from, &mut |key, value| {
+            while goes_on && let Some((key, value)) = above.next_if(|(own, _)| own.as_slice() < key) {
+                goes_on = value.as_ref().is_none_or(|value| visit(key, value));
+            }
+            goes_on = goes_on
+                && match above.next_if(|(own, _)| own.as_slice() == key) {
+                    Some((_, changed)) => changed.as_ref().is_none_or(|value| visit(key, value)),
+                    None => visit(key, value),
+                };
+            goes_on
+        })?;
+        for (key, value) in above {
+            goes_on = goes_on && value.as_ref().is_none_or(|value| visit(key, value));
         }
-        let mut all: BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
-        for (key, value) in changed {
-            match value {
-                Some(value) => all.insert(key.clone(), value.clone()),
-                None => all.remove(key),
-            };
-        }
-        Ok(all.into_iter().collect())
+        Ok(())
     }
 }

@@ -30,7 +30,7 @@ impl Host {
         to: Answer,
     ) -> Result<(), HostError> {
         for id in &ids {
-            if read_record(&self.view(), id).map_err(HostError::Unreadable)?.is_none() {
+            if read_record(&self.view(), id)?.is_none() {
                 self.held.push(Held::Reply { to, reply: Reply::Unknown });
                 return Ok(());
             }
@@ -43,7 +43,7 @@ impl Host {
     /// why nothing is removed.
     fn purge_or_wait(&mut self, mut purging: Purging, force: bool) -> Result<(), HostError> {
         self.gather();
-        let tree = Tree::read(&self.view(), &purging.ids).map_err(HostError::Unreadable)?;
+        let tree = Tree::read(&self.view(), &purging.ids)?;
         let mut running = self.engine.unfinished(&tree);
         running.retain(|id| !purging.given_up.contains(id));
         if running.is_empty() {
@@ -89,7 +89,7 @@ impl Host {
 
     /// Removes programs that nobody needs any more.
     pub(super) fn collect(&mut self) -> Result<(), HostError> {
-        let batch = unused_programs(&self.view()).map_err(HostError::Unreadable)?;
+        let batch = unused_programs(&self.view())?;
         self.engine.forget_programs(&batch);
         self.pending.add(batch);
         Ok(())

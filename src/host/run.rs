@@ -15,9 +15,10 @@ use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Batch, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, StepId, Tree,
-    fetch, keys, known_image, read_history, read_record, recovery, rekeying,
+    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, StepId, Tree, fetch,
+    keys, known_image, read_history, read_record, recovery, rekeying,
 };
+use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::permissions::{self, Permissions};
 use crate::store::{DiskStore, Reader};
@@ -201,10 +202,10 @@ impl Host {
     /// instances, those go on that have this root, or all.
     pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
         self.recovered = true;
-        if let Some(batch) = rekeying(self.store()).map_err(HostError::Unreadable)? {
+        if let Some(batch) = rekeying(self.store())? {
             self.writer.write(&batch, true)?;
         }
-        for event in recovery(self.store(), root).map_err(HostError::Unreadable)? {
+        for event in recovery(self.store(), root)? {
             let now = self.now();
             self.engine.handle(event, now);
         }
@@ -365,9 +366,9 @@ impl Host {
     ) -> Result<Result<(), String>, HostError> {
         self.commit(true)?;
         self.add_program(image.clone());
-        let record = read_record(self.store(), id).map_err(HostError::Unreadable)?;
+        let record = read_record(self.store(), id)?;
         let Some(record) = record else { return Ok(Err(format!("there is no instance `{id}`"))) };
-        let history = read_history(self.store(), &record).map_err(HostError::Unreadable)?;
+        let history = read_history(self.store(), &record)?;
         if let Err(reason) = self.engine.extend(id, image, history, self.now()) {
             return Ok(Err(reason));
         }
@@ -597,16 +598,16 @@ impl Host {
                 let view = self.writer.view(&self.pending);
                 match known_image(&mut self.images, hash, &view) {
                     Ok(image) => self.feed(Event::Program { image }),
-                    Err(reason) => self.terminal.log("error", &reason),
+                    Err(reason) => self.terminal.log("error", &reason.to_string()),
                 }
             }
             Output::Tree { id } => {
                 let tree = Tree::read(&self.view(), std::slice::from_ref(&id));
-                let event = Event::Tree { id, tree: tree.map_err(HostError::Unreadable)? };
+                let event = Event::Tree { id, tree: tree? };
                 self.feed(event);
             }
             Output::Status { step, id } => {
-                let record = read_record(&self.view(), &id).map_err(HostError::Unreadable)?;
+                let record = read_record(&self.view(), &id)?;
                 self.feed(Event::Status { step, record });
             }
             Output::Told { instance } => {

@@ -6,9 +6,10 @@ use tokio::sync::oneshot;
 
 use crate::check;
 use crate::engine::{
-    Address, Event, InstanceRecord, Known, Message as Sent, Read, Tree, build_image, deployed, keys,
-    known_id, known_image, not_ended, read_record, rewind,
+    Address, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, keys, known_id,
+    known_image, not_ended, read_record, rewind,
 };
+use crate::kv::Read;
 use crate::machine::{ErrorData, Image, bad_own_id};
 
 use super::client::{Ask, Reply, Starting};
@@ -35,8 +36,8 @@ impl Host {
         // What is asked is seen in the state that all events before have led to.
         self.gather();
         let reply = match ask {
-            Ask::Get(key) => self.view().get(&key).map(Reply::Value),
-            Ask::All(prefix) => self.view().all(&prefix).map(Reply::Pairs),
+            Ask::Get(key) => self.view().get(&key).map(Reply::Value).map_err(String::from),
+            Ask::All(prefix) => self.view().all(&prefix).map(Reply::Pairs).map_err(String::from),
             Ask::Start(start) => self.client_start(*start),
             Ask::Instance { id, message } => self.client_send(id, message),
             Ask::Entity { entity, mut message, after } => match deployed(&self.view(), &entity.name) {
@@ -48,7 +49,7 @@ impl Host {
                     Ok(Reply::Done)
                 }
                 Ok(None) => Ok(Reply::Unknown),
-                Err(reason) => Err(reason),
+                Err(reason) => Err(reason.into()),
             },
             Ask::DropMessage(entity) => {
                 self.trusts(&entity.to_string());
@@ -65,7 +66,7 @@ impl Host {
                     self.waiting.entry(id).or_default().push(to);
                     return Ok(());
                 }
-                Err(reason) => Err(reason),
+                Err(reason) => Err(reason.into()),
             },
             Ask::Rewind { id, dry_run } => self.client_rewind(&id, dry_run),
             Ask::Purge { ids, force } => return self.client_purge(ids, force, to),

@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::engine::ReadError;
 use crate::engine::{Quotas, Retention};
+use crate::kv::StoreError;
 use crate::permissions::Permissions;
-use crate::store::StoreError;
 
 use super::Clock;
 use super::externs::Externs;
@@ -61,5 +62,14 @@ pub enum HostError {
 impl From<StoreError> for HostError {
     fn from(error: StoreError) -> HostError {
         HostError::Store(error)
+    }
+}
+
+impl From<ReadError> for HostError {
+    fn from(error: ReadError) -> HostError {
+        match error {
+            ReadError::Store(error) => HostError::Store(error),
+            ReadError::Unreadable(reason) => HostError::Unreadable(reason),
+        }
     }
 }

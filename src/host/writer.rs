@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::engine::Batch;
-use crate::store::{DiskStore, Reader, Store, StoreError};
+use crate::kv::{Batch, Store, StoreError};
+use crate::store::{DiskStore, Reader};
 
 use super::Message;
 use super::pending::{Pending, View};

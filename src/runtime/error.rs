@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::host::HostError;
+use crate::kv::StoreError;
 use crate::machine::ErrorData;
-use crate::store::StoreError;
 
 use super::values;
 

@@ -18,12 +18,13 @@ use std::thread::{self, JoinHandle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::{InstanceRecord, Message, Read, Retention, SCRIPT, decode_record, keys};
+use crate::engine::{InstanceRecord, Message, Retention, SCRIPT, decode_record, keys};
 use crate::host::externs::Externs;
 use crate::host::{self, Ask, Handle, Host, HostError, Reply, Settings, Starting, unique};
+use crate::kv::{Pair, Read, StoreError, Visit};
 use crate::machine::{self, IfExists, bad_own_id};
 use crate::permissions::Permissions;
-use crate::store::{self, Pair};
+use crate::store;
 
 pub use activity::{Activity, AsyncActivity, idempotency_key};
 pub use error::{Error, Failure};
@@ -282,7 +283,7 @@ impl Runtime {
     ///
     /// [`Error::Store`] when the store can't be read.
     pub fn instances(&self, prefix: &str) -> Result<Vec<Instance>, Error> {
-        let all = self.host.all(&keys::instance(prefix)).map_err(Error::Store)?;
+        let all = self.host.all(&keys::instance(prefix)).map_err(|error| Error::Store(error.to_string()))?;
         let id = |(key, _): &Pair| String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned();
         Ok(all.iter().map(|pair| Instance::new(&id(pair), self.host.clone())).collect())
     }
@@ -313,7 +314,7 @@ impl Runtime {
     /// [`Error::Conversion`] when the state is no `T`.
     pub fn state<T: DeserializeOwned>(&self, entity: &str, key: impl Serialize) -> Result<Option<T>, Error> {
         let entity = values::entity(entity, &key)?;
-        let state = self.host.get(&keys::entity(&entity)).map_err(Error::Store)?;
+        let state = self.host.get(&keys::entity(&entity)).map_err(|error| Error::Store(error.to_string()))?;
         state.map(|state| values::from_data(&crate::machine::Data(state))).transpose()
     }
 
@@ -372,30 +373,38 @@ impl Client {
 
     /// The record of an instance.
     async fn recorded(&self, id: &str) -> Result<InstanceRecord, Error> {
-        let stored = stored(self.asked(Ask::Get(keys::instance(id))).await?).map_err(Error::Store)?;
-        let record = decode_record(stored, id).map_err(Error::Store)?;
+        let stored = stored(self.asked(Ask::Get(keys::instance(id))).await?)
+            .map_err(|error| Error::Store(error.to_string()))?;
+        let record = decode_record(stored, id).map_err(|error| Error::Store(error.to_string()))?;
         record.ok_or_else(|| Error::Unknown(id.to_string()))
     }
 }
 
 impl Read for Client {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        stored(self.ask(Ask::Get(key.to_vec())).map_err(|error| error.to_string())?)
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        stored(self.ask(Ask::Get(key.to_vec())).map_err(|error| error.to_string()).map_err(broken)?)
     }
 
-    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
-        match self.ask(Ask::All(prefix.to_vec())).map_err(|error| error.to_string())? {
-            Reply::Pairs(pairs) => Ok(pairs),
-            reply => Err(refused(reply)),
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        match self.ask(Ask::All(prefix.to_vec())).map_err(|error| error.to_string()).map_err(broken)? {
+            Reply::Pairs(pairs) => {
+                pairs.iter().filter(|(key, _)| &key[..] >= from).all(|(key, value)| visit(key, value));
+                Ok(())
+            }
+            reply => Err(broken(refused(reply))),
         }
     }
 }
 
+fn broken(reason: String) -> StoreError {
+    StoreError::Broken { reason }
+}
+
 /// The value of a key, as it was answered.
-fn stored(reply: Reply) -> Result<Option<Vec<u8>>, String> {
+fn stored(reply: Reply) -> Result<Option<Vec<u8>>, StoreError> {
     match reply {
         Reply::Value(value) => Ok(value),
-        reply => Err(refused(reply)),
+        reply => Err(broken(refused(reply))),
     }
 }
 

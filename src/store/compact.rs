@@ -7,11 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::engine::Batch;
+use crate::kv::{Batch, Read, Store, StoreError};
 
+use super::SledTree;
 use super::lock::sync_parent;
 use super::sled::Reader;
-use super::{SledTree, Store, StoreError};
 
 /// Bytes of a batch of the copy.
 const BATCH_BYTES: usize = 1 << 20;

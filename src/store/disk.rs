@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::engine::{Batch, Read};
+use crate::kv::{Batch, Read, Store, StoreError, Visit};
 
 use super::change::{Change, Writes};
 use super::memtable::Memtable;
@@ -15,7 +15,7 @@ use super::proof::Check;
 use super::raw::RawTree;
 use super::tree::{self, Tree};
 use super::wal::{self, Wal};
-use super::{Lock, Pair, Proven, Report, SledTree, Store, StoreError, Visit, collected, compact, watermark};
+use super::{Lock, Proven, Report, SledTree, compact, watermark};
 
 /// Batches up to this size go to the log, in bytes.
 const SMALL_BATCH: usize = 16 << 10;
@@ -181,8 +181,8 @@ impl DiskStore {
     /// Adds up everything.
     pub fn verify(&self) -> Result<Report, StoreError> {
         let mut report = self.database.verify()?;
-        for (key, value) in self.memtable.with_prefix(b"") {
-            for (pair, sign) in [(Store::get(&self.database, &key)?, -1), (value, 1)] {
+        for (key, value) in self.memtable.writes_from(b"", b"") {
+            for (pair, sign) in [(self.database.get(&key)?, -1), (value, 1)] {
                 if let Some(value) = pair {
                     report.keys = report.keys.wrapping_add_signed(sign);
                     report.bytes = report.bytes.wrapping_add_signed(sign * (key.len() + value.len()) as i64);
@@ -216,22 +216,24 @@ impl DiskStore {
     fn count_removed(&mut self, batch: &Batch) -> Result<(), StoreError> {
         for (key, _) in batch.writes.iter().filter(|(_, value)| value.is_none()) {
             if !self.memtable.has(key) {
-                self.removed += Store::get(&self.database, key)?.map_or(0, |value| value.len() as u64);
+                self.removed += self.database.get(key)?.map_or(0, |value| value.len() as u64);
             }
         }
         Ok(())
     }
 }
 
-impl Store for DiskStore {
+impl Read for DiskStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.memtable.get(key, || Store::get(&self.database, key))
+        self.memtable.get(key, || self.database.get(key))
     }
 
-    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        self.memtable.scan(prefix, |visit| self.database.scan(prefix, visit), visit)
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.memtable.scan_from(prefix, from, |visit| self.database.scan_from(prefix, from, visit), visit)
     }
+}
 
+impl Store for DiskStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if let Some(folder) = &self.looked_at {
             let reason = "it was opened to be looked at".into();
@@ -385,24 +387,12 @@ fn looked_before(folder: &Path, path: &Path, lock: &Lock) -> Result<Looked, Stor
     }
 }
 
-impl Reader {
-    /// The value of a key.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+impl Read for Reader {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.memtable.get(key, || self.database.get(key))
     }
 
-    /// Visits all keys with a prefix, in order.
-    pub fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        self.memtable.scan(prefix, |visit| self.database.scan(prefix, visit), visit)
-    }
-}
-
-impl Read for Reader {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        self.get(key).map_err(|error| error.to_string())
-    }
-
-    fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
-        collected(|visit| self.scan(prefix, visit)).map_err(|error| error.to_string())
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.memtable.scan_from(prefix, from, |visit| self.database.scan_from(prefix, from, visit), visit)
     }
 }

@@ -3,10 +3,9 @@
 //! The record of the second format had the writes of a small batch, which it went before, to make them again; before a
 //! large one went what undid it, under a key of its own, and the record followed. That of the first had neither.
 
-use crate::engine::Batch;
+use crate::kv::{Batch, Store, StoreError};
 
 use super::record::{Record, Write, checked, unpack, unreadable};
-use super::{Store, StoreError};
 
 /// The key of what undoes the batch under way.
 const UNDO: &[u8] = b"!undo";

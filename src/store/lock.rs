@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kv::StoreError;
 use crate::os;
-
-use super::StoreError;
 
 /// How long a lock is waited for whose process has let go of it.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::kv::{StoreError, Visit, first_of};
+
 use super::change::{Change, Writes};
 use super::record::Write;
-use super::{StoreError, Visit};
 
 /// Writes by their keys, shared with those who read while another thread writes.
 #[derive(Clone, Debug, Default)]
@@ -63,22 +64,24 @@ impl Memtable {
         own.map_or_else(below, Ok)
     }
 
-    /// The writes to keys with a prefix, in order.
-    pub fn with_prefix(&self, prefix: &[u8]) -> Vec<Write> {
+    /// The writes to keys with a prefix that are not before `from`, in order.
+    pub fn writes_from(&self, prefix: &[u8], from: &[u8]) -> Vec<Write> {
         let writes = self.read();
-        let within = writes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        let range = writes.range(first_of(prefix, from).to_vec()..);
+        let within = range.take_while(|(key, _)| key.starts_with(prefix));
         within.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Visits the keys with a prefix of a store that this lies over, in order; `below` scans that store.
-    pub fn scan(
+    /// Visits the keys with a prefix of a store that this lies over, from `from` on, in order; `below` scans that store.
+    pub fn scan_from(
         &self,
         prefix: &[u8],
+        from: &[u8],
         below: impl FnOnce(Visit<'_>) -> Result<(), StoreError>,
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
         // It is looked at first: what leaves it meanwhile is in the store below.
-        let mut own = self.with_prefix(prefix).into_iter().peekable();
+        let mut own = self.writes_from(prefix, from).into_iter().peekable();
         let mut goes_on = true;
         below(&mut |key, value| {
             while goes_on && let Some((key, value)) = own.next_if(|(own, _)| own.as_slice() < key) {

@@ -14,14 +14,14 @@
 
 use std::path::PathBuf;
 
-use crate::engine::Batch;
+use crate::kv::{Batch, Read, Store, StoreError, Visit};
 
 use super::compact;
 use super::lock::Acknowledged;
 use super::record::{self, Last, Record, UNDOES, hash};
 use super::tree::{Reader, Tree};
 use super::watermark::{self, Durability, Mark};
-use super::{Lock, Store, StoreError, Visit, earlier};
+use super::{Lock, earlier};
 
 /// The key of the record.
 const RECORD: &[u8] = b"!proof";
@@ -329,15 +329,17 @@ fn count(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-impl<S: Store> Store for Proven<S> {
+impl<S: Read> Read for Proven<S> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.get(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        self.store.scan(prefix, &mut |key, value| key.starts_with(OWN) || visit(key, value))
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.store.scan_from(prefix, from, &mut |key, value| key.starts_with(OWN) || visit(key, value))
     }
+}
 
+impl<S: Store> Store for Proven<S> {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let Record { commits, mut sum } = self.record;
         let mut added = 0u128;

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::StoreError;
+use crate::kv::StoreError;
+
 use super::change::shared;
 
 /// The format of stores that this version writes. The two before differ in what the engine keeps in them, and their

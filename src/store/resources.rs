@@ -3,11 +3,11 @@
 //! It waits for ever for a thread that it did not get, and writes to memory that it did not get. So both are tried before it
 //! is opened for the first time.
 
+use crate::kv::StoreError;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
-
-use super::StoreError;
 
 /// The threads that sled starts at once, and one to spare.
 const THREADS: usize = 8;

@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::engine::Batch;
+use crate::kv::{Batch, Read, Store, StoreError, Visit, first_of};
 use crate::os;
 
 use super::compact;
 use super::large::LargeValues;
 use super::lock::{Identity, sync_parent};
-use super::{Store, StoreError, Visit, resources};
+use super::resources;
 
 /// What must be free on the disk beside a batch: two segments of sled's, and its snapshot.
 const ROOM_BYTES: u64 = 4 << 20;
@@ -122,18 +122,20 @@ impl Reader {
         let trees = place.read().unwrap_or_else(PoisonError::into_inner);
         trees.as_ref().map_or_else(|| Ok(R::default()), |trees| guarded("read", &self.path, || run(trees)))
     }
+}
 
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+impl Read for Reader {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let found = self.read(|trees| trees.of(first(key))?.get(key))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
-    /// Visits all keys with a prefix, in order. The function that is called must not read the database.
-    pub fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let from = first_of(prefix, from);
         self.read(|trees| {
-            for entry in trees.with_prefix(prefix).flat_map(|tree| tree.scan_prefix(prefix)) {
+            for entry in trees.with_prefix(prefix).flat_map(|tree| tree.range(from..)) {
                 let (key, value) = entry?;
-                if !visit(&key, &value) {
+                if !key.starts_with(prefix) || !visit(&key, &value) {
                     break;
                 }
             }
@@ -348,15 +350,17 @@ fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-impl Store for SledTree {
+impl Read for SledTree {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.reader.get(key)
     }
 
-    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        self.reader.scan(prefix, visit)
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.reader.scan_from(prefix, from, visit)
     }
+}
 
+impl Store for SledTree {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if self.file.is_none() {
             self.make()?;

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::Batch;
+use crate::kv::{Batch, Read, Store, StoreError, Visit};
 
 use super::raw::RawTree;
-use super::{SledTree, Store, StoreError, Visit, sled};
+use super::{SledTree, sled};
 
 /// A database that is written to, or one that is only looked at.
 pub(super) enum Tree {
@@ -24,19 +24,18 @@ fn still<R>(tree: &Mutex<RawTree>, run: impl FnOnce(&mut RawTree) -> R) -> R {
     run(&mut tree.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-impl Reader {
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+impl Read for Reader {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Reader::Live(reader) => reader.get(key),
             Reader::Still(tree) => still(tree, |tree| tree.get(key)),
         }
     }
 
-    /// Visits all keys with a prefix, in order. The function that is called must not read the database.
-    pub fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         match self {
-            Reader::Live(reader) => reader.scan(prefix, visit),
-            Reader::Still(tree) => still(tree, |tree| tree.scan(prefix, visit)),
+            Reader::Live(reader) => reader.scan_from(prefix, from, visit),
+            Reader::Still(tree) => still(tree, |tree| tree.scan_from(prefix, from, visit)),
         }
     }
 }
@@ -80,7 +79,7 @@ impl Tree {
     }
 }
 
-impl Store for Tree {
+impl Read for Tree {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Tree::Live(tree) => tree.get(key),
@@ -88,13 +87,15 @@ impl Store for Tree {
         }
     }
 
-    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         match self {
-            Tree::Live(tree) => tree.scan(prefix, visit),
-            Tree::Still(tree) => still(tree, |tree| tree.scan(prefix, visit)),
+            Tree::Live(tree) => tree.scan_from(prefix, from, visit),
+            Tree::Still(tree) => still(tree, |tree| tree.scan_from(prefix, from, visit)),
         }
     }
+}
 
+impl Store for Tree {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         match self {
             Tree::Live(tree) => tree.commit(batch),

@@ -20,9 +20,9 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::compress::{compress, decompress};
+use crate::kv::StoreError;
 use crate::os;
 
-use super::StoreError;
 use super::change::{Change, Writes, pack, replay};
 use super::lock::{Identity, sync_parent, wait_for};
 use super::record::bytes;

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kv::StoreError;
 use crate::os;
 
-use super::StoreError;
 use super::lock::sync_parent;
 use super::record::Record;
 

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use durable::check;
 use durable::engine::{InstanceRecord, Replayed, Status, keys, load_stored, replay};
+use durable::kv::Read;
 use durable::machine::{Image, Value, What, format};
-use durable::store::{self, Store};
+use durable::store;
 use tempfile::TempDir;
 
 use super::{DURABLE, repository, steps};
@@ -215,9 +216,8 @@ impl Program {
     /// Replays the run from its store, plainly and with the machine restored from bytes at each step.
     pub fn check_replay(&self, run: &Run) -> Result<(), String> {
         let store = store::open(&run.folder.path().join(".durable")).map_err(|error| error.to_string())?;
-        let bytes = Store::get(&store, &keys::instance("test"))
-            .map_err(|error| error.to_string())?
-            .ok_or("no instance")?;
+        let bytes =
+            store.get(&keys::instance("test")).map_err(|error| error.to_string())?.ok_or("no instance")?;
         let record = InstanceRecord::decode(&bytes).ok_or("the record is not readable")?;
         let history = steps::history(&store, &record)?;
         let program = load_stored(record.program, &store)?;

@@ -6,7 +6,7 @@ use durable::engine::{
     Address, Asked, Checkpoint, Engine, Entry, Line, Message, Status, StepId, StoredLines, keys,
     read_history, read_record,
 };
-use durable::store::Store;
+use durable::kv::Read;
 
 use super::sim::World;
 
@@ -53,7 +53,7 @@ impl World {
             Address::Entity(entity) => {
                 let mut key = keys::mail(&step.owner, 0);
                 key.truncate(key.len() - 8);
-                let mail = Store::all(&self.durable, &key).map_err(|error| error.to_string())?;
+                let mail = self.durable.all(&key).map_err(|error| error.to_string())?;
                 match mail.is_empty() {
                     false => Ok(()),
                     true => Err(format!("{name} of {entity} left before its message was durable")),
@@ -152,7 +152,7 @@ impl World {
                 return Err(format!("{} has ended and is in the index of active instances", record.id));
             }
         }
-        for (key, _) in Store::all(&self.store, keys::LOCKS).map_err(|error| error.to_string())? {
+        for (key, _) in self.store.all(keys::LOCKS).map_err(|error| error.to_string())? {
             let entity = keys::parse_entity_key(&key).ok_or("a lock's key")?;
             let hold = durable::engine::Hold::decode(&self.store.tree[&key]).ok_or("a lock's holder")?;
             let owner = read_record(&self.store, &hold.owner.instance)?;
@@ -163,7 +163,7 @@ impl World {
                 ));
             }
         }
-        for (key, bytes) in Store::all(&self.store, keys::MAIL).map_err(|error| error.to_string())? {
+        for (key, bytes) in self.store.all(keys::MAIL).map_err(|error| error.to_string())? {
             let (to, _) = keys::parse_mail(&key).ok_or("a message's key")?;
             let mail = durable::engine::StoredMail::decode(&bytes).ok_or("a message")?;
             let left = match (&to, &mail.message) {

@@ -7,12 +7,11 @@ use std::rc::Rc;
 use durable::builtins::Context;
 use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Args, Asked, Batch, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Line,
-    Message, Outcome, Output, SCRIPT, Status, StepId, StoredLines, keys, look_up, read_history, read_record,
-    recovery,
+    Address, Args, Asked, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Line, Message,
+    Outcome, Output, SCRIPT, Status, StepId, StoredLines, keys, look_up, read_history, read_record, recovery,
 };
+use durable::kv::{Batch, MemoryTree, Read, Store};
 use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, format};
-use durable::store::{MemoryTree, Store};
 
 use super::Random;
 
@@ -197,13 +196,13 @@ impl World {
 
     /// All instances.
     pub fn records(&self) -> Vec<InstanceRecord> {
-        let all = Store::all(&self.store, keys::INSTANCES).expect("memory can be read");
+        let all = self.store.all(keys::INSTANCES).expect("memory can be read");
         all.iter().filter_map(|(_, bytes)| InstanceRecord::decode(bytes)).collect()
     }
 
     /// The states of all entities.
     pub fn entities(&self) -> BTreeMap<String, String> {
-        let all = Store::all(&self.store, keys::ENTITIES).expect("memory can be read");
+        let all = self.store.all(keys::ENTITIES).expect("memory can be read");
         let shown = |(key, state): (Vec<u8>, Vec<u8>)| {
             let entity = keys::parse_entity_key(&key).expect("an entity's key");
             (entity.to_string(), format::display(&Data(state).decode()))

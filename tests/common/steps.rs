@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use durable::builtins::Context;
 use durable::engine::{Entry, History, InstanceRecord, SCRIPT, read_history};
+use durable::kv::Read;
 use durable::machine::{Data, Identity, Image, Machine, Progress, Value};
-use durable::store::Store;
 
 /// The history of an instance.
-pub fn history(store: &impl Store, record: &InstanceRecord) -> Result<History, String> {
+pub fn history(store: &impl Read, record: &InstanceRecord) -> Result<History, durable::engine::ReadError> {
     read_history(store, record)
 }
 

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::check::reference::{self, Entry, head, standard};
 use crate::check::{self, closest, std_sources};
-use crate::engine::{InstanceRecord, Read, keys};
+use crate::engine::{InstanceRecord, keys};
+use crate::kv::Read;
 use crate::machine::format;
 use crate::os::read_text;
 use crate::store::Reader;

@@ -10,8 +10,8 @@ mod session;
 use std::path::Path;
 
 use crate::engine::keys;
+use crate::kv::Read as _;
 use crate::machine::bad_own_id;
-use crate::store::Store;
 
 use super::arguments::Repl;
 use super::permissions::permissions;
@@ -92,7 +92,7 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
 fn fresh(folder: &Path) -> Result<String, Problem> {
     let store = access::own(folder)?;
     let mut last = 0;
-    for (key, _) in Store::all(&store, &keys::instance("repl-"))? {
+    for (key, _) in store.all(&keys::instance("repl-"))? {
         let name = String::from_utf8_lossy(&key).into_owned();
         last = last.max(name.rsplit('-').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0));
     }

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use crate::check::{self, Program};
 use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
 use crate::host::{self, Above, Handle, Host, HostError, Listener, Settings};
+use crate::kv::Store;
 use crate::machine::natives::prompt::take_failure;
 use crate::machine::value::Record;
 use crate::machine::{Data, Image, Value};
 use crate::os::read_text;
 use crate::permissions::Permissions;
 use crate::render::{Shown, show};
-use crate::store::{DiskStore, Reader, Store};
+use crate::store::{DiskStore, Reader};
 use crate::syntax::{Diagnostic, Label, Place, Severity};
 
 use super::super::access::{self, record};

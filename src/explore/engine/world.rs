@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Args, Asked as Recorded, Batch, Engine, Entry, Event, Hold, InstanceRecord, Line,
-    Outcome as Ended, Output, Status, StepId, keys, look_up, read_history, read_record, recovery,
+    Address, Args, Asked as Recorded, Engine, Entry, Event, Hold, InstanceRecord, Line, Outcome as Ended,
+    Output, Status, StepId, keys, look_up, read_history, read_record, recovery,
 };
+use crate::kv::{Batch, MemoryTree, Read, Store};
 use crate::machine::{Data, EntityId, Image, Request, Value, What};
 use crate::model::entity::Entity;
 use crate::model::evaluate::{Done, Moment, Turns, View};
@@ -18,7 +19,6 @@ use crate::model::observe::{Violation, broken};
 use crate::model::orphan;
 use crate::model::part::{Part, fingerprint};
 use crate::model::{Evaluator, Program, START, Stop, Subject, Trouble};
-use crate::store::{MemoryTree, Store};
 use crate::syntax::tree::PropertyKind;
 
 use super::{Choice, Config, RealEngine, Step};
@@ -134,7 +134,7 @@ impl World {
         for event in recovery(&self.store, None).map_err(fault)? {
             self.engine.handle(event, self.now);
         }
-        let records = Store::all(&self.store, keys::INSTANCES).map_err(fault)?;
+        let records = self.store.all(keys::INSTANCES).map_err(fault)?;
         let records: Vec<InstanceRecord> =
             records.iter().filter_map(|(_, bytes)| InstanceRecord::decode(bytes)).collect();
         self.main_ended = records.iter().any(|record| record.id == self.main.id && record.status.is_ended());
@@ -431,17 +431,17 @@ impl World {
     /// What can be seen of it now.
     pub(super) fn config(&self, path: Vec<Step>) -> Result<Config, Stop> {
         let mut instances = Vec::new();
-        for (_, bytes) in Store::all(&self.store, keys::INSTANCES).map_err(fault)? {
+        for (_, bytes) in self.store.all(keys::INSTANCES).map_err(fault)? {
             let Some(record) = InstanceRecord::decode(&bytes) else { continue };
             instances.push(self.known(&record)?);
         }
         let mut entities: BTreeMap<EntityId, Entity> = BTreeMap::new();
-        for (key, state) in Store::all(&self.store, keys::ENTITIES).map_err(fault)? {
+        for (key, state) in self.store.all(keys::ENTITIES).map_err(fault)? {
             if let Some(id) = keys::parse_entity_key(&key) {
                 entities.entry(id).or_default().state = Some(Part::new(Data(state)));
             }
         }
-        for (key, hold) in Store::all(&self.store, keys::LOCKS).map_err(fault)? {
+        for (key, hold) in self.store.all(keys::LOCKS).map_err(fault)? {
             if let (Some(id), Some(hold)) = (keys::parse_entity_key(&key), Hold::decode(&hold)) {
                 let owner = hold.owner;
                 let execution = Execution { number: owner.execution, ..Execution::default() };

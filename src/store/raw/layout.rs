@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::super::StoreError;
+use crate::kv::StoreError;
+
 use super::super::sled::SEGMENT_BYTES;
 use super::bytes::{byte, count, eight, four, number};
 use super::damaged;

@@ -7,6 +7,7 @@
 //! wherever it lies.
 //!
 //! Invariant: nothing here opens a file for writing.
+use crate::kv::StoreError;
 
 mod bytes;
 mod layout;
@@ -17,8 +18,6 @@ mod salvage;
 mod tree;
 
 pub use tree::RawTree;
-
-use super::StoreError;
 
 /// Something in the database's files that is not as it was written.
 fn damaged(what: impl Into<String>) -> StoreError {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::StoreError;
+use crate::kv::StoreError;
+
 use super::super::sled::SEGMENT_BYTES;
 use super::damaged;
 use super::layout::{Files, Page, Pointer, SEGMENT_HEAD, segments};

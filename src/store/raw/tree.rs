@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use crate::engine::Batch;
+use crate::kv::{Batch, Read, Store, StoreError, Visit, first_of};
 
 use super::super::memtable::Memtable;
-use super::super::{Store, StoreError, Visit};
 use super::layout::{Files, Page, Pointer};
 use super::messages::{Kind, META_PAGE, head};
 use super::page::{Node, Pairs, Within, apart, node, roots};
@@ -254,15 +253,17 @@ impl RawTree {
     }
 
     /// Visits the keys with a prefix that the files have, in order.
-    fn scan_stored(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let begin = self.leaves.range(..=prefix.to_vec()).next_back().map_or(prefix, |(from, _)| from);
+    fn scan_stored(&self, prefix: &[u8], first: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let begin = self.leaves.range(..=first.to_vec()).next_back().map_or(first, |(from, _)| from);
         for (from, leaf) in self.leaves.range(begin.to_vec()..) {
             if from.as_slice() > prefix && !from.starts_with(prefix) {
                 break;
             }
             // The function may read this store as well.
             let pairs = self.with_leaf(from, leaf, Pairs::clone)?;
-            for (key, value) in pairs.iter().filter(|(key, _)| key.starts_with(prefix)) {
+            for (key, value) in
+                pairs.iter().filter(|(key, _)| key.as_slice() >= first && key.starts_with(prefix))
+            {
                 if !visit(key, value) {
                     return Ok(());
                 }
@@ -272,15 +273,22 @@ impl RawTree {
     }
 }
 
-impl Store for RawTree {
+impl Read for RawTree {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.writes.get(key, || self.get_stored(key))
     }
 
-    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        self.writes.scan(prefix, |visit| self.scan_stored(prefix, visit), visit)
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.writes.scan_from(
+            prefix,
+            from,
+            |visit| self.scan_stored(prefix, first_of(prefix, from), visit),
+            visit,
+        )
     }
+}
 
+impl Store for RawTree {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.writes.extend(batch.writes.iter().cloned());
         Ok(())

@@ -2,29 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::Batch;
-
-use super::{Store, StoreError, Visit};
+use super::{Batch, Read, Store, StoreError, Visit, first_of};
 
 #[derive(Clone, Debug, Default)]
 pub struct MemoryTree {
     pub tree: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-impl Store for MemoryTree {
+impl Read for MemoryTree {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.tree.get(key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        for (key, value) in self.tree.range(prefix.to_vec()..) {
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        for (key, value) in self.tree.range(first_of(prefix, from).to_vec()..) {
             if !key.starts_with(prefix) || !visit(key, value) {
                 break;
             }
         }
         Ok(())
     }
+}
 
+impl Store for MemoryTree {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         for (key, value) in &batch.writes {
             match value {

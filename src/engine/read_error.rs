@@ -1,0 +1,49 @@
+//! Why something can't be read from a store.
+
+use std::fmt;
+
+use crate::kv::StoreError;
+
+/// The store failed, or what it has is not what this version writes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReadError {
+    Store(StoreError),
+    /// A record that can't be decoded or is missing, or a program that can't be run: in words.
+    Unreadable(String),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Store(error) => error.fmt(f),
+            ReadError::Unreadable(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> ReadError {
+        ReadError::Store(error)
+    }
+}
+
+impl From<String> for ReadError {
+    fn from(reason: String) -> ReadError {
+        ReadError::Unreadable(reason)
+    }
+}
+
+impl From<&str> for ReadError {
+    fn from(reason: &str) -> ReadError {
+        ReadError::Unreadable(reason.to_string())
+    }
+}
+
+/// For those who are told why in words.
+impl From<ReadError> for String {
+    fn from(error: ReadError) -> String {
+        error.to_string()
+    }
+}

@@ -1,0 +1,167 @@
+//! The rules that every store keeps, as code: whoever writes a store runs [`check`] on it.
+
+use std::collections::BTreeMap;
+
+use super::{Batch, Store, StoreError};
+
+/// A store under test.
+pub trait Subject {
+    type Store: Store;
+
+    /// Opens the store. Each call after the first opens the same store again, after the one before has ended.
+    fn open(&mut self) -> Result<Self::Store, StoreError>;
+
+    /// Whether the store outlives the value that `open` returns.
+    fn is_kept(&self) -> bool;
+}
+
+/// A rule that a store breaks: the rule, and the observation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    pub rule: &'static str,
+    pub observed: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.rule, self.observed)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Runs all rules on an empty store. `steps` is the length of the random part, whose choices follow from `seed`.
+pub fn check(subject: &mut impl Subject, seed: u64, steps: usize) -> Result<(), Violation> {
+    let mut run = Run { random: seed | 1, model: Model::new() };
+    let mut store = opened(subject)?;
+    run.compare("a new store is empty", &store)?;
+    run.fixed(&mut store)?;
+    for step in 0..steps {
+        run.step(&mut store)?;
+        if step % 8 == 7 {
+            run.compare("reads agree with all batches before", &store)?;
+        }
+        if step % 32 == 31 && subject.is_kept() {
+            fallible("a store ends", store.end())?;
+            drop(store);
+            store = opened(subject)?;
+            run.compare("every batch is there after the store is ended and opened again", &store)?;
+        }
+    }
+    fallible("a store ends", store.end())
+}
+
+fn opened<S: Subject>(subject: &mut S) -> Result<S::Store, Violation> {
+    fallible("a store opens", subject.open())
+}
+
+fn fallible<R>(rule: &'static str, result: Result<R, StoreError>) -> Result<R, Violation> {
+    result.map_err(|error| Violation { rule, observed: error.to_string() })
+}
+
+fn flush(store: &mut impl Store) -> Result<(), Violation> {
+    fallible("a flush succeeds", store.flush())
+}
+
+struct Run {
+    random: u64,
+    /// The contents that the store must have.
+    model: Model,
+}
+
+impl Run {
+    /// A number below `most`, by xorshift.
+    fn below(&mut self, most: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % most
+    }
+
+    fn commit(&mut self, store: &mut impl Store, batch: Batch) -> Result<(), Violation> {
+        fallible("a batch is written", store.commit(&batch))?;
+        for (key, value) in batch.writes {
+            match value {
+                Some(value) => self.model.insert(key, value),
+                None => self.model.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    /// Keys and values at the edges.
+    fn fixed(&mut self, store: &mut impl Store) -> Result<(), Violation> {
+        self.commit(store, Batch::default())?;
+        self.compare("an empty batch changes nothing", store)?;
+        let mut batch = Batch::default();
+        for key in [&b"a"[..], b"a\0", b"a\0\0", b"a\xff", b"a\xff\xff", b"b", b"\xff", b"\xff\xff", b"\0"] {
+            batch.put(key.to_vec(), key.repeat(3));
+        }
+        batch.put(b"empty".to_vec(), Vec::new());
+        batch.put([b"long/".to_vec(), vec![b'k'; 300]].concat(), vec![7; 300 << 10]);
+        self.commit(store, batch)?;
+        self.compare("keys are compared byte by byte, and values may be empty or long", store)?;
+        let mut batch = Batch::default();
+        batch.put(b"a".to_vec(), b"new".to_vec());
+        batch.delete(b"a\0".to_vec());
+        batch.delete(b"absent".to_vec());
+        self.commit(store, batch)?;
+        flush(store)?;
+        self.compare("a batch overwrites and deletes, also keys that are absent", store)
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        let kind = [&b"a/"[..], b"b/", b"h/x\0", b"h/y\0"][self.below(4) as usize];
+        let length = self.below(3);
+        let rest = (0..length).map(|_| [0, b'1', b'2', 0xff][self.below(4) as usize]);
+        kind.iter().copied().chain(rest.collect::<Vec<u8>>()).collect()
+    }
+
+    fn step(&mut self, store: &mut impl Store) -> Result<(), Violation> {
+        let mut writes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+        for _ in 0..=self.below(6) {
+            let key = self.key();
+            let value = match self.below(8) {
+                0..=2 => None,
+                3 => Some(vec![self.below(256) as u8; 9_000]),
+                _ => Some(vec![self.below(256) as u8; self.below(40) as usize]),
+            };
+            writes.insert(key, value);
+        }
+        self.commit(store, Batch { writes: writes.into_iter().collect() })?;
+        match self.below(3) {
+            0 => flush(store),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares every kind of read with the model.
+    fn compare(&mut self, rule: &'static str, store: &impl Store) -> Result<(), Violation> {
+        let violated = |observed: String| Err(Violation { rule, observed });
+        let all = fallible(rule, store.all(b""))?;
+        if !all.iter().map(|(key, value)| (key, value)).eq(self.model.iter()) {
+            return violated(format!("{} keys, and not the {} expected", all.len(), self.model.len()));
+        }
+        for _ in 0..8 {
+            let (key, from) = (self.key(), self.key());
+            if fallible(rule, store.get(&key))?.as_ref() != self.model.get(&key) {
+                return violated(format!("the value of {key:?}"));
+            }
+            let prefix = &key[..key.len().min(self.below(4) as usize)];
+            let most = self.below(4) as usize;
+            let mut found = Vec::new();
+            let visited = store.scan_from(prefix, &from, &mut |key, value| {
+                found.push((key.to_vec(), value.to_vec()));
+                found.len() <= most
+            });
+            fallible(rule, visited)?;
+            let expected = self.model.range(from.clone()..).filter(|(key, _)| key.starts_with(prefix));
+            if !found.iter().map(|(key, value)| (key, value)).eq(expected.take(most + 1)) {
+                return violated(format!("a scan of {prefix:?} from {from:?}, {} keys at most", most + 1));
+            }
+        }
+        Ok(())
+    }
+}
