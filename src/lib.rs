@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod api;
 pub mod builtins;
 pub mod check;
 pub mod cli;

@@ -109,7 +109,7 @@ fn a_clock_set_back_between_two_processes_stops_nothing() {
     host.into_store().close().expect("closed");
     // What is gone has left its time.
     let mut host = open(folder.path(), later(0).0, &image);
-    let purge = host::Ask::Purge { ids: vec!["a".into()], force: false };
+    let purge = host::Command::Purge { ids: vec!["a".into()], force: false };
     assert!(matches!(host.ask(purge), Ok(host::Reply::Removed(1))));
     host.into_store().close().expect("closed");
     let mut host = open(folder.path(), later(0).0, &image);

@@ -1,12 +1,14 @@
 //! The store, in this process or in the one that has it.
 
-use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::engine::{self, History, InstanceRecord, Status, keys};
-use crate::host::{Ask, Connection, Host, Reply};
-use crate::kv::{Read, StoreError, Visit};
+use crate::api::{Answer, Command, Connection, Queries, Query, QueryError, Reply};
+use crate::engine::query::InstanceFilter;
+use crate::engine::{History, InstanceRecord};
+use crate::host::Host;
+use crate::kv::StoreError;
 use crate::machine::ErrorData;
 use crate::store::{self, DiskStore};
 
@@ -42,8 +44,12 @@ fn open_by(
             Err(error @ StoreError::Locked { .. }) => error,
             Err(error) => return Err(error),
         };
-        if let Ok(connection) = Connection::open(folder) {
-            return Ok(Opened::Another(connection, error));
+        match Connection::open(folder) {
+            Ok(connection) => return Ok(Opened::Another(connection, error)),
+            Err(other) if other.kind() == ErrorKind::InvalidData => {
+                return Err(StoreError::OtherVersion { reason: other.to_string() });
+            }
+            Err(_) => {}
         }
         // It may be about to listen, or about to end: most commands take the store for a moment only.
         if began.elapsed() > PATIENCE {
@@ -78,11 +84,11 @@ pub fn look(folder: &Path) -> Result<DiskStore, Problem> {
     }
 }
 
-/// A store that can be read and asked.
+/// A store that answers questions and carries out commands.
 pub enum Access {
     Here(Box<Host>),
     /// Another process has it.
-    There(RefCell<Connection>),
+    There(Connection),
 }
 
 impl Access {
@@ -105,12 +111,12 @@ impl Access {
     fn of(opened: Opened) -> Access {
         match opened {
             Opened::Own(store) => Access::Here(Box::new(Host::for_clients(*store))),
-            Opened::Another(connection, _) => Access::There(RefCell::new(connection)),
+            Opened::Another(connection, _) => Access::There(connection),
         }
     }
 
-    /// Asks for something to be done; the answer comes when it is durable.
-    pub fn ask(&mut self, ask: Ask) -> Result<Reply, Problem> {
+    /// Has a command carried out; the reply comes when that is durable.
+    pub fn ask(&mut self, command: Command) -> Result<Reply, Problem> {
         match self {
             Access::Here(host) => {
                 if !host.is_recovered() {
@@ -118,21 +124,23 @@ impl Access {
                     host.restrict(&permissions(&May::default())?);
                     host.recover(None)?;
                 }
-                Ok(host.ask(ask)?)
+                Ok(host.ask(command)?)
             }
-            Access::There(connection) => connection.borrow_mut().ask(&ask).map_err(|error| lost(&error)),
+            Access::There(connection) => {
+                connection.command(command).map_err(|error| lost(&crate::os::reason(&error)))
+            }
         }
     }
 
-    /// As [`Access::ask`]; an answer other than that it is done is a problem. `what` is who or what it was about.
-    pub fn tell(&mut self, ask: Ask, what: &str) -> Result<(), Problem> {
-        match self.ask(ask)? {
+    /// As [`Access::ask`]; a reply other than that it is done is a problem. `what` is who or what it was about.
+    pub fn tell(&mut self, command: Command, what: &str) -> Result<(), Problem> {
+        match self.ask(command)? {
             Reply::Done => Ok(()),
             Reply::Unknown => Err(unknown(what)),
             Reply::Ended => Err(Problem::new(FAILED, format!("{what} has ended already"))),
             Reply::Taken { error, .. } => Err(taken(&error)),
             Reply::Refused(reason) => Err(Problem::new(FAILED, reason)),
-            _ => Err(unexpected()),
+            _ => Err(QueryError::Unexpected.into()),
         }
     }
 
@@ -145,90 +153,50 @@ impl Access {
     }
 }
 
-fn lost(error: &std::io::Error) -> Problem {
-    let title = format!("the process that has the store does not answer: {}", crate::os::reason(error));
+impl Queries for Access {
+    fn query(&self, query: Query) -> Result<Answer, QueryError> {
+        match self {
+            Access::Here(host) => host.store().query(query),
+            Access::There(connection) => connection.query(query),
+        }
+    }
+}
+
+fn lost(reason: &str) -> Problem {
+    let title = format!("the process that has the store does not answer: {reason}");
     Problem::new(STORE, title).hint("once it has ended, try again")
 }
 
-fn unexpected() -> Problem {
-    Problem::new(STORE, "the process that has the store answers something else")
-        .hint("it may be of another version")
-}
-
-impl Read for Access {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self {
-            Access::Here(host) => host.store().get(key),
-            Access::There(connection) => match asked(connection, &Ask::Get(key.to_vec()))? {
-                Reply::Value(value) => Ok(value),
-                _ => Err(StoreError::Broken { reason: unexpected().title }),
-            },
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Problem {
+        match error {
+            QueryError::Unreadable(reason) => unreadable(reason),
+            QueryError::Lost(reason) => lost(&reason),
+            QueryError::Unexpected => {
+                Problem::new(STORE, error.to_string()).hint("it may be of another version")
+            }
         }
     }
-
-    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        match self {
-            Access::Here(host) => host.store().scan_from(prefix, from, visit),
-            Access::There(connection) => match asked(connection, &Ask::All(prefix.to_vec()))? {
-                Reply::Pairs(pairs) => {
-                    pairs.iter().filter(|(key, _)| &key[..] >= from).all(|(key, value)| visit(key, value));
-                    Ok(())
-                }
-                _ => Err(StoreError::Broken { reason: unexpected().title }),
-            },
-        }
-    }
-}
-
-/// An answer that is not a refusal.
-fn asked(connection: &RefCell<Connection>, ask: &Ask) -> Result<Reply, StoreError> {
-    match connection.borrow_mut().ask(ask) {
-        Ok(Reply::Refused(reason)) => Err(StoreError::Broken { reason }),
-        Ok(reply) => Ok(reply),
-        Err(error) => Err(StoreError::Broken { reason: lost(&error).title }),
-    }
-}
-
-/// Reads the record of an instance, if there is one.
-pub fn record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, Problem> {
-    engine::read_record(store, id).map_err(unreadable)
 }
 
 /// Reads the record of an instance.
-pub fn known(store: &dyn Read, id: &str) -> Result<InstanceRecord, Problem> {
-    record(store, id)?.ok_or_else(|| unknown(id))
-}
-
-/// The records of all instances whose ids begin so, by id.
-pub fn records(store: &dyn Read, prefix: &str) -> Result<Vec<InstanceRecord>, Problem> {
-    let all = store.all(&keys::instance(prefix)).map_err(unreadable)?;
-    all.iter().map(|(key, bytes)| decode(key, bytes)).collect()
-}
-
-/// The records of the instances that run; those of the others, which may be very many, are not kept.
-pub fn running(store: &DiskStore) -> Result<Vec<InstanceRecord>, Problem> {
-    let (mut running, mut failed) = (Vec::new(), None);
-    store.scan(keys::INSTANCES, &mut |key, bytes| {
-        match decode(key, bytes) {
-            Ok(record) if record.status == Status::Running => running.push(record),
-            Ok(_) => {}
-            Err(problem) => failed = Some(problem),
-        }
-        failed.is_none()
-    })?;
-    failed.map_or(Ok(running), Err)
-}
-
-fn decode(key: &[u8], bytes: &[u8]) -> Result<InstanceRecord, Problem> {
-    InstanceRecord::decode(bytes).ok_or_else(|| {
-        let id = String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned();
-        unreadable(format!("the record of {id} is not readable"))
-    })
+pub fn known(store: &dyn Queries, id: &str) -> Result<InstanceRecord, Problem> {
+    store.instance(id)?.ok_or_else(|| unknown(id))
 }
 
 /// Reads the history of an instance.
-pub fn history(store: &dyn Read, record: &InstanceRecord) -> Result<History, Problem> {
-    engine::read_history(store, record).map_err(unreadable)
+pub fn history(store: &dyn Queries, id: &str) -> Result<(InstanceRecord, History), Problem> {
+    store.history(id)?.ok_or_else(|| unknown(id))
+}
+
+/// The instances that a filter lets through, by id.
+pub fn instances(store: &dyn Queries, filter: &InstanceFilter) -> Result<Vec<InstanceRecord>, Problem> {
+    let mut all = Vec::new();
+    store.each_instances(filter, &mut |page, _| {
+        all.extend(page);
+        true
+    })?;
+    Ok(all)
 }
 
 /// An id that is another instance's.

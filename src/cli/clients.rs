@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::engine::{self, InstanceRecord, Message};
-use crate::host::{self, Ask, Host, HostError, Reply, Settings, Starting};
+use crate::api::{Command, Listener, Reply, Starting};
+use crate::engine::{self, InstanceRecord};
+use crate::host::{self, Host, HostError, Settings};
 use crate::machine::{Data, EntityId, IfExists, Value, bad_own_id, error, json as values};
 
 use super::access::{self, Access, known};
@@ -88,7 +89,7 @@ fn begin(
     place: InStore,
 ) -> Result<u8, Problem> {
     let wanted = starting.record.permissions.clone();
-    let id = match store.ask(Ask::Start(Box::new(starting)))? {
+    let id = match store.ask(Command::Start(Box::new(starting)))? {
         Reply::Begun(id) => id,
         Reply::Known(id) => {
             let known = known(&store, &id)?;
@@ -118,38 +119,36 @@ fn begin(
     Ok(0)
 }
 
-fn tell(one: &InStore, id: &str, message: Message) -> Result<u8, Problem> {
+fn tell(one: &InStore, id: &str, command: Command) -> Result<u8, Problem> {
     let mut store = Access::open(&one.store)?;
-    store.tell(Ask::Instance { id: id.to_string(), message }, id)?;
+    store.tell(command, id)?;
     store.close()?;
     Ok(0)
 }
 
-pub fn raise(raise: Raise) -> Result<u8, Problem> {
-    let payload = data(&raise.payload.as_deref().map_or(Ok(Value::Null), argument)?)?;
-    tell(&raise.store, &raise.id, Message::Event { name: raise.event, payload })
+pub fn raise(Raise { id, event, payload, store }: Raise) -> Result<u8, Problem> {
+    let payload = data(&payload.as_deref().map_or(Ok(Value::Null), argument)?)?;
+    tell(&store, &id.clone(), Command::Raise { id, event, payload })
 }
 
-pub fn suspend(one: One) -> Result<u8, Problem> {
-    tell(&one.store, &one.id, Message::Suspend)
+pub fn suspend(One { id, store, .. }: One) -> Result<u8, Problem> {
+    tell(&store, &id.clone(), Command::Suspend { id })
 }
 
-pub fn unsuspend(one: One) -> Result<u8, Problem> {
-    tell(&one.store, &one.id, Message::Resume)
+pub fn unsuspend(One { id, store, .. }: One) -> Result<u8, Problem> {
+    tell(&store, &id.clone(), Command::Resume { id })
 }
 
-pub fn terminate(terminate: Terminate) -> Result<u8, Problem> {
-    let why = data(&terminate.why.map_or(Value::Null, Value::str))?;
-    let message = Message::Terminate { why, children: !terminate.leave_children, by: None };
-    tell(&terminate.store, &terminate.id, message)
+pub fn terminate(Terminate { id, why, leave_children, store }: Terminate) -> Result<u8, Problem> {
+    let why = data(&why.map_or(Value::Null, Value::str))?;
+    tell(&store, &id.clone(), Command::Terminate { id, why, children: !leave_children })
 }
 
 /// Lets a failed instance ask its failed steps again; what that comes to is on standard output.
 pub fn rewind(rewind: Rewind) -> Result<u8, Problem> {
     let Rewind { id, dry_run, .. } = rewind;
     let mut store = Access::open(&rewind.store.store)?;
-    let ask = Ask::Rewind { id: id.clone(), dry_run };
-    let instances = match store.ask(ask)? {
+    let instances = match store.ask(Command::Rewind { id: id.clone(), dry_run })? {
         Reply::Rewound(instances) => instances,
         Reply::Unknown => return Err(super::access::unknown(&id)),
         Reply::Refused(reason) => return Err(Problem::new(FAILED, reason)),
@@ -217,8 +216,7 @@ pub fn signal(signal: Signal) -> Result<u8, Problem> {
     let after = signal.after.as_ref().map(duration).transpose()?;
     let mut store = Access::open(&signal.store.store)?;
     let name = entity.name.clone();
-    let message = Message::Signal { operation: signal.operation, args, due: 0 };
-    match store.ask(Ask::Entity { entity, message, after })? {
+    match store.ask(Command::Signal { entity, operation: signal.operation, args, after })? {
         Reply::Unknown => {
             return Err(Problem::new(super::UNKNOWN, format!("no program here declares an entity `{name}`"))
                 .hint("a program's entities are known once it was run or started in this store"));
@@ -268,7 +266,7 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
     run::stop_on_signals(&host);
     host.watch_slices(&place.store, None);
     host.recover(None)?;
-    let listener = host.listen(&place.store);
+    let listener = Listener::open(&place.store, &host);
     let listener = listener.map_err(|error| {
         Problem::new(super::STORE, format!("clients can't reach it: {}", crate::os::reason(&error)))
     })?;

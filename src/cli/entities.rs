@@ -1,74 +1,25 @@
 //! `durable entities`, `entity` and `locks`.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::json;
 
-use crate::engine::{self, Address, Hold, Message, StoredMail, keys};
-use crate::host::{Ask, Reply};
-use crate::kv::Read;
+use crate::api::{Command, Queries, Reply};
+use crate::engine::query::{EntityFilter, EntityView};
+use crate::engine::{self, Message};
 use crate::machine::{Data, EntityId, format};
 use crate::render::short;
 
 use super::access::Access;
 use super::arguments::{EntitiesList, OneEntity, Programs};
 use super::clients::entity as parse;
-use super::problem::{Problem, unreadable};
+use super::problem::Problem;
 use super::table::{table, time};
 use super::{FAILED, UNKNOWN, export, print};
-
-/// What is known of the entities of a store.
-#[derive(Default)]
-struct Known {
-    states: BTreeMap<EntityId, Data>,
-    holds: BTreeMap<EntityId, Hold>,
-    mail: BTreeMap<EntityId, Vec<StoredMail>>,
-}
-
-impl Known {
-    fn read(store: &dyn Read, name: Option<&str>) -> Result<Known, Problem> {
-        let mut known = Known::default();
-        let prefix = name.map_or_else(|| keys::ENTITIES.to_vec(), keys::entities);
-        for (key, state) in store.all(&prefix).map_err(unreadable)? {
-            if let Some(entity) = keys::parse_entity_key(&key) {
-                known.states.insert(entity, Data(state));
-            }
-        }
-        let ours = |entity: &EntityId| name.is_none_or(|name| entity.name == name);
-        for (entity, hold) in engine::read_holds(store).map_err(unreadable)? {
-            if ours(&entity) {
-                known.holds.insert(entity, hold);
-            }
-        }
-        for (to, _, mail) in engine::read_mail(store).map_err(unreadable)? {
-            if let Address::Entity(entity) = to
-                && ours(&entity)
-            {
-                known.mail.entry((*entity).clone()).or_default().push(mail);
-            }
-        }
-        Ok(known)
-    }
-
-    /// All of them, by how they are written.
-    fn all(&self) -> Vec<&EntityId> {
-        let all: BTreeSet<&EntityId> =
-            self.states.keys().chain(self.holds.keys()).chain(self.mail.keys()).collect();
-        let mut all: Vec<&EntityId> = all.into_iter().collect();
-        all.sort_by_cached_key(|entity| entity.to_string());
-        all
-    }
-
-    fn waiting(&self, entity: &EntityId) -> usize {
-        self.mail.get(entity).map_or(0, Vec::len)
-    }
-}
 
 /// Removes a message that an entity can't come past.
 fn drop_message(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
     let mut store = Access::open(&one.store.store)?;
     let name = entity.to_string();
-    let reply = store.ask(Ask::DropMessage(entity))?;
+    let reply = store.ask(Command::DropMessage(entity))?;
     store.close()?;
     match reply {
         Reply::Done => Ok(0),
@@ -77,28 +28,38 @@ fn drop_message(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
     }
 }
 
+/// All entities that a filter lets through, by how they are written.
+fn all(store: &Access, filter: &EntityFilter) -> Result<Vec<EntityView>, Problem> {
+    let mut all = Vec::new();
+    store.each_entities(filter, &mut |page| {
+        all.extend(page);
+        true
+    })?;
+    all.sort_by_cached_key(|view| view.entity.to_string());
+    Ok(all)
+}
+
 /// Lists entities that have a state, a holder or messages.
 pub fn entities(list: EntitiesList) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
-    let known = Known::read(&store, list.name.as_deref())?;
+    let views = all(&store, &EntityFilter { name: list.name, locked: false })?;
     store.close()?;
     let mut rows = Vec::new();
-    for entity in known.all() {
-        let state = known.states.get(entity);
-        let holder = known.holds.get(entity).map(|hold| hold.owner.instance.clone());
+    for EntityView { entity, state, hold, mail } in &views {
+        let holder = hold.as_ref().map(|hold| hold.owner.instance.clone());
         if list.json {
             let shown = json!({
                 "entity": entity.to_string(), "name": entity.name, "key": export::data(&entity.key),
-                "state": state.map(export::data), "held_by": holder, "waiting": known.waiting(entity),
+                "state": state.as_ref().map(export::data), "held_by": holder, "waiting": mail.len(),
             });
             print(&format!("{shown}\n"))?;
             continue;
         }
         rows.push(vec![
             entity.to_string(),
-            state.map_or_else(|| "-".into(), |state| short(&format::brief(&state.decode()), 60)),
+            state.as_ref().map_or_else(|| "-".into(), |state| short(&format::brief(&state.decode()), 60)),
             holder.unwrap_or_else(|| "-".into()),
-            known.waiting(entity).to_string(),
+            mail.len().to_string(),
         ]);
     }
     if !list.json {
@@ -114,21 +75,17 @@ pub fn entity(one: OneEntity) -> Result<u8, Problem> {
         return drop_message(&one, entity);
     }
     let store = Access::open(&one.store.store)?;
-    let known = Known::read(&store, Some(&entity.name))?;
-    let deployed = engine::deployed(&store, &entity.name).map_err(unreadable)?;
+    let view = store.entity(&entity)?;
     store.close()?;
-    if deployed.is_none() && !known.all().contains(&&entity) {
+    let Some(EntityView { state, hold, mail, .. }) = view else {
         return Err(Problem::new(UNKNOWN, format!("no program here declares an entity `{}`", entity.name))
             .hint("`durable entities` shows those that there are"));
-    }
-    let state = known.states.get(&entity);
-    let hold = known.holds.get(&entity);
-    let mail = known.mail.get(&entity).map(Vec::as_slice).unwrap_or_default();
+    };
     if one.json {
         let waiting: Vec<_> = mail.iter().map(|mail| export::message(&mail.message)).collect();
         let shown = json!({
-            "entity": entity.to_string(), "state": state.map(export::data),
-            "held_by": hold.map(|hold| &hold.owner.instance), "waiting": waiting,
+            "entity": entity.to_string(), "state": state.as_ref().map(export::data),
+            "held_by": hold.map(|hold| hold.owner.instance), "waiting": waiting,
         });
         print(&format!("{shown}\n"))?;
         return Ok(0);
@@ -140,7 +97,7 @@ pub fn entity(one: OneEntity) -> Result<u8, Problem> {
     if let Some(hold) = hold {
         text.push_str(&format!("held by    {} since {}\n", hold.owner.instance, time(hold.since)));
     }
-    for mail in mail {
+    for mail in &mail {
         text.push_str(&format!("waiting    {}\n", short(&describe(&mail.message), 100)));
     }
     print(&text)?;
@@ -167,32 +124,23 @@ fn describe(message: &Message) -> String {
 /// Lists who holds entities, and who waits for them, since when.
 pub fn locks(list: Programs) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
-    let known = Known::read(&store, None)?;
+    let views = all(&store, &EntityFilter { name: None, locked: true })?;
     store.close()?;
     let mut rows = Vec::new();
-    for entity in known.all() {
-        let hold = known.holds.get(entity);
-        let waiting: Vec<(&str, i64)> = known
-            .mail
-            .get(entity)
-            .into_iter()
-            .flatten()
-            .filter_map(|mail| match &mail.message {
-                Message::Lock { owner, since, .. } => Some((owner.instance.as_str(), *since)),
-                _ => None,
-            })
-            .collect();
-        if hold.is_none() && waiting.is_empty() {
-            continue;
-        }
+    for EntityView { entity, hold, mail, .. } in &views {
+        let waiting = mail.iter().filter_map(|mail| match &mail.message {
+            Message::Lock { owner, since, .. } => Some((owner.instance.as_str(), *since)),
+            _ => None,
+        });
+        let waiting: Vec<(&str, i64)> = waiting.collect();
         if list.json {
             let waiting: Vec<_> = waiting
                 .iter()
                 .map(|(owner, since)| json!({"owner": owner, "since": format::instant(*since)}))
                 .collect();
             let shown = json!({
-                "entity": entity.to_string(), "held_by": hold.map(|hold| &hold.owner.instance),
-                "since": hold.map(|hold| format::instant(hold.since)), "waiting": waiting,
+                "entity": entity.to_string(), "held_by": hold.as_ref().map(|hold| &hold.owner.instance),
+                "since": hold.as_ref().map(|hold| format::instant(hold.since)), "waiting": waiting,
             });
             print(&format!("{shown}\n"))?;
             continue;
@@ -201,8 +149,8 @@ pub fn locks(list: Programs) -> Result<u8, Problem> {
             waiting.iter().map(|(owner, since)| format!("{owner} since {}", time(*since))).collect();
         rows.push(vec![
             entity.to_string(),
-            hold.map_or_else(|| "-".into(), |hold| hold.owner.instance.clone()),
-            hold.map_or_else(|| "-".into(), |hold| time(hold.since)),
+            hold.as_ref().map_or_else(|| "-".into(), |hold| hold.owner.instance.clone()),
+            hold.as_ref().map_or_else(|| "-".into(), |hold| time(hold.since)),
             if waiting.is_empty() { "-".into() } else { waiting.join(", ") },
         ]);
     }

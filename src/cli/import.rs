@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
+use crate::engine::query::InstanceFilter;
 use crate::engine::{
     Args, Asked, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Status, StoredLines,
     StoredMail, StoredProgram, keys,
@@ -87,8 +88,8 @@ fn read(path: &Path) -> Result<Incoming, Problem> {
 /// Checks a store that was imported into.
 fn check(store: &DiskStore) -> Result<(), Problem> {
     store.verify()?;
-    for record in super::access::records(store, "")? {
-        super::access::history(store, &record)?;
+    for record in super::access::instances(store, &InstanceFilter::default())? {
+        super::access::history(store, &record.id)?;
     }
     Ok(())
 }

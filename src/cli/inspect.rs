@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::engine::{Args, Asked, Checkpoint, Entry, History, InstanceRecord, Status as State};
-use crate::kv::Read;
+use crate::api::Queries;
+use crate::engine::query::InstanceFilter;
+use crate::engine::{Args, Asked, Checkpoint, Entry, History, InstanceRecord, Lifecycle, Status as State};
 use crate::machine::{Data, format};
 use crate::render::short;
 
-use super::access::{Access, history as read_history, known, records};
+use super::access::{Access, history as read_history};
 use super::arguments::{self, Filter, List, One, Status as Wanted};
 use super::pending::{Due, pending};
 use super::problem::{Problem, note};
@@ -17,20 +18,8 @@ use super::redact::Redaction;
 use super::table::{instant, table, time, took};
 use super::{USAGE, export, print};
 
-/// Whether an instance's status is this one. For filters.
-fn is_status(record: &InstanceRecord, status: Wanted) -> bool {
-    matches!(
-        (&record.status, status),
-        (State::Running, Wanted::Running)
-            | (State::Suspended, Wanted::Suspended)
-            | (State::Completed(_), Wanted::Completed)
-            | (State::Failed(_), Wanted::Failed)
-            | (State::Terminated(_), Wanted::Terminated)
-    )
-}
-
-/// The instances that a filter lets through, by id.
-pub fn filtered(store: &dyn Read, filter: &Filter) -> Result<Vec<InstanceRecord>, Problem> {
+/// The instances that the arguments of a command ask for.
+pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
     let now = crate::host::now();
     let at = |text: &Option<String>| match text {
         None => Ok(None),
@@ -39,49 +28,65 @@ pub fn filtered(store: &dyn Read, filter: &Filter) -> Result<Vec<InstanceRecord>
                 .hint("write it like 2026-03-01T12:00:00Z, or like 2h for so long ago")
         }),
     };
-    let (after, before) = (at(&filter.after)?, at(&filter.before)?);
-    let mut found = records(store, filter.prefix.as_deref().unwrap_or(""))?;
-    found.retain(|record| {
-        filter.status.is_none_or(|status| is_status(record, status))
-            && filter.function.as_ref().is_none_or(|function| *function == record.function)
-            && after.is_none_or(|after| record.created >= after)
-            && before.is_none_or(|before| record.created < before)
+    let lifecycle = wanted.status.map(|status| match status {
+        Wanted::Running => Lifecycle::Running,
+        Wanted::Suspended => Lifecycle::Suspended,
+        Wanted::Completed => Lifecycle::Completed,
+        Wanted::Failed => Lifecycle::Failed,
+        Wanted::Terminated => Lifecycle::Terminated,
     });
-    Ok(found)
+    Ok(InstanceFilter {
+        prefix: wanted.prefix.clone().unwrap_or_default(),
+        lifecycle,
+        function: wanted.function.clone(),
+        created_from: at(&wanted.after)?,
+        created_before: at(&wanted.before)?,
+    })
 }
 
-/// Lists instances, the oldest first.
+/// Lists instances: the oldest first when they fit a page, else page by page, in the order of their ids.
 pub fn list(list: List) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
-    let mut found = filtered(&store, &list.filter)?;
-    found.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-    if list.json {
-        for record in &found {
-            print(&format!("{}\n", export::instance(record)))?;
+    let (mut is_first, mut printed) = (true, Ok(()));
+    store.each_instances(&filter(&list.filter)?, &mut |mut page, is_last| {
+        if is_first && is_last {
+            page.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         }
-    } else {
-        let row = |record: &InstanceRecord| {
-            vec![
-                record.id.clone(),
-                record.status.word().to_string(),
-                time(record.created),
-                record.ended.map_or_else(|| "-".to_string(), |ended| took(ended - record.created)),
-                record.function.clone(),
-                record.file.clone(),
-            ]
+        printed = match list.json {
+            true => print(
+                &page.iter().map(|record| format!("{}\n", export::instance(record))).collect::<String>(),
+            ),
+            false => print_page(&page, is_first),
         };
-        let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-        print(&table(&["ID", "STATUS", "BEGAN", "TOOK", "RUNS", "FILE"], &rows))?;
-    }
+        is_first = false;
+        printed.is_ok()
+    })?;
+    printed?;
     store.close()?;
     Ok(0)
+}
+
+fn print_page(page: &[InstanceRecord], is_first: bool) -> Result<(), Problem> {
+    let row = |record: &InstanceRecord| {
+        vec![
+            record.id.clone(),
+            record.status.word().to_string(),
+            time(record.created),
+            record.ended.map_or_else(|| "-".to_string(), |ended| took(ended - record.created)),
+            record.function.clone(),
+            record.file.clone(),
+        ]
+    };
+    let text =
+        table(&["ID", "STATUS", "BEGAN", "TOOK", "RUNS", "FILE"], &page.iter().map(row).collect::<Vec<_>>());
+    let without_head = || text.split_once('\n').map_or("", |(_, rows)| rows);
+    print(if is_first { &text } else { without_head() })
 }
 
 /// Shows one instance.
 pub fn show(one: One) -> Result<u8, Problem> {
     let store = Access::open(&one.store.store)?;
-    let record = known(&store, &one.id)?;
-    let history = read_history(&store, &record)?;
+    let (record, history) = read_history(&store, &one.id)?;
     let due = pending(&store, &record, &history);
     store.close()?;
     let steps = rows(&history, &due);
@@ -140,8 +145,7 @@ fn shown_data(data: &Data) -> String {
 /// Shows a history as a table, or its entries as JSON.
 pub fn history(one: arguments::History) -> Result<u8, Problem> {
     let store = Access::open(&one.store.store)?;
-    let record = known(&store, &one.id)?;
-    let mut history = read_history(&store, &record)?;
+    let (record, mut history) = read_history(&store, &one.id)?;
     let due = pending(&store, &record, &history);
     store.close()?;
     if history.after.is_some() {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
+use crate::api::Queries;
 use crate::engine::{Asked, Entry, History, InstanceRecord, Open, Replayed, replay};
-use crate::kv::Read;
 use crate::machine::{What, format};
 
 use super::program;
@@ -32,7 +32,7 @@ impl Due {
 }
 
 /// What is due, by the number of the request. Nothing of an instance that has ended, or whose program can't run it.
-pub fn pending(store: &dyn Read, record: &InstanceRecord, history: &History) -> BTreeMap<u64, Vec<Due>> {
+pub fn pending(store: &dyn Queries, record: &InstanceRecord, history: &History) -> BTreeMap<u64, Vec<Due>> {
     if record.status.is_ended() || !may_be_due(history) {
         return BTreeMap::new();
     }

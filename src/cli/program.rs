@@ -4,11 +4,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::api::Queries;
 use crate::check::{self, Program};
 use crate::code::{Code, ProgramHash, compile};
 use crate::core::lower;
-use crate::engine::load_stored;
-use crate::kv::Read;
+use crate::engine::load_modules;
 use crate::machine::Image;
 use crate::os::read_text;
 use crate::permissions::Permissions;
@@ -77,8 +77,9 @@ pub fn image(code: Arc<Code>, file: &Path) -> Result<Rc<Image>, Problem> {
 }
 
 /// The program of an instance, from the store.
-pub fn stored(store: &dyn Read, hash: ProgramHash, id: &str, file: &str) -> Result<Rc<Image>, Problem> {
-    let program = load_stored(hash, store).map_err(|reason| {
+pub fn stored(store: &dyn Queries, hash: ProgramHash, id: &str, file: &str) -> Result<Rc<Image>, Problem> {
+    let modules = store.modules(hash).map_err(|error| error.to_string());
+    let program = modules.and_then(|modules| load_modules(hash, &modules)).map_err(|reason| {
         Problem::new(STORE, format!("{id} can't go on: {reason}"))
             .hint("check the store with `durable store verify`")
     })?;

@@ -7,7 +7,7 @@ use crate::machine::{Request, Value, What, format};
 use crate::render::short;
 use crate::render::{Shown, show};
 
-use super::access::{Access, history, known};
+use super::access::{Access, history};
 use super::arguments::Replay;
 use super::problem::{Problem, note, unreadable};
 use super::run::stuck;
@@ -17,8 +17,7 @@ use super::{FAILED, print, program};
 /// Runs an instance again up to where its history ends; nothing is done, nothing is written.
 pub fn replay(replay: Replay) -> Result<u8, Problem> {
     let store = Access::open(&replay.store.store)?;
-    let record = known(&store, &replay.id)?;
-    let history = history(&store, &record)?;
+    let (record, history) = history(&store, &replay.id)?;
     if history.after.is_some() {
         note("what was before its last checkpoint is not kept: this begins there");
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::api::{Command, Connection, Listener, Queries, Reply};
+use crate::engine::query::InstanceFilter;
 use crate::engine::{
-    InstanceRecord, Known, Mismatch, Outcome, Quotas, Retention, SCRIPT, Status, keys, known_id,
+    InstanceRecord, Known, Lifecycle, Mismatch, Outcome, Quotas, Retention, SCRIPT, Status, known_id,
 };
-use crate::host::{self, Ask, Connection, Groups, Host, HostError, Reply, Settings};
-use crate::kv::Read;
+use crate::host::{self, Groups, Host, HostError, Settings};
 use crate::machine::{Data, IfExists, Image, Value, format, json as values};
 use crate::permissions::Permissions;
 use crate::render::{Shown, show};
@@ -19,7 +20,7 @@ use crate::resident;
 use crate::store::DiskStore;
 use crate::syntax::Place;
 
-use super::access::{self, Access, Opened, known, running};
+use super::access::{self, Access, Opened, known};
 use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Telemetry};
 use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
@@ -51,7 +52,7 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     let store = access::own(&run.store.store)?;
     let (id, known) = match &run.id {
         Some(id) => {
-            let known = access::record(&store, id)?;
+            let known = store.instance(id)?;
             // An earlier version let ids be chosen that can't be chosen now: what began so goes on.
             if known.as_ref().is_none_or(|known| known.life > 0) {
                 bad_id?;
@@ -113,7 +114,7 @@ fn joined(
     match known_id(&known, wanted, if_exists) {
         Known::Joins => Ok(Some(known)),
         Known::Taken(error) => Err(access::taken(&error)),
-        Known::Replaces => match host.ask(Ask::Purge { ids: vec![known.id.clone()], force: false })? {
+        Known::Replaces => match host.ask(Command::Purge { ids: vec![known.id.clone()], force: false })? {
             Reply::Removed(_) => Ok(None),
             Reply::Refused(reason) => {
                 let title = format!("{} is not replaced: {reason}", known.id);
@@ -168,10 +169,15 @@ pub fn resume(resume: Resume) -> Result<u8, Problem> {
     }
 }
 
+/// The instances that run; those that have ended may be very many.
+fn running() -> InstanceFilter {
+    InstanceFilter { lifecycle: Some(Lifecycle::Running), ..InstanceFilter::default() }
+}
+
 fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Problem> {
     let records = match &resume.id {
         Some(id) => vec![known(&store, id)?],
-        None => running(&store)?,
+        None => access::instances(&store, &running())?,
     };
     if let [record] = &records[..]
         && record.status == Status::Suspended
@@ -243,8 +249,8 @@ pub fn wait(one: One) -> Result<u8, Problem> {
 }
 
 fn wait_there(connection: Connection, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
-    let mut store = Access::There(connection.into());
-    match store.ask(Ask::Wait(id.to_string()))? {
+    let mut store = Access::There(connection);
+    match store.ask(Command::Wait(id.to_string()))? {
         // The answer to one that has ended, before or meanwhile.
         Reply::Ended => outcome(&store, id, as_json, shows),
         Reply::Refused(reason) => Err(unreadable(reason)),
@@ -285,8 +291,8 @@ fn choose(
     let stem = stem(file);
     let mut newest: Option<InstanceRecord> = None;
     let mut last = 0u64;
-    for (_, bytes) in store.all(&keys::instance(&format!("{stem}-")))? {
-        let Some(record) = InstanceRecord::decode(&bytes) else { continue };
+    let of_file = InstanceFilter { prefix: format!("{stem}-"), ..InstanceFilter::default() };
+    for record in access::instances(store, &of_file)? {
         let Some(number) = record.id[stem.len() + 1..].parse::<u64>().ok() else { continue };
         last = last.max(number);
         let same = record.status == Status::Running
@@ -355,8 +361,8 @@ fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool, shows: S
 }
 
 /// Lets other processes ask this one. Without it they are told that the store is in use.
-fn listen(host: &Host, folder: &Path) -> Option<host::Listener> {
-    match host.listen(folder) {
+fn listen(host: &Host, folder: &Path) -> Option<Listener> {
+    match Listener::open(folder, host) {
         Ok(listener) => Some(listener),
         Err(error) => {
             note(&format!("other processes can't reach this one: {}", crate::os::reason(&error)));
@@ -410,7 +416,7 @@ pub enum Shows {
 }
 
 /// Shows how an instance ended; the exit code.
-pub fn outcome(store: &dyn Read, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
+pub fn outcome(store: &dyn Queries, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
     let record = known(store, id)?;
     let as_value = |data: &Data| -> serde_json::Value {
         serde_json::from_str(&values::from_data(data)).unwrap_or_default()
@@ -455,7 +461,7 @@ fn result_text(value: &Data) -> String {
 }
 
 /// Shows a replay that went another way than the history.
-pub fn stuck(store: &dyn Read, record: &InstanceRecord, mismatch: &Mismatch) -> Result<(), Problem> {
+pub fn stuck(store: &dyn Queries, record: &InstanceRecord, mismatch: &Mismatch) -> Result<(), Problem> {
     let image = program::stored(store, record.program, &record.id, &record.file)?;
     let shown = Shown::new(&image.code.sources, Path::new(&record.file));
     let side = |side: &Option<(String, Place)>, what: &str, none: &str| match side {

@@ -1,11 +1,12 @@
 //! `durable purge` and `durable store verify`.
 
+use crate::api::{Command, Queries, Reply};
 use crate::engine::InstanceRecord;
-use crate::host::{Ask, Reply};
+use crate::engine::query::InstanceFilter;
 
-use super::access::{Access, history, known, records};
+use super::access::{self, Access, known};
 use super::arguments::{InStore, Purge};
-use super::inspect::filtered;
+use super::inspect::filter;
 use super::problem::{Problem, note};
 use super::{FAILED, STORE, UNKNOWN, print};
 
@@ -14,7 +15,7 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
     let mut store = Access::open(&purge.store.store)?;
     let mut chosen: Vec<InstanceRecord> = Vec::new();
     if purge.ids.is_empty() {
-        chosen = filtered(&store, &purge.filter)?;
+        chosen = access::instances(&store, &filter(&purge.filter)?)?;
         if !purge.force && purge.filter.status.is_none() {
             chosen.retain(|record| record.status.is_ended());
         }
@@ -24,7 +25,7 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
         }
     }
     let ids: Vec<String> = chosen.iter().map(|record| record.id.clone()).collect();
-    let removed = match store.ask(Ask::Purge { ids, force: purge.force })? {
+    let removed = match store.ask(Command::Purge { ids, force: purge.force })? {
         Reply::Removed(count) => count,
         Reply::Unknown => return Err(Problem::new(UNKNOWN, "one of them is not there any more")),
         Reply::Refused(reason) => {
@@ -50,12 +51,15 @@ pub fn verify(place: InStore) -> Result<u8, Problem> {
     let report = store.verify()?;
     let mut instances = 0;
     let mut bad = Vec::new();
-    for record in records(&store, "")? {
-        instances += 1;
-        if let Err(problem) = history(&store, &record) {
-            bad.push(problem.title);
+    store.each_instances(&InstanceFilter::default(), &mut |page, _| {
+        for record in page {
+            instances += 1;
+            if let Err(error) = store.history(&record.id) {
+                bad.push(error.to_string());
+            }
         }
-    }
+        true
+    })?;
     store.close()?;
     if !bad.is_empty() {
         return Err(Problem::new(STORE, bad.join("\n")));

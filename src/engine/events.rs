@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::code::ProgramHash;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 use crate::permissions::Permissions;
@@ -15,7 +17,7 @@ use super::instance::Mismatch;
 use super::message::{Message, StoredMail};
 use super::open::Open;
 use super::outbox::{Line, StoredLines};
-use super::record::InstanceRecord;
+use super::record::{InstanceRecord, Lifecycle};
 use super::rewind::Back;
 
 /// Which attempt at which request of which execution of which life. Of an operation the attempts are numbered through.
@@ -129,6 +131,19 @@ pub enum Output {
     Told { instance: String },
     /// A message that nobody waits for had no effect. For people.
     Lost { what: String, error: ErrorData },
+}
+
+/// What has changed in a store, once that is durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ChangeKind {
+    /// An instance has begun, has ended, or its record is another one.
+    Instance { id: String, lifecycle: Lifecycle },
+    /// An instance was removed.
+    Removed { id: String },
+    /// The history of an instance is longer.
+    History { id: String },
+    /// The state, the holder or the messages of an entity are others.
+    Entity { entity: EntityId },
 }
 
 /// How an instance ended, or why it stopped.

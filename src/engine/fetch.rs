@@ -56,7 +56,10 @@ pub fn decode_record(stored: Option<Vec<u8>>, id: &str) -> Result<Option<Instanc
 }
 
 /// Reads the checkpoint of an instance. None when there is none, or none that this version can read.
-fn read_checkpoint(store: &dyn Read, record: &InstanceRecord) -> Result<Option<Checkpoint>, ReadError> {
+pub(super) fn read_checkpoint(
+    store: &dyn Read,
+    record: &InstanceRecord,
+) -> Result<Option<Checkpoint>, ReadError> {
     let bytes = store.get(&keys::checkpoint(&record.id))?;
     let checkpoint = bytes.and_then(|bytes| Checkpoint::decode(&bytes));
     let is_own =

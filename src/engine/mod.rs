@@ -36,6 +36,7 @@ mod operations;
 mod outbox;
 mod program;
 mod purge;
+pub mod query;
 mod quotas;
 mod read_error;
 mod receives;
@@ -53,7 +54,7 @@ mod timers;
 pub use address::{Address, LifeId, Waiter};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
-pub use events::{Event, Outcome, Output, StepId};
+pub use events::{ChangeKind, Event, Outcome, Output, StepId};
 pub use extend::{Cut, cut, described};
 pub use fetch::{
     Deployed, Images, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life,
@@ -66,12 +67,13 @@ pub use message::{Mail, Message, StoredMail};
 pub use open::Open;
 pub use outbox::{Line, StoredLines};
 pub use program::{
-    StoredProgram, build_image, known_image, load_image, load_stored, program_writes, startable,
+    StoredProgram, build_image, known_image, load_image, load_modules, program_writes, read_modules,
+    startable,
 };
 pub use purge::{Tree, unused_programs};
 pub use quotas::Quotas;
 pub use read_error::ReadError;
-pub use record::{InstanceRecord, Status};
+pub use record::{InstanceRecord, Lifecycle, Status};
 pub use rekey::rekeying;
 pub use replay::{Replayed, Watcher, replay, state_at_end};
 pub use rewind::{Back, Rewinding, Steps, rewind};

@@ -45,8 +45,8 @@ pub fn program_writes(hash: ProgramHash, sources: &Sources, batch: &mut Batch) {
     batch.put(keys::program(&hash.0), StoredProgram { modules }.encode());
 }
 
-/// Reads a program back, its standard library included. Errors are reasons in words.
-pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, ReadError> {
+/// Reads the modules of a program: names and texts, the one that was run first, the standard library's among them.
+pub fn read_modules(hash: ProgramHash, store: &dyn Read) -> Result<Vec<(String, String)>, ReadError> {
     let stored = store
         .get(&keys::program(&hash.0))?
         .ok_or_else(|| format!("its program {hash} is not in the store"))?;
@@ -59,16 +59,22 @@ pub fn load_stored(hash: ProgramHash, store: &dyn Read) -> Result<Program, ReadE
         let text = String::from_utf8(bytes).map_err(|_| format!("the text of {name} is not readable"))?;
         texts.push((name.clone(), text));
     }
-    let program = check::load_stored(&texts).ok_or("its program has no modules")?;
+    Ok(texts)
+}
+
+/// Checks the program whose modules these are. Errors are reasons in words.
+pub fn load_modules(hash: ProgramHash, texts: &[(String, String)]) -> Result<Program, String> {
+    let program = check::load_stored(texts).ok_or("its program has no modules")?;
     if crate::code::program_hash(&program.sources) != hash {
-        return Err(format!("the texts of its program {hash} are not those that it began with").into());
+        return Err(format!("the texts of its program {hash} are not those that it began with"));
     }
     Ok(program)
 }
 
 /// Reads a program back, and makes it ready to run. Errors are reasons in words.
 pub fn load_image(hash: ProgramHash, store: &dyn Read) -> Result<Rc<Image>, ReadError> {
-    build_image(&load_stored(hash, store)?).map_err(|reason| format!("its program {hash}: {reason}").into())
+    let program = load_modules(hash, &read_modules(hash, store)?)?;
+    build_image(&program).map_err(|reason| format!("its program {hash}: {reason}").into())
 }
 
 /// A program that is known, or that the store has.

@@ -69,22 +69,51 @@ pub enum Status {
     Terminated(Data),
 }
 
+/// [`Status`] without its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lifecycle {
+    Running,
+    /// Held up until somebody resumes it.
+    Suspended,
+    Completed,
+    Failed,
+    Terminated,
+}
+
 /// The version of the forms that are written.
 const VERSION: u8 = 4;
 
 /// Bytes that most of what is encoded takes no more than.
 pub(super) const MOST: usize = 128;
 
+impl Lifecycle {
+    /// One word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Lifecycle::Running => "running",
+            Lifecycle::Suspended => "suspended",
+            Lifecycle::Completed => "completed",
+            Lifecycle::Failed => "failed",
+            Lifecycle::Terminated => "terminated",
+        }
+    }
+}
+
 impl Status {
+    /// The status without its values.
+    pub fn lifecycle(&self) -> Lifecycle {
+        match self {
+            Status::Running => Lifecycle::Running,
+            Status::Suspended => Lifecycle::Suspended,
+            Status::Completed(_) => Lifecycle::Completed,
+            Status::Failed(_) => Lifecycle::Failed,
+            Status::Terminated(_) => Lifecycle::Terminated,
+        }
+    }
+
     /// One word.
     pub fn word(&self) -> &'static str {
-        match self {
-            Status::Running => "running",
-            Status::Suspended => "suspended",
-            Status::Completed(_) => "completed",
-            Status::Failed(_) => "failed",
-            Status::Terminated(_) => "terminated",
-        }
+        self.lifecycle().word()
     }
 
     /// Whether it is at its end.

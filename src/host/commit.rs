@@ -8,7 +8,7 @@ use crate::permissions::Permissions;
 use crate::resident;
 
 use super::Answer;
-use super::client::Reply;
+use super::command::Reply;
 use super::run::{Host, Owner};
 use super::settings::{Durability, HostError};
 use super::writer::Written;

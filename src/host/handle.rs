@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 
 use tokio::sync::oneshot::{Receiver, channel};
 
-use super::{Ask, Message, Reply};
+use super::{Command, Message, Reply};
 
 /// Asks a host, and stops it. Clones reach the same one.
 #[derive(Clone, Debug)]
@@ -17,11 +17,11 @@ impl Handle {
         Handle { sender }
     }
 
-    /// Asks. The answer comes when what it says is durable; an error instead when the host has ended.
-    pub fn ask(&self, ask: Ask) -> Receiver<Reply> {
+    /// Has a command carried out. The reply comes when it is durable; an error instead when the host has ended.
+    pub fn ask(&self, command: Command) -> Receiver<Reply> {
         let (reply, answer) = channel();
         // A host that has ended drops the question, which is what the receiver sees.
-        let _ = self.sender.send(Message::Client { ask, reply });
+        let _ = self.sender.send(Message::Client { command, reply });
         answer
     }
 

@@ -5,8 +5,8 @@
 //! store: meanwhile the engine goes on, and the next batch has all that it wants written since. The host knows nothing of the
 //! language's syntax.
 
-mod client;
 mod clock;
+mod command;
 mod commit;
 mod disk;
 mod effects;
@@ -16,11 +16,11 @@ mod files;
 mod groups;
 mod handle;
 mod http;
-mod listener;
 mod pending;
 mod perform;
 mod pipes;
 mod purge;
+mod reads;
 mod run;
 mod serve;
 mod settings;
@@ -31,14 +31,13 @@ mod walk;
 mod workers;
 mod writer;
 
-pub use client::{Ask, Connection, Reply, Starting};
 pub use clock::{Clock, now};
+pub use command::{Command, Reply, Starting};
 pub(crate) use effects::unique;
 pub use groups::Groups;
 pub use handle::Handle;
-pub use listener::Listener;
+pub use reads::{Change, Changes, Ended, Followed, Reads};
 pub use run::Host;
-pub use serve::last_number;
 pub use settings::{Durability, HostError, Settings};
 pub use terminal::{Above, Terminal};
 
@@ -61,8 +60,8 @@ pub(crate) enum Message {
     Asks { ticket: u64, name: &'static str, args: Data, permissions: Permissions },
     /// The thread that writes has written.
     Written,
-    /// Another process asks something.
-    Client { ask: Ask, reply: Answer },
+    /// A client wants something done.
+    Client { command: Command, reply: Answer },
     /// Somebody has something to say that is no message: what is waited for is looked at again.
     Wake,
     /// Somebody wants the process to stop.

@@ -7,7 +7,7 @@ use crate::engine::{Address, Event, Message as Sent, Tree, read_record, unused_p
 use crate::machine::{Data, Value};
 
 use super::Answer;
-use super::client::Reply;
+use super::command::Reply;
 use super::commit::Held;
 use super::run::Host;
 use super::settings::HostError;

@@ -1,7 +1,6 @@
 //! The loop: messages in, engine, commit, outputs out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,10 +26,10 @@ use super::commit::{FIRST_BATCHES, Held};
 use super::disk::{self, Disk};
 use super::groups::Groups;
 use super::http::Clients;
-use super::listener::Listener;
 use super::pending::{Pending, View};
 use super::perform::Threads;
 use super::purge::Purging;
+use super::reads::Reads;
 use super::settings::{HostError, Settings};
 use super::spans::Spans;
 use super::suspects::Suspects;
@@ -246,9 +245,9 @@ impl Host {
         !self.engine.is_quiet() || self.engine.next_due().is_some_and(|due| due <= self.now())
     }
 
-    /// Listens to other processes.
-    pub fn listen(&self, folder: &Path) -> io::Result<Listener> {
-        Listener::open(folder, self.sender.clone())
+    /// The store for reading, from any thread.
+    pub fn reads(&self) -> Reads {
+        self.writer.reads.clone()
     }
 
     /// The process groups of the programs that it has started.
@@ -504,7 +503,7 @@ impl Host {
                     self.held.push(Held::Effect { owner, name, args, permissions });
                 }
             }
-            Message::Client { ask, reply } => self.client(ask, reply)?,
+            Message::Client { command, reply } => self.client(command, reply)?,
             Message::Written => {
                 let written = self.writer.written();
                 self.landed(written)?;

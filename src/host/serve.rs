@@ -5,24 +5,24 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 
 use crate::check;
+use crate::engine::query;
 use crate::engine::{
-    Address, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, keys, known_id,
+    Address, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, known_id,
     known_image, not_ended, read_record, rewind,
 };
-use crate::kv::Read;
-use crate::machine::{ErrorData, Image, bad_own_id};
+use crate::machine::{Data, EntityId, ErrorData, Image, bad_own_id};
 
-use super::client::{Ask, Reply, Starting};
+use super::command::{Command, Reply, Starting};
 use super::commit::Held;
 use super::run::Host;
 use super::settings::HostError;
 use super::{Answer, Message};
 
 impl Host {
-    /// Asks this host itself, and runs it until the answer is there.
-    pub fn ask(&mut self, ask: Ask) -> Result<Reply, HostError> {
+    /// Has this host itself carry a command out, and runs it until that is done.
+    pub fn ask(&mut self, command: Command) -> Result<Reply, HostError> {
         let (sender, mut receiver) = oneshot::channel();
-        self.sender.send(Message::Client { ask, reply: sender }).ok();
+        self.sender.send(Message::Client { command, reply: sender }).ok();
         loop {
             if let Ok(reply) = receiver.try_recv() {
                 return Ok(reply);
@@ -31,34 +31,31 @@ impl Host {
         }
     }
 
-    /// Takes in a question. The answer is given once what it says is durable.
-    pub(super) fn client(&mut self, ask: Ask, to: Answer) -> Result<(), HostError> {
-        // What is asked is seen in the state that all events before have led to.
+    /// Takes in a command. The reply is given once what it says is durable.
+    pub(super) fn client(&mut self, command: Command, to: Answer) -> Result<(), HostError> {
+        // It is seen in the state that all events before have led to.
         self.gather();
-        let reply = match ask {
-            Ask::Get(key) => self.view().get(&key).map(Reply::Value).map_err(String::from),
-            Ask::All(prefix) => self.view().all(&prefix).map(Reply::Pairs).map_err(String::from),
-            Ask::Start(start) => self.client_start(*start),
-            Ask::Instance { id, message } => self.client_send(id, message),
-            Ask::Entity { entity, mut message, after } => match deployed(&self.view(), &entity.name) {
-                Ok(Some(_)) => {
-                    if let (Sent::Signal { due, .. }, Some(after)) = (&mut message, after) {
-                        *due = self.now().saturating_add(after).max(1);
-                    }
-                    self.client_message(Address::entity(entity), message);
-                    Ok(Reply::Done)
-                }
-                Ok(None) => Ok(Reply::Unknown),
-                Err(reason) => Err(reason.into()),
-            },
-            Ask::DropMessage(entity) => {
+        let reply = match command {
+            Command::Start(start) => self.client_start(*start),
+            Command::Raise { id, event, payload } => {
+                self.client_send(id, Sent::Event { name: event, payload })
+            }
+            Command::Suspend { id } => self.client_send(id, Sent::Suspend),
+            Command::Resume { id } => self.client_send(id, Sent::Resume),
+            Command::Terminate { id, why, children } => {
+                self.client_send(id, Sent::Terminate { why, children, by: None })
+            }
+            Command::Signal { entity, operation, args, after } => {
+                self.client_signal(entity, operation, args, after)
+            }
+            Command::DropMessage(entity) => {
                 self.trusts(&entity.to_string());
                 Ok(match self.engine.drop_message(entity) {
                     true => Reply::Done,
                     false => Reply::Unknown,
                 })
             }
-            Ask::Wait(id) => match read_record(&self.view(), &id) {
+            Command::Wait(id) => match read_record(&self.view(), &id) {
                 Ok(None) => Ok(Reply::Unknown),
                 Ok(Some(record)) if record.status.is_ended() => Ok(Reply::Ended),
                 Ok(Some(_)) => {
@@ -68,8 +65,8 @@ impl Host {
                 }
                 Err(reason) => Err(reason.into()),
             },
-            Ask::Rewind { id, dry_run } => self.client_rewind(&id, dry_run),
-            Ask::Purge { ids, force } => return self.client_purge(ids, force, to),
+            Command::Rewind { id, dry_run } => self.client_rewind(&id, dry_run),
+            Command::Purge { ids, force } => return self.client_purge(ids, force, to),
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
         self.held.push(Held::Reply { to, reply });
@@ -127,7 +124,7 @@ impl Host {
         let prefix = format!("{}-", name.rsplit(':').next().unwrap_or(name));
         let mut last = match self.last_ids.get(&prefix) {
             Some(last) => *last,
-            None => last_number(&self.view(), &prefix)?,
+            None => query::last_number(&self.view(), &prefix)?,
         };
         loop {
             last += 1;
@@ -172,6 +169,22 @@ impl Host {
         self.feed(Event::Send { to, from, message });
     }
 
+    /// Sends an entity an operation, if a program declares it.
+    fn client_signal(
+        &mut self,
+        entity: EntityId,
+        operation: String,
+        args: Data,
+        after: Option<i64>,
+    ) -> Result<Reply, String> {
+        if deployed(&self.view(), &entity.name)?.is_none() {
+            return Ok(Reply::Unknown);
+        }
+        let due = after.map_or(0, |after| self.now().saturating_add(after).max(1));
+        self.client_message(Address::entity(entity), Sent::Signal { operation, args, due });
+        Ok(Reply::Done)
+    }
+
     fn client_send(&mut self, id: String, message: Sent) -> Result<Reply, String> {
         match read_record(&self.view(), &id)? {
             None => Ok(Reply::Unknown),
@@ -205,14 +218,4 @@ impl Host {
         }
         Ok(Reply::Rewound(steps))
     }
-}
-
-/// The greatest number of the ids that are a prefix and a number; 0 when there are none.
-pub fn last_number(store: &dyn Read, prefix: &str) -> Result<u64, String> {
-    let mut last = 0;
-    for (key, _) in store.all(&keys::instance(prefix))? {
-        let number = std::str::from_utf8(&key[keys::INSTANCES.len() + prefix.len()..]).unwrap_or_default();
-        last = last.max(number.parse().unwrap_or(0));
-    }
-    Ok(last)
 }

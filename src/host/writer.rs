@@ -14,6 +14,7 @@ use crate::store::{DiskStore, Reader};
 
 use super::Message;
 use super::pending::{Pending, View};
+use super::reads::Reads;
 
 /// A batch, and whether it is to be durable.
 type Job = (Arc<Batch>, bool);
@@ -24,6 +25,7 @@ pub(crate) type Written = Result<Duration, StoreError>;
 pub(crate) struct Writer {
     store: Arc<Mutex<DiskStore>>,
     pub reader: Reader,
+    pub reads: Reads,
     /// Who is told that a batch is written.
     messages: Sender<Message>,
     /// The results of what was sent, both ends.
@@ -42,9 +44,10 @@ struct Thread {
 impl Writer {
     pub fn new(store: DiskStore, messages: Sender<Message>) -> Writer {
         let reader = store.reader();
+        let reads = Reads::new(store.reader());
         let (results, written) = channel();
         let store = Arc::new(Mutex::new(store));
-        Writer { store, reader, messages, results, written, thread: None, under_way: None }
+        Writer { store, reader, reads, messages, results, written, thread: None, under_way: None }
     }
 
     /// Whether nothing is under way.
@@ -59,7 +62,7 @@ impl Writer {
 
     /// Writes a batch. Nothing is under way.
     pub fn write(&mut self, batch: &Batch, durable: bool) -> Written {
-        write(&self.store, batch, durable)
+        write(&self.store, &self.reads, batch, durable)
     }
 
     /// Lets the thread write a batch, and send [`Message::Written`] when that is done. Nothing is under way. Where the system
@@ -102,6 +105,7 @@ impl Writer {
             let _ = handle.join();
         }
         drop(self.reader);
+        self.reads.end();
         match Arc::try_unwrap(self.store) {
             Ok(store) => store.into_inner().unwrap_or_else(PoisonError::into_inner),
             Err(_) => unreachable!("the thread was the only other one that has the store"),
@@ -110,11 +114,12 @@ impl Writer {
 
     fn spawn(&self) -> Option<Thread> {
         let (jobs, taken) = channel::<Job>();
-        let (store, results, messages) = (self.store.clone(), self.results.clone(), self.messages.clone());
+        let (store, reads) = (self.store.clone(), self.reads.clone());
+        let (results, messages) = (self.results.clone(), self.messages.clone());
         let work = move || {
             for (batch, durable) in taken {
                 // A fault in there is an error of the store, not a host that waits for ever.
-                let result = catch_unwind(AssertUnwindSafe(|| write(&store, &batch, durable)));
+                let result = catch_unwind(AssertUnwindSafe(|| write(&store, &reads, &batch, durable)));
                 let result = result.unwrap_or_else(|_| Err(gone()));
                 drop(batch);
                 // The host may be gone: it settles what is under way before it goes, or gives up on the store.
@@ -132,13 +137,14 @@ fn gone() -> StoreError {
     StoreError::Broken { reason: "the thread that writes broke down".into() }
 }
 
-fn write(store: &Mutex<DiskStore>, batch: &Batch, durable: bool) -> Written {
+fn write(store: &Mutex<DiskStore>, reads: &Reads, batch: &Batch, durable: bool) -> Written {
     let began = Instant::now();
     let _span = tracing::debug_span!("commit", keys = batch.writes.len(), durable).entered();
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-    store.commit(batch)?;
+    reads.apply(|| store.commit(batch))?;
     if durable {
         store.flush()?;
     }
+    reads.is_durable(batch);
     Ok(began.elapsed())
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub enum StoreError {
     /// Another process has it open.
     Locked { folder: PathBuf, pid: Option<u32> },
+    /// The process that has it open can't be asked by this version.
+    OtherVersion { reason: String },
     /// There is something else than a folder where the store is to be.
     NoFolder { path: PathBuf },
     /// A newer version of this program made it.
@@ -37,6 +39,9 @@ impl StoreError {
     pub fn hint(&self) -> String {
         match self {
             StoreError::Locked { .. } => "wait for that process or stop it, or use another store with `--store`".into(),
+            StoreError::OtherVersion { .. } => {
+                "use the version of durable that the process is of, or stop it".into()
+            }
             StoreError::NoFolder { .. } => "use another one with `--store`, or move the file away".into(),
             StoreError::Newer { .. } => "use the newer version, or another store with `--store`".into(),
             StoreError::Damaged { .. } => {
@@ -84,6 +89,9 @@ impl fmt::Display for StoreError {
             }
             StoreError::Locked { folder, pid: None } => {
                 write!(f, "the store {} is in use by another process", folder.display())
+            }
+            StoreError::OtherVersion { reason } => {
+                write!(f, "the process that has the store can't be asked: {reason}")
             }
             StoreError::NoFolder { path } => {
                 write!(f, "{} is a file, and a store is a folder", path.display())

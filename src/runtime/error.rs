@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
+use crate::api::QueryError;
 use crate::host::HostError;
 use crate::kv::StoreError;
 use crate::machine::ErrorData;
@@ -54,6 +55,15 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<QueryError> for Error {
+    fn from(error: QueryError) -> Error {
+        match error {
+            QueryError::Lost(reason) => Error::Stopped(reason),
+            error => Error::Store(error.to_string()),
+        }
+    }
+}
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {

@@ -7,23 +7,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use crate::engine::{self, Message, load_stored};
-use crate::host::{Ask, Reply};
+use crate::api::{Command, Queries, Reply};
+use crate::engine::{self, Lifecycle, load_modules};
 use crate::machine::ErrorData;
 use crate::render::Shown;
 
 use super::{Client, Error, Failure, done, values};
-
-/// Where an instance is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifecycle {
-    Running,
-    /// Held up until somebody resumes it.
-    Suspended,
-    Completed,
-    Failed,
-    Terminated,
-}
 
 /// What is known of an instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,11 +56,11 @@ impl Instance {
     ///
     /// As [`Instance::wait`].
     pub async fn outcome<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        match self.host.asked(Ask::Wait(self.id.clone())).await? {
+        match self.host.asked(Command::Wait(self.id.clone())).await? {
             Reply::Ended => {}
             reply => done(reply, &self.id)?,
         }
-        let record = self.host.recorded(&self.id).await?;
+        let record = self.host.record(&self.id)?;
         match &record.status {
             engine::Status::Completed(value) => values::from_data(value),
             engine::Status::Failed(error) => Err(Error::Failed(self.failure(&record, error))),
@@ -85,7 +74,8 @@ impl Instance {
     }
 
     fn failure(&self, record: &engine::InstanceRecord, error: &ErrorData) -> Failure {
-        let report = match load_stored(record.program, &*self.host) {
+        let modules = self.host.modules(record.program).map_err(|error| error.to_string());
+        let report = match modules.and_then(|modules| load_modules(record.program, &modules)) {
             Ok(program) => {
                 let shown = Shown { colours: false, ..Shown::new(&program.sources, Path::new(&record.file)) };
                 shown.error(error)
@@ -102,13 +92,7 @@ impl Instance {
     /// [`Error::Unknown`] when it was removed.
     pub fn status(&self) -> Result<Status, Error> {
         let record = self.host.record(&self.id)?;
-        let lifecycle = match record.status {
-            engine::Status::Running => Lifecycle::Running,
-            engine::Status::Suspended => Lifecycle::Suspended,
-            engine::Status::Completed(_) => Lifecycle::Completed,
-            engine::Status::Failed(_) => Lifecycle::Failed,
-            engine::Status::Terminated(_) => Lifecycle::Terminated,
-        };
+        let lifecycle = record.status.lifecycle();
         let custom = record.custom.as_ref().map(values::from_data).transpose()?.unwrap_or_default();
         Ok(Status { function: record.function, lifecycle, custom })
     }
@@ -120,7 +104,7 @@ impl Instance {
     /// [`Error::Ended`] when it has ended.
     pub fn raise(&self, event: &str, payload: impl Serialize) -> Result<(), Error> {
         let payload = values::to_data(&payload)?;
-        self.tell(Message::Event { name: event.to_string(), payload })
+        self.tell(Command::Raise { id: self.id.clone(), event: event.to_string(), payload })
     }
 
     /// Holds it up between two steps.
@@ -129,7 +113,7 @@ impl Instance {
     ///
     /// As [`Instance::raise`].
     pub fn suspend(&self) -> Result<(), Error> {
-        self.tell(Message::Suspend)
+        self.tell(Command::Suspend { id: self.id.clone() })
     }
 
     /// Lets it go on after [`Instance::suspend`].
@@ -138,7 +122,7 @@ impl Instance {
     ///
     /// As [`Instance::raise`].
     pub fn resume(&self) -> Result<(), Error> {
-        self.tell(Message::Resume)
+        self.tell(Command::Resume { id: self.id.clone() })
     }
 
     /// Ends it and its children. Its locks are released.
@@ -148,7 +132,7 @@ impl Instance {
     /// As [`Instance::raise`].
     pub fn terminate(&self, why: impl Serialize) -> Result<(), Error> {
         let why = values::to_data(&why)?;
-        self.tell(Message::Terminate { why, children: true, by: None })
+        self.tell(Command::Terminate { id: self.id.clone(), why, children: true })
     }
 
     /// After a failure: asks the failed steps again, and goes on. All else that was done stays done.
@@ -157,7 +141,7 @@ impl Instance {
     ///
     /// [`Error::Refused`] when it has not failed, or failed by an error that its program threw.
     pub fn rewind(&self) -> Result<(), Error> {
-        done(self.host.ask(Ask::Rewind { id: self.id.clone(), dry_run: false })?, &self.id)
+        done(self.host.ask(Command::Rewind { id: self.id.clone(), dry_run: false })?, &self.id)
     }
 
     /// Removes it and its history; it has ended.
@@ -166,10 +150,10 @@ impl Instance {
     ///
     /// [`Error::Refused`] when it has not ended.
     pub fn purge(self) -> Result<(), Error> {
-        done(self.host.ask(Ask::Purge { ids: vec![self.id.clone()], force: false })?, &self.id)
+        done(self.host.ask(Command::Purge { ids: vec![self.id.clone()], force: false })?, &self.id)
     }
 
-    fn tell(&self, message: Message) -> Result<(), Error> {
-        done(self.host.ask(Ask::Instance { id: self.id.clone(), message })?, &self.id)
+    fn tell(&self, command: Command) -> Result<(), Error> {
+        done(self.host.ask(command)?, &self.id)
     }
 }

@@ -18,17 +18,19 @@ use std::thread::{self, JoinHandle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::{InstanceRecord, Message, Retention, SCRIPT, decode_record, keys};
+use crate::api::{Answer, Command, Listener, Queries, Query, QueryError, Reply, Starting, answer};
+use crate::engine::query::InstanceFilter;
+use crate::engine::{InstanceRecord, Retention, SCRIPT};
 use crate::host::externs::Externs;
-use crate::host::{self, Ask, Handle, Host, HostError, Reply, Settings, Starting, unique};
-use crate::kv::{Pair, Read, StoreError, Visit};
+use crate::host::{self, Handle, Host, HostError, Reads, Settings, unique};
 use crate::machine::{self, IfExists, bad_own_id};
 use crate::permissions::Permissions;
 use crate::store;
 
+pub use crate::engine::Lifecycle;
 pub use activity::{Activity, AsyncActivity, idempotency_key};
 pub use error::{Error, Failure};
-pub use instance::{Instance, Lifecycle, Status};
+pub use instance::{Instance, Status};
 pub use program::Program;
 
 /// The stack of the host's thread: the machine doesn't recurse, but values are dropped a hundred levels deep.
@@ -85,7 +87,7 @@ impl Builder {
         };
         let externs = settings.externs.clone();
         let why = Arc::new(Mutex::new(None));
-        let (ready, opened) = channel::<Handle>();
+        let (ready, opened) = channel::<(Handle, Reads)>();
         let told = why.clone();
         let serve = move || {
             let result = serve(&folder, settings, |handle| {
@@ -99,7 +101,8 @@ impl Builder {
         let thread = started.map_err(|error| Error::Store(crate::os::reason(&error)))?;
         match opened.recv() {
             Ok(handle) => {
-                Ok(Runtime { host: Arc::new(Client { handle, why }), externs, thread: Some(thread) })
+                let (handle, reads) = handle;
+                Ok(Runtime { host: Arc::new(Client { handle, reads, why }), externs, thread: Some(thread) })
             }
             Err(_) => {
                 let _ = thread.join();
@@ -111,13 +114,13 @@ impl Builder {
 }
 
 /// Opens a store and works on it until it is stopped.
-fn serve(folder: &Path, settings: Settings, ready: impl FnOnce(Handle)) -> Result<(), Error> {
+fn serve(folder: &Path, settings: Settings, ready: impl FnOnce((Handle, Reads))) -> Result<(), Error> {
     let store = store::open(folder)?;
     let mut host = Host::new(store, settings);
     host.recover(None)?;
     // Without it the command line can't look at this store while it is in use; nothing else is missing.
-    let listener = host.listen(folder).ok();
-    ready(host.handle());
+    let listener = Listener::open(folder, &host).ok();
+    ready((host.handle(), host.reads()));
     let result = match host.run() {
         Err(HostError::Interrupted) => Ok(()),
         result => result,
@@ -247,7 +250,7 @@ impl Runtime {
         let record =
             InstanceRecord::new(id, program.hash(), program.file(), orchestration, args, host::now());
         let (modules, if_exists) = (program.modules(), IfExists::Join);
-        match self.host.ask(Ask::Start(Box::new(Starting { record, modules, named: None, if_exists })))? {
+        match self.host.ask(Command::Start(Box::new(Starting { record, modules, named: None, if_exists })))? {
             Reply::Taken { error, function } => {
                 let message = machine::error::message(&error.value.decode());
                 return Err(Error::IdTaken { id: id.to_string(), function, message });
@@ -283,9 +286,13 @@ impl Runtime {
     ///
     /// [`Error::Store`] when the store can't be read.
     pub fn instances(&self, prefix: &str) -> Result<Vec<Instance>, Error> {
-        let all = self.host.all(&keys::instance(prefix)).map_err(|error| Error::Store(error.to_string()))?;
-        let id = |(key, _): &Pair| String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned();
-        Ok(all.iter().map(|pair| Instance::new(&id(pair), self.host.clone())).collect())
+        let filter = InstanceFilter { prefix: prefix.to_string(), ..InstanceFilter::default() };
+        let mut all = Vec::new();
+        self.host.each_instances(&filter, &mut |page, _| {
+            all.extend(page.iter().map(|record| Instance::new(&record.id, self.host.clone())));
+            true
+        })?;
+        Ok(all)
     }
 
     /// Sends an entity an operation whose result nobody waits for. It arrives once, after those that were sent before.
@@ -303,8 +310,8 @@ impl Runtime {
         let entity = values::entity(entity, &key)?;
         let what = entity.to_string();
         let args = values::arguments(&args)?;
-        let message = Message::Signal { operation: operation.to_string(), args, due: 0 };
-        done(self.host.ask(Ask::Entity { entity, message, after: None })?, &what)
+        let operation = operation.to_string();
+        done(self.host.ask(Command::Signal { entity, operation, args, after: None })?, &what)
     }
 
     /// The state of an entity; none when it has its initial one.
@@ -314,8 +321,8 @@ impl Runtime {
     /// [`Error::Conversion`] when the state is no `T`.
     pub fn state<T: DeserializeOwned>(&self, entity: &str, key: impl Serialize) -> Result<Option<T>, Error> {
         let entity = values::entity(entity, &key)?;
-        let state = self.host.get(&keys::entity(&entity)).map_err(|error| Error::Store(error.to_string()))?;
-        state.map(|state| values::from_data(&crate::machine::Data(state))).transpose()
+        let state = self.host.entity(&entity)?.and_then(|view| view.state);
+        state.as_ref().map(values::from_data).transpose()
     }
 
     /// Stops between two steps, and closes the store. What is unfinished goes on when it is opened again. Dropping the
@@ -347,19 +354,20 @@ impl Drop for Runtime {
 /// The host, for those who ask it.
 pub(crate) struct Client {
     handle: Handle,
+    reads: Reads,
     /// Why the host has ended.
     why: Arc<Mutex<Option<Error>>>,
 }
 
 impl Client {
-    /// Asks, and waits for the answer, in threads of an async runtime too.
-    fn ask(&self, ask: Ask) -> Result<Reply, Error> {
-        pollster::block_on(self.asked(ask))
+    /// Has a command carried out, in threads of an async runtime too.
+    fn ask(&self, command: Command) -> Result<Reply, Error> {
+        pollster::block_on(self.asked(command))
     }
 
-    /// Asks.
-    async fn asked(&self, ask: Ask) -> Result<Reply, Error> {
-        self.handle.ask(ask).await.map_err(|_| self.stopped())
+    /// Has a command carried out.
+    async fn asked(&self, command: Command) -> Result<Reply, Error> {
+        self.handle.ask(command).await.map_err(|_| self.stopped())
     }
 
     fn stopped(&self) -> Error {
@@ -367,56 +375,20 @@ impl Client {
         Error::Stopped(why.unwrap_or_else(|| "it was closed".into()))
     }
 
-    fn record(&self, id: &str) -> Result<InstanceRecord, Error> {
-        pollster::block_on(self.recorded(id))
-    }
-
     /// The record of an instance.
-    async fn recorded(&self, id: &str) -> Result<InstanceRecord, Error> {
-        let stored = stored(self.asked(Ask::Get(keys::instance(id))).await?)
-            .map_err(|error| Error::Store(error.to_string()))?;
-        let record = decode_record(stored, id).map_err(|error| Error::Store(error.to_string()))?;
-        record.ok_or_else(|| Error::Unknown(id.to_string()))
+    fn record(&self, id: &str) -> Result<InstanceRecord, Error> {
+        self.instance(id)?.ok_or_else(|| Error::Unknown(id.to_string()))
     }
 }
 
-impl Read for Client {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        stored(self.ask(Ask::Get(key.to_vec())).map_err(|error| error.to_string()).map_err(broken)?)
-    }
-
-    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        match self.ask(Ask::All(prefix.to_vec())).map_err(|error| error.to_string()).map_err(broken)? {
-            Reply::Pairs(pairs) => {
-                pairs.iter().filter(|(key, _)| &key[..] >= from).all(|(key, value)| visit(key, value));
-                Ok(())
-            }
-            reply => Err(broken(refused(reply))),
-        }
+impl Queries for Client {
+    fn query(&self, query: Query) -> Result<Answer, QueryError> {
+        let answer = self.reads.ask(|store| answer(store, &query));
+        answer.map_err(|_| QueryError::Lost(self.stopped().to_string()))
     }
 }
 
-fn broken(reason: String) -> StoreError {
-    StoreError::Broken { reason }
-}
-
-/// The value of a key, as it was answered.
-fn stored(reply: Reply) -> Result<Option<Vec<u8>>, StoreError> {
-    match reply {
-        Reply::Value(value) => Ok(value),
-        reply => Err(broken(refused(reply))),
-    }
-}
-
-/// Why there is another answer than what was asked for.
-fn refused(reply: Reply) -> String {
-    match reply {
-        Reply::Refused(reason) => reason,
-        _ => "the host gave another answer".into(),
-    }
-}
-
-/// What an answer about `what` says other than that it is done.
+/// What a reply about `what` says other than that it is done.
 fn done(reply: Reply, what: &str) -> Result<(), Error> {
     match reply {
         Reply::Unknown => Err(Error::Unknown(what.to_string())),

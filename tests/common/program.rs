@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use durable::check;
-use durable::engine::{InstanceRecord, Replayed, Status, keys, load_stored, replay};
+use durable::engine::{InstanceRecord, Replayed, Status, keys, load_modules, read_modules, replay};
 use durable::kv::Read;
 use durable::machine::{Image, Value, What, format};
 use durable::store;
@@ -220,7 +220,7 @@ impl Program {
             store.get(&keys::instance("test")).map_err(|error| error.to_string())?.ok_or("no instance")?;
         let record = InstanceRecord::decode(&bytes).ok_or("the record is not readable")?;
         let history = steps::history(&store, &record)?;
-        let program = load_stored(record.program, &store)?;
+        let program = load_modules(record.program, &read_modules(record.program, &store)?)?;
         let code = durable::code::compile(&durable::core::lower(&program), &program).map_err(|d| d.title)?;
         let image = Image::new(code.into()).map_err(|(name, _)| format!("const {name} has no value"))?;
         let mut printed = String::new();

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
+use crate::api::Queries;
 use crate::check::reference::{self, Entry, head, standard};
 use crate::check::{self, closest, std_sources};
-use crate::engine::{InstanceRecord, keys};
-use crate::kv::Read;
+use crate::engine::InstanceRecord;
+use crate::engine::query::{EntityFilter, EntityView, InstanceFilter};
 use crate::machine::format;
 use crate::os::read_text;
 use crate::store::Reader;
@@ -14,8 +15,9 @@ use crate::syntax::parse;
 use crate::syntax::tree::StmtKind;
 use crate::{code, core};
 
+use super::super::access;
 use super::super::inspect;
-use super::super::problem::{Problem, note, unreadable};
+use super::super::problem::{Problem, note};
 use super::super::table::{table, time};
 use super::super::{FAILED, STORE, USAGE, print, program};
 use super::prompt::{Evaluated, Prompt};
@@ -74,8 +76,7 @@ impl Commands {
             }
             "timeline" => {
                 let store = open(prompt)?;
-                let record = super::super::access::known(store, &prompt.id)?;
-                let history = super::super::access::history(store, &record)?;
+                let (_, history) = access::history(store, &prompt.id)?;
                 print(&inspect::timeline(&history))?;
             }
             "instances" => print(&instances(open(prompt)?)?)?,
@@ -156,8 +157,8 @@ fn open(prompt: &Prompt) -> Result<&Reader, Problem> {
     prompt.store().ok_or_else(|| Problem::new(FAILED, "the session is closed"))
 }
 
-fn instances(store: &dyn Read) -> Result<String, Problem> {
-    let mut all: Vec<InstanceRecord> = super::super::access::records(store, "")?;
+fn instances(store: &dyn Queries) -> Result<String, Problem> {
+    let mut all: Vec<InstanceRecord> = access::instances(store, &InstanceFilter::default())?;
     all.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     let row = |record: &InstanceRecord| {
         vec![
@@ -170,14 +171,17 @@ fn instances(store: &dyn Read) -> Result<String, Problem> {
     Ok(table(&["ID", "STATUS", "BEGAN", "RUNS"], &all.iter().map(row).collect::<Vec<_>>()))
 }
 
-fn entities(store: &dyn Read) -> Result<String, Problem> {
+fn entities(store: &dyn Queries) -> Result<String, Problem> {
     let mut rows = Vec::new();
-    for (key, state) in store.all(keys::ENTITIES).map_err(unreadable)? {
-        let Some(entity) = keys::parse_entity_key(&key) else { continue };
-        let state = crate::machine::Data(state).try_decode();
-        let state = state.map_or("it can't be read".to_string(), |state| format::write(&state, 80).0);
-        rows.push(vec![format::display(&entity.value()), state]);
-    }
+    store.each_entities(&EntityFilter::default(), &mut |page| {
+        for EntityView { entity, state, .. } in page {
+            let Some(state) = state else { continue };
+            let state = state.try_decode();
+            let state = state.map_or("it can't be read".to_string(), |state| format::write(&state, 80).0);
+            rows.push(vec![format::display(&entity.value()), state]);
+        }
+        true
+    })?;
     Ok(table(&["ENTITY", "STATE"], &rows))
 }
 

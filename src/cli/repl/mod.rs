@@ -9,13 +9,12 @@ mod session;
 
 use std::path::Path;
 
-use crate::engine::keys;
-use crate::kv::Read as _;
+use crate::engine::query::last_number;
 use crate::machine::bad_own_id;
 
 use super::arguments::Repl;
 use super::permissions::permissions;
-use super::problem::{Problem, note};
+use super::problem::{Problem, note, unreadable};
 use super::{FAILED, INTERRUPTED, USAGE, access};
 
 use commands::{Commands, Then};
@@ -91,11 +90,7 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
 /// A name that no session has yet.
 fn fresh(folder: &Path) -> Result<String, Problem> {
     let store = access::own(folder)?;
-    let mut last = 0;
-    for (key, _) in store.all(&keys::instance("repl-"))? {
-        let name = String::from_utf8_lossy(&key).into_owned();
-        last = last.max(name.rsplit('-').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0));
-    }
+    let last = last_number(&store, "repl-").map_err(unreadable)?;
     store.close()?;
     Ok(format!("repl-{}", last + 1))
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::api::{Listener, Queries};
 use crate::check::{self, Program};
 use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
-use crate::host::{self, Above, Handle, Host, HostError, Listener, Settings};
+use crate::host::{self, Above, Handle, Host, HostError, Settings};
 use crate::kv::Store;
 use crate::machine::natives::prompt::take_failure;
 use crate::machine::value::Record;
@@ -19,7 +20,7 @@ use crate::render::{Shown, show};
 use crate::store::{DiskStore, Reader};
 use crate::syntax::{Diagnostic, Label, Place, Severity};
 
-use super::super::access::{self, record};
+use super::super::access;
 use super::super::problem::{Problem, note};
 use super::super::program::{code, image, stored};
 use super::super::{FAILED, print};
@@ -86,7 +87,7 @@ impl Prompt {
     /// Goes on with a session, or begins it.
     pub fn open(folder: &Path, id: &str, permissions: Permissions) -> Result<Prompt, Problem> {
         let store = access::own(folder)?;
-        let known = record(&store, id)?;
+        let known = store.instance(id)?;
         let mut prompt = Prompt {
             host: None,
             listener: None,
@@ -144,7 +145,7 @@ impl Prompt {
         host.recover(Some(&self.id))?;
         host.terminal.shows_no_progress();
         // Without it other processes can't look at the store meanwhile; nothing else is missing.
-        self.listener = host.listen(&self.folder).ok();
+        self.listener = Listener::open(&self.folder, &host).ok();
         self.interrupter.of(&host);
         Ok(host)
     }

@@ -8,15 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use crate::host::{Handle, Host, Reads};
 
-use super::Message;
-use super::client::{Ask, contents, length, send, short, socket};
+use super::socket::{contents, greet, length, send, short, socket};
+use super::{Request, Response, answer};
 
 /// Clients that are connected at once.
 const CLIENTS: usize = 256;
@@ -26,6 +25,8 @@ const BYTES: usize = 1 << 30;
 const SMALL: u32 = 1 << 20;
 /// How long a client may take for a question, once it has begun, and may be deaf in the middle of an answer.
 const SLOWEST: Duration = Duration::from_secs(30);
+/// How long a client waits that wants to know of changes.
+const CHANGES_TIME: Duration = Duration::from_secs(10);
 /// How long nobody is taken on when the system gives no descriptor or no thread.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -35,8 +36,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens; each question goes to `messages`, and its answer back to who asked.
-    pub(crate) fn open(folder: &Path, messages: Sender<Message>) -> io::Result<Listener> {
+    /// Listens for other processes that want something of a host.
+    pub fn open(folder: &Path, host: &Host) -> io::Result<Listener> {
         let path = socket(folder);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -48,7 +49,8 @@ impl Listener {
         std::fs::set_permissions(&path, only_owner)?;
         // Files, connections and programs take descriptors. What the system gives is taken.
         let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
-        let serve = move || serve(&listener, &messages);
+        let asked = Asked { handle: host.handle(), reads: host.reads() };
+        let serve = move || serve(&listener, &asked);
         thread::Builder::new().name("clients".into()).spawn(serve)?;
         Ok(Listener { path })
     }
@@ -62,7 +64,7 @@ impl Drop for Listener {
 }
 
 /// Takes clients on, as long as the process lives.
-fn serve(listener: &UnixListener, messages: &Sender<Message>) {
+fn serve(listener: &UnixListener, asked: &Asked) {
     let clients = Arc::new(Clients::default());
     for number in 0.. {
         let stream = match listener.accept() {
@@ -75,12 +77,12 @@ fn serve(listener: &UnixListener, messages: &Sender<Message>) {
             }
         };
         clients.enter(number, &stream);
-        let (clients, messages) = (clients.clone(), messages.clone());
+        let (clients, asked) = (clients.clone(), asked.clone());
         let begun = thread::Builder::new().name("client".into()).spawn({
             let clients = clients.clone();
             move || {
                 // Whatever goes wrong, the client sees its connection's end.
-                let _ = converse(number, stream, &clients, &messages);
+                let _ = converse(number, stream, &clients, &asked);
                 clients.leave(number);
             }
         });
@@ -88,6 +90,33 @@ fn serve(listener: &UnixListener, messages: &Sender<Message>) {
             clients.leave(number);
             thread::sleep(PAUSE);
         }
+    }
+}
+
+/// The host, as clients ask it.
+#[derive(Clone)]
+struct Asked {
+    handle: Handle,
+    reads: Reads,
+}
+
+impl Asked {
+    /// Responds to a request; an error when the host has ended.
+    fn respond(&self, request: Request) -> io::Result<Response> {
+        let ended = || io::Error::from(io::ErrorKind::ConnectionAborted);
+        Ok(match request {
+            Request::Command(command) => {
+                let reply = self.handle.ask(command).blocking_recv();
+                Response::Reply(reply.map_err(|_| ended())?)
+            }
+            Request::Query(query) => {
+                let answer = self.reads.ask(|store| answer(store, &query));
+                Response::Answer(Box::new(answer.map_err(|_| ended())?))
+            }
+            Request::Changes { since } => {
+                Response::Changes(self.reads.changes(since, CHANGES_TIME).map_err(|_| ended())?)
+            }
+        })
     }
 }
 
@@ -215,13 +244,9 @@ impl io::Read for Timely<'_> {
 }
 
 /// Serves a client to its end.
-fn converse(
-    number: u64,
-    mut stream: UnixStream,
-    clients: &Clients,
-    messages: &Sender<Message>,
-) -> io::Result<()> {
+fn converse(number: u64, mut stream: UnixStream, clients: &Clients, asked: &Asked) -> io::Result<()> {
     stream.set_write_timeout(Some(SLOWEST))?;
+    greet(&mut stream)?;
     loop {
         // It may be silent between two questions for as long as it likes.
         stream.set_read_timeout(None)?;
@@ -229,12 +254,9 @@ fn converse(
         clients.serves(number, true);
         // Small ones wait for nobody.
         let memory = (len > SMALL).then(|| clients.take(len as usize));
-        let ask: Ask = contents(&mut Timely::new(&stream), len)?;
+        let request: Request = contents(&mut Timely::new(&stream), len)?;
         drop(memory);
-        let (sender, receiver) = oneshot::channel();
-        messages.send(Message::Client { ask, reply: sender }).map_err(io::Error::other)?;
-        let reply = receiver.blocking_recv().map_err(io::Error::other)?;
-        send(&mut stream, &reply)?;
+        send(&mut stream, &asked.respond(request)?)?;
         clients.serves(number, false);
     }
 }

@@ -1,0 +1,228 @@
+//! Questions, and who can answer them: a store that is open here, or the process that has it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::ProgramHash;
+use crate::engine::query::{
+    self, EntityFilter, EntityView, HistoryPage, InstanceFilter, Page, Paging, ProgramView,
+};
+use crate::engine::{History, InstanceRecord, ReadError, read_modules};
+use crate::kv::Read;
+use crate::machine::EntityId;
+
+/// Items of the pages that are asked for when all are wanted.
+const WHOLE: u32 = 1_000;
+/// How often a history is begun to be read that is another one before its last page.
+const ATTEMPTS: u32 = 5;
+
+/// A question about a store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Query {
+    /// The record of an instance.
+    Instance(String),
+    /// Instances in the order of their ids.
+    Instances { filter: InstanceFilter, paging: Paging },
+    /// The history of an instance, from its beginning or from the chunk of that number on.
+    History { id: String, from: Option<u64> },
+    /// What there is of an entity.
+    Entity(EntityId),
+    /// Entities in the order of the store.
+    Entities { filter: EntityFilter, paging: Paging },
+    /// All programs.
+    Programs,
+    /// The modules of a program.
+    Modules(ProgramHash),
+}
+
+/// What a [`Query`] comes to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// `None`: there is no such instance.
+    Instance(Option<InstanceRecord>),
+    Instances(Page<InstanceRecord>),
+    /// `None`: there is no such instance.
+    History(Option<HistoryPage>),
+    /// `None`: nothing is kept of it, and no program declares it.
+    Entity(Option<EntityView>),
+    Entities(Page<EntityView>),
+    Programs(Vec<ProgramView>),
+    /// Names and texts, the one that was run first.
+    Modules(Vec<(String, String)>),
+    /// The store can't be read, for this reason.
+    Unreadable(String),
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryError {
+    /// The store can't be read, for this reason.
+    Unreadable(String),
+    /// The process that has the store does not answer, for this reason.
+    Lost(String),
+    /// The answer is one to another question.
+    Unexpected,
+}
+
+impl std::fmt::Display for QueryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            QueryError::Unreadable(reason) => f.write_str(reason),
+            QueryError::Lost(reason) => {
+                write!(f, "the process that has the store does not answer: {reason}")
+            }
+            QueryError::Unexpected => f.write_str("the process that has the store answers something else"),
+        }
+    }
+}
+
+impl std::error::Error for QueryError {}
+
+/// Answers a question from a store.
+pub fn answer(store: &dyn Read, query: &Query) -> Answer {
+    answered(store, query).unwrap_or_else(|error| Answer::Unreadable(error.to_string()))
+}
+
+fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
+    Ok(match query {
+        Query::Instance(id) => Answer::Instance(query::instance(store, id)?),
+        Query::Instances { filter, paging } => Answer::Instances(query::instances(store, filter, paging)?),
+        Query::History { id, from } => Answer::History(query::history(store, id, *from)?),
+        Query::Entity(entity) => Answer::Entity(query::entity(store, entity)?),
+        Query::Entities { filter, paging } => Answer::Entities(query::entities(store, filter, paging)?),
+        Query::Programs => Answer::Programs(query::programs(store)?),
+        Query::Modules(hash) => Answer::Modules(read_modules(*hash, store)?),
+    })
+}
+
+/// Whoever answers questions.
+pub trait Queries {
+    /// Answers a question.
+    fn query(&self, query: Query) -> Result<Answer, QueryError>;
+
+    /// Returns the record of an instance, or `None` if there is no such instance.
+    fn instance(&self, id: &str) -> Result<Option<InstanceRecord>, QueryError> {
+        match self.query(Query::Instance(id.to_string()))? {
+            Answer::Instance(record) => Ok(record),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Returns a page of instances.
+    fn instances(&self, filter: &InstanceFilter, paging: Paging) -> Result<Page<InstanceRecord>, QueryError> {
+        match self.query(Query::Instances { filter: filter.clone(), paging })? {
+            Answer::Instances(page) => Ok(page),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Hands all instances that a filter lets through to `visit`, a page at a time; it returns false to stop.
+    fn each_instances(
+        &self,
+        filter: &InstanceFilter,
+        visit: &mut dyn FnMut(Vec<InstanceRecord>, bool) -> bool,
+    ) -> Result<(), QueryError> {
+        let mut paging = Paging::first(WHOLE);
+        loop {
+            let Page { items, next } = self.instances(filter, paging)?;
+            let is_last = next.is_none();
+            if !visit(items, is_last) || is_last {
+                return Ok(());
+            }
+            paging = Paging { from: next, limit: WHOLE };
+        }
+    }
+
+    /// Returns an instance with its whole history, or `None` if there is no such instance.
+    fn history(&self, id: &str) -> Result<Option<(InstanceRecord, History)>, QueryError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(pages) = self.history_pages(id)? {
+                if pages.is_empty() {
+                    return Ok(None);
+                }
+                let whole =
+                    query::assemble(pages).map_err(|error| QueryError::Unreadable(error.to_string()))?;
+                return Ok(Some(whole));
+            }
+        }
+        Err(QueryError::Unreadable(format!("{id} begins anew faster than its history can be read")))
+    }
+
+    /// The pages of a history; none of them if there is no such instance, and `None` if it has become another one.
+    #[doc(hidden)]
+    fn history_pages(&self, id: &str) -> Result<Option<Vec<HistoryPage>>, QueryError> {
+        let (mut pages, mut from) = (Vec::<HistoryPage>::new(), None);
+        loop {
+            let page = match self.query(Query::History { id: id.to_string(), from })? {
+                Answer::History(Some(page)) => page,
+                Answer::History(None) if pages.is_empty() => return Ok(Some(pages)),
+                Answer::History(None) => return Ok(None),
+                other => return Err(unexpected(other)),
+            };
+            if pages.first().is_some_and(|first| !first.continues(&page)) {
+                return Ok(None);
+            }
+            from = page.next;
+            pages.push(page);
+            if from.is_none() {
+                return Ok(Some(pages));
+            }
+        }
+    }
+
+    /// Returns what there is of an entity; `None` if nothing is kept of it and no program declares it.
+    fn entity(&self, entity: &EntityId) -> Result<Option<EntityView>, QueryError> {
+        match self.query(Query::Entity(entity.clone()))? {
+            Answer::Entity(view) => Ok(view),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Hands all entities that a filter lets through to `visit`, a page at a time; it returns false to stop.
+    fn each_entities(
+        &self,
+        filter: &EntityFilter,
+        visit: &mut dyn FnMut(Vec<EntityView>) -> bool,
+    ) -> Result<(), QueryError> {
+        let mut paging = Paging::first(WHOLE);
+        loop {
+            let page = match self.query(Query::Entities { filter: filter.clone(), paging })? {
+                Answer::Entities(page) => page,
+                other => return Err(unexpected(other)),
+            };
+            if !visit(page.items) || page.next.is_none() {
+                return Ok(());
+            }
+            paging = Paging { from: page.next, limit: WHOLE };
+        }
+    }
+
+    /// Returns all programs.
+    fn programs(&self) -> Result<Vec<ProgramView>, QueryError> {
+        match self.query(Query::Programs)? {
+            Answer::Programs(programs) => Ok(programs),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Returns the names and texts of a program's modules, the one that was run first.
+    fn modules(&self, hash: ProgramHash) -> Result<Vec<(String, String)>, QueryError> {
+        match self.query(Query::Modules(hash))? {
+            Answer::Modules(modules) => Ok(modules),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+fn unexpected(answer: Answer) -> QueryError {
+    match answer {
+        Answer::Unreadable(reason) => QueryError::Unreadable(reason),
+        _ => QueryError::Unexpected,
+    }
+}
+
+/// A store that is open here answers by itself.
+impl<R: Read> Queries for R {
+    fn query(&self, query: Query) -> Result<Answer, QueryError> {
+        Ok(answer(self, &query))
+    }
+}

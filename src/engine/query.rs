@@ -1,0 +1,407 @@
+//! Questions about a store, answered in pages: the one place outside of the engine's own writes that knows its keys.
+//!
+//! A page costs what it holds. A filter that lets little through ends a page early, with a cursor to go on from, so that
+//! no question holds up a store for long, however large the store is.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::ProgramHash;
+use crate::kv::{self, Read};
+use crate::machine::{Data, EntityId};
+
+use super::checkpoint::Checkpoint;
+use super::entity::Hold;
+use super::fetch::{Deployed, deployed, read_checkpoint, read_record};
+use super::history::History;
+use super::message::{Message, StoredMail};
+use super::program::StoredProgram;
+use super::read_error::ReadError;
+use super::record::{InstanceRecord, Lifecycle};
+use super::{ChangeKind, keys};
+
+/// The most keys that one page looks at.
+const SCANNED: usize = 10_000;
+/// The bytes of values after which a page ends.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Where the next page begins. Its bytes mean nothing to anybody else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cursor(Vec<u8>);
+
+/// How much is wanted, and from where.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Paging {
+    /// The cursor of the page before.
+    pub from: Option<Cursor>,
+    /// The most items; a page may have fewer, and more may follow all the same.
+    pub limit: u32,
+}
+
+impl Paging {
+    /// The first page, of at most `limit` items.
+    pub fn first(limit: u32) -> Paging {
+        Paging { from: None, limit }
+    }
+
+    fn begin<'a>(&'a self, prefix: &'a [u8]) -> &'a [u8] {
+        self.from.as_ref().map_or(prefix, |cursor| &cursor.0)
+    }
+
+    fn limit(&self) -> usize {
+        (self.limit as usize).clamp(1, SCANNED)
+    }
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// Which instances are wanted; the default lets all through.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InstanceFilter {
+    /// The beginning of the id.
+    pub prefix: String,
+    pub lifecycle: Option<Lifecycle>,
+    /// What the instance runs: an orchestration's name, or `script`.
+    pub function: Option<String>,
+    /// The earliest time of its beginning, in nanoseconds since 1970.
+    pub created_from: Option<i64>,
+    /// The time before which it began.
+    pub created_before: Option<i64>,
+}
+
+impl InstanceFilter {
+    fn lets_through(&self, record: &InstanceRecord) -> bool {
+        self.lifecycle.is_none_or(|wanted| record.status.lifecycle() == wanted)
+            && self.function.as_ref().is_none_or(|function| *function == record.function)
+            && self.created_from.is_none_or(|from| record.created >= from)
+            && self.created_before.is_none_or(|before| record.created < before)
+    }
+}
+
+/// What a store has of an entity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EntityView {
+    pub entity: EntityId,
+    /// `None` while the entity has its initial state.
+    pub state: Option<Data>,
+    pub hold: Option<Hold>,
+    /// The messages that wait for it, in the order of their arrival.
+    pub mail: Vec<StoredMail>,
+}
+
+/// Which entities are wanted; the default lets all through.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EntityFilter {
+    /// The entity's name in its program.
+    pub name: Option<String>,
+    /// Only those that have a holder, or for which a critical section waits.
+    pub locked: bool,
+}
+
+/// A program of a store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgramView {
+    pub hash: ProgramHash,
+    /// The names of its modules; the first one is the program's own.
+    pub modules: Vec<String>,
+    /// The entities of which it is the newest program.
+    pub entities: Vec<String>,
+}
+
+/// A part of an instance's history, as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    pub record: InstanceRecord,
+    /// The checkpoint that the history begins with when what was before is not kept; in the first page only.
+    pub checkpoint: Option<Vec<u8>>,
+    /// Numbers and bytes of chunks, in order.
+    pub chunks: Vec<(u64, Vec<u8>)>,
+    /// The number of the chunk that the next page begins with; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// Returns the record of an instance, or `None` if there is no such instance.
+pub fn instance(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, ReadError> {
+    read_record(store, id)
+}
+
+/// Returns instances in the order of their ids.
+pub fn instances(
+    store: &dyn Read,
+    filter: &InstanceFilter,
+    paging: &Paging,
+) -> Result<Page<InstanceRecord>, ReadError> {
+    let prefix = keys::instance(&filter.prefix);
+    let mut page = Page { items: Vec::new(), next: None };
+    let (mut scanned, mut bytes, mut unreadable) = (0, 0, None);
+    store.scan_from(&prefix, paging.begin(&prefix), &mut |key, value| {
+        if page.items.len() == paging.limit() || scanned == SCANNED || bytes > PAGE_BYTES {
+            page.next = Some(Cursor(key.to_vec()));
+            return false;
+        }
+        scanned += 1;
+        match InstanceRecord::decode(value) {
+            Some(record) if filter.lets_through(&record) => {
+                bytes += value.len();
+                page.items.push(record);
+            }
+            Some(_) => {}
+            None => unreadable = Some(String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned()),
+        }
+        unreadable.is_none()
+    })?;
+    match unreadable {
+        Some(id) => Err(format!("the record of {id} is not readable").into()),
+        None => Ok(page),
+    }
+}
+
+/// Returns a part of an instance's history: from its beginning, or from a chunk on. `None` if there is no such instance.
+pub fn history(store: &dyn Read, id: &str, from: Option<u64>) -> Result<Option<HistoryPage>, ReadError> {
+    let Some(record) = read_record(store, id)? else { return Ok(None) };
+    let trimmed = match from {
+        None => read_checkpoint(store, &record)?.filter(|checkpoint| checkpoint.trimmed),
+        Some(_) => None,
+    };
+    let first = from.or(trimmed.as_ref().map(|checkpoint| checkpoint.chunks));
+    let prefix = keys::history(id);
+    let begin = first.map_or(prefix.clone(), |number| keys::chunk(id, number));
+    let (mut chunks, mut next, mut bytes) = (Vec::new(), None, 0);
+    store.scan_from(&prefix, &begin, &mut |key, value| {
+        let Some((_, number)) = keys::parse_chunk(key) else { return true };
+        if bytes > PAGE_BYTES {
+            next = Some(number);
+            return false;
+        }
+        bytes += value.len();
+        chunks.push((number, value.to_vec()));
+        true
+    })?;
+    let checkpoint = trimmed.map(|checkpoint| checkpoint.encode());
+    Ok(Some(HistoryPage { record, checkpoint, chunks, next }))
+}
+
+/// Puts the pages of a history together. An error says what is missing or damaged.
+pub fn assemble(pages: Vec<HistoryPage>) -> Result<(InstanceRecord, History), ReadError> {
+    let mut pages = pages.into_iter();
+    let Some(HistoryPage { mut record, checkpoint, mut chunks, .. }) = pages.next() else {
+        return Err("a history without a page".into());
+    };
+    for page in pages {
+        record = page.record;
+        chunks.extend(page.chunks);
+    }
+    let history = match checkpoint.as_deref().map(Checkpoint::decode) {
+        Some(Some(checkpoint)) => History::read_after(checkpoint, chunks),
+        Some(None) => Err("its checkpoint is not readable".to_string()),
+        None => History::read(record.first, chunks),
+    };
+    let damaged = |reason: String| ReadError::from(format!("{} can't be read: {reason}", record.id));
+    let history = history.map_err(damaged)?;
+    if record.ended.is_some() && history.after.is_none() && history.chunks != record.chunks {
+        let (found, all) = (history.chunks - record.first, record.chunks - record.first);
+        return Err(damaged(format!("its history has {found} of {all} parts")));
+    }
+    Ok((record, history))
+}
+
+impl HistoryPage {
+    /// Whether this page and a later one are of one history: an instance that has begun anew, or was rewound in between,
+    /// has another.
+    pub fn continues(&self, later: &HistoryPage) -> bool {
+        let of = |page: &HistoryPage| {
+            let InstanceRecord { life, execution, first, .. } = page.record;
+            (life, execution, first, page.record.rewound.clone())
+        };
+        of(self) == of(later)
+    }
+}
+
+/// Returns what there is of an entity; `None` if nothing is kept of it and no program declares it.
+pub fn entity(store: &dyn Read, entity: &EntityId) -> Result<Option<EntityView>, ReadError> {
+    let state = store.get(&keys::entity(entity))?.map(Data);
+    let hold = store.get(&keys::lock(entity))?.map(|bytes| decode_hold(&bytes)).transpose()?;
+    let to = super::Address::entity(entity.clone());
+    let mail = store.all(&keys::mail_of(&to))?;
+    let mail = mail.iter().map(|(_, bytes)| decode_mail(bytes)).collect::<Result<Vec<_>, _>>()?;
+    let is_known = state.is_some() || hold.is_some() || !mail.is_empty();
+    if !is_known && deployed(store, &entity.name)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(EntityView { entity: entity.clone(), state, hold, mail }))
+}
+
+fn decode_hold(bytes: &[u8]) -> Result<Hold, ReadError> {
+    Hold::decode(bytes).ok_or_else(|| "a lock in the store is not readable".into())
+}
+
+fn decode_mail(bytes: &[u8]) -> Result<StoredMail, ReadError> {
+    StoredMail::decode(bytes).ok_or_else(|| "a message in the store is not readable".into())
+}
+
+/// Returns entities in the order of their keys' bytes.
+pub fn entities(
+    store: &dyn Read,
+    filter: &EntityFilter,
+    paging: &Paging,
+) -> Result<Page<EntityView>, ReadError> {
+    let of_name = |kind: &[u8]| match &filter.name {
+        Some(name) => [kind, name.as_bytes(), &[0]].concat(),
+        None => kind.to_vec(),
+    };
+    // A cursor is what follows the kind in a key: the three kinds lie in the same order.
+    let mut gathered = Gathered::new(paging);
+    if !filter.locked {
+        let kind = keys::ENTITIES;
+        gathered.gather(store, kind, &of_name(kind), |view, bytes| {
+            view.state = Some(Data(bytes.to_vec()));
+            Ok(())
+        })?;
+    }
+    gathered.gather(store, keys::LOCKS, &of_name(keys::LOCKS), |view, bytes| {
+        view.hold = Some(decode_hold(bytes)?);
+        Ok(())
+    })?;
+    let kind = keys::ENTITY_MAIL;
+    gathered.gather(store, kind, &of_name(kind), |view, bytes| {
+        view.mail.push(decode_mail(bytes)?);
+        Ok(())
+    })?;
+    let is_locked = |view: &EntityView| {
+        let waits = |mail: &StoredMail| matches!(mail.message, Message::Lock { .. });
+        view.hold.is_some() || view.mail.iter().any(waits)
+    };
+    Ok(gathered.page(|view| !filter.locked || is_locked(view)))
+}
+
+/// What several ranges of keys have of entities, up to where the first of them was broken off.
+struct Gathered<'a> {
+    paging: &'a Paging,
+    found: BTreeMap<Vec<u8>, EntityView>,
+    /// The first entity that is not in the page.
+    ends: Option<Vec<u8>>,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(paging: &'a Paging) -> Gathered<'a> {
+        Gathered { paging, found: BTreeMap::new(), ends: None }
+    }
+
+    fn gather(
+        &mut self,
+        store: &dyn Read,
+        kind: &[u8],
+        prefix: &[u8],
+        add: impl Fn(&mut EntityView, &[u8]) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let begin = [kind, self.paging.begin(b"")].concat();
+        let (mut last, mut entities, mut bytes, mut result) = (Vec::new(), 0, 0, Ok(()));
+        store.scan_from(prefix, &begin, &mut |key, value| {
+            let id = match kind == keys::ENTITY_MAIL {
+                // A number follows, after a zero.
+                true => &key[kind.len()..key.len().saturating_sub(9).max(kind.len())],
+                false => &key[kind.len()..],
+            };
+            if id != last {
+                if entities == self.paging.limit() || bytes > PAGE_BYTES {
+                    let earlier = self.ends.take().filter(|ends| ends.as_slice() < id);
+                    self.ends = Some(earlier.unwrap_or_else(|| id.to_vec()));
+                    return false;
+                }
+                last = id.to_vec();
+                entities += 1;
+            }
+            bytes += value.len();
+            let Some(entity) = keys::parse_entity_key(&[keys::ENTITIES, id].concat()) else { return true };
+            let fresh = || EntityView { entity, state: None, hold: None, mail: Vec::new() };
+            let view = self.found.entry(id.to_vec()).or_insert_with(fresh);
+            result = add(view, value);
+            result.is_ok()
+        })?;
+        result
+    }
+
+    fn page(self, lets_through: impl Fn(&EntityView) -> bool) -> Page<EntityView> {
+        let mut page = Page { items: Vec::new(), next: self.ends.clone().map(Cursor) };
+        for (seen, (id, view)) in self.found.into_iter().enumerate() {
+            if self.ends.as_ref().is_some_and(|ends| id >= *ends) {
+                break;
+            }
+            if seen == self.paging.limit() {
+                page.next = Some(Cursor(id));
+                break;
+            }
+            if lets_through(&view) {
+                page.items.push(view);
+            }
+        }
+        page
+    }
+}
+
+/// Returns all programs, by their hashes.
+pub fn programs(store: &dyn Read) -> Result<Vec<ProgramView>, ReadError> {
+    let mut entities: BTreeMap<[u8; 32], Vec<String>> = BTreeMap::new();
+    for (key, bytes) in store.all(keys::DEPLOYED)? {
+        let deployed = Deployed::decode(&bytes).ok_or("the program of an entity is not readable")?;
+        let name = String::from_utf8_lossy(&key[keys::DEPLOYED.len()..]).into_owned();
+        entities.entry(deployed.program.0).or_default().push(name);
+    }
+    let mut programs = Vec::new();
+    for (key, bytes) in store.all(keys::PROGRAMS)? {
+        let stored = StoredProgram::decode(&bytes);
+        let hash = <[u8; 32]>::try_from(&key[keys::PROGRAMS.len()..]);
+        let (Some(stored), Ok(hash)) = (stored, hash) else {
+            return Err("a program in the store is not readable".into());
+        };
+        let modules = stored.modules.into_iter().map(|(name, _)| name).collect();
+        let entities = entities.remove(&hash).unwrap_or_default();
+        programs.push(ProgramView { hash: ProgramHash(hash), modules, entities });
+    }
+    Ok(programs)
+}
+
+/// Returns the greatest number of the ids that are `prefix` and a number; 0 if there are none.
+pub fn last_number(store: &dyn Read, prefix: &str) -> Result<u64, ReadError> {
+    let begin = keys::instance(prefix);
+    let mut last = 0;
+    store.scan(&begin, &mut |key, _| {
+        let number = std::str::from_utf8(&key[begin.len()..]).unwrap_or_default();
+        last = last.max(number.parse().unwrap_or(0));
+        true
+    })?;
+    Ok(last)
+}
+
+/// Returns what a batch changes, for those who follow a store: each subject once.
+pub fn changes(batch: &kv::Batch) -> Vec<ChangeKind> {
+    let mut changes = Vec::new();
+    for (key, value) in &batch.writes {
+        let change = if let Some(id) = key.strip_prefix(keys::INSTANCES) {
+            let id = String::from_utf8_lossy(id).into_owned();
+            match value.as_deref().and_then(InstanceRecord::decode) {
+                Some(record) => ChangeKind::Instance { id, lifecycle: record.status.lifecycle() },
+                None => ChangeKind::Removed { id },
+            }
+        } else if let Some((id, _)) = keys::parse_chunk(key).filter(|_| value.is_some()) {
+            ChangeKind::History { id: id.to_string() }
+        } else if let Some(entity) = keys::parse_entity_key(key) {
+            ChangeKind::Entity { entity }
+        } else if let Some((super::Address::Entity(entity), _)) = keys::parse_mail(key) {
+            ChangeKind::Entity { entity: (*entity).clone() }
+        } else {
+            continue;
+        };
+        if !changes.contains(&change) {
+            changes.push(change);
+        }
+    }
+    changes
+}
