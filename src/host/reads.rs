@@ -186,3 +186,54 @@ impl Reads {
         *self.shared.reader.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use tempfile::TempDir;
+
+    use crate::kv::Store;
+    use crate::store;
+
+    use super::*;
+
+    /// A question that reads what is not durable waits for that, one from before does not, and no batch is seen in part.
+    #[test]
+    fn answers_are_durable_when_they_leave() {
+        let folder = TempDir::new().expect("a folder");
+        let mut disk = store::open(folder.path()).expect("a store");
+        let reads = Reads::new(disk.reader());
+        let read = |reads: &Reads| reads.ask(|store| (store.get(b"a"), store.get(b"b")));
+        let nothing = Ok((Ok(None), Ok(None)));
+        assert_eq!(read(&reads), nothing);
+        let mut batch = Batch::default();
+        batch.put(b"a".to_vec(), vec![1]);
+        batch.put(b"b".to_vec(), vec![1]);
+        // Whoever reads while a batch is prepared waits for nothing.
+        reads.apply(|| disk.commit(&batch)).expect("a commit");
+        let (sender, answer) = channel();
+        let asker = thread::spawn({
+            let reads = reads.clone();
+            move || sender.send(reads.ask(|store| (store.get(b"a"), store.get(b"b"))))
+        });
+        assert!(answer.recv_timeout(Duration::from_millis(50)).is_err(), "it has left before it is durable");
+        disk.flush().expect("a flush");
+        reads.is_durable(&batch);
+        let all = Ok((Ok(Some(vec![1])), Ok(Some(vec![1]))));
+        assert_eq!(answer.recv().expect("an answer"), all);
+        asker.join().expect("it ends").expect("it is sent");
+        assert_eq!(read(&reads), all);
+        // Who asks when all is over is told so.
+        reads.apply(|| Ok(())).expect("a commit");
+        let waiting = thread::spawn({
+            let reads = reads.clone();
+            move || reads.ask(|_| ())
+        });
+        reads.end();
+        assert_eq!(waiting.join().expect("it ends"), Err(Ended));
+        assert_eq!(read(&reads), Err(Ended));
+        disk.close().expect("it ends");
+    }
+}
