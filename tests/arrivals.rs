@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Engine, Event, InstanceRecord, Message, Output, Status, StepId, look_up, read_record, recovery,
+    Address, Engine, Event, Gate, InstanceRecord, Leaving, Message, Output, Status, StepId, Writes, look_up,
+    read_record, recovery,
 };
 use durable::kv::{MemoryTree, Store};
 use durable::machine::{Data, ErrorData, Image, Value, format};
@@ -17,6 +18,7 @@ const SECOND: i64 = 1_000_000_000;
 /// An engine with a store, and what it wants done.
 struct World {
     engine: Engine,
+    gate: Gate,
     store: MemoryTree,
     images: HashMap<ProgramHash, Rc<Image>>,
     image: Rc<Image>,
@@ -32,6 +34,7 @@ impl World {
         let image = common::image(text);
         World {
             engine: Engine::new(),
+            gate: Gate::default(),
             store: MemoryTree::default(),
             images: HashMap::from([(image.code.hash, image.clone())]),
             image,
@@ -51,6 +54,7 @@ impl World {
     /// Something happens; the engine does all that follows from it.
     fn feed(&mut self, event: Event) {
         self.engine.handle(event, self.now);
+        let mut gates = Vec::new();
         for _ in 0..10_000 {
             if self.engine.is_ready() {
                 self.engine.handle(Event::Run, self.now);
@@ -66,14 +70,18 @@ impl World {
                         self.under_way.retain(|(known, _)| *known != step);
                         self.abandoned.push(step);
                     }
-                    Output::Line { run, .. } => {
-                        self.engine.handle(Event::LinesOut { run, count: 1 }, self.now);
-                    }
+                    Output::Gated(gated) => gates.push(gated),
                     _ => {}
                 }
             }
-            let batch = self.engine.take_writes();
+            let Writes { batch, unwritten } = self.engine.take_writes();
             self.store.commit(&batch).expect("written");
+            self.gate.advance(unwritten.written());
+            for gated in std::mem::take(&mut gates) {
+                if let Ok(Leaving::Line { run, .. }) = self.gate.open(gated) {
+                    self.engine.handle(Event::LinesOut { run, count: 1 }, self.now);
+                }
+            }
             if !self.engine.is_ready() && !self.engine.has_writes() {
                 return;
             }
@@ -90,6 +98,7 @@ impl World {
     /// The process dies and begins again so much later.
     fn restart_after(&mut self, seconds: i64) {
         self.engine = Engine::new();
+        self.gate = Gate::default();
         self.under_way.clear();
         self.now += seconds * SECOND;
         for event in recovery(&self.store, None).expect("read") {
@@ -101,6 +110,7 @@ impl World {
     /// A client sends something while only clients are served.
     fn send_while_down(&mut self, id: &str, message: Message) {
         self.engine = Engine::for_clients();
+        self.gate = Gate::default();
         for event in recovery(&self.store, None).expect("read") {
             self.engine.handle(event, self.now);
         }
@@ -427,7 +437,7 @@ fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
     let mut mail = world.engine_without(events);
     mail.handle(Event::Send { to: Address::entity(log), from: "client".into(), message }, world.now);
     let batch = mail.take_writes();
-    world.store.commit(&batch).expect("written");
+    world.store.commit(&batch.batch).expect("written");
     world.restart_after(1);
     world.begin("r", "reads", Vec::new());
     assert_eq!(world.result("r"), r#"["delayed", "later"]"#);

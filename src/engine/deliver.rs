@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::machine::{Data, ErrorData, Value};
 
 use super::address::{Address, Waiter};
-use super::events::Output;
+use super::events::{Leaving, Output};
 use super::fault::{self, Fault};
 use super::known::{Known, known_id};
 use super::message::{Mail, Message};
@@ -138,7 +138,7 @@ impl Engine {
             self.refuse(id, &mail, Some(&record));
         }
         self.left(id);
-        self.outputs.push(Output::Ended { instance: id.clone(), outcome, told });
+        self.emit(Leaving::Ended { instance: id.clone(), outcome, told });
     }
 
     /// An instance that was fetched has ended, or does not exist: its mail is answered.
@@ -239,7 +239,7 @@ impl Engine {
                     // The end of a child that never began is nothing to speak of.
                     if !matches!(message, Message::Terminate { by: Some(_), .. }) {
                         let what = format!("{} for {id}", message.word());
-                        self.outputs.push(Output::Lost { what, error: unknown(id) });
+                        self.emit(Leaving::Lost { what, error: unknown(id) });
                     }
                 }
             },
@@ -283,7 +283,7 @@ impl Engine {
             (Some(ack), _) => self.reply(mail, ack, Ok(handle(&wanted.id))),
             (None, Err(error)) if wanted.waiters.is_empty() => {
                 let what = format!("start of {}", wanted.id);
-                self.outputs.push(Output::Lost { what, error });
+                self.emit(Leaving::Lost { what, error });
             }
             _ => {}
         }

@@ -6,14 +6,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::builtins::is_external;
 use crate::machine::options::{self, Child};
 use crate::machine::{Data, ErrorData, IfExists, Image, Request, Value, What, format, ids, started_id};
 use crate::permissions::Permissions;
 
 use super::Open;
 use super::address::{Address, LifeId, Waiter};
-use super::events::{Outcome, Output, StepId};
+use super::events::{Leaving, Outcome, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::first_text;
 use super::message::Message;
@@ -40,12 +39,16 @@ impl Engine {
     /// Sees to what an instance newly asks for, and to what it asks for no more.
     pub(super) fn dispatch(&mut self, id: &Arc<str>, now: i64) {
         let Some(instance) = self.instances.get_mut(id) else { return };
-        // Lines leave before what follows from them.
-        for line in std::mem::take(&mut instance.lines) {
-            let run = self.outbox.add(id, &instance.record.root, line.clone());
-            self.outputs.push(Output::Line { run, line });
-        }
         let outgoing = std::mem::take(&mut instance.outgoing);
+        let lines = std::mem::take(&mut instance.lines);
+        if !lines.is_empty() {
+            // Lines leave before what follows from them.
+            let root = instance.record.root.clone();
+            for line in lines {
+                let run = self.outbox.add(id, &root, line.clone());
+                self.emit(Leaving::Line { run, line });
+            }
+        }
         for (step, sends) in outgoing {
             if let Some(sender) = self.sender(id, step) {
                 self.send_all(&sender, sends, now);
@@ -170,9 +173,8 @@ impl Engine {
             }
             What::Effect(name) => {
                 open.dispatched = true;
-                let external = is_external(name);
                 let permissions = instance.record.permissions.clone();
-                self.outputs.push(Output::Effect { step, name, args, external, permissions });
+                self.ask_effect(step, name, args, permissions);
             }
             What::Activity { .. } if open.begins > now => {
                 self.timers.set(open.begins, (id.clone(), seq), (life, Timer::Retry))
@@ -412,7 +414,7 @@ impl Engine {
             }
             Err(reason) => {
                 let outcome = Outcome::Unfit(reason);
-                self.outputs.push(Output::Ended { instance: id.clone(), outcome, told: false });
+                self.emit(Leaving::Ended { instance: id.clone(), outcome, told: false });
                 self.left(id);
             }
         }

@@ -12,6 +12,7 @@ use crate::permissions::Permissions;
 use super::Tree;
 use super::address::{Address, LifeId};
 use super::entity::{Deployment, Hold};
+use super::gate::Gated;
 use super::history::History;
 use super::instance::Mismatch;
 use super::message::{Message, StoredMail};
@@ -101,8 +102,8 @@ pub enum Event {
 /// What the engine wants done.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Carry out an effect and answer. An external one must wait until the writes are durable.
-    Effect { step: StepId, name: &'static str, args: Data, external: bool, permissions: Permissions },
+    /// Answer an effect that leaves nothing outside.
+    Effect { step: StepId, name: &'static str, args: Data, permissions: Permissions },
     /// Run an activity and answer. Its own external effects must wait until the writes are durable.
     Activity {
         step: StepId,
@@ -112,8 +113,6 @@ pub enum Output {
         key: String,
         permissions: Permissions,
     },
-    /// Write a line, once the writes are durable, and tell of it. What leaves later leaves after it.
-    Line { run: u64, line: Line },
     /// Nobody waits for this step any more; it may be broken off.
     Abandon { step: StepId },
     /// Read an instance or an entity from the store, all that was written before included.
@@ -124,11 +123,21 @@ pub enum Output {
     Tree { id: String },
     /// Read the record of an instance, for its status.
     Status { step: StepId, id: String },
-    /// An instance has come to its end; its outcome may be shown once the writes are durable.
-    /// `told` says that other instances were told.
-    Ended { instance: Arc<str>, outcome: Outcome, told: bool },
     /// Somebody was told of the end of an instance that had ended before.
     Told { instance: String },
+    /// Once the writes are durable, this leaves the process.
+    Gated(Gated<Leaving>),
+}
+
+/// What leaves the process, in the order in which the engine says so.
+#[derive(Clone, Debug)]
+pub enum Leaving {
+    /// Carry out an effect outside, and answer.
+    Effect { step: StepId, name: &'static str, args: Data, permissions: Permissions },
+    /// Write a line, and tell of it.
+    Line { run: u64, line: Line },
+    /// An instance has come to its end, and its outcome may be shown. `told` says that other instances were told.
+    Ended { instance: Arc<str>, outcome: Outcome, told: bool },
     /// A message that nobody waits for had no effect. For people.
     Lost { what: String, error: ErrorData },
 }

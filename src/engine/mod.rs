@@ -22,6 +22,7 @@ mod extend;
 #[doc(hidden)]
 pub mod fault;
 mod fetch;
+mod gate;
 mod history;
 mod instance;
 mod journal;
@@ -54,12 +55,13 @@ mod timers;
 pub use address::{Address, LifeId, Waiter};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
-pub use events::{ChangeKind, Event, Outcome, Output, StepId};
+pub use events::{ChangeKind, Event, Leaving, Outcome, Output, StepId};
 pub use extend::{Cut, cut, described};
 pub use fetch::{
     Deployed, Images, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life,
     read_mail, read_record, read_time, recovery,
 };
+pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
 pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
 pub use instance::{Mismatch, SCRIPT, test_function};
 pub use known::{Known, known_id, not_ended, shown};

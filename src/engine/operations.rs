@@ -5,14 +5,13 @@
 
 use std::rc::Rc;
 
-use crate::builtins::is_external;
 use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Value, What};
 use crate::permissions::Permissions;
 
 use super::address::Address;
 use super::dispatch::Sender;
 use super::entity::{Deployment, Running, State};
-use super::events::{Output, StepId};
+use super::events::{Leaving, StepId};
 use super::message::{Mail, Message};
 use super::step::Engine;
 
@@ -187,9 +186,7 @@ impl Engine {
                     let owner = Address::Entity(entity.clone());
                     let step = StepId { owner, life: 0, execution: 0, seq: request.seq, round: 0, attempt };
                     if let What::Effect(name) = request.what {
-                        let external = is_external(name);
-                        let (args, permissions) = (request.args, permissions.clone());
-                        self.outputs.push(Output::Effect { step, name, args, external, permissions });
+                        self.ask_effect(step, name, request.args, permissions.clone());
                     }
                 }
                 false
@@ -239,7 +236,7 @@ impl Engine {
             (Message::Call { caller, .. }, result) => self.reply(mail, caller.clone(), result),
             (Message::Signal { operation, .. }, Err(error)) => {
                 let what = format!("signal {entity}.{operation}");
-                self.outputs.push(Output::Lost { what, error });
+                self.emit(Leaving::Lost { what, error });
             }
             _ => {}
         }

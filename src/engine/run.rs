@@ -9,7 +9,7 @@ use crate::machine::{Data, ErrorData, Request, Value, What, format, instance_han
 use super::Status;
 use super::address::Address;
 use super::arrivals::Delivery;
-use super::events::{Outcome, Output, StepId};
+use super::events::{Leaving, Outcome, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::{Advance, first_text};
 use super::message::Message;
@@ -79,7 +79,7 @@ impl Engine {
                         return;
                     }
                     let outcome = Outcome::Stuck(mismatch);
-                    self.outputs.push(Output::Ended { instance: id.clone(), outcome, told: false });
+                    self.emit(Leaving::Ended { instance: id.clone(), outcome, told: false });
                     self.set_aside(id);
                     return;
                 }

@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use crate::builtins::is_external;
 use crate::code::ProgramHash;
 use crate::kv::Batch;
-use crate::machine::{EntityId, Image};
+use crate::machine::{Data, EntityId, Image};
 use crate::permissions::Permissions;
 
 use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoints;
 use super::entity::{Entities, Hold};
-use super::events::{Event, Outcome, Output};
+use super::events::{Event, Leaving, Outcome, Output, StepId};
 use super::fetch::Deployed;
+use super::gate::{Gated, Writes};
 use super::history::{Entry, History};
 use super::instance::Instance;
 use super::mailbox::Mailbox;
@@ -105,6 +107,8 @@ pub struct Engine {
     deployments: BTreeMap<String, Deployed>,
     pub(super) batch: Batch,
     pub(super) outputs: Vec<Output>,
+    /// How often writes were taken.
+    writes_taken: u64,
 }
 
 impl Default for Engine {
@@ -151,6 +155,7 @@ impl Engine {
             deployments: BTreeMap::new(),
             batch: Batch::default(),
             outputs: Vec::new(),
+            writes_taken: 0,
         }
     }
 
@@ -313,7 +318,32 @@ impl Engine {
         }
     }
 
-    /// What it wants done since the last call. It depends on the writes that are taken after this.
+    /// Marks what must not leave before the writes that are taken next are durable.
+    pub fn gated<T>(&self, item: T) -> Gated<T> {
+        Gated::new(item, self.writes_taken + 1)
+    }
+
+    /// An effect is carried out: at once, or once it may leave.
+    pub(super) fn ask_effect(
+        &mut self,
+        step: StepId,
+        name: &'static str,
+        args: Data,
+        permissions: Permissions,
+    ) {
+        match is_external(name) {
+            true => self.emit(Leaving::Effect { step, name, args, permissions }),
+            false => self.outputs.push(Output::Effect { step, name, args, permissions }),
+        }
+    }
+
+    /// Something leaves once it may.
+    pub(super) fn emit(&mut self, leaving: Leaving) {
+        let gated = self.gated(leaving);
+        self.outputs.push(Output::Gated(gated));
+    }
+
+    /// What it wants done since the last call.
     pub fn take_outputs(&mut self) -> Vec<Output> {
         while self.ready.len() + self.fetching.len() - self.unasked.len() < READ_AHEAD
             && let Some(address) = self.unasked.pop_front()
@@ -340,7 +370,9 @@ impl Engine {
     }
 
     /// What it wants written since the last call, to be written together.
-    pub fn take_writes(&mut self) -> Batch {
+    pub fn take_writes(&mut self) -> Writes {
+        self.writes_taken += 1;
+        let number = self.writes_taken;
         let mut batch = std::mem::take(&mut self.batch);
         batch.writes.reserve(2 * self.changed.len());
         for (name, deployed) in std::mem::take(&mut self.deployments) {
@@ -400,7 +432,7 @@ impl Engine {
         for id in std::mem::take(&mut self.ending) {
             self.fetch(Address::Instance(id));
         }
-        batch
+        Writes::new(batch, number)
     }
 
     /// Stores a program, if it is not known to be there, and makes it the newest for its entities. Their operations may do
@@ -439,11 +471,7 @@ impl Engine {
         let mut instance = match Instance::new(&image, record, history) {
             Ok(instance) => Box::new(instance),
             Err(reason) => {
-                self.outputs.push(Output::Ended {
-                    instance: id,
-                    outcome: Outcome::Unfit(reason),
-                    told: false,
-                });
+                self.emit(Leaving::Ended { instance: id, outcome: Outcome::Unfit(reason), told: false });
                 return;
             }
         };
@@ -668,7 +696,9 @@ impl Engine {
             let is_ours = self.goes_on && root.is_none_or(|root| root == stored.root);
             self.outbox.recover(run, &stored, is_ours);
             if is_ours {
-                self.outputs.extend(stored.lines.into_iter().map(|line| Output::Line { run, line }));
+                for line in stored.lines {
+                    self.emit(Leaving::Line { run, line });
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ const MAX_CHANGES: usize = 1024;
 /// effect, and perhaps its end.
 pub(super) const FIRST_BATCHES: u32 = 3;
 
-/// What waits until the writes are durable.
+/// What waits until the writes that it depends on are durable.
 pub(super) enum Held {
     Effect { owner: Owner, name: &'static str, args: Data, permissions: Permissions },
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
@@ -36,7 +36,7 @@ impl Host {
             self.beginning -= 1;
             resident::begin_phase();
         }
-        self.pending.add(self.engine.take_writes());
+        self.pending.gather(self.engine.take_writes());
     }
 
     /// Writes what is to be written now: beside the engine, when that goes on or answers may come to it, else at once.
@@ -53,7 +53,7 @@ impl Host {
         let durable = self.settings.durability != Durability::None;
         let is_ready = self.engine.is_ready();
         let goes_on = is_ready || !self.effects.is_empty() || !self.activities.is_empty();
-        let holds = !self.held.is_empty();
+        let holds = self.holds();
         let wanted = self.pending.is_due(holds) || (holds && !is_ready);
         let each = self.settings.durability == Durability::Each;
         if each || (wanted && !goes_on && self.writer.is_idle()) {
@@ -63,14 +63,15 @@ impl Host {
         }
         if wanted && self.writer.is_idle() {
             self.gather();
-            let (held, batch) = (std::mem::take(&mut self.held), self.pending.take());
+            let Some((batch, unwritten)) = self.pending.take() else { return Ok(false) };
             if batch.is_empty() {
                 // All that it depends on is durable.
-                self.release(held)?;
+                self.gate.advance(unwritten.written());
+                self.release()?;
                 return Ok(true);
             }
-            self.leaving = held;
-            self.writer.send(batch, durable);
+            self.gate.send(&unwritten);
+            self.writer.send(batch, unwritten, durable);
         }
         Ok(false)
     }
@@ -78,24 +79,32 @@ impl Host {
     /// What was under way is written, if something was: what waited for it goes.
     pub(super) fn landed(&mut self, written: Option<Written>) -> Result<(), HostError> {
         let Some(written) = written else { return Ok(()) };
-        self.pending.written(written?);
-        let leaving = std::mem::take(&mut self.leaving);
-        self.release(leaving)
+        self.pass(written)?;
+        self.release()
+    }
+
+    /// Takes note of what is durable now.
+    fn pass(&mut self, written: Written) -> Result<(), HostError> {
+        let (took, proof) = written?;
+        self.pending.written(took);
+        self.gate.advance(proof);
+        Ok(())
     }
 
     /// Writes what the engine wants written, after what is under way, and makes it durable if so asked. All that is held
     /// can then be released.
     pub(super) fn commit(&mut self, durable: bool) -> Result<(), HostError> {
         if let Some(written) = self.writer.settle() {
-            self.pending.written(written?);
-            let later = std::mem::replace(&mut self.held, std::mem::take(&mut self.leaving));
-            self.held.extend(later);
+            self.pass(written)?;
         }
         self.gather();
-        let batch = self.pending.take();
-        if !batch.is_empty() {
-            let took = self.writer.write(&batch, durable)?;
-            self.pending.written(took);
+        match self.pending.take() {
+            Some((batch, unwritten)) if batch.is_empty() => self.gate.advance(unwritten.written()),
+            Some((batch, unwritten)) => {
+                let written = self.writer.write(&batch, unwritten, durable);
+                self.pass(written)?;
+            }
+            None => {}
         }
         Ok(())
     }
@@ -103,16 +112,38 @@ impl Host {
     /// Commits, and lets go all that waited for it.
     pub(super) fn commit_and_release(&mut self, durable: bool) -> Result<(), HostError> {
         self.commit(durable)?;
-        let held = std::mem::take(&mut self.held);
-        self.release(held)
+        self.release()
+    }
+
+    /// Holds something until all that the engine has done so far is durable.
+    pub(super) fn hold(&mut self, held: Held) {
+        self.held.push_back(self.engine.gated(held));
+    }
+
+    /// Whether something waits for writes that are not on their way.
+    pub(super) fn holds(&self) -> bool {
+        self.held.back().is_some_and(|last| self.gate.lacks_writes(last))
+    }
+
+    /// The next of what waits, if its writes are durable.
+    fn next_open(&mut self) -> Option<Held> {
+        let first = self.held.pop_front()?;
+        match self.gate.open(first) {
+            Ok(held) => Some(held),
+            Err(first) => {
+                self.held.push_front(first);
+                None
+            }
+        }
     }
 
     /// Lets go what waited for writes that are durable now.
-    fn release(&mut self, held: Vec<Held>) -> Result<(), HostError> {
+    fn release(&mut self) -> Result<(), HostError> {
         let mut printed = Vec::new();
         // The lines that were written, by their runs.
         let mut lines: Vec<(u64, usize)> = Vec::new();
-        for held in held {
+        // What is held meanwhile depends on writes to come.
+        while let Some(held) = self.next_open() {
             if !matches!(&held, Held::Line { line: Line::Print(_), .. } | Held::Effect { name: "print", .. })
             {
                 // Whatever leaves after a line leaves when the line is out.

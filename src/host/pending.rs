@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::engine::{Unwritten, Writes};
 use crate::kv::{Batch, Read, StoreError, Visit};
 use crate::store::Reader;
 
@@ -13,6 +14,8 @@ pub(crate) struct Pending {
     bytes: usize,
     /// Since when something is not durable.
     since: Option<Instant>,
+    /// The engine's writes among them.
+    unwritten: Option<Unwritten>,
     /// How long the last commit took.
     took: Duration,
 }
@@ -27,6 +30,16 @@ const LONGEST: Duration = Duration::from_millis(500);
 const MAX_BYTES: usize = 512 << 10;
 
 impl Pending {
+    /// Adds what the engine wants written.
+    pub(crate) fn gather(&mut self, writes: Writes) {
+        let Writes { batch, unwritten } = writes;
+        self.unwritten = Some(match self.unwritten.take() {
+            Some(earlier) => earlier.and(unwritten),
+            None => unwritten,
+        });
+        self.add(batch);
+    }
+
     pub(crate) fn add(&mut self, batch: Batch) {
         if batch.is_empty() {
             return;
@@ -72,11 +85,13 @@ impl Pending {
         self.took = took;
     }
 
-    /// Takes the writes, in the order of their keys; they count as durable from now on.
-    pub(crate) fn take(&mut self) -> Batch {
+    /// Takes the writes, in the order of their keys, with the engine's among them; they count as durable from now on.
+    /// `None` if the engine was not asked since.
+    pub(crate) fn take(&mut self) -> Option<(Batch, Unwritten)> {
+        let unwritten = self.unwritten.take()?;
         self.since = None;
         self.bytes = 0;
-        Batch { writes: std::mem::take(&mut self.writes).into_iter().collect() }
+        Some((Batch { writes: std::mem::take(&mut self.writes).into_iter().collect() }, unwritten))
     }
 }
 

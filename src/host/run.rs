@@ -1,6 +1,6 @@
 //! The loop: messages in, engine, commit, outputs out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, StepId, Tree, fetch,
-    keys, known_image, read_history, read_record, recovery, rekeying,
+    Address, Engine, Event, Gate, Gated, InstanceRecord, Leaving, Message as Sent, Outcome as Ending, Output,
+    StepId, Tree, fetch, keys, known_image, read_history, read_record, recovery, rekeying,
 };
 use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Identity, Image, format};
@@ -86,9 +86,9 @@ pub struct Host {
     /// The folder of the store, without links.
     pub(super) folder: Option<PathBuf>,
     pub(super) pending: Pending,
-    pub(super) held: Vec<Held>,
-    /// What waits until the writes that are under way are durable.
-    pub(super) leaving: Vec<Held>,
+    /// What waits until writes are durable, in the order in which it leaves.
+    pub(super) held: VecDeque<Gated<Held>>,
+    pub(super) gate: Gate,
     next_ticket: u64,
     pub(super) effects: HashMap<u64, Running>,
     /// Reads of standard input whose line nobody waits for any more.
@@ -140,8 +140,8 @@ impl Host {
             clients: Clients::default(),
             folder,
             pending: Pending::default(),
-            held: Vec::new(),
-            leaving: Vec::new(),
+            held: VecDeque::new(),
+            gate: Gate::default(),
             next_ticket: 0,
             effects: HashMap::new(),
             stray: HashSet::new(),
@@ -202,7 +202,7 @@ impl Host {
     pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
         self.recovered = true;
         if let Some(batch) = rekeying(self.store())? {
-            self.writer.write(&batch, true)?;
+            self.writer.prepare(&batch)?;
         }
         for event in recovery(self.store(), root)? {
             let now = self.now();
@@ -416,7 +416,7 @@ impl Host {
         }
         self.outputs()?;
         // What waits leaves soon, though nothing is to be written and the engine is busy.
-        if self.engine.has_writes() || !self.held.is_empty() {
+        if self.engine.has_writes() || self.holds() {
             self.pending.expect();
         }
         changed |= self.write()?;
@@ -435,7 +435,6 @@ impl Host {
     fn is_done(&self) -> bool {
         !self.settings.stays
             && self.held.is_empty()
-            && self.leaving.is_empty()
             && self.engine.is_quiet()
             && self.watched.values().all(Option::is_some)
     }
@@ -500,7 +499,7 @@ impl Host {
             Message::Asks { ticket, name, args, permissions } => {
                 if self.activities.contains_key(&ticket) {
                     let owner = Owner::Activity(ticket);
-                    self.held.push(Held::Effect { owner, name, args, permissions });
+                    self.hold(Held::Effect { owner, name, args, permissions });
                 }
             }
             Message::Client { command, reply } => self.client(command, reply)?,
@@ -559,25 +558,26 @@ impl Host {
 
     fn output(&mut self, output: Output) -> Result<(), HostError> {
         match output {
-            Output::Effect { step, name, args, external: false, permissions } => {
+            Output::Effect { step, name, args, permissions } => {
                 let permissions = self.settings.permissions.and(&permissions);
                 let result = effects::immediate(name, &args, &permissions, &self.settings.clock)
                     .unwrap_or_else(|| Err(unknown(name)));
                 self.answer_step(step, result);
             }
-            Output::Effect { step, name, args, external: true, permissions } => {
-                let permissions = self.settings.permissions.and(&permissions);
-                self.held.push(Held::Effect { owner: Owner::Step(step), name, args, permissions });
-            }
+            Output::Gated(gated) => self.held.push_back(gated.map(|leaving| match leaving {
+                Leaving::Effect { step, name, args, permissions } => {
+                    let permissions = self.settings.permissions.and(&permissions);
+                    Held::Effect { owner: Owner::Step(step), name, args, permissions }
+                }
+                Leaving::Line { run, line } => Held::Line { run, line },
+                Leaving::Ended { instance, outcome, told } => Held::Ended { instance, outcome, told },
+                Leaving::Lost { what, error } => Held::Lost { what, error },
+            })),
             Output::Activity { step, program, name, args, key, permissions } => {
                 let permissions = self.settings.permissions.and(&permissions);
                 self.begin_activity(step, (program, name), args, key, permissions)
             }
-            Output::Line { run, line } => self.held.push(Held::Line { run, line }),
             Output::Abandon { step } => self.abandon(&step),
-            Output::Ended { instance, outcome, told } => {
-                self.held.push(Held::Ended { instance, outcome, told })
-            }
             // What is not in the engine's memory has been written, or waits to be.
             Output::Fetch { address } => {
                 let view = self.writer.view(&self.pending);
@@ -612,7 +612,6 @@ impl Host {
             Output::Told { instance } => {
                 self.unheard.remove(&instance);
             }
-            Output::Lost { what, error } => self.held.push(Held::Lost { what, error }),
         }
         Ok(())
     }
@@ -651,9 +650,7 @@ impl Host {
     }
 
     fn break_off(&mut self, whose: impl Fn(&Owner) -> bool) {
-        let stays = |held: &Held| !matches!(held, Held::Effect { owner, .. } if whose(owner));
-        self.held.retain(stays);
-        self.leaving.retain(stays);
+        self.held.retain(|held| !matches!(held.peek(), Held::Effect { owner, .. } if whose(owner)));
         let tickets: Vec<u64> =
             self.effects.iter().filter(|(_, running)| whose(&running.owner)).map(|(t, _)| *t).collect();
         for ticket in tickets {

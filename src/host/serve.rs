@@ -69,7 +69,7 @@ impl Host {
             Command::Purge { ids, force } => return self.client_purge(ids, force, to),
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
-        self.held.push(Held::Reply { to, reply });
+        self.hold(Held::Reply { to, reply });
         Ok(())
     }
 

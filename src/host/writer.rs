@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::engine::{Durable, Unwritten};
 use crate::kv::{Batch, Store, StoreError};
 use crate::store::{DiskStore, Reader};
 
@@ -17,10 +18,10 @@ use super::pending::{Pending, View};
 use super::reads::Reads;
 
 /// A batch, and whether it is to be durable.
-type Job = (Arc<Batch>, bool);
+type Job = (Arc<Batch>, Unwritten, bool);
 
-/// How long a batch took, or why it could not be written.
-pub(crate) type Written = Result<Duration, StoreError>;
+/// How long a batch took, and the proof that it is written; or why it could not be.
+pub(crate) type Written = Result<(Duration, Durable), StoreError>;
 
 pub(crate) struct Writer {
     store: Arc<Mutex<DiskStore>>,
@@ -61,22 +62,30 @@ impl Writer {
     }
 
     /// Writes a batch. Nothing is under way.
-    pub fn write(&mut self, batch: &Batch, durable: bool) -> Written {
-        write(&self.store, &self.reads, batch, durable)
+    pub fn write(&mut self, batch: &Batch, unwritten: Unwritten, durable: bool) -> Written {
+        write(&self.store, &self.reads, batch, unwritten, durable)
+    }
+
+    /// Writes what is not the engine's, before that does anything.
+    pub fn prepare(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        put(&self.store, &self.reads, batch, true)
     }
 
     /// Lets the thread write a batch, and send [`Message::Written`] when that is done. Nothing is under way. Where the system
     /// gives no thread, it is written at once.
-    pub fn send(&mut self, batch: Batch, durable: bool) {
+    pub fn send(&mut self, batch: Batch, unwritten: Unwritten, durable: bool) {
         let batch = Arc::new(batch);
         self.under_way = Some(batch.clone());
         if self.thread.is_none() {
             self.thread = self.spawn();
         }
-        let sent =
-            self.thread.as_ref().is_some_and(|thread| thread.jobs.send((batch.clone(), durable)).is_ok());
-        if !sent {
-            let result = self.write(&batch, durable);
+        let job = (batch.clone(), unwritten, durable);
+        let back = match &self.thread {
+            Some(thread) => thread.jobs.send(job).err().map(|unsent| unsent.0),
+            None => Some(job),
+        };
+        if let Some((batch, unwritten, durable)) = back {
+            let result = self.write(&batch, unwritten, durable);
             // The receivers are this one's and its host's.
             let _ = self.results.send(result);
             let _ = self.messages.send(Message::Written);
@@ -117,9 +126,10 @@ impl Writer {
         let (store, reads) = (self.store.clone(), self.reads.clone());
         let (results, messages) = (self.results.clone(), self.messages.clone());
         let work = move || {
-            for (batch, durable) in taken {
+            for (batch, unwritten, durable) in taken {
                 // A fault in there is an error of the store, not a host that waits for ever.
-                let result = catch_unwind(AssertUnwindSafe(|| write(&store, &reads, &batch, durable)));
+                let result =
+                    catch_unwind(AssertUnwindSafe(|| write(&store, &reads, &batch, unwritten, durable)));
                 let result = result.unwrap_or_else(|_| Err(gone()));
                 drop(batch);
                 // The host may be gone: it settles what is under way before it goes, or gives up on the store.
@@ -137,8 +147,19 @@ fn gone() -> StoreError {
     StoreError::Broken { reason: "the thread that writes broke down".into() }
 }
 
-fn write(store: &Mutex<DiskStore>, reads: &Reads, batch: &Batch, durable: bool) -> Written {
+fn write(
+    store: &Mutex<DiskStore>,
+    reads: &Reads,
+    batch: &Batch,
+    unwritten: Unwritten,
+    durable: bool,
+) -> Written {
     let began = Instant::now();
+    put(store, reads, batch, durable)?;
+    Ok((began.elapsed(), unwritten.written()))
+}
+
+fn put(store: &Mutex<DiskStore>, reads: &Reads, batch: &Batch, durable: bool) -> Result<(), StoreError> {
     let _span = tracing::debug_span!("commit", keys = batch.writes.len(), durable).entered();
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
     reads.apply(|| store.commit(batch))?;
@@ -146,5 +167,5 @@ fn write(store: &Mutex<DiskStore>, reads: &Reads, batch: &Batch, durable: bool) 
         store.flush()?;
     }
     reads.is_durable(batch);
-    Ok(began.elapsed())
+    Ok(())
 }

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use durable::builtins::Context;
 use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Args, Asked, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Line, Message,
-    Outcome, Output, SCRIPT, Status, StepId, StoredLines, keys, look_up, read_history, read_record, recovery,
+    Address, Args, Asked, Checkpoint, Checkpoints, Engine, Entry, Event, Gate, InstanceRecord, Leaving, Line,
+    Message, Outcome, Output, SCRIPT, Status, StepId, StoredLines, Writes, keys, look_up, read_history,
+    read_record, recovery,
 };
 use durable::kv::{Batch, MemoryTree, Read, Store};
 use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, format};
@@ -92,6 +93,8 @@ pub struct World {
     pub durable: MemoryTree,
     /// What was written, durable or not.
     pub store: MemoryTree,
+    /// What keeps what leaves the engine until its writes are made.
+    gate: Gate,
     images: HashMap<ProgramHash, Rc<Image>>,
     image: Rc<Image>,
     args: Data,
@@ -147,6 +150,7 @@ impl World {
             now: 1_700_000_000_000_000_000,
             durable: MemoryTree::default(),
             store: MemoryTree::default(),
+            gate: Gate::default(),
             images: HashMap::from([(image.code.hash, image.clone())]),
             image,
             args: Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data"),
@@ -289,6 +293,7 @@ impl World {
     /// From a start to the end, or to a crash.
     fn life(&mut self) -> Result<Life, String> {
         let mut engine = Engine::new();
+        self.gate = Gate::default();
         engine.checkpoints = self.checkpoints;
         if let Some(resident) = self.resident {
             engine.resident = resident;
@@ -343,14 +348,20 @@ impl World {
                             engine.handle(event, self.now);
                         }
                     }
-                    Output::Ended { outcome: Outcome::Stuck(mismatch), instance, .. } => {
-                        return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
+                    output => {
+                        if let Output::Gated(gated) = &output
+                            && let Leaving::Ended { outcome, instance, .. } = gated.peek()
+                        {
+                            match outcome {
+                                Outcome::Stuck(mismatch) => {
+                                    return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
+                                }
+                                Outcome::Unfit(reason) => return Err(reason.clone()),
+                                _ => {}
+                            }
+                        }
+                        held.push(output);
                     }
-                    Output::Ended { outcome: Outcome::Unfit(reason), .. } => return Err(reason),
-                    output if self.bug == Some(Bug::OutputBeforeCommit) => {
-                        self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
-                    }
-                    output => held.push(output),
                 }
             }
             self.check_locks(&engine)?;
@@ -369,7 +380,15 @@ impl World {
             // Writes wait for a while, and are then durable together.
             let due = self.orderly || self.random.one_in(2);
             if self.fine || !engine.is_ready() || (due && !held.is_empty()) {
-                let batch = engine.take_writes();
+                let Writes { batch, unwritten } = engine.take_writes();
+                let mut unwritten = Some(unwritten);
+                if self.bug == Some(Bug::OutputBeforeCommit) {
+                    // The proof is given before there is one.
+                    unwritten.take().into_iter().for_each(|early| self.gate.advance(early.written()));
+                    for output in std::mem::take(&mut held) {
+                        self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
+                    }
+                }
                 if !batch.is_empty() || !held.is_empty() {
                     if self.crashes() {
                         return Ok(Life::Crashed);
@@ -390,6 +409,7 @@ impl World {
                         return Ok(Life::Crashed);
                     }
                 }
+                unwritten.into_iter().for_each(|unwritten| self.gate.advance(unwritten.written()));
                 let given_up: Vec<StepId> = held
                     .iter()
                     .filter_map(|output| match output {
@@ -406,7 +426,8 @@ impl World {
                         continue;
                     }
                     let may_crash = number == chosen || !matches!(self.crash, Crash::OneIn(_));
-                    let is_line = matches!(output, Output::Line { .. }) && may_crash;
+                    let is_line = may_crash
+                        && matches!(&output, Output::Gated(gated) if matches!(gated.peek(), Leaving::Line { .. }));
                     self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
                     if is_line && self.crashes() {
                         return Ok(Life::Crashed);
@@ -523,9 +544,10 @@ impl World {
     /// Everything that the engine has done so far is durable when this returns.
     pub fn settle(&mut self, engine: &mut Engine) {
         self.backlog.extend(engine.take_outputs());
-        let batch = engine.take_writes();
+        let Writes { batch, unwritten } = engine.take_writes();
         self.write(&batch);
         self.is_durable(engine);
+        self.gate.advance(unwritten.written());
     }
 
     /// Writes of a client, which are durable at once.
@@ -629,12 +651,8 @@ impl World {
         target_ended: &mut bool,
     ) -> Result<(), String> {
         match &output {
-            Output::Effect { step, name, external, .. } => {
+            Output::Effect { step, name, .. } => {
                 self.say(|| format!("{} {name} #{}", step.owner, step.seq));
-                if *external {
-                    self.check_durable(step, name)?;
-                    self.check_lines(step, name)?;
-                }
                 under_way.push(UnderWay { step: step.clone(), output, until: self.now });
             }
             Output::Activity { step, name, .. } => {
@@ -647,12 +665,6 @@ impl World {
                 };
                 under_way.push(UnderWay { step: step.clone(), output, until });
             }
-            Output::Line { run, line } => {
-                let (run, line) = (*run, line.clone());
-                self.say(|| format!("line {line:?}"));
-                self.check_line(run, &line)?;
-                engine.handle(Event::LinesOut { run, count: 1 }, self.now);
-            }
             Output::Abandon { step } => {
                 // What was given up may still answer, too late.
                 match self.orderly || !self.random.one_in(4) {
@@ -660,7 +672,42 @@ impl World {
                     false => self.say(|| format!("{} #{} goes on, given up", step.owner, step.seq)),
                 }
             }
-            Output::Ended { instance, outcome, .. } => {
+            Output::Gated(gated) => match self.gate.open(gated.clone()) {
+                Ok(leaving) => self.leave(engine, &leaving, output, under_way, target_ended)?,
+                Err(early) => return Err(format!("{:?} leaves before its writes are durable", early.peek())),
+            },
+            Output::Told { .. }
+            | Output::Fetch { .. }
+            | Output::FetchProgram { .. }
+            | Output::Tree { .. }
+            | Output::Status { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Something leaves the process. The gate is open; whether it was right to open it is looked at in the store.
+    fn leave(
+        &mut self,
+        engine: &mut Engine,
+        leaving: &Leaving,
+        output: Output,
+        under_way: &mut Vec<UnderWay>,
+        target_ended: &mut bool,
+    ) -> Result<(), String> {
+        match leaving {
+            Leaving::Effect { step, name, .. } => {
+                self.say(|| format!("{} {name} #{}", step.owner, step.seq));
+                self.check_durable(step, name)?;
+                self.check_lines(step, name)?;
+                under_way.push(UnderWay { step: step.clone(), output, until: self.now });
+            }
+            Leaving::Line { run, line } => {
+                let (run, line) = (*run, line.clone());
+                self.say(|| format!("line {line:?}"));
+                self.check_line(run, &line)?;
+                engine.handle(Event::LinesOut { run, count: 1 }, self.now);
+            }
+            Leaving::Ended { instance, outcome, .. } => {
                 self.say(|| format!("{instance} ended: {outcome:?}"));
                 let record = read_record(&self.durable, instance)?;
                 // An operator may have rewound or purged it since.
@@ -669,12 +716,7 @@ impl World {
                 }
                 *target_ended |= **instance == *ID;
             }
-            Output::Lost { what, error } => self.say(|| format!("{what} had no effect: {}", error.title())),
-            Output::Told { .. }
-            | Output::Fetch { .. }
-            | Output::FetchProgram { .. }
-            | Output::Tree { .. }
-            | Output::Status { .. } => {}
+            Leaving::Lost { what, error } => self.say(|| format!("{what} had no effect: {}", error.title())),
         }
         Ok(())
     }
@@ -703,6 +745,10 @@ impl World {
     ) -> Result<(Result<Data, ErrorData>, Vec<Request>), String> {
         match output {
             Output::Effect { name, args, .. } => Ok((self.effect(name, args, step.seq), Vec::new())),
+            Output::Gated(gated) => match gated.peek() {
+                Leaving::Effect { name, args, .. } => Ok((self.effect(name, args, step.seq), Vec::new())),
+                other => Err(format!("{other:?} has no result")),
+            },
             Output::Activity { program, name, args, key, .. } => {
                 if self.flaky && self.random.one_in(4) {
                     return Ok((Err(ErrorData::new("unlucky", "this attempt failed")), Vec::new()));

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Args, Asked as Recorded, Engine, Entry, Event, Hold, InstanceRecord, Line, Outcome as Ended,
-    Output, Status, StepId, keys, look_up, read_history, read_record, recovery,
+    Address, Args, Asked as Recorded, Engine, Entry, Event, Gate, Hold, InstanceRecord, Leaving, Line,
+    Outcome as Ended, Output, Status, StepId, Writes, keys, look_up, read_history, read_record, recovery,
 };
 use crate::kv::{Batch, MemoryTree, Read, Store};
 use crate::machine::{Data, EntityId, Image, Request, Value, What};
@@ -48,6 +48,8 @@ pub(super) struct Known {
 /// The engine with all that is around it.
 pub(super) struct World {
     pub engine: Engine,
+    /// What keeps what leaves the engine until its writes are made.
+    gate: Gate,
     pub store: MemoryTree,
     pub image: Rc<Image>,
     pub images: HashMap<ProgramHash, Rc<Image>>,
@@ -103,6 +105,7 @@ impl World {
         let main = InstanceRecord::new(&program.main, hash, "explored.df", &function, args, START);
         World {
             engine: Engine::new(),
+            gate: Gate::default(),
             store: MemoryTree::default(),
             images: HashMap::from([(hash, image.clone())]),
             image,
@@ -129,6 +132,7 @@ impl World {
     /// The process begins: it finds what is in the store.
     pub(super) fn begin(&mut self) -> Result<(), Stop> {
         self.engine = Engine::new();
+        self.gate = Gate::default();
         self.under_way.clear();
         self.lines.values_mut().for_each(|(_, left)| *left = 0);
         for event in recovery(&self.store, None).map_err(fault)? {
@@ -186,11 +190,14 @@ impl World {
             let (facts, rest): (Vec<_>, Vec<_>) = self.engine.take_outputs().into_iter().partition(is_fact);
             held.extend(facts);
             later = rest;
-            let batch = self.engine.take_writes();
-            if !batch.is_empty() {
+            let Writes { batch, unwritten } = self.engine.take_writes();
+            if batch.is_empty() {
+                self.gate.advance(unwritten.written());
+            } else {
                 let before = self.dies();
                 if !before {
                     self.store.commit(&batch).map_err(fault)?;
+                    self.gate.advance(unwritten.written());
                     let store = &self.store;
                     self.lines.retain(|run, _| store.tree.contains_key(&keys::lines(*run)));
                 }
@@ -233,15 +240,34 @@ impl World {
     /// What leaves the engine.
     pub(super) fn release(&mut self, program: &Program, output: Output) -> Result<(), Stop> {
         match output {
-            Output::Effect { step, name, args, .. } => {
-                let key: Id = format!("{}-{}", step.owner, step.seq).into();
-                self.asks(program, step, What::Effect(name), args, key);
-            }
+            Output::Effect { step, name, args, .. } => self.asks_effect(program, step, name, args),
+            Output::Gated(gated) => match self.gate.open(gated) {
+                Ok(leaving) => return self.leave(program, leaving),
+                Err(early) => return Err(fault(format!("{:?} leaves before its writes", early.peek()))),
+            },
             Output::Activity { step, name, args, key, .. } => {
                 let what = What::Activity { name, options: Data::null() };
                 self.asks(program, step, what, args, key.as_str().into());
             }
-            Output::Line { run, line } => {
+            Output::Abandon { step } => self.give_up(program, &step),
+            Output::Told { instance } => {
+                self.told.insert(instance);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn asks_effect(&mut self, program: &Program, step: StepId, name: &'static str, args: Data) {
+        let key: Id = format!("{}-{}", step.owner, step.seq).into();
+        self.asks(program, step, What::Effect(name), args, key);
+    }
+
+    /// What leaves the process; its writes are durable.
+    fn leave(&mut self, program: &Program, leaving: Leaving) -> Result<(), Stop> {
+        match leaving {
+            Leaving::Effect { step, name, args, .. } => self.asks_effect(program, step, name, args),
+            Leaving::Line { run, line } => {
                 let (out, left) = self.lines.entry(run).or_default();
                 *left += 1;
                 if *left > *out {
@@ -253,19 +279,15 @@ impl World {
                 }
                 self.engine.handle(Event::LinesOut { run, count: 1 }, self.now);
             }
-            Output::Abandon { step } => self.give_up(program, &step),
-            Output::Told { instance } => {
-                self.told.insert(instance);
-            }
-            Output::Lost { what, error } => {
+            Leaving::Lost { what, error } => {
                 self.trouble.push(Trouble::Lost { what, error: answer(Err(error)) });
             }
-            Output::Ended { outcome: Ended::Stuck(_), instance, .. } => {
+            Leaving::Ended { outcome: Ended::Stuck(_), instance, .. } => {
                 return Err(Stop::Nondeterminism { id: Id::from(&*instance) });
             }
-            Output::Ended { outcome: Ended::Unfit(reason), .. } => return Err(fault(reason)),
-            Output::Ended { instance, .. } if *instance == *self.main.id => self.main_ended = true,
-            _ => {}
+            Leaving::Ended { outcome: Ended::Unfit(reason), .. } => return Err(fault(reason)),
+            Leaving::Ended { instance, .. } if *instance == *self.main.id => self.main_ended = true,
+            Leaving::Ended { .. } => {}
         }
         Ok(())
     }
@@ -524,7 +546,11 @@ impl World {
 
 /// What is so as soon as the batch that it belongs to is durable, though the process dies before it goes on.
 fn is_fact(output: &Output) -> bool {
-    matches!(output, Output::Told { .. } | Output::Lost { .. })
+    match output {
+        Output::Told { .. } => true,
+        Output::Gated(gated) => matches!(gated.peek(), Leaving::Lost { .. }),
+        _ => false,
+    }
 }
 
 /// What was asked for, as the history has it.
