@@ -9,13 +9,13 @@ use crate::engine::query::InstanceFilter;
 use crate::engine::{History, InstanceRecord};
 use crate::host::Host;
 use crate::kv::StoreError;
-use crate::machine::ErrorData;
+use crate::machine::{ErrorData, bad_own_id};
 use crate::store::{self, DiskStore};
 
 use super::arguments::May;
 use super::permissions::permissions;
 use super::problem::{Problem, unreadable};
-use super::{FAILED, STORE, UNKNOWN};
+use super::{FAILED, STORE, UNKNOWN, USAGE};
 
 /// How long a process is waited for that has the store and can't be asked.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -208,4 +208,12 @@ pub fn taken(error: &ErrorData) -> Problem {
 pub fn unknown(id: &str) -> Problem {
     Problem::new(UNKNOWN, format!("there is no instance `{id}`"))
         .hint("`durable list` shows those that there are")
+}
+
+/// An id that can be chosen.
+pub fn own_id(id: &str) -> Result<(), Problem> {
+    match bad_own_id(id) {
+        None => Ok(()),
+        Some(reason) => Err(Problem::new(USAGE, format!("`{id}` can't be an id: {reason}"))),
+    }
 }

@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::api::{Command, Listener, Reply, Starting};
 use crate::engine::{self, InstanceRecord};
 use crate::host::{self, Host, HostError, Settings};
-use crate::machine::{Data, EntityId, IfExists, Value, bad_own_id, error, json as values};
+use crate::machine::{Data, EntityId, IfExists, Value, error, json as values};
 
-use super::access::{self, Access, known};
+use super::access::{self, Access, known, own_id};
 use super::arguments::{Awaited, InStore, One, Raise, Restart, Rewind, Serve, Signal, Start, Terminate};
 use super::problem::{Problem, note};
 use super::{FAILED, USAGE, print, program, run};
@@ -27,14 +27,6 @@ fn data(value: &Value) -> Result<Data, Problem> {
 
 fn arguments(texts: &[String]) -> Result<Data, Problem> {
     data(&Value::list(texts.iter().map(|text| argument(text)).collect::<Result<_, _>>()?))
-}
-
-/// An id that can be chosen.
-pub fn own_id(id: &str) -> Result<(), Problem> {
-    match bad_own_id(id) {
-        None => Ok(()),
-        Some(reason) => Err(Problem::new(USAGE, format!("`{id}` can't be an id: {reason}"))),
-    }
 }
 
 /// Begins an instance of an orchestration; its id is on standard output.

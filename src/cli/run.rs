@@ -42,7 +42,7 @@ pub fn quotas(keep: &Keep) -> Quotas {
 /// Runs a script: a new instance, or an unfinished one that goes on.
 pub fn run(run: Run) -> Result<u8, Problem> {
     let _exporter = telemetry::begin(&run.telemetry)?;
-    let bad_id = run.id.as_deref().map_or(Ok(()), super::clients::own_id);
+    let bad_id = run.id.as_deref().map_or(Ok(()), access::own_id);
     let args = script_args(&run)?;
     resident::begin_phase();
     let permissions = permissions(&run.may)?;

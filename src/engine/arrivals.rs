@@ -6,17 +6,9 @@
 use crate::machine::{Data, ErrorData, Request};
 
 use super::fault::{self, Fault};
-use super::instance::Instance;
+use super::instance::{Delivery, Instance};
 use super::message::{Came, Message};
 use super::outbox::{Line, answered};
-
-/// An answer that has come, and what an activity sent with it.
-#[derive(Clone)]
-pub(super) struct Delivery {
-    pub seq: u64,
-    pub result: Result<Data, ErrorData>,
-    pub sends: Vec<Request>,
-}
 
 /// What comes first of all that waits for an instance.
 enum First {

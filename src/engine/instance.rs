@@ -9,7 +9,6 @@ use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Reques
 use crate::syntax::Place;
 
 use super::address::{LifeId, Waiter};
-use super::arrivals::Delivery;
 use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
 use super::fault::{self, Fault};
 use super::history::{Asked, Entry, History};
@@ -55,6 +54,14 @@ pub(super) enum Advance {
 
 /// Sees every entry of the history as it is replayed or made; a request's entry with the request.
 pub(super) type Watch<'a> = &'a mut dyn FnMut(&Entry, Option<&Request>);
+
+/// An answer that has come, and what an activity sent with it.
+#[derive(Clone)]
+pub(super) struct Delivery {
+    pub seq: u64,
+    pub result: Result<Data, ErrorData>,
+    pub sends: Vec<Request>,
+}
 
 pub(super) struct Instance {
     pub record: InstanceRecord,

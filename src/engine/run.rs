@@ -8,10 +8,9 @@ use crate::machine::{Data, ErrorData, Request, Value, What, format, instance_han
 
 use super::Status;
 use super::address::Address;
-use super::arrivals::Delivery;
 use super::events::{Leaving, Outcome, Output, StepId};
 use super::fault::{self, Fault};
-use super::instance::{Advance, first_text};
+use super::instance::{Advance, Delivery, first_text};
 use super::message::Message;
 use super::record::InstanceRecord;
 use super::step::Engine;

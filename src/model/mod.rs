@@ -10,6 +10,7 @@ pub mod entity;
 pub mod evaluate;
 pub mod high_level;
 pub mod instance;
+mod interventions;
 pub mod lives;
 pub mod map;
 pub mod message;
@@ -35,8 +36,8 @@ pub use compute_storage::{ComputeStorage, Faults, Storage};
 pub use evaluate::{Eval, Evaluator, Stop, View};
 pub use high_level::HighLevel;
 pub use instance::Trouble;
+pub use interventions::{Intervention, Interventions};
 pub use observe::{Observation, Seen, Violation};
-pub use operator::{Intervention, Interventions};
 pub use program::{Mutation, Naming, Program, Subject};
 pub use record_replay::RecordReplay;
 

@@ -9,9 +9,9 @@ use crate::check::STD;
 use crate::code::{Code, Constant, Function, FunctionId, Mock, Op, Outcome, Property, Trials};
 use crate::machine::{Data, Request, What};
 
+use super::interventions::Interventions;
 use super::name::Id;
 use super::names;
-use super::operator::Interventions;
 use super::pace::takes_the_clock;
 
 /// The id of the instance that all begins with.

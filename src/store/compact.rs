@@ -7,14 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::kv::{Batch, Read, Store, StoreError};
+use crate::kv::StoreError;
 
-use super::SledTree;
 use super::lock::sync_parent;
-use super::sled::Reader;
 
-/// Bytes of a batch of the copy.
-const BATCH_BYTES: usize = 1 << 20;
 /// A database that takes no more of the disk than this is left as it is, in bytes.
 const SMALL: u64 = 16 << 20;
 /// A database may take this many times what it holds: sled needs about twice as much for itself.
@@ -63,26 +59,6 @@ pub(super) fn recover(path: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-/// Copies everything to a database in a folder, durably.
-pub(super) fn copy(from: &Reader, folder: &Path) -> Result<(), StoreError> {
-    let mut to = SledTree::open(folder)?;
-    let mut batch = Batch::default();
-    let mut bytes = 0;
-    let mut written = Ok(());
-    from.scan(b"", &mut |key, value| {
-        bytes += key.len() + value.len();
-        batch.put(key.to_vec(), value.to_vec());
-        if bytes > BATCH_BYTES {
-            bytes = 0;
-            written = to.commit(&std::mem::take(&mut batch));
-        }
-        written.is_ok()
-    })?;
-    written?;
-    to.commit(&batch)?;
-    to.end()
 }
 
 /// Puts the copy, which is durable, into the place of the database. Nobody has either open.

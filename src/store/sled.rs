@@ -34,6 +34,8 @@ const ROOM_BYTES: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a segment of sled's log.
 pub(super) const SEGMENT_BYTES: u64 = 512 << 10;
+/// Bytes of a batch of the copy.
+const BATCH_BYTES: usize = 1 << 20;
 /// Bytes of the page cache.
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -233,7 +235,7 @@ impl SledTree {
     /// Writes the database anew, without what sled keeps of values that are gone. Where that can't be done it stays as it is.
     pub(super) fn compact(&mut self) -> Result<(), StoreError> {
         let path = self.reader.path.clone();
-        if compact::copy(&self.reader, &compact::fresh(&path)).is_err() {
+        if copy(&self.reader, &compact::fresh(&path)).is_err() {
             // The disk may have no room for a copy. What can't be read is told to whoever needs it.
             return compact::recover(&path);
         }
@@ -263,6 +265,26 @@ impl SledTree {
         sync_parent(&mark);
         Ok(())
     }
+}
+
+/// Copies everything to a database in a folder, durably.
+fn copy(from: &Reader, folder: &Path) -> Result<(), StoreError> {
+    let mut to = SledTree::open(folder)?;
+    let mut batch = Batch::default();
+    let mut bytes = 0;
+    let mut written = Ok(());
+    from.scan(b"", &mut |key, value| {
+        bytes += key.len() + value.len();
+        batch.put(key.to_vec(), value.to_vec());
+        if bytes > BATCH_BYTES {
+            bytes = 0;
+            written = to.commit(&std::mem::take(&mut batch));
+        }
+        written.is_ok()
+    })?;
+    written?;
+    to.commit(&batch)?;
+    to.end()
 }
 
 /// The file of a database, to sync it.

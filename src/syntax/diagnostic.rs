@@ -2,6 +2,9 @@
 
 use super::source::Place;
 
+/// Mistakes of one text that are told, at most.
+pub(super) const MOST_MISTAKES: usize = 200;
+
 /// How bad it is: an error stops the program from running, a warning doesn't.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {

@@ -3,9 +3,8 @@
 //! What comes out has one [`Token::Nl`] at the end of a statement, never two together and never beside a
 //! brace, and every bracket closed by its own kind, so that the grammar need not think of either.
 
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, MOST_MISTAKES};
 use super::lexer::Spanned;
-use super::parser::MOST_MISTAKES;
 use super::source::{Place, Span};
 use super::token::Token;
 

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use logos::Logos;
 
-use super::diagnostic::Diagnostic;
-use super::parser::MOST_MISTAKES;
+use super::diagnostic::{Diagnostic, MOST_MISTAKES};
 use super::source::{Place, Span};
 use super::token::{Name, Raw, Token};
 

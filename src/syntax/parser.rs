@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lalrpop_util::{ErrorRecovery, ParseError};
 
 use super::cascades::without_cascades;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, MOST_MISTAKES};
 use super::foreign;
 use super::grammar::ProgramParser;
 use super::layout::lay_out;
@@ -67,9 +67,6 @@ impl Parsed {
         }
     }
 }
-
-/// Mistakes of one text that are told, at most.
-pub(super) const MOST_MISTAKES: usize = 200;
 
 /// Reads one source text. Its number is used in the places of the diagnostics only.
 pub fn parse(text: &str, source: u32) -> Parsed {

@@ -10,10 +10,10 @@ use crate::machine::ErrorData;
 
 use super::evaluate::{Evaluator, Stop};
 use super::instance::{self, Out, Task, Trouble};
+use super::interventions::Intervention;
 use super::lives::Life;
 use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
-use super::operator::Intervention;
 use super::orphan;
 use super::part::{Part, fingerprint};
 use super::program::{Mutation, Program};

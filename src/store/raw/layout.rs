@@ -26,6 +26,15 @@ pub(super) struct Pointer {
     pub apart: Option<i64>,
 }
 
+/// A leaf: what it is made of, and the first key that is not its any more.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    pub base: Pointer,
+    pub links: Vec<Pointer>,
+    pub page: u64,
+    pub end: Option<Vec<u8>>,
+}
+
 /// The messages that a page is made of: the last that replaced it, and those that changed it since.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Page {

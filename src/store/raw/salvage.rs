@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::sled::SEGMENT_BYTES;
-use super::layout::{Files, Page, Pointer, SEGMENT_HEAD, segment_head};
+use super::layout::{Files, Leaf, Page, Pointer, SEGMENT_HEAD, segment_head};
 use super::messages::{Kind, LAST_PLACE, Message, head, message};
 use super::page::apart;
 use super::recover::apply;
-use super::tree::Leaf;
 
 const SEGMENT: i64 = SEGMENT_BYTES as i64;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::kv::{Batch, Read, Store, StoreError, Visit, first_of};
 
 use super::super::memtable::Memtable;
-use super::layout::{Files, Page, Pointer};
+use super::layout::{Files, Leaf, Page, Pointer};
 use super::messages::{Kind, META_PAGE, head};
 use super::page::{Node, Pairs, Within, apart, node, roots};
 use super::recover::recover;
@@ -15,15 +15,6 @@ use super::{damaged, salvage};
 
 /// The name of the tree in which the first format had everything.
 const FIRST_TREE: &[u8] = b"__sled__default";
-
-/// A leaf: what it is made of, and the first key that is not its any more.
-#[derive(Clone, Debug)]
-pub(super) struct Leaf {
-    pub base: Pointer,
-    pub links: Vec<Pointer>,
-    pub page: u64,
-    pub end: Option<Vec<u8>>,
-}
 
 /// What a database's files hold, as a store. Its commits stay in memory.
 #[derive(Debug)]
