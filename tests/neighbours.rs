@@ -24,6 +24,10 @@ orchestration hello(n) { sleep(10ms); Account("honest").add(1); "hi {n}" }
 orchestration spins() { var n = 0; while true { n = n + 1 }; n }
 orchestration floods(count) { for i in 0..count { start waits() }; count }
 orchestration waits() { receive("never") }
+orchestration many_spin(count) { for _ in 0..count { start spins() }; receive("never") }
+activity text(n) => range(0, 4000).map(fn k => (k * 7919 + n * 104729) % 1000003).join(" ")
+orchestration writes(n) { for i in 0..n { text(i) }; n }
+orchestration writes_below(n) { writes(n) }
 orchestration calls() { try { Account("bad").spin() } catch e { e.kind } }
 orchestration reads(path) { fs.read(path) }
 orchestration appends(path, text) { fs.append(path, text); "done" }
@@ -145,6 +149,39 @@ fn an_instance_that_computes_for_ever_stops_nobody() {
                 .any(|line| line.starts_with(&id) && line.contains("terminated"))
         });
     }
+}
+
+/// With more endless instances than are read ahead, what others need is read from the store all the same.
+#[test]
+fn many_instances_that_compute_for_ever_stop_nobody() {
+    let server = Server::with(&[]);
+    ok(server.path(), &["start", "p.df", "many_spin", "100"]);
+    await_that(|| ok(server.path(), &["list"]).matches("spins").count() > 64);
+    assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1");
+}
+
+#[test]
+fn one_root_writes_so_much_at_most() {
+    let server = Server::with(&["--max-written", "1000000"]);
+    // Its own histories count, and those of what it called.
+    for (function, id) in [("writes", "alone"), ("writes_below", "both")] {
+        let output = durable(server.path(), &["start", "p.df", function, "1000", "--id", id, "--wait"]);
+        assert_eq!(output.status.code(), Some(1), "{function}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("have written more than 1000000 bytes"), "{said}");
+        // The root is named, and nothing of it is left under way.
+        assert!(said.contains(&format!("`{id}`")), "{said}");
+        assert_eq!(ok(server.path(), &["list", "--json", "--status", "running"]), "");
+    }
+    // Others have quotas of their own, and so has who begins after an end.
+    assert_eq!(ok(server.path(), &["start", "p.df", "writes", "20", "--wait"]), "20");
+    assert_eq!(
+        ok(
+            server.path(),
+            &["start", "p.df", "writes", "21", "--id", "alone", "--if-exists", "replace", "--wait"]
+        ),
+        "21"
+    );
 }
 
 #[test]

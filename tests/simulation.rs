@@ -6,8 +6,10 @@
 
 mod common;
 
+use std::rc::Rc;
 use std::time::Instant;
 
+use common::crowd::{self, Crowd};
 use common::operator::{self, Operator};
 use common::program::{Program, areas, programs};
 use common::sim::{Bug, Crash, World};
@@ -17,6 +19,7 @@ use common::{Random, image, image_with, setting};
 use durable::code::Code;
 use durable::engine::fault::{self, Fault};
 use durable::engine::{Checkpoints, Replayed, Status, read_history, replay};
+use durable::machine::Image;
 
 fn one(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
     let mut random = Random::new(seed);
@@ -119,10 +122,39 @@ fn operated(seed: u64, crash: Crash) -> Result<u32, String> {
     Ok(world.crashes)
 }
 
+/// Every client is answered within so many turns, whatever others do: endless operations and instances, natives and
+/// searches, floods of instances and messages, effects that never answer, messages that can't be taken.
+#[test]
+fn clients_are_answered_whatever_others_do() {
+    let (first, runs) = (setting("SIMULATION_SEED", 1), setting("SIMULATION_RUNS", 25));
+    let image = image(crowd::PROGRAM);
+    let mut worst: f64 = 0.0;
+    for seed in first..first + runs {
+        worst = worst.max(crowded(&image, seed).unwrap_or_else(|reason| panic!("{reason}")));
+    }
+    println!("{runs} runs; the longest wait was {:.0} % of what it may be", worst * 100.0);
+}
+
+/// Rules of turns that are not kept are noticed: somebody waits too long.
+#[test]
+fn turns_that_are_not_fair_are_found() {
+    let image = image(crowd::PROGRAM);
+    for fault in Fault::OF_TURNS {
+        let found = (1..60).find_map(|seed| fault::with(Some(fault), || crowded(&image, seed)).err());
+        let reason = found.unwrap_or_else(|| panic!("{fault:?} was not found in 60 runs"));
+        println!("{fault:?}: {}", reason.lines().next().unwrap_or_default());
+    }
+}
+
+fn crowded(image: &Rc<Image>, seed: u64) -> Result<f64, String> {
+    let mut crowd = Crowd::new(image.clone(), seed);
+    crowd.run().map_err(|reason| format!("seed {seed}: {reason}\n{}", crowd.trace.join("\n")))
+}
+
 /// Faults that the engine once had are found when they are put back, one by one.
 #[test]
 fn faults_that_are_put_back_are_found() {
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.into_iter().filter(|fault| !Fault::OF_TURNS.contains(fault)) {
         let first = |world: &dyn Fn(u64) -> Result<u32, String>| {
             (1..400).find_map(|seed| fault::with(Some(fault), || world(seed)).err())
         };

@@ -168,11 +168,15 @@ pub struct Keep {
     /// Instances that a script or a started instance may have under way, with all that these begin
     #[arg(long, value_name = "COUNT", default_value_t = Quotas::default().instances)]
     pub max_instances: usize,
+    /// Bytes of histories that a script or a started instance may write in the life of the process, with all that these begin
+    #[arg(long, value_name = "BYTES", default_value_t = Quotas::default().bytes)]
+    pub max_written: u64,
 }
 
 impl Default for Keep {
     fn default() -> Keep {
-        Keep { kept: Kept::All, max_instances: Quotas::default().instances }
+        let Quotas { instances, bytes } = Quotas::default();
+        Keep { kept: Kept::All, max_instances: instances, max_written: bytes }
     }
 }
 

@@ -36,7 +36,7 @@ pub fn retention(keep: &Keep) -> Retention {
 
 /// What one root may have.
 pub fn quotas(keep: &Keep) -> Quotas {
-    Quotas { instances: keep.max_instances, ..Quotas::default() }
+    Quotas { instances: keep.max_instances, bytes: keep.max_written }
 }
 
 /// Runs a script: a new instance, or an unfinished one that goes on.

@@ -258,8 +258,11 @@ impl Engine {
     /// What an instance and all that its root began have written is too much: it ends.
     pub(super) fn has_too_much(&mut self, id: &Arc<str>) {
         let Some(instance) = self.instances.get(id) else { return };
-        let gib = self.quotas.bytes >> 30;
-        let why = format!("`{}` and what it began have written more than {gib} GiB", instance.record.root);
+        let most = match self.quotas.bytes {
+            bytes if bytes % (1 << 30) == 0 => format!("{} GiB", bytes >> 30),
+            bytes => format!("{bytes} bytes"),
+        };
+        let why = format!("`{}` and what it began have written more than {most}", instance.record.root);
         let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
         let (from, root) = (instance.step_key(u64::MAX), instance.record.root.as_str().into());
         let message = Message::Terminate { why, children: true, by: None };

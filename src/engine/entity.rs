@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,14 @@ impl Entities {
         let slot = self.slot(&Rc::new(entity));
         slot.hold = Some(hold);
         slot.hold_written = true;
+    }
+
+    /// The root of the message that it is at, or of the next one.
+    pub fn root(&mut self, entity: &Rc<EntityId>) -> Arc<str> {
+        let slot = self.slot(entity);
+        let running = slot.running.as_ref().map(|running| &running.mail);
+        let mail = running.or(slot.lane.front()).or(slot.queue.front());
+        mail.map_or_else(|| Arc::from(""), |mail| mail.root.clone())
     }
 
     /// Marks it as ready; whether it was not.

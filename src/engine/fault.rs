@@ -29,11 +29,17 @@ pub enum Fault {
     ContinuationLeavesChildren,
     /// What a turn asks of others is not sent when the next turn gives it up.
     GivenUpUnsent,
+    /// Turns are taken in the order asked for, whoever asks how often.
+    OneRowForAll,
+    /// Nothing is read from the store as long as enough can run.
+    ReadsStarve,
+    /// A turn lasts as long as there are answers or messages, whatever the program does with each.
+    TurnsOfManySlices,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 14] = [
         Fault::PurgeLeavesChildren,
         Fault::AnswersReachOtherLives,
         Fault::EventsByRequest,
@@ -45,7 +51,12 @@ impl Fault {
         Fault::OldLimitsCount,
         Fault::ContinuationLeavesChildren,
         Fault::GivenUpUnsent,
+        Fault::OneRowForAll,
+        Fault::ReadsStarve,
+        Fault::TurnsOfManySlices,
     ];
+    /// Those that make others wait, and do nothing else.
+    pub const OF_TURNS: [Fault; 3] = [Fault::OneRowForAll, Fault::ReadsStarve, Fault::TurnsOfManySlices];
 }
 
 thread_local! {

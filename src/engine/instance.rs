@@ -113,6 +113,8 @@ pub(super) struct Instance {
     /// The store has a checkpoint of the execution before.
     leaves_checkpoint: bool,
     pub queued: bool,
+    /// Fuel that it has used since this was last taken.
+    pub spent: u64,
     /// When it last began to wait, by the engine's count.
     pub parked: u64,
     /// It has been evaluated in this process.
@@ -202,6 +204,7 @@ impl Instance {
             checkpoint,
             leaves_checkpoint: false,
             queued: false,
+            spent: 0,
             parked: 0,
             has_run: false,
             between: false,
@@ -433,7 +436,9 @@ impl Instance {
             Some(outcome) => Progress::Done(outcome),
             None => self.machine.run(fuel),
         };
-        self.replay += self.machine.take_spent() * checkpoint::FUEL;
+        let spent = self.machine.take_spent();
+        self.spent += spent;
+        self.replay += spent * checkpoint::FUEL;
         if matches!(progress, Progress::OutOfFuel) {
             return Advance::OutOfFuel;
         }

@@ -51,6 +51,7 @@ mod run;
 mod step;
 mod suspects;
 mod timers;
+mod turns;
 
 pub use address::{Address, LifeId, Waiter};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};

@@ -12,13 +12,16 @@ use super::address::Address;
 use super::dispatch::Sender;
 use super::entity::{Deployment, Running, State};
 use super::events::{Leaving, StepId};
+use super::fault::{self, Fault};
 use super::message::{Mail, Message};
 use super::step::Engine;
 
 /// Messages that one turn of an entity takes.
 const TURN: usize = 1024;
-/// Fuel of one slice of an operation.
+/// Fuel of one slice of an operation. A turn ends when its operations have used it together.
 const SLICE: u64 = 100_000;
+/// Bytes of arguments and states that count as one unit of fuel.
+const BYTES: u64 = 16;
 /// Fuel of a whole operation: some seconds of calls and repetitions, and of what takes long in one go.
 const MOST: u64 = 500_000_000;
 
@@ -55,7 +58,11 @@ impl Engine {
         if self.is_held_back(entity) {
             return;
         }
+        let before = self.fuel;
         for _ in 0..TURN {
+            if self.fuel - before >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
+                break;
+            }
             if self.entities.slot(entity).running.is_some() {
                 if !self.operate(entity, now) {
                     return;
@@ -146,6 +153,7 @@ impl Engine {
             let message = format!("entity `{name}` has no operation `{operation}`{hint}");
             return Err(ErrorData::new("unknown_operation", message));
         };
+        self.fuel = self.fuel.saturating_add(args.0.len() as u64 / BYTES);
         let args = args.items();
         let state = match &self.entities.slot(entity).state {
             State::Known(state) => state.clone(),
@@ -167,7 +175,9 @@ impl Engine {
         let attempt = slot.operations;
         let Some(running) = &mut slot.running else { return true };
         let progress = running.machine.run(SLICE);
-        running.spent = running.spent.saturating_add(running.machine.take_spent());
+        let spent = running.machine.take_spent();
+        self.fuel = self.fuel.saturating_add(spent);
+        running.spent = running.spent.saturating_add(spent);
         match progress {
             Progress::OutOfFuel if running.spent > MOST => {
                 let mail = running.mail.clone();
@@ -201,6 +211,8 @@ impl Engine {
                     let slot = self.entities.slot(entity);
                     if let Some(state) = state {
                         let (value, data) = state.unzip();
+                        let bytes = data.as_ref().map_or(0, |data| data.0.len() as u64);
+                        self.fuel = self.fuel.saturating_add(bytes / BYTES);
                         slot.state = State::Known(value);
                         slot.unwritten = Some(data);
                     }

@@ -61,6 +61,11 @@ impl Uses {
         }
     }
 
+    /// The root of an instance under way.
+    pub fn root(&self, id: &str) -> Option<&Arc<str>> {
+        self.roots.get(id)
+    }
+
     pub fn is_under_way(&self, id: &str) -> bool {
         self.roots.contains_key(id)
     }

@@ -16,7 +16,7 @@ use super::record::InstanceRecord;
 use super::step::Engine;
 use super::timers::Timer;
 
-/// Fuel of one slice, in calls and repetitions.
+/// Fuel of one slice, in calls and repetitions. A turn ends when its slices have used it together.
 const SLICE: u64 = 100_000;
 /// Answers that one slice takes in.
 const SLICE_ANSWERS: usize = 256;
@@ -26,7 +26,11 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(id) else { return };
         instance.queued = false;
         let mut again = true;
+        let before = self.fuel;
         for _ in 0..SLICE_ANSWERS {
+            if self.fuel - before >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
+                break;
+            }
             let Some(instance) = self.instances.get_mut(id) else { return };
             if instance.record.ended.is_some() && instance.is_live() {
                 return;
@@ -45,7 +49,9 @@ impl Engine {
                 }
             }
             let holds_end = self.outbox.has(id);
-            match instance.advance(SLICE, now, holds_end, &mut |_, _| ()) {
+            let advance = instance.advance(SLICE, now, holds_end, &mut |_, _| ());
+            self.fuel = self.fuel.saturating_add(std::mem::take(&mut instance.spent));
+            match advance {
                 Advance::More => (instance.between, instance.computes) = (false, false),
                 Advance::OutOfFuel => break,
                 Advance::Waiting => {

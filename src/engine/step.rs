@@ -16,6 +16,7 @@ use super::address::{Address, LifeId};
 use super::checkpoint::Checkpoints;
 use super::entity::{Entities, Hold};
 use super::events::{Event, Leaving, Outcome, Output, StepId};
+use super::fault::{self, Fault};
 use super::fetch::Deployed;
 use super::gate::{Gated, Writes};
 use super::history::{Entry, History};
@@ -27,6 +28,7 @@ use super::quotas::{Quotas, Uses};
 use super::record::InstanceRecord;
 use super::rewind::Back;
 use super::timers::{Timer, Timers};
+use super::turns::Turns;
 use super::{keys, program_writes};
 
 /// Who can run.
@@ -38,8 +40,9 @@ pub(super) enum Ready {
 /// Instances that wait are kept in memory up to this many; then those that have waited longest are dropped, and read
 /// from the store again when something comes for them.
 const RESIDENT: usize = 4096;
-/// As long as this many can run, nothing more is read from the store: who is there comes first, and may have ended when
-/// the next one comes, so that many that begin together are neither in memory together nor written half done.
+/// As long as this many can run, little more is read from the store: who is there comes first, and may have ended when
+/// the next one comes, so that many that begin together are neither in memory together nor written half done. One is read
+/// in so many turns all the same, since those who can run may never end.
 const READ_AHEAD: usize = 64;
 
 /// So many instances that write together are few.
@@ -51,7 +54,7 @@ pub struct Engine {
     /// Mail for instances that are not in memory.
     pub(super) mailboxes: HashMap<Arc<str>, Mailbox>,
     pub(super) entities: Entities,
-    pub(super) ready: VecDeque<Ready>,
+    pub(super) ready: Turns<Ready>,
     /// Of requests of instances, each with the life whose it is.
     pub(super) timers: Timers<(Arc<str>, u64), (u64, Timer)>,
     /// Timers that were due when they were set, with when that was.
@@ -73,7 +76,11 @@ pub struct Engine {
     /// What is needed from the store.
     pub(super) fetching: HashSet<Address>,
     /// Those of them that were not asked for yet.
-    unasked: VecDeque<Address>,
+    unasked: Turns<Address>,
+    /// How many had a turn since something was last read from the store.
+    unread: usize,
+    /// Fuel that all turns have used.
+    pub(super) fuel: u64,
     /// Whether instances go on; else only what ends them or holds them up is seen to, and entities' operations.
     pub(super) goes_on: bool,
     /// Instances that have more to do than to wait for others.
@@ -123,7 +130,7 @@ impl Engine {
             instances: HashMap::new(),
             mailboxes: HashMap::new(),
             entities: Entities::default(),
-            ready: VecDeque::new(),
+            ready: Turns::default(),
             timers: Timers::default(),
             overdue: Vec::new(),
             delayed: Timers::default(),
@@ -134,7 +141,9 @@ impl Engine {
             life: keys::FIRST_LIFE,
             now: 0,
             fetching: HashSet::new(),
-            unasked: VecDeque::new(),
+            unasked: Turns::default(),
+            unread: 0,
+            fuel: 0,
             goes_on: true,
             active: HashSet::new(),
             uses: Uses::default(),
@@ -171,10 +180,7 @@ impl Engine {
 
     /// Lets the `nth` of those who can run be the next. Any order among them is right; simulations try many.
     pub fn prefer(&mut self, nth: usize) {
-        if !self.ready.is_empty() {
-            let nth = nth % self.ready.len();
-            self.ready.swap(0, nth);
-        }
+        self.ready.prefer(nth);
     }
 
     /// Whether nothing goes on by itself: all instances under way wait for events that only a client can send.
@@ -299,11 +305,14 @@ impl Engine {
             Event::Tree { id, tree } => self.replace(&id, tree, now),
             Event::Release { owner } => self.release(&owner),
             Event::Tick => {}
-            Event::Run => match self.ready.pop_front() {
-                Some(Ready::Instance(id)) => self.run_instance(&id, now),
-                Some(Ready::Entity(entity)) => self.run_entity(&entity, now),
-                None => {}
-            },
+            Event::Run => {
+                self.unread += 1;
+                match self.ready.pop() {
+                    Some(Ready::Instance(id)) => self.run_instance(&id, now),
+                    Some(Ready::Entity(entity)) => self.run_entity(&entity, now),
+                    None => {}
+                }
+            }
         }
     }
 
@@ -345,12 +354,23 @@ impl Engine {
 
     /// What it wants done since the last call.
     pub fn take_outputs(&mut self) -> Vec<Output> {
-        while self.ready.len() + self.fetching.len() - self.unasked.len() < READ_AHEAD
-            && let Some(address) = self.unasked.pop_front()
+        while self.has_room_to_read()
+            && let Some(address) = self.unasked.pop()
         {
+            self.unread = 0;
             self.outputs.push(Output::Fetch { address });
         }
         std::mem::take(&mut self.outputs)
+    }
+
+    fn has_room_to_read(&self) -> bool {
+        let starves = self.unread >= READ_AHEAD && !fault::is_in(Fault::ReadsStarve);
+        starves || self.ready.len() + self.fetching.len() - self.unasked.len() < READ_AHEAD
+    }
+
+    /// The fuel that all turns have used.
+    pub fn fuel(&self) -> u64 {
+        self.fuel
     }
 
     /// Whether [`Engine::take_writes`] would give something.
@@ -537,13 +557,15 @@ impl Engine {
         if let Some(instance) = self.instances.get_mut(id)
             && !std::mem::replace(&mut instance.queued, true)
         {
-            self.ready.push_back(Ready::Instance(id.clone()));
+            let root = self.uses.root(id).unwrap_or(id);
+            self.ready.push(root, Ready::Instance(id.clone()));
         }
     }
 
     pub(super) fn wake_entity(&mut self, entity: &Rc<EntityId>) {
         if self.entities.queue(entity) {
-            self.ready.push_back(Ready::Entity(entity.clone()));
+            let root = self.entities.root(entity);
+            self.ready.push(&root, Ready::Entity(entity.clone()));
         }
     }
 
@@ -555,7 +577,15 @@ impl Engine {
             return; // it would only stop again
         }
         if self.fetching.insert(address.clone()) {
-            self.unasked.push_back(address);
+            let root = match &address {
+                Address::Instance(id) => {
+                    let mail = self.mailboxes.get(id).and_then(|mailbox| mailbox.iter().next());
+                    let root = self.uses.root(id).or(mail.map(|mail| &mail.root));
+                    root.unwrap_or(id).clone()
+                }
+                Address::Entity(entity) => self.entities.root(entity),
+            };
+            self.unasked.push(&root, address);
         }
     }
 

@@ -15,7 +15,7 @@ use super::step::{Engine, Ready};
 impl Engine {
     /// Whoever runs next.
     pub fn next_to_run(&self) -> Option<Address> {
-        Some(match self.ready.front()? {
+        Some(match self.ready.first()? {
             Ready::Instance(id) => Address::Instance(id.clone()),
             Ready::Entity(entity) => Address::Entity(entity.clone()),
         })

@@ -22,6 +22,12 @@ pub fn reserve(bytes: usize) -> Result<(), Fail> {
     Ok(())
 }
 
+/// An error when what was made takes too much: each part of it counts already, and was not asked for ahead.
+pub fn made(value: Value) -> Result<Value, Fail> {
+    reserve(0)?;
+    Ok(value)
+}
+
 /// An error when a string would be too long.
 pub fn reserve_text(bytes: usize) -> Result<(), Fail> {
     if bytes > MAX_TEXT {

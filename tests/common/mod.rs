@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod crowd;
 pub mod interventions;
 pub mod operator;
 pub mod place;

@@ -32,6 +32,7 @@ pub fn find(name: &str) -> Option<Native> {
         "bytes_text" => |args| {
             let bytes = blob(&args[0])?;
             op::reserve_text(bytes.bytes.len().saturating_mul(2))?;
+            work::done(bytes.bytes.len());
             String::from_utf8(bytes.bytes.clone()).map(Value::str).map_err(|error| {
                 fail(
                     "parse_error",
@@ -42,6 +43,8 @@ pub fn find(name: &str) -> Option<Native> {
         "bytes_slice" => |args| {
             let bytes = blob(&args[0])?;
             let (from, to) = stretch(&args[1], &args[2], bytes.bytes.len())?;
+            op::reserve_text(to - from)?;
+            work::done(to - from);
             Ok(Value::bytes(bytes.bytes[from..to].to_vec()))
         },
         "bytes_hex" => |args| {
@@ -74,6 +77,7 @@ pub fn find(name: &str) -> Option<Native> {
         },
         "bytes_from_base64" => |args| {
             op::reserve_text(text(&args[0])?.as_str().len())?;
+            work::done(text(&args[0])?.as_str().len());
             BASE64
                 .decode(text(&args[0])?.as_str())
                 .map(Value::bytes)
@@ -82,6 +86,7 @@ pub fn find(name: &str) -> Option<Native> {
         "bytes_list" => |args| {
             let bytes = &blob(&args[0])?.bytes;
             op::reserve_items(bytes.len())?;
+            work::done(bytes.len());
             Ok(Value::list(bytes.iter().map(|b| Value::Int(i64::from(*b))).collect()))
         },
         "bytes_sha256" => |args| {

@@ -18,19 +18,20 @@ pub fn find(name: &str) -> Option<Native> {
             let big = big(args.get(1))?;
             let text = text(&args[0])?.as_str();
             work::done(text.len());
-            json_text::read(text, big)
+            op::made(json_text::read(text, big)?)
         },
-        "json_encode" => |args| json::encode(&args[0], Style::Plain, None).map(written),
-        "json_pretty" => |args| json::encode(&args[0], Style::Plain, Some(2)).map(written),
+        "json_encode" => |args| json::encode(&args[0], Style::Plain, None).and_then(written),
+        "json_pretty" => |args| json::encode(&args[0], Style::Plain, Some(2)).and_then(written),
         "csv_parse" => csv_parse,
         "csv_encode" => csv_encode,
         _ => return None,
     })
 }
 
-fn written(json: String) -> Value {
+fn written(json: String) -> Result<Value, Fail> {
     work::done(json.len());
-    Value::str(json)
+    op::reserve_text(json.len())?;
+    Ok(Value::str(json))
 }
 
 /// What becomes of an int of more than 64 bits, by the options of `json.parse`.
@@ -80,7 +81,7 @@ fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
         });
         growing.item()?;
     }
-    Ok(Value::list(rows))
+    op::made(Value::list(rows))
 }
 
 /// Records become rows under a header of the first one's names; lists become rows as they are.

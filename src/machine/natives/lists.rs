@@ -89,6 +89,9 @@ pub fn find(name: &str) -> Option<Native> {
                     fields,
                 ));
             }
+            if items.len() == items.capacity() {
+                op::reserve_items(items.len().saturating_mul(2))?;
+            }
             items.insert(at as usize, value);
             Ok(Value::list(items))
         },
@@ -106,7 +109,13 @@ pub fn find(name: &str) -> Option<Native> {
 /// The elements, copied only if others hold the list.
 fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
     match mem::take(value) {
-        Value::List(list) => Ok(List::take(list)),
+        Value::List(list) => {
+            if Rc::strong_count(&list) > 1 {
+                op::reserve_items(list.len())?;
+            }
+            work::done(list.len());
+            Ok(List::take(list))
+        }
         other => Err(super::wrong("a list", &other)),
     }
 }
@@ -150,7 +159,10 @@ fn chunk(args: &mut [Value]) -> Result<Value, Fail> {
         let size = format::brief(&args[1]);
         return Err(type_error(format!("a chunk has at least one element, not {size}")));
     }
-    op::reserve_items(list.len().div_ceil(size).saturating_mul(4))?;
+    let count = list.len().div_ceil(size);
+    // A stretch of a list takes as much as some values.
+    op::reserve_items(count.saturating_mul(6))?;
+    work::done(count.saturating_mul(16));
     let starts = (0..list.len()).step_by(size);
     let chunk = |from: usize| Value::List(List::slice(list, from, from.saturating_add(size).min(list.len())));
     Ok(Value::list(starts.map(chunk).collect()))
@@ -182,6 +194,8 @@ fn group(args: &mut [Value]) -> Result<Value, Fail> {
     let mut places: HashMap<*const u8, usize> = HashMap::new();
     let mut by_text: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
+    work::done(items.len().saturating_mul(16));
+    let mut growing = op::Growing::default();
     for (item, key) in items.as_slice().iter().zip(keys.as_slice()) {
         // Keys are often the same string over and over.
         let address = match key {
@@ -205,20 +219,26 @@ fn group(args: &mut [Value]) -> Result<Value, Fail> {
                 at
             }
         };
+        growing.item()?;
         groups[at].1.push(item.clone());
     }
     let mut record = Record::default();
     for (name, items) in groups {
         record.set(intern(&name), Value::list(items));
     }
-    Ok(Value::Record(Rc::new(record)))
+    op::made(Value::Record(Rc::new(record)))
 }
 
 fn unique(args: &mut [Value]) -> Result<Value, Fail> {
     let mut distinct = Distinct::default();
     work::done(list(&args[0])?.len().saturating_mul(16));
+    let mut growing = op::Growing::default();
     for item in list(&args[0])?.as_slice() {
+        let before = distinct.values.len();
         distinct.add(item)?;
+        if distinct.values.len() > before {
+            growing.item()?;
+        }
     }
     Ok(Value::list(distinct.values))
 }

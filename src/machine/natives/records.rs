@@ -6,14 +6,23 @@ use std::rc::Rc;
 use super::super::error::{Fail, type_error};
 use super::super::operate as op;
 use super::super::value::{Record, Value, intern};
+use super::super::work;
 use super::{Native, list, record, text};
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
         "record_keys" => |args| {
+            // A name that is not short is copied.
+            op::reserve_items(record(&args[0])?.len().saturating_mul(4))?;
+            work::done(record(&args[0])?.len().saturating_mul(16));
             Ok(Value::list(record(&args[0])?.keys().names().iter().map(|name| Value::str(&**name)).collect()))
         },
-        "record_values" => |args| Ok(Value::list(record(&args[0])?.values().to_vec())),
+        "record_values" => |args| {
+            let values = record(&args[0])?.values();
+            op::reserve_items(values.len())?;
+            work::done(values.len());
+            Ok(Value::list(values.to_vec()))
+        },
         "record_get" => |args| {
             let value = record(&args[0])?.get_str(text(&args[1])?.as_str()).or(args.get(2));
             Ok(value.cloned().unwrap_or(Value::Null))
@@ -49,6 +58,7 @@ pub fn find(name: &str) -> Option<Native> {
         },
         "record_from_entries" => |args| {
             let mut out = Record::default();
+            work::done(list(&args[0])?.len().saturating_mul(16));
             for entry in list(&args[0])?.as_slice() {
                 let (key, value) = match entry {
                     Value::Record(entry) => (entry.get_str("key"), entry.get_str("value")),
@@ -60,7 +70,7 @@ pub fn find(name: &str) -> Option<Native> {
                 };
                 out.set(intern(text(key)?.as_str()), value.clone());
             }
-            Ok(Value::Record(Rc::new(out)))
+            op::made(Value::Record(Rc::new(out)))
         },
         _ => return None,
     })
@@ -68,7 +78,14 @@ pub fn find(name: &str) -> Option<Native> {
 
 fn take(value: &mut Value) -> Result<Rc<Record>, Fail> {
     match mem::take(value) {
-        Value::Record(record) => Ok(record),
+        Value::Record(record) => {
+            if Rc::strong_count(&record) > 1 {
+                // Its names are copied as well, and a field more may double both.
+                op::reserve_items(record.len().saturating_mul(6))?;
+                work::done(record.len());
+            }
+            Ok(record)
+        }
         other => Err(super::wrong("a record", &other)),
     }
 }

@@ -77,7 +77,7 @@ fn find_some(args: &[Value], at: &Value, limit: Option<Duration>) -> Result<Part
         all.push(found_record(regex, found, places));
         Ok(())
     })?;
-    Ok((Value::list(all), next, 0))
+    Ok((op::made(Value::list(all))?, next, 0))
 }
 
 /// What replaces each match, and what is between it and the match before, which ended at `from`.
@@ -107,7 +107,7 @@ fn replace_some(
         growing.text(rest.len())?;
         out.push_str(rest);
     }
-    Ok((Value::str(out), next, from))
+    Ok((op::made(Value::str(out))?, next, from))
 }
 
 /// The parts before each match, the first of them from `from` on; the last part too when that was all.
@@ -126,7 +126,7 @@ fn split_some(args: &[Value], at: &Value, mut from: usize, limit: Option<Duratio
     if matches!(next, Value::Null) {
         parts.push(Value::str(whole.get(from..).unwrap_or_default()));
     }
-    Ok((Value::list(parts), next, from))
+    Ok((op::made(Value::list(parts))?, next, from))
 }
 
 /// Sees a match; an error ends the search.

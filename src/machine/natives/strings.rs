@@ -79,7 +79,7 @@ pub fn find(name: &str) -> Option<Native> {
                 growing.item()?;
                 lines.push(Value::str(line));
             }
-            Ok(Value::list(lines))
+            op::made(Value::list(lines))
         },
         "string_repeat" => |args| {
             let (whole, times) = (text(&args[0])?, int(&args[1])?);

@@ -4,13 +4,18 @@ use super::super::compare::order;
 use super::super::error::{Fail, Failure, fail, type_error};
 use super::super::operate as op;
 use super::super::value::Value;
-use super::super::{compare, format};
+use super::super::{compare, format, work};
 use super::{Native, int, list, text};
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
         "kind_of" => |args| Ok(Value::str(args[0].kind())),
-        "to_string" => |args| Ok(Value::str(format::to_text(&args[0])?)),
+        "to_string" => |args| {
+            let text = format::to_text(&args[0])?;
+            work::done(text.len());
+            op::reserve_text(text.len())?;
+            Ok(Value::str(text))
+        },
         "show" => |args| match format::write(&args[0], super::super::MAX_TEXT) {
             (text, true) => Ok(Value::str(text)),
             _ => Err(fail("limit", "a text of more than 256 MiB")),
