@@ -1,31 +1,52 @@
 //! `durable`: a programming language in which every program is durable.
 //!
-//! A Rust program runs durable programs by a [`Runtime`], and provides activities for them. The modules below are the
-//! layers that the command line is made of as well.
+//! A Rust program runs durable programs by a [`Runtime`], and provides activities for them.
 
 #![deny(unsafe_code)]
 
+// The layers. They are reachable for tests and benches, and no part of what embedders are promised.
+#[doc(hidden)]
 pub mod api;
+#[doc(hidden)]
 pub mod builtins;
+#[doc(hidden)]
 pub mod check;
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod code;
+#[doc(hidden)]
 pub mod compress;
+#[doc(hidden)]
 pub mod core;
+#[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
 pub mod explore;
+#[doc(hidden)]
 pub mod format;
+#[doc(hidden)]
 pub mod host;
+mod internal;
+#[doc(hidden)]
 pub mod kv;
+#[doc(hidden)]
 pub mod machine;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod os;
+#[doc(hidden)]
 pub mod permissions;
+#[doc(hidden)]
 pub mod render;
+#[doc(hidden)]
 #[expect(unsafe_code)]
 pub mod resident;
 pub mod runtime;
+#[doc(hidden)]
 pub mod store;
+#[doc(hidden)]
 pub mod syntax;
 
 /// The Rust of `docs/embedding.md`, which compiles.

@@ -11,7 +11,8 @@ use std::process::Command;
 use common::{DURABLE, files, files_below, repository};
 
 /// The layers, top to bottom: each uses only those before it.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
+    "internal",
     "kv",
     "compress",
     "resident",

@@ -263,7 +263,7 @@ impl Engine {
             bytes => format!("{bytes} bytes"),
         };
         let why = format!("`{}` and what it began have written more than {most}", instance.record.root);
-        let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
+        let why = Data::of(&Value::str(why));
         let (from, root) = (instance.step_key(u64::MAX), instance.record.root.as_str().into());
         let message = Message::Terminate { why, children: true, by: None };
         self.send(Address::Instance(id.clone()), from, root, None, message);

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::code::ProgramHash;
+use crate::internal::sure;
 use crate::machine::{Data, ErrorData, child_id, later_child_id};
 use crate::permissions::Permissions;
 
@@ -264,8 +265,7 @@ pub(super) fn decode<T: Stored>(bytes: &[u8]) -> Option<T> {
 
 /// A value after other bytes.
 pub(super) fn append<T: Serialize>(out: Vec<u8>, value: &T) -> Vec<u8> {
-    // Writing to memory has no way to fail for these types: they are sequences and maps of known length.
-    postcard::to_extend(value, out).unwrap_or_default()
+    sure(postcard::to_extend(value, out), "writing to memory does not fail")
 }
 
 /// A value that is all of these bytes.

@@ -165,6 +165,6 @@ fn purged(record: &InstanceRecord) -> InstanceRecord {
     if record.status.is_ended() {
         return InstanceRecord { waiters: Vec::new(), ..record.clone() };
     }
-    let why = Data::encode(&Value::str("it was purged")).unwrap_or_default();
+    let why = Data::of(&Value::str("it was purged"));
     InstanceRecord { status: Status::Terminated(why), ..record.clone() }
 }

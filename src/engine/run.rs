@@ -311,7 +311,7 @@ pub(super) fn unknown(id: &str) -> ErrorData {
 
 /// The handle of an instance, as data.
 pub(super) fn handle(id: &str) -> Data {
-    Data::encode(&instance_handle(id)).unwrap_or_else(|_| Data::null())
+    Data::of(&instance_handle(id))
 }
 
 /// The status that an outcome shows.

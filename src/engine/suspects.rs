@@ -46,7 +46,7 @@ impl Engine {
         self.suspects.remove(id);
         self.control(id, &mail, now);
         for (seq, child) in children {
-            let why = Data::encode(&Value::str("its caller was terminated")).unwrap_or_else(|_| Data::null());
+            let why = Data::of(&Value::str("its caller was terminated"));
             let message = Message::Terminate { why, children: true, by: Some(caller.clone()) };
             self.send_from(id, seq, Address::instance(&child), None, message);
         }

@@ -61,7 +61,7 @@ impl Host {
         }
         for id in running {
             if purging.left.insert(id.clone()) {
-                let why = Data::encode(&Value::str("it was purged")).unwrap_or_default();
+                let why = Data::of(&Value::str("it was purged"));
                 let message = Sent::Terminate { why, children: true, by: None };
                 self.client_message(Address::instance(&id), message);
             }

@@ -271,10 +271,10 @@ impl Machine {
             locate(&self.image, place),
             title(&failure.value)
         );
-        let args = Value::list(vec![Value::str("error"), Value::str(text)]);
+        let line = |text: String| Value::list(vec![Value::str("error"), Value::str(text)]);
         let (seq, id) = (self.next_request, fiber.task.id);
         self.next_request += 1;
-        let args = Data::encode(&args).unwrap_or_default();
+        let args = Data::encode(&line(text)).unwrap_or_else(|fail| Data::of(&line(title(&fail.value))));
         self.requests.push(Request { seq, what: What::Effect("log"), args, place });
         self.waiting.insert(seq, id);
         fiber.wait = Wait::Shielded { seq };

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::internal::sure;
+
 use super::MAX_TEXT;
 use super::error::{Fail, fail};
 use super::value::{EntityRef, List, Name, Record, Shapes, Value, intern};
@@ -105,6 +107,11 @@ impl Data {
     /// Encodes a value. A function or a task in it is an error that names the path to it.
     pub fn encode(value: &Value) -> Result<Data, Fail> {
         Data::encode_named(value, "value")
+    }
+
+    /// The data of a value that has some for certain: it is small, and there are no functions in it.
+    pub fn of(value: &Value) -> Data {
+        sure(Data::encode(value).map_err(|fail| super::error::title(&fail.value)), "a small value is data")
     }
 
     /// As `encode`; `name` is what the value is called in an error.

@@ -72,11 +72,16 @@ pub fn type_error(message: impl Into<String>) -> Fail {
     fail("type_error", message)
 }
 
+/// An error's fields as data; of fields that are too much, the error that says so.
+fn error_value(fields: &Value) -> Data {
+    Data::encode(fields).unwrap_or_else(|fail| Data::of(&fail.value))
+}
+
 impl ErrorData {
     /// An error without a place.
     pub fn new(kind: &str, message: impl Into<String>) -> ErrorData {
         let fields = Value::record([("kind", Value::str(kind)), ("message", Value::str(message.into()))]);
-        ErrorData { value: Data::encode(&fields).unwrap_or_default(), trace: Trace::default() }
+        ErrorData { value: error_value(&fields), trace: Trace::default() }
     }
 
     /// An error with further fields.
@@ -86,7 +91,7 @@ impl ErrorData {
         more: impl IntoIterator<Item = (&'a str, Value)>,
     ) -> ErrorData {
         let fail = fail_with(kind, message, more);
-        ErrorData { value: Data::encode(&fail.value).unwrap_or_default(), trace: Trace::default() }
+        ErrorData { value: error_value(&fail.value), trace: Trace::default() }
     }
 
     /// The error's kind, if it is a record that has one.

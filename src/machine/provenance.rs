@@ -16,6 +16,7 @@ use super::snapshot::address;
 use super::task::{How, Join, Outcome, Task};
 use super::value::{Blob, List, Record, Text, Value};
 use super::{Machine, Wait};
+use crate::internal::sure;
 
 /// Requests, by their numbers.
 pub(super) type Requests = Vec<u64>;
@@ -350,8 +351,7 @@ impl Saved {
     pub fn append(&self, bytes: Vec<u8>) -> Vec<u8> {
         match *self == Saved::default() {
             true => bytes,
-            // Writing to memory has no way to fail for these types.
-            false => postcard::to_extend(self, bytes).unwrap_or_default(),
+            false => sure(postcard::to_extend(self, bytes), "writing to memory does not fail"),
         }
     }
 

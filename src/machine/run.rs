@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use crate::builtins::Context;
 use crate::code::{Entity, FunctionId, Operation};
+use crate::internal::sure;
 
 use super::compare;
 use super::error::Failure;
@@ -115,10 +116,7 @@ impl Machine {
         if args.len() < operation.required || args.len() > operation.params {
             let name = &image.code.functions[operation.function as usize].name;
             let fail = op::arity(name, operation.required, operation.params, args.len());
-            return Err(ErrorData {
-                value: Data::encode(&fail.value).unwrap_or_default(),
-                trace: Default::default(),
-            });
+            return Err(ErrorData { value: Data::of(&fail.value), trace: Default::default() });
         }
         let initial = entity.initial.map_or(Value::Null, |at| image.globals.borrow()[at].clone());
         let cell = Rc::new(Shared { value: RefCell::new(state.clone().unwrap_or_else(|| initial.clone())) });
@@ -288,5 +286,6 @@ pub(crate) fn error_data(failure: Failure, machine: &Machine) -> ErrorData {
     }
     trace.program = machine.program();
     trace.requests = Vec::new();
-    ErrorData { value: value.unwrap_or_default(), trace }
+    let value = sure(value.map_err(|fail| super::error::title(&fail.value)), "an error of encoding is data");
+    ErrorData { value, trace }
 }

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::builtins::{self, Context};
+use crate::internal::sure;
 use crate::syntax::Place;
 
 use super::cancel::Cause;
@@ -146,7 +147,7 @@ struct Saved {
 impl Machine {
     /// The whole state as bytes: of an instance. The program's code is not part of it.
     pub fn snapshot(&self) -> Vec<u8> {
-        self.snapshot_within(usize::MAX).unwrap_or_default()
+        sure(self.snapshot_within(usize::MAX).ok_or("none"), "there is room for a snapshot without a limit")
     }
 
     /// As `snapshot`; none when it would take more bytes than that, about, which is found out in as much time.
@@ -197,8 +198,7 @@ impl Machine {
             result: self.result,
             value,
         };
-        // Writing to memory has no way to fail for these types: they are sequences of known length.
-        Some(of.append(postcard::to_stdvec(&saved).unwrap_or_default()))
+        Some(of.append(sure(postcard::to_stdvec(&saved), "writing to memory does not fail")))
     }
 
     /// A machine from the bytes of a snapshot and the program it ran. None when the bytes are not a snapshot of it.

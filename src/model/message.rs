@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::internal::sure;
 use crate::machine::{Data, ErrorData, IfExists, Request, What, format};
 use crate::syntax::Place;
 
@@ -66,7 +67,7 @@ pub fn asked(request: Request) -> Asked {
 
 /// A part of an answer.
 pub fn answer(result: Result<Data, ErrorData>) -> Answer {
-    let mut bytes = postcard::to_stdvec(&result).unwrap_or_default();
+    let mut bytes = sure(postcard::to_stdvec(&result), "writing to memory does not fail");
     bytes.push(u8::from(result.is_ok()));
     Part::of(result, &bytes)
 }

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::internal::sure;
+
 /// What each key became: a value, or none when it was removed.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -52,8 +54,7 @@ pub(super) fn pack<'a>(changes: &'a [Change], mut last: &'a [u8]) -> Vec<u8> {
     for Change { key, kept, rest } in changes {
         let shared = shared(last, key);
         let packed = Packed { shared, key: &key[shared..], kept: *kept, rest: rest.as_deref() };
-        // Writing to memory has no way to fail.
-        out = postcard::to_extend(&packed, out).unwrap_or_default();
+        out = sure(postcard::to_extend(&packed, out), "writing to memory does not fail");
         last = key;
     }
     out

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::internal::sure;
 use crate::kv::StoreError;
 
 use super::change::shared;
@@ -70,7 +71,7 @@ pub(super) fn encode<'a>(
     for (key, value) in before {
         let shared = shared(last, key);
         let packed = Packed { shared, rest: &key[shared..], value };
-        body = postcard::to_extend(&packed, body).unwrap_or_default();
+        body = sure(postcard::to_extend(&packed, body), "writing to memory does not fail");
         last = key;
     }
     [&FORMAT.to_le_bytes()[..], &xxh3_64(&body).to_le_bytes(), &body].concat()
@@ -78,8 +79,7 @@ pub(super) fn encode<'a>(
 
 /// The bytes of numbers.
 pub(super) fn bytes(numbers: &impl Serialize) -> Vec<u8> {
-    // Writing to memory has no way to fail.
-    postcard::to_stdvec(numbers).unwrap_or_default()
+    sure(postcard::to_stdvec(numbers), "writing to memory does not fail")
 }
 
 /// The format of a record's bytes, and what its checksum stands for.
