@@ -134,5 +134,12 @@ fn csv_encode(args: &mut [Value]) -> Result<Value, Fail> {
     }
     let bytes = writer.into_inner().map_err(|_| fail("internal", "the CSV could not be finished"))?;
     op::reserve_text(bytes.len())?;
-    String::from_utf8(bytes).map(Value::str).map_err(|_| fail("internal", "CSV that is not UTF-8"))
+    let mut text = String::from_utf8(bytes).map_err(|_| fail("internal", "CSV that is not UTF-8"))?;
+    // At the beginning of a text it would be taken as the mark of the text's encoding.
+    if text.starts_with('\u{feff}') {
+        let end = text.find([char::from(separator), '\n']).unwrap_or(text.len());
+        text.insert(end, '"');
+        text.insert(0, '"');
+    }
+    Ok(Value::str(text))
 }

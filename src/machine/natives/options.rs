@@ -251,10 +251,20 @@ pub fn csv(options: &Value, what: &str) -> Result<Csv, Fail> {
     csv.header = flag(record, "header")?.unwrap_or(true);
     match given(record, "separator") {
         None => {}
-        Some(Value::Str(text)) if text.as_str().len() == 1 => csv.separator = text.as_str().as_bytes()[0],
-        Some(other) => return Err(unfit("separator", "one ASCII character", other)),
+        Some(other) => csv.separator = separator(other)?,
     }
     Ok(csv)
+}
+
+/// One byte. Quotes and the ends of lines have a meaning of their own.
+fn separator(value: &Value) -> Result<u8, Fail> {
+    match value {
+        Value::Str(text) if matches!(text.as_str(), "\"" | "\n" | "\r") => {
+            Err(unfit("separator", "no quote and no line break", value))
+        }
+        Value::Str(text) if text.as_str().len() == 1 => Ok(text.as_str().as_bytes()[0]),
+        other => Err(unfit("separator", "one ASCII character", other)),
+    }
 }
 
 /// Reads the options of `json.parse`: what becomes of an int that does not fit in 64 bits.
