@@ -160,3 +160,18 @@ fn an_export_of_a_damaged_store_is_taken_as_far_as_it_is_complete() {
     let list = ok(folder.path(), &["list", "--json", "--store", "copy"]);
     assert!(list.contains("\"id\":\"waits\"") && !list.contains("\"id\":\"x\""), "{list}");
 }
+
+/// What is not a number has many forms, and histories are compared by their bytes.
+#[test]
+fn what_is_not_a_number_comes_back_as_it_was() {
+    let folder = TempDir::new().expect("a folder");
+    let program =
+        "activity f(x) => x\nlet inf = 1e308 * 10.0\nlet n = inf - inf\nprint([f(n), f(-n), f(inf)])\n";
+    fs::write(folder.path().join("p.df"), program).expect("a program");
+    ok(folder.path(), &["run", "p.df", "--id", "x"]);
+    let exported = ok(folder.path(), &["store", "export"]);
+    let run = import(folder.path(), &exported, "copy");
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    assert_eq!(rest(&ok(folder.path(), &["store", "export", "--store", "copy"])), rest(&exported));
+    assert!(ok(folder.path(), &["replay", "x", "--store", "copy"]).contains("NaN"));
+}

@@ -51,7 +51,7 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                 Value::Int(n) => out.push_str(&n.to_string()),
                 Value::Float(x) if x.get().is_finite() => out.push_str(&format::float(x.get())),
                 Value::Float(x) if tagged => {
-                    out.push_str(&format!("{{\"$float\":\"{}\"}}", x.get()));
+                    out.push_str(&format!("{{\"$float\":\"{}\"}}", tagged_float(x.get())));
                 }
                 Value::Float(_) => return Err(type_error("JSON has no infinity and no not-a-number")),
                 Value::Duration(n) if tagged => {
@@ -330,11 +330,34 @@ fn scalar(tag: &str, tagged: &Value) -> Result<Option<Value>, Fail> {
             let instant: jiff::Timestamp = text.parse().map_err(|_| bad())?;
             Value::Instant(i64::try_from(instant.as_nanosecond()).map_err(|_| bad())?)
         }
-        "$float" => Value::float(text.parse().map_err(|_| bad())?),
+        "$float" => Value::float(float_of(text).ok_or_else(bad)?),
         "$bytes" => Value::bytes(BASE64.decode(text).map_err(|_| bad())?),
         "$record" => return Err(bad()),
         _ => return Ok(None),
     }))
+}
+
+/// A float that JSON has no number for. What is not a number has many forms, and a history is compared by its bytes.
+fn tagged_float(x: f64) -> String {
+    let bits = x.to_bits();
+    if !x.is_nan() || bits == f64::NAN.to_bits() {
+        x.to_string()
+    } else if bits == (-f64::NAN).to_bits() {
+        "-NaN".into()
+    } else {
+        format!("NaN:{bits:016x}")
+    }
+}
+
+/// The float that such a text stands for.
+fn float_of(text: &str) -> Option<f64> {
+    if text == "-NaN" {
+        return Some(-f64::NAN);
+    }
+    match text.strip_prefix("NaN:") {
+        Some(bits) => u64::from_str_radix(bits, 16).ok().map(f64::from_bits).filter(|x| x.is_nan()),
+        None => text.parse().ok(),
+    }
 }
 
 /// A duration as it is written, with a sign.
