@@ -11,6 +11,7 @@ use crate::kv::StoreError;
 use super::super::sled::SEGMENT_BYTES;
 use super::bytes::{byte, count, eight, four, number};
 use super::damaged;
+use super::messages::Kind;
 
 /// Bytes of a segment's header.
 pub(super) const SEGMENT_HEAD: usize = 20;
@@ -45,6 +46,23 @@ pub(super) enum Page {
         base: Pointer,
         links: Vec<Pointer>,
     },
+}
+
+impl Page {
+    /// What a message makes of it.
+    pub fn apply(&mut self, kind: Kind, pointer: Pointer) {
+        match (kind, &mut *self) {
+            (Kind::Link { .. }, Page::Present { base, links })
+                if links.last().unwrap_or(base).lsn < pointer.lsn =>
+            {
+                links.push(pointer);
+            }
+            (Kind::Free, _) => *self = Page::Free,
+            (Kind::Replace { .. }, _) => *self = Page::Present { base: pointer, links: Vec::new() },
+            // A change to a page that was written anew elsewhere since.
+            _ => {}
+        }
+    }
 }
 
 /// The pages as they were at a place of the log.
@@ -186,7 +204,7 @@ pub(super) fn segments(files: &Files, least: i64) -> Result<(BTreeMap<i64, u64>,
     Ok((places, max_stable))
 }
 
-fn snapshot(mut body: &[u8]) -> Option<Snapshot> {
+pub(super) fn snapshot(mut body: &[u8]) -> Option<Snapshot> {
     let stable = match eight(&mut body)? {
         0 => None,
         number if number < 0 => Some(number),

@@ -154,7 +154,7 @@ pub(super) fn recover(files: &Files) -> Result<Recovered, StoreError> {
     let mut pages = snapshot.pages;
     while let Some((kind, page, pointer)) = walk.next()? {
         if pointer.lsn >= snapshot.stable.unwrap_or(-1) {
-            apply(&mut pages, kind, page, pointer)?;
+            apply(&mut pages, files.log_bytes, kind, page, pointer)?;
         }
     }
     // What is behind the end is zeroed.
@@ -200,34 +200,21 @@ fn end_of_tail(
     Ok((walk.lsn.unwrap_or(0) - 1, walk.is_torn || missing.is_some()))
 }
 
-/// What a message makes of its page.
+/// Makes of a page what a message says. Every page has a message in the log, so there are no more of them than `most`, its bytes.
 pub(super) fn apply(
     pages: &mut Vec<Page>,
+    most: u64,
     kind: Kind,
     page: u64,
     pointer: Pointer,
 ) -> Result<(), StoreError> {
-    /// More pages than any log of a disk can have.
-    const MOST: u64 = 1 << 37;
-    let index = usize::try_from(page).ok().filter(|_| page < MOST);
+    let index = usize::try_from(page).ok().filter(|_| page < most);
     let index = index.ok_or_else(|| damaged("a page of the database has a number that no page has"))?;
-    match (kind, pages.get_mut(index)) {
-        (Kind::Link { .. }, Some(Page::Present { base, links }))
-            if links.last().unwrap_or(base).lsn < pointer.lsn =>
-        {
-            links.push(pointer);
-        }
-        (Kind::Replace { .. } | Kind::Free, _) => {
-            if pages.len() <= index {
-                pages.resize(index + 1, Page::Unknown);
-            }
-            pages[index] = match kind {
-                Kind::Free => Page::Free,
-                _ => Page::Present { base: pointer, links: Vec::new() },
-            };
-        }
-        // A change to a page that was written anew elsewhere since.
-        _ => {}
+    if matches!(kind, Kind::Replace { .. } | Kind::Free) && pages.len() <= index {
+        pages.resize(index + 1, Page::Unknown);
+    }
+    if let Some(page) = pages.get_mut(index) {
+        page.apply(kind, pointer);
     }
     Ok(())
 }

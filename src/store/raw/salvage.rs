@@ -6,7 +6,6 @@ use super::super::sled::SEGMENT_BYTES;
 use super::layout::{Files, Leaf, Page, Pointer, SEGMENT_HEAD, segment_head};
 use super::messages::{Kind, LAST_PLACE, Message, head, message};
 use super::page::apart;
-use super::recover::apply;
 
 const SEGMENT: i64 = SEGMENT_BYTES as i64;
 
@@ -30,15 +29,13 @@ pub(super) fn leaves(files: &Files) -> (Vec<Leaf>, Vec<String>) {
             Err(error) => found.lost.push(error.to_string()),
         }
     }
-    let mut pages = Vec::new();
+    let mut pages: BTreeMap<u64, Page> = BTreeMap::new();
     for (kind, page, pointer) in found.messages.values() {
-        if let Err(error) = apply(&mut pages, *kind, *page, *pointer) {
-            found.lost.push(error.to_string());
-        }
+        pages.entry(*page).or_default().apply(*kind, *pointer);
     }
     let unknown = found.unknown(files);
     let mut leaves = Vec::new();
-    for (page, state) in (0..).zip(pages) {
+    for (page, state) in pages {
         let Page::Present { base, links } = state else { continue };
         let newest = links.last().unwrap_or(&base).lsn;
         let is_broken =
