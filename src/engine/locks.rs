@@ -46,7 +46,7 @@ impl Engine {
         let hold = Hold { owner: owner.clone(), set: set.clone(), since: now };
         self.entities.slot(entity).set_hold(Some(hold));
         // Two that were different entities in an earlier version may be the same.
-        let first = *at as usize + 1;
+        let first = usize::try_from(*at).map_or(usize::MAX, |at| at.saturating_add(1));
         let next = (first..set.len()).find(|next| !set[..first].contains(&set[*next]));
         match next.map(|next| (next, &set[next])) {
             Some((at, next)) => {
