@@ -238,7 +238,9 @@ impl Data {
                 LIST => match reader.len()? {
                     0 => Value::list(Vec::new()),
                     len => {
-                        open.push(Building::List(Vec::with_capacity(len.min(reader.bytes.len())), len));
+                        // Lists within lists may each say that the rest is theirs, so the deeper ones get less of it at first.
+                        let most = reader.bytes.len() / (open.len() + 1);
+                        open.push(Building::List(Vec::with_capacity(len.min(most)), len));
                         continue;
                     }
                 },
