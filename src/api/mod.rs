@@ -12,6 +12,9 @@ pub use crate::host::{Change, Changes, Command, Followed, Reply, Starting};
 pub use listener::Listener;
 pub use query::{Answer, Queries, Query, QueryError, answer};
 pub use socket::{Connection, PROTOCOL};
+// The protocol without a socket, for fuzzing.
+#[doc(hidden)]
+pub use socket::{receive, send};
 
 use serde::{Deserialize, Serialize};
 

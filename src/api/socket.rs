@@ -52,7 +52,8 @@ pub(super) fn greet(stream: &mut UnixStream) -> io::Result<()> {
     }
 }
 
-pub(super) fn send<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Result<()> {
+/// Writes a request or a response.
+pub fn send<T: Serialize>(stream: &mut impl Write, value: &T) -> io::Result<()> {
     let bytes = postcard::to_stdvec(value).map_err(io::Error::other)?;
     let len = u32::try_from(bytes.len()).ok().filter(|len| *len <= MOST);
     let len = len.ok_or_else(|| io::Error::other("more than 1 GiB"))?;
@@ -60,13 +61,14 @@ pub(super) fn send<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Resu
     stream.write_all(&bytes)
 }
 
-fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+/// Reads a request or a response.
+pub fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<T> {
     let len = length(stream)?;
     contents(stream, len)
 }
 
 /// The length of the next request or response.
-pub(super) fn length(stream: &mut UnixStream) -> io::Result<u32> {
+pub(super) fn length(stream: &mut impl Read) -> io::Result<u32> {
     let mut len = [0; 4];
     stream.read_exact(&mut len)?;
     match u32::from_le_bytes(len) {
@@ -122,8 +124,8 @@ impl Connection {
     /// Sends a request, and waits for the response.
     pub fn request(&self, request: &Request) -> io::Result<Response> {
         let mut stream = self.stream.borrow_mut();
-        send(&mut stream, request)?;
-        receive(&mut stream)
+        send(&mut *stream, request)?;
+        receive(&mut *stream)
     }
 
     /// Has a command carried out, and waits until that is durable.

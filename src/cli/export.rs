@@ -259,7 +259,13 @@ fn secrets(store: &DiskStore) -> Result<Redaction, Problem> {
     Ok(redaction)
 }
 
-fn line(key: &[u8], bytes: &[u8], chain: &mut Chain, redaction: Option<&Redaction>) -> Result<Json, String> {
+/// The line of a key and its value.
+pub(super) fn line(
+    key: &[u8],
+    bytes: &[u8],
+    chain: &mut Chain,
+    redaction: Option<&Redaction>,
+) -> Result<Json, String> {
     let shown = || String::from_utf8_lossy(key).into_owned();
     let unreadable = || format!("{} is not readable", shown());
     if let Some(hash) = key.strip_prefix(keys::TEXTS) {

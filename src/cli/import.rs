@@ -1,7 +1,7 @@
 //! `durable store import`: JSON Lines into a store.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -45,16 +45,22 @@ pub fn import(import: Import) -> Result<u8, Problem> {
 
 /// Reads an export.
 fn read(path: &Path) -> Result<Incoming, Problem> {
-    let unreadable = |error: std::io::Error| {
-        Problem::new(STORE, format!("{} can't be read: {}", path.display(), crate::os::reason(&error)))
-    };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    read_lines(BufReader::new(file), path)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    Problem::new(STORE, format!("{} can't be read: {}", path.display(), crate::os::reason(error)))
+}
+
+/// Reads the lines of an export; the path is for messages.
+pub(super) fn read_lines(lines: impl BufRead, path: &Path) -> Result<Incoming, Problem> {
     let mut incoming = Incoming::default();
     let mut chain = Chain::default();
     // How many lines follow the lines about stores, where those say so.
     let (mut announced, mut found) = (Some(0), 0);
-    for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(unreadable)?;
+    for (number, line) in lines.lines().enumerate() {
+        let line = line.map_err(|error| unreadable(path, &error))?;
         if line.trim().is_empty() {
             continue;
         }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::code::{ProgramHash, modules_hash};
 use crate::engine::{Address, Deployed, Hold, InstanceRecord, StoredProgram, keys};
 use crate::kv::{Batch, Read, StoreError, Visit};
-use crate::store::DiskStore;
 
 /// A value, and the number of the line that it is from.
 struct Line {
@@ -46,7 +45,7 @@ impl Incoming {
     }
 
     /// Leaves out what is incomplete, and what needs it in turn, and says what that is.
-    pub fn leave_out(&mut self, store: &DiskStore) -> Vec<Refusal> {
+    pub fn leave_out(&mut self, store: &dyn Read) -> Vec<Refusal> {
         let mut left_out = Vec::new();
         loop {
             let view = View { incoming: self, store };
@@ -74,7 +73,7 @@ impl Incoming {
     }
 
     /// The batch that brings it into a store. Refused is what the store has with another value, and what is incomplete.
-    pub fn batch(&self, store: &DiskStore) -> Result<Batch, Refusal> {
+    pub fn batch(&self, store: &dyn Read) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         let known = |key: &[u8]| store.get(key).map_err(|error| (None, error.to_string()));
         for (key, line) in self.lines.iter().filter(|(key, _)| key.starts_with(keys::INSTANCES)) {
@@ -104,7 +103,7 @@ impl Incoming {
 /// A store as it will be with what comes.
 struct View<'a> {
     incoming: &'a Incoming,
-    store: &'a DiskStore,
+    store: &'a dyn Read,
 }
 
 impl Read for View<'_> {

@@ -22,6 +22,8 @@ mod lsp;
 mod new;
 mod pending;
 mod permissions;
+#[doc(hidden)]
+pub mod probe;
 mod problem;
 mod program;
 mod programs;

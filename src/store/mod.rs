@@ -11,6 +11,8 @@ mod earlier;
 mod large;
 mod lock;
 mod memtable;
+#[doc(hidden)]
+pub mod probe;
 mod proof;
 mod raw;
 mod record;

@@ -38,6 +38,7 @@ const FRAME_HEAD: usize = 12;
 /// At most what a frame's numbers take; most are small.
 const NUMBERS: usize = 24;
 
+pub mod probe;
 mod rescue;
 
 pub(super) struct Wal {
@@ -243,21 +244,36 @@ fn read(
     commits: u64,
     expected: Option<u64>,
 ) -> Result<Option<Found>, StoreError> {
-    let none = |what| if expected.is_some() { Err(damaged(path, what)) } else { Ok(None) };
-    let Some(file) = file else { return none("is missing") };
-    let mut bytes = Vec::new();
-    let read = file.take(CAPACITY as u64).read_to_end(&mut bytes);
-    read.map_err(|error| StoreError::io("read", path, &error))?;
-    let Some(seed) = seed(&bytes).filter(|_| bytes.len() == CAPACITY) else {
+    let bytes = match file {
+        None => None,
+        Some(file) => {
+            let mut bytes = Vec::new();
+            let read = file.take(CAPACITY as u64).read_to_end(&mut bytes);
+            read.map_err(|error| StoreError::io("read", path, &error))?;
+            Some(bytes)
+        }
+    };
+    read_bytes(bytes.as_deref(), commits, expected).map_err(|what| damaged(path, what))
+}
+
+/// As [`read`], of the bytes of the file, if there is one. An error says what is wrong with it.
+fn read_bytes(
+    bytes: Option<&[u8]>,
+    commits: u64,
+    expected: Option<u64>,
+) -> Result<Option<Found>, &'static str> {
+    let none = |what| if expected.is_some() { Err(what) } else { Ok(None) };
+    let Some(bytes) = bytes else { return none("is missing") };
+    let Some(seed) = seed(bytes).filter(|_| bytes.len() == CAPACITY) else {
         // It was being made, unless something says that it was there.
         return none("is not readable");
     };
-    let frames = frames(&bytes, seed, commits);
+    let frames = frames(bytes, seed, commits);
     if frames.count < expected.unwrap_or(0) {
-        return Err(damaged(path, "lacks commits at its end"));
+        return Err("lacks commits at its end");
     }
-    if (frames.end..CAPACITY).any(|at| frame(&bytes, at, seed, commits).is_some()) {
-        return Err(damaged(path, "has commits after one that is gone"));
+    if (frames.end..CAPACITY).any(|at| frame(bytes, at, seed, commits).is_some()) {
+        return Err("has commits after one that is gone");
     }
     Ok(Some(Found { seed, frames }))
 }

@@ -13,6 +13,7 @@ mod bytes;
 mod layout;
 mod messages;
 mod page;
+pub mod probe;
 mod recover;
 mod salvage;
 mod tree;
