@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::DURABLE;
+use durable::builtins::Effect;
 use durable::engine::{Args, Asked, Chunk, Entry, Message, StoredMail, keys};
 use durable::kv::{Batch, Read, Store};
 use durable::machine::{Data, EntityId, Request, Value, What, json};
@@ -283,7 +284,7 @@ fn records_of_the_version_before() {
     };
     let recorded = entry(&lock(&[&old(order()), &old(Value::float(1.0))], 5));
     let request =
-        |args: Data| Request { seq: 3, what: What::Effect("lock"), args, place: Default::default() };
+        |args: Data| Request { seq: 3, what: What::Effect(Effect::Lock), args, place: Default::default() };
     assert!(recorded.is_of(&request(lock(&[&now(Value::Int(1)), &now(order())], 5))));
     assert!(!recorded.is_of(&request(lock(&[&now(Value::Int(1)), &now(order())], 6))));
     assert!(!recorded.is_of(&request(lock(&[&now(Value::Int(2)), &now(order())], 5))));

@@ -13,7 +13,7 @@ mod suggest;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::builtins::BuiltinId;
+use crate::builtins::{BuiltinId, Effect};
 use crate::syntax::token::Name;
 use crate::syntax::tree::{self, Expr, ExprKind, Stmt, StmtKind};
 use crate::syntax::{Diagnostic, Place, Severity, Sources, Span};
@@ -100,7 +100,7 @@ pub enum Resolved {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mocked {
     Activity(GlobalId),
-    Effect(BuiltinId),
+    Effect(Effect),
 }
 
 /// A variable of a function.

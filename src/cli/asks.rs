@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use reqwest::Url;
 
-use crate::builtins::BuiltinId;
+use crate::builtins::{BuiltinId, Effect};
 use crate::check::{GlobalId, Program};
 use crate::core::{Arg, Core, Form, Function, Item, Node, Prim, Var};
 use crate::permissions::{Capability, Target};
@@ -246,12 +246,12 @@ fn named(capability: Capability, text: &str, is_whole: bool) -> Option<String> {
 
 /// The capability that an effect needs, and which of its arguments says what of it.
 fn about(builtin: BuiltinId) -> Option<(Capability, usize)> {
-    Some(match builtin.get().name {
-        "http" => (Capability::Net, 1),
-        "exec" => (Capability::Exec, 0),
-        "env" | "secret" => (Capability::Env, 0),
-        "fs_read" | "fs_read_bytes" | "fs_exists" | "fs_list" => (Capability::Read, 0),
-        "fs_write" | "fs_append" | "fs_make_dir" | "fs_remove" => (Capability::Write, 0),
+    Some(match builtin.get().effect()? {
+        Effect::Http => (Capability::Net, 1),
+        Effect::Exec => (Capability::Exec, 0),
+        Effect::Env | Effect::Secret => (Capability::Env, 0),
+        Effect::FsRead | Effect::FsReadBytes | Effect::FsExists | Effect::FsList => (Capability::Read, 0),
+        Effect::FsWrite | Effect::FsAppend | Effect::FsMakeDir | Effect::FsRemove => (Capability::Write, 0),
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::api::Queries;
+use crate::builtins::Effect;
 use crate::engine::{Asked, Entry, History, InstanceRecord, Open, Replayed, replay};
 use crate::machine::{What, format};
 
@@ -48,8 +49,8 @@ pub fn pending(store: &dyn Queries, record: &InstanceRecord, history: &History) 
 /// Whether anything that is asked for may have a timer: a replay takes a while.
 fn may_be_due(history: &History) -> bool {
     let has_timer = |entry: &Entry| match entry {
-        Entry::Requested { what: Asked::Effect(name), .. } => {
-            matches!(name.as_str(), "sleep" | "sleep_until" | "lock")
+        Entry::Requested { what: what @ Asked::Effect(_), .. } => {
+            what.effect().is_some_and(|effect| effect.is_sleep() || effect == Effect::Lock)
         }
         Entry::Requested { what: Asked::Activity(_) | Asked::Orchestration { .. }, .. } => true,
         _ => false,
@@ -63,7 +64,7 @@ fn due(open: &Open) -> Vec<Due> {
         all.push(Due { what: "next_attempt", at: open.begins });
     }
     if let Some(at) = open.due() {
-        let is_sleep = matches!(open.request.what, What::Effect("sleep" | "sleep_until"));
+        let is_sleep = matches!(open.request.what, What::Effect(effect) if effect.is_sleep());
         let what = if is_sleep { "wakes" } else { "deadline" };
         all.push(Due { what, at });
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value as Json;
 
+use crate::builtins::Effect;
 use crate::engine::{Args, Asked, Entry};
 use crate::machine::secret::MASK;
 use crate::machine::{Data, ErrorData, Value};
@@ -36,7 +37,7 @@ impl Redaction {
     pub fn note(&mut self, id: &str, entries: &[Entry]) {
         for entry in entries {
             match entry {
-                Entry::Requested { seq, what: Asked::Effect(name), args, .. } => {
+                Entry::Requested { seq, what: what @ Asked::Effect(_), args, .. } => {
                     let args = match args {
                         Args::Whole(args) => args.items(),
                         Args::Large { .. } => Vec::new(),
@@ -45,13 +46,13 @@ impl Redaction {
                         Some(Value::Record(options)) => options.get_str(name).cloned(),
                         _ => None,
                     };
-                    match name.as_str() {
-                        "env" => drop(self.variables.insert((id.to_string(), *seq))),
-                        "http" => {
+                    match what.effect() {
+                        Some(Effect::Env) => drop(self.variables.insert((id.to_string(), *seq))),
+                        Some(Effect::Http) => {
                             self.requests.insert((id.to_string(), *seq));
                             self.note_fields(options(3, "headers"), |name| !OPEN.contains(&name));
                         }
-                        "exec" => self.note_fields(options(2, "env"), |_| true),
+                        Some(Effect::Exec) => self.note_fields(options(2, "env"), |_| true),
                         _ => {}
                     }
                 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::builtins::Effect;
 use crate::engine::{Entry, Replayed, Status, replay as run_again};
 use crate::machine::{Request, Value, What, format};
 use crate::render::short;
@@ -32,7 +33,10 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
         }
     };
     let mut watch = |entry: &Entry, request: Option<&Request>| match (entry, request) {
-        (Entry::Answered { result: Ok(_), .. }, Some(Request { what: What::Effect("print"), args, .. })) => {
+        (
+            Entry::Answered { result: Ok(_), .. },
+            Some(Request { what: What::Effect(Effect::Print), args, .. }),
+        ) => {
             if let Value::List(args) = args.decode()
                 && let Some(value) = args.as_slice().first()
             {

@@ -2,6 +2,7 @@
 
 use ariadne::ReportKind;
 
+use crate::builtins::Effect;
 use crate::machine::What;
 use crate::model::instance::Trouble;
 use crate::model::message::{Asked, Id, describe};
@@ -79,12 +80,10 @@ pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) ->
 /// An effect of the outside, as a mock names it.
 pub fn outside(request: &Asked) -> String {
     match &request.what {
-        What::Effect("http") => "http.request".to_string(),
-        What::Effect("extern") => {
+        What::Effect(Effect::Extern) => {
             request.args.items().first().map(crate::machine::format::display).unwrap_or_default()
         }
-        What::Effect(name) if name.starts_with("fs_") => name.replace("fs_", "fs."),
-        What::Effect(name) => name.to_string(),
+        What::Effect(effect) => effect.mocked_as(),
         _ => "it".to_string(),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Code, Op};
+use crate::builtins::BuiltinId;
+
+use super::{Code, Role};
 
 /// The user's functions; those of the standard library only with `all`.
 pub fn print(code: &Code, all: bool) -> String {
@@ -19,34 +21,19 @@ pub fn print(code: &Code, all: bool) -> String {
             f.name, f.params, f.registers
         );
         for (at, op) in f.ops.iter().enumerate() {
-            let note = match op {
-                Op::Constant { index, .. } | Op::TestConstant { index, .. } => {
-                    format!("  ; {:?}", code.constants[*index as usize])
-                }
-                Op::Field { name, .. }
-                | Op::TakeField { name, .. }
-                | Op::OptionalField { name, .. }
-                | Op::ReadField { name, .. } => {
-                    format!("  ; .{}", code.names[*name as usize])
-                }
-                Op::CallMethod { name, .. }
-                | Op::TailMethod { name, .. }
-                | Op::CallMethodSpread { name, .. }
-                | Op::TailMethodSpread { name, .. } => {
-                    format!("  ; .{}", code.names[*name as usize])
-                }
-                Op::CallFunction { function, .. } | Op::TailFunction { function, .. } => {
-                    format!("  ; {}", code.functions[*function as usize].name)
-                }
-                Op::Apply { builtin, .. } => {
-                    format!("  ; {}", crate::builtins::TABLE[*builtin as usize].name)
-                }
-                Op::Invoke { global, .. } => format!("  ; {}", code.isolated[*global as usize].name),
-                Op::Jump { by } | Op::Repeat { by } | Op::RangeNext { by, .. } | Op::EachNext { by, .. } => {
-                    format!("  ; to {}", at as i64 + 1 + *by as i64)
-                }
-                _ => String::new(),
-            };
+            let mut note = String::new();
+            op.roles(&mut |role| {
+                let what = match role {
+                    Role::Constant(index) => format!("{:?}", code.constants[index as usize]),
+                    Role::Name(index) => format!(".{}", code.names[index as usize]),
+                    Role::Function(index) => code.functions[index as usize].name.clone(),
+                    Role::Builtin(index) => BuiltinId(index).get().name.to_string(),
+                    Role::Global(index) => code.isolated[index as usize].name.clone(),
+                    Role::Goto(by) | Role::Loops(by) => format!("to {}", at as i64 + 1 + i64::from(by)),
+                    _ => return,
+                };
+                note = format!("  ; {what}");
+            });
             let text = format!("{op:?}").replace(['{', '}', ':', ','], "");
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             let _ = writeln!(out, "  {at:4}  {text}{note}");

@@ -74,7 +74,7 @@ impl Instance {
     /// The next answer: of what is done at once, else the first of all that has come.
     pub(super) fn next_answer(&mut self) -> Option<Delivery> {
         if let Some(seq) = self.unanswered_lines.pop_front() {
-            let line = Line::of(&self.open.get(&seq)?.request)?;
+            let line = Line::of_request(&self.open.get(&seq)?.request)?;
             let result = line.map(|line| self.lines.push(line)).and_then(|()| answered());
             return Some(Delivery { seq, result, sends: Vec::new() });
         }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::builtins::Effect;
 use crate::machine::options::{self, Child};
 use crate::machine::{What, ids};
 
@@ -35,7 +36,7 @@ impl Instance {
         }
         let wait = |seq: &u64, open: &super::Open| {
             let target = match &open.request.what {
-                What::Effect("wait") => first_text(&open.request.args),
+                What::Effect(Effect::Wait) => first_text(&open.request.args),
                 What::Orchestration { options, start: false, .. } if open.policy.timeout.is_none() => {
                     let Child { id, .. } = options::child(&options.decode()).unwrap_or_default();
                     id.unwrap_or_else(|| self.child_id(*seq))

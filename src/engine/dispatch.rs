@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::builtins::Effect;
 use crate::machine::options::{self, Child};
 use crate::machine::{Data, ErrorData, IfExists, Image, Request, Value, What, format, ids, started_id};
 use crate::permissions::Permissions;
@@ -16,7 +17,6 @@ use super::events::{Leaving, Outcome, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::first_text;
 use super::message::Message;
-use super::open::is_message;
 use super::record::InstanceRecord;
 use super::step::Engine;
 use super::timers::Timer;
@@ -104,16 +104,16 @@ impl Engine {
         let recorded = open.recorded;
         let args = open.request.args.clone();
         match open.request.what.clone() {
-            What::Effect("sleep" | "sleep_until") => {
+            What::Effect(Effect::Sleep | Effect::SleepUntil) => {
                 open.dispatched = true;
                 let due = open.due().unwrap_or(now);
                 self.set_timer(due, id, life, seq, Timer::Sleep, now);
             }
-            What::Effect("receive") => {}
-            What::Effect("wait") if first_text(&args) == **id => {
+            What::Effect(Effect::Receive) => {}
+            What::Effect(Effect::Wait) if first_text(&args) == **id => {
                 instance.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), now);
             }
-            What::Effect("wait") => {
+            What::Effect(Effect::Wait) => {
                 let waiter = instance.waiter(seq);
                 if !recorded {
                     self.send_from(
@@ -128,7 +128,7 @@ impl Engine {
                     self.fetch_if_away(&first_text(&args));
                 }
             }
-            What::Effect("status") => {
+            What::Effect(Effect::Status) => {
                 open.dispatched = true;
                 let target = first_text(&args);
                 match self.instances.get(target.as_str()) {
@@ -139,26 +139,33 @@ impl Engine {
                     None => self.outputs.push(Output::Status { step, id: target }),
                 }
             }
-            What::Effect(name) if is_message(name) => {
+            What::Effect(
+                effect @ (Effect::Raise
+                | Effect::Terminate
+                | Effect::Suspend
+                | Effect::Resume
+                | Effect::Start
+                | Effect::Signal),
+            ) => {
                 if !recorded {
                     let waiter = instance.waiter(seq);
-                    if let Some((target, message)) = message(name, &args) {
+                    if let Some((target, message)) = message(effect, &args) {
                         self.send_from(id, seq, Address::instance(&target), Some(waiter), message);
                     }
                 } else {
                     self.fetch_if_away(&first_text(&args));
                 }
             }
-            What::Effect("set_status") => {
+            What::Effect(Effect::SetStatus) => {
                 instance.record.custom = args.items().first().and_then(|value| Data::encode(value).ok());
                 instance.record_changed = true;
                 instance.deliver_at_once(seq);
             }
-            What::Effect("continue_as_new") => {
+            What::Effect(Effect::ContinueAsNew) => {
                 self.continue_as_new(id, args);
                 return false;
             }
-            What::Effect("lock") => {
+            What::Effect(Effect::Lock) => {
                 if let Some(due) = open.due() {
                     self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
@@ -166,15 +173,40 @@ impl Engine {
                     self.lock(id, seq, &args, now);
                 }
             }
-            What::Effect("unlock") => {
+            What::Effect(Effect::Unlock) => {
                 instance.deliver_at_once(seq);
                 let owner = instance.life_id();
                 self.release(&owner);
             }
-            What::Effect(name) => {
+            // The host answers.
+            What::Effect(
+                effect @ (Effect::Print
+                | Effect::Log
+                | Effect::Now
+                | Effect::Random
+                | Effect::RandomInt
+                | Effect::Uuid
+                | Effect::Env
+                | Effect::Secret
+                | Effect::Input
+                | Effect::Http
+                | Effect::FsRead
+                | Effect::FsReadBytes
+                | Effect::FsWrite
+                | Effect::FsAppend
+                | Effect::FsExists
+                | Effect::FsList
+                | Effect::FsMakeDir
+                | Effect::FsRemove
+                | Effect::Exec
+                | Effect::Extern
+                | Effect::StateOf
+                | Effect::StatesOf
+                | Effect::OutcomeOf),
+            ) => {
                 open.dispatched = true;
                 let permissions = instance.record.permissions.clone();
-                self.ask_effect(step, name, args, permissions);
+                self.ask_effect(step, effect, args, permissions);
             }
             What::Activity { .. } if open.begins > now => {
                 self.timers.set(open.begins, (id.clone(), seq), (life, Timer::Retry))
@@ -344,7 +376,7 @@ impl Engine {
                     record.owner = owner;
                     (Address::instance(&id), Message::Begin(Box::new(record), if_exists))
                 }
-                What::Effect(name) => match message(name, &request.args) {
+                What::Effect(effect) => match message(effect, &request.args) {
                     Some((to, message)) => (Address::instance(&to), message),
                     None => continue,
                 },
@@ -358,7 +390,7 @@ impl Engine {
     pub(super) fn drop_open(&mut self, id: &Arc<str>, seq: u64, open: &Open) {
         self.timers.clear(&(id.clone(), seq));
         match &open.request.what {
-            What::Effect("lock") => {
+            What::Effect(Effect::Lock) => {
                 if let Some(owner) = self.instances.get(id).map(|instance| instance.life_id()) {
                     self.release(&owner);
                 }
@@ -422,20 +454,21 @@ impl Engine {
 }
 
 /// The message of an effect that is one, and to whom.
-fn message(name: &str, args: &Data) -> Option<(String, Message)> {
+fn message(effect: Effect, args: &Data) -> Option<(String, Message)> {
     let args = args.items();
     let Value::Str(target) = args.first()? else { return None };
     let data =
         |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
-    let message = match name {
-        "raise" => Message::Event { name: format::display(args.get(1)?), payload: data(2) },
-        "terminate" => Message::Terminate {
+    let message = match effect {
+        Effect::Raise => Message::Event { name: format::display(args.get(1)?), payload: data(2) },
+        Effect::Terminate => Message::Terminate {
             why: data(1),
             children: options::terminate(args.get(2)?).unwrap_or(true),
             by: None,
         },
-        "suspend" => Message::Suspend,
-        "resume" => Message::Resume,
+        Effect::Suspend => Message::Suspend,
+        Effect::Resume => Message::Resume,
+        // Those that are not sent to an instance have requests of their own kind.
         _ => return None,
     };
     Some((target.as_str().to_string(), message))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::builtins::Effect;
 use crate::code::ProgramHash;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 use crate::permissions::Permissions;
@@ -103,7 +104,7 @@ pub enum Event {
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Answer an effect that leaves nothing outside.
-    Effect { step: StepId, name: &'static str, args: Data, permissions: Permissions },
+    Effect { step: StepId, effect: Effect, args: Data, permissions: Permissions },
     /// Run an activity and answer. Its own external effects must wait until the writes are durable.
     Activity {
         step: StepId,
@@ -133,7 +134,7 @@ pub enum Output {
 #[derive(Clone, Debug)]
 pub enum Leaving {
     /// Carry out an effect outside, and answer.
-    Effect { step: StepId, name: &'static str, args: Data, permissions: Permissions },
+    Effect { step: StepId, effect: Effect, args: Data, permissions: Permissions },
     /// Write a line, and tell of it.
     Line { run: u64, line: Line },
     /// An instance has come to its end, and its outcome may be shown. `told` says that other instances were told.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::builtins::Effect;
 use crate::kv::Batch;
 use crate::machine::Image;
 
@@ -72,7 +73,7 @@ pub fn cut(
     }
     let waits = |entry: &Entry| match entry {
         Entry::Requested { what, args, .. } => {
-            what.name() == "receive" && args.describe() == format!("{event:?}")
+            what.effect() == Some(Effect::Receive) && args.describe() == format!("{event:?}")
         }
         _ => false,
     };
@@ -134,7 +135,9 @@ fn requested(entry: &Entry) -> Option<u64> {
 /// Whether another instance or an entity answers it, by a message.
 fn is_answered_by_others(entry: &Entry) -> bool {
     match entry {
-        Entry::Requested { what, .. } => what.kind() == "call" || matches!(what.name(), "lock" | "wait"),
+        Entry::Requested { what, .. } => {
+            what.kind() == "call" || matches!(what.effect(), Some(Effect::Lock | Effect::Wait))
+        }
         _ => false,
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use crate::builtins::Effect;
 use crate::compress::{compress, decompress};
 use crate::machine::{Data, EntityId, ErrorData, Request, Value, What, format};
 use crate::syntax::Place;
@@ -86,7 +87,7 @@ impl Args {
 impl Asked {
     pub fn of(what: &What) -> Asked {
         match what {
-            What::Effect(name) => Asked::Effect(name.to_string()),
+            What::Effect(effect) => Asked::of_effect(*effect),
             What::Activity { name, .. } => Asked::Activity(name.clone()),
             What::Orchestration { name, start, .. } => {
                 Asked::Orchestration { name: name.clone(), start: *start }
@@ -96,6 +97,19 @@ impl Asked {
                 operation: operation.clone(),
                 signal: signal.clone(),
             },
+        }
+    }
+
+    /// The request for an effect, which a history has by its name.
+    pub fn of_effect(effect: Effect) -> Asked {
+        Asked::Effect(effect.name().to_string())
+    }
+
+    /// The effect that it is for, if it is for one that this version knows.
+    pub fn effect(&self) -> Option<Effect> {
+        match self {
+            Asked::Effect(name) => Effect::find(name),
+            _ => None,
         }
     }
 
@@ -113,7 +127,7 @@ impl Asked {
     /// As it is written in a program: `fs.read`.
     pub fn shown(&self) -> String {
         match self {
-            Asked::Effect(name) => name.replace("fs_", "fs."),
+            Asked::Effect(name) => crate::builtins::shown(name),
             Asked::Activity(name) => name.clone(),
             Asked::Orchestration { name, start } => format!("{}{name}", if *start { "start " } else { "" }),
             Asked::Operation { entity, operation, signal } => {
@@ -135,7 +149,7 @@ impl Asked {
 /// version did not bring their keys into one form.
 fn same_section(what: &Asked, known: &Args, now: &Data) -> bool {
     let Args::Whole(known) = known else { return false };
-    if *what != Asked::Effect("lock".into()) {
+    if what.effect() != Some(Effect::Lock) {
         return false;
     }
     let section = |args: &Data| {

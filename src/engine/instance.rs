@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::rc::Rc;
 
-use crate::builtins::Context;
+use crate::builtins::{Context, Effect};
 use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, format};
 use crate::syntax::Place;
@@ -159,7 +159,7 @@ impl Instance {
                     || "its checkpoint was made by another version, or for another program".to_string();
                 for saved in saved.open {
                     let again = Open::restored(saved).ok_or_else(unfit)?;
-                    if again.request.what == What::Effect("receive") {
+                    if again.request.what == What::Effect(Effect::Receive) {
                         receives.insert(again.request.seq, first_text(&again.request.args));
                     }
                     if is_line(&again.request.what) {
@@ -554,7 +554,7 @@ impl Instance {
         let time = entry.time();
         let policy = policy_of(&request);
         let seq = request.seq;
-        if request.what == What::Effect("receive") {
+        if request.what == What::Effect(Effect::Receive) {
             self.receives.insert(seq, first_text(&request.args));
         }
         match is_line(&request.what) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
+use crate::builtins::Effect;
 use crate::machine::options::{self, Policy, policy};
 use crate::machine::{Data, ErrorData, Request, Value, What, snapshot};
 
@@ -80,7 +81,7 @@ impl Open {
     /// When its timer is due, if it has one: a sleep ends, or the time for it is up.
     pub fn due(&self) -> Option<i64> {
         match &self.request.what {
-            What::Effect("sleep" | "sleep_until") => Some(due_time(&self.request.args, self.time)),
+            What::Effect(effect) if effect.is_sleep() => Some(due_time(&self.request.args, self.time)),
             What::Activity { .. } => self.deadline().map(|(due, _)| due),
             _ => Some(self.time.saturating_add(self.policy.timeout?)),
         }
@@ -118,7 +119,7 @@ impl Open {
     pub(super) fn is_sent(&self) -> bool {
         match &self.request.what {
             What::Operation { signal, .. } => signal.is_none(),
-            What::Effect(name) => is_message(name),
+            What::Effect(effect) => effect.is_message(),
             _ => false,
         }
     }
@@ -127,17 +128,20 @@ impl Open {
     pub(super) fn is_message(&self) -> bool {
         match &self.request.what {
             What::Operation { .. } | What::Orchestration { .. } => true,
-            What::Effect(name) => is_message(name),
+            What::Effect(effect) => effect.is_message(),
             What::Activity { .. } => false,
         }
     }
 
     /// Whether it was under way in a process, and was broken off when its instance ended.
     pub(super) fn is_broken_off(&self) -> bool {
-        let by_others = ["receive", "wait", "lock", "unlock", "continue_as_new", "print", "log"];
         match &self.request.what {
             What::Activity { .. } => true,
-            What::Effect(name) => !self.is_timer() && !is_message(name) && !by_others.contains(name),
+            // Others answer them, or they are done as soon as they are asked for.
+            What::Effect(
+                Effect::Receive | Effect::Wait | Effect::Lock | Effect::Unlock | Effect::ContinueAsNew,
+            ) => false,
+            What::Effect(effect) => !(effect.is_sleep() || effect.is_message() || effect.is_line()),
             _ => false,
         }
     }
@@ -158,14 +162,15 @@ impl Open {
         match &self.request.what {
             What::Activity { .. } => true,
             _ if self.policy.timeout.is_some() => true,
-            What::Effect(name) => !is_message(name) && !matches!(*name, "receive" | "wait" | "lock"),
+            What::Effect(Effect::Receive | Effect::Wait | Effect::Lock) => false,
+            What::Effect(effect) => !effect.is_message(),
             What::Orchestration { .. } => false,
             What::Operation { signal, .. } => signal.is_some(),
         }
     }
 
     pub(super) fn is_timer(&self) -> bool {
-        matches!(&self.request.what, What::Effect("sleep" | "sleep_until"))
+        matches!(&self.request.what, What::Effect(effect) if effect.is_sleep())
     }
 }
 
@@ -228,11 +233,6 @@ pub(super) fn describe(what: &Asked, args: &super::Args) -> String {
     format!("{}({})", what.shown(), args.describe())
 }
 
-/// Effects that are messages to other instances.
-pub(super) fn is_message(name: &str) -> bool {
-    matches!(name, "raise" | "terminate" | "suspend" | "resume")
-}
-
 /// How a request is tried, and how long it may take.
 pub(super) fn policy_of(request: &Request) -> Policy {
     match &request.what {
@@ -241,7 +241,7 @@ pub(super) fn policy_of(request: &Request) -> Policy {
             let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
             Policy { timeout, ..Policy::default() }
         }
-        What::Effect("lock") => Policy { timeout: lock_timeout(&request.args), ..Policy::default() },
+        What::Effect(Effect::Lock) => Policy { timeout: lock_timeout(&request.args), ..Policy::default() },
         _ => Policy::default(),
     }
 }

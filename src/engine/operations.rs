@@ -195,8 +195,8 @@ impl Engine {
                 for request in running.machine.take_requests() {
                     let owner = Address::Entity(entity.clone());
                     let step = StepId { owner, life: 0, execution: 0, seq: request.seq, round: 0, attempt };
-                    if let What::Effect(name) = request.what {
-                        self.ask_effect(step, name, request.args, permissions.clone());
+                    if let What::Effect(effect) = request.what {
+                        self.ask_effect(step, effect, request.args, permissions.clone());
                     }
                 }
                 false

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::builtins::Effect;
 use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Request, Value, What, error, format};
 
@@ -50,23 +51,33 @@ impl StoredLines {
 }
 
 impl Line {
-    /// The line of a request, if it is for one.
-    pub(super) fn of(request: &Request) -> Option<Result<Line, ErrorData>> {
-        let What::Effect(name @ ("print" | "log")) = request.what else { return None };
-        let args = request.args.items();
+    /// The line that an effect writes, if it is for one.
+    pub fn of(effect: Effect, args: &Data) -> Option<Result<Line, ErrorData>> {
+        if !effect.is_line() {
+            return None;
+        }
+        let args = args.items();
         let at = |at: usize| args.get(at).unwrap_or(&Value::Null);
-        Some(match name {
-            "print" => format::to_text(at(0))
+        Some(match effect {
+            Effect::Print => format::to_text(at(0))
                 .map(Line::Print)
                 .map_err(|fail| ErrorData::new("limit", error::title(&fail.value))),
             _ => Ok(Line::Log { level: format::display(at(0)), text: format::display(at(1)) }),
         })
     }
+
+    /// The line of a request, if it is for one.
+    pub(super) fn of_request(request: &Request) -> Option<Result<Line, ErrorData>> {
+        match request.what {
+            What::Effect(effect) => Line::of(effect, &request.args),
+            _ => None,
+        }
+    }
 }
 
 /// Whether an effect writes a line.
 pub(super) fn is_line(what: &What) -> bool {
-    matches!(what, What::Effect("print" | "log"))
+    matches!(what, What::Effect(effect) if effect.is_line())
 }
 
 /// The answer to a request for a line.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request, What};
 
 use super::fault::{self, Fault};
@@ -127,7 +128,7 @@ impl Original {
         self.requests.keys().copied().filter(move |seq| !answered.contains(seq))
     }
 
-    fn is(&self, seq: u64, effect: &'static str) -> bool {
+    fn is(&self, seq: u64, effect: Effect) -> bool {
         self.requests.get(&seq).is_some_and(|request| request.what == What::Effect(effect))
     }
 }
@@ -204,7 +205,8 @@ impl Fitting<'_> {
     /// Whether an answer is one that is not taken in any more, though its request is open.
     fn is_left_out(&mut self, seq: u64, result: &Result<Data, ErrorData>) -> bool {
         // Nobody holds the entities of a section any more.
-        let is_stale = self.left_out.contains(&seq) && (result.is_err() || self.original.is(seq, "lock"));
+        let is_stale =
+            self.left_out.contains(&seq) && (result.is_err() || self.original.is(seq, Effect::Lock));
         is_stale || (self.again.contains(&seq) && self.left_out.insert(seq))
     }
 
@@ -214,13 +216,14 @@ impl Fitting<'_> {
 
     /// An answer that is taken in again, if it is of use.
     fn put_back(&mut self, open: &BTreeSet<u64>, seq: u64, result: Result<Data, ErrorData>, time: i64) {
-        let event = self.original.request(seq).filter(|request| request.what == What::Effect("receive"));
+        let event =
+            self.original.request(seq).filter(|request| request.what == What::Effect(Effect::Receive));
         match (event, result) {
             (Some(request), Ok(payload)) => {
                 self.later.push(Later::Event { name: first_text(&request.args), payload, time });
             }
             _ if fault::is_in(Fault::SuccessesCut) => {}
-            (_, result) if open.contains(&seq) && !self.original.is(seq, "lock") => {
+            (_, result) if open.contains(&seq) && !self.original.is(seq, Effect::Lock) => {
                 self.later.push(Later::Answer { seq, result, time });
             }
             _ => {}
@@ -343,7 +346,7 @@ impl Refit {
         let mut section = Err(());
         for entry in &self.entries {
             match entry {
-                Entry::Requested { seq, what: Asked::Effect(name), .. } if name == "lock" => {
+                Entry::Requested { seq, what, .. } if what.effect() == Some(Effect::Lock) => {
                     section = Ok(*seq);
                 }
                 Entry::Requested { what: Asked::Operation { signal: None, .. }, .. } => section = Err(()),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::builtins::Effect;
 use crate::kv::{Batch, Read};
 use crate::machine::options;
 use crate::machine::{Data, ErrorData, Image, What};
@@ -251,7 +252,7 @@ impl Tree<'_> {
         came: Option<&Result<Data, ErrorData>>,
     ) -> Result<Fate, Refusal> {
         let request = &open.request;
-        let is_lock = request.what == What::Effect("lock");
+        let is_lock = request.what == What::Effect(Effect::Lock);
         if matches!(came, Some(Ok(_))) && !is_lock {
             return Ok(Fate::Stays);
         }
@@ -389,7 +390,7 @@ impl One {
                 let id = child.id.unwrap_or_else(|| self.record.child_id(seq));
                 Some(Target { id, is_called: true, is_detached: child.detached })
             }
-            What::Effect("wait") => {
+            What::Effect(Effect::Wait) => {
                 Some(Target { id: first_text(args), is_called: false, is_detached: true })
             }
             _ => None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::builtins::is_external;
+use crate::builtins::{Effect, Route};
 use crate::code::ProgramHash;
 use crate::kv::Batch;
 use crate::machine::{Data, EntityId, Image};
@@ -333,16 +333,11 @@ impl Engine {
     }
 
     /// An effect is carried out: at once, or once it may leave.
-    pub(super) fn ask_effect(
-        &mut self,
-        step: StepId,
-        name: &'static str,
-        args: Data,
-        permissions: Permissions,
-    ) {
-        match is_external(name) {
-            true => self.emit(Leaving::Effect { step, name, args, permissions }),
-            false => self.outputs.push(Output::Effect { step, name, args, permissions }),
+    pub(super) fn ask_effect(&mut self, step: StepId, effect: Effect, args: Data, permissions: Permissions) {
+        match effect.route() {
+            Route::AfterCommit => self.emit(Leaving::Effect { step, effect, args, permissions }),
+            // The host says of what can't be asked for that it can't be.
+            _ => self.outputs.push(Output::Effect { step, effect, args, permissions }),
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::builtins::Effect;
 use crate::engine::{Event, Line, Outcome as Ending};
-use crate::machine::{Data, ErrorData, format};
+use crate::machine::{Data, ErrorData};
 use crate::permissions::Permissions;
 use crate::resident;
 
@@ -22,11 +23,35 @@ pub(super) const FIRST_BATCHES: u32 = 3;
 
 /// What waits until the writes that it depends on are durable.
 pub(super) enum Held {
-    Effect { owner: Owner, name: &'static str, args: Data, permissions: Permissions },
+    Effect { owner: Owner, effect: Effect, args: Data, permissions: Permissions },
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
     Reply { to: Answer, reply: Reply },
     Lost { what: String, error: ErrorData },
-    Line { run: u64, line: Line },
+    Line { writer: Writing, line: Result<Line, ErrorData> },
+}
+
+/// Who hears that a line is out: the run that it is of, or who asked for an effect.
+pub(super) enum Writing {
+    Run(u64),
+    Effect(Owner),
+}
+
+impl Held {
+    /// An effect that somebody asks for. What it writes leaves in turn with other lines.
+    pub(super) fn effect(owner: Owner, effect: Effect, args: Data, permissions: Permissions) -> Held {
+        match Line::of(effect, &args) {
+            Some(line) => Held::Line { writer: Writing::Effect(owner), line },
+            None => Held::Effect { owner, effect, args, permissions },
+        }
+    }
+
+    /// Who waits for it, if it is an effect.
+    pub(super) fn owner(&self) -> Option<&Owner> {
+        match self {
+            Held::Effect { owner, .. } | Held::Line { writer: Writing::Effect(owner), .. } => Some(owner),
+            _ => None,
+        }
+    }
 }
 
 impl Host {
@@ -139,25 +164,24 @@ impl Host {
 
     /// Lets go what waited for writes that are durable now.
     fn release(&mut self) -> Result<(), HostError> {
-        let mut printed = Vec::new();
+        let mut written = Vec::new();
         // The lines that were written, by their runs.
         let mut lines: Vec<(u64, usize)> = Vec::new();
         // What is held meanwhile depends on writes to come.
         while let Some(held) = self.next_open() {
-            if !matches!(&held, Held::Line { line: Line::Print(_), .. } | Held::Effect { name: "print", .. })
-            {
+            if !matches!(held, Held::Line { .. }) {
                 // Whatever leaves after a line leaves when the line is out.
                 self.terminal.flush().map_err(HostError::Output)?;
             }
             match held {
-                Held::Line { run, line } => {
-                    match line {
-                        Line::Print(text) => self.terminal.print(&text).map_err(HostError::Output)?,
-                        Line::Log { level, text } => self.terminal.log(&level, &text),
+                Held::Line { writer, line } => {
+                    if let Ok(line) = &line {
+                        self.terminal.line(line).map_err(HostError::Output)?;
                     }
-                    match lines.last_mut() {
-                        Some((last, count)) if *last == run => *count += 1,
-                        _ => lines.push((run, 1)),
+                    match (writer, lines.last_mut()) {
+                        (Writing::Run(run), Some((last, count))) if *last == run => *count += 1,
+                        (Writing::Run(run), _) => lines.push((run, 1)),
+                        (Writing::Effect(owner), _) => written.push((owner, line.map(|_| Data::null()))),
                     }
                 }
                 Held::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
@@ -168,31 +192,18 @@ impl Host {
                 Held::Lost { what, error } => {
                     self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
                 }
-                Held::Effect { owner, name: "print", args, .. } => {
-                    let line = args.items().first().map(format::to_text).transpose();
-                    match line {
-                        Ok(line) => {
-                            self.terminal.print(&line.unwrap_or_default()).map_err(HostError::Output)?;
-                            printed.push((owner, Ok(Data::null())));
-                        }
-                        Err(fail) => printed.push((
-                            owner,
-                            Err(ErrorData::new("limit", crate::machine::error::title(&fail.value))),
-                        )),
-                    }
-                }
-                Held::Effect { owner, name, args, permissions } => {
-                    self.perform(owner, name, args, permissions)
+                Held::Effect { owner, effect, args, permissions } => {
+                    self.perform(owner, effect, args, permissions)
                 }
             }
         }
         self.begin_files();
-        // A line counts as printed when it is out.
+        // A line counts as written when it is out.
         self.terminal.flush().map_err(HostError::Output)?;
         for (run, count) in lines {
             self.feed(Event::LinesOut { run, count });
         }
-        for (owner, result) in printed {
+        for (owner, result) in written {
             self.answer(owner, result);
         }
         match self.not_provided.take() {

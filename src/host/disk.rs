@@ -11,6 +11,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData};
 
 use super::files::Reach;
@@ -25,7 +26,7 @@ const MAX_WAITING: usize = 256;
 /// An effect on files, and the ticket that its answer has.
 pub(crate) struct Job {
     pub ticket: u64,
-    pub name: &'static str,
+    pub effect: Effect,
     pub args: Data,
     /// What may be done, and where.
     pub reach: Reach,
@@ -104,7 +105,7 @@ impl Shared {
         let (shared, ticket) = (self.clone(), job.ticket);
         let is_full = self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING;
         let wait = move || {
-            let result = files::run(job.name, &job.args, &job.reach, Patience::Until(&job.over));
+            let result = files::run(job.effect, &job.args, &job.reach, Patience::Until(&job.over));
             shared.waiting.fetch_sub(1, Ordering::Relaxed);
             if let Some(result) = result {
                 // The host may be gone.
@@ -137,7 +138,7 @@ impl Shared {
                 self.wake(&mut queue);
             }
             drop(queue);
-            match files::run(job.name, &job.args, &job.reach, Patience::None) {
+            match files::run(job.effect, &job.args, &job.reach, Patience::None) {
                 Some(result) => {
                     if self.messages.send(Message::Done { ticket: job.ticket, result }).is_err() {
                         return;

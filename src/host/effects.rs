@@ -1,6 +1,6 @@
 //! Effects that are done where they are asked for: they take no time and leave nothing outside.
 
-use crate::builtins::looks;
+use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, Value, secret};
 use crate::permissions::Permissions;
 
@@ -8,18 +8,18 @@ use super::{Clock, Outcome, clock, data};
 
 /// Does an effect at once, if it is of that kind.
 pub(crate) fn immediate(
-    name: &str,
+    effect: Effect,
     args: &Data,
     permissions: &Permissions,
     clock: &Clock,
 ) -> Option<Outcome> {
-    let value = match name {
-        "now" => Value::Instant(clock.now()),
-        "random" => match entropy::<8>() {
+    let value = match effect {
+        Effect::Now => Value::Instant(clock.now()),
+        Effect::Random => match entropy::<8>() {
             Ok(bytes) => Value::float((u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64),
             Err(error) => return Some(Err(error)),
         },
-        "random_int" => match (&args.items()[..], entropy::<16>()) {
+        Effect::RandomInt => match (&args.items()[..], entropy::<16>()) {
             (_, Err(error)) => return Some(Err(error)),
             ([Value::Int(low), Value::Int(high)], Ok(bytes)) => {
                 // 128 random bits over at most 2^64 values: no value is likelier than another by more than 2^-64.
@@ -29,18 +29,18 @@ pub(crate) fn immediate(
             }
             _ => Value::Null,
         },
-        "uuid" => match entropy::<16>() {
+        Effect::Uuid => match entropy::<16>() {
             Ok(bytes) => Value::str(uuid(bytes)),
             Err(error) => return Some(Err(error)),
         },
-        "env" => match &args.items()[..] {
+        Effect::Env => match &args.items()[..] {
             [Value::Str(name)] => match permissions.check_variable(name.as_str()) {
                 Ok(()) => variable(name.as_str()),
                 Err(refused) => return Some(Err(refused)),
             },
             _ => Value::Null,
         },
-        "secret" => match &args.items()[..] {
+        Effect::Secret => match &args.items()[..] {
             // It is there now; what it is is read when it is needed.
             [Value::Str(name)] => match read_secret(name.as_str(), permissions) {
                 Ok(_) => secret::named(name.as_str()),
@@ -48,11 +48,41 @@ pub(crate) fn immediate(
             },
             _ => Value::Null,
         },
-        name if looks(name) => {
-            let why = format!("`{name}` is possible in a test, a property or a mock only");
+        Effect::StateOf | Effect::StatesOf | Effect::OutcomeOf => {
+            let why = format!("`{effect}` is possible in a test, a property or a mock only");
             return Some(Err(ErrorData::new("context", why)));
         }
-        _ => return None,
+        // They leave the process.
+        Effect::Print
+        | Effect::Log
+        | Effect::Input
+        | Effect::Http
+        | Effect::FsRead
+        | Effect::FsReadBytes
+        | Effect::FsWrite
+        | Effect::FsAppend
+        | Effect::FsExists
+        | Effect::FsList
+        | Effect::FsMakeDir
+        | Effect::FsRemove
+        | Effect::Exec
+        | Effect::Extern => return None,
+        // The engine sees to them; to the sleep of an activity, the loop.
+        Effect::Sleep
+        | Effect::SleepUntil
+        | Effect::Receive
+        | Effect::Wait
+        | Effect::Status
+        | Effect::SetStatus
+        | Effect::ContinueAsNew
+        | Effect::Lock
+        | Effect::Unlock => return None,
+        Effect::Raise
+        | Effect::Terminate
+        | Effect::Suspend
+        | Effect::Resume
+        | Effect::Start
+        | Effect::Signal => return None,
     };
     Some(data(&value))
 }

@@ -14,10 +14,12 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode as Bits, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
+use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, MAX_TEXT, Value};
 use crate::permissions::{Capability, Permissions};
 
 use super::pipes::{self, Blocked, Patience};
+use super::run::unknown;
 use super::walk::{Astray, Last, Place, walk};
 use super::{Outcome, data};
 
@@ -68,7 +70,7 @@ impl From<Errno> for Failure {
 type Done<T> = Result<T, Failure>;
 
 /// Does an effect on files; it may take as long as the disk does. None when it has to be waited for longer than is allowed.
-pub(crate) fn run(name: &str, args: &Data, reach: &Reach, patience: Patience<'_>) -> Option<Outcome> {
+pub(crate) fn run(effect: Effect, args: &Data, reach: &Reach, patience: Patience<'_>) -> Option<Outcome> {
     let args = args.items();
     let Some(Value::Str(path)) = args.first() else {
         return Some(Err(ErrorData::new("type_error", "a path is a string")));
@@ -80,15 +82,16 @@ pub(crate) fn run(name: &str, args: &Data, reach: &Reach, patience: Patience<'_>
         Some(Value::Str(text)) => text.as_str().as_bytes().to_vec(),
         _ => Vec::new(),
     };
-    let (doing, result) = match name {
-        "fs_read" => ("read", at.read().and_then(text)),
-        "fs_read_bytes" => ("read", at.read().map(Value::bytes)),
-        "fs_write" => ("write", at.write(&contents()).map(|()| Value::Null)),
-        "fs_append" => ("append to", at.append(&contents()).map(|()| Value::Null)),
-        "fs_exists" => ("look for", at.exists().map(Value::bool)),
-        "fs_list" => ("list", at.list()),
-        "fs_make_dir" => ("make", at.make_dir().map(|()| Value::Null)),
-        _ => ("remove", at.remove().map(|()| Value::Null)),
+    let (doing, result) = match effect {
+        Effect::FsRead => ("read", at.read().and_then(text)),
+        Effect::FsReadBytes => ("read", at.read().map(Value::bytes)),
+        Effect::FsWrite => ("write", at.write(&contents()).map(|()| Value::Null)),
+        Effect::FsAppend => ("append to", at.append(&contents()).map(|()| Value::Null)),
+        Effect::FsExists => ("look for", at.exists().map(Value::bool)),
+        Effect::FsList => ("list", at.list()),
+        Effect::FsMakeDir => ("make", at.make_dir().map(|()| Value::Null)),
+        Effect::FsRemove => ("remove", at.remove().map(|()| Value::Null)),
+        other => return Some(Err(unknown(other.name()))),
     };
     Some(match result {
         Ok(value) => data(&value),

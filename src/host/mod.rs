@@ -41,6 +41,7 @@ pub use run::Host;
 pub use settings::{Durability, HostError, Settings};
 pub use terminal::{Above, Terminal};
 
+use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, Request, Value};
 use crate::permissions::Permissions;
 
@@ -57,7 +58,7 @@ pub(crate) enum Message {
     /// An activity is done; this is what it sends.
     Activity { ticket: u64, result: Outcome, sends: Vec<Request> },
     /// An activity wants an effect that a worker can't do itself.
-    Asks { ticket: u64, name: &'static str, args: Data, permissions: Permissions },
+    Asks { ticket: u64, effect: Effect, args: Data, permissions: Permissions },
     /// The thread that writes has written.
     Written,
     /// A client wants something done.

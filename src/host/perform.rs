@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Runtime;
 
+use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, Value, format};
 use crate::permissions::Permissions;
 
@@ -41,9 +42,8 @@ impl Drop for Threads {
 
 impl Host {
     /// Carries an effect out, as far as its permissions go: those of this process and of who asks for it.
-    pub(super) fn perform(&mut self, owner: Owner, name: &'static str, args: Data, permissions: Permissions) {
-        let takes_secrets = matches!(name, "http" | "exec" | "extern") || name.starts_with("fs_");
-        let revealed = match takes_secrets {
+    pub(super) fn perform(&mut self, owner: Owner, effect: Effect, args: Data, permissions: Permissions) {
+        let revealed = match takes_secrets(effect) {
             true => reveal(args, &permissions),
             false => Ok((args, Revealed::new())),
         };
@@ -51,22 +51,18 @@ impl Host {
             Ok(revealed) => revealed,
             Err(error) => return self.answer(owner, Err(error)),
         };
-        match (name, &owner) {
-            ("log", _) => {
-                if let [level, value] = &args.items()[..] {
-                    let (level, text) = (format::display(level), format::display(value));
-                    self.terminal.log(&level, &text);
+        match effect {
+            Effect::Sleep => match owner {
+                Owner::Activity(ticket) => {
+                    let due = match &args.items()[..] {
+                        [Value::Duration(duration)] => self.now().saturating_add(*duration),
+                        _ => self.now(),
+                    };
+                    self.sleeps.insert((due, ticket));
                 }
-                self.answer(owner, Ok(Data::null()));
-            }
-            ("sleep", Owner::Activity(ticket)) => {
-                let due = match &args.items()[..] {
-                    [Value::Duration(duration)] => self.now().saturating_add(*duration),
-                    _ => self.now(),
-                };
-                self.sleeps.insert((due, *ticket));
-            }
-            ("input", _) => {
+                Owner::Step(_) => self.answer(owner, Err(unknown(effect.name()))),
+            },
+            Effect::Input => {
                 let prompt = args.items().first().map(format::display).unwrap_or_default();
                 let ticket = self.ticket();
                 let sender = self.sender.clone();
@@ -77,33 +73,65 @@ impl Host {
                     }
                 }
             }
-            ("http", _) => match http::prepare(&args) {
+            Effect::Http => match http::prepare(&args) {
                 Ok(call) => {
                     let sent = call.send(self.clients.clone(), permissions);
                     let sent = async move { hidden(sent.await, &revealed) };
-                    self.spawn(owner, Some("http"), HTTP_FILES, sent)
+                    self.spawn(owner, Some(effect.name()), HTTP_FILES, sent)
                 }
                 Err(error) => self.answer(owner, hidden(Err(error), &revealed)),
             },
-            ("extern", _) => self.extern_activity(owner, &args, revealed),
-            ("exec", _) => match exec::prepare(&args, &permissions) {
+            Effect::Extern => self.extern_activity(owner, &args, revealed),
+            Effect::Exec => match exec::prepare(&args, &permissions) {
                 Ok(call) => {
                     let programs = self.runtime.programs.clone();
                     let run = async move { hidden(call.run(programs).await, &revealed) };
-                    self.spawn(owner, Some("exec"), EXEC_FILES, run)
+                    self.spawn(owner, Some(effect.name()), EXEC_FILES, run)
                 }
                 Err(error) => self.answer(owner, Err(error)),
             },
-            (name, _) if name.starts_with("fs_") => {
+            Effect::FsRead
+            | Effect::FsReadBytes
+            | Effect::FsWrite
+            | Effect::FsAppend
+            | Effect::FsExists
+            | Effect::FsList
+            | Effect::FsMakeDir
+            | Effect::FsRemove => {
                 let ticket = self.ticket();
-                self.opened(ticket, &owner, name);
+                self.opened(ticket, &owner, effect.name());
                 let over = Arc::new(AtomicBool::new(false));
                 let abort = Some(Abort::Flag(over.clone()));
                 self.effects.insert(ticket, Running { owner, abort, input: false });
                 let reach = Reach { permissions, store: self.folder.clone() };
-                self.files.push(Job { ticket, name, args, reach, over });
+                self.files.push(Job { ticket, effect, args, reach, over });
             }
-            (name, _) => self.answer(owner, Err(unknown(name))),
+            // Lines have their turn among others, the engine sees to some, and others are answered where they are asked for.
+            Effect::Print
+            | Effect::Log
+            | Effect::Now
+            | Effect::Random
+            | Effect::RandomInt
+            | Effect::Uuid
+            | Effect::Env
+            | Effect::Secret
+            | Effect::StateOf
+            | Effect::StatesOf
+            | Effect::OutcomeOf
+            | Effect::SleepUntil
+            | Effect::Receive
+            | Effect::Wait
+            | Effect::Status
+            | Effect::SetStatus
+            | Effect::ContinueAsNew
+            | Effect::Lock
+            | Effect::Unlock
+            | Effect::Raise
+            | Effect::Terminate
+            | Effect::Suspend
+            | Effect::Resume
+            | Effect::Start
+            | Effect::Signal => self.answer(owner, Err(unknown(effect.name()))),
         }
     }
 
@@ -194,6 +222,11 @@ impl Host {
         }
         self.runtime.runtime.as_ref().ok_or_else(|| no_threads("there are none"))
     }
+}
+
+/// Whether an effect gets the values of secrets, and not only their names.
+fn takes_secrets(effect: Effect) -> bool {
+    effect.is_on_files() || matches!(effect, Effect::Http | Effect::Exec | Effect::Extern)
 }
 
 fn no_threads(reason: &str) -> ErrorData {

@@ -22,7 +22,7 @@ use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::permissions::{self, Permissions};
 use crate::store::{DiskStore, Reader};
 
-use super::commit::{FIRST_BATCHES, Held};
+use super::commit::{FIRST_BATCHES, Held, Writing};
 use super::disk::{self, Disk};
 use super::groups::Groups;
 use super::http::Clients;
@@ -496,10 +496,10 @@ impl Host {
                     self.feed(Event::Answer { step, result, sends });
                 }
             }
-            Message::Asks { ticket, name, args, permissions } => {
+            Message::Asks { ticket, effect, args, permissions } => {
                 if self.activities.contains_key(&ticket) {
                     let owner = Owner::Activity(ticket);
-                    self.hold(Held::Effect { owner, name, args, permissions });
+                    self.hold(Held::effect(owner, effect, args, permissions));
                 }
             }
             Message::Client { command, reply } => self.client(command, reply)?,
@@ -558,18 +558,18 @@ impl Host {
 
     fn output(&mut self, output: Output) -> Result<(), HostError> {
         match output {
-            Output::Effect { step, name, args, permissions } => {
+            Output::Effect { step, effect, args, permissions } => {
                 let permissions = self.settings.permissions.and(&permissions);
-                let result = effects::immediate(name, &args, &permissions, &self.settings.clock)
-                    .unwrap_or_else(|| Err(unknown(name)));
+                let result = effects::immediate(effect, &args, &permissions, &self.settings.clock)
+                    .unwrap_or_else(|| Err(unknown(effect.name())));
                 self.answer_step(step, result);
             }
             Output::Gated(gated) => self.held.push_back(gated.map(|leaving| match leaving {
-                Leaving::Effect { step, name, args, permissions } => {
+                Leaving::Effect { step, effect, args, permissions } => {
                     let permissions = self.settings.permissions.and(&permissions);
-                    Held::Effect { owner: Owner::Step(step), name, args, permissions }
+                    Held::effect(Owner::Step(step), effect, args, permissions)
                 }
-                Leaving::Line { run, line } => Held::Line { run, line },
+                Leaving::Line { run, line } => Held::Line { writer: Writing::Run(run), line: Ok(line) },
                 Leaving::Ended { instance, outcome, told } => Held::Ended { instance, outcome, told },
                 Leaving::Lost { what, error } => Held::Lost { what, error },
             })),
@@ -650,7 +650,7 @@ impl Host {
     }
 
     fn break_off(&mut self, whose: impl Fn(&Owner) -> bool) {
-        self.held.retain(|held| !matches!(held.peek(), Held::Effect { owner, .. } if whose(owner)));
+        self.held.retain(|held| !held.peek().owner().is_some_and(&whose));
         let tickets: Vec<u64> =
             self.effects.iter().filter(|(_, running)| whose(&running.owner)).map(|(t, _)| *t).collect();
         for ticket in tickets {

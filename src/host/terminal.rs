@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufWriter, IsTerminal, Read, Stdout, Write};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use crate::engine::Line;
 use crate::machine::{ErrorData, MAX_TEXT, Value};
 
 use super::{Message, Outcome, data};
@@ -61,6 +62,18 @@ impl Terminal {
         }
         self.out.write_all(line.as_bytes())?;
         self.out.write_all(b"\n")
+    }
+
+    /// Writes a line of a program. What is printed is out before what is logged after it.
+    pub(crate) fn line(&mut self, line: &Line) -> io::Result<()> {
+        match line {
+            Line::Print(text) => self.print(text),
+            Line::Log { level, text } => {
+                self.flush()?;
+                self.log(level, text);
+                Ok(())
+            }
+        }
     }
 
     /// What writes above a line that is being typed.

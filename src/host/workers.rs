@@ -15,6 +15,7 @@ use crate::code::{Code, ProgramHash};
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What};
 use crate::permissions::Permissions;
 
+use super::run::unknown;
 use super::{Clock, Message, Outcome, effects};
 
 /// Fuel of one slice, in calls and repetitions.
@@ -228,12 +229,16 @@ impl Activities {
 
     fn ask(&mut self, ticket: u64, request: Request) {
         let Some(running) = self.running.get_mut(&ticket) else { return };
-        let name = match &request.what {
-            What::Effect(name) => *name,
+        let effect = match request.what {
+            What::Effect(effect) => effect,
             // Activities call one another directly, and what they send is kept to their end.
-            _ => "activity",
+            _ => {
+                running.machine.answer(request.seq, Err(unknown("activity")));
+                self.ready.push_back(ticket);
+                return;
+            }
         };
-        match effects::immediate(name, &request.args, &running.permissions, &self.clock) {
+        match effects::immediate(effect, &request.args, &running.permissions, &self.clock) {
             Some(result) => {
                 running.machine.answer(request.seq, result);
                 self.ready.push_back(ticket);
@@ -241,7 +246,7 @@ impl Activities {
             None => {
                 running.waits = Some(request.seq);
                 let (args, permissions) = (request.args, running.permissions.clone());
-                let _ = self.messages.send(Message::Asks { ticket, name, args, permissions });
+                let _ = self.messages.send(Message::Asks { ticket, effect, args, permissions });
             }
         }
     }

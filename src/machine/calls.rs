@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::builtins::{self, Context, Kind};
+use crate::builtins::{self, Context, Effect, Kind};
 
 use super::address::handle;
 use super::cancel::Cause;
@@ -81,32 +81,32 @@ impl Machine {
                 };
                 Ok(Flow::Go)
             }
-            Kind::Effect { .. } => {
-                match info.name {
-                    "lock" => return self.lock(fiber, id),
-                    "unlock" => {
+            Kind::Effect(effect) => {
+                match effect {
+                    Effect::Lock => return self.lock(fiber, id),
+                    Effect::Unlock => {
                         let token = mem::replace(&mut fiber.stack[at], Value::Null);
                         return self.unlock(fiber, id, &token);
                     }
-                    "continue_as_new" => self.may_continue(fiber, count)?,
-                    "states_of" => fiber.stack[at] = self.entity_kind(&fiber.stack[at])?,
-                    "wait" | "status" | "outcome_of" => {
-                        fiber.stack[at] = Value::str(handle(&fiber.stack[at], info.name)?);
+                    Effect::ContinueAsNew => self.may_continue(fiber, count)?,
+                    Effect::StatesOf => fiber.stack[at] = self.entity_kind(&fiber.stack[at])?,
+                    Effect::Wait | Effect::Status | Effect::OutcomeOf => {
+                        fiber.stack[at] = Value::str(handle(&fiber.stack[at], effect.name())?);
                     }
                     _ => {}
                 }
                 let args = &fiber.stack[at..at + count];
-                match info.name {
-                    "http" | "exec" | "fs_write" | "fs_append" if args[1..].iter().any(secret::holds) => {
-                        natives::check_effect(
-                            info.name,
-                            &[&args[..1], &secret::masked(&args[1..])].concat(),
-                        )?;
+                match effect {
+                    Effect::Http | Effect::Exec | Effect::FsWrite | Effect::FsAppend
+                        if args[1..].iter().any(secret::holds) =>
+                    {
+                        let masked = [&args[..1], &secret::masked(&args[1..])].concat();
+                        natives::check_effect(effect, &masked)?;
                     }
-                    name => natives::check_effect(name, args)?,
+                    _ => natives::check_effect(effect, args)?,
                 }
                 let mut args = fiber.stack[at..at + count].to_vec();
-                if matches!(info.name, "print" | "log") {
+                if effect.is_line() {
                     // What isn't data can be shown all the same.
                     for arg in &mut args {
                         if Data::encode(arg).is_err() {
@@ -115,9 +115,9 @@ impl Machine {
                     }
                 }
                 let args = Data::encode_named(&Value::list(args), "args")?;
-                Ok(Flow::Wait(self.request(fiber, id, What::Effect(info.name), args)))
+                Ok(Flow::Wait(self.request(fiber, id, What::Effect(effect), args)))
             }
-            Kind::Message => self.message(fiber, id, info.name, at, count, result),
+            Kind::Message(effect) => self.message(fiber, id, effect, at, count, result),
             Kind::Scheduling if info.name == "section" => {
                 let args: Vec<Value> = fiber.stack[at..at + count].iter_mut().map(mem::take).collect();
                 fiber.stack[result] = self.section(fiber, &args[0], &args[1])?;

@@ -8,6 +8,7 @@
 use std::mem;
 use std::rc::Rc;
 
+use crate::builtins::Effect;
 use crate::check::STD;
 use crate::syntax::Place;
 
@@ -275,7 +276,7 @@ impl Machine {
         let (seq, id) = (self.next_request, fiber.task.id);
         self.next_request += 1;
         let args = Data::encode(&line(text)).unwrap_or_else(|fail| Data::of(&line(title(&fail.value))));
-        self.requests.push(Request { seq, what: What::Effect("log"), args, place });
+        self.requests.push(Request { seq, what: What::Effect(Effect::Log), args, place });
         self.waiting.insert(seq, id);
         fiber.wait = Wait::Shielded { seq };
         fiber.thrown = Some(failure);

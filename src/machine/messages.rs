@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::builtins::Context;
+use crate::builtins::{Context, Effect};
 use crate::syntax::Place;
 
 use super::address::{EntityId, handle, started_id};
@@ -130,20 +130,20 @@ impl Machine {
         &mut self,
         fiber: &mut Fiber,
         id: u64,
-        name: &'static str,
+        effect: Effect,
         at: usize,
         count: usize,
         result: usize,
     ) -> Result<Flow, Fail> {
         let args: Vec<Value> = fiber.stack[at..at + count].iter_mut().map(mem::take).collect();
-        let (what, args) = match name {
-            "start" => self.start(&args)?,
-            "signal" => self.signal(fiber, &args)?,
+        let (what, args) = match effect {
+            Effect::Start => self.start(&args)?,
+            Effect::Signal => self.signal(fiber, &args)?,
             _ => {
                 let mut args = args;
-                args[0] = Value::str(handle(&args[0], name)?);
-                match (name, args.get(1)) {
-                    ("raise", Some(event)) if !matches!(event, Value::Str(_)) => {
+                args[0] = Value::str(handle(&args[0], effect.name())?);
+                match (effect, args.get(1)) {
+                    (Effect::Raise, Some(event)) if !matches!(event, Value::Str(_)) => {
                         return Err(type_error(format!(
                             "an event's name is a string, not {}",
                             event.a_kind()
@@ -151,10 +151,10 @@ impl Machine {
                     }
                     _ => {}
                 }
-                if name == "terminate" {
+                if effect == Effect::Terminate {
                     options::terminate(&args[2])?;
                 }
-                (What::Effect(name), Data::encode_named(&Value::list(args), "args")?)
+                (What::Effect(effect), Data::encode_named(&Value::list(args), "args")?)
             }
         };
         if self.context == Context::Orchestration {
@@ -277,7 +277,7 @@ impl Machine {
         ]);
         section.stage = Stage::Asked(self.next_request);
         let args = Data::encode_named(&args, "args")?;
-        Ok(Flow::Wait(self.request(fiber, id, What::Effect("lock"), args)))
+        Ok(Flow::Wait(self.request(fiber, id, What::Effect(Effect::Lock), args)))
     }
 
     /// Leaves the section of that token, if it is still there.
@@ -288,7 +288,7 @@ impl Machine {
             return Ok(Flow::Go);
         }
         let args = Data::encode(&Value::list(Vec::new()))?;
-        let Wait::Answer { seq } = self.request(fiber, id, What::Effect("unlock"), args) else {
+        let Wait::Answer { seq } = self.request(fiber, id, What::Effect(Effect::Unlock), args) else {
             return Err(fail("internal", "a request that nobody waits for"));
         };
         Ok(Flow::Wait(Wait::Shielded { seq }))

@@ -39,7 +39,7 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use crate::builtins::Context;
+use crate::builtins::{Context, Effect};
 use crate::code::FunctionId;
 use crate::syntax::Place;
 
@@ -80,8 +80,8 @@ pub struct Request {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    /// An effect of the table of builtins, by name.
-    Effect(&'static str),
+    /// An effect of the table of builtins.
+    Effect(Effect),
     /// An activity by its name, with its options.
     Activity { name: String, options: Data },
     /// An orchestration by its name, with its options: called as a child, or only started.

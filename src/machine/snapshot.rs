@@ -12,7 +12,7 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
-use crate::builtins::{self, Context};
+use crate::builtins::{Context, Effect};
 use crate::internal::sure;
 use crate::syntax::Place;
 
@@ -263,7 +263,7 @@ pub(super) fn copied(value: &Value) -> Option<Value> {
 /// A request, to be written.
 pub(crate) fn saved_request(request: &Request) -> SavedRequest {
     let what = match request.what.clone() {
-        What::Effect(name) => SavedWhat::Effect(name.to_string()),
+        What::Effect(effect) => SavedWhat::Effect(effect.name().to_string()),
         What::Activity { name, options } => SavedWhat::Activity { name, options },
         What::Orchestration { name, options, start } => SavedWhat::Orchestration { name, options, start },
         What::Operation { entity, operation, signal } => SavedWhat::Operation { entity, operation, signal },
@@ -274,7 +274,7 @@ pub(crate) fn saved_request(request: &Request) -> SavedRequest {
 /// A request that was written. None when it is one that this version does not know.
 pub(crate) fn request(saved: SavedRequest) -> Option<Request> {
     let what = match saved.what {
-        SavedWhat::Effect(name) => What::Effect(builtins::find(&name)?.get().name),
+        SavedWhat::Effect(name) => What::Effect(Effect::find(&name)?),
         SavedWhat::Activity { name, options } => What::Activity { name, options },
         SavedWhat::Orchestration { name, options, start } => What::Orchestration { name, options, start },
         SavedWhat::Operation { entity, operation, signal } => What::Operation { entity, operation, signal },

@@ -214,9 +214,7 @@ impl fmt::Display for Message {
 pub fn describe(asked: &Request) -> String {
     let args = inner(&asked.args);
     match &asked.what {
-        What::Effect("print") => format!("print({args})"),
-        What::Effect(name) if name.starts_with("fs_") => format!("{}({args})", name.replace("fs_", "fs.")),
-        What::Effect(name) => format!("{name}({args})"),
+        What::Effect(effect) => format!("{}({args})", effect.shown()),
         What::Activity { name, .. } => format!("{name}({args})"),
         What::Orchestration { name, start: true, .. } => format!("start {name}({args})"),
         What::Orchestration { name, .. } => format!("{name}({args})"),

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::builtins;
+use crate::builtins::{BuiltinId, Context, Effect};
 use crate::code::{
     Code, Constant, FunctionId, MethodTarget, Op, Read, Reg, Registers, followers, jumped, written,
 };
@@ -187,8 +187,7 @@ impl Flow<'_> {
                 now[usize::from(base)] = TEXT;
             }
             Op::Apply { count, base, builtin } => {
-                let name = builtins::TABLE[usize::from(builtin)].name;
-                now[usize::from(base)] = self.builtin(name, stretch(now, base, count));
+                now[usize::from(base)] = self.builtin(builtin, stretch(now, base, count));
             }
             // Whether there is one says nothing of what it is.
             Op::TestNull { .. } | Op::TestMissing { .. } | Op::Forget { .. } => {}
@@ -197,17 +196,30 @@ impl Flow<'_> {
     }
 
     /// What a builtin gives.
-    fn builtin(&mut self, name: &str, args: &[May]) -> May {
-        let names =
-            matches!(name, "wait" | "raise" | "terminate" | "suspend" | "resume" | "status" | "outcome_of");
+    fn builtin(&mut self, number: u16, args: &[May]) -> May {
+        let builtin = BuiltinId(number).get();
+        let effect = builtin.effect();
+        let names = matches!(
+            effect,
+            Some(
+                Effect::Wait
+                    | Effect::Raise
+                    | Effect::Terminate
+                    | Effect::Suspend
+                    | Effect::Resume
+                    | Effect::Status
+                    | Effect::OutcomeOf
+            )
+        );
         // What `status` gives has the id in it, and the error of one that was terminated.
-        self.sees |= matches!(name, "status" | "terminate" | "idempotency_key" | "uuid");
+        self.sees |= matches!(effect, Some(Effect::Status | Effect::Terminate | Effect::Uuid))
+            || builtin.name == "idempotency_key";
         if let (true, Some(whom)) = (names, args.first()) {
             self.sees |= whom & TEXT != 0;
         }
         let rest = if names { args.get(1..).unwrap_or_default() } else { args };
         self.sees |= rest.iter().any(|may| may & HANDLE != 0);
-        if name == "start" {
+        if effect == Some(Effect::Start) {
             self.makes = true;
             return HANDLE;
         }
@@ -224,7 +236,7 @@ impl Flow<'_> {
             }
             // A builtin that is called by somebody else, with whatever that one has.
             Some(Constant::Builtin(builtin)) => {
-                self.builtin(builtins::TABLE[usize::from(*builtin)].name, &[TEXT]);
+                self.builtin(*builtin, &[TEXT]);
                 0
             }
             _ => 0,
@@ -248,7 +260,7 @@ impl Flow<'_> {
         match op {
             Op::Invoke { global, .. } => {
                 let item = &self.code.isolated[usize::from(global)];
-                self.makes |= item.context == Some(builtins::Context::Orchestration);
+                self.makes |= item.context == Some(Context::Orchestration);
                 self.unknown_caller(item.body);
             }
             Op::CallMethod { name, .. } | Op::CallMethodSpread { name, .. } => {
@@ -257,7 +269,7 @@ impl Flow<'_> {
                     match target {
                         MethodTarget::Function(function) => self.unknown_caller(*function),
                         MethodTarget::Builtin(builtin) => {
-                            self.builtin(builtins::TABLE[usize::from(*builtin)].name, &[TEXT]);
+                            self.builtin(*builtin, &[TEXT]);
                         }
                     }
                 }

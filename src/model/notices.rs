@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::builtins::Effect;
 use crate::machine::coverage::Coverage;
 use crate::machine::{Data, EntityId, Request, Value, What, format};
 use crate::syntax::Place;
@@ -26,10 +27,10 @@ impl Notices {
     pub fn asks(&mut self, request: &Request) {
         let text = |at: usize| request.args.items().get(at).map(format::display).unwrap_or_default();
         match request.what {
-            What::Effect("raise") => {
+            What::Effect(Effect::Raise) => {
                 self.raised.entry(text(1)).or_insert(request.place);
             }
-            What::Effect("receive") => {
+            What::Effect(Effect::Receive) => {
                 self.received.entry(text(0)).or_insert(request.place);
             }
             _ => {}
@@ -38,16 +39,16 @@ impl Notices {
 
     /// A property looks around.
     pub fn looks(&mut self, property: Place, what: &What, args: &Data, view: &dyn View) {
-        let What::Effect(name) = what else { return };
-        let (at, there) = match (*name, args.items().first()) {
-            ("state_of", Some(Value::Entity(entity))) => match EntityId::of(entity) {
+        let What::Effect(effect) = what else { return };
+        let (at, there) = match (*effect, args.items().first()) {
+            (Effect::StateOf, Some(Value::Entity(entity))) => match EntityId::of(entity) {
                 Ok(entity) => (entity.to_string(), view.state(&entity).is_some()),
                 Err(_) => return,
             },
-            ("states_of", Some(Value::Str(kind))) => {
+            (Effect::StatesOf, Some(Value::Str(kind))) => {
                 (format!("all of {}", kind.as_str()), !view.states(kind.as_str()).is_empty())
             }
-            ("outcome_of", Some(Value::Str(id))) => {
+            (Effect::OutcomeOf, Some(Value::Str(id))) => {
                 (format!("the instance {}", id.as_str()), !matches!(view.outcome(id.as_str()), Value::Null))
             }
             _ => return,

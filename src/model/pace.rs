@@ -9,6 +9,7 @@
 //!    is mocked, an effect, and an activity whose effects are all mocked answer at once then; other work takes the time that
 //!    it takes.
 
+use crate::builtins::Effect;
 use crate::code::{Code, FunctionId, Mock, Op};
 use crate::machine::options::policy;
 use crate::machine::{Request, What};
@@ -74,7 +75,7 @@ impl Program {
 /// Whether what a function does, and all that it calls, has the clock in its hand. `advance` becomes a sleep where it is
 /// called, so its text tells it from one.
 pub fn takes_the_clock(code: &Code, main: FunctionId) -> bool {
-    let sleep = |op: &Op| matches!(op, Op::Apply { builtin, .. } if crate::builtins::TABLE[*builtin as usize].name == "sleep");
+    let sleep = |op: &Op| matches!(op, Op::Apply { builtin, .. } if *builtin == Effect::Sleep.id().0);
     reached_functions(code, vec![main], None).into_iter().any(|id| {
         let function = &code.functions[id as usize];
         if !is_of_users(code, function) {

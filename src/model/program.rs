@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::builtins::{self, Context};
+use crate::builtins::{Builtin, Context, Effect, Route, TABLE};
 use crate::check::STD;
 use crate::code::{Code, Constant, Function, FunctionId, Mock, Op, Outcome, Property, Trials};
 use crate::machine::{Data, Request, What};
@@ -213,7 +213,7 @@ impl Program {
     pub(super) fn mock_of(&self, asked: &Request) -> Option<&Mock> {
         match &asked.what {
             What::Activity { name, .. } => self.mock(name, true),
-            What::Effect(name) => self.mock(name, false),
+            What::Effect(effect) => self.mock(effect.name(), false),
             _ => None,
         }
     }
@@ -225,7 +225,8 @@ impl Program {
             return true;
         }
         let Some(at) = self.code.find_isolated(activity) else { return false };
-        reached(&self.code, vec![self.code.isolated[at].body]).any(|name| name == "idempotency_key")
+        reached(&self.code, vec![self.code.isolated[at].body])
+            .any(|builtin| builtin.name == "idempotency_key")
     }
 }
 
@@ -238,34 +239,44 @@ impl Facts {
         let limits = has_option(code, "within");
         facts.replaces = has_option(code, "if_exists") && has_text(code, "replace");
         facts.reads_clock = limits;
-        for name in reached_without(code, users, retry(code).filter(|_| !limits)) {
-            match name {
-                "now" | "sleep_until" | "time_parse" | "time_from_parts" | "instant_from_nanos" => {
-                    facts.reads_clock = true
-                }
-                "terminate" | "suspend" | "resume" | "status" | "set_status" => facts.meddles = true,
+        for builtin in reached_without(code, users, retry(code).filter(|_| !limits)) {
+            match (builtin.effect(), builtin.name) {
+                (Some(Effect::Now | Effect::SleepUntil), _)
+                | (None, "time_parse" | "time_from_parts" | "instant_from_nanos") => facts.reads_clock = true,
+                (
+                    Some(
+                        Effect::Terminate
+                        | Effect::Suspend
+                        | Effect::Resume
+                        | Effect::Status
+                        | Effect::SetStatus,
+                    ),
+                    _,
+                ) => facts.meddles = true,
                 // What `uuid` gives is made from the key of its step.
-                "idempotency_key" | "uuid" => facts.reads_keys = true,
-                "attempt" => facts.reads_attempts = true,
+                (Some(Effect::Uuid), _) | (None, "idempotency_key") => facts.reads_keys = true,
+                (None, "attempt") => facts.reads_attempts = true,
                 _ => {}
             }
         }
         facts.watches_instances = properties
             .iter()
-            .any(|property| reached(code, vec![property.function]).any(|name| name == "outcome_of"));
+            .any(|property| reached_effects(code, property.function).any(|it| it == Effect::OutcomeOf));
         facts.has_world = mocks.iter().any(is_of_the_world);
         facts.in_turn = mocks.iter().any(|mock| mock.in_turn);
         for item in code.isolated.iter().filter(|item| item.context == Some(Context::Activity)) {
-            let effects: HashSet<&str> = reached(code, vec![item.body]).collect();
-            let of = |name: &str| mocks.iter().find(|mock| !mock.is_activity && mock.target == name);
+            let effects: HashSet<Effect> = reached_effects(code, item.body).collect();
+            let of =
+                |effect: Effect| mocks.iter().find(|mock| !mock.is_activity && mock.target == effect.name());
             let outside = || {
-                let leaves = |name: &str| builtins::is_external(name) && !matches!(name, "print" | "log");
-                effects.iter().filter(move |name| leaves(name) || of(name).is_some())
+                let leaves = |effect: Effect| effect.route() == Route::AfterCommit && !effect.is_line();
+                effects.iter().copied().filter(move |effect| leaves(*effect) || of(*effect).is_some())
             };
             let is_mocked = |mock: &Mock| mock.within.is_none() && !is_of_the_world(mock);
-            if effects.iter().any(|name| name.starts_with("sleep")) {
+            if effects.iter().any(|effect| effect.is_sleep()) {
                 facts.waits.insert(item.name.clone());
-            } else if outside().next().is_some() && outside().all(|name| of(name).is_some_and(is_mocked)) {
+            } else if outside().next().is_some() && outside().all(|effect| of(effect).is_some_and(is_mocked))
+            {
                 facts.prompt.insert(item.name.clone());
             }
         }
@@ -276,8 +287,8 @@ impl Facts {
         if facts.reads_clock {
             facts.later = delays(code);
         }
-        let mut functions = functions.flat_map(|function| reached(code, vec![function]));
-        facts.mocks_look = functions.any(|name| matches!(name, "state_of" | "states_of" | "outcome_of"));
+        let mut effects = functions.flat_map(|function| reached_effects(code, function));
+        facts.mocks_look = effects.any(|effect| effect.route() == Route::Look);
         facts
     }
 }
@@ -302,7 +313,7 @@ fn sees_names(code: &Code, main: FunctionId, properties: &[Property], mocks: &[M
     let operations = operations.flat_map(|entity| &entity.operations).map(|operation| operation.function);
     let all: Vec<FunctionId> = roots.iter().copied().chain(operations).collect();
     // Within an operation `self` is the entity.
-    names::are_seen(code, all, reached(code, roots).any(|name| name == "self"))
+    names::are_seen(code, all, reached(code, roots).any(|builtin| builtin.name == "self"))
 }
 
 /// Delays that a program names, a little longer: the least, one in the middle and the greatest.
@@ -335,12 +346,12 @@ pub(super) fn is_of_the_world(mock: &Mock) -> bool {
 }
 
 /// The builtins that a function's own code names.
-fn called(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static str> {
+fn called(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static Builtin> {
     let ops = &code.functions[function as usize].ops;
     ops.iter().filter_map(|op| match op {
-        Op::Apply { builtin, .. } => Some(builtins::TABLE[*builtin as usize].name),
+        Op::Apply { builtin, .. } => Some(&TABLE[*builtin as usize]),
         Op::Constant { index, .. } => match code.constants.get(*index as usize) {
-            Some(Constant::Builtin(id)) => Some(builtins::TABLE[*id as usize].name),
+            Some(Constant::Builtin(id)) => Some(&TABLE[*id as usize]),
             _ => None,
         },
         _ => None,
@@ -372,8 +383,13 @@ fn has_text(code: &Code, text: &str) -> bool {
 }
 
 /// The builtins that functions name, or those that they mention.
-pub(super) fn reached(code: &Code, functions: Vec<FunctionId>) -> impl Iterator<Item = &'static str> {
+pub(super) fn reached(code: &Code, functions: Vec<FunctionId>) -> impl Iterator<Item = &'static Builtin> {
     reached_without(code, functions, None)
+}
+
+/// The effects that a function names, or one that it mentions.
+fn reached_effects(code: &Code, function: FunctionId) -> impl Iterator<Item = Effect> {
+    reached(code, vec![function]).filter_map(Builtin::effect)
 }
 
 /// As `reached`, but for what only that function names.
@@ -381,7 +397,7 @@ fn reached_without(
     code: &Code,
     functions: Vec<FunctionId>,
     left_out: Option<FunctionId>,
-) -> impl Iterator<Item = &'static str> {
+) -> impl Iterator<Item = &'static Builtin> {
     reached_functions(code, functions, left_out).into_iter().flat_map(|function| called(code, function))
 }
 

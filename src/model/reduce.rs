@@ -31,6 +31,7 @@
 //!
 //! `tests/models.rs` compares the outcomes with those of the search without reduction, program by program.
 
+use crate::builtins::Effect;
 use crate::machine::What;
 use crate::syntax::tree::PropertyKind;
 
@@ -216,7 +217,7 @@ fn is_left_alone(evaluator: &Evaluator<'_>, c: &Config, id: &Id, instance: &Inst
         })
     };
     instance.open.values().all(|open| match &open.asked.what {
-        What::Effect("receive") => false,
+        What::Effect(Effect::Receive) => false,
         What::Activity { name, .. } if evaluator.program.changes_the_world(name) => false,
         _ => c.tasks.contains_key(&(id.clone(), open.name)) || on_its_way(open),
     })

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::builtins::Effect;
 use crate::machine::{Data, EntityId, ErrorData, Value, What};
 
 use super::evaluate::{Chooser, Done, Evaluator, Moment, Stop, View};
@@ -17,7 +18,7 @@ pub fn outcomes(
     view: &dyn View,
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
 ) -> Result<Rc<Vec<Done>>, Stop> {
-    if task.asked.what == What::Effect("status") {
+    if task.asked.what == What::Effect(Effect::Status) {
         return Ok(Rc::new(vec![Done::of(Some(status(&task.asked.args, view)))]));
     }
     let all = evaluator.perform(&task.asked, &task.key, task.attempt, now, view)?;
@@ -50,7 +51,7 @@ pub fn outcome(
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
     chooser: &mut dyn Chooser,
 ) -> Result<Done, Stop> {
-    if task.asked.what == What::Effect("status") {
+    if task.asked.what == What::Effect(Effect::Status) {
         return Ok(Done::of(Some(status(&task.asked.args, view))));
     }
     let done = evaluator.perform_once(&task.asked, &task.key, task.attempt, now, view, chooser)?;

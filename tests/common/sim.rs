@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use durable::builtins::Context;
+use durable::builtins::{Context, Effect};
 use durable::code::ProgramHash;
 use durable::engine::{
     Address, Args, Asked, Checkpoint, Checkpoints, Engine, Entry, Event, Gate, InstanceRecord, Leaving, Line,
@@ -651,8 +651,8 @@ impl World {
         target_ended: &mut bool,
     ) -> Result<(), String> {
         match &output {
-            Output::Effect { step, name, .. } => {
-                self.say(|| format!("{} {name} #{}", step.owner, step.seq));
+            Output::Effect { step, effect, .. } => {
+                self.say(|| format!("{} {effect} #{}", step.owner, step.seq));
                 under_way.push(UnderWay { step: step.clone(), output, until: self.now });
             }
             Output::Activity { step, name, .. } => {
@@ -695,10 +695,10 @@ impl World {
         target_ended: &mut bool,
     ) -> Result<(), String> {
         match leaving {
-            Leaving::Effect { step, name, .. } => {
-                self.say(|| format!("{} {name} #{}", step.owner, step.seq));
-                self.check_durable(step, name)?;
-                self.check_lines(step, name)?;
+            Leaving::Effect { step, effect, .. } => {
+                self.say(|| format!("{} {effect} #{}", step.owner, step.seq));
+                self.check_durable(step, effect.name())?;
+                self.check_lines(step, effect.name())?;
                 under_way.push(UnderWay { step: step.clone(), output, until: self.now });
             }
             Leaving::Line { run, line } => {
@@ -744,9 +744,11 @@ impl World {
         output: &Output,
     ) -> Result<(Result<Data, ErrorData>, Vec<Request>), String> {
         match output {
-            Output::Effect { name, args, .. } => Ok((self.effect(name, args, step.seq), Vec::new())),
+            Output::Effect { effect, args, .. } => Ok((self.effect(*effect, args, step.seq), Vec::new())),
             Output::Gated(gated) => match gated.peek() {
-                Leaving::Effect { name, args, .. } => Ok((self.effect(name, args, step.seq), Vec::new())),
+                Leaving::Effect { effect, args, .. } => {
+                    Ok((self.effect(*effect, args, step.seq), Vec::new()))
+                }
                 other => Err(format!("{other:?} has no result")),
             },
             Output::Activity { program, name, args, key, .. } => {
@@ -776,10 +778,11 @@ impl World {
                         Progress::Done(result) => return Ok((result, machine.take_sends())),
                         Progress::Waiting => {
                             for request in machine.take_requests() {
-                                let What::Effect(name) = request.what else {
+                                let What::Effect(effect) = request.what else {
                                     return Err("an activity asks for something else than an effect".into());
                                 };
-                                let result = self.effect(name, &request.args, step.seq * 1000 + request.seq);
+                                let result =
+                                    self.effect(effect, &request.args, step.seq * 1000 + request.seq);
                                 machine.answer(request.seq, result);
                             }
                         }
@@ -791,24 +794,24 @@ impl World {
     }
 
     /// Effects have answers that depend on the step alone when all is orderly.
-    fn effect(&mut self, name: &str, args: &Data, number: u64) -> Result<Data, ErrorData> {
+    fn effect(&mut self, effect: Effect, args: &Data, number: u64) -> Result<Data, ErrorData> {
         let number = if self.orderly { Random::new(number).next() } else { self.random.next() };
         let args = match args.decode() {
             Value::List(args) => args.as_slice().to_vec(),
             _ => Vec::new(),
         };
-        let value = match (name, &args[..]) {
-            ("now", _) => Value::Instant(self.now),
-            ("random", _) => Value::float((number % 1000) as f64 / 1000.0),
-            ("random_int", [Value::Int(low), Value::Int(high)]) => {
+        let value = match (effect, &args[..]) {
+            (Effect::Now, _) => Value::Instant(self.now),
+            (Effect::Random, _) => Value::float((number % 1000) as f64 / 1000.0),
+            (Effect::RandomInt, [Value::Int(low), Value::Int(high)]) => {
                 Value::Int(low + (number % (high.abs_diff(*low) + 1)) as i64)
             }
-            ("uuid", _) => Value::str(format!("{:08x}-0000-4000-8000-000000000000", number as u32)),
-            ("fs_exists", _) => Value::bool(number % 2 == 0),
-            ("env", _) | ("print" | "log" | "sleep", _) => Value::Null,
-            ("input", _) if self.input.is_empty() => Value::Null,
-            ("input", _) => Value::str(self.input.remove(0)),
-            _ => return Err(ErrorData::new("io_error", format!("`{name}` is not of this world"))),
+            (Effect::Uuid, _) => Value::str(format!("{:08x}-0000-4000-8000-000000000000", number as u32)),
+            (Effect::FsExists, _) => Value::bool(number % 2 == 0),
+            (Effect::Env, _) | (Effect::Print | Effect::Log | Effect::Sleep, _) => Value::Null,
+            (Effect::Input, _) if self.input.is_empty() => Value::Null,
+            (Effect::Input, _) => Value::str(self.input.remove(0)),
+            _ => return Err(ErrorData::new("io_error", format!("`{effect}` is not of this world"))),
         };
         Ok(Data::encode(&value).expect("data"))
     }

@@ -1,6 +1,6 @@
 //! Calls: of functions, methods, operations; what is started and signalled.
 
-use crate::builtins::Contexts;
+use crate::builtins::{Contexts, Effect};
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Place, Span};
 
@@ -59,7 +59,7 @@ impl Resolver<'_> {
         match resolved {
             Some(Resolved::Builtin(id)) => {
                 let builtin = id.get();
-                if builtin.name == "continue_as_new" {
+                if builtin.effect() == Some(Effect::ContinueAsNew) {
                     self.forbidden(
                         callee.span,
                         "`continue_as_new` in a critical section",

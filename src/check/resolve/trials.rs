@@ -5,7 +5,7 @@
 
 use std::mem;
 
-use crate::builtins::Context;
+use crate::builtins::{Context, Effect};
 use crate::syntax::token::Name;
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Place, Span};
@@ -87,7 +87,7 @@ impl Resolver<'_> {
             Resolved::Global(global) if self.program.globals[global].kind == GlobalKind::Activity => {
                 Some(Mocked::Activity(global))
             }
-            _ => crate::builtins::mockable(&path).map(Mocked::Effect),
+            _ => Effect::mockable(&path).map(Mocked::Effect),
         };
         match mocked {
             Some(mocked) => {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::builtins::Effect;
 use crate::check::closest;
 use crate::code::{FunctionId, Mock, Op, Property};
 use crate::model::notices::Notices;
@@ -164,9 +165,6 @@ fn meant(near: Option<&str>) -> String {
 
 /// A mock's name, as it is written.
 fn name_of(mock: &Mock) -> String {
-    match (mock.is_activity, mock.target.as_str()) {
-        (false, "http") => "http.request".to_string(),
-        (false, name) if name.starts_with("fs_") => name.replace("fs_", "fs."),
-        (_, name) => name.to_string(),
-    }
+    let effect = Effect::find(&mock.target).filter(|_| !mock.is_activity);
+    effect.map_or_else(|| mock.target.clone(), Effect::mocked_as)
 }

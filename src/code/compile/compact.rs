@@ -25,7 +25,7 @@ fn shorten(ops: &mut Vec<Op>, spans: &mut Vec<Span>) -> bool {
     }
     places.push(place);
     for at in 0..ops.len() {
-        if let Some(by) = distance(&mut ops[at]) {
+        if let Some(by) = ops[at].distance() {
             let target = places[jumped(at, *by).min(idle.len())];
             *by = (target as i64 - places[at] as i64 - 1) as i32;
         }
@@ -43,17 +43,5 @@ fn is_idle(ops: &[Op], at: usize) -> bool {
         // A test skips the jump after it.
         Op::Jump { by: 0 } => at == 0 || followers(ops[at - 1], at - 1)[1] != Some(at + 1),
         _ => false,
-    }
-}
-
-/// How far an instruction jumps.
-pub(super) fn distance(op: &mut Op) -> Option<&mut i32> {
-    match op {
-        Op::Jump { by }
-        | Op::Repeat { by }
-        | Op::RangeNext { by, .. }
-        | Op::EachNext { by, .. }
-        | Op::Try { by, .. } => Some(by),
-        _ => None,
     }
 }

@@ -405,7 +405,7 @@ impl Compiler<'_, '_> {
     /// Makes the jump at `at` lead to `to`.
     fn patch(&mut self, at: usize, to: usize) {
         let distance = to as i64 - at as i64 - 1;
-        if let Some(by) = compact::distance(&mut self.state().ops[at]) {
+        if let Some(by) = self.state().ops[at].distance() {
             *by = distance as i32;
         }
     }

@@ -33,7 +33,7 @@ impl Unit<'_> {
     fn trials(&mut self, trials: &core::Trials, variables: &Variables) -> Trials {
         let mocks = trials.mocks.iter().filter_map(|mock| {
             let (target, is_activity) = match mock.target {
-                Mocked::Effect(builtin) => (builtin.get().name.to_string(), false),
+                Mocked::Effect(effect) => (effect.name().to_string(), false),
                 Mocked::Activity(global) => match self.globals.get(&global)? {
                     Target::Isolated(at) => (self.code.isolated[*at].name.clone(), true),
                     _ => return None,

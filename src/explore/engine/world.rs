@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
+use crate::builtins::Effect;
 use crate::code::ProgramHash;
 use crate::engine::{
     Address, Args, Asked as Recorded, Engine, Entry, Event, Gate, Hold, InstanceRecord, Leaving, Line,
@@ -240,7 +241,7 @@ impl World {
     /// What leaves the engine.
     pub(super) fn release(&mut self, program: &Program, output: Output) -> Result<(), Stop> {
         match output {
-            Output::Effect { step, name, args, .. } => self.asks_effect(program, step, name, args),
+            Output::Effect { step, effect, args, .. } => self.asks_effect(program, step, effect, args),
             Output::Gated(gated) => match self.gate.open(gated) {
                 Ok(leaving) => return self.leave(program, leaving),
                 Err(early) => return Err(fault(format!("{:?} leaves before its writes", early.peek()))),
@@ -258,15 +259,15 @@ impl World {
         Ok(())
     }
 
-    fn asks_effect(&mut self, program: &Program, step: StepId, name: &'static str, args: Data) {
+    fn asks_effect(&mut self, program: &Program, step: StepId, effect: Effect, args: Data) {
         let key: Id = format!("{}-{}", step.owner, step.seq).into();
-        self.asks(program, step, What::Effect(name), args, key);
+        self.asks(program, step, What::Effect(effect), args, key);
     }
 
     /// What leaves the process; its writes are durable.
     fn leave(&mut self, program: &Program, leaving: Leaving) -> Result<(), Stop> {
         match leaving {
-            Leaving::Effect { step, name, args, .. } => self.asks_effect(program, step, name, args),
+            Leaving::Effect { step, effect, args, .. } => self.asks_effect(program, step, effect, args),
             Leaving::Line { run, line } => {
                 let (out, left) = self.lines.entry(run).or_default();
                 *left += 1;
@@ -521,10 +522,11 @@ impl World {
             match entry {
                 Entry::Requested { seq, what, args, place, .. } => {
                     let Args::Whole(args) = args else { continue };
-                    if what == Recorded::Effect("print".into()) {
+                    if what.effect() == Some(Effect::Print) {
                         printed.push(args.clone());
                     }
-                    waits.insert(seq, asked(Request { seq, what: again(what), args, place }));
+                    let Some(what) = again(what) else { continue };
+                    waits.insert(seq, asked(Request { seq, what, args, place }));
                 }
                 Entry::Answered { seq, .. } | Entry::Cancelled { seq, .. } => {
                     waits.remove(&seq);
@@ -553,16 +555,14 @@ fn is_fact(output: &Output) -> bool {
     }
 }
 
-/// What was asked for, as the history has it.
-fn again(what: Recorded) -> What {
-    match what {
-        Recorded::Effect(name) => {
-            What::Effect(crate::builtins::find(&name).map_or("effect", |id| id.get().name))
-        }
+/// What was asked for, as the history has it. None when it is an effect that this version does not know.
+fn again(what: Recorded) -> Option<What> {
+    Some(match what {
+        Recorded::Effect(name) => What::Effect(Effect::find(&name)?),
         Recorded::Activity(name) => What::Activity { name, options: Data::null() },
         Recorded::Orchestration { name, start } => What::Orchestration { name, options: Data::null(), start },
         Recorded::Operation { entity, operation, signal } => What::Operation { entity, operation, signal },
-    }
+    })
 }
 
 impl UnderWay {

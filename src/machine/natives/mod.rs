@@ -20,7 +20,7 @@ mod values;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use crate::builtins::{Builtin, Kind, TABLE};
+use crate::builtins::{Builtin, Effect, Kind, TABLE};
 
 use super::error::{Fail, fail, type_error};
 use super::value::{Blob, List, Record, Text, Value};
@@ -150,31 +150,31 @@ fn stretch(from: &Value, to: &Value, len: usize) -> Result<(usize, usize), Fail>
 }
 
 /// Checks the arguments of an effect, so that a mistake is an error where it was made.
-pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
-    match name {
-        "sleep" => match &args[0] {
+pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
+    match effect {
+        Effect::Sleep => match &args[0] {
             Value::Duration(_) => Ok(()),
             other => Err(type_error(format!("`sleep` takes a duration, like 5s, not {}", other.a_kind()))),
         },
-        "state_of" => match &args[0] {
+        Effect::StateOf => match &args[0] {
             Value::Entity(_) => Ok(()),
             other => Err(type_error(format!(
                 "`state_of` takes an entity, like `Account(\"ada\")`, not {}",
                 other.a_kind()
             ))),
         },
-        "receive" => match &args[0] {
+        Effect::Receive => match &args[0] {
             Value::Str(_) => Ok(()),
             other => Err(type_error(format!(
                 "`receive` takes the name of an event, a string, not {}",
                 other.a_kind()
             ))),
         },
-        "sleep_until" => match &args[0] {
+        Effect::SleepUntil => match &args[0] {
             Value::Instant(_) => Ok(()),
             other => Err(type_error(format!("`sleep_until` takes an instant, not {}", other.a_kind()))),
         },
-        "random_int" => {
+        Effect::RandomInt => {
             let (low, high) = (int(&args[0])?, int(&args[1])?);
             if low > high {
                 return Err(fail(
@@ -184,9 +184,16 @@ pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
             }
             Ok(())
         }
-        "env" | "secret" | "input" | "fs_read" | "fs_read_bytes" | "fs_exists" | "fs_list"
-        | "fs_make_dir" | "fs_remove" => text(&args[0]).map(|_| ()),
-        "fs_write" | "fs_append" => {
+        Effect::Env
+        | Effect::Secret
+        | Effect::Input
+        | Effect::FsRead
+        | Effect::FsReadBytes
+        | Effect::FsExists
+        | Effect::FsList
+        | Effect::FsMakeDir
+        | Effect::FsRemove => text(&args[0]).map(|_| ()),
+        Effect::FsWrite | Effect::FsAppend => {
             text(&args[0])?;
             match &args[1] {
                 Value::Str(_) | Value::Bytes(_) => Ok(()),
@@ -196,19 +203,39 @@ pub fn check_effect(name: &str, args: &[Value]) -> Result<(), Fail> {
                 ))),
             }
         }
-        "exec" => {
+        Effect::Exec => {
             text(&args[0])?;
             for arg in list(&args[1])?.as_slice() {
                 text(arg)?;
             }
             options::exec(&args[2]).map(|_| ())
         }
-        "http" => {
+        Effect::Http => {
             text(&args[0])?;
             text(&args[1])?;
             options::http(&args[3]).map(|_| ())
         }
-        _ => Ok(()),
+        // They take anything, or nothing, or are looked at by the machine.
+        Effect::Print
+        | Effect::Log
+        | Effect::Now
+        | Effect::Random
+        | Effect::Uuid
+        | Effect::Extern
+        | Effect::Wait
+        | Effect::Status
+        | Effect::SetStatus
+        | Effect::ContinueAsNew
+        | Effect::Lock
+        | Effect::Unlock
+        | Effect::StatesOf
+        | Effect::OutcomeOf
+        | Effect::Raise
+        | Effect::Terminate
+        | Effect::Suspend
+        | Effect::Resume
+        | Effect::Start
+        | Effect::Signal => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::builtins::{Context, looks};
+use crate::builtins::{Context, Effect};
 use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
 use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
@@ -367,26 +367,26 @@ impl Evaluator<'_> {
         now: &Moment,
         view: &dyn View,
     ) -> Result<Done, Stop> {
-        let What::Effect(name) = request.what else {
+        let What::Effect(effect) = request.what else {
             return Err(Stop::Fault("not an effect".into()));
         };
-        if let Some(mock) = self.program.mock(name, false) {
+        if let Some(mock) = self.program.mock(effect.name(), false) {
             let done = self.mocked(&mock.clone(), request, choices, view)?;
             choices.names.extend(done.choice.clone());
             return Ok(done);
         }
         let args = request.args.items();
-        let value = match name {
-            "print" | "log" | "sleep" => Value::Null,
-            "now" => Value::Instant(choices.instant(&now.clock)),
-            "random" => Value::float(choices.fraction()),
-            "random_int" => {
+        let value = match effect {
+            Effect::Print | Effect::Log | Effect::Sleep => Value::Null,
+            Effect::Now => Value::Instant(choices.instant(&now.clock)),
+            Effect::Random => Value::float(choices.fraction()),
+            Effect::RandomInt => {
                 let (Some(Value::Int(low)), Some(Value::Int(high))) = (args.first(), args.get(1)) else {
                     return Err(Stop::Fault("random_int without bounds".into()));
                 };
                 Value::Int(choices.int(*low, *high))
             }
-            "uuid" => {
+            Effect::Uuid => {
                 let hash = fingerprint(&("uuid", key));
                 Value::str(format!(
                     "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
@@ -397,10 +397,41 @@ impl Evaluator<'_> {
                     (hash >> 80) & 0xffff_ffff_ffff
                 ))
             }
-            name if looks(name) => return Err(Stop::Looks { request: request.clone() }),
-            _ => return Err(Stop::NoMock { request: request.clone() }),
+            Effect::StateOf | Effect::StatesOf | Effect::OutcomeOf => {
+                return Err(Stop::Looks { request: request.clone() });
+            }
+            Effect::Env
+            | Effect::Secret
+            | Effect::Input
+            | Effect::Http
+            | Effect::FsRead
+            | Effect::FsReadBytes
+            | Effect::FsWrite
+            | Effect::FsAppend
+            | Effect::FsExists
+            | Effect::FsList
+            | Effect::FsMakeDir
+            | Effect::FsRemove
+            | Effect::Exec
+            | Effect::Extern => return Err(Stop::NoMock { request: request.clone() }),
+            // The models answer them by themselves, so that they do not come here.
+            Effect::SleepUntil
+            | Effect::Receive
+            | Effect::Wait
+            | Effect::Status
+            | Effect::SetStatus
+            | Effect::ContinueAsNew
+            | Effect::Lock
+            | Effect::Unlock
+            | Effect::Raise
+            | Effect::Terminate
+            | Effect::Suspend
+            | Effect::Resume
+            | Effect::Start
+            | Effect::Signal => return Err(Stop::NoMock { request: request.clone() }),
         };
-        let chosen = matches!(name, "random" | "random_int") || name == "now" && now.clock.len() > 1;
+        let chosen = matches!(effect, Effect::Random | Effect::RandomInt)
+            || effect == Effect::Now && now.clock.len() > 1;
         let name = chosen.then(|| shown(&data(&value)));
         choices.names.extend(name.clone());
         Ok(Done { choice: name, read: choices.read, ..Done::of(Some(answer(Ok(data(&value))))) })

@@ -1,6 +1,6 @@
 //! Mocks and properties: functions that compute, and look at a configuration.
 
-use crate::builtins::Context;
+use crate::builtins::{Context, Effect};
 use crate::code::{FunctionId, Property};
 use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Value, What};
 
@@ -43,20 +43,20 @@ impl Evaluator<'_> {
     /// What a test, a property or a mock finds when it looks around.
     pub fn look(&self, what: &What, args: &Data, view: &dyn View) -> Data {
         let value = match (what, args.items().first()) {
-            (What::Effect("state_of"), Some(Value::Entity(entity))) => match EntityId::of(entity) {
+            (What::Effect(Effect::StateOf), Some(Value::Entity(entity))) => match EntityId::of(entity) {
                 Ok(entity) => match view.state(&entity) {
                     Some(state) => state.decode(),
                     None => self.initial(&entity.name),
                 },
                 Err(_) => Value::Null,
             },
-            (What::Effect("states_of"), Some(Value::Str(kind))) => {
+            (What::Effect(Effect::StatesOf), Some(Value::Str(kind))) => {
                 let entry = |(key, state): (Data, Data)| {
                     Value::record([("key", key.decode()), ("state", state.decode())])
                 };
                 Value::list(view.states(kind.as_str()).into_iter().map(entry).collect())
             }
-            (What::Effect("outcome_of"), Some(Value::Str(id))) => view.outcome(id.as_str()),
+            (What::Effect(Effect::OutcomeOf), Some(Value::Str(id))) => view.outcome(id.as_str()),
             _ => Value::Null,
         };
         Data::encode(&value).unwrap_or_else(|_| Data::null())

@@ -1,5 +1,6 @@
 //! Steps of the high-level model, for people.
 
+use crate::builtins::Effect;
 use crate::machine::What;
 use crate::syntax::Place;
 
@@ -116,6 +117,6 @@ pub fn late(orphan: Option<&Part<Orphan>>, done: Option<&Done>) -> Shown {
 /// Where the section stands for which an instance asks.
 fn owner_place(c: &Config, owner: &str) -> Option<Place> {
     let instance = c.instances.get(owner)?;
-    let lock = instance.open.values().find(|open| open.asked.what == What::Effect("lock"))?;
+    let lock = instance.open.values().find(|open| open.asked.what == What::Effect(Effect::Lock))?;
     Some(lock.asked.place)
 }

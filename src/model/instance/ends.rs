@@ -1,5 +1,6 @@
 //! How instances end, begin anew, and answer what comes after their end.
 
+use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, IfExists, What, ids};
 
 use super::super::evaluate::{Stop, handle};
@@ -15,12 +16,13 @@ impl Step<'_, '_> {
         self.eval = None;
         let waiters = std::mem::take(&mut self.me.waiters);
         let open = std::mem::take(&mut self.me.open);
-        let is_section = |open: &Open| open.asked.what == What::Effect("lock");
+        let is_section = |open: &Open| open.asked.what == What::Effect(Effect::Lock);
         let in_section = self.me.section.is_some() || open.values().any(is_section);
         self.me.state = State::Ended { outcome, told: !waiters.is_empty() };
         match self.may_go_back() {
             true => {
-                let is_sleep = |open: &Open| matches!(open.asked.what, What::Effect("sleep" | "sleep_until"));
+                let is_sleep =
+                    |open: &Open| matches!(open.asked.what, What::Effect(effect) if effect.is_sleep());
                 for open in open.values() {
                     if !is_sleep(open) {
                         self.out.push(Out::GiveUp { seq: open.name });
@@ -65,7 +67,7 @@ impl Step<'_, '_> {
         let execution = self.me.execution;
         let is_sleep = |seq: u64| {
             let open = self.me.open_named(seq).map(|(_, open)| &open.asked.what);
-            matches!(open, Some(What::Effect("sleep" | "sleep_until")))
+            matches!(open, Some(What::Effect(effect)) if effect.is_sleep())
         };
         let kept = match message {
             _ if !self.may_go_back() || self.evaluator.program.mutation == Mutation::FailedDrops => None,
@@ -88,7 +90,7 @@ impl Step<'_, '_> {
                 self.terminate_child(&open, "its caller began anew");
             }
             let answered = !matches!(open.asked.what, What::Activity { .. })
-                && !matches!(open.asked.what, What::Effect(name) if !is_sent(name));
+                && !matches!(open.asked.what, What::Effect(effect) if !is_sent(effect));
             if answered {
                 self.me.stale.insert(open.name);
             }

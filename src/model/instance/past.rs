@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
+use crate::builtins::Effect;
 use crate::machine::{Data, What, child_id, format, later_child_id, options};
 
 use super::super::evaluate::{Evaluated, Evaluator, Stop};
@@ -88,7 +89,7 @@ impl<E> Instance<E> {
             all.extend(fatal.iter().copied().chain(machine.unhandled()));
         }
         let requests = self.requests(evaluator, id)?;
-        let is_lock = |seq: &u64| requests.get(seq).is_some_and(|it| it.what == What::Effect("lock"));
+        let is_lock = |seq: &u64| requests.get(seq).is_some_and(|it| it.what == What::Effect(Effect::Lock));
         if self.past.in_section || all.iter().any(is_lock) || (self.has_failed() && fatal.is_empty()) {
             return Ok(None);
         }
@@ -117,7 +118,7 @@ impl<E> Instance<E> {
                 let id = child.id.map_or_else(|| automatic(id, self.execution, seq), Id::from);
                 Some(Target { id, is_called: true, is_detached: child.detached })
             }
-            What::Effect("wait") => {
+            What::Effect(Effect::Wait) => {
                 let id = asked.args.items().first().map(format::display).unwrap_or_default();
                 Some(Target { id: id.into(), is_called: false, is_detached: true })
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::builtins::Effect;
 use crate::machine::options;
 use crate::machine::{Data, EntityId, ErrorData, IfExists, Value, What, ids};
 
@@ -12,7 +13,7 @@ use super::super::part::fingerprint;
 use super::super::program::{Mutation, Naming};
 use super::super::timers::When;
 use super::past::automatic;
-use super::sends::{signal, told};
+use super::sends::{is_sent, signal, told};
 use super::{Open, Out, Ready, Section, Step, Task, Trouble, first_text, lock_timeout, null};
 
 impl Step<'_, '_> {
@@ -34,7 +35,7 @@ impl Step<'_, '_> {
     pub(super) fn dispatch(&mut self, fiber: u64, name: u64, asked: &Asked) -> Result<bool, Stop> {
         let args = &asked.args;
         match &asked.what {
-            What::Effect("sleep" | "sleep_until") => {
+            What::Effect(Effect::Sleep | Effect::SleepUntil) => {
                 let when = match args.items().first() {
                     Some(Value::Duration(duration)) => When::After(*duration),
                     Some(Value::Instant(instant)) => When::At(*instant),
@@ -42,39 +43,67 @@ impl Step<'_, '_> {
                 };
                 self.out.push(Out::SetTimer { when, seq: name, timer: Timer::Sleep });
             }
-            What::Effect("receive") => {}
-            What::Effect("wait") if first_text(args) == *self.id => {
+            What::Effect(Effect::Receive) => {}
+            What::Effect(Effect::Wait) if first_text(args) == *self.id => {
                 self.known_at_once(fiber, ids::waits_for_itself(&self.id));
             }
-            What::Effect("wait") => self.say(&first_text(args), Message::Wait(self.waiter(name))),
-            What::Effect("raise" | "terminate" | "suspend" | "resume") => {
-                if let What::Effect(effect) = &asked.what
-                    && let Some((to, message)) = told(effect, args, Some(self.waiter(name)))
-                {
+            What::Effect(Effect::Wait) => self.say(&first_text(args), Message::Wait(self.waiter(name))),
+            What::Effect(
+                effect @ (Effect::Raise
+                | Effect::Terminate
+                | Effect::Suspend
+                | Effect::Resume
+                | Effect::Start
+                | Effect::Signal),
+            ) => {
+                if let Some((to, message)) = told(*effect, args, Some(self.waiter(name))) {
                     self.say(&to, message);
                 }
             }
-            What::Effect("set_status") => {
+            What::Effect(Effect::SetStatus) => {
                 self.me.custom = args.items().first().and_then(|value| Data::encode(value).ok());
                 self.immediate(fiber);
             }
-            What::Effect("continue_as_new") => {
+            What::Effect(Effect::ContinueAsNew) => {
                 self.continue_as_new(args.clone())?;
                 return Ok(false);
             }
-            What::Effect("lock") => self.lock(fiber, name, args),
-            What::Effect("unlock") => {
+            What::Effect(Effect::Lock) => self.lock(fiber, name, args),
+            What::Effect(Effect::Unlock) => {
                 self.leave_section();
                 self.immediate(fiber);
             }
-            What::Effect(effect @ ("print" | "log")) => {
-                if *effect == "print" && self.evaluator.program.observes {
+            What::Effect(effect @ (Effect::Print | Effect::Log)) => {
+                if *effect == Effect::Print && self.evaluator.program.observes {
                     self.me.printed.push(args.clone());
                 }
                 self.me.open.remove(&fiber);
                 self.lines.push_back((fiber, name));
             }
-            What::Effect(_) => self.attempt(fiber),
+            What::Effect(
+                Effect::Status
+                | Effect::Now
+                | Effect::Random
+                | Effect::RandomInt
+                | Effect::Uuid
+                | Effect::Env
+                | Effect::Secret
+                | Effect::Input
+                | Effect::Http
+                | Effect::FsRead
+                | Effect::FsReadBytes
+                | Effect::FsWrite
+                | Effect::FsAppend
+                | Effect::FsExists
+                | Effect::FsList
+                | Effect::FsMakeDir
+                | Effect::FsRemove
+                | Effect::Exec
+                | Effect::Extern
+                | Effect::StateOf
+                | Effect::StatesOf
+                | Effect::OutcomeOf,
+            ) => self.attempt(fiber),
             What::Activity { name: activity, .. } => {
                 if self.me.uncertain.contains(&fingerprint(&(activity, args))) {
                     let trouble = Trouble::Repeated { by: self.id.clone(), asked: asked.clone() };
@@ -191,11 +220,14 @@ impl Step<'_, '_> {
     /// Others learn that nobody waits for a request any more.
     pub(super) fn leave(&mut self, open: &Open, children: bool) {
         match &open.asked.what {
-            What::Effect("lock") => {
+            What::Effect(Effect::Lock) => {
                 self.leave_section();
                 self.me.stale.insert(open.name);
             }
-            What::Effect("wait" | "raise" | "terminate" | "suspend" | "resume") | What::Operation { .. } => {
+            What::Effect(effect) if is_sent(*effect) => {
+                self.me.stale.insert(open.name);
+            }
+            What::Operation { .. } => {
                 self.me.stale.insert(open.name);
             }
             What::Orchestration { start, .. } => {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::builtins::Effect;
 use crate::machine::{Value, What, options};
 
 use super::super::evaluate::{Evaluator, Stop};
@@ -86,7 +87,7 @@ pub fn rewind(
     let mut step = Step::of(evaluator, id, fresh);
     step.evaluated(&begun)?;
     let later = step.fit(old, back)?;
-    let asks_for_section = |asked: &What| *asked == What::Effect("lock");
+    let asks_for_section = |asked: &What| *asked == What::Effect(Effect::Lock);
     if step.me.section.is_some() || step.me.open.values().any(|open| asks_for_section(&open.asked.what)) {
         return Ok(None);
     }
@@ -148,11 +149,11 @@ impl Step<'_, '_> {
         let requests = old.requests(self.evaluator, &self.id)?;
         let Some(asked) = requests.get(&known.seq) else { return Ok(()) };
         match (&asked.what, &*known.result) {
-            (What::Effect("receive"), Ok(payload)) => {
+            (What::Effect(Effect::Receive), Ok(payload)) => {
                 let name = first_text(&asked.args).into();
                 later.push(Later::Event(Message::Event { name, payload: payload.clone(), ack: None }));
             }
-            (What::Effect("lock"), _) => {}
+            (What::Effect(Effect::Lock), _) => {}
             _ if self.me.open_named(known.seq).is_some()
                 && self.evaluator.program.mutation != Mutation::RewindCutsSuccesses =>
             {
@@ -182,7 +183,7 @@ impl Step<'_, '_> {
             let (seq, asked) = (open.name, open.asked.clone());
             let was_open = old.open_named(seq).is_some();
             let came = old.came(seq).filter(|_| was_open);
-            if waits.contains(&seq) || asked.what == What::Effect("receive") {
+            if waits.contains(&seq) || asked.what == What::Effect(Effect::Receive) {
                 continue;
             }
             if back.answered.contains(&seq) {
@@ -198,9 +199,9 @@ impl Step<'_, '_> {
             let is_again = back.again.contains(&seq);
             let waits_for_other = old.target(&self.id, seq, &asked).is_some();
             match &asked.what {
-                What::Effect("sleep" | "sleep_until") if was_open => continue,
+                What::Effect(effect) if effect.is_sleep() && was_open => continue,
                 // How long it still takes depends on when it was given up.
-                What::Effect("sleep") if !is_again => {
+                What::Effect(Effect::Sleep) if !is_again => {
                     if let Some(Value::Duration(duration)) = asked.args.items().first() {
                         let when = When::Between(0, *duration);
                         self.out.push(Out::SetTimer { when, seq, timer: Timer::Sleep });
@@ -226,7 +227,7 @@ impl Step<'_, '_> {
         for seq in rivals {
             let Some((fiber, open)) = self.me.open_named(seq) else { continue };
             let asked = open.asked.clone();
-            if matches!(asked.what, What::Effect("sleep")) && !renewed.contains(&seq) {
+            if matches!(asked.what, What::Effect(Effect::Sleep)) && !renewed.contains(&seq) {
                 dropped.insert(seq);
                 self.out.push(Out::Clear { seq, all: true });
                 self.dispatch(fiber, seq, &asked)?;
@@ -274,7 +275,7 @@ impl Step<'_, '_> {
 fn is_broken_off(what: &What) -> bool {
     match what {
         What::Activity { .. } => true,
-        What::Effect(name) => !super::sends::is_sent(name),
+        What::Effect(effect) => !super::sends::is_sent(*effect),
         _ => false,
     }
 }

@@ -1,5 +1,6 @@
 //! What is sent, as messages.
 
+use crate::builtins::Effect;
 use crate::machine::options;
 use crate::machine::{Data, Value, What, format, started_id};
 
@@ -50,8 +51,8 @@ pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Resul
                 };
                 outs.push(send(Name::Instance(id.into()), message));
             }
-            What::Effect(name) => {
-                if let Some((to, message)) = told(name, &request.args, None) {
+            What::Effect(effect) => {
+                if let Some((to, message)) = told(*effect, &request.args, None) {
                     outs.push(send(Name::Instance(to.into()), message));
                 }
             }
@@ -72,27 +73,27 @@ pub(super) fn signal(to: EntityName, message: Message, after: &Data) -> Out {
 }
 
 /// The message of an effect that is one, and to whom.
-pub(super) fn told(name: &str, args: &Data, ack: Option<Waiter>) -> Option<(String, Message)> {
+pub(super) fn told(effect: Effect, args: &Data, ack: Option<Waiter>) -> Option<(String, Message)> {
     let args = args.items();
     let Value::Str(target) = args.first()? else { return None };
     let data =
         |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
-    let message = match name {
-        "raise" => Message::Event { name: format::display(args.get(1)?).into(), payload: data(2), ack },
-        "terminate" => Message::Terminate {
+    let message = match effect {
+        Effect::Raise => Message::Event { name: format::display(args.get(1)?).into(), payload: data(2), ack },
+        Effect::Terminate => Message::Terminate {
             why: data(1),
             children: options::terminate(args.get(2)?).unwrap_or(true),
             by: None,
             ack,
         },
-        "suspend" => Message::Suspend { ack },
-        "resume" => Message::Resume { ack },
+        Effect::Suspend => Message::Suspend { ack },
+        Effect::Resume => Message::Resume { ack },
         _ => return None,
     };
     Some((target.as_str().to_string(), message))
 }
 
 /// Whether an effect is a message that is answered by its receiver.
-pub(super) fn is_sent(effect: &str) -> bool {
-    matches!(effect, "wait" | "raise" | "terminate" | "suspend" | "resume" | "lock")
+pub(super) fn is_sent(effect: Effect) -> bool {
+    effect.is_message() || matches!(effect, Effect::Wait | Effect::Lock)
 }

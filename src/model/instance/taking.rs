@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::builtins::Effect;
 use crate::machine::options::{self, Policy};
 use crate::machine::{ErrorData, Value, What, format};
 
@@ -201,7 +202,7 @@ impl Step<'_, '_> {
                         self.terminate_child(&open, "its caller did not wait longer");
                         self.me.stale.insert(name);
                     }
-                    What::Effect("lock") => {
+                    What::Effect(Effect::Lock) => {
                         self.leave_section();
                         self.me.stale.insert(name);
                     }
@@ -243,7 +244,7 @@ impl Step<'_, '_> {
         }
         let mut waiting: BTreeMap<Id, (u64, u64)> = BTreeMap::new();
         for (fiber, open) in &self.me.open {
-            if open.asked.what == What::Effect("receive") {
+            if open.asked.what == What::Effect(Effect::Receive) {
                 let name: Id = first_text(&open.asked.args).into();
                 let first = waiting.entry(name).or_insert((open.turn, *fiber));
                 *first = (*first).min((open.turn, *fiber));
@@ -258,7 +259,7 @@ impl Step<'_, '_> {
 
     /// The turn of a request among those that wait for an event of one name: the last. Of others it does not matter which came first.
     fn turn(&mut self, asked: &Asked) -> u64 {
-        if asked.what != What::Effect("receive") {
+        if asked.what != What::Effect(Effect::Receive) {
             return 0;
         }
         let alike = |open: &&mut Open| open.asked.what == asked.what && open.asked.args == asked.args;

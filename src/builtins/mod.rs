@@ -1,5 +1,10 @@
 //! The one table of what the interpreter itself provides: natives and effects, by the names under which the
-//! standard library mentions them (`native.name`). The checker, the compiler, the machine and the tools read it.
+//! standard library mentions them (`native.name`). The checker, the compiler, the machine and the tools read it. Its first
+//! part is the table of [effects](Effect).
+
+mod effects;
+
+pub use effects::{Effect, Route, shown};
 
 /// A set of contexts in which something may be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +64,11 @@ pub enum Kind {
     Identity,
     /// Done by the machine's scheduler: tasks.
     Scheduling,
-    /// A request to the outside of the machine. The flag says whether carrying it out leaves the process,
-    /// so that the journal must be durable before.
-    Effect { external: bool },
+    /// A request to the outside of the machine.
+    Effect(Effect),
     /// A message to an instance or an entity. An orchestration asks for it like for any effect; an activity or an
     /// operation sends it with its result, so it is never waited for there.
-    Message,
+    Message(Effect),
 }
 
 /// One entry of the table.
@@ -75,6 +79,16 @@ pub struct Builtin {
     pub max: u8,
     pub kind: Kind,
     pub contexts: Contexts,
+}
+
+impl Builtin {
+    /// The effect that it is, messages included.
+    pub const fn effect(&self) -> Option<Effect> {
+        match self.kind {
+            Kind::Effect(effect) | Kind::Message(effect) => Some(effect),
+            Kind::Native | Kind::Identity | Kind::Scheduling => None,
+        }
+    }
 }
 
 /// Index into [`TABLE`].
@@ -92,26 +106,6 @@ pub fn find(name: &str) -> Option<BuiltinId> {
     TABLE.iter().position(|builtin| builtin.name == name).map(|at| BuiltinId(at as u16))
 }
 
-/// Whether carrying out an effect of that name leaves the process.
-pub fn is_external(name: &str) -> bool {
-    find(name).is_some_and(|id| id.get().kind == Kind::Effect { external: true })
-}
-
-/// Whether an effect of that name looks into others, for tests, properties and mocks.
-pub fn looks(name: &str) -> bool {
-    find(name).is_some_and(|id| id.get().contexts == Contexts::LOOKS)
-}
-
-/// The effect that a mock of that name stands for: `fs.read`, `http.request`, `random`.
-pub fn mockable(path: &str) -> Option<BuiltinId> {
-    let name = match path {
-        "http.request" => "http".to_string(),
-        path => path.replace('.', "_"),
-    };
-    let outside = ["env", "secret", "random", "random_int", "uuid", "now", "input", "http", "exec"];
-    find(&name).filter(|_| name.starts_with("fs_") || outside.contains(&&*name))
-}
-
 const fn native(name: &'static str, arity: u8) -> Builtin {
     Builtin { name, min: arity, max: arity, kind: Kind::Native, contexts: Contexts::ALL }
 }
@@ -120,68 +114,23 @@ const fn range(name: &'static str, min: u8, max: u8) -> Builtin {
     Builtin { name, min, max, kind: Kind::Native, contexts: Contexts::ALL }
 }
 
-const fn effect(name: &'static str, arity: u8, contexts: Contexts, external: bool) -> Builtin {
-    Builtin { name, min: arity, max: arity, kind: Kind::Effect { external }, contexts }
-}
-
-const fn message(name: &'static str, arity: u8) -> Builtin {
-    Builtin { name, min: arity, max: arity, kind: Kind::Message, contexts: Contexts::EFFECTFUL }
-}
-
 const fn scheduling(name: &'static str, arity: u8) -> Builtin {
     Builtin { name, min: arity, max: arity, kind: Kind::Scheduling, contexts: Contexts::ORCHESTRATION }
 }
 
-/// All builtins. New ones go to the end of their group; nothing stored depends on the order.
-pub static TABLE: &[Builtin] = &[
-    // Effects of the context table.
-    effect("print", 1, Contexts::EFFECTFUL, true),
-    effect("log", 2, Contexts::EFFECTFUL, true),
-    effect("now", 0, Contexts::EFFECTFUL, false),
-    effect("random", 0, Contexts::EFFECTFUL, false),
-    effect("random_int", 2, Contexts::EFFECTFUL, false),
-    effect("uuid", 0, Contexts::EFFECTFUL, false),
-    effect("env", 1, Contexts::EFFECTFUL, false),
-    effect("secret", 1, Contexts::EFFECTFUL, false),
-    effect("input", 1, Contexts::EFFECTFUL, true),
-    effect("http", 4, Contexts::EFFECTFUL, true),
-    effect("fs_read", 1, Contexts::EFFECTFUL, true),
-    effect("fs_read_bytes", 1, Contexts::EFFECTFUL, true),
-    effect("fs_write", 2, Contexts::EFFECTFUL, true),
-    effect("fs_append", 2, Contexts::EFFECTFUL, true),
-    effect("fs_exists", 1, Contexts::EFFECTFUL, true),
-    effect("fs_list", 1, Contexts::EFFECTFUL, true),
-    effect("fs_make_dir", 1, Contexts::EFFECTFUL, true),
-    effect("fs_remove", 1, Contexts::EFFECTFUL, true),
-    effect("exec", 3, Contexts::EFFECTFUL, true),
-    // What the process around does: the name of an `extern activity`, its arguments, its idempotency key.
-    effect("extern", 3, Contexts::ACTIVITY, true),
-    effect("sleep", 1, Contexts::ACTIVE, false),
-    effect("sleep_until", 1, Contexts::ORCHESTRATION, false),
-    effect("receive", 1, Contexts::ORCHESTRATION, false),
-    effect("wait", 1, Contexts::ORCHESTRATION, false),
-    effect("status", 1, Contexts::ORCHESTRATION, false),
-    effect("set_status", 1, Contexts::ORCHESTRATION, false),
-    Builtin {
-        name: "continue_as_new",
-        min: 0,
-        max: 250,
-        kind: Kind::Effect { external: false },
-        contexts: Contexts::ORCHESTRATION,
-    },
-    effect("lock", 1, Contexts::ORCHESTRATION, false),
-    effect("unlock", 1, Contexts::ORCHESTRATION, false),
-    // What tests, properties and mocks look at.
-    effect("state_of", 1, Contexts::LOOKS, false),
-    effect("states_of", 1, Contexts::LOOKS, false),
-    effect("outcome_of", 1, Contexts::LOOKS, false),
-    // Messages.
-    message("raise", 3),
-    message("terminate", 3),
-    message("suspend", 1),
-    message("resume", 1),
-    message("start", 3),
-    message("signal", 4),
+/// All builtins: the effects, and the others.
+pub static TABLE: &[Builtin] = &ALL;
+
+const ALL: [Builtin; effects::EFFECTS.len() + OTHERS.len()] = {
+    let mut all = [native("", 0); effects::EFFECTS.len() + OTHERS.len()];
+    let (effects, others) = all.split_at_mut(effects::EFFECTS.len());
+    effects.copy_from_slice(effects::EFFECTS);
+    others.copy_from_slice(OTHERS);
+    all
+};
+
+/// What is no effect. New ones go to the end of their group.
+const OTHERS: &[Builtin] = &[
     // Tasks.
     scheduling("async", 1),
     scheduling("await", 1),
@@ -320,3 +269,19 @@ pub static TABLE: &[Builtin] = &[
     native("bytes_sha256", 1),
     native("bytes_join", 1),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::{Effect, TABLE, find};
+
+    #[test]
+    fn effects_have_their_numbers() {
+        for (at, builtin) in TABLE.iter().enumerate() {
+            if let Some(effect) = builtin.effect() {
+                assert_eq!((usize::from(effect.id().0), effect.name()), (at, builtin.name));
+            }
+            assert_eq!(find(builtin.name).map(|id| usize::from(id.0)), Some(at), "{}", builtin.name);
+        }
+        assert_eq!(TABLE.iter().filter_map(|builtin| builtin.effect()).next_back(), Some(Effect::Signal));
+    }
+}
