@@ -9,9 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 use common::DURABLE;
 use durable::builtins::Effect;
-use durable::engine::{Args, Asked, Chunk, Entry, Message, StoredMail, keys};
+use durable::engine::{Args, Chunk, Entry, Message, RecordedRequest, StoredMail, keys};
 use durable::kv::{Batch, Read, Store};
-use durable::machine::{Data, EntityId, Request, Value, What, json};
+use durable::machine::{Data, EntityId, Request, RequestKind, Value, json};
 use durable::store;
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -260,7 +260,7 @@ fn records_of_the_version_before() {
     let now = |key: Value| EntityId::new("Box", &key).expect("a key");
     let call = |entity: EntityId| Entry::Requested {
         seq: 0,
-        what: Asked::Operation { entity, operation: "add".into(), signal: None },
+        what: RecordedRequest::Operation { entity, operation: "add".into(), signal: None },
         args: Args::of(&Data::null()),
         place: Default::default(),
         time: 5,
@@ -277,14 +277,18 @@ fn records_of_the_version_before() {
     };
     let entry = |args: &Data| Entry::Requested {
         seq: 3,
-        what: Asked::Effect("lock".into()),
+        what: RecordedRequest::Effect("lock".into()),
         args: Args::of(args),
         place: Default::default(),
         time: 0,
     };
     let recorded = entry(&lock(&[&old(order()), &old(Value::float(1.0))], 5));
-    let request =
-        |args: Data| Request { seq: 3, what: What::Effect(Effect::Lock), args, place: Default::default() };
+    let request = |args: Data| Request {
+        seq: 3,
+        what: RequestKind::Effect(Effect::Lock),
+        args,
+        place: Default::default(),
+    };
     assert!(recorded.is_of(&request(lock(&[&now(Value::Int(1)), &now(order())], 5))));
     assert!(!recorded.is_of(&request(lock(&[&now(Value::Int(1)), &now(order())], 6))));
     assert!(!recorded.is_of(&request(lock(&[&now(Value::Int(2)), &now(order())], 5))));

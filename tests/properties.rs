@@ -6,7 +6,7 @@ use durable::builtins::Context;
 use durable::check;
 use durable::code::compile;
 use durable::core::lower;
-use durable::engine::{Args, Asked, Chunk, Entry};
+use durable::engine::{Args, Chunk, Entry, RecordedRequest};
 use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Value, format, json};
 use durable::syntax::{Place, Span};
 use proptest::prelude::*;
@@ -113,7 +113,7 @@ proptest! {
         let mut entries = Vec::new();
         for (at, tree) in trees.iter().enumerate() {
             let time = 1_700_000_000_000_000_000 + at as i64;
-            entries.push(Entry::Requested { seq, what: Asked::Activity("f".into()), args: Args::of(&tree.data()), place, time });
+            entries.push(Entry::Requested { seq, what: RecordedRequest::Activity("f".into()), args: Args::of(&tree.data()), place, time });
             entries.push(Entry::Answered { seq, result: Ok(tree.data()), time });
             entries.push(Entry::Retried { seq, error: ErrorData::new("kind", "text"), again: time + 5, time });
             entries.push(Entry::Cancelled { seq, time });

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use common::{DURABLE, Random, setting};
 use durable::kv::conformance::{self, Subject};
 use durable::kv::{self, Batch, MemoryTree, Read, Store, StoreError};
-use durable::store::{self, DiskStore, Proven, SledTree};
+use durable::store::{self, DiskStore, SledTree, Verified};
 use tempfile::TempDir;
 
 fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
@@ -51,10 +51,10 @@ fn in_folder<S>(open: fn(&Path) -> Result<S, StoreError>) -> InFolder<S> {
 struct InMemory;
 
 impl Subject for InMemory {
-    type Store = Proven<MemoryTree>;
+    type Store = Verified<MemoryTree>;
 
-    fn open(&mut self) -> Result<Proven<MemoryTree>, StoreError> {
-        Proven::open(MemoryTree::default(), None, None)
+    fn open(&mut self) -> Result<Verified<MemoryTree>, StoreError> {
+        Verified::open(MemoryTree::default(), None, None)
     }
 
     fn is_kept(&self) -> bool {
@@ -67,7 +67,7 @@ impl Subject for InMemory {
 fn stores_conform() {
     for seed in 0..setting("STORE_SEEDS", 6) {
         let sled = |folder: &Path| SledTree::open(&folder.join("journal"));
-        let proven = |folder: &Path| Proven::open(SledTree::open(&folder.join("journal"))?, None, None);
+        let proven = |folder: &Path| Verified::open(SledTree::open(&folder.join("journal"))?, None, None);
         let runs = [
             ("memory", conformance::check(&mut InMemory, seed, 300)),
             ("sled", conformance::check(&mut in_folder(sled), seed, 200)),
@@ -186,7 +186,8 @@ fn a_broken_batch_is_whole_or_not_there() {
             left,
         };
         let left = 2 + random.below(16);
-        let mut store = Proven::open(breaking(&mut random, left), None, None).expect("an empty store opens");
+        let mut store =
+            Verified::open(breaking(&mut random, left), None, None).expect("an empty store opens");
         let (mut known, mut last) = (Vec::new(), Vec::new());
         for n in 0..20 {
             let writes = (0..1 + random.below(5)).map(|_| {
@@ -209,8 +210,8 @@ fn a_broken_batch_is_whole_or_not_there() {
         }
         // The first opening after it breaks off too.
         let left = random.below(3);
-        let _ = Proven::open(breaking(&mut random, left), None, None);
-        let store = Proven::open(tree.borrow().clone(), None, None)
+        let _ = Verified::open(breaking(&mut random, left), None, None);
+        let store = Verified::open(tree.borrow().clone(), None, None)
             .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let found = store.all(b"").expect("a scan");
         assert!(found == known || found == last, "seed {seed}: {found:?} is neither {known:?} nor {last:?}");
@@ -561,7 +562,7 @@ fn a_watermark_is_never_ahead_of_the_disk() {
         let folder = TempDir::new().expect("a folder");
         let watermark = folder.path().join("watermark");
         let machine = Machine::default();
-        let open = |machine: &Machine| Proven::open(machine.clone(), Some(watermark.clone()), None);
+        let open = |machine: &Machine| Verified::open(machine.clone(), Some(watermark.clone()), None);
         let mut store = open(&machine).expect("an empty store opens");
         for n in 1..=fails_at {
             store.commit(&batch(&[("key", Some(&n.to_string()))])).expect("a commit");
@@ -736,7 +737,7 @@ fn a_store_of_the_second_format_goes_on() {
             let value = if redone { "1" } else { "9" };
             tree.tree.insert(key.as_bytes().to_vec(), value.as_bytes().to_vec());
         }
-        let mut store = Proven::open(tree, None, None).expect("it opens");
+        let mut store = Verified::open(tree, None, None).expect("it opens");
         store.verify().expect("it adds up");
         assert_eq!(
             text(store.all(b"k/").expect("a scan")),

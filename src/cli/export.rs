@@ -13,8 +13,8 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Args, Asked, Checkpoint, Chunk, ChunkError, Deployed, Entry, Hold, InstanceRecord, Line, Message, Status,
-    StoredLines, StoredMail, StoredProgram, keys,
+    Args, Checkpoint, Chunk, ChunkError, Deployed, Entry, Hold, InstanceRecord, Line, Message,
+    RecordedRequest, Status, StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::kv::Read;
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
@@ -92,8 +92,8 @@ pub fn entry(entry: &Entry) -> Json {
             let mut out = json!({"kind": "requested", "seq": seq, "args": args, "place": place(*at)});
             out[what.kind()] = json!(what.name());
             match what {
-                Asked::Orchestration { .. } => out["orchestration"] = json!(true),
-                Asked::Operation { entity, signal, .. } => {
+                RecordedRequest::Orchestration { .. } => out["orchestration"] = json!(true),
+                RecordedRequest::Operation { entity, signal, .. } => {
                     out["entity"] = data(&reference(entity));
                     if let Some(after) = signal {
                         out["after"] = data(after);

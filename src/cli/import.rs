@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{
-    Args, Asked, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Status, StoredLines,
-    StoredMail, StoredProgram, keys,
+    Args, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, RecordedRequest, Status,
+    StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::kv::Store;
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
@@ -309,17 +309,20 @@ fn read_entry(json: &Json) -> Option<Entry> {
     })
 }
 
-fn read_asked(json: &Json) -> Option<Asked> {
+fn read_asked(json: &Json) -> Option<RecordedRequest> {
     let named = |kind: &str| json[kind].as_str().map(str::to_string);
     if let Some(name) = named("effect") {
-        return Some(Asked::Effect(name));
+        return Some(RecordedRequest::Effect(name));
     }
     if let Some(name) = named("activity") {
-        return Some(Asked::Activity(name));
+        return Some(RecordedRequest::Activity(name));
     }
     if json["orchestration"].as_bool() == Some(true) {
         let start = named("start").is_some();
-        return Some(Asked::Orchestration { name: named("start").or_else(|| named("call"))?, start });
+        return Some(RecordedRequest::Orchestration {
+            name: named("start").or_else(|| named("call"))?,
+            start,
+        });
     }
     let entity = read_entity(&json["entity"])?;
     let signal = match json.get("after") {
@@ -327,5 +330,5 @@ fn read_asked(json: &Json) -> Option<Asked> {
         None => None,
     };
     let operation = named("signal").or_else(|| named("call"))?;
-    Some(Asked::Operation { entity, operation, signal })
+    Some(RecordedRequest::Operation { entity, operation, signal })
 }

@@ -6,7 +6,9 @@ use serde_json::{Value as Json, json};
 
 use crate::api::Queries;
 use crate::engine::query::InstanceFilter;
-use crate::engine::{Args, Asked, Checkpoint, Entry, History, InstanceRecord, Lifecycle, Status as State};
+use crate::engine::{
+    Args, Checkpoint, Entry, History, InstanceRecord, Lifecycle, RecordedRequest, Status as State,
+};
 use crate::machine::{Data, format};
 use crate::render::short;
 
@@ -285,6 +287,6 @@ fn rows(history: &History, due: &BTreeMap<u64, Vec<Due>>) -> Vec<Row> {
     rows.into_values().collect()
 }
 
-fn called(what: &Asked, args: &Args) -> String {
+fn called(what: &RecordedRequest, args: &Args) -> String {
     format!("{}({})", what.shown(), short(&args.describe(), 60))
 }

@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 
 use crate::api::Queries;
 use crate::builtins::Effect;
-use crate::engine::{Asked, Entry, History, InstanceRecord, Open, Replayed, replay};
-use crate::machine::{What, format};
+use crate::engine::{Entry, History, InstanceRecord, Open, RecordedRequest, Replayed, replay};
+use crate::machine::{RequestKind, format};
 
 use super::program;
 use super::table::time;
@@ -49,10 +49,13 @@ pub fn pending(store: &dyn Queries, record: &InstanceRecord, history: &History) 
 /// Whether anything that is asked for may have a timer: a replay takes a while.
 fn may_be_due(history: &History) -> bool {
     let has_timer = |entry: &Entry| match entry {
-        Entry::Requested { what: what @ Asked::Effect(_), .. } => {
+        Entry::Requested { what: what @ RecordedRequest::Effect(_), .. } => {
             what.effect().is_some_and(|effect| effect.is_sleep() || effect == Effect::Lock)
         }
-        Entry::Requested { what: Asked::Activity(_) | Asked::Orchestration { .. }, .. } => true,
+        Entry::Requested {
+            what: RecordedRequest::Activity(_) | RecordedRequest::Orchestration { .. },
+            ..
+        } => true,
         _ => false,
     };
     history.after.is_some() || history.entries.iter().any(has_timer)
@@ -60,11 +63,11 @@ fn may_be_due(history: &History) -> bool {
 
 fn due(open: &Open) -> Vec<Due> {
     let mut all = Vec::new();
-    if matches!(open.request.what, What::Activity { .. }) && open.attempt > 1 {
+    if matches!(open.request.what, RequestKind::Activity { .. }) && open.attempt > 1 {
         all.push(Due { what: "next_attempt", at: open.begins });
     }
     if let Some(at) = open.due() {
-        let is_sleep = matches!(open.request.what, What::Effect(effect) if effect.is_sleep());
+        let is_sleep = matches!(open.request.what, RequestKind::Effect(effect) if effect.is_sleep());
         let what = if is_sleep { "wakes" } else { "deadline" };
         all.push(Due { what, at });
     }

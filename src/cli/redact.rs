@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::Value as Json;
 
 use crate::builtins::Effect;
-use crate::engine::{Args, Asked, Entry};
+use crate::engine::{Args, Entry, RecordedRequest};
 use crate::machine::secret::MASK;
 use crate::machine::{Data, ErrorData, Value};
 
@@ -37,7 +37,7 @@ impl Redaction {
     pub fn note(&mut self, id: &str, entries: &[Entry]) {
         for entry in entries {
             match entry {
-                Entry::Requested { seq, what: what @ Asked::Effect(_), args, .. } => {
+                Entry::Requested { seq, what: what @ RecordedRequest::Effect(_), args, .. } => {
                     let args = match args {
                         Args::Whole(args) => args.items(),
                         Args::Large { .. } => Vec::new(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::builtins::Effect;
 use crate::engine::{Entry, Replayed, Status, replay as run_again};
-use crate::machine::{Request, Value, What, format};
+use crate::machine::{Request, RequestKind, Value, format};
 use crate::render::short;
 use crate::render::{Shown, show};
 
@@ -35,7 +35,7 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
     let mut watch = |entry: &Entry, request: Option<&Request>| match (entry, request) {
         (
             Entry::Answered { result: Ok(_), .. },
-            Some(Request { what: What::Effect(Effect::Print), args, .. }),
+            Some(Request { what: RequestKind::Effect(Effect::Print), args, .. }),
         ) => {
             if let Value::List(args) = args.decode()
                 && let Some(value) = args.as_slice().first()
@@ -69,7 +69,7 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
             note(&format!("{} was terminated", record.id));
             0
         }
-        Replayed::Unfit(reason) => {
+        Replayed::Incompatible(reason) => {
             return Err(unreadable(format!("{} can't be replayed: {reason}", record.id)));
         }
         Replayed::Ended(Status::Running | Status::Suspended) | Replayed::Computes => {
@@ -89,7 +89,7 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
             }
             0
         }
-        Replayed::Stuck(mismatch) => {
+        Replayed::Nondeterminism(mismatch) => {
             stuck(&store, &record, &mismatch)?;
             FAILED
         }

@@ -332,12 +332,12 @@ fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool, shows: S
         Ok(()) => {
             for id in ids {
                 code = code.max(match host.outcome(id) {
-                    Some(Outcome::Stuck(mismatch)) => {
+                    Some(Outcome::Nondeterminism(mismatch)) => {
                         let record = known(host.store(), id)?;
                         stuck(host.store(), &record, mismatch)?;
                         FAILED
                     }
-                    Some(Outcome::Unfit(reason)) => {
+                    Some(Outcome::Incompatible(reason)) => {
                         return Err(unreadable(format!("{id} can't go on: {reason}")));
                     }
                     _ => outcome(host.store(), id, as_json, shows)?,

@@ -3,8 +3,8 @@
 use ariadne::ReportKind;
 
 use crate::builtins::Effect;
-use crate::machine::What;
-use crate::model::instance::Trouble;
+use crate::machine::RequestKind;
+use crate::model::instance::Anomaly;
 use crate::model::message::{Asked, Id, describe};
 use crate::model::{Program, Violation};
 use crate::syntax::Place;
@@ -29,11 +29,11 @@ pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) ->
             let headline = format!("{what} {:?} does not hold: {why}", property.name);
             (headline, vec![at(property.place)])
         }
-        Violation::Trouble(Trouble::Lost { what, error }) => {
+        Violation::Anomaly(Anomaly::Lost { what, error }) => {
             let error = (**error).as_ref().err().map(|error| error.title()).unwrap_or_default();
             (format!("a message is lost: {what}"), vec![error])
         }
-        Violation::Trouble(Trouble::Repeated { by, asked }) => (
+        Violation::Anomaly(Anomaly::Repeated { by, asked }) => (
             format!("{by} asks for {} again, with another idempotency key", describe(asked)),
             vec![
                 "the attempt before may have done its work although it gave no result".to_string(),
@@ -42,7 +42,7 @@ pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) ->
                 at(asked.place),
             ],
         ),
-        Violation::Trouble(Trouble::Broken { at: index, why }) => {
+        Violation::Anomaly(Anomaly::Broken { at: index, why }) => {
             let property = &program.properties[*index];
             (format!("the invariant {:?} does not hold: {why}", property.name), vec![at(property.place)])
         }
@@ -80,10 +80,10 @@ pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) ->
 /// An effect of the outside, as a mock names it.
 pub fn outside(request: &Asked) -> String {
     match &request.what {
-        What::Effect(Effect::Extern) => {
+        RequestKind::Effect(Effect::Extern) => {
             request.args.items().first().map(crate::machine::format::display).unwrap_or_default()
         }
-        What::Effect(effect) => effect.mocked_as(),
+        RequestKind::Effect(effect) => effect.mocked_as(),
         _ => "it".to_string(),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::builtins::Effect;
 use crate::machine::options::{self, Child};
-use crate::machine::{What, ids};
+use crate::machine::{RequestKind, ids};
 
 use super::address::Address;
 use super::instance::{Instance, first_text};
@@ -36,8 +36,8 @@ impl Instance {
         }
         let wait = |seq: &u64, open: &super::Open| {
             let target = match &open.request.what {
-                What::Effect(Effect::Wait) => first_text(&open.request.args),
-                What::Orchestration { options, start: false, .. } if open.policy.timeout.is_none() => {
+                RequestKind::Effect(Effect::Wait) => first_text(&open.request.args),
+                RequestKind::Orchestration { options, start: false, .. } if open.policy.timeout.is_none() => {
                     let Child { id, .. } = options::child(&options.decode()).unwrap_or_default();
                     id.unwrap_or_else(|| self.child_id(*seq))
                 }

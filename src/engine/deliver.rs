@@ -116,7 +116,7 @@ impl Engine {
         let outcome = outcome_of(&instance.record.status);
         let mail = instance.mail.drain();
         for (seq, open) in open.into_all() {
-            if children || !matches!(open.request.what, crate::machine::What::Orchestration { .. }) {
+            if children || !matches!(open.request.what, crate::machine::RequestKind::Orchestration { .. }) {
                 self.drop_open(id, seq, &open);
             } else {
                 self.timers.clear(&(id.clone(), seq));

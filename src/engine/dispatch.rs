@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::builtins::Effect;
 use crate::machine::options::{self, Child};
-use crate::machine::{Data, ErrorData, IfExists, Image, Request, Value, What, format, ids, started_id};
+use crate::machine::{
+    Data, ErrorData, IfExists, Image, Request, RequestKind, Value, format, ids, started_id,
+};
 use crate::permissions::Permissions;
 
 use super::Open;
@@ -104,16 +106,16 @@ impl Engine {
         let recorded = open.recorded;
         let args = open.request.args.clone();
         match open.request.what.clone() {
-            What::Effect(Effect::Sleep | Effect::SleepUntil) => {
+            RequestKind::Effect(Effect::Sleep | Effect::SleepUntil) => {
                 open.dispatched = true;
                 let due = open.due().unwrap_or(now);
                 self.set_timer(due, id, life, seq, Timer::Sleep, now);
             }
-            What::Effect(Effect::Receive) => {}
-            What::Effect(Effect::Wait) if first_text(&args) == **id => {
+            RequestKind::Effect(Effect::Receive) => {}
+            RequestKind::Effect(Effect::Wait) if first_text(&args) == **id => {
                 instance.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), now);
             }
-            What::Effect(Effect::Wait) => {
+            RequestKind::Effect(Effect::Wait) => {
                 let waiter = instance.waiter(seq);
                 if !recorded {
                     self.send_from(
@@ -128,7 +130,7 @@ impl Engine {
                     self.fetch_if_away(&first_text(&args));
                 }
             }
-            What::Effect(Effect::Status) => {
+            RequestKind::Effect(Effect::Status) => {
                 open.dispatched = true;
                 let target = first_text(&args);
                 match self.instances.get(target.as_str()) {
@@ -139,7 +141,7 @@ impl Engine {
                     None => self.outputs.push(Output::Status { step, id: target }),
                 }
             }
-            What::Effect(
+            RequestKind::Effect(
                 effect @ (Effect::Raise
                 | Effect::Terminate
                 | Effect::Suspend
@@ -156,16 +158,16 @@ impl Engine {
                     self.fetch_if_away(&first_text(&args));
                 }
             }
-            What::Effect(Effect::SetStatus) => {
+            RequestKind::Effect(Effect::SetStatus) => {
                 instance.record.custom = args.items().first().and_then(|value| Data::encode(value).ok());
                 instance.record_changed = true;
                 instance.deliver_at_once(seq);
             }
-            What::Effect(Effect::ContinueAsNew) => {
+            RequestKind::Effect(Effect::ContinueAsNew) => {
                 self.continue_as_new(id, args);
                 return false;
             }
-            What::Effect(Effect::Lock) => {
+            RequestKind::Effect(Effect::Lock) => {
                 if let Some(due) = open.due() {
                     self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
@@ -173,13 +175,13 @@ impl Engine {
                     self.lock(id, seq, &args, now);
                 }
             }
-            What::Effect(Effect::Unlock) => {
+            RequestKind::Effect(Effect::Unlock) => {
                 instance.deliver_at_once(seq);
                 let owner = instance.life_id();
                 self.release(&owner);
             }
             // The host answers.
-            What::Effect(
+            RequestKind::Effect(
                 effect @ (Effect::Print
                 | Effect::Log
                 | Effect::Now
@@ -208,10 +210,10 @@ impl Engine {
                 let permissions = instance.record.permissions.clone();
                 self.ask_effect(step, effect, args, permissions);
             }
-            What::Activity { .. } if open.begins > now => {
+            RequestKind::Activity { .. } if open.begins > now => {
                 self.timers.set(open.begins, (id.clone(), seq), (life, Timer::Retry))
             }
-            What::Activity { .. } if open.recorded => {
+            RequestKind::Activity { .. } if open.recorded => {
                 // Another process handed it to a host, and did not see its end.
                 open.recorded = false;
                 if open.attempt == 1 || open.begun {
@@ -220,7 +222,7 @@ impl Engine {
                     return self.dispatch_one(id, seq, now);
                 }
             }
-            What::Activity { name, .. } => {
+            RequestKind::Activity { name, .. } => {
                 open.dispatched = true;
                 let due = open.due();
                 let key = instance.step_key(seq);
@@ -232,7 +234,7 @@ impl Engine {
                 }
                 self.outputs.push(Output::Activity { step, program, name, args, key, permissions });
             }
-            What::Orchestration { name, options, start } => {
+            RequestKind::Orchestration { name, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 if !start && child.id.as_deref() == Some(&**id) && child.if_exists == IfExists::Join {
                     instance.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), now);
@@ -274,7 +276,7 @@ impl Engine {
                     self.set_timer(due, id, life, seq, Timer::Timeout, now);
                 }
             }
-            What::Operation { entity, operation, signal: None } => {
+            RequestKind::Operation { entity, operation, signal: None } => {
                 if !recorded {
                     let caller = instance.waiter(seq);
                     let within = self.entities.is_held_by(&entity, &caller.life_id());
@@ -284,7 +286,7 @@ impl Engine {
                     self.wake_entity(&Rc::new(entity));
                 }
             }
-            What::Operation { entity, operation, signal: Some(after) } => {
+            RequestKind::Operation { entity, operation, signal: Some(after) } => {
                 instance.deliver_at_once(seq);
                 if !recorded {
                     let due = signal_due(&after, now);
@@ -300,7 +302,7 @@ impl Engine {
     fn interrupted(&mut self, id: &Arc<str>, seq: u64, now: i64) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let Some(open) = instance.open.get(&seq) else { return };
-        let What::Activity { name, .. } = &open.request.what else { return };
+        let RequestKind::Activity { name, .. } = &open.request.what else { return };
         let message = format!("the process that ran `{name}` ended before it was done");
         let error = ErrorData::with("interrupted", message, [("activity", Value::str(name.as_str()))]);
         let begins = open.begins;
@@ -359,12 +361,12 @@ impl Engine {
             let from = format!("{}.{}", sender.from, request.seq);
             let root = sender.root.clone();
             let (to, message) = match request.what {
-                What::Operation { entity, operation, signal } => {
+                RequestKind::Operation { entity, operation, signal } => {
                     let due = signal_due(&signal.unwrap_or_else(Data::null), now);
                     let message = Message::Signal { operation, args: request.args, due };
                     (Address::entity(entity), message)
                 }
-                What::Orchestration { name, options, .. } => {
+                RequestKind::Orchestration { name, options, .. } => {
                     let Child { id, if_exists, .. } = options::child(&options.decode()).unwrap_or_default();
                     let owner = id.is_none().then(|| sender.owner.clone()).flatten();
                     let id = id.unwrap_or_else(|| started_id(&sender.from, request.seq));
@@ -376,11 +378,11 @@ impl Engine {
                     record.owner = owner;
                     (Address::instance(&id), Message::Begin(Box::new(record), if_exists))
                 }
-                What::Effect(effect) => match message(effect, &request.args) {
+                RequestKind::Effect(effect) => match message(effect, &request.args) {
                     Some((to, message)) => (Address::instance(&to), message),
                     None => continue,
                 },
-                What::Activity { .. } => continue,
+                RequestKind::Activity { .. } => continue,
             };
             self.send_permitted(sender.permissions.clone(), to, from, root, None, message);
         }
@@ -390,12 +392,12 @@ impl Engine {
     pub(super) fn drop_open(&mut self, id: &Arc<str>, seq: u64, open: &Open) {
         self.timers.clear(&(id.clone(), seq));
         match &open.request.what {
-            What::Effect(Effect::Lock) => {
+            RequestKind::Effect(Effect::Lock) => {
                 if let Some(owner) = self.instances.get(id).map(|instance| instance.life_id()) {
                     self.release(&owner);
                 }
             }
-            What::Orchestration { start: false, .. } => {
+            RequestKind::Orchestration { start: false, .. } => {
                 self.terminate_child(id, seq, open, "its caller gave up")
             }
             _ if open.dispatched => {
@@ -409,7 +411,7 @@ impl Engine {
 
     /// A child whose caller waits no more ends too, unless it was called otherwise.
     pub(super) fn terminate_child(&mut self, id: &Arc<str>, seq: u64, open: &Open, why: &str) {
-        let What::Orchestration { options, .. } = &open.request.what else { return };
+        let RequestKind::Orchestration { options, .. } = &open.request.what else { return };
         let child = options::child(&options.decode()).unwrap_or_default();
         let Some(instance) = self.instances.get(id).filter(|_| !child.detached) else { return };
         let to = child.id.unwrap_or_else(|| instance.child_id(seq));
@@ -419,7 +421,8 @@ impl Engine {
     }
 
     fn continue_as_new(&mut self, id: &Arc<str>, args: Data) {
-        let called = |open: &&Open| matches!(open.request.what, What::Orchestration { start: false, .. });
+        let called =
+            |open: &&Open| matches!(open.request.what, RequestKind::Orchestration { start: false, .. });
         let Some(instance) = self.instances.get(id) else { return };
         let children: Vec<Open> =
             instance.open.values().map(|open| &**open).filter(called).cloned().collect();
@@ -445,7 +448,7 @@ impl Engine {
                 self.wake(id);
             }
             Err(reason) => {
-                let outcome = Outcome::Unfit(reason);
+                let outcome = Outcome::Incompatible(reason);
                 self.emit(Leaving::Ended { instance: id.clone(), outcome, told: false });
                 self.left(id);
             }

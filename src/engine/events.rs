@@ -163,7 +163,7 @@ pub enum Outcome {
     Failed(ErrorData),
     Terminated(Data),
     /// Replay asked for something other than the history holds. Nothing was done or lost.
-    Stuck(Mismatch),
+    Nondeterminism(Mismatch),
     /// Its program can't run it, for this reason. Nothing was done or lost.
-    Unfit(String),
+    Incompatible(String),
 }

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::builtins::Effect;
 use crate::compress::{compress, decompress};
-use crate::machine::{Data, EntityId, ErrorData, Request, Value, What, format};
+use crate::machine::{Data, EntityId, ErrorData, Request, RequestKind, Value, format};
 use crate::syntax::Place;
 
 use super::checkpoint::Checkpoint;
@@ -17,7 +17,7 @@ use super::record;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Entry {
     /// It asked for something.
-    Requested { seq: u64, what: Asked, args: Args, place: Place, time: i64 },
+    Requested { seq: u64, what: RecordedRequest, args: Args, place: Place, time: i64 },
     /// It got an answer.
     Answered { seq: u64, result: Result<Data, ErrorData>, time: i64 },
     /// An attempt at an activity failed, and the next one begins at `again`.
@@ -38,7 +38,7 @@ pub enum Entry {
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Asked {
+pub enum RecordedRequest {
     Effect(String),
     Activity(String),
     Orchestration { name: String, start: bool },
@@ -84,15 +84,15 @@ impl Args {
     }
 }
 
-impl Asked {
-    pub fn of(what: &What) -> Asked {
+impl RecordedRequest {
+    pub fn of(what: &RequestKind) -> RecordedRequest {
         match what {
-            What::Effect(effect) => Asked::of_effect(*effect),
-            What::Activity { name, .. } => Asked::Activity(name.clone()),
-            What::Orchestration { name, start, .. } => {
-                Asked::Orchestration { name: name.clone(), start: *start }
+            RequestKind::Effect(effect) => RecordedRequest::of_effect(*effect),
+            RequestKind::Activity { name, .. } => RecordedRequest::Activity(name.clone()),
+            RequestKind::Orchestration { name, start, .. } => {
+                RecordedRequest::Orchestration { name: name.clone(), start: *start }
             }
-            What::Operation { entity, operation, signal } => Asked::Operation {
+            RequestKind::Operation { entity, operation, signal } => RecordedRequest::Operation {
                 entity: entity.clone(),
                 operation: operation.clone(),
                 signal: signal.clone(),
@@ -101,14 +101,14 @@ impl Asked {
     }
 
     /// The request for an effect, which a history has by its name.
-    pub fn of_effect(effect: Effect) -> Asked {
-        Asked::Effect(effect.name().to_string())
+    pub fn of_effect(effect: Effect) -> RecordedRequest {
+        RecordedRequest::Effect(effect.name().to_string())
     }
 
     /// The effect that it is for, if it is for one that this version knows.
     pub fn effect(&self) -> Option<Effect> {
         match self {
-            Asked::Effect(name) => Effect::find(name),
+            RecordedRequest::Effect(name) => Effect::find(name),
             _ => None,
         }
     }
@@ -116,21 +116,24 @@ impl Asked {
     /// `effect`, `activity`, `call`, `start` or `signal`.
     pub fn kind(&self) -> &'static str {
         match self {
-            Asked::Effect(_) => "effect",
-            Asked::Activity(_) => "activity",
-            Asked::Orchestration { start: false, .. } | Asked::Operation { signal: None, .. } => "call",
-            Asked::Orchestration { .. } => "start",
-            Asked::Operation { .. } => "signal",
+            RecordedRequest::Effect(_) => "effect",
+            RecordedRequest::Activity(_) => "activity",
+            RecordedRequest::Orchestration { start: false, .. }
+            | RecordedRequest::Operation { signal: None, .. } => "call",
+            RecordedRequest::Orchestration { .. } => "start",
+            RecordedRequest::Operation { .. } => "signal",
         }
     }
 
     /// As it is written in a program: `fs.read`.
     pub fn shown(&self) -> String {
         match self {
-            Asked::Effect(name) => crate::builtins::shown(name),
-            Asked::Activity(name) => name.clone(),
-            Asked::Orchestration { name, start } => format!("{}{name}", if *start { "start " } else { "" }),
-            Asked::Operation { entity, operation, signal } => {
+            RecordedRequest::Effect(name) => crate::builtins::shown(name),
+            RecordedRequest::Activity(name) => name.clone(),
+            RecordedRequest::Orchestration { name, start } => {
+                format!("{}{name}", if *start { "start " } else { "" })
+            }
+            RecordedRequest::Operation { entity, operation, signal } => {
                 let signal = if signal.is_some() { "signal " } else { "" };
                 format!("{signal}{}.{operation}", format::display(&entity.value()))
             }
@@ -139,15 +142,17 @@ impl Asked {
 
     pub fn name(&self) -> &str {
         match self {
-            Asked::Effect(name) | Asked::Activity(name) | Asked::Orchestration { name, .. } => name,
-            Asked::Operation { operation, .. } => operation,
+            RecordedRequest::Effect(name)
+            | RecordedRequest::Activity(name)
+            | RecordedRequest::Orchestration { name, .. } => name,
+            RecordedRequest::Operation { operation, .. } => operation,
         }
     }
 }
 
 /// Whether two requests are for the same critical section, though their entities are written in another way: an earlier
 /// version did not bring their keys into one form.
-fn same_section(what: &Asked, known: &Args, now: &Data) -> bool {
+fn same_section(what: &RecordedRequest, known: &Args, now: &Data) -> bool {
     let Args::Whole(known) = known else { return false };
     if what.effect() != Some(Effect::Lock) {
         return false;
@@ -169,7 +174,7 @@ impl Entry {
     pub fn requested(request: &Request, time: i64) -> Entry {
         Entry::Requested {
             seq: request.seq,
-            what: Asked::of(&request.what),
+            what: RecordedRequest::of(&request.what),
             args: Args::of(&request.args),
             place: request.place,
             time,
@@ -179,7 +184,7 @@ impl Entry {
     /// Whether this is the entry of that request.
     pub fn is_of(&self, request: &Request) -> bool {
         matches!(self, Entry::Requested { seq, what, args, .. }
-            if *seq == request.seq && *what == Asked::of(&request.what)
+            if *seq == request.seq && *what == RecordedRequest::of(&request.what)
                 && (args.are(&request.args) || same_section(what, args, &request.args)))
     }
 

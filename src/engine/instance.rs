@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use crate::builtins::{Context, Effect};
 use crate::kv::Batch;
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What, format};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, RequestKind, format};
 use crate::syntax::Place;
 
 use super::address::{LifeId, Waiter};
 use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
 use super::fault::{self, Fault};
-use super::history::{Asked, Entry, History};
+use super::history::{Entry, History, RecordedRequest};
 use super::journal::Journal;
 use super::keys;
 use super::mailbox::Mailbox;
@@ -49,7 +49,7 @@ pub(super) enum Advance {
     /// It is at its end, which waits for its lines to be out.
     Ending,
     Ended,
-    Stuck(Mismatch),
+    Nondeterminism(Mismatch),
 }
 
 /// Sees every entry of the history as it is replayed or made; a request's entry with the request.
@@ -159,7 +159,7 @@ impl Instance {
                     || "its checkpoint was made by another version, or for another program".to_string();
                 for saved in saved.open {
                     let again = Open::restored(saved).ok_or_else(unfit)?;
-                    if again.request.what == What::Effect(Effect::Receive) {
+                    if again.request.what == RequestKind::Effect(Effect::Receive) {
                         receives.insert(again.request.seq, first_text(&again.request.args));
                     }
                     if is_line(&again.request.what) {
@@ -444,7 +444,7 @@ impl Instance {
         }
         for request in self.machine.take_requests() {
             if let Err(mismatch) = self.requested(request, now, watch) {
-                return Advance::Stuck(mismatch);
+                return Advance::Nondeterminism(mismatch);
             }
         }
         for seq in self.machine.take_withdrawn() {
@@ -460,7 +460,7 @@ impl Instance {
                 Some(entry) => {
                     let open = self.open.get(&seq);
                     let found = open.map(|open| (format!("cancels {}", open.describe()), open.request.place));
-                    return Advance::Stuck(Mismatch { recorded: Some(self.side(&entry)), found });
+                    return Advance::Nondeterminism(Mismatch { recorded: Some(self.side(&entry)), found });
                 }
             };
             watch(&entry, None);
@@ -511,7 +511,7 @@ impl Instance {
                     .open
                     .values()
                     .map(|open| (format!("waits for {}", open.describe()), open.request.place));
-                Advance::Stuck(Mismatch { recorded: Some(self.side(&entry)), found: waits.next() })
+                Advance::Nondeterminism(Mismatch { recorded: Some(self.side(&entry)), found: waits.next() })
             }
             // Whether it may take in something new is seen anew.
             None if !was_live => Advance::More,
@@ -545,8 +545,10 @@ impl Instance {
             }
             Some(entry) if entry.is_of(&request) => entry,
             Some(entry) => {
-                let found =
-                    (describe(&Asked::of(&request.what), &super::Args::of(&request.args)), request.place);
+                let found = (
+                    describe(&RecordedRequest::of(&request.what), &super::Args::of(&request.args)),
+                    request.place,
+                );
                 return Err(Mismatch { recorded: Some(self.side(&entry)), found: Some(found) });
             }
         };
@@ -554,7 +556,7 @@ impl Instance {
         let time = entry.time();
         let policy = policy_of(&request);
         let seq = request.seq;
-        if request.what == What::Effect(Effect::Receive) {
+        if request.what == RequestKind::Effect(Effect::Receive) {
             self.receives.insert(seq, first_text(&request.args));
         }
         match is_line(&request.what) {
@@ -601,7 +603,7 @@ impl Instance {
             }
             Some(entry @ Entry::Ended { .. }) => watch(&entry, None),
             Some(entry) => {
-                return Advance::Stuck(Mismatch { recorded: Some(self.side(&entry)), found: None });
+                return Advance::Nondeterminism(Mismatch { recorded: Some(self.side(&entry)), found: None });
             }
         }
         self.record.status = match outcome {

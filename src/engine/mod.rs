@@ -63,7 +63,7 @@ pub use fetch::{
     read_mail, read_record, read_time, recovery,
 };
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
-pub use history::{Args, Asked, Chunk, ChunkError, Entry, History};
+pub use history::{Args, Chunk, ChunkError, Entry, History, RecordedRequest};
 pub use instance::{Mismatch, SCRIPT, test_function};
 pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};

@@ -5,11 +5,11 @@ use std::ops::Deref;
 
 use crate::builtins::Effect;
 use crate::machine::options::{self, Policy, policy};
-use crate::machine::{Data, ErrorData, Request, Value, What, snapshot};
+use crate::machine::{Data, ErrorData, Request, RequestKind, Value, snapshot};
 
 use super::checkpoint::SavedOpen;
 use super::fault::{self, Fault};
-use super::history::Asked;
+use super::history::RecordedRequest;
 
 /// Processes that an activity without a policy may end with its own.
 const DEATHS: u32 = 100;
@@ -38,12 +38,12 @@ pub struct Open {
 impl Open {
     /// For people: `charge("1234", 10)`.
     pub fn describe(&self) -> String {
-        describe(&Asked::of(&self.request.what), &super::Args::of(&self.request.args))
+        describe(&RecordedRequest::of(&self.request.what), &super::Args::of(&self.request.args))
     }
 
     /// When the next attempt begins after one that failed so; none when there is none.
     pub(super) fn again(&self, error: &ErrorData, seed: u64, now: i64) -> Option<i64> {
-        let is_activity = matches!(self.request.what, What::Activity { .. });
+        let is_activity = matches!(self.request.what, RequestKind::Activity { .. });
         if !is_activity
             || self.attempt >= self.policy.times
             || !self.policy.tries_again(&error.value.decode())
@@ -81,8 +81,8 @@ impl Open {
     /// When its timer is due, if it has one: a sleep ends, or the time for it is up.
     pub fn due(&self) -> Option<i64> {
         match &self.request.what {
-            What::Effect(effect) if effect.is_sleep() => Some(due_time(&self.request.args, self.time)),
-            What::Activity { .. } => self.deadline().map(|(due, _)| due),
+            RequestKind::Effect(effect) if effect.is_sleep() => Some(due_time(&self.request.args, self.time)),
+            RequestKind::Activity { .. } => self.deadline().map(|(due, _)| due),
             _ => Some(self.time.saturating_add(self.policy.timeout?)),
         }
     }
@@ -118,8 +118,8 @@ impl Open {
     /// Whether it was sent to an entity or an instance that answers once, and can't be asked twice.
     pub(super) fn is_sent(&self) -> bool {
         match &self.request.what {
-            What::Operation { signal, .. } => signal.is_none(),
-            What::Effect(effect) => effect.is_message(),
+            RequestKind::Operation { signal, .. } => signal.is_none(),
+            RequestKind::Effect(effect) => effect.is_message(),
             _ => false,
         }
     }
@@ -127,21 +127,21 @@ impl Open {
     /// Whether it is a message to an entity or an instance.
     pub(super) fn is_message(&self) -> bool {
         match &self.request.what {
-            What::Operation { .. } | What::Orchestration { .. } => true,
-            What::Effect(effect) => effect.is_message(),
-            What::Activity { .. } => false,
+            RequestKind::Operation { .. } | RequestKind::Orchestration { .. } => true,
+            RequestKind::Effect(effect) => effect.is_message(),
+            RequestKind::Activity { .. } => false,
         }
     }
 
     /// Whether it was under way in a process, and was broken off when its instance ended.
     pub(super) fn is_broken_off(&self) -> bool {
         match &self.request.what {
-            What::Activity { .. } => true,
+            RequestKind::Activity { .. } => true,
             // Others answer them, or they are done as soon as they are asked for.
-            What::Effect(
+            RequestKind::Effect(
                 Effect::Receive | Effect::Wait | Effect::Lock | Effect::Unlock | Effect::ContinueAsNew,
             ) => false,
-            What::Effect(effect) => !(effect.is_sleep() || effect.is_message() || effect.is_line()),
+            RequestKind::Effect(effect) => !(effect.is_sleep() || effect.is_message() || effect.is_line()),
             _ => false,
         }
     }
@@ -160,17 +160,17 @@ impl Open {
     /// Whether it is done here, and not by the receiver of a message.
     fn is_active(&self) -> bool {
         match &self.request.what {
-            What::Activity { .. } => true,
+            RequestKind::Activity { .. } => true,
             _ if self.policy.timeout.is_some() => true,
-            What::Effect(Effect::Receive | Effect::Wait | Effect::Lock) => false,
-            What::Effect(effect) => !effect.is_message(),
-            What::Orchestration { .. } => false,
-            What::Operation { signal, .. } => signal.is_some(),
+            RequestKind::Effect(Effect::Receive | Effect::Wait | Effect::Lock) => false,
+            RequestKind::Effect(effect) => !effect.is_message(),
+            RequestKind::Orchestration { .. } => false,
+            RequestKind::Operation { signal, .. } => signal.is_some(),
         }
     }
 
     pub(super) fn is_timer(&self) -> bool {
-        matches!(&self.request.what, What::Effect(effect) if effect.is_sleep())
+        matches!(&self.request.what, RequestKind::Effect(effect) if effect.is_sleep())
     }
 }
 
@@ -229,19 +229,21 @@ fn due_time(args: &Data, time: i64) -> i64 {
 }
 
 /// For people: `charge("1234", 10)`.
-pub(super) fn describe(what: &Asked, args: &super::Args) -> String {
+pub(super) fn describe(what: &RecordedRequest, args: &super::Args) -> String {
     format!("{}({})", what.shown(), args.describe())
 }
 
 /// How a request is tried, and how long it may take.
 pub(super) fn policy_of(request: &Request) -> Policy {
     match &request.what {
-        What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
-        What::Orchestration { options, start: false, .. } => {
+        RequestKind::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
+        RequestKind::Orchestration { options, start: false, .. } => {
             let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
             Policy { timeout, ..Policy::default() }
         }
-        What::Effect(Effect::Lock) => Policy { timeout: lock_timeout(&request.args), ..Policy::default() },
+        RequestKind::Effect(Effect::Lock) => {
+            Policy { timeout: lock_timeout(&request.args), ..Policy::default() }
+        }
         _ => Policy::default(),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Value, What};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value};
 use crate::permissions::Permissions;
 
 use super::address::Address;
@@ -80,7 +80,7 @@ impl Engine {
                     return;
                 }
                 Next::Fetch => {
-                    self.entities.slot(entity).state = State::Asked;
+                    self.entities.slot(entity).state = State::RecordedRequest;
                     self.fetch(Address::Entity(entity.clone()));
                     return;
                 }
@@ -110,7 +110,7 @@ impl Engine {
         if !matches!(mail.message, Message::Lock { .. }) {
             match slot.state {
                 State::Unknown => return Next::Fetch,
-                State::Asked => return Next::Nothing,
+                State::RecordedRequest => return Next::Nothing,
                 State::Known(_) => {}
             }
         }
@@ -195,7 +195,7 @@ impl Engine {
                 for request in running.machine.take_requests() {
                     let owner = Address::Entity(entity.clone());
                     let step = StepId { owner, life: 0, execution: 0, seq: request.seq, round: 0, attempt };
-                    if let What::Effect(effect) = request.what {
+                    if let RequestKind::Effect(effect) = request.what {
                         self.ask_effect(step, effect, request.args, permissions.clone());
                     }
                 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::builtins::Effect;
 use crate::kv::Batch;
-use crate::machine::{Data, ErrorData, Request, Value, What, error, format};
+use crate::machine::{Data, ErrorData, Request, RequestKind, Value, error, format};
 
 use super::keys;
 use super::record::{self, Stored};
@@ -69,15 +69,15 @@ impl Line {
     /// The line of a request, if it is for one.
     pub(super) fn of_request(request: &Request) -> Option<Result<Line, ErrorData>> {
         match request.what {
-            What::Effect(effect) => Line::of(effect, &request.args),
+            RequestKind::Effect(effect) => Line::of(effect, &request.args),
             _ => None,
         }
     }
 }
 
 /// Whether an effect writes a line.
-pub(super) fn is_line(what: &What) -> bool {
-    matches!(what, What::Effect(effect) if effect.is_line())
+pub(super) fn is_line(what: &RequestKind) -> bool {
+    matches!(what, RequestKind::Effect(effect) if effect.is_line())
 }
 
 /// The answer to a request for a line.

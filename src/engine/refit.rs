@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::builtins::Effect;
-use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request, What};
+use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request, RequestKind};
 
 use super::fault::{self, Fault};
-use super::history::{Asked, Entry, History};
+use super::history::{Entry, History, RecordedRequest};
 use super::instance::{Advance, Instance, first_text};
 use super::open::Open;
 use super::record::{InstanceRecord, Status};
@@ -82,7 +82,7 @@ impl Original {
             let trigger = match advance {
                 Advance::More => Some(seen.pop().ok_or_else(unfit)?),
                 Advance::OutOfFuel | Advance::Ended => None,
-                Advance::Waiting | Advance::Ending | Advance::Stuck(_) => return Err(unfit()),
+                Advance::Waiting | Advance::Ending | Advance::Nondeterminism(_) => return Err(unfit()),
             };
             // The end is taken back.
             seen.retain(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Terminated { .. }));
@@ -129,7 +129,7 @@ impl Original {
     }
 
     fn is(&self, seq: u64, effect: Effect) -> bool {
-        self.requests.get(&seq).is_some_and(|request| request.what == What::Effect(effect))
+        self.requests.get(&seq).is_some_and(|request| request.what == RequestKind::Effect(effect))
     }
 }
 
@@ -217,7 +217,7 @@ impl Fitting<'_> {
     /// An answer that is taken in again, if it is of use.
     fn put_back(&mut self, open: &BTreeSet<u64>, seq: u64, result: Result<Data, ErrorData>, time: i64) {
         let event =
-            self.original.request(seq).filter(|request| request.what == What::Effect(Effect::Receive));
+            self.original.request(seq).filter(|request| request.what == RequestKind::Effect(Effect::Receive));
         match (event, result) {
             (Some(request), Ok(payload)) => {
                 self.later.push(Later::Event { name: first_text(&request.args), payload, time });
@@ -349,7 +349,9 @@ impl Refit {
                 Entry::Requested { seq, what, .. } if what.effect() == Some(Effect::Lock) => {
                     section = Ok(*seq);
                 }
-                Entry::Requested { what: Asked::Operation { signal: None, .. }, .. } => section = Err(()),
+                Entry::Requested { what: RecordedRequest::Operation { signal: None, .. }, .. } => {
+                    section = Err(())
+                }
                 _ => {}
             }
         }

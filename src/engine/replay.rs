@@ -20,9 +20,9 @@ pub enum Replayed {
     /// Its history ends here; it waits for these.
     Waits(Vec<Open>),
     /// The program does something other than what the history holds.
-    Stuck(Mismatch),
+    Nondeterminism(Mismatch),
     /// Its program can't run it, for this reason.
-    Unfit(String),
+    Incompatible(String),
     /// It computes on without an end in sight, after everything that its history holds.
     Computes,
 }
@@ -48,7 +48,7 @@ pub fn state_at_end(image: &Rc<Image>, record: InstanceRecord, history: History)
 pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch: Watcher<'_>) -> Replayed {
     let mut instance = match Instance::new(image, record, history) {
         Ok(instance) => instance,
-        Err(reason) => return Replayed::Unfit(reason),
+        Err(reason) => return Replayed::Incompatible(reason),
     };
     let mut recorded = true;
     let mut left = AFTER;
@@ -73,7 +73,7 @@ pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch
                 return Replayed::Waits(instance.open.into_all().into_values().map(|open| *open).collect());
             }
             Advance::Ended => return Replayed::Ended(instance.record.status),
-            Advance::Stuck(mismatch) => return Replayed::Stuck(mismatch),
+            Advance::Nondeterminism(mismatch) => return Replayed::Nondeterminism(mismatch),
         }
     }
 }

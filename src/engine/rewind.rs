@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::builtins::Effect;
 use crate::kv::{Batch, Read};
 use crate::machine::options;
-use crate::machine::{Data, ErrorData, Image, What};
+use crate::machine::{Data, ErrorData, Image, RequestKind};
 
 use super::address::Address;
 use super::fetch::{Images, read_history, read_record};
@@ -252,7 +252,7 @@ impl Tree<'_> {
         came: Option<&Result<Data, ErrorData>>,
     ) -> Result<Fate, Refusal> {
         let request = &open.request;
-        let is_lock = request.what == What::Effect(Effect::Lock);
+        let is_lock = request.what == RequestKind::Effect(Effect::Lock);
         if matches!(came, Some(Ok(_))) && !is_lock {
             return Ok(Fate::Stays);
         }
@@ -331,7 +331,7 @@ impl Tree<'_> {
         // A child that only goes on is not asked again.
         let is_again = |seq: &&u64| {
             let what = refit.open.get(*seq).map(|open| &open.request.what);
-            again.contains(*seq) || !matches!(what, Some(What::Orchestration { .. }))
+            again.contains(*seq) || !matches!(what, Some(RequestKind::Orchestration { .. }))
         };
         let steps = Steps {
             id: one.record.id.clone(),
@@ -383,14 +383,14 @@ impl One {
         self.target(&request.what, &request.args, seq)
     }
 
-    fn target(&self, what: &What, args: &Data, seq: u64) -> Option<Target> {
+    fn target(&self, what: &RequestKind, args: &Data, seq: u64) -> Option<Target> {
         match what {
-            What::Orchestration { options, start: false, .. } => {
+            RequestKind::Orchestration { options, start: false, .. } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 let id = child.id.unwrap_or_else(|| self.record.child_id(seq));
                 Some(Target { id, is_called: true, is_detached: child.detached })
             }
-            What::Effect(Effect::Wait) => {
+            RequestKind::Effect(Effect::Wait) => {
                 Some(Target { id: first_text(args), is_called: false, is_detached: true })
             }
             _ => None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::machine::{Data, ErrorData, Request, Value, What, format, instance_handle};
+use crate::machine::{Data, ErrorData, Request, RequestKind, Value, format, instance_handle};
 
 use super::Status;
 use super::address::Address;
@@ -76,14 +76,14 @@ impl Engine {
                     self.finish(id, true, now);
                     return;
                 }
-                Advance::Stuck(mismatch) => {
+                Advance::Nondeterminism(mismatch) => {
                     // It can't go on, but it can be ended.
                     let Some(instance) = self.instances.get_mut(id) else { return };
                     if let Some(mail) = instance.mail.take_end() {
                         self.control(id, &mail, now);
                         return;
                     }
-                    let outcome = Outcome::Stuck(mismatch);
+                    let outcome = Outcome::Nondeterminism(mismatch);
                     self.emit(Leaving::Ended { instance: id.clone(), outcome, told: false });
                     self.set_aside(id);
                     return;
@@ -254,7 +254,7 @@ impl Engine {
             Timer::Timeout => {
                 let after = format::duration(open.policy.timeout.unwrap_or(0));
                 match &open.request.what {
-                    What::Activity { name, .. } => {
+                    RequestKind::Activity { name, .. } => {
                         self.outputs.push(Output::Abandon { step: step.clone() });
                         let after = format::duration(open.deadline().map_or(0, |(_, after)| after));
                         let more = [("activity", Value::str(name.as_str()))];
@@ -263,7 +263,7 @@ impl Engine {
                     }
                     // An answer that has come in time counts.
                     _ if instance.mail.has_answer((life, execution), seq, due) => {}
-                    What::Orchestration { name, .. } => {
+                    RequestKind::Orchestration { name, .. } => {
                         let more = [("orchestration", Value::str(name.as_str()))];
                         let message = format!("`{name}` was not done within {after}");
                         self.too_late(id, seq, due, ErrorData::with("timeout", message, more));

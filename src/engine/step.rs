@@ -486,7 +486,11 @@ impl Engine {
         let mut instance = match Instance::new(&image, record, history) {
             Ok(instance) => Box::new(instance),
             Err(reason) => {
-                self.emit(Leaving::Ended { instance: id, outcome: Outcome::Unfit(reason), told: false });
+                self.emit(Leaving::Ended {
+                    instance: id,
+                    outcome: Outcome::Incompatible(reason),
+                    told: false,
+                });
                 return;
             }
         };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::machine::{Data, EntityId, ErrorData, Value};
 
 use super::address::Address;
-use super::history::{Asked, Entry};
+use super::history::{Entry, RecordedRequest};
 use super::message::Message;
 use super::step::{Engine, Ready};
 
@@ -98,7 +98,7 @@ impl super::instance::Instance {
             })
         };
         self.past().filter_map(move |entry| match entry {
-            Entry::Requested { seq, what: Asked::Orchestration { start: false, .. }, .. }
+            Entry::Requested { seq, what: RecordedRequest::Orchestration { start: false, .. }, .. }
                 if !is_over(*seq) =>
             {
                 Some(*seq)

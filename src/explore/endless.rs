@@ -207,7 +207,7 @@ impl<M: Model> Builder<'_, M> {
         }
         let steps = self.model.enabled(evaluator, config)?;
         let enough = match self.reduced {
-            true => self.model.enough(evaluator, config)?,
+            true => self.model.ample_set(evaluator, config)?,
             false => None,
         };
         let mut all = true;

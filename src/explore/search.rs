@@ -148,7 +148,7 @@ impl<M: Model> Shared<'_, M> {
         round: &mut Round<M::Config>,
     ) -> Result<(), Stop> {
         let enough = match self.limits.reduced {
-            true => self.model.enough(evaluator, config)?,
+            true => self.model.ample_set(evaluator, config)?,
             false => None,
         };
         if let Some(steps) = enough {

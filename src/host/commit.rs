@@ -22,7 +22,7 @@ const MAX_CHANGES: usize = 1024;
 pub(super) const FIRST_BATCHES: u32 = 3;
 
 /// What waits until the writes that it depends on are durable.
-pub(super) enum Held {
+pub(super) enum AwaitingCommit {
     Effect { owner: Owner, effect: Effect, args: Data, permissions: Permissions },
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
     Reply { to: Answer, reply: Reply },
@@ -36,19 +36,25 @@ pub(super) enum Writing {
     Effect(Owner),
 }
 
-impl Held {
+impl AwaitingCommit {
     /// An effect that somebody asks for. What it writes leaves in turn with other lines.
-    pub(super) fn effect(owner: Owner, effect: Effect, args: Data, permissions: Permissions) -> Held {
+    pub(super) fn effect(
+        owner: Owner,
+        effect: Effect,
+        args: Data,
+        permissions: Permissions,
+    ) -> AwaitingCommit {
         match Line::of(effect, &args) {
-            Some(line) => Held::Line { writer: Writing::Effect(owner), line },
-            None => Held::Effect { owner, effect, args, permissions },
+            Some(line) => AwaitingCommit::Line { writer: Writing::Effect(owner), line },
+            None => AwaitingCommit::Effect { owner, effect, args, permissions },
         }
     }
 
     /// Who waits for it, if it is an effect.
     pub(super) fn owner(&self) -> Option<&Owner> {
         match self {
-            Held::Effect { owner, .. } | Held::Line { writer: Writing::Effect(owner), .. } => Some(owner),
+            AwaitingCommit::Effect { owner, .. }
+            | AwaitingCommit::Line { writer: Writing::Effect(owner), .. } => Some(owner),
             _ => None,
         }
     }
@@ -73,7 +79,7 @@ impl Host {
         if self.pending.is_full() {
             // The engine has run far enough ahead.
             let written = self.writer.settle();
-            self.landed(written)?;
+            self.on_committed(written)?;
         }
         let durable = self.settings.durability != Durability::None;
         let is_ready = self.engine.is_ready();
@@ -102,7 +108,7 @@ impl Host {
     }
 
     /// What was under way is written, if something was: what waited for it goes.
-    pub(super) fn landed(&mut self, written: Option<Written>) -> Result<(), HostError> {
+    pub(super) fn on_committed(&mut self, written: Option<Written>) -> Result<(), HostError> {
         let Some(written) = written else { return Ok(()) };
         self.pass(written)?;
         self.release()
@@ -141,7 +147,7 @@ impl Host {
     }
 
     /// Holds something until all that the engine has done so far is durable.
-    pub(super) fn hold(&mut self, held: Held) {
+    pub(super) fn hold(&mut self, held: AwaitingCommit) {
         self.held.push_back(self.engine.gated(held));
     }
 
@@ -151,7 +157,7 @@ impl Host {
     }
 
     /// The next of what waits, if its writes are durable.
-    fn next_open(&mut self) -> Option<Held> {
+    fn next_open(&mut self) -> Option<AwaitingCommit> {
         let first = self.held.pop_front()?;
         match self.gate.open(first) {
             Ok(held) => Some(held),
@@ -169,12 +175,12 @@ impl Host {
         let mut lines: Vec<(u64, usize)> = Vec::new();
         // What is held meanwhile depends on writes to come.
         while let Some(held) = self.next_open() {
-            if !matches!(held, Held::Line { .. }) {
+            if !matches!(held, AwaitingCommit::Line { .. }) {
                 // Whatever leaves after a line leaves when the line is out.
                 self.terminal.flush().map_err(HostError::Output)?;
             }
             match held {
-                Held::Line { writer, line } => {
+                AwaitingCommit::Line { writer, line } => {
                     if let Ok(line) = &line {
                         self.terminal.line(line).map_err(HostError::Output)?;
                     }
@@ -184,15 +190,15 @@ impl Host {
                         (Writing::Effect(owner), _) => written.push((owner, line.map(|_| Data::null()))),
                     }
                 }
-                Held::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
-                Held::Reply { to, reply } => {
+                AwaitingCommit::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
+                AwaitingCommit::Reply { to, reply } => {
                     // Who asked may have gone away.
                     let _ = to.send(reply);
                 }
-                Held::Lost { what, error } => {
+                AwaitingCommit::Lost { what, error } => {
                     self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
                 }
-                Held::Effect { owner, effect, args, permissions } => {
+                AwaitingCommit::Effect { owner, effect, args, permissions } => {
                     self.perform(owner, effect, args, permissions)
                 }
             }
@@ -218,7 +224,7 @@ impl Host {
             let _ = client.send(Reply::Ended);
         }
         self.spans.ended(&instance, &outcome);
-        let can_go_on = !matches!(outcome, Ending::Stuck(_) | Ending::Unfit(_));
+        let can_go_on = !matches!(outcome, Ending::Nondeterminism(_) | Ending::Incompatible(_));
         self.purge_ended(&instance, can_go_on)?;
         match self.watched.get_mut(&instance) {
             Some(watched) => *watched = Some(outcome),
@@ -226,8 +232,10 @@ impl Host {
                 let why = match outcome {
                     Ending::Failed(_) if told => return Ok(()),
                     Ending::Failed(error) => error.title(),
-                    Ending::Stuck(_) => "nondeterminism: it does not do what its history holds".to_string(),
-                    Ending::Unfit(reason) => reason,
+                    Ending::Nondeterminism(_) => {
+                        "nondeterminism: it does not do what its history holds".to_string()
+                    }
+                    Ending::Incompatible(reason) => reason,
                     Ending::Completed(_) | Ending::Terminated(_) => return Ok(()),
                 };
                 match self.settings.stays {

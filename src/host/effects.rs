@@ -87,6 +87,11 @@ pub(crate) fn immediate(
     Some(data(&value))
 }
 
+/// The error of an effect that nobody carries out.
+pub(crate) fn unknown(name: &str) -> ErrorData {
+    ErrorData::new("internal", format!("`{name}` is not an effect that can be carried out"))
+}
+
 /// The value of a secret, if it may be read.
 fn read_secret(name: &str, permissions: &Permissions) -> Result<String, ErrorData> {
     permissions.check_variable(name)?;

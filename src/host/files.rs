@@ -18,8 +18,8 @@ use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, MAX_TEXT, Value};
 use crate::permissions::{Capability, Permissions};
 
+use super::effects::unknown;
 use super::pipes::{self, Blocked, Patience};
-use super::run::unknown;
 use super::walk::{Astray, Last, Place, walk};
 use super::{Outcome, data};
 

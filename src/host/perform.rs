@@ -10,10 +10,10 @@ use crate::machine::{Data, ErrorData, Value, format};
 use crate::permissions::Permissions;
 
 use super::disk::Job;
-use super::effects::{Revealed, hidden, reveal};
+use super::effects::{Revealed, hidden, reveal, unknown};
 use super::files::Reach;
 use super::groups::Groups;
-use super::run::{Abort, Host, Owner, Running, unknown};
+use super::run::{Abort, Host, Owner, Running};
 use super::{Message, Outcome, exec, externs, http};
 
 /// Open files that are asked of the system.

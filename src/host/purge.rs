@@ -8,7 +8,7 @@ use crate::machine::{Data, Value};
 
 use super::Answer;
 use super::command::Reply;
-use super::commit::Held;
+use super::commit::AwaitingCommit;
 use super::run::Host;
 use super::settings::HostError;
 
@@ -31,7 +31,7 @@ impl Host {
     ) -> Result<(), HostError> {
         for id in &ids {
             if read_record(&self.view(), id)?.is_none() {
-                self.hold(Held::Reply { to, reply: Reply::Unknown });
+                self.hold(AwaitingCommit::Reply { to, reply: Reply::Unknown });
                 return Ok(());
             }
         }
@@ -51,12 +51,12 @@ impl Host {
             self.feed(Event::Purge { tree });
             self.gather();
             self.collect()?;
-            self.hold(Held::Reply { to: purging.reply, reply: Reply::Removed(removed) });
+            self.hold(AwaitingCommit::Reply { to: purging.reply, reply: Reply::Removed(removed) });
             return Ok(());
         }
         if !force {
             let reply = Reply::Refused(has_not_ended(&running));
-            self.hold(Held::Reply { to: purging.reply, reply });
+            self.hold(AwaitingCommit::Reply { to: purging.reply, reply });
             return Ok(());
         }
         for id in running {

@@ -22,7 +22,7 @@ use crate::machine::{Data, ErrorData, Identity, Image, format};
 use crate::permissions::{self, Permissions};
 use crate::store::{DiskStore, Reader};
 
-use super::commit::{FIRST_BATCHES, Held, Writing};
+use super::commit::{AwaitingCommit, FIRST_BATCHES, Writing};
 use super::disk::{self, Disk};
 use super::groups::Groups;
 use super::http::Clients;
@@ -87,7 +87,7 @@ pub struct Host {
     pub(super) folder: Option<PathBuf>,
     pub(super) pending: Pending,
     /// What waits until writes are durable, in the order in which it leaves.
-    pub(super) held: VecDeque<Gated<Held>>,
+    pub(super) held: VecDeque<Gated<AwaitingCommit>>,
     pub(super) gate: Gate,
     next_ticket: u64,
     pub(super) effects: HashMap<u64, Running>,
@@ -499,13 +499,13 @@ impl Host {
             Message::Asks { ticket, effect, args, permissions } => {
                 if self.activities.contains_key(&ticket) {
                     let owner = Owner::Activity(ticket);
-                    self.hold(Held::effect(owner, effect, args, permissions));
+                    self.hold(AwaitingCommit::effect(owner, effect, args, permissions));
                 }
             }
             Message::Client { command, reply } => self.client(command, reply)?,
             Message::Written => {
                 let written = self.writer.written();
-                self.landed(written)?;
+                self.on_committed(written)?;
             }
             // Who waits looks again.
             Message::Wake => {}
@@ -561,17 +561,21 @@ impl Host {
             Output::Effect { step, effect, args, permissions } => {
                 let permissions = self.settings.permissions.and(&permissions);
                 let result = effects::immediate(effect, &args, &permissions, &self.settings.clock)
-                    .unwrap_or_else(|| Err(unknown(effect.name())));
+                    .unwrap_or_else(|| Err(effects::unknown(effect.name())));
                 self.answer_step(step, result);
             }
             Output::Gated(gated) => self.held.push_back(gated.map(|leaving| match leaving {
                 Leaving::Effect { step, effect, args, permissions } => {
                     let permissions = self.settings.permissions.and(&permissions);
-                    Held::effect(Owner::Step(step), effect, args, permissions)
+                    AwaitingCommit::effect(Owner::Step(step), effect, args, permissions)
                 }
-                Leaving::Line { run, line } => Held::Line { writer: Writing::Run(run), line: Ok(line) },
-                Leaving::Ended { instance, outcome, told } => Held::Ended { instance, outcome, told },
-                Leaving::Lost { what, error } => Held::Lost { what, error },
+                Leaving::Line { run, line } => {
+                    AwaitingCommit::Line { writer: Writing::Run(run), line: Ok(line) }
+                }
+                Leaving::Ended { instance, outcome, told } => {
+                    AwaitingCommit::Ended { instance, outcome, told }
+                }
+                Leaving::Lost { what, error } => AwaitingCommit::Lost { what, error },
             })),
             Output::Activity { step, program, name, args, key, permissions } => {
                 let permissions = self.settings.permissions.and(&permissions);
@@ -688,8 +692,4 @@ impl Host {
         };
         self.terminal.progress(&text);
     }
-}
-
-pub(super) fn unknown(name: &str) -> ErrorData {
-    ErrorData::new("internal", format!("`{name}` is not an effect that can be carried out"))
 }

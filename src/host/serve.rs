@@ -13,7 +13,7 @@ use crate::engine::{
 use crate::machine::{Data, EntityId, ErrorData, Image, bad_own_id};
 
 use super::command::{Command, Reply, Starting};
-use super::commit::Held;
+use super::commit::AwaitingCommit;
 use super::run::Host;
 use super::settings::HostError;
 use super::{Answer, Message};
@@ -69,7 +69,7 @@ impl Host {
             Command::Purge { ids, force } => return self.client_purge(ids, force, to),
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
-        self.hold(Held::Reply { to, reply });
+        self.hold(AwaitingCommit::Reply { to, reply });
         Ok(())
     }
 

@@ -77,15 +77,15 @@ impl Spans {
             Ending::Completed(_) => "completed",
             Ending::Failed(_) => "failed",
             Ending::Terminated(_) => "terminated",
-            Ending::Stuck(_) => "stuck",
-            Ending::Unfit(_) => "unfit",
+            Ending::Nondeterminism(_) => "stuck",
+            Ending::Incompatible(_) => "unfit",
         };
         tracing::info!(id = instance, outcome = word, "an instance has ended");
         let Some(span) = self.owners.remove(instance) else { return };
         span.record("outcome", word);
         match outcome {
             Ending::Failed(error) => fail(&span, &error.title()),
-            Ending::Unfit(reason) => fail(&span, reason),
+            Ending::Incompatible(reason) => fail(&span, reason),
             _ => {}
         }
     }

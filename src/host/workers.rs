@@ -12,10 +12,9 @@ use std::thread;
 
 use crate::builtins::Context;
 use crate::code::{Code, ProgramHash};
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, What};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, RequestKind};
 use crate::permissions::Permissions;
 
-use super::run::unknown;
 use super::{Clock, Message, Outcome, effects};
 
 /// Fuel of one slice, in calls and repetitions.
@@ -230,10 +229,10 @@ impl Activities {
     fn ask(&mut self, ticket: u64, request: Request) {
         let Some(running) = self.running.get_mut(&ticket) else { return };
         let effect = match request.what {
-            What::Effect(effect) => effect,
+            RequestKind::Effect(effect) => effect,
             // Activities call one another directly, and what they send is kept to their end.
             _ => {
-                running.machine.answer(request.seq, Err(unknown("activity")));
+                running.machine.answer(request.seq, Err(effects::unknown("activity")));
                 self.ready.push_back(ticket);
                 return;
             }

@@ -47,7 +47,7 @@ pub trait Read {
 /// Ordered keys with atomic batches.
 pub trait Store: Read {
     /// Writes a batch. Reads see it at once; it is durable after the next `flush`. A bare tree writes in order and may
-    /// keep a first part of a batch when it breaks off; with its proof (`store::Proven`) it keeps all
+    /// keep a first part of a batch when it breaks off; with its proof (`store::Verified`) it keeps all
     /// or nothing.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 

@@ -14,7 +14,7 @@ use super::frames::{call_place, push_frame, release};
 use super::operate as op;
 use super::task::{How, tasks_of};
 use super::value::{EntityRef, Value};
-use super::{Data, Fiber, Identity, Machine, Request, Wait, What, natives, secret};
+use super::{Data, Fiber, Identity, Machine, Request, RequestKind, Wait, natives, secret};
 
 /// What became of a call of a builtin.
 pub(super) enum Flow {
@@ -115,7 +115,7 @@ impl Machine {
                     }
                 }
                 let args = Data::encode_named(&Value::list(args), "args")?;
-                Ok(Flow::Wait(self.request(fiber, id, What::Effect(effect), args)))
+                Ok(Flow::Wait(self.request(fiber, id, RequestKind::Effect(effect), args)))
             }
             Kind::Message(effect) => self.message(fiber, id, effect, at, count, result),
             Kind::Scheduling if info.name == "section" => {
@@ -221,7 +221,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn request(&mut self, fiber: &mut Fiber, id: u64, what: What, args: Data) -> Wait {
+    pub(super) fn request(&mut self, fiber: &mut Fiber, id: u64, what: RequestKind, args: Data) -> Wait {
         let seq = self.next_request;
         self.next_request += 1;
         let place = call_place(&self.image, fiber);
@@ -269,7 +269,7 @@ impl Machine {
                 Ok(Flow::Wait(self.request(
                     fiber,
                     id,
-                    What::Activity { name: item.name.clone(), options },
+                    RequestKind::Activity { name: item.name.clone(), options },
                     args,
                 )))
             }

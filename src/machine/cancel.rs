@@ -15,7 +15,7 @@ use crate::syntax::Place;
 use super::error::{Fail, Failure, fail, fail_with, title};
 use super::task::Task;
 use super::value::Value;
-use super::{Data, Fiber, Image, Machine, Request, Wait, What};
+use super::{Data, Fiber, Image, Machine, Request, RequestKind, Wait};
 
 /// What cancelled a task, and where that is written.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -276,7 +276,7 @@ impl Machine {
         let (seq, id) = (self.next_request, fiber.task.id);
         self.next_request += 1;
         let args = Data::encode(&line(text)).unwrap_or_else(|fail| Data::of(&line(title(&fail.value))));
-        self.requests.push(Request { seq, what: What::Effect(Effect::Log), args, place });
+        self.requests.push(Request { seq, what: RequestKind::Effect(Effect::Log), args, place });
         self.waiting.insert(seq, id);
         fiber.wait = Wait::Shielded { seq };
         fiber.thrown = Some(failure);

@@ -18,7 +18,7 @@ use super::frames::{call_place, trace_of};
 use super::operate as op;
 use super::options;
 use super::value::Value;
-use super::{Data, Fiber, Machine, Request, Wait, What, bad_own_id, secret};
+use super::{Data, Fiber, Machine, Request, RequestKind, Wait, bad_own_id, secret};
 
 /// A critical section of an instance. Data between two instructions, like all of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,7 +95,8 @@ impl Machine {
             within = true;
         }
         let args = Data::encode_named(&Value::list(args.to_vec()), "args")?;
-        let what = What::Operation { entity: entity.clone(), operation: operation.to_string(), signal: None };
+        let what =
+            RequestKind::Operation { entity: entity.clone(), operation: operation.to_string(), signal: None };
         let seq = self.next_request;
         let wait = self.request(fiber, id, what, args);
         if within && let Some(section) = &mut self.section {
@@ -121,7 +122,7 @@ impl Machine {
         self.child_options(options)?;
         let options = Data::encode_named(options, "options")?;
         let args = Data::encode_named(&Value::list(given(args)), "args")?;
-        let what = What::Orchestration { name: name.to_string(), options, start: false };
+        let what = RequestKind::Orchestration { name: name.to_string(), options, start: false };
         Ok(Flow::Wait(self.request(fiber, id, what, args)))
     }
 
@@ -154,7 +155,7 @@ impl Machine {
                 if effect == Effect::Terminate {
                     options::terminate(&args[2])?;
                 }
-                (What::Effect(effect), Data::encode_named(&Value::list(args), "args")?)
+                (RequestKind::Effect(effect), Data::encode_named(&Value::list(args), "args")?)
             }
         };
         if self.context == Context::Orchestration {
@@ -162,7 +163,7 @@ impl Machine {
         }
         let number = self.sends.len() as u64;
         fiber.stack[result] = match &what {
-            What::Orchestration { options, .. } => {
+            RequestKind::Orchestration { options, .. } => {
                 let own = options::child(&options.decode())?.id;
                 instance_handle(&own.unwrap_or_else(|| started_id(&self.identity.key, number)))
             }
@@ -185,7 +186,7 @@ impl Machine {
         Ok(child)
     }
 
-    fn start(&self, args: &[Value]) -> Result<(What, Data), Fail> {
+    fn start(&self, args: &[Value]) -> Result<(RequestKind, Data), Fail> {
         let image = self.image.clone();
         let stub = match &args[0] {
             Value::Function(closure) => image.code.isolated.iter().find(|i| i.stub == closure.function),
@@ -198,11 +199,11 @@ impl Machine {
         op::fits(&image.code.functions[item.body as usize], list.len())?;
         self.child_options(&args[2])?;
         let options = Data::encode_named(&args[2], "options")?;
-        let what = What::Orchestration { name: item.name.clone(), options, start: true };
+        let what = RequestKind::Orchestration { name: item.name.clone(), options, start: true };
         Ok((what, Data::encode_named(&args[1], "args")?))
     }
 
-    fn signal(&self, fiber: &Fiber, args: &[Value]) -> Result<(What, Data), Fail> {
+    fn signal(&self, fiber: &Fiber, args: &[Value]) -> Result<(RequestKind, Data), Fail> {
         let [Value::Entity(entity), Value::Str(operation), list, after] = args else {
             return Err(type_error(format!(
                 "`signal` takes an operation of an entity, not a method of {}",
@@ -223,7 +224,10 @@ impl Machine {
         }
         let after = Data::encode_named(after, "after")?;
         let operation = operation.as_str().to_string();
-        Ok((What::Operation { entity, operation, signal: Some(after) }, Data::encode_named(list, "args")?))
+        Ok((
+            RequestKind::Operation { entity, operation, signal: Some(after) },
+            Data::encode_named(list, "args")?,
+        ))
     }
 
     /// Declares a critical section; its token.
@@ -277,7 +281,7 @@ impl Machine {
         ]);
         section.stage = Stage::Asked(self.next_request);
         let args = Data::encode_named(&args, "args")?;
-        Ok(Flow::Wait(self.request(fiber, id, What::Effect(Effect::Lock), args)))
+        Ok(Flow::Wait(self.request(fiber, id, RequestKind::Effect(Effect::Lock), args)))
     }
 
     /// Leaves the section of that token, if it is still there.
@@ -288,7 +292,7 @@ impl Machine {
             return Ok(Flow::Go);
         }
         let args = Data::encode(&Value::list(Vec::new()))?;
-        let Wait::Answer { seq } = self.request(fiber, id, What::Effect(Effect::Unlock), args) else {
+        let Wait::Answer { seq } = self.request(fiber, id, RequestKind::Effect(Effect::Unlock), args) else {
             return Err(fail("internal", "a request that nobody waits for"));
         };
         Ok(Flow::Wait(Wait::Shielded { seq }))

@@ -72,14 +72,14 @@ pub const MAX_ITEMS: usize = 32 << 20;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     pub seq: u64,
-    pub what: What,
+    pub what: RequestKind,
     /// The arguments, a list.
     pub args: Data,
     pub place: Place,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum RequestKind {
     /// An effect of the table of builtins.
     Effect(Effect),
     /// An activity by its name, with its options.

@@ -23,7 +23,7 @@ use super::provenance;
 use super::task::{How, Join, Outcome, Task};
 use super::value::{Charge, Closure, EntityRef, Env, Keys, Record, Shared, Value, intern};
 use super::{
-    Data, EntityId, Fiber, Frame, Handler, Identity, Image, Machine, Request, ResultMode, Wait, What,
+    Data, EntityId, Fiber, Frame, Handler, Identity, Image, Machine, Request, RequestKind, ResultMode, Wait,
 };
 
 /// The form of a machine's bytes and the rules by which it runs: one that was written under others is passed over.
@@ -110,7 +110,7 @@ pub(crate) struct SavedRequest {
     place: Place,
 }
 
-/// A [`What`]; an effect by its name.
+/// A [`RequestKind`]; an effect by its name.
 #[derive(Serialize, Deserialize, Clone, PartialEq)]
 enum SavedWhat {
     Effect(String),
@@ -263,10 +263,14 @@ pub(super) fn copied(value: &Value) -> Option<Value> {
 /// A request, to be written.
 pub(crate) fn saved_request(request: &Request) -> SavedRequest {
     let what = match request.what.clone() {
-        What::Effect(effect) => SavedWhat::Effect(effect.name().to_string()),
-        What::Activity { name, options } => SavedWhat::Activity { name, options },
-        What::Orchestration { name, options, start } => SavedWhat::Orchestration { name, options, start },
-        What::Operation { entity, operation, signal } => SavedWhat::Operation { entity, operation, signal },
+        RequestKind::Effect(effect) => SavedWhat::Effect(effect.name().to_string()),
+        RequestKind::Activity { name, options } => SavedWhat::Activity { name, options },
+        RequestKind::Orchestration { name, options, start } => {
+            SavedWhat::Orchestration { name, options, start }
+        }
+        RequestKind::Operation { entity, operation, signal } => {
+            SavedWhat::Operation { entity, operation, signal }
+        }
     };
     SavedRequest { seq: request.seq, what, args: request.args.clone(), place: request.place }
 }
@@ -274,10 +278,14 @@ pub(crate) fn saved_request(request: &Request) -> SavedRequest {
 /// A request that was written. None when it is one that this version does not know.
 pub(crate) fn request(saved: SavedRequest) -> Option<Request> {
     let what = match saved.what {
-        SavedWhat::Effect(name) => What::Effect(Effect::find(&name)?),
-        SavedWhat::Activity { name, options } => What::Activity { name, options },
-        SavedWhat::Orchestration { name, options, start } => What::Orchestration { name, options, start },
-        SavedWhat::Operation { entity, operation, signal } => What::Operation { entity, operation, signal },
+        SavedWhat::Effect(name) => RequestKind::Effect(Effect::find(&name)?),
+        SavedWhat::Activity { name, options } => RequestKind::Activity { name, options },
+        SavedWhat::Orchestration { name, options, start } => {
+            RequestKind::Orchestration { name, options, start }
+        }
+        SavedWhat::Operation { entity, operation, signal } => {
+            RequestKind::Operation { entity, operation, signal }
+        }
     };
     Some(Request { seq: saved.seq, what, args: saved.args, place: saved.place })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::machine::{Data, EntityId};
 
 use super::evaluate::{Done, Evaluator, Moment, Stop};
-use super::instance::{Out, Trouble, reply, send, sent};
+use super::instance::{Anomaly, Out, reply, send, sent};
 use super::message::{EntityName, Mail, Message, Name, Waiter, answer};
 use super::part::Part;
 use super::program::Mutation;
@@ -128,7 +128,7 @@ impl Entity {
             Message::Call { caller, .. } => outs.push(reply(caller, result)),
             Message::Signal { operation, .. } if result.is_err() => {
                 let what = format!("signal {me}.{operation}");
-                outs.push(Out::Trouble(Trouble::Lost { what, error: result }));
+                outs.push(Out::Anomaly(Anomaly::Lost { what, error: result }));
             }
             _ => {}
         }

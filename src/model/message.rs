@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::internal::sure;
-use crate::machine::{Data, ErrorData, IfExists, Request, What, format};
+use crate::machine::{Data, ErrorData, IfExists, Request, RequestKind, format};
 use crate::syntax::Place;
 
 use super::lives::{Execution, LifeId, Owner};
@@ -214,12 +214,12 @@ impl fmt::Display for Message {
 pub fn describe(asked: &Request) -> String {
     let args = inner(&asked.args);
     match &asked.what {
-        What::Effect(effect) => format!("{}({args})", effect.shown()),
-        What::Activity { name, .. } => format!("{name}({args})"),
-        What::Orchestration { name, start: true, .. } => format!("start {name}({args})"),
-        What::Orchestration { name, .. } => format!("{name}({args})"),
-        What::Operation { entity, operation, signal: None } => format!("{entity}.{operation}({args})"),
-        What::Operation { entity, operation, .. } => format!("signal {entity}.{operation}({args})"),
+        RequestKind::Effect(effect) => format!("{}({args})", effect.shown()),
+        RequestKind::Activity { name, .. } => format!("{name}({args})"),
+        RequestKind::Orchestration { name, start: true, .. } => format!("start {name}({args})"),
+        RequestKind::Orchestration { name, .. } => format!("{name}({args})"),
+        RequestKind::Operation { entity, operation, signal: None } => format!("{entity}.{operation}({args})"),
+        RequestKind::Operation { entity, operation, .. } => format!("signal {entity}.{operation}({args})"),
     }
 }
 

@@ -35,7 +35,7 @@ use crate::syntax::Place;
 pub use compute_storage::{ComputeStorage, Faults, Storage};
 pub use evaluate::{Eval, Evaluator, Stop, View};
 pub use high_level::HighLevel;
-pub use instance::Trouble;
+pub use instance::Anomaly;
 pub use interventions::{Intervention, Interventions};
 pub use observe::{Observation, Seen, Violation};
 pub use program::{Mutation, Naming, Program, Subject};
@@ -69,7 +69,7 @@ pub trait Model: Sync + Sized {
     ) -> Result<Self::Config, Stop>;
 
     /// Some of the steps, with where they lead, if it is enough to look at these; none when all have to be looked at.
-    fn enough(
+    fn ample_set(
         &self,
         evaluator: &mut Evaluator<'_>,
         config: &Self::Config,
@@ -79,7 +79,7 @@ pub trait Model: Sync + Sized {
     fn fingerprint(&self, config: &Self::Config) -> u128;
 
     /// What should not have happened.
-    fn trouble<'c>(&self, config: &'c Self::Config) -> &'c [Trouble];
+    fn trouble<'c>(&self, config: &'c Self::Config) -> &'c [Anomaly];
 
     /// A hash of all that properties can look at: the states of entities, and of instances if so said.
     fn visible(&self, config: &Self::Config, instances: bool) -> u128;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::builtins::Effect;
 use crate::machine::coverage::Coverage;
-use crate::machine::{Data, EntityId, Request, Value, What, format};
+use crate::machine::{Data, EntityId, Request, RequestKind, Value, format};
 use crate::syntax::Place;
 
 use super::evaluate::View;
@@ -27,10 +27,10 @@ impl Notices {
     pub fn asks(&mut self, request: &Request) {
         let text = |at: usize| request.args.items().get(at).map(format::display).unwrap_or_default();
         match request.what {
-            What::Effect(Effect::Raise) => {
+            RequestKind::Effect(Effect::Raise) => {
                 self.raised.entry(text(1)).or_insert(request.place);
             }
-            What::Effect(Effect::Receive) => {
+            RequestKind::Effect(Effect::Receive) => {
                 self.received.entry(text(0)).or_insert(request.place);
             }
             _ => {}
@@ -38,8 +38,8 @@ impl Notices {
     }
 
     /// A property looks around.
-    pub fn looks(&mut self, property: Place, what: &What, args: &Data, view: &dyn View) {
-        let What::Effect(effect) = what else { return };
+    pub fn introspects(&mut self, property: Place, what: &RequestKind, args: &Data, view: &dyn View) {
+        let RequestKind::Effect(effect) = what else { return };
         let (at, there) = match (*effect, args.items().first()) {
             (Effect::StateOf, Some(Value::Entity(entity))) => match EntityId::of(entity) {
                 Ok(entity) => (entity.to_string(), view.state(&entity).is_some()),

@@ -8,7 +8,7 @@ use crate::syntax::tree::PropertyKind;
 use super::Model;
 use super::entity::Entity;
 use super::evaluate::{Evaluator, Stop};
-use super::instance::{Instance, Outcome, Trouble};
+use super::instance::{Anomaly, Instance, Outcome};
 use super::message::{Asked, EntityName, Id, describe};
 
 /// What can be observed of a finished run: the result of each instance with what it printed, and the state of each
@@ -44,7 +44,7 @@ pub enum Violation {
         at: usize,
         why: String,
     },
-    Trouble(Trouble),
+    Anomaly(Anomaly),
     /// An instance failed, and nobody who could handle it was told.
     Uncaught {
         id: Id,
@@ -184,10 +184,10 @@ pub fn wrong_now<M: Model>(
     config: &M::Config,
 ) -> Result<Option<Violation>, Stop> {
     match model.trouble(config).first() {
-        Some(Trouble::Broken { at, why }) => {
+        Some(Anomaly::Broken { at, why }) => {
             return Ok(Some(Violation::Property { at: *at, why: why.clone() }));
         }
-        Some(trouble) => return Ok(Some(Violation::Trouble(trouble.clone()))),
+        Some(trouble) => return Ok(Some(Violation::Anomaly(trouble.clone()))),
         None => {}
     }
     let program = evaluator.program;

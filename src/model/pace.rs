@@ -12,7 +12,7 @@
 use crate::builtins::Effect;
 use crate::code::{Code, FunctionId, Mock, Op};
 use crate::machine::options::policy;
-use crate::machine::{Request, What};
+use crate::machine::{Request, RequestKind};
 
 use super::message::Name;
 use super::program::{Program, Subject, is_of_the_world, is_of_users, reached_functions};
@@ -21,7 +21,7 @@ impl Program {
     /// The time within which what is asked for has its answer, if it has one.
     pub fn within(&self, asked: &Request) -> Option<i64> {
         let timeout = || match &asked.what {
-            What::Activity { options, .. } => policy(&options.decode()).ok()?.timeout,
+            RequestKind::Activity { options, .. } => policy(&options.decode()).ok()?.timeout,
             _ => None,
         };
         self.within_limit(asked, timeout)
@@ -29,7 +29,7 @@ impl Program {
 
     /// As `within`, with the time limit of an activity.
     pub fn within_limit(&self, asked: &Request, limit: impl FnOnce() -> Option<i64>) -> Option<i64> {
-        let What::Activity { name, .. } = &asked.what else { return self.mock_of(asked)?.within };
+        let RequestKind::Activity { name, .. } = &asked.what else { return self.mock_of(asked)?.within };
         let heeds = match self.mock_of(asked) {
             Some(Mock { within: Some(within), .. }) => return Some(*within),
             Some(mock) => !is_of_the_world(mock),
@@ -42,8 +42,8 @@ impl Program {
     pub fn is_prompt(&self, asked: &Request) -> bool {
         match (self.mock_of(asked), &asked.what) {
             (Some(mock), _) => mock.within.is_none() && !is_of_the_world(mock),
-            (None, What::Effect(_)) => true,
-            (None, What::Activity { name, .. }) => self.facts.prompt.contains(name),
+            (None, RequestKind::Effect(_)) => true,
+            (None, RequestKind::Activity { name, .. }) => self.facts.prompt.contains(name),
             (None, _) => false,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::builtins::{Builtin, Context, Effect, Route, TABLE};
 use crate::check::STD;
 use crate::code::{Code, Constant, Function, FunctionId, Mock, Op, Outcome, Property, Trials};
-use crate::machine::{Data, Request, What};
+use crate::machine::{Data, Request, RequestKind};
 
 use super::interventions::Interventions;
 use super::name::Id;
@@ -127,7 +127,7 @@ pub struct Facts {
     /// An activity may do something else in its second attempt.
     pub reads_attempts: bool,
     /// It ends, holds up or looks at other instances.
-    pub meddles: bool,
+    pub interferes: bool,
     /// An instance may take the place of one that has ended.
     pub replaces: bool,
     /// It reads keys of steps.
@@ -212,8 +212,8 @@ impl Program {
 
     pub(super) fn mock_of(&self, asked: &Request) -> Option<&Mock> {
         match &asked.what {
-            What::Activity { name, .. } => self.mock(name, true),
-            What::Effect(effect) => self.mock(effect.name(), false),
+            RequestKind::Activity { name, .. } => self.mock(name, true),
+            RequestKind::Effect(effect) => self.mock(effect.name(), false),
             _ => None,
         }
     }
@@ -252,7 +252,7 @@ impl Facts {
                         | Effect::SetStatus,
                     ),
                     _,
-                ) => facts.meddles = true,
+                ) => facts.interferes = true,
                 // What `uuid` gives is made from the key of its step.
                 (Some(Effect::Uuid), _) | (None, "idempotency_key") => facts.reads_keys = true,
                 (None, "attempt") => facts.reads_attempts = true,

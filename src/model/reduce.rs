@@ -32,7 +32,7 @@
 //! `tests/models.rs` compares the outcomes with those of the search without reduction, program by program.
 
 use crate::builtins::Effect;
-use crate::machine::What;
+use crate::machine::RequestKind;
 use crate::syntax::tree::PropertyKind;
 
 use super::high_level::{Channel, Config, HighLevel, Step};
@@ -44,7 +44,7 @@ use super::{Eval, Evaluator, Model, Stop};
 type Steps = super::Steps<HighLevel>;
 
 /// Steps that it is enough to look at, if there are such and they are not all.
-pub fn enough(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Steps>, Stop> {
+pub fn ample_set(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Steps>, Stop> {
     if let Some(steps) = beginning_of_a_child(evaluator, c)? {
         return Ok(Some(steps));
     }
@@ -110,7 +110,7 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
     let facts = &evaluator.program.facts;
     if facts.replaces
         || facts.reads_clock
-        || facts.meddles
+        || facts.interferes
         || facts.watches_instances
         || facts.mocks_look
         || facts.in_turn
@@ -217,8 +217,8 @@ fn is_left_alone(evaluator: &Evaluator<'_>, c: &Config, id: &Id, instance: &Inst
         })
     };
     instance.open.values().all(|open| match &open.asked.what {
-        What::Effect(Effect::Receive) => false,
-        What::Activity { name, .. } if evaluator.program.changes_the_world(name) => false,
+        RequestKind::Effect(Effect::Receive) => false,
+        RequestKind::Activity { name, .. } if evaluator.program.changes_the_world(name) => false,
         _ => c.tasks.contains_key(&(id.clone(), open.name)) || on_its_way(open),
     })
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::builtins::Effect;
-use crate::machine::{Data, EntityId, ErrorData, Value, What};
+use crate::machine::{Data, EntityId, ErrorData, RequestKind, Value};
 
 use super::evaluate::{Chooser, Done, Evaluator, Moment, Stop, View};
 use super::instance::Task;
@@ -18,7 +18,7 @@ pub fn outcomes(
     view: &dyn View,
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
 ) -> Result<Rc<Vec<Done>>, Stop> {
-    if task.asked.what == What::Effect(Effect::Status) {
+    if task.asked.what == RequestKind::Effect(Effect::Status) {
         return Ok(Rc::new(vec![Done::of(Some(status(&task.asked.args, view)))]));
     }
     let all = evaluator.perform(&task.asked, &task.key, task.attempt, now, view)?;
@@ -51,7 +51,7 @@ pub fn outcome(
     state: &dyn Fn(&EntityId) -> Option<Part<Data>>,
     chooser: &mut dyn Chooser,
 ) -> Result<Done, Stop> {
-    if task.asked.what == What::Effect(Effect::Status) {
+    if task.asked.what == RequestKind::Effect(Effect::Status) {
         return Ok(Done::of(Some(status(&task.asked.args, view))));
     }
     let done = evaluator.perform_once(&task.asked, &task.key, task.attempt, now, view, chooser)?;

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use crate::kv::{Batch, Read, Store, StoreError, Visit};
 
 use super::change::{Change, Writes};
+use super::digest::Check;
 use super::memtable::Memtable;
-use super::proof::Check;
 use super::raw::RawTree;
 use super::tree::{self, Tree};
 use super::wal::{self, Wal};
-use super::{Lock, Proven, Report, SledTree, compact, watermark};
+use super::{Lock, Report, SledTree, Verified, compact, watermark};
 
 /// Batches up to this size go to the log, in bytes.
 const SMALL_BATCH: usize = 16 << 10;
@@ -33,7 +33,7 @@ const FLUSHES_A_CHECK: u32 = 16;
 /// The store in a folder, opened by this process alone.
 pub struct DiskStore {
     folder: PathBuf,
-    database: Proven<Tree>,
+    database: Verified<Tree>,
     wal: Wal,
     memtable: Memtable,
     /// What is in the memtable and not in the log.
@@ -88,7 +88,7 @@ impl DiskStore {
         }
         let tree = Tree::Live(SledTree::open(&path)?);
         let check = looked.held.map_or(Check::UpTo(READ_BEFORE), Check::Done);
-        let database = Proven::open_with(tree, Some(folder.join("watermark")), Some(lock), check)?;
+        let database = Verified::open_with(tree, Some(folder.join("watermark")), Some(lock), check)?;
         let (wal, writes) = Wal::open(&folder.join("wal"), database.commits(), database.frames())?;
         // Nothing is written before all is known to be whole.
         database.sign()?;
@@ -100,7 +100,7 @@ impl DiskStore {
     pub fn look(folder: &Path) -> Result<DiskStore, StoreError> {
         let lock = Lock::look(folder)?;
         let (tree, watermark) = (still(&folder.join("journal"))?, folder.join("watermark"));
-        let database = Proven::open_with(Tree::still(tree), Some(watermark), Some(lock), Check::UpTo(0))?;
+        let database = Verified::open_with(Tree::still(tree), Some(watermark), Some(lock), Check::UpTo(0))?;
         let (wal, writes) = Wal::look(&folder.join("wal"), database.commits(), database.frames())?;
         Ok(DiskStore {
             looked_at: Some(folder.to_path_buf()),
@@ -114,7 +114,7 @@ impl DiskStore {
         let path = existing(&folder.join("journal"));
         let (tree, mut lost) =
             if path.exists() { RawTree::salvage(&path) } else { (RawTree::empty(), Vec::new()) };
-        let database = Proven::open_unchecked(Tree::still(tree), Some(lock));
+        let database = Verified::open_unchecked(Tree::still(tree), Some(lock));
         let (wal, writes, of_log) = Wal::salvage(&folder.join("wal"), database.commits());
         lost.extend(of_log);
         let store = DiskStore {
@@ -124,7 +124,7 @@ impl DiskStore {
         Ok((store, lost))
     }
 
-    fn new(folder: &Path, database: Proven<Tree>, wal: Wal, writes: Writes) -> DiskStore {
+    fn new(folder: &Path, database: Verified<Tree>, wal: Wal, writes: Writes) -> DiskStore {
         let memtable = Memtable::default();
         memtable.extend(writes);
         DiskStore {
@@ -367,7 +367,8 @@ fn looked_before(folder: &Path, path: &Path, lock: &Lock) -> Result<Looked, Stor
             return Ok(None);
         }
         let known = lock.again();
-        let database = Proven::open_with(tree, Some(watermark.clone()), Some(known), Check::UpTo(u64::MAX))?;
+        let database =
+            Verified::open_with(tree, Some(watermark.clone()), Some(known), Check::UpTo(u64::MAX))?;
         Wal::look(&folder.join("wal"), database.commits(), database.frames())?;
         Ok(database.held())
     };

@@ -1,11 +1,12 @@
 //! Stores: ordered keys with atomic, durable batches, and the proof that nothing of them is missing.
 //!
-//! Invariant: a store knows nothing of what its bytes mean. What [`Proven::commit`](Store::commit) was given is there together or
+//! Invariant: a store knows nothing of what its bytes mean. What [`Verified::commit`](Store::commit) was given is there together or
 //! not at all; after [`Store::flush`] it survives a crash of the process and of the machine. Whatever the disk holds,
 //! opening and reading end in a value or a [`StoreError`], never in a panic.
 
 mod change;
 mod compact;
+mod digest;
 mod disk;
 mod earlier;
 mod large;
@@ -13,7 +14,6 @@ mod lock;
 mod memtable;
 #[doc(hidden)]
 pub mod probe;
-mod proof;
 mod raw;
 mod record;
 mod resources;
@@ -23,9 +23,9 @@ mod wal;
 mod watermark;
 
 pub use self::sled::SledTree;
+pub use digest::{Report, Verified};
 pub use disk::{DiskStore, Reader};
 pub use lock::Lock;
-pub use proof::{Proven, Report};
 pub use record::FORMAT;
 
 use std::path::Path;

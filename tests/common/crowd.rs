@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use durable::builtins::Effect;
 use durable::code::ProgramHash;
 use durable::engine::{
     Address, Engine, Event, Gate, Gated, InstanceRecord, Leaving, Message, Output, StepId, Writes, keys,
@@ -340,9 +341,9 @@ impl Crowd {
         for gated in std::mem::take(&mut self.held) {
             match self.gate.open(gated) {
                 // Nobody writes the pipe.
-                Ok(Leaving::Effect { name: "fs_read", .. }) => {}
-                Ok(Leaving::Effect { step, name, .. }) => {
-                    let error = ErrorData::new("io_error", format!("`{name}` is not of this world"));
+                Ok(Leaving::Effect { effect: Effect::FsRead, .. }) => {}
+                Ok(Leaving::Effect { step, effect, .. }) => {
+                    let error = ErrorData::new("io_error", format!("`{effect}` is not of this world"));
                     self.answer(step, Err(error));
                 }
                 Ok(Leaving::Line { run, .. }) => {

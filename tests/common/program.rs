@@ -13,7 +13,7 @@ use durable::builtins::Effect;
 use durable::check;
 use durable::engine::{InstanceRecord, Replayed, Status, keys, load_modules, read_modules, replay};
 use durable::kv::Read;
-use durable::machine::{Image, Value, What, format};
+use durable::machine::{Image, RequestKind, Value, format};
 use durable::store;
 use tempfile::TempDir;
 
@@ -227,7 +227,7 @@ impl Program {
         let mut printed = String::new();
         let replayed = replay(&image, record.clone(), history.clone(), &mut |entry, request| {
             if let (durable::engine::Entry::Answered { result: Ok(_), .. }, Some(request)) = (entry, request)
-                && request.what == What::Effect(Effect::Print)
+                && request.what == RequestKind::Effect(Effect::Print)
                 && let Value::List(args) = request.args.decode()
             {
                 printed.push_str(&format::to_text(&args.as_slice()[0]).unwrap_or_default());

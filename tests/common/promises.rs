@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use durable::engine::{
-    Address, Asked, Checkpoint, Engine, Entry, Line, Message, Status, StepId, StoredLines, keys,
+    Address, Checkpoint, Engine, Entry, Line, Message, RecordedRequest, Status, StepId, StoredLines, keys,
     read_history, read_record,
 };
 use durable::kv::Read;
@@ -135,7 +135,7 @@ impl World {
             }
             let open = history.entries.iter().filter(|entry| match entry {
                 Entry::Requested { seq, what, .. } => {
-                    !answered.contains(seq) && *what != Asked::Effect("receive".into())
+                    !answered.contains(seq) && *what != RecordedRequest::Effect("receive".into())
                 }
                 _ => false,
             });
@@ -188,6 +188,6 @@ impl World {
     }
 }
 
-fn is_line(what: &Asked) -> bool {
-    matches!(what, Asked::Effect(name) if name == "print" || name == "log")
+fn is_line(what: &RecordedRequest) -> bool {
+    matches!(what, RecordedRequest::Effect(name) if name == "print" || name == "log")
 }

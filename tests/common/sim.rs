@@ -7,12 +7,14 @@ use std::rc::Rc;
 use durable::builtins::{Context, Effect};
 use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Args, Asked, Checkpoint, Checkpoints, Engine, Entry, Event, Gate, InstanceRecord, Leaving, Line,
-    Message, Outcome, Output, SCRIPT, Status, StepId, StoredLines, Writes, keys, look_up, read_history,
-    read_record, recovery,
+    Address, Args, Checkpoint, Checkpoints, Engine, Entry, Event, Gate, InstanceRecord, Leaving, Line,
+    Message, Outcome, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, look_up,
+    read_history, read_record, recovery,
 };
 use durable::kv::{Batch, MemoryTree, Read, Store};
-use durable::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, Value, What, format};
+use durable::machine::{
+    Data, ErrorData, Identity, Image, Machine, Progress, Request, RequestKind, Value, format,
+};
 
 use super::Random;
 
@@ -225,14 +227,13 @@ impl World {
                 other => other.word().to_string(),
             };
             let history = read_history(&self.store, &record).expect("a whole history");
-            let printed = history.entries.iter().filter_map(|entry| match entry {
-                Entry::Requested { what: Asked::Effect(name), args: Args::Whole(args), .. }
-                    if name == "print" =>
-                {
-                    Some(format::display(&args.decode()))
-                }
-                _ => None,
-            });
+            let printed =
+                history.entries.iter().filter_map(|entry| match entry {
+                    Entry::Requested {
+                        what: RecordedRequest::Effect(name), args: Args::Whole(args), ..
+                    } if name == "print" => Some(format::display(&args.decode())),
+                    _ => None,
+                });
             let printed: Vec<String> = printed.collect();
             observed.insert(record.id.clone(), format!("{outcome}; printed {}", printed.join(", ")));
         }
@@ -353,10 +354,10 @@ impl World {
                             && let Leaving::Ended { outcome, instance, .. } = gated.peek()
                         {
                             match outcome {
-                                Outcome::Stuck(mismatch) => {
+                                Outcome::Nondeterminism(mismatch) => {
                                     return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
                                 }
-                                Outcome::Unfit(reason) => return Err(reason.clone()),
+                                Outcome::Incompatible(reason) => return Err(reason.clone()),
                                 _ => {}
                             }
                         }
@@ -778,7 +779,7 @@ impl World {
                         Progress::Done(result) => return Ok((result, machine.take_sends())),
                         Progress::Waiting => {
                             for request in machine.take_requests() {
-                                let What::Effect(effect) = request.what else {
+                                let RequestKind::Effect(effect) = request.what else {
                                     return Err("an activity asks for something else than an effect".into());
                                 };
                                 let result =

@@ -8,8 +8,8 @@ use durable::cli::probe;
 use durable::code::{ProgramHash, modules_hash, text_hash};
 use durable::engine::query::{EntityFilter, InstanceFilter, Page, Paging};
 use durable::engine::{
-    Address, Args, Asked, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Line, Message, Status, Steps,
-    StoredLines, StoredMail, StoredProgram, Waiter, keys,
+    Address, Args, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Line, Message, RecordedRequest,
+    Status, Steps, StoredLines, StoredMail, StoredProgram, Waiter, keys,
 };
 use durable::kv::MemoryTree;
 use durable::machine::{Data, EntityId, ErrorData, IfExists, Value};
@@ -108,12 +108,16 @@ fn records() -> Vec<InstanceRecord> {
 fn entries() -> Vec<Entry> {
     let place = Place { source: 0, span: Span { start: 4, end: 5 } };
     let asked = [
-        Asked::Effect("print".into()),
-        Asked::Activity("fetch".into()),
-        Asked::Orchestration { name: "order".into(), start: true },
-        Asked::Orchestration { name: "order".into(), start: false },
-        Asked::Operation { entity: account("ada"), operation: "add".into(), signal: None },
-        Asked::Operation { entity: account("bob"), operation: "add".into(), signal: Some(Data::null()) },
+        RecordedRequest::Effect("print".into()),
+        RecordedRequest::Activity("fetch".into()),
+        RecordedRequest::Orchestration { name: "order".into(), start: true },
+        RecordedRequest::Orchestration { name: "order".into(), start: false },
+        RecordedRequest::Operation { entity: account("ada"), operation: "add".into(), signal: None },
+        RecordedRequest::Operation {
+            entity: account("bob"),
+            operation: "add".into(),
+            signal: Some(Data::null()),
+        },
     ];
     let mut entries = Vec::new();
     for (seq, what) in (0..).zip(asked) {

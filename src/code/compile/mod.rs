@@ -6,14 +6,14 @@
 mod assignments;
 mod calls;
 mod captured;
-mod compact;
 mod conditions;
 mod control;
 mod expressions;
-mod last_uses;
+mod liveness;
 mod matching;
+mod moves;
+mod peephole;
 mod registers;
-mod taking;
 mod trials;
 
 pub use registers::{Read, Registers, followers, jumped, written};
@@ -286,7 +286,7 @@ struct State {
     tries: Vec<TryState>,
     catches: Vec<Reg>,
     /// A part of a variable that the value which is compiled is to take.
-    taking: Option<taking::Taking>,
+    taking: Option<moves::Move>,
     /// It makes no tail calls: a script is called once, and errors name where in it they came from.
     keeps_frame: bool,
 }
@@ -366,8 +366,8 @@ impl Compiler<'_, '_> {
             self.emit(Op::Return { from: value }, f.body.span);
         }
         let Some(mut state) = self.states.pop() else { return };
-        last_uses::take(&mut state.ops, state.most, state.env, &self.unit.code);
-        compact::compact(&mut state.ops, &mut state.spans);
+        liveness::take(&mut state.ops, state.most, state.env, &self.unit.code);
+        peephole::optimize(&mut state.ops, &mut state.spans);
         if state.most > 60_000 || f.params.len() > 251 || self.unit.code.functions.len() > 60_000 {
             self.unit.too_large.get_or_insert(f.place);
         }

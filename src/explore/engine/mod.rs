@@ -17,7 +17,7 @@ use crate::model::message::describe;
 use crate::model::observe::{Seen, Stand};
 use crate::model::orphan;
 use crate::model::part::fingerprint;
-use crate::model::{Evaluator, Model, Program, Shown, Stop, Trouble};
+use crate::model::{Anomaly, Evaluator, Model, Program, Shown, Stop};
 
 /// The engine, with how often its process may be broken off in one run.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub struct Config {
     orphans: Vec<UnderWay>,
     instances: Vec<Known>,
     entities: Vec<(EntityName, Entity)>,
-    trouble: Vec<Trouble>,
+    trouble: Vec<Anomaly>,
     crashes: u32,
     now: i64,
     /// When what is set is due, in order.
@@ -180,7 +180,7 @@ impl Model for RealEngine {
         world.config(path)
     }
 
-    fn enough(&self, _: &mut Evaluator<'_>, _: &Config) -> Result<Option<Vec<(Step, Config)>>, Stop> {
+    fn ample_set(&self, _: &mut Evaluator<'_>, _: &Config) -> Result<Option<Vec<(Step, Config)>>, Stop> {
         Ok(None)
     }
 
@@ -188,7 +188,7 @@ impl Model for RealEngine {
         config.hash
     }
 
-    fn trouble<'c>(&self, config: &'c Config) -> &'c [Trouble] {
+    fn trouble<'c>(&self, config: &'c Config) -> &'c [Anomaly] {
         &config.trouble
     }
 

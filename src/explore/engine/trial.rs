@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::builtins::{Effect, Route};
 use crate::engine::StepId;
-use crate::machine::{EntityId, What, format};
+use crate::machine::{EntityId, RequestKind, format};
 use crate::model::evaluate::{Chooser, Done, Moment};
 use crate::model::observe::{Observation, broken, wrong_at_rest, wrong_now};
 use crate::model::tasks;
@@ -149,14 +149,14 @@ fn perform(
     chooser: &mut Attempt<'_>,
 ) -> Result<Done, Stop> {
     let state = |id: &EntityId| world.world.get(id).cloned().flatten();
-    if let What::Effect(effect) = task.asked.what
+    if let RequestKind::Effect(effect) = task.asked.what
         && effect.route() == Route::Look
     {
         let seen = evaluator.look(&task.asked.what, &task.asked.args, &world.config(Vec::new())?);
         return Ok(Done::of(Some(crate::model::message::answer(Ok(seen)))));
     }
     let now = Moment { clock: vec![world.now], ..Moment::default() };
-    let done = if task.asked.what == What::Effect(Effect::Status) {
+    let done = if task.asked.what == RequestKind::Effect(Effect::Status) {
         let config = world.config(Vec::new())?;
         tasks::outcome(evaluator, &task.task(), &now, &config, &state, chooser)
     } else {
@@ -180,8 +180,8 @@ fn line(task: &UnderWay) -> Option<String> {
     let args = task.asked.args.items();
     let text = |at: usize| args.get(at).map(format::display).unwrap_or_default();
     match task.asked.what {
-        What::Effect(Effect::Print) => Some(text(0)),
-        What::Effect(Effect::Log) => Some(format!("{}: {}", text(0), text(1))),
+        RequestKind::Effect(Effect::Print) => Some(text(0)),
+        RequestKind::Effect(Effect::Log) => Some(format!("{}: {}", text(0), text(1))),
         _ => None,
     }
 }

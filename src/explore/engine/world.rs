@@ -6,11 +6,11 @@ use std::rc::Rc;
 use crate::builtins::Effect;
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Args, Asked as Recorded, Engine, Entry, Event, Gate, Hold, InstanceRecord, Leaving, Line,
-    Outcome as Ended, Output, Status, StepId, Writes, keys, look_up, read_history, read_record, recovery,
+    Address, Args, Engine, Entry, Event, Gate, Hold, InstanceRecord, Leaving, Line, Outcome as Ended, Output,
+    RecordedRequest, Status, StepId, Writes, keys, look_up, read_history, read_record, recovery,
 };
 use crate::kv::{Batch, MemoryTree, Read, Store};
-use crate::machine::{Data, EntityId, Image, Request, Value, What};
+use crate::machine::{Data, EntityId, Image, Request, RequestKind, Value};
 use crate::model::entity::Entity;
 use crate::model::evaluate::{Done, Moment, Turns, View};
 use crate::model::instance::{Outcome, Task};
@@ -19,7 +19,7 @@ use crate::model::message::{Asked, EntityName, Id, Waiter, answer, asked};
 use crate::model::observe::{Violation, broken};
 use crate::model::orphan;
 use crate::model::part::{Part, fingerprint};
-use crate::model::{Evaluator, Program, START, Stop, Subject, Trouble};
+use crate::model::{Anomaly, Evaluator, Program, START, Stop, Subject};
 use crate::syntax::tree::PropertyKind;
 
 use super::{Choice, Config, RealEngine, Step};
@@ -67,7 +67,7 @@ pub(super) struct World {
     pub told: BTreeSet<String>,
     /// Whether they have since a property last looked.
     world_changed: bool,
-    pub trouble: Vec<Trouble>,
+    pub trouble: Vec<Anomaly>,
     /// The lines that are out, in order. What leaves once more after a crash is not in them again.
     pub printed: Vec<String>,
     /// How many lines are out of each run that the store still has, and how many of it left since the last crash.
@@ -207,7 +207,7 @@ impl World {
                     if let Some(Violation::Property { at, why }) =
                         broken(&RealEngine { crashes: 0 }, evaluator, &config, PropertyKind::Invariant)?
                     {
-                        self.trouble.push(Trouble::Broken { at, why });
+                        self.trouble.push(Anomaly::Broken { at, why });
                     }
                 }
                 if before || self.dies() {
@@ -247,7 +247,7 @@ impl World {
                 Err(early) => return Err(fault(format!("{:?} leaves before its writes", early.peek()))),
             },
             Output::Activity { step, name, args, key, .. } => {
-                let what = What::Activity { name, options: Data::null() };
+                let what = RequestKind::Activity { name, options: Data::null() };
                 self.asks(program, step, what, args, key.as_str().into());
             }
             Output::Abandon { step } => self.give_up(program, &step),
@@ -261,7 +261,7 @@ impl World {
 
     fn asks_effect(&mut self, program: &Program, step: StepId, effect: Effect, args: Data) {
         let key: Id = format!("{}-{}", step.owner, step.seq).into();
-        self.asks(program, step, What::Effect(effect), args, key);
+        self.asks(program, step, RequestKind::Effect(effect), args, key);
     }
 
     /// What leaves the process; its writes are durable.
@@ -281,12 +281,12 @@ impl World {
                 self.engine.handle(Event::LinesOut { run, count: 1 }, self.now);
             }
             Leaving::Lost { what, error } => {
-                self.trouble.push(Trouble::Lost { what, error: answer(Err(error)) });
+                self.trouble.push(Anomaly::Lost { what, error: answer(Err(error)) });
             }
-            Leaving::Ended { outcome: Ended::Stuck(_), instance, .. } => {
+            Leaving::Ended { outcome: Ended::Nondeterminism(_), instance, .. } => {
                 return Err(Stop::Nondeterminism { id: Id::from(&*instance) });
             }
-            Leaving::Ended { outcome: Ended::Unfit(reason), .. } => return Err(fault(reason)),
+            Leaving::Ended { outcome: Ended::Incompatible(reason), .. } => return Err(fault(reason)),
             Leaving::Ended { instance, .. } if *instance == *self.main.id => self.main_ended = true,
             Leaving::Ended { .. } => {}
         }
@@ -304,7 +304,7 @@ impl World {
         }
     }
 
-    fn asks(&mut self, program: &Program, step: StepId, what: What, args: Data, key: Id) {
+    fn asks(&mut self, program: &Program, step: StepId, what: RequestKind, args: Data, key: Id) {
         let place = match &step.owner {
             Address::Instance(id) if self.places => self.place(id, step.seq),
             _ => None,
@@ -556,12 +556,16 @@ fn is_fact(output: &Output) -> bool {
 }
 
 /// What was asked for, as the history has it. None when it is an effect that this version does not know.
-fn again(what: Recorded) -> Option<What> {
+fn again(what: RecordedRequest) -> Option<RequestKind> {
     Some(match what {
-        Recorded::Effect(name) => What::Effect(Effect::find(&name)?),
-        Recorded::Activity(name) => What::Activity { name, options: Data::null() },
-        Recorded::Orchestration { name, start } => What::Orchestration { name, options: Data::null(), start },
-        Recorded::Operation { entity, operation, signal } => What::Operation { entity, operation, signal },
+        RecordedRequest::Effect(name) => RequestKind::Effect(Effect::find(&name)?),
+        RecordedRequest::Activity(name) => RequestKind::Activity { name, options: Data::null() },
+        RecordedRequest::Orchestration { name, start } => {
+            RequestKind::Orchestration { name, options: Data::null(), start }
+        }
+        RecordedRequest::Operation { entity, operation, signal } => {
+            RequestKind::Operation { entity, operation, signal }
+        }
     })
 }
 

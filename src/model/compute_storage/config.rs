@@ -9,7 +9,7 @@ use crate::machine::{Data, EntityId, Value};
 
 use super::super::entity::Entity;
 use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns, View};
-use super::super::instance::{Instance, Out, Task, Trouble};
+use super::super::instance::{Anomaly, Instance, Out, Task};
 use super::super::interventions::{Intervention, Interventions};
 use super::super::lives::{Life, Member, next_life, purged, tree};
 use super::super::map::Map;
@@ -80,7 +80,7 @@ pub struct Config<S> {
     pub results: Vec<Part<Unrecorded>>,
     // The run itself.
     pub faults: Faults,
-    pub trouble: Vec<Trouble>,
+    pub trouble: Vec<Anomaly>,
 }
 
 impl<S: Clone + Debug + Eq + Hash> Config<S> {
@@ -214,7 +214,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
                     self.send(by, Name::Entity(to), mail);
                 }
                 (Out::Later { when, to, mail }, _) => self.timers.later(when, &to, mail),
-                (Out::Trouble(trouble), _) => self.trouble.push(trouble),
+                (Out::Anomaly(trouble), _) => self.trouble.push(trouble),
                 (Out::Begin { seq, task }, Name::Instance(id)) => {
                     if let Some(within) = program.within(&task.asked) {
                         self.timers.expect(within, id, seq);

@@ -18,7 +18,7 @@ use crate::machine::ErrorData;
 
 use super::entity::Entity;
 use super::evaluate::{Eval, Evaluator, Stop};
-use super::instance::{Back, Instance, Trouble, Turn};
+use super::instance::{Anomaly, Back, Instance, Turn};
 use super::interventions::Intervention;
 use super::message::{EntityName, Id, Mail, Name};
 use super::observe::{self, Seen};
@@ -299,7 +299,7 @@ impl<K: Keep> Model for Storage<K> {
         Ok(c)
     }
 
-    fn enough(
+    fn ample_set(
         &self,
         _: &mut Evaluator<'_>,
         _: &Self::Config,
@@ -326,7 +326,7 @@ impl<K: Keep> Model for Storage<K> {
         seen
     }
 
-    fn trouble<'c>(&self, config: &'c Self::Config) -> &'c [Trouble] {
+    fn trouble<'c>(&self, config: &'c Self::Config) -> &'c [Anomaly] {
         &config.trouble
     }
 

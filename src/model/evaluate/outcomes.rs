@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::builtins::{Context, Effect};
 use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
-use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, What};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value};
 
 use super::super::START;
 use super::super::message::{Asked, EntityName, answer, asked, shown};
@@ -220,7 +220,7 @@ impl Evaluator<'_> {
         now: &Moment,
         view: &dyn View,
     ) -> Result<Done, Stop> {
-        let What::Activity { name, .. } = &task.what else {
+        let RequestKind::Activity { name, .. } = &task.what else {
             return self.effect(task, choices, key, now, view);
         };
         if let Some(mock) = self.program.mock(name, true) {
@@ -367,7 +367,7 @@ impl Evaluator<'_> {
         now: &Moment,
         view: &dyn View,
     ) -> Result<Done, Stop> {
-        let What::Effect(effect) = request.what else {
+        let RequestKind::Effect(effect) = request.what else {
             return Err(Stop::Fault("not an effect".into()));
         };
         if let Some(mock) = self.program.mock(effect.name(), false) {

@@ -2,7 +2,7 @@
 
 use crate::builtins::{Context, Effect};
 use crate::code::{FunctionId, Property};
-use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Value, What};
+use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value};
 
 use super::super::message::shown;
 use super::{Evaluator, FUEL, REMEMBERED, Stop, View, data};
@@ -31,7 +31,7 @@ impl Evaluator<'_> {
                 Progress::Waiting => {
                     for request in machine.take_requests() {
                         if let Some(property) = self.looking {
-                            self.notices.looks(property, &request.what, &request.args, view);
+                            self.notices.introspects(property, &request.what, &request.args, view);
                         }
                         machine.answer(request.seq, Ok(self.look(&request.what, &request.args, view)));
                     }
@@ -41,22 +41,23 @@ impl Evaluator<'_> {
     }
 
     /// What a test, a property or a mock finds when it looks around.
-    pub fn look(&self, what: &What, args: &Data, view: &dyn View) -> Data {
+    pub fn look(&self, what: &RequestKind, args: &Data, view: &dyn View) -> Data {
         let value = match (what, args.items().first()) {
-            (What::Effect(Effect::StateOf), Some(Value::Entity(entity))) => match EntityId::of(entity) {
+            (RequestKind::Effect(Effect::StateOf), Some(Value::Entity(entity))) => match EntityId::of(entity)
+            {
                 Ok(entity) => match view.state(&entity) {
                     Some(state) => state.decode(),
                     None => self.initial(&entity.name),
                 },
                 Err(_) => Value::Null,
             },
-            (What::Effect(Effect::StatesOf), Some(Value::Str(kind))) => {
+            (RequestKind::Effect(Effect::StatesOf), Some(Value::Str(kind))) => {
                 let entry = |(key, state): (Data, Data)| {
                     Value::record([("key", key.decode()), ("state", state.decode())])
                 };
                 Value::list(view.states(kind.as_str()).into_iter().map(entry).collect())
             }
-            (What::Effect(Effect::OutcomeOf), Some(Value::Str(id))) => view.outcome(id.as_str()),
+            (RequestKind::Effect(Effect::OutcomeOf), Some(Value::Str(id))) => view.outcome(id.as_str()),
             _ => Value::Null,
         };
         Data::encode(&value).unwrap_or_else(|_| Data::null())

@@ -7,7 +7,7 @@ use crate::machine::{Data, EntityId, Value};
 
 use super::super::entity::Entity;
 use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns, View};
-use super::super::instance::{Instance, Out, Task, Trouble};
+use super::super::instance::{Anomaly, Instance, Out, Task};
 use super::super::interventions::{Intervention, Interventions};
 use super::super::lives::{Life, Member, next_life, purged, tree};
 use super::super::map::Map;
@@ -40,7 +40,7 @@ pub struct Config {
     pub lives: Map<Id, Life>,
     /// What the operator may still do.
     pub left: Interventions,
-    pub trouble: Vec<Trouble>,
+    pub trouble: Vec<Anomaly>,
 }
 
 impl Config {
@@ -95,7 +95,7 @@ impl Config {
                     self.send(by, Name::Entity(to), mail);
                 }
                 (Out::Later { when, to, mail }, _) => self.timers.edit().later(when, &to, mail),
-                (Out::Trouble(trouble), _) => self.trouble.push(trouble),
+                (Out::Anomaly(trouble), _) => self.trouble.push(trouble),
                 (Out::Begin { seq, task }, Name::Instance(id)) => {
                     if let Some(within) = program.within(&task.asked) {
                         self.timers.edit().expect(within, id, seq);

@@ -9,7 +9,7 @@ pub(super) mod show;
 use crate::machine::ErrorData;
 
 use super::evaluate::{Evaluator, Stop};
-use super::instance::{self, Out, Task, Trouble};
+use super::instance::{self, Anomaly, Out, Task};
 use super::interventions::Intervention;
 use super::lives::Life;
 use super::message::{EntityName, Id, Mail, Message, Name};
@@ -349,9 +349,13 @@ impl Model for HighLevel {
         Ok(c)
     }
 
-    fn enough(&self, evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Vec<(Step, Config)>>, Stop> {
+    fn ample_set(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        c: &Config,
+    ) -> Result<Option<Vec<(Step, Config)>>, Stop> {
         match evaluator.program.interventions.is_none() {
-            true => super::reduce::enough(evaluator, c),
+            true => super::reduce::ample_set(evaluator, c),
             false => Ok(None),
         }
     }
@@ -372,7 +376,7 @@ impl Model for HighLevel {
         seen
     }
 
-    fn trouble<'c>(&self, config: &'c Config) -> &'c [Trouble] {
+    fn trouble<'c>(&self, config: &'c Config) -> &'c [Anomaly] {
         &config.trouble
     }
 

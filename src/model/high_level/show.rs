@@ -1,7 +1,7 @@
 //! Steps of the high-level model, for people.
 
 use crate::builtins::Effect;
-use crate::machine::What;
+use crate::machine::RequestKind;
 use crate::syntax::Place;
 
 use super::super::Shown;
@@ -117,6 +117,6 @@ pub fn late(orphan: Option<&Part<Orphan>>, done: Option<&Done>) -> Shown {
 /// Where the section stands for which an instance asks.
 fn owner_place(c: &Config, owner: &str) -> Option<Place> {
     let instance = c.instances.get(owner)?;
-    let lock = instance.open.values().find(|open| open.asked.what == What::Effect(Effect::Lock))?;
+    let lock = instance.open.values().find(|open| open.asked.what == RequestKind::Effect(Effect::Lock))?;
     Some(lock.asked.place)
 }

@@ -1,7 +1,7 @@
 //! How instances end, begin anew, and answer what comes after their end.
 
 use crate::builtins::Effect;
-use crate::machine::{Data, ErrorData, IfExists, What, ids};
+use crate::machine::{Data, ErrorData, IfExists, RequestKind, ids};
 
 use super::super::evaluate::{Stop, handle};
 use super::super::message::{Answer, Id, Message, Waiter, answer};
@@ -9,20 +9,20 @@ use super::super::part::Part;
 use super::super::program::{Mutation, Naming};
 use super::past::Past;
 use super::sends::is_sent;
-use super::{Open, Out, Outcome, State, Step, Trouble, null, reply};
+use super::{Anomaly, Open, Out, Outcome, State, Step, null, reply};
 
 impl Step<'_, '_> {
     pub(super) fn finish(&mut self, outcome: Outcome, children: bool) {
         self.eval = None;
         let waiters = std::mem::take(&mut self.me.waiters);
         let open = std::mem::take(&mut self.me.open);
-        let is_section = |open: &Open| open.asked.what == What::Effect(Effect::Lock);
+        let is_section = |open: &Open| open.asked.what == RequestKind::Effect(Effect::Lock);
         let in_section = self.me.section.is_some() || open.values().any(is_section);
         self.me.state = State::Ended { outcome, told: !waiters.is_empty() };
         match self.may_go_back() {
             true => {
                 let is_sleep =
-                    |open: &Open| matches!(open.asked.what, What::Effect(effect) if effect.is_sleep());
+                    |open: &Open| matches!(open.asked.what, RequestKind::Effect(effect) if effect.is_sleep());
                 for open in open.values() {
                     if !is_sleep(open) {
                         self.out.push(Out::GiveUp { seq: open.name });
@@ -67,7 +67,7 @@ impl Step<'_, '_> {
         let execution = self.me.execution;
         let is_sleep = |seq: u64| {
             let open = self.me.open_named(seq).map(|(_, open)| &open.asked.what);
-            matches!(open, Some(What::Effect(effect)) if effect.is_sleep())
+            matches!(open, Some(RequestKind::Effect(effect)) if effect.is_sleep())
         };
         let kept = match message {
             _ if !self.may_go_back() || self.evaluator.program.mutation == Mutation::FailedDrops => None,
@@ -86,11 +86,11 @@ impl Step<'_, '_> {
     pub(super) fn continue_as_new(&mut self, args: Data) -> Result<(), Stop> {
         for (_, open) in std::mem::take(&mut self.me.open) {
             self.out.push(Out::Clear { seq: open.name, all: true });
-            if let What::Orchestration { start: false, .. } = &open.asked.what {
+            if let RequestKind::Orchestration { start: false, .. } = &open.asked.what {
                 self.terminate_child(&open, "its caller began anew");
             }
-            let answered = !matches!(open.asked.what, What::Activity { .. })
-                && !matches!(open.asked.what, What::Effect(effect) if !is_sent(effect));
+            let answered = !matches!(open.asked.what, RequestKind::Activity { .. })
+                && !matches!(open.asked.what, RequestKind::Effect(effect) if !is_sent(effect));
             if answered {
                 self.me.stale.insert(open.name);
             }
@@ -152,7 +152,7 @@ impl Step<'_, '_> {
             Some(started) => self.out.push(reply(started, handle(&self.id.clone()))),
             None if waiter.is_none() && result.is_err() => {
                 let what = format!("start of {}", self.id);
-                self.out.push(Out::Trouble(Trouble::Lost { what, error: result }));
+                self.out.push(Out::Anomaly(Anomaly::Lost { what, error: result }));
             }
             None => {}
         }

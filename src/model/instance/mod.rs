@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::machine::options::{self, Policy, policy};
-use crate::machine::{Data, ErrorData, IfExists, Value, What, format};
+use crate::machine::{Data, ErrorData, IfExists, RequestKind, Value, format};
 
 use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop};
 use super::lives::{Execution, Life, LifeId, Owner};
@@ -140,7 +140,7 @@ pub enum Out {
     GiveUp {
         seq: u64,
     },
-    Trouble(Trouble),
+    Anomaly(Anomaly),
 }
 
 /// Work for the world: an attempt at an activity, or an effect.
@@ -155,7 +155,7 @@ pub struct Task {
 
 /// What should not happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub enum Anomaly {
     /// A message that does nothing: what it was, and the error.
     Lost { what: String, error: Answer },
     /// An activity may have done its work, and is asked to do it again under another key.
@@ -339,7 +339,7 @@ pub fn absent(id: &Id, message: &Message) -> Vec<Out> {
         | Message::Suspend { ack: Some(ack) }
         | Message::Resume { ack: Some(ack) } => vec![reply(ack, error)],
         Message::Answer { .. } | Message::Due { .. } | Message::Terminate { by: Some(_), .. } => Vec::new(),
-        other => vec![Out::Trouble(Trouble::Lost { what: format!("{other} for {id}"), error })],
+        other => vec![Out::Anomaly(Anomaly::Lost { what: format!("{other} for {id}"), error })],
     }
 }
 
@@ -486,7 +486,7 @@ impl Instance<Eval> {
 impl Open {
     fn policy(&self) -> Policy {
         match &self.asked.what {
-            What::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
+            RequestKind::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
             _ => Policy::default(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use crate::builtins::Effect;
-use crate::machine::{Data, What, child_id, format, later_child_id, options};
+use crate::machine::{Data, RequestKind, child_id, format, later_child_id, options};
 
 use super::super::evaluate::{Evaluated, Evaluator, Stop};
 use super::super::lives::Execution;
@@ -89,7 +89,8 @@ impl<E> Instance<E> {
             all.extend(fatal.iter().copied().chain(machine.unhandled()));
         }
         let requests = self.requests(evaluator, id)?;
-        let is_lock = |seq: &u64| requests.get(seq).is_some_and(|it| it.what == What::Effect(Effect::Lock));
+        let is_lock =
+            |seq: &u64| requests.get(seq).is_some_and(|it| it.what == RequestKind::Effect(Effect::Lock));
         if self.past.in_section || all.iter().any(is_lock) || (self.has_failed() && fatal.is_empty()) {
             return Ok(None);
         }
@@ -113,12 +114,12 @@ impl<E> Instance<E> {
     /// Whom a request calls or waits for.
     pub(super) fn target(&self, id: &Id, seq: u64, asked: &Asked) -> Option<Target> {
         match &asked.what {
-            What::Orchestration { options, start: false, .. } => {
+            RequestKind::Orchestration { options, start: false, .. } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 let id = child.id.map_or_else(|| automatic(id, self.execution, seq), Id::from);
                 Some(Target { id, is_called: true, is_detached: child.detached })
             }
-            What::Effect(Effect::Wait) => {
+            RequestKind::Effect(Effect::Wait) => {
                 let id = asked.args.items().first().map(format::display).unwrap_or_default();
                 Some(Target { id: id.into(), is_called: false, is_detached: true })
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::builtins::Effect;
 use crate::machine::options;
-use crate::machine::{Data, EntityId, ErrorData, IfExists, Value, What, ids};
+use crate::machine::{Data, EntityId, ErrorData, IfExists, RequestKind, Value, ids};
 
 use super::super::evaluate::Stop;
 use super::super::lives::Owner;
@@ -14,12 +14,12 @@ use super::super::program::{Mutation, Naming};
 use super::super::timers::When;
 use super::past::automatic;
 use super::sends::{is_sent, signal, told};
-use super::{Open, Out, Ready, Section, Step, Task, Trouble, first_text, lock_timeout, null};
+use super::{Anomaly, Open, Out, Ready, Section, Step, Task, first_text, lock_timeout, null};
 
 impl Step<'_, '_> {
     /// The id of the child that a request calls or starts, if it does.
     pub(super) fn child(&mut self, asked: &Asked, name: u64) -> Option<Id> {
-        let What::Orchestration { options, .. } = &asked.what else { return None };
+        let RequestKind::Orchestration { options, .. } = &asked.what else { return None };
         if let Some(own) = options::child(&options.decode()).unwrap_or_default().id {
             return Some(own.into());
         }
@@ -35,7 +35,7 @@ impl Step<'_, '_> {
     pub(super) fn dispatch(&mut self, fiber: u64, name: u64, asked: &Asked) -> Result<bool, Stop> {
         let args = &asked.args;
         match &asked.what {
-            What::Effect(Effect::Sleep | Effect::SleepUntil) => {
+            RequestKind::Effect(Effect::Sleep | Effect::SleepUntil) => {
                 let when = match args.items().first() {
                     Some(Value::Duration(duration)) => When::After(*duration),
                     Some(Value::Instant(instant)) => When::At(*instant),
@@ -43,12 +43,14 @@ impl Step<'_, '_> {
                 };
                 self.out.push(Out::SetTimer { when, seq: name, timer: Timer::Sleep });
             }
-            What::Effect(Effect::Receive) => {}
-            What::Effect(Effect::Wait) if first_text(args) == *self.id => {
+            RequestKind::Effect(Effect::Receive) => {}
+            RequestKind::Effect(Effect::Wait) if first_text(args) == *self.id => {
                 self.known_at_once(fiber, ids::waits_for_itself(&self.id));
             }
-            What::Effect(Effect::Wait) => self.say(&first_text(args), Message::Wait(self.waiter(name))),
-            What::Effect(
+            RequestKind::Effect(Effect::Wait) => {
+                self.say(&first_text(args), Message::Wait(self.waiter(name)))
+            }
+            RequestKind::Effect(
                 effect @ (Effect::Raise
                 | Effect::Terminate
                 | Effect::Suspend
@@ -60,27 +62,27 @@ impl Step<'_, '_> {
                     self.say(&to, message);
                 }
             }
-            What::Effect(Effect::SetStatus) => {
+            RequestKind::Effect(Effect::SetStatus) => {
                 self.me.custom = args.items().first().and_then(|value| Data::encode(value).ok());
                 self.immediate(fiber);
             }
-            What::Effect(Effect::ContinueAsNew) => {
+            RequestKind::Effect(Effect::ContinueAsNew) => {
                 self.continue_as_new(args.clone())?;
                 return Ok(false);
             }
-            What::Effect(Effect::Lock) => self.lock(fiber, name, args),
-            What::Effect(Effect::Unlock) => {
+            RequestKind::Effect(Effect::Lock) => self.lock(fiber, name, args),
+            RequestKind::Effect(Effect::Unlock) => {
                 self.leave_section();
                 self.immediate(fiber);
             }
-            What::Effect(effect @ (Effect::Print | Effect::Log)) => {
+            RequestKind::Effect(effect @ (Effect::Print | Effect::Log)) => {
                 if *effect == Effect::Print && self.evaluator.program.observes {
                     self.me.printed.push(args.clone());
                 }
                 self.me.open.remove(&fiber);
                 self.lines.push_back((fiber, name));
             }
-            What::Effect(
+            RequestKind::Effect(
                 Effect::Status
                 | Effect::Now
                 | Effect::Random
@@ -104,14 +106,14 @@ impl Step<'_, '_> {
                 | Effect::StatesOf
                 | Effect::OutcomeOf,
             ) => self.attempt(fiber),
-            What::Activity { name: activity, .. } => {
+            RequestKind::Activity { name: activity, .. } => {
                 if self.me.uncertain.contains(&fingerprint(&(activity, args))) {
-                    let trouble = Trouble::Repeated { by: self.id.clone(), asked: asked.clone() };
-                    self.out.push(Out::Trouble(trouble));
+                    let trouble = Anomaly::Repeated { by: self.id.clone(), asked: asked.clone() };
+                    self.out.push(Out::Anomaly(trouble));
                 }
                 self.attempt(fiber);
             }
-            What::Orchestration { name: function, options, start } => {
+            RequestKind::Orchestration { name: function, options, start } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 let id = self.me.open.get(&fiber).and_then(|open| open.child.clone()).unwrap_or_default();
                 if !start && id == self.id && child.if_exists == IfExists::Join {
@@ -149,7 +151,7 @@ impl Step<'_, '_> {
                     self.out.push(Out::SetTimer { when, seq: name, timer: Timer::Timeout });
                 }
             }
-            What::Operation { entity, operation, signal: None } => {
+            RequestKind::Operation { entity, operation, signal: None } => {
                 let entity = EntityName::from(entity.clone());
                 let within = self
                     .me
@@ -166,7 +168,7 @@ impl Step<'_, '_> {
                 };
                 self.tell(&entity, message);
             }
-            What::Operation { entity, operation, signal: Some(after) } => {
+            RequestKind::Operation { entity, operation, signal: Some(after) } => {
                 self.immediate(fiber);
                 let message = Message::Signal {
                     operation: operation.as_str().into(),
@@ -220,17 +222,17 @@ impl Step<'_, '_> {
     /// Others learn that nobody waits for a request any more.
     pub(super) fn leave(&mut self, open: &Open, children: bool) {
         match &open.asked.what {
-            What::Effect(Effect::Lock) => {
+            RequestKind::Effect(Effect::Lock) => {
                 self.leave_section();
                 self.me.stale.insert(open.name);
             }
-            What::Effect(effect) if is_sent(*effect) => {
+            RequestKind::Effect(effect) if is_sent(*effect) => {
                 self.me.stale.insert(open.name);
             }
-            What::Operation { .. } => {
+            RequestKind::Operation { .. } => {
                 self.me.stale.insert(open.name);
             }
-            What::Orchestration { start, .. } => {
+            RequestKind::Orchestration { start, .. } => {
                 self.me.stale.insert(open.name);
                 if !start && children {
                     self.terminate_child(open, "its caller gave up");
@@ -242,7 +244,7 @@ impl Step<'_, '_> {
 
     /// A child whose caller waits no more ends too, unless it was called otherwise.
     pub(super) fn terminate_child(&mut self, open: &Open, why: &str) {
-        let What::Orchestration { options, .. } = &open.asked.what else { return };
+        let RequestKind::Orchestration { options, .. } = &open.asked.what else { return };
         let detached = options::child(&options.decode()).unwrap_or_default().detached;
         if let Some(child) = open.child.clone().filter(|_| !detached) {
             let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());

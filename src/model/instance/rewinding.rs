@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::builtins::Effect;
-use crate::machine::{Value, What, options};
+use crate::machine::{RequestKind, Value, options};
 
 use super::super::evaluate::{Evaluator, Stop};
 use super::super::message::{Answer, Id, Mail, Message, Timer};
@@ -87,7 +87,7 @@ pub fn rewind(
     let mut step = Step::of(evaluator, id, fresh);
     step.evaluated(&begun)?;
     let later = step.fit(old, back)?;
-    let asks_for_section = |asked: &What| *asked == What::Effect(Effect::Lock);
+    let asks_for_section = |asked: &RequestKind| *asked == RequestKind::Effect(Effect::Lock);
     if step.me.section.is_some() || step.me.open.values().any(|open| asks_for_section(&open.asked.what)) {
         return Ok(None);
     }
@@ -149,11 +149,11 @@ impl Step<'_, '_> {
         let requests = old.requests(self.evaluator, &self.id)?;
         let Some(asked) = requests.get(&known.seq) else { return Ok(()) };
         match (&asked.what, &*known.result) {
-            (What::Effect(Effect::Receive), Ok(payload)) => {
+            (RequestKind::Effect(Effect::Receive), Ok(payload)) => {
                 let name = first_text(&asked.args).into();
                 later.push(Later::Event(Message::Event { name, payload: payload.clone(), ack: None }));
             }
-            (What::Effect(Effect::Lock), _) => {}
+            (RequestKind::Effect(Effect::Lock), _) => {}
             _ if self.me.open_named(known.seq).is_some()
                 && self.evaluator.program.mutation != Mutation::RewindCutsSuccesses =>
             {
@@ -183,13 +183,13 @@ impl Step<'_, '_> {
             let (seq, asked) = (open.name, open.asked.clone());
             let was_open = old.open_named(seq).is_some();
             let came = old.came(seq).filter(|_| was_open);
-            if waits.contains(&seq) || asked.what == What::Effect(Effect::Receive) {
+            if waits.contains(&seq) || asked.what == RequestKind::Effect(Effect::Receive) {
                 continue;
             }
             if back.answered.contains(&seq) {
                 dropped.insert(seq);
                 renewed.push(seq);
-                if let What::Orchestration { options, .. } = &asked.what
+                if let RequestKind::Orchestration { options, .. } = &asked.what
                     && let Some(limit) = options::child(&options.decode()).unwrap_or_default().timeout
                 {
                     self.out.push(Out::SetTimer { when: When::After(limit), seq, timer: Timer::Timeout });
@@ -199,9 +199,9 @@ impl Step<'_, '_> {
             let is_again = back.again.contains(&seq);
             let waits_for_other = old.target(&self.id, seq, &asked).is_some();
             match &asked.what {
-                What::Effect(effect) if effect.is_sleep() && was_open => continue,
+                RequestKind::Effect(effect) if effect.is_sleep() && was_open => continue,
                 // How long it still takes depends on when it was given up.
-                What::Effect(Effect::Sleep) if !is_again => {
+                RequestKind::Effect(Effect::Sleep) if !is_again => {
                     if let Some(Value::Duration(duration)) = asked.args.items().first() {
                         let when = When::Between(0, *duration);
                         self.out.push(Out::SetTimer { when, seq, timer: Timer::Sleep });
@@ -227,7 +227,7 @@ impl Step<'_, '_> {
         for seq in rivals {
             let Some((fiber, open)) = self.me.open_named(seq) else { continue };
             let asked = open.asked.clone();
-            if matches!(asked.what, What::Effect(Effect::Sleep)) && !renewed.contains(&seq) {
+            if matches!(asked.what, RequestKind::Effect(Effect::Sleep)) && !renewed.contains(&seq) {
                 dropped.insert(seq);
                 self.out.push(Out::Clear { seq, all: true });
                 self.dispatch(fiber, seq, &asked)?;
@@ -272,10 +272,10 @@ impl Step<'_, '_> {
 }
 
 /// Whether doing it was broken off when the instance ended: it is done anew.
-fn is_broken_off(what: &What) -> bool {
+fn is_broken_off(what: &RequestKind) -> bool {
     match what {
-        What::Activity { .. } => true,
-        What::Effect(effect) => !super::sends::is_sent(*effect),
+        RequestKind::Activity { .. } => true,
+        RequestKind::Effect(effect) => !super::sends::is_sent(*effect),
         _ => false,
     }
 }

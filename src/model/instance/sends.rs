@@ -2,7 +2,7 @@
 
 use crate::builtins::Effect;
 use crate::machine::options;
-use crate::machine::{Data, Value, What, format, started_id};
+use crate::machine::{Data, RequestKind, Value, format, started_id};
 
 use super::super::evaluate::Stop;
 use super::super::lives::Owner;
@@ -17,7 +17,7 @@ pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Resul
     let mut outs = Vec::new();
     for request in sends {
         match &request.what {
-            What::Operation { entity, operation, signal: after } => {
+            RequestKind::Operation { entity, operation, signal: after } => {
                 let message = Message::Signal {
                     operation: operation.as_str().into(),
                     args: request.args.clone(),
@@ -31,7 +31,7 @@ pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Resul
                 let after = after.clone().unwrap_or_else(Data::null);
                 outs.push(signal(EntityName::from(entity.clone()), message, &after));
             }
-            What::Orchestration { name, options, .. } => {
+            RequestKind::Orchestration { name, options, .. } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
                 let own = child.id;
                 if own.is_none() && naming == Naming::ByPlace {
@@ -51,12 +51,12 @@ pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Resul
                 };
                 outs.push(send(Name::Instance(id.into()), message));
             }
-            What::Effect(effect) => {
+            RequestKind::Effect(effect) => {
                 if let Some((to, message)) = told(*effect, &request.args, None) {
                     outs.push(send(Name::Instance(to.into()), message));
                 }
             }
-            What::Activity { .. } => {}
+            RequestKind::Activity { .. } => {}
         }
     }
     Ok(outs)

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::builtins::Effect;
 use crate::machine::options::{self, Policy};
-use crate::machine::{ErrorData, Value, What, format};
+use crate::machine::{ErrorData, RequestKind, Value, format};
 
 use super::super::evaluate::{Evaluated, Stop, handle};
 use super::super::message::{Answer, Asked, Id, Message, Timer, Waiter, answer};
@@ -144,7 +144,7 @@ impl Step<'_, '_> {
     /// Whether an activity that gave no value may have done its work all the same.
     pub(super) fn note_uncertain(&mut self, fiber: u64, error: Option<&ErrorData>) {
         let Some(open) = self.me.open.get(&fiber) else { return };
-        let What::Activity { name, .. } = &open.asked.what else { return };
+        let RequestKind::Activity { name, .. } = &open.asked.what else { return };
         let uncertain = match error.map(|error| error.kind().unwrap_or_default()) {
             Some(kind) => {
                 ["timeout", "cancelled", "http", "io", "unknown", "interrupted", "lost"].contains(&&*kind)
@@ -177,13 +177,13 @@ impl Step<'_, '_> {
                 let policy = open.policy();
                 let timeout = |after: Option<i64>| format::duration(after.unwrap_or(0));
                 let error = match &asked.what {
-                    What::Activity { name, .. } => {
+                    RequestKind::Activity { name, .. } => {
                         let limit = if timer == Timer::Within { policy.within } else { policy.timeout };
                         let after = timeout(limit);
                         let message = format!("`{name}` was not done within {after}");
                         ErrorData::with("timeout", message, [("activity", Value::str(name.as_str()))])
                     }
-                    What::Orchestration { name, options, .. } => {
+                    RequestKind::Orchestration { name, options, .. } => {
                         let after = options::child(&options.decode()).ok().and_then(|child| child.timeout);
                         let message = format!("`{name}` was not done within {}", timeout(after));
                         ErrorData::with("timeout", message, [("orchestration", Value::str(name.as_str()))])
@@ -197,12 +197,12 @@ impl Step<'_, '_> {
                     }
                 };
                 match &asked.what {
-                    What::Orchestration { .. } => {
+                    RequestKind::Orchestration { .. } => {
                         let open = open.clone();
                         self.terminate_child(&open, "its caller did not wait longer");
                         self.me.stale.insert(name);
                     }
-                    What::Effect(Effect::Lock) => {
+                    RequestKind::Effect(Effect::Lock) => {
                         self.leave_section();
                         self.me.stale.insert(name);
                     }
@@ -244,7 +244,7 @@ impl Step<'_, '_> {
         }
         let mut waiting: BTreeMap<Id, (u64, u64)> = BTreeMap::new();
         for (fiber, open) in &self.me.open {
-            if open.asked.what == What::Effect(Effect::Receive) {
+            if open.asked.what == RequestKind::Effect(Effect::Receive) {
                 let name: Id = first_text(&open.asked.args).into();
                 let first = waiting.entry(name).or_insert((open.turn, *fiber));
                 *first = (*first).min((open.turn, *fiber));
@@ -259,7 +259,7 @@ impl Step<'_, '_> {
 
     /// The turn of a request among those that wait for an event of one name: the last. Of others it does not matter which came first.
     fn turn(&mut self, asked: &Asked) -> u64 {
-        if asked.what != What::Effect(Effect::Receive) {
+        if asked.what != RequestKind::Effect(Effect::Receive) {
             return 0;
         }
         let alike = |open: &&mut Open| open.asked.what == asked.what && open.asked.args == asked.args;

@@ -14,7 +14,7 @@ use super::{Compiler, Op, Reg};
 
 /// A part that is taken where it is read.
 #[derive(Clone)]
-pub(super) struct Taking {
+pub(super) struct Move {
     var: Var,
     steps: Vec<Step>,
     /// Where the variable is, and the indexes of the steps.
@@ -46,7 +46,7 @@ impl Compiler<'_, '_> {
             return false;
         }
         let (base, path) = self.steps(steps);
-        let taking = Taking { var, steps: steps.to_vec(), a, base, path };
+        let taking = Move { var, steps: steps.to_vec(), a, base, path };
         let outer = self.state().taking.replace(taking);
         let value = self.place(value);
         self.state().taking = outer;
@@ -74,7 +74,7 @@ impl Compiler<'_, '_> {
     /// Takes a part, if it is the one that is to be taken; the register that it is in.
     pub(super) fn taken(&mut self, node: &Node) -> Option<Reg> {
         let taking = self.state().taking.as_ref()?;
-        let Taking { var, steps, a, base, path } = taking;
+        let Move { var, steps, a, base, path } = taking;
         let (a, base, path, is_element) = (*a, *base, *path, matches!(steps[..], [Step::Index(_)]));
         if is_part(node, *var, steps) {
             let to = self.alloc();

@@ -50,7 +50,7 @@ pub struct Report {
 }
 
 /// A store with its proof.
-pub struct Proven<S> {
+pub struct Verified<S> {
     store: S,
     record: Record,
     /// What the watermark says.
@@ -76,22 +76,22 @@ pub(super) enum Check {
     Done(u64),
 }
 
-impl<S: Store> Proven<S> {
+impl<S: Store> Verified<S> {
     /// Opens a store and checks its proof. `watermark` is the file beside it, where there is one.
-    pub fn open(store: S, watermark: Option<PathBuf>, lock: Option<Lock>) -> Result<Proven<S>, StoreError> {
-        Proven::open_with(store, watermark, lock, Check::UpTo(SMALL))
+    pub fn open(store: S, watermark: Option<PathBuf>, lock: Option<Lock>) -> Result<Verified<S>, StoreError> {
+        Verified::open_with(store, watermark, lock, Check::UpTo(SMALL))
     }
 
-    /// As [`Proven::open`], and adds up as much as is asked for.
+    /// As [`Verified::open`], and adds up as much as is asked for.
     pub(super) fn open_with(
         store: S,
         watermark: Option<PathBuf>,
         lock: Option<Lock>,
         check: Check,
-    ) -> Result<Proven<S>, StoreError> {
+    ) -> Result<Verified<S>, StoreError> {
         let mark = watermark.as_deref().map(watermark::read).transpose()?.unwrap_or_default();
         let acknowledged = lock.as_ref().and_then(Lock::acknowledged).unwrap_or_default();
-        let mut proven = Proven {
+        let mut proven = Verified {
             store,
             record: Record::default(),
             mark,
@@ -139,7 +139,7 @@ impl<S: Store> Proven<S> {
     }
 
     /// Opens a store without checking it, to save what can be read of it.
-    pub fn open_unchecked(store: S, lock: Option<Lock>) -> Proven<S> {
+    pub fn open_unchecked(store: S, lock: Option<Lock>) -> Verified<S> {
         let read = || {
             let bytes = store.get(RECORD).ok()??;
             let (format, body) = record::format_and_body(&bytes).ok()?;
@@ -148,7 +148,7 @@ impl<S: Store> Proven<S> {
         let (record, _) = read().unwrap_or_default();
         let mark = Mark { record, frames: None };
         let acknowledged = Acknowledged::default();
-        Proven {
+        Verified {
             store,
             record,
             mark,
@@ -329,7 +329,7 @@ fn count(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-impl<S: Read> Read for Proven<S> {
+impl<S: Read> Read for Verified<S> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.get(key)
     }
@@ -339,7 +339,7 @@ impl<S: Read> Read for Proven<S> {
     }
 }
 
-impl<S: Store> Store for Proven<S> {
+impl<S: Store> Store for Verified<S> {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let Record { commits, mut sum } = self.record;
         let mut added = 0u128;
@@ -400,7 +400,7 @@ impl<S: Store> Store for Proven<S> {
     }
 }
 
-impl Proven<Tree> {
+impl Verified<Tree> {
     /// Writes the database anew if it takes much more of the disk than what it holds. Costs nothing as long as what it holds
     /// has not become half of what it was. What it was given is durable.
     pub fn compact_if_shrunk(&mut self) -> Result<(), StoreError> {

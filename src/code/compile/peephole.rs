@@ -6,7 +6,7 @@ use crate::syntax::Span;
 use super::registers::{followers, jumped};
 
 /// Leaves out what does nothing: jumps to the next instruction, and what was to be forgotten but is still read.
-pub(super) fn compact(ops: &mut Vec<Op>, spans: &mut Vec<Span>) {
+pub(super) fn optimize(ops: &mut Vec<Op>, spans: &mut Vec<Span>) {
     while shorten(ops, spans) {}
 }
 
