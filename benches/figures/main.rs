@@ -10,6 +10,7 @@ mod plot;
 mod scaling;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -111,7 +112,7 @@ fn parked(folder: &Path) {
     assert!(make.status().expect("durable runs").success());
     println!("\n100,000 instances that wait for an event");
     println!("made in                           {:>9.2} s", began.elapsed().as_secs_f64());
-    let mut times = Vec::new();
+    let (mut times, mut pages) = (Vec::new(), Vec::new());
     for number in 0..RUNS {
         let began = Instant::now();
         let mut server = Command::new(DURABLE)
@@ -130,6 +131,7 @@ fn parked(folder: &Path) {
             assert!(ask.status().expect("durable runs").success());
         }
         times.push(began.elapsed().as_secs_f64());
+        pages.push(first_line(Command::new(DURABLE).arg("list").arg("--store").arg(&store)));
         if number == 0 {
             let status = fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap_or_default();
             if let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
@@ -140,6 +142,19 @@ fn parked(folder: &Path) {
         server.wait().expect("ended");
     }
     println!("reopened, and one of them done in {:>9.3} s", median(times));
+    println!("first page of `durable list`      {:>9.1} ms", 1e3 * median(pages));
+}
+
+/// Seconds until a command has printed its first line. The rest is read to its end.
+fn first_line(command: &mut Command) -> f64 {
+    let began = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("durable runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    assert!(lines.next().is_some());
+    let took = began.elapsed().as_secs_f64();
+    assert!(lines.count() >= 100_000, "all are listed");
+    assert!(child.wait().expect("it ends").success());
+    took
 }
 
 fn start(folder: &Path) {
