@@ -65,7 +65,8 @@ impl Lexer<'_> {
     }
 
     fn push(&mut self, start: usize, token: Token, end: usize) {
-        if token != Token::Nl
+        // A separator declares nothing, and the formatter leaves it out.
+        if !matches!(token, Token::Nl | Token::Semicolon)
             && let Some(doc) = self.doc.take()
         {
             self.out.docs.insert(start, doc.into());
