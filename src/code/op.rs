@@ -104,7 +104,7 @@ macro_rules! instructions {
 
         impl Op {
             /// Tells of the roles of its operands.
-            #[inline]
+            #[inline(always)]
             #[allow(unused_variables)]
             pub fn roles(self, tell: &mut impl FnMut(Role)) {
                 match self {
