@@ -18,122 +18,150 @@ pub enum Route {
 }
 
 macro_rules! effects {
-    ($($(#[doc = $doc:literal])+ $effect:ident $name:literal $min:literal $max:literal $contexts:ident $route:ident;)+) => {
+    ($($group:ident $route:ident {
+        $($(#[doc = $doc:literal])+ $effect:ident $name:literal $min:literal $max:literal $contexts:ident;)+
+    })+) => {
         /// A request to the outside of the machine.
         ///
         /// What is stored, and what people see, has its name.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Effect {
-            $($(#[doc = $doc])+ $effect,)+
+            $($($(#[doc = $doc])+ $effect,)+)+
         }
+
+        // A pattern of the effects of a group, for those who treat them alike.
+        $(
+            macro_rules! $group {
+                () => { $($crate::builtins::Effect::$effect)|+ };
+            }
+            pub(crate) use $group;
+        )+
 
         impl Effect {
             /// As the standard library mentions it, and as it is stored: `fs_read`.
             pub const fn name(self) -> &'static str {
                 match self {
-                    $(Effect::$effect => $name,)+
+                    $($(Effect::$effect => $name,)+)+
                 }
             }
 
             pub const fn route(self) -> Route {
                 match self {
-                    $(Effect::$effect => Route::$route,)+
+                    $($group!() => Route::$route,)+
                 }
             }
         }
 
         /// The effects, in their order, as entries of the table of builtins.
         pub(super) const EFFECTS: &[Builtin] = &[
-            $(Builtin {
+            $($(Builtin {
                 name: $name,
                 min: $min,
                 max: $max,
                 kind: kind(Effect::$effect),
                 contexts: Contexts::$contexts,
-            },)+
+            },)+)+
         ];
     };
 }
 
-// The variant, its name, the least and the most arguments, where it may be asked for, and its route. The number of an
-// effect is its place here, so new ones go to the end of their group.
+// By groups, each with its route: the variant, its name, the least and the most arguments, and where it may be asked for.
+// The number of an effect is its place here, so new ones go to the end of their group.
 effects! {
-    /// A line on standard output.
-    Print "print" 1 1 EFFECTFUL AfterCommit;
-    /// A line on standard error, with its level.
-    Log "log" 2 2 EFFECTFUL AfterCommit;
-    /// The time.
-    Now "now" 0 0 EFFECTFUL Immediate;
-    /// A float from 0 up to 1.
-    Random "random" 0 0 EFFECTFUL Immediate;
-    /// An int between two others, which may be it.
-    RandomInt "random_int" 2 2 EFFECTFUL Immediate;
-    /// A text that no other is like.
-    Uuid "uuid" 0 0 EFFECTFUL Immediate;
-    /// A variable of the environment.
-    Env "env" 1 1 EFFECTFUL Immediate;
-    /// A variable of the environment, known by its name only.
-    Secret "secret" 1 1 EFFECTFUL Immediate;
-    /// A line of standard input, after a prompt.
-    Input "input" 1 1 EFFECTFUL AfterCommit;
-    /// A request: its method, its URL, its body and its options.
-    Http "http" 4 4 EFFECTFUL AfterCommit;
-    /// The text of a file.
-    FsRead "fs_read" 1 1 EFFECTFUL AfterCommit;
-    /// The bytes of a file.
-    FsReadBytes "fs_read_bytes" 1 1 EFFECTFUL AfterCommit;
-    /// Makes a file that has this text or these bytes.
-    FsWrite "fs_write" 2 2 EFFECTFUL AfterCommit;
-    /// Adds to a file.
-    FsAppend "fs_append" 2 2 EFFECTFUL AfterCommit;
-    /// Whether there is something at a path.
-    FsExists "fs_exists" 1 1 EFFECTFUL AfterCommit;
-    /// The names in a folder.
-    FsList "fs_list" 1 1 EFFECTFUL AfterCommit;
-    /// Makes a folder.
-    FsMakeDir "fs_make_dir" 1 1 EFFECTFUL AfterCommit;
-    /// Removes what is at a path.
-    FsRemove "fs_remove" 1 1 EFFECTFUL AfterCommit;
-    /// Runs a program: its name, its arguments and its options.
-    Exec "exec" 3 3 EFFECTFUL AfterCommit;
-    /// What the process around does: the name of an `extern activity`, its arguments, its idempotency key.
-    Extern "extern" 3 3 ACTIVITY AfterCommit;
-    /// Waits for a duration. The host sees to it for an activity.
-    Sleep "sleep" 1 1 ACTIVE Engine;
-    /// Waits for an instant.
-    SleepUntil "sleep_until" 1 1 ORCHESTRATION Engine;
-    /// Waits for an event of that name.
-    Receive "receive" 1 1 ORCHESTRATION Engine;
-    /// Waits for the end of an instance.
-    Wait "wait" 1 1 ORCHESTRATION Engine;
-    /// What is known of an instance.
-    Status "status" 1 1 ORCHESTRATION Engine;
-    /// Sets what an instance says of itself.
-    SetStatus "set_status" 1 1 ORCHESTRATION Engine;
-    /// Begins the instance anew, with these arguments.
-    ContinueAsNew "continue_as_new" 0 250 ORCHESTRATION Engine;
-    /// Enters a critical section.
-    Lock "lock" 1 1 ORCHESTRATION Engine;
-    /// Leaves a critical section.
-    Unlock "unlock" 1 1 ORCHESTRATION Engine;
-    /// The state of an entity.
-    StateOf "state_of" 1 1 LOOKS Look;
-    /// The states of all entities of a declaration.
-    StatesOf "states_of" 1 1 LOOKS Look;
-    /// How an instance ended.
-    OutcomeOf "outcome_of" 1 1 LOOKS Look;
-    /// Raises an event for an instance: its id, the event's name, the payload.
-    Raise "raise" 3 3 EFFECTFUL Message;
-    /// Ends an instance: its id, why, and options.
-    Terminate "terminate" 3 3 EFFECTFUL Message;
-    /// Holds an instance up.
-    Suspend "suspend" 1 1 EFFECTFUL Message;
-    /// Lets a suspended instance go on.
-    Resume "resume" 1 1 EFFECTFUL Message;
-    /// Starts an orchestration: the machine makes a request of its own kind of it.
-    Start "start" 3 3 EFFECTFUL Message;
-    /// Signals an operation of an entity, likewise.
-    Signal "signal" 4 4 EFFECTFUL Message;
+    lines AfterCommit {
+        /// A line on standard output.
+        Print "print" 1 1 EFFECTFUL;
+        /// A line on standard error, with its level.
+        Log "log" 2 2 EFFECTFUL;
+    }
+    immediate Immediate {
+        /// The time.
+        Now "now" 0 0 EFFECTFUL;
+        /// A float from 0 up to 1.
+        Random "random" 0 0 EFFECTFUL;
+        /// An int between two others, which may be it.
+        RandomInt "random_int" 2 2 EFFECTFUL;
+        /// A text that no other is like.
+        Uuid "uuid" 0 0 EFFECTFUL;
+        /// A variable of the environment.
+        Env "env" 1 1 EFFECTFUL;
+        /// A variable of the environment, known by its name only.
+        Secret "secret" 1 1 EFFECTFUL;
+    }
+    outside AfterCommit {
+        /// A line of standard input, after a prompt.
+        Input "input" 1 1 EFFECTFUL;
+        /// A request: its method, its URL, its body and its options.
+        Http "http" 4 4 EFFECTFUL;
+    }
+    files AfterCommit {
+        /// The text of a file.
+        FsRead "fs_read" 1 1 EFFECTFUL;
+        /// The bytes of a file.
+        FsReadBytes "fs_read_bytes" 1 1 EFFECTFUL;
+        /// Makes a file that has this text or these bytes.
+        FsWrite "fs_write" 2 2 EFFECTFUL;
+        /// Adds to a file.
+        FsAppend "fs_append" 2 2 EFFECTFUL;
+        /// Whether there is something at a path.
+        FsExists "fs_exists" 1 1 EFFECTFUL;
+        /// The names in a folder.
+        FsList "fs_list" 1 1 EFFECTFUL;
+        /// Makes a folder.
+        FsMakeDir "fs_make_dir" 1 1 EFFECTFUL;
+        /// Removes what is at a path.
+        FsRemove "fs_remove" 1 1 EFFECTFUL;
+    }
+    programs AfterCommit {
+        /// Runs a program: its name, its arguments and its options.
+        Exec "exec" 3 3 EFFECTFUL;
+        /// What the process around does: the name of an `extern activity`, its arguments, its idempotency key.
+        Extern "extern" 3 3 ACTIVITY;
+    }
+    sleep Engine {
+        /// Waits for a duration. The host sees to it for an activity.
+        Sleep "sleep" 1 1 ACTIVE;
+    }
+    engine Engine {
+        /// Waits for an instant.
+        SleepUntil "sleep_until" 1 1 ORCHESTRATION;
+        /// Waits for an event of that name.
+        Receive "receive" 1 1 ORCHESTRATION;
+        /// Waits for the end of an instance.
+        Wait "wait" 1 1 ORCHESTRATION;
+        /// What is known of an instance.
+        Status "status" 1 1 ORCHESTRATION;
+        /// Sets what an instance says of itself.
+        SetStatus "set_status" 1 1 ORCHESTRATION;
+        /// Begins the instance anew, with these arguments.
+        ContinueAsNew "continue_as_new" 0 250 ORCHESTRATION;
+        /// Enters a critical section.
+        Lock "lock" 1 1 ORCHESTRATION;
+        /// Leaves a critical section.
+        Unlock "unlock" 1 1 ORCHESTRATION;
+    }
+    looks Look {
+        /// The state of an entity.
+        StateOf "state_of" 1 1 LOOKS;
+        /// The states of all entities of a declaration.
+        StatesOf "states_of" 1 1 LOOKS;
+        /// How an instance ended.
+        OutcomeOf "outcome_of" 1 1 LOOKS;
+    }
+    messages Message {
+        /// Raises an event for an instance: its id, the event's name, the payload.
+        Raise "raise" 3 3 EFFECTFUL;
+        /// Ends an instance: its id, why, and options.
+        Terminate "terminate" 3 3 EFFECTFUL;
+        /// Holds an instance up.
+        Suspend "suspend" 1 1 EFFECTFUL;
+        /// Lets a suspended instance go on.
+        Resume "resume" 1 1 EFFECTFUL;
+        /// Starts an orchestration: the machine makes a request of its own kind of it.
+        Start "start" 3 3 EFFECTFUL;
+        /// Signals an operation of an entity, likewise.
+        Signal "signal" 4 4 EFFECTFUL;
+    }
 }
 
 const fn kind(effect: Effect) -> Kind {
@@ -187,22 +215,12 @@ impl Effect {
 
     /// Whether it writes a line.
     pub const fn is_line(self) -> bool {
-        matches!(self, Effect::Print | Effect::Log)
+        matches!(self, lines!())
     }
 
     /// Whether it is about a file or a folder.
     pub const fn is_on_files(self) -> bool {
-        matches!(
-            self,
-            Effect::FsRead
-                | Effect::FsReadBytes
-                | Effect::FsWrite
-                | Effect::FsAppend
-                | Effect::FsExists
-                | Effect::FsList
-                | Effect::FsMakeDir
-                | Effect::FsRemove
-        )
+        matches!(self, files!())
     }
 
     /// Whether it waits for a time.
@@ -212,7 +230,7 @@ impl Effect {
 
     /// Whether it is a message to another instance or an entity.
     pub const fn is_message(self) -> bool {
-        matches!(self.route(), Route::Message)
+        matches!(self, messages!())
     }
 }
 

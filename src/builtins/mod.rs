@@ -5,6 +5,7 @@
 mod effects;
 
 pub use effects::{Effect, Route, shown};
+pub(crate) use effects::{engine, files, immediate, lines, looks, messages, outside, programs, sleep};
 
 /// A set of contexts in which something may be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::builtins::Effect;
+use crate::builtins::{Effect, files, immediate, lines, looks, messages, outside, programs};
 use crate::machine::options::{self, Child};
 use crate::machine::{
     Data, ErrorData, IfExists, Image, Request, RequestKind, Value, format, ids, started_id,
@@ -141,14 +141,7 @@ impl Engine {
                     None => self.outputs.push(Output::Status { step, id: target }),
                 }
             }
-            RequestKind::Effect(
-                effect @ (Effect::Raise
-                | Effect::Terminate
-                | Effect::Suspend
-                | Effect::Resume
-                | Effect::Start
-                | Effect::Signal),
-            ) => {
+            RequestKind::Effect(effect @ messages!()) => {
                 if !recorded {
                     let waiter = instance.waiter(seq);
                     if let Some((target, message)) = message(effect, &args) {
@@ -182,29 +175,7 @@ impl Engine {
             }
             // The host answers.
             RequestKind::Effect(
-                effect @ (Effect::Print
-                | Effect::Log
-                | Effect::Now
-                | Effect::Random
-                | Effect::RandomInt
-                | Effect::Uuid
-                | Effect::Env
-                | Effect::Secret
-                | Effect::Input
-                | Effect::Http
-                | Effect::FsRead
-                | Effect::FsReadBytes
-                | Effect::FsWrite
-                | Effect::FsAppend
-                | Effect::FsExists
-                | Effect::FsList
-                | Effect::FsMakeDir
-                | Effect::FsRemove
-                | Effect::Exec
-                | Effect::Extern
-                | Effect::StateOf
-                | Effect::StatesOf
-                | Effect::OutcomeOf),
+                effect @ (lines!() | immediate!() | outside!() | files!() | programs!() | looks!()),
             ) => {
                 open.dispatched = true;
                 let permissions = instance.record.permissions.clone();

@@ -41,7 +41,7 @@ pub(super) enum State {
     #[default]
     Unknown,
     /// It was asked for.
-    RecordedRequest,
+    Asked,
     /// It is this; none when the entity has no state.
     Known(Option<Value>),
 }
@@ -227,6 +227,6 @@ impl Slot {
             && self.unwritten.is_none()
             && self.running.is_none()
             && !self.queued
-            && !matches!(self.state, State::RecordedRequest)
+            && !matches!(self.state, State::Asked)
     }
 }

@@ -80,7 +80,7 @@ impl Engine {
                     return;
                 }
                 Next::Fetch => {
-                    self.entities.slot(entity).state = State::RecordedRequest;
+                    self.entities.slot(entity).state = State::Asked;
                     self.fetch(Address::Entity(entity.clone()));
                     return;
                 }
@@ -110,7 +110,7 @@ impl Engine {
         if !matches!(mail.message, Message::Lock { .. }) {
             match slot.state {
                 State::Unknown => return Next::Fetch,
-                State::RecordedRequest => return Next::Nothing,
+                State::Asked => return Next::Nothing,
                 State::Known(_) => {}
             }
         }

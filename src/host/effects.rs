@@ -1,6 +1,6 @@
 //! Effects that are done where they are asked for: they take no time and leave nothing outside.
 
-use crate::builtins::Effect;
+use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, programs, sleep};
 use crate::machine::{Data, ErrorData, Value, secret};
 use crate::permissions::Permissions;
 
@@ -48,41 +48,14 @@ pub(crate) fn immediate(
             },
             _ => Value::Null,
         },
-        Effect::StateOf | Effect::StatesOf | Effect::OutcomeOf => {
+        looks!() => {
             let why = format!("`{effect}` is possible in a test, a property or a mock only");
             return Some(Err(ErrorData::new("context", why)));
         }
         // They leave the process.
-        Effect::Print
-        | Effect::Log
-        | Effect::Input
-        | Effect::Http
-        | Effect::FsRead
-        | Effect::FsReadBytes
-        | Effect::FsWrite
-        | Effect::FsAppend
-        | Effect::FsExists
-        | Effect::FsList
-        | Effect::FsMakeDir
-        | Effect::FsRemove
-        | Effect::Exec
-        | Effect::Extern => return None,
+        lines!() | outside!() | files!() | programs!() => return None,
         // The engine sees to them; to the sleep of an activity, the loop.
-        Effect::Sleep
-        | Effect::SleepUntil
-        | Effect::Receive
-        | Effect::Wait
-        | Effect::Status
-        | Effect::SetStatus
-        | Effect::ContinueAsNew
-        | Effect::Lock
-        | Effect::Unlock => return None,
-        Effect::Raise
-        | Effect::Terminate
-        | Effect::Suspend
-        | Effect::Resume
-        | Effect::Start
-        | Effect::Signal => return None,
+        sleep!() | engine!() | messages!() => return None,
     };
     Some(data(&value))
 }

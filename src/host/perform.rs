@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Runtime;
 
-use crate::builtins::Effect;
+use crate::builtins::{Effect, engine, files, immediate, lines, looks, messages, programs};
 use crate::machine::{Data, ErrorData, Value, format};
 use crate::permissions::Permissions;
 
@@ -90,14 +90,7 @@ impl Host {
                 }
                 Err(error) => self.answer(owner, Err(error)),
             },
-            Effect::FsRead
-            | Effect::FsReadBytes
-            | Effect::FsWrite
-            | Effect::FsAppend
-            | Effect::FsExists
-            | Effect::FsList
-            | Effect::FsMakeDir
-            | Effect::FsRemove => {
+            files!() => {
                 let ticket = self.ticket();
                 self.opened(ticket, &owner, effect.name());
                 let over = Arc::new(AtomicBool::new(false));
@@ -107,31 +100,9 @@ impl Host {
                 self.files.push(Job { ticket, effect, args, reach, over });
             }
             // Lines have their turn among others, the engine sees to some, and others are answered where they are asked for.
-            Effect::Print
-            | Effect::Log
-            | Effect::Now
-            | Effect::Random
-            | Effect::RandomInt
-            | Effect::Uuid
-            | Effect::Env
-            | Effect::Secret
-            | Effect::StateOf
-            | Effect::StatesOf
-            | Effect::OutcomeOf
-            | Effect::SleepUntil
-            | Effect::Receive
-            | Effect::Wait
-            | Effect::Status
-            | Effect::SetStatus
-            | Effect::ContinueAsNew
-            | Effect::Lock
-            | Effect::Unlock
-            | Effect::Raise
-            | Effect::Terminate
-            | Effect::Suspend
-            | Effect::Resume
-            | Effect::Start
-            | Effect::Signal => self.answer(owner, Err(unknown(effect.name()))),
+            lines!() | immediate!() | looks!() | engine!() | messages!() => {
+                self.answer(owner, Err(unknown(effect.name())))
+            }
         }
     }
 
@@ -226,7 +197,7 @@ impl Host {
 
 /// Whether an effect gets the values of secrets, and not only their names.
 fn takes_secrets(effect: Effect) -> bool {
-    effect.is_on_files() || matches!(effect, Effect::Http | Effect::Exec | Effect::Extern)
+    effect.is_on_files() || matches!(effect, Effect::Http | programs!())
 }
 
 fn no_threads(reason: &str) -> ErrorData {

@@ -20,7 +20,7 @@ mod values;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use crate::builtins::{Builtin, Effect, Kind, TABLE};
+use crate::builtins::{Builtin, Effect, Kind, TABLE, lines, messages};
 
 use super::error::{Fail, fail, type_error};
 use super::value::{Blob, List, Record, Text, Value};
@@ -216,8 +216,7 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
             options::http(&args[3]).map(|_| ())
         }
         // They take anything, or nothing, or are looked at by the machine.
-        Effect::Print
-        | Effect::Log
+        lines!()
         | Effect::Now
         | Effect::Random
         | Effect::Uuid
@@ -230,12 +229,7 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
         | Effect::Unlock
         | Effect::StatesOf
         | Effect::OutcomeOf
-        | Effect::Raise
-        | Effect::Terminate
-        | Effect::Suspend
-        | Effect::Resume
-        | Effect::Start
-        | Effect::Signal => Ok(()),
+        | messages!() => Ok(()),
     }
 }
 

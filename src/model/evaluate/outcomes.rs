@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::builtins::{Context, Effect};
+use crate::builtins::{Context, Effect, engine, files, lines, looks, messages, outside, programs};
 use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
 use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value};
@@ -377,7 +377,7 @@ impl Evaluator<'_> {
         }
         let args = request.args.items();
         let value = match effect {
-            Effect::Print | Effect::Log | Effect::Sleep => Value::Null,
+            lines!() | Effect::Sleep => Value::Null,
             Effect::Now => Value::Instant(choices.instant(&now.clock)),
             Effect::Random => Value::float(choices.fraction()),
             Effect::RandomInt => {
@@ -397,38 +397,14 @@ impl Evaluator<'_> {
                     (hash >> 80) & 0xffff_ffff_ffff
                 ))
             }
-            Effect::StateOf | Effect::StatesOf | Effect::OutcomeOf => {
+            looks!() => {
                 return Err(Stop::Looks { request: request.clone() });
             }
-            Effect::Env
-            | Effect::Secret
-            | Effect::Input
-            | Effect::Http
-            | Effect::FsRead
-            | Effect::FsReadBytes
-            | Effect::FsWrite
-            | Effect::FsAppend
-            | Effect::FsExists
-            | Effect::FsList
-            | Effect::FsMakeDir
-            | Effect::FsRemove
-            | Effect::Exec
-            | Effect::Extern => return Err(Stop::NoMock { request: request.clone() }),
+            Effect::Env | Effect::Secret | outside!() | files!() | programs!() => {
+                return Err(Stop::NoMock { request: request.clone() });
+            }
             // The models answer them by themselves, so that they do not come here.
-            Effect::SleepUntil
-            | Effect::Receive
-            | Effect::Wait
-            | Effect::Status
-            | Effect::SetStatus
-            | Effect::ContinueAsNew
-            | Effect::Lock
-            | Effect::Unlock
-            | Effect::Raise
-            | Effect::Terminate
-            | Effect::Suspend
-            | Effect::Resume
-            | Effect::Start
-            | Effect::Signal => return Err(Stop::NoMock { request: request.clone() }),
+            engine!() | messages!() => return Err(Stop::NoMock { request: request.clone() }),
         };
         let chosen = matches!(effect, Effect::Random | Effect::RandomInt)
             || effect == Effect::Now && now.clock.len() > 1;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::builtins::Effect;
+use crate::builtins::{Effect, files, immediate, lines, looks, messages, outside, programs};
 use crate::machine::options;
 use crate::machine::{Data, EntityId, ErrorData, IfExists, RequestKind, Value, ids};
 
@@ -50,14 +50,7 @@ impl Step<'_, '_> {
             RequestKind::Effect(Effect::Wait) => {
                 self.say(&first_text(args), Message::Wait(self.waiter(name)))
             }
-            RequestKind::Effect(
-                effect @ (Effect::Raise
-                | Effect::Terminate
-                | Effect::Suspend
-                | Effect::Resume
-                | Effect::Start
-                | Effect::Signal),
-            ) => {
+            RequestKind::Effect(effect @ messages!()) => {
                 if let Some((to, message)) = told(*effect, args, Some(self.waiter(name))) {
                     self.say(&to, message);
                 }
@@ -75,7 +68,7 @@ impl Step<'_, '_> {
                 self.leave_section();
                 self.immediate(fiber);
             }
-            RequestKind::Effect(effect @ (Effect::Print | Effect::Log)) => {
+            RequestKind::Effect(effect @ lines!()) => {
                 if *effect == Effect::Print && self.evaluator.program.observes {
                     self.me.printed.push(args.clone());
                 }
@@ -83,28 +76,7 @@ impl Step<'_, '_> {
                 self.lines.push_back((fiber, name));
             }
             RequestKind::Effect(
-                Effect::Status
-                | Effect::Now
-                | Effect::Random
-                | Effect::RandomInt
-                | Effect::Uuid
-                | Effect::Env
-                | Effect::Secret
-                | Effect::Input
-                | Effect::Http
-                | Effect::FsRead
-                | Effect::FsReadBytes
-                | Effect::FsWrite
-                | Effect::FsAppend
-                | Effect::FsExists
-                | Effect::FsList
-                | Effect::FsMakeDir
-                | Effect::FsRemove
-                | Effect::Exec
-                | Effect::Extern
-                | Effect::StateOf
-                | Effect::StatesOf
-                | Effect::OutcomeOf,
+                Effect::Status | immediate!() | outside!() | files!() | programs!() | looks!(),
             ) => self.attempt(fiber),
             RequestKind::Activity { name: activity, .. } => {
                 if self.me.uncertain.contains(&fingerprint(&(activity, args))) {
