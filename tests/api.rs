@@ -5,11 +5,10 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
-use common::{DURABLE, Random};
+use common::Random;
+use common::place::Place;
 use durable::api::{Connection, PROTOCOL, Queries, Query};
 use durable::code::ProgramHash;
 use durable::engine::query::{EntityFilter, InstanceFilter, Paging};
@@ -178,65 +177,25 @@ fn pages_of_entities_are_all_of_them() {
     }
 }
 
-/// A server over a store of its own; killed when it is dropped.
-struct Serving {
-    folder: TempDir,
-    child: Child,
-}
+const PROGRAM: &str = "orchestration o() { 1 }";
 
-impl Serving {
-    fn new(program: &str) -> Serving {
-        let folder = TempDir::new().expect("a folder");
-        std::fs::write(folder.path().join("a.df"), program).expect("a program");
-        let child = Command::new(DURABLE)
-            .args(["serve", "--store", "store"])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a server");
-        let serving = Serving { folder, child };
-        while !serving.folder.path().join("store/socket").exists() {
-            thread::sleep(Duration::from_millis(5));
-        }
-        serving
-    }
-
-    fn durable(&self, arguments: &[&str]) {
-        let status = Command::new(DURABLE)
-            .args(arguments)
-            .args(["--store", "store"])
-            .current_dir(self.folder.path())
-            .stdout(Stdio::null())
-            .status()
-            .expect("it runs");
-        assert!(status.success(), "{arguments:?}");
-    }
-
-    fn connect(&self) -> Connection {
-        Connection::open(&self.folder.path().join("store")).expect("a connection")
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn connect(place: &Place) -> Connection {
+    Connection::open(&place.path().join(".durable")).expect("a connection")
 }
 
 /// Who follows a store is told of every change, once it is durable, and of none before.
 #[test]
 fn changes_are_told_in_order() {
-    let serving = Serving::new(
+    let place = Place::new(
         "entity Log { state 0; on add() { state += 1 } }\n\
          orchestration o() { receive(\"go\"); Log(\"x\").add() }",
     );
-    let follower = serving.connect();
+    let _server = place.serve();
+    let follower = connect(&place);
     let begin = follower.changes(None).expect("where the store is").followed;
-    serving.durable(&["start", "a.df", "o", "--id", "one"]);
-    serving.durable(&["raise", "one", "go"]);
-    serving.durable(&["wait", "one"]);
+    place.ok(&["start", "p.df", "o", "--id", "one"]);
+    place.ok(&["raise", "one", "go"]);
+    place.ok(&["wait", "one"]);
     let (mut all, mut since) = (Vec::new(), begin);
     let has_ended = |all: &[ChangeKind]| {
         all.contains(&ChangeKind::Instance { id: "one".into(), lifecycle: Lifecycle::Completed })
@@ -259,7 +218,7 @@ fn changes_are_told_in_order() {
     );
     assert!(all.contains(&ChangeKind::History { id: "one".into() }), "{all:?}");
     assert!(all.contains(&ChangeKind::Entity { entity: log }), "{all:?}");
-    serving.durable(&["purge", "one"]);
+    place.ok(&["purge", "one"]);
     let removed = follower.changes(Some(since)).expect("changes");
     assert!(removed.changes.iter().any(|change| change.kind == ChangeKind::Removed { id: "one".into() }));
     // From the same place once more: the same again.
@@ -269,10 +228,12 @@ fn changes_are_told_in_order() {
 /// A cursor of another process, or of before what is kept, says that something is missing.
 #[test]
 fn a_follower_of_another_process_has_a_gap() {
-    let program = "orchestration o() { 1 }";
-    let before = Serving::new(program).connect().changes(None).expect("where the store is").followed;
-    let serving = Serving::new(program);
-    let after = serving.connect().changes(Some(before)).expect("an answer");
+    let place = Place::new(PROGRAM);
+    let server = place.serve();
+    let before = connect(&place).changes(None).expect("where the store is").followed;
+    server.stop();
+    let _server = place.serve();
+    let after = connect(&place).changes(Some(before)).expect("an answer");
     assert!(after.has_gap && after.changes.is_empty());
 }
 
@@ -307,11 +268,12 @@ fn other_versions_are_refused() {
 /// A client of before the greeting sees its connection's end, and the server goes on.
 #[test]
 fn a_client_without_a_greeting_is_let_go() {
-    let serving = Serving::new("orchestration o() { 1 }");
-    let mut old = UnixStream::connect(serving.folder.path().join("store/socket")).expect("a connection");
+    let place = Place::new(PROGRAM);
+    let _server = place.serve();
+    let mut old = UnixStream::connect(place.path().join(".durable/socket")).expect("a connection");
     old.write_all(&[3, 0, 0, 0, 0, 1, 65, 3, 0, 0, 0, 0]).expect("it is sent");
     let mut rest = Vec::new();
     let _ = old.read_to_end(&mut rest);
     assert!(rest.len() <= 12, "{rest:?}");
-    assert_eq!(serving.connect().instance("a"), Ok(None));
+    assert_eq!(connect(&place).instance("a"), Ok(None));
 }

@@ -6,7 +6,7 @@ use crate::code::ProgramHash;
 use crate::engine::query::{
     self, EntityFilter, EntityView, HistoryPage, InstanceFilter, Page, Paging, ProgramView,
 };
-use crate::engine::{History, InstanceRecord, ReadError, read_modules};
+use crate::engine::{History, InstanceRecord, ReadError, read_modules, read_record};
 use crate::kv::Read;
 use crate::machine::EntityId;
 
@@ -84,7 +84,7 @@ pub fn answer(store: &dyn Read, query: &Query) -> Answer {
 
 fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
     Ok(match query {
-        Query::Instance(id) => Answer::Instance(query::instance(store, id)?),
+        Query::Instance(id) => Answer::Instance(read_record(store, id)?),
         Query::Instances { filter, paging } => Answer::Instances(query::instances(store, filter, paging)?),
         Query::History { id, from } => Answer::History(query::history(store, id, *from)?),
         Query::Entity(entity) => Answer::Entity(query::entity(store, entity)?),
@@ -121,15 +121,10 @@ pub trait Queries {
         filter: &InstanceFilter,
         visit: &mut dyn FnMut(Vec<InstanceRecord>, bool) -> bool,
     ) -> Result<(), QueryError> {
-        let mut paging = Paging::first(WHOLE);
-        loop {
-            let Page { items, next } = self.instances(filter, paging)?;
-            let is_last = next.is_none();
-            if !visit(items, is_last) || is_last {
-                return Ok(());
-            }
-            paging = Paging { from: next, limit: WHOLE };
-        }
+        each_page(&mut |paging| self.instances(filter, paging), &mut |page| {
+            let is_last = page.next.is_none();
+            visit(page.items, is_last)
+        })
     }
 
     /// Returns an instance with its whole history, or `None` if there is no such instance.
@@ -183,17 +178,11 @@ pub trait Queries {
         filter: &EntityFilter,
         visit: &mut dyn FnMut(Vec<EntityView>) -> bool,
     ) -> Result<(), QueryError> {
-        let mut paging = Paging::first(WHOLE);
-        loop {
-            let page = match self.query(Query::Entities { filter: filter.clone(), paging })? {
-                Answer::Entities(page) => page,
-                other => return Err(unexpected(other)),
-            };
-            if !visit(page.items) || page.next.is_none() {
-                return Ok(());
-            }
-            paging = Paging { from: page.next, limit: WHOLE };
-        }
+        let mut entities = |paging| match self.query(Query::Entities { filter: filter.clone(), paging })? {
+            Answer::Entities(page) => Ok(page),
+            other => Err(unexpected(other)),
+        };
+        each_page(&mut entities, &mut |page| visit(page.items))
     }
 
     /// Returns all programs.
@@ -210,6 +199,22 @@ pub trait Queries {
             Answer::Modules(modules) => Ok(modules),
             other => Err(unexpected(other)),
         }
+    }
+}
+
+/// Hands one page after another to `visit`, which returns false to stop.
+fn each_page<T>(
+    next: &mut dyn FnMut(Paging) -> Result<Page<T>, QueryError>,
+    visit: &mut dyn FnMut(Page<T>) -> bool,
+) -> Result<(), QueryError> {
+    let mut paging = Paging::first(WHOLE);
+    loop {
+        let page = next(paging)?;
+        let from = page.next.clone();
+        if !visit(page) || from.is_none() {
+            return Ok(());
+        }
+        paging = Paging { from, limit: WHOLE };
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
 use crate::engine::{Address, Deployed, Hold, InstanceRecord, StoredProgram, keys};
-use crate::kv::{Batch, Read, StoreError, Visit};
+use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
 
 /// A value, and the number of the line that it is from.
 struct Line {
@@ -115,20 +115,10 @@ impl Read for View<'_> {
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let mut all = BTreeMap::new();
-        self.store.scan_from(prefix, from, &mut |key, value| {
-            all.insert(key.to_vec(), value.to_vec());
-            true
-        })?;
-        let coming = self.incoming.lines.range(prefix.max(from).to_vec()..);
+        let coming = self.incoming.lines.range(first_of(prefix, from).to_vec()..);
         let coming = coming.take_while(|(key, _)| key.starts_with(prefix));
-        all.extend(coming.map(|(key, line)| (key.clone(), line.value.clone())));
-        for (key, value) in &all {
-            if !visit(key, value) {
-                break;
-            }
-        }
-        Ok(())
+        let above = coming.map(|(key, line)| (key, Some(&line.value)));
+        overlay(above, |visit| self.store.scan_from(prefix, from, visit), visit)
     }
 }
 

@@ -144,7 +144,7 @@ pub enum Leaving {
 }
 
 /// What has changed in a store, once that is durable.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChangeKind {
     /// An instance has begun, has ended, or its record is another one.
     Instance { id: String, lifecycle: Lifecycle },

@@ -43,16 +43,20 @@ pub fn look_up(
 
 /// Reads the record of an instance.
 pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, ReadError> {
-    decode_record(store.get(&keys::instance(id))?, id)
+    store.get(&keys::instance(id))?.map(|bytes| decode_record(&bytes, id)).transpose()
 }
 
 /// The record of an instance, from what is stored of it.
-pub fn decode_record(stored: Option<Vec<u8>>, id: &str) -> Result<Option<InstanceRecord>, ReadError> {
-    let Some(bytes) = stored else { return Ok(None) };
-    match InstanceRecord::decode(&bytes) {
-        Some(record) => Ok(Some(record)),
-        None => Err(format!("the record of {id} is not readable").into()),
-    }
+pub(super) fn decode_record(bytes: &[u8], id: &str) -> Result<InstanceRecord, ReadError> {
+    InstanceRecord::decode(bytes).ok_or_else(|| format!("the record of {id} is not readable").into())
+}
+
+pub(super) fn decode_hold(bytes: &[u8]) -> Result<Hold, ReadError> {
+    Hold::decode(bytes).ok_or_else(|| "a lock in the store is not readable".into())
+}
+
+pub(super) fn decode_mail(bytes: &[u8]) -> Result<StoredMail, ReadError> {
+    StoredMail::decode(bytes).ok_or_else(|| "a message in the store is not readable".into())
 }
 
 /// Reads the checkpoint of an instance. None when there is none, or none that this version can read.
@@ -88,15 +92,26 @@ fn read_since(
     {
         chunks.push((number, bytes));
     }
-    History::read_after(checkpoint, chunks).map_err(|reason| damaged(record, reason))
+    whole(record, History::read_after(checkpoint, chunks))
 }
 
-fn damaged(record: &InstanceRecord, reason: String) -> ReadError {
-    format!("{} can't be read: {reason}", record.id).into()
+/// The history of an instance, as it was put together. That of an ended one must be whole.
+pub(super) fn whole(record: &InstanceRecord, history: Result<History, String>) -> Result<History, ReadError> {
+    let lacks = |history: &History| {
+        record.ended.is_some() && history.after.is_none() && history.chunks != record.chunks
+    };
+    let reason = match history {
+        Ok(history) if lacks(&history) => {
+            let (found, all) = (history.chunks - record.first, record.chunks - record.first);
+            format!("its history has {found} of {all} parts")
+        }
+        Ok(history) => return Ok(history),
+        Err(reason) => reason,
+    };
+    Err(format!("{} can't be read: {reason}", record.id).into())
 }
 
-/// Reads the history of an instance, from its beginning or, if what is before is not kept, from its checkpoint. That of
-/// an ended one must be whole.
+/// Reads the history of an instance, from its beginning or, if what is before is not kept, from its checkpoint.
 pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History, ReadError> {
     if let Some(checkpoint) = read_checkpoint(store, record)?.filter(|checkpoint| checkpoint.trimmed) {
         return read_since(store, record, checkpoint);
@@ -105,12 +120,7 @@ pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History
     let chunks = chunks
         .into_iter()
         .filter_map(|(key, bytes)| keys::parse_chunk(&key).map(|(_, number)| (number, bytes)));
-    let history = History::read(record.first, chunks).map_err(|reason| damaged(record, reason))?;
-    if record.ended.is_some() && history.chunks != record.chunks {
-        let (found, all) = (history.chunks - record.first, record.chunks - record.first);
-        return Err(damaged(record, format!("its history has {found} of {all} parts")));
-    }
-    Ok(history)
+    whole(record, History::read(record.first, chunks))
 }
 
 /// Reads what [`Output::Fetch`](super::Output::Fetch) asks for.
@@ -174,10 +184,9 @@ pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<Deployed>, Read
 pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, ReadError> {
     let mut mail = Vec::new();
     for (key, bytes) in store.all(keys::MAIL)? {
-        match (keys::parse_mail(&key), StoredMail::decode(&bytes)) {
-            (Some((to, number)), Some(stored)) => mail.push((to, number, stored)),
-            _ => return Err("a message in the store is not readable".into()),
-        }
+        let stored = decode_mail(&bytes)?;
+        let (to, number) = keys::parse_mail(&key).ok_or("a message in the store is not readable")?;
+        mail.push((to, number, stored));
     }
     Ok(mail)
 }
@@ -186,10 +195,8 @@ pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, Re
 pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hold)>, ReadError> {
     let mut holds = Vec::new();
     for (key, bytes) in store.all(keys::LOCKS)? {
-        match (keys::parse_entity_key(&key), Hold::decode(&bytes)) {
-            (Some(entity), Some(hold)) => holds.push((entity, hold)),
-            _ => return Err("a lock in the store is not readable".into()),
-        }
+        let hold = decode_hold(&bytes)?;
+        holds.push((keys::parse_entity_key(&key).ok_or("a lock in the store is not readable")?, hold));
     }
     Ok(holds)
 }

@@ -101,12 +101,7 @@ impl Gate {
 
     /// Takes an output out; gives it back when it has to wait.
     pub fn open<T>(&self, output: Gated<T>) -> Result<T, Gated<T>> {
-        if self.is_open(&output) { Ok(output.item) } else { Err(output) }
-    }
-
-    /// Whether the writes that an output depends on are durable.
-    pub fn is_open<T>(&self, output: &Gated<T>) -> bool {
-        output.after <= self.durable
+        if output.after <= self.durable { Ok(output.item) } else { Err(output) }
     }
 }
 

@@ -59,8 +59,8 @@ pub use entity::{Deployment, Hold};
 pub use events::{ChangeKind, Event, Leaving, Outcome, Output, StepId};
 pub use extend::{Cut, cut, described};
 pub use fetch::{
-    Deployed, Images, decode_record, deployed, fetch, look_up, read_history, read_holds, read_life,
-    read_mail, read_record, read_time, recovery,
+    Deployed, Images, deployed, fetch, look_up, read_history, read_holds, read_life, read_mail, read_record,
+    read_time, recovery,
 };
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
 pub use history::{Args, Chunk, ChunkError, Entry, History, RecordedRequest};

@@ -3,7 +3,7 @@
 //! A page costs what it holds. A filter that lets little through ends a page early, with a cursor to go on from, so that
 //! no question holds up a store for long, however large the store is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,9 @@ use crate::machine::{Data, EntityId};
 
 use super::checkpoint::Checkpoint;
 use super::entity::Hold;
-use super::fetch::{Deployed, deployed, read_checkpoint, read_record};
+use super::fetch::{
+    Deployed, decode_hold, decode_mail, decode_record, deployed, read_checkpoint, read_record, whole,
+};
 use super::history::History;
 use super::message::{Message, StoredMail};
 use super::program::StoredProgram;
@@ -127,11 +129,6 @@ pub struct HistoryPage {
     pub next: Option<u64>,
 }
 
-/// Returns the record of an instance, or `None` if there is no such instance.
-pub fn instance(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>, ReadError> {
-    read_record(store, id)
-}
-
 /// Returns instances in the order of their ids.
 pub fn instances(
     store: &dyn Read,
@@ -140,27 +137,24 @@ pub fn instances(
 ) -> Result<Page<InstanceRecord>, ReadError> {
     let prefix = keys::instance(&filter.prefix);
     let mut page = Page { items: Vec::new(), next: None };
-    let (mut scanned, mut bytes, mut unreadable) = (0, 0, None);
+    let (mut scanned, mut bytes, mut result) = (0, 0, Ok(()));
     store.scan_from(&prefix, paging.begin(&prefix), &mut |key, value| {
         if page.items.len() == paging.limit() || scanned == SCANNED || bytes > PAGE_BYTES {
             page.next = Some(Cursor(key.to_vec()));
             return false;
         }
         scanned += 1;
-        match InstanceRecord::decode(value) {
-            Some(record) if filter.lets_through(&record) => {
+        match decode_record(value, &String::from_utf8_lossy(&key[keys::INSTANCES.len()..])) {
+            Ok(record) if filter.lets_through(&record) => {
                 bytes += value.len();
                 page.items.push(record);
             }
-            Some(_) => {}
-            None => unreadable = Some(String::from_utf8_lossy(&key[keys::INSTANCES.len()..]).into_owned()),
+            Ok(_) => {}
+            Err(error) => result = Err(error),
         }
-        unreadable.is_none()
+        result.is_ok()
     })?;
-    match unreadable {
-        Some(id) => Err(format!("the record of {id} is not readable").into()),
-        None => Ok(page),
-    }
+    result.map(|()| page)
 }
 
 /// Returns a part of an instance's history: from its beginning, or from a chunk on. `None` if there is no such instance.
@@ -203,12 +197,7 @@ pub fn assemble(pages: Vec<HistoryPage>) -> Result<(InstanceRecord, History), Re
         Some(None) => Err("its checkpoint is not readable".to_string()),
         None => History::read(record.first, chunks),
     };
-    let damaged = |reason: String| ReadError::from(format!("{} can't be read: {reason}", record.id));
-    let history = history.map_err(damaged)?;
-    if record.ended.is_some() && history.after.is_none() && history.chunks != record.chunks {
-        let (found, all) = (history.chunks - record.first, record.chunks - record.first);
-        return Err(damaged(format!("its history has {found} of {all} parts")));
-    }
+    let history = whole(&record, history)?;
     Ok((record, history))
 }
 
@@ -236,14 +225,6 @@ pub fn entity(store: &dyn Read, entity: &EntityId) -> Result<Option<EntityView>,
         return Ok(None);
     }
     Ok(Some(EntityView { entity: entity.clone(), state, hold, mail }))
-}
-
-fn decode_hold(bytes: &[u8]) -> Result<Hold, ReadError> {
-    Hold::decode(bytes).ok_or_else(|| "a lock in the store is not readable".into())
-}
-
-fn decode_mail(bytes: &[u8]) -> Result<StoredMail, ReadError> {
-    StoredMail::decode(bytes).ok_or_else(|| "a message in the store is not readable".into())
 }
 
 /// Returns entities in the order of their keys' bytes.
@@ -382,7 +363,7 @@ pub fn last_number(store: &dyn Read, prefix: &str) -> Result<u64, ReadError> {
 
 /// Returns what a batch changes, for those who follow a store: each subject once.
 pub fn changes(batch: &kv::Batch) -> Vec<ChangeKind> {
-    let mut changes = Vec::new();
+    let (mut changes, mut known) = (Vec::new(), HashSet::new());
     for (key, value) in &batch.writes {
         let change = if let Some(id) = key.strip_prefix(keys::INSTANCES) {
             let id = String::from_utf8_lossy(id).into_owned();
@@ -399,7 +380,7 @@ pub fn changes(batch: &kv::Batch) -> Vec<ChangeKind> {
         } else {
             continue;
         };
-        if !changes.contains(&change) {
+        if known.insert(change.clone()) {
             changes.push(change);
         }
     }

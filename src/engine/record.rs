@@ -71,7 +71,7 @@ pub enum Status {
 }
 
 /// [`Status`] without its values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Lifecycle {
     Running,
     /// Held up until somebody resumes it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Unwritten, Writes};
-use crate::kv::{Batch, Read, StoreError, Visit};
+use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
 use crate::store::Reader;
 
 /// Writes gathered from many steps, the last one to a key winning.
@@ -115,7 +115,7 @@ impl Read for View<'_> {
     }
 
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let first = prefix.max(from);
+        let first = first_of(prefix, from);
         let writes = self.under_way.map_or(&[][..], |batch| &batch.writes);
         let at = writes.partition_point(|(key, _)| key.as_slice() < first);
         let under_way = writes[at..].iter().map(|(key, value)| (key, value));
@@ -124,22 +124,7 @@ impl Read for View<'_> {
             .take_while(|(key, _)| key.starts_with(prefix))
             .chain(self.pending.writes.range(first.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)))
             .collect();
-        let mut above = above.into_iter().peekable();
-        let mut goes_on = true;
-        self.reader.scan_from(prefix, from, &mut |key, value| {
-            while goes_on && let Some((key, value)) = above.next_if(|(own, _)| own.as_slice() < key) {
-                goes_on = value.as_ref().is_none_or(|value| visit(key, value));
-            }
-            goes_on = goes_on
-                && match above.next_if(|(own, _)| own.as_slice() == key) {
-                    Some((_, changed)) => changed.as_ref().is_none_or(|value| visit(key, value)),
-                    None => visit(key, value),
-                };
-            goes_on
-        })?;
-        for (key, value) in above {
-            goes_on = goes_on && value.as_ref().is_none_or(|value| visit(key, value));
-        }
-        Ok(())
+        let above = above.into_iter().map(|(key, value)| (key, value.as_ref()));
+        overlay(above, |visit| self.reader.scan_from(prefix, from, visit), visit)
     }
 }

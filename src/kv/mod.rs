@@ -66,7 +66,30 @@ pub(crate) fn first_of<'a>(prefix: &'a [u8], from: &'a [u8]) -> &'a [u8] {
     prefix.max(from)
 }
 
-/// Returns the least key that is greater than `key`, to go on after it.
-pub fn after(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
+/// Visits keys with writes laid over them, in order: `above` has the writes to the keys that are scanned, in order, and
+/// `below` scans what they lie over.
+pub(crate) fn overlay<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    above: impl Iterator<Item = (K, Option<V>)>,
+    below: impl FnOnce(Visit<'_>) -> Result<(), StoreError>,
+    visit: Visit<'_>,
+) -> Result<(), StoreError> {
+    let mut above = above.peekable();
+    let mut goes_on = true;
+    let show =
+        |key: &[u8], value: Option<V>, visit: Visit<'_>| value.is_none_or(|value| visit(key, value.as_ref()));
+    below(&mut |key, value| {
+        while goes_on && let Some((own, value)) = above.next_if(|(own, _)| own.as_ref() < key) {
+            goes_on = show(own.as_ref(), value, visit);
+        }
+        goes_on = goes_on
+            && match above.next_if(|(own, _)| own.as_ref() == key) {
+                Some((_, changed)) => show(key, changed, visit),
+                None => visit(key, value),
+            };
+        goes_on
+    })?;
+    for (key, value) in above {
+        goes_on = goes_on && show(key.as_ref(), value, visit);
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::kv::{StoreError, Visit, first_of};
+use crate::kv::{StoreError, Visit, first_of, overlay};
 
 use super::change::{Change, Writes};
 use super::record::Write;
@@ -81,22 +81,6 @@ impl Memtable {
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
         // It is looked at first: what leaves it meanwhile is in the store below.
-        let mut own = self.writes_from(prefix, from).into_iter().peekable();
-        let mut goes_on = true;
-        below(&mut |key, value| {
-            while goes_on && let Some((key, value)) = own.next_if(|(own, _)| own.as_slice() < key) {
-                goes_on = value.is_none_or(|value| visit(&key, &value));
-            }
-            goes_on = goes_on
-                && match own.next_if(|(own, _)| own == key) {
-                    Some((_, changed)) => changed.is_none_or(|value| visit(key, &value)),
-                    None => visit(key, value),
-                };
-            goes_on
-        })?;
-        for (key, value) in own {
-            goes_on = goes_on && value.is_none_or(|value| visit(&key, &value));
-        }
-        Ok(())
+        overlay(self.writes_from(prefix, from).into_iter(), below, visit)
     }
 }
