@@ -414,6 +414,32 @@ fn what_was_given_up_before_a_rewind_does_not_answer_after_it() {
     assert_eq!(world.result("w"), r#"["again", "again"]"#);
 }
 
+/// What an instance called within its critical section, and was not done when the section ended, is done before what
+/// others sent meanwhile.
+#[test]
+fn what_was_called_within_a_section_comes_first_after_it() {
+    let text = r#"
+        entity Log { state []; on add(n) { state += [n] }; on get() => state }
+        orchestration holds() {
+          var begun = null
+          lock Log(1) {
+            receive("over")
+            begun = async Log(1).add("own")
+          }
+          await begun
+        }
+        orchestration sends() { signal Log(1).add("other") }
+        orchestration reads() { Log(1).get() }
+    "#;
+    let mut world = World::new(text);
+    world.begin("h", "holds", Vec::new());
+    world.begin("o", "sends", Vec::new());
+    let message = event("over", 1);
+    world.feed(Event::Send { to: Address::instance("h"), from: "client".into(), message });
+    world.begin("r", "reads", Vec::new());
+    assert_eq!(world.result("r"), r#"["own", "other"]"#);
+}
+
 #[test]
 fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
     let text = r#"

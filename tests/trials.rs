@@ -94,6 +94,17 @@ fn outcomes_in_turn_and_the_time_within_which_they_come() {
     );
 }
 
+/// An attempt that a crash interrupts gives the same again, and takes no turn from the one after it.
+#[test]
+fn an_attempt_that_is_made_again_takes_one_turn() {
+    passes(
+        r#"activity charge(card) => 0
+           mock charge in turn with fn () => 1, fn () => 2, fn () => 3, fn () => 4, fn () => 5, fn () => 6
+           test "turns" { assert([charge("a"), charge("b"), charge("c")] == [1, 2, 3]) }"#,
+        &["--crash"],
+    );
+}
+
 #[test]
 fn one_example_may_stand_in_two_places() {
     let out = passes("/// One.\n///     1 + 1 == 2\n///     1 + 1 == 2\nfn f() => 1\n", &[]);
