@@ -207,6 +207,7 @@ fn an_eternal_loop_takes_constant_space() {
         world.checkpoints = Checkpoints { after: 100_000, retention };
         let record = world.run().expect("it runs");
         let history = read_history(&world.store, &record).expect("what is kept");
+        assert_eq!(retention == Retention::Latest, chunks_before_checkpoint(&world, &record.id) == 0);
         (world.written.len(), history.entries.len())
     };
     let (written, kept) = sizes(Retention::All);
@@ -214,4 +215,52 @@ fn an_eternal_loop_takes_constant_space() {
     assert!(kept > 10_000, "{kept} entries are kept");
     let (_, kept) = sizes(Retention::Latest);
     assert!(kept < 200, "{kept} entries are kept");
+}
+
+/// How many stored chunks of an instance are older than its last checkpoint.
+fn chunks_before_checkpoint(world: &World, id: &str) -> usize {
+    let (_, last) = world.written.iter().rfind(|(of, _)| of == id).expect("a checkpoint");
+    let chunks = world.store.all(&keys::history(id)).expect("a store in memory can be read");
+    let number = |key: &[u8]| keys::parse_chunk(key).expect("a chunk's key").1;
+    chunks.iter().filter(|(key, _)| number(key) < last.chunks).count()
+}
+
+/// A trimmed history goes wherever the execution began: in the first one and in those after `continue_as_new`.
+#[test]
+fn trimmed_histories_leave_nothing_behind() {
+    let text = "orchestration o(round) {\n\
+                  var n = 0\n  while n < 500 { n += random_int(1, 1) }\n\
+                  if round < 3 { continue_as_new(round + 1) }\n  n\n}\n\
+                print(o(0) with {id: \"o\"})\n";
+    let image = common::image(text);
+    for crash in [Crash::Never, Crash::At(200), Crash::At(700)] {
+        let mut world = World::new(image.clone(), 1);
+        (world.orderly, world.fine, world.crash) = (true, true, crash);
+        world.checkpoints = Checkpoints { after: 10_000, retention: Retention::Latest };
+        world.run().expect("it runs");
+        assert!(world.written.iter().filter(|(id, _)| id == "o").count() > 4, "{crash:?}");
+        assert_eq!(chunks_before_checkpoint(&world, "o"), 0, "{crash:?}");
+    }
+}
+
+/// A checkpoint is whole or is not taken: no byte of it can change unseen.
+#[test]
+fn a_damaged_checkpoint_is_not_taken() {
+    let image = common::image("var n = 0\nwhile n < 20 { n += random_int(1, 1) }\nsleep(1h)\nprint(n)\n");
+    let mut world = World::new(image, 1);
+    (world.orderly, world.fine) = (true, true);
+    world.checkpoints = Checkpoints { after: 0, retention: Retention::All };
+    world.run().expect("it runs");
+    for (_, checkpoint) in &world.written {
+        let bytes = checkpoint.encode();
+        assert_eq!(Checkpoint::decode(&bytes).map(|whole| whole.encode()).as_ref(), Some(&bytes));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                assert!(Checkpoint::decode(&damaged).is_none(), "bit {bit} of byte {at}");
+            }
+            assert!(Checkpoint::decode(&bytes[..at]).is_none(), "cut at {at}");
+        }
+    }
 }
