@@ -22,26 +22,21 @@ const KILLS: u32 = 4;
 fn killed_programs_end_as_if_nothing_had_been() {
     let seed = setting("CRASH_SEED", 1);
     let rounds = setting("CRASH_ROUNDS", 1);
-    let mut failures = Vec::new();
-    let (mut count, mut kills) = (0, 0);
-    for round in 0..rounds {
-        for area in areas() {
-            for program in programs(&area) {
-                if program.expects_mistake() || program.text.contains("// slow:") {
-                    continue;
-                }
-                let mut random = Random::new(seed + round * 1_000_003 + count);
-                count += 1;
-                match check(&program, &mut random) {
-                    Ok(killed) => kills += killed,
-                    Err(reason) => failures
-                        .push(format!("{} (CRASH_SEED={seed}, round {round}): {reason}", program.name)),
-                }
-            }
-        }
-    }
-    println!("{count} programs, killed {kills} times");
-    assert!(kills as u64 > count / 2, "only {kills} kills: the moments are chosen too late");
+    let mut all: Vec<Program> = areas().iter().flat_map(|area| programs(area)).collect();
+    all.retain(|program| !program.expects_mistake() && !program.text.contains("// slow:"));
+    let count = all.len() as u64;
+    let runs = (0..rounds).flat_map(|round| (0..count).map(move |nth| (round, nth)));
+    let killed = common::by_two_threads(runs, |(round, nth)| {
+        let program = &all[nth as usize];
+        let mut random = Random::new(seed + round * 1_000_003 + nth);
+        check(program, &mut random)
+            .map_err(|reason| format!("{} (CRASH_SEED={seed}, round {round}): {reason}", program.name))
+    });
+    let failures: Vec<&str> =
+        killed.iter().filter_map(|run| run.as_ref().err()).map(String::as_str).collect();
+    let kills: u32 = killed.iter().flatten().sum();
+    println!("{} runs, killed {kills} times", killed.len());
+    assert!(u64::from(kills) > rounds * count / 2, "only {kills} kills: the moments are chosen too late");
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 

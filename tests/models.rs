@@ -22,10 +22,8 @@ mod time;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::fs;
 use std::rc::Rc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{fs, thread};
 
 use common::interventions::Intervening;
 use common::program::{Program as File, areas, programs};
@@ -179,6 +177,13 @@ struct Row {
     wrong: Vec<String>,
 }
 
+impl Row {
+    /// Whether a state space is larger than the limit.
+    fn is_larger(&self) -> bool {
+        self.text.contains(" | larger | | | | |")
+    }
+}
+
 /// Explores a program in all models, and compares.
 fn row(script: &Script, limits: &Limits, points: u64) -> Option<Row> {
     let program = subject(script);
@@ -266,25 +271,12 @@ fn rows(limits: &Limits, points: u64, each: &(dyn Fn(&Row) + Sync)) -> Vec<Row> 
     let mut files: Vec<File> = areas().iter().flat_map(|area| programs(area)).collect();
     files.retain(|file| !file.expects_mistake());
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    let next = AtomicUsize::new(0);
-    let rows: Mutex<Vec<(usize, Row)>> = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(file) = files.get(at) else { break };
-                    if let Some(row) = row(&Script::of(file), limits, points) {
-                        each(&row);
-                        rows.lock().expect("no thread broke down").push((at, row));
-                    }
-                }
-            });
-        }
+    let rows = common::by_two_threads(&files, |file| {
+        let row = row(&Script::of(file), limits, points)?;
+        each(&row);
+        Some(row)
     });
-    let mut rows = rows.into_inner().expect("no thread broke down");
-    rows.sort_by_key(|(at, _)| *at);
-    rows.into_iter().map(|(_, row)| row).collect()
+    rows.into_iter().flatten().collect()
 }
 
 /// One thread, so that the figures are the same each time.
@@ -297,7 +289,7 @@ fn the_models_and_the_engine_agree() {
     let rows = rows(&limits(CONFIGURATIONS), CRASH_POINTS, &|_| ());
     let wrong: Vec<&String> = rows.iter().flat_map(|row| &row.wrong).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    let larger = rows.iter().filter(|row| row.text.contains(" | larger | | | | |")).count();
+    let larger = rows.iter().filter(|row| row.is_larger()).count();
     let mut table = String::new();
     let _ = writeln!(table, "{} programs, {} of them larger than the limit.\n", rows.len(), larger);
     table.push_str(
@@ -384,27 +376,15 @@ fn statement(random: &mut Random, text: &mut String, script: bool) {
 #[test]
 fn random_programs_agree() {
     let (first, count): (u64, u64) = (setting("RANDOM_SEED", 1), setting("RANDOM_PROGRAMS", 120));
-    let next = AtomicUsize::new(first as usize);
-    let (whole, larger) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let search = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed) as u64;
-            if seed >= first + count {
-                break;
-            }
-            let text = random_program(&mut Random::new(seed));
-            let script = Script::random(seed, text.clone(), common::image(&text));
-            let row = row(&script, &limits(CONFIGURATIONS), 20).expect("nothing of the outside");
-            assert!(row.wrong.is_empty(), "{text}\n{:#?}", row.wrong);
-            let counter = if row.text.contains("larger | | | | |") { &larger } else { &whole };
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    thread::scope(|scope| {
-        scope.spawn(search);
-        scope.spawn(search);
+    let is_larger = common::by_two_threads(first..first + count, |seed| {
+        let text = random_program(&mut Random::new(seed));
+        let script = Script::random(seed, text.clone(), common::image(&text));
+        let row = row(&script, &limits(CONFIGURATIONS), 20).expect("nothing of the outside");
+        assert!(row.wrong.is_empty(), "{text}\n{:#?}", row.wrong);
+        row.is_larger()
     });
-    let (whole, larger) = (whole.into_inner(), larger.into_inner());
+    let larger = is_larger.iter().filter(|is| **is).count();
+    let whole = is_larger.len() - larger;
     println!("{whole} programs compared, {larger} larger than the limit");
     assert!(whole >= larger, "{whole} {larger}");
 }

@@ -13,10 +13,12 @@ pub mod steps;
 pub mod tree;
 pub mod worlds;
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 
 use durable::check;
@@ -48,6 +50,30 @@ pub fn files_below(folder: &str, end: &str) -> Vec<PathBuf> {
         all.extend(files_below(&folder.display().to_string(), end));
     }
     all
+}
+
+/// Does something with each, by two threads; what comes of them is in their order.
+pub fn by_two_threads<T: Send, R: Send>(
+    all: impl IntoIterator<Item = T>,
+    each: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let ahead = Mutex::new(all.into_iter().enumerate().collect::<VecDeque<_>>());
+    let done = Mutex::new(Vec::new());
+    let worker = || {
+        loop {
+            let next = ahead.lock().expect("no thread broke down").pop_front();
+            let Some((at, one)) = next else { break };
+            let result = each(one);
+            done.lock().expect("no thread broke down").push((at, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(worker);
+        scope.spawn(worker);
+    });
+    let mut done = done.into_inner().expect("no thread broke down");
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Snapshots by their own names, and without the expressions that they are of.

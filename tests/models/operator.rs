@@ -1,10 +1,6 @@
 //! The models agree on programs in which an operator intervenes, and the engine does what they allow: instances are held
 //! up and let go on at any time, over crashes, and what has ended is purged, so that ids are used again; what has failed is rewound.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
 use durable::model::Interventions;
 
 use super::common::program::programs;
@@ -82,32 +78,19 @@ const FAIL_TWICE: [(&str, &str); 3] = [
 
 /// Compares all of these, by two threads, and says how many state spaces were explored to their ends.
 fn compare(scripts: impl Iterator<Item = Box<dyn FnOnce() -> Script + Send>>) -> (usize, usize) {
-    let scripts = Mutex::new(scripts.collect::<Vec<_>>());
-    let (whole, larger) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let wrong = Mutex::new(Vec::new());
-    let worker = || {
-        loop {
-            let Some(script) = scripts.lock().expect("no thread broke down").pop() else { break };
-            let script = script();
-            let Some(row) = row(&script, &limits(CONFIGURATIONS), CRASH_POINTS) else { continue };
-            let counter = if row.text.contains("larger | | | | |") { &larger } else { &whole };
-            counter.fetch_add(1, Ordering::Relaxed);
-            if !row.wrong.is_empty() {
-                let wanted = script.interventions;
-                wrong.lock().expect("no thread broke down").push((wanted, script.text, row.wrong));
-            }
-        }
-    };
-    thread::scope(|scope| {
-        scope.spawn(worker);
-        scope.spawn(worker);
+    let rows = common::by_two_threads(scripts, |script| {
+        let script = script();
+        let row = row(&script, &limits(CONFIGURATIONS), CRASH_POINTS)?;
+        Some((row.is_larger(), (script.interventions, script.text, row.wrong)))
     });
-    let wrong = wrong.into_inner().expect("no thread broke down");
+    let (is_larger, mut wrong): (Vec<bool>, Vec<_>) = rows.into_iter().flatten().unzip();
+    wrong.retain(|(_, _, reasons)| !reasons.is_empty());
     for (wanted, text, reasons) in &wrong {
         println!("{wanted:?}\n{text}\n{:#?}", reasons.iter().take(4).collect::<Vec<_>>());
     }
     assert!(wrong.is_empty(), "{} programs", wrong.len());
-    (whole.into_inner(), larger.into_inner())
+    let larger = is_larger.iter().filter(|is| **is).count();
+    (is_larger.len() - larger, larger)
 }
 
 #[test]
