@@ -7,10 +7,10 @@ use std::rc::Rc;
 use common::program::{Program, areas, programs};
 use common::sim::{Crash, World};
 use durable::engine::{
-    Checkpoint, Checkpoints, History, InstanceRecord, Replayed, Retention, keys, read_history, replay,
-    state_at_end,
+    Address, Checkpoint, Checkpoints, Event, History, InstanceRecord, Replayed, Retention, fetch, keys,
+    read_history, replay, state_at_end,
 };
-use durable::kv::Read;
+use durable::kv::{Batch, Read, Store};
 use durable::machine::Image;
 
 /// Of one program at most so many checkpoints are looked at.
@@ -24,20 +24,15 @@ fn world(program: &Program, retention: Retention, crash: Crash) -> World {
     world
 }
 
-fn each(check: impl Fn(&Program) -> Result<usize, String>) -> usize {
-    let (mut failures, mut all) = (Vec::new(), 0);
-    for area in areas() {
-        for program in programs(&area) {
-            if !program.expects_mistake() && !program.is_of_another_world() {
-                match check(&program) {
-                    Ok(count) => all += count,
-                    Err(reason) => failures.push(format!("{}: {reason}", program.name)),
-                }
-            }
-        }
-    }
-    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
-    all
+fn each(check: impl Fn(&Program) -> Result<usize, String> + Sync) -> usize {
+    let mut all: Vec<Program> = areas().iter().flat_map(|area| programs(area)).collect();
+    all.retain(|program| !program.expects_mistake() && !program.is_of_another_world());
+    let checked = common::by_two_threads(&all, |program| {
+        check(program).map_err(|reason| format!("{}: {reason}", program.name))
+    });
+    let failures: Vec<&String> = checked.iter().filter_map(|checked| checked.as_ref().err()).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+    checked.iter().flatten().sum()
 }
 
 /// At each checkpoint, the state is that of a replay of the history before it, and the history after it leads from
@@ -241,6 +236,41 @@ fn trimmed_histories_leave_nothing_behind() {
         assert!(world.written.iter().filter(|(id, _)| id == "o").count() > 4, "{crash:?}");
         assert_eq!(chunks_before_checkpoint(&world, "o"), 0, "{crash:?}");
     }
+}
+
+/// An instance goes on from a checkpoint of its own code. Past one of other code, of another version or another
+/// program, it is replayed from its beginning, and if that is not kept it says so.
+#[test]
+fn a_checkpoint_of_other_code_is_not_taken() {
+    let world = |text: &str| {
+        let image = common::image(text);
+        let mut world = World::new(image.clone(), 1);
+        (world.orderly, world.fine) = (true, true);
+        world.checkpoints = Checkpoints { after: 0, retention: Retention::All };
+        let record = world.run().expect("it runs");
+        (world, image, record)
+    };
+    let (mut own, image, record) = world("var n = 0\nwhile n < 20 { n += random_int(1, 1) }\nprint(n)\n");
+    let (other, other_image, _) = world("var n = 1\nwhile n < 20 { n += random_int(1, 1) }\nprint(n)\n");
+    let running = InstanceRecord { status: durable::engine::Status::Running, ended: None, ..record };
+    let goes_on = |world: &mut World, (_, checkpoint): &(String, Checkpoint)| {
+        let mut batch = Batch::default();
+        batch.put(keys::instance(&running.id), running.encode());
+        batch.put(keys::checkpoint(&running.id), checkpoint.encode());
+        world.store.commit(&batch).expect("a store in memory can be written");
+        let event = fetch(&world.store, &Address::instance(&running.id), &mut |_| Ok(image.clone()));
+        match event.expect("it can be read") {
+            Event::Load { history, .. } => history.after.is_some(),
+            _ => panic!("the instance is there"),
+        }
+    };
+    let (of_own, of_other) = (own.written[5].clone(), other.written[5].clone());
+    assert!(of_own.1.is_of(&image.code) && of_other.1.is_of(&other_image.code));
+    assert!(goes_on(&mut own, &of_own));
+    assert!(!goes_on(&mut own, &of_other));
+    let history = History::read_after(of_other.1, Vec::new()).expect("an empty history");
+    let replayed = replay(&image, running.clone(), history, &mut |_, _| ());
+    assert!(matches!(&replayed, Replayed::Incompatible(why) if why.contains("checkpoint")), "{replayed:?}");
 }
 
 /// A checkpoint is whole or is not taken: no byte of it can change unseen.

@@ -105,6 +105,28 @@ fn await_that(mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A server says what failed without anybody who waits for it, and leaves a failure to whoever does.
+#[test]
+fn a_server_tells_failures_that_nobody_hears() {
+    let folder = folder();
+    let at = folder.path();
+    let catches = "orchestration fails(n) { throw {kind: \"odd\", message: \"number {n}\"} }\n\
+                   orchestration catches(n) { try { fails(n) } catch {kind} { kind } }\n";
+    fs::write(at.join("catches.df"), catches).expect("a program");
+    let told = at.join("told");
+    let to_file = || Stdio::from(fs::File::create(&told).expect("a file"));
+    let mut command = Command::new(DURABLE);
+    command.current_dir(at).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(to_file());
+    let _server = Server(command.spawn().expect("durable runs"));
+    await_that(|| at.join(".durable/socket").exists());
+    ok(at, &["start", "catches.df", "catches", "8", "--id", "heard"]);
+    assert_eq!(ok(at, &["wait", "heard"]), "odd");
+    ok(at, &["start", "bank.df", "fails", "7", "--id", "unheard"]);
+    let text = || fs::read_to_string(&told).expect("what was told");
+    await_that(|| text().contains("unheard failed: odd: number 7"));
+    assert!(!text().contains("number 8"), "{}", text());
+}
+
 #[test]
 fn start_raise_and_wait_without_a_server() {
     let folder = folder();

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::DURABLE;
+use common::place::Place;
 use durable::engine::{Checkpoint, Hold, keys, read_holds, read_mail, read_record};
 use durable::kv::Read;
 use serde_json::Value as Json;
@@ -374,4 +375,22 @@ fn lives_go_with_an_export() {
         [life(&first), life(&second), life(&third)],
         ["1", "2", "3"].map(|life| Some(life.to_string()))
     );
+}
+
+/// A purge takes the programs along that nobody has any more, and no others.
+#[test]
+fn a_purge_leaves_the_programs_of_others() {
+    let place = Place::new("print(\"first\")\n");
+    place.ok(&["run", "p.df", "--id", "a"]);
+    place.put("p.df", "orchestration waits() { receive(\"go\") }\nlet h = start waits() with {id: \"w\"}\nprint(\"second\")\n");
+    place.ok(&["run", "p.df", "--id", "b"]);
+    place.put("p.df", "print(\"third\")\n");
+    place.ok(&["run", "p.df", "--id", "c"]);
+    place.ok(&["purge", "c"]);
+    assert_eq!(place.ok(&["replay", "a"]), "first");
+    assert_eq!(place.ok(&["replay", "b"]), "second");
+    let programs = place.ok(&["programs", "--json"]);
+    assert_eq!(programs.lines().count(), 2, "{programs}");
+    place.ok(&["raise", "w", "go", "1"]);
+    assert_eq!(place.result("w"), 1);
 }

@@ -129,19 +129,31 @@ impl Resolve for Checked {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), port)).await?.collect();
             let target = Url::parse(&format!("http://{name}:{port}/")).ok().and_then(|url| Target::of(&url));
             let target = target.ok_or_else(|| format!("`{name}` is not the name of a host"))?;
-            let mut permitted = Vec::new();
-            let mut refused = None;
-            for address in found {
-                match permissions.check_address(&target, address.ip()) {
-                    Ok(()) => permitted.push(address),
-                    Err(error) => refused = Some(error),
-                }
-            }
-            match (permitted.is_empty(), refused) {
-                (true, Some(error)) => Err(Refused(error).into()),
-                _ => Ok(Box::new(permitted.into_iter()) as Addrs),
+            match permitted(&permissions, &target, found) {
+                Ok(permitted) => Ok(Box::new(permitted.into_iter()) as Addrs),
+                Err(error) => Err(Refused(error).into()),
             }
         })
+    }
+}
+
+/// The addresses of a name that a connection may go to; an error if there are some and none is permitted.
+fn permitted(
+    permissions: &Permissions,
+    target: &Target,
+    found: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, ErrorData> {
+    let mut permitted = Vec::new();
+    let mut refused = None;
+    for address in found {
+        match permissions.check_address(target, address.ip()) {
+            Ok(()) => permitted.push(address),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match (permitted.is_empty(), refused) {
+        (true, Some(error)) => Err(error),
+        _ => Ok(permitted),
     }
 }
 
@@ -321,5 +333,25 @@ fn problem(error: &reqwest::Error, url: &str) -> ErrorData {
             // The innermost cause says what is wrong in the plainest words.
             None => return failed("http_error", format!("{url}: {}", crate::os::reason(&cause)), url),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that is allowed leads to the addresses that are allowed, and to no others.
+    #[test]
+    fn a_name_leads_to_permitted_addresses_alone() {
+        let denied = ["net=127.0.0.1".to_string(), "net=10.0.0.0/8".to_string()];
+        let permissions = Permissions::of(&[], &denied).expect("rules");
+        let url = Url::parse("http://service.example:80/").expect("a URL");
+        let target = Target::of(&url).expect("a host");
+        assert!(permissions.check_host(&target).is_ok());
+        let address = |text: &str| SocketAddr::new(text.parse().expect("an address"), 80);
+        let [here, inner, outer] = ["127.0.0.1", "10.1.2.3", "93.184.216.34"].map(address);
+        assert_eq!(permitted(&permissions, &target, vec![here, outer, inner]), Ok(vec![outer]));
+        assert!(permitted(&permissions, &target, vec![here, inner]).is_err());
+        assert_eq!(permitted(&permissions, &target, Vec::new()), Ok(Vec::new()));
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Unwritten, Writes};
 use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
-use crate::store::Reader;
 
 /// Writes gathered from many steps, the last one to a key winning.
 #[derive(Default)]
@@ -97,7 +96,7 @@ impl Pending {
 
 /// A store as it will be once the writes that are under way and those that wait are made.
 pub(crate) struct View<'a> {
-    pub reader: &'a Reader,
+    pub reader: &'a dyn Read,
     pub under_way: Option<&'a Batch>,
     pub pending: &'a Pending,
 }
@@ -126,5 +125,46 @@ impl Read for View<'_> {
             .collect();
         let above = above.into_iter().map(|(key, value)| (key, value.as_ref()));
         overlay(above, |visit| self.reader.scan_from(prefix, from, visit), visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kv::{MemoryTree, Store};
+
+    fn batch() -> impl Strategy<Value = Batch> {
+        let key = proptest::collection::vec(0..3_u8, 1..4);
+        let value = proptest::option::of(proptest::collection::vec(0..9_u8, 0..2));
+        proptest::collection::btree_map(key, value, 0..12)
+            .prop_map(|writes| Batch { writes: writes.into_iter().collect() })
+    }
+
+    proptest! {
+        /// What is on its way and what waits is seen as if it were written.
+        #[test]
+        fn a_view_is_the_store_of_later(stored in batch(), under_way in batch(), waits in batch()) {
+            let mut store = MemoryTree::default();
+            store.commit(&stored).expect("memory");
+            let mut pending = Pending::default();
+            pending.add(waits.clone());
+            let view = View { reader: &store, under_way: Some(&under_way), pending: &pending };
+            let mut later = store.clone();
+            later.commit(&under_way).expect("memory");
+            later.commit(&waits).expect("memory");
+            for first in 0..3_u8 {
+                prop_assert_eq!(view.all(&[first]).expect("memory"), later.all(&[first]).expect("memory"));
+                for second in 0..3_u8 {
+                    let key = [first, second];
+                    prop_assert_eq!(view.get(&key).expect("memory"), later.get(&key).expect("memory"));
+                    let (mut seen, mut wanted) = (Vec::new(), Vec::new());
+                    view.scan_from(&[first], &key, &mut |key, value| { seen.push((key.to_vec(), value.to_vec())); seen.len() < 3 }).expect("memory");
+                    later.scan_from(&[first], &key, &mut |key, value| { wanted.push((key.to_vec(), value.to_vec())); wanted.len() < 3 }).expect("memory");
+                    prop_assert_eq!(seen, wanted);
+                }
+            }
+        }
     }
 }
