@@ -13,17 +13,18 @@ use crate::machine::IfExists;
     name = "durable",
     version,
     after_help = "Examples:
-  durable run greet.df                 run a script, or go on with it where it was
-  durable run pay.df --id order-17     one instance by name: the same id again is the same run
-  durable resume                       go on with everything that is unfinished
-  durable history order-17             what it asked for, and what it got
-  durable replay order-17 --trace      run it again from its journal, doing nothing
-  durable repl --session notes         a prompt whose session survives
-  durable test --crash                 the tests of all programs here, through every crash
+  durable run greet.df                 run a script, or continue its unfinished run
+  durable run pay.df --id order-17     run it under an id: the same id is the same run
+  durable resume                       continue everything that is unfinished
+  durable history order-17             show its requests and their answers
+  durable replay order-17 --trace      run it again from its journal, without effects
+  durable repl --session notes         open a prompt whose session survives
+  durable test --crash                 run all tests here, with a crash at every commit
 
 Exit codes:
   0 done · 1 the program failed · 2 wrong arguments · 3 the program has mistakes
-  4 the store or a file can't be used · 5 no such instance · 130 interrupted, can be resumed"
+  4 the store or a file can't be used · 5 no such instance · 70 a fault of durable itself
+  130 interrupted, can be resumed"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -32,63 +33,63 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Run a script; an unfinished run of it goes on
+    /// Run a script, or continue its unfinished run
     Run(Run),
-    /// Go on with unfinished instances
+    /// Continue unfinished instances
     Resume(Resume),
-    /// Look for mistakes without running anything
+    /// Check programs for mistakes without running them
     Check(Check),
-    /// Try things at a prompt whose session survives
+    /// Open a prompt whose session survives
     Repl(Repl),
-    /// Run tests: mocks for the outside, time that costs nothing
+    /// Run tests, with mocked effects and simulated time
     Test(Test),
-    /// Write programs in the one style
+    /// Format programs
     Fmt(Fmt),
-    /// Look at all that a program can do: every order, every crash
+    /// Check a program under every schedule and every crash
     Explore(Explore),
-    /// Make a small project: a script, a module, tests
+    /// Create a small project: a script, a module, tests
     New(New),
-    /// Say what a kind of error means, with an example
+    /// Explain a kind of error, with an example
     Explain(Explain),
-    /// Write documentation from doc comments
+    /// Generate documentation from doc comments
     Doc(Doc),
-    /// Serve an editor by the language server protocol
+    /// Serve an editor over the language server protocol
     Lsp,
-    /// Begin an instance of an orchestration
+    /// Start an instance of an orchestration
     Start(Start),
-    /// Wait for an instance's end and show its result; without a process that has the store, it runs here
+    /// Wait for an instance and show its result; if no process has the store open, run it here
     Wait(One),
     /// Raise an event for an instance
     Raise(Raise),
     /// Send a signal to an entity
     Signal(Signal),
-    /// Show what an instance says of itself
+    /// Show the status that an instance has set
     Status(One),
-    /// Hold an instance up
+    /// Suspend an instance
     Suspend(One),
-    /// Let a suspended instance go on
+    /// Let a suspended instance continue
     Unsuspend(One),
-    /// End an instance, and the children that it called
+    /// Terminate an instance and the children that it called
     Terminate(Terminate),
-    /// Let a failed instance ask its failed steps again
+    /// Let a failed instance retry its failed steps
     Rewind(Rewind),
-    /// Begin a new instance with the function, the program and the arguments of another one
+    /// Start a new instance with the function, program and arguments of another
     Restart(Restart),
-    /// Stay, and run whatever can run
+    /// Run as a server: execute every instance that can run, and stay
     Serve(Serve),
     /// List instances
     List(List),
     /// Show one instance
     Show(One),
-    /// Show what an instance asked for and what it got
+    /// Show the requests of an instance and their answers
     History(History),
-    /// Run an instance again from its journal alone, doing nothing
+    /// Run an instance again from its journal, without effects
     Replay(Replay),
-    /// List entities: those with a state, a holder or messages
+    /// List entities that have a state, a holder or messages
     Entities(EntitiesList),
     /// Show one entity
     Entity(OneEntity),
-    /// Show who holds entities, and who waits for them
+    /// Show which instances hold entities and which wait for them
     Locks(Programs),
     /// List the programs in the store
     Programs(Programs),
@@ -97,7 +98,7 @@ pub enum Command {
     /// Verify, export and import a store
     #[command(subcommand)]
     Store(StoreCommand),
-    /// Write the completions of a shell to standard output
+    /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
 }
 
@@ -115,21 +116,21 @@ pub struct InStore {
 pub struct Run {
     /// The script
     pub file: PathBuf,
-    /// What the script finds in `args`, a list of strings
+    /// Arguments of the script: the list of strings `args`
     pub args: Vec<String>,
-    /// The id of the instance; the same again goes on with it, or shows its result
+    /// The id of the instance. The same id continues the same run, or shows its result
     #[arg(long)]
     pub id: Option<String>,
-    /// What happens when there is an instance of that id
+    /// What to do if the id is taken
     #[arg(long, value_enum, default_value_t = WhenThere::Join, requires = "id")]
     pub if_exists: WhenThere,
-    /// JSON that the script finds in `args` instead
+    /// A JSON value for `args`, instead of strings
     #[arg(long, value_name = "JSON", conflicts_with = "args")]
     pub input: Option<String>,
-    /// Write the result as one line of JSON after the program's output
+    /// Print the result as one line of JSON after the program's output
     #[arg(long)]
     pub json: bool,
-    /// When the journal is made durable
+    /// When to make the journal durable
     #[arg(long, value_enum, default_value_t = Durability::Output)]
     pub durability: Durability,
     #[command(flatten)]
@@ -144,11 +145,11 @@ pub struct Run {
 
 #[derive(Args, Default)]
 pub struct May {
-    /// What programs may do outside, and nothing else: read, write, fs (both), net, exec, env, each with `=` for some only. An
-    /// instance keeps it, whoever goes on with it
+    /// Allow these effects and no others: read, write, fs (both), net, exec, env, each with `=` for a part. An instance keeps
+    /// its permissions, no matter who continues it
     #[arg(long, value_name = "WHAT")]
     pub allow: Vec<String>,
-    /// What they may not do, even where it is allowed
+    /// Deny these effects, even where they are allowed
     #[arg(long, value_name = "WHAT")]
     pub deny: Vec<String>,
 }
@@ -162,13 +163,13 @@ pub struct Telemetry {
 
 #[derive(Args)]
 pub struct Keep {
-    /// What is kept of histories before their last checkpoint
+    /// Which part of a history to keep before its last checkpoint
     #[arg(long = "history", value_name = "KEPT", value_enum, default_value_t = Kept::All)]
     pub kept: Kept,
-    /// Instances that a script or a started instance may have under way, with all that these begin
+    /// The most unfinished instances of one root: of a script or a started instance, with all of its descendants
     #[arg(long, value_name = "COUNT", default_value_t = Quotas::default().instances)]
     pub max_instances: usize,
-    /// Bytes of histories that a script or a started instance may write in the life of the process, with all that these begin
+    /// The most bytes of history that one root may write while the process lives, with all of its descendants
     #[arg(long, value_name = "BYTES", default_value_t = Quotas::default().bytes)]
     pub max_written: u64,
 }
@@ -180,13 +181,13 @@ impl Default for Keep {
     }
 }
 
-/// What is kept of histories before their last checkpoint.
+/// The part of a history to keep before its last checkpoint.
 #[derive(Clone, Copy, Default, ValueEnum)]
 pub enum Kept {
-    /// All: an instance can be replayed from its beginning
+    /// All of it: an instance can be replayed from its beginning
     #[default]
     All,
-    /// Nothing: one that runs forever takes no more space than its state
+    /// Nothing: an instance that runs forever takes constant space
     Latest,
 }
 
@@ -202,22 +203,22 @@ pub struct Serve {
     pub store: InStore,
 }
 
-/// When the journal is made durable.
+/// When to make the journal durable.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Durability {
     /// After each turn
     Each,
-    /// Before anything leaves the process that depends on it
+    /// Before an output that depends on it leaves the process
     Output,
-    /// Only at the end: a crash loses the run
+    /// At the end only: a crash loses the run
     None,
 }
 
 #[derive(Args)]
 pub struct Resume {
-    /// The instance; all that are unfinished when left out
+    /// The instance; default: all unfinished ones
     pub id: Option<String>,
-    /// Write each result as one line of JSON after the programs' output
+    /// Print each result as one line of JSON after the programs' output
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -235,22 +236,22 @@ pub struct Check {
     /// The programs
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Print what a program becomes
+    /// Print an intermediate form of the program
     #[arg(long, value_enum)]
     pub dump: Option<Dump>,
-    /// Print what a program may ask for outside, as far as its text says so
+    /// Print the permissions that the program's text asks for
     #[arg(long, conflicts_with = "dump")]
     pub permissions: bool,
 }
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  durable repl                     a new session
-  durable repl --session bank      one by name: the same name again goes on with it
-  durable repl bank.df             with all of a file
-  echo '1 + 1' | durable repl      entries from a pipe")]
+  durable repl                     open a new session
+  durable repl --session bank      open a session by name, or continue it
+  durable repl bank.df             evaluate a file first
+  echo '1 + 1' | durable repl      read entries from a pipe")]
 pub struct Repl {
-    /// A program that is evaluated first
+    /// A program to evaluate first
     pub file: Option<PathBuf>,
     /// The name of the session
     #[arg(long, value_name = "NAME")]
@@ -263,24 +264,24 @@ pub struct Repl {
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  durable test                        all tests of the programs in this folder and below
-  durable test bank.df --filter move  those whose names have `move` in them
-  durable test --crash                each again, with a crash before and after every commit")]
+  durable test                        run all tests in this folder and below
+  durable test bank.df --filter move  run tests whose names contain `move`
+  durable test --crash                repeat each test with a crash at every commit")]
 pub struct Test {
-    /// Programs, or folders of them
+    /// Programs, or folders of programs
     #[arg(default_value = ".")]
     pub files: Vec<PathBuf>,
-    /// Only tests whose names contain this
+    /// Run only tests whose names contain this text
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Run each test again with a crash at every commit and effect, and compare; of a test with very many, at so many,
+    /// Repeat each test with a crash at every commit and effect, and compare the outcomes; at most this many crashes a test,
     /// evenly spread
     #[arg(long, value_name = "MOST", num_args = 0..=1, require_equals = true, default_missing_value = "1000")]
     pub crash: Option<u32>,
-    /// Run them again whenever a file changes
+    /// Run the tests again whenever a file changes
     #[arg(long)]
     pub watch: bool,
-    /// Write the results to a file in JUnit's form
+    /// Write the results to a file in JUnit format
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
 }
@@ -293,15 +294,15 @@ pub struct New {
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  durable doc                              the standard library, as Markdown
+  durable doc                              document the standard library, as Markdown
   durable doc lib --form html --out doc.html")]
 pub struct Doc {
-    /// Programs, or folders of them; the standard library without
+    /// Programs, or folders of programs; default: the standard library
     pub files: Vec<PathBuf>,
-    /// As what
+    /// The output format
     #[arg(long, value_enum, default_value_t = Form::Markdown)]
     pub form: Form,
-    /// The file that is written; standard output without
+    /// The file to write; default: standard output
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
@@ -315,82 +316,81 @@ pub enum Form {
 
 #[derive(Args)]
 pub struct Explain {
-    /// The kind, as in `timeout`; without one they are listed
+    /// The kind, such as `timeout`; default: list all kinds
     pub kind: Option<String>,
 }
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  durable fmt                  all programs in this folder and below
-  durable fmt --check src      which of them are not in the style; nothing is written
-  durable fmt - < a.df         from standard input to standard output")]
+  durable fmt                  format all programs in this folder and below
+  durable fmt --check src      list files that are not formatted, and write nothing
+  durable fmt - < a.df         format standard input to standard output")]
 pub struct Fmt {
-    /// Programs, or folders of them; `-` for standard input
+    /// Programs, or folders of programs; `-` for standard input
     #[arg(default_value = ".")]
     pub files: Vec<PathBuf>,
-    /// Only say which files are not in the style
+    /// List files that are not formatted, and write nothing
     #[arg(long)]
     pub check: bool,
 }
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  durable explore bank.df                        each test of the file, or its script
+  durable explore bank.df                        explore each test of the file, or its script
   durable explore bank.df --test 'two transfers' --save found.json
-  durable explore bank.df --replay found.json    step by step through a schedule
+  durable explore bank.df --replay found.json    show a schedule step by step
   durable explore bank.df --model record-replay --crashes 2")]
 pub struct Explore {
     /// The program
     pub file: PathBuf,
-    /// What the script finds in `args`, a list of strings
+    /// Arguments of the script: the list of strings `args`
     pub args: Vec<String>,
-    /// The model; only the storage models have crashes
+    /// The model to explore; only storage models and the engine have crashes
     #[arg(long, value_enum, default_value_t = ModelName::HighLevel)]
     pub model: ModelName,
-    /// Only this test
+    /// Explore this test only
     #[arg(long, value_name = "NAME")]
     pub test: Option<String>,
-    /// In a storage model: how often compute vanishes in one run; for the engine: how often its process dies; 1 when
-    /// left out
+    /// The most crashes in one run: of compute in a storage model, of the process in the engine; default: 1
     #[arg(long, value_name = "N")]
     pub crashes: Option<u32>,
-    /// In a storage model: how often a participant is read, or a task done, by two at once
+    /// The most times, in a storage model, that two workers take the same participant or task
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub slow: u32,
-    /// In a storage model: how many messages come twice
+    /// The most messages, in a storage model, that are delivered twice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub duplicates: u32,
-    /// Only schedules of up to so many steps
+    /// The most steps of a schedule
     #[arg(long, value_name = "N")]
     pub depth: Option<usize>,
-    /// Look at so many configurations at most
+    /// The most configurations to visit
     #[arg(long, value_name = "N")]
     pub configurations: Option<u64>,
-    /// Take so much memory at most; 2GB when left out
+    /// The most memory to use; default: 2GB
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// Threads; as many as there are cores when left out
+    /// The number of threads; default: one for each core
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
-    /// Take every step in every order, also where the order does not matter
+    /// Take every step in every order, even where the order does not matter
     #[arg(long)]
     pub unreduced: bool,
-    /// Show each outcome that there can be, instead of what is wrong
+    /// List all possible outcomes instead of faults
     #[arg(long)]
     pub outcomes: bool,
-    /// It need not come to an end: a server
+    /// Accept that the program does not end, as a server does not
     #[arg(long)]
     pub may_run_forever: bool,
-    /// Random schedules beyond a limit that was reached
+    /// The number of random schedules to try after a limit is reached
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub walks: u64,
     /// The seed of the first random schedule
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Write the schedule that goes wrong to a file
+    /// Save the failing schedule to a file
     #[arg(long, value_name = "SCHEDULE")]
     pub save: Option<PathBuf>,
-    /// Take a schedule from a file again, step by step
+    /// Replay a schedule from a file, step by step
     #[arg(long, value_name = "SCHEDULE", conflicts_with = "save")]
     pub replay: Option<PathBuf>,
 }
@@ -400,7 +400,7 @@ pub enum ModelName {
     HighLevel,
     ComputeStorage,
     RecordReplay,
-    /// The engine that runs programs, broken off before and after commits
+    /// The engine that runs programs, with crashes before and after commits
     Engine,
 }
 
@@ -415,19 +415,19 @@ pub enum Dump {
 /// Which instances.
 #[derive(Args, Default)]
 pub struct Filter {
-    /// Only those in this status
+    /// Only instances in this state
     #[arg(long, value_enum)]
     pub status: Option<Status>,
-    /// Only those that run this orchestration; `script` for scripts
+    /// Only instances of this orchestration; `script` for scripts
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
-    /// Only those whose ids begin so
+    /// Only instances whose ids begin with this text
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
-    /// Only those that began after this time, or within this long: 2026-03-01T12:00:00Z, 2h
+    /// Only instances that began after a time or within a duration: 2026-03-01T12:00:00Z, 2h
     #[arg(long, value_name = "TIME")]
     pub after: Option<String>,
-    /// Only those that began before this time, or longer ago
+    /// Only instances that began before a time or longer ago than a duration
     #[arg(long, value_name = "TIME")]
     pub before: Option<String>,
 }
@@ -439,7 +439,7 @@ pub struct Filter {
 pub struct List {
     #[command(flatten)]
     pub filter: Filter,
-    /// One line of JSON for each
+    /// Print one line of JSON for each
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -464,13 +464,13 @@ pub struct Start {
     pub file: PathBuf,
     /// The orchestration
     pub name: String,
-    /// Its arguments: JSON, or text as it is
+    /// The arguments: JSON, or plain text
     #[arg(allow_negative_numbers = true)]
     pub args: Vec<String>,
-    /// The id of the instance, without a `:`; when there is one already of the same arguments, nothing is started
+    /// The id of the instance, without a `:`. If an instance of this id has the same arguments, nothing is started
     #[arg(long)]
     pub id: Option<String>,
-    /// What happens when there is an instance of that id
+    /// What to do if the id is taken
     #[arg(long, value_enum, default_value_t = WhenThere::Join, requires = "id")]
     pub if_exists: WhenThere,
     #[command(flatten)]
@@ -481,26 +481,26 @@ pub struct Start {
     pub store: InStore,
 }
 
-/// Whether the end of what begins is waited for, and how its result is shown.
+/// Whether to wait for an instance that was started, and how to show its result.
 #[derive(Args)]
 pub struct Awaited {
-    /// Wait for its end and show its result
+    /// Wait for the instance and show its result
     #[arg(long)]
     pub wait: bool,
-    /// With `--wait`: the result as one line of JSON
+    /// With `--wait`: print the result as one line of JSON
     #[arg(long, requires = "wait")]
     pub json: bool,
 }
 
-/// What happens to a run or a start when there is an instance of its id.
+/// What a run or a start does if its id is taken.
 #[derive(Clone, Copy, Default, ValueEnum)]
 pub enum WhenThere {
-    /// It is that instance, if function and arguments are the same; else an error
+    /// Join that instance if its function and arguments are the same, otherwise fail
     #[default]
     Join,
-    /// An error
+    /// Fail
     Fail,
-    /// An instance that has ended is purged with its children, and another begins; else an error
+    /// Purge that instance with its children if it has ended, and start another; otherwise fail
     Replace,
 }
 
@@ -520,9 +520,9 @@ impl From<WhenThere> for IfExists {
   durable restart order-17 --id order-17-again --wait
   durable restart order-17 --id order-17   # purges the old one, which must have ended")]
 pub struct Restart {
-    /// The instance whose function, program and arguments the new one has; it stays as it is
+    /// The instance to copy function, program and arguments from; it does not change
     pub id: String,
-    /// The id of the new instance; the next that is free when left out. The old one's own: that is purged first
+    /// The id of the new instance; default: the next free one. With the id of the old instance, that one is purged first
     #[arg(long = "id", value_name = "NEW")]
     pub new: Option<String>,
     #[command(flatten)]
@@ -541,7 +541,7 @@ pub struct Raise {
     pub id: String,
     /// The event's name
     pub event: String,
-    /// What `receive` gives: JSON, or text as it is; null when left out
+    /// The payload that `receive` returns: JSON, or plain text; default: null
     #[arg(allow_negative_numbers = true)]
     pub payload: Option<String>,
     #[command(flatten)]
@@ -557,10 +557,10 @@ pub struct Signal {
     pub entity: String,
     /// The operation
     pub operation: String,
-    /// Its arguments: JSON, or text as it is
+    /// The arguments: JSON, or plain text
     #[arg(allow_negative_numbers = true)]
     pub args: Vec<String>,
-    /// Not before this long from now
+    /// Deliver the signal after this duration
     #[arg(long, value_name = "DURATION")]
     pub after: Option<String>,
     #[command(flatten)]
@@ -571,9 +571,9 @@ pub struct Signal {
 pub struct Terminate {
     /// The instance
     pub id: String,
-    /// Why, for those who wait for it
+    /// The reason, for callers that wait for the instance
     pub why: Option<String>,
-    /// Let the children go on that it called
+    /// Leave its children running
     #[arg(long)]
     pub leave_children: bool,
     #[command(flatten)]
@@ -582,9 +582,9 @@ pub struct Terminate {
 
 #[derive(Args)]
 pub struct EntitiesList {
-    /// Only those of this name
+    /// Only entities of this name
     pub name: Option<String>,
-    /// One line of JSON for each
+    /// Print one line of JSON for each
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -595,10 +595,10 @@ pub struct EntitiesList {
 pub struct OneEntity {
     /// The entity: its name, `@` and its key
     pub entity: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Remove the message that it is at, or the next one; whoever waits for it gets an error
+    /// Remove its current or next message; a caller that waits for the answer gets an error
     #[arg(long, conflicts_with = "json")]
     pub drop_message: bool,
     #[command(flatten)]
@@ -607,7 +607,7 @@ pub struct OneEntity {
 
 #[derive(Args)]
 pub struct Programs {
-    /// One line of JSON for each
+    /// Print one line of JSON for each
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -618,7 +618,7 @@ pub struct Programs {
 pub struct One {
     /// The instance
     pub id: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -629,10 +629,10 @@ pub struct One {
 pub struct History {
     /// The instance
     pub id: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Leave out values of `env`, request headers and variables for programs, and what equals them elsewhere
+    /// Hide values of `env`, of request headers and of variables for programs, wherever they occur
     #[arg(long)]
     pub redact: bool,
     #[command(flatten)]
@@ -643,10 +643,10 @@ pub struct History {
 pub struct Rewind {
     /// The instance
     pub id: String,
-    /// Show what would be asked again and what would be cut, and change nothing
+    /// Show which steps would be retried and which entries cut, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -669,12 +669,12 @@ pub struct Replay {
   durable purge order-17
   durable purge --status completed --before 30d")]
 pub struct Purge {
-    /// The instances; each goes with all that it called or started without naming it
+    /// The instances; each is purged with everything that it called or started under automatic ids
     #[arg(required_unless_present_any = ["status", "function", "prefix", "after", "before"])]
     pub ids: Vec<String>,
     #[command(flatten)]
     pub filter: Filter,
-    /// Also those that have not ended: they are terminated first
+    /// Terminate instances that have not ended, and purge them too
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -683,23 +683,23 @@ pub struct Purge {
 
 #[derive(Subcommand)]
 pub enum StoreCommand {
-    /// Read everything and check that nothing is missing
+    /// Read the whole store and check that nothing is missing
     Verify(InStore),
-    /// Write everything as JSON Lines
+    /// Write the whole store as JSON Lines
     Export(Export),
-    /// Read JSON Lines that `export` wrote
+    /// Read JSON Lines written by `export`
     Import(Import),
 }
 
 #[derive(Args)]
 pub struct Export {
-    /// The file to write; standard output when left out
+    /// The file to write; default: standard output
     pub file: Option<PathBuf>,
     /// Save what can be read of a damaged store
     #[arg(long)]
     pub damaged: bool,
-    /// Leave out values of `env`, request headers and variables for programs, and what equals them elsewhere; for people, and not to
-    /// be imported
+    /// Hide values of `env`, of request headers and of variables for programs, wherever they occur. Such an export is for
+    /// people and can't be imported
     #[arg(long)]
     pub redact: bool,
     #[command(flatten)]
@@ -710,7 +710,7 @@ pub struct Export {
 pub struct Import {
     /// The file to read
     pub file: PathBuf,
-    /// Take what is complete of an export of a damaged store, and say what is left out
+    /// Import the complete instances of a damaged store's export, and list the others
     #[arg(long)]
     pub damaged: bool,
     #[command(flatten)]
