@@ -88,7 +88,7 @@ fn misplaced(what: &str, context: Context, place: Place, allowed: Contexts) -> D
         }
         Context::Orchestration => "only an activity or an operation can do this",
     };
-    Diagnostic::error(format!("{what} is not possible in {}", context.describe()), place, "not here")
+    Diagnostic::error(format!("{what} is not allowed in {}", context.describe()), place, "not here")
         .because(reason)
         .hint(hint)
 }

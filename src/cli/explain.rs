@@ -24,7 +24,7 @@ pub fn explain(asked: Explain) -> Result<u8, Problem> {
     };
     let Some((_, page)) = pages().find(|(known, _)| *known == kind) else {
         let near = closest(&kind, pages().map(|(known, _)| known));
-        let problem = Problem::new(UNKNOWN, format!("no error is of the kind `{kind}`"));
+        let problem = Problem::new(UNKNOWN, format!("there is no error of the kind `{kind}`"));
         return Err(match near {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem

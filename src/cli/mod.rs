@@ -60,7 +60,7 @@ pub fn main() -> u8 {
         Ok(arguments) => arguments,
         Err(error) => {
             if let Some(file) = forgotten_run(&error) {
-                Problem::new(USAGE, format!("`{file}` is a file, and no command"))
+                Problem::new(USAGE, format!("`{file}` is a file, not a command"))
                     .hint(format!("to run it: durable run {file}"))
                     .show();
                 return USAGE;

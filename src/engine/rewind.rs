@@ -203,7 +203,7 @@ impl Tree<'_> {
         let fatal = one.original.failed_by.clone();
         if matches!(one.record.status, Status::Failed(_)) && fatal.is_empty() {
             let why =
-                format!("{id} failed by itself, and not by a step: it would fail again in the same way");
+                format!("{id} failed in its own code, not in a step; it would fail again in the same way");
             return Err(Refusal::of(&id, why));
         }
         let mut again: BTreeSet<u64> = fatal.iter().chain(&one.original.unhandled).copied().collect();

@@ -42,7 +42,7 @@ impl Machine {
         if !info.contexts.allow(self.context) {
             return Err(fail(
                 "context",
-                format!("`{}` is not possible in {}", info.name, self.context.describe()),
+                format!("`{}` is not allowed in {}", info.name, self.context.describe()),
             ));
         }
         match info.kind {
@@ -279,7 +279,7 @@ impl Machine {
                 Ok(Flow::Go)
             }
             (Some(Context::Activity), context) => {
-                Err(fail("context", format!("calling an activity is not possible in {}", context.describe())))
+                Err(fail("context", format!("calling an activity is not allowed in {}", context.describe())))
             }
             (Some(_), Context::Orchestration) => {
                 let args = fiber.stack[at..at + count].to_vec();
@@ -288,7 +288,7 @@ impl Machine {
             }
             (Some(_), context) => Err(fail(
                 "context",
-                format!("calling an orchestration is not possible in {}", context.describe()),
+                format!("calling an orchestration is not allowed in {}", context.describe()),
             )),
         }
     }

@@ -75,7 +75,7 @@ impl Machine {
         }
         if self.context != Context::Orchestration {
             let context = self.context.describe();
-            return Err(fail("context", format!("calling an entity is not possible in {context}")));
+            return Err(fail("context", format!("calling an entity is not allowed in {context}")));
         }
         let entity = EntityId::of(entity)?;
         let mut within = false;

@@ -106,7 +106,7 @@ pub(super) fn grants(lists: &[String], side: Side) -> Result<Vec<Grant>, String>
                 (None, _) if !listed.is_empty() => add(&mut grants, listed, part, side)?,
                 (None, _) => {
                     return Err(format!(
-                        "`{word}` is nothing that can be allowed: it is read, write, fs, net, exec or env"
+                        "`{word}` is not a permission; a permission is read, write, fs, net, exec or env"
                     ));
                 }
             }

@@ -66,7 +66,7 @@ fn words(tokens: &[Spanned], at: usize) -> Option<Habit> {
     let (found, word, hint) = found?;
     let (from, _, to) = &tokens[found];
     Some(Habit {
-        title: format!("`{word}` is no word of this language"),
+        title: format!("`{word}` is not a keyword of this language"),
         from: *from,
         to: *to,
         label: "known elsewhere",

@@ -178,7 +178,7 @@ impl Context {
             if !matches!(param.pattern.kind, PatternKind::Name(_)) {
                 let place = self.place(param.pattern.span);
                 let error =
-                    Diagnostic::error("a pattern in an `extern activity`", place, "a name is wanted here")
+                    Diagnostic::error("a pattern in an `extern activity`", place, "a name was expected here")
                         .because("the function of the process around takes its arguments as they are");
                 self.diagnostics.push(error);
             }

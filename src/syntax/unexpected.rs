@@ -149,7 +149,7 @@ impl Unexpected<'_> {
         let wanted = self.wanted();
         let text = match wanted {
             Some(wanted) => format!("{wanted} was expected"),
-            None => format!("{} can't go on with this", self.what),
+            None => format!("{} can't continue with this", self.what),
         };
         let hint = match (previous, token) {
             _ if self.is_in_a_string() => Some(

@@ -37,9 +37,8 @@ impl Resolver<'_> {
         if let Some(end) = stmts.iter().position(diverges)
             && let Some(next) = stmts[end + 1..].iter().find(|stmt| is_executed(stmt))
         {
-            let mut warning =
-                Diagnostic::warning("never reached", self.place(next.span), "nothing gets here")
-                    .and(self.place(stmts[end].span), "what runs ends here");
+            let mut warning = Diagnostic::warning("never reached", self.place(next.span), "unreachable")
+                .and(self.place(stmts[end].span), "execution ends here");
             let returns =
                 matches!(&stmts[end].kind, StmtKind::Expr(Expr { kind: ExprKind::Return(None), .. }));
             if returns && matches!(next.kind, StmtKind::Expr(_)) {
@@ -72,7 +71,7 @@ impl Resolver<'_> {
             return;
         }
         let label = match last {
-            Last::Nothing => "its value goes nowhere",
+            Last::Nothing => "its value is not used",
             _ => "this is a statement of its own",
         };
         let warning = Diagnostic::warning(TITLE, self.place(expr.span), label);

@@ -77,7 +77,7 @@ impl Resolver<'_> {
                 let warning = Diagnostic::warning(
                     format!("`{name}` is set and never read"),
                     self.place(binding.span),
-                    "nobody asks for what it holds",
+                    "its value is never read",
                 );
                 self.report(warning.hint(format!("read it, remove it, or name it `_{name}`")));
                 continue;

@@ -171,7 +171,7 @@ impl Resolver<'_> {
                     let how = if info.span.start == u32::MAX {
                         "not a `var`"
                     } else {
-                        "bound here, once and for all"
+                        "bound here; a `let` can't be assigned"
                     };
                     let mut error =
                         Diagnostic::error(format!("`{name}` is not a `var`"), place, "can't be assigned");

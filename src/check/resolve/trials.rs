@@ -167,7 +167,7 @@ impl Resolver<'_> {
 
     fn no_outcome(&mut self, span: Span) {
         let place = self.place(span);
-        let error = Diagnostic::error("this can't come of a mock", place, "not a function")
+        let error = Diagnostic::error("this can't be the outcome of a mock", place, "not a function")
             .because("a mock lists what can happen: functions of the arguments, operations of entities, or `never`")
             .hint("write `fn(a, b) => value`, `fn(a, b) => throw {…}`, `Entity(key).operation` or `never`");
         self.report(error);
