@@ -1,4 +1,4 @@
-//! Names of those who are sent to: entities by name and key, instances by id.
+//! Addresses of messages: entities by name and key, instances by id.
 
 use std::rc::Rc;
 
@@ -11,15 +11,17 @@ use super::format;
 use super::value::{EntityRef, Record, Value};
 use super::{json, secret};
 
-/// Instance ids are at most this long, in bytes.
+/// The limit on the length of an instance's id, in bytes.
 pub const MAX_ID: usize = 200;
-/// An entity's key is at most this long, in encoded bytes.
+/// The limit on the length of an entity's key, in encoded bytes.
 pub const MAX_KEY: usize = 1000;
 
-/// An entity. The order is that in which critical sections acquire: by name, then by the bytes of the key.
+/// The name and key of an entity. Critical sections acquire entities in this order: by name, then
+/// by the bytes of the key.
 ///
-/// Its key is canonical: keys that are equal have the same bytes. The fields of records are sorted by name, floats that are
-/// equal to an int are that int. An `EntityId` is made by [`EntityId::new`], or read by [`EntityId::stored`].
+/// The key is canonical: equal keys have the same bytes. The fields of records are sorted by name,
+/// and a float that is equal to an int is that int. [`EntityId::new`] makes an `EntityId`, and
+/// [`EntityId::stored`] reads one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct EntityId {
@@ -27,7 +29,7 @@ pub struct EntityId {
     pub key: Data,
 }
 
-/// An entity as it was written, perhaps by a version whose keys were not canonical.
+/// An entity as it was stored, perhaps by a version whose keys were not canonical.
 #[derive(Deserialize)]
 struct Stored {
     name: String,
@@ -41,7 +43,8 @@ impl From<Stored> for EntityId {
 }
 
 impl EntityId {
-    /// The entity of a name with that key. A key that is not data, or too long, is an error.
+    /// Makes the id of an entity. Fails if the key is not data or too long, or the name is that of
+    /// secrets.
     pub fn new(name: &str, key: &Value) -> Result<EntityId, Fail> {
         if name == secret::MASK {
             return Err(secret::misused("operations"));
@@ -49,7 +52,8 @@ impl EntityId {
         let written = Data::encode_named(key, "the key")?;
         let key = match is_canonical(&written) {
             true => written,
-            // The canonical form of a float takes a byte in place of nine, at best.
+            // A canonical form is at least a ninth as long: a float of nine bytes can become a
+            // short int.
             false if written.0.len() > 9 * MAX_KEY => return Err(too_long()),
             false => Data::encode(&canonical(key, 0)?)?,
         };
@@ -59,12 +63,12 @@ impl EntityId {
         Ok(EntityId { name: name.into(), key })
     }
 
-    /// The entity of a reference.
+    /// Returns the id of the entity that a reference names.
     pub fn of(entity: &EntityRef) -> Result<EntityId, Fail> {
         EntityId::new(&entity.name, &entity.key)
     }
 
-    /// An entity as it is in a store. A key of which there is no canonical form stays as it is.
+    /// Makes the id of an entity in a store. A key without a canonical form stays as it is.
     pub fn stored(name: String, key: Data) -> EntityId {
         match is_canonical(&key) {
             true => EntityId { name, key },
@@ -72,13 +76,14 @@ impl EntityId {
         }
     }
 
-    /// The reference.
+    /// Returns a reference to the entity.
     pub fn value(&self) -> Value {
         Value::Entity(Rc::new(EntityRef { name: self.name.as_str().into(), key: self.key.decode() }))
     }
 
-    /// Reads `Account@alice`: what is written for an entity. A key that reads as JSON is that value, with the tags of data that
-    /// JSON does not have, and any other is a string. None when it is not a name, `@` and a key.
+    /// Reads the text form of an entity, such as `Account@alice`. A key that is JSON is that value,
+    /// with tags for data that JSON lacks. Any other key is a string. Returns `None` if the text is
+    /// not a name, `@` and a key.
     pub fn parse(text: &str) -> Option<Result<EntityId, Fail>> {
         let (name, key) = text.split_once('@')?;
         if name.is_empty() {
@@ -97,14 +102,14 @@ fn too_long() -> Fail {
     fail("limit", format!("an entity's key has at most {MAX_KEY} bytes"))
 }
 
-/// Whether data is of a kind that has only one form.
+/// Returns whether the data is of a kind with only one encoding.
 fn is_canonical(key: &Data) -> bool {
     !key.is_container_or_float()
 }
 
-/// The value in the one form that all values have which are equal to it.
+/// Returns the canonical form of a value, which is the same for all equal values.
 fn canonical(value: &Value, depth: usize) -> Result<Value, Fail> {
-    // Each level takes two bytes.
+    // Each level of nesting takes two bytes.
     if depth > MAX_KEY / 2 {
         return Err(too_long());
     }
@@ -134,15 +139,15 @@ fn canonical(value: &Value, depth: usize) -> Result<Value, Fail> {
     })
 }
 
-/// `Account@alice`: what [`EntityId::parse`] reads. A key that is a string is written as it is where that is read as the same
-/// again, and else, like every other key, as JSON.
+/// `Account@alice`: the form that [`EntityId::parse`] reads. A string key is written as it is if it
+/// reads back as the same string. Any other key is written as JSON.
 impl std::fmt::Display for EntityId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.key.decode() {
             Value::Str(key) if is_plain(key.as_str()) => write!(f, "{}@{}", self.name, key.as_str()),
             _ => {
                 write!(f, "{}@", self.name)?;
-                // They are parts of strings, where each can be written by its number.
+                // Such characters occur only within strings, where JSON allows escapes.
                 json::from_data(&self.key).chars().try_for_each(|c| match is_unseen(c) {
                     true => write!(f, "\\u{:04x}", c as u32),
                     false => write!(f, "{c}"),
@@ -152,13 +157,13 @@ impl std::fmt::Display for EntityId {
     }
 }
 
-/// Whether a character breaks a line, changes the direction of what follows, or can't be seen at all.
+/// Returns whether a character breaks a line, changes the direction of text, or is invisible.
 fn is_unseen(c: char) -> bool {
     let format = ['\u{ad}', '\u{200b}', '\u{200e}', '\u{200f}', '\u{feff}'];
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}') || format.contains(&c)
 }
 
-/// Whether a text can be written without quotes: it is read as itself, and can be seen.
+/// Returns whether a text can be written without quotes: it is visible, and reads back as itself.
 fn is_plain(key: &str) -> bool {
     !key.is_empty()
         && key == key.trim()
@@ -166,7 +171,8 @@ fn is_plain(key: &str) -> bool {
         && matches!(json::word(key), Ok(Value::Str(read)) if read.as_str() == key)
 }
 
-/// Why an id can't be one, if so: ids are 1 to 200 bytes of printable text without spaces.
+/// Returns the reason why a text can't be an id, if there is one. An id is 1 to 200 bytes of
+/// printable text without spaces.
 pub fn bad_id(id: &str) -> Option<&'static str> {
     if id.is_empty() {
         Some("an id has at least one character")
@@ -179,7 +185,8 @@ pub fn bad_id(id: &str) -> Option<&'static str> {
     }
 }
 
-/// The id of the instance that a handle names: a record with an `id`, or the id itself.
+/// Returns the id of the instance that a handle names. A handle is a record with an `id`, or the id
+/// itself.
 pub(super) fn handle(value: &Value, of: &str) -> Result<String, Fail> {
     let id = match value {
         Value::Str(id) => Some(id.clone()),
@@ -198,24 +205,25 @@ pub(super) fn handle(value: &Value, of: &str) -> Result<String, Fail> {
     }
 }
 
-/// The id of an instance that is called or started, if it gets none by an option: that of who does it, and the number of
-/// the request.
+/// Returns the automatic id of an instance that is called or started without an `id` option. The id
+/// consists of the caller's id and the number of the request.
 pub fn child_id(parent: &str, number: u64) -> String {
     automatic_id(parent, &number.to_string())
 }
 
-/// The id of a child of an instance that has begun anew so many times.
+/// Returns the automatic id of a child of an instance that has continued as new `execution` times.
 pub fn later_child_id(parent: &str, execution: u32, number: u64) -> String {
     automatic_id(parent, &format!("{execution}.{number}"))
 }
 
-/// The id of an instance that an activity or an operation starts: the key of its step, and the number of the start.
+/// Returns the automatic id of an instance that an activity or an operation starts. The id consists
+/// of the idempotency key of the activity or operation, and the number of the start.
 pub fn started_id(key: &str, number: u64) -> String {
     automatic_id(key, &format!("s{number}"))
 }
 
-/// No id that can be chosen has this form, nor has one of another request. Ids that become too long begin anew with a
-/// digest of what they were.
+/// Returns an automatic id. No chosen id has this form, and no two requests get the same one. In an
+/// id that would be too long, a digest takes the place of most of `parent`.
 fn automatic_id(parent: &str, last: &str) -> String {
     let id = format!("{parent}:{last}");
     if id.len() <= MAX_ID - 40 {
@@ -225,5 +233,6 @@ fn automatic_id(parent: &str, last: &str) -> String {
     format!("{head}~{:016x}:{last}", xxhash_rust::xxh3::xxh3_64(parent.as_bytes()))
 }
 
-/// Automatic ids begin with so many characters of the id of who calls or starts.
+/// The number of characters of the id of the calling or starting instance with which every
+/// automatic id begins.
 pub const HEAD: usize = 40;

@@ -16,10 +16,10 @@ use super::task::{How, tasks_of};
 use super::value::{EntityRef, Value};
 use super::{Data, Fiber, Identity, Machine, Request, RequestKind, Wait, natives, secret};
 
-/// What became of a call of a builtin.
+/// The outcome of a call of a builtin.
 pub(super) enum Flow {
     Go,
-    /// The fiber waits for this.
+    /// The fiber waits.
     Wait(Wait),
     /// Another fiber runs first.
     Yield,
@@ -107,7 +107,7 @@ impl Machine {
                 }
                 let mut args = fiber.stack[at..at + count].to_vec();
                 if effect.is_line() {
-                    // What isn't data can be shown all the same.
+                    // Values that aren't data are shown as text.
                     for arg in &mut args {
                         if Data::encode(arg).is_err() {
                             *arg = Value::str(super::format::to_text(arg)?);
@@ -157,7 +157,7 @@ impl Machine {
                         if !self.image.code.structured {
                             return Ok(Flow::Go);
                         }
-                        // What was cancelled cleans up as far as it can without waiting.
+                        // The cancelled tasks first clean up as far as they can without waiting.
                         fiber.stack[result] = Value::Null;
                         self.ready.push_back(id);
                         return Ok(Flow::Yield);
@@ -204,7 +204,7 @@ impl Machine {
         }
     }
 
-    /// The name of the entities that a declaration makes.
+    /// Returns the name of the entities of a declaration.
     fn entity_kind(&self, declaration: &Value) -> Result<Value, Fail> {
         let stub = match declaration {
             Value::Function(closure) => {
@@ -231,7 +231,8 @@ impl Machine {
         Wait::Answer { seq }
     }
 
-    /// Charges a fiber with the arguments of what it asks for: they are kept with the request and in the history.
+    /// Charges a fiber for the arguments of its request, which are kept with the request and in the
+    /// history.
     fn charge(&mut self, fiber: &mut Fiber, id: u64, args: &Data) {
         if id > 0 && args.0.len() > super::TASK_BYTES / 8 {
             let bytes = super::TASK_BYTES + 2 * args.0.len();
@@ -239,7 +240,7 @@ impl Machine {
         }
     }
 
-    /// Calls an activity, or makes a reference to an entity.
+    /// Calls an activity or an orchestration, or makes a reference to an entity.
     pub(super) fn invoke(
         &mut self,
         fiber: &mut Fiber,
@@ -274,7 +275,7 @@ impl Machine {
                 )))
             }
             (Some(Context::Activity), Context::Activity | Context::Operation) => {
-                // The stub's frame becomes the body's.
+                // The frame of the body replaces the stub's.
                 push_frame(&image, fiber, item.body, at, count, at, &Value::Null)?;
                 Ok(Flow::Go)
             }

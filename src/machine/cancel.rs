@@ -1,9 +1,10 @@
-//! Cancellation: a task owns what it begins, and ends it with itself.
+//! Cancellation: a task owns the tasks that it begins, and they end with it.
 //!
-//! Invariant: every task that is under way belongs to one task around it, up to the main one. Cancelling a task cancels
-//! everything that belongs to it, the innermost first, so that what an inner task holds is free when an outer one cleans
-//! up. Cancellation reaches a task once: its clean-up is not cut short by whatever gives up the tasks around it. Only
-//! `cancel` of that very task throws again where its clean-up waits.
+//! Invariant: every running task belongs to one task around it, up to the main one. The
+//! cancellation of a task cancels everything that belongs to it, innermost first, so that resources
+//! of inner tasks are free when outer ones clean up. Cancellation reaches a task once: the
+//! cancellation of a task around it does not cut its clean-up short. Only `cancel` of that very
+//! task throws again where its clean-up waits.
 
 use std::mem;
 use std::rc::Rc;
@@ -17,17 +18,17 @@ use super::task::Task;
 use super::value::Value;
 use super::{Data, Fiber, Image, Machine, Request, RequestKind, Wait};
 
-/// What cancelled a task, and where that is written.
+/// The reason for a cancellation, and its place.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Cause {
-    /// `race`, `task.timeout`, `cancel`; `failure` when the task around it failed.
+    /// `race`, `task.timeout`, `cancel` and so on; `failure` if the task around failed.
     pub by: String,
     pub place: Place,
 }
 
 impl Cause {
-    /// The call that a fiber is at: the outermost function of the standard library that the program called, or
-    /// the builtin itself.
+    /// Returns the cause for the current call of a fiber: the outermost function of the standard
+    /// library that the program called, or the builtin itself.
     pub fn of_call(image: &Image, fiber: &Fiber, builtin: &str) -> Cause {
         let mut by = builtin.to_string();
         for frame in fiber.frames.iter().rev() {
@@ -46,13 +47,13 @@ impl Cause {
         Cause { by, place: super::frames::call_place(image, fiber) }
     }
 
-    /// The failure of the task around.
+    /// Returns the cause for a failure of the task around.
     fn of_failure(failure: &Failure) -> Cause {
         let place = failure.trace.as_ref().and_then(|trace| trace.entries.first()).map(|entry| entry.place);
         Cause { by: "failure".to_string(), place: place.unwrap_or_default() }
     }
 
-    /// The error that a cancelled task gets where it waits.
+    /// Returns the error that a cancelled task gets where it waits.
     pub fn error(&self, image: &Image) -> Fail {
         if !image.code.structured {
             return fail("cancelled", "this task was cancelled");
@@ -67,14 +68,14 @@ impl Cause {
     }
 }
 
-/// `file.df:3:7`.
+/// Returns a place in the form `file.df:3:7`.
 fn locate(image: &Image, place: Place) -> String {
     let Some(file) = image.code.sources.files.get(place.source as usize) else { return "?".to_string() };
     let (line, column) = image.code.sources.line_column(place);
     format!("{}:{line}:{column}", file.name)
 }
 
-/// Whether an error only says that a task was cancelled, and not that its clean-up failed too.
+/// Returns whether an error only says that a task was cancelled, and not that its clean-up failed.
 fn is_cancelled(value: &Value) -> bool {
     match value {
         Value::Record(record) => {
@@ -87,8 +88,9 @@ fn is_cancelled(value: &Value) -> bool {
 }
 
 impl Machine {
-    /// Cancels a task and everything that belongs to it. `current` is the fiber that runs, which learns of its own
-    /// cancellation when the call is over; with `again` the task's clean-up, if it is at that, is cut short.
+    /// Cancels a task and everything that belongs to it. `current` is the running fiber, which gets
+    /// its own cancellation when the call is over. With `again`, even a clean-up of the task is cut
+    /// short.
     pub(super) fn cancel(
         &mut self,
         task: &Rc<Task>,
@@ -120,7 +122,8 @@ impl Machine {
         for id in found.into_iter().rev() {
             match &mut current {
                 Some((own, fiber)) if *own == id => {
-                    // Before, a task that cancelled itself went on.
+                    // In programs with unstructured cancellation, a task that cancels itself goes
+                    // on.
                     if self.image.code.structured {
                         fiber.given_up = true;
                         fiber.task.observed.set(true);
@@ -132,7 +135,7 @@ impl Machine {
         }
     }
 
-    /// Takes a fiber away from what it waits for: it goes on with a `cancelled` error.
+    /// Ends the wait of a fiber, which goes on with a `cancelled` error.
     fn give_up(&mut self, id: u64, cause: &Cause) {
         let Some(fiber) = self.fibers.get_mut(&id) else { return };
         fiber.task.observed.set(true);
@@ -140,7 +143,7 @@ impl Machine {
         fiber.cancelled = Some(Box::new(cause.clone()));
         let structured = self.image.code.structured;
         match mem::replace(&mut fiber.wait, Wait::Nothing) {
-            Wait::Nothing => return, // it is ready
+            Wait::Nothing => return, // the fiber is ready
             Wait::Shielded { seq } if structured => {
                 fiber.wait = Wait::Shielded { seq };
                 return;
@@ -150,7 +153,7 @@ impl Machine {
                 self.tasks_hold += super::TASK_BYTES;
                 self.waiting.remove(&seq);
                 self.section_answered(seq, false);
-                // A request that has not even left is as if never made.
+                // A request that has not left yet is treated as never made.
                 match self.requests.binary_search_by_key(&seq, |request| request.seq) {
                     Ok(_) => {
                         self.unmade.insert(seq);
@@ -167,7 +170,8 @@ impl Machine {
         self.ready.push_back(id);
     }
 
-    /// A fiber has come to its end: what it began is cancelled with a failure, and belongs to the task around it else.
+    /// Ends a fiber. After a failure, its tasks are cancelled. Otherwise, they belong to the task
+    /// around.
     pub(super) fn finished(&mut self, mut fiber: Box<Fiber>, result: Result<Value, Fail>) {
         let is_main = Rc::ptr_eq(&fiber.task, &self.main);
         let id = fiber.task.id;
@@ -190,7 +194,7 @@ impl Machine {
             }
         }
         if let Some(around) = self.fibers.get_mut(&around).filter(|_| !is_main) {
-            // What it leaves belongs to the scope that it was begun in.
+            // The tasks that the fiber leaves belong to the scope in which the fiber began.
             let scope = around.inner.remove(&id).unwrap_or(0);
             around.inner.extend(inner.into_keys().map(|id| (id, scope)));
         }
@@ -221,7 +225,8 @@ impl Machine {
         }
     }
 
-    /// Begins a scope of a fiber, within those that it is in: its number. `attempt` is what `attempt()` gives in it.
+    /// Begins a scope within the scopes of a fiber, and returns its number. `attempt` is the value
+    /// of `attempt()` in the scope.
     pub(super) fn begin_scope(&mut self, fiber: &mut Fiber, attempt: &Value) -> Value {
         let attempt = match attempt {
             Value::Int(n) => *n,
@@ -231,7 +236,8 @@ impl Machine {
         Value::Int(fiber.attempts.len() as i64)
     }
 
-    /// Ends a scope, and those within it; with a failure, what was begun in them and is under way is cancelled.
+    /// Ends a scope and the scopes within it. After a failure, the tasks that began in them are
+    /// cancelled.
     pub(super) fn end_scope(&mut self, fiber: &mut Fiber, scope: &Value, failed: bool) {
         let Value::Int(scope) = scope else { return };
         let scope = (*scope).clamp(1, u32::MAX.into()) as u32;
@@ -248,12 +254,13 @@ impl Machine {
         }
     }
 
-    /// What `attempt()` gives: that of the innermost scope, or of what the machine runs.
+    /// Returns the value of `attempt()`: the attempt of the innermost scope, or else of the
+    /// activity.
     pub(super) fn attempt(&self, fiber: &Fiber) -> i64 {
         fiber.attempts.last().copied().unwrap_or_else(|| i64::from(self.identity.attempt.max(1)))
     }
 
-    /// Whether nobody would learn of the failure of a task's clean-up.
+    /// Returns whether the failure of a task's clean-up would otherwise be lost.
     fn reports(&self, fiber: &Fiber, failure: &Failure) -> bool {
         self.image.code.structured
             && fiber.given_up
@@ -263,7 +270,7 @@ impl Machine {
             && !is_cancelled(&failure.value)
     }
 
-    /// Logs the failure of a task's clean-up; then the task is at its end.
+    /// Logs the failure of a task's clean-up. The task ends after that.
     fn report(&mut self, mut fiber: Box<Fiber>, failure: Fail) {
         let trace = failure.trace.as_ref();
         let place = trace.and_then(|trace| trace.entries.first()).map_or_else(Place::default, |at| at.place);

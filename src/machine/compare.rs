@@ -8,18 +8,18 @@ use super::error::{Fail, fail, type_error};
 use super::value::Value;
 use super::work;
 
-/// One comparison takes this many steps at most.
+/// The limit on the steps of one comparison.
 const MAX_STEPS: u64 = 1 << 28;
 
-/// From so many steps on it is noted which shared parts were compared: values that share their parts can be larger than any
-/// memory.
+/// The number of steps from which equal shared parts are remembered. Values that share their parts
+/// can be larger than any memory.
 const NOTED: u64 = 1 << 12;
 
-/// How far a comparison is.
+/// The progress of a comparison.
 #[derive(Default)]
 struct Steps {
     count: u64,
-    /// Pairs of shared parts that are equal, or being compared.
+    /// The pairs of shared parts that are equal or being compared.
     seen: Option<HashSet<(*const (), *const ())>>,
 }
 
@@ -32,7 +32,7 @@ impl Steps {
         }
     }
 
-    /// Whether two parts were met before.
+    /// Returns whether two parts were met before.
     fn met<T>(&mut self, a: &Rc<T>, b: &Rc<T>) -> bool {
         self.count > NOTED
             && Rc::strong_count(a) > 1
@@ -47,11 +47,11 @@ impl Drop for Steps {
     }
 }
 
-/// How deep lists can be nested to be ordered.
+/// The deepest nesting of lists that can be ordered.
 const MAX_DEPTH: u32 = 100;
 
-/// Structural equality. The parts are compared in order, and the first difference decides. Functions can't be compared:
-/// two of them in the same place are an error, also when they are the same one.
+/// Returns whether two values are structurally equal. Parts are compared in order, and the first
+/// difference decides. Two functions in the same place are an error, even if they are the same one.
 pub fn equal(a: &Value, b: &Value) -> Result<bool, Fail> {
     if let Some(equal) = scalars_equal(a, b)? {
         return Ok(equal);
@@ -85,7 +85,8 @@ pub fn equal(a: &Value, b: &Value) -> Result<bool, Fail> {
                         if Rc::ptr_eq(x.keys(), y.keys()) || x.keys().names() == y.keys().names() {
                             pairs.push((x.values(), y.values()));
                         } else {
-                            // By name, so that it makes no difference which of them comes first.
+                            // The order of names makes the result independent of which record comes
+                            // first.
                             let mut fields: Vec<_> = x.iter().collect();
                             fields.sort_by(|a, b| b.0.cmp(a.0));
                             for (name, value) in fields {
@@ -122,7 +123,7 @@ pub fn equal(a: &Value, b: &Value) -> Result<bool, Fail> {
     }
 }
 
-/// The answer when no containers of the same kind are compared, or a container with itself.
+/// Returns the result, or `None` for two different containers of the same kind.
 fn scalars_equal(a: &Value, b: &Value) -> Result<Option<bool>, Fail> {
     Ok(Some(match (a, b) {
         (Value::Int(a), Value::Int(b)) => a == b,
@@ -154,8 +155,8 @@ fn not_comparable() -> Fail {
     type_error("functions can't be compared")
 }
 
-/// Whether a value is equal to itself. One with a float that is not a number isn't, and one with a function can't be
-/// compared, whichever comes first.
+/// Returns whether a value is equal to itself. One that contains NaN is not. One that contains a
+/// function can't be compared. The first of these in the value decides.
 fn equals_itself(value: &Value) -> Result<bool, Fail> {
     match first_leaf(value, &mut |leaf| leaf.is_function() || is_nan(leaf)) {
         None => Ok(true),
@@ -164,12 +165,12 @@ fn equals_itself(value: &Value) -> Result<bool, Fail> {
     }
 }
 
-/// Whether there is a function in a value.
+/// Returns whether a value contains a function.
 pub fn holds_function(value: &Value) -> bool {
     first_leaf(value, &mut Value::is_function).is_some()
 }
 
-/// The first value without parts that is wanted, in order. Parts that are shared are looked at once.
+/// Returns the first wanted value without parts, in order. A shared part is searched once.
 fn first_leaf<'a>(value: &'a Value, wanted: &mut dyn FnMut(&Value) -> bool) -> Option<&'a Value> {
     let mut seen: HashSet<*const ()> = HashSet::new();
     let mut open: Vec<std::slice::Iter<'a, Value>> = vec![std::slice::from_ref(value).iter()];
@@ -204,27 +205,29 @@ fn is_nan(value: &Value) -> bool {
     matches!(value, Value::Float(x) if x.get().is_nan())
 }
 
-/// The int that a float is equal to, if there is one.
+/// Returns the int that a float is equal to, if there is one.
 pub fn whole(x: f64) -> Option<i64> {
-    // The least int is a float; one more than the greatest is the next.
+    // The least int is exactly a float. The greatest is not, but one more than it is.
     let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&x);
     (fits && x.fract() == 0.0).then_some(x as i64)
 }
 
-/// Whether the order of two values is as wanted. A float that is not a number is before, after and equal to none.
+/// Returns whether the order of two values is as wanted. NaN is neither before, after nor equal to
+/// anything.
 #[cold]
 #[inline(never)]
 pub fn holds(a: &Value, b: &Value, wanted: fn(Ordering) -> bool) -> Result<bool, Fail> {
     Ok(order_within(a, b, 0, &mut Steps::default())?.is_some_and(wanted))
 }
 
-/// The order of two values of one kind. It is total, and exact between ints and floats: a float that is not a number has none.
+/// Returns the order of two values of one kind. The order is total, and exact between ints and
+/// floats. NaN has no order, which is an error.
 pub fn order(a: &Value, b: &Value) -> Result<Ordering, Fail> {
     order_within(a, b, 0, &mut Steps::default())?
         .ok_or_else(|| type_error("a float that is not a number has no order"))
 }
 
-/// The order of two values, none for a float that is not a number.
+/// Returns the order of two values, or `None` for NaN.
 fn order_within(a: &Value, b: &Value, depth: u32, steps: &mut Steps) -> Result<Option<Ordering>, Fail> {
     steps.step()?;
     Ok(Some(match (a, b) {
@@ -236,7 +239,7 @@ fn order_within(a: &Value, b: &Value, depth: u32, steps: &mut Steps) -> Result<O
         (Value::Duration(a), Value::Duration(b)) => a.cmp(b),
         (Value::Instant(a), Value::Instant(b)) => a.cmp(b),
         (Value::Bytes(a), Value::Bytes(b)) => a.bytes.cmp(&b.bytes),
-        // The first difference ends a comparison: what was met before has none.
+        // The first difference ends a comparison, so parts that were met before are equal.
         (Value::List(a), Value::List(b)) if depth < MAX_DEPTH && steps.met(a, b) => Ordering::Equal,
         (Value::List(a), Value::List(b)) if depth < MAX_DEPTH => {
             for (x, y) in a.as_slice().iter().zip(b.as_slice()) {
@@ -254,7 +257,7 @@ fn order_within(a: &Value, b: &Value, depth: u32, steps: &mut Steps) -> Result<O
     }))
 }
 
-/// The order of an int and a float, without rounding the int.
+/// Returns the order of an int and a float, without rounding the int.
 fn int_order(a: i64, b: f64) -> Option<Ordering> {
     if b.is_nan() {
         return None;
@@ -268,7 +271,7 @@ fn int_order(a: i64, b: f64) -> Option<Ordering> {
     })
 }
 
-/// The error of ordering values that have no order.
+/// Returns the error of ordering values that have no order.
 pub fn no_order(a: &Value, b: &Value) -> Fail {
     if a.kind() == b.kind() {
         return type_error(format!("{} values have no order", a.kind()));
@@ -276,12 +279,13 @@ pub fn no_order(a: &Value, b: &Value) -> Fail {
     type_error(format!("{} and {} can't be ordered", a.a_kind(), b.a_kind()))
 }
 
-/// The numbers of the keys in the order of the keys; equal ones stay as they were. The first comparison that fails is the
-/// error, and as every two that come to stand side by side are compared, any two that can't be compared are one.
+/// Returns the indexes of the keys in the order of the keys. The sort is stable. The first
+/// comparison that fails is the error. All keys that end up side by side are compared, so two keys
+/// that can't be compared are always an error.
 pub fn sorted(keys: &[Value]) -> Result<Vec<usize>, Fail> {
     let mut numbers: Vec<usize> = (0..keys.len()).collect();
     let all = |is: fn(&Value) -> bool| keys.iter().all(is);
-    // Kinds whose order can't fail are sorted by it at once.
+    // Kinds whose order can't fail are sorted directly.
     if all(|key| matches!(key, Value::Str(_))) {
         let text = |at: &usize| if let Value::Str(text) = &keys[*at] { text.as_str() } else { "" };
         numbers.sort_by(|a, b| text(a).cmp(text(b)));
@@ -303,10 +307,10 @@ pub fn sorted(keys: &[Value]) -> Result<Vec<usize>, Fail> {
     Ok(numbers)
 }
 
-/// Merges two stretches that are in order.
+/// Merges two slices that are sorted.
 fn merge(keys: &[Value], from: (&[usize], &[usize]), to: &mut [usize]) -> Result<(), Fail> {
     let (mut left, mut right) = from;
-    // Often they are in order already.
+    // Often, the two are in order already.
     if let (Some(last), Some(first)) = (left.last(), right.first())
         && order(&keys[*last], &keys[*first])?.is_gt()
     {

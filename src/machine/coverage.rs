@@ -1,12 +1,13 @@
-//! Which instructions were executed, on this thread: for who says what of a program was never seen to run.
+//! Coverage: the instructions that this thread has executed. Tools use it to report code that never
+//! ran.
 //!
-//! The run loop is compiled twice; the one that runs programs notes nothing.
+//! The run loop is compiled twice. The variant of [`super::Machine::run`] records nothing.
 
 use std::cell::RefCell;
 
 use crate::code::{Function, FunctionId};
 
-/// For each function, which of its instructions were executed.
+/// For each function, the instructions that were executed.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage(Vec<Vec<bool>>);
 
@@ -16,7 +17,7 @@ thread_local! {
 
 #[inline(never)]
 pub(super) fn note(functions: &[Function], function: &Function, pc: usize) {
-    // Its place among them is its number.
+    // The index of the function is its distance from the first one.
     let distance = std::ptr::from_ref(function).addr() - functions.as_ptr().addr();
     let at = distance / size_of::<Function>();
     EXECUTED.with_borrow_mut(|executed| {
@@ -33,18 +34,18 @@ pub(super) fn note(functions: &[Function], function: &Function, pc: usize) {
     });
 }
 
-/// What was executed since this was last asked.
+/// Returns the coverage since the last call of this function.
 pub fn take() -> Coverage {
     EXECUTED.take()
 }
 
 impl Coverage {
-    /// Whether an instruction was executed.
+    /// Returns whether an instruction was executed.
     pub fn has(&self, function: FunctionId, pc: usize) -> bool {
         self.0.get(function as usize).and_then(|ops| ops.get(pc)).copied().unwrap_or(false)
     }
 
-    /// What was executed here or there.
+    /// Adds the coverage of another run.
     pub fn add(&mut self, other: Coverage) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), Vec::new());

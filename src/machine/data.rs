@@ -1,7 +1,8 @@
-//! Data as bytes: what crosses between instances and what the journal holds.
+//! Data as bytes: the form in which values cross between instances and are kept in the journal.
 //!
-//! Flat: each value is a tag and its payload, containers say how many values follow. So encoding and decoding
-//! need no recursion, whatever the depth. Integers are LEB128 varints, signed ones zigzag-coded.
+//! The form is flat: each value is a tag and a payload, and a container says how many values
+//! follow. So encoding and decoding need no recursion at any depth. Integers are LEB128 varints,
+//! and signed ones are zigzag-coded.
 
 use std::rc::Rc;
 
@@ -24,7 +25,7 @@ impl Serialize for Data {
     }
 }
 
-/// As one piece: bytes one by one would take most of the time of reading a history.
+/// Reads the bytes as one piece. One by one, they would take most of the time of reading a history.
 impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Data, D::Error> {
         struct Bytes;
@@ -78,7 +79,7 @@ fn signed(out: &mut Vec<u8>, n: i64) {
     varint(out, ((n << 1) ^ (n >> 63)) as u64);
 }
 
-/// A container that is being written: its remaining values.
+/// A container that is being written, with its remaining values.
 enum Open<'a> {
     List(std::slice::Iter<'a, Value>, usize),
     Record(Box<dyn Iterator<Item = (&'a Name, &'a Value)> + 'a>, &'a Name),
@@ -86,17 +87,18 @@ enum Open<'a> {
 }
 
 impl Data {
-    /// The encoding of null.
+    /// Returns the encoding of null.
     pub fn null() -> Data {
         Data(vec![NULL])
     }
 
-    /// Whether it is a float or has parts: of such data, different bytes can be equal.
+    /// Returns whether the data is a float or has parts. Such data can be equal although the bytes
+    /// differ.
     pub fn is_container_or_float(&self) -> bool {
         matches!(self.0.first(), Some(&(FLOAT | LIST | RECORD | ENTITY)))
     }
 
-    /// The elements, when it is a list: the arguments of a request. None when it is something else.
+    /// Returns the elements of a list, such as the arguments of a request. Other data has none.
     pub fn items(&self) -> Vec<Value> {
         match self.decode() {
             Value::List(list) => list.as_slice().to_vec(),
@@ -104,17 +106,17 @@ impl Data {
         }
     }
 
-    /// Encodes a value. A function or a task in it is an error that names the path to it.
+    /// Encodes a value. A function or a task in it is an error, which names the path to it.
     pub fn encode(value: &Value) -> Result<Data, Fail> {
         Data::encode_named(value, "value")
     }
 
-    /// The data of a value that has some for certain: it is small, and there are no functions in it.
+    /// Encodes a small value without functions, which can't fail.
     pub fn of(value: &Value) -> Data {
         sure(Data::encode(value).map_err(|fail| super::error::title(&fail.value)), "a small value is data")
     }
 
-    /// As `encode`; `name` is what the value is called in an error.
+    /// As `encode`. `name` is the name of the value in errors.
     pub fn encode_named(value: &Value, name: &str) -> Result<Data, Fail> {
         let mut out = Vec::new();
         let mut open: Vec<Open<'_>> = Vec::new();
@@ -211,12 +213,12 @@ impl Data {
         }
     }
 
-    /// The value; null when the bytes are not an encoding.
+    /// Returns the value, or null if the bytes are not an encoding.
     pub fn decode(&self) -> Value {
         self.try_decode().unwrap_or(Value::Null)
     }
 
-    /// The value, if the bytes are an encoding of one.
+    /// Returns the value, or `None` if the bytes are not an encoding.
     pub fn try_decode(&self) -> Option<Value> {
         let mut reader = Reader { bytes: &self.0 };
         let mut open: Vec<Building> = Vec::new();
@@ -238,7 +240,8 @@ impl Data {
                 LIST => match reader.len()? {
                     0 => Value::list(Vec::new()),
                     len => {
-                        // Lists within lists may each say that the rest is theirs, so the deeper ones get less of it at first.
+                        // Nested lists can each claim all remaining bytes, so deeper ones reserve a
+                        // smaller part at first.
                         let most = reader.bytes.len() / (open.len() + 1);
                         open.push(Building::List(Vec::with_capacity(len.min(most)), len));
                         continue;
@@ -258,7 +261,7 @@ impl Data {
                 }
                 _ => return None,
             };
-            // A finished value goes into what is open; that may finish in turn.
+            // A finished value goes into the innermost open container, which can be finished by it.
             loop {
                 match open.pop() {
                     None => return reader.bytes.is_empty().then_some(done),
@@ -290,7 +293,8 @@ impl Data {
 
 enum Building {
     List(Vec<Value>, usize),
-    /// The name of the value that is being read, where the record's fields begin, and how many of them are missing.
+    /// The name of the value that is being read, the place of the record's first field, and the
+    /// number of missing fields.
     Record(Name, usize, usize),
     Entity(Rc<str>),
 }
@@ -339,7 +343,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How to get to the value that is being written: `args[0].on_done`.
+/// Returns the path to the value that is being written, such as `args[0].on_done`.
 fn path(name: &str, open: &[Open<'_>]) -> String {
     let mut path = name.to_string();
     for (depth, step) in open.iter().enumerate() {

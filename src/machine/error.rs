@@ -1,4 +1,4 @@
-//! Errors as values, with where they came from.
+//! Errors as values, with their traces.
 
 use std::rc::Rc;
 
@@ -11,11 +11,11 @@ use super::data::Data;
 use super::format::display;
 use super::value::Value;
 
-/// An error under way.
+/// An error that is being thrown.
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub value: Value,
-    /// Where it came from; known once the machine has unwound.
+    /// The trace, which is known once the machine has unwound.
     pub trace: Option<Rc<Trace>>,
 }
 
@@ -25,39 +25,41 @@ pub type Fail = Box<Failure>;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     pub entries: Vec<TraceEntry>,
-    /// Calls left out between the innermost and the outermost.
+    /// The number of calls that were left out between the innermost and the outermost ones.
     pub omitted: u64,
-    /// Other places that the error is about, and what they are.
+    /// Other places that the error concerns, each with a description.
     pub also: Vec<(Place, String)>,
-    /// The beginning of the hash of the program that the places are of; 0 while it is the one that runs.
+    /// The first bytes of the hash of the program that the places refer to, or 0 for the running
+    /// program.
     pub program: u64,
-    /// The requests whose answers the error is; only within a machine.
+    /// The requests whose answers the error is. They are known only within a machine.
     #[serde(skip)]
     pub requests: Vec<u64>,
 }
 
-/// A function and where in it.
+/// A function and a place in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TraceEntry {
     pub function: String,
     pub place: Place,
-    /// For the last call of an activity, operation or instance: what it ran in. The next entry is its caller's.
+    /// For the last call of an activity, an operation or an instance: the context of that call. The
+    /// next entry belongs to the caller.
     pub boundary: Option<Context>,
 }
 
-/// An error as data: what crosses between instances, and what the journal keeps.
+/// An error as data: the form in which errors cross between instances and are kept in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorData {
     pub value: Data,
     pub trace: Trace,
 }
 
-/// An error of the interpreter.
+/// Makes an error of the interpreter.
 pub fn fail(kind: &str, message: impl Into<String>) -> Fail {
     fail_with(kind, message, [])
 }
 
-/// An error of the interpreter, with further fields.
+/// Makes an error of the interpreter with further fields.
 pub fn fail_with<'a>(
     kind: &str,
     message: impl Into<String>,
@@ -67,24 +69,25 @@ pub fn fail_with<'a>(
     Box::new(Failure { value: Value::record(fields.into_iter().chain(more)), trace: None })
 }
 
-/// An operand of the wrong kind.
+/// Makes the error of an operand of the wrong kind.
 pub fn type_error(message: impl Into<String>) -> Fail {
     fail("type_error", message)
 }
 
-/// An error's fields as data; of fields that are too much, the error that says so.
+/// Returns an error's fields as data. If they can't be encoded, the result is the error that says
+/// so.
 fn error_value(fields: &Value) -> Data {
     Data::encode(fields).unwrap_or_else(|fail| Data::of(&fail.value))
 }
 
 impl ErrorData {
-    /// An error without a place.
+    /// Makes an error without a place.
     pub fn new(kind: &str, message: impl Into<String>) -> ErrorData {
         let fields = Value::record([("kind", Value::str(kind)), ("message", Value::str(message.into()))]);
         ErrorData { value: error_value(&fields), trace: Trace::default() }
     }
 
-    /// An error with further fields.
+    /// Makes an error without a place, with further fields.
     pub fn with<'a>(
         kind: &str,
         message: impl Into<String>,
@@ -94,7 +97,7 @@ impl ErrorData {
         ErrorData { value: error_value(&fail.value), trace: Trace::default() }
     }
 
-    /// The error's kind, if it is a record that has one.
+    /// Returns the error's kind, if the error is a record that has one.
     pub fn kind(&self) -> Option<String> {
         match self.value.decode() {
             Value::Record(record) => match record.get_str("kind") {
@@ -105,13 +108,13 @@ impl ErrorData {
         }
     }
 
-    /// One line that says what it is.
+    /// Returns the error in one line.
     pub fn title(&self) -> String {
         title(&self.value.decode())
     }
 }
 
-/// What an error value says, without its kind.
+/// Returns the message of an error value, without its kind.
 pub fn message(value: &Value) -> String {
     match value {
         Value::Record(record) => record.get_str("message").map_or_else(|| title(value), display),
@@ -119,7 +122,7 @@ pub fn message(value: &Value) -> String {
     }
 }
 
-/// One line that says what an error value is.
+/// Returns an error value in one line.
 pub fn title(value: &Value) -> String {
     if let Value::Record(record) = value
         && let Some(kind) = record.get_str("kind")

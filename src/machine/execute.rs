@@ -1,4 +1,4 @@
-//! The run loop: executing instructions.
+//! The run loop, which executes instructions.
 
 use std::mem;
 use std::rc::Rc;
@@ -15,15 +15,15 @@ use super::{
     Fiber, Frame, Handler, Image, MAX_DEPTH, MAX_MEMORY, Machine, coverage, natives, parts, plain, work,
 };
 
-/// What became of a fiber that ran.
+/// The reason why a fiber stopped.
 pub(super) enum Step {
     OutOfFuel,
-    /// It waits, or has made way for a task that it began.
+    /// The fiber waits, or a task that it began runs first.
     Off,
     Finished(Result<Value, Fail>),
 }
 
-/// How an instruction calls.
+/// The kind of a call.
 #[derive(Clone, Copy, PartialEq)]
 enum Call {
     /// A function of the code, in a frame of its own.
@@ -36,9 +36,9 @@ enum Call {
 impl Machine {
     /// Runs one fiber.
     ///
-    /// The current frame lives in locals: its function, its window of registers, its program counter. They are
-    /// written back when another frame becomes the current one.
-    /// `NOTES` is whether it is noted what is executed.
+    /// The current frame lives in locals: its function, its window of registers and its program
+    /// counter. They are written back when another frame becomes the current one. `NOTES` turns on
+    /// coverage.
     pub(super) fn step<const NOTES: bool>(&mut self, fiber: &mut Fiber, id: u64, left: &mut u64) -> Step {
         let image = self.image.clone();
         if let Some(cause) = fiber.cancelled.take() {
@@ -89,7 +89,7 @@ impl Machine {
                     }
                 };
             }
-            // Takes one unit of fuel, and looks at the memory now and then.
+            // Takes one unit of fuel, and checks the memory limit from time to time.
             macro_rules! burn {
                 () => {
                     *left = left.saturating_sub(1);
@@ -103,12 +103,12 @@ impl Machine {
                     pc = (pc as i64 + $by as i64) as usize
                 };
             }
-            // What took long counts as fuel.
+            // Counts long work as fuel.
             macro_rules! account {
                 () => {
                     let worked = work::take();
                     if worked > 0 {
-                        // It may be more than there is.
+                        // The work can exceed the fuel that is left.
                         self.spent += worked.saturating_sub(*left);
                         *left = left.saturating_sub(worked);
                     }
@@ -126,7 +126,7 @@ impl Machine {
                     continue;
                 }};
             }
-            // Goes the way of a call that left the code; the fiber's place was saved before.
+            // Continues after a call that left the code. The fiber's place was saved before.
             macro_rules! follow {
                 ($flow:expr) => {{
                     match $flow {
@@ -143,7 +143,8 @@ impl Machine {
                     }
                 }};
             }
-            // Calls the function in a register with the arguments of a list, in place of the current frame.
+            // Calls the function in a register with the arguments in a list, in place of the
+            // current frame.
             macro_rules! replace {
                 ($at:expr, $target:expr, $list:expr) => {{
                     burn!();
@@ -207,7 +208,8 @@ impl Machine {
                     coverage::note(functions, function, pc);
                 }
                 pc += 1;
-                // Instructions that call say what and how; all others go on from where they stand.
+                // Calling instructions result in their target and operands; all others end with
+                // `continue`.
                 let (call, target, at, count, result, env) = match op {
                     Op::Move { to, from } => {
                         let value = regs[from as usize].clone();
@@ -258,7 +260,7 @@ impl Machine {
                     Op::Remainder { to, a, b } => {
                         match (&regs[a as usize], &regs[b as usize]) {
                             (Value::Int(x), Value::Int(y)) if *x >= 0 && *y > 0 => {
-                                // Half the width takes half the time.
+                                // A division of half the width takes half the time.
                                 let n = match ((x | y) as u64) >> 32 {
                                     0 => (*x as u32 % *y as u32) as i64,
                                     _ => x % y,
@@ -272,7 +274,7 @@ impl Machine {
                     Op::Quotient { to, a, b } => {
                         match (&regs[a as usize], &regs[b as usize]) {
                             (Value::Int(x), Value::Int(y)) if *x >= 0 && *y > 0 => {
-                                // Half the width takes half the time.
+                                // A division of half the width takes half the time.
                                 let n = match ((x | y) as u64) >> 32 {
                                     0 => (*x as u32 / *y as u32) as i64,
                                     _ => x / y,
@@ -308,7 +310,7 @@ impl Machine {
                     Op::RemainderInt { to, a, value } => {
                         match &regs[a as usize] {
                             Value::Int(x) if *x >= 0 && value > 0 => {
-                                // Half the width takes half the time.
+                                // A division of half the width takes half the time.
                                 let n = match (*x as u64) >> 32 {
                                     0 => (*x as u32 % value as u32) as i64,
                                     _ => x % value as i64,
@@ -516,7 +518,7 @@ impl Machine {
                         continue;
                     }
                     Op::RangeNext { base: from, by } => {
-                        // The next int, the end, and the loop's own.
+                        // The next int, the end, and the loop's variable.
                         let Some([next, end, item]) = regs.get_mut(from as usize..from as usize + 3) else {
                             continue;
                         };
@@ -526,7 +528,7 @@ impl Machine {
                                     continue;
                                 }
                                 item.put(Value::Int(*now));
-                                // It is less than another: there is a next.
+                                // The int is less than the end, so adding 1 can't overflow.
                                 *now = now.wrapping_add(1);
                             }
                             _ => {
@@ -586,7 +588,7 @@ impl Machine {
                             release(regs);
                             return Step::Finished(Ok(value));
                         };
-                        // An int comes and goes as one word.
+                        // An int is copied as one word.
                         if let Value::Int(n) = regs[from as usize] {
                             release(regs);
                             fiber.stack[frame.result as usize].put(Value::Int(n));
@@ -655,7 +657,7 @@ impl Machine {
                         if let Value::Record(record) = receiver
                             && let Some(f) = own_function(record, &image.names[name as usize])
                         {
-                            // A record's own function doesn't get the record.
+                            // A function in a field of the record doesn't get the record.
                             let tail = matches!(op, Op::TailMethod { .. });
                             let (call, target) = check!(callee(functions, &f, count as usize, tail));
                             regs[at as usize].put(f);
@@ -686,7 +688,7 @@ impl Machine {
                         }
                     }
                     Op::CallSpread { base: at } | Op::TailSpread { base: at } => {
-                        // The function stays where it is, the arguments go after it.
+                        // The function stays in place, and the arguments go after it.
                         let list = check!(spread(mem::take(&mut regs[at as usize + 1])));
                         let tail = matches!(op, Op::TailSpread { .. });
                         let (call, target) = check!(callee(functions, &regs[at as usize], list.len(), tail));
@@ -756,12 +758,12 @@ impl Machine {
                         {
                             let value = check!(native(args));
                             account!();
-                            // What the arguments hold must not live longer than the call.
+                            // The values of the arguments must not live longer than the call.
                             release(args);
                             regs[result as usize].put(value);
                             continue;
                         }
-                        // It may wait, or change fibers.
+                        // The builtin may wait, or switch fibers.
                         save!();
                         let result = base + result as usize;
                         follow!(self.builtin(fiber, id, target as u16, base + at, count, result))
@@ -814,7 +816,7 @@ impl Machine {
                         function = callee;
                     }
                 }
-                // Into the frame on top, at its beginning.
+                // The run continues at the beginning of the top frame.
                 ops = &function.ops[..];
                 pc = 0;
                 regs = &mut fiber.stack[base..base + function.registers as usize];
@@ -829,7 +831,7 @@ impl Machine {
     }
 }
 
-/// What the value in a register calls, when it takes so many arguments.
+/// Returns the target of a call of a value with `count` arguments.
 #[inline(always)]
 fn callee(functions: &[Function], f: &Value, count: usize, tail: bool) -> Result<(Call, FunctionId), Fail> {
     match f {
@@ -845,7 +847,7 @@ fn callee(functions: &[Function], f: &Value, count: usize, tail: bool) -> Result
     }
 }
 
-/// The environment that a function or a group's own register has.
+/// Returns the environment of a function, or the one in a register of a group.
 #[inline(always)]
 fn environment(value: &Value) -> Value {
     match value {
@@ -864,13 +866,13 @@ fn shift(regs: &mut [Value], from: usize, to: usize) {
     regs[to].put(value);
 }
 
-/// The function that a record has under a name. Data has no functions, so a record of data, whatever its keys, has
-/// the library's methods.
+/// Returns the function in a field of a record. Data contains no functions, so a record of data has
+/// the library's methods, whatever its keys are.
 fn own_function(record: &Record, name: &Name) -> Option<Value> {
     record.get(name).filter(|field| field.is_function()).cloned()
 }
 
-/// The arguments of a call with spread arguments.
+/// Returns the list of spread arguments, if they are not too many.
 fn spread(list: Value) -> Result<Rc<List>, Fail> {
     match list {
         Value::List(list) if list.len() <= 249 => Ok(list),
@@ -881,8 +883,9 @@ fn spread(list: Value) -> Result<Rc<List>, Fail> {
     }
 }
 
-/// Puts a frame below the current one that checks what it gives, unless there is one. It has a register alone, the first of the
-/// current frame's, which is free when that has ended.
+/// Puts a frame that checks the result below the current one, unless there is one already. The
+/// checking frame has one register: the first of the current frame, which is free once that frame
+/// has ended.
 #[cold]
 #[inline(never)]
 fn want_bool(frames: &mut Vec<Frame>, by: FunctionId) {
@@ -893,7 +896,7 @@ fn want_bool(frames: &mut Vec<Frame>, by: FunctionId) {
     frames.push(Frame { result: frame.base, ..frame });
 }
 
-/// Makes the current frame one of another function, which begins.
+/// Replaces the current frame by one of another function, at its beginning.
 fn replace_frame(
     fiber: &mut Fiber,
     functions: &[Function],

@@ -1,4 +1,4 @@
-//! Values as text: as `print` shows them, and as they are written in programs.
+//! Values as text: in the form of `print`, and in the form of programs.
 
 use jiff::Timestamp;
 
@@ -6,7 +6,8 @@ use super::error::{Fail, fail};
 use super::value::{Name, Value};
 use super::{MAX_TEXT, secret, value};
 
-/// A string as it is, any other value as it is written. An error when the text grows too long.
+/// Returns a string as it is, and any other value as it is written in programs. Fails if the text
+/// would be too long.
 pub fn to_text(value: &Value) -> Result<String, Fail> {
     if let Value::Str(text) = value {
         return Ok(text.as_str().to_string());
@@ -17,7 +18,7 @@ pub fn to_text(value: &Value) -> Result<String, Fail> {
     }
 }
 
-/// As `to_text`, for messages: cut off when it is long.
+/// As `to_text`, for messages: a long text is cut off.
 pub fn display(value: &Value) -> String {
     match value {
         Value::Str(text) => text.as_str().to_string(),
@@ -25,7 +26,7 @@ pub fn display(value: &Value) -> String {
     }
 }
 
-/// As written in a program, for messages: cut off early.
+/// Returns the form of a value in programs, for messages: cut off early.
 pub fn brief(value: &Value) -> String {
     let (mut text, complete) = write(value, 60);
     if !complete {
@@ -43,7 +44,8 @@ enum Open<'a> {
     Close(&'static str),
 }
 
-/// Writes a value as in a program, up to about `limit` bytes. The flag says whether it is all there.
+/// Writes a value as in programs, up to about `limit` bytes. The flag tells whether the text is
+/// complete.
 pub fn write(value: &Value, limit: usize) -> (String, bool) {
     let mut out = String::new();
     let mut open: Vec<Open<'_>> = Vec::new();
@@ -114,7 +116,7 @@ pub fn write(value: &Value, limit: usize) -> (String, bool) {
     }
 }
 
-/// Whether a name can be written without quotes.
+/// Returns whether a name can be written without quotes.
 pub fn is_word(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -161,12 +163,12 @@ fn scalar_text(value: &Value) -> String {
     }
 }
 
-/// A float: the shortest text that reads back the same, always with a point or an exponent.
+/// Returns the shortest text that reads back as the same float, always with a point or an exponent.
 pub fn float(x: f64) -> String {
     format!("{x:?}")
 }
 
-/// Units of durations with their nanoseconds, the largest first.
+/// The units of durations with their nanoseconds, the largest first.
 const UNITS: [(&str, i64); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -177,7 +179,7 @@ const UNITS: [(&str, i64); 7] = [
     ("ns", 1),
 ];
 
-/// A duration in its two largest units, for people: `360d 1m`. It need not be exact.
+/// Returns a duration in its two largest units, for people: `360d 1m`. Smaller units are dropped.
 pub fn about(nanos: i64) -> String {
     let mut left = nanos;
     let mut parts = Vec::new();
@@ -190,7 +192,7 @@ pub fn about(nanos: i64) -> String {
     if parts.is_empty() { duration(nanos) } else { parts.join(" ") }
 }
 
-/// A duration in the largest unit that gives a whole number: `90s`, `1500ms`, `2h`.
+/// Returns a duration in the largest unit that gives a whole number: `90s`, `1500ms`, `2h`.
 pub fn duration(nanos: i64) -> String {
     if nanos == 0 {
         return "0s".into();
@@ -199,7 +201,7 @@ pub fn duration(nanos: i64) -> String {
     format!("{}{unit}", nanos / scale)
 }
 
-/// An instant in RFC 3339, in UTC.
+/// Returns an instant in RFC 3339, in UTC.
 pub fn instant(nanos: i64) -> String {
     match Timestamp::from_nanosecond(nanos as i128) {
         Ok(timestamp) => timestamp.to_string(),

@@ -1,4 +1,4 @@
-//! Frames: beginning a call, giving a fiber what it waited for, and unwinding to the nearest handler.
+//! Frames: the start of a call, the result of a wait, and unwinding to the nearest handler.
 
 use std::rc::Rc;
 
@@ -10,13 +10,13 @@ use super::operate as op;
 use super::value::Value;
 use super::{Fiber, Frame, Image, MAX_DEPTH, MAX_STACK};
 
-/// Marks the arguments that were left out.
+/// Marks the arguments that were omitted.
 #[inline(never)]
 pub(super) fn fill_missing(regs: &mut [Value], f: &Function, count: usize) {
     regs[count..f.params as usize].fill(Value::Missing);
 }
 
-/// Begins a call: the arguments are in place, from `base` on.
+/// Begins a call. The arguments are in place, from `base` on.
 pub(super) fn push_frame(
     image: &Image,
     fiber: &mut Fiber,
@@ -41,7 +41,8 @@ pub(super) fn push_frame(
     Ok(())
 }
 
-/// Lets go of what registers hold that are not used any more. Small values may stay: they hold nothing.
+/// Releases the values of registers that are not used any more. Uncounted values can stay, since
+/// they hold nothing.
 #[inline(always)]
 pub(super) fn release(slots: &mut [Value]) {
     for slot in slots {
@@ -51,7 +52,7 @@ pub(super) fn release(slots: &mut [Value]) {
     }
 }
 
-/// Makes room for a window that ends at `end`, or says that calls are too deep.
+/// Makes room for a window that ends at `end`. Fails if calls are nested too deeply.
 #[cold]
 pub(super) fn grow(fiber: &mut Fiber, end: usize) -> Result<(), Fail> {
     if fiber.frames.len() >= MAX_DEPTH || end > MAX_STACK {
@@ -71,7 +72,7 @@ fn too_deep() -> Fail {
     )
 }
 
-/// Begins a fiber with a call of a function value without arguments.
+/// Begins a fiber by calling a function value without arguments.
 pub(super) fn enter(image: &Image, fiber: &mut Fiber, f: &Value) -> Result<(), Fail> {
     match f {
         Value::Function(closure) => push_frame(image, fiber, closure.function, 0, 0, 0, &closure.env),
@@ -79,7 +80,7 @@ pub(super) fn enter(image: &Image, fiber: &mut Fiber, f: &Value) -> Result<(), F
     }
 }
 
-/// Gives a fiber what it waited for.
+/// Gives a fiber the result that it waited for.
 pub(super) fn resume(image: &Image, fiber: &mut Fiber, result: Result<Value, Fail>) {
     let value = match result {
         Ok(value) => value,
@@ -111,10 +112,10 @@ pub(super) fn resume(image: &Image, fiber: &mut Fiber, result: Result<Value, Fai
     }
 }
 
-/// Goes back to the nearest handler; the failure itself when there is none.
+/// Unwinds to the nearest handler. Returns the failure if there is none.
 pub(super) fn unwind(image: &Image, fiber: &mut Fiber, mut failure: Fail) -> Result<(), Fail> {
     failure.trace = Some(match failure.trace.take() {
-        // An error from another instance: this one's calls come after its own.
+        // The error comes from another instance. The trace has that one's calls before this one's.
         Some(trace) if fiber.frames.last().is_some_and(|_| is_foreign(&trace)) => {
             joined(&trace, &trace_of(image, fiber))
         }
@@ -126,7 +127,7 @@ pub(super) fn unwind(image: &Image, fiber: &mut Fiber, mut failure: Fail) -> Res
         fiber.stack.clear();
         return Err(failure);
     };
-    // The windows of the frames that are left hold nothing any more.
+    // The windows of the removed frames are released.
     let window = |frame: &Frame| {
         frame.base as usize + image.code.functions[frame.function as usize].registers as usize
     };
@@ -145,7 +146,8 @@ pub(super) fn unwind(image: &Image, fiber: &mut Fiber, mut failure: Fail) -> Res
     Ok(())
 }
 
-/// A trace that came with an answer has not been joined to this instance's calls yet: its last entry says so.
+/// Returns whether a trace came with an answer and has not been joined to this instance's calls.
+/// The last entry of such a trace is a boundary.
 fn is_foreign(trace: &Trace) -> bool {
     trace.entries.last().is_none_or(|entry| entry.boundary.is_some())
 }
@@ -159,7 +161,7 @@ fn joined(inner: &Trace, outer: &Trace) -> Rc<Trace> {
     Rc::new(Trace { entries, omitted: inner.omitted + outer.omitted, also, program: 0, requests })
 }
 
-/// The calls that are under way, innermost first; when there are many, the ends of the chain.
+/// Returns the running calls, innermost first. Of many, only both ends of the chain are kept.
 pub(super) fn trace_of(image: &Image, fiber: &Fiber) -> Trace {
     const INNER: usize = 12;
     const OUTER: usize = 4;
@@ -171,7 +173,7 @@ pub(super) fn trace_of(image: &Image, fiber: &Fiber) -> Trace {
         }
         let f = &image.code.functions[frame.function as usize];
         if f.hidden > 0 {
-            continue; // a stub is no call of the program's
+            continue; // a stub is not a call of the program
         }
         let place = image.code.place(frame.function, (frame.pc as usize).saturating_sub(1));
         entries.push(TraceEntry { function: f.name.clone(), place, boundary: None });
@@ -179,7 +181,8 @@ pub(super) fn trace_of(image: &Image, fiber: &Fiber) -> Trace {
     Trace { entries, omitted: count.saturating_sub(INNER + OUTER) as u64, ..Trace::default() }
 }
 
-/// Where the innermost call of a fiber is written; within the standard library or a stub, where that was called from.
+/// Returns the place of a fiber's innermost call. A call within the standard library or a stub
+/// counts at the place from which the program called it.
 pub(super) fn call_place(image: &Image, fiber: &Fiber) -> Place {
     let frames =
         fiber.frames.iter().rev().filter(|frame| image.code.functions[frame.function as usize].hidden == 0);

@@ -9,11 +9,11 @@ use super::compare::{equal, holds_function, whole};
 use super::error::Fail;
 use super::value::Value;
 
-/// How many parts of a value its hash is made of, at most, and how deep they lie.
+/// The limits on the number and the depth of the parts that enter a hash.
 const PARTS: usize = 1 << 16;
 const DEPTH: u32 = 64;
 
-/// The hash of a value.
+/// Returns the hash of a value.
 pub fn hash(value: &Value) -> u64 {
     hash_of(value, PARTS, DEPTH)
 }
@@ -21,7 +21,7 @@ pub fn hash(value: &Value) -> u64 {
 fn hash_of(value: &Value, parts: usize, depth: u32) -> u64 {
     match value {
         Value::Int(n) => mixed(1, *n as u64),
-        // 1 and 1.0 are equal, and so have one hash.
+        // 1 and 1.0 are equal, so they have the same hash.
         Value::Float(x) => match whole(x.get()) {
             Some(n) => mixed(1, n as u64),
             None => mixed(2, x.get().to_bits()),
@@ -42,7 +42,7 @@ fn hash_of(value: &Value, parts: usize, depth: u32) -> u64 {
             let each = |hash, item| mixed(hash, within(item, list.len(), parts, depth));
             items.fold(mixed(10, list.len() as u64), each)
         }
-        // In whatever order the fields are.
+        // The sum makes the hash independent of the order of fields.
         Value::Record(record) => {
             let field = |(name, value): (&Rc<str>, &Value)| {
                 mixed(xxh3_64(name.as_bytes()), within(value, record.len(), parts, depth))
@@ -57,7 +57,7 @@ fn hash_of(value: &Value, parts: usize, depth: u32) -> u64 {
     }
 }
 
-/// The hash of one of `count` parts, which share what is left.
+/// Returns the hash of one of `count` parts, which divide the budget of `parts` among them.
 fn within(part: &Value, count: usize, parts: usize, depth: u32) -> u64 {
     match depth {
         0 => 0,
@@ -70,18 +70,19 @@ fn mixed(a: u64, b: u64) -> u64 {
     (product >> 64) as u64 ^ product as u64 ^ b.rotate_left(32)
 }
 
-/// Values that are told apart by `==`.
+/// A set of values that differ by `==`.
 #[derive(Default)]
 pub struct Distinct {
-    /// In the order in which they came.
+    /// The values in the order in which they were added.
     pub values: Vec<Value>,
     places: HashTable<(u64, usize)>,
-    /// Those with functions in them are compared with one another, since that may be an error.
+    /// The places of values that contain functions. They are compared one by one, since a
+    /// comparison with them can be an error.
     with_functions: Vec<usize>,
 }
 
 impl Distinct {
-    /// Adds a value unless one that is equal is there.
+    /// Adds a value unless the set has an equal one.
     pub fn add(&mut self, value: &Value) -> Result<(), Fail> {
         let at = self.values.len();
         if holds_function(value) {

@@ -1,4 +1,4 @@
-//! Ids of instances: which can be chosen, and what becomes of a call or a start of one that exists.
+//! Ids of instances: which ids can be chosen, and the effect of a call or a start under a known id.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,20 +8,20 @@ use super::error::ErrorData;
 use super::value::Value;
 use super::{Data, format};
 
-/// What becomes of a call or a start when an instance of its id exists.
+/// The effect of a call or a start when there is already an instance of its id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum IfExists {
-    /// It joins the instance, if function and arguments are the same.
+    /// The call or start joins the instance, if the function and the arguments are the same.
     #[default]
     Join,
-    /// It is an error.
+    /// The call or start fails.
     Fail,
-    /// An instance that has ended is purged, and another begins.
+    /// An ended instance is purged, and another one begins.
     Replace,
 }
 
 impl IfExists {
-    /// The names of all.
+    /// The names of all variants.
     pub const NAMES: [&'static str; 3] = ["join", "fail", "replace"];
 
     pub fn named(name: &str) -> Option<IfExists> {
@@ -34,7 +34,8 @@ impl IfExists {
     }
 }
 
-/// Why an id can't be chosen for an instance, if so. Automatic ids have a `:`, so chosen ones have none.
+/// Returns the reason why an id can't be chosen for an instance, if there is one. Automatic ids
+/// contain a `:`, so chosen ones must not.
 pub fn bad_own_id(id: &str) -> Option<&'static str> {
     match bad_id(id) {
         None if id.contains(':') => Some("a `:` is in the ids of children only, which are made"),
@@ -42,13 +43,14 @@ pub fn bad_own_id(id: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether two lists of arguments are the same: values that are `==`, whatever the order of the fields of their records,
-/// and 1 is 1.0. Of what equals nothing, as `nan` does, the same bytes are the same.
+/// Returns whether two lists of arguments are the same. Values that are `==` are the same: the
+/// order of fields in records does not matter, and 1 is 1.0. Values that equal nothing, such as
+/// `nan`, are the same if their bytes are.
 pub fn same_arguments(a: &Data, b: &Data) -> bool {
     a == b || equal(&a.decode(), &b.decode()).unwrap_or(false)
 }
 
-/// A function with its arguments, short: `charge("1234", 10)`.
+/// Returns a short form of a call: `charge("1234", 10)`.
 pub fn shown_call(function: &str, args: &Data) -> String {
     let text = format::write(&args.decode(), 80).0;
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&text);
@@ -60,12 +62,12 @@ fn id_taken(message: String, id: &str, known: &str, wanted: &str) -> ErrorData {
     ErrorData::with("id_taken", message, text.map(|(name, text)| (name, Value::str(text))))
 }
 
-/// The error of an id under which there is a call other than the one that is wanted.
+/// Returns the error of an id that belongs to another call than the wanted one.
 pub fn taken(id: &str, known: &str, wanted: &str) -> ErrorData {
     id_taken(format!("the id `{id}` is that of `{known}`, and not of `{wanted}`"), id, known, wanted)
 }
 
-/// The error of an id that must be free and is not.
+/// Returns the error of an id that must be free and is not.
 pub fn exists(id: &str, known: &str, wanted: &str) -> ErrorData {
     id_taken(
         format!("the id `{id}` is that of `{known}` already, and `{wanted}` may not join it"),
@@ -75,7 +77,8 @@ pub fn exists(id: &str, known: &str, wanted: &str) -> ErrorData {
     )
 }
 
-/// The error of an id whose instance is not replaced, since that or another one that goes with it has not ended.
+/// Returns the error of an instance that is not replaced, since it, or another one that would go
+/// with it, has not ended.
 pub fn not_ended(id: &str, running: &str, known: &str, wanted: &str) -> ErrorData {
     let message = match running == id {
         true => format!("`{id}`, which is `{known}`, has not ended and so is not replaced by `{wanted}`"),
@@ -86,13 +89,13 @@ pub fn not_ended(id: &str, running: &str, known: &str, wanted: &str) -> ErrorDat
     id_taken(message, id, known, wanted)
 }
 
-/// The error of an instance that waits for its own end.
+/// Returns the error of an instance that waits for its own end.
 pub fn waits_for_itself(id: &str) -> ErrorData {
     let message = format!("`{id}` waits for its own end, which can't come while it waits");
     ErrorData::with("deadlock", message, [("circle", Value::list(vec![Value::str(id)]))])
 }
 
-/// The error of instances that wait for one another, each for the next and the last for the first.
+/// Returns the error of a deadlock: each instance waits for the next, and the last for the first.
 pub fn wait_in_a_circle(circle: &[String]) -> ErrorData {
     let round = circle.iter().chain(circle.first()).map(|id| format!("`{id}`")).collect::<Vec<_>>();
     let message = format!("these wait for one another, and none can end: {}", round.join(" for "));

@@ -1,4 +1,4 @@
-//! Code made ready for one thread: constants as values, names interned.
+//! Code that is ready to run on one thread, with constants as values and interned names.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,26 +12,27 @@ use super::operate as op;
 use super::value::{Closure, Keys, METHOD_MODULES, Name, Value, intern};
 use super::{Identity, Machine, Progress, natives};
 
-/// A program's code and the values that go with it.
+/// A program's code and the values of its constants.
 #[derive(Debug)]
 pub struct Image {
     pub code: Arc<Code>,
     pub constants: Vec<Value>,
     pub names: Vec<Name>,
     pub shapes: Vec<Rc<Keys>>,
-    /// For each name, where in a record it was found last.
+    /// For each name, its last known place in a record.
     pub guesses: Vec<Cell<u32>>,
-    /// For each name, what it calls as a method, by the receiver's kind.
+    /// For each name, the target of a method call with that name, by the receiver's kind.
     methods: Vec<[Option<MethodTarget>; METHOD_MODULES.len()]>,
     /// The values of `const`s.
     pub globals: RefCell<Vec<Value>>,
 }
 
-/// The fuel that all `const`s of a program may use, in calls and repetitions.
+/// The fuel for one `const`, in calls and repetitions.
 const CONST_FUEL: u64 = 50_000_000;
 
 impl Image {
-    /// Makes an image; the program's `const`s are evaluated. An error is that of a `const`.
+    /// Makes an image and evaluates the program's `const`s. An error is that of a `const`, whose
+    /// name comes with it.
     #[expect(clippy::result_large_err, reason = "made once for a program")]
     pub fn new(code: Arc<Code>) -> Result<Rc<Image>, (String, ErrorData)> {
         let names: Vec<Name> = code.names.iter().map(|name| intern(name)).collect();
@@ -50,7 +51,7 @@ impl Image {
             Rc::new(Keys::new(shape.iter().map(|at| names[*at as usize].clone()).collect()))
         };
         let shapes = code.shapes.iter().map(shape).collect();
-        // Looked for now, and not by the first instruction that needs one.
+        // The table is built now, and not by the first instruction that needs one of its natives.
         natives::table();
         let globals = RefCell::new(vec![Value::Missing; code.consts.len()]);
         let guesses = vec![Cell::new(0); names.len()];
@@ -62,7 +63,8 @@ impl Image {
         }
         let image =
             Rc::new(Image { code: code.clone(), constants, names, shapes, guesses, methods, globals });
-        // A const may use others: those that fail for want of another are tried again after it.
+        // A const can use others. One that fails because another has no value yet is tried again
+        // later.
         let mut waiting: Vec<usize> = (0..code.consts.len()).collect();
         while !waiting.is_empty() {
             let mut later = Vec::new();
@@ -95,13 +97,14 @@ impl Image {
         Ok(image)
     }
 
-    /// What a method of a value that isn't its own field calls.
+    /// Returns the target of a method call on a value that has no function of its own under the
+    /// name.
     #[inline(always)]
     pub fn method_of(&self, value: &Value, name: u16) -> Option<MethodTarget> {
         self.methods[name as usize][value.methods()?]
     }
 
-    /// The error of a method that a value doesn't have.
+    /// Returns the error of a method that a value doesn't have.
     #[cold]
     pub fn no_method(&self, value: &Value, name: u16) -> Fail {
         let text = &self.names[name as usize];

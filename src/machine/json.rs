@@ -1,4 +1,4 @@
-//! JSON: the program's own, as `json.encode` writes it, and the lossless form of data that tools print and read.
+//! JSON: the program's own, as `json.encode` writes it, and the lossless form of data for tools.
 
 use std::rc::Rc;
 
@@ -13,10 +13,10 @@ use super::operate::reserve_text;
 use super::value::{EntityRef, Name, Record, Shapes, Value, intern};
 use super::{MAX_TEXT, format, secret};
 
-/// How values without a JSON form are written.
+/// The treatment of values without a JSON form.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Style {
-    /// For other programs: durations and instants as strings, bytes as base64.
+    /// For other programs: durations and instants are strings, bytes are base64.
     Plain,
     /// Lossless: `{"$duration": "5s"}` and the like.
     Tagged,
@@ -28,7 +28,7 @@ enum Open<'a> {
     Close(&'static str),
 }
 
-/// Writes JSON; with an indentation, over several lines.
+/// Writes JSON, over several lines if `indent` is given.
 pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<String, Fail> {
     let mut out = String::new();
     let mut open: Vec<Open<'_>> = Vec::new();
@@ -77,7 +77,7 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                 }
                 Value::Record(record) => {
                     out.push('{');
-                    // A record that looks like a tag is one within a tag.
+                    // A record that looks like a tag is wrapped in a tag.
                     let looks_tagged = record.len() == 1 && record.keys().names()[0].starts_with('$')
                         || record.get_str("$entity").is_some() && record.get_str("key").is_some();
                     if tagged && looks_tagged {
@@ -145,7 +145,7 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
     }
 }
 
-/// Writes a string, a piece at a time: a character may take six bytes.
+/// Writes a string piece by piece, since a character can take six bytes.
 fn string(out: &mut String, text: &str) -> Result<(), Fail> {
     const PIECE: usize = 1 << 16;
     out.push('"');
@@ -169,13 +169,13 @@ fn too_long() -> Fail {
     fail("limit", "JSON of more than 256 MiB")
 }
 
-/// Reads JSON, nested as deeply as it is. An int that does not fit in 64 bits is an error.
+/// Reads JSON at any depth. An int that does not fit in 64 bits is an error.
 pub fn parse(text: &str) -> Result<Value, Fail> {
     json_text::read(text, Big::Error)
 }
 
-/// What is written on a command line: JSON, or else text as it is. What begins like JSON and is not is an error, and so is
-/// an int that does not fit in 64 bits.
+/// Reads a word of a command line as JSON, or else as text. A word that begins like JSON and is not
+/// JSON is an error, and so is an int that does not fit in 64 bits.
 pub fn word(text: &str) -> Result<Value, Fail> {
     let digits = text.trim();
     let digits = digits.strip_prefix('-').unwrap_or(digits);
@@ -189,7 +189,7 @@ pub fn word(text: &str) -> Result<Value, Fail> {
     }
 }
 
-/// A value from whatever serde reads by itself.
+/// Reads a value from any self-describing deserializer.
 pub fn from_serde<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     Seed(&mut Shapes::default()).deserialize(deserializer)
 }
@@ -259,7 +259,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
-/// Data as lossless JSON. What is nested too deeply for other programs to read is base64.
+/// Returns data as lossless JSON. Data that is too deeply nested for other programs is base64.
 pub fn from_data(data: &Data) -> String {
     let value = data.decode();
     match encode(&value, Style::Tagged, None) {
@@ -268,7 +268,7 @@ pub fn from_data(data: &Data) -> String {
     }
 }
 
-/// Data from lossless JSON.
+/// Reads data from lossless JSON.
 pub fn to_data(text: &str) -> Result<Data, Fail> {
     let value = parse(text)?;
     if let Value::Record(record) = &value
@@ -281,10 +281,10 @@ pub fn to_data(text: &str) -> Result<Data, Fail> {
     Data::encode(&untag(&value, 0)?)
 }
 
-/// Tagged JSON that is nested more deeply is not read: what is, is written as `$data`.
+/// The deepest nesting of tagged JSON that is read. Deeper data is written as `$data`.
 const MAX_TAGGED: u32 = 200;
 
-/// Reads tags back into values.
+/// Returns the value of tagged JSON.
 fn untag(value: &Value, depth: u32) -> Result<Value, Fail> {
     if depth > MAX_TAGGED {
         return Err(type_error("data is nested too deeply to be read as JSON"));
@@ -317,7 +317,7 @@ fn untag(value: &Value, depth: u32) -> Result<Value, Fail> {
     }
 }
 
-/// What a tag with a text stands for; none when it is no tag.
+/// Returns the value of a tag with a text, or `None` if it is not a tag.
 fn scalar(tag: &str, tagged: &Value) -> Result<Option<Value>, Fail> {
     let bad = || type_error(format!("`{tag}` has no such value"));
     let text = match tagged {
@@ -337,7 +337,8 @@ fn scalar(tag: &str, tagged: &Value) -> Result<Option<Value>, Fail> {
     }))
 }
 
-/// A float that JSON has no number for. What is not a number has many forms, and a history is compared by its bytes.
+/// Returns the text of a float without a JSON form. NaNs keep their bits, since histories are
+/// compared by their bytes.
 fn tagged_float(x: f64) -> String {
     let bits = x.to_bits();
     if !x.is_nan() || bits == f64::NAN.to_bits() {
@@ -349,7 +350,7 @@ fn tagged_float(x: f64) -> String {
     }
 }
 
-/// The float that such a text stands for.
+/// Returns the float of such a text.
 fn float_of(text: &str) -> Option<f64> {
     if text == "-NaN" {
         return Some(-f64::NAN);
@@ -360,9 +361,9 @@ fn float_of(text: &str) -> Option<f64> {
     }
 }
 
-/// A duration as it is written, with a sign.
+/// Reads a duration, which may have a sign.
 fn duration(text: &str) -> Option<i64> {
-    // The least is one more than the greatest.
+    // The magnitude of the least duration exceeds the greatest.
     if text == "-9223372036854775808ns" {
         return Some(i64::MIN);
     }

@@ -1,4 +1,4 @@
-//! Reading JSON: without recursion, so that it may be nested as deeply as memory allows.
+//! A reader of JSON without recursion, so that only memory limits the nesting.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use super::MAX_ITEMS;
 use super::error::{Fail, fail_with};
 use super::value::{Name, Shapes, Value, intern};
 
-/// What becomes of an int that does not fit in 64 bits.
+/// The treatment of an int that does not fit in 64 bits.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Big {
     Error,
@@ -30,11 +30,11 @@ struct Reader<'t> {
 /// A list or an object that is being read.
 enum Open {
     List(Vec<Value>),
-    /// Where the object's fields begin, and the name of the one whose value is being read.
+    /// The place of the object's first field, and the name of the field whose value is being read.
     Record(usize, Name),
 }
 
-/// What comes next.
+/// The next step of the reader.
 enum Next {
     Value,
     /// A value has been read.
@@ -82,7 +82,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Begins a value; it is there at once, or is opened.
+    /// Begins a value. A scalar or an empty container is read at once; other containers are opened.
     fn value(&mut self, open: &mut Vec<Open>, shapes: &mut Shapes) -> Result<Next, Fail> {
         let Some(first) = self.peek() else { return Err(self.ended("a value")) };
         Ok(match first {
@@ -134,7 +134,8 @@ impl<'t> Reader<'t> {
         Ok(Next::Done(value))
     }
 
-    /// What follows a part of a container: whether there is one more.
+    /// Reads the separator or the end after a part of a container. Returns whether another part
+    /// follows.
     fn after_part(&mut self, end: u8, of: &str, otherwise: &str) -> Result<bool, Fail> {
         match self.peek() {
             Some(b',') => {
@@ -154,7 +155,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The name of a field and the colon after it.
+    /// Reads the name of a field and the colon after it.
     fn name(&mut self) -> Result<Name, Fail> {
         match self.peek() {
             Some(b'"') => self.at += 1,
@@ -240,7 +241,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The rest of a string, after its opening quote.
+    /// Reads the rest of a string, after its opening quote.
     fn string(&mut self) -> Result<Cow<'t, str>, Fail> {
         let start = self.at;
         self.plain();
@@ -274,7 +275,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Goes over what stands for itself in a string.
+    /// Skips the characters that stand for themselves in a string.
     fn plain(&mut self) {
         let rest = &self.bytes[self.at..];
         let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
@@ -302,7 +303,7 @@ impl<'t> Reader<'t> {
         Ok(plain)
     }
 
-    /// The character of `\u1234`, or of two such.
+    /// Reads the character of `\u1234`, or of a surrogate pair.
     fn unicode(&mut self) -> Result<char, Fail> {
         let first = self.hex()?;
         let code = match first {
@@ -344,7 +345,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The next byte that isn't white space, which stays.
+    /// Skips white space, and returns the next byte without reading past it.
     fn peek(&mut self) -> Option<u8> {
         self.space();
         self.bytes.get(self.at).copied()
@@ -354,7 +355,7 @@ impl<'t> Reader<'t> {
         self.fail(&format!("EOF while parsing {within}"), self.bytes.len(), 0)
     }
 
-    /// An error at the next byte.
+    /// Returns an error at the next byte.
     fn error(&self, what: &str) -> Fail {
         self.fail(what, self.at, 1)
     }
@@ -368,7 +369,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// A number, cut off when it is long.
+/// Returns a number, shortened if it is long.
 fn cut(written: &str) -> String {
     match written.len() {
         0..=40 => written.to_string(),
@@ -376,7 +377,7 @@ fn cut(written: &str) -> String {
     }
 }
 
-/// The container that ends here, as a value.
+/// Closes the innermost container, and returns its value.
 fn close(open: &mut Vec<Open>, shapes: &mut Shapes) -> Value {
     match open.pop() {
         Some(Open::List(mut items)) => {

@@ -1,7 +1,8 @@
-//! The `when` of a policy: a function of the program that says whether an error is tried again.
+//! The `when` of a retry policy: a function of the program that says whether an error is retried.
 //!
-//! It runs between two instructions of the program, on a copy of what it captured: whatever it changes is gone, so a
-//! replay, which finds its decision in the history, need not ask it again.
+//! The function runs between two instructions of the program, on a copy of its captured variables,
+//! so all its changes are lost. A replay finds the decision in the history and need not run it
+//! again.
 
 use std::mem;
 use std::rc::Rc;
@@ -15,10 +16,11 @@ use super::snapshot::copied;
 use super::value::{Charge, Record, Value, intern};
 use super::{Fiber, Machine, Wait, frames, operate, task::Task};
 
-/// Fuel of one decision, in calls and repetitions.
+/// The fuel of one decision, in calls and repetitions.
 const FUEL: u64 = 1_000_000;
 
-/// The options of an activity as data, and the function that was its policy's `when`.
+/// Splits the options of an activity into options that are data, and the function `when` of its
+/// policy.
 pub(super) fn split(options: &Value) -> (Value, Option<Value>) {
     let whole = || (options.clone(), None);
     let Value::Record(outer) = options else { return whole() };
@@ -34,7 +36,8 @@ pub(super) fn split(options: &Value) -> (Value, Option<Value>) {
 }
 
 impl Machine {
-    /// Whether the `when` of a request's policy wants another attempt after an error; an error is its own.
+    /// Returns whether the `when` of a request's policy wants another attempt after an error. An
+    /// error of `when` itself is returned as one.
     pub fn judge(&mut self, seq: u64, error: &ErrorData) -> Result<bool, ErrorData> {
         let when = self.waiting.get(&seq).and_then(|id| self.fibers.get(id)?.judge.clone());
         let Some(when) = when else { return Ok(true) };
@@ -83,7 +86,7 @@ impl Machine {
     }
 }
 
-/// An effect in a `when` is told so.
+/// Corrects the message of an effect that is not allowed in a `when`.
 fn worded(mut failure: Fail) -> Fail {
     if let Value::Record(record) = &failure.value
         && let Some(Value::Str(message)) = record.get_str("message")

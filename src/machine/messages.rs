@@ -1,7 +1,7 @@
-//! What goes to other instances and to entities, and the rules of critical sections.
+//! Messages to instances and entities, and the rules of critical sections.
 //!
-//! An orchestration asks for a message as it asks for any effect. An activity or an operation keeps what it sends
-//! until its end: it goes out with its result or not at all.
+//! An orchestration requests a message like any other effect. An activity or an operation keeps its
+//! messages until its end. They are sent together with its result, or not at all.
 
 use std::mem;
 use std::rc::Rc;
@@ -20,26 +20,27 @@ use super::options;
 use super::value::Value;
 use super::{Data, Fiber, Machine, Request, RequestKind, Wait, bad_own_id, secret};
 
-/// A critical section of an instance. Data between two instructions, like all of a machine.
+/// A critical section of an instance. It is plain data between two instructions, like the rest of a
+/// machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Section {
-    /// Which section of the run it is: what `lock` and `unlock` name it by.
+    /// The number of the section within the run. `lock` and `unlock` name the section by it.
     pub token: u64,
-    /// Sorted, each once.
+    /// The entities, sorted and without duplicates.
     pub entities: Vec<EntityId>,
     pub options: Data,
     pub place: Place,
     pub stage: Stage,
-    /// Calls of held entities that are under way.
+    /// The running calls of held entities.
     pub calls: Vec<(u64, EntityId)>,
 }
 
-/// How far a critical section is.
+/// The progress of a critical section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Stage {
-    /// Its entities are not held: not asked for yet, or given up.
+    /// The entities are not held: not requested yet, or the request was given up.
     Open,
-    /// They were asked for by this request.
+    /// The request of this number asked for the entities.
     Asked(u64),
     Held,
 }
@@ -49,7 +50,8 @@ impl Machine {
         self.section.as_ref().filter(|section| section.stage == Stage::Held)
     }
 
-    /// The error of something that a critical section forbids, with the place of the section.
+    /// Returns the error of something that a critical section forbids, with the place of the
+    /// section.
     fn forbidden(&self, fiber: &Fiber, message: String) -> Fail {
         let mut failure = fail("critical_section", message);
         if let Some(section) = &self.section {
@@ -60,7 +62,7 @@ impl Machine {
         failure
     }
 
-    /// `Entity(key).operation(args)`.
+    /// Executes `Entity(key).operation(args)`.
     pub(super) fn entity_call(
         &mut self,
         fiber: &mut Fiber,
@@ -126,7 +128,7 @@ impl Machine {
         Ok(Flow::Wait(self.request(fiber, id, what, args)))
     }
 
-    /// A message of the table of builtins; its arguments are from `at` on.
+    /// Executes a message from the table of builtins. The arguments are in the stack from `at` on.
     pub(super) fn message(
         &mut self,
         fiber: &mut Fiber,
@@ -174,10 +176,11 @@ impl Machine {
         Ok(Flow::Go)
     }
 
-    /// The options of a call or a start, which may not choose an id of the form that automatic ones have.
+    /// Checks the options of a call or a start. The program can't choose an id of the automatic
+    /// form.
     fn child_options(&self, given: &Value) -> Result<options::Child, Fail> {
         let child = options::child(given)?;
-        // The later attempts of a call under an id have ids of the automatic form.
+        // The later attempts of a call with an id have ids of the automatic form.
         if let Some(id) = child.id.as_ref().filter(|_| !self.names_freely && child.attempt < 2)
             && let Some(reason) = bad_own_id(id)
         {
@@ -230,7 +233,7 @@ impl Machine {
         ))
     }
 
-    /// Declares a critical section; its token.
+    /// Declares a critical section, and returns its token.
     pub(super) fn section(
         &mut self,
         fiber: &Fiber,
@@ -270,7 +273,7 @@ impl Machine {
         Ok(Value::Int(token as i64))
     }
 
-    /// Asks for the entities of the section.
+    /// Requests the entities of the section.
     pub(super) fn lock(&mut self, fiber: &mut Fiber, id: u64) -> Result<Flow, Fail> {
         let Some(section) = &mut self.section else {
             return Err(fail("internal", "a lock without a section"));
@@ -284,7 +287,7 @@ impl Machine {
         Ok(Flow::Wait(self.request(fiber, id, RequestKind::Effect(Effect::Lock), args)))
     }
 
-    /// Leaves the section of that token, if it is still there.
+    /// Leaves the section of a token, if the instance is still in it.
     pub(super) fn unlock(&mut self, fiber: &mut Fiber, id: u64, token: &Value) -> Result<Flow, Fail> {
         let ours = |section: &Section| matches!(token, Value::Int(n) if *n == section.token as i64);
         let Some(section) = self.section.take_if(|section| ours(section)) else { return Ok(Flow::Go) };
@@ -298,7 +301,7 @@ impl Machine {
         Ok(Flow::Wait(Wait::Shielded { seq }))
     }
 
-    /// Whether `continue_as_new` is possible here, with so many arguments.
+    /// Checks that `continue_as_new` is possible here, with `count` arguments.
     pub(super) fn may_continue(&self, fiber: &Fiber, count: usize) -> Result<(), Fail> {
         if self.section.is_some() {
             return Err(self.forbidden(fiber, "`continue_as_new` in a critical section".to_string()));
@@ -313,7 +316,7 @@ impl Machine {
         op::fits(&self.image.code.functions[own as usize], count)
     }
 
-    /// What a section learns from an answer.
+    /// Updates the section after an answer.
     pub(super) fn section_answered(&mut self, seq: u64, granted: bool) {
         if let Some(section) = &mut self.section {
             if section.stage == Stage::Asked(seq) {
@@ -324,13 +327,13 @@ impl Machine {
     }
 }
 
-/// The arguments up to the last one that was given.
+/// Returns the arguments up to the last given one.
 fn given(args: &[Value]) -> Vec<Value> {
     let count = args.iter().rposition(|arg| !matches!(arg, Value::Missing)).map_or(0, |at| at + 1);
     args[..count].to_vec()
 }
 
-/// The handle of an instance, as data.
+/// Returns the handle of an instance, a record.
 pub fn instance_handle(id: &str) -> Value {
     Value::record([("id", Value::str(id))])
 }

@@ -1,9 +1,10 @@
 //! The machine: values, frames, tasks, and stepping through code.
 //!
-//! Invariant: between two instructions all of a running program is plain data in [`Machine`]: frames, registers,
-//! handlers, tasks. Nothing of it lives on Rust's stack, so it can stop at any effect, be dropped and replayed, or be
-//! written down and restored; and no depth of calls or of data makes Rust recurse. It knows nothing of instances,
-//! storage, or time: what it needs from outside it asks for by a [`Request`].
+//! Invariant: between two instructions, the whole state of a running program is plain data in
+//! [`Machine`]: frames, registers, handlers, tasks. Nothing lies on Rust's stack. So a program can
+//! stop at any effect, and be dropped and replayed, or stored and restored. Rust does not recurse,
+//! however deep calls or data are nested. The machine knows nothing of instances, storage or time.
+//! It asks for everything outside by a [`Request`].
 
 mod address;
 mod calls;
@@ -52,76 +53,79 @@ pub use messages::instance_handle;
 pub use natives::options;
 pub use value::Value;
 
-/// Frames deeper than this are an error.
+/// The limit on the frames of a fiber. More are an error.
 pub const MAX_DEPTH: usize = 2_000_000;
-/// Registers of one fiber, in values of 16 bytes.
+/// The limit on the registers of a fiber, each a value of 16 bytes.
 pub const MAX_STACK: usize = 32 << 20;
-/// Bytes that the values of one thread may take.
+/// The limit on the bytes of all values of a thread.
 pub const MAX_MEMORY: usize = 1 << 30;
-/// Bytes of one string, or of one `bytes`.
+/// The limit on the bytes of a string, or of a `bytes`.
 pub const MAX_TEXT: usize = 256 << 20;
-/// Bytes that the tasks of one instance may take with what they asked for: counted, not measured, so that it is the same
-/// again when the instance is replayed.
+/// The limit on the bytes of an instance's tasks and their requests. They are counted by fixed
+/// rules, not measured, so that a replay counts the same number.
 pub const MAX_TASKS: usize = 512 << 20;
-/// Bytes that a task under way takes with its request, its place in the history and its timer, about.
+/// The approximate number of bytes of a running task, with its request, its place in the history
+/// and its timer.
 const TASK_BYTES: usize = 2 << 10;
-/// Elements of one list or record.
+/// The limit on the elements of a list or a record.
 pub const MAX_ITEMS: usize = 32 << 20;
 
-/// What the machine needs from outside. Its number is that of the request in this run, from 0.
+/// A request for something outside of the machine. `seq` is the number of the request in this run,
+/// from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     pub seq: u64,
     pub what: RequestKind,
-    /// The arguments, a list.
+    /// The arguments, as a list.
     pub args: Data,
     pub place: Place,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum RequestKind {
-    /// An effect of the table of builtins.
+    /// An effect from the table of builtins.
     Effect(Effect),
-    /// An activity by its name, with its options.
+    /// An activity, by its name, with its options.
     Activity { name: String, options: Data },
-    /// An orchestration by its name, with its options: called as a child, or only started.
+    /// An orchestration, by its name, with its options: called as a child, or only started.
     Orchestration { name: String, options: Data, start: bool },
-    /// An operation of an entity: called, or signalled after a duration, at an instant, or at once (null).
+    /// An operation of an entity. A call has no `signal`. A signal has a duration, an instant, or
+    /// null for at once.
     Operation { entity: EntityId, operation: String, signal: Option<Data> },
 }
 
-/// How far a run came.
+/// The reason why a run stopped.
 #[derive(Debug)]
 pub enum Progress {
-    /// The fuel is used up; it can go on.
+    /// The fuel is used up; the run can go on.
     OutOfFuel,
-    /// It waits for answers.
+    /// All fibers wait for answers or for one another.
     Waiting,
-    /// It is at its end.
+    /// The run has ended.
     Done(Result<Data, ErrorData>),
 }
 
-/// A call of a function that is under way.
+/// A call of a function that has not returned.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub function: FunctionId,
     pub pc: u32,
-    /// Where its window begins in the fiber's stack.
+    /// The first register of the call's window, as an index into the fiber's stack.
     pub base: u32,
-    /// Where its result goes in the fiber's stack.
+    /// The place of the call's result, as an index into the fiber's stack.
     pub result: u32,
 }
 
-/// A `try` that is under way.
+/// A `try` whose body is running.
 #[derive(Clone, Debug)]
 pub(crate) struct Handler {
-    /// How many frames there are where it stands.
+    /// The number of frames at the `try`.
     pub frames: u32,
     pub pc: u32,
     pub error: u16,
 }
 
-/// One line of control: the main one, or a task's.
+/// One thread of control: the main one, or a task's.
 #[derive(Debug)]
 pub(crate) struct Fiber {
     pub stack: Vec<Value>,
@@ -129,33 +133,36 @@ pub(crate) struct Fiber {
     pub handlers: Vec<Handler>,
     pub task: Rc<task::Task>,
     pub wait: Wait,
-    /// An error that is thrown where it goes on.
+    /// An error to throw when the fiber goes on.
     pub thrown: Option<Fail>,
-    /// It was cancelled by this, and learns of it when it next runs.
+    /// The cause of a cancellation that the fiber does not know of yet. The fiber gets the error
+    /// when it next runs.
     pub cancelled: Option<Box<cancel::Cause>>,
-    /// It was cancelled at some time.
+    /// Whether the fiber was ever cancelled.
     pub given_up: bool,
-    /// The failure of its clean-up was reported.
+    /// Whether the failure of the fiber's clean-up was reported.
     pub reported: bool,
-    /// The fiber that it belongs to, and those that belong to it, each with the number of the scope it was begun in.
+    /// The fiber that owns this one, and, in `inner`, the fibers that this one owns, each with the
+    /// number of the scope in which it began.
     pub parent: u64,
     pub inner: BTreeMap<u64, u32>,
-    /// The scopes that it is in, the innermost last: which attempt each is.
+    /// The numbers of attempts of the scopes that the fiber is in, innermost last.
     pub attempts: Vec<i64>,
-    /// The `when` of the policy of what it asked for.
+    /// The `when` of the retry policy of the fiber's request.
     pub judge: Option<Value>,
-    /// What it takes with its request.
+    /// The memory that the fiber and its request count for.
     pub charge: value::Charge,
 }
 
-/// What a fiber waits for.
+/// The thing that a fiber waits for.
 #[derive(Debug)]
 pub(crate) enum Wait {
     Nothing,
     Answer {
         seq: u64,
     },
-    /// As `Answer`, of what is done in any case: cancellation waits until it is answered.
+    /// As `Answer`, for a request that is carried out in any case: cancellation waits for its
+    /// answer.
     Shielded {
         seq: u64,
     },
@@ -166,65 +173,66 @@ pub(crate) enum Wait {
 pub struct Machine {
     pub image: Rc<Image>,
     pub context: Context,
-    /// What the main fiber runs.
+    /// The function that the main fiber runs.
     function: FunctionId,
-    /// What `self` and `idempotency_key()` say.
+    /// The values of `self` and `idempotency_key()`.
     pub identity: Identity,
-    /// It may name instances as automatic ids do: what began with a version that let it goes on so.
+    /// Whether the program can choose ids of the automatic form. Only instances that an earlier
+    /// version began can, since that version allowed them.
     pub names_freely: bool,
-    /// Each on its own: a leaf of such a map has room for eleven.
+    /// The fibers, each in a box: a leaf of this map has room for eleven.
     fibers: BTreeMap<u64, Box<Fiber>>,
     ready: VecDeque<u64>,
     next_fiber: u64,
     next_request: u64,
-    /// Fuel that was used since this was last asked.
+    /// The fuel used since `take_spent` was last called.
     spent: u64,
-    /// Which fiber waits for which answer.
+    /// For each request without an answer, the fiber that waits for it.
     waiting: BTreeMap<u64, u64>,
-    /// In the order of their numbers; some were taken back before they left.
+    /// Requests in the order of their numbers. Those in `unmade` were withdrawn before they left.
     requests: Vec<Request>,
     unmade: BTreeSet<u64>,
     withdrawn: Vec<u64>,
-    /// Bytes that all fibers take, by their charges.
+    /// The bytes that all fibers count for, by their charges.
     tasks_hold: usize,
     main: Rc<task::Task>,
-    /// Tasks that failed, to look at the end whether anybody awaited them.
+    /// The tasks that failed. At the end, the machine checks whether each was awaited.
     failed: Vec<Rc<task::Task>>,
     provenance: provenance::Provenance,
-    /// The main fiber has failed, and the others are being cancelled.
+    /// Whether the main fiber has failed, so that the others are being cancelled.
     ending: bool,
     result: ResultMode,
     value: Value,
-    /// The critical section that is asked for or held.
+    /// The critical section that was requested or is held.
     section: Option<messages::Section>,
     next_section: u64,
-    /// What an activity or an operation has sent, in order; numbered from 0.
+    /// The messages of an activity or an operation, in order, numbered from 0.
     sends: Vec<Request>,
-    /// The state, when this is an operation.
+    /// The state of the entity, when this is an operation.
     state: Option<run::State>,
 }
 
-/// What becomes of the main function's value.
+/// The treatment of the main function's value.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum ResultMode {
-    /// It must be data.
+    /// The value must be data.
     Data,
-    /// What isn't data becomes null: a script may end with anything.
+    /// A value that isn't data becomes null: a script can end with anything.
     Lenient,
-    /// It is kept as a value.
+    /// The value is kept as it is.
     Value,
 }
 
-/// Who runs.
+/// The identity of the code that runs.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// The instance's id.
     pub id: String,
-    /// For an activity or an operation: the key of its step.
+    /// For an activity or an operation: its idempotency key.
     pub key: String,
-    /// The entity whose operation this is.
+    /// The entity, if this is an operation of one.
     pub entity: Option<EntityId>,
-    /// For an activity: which attempt it is, from 1.
+    /// For an activity: the number of the attempt, from 1.
     pub attempt: u32,
 }
 

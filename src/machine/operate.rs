@@ -1,4 +1,4 @@
-//! Operators on values: the paths that the run loop doesn't take itself.
+//! Operators on values, except for the fast paths in the run loop.
 
 use std::mem;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use super::format::{brief, display};
 use super::value::{List, Name, Record, Text, Value, intern, memory_used};
 use super::{MAX_ITEMS, MAX_MEMORY, MAX_TEXT, secret, work};
 
-/// An error when so many more bytes would be too many.
+/// Checks that `bytes` more bytes do not exceed the memory limit.
 pub fn reserve(bytes: usize) -> Result<(), Fail> {
     if memory_used().saturating_add(bytes) > MAX_MEMORY {
         return Err(fail("limit", "out of memory: this program's values would take more than 1 GiB"));
@@ -22,13 +22,14 @@ pub fn reserve(bytes: usize) -> Result<(), Fail> {
     Ok(())
 }
 
-/// An error when what was made takes too much: each part of it counts already, and was not asked for ahead.
+/// Checks the memory limit after a value was made. The parts of the value are counted already, but
+/// were not reserved before.
 pub fn made(value: Value) -> Result<Value, Fail> {
     reserve(0)?;
     Ok(value)
 }
 
-/// An error when a string would be too long.
+/// Checks the limits for a string of `bytes` bytes.
 pub fn reserve_text(bytes: usize) -> Result<(), Fail> {
     if bytes > MAX_TEXT {
         return Err(fail("limit", "a string of more than 256 MiB"));
@@ -36,7 +37,7 @@ pub fn reserve_text(bytes: usize) -> Result<(), Fail> {
     if bytes > 1 << 16 { reserve(bytes) } else { Ok(()) }
 }
 
-/// An error when a list or record would have too many elements.
+/// Checks the limits for a list or a record of `count` elements.
 pub fn reserve_items(count: usize) -> Result<(), Fail> {
     if count > MAX_ITEMS {
         return Err(fail("limit", "more than 33,554,432 elements in one list or record"));
@@ -44,7 +45,8 @@ pub fn reserve_items(count: usize) -> Result<(), Fail> {
     if count > 1 << 12 { reserve(count * 16) } else { Ok(()) }
 }
 
-/// Something that grows in one call: its memory is asked for ahead, since it is no value before its end.
+/// The size of a result that grows in one call. Its memory is reserved ahead, since the result is
+/// not a value until the end.
 #[derive(Default)]
 pub struct Growing {
     size: usize,
@@ -52,7 +54,7 @@ pub struct Growing {
 }
 
 impl Growing {
-    /// So many more bytes of a text.
+    /// Adds bytes to a text.
     pub fn text(&mut self, bytes: usize) -> Result<(), Fail> {
         self.size = self.size.saturating_add(bytes);
         if self.size > MAX_TEXT {
@@ -61,7 +63,7 @@ impl Growing {
         self.ask()
     }
 
-    /// One more element of a list. The element itself is counted as a value already.
+    /// Adds an element to a list. The element itself is counted as a value already.
     pub fn item(&mut self) -> Result<(), Fail> {
         self.size += size_of::<Value>();
         if self.size > MAX_ITEMS * size_of::<Value>() {
@@ -76,7 +78,7 @@ impl Growing {
             return Ok(());
         }
         work::done(self.size);
-        // It takes twice its size when it moves.
+        // A reallocation needs twice the size.
         self.asked = 2 * self.size;
         reserve(self.asked)
     }
@@ -109,7 +111,8 @@ fn operands(a: &Value, op: &str, b: &Value) -> Fail {
     type_error(format!("`{op}` can't take {} and {}{hint}", a.a_kind(), b.a_kind()))
 }
 
-/// `a + b`. What `a` holds is extended in place when nobody else holds it.
+/// Returns `a + b`. The value of `a` is extended in place unless it is shared. An error returns `a`
+/// too.
 pub fn add(a: Value, b: &Value) -> Result<Value, (Value, Fail)> {
     match (a, b) {
         (Value::Int(x), Value::Int(y)) => match x.checked_add(*y) {
@@ -189,12 +192,12 @@ pub fn multiply(a: &Value, b: &Value) -> Result<Value, Fail> {
     })
 }
 
-/// The nearest duration.
+/// Rounds to the nearest duration.
 fn rounded(nanos: f64) -> Option<Value> {
     whole(nanos.round()).map(Value::Duration)
 }
 
-/// The nearest duration to a part of one, halves away from zero.
+/// Divides a duration, rounded to the nearest nanosecond, halves away from zero.
 fn part_of(nanos: i64, by: i64) -> Option<Value> {
     let (nanos, by) = (i128::from(nanos), i128::from(by));
     let half = by.abs() / 2;
@@ -229,7 +232,7 @@ pub fn divide(a: &Value, b: &Value) -> Result<Value, Fail> {
     }
 }
 
-/// The floored remainder: its sign is that of the divisor.
+/// Returns the floored remainder, which has the sign of the divisor.
 pub fn remainder(a: &Value, b: &Value) -> Result<Value, Fail> {
     let floats = |x: f64, y: f64| {
         let r = x % y;
@@ -257,7 +260,7 @@ fn floored(x: i64, y: i64) -> i64 {
     if r != 0 && (r < 0) != (y < 0) { r + y } else { r }
 }
 
-/// The floored quotient of two ints.
+/// Returns the floored quotient of two ints or two durations.
 pub fn div(a: &Value, b: &Value) -> Result<Value, Fail> {
     match (a, b) {
         (Value::Int(_), Value::Int(0)) => Err(fail("division_by_zero", format!("div({}, 0)", brief(a)))),
@@ -290,7 +293,7 @@ pub fn negate(a: &Value) -> Result<Value, Fail> {
     })
 }
 
-/// The error of a condition that is neither true nor false.
+/// Returns the error of a condition that is neither true nor false.
 #[cold]
 pub fn not_bool(a: &Value) -> Fail {
     if matches!(a, Value::Missing) {
@@ -308,7 +311,7 @@ fn shown(a: &Value) -> String {
 
 // ---- fields and elements
 
-/// The error of `value.name` when there is no such field.
+/// Returns the error of `value.name` when there is no such field.
 #[cold]
 pub fn no_field(a: &Value, name: &Name) -> Fail {
     if let Value::Record(record) = a {
@@ -324,7 +327,7 @@ pub fn no_field(a: &Value, name: &Name) -> Fail {
     type_error(format!("{} has no field `{name}`{hint}", a.a_kind()))
 }
 
-/// The error of a field that a record doesn't have.
+/// Returns the error of a field that a record doesn't have.
 pub fn missing_field(record: &Record, name: &str) -> Fail {
     let names = record.keys().names();
     let hint = match closest(name, names.iter().take(1000).map(|n| &**n)) {
@@ -359,7 +362,7 @@ pub fn at(index: i64, len: usize) -> Result<usize, Fail> {
     usize::try_from(index).ok().filter(|at| *at < len).ok_or_else(|| out_of_range(index, len))
 }
 
-/// `value[index]`.
+/// Returns `value.name`.
 pub fn field(a: &Value, name: &Name) -> Result<Value, Fail> {
     match a {
         Value::Record(record) if let Some(value) = record.get(name) => Ok(value.clone()),
@@ -393,9 +396,8 @@ pub fn index(a: &Value, index: &Value) -> Result<Value, Fail> {
     }
 }
 
-/// Gives the value at a path within `root` a new value. Nothing is changed when it is an error: containers on the
-/// way are at most copied, which each is only if others hold it. The steps that are indexes take theirs from `args`
-/// in order.
+/// Sets the value at a path within `root`. An error changes nothing. Shared containers on the way
+/// are copied. The index steps take their indexes from `args` in order.
 pub fn set_path(
     root: &mut Value,
     path: &[PathStep],
@@ -435,8 +437,8 @@ pub fn set_path(
     Ok(())
 }
 
-/// Adds to the value at a path within `root`, as if it were read, added to and set. It grows in place when nobody else
-/// holds it, nor what it is part of.
+/// Adds to the value at a path within `root`, as if the value were read, added to and set. The
+/// value grows in place if neither it nor any container on the way is shared.
 pub fn add_path(
     root: &mut Value,
     path: &[PathStep],
@@ -457,7 +459,7 @@ pub fn add_path(
     set_path(root, path, names, args, sum)
 }
 
-/// Takes the value at a path out of `root`, or copies it when others hold it, or what it is part of.
+/// Takes the value at a path out of `root`, or copies it if a container on the way is shared.
 pub fn take_path(root: &mut Value, path: &[PathStep], names: &[Name], args: &[Value]) -> Result<Value, Fail> {
     match own_part(root, path, names, args) {
         Some(place) => Ok(mem::take(place)),
@@ -477,7 +479,7 @@ fn read_path(root: &Value, path: &[PathStep], names: &[Name], args: &[Value]) ->
     Ok(found)
 }
 
-/// An error when there is nothing at a path: that of reading it.
+/// Checks that there is a value at a path. The error is that of reading the value.
 pub fn check_path(root: &Value, path: &[PathStep], names: &[Name], args: &[Value]) -> Result<(), Fail> {
     match part(root, path, names, args) {
         Some(_) => Ok(()),
@@ -485,7 +487,7 @@ pub fn check_path(root: &Value, path: &[PathStep], names: &[Name], args: &[Value
     }
 }
 
-/// As `add_path`, of an entry of a record; `other` if there is none, or it is null.
+/// As `add_path`, for an entry of a record. `other` takes the place of a missing or null entry.
 pub fn add_entry(
     root: &mut Value,
     path: &[PathStep],
@@ -501,7 +503,7 @@ pub fn add_entry(
     set_path(root, path, names, args, sum)
 }
 
-/// What is at a path, if there is anything.
+/// Returns the value at a path, if there is one.
 pub fn part<'a>(root: &'a Value, path: &[PathStep], names: &[Name], args: &'a [Value]) -> Option<&'a Value> {
     let mut place = root;
     let mut args = args.iter();
@@ -519,7 +521,7 @@ pub fn part<'a>(root: &'a Value, path: &[PathStep], names: &[Name], args: &'a [V
     Some(place)
 }
 
-/// What is at a path, when nobody else holds anything on the way.
+/// Returns the value at a path, if no container on the way is shared.
 fn own_part<'a>(
     root: &'a mut Value,
     path: &[PathStep],
@@ -563,7 +565,7 @@ fn lost() -> Fail {
     fail("internal", "a container that was there is there no more")
 }
 
-/// The error of assigning a part of what has no such parts.
+/// Returns the error of assigning a part of a value that has no such parts.
 #[cold]
 fn not_assignable(container: &Value, index: Option<&Value>) -> Fail {
     match (container, index) {
@@ -578,7 +580,7 @@ fn not_assignable(container: &Value, index: Option<&Value>) -> Fail {
     }
 }
 
-/// Adds an element to a list, in place when nobody else holds it.
+/// Adds an element to a list, in place if the list is not shared.
 #[inline(always)]
 pub fn push(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
     match List::push_within(list, value) {
@@ -595,15 +597,15 @@ fn push_slowly(list: &mut Rc<List>, value: Value) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Texts from this many bytes on grow in place rather than being written anew.
+/// The length from which a text grows in place instead of being written anew, in bytes.
 const LONG_TEXT: usize = 256;
 
-/// The texts of values, joined.
+/// Joins the texts of values.
 pub fn concat(parts: &mut [Value]) -> Result<Value, Fail> {
     if parts.iter().any(secret::is) {
         return secret::concat(parts);
     }
-    // A long text that nobody else holds grows in place.
+    // A long text that is not shared grows in place.
     if let [first @ Value::Str(_), rest @ ..] = parts
         && let Value::Str(text) = &mut *first
         && text.as_str().len() >= LONG_TEXT
@@ -617,7 +619,7 @@ pub fn concat(parts: &mut [Value]) -> Result<Value, Fail> {
     Ok(Value::Str(Text::new(written(parts)?)))
 }
 
-/// Values as the text that they are within a text.
+/// Returns the joined texts of values, as they are within a text.
 fn written(parts: &[Value]) -> Result<CompactString, Fail> {
     let mut out = CompactString::default();
     for part in parts {
@@ -634,19 +636,19 @@ fn written(parts: &[Value]) -> Result<CompactString, Fail> {
     Ok(out)
 }
 
-/// A list of ints.
+/// Returns a range as a list of ints.
 pub fn range(low: &Value, high: &Value, step: i64, inclusive: bool) -> Result<Value, Fail> {
     let (low, high) = range_ends(low, high, inclusive)?;
     let way = if step > 0 { high - low } else { low - high }.max(0) as u128;
     let count = usize::try_from(way.div_ceil(step.unsigned_abs().into())).unwrap_or(usize::MAX);
     reserve_items(count)?;
     let mut out = Vec::with_capacity(count);
-    // None of them is beyond the ends, which fit into an int.
+    // All ints are between the ends, which fit in an int.
     out.extend((0..count as i64).map(|at| Value::Int((low as i64).wrapping_add(at.wrapping_mul(step)))));
     Ok(Value::list(out))
 }
 
-/// The ends of a range; the second is the first that is not in it.
+/// Returns the ends of a range. The second is the first int after the range.
 pub fn range_ends(low: &Value, high: &Value, inclusive: bool) -> Result<(i128, i128), Fail> {
     match (low, high) {
         (Value::Int(low), Value::Int(high)) => Ok((*low as i128, *high as i128 + i128::from(inclusive))),
@@ -658,14 +660,14 @@ pub fn range_ends(low: &Value, high: &Value, inclusive: bool) -> Result<(i128, i
     }
 }
 
-/// A string's characters, a list of strings.
+/// Returns a string's characters as a list of strings.
 pub fn characters(text: &Text) -> Value {
     let mut all = Vec::with_capacity(text.chars());
     all.extend(text.as_str().chars().map(Value::char));
     Value::list(all)
 }
 
-/// What a `for` goes through, as a list.
+/// Returns the items of a `for` loop as a list.
 pub fn elements(value: &Value) -> Result<Value, Fail> {
     match value {
         Value::List(_) => Ok(value.clone()),
@@ -682,12 +684,12 @@ pub fn elements(value: &Value) -> Result<Value, Fail> {
     }
 }
 
-/// The error of calling what is no function.
+/// Returns the error of calling a value that is not a function.
 pub fn not_a_function(value: &Value) -> Fail {
     type_error(format!("{} can't be called{}", value.a_kind(), shown(value)))
 }
 
-/// The error of a wrong number of arguments.
+/// Returns the error of a wrong number of arguments.
 pub fn arity(name: &str, min: usize, max: usize, given: usize) -> Fail {
     let takes = match (min, max) {
         (1, 1) => "1 argument".to_string(),
@@ -699,7 +701,7 @@ pub fn arity(name: &str, min: usize, max: usize, given: usize) -> Fail {
     fail("arity", format!("{name} takes {takes}, {given} {} given", if given == 1 { "is" } else { "are" }))
 }
 
-/// How a method of other languages is called here.
+/// Returns the counterpart here of a method of other languages.
 fn elsewhere(name: &str) -> Option<&'static str> {
     Some(match name {
         "length" | "size" | "count" | "len" => "its length is `len()`",
@@ -725,7 +727,7 @@ fn elsewhere(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The error of a method that a value doesn't have.
+/// Returns the error of a method that a value doesn't have.
 pub fn no_method(value: &Value, name: &str, known: impl Iterator<Item = String>) -> Fail {
     let known: Vec<String> = known.collect();
     let near =
@@ -740,27 +742,27 @@ pub fn no_method(value: &Value, name: &str, known: impl Iterator<Item = String>)
     fail("missing_method", format!("{} has no method `{name}`{hint}", value.a_kind()))
 }
 
-/// The error of a value that no pattern takes.
+/// Returns the error of a value that no pattern matches.
 pub fn no_match(value: &Value, arms: bool) -> Fail {
     let shown = brief(value);
     let message =
         if arms { format!("no arm matches {shown}") } else { format!("the pattern doesn't match {shown}") };
     let value = match value {
         Value::Missing => Value::Null,
-        // An error must be able to leave the instance.
+        // An error must be able to leave the instance, so its value must be data.
         other if super::Data::encode(other).is_err() => Value::str(display(other)),
         other => other.clone(),
     };
     fail_with("no_match", message, [("value", value)])
 }
 
-/// The error of a function value that is given a wrong number of arguments.
+/// Returns the error of a wrong number of arguments of a function value.
 #[cold]
 pub fn wrong_count(f: &crate::code::Function, given: usize) -> Fail {
     arity(&f.name, f.required as usize, (f.params - f.hidden) as usize, given)
 }
 
-/// Checks the number of arguments that a method is given; the receiver is one more.
+/// Checks the number of arguments of a method, without the receiver.
 pub fn fits_method(f: &crate::code::Function, given: usize) -> Result<(), Fail> {
     let (min, max) = (f.required as usize, f.params as usize);
     if given + 1 < min || given + 1 > max {
@@ -769,7 +771,7 @@ pub fn fits_method(f: &crate::code::Function, given: usize) -> Result<(), Fail> 
     Ok(())
 }
 
-/// Checks the number of arguments that a function of the same group is given.
+/// Checks the number of arguments of a function without hidden parameters.
 pub fn fits(f: &crate::code::Function, given: usize) -> Result<(), Fail> {
     let (min, max) = (f.required as usize, f.params as usize);
     if given < min || given > max {

@@ -1,6 +1,7 @@
-//! Instructions on parts of what registers hold: fields, elements, and what is at a path of both.
+//! Instructions on parts of the values in registers: fields, elements, and paths of both.
 //!
-//! As in `plain`, they stand outside the run loop, which comes here when what it looks for isn't where it was last.
+//! As in `plain`, these instructions stand outside the run loop. The run loop calls them when a
+//! part is not where it was last found.
 
 use std::mem;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use super::error::Fail;
 use super::operate as op;
 use super::value::{List, Name, Record, Value};
 
-/// Executes such an instruction on the window of its function.
+/// Executes one of these instructions on the window of its function.
 pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), Fail> {
     match op {
         Op::TakeField { to, a, name } => take_field(image, regs, to, a, name)?,
@@ -74,13 +75,13 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
     Ok(())
 }
 
-/// Takes a field out of a record that nobody else holds, and reads it of another.
+/// Takes a field out of a record that is not shared, or copies the field of a shared one.
 fn take_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, name: u16) -> Result<(), Fail> {
     let (known, guess) = (&image.names[name as usize], &image.guesses[name as usize]);
     let Value::Record(record) = &mut regs[a as usize] else {
         return Err(op::no_field(&regs[a as usize], known));
     };
-    // Looked up, it is where it is guessed to be.
+    // This lookup also corrects the guess that `Record::own` relies on.
     let Some(value) = record.look_up(known, guess) else { return Err(op::missing_field(record, known)) };
     let value = match value.is_counted() {
         true => match Record::own(record, known, guess) {
@@ -93,7 +94,7 @@ fn take_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, name: u16) -> 
     Ok(())
 }
 
-/// Reads a field, or the mark of a missing one; whether it is there.
+/// Reads a field, or the marker of a missing one. Returns whether the field is there.
 #[inline(never)]
 pub(super) fn read_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, name: u16) -> bool {
     let found = match &regs[a as usize] {
@@ -106,7 +107,8 @@ pub(super) fn read_field(image: &Image, regs: &mut [Value], to: Reg, a: Reg, nam
     is_there
 }
 
-/// Whether a path leads to a key of a record, which need not be there, and the record's `get` is that of all records.
+/// Returns whether the last step of a path is a string key into a record. The record may lack the
+/// key, but must have no `get` of its own.
 fn is_entry(image: &Image, root: &Value, path: &[PathStep], args: &[Value]) -> bool {
     let (Some((_, before)), Some((Value::Str(_), args))) = (path.split_last(), args.split_last()) else {
         return false;
@@ -117,13 +119,14 @@ fn is_entry(image: &Image, root: &Value, path: &[PathStep], args: &[Value]) -> b
     }
 }
 
-/// A path, and where its indexes lie.
+/// Returns a path and the range of registers that hold its indexes.
 fn steps(image: &Image, from: Reg, path: u16) -> (&[PathStep], Range<usize>) {
     let path = &image.code.paths[path as usize][..];
     (path, from as usize..from as usize + PathStep::indexes(path))
 }
 
-/// Does something with what a register holds, or the cell there; it is out of its place meanwhile.
+/// Runs `act` on the value in a register, or on the value of the cell there. The value is out of
+/// its place meanwhile.
 fn within<R>(regs: &mut [Value], a: Reg, act: impl FnOnce(&mut Value, &[Value]) -> R) -> R {
     let mut held = mem::take(&mut regs[a as usize]);
     let result = match &held {
@@ -139,10 +142,12 @@ fn within<R>(regs: &mut [Value], a: Reg, act: impl FnOnce(&mut Value, &[Value]) 
     result
 }
 
-/// A change at a path within a value: the path, the names of its fields, its indexes, and what is set or added.
+/// A change at a path within a value. Its arguments: the value, the path, the names of fields, the
+/// indexes, and the value to set or add.
 type Change = fn(&mut Value, &[PathStep], &[Name], &[Value], Value) -> Result<(), Fail>;
 
-/// Changes what is at a path within what a register holds, or the cell there; what is set or added lies after the indexes.
+/// Changes the value at a path within a register, or within the cell there. The value to set or add
+/// lies after the indexes.
 #[cold]
 #[inline(never)]
 pub(super) fn change_path(
@@ -158,13 +163,13 @@ pub(super) fn change_path(
     within(regs, a, |root, regs| change(root, path, &image.names, &regs[args], value))
 }
 
-/// `a[index] = value`, when the element isn't at hand.
+/// Executes `a[index] = value` when the element can't be set in place.
 #[inline(never)]
 pub(super) fn set_element(regs: &mut [Value], a: Reg, index: Reg, value: Value) -> Result<(), Fail> {
     assign(regs, a, &[PathStep::Index], &[], [index], value)
 }
 
-/// `a.name = value`, when the field isn't at hand.
+/// Executes `a.name = value` when the field can't be set in place.
 #[inline(never)]
 pub(super) fn set_field(
     image: &Image,
@@ -178,7 +183,7 @@ pub(super) fn set_field(
     Ok(())
 }
 
-/// `a[index].name = value`, when the field isn't at hand.
+/// Executes `a[index].name = value` when the field can't be set in place.
 #[inline(never)]
 pub(super) fn set_field_of_element(
     image: &Image,
@@ -210,7 +215,7 @@ fn assign<const N: usize>(
     op::set_path(&mut regs[a as usize], path, names, &indexes, value)
 }
 
-/// `a[index][second]`
+/// Executes `a[index][second]`.
 #[inline(never)]
 pub(super) fn element_of_element(
     regs: &mut [Value],
@@ -236,7 +241,7 @@ pub(super) fn element_of_element(
     Ok(())
 }
 
-/// `a[index][second] = value`; `value` is taken.
+/// Executes `a[index][second] = value`, and takes `value` out of its register.
 #[inline(never)]
 pub(super) fn set_element_of_element(
     regs: &mut [Value],
@@ -264,14 +269,14 @@ pub(super) fn set_element_of_element(
     Ok(())
 }
 
-/// Looks a field up, so that the next time it is found where it was.
+/// Looks up a field, so that its place is guessed right the next time.
 fn remember(image: &Image, record: &Value, name: u16) {
     if let Value::Record(record) = record {
         let _ = record.look_up(&image.names[name as usize], &image.guesses[name as usize]);
     }
 }
 
-/// `a[index].name`, when the field isn't at hand.
+/// Reads `a[index].name` when the field is not where it was last found.
 #[inline(never)]
 pub(super) fn field_of_element(
     image: &Image,

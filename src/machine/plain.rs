@@ -1,7 +1,8 @@
-//! Instructions that only read and write registers: those that aren't worth a place in the run loop itself.
+//! Instructions that only read and write registers, and are not worth a place in the run loop.
 //!
-//! The run loop is fast by being small: what it must keep in the processor's registers from one instruction to the next
-//! has to fit there. So an instruction stands here unless a measurement has shown that it belongs there.
+//! The run loop is fast by being small: the state that it keeps from one instruction to the next
+//! has to fit in the processor's registers. So an instruction stands here unless a measurement has
+//! shown that it belongs there.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -17,7 +18,7 @@ use super::operate as op;
 use super::parts;
 use super::value::{Closure, Env, List, Record, Shared, Value, intern};
 
-/// Executes such an instruction on the window of its function.
+/// Executes one of these instructions on the window of its function.
 #[cold]
 #[inline(never)]
 pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), Fail> {
@@ -157,7 +158,7 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
         Op::RangeStart { base: from, inclusive } => {
             let from = from as usize;
             let (_, high) = op::range_ends(&regs[from], &regs[from + 1], inclusive)?;
-            // An end beyond the largest int is kept as a float mark: no int reaches it.
+            // An end beyond the largest int is kept as null: no int reaches it.
             regs[from + 1] = i64::try_from(high).map_or(Value::Null, Value::Int);
         }
         Op::EachStart { base: from } => {
@@ -209,13 +210,13 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
         }
         Op::NoArm { from } => return Err(op::no_match(&regs[from as usize], true)),
         Op::NoMatch { from } => return Err(op::no_match(&regs[from as usize], false)),
-        // The run loop does the others itself.
+        // The run loop executes all others itself.
         other => return parts::execute(image, regs, other),
     }
     Ok(())
 }
 
-/// Adds elements to a list that is being made; a list of them becomes it, if it has none yet.
+/// Adds elements to a list that is being built. An empty list is replaced by that of the elements.
 fn extend(list: &mut Value, values: Value) -> Result<(), Fail> {
     if let (Value::List(list), Value::List(values)) = (&mut *list, &values)
         && !list.is_empty()
@@ -228,7 +229,7 @@ fn extend(list: &mut Value, values: Value) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Adds fields to a record that is being made; a record of them becomes it, if it has none yet.
+/// Adds fields to a record that is being built. An empty record is replaced by that of the fields.
 fn merge(record: &mut Value, other: Value) -> Result<(), Fail> {
     let fields = match &other {
         Value::Record(fields) => fields,
@@ -252,7 +253,8 @@ fn no_spread(value: &Value) -> Fail {
     fail("type_error", format!("`..` in a record takes a record, not {}", value.a_kind()))
 }
 
-/// Gives a record, or null for one without fields, the values that lie in the registers, and puts it into the first of them.
+/// Sets the fields of a record to the values in the registers, and puts the record into the first
+/// of them. Null counts as a record without fields.
 fn update(image: &Image, regs: &mut [Value], from: Reg, given: Value, shape: Reg) {
     let mut record = match given {
         Value::Record(record) => record,
@@ -268,7 +270,7 @@ fn update(image: &Image, regs: &mut [Value], from: Reg, given: Value, shape: Reg
     regs[from as usize].put(Value::Record(record));
 }
 
-/// A record of a literal.
+/// Makes the record of a literal.
 #[cold]
 #[inline(never)]
 pub(super) fn new_record(image: &Image, regs: &mut [Value], to: Reg, from: Reg, shape: Reg) {
@@ -278,7 +280,8 @@ pub(super) fn new_record(image: &Image, regs: &mut [Value], to: Reg, from: Reg, 
     regs[to as usize].put(Value::Record(Rc::new(Record::new(keys.clone(), values))));
 }
 
-/// The next int of a range whose ends aren't both at hand as ints; whether there is one.
+/// Writes the next int of a range whose ends are not both ints in registers. Returns whether there
+/// is one.
 #[cold]
 #[inline(never)]
 pub(super) fn range_next(next: &mut Value, end: &Value, item: &mut Value) -> bool {
@@ -295,7 +298,7 @@ pub(super) fn range_next(next: &mut Value, end: &Value, item: &mut Value) -> boo
 
 // ---- arithmetic beyond ints that fit and floats
 
-/// An operation that stays out of the loop.
+/// Defines an operation that stays out of the run loop.
 macro_rules! slow {
     ($name:ident, $by:path) => {
         #[cold]
@@ -314,7 +317,7 @@ slow!(divide, op::divide);
 slow!(remainder, op::remainder);
 slow!(quotient, op::div);
 
-/// `a + b`; what `a` holds grows in place when it is the target too and nobody else holds it.
+/// Executes `a + b`. If `a` is the target too, its value grows in place unless it is shared.
 #[cold]
 #[inline(never)]
 pub(super) fn add(regs: &mut [Value], to: Reg, a: Reg, b: Reg) -> Result<(), Fail> {
@@ -332,7 +335,7 @@ pub(super) fn add(regs: &mut [Value], to: Reg, a: Reg, b: Reg) -> Result<(), Fai
     Ok(())
 }
 
-/// An operation with a constant.
+/// Executes an operation with a constant.
 #[inline(never)]
 pub(super) fn with_int(
     by: fn(&Value, &Value) -> Result<Value, Fail>,
@@ -346,7 +349,7 @@ pub(super) fn with_int(
     Ok(())
 }
 
-/// The outcome of a comparison.
+/// Returns the outcome of a comparison.
 #[inline(never)]
 pub(super) fn compare(how: Comparison, a: &Value, b: &Value) -> Result<bool, Fail> {
     match how {
@@ -359,7 +362,7 @@ pub(super) fn compare(how: Comparison, a: &Value, b: &Value) -> Result<bool, Fai
     }
 }
 
-/// The outcome of a comparison of ints.
+/// Returns the outcome of a comparison of ints.
 #[inline(always)]
 pub(super) fn compare_ints(how: Comparison, a: i64, b: i64) -> bool {
     match how {
@@ -374,7 +377,7 @@ pub(super) fn compare_ints(how: Comparison, a: i64, b: i64) -> bool {
 
 // ---- errors
 
-/// The error of adding a constant; it speaks of what was written.
+/// Returns the error of adding a constant, in terms of the source.
 #[cold]
 pub(super) fn add_int_failed(a: &Value, value: i16) -> Fail {
     let failure = match value < 0 {
@@ -384,14 +387,14 @@ pub(super) fn add_int_failed(a: &Value, value: i16) -> Fail {
     failure.unwrap_or_else(|| fail("type_error", "`+` can't take these"))
 }
 
-/// The error of `xs += [x]` when `xs` is no list.
+/// Returns the error of `xs += [x]` when `xs` is not a list.
 #[cold]
 pub(super) fn append_failed(a: &Value, value: Value) -> Fail {
     let failure = op::add(a.clone(), &Value::list(vec![value])).err();
     failure.map_or_else(|| fail("internal", "a list was expected"), |(_, failure)| failure)
 }
 
-/// The error that a handler holds, to be thrown again.
+/// Returns the error that a handler holds, to be thrown again.
 #[cold]
 pub(super) fn rethrown(regs: &[Value], error: Reg) -> Fail {
     let trace = match &regs[error as usize + 1] {

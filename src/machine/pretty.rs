@@ -1,21 +1,22 @@
-//! Values laid out for people: over several lines where one is too short, a list of records as a table, long ones folded.
+//! A layout of values for people: over several lines if one is too short, a list of records as a
+//! table, long values folded.
 
 use super::format::{is_word, write};
 use super::value::{Record, Value};
 
-/// Elements of a list that are shown when there are more than [`MOST`]: so many of the first, so many of the last.
+/// The first and the last elements that are shown of a list with more than [`MOST`].
 const FIRST: usize = 20;
 const LAST: usize = 3;
-/// Elements, fields and rows that are shown without folding.
+/// The most elements, fields or rows that are shown without folding.
 const MOST: usize = 30;
-/// Bytes of a text that are shown.
+/// The limit on the bytes of a text that is shown.
 const LONG: usize = 2_000;
-/// Levels that are laid out; what lies deeper is on one line.
+/// The number of levels that are laid out. Deeper levels are on one line.
 const DEEP: usize = 8;
-/// Columns of a table's cell.
+/// The greatest width of a table's cell, in columns.
 const CELL: usize = 40;
 
-/// A value over as many lines of `width` columns as it needs.
+/// Returns a value in as many lines of `width` columns as it needs.
 pub fn pretty(value: &Value, width: usize) -> String {
     let mut out = String::new();
     match value {
@@ -67,12 +68,12 @@ fn lay_out(out: &mut String, value: &Value, width: usize, level: usize) {
     }
 }
 
-/// Whether it is one of those of which several go on a line.
+/// Returns whether several values of this kind go on one line.
 fn is_small(value: &Value) -> bool {
     !matches!(value, Value::List(_) | Value::Record(_) | Value::Str(_))
 }
 
-/// Small elements, as many on a line as fit.
+/// Writes small elements, as many on a line as fit.
 fn fill(out: &mut String, items: &[Value], width: usize, level: usize) {
     const MOST_SMALL: usize = 200;
     out.push('[');
@@ -133,7 +134,7 @@ fn line(out: &mut String, level: usize) {
     out.extend(std::iter::repeat_n("  ", level));
 }
 
-/// A list of records with the same fields, if it fits.
+/// Returns a list of records with the same fields as a table, if the table fits.
 fn table(items: &[Value], width: usize) -> Option<String> {
     let records: Option<Vec<&Record>> = items
         .iter()

@@ -1,9 +1,11 @@
 //! Provenance: the requests whose answers an error is.
 //!
-//! An error that answers a request carries the request's number in its trace: through `finally`, tasks, `await`, `all`,
-//! `any` and `race`. A handler that takes the error hands the program its value, which has no room for the number. So the
-//! machine knows caught errors by where their values lie in memory: an error that is thrown again is the same error, and
-//! an equal one that the program made is not. Numbers, bools and null lie nowhere: thrown again, they are the program's own.
+//! An error that answers a request carries the request's number in its trace: through `finally`,
+//! tasks, `await`, `all`, `any` and `race`. A handler gives the program the error's value, which
+//! has no room for the number. So the machine knows caught errors by the addresses of their values.
+//! An error that is thrown again is the same error. An equal one that the program made is not.
+//! Numbers, bools and null have no address, so one that is thrown again counts as the program's
+//! own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
@@ -18,10 +20,10 @@ use super::value::{Blob, List, Record, Text, Value};
 use super::{Machine, Wait};
 use crate::internal::sure;
 
-/// Requests, by their numbers.
+/// The numbers of requests.
 pub(super) type Requests = Vec<u64>;
 
-/// The value of a caught error, as long as the program has it.
+/// A weak reference to the value of a caught error.
 #[derive(Debug)]
 enum Kept {
     Text(Weak<Text>),
@@ -33,7 +35,7 @@ enum Kept {
 impl Kept {
     fn of(value: &Value) -> Option<Kept> {
         Some(match value {
-            // Strings of one character are made once, for all.
+            // Strings of one character are shared, so an address does not identify one.
             Value::Str(text) if text.as_str().len() > 1 => Kept::Text(Rc::downgrade(text)),
             Value::List(list) => Kept::List(Rc::downgrade(list)),
             Value::Record(record) => Kept::Record(Rc::downgrade(record)),
@@ -53,42 +55,44 @@ impl Kept {
     }
 }
 
-/// Caught errors are looked through for those that are gone when there are this many.
+/// The number of caught errors at which dead ones are removed. Twice the survivors of the last
+/// removal are added to it.
 const FEW: usize = 16;
-/// And useless ones for those that nobody can throw again.
+/// The number of useless errors at which those that can't be thrown again are removed.
 const MANY: usize = 64;
 
-/// Which requests' errors are under way in a machine, and which were handled.
+/// The requests whose errors are under way in a machine or were handled.
 #[derive(Debug, Default)]
 pub(super) struct Provenance {
     caught: HashMap<*const u8, (Kept, Requests)>,
-    /// How many caught errors there were when they were last looked through.
+    /// The number of caught errors after dead ones were last removed.
     alive: usize,
-    /// Requests whose errors no handler has taken.
+    /// The requests whose errors no handler has taken.
     unhandled: BTreeSet<u64>,
-    /// Requests whose errors nobody hears of, each with the one whose error an `all` has thrown in their place: they are as
-    /// handled as that one.
+    /// Requests whose errors nobody gets, each with the request whose error an `all` threw in their
+    /// place. The former count as handled when the latter does.
     useless: BTreeMap<u64, u64>,
     /// The request that was answered last.
     pub last: Option<u64>,
-    /// Those whose error ended the run.
+    /// The requests whose error ended the run.
     pub fatal: Requests,
-    /// Nothing is noted: the machine says nothing of its past.
+    /// Whether nothing is recorded, since the state must not depend on the past.
     pub is_off: bool,
 }
 
 impl Provenance {
-    /// A request is answered.
+    /// Records that a request was answered.
     pub fn answered(&mut self, request: u64) {
         self.last = Some(request).filter(|_| !self.is_off);
     }
 
-    /// What the error comes from that answers a request.
+    /// Returns the provenance of an error that answers a request.
     pub fn from(&self, request: u64) -> Requests {
         if self.is_off { Requests::new() } else { vec![request] }
     }
 
-    /// A failure is under way. Answers what is to be noted should a handler take it.
+    /// Records a thrown failure. Returns the argument of `caught`, should a handler take the
+    /// failure.
     #[cold]
     pub fn thrown(&mut self, failure: &Failure) -> Option<(Value, Requests)> {
         let trace = failure.trace.as_ref().filter(|trace| !trace.requests.is_empty())?;
@@ -99,7 +103,7 @@ impl Provenance {
         Some((failure.value.clone(), trace.requests.clone()))
     }
 
-    /// A handler has taken an error.
+    /// Records that a handler has taken an error.
     #[cold]
     pub fn caught(&mut self, (value, requests): (Value, Requests)) {
         self.handled(&requests);
@@ -112,7 +116,7 @@ impl Provenance {
         }
     }
 
-    /// The errors of requests are nobody's concern any more, unless they are thrown again.
+    /// Records that the errors of requests are handled, unless they are thrown again.
     pub fn handled(&mut self, requests: &[u64]) {
         for request in requests {
             self.useless.remove(request);
@@ -120,13 +124,13 @@ impl Provenance {
         }
     }
 
-    /// The requests whose errors were not handled.
+    /// Returns the requests whose errors were not handled.
     fn all_unhandled(&self) -> BTreeSet<u64> {
         let useless = self.useless.iter().filter(|(_, first)| self.unhandled.contains(first));
         self.unhandled.iter().chain(useless.map(|(request, _)| request)).copied().collect()
     }
 
-    /// The failure of a value that the program throws.
+    /// Makes the failure of a value that the program throws.
     #[cold]
     pub fn failure(&self, value: Value) -> Fail {
         let known = address(&value).and_then(|at| self.caught.get(&at)).filter(|(kept, _)| kept.is_alive());
@@ -134,7 +138,8 @@ impl Provenance {
         Box::new(Failure { value, trace })
     }
 
-    /// A task has failed for which nobody waits any more: its error counts only while that one does which made it useless.
+    /// Records the failure of a task that nobody waits for any more. The error counts as unhandled
+    /// only while the error of `first` does.
     fn useless(&mut self, requests: &[u64], first: Option<u64>) {
         if self.useless.len() >= MANY {
             let of =
@@ -150,18 +155,18 @@ impl Provenance {
 }
 
 impl Trace {
-    /// The trace of an error that has not been anywhere yet.
+    /// Makes the trace of an error that no frame has passed on yet.
     pub(super) fn from_requests(requests: Requests) -> Trace {
         Trace { requests, ..Trace::default() }
     }
 }
 
-/// The requests that a failure comes from.
+/// Returns the requests that a failure comes from.
 fn requests(failure: &Failure) -> &[u64] {
     failure.trace.as_ref().map_or(&[], |trace| &trace.requests)
 }
 
-/// An error that stands for those of several tasks.
+/// Gives the error that stands for those of several tasks the provenance of all of them.
 pub(super) fn joined(mut failure: Fail, tasks: &[Rc<Task>]) -> Fail {
     let mut all = Requests::new();
     for task in tasks {
@@ -177,7 +182,8 @@ pub(super) fn joined(mut failure: Fail, tasks: &[Rc<Task>]) -> Fail {
     failure
 }
 
-/// The errors of tasks whose `all` has thrown that of another count only while that one does.
+/// Records that an `all` has thrown the error of one task. The errors of its other tasks count only
+/// while that one does.
 pub(super) fn make_useless(join: &Join, result: &Result<Value, Fail>) {
     let (How::All, Err(thrown)) = (join.how, result) else { return };
     for task in join.tasks.iter().filter(|task| !task.is_settled()) {
@@ -186,7 +192,7 @@ pub(super) fn make_useless(join: &Join, result: &Result<Value, Fail>) {
 }
 
 impl Machine {
-    /// A task has failed, and was waited for by some or nobody.
+    /// Records that a task has failed, and whether anybody waited for it.
     pub(super) fn task_failed(&mut self, task: &Rc<Task>, failure: &Failure, waited_for: bool) {
         let from = requests(failure);
         if !from.is_empty() && !waited_for && task.observed.get() && !Rc::ptr_eq(task, &self.main) {
@@ -194,45 +200,48 @@ impl Machine {
         }
     }
 
-    /// Nobody is interested in the outcome of a settled task any more.
+    /// Records that nobody needs the outcome of a settled task any more.
     pub(super) fn forget_failure(&mut self, task: &Task) {
         if let Outcome::Failed(failure) = &*task.outcome.borrow() {
             self.provenance.handled(requests(failure));
         }
     }
 
-    /// `expired(error)`: an error that comes from the request that was answered last.
+    /// Executes `expired(error)`: makes an error that comes from the request that was answered
+    /// last.
     pub(super) fn expired(&self, value: Value) -> Fail {
         let requests = self.provenance.last.into_iter().collect();
         Box::new(Failure { value, trace: Some(Rc::new(Trace::from_requests(requests))) })
     }
 
-    /// The requests whose error ended the run; none when the program threw it.
+    /// Returns the requests whose error ended the run. There are none if the program threw the
+    /// error.
     pub fn failed_by(&self) -> &[u64] {
         &self.provenance.fatal
     }
 
-    /// The requests whose errors no handler has taken.
+    /// Returns the requests whose errors no handler has taken.
     pub fn unhandled(&self) -> Vec<u64> {
         self.provenance.all_unhandled().into_iter().collect()
     }
 
-    /// Whether it is in a critical section that it holds.
+    /// Returns whether the machine holds the entities of a critical section.
     pub fn is_in_section(&self) -> bool {
         self.held().is_some()
     }
 
-    /// The number of the next request.
+    /// Returns the number of the next request.
     pub fn next_request(&self) -> u64 {
         self.next_request
     }
 
-    /// Lets the next request have a number.
+    /// Sets the number of the next request.
     pub fn number_from(&mut self, next: u64) {
         self.next_request = next;
     }
 
-    /// The requests that run against others in a `race` or an `any`: time limits of them, when they are sleeps.
+    /// Returns the requests that compete with those in `of` in a `race` or an `any`. Those that are
+    /// sleeps are time limits.
     pub fn rivals(&self, of: &[u64]) -> Requests {
         let mut found = Requests::new();
         for fiber in self.fibers.values() {
@@ -253,7 +262,7 @@ impl Machine {
         found
     }
 
-    /// The requests that a task waits for, by itself or by others.
+    /// Returns the requests that a task waits for, directly or through other tasks.
     fn reached(&self, task: &Rc<Task>) -> Requests {
         let mut found = Requests::new();
         let mut seen = vec![task.id];
@@ -277,17 +286,17 @@ impl Machine {
     }
 }
 
-/// What a snapshot has of provenance, after all else; nothing when there is nothing. The numbers are those of objects,
-/// tasks and fibers.
+/// The provenance part of a snapshot, at its end. An empty part takes no bytes. Objects, tasks and
+/// fibers are named by their numbers.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Saved {
-    /// Traces that are held by registers.
+    /// Traces in registers.
     traces: Vec<(u32, Requests)>,
     /// Failures of tasks.
     tasks: Vec<(u32, Requests)>,
     /// Failures on their way into fibers.
     thrown: Vec<(u64, Requests)>,
-    /// Tasks whose errors another has made useless.
+    /// Tasks whose errors another error has made useless.
     useless: Vec<(u32, u64)>,
     caught: Vec<(u32, Requests)>,
     unhandled: Requests,
@@ -296,8 +305,8 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    /// Adds what the machine knows. `number` is that of an object that was written, by where it lies.
-    /// Between two turns nothing depends on which request was answered last.
+    /// Adds the machine's provenance. `number` returns the number of a written object by its
+    /// address. Between two turns, nothing depends on the request that was answered last.
     pub fn add(&mut self, provenance: &Provenance, waits: bool, number: impl Fn(*const u8) -> Option<u32>) {
         let caught = provenance.caught.iter().filter(|(_, (kept, _))| kept.is_alive());
         self.caught = caught.filter_map(|(at, (_, of))| Some((number(*at)?, of.clone()))).collect();
@@ -347,7 +356,7 @@ impl Saved {
         }
     }
 
-    /// Appends it, unless there is nothing.
+    /// Appends this part to a snapshot, unless it is empty.
     pub fn append(&self, bytes: Vec<u8>) -> Vec<u8> {
         match *self == Saved::default() {
             true => bytes,
@@ -355,7 +364,7 @@ impl Saved {
         }
     }
 
-    /// What stands after all else; nothing in what was written before there was any.
+    /// Reads this part from the end of a snapshot. Snapshots of earlier versions have none.
     pub fn read(bytes: &[u8]) -> Option<Saved> {
         if bytes.is_empty() {
             return Some(Saved::default());
@@ -382,7 +391,7 @@ impl Saved {
     }
 }
 
-/// The requests of a number.
+/// Returns the requests under a number.
 fn of<N: PartialEq + Copy>(all: &[(N, Requests)], number: N) -> Requests {
     all.iter().find(|(known, _)| *known == number).map_or_else(Requests::new, |(_, of)| of.clone())
 }

@@ -1,4 +1,5 @@
-//! Names that say nothing of the past: what makes the states of two runs equal when only their ages differ.
+//! Numbers that do not depend on the past: they make the states of two runs equal that differ only
+//! in age.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +7,17 @@ use super::messages::Stage;
 use super::{Machine, Wait};
 
 impl Machine {
-    /// Notes no requests that errors come from: their numbers would tell of the past.
+    /// Turns off provenance, since the numbers of requests depend on the past.
     pub fn without_provenance(mut self) -> Machine {
         self.provenance.is_off = true;
         self
     }
 
-    /// Gives each open request the number of the fiber that waits for it, of which there is one, and lets the next
-    /// requests be numbered from `base`. Fibers and critical sections are numbered from the beginning again when
-    /// none but the main fiber is left. Answers the new number of each request that was renamed.
+    /// Gives each open request the number of the only fiber that waits for it, and numbers the next
+    /// requests from `base`. When only the main fiber is left, fibers and critical sections are
+    /// numbered from the beginning again. Returns the new number of each renamed request.
     ///
-    /// To be called when the machine waits, with its requests taken.
+    /// The machine must be waiting, and its requests must have been taken.
     pub fn renumber(&mut self, base: u64) -> BTreeMap<u64, u64> {
         let renamed = std::mem::take(&mut self.waiting);
         for fiber in self.fibers.values_mut() {
@@ -49,7 +50,8 @@ impl Machine {
         renamed
     }
 
-    /// How many requests were made since they were numbered from `base`, those that never left included.
+    /// Returns the number of requests made since they were numbered from `base`, including those
+    /// that never left.
     pub fn requested_since(&self, base: u64) -> u64 {
         self.next_request.saturating_sub(base)
     }

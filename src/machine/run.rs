@@ -1,4 +1,4 @@
-//! Running: fibers in turn, requests out, answers in.
+//! The loop of a machine: runs fibers in turn, collects requests, takes answers.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,7 +30,7 @@ pub(crate) struct State {
     deleted: bool,
 }
 
-/// Whether two values are one, without looking into them.
+/// Returns whether two values are identical, without looking into them.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Record(a), Value::Record(b)) => Rc::ptr_eq(a, b),
@@ -43,7 +43,7 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 impl Machine {
-    /// A machine that is about to call a function of the program.
+    /// Makes a machine that is about to call a function of the program.
     pub fn new(
         image: Rc<Image>,
         context: Context,
@@ -103,8 +103,8 @@ impl Machine {
         }
     }
 
-    /// A machine that is about to run an operation of an entity. `state` is the entity's, or none when it has none;
-    /// a wrong number of arguments is an error.
+    /// Makes a machine that is about to run an operation of an entity. `state` is the entity's, or
+    /// `None` if it has none. A wrong number of arguments is an error.
     pub fn operation(
         image: Rc<Image>,
         entity: &Entity,
@@ -127,8 +127,9 @@ impl Machine {
         Ok(machine)
     }
 
-    /// After the end of an operation: what the state has become. None when it is as it was; else the new state and
-    /// its bytes, or none when it is deleted. A state that is not data is an error.
+    /// Takes the state after the end of an operation. Returns `None` if the state has not changed,
+    /// and otherwise the new state with its bytes, or an inner `None` if the state was deleted. A
+    /// state that is not data is an error.
     pub fn take_state(&mut self) -> Result<Option<Option<(Value, Data)>>, ErrorData> {
         let Some(state) = self.state.take() else { return Ok(None) };
         let now = state.cell.value.borrow().clone();
@@ -145,7 +146,7 @@ impl Machine {
         }
     }
 
-    /// `delete_state()`.
+    /// Executes `delete_state()`.
     pub(super) fn delete_state(&mut self) {
         if let Some(state) = &mut self.state {
             *state.cell.value.borrow_mut() = state.initial.clone();
@@ -153,17 +154,17 @@ impl Machine {
         }
     }
 
-    /// What an activity or an operation has sent.
+    /// Takes the messages of an activity or an operation.
     pub fn take_sends(&mut self) -> Vec<Request> {
         mem::take(&mut self.sends)
     }
 
-    /// The beginning of the program's hash.
+    /// Returns the beginning of the program's hash.
     fn program(&self) -> u64 {
         self.image.code.hash.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// Keeps the main function's value as it is, for `take_value`.
+    /// Makes the machine keep the main function's value as it is, for `take_value`.
     pub(crate) fn keep_value(&mut self) {
         self.result = ResultMode::Value;
     }
@@ -172,7 +173,7 @@ impl Machine {
         mem::take(&mut self.value)
     }
 
-    /// The requests made since this was last asked.
+    /// Takes the requests made since the last call of this function.
     pub fn take_requests(&mut self) -> Vec<Request> {
         let mut requests = mem::take(&mut self.requests);
         if !self.unmade.is_empty() {
@@ -182,7 +183,7 @@ impl Machine {
         requests
     }
 
-    /// The numbers of requests whose answers nobody waits for any more.
+    /// Takes the numbers of requests whose answers nobody waits for any more.
     pub fn take_withdrawn(&mut self) -> Vec<u64> {
         mem::take(&mut self.withdrawn)
     }
@@ -203,7 +204,7 @@ impl Machine {
         let result = result.map(|data| data.decode()).map_err(|error| {
             let mut trace = error.trace;
             if trace.program != 0 && trace.program != own {
-                // Its places are in another program's texts.
+                // The places are in the texts of another program.
                 trace.entries.iter_mut().for_each(|entry| entry.place.source = u32::MAX);
                 trace.also.clear();
             }
@@ -215,17 +216,18 @@ impl Machine {
         self.ready.push_back(id);
     }
 
-    /// The fuel that was used since this was last asked.
+    /// Takes the fuel used since the last call of this function.
     pub fn take_spent(&mut self) -> u64 {
         mem::take(&mut self.spent)
     }
 
-    /// Runs until nothing is ready or the fuel is used up: about one unit a call and a repetition.
+    /// Runs until no fiber is ready or the fuel is used up. Each call and each repetition costs
+    /// about one unit.
     pub fn run(&mut self, fuel: u64) -> Progress {
         self.run_and::<false>(fuel)
     }
 
-    /// As `run`; what is executed is noted, for [`super::coverage::take`].
+    /// As `run`, and records coverage for [`super::coverage::take`].
     pub fn run_and_note(&mut self, fuel: u64) -> Progress {
         self.run_and::<true>(fuel)
     }
@@ -277,7 +279,7 @@ impl Machine {
     }
 }
 
-/// A failure as data; it crosses a boundary here.
+/// Returns a failure as data. The failure crosses a boundary here.
 pub(crate) fn error_data(failure: Failure, machine: &Machine) -> ErrorData {
     let value = Data::encode_named(&failure.value, "the error").or_else(|fail| Data::encode(&fail.value));
     let mut trace = failure.trace.map(|trace| (*trace).clone()).unwrap_or_default();

@@ -1,38 +1,40 @@
-//! Secrets: texts with parts that are known by name only, and read from the environment when an effect needs them.
+//! Secrets: texts with parts that are known by name only. Effects read these parts from the
+//! environment.
 //!
-//! A secret is a reference to an entity that no program can declare. So it is data, with the same stored form, and the
-//! journal holds its name.
+//! A secret is a reference to an entity that no program can declare. So a secret is data with the
+//! usual stored form, and the journal holds only its name.
 
 use std::rc::Rc;
 
 use super::error::{ErrorData, Fail, type_error};
 use super::value::{EntityRef, Record, Value};
 
-/// What stands in place of a secret, and the name of the entity that it refers to: no name of a program's.
+/// The text that is shown for a secret, and the name of the entity that the secret refers to. No
+/// program can declare that name.
 pub const MASK: &str = "***";
 
-/// Lists and records around a secret.
+/// The limit on the nesting of lists and records around a secret.
 const MOST_LEVELS: usize = 200;
 
-/// A variable that may be read, or why not.
+/// A function that returns the value of a variable, or the reason why it may not be read.
 pub type Reader<'a> = &'a mut dyn FnMut(&str) -> Result<String, ErrorData>;
 
-/// The secret of a name.
+/// Returns the secret of a name.
 pub fn named(name: &str) -> Value {
     of_parts(vec![String::new(), name.to_string(), String::new()])
 }
 
-/// Whether a value is a secret.
+/// Returns whether a value is a secret.
 pub fn is(value: &Value) -> bool {
     matches!(value, Value::Entity(entity) if is_of(entity))
 }
 
-/// Whether a reference is a secret's.
+/// Returns whether a reference is that of a secret.
 pub fn is_of(entity: &EntityRef) -> bool {
     &*entity.name == MASK
 }
 
-/// Text and secrets, joined; text and names in turn, with text at both ends.
+/// Makes a secret of texts and names in turn, with texts at both ends.
 fn of_parts(parts: Vec<String>) -> Value {
     let key = Value::list(parts.into_iter().map(Value::str).collect());
     Value::Entity(Rc::new(EntityRef { name: MASK.into(), key }))
@@ -49,7 +51,7 @@ fn parts(entity: &EntityRef) -> Vec<String> {
     }
 }
 
-/// The texts of values and secrets, joined into a secret.
+/// Joins the texts of values and secrets into a secret.
 pub fn concat(values: &[Value]) -> Result<Value, Fail> {
     let mut joined = vec![String::new()];
     for value in values {
@@ -66,7 +68,7 @@ pub fn concat(values: &[Value]) -> Result<Value, Fail> {
     Ok(of_parts(joined))
 }
 
-/// A secret as it is shown.
+/// Returns the text that is shown for a secret.
 pub fn shown(entity: &EntityRef) -> String {
     let mut out = String::new();
     for (at, part) in parts(entity).iter().enumerate() {
@@ -75,7 +77,7 @@ pub fn shown(entity: &EntityRef) -> String {
     out
 }
 
-/// A value with texts in place of the secrets in it, as `read` gives them.
+/// Returns a value with text in place of its secrets. `read` returns the value of each variable.
 pub fn revealed(value: &Value, read: Reader<'_>) -> Result<Value, ErrorData> {
     revealed_at(value, read, 0)
 }
@@ -111,13 +113,13 @@ fn revealed_at(value: &Value, read: Reader<'_>, depth: usize) -> Result<Value, E
     })
 }
 
-/// Values with what is shown in place of secrets.
+/// Returns values with masks in place of their secrets.
 pub fn masked(values: &[Value]) -> Vec<Value> {
     let mut read = |_: &str| Ok(MASK.to_string());
     values.iter().map(|value| revealed(value, &mut read).unwrap_or_default()).collect()
 }
 
-/// Whether a value is a secret or has one in it.
+/// Returns whether a value is or contains a secret.
 pub fn holds(value: &Value) -> bool {
     let mut open = vec![value];
     while let Some(value) = open.pop() {
@@ -131,7 +133,7 @@ pub fn holds(value: &Value) -> bool {
     false
 }
 
-/// The error of something that a secret is not good for.
+/// Returns the error of a use that secrets do not allow.
 pub fn misused(what: &str) -> Fail {
     type_error(format!(
         "a secret has no {what}: it can be joined with text, and handed to an effect, which finds its value"

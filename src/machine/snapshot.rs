@@ -1,9 +1,9 @@
 //! A machine as bytes, and back.
 //!
-//! Values form a graph: several registers may hold one list, functions share cells, and a cell may hold a function
-//! that captured it. So the objects that values refer to are numbered and written once each, children before
-//! parents. Cycles go only through cells and tasks, which are made empty first and filled at the end. Nothing here
-//! recurses, whatever the depth of the values.
+//! Values form a graph: several registers can hold one list, functions share cells, and a cell can
+//! hold a function that captured it. So each referenced object gets a number and is written once,
+//! children before parents. Cycles pass only through cells and tasks, which are made empty first
+//! and filled at the end. Nothing here recurses, however deep the values are.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,10 +26,11 @@ use super::{
     Data, EntityId, Fiber, Frame, Handler, Identity, Image, Machine, Request, RequestKind, ResultMode, Wait,
 };
 
-/// The form of a machine's bytes and the rules by which it runs: one that was written under others is passed over.
+/// The version of a machine's stored form and of the rules by which it runs. A snapshot of another
+/// version is ignored.
 pub(crate) const FORM: u32 = 2;
 
-/// A value: itself when it is small, else the number of its object, its cell or its task.
+/// A value: a small one itself, any other by the number of its object, cell or task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Small {
     Null,
@@ -45,7 +46,7 @@ enum Small {
     Task(u32),
 }
 
-/// What values refer to. Objects within have lower numbers.
+/// An object that values refer to. The objects within it have lower numbers.
 #[derive(Serialize, Deserialize)]
 enum Object {
     Text(String),
@@ -94,14 +95,14 @@ struct SavedFiber {
     given_up: bool,
     reported: bool,
     parent: u64,
-    /// The number of the parent's scope that it was begun in.
+    /// The number of the parent's scope in which the fiber began.
     scope: u32,
     attempts: Vec<i64>,
     judge: Option<Small>,
     charge: u64,
 }
 
-/// A [`Request`].
+/// The stored form of a [`Request`].
 #[derive(Serialize, Deserialize, Clone, PartialEq)]
 pub(crate) struct SavedRequest {
     seq: u64,
@@ -110,7 +111,7 @@ pub(crate) struct SavedRequest {
     place: Place,
 }
 
-/// A [`RequestKind`]; an effect by its name.
+/// The stored form of a [`RequestKind`], with effects by name.
 #[derive(Serialize, Deserialize, Clone, PartialEq)]
 enum SavedWhat {
     Effect(String),
@@ -145,12 +146,13 @@ struct Saved {
 }
 
 impl Machine {
-    /// The whole state as bytes: of an instance. The program's code is not part of it.
+    /// Returns the whole state of an instance's machine as bytes, without the program's code.
     pub fn snapshot(&self) -> Vec<u8> {
         sure(self.snapshot_within(usize::MAX).ok_or("none"), "there is room for a snapshot without a limit")
     }
 
-    /// As `snapshot`; none when it would take more bytes than that, about, which is found out in as much time.
+    /// As `snapshot`, or `None` if it would take more than about `most` bytes. Finding that out
+    /// takes time proportional to `most`.
     pub fn snapshot_within(&self, most: usize) -> Option<Vec<u8>> {
         let mut writer = Writer { left: most, ..Writer::default() };
         let main = writer.task(&self.main);
@@ -201,7 +203,8 @@ impl Machine {
         Some(of.append(sure(postcard::to_stdvec(&saved), "writing to memory does not fail")))
     }
 
-    /// A machine from the bytes of a snapshot and the program it ran. None when the bytes are not a snapshot of it.
+    /// Restores a machine from a snapshot and its program. Returns `None` if the bytes are not a
+    /// snapshot of a machine of this program.
     pub fn restore(image: Rc<Image>, bytes: &[u8]) -> Option<Machine> {
         let (saved, rest) = postcard::take_from_bytes::<Saved>(bytes).ok()?;
         let of = provenance::Saved::read(rest)?;
@@ -252,7 +255,7 @@ impl Machine {
     }
 }
 
-/// A copy of a value that shares nothing with it, the variables that functions captured included.
+/// Returns a copy of a value that shares nothing with it, captured variables included.
 pub(super) fn copied(value: &Value) -> Option<Value> {
     let mut writer = Writer { left: usize::MAX, ..Writer::default() };
     let small = writer.value(value);
@@ -260,7 +263,7 @@ pub(super) fn copied(value: &Value) -> Option<Value> {
     Reader::new(writer.keys, writer.objects, &cells, &tasks, &writer.provenance)?.value(small)
 }
 
-/// A request, to be written.
+/// Returns the stored form of a request.
 pub(crate) fn saved_request(request: &Request) -> SavedRequest {
     let what = match request.what.clone() {
         RequestKind::Effect(effect) => SavedWhat::Effect(effect.name().to_string()),
@@ -275,7 +278,7 @@ pub(crate) fn saved_request(request: &Request) -> SavedRequest {
     SavedRequest { seq: request.seq, what, args: request.args.clone(), place: request.place }
 }
 
-/// A request that was written. None when it is one that this version does not know.
+/// Returns the request of a stored form, or `None` if this version does not know its effect.
 pub(crate) fn request(saved: SavedRequest) -> Option<Request> {
     let what = match saved.what {
         SavedWhat::Effect(name) => RequestKind::Effect(Effect::find(&name)?),
@@ -292,7 +295,7 @@ pub(crate) fn request(saved: SavedRequest) -> Option<Request> {
 
 // ---- writing
 
-/// Numbers objects by where they are in memory; all of them live as long as the machine that is written.
+/// A writer, which numbers objects by their addresses. All of them live as long as the machine.
 #[derive(Default)]
 struct Writer {
     numbers: HashMap<*const u8, u32>,
@@ -303,16 +306,17 @@ struct Writer {
     cells: Vec<Rc<Shared>>,
     task_numbers: HashMap<*const Task, u32>,
     tasks: Vec<Rc<Task>>,
-    /// Bytes that it may still take, about, and whether it would take more: then nothing of what it wrote is of use.
+    /// The approximate number of bytes left, and whether they were exceeded. Then the output is
+    /// useless.
     left: usize,
     is_over: bool,
     provenance: provenance::Saved,
 }
 
-/// Bytes that a value takes, about, beside what its object takes.
+/// The approximate number of bytes of a value, beside those of its object.
 const VALUE_BYTES: usize = 4;
 
-/// Where the object of a value lies; none for small values, cells and tasks.
+/// Returns the address of a value's object. Small values, cells and tasks have none.
 pub(super) fn address(value: &Value) -> Option<*const u8> {
     Some(match value {
         Value::Str(x) => Rc::as_ptr(x).cast(),
@@ -327,7 +331,7 @@ pub(super) fn address(value: &Value) -> Option<*const u8> {
     })
 }
 
-/// The values directly within an object.
+/// Returns the values directly within an object.
 fn within(value: &Value) -> &[Value] {
     match value {
         Value::List(list) => list.as_slice(),
@@ -340,7 +344,7 @@ fn within(value: &Value) -> &[Value] {
 }
 
 impl Writer {
-    /// What the cells and tasks hold that were met; it may mention further ones.
+    /// Writes the values of all cells and tasks met so far, and of those met while writing.
     fn reached(&mut self) -> (Vec<Small>, Vec<SavedTask>) {
         let (mut cells, mut tasks) = (Vec::new(), Vec::new());
         loop {
@@ -376,7 +380,7 @@ impl Writer {
         })
     }
 
-    /// Takes account of what is about to be written.
+    /// Accounts for bytes that are about to be written.
     fn take(&mut self, bytes: usize) {
         self.is_over |= bytes > self.left;
         self.left = self.left.saturating_sub(bytes);
@@ -390,7 +394,7 @@ impl Writer {
         if let Some(small) = self.small(value) {
             return small;
         }
-        // Each open object with the number of its inner values that are written.
+        // Each open object, with the number of its inner values that are written.
         let mut open: Vec<(Value, usize)> = vec![(value.clone(), 0)];
         while let Some((current, done)) = open.pop() {
             if done == 0 && !address(&current).is_some_and(|at| self.numbers.contains_key(&at)) {
@@ -417,7 +421,7 @@ impl Writer {
         self.small(value).unwrap_or(Small::Null)
     }
 
-    /// A value whose object, if it has one, is written already.
+    /// Returns the stored form of a value, if its object is written or it has none.
     fn small(&mut self, value: &Value) -> Option<Small> {
         Some(match value {
             Value::Null => Small::Null,
@@ -461,7 +465,7 @@ impl Writer {
         self.objects.push(object);
     }
 
-    /// Writes a task, whose number is `number`.
+    /// Writes the task with number `number`.
     fn saved_task(&mut self, task: &Rc<Task>, number: u32) -> SavedTask {
         self.provenance.add_task(number, task);
         let outcome = match task.outcome.borrow().clone() {
@@ -653,7 +657,8 @@ impl Reader {
             })
             .collect();
         let stack = self.values(saved.stack)?;
-        // What the code relies on: each frame is of a function of this program, at one of its instructions, in its window.
+        // The code relies on this: each frame has a function of this program, an instruction of it,
+        // and its whole window.
         for frame in &frames {
             let function = image.code.functions.get(frame.function as usize)?;
             let fits = frame.base as usize + function.registers as usize <= stack.len()

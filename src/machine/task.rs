@@ -1,7 +1,8 @@
-//! Tasks: computations under way, and waiting for them.
+//! Tasks: running computations, and waits for them.
 //!
-//! A task settles once. Fibers that wait for it are told in the order in which they came; which fiber runs next is
-//! decided by one queue, so that the same answers in the same order give the same run.
+//! A task settles once. The fibers that wait for it get its outcome in the order in which they
+//! began to wait. One queue decides which fiber runs next, so the same answers in the same order
+//! give the same run.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,16 +19,16 @@ use super::{Fiber, Image, MAX_TASKS, Machine, TASK_BYTES, Wait};
 pub struct Task {
     pub(crate) id: u64,
     pub(crate) outcome: RefCell<Outcome>,
-    /// Somebody has awaited it, or it was cancelled: its failure is not the instance's.
+    /// Whether the task was awaited or cancelled, so that its failure is not the instance's.
     pub(crate) observed: Cell<bool>,
-    /// Fibers that wait for it, with its place in what they wait for.
+    /// The fibers that wait for the task, each with the task's index in that wait.
     pub(crate) waiters: RefCell<Vec<(u64, usize)>>,
-    /// The request whose error an `all` has thrown, so that nobody hears of this task's.
+    /// The request whose error an `all` has thrown, so that nobody gets the error of this task.
     pub(crate) useless_by: Cell<Option<u64>>,
     _charge: Charge,
 }
 
-/// Bytes that a task takes whose end is still of interest, about.
+/// The approximate number of bytes of a task while anybody can refer to it.
 const BYTES: usize = 144;
 
 #[derive(Debug, Clone)]
@@ -54,7 +55,7 @@ impl Task {
     }
 }
 
-/// How a fiber waits for tasks.
+/// The kind of a wait for tasks.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum How {
     One,
@@ -64,12 +65,12 @@ pub(crate) enum How {
 }
 
 impl How {
-    /// Whether the first that counts makes the others useless.
+    /// Returns whether the first outcome that counts makes the other tasks useless.
     pub(crate) fn is_race(self) -> bool {
         matches!(self, How::Any | How::Race)
     }
 
-    /// What cancels the losers of such a wait of a fiber, if there are any.
+    /// Returns the cause with which this kind of wait cancels the losers, if it does.
     fn cause(self, image: &Image, fiber: &Fiber) -> Option<Cause> {
         let builtin = match self {
             How::One | How::All => return None,
@@ -85,14 +86,14 @@ impl How {
 pub(crate) struct Join {
     pub how: How,
     pub tasks: Vec<Rc<Task>>,
-    /// The names, when a record of tasks is awaited.
+    /// The names, if the tasks are those of a record.
     pub keys: Option<Rc<Keys>>,
-    /// How many have not settled.
+    /// The number of tasks that have not settled.
     pub remaining: usize,
 }
 
 impl Join {
-    /// What the wait gives, if it is over.
+    /// Returns the result of the wait, if it is over.
     fn result(&self) -> Option<Result<Value, Fail>> {
         let outcome = |at: usize| self.tasks[at].outcome.borrow().clone();
         match self.how {
@@ -120,7 +121,7 @@ impl Join {
         }
     }
 
-    /// What the wait gives now that the task at `at` has settled, if it is over by that.
+    /// Returns the result of the wait, if it ended when the task at `at` settled.
     fn settled(&self, at: usize) -> Option<Result<Value, Fail>> {
         let outcome = self.tasks[at].outcome.borrow().clone();
         let named = |value: Value| match &self.keys {
@@ -154,10 +155,10 @@ impl Join {
     }
 }
 
-/// Tasks that are awaited together, with their names when they are a record's.
+/// Tasks that are awaited together, with their names if they are those of a record.
 pub(crate) type Awaited = (Vec<Rc<Task>>, Option<Rc<Keys>>);
 
-/// The tasks of a list or record.
+/// Returns the tasks of a list or a record.
 pub(crate) fn tasks_of(value: &Value, what: &str) -> Result<Awaited, Fail> {
     let one = |value: &Value, place: String| match value {
         Value::Task(task) => Ok(task.clone()),
@@ -184,7 +185,7 @@ pub(crate) fn tasks_of(value: &Value, what: &str) -> Result<Awaited, Fail> {
 }
 
 impl Machine {
-    /// Begins a task of a fiber; it runs before that fiber goes on.
+    /// Begins a task of a fiber. The task runs before the fiber goes on.
     pub(crate) fn spawn(&mut self, function: &Value, around: &mut Fiber, parent: u64) -> Result<Value, Fail> {
         if self.image.code.structured && self.tasks_hold + TASK_BYTES > MAX_TASKS {
             let message = "too many tasks: what this instance has under way takes more than 512 MiB; await tasks \
@@ -219,7 +220,7 @@ impl Machine {
         Ok(Value::Task(task))
     }
 
-    /// Waits for tasks: the result, when there is one already.
+    /// Begins a wait for tasks. Returns the result if there is one already, or else the wait.
     pub(crate) fn join(
         &mut self,
         fiber: &mut Fiber,
@@ -240,7 +241,7 @@ impl Machine {
                 _ => join.result(),
             });
         }
-        // Those that settled before count in the order given.
+        // Tasks that have settled already count in the given order.
         let settled: Vec<usize> = (0..join.tasks.len()).filter(|at| join.tasks[*at].is_settled()).collect();
         for at in settled {
             if let Some(result) = join.settled(at) {
@@ -258,7 +259,7 @@ impl Machine {
         Err(join)
     }
 
-    /// Those that lost a race are cancelled; so are those whose results an error makes useless.
+    /// Cancels the tasks that lost a race.
     fn losers(&mut self, join: &Join, cause: Option<Cause>, mut current: Option<(u64, &mut Fiber)>) {
         let Some(cause) = &cause else { return };
         for task in &join.tasks {
@@ -266,7 +267,7 @@ impl Machine {
         }
     }
 
-    /// Notes the outcome of a task, and wakes who waits for it.
+    /// Records the outcome of a task, and wakes the fibers that wait for it.
     pub(crate) fn settle(&mut self, task: &Rc<Task>, outcome: Result<Value, Fail>) {
         let waiters = std::mem::take(&mut *task.waiters.borrow_mut());
         if let Err(failure) = &outcome {
@@ -288,7 +289,7 @@ impl Machine {
             make_useless(&join, &result);
             let cause = join.how.cause(&self.image, fiber);
             super::frames::resume(&self.image, fiber, result);
-            // Losers learn that they have lost before the winner's news is acted upon.
+            // The losers are cancelled before the winner's result is used.
             self.losers(&join, cause, None);
             self.ready.push_back(id);
         }

@@ -1,4 +1,4 @@
-//! `assert` of a comparison: what both sides are, and where they differ.
+//! `assert` of a comparison: shows both sides, and where they differ.
 
 use std::cmp::Ordering;
 
@@ -14,7 +14,7 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// The operator, both sides, and a message or null.
+/// Checks a comparison. The arguments: the operator, both sides, and a message or null.
 fn compared(args: &mut [Value]) -> Result<Value, Fail> {
     let operator = text(&args[0])?.as_str().to_string();
     let (left, right) = (&args[1], &args[2]);
@@ -55,7 +55,7 @@ fn shown(value: &Value) -> Value {
     Value::str(format::display(value))
 }
 
-/// Where two values that are not equal first differ, and how.
+/// Returns the path to the first difference between two unequal values, and a description of it.
 fn difference(left: &Value, right: &Value) -> Result<(String, String), Fail> {
     let (mut left, mut right) = (left, right);
     let mut path = String::new();

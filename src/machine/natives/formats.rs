@@ -34,12 +34,12 @@ fn written(json: String) -> Result<Value, Fail> {
     Ok(Value::str(json))
 }
 
-/// What becomes of an int of more than 64 bits, by the options of `json.parse`.
+/// Returns the treatment of ints of more than 64 bits, from the options of `json.parse`.
 fn big(options: Option<&Value>) -> Result<Big, Fail> {
     options.map_or(Ok(Big::Error), |options| options::json(options, "`json.parse`"))
 }
 
-/// With a header, records; without, lists. All fields are strings.
+/// Reads CSV: as records with a header, as lists without one. All fields are strings.
 fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
     let options::Csv { header, separator } = options::csv(&args[1], "`csv.parse`")?;
     let mut reader = csv::ReaderBuilder::new()
@@ -84,7 +84,8 @@ fn csv_parse(args: &mut [Value]) -> Result<Value, Fail> {
     op::made(Value::list(rows))
 }
 
-/// Records become rows under a header of the first one's names; lists become rows as they are.
+/// Writes CSV. Records become rows under a header with the names of the first record; lists become
+/// rows as they are.
 fn csv_encode(args: &mut [Value]) -> Result<Value, Fail> {
     let options::Csv { header, separator } = options::csv(&args[1], "`csv.encode`")?;
     let mut writer = csv::WriterBuilder::new().delimiter(separator).flexible(true).from_writer(Vec::new());
@@ -135,7 +136,7 @@ fn csv_encode(args: &mut [Value]) -> Result<Value, Fail> {
     let bytes = writer.into_inner().map_err(|_| fail("internal", "the CSV could not be finished"))?;
     op::reserve_text(bytes.len())?;
     let mut text = String::from_utf8(bytes).map_err(|_| fail("internal", "CSV that is not UTF-8"))?;
-    // At the beginning of a text it would be taken as the mark of the text's encoding.
+    // At the beginning of a text, this character would count as a byte order mark.
     if text.starts_with('\u{feff}') {
         let end = text.find([char::from(separator), '\n']).unwrap_or(text.len());
         text.insert(end, '"');

@@ -37,7 +37,7 @@ pub fn find(name: &str) -> Option<Native> {
             Ok(Value::List(List::slice(list, count.min(list.len()), list.len())))
         },
         "list_chunk" => chunk,
-        // An empty list with room for as many elements as another has.
+        // Makes an empty list with room for as many elements as another list has.
         "list_room" => |args| {
             let count = if let Value::List(list) = &args[0] { list.len() } else { 0 };
             op::reserve_items(count)?;
@@ -106,7 +106,7 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// The elements, copied only if others hold the list.
+/// Takes the elements out of a list, which are copied only if the list is shared.
 fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
     match mem::take(value) {
         Value::List(list) => {
@@ -120,7 +120,8 @@ fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
     }
 }
 
-/// Where the first element is that is equal to a value. For ints and strings each comparison is a few instructions.
+/// Returns the place of the first element that is equal to a value. Each comparison with an int or
+/// a string is a few instructions.
 fn position(items: &[Value], wanted: &Value) -> Result<Option<usize>, Fail> {
     work::done(items.len());
     Ok(match wanted {
@@ -143,7 +144,7 @@ fn position(items: &[Value], wanted: &Value) -> Result<Option<usize>, Fail> {
     })
 }
 
-/// How many elements a function is told to take or to drop; fewer than none are none.
+/// Returns a number of elements to take or to drop. A negative number counts as 0.
 fn elements(name: &str, count: &Value) -> Result<usize, Fail> {
     match count {
         Value::Int(count) => Ok(usize::try_from(*count).unwrap_or(if *count < 0 { 0 } else { usize::MAX })),
@@ -160,7 +161,7 @@ fn chunk(args: &mut [Value]) -> Result<Value, Fail> {
         return Err(type_error(format!("a chunk has at least one element, not {size}")));
     }
     let count = list.len().div_ceil(size);
-    // A stretch of a list takes as much as some values.
+    // A slice of a list takes as much memory as several values.
     op::reserve_items(count.saturating_mul(6))?;
     work::done(count.saturating_mul(16));
     let starts = (0..list.len()).step_by(size);
@@ -187,7 +188,7 @@ fn sort_by(args: &mut [Value]) -> Result<Value, Fail> {
     Ok(Value::list(order.into_iter().filter_map(|at| items.get_mut(at).map(mem::take)).collect()))
 }
 
-/// Groups elements by keys that were computed before: a record of lists.
+/// Groups elements by keys that were computed before, into a record of lists.
 fn group(args: &mut [Value]) -> Result<Value, Fail> {
     let keys = list(&args[1])?.clone();
     let items = list(&args[0])?.clone();
@@ -197,7 +198,7 @@ fn group(args: &mut [Value]) -> Result<Value, Fail> {
     work::done(items.len().saturating_mul(16));
     let mut growing = op::Growing::default();
     for (item, key) in items.as_slice().iter().zip(keys.as_slice()) {
-        // Keys are often the same string over and over.
+        // The same string is often a key again and again, so strings are found by address first.
         let address = match key {
             Value::Str(text) => Rc::as_ptr(text).cast::<u8>(),
             _ => std::ptr::null(),

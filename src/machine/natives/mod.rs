@@ -1,7 +1,7 @@
-//! What the standard library can't say in the language itself.
+//! Natives: the functions of the standard library that the language itself can't express.
 //!
-//! A native gets its arguments and gives a value or an error. It never calls back into the program, never waits,
-//! and gives the same for the same arguments on every machine.
+//! A native takes arguments and returns a value or an error. It never calls back into the program,
+//! never waits, and returns the same for the same arguments on every machine.
 
 mod assertions;
 mod bytes;
@@ -25,26 +25,27 @@ use crate::builtins::{Builtin, Effect, Kind, TABLE, lines, messages};
 use super::error::{Fail, fail, type_error};
 use super::value::{Blob, List, Record, Text, Value};
 
-/// A native: the arguments may be taken.
+/// A native function, which can take values out of its arguments.
 pub type Native = fn(&mut [Value]) -> Result<Value, Fail>;
 
-/// A builtin as the run loop calls it.
+/// A builtin, in the form that the run loop calls.
 pub struct Entry {
     pub native: Native,
-    /// How many arguments a native takes; none for what isn't a native.
+    /// The range of arguments that a native takes; an empty range for a builtin that is not a
+    /// native.
     min: u8,
     max: u8,
 }
 
 impl Entry {
-    /// The native, when it is one and takes so many arguments.
+    /// Returns the native, if the builtin is one and takes `count` arguments.
     #[inline(always)]
     pub fn taking(&self, count: usize) -> Option<Native> {
         (count >= self.min as usize && count <= self.max as usize).then_some(self.native)
     }
 }
 
-/// The builtins by their number.
+/// Returns the builtins, by their numbers.
 pub fn table() -> &'static [Entry] {
     static NATIVES: OnceLock<Vec<Entry>> = OnceLock::new();
     let entry = |builtin: &Builtin| {
@@ -61,7 +62,7 @@ fn missing(_: &mut [Value]) -> Result<Value, Fail> {
     Err(fail("internal", "this builtin is not a native"))
 }
 
-/// Whether every native of the table is there.
+/// Returns whether every native of the table has a function.
 #[cfg(test)]
 fn is_complete() -> bool {
     TABLE.iter().all(|b| b.kind != crate::builtins::Kind::Native || find(b.name).is_some())
@@ -131,8 +132,8 @@ fn number(value: &Value) -> Result<f64, Fail> {
     }
 }
 
-/// A stretch from `from` to `to`; both count from the end when negative, and are cut to what is there. Null as
-/// the end means all.
+/// Returns the bounds of the slice from `from` to `to` of `len` elements. Negative bounds count
+/// from the end. Both are cut to the range. Null as `to` is the end.
 fn stretch(from: &Value, to: &Value, len: usize) -> Result<(usize, usize), Fail> {
     let place = |n: i64| {
         if n < 0 {
@@ -149,7 +150,7 @@ fn stretch(from: &Value, to: &Value, len: usize) -> Result<(usize, usize), Fail>
     Ok((from, to.max(from)))
 }
 
-/// Checks the arguments of an effect, so that a mistake is an error where it was made.
+/// Checks the arguments of an effect, so that a mistake is reported at its place.
 pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
     match effect {
         Effect::Sleep => match &args[0] {
@@ -215,7 +216,7 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
             text(&args[1])?;
             options::http(&args[3]).map(|_| ())
         }
-        // They take anything, or nothing, or are looked at by the machine.
+        // These take anything or nothing, or the machine checks their arguments itself.
         lines!()
         | Effect::Now
         | Effect::Random

@@ -1,4 +1,5 @@
-//! Natives for numbers. Functions that machines compute differently come from libm, which is the same everywhere.
+//! Natives for numbers. Functions whose results differ between machines come from libm, which is
+//! the same everywhere.
 
 use super::super::compare;
 use super::super::error::{Fail, fail, type_error};
@@ -47,7 +48,7 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// Rounds to an int.
+/// Rounds a number to an int.
 fn whole(value: &Value, round: fn(f64) -> f64) -> Result<Value, Fail> {
     match value {
         Value::Int(n) => Ok(Value::Int(*n)),
@@ -60,14 +61,14 @@ fn whole(value: &Value, round: fn(f64) -> f64) -> Result<Value, Fail> {
     }
 }
 
-/// Rounds to so many digits after the point, halves away from zero.
+/// Rounds to `digits` digits after the point, halves away from zero.
 fn round_to(x: f64, digits: i64) -> Result<f64, Fail> {
-    // All digits of the largest and the smallest floats lie within these.
+    // This range covers all digits of the largest and the smallest floats.
     let scale = libm::pow(10.0, digits.unsigned_abs().min(400) as f64);
     let rounded = match digits {
         0.. => {
             let scaled = x * scale;
-            // Beyond this there are no digits to round.
+            // Larger floats have no fraction to round.
             match scaled.abs() < 4_503_599_627_370_496.0 {
                 true => scaled.round() / scale,
                 false => x,

@@ -9,28 +9,28 @@ use super::super::json_text::Big;
 use super::super::value::{Record, Value};
 use crate::check::closest;
 
-/// How an activity is tried.
+/// A retry policy, with the timeout of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Attempts in all.
+    /// The greatest number of attempts.
     pub times: u32,
     /// Whether a policy was given at all.
     pub limited: bool,
     /// The pause before the second attempt, in nanoseconds.
     pub first: i64,
-    /// By how much each pause is longer than the one before.
+    /// The ratio of each pause to the one before.
     pub factor: f64,
     /// The longest pause, in nanoseconds.
     pub max: i64,
-    /// Kinds of errors that are not tried again.
+    /// The kinds of errors that are not retried.
     pub except: Vec<String>,
-    /// Whether the program says by a function which errors are tried again.
+    /// Whether a function of the program decides which errors are retried.
     pub asks: bool,
-    /// Which part of a pause is left to chance, from 0 to 1.
+    /// The part of a pause that is random, from 0 to 1.
     pub jitter: f64,
-    /// How long all attempts together may take, in nanoseconds.
+    /// The time limit for all attempts together, in nanoseconds.
     pub within: Option<i64>,
-    /// How long one attempt may take, in nanoseconds.
+    /// The time limit for one attempt, in nanoseconds.
     pub timeout: Option<i64>,
 }
 
@@ -51,7 +51,7 @@ impl Default for Policy {
     }
 }
 
-/// Kinds of errors that say that the program is wrong: it would be again.
+/// The kinds of errors that are mistakes in the program. A retry would fail the same way.
 const MISTAKES: &[&str] = &[
     "type_error",
     "arity",
@@ -72,8 +72,8 @@ const MISTAKES: &[&str] = &[
 ];
 
 impl Policy {
-    /// The pause after a failed attempt, in nanoseconds; attempts count from 1. `seed` is what chance comes from: the
-    /// same gives the same.
+    /// Returns the pause after a failed attempt, in nanoseconds. Attempts count from 1. The random
+    /// part depends on `seed` and the attempt alone.
     pub fn pause(&self, attempt: u32, seed: u64) -> i64 {
         if self.first == 0 {
             return 0;
@@ -88,7 +88,7 @@ impl Policy {
         (pause as f64 * (1.0 - self.jitter * part)) as i64
     }
 
-    /// Whether an error is tried again, as far as the policy says without asking the program.
+    /// Returns whether an error is retried. Where `when` decides, the result is preliminary.
     pub fn tries_again(&self, error: &Value) -> bool {
         let kind = match error {
             Value::Record(record) => match record.get_str("kind") {
@@ -118,7 +118,7 @@ fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a
         }
     };
     for name in record.keys().names() {
-        // What the library says to the machine.
+        // The library passes such options to the machine.
         let is_internal = name.starts_with('$');
         if !known.contains(&&**name) && !is_internal {
             let near = closest(name, known.iter().copied());
@@ -133,12 +133,12 @@ fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a
     Ok(Some(record))
 }
 
-/// An option's value, if it is given and not null.
+/// Returns the value of an option, if it is given and not null.
 fn given<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
     record.get_str(name).filter(|value| !matches!(value, Value::Null))
 }
 
-/// The error of an option of the wrong kind or out of its range.
+/// Returns the error of an option of the wrong kind or out of range.
 fn unfit(name: &str, wanted: &str, found: &Value) -> Fail {
     type_error(format!("option `{name}` is {wanted}, not {}", super::super::format::brief(found)))
 }
@@ -167,10 +167,10 @@ pub fn policy(options: &Value) -> Result<Policy, Fail> {
     Ok(Policy { timeout, ..policy })
 }
 
-/// What `retry` takes.
+/// The names of the options of `retry`.
 pub const RETRY: &[&str] = &["times", "first", "factor", "max", "except", "when", "jitter", "within"];
 
-/// Reads what `retry` says; null is no policy: 3 attempts.
+/// Reads the options of `retry`. Null gives the default policy, of 3 attempts.
 pub fn retry(value: &Value) -> Result<Policy, Fail> {
     let mut policy = Policy { times: 3, limited: true, ..Policy::default() };
     let Some(retry) = fields(value, "`retry`", RETRY)? else { return Ok(policy) };
@@ -208,7 +208,7 @@ pub fn retry(value: &Value) -> Result<Policy, Fail> {
     }
     match given(retry, "when") {
         None => {}
-        // What stands for a function in options that are data.
+        // In options that are data, `true` stands for the function.
         Some(Value::Function(_) | Value::Builtin(_)) => policy.asks = true,
         Some(Value::Bool(yes)) if yes.get() => policy.asks = true,
         Some(other) => return Err(unfit("when", "a function of an error", other)),
@@ -216,7 +216,7 @@ pub fn retry(value: &Value) -> Result<Policy, Fail> {
     Ok(policy)
 }
 
-/// Reads the options of `task.par_map`: how many at once.
+/// Reads the options of `task.par_map`, and returns the limit on concurrent calls.
 pub fn par_map(options: &Value) -> Result<i64, Fail> {
     let Some(record) = fields(options, "`par_map`", &["limit"])? else { return Ok(8) };
     match given(record, "limit") {
@@ -226,7 +226,7 @@ pub fn par_map(options: &Value) -> Result<i64, Fail> {
     }
 }
 
-/// Checks a limit of time.
+/// Checks a time limit.
 pub fn limit(value: &Value) -> Result<(), Fail> {
     match value {
         Value::Duration(n) if *n >= 0 => Ok(()),
@@ -256,7 +256,7 @@ pub fn csv(options: &Value, what: &str) -> Result<Csv, Fail> {
     Ok(csv)
 }
 
-/// One byte. Quotes and the ends of lines have a meaning of their own.
+/// Reads a separator, which is one byte. Quotes and line ends have meanings of their own.
 fn separator(value: &Value) -> Result<u8, Fail> {
     match value {
         Value::Str(text) if matches!(text.as_str(), "\"" | "\n" | "\r") => {
@@ -267,7 +267,7 @@ fn separator(value: &Value) -> Result<u8, Fail> {
     }
 }
 
-/// Reads the options of `json.parse`: what becomes of an int that does not fit in 64 bits.
+/// Reads the options of `json.parse`: the treatment of an int that does not fit in 64 bits.
 pub fn json(options: &Value, what: &str) -> Result<Big, Fail> {
     let Some(record) = fields(options, what, &["big"])? else { return Ok(Big::Error) };
     match given(record, "big") {
@@ -278,18 +278,18 @@ pub fn json(options: &Value, what: &str) -> Result<Big, Fail> {
     }
 }
 
-/// How an orchestration is called or started.
+/// The options of a call or a start of an orchestration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Child {
-    /// The instance's id; one is made when there is none.
+    /// The instance's id; `None` for an automatic one.
     pub id: Option<String>,
-    /// How long a call waits for the child before it is terminated, in nanoseconds.
+    /// The time after which a call terminates the child, in nanoseconds.
     pub timeout: Option<i64>,
-    /// It goes on when its caller ends, gives up or is terminated.
+    /// Whether the child goes on when its caller ends, gives up or is terminated.
     pub detached: bool,
-    /// What happens when there is an instance of the id.
+    /// The behaviour if there is already an instance of the id.
     pub if_exists: IfExists,
-    /// Which attempt of a call with `retry` it is, from 1; 0 for a call without.
+    /// The number of the attempt of a call with `retry`, from 1; 0 for a call without.
     pub attempt: u32,
 }
 
@@ -301,10 +301,10 @@ fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
     }
 }
 
-/// What a call of an orchestration takes.
+/// The names of the options of an orchestration.
 const CHILD: &[&str] = &["id", "if_exists", "timeout", "detached", "retry"];
 
-/// Reads the options of an orchestration. The later attempts of a call under an id have ids of their own.
+/// Reads the options of an orchestration. Later attempts of a call with an id get ids of their own.
 pub fn child(options: &Value) -> Result<Child, Fail> {
     let Some(record) = fields(options, "an orchestration", CHILD)? else {
         return Ok(Child::default());
@@ -346,13 +346,13 @@ pub fn child(options: &Value) -> Result<Child, Fail> {
     Ok(Child { id, timeout, detached, if_exists, attempt })
 }
 
-/// Reads the options of `terminate`: whether its children end too.
+/// Reads the options of `terminate`, and returns whether the children end too.
 pub fn terminate(options: &Value) -> Result<bool, Fail> {
     let Some(record) = fields(options, "`terminate`", &["children"])? else { return Ok(true) };
     Ok(flag(record, "children")?.unwrap_or(true))
 }
 
-/// Reads the options of `lock`: how long it waits, in nanoseconds.
+/// Reads the options of `lock`, and returns its timeout in nanoseconds.
 pub fn lock(options: &Value) -> Result<Option<i64>, Fail> {
     let Some(record) = fields(options, "`lock`", &["timeout"])? else { return Ok(None) };
     duration(record, "timeout")
@@ -396,7 +396,7 @@ pub fn exec(options: &Value) -> Result<Exec, Fail> {
 pub struct Http {
     pub headers: Vec<(String, String)>,
     pub timeout: i64,
-    /// The largest body that is read, in bytes.
+    /// The limit on the size of the response's body, in bytes.
     pub max_size: u64,
     pub redirects: u32,
     pub query: Vec<(String, String)>,

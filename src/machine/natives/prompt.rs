@@ -1,4 +1,4 @@
-//! What the prompt of `durable repl` shows of values and errors.
+//! The display of values and errors in the prompt of `durable repl`.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use super::super::value::Value;
 use super::super::{Data, ErrorData, format, pretty};
 use super::{Native, int, record, wrong};
 
-/// Fields of a record that are known to the prompt.
+/// The most fields of a record that the prompt gets to know.
 const MOST_FIELDS: usize = 100;
 
 pub fn find(name: &str) -> Option<Native> {
@@ -23,7 +23,7 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// The kind of each field's value, and of records their own fields.
+/// Returns the kind of each field's value, and the names of the fields of records.
 fn kinds(args: &mut [Value]) -> Result<Value, Fail> {
     let kinds = record(&args[0])?.iter().map(|(name, value)| {
         let fields = match value {
@@ -42,17 +42,17 @@ thread_local! {
     static LAST_FAILURE: RefCell<Option<ErrorData>> = const { RefCell::new(None) };
 }
 
-/// The failure that an entry on this thread ended with last, with its trace.
+/// Returns the last failure, with its trace, that ended an entry on this thread.
 pub fn take_failure() -> Option<ErrorData> {
     LAST_FAILURE.take()
 }
 
-/// Whether a task has failed; with what, the prompt takes from here. It is no part of what the session says: places are
-/// told differently by a longer program, and a replay has to say the same.
+/// Returns whether a task has failed, and keeps the failure for the prompt. The failure is not part
+/// of the result: its places differ in a longer program, and a replay must give the same result.
 fn failure(args: &mut [Value]) -> Result<Value, Fail> {
     let Value::Task(task) = &args[0] else { return Err(wrong("a task", &args[0])) };
     let Outcome::Failed(failure) = &*task.outcome.borrow() else { return Ok(Value::bool(false)) };
-    // What is no data is shown as it is written.
+    // An error that is not data is kept as text.
     let value = Data::encode(&failure.value)
         .or_else(|_| Data::encode(&Value::str(format::display(&failure.value))))?;
     let trace = failure.trace.as_ref().map(|trace| (**trace).clone()).unwrap_or_default();

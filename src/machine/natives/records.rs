@@ -12,7 +12,7 @@ use super::{Native, list, record, text};
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
         "record_keys" => |args| {
-            // A name that is not short is copied.
+            // A long name is copied.
             op::reserve_items(record(&args[0])?.len().saturating_mul(4))?;
             work::done(record(&args[0])?.len().saturating_mul(16));
             Ok(Value::list(record(&args[0])?.keys().names().iter().map(|name| Value::str(&**name)).collect()))
@@ -80,7 +80,7 @@ fn take(value: &mut Value) -> Result<Rc<Record>, Fail> {
     match mem::take(value) {
         Value::Record(record) => {
             if Rc::strong_count(&record) > 1 {
-                // Its names are copied as well, and a field more may double both.
+                // The names are copied as well, and a new field can double both.
                 op::reserve_items(record.len().saturating_mul(6))?;
                 work::done(record.len());
             }

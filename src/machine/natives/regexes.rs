@@ -1,8 +1,9 @@
 //! Natives for regular expressions.
 //!
-//! One search is linear in the text, all searches of a text are not: each may look as far as the end. So what goes on to
-//! further matches is done in steps, between which others have a turn. How far a step goes is asked of a clock, since nothing
-//! else tells how far a search has looked; what comes of all steps together does not depend on it.
+//! One search takes time linear in the text. All searches of a text do not, since each can look as
+//! far as the end. So searches for further matches are done in steps, between which others have a
+//! turn. A clock ends a step, since nothing else tells how far a search has looked. The combined
+//! result of all steps does not depend on the clock.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,12 +19,12 @@ use super::super::value::{Record, Text, Value, intern};
 use super::super::work;
 use super::{Native, int, text};
 
-/// How long a step takes, and after how many searches the clock is asked.
+/// The time limit of a step, and the number of searches between two looks at the clock.
 const STEP: Duration = Duration::from_millis(20);
 const SEARCHES: usize = 64;
-/// The work of a whole step, in bytes gone through.
+/// The work of a whole step, in bytes.
 const WORK: usize = 16 << 20;
-/// A search may take so many steps of the automaton, one for each state and byte, if the text leads to all of them.
+/// The limit on the steps of the automaton in a search, at worst one for each state and byte.
 const MOST: usize = 5_000_000_000;
 
 pub fn find(name: &str) -> Option<Native> {
@@ -54,7 +55,8 @@ pub fn find(name: &str) -> Option<Native> {
             let from = usize::try_from(int(&args[3])?).unwrap_or(0);
             split_some(args, &args[2], from, Some(STEP)).map(listed)
         },
-        // Of the library that earlier programs are stored with: all in one step.
+        // Earlier programs are stored with a library that uses these, which do everything in one
+        // step.
         "regex_find_all" => |args| Ok(find_some(args, &Value::Null, None)?.0),
         "regex_replace" => |args| Ok(replace_some(args, &Value::Null, &args[2], 0, None)?.0),
         "regex_split" => |args| Ok(split_some(args, &Value::Null, 0, None)?.0),
@@ -62,7 +64,7 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// What a step gives, where to go on (null when that was all), and the end of its last match.
+/// The result of a step, the place to go on from (null at the end), and the end of the last match.
 type Part = (Value, Value, usize);
 
 fn listed((given, next, from): Part) -> Value {
@@ -80,7 +82,7 @@ fn find_some(args: &[Value], at: &Value, limit: Option<Duration>) -> Result<Part
     Ok((op::made(Value::list(all))?, next, 0))
 }
 
-/// What replaces each match, and what is between it and the match before, which ended at `from`.
+/// Returns the text from `from`, the end of the match before, with each match replaced.
 fn replace_some(
     args: &[Value],
     at: &Value,
@@ -97,7 +99,7 @@ fn replace_some(
             out.push_str(&whole[from.min(found.start())..found.start()]);
             from = found.end();
         }
-        // A group may be in it many times.
+        // The replacement can contain a group many times.
         op::reserve(with.len())?;
         found.expand(with, &mut out);
         growing.text(out.len() - before)
@@ -110,7 +112,7 @@ fn replace_some(
     Ok((op::made(Value::str(out))?, next, from))
 }
 
-/// The parts before each match, the first of them from `from` on; the last part too when that was all.
+/// Returns the parts before each match, from `from` on, and at the end the last part.
 fn split_some(args: &[Value], at: &Value, mut from: usize, limit: Option<Duration>) -> Result<Part, Fail> {
     let whole = text(&args[0])?.as_str();
     let mut parts = Vec::new();
@@ -129,11 +131,12 @@ fn split_some(args: &[Value], at: &Value, mut from: usize, limit: Option<Duratio
     Ok((op::made(Value::list(parts))?, next, from))
 }
 
-/// Sees a match; an error ends the search.
+/// A function that sees a match. An error ends the search.
 type Found<'a> = &'a mut dyn FnMut(&Regex, &Captures<'_>, &mut Places<'_>) -> Result<(), Fail>;
 
-/// Goes on to further matches of the text and the pattern that the arguments begin with, for so long, or to the end: from
-/// where the step before came to, null at first. Gives where to go on, null when that was all.
+/// Searches for further matches, until the limit or the end of the text. `args` begins with the
+/// text and the pattern. `at` is the place that the step before returned, or null at first. Returns
+/// the place to go on from, or null at the end.
 fn step(args: &[Value], at: &Value, limit: Option<Duration>, found: Found<'_>) -> Result<Value, Fail> {
     let whole = text(&args[0])?;
     let regex = Pattern::of(&args[1], whole)?.regex;
@@ -152,7 +155,7 @@ fn step(args: &[Value], at: &Value, limit: Option<Duration>, found: Found<'_>) -
             return Ok(Value::Null);
         };
         let Some(whole) = captures.get(0) else { return Ok(Value::Null) };
-        // Right after a match there is no empty one.
+        // An empty match right after another match does not count.
         let is_next_to = whole.is_empty() && last == whole.end() + 1;
         if !is_next_to {
             found(&regex, &captures, &mut places)?;
@@ -165,8 +168,8 @@ fn step(args: &[Value], at: &Value, limit: Option<Duration>, found: Found<'_>) -
     }
 }
 
-/// Where the next search begins, one more than where the last match ended, and a place that is known in bytes and in
-/// characters.
+/// Reads a place: where the next search begins, the end of the last match plus one, and a position
+/// in bytes and in characters.
 fn places_of(value: &Value) -> [usize; 4] {
     let mut places = [0; 4];
     if let Value::List(list) = value {
@@ -177,7 +180,7 @@ fn places_of(value: &Value) -> [usize; 4] {
     places
 }
 
-/// A regular expression, and how many states its automaton has.
+/// A regular expression with the number of its automaton's states.
 #[derive(Clone)]
 struct Pattern {
     regex: Regex,
@@ -189,7 +192,7 @@ thread_local! {
 }
 
 impl Pattern {
-    /// The pattern, if a search of that text comes to an end in time.
+    /// Compiles the pattern. Fails if a search of the text could take too long.
     fn of(pattern: &Value, whole: &Text) -> Result<Pattern, Fail> {
         let pattern = compiled(text(pattern)?.as_str())?;
         let len = whole.as_str().len();
@@ -228,11 +231,11 @@ fn compiled(pattern: &str) -> Result<Pattern, Fail> {
     })
 }
 
-/// Where characters are in a text, asked for from its beginning to its end.
+/// A converter of positions in a text from bytes to characters. Ascending positions are fast.
 struct Places<'a> {
     text: &'a str,
     is_ascii: bool,
-    /// A place that is known: its byte, and how many characters are before it.
+    /// A known position: its byte, and the number of characters before it.
     byte: usize,
     count: usize,
 }
@@ -242,7 +245,7 @@ impl<'a> Places<'a> {
         Places { text: text.as_str(), is_ascii: text.is_ascii(), byte, count }
     }
 
-    /// How many characters are before a byte.
+    /// Returns the number of characters before a byte.
     fn character(&mut self, byte: usize) -> i64 {
         if self.is_ascii {
             return byte as i64;
@@ -256,7 +259,8 @@ impl<'a> Places<'a> {
     }
 }
 
-/// `{text, start, end, groups}`; named groups are fields of `groups`, others are numbered. Positions count characters.
+/// Returns the record `{text, start, end, groups}` of a match. Named groups are fields of `groups`
+/// by name, others by number. Positions count characters.
 fn found_record(regex: &Regex, found: &Captures<'_>, places: &mut Places<'_>) -> Value {
     let Some(whole) = found.get(0) else { return Value::Null };
     let mut groups = Record::default();

@@ -1,4 +1,4 @@
-//! Natives for policies of retries, and for limits.
+//! Natives for retry policies and limits.
 
 use super::super::error::Fail;
 use super::super::value::{Record, Value, intern};
@@ -19,7 +19,7 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// A policy that was looked at, with what the library reads of it.
+/// Returns a checked policy, with all fields that the library reads.
 fn policy(given: &Value) -> Result<Value, Fail> {
     let policy = options::retry(given)?;
     let mut record = match given {

@@ -10,7 +10,7 @@ use super::super::value::{Text, Value};
 use super::super::work;
 use super::{Native, int, stretch, text};
 
-/// Bytes that a short string takes.
+/// The bytes of a short string.
 const STRING: usize = 64;
 
 pub fn find(name: &str) -> Option<Native> {
@@ -37,7 +37,7 @@ pub fn find(name: &str) -> Option<Native> {
             op::reserve_text(whole.as_str().len().saturating_add(found.saturating_mul(new.as_str().len())))?;
             Ok(Value::str(whole.as_str().replace(old.as_str(), new.as_str())))
         },
-        // A character has three in the other case at most.
+        // A character becomes at most three in the other case.
         "string_upper" => |args| {
             let whole = gone_through(&args[0], 3)?;
             Ok(Value::str(whole.to_uppercase()))
@@ -88,7 +88,7 @@ pub fn find(name: &str) -> Option<Native> {
             op::reserve_text(whole.as_str().len().saturating_mul(times))?;
             Ok(Value::str(whole.as_str().repeat(times)))
         },
-        // What a string is padded with: so many times the filling as characters are missing.
+        // Returns the padding of a string: the filling, once for each missing character.
         "string_padding" => |args| {
             let (whole, width, filling) = (text(&args[0])?, int(&args[1])?, text(&args[2])?);
             if filling.as_str().is_empty() {
@@ -115,7 +115,8 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// A string that is gone through, and from which another is made that is so many times as long at most.
+/// Returns a string after counting one pass over it as work, and reserving memory for a result of
+/// `times` its length.
 fn gone_through(value: &Value, times: usize) -> Result<&str, Fail> {
     let whole = text(value)?.as_str();
     work::done(whole.len());
@@ -123,22 +124,22 @@ fn gone_through(value: &Value, times: usize) -> Result<&str, Fail> {
     Ok(whole)
 }
 
-/// A string's characters, when they are not too many for a list.
+/// Returns a string's characters, if they are not too many for a list.
 fn characters(whole: &Text) -> Result<Value, Fail> {
     op::reserve_items(whole.chars())?;
     Ok(op::characters(whole))
 }
 
-/// Strings that were made a short time ago: a text's words come again, and are then the same string.
+/// Strings that were made recently. The words of a text recur, and are then the same string.
 struct Known {
-    /// By a hash; as many as a power of two.
+    /// The strings by their hashes. The length is a power of two.
     places: Vec<Option<Rc<Text>>>,
-    /// How many more may be new, before those that come again have made up for it.
+    /// The number of new strings still allowed. Each one that recurs allows more.
     credit: usize,
 }
 
 impl Known {
-    /// For a text of so many bytes.
+    /// Makes the table for a text of `bytes` bytes.
     fn of(bytes: usize) -> Known {
         const SHORT: usize = 1024;
         const MOST: usize = 4096;
@@ -150,7 +151,7 @@ impl Known {
     }
 
     fn value(&mut self, part: &str) -> Value {
-        // Longer ones seldom come again.
+        // Longer strings seldom recur.
         const LONG: usize = 24;
         if part.len() > LONG || self.credit == 0 {
             return Value::str(part);

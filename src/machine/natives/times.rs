@@ -65,7 +65,8 @@ pub fn find(name: &str) -> Option<Native> {
     })
 }
 
-/// What a date is made of, besides `nanosecond`: the name, its nanoseconds, and the least there is.
+/// The parts of a date after year and month: the name, the length in nanoseconds, and the least
+/// value.
 const UNITS: [(&str, i128, i128); 5] = [
     ("day", 86_400_000_000_000, 1),
     ("hour", 3_600_000_000_000, 0),
@@ -74,7 +75,7 @@ const UNITS: [(&str, i128, i128); 5] = [
     ("nanosecond", 1, 0),
 ];
 
-/// An instant from its parts. Months beyond a year, and days beyond a month, carry over.
+/// Makes an instant from its parts. Months beyond a year and days beyond a month carry over.
 fn from_parts(args: &mut [Value]) -> Result<Value, Fail> {
     let (parts, zone) = (record(&args[0])?, zone(&args[1])?);
     check_parts(parts)?;
@@ -96,7 +97,8 @@ fn from_parts(args: &mut [Value]) -> Result<Value, Fail> {
     i64::try_from(total).map(Value::Instant).map_err(|_| bad())
 }
 
-/// The names of parts. Those that follow from others may be there, as `parts` gives them, and aren't read.
+/// Checks the names of parts. A full date can also have the parts that follow from it, as `parts`
+/// returns them, but they are not read.
 fn check_parts(parts: &Record) -> Result<(), Fail> {
     const KNOWN: [&str; 7] = ["year", "month", "day", "hour", "minute", "second", "nanosecond"];
     let is_date = KNOWN[..3].iter().all(|name| parts.get_str(name).is_some());
@@ -125,7 +127,8 @@ fn nanos(instant: Timestamp) -> Result<Value, Fail> {
         .map_err(|_| fail("domain_error", "instants lie between the years 1678 and 2262"))
 }
 
-/// A fixed offset from UTC, as a duration. Names of zones need a database, which machines have in different versions.
+/// Returns the time zone of a fixed offset from UTC. Names of zones are not supported, since they
+/// need a database, whose version differs between machines.
 fn zone(offset: &Value) -> Result<TimeZone, Fail> {
     match offset {
         Value::Duration(n) => {

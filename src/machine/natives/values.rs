@@ -60,7 +60,7 @@ fn len(args: &mut [Value]) -> Result<Value, Fail> {
     Ok(Value::Int(len as i64))
 }
 
-/// The least or greatest of a list, or of several arguments.
+/// Returns the least or greatest element of a list, or of several arguments.
 fn extreme(args: &mut [Value], wanted: std::cmp::Ordering) -> Result<Value, Fail> {
     let items = match args {
         [Value::List(_)] => list(&args[0])?.as_slice(),

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use super::Value;
 use super::memory::{charge, discharge, drop_values};
 
-/// A list: its own elements, or a stretch of another's. Three words, so that with its counters it takes 48 bytes.
+/// A list: elements of its own, or a slice of another list. It is three words, so it takes 48 bytes
+/// with its counters.
 #[derive(Debug)]
 pub enum List {
     Own(Vec<Value>),
-    /// From one place up to another of a list with its own elements.
+    /// The elements from one index up to another of a list with elements of its own.
     Stretch(Rc<List>, u32, u32),
 }
 
@@ -36,7 +37,7 @@ impl List {
         self.len() == 0
     }
 
-    /// A stretch of a list, without copying when it is long.
+    /// Returns a slice of a list. A slice of 8 or more elements is not copied.
     pub fn slice(list: &Rc<List>, from: usize, to: usize) -> Rc<List> {
         if to - from == list.len() {
             return list.clone();
@@ -52,7 +53,7 @@ impl List {
         Rc::new(List::Stretch(whole, (offset + from) as u32, (offset + to) as u32))
     }
 
-    /// An element, when nobody else holds the list.
+    /// Returns an element for change in place, if the list is not shared and not a slice.
     #[inline(always)]
     pub fn own(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
         match Rc::get_mut(list)? {
@@ -61,7 +62,8 @@ impl List {
         }
     }
 
-    /// The elements, to be changed in place; copied before when others hold the list, or what it is a stretch of.
+    /// Returns the elements for change in place. A list that is shared, or a slice of a shared
+    /// list, is copied first.
     pub fn make_mut(list: &mut Rc<List>) -> ListMut<'_> {
         if Rc::get_mut(list).is_none_or(|list| matches!(list, List::Stretch(..))) {
             let items = List::own_stretch(list).unwrap_or_else(|| list.as_slice().to_vec());
@@ -70,11 +72,12 @@ impl List {
         ListMut(list)
     }
 
-    /// An element, to be changed in place, as by `make_mut`; one of a stretch that nobody else holds in the whole list.
+    /// Returns an element for change in place, as by `make_mut`. An element of an unshared slice of
+    /// an unshared list is changed in the whole list.
     pub fn element(list: &mut Rc<List>, at: usize) -> Option<&mut Value> {
         let is_own = |whole: &mut Rc<List>| Rc::get_mut(whole).is_some();
         let within = match Rc::get_mut(list) {
-            // At its beginning the stretch can have the elements for itself.
+            // A slice from the beginning can take over the elements instead.
             Some(List::Stretch(whole, from, _)) => *from > 0 && is_own(whole),
             _ => false,
         };
@@ -87,7 +90,7 @@ impl List {
         }
     }
 
-    /// The elements of a stretch of a list, when nobody else holds either.
+    /// Takes the elements of a slice, if neither it nor the whole list is shared.
     fn own_stretch(list: &mut Rc<List>) -> Option<Vec<Value>> {
         let List::Stretch(whole, from, to) = Rc::get_mut(list)? else { return None };
         let mut items = Rc::get_mut(whole)?.take_items();
@@ -96,7 +99,7 @@ impl List {
         Some(items)
     }
 
-    /// Adds an element where there is room for it and nobody else holds the list; else gives it back.
+    /// Adds an element if the list has room and is not shared; otherwise gives the element back.
     #[inline(always)]
     pub fn push_within(list: &mut Rc<List>, value: Value) -> Result<(), Value> {
         match Rc::get_mut(list) {
@@ -108,11 +111,11 @@ impl List {
         }
     }
 
-    /// Lets `more` add elements at the end, in place when nobody else holds the list.
+    /// Lets `more` add elements at the end, in place if the list is not shared.
     ///
-    /// A stretch of a list that nobody else holds grows in that list: what comes after the stretch goes, and what comes
-    /// before it when that is more than the stretch itself. So a queue and a stack take the same time for each of
-    /// their elements, however long they are.
+    /// An unshared slice of an unshared list grows in that list. The elements after the slice are
+    /// dropped. Those before it are dropped when they outnumber the slice. So an operation on a
+    /// queue or a stack takes constant time, however long it is.
     pub fn grow(list: &mut Rc<List>, more: impl FnOnce(&mut Vec<Value>)) {
         if let Some(List::Stretch(whole, from, to)) = Rc::get_mut(list)
             && Rc::get_mut(whole).is_some()
@@ -131,7 +134,7 @@ impl List {
         List::make_mut(list).with(more);
     }
 
-    /// The elements, taken out when nobody else holds the list, else copied.
+    /// Takes the elements out if the list is not shared; otherwise copies them.
     pub fn take(list: Rc<List>) -> Vec<Value> {
         match Rc::try_unwrap(list) {
             Ok(mut list @ List::Own(_)) => list.take_items(),
@@ -140,7 +143,7 @@ impl List {
         }
     }
 
-    /// Its own elements; none are left.
+    /// Takes the list's own elements out.
     fn take_items(&mut self) -> Vec<Value> {
         match self {
             List::Own(items) => {
@@ -152,7 +155,7 @@ impl List {
     }
 }
 
-/// A stretch of a list with its own elements.
+/// Returns a slice of a list with elements of its own.
 #[inline(never)]
 fn stretch(whole: &List, from: u32, to: u32) -> &[Value] {
     match whole {
@@ -161,15 +164,15 @@ fn stretch(whole: &List, from: u32, to: u32) -> &[Value] {
     }
 }
 
-/// Bytes of a list without elements of its own.
+/// The bytes of a list without elements of its own.
 const EMPTY: usize = 48;
 
-/// Bytes of a list with these elements.
+/// Returns the bytes of a list with these elements.
 fn size(items: &Vec<Value>) -> usize {
     items.capacity() * 16 + EMPTY
 }
 
-/// A list that may be changed; keeps the account of its memory.
+/// A list for changes, which updates the memory account.
 pub struct ListMut<'a>(&'a mut Rc<List>);
 
 impl<'a> ListMut<'a> {

@@ -1,4 +1,4 @@
-//! The account of the memory that values take, and dropping them without recursion.
+//! The account of the memory that values take, and a drop without deep recursion.
 
 use std::cell::{Cell, RefCell};
 
@@ -10,7 +10,7 @@ thread_local! {
     static LATER: RefCell<Vec<Vec<Value>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes that this thread's values take, about.
+/// Returns the approximate number of bytes that this thread's values take.
 pub fn memory_used() -> usize {
     MEMORY.with(Cell::get)
 }
@@ -23,7 +23,7 @@ pub(super) fn discharge(bytes: usize) {
     let _ = MEMORY.try_with(|memory| memory.set(memory.get().saturating_sub(bytes)));
 }
 
-/// The account of what takes memory beside values; given back when it is dropped.
+/// A charge for memory outside of values. Dropping the charge discharges the bytes.
 #[derive(Debug, Default)]
 pub struct Charge(usize);
 
@@ -33,7 +33,7 @@ impl Charge {
         Charge(bytes)
     }
 
-    /// Charges so many bytes from now on; what was charged before.
+    /// Sets the number of bytes, and returns the number before.
     pub fn set(&mut self, bytes: usize) -> usize {
         let before = std::mem::replace(&mut self.0, bytes);
         charge(bytes);
@@ -52,7 +52,7 @@ impl Drop for Charge {
     }
 }
 
-/// Drops values without recursing deeper than a fixed depth, whatever they hold.
+/// Drops values with a bounded depth of recursion, whatever they hold.
 pub(super) fn drop_values(items: Vec<Value>) {
     const DEPTH: u32 = 100;
     let depth = DROPS.try_with(Cell::get).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Values: sixteen bytes, small things in place, large ones counted by reference.
+//! Values of sixteen bytes: small ones in place, large ones counted by reference.
 
 mod list;
 mod memory;
@@ -25,16 +25,16 @@ pub use record::{Keys, Name, Record, intern};
 pub use shapes::Shapes;
 pub use text::{Blob, Text};
 
-/// A value of the language, or one of the machine's own marks, which programs never see.
+/// A value of the language, or a marker of the machine, which programs never see.
 ///
-/// Every payload is an integer or a pointer of one word. So a value is two words which are passed, returned and copied
-/// in two registers of the processor; were one payload of another kind or width, each copy would go through memory, and wait
-/// there for what was just written in parts.
+/// Every payload is an integer or a pointer of one word. So a value is two words that are passed,
+/// returned and copied in two registers of the processor. With a payload of another kind or width,
+/// each copy would go through memory, and would stall on parts that were just written.
 #[derive(Debug, Default)]
 pub enum Value {
     #[default]
     Null,
-    /// A mark: an argument that was left out, a field that isn't there, a variable without its value yet.
+    /// A marker: an omitted argument, a missing field, or a variable without its value yet.
     Missing,
     Bool(Bool),
     Int(i64),
@@ -43,9 +43,9 @@ pub enum Value {
     Duration(i64),
     /// Nanoseconds since 1970-01-01T00:00:00Z.
     Instant(i64),
-    /// Its number in the table of builtins.
+    /// The number in the table of builtins.
     Builtin(u64),
-    // What is counted by reference stands after what isn't: one comparison tells them apart.
+    // The counted variants follow the others, so that one comparison tells them apart.
     Str(Rc<Text>),
     List(Rc<List>),
     Record(Rc<Record>),
@@ -53,19 +53,19 @@ pub enum Value {
     Function(Rc<Closure>),
     Entity(Rc<EntityRef>),
     Task(Rc<Task>),
-    /// A mark: the cell of a shared variable.
+    /// A marker: the cell of a shared variable.
     Cell(Rc<Shared>),
-    /// A mark: the captured variables of a function.
+    /// A marker: the captured variables of a function.
     Env(Rc<Env>),
-    /// A mark: where an error came from.
+    /// A marker: the origin of an error.
     Trace(Rc<Trace>),
 }
 
-// As derived, but always in line: two words are copied and a counter is incremented.
+// As derived, but always inlined: two words are copied and a counter is incremented.
 impl Clone for Value {
     #[inline(always)]
     fn clone(&self) -> Value {
-        // Before the compiler's table of jumps: most are ints.
+        // Most values are ints, so this test comes before the compiler's jump table.
         if let Value::Int(n) = self {
             return Value::Int(*n);
         }
@@ -120,7 +120,7 @@ impl std::fmt::Debug for Float {
     }
 }
 
-/// Strings of one character of ASCII, which are made once.
+/// Returns the string of one ASCII character. Each such string is made once.
 fn single(byte: u8) -> Value {
     thread_local! {
         static SINGLES: Vec<Rc<Text>> =
@@ -129,11 +129,11 @@ fn single(byte: u8) -> Value {
     SINGLES.with(|singles| Value::Str(singles[byte as usize].clone()))
 }
 
-/// The modules of the standard library that have the methods of values.
+/// The modules of the standard library with the methods of values.
 pub const METHOD_MODULES: [&str; 7] = ["math", "time", "string", "list", "record", "bytes", "task"];
 
 impl Value {
-    /// What `kind_of` says.
+    /// Returns the kind of the value, as `kind_of` does.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Null => "null",
@@ -154,7 +154,7 @@ impl Value {
         }
     }
 
-    /// The module of the standard library with this kind's methods, by its number in [`METHOD_MODULES`].
+    /// Returns the index in [`METHOD_MODULES`] of the module with this kind's methods.
     #[inline(always)]
     pub fn methods(&self) -> Option<usize> {
         Some(match self {
@@ -183,12 +183,12 @@ impl Value {
         Value::Str(Text::new(text))
     }
 
-    /// A string of one character.
+    /// Returns a string of one character.
     pub fn char(c: char) -> Value {
         if c.is_ascii() { single(c as u8) } else { Value::str(c.to_compact_string()) }
     }
 
-    /// A string that was read somewhere; one of a single character is mostly there already.
+    /// Returns a string that was read somewhere. A string of one ASCII character is not made anew.
     pub fn text(text: &str) -> Value {
         match *text.as_bytes() {
             [byte] => single(byte),
@@ -204,7 +204,7 @@ impl Value {
         Value::Bytes(Rc::new(Blob::new(bytes)))
     }
 
-    /// A record from names and values; later ones win.
+    /// Returns a record of names and values. Of several values with one name, the last counts.
     pub fn record<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
         let mut record = Record::default();
         for (name, value) in fields {
@@ -213,7 +213,7 @@ impl Value {
         Value::Record(Rc::new(record))
     }
 
-    /// "an int", "a list", for messages.
+    /// Returns "an int", "a list" and so on, for messages.
     pub fn a_kind(&self) -> String {
         match self.kind() {
             "null" => "null".into(),
@@ -223,22 +223,22 @@ impl Value {
         }
     }
 
-    /// Becomes another value. As an assignment, without a call when nothing counted is overwritten.
+    /// Assigns a value. Unlike `=`, this makes no call when the old value is not counted.
     #[inline(always)]
     pub fn put(&mut self, value: Value) {
         if self.is_counted() {
             let_go(self);
         }
-        // What it holds now needs no drop, which the compiler can't know.
+        // The old value needs no drop now, which the compiler can't know.
         mem::forget(mem::replace(self, value));
     }
 
-    /// Whether it can be called.
+    /// Returns whether the value can be called.
     pub fn is_function(&self) -> bool {
         matches!(self, Value::Function(_) | Value::Builtin(_))
     }
 
-    /// An int as an index; what is no int, or below zero, is beyond every list.
+    /// Returns an int as an index. Anything else, and an int below zero, is beyond every list.
     #[inline(always)]
     pub fn as_index(&self) -> usize {
         match self {
@@ -247,7 +247,7 @@ impl Value {
         }
     }
 
-    /// Whether it holds something that is counted by reference.
+    /// Returns whether the payload is counted by reference.
     #[inline(always)]
     pub fn is_counted(&self) -> bool {
         !matches!(
@@ -277,7 +277,7 @@ impl Value {
     }
 }
 
-/// Drops what a value holds, out of line; null is left.
+/// Drops a counted value out of line, and leaves null.
 #[cold]
 #[inline(never)]
 fn let_go(value: &mut Value) {
@@ -302,7 +302,7 @@ impl Drop for Closure {
     }
 }
 
-/// What a function captured.
+/// The captured variables of a function.
 #[derive(Debug)]
 pub struct Env {
     pub values: Vec<Value>,
@@ -316,7 +316,7 @@ impl Drop for Env {
     }
 }
 
-/// A variable that functions share.
+/// A variable that several functions share.
 #[derive(Debug)]
 pub struct Shared {
     pub value: RefCell<Value>,

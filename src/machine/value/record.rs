@@ -16,7 +16,7 @@ thread_local! {
 /// A field's name.
 pub type Name = Rc<str>;
 
-/// The one copy of a name that this thread uses, when the name is short.
+/// Returns this thread's only copy of a name, if the name is short.
 pub fn intern(name: &str) -> Name {
     if name.len() > 40 {
         return name.into();
@@ -34,19 +34,19 @@ pub fn intern(name: &str) -> Name {
     })
 }
 
-/// The names of a record's fields, in order; shared by the records that one literal makes.
+/// The names of a record's fields, in order. All records that one literal makes share them.
 #[derive(Debug, Default)]
 pub struct Keys {
     names: Vec<Name>,
-    /// Bytes that were charged for them: those of a literal cost nothing.
+    /// The bytes that were charged for the names. The names of a literal cost nothing.
     charged: usize,
-    /// For more than a few names: where each is. Made when first asked for.
+    /// The place of each name, when there are more than a few. It is built on first use.
     index: OnceCell<Index>,
-    /// The names with one more, which a record with these names was given last.
+    /// These names with one more: the one that a record with these names got last.
     next: RefCell<Option<Rc<Keys>>>,
 }
 
-/// Places by names, which it doesn't hold itself.
+/// Places by names. The names themselves are kept elsewhere.
 #[derive(Debug, Clone, Default)]
 struct Index {
     places: HashTable<u32>,
@@ -73,7 +73,7 @@ impl Index {
         self.places.insert_unique(hash, at as u32, |at| hasher.hash_one(&*names[*at as usize]));
     }
 
-    /// Forgets a name that was at that place; those after it have moved up.
+    /// Removes a name from its place, and moves the places after it down by one.
     fn remove(&mut self, name: &str, at: usize) {
         let hash = self.hasher.hash_one(name);
         if let Ok(entry) = self.places.find_entry(hash, |place| *place as usize == at) {
@@ -96,7 +96,7 @@ impl Keys {
         &self.names
     }
 
-    /// Where a name is.
+    /// Returns the place of a name.
     pub fn find(&self, name: &Name) -> Option<usize> {
         if self.names.len() <= FEW {
             return self
@@ -108,7 +108,7 @@ impl Keys {
         self.find_str(name)
     }
 
-    /// Where a name is that is only at hand as text.
+    /// Returns the place of a name that is given as text.
     pub fn find_str(&self, name: &str) -> Option<usize> {
         if self.names.len() <= FEW {
             return self.names.iter().position(|n| &**n == name);
@@ -124,9 +124,9 @@ impl Keys {
         }
     }
 
-    /// Adds a name, in place when it is one record that has these names.
+    /// Adds a name, in place if only one record has these names.
     ///
-    /// Records that had the same few names, and are given one more, have the same names again.
+    /// Records that share a few names, and then get the same new name, share their names again.
     fn add(keys: &mut Rc<Keys>, name: Name) {
         if Rc::get_mut(keys).is_none() && keys.names.len() < FEW {
             let known = keys.next.borrow().as_ref().filter(|next| next.names.last() == Some(&name)).cloned();
@@ -154,7 +154,7 @@ impl Keys {
     }
 }
 
-/// Bytes of a name in a record that grew, about.
+/// The approximate number of bytes of a name in a record that grew.
 const NAME: usize = 40;
 
 impl Clone for Keys {
@@ -171,20 +171,21 @@ impl Drop for Keys {
     }
 }
 
-/// A record: names and values in insertion order. Four words, so that with its counters it takes 48 bytes.
+/// A record: names and values in insertion order. It is four words, so it takes 48 bytes with its
+/// counters.
 #[derive(Debug)]
 pub struct Record {
     keys: Rc<Keys>,
     values: Vec<Value>,
 }
 
-/// Bytes of a record with these values, without its names.
+/// Returns the bytes of a record with these values, without its names.
 fn size(values: &Vec<Value>) -> usize {
     values.capacity() * 16 + 48
 }
 
 impl Record {
-    /// A record with these names; there are as many values.
+    /// Makes a record. There must be as many values as names.
     pub fn new(keys: Rc<Keys>, values: Vec<Value>) -> Record {
         charge(size(&values));
         Record { keys, values }
@@ -206,7 +207,7 @@ impl Record {
         &self.values
     }
 
-    /// Names and values in order.
+    /// Iterates over names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &Value)> {
         self.keys.names.iter().zip(&self.values)
     }
@@ -215,7 +216,7 @@ impl Record {
         self.keys.find(name).and_then(|at| self.values.get(at))
     }
 
-    /// As `get`; `guess` is where the name was found last, and most often is again.
+    /// As `get`. `guess` is the place where the name was last found, which is usually right.
     #[inline(always)]
     pub fn look_up(&self, name: &Name, guess: &Cell<u32>) -> Option<&Value> {
         let at = guess.get() as usize;
@@ -237,7 +238,8 @@ impl Record {
         self.keys.find_str(name).and_then(|at| self.values.get(at))
     }
 
-    /// The value of a field, when nobody else holds the record and the field is where it was guessed to be.
+    /// Returns the value of a field for change in place, if the record is not shared and the guess
+    /// is right.
     #[inline(always)]
     pub fn own<'a>(record: &'a mut Rc<Record>, name: &Name, guess: &Cell<u32>) -> Option<&'a mut Value> {
         let at = guess.get() as usize;
@@ -248,12 +250,12 @@ impl Record {
         }
     }
 
-    /// The value at a place.
+    /// Returns the value at a place.
     pub fn value_mut(&mut self, at: usize) -> Option<&mut Value> {
         self.values.get_mut(at)
     }
 
-    /// Gives a field a value; a new one goes to the end.
+    /// Sets a field. A new field goes to the end.
     pub fn set(&mut self, name: Name, value: Value) {
         match self.keys.find(&name) {
             Some(at) => self.values[at] = value,
@@ -261,7 +263,7 @@ impl Record {
         }
     }
 
-    /// Adds a field that isn't there, at the end.
+    /// Adds a field at the end. The record must not have one of that name.
     pub fn add(&mut self, name: Name, value: Value) {
         Keys::add(&mut self.keys, name);
         let before = size(&self.values);
@@ -269,7 +271,7 @@ impl Record {
         charge(size(&self.values).wrapping_sub(before));
     }
 
-    /// A copy without some fields.
+    /// Returns a copy without some fields.
     pub fn without(&self, drop: impl Fn(&str) -> bool) -> Record {
         let mut out = Record::default();
         for (name, value) in self.iter().filter(|(name, _)| !drop(name)) {
@@ -278,7 +280,7 @@ impl Record {
         out
     }
 
-    /// Takes a field away; those after it move up.
+    /// Removes a field. The fields after it move up.
     pub fn remove(&mut self, name: &str) {
         if let Some(at) = self.keys.find_str(name) {
             Rc::make_mut(&mut self.keys).remove(at);
@@ -286,7 +288,7 @@ impl Record {
         }
     }
 
-    /// The record, to be changed in place; copied before when others hold it.
+    /// Returns the record for change in place. A shared record is copied first.
     pub fn make_mut(record: &mut Rc<Record>) -> Option<&mut Record> {
         if Rc::get_mut(record).is_none() {
             *record = Rc::new((**record).clone());

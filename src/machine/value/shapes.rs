@@ -1,13 +1,15 @@
-//! Records that are read one after another are mostly alike: those with the same names share one copy of them.
+//! Shapes: the names of records. Records that are read one after another are mostly alike, so those
+//! with the same names share one copy of the names.
 
 use std::rc::Rc;
 
 use super::{Keys, Name, Record, Value};
 
-/// How many shapes are looked through for the one of a record; the newest ones are kept.
+/// The number of shapes that are kept and searched. A new shape replaces the oldest.
 const KEPT: usize = 16;
 
-/// The shapes of the records that were read, and the fields of those that are being read, outermost first.
+/// The shapes of the records read so far, and the fields of the records being read, outermost
+/// first.
 #[derive(Default)]
 pub struct Shapes {
     known: Vec<Rc<Keys>>,
@@ -17,18 +19,18 @@ pub struct Shapes {
 }
 
 impl Shapes {
-    /// Where the fields begin of a record that is begun now.
+    /// Returns the place of the first field of a record that begins now.
     pub fn begin(&self) -> usize {
         self.values.len()
     }
 
-    /// The next field, with its value; records that are nested in that have ended.
+    /// Adds the next field. All records within its value have ended.
     pub fn field(&mut self, name: Name, value: Value) {
         self.names.push(name);
         self.values.push(value);
     }
 
-    /// The record of the fields since `from`, which are all there; of two with one name the later counts.
+    /// Makes the record of all fields since `from`. Of two fields with one name, the later counts.
     pub fn end(&mut self, from: usize) -> Record {
         let from = from.min(self.values.len());
         let names = &self.names[from..];

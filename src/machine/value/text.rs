@@ -7,12 +7,12 @@ use compact_str::CompactString;
 
 use super::memory::{charge, discharge};
 
-/// A string, in place when it is short. The number of its characters is counted when first asked for.
+/// A string, stored in place when it is short. Its characters are counted on first use.
 #[derive(Debug)]
 pub struct Text {
     text: CompactString,
     chars: Cell<u32>,
-    /// Bytes that were charged for it.
+    /// The bytes that were charged for the string.
     charged: u32,
 }
 
@@ -21,14 +21,14 @@ impl Text {
         Text::counted(text.into(), u32::MAX)
     }
 
-    /// A string whose number of characters is known.
+    /// Makes a string whose number of characters is known.
     pub fn counted(text: CompactString, chars: u32) -> Rc<Text> {
         let charged = Text::size(&text);
         charge(charged as usize);
         Rc::new(Text { text, chars: Cell::new(chars), charged })
     }
 
-    /// Two strings, one after the other.
+    /// Returns the concatenation of two strings.
     pub fn joined(first: &Text, second: &Text) -> Rc<Text> {
         let mut text = CompactString::with_capacity(first.text.len() + second.text.len());
         text.push_str(&first.text);
@@ -46,7 +46,7 @@ impl Text {
         &self.text
     }
 
-    /// The number of characters.
+    /// Returns the number of characters.
     pub fn chars(&self) -> usize {
         if self.chars.get() == u32::MAX {
             self.chars.set(self.text.chars().count() as u32);
@@ -54,14 +54,14 @@ impl Text {
         self.chars.get() as usize
     }
 
-    /// Whether characters are bytes.
+    /// Returns whether each character is one byte.
     pub fn is_ascii(&self) -> bool {
         self.chars() == self.text.len()
     }
 
-    /// Appends in place.
+    /// Appends a string in place.
     pub fn push_str(&mut self, more: &Text) {
-        // A text that grows piece by piece is not counted anew for each.
+        // A known count is updated, so that a growing string is not counted anew for each piece.
         if self.chars.get() != u32::MAX {
             self.chars.set(self.chars.get() + more.chars() as u32);
         }
