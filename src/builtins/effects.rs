@@ -1,19 +1,19 @@
-//! The one table of effects: what programs ask of the outside of their machine.
+//! The table of effects, which are the requests of programs to the outside of their machine.
 
 use super::{Builtin, Contexts, Kind};
 
-/// Who answers an effect, and when.
+/// The route of an effect: the part that answers it, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// The engine does it by itself.
+    /// The engine answers the effect by itself.
     Engine,
-    /// It is answered at once, within the process.
+    /// The process answers the effect at once.
     Immediate,
-    /// It leaves the process, once the writes that it depends on are durable.
+    /// The effect leaves the process, once the writes that it depends on are durable.
     AfterCommit,
     /// A message to an instance or an entity.
     Message,
-    /// It looks into others: only tests, properties and mocks may.
+    /// The effect looks at the state of others. Only tests, properties and mocks may request it.
     Look,
 }
 
@@ -23,13 +23,13 @@ macro_rules! effects {
     })+) => {
         /// A request to the outside of the machine.
         ///
-        /// What is stored, and what people see, has its name.
+        /// Stored forms and messages to people have the effect's name.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Effect {
             $($($(#[doc = $doc])+ $effect,)+)+
         }
 
-        // A pattern of the effects of a group, for those who treat them alike.
+        // A pattern of the effects of a group, for code that treats them alike.
         $(
             macro_rules! $group {
                 () => { $($crate::builtins::Effect::$effect)|+ };
@@ -38,7 +38,7 @@ macro_rules! effects {
         )+
 
         impl Effect {
-            /// As the standard library mentions it, and as it is stored: `fs_read`.
+            /// Returns the name in the standard library and in stored forms: `fs_read`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $($(Effect::$effect => $name,)+)+
@@ -65,8 +65,9 @@ macro_rules! effects {
     };
 }
 
-// By groups, each with its route: the variant, its name, the least and the most arguments, and where it may be asked for.
-// The number of an effect is its place here, so new ones go to the end of their group.
+// The groups, each with its route. An effect has a variant, a name, the least and the most
+// arguments, and the contexts that may request it. The number of an effect is its place here, so a
+// new effect goes to the end of its group.
 effects! {
     lines AfterCommit {
         /// A line on standard output.
@@ -79,19 +80,19 @@ effects! {
         Now "now" 0 0 EFFECTFUL;
         /// A float from 0 up to 1.
         Random "random" 0 0 EFFECTFUL;
-        /// An int between two others, which may be it.
+        /// An int from the first argument to the second, both included.
         RandomInt "random_int" 2 2 EFFECTFUL;
-        /// A text that no other is like.
+        /// A unique text.
         Uuid "uuid" 0 0 EFFECTFUL;
         /// A variable of the environment.
         Env "env" 1 1 EFFECTFUL;
-        /// A variable of the environment, known by its name only.
+        /// A variable of the environment, which is known by name only.
         Secret "secret" 1 1 EFFECTFUL;
     }
     outside AfterCommit {
         /// A line of standard input, after a prompt.
         Input "input" 1 1 EFFECTFUL;
-        /// A request: its method, its URL, its body and its options.
+        /// An HTTP request: its method, URL, body and options.
         Http "http" 4 4 EFFECTFUL;
     }
     files AfterCommit {
@@ -99,41 +100,42 @@ effects! {
         FsRead "fs_read" 1 1 EFFECTFUL;
         /// The bytes of a file.
         FsReadBytes "fs_read_bytes" 1 1 EFFECTFUL;
-        /// Makes a file that has this text or these bytes.
+        /// Creates a file with the given text or bytes.
         FsWrite "fs_write" 2 2 EFFECTFUL;
-        /// Adds to a file.
+        /// Appends to a file.
         FsAppend "fs_append" 2 2 EFFECTFUL;
-        /// Whether there is something at a path.
+        /// Whether a path exists.
         FsExists "fs_exists" 1 1 EFFECTFUL;
         /// The names in a folder.
         FsList "fs_list" 1 1 EFFECTFUL;
         /// Makes a folder.
         FsMakeDir "fs_make_dir" 1 1 EFFECTFUL;
-        /// Removes what is at a path.
+        /// Removes a file or a folder.
         FsRemove "fs_remove" 1 1 EFFECTFUL;
     }
     programs AfterCommit {
-        /// Runs a program: its name, its arguments and its options.
+        /// Runs a program, given its name, arguments and options.
         Exec "exec" 3 3 EFFECTFUL;
-        /// What the process around does: the name of an `extern activity`, its arguments, its idempotency key.
+        /// An effect of the embedding process: the name of an `extern activity`, its arguments, and
+        /// its idempotency key.
         Extern "extern" 3 3 ACTIVITY;
     }
     sleep Engine {
-        /// Waits for a duration. The host sees to it for an activity.
+        /// Waits for a duration. In an activity, the host does the waiting.
         Sleep "sleep" 1 1 ACTIVE;
     }
     engine Engine {
         /// Waits for an instant.
         SleepUntil "sleep_until" 1 1 ORCHESTRATION;
-        /// Waits for an event of that name.
+        /// Waits for an event of a name.
         Receive "receive" 1 1 ORCHESTRATION;
         /// Waits for the end of an instance.
         Wait "wait" 1 1 ORCHESTRATION;
-        /// What is known of an instance.
+        /// The status of an instance.
         Status "status" 1 1 ORCHESTRATION;
-        /// Sets what an instance says of itself.
+        /// Sets the status that an instance shows.
         SetStatus "set_status" 1 1 ORCHESTRATION;
-        /// Begins the instance anew, with these arguments.
+        /// Begins the instance anew with the given arguments.
         ContinueAsNew "continue_as_new" 0 250 ORCHESTRATION;
         /// Enters a critical section.
         Lock "lock" 1 1 ORCHESTRATION;
@@ -145,21 +147,21 @@ effects! {
         StateOf "state_of" 1 1 LOOKS;
         /// The states of all entities of a declaration.
         StatesOf "states_of" 1 1 LOOKS;
-        /// How an instance ended.
+        /// The outcome of an instance.
         OutcomeOf "outcome_of" 1 1 LOOKS;
     }
     messages Message {
-        /// Raises an event for an instance: its id, the event's name, the payload.
+        /// Raises an event for an instance, given its id, the event's name and the payload.
         Raise "raise" 3 3 EFFECTFUL;
-        /// Ends an instance: its id, why, and options.
+        /// Terminates an instance, given its id, the reason and options.
         Terminate "terminate" 3 3 EFFECTFUL;
-        /// Holds an instance up.
+        /// Suspends an instance.
         Suspend "suspend" 1 1 EFFECTFUL;
-        /// Lets a suspended instance go on.
+        /// Resumes a suspended instance.
         Resume "resume" 1 1 EFFECTFUL;
-        /// Starts an orchestration: the machine makes a request of its own kind of it.
+        /// Starts an orchestration. The machine makes an orchestration request of it.
         Start "start" 3 3 EFFECTFUL;
-        /// Signals an operation of an entity, likewise.
+        /// Signals an operation of an entity. The machine makes an operation request of it.
         Signal "signal" 4 4 EFFECTFUL;
     }
 }
@@ -172,22 +174,22 @@ const fn kind(effect: Effect) -> Kind {
 }
 
 impl Effect {
-    /// The effect of that name.
+    /// Returns the effect of a name.
     pub fn find(name: &str) -> Option<Effect> {
         EFFECTS.iter().find(|builtin| builtin.name == name).and_then(Builtin::effect)
     }
 
-    /// Its number in the table of builtins.
+    /// Returns the number in the table of builtins.
     pub const fn id(self) -> super::BuiltinId {
         super::BuiltinId(self as u16)
     }
 
-    /// As it is written in a program: `fs.read`.
+    /// Returns the name in programs: `fs.read`.
     pub fn shown(self) -> String {
         shown(self.name())
     }
 
-    /// As a mock names it: `fs.read`, `http.request`, `random`.
+    /// Returns the name in mocks: `fs.read`, `http.request`, `random`.
     pub fn mocked_as(self) -> String {
         match self {
             Effect::Http => "http.request".to_string(),
@@ -195,7 +197,7 @@ impl Effect {
         }
     }
 
-    /// The effect that a mock of that name stands for.
+    /// Returns the effect that a mock of a name stands for.
     pub fn mockable(path: &str) -> Option<Effect> {
         let name = match path {
             "http.request" => "http".to_string(),
@@ -204,7 +206,7 @@ impl Effect {
         Effect::find(&name).filter(|effect| effect.is_of_the_outside())
     }
 
-    /// Whether its answer says something of the outside, which a mock can say in its place.
+    /// Returns whether the answer depends on the outside, so that a mock can give it instead.
     fn is_of_the_outside(self) -> bool {
         match self.route() {
             Route::AfterCommit => !self.is_line() && self != Effect::Extern,
@@ -213,28 +215,28 @@ impl Effect {
         }
     }
 
-    /// Whether it writes a line.
+    /// Returns whether the effect writes a line.
     pub const fn is_line(self) -> bool {
         matches!(self, lines!())
     }
 
-    /// Whether it is about a file or a folder.
+    /// Returns whether the effect is about a file or a folder.
     pub const fn is_on_files(self) -> bool {
         matches!(self, files!())
     }
 
-    /// Whether it waits for a time.
+    /// Returns whether the effect waits for a time.
     pub const fn is_sleep(self) -> bool {
         matches!(self, Effect::Sleep | Effect::SleepUntil)
     }
 
-    /// Whether it is a message to another instance or an entity.
+    /// Returns whether the effect is a message to an instance or an entity.
     pub const fn is_message(self) -> bool {
         matches!(self, messages!())
     }
 }
 
-/// The name of an effect as it is written in a program, whether this version knows the effect or not.
+/// Returns the name of an effect in programs, even if this version does not know the effect.
 pub fn shown(name: &str) -> String {
     name.replace("fs_", "fs.")
 }

@@ -1,5 +1,5 @@
-//! The one table of what the interpreter itself provides: natives and effects, by the names under which the
-//! standard library mentions them (`native.name`). The checker, the compiler, the machine and the tools read it. Its first
+//! The table of builtins: natives and effects, by the names that the standard library uses
+//! (`native.name`). The checker, the compiler, the machine and the tools read this table. Its first
 //! part is the table of [effects](Effect).
 
 mod effects;
@@ -7,14 +7,14 @@ mod effects;
 pub use effects::{Effect, Route, shown};
 pub(crate) use effects::{engine, files, immediate, lines, looks, messages, outside, programs, sleep};
 
-/// A set of contexts in which something may be done.
+/// A set of contexts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contexts(pub u8);
 
-/// Where code runs.
+/// The context in which code runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Context {
-    /// An orchestration or a script: effects are journaled.
+    /// An orchestration or a script: effects are recorded in the history.
     Orchestration,
     /// An activity: effects are done at once.
     Activity,
@@ -22,7 +22,7 @@ pub enum Context {
     Operation,
     /// A `const` or an entity's initial state: no effects.
     Pure,
-    /// A mock or a property, when a program is tried out.
+    /// A mock or a property, in tests.
     Trial,
 }
 
@@ -33,18 +33,19 @@ impl Contexts {
     pub const OPERATION: Contexts = Contexts(4);
     pub const EFFECTFUL: Contexts = Contexts(7);
     pub const TRIAL: Contexts = Contexts(16);
-    /// A test runs as an orchestration; no other orchestration looks.
+    /// Tests, mocks and properties. A test runs as an orchestration; no other orchestration may
+    /// look.
     pub const LOOKS: Contexts = Contexts(17);
     pub const ALL: Contexts = Contexts(31);
 
-    /// Whether a context is among them.
+    /// Returns whether a context is in the set.
     pub fn allow(self, context: Context) -> bool {
         self.0 & (1 << context as u8) != 0
     }
 }
 
 impl Context {
-    /// As it is called in messages.
+    /// Returns the context's name in messages.
     pub fn describe(self) -> &'static str {
         match self {
             Context::Orchestration => "an orchestration",
@@ -56,23 +57,23 @@ impl Context {
     }
 }
 
-/// What a builtin is to the machine.
+/// The way in which the machine executes a builtin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Computed in place from its arguments.
+    /// A function that is computed from its arguments.
     Native,
-    /// What the machine knows of who runs.
+    /// A value that the machine knows about the running code.
     Identity,
-    /// Done by the machine's scheduler: tasks.
+    /// A step of the machine's scheduler: tasks, scopes and critical sections.
     Scheduling,
     /// A request to the outside of the machine.
     Effect(Effect),
-    /// A message to an instance or an entity. An orchestration asks for it like for any effect; an activity or an
-    /// operation sends it with its result, so it is never waited for there.
+    /// A message to an instance or an entity. An orchestration requests it like any effect. An
+    /// activity or an operation sends it with its result, so nothing waits for it there.
     Message(Effect),
 }
 
-/// One entry of the table.
+/// An entry of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Builtin {
     pub name: &'static str,
@@ -83,7 +84,7 @@ pub struct Builtin {
 }
 
 impl Builtin {
-    /// The effect that it is, messages included.
+    /// Returns the effect, if the builtin is one; messages are effects.
     pub const fn effect(&self) -> Option<Effect> {
         match self.kind {
             Kind::Effect(effect) | Kind::Message(effect) => Some(effect),
@@ -92,7 +93,7 @@ impl Builtin {
     }
 }
 
-/// Index into [`TABLE`].
+/// An index into [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BuiltinId(pub u16);
 
@@ -102,7 +103,7 @@ impl BuiltinId {
     }
 }
 
-/// The builtin of that name.
+/// Returns the builtin of a name.
 pub fn find(name: &str) -> Option<BuiltinId> {
     TABLE.iter().position(|builtin| builtin.name == name).map(|at| BuiltinId(at as u16))
 }
@@ -119,7 +120,7 @@ const fn scheduling(name: &'static str, arity: u8) -> Builtin {
     Builtin { name, min: arity, max: arity, kind: Kind::Scheduling, contexts: Contexts::ORCHESTRATION }
 }
 
-/// All builtins: the effects, and the others.
+/// All builtins: first the effects, then the others.
 pub static TABLE: &[Builtin] = &ALL;
 
 const ALL: [Builtin; effects::EFFECTS.len() + OTHERS.len()] = {
@@ -130,7 +131,7 @@ const ALL: [Builtin; effects::EFFECTS.len() + OTHERS.len()] = {
     all
 };
 
-/// What is no effect. New ones go to the end of their group.
+/// The builtins that are not effects. A new one goes to the end of its group.
 const OTHERS: &[Builtin] = &[
     // Tasks.
     scheduling("async", 1),
@@ -140,16 +141,16 @@ const OTHERS: &[Builtin] = &[
     scheduling("race", 1),
     scheduling("cancel", 1),
     scheduling("section", 2),
-    // Scopes of a fiber: what is begun in one ends with its failure.
+    // Scopes of a fiber: when a scope fails, the tasks that began in it are cancelled.
     Builtin { name: "scope", min: 1, max: 1, kind: Kind::Scheduling, contexts: Contexts::ALL },
     Builtin { name: "scope_end", min: 2, max: 2, kind: Kind::Scheduling, contexts: Contexts::ALL },
-    // What the machine knows of itself.
+    // Values that the machine knows about the running code.
     Builtin { name: "attempt", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::EFFECTFUL },
     Builtin { name: "has_tasks", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::ALL },
     Builtin { name: "retry_seed", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::ALL },
     Builtin { name: "self", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::EFFECTFUL },
     Builtin { name: "idempotency_key", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts(6) },
-    // Throws an error that the request answered last brings about: a time limit's end.
+    // Throws the error that follows from the request answered last: the end of a time limit.
     Builtin { name: "expired", min: 1, max: 1, kind: Kind::Identity, contexts: Contexts::ORCHESTRATION },
     Builtin { name: "delete_state", min: 0, max: 0, kind: Kind::Identity, contexts: Contexts::OPERATION },
     // Values of any kind.
@@ -176,7 +177,8 @@ const OTHERS: &[Builtin] = &[
     // Lists.
     native("list_get", 2),
     native("list_slice", 3),
-    // Of an earlier library: programs are stored with the one that they began with, so a native is never taken away.
+    // A native of an earlier library. Programs are stored with the library that they began with, so
+    // a native is never removed.
     native("list_room", 1),
     native("list_sort", 1),
     native("list_sort_by", 2),
@@ -245,7 +247,7 @@ const OTHERS: &[Builtin] = &[
     native("regex_find_some", 3),
     native("regex_replace_some", 5),
     native("regex_split_some", 4),
-    // Of an earlier library.
+    // Natives of an earlier library.
     native("regex_find_all", 2),
     native("regex_replace", 3),
     native("regex_split", 2),

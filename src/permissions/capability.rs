@@ -1,4 +1,4 @@
-//! Kinds of what is outside, and one thing of such a kind as it is listed.
+//! Capabilities, which are kinds of things outside, and grants for single things.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::net::Pattern;
 use super::{paths, programs};
 
-/// A kind of what is outside.
+/// A kind of thing outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Capability {
     Read,
@@ -20,7 +20,7 @@ const ALL: [Capability; 5] =
     [Capability::Read, Capability::Write, Capability::Net, Capability::Exec, Capability::Env];
 
 impl Capability {
-    /// As it is written after `--allow` and `--deny`.
+    /// Returns the word for the capability after `--allow` and `--deny`.
     pub fn name(self) -> &'static str {
         match self {
             Capability::Read => "read",
@@ -31,7 +31,7 @@ impl Capability {
         }
     }
 
-    /// What its `=` lists.
+    /// Returns the word for the things that are listed after `=`.
     fn lists(self) -> &'static str {
         match self {
             Capability::Read | Capability::Write => "paths",
@@ -41,7 +41,7 @@ impl Capability {
         }
     }
 
-    /// Those that a word stands for: `fs` is both `read` and `write`.
+    /// Returns the capabilities that a word stands for: `fs` is both `read` and `write`.
     fn named(word: &str) -> &'static [Capability] {
         match word {
             "fs" => &[Capability::Read, Capability::Write],
@@ -50,31 +50,31 @@ impl Capability {
     }
 }
 
-/// One thing that is listed.
+/// A listed thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Item {
-    /// Everything of its kind.
+    /// Everything of the kind.
     All,
-    /// A file or a folder with what is in it, without links.
+    /// A file, or a folder with its content, as a path without links.
     Path(PathBuf),
     Host(Pattern),
-    /// A program, by the folder without links and its name there.
+    /// A program, as a path whose folder has no links.
     Program(PathBuf),
-    /// Every program of a name, wherever it is.
+    /// Every program of a name, in any folder.
     ProgramName(String),
     Name(String),
-    /// Every name with such a beginning.
+    /// Every name with a prefix.
     Names(String),
 }
 
-/// A capability, whole or for one thing.
+/// A capability for everything or for one thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Grant {
     pub capability: Capability,
     pub item: Item,
 }
 
-/// Whether a list allows or denies: what is denied is taken wider.
+/// The side of a list: allowed or denied. Denied items cover more than allowed ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Allow,
@@ -85,7 +85,7 @@ pub(super) enum Side {
 pub(super) fn grants(lists: &[String], side: Side) -> Result<Vec<Grant>, String> {
     let mut grants: Vec<Grant> = Vec::new();
     for list in lists {
-        // What follows a comma is another of the same kind, unless it names a kind.
+        // A part after a comma is of the same kind as the part before, unless it names a kind.
         let mut listed: &[Capability] = &[];
         for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (word, first) =
@@ -155,7 +155,7 @@ impl fmt::Display for Grant {
 }
 
 impl Grant {
-    /// Reads a grant as it was recorded, which is one thing, resolved.
+    /// Reads a recorded grant, which is one resolved thing.
     pub(super) fn recorded(text: &str) -> Result<Grant, String> {
         let unreadable = || format!("`{text}` is no recorded permission");
         let (word, rest) = text.split_once('=').map_or((text, None), |(word, rest)| (word, Some(rest)));

@@ -1,7 +1,8 @@
-//! What programs may do outside: read and write files, reach hosts, run other programs, read variables of the environment.
+//! The permissions of programs: to read and write files, reach hosts, run other programs, and read
+//! variables of the environment.
 //!
-//! Invariant: permissions are a conjunction of rules, and rules are only ever added. What a process adds to those of an
-//! instance can take something away and never gives something back.
+//! Invariant: permissions are a conjunction of rules, and rules are only ever added. The rules that
+//! a process adds to those of an instance can take permissions away, and never give any back.
 
 mod capability;
 mod net;
@@ -22,34 +23,34 @@ pub use net::Target;
 pub use paths::real;
 use rules::{Rules, StoredRules};
 
-/// The file that has the settings of a folder. No restricted program writes one.
+/// The file with the settings of a folder. A restricted program can't write it.
 pub const SETTINGS: &str = "durable.toml";
-/// The folder that has a store, unless another one is named. No restricted program looks into one.
+/// The default folder of a store. A restricted program can't access it.
 pub const STORE: &str = ".durable";
 
-/// What is allowed and what is denied. What is denied is so even where it is allowed as well.
+/// The allowed and the denied things. A thing that is both is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<StoredRules>", into = "Vec<StoredRules>")]
 pub struct Permissions(Option<Arc<Vec<Rules>>>);
 
 impl Permissions {
-    /// Reads lists as they are written after `--allow` and `--deny`: `net=a.com,b.com,read=data`. Without any `allow` all
-    /// is allowed. Names of programs and relative paths are resolved now.
+    /// Reads lists as written after `--allow` and `--deny`: `net=a.com,b.com,read=data`. Without
+    /// any `allow`, everything is allowed. Names of programs and relative paths are resolved now.
     ///
     /// # Errors
     ///
-    /// What is wrong with the lists, in words.
+    /// A description of the mistake in the lists.
     pub fn of(allow: &[String], deny: &[String]) -> Result<Permissions, String> {
         Ok(Rules::of(allow, deny)?
             .map_or_else(Permissions::default, |rules| Permissions(Some(Arc::new(vec![rules])))))
     }
 
-    /// Whether all is allowed.
+    /// Returns whether everything is allowed.
     pub fn are_all(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Returns what both permit.
+    /// Returns the permissions that both grant.
     pub fn and(&self, other: &Permissions) -> Permissions {
         match (&self.0, &other.0) {
             (_, None) => self.clone(),
@@ -64,7 +65,7 @@ impl Permissions {
         }
     }
 
-    /// Returns the rules as they are written after `--allow` and `--deny`, for people.
+    /// Returns the rules as written after `--allow` and `--deny`, for people.
     pub fn describe(&self) -> Vec<String> {
         self.rules().iter().map(Rules::describe).collect()
     }
@@ -73,18 +74,18 @@ impl Permissions {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a capability is neither limited to some nor denied in part.
+    /// Returns whether a capability is neither restricted by `allow` nor denied in part.
     pub fn is_whole(&self, capability: Capability) -> bool {
         self.rules().iter().all(|rules| rules.is_whole(capability))
     }
 
-    /// Whether a variable of the environment may be read; the error otherwise.
+    /// Checks that a variable of the environment may be read.
     pub fn check_variable(&self, name: &str) -> Result<(), ErrorData> {
         self.check(Capability::Env, name, |rules| rules.verdict_of_name(name))
     }
 
-    /// Whether a file may be read or written. `real` is its path without links, and `shown` as the program named it.
-    /// `store` is the folder of the store that the program is in.
+    /// Checks that a file may be read or written. `real` is its path without links, and `shown` its
+    /// name in the program. `store` is the folder of the program's store.
     pub fn check_path(
         &self,
         capability: Capability,
@@ -122,7 +123,7 @@ impl Permissions {
         Ok(())
     }
 
-    /// Whether what shows or steers the system itself may be used: only without restrictions.
+    /// Refuses a file that shows or controls the system, unless the program is unrestricted.
     pub fn check_system(&self, capability: Capability, shown: &str) -> Result<(), ErrorData> {
         if self.are_all() {
             return Ok(());
@@ -131,7 +132,8 @@ impl Permissions {
         Err(refused(capability, shown, reason))
     }
 
-    /// Whether a folder may be removed with all that is in it; the error says what in it must stay.
+    /// Checks that a folder may be removed with its content. The error names the content that must
+    /// stay.
     pub fn check_removal(&self, real: &Path, shown: &str, store: Option<&Path>) -> Result<(), ErrorData> {
         if self.are_all() {
             return Ok(());
@@ -149,8 +151,8 @@ impl Permissions {
         }
     }
 
-    /// Whether a program in a folder may import a file; the error says why not. What is in its own folder and below is part of
-    /// the program, unless it is denied.
+    /// Checks that a program in a folder may import a file. The error says why not. The files in
+    /// and below the program's own folder belong to the program, unless they are denied.
     pub fn check_import(&self, path: &Path, folder: &Path) -> Result<(), String> {
         if self.are_all() {
             return Ok(());
@@ -167,18 +169,19 @@ impl Permissions {
         refused.map_err(|error| crate::machine::error::message(&error.value.decode()))
     }
 
-    /// Whether a host may be asked for, before its name is looked up. An address is judged for good.
+    /// Checks that a host may be reached, before its name is looked up. The result for an address
+    /// is final.
     pub fn check_host(&self, target: &Target) -> Result<(), ErrorData> {
         self.check(Capability::Net, target.shown(), |rules| rules.verdict_of_host(target))
     }
 
-    /// Whether a connection may go to an address that a host's name stands for.
+    /// Checks that a connection may go to an address of a host.
     pub fn check_address(&self, target: &Target, address: IpAddr) -> Result<(), ErrorData> {
         self.check(Capability::Net, target.shown(), |rules| rules.verdict_of_address(target, address))
     }
 
-    /// The program that a name stands for, when it may be run with such variables from such a folder: its path, or none
-    /// when any may be run and the system looks for it.
+    /// Returns the path of a program that may be run from the folder `dir` with these variables.
+    /// Returns `None` if all programs may be run, so that the system looks for the program.
     pub fn program(
         &self,
         program: &str,
@@ -199,7 +202,7 @@ impl Permissions {
         Ok(Some(found.unwrap_or_else(|| PathBuf::from(program))))
     }
 
-    /// Whether a program that is run finds a variable of this process's environment.
+    /// Returns whether a child process gets a variable of this process's environment.
     pub fn hands_on(&self, name: &str) -> bool {
         self.is_whole(Capability::Env) || programs::is_usual(name) || self.check_variable(name).is_ok()
     }
@@ -238,7 +241,7 @@ impl Permissions {
     }
 }
 
-/// What rules say of one thing.
+/// The verdict of rules on one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Permitted,

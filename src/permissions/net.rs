@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 use reqwest::Url;
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     host: Host,
@@ -21,7 +21,7 @@ enum Host {
 }
 
 impl Target {
-    /// The host and the port of a URL; none when it has no host.
+    /// Returns the target of a URL, or `None` if the URL has no host or no port.
     pub fn of(url: &Url) -> Option<Target> {
         let text = url.host_str()?;
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -37,12 +37,12 @@ impl Target {
         self.port
     }
 
-    /// As it is written in a URL.
+    /// Returns the target as written in a URL.
     pub fn shown(&self) -> &str {
         &self.shown
     }
 
-    /// Its address, when it is one.
+    /// Returns the target's address, if the host is one.
     pub fn address(&self) -> Option<IpAddr> {
         match &self.host {
             Host::Address(address) => Some(*address),
@@ -51,7 +51,7 @@ impl Target {
     }
 }
 
-/// A host or several, all ports or one.
+/// A pattern of one or several hosts, with one port or all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pattern {
     hosts: Hosts,
@@ -61,15 +61,16 @@ pub(super) struct Pattern {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Hosts {
     Name(String),
-    /// All below a name.
+    /// All names below a name.
     Below(String),
-    /// An address, or a range of them.
+    /// An address, or a range of addresses.
     Range(IpNet),
 }
 
 impl Pattern {
-    /// Reads `a.com`, `*.a.com`, `10.0.0.1`, `10.0.0.0/8`, `::1`, `[fe80::/10]`, each with `:PORT` or without. An error says
-    /// why nothing can match.
+    /// Reads `a.com`, `*.a.com`, `10.0.0.1`, `10.0.0.0/8`, `::1` or `[fe80::/10]`, with or without
+    /// `:PORT`, which needs brackets after an IPv6 address. An error says why the pattern can match
+    /// nothing.
     pub(super) fn parse(text: &str) -> Result<Pattern, String> {
         if text.contains("://") {
             return Err("can match nothing: it is a URL, and hosts are listed, like `example.com` or `example.com:443`".into());
@@ -107,7 +108,7 @@ impl Pattern {
         Ok(Pattern { hosts, port })
     }
 
-    /// Whether it allows a target, or may do so once its address is known.
+    /// Returns whether the pattern allows a target, or may allow it once its address is known.
     pub(super) fn may_allow(&self, target: &Target) -> bool {
         match (&self.hosts, target.address()) {
             (_, Some(address)) => self.allows(target, address),
@@ -116,7 +117,7 @@ impl Pattern {
         }
     }
 
-    /// Whether it allows a target at an address.
+    /// Returns whether the pattern allows a target at an address.
     pub(super) fn allows(&self, target: &Target, address: IpAddr) -> bool {
         match &self.hosts {
             Hosts::Range(range) => {
@@ -126,7 +127,8 @@ impl Pattern {
         }
     }
 
-    /// Whether it denies a target, whose address is known or not. The addresses of this machine itself are one.
+    /// Returns whether the pattern denies a target, whose address may be unknown. All addresses of
+    /// this machine itself count as one.
     pub(super) fn denies(&self, target: &Target, address: Option<IpAddr>) -> bool {
         if !self.is_of(target.port) {
             return false;
@@ -181,12 +183,12 @@ fn port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// An address or a range, in brackets or not. Those of IPv6 that stand for IPv4 are that.
+/// Reads an address or a range, with or without brackets. IPv6 forms of IPv4 addresses become IPv4.
 fn range(text: &str) -> Option<IpNet> {
     let bare = match text.strip_prefix('[') {
         None => text.to_string(),
         Some(rest) => match rest.split_once(']')? {
-            // `[fe80::]/10` is written as well.
+            // `[fe80::]/10` is allowed too.
             (address, after) if after.is_empty() || after.starts_with('/') => format!("{address}{after}"),
             _ => return None,
         },
@@ -204,7 +206,7 @@ fn range(text: &str) -> Option<IpNet> {
     Some(mapped.map_or(net, IpNet::V4))
 }
 
-/// A host's name as requests have it.
+/// Returns a host's name in the form that requests have.
 fn canonical(name: &str) -> Result<Host, String> {
     let bad = || "can match nothing: it is not the name of a host".to_string();
     if name.is_empty()
@@ -220,12 +222,12 @@ fn canonical(name: &str) -> Result<Host, String> {
         .ok_or_else(bad)
 }
 
-/// An address in all forms by which one reaches it.
+/// Returns an address in all forms that reach the same host.
 fn forms(address: IpAddr) -> Vec<IpAddr> {
     let mut forms = vec![address];
     if let IpAddr::V6(v6) = address {
         let embedded = match v6.segments() {
-            // Translated to IPv4 by the network (RFC 6052), or by the system.
+            // The network (RFC 6052) or the system translates these to IPv4.
             [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0xffff, high, low] => Some((high, low)),
             _ => None,
         };
@@ -236,7 +238,7 @@ fn forms(address: IpAddr) -> Vec<IpAddr> {
     forms
 }
 
-/// Whether an address leads to this machine whatever the network is: a loopback address, or none at all.
+/// Returns whether an address is this machine on every network: a loopback or unspecified address.
 fn is_of_this_machine(address: IpAddr) -> bool {
     forms(address).iter().any(|form| {
         form.is_loopback()

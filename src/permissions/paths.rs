@@ -1,4 +1,4 @@
-//! Paths that are listed, and paths as the system follows them.
+//! Listed paths, and paths as the system resolves them.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -6,7 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use super::Capability;
 use super::capability::{Item, Side};
 
-/// What a listed path stands for. What is denied is so under its own name and under the one that it links to.
+/// Returns the items of a listed path. A denied path is denied under its own name and under its
+/// target.
 pub(super) fn items(text: &str, side: Side) -> Result<Vec<Item>, String> {
     if text.contains('*') {
         return Err("can match nothing: a path has no `*`; a folder stands for all that is in it".into());
@@ -26,7 +27,7 @@ pub(super) fn items(text: &str, side: Side) -> Result<Vec<Item>, String> {
     Ok(found.into_iter().map(Item::Path).collect())
 }
 
-/// A path whose folder is without links, and whose last name is as it was written.
+/// Returns a path whose folder is without links, and whose last name is as written.
 pub(super) fn located(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     match (whole.parent(), whole.file_name()) {
@@ -35,7 +36,8 @@ pub(super) fn located(path: &Path) -> PathBuf {
     }
 }
 
-/// Returns a path as the system would follow it: whole, without `..`, and without links as far as it exists.
+/// Returns a path as the system would follow it: absolute, without `..`, and without links as far
+/// as it exists.
 pub fn real(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let mut rest: Vec<OsString> = Vec::new();
@@ -49,7 +51,7 @@ pub fn real(path: &Path) -> PathBuf {
                 rest.push(name.to_os_string());
                 known = parent.to_path_buf();
             }
-            // It ends in `..` below what does not exist.
+            // The path ends in `..` below something that does not exist.
             (None, Some(parent)) => {
                 rest.push("..".into());
                 known = parent.to_path_buf();
@@ -68,19 +70,20 @@ pub fn real(path: &Path) -> PathBuf {
     found
 }
 
-/// Files that every store has, and hardly another folder.
+/// Files that every store has, and hardly any other folder.
 const MARKS: [&str; 2] = ["wal", "lock"];
 
-/// Whether a file is in the folder of a store, whatever that is called, or is that folder.
+/// Returns whether a path is the folder of a store, or is within one, whatever that folder is
+/// called.
 pub(super) fn is_of_a_store(real: &Path) -> bool {
     real.ancestors().any(|folder| MARKS.iter().all(|mark| folder.join(mark).is_file()))
 }
 
-/// Devices that have nothing of anybody.
+/// Devices that expose no data.
 const HARMLESS: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// Whether a file shows or steers the system itself: processes with their variables and memory, devices, settings of the
-/// kernel.
+/// Returns whether a file shows or controls the system: processes with their variables and memory,
+/// devices, settings of the kernel.
 pub(super) fn is_of_the_system(capability: Capability, real: &Path) -> bool {
     let below = |folder: &str| real.starts_with(folder) && real != Path::new(folder);
     below("/proc")

@@ -1,4 +1,5 @@
-//! Programs of the system: where a name leads, and what else decides which code runs.
+//! Programs of the system: the resolution of their names, and the variables that change the code
+//! that they run.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -6,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::capability::{Item, Side};
 use super::paths::located;
 
-/// What a listed program stands for: the file that its name leads to now. What is denied is so under every path that leads
-/// to that file, and a name without a path under that name anywhere.
+/// Returns the items of a listed program: the file that its name now resolves to. A denied program
+/// is denied under every path to that file. A denied name without a path is denied in every folder.
 pub(super) fn items(text: &str, side: Side) -> Result<Vec<Item>, String> {
     if text.contains('*') || text.contains('\0') {
         return Err("can match nothing: a program is a name or a path".into());
@@ -27,15 +28,15 @@ pub(super) fn items(text: &str, side: Side) -> Result<Vec<Item>, String> {
         (Side::Allow, None) => Err("can match nothing: there is no such file that can be run".into()),
         (Side::Deny, found) => {
             let name = is_name.then(|| Item::ProgramName(text.into()));
-            // A file that is not there yet is denied where it would be.
+            // A file that does not exist yet is denied at its future path.
             let path = found.or_else(|| (!is_name).then(|| located(Path::new(text))));
             Ok(name.into_iter().chain(path.map(Item::Program)).collect())
         }
     }
 }
 
-/// The file that a program's name leads to: a path from `dir`, or a name by this process's PATH. Its folder is without
-/// links, and its own name as it was found.
+/// Returns the file of a program: a path relative to `dir`, or a name in this process's PATH. The
+/// folder is without links, and the file's own name is as found.
 pub(super) fn locate(program: &str, dir: Option<&str>) -> Option<PathBuf> {
     if program.is_empty() {
         return None;
@@ -53,13 +54,13 @@ fn can_run(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// Whether two paths lead to one file.
+/// Returns whether two paths lead to the same file.
 pub(super) fn is_same(one: &Path, other: &Path) -> bool {
     let identity = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
     one == other || identity(one).is_some_and(|found| identity(other) == Some(found))
 }
 
-/// Variables by which a program is made to run other code than its own, and beginnings of such names.
+/// Variables that make a program run other code than its own, and prefixes of such variables.
 const CHOOSES: [&str; 34] = [
     "PATH",
     "IFS",
@@ -110,10 +111,11 @@ const CHOOSE: [&str; 12] = [
     "LUA_",
     "XDG_",
 ];
-/// Of these, names that only say who somebody is.
+/// Prefixes of those variables that only tell who somebody is.
 const HARMLESS: [&str; 2] = ["GIT_AUTHOR_", "GIT_COMMITTER_"];
 
-/// Whether a variable decides which code a program runs. Names are compared without regard to case: some programs do.
+/// Returns whether a variable decides which code a program runs. The case of names is ignored, as
+/// some programs do.
 pub(super) fn chooses_code(name: &str) -> bool {
     let begins = |beginning: &&str| {
         name.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
@@ -123,7 +125,7 @@ pub(super) fn chooses_code(name: &str) -> bool {
         && (CHOOSES.iter().any(|known| name.eq_ignore_ascii_case(known)) || CHOOSE.iter().any(begins))
 }
 
-/// Variables that every program finds: where things are, who runs it and which language it speaks.
+/// Variables that every program gets: paths, the user and the language.
 const USUAL: [&str; 11] =
     ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TZ", "LANG", "LANGUAGE", "PWD"];
 

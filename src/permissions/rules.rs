@@ -1,4 +1,4 @@
-//! Rules from one command line or one file: lists of what is allowed and of what is denied.
+//! Rules from one command line or one file: lists of allowed and denied things.
 
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -10,17 +10,17 @@ use super::capability::{Capability, Grant, Item, Side, grants};
 use super::net::Target;
 use super::{Verdict, programs};
 
-/// What one command line, or one file, allows and denies.
+/// The rules of one command line or one file.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    /// None for all.
+    /// The allowed things; `None` allows everything.
     allowed: Option<Vec<Grant>>,
     denied: Vec<Grant>,
-    /// They were read from the record of an instance.
+    /// Whether the rules were read from the record of an instance.
     recorded: bool,
 }
 
-/// Rules as they are recorded: each grant as it is written after `--allow` and `--deny`.
+/// The stored form of rules. Each grant is written as after `--allow` and `--deny`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredRules {
     allow: Option<Vec<String>>,
@@ -42,7 +42,7 @@ impl Hash for Rules {
 }
 
 impl Rules {
-    /// Reads lists; none when they restrict nothing.
+    /// Reads lists. Returns `None` if they restrict nothing.
     pub(super) fn of(allow: &[String], deny: &[String]) -> Result<Option<Rules>, String> {
         let allowed = match allow {
             [] => None,
@@ -108,7 +108,8 @@ impl Rules {
         self.verdict(capability, covers, covers)
     }
 
-    /// What must stay when a folder is to be removed: what is denied below it, or is a program that may be run.
+    /// Returns a path that must stay when a folder is removed: a denied path below the folder, or a
+    /// program there that may be run.
     pub(super) fn kept_below(&self, folder: &Path) -> Option<&Path> {
         let denied = self.denied.iter().filter(|grant| grant.capability == Capability::Write);
         let run = self.allowed.iter().flatten().filter(|grant| grant.capability == Capability::Exec);
@@ -118,7 +119,7 @@ impl Rules {
         })
     }
 
-    /// Whether a file is one of the programs that alone may be run.
+    /// Returns whether a file is one of the programs that `allow` lists.
     pub(super) fn runs(&self, real: &Path) -> bool {
         self.allowed.iter().flatten().any(|grant| match &grant.item {
             Item::Program(program) => {

@@ -8,7 +8,7 @@ fn of(allow: &[&str], deny: &[&str]) -> Permissions {
     Permissions::of(&owned(allow), &owned(deny)).expect("they can be read")
 }
 
-/// Whether a URL may be asked for, whose host has that address if it is a name.
+/// Returns whether a URL may be reached. If its host is a name, the name has this address.
 fn reaches(permissions: &Permissions, url: &str, address: &str) -> bool {
     let target = Target::of(&reqwest::Url::parse(url).expect("a URL")).expect("a host");
     let address = target.address().unwrap_or_else(|| address.parse().expect("an address"));
@@ -112,7 +112,7 @@ fn hosts_addresses_ranges_and_ports() {
             assert!(!reaches(&allowed, url, "9.9.9.9"), "{pattern} {url}");
         }
     }
-    // A name is as good as its address.
+    // A range covers names with addresses in it.
     let range = of(&["net=10.0.0.0/8"], &["net=10.9.0.0/16:80"]);
     assert!(reaches(&range, "http://a.com/", "10.1.1.1") && !reaches(&range, "http://a.com/", "11.1.1.1"));
     assert!(!reaches(&range, "http://a.com/", "10.9.1.1") && reaches(&range, "https://a.com/", "10.9.1.1"));
@@ -205,7 +205,7 @@ fn rules_are_added_and_never_taken_away() {
         (both.and(&first), both.and(&both), first.and(&of(&[], &[]))),
         (both.clone(), both.clone(), first.clone())
     );
-    // What is recorded is the same, and says so.
+    // Recorded rules are the same, and know that they are recorded.
     let bytes = postcard::to_stdvec(&both).expect("bytes");
     let read: Permissions = postcard::from_bytes(&bytes).expect("permissions");
     assert_eq!(read, both);
