@@ -1,9 +1,10 @@
-//! Patterns to decision trees.
+//! Decision trees from patterns.
 //!
-//! A pattern is a sequence of tests and bindings. The tree takes the first row's first test, and splits the rows:
-//! those that a yes leaves possible without the test, and those that a no leaves possible (J. Jacobs, *How to
-//! compile pattern matching*, 2021). No value is tested twice for the same thing. Where sharing would make the
-//! tree large, rows are tried one after another instead.
+//! A pattern is a sequence of tests and bindings. A tree begins with the first test of the first
+//! row, and splits the rows: those that a yes leaves possible, without the test, and those that a
+//! no leaves possible (J. Jacobs, *How to compile pattern matching*, 2021). No value is tested
+//! twice for the same thing. Where sharing would make the tree large, rows are tried one after
+//! another instead.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +13,7 @@ use crate::syntax::tree::{Literal, Pattern, PatternKind};
 
 use super::{Decision, Node, Part, Test, Var};
 
-/// One alternative of one arm.
+/// An alternative of an arm.
 #[derive(Clone)]
 pub struct Row {
     tests: Vec<(Var, Test)>,
@@ -21,10 +22,10 @@ pub struct Row {
     arm: usize,
 }
 
-/// Trees larger than this are made without sharing.
+/// The limit on the nodes of a tree. Larger trees are made without sharing.
 const MAX_NODES: usize = 2_000;
 
-/// Makes rows and trees; `fresh` makes variables.
+/// A maker of rows and trees. `fresh` makes variables.
 pub struct Decider<'a> {
     pub fresh: &'a mut dyn FnMut(&str) -> Var,
     /// The variable for each part of a value.
@@ -48,7 +49,7 @@ impl<'a> Decider<'a> {
         var
     }
 
-    /// The row of one pattern; `binding` gives the variable of a name bound at an offset.
+    /// Makes the row of a pattern. `binding` returns the variable of a name bound at an offset.
     pub fn row(
         &mut self,
         subject: Var,
@@ -124,7 +125,7 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// The tree that takes the first row that matches.
+    /// Makes the tree that takes the first matching row.
     pub fn decide(&mut self, rows: Vec<Row>) -> Decision {
         let shared = self.tree(rows.clone(), &HashSet::new());
         if self.nodes <= MAX_NODES {
@@ -164,7 +165,7 @@ impl<'a> Decider<'a> {
         })
     }
 
-    /// Reads parts that are not read yet, then goes on.
+    /// Reads the parts that were not read yet, and then continues with `then`.
     fn reading(
         &mut self,
         wanted: &[Var],
@@ -191,7 +192,8 @@ impl<'a> Decider<'a> {
     }
 }
 
-/// The row once a test is known to hold: without what follows from it; nothing when it can't match any more.
+/// Returns the row after a successful test, without the tests that follow from it, or `None` if the
+/// row can't match any more.
 fn after_yes(row: &Row, var: Var, test: &Test) -> Option<Row> {
     let mut row = row.clone();
     let mut possible = true;
@@ -209,7 +211,7 @@ fn possible_after_no(row: &Row, var: Var, test: &Test) -> bool {
     !row.tests.iter().any(|(other_var, other)| *other_var == var && implies(other, test))
 }
 
-/// Whether a value that passes `a` passes `b` for certain.
+/// Returns whether every value that passes `a` passes `b`.
 fn implies(a: &Test, b: &Test) -> bool {
     match (a, b) {
         (Test::Length(n), Test::AtLeast(m)) => n >= m,
@@ -218,7 +220,7 @@ fn implies(a: &Test, b: &Test) -> bool {
     }
 }
 
-/// Whether a value may pass both.
+/// Returns whether a value may pass both.
 fn compatible(a: &Test, b: &Test) -> bool {
     use Test::*;
     match (a, b) {

@@ -1,11 +1,12 @@
-//! Constants computed before the program runs. What would be an error at run time is left to run time.
+//! Constant folding: constants that are computed before the program runs. Operations that would
+//! fail are left to run time.
 
 use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
 use super::{Form, Node, Prim};
 
-/// A primitive operation, or its value when that is known.
+/// Makes a primitive operation, or its value if that is known.
 pub fn prim(prim: Prim, args: Vec<Node>, span: Span) -> Node {
     let value = match (&prim, &args[..]) {
         (Prim::Binary(op), [Node { form: Form::Const(a), .. }, Node { form: Form::Const(b), .. }]) => {

@@ -1,7 +1,8 @@
-//! The core calculus: what is left of a program once sugar is removed.
+//! The core calculus: a program without syntactic sugar.
 //!
-//! Invariant: every name is a numbered variable or a global, every `match` is a decision tree, every method call,
-//! effect and exit is explicit. Some twenty forms and a set of primitive operations; nothing of the surface syntax.
+//! Invariant: every name is a numbered variable or a global, every `match` is a decision tree, and
+//! every method call, effect and exit is explicit. There are some twenty forms and a set of
+//! primitive operations. Nothing of the surface syntax is left.
 
 mod decide;
 mod fold;
@@ -21,10 +22,10 @@ pub use print::print;
 
 /// A variable, unique within its module.
 pub type Var = u32;
-/// A place that `Exit` leaves or `Again` repeats, unique within its module.
+/// The label of a loop, which `Exit` leaves and `Again` repeats. It is unique within the program.
 pub type Label = u32;
 
-/// A form and where it comes from.
+/// A form with its source.
 #[derive(Debug, Clone)]
 pub struct Node {
     pub form: Form,
@@ -38,14 +39,14 @@ pub enum Form {
     Global(GlobalId),
     /// A builtin as a value.
     Builtin(BuiltinId),
-    /// Evaluates in order; the value is the last one's, or null.
+    /// Evaluates nodes in order. The value is that of the last node, or null.
     Seq(Vec<Node>),
-    /// Within a `Seq`: makes a variable.
+    /// Makes a variable, within a `Seq`.
     Bind(Var, Box<Node>),
-    /// Gives a `var` a new value, or a new value at a path within.
+    /// Assigns a variable, or a place at a path within it.
     Set(Var, Vec<Step>, Box<Node>),
     Lambda(Rc<Function>),
-    /// Makes functions that know one another.
+    /// Makes a group of functions that can call one another.
     Functions(Vec<(Var, Rc<Function>)>),
     /// Calls a value.
     Call(Box<Node>, Vec<Arg>),
@@ -53,7 +54,7 @@ pub enum Form {
     Method(Box<Node>, Name, Vec<Arg>),
     Prim(Prim, Vec<Node>),
     If(Box<Node>, Box<Node>, Box<Node>),
-    /// A block that `Exit` can leave with a value; the flag says that `Again` repeats it.
+    /// A loop. `Exit` leaves it, and `Again` begins its next round.
     Loop(Loop),
     Exit(Label),
     Again(Label),
@@ -61,33 +62,34 @@ pub enum Form {
     Match(Box<Match>),
     Try(Box<Try>),
     Throw(Box<Node>),
-    /// A builtin applied: a native, an effect, or a step of the scheduler.
+    /// A call of a builtin: a native, an effect, or a step of the scheduler.
     Apply(BuiltinId, Vec<Node>),
-    /// What an isolated declaration's stub does: its global, arguments, and options or null.
+    /// The call of an isolated declaration by its stub: the global, the arguments, and options or
+    /// null.
     Invoke(GlobalId, Vec<Node>, Box<Node>),
-    /// Makes cells for variables whose values come later.
+    /// Makes cells for variables that get their values later.
     Declare(Vec<Var>),
 }
 
 impl Node {
-    /// Whether evaluating it may give a variable a new value, by code of its own.
+    /// Returns whether the node's own code may assign a variable.
     pub fn sets(&self, var: Var) -> bool {
         matches!(self.form, Form::Set(set, ..) if set == var) || self.any_within(&mut |part| part.sets(var))
     }
 
-    /// Whether something holds for a node that this one is made of.
+    /// Returns whether something holds for a direct part of the node.
     pub fn any_within(&self, holds: &mut dyn FnMut(&Node) -> bool) -> bool {
         let mut found = false;
         self.each(&mut |part| found = found || holds(part));
         found
     }
 
-    /// Adds the nodes that a node is made of to a list. Functions within are not entered.
+    /// Adds the direct parts of the node to a list. Functions are not entered.
     pub fn each_part<'a>(&'a self, parts: &mut Vec<&'a Node>) {
         self.each(&mut |part| parts.push(part));
     }
 
-    /// Visits the nodes that a node is made of. Functions within are not entered.
+    /// Visits the direct parts of the node. Functions are not entered.
     pub fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Node)) {
         match &self.form {
             Form::Const(_)
@@ -146,7 +148,7 @@ pub enum Arg {
     Spread(Node),
 }
 
-/// A step of a path that is assigned to.
+/// A step of an assigned path.
 #[derive(Debug, Clone)]
 pub enum Step {
     Field(Name, Span),
@@ -160,25 +162,25 @@ pub struct Loop {
     pub body: Box<Node>,
 }
 
-/// What makes a loop go on.
+/// The head of a loop, which decides whether it goes on.
 #[derive(Debug, Clone)]
 pub enum Head {
     While(Box<Node>),
-    /// Each of a range of ints; the flag says that the end is included.
+    /// A range of ints. The flag tells whether the end is included.
     Range(Var, Box<Node>, Box<Node>, bool),
-    /// Each element of a list, entry of a record, character of a string.
+    /// The elements of a list, entries of a record, characters of a string, or bytes.
     Each(Var, Box<Node>),
 }
 
 #[derive(Debug, Clone)]
 pub struct Try {
     pub body: Node,
-    /// The error and what is done with it; arms that don't match throw it again.
+    /// The variable of the error, and the handler. If no arm matches, the error is thrown again.
     pub catch: Option<(Var, Node)>,
     pub finally: Option<Node>,
 }
 
-/// A `match`: the subject, the tests in the best order, and the arms that the tree's leaves name.
+/// A `match`: the subject, the decision tree, and the arms that its leaves name.
 #[derive(Debug, Clone)]
 pub struct Match {
     pub subject: Node,
@@ -188,14 +190,14 @@ pub struct Match {
     pub otherwise: Otherwise,
 }
 
-/// What happens when no arm matches.
+/// The behaviour if no arm matches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Otherwise {
-    /// A `match` without a fitting arm: an error.
+    /// For a `match`: an error.
     NoArm,
-    /// A `let`, a parameter or a `for` whose pattern doesn't fit: an error.
+    /// For a `let`, a parameter or a `for` with a pattern: an error.
     NoMatch,
-    /// A `catch`: the error goes on, as if it had not been caught.
+    /// For a `catch`: the error goes on as if it had not been caught.
     Rethrow,
 }
 
@@ -214,13 +216,13 @@ pub enum Decision {
         yes: Box<Decision>,
         no: Box<Decision>,
     },
-    /// Binds variables and takes an arm, if its guard says so.
+    /// Binds variables, and takes an arm unless its guard is false.
     Arm {
         binds: Vec<(Var, Var)>,
         guard: Option<(Node, Box<Decision>)>,
         arm: usize,
     },
-    /// Tries one tree, then another.
+    /// Tries one tree, and then another.
     Either(Box<Decision>, Box<Decision>),
     Fail,
 }
@@ -246,12 +248,12 @@ impl Decision {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// A record's field, or the mark of a missing one.
+    /// A record's field, or the marker of a missing one.
     Field(Name),
     Index(usize),
-    /// From the end, 1 the last.
+    /// An element counted from the end, where 1 is the last.
     IndexBack(usize),
-    /// All but so many at the beginning and the end.
+    /// All elements except for a number at the beginning and a number at the end.
     Middle(usize, usize),
     /// A record without these fields.
     Without(Vec<Name>),
@@ -262,7 +264,7 @@ pub enum Test {
     Equal(Literal),
     IsList,
     IsRecord,
-    /// The mark of a missing field was not read.
+    /// The field is there: the part read is not the marker of a missing one.
     Present,
     Length(usize),
     AtLeast(usize),
@@ -275,14 +277,14 @@ pub enum Prim {
     Quotient,
     Not,
     Negate,
-    /// A bool, or an error.
+    /// The argument, which must be a bool.
     Bool,
     IsNull,
-    /// The argument was left out.
+    /// Whether an argument was omitted.
     IsMissing,
-    /// The mark of an argument that is left out.
+    /// The marker of an omitted argument.
     Missing,
-    /// A list of the arguments; those marked are spread.
+    /// A list of the arguments. The marked ones are spread.
     List(Vec<bool>),
     Record(Vec<Key>),
     Field(Name),
@@ -290,11 +292,12 @@ pub enum Prim {
     Index,
     /// The texts of all arguments, joined.
     Concat,
-    /// A list of ints; the flag says that the end is included.
+    /// A range as a list of ints. The flag tells whether the end is included.
     Range(bool),
 }
 
-/// How an argument goes into a record; computed keys are arguments before their value.
+/// The way in which an argument goes into a record. A computed key is the argument before its
+/// value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Key {
     Named(Name),
@@ -307,21 +310,23 @@ pub enum Key {
 pub struct Function {
     pub name: String,
     pub params: Vec<Var>,
-    /// Arguments that must be given.
+    /// The number of required arguments.
     pub required: usize,
     pub body: Node,
     pub place: Place,
 }
 
-/// What a variable is.
+/// A variable's properties.
 #[derive(Debug, Clone)]
 pub struct VarInfo {
     pub name: Name,
-    /// Kept in a cell, because functions share it and it changes, or they are made before it has its value.
+    /// Whether the variable is kept in a cell. It is if functions share it and it changes, or if
+    /// functions are made before it has its value.
     pub cell: bool,
-    /// Read before its value is certain to be there.
+    /// Whether the variable may be read before it has its value.
     pub early: bool,
-    /// A parameter whose argument is the cell itself: the state of an entity.
+    /// Whether the variable is a parameter whose argument is the cell itself: the state of an
+    /// entity.
     pub given: bool,
 }
 
@@ -330,14 +335,14 @@ pub struct VarInfo {
 pub enum Item {
     Function(Function),
     Const(Function),
-    /// The stub that is called, and the body that does the work.
+    /// A stub, which is called, and the body, which does the work.
     Isolated {
         stub: Function,
         body: Function,
         context: Context,
     },
-    /// The stub that makes a reference, the initial state, and the operations. Each operation's last parameter is
-    /// the cell of the state.
+    /// A stub that makes a reference, the initial state, and the operations. The last parameter of
+    /// each operation is the cell of the state.
     Entity {
         stub: Function,
         initial: Option<Function>,
@@ -348,41 +353,43 @@ pub enum Item {
         body: Function,
         trials: Trials,
     },
-    /// What a file says for all of its tests.
+    /// The mocks and properties that a file has for all of its tests.
     Trials(Trials),
 }
 
-/// What is mocked when a program is tried out, and what has to hold.
+/// The mocks and properties for a test.
 #[derive(Debug, Default)]
 pub struct Trials {
     pub mocks: Vec<Mock>,
     pub properties: Vec<Property>,
 }
 
-/// An activity or an effect, and what can come of it.
+/// A mock: an activity or an effect, with its possible outcomes.
 #[derive(Debug)]
 pub struct Mock {
     pub target: Mocked,
-    /// Whether the outcomes come one after the other, the last one again and again; else any of them may come.
+    /// Whether the outcomes come one after another, the last one again and again. Otherwise, each
+    /// answer is any of them.
     pub in_turn: bool,
     pub outcomes: Vec<Outcome>,
-    /// The time within which an answer comes, in nanoseconds.
+    /// The time limit for an answer, in nanoseconds.
     pub within: Option<i64>,
     pub place: Place,
 }
 
-/// One thing that can come of what is mocked.
+/// A possible outcome of a mocked activity or effect.
 #[derive(Debug)]
 pub enum Outcome {
     /// The value or the error of a function of the arguments.
     Function(Function),
-    /// What an operation does to an entity, which stands for the world, and gives. The function gives the entity.
+    /// The effect and the result of an operation of an entity, which stands for the world. The
+    /// function returns the entity.
     Operation(Function, String),
-    /// It is never done.
+    /// No answer ever comes.
     Never,
 }
 
-/// A property: a function without parameters that gives a bool.
+/// A property: a function without parameters that returns a bool.
 #[derive(Debug)]
 pub struct Property {
     pub kind: PropertyKind,
@@ -391,19 +398,19 @@ pub struct Property {
     pub place: Place,
 }
 
-/// A module's part: its variables.
+/// The variables of a module.
 #[derive(Debug, Default)]
 pub struct Variables {
     pub vars: Vec<VarInfo>,
 }
 
-/// A lowered program: what the script and all user declarations reach.
+/// A lowered program: everything that the script and all user declarations reach.
 #[derive(Debug)]
 pub struct Core {
     pub script: Function,
     pub items: Vec<(GlobalId, Item)>,
-    /// By module.
+    /// The variables by module.
     pub variables: Vec<Variables>,
-    /// Methods by name: for each kind's module, the global.
+    /// The methods by name: for the module of each kind, the global.
     pub methods: Vec<(Name, Vec<(&'static str, GlobalId)>)>,
 }

@@ -1,4 +1,4 @@
-//! The core, readable: `durable check --dump core`.
+//! The readable form of core, for `durable check --dump core`.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::{
     Arg, Core, Decision, Form, Function, Head, Item, Key, Node, Part, Prim, Step, Test, Var, Variables,
 };
 
-/// The script and the user's declarations; of the standard library only with `all`.
+/// Prints the script and the user's declarations, and those of the standard library with `all`.
 pub fn print(core: &Core, program: &Program, all: bool) -> String {
     let mut out = String::new();
     let mut module = 0;

@@ -30,7 +30,7 @@ impl Lower<'_, '_> {
         self.call(callee, None, args, span)
     }
 
-    /// `assert` of a comparison, which says what both sides were.
+    /// Lowers an `assert` of a comparison, whose error shows both sides.
     fn assertion(&mut self, callee: &Expr, args: &[Element], span: Span) -> Option<Node> {
         let (Element::Item(condition), message) = args.split_first()? else { return None };
         let ExprKind::Binary(operator, left, right) = &condition.kind else { return None };
@@ -43,13 +43,14 @@ impl Lower<'_, '_> {
             _ => return None,
         };
         let symbol = self.node(Form::Const(Literal::Str(operator.symbol().into())), condition.span);
-        // The message comes last: it is evaluated after both sides, as an argument is.
+        // The message comes last: like every argument, it is evaluated after the arguments before
+        // it.
         let sides = [symbol, self.expr(left), self.expr(right)];
         let args = sides.into_iter().chain([message]).map(Arg::Item).collect();
         Some(self.builtin(find("assert_compared")?, args, span))
     }
 
-    /// Whether a name is the standard library's `assert`.
+    /// Returns whether a name is the standard library's `assert`.
     fn is_assert(&self, callee: &Expr) -> bool {
         let ExprKind::Name(name) = &callee.kind else { return false };
         let program = self.program();
@@ -125,7 +126,7 @@ impl Lower<'_, '_> {
         self.node(Form::Call(Box::new(callee), args), span)
     }
 
-    /// `value`, or what is made of it, unless it is null.
+    /// Lowers to `other` if `value` is null, and otherwise to the result of `make` on `value`.
     pub(super) fn unless_null(
         &mut self,
         value: Node,

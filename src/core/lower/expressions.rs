@@ -1,4 +1,4 @@
-//! Expressions, and what is thrown and caught.
+//! Expressions, errors and handlers.
 
 use std::rc::Rc;
 
@@ -208,7 +208,7 @@ impl Lower<'_, '_> {
         self.node(Form::Prim(Prim::Record(keys), values), span)
     }
 
-    /// The value that the name at an offset means.
+    /// Returns the value that the name at an offset means.
     pub(super) fn name(&mut self, offset: u32, span: Span) -> Node {
         let form = match self.program().modules[self.module].uses.get(&offset) {
             Some(Resolved::Local(binding)) => Form::Var(*binding),
@@ -249,7 +249,7 @@ impl Lower<'_, '_> {
     }
 }
 
-/// The span of `.name` at the end of a field access, where an error about it is shown.
+/// Returns the span of a field access up to its name, where errors about the field are shown.
 fn value_to(span: Span, name: &Ident) -> Span {
     Span { start: span.start, end: name.span.end }
 }

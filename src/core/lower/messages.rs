@@ -1,4 +1,4 @@
-//! Critical sections, and what is sent: starts and signals.
+//! Critical sections, starts and signals.
 
 use crate::syntax::Span;
 use crate::syntax::tree::*;
@@ -7,8 +7,8 @@ use super::super::{Form, Node, Prim};
 use super::Lower;
 
 impl Lower<'_, '_> {
-    /// `lock a, b { body }`: a section is declared, then asked for and left within one `try`, so that there is no
-    /// moment between its beginning and the guard of its end.
+    /// Lowers `lock a, b { body }`. The section is declared first. One `try` requests and leaves
+    /// it, so there is no moment between its beginning and the guard of its end.
     pub(super) fn lock(&mut self, lock: &Lock, span: Span) -> Node {
         let head = Span { start: span.start, end: lock.body.span.start.max(span.start) };
         let head = match lock.entities.last() {
@@ -31,7 +31,7 @@ impl Lower<'_, '_> {
         self.node(Form::Seq(vec![bind, held]), span)
     }
 
-    /// `start f(x) with {…}`.
+    /// Lowers `start f(x) with {…}`.
     pub(super) fn start(&mut self, e: &Expr, span: Span) -> Node {
         let (call, options) = match &e.kind {
             ExprKind::With(call, options) => (&**call, Some(&**options)),
@@ -44,7 +44,7 @@ impl Lower<'_, '_> {
         self.apply("start", vec![callee, args, options], span)
     }
 
-    /// `signal Entity(key).operation(x) after 1h`.
+    /// Lowers `signal Entity(key).operation(x) after 1h`.
     pub(super) fn signal(&mut self, signal: &Signal, span: Span) -> Node {
         let ExprKind::Call(callee, args) = &signal.call.kind else { return self.null(span) };
         let ExprKind::Field(entity, operation) = &callee.kind else { return self.null(span) };

@@ -1,4 +1,4 @@
-//! Trees to core: sugar is removed here and nowhere else.
+//! Syntax trees to core. All syntactic sugar is removed here.
 
 mod calls;
 mod expressions;
@@ -17,7 +17,8 @@ use crate::syntax::{Place, Span};
 
 use super::{Arg, Core, Form, Function, Item, Key, Label, Node, Prim, Trials, Var, VarInfo, Variables};
 
-/// Lowers a program without errors: its script, its declarations, and what of the standard library they reach.
+/// Lowers a program without errors: its script, its declarations, and the parts of the standard
+/// library that they reach.
 pub fn lower(program: &Program) -> Core {
     let mut lowering = Lowering {
         program,
@@ -45,7 +46,7 @@ pub fn lower(program: &Program) -> Core {
     };
     let script = lowering.script();
     for (id, global) in program.globals.iter().enumerate() {
-        // Of an imported module's trials nothing is wanted.
+        // The tests, mocks and properties of imported modules are not lowered.
         let elsewhere = global.kind.has_no_name() && global.module != 0;
         if program.modules[global.module].std.is_none() && global.script_bound.is_none() && !elsewhere {
             lowering.want(id);
@@ -66,12 +67,13 @@ struct Lowering<'a> {
     wanted: Vec<GlobalId>,
     seen: HashSet<GlobalId>,
     labels: Label,
-    /// What is known of `const`s that are as good as literals, and how many are being followed to find out.
+    /// The values of the `const`s that are as good as literals, and the number of `const`s being
+    /// followed to find that out.
     literals: HashMap<GlobalId, Option<Literal>>,
     followed: usize,
 }
 
-/// A `const` is followed through no more others than this.
+/// The limit on the other `const`s through which a `const` is followed.
 const MOST_FOLLOWED: usize = 8;
 
 impl Lowering<'_> {
@@ -81,7 +83,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The library's functions that a mentioned method may mean.
+    /// Returns the library's functions that a mentioned method can mean.
     fn methods(&mut self) -> Vec<(Name, Vec<(&'static str, GlobalId)>)> {
         let mut methods = Vec::new();
         let mut names: Vec<&Name> = self.program.methods.iter().collect();
@@ -106,7 +108,7 @@ impl Lowering<'_> {
         methods
     }
 
-    /// The value of a `const` that is as good as written out: a literal, or computed from such.
+    /// Returns the value of a `const` that is a literal, or computed from literals.
     fn literal(&mut self, global: GlobalId) -> Option<Literal> {
         let info = &self.program.globals[global];
         let StmtKind::Const(_, value, _) = &self.program.modules[info.module].tree.items[info.item].kind
@@ -193,7 +195,7 @@ impl Lowering<'_> {
 struct Lower<'a, 'p> {
     all: &'a mut Lowering<'p>,
     module: ModuleId,
-    /// The labels of the loops around, to leave and to repeat.
+    /// The labels of the enclosing loops, for `break` and `continue`.
     labels: Vec<Label>,
     /// In an operation: the variable of the entity's state.
     state: Option<Var>,
@@ -225,7 +227,8 @@ impl<'p> Lower<'_, 'p> {
         }
     }
 
-    /// The state of the entity; the checker has seen to it that this is one of its operations.
+    /// Returns the state of the entity. The checker has made sure that this is one of its
+    /// operations.
     fn state(&self, span: Span) -> Node {
         match self.state {
             Some(var) => self.node(Form::Var(var), span),
@@ -285,7 +288,8 @@ impl<'p> Lower<'_, 'p> {
         self.function(name, vars, required, body, span)
     }
 
-    /// What an `extern activity` does: it asks the process around, by its name, its arguments and its key.
+    /// Lowers the body of an `extern activity`: a request to the embedding process, with the
+    /// activity's name, its arguments and its idempotency key.
     fn extern_body(&self, name: &Name, passed: &[Span], span: Span) -> Node {
         let vars = passed.iter().filter_map(|param| self.bound(*param));
         let args: Vec<Node> = vars.map(|var| self.node(Form::Var(var), span)).collect();
@@ -332,7 +336,8 @@ impl<'p> Lower<'_, 'p> {
         Item::Entity { stub, initial, operations }
     }
 
-    /// What is called instead of an isolated declaration: it hands the call to the machine.
+    /// Makes the stub of an isolated declaration, which is called in its place and hands the call
+    /// to the machine.
     fn stub(&mut self, id: GlobalId, f: &Callable, retries: bool) -> Function {
         let span = f.name.span;
         let mut params: Vec<Var> = f.params.iter().map(|_| self.fresh("arg")).collect();
@@ -360,14 +365,16 @@ impl<'p> Lower<'_, 'p> {
 }
 
 impl Lower<'_, '_> {
-    /// The library's function that tries again what takes the number of the attempt; older libraries have none.
+    /// Returns the library's function that retries a function of the number of the attempt. Older
+    /// libraries have none.
     fn numbered(&self) -> Option<GlobalId> {
         let program = self.program();
         let is_it = |g: &Global| program.modules[g.module].std == Some("retry") && &*g.name == "numbered";
         program.globals.iter().position(is_it)
     }
 
-    /// A call of an orchestration whose options may have `retry`: then the library calls it, each time as another child.
+    /// Lowers a call of an orchestration whose options may have `retry`. With `retry`, the library
+    /// makes each attempt as another child.
     fn retried(
         &mut self,
         id: GlobalId,
@@ -382,7 +389,7 @@ impl Lower<'_, '_> {
         let policy = self.node(Form::Prim(Prim::OptionalField("retry".into()), vec![all.clone()]), span);
         let no_policy = self.node(Form::Prim(Prim::IsNull, vec![policy.clone()]), span);
         let once = self.node(Form::Invoke(id, args.clone(), Box::new(all.clone())), span);
-        // The function counts as the library's: calls are where the program has them.
+        // The function counts as the library's, so that the calls have the places of the program.
         let hidden = Span::new(0, 0);
         let keys = vec![Key::Spread, Key::Named("retry".into()), Key::Named("$attempt".into())];
         let values = vec![all, self.null(hidden), self.node(Form::Var(number), hidden)];
@@ -400,7 +407,7 @@ impl Lower<'_, '_> {
     }
 }
 
-/// Whether an expression is a literal, or an operation on a few of them and on names.
+/// Returns whether an expression is a literal, a name, or an operation on literals and names.
 fn is_computed(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Bool(_)

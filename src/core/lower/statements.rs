@@ -1,4 +1,4 @@
-//! Blocks, statements, patterns and what is assigned to.
+//! Blocks, statements, patterns and targets of assignments.
 
 use std::rc::Rc;
 
@@ -46,7 +46,7 @@ impl Lower<'_, '_> {
             }
             self.statement(stmt, top, &mut out);
         }
-        // Functions that no statement uses are not made at all.
+        // Functions that no statement uses are not made.
         let ends_with_value = matches!(stmts.last().map(|stmt| &stmt.kind), Some(StmtKind::Expr(_)));
         if !ends_with_value {
             out.push(self.null(span));
@@ -161,7 +161,7 @@ impl Lower<'_, '_> {
         self.node(Form::Loop(Loop { label, head, body: Box::new(body) }), span)
     }
 
-    /// Statements that bind the names of a pattern to the parts of a value.
+    /// Returns statements that bind the names of a pattern to the parts of a value.
     pub(super) fn destructure(&mut self, pattern: &Pattern, value: Node, span: Span) -> Vec<Node> {
         match &pattern.kind {
             PatternKind::Name(_) => match self.bound(pattern.span) {
@@ -191,7 +191,7 @@ impl Lower<'_, '_> {
         otherwise: Otherwise,
         span: Span,
     ) -> Node {
-        // What is matched stays what it is, also when a guard assigns the variable that it came from.
+        // The subject keeps its value, even if a guard assigns the variable from which it came.
         let is_assigned =
             |var: Var| arms.iter().filter_map(|(_, guard)| guard.as_ref()).any(|guard| guard.sets(var));
         let subject_var = match subject.form {
@@ -253,7 +253,8 @@ impl Lower<'_, '_> {
         self.node(Form::Seq(before), span)
     }
 
-    /// The variable and the path of a target. Indexes that are read twice are computed once, `before`.
+    /// Returns the variable of a target and adds the steps of its path. Indexes that are read twice
+    /// are computed once, in `before`.
     pub(super) fn target(
         &mut self,
         target: &Expr,

@@ -13,7 +13,7 @@ impl Lower<'_, '_> {
             self.trial(stmt, &mut trials);
         }
         let lowered = self.block(body);
-        // What a test gives is nobody's.
+        // Nobody uses the value of a test, so it is null.
         let span = body.span;
         let lowered = self.node(Form::Seq(vec![lowered, self.null(span)]), span);
         let title = format!("test {:?}", &*name.name);
@@ -24,7 +24,7 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// A statement that is a mock or a property.
+    /// Lowers a statement if it is a mock or a property.
     pub(super) fn trial(&mut self, stmt: &Stmt, trials: &mut Trials) {
         match &stmt.kind {
             StmtKind::Mock(mock) => trials.mocks.extend(self.mock(mock)),
