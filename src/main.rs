@@ -18,8 +18,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static ALLOCATION: &[u8] = b"oversize_threshold:524288,narenas:2\0";
 
-/// The power of floats, for tokio's statistics. Nothing else would need the system's mathematics
-/// library, which takes a third of a megabyte and slows the start.
+/// Returns a power of floats, for tokio's statistics. Nothing else would need the system's
+/// mathematics library, which takes a third of a megabyte and slows the start.
 #[cfg(target_os = "linux")]
 #[unsafe(no_mangle)]
 pub extern "C" fn pow(x: f64, y: f64) -> f64 {

@@ -12,7 +12,7 @@ pub trait Subject {
     /// has ended.
     fn open(&mut self) -> Result<Self::Store, StoreError>;
 
-    /// Whether the store outlives the value that `open` returns.
+    /// Returns whether the store outlives the value that `open` returns.
     fn is_kept(&self) -> bool;
 }
 

@@ -276,7 +276,7 @@ impl<S: Store> Verified<S> {
         self.held
     }
 
-    /// Notes that all commits are durable, and that many frames of the log after them.
+    /// Notes that all commits are durable, and `frames` frames of the log after them.
     pub(super) fn acknowledge(&mut self, frames: u64) -> Result<(), StoreError> {
         let now = Acknowledged { commits: self.record.commits, frames };
         let before = self.noted.replace(now);
@@ -303,7 +303,7 @@ impl<S: Store> Verified<S> {
         self.mark(Some(1), Durability::None)
     }
 
-    /// Ends the store cleanly, with a write-ahead log of so many frames, or without a log.
+    /// Ends the store cleanly, with a write-ahead log of `frames` frames, or without a log.
     pub fn end_with(&mut self, frames: Option<u64>) -> Result<(), StoreError> {
         self.store.end()?;
         // The log verifies its own contents. That there is no log must be durable before the log

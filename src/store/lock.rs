@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::kv::StoreError;
 use crate::os;
 
-/// The time to wait for a lock whose process has let go of it.
+/// The time to wait for a lock whose owner is gone or is this process.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The place in the file of the acknowledged state. The number of the process precedes it.
 const PLACE: usize = 32;
@@ -228,7 +228,7 @@ fn hold(folder: &Path, names: &[&str], way: Way) -> Result<Vec<File>, StoreError
     Ok(held)
 }
 
-/// Locks a file, and waits for a process that is about to let go of it.
+/// Locks a file. Waits a little if the owner of the lock is gone or is this process.
 pub(super) fn wait_for(file: &File, path: &Path, folder: &Path, way: Way) -> Result<(), StoreError> {
     let began = Instant::now();
     loop {

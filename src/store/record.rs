@@ -22,7 +22,7 @@ pub(super) const UNDOES: u32 = 3;
 /// A key with its value, or `None` if it has no value.
 pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
 
-/// What a store must hold.
+/// The required contents of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Record {
     /// The number of committed batches.

@@ -1,4 +1,4 @@
-//! What sled would recover, in its order and by its rules (`sled::pagecache::iterator` and
+//! The recovery that sled would do, in its order and by its rules (`sled::pagecache::iterator` and
 //! `snapshot` of 0.34.7).
 
 use std::collections::BTreeMap;
