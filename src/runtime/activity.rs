@@ -17,7 +17,7 @@ tokio::task_local! {
 
 /// Returns the idempotency key of the call that the current activity carries out, or `None` outside
 /// of an activity. The key is the same for all attempts at one call and different for all others.
-/// An outside system that gets the key can carry out the call only once.
+/// An outside system that gets the key can recognise a repeated attempt.
 pub fn idempotency_key() -> Option<String> {
     KEY.try_with(Clone::clone).ok()
 }

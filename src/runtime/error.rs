@@ -33,7 +33,7 @@ pub enum Error {
     Terminated { id: String, why: Json },
     /// A value does not fit the type on the other side.
     Conversion(String),
-    /// The command was refused, for this reason.
+    /// The call can't be carried out, for this reason.
     Refused(String),
     /// The runtime has stopped.
     Stopped(String),

@@ -68,7 +68,8 @@ impl Builder {
         self
     }
 
-    /// Sets the permissions of programs outside. By default, programs may do everything.
+    /// Sets the permissions for what programs do outside by themselves. By default, everything is
+    /// allowed.
     pub fn permissions(mut self, permissions: Permissions) -> Builder {
         self.permissions = permissions;
         self
@@ -141,8 +142,8 @@ fn serve(folder: &Path, settings: Settings, ready: impl FnOnce((Handle, Reads)))
 }
 
 /// A store with the programs that run in it, on a thread of its own. Unfinished instances go on
-/// while the runtime exists. After the runtime was dropped or its process was killed, they go on
-/// when the store is opened again.
+/// while the runtime exists. After the runtime is dropped or its process is killed, they go on when
+/// the store is opened again.
 ///
 /// ```
 /// use durable::{Failure, Runtime};
@@ -207,8 +208,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if the file can't be read, if the program has mistakes, or if an `extern
-    /// activity` is not provided. The error lists all mistakes with their places.
+    /// [`Error::Invalid`] if the file can't be read, if the program has mistakes, or if one of its
+    /// external activities is not provided. The error lists all mistakes with their places.
     pub fn load(&self, file: impl AsRef<Path>) -> Result<Program, Error> {
         Program::load(file.as_ref(), &self.externs)
     }

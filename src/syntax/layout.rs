@@ -8,7 +8,7 @@ use super::lexer::Spanned;
 use super::source::{Place, Span};
 use super::token::Token;
 
-/// The depth of brackets above which they are an error.
+/// The largest allowed depth of brackets.
 pub const MAX_BRACKETS: usize = 1_000;
 
 /// Lays out the tokens. The flag is false if brackets nest so deeply that parsing makes no sense.

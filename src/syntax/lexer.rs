@@ -40,7 +40,7 @@ struct Lexer<'a> {
     doc: Option<String>,
 }
 
-/// The depth of strings within strings above which they are an error.
+/// The largest allowed depth of strings within strings.
 const MAX_STRINGS: usize = 64;
 
 /// Lexes a whole text.

@@ -42,8 +42,8 @@ impl Resolver<'_> {
         self.tried = of_file;
     }
 
-    /// Reports a second declaration of the same thing. A store may have programs of versions that
-    /// did not report it, so it is tolerated.
+    /// Reports a second declaration of the same thing. Earlier versions did not report it, so the
+    /// error is tolerated in programs that a store has.
     fn twice(&mut self, title: String, span: Span, first: Span) {
         let error = Diagnostic::error(title, self.place(span), "declared again here")
             .and(self.place(first), "declared here first")
