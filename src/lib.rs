@@ -1,10 +1,10 @@
 //! `durable`: a programming language in which every program is durable.
 //!
-//! A Rust program runs durable programs by a [`Runtime`], and provides activities for them.
+//! A Rust program runs durable programs with a [`Runtime`], and can provide activities for them.
 
 #![deny(unsafe_code)]
 
-// The layers. They are reachable for tests and benches, and no part of what embedders are promised.
+// The layers. They are reachable for tests and benches, and not part of the promise to embedders.
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]
@@ -49,7 +49,7 @@ pub mod store;
 #[doc(hidden)]
 pub mod syntax;
 
-/// The Rust of `docs/embedding.md`, which compiles.
+/// The Rust code of `docs/embedding.md`, compiled as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]
 pub struct Embedding;

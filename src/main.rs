@@ -3,22 +3,23 @@
 use std::process::ExitCode;
 use std::thread;
 
-/// Trees are at most 2,000 levels deep, and walks over them recurse; this is room enough for all of them.
+/// The stack of the main thread in bytes. Trees are at most 2,000 levels deep, and every walk that
+/// recurses over them fits.
 const STACK_BYTES: usize = 512 << 20;
 
 #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How the allocator works, which it reads before `main`. What is larger than half a megabyte goes back to the system
-/// when it is freed, so that a list that grew leaves none of its earlier sizes behind. And two arenas are enough, since nearly
-/// all is allocated by the engine's thread.
+/// The settings of the allocator, which reads them before `main`. An allocation of more than half a
+/// megabyte goes back to the system when it is freed, so a growing list does not leave its earlier
+/// sizes behind. Two arenas are enough, since the engine's thread makes nearly all allocations.
 #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static ALLOCATION: &[u8] = b"oversize_threshold:524288,narenas:2\0";
 
-/// The power of floats, which tokio's statistics take: it is all that the system's library of mathematics would be loaded
-/// for, at a third of a megabyte and some of the time of a start.
+/// Returns a power of floats, for tokio's statistics. Nothing else would need the system's
+/// mathematics library, which takes a third of a megabyte and slows the start.
 #[cfg(target_os = "linux")]
 #[unsafe(no_mangle)]
 pub extern "C" fn pow(x: f64, y: f64) -> f64 {

@@ -1,4 +1,4 @@
-//! The operating system: its words, its files as sources, and files that only their owner may read.
+//! The operating system: its error texts, source files, and files that only their owner may read.
 
 use std::fmt::Display;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -8,13 +8,13 @@ use std::path::Path;
 
 use crate::syntax::source::MAX_SOURCE;
 
-/// What an error says, in small letters and without its number.
+/// Returns the text of an error in lower case, without its number.
 pub fn reason(error: &dyn Display) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or("").to_lowercase()
 }
 
-/// The text of a source file; an error says why there is none.
+/// Returns the text of a source file; an error says why there is none.
 pub fn read_text(path: &Path) -> Result<String, String> {
     let plain = |error: std::io::Error| reason(&error);
     let data = std::fs::metadata(path).map_err(plain)?;
@@ -37,7 +37,8 @@ const PRIVATE_FOLDER: u32 = 0o700;
 /// The mode of a private file: only its owner may read and write it.
 const PRIVATE_FILE: u32 = 0o600;
 
-/// Options that make a file private, whatever the process's umask is. They leave the mode of an existing file alone.
+/// Returns options that make new files private, whatever the process's umask is. The mode of an
+/// existing file does not change.
 pub fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(PRIVATE_FILE);
@@ -55,8 +56,8 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes the rights of others to a file or a folder away, and returns whether there were any. Someone else's file stays as
-/// it is.
+/// Removes the rights of other users to a file or a folder, and returns whether it removed any.
+/// Symbolic links and files of other users stay as they are.
 pub fn make_private(path: &Path) -> bool {
     let Ok(data) = fs::symlink_metadata(path) else { return false };
     let mode = if data.is_dir() { PRIVATE_FOLDER } else { PRIVATE_FILE };
@@ -64,7 +65,7 @@ pub fn make_private(path: &Path) -> bool {
     is_open && fs::set_permissions(path, Permissions::from_mode(mode)).is_ok()
 }
 
-/// As [`make_private`], for a folder and everything in it.
+/// Does the same as [`make_private`], for a folder and everything in it.
 pub fn make_all_private(folder: &Path) {
     make_private(folder);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! Diagnostics and errors as text with the source around them, by ariadne.
+//! Diagnostics and errors as text, with the source around them, by ariadne.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
@@ -10,10 +10,10 @@ use crate::builtins::Context;
 use crate::machine::{ErrorData, Value, format};
 use crate::syntax::{Diagnostic, Place, Severity, Sources};
 
-/// Lines longer than this are not shown, in bytes.
+/// The length in bytes above which a line is not shown.
 const LONG_LINE: usize = 400;
 
-/// Where a program's files are, to show paths as the user knows them.
+/// The sources of a program, with their paths as the user knows them.
 pub struct Shown<'a> {
     pub sources: &'a Sources,
     pub names: Vec<String>,
@@ -21,7 +21,7 @@ pub struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// `file` is the program's first file as it was named.
+    /// Prepares the sources for display. `file` is the program's first file, as the user named it.
     pub fn new(sources: &'a Sources, file: &Path) -> Shown<'a> {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         let name = |name: &str| match folder {
@@ -36,13 +36,14 @@ impl<'a> Shown<'a> {
         self.names.get(place.source as usize).map_or("?", String::as_str)
     }
 
-    /// `path:line:column`.
+    /// Returns `path:line:column` of a place.
     pub fn locate(&self, place: Place) -> String {
         let (line, column) = self.sources.line_column(place);
         format!("{}:{line}:{column}", self.name(place))
     }
 
-    /// The line of source at a place, without its indentation.
+    /// Returns the line of source at a place, without its indentation and at most 120 characters of
+    /// it.
     pub fn line(&self, place: Place) -> String {
         let Some(file) = self.sources.files.get(place.source as usize) else { return String::new() };
         let start = (place.span.start as usize).min(file.text.len());
@@ -50,13 +51,13 @@ impl<'a> Shown<'a> {
         file.text[from..to].trim().chars().take(120).collect()
     }
 
-    /// Whether a place is in a file of the user's.
+    /// Returns whether a place is in a file of the user.
     pub fn is_ours(&self, place: Place) -> bool {
         let file = self.sources.files.get(place.source as usize);
         file.is_some_and(|file| !file.name.starts_with(crate::check::STD))
     }
 
-    /// Whether the source around a place can be shown.
+    /// Returns whether the source around a place can be shown.
     fn is_showable(&self, place: Place) -> bool {
         let Some(file) = self.sources.files.get(place.source as usize) else { return false };
         let (start, end) = (place.span.start as usize, place.span.end as usize);
@@ -66,7 +67,7 @@ impl<'a> Shown<'a> {
             && inside.lines().all(|line| line.len() <= LONG_LINE)
     }
 
-    /// A message with its labels.
+    /// Returns the text of a message with its labels.
     pub fn message(
         &self,
         kind: ReportKind<'_>,
@@ -85,7 +86,8 @@ impl<'a> Shown<'a> {
         };
         let colour = if matches!(kind, ReportKind::Warning) { Color::Yellow } else { Color::Red };
         let mut report = Report::build(kind, span(main)).with_config(config).with_message(title);
-        // In the order of the text: ariadne would show what comes before the first label as another excerpt.
+        // Labels come in the order of the text: ariadne would show text before the first label as
+        // another excerpt.
         let mut ordered: Vec<(usize, &(Place, String))> = labels.iter().enumerate().collect();
         ordered.sort_by_key(|(_, (place, _))| (place.source != main.source, place.span.start));
         for (number, (place, text)) in ordered {
@@ -136,7 +138,7 @@ impl<'a> Shown<'a> {
         out
     }
 
-    /// A diagnostic of the front end.
+    /// Returns the text of a diagnostic of the front end.
     pub fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
         let kind = match diagnostic.severity {
             Severity::Error => ReportKind::Error,
@@ -148,7 +150,7 @@ impl<'a> Shown<'a> {
         self.message(kind, &diagnostic.title, &labels, &notes, diagnostic.hint.as_deref())
     }
 
-    /// An uncaught error, with the calls that led to it.
+    /// Returns the text of an uncaught error, with the calls that led to it.
     pub fn error(&self, error: &ErrorData) -> String {
         let ours = |place: Place| self.is_ours(place);
         let calls: Vec<_> = error.trace.entries.iter().filter(|entry| ours(entry.place)).collect();
@@ -192,14 +194,15 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Where the line of `start` begins, and the line of `end` ends; both are at characters.
+/// Returns the beginning of the line of `start` and the end of the line of `end`; both arguments
+/// must be at character boundaries.
 fn lines_around(text: &str, start: usize, end: usize) -> (usize, usize) {
     let from = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let to = text[end..].find('\n').map_or(text.len(), |at| end + at);
     (from, to)
 }
 
-/// Both sides of a comparison that was asserted and does not hold.
+/// Returns both sides of a comparison whose assertion failed.
 fn sides(error: &Value) -> Option<String> {
     let Value::Record(record) = error else { return None };
     let field = |name: &str| match record.get_str(name) {
@@ -210,7 +213,7 @@ fn sides(error: &Value) -> Option<String> {
     Some(format!("left   {}\nright  {}", field("left")?, field("right")?))
 }
 
-/// The fields of an error beside its kind and message.
+/// Returns the fields of an error other than its kind and message.
 fn rest(value: &Value) -> Option<String> {
     let Value::Record(record) = value else { return None };
     record.get_str("kind")?;
@@ -218,7 +221,7 @@ fn rest(value: &Value) -> Option<String> {
     (!rest.is_empty()).then(|| short(&format::display(&Value::Record(std::rc::Rc::new(rest))), 500))
 }
 
-/// Without spaces at the ends of lines.
+/// Removes spaces at the ends of lines.
 fn trimmed(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
@@ -228,7 +231,7 @@ pub fn show(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// One line of at most so many characters.
+/// Returns a text as one line of at most `most` characters.
 pub fn short(text: &str, most: usize) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if line.chars().count() <= most {
@@ -237,7 +240,7 @@ pub fn short(text: &str, most: usize) -> String {
     line.chars().take(most - 1).chain(['…']).collect()
 }
 
-/// Whether standard error shows colours.
+/// Returns whether standard error shows colours.
 pub fn coloured() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

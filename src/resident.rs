@@ -1,15 +1,17 @@
-//! Code that is resident: what of this program's file lies in its memory because it was executed.
+//! Resident code: the parts of this program's file that are in memory because they were executed.
 //!
-//! The kernel maps sixteen pages of a file around each that is executed, and leaves them mapped. What a command executes
-//! to begin is of no use to it later: the parser's code to the engine, or that which opens a store to what runs on it; and what
-//! is used of a program of this size lies all over it. So between phases the code is let go of: a quarter of a small
-//! program's memory. What is executed again is mapped again from the page cache.
+//! For each page that is executed, the kernel maps sixteen pages of the file and leaves them
+//! mapped. A later phase of a command needs little of the code of an earlier one: the engine does
+//! not need the parser, and a running store does not need the code that opened it. The code of each
+//! phase is spread all over a program of this size. So the code is released between phases, which
+//! saves a quarter of a small program's memory. Released code that is executed again is mapped
+//! again from the page cache.
 //!
-//! This is the only module with `unsafe` code. The program's `main` has two attributes besides, by which it gives the
-//! allocator its settings and itself a `pow`.
+//! This is the only module with `unsafe` code. The program's `main` has two `unsafe` attributes:
+//! for the allocator's settings, and for `pow`.
 
-/// Lets go of the code that was executed up to now, the program's own and the libraries', where the system is Linux. Not in
-/// builds for debugging: a debugger's breakpoints lie in such pages.
+/// Releases the code that was executed so far, that of the program and of its libraries, on Linux.
+/// Does nothing in debug builds, because a debugger's breakpoints are in such pages.
 pub fn begin_phase() {
     #[cfg(target_os = "linux")]
     if !cfg!(debug_assertions) {
@@ -17,12 +19,13 @@ pub fn begin_phase() {
     }
 }
 
-/// Lets the threads of the process share one arena of the system's allocator, where that is glibc's. This program's own
-/// allocator is another, so next to nothing is allocated there; but each thread would take 64 MiB of addresses for it, and
-/// under a limit of those (`ulimit -v`) nothing would be left for the database.
+/// Makes the threads of the process share one arena of the system's allocator, if that is glibc's.
+/// This program has its own allocator, so almost nothing is allocated there. But an arena takes 64
+/// MiB of addresses for each thread, which would leave nothing for the database under a limit of
+/// addresses (`ulimit -v`).
 pub fn share_arena() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it sets a number of the allocator. It is called before there is a second thread.
+    // SAFETY: The call sets a number of the allocator. It happens before there is a second thread.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1)
     };
@@ -35,27 +38,30 @@ mod code {
 
     const PAGE: usize = 4096;
 
-    /// Lets go of the executable pages of all loaded objects.
+    /// Releases the executable pages of all loaded objects.
     pub fn let_go() {
-        // SAFETY: the system's linker calls `each` with the description of a loaded object, for as long as the call takes.
+        // SAFETY: The system's linker calls `each` with the description of a loaded object, which
+        // is valid during the call.
         unsafe { libc::dl_iterate_phdr(Some(each), ptr::null_mut()) };
     }
 
-    /// Lets go of the executable segments of a loaded object. Gives 0, so that the next one follows.
+    /// Releases the executable segments of a loaded object. Returns 0, so that the next object
+    /// follows.
     ///
     /// # Safety
-    /// `object` describes an object that is loaded, and stays so during the call.
+    /// `object` must describe a loaded object, which must stay loaded during the call.
     unsafe extern "C" fn each(
         object: *mut libc::dl_phdr_info,
         _size: libc::size_t,
         _data: *mut libc::c_void,
     ) -> libc::c_int {
-        // SAFETY: it is valid, as said above.
+        // SAFETY: The caller guarantees that `object` is valid.
         let object = unsafe { &*object };
         if object.dlpi_phdr.is_null() {
             return 0;
         }
-        // SAFETY: the program headers of a loaded object are in memory, as many as it says.
+        // SAFETY: The program headers of a loaded object are in memory, and `dlpi_phnum` is their
+        // number.
         let segments = unsafe { slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
         for segment in segments {
             let is_code = segment.p_flags & libc::PF_X != 0 && segment.p_flags & libc::PF_W == 0;
@@ -65,9 +71,10 @@ mod code {
             let from = (object.dlpi_addr + segment.p_vaddr) as usize;
             let to = from + segment.p_memsz as usize;
             let from = from & !(PAGE - 1);
-            // SAFETY: the segment is mapped from its file and was never written, since it can't be. So the pages that
-            // are let go of come back as they were when they are touched, also by a thread that is in the midst of them. Where
-            // the kernel refuses, as it does with locked memory or pages of another size, all stays as it is.
+            // SAFETY: The segment is mapped from its file and not writable, so it was never
+            // written. A released page has the same contents when it is touched again, also by a
+            // thread that is executing it. If the kernel refuses, as with locked memory or pages of
+            // another size, everything stays as it is.
             unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
         }
         0
@@ -79,7 +86,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
-    /// Pages of files that are mapped and in memory.
+    /// Returns the number of pages in memory that are mapped from files.
     fn resident() -> usize {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         statm.split(' ').nth(2).and_then(|pages| pages.parse().ok()).unwrap_or(0)

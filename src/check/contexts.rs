@@ -1,11 +1,11 @@
-//! What each construct may be used in: the table of effects and contexts.
+//! The contexts in which each construct may be used: the table of effects and contexts.
 
 use crate::builtins::{Context, Contexts};
 use crate::syntax::{Diagnostic, Place};
 
 use super::GlobalKind;
 
-/// A construct of the table that isn't a builtin.
+/// A construct of the table that is not a builtin.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Construct {
     Async,
@@ -18,7 +18,7 @@ pub enum Construct {
 }
 
 impl Construct {
-    /// Where it may be.
+    /// Returns the contexts in which the construct may be used.
     pub fn contexts(self) -> Contexts {
         match self {
             Construct::Async | Construct::Await | Construct::Lock | Construct::EntityCall => {
@@ -46,13 +46,13 @@ impl Construct {
     }
 }
 
-/// The error of a construct in a context where it may not be, if so.
+/// Returns the error of a construct in a context where it may not be used.
 pub fn construct_error(construct: Construct, context: Option<Context>, place: Place) -> Option<Diagnostic> {
     let context = context.filter(|context| !construct.contexts().allow(*context))?;
     Some(misplaced(construct.describe(), context, place, construct.contexts()))
 }
 
-/// The error of a builtin in a context where it may not be, if so.
+/// Returns the error of a builtin in a context where it may not be used.
 pub fn effect_error(
     name: &str,
     allowed: Contexts,

@@ -1,4 +1,5 @@
-//! Gathers the modules of a program: the file, what it imports, and the standard library.
+//! The loader, which gathers the modules of a program: the file, its imports, and the standard
+//! library.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -11,10 +12,10 @@ use crate::syntax::{Diagnostic, Place, Sources, Span, parse};
 use super::resolve;
 use super::{Global, GlobalId, GlobalKind, Import, Module, ModuleId, Program};
 
-/// Where source texts come from: the file system, the store, a test.
+/// A source of program texts: the file system, the store, or a test.
 pub trait Loader {
-    /// The text of a module by its key: a path relative to the program's first file, with `/` between parts.
-    /// Errors are a reason in words.
+    /// Returns the text of a module. `key` is a path relative to the program's first file, with `/`
+    /// between parts. An error is a reason in words.
     fn read(&self, key: &str) -> Result<String, String>;
 }
 
@@ -26,7 +27,7 @@ impl<F: Fn(&str) -> Result<String, String>> Loader for F {
 
 macro_rules! std_modules {
     ($($name:literal),*) => {
-        /// The standard library: names and texts.
+        /// Returns the names and texts of the standard library's modules.
         pub fn std_sources() -> &'static [(&'static str, &'static str)] {
             &[$(($name, include_str!(concat!("../../stdlib/", $name, ".df")))),*]
         }
@@ -38,20 +39,20 @@ std_modules!(
     "exec", "log", "task", "retry", "saga", "repl"
 );
 
-/// More modules than this in one program are an error.
+/// The largest number of modules in a program.
 const MAX_MODULES: usize = 1_000;
 
-/// Loads and checks a program. `key` names the first file, `text` is what it holds.
+/// Loads and checks a program. `key` is the name of the first file, and `text` is its contents.
 pub fn load(key: &str, text: String, loader: &dyn Loader) -> Program {
     load_with(key, text, loader, std_sources())
 }
 
-/// As [`load`], of a file's text; what it imports is read from the folder around the file.
+/// Loads a program like [`load`], from a file's text. Imports are read from the folder of the file.
 pub fn load_beside(file: &Path, text: String) -> Program {
     load_permitted(file, text, &|_| Ok(()))
 }
 
-/// As [`load_beside`]. `may` says of a path why it may not be read, if so.
+/// Loads a program like [`load_beside`]. `may` returns an error for a path that may not be read.
 pub fn load_permitted(file: &Path, text: String, may: &dyn Fn(&Path) -> Result<(), String>) -> Program {
     let name =
         file.file_name().map_or_else(|| "program.df".into(), |name| name.to_string_lossy().into_owned());
@@ -63,8 +64,8 @@ pub fn load_permitted(file: &Path, text: String, may: &dyn Fn(&Path) -> Result<(
     })
 }
 
-/// Loads a program from the texts of all its modules, the first being the one that is run, with the standard library
-/// that it was stored with. None when there is no text at all.
+/// Loads a program from the texts of all its modules, the running one first, with the standard
+/// library that was stored with them. Returns `None` if there are no texts.
 pub fn load_stored(texts: &[(String, String)]) -> Option<Program> {
     let (key, text) = texts.first()?;
     let find = |key: &str| texts.iter().find(|(name, _)| name == key).map(|(_, text)| text.clone());
@@ -79,7 +80,7 @@ pub fn load_stored(texts: &[(String, String)]) -> Option<Program> {
     Some(program)
 }
 
-/// What the names of the standard library's modules begin with.
+/// The prefix of the names of the standard library's modules.
 pub const STD: &str = "std:";
 
 fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str, &str)]) -> Program {
@@ -91,7 +92,7 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
         retries_children: false,
         diagnostics: Vec::new(),
     };
-    // Where each source can't be trusted from.
+    // The offset in each source from which the source can't be trusted.
     let mut broken: HashMap<u32, usize> = HashMap::new();
     let mut known: HashMap<String, ModuleId> = HashMap::new();
     let mut waiting = vec![(key.to_string(), text)];
@@ -174,12 +175,13 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
     program
 }
 
-/// Characters of a line in which names are looked for.
+/// The number of characters of a line in which names are looked for.
 const LONG_LINE: usize = 1_000;
 
-/// Drops what follows from lines that could not be read, which are what the first diagnostics are about: what else is on
-/// these lines, names that they may have bound, and in a source whose blocks no longer end where they began, all that
-/// comes after.
+/// Drops the diagnostics that follow from unreadable lines, which are those of the first
+/// `unreadable` diagnostics. It drops other diagnostics on these lines, unknown names that these
+/// lines mention, and in a source whose blocks no longer end where they began, everything on the
+/// lines after.
 fn drop_cascades(program: &mut Program, unreadable: usize, broken: &HashMap<u32, usize>) {
     let Program { sources, diagnostics, .. } = program;
     let line_of = |diagnostic: &Diagnostic| {
@@ -206,7 +208,7 @@ fn drop_cascades(program: &mut Program, unreadable: usize, broken: &HashMap<u32,
     });
 }
 
-/// The key of a path that is written in the module `from`.
+/// Returns the key of a path that is written in the module `from`.
 fn relative(from: &str, path: &str) -> Result<String, &'static str> {
     if path.is_empty() {
         return Err("an empty path");
@@ -343,7 +345,8 @@ fn callable(kind: GlobalKind, f: &tree::Callable) -> (GlobalKind, &tree::Ident, 
     (kind, &f.name, min, max)
 }
 
-/// `fn f(a, b = null) => native.g(a, b)` or `const f = native.g` in the standard library is the builtin `g` under another name.
+/// Returns the builtin `g` if a declaration of the standard library only renames it: `fn f(a, b =
+/// null) => native.g(a, b)` or `const f = native.g`.
 fn alias(std: Option<&str>, stmt: &tree::Stmt) -> Option<crate::builtins::BuiltinId> {
     std?;
     if let StmtKind::Const(_, value, _) = &stmt.kind {
@@ -364,7 +367,7 @@ fn alias(std: Option<&str>, stmt: &tree::Stmt) -> Option<crate::builtins::Builti
             if matches!(&e.kind, ExprKind::Name(b) if a == b))
     });
     let builtin = same.then(|| crate::builtins::find(&name.name)).flatten()?;
-    // What is left out has its default from the builtin, which is the same.
+    // Omitted arguments get the defaults of the builtin, which are the same.
     let (required, _) = super::scope::arity(&f.params);
     (crate::builtins::TABLE[builtin.0 as usize].min as usize == required).then_some(builtin)
 }

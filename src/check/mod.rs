@@ -1,7 +1,8 @@
-//! From trees to a resolved program: which declaration each name means, and everything that is wrong with it.
+//! From trees to a resolved program: the declaration that each name means, and everything that is
+//! wrong with the program.
 //!
-//! Invariant: a program without errors here can be lowered and compiled without asking further questions:
-//! every name is resolved, every construct is where it may be. Nothing here runs anything.
+//! Invariant: a program without errors here can be lowered and compiled without further questions.
+//! Every name is resolved, and every construct is in an allowed place. Nothing here runs anything.
 
 mod contexts;
 mod load;
@@ -26,12 +27,12 @@ pub type ModuleId = usize;
 pub type GlobalId = usize;
 pub type BindingId = u32;
 
-/// A program: its modules, the user's first, with every name resolved.
+/// A program with every name resolved; the user's modules come first.
 pub struct Program {
     pub sources: Sources,
     pub modules: Vec<Module>,
     pub globals: Vec<Global>,
-    /// Names used as `value.name` somewhere: methods that the standard library must provide.
+    /// The names used as `value.name` anywhere: methods that the standard library must provide.
     pub methods: HashSet<Name>,
     /// Whether an orchestration may be called with `retry`.
     pub retries_children: bool,
@@ -39,12 +40,12 @@ pub struct Program {
 }
 
 impl Program {
-    /// Whether it may run.
+    /// Returns whether the program may run.
     pub fn is_sound(&self) -> bool {
         self.diagnostics.iter().all(|d| d.severity != Severity::Error)
     }
 
-    /// The names of its `extern activity`s, and where they are declared.
+    /// Returns the names of the `extern activity`s, and the places of their declarations.
     pub fn externs(&self) -> impl Iterator<Item = (&str, Place)> {
         self.globals.iter().filter_map(|global| {
             let module = &self.modules[global.module];
@@ -59,26 +60,27 @@ impl Program {
     }
 }
 
-/// A source text with its declarations and the meaning of its names.
+/// A source text with its declarations and the meanings of its names.
 pub struct Module {
-    /// The path it is shown under, and of which its number in [`Sources`] is `source`.
+    /// The path under which the module is shown. `source` is its number in [`Sources`].
     pub name: String,
     pub source: u32,
-    /// The name under which a module of the standard library is known.
+    /// The name of the module, if it belongs to the standard library.
     pub std: Option<&'static str>,
     pub tree: tree::Module,
     pub imports: HashMap<Name, Import>,
     pub globals: HashMap<Name, GlobalId>,
-    /// The meaning of each name, by the offset where it is written.
+    /// The meaning of each name, by the offset of the name.
     pub uses: HashMap<u32, Resolved>,
     pub bindings: Vec<Binding>,
     /// The binding made at each offset.
     pub bound: HashMap<u32, BindingId>,
-    /// For a block, by its offset: the statement before which its local functions are made.
+    /// The statement before which the local functions of a block are made, by the offset of the
+    /// block.
     pub function_places: HashMap<u32, usize>,
-    /// What each `mock` stands for, by the offset of its target.
+    /// The activity or effect of each `mock`, by the offset of its target.
     pub mocked: HashMap<u32, Mocked>,
-    /// The script's `args`.
+    /// The binding of the script's `args`.
     pub args: BindingId,
 }
 
@@ -88,7 +90,7 @@ pub struct Import {
     pub used: bool,
 }
 
-/// What a name means.
+/// The meaning of a name.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Resolved {
     Local(BindingId),
@@ -96,7 +98,7 @@ pub enum Resolved {
     Builtin(BuiltinId),
 }
 
-/// What a `mock` stands for.
+/// The activity or effect that a `mock` stands for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mocked {
     Activity(GlobalId),
@@ -108,18 +110,19 @@ pub enum Mocked {
 pub struct Binding {
     pub name: Name,
     pub span: Span,
-    /// Declared by `var`.
+    /// Whether the variable is declared by `var`.
     pub mutable: bool,
-    /// Used in a function within the one that declares it.
+    /// Whether an inner function uses the variable.
     pub captured: bool,
-    /// Captured by a local function that is made before it has its value.
+    /// Whether a local function that is made before the variable has its value captures the
+    /// variable.
     pub early: bool,
     pub used: bool,
-    /// Read, and not only assigned to.
+    /// Whether the variable is read, and not only assigned to.
     pub read: bool,
-    /// How many functions are around it; 0 is the script.
+    /// The number of functions around the variable; 0 is the script.
     pub level: u32,
-    /// For a local function: how many arguments it takes.
+    /// The least and greatest number of arguments of a local function.
     pub arity: Option<(usize, usize)>,
 }
 
@@ -129,18 +132,18 @@ pub struct Global {
     pub module: ModuleId,
     pub name: Name,
     pub kind: GlobalKind,
-    /// Index into the module's items.
+    /// The index into the module's items.
     pub item: usize,
     pub span: Span,
     pub min: usize,
     pub max: usize,
-    /// A function that uses its script's variables, so belongs to the script; with one such variable.
+    /// One of the script's variables that a function uses. Such a function belongs to its script.
     pub script_bound: Option<Name>,
-    /// A function of the standard library that only calls this builtin with its own parameters.
+    /// The builtin that a function of the standard library calls with just its own parameters.
     pub alias: Option<BuiltinId>,
-    /// An entity's operations with the least and greatest number of their arguments.
+    /// The operations of an entity, with the least and greatest number of their arguments.
     pub operations: Vec<(Name, usize, usize)>,
-    /// The variable that holds it, when it is bound to the script.
+    /// The variable that holds the function, if it is bound to the script.
     pub binding: BindingId,
 }
 
@@ -151,19 +154,19 @@ pub enum GlobalKind {
     Activity,
     Orchestration,
     Entity,
-    // What a file says about how it is tried out. No name means these.
+    // Declarations for tests. No name can mean them.
     Test,
     Mock,
     Property,
 }
 
 impl GlobalKind {
-    /// Whether no name can mean it.
+    /// Returns whether no name can mean such a declaration.
     pub fn has_no_name(self) -> bool {
         matches!(self, GlobalKind::Test | GlobalKind::Mock | GlobalKind::Property)
     }
 
-    /// As it is called in messages.
+    /// Returns the word for it in messages.
     pub fn describe(self) -> &'static str {
         match self {
             GlobalKind::Function => "function",

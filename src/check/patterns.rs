@@ -1,26 +1,26 @@
-//! Which arms of a `match`, alternatives and `catch`es can never be reached.
+//! The search for arms of a `match`, alternatives and `catch`es that can never be reached.
 
 use std::cell::Cell;
 
 use crate::syntax::tree::{Arm, Literal, Pattern, PatternKind};
 
-/// A pattern of a `match` that nothing is left for.
+/// An arm of a `match`, or an alternative, that can never be reached.
 #[derive(Debug, PartialEq)]
 pub struct Unreachable {
     pub arm: usize,
-    /// The alternative, where others of its arm can be reached.
+    /// The alternative, if other alternatives of its arm can be reached.
     pub alternative: Option<usize>,
-    /// The arm, and its alternative, that takes all of its values.
+    /// The arm and the alternative that takes its values; the last one if there are several.
     pub taker: (usize, usize),
-    /// Whether it is what that one is, however it is written; it may be the same number in another way.
+    /// Whether the taker covers it even if an int and a float are never the same number.
     pub same: bool,
 }
 
-/// Arms that are looked at, and pairs of patterns.
+/// The largest number of arms that are checked, and of pairs of patterns that are compared.
 const MOST: usize = 500;
 const MOST_COMPARISONS: usize = 2_000_000;
 
-/// The arms, and the alternatives of arms, that can't be reached.
+/// Returns the arms and alternatives that can't be reached.
 pub fn unreachable(arms: &[Arm]) -> Vec<Unreachable> {
     let mut found = Vec::new();
     let left = Cell::new(MOST_COMPARISONS);
@@ -33,7 +33,8 @@ pub fn unreachable(arms: &[Arm]) -> Vec<Unreachable> {
             let earlier = arms[..number].iter().enumerate().filter(|(_, arm)| arm.guard.is_none());
             let earlier =
                 earlier.flat_map(|(number, arm)| (0..arm.patterns.len()).map(move |at| (number, at)));
-            // What the guard refuses of one alternative it refuses of another that binds nothing.
+            // If the guard refuses a value for an earlier alternative, it also refuses the value
+            // for an alternative that binds nothing.
             let own = arm.guard.is_none() || !binds(pattern);
             let own = (0..if own { at } else { 0 }).map(|at| (number, at));
             earlier.chain(own).find(|(number, at)| covers(&arms[*number].patterns[*at], pattern))
@@ -62,7 +63,8 @@ pub fn unreachable(arms: &[Arm]) -> Vec<Unreachable> {
     found
 }
 
-/// For each `catch` that can't be reached: its number and that of the one that takes all of its errors.
+/// Returns the number of each `catch` that can't be reached, with the number of the `catch` that
+/// takes all of its errors.
 pub fn unreachable_catches(patterns: &[&Pattern]) -> Vec<(usize, usize)> {
     let taker = |at: usize| patterns[..at].iter().position(|other| covers(other, patterns[at]));
     (0..patterns.len().min(MOST)).filter_map(|at| Some((at, taker(at)?))).collect()
@@ -74,13 +76,13 @@ fn binds(pattern: &Pattern) -> bool {
     any
 }
 
-/// Whether an int and a float are the same number.
+/// Returns whether an int and a float are the same number.
 pub fn same_number(int: i64, float: f64) -> bool {
-    // Both ways, since a large int is no float and a large float no int.
+    // Both conversions are checked, since a large int may be no float, and a large float no int.
     float == int as f64 && float < 9_223_372_036_854_775_808.0 && float as i64 == int
 }
 
-/// Whether two literals match the same value.
+/// Returns whether two literals match the same value.
 fn same_value(a: &Literal, b: &Literal) -> bool {
     match (a, b) {
         (Literal::Int(int), Literal::Float(float)) | (Literal::Float(float), Literal::Int(int)) => {
@@ -90,12 +92,12 @@ fn same_value(a: &Literal, b: &Literal) -> bool {
     }
 }
 
-/// Whether `a` covers `b` without an int being the same number as a float.
+/// Returns whether `a` covers `b` even if an int and a float are never the same number.
 fn is_literally_covered(a: &Pattern, b: &Pattern) -> bool {
     covered(a, b, &|a, b| a == b)
 }
 
-/// Whether every value that `b` matches is matched by `a`.
+/// Returns whether `a` matches every value that `b` matches.
 fn covers(a: &Pattern, b: &Pattern) -> bool {
     covered(a, b, &same_value)
 }

@@ -1,4 +1,5 @@
-//! What the standard library offers, from its doc comments: for help at the prompt, in editors and as pages.
+//! The reference of the standard library, from its doc comments: for help at the prompt, in
+//! editors, and as pages.
 
 use std::sync::OnceLock;
 
@@ -10,17 +11,18 @@ use super::load::std_sources;
 /// A documented name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Of the standard library's modules `prelude` for names that need none; empty for a user's file.
+    /// The module: `prelude` for names of the standard library that need no module, and empty for a
+    /// user's file.
     pub module: String,
     pub name: String,
-    /// `fn map(xs, f)`.
+    /// The declaration, such as `fn map(xs, f)`.
     pub signature: String,
-    /// The doc comment; its lines of code begin with four spaces.
+    /// The doc comment. Its lines of code begin with four spaces.
     pub doc: String,
 }
 
 impl Entry {
-    /// As it is written in programs: `list.map`.
+    /// Returns the name as programs write it: `list.map`.
     pub fn path(&self) -> String {
         match self.module.as_str() {
             "" | "prelude" => self.name.clone(),
@@ -28,31 +30,32 @@ impl Entry {
         }
     }
 
-    /// The sentences of the doc comment, without its examples.
+    /// Returns the sentences of the doc comment, without its examples.
     pub fn text(&self) -> String {
         let lines = self.doc.lines().filter(|line| !line.starts_with("    "));
         lines.collect::<Vec<_>>().join("\n").trim().to_string()
     }
 
-    /// The lines of code in the doc comment.
+    /// Returns the lines of code in the doc comment.
     pub fn examples(&self) -> Vec<String> {
         self.doc.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_string).collect()
     }
 }
 
-/// All documented names of the standard library, by module in the order of their declaration.
+/// Returns the names that the standard library declares, by module, in the order of their
+/// declarations.
 pub fn standard() -> &'static [Entry] {
     static ALL: OnceLock<Vec<Entry>> = OnceLock::new();
     ALL.get_or_init(|| std_sources().iter().flat_map(|(module, text)| of(module, text)).collect())
 }
 
-/// What a standard module says of itself at its head.
+/// Returns the comment at the head of a standard module.
 pub fn head(text: &str) -> String {
     let lines = text.lines().take_while(|line| line.starts_with("//") && !line.starts_with("///"));
     lines.map(|line| line.trim_start_matches('/').trim()).collect::<Vec<_>>().join("\n")
 }
 
-/// The declarations of a text, documented or not.
+/// Returns the declarations of a text, documented or not.
 pub fn of(module: &str, text: &str) -> Vec<Entry> {
     let Module { items } = parse(text, 0).module;
     let mut all = Vec::new();
@@ -76,7 +79,7 @@ pub fn of(module: &str, text: &str) -> Vec<Entry> {
     all
 }
 
-/// Parameters as they are written.
+/// Returns parameters as they are written.
 fn shown(params: &[Param], text: &str) -> String {
     let of = |param: &Param| {
         let start = param.pattern.span.start as usize;

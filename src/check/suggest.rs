@@ -1,6 +1,6 @@
-//! "Did you mean": the known name nearest to one that isn't.
+//! "Did you mean": the known name that is nearest to an unknown one.
 
-/// The candidate with the fewest edits, when it is near enough to be meant.
+/// Returns the candidate with the fewest edits, if it is near enough to be meant.
 pub fn closest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (wanted.chars().count() / 3).clamp(1, 3);
     candidates
@@ -12,7 +12,8 @@ pub fn closest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Edits between two words: insertions, deletions, replacements and swaps of neighbours (Damerau, 1964).
+/// Returns the number of edits between two words: insertions, deletions, replacements and swaps of
+/// neighbours (Damerau, 1964).
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().flat_map(char::to_lowercase).take(64).collect();
     let b: Vec<char> = b.chars().flat_map(char::to_lowercase).take(64).collect();

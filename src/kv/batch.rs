@@ -1,11 +1,11 @@
-//! Writes that belong together.
+//! Batches: writes that belong together.
 
 use hashbrown::HashSet;
 
-/// Puts and deletions that a store makes all of or none of.
+/// Puts and deletions that a store makes as a whole or not at all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// A key and its new value, or none to delete it. A key occurs once.
+    /// The keys with their new values, or `None` to delete a key. Each key occurs once.
     pub writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
@@ -22,16 +22,16 @@ impl Batch {
         self.writes.is_empty()
     }
 
-    /// Keeps the last write of each key.
+    /// Removes all writes except the last one of each key.
     pub fn settle(&mut self) {
         let mut seen = HashSet::new();
         let mut last: Vec<bool> = self.writes.iter().rev().map(|(key, _)| seen.insert(key.clone())).collect();
         self.writes.retain(|_| last.pop().unwrap_or(true));
     }
 
-    /// A key that occurs more than once, if there is one.
+    /// Returns a key that occurs more than once, if there is one.
     pub fn repeated(&self) -> Option<&[u8]> {
-        /// Up to so many, each is compared with each.
+        /// The number of writes up to which all keys are compared with each other.
         const FEW: usize = 12;
         let keys = || self.writes.iter().map(|(key, _)| &key[..]);
         if self.writes.len() <= FEW {
@@ -47,7 +47,7 @@ impl Batch {
         keys().find(|key| !seen.insert(*key))
     }
 
-    /// The bytes of its keys and values.
+    /// Returns the total size of the keys and values in bytes.
     pub fn bytes(&self) -> usize {
         self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
     }

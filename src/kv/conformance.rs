@@ -1,4 +1,4 @@
-//! The rules that every store keeps, as code: whoever writes a store runs [`check`] on it.
+//! The rules of a store as code: every implementation of a store must pass [`check`].
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,15 @@ use super::{Batch, Store, StoreError};
 pub trait Subject {
     type Store: Store;
 
-    /// Opens the store. Each call after the first opens the same store again, after the one before has ended.
+    /// Opens the store. Each call after the first opens the same store again, after the one before
+    /// has ended.
     fn open(&mut self) -> Result<Self::Store, StoreError>;
 
-    /// Whether the store outlives the value that `open` returns.
+    /// Returns whether the store outlives the value that `open` returns.
     fn is_kept(&self) -> bool;
 }
 
-/// A rule that a store breaks: the rule, and the observation.
+/// A rule that a store breaks, and the observation that shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     pub rule: &'static str,
@@ -32,7 +33,8 @@ impl std::error::Error for Violation {}
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Runs all rules on an empty store. `steps` is the length of the random part, whose choices follow from `seed`.
+/// Runs all rules on an empty store. `steps` is the length of the random part, whose choices follow
+/// from `seed`.
 pub fn check(subject: &mut impl Subject, seed: u64, steps: usize) -> Result<(), Violation> {
     let mut run = Run { random: seed | 1, model: Model::new() };
     let mut store = opened(subject)?;
@@ -72,7 +74,7 @@ struct Run {
 }
 
 impl Run {
-    /// A number below `most`, by xorshift.
+    /// Returns a number below `most`, by xorshift.
     fn below(&mut self, most: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -91,7 +93,7 @@ impl Run {
         Ok(())
     }
 
-    /// Keys and values at the edges.
+    /// Tests keys and values at the edges.
     fn fixed(&mut self, store: &mut impl Store) -> Result<(), Violation> {
         self.commit(store, Batch::default())?;
         self.compare("an empty batch changes nothing", store)?;

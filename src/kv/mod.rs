@@ -1,8 +1,9 @@
 //! The storage port: ordered keys with atomic batches, and the errors that a store may have.
 //!
-//! Invariant: this layer knows nothing of the project. A store is whatever implements [`Store`] and passes
-//! [`conformance`]: a batch is there together or not at all, a flushed batch survives a crash of the process and of the
-//! machine, and a scan visits keys in the order of their bytes.
+//! Invariant: this layer knows nothing of the project. A store is any type that implements
+//! [`Store`] and passes [`conformance`]: a batch is there as a whole or not at all, a flushed batch
+//! survives a crash of the process and of the machine, and a scan visits keys in the order of their
+//! bytes.
 
 mod batch;
 pub mod conformance;
@@ -13,7 +14,7 @@ pub use batch::Batch;
 pub use error::StoreError;
 pub use memory::MemoryTree;
 
-/// Receives each key and value of a scan, and returns false to stop it.
+/// A visitor, which receives each key and value of a scan, and returns false to stop the scan.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
 /// A key and its value.
@@ -21,11 +22,11 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// Ordered keys that can be read.
 pub trait Read {
-    /// Returns the value of a key.
+    /// Returns the value of a key, or `None` if there is no such key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Visits the keys with a prefix that are not before `from`, in the order of their bytes. The visitor must not read
-    /// the store.
+    /// Visits the keys with a prefix that are not before `from`, in the order of their bytes. The
+    /// visitor must not read the store.
     fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError>;
 
     /// Visits all keys with a prefix, in the order of their bytes.
@@ -46,28 +47,29 @@ pub trait Read {
 
 /// Ordered keys with atomic batches.
 pub trait Store: Read {
-    /// Writes a batch. Reads see it at once; it is durable after the next `flush`. A bare tree writes in order and may
-    /// keep a first part of a batch when it breaks off; with its proof (`store::Verified`) it keeps all
-    /// or nothing.
+    /// Writes a batch. Reads see the batch at once; it is durable after the next `flush`. A bare
+    /// tree writes in order, so an interrupted commit may leave a first part of a batch. With its
+    /// digest (`store::Verified`), a tree keeps all or nothing.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Makes all earlier commits durable.
     fn flush(&mut self) -> Result<(), StoreError>;
 
-    /// Ends cleanly: all commits are durable, and nothing is held any more. The store can't be used afterwards.
+    /// Ends the store cleanly: all commits are durable, and all resources are released. The store
+    /// can't be used afterwards.
     fn end(&mut self) -> Result<(), StoreError>;
 
     /// Returns the approximate size on disk, in bytes.
     fn size_bytes(&self) -> u64;
 }
 
-/// The first key that a scan of `prefix` from `from` may visit.
+/// Returns the first key that a scan of `prefix` from `from` may visit.
 pub(crate) fn first_of<'a>(prefix: &'a [u8], from: &'a [u8]) -> &'a [u8] {
     prefix.max(from)
 }
 
-/// Visits keys with writes laid over them, in order: `above` has the writes to the keys that are scanned, in order, and
-/// `below` scans what they lie over.
+/// Visits the keys of a store with writes laid over them, in order. `above` has the writes to the
+/// scanned keys, in order, and `below` scans the store.
 pub(crate) fn overlay<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     above: impl Iterator<Item = (K, Option<V>)>,
     below: impl FnOnce(Visit<'_>) -> Result<(), StoreError>,

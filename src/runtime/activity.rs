@@ -1,4 +1,4 @@
-//! Functions of Rust as activities.
+//! Rust functions as activities.
 
 use std::sync::Arc;
 
@@ -15,14 +15,15 @@ tokio::task_local! {
     static KEY: String;
 }
 
-/// Within an activity: the key that is the same for all attempts at this call, and for no other call. A system outside
-/// that is given it can do the call once. None elsewhere.
+/// Returns the idempotency key of the call that the current activity carries out, or `None` outside
+/// of an activity. The key is the same for all attempts at one call and different for all others.
+/// An outside system that gets the key can recognise a repeated attempt.
 pub fn idempotency_key() -> Option<String> {
     KEY.try_with(Clone::clone).ok()
 }
 
-/// A function of up to eight arguments that can be an activity: `fn(A, B) -> Result<T, E>`, where serde reads the
-/// arguments and writes the result, and the error is a [`Failure`] or any error of Rust's.
+/// A function of up to eight arguments that can be an activity: `fn(A, B) -> Result<T, E>`. Serde
+/// reads the arguments and writes the result. The error is a [`Failure`] or any Rust error.
 #[diagnostic::on_unimplemented(
     message = "this can't be an activity",
     note = "wanted is a function `Fn(A, …) -> Result<T, E>` whose arguments implement `serde::Deserialize`, with `T: serde::Serialize` and `E: Into<durable::Failure>`"
@@ -32,7 +33,7 @@ pub trait Activity<Args>: Send + Sync + 'static {
     fn call(&self, args: &Data) -> Outcome;
 }
 
-/// As [`Activity`], for functions that give a future of the result.
+/// An activity like [`Activity`], as a function that returns a future of the result.
 #[diagnostic::on_unimplemented(
     message = "this can't be an asynchronous activity",
     note = "wanted is a function `async Fn(A, …) -> Result<T, E>` whose arguments implement `serde::Deserialize`, with `T: serde::Serialize`, `E: Into<durable::Failure>`, and a future that is `Send`"
@@ -42,7 +43,8 @@ pub trait AsyncActivity<Args>: Send + Sync + 'static {
     fn begin(&self, args: &Data) -> Doing;
 }
 
-/// The arguments of a call as the function's. Missing ones are null, which an `Option` takes.
+/// Converts an argument of a call to the type of the function. A missing argument is null, which an
+/// `Option` takes.
 fn read<T: DeserializeOwned>(args: &[Value], at: usize) -> Result<T, ErrorData> {
     let read = values::from_value(args.get(at).unwrap_or(&Value::Null));
     read.map_err(|error| ErrorData::new("type_error", format!("argument {}: {error}", at + 1)))

@@ -1,4 +1,4 @@
-//! What can go wrong for a program that embeds durable, and the errors that its activities give.
+//! The errors of the runtime, and the errors of activities.
 
 use std::fmt;
 
@@ -12,10 +12,11 @@ use crate::machine::ErrorData;
 
 use super::values;
 
-/// Why a call of the runtime could not do what it was asked for.
+/// An error of a call of the runtime.
 #[derive(Debug)]
 pub enum Error {
-    /// A program with mistakes, or a call that does not fit it. Mistakes are shown with their places.
+    /// The program has mistakes, or the call does not fit the program. Mistakes are shown with
+    /// their places.
     Invalid(String),
     /// The store can't be opened, read or written.
     Store(String),
@@ -23,15 +24,16 @@ pub enum Error {
     Unknown(String),
     /// The instance has ended already.
     Ended(String),
-    /// The id is that of an instance of this orchestration; the message says with which arguments.
+    /// The id belongs to an instance of the orchestration `function`; the message names its
+    /// arguments.
     IdTaken { id: String, function: String, message: String },
     /// The instance failed with this error.
     Failed(Failure),
-    /// Somebody ended the instance, and why.
+    /// Somebody terminated the instance, for the reason `why`.
     Terminated { id: String, why: Json },
-    /// A value that the type on the other side can't hold.
+    /// A value does not fit the type on the other side.
     Conversion(String),
-    /// It can't be done, for this reason.
+    /// The call can't be carried out, for this reason.
     Refused(String),
     /// The runtime has stopped.
     Stopped(String),
@@ -85,8 +87,9 @@ impl From<HostError> for Error {
     }
 }
 
-/// An error value of the language: what an activity in Rust gives, what a program can `catch`, and what an instance
-/// failed with. Any error of Rust's becomes one of kind `extern_error`, so that `?` does.
+/// An error value of the language: the error of an activity in Rust, the value that a program can
+/// `catch`, and the reason why an instance failed. `?` converts any Rust error into a failure of
+/// kind `extern_error`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     value: Json,
@@ -94,24 +97,24 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// An error of a kind, which is what programs tell errors apart by, and a message for people.
+    /// Returns an error of a kind, by which programs tell errors apart, with a message for people.
     pub fn new(kind: &str, message: impl fmt::Display) -> Failure {
         Failure { value: json!({"kind": kind, "message": message.to_string()}), report: String::new() }
     }
 
-    /// The same with a further field. A value that is no JSON is null.
+    /// Returns the same error with a further field. A value that can't be JSON becomes null.
     pub fn with(mut self, field: &str, value: impl Serialize) -> Failure {
         let value = serde_json::to_value(value).unwrap_or_default();
         self.value.as_object_mut().unwrap_or(&mut Map::new()).insert(field.to_string(), value);
         self
     }
 
-    /// Its kind; empty for a value that was thrown without one.
+    /// Returns the kind; empty for a value that was thrown without a kind.
     pub fn kind(&self) -> &str {
         self.get("kind").and_then(Json::as_str).unwrap_or("")
     }
 
-    /// What it says.
+    /// Returns the message, or the thrown value as text if it has no message.
     pub fn message(&self) -> String {
         match self.get("message") {
             Some(Json::String(text)) => text.clone(),
@@ -120,22 +123,23 @@ impl Failure {
         }
     }
 
-    /// A field of it.
+    /// Returns a field of the error.
     pub fn get(&self, field: &str) -> Option<&Json> {
         self.value.get(field)
     }
 
-    /// The value that was thrown.
+    /// Returns the value that was thrown.
     pub fn value(&self) -> &Json {
         &self.value
     }
 
-    /// For an instance that failed: the error with its place in the source and the calls that led to it.
+    /// Returns the error of a failed instance as text, with its place in the source and the calls
+    /// that led to it. The text is empty for other failures.
     pub fn report(&self) -> &str {
         &self.report
     }
 
-    /// The error of an instance.
+    /// Returns the failure for the error of an instance.
     pub(super) fn of(error: &ErrorData, report: String) -> Failure {
         let value = values::from_data(&error.value).unwrap_or_else(|_| Json::String(error.title()));
         Failure { value, report }

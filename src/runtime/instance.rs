@@ -1,4 +1,4 @@
-//! An instance, as the program around it sees it.
+//! Instances, as the embedding program sees them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::render::Shown;
 
 use super::{Client, Error, Failure, done, values};
 
-/// What is known of an instance.
+/// The state of an instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// What it runs.
+    /// The name of the function that the instance runs.
     pub function: String,
     pub lifecycle: Lifecycle,
-    /// What it said of itself last by `set_status`.
+    /// The value of the instance's last `set_status`, or null.
     pub custom: Json,
 }
 
-/// An instance in the store of a runtime. It goes on whether or not somebody has this.
+/// An instance in the store of a runtime. The instance goes on even if this value is dropped.
 #[derive(Clone)]
 pub struct Instance {
     id: String,
@@ -36,25 +36,27 @@ impl Instance {
         Instance { id: id.to_string(), host }
     }
 
-    /// The id by which it is found again.
+    /// Returns the id, by which [`Runtime::instance`](super::Runtime::instance) finds the instance
+    /// again.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Waits for its end, and gives its result.
+    /// Waits for the end of the instance, and returns its result.
     ///
     /// # Errors
     ///
-    /// [`Error::Failed`] or [`Error::Terminated`] when it ended so; [`Error::Conversion`] when its result is no `T`.
+    /// [`Error::Failed`] or [`Error::Terminated`] if the instance ended so; [`Error::Conversion`]
+    /// if its result is not a `T`.
     pub fn wait<T: DeserializeOwned>(&self) -> Result<T, Error> {
         pollster::block_on(self.outcome())
     }
 
-    /// As [`Instance::wait`], for `async` code of any runtime.
+    /// Does the same as [`Instance::wait`], for `async` code of any runtime.
     ///
     /// # Errors
     ///
-    /// As [`Instance::wait`].
+    /// The same as for [`Instance::wait`].
     pub async fn outcome<T: DeserializeOwned>(&self) -> Result<T, Error> {
         match self.host.asked(Command::Wait(self.id.clone())).await? {
             Reply::Ended => {}
@@ -68,7 +70,7 @@ impl Instance {
                 let why = values::from_data(why).unwrap_or_default();
                 Err(Error::Terminated { id: self.id.clone(), why })
             }
-            // It was rewound since.
+            // The instance was rewound in the meantime.
             _ => Err(Error::Refused(format!("{} goes on", self.id))),
         }
     }
@@ -85,11 +87,11 @@ impl Instance {
         Failure::of(error, report)
     }
 
-    /// What is known of it now.
+    /// Returns the present state of the instance.
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`] when it was removed.
+    /// [`Error::Unknown`] if the instance was removed.
     pub fn status(&self) -> Result<Status, Error> {
         let record = self.host.record(&self.id)?;
         let lifecycle = record.status.lifecycle();
@@ -97,58 +99,60 @@ impl Instance {
         Ok(Status { function: record.function, lifecycle, custom })
     }
 
-    /// Raises an event, which its `receive(event)` gets, now or when it comes to it.
+    /// Raises an event for the instance. Its `receive(event)` takes the event, now or when the
+    /// program gets there.
     ///
     /// # Errors
     ///
-    /// [`Error::Ended`] when it has ended.
+    /// [`Error::Ended`] if the instance has ended.
     pub fn raise(&self, event: &str, payload: impl Serialize) -> Result<(), Error> {
         let payload = values::to_data(&payload)?;
         self.tell(Command::Raise { id: self.id.clone(), event: event.to_string(), payload })
     }
 
-    /// Holds it up between two steps.
+    /// Suspends the instance between two steps.
     ///
     /// # Errors
     ///
-    /// As [`Instance::raise`].
+    /// The same as for [`Instance::raise`].
     pub fn suspend(&self) -> Result<(), Error> {
         self.tell(Command::Suspend { id: self.id.clone() })
     }
 
-    /// Lets it go on after [`Instance::suspend`].
+    /// Resumes the instance after [`Instance::suspend`].
     ///
     /// # Errors
     ///
-    /// As [`Instance::raise`].
+    /// The same as for [`Instance::raise`].
     pub fn resume(&self) -> Result<(), Error> {
         self.tell(Command::Resume { id: self.id.clone() })
     }
 
-    /// Ends it and its children. Its locks are released.
+    /// Terminates the instance and its children, and releases its locks.
     ///
     /// # Errors
     ///
-    /// As [`Instance::raise`].
+    /// The same as for [`Instance::raise`].
     pub fn terminate(&self, why: impl Serialize) -> Result<(), Error> {
         let why = values::to_data(&why)?;
         self.tell(Command::Terminate { id: self.id.clone(), why, children: true })
     }
 
-    /// After a failure: asks the failed steps again, and goes on. All else that was done stays done.
+    /// Rewinds a failed instance: it repeats its failed steps and goes on. All successful steps are
+    /// kept.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when it has not failed, or failed by an error that its program threw.
+    /// [`Error::Refused`] if the instance has not failed, or if its program threw the error itself.
     pub fn rewind(&self) -> Result<(), Error> {
         done(self.host.ask(Command::Rewind { id: self.id.clone(), dry_run: false })?, &self.id)
     }
 
-    /// Removes it and its history; it has ended.
+    /// Removes the instance, which must have ended, and its history.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] when it has not ended.
+    /// [`Error::Refused`] if the instance has not ended.
     pub fn purge(self) -> Result<(), Error> {
         done(self.host.ask(Command::Purge { ids: vec![self.id.clone()], force: false })?, &self.id)
     }

@@ -1,8 +1,9 @@
 //! Durable programs within a Rust program.
 //!
-//! Invariant: a [`Runtime`] is a client of a host on a thread of its own, like a process that asks over the socket.
-//! What a call returns is durable. Values cross as JSON, as `json.encode` writes it: what the one side's type can't
-//! hold is an error there, and nothing is lost.
+//! Invariant: a [`Runtime`] is a client of a host on a thread of its own, like a process that uses
+//! the socket. The effect of a call is durable when the call returns. Values cross as JSON, as
+//! `json.encode` writes it. A value that does not fit the type on the other side is an error there,
+//! so nothing is lost silently.
 
 mod activity;
 mod error;
@@ -33,10 +34,11 @@ pub use error::{Error, Failure};
 pub use instance::{Instance, Status};
 pub use program::Program;
 
-/// The stack of the host's thread: the machine doesn't recurse, but values are dropped a hundred levels deep.
+/// The stack of the host's thread in bytes. The machine does not recurse, but dropping a value may
+/// recurse a hundred levels deep.
 const STACK_BYTES: usize = 8 << 20;
 
-/// What a runtime is made of, before it is opened.
+/// The settings of a runtime that is not open yet.
 #[derive(Default)]
 pub struct Builder {
     externs: Externs,
@@ -45,36 +47,41 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Provides the function behind `extern activity name(…)`. It may block. Its arguments are read, and its result is
-    /// written, by serde. It runs at least once for each call; what it gives is journaled.
+    /// Provides the function behind `extern activity name(…)`. The function may block. Serde reads
+    /// its arguments and writes its result. The function runs at least once for each call, and its
+    /// result is recorded in the journal.
     pub fn activity<Args>(mut self, name: &str, function: impl Activity<Args>) -> Builder {
         self.externs.add(name, activity::blocking(function));
         self
     }
 
-    /// As [`Builder::activity`], with an `async` function. It runs on threads of tokio's.
+    /// Does the same as [`Builder::activity`], with an `async` function, which runs on tokio's
+    /// threads.
     pub fn async_activity<Args>(mut self, name: &str, function: impl AsyncActivity<Args>) -> Builder {
         self.externs.add(name, activity::asynchronous(function));
         self
     }
 
-    /// What is kept of histories before their checkpoints; all of it, unless said otherwise.
+    /// Sets the part of histories before checkpoints that is kept. The default is all of it.
     pub fn retention(mut self, retention: Retention) -> Builder {
         self.retention = retention;
         self
     }
 
-    /// What programs may do outside by themselves; all, unless said otherwise.
+    /// Sets the permissions for what programs do outside by themselves. By default, everything is
+    /// allowed.
     pub fn permissions(mut self, permissions: Permissions) -> Builder {
         self.permissions = permissions;
         self
     }
 
-    /// Opens the store in a folder, which is made if it isn't there, and goes on with what is unfinished in it.
+    /// Opens the store in a folder, and resumes its unfinished instances. The folder is made if
+    /// there is none.
     ///
     /// # Errors
     ///
-    /// [`Error::Store`] when the store can't be opened: another process has it, or it is damaged.
+    /// [`Error::Store`] if the store can't be opened, because another process has it or because it
+    /// is damaged.
     pub fn open(self, folder: impl AsRef<Path>) -> Result<Runtime, Error> {
         let folder = folder.as_ref().to_path_buf();
         let settings = Settings {
@@ -113,27 +120,30 @@ impl Builder {
     }
 }
 
-/// Opens a store and works on it until it is stopped.
+/// Opens a store, and works on it until the host is stopped.
 fn serve(folder: &Path, settings: Settings, ready: impl FnOnce((Handle, Reads))) -> Result<(), Error> {
     let store = store::open(folder)?;
     let mut host = Host::new(store, settings);
     host.recover(None)?;
-    // Without it the command line can't look at this store while it is in use; nothing else is missing.
+    // Without the listener, the command line can't look at the store while it is in use; everything
+    // else works.
     let listener = Listener::open(folder, &host).ok();
     ready((host.handle(), host.reads()));
     let result = match host.run() {
         Err(HostError::Interrupted) => Ok(()),
         result => result,
     };
-    // The socket goes before the store: the next process that has that has a socket of its own.
+    // The socket goes before the store: the next process that has the store makes a socket of its
+    // own.
     drop(listener);
     let closed = host.into_store().close();
     result?;
     Ok(closed?)
 }
 
-/// A store with the programs that run in it, on a thread of its own. While it is there, what is unfinished goes on;
-/// after it is dropped or the process was killed, the next one that opens the store goes on with it.
+/// A store with the programs that run in it, on a thread of its own. Unfinished instances go on
+/// while the runtime exists. After the runtime is dropped or its process is killed, they go on when
+/// the store is opened again.
 ///
 /// ```
 /// use durable::{Failure, Runtime};
@@ -180,7 +190,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime to be furnished and opened.
+    /// Returns a builder, which takes activities and settings before it opens a store.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -189,35 +199,39 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// As [`Builder::open`].
+    /// The same as for [`Builder::open`].
     pub fn open(folder: impl AsRef<Path>) -> Result<Runtime, Error> {
         Runtime::builder().open(folder)
     }
 
-    /// Loads the program in a file, with what it imports.
+    /// Loads the program in a file, with the modules that it imports.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] with all mistakes, each with its place, when it has some or can't be read.
+    /// [`Error::Invalid`] if the file can't be read, if the program has mistakes, or if one of its
+    /// external activities is not provided. The error lists all mistakes with their places.
     pub fn load(&self, file: impl AsRef<Path>) -> Result<Program, Error> {
         Program::load(file.as_ref(), &self.externs)
     }
 
-    /// As [`Runtime::load`], of a text; `name` is what its file is called in messages.
+    /// Compiles a program from a text. `name` is the name of its file in messages. The program
+    /// can't import files.
     ///
     /// # Errors
     ///
-    /// As [`Runtime::load`].
+    /// The same as for [`Runtime::load`].
     pub fn compile(&self, name: &str, text: &str) -> Result<Program, Error> {
         Program::compile(name, text, &self.externs)
     }
 
-    /// Begins an instance of an orchestration, under an id that no other one has. It is durable when this returns.
-    /// `args` is a tuple of the arguments, or whatever serde writes as a list.
+    /// Starts an instance of an orchestration under a new unique id. The instance is durable when
+    /// this function returns. `args` is a tuple of the arguments, or any value that serde writes as
+    /// a list.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the program has no such orchestration, or one of other arguments.
+    /// [`Error::Invalid`] if the program has no such orchestration, or if the number of arguments
+    /// is wrong; [`Error::Conversion`] if `args` can't be a list of data.
     pub fn start(
         &self,
         program: &Program,
@@ -228,13 +242,14 @@ impl Runtime {
         self.start_as(&format!("{name}-{}", unique()), program, orchestration, args)
     }
 
-    /// As [`Runtime::start`], under a given id. When there is an instance of that id already, that is the one: so a
-    /// request that comes twice is done once.
+    /// Starts an instance like [`Runtime::start`], under a given id. If there is already an
+    /// instance with this id, returns that instance, so a repeated request is carried out once.
     ///
     /// # Errors
     ///
-    /// As [`Runtime::start`]; [`Error::Invalid`] also when an id can't be this one, which has no spaces and no `:`; and
-    /// [`Error::IdTaken`] when the id is that of another orchestration, or of other arguments.
+    /// The same as for [`Runtime::start`]. Also [`Error::Invalid`] if `id` can't be an id, for
+    /// example because it contains a space or a `:`; and [`Error::IdTaken`] if the id belongs to an
+    /// instance of another orchestration or with other arguments.
     pub fn start_as(
         &self,
         id: &str,
@@ -260,31 +275,32 @@ impl Runtime {
         Ok(Instance::new(id, self.host.clone()))
     }
 
-    /// Begins an instance of a program's script, which finds `args` under that name.
+    /// Starts an instance of a program's script, which gets `args` under that name.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when `args` are no data.
+    /// [`Error::Conversion`] if `args` can't be data; [`Error::Invalid`] if the name of the
+    /// program's file can't be part of an id.
     pub fn run(&self, program: &Program, args: impl Serialize) -> Result<Instance, Error> {
         let stem = program.file().rsplit('/').next().unwrap_or(SCRIPT).trim_end_matches(".df");
         self.start_as(&format!("{stem}-{}", unique()), program, SCRIPT, (args,))
     }
 
-    /// The instance of an id.
+    /// Returns the instance with an id.
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`] when there is none.
+    /// [`Error::Unknown`] if there is no such instance.
     pub fn instance(&self, id: &str) -> Result<Instance, Error> {
         self.host.record(id)?;
         Ok(Instance::new(id, self.host.clone()))
     }
 
-    /// The instances whose ids begin with `prefix`, by id.
+    /// Returns the instances whose ids begin with `prefix`, in the order of their ids.
     ///
     /// # Errors
     ///
-    /// [`Error::Store`] when the store can't be read.
+    /// [`Error::Store`] if the store can't be read.
     pub fn instances(&self, prefix: &str) -> Result<Vec<Instance>, Error> {
         let filter = InstanceFilter { prefix: prefix.to_string(), ..InstanceFilter::default() };
         let mut all = Vec::new();
@@ -295,11 +311,12 @@ impl Runtime {
         Ok(all)
     }
 
-    /// Sends an entity an operation whose result nobody waits for. It arrives once, after those that were sent before.
+    /// Sends an entity a signal: the entity runs the operation, and nobody waits for the result.
+    /// Signals arrive once, in the order in which they were sent.
     ///
     /// # Errors
     ///
-    /// [`Error::Unknown`] when no program that was started in this store declares such an entity.
+    /// [`Error::Unknown`] if no program that was started in this store declares such an entity.
     pub fn signal(
         &self,
         entity: &str,
@@ -314,23 +331,23 @@ impl Runtime {
         done(self.host.ask(Command::Signal { entity, operation, args, after: None })?, &what)
     }
 
-    /// The state of an entity; none when it has its initial one.
+    /// Returns the state of an entity, or `None` if the entity still has its initial state.
     ///
     /// # Errors
     ///
-    /// [`Error::Conversion`] when the state is no `T`.
+    /// [`Error::Conversion`] if the state is not a `T`.
     pub fn state<T: DeserializeOwned>(&self, entity: &str, key: impl Serialize) -> Result<Option<T>, Error> {
         let entity = values::entity(entity, &key)?;
         let state = self.host.entity(&entity)?.and_then(|view| view.state);
         state.as_ref().map(values::from_data).transpose()
     }
 
-    /// Stops between two steps, and closes the store. What is unfinished goes on when it is opened again. Dropping the
-    /// runtime does the same, without saying what went wrong.
+    /// Stops between two steps, and closes the store. Unfinished instances go on when the store is
+    /// opened again. Dropping the runtime does the same, but does not report errors.
     ///
     /// # Errors
     ///
-    /// [`Error::Store`] when the store could not be written, now or before.
+    /// [`Error::Store`] if the store can't be written, or could not be written before.
     pub fn close(mut self) -> Result<(), Error> {
         self.stop();
         let why = self.host.why.lock().ok().and_then(|mut why| why.take());
@@ -351,21 +368,21 @@ impl Drop for Runtime {
     }
 }
 
-/// The host, for those who ask it.
+/// The runtime's connection to its host.
 pub(crate) struct Client {
     handle: Handle,
     reads: Reads,
-    /// Why the host has ended.
+    /// The reason why the host has ended.
     why: Arc<Mutex<Option<Error>>>,
 }
 
 impl Client {
-    /// Has a command carried out, in threads of an async runtime too.
+    /// Sends a command and waits for the reply. Also works on threads of an async runtime.
     fn ask(&self, command: Command) -> Result<Reply, Error> {
         pollster::block_on(self.asked(command))
     }
 
-    /// Has a command carried out.
+    /// Sends a command and returns its reply.
     async fn asked(&self, command: Command) -> Result<Reply, Error> {
         self.handle.ask(command).await.map_err(|_| self.stopped())
     }
@@ -375,7 +392,7 @@ impl Client {
         Error::Stopped(why.unwrap_or_else(|| "it was closed".into()))
     }
 
-    /// The record of an instance.
+    /// Returns the record of an instance.
     fn record(&self, id: &str) -> Result<InstanceRecord, Error> {
         self.instance(id)?.ok_or_else(|| Error::Unknown(id.to_string()))
     }
@@ -388,7 +405,7 @@ impl Queries for Client {
     }
 }
 
-/// What a reply about `what` says other than that it is done.
+/// Returns an error if a reply about `what` says anything but success.
 fn done(reply: Reply, what: &str) -> Result<(), Error> {
     match reply {
         Reply::Unknown => Err(Error::Unknown(what.to_string())),

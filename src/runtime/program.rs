@@ -1,4 +1,4 @@
-//! A program that is ready to be started.
+//! Programs that are ready to be started.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::syntax::Severity;
 
 use super::Error;
 
-/// A program without mistakes, whose `extern activity`s are all provided. Clones are the same program.
+/// A program without mistakes, all of whose `extern activity`s are provided. A clone is the same
+/// program.
 #[derive(Clone)]
 pub struct Program {
     file: String,
@@ -56,14 +57,14 @@ impl Program {
         }
         let compiled = compile(&lower(checked), checked);
         let code = Arc::new(compiled.map_err(|mistake| Error::Invalid(shown.diagnostic(&mistake)))?);
-        // Its constants have values, too.
+        // The constants must have values, too.
         Image::new(code.clone()).map_err(|(name, error)| {
             Error::Invalid(format!("`const {name}` has no value\n{}", shown.error(&error)))
         })?;
         Ok(Program { file: file.display().to_string(), code })
     }
 
-    /// Whether an orchestration can be started with so many arguments.
+    /// Checks that an orchestration can be started with that many arguments.
     pub(super) fn accepts(&self, orchestration: &str, given: usize) -> Result<(), Error> {
         if orchestration == SCRIPT {
             return Ok(());
@@ -73,7 +74,7 @@ impl Program {
         })
     }
 
-    /// The file that it was read from, as it was named.
+    /// Returns the path of the file that the program was read from, as the caller gave it.
     pub fn file(&self) -> &str {
         &self.file
     }
@@ -82,7 +83,8 @@ impl Program {
         self.code.hash
     }
 
-    /// Its texts, and those of the standard library that it was compiled with.
+    /// Returns the texts of the program's modules, including the standard library that it was
+    /// compiled with.
     pub(super) fn modules(&self) -> Vec<(String, String)> {
         self.code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect()
     }

@@ -1,4 +1,4 @@
-//! Rust values to data and back, through JSON.
+//! The conversion of Rust values to data and back, through JSON.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,12 +8,12 @@ use crate::machine::{Data, EntityId, Value, error};
 
 use super::Error;
 
-/// A value as data.
+/// Converts a value to data.
 pub(super) fn to_data<T: Serialize>(value: &T) -> Result<Data, Error> {
     encode(&to_value(value)?)
 }
 
-/// Arguments as data: a list. A unit is no arguments.
+/// Converts arguments to data, which is a list. A unit stands for no arguments.
 pub(super) fn arguments<T: Serialize>(args: &T) -> Result<Data, Error> {
     match to_value(args)? {
         Value::Null => encode(&Value::list(Vec::new())),
@@ -25,12 +25,12 @@ pub(super) fn arguments<T: Serialize>(args: &T) -> Result<Data, Error> {
     }
 }
 
-/// Data as a value of Rust's.
+/// Converts data to a Rust value.
 pub(super) fn from_data<T: DeserializeOwned>(data: &Data) -> Result<T, Error> {
     from_value(&data.decode())
 }
 
-/// A value as one of Rust's.
+/// Converts a value of the language to a Rust value.
 pub(super) fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
     let text = json::encode(value, Style::Plain, None)
         .map_err(|fail| Error::Conversion(error::title(&fail.value)))?;
@@ -45,7 +45,7 @@ fn to_value<T: Serialize>(value: &T) -> Result<Value, Error> {
     json::from_serde(tree).map_err(|error| Error::Conversion(error.to_string()))
 }
 
-/// An entity by its name and key.
+/// Returns the entity with a name and a key.
 pub(super) fn entity<T: Serialize>(name: &str, key: &T) -> Result<EntityId, Error> {
     EntityId::new(name, &to_value(key)?).map_err(|fail| Error::Conversion(error::title(&fail.value)))
 }

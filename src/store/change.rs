@@ -1,7 +1,8 @@
-//! Changes: writes as the write-ahead log has them, said by what differs from the writes before.
+//! Changes: the writes of the write-ahead log, each as a difference from the writes before.
 //!
-//! Keys of one kind lie together and values often grow at their end, so a change says how many bytes its key shares with that of
-//! the change before, how many bytes of the key's value in the log are kept, and what follows them.
+//! Neighbouring keys are of one kind, and values often grow at their end. So a change has the
+//! number of bytes that its key shares with the key of the change before, the number of bytes that
+//! are kept of the key's value in the log, and the bytes that follow them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::internal::sure;
 
-/// What each key became: a value, or none when it was removed.
+/// The new value of each key, or `None` if the key was removed.
 pub(super) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// At most what the numbers of a change take; most are small.
+/// An upper bound of the bytes of a change's numbers; most are small.
 const NUMBERS: usize = 24;
 
-/// A write to a key: what follows the first `kept` bytes of its value in the log; none when it is removed.
+/// A write to a key. `rest` follows the first `kept` bytes of the key's value in the log, and is
+/// `None` if the key is removed.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     pub key: Vec<u8>,
@@ -23,7 +25,7 @@ pub(super) struct Change {
     pub rest: Option<Vec<u8>>,
 }
 
-/// A change in a list of them.
+/// A change as it is stored in a list of changes.
 #[derive(Serialize, Deserialize)]
 struct Packed<'a> {
     shared: usize,
@@ -35,20 +37,20 @@ struct Packed<'a> {
 }
 
 impl Change {
-    /// That of a write over those that the log has.
+    /// Returns the change that a write makes to the writes in the log.
     pub fn of(writes: &Writes, key: &[u8], value: Option<&[u8]>) -> Change {
         let (before, now) = (writes.get(key).and_then(Option::as_deref).unwrap_or(&[]), value.unwrap_or(&[]));
         let kept = shared(before, now);
         Change { key: key.to_vec(), kept, rest: value.map(|value| value[kept..].to_vec()) }
     }
 
-    /// Bytes that it takes at most.
+    /// Returns an upper bound of the change's encoded size in bytes.
     pub fn bytes(&self) -> usize {
         self.key.len() + self.rest.as_ref().map_or(0, Vec::len) + NUMBERS
     }
 }
 
-/// The bytes of changes after one to the key `last`.
+/// Encodes changes that follow a change to the key `last`.
 pub(super) fn pack<'a>(changes: &'a [Change], mut last: &'a [u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for Change { key, kept, rest } in changes {
@@ -60,7 +62,8 @@ pub(super) fn pack<'a>(changes: &'a [Change], mut last: &'a [u8]) -> Vec<u8> {
     out
 }
 
-/// Makes the changes of such bytes; `last` becomes the key of the last of them. None when they are something else.
+/// Applies encoded changes to `writes`, and sets `last` to the key of the last change. Returns
+/// `None` if the bytes are not changes.
 pub(super) fn replay(writes: &mut Writes, last: &mut Vec<u8>, mut bytes: &[u8]) -> Option<()> {
     while !bytes.is_empty() {
         let (Packed { shared, key, kept, rest }, after) = postcard::take_from_bytes(bytes).ok()?;
@@ -76,8 +79,10 @@ pub(super) fn replay(writes: &mut Writes, last: &mut Vec<u8>, mut bytes: &[u8]) 
     Some(())
 }
 
-/// As [`replay`], of changes after some that are gone. `last` is none while it is not known. What is said by what it keeps
-/// of a value that is not in `fresh`, which are the keys that were written as a whole since, stays as it was.
+/// Applies changes like [`replay`], after a gap in the log. `last` is `None` while the last key is
+/// unknown. `fresh` has the keys whose values were written as a whole since the gap. A change is
+/// skipped if its key is unknown, or if it keeps bytes of the value of a key that is not in
+/// `fresh`; that value stays as it was.
 pub(super) fn replay_after_gap(
     writes: &mut Writes,
     last: &mut Option<Vec<u8>>,
@@ -106,9 +111,9 @@ pub(super) fn replay_after_gap(
     Some(())
 }
 
-/// How many bytes two have in common at their beginning.
+/// Returns the number of bytes that two byte strings share at their beginning.
 pub(super) fn shared(one: &[u8], other: &[u8]) -> usize {
-    // Pieces are compared at once.
+    // Compares whole pieces first.
     const PIECE: usize = 64;
     let pieces = one.chunks_exact(PIECE).zip(other.chunks_exact(PIECE));
     let alike = PIECE * pieces.take_while(|(one, other)| one == other).count();

@@ -1,8 +1,9 @@
-//! Compaction: a database is written anew when it takes much more of the disk than what it holds.
+//! Compaction: the rewrite of a database that takes much more of the disk than it holds.
 //!
-//! sled writes over what is gone, but its file never becomes shorter, and the files of large values stay when the process ends
-//! before their segment does. So the database is copied to a folder beside it, which then takes its place. A crash leaves the
-//! old folder or the new one in that place, or the old one under another name, which [`recover`] gives it back.
+//! sled reuses the space of removed data, but its file never becomes shorter. The files of large
+//! values stay if the process ends before their segment does. So the database is copied to a folder
+//! beside it, which then takes its place. A crash leaves the old or the new folder in that place,
+//! or the old folder under another name, which [`recover`] renames back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,27 +12,29 @@ use crate::kv::StoreError;
 
 use super::lock::sync_parent;
 
-/// A database that takes no more of the disk than this is left as it is, in bytes.
+/// The size on the disk in bytes up to which a database stays as it is.
 const SMALL: u64 = 16 << 20;
-/// A database may take this many times what it holds: sled needs about twice as much for itself.
+/// The largest acceptable ratio of the size on the disk to the size held. sled needs a ratio of
+/// about two for itself.
 const MOST: u64 = 4;
 
-/// Whether a database takes so much more of the disk than what it holds that it is worth a copy.
+/// Returns whether a database takes so much more of the disk than it holds that a copy is
+/// worthwhile.
 pub(super) fn is_worth_it(on_disk: u64, held: u64) -> bool {
     on_disk > SMALL && on_disk / MOST > held
 }
 
-/// Where the copy of a database is made.
+/// Returns the place of a database's copy.
 pub(super) fn fresh(path: &Path) -> PathBuf {
     path.with_file_name("compact")
 }
 
-/// Where the database is that the copy takes the place of.
+/// Returns the place to which the database moves when the copy replaces it.
 pub(super) fn old(path: &Path) -> PathBuf {
     path.with_extension("old")
 }
 
-/// Removes a folder that may not be there.
+/// Removes a folder, if it exists.
 pub(super) fn remove(folder: &Path) -> Result<(), StoreError> {
     match folder.exists() {
         true => fs::remove_dir_all(folder).map_err(|error| StoreError::io("remove", folder, &error)),
@@ -43,7 +46,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(|error| StoreError::io("rename", from, &error))
 }
 
-/// Brings a compaction to its end, or takes it back, that a crash has broken off.
+/// Completes or reverts a compaction that a crash interrupted.
 pub(super) fn recover(path: &Path) -> Result<(), StoreError> {
     let old = old(path);
     if old.exists() && !path.exists() {
@@ -61,7 +64,7 @@ pub(super) fn recover(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Puts the copy, which is durable, into the place of the database. Nobody has either open.
+/// Replaces the database by its copy, which is durable. Neither may be open.
 pub(super) fn swap(path: &Path) -> Result<(), StoreError> {
     rename(path, &old(path))?;
     rename(&fresh(path), path)?;

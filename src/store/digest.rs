@@ -1,16 +1,18 @@
-//! The proof that nothing is missing.
+//! The digest of a store, which shows when data is missing.
 //!
-//! sled loses data without a word when its files are damaged, so the store carries its own account. With each batch
-//! goes a record of its number and of the *sum* of everything the store then holds: the sum, modulo 2^128, of a
-//! 128-bit hash of each key with its value. A batch changes the sum by what it adds and removes, so keeping it costs
-//! no reading of anything else, and adding up all keys must give it again. A small file beside the database, the
-//! watermark, says how far the numbers must reach at least; it is written with the first commit, from time to time, and at
-//! a clean end. Opening checks the number against the watermark, and the sum as well unless the store is large.
+//! sled loses data silently when its files are damaged, so the store checks itself. Each batch
+//! comes with a record of the number of commits and the *sum* of everything that the store then
+//! holds: the sum, modulo 2^128, of a 128-bit hash of each key with its value. A batch changes the
+//! sum by what it adds and removes, so an update reads only the batch's keys; adding up all keys
+//! must give the same sum. A small file beside the database, the watermark, has the least number of
+//! commits. It is written with the first commit, from time to time, and at a clean end. Opening
+//! checks the number of commits against the watermark, and also the sum unless the store is large.
 //!
-//! A tree writes in order, and may be left with a first part of what it was given. So the record goes before its batch, and
-//! has the batch's keys with the values that they had, which mostly are new and had none. A batch whose puts don't add up
-//! to what its record says was broken off, was not acknowledged, and is *undone* at opening. A batch is so written once,
-//! and costs the reading of its keys, which the sum needs anyway.
+//! A tree writes in order, so a crash may leave a first part of a batch. The record is therefore
+//! written before its batch, and has the batch's keys with their earlier values; most keys are new
+//! and had none. If the puts of a batch do not add up to the sum in its record, the batch broke off
+//! and was not acknowledged, and opening *undoes* it. So a batch is written only once, at the cost
+//! of reading its keys, which the sum requires anyway.
 
 use std::path::PathBuf;
 
@@ -26,22 +28,24 @@ use super::{Lock, earlier};
 /// The key of the record.
 const RECORD: &[u8] = b"!proof";
 
-/// The key of the number of bytes that it holds. It says when the database takes too much of the disk, and proves nothing.
+/// The key of the number of bytes that the store holds. The number shows when the database takes
+/// too much of the disk; it is not verified.
 const HELD: &[u8] = b"!held";
 
-/// A tree may keep values from this size on apart from its log, so that they are durable later than what follows them.
+/// The size in bytes from which a tree may keep a value apart from its log, so that the value
+/// becomes durable later than the writes after it.
 const APART_BYTES: usize = 96 << 10;
 
-/// Keys that begin so are the proof's own, and are not part of the sum.
+/// The prefix of the digest's own keys, which are not part of the sum.
 const OWN: &[u8] = b"!";
 
-/// Stores up to this size are added up when they are opened, in bytes.
+/// The size in bytes up to which a store is added up when it is opened.
 const SMALL: u64 = 32 << 20;
 
-/// The watermark is rewritten after so many commits.
+/// The number of commits after which the watermark is rewritten.
 const COMMITS_A_MARK: u64 = 256;
 
-/// What adding up a store found.
+/// The result of adding up a store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     pub commits: u64,
@@ -49,40 +53,41 @@ pub struct Report {
     pub bytes: u64,
 }
 
-/// A store with its proof.
+/// A store with its digest.
 pub struct Verified<S> {
     store: S,
     record: Record,
-    /// What the watermark says.
+    /// The contents of the watermark.
     mark: Mark,
     watermark: Option<PathBuf>,
-    /// The bytes of its keys and values, when that is known.
+    /// The size of all keys and values in bytes, if it is known.
     held: Option<u64>,
-    /// The most bytes that it held since somebody last looked at what it takes of the disk.
+    /// The largest `held` since the last comparison with the size on the disk.
     most_held: u64,
-    /// The lock of its folder, which says what was acknowledged.
+    /// The lock of the store's folder, which says how much was acknowledged.
     lock: Option<Lock>,
     acknowledged: Acknowledged,
-    /// What this process has noted there.
+    /// The last note of this process in the lock.
     noted: Option<Acknowledged>,
 }
 
-/// How much of a store is added up when it is opened.
+/// The part of a store that is added up when it is opened.
 #[derive(Clone, Debug)]
 pub(super) enum Check {
-    /// All of it, up to so many bytes on the disk.
+    /// All of it, if it has at most this many bytes on the disk.
     UpTo(u64),
-    /// None: that was done, and found these bytes in it.
+    /// Nothing, because it was added up before and holds this many bytes.
     Done(u64),
 }
 
 impl<S: Store> Verified<S> {
-    /// Opens a store and checks its proof. `watermark` is the file beside it, where there is one.
+    /// Opens a store and checks its digest. `watermark` is the file beside the store, if there is
+    /// one.
     pub fn open(store: S, watermark: Option<PathBuf>, lock: Option<Lock>) -> Result<Verified<S>, StoreError> {
         Verified::open_with(store, watermark, lock, Check::UpTo(SMALL))
     }
 
-    /// As [`Verified::open`], and adds up as much as is asked for.
+    /// Opens a store like [`Verified::open`], and adds up as much as `check` says.
     pub(super) fn open_with(
         store: S,
         watermark: Option<PathBuf>,
@@ -138,7 +143,7 @@ impl<S: Store> Verified<S> {
         Ok(proven)
     }
 
-    /// Opens a store without checking it, to save what can be read of it.
+    /// Opens a store without checking it, to save its readable part.
     pub fn open_unchecked(store: S, lock: Option<Lock>) -> Verified<S> {
         let read = || {
             let bytes = store.get(RECORD).ok()??;
@@ -180,7 +185,7 @@ impl<S: Store> Verified<S> {
         Ok(())
     }
 
-    /// Checks that the record reaches as far as the watermark says.
+    /// Checks that the record has all acknowledged commits.
     fn reaches(&self) -> Result<(), StoreError> {
         let (mark, record) = (self.mark.record, self.record);
         let least = mark.commits.max(self.acknowledged.commits);
@@ -203,7 +208,7 @@ impl<S: Store> Verified<S> {
         Ok(())
     }
 
-    /// Whether the last batch came to its end.
+    /// Returns whether the last batch is complete.
     fn is_whole(&self, last: &Last) -> Result<bool, StoreError> {
         let mut sum = 0u128;
         for (key, _) in &last.before {
@@ -214,7 +219,8 @@ impl<S: Store> Verified<S> {
         Ok(sum == last.added)
     }
 
-    /// Undoes the last batch, in an order in which that may itself be broken off, and be done again.
+    /// Undoes the last batch, in an order in which the undoing may itself break off and be
+    /// repeated.
     fn undo(&mut self, last: Last) -> Result<(), StoreError> {
         self.store.commit(&Batch { writes: last.before })?;
         let record = record::encode(self.record, 0, std::iter::empty());
@@ -222,7 +228,7 @@ impl<S: Store> Verified<S> {
         self.store.flush()
     }
 
-    /// Adds up everything.
+    /// Adds up everything, and checks the sum.
     pub fn verify(&self) -> Result<Report, StoreError> {
         let mut report = Report { commits: self.record.commits, keys: 0, bytes: 0 };
         let mut sum = 0u128;
@@ -244,17 +250,18 @@ impl<S: Store> Verified<S> {
         Ok(report)
     }
 
-    /// Ends cleanly: everything durable, and the watermark with it.
+    /// Ends the store cleanly: all commits and the watermark are durable.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.end()
     }
 
-    /// How many batches were committed since it was made.
+    /// Returns the number of batches that were committed since the store was made.
     pub fn commits(&self) -> u64 {
         self.record.commits
     }
 
-    /// How many frames a write-ahead log must have of this generation; none when there need be no log.
+    /// Returns the least number of frames of this generation in the write-ahead log, or `None` if
+    /// there need be no log.
     pub fn frames(&self) -> Option<u64> {
         let commits = self.record.commits;
         let marked =
@@ -264,42 +271,43 @@ impl<S: Store> Verified<S> {
         marked.max(noted)
     }
 
-    /// The bytes of its keys and values, when that is known.
+    /// Returns the size of all keys and values in bytes, if it is known.
     pub(super) fn held(&self) -> Option<u64> {
         self.held
     }
 
-    /// Notes that what it has is durable, and so many frames of the log after it.
+    /// Notes that all commits are durable, and `frames` frames of the log after them.
     pub(super) fn acknowledge(&mut self, frames: u64) -> Result<(), StoreError> {
         let now = Acknowledged { commits: self.record.commits, frames };
         let before = self.noted.replace(now);
         self.lock.as_ref().map_or(Ok(()), |lock| lock.note(now, before))
     }
 
-    /// Writes the number of this process into the lock of its folder.
+    /// Writes the number of this process into the lock of the folder.
     pub(super) fn sign(&self) -> Result<(), StoreError> {
         self.lock.as_ref().map_or(Ok(()), Lock::sign)
     }
 
-    /// Checks that the lock of its folder is still where it was.
+    /// Checks that the lock of the folder is still in its place.
     pub(super) fn check_lock(&self) -> Result<(), StoreError> {
         self.lock.as_ref().map_or(Ok(()), Lock::check)
     }
 
-    /// Whether something says that a log goes with it.
+    /// Returns whether the watermark says that there is a log.
     pub(super) fn has_log(&self) -> bool {
         self.mark.frames.is_some()
     }
 
-    /// Says that a write-ahead log goes with it from now on, with one frame.
+    /// Writes the watermark of a store that has a write-ahead log from now on, with one frame.
     pub fn begin_log(&mut self) -> Result<(), StoreError> {
         self.mark(Some(1), Durability::None)
     }
 
-    /// Ends cleanly, with a write-ahead log that has so many frames, or without one.
+    /// Ends the store cleanly, with a write-ahead log of `frames` frames, or without a log.
     pub fn end_with(&mut self, frames: Option<u64>) -> Result<(), StoreError> {
         self.store.end()?;
-        // What is in the log is proven by it; that there is none must be durable before it goes.
+        // The log verifies its own contents. That there is no log must be durable before the log
+        // goes.
         let is_news = self.record.commits > self.mark.record.commits;
         if is_news || frames != self.mark.frames {
             let is_lasting = is_news || frames.is_none();
@@ -318,7 +326,7 @@ impl<S: Store> Verified<S> {
     }
 }
 
-/// The record before the last batch.
+/// Returns the record before the last batch.
 fn without(record: Record, last: &Last) -> Record {
     let before = last.before.iter().filter_map(|(key, value)| Some(hash(key, value.as_ref()?)));
     let sum = before.fold(record.sum.wrapping_sub(last.added), u128::wrapping_add);
@@ -401,8 +409,8 @@ impl<S: Store> Store for Verified<S> {
 }
 
 impl Verified<Tree> {
-    /// Writes the database anew if it takes much more of the disk than what it holds. Costs nothing as long as what it holds
-    /// has not become half of what it was. What it was given is durable.
+    /// Rewrites the database if it takes much more of the disk than it holds. Costs nothing unless
+    /// the database holds less than half of what it held. All commits must be durable.
     pub fn compact_if_shrunk(&mut self) -> Result<(), StoreError> {
         match self.held {
             Some(held) if held < self.most_held / 2 => self.compact(),
@@ -410,14 +418,15 @@ impl Verified<Tree> {
         }
     }
 
-    /// Whether the database is so large that it may be worth to write it anew.
+    /// Returns whether the database is so large that a rewrite may be worthwhile.
     pub fn is_worth_a_look(&self) -> bool {
         compact::is_worth_it(self.store.disk_bytes(), 0)
     }
 
-    /// Writes the database anew if it takes much more of the disk than what it holds. What it was given is durable.
+    /// Rewrites the database if it takes much more of the disk than it holds. All commits must be
+    /// durable.
     pub fn compact(&mut self) -> Result<(), StoreError> {
-        // A small one is left as it is, whatever it holds.
+        // A small database stays as it is, whatever it holds.
         if !self.is_worth_a_look() {
             return Ok(());
         }
@@ -430,19 +439,20 @@ impl Verified<Tree> {
         if !compact::is_worth_it(on_disk, held) {
             return Ok(());
         }
-        // The last batch is durable, so what would undo it goes as well.
+        // The last batch is durable, so the values that would undo it can go as well.
         let record = record::encode(self.record, 0, std::iter::empty());
         self.store.commit(&Batch { writes: vec![(RECORD.to_vec(), Some(record))] })?;
         self.store.flush()?;
         self.store.compact()
     }
 
-    /// Checks that the database's file is still where it was.
+    /// Checks that the database's file is still in its place.
     pub(super) fn check_file(&self) -> Result<(), StoreError> {
         self.store.check_file()
     }
 
-    /// The same store for reading, also while it is written to; all of them must be gone when it ends.
+    /// Returns a reader, which also works during writes. All readers must be dropped before the
+    /// store ends.
     pub fn reader(&self) -> Reader {
         self.store.reader()
     }

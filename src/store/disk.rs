@@ -1,9 +1,10 @@
-//! The store in a folder: a database with its proof, and a write-ahead log before it.
+//! The store in a folder: a verified database with a write-ahead log before it.
 //!
-//! sled is at its best with large batches. A small one costs it a page of up to sixteen keys with every ninth, and a hand-over to
-//! one of its threads, of which seven wake for each write. So small commits go to the [log](super::wal) and the
-//! [memtable](super::memtable), and to sled together, when the log is full or a large one comes, which takes what waits with it
-//! in one batch. A store that fits the log has no database yet.
+//! sled is at its best with large batches. In a small batch, every ninth key rewrites a page of up
+//! to sixteen keys, and each write is handed to one of sled's threads, of which seven wake. So
+//! small commits go to the [log](super::wal) and the [memtable](super::memtable). They go to sled
+//! as one batch, when the log is full or together with a large batch. A store that fits the log has
+//! no database yet.
 
 use std::path::{Path, PathBuf};
 
@@ -17,17 +18,18 @@ use super::tree::{self, Tree};
 use super::wal::{self, Wal};
 use super::{Lock, Report, SledTree, Verified, compact, watermark};
 
-/// Batches up to this size go to the log, in bytes.
+/// The size in bytes up to which batches go to the log.
 const SMALL_BATCH: usize = 16 << 10;
 
-/// When so many bytes are gone with what waits, the database is told of it, in bytes.
+/// The number of bytes of removed values above which the memtable's writes go to the database.
 const MUCH_REMOVED: u64 = 4 << 20;
 
-/// Databases up to this size are read and added up before sled opens them, in bytes. Larger ones are when something in their
-/// log looks as if sled would throw it away.
+/// The size in bytes up to which a database is read and added up before sled opens it. A larger
+/// database is added up if something in its log looks as if sled would discard it.
 const READ_BEFORE: u64 = 256 << 20;
 
-/// After so many flushes it is looked whether all files are where they were. That there is a log is looked at with each.
+/// The number of flushes between checks that all files are still in their places. Each flush checks
+/// that the log exists.
 const FLUSHES_A_CHECK: u32 = 16;
 
 /// The store in a folder, opened by this process alone.
@@ -36,40 +38,42 @@ pub struct DiskStore {
     database: Verified<Tree>,
     wal: Wal,
     memtable: Memtable,
-    /// What is in the memtable and not in the log.
+    /// The changes in the memtable that are not in the log.
     unlogged: Vec<Change>,
-    /// The bytes of it.
+    /// An upper bound of the encoded size of `unlogged` in bytes.
     unlogged_bytes: usize,
-    /// The bytes of the database's values that are removed in the memtable, as far as this process removed them.
+    /// The bytes of the database's values that the memtable removes, as far as this process removed
+    /// them.
     removed: u64,
-    /// Something was committed by this process.
+    /// Whether this process committed anything.
     has_changed: bool,
-    /// The database has commits that are not durable, or may have: of what a process wrote that was killed, some may be in the
-    /// system's memory alone.
+    /// Whether the database may have commits that are not durable. Writes of an earlier process
+    /// that was killed may be in the system's memory alone.
     is_dirty: bool,
     flushes: u32,
-    /// The folder, of a store that is only looked at.
+    /// The folder of a store that was opened to be looked at; `None` for other stores.
     looked_at: Option<PathBuf>,
 }
 
-/// A store for reading, also while another thread writes to it.
+/// A reader of the store, also while another thread writes to the store.
 #[derive(Clone)]
 pub struct Reader {
     database: tree::Reader,
     memtable: Memtable,
 }
 
-/// What looking at a database before it is opened has found.
+/// The result of reading a database before it is opened.
 struct Looked {
-    /// The bytes that it holds, when all of it was added up.
+    /// The number of bytes that it holds, if all of it was added up.
     held: Option<u64>,
-    /// It was being made, and nothing in it counts.
+    /// Whether the database is unfinished, so that nothing in it counts.
     is_void: bool,
 }
 
 impl DiskStore {
-    /// Opens the store in a folder, or makes it there. Errors: another process has it, it is damaged or of a newer format,
-    /// the disk can't be read or written. A damaged store is left as it is.
+    /// Opens the store in a folder, and makes the folder if there is none. Fails if another process
+    /// has the store, if the store is damaged or of a newer format, or if the disk can't be read or
+    /// written. A damaged store stays as it is.
     pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
         let lock = Lock::take(folder)?;
         let unused = lock.removal();
@@ -90,13 +94,14 @@ impl DiskStore {
         let check = looked.held.map_or(Check::UpTo(READ_BEFORE), Check::Done);
         let database = Verified::open_with(tree, Some(folder.join("watermark")), Some(lock), check)?;
         let (wal, writes) = Wal::open(&folder.join("wal"), database.commits(), database.frames())?;
-        // Nothing is written before all is known to be whole.
+        // Nothing is written before everything is known to be whole.
         database.sign()?;
         Ok(DiskStore::new(folder, database, wal, writes))
     }
 
-    /// Opens the store in a folder to look at it. Nothing in the folder is changed, and it need not be writable. Errors: as
-    /// those of [`DiskStore::open`], and there is none.
+    /// Opens the store in a folder to look at it. Nothing in the folder changes, and the folder
+    /// need not be writable. A folder that is missing reads as an empty store. Fails for the
+    /// reasons of [`DiskStore::open`].
     pub fn look(folder: &Path) -> Result<DiskStore, StoreError> {
         let lock = Lock::look(folder)?;
         let (tree, watermark) = (still(&folder.join("journal"))?, folder.join("watermark"));
@@ -108,7 +113,8 @@ impl DiskStore {
         })
     }
 
-    /// Reads all that can be read of a store that may be damaged, and says what can't. Nothing in the folder is changed.
+    /// Reads everything readable of a store that may be damaged, and describes the losses. Nothing
+    /// in the folder changes.
     pub fn salvage(folder: &Path) -> Result<(DiskStore, Vec<String>), StoreError> {
         let lock = Lock::look(folder)?;
         let path = existing(&folder.join("journal"));
@@ -142,7 +148,7 @@ impl DiskStore {
         }
     }
 
-    /// Checks that what it writes to is still what is in its folder.
+    /// Checks that the files in the folder are still those that the store writes to.
     fn check_files(&self, fully: bool) -> Result<(), StoreError> {
         self.wal.check(fully)?;
         if fully {
@@ -152,7 +158,8 @@ impl DiskStore {
         Ok(())
     }
 
-    /// The result of a write; of one that failed because the files are gone, that they are.
+    /// Returns the result of a write. If the write failed because the files are gone, the error
+    /// says so.
     fn explained<R>(&self, result: Result<R, StoreError>) -> Result<R, StoreError> {
         match result {
             Err(error @ (StoreError::Io { .. } | StoreError::Broken { .. })) => {
@@ -163,22 +170,23 @@ impl DiskStore {
         }
     }
 
-    /// The folder that it is in.
+    /// Returns the folder of the store.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The same store for reading, also while it is written to; all of them must be gone when it ends.
+    /// Returns a reader, which also works during writes. All readers must be dropped before the
+    /// store ends.
     pub fn reader(&self) -> Reader {
         Reader { database: self.database.reader(), memtable: self.memtable.clone() }
     }
 
-    /// How many batches the database got since it was made.
+    /// Returns the number of batches that the database got since it was made.
     pub fn commits(&self) -> u64 {
         self.database.commits()
     }
 
-    /// Adds up everything.
+    /// Adds up everything, and checks the sum of the database.
     pub fn verify(&self) -> Result<Report, StoreError> {
         let mut report = self.database.verify()?;
         for (key, value) in self.memtable.writes_from(b"", b"") {
@@ -192,19 +200,20 @@ impl DiskStore {
         Ok(report)
     }
 
-    /// Ends cleanly: everything durable, and the watermark with it.
+    /// Ends the store cleanly: all commits and the watermark are durable.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.end()
     }
 
-    /// Gives the database what waits and a batch, as one.
+    /// Gives the database the memtable and a batch, as one batch.
     fn settle(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.is_dirty = true;
         match self.memtable.is_empty() {
             true => self.database.commit(batch)?,
             false => self.database.commit(&Batch { writes: self.memtable.with(&batch.writes) })?,
         }
-        // Only now: who reads meanwhile finds it here or there.
+        // Clears the memtable last, so that concurrent readers find the writes in one place or the
+        // other.
         self.memtable.clear();
         self.unlogged.clear();
         self.unlogged_bytes = 0;
@@ -212,7 +221,7 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Counts what a batch removes that only the database has.
+    /// Counts the bytes that a batch removes from the database alone.
     fn count_removed(&mut self, batch: &Batch) -> Result<(), StoreError> {
         for (key, _) in batch.writes.iter().filter(|(_, value)| value.is_none()) {
             if !self.memtable.has(key) {
@@ -254,7 +263,7 @@ impl Store for DiskStore {
         let reaches_database = self.is_dirty;
         let result = self.make_durable();
         self.explained(result)?;
-        // What is acknowledged must be where it is looked for.
+        // Acknowledged data must be where the next process looks for it.
         self.flushes = self.flushes.wrapping_add(1);
         self.check_files(reaches_database || self.flushes.is_multiple_of(FLUSHES_A_CHECK))
     }
@@ -276,9 +285,9 @@ impl DiskStore {
     fn take(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.has_changed = true;
         let generation = self.database.commits();
-        // As long as all of a store fits the log there is no database.
+        // As long as the whole store fits the log, there is no database.
         let most = if generation == 0 { wal::CAPACITY } else { SMALL_BATCH };
-        // A large one may be small in a log that has something of it already.
+        // A large batch may have small changes in a log that has parts of it already.
         let whole = if self.memtable.is_empty() { most } else { wal::CAPACITY };
         if batch.bytes() > whole {
             return self.settle(batch);
@@ -300,7 +309,7 @@ impl DiskStore {
         if self.removed > MUCH_REMOVED {
             self.settle(&Batch::default())?;
         }
-        // The frames of a generation come when the database is at it durably.
+        // Frames of a generation are written only when the database has durably reached it.
         if self.is_dirty {
             self.database.flush()?;
             self.is_dirty = false;
@@ -334,7 +343,7 @@ impl DiskStore {
         }
         self.database.compact()?;
         if !self.memtable.is_empty() {
-            // What fits the log stays there.
+            // Writes that fit the log stay there.
             return self.database.end_with(self.wal.frames(self.database.commits()));
         }
         self.database.end_with(None)?;
@@ -343,19 +352,21 @@ impl DiskStore {
     }
 }
 
-/// Where the database of a store is, which a compaction that was broken off may have left under another name.
+/// Returns the place of a store's database. A compaction that broke off may have left it under
+/// another name.
 fn existing(path: &Path) -> PathBuf {
     let old = compact::old(path);
     if !path.exists() && old.exists() { old } else { path.to_path_buf() }
 }
 
-/// The database of a store, to be looked at.
+/// Opens the database of a store to look at it.
 fn still(path: &Path) -> Result<RawTree, StoreError> {
     let path = existing(path);
     if path.exists() { RawTree::open(&path) } else { Ok(RawTree::empty()) }
 }
 
-/// Reads a store as it will be opened, and changes nothing: whoever opens the database changes it.
+/// Reads a store before sled opens it. This changes nothing, whereas opening the database changes
+/// it.
 fn looked_before(folder: &Path, path: &Path, lock: &Lock) -> Result<Looked, StoreError> {
     if !existing(path).exists() {
         return Ok(Looked { held: None, is_void: false });
@@ -374,7 +385,7 @@ fn looked_before(folder: &Path, path: &Path, lock: &Lock) -> Result<Looked, Stor
     };
     match checked() {
         Ok(held) => Ok(Looked { held, is_void: false }),
-        // Nothing of a database that was being made was acknowledged.
+        // Nothing in an unfinished database was acknowledged.
         Err(StoreError::Damaged { .. }) if super::sled::mark_of(path).exists() => {
             let acknowledged = lock.acknowledged().map_or(0, |known| known.commits);
             match watermark::read(&watermark)?.record.commits.max(acknowledged) {

@@ -1,27 +1,28 @@
-//! Stores of earlier formats, which go on in this one with their next commit.
+//! Stores of earlier formats, which get the present format with their next commit.
 //!
-//! The record of the second format had the writes of a small batch, which it went before, to make them again; before a
-//! large one went what undid it, under a key of its own, and the record followed. That of the first had neither.
+//! In the second format, the record before a small batch had the batch's writes, to redo them. A
+//! large batch was preceded by its undo writes, under a key of their own, and followed by the
+//! record. The first format had neither.
 
 use crate::kv::{Batch, Store, StoreError};
 
 use super::record::{Record, Write, checked, unpack, unreadable};
 
-/// The key of what undoes the batch under way.
+/// The key of the undo writes of the batch in progress.
 const UNDO: &[u8] = b"!undo";
 
-/// Undoes the batch that did not come to its end, if there is one. It comes before the record is read.
+/// Undoes the incomplete batch, if there is one. This must happen before the record is read.
 pub(super) fn undo(store: &mut impl Store) -> Result<(), StoreError> {
     let Some(bytes) = store.get(UNDO)? else { return Ok(()) };
     let before = checked(&bytes).and_then(unpack);
     let unreadable = || StoreError::Damaged { what: "what undoes its last batch is not readable".into() };
-    // In an order in which undoing may itself be broken off, and be done again.
+    // The order allows the undoing to break off and be repeated.
     store.commit(&Batch { writes: before.ok_or_else(unreadable)? })?;
     store.commit(&Batch { writes: vec![(UNDO.to_vec(), None)] })?;
     store.flush()
 }
 
-/// What the body of a record says: the record, and the writes to make again.
+/// Decodes a record's body: the record, and the writes to redo.
 pub(super) fn decode(body: &[u8]) -> Result<(Record, Vec<Write>), StoreError> {
     let read = || {
         let ((commits, sum), rest) = postcard::take_from_bytes(body).ok()?;
@@ -30,7 +31,7 @@ pub(super) fn decode(body: &[u8]) -> Result<(Record, Vec<Write>), StoreError> {
     read().ok_or_else(unreadable)
 }
 
-/// Makes those of a batch's writes that are not there.
+/// Redoes the writes of a batch that are missing.
 pub(super) fn make_again(store: &mut impl Store, writes: Vec<Write>) -> Result<(), StoreError> {
     let mut missing = Vec::new();
     for (key, value) in writes {

@@ -1,4 +1,5 @@
-//! The files of large values: sled keeps what is too large for a part of its log in a file of its own, and never syncs it.
+//! The files of large values. sled keeps a value that is too large for a segment of its log in a
+//! file of its own, and never syncs that file.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -7,31 +8,32 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Files that come within this time of one another may leave the folder with the same time of its last change.
+/// The interval within which two new files may leave the folder with the same modification time.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Makes those files durable that are new.
+/// The part of a database that makes new files of large values durable.
 pub struct LargeValues {
     folder: PathBuf,
-    /// Those that were made durable by this process.
+    /// The files that this process made durable.
     synced: HashSet<OsString>,
-    /// When the folder had last changed when it was last looked through, if that was long before.
+    /// The folder's modification time at the last search, if it was longer ago than `TICK` then.
     settled: Option<SystemTime>,
 }
 
 impl LargeValues {
-    /// Of the database in a folder.
+    /// Returns the large values of the database in a folder.
     pub fn new(database: &Path) -> LargeValues {
         LargeValues { folder: database.join("blobs"), synced: HashSet::new(), settled: None }
     }
 
-    /// The bytes of all of them.
+    /// Returns the total size of all files in bytes.
     pub fn bytes(&self) -> u64 {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         files.filter_map(|file| file.metadata().ok()).map(|data| data.len()).sum()
     }
 
-    /// Makes all of them durable. Costs a look at the folder's time, when nothing has changed in it.
+    /// Makes all files durable. When nothing has changed in the folder, this only reads the
+    /// folder's modification time.
     pub fn sync(&mut self) -> io::Result<()> {
         let changed = match fs::metadata(&self.folder) {
             Ok(folder) => folder.modified()?,
@@ -49,7 +51,7 @@ impl LargeValues {
                 crate::os::make_private(&self.folder.join(&name));
                 match File::open(self.folder.join(&name)) {
                     Ok(file) => file.sync_data()?,
-                    // sled has no more use for it.
+                    // sled no longer needs the file.
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(error),
                 }
@@ -85,7 +87,7 @@ mod tests {
         fs::remove_file(folder.join("1")).expect("removed");
         large.sync().expect("synced");
         assert_eq!(large.synced, HashSet::from([OsString::from("2")]));
-        // Once it has been at rest for long enough, nothing is looked through.
+        // Once the folder has been at rest for long enough, it is not searched again.
         std::thread::sleep(TICK * 2);
         large.sync().expect("synced");
         assert!(large.settled.is_some());

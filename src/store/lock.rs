@@ -1,10 +1,12 @@
-//! One process at a time, and what the last one acknowledged.
+//! The lock of a store, and the record of what was acknowledged.
 //!
-//! The file `lock` is locked by the process that has the store. It holds the process's number and, in a place of its own, how
-//! far what was acknowledged reaches. That place is written over in the file with each flush and is not synced: a kill of the
-//! process leaves it exact, and the loss of power leaves it as it was a while before. It is never ahead of what is durable.
+//! The process that has the store locks the file `lock`. The file holds the number of that process
+//! and, in a place of its own, how much was acknowledged. Each flush overwrites that place, without
+//! a sync: a kill of the process leaves it exact, and a power loss may leave an earlier state. It
+//! is never ahead of the durable state.
 //!
-//! The log and the database's file are locked as well, so that a store whose `lock` was removed still has one owner.
+//! The log and the database's file are locked as well, so that a store whose `lock` was removed
+//! still has one owner.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -17,25 +19,25 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::kv::StoreError;
 use crate::os;
 
-/// How long a lock is waited for whose process has let go of it.
+/// The time to wait for a lock whose owner is gone or is this process.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Where in the file it says what was acknowledged. What is before it is the process's number.
+/// The place in the file of the acknowledged state. The number of the process precedes it.
 const PLACE: usize = 32;
-/// Bytes of what it says there: the number of commits, a checksum of it, the number of frames, and half a checksum of both. The
-/// last eight are all that changes with a frame.
+/// The size of the acknowledged state in bytes: the number of commits, its checksum, the number of
+/// frames, and half a checksum of everything before. A new frame changes the last eight bytes only.
 const SAYS: usize = 24;
-/// Where the number of frames is in that.
+/// The place of the number of frames within the acknowledged state.
 const FRAMES: usize = 16;
 
-/// How a file is locked: for this process alone, or shared with others that look at it.
+/// A way to lock a file: for this process alone, or shared with others that look at it.
 type Way = fn(&File) -> Result<(), TryLockError>;
 
-/// How far what was acknowledged reaches.
+/// The state of a store that was acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Acknowledged {
-    /// How many commits the database has at least.
+    /// The least number of commits in the database.
     pub commits: u64,
-    /// How many frames the log has at least, while the database has no more commits than that.
+    /// The least number of frames in the log, as long as the database has just `commits` commits.
     pub frames: u64,
 }
 
@@ -45,7 +47,7 @@ impl Acknowledged {
         bytes[..8].copy_from_slice(&self.commits.to_le_bytes());
         let check = xxh3_64(&bytes[..8]);
         bytes[8..FRAMES].copy_from_slice(&check.to_le_bytes());
-        // A log has less than 128 KiB.
+        // A log has less than 128 KiB, so its number of frames fits.
         let frames = u32::try_from(self.frames).unwrap_or(u32::MAX);
         bytes[FRAMES..FRAMES + 4].copy_from_slice(&frames.to_le_bytes());
         let check = xxh3_64(&bytes[..FRAMES + 4]) as u32;
@@ -53,7 +55,8 @@ impl Acknowledged {
         bytes
     }
 
-    /// What such bytes say; none when they are something else. Where only the frames can't be read, the commits count.
+    /// Decodes an acknowledged state; returns `None` if the bytes are not one. If only the frames
+    /// are unreadable, the commits still count.
     fn decode(bytes: &[u8; SAYS]) -> Option<Acknowledged> {
         let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         let commits = number(0)?;
@@ -66,7 +69,7 @@ impl Acknowledged {
     }
 }
 
-/// A file that another may remove or put something else in the place of.
+/// The identity of a file, by which a removed or replaced file is noticed.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     path: PathBuf,
@@ -74,14 +77,15 @@ pub(super) struct Identity {
     inode: u64,
 }
 
-/// A store's folder, held by this process until this is dropped or the process ends, however it ends.
+/// A store's folder. This process holds it until the lock is dropped or the process ends, no matter
+/// how.
 #[derive(Debug)]
 pub struct Lock {
     file: Option<File>,
     identity: Option<Identity>,
-    /// Other files that are locked, when the store is only looked at.
+    /// The other locked files of a store that is only looked at.
     _others: Vec<File>,
-    /// The file was not there before.
+    /// Whether [`Lock::take`] made the file.
     is_new: bool,
 }
 
@@ -91,14 +95,15 @@ impl Identity {
         Ok(Identity { path: path.to_path_buf(), device: data.dev(), inode: data.ino() })
     }
 
-    /// Checks that there is a file where it was. That costs less than [`Identity::check`], and does not see that it is
-    /// another: whoever looks at a file's times makes its next write write them exactly, which costs a quarter of a flush.
+    /// Checks that there is a file in the same place. This costs less than [`Identity::check`], and
+    /// does not notice another file there. Reading a file's times makes the system store them
+    /// exactly at the next write, which costs a quarter of a flush.
     pub fn check_there(&self) -> Result<(), StoreError> {
         use nix::unistd::{AccessFlags, access};
         access(&self.path, AccessFlags::F_OK).map_err(|_| StoreError::Replaced { path: self.path.clone() })
     }
 
-    /// Checks that the file is still where it was.
+    /// Checks that the same file is still in its place.
     pub fn check(&self) -> Result<(), StoreError> {
         match std::fs::metadata(&self.path) {
             Ok(data) if (data.dev(), data.ino()) == (self.device, self.inode) => Ok(()),
@@ -108,8 +113,8 @@ impl Identity {
 }
 
 impl Lock {
-    /// Takes the folder, made if it isn't there. The error of one that is taken names the process that has it. Nothing is
-    /// written to a file of the store before [`Lock::sign`].
+    /// Takes the folder, and makes it if there is none. If another process has the folder, the
+    /// error names that process. No file of the store is written to before [`Lock::sign`].
     pub fn take(folder: &Path) -> Result<Lock, StoreError> {
         if folder.is_file() {
             return Err(StoreError::NoFolder { path: folder.to_path_buf() });
@@ -129,7 +134,7 @@ impl Lock {
         let path = folder.join("lock");
         let is_new = !path.exists();
         if is_new {
-            // Somebody may have removed it while a process has the store.
+            // The file may have been removed while a process has the store.
             hold(folder, &["wal", "journal/db"], File::try_lock)?;
         }
         let options = os::private_file().read(true).write(true).create(true).truncate(false).clone();
@@ -141,12 +146,13 @@ impl Lock {
         })?;
         wait_for(&file, &path, folder, File::try_lock)?;
         let identity = Identity::of(&file, &path).map_err(|error| StoreError::io("read", &path, &error))?;
-        // Somebody may have removed it before it was locked.
+        // The file may have been removed before it was locked.
         identity.check()?;
         Ok(Lock { file: Some(file), identity: Some(identity), _others: Vec::new(), is_new })
     }
 
-    /// Makes sure that nobody writes to a store while it is looked at. Nothing in the folder is changed.
+    /// Makes sure that nobody writes to a store while it is looked at. Nothing in the folder
+    /// changes.
     pub fn look(folder: &Path) -> Result<Lock, StoreError> {
         if folder.is_file() {
             return Err(StoreError::NoFolder { path: folder.to_path_buf() });
@@ -156,18 +162,19 @@ impl Lock {
         Ok(Lock { file, identity: None, _others: others, is_new: false })
     }
 
-    /// What removes the file again when the store is not opened: one that was not there before, in a folder that was.
+    /// Returns a function that removes the file if [`Lock::take`] made it, for a store that can't
+    /// be opened.
     pub(super) fn removal(&self) -> impl FnOnce() + use<> {
         let path = self.identity.as_ref().filter(|_| self.is_new).map(|identity| identity.path.clone());
         move || {
             if let Some(path) = path {
-                // Where it stays nothing is lost.
+                // A file that stays does no harm.
                 let _ = std::fs::remove_file(path);
             }
         }
     }
 
-    /// Writes the number of this process into it.
+    /// Writes the number of this process into the file.
     pub fn sign(&self) -> Result<(), StoreError> {
         let (Some(file), Some(identity)) = (&self.file, &self.identity) else { return Ok(()) };
         let number = format!("{:<width$}\n", std::process::id(), width = PLACE - 1);
@@ -175,7 +182,7 @@ impl Lock {
         written.map_err(|error| StoreError::io("write", &identity.path, &error))
     }
 
-    /// Notes how far what was acknowledged reaches. `before` is what was noted last, if anything was.
+    /// Notes how much was acknowledged. `before` is the last note of this process, if there is one.
     pub(super) fn note(&self, now: Acknowledged, before: Option<Acknowledged>) -> Result<(), StoreError> {
         let (Some(file), Some(identity)) = (&self.file, &self.identity) else { return Ok(()) };
         let bytes = now.encode();
@@ -184,26 +191,27 @@ impl Lock {
         written.map_err(|error| StoreError::io("write", &identity.path, &error))
     }
 
-    /// How far what was acknowledged reaches, as far as it is known.
+    /// Returns how much was acknowledged, or `None` if it is not known.
     pub(super) fn acknowledged(&self) -> Option<Acknowledged> {
         let mut bytes = [0; SAYS];
         self.file.as_ref()?.read_exact_at(&mut bytes, PLACE as u64).ok()?;
         Acknowledged::decode(&bytes)
     }
 
-    /// What it says, for a look at the store that this process has.
+    /// Returns a copy of the lock that only says what was acknowledged, for a look at a store that
+    /// this process has.
     pub fn again(&self) -> Lock {
         let file = self.file.as_ref().and_then(|file| file.try_clone().ok());
         Lock { file, identity: None, _others: Vec::new(), is_new: false }
     }
 
-    /// Checks that the file is still where it was.
+    /// Checks that the same file is still in its place.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         self.identity.as_ref().map_or(Ok(()), Identity::check)
     }
 }
 
-/// Locks those files of a folder that are there. They are let go of when they are dropped.
+/// Locks the named files of a folder that exist. Dropping the files unlocks them.
 fn hold(folder: &Path, names: &[&str], way: Way) -> Result<Vec<File>, StoreError> {
     let mut held = Vec::new();
     for name in names {
@@ -220,7 +228,7 @@ fn hold(folder: &Path, names: &[&str], way: Way) -> Result<Vec<File>, StoreError
     Ok(held)
 }
 
-/// Locks a file. One whose process is about to let go of it is waited for.
+/// Locks a file. Waits a little if the owner of the lock is gone or is this process.
 pub(super) fn wait_for(file: &File, path: &Path, folder: &Path, way: Way) -> Result<(), StoreError> {
     let began = Instant::now();
     loop {
@@ -239,15 +247,15 @@ pub(super) fn wait_for(file: &File, path: &Path, folder: &Path, way: Way) -> Res
     }
 }
 
-/// The process that has or had a store.
+/// Returns the number of the process that has or had a store.
 fn owner(folder: &Path) -> Option<u32> {
     let bytes = std::fs::read(folder.join("lock")).ok()?;
     let line = bytes.split(|byte| *byte == b'\n').next()?;
     std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
-/// Whether a process that had the lock is gone, or is this one. A program that it was just starting holds the lock a
-/// moment longer, until it runs.
+/// Returns whether a process that had the lock is gone, or is this process. A program that it was
+/// starting holds the lock a moment longer, until the program runs.
 fn has_let_go(pid: u32) -> bool {
     let gone = cfg!(target_os = "linux") && !Path::new(&format!("/proc/{pid}")).exists();
     gone || pid == std::process::id()
@@ -259,7 +267,7 @@ pub fn sync_parent(path: &Path) {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // Where a folder can't be synced there is nothing better to be done.
+    // If a folder can't be synced, nothing better can be done.
     if let Ok(folder) = File::open(parent) {
         let _ = folder.sync_all();
     }

@@ -1,4 +1,4 @@
-//! The memtable: writes that the database has not got yet, laid over what it has.
+//! The memtable: writes that the database does not have yet, laid over the database.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -7,7 +7,7 @@ use crate::kv::{StoreError, Visit, first_of, overlay};
 use super::change::{Change, Writes};
 use super::record::Write;
 
-/// Writes by their keys, shared with those who read while another thread writes.
+/// Writes by their keys, shared with threads that read while another thread writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memtable {
     writes: Arc<RwLock<Writes>>,
@@ -26,45 +26,46 @@ impl Memtable {
         self.read().is_empty()
     }
 
-    /// Whether it has a write to a key.
+    /// Returns whether the memtable has a write to a key.
     pub fn has(&self, key: &[u8]) -> bool {
         self.read().contains_key(key)
     }
 
-    /// That of a write over those that it has.
+    /// Returns the change that a write makes to the memtable.
     pub fn change(&self, key: &[u8], value: Option<&[u8]>) -> Change {
         Change::of(&self.read(), key, value)
     }
 
-    /// Lays writes over those that it has.
+    /// Lays writes over those of the memtable.
     pub fn extend(&self, writes: impl IntoIterator<Item = Write>) {
         self.write().extend(writes);
     }
 
-    /// All that it has, with `writes` laid over it, in the order of the keys.
+    /// Returns all writes of the memtable with `writes` laid over them, in the order of the keys.
     pub fn with(&self, writes: &[Write]) -> Vec<Write> {
         let mut all = self.read().clone();
         all.extend(writes.iter().cloned());
         all.into_iter().collect()
     }
 
-    /// Forgets everything: the database has it.
+    /// Removes all writes, after the database has taken them.
     pub fn clear(&self) {
         self.write().clear();
     }
 
-    /// The value of a key over a store; `below` gives it of that store.
+    /// Returns the value of a key: the memtable's, or the one that `below` reads if the memtable
+    /// has no write to the key.
     pub fn get(
         &self,
         key: &[u8],
         below: impl FnOnce() -> Result<Option<Vec<u8>>, StoreError>,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        // The lock is not held meanwhile.
+        // The lock is released before `below` runs.
         let own = self.read().get(key).cloned();
         own.map_or_else(below, Ok)
     }
 
-    /// The writes to keys with a prefix that are not before `from`, in order.
+    /// Returns the writes to keys with a prefix that are not before `from`, in order.
     pub fn writes_from(&self, prefix: &[u8], from: &[u8]) -> Vec<Write> {
         let writes = self.read();
         let range = writes.range(first_of(prefix, from).to_vec()..);
@@ -72,7 +73,8 @@ impl Memtable {
         within.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Visits the keys with a prefix of a store that this lies over, from `from` on, in order; `below` scans that store.
+    /// Visits the keys with a prefix from `from` on, in order, in the memtable and the store below
+    /// it, which `below` scans.
     pub fn scan_from(
         &self,
         prefix: &[u8],
@@ -80,7 +82,7 @@ impl Memtable {
         below: impl FnOnce(Visit<'_>) -> Result<(), StoreError>,
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
-        // It is looked at first: what leaves it meanwhile is in the store below.
+        // The memtable is read first: writes that leave it during the scan are in the store below.
         overlay(self.writes_from(prefix, from).into_iter(), below, visit)
     }
 }

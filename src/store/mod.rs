@@ -1,8 +1,9 @@
-//! Stores: ordered keys with atomic, durable batches, and the proof that nothing of them is missing.
+//! Stores: ordered keys with atomic, durable batches, and a digest that shows when data is missing.
 //!
-//! Invariant: a store knows nothing of what its bytes mean. What [`Verified::commit`](Store::commit) was given is there together or
-//! not at all; after [`Store::flush`] it survives a crash of the process and of the machine. Whatever the disk holds,
-//! opening and reading end in a value or a [`StoreError`], never in a panic.
+//! Invariant: a store does not know what its bytes mean. A batch that
+//! [`Verified::commit`](Store::commit) was given is there as a whole or not at all; after
+//! [`Store::flush`], it survives a crash of the process and of the machine. Whatever the disk
+//! holds, opening and reading end in a value or a [`StoreError`], never in a panic.
 
 mod change;
 mod compact;
@@ -32,8 +33,9 @@ use std::path::Path;
 
 use crate::kv::StoreError;
 
-/// Opens the store in a folder, or makes it there. Errors: another process has it, it is damaged or of a newer format,
-/// the disk can't be read or written.
+/// Opens the store in a folder, and makes the folder if there is none. Fails if another process has
+/// the store, if the store is damaged or of a newer format, or if the disk can't be read or
+/// written.
 pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
     DiskStore::open(folder)
 }

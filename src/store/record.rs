@@ -1,7 +1,8 @@
-//! The record of a store's commits: what it must hold, and what undoes its last batch.
+//! The record of a store's commits: what the store must hold, and what undoes its last batch.
 //!
-//! Its bytes are the format as four bytes, a checksum of the rest as eight, and the rest: the number of commits, the sum after
-//! them, the sum of what the last batch puts, and that batch's keys with the values that they had before.
+//! A record consists of the format (four bytes), a checksum of the rest (eight bytes), and the
+//! rest: the number of commits, the sum after them, the sum of the pairs that the last batch puts,
+//! and the keys of that batch with their earlier values.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -11,35 +12,35 @@ use crate::kv::StoreError;
 
 use super::change::shared;
 
-/// The format of stores that this version writes. The two before differ in what the engine keeps in them, and their
-/// records are read as those of this one.
+/// The format of stores that this version writes. The two formats before differ in what the engine
+/// keeps in a store; their records are the same.
 pub const FORMAT: u32 = 5;
 
-/// The first format whose records have what undoes a batch.
+/// The first format whose records can undo a batch.
 pub(super) const UNDOES: u32 = 3;
 
-/// A key, and its value if it has one.
+/// A key with its value, or `None` if it has no value.
 pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
 
-/// What a store must hold.
+/// The required contents of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Record {
-    /// How many batches were committed.
+    /// The number of committed batches.
     pub commits: u64,
-    /// The sum of everything that it holds.
+    /// The sum of everything that the store holds.
     pub sum: u128,
 }
 
-/// The last batch, as the record that went before it tells of it.
+/// The last batch, as described by the record that was written before it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Last {
-    /// The sum of what it puts.
+    /// The sum of the pairs that the batch puts.
     pub added: u128,
-    /// Its keys, each with the value that it had before.
+    /// The keys of the batch, each with its earlier value.
     pub before: Vec<Write>,
 }
 
-/// What the sum is made of: a hash of a key with its value.
+/// Returns the hash of a key with its value, which the sum adds up.
 pub(super) fn hash(key: &[u8], value: &[u8]) -> u128 {
     let mut hasher = Xxh3::new();
     hasher.update(&(key.len() as u64).to_le_bytes());
@@ -48,7 +49,8 @@ pub(super) fn hash(key: &[u8], value: &[u8]) -> u128 {
     hasher.digest128()
 }
 
-/// A write in a list of them: how many bytes its key shares with the one before, the others, and the value.
+/// A write as it is stored in a list: the number of bytes that its key shares with the key before,
+/// the rest of the key, and the value.
 #[derive(Serialize, Deserialize)]
 struct Packed<'a> {
     shared: usize,
@@ -58,8 +60,8 @@ struct Packed<'a> {
     value: Option<&'a [u8]>,
 }
 
-/// The bytes of a record, before a batch that puts values of the sum `added`; `before` are its keys with the values that they
-/// have.
+/// Encodes a record, which is written before its batch. The batch puts pairs of the sum `added`,
+/// and `before` has its keys with their present values.
 pub(super) fn encode<'a>(
     record: Record,
     added: u128,
@@ -77,12 +79,13 @@ pub(super) fn encode<'a>(
     [&FORMAT.to_le_bytes()[..], &xxh3_64(&body).to_le_bytes(), &body].concat()
 }
 
-/// The bytes of numbers.
+/// Returns the encoded form of numbers.
 pub(super) fn bytes(numbers: &impl Serialize) -> Vec<u8> {
     sure(postcard::to_stdvec(numbers), "writing to memory does not fail")
 }
 
-/// The format of a record's bytes, and what its checksum stands for.
+/// Splits the bytes of a record into the format and the body, and checks the body against its
+/// checksum.
 pub(super) fn format_and_body(bytes: &[u8]) -> Result<(u32, &[u8]), StoreError> {
     let (format, body) = bytes.split_first_chunk::<4>().ok_or_else(unreadable)?;
     let format = u32::from_le_bytes(*format);
@@ -92,7 +95,7 @@ pub(super) fn format_and_body(bytes: &[u8]) -> Result<(u32, &[u8]), StoreError> 
     Ok((format, checked(body).ok_or_else(unreadable)?))
 }
 
-/// What a body of this format says.
+/// Decodes a record's body of this format.
 pub(super) fn decode(body: &[u8]) -> Result<(Record, Last), StoreError> {
     let read = || {
         let ((commits, sum, added), rest) =
@@ -103,7 +106,7 @@ pub(super) fn decode(body: &[u8]) -> Result<(Record, Last), StoreError> {
     read().ok_or_else(unreadable)
 }
 
-/// The writes of such bytes; none when they are something else.
+/// Decodes a list of writes; returns `None` if the bytes are not such a list.
 pub(super) fn unpack(mut bytes: &[u8]) -> Option<Vec<Write>> {
     let mut writes: Vec<Write> = Vec::new();
     while !bytes.is_empty() {
@@ -116,7 +119,7 @@ pub(super) fn unpack(mut bytes: &[u8]) -> Option<Vec<Write>> {
     Some(writes)
 }
 
-/// What comes after the checksum of it.
+/// Returns the bytes after a checksum, or `None` if they do not fit the checksum.
 pub(super) fn checked(bytes: &[u8]) -> Option<&[u8]> {
     let (check, body) = bytes.split_first_chunk::<8>()?;
     (u64::from_le_bytes(*check) == xxh3_64(body)).then_some(body)

@@ -1,7 +1,7 @@
-//! What sled takes from the system without asking whether it is there: threads and memory.
+//! The resources that sled takes from the system without checking for them: threads and memory.
 //!
-//! It waits for ever for a thread that it did not get, and writes to memory that it did not get. So both are tried before it
-//! is opened for the first time.
+//! sled waits forever for a thread that it did not get, and writes to memory that it did not get.
+//! So both are checked before sled is first opened.
 
 use crate::kv::StoreError;
 
@@ -9,19 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 
-/// The threads that sled starts at once, and one to spare.
+/// The number of threads that sled starts at once, and one to spare.
 const THREADS: usize = 8;
-/// What must be free of the process's memory once those threads were there, in bytes: sled's cache, its buffers, the table of
-/// its pages, and what is written meanwhile.
+/// The bytes that the process must still be able to allocate beside those threads: for sled's
+/// cache, its buffers, the table of its pages, and the data being written.
 const MEMORY_BYTES: u64 = 64 << 20;
 
-/// Checks that the system gives the threads and the memory that sled needs.
+/// Checks that the system has the threads and the memory that sled needs.
 pub(super) fn check() -> Result<(), StoreError> {
     static ARE_THERE: AtomicBool = AtomicBool::new(false);
     if ARE_THERE.load(Ordering::Relaxed) {
         return Ok(());
     }
-    // A process that is out of memory can't start threads either, so this is looked at before and after.
+    // A process without memory can't start threads either, so memory is checked before and after.
     check_memory()?;
     check_threads()?;
     check_memory()?;
@@ -50,13 +50,13 @@ fn check_threads() -> Result<(), StoreError> {
     }
     for (end, handle) in started {
         drop(end);
-        // It does nothing that can fail.
+        // The thread does nothing that can fail.
         let _ = handle.join();
     }
     result
 }
 
-/// Looks at what is free of the memory that the process may have, where there is a limit.
+/// Checks the free part of the memory that the process may have, if there is a limit.
 fn check_memory() -> Result<(), StoreError> {
     let Some(free) = free_memory().filter(|free| *free < MEMORY_BYTES) else { return Ok(()) };
     let (needed, free) = (MEMORY_BYTES >> 20, free >> 20);
@@ -65,7 +65,7 @@ fn check_memory() -> Result<(), StoreError> {
     Err(StoreError::Scarce { what })
 }
 
-/// The bytes that the process may still take; none when there is no limit, or none that is known.
+/// Returns the bytes that the process may still allocate, or `None` if there is no known limit.
 fn free_memory() -> Option<u64> {
     let limit = rlimit::Resource::AS.get_soft().ok().filter(|limit| *limit < rlimit::INFINITY)?;
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

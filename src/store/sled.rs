@@ -1,16 +1,20 @@
-//! A store in a folder, by sled 0.34.7.
+//! A store in a folder, in sled 0.34.7.
 //!
-//! What sled does not do is done here. Its flush is `sync_file_range` on Linux, which does not survive
-//! the loss of power (its issue 1452): each flush is followed by `sync_data` on the same file, and on those that it keeps
-//! large values in. It is told never to flush on its own, so that one flush serves all commits gathered before it. And it
-//! panics on some damaged files: a panic inside it becomes an error. And a process that is killed while it writes one of
-//! its snapshots leaves an unfinished file, which it then takes for a damaged snapshot: such files are removed before it
-//! looks. Beside a database that was never flushed lies a file that says so. A batch is begun only when the disk has room for
-//! it to spare.
+//! This module makes up for what sled lacks:
 //!
-//! The writes of a batch go to sled one by one, in order, and what is found after a crash is a first part of all that were
-//! made, since it reads its log up to the first message that is not whole. Its own batches would cost a write
-//! more, and a wait for it: it closes its buffer before each of them.
+//! - sled's flush is `sync_file_range` on Linux, which does not survive a power loss (sled issue
+//!   1452). So `sync_data` follows each flush, on the same file and on the files of large values.
+//! - sled never flushes on its own here, so that one flush serves all commits before it.
+//! - sled panics on some damaged files. Such a panic becomes an error.
+//! - A process that is killed while sled writes a snapshot leaves an unfinished file, which sled
+//!   then takes for a damaged snapshot. Such files are removed before sled opens the database.
+//! - A file beside a database says that the database was never flushed.
+//! - A batch is begun only when the disk has ample room for it.
+//!
+//! The writes of a batch go to sled one by one, in order. After a crash, sled reads its log up to
+//! the first message that is not whole, so the database has a first part of all writes. sled's own
+//! batches would cost one more write and one more wait, since sled closes its buffer before each
+//! batch.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -28,42 +32,45 @@ use super::large::LargeValues;
 use super::lock::{Identity, sync_parent};
 use super::resources;
 
-/// What must be free on the disk beside a batch: two segments of sled's, and its snapshot.
+/// The bytes that must be free on the disk beside a batch: two segments of sled's log, and its
+/// snapshot.
 const ROOM_BYTES: u64 = 4 << 20;
-/// How long a lock of sled's is waited for.
+/// The time to wait for sled's own lock.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of a segment of sled's log.
+/// The size of a segment of sled's log in bytes.
 pub(super) const SEGMENT_BYTES: u64 = 512 << 10;
-/// Bytes of a batch of the copy.
+/// The size of a batch in bytes when a database is copied.
 const BATCH_BYTES: usize = 1 << 20;
-/// Bytes of the page cache.
+/// The size of the page cache in bytes.
 const CACHE_BYTES: u64 = 16 << 20;
 
 pub struct SledTree {
     reader: Reader,
-    /// The database's file, to sync it; none as long as there is none.
+    /// The database's file, to be synced; `None` as long as there is no database.
     file: Option<File>,
-    /// Which file that is.
+    /// The identity of that file.
     identity: Option<Identity>,
     large: LargeValues,
-    /// When its folder had changed when its files were last made private.
+    /// The folder's modification time when its files were last made private.
     private_since: Option<SystemTime>,
-    /// Of a database that was never flushed: see [`mark_of`].
+    /// The marker of a database that was never flushed: see [`mark_of`].
     mark: Option<PathBuf>,
-    /// After an error of a write nothing more is written: what reached the disk is not known.
+    /// Whether a write failed; nothing more is written then, because the state of the disk is
+    /// unknown.
     failed: bool,
 }
 
-/// A database for reading, also while another thread writes to it.
+/// A reader of the database, also while another thread writes to it.
 #[derive(Clone)]
 pub struct Reader {
-    /// None when it is closed; nothing in it as long as there is no database.
+    /// The trees: `None` when the database is closed, and an empty lock as long as there is no
+    /// database.
     trees: Option<Arc<RwLock<Option<Trees>>>>,
     path: PathBuf,
 }
 
-/// A tree of sled's for each first byte of keys. sled writes a page of up to sixteen keys anew with every ninth of them, and so
-/// nothing lies in it that isn't of their kind.
+/// A database with a sled tree for each first byte of keys. Every ninth new key makes sled rewrite
+/// a page of up to sixteen keys, so a tree has keys of one kind only.
 struct Trees {
     db: sled::Db,
     by_first: Box<[OnceLock<sled::Tree>; 256]>,
@@ -79,7 +86,7 @@ impl Trees {
                 trees.of(first)?;
             }
         }
-        // The first format had all in one.
+        // The first format had everything in one tree.
         if !trees.db.is_empty() {
             for entry in trees.db.iter() {
                 let (key, value) = entry?;
@@ -91,7 +98,7 @@ impl Trees {
         Ok(trees)
     }
 
-    /// The tree of the keys that begin so; it is made when there is none.
+    /// Returns the tree of the keys with a first byte, and makes the tree if there is none.
     fn of(&self, first: u8) -> sled::Result<&sled::Tree> {
         let place = &self.by_first[first as usize];
         match place.get() {
@@ -103,7 +110,7 @@ impl Trees {
         }
     }
 
-    /// The trees that keys with a prefix may lie in, in order.
+    /// Returns the trees that may have keys with a prefix, in order.
     fn with_prefix<'a>(&'a self, prefix: &[u8]) -> impl Iterator<Item = &'a sled::Tree> + use<'a> {
         let range = match prefix.first() {
             Some(first) => *first as usize..=*first as usize,
@@ -118,7 +125,7 @@ fn first(key: &[u8]) -> u8 {
 }
 
 impl Reader {
-    /// Reads of the database; the default when there is none.
+    /// Reads from the database; returns the default if there is no database.
     fn read<R: Default>(&self, run: impl FnOnce(&Trees) -> sled::Result<R>) -> Result<R, StoreError> {
         let place = self.trees.as_ref().ok_or_else(closed)?;
         let trees = place.read().unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +158,7 @@ fn closed() -> StoreError {
 }
 
 impl SledTree {
-    /// Opens the database in a folder. Where there is none it is made with the first commit.
+    /// Opens the database in a folder. If there is none, the first commit makes it.
     pub fn open(path: &Path) -> Result<SledTree, StoreError> {
         let reader = Reader { trees: Some(Arc::default()), path: path.to_path_buf() };
         let mut tree = SledTree {
@@ -170,7 +177,7 @@ impl SledTree {
         Ok(tree)
     }
 
-    /// Opens the database, made if it isn't there.
+    /// Opens the database, and makes it if there is none.
     fn make(&mut self) -> Result<(), StoreError> {
         let path = &self.reader.path;
         resources::check()?;
@@ -187,7 +194,7 @@ impl SledTree {
         Ok(())
     }
 
-    /// Makes files of sled's private that have come to its folder, which is private itself.
+    /// Makes new files of sled's private. The folder itself is private already.
     fn make_private(&mut self) {
         let changed = std::fs::metadata(&self.reader.path).and_then(|folder| folder.modified()).ok();
         if self.private_since != changed {
@@ -196,12 +203,12 @@ impl SledTree {
         }
     }
 
-    /// The same for reading; all of them must be gone when it ends.
+    /// Returns a reader. All readers must be dropped before the database ends.
     pub(super) fn reader(&self) -> Reader {
         self.reader.clone()
     }
 
-    /// Writes to the database; nothing when there is none.
+    /// Writes to the database; returns `None` if there is no database.
     fn write<R>(
         &mut self,
         what: &str,
@@ -222,26 +229,28 @@ impl SledTree {
         result
     }
 
-    /// Checks that its file is still where it was.
+    /// Checks that the database's file is still in its place.
     pub(super) fn check_file(&self) -> Result<(), StoreError> {
         self.identity.as_ref().map_or(Ok(()), Identity::check)
     }
 
-    /// Bytes on the disk, with the files of large values.
+    /// Returns the size on the disk in bytes, with the files of large values.
     pub(super) fn disk_bytes(&self) -> u64 {
         self.size_bytes() + self.large.bytes()
     }
 
-    /// Writes the database anew, without what sled keeps of values that are gone. Where that can't be done it stays as it is.
+    /// Rewrites the database without the removed values that sled still keeps. If that is
+    /// impossible, the database stays as it is.
     pub(super) fn compact(&mut self) -> Result<(), StoreError> {
         let path = self.reader.path.clone();
         if copy(&self.reader, &compact::fresh(&path)).is_err() {
-            // The disk may have no room for a copy. What can't be read is told to whoever needs it.
+            // The disk may have no room for a copy. A part that can't be read fails when it is
+            // needed.
             return compact::recover(&path);
         }
         let place = self.reader.trees.clone().ok_or_else(closed)?;
         let mut trees = place.write().unwrap_or_else(PoisonError::into_inner);
-        // Nobody reads now. If anything fails from here on, nothing more is written either.
+        // No reader is active now. If anything fails from here on, nothing more is written either.
         self.failed = true;
         quietly(|| drop(trees.take())).map_err(|reason| StoreError::Broken { reason })?;
         compact::swap(&path)?;
@@ -255,7 +264,7 @@ impl SledTree {
         Ok(())
     }
 
-    /// The database is durable: from now on what is in it counts.
+    /// Removes the marker: the database is durable, so its contents count from now on.
     fn unmark(&mut self) -> io::Result<()> {
         let Some(mark) = self.mark.take() else { return Ok(()) };
         // sled does not sync its settings.
@@ -287,7 +296,7 @@ fn copy(from: &Reader, folder: &Path) -> Result<(), StoreError> {
     to.end()
 }
 
-/// The file of a database, to sync it.
+/// Opens the file of a database, to sync it.
 fn open_file(path: &Path) -> Result<(File, Identity), StoreError> {
     let path = path.join("db");
     let open = || {
@@ -298,8 +307,8 @@ fn open_file(path: &Path) -> Result<(File, Identity), StoreError> {
     open().map_err(|error| StoreError::io("open", &path, &error))
 }
 
-/// Checks that the disk has room for a batch, with much to spare. When the disk is full in the middle of a batch, sled
-/// keeps a part of it, so the disk must not become full there.
+/// Checks that the disk has ample room for a batch. If the disk becomes full during a batch, sled
+/// keeps a part of the batch.
 fn has_room(path: &Path, bytes: u64) -> Result<(), StoreError> {
     let free =
         fs2::available_space(path).map_err(|error| StoreError::io("measure the disk of", path, &error))?;
@@ -321,8 +330,8 @@ fn config(path: &Path) -> sled::Config {
         .flush_every_ms(None)
 }
 
-/// Opens the database of a folder that this process has locked. The system closes the files of a process that was
-/// killed one after another, so sled's own lock may be held for a moment longer than ours.
+/// Opens the database of a folder that this process has locked. The system closes the files of a
+/// killed process one after another, so sled's own lock may be held a moment longer than ours.
 fn open_released(path: &Path) -> Result<Trees, StoreError> {
     os::make_private_folder(path).map_err(|error| StoreError::io("make the folder", path, &error))?;
     remove_unfinished(path)?;
@@ -337,13 +346,14 @@ fn open_released(path: &Path) -> Result<Trees, StoreError> {
     }
 }
 
-/// The file beside a database that was not flushed yet. Nothing in it was acknowledged, and a process that was killed while
-/// it made it may have left what sled can't open: whoever opens the store removes that.
+/// Returns the path of the marker, a file beside a database that was never flushed. Nothing in such
+/// a database was acknowledged. If a process was killed while making the database, sled may be
+/// unable to open it; opening the store then removes it.
 pub(super) fn mark_of(path: &Path) -> PathBuf {
     path.with_extension("unfinished")
 }
 
-/// Makes a database, and the file that says that it was not flushed yet.
+/// Makes a database, and its marker before it.
 fn made(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
     has_room(path.parent().unwrap_or(path), 0)?;
     let marked = os::private_file().create(true).truncate(true).write(true).open(mark);
@@ -354,7 +364,7 @@ fn made(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
     open_released(path)
 }
 
-/// Removes snapshots that were never finished: sled gives them their name only when they are whole and durable.
+/// Removes unfinished snapshots: sled renames a snapshot only when it is whole and durable.
 fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
@@ -427,8 +437,9 @@ impl Store for SledTree {
 
 impl Drop for SledTree {
     fn drop(&mut self) {
-        // sled flushes when it is dropped, and waits for ever where a write has failed. One that was not closed is let
-        // be: what was flushed is on the disk, and the process is about to end.
+        // sled flushes when it is dropped, and waits forever after a failed write. So a database
+        // that was not closed is leaked: flushed data is on the disk, and the process is about to
+        // end.
         std::mem::forget(self.reader.trees.take());
     }
 }
@@ -437,13 +448,13 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a function; a panic in it is its result, and prints nothing.
+/// Runs a function; a panic in it becomes the result and prints nothing.
 fn quietly<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // sled's own threads may panic as well; what they could not do shows in the next call.
+            // sled's own threads may panic as well; the next call reports their failure.
             let sled = info.location().is_some_and(|at| at.file().contains("sled-"));
             if !QUIET.with(Cell::get) && !sled {
                 usual(info);

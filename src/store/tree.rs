@@ -1,4 +1,4 @@
-//! The database below the proof: sled's, or its files as they lie there.
+//! The database below the digest: sled's database, or its files without sled.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ pub(super) enum Tree {
     Still(Arc<Mutex<RawTree>>),
 }
 
-/// A database for reading, also while another thread writes to it.
+/// A reader of the database, also while another thread writes to it.
 #[derive(Clone)]
 pub(super) enum Reader {
     Live(sled::Reader),
@@ -41,12 +41,12 @@ impl Read for Reader {
 }
 
 impl Tree {
-    /// A database that is only looked at.
+    /// Returns a database that is only looked at.
     pub fn still(tree: RawTree) -> Tree {
         Tree::Still(Arc::new(Mutex::new(tree)))
     }
 
-    /// The same for reading; all of them must be gone when it ends.
+    /// Returns a reader. All readers must be dropped before the database ends.
     pub fn reader(&self) -> Reader {
         match self {
             Tree::Live(tree) => Reader::Live(tree.reader()),
@@ -54,7 +54,7 @@ impl Tree {
         }
     }
 
-    /// Checks that the database's file is still where it was.
+    /// Checks that the database's file is still in its place.
     pub fn check_file(&self) -> Result<(), StoreError> {
         match self {
             Tree::Live(tree) => tree.check_file(),
@@ -62,7 +62,7 @@ impl Tree {
         }
     }
 
-    /// Bytes on the disk, with the files of large values.
+    /// Returns the size on the disk in bytes, with the files of large values.
     pub fn disk_bytes(&self) -> u64 {
         match self {
             Tree::Live(tree) => tree.disk_bytes(),
@@ -70,7 +70,7 @@ impl Tree {
         }
     }
 
-    /// Writes the database anew; nothing for one that is only looked at.
+    /// Rewrites the database; does nothing for one that is only looked at.
     pub fn compact(&mut self) -> Result<(), StoreError> {
         match self {
             Tree::Live(tree) => tree.compact(),

@@ -1,16 +1,19 @@
-//! The write-ahead log: small commits, one after another in one file, before they go to the database together.
+//! The write-ahead log: one file of small commits, which go to the database together later.
 //!
-//! Each flush appends a *frame*: a checksum, the length of the rest, the *generation*, which is the number of commits that the
-//! database has, its place among the frames of that generation, and the [changes](super::change), compressed when there are
-//! many. Once the database has them it has one commit more, so all frames of before are old, and the next is written over
-//! them from the beginning.
+//! Each flush appends a *frame*: a checksum, the length of the rest, the *generation*, the number
+//! of the frame within its generation, and the [changes](super::change), which are compressed when
+//! there are many. The generation is the number of commits that the database has. When the database
+//! has taken the changes, it has one commit more. All earlier frames are then old, and the next
+//! frame overwrites them from the beginning.
 //!
-//! A frame is begun only when the one before is durable, and when the database is at its generation durably. So the last one
-//! may be torn, was then not acknowledged, and is left out. A whole one behind one that is not, or of a generation that the
-//! database does not reach, says that something acknowledged is gone: that is damage.
+//! A frame is begun only when the frame before it is durable and the database has durably reached
+//! the frame's generation. So the last frame may be torn; such a frame was never acknowledged and
+//! is left out. Two findings prove that acknowledged data is lost, which is damage: a whole frame
+//! after a frame that is not whole, and a frame of a generation that the database does not reach.
 //!
-//! The file has its whole size from the beginning, in zeros, since what is written within a file is durable without a new size
-//! of it. Checksums begin with a number drawn when the file is made, so that no program can write what looks like a frame.
+//! The file has its full size from the beginning, filled with zeros, because a write within a file
+//! is durable without an update of the file's size. Checksums have a seed that is drawn when the
+//! file is made, so that no program can write bytes that look like a frame.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -27,15 +30,15 @@ use super::change::{Change, Writes, pack, replay};
 use super::lock::{Identity, sync_parent, wait_for};
 use super::record::bytes;
 
-/// Bytes of the file.
+/// The size of the file in bytes.
 pub(super) const CAPACITY: usize = 128 << 10;
-/// How the file begins; the number for checksums and a checksum of it follow.
+/// The first bytes of the file; the seed of the checksums and a checksum of the head follow.
 const MAGIC: &[u8; 8] = b"df-wal\x00\x01";
-/// Bytes before the first frame.
+/// The number of bytes before the first frame.
 const HEAD: usize = 24;
-/// Bytes of a frame before what its length counts.
+/// The number of bytes in a frame that its length does not count: the checksum and the length.
 const FRAME_HEAD: usize = 12;
-/// At most what a frame's numbers take; most are small.
+/// An upper bound of the bytes of a frame's numbers; most are small.
 const NUMBERS: usize = 24;
 
 pub mod probe;
@@ -43,9 +46,9 @@ mod rescue;
 
 pub(super) struct Wal {
     path: PathBuf,
-    /// None as long as there is no file.
+    /// The open file, or `None` as long as there is no file.
     open: Option<Open>,
-    /// A file is there that was being made and holds nothing.
+    /// Whether there is an unfinished file, which holds nothing.
     is_unfinished: bool,
 }
 
@@ -53,43 +56,44 @@ struct Open {
     file: File,
     identity: Identity,
     seed: u64,
-    /// Of the last frame.
+    /// The generation of the last frame.
     generation: u64,
-    /// How many frames of that generation there are.
+    /// The number of frames of that generation.
     frames: u64,
-    /// Where the next frame goes.
+    /// The place of the next frame.
     end: usize,
-    /// The key of the last change in them.
+    /// The key of the last change in these frames.
     last: Vec<u8>,
-    /// After an error nothing more is written: what reached the disk is not known.
+    /// Whether a write failed; nothing more is written then, because the state of the disk is
+    /// unknown.
     failed: bool,
 }
 
 /// The frames of a generation.
 struct Frames {
     count: u64,
-    /// Where the next one goes.
+    /// The place of the next frame.
     end: usize,
-    /// What they make of their keys.
+    /// The writes that the frames stand for.
     writes: Writes,
-    /// The key of the last change in them.
+    /// The key of the last change in the frames.
     last: Vec<u8>,
 }
 
-/// A frame as it is found.
+/// A frame read from the file.
 struct Frame {
     generation: u64,
     number: u64,
-    /// The bytes of its changes.
+    /// The bytes of the changes, uncompressed.
     changes: Vec<u8>,
-    /// Where the next one begins.
+    /// The place of the next frame.
     end: usize,
 }
 
 impl Wal {
-    /// Opens the log at a path, and reads what the database, which has so many commits, has not got yet. `expected` is how many
-    /// frames there must be at least; none when there need be no log. Errors: it is damaged, it can't be read, another process
-    /// has it.
+    /// Opens the log at a path, and returns the writes that a database with `commits` commits
+    /// lacks. `expected` is the least number of frames, or `None` if there need be no log. Fails if
+    /// the log is damaged or unreadable, or if another process has it.
     pub fn open(path: &Path, commits: u64, expected: Option<u64>) -> Result<(Wal, Writes), StoreError> {
         let failed = |error| StoreError::io("read", path, &error);
         let mut wal = Wal { path: path.to_path_buf(), open: None, is_unfinished: false };
@@ -108,7 +112,7 @@ impl Wal {
         let Frames { count, end, writes, last } = frames;
         if let Some(file) = file {
             if count > 0 {
-                // The last of them may be in the system's memory alone.
+                // The last frames may be in the system's memory alone.
                 file.sync_data().map_err(failed)?;
             }
             let identity = Identity::of(&file, path).map_err(failed)?;
@@ -119,7 +123,7 @@ impl Wal {
         Ok((wal, writes))
     }
 
-    /// Reads the log at a path as [`Wal::open`] does, and changes nothing.
+    /// Reads the log at a path like [`Wal::open`], and changes nothing.
     pub fn look(path: &Path, commits: u64, expected: Option<u64>) -> Result<(Wal, Writes), StoreError> {
         let file = match File::open(path) {
             Ok(file) => Some(file),
@@ -131,7 +135,7 @@ impl Wal {
         Ok((Wal::absent(path), writes))
     }
 
-    /// All that can be read of the log of a store that may be damaged, and what can't.
+    /// Returns all readable writes of a log that may be damaged, and descriptions of the losses.
     pub fn salvage(path: &Path, commits: u64) -> (Wal, Writes, Vec<String>) {
         let (writes, lost) = match fs::read(path) {
             Ok(bytes) => rescue::rescue(bytes, commits),
@@ -145,7 +149,8 @@ impl Wal {
         Wal { path: path.to_path_buf(), open: None, is_unfinished: false }
     }
 
-    /// Checks that the file is still where it was, `fully` as [`Identity::check`] does, or as [`Identity::check_there`].
+    /// Checks that the file is still in its place: `fully` as in [`Identity::check`], otherwise as
+    /// in [`Identity::check_there`].
     pub fn check(&self, fully: bool) -> Result<(), StoreError> {
         match &self.open {
             Some(open) if !fully => open.identity.check_there(),
@@ -154,7 +159,7 @@ impl Wal {
         }
     }
 
-    /// Whether a frame with changes of so many bytes has room behind those of a generation.
+    /// Returns whether a frame with `bytes` bytes of changes fits after the frames of a generation.
     pub fn has_room(&self, generation: u64, bytes: usize) -> bool {
         let end = match &self.open {
             Some(open) if open.generation == generation => open.end,
@@ -163,12 +168,13 @@ impl Wal {
         end + FRAME_HEAD + NUMBERS + bytes <= CAPACITY
     }
 
-    /// How many frames it has of a generation; none when there is no file.
+    /// Returns the number of frames of a generation, or `None` if there is no file.
     pub fn frames(&self, generation: u64) -> Option<u64> {
         self.open.as_ref().map(|open| if open.generation == generation { open.frames } else { 0 })
     }
 
-    /// Appends a frame, durably. The database is at that generation durably, and there is room.
+    /// Appends a frame durably. The database must durably have reached the generation, and the
+    /// frame must fit.
     pub fn append(&mut self, generation: u64, changes: &[Change]) -> Result<(), StoreError> {
         let written = match &mut self.open {
             Some(open) => open.append(generation, changes),
@@ -178,7 +184,7 @@ impl Wal {
                     removed.map_err(|error| StoreError::io("remove", &self.path, &error))?;
                 }
                 match made(&self.path) {
-                    // Another process has put one there.
+                    // Another process has put a file there.
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                         return Err(StoreError::Replaced { path: self.path.clone() });
                     }
@@ -193,7 +199,7 @@ impl Wal {
         written.map_err(|error| StoreError::io("write to", &self.path, &error))
     }
 
-    /// Removes the file: the database has all of it, durably.
+    /// Removes the file, after the database has durably taken all of its writes.
     pub fn remove(&mut self) -> Result<(), StoreError> {
         match self.open.take().map(|_| fs::remove_file(&self.path)) {
             Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
@@ -231,13 +237,13 @@ impl Open {
     }
 }
 
-/// What is found in a log that is whole.
+/// The contents of a log that is whole.
 struct Found {
     seed: u64,
     frames: Frames,
 }
 
-/// Reads a log: none when there is none, or one that was being made.
+/// Reads a log; returns `None` if there is no log or an unfinished one.
 fn read(
     path: &Path,
     file: Option<&File>,
@@ -256,7 +262,8 @@ fn read(
     read_bytes(bytes.as_deref(), commits, expected).map_err(|what| damaged(path, what))
 }
 
-/// As [`read`], of the bytes of the file, if there is one. An error says what is wrong with it.
+/// Reads a log like [`read`], from the bytes of its file, if there is one. An error says what is
+/// wrong with the log.
 fn read_bytes(
     bytes: Option<&[u8]>,
     commits: u64,
@@ -265,7 +272,7 @@ fn read_bytes(
     let none = |what| if expected.is_some() { Err(what) } else { Ok(None) };
     let Some(bytes) = bytes else { return none("is missing") };
     let Some(seed) = seed(bytes).filter(|_| bytes.len() == CAPACITY) else {
-        // It was being made, unless something says that it was there.
+        // The file is unfinished, unless something says that the log existed.
         return none("is not readable");
     };
     let frames = frames(bytes, seed, commits);
@@ -278,7 +285,7 @@ fn read_bytes(
     Ok(Some(Found { seed, frames }))
 }
 
-/// Makes the file, not durably.
+/// Makes the file, but not durably.
 fn made(path: &Path) -> io::Result<Open> {
     let seed = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
     let mut bytes = vec![0; CAPACITY];
@@ -293,7 +300,7 @@ fn made(path: &Path) -> io::Result<Open> {
     Ok(Open { file, identity, seed, generation: 0, frames: 0, end: HEAD, last: Vec::new(), failed: false })
 }
 
-/// The number for checksums, when the file begins as it must.
+/// Returns the seed of the checksums, or `None` if the head of the file is not whole.
 fn seed(bytes: &[u8]) -> Option<u64> {
     let (head, rest) = bytes.split_at_checked(16)?;
     let (check, _) = rest.split_first_chunk::<8>()?;
@@ -301,12 +308,12 @@ fn seed(bytes: &[u8]) -> Option<u64> {
     is_whole.then(|| head.last_chunk::<8>().map(|seed| u64::from_le_bytes(*seed)))?
 }
 
-/// The checksum of what comes after a length.
+/// Returns the checksum of the bytes that follow a frame's length.
 fn check(rest: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(rest, seed)
 }
 
-/// The frames of a generation, from the beginning.
+/// Reads the frames of a generation, from the beginning.
 fn frames(bytes: &[u8], seed: u64, generation: u64) -> Frames {
     let mut found = Frames { count: 0, end: HEAD, writes: Writes::new(), last: Vec::new() };
     while let Some(frame) = frame(bytes, found.end, seed, generation)
@@ -318,7 +325,7 @@ fn frames(bytes: &[u8], seed: u64, generation: u64) -> Frames {
     found
 }
 
-/// The whole frame that begins at a place, unless it is of a generation before `least`.
+/// Returns the frame at a place if it is whole and its generation is at least `least`.
 fn frame(bytes: &[u8], at: usize, seed: u64, least: u64) -> Option<Frame> {
     let (known, rest) = bytes.get(at..)?.split_first_chunk::<8>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;

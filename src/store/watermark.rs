@@ -1,5 +1,5 @@
-//! The watermark: a small file beside a store that says how far its commits reach at least, and whether a write-ahead log
-//! goes with it.
+//! The watermark: a small file beside a store that has the least number of the store's commits, and
+//! says whether the store has a write-ahead log.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -12,19 +12,19 @@ use crate::os;
 use super::lock::sync_parent;
 use super::record::Record;
 
-/// What a watermark says.
+/// The contents of a watermark.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Mark {
     pub record: Record,
-    /// How many frames the write-ahead log has at least, as long as the database has no more commits than that. None when no
-    /// log goes with it.
+    /// The least number of frames in the write-ahead log, as long as the database has just
+    /// `record.commits` commits. `None` if the store has no log.
     pub frames: Option<u64>,
 }
 
-/// What the watermark in a file says; that nothing was acknowledged where there is no such file.
+/// Reads the watermark in a file. A missing file means that nothing was acknowledged.
 pub(super) fn read(path: &Path) -> Result<Mark, StoreError> {
     let bytes = match std::fs::read(path) {
-        // The first one is not synced: the loss of power may leave its name without what is in it.
+        // The first watermark is not synced, so a power loss may leave an empty or zeroed file.
         Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => return Ok(Mark::default()),
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Mark::default()),
@@ -47,14 +47,14 @@ pub(super) fn read(path: &Path) -> Result<Mark, StoreError> {
     parsed().ok_or_else(unreadable)
 }
 
-/// How durable a watermark is when it is written.
+/// The durability of a new watermark.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Durability {
-    /// It may come to be empty when the power is lost.
+    /// After a power loss, the file may be empty.
     None,
-    /// It is this one or the one before.
+    /// After a power loss, the file has this watermark or the one before.
     Contents,
-    /// It is this one.
+    /// After a power loss, the file has this watermark.
     Name,
 }
 

@@ -1,17 +1,18 @@
-//! What only follows from another mistake, and is not said.
+//! The suppression of mistakes that only follow from another mistake.
 
 use std::collections::HashSet;
 
 use super::Diagnostic;
 
-/// How the hint ends for a reserved word where a name belongs.
+/// The end of the hint for a reserved word in the place of a name.
 pub(super) const CHOOSE_ANOTHER: &str = "is a reserved word; choose another name";
 
-/// The title of such a mistake.
+/// The title of the mistake of a block without `do` as a value.
 pub(super) const BLOCK_AS_A_VALUE: &str = "a block as a value begins with `do`";
 
-/// Of what the lexer, the layout and the parser found in a text, in its order: what is worth saying; and where the first
-/// mistake is, when blocks no longer end where they began, so that nothing after it can be trusted.
+/// Returns the diagnostics that are worth showing, out of all that the lexer, the layout and the
+/// parser found in a text, in its order. Also returns the offset from which the text can't be
+/// trusted, if blocks no longer end where they began.
 pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagnostic>, Option<usize>) {
     let at = |diagnostic: &Diagnostic| {
         let label = diagnostic.labels.first();
@@ -21,7 +22,7 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
         true => Vec::new(),
         false => text.match_indices('\n').map(|(at, _)| at).collect(),
     };
-    // Lines are told apart by how many end before them.
+    // Lines are told apart by the number of line ends before them.
     let line = |at: usize| ends.partition_point(|end| *end < at);
     let first = found.first().map(at);
     let mut broken = None;
@@ -37,7 +38,7 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
     let kept = found.into_iter().filter(|diagnostic| {
         seen += 1;
         match diagnostic.title.as_str() {
-            // The brackets of what was skipped.
+            // The closing bracket of text that was skipped.
             "unexpected `}`" | "unexpected `)`" | "unexpected `]`" if seen > 1 => {
                 broken = first;
                 false
@@ -49,12 +50,12 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
                 broken = broken.or(Some(at(diagnostic)));
                 true
             }
-            // A string without an end takes the bracket's end in.
+            // An unclosed string contains the closing bracket.
             title if title.starts_with("unclosed `") && title.ends_with('`') => {
                 !strings.contains(&line_of(diagnostic))
             }
             "unexpected end of the file" if seen > 1 => false,
-            // What comes after a bracket that is never closed is taken to be within it.
+            // Everything after a bracket that is never closed seems to be within the bracket.
             title
                 if title.starts_with("unexpected ")
                     && brackets.iter().any(|from| *from < line_of(diagnostic)) =>
@@ -62,14 +63,14 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
                 broken = first;
                 false
             }
-            // A reserved word that was meant as a name is one wherever that is used.
+            // A reserved word that was meant as a name is reported only once.
             title if reserved.contains(title) => false,
             title if diagnostic.hint.as_ref().is_some_and(|hint| hint.ends_with(CHOOSE_ANOTHER)) => {
                 reserved.insert(title.to_string());
                 broken = broken.or(Some(at(diagnostic)));
                 unexpected.insert(line_of(diagnostic))
             }
-            // Of what is unexpected on a line, the first is the cause.
+            // The first unexpected token of a line is the cause of the others.
             title if title.starts_with("unexpected ") => unexpected.insert(line_of(diagnostic)),
             _ => true,
         }

@@ -1,25 +1,25 @@
-//! What is wrong with a program, as data. Rendering belongs to the command line.
+//! Diagnostics: the mistakes in a program, as data. Rendering is not done here.
 
 use super::source::Place;
 
-/// Mistakes of one text that are told, at most.
+/// The largest number of mistakes that are reported for one text.
 pub(super) const MOST_MISTAKES: usize = 200;
 
-/// How bad it is: an error stops the program from running, a warning doesn't.
+/// The severity of a diagnostic: an error stops the program from running, a warning does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Error,
     Warning,
 }
 
-/// A place with what is to be said of it.
+/// A place with a text about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Label {
     pub place: Place,
     pub text: String,
 }
 
-/// One message: a title, the places (the first is the main one), the reason, a hint.
+/// A message: a title, places (the first is the main one), the reason, and a hint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnostic {
     pub severity: Severity,
@@ -27,12 +27,13 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     pub reason: Option<String>,
     pub hint: Option<String>,
-    /// Whether a program that a store has goes on in spite of it: it was no mistake when the program began.
+    /// Whether a program that is already in a store may run in spite of the diagnostic, because it
+    /// was no mistake when the program began.
     pub tolerated: bool,
 }
 
 impl Diagnostic {
-    /// An error at a place; `text` says what is seen there.
+    /// Returns an error at a place; `text` says what is wrong there.
     pub fn error(title: impl Into<String>, place: Place, text: impl Into<String>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
@@ -44,7 +45,7 @@ impl Diagnostic {
         }
     }
 
-    /// A warning at a place.
+    /// Returns a warning at a place.
     pub fn warning(title: impl Into<String>, place: Place, text: impl Into<String>) -> Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(title, place, text) }
     }
@@ -55,25 +56,25 @@ impl Diagnostic {
         self
     }
 
-    /// Says why it is so.
+    /// Adds the reason.
     pub fn because(mut self, reason: impl Into<String>) -> Diagnostic {
         self.reason = Some(reason.into());
         self
     }
 
-    /// Lets a program that a store has go on in spite of it.
+    /// Lets a program that is already in a store run in spite of the diagnostic.
     pub fn tolerated(mut self) -> Diagnostic {
         self.tolerated = true;
         self
     }
 
-    /// Says what to do.
+    /// Adds a hint that says what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Diagnostic {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Says what to do, when there is something to say.
+    /// Adds a hint, if there is one and the diagnostic has none yet.
     pub fn maybe_hint(mut self, hint: Option<String>) -> Diagnostic {
         self.hint = self.hint.or(hint);
         self

@@ -1,4 +1,5 @@
-//! What people bring from other languages: words and signs that they spell differently, and how it is spelled here.
+//! Habits from other languages: words and signs that are spelled differently there, with their
+//! spelling here.
 
 use super::cascades::BLOCK_AS_A_VALUE;
 use super::lexer::Spanned;
@@ -7,19 +8,19 @@ use super::token::Token;
 /// A habit that explains an unexpected token.
 pub struct Habit {
     pub title: String,
-    /// What is shown: bytes of the text.
+    /// The bytes of the text to show, from `from` to before `to`.
     pub from: usize,
     pub to: usize,
     pub label: &'static str,
     pub hint: String,
 }
 
-/// The habit behind the unexpected token at an index, if it is one that is known.
+/// Returns the known habit behind the unexpected token at an index, if there is one.
 pub fn habit(tokens: &[Spanned], at: usize) -> Option<Habit> {
     signs(tokens, at).or_else(|| words(tokens, at)).or_else(|| shapes(tokens, at))
 }
 
-/// Signs that are two tokens here.
+/// Recognises signs that are two tokens here.
 fn signs(tokens: &[Spanned], at: usize) -> Option<Habit> {
     let (start, token, end) = tokens.get(at)?;
     let (from, before, before_end) = tokens.get(at.checked_sub(1)?)?;
@@ -52,11 +53,12 @@ fn signs(tokens: &[Spanned], at: usize) -> Option<Habit> {
     })
 }
 
-/// A word before the token, or the token itself, that begins something in another language.
+/// Recognises a word that begins a construct in another language: the token before, the token
+/// itself, or the first of its statement.
 fn words(tokens: &[Spanned], at: usize) -> Option<Habit> {
     let first = statement(tokens, at);
     let word = |at: usize| match &tokens.get(at)?.1 {
-        // Most are names like others, unless a statement begins with them.
+        // Most words are names like others, unless a statement begins with them.
         Token::Id(word) if at == first || ANYWHERE.contains(&&**word) => {
             Some((at, word.clone(), spelled(word)?))
         }
@@ -74,16 +76,16 @@ fn words(tokens: &[Spanned], at: usize) -> Option<Habit> {
     })
 }
 
-/// Words that begin a statement nowhere.
+/// The words that are recognised anywhere in a statement.
 const ANYWHERE: &[&str] = &["and", "function", "is", "lambda", "mut", "new", "not", "or", "then"];
 
-/// Where the statement begins that a token is in.
+/// Returns the index of the first token in the statement of a token.
 fn statement(tokens: &[Spanned], at: usize) -> usize {
     let begins = |token: &Token| matches!(token, Token::Nl | Token::LBrace | Token::RBrace);
     (0..at.min(tokens.len())).rev().find(|before| begins(&tokens[*before].1)).map_or(0, |before| before + 1)
 }
 
-/// How it is said here.
+/// Returns how the construct is written here.
 fn spelled(word: &str) -> Option<&'static str> {
     Some(match word {
         "function" | "def" | "func" | "fun" | "sub" => "functions are declared with `fn`",
@@ -118,7 +120,7 @@ fn spelled(word: &str) -> Option<&'static str> {
     })
 }
 
-/// Shapes of statements and expressions.
+/// Recognises shapes of statements and expressions.
 fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
     let (start, token, end) = tokens.get(at)?;
     let before = at.checked_sub(1).map(|before| &tokens[before].1);
@@ -308,7 +310,8 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
     }
 }
 
-/// The innermost bracket around a token, or the beginning of the string in whose `{…}` it is.
+/// Returns the innermost bracket around a token, or the beginning of the string whose `{…}`
+/// contains the token.
 fn opener(tokens: &[Spanned], at: usize) -> Option<usize> {
     let mut depth = 0;
     (0..at).rev().find(|before| match tokens[*before].1 {
@@ -325,13 +328,13 @@ fn opener(tokens: &[Spanned], at: usize) -> Option<usize> {
     })
 }
 
-/// Whether a token is the second in braces where a value begins.
+/// Returns whether a token is the second token in braces where a value begins.
 fn begins_a_block(tokens: &[Spanned], at: usize) -> bool {
     let begins = |token: &Token| matches!(token, Token::Assign | Token::Arrow);
     matches!(tokens[..at], [.., (_, ref before, _), (_, Token::LBrace, _), _] if begins(before))
 }
 
-/// Whether a token is in the parentheses of a call, and not in those of parameters.
+/// Returns whether a token is in the parentheses of a call, and not in a list of parameters.
 fn is_argument(tokens: &[Spanned], at: usize) -> bool {
     let Some(open) = opener(tokens, at).filter(|open| tokens[*open].1 == Token::LParen) else { return false };
     match &tokens[..open] {
@@ -345,7 +348,7 @@ fn is_argument(tokens: &[Spanned], at: usize) -> bool {
     }
 }
 
-/// Whether a token is in parentheses that `=>` follows, without `fn` before them.
+/// Returns whether a token is in parentheses with `=>` after them and no `fn` before them.
 fn is_arrow_function(tokens: &[Spanned], at: usize) -> bool {
     let Some(open) = opener(tokens, at).filter(|open| tokens[*open].1 == Token::LParen) else { return false };
     let before = open.checked_sub(1).map(|before| &tokens[before].1);
@@ -358,7 +361,7 @@ fn is_arrow_function(tokens: &[Spanned], at: usize) -> bool {
         })
 }
 
-/// Whether a member of an entity would begin here.
+/// Returns whether a member of an entity would begin here.
 fn begins_a_member(tokens: &[Spanned], at: usize) -> bool {
     let open = tokens[..at].iter().rposition(|(_, token, _)| *token == Token::LBrace);
     let inside = |open: usize| {
@@ -372,7 +375,7 @@ fn ends_value(token: &Token) -> bool {
     super::layout::can_end(token) && !matches!(token, Token::Return | Token::Break | Token::Continue)
 }
 
-/// Whether the innermost bracket around a token is this one.
+/// Returns whether the innermost bracket around a token is `bracket`.
 fn within(tokens: &[Spanned], at: usize, bracket: &Token) -> bool {
     opener(tokens, at).is_some_and(|open| tokens[open].1 == *bracket)
 }

@@ -1,17 +1,17 @@
 //! The newline rule and the balance of brackets, as a pass over the tokens.
 //!
-//! What comes out has one [`Token::Nl`] at the end of a statement, never two together and never beside a
-//! brace, and every bracket closed by its own kind, so that the grammar need not think of either.
+//! In the output, one [`Token::Nl`] separates two statements, never two together and never beside a
+//! brace. Every bracket is closed by its own kind. So the grammar need not deal with either.
 
 use super::diagnostic::{Diagnostic, MOST_MISTAKES};
 use super::lexer::Spanned;
 use super::source::{Place, Span};
 use super::token::Token;
 
-/// Brackets nested deeper than this are an error.
+/// The largest allowed depth of brackets.
 pub const MAX_BRACKETS: usize = 1_000;
 
-/// Lays the tokens out. The flag is false when brackets nest so deeply that parsing makes no sense.
+/// Lays out the tokens. The flag is false if brackets nest so deeply that parsing makes no sense.
 pub fn lay_out(tokens: Vec<Spanned>, source: u32, diagnostics: &mut Vec<Diagnostic>) -> (Vec<Spanned>, bool) {
     let mut layout = Layout {
         source,
@@ -24,8 +24,8 @@ pub fn lay_out(tokens: Vec<Spanned>, source: u32, diagnostics: &mut Vec<Diagnost
     (layout.out, sane)
 }
 
-/// Decides by their neighbours what words are: reserved words are names after a `.` and before a `:`, and `within`
-/// is a word of its own before a duration, where no name can be.
+/// Decides what words are by their neighbours. A reserved word after a `.` or before a `:` is a
+/// name. `within` before a duration is a token of its own, since no name can be there.
 pub fn soften(mut tokens: Vec<Spanned>) -> Vec<Spanned> {
     for at in 0..tokens.len() {
         if matches!(&tokens[at].1, Token::Id(name) if &**name == "within")
@@ -49,7 +49,8 @@ struct Layout<'a> {
     source: u32,
     out: Vec<Spanned>,
     open: Vec<(Token, Span)>,
-    /// A newline that ends a statement if the next token begins one.
+    /// The offset of a line end or `;` that ends a statement if the next token begins one, and
+    /// whether a `;` was among them.
     pending: Option<(usize, bool)>,
     diagnostics: &'a mut Vec<Diagnostic>,
 }
@@ -113,7 +114,7 @@ impl Layout<'_> {
         Place { source: self.source, span: Span::new(start, end) }
     }
 
-    /// Decides whether a line's end, or a `;`, separates what is before it from `next`.
+    /// Decides whether a line end or a `;` separates the token before it from `next`.
     fn line_end(&mut self, at: usize, hard: bool, next: &Token) {
         let within =
             matches!(self.open.last(), Some((Token::LParen | Token::LBracket | Token::StrStart(_), _)));
@@ -126,7 +127,8 @@ impl Layout<'_> {
         }
     }
 
-    /// Checks a closing bracket against what is open; false when it is to be left out.
+    /// Checks a closing bracket against the open brackets; returns false if the bracket must be
+    /// left out.
     fn close(&mut self, token: &Token, start: usize, end: usize) -> bool {
         let fits = |opener: &Token| match token {
             Token::StrEnd(_) => matches!(opener, Token::StrStart(_)),
@@ -158,7 +160,7 @@ impl Layout<'_> {
         true
     }
 
-    /// A statement can't begin within parentheses: the ones that are open were forgotten.
+    /// Closes open parentheses and brackets, because a statement can't begin within them.
     fn close_parentheses(&mut self, at: usize) {
         while matches!(self.open.last(), Some((Token::LParen | Token::LBracket, _))) {
             if let Some((opener, span)) = self.open.pop() {
@@ -170,7 +172,7 @@ impl Layout<'_> {
 
     fn unclosed(&mut self, opener: &Token, span: Span) {
         if matches!(opener, Token::StrStart(_)) {
-            return; // the lexer has said so
+            return; // the lexer has reported it
         }
         let place = Place { source: self.source, span };
         let close = closer(opener);
@@ -210,7 +212,7 @@ fn begins_only_a_statement(token: &Token) -> bool {
     )
 }
 
-/// Whether a statement may end with this token.
+/// Returns whether a statement may end with this token.
 pub fn can_end(token: &Token) -> bool {
     use Token::*;
     matches!(
@@ -234,7 +236,7 @@ pub fn can_end(token: &Token) -> bool {
     )
 }
 
-/// Whether this token goes on with the statement of the line before.
+/// Returns whether this token continues the statement of the line before.
 pub fn continues(token: &Token) -> bool {
     use Token::*;
     matches!(

@@ -8,11 +8,11 @@ use super::diagnostic::{Diagnostic, MOST_MISTAKES};
 use super::source::{Place, Span};
 use super::token::{Name, Raw, Token};
 
-/// A token and where it stands.
+/// A token with its first byte and the byte after its end.
 pub type Spanned = (usize, Token, usize);
 
-/// What the lexer gives: tokens, newlines among them, doc comments by the offset of the token after them, and where all
-/// comments are.
+/// The result of lexing: tokens including newlines, doc comments by the offset of the token after
+/// them, and the places of all comments.
 #[derive(Default)]
 pub struct Lexed {
     pub tokens: Vec<Spanned>,
@@ -25,9 +25,9 @@ pub struct Lexed {
 struct Open {
     block: bool,
     start: usize,
-    /// Braces opened within the interpolation.
+    /// The number of open braces within the interpolation.
     braces: usize,
-    /// Index of the tokens that hold its text, with the raw text.
+    /// The pieces of its text: the index of the piece's token, the raw text, and the text's offset.
     pieces: Vec<(usize, String, usize)>,
 }
 
@@ -40,10 +40,10 @@ struct Lexer<'a> {
     doc: Option<String>,
 }
 
-/// Deeper nesting of strings within strings is an error.
+/// The largest allowed depth of strings within strings.
 const MAX_STRINGS: usize = 64;
 
-/// Reads a whole text.
+/// Lexes a whole text.
 pub fn lex(text: &str, source: u32) -> Lexed {
     let mut lexer = Lexer { text, source, at: 0, open: Vec::new(), out: Lexed::default(), doc: None };
     if text.starts_with("#!") {
@@ -227,7 +227,8 @@ impl Lexer<'_> {
         self.string_text(Open { block, start, braces: 0, pieces: Vec::new() }, start, end);
     }
 
-    /// Reads text from `from` up to the next `{` or the string's end. `token_start` is where its token begins.
+    /// Reads text from `from` up to the next `{` or the end of the string. `token_start` is the
+    /// beginning of the text's token.
     fn string_text(&mut self, mut open: Open, token_start: usize, from: usize) {
         let bytes = self.text.as_bytes();
         let mut at = from;
@@ -282,7 +283,8 @@ impl Lexer<'_> {
         self.settle_string(open);
     }
 
-    /// Gives a complete string's tokens their text: indentation stripped, escapes read.
+    /// Puts the text of a complete string into its tokens, without indentation and with escapes
+    /// decoded.
     fn settle_string(&mut self, mut open: Open) {
         if open.block {
             strip_indentation(&mut open.pieces);
@@ -323,7 +325,8 @@ impl Lexer<'_> {
                         (Some(digits), Some(code)) => {
                             out.push(code);
                             chars = rest[digits.len() + 2..].char_indices();
-                            // Offsets of later escapes are relative to the piece, which errors only approximate.
+                            // Later indices count from here, so the places of later bad escapes are
+                            // only approximate.
                         }
                         _ => self.bad_escape(offset + at, 2, "`\\u` wants a code point, like `\\u{1F600}`"),
                     }
@@ -400,7 +403,8 @@ impl Lexer<'_> {
     }
 }
 
-/// Strips a text block: the first line break, the indentation that all its lines share, and the line of its end.
+/// Strips a text block of its first line break, of the indentation that all lines share, and of its
+/// closing line.
 fn strip_indentation(pieces: &mut [(usize, String, usize)]) {
     if let Some(first) = pieces.first_mut() {
         let blank = first.1.find('\n').filter(|n| first.1[..*n].trim().is_empty());
@@ -438,7 +442,7 @@ fn strip_indentation(pieces: &mut [(usize, String, usize)]) {
         }
         *text = out;
     }
-    // A closing line of its own ends the text before its line break.
+    // If the last line has nothing but the closing quotes, the text ends before its line break.
     if let Some((_, text, _)) = pieces.last_mut()
         && let Some(newline) = text.rfind('\n')
         && text[newline..].trim().is_empty()
@@ -452,7 +456,7 @@ fn strip_indentation(pieces: &mut [(usize, String, usize)]) {
     }
 }
 
-/// A duration as written, `1.5h`, in nanoseconds; nothing when it doesn't fit.
+/// Returns a written duration such as `1.5h` in nanoseconds, or `None` if it does not fit.
 pub fn parse_duration(text: &str) -> Option<i64> {
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(unit_at);
@@ -482,7 +486,7 @@ pub fn parse_duration(text: &str) -> Option<i64> {
     i64::try_from(total).ok()
 }
 
-/// A character as it is, where it can be seen.
+/// Returns a character as it is, or escaped if it is invisible.
 fn shown(text: &str) -> String {
     match text.chars().any(char::is_control) {
         true => text.escape_default().to_string(),

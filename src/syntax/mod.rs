@@ -1,8 +1,8 @@
 //! From text to a syntax tree.
 //!
-//! Invariant: nothing here knows what a program means. Whatever the text, this layer answers with a tree and a
-//! list of diagnostics; it never panics and its trees are never deeper than [`tree::MAX_DEPTH`], so that
-//! every later walk over a tree may recurse.
+//! Invariant: nothing here knows the meaning of a program. For every text, this layer returns a
+//! tree and a list of diagnostics. It never panics, and its trees are never deeper than
+//! [`tree::MAX_DEPTH`], so that every later walk over a tree may recurse.
 
 mod cascades;
 pub mod diagnostic;

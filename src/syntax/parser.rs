@@ -15,19 +15,20 @@ use super::token::{Name, Token};
 use super::tree::*;
 use super::unexpected::Unexpected;
 
-/// What was read: the tree, and what is wrong with the text. The tree holds `Error` nodes where it was unreadable.
+/// The result of parsing: the tree, and the mistakes in the text. The tree has `Error` nodes in
+/// unreadable places.
 pub struct Parsed {
     pub module: Module,
     pub diagnostics: Vec<Diagnostic>,
-    /// Where the first mistake is, when blocks no longer end where they began.
+    /// The offset from which blocks no longer end where they began, if there is one.
     pub broken: Option<usize>,
-    /// The tokens as laid out, for tools that look at the text itself.
+    /// The tokens after layout, for tools that look at the text itself.
     pub tokens: Vec<Spanned>,
-    /// What the braces are for, by offset. Those of records and patterns are not here.
+    /// The purposes of braces, by offset. Braces of records and patterns are not included.
     pub braces: HashMap<usize, Brace>,
 }
 
-/// What a brace holds.
+/// The contents of a brace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Brace {
     Block,
@@ -36,7 +37,7 @@ pub enum Brace {
 }
 
 impl Parsed {
-    /// Whether the name at an index of the tokens is `{name}` of a record or a pattern.
+    /// Returns whether the name at a token index is `{name}` of a record or a pattern.
     pub fn is_short_field(&self, at: usize) -> bool {
         let tokens = &self.tokens;
         let mut depth = 0;
@@ -68,7 +69,7 @@ impl Parsed {
     }
 }
 
-/// Reads one source text. Its number is used in the places of the diagnostics only.
+/// Parses one source text. The number `source` is used only in the places of diagnostics.
 pub fn parse(text: &str, source: u32) -> Parsed {
     if text.len() > MAX_SOURCE {
         let place = Place { source, span: Span::new(0, 0) };
@@ -98,7 +99,8 @@ pub fn parse(text: &str, source: u32) -> Parsed {
     Parsed { module, diagnostics, broken, tokens: context.tokens, braces: context.braces }
 }
 
-/// Whether a text is right so far and goes on: a bracket or a text block is open, or something is missing at its end.
+/// Returns whether a text has no mistake but is unfinished: a bracket, a text block or a comment is
+/// open, or something is missing at the end.
 pub fn is_unfinished(text: &str) -> bool {
     let lexed = lex(text, 0);
     let block = |d: &Diagnostic| {
@@ -119,7 +121,7 @@ pub fn is_unfinished(text: &str) -> bool {
     !parsed.diagnostics.is_empty() && parsed.diagnostics.iter().all(at_end)
 }
 
-/// What the grammar's actions use.
+/// The state that the grammar's actions share.
 pub struct Context {
     source: u32,
     docs: HashMap<usize, Name>,
@@ -134,17 +136,17 @@ impl Context {
         Place { source: self.source, span }
     }
 
-    /// The doc comment before the declaration that begins at `at`.
+    /// Returns the doc comment before the declaration that begins at `at`.
     pub fn doc(&self, at: usize) -> Option<Name> {
         self.docs.get(&at).cloned()
     }
 
-    /// Notes what the brace at an offset is for.
+    /// Notes the purpose of the brace at an offset.
     pub fn brace(&mut self, at: usize, brace: Brace) {
         self.braces.insert(at, brace);
     }
 
-    /// An expression; an error node when the tree would be too deep.
+    /// Returns an expression, or an error node if the tree would be too deep.
     pub fn expr(&mut self, start: usize, kind: ExprKind, end: usize) -> Expr {
         let span = Span::new(start, end);
         let depth = kind.children_depth() + 1;
@@ -166,13 +168,14 @@ impl Context {
         Expr { kind, span, depth }
     }
 
-    /// An expression as a body.
+    /// Returns an expression as a body.
     pub fn body(&mut self, expr: Expr) -> Block {
         let span = expr.span;
         Block { stmts: vec![Stmt { kind: StmtKind::Expr(expr), span }], span }
     }
 
-    /// The body of an `extern activity`, whose declaration ends at `end`: the process around does it.
+    /// Returns the body of an `extern activity`, whose declaration ends at `end`. The embedding
+    /// process carries the activity out.
     pub fn extern_body(&mut self, name: &Ident, params: &[Param], end: usize) -> Block {
         for param in params {
             if !matches!(param.pattern.kind, PatternKind::Name(_)) {
@@ -199,7 +202,7 @@ impl Context {
         self.diagnostics.push(error);
     }
 
-    /// Notes that the parser skipped tokens, while it was reading `what`.
+    /// Notes that the parser skipped tokens while it was reading `what`.
     pub fn recovered(&mut self, recovery: ErrorRecovery<usize, Token, ()>, what: &str) {
         self.syntax_error(recovery.error, what);
     }
@@ -300,7 +303,7 @@ impl Context {
                 Unexpected { tokens, place, token, expected, what, previous }.describe()
             }
         };
-        // One mistake is said once, even when recovery stumbles over it twice.
+        // A mistake is reported once, even if recovery finds it twice.
         if !self.diagnostics.iter().any(|d| d.labels[0].place == diagnostic.labels[0].place) {
             self.diagnostics.push(diagnostic);
         }
@@ -313,18 +316,18 @@ pub enum PatternItem {
     Rest(Rest),
 }
 
-/// A pattern that is a name.
+/// Returns a pattern that is a name.
 pub fn name_pattern(name: Name, span: Span) -> Pattern {
     let kind = if &*name == "_" { PatternKind::Any } else { PatternKind::Name(name) };
     Pattern { kind, span }
 }
 
-/// An unsigned literal.
+/// Returns an unsigned literal.
 pub fn int(value: u64) -> ExprKind {
     i64::try_from(value).map_or(ExprKind::IntMin, ExprKind::Int)
 }
 
-/// A minus before an expression; before a literal it belongs to the literal.
+/// Returns a minus before an expression; a minus before a literal becomes part of the literal.
 pub fn negate(expr: Expr) -> ExprKind {
     match expr.kind {
         ExprKind::Int(n) if n != i64::MIN => ExprKind::Int(-n),
@@ -335,7 +338,7 @@ pub fn negate(expr: Expr) -> ExprKind {
     }
 }
 
-/// The parts of a string with `{…}`.
+/// Returns a string with `{…}` from its parts.
 pub fn interpolated(first: Name, expr: Expr, rest: Vec<(Name, Expr)>, last: Name) -> ExprKind {
     let (mut texts, mut exprs) = (vec![first], vec![expr]);
     for (text, expr) in rest {
@@ -346,7 +349,7 @@ pub fn interpolated(first: Name, expr: Expr, rest: Vec<(Name, Expr)>, last: Name
     ExprKind::Interpolated(texts, exprs)
 }
 
-/// What stands for an arm that could not be read.
+/// Returns the node for an arm that could not be read.
 pub fn broken_arm(span: Span) -> Arm {
     let error = Stmt { kind: StmtKind::Error, span };
     let pattern = Pattern { kind: PatternKind::Error, span };

@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use logos::{Lexer, Logos};
 
-/// A name or a piece of text, shared by all who mention it.
+/// A name or a piece of text, shared by its users.
 pub type Name = Rc<str>;
 
-/// What logos recognises outside of strings. Strings are read by `lexer`, which looks for their quotes.
+/// The tokens that logos recognises outside of strings. The lexer reads strings, after logos has
+/// found their quotes.
 #[derive(Logos, Clone, Copy, Debug, PartialEq)]
 #[logos(skip r"[ \t\r\u{feff}]+")]
 pub enum Raw {
@@ -43,17 +44,17 @@ pub enum Raw {
     Symbol,
 }
 
-/// Whether a name goes on with this character, in a text that is still being written too.
+/// Returns whether a character continues a name, also in a text that is still being written.
 pub fn is_of_a_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The name that a text ends with; empty when there is none.
+/// Returns the name that a text ends with; empty if there is none.
 pub fn last_name(text: &str) -> &str {
     text.rsplit(|c| !is_of_a_name(c)).next().unwrap_or("")
 }
 
-/// Reads to the end of a comment that may hold others; false when the text ends first.
+/// Reads to the end of a comment, which may contain others; returns false if the text ends first.
 fn block_comment(lexer: &mut Lexer<Raw>) -> bool {
     let rest = lexer.remainder().as_bytes();
     let (mut at, mut depth) = (0, 1);
@@ -88,7 +89,8 @@ macro_rules! fixed_tokens {
             Float(f64),
             Duration(i64),
             Str(Name),
-            /// A string's text before its first `{`, between two, and after the last `}`.
+            /// The text of a string before its first `{`; `StrMid` and `StrEnd` are the texts
+            /// between two interpolations and after the last one.
             StrStart(Name),
             StrMid(Name),
             StrEnd(Name),
@@ -100,15 +102,15 @@ macro_rules! fixed_tokens {
         }
 
         impl Token {
-            /// How all reserved words and symbols are spelled.
+            /// The spellings of all reserved words and symbols.
             pub const SPELLINGS: &[&str] = &[$($text),*];
 
-            /// The token spelled so, when it is a reserved word or a symbol.
+            /// Returns the reserved word or symbol with this spelling, or `None` if there is none.
             pub fn fixed(text: &str) -> Option<Token> {
                 match text { $($text => Some(Token::$name),)* _ => None }
             }
 
-            /// The spelling of a reserved word or a symbol.
+            /// Returns the spelling of a reserved word or a symbol.
             pub fn spelling(&self) -> Option<&'static str> {
                 match self { $(Token::$name => Some($text),)* _ => None }
             }
@@ -131,7 +133,7 @@ fixed_tokens! {
 }
 
 impl Token {
-    /// Whether it is a reserved word.
+    /// Returns whether the token is a reserved word.
     pub fn is_word(&self) -> bool {
         self.spelling().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_alphabetic()))
     }

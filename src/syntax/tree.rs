@@ -1,12 +1,12 @@
-//! The syntax tree: what was written, with spans, before any meaning.
+//! The syntax tree: the text as written, with spans, before any meaning.
 
 use super::source::Span;
 use super::token::Name;
 
-/// No tree is deeper than this many expressions within one another.
+/// The largest number of expressions within one another in a tree.
 pub const MAX_DEPTH: u32 = 2_000;
 
-/// A name where it is written.
+/// A name in the text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ident {
     pub name: Name,
@@ -30,7 +30,7 @@ pub enum StmtKind {
     Var(Ident, Expr),
     Fn(Callable),
     Expr(Expr),
-    /// `target = value`, or with an operator `target += value`.
+    /// `target = value`, or `target += value` with an operator.
     Assign(Expr, Option<BinaryOp>, Expr),
     For(Pattern, Expr, Block),
     While(Expr, Block),
@@ -45,11 +45,12 @@ pub enum StmtKind {
     Test(Ident, Block),
     Mock(Mock),
     Property(Property),
-    /// What could not be read; the diagnostics say why.
+    /// A statement that could not be read; the diagnostics say why.
     Error,
 }
 
-/// What has a name, parameters and a body: a function, an activity, an orchestration, an operation.
+/// A declaration with a name, parameters and a body: a function, an activity, an orchestration or
+/// an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Callable {
     pub name: Ident,
@@ -60,21 +61,23 @@ pub struct Callable {
     pub doc: Option<Name>,
 }
 
-/// `mock charge in turn with fn…, fn…, never within 10s`: what can come of an activity or an effect when a program is tried out.
+/// `mock charge in turn with fn…, fn…, never within 10s`: the possible outcomes of an activity or
+/// an effect in a test.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mock {
-    /// `charge`, or `fs.read`.
+    /// The mocked name: `charge`, or `fs.read`.
     pub target: Vec<Ident>,
     pub span: Span,
-    /// Whether the outcomes come one after the other, the last one again and again; else any of them may come.
+    /// Whether the outcomes come one after the other, and then the last one again and again.
+    /// Otherwise any of them may come each time.
     pub in_turn: bool,
-    /// Functions, operations of entities, or `never`.
+    /// The outcomes: functions, operations of entities, or `never`.
     pub outcomes: Vec<Expr>,
     /// The time within which an answer comes, in nanoseconds.
     pub within: Option<i64>,
 }
 
-/// What has to hold when a program is tried out.
+/// A property that must hold in tests of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Property {
     pub kind: PropertyKind,
@@ -84,9 +87,9 @@ pub struct Property {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PropertyKind {
-    /// At every moment.
+    /// A property that holds at every moment.
     Invariant,
-    /// When all has come to rest.
+    /// A property that holds when everything has come to rest.
     Eventually,
 }
 
@@ -120,7 +123,7 @@ pub struct Block {
 pub struct Expr {
     pub kind: ExprKind,
     pub span: Span,
-    /// How deep the tree below is.
+    /// The depth of the tree below.
     pub depth: u32,
 }
 
@@ -129,12 +132,12 @@ pub enum ExprKind {
     Null,
     Bool(bool),
     Int(i64),
-    /// 9223372036854775808, which is an int only with a minus before it.
+    /// 9223372036854775808, which is an int only after a minus.
     IntMin,
     Float(f64),
     Duration(i64),
     Str(Name),
-    /// Texts and expressions in turn; there is one text more than there are expressions.
+    /// Texts and expressions in turn, with one more text than expressions.
     Interpolated(Vec<Name>, Vec<Expr>),
     Name(Name),
     State,
@@ -148,7 +151,7 @@ pub enum ExprKind {
     Coalesce(Box<Expr>, Box<Expr>),
     /// `value |> f`
     Pipe(Box<Expr>, Box<Expr>),
-    /// The flag says whether the end is included.
+    /// A range. The flag says whether the end is included.
     Range(Box<Expr>, Box<Expr>, bool),
     Call(Box<Expr>, Vec<Element>),
     Field(Box<Expr>, Ident),
@@ -168,7 +171,8 @@ pub enum ExprKind {
     Return(Option<Box<Expr>>),
     Break,
     Continue,
-    /// The body of an `extern activity`: its name, and where the parameters stand that it passes on.
+    /// The body of an `extern activity`: its name, and the places of the parameters that it passes
+    /// on.
     Extern(Name, Vec<Span>),
     Error,
 }
@@ -246,13 +250,13 @@ pub enum BinaryOp {
 }
 
 impl BinaryOp {
-    /// Whether it gives a bool.
+    /// Returns whether the result is a bool.
     pub fn compares(self) -> bool {
         use BinaryOp::*;
         matches!(self, Equal | NotEqual | Less | LessEqual | Greater | GreaterEqual)
     }
 
-    /// As it is written.
+    /// Returns the operator as it is written.
     pub fn symbol(self) -> &'static str {
         match self {
             BinaryOp::Add => "+",
@@ -287,7 +291,7 @@ pub enum PatternKind {
     Error,
 }
 
-/// `..` or `..name`; for a list with the number of patterns before it.
+/// `..` or `..name`. A list pattern also has the number of patterns before it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rest {
     pub name: Option<Ident>,
@@ -339,7 +343,7 @@ impl Element {
 }
 
 impl Block {
-    /// The depth of the deepest expression in it.
+    /// Returns the depth of the deepest expression in the block.
     pub fn depth(&self) -> u32 {
         self.stmts.iter().map(Stmt::depth).max().unwrap_or(0)
     }
@@ -369,7 +373,7 @@ impl Stmt {
 }
 
 impl ExprKind {
-    /// The depth of the deepest expression directly within.
+    /// Returns the depth of the deepest direct child.
     pub fn children_depth(&self) -> u32 {
         use ExprKind::*;
         match self {

@@ -1,4 +1,4 @@
-//! The parser's mistakes in words: what stands there, what was wanted, and what may have been meant.
+//! The parser's errors in words: what was found, what was expected, and what may have been meant.
 
 use super::cascades::CHOOSE_ANOTHER;
 use super::diagnostic::Diagnostic;
@@ -8,15 +8,15 @@ use super::token::Token;
 
 const NAMED_IMPORT: &str = "an import has a name: `import \"lib/mail.df\" as mail`";
 
-/// A token that the grammar does not take where it stands.
+/// A token that the grammar does not take in its place.
 pub(super) struct Unexpected<'a> {
     pub tokens: &'a [Spanned],
     pub place: Place,
-    /// None at the end of the text.
+    /// The token, or `None` at the end of the text.
     pub token: Option<Token>,
-    /// The terminals that it takes there.
+    /// The terminals that the grammar takes there.
     pub expected: Vec<String>,
-    /// What was being read.
+    /// The construct that was being read.
     pub what: &'a str,
     pub previous: Option<Token>,
 }
@@ -26,12 +26,12 @@ impl Unexpected<'_> {
         self.expected.iter().any(|e| e.trim_matches('"') == terminal)
     }
 
-    /// Its index among the tokens.
+    /// Returns the index of the token.
     fn at(&self) -> usize {
         self.tokens.partition_point(|(known, ..)| *known < self.place.span.start as usize)
     }
 
-    /// Whether it stands in the `{…}` of a string.
+    /// Returns whether the token is in the `{…}` of a string.
     fn is_in_a_string(&self) -> bool {
         let at = self.at();
         let mut depth = 0;
@@ -47,7 +47,7 @@ impl Unexpected<'_> {
         false
     }
 
-    /// Whether it stands in the line of an `extern activity`.
+    /// Returns whether the token is in the line of an `extern activity`.
     fn is_in_extern(&self) -> bool {
         let at = self.at();
         self.tokens[..at]
@@ -57,7 +57,7 @@ impl Unexpected<'_> {
             .any(|(_, token, _)| *token == Token::Extern)
     }
 
-    /// The mistake in words.
+    /// Returns the error in words.
     pub fn describe(&self) -> Diagnostic {
         let place = self.place;
         let Some(token) = &self.token else {
@@ -80,7 +80,7 @@ impl Unexpected<'_> {
         Diagnostic::error(title, place, text).maybe_hint(hint)
     }
 
-    /// What would have been right, in a few words.
+    /// Returns what would have been right, in a few words.
     fn wanted(&self) -> Option<&'static str> {
         let expression = self.expects("int") && self.expects("null");
         if expression && self.expects("let") {

@@ -1,4 +1,4 @@
-//! Calls: of functions, methods, operations; what is started and signalled.
+//! Calls of functions, methods and operations, and the targets of `start` and `signal`.
 
 use crate::builtins::{Contexts, Effect};
 use crate::syntax::tree::*;
@@ -104,12 +104,13 @@ impl Resolver<'_> {
         }
     }
 
-    /// Where something may be done, here: of the orchestrations only tests look into others.
+    /// Returns the contexts where a builtin is allowed, as seen from here: of all orchestrations,
+    /// only tests may look into others.
     fn allowed(&self, contexts: Contexts) -> Contexts {
         if contexts == Contexts::LOOKS && !self.in_test { Contexts::TRIAL } else { contexts }
     }
 
-    /// The contexts of the effect that a function of the standard library is a wrapper of.
+    /// Returns the contexts of the effect that a function of the standard library wraps.
     pub(super) fn wrapped_effect(&self, global: GlobalId) -> Option<crate::builtins::Contexts> {
         let global = &self.program.globals[global];
         self.program.modules[global.module].std?;
@@ -170,7 +171,7 @@ impl Resolver<'_> {
         self.report(error);
     }
 
-    /// Warns of an expression that only names what it means to call.
+    /// Warns about an expression that names a callable but does not call it.
     pub(super) fn uncalled(&mut self, expr: &Expr, word: &str) {
         let ExprKind::Name(name) = &expr.kind else { return };
         if self.callable_named(expr).is_none() {
@@ -181,7 +182,7 @@ impl Resolver<'_> {
         self.report(warning.hint(format!("write `{word}{name}(…)`")));
     }
 
-    /// The function, activity or orchestration of the program that an expression names.
+    /// Returns the function, activity or orchestration of the program that an expression names.
     pub(super) fn callable_named(&self, expr: &Expr) -> Option<GlobalId> {
         let Some(Resolved::Global(global)) = self.program.modules[self.module].uses.get(&expr.span.start)
         else {
@@ -194,7 +195,7 @@ impl Resolver<'_> {
         (own && callable).then_some(*global)
     }
 
-    /// `value.name(args)`, where the value isn't a module.
+    /// Resolves `value.name(args)`, where the value is not a module.
     pub(super) fn method(&mut self, value: &Expr, name: &Ident, args: &[Element]) {
         self.expr(value);
         self.program.methods.insert(name.name.clone());
@@ -205,7 +206,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The entity, when an expression is `Entity(key)`.
+    /// Returns the entity, if an expression is `Entity(key)`.
     pub(super) fn entity_of(&self, value: &Expr) -> Option<GlobalId> {
         let ExprKind::Call(callee, _) = &value.kind else { return None };
         let at = match &callee.kind {
@@ -312,7 +313,7 @@ impl Resolver<'_> {
             );
             return;
         };
-        // Starting is not calling: the contexts are those of `start`.
+        // Starting is not calling: the contexts of `start` apply.
         let context = self.context.take();
         self.outside_section(|me| me.call(callee, args, 0, call.span));
         self.context = context;

@@ -82,7 +82,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Reports imports whose name a declaration of the file has as well, which hides them.
+    /// Reports imports that are hidden by a declaration of the same name in the file.
     fn imports_beside_declarations(&mut self) {
         let module = &self.program.modules[self.module];
         let both = module.imports.iter().filter_map(|(name, import)| {
@@ -198,7 +198,7 @@ impl Resolver<'_> {
         self.outside_section(|me| me.function(&f.params, &f.body));
     }
 
-    /// Parameters and body of any function.
+    /// Walks the parameters and the body of any function.
     pub(super) fn function(&mut self, params: &[Param], body: &Block) {
         let (in_loop, in_try) = (mem::take(&mut self.in_loop), mem::take(&mut self.in_try));
         self.level += 1;

@@ -152,7 +152,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A block of an expression whose value becomes what its own does.
+    /// Walks a block whose value is the value of the expression around it.
     fn block_for(&mut self, last: Last, block: &Block) {
         self.last = if last == Last::OfScript { Last::Value } else { last };
         self.block(block);
@@ -240,7 +240,7 @@ impl Resolver<'_> {
         self.unreachable(arms);
     }
 
-    /// Reports arms and alternatives that nothing is left for.
+    /// Reports arms and alternatives that can never match.
     fn unreachable(&mut self, arms: &[Arm]) {
         for found in patterns::unreachable(arms) {
             let patterns = &arms[found.arm].patterns;
@@ -253,7 +253,7 @@ impl Resolver<'_> {
                     Diagnostic::error("unreachable arm", self.place(span), "can never match")
                         .and(self.place(whole(&arms[number])), "this arm takes all such values")
                 }
-                // It is a warning, since programs that a store has may have it.
+                // Only a warning, since programs in a store may have such arms.
                 None => {
                     let span = whole(&arms[found.arm]);
                     Diagnostic::warning("unreachable arm", self.place(span), "can never match")

@@ -1,7 +1,7 @@
-//! Statements that do nothing, and statements that are never reached.
+//! Warnings about statements that do nothing, and about statements that are never reached.
 //!
-//! What is warned of is certain: a statement whose value goes nowhere and that asks nobody for anything, and what
-//! stands after the end of its block.
+//! Each warning is certain: the value of the statement is unused and its evaluation makes no
+//! request, or the statement comes after the end of its block.
 
 use crate::syntax::lexer::lex;
 use crate::syntax::token::Token;
@@ -10,22 +10,22 @@ use crate::syntax::{Diagnostic, Span};
 
 use super::Resolver;
 
-/// What becomes of the value of a block's last statement.
+/// The use of the value of a block's last statement.
 #[derive(Clone, Copy, Default, PartialEq)]
 pub(super) enum Last {
-    /// It is the block's value.
+    /// The value of the block.
     #[default]
     Value,
-    /// The same, of a script: nobody asks for it in most cases.
+    /// The value of a script, which is rarely used.
     OfScript,
-    /// Nobody has it.
+    /// No use.
     Nothing,
 }
 
 const TITLE: &str = "this statement does nothing";
 
 impl Resolver<'_> {
-    /// Warns of statements of a block that do nothing or are never reached.
+    /// Warns about statements of a block that do nothing or are never reached.
     pub(super) fn idle_statements(&mut self, stmts: &[Stmt], last: Last) {
         if self.program.modules[self.module].std.is_some() {
             return;
@@ -55,10 +55,10 @@ impl Resolver<'_> {
         let goes_on = at.checked_sub(1).and_then(|before| self.goes_on(&stmts[before], expr));
         let idle = is_pure(expr) && !(self.in_try && may_fail(expr));
         let found = match (last, &goes_on) {
-            // The value of a block: only a line that is indented like the rest of one is suspicious.
+            // The value of a block is suspicious only if its line is indented like a continuation.
             (Last::Value, Some(how)) => how.is_deeper && is_operation(expr),
             (Last::Value, None) => false,
-            // A list of several is what a script comes to rather than an index.
+            // A list of several elements is more likely the script's value than an index.
             (Last::OfScript, Some(_)) => {
                 is_operation(expr) && !matches!(&expr.kind, ExprKind::List(items) if items.len() != 1)
             }
@@ -87,7 +87,7 @@ impl Resolver<'_> {
         self.report(warning);
     }
 
-    /// How a statement looks as if it went on with the line before, when it does.
+    /// Returns how a statement seems to continue the line before, or `None` if it does not.
     fn goes_on(&self, before: &Stmt, expr: &Expr) -> Option<GoesOn> {
         let has_value = match &before.kind {
             StmtKind::Let(..) | StmtKind::Var(..) | StmtKind::Const(..) | StmtKind::Assign(..) => true,
@@ -120,26 +120,26 @@ impl Resolver<'_> {
         is_line.then(|| GoesOn { begins, is_deeper: column(expr.span) > column(before.span) })
     }
 
-    /// Whether an expression only names what it may mean to call, of which another warning says so.
+    /// Returns whether an expression only names a callable, about which there is another warning.
     fn names_a_callable(&self, expr: &Expr) -> bool {
         matches!(expr.kind, ExprKind::Name(_)) && self.callable_named(expr).is_some()
     }
 }
 
-/// A statement that looks as if it went on with the line before.
+/// A statement that seems to continue the line before.
 struct GoesOn {
     begins: char,
-    /// Whether its line is indented deeper.
+    /// Whether the line is indented deeper than the line before.
     is_deeper: bool,
 }
 
-/// Whether a statement is one that runs, and not a declaration.
+/// Returns whether a statement is executed, and not a declaration.
 fn is_executed(stmt: &Stmt) -> bool {
     use StmtKind::*;
     matches!(stmt.kind, Let(..) | Var(..) | Expr(_) | Assign(..) | For(..) | While(..))
 }
 
-/// Whether evaluating it asks nobody for anything and changes nothing.
+/// Returns whether the evaluation of an expression makes no request and changes nothing.
 fn is_pure(expr: &Expr) -> bool {
     use ExprKind::*;
     match &expr.kind {
@@ -161,7 +161,7 @@ fn is_pure(expr: &Expr) -> bool {
     }
 }
 
-/// Whether a pure expression may throw, which can be what it is there for.
+/// Returns whether a pure expression may throw, which may be its purpose.
 fn may_fail(expr: &Expr) -> bool {
     use ExprKind::*;
     match &expr.kind {
@@ -180,21 +180,22 @@ fn may_fail(expr: &Expr) -> bool {
     }
 }
 
-/// Whether it computes something from values, so that no statement is meant.
+/// Returns whether an expression computes something from values, so that it can't be meant as a
+/// statement.
 fn computes(expr: &Expr) -> bool {
     use ExprKind::*;
     matches!(expr.kind, Binary(..) | And(..) | Or(..) | Coalesce(..) | Range(..) | Index(..))
         || matches!(&expr.kind, Unary(_, e) if is_pure(e))
 }
 
-/// Whether its value is all that it is for, whatever its parts do.
+/// Returns whether the value of an expression is its only purpose, whatever its parts do.
 fn is_operation(expr: &Expr) -> bool {
     use ExprKind::*;
     is_pure(expr)
         || matches!(expr.kind, Unary(..) | Binary(..) | Range(..) | List(_) | Index(..) | Interpolated(..))
 }
 
-/// Whether nothing runs after a statement.
+/// Returns whether nothing runs after a statement.
 fn diverges(stmt: &Stmt) -> bool {
     match &stmt.kind {
         StmtKind::Expr(e) | StmtKind::Let(_, e) | StmtKind::Var(_, e) | StmtKind::Assign(_, _, e) => ends(e),

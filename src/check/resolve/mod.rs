@@ -1,4 +1,4 @@
-//! Walks every module, gives each name its meaning, and reports what may not be.
+//! The walk over every module, which gives each name its meaning and reports mistakes.
 
 mod calls;
 mod declarations;
@@ -57,20 +57,23 @@ pub fn resolve(program: &mut Program) {
     bind_to_scripts(program, facts);
 }
 
-/// What is only understood once all modules are read.
+/// Findings that can be judged only after all modules are read.
 #[derive(Default)]
 struct Facts {
-    /// A top-level function that uses a variable of its script.
+    /// Uses of script variables: the top-level function, the variable, and the statement that
+    /// declares the variable.
     captures: Vec<(GlobalId, BindingId, usize)>,
-    /// A top-level function or isolated declaration that mentions a top-level function.
+    /// Mentions of one top-level declaration in another: the declaration around, the mentioned
+    /// declaration, and the place.
     mentions: Vec<(GlobalId, GlobalId, Place)>,
-    /// A mention of a top-level function from another module.
+    /// Mentions of top-level declarations of other modules.
     foreign: Vec<(GlobalId, Place)>,
-    /// The first statement of a script that mentions a function.
+    /// The first statement of a script that mentions a declaration.
     first_uses: HashMap<GlobalId, usize>,
 }
 
-/// Functions that use script variables belong to the script, and so do those that use them.
+/// Binds functions to their script if they use its variables, themselves or through other such
+/// functions. Reports those that can't be bound.
 fn bind_to_scripts(program: &mut Program, facts: Facts) {
     for (global, binding, _) in &facts.captures {
         let module = program.globals[*global].module;
@@ -117,7 +120,8 @@ fn bind_to_scripts(program: &mut Program, facts: Facts) {
             );
         }
     }
-    // Where a script's functions are made, and which of its variables that is too early for.
+    // The statement before which a script's functions are made, and the variables that have no
+    // value by then.
     for module in 0..program.modules.len() {
         let bound = |global: &GlobalId| {
             program.globals[*global].module == module && program.globals[*global].script_bound.is_some()
@@ -168,24 +172,24 @@ struct Resolver<'a> {
     facts: &'a mut Facts,
     scopes: Vec<Scope>,
     level: u32,
-    /// Where the code runs, if that is certain.
+    /// The context in which the code runs, if it is certain.
     context: Option<Context>,
-    /// The top-level declaration around.
+    /// The surrounding top-level declaration.
     owner: Option<GlobalId>,
     in_loop: bool,
     in_entity: bool,
-    /// The fields of the initial state of the entity around.
+    /// The fields of the initial state of the surrounding entity.
     kept: Vec<Name>,
     in_test: bool,
-    /// Within the body of a `try` of the same function.
+    /// Whether the code is in the body of a `try` of the same function.
     in_try: bool,
-    /// What becomes of the value of the expression or the block that is walked next.
+    /// The use of the value of the expression or block that is walked next.
     last: idle::Last,
-    /// Whether the name that is looked up is assigned to.
+    /// Whether the name that is being looked up is assigned to.
     assigns: bool,
-    /// The tests, mocks and properties of the file, or of the test around.
+    /// The tests, mocks and properties so far, of the file or of the surrounding test.
     tried: trials::Tried,
-    /// The critical section around, if that is certain.
+    /// The surrounding critical section, if it is certain.
     section: Option<sections::Section>,
     first_uses: HashMap<GlobalId, usize>,
 }

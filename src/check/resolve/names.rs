@@ -1,4 +1,4 @@
-//! What each name means, and who captures what.
+//! The meanings of names, and their captures by functions.
 
 use crate::syntax::token::Name;
 use crate::syntax::tree::*;
@@ -40,7 +40,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// In a pattern that tests, `{late}` alone says that there is such a field; its name need not be used.
+    /// Marks the names of short fields as used. In a pattern that tests, `{late}` alone checks that
+    /// the field exists, so its name need not be used.
     pub(super) fn tests(&mut self, pattern: &Pattern) {
         let mut waiting = vec![pattern];
         while let Some(pattern) = waiting.pop() {
@@ -65,7 +66,7 @@ impl Resolver<'_> {
         self.scopes.push(Scope::default());
     }
 
-    /// Leaves a scope; bindings in it that nobody used are reported.
+    /// Leaves a scope, and reports unused bindings in it.
     pub(super) fn pop_scope(&mut self, report_unused: bool) {
         let Some(scope) = self.scopes.pop() else { return };
         if self.program.modules[self.module].std.is_some() || !report_unused {
@@ -93,7 +94,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Looks a name up among the local ones, and notes who captures what.
+    /// Looks up a local name, and notes captures.
     pub(super) fn local(&mut self, name: &str) -> Option<BindingId> {
         let (depth, (binding, declared)) = self
             .scopes
@@ -101,8 +102,9 @@ impl Resolver<'_> {
             .enumerate()
             .rev()
             .find_map(|(depth, scope)| scope.find(name).map(|found| (depth, found)))?;
-        // A declaration is there from the beginning of the file, as a function is from that of its block; a variable hides it
-        // from its own statement on.
+        // A declaration is visible from the beginning of the file, like a function from the
+        // beginning of its block. A variable hides the declaration only from the variable's own
+        // statement on.
         let is_later = self.scopes[depth].viewpoint.is_some_and(|viewpoint| declared > viewpoint);
         if depth == 0 && is_later && self.program.modules[self.module].globals.contains_key(name) {
             return None;
@@ -230,7 +232,7 @@ impl Resolver<'_> {
         self.report(
             Diagnostic::error(format!("unknown name `{name}`"), place, "not defined here").maybe_hint(hint),
         );
-        // Said once in a scope is enough.
+        // One report in a scope is enough.
         if let Some(scope) = self.scopes.last_mut() {
             let level = self.level;
             let module = &mut self.program.modules[self.module];
@@ -257,7 +259,8 @@ impl Resolver<'_> {
             .map(|module| format!("it is a method: `value.{name}(…)`, or `{module}.{name}(value, …)`"))
     }
 
-    /// `module.member`, when the name before the dot is a module.
+    /// Resolves `module.member`; returns `None` if the name before the dot is not a module, and
+    /// `Some(None)` if the module has no such member.
     pub(super) fn member(
         &mut self,
         module: &Name,
@@ -307,7 +310,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Names that other languages have, and what they are here.
+/// Returns what a name from another language is called here.
 fn foreign_name(name: &str) -> Option<String> {
     let hint = match name {
         "None" | "nil" | "undefined" | "NULL" => "the empty value is `null`",

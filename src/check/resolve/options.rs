@@ -6,10 +6,10 @@ use crate::syntax::tree::*;
 use super::super::closest;
 use super::Resolver;
 
-/// What `retry` takes.
+/// The fields of `retry`.
 const RETRY: &[&str] = &["times", "first", "factor", "max", "except", "when", "jitter", "within"];
 
-/// What is written down as it is.
+/// A value that is written as a literal.
 enum Literal {
     Int(i64),
     Float(f64),
@@ -34,13 +34,13 @@ fn literal(value: &Expr) -> Option<Literal> {
     })
 }
 
-/// Whether an id can be chosen for an instance.
+/// Returns whether an id can be chosen for an instance.
 fn can_be_chosen(id: &str) -> bool {
     let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == ':';
     !id.is_empty() && id.len() <= 200 && !id.contains(is_odd)
 }
 
-/// What an option is, when a literal is not that.
+/// Returns what an option must be, if its literal value is not that.
 fn unfit(name: &str, value: &Expr) -> Option<&'static str> {
     let found = literal(value)?;
     match name {
@@ -85,7 +85,7 @@ fn unfit(name: &str, value: &Expr) -> Option<&'static str> {
 }
 
 impl Resolver<'_> {
-    /// Reports fields of a `with` that nobody reads, and values that no run takes.
+    /// Reports unknown fields of a `with`, and values that every run would refuse.
     pub(super) fn option_fields(&mut self, options: &Expr, known: &[&str]) {
         let ExprKind::Record(fields) = &options.kind else { return };
         for field in fields {

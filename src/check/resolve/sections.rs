@@ -1,6 +1,7 @@
-//! Critical sections: what is certain to break their rules.
+//! Critical sections: the violations of their rules that are certain.
 //!
-//! Only what stands in a section itself is certain; a function or a task within it may run when it is over.
+//! Only code in a section itself is certain; a function or a task within it may run after the
+//! section.
 
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Span};
@@ -9,15 +10,16 @@ use super::super::patterns::same_number;
 use super::super::{GlobalId, Resolved};
 use super::Resolver;
 
-/// The critical section around.
+/// The surrounding critical section.
 pub(super) struct Section {
     span: Span,
-    /// What is locked: `Entity(key)`, and the entity; none when there may be others.
+    /// The locked entities, each as `Entity(key)` and as a declaration; `None` if there may be
+    /// others.
     locked: Option<Vec<(Expr, GlobalId)>>,
 }
 
 impl Resolver<'_> {
-    /// `lock a, b with {…} { … }`; the construct's place was looked at.
+    /// Resolves `lock a, b with {…} { … }`. The caller has checked that a `lock` may be here.
     pub(super) fn lock(&mut self, lock: &Lock, span: Span) {
         let keyword = Span::new(span.start as usize, span.start as usize + 4);
         self.forbidden(keyword, "a critical section within a critical section", "nest no `lock`");
@@ -34,7 +36,7 @@ impl Resolver<'_> {
         self.section = outer;
     }
 
-    /// What runs at another time is not within the section.
+    /// Walks code that runs at another time, and so outside of the section.
     pub(super) fn outside_section(&mut self, walk: impl FnOnce(&mut Self)) {
         let section = self.section.take();
         walk(self);
@@ -52,7 +54,7 @@ impl Resolver<'_> {
         self.report(error);
     }
 
-    /// A call of an entity that the section is certain not to hold.
+    /// Reports a call of an entity that the section certainly does not hold.
     pub(super) fn section_call(&mut self, entity: GlobalId, span: Span) {
         let Some(Section { locked: Some(locked), .. }) = &self.section else { return };
         if locked.iter().all(|(_, held)| *held != entity) {
@@ -65,7 +67,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A signal to an entity that the section is certain to hold.
+    /// Reports a signal to an entity that the section certainly holds.
     pub(super) fn section_signal(&mut self, target: &Expr) {
         let Some(Section { locked: Some(locked), .. }) = &self.section else { return };
         let Some(entity) = self.entity_of(target) else { return };
@@ -76,14 +78,14 @@ impl Resolver<'_> {
                 &format!("entity `{name}` is signalled in the critical section that holds it"),
                 "call it",
             );
-            // What is certain is more than it was: a program that a store has finds out as it runs.
+            // Earlier versions did not report this: programs in a store fail when they run.
             if let Some(said) = self.program.diagnostics.last_mut() {
                 said.tolerated = true;
             }
         }
     }
 
-    /// Whether two `Entity(key)` are certain to have the same key.
+    /// Returns whether two `Entity(key)` certainly have the same key.
     fn is_same_entity(&self, a: &Expr, b: &Expr) -> bool {
         match (&a.kind, &b.kind) {
             (ExprKind::Call(_, a), ExprKind::Call(_, b)) => {
@@ -93,7 +95,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Whether two keys are certain to be equal: literals, names that stay as they are, and lists and records of them.
+    /// Returns whether two keys are certainly equal: literals, names that do not change, and lists
+    /// and records of these.
     fn is_same_key(&self, a: &Expr, b: &Expr) -> bool {
         match (&a.kind, &b.kind) {
             (ExprKind::Name(_), ExprKind::Name(_)) => {

@@ -1,4 +1,4 @@
-//! Blocks, statements and what is assigned to.
+//! Blocks, statements, and the targets of assignments.
 
 use std::mem;
 
@@ -18,12 +18,12 @@ impl Resolver<'_> {
         self.pop_scope(true);
     }
 
-    /// A function's body: a scope of its own, so that it may shadow parameters.
+    /// Walks a function's body, which has a scope of its own, so that it may shadow parameters.
     pub(super) fn block_inside(&mut self, block: &Block) {
         self.block(block);
     }
 
-    /// A block whose value nobody has.
+    /// Walks a block whose value is unused.
     pub(super) fn loop_body(&mut self, block: &Block) {
         self.last = Last::Nothing;
         self.block(block);

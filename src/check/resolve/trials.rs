@@ -1,7 +1,7 @@
-//! What a file says about how it is tried out: tests, mocks and properties.
+//! Tests, mocks and properties.
 //!
-//! Each runs on its own, away from the script: none of them sees a variable of the script, and a mock or a property
-//! none of the test that it stands in.
+//! Each runs on its own, apart from the script. None of them sees a variable of the script, and a
+//! mock or a property sees no variable of the test around it.
 
 use std::mem;
 
@@ -14,7 +14,7 @@ use super::super::scope::arity;
 use super::super::{GlobalId, GlobalKind, Mocked, Resolved, closest};
 use super::Resolver;
 
-/// What is declared for trying a file out, or in one test.
+/// The tests, properties and mocks so far, of a file or of one test.
 #[derive(Default)]
 pub(super) struct Tried {
     tests: Vec<(Name, Span)>,
@@ -42,7 +42,8 @@ impl Resolver<'_> {
         self.tried = of_file;
     }
 
-    /// Reports that something was declared before. A store may have programs of versions that took no notice.
+    /// Reports a second declaration of the same thing. Earlier versions did not report it, so the
+    /// error is tolerated in programs that a store has.
     fn twice(&mut self, title: String, span: Span, first: Span) {
         let error = Diagnostic::error(title, self.place(span), "declared again here")
             .and(self.place(first), "declared here first")
@@ -128,7 +129,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// One thing that can come of what is mocked.
+    /// Resolves one outcome of a mock.
     fn outcome(&mut self, mock: &Ident, outcome: &Expr) {
         match &outcome.kind {
             ExprKind::Name(name) if &**name == "never" => {}
@@ -148,7 +149,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A function of a mock has no more parameters than its activity.
+    /// Checks that a function of a mock requires no more arguments than its activity takes.
     fn fits(&mut self, activity: GlobalId, lambda: &Lambda, span: Span) {
         let global = &self.program.globals[activity];
         let (required, _) = arity(&lambda.params);
@@ -187,7 +188,7 @@ impl Resolver<'_> {
         );
     }
 
-    /// Whether a mock or a property stands at the top level, or in a test.
+    /// Checks that a mock or a property is at the top level of the file or of a test.
     fn stands_well(&mut self, span: Span, what: &str) -> bool {
         let depth = if self.in_test { 2 } else { 1 };
         if self.scopes.len() == depth && self.level == u32::from(self.in_test) {
@@ -200,7 +201,7 @@ impl Resolver<'_> {
         false
     }
 
-    /// Walks what sees nothing of what is around it.
+    /// Walks code that sees nothing of its surroundings.
     fn apart(&mut self, name: &Ident, walk: impl FnOnce(&mut Self)) {
         let owner = self.trial(name).or(self.owner);
         let around = self.scopes.split_off(1);
@@ -214,7 +215,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Notes a declaration; the place of an earlier one that is the same.
+/// Notes a declaration, or returns the place of the same declaration before.
 fn once<T: Clone + PartialEq>(known: &mut Vec<(T, Span)>, new: &T, span: Span) -> Option<Span> {
     let first = known.iter().find(|(known, _)| known == new).map(|(_, span)| *span);
     if first.is_none() {

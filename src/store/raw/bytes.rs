@@ -1,28 +1,29 @@
 //! Numbers and byte strings as sled writes them.
 
-/// The next bytes, of which there are so many.
+/// Takes the next `count` bytes.
 pub(super) fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(count)?;
     *bytes = rest;
     Some(taken)
 }
 
-/// The next byte.
+/// Takes the next byte.
 pub(super) fn byte(bytes: &mut &[u8]) -> Option<u8> {
     Some(take(bytes, 1)?[0])
 }
 
-/// The next four bytes as a number.
+/// Takes the next four bytes as a number.
 pub(super) fn four(bytes: &mut &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(take(bytes, 4)?.try_into().ok()?))
 }
 
-/// The next eight bytes as a number.
+/// Takes the next eight bytes as a number.
 pub(super) fn eight(bytes: &mut &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(take(bytes, 8)?.try_into().ok()?))
 }
 
-/// The next number of variable length: small ones are one byte, the first byte of the others says how many follow.
+/// Takes the next number of variable length. A small number is one byte; otherwise the first byte
+/// says how many bytes follow.
 pub(super) fn number(bytes: &mut &[u8]) -> Option<u64> {
     let first = byte(bytes)?;
     Some(match first {
@@ -41,12 +42,12 @@ pub(super) fn number(bytes: &mut &[u8]) -> Option<u64> {
     })
 }
 
-/// The next number as a count of things that are in memory.
+/// Takes the next number as a count of things in memory.
 pub(super) fn count(bytes: &mut &[u8]) -> Option<usize> {
     usize::try_from(number(bytes)?).ok()
 }
 
-/// The next string of bytes, after its length.
+/// Takes the next byte string, which follows its length.
 pub(super) fn string<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = count(bytes)?;
     take(bytes, length)

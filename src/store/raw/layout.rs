@@ -1,4 +1,5 @@
-//! Where things are in the folder of a database: segments of the log, the snapshot, values in files of their own.
+//! The layout of a database's folder: segments of the log, the snapshot, and values in files of
+//! their own.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,21 +14,21 @@ use super::bytes::{byte, count, eight, four, number};
 use super::damaged;
 use super::messages::Kind;
 
-/// Bytes of a segment's header.
+/// The size of a segment's header in bytes.
 pub(super) const SEGMENT_HEAD: usize = 20;
-/// What sled's settings must say. A checksum follows, which sled does not insist on.
+/// The settings that sled must have. A checksum follows, which sled does not require.
 const SETTINGS: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
 
-/// Where a message is: in the log, or in the log with its body in a file of its own.
+/// The place of a message: in the log, or in the log with its body in a file of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pointer {
-    /// The number of the message among all that were ever written, in bytes of the log.
+    /// The message's log sequence number: the bytes of the log that were ever written before it.
     pub lsn: i64,
     pub at: u64,
     pub apart: Option<i64>,
 }
 
-/// A leaf: what it is made of, and the first key that is not its any more.
+/// A leaf: the messages that it consists of, and the first key after its keys.
 #[derive(Clone, Debug)]
 pub(super) struct Leaf {
     pub base: Pointer,
@@ -36,7 +37,8 @@ pub(super) struct Leaf {
     pub end: Option<Vec<u8>>,
 }
 
-/// The messages that a page is made of: the last that replaced it, and those that changed it since.
+/// The messages that a page consists of: the last one that replaced it, and those that changed it
+/// since.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Page {
     #[default]
@@ -49,7 +51,7 @@ pub(super) enum Page {
 }
 
 impl Page {
-    /// What a message makes of it.
+    /// Applies a message to the page.
     pub fn apply(&mut self, kind: Kind, pointer: Pointer) {
         match (kind, &mut *self) {
             (Kind::Link { .. }, Page::Present { base, links })
@@ -59,20 +61,20 @@ impl Page {
             }
             (Kind::Free, _) => *self = Page::Free,
             (Kind::Replace { .. }, _) => *self = Page::Present { base: pointer, links: Vec::new() },
-            // A change to a page that was written anew elsewhere since.
+            // A change to a page that was rewritten elsewhere since.
             _ => {}
         }
     }
 }
 
-/// The pages as they were at a place of the log.
+/// The state of all pages at a place of the log.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     pub stable: Option<i64>,
     pub pages: Vec<Page>,
 }
 
-/// A segment's header.
+/// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SegmentHead {
     pub lsn: i64,
@@ -99,11 +101,11 @@ impl Files {
         Ok(Files { folder: folder.to_path_buf(), log, log_bytes: data.len() })
     }
 
-    /// Checks that sled will take its settings.
+    /// Checks that sled will accept the settings of the database.
     pub fn check_settings(&self) -> Result<(), StoreError> {
         let path = self.folder.join("conf");
         match fs::read(&path) {
-            // sled writes them anew.
+            // sled rewrites such settings.
             Ok(bytes) if bytes.len() <= 8 => Ok(()),
             Ok(bytes) if bytes.get(..bytes.len() - 4) == Some(SETTINGS) => Ok(()),
             Ok(_) => {
@@ -114,7 +116,7 @@ impl Files {
         }
     }
 
-    /// Bytes of the log, as many as there are; at most so many.
+    /// Reads at most `most` bytes of the log; fewer at its end.
     pub fn read(&self, at: u64, most: usize) -> Result<Vec<u8>, StoreError> {
         let mut bytes = vec![0; most];
         let mut filled = 0;
@@ -130,17 +132,18 @@ impl Files {
         Ok(bytes)
     }
 
-    /// How many segments the log has.
+    /// Returns the number of segments in the log.
     pub fn segments(&self) -> u64 {
         self.log_bytes / SEGMENT_BYTES + u64::from(self.log_bytes % SEGMENT_BYTES >= SEGMENT_HEAD as u64)
     }
 
-    /// The bytes of the segment at a place, as many as there are.
+    /// Reads the segment at a place; the last one may be shorter.
     pub fn segment(&self, at: u64) -> Result<Vec<u8>, StoreError> {
         self.read(at, SEGMENT_BYTES as usize)
     }
 
-    /// A value that has a file of its own: its kind and its bytes. None when it isn't there, an error when it is not whole.
+    /// Reads a value that has a file of its own, as its kind and its bytes. Returns `None` if there
+    /// is no such file, and fails if the file is not whole.
     pub fn apart(&self, id: i64) -> Result<Option<(u8, Vec<u8>)>, StoreError> {
         let path = self.folder.join("blobs").join(id.to_string());
         let bytes = match fs::read(&path) {
@@ -158,12 +161,13 @@ impl Files {
         }
     }
 
-    /// The newest snapshot, if there is one.
+    /// Reads the newest snapshot; returns an empty one if there is none.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let entries =
             fs::read_dir(&self.folder).map_err(|error| StoreError::io("read", &self.folder, &error))?;
         let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        // One that is being generated does not count: it is removed before sled opens the database.
+        // A snapshot that is being generated does not count: it is removed before sled opens the
+        // database.
         let newest = names.filter(|name| name.starts_with("snap.") && !name.ends_with(".generating")).max();
         let Some(name) = newest else { return Ok(Snapshot::default()) };
         let path = self.folder.join(name);
@@ -178,7 +182,7 @@ impl Files {
     }
 }
 
-/// The header of a segment's bytes, if it fits its checksum.
+/// Returns the header of a segment, or `None` if it does not fit its checksum.
 pub(super) fn segment_head(segment: &[u8]) -> Option<SegmentHead> {
     let head = segment.get(..SEGMENT_HEAD)?;
     let mut rest = head;
@@ -187,7 +191,8 @@ pub(super) fn segment_head(segment: &[u8]) -> Option<SegmentHead> {
     (check == crc32fast::hash(&head[4..])).then_some(SegmentHead { lsn, max_stable })
 }
 
-/// The segments of the log whose headers are whole, and whose messages come at or after a place.
+/// Returns the places of the segments whose headers are whole and that begin at or after `least`,
+/// and the highest stable place in their headers, which is at least `least`.
 pub(super) fn segments(files: &Files, least: i64) -> Result<(BTreeMap<i64, u64>, i64), StoreError> {
     let (mut places, mut max_stable) = (BTreeMap::new(), least);
     for index in 0..files.segments() {

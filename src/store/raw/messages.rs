@@ -3,19 +3,19 @@
 use super::super::sled::SEGMENT_BYTES;
 use super::bytes::{byte, count, four, number};
 
-/// The last place of a segment where a message may begin.
+/// The last place in a segment where a message may begin.
 pub(super) const LAST_PLACE: usize = SEGMENT_BYTES as usize - 32;
 
-/// What a message is, by sled's numbers.
+/// The kind of a message, by sled's numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
-    /// It says nothing.
+    /// A message without effect.
     Canceled,
-    /// Nothing follows it in its segment.
+    /// The last message of its segment.
     Cap,
-    /// Messages up to a place belong together.
+    /// A place up to which messages belong together.
     Manifest,
-    /// A page is free.
+    /// A page becomes free.
     Free,
     /// A page is replaced.
     Replace { is_node: bool, apart: bool },
@@ -23,28 +23,28 @@ pub(super) enum Kind {
     Link { apart: bool },
 }
 
-/// The page of the names of trees.
+/// The page that has the names of trees.
 pub(super) const META_PAGE: u64 = 0;
 
 /// A message that fits its checksum.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Message<'a> {
     pub kind: Kind,
-    /// The number of its segment.
+    /// The number of the message's segment.
     pub segment: u64,
     pub page: u64,
     pub body: &'a [u8],
-    /// Bytes from its beginning to the next.
+    /// The number of bytes from the message's beginning to the next message.
     pub bytes: usize,
 }
 
-/// What a message's beginning says, whether it fits its checksum or not.
+/// The head of a message, whether the message fits its checksum or not.
 pub(super) struct Head<'a> {
     check: u32,
     kind: Kind,
     segment: u64,
     page: u64,
-    /// What its checksum is of, beside the body.
+    /// The bytes that the checksum covers, beside the body.
     checked: &'a [u8],
     body: &'a [u8],
     pub bytes: usize,
@@ -68,13 +68,13 @@ impl Kind {
         })
     }
 
-    /// Whether the body is in a file of its own.
+    /// Returns whether the body is in a file of its own.
     pub fn is_apart(self) -> bool {
         matches!(self, Kind::Replace { apart: true, .. } | Kind::Link { apart: true })
     }
 }
 
-/// What begins at a place of a segment, if it could be a message.
+/// Returns the head at a place of a segment, if a message could begin there.
 pub(super) fn head(segment: &[u8], at: usize) -> Option<Head<'_>> {
     let whole = segment.get(at..)?;
     let mut rest = whole;
@@ -96,7 +96,7 @@ pub(super) fn head(segment: &[u8], at: usize) -> Option<Head<'_>> {
 }
 
 impl<'a> Head<'a> {
-    /// The message, if it fits its checksum.
+    /// Returns the message, or `None` if it does not fit its checksum.
     pub fn whole(&self) -> Option<Message<'a>> {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(self.body);
@@ -110,14 +110,15 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// The page that it replaces or changes, as far as it can be trusted, and what kind it is.
+    /// Returns the page that the message frees, replaces or changes, or `None` if it is no such
+    /// message or names another segment.
     pub fn page(&self, segment: u64) -> Option<u64> {
         let is_of_page = matches!(self.kind, Kind::Free | Kind::Replace { .. } | Kind::Link { .. });
         (is_of_page && self.segment == segment).then_some(self.page)
     }
 }
 
-/// The message that begins at a place of a segment of that number, if it is whole.
+/// Returns the message at a place of the segment with that number, or `None` if it is not whole.
 pub(super) fn message(segment: &[u8], at: usize, number: u64) -> Option<Message<'_>> {
     let head = head(segment, at)?;
     if at > LAST_PLACE || head.segment != number { None } else { head.whole() }

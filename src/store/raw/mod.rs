@@ -1,10 +1,11 @@
-//! The database's files, read without the database.
+//! The database's files, read without sled.
 //!
-//! sled repairs while it opens: it cuts its log at the first message that it can't read, and removes the files of values that
-//! the log no longer names. So a damaged store must not be opened by sled, not even to look at it. This module reads the same
-//! files by itself and never writes. It has two ways of reading. [`RawTree::open`] recovers just what sled would recover, and
-//! fails where sled would lose something or break down. [`RawTree::salvage`] takes every message that fits its checksum,
-//! wherever it lies.
+//! sled repairs while it opens: it cuts its log at the first message that it can't read, and
+//! removes the files of values that the log no longer names. So sled must not open a damaged store,
+//! not even to look at it. This module reads the same files by itself and never writes. It has two
+//! ways of reading. [`RawTree::open`] recovers just what sled would recover, and fails where sled
+//! would lose something or break down. [`RawTree::salvage`] takes every message that fits its
+//! checksum, wherever the message lies.
 //!
 //! Invariant: nothing here opens a file for writing.
 use crate::kv::StoreError;
@@ -20,7 +21,7 @@ mod tree;
 
 pub use tree::RawTree;
 
-/// Something in the database's files that is not as it was written.
+/// Returns the error for a part of the database's files that is damaged.
 fn damaged(what: impl Into<String>) -> StoreError {
     StoreError::Damaged { what: what.into() }
 }

@@ -1,34 +1,35 @@
-//! Nodes of trees, and changes to them.
+//! The nodes of trees, and the changes to them.
 
 use super::bytes::{byte, count, number, string, take};
 
 /// Keys and their values.
 pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A node: of keys and values, or of what is below it.
+/// A node of a tree, with keys and values or with the pages below it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
-    /// The page of the node after it on its level.
+    /// The page of the next node on the same level.
     pub next: Option<u64>,
-    /// Its keys are not less than this.
+    /// The lower bound of the node's keys, inclusive.
     pub low: Vec<u8>,
-    /// Its keys are less than this; empty when there is no bound.
+    /// The upper bound of the node's keys, exclusive; empty if there is none.
     pub high: Vec<u8>,
-    /// Its contents are another node's.
+    /// Whether the node's contents have moved to another node.
     pub merged: bool,
     pub within: Within,
-    /// How many bytes of `low` its keys begin with, that are not written.
+    /// The number of bytes at the beginning of `low` that all keys share and that are not stored
+    /// with them.
     prefix: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Within {
-    /// Keys are without the node's prefix.
+    /// Keys without the node's prefix, and their values.
     Leaf(Pairs),
     Index(Vec<u64>),
 }
 
-/// The node of a message's body.
+/// Decodes a node from a message's body.
 pub(super) fn node(mut body: &[u8]) -> Option<Node> {
     let bytes = &mut body;
     let next = number(bytes)?;
@@ -55,7 +56,7 @@ pub(super) fn node(mut body: &[u8]) -> Option<Node> {
 }
 
 impl Node {
-    /// Makes the change of a message's body.
+    /// Applies the change in a message's body.
     pub fn change(&mut self, mut body: &[u8]) -> Option<()> {
         let bytes = &mut body;
         let kind = byte(bytes)?;
@@ -73,7 +74,7 @@ impl Node {
                     pairs.remove(at);
                 }
             }
-            // The merge of nodes below it, which changes nothing of what is found by their order.
+            // A merge of nodes below this one, which does not affect a search by their order.
             (2, _) => drop(number(bytes)?),
             (3, _) => {}
             (4, _) => self.merged = true,
@@ -82,7 +83,7 @@ impl Node {
         Some(())
     }
 
-    /// The keys and values of a leaf; none of an index.
+    /// Returns the keys and values of a leaf; an index has none.
     pub fn pairs(self) -> Pairs {
         let Within::Leaf(pairs) = self.within else { return Pairs::new() };
         let prefix = &self.low[..self.prefix];
@@ -90,7 +91,7 @@ impl Node {
     }
 }
 
-/// The names of trees, and the pages of their roots.
+/// Decodes the names of trees and the pages of their roots.
 pub(super) fn roots(mut body: &[u8]) -> Option<Vec<(Vec<u8>, u64)>> {
     let mut found = Vec::new();
     while !body.is_empty() {
@@ -99,7 +100,7 @@ pub(super) fn roots(mut body: &[u8]) -> Option<Vec<(Vec<u8>, u64)>> {
     Some(found)
 }
 
-/// The place of a value in a file of its own, of a message's body.
+/// Decodes a message's body that names a file of its own.
 pub(super) fn apart(mut body: &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(take(&mut body, 8)?.try_into().ok()?))
 }

@@ -1,4 +1,4 @@
-//! The parts of the database's files, for fuzzing: bytes by chance fit no checksum.
+//! The parts of the database's files, for fuzzing: random bytes do not fit a checksum.
 
 use crate::kv::{Pair, StoreError};
 
@@ -7,7 +7,7 @@ use super::messages::{Kind, head, message};
 use super::page::{apart, node, roots};
 use super::recover::apply;
 
-/// The keys and values of a node after some changes; none when the bytes are no node.
+/// Returns the keys and values of a node after some changes, or `None` if the bytes are not a node.
 pub fn leaf(bytes: &[u8], changes: &[&[u8]]) -> Option<Vec<Pair>> {
     let mut node = node(bytes)?;
     for change in changes {
@@ -16,26 +16,26 @@ pub fn leaf(bytes: &[u8], changes: &[&[u8]]) -> Option<Vec<Pair>> {
     Some(node.pairs())
 }
 
-/// The names of trees and the pages of their roots.
+/// Returns the names of trees and the pages of their roots.
 pub fn names(bytes: &[u8]) -> Option<Vec<(Vec<u8>, u64)>> {
     roots(bytes)
 }
 
-/// How many pages a snapshot has; none when the bytes are none.
+/// Returns the number of pages in a snapshot, or `None` if the bytes are not a snapshot.
 pub fn pages(bytes: &[u8]) -> Option<usize> {
     apart(bytes);
     segment_head(bytes);
     snapshot(bytes).map(|snapshot| snapshot.pages.len())
 }
 
-/// How many pages come of messages, whose checksums are not looked at.
+/// Returns the number of pages that messages make, without looking at checksums.
 pub fn walk(segment: &[u8]) -> Result<usize, StoreError> {
     let (mut pages, mut at) = (Vec::<Page>::new(), 0);
     while let Some(found) = head(segment, at) {
         message(segment, at, 0);
         if let Some(page) = found.page(0) {
             let pointer = Pointer { lsn: at as i64, at: at as u64, apart: None };
-            // What has a head has a kind, which is the byte after its checksum.
+            // A message with a head has a kind, the byte after its checksum.
             let kind = segment.get(at + 4).and_then(|byte| Kind::of(*byte)).unwrap_or(Kind::Cap);
             apply(&mut pages, segment.len() as u64, kind, page, pointer)?;
         }

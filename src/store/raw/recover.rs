@@ -1,4 +1,5 @@
-//! What sled would recover, in its order and by its rules (`sled::pagecache::iterator` and `snapshot` of 0.34.7).
+//! The recovery that sled would do, in its order and by its rules (`sled::pagecache::iterator` and
+//! `snapshot` of 0.34.7).
 
 use std::collections::BTreeMap;
 
@@ -15,28 +16,29 @@ const SEGMENT: i64 = SEGMENT_BYTES as i64;
 /// The pages that sled would recover.
 pub(super) struct Recovered {
     pub pages: Vec<Page>,
-    /// Whole messages lie behind the place where sled would stop reading, or another sign that it would throw something away.
+    /// Whether sled would discard something, such as whole messages behind the place where it would
+    /// stop reading.
     pub is_torn: bool,
 }
 
-/// A segment's bytes, with zeros where the file ends before it.
+/// The bytes of a segment, padded with zeros if the file ends before it does.
 struct Segment {
     at: u64,
     bytes: Vec<u8>,
-    /// How many of the bytes the file has.
+    /// The number of bytes that the file has.
     written: usize,
 }
 
-/// A walk over messages, as sled's.
+/// A walk over messages, in the way of sled.
 struct Walk<'a> {
     files: &'a Files,
     segments: BTreeMap<i64, u64>,
-    /// The segment that is read.
+    /// The segment that is being read.
     current: Option<Segment>,
     lsn: Option<i64>,
-    /// What lies behind it is not read.
+    /// The place behind which nothing is read.
     most: Option<i64>,
-    /// A message that is not whole ends its segment, and not the walk.
+    /// Whether a message that is not whole ends only its segment, and not the walk.
     goes_on: bool,
     is_torn: bool,
 }
@@ -58,7 +60,7 @@ impl Walk<'_> {
                 return Ok(None);
             }
             let (base, place) = (*base, (lsn % SEGMENT) as usize);
-            // A file that ends within a message ends sled's reading.
+            // sled stops reading where the file ends within a message.
             if head(bytes, place).is_some_and(|head| place + head.bytes > *written) {
                 self.is_torn = true;
                 return Ok(None);
@@ -111,7 +113,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes on with the next segment, if there is one to be read.
+    /// Begins the next segment, if there is one to be read.
     fn begin_segment(&mut self) -> Result<bool, StoreError> {
         let Some((&lsn, &at)) = self.segments.first_key_value() else { return Ok(false) };
         if self.most.is_some_and(|most| lsn > most) {
@@ -127,15 +129,16 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a segment has a whole message at a place or behind it.
+/// Returns whether a segment has a whole message at or after a place.
 fn has_message(segment: &[u8], from: usize, number: u64) -> bool {
-    // Most of it is empty.
+    // Most of a segment is empty.
     let empty = segment.rchunks(4096).take_while(|chunk| chunk.iter().all(|byte| *byte == 0));
     let end = segment.len() - empty.map(<[u8]>::len).sum::<usize>();
     (from..end.min(LAST_PLACE)).any(|at| message(segment, at, number).is_some())
 }
 
-/// The pages that sled would recover of a database. Errors: sled would break down, or what it reads is damaged.
+/// Returns the pages of a database that sled would recover. Fails if sled would break down, or if
+/// the data that it reads is damaged.
 pub(super) fn recover(files: &Files) -> Result<Recovered, StoreError> {
     let snapshot = files.snapshot()?;
     let stable = snapshot.stable.unwrap_or(0);
@@ -157,7 +160,7 @@ pub(super) fn recover(files: &Files) -> Result<Recovered, StoreError> {
             apply(&mut pages, files.log_bytes, kind, page, pointer)?;
         }
     }
-    // What is behind the end is zeroed.
+    // sled overwrites everything behind the end with zeros.
     if let (Some(segment), Some(lsn)) = (&walk.current, walk.lsn) {
         is_torn |= has_message(&segment.bytes, (lsn % SEGMENT) as usize, (lsn / SEGMENT) as u64);
     }
@@ -170,7 +173,8 @@ pub(super) fn recover(files: &Files) -> Result<Recovered, StoreError> {
     Ok(Recovered { pages, is_torn: is_torn || walk.is_torn })
 }
 
-/// The last place of the messages that follow one another without a gap, and whether something lies behind it.
+/// Returns the last place of the messages that follow one another without a gap, and whether
+/// something lies behind it.
 fn end_of_tail(
     files: &Files,
     places: &BTreeMap<i64, u64>,
@@ -200,7 +204,8 @@ fn end_of_tail(
     Ok((walk.lsn.unwrap_or(0) - 1, walk.is_torn || missing.is_some()))
 }
 
-/// Makes of a page what a message says. Every page has a message in the log, so there are no more of them than `most`, its bytes.
+/// Applies a message to its page. Every page has a message in the log, so page numbers are less
+/// than `most`, the size of the log in bytes.
 pub(super) fn apply(
     pages: &mut Vec<Page>,
     most: u64,

@@ -1,4 +1,4 @@
-//! All that is whole in a log, wherever it lies: for stores that are damaged.
+//! Everything that is whole in a damaged store's log, wherever it lies.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,17 +9,17 @@ use super::page::apart;
 
 const SEGMENT: i64 = SEGMENT_BYTES as i64;
 
-/// What is found in a log.
+/// The contents found in a log.
 #[derive(Default)]
 struct Found {
-    /// Whole messages by their places in the log: what they are, their pages, where they are.
+    /// Whole messages by their places in the log: their kinds, their pages, and pointers to them.
     messages: BTreeMap<i64, (Kind, u64, Pointer)>,
-    /// Where a message of a page is that is not whole.
+    /// The place of a broken message, by its page.
     broken: HashMap<u64, i64>,
     lost: Vec<String>,
 }
 
-/// The leaves that can be read of a log, the newest first, and what can't.
+/// Returns the readable leaves of a log, the newest first, and descriptions of the losses.
 pub(super) fn leaves(files: &Files) -> (Vec<Leaf>, Vec<String>) {
     let mut found = Found::default();
     for index in 0..files.segments() {
@@ -51,10 +51,10 @@ pub(super) fn leaves(files: &Files) -> (Vec<Leaf>, Vec<String>) {
 }
 
 impl Found {
-    /// Reads the messages of a segment. Behind one that is broken the next whole one is looked for.
+    /// Reads the messages of a segment. After a broken message, it looks for the next whole one.
     fn read_segment(&mut self, at: u64, bytes: &[u8]) {
         let known = segment_head(bytes).map(|head| (head.lsn / SEGMENT) as u64);
-        // Where the header is gone each message still says which segment it is of.
+        // If the header is gone, each message still names its segment.
         let Some(number) = known.or_else(|| commonest(bytes)) else { return };
         if known.is_none() {
             self.lost.push(format!("the header at byte {at} of the database's log is not readable"));
@@ -71,7 +71,7 @@ impl Found {
                 continue;
             }
             let next = next_whole(bytes, place, number);
-            // The end of what was written.
+            // The end of the written part.
             if next.is_none() && bytes[place..].iter().all(|byte| *byte == 0) {
                 return;
             }
@@ -97,11 +97,11 @@ impl Found {
         }
     }
 
-    /// The pages that a snapshot knows with messages that were not found.
+    /// Returns the pages that the snapshot knows by messages that were not found.
     fn unknown(&self, files: &Files) -> HashSet<u64> {
         let Ok(snapshot) = files.snapshot() else { return HashSet::new() };
         let mut unknown = HashSet::new();
-        // A page that was replaced since is another.
+        // A page that was replaced since does not need its earlier messages.
         let mut replaced: HashMap<u64, i64> = HashMap::new();
         for (lsn, (kind, page, _)) in &self.messages {
             if !matches!(kind, Kind::Link { .. }) {
@@ -121,12 +121,12 @@ impl Found {
     }
 }
 
-/// The next place of a segment at which a whole message begins.
+/// Returns the next place of a segment where a whole message begins.
 fn next_whole(bytes: &[u8], after: usize, number: u64) -> Option<usize> {
     (after + 1..bytes.len().min(LAST_PLACE + 1)).find(|at| message(bytes, *at, number).is_some())
 }
 
-/// The number of a segment that most of its messages say.
+/// Returns the segment number that most of the messages name.
 fn commonest(bytes: &[u8]) -> Option<u64> {
     let mut counts: HashMap<u64, usize> = HashMap::new();
     let mut at = SEGMENT_HEAD;

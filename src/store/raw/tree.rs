@@ -13,26 +13,26 @@ use super::page::{Node, Pairs, Within, apart, node, roots};
 use super::recover::recover;
 use super::{damaged, salvage};
 
-/// The name of the tree in which the first format had everything.
+/// The tree in which the first format had everything.
 const FIRST_TREE: &[u8] = b"__sled__default";
 
-/// What a database's files hold, as a store. Its commits stay in memory.
+/// The contents of a database's files, as a store. Its commits stay in memory.
 #[derive(Debug)]
 pub struct RawTree {
-    /// None as long as there is no database.
+    /// The files, or `None` if there is no database.
     files: Option<Files>,
-    /// By the first key that may be theirs; they share none.
+    /// The leaves by the first key that each may have; their ranges do not overlap.
     leaves: BTreeMap<Vec<u8>, Leaf>,
-    /// What was written since.
+    /// The writes since the files were opened, and the contents of [`FIRST_TREE`].
     writes: Memtable,
-    /// sled would throw something away that is whole.
+    /// Whether sled would discard whole messages.
     is_torn: bool,
     /// The leaf that was read last, by its first key.
     last: RefCell<Option<(Vec<u8>, Pairs)>>,
 }
 
 impl RawTree {
-    /// One without anything in it.
+    /// Returns a tree without contents.
     pub fn empty() -> RawTree {
         RawTree {
             files: None,
@@ -43,8 +43,8 @@ impl RawTree {
         }
     }
 
-    /// Reads the database of a folder as sled would. Errors: there is something in it that sled would break down at or
-    /// that does not fit its checksum. Leaves are checked when they are read.
+    /// Reads the database of a folder like sled. Fails where sled would break down, and where data
+    /// does not fit its checksum. Leaves are checked here, and again when they are read.
     pub fn open(folder: &Path) -> Result<RawTree, StoreError> {
         let files = Files::open(folder)?;
         files.check_settings()?;
@@ -86,7 +86,8 @@ impl RawTree {
         Ok(tree)
     }
 
-    /// Reads all that fits its checksum of the database of a folder, and says what does not.
+    /// Reads everything in the database of a folder that fits its checksum, and describes the
+    /// losses.
     pub fn salvage(folder: &Path) -> (RawTree, Vec<String>) {
         let mut tree = RawTree::empty();
         let lost = match Files::open(folder) {
@@ -107,7 +108,7 @@ impl RawTree {
         (tree, lost)
     }
 
-    /// Whether sled would throw whole messages away.
+    /// Returns whether sled would discard whole messages.
     pub fn is_torn(&self) -> bool {
         self.is_torn
     }
@@ -125,7 +126,7 @@ impl RawTree {
         }
     }
 
-    /// Adds a leaf where there is none yet, beneath those that are there.
+    /// Adds a leaf below the others: for the keys that no other leaf covers.
     fn lay_under(&mut self, leaf: Leaf, node: Node) {
         let bounds = (node.low.clone(), node.high.clone());
         let pairs = node.pairs();
@@ -133,7 +134,7 @@ impl RawTree {
         let end = if bounds.1.is_empty() { after(first) } else { Some(bounds.1) };
         let mut from = bounds.0.max(vec![first]);
         loop {
-            // What covers this key already, and where the next that covers one begins.
+            // The leaf that covers this key, if there is one.
             let before = self.leaves.range(..=from.clone()).next_back().map(|(_, leaf)| leaf.end.clone());
             if let Some(covered) = before.filter(|to| to.as_ref().is_none_or(|to| *to > from)) {
                 match covered {
@@ -174,7 +175,7 @@ impl RawTree {
     }
 }
 
-/// What is wrong, without the words that it is damage.
+/// Returns the text of an error, without saying that it is damage.
 fn said(error: StoreError) -> String {
     match error {
         StoreError::Damaged { what } => what,
@@ -182,14 +183,14 @@ fn said(error: StoreError) -> String {
     }
 }
 
-/// The keys that are a leaf's.
+/// Returns the range of a leaf's keys.
 fn range(first: u8, node: &Node) -> (Vec<u8>, Option<Vec<u8>>) {
     let end = if node.high.is_empty() { after(first) } else { Some(node.high.clone()) };
     let from = if node.low.is_empty() && first > 0 { vec![first] } else { node.low.clone() };
     (from, end)
 }
 
-/// The first key that does not begin with a byte, nor with one before it.
+/// Returns the first key after all keys that begin with a byte.
 fn after(first: u8) -> Option<Vec<u8>> {
     first.checked_add(1).map(|next| vec![next])
 }
@@ -198,9 +199,9 @@ fn unreadable() -> StoreError {
     damaged("a page of the database is not readable")
 }
 
-/// The body of a message of a page.
+/// Reads the body of a page's message.
 fn body(files: &Files, page: u64, pointer: &Pointer) -> Result<Vec<u8>, StoreError> {
-    /// Most messages take no more, with their heads.
+    /// The size in bytes that most messages do not exceed, heads included.
     const USUAL: usize = 16 << 10;
     let not_whole = || damaged(format!("page {page} of the database does not fit its checksum"));
     let segment = (pointer.lsn / super::super::sled::SEGMENT_BYTES as i64) as u64;
@@ -224,7 +225,7 @@ fn body(files: &Files, page: u64, pointer: &Pointer) -> Result<Vec<u8>, StoreErr
     Ok(body)
 }
 
-/// A node with the changes that were made to it.
+/// Reads a node, and applies its changes.
 fn whole_node(files: &Files, page: u64, base: &Pointer, links: &[Pointer]) -> Result<Node, StoreError> {
     let mut found = node(&body(files, page, base)?).ok_or_else(unreadable)?;
     for link in links {
@@ -234,7 +235,7 @@ fn whole_node(files: &Files, page: u64, base: &Pointer, links: &[Pointer]) -> Re
 }
 
 impl RawTree {
-    /// The value that the files have.
+    /// Returns the value in the files.
     fn get_stored(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((from, leaf)) = self.leaves.range(..=key.to_vec()).next_back() else { return Ok(None) };
         self.with_leaf(from, leaf, |pairs| {
@@ -243,14 +244,14 @@ impl RawTree {
         })
     }
 
-    /// Visits the keys with a prefix that the files have, in order.
+    /// Visits the keys with a prefix that are in the files, in order.
     fn scan_stored(&self, prefix: &[u8], first: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         let begin = self.leaves.range(..=first.to_vec()).next_back().map_or(first, |(from, _)| from);
         for (from, leaf) in self.leaves.range(begin.to_vec()..) {
             if from.as_slice() > prefix && !from.starts_with(prefix) {
                 break;
             }
-            // The function may read this store as well.
+            // A copy, because the visitor may read this store as well.
             let pairs = self.with_leaf(from, leaf, Pairs::clone)?;
             for (key, value) in
                 pairs.iter().filter(|(key, _)| key.as_slice() >= first && key.starts_with(prefix))

@@ -1,4 +1,4 @@
-//! Logs in memory, for fuzzing: bytes by chance fit no checksum.
+//! Logs in memory, for fuzzing: random bytes do not fit a checksum.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -8,14 +8,14 @@ use super::rescue::rescue;
 use super::{CAPACITY, FRAME_HEAD, Found, HEAD, MAGIC, check, read_bytes};
 use crate::compress::compress;
 
-/// What keys became.
+/// Keys with their new values, or `None` for removed keys.
 pub type Written = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
-/// The bytes of a log that is being made.
+/// The bytes of a log under construction.
 pub struct Log {
     pub bytes: Vec<u8>,
     seed: u64,
-    /// Where the next frame goes.
+    /// The place of the next frame.
     pub end: usize,
     last: Vec<u8>,
     writes: Writes,
@@ -31,7 +31,7 @@ impl Log {
         Log { bytes, seed, end: HEAD, last: Vec::new(), writes: Writes::new() }
     }
 
-    /// Adds a frame with these bytes in the place of its changes, if there is room.
+    /// Adds a frame with the given bytes as its changes, if there is room.
     pub fn frame(&mut self, generation: u64, number: u64, is_packed: bool, changes: &[u8]) {
         let mut rest = bytes(&(generation, number, is_packed));
         rest.extend(changes);
@@ -43,7 +43,7 @@ impl Log {
         }
     }
 
-    /// Adds a frame that writes as the store does, if there is room.
+    /// Adds a frame with writes, encoded like the store's own frames, if there is room.
     pub fn write(&mut self, generation: u64, number: u64, written: &Written) {
         let (mut writes, mut changes) = (self.writes.clone(), Vec::new());
         for (key, value) in written {
@@ -62,14 +62,15 @@ impl Log {
         }
     }
 
-    /// What has become of the keys that were written.
+    /// Returns the writes of all frames so far.
     pub fn written(&self) -> Written {
         self.writes.clone().into_iter().collect()
     }
 }
 
-/// How many frames of a generation a log has, and what they make of their keys; none when it was just being made. At least so many
-/// must be there, if any. An error says what is wrong with it.
+/// Returns the number of frames of a generation and the writes that they stand for, or `None` if
+/// the log is unfinished. `expected` is the least number of frames, if there must be a log. An
+/// error says what is wrong with the log.
 pub fn read(
     bytes: &[u8],
     generation: u64,
@@ -79,11 +80,11 @@ pub fn read(
     Ok(found.map(|Found { frames, .. }| (frames.count, frames.writes.into_iter().collect())))
 }
 
-/// What can be saved of a log that is damaged, and what can't.
+/// Returns the readable writes of a damaged log, and descriptions of the losses.
 pub fn save(bytes: Vec<u8>, generation: u64) -> (Written, Vec<String>) {
     let (writes, lost) = rescue(bytes, generation);
     (writes.into_iter().collect(), lost)
 }
 
-/// Bytes of a frame before its numbers.
+/// The number of bytes before a frame's numbers.
 pub const BEFORE: usize = FRAME_HEAD;

@@ -1,4 +1,4 @@
-//! What can be saved of a log that is damaged.
+//! The rescue of writes from a damaged log.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::change::{Writes, replay_after_gap};
 use super::{CAPACITY, FRAME_HEAD, Frame, HEAD, check, frame, seed};
 
-/// Frames up to this size are mended, in bytes: each of their bits is tried.
+/// The size in bytes up to which frames are mended: each of their bits is tried.
 const MOST_MENDED: usize = 64 << 10;
 
-/// The writes of all frames that are whole, or are so with one bit of them turned, and what is lost. The database has so many
-/// commits, or more.
+/// Returns the writes of all frames that are whole, or that become whole when one bit is flipped,
+/// and descriptions of the losses. The database has at least `commits` commits.
 pub(super) fn rescue(mut bytes: Vec<u8>, commits: u64) -> (Writes, Vec<String>) {
     let (mut writes, mut lost) = (Writes::new(), Vec::new());
     if bytes.iter().all(|byte| *byte == 0) {
@@ -21,12 +21,12 @@ pub(super) fn rescue(mut bytes: Vec<u8>, commits: u64) -> (Writes, Vec<String>) 
     let Some(seed) = mended_seed(&mut bytes) else {
         return (writes, vec!["the beginning of the write-ahead log is not readable".into()]);
     };
-    // Behind the frames of the last generation may be some of the ones before.
+    // Frames of earlier generations may lie behind those of the last one.
     let all = (HEAD..CAPACITY).filter_map(|at| frame(&bytes, at, seed, commits));
     let generation = all.map(|frame| frame.generation).max().unwrap_or(commits);
     let (mut at, mut number) = (HEAD, 0);
     let mut last = Some(Vec::new());
-    // Before the first gap everything counts as written as a whole.
+    // Before the first gap, every value counts as written as a whole.
     let mut fresh: Option<BTreeSet<Vec<u8>>> = None;
     while at < CAPACITY {
         let whole = |bytes: &[u8], at| -> Option<Frame> {
@@ -59,7 +59,7 @@ pub(super) fn rescue(mut bytes: Vec<u8>, commits: u64) -> (Writes, Vec<String>) 
     (writes, lost)
 }
 
-/// The number for checksums, with one bit of the beginning turned if need be.
+/// Returns the seed of the checksums, and flips one bit of the head if need be.
 fn mended_seed(bytes: &mut [u8]) -> Option<u64> {
     if let Some(seed) = seed(bytes) {
         return Some(seed);
@@ -71,14 +71,14 @@ fn mended_seed(bytes: &mut [u8]) -> Option<u64> {
         }
         bytes[bit / 8] ^= 1 << (bit % 8);
     }
-    // One of the checksum.
+    // The flipped bit may be in the checksum.
     let (head, rest) = bytes.split_at(16);
     let known = u64::from_le_bytes(*rest.first_chunk::<8>()?);
     let is_near = (known ^ xxh3_64(head)).count_ones() == 1;
     is_near.then(|| head.last_chunk::<8>().map(|seed| u64::from_le_bytes(*seed)))?
 }
 
-/// Turns the one bit of a frame that makes it fit its checksum, and returns the frame.
+/// Flips the one bit that makes a frame fit its checksum, and returns the frame.
 fn mend(bytes: &mut [u8], at: usize, seed: u64, generation: u64) -> Option<Frame> {
     let head = bytes.get(at..at + FRAME_HEAD)?;
     let known = u64::from_le_bytes(*head.first_chunk::<8>()?);
@@ -86,7 +86,7 @@ fn mend(bytes: &mut [u8], at: usize, seed: u64, generation: u64) -> Option<Frame
     let fits = |bytes: &[u8], length: u32| {
         bytes.get(at + FRAME_HEAD..)?.get(..length as usize).map(|rest| check(rest, seed) ^ known)
     };
-    // The checksum or the length.
+    // The flipped bit may be in the checksum or in the length.
     if fits(bytes, length).is_some_and(|differs| differs.count_ones() == 1) {
         let right = known ^ fits(bytes, length)?;
         bytes[at..at + 8].copy_from_slice(&right.to_le_bytes());
