@@ -1,13 +1,14 @@
-//! Runs the programs of `tests/conformance`, each with its expectation inside.
+//! The programs of `tests/conformance`, each with its expectations in comments.
 //!
-//! `// expect: LINE` is a line of standard output, in order; `// expect last: LINE` the last one alone;
-//! `// expect error: TEXT` an uncaught error whose title holds the text; `// expect mistake: TEXT` and
-//! `// expect warning: TEXT` a diagnostic whose title begins with it; `// result: JSON` the result. `// args: …`,
-//! `// input: LINE` and `// file NAME: LINE` say what the program finds. `// outside:`, `// real time:` and `// slow:`
-//! say why the suites that break programs off compare less, or leave it out.
+//! `// expect: LINE` is a line of standard output, in order. `// expect last: LINE` is the last
+//! line alone. `// expect error: TEXT` is an uncaught error whose title contains the text. `//
+//! expect mistake: TEXT` and `// expect warning: TEXT` are diagnostics whose titles begin with the
+//! text. `// result: JSON` is the result. `// args: …`, `// input: LINE` and `// file NAME: LINE`
+//! provide the program's inputs. `// outside:`, `// real time:` and `// slow:` give the reason why
+//! the suites that interrupt programs compare less, or skip the program.
 //!
-//! Each run is then replayed from its store, and replayed once more with the machine written down, dropped and
-//! restored at every step: both must end as the run did.
+//! Each run is then replayed from its store. A second replay saves, drops and restores the machine
+//! at every step. Both must end as the run did.
 
 mod common;
 
@@ -29,7 +30,7 @@ macro_rules! areas {
             assert!(failures.is_empty(), "\n{}", failures.join("\n"));
         })*
 
-        /// No folder is left out.
+        /// Every folder of conformance programs is in the list.
         #[test]
         fn every_area_is_run() {
             let known = [$(stringify!($area)),*];

@@ -30,8 +30,7 @@ const KEPT: Duration = Duration::from_secs(10);
 /// The number of instances that a client has under way at once.
 const AT_ONCE: u64 = 4;
 
-/// The orchestrations that clients start in turn. A name stands here as often as it is started in a
-/// round.
+/// The orchestrations that clients start in turn, each as often as it stands here.
 const KINDS: [&str; 20] = [
     "order", "transfer", "event", "rounds", "order", "transfer", "many", "fails", "order", "transfer",
     "event", "waits", "order", "transfer", "outside", "rounds", "order", "transfer", "event", "large",
@@ -291,7 +290,8 @@ fn data(value: Value) -> Data {
     Data::encode(&value).expect("data")
 }
 
-/// Removes instances a while after their end, and runs queries, until all instances are removed.
+/// Removes instances a while after their end until all are removed, and queries the store
+/// meanwhile.
 pub fn remove(shared: &Arc<Shared>) {
     let mut line = Line::new(shared);
     let mut looked = Instant::now();

@@ -5,11 +5,11 @@
 //! lives from the beginning to the end. The other server is ended again and again, by SIGKILL and
 //! by SIGTERM in turn, and started again.
 //!
-//! The first tenth of the time is a warm-up. The last third of the whole time is then compared with
-//! the third after the warm-up: memory, open descriptors, threads, the size and the files of the
-//! store, the instances in it, and latencies. At the end, each client's instances and signals are
-//! counted by the entities that they told, and the stores are verified. If anything grew beyond its
-//! tolerance (`report::compare`), or was lost or doubled, the process ends with 1.
+//! The first tenth of the time is a warm-up. Of the rest, the last third is compared with the
+//! first: memory, open descriptors, threads, the size and the files of the store, the instances in
+//! it, and latencies. At the end, each client's instances and signals are counted by the entities
+//! that they told, and the stores are verified. If anything grew beyond its tolerance
+//! (`report::compare`), or was lost or doubled, the process ends with 1.
 //!
 //! `SOAK_RATE` is the number of instances that each of the eight clients starts a second (8 by
 //! default). `SOAK_SEED` chooses the times at which the second server is ended.

@@ -88,8 +88,8 @@ fn chunk(bytes: &[u8]) {
     assert!(Chunk::decode(&bytes, 8).is_err(), "it fits another chunk before it");
 }
 
-/// Reads chunks as one history. Valid chunks are encoded anew with the checksum of the chunk before
-/// them; an invalid one must be refused.
+/// Reads chunks as one history. Most chunks are encoded anew with the checksum of the chunk before
+/// them; a part that is left as it is must be refused.
 fn histories(bytes: &[u8]) {
     let mut rest = Bytes(bytes);
     let (mut chunks, mut entries, mut before) = (Vec::new(), Vec::new(), 0);
