@@ -233,7 +233,7 @@ fn no_files_of_a_folder_use_one_another() {
         let Some(module) = path.strip_prefix(&format!("src/{own}/")) else { continue };
         let module = module.trim_end_matches(".rs").trim_end_matches("mod").trim_end_matches('/');
         let parts: Vec<&str> = module.split('/').filter(|part| !part.is_empty()).collect();
-        // The head of a folder names all of it.
+        // The head of a folder names all of its modules.
         if parts.is_empty() {
             continue;
         }

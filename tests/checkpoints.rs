@@ -14,7 +14,8 @@ use durable::engine::{
 use durable::kv::{Batch, Read, Store};
 use durable::machine::Image;
 
-/// The number of checkpoints that are compared for each program, at most about twice as many.
+/// About how many checkpoints of a program are compared. The stride is rounded down, so there may
+/// be almost twice as many.
 const MOST: usize = 25;
 
 fn world(program: &Program, retention: Retention, crash: Crash) -> World {

@@ -1,11 +1,14 @@
 //! The programs of `tests/conformance`, each with its expectations in comments.
 //!
-//! `// expect: LINE` is a line of standard output, in order. `// expect last: LINE` is the last
-//! line alone. `// expect error: TEXT` is an uncaught error whose title contains the text. `//
-//! expect mistake: TEXT` and `// expect warning: TEXT` are diagnostics whose titles begin with the
-//! text. `// result: JSON` is the result. `// args: …`, `// input: LINE` and `// file NAME: LINE`
-//! provide the program's inputs. `// outside:`, `// real time:` and `// slow:` give the reason why
-//! the suites that interrupt programs compare less, or skip the program.
+//! - `// expect: LINE`: a line of standard output, in order
+//! - `// expect last: LINE`: the last line of standard output alone
+//! - `// expect log: TEXT`: a part of a line of standard error
+//! - `// expect error: TEXT`: an uncaught error whose title contains the text
+//! - `// expect mistake: TEXT`, `// expect warning: TEXT`: a diagnostic whose title begins so
+//! - `// result: JSON`: the result
+//! - `// args: …`, `// input: LINE`, `// file NAME: LINE`: the program's inputs
+//! - `// outside:`, `// real time:`, `// slow:`: why the suites that interrupt programs compare
+//!   less, or skip the program
 //!
 //! Each run is then replayed from its store. A second replay saves, drops and restores the machine
 //! at every step. Both must end as the run did.

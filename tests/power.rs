@@ -5,8 +5,8 @@
 //! records each operation on its files: those of the log, of the watermark and the lock, and all of
 //! sled's. From the record, `power/disk.rs` builds the states that a loss of power may leave
 //! (Pillai and others 2014, ALICE): each prefix of the operations, with unsynced ones present,
-//! gone, reordered or torn. Each state is opened: what was acknowledged is there, nothing else is,
-//! and the digest is right.
+//! gone, reordered or torn. Each state is opened: all acknowledged batches are there, no batch is
+//! there in part, and the digest is right.
 //!
 //! The same library makes one operation fail, or the creation of a thread. Each time, the store
 //! reports the error, does not hang, and has what it acknowledged when it is opened again.
@@ -114,7 +114,7 @@ fn worker() {
         record.write_all(format!("A {batches}\n").as_bytes()).expect("written");
     });
     if let Err(error) = done {
-        // Words for the test that started it.
+        // The test that started this process reads the message.
         println!("REFUSED {error}");
         std::process::exit(4);
     }

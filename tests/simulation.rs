@@ -1,8 +1,9 @@
 //! Simulation: programs in a world of random answers, delays, doubled answers and crashes.
 //!
 //! Each run ends, its journal replays to the same end, and nothing was shown that the journal does
-//! not have. `SIMULATION_SEED` is the first seed, `SIMULATION_RUNS` the number of runs (400). A
-//! failure prints its seed; that seed with `SIMULATION_RUNS=1` repeats the failure with a trace.
+//! not have. `SIMULATION_SEED` is the first seed, `SIMULATION_RUNS` the number of runs (400 in most
+//! tests; more for longer searches). A failure prints its seed; that seed with `SIMULATION_RUNS=1`
+//! repeats the failure with a trace.
 
 mod common;
 

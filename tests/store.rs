@@ -294,8 +294,8 @@ fn without_power(folder: &Path) -> TempDir {
     copied
 }
 
-/// Batches of any size, flushed or not, with clean ends, and with a kill after any of them. What
-/// was flushed is there, and no batch is there in part. `STORE_SEEDS` (12) is the number of seeds.
+/// Batches of any size, flushed or not, with clean ends, and with a kill after any of them. Flushed
+/// batches are there, and no batch is there in part. `STORE_SEEDS` (12) is the number of seeds.
 #[test]
 fn what_was_flushed_survives_a_kill() {
     for seed in 0..setting("STORE_SEEDS", 12) {
