@@ -1,6 +1,6 @@
 //! A shop in Rust whose orders are durable: `cargo run --example shop -- STORE`.
 //!
-//! Kill it whenever you like and run it again: each order is charged once, and goes on where it was.
+//! Kill it at any time and run it again: each order is charged once, and resumes where it stopped.
 
 use std::error::Error;
 use std::io::{Error as IoError, Write};
@@ -22,7 +22,7 @@ struct Bought {
     by: String,
 }
 
-/// What talks to the bank. The bank does a charge once for each key, however often it is asked.
+/// Charges a card at the bank, which charges once for each key, no matter how often it is asked.
 fn charge(order: Order) -> Result<String, Failure> {
     if order.count > 5 {
         return Err(Failure::new("declined", "too much at once").with("most", 5));
@@ -33,7 +33,7 @@ fn charge(order: Order) -> Result<String, Failure> {
     Ok(format!("receipt for {} x {}", order.count, order.item))
 }
 
-/// What talks to the carrier, without a thread that waits.
+/// Books a parcel at the carrier, without blocking a thread.
 async fn ship(order: Order) -> Result<usize, Failure> {
     tokio::time::sleep(Duration::from_millis(300)).await;
     Ok(1000 + order.item.len())
@@ -44,7 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::builder().activity("charge", charge).async_activity("ship", ship).open(store)?;
     let shop = runtime.compile("shop.df", include_str!("shop.df"))?;
 
-    // The id is the order's: asking again, after a crash too, gives the same instance.
+    // The instance's id is the order's, so a second start, even after a crash, returns the same
+    // instance.
     let orders = [("order-1", "lamp", 2), ("order-2", "sofa", 1), ("order-3", "spoon", 6)];
     for (id, item, count) in orders {
         let order = Order { item: item.into(), count };

@@ -1,4 +1,4 @@
-//! What clients ask: pages, what has changed, and the versions of both sides.
+//! The client API: pages, changes, and the protocol versions of both sides.
 
 mod common;
 
@@ -39,8 +39,8 @@ fn committed(batch: Batch) -> MemoryTree {
     store
 }
 
-/// All pages of instances, whatever their limits, are all instances that the filter lets through, once each and in
-/// order.
+/// The pages of instances together have every instance that passes the filter, once and in order,
+/// whatever the limits of the pages.
 #[test]
 fn pages_of_instances_are_all_of_them() {
     for seed in 0..300 {
@@ -53,7 +53,7 @@ fn pages_of_instances_are_all_of_them() {
         for record in &records {
             batch.put(keys::instance(&record.id), record.encode());
         }
-        // The neighbours of the instances in the store.
+        // Keys that lie beside those of instances.
         batch.put(keys::history("a-1"), vec![1]);
         batch.put(keys::active("a-1"), vec![2]);
         let store = committed(batch);
@@ -84,7 +84,7 @@ fn pages_of_instances_are_all_of_them() {
     }
 }
 
-/// The pages of entities put together what lies in three places: states, holders and messages.
+/// The pages of entities join three kinds of keys: states, holders and messages.
 #[test]
 fn pages_of_entities_are_all_of_them() {
     for seed in 0..300 {
@@ -168,7 +168,7 @@ fn pages_of_entities_are_all_of_them() {
         assert_eq!(once.len(), found.len(), "seed {seed}: an entity is in two pages");
         let mut sorted = found.clone();
         sorted.sort();
-        // Of those that are locked the state is not asked for.
+        // A query for locked entities does not read states.
         let wanted: Vec<_> = known
             .iter()
             .map(|(entity, (state, hold, mail, _))| (entity.clone(), *state || filter.locked, *hold, *mail))
@@ -183,7 +183,7 @@ fn connect(place: &Place) -> Connection {
     Connection::open(&place.path().join(".durable")).expect("a connection")
 }
 
-/// Who follows a store is told of every change, once it is durable, and of none before.
+/// A follower of a store gets every change in order, after the change is durable.
 #[test]
 fn changes_are_told_in_order() {
     let place = Place::new(
@@ -221,11 +221,11 @@ fn changes_are_told_in_order() {
     place.ok(&["purge", "one"]);
     let removed = follower.changes(Some(since)).expect("changes");
     assert!(removed.changes.iter().any(|change| change.kind == ChangeKind::Removed { id: "one".into() }));
-    // From the same place once more: the same again.
+    // The same cursor gives the same changes again.
     assert_eq!(follower.changes(Some(since)).expect("changes").changes, removed.changes);
 }
 
-/// A cursor of another process, or of before what is kept, says that something is missing.
+/// A cursor of another process, or one older than the kept changes, reports a gap.
 #[test]
 fn a_follower_of_another_process_has_a_gap() {
     let place = Place::new(PROGRAM);
@@ -237,7 +237,8 @@ fn a_follower_of_another_process_has_a_gap() {
     assert!(after.has_gap && after.changes.is_empty());
 }
 
-/// Both sides say which version they are of; another one is refused with the reason, and nothing hangs.
+/// Both sides send their protocol version. Another version is refused with the reason, without a
+/// hang.
 #[test]
 fn other_versions_are_refused() {
     let answers: [(&[u8], &str); 4] = [
@@ -265,7 +266,7 @@ fn other_versions_are_refused() {
     }
 }
 
-/// A client of before the greeting sees its connection's end, and the server goes on.
+/// A client older than the greeting is disconnected, and the server goes on.
 #[test]
 fn a_client_without_a_greeting_is_let_go() {
     let place = Place::new(PROGRAM);

@@ -1,5 +1,6 @@
-//! The shape of the code, as the documents tell it: layers in a line, no circles within a folder, files and functions that
-//! a person reads in a sitting, paths and commands that exist, prose of 100 columns.
+//! The structure of the code, as the documents describe it: layers in a line, no circles within a
+//! folder, files and functions of readable length, paths and commands that exist, and prose of 100
+//! columns.
 
 mod common;
 
@@ -10,7 +11,7 @@ use std::process::Command;
 
 use common::{DURABLE, files, files_below, repository};
 
-/// The layers, top to bottom: each uses only those before it.
+/// The layers, top to bottom. Each layer uses only those before it.
 const LAYERS: [&str; 22] = [
     "internal",
     "kv",
@@ -36,7 +37,8 @@ const LAYERS: [&str; 22] = [
     "cli",
 ];
 
-/// Files of a folder that use one another, and why they stay so. A new circle is taken apart; this list only gets shorter.
+/// The circles of files in a folder that use one another, with the reasons. New circles are taken
+/// apart, so this list only gets shorter.
 const CIRCLES: [(&str, &[&str], &str); 5] = [
     (
         "machine",
@@ -57,7 +59,7 @@ const CIRCLES: [(&str, &[&str], &str); 5] = [
     ("host", &["purge", "run"], "one host in several files"),
 ];
 
-/// Files of more than 700 lines, and why.
+/// The files of more than 700 lines, with the reasons.
 const LONG_FILES: [(&str, &str); 5] = [
     ("src/machine/execute.rs", "the run loop: a case for each instruction"),
     ("src/machine/operate.rs", "operators and methods by the kinds of their operands"),
@@ -66,7 +68,7 @@ const LONG_FILES: [(&str, &str); 5] = [
     ("src/engine/instance.rs", "an instance: evaluation and replay by the same code"),
 ];
 
-/// Functions of more than 100 lines, and why.
+/// The functions of more than 100 lines, with the reasons.
 const LONG_FUNCTIONS: [(&str, &str, &str); 14] = [
     ("src/check/resolve/expressions.rs", "expr", "a case for each form of expression"),
     ("src/cli/export.rs", "line", "a case for each kind of record"),
@@ -94,13 +96,13 @@ fn sources() -> Vec<(String, String)> {
     named.collect()
 }
 
-/// A source without its own tests, comments and strings of documentation.
+/// Returns a source without its unit tests and comments.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
     text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
 }
 
-/// The names that follow `crate::`, those of groups included.
+/// Returns the names that follow `crate::`, including those in groups.
 fn used_layers(text: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for (at, _) in text.match_indices("crate::") {
@@ -147,7 +149,7 @@ fn layers_use_only_those_above_them() {
     assert_eq!(seen.len(), LAYERS.len(), "a layer of the list has no files");
 }
 
-/// The modules that a file uses of its own folder.
+/// Finds the modules of its own folder that a file uses.
 fn neighbours(folder: &Path, layer: &str, module: &[&str], text: &str, found: &mut BTreeSet<String>) {
     let begins = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
     let own = format!("crate::{layer}::");
@@ -184,7 +186,7 @@ fn neighbours(folder: &Path, layer: &str, module: &[&str], text: &str, found: &m
     }
 }
 
-/// The items of a group of a `use`, without the groups within them.
+/// Returns the items of a group of a `use`, without the groups within them.
 fn top_items(group: &str) -> Vec<String> {
     let (mut items, mut depth, mut item) = (Vec::new(), 0, String::new());
     for c in group.chars() {
@@ -201,7 +203,7 @@ fn top_items(group: &str) -> Vec<String> {
     items.into_iter().map(|item| item.trim().to_string()).collect()
 }
 
-/// The groups of modules in which each can be reached from each.
+/// Returns the groups of modules in which each module can be reached from each other.
 fn circles(graph: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<BTreeSet<String>> {
     let reached = |from: &String| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from.clone()]);
@@ -231,7 +233,7 @@ fn no_files_of_a_folder_use_one_another() {
         let Some(module) = path.strip_prefix(&format!("src/{own}/")) else { continue };
         let module = module.trim_end_matches(".rs").trim_end_matches("mod").trim_end_matches('/');
         let parts: Vec<&str> = module.split('/').filter(|part| !part.is_empty()).collect();
-        // The head of a folder names all of it.
+        // The head of a folder names all of its modules.
         if parts.is_empty() {
             continue;
         }
@@ -289,7 +291,7 @@ fn files_and_functions_are_read_in_a_sitting() {
     assert_eq!(long_functions, known, "functions of more than 100 lines, and those that may be");
 }
 
-/// The documents: names and texts.
+/// Returns the documents, by name and text.
 fn documents() -> Vec<(String, String)> {
     let mut paths: Vec<_> =
         files("docs").into_iter().filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
@@ -301,7 +303,7 @@ fn documents() -> Vec<(String, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// The pieces of a text between back-quotes.
+/// Returns the pieces of a text between backquotes.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
 }
@@ -376,7 +378,7 @@ fn commands_in_documents_exist() {
                 continue;
             };
             if !commands.contains(*command) {
-                // A sentence may begin a line with the name of the program.
+                // A sentence may begin a line with the program's name.
                 if !command.starts_with('-') && text.contains(&format!("`durable {command}")) {
                     wrong.push(format!("{name}: `durable {command}`"));
                 }

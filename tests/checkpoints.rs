@@ -1,4 +1,5 @@
-//! Checkpoints: an instance that goes on from one is as if it had been replayed from its beginning.
+//! Checkpoints: an instance that resumes from a checkpoint is in the same state as after a full
+//! replay.
 
 mod common;
 
@@ -13,7 +14,8 @@ use durable::engine::{
 use durable::kv::{Batch, Read, Store};
 use durable::machine::Image;
 
-/// Of one program at most so many checkpoints are looked at.
+/// About how many checkpoints of a program are compared. The stride is rounded down, so there may
+/// be almost twice as many.
 const MOST: usize = 25;
 
 fn world(program: &Program, retention: Retention, crash: Crash) -> World {
@@ -35,8 +37,8 @@ fn each(check: impl Fn(&Program) -> Result<usize, String> + Sync) -> usize {
     checked.iter().flatten().sum()
 }
 
-/// At each checkpoint, the state is that of a replay of the history before it, and the history after it leads from
-/// either to the same end.
+/// At each checkpoint, the state equals that of a replay of the history before it. The history
+/// after it leads from either state to the same end.
 #[test]
 fn a_checkpoint_is_what_replay_comes_to() {
     let all = each(|program| {
@@ -47,7 +49,7 @@ fn a_checkpoint_is_what_replay_comes_to() {
         for (id, checkpoint) in world.written.iter().step_by(every) {
             let Some(record) = world.records().into_iter().find(|record| record.id == *id) else { continue };
             if (checkpoint.life, checkpoint.execution) != (record.life, record.execution) {
-                continue; // of a life or an execution before
+                continue; // from an earlier life or execution
             }
             count += 1;
             compare(&program.image(), &world, &record, checkpoint)
@@ -71,20 +73,21 @@ fn compare(
         let chunks = chunks.iter().map(|(key, bytes)| (number(key), bytes.clone()));
         chunks.filter(move |(number, _)| (from..to).contains(number)).collect::<Vec<_>>()
     };
-    // The states.
+    // Both states.
     let begun = InstanceRecord { status: durable::engine::Status::Running, ..record.clone() };
     let before = History::read(record.first, of(0, checkpoint.chunks))?;
     let replayed = state_at_end(image, begun.clone(), before);
     let at = History::read_after(checkpoint.clone(), Vec::new())?;
     let restored = state_at_end(image, begun.clone(), at);
-    // A machine that computes has to run on, and what it makes then it shares with others or not.
+    // The restored machine may still have to compute, and may then share new values differently.
+    // The states are compared only if it does not.
     if restored.as_deref() == Some(checkpoint.state()) && replayed != restored {
         return Err("replay comes to another state".into());
     }
     if replayed.is_some() != restored.is_some() {
         return Err("only one of them comes to a rest".into());
     }
-    // What is open: with its times and its attempts.
+    // The open requests, with their times and attempts.
     let open = |history: History| match replay(image, begun.clone(), history, &mut |_, _| ()) {
         Replayed::Waits(open) => {
             open.into_iter().map(|open| (open.request.seq, open.time, open.attempt, open.begins)).collect()
@@ -97,7 +100,7 @@ fn compare(
     if replayed != restored {
         return Err(format!("open from the beginning: {replayed:?}; from the checkpoint: {restored:?}"));
     }
-    // What comes of them.
+    // The results of the rest of the history.
     let whole = History::read(record.first, of(0, u64::MAX))?;
     let since = History::read_after(checkpoint.clone(), of(checkpoint.chunks, u64::MAX))?;
     let shown = |history: History| match replay(image, begun.clone(), history, &mut |_, _| ()) {
@@ -114,7 +117,8 @@ fn compare(
     Ok(())
 }
 
-/// A program that is broken off goes on from its last checkpoint, its history kept or not, and ends as it would have.
+/// An interrupted program resumes from its last checkpoint, and ends as the uninterrupted one,
+/// whether its history is kept or not.
 #[test]
 fn broken_programs_go_on_from_checkpoints() {
     const POINTS: u64 = 5;
@@ -142,15 +146,15 @@ fn broken_programs_go_on_from_checkpoints() {
     println!("{all} broken runs");
 }
 
-/// How the instances ended, and what the entities are.
+/// Returns the results of the instances and the states of the entities.
 fn outcomes(world: &World) -> Vec<String> {
     let of = |record: InstanceRecord| format!("{}: {:?}", record.id, record.status.result(&record.id));
     let entities = world.entities().into_iter().map(|(name, state)| format!("{name}: {state}"));
     world.records().into_iter().map(of).chain(entities).collect()
 }
 
-/// A pause between two attempts is as long as it was, whatever breaks down in it. In the place of an attempt whose process
-/// died the next one begins at once.
+/// A pause between two attempts keeps its length through any crash. When the process died during an
+/// attempt, the next attempt begins at once.
 #[test]
 fn pauses_outlive_crashes_after_checkpoints() {
     let text = "activity f(n) with {retry: {times: 3, first: 1h, factor: 2.0}} { if n == 0 { throw {kind: \"no\"} } }\n\
@@ -175,7 +179,8 @@ fn pauses_outlive_crashes_after_checkpoints() {
                     .find(|l| l.ends_with(attempt));
                 line.and_then(|line| line.trim_start().split('s').next()?.parse::<f64>().ok())
             };
-            // One that never left, since its process died before, is seen nowhere.
+            // An attempt that never left the process, because the process died before, has no line
+            // in the trace.
             let first = began("attempt 1").unwrap_or_default();
             let second = began("attempt 2").unwrap_or(first);
             let third = began("attempt 3").unwrap_or(second);
@@ -191,7 +196,7 @@ fn pauses_outlive_crashes_after_checkpoints() {
     }
 }
 
-/// An instance without an end takes no more space than its state, when its history isn't kept.
+/// An instance without an end takes no more space than its state, if its history is not kept.
 #[test]
 fn an_eternal_loop_takes_constant_space() {
     let text = "var n = 0\nwhile n < 5_000 { n += random_int(1, 1) }\nprint(n)\n";
@@ -212,7 +217,7 @@ fn an_eternal_loop_takes_constant_space() {
     assert!(kept < 200, "{kept} entries are kept");
 }
 
-/// How many stored chunks of an instance are older than its last checkpoint.
+/// Returns the number of stored chunks of an instance that are older than its last checkpoint.
 fn chunks_before_checkpoint(world: &World, id: &str) -> usize {
     let (_, last) = world.written.iter().rfind(|(of, _)| of == id).expect("a checkpoint");
     let chunks = world.store.all(&keys::history(id)).expect("a store in memory can be read");
@@ -220,7 +225,8 @@ fn chunks_before_checkpoint(world: &World, id: &str) -> usize {
     chunks.iter().filter(|(key, _)| number(key) < last.chunks).count()
 }
 
-/// A trimmed history goes wherever the execution began: in the first one and in those after `continue_as_new`.
+/// A trimmed history leaves no chunks, neither in the first execution nor in those after
+/// `continue_as_new`.
 #[test]
 fn trimmed_histories_leave_nothing_behind() {
     let text = "orchestration o(round) {\n\
@@ -238,8 +244,9 @@ fn trimmed_histories_leave_nothing_behind() {
     }
 }
 
-/// An instance goes on from a checkpoint of its own code. Past one of other code, of another version or another
-/// program, it is replayed from its beginning, and if that is not kept it says so.
+/// An instance resumes from a checkpoint of its own code. If the checkpoint is of other code
+/// (another version or another program), the history is replayed from its beginning. If that is not
+/// kept, the instance is incompatible, with the reason.
 #[test]
 fn a_checkpoint_of_other_code_is_not_taken() {
     let world = |text: &str| {
@@ -273,7 +280,7 @@ fn a_checkpoint_of_other_code_is_not_taken() {
     assert!(matches!(&replayed, Replayed::Incompatible(why) if why.contains("checkpoint")), "{replayed:?}");
 }
 
-/// A checkpoint is whole or is not taken: no byte of it can change unseen.
+/// A changed bit in a checkpoint is always noticed, and the checkpoint is refused.
 #[test]
 fn a_damaged_checkpoint_is_not_taken() {
     let image = common::image("var n = 0\nwhile n < 20 { n += random_int(1, 1) }\nsleep(1h)\nprint(n)\n");

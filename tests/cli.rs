@@ -42,7 +42,7 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Gives a run time to make durable what it has shown: it does so within milliseconds.
+/// Waits until a run has committed the output that it has shown, which takes it milliseconds.
 fn settle() {
     std::thread::sleep(Duration::from_millis(400));
 }
@@ -57,7 +57,7 @@ fn line(child: &mut Child) -> String {
 
 const WAITS: &str = "print(\"first\")\nlet name = input(\"\")\nprint(\"second {name}\")\n";
 
-/// Killed and run again, a script goes on where it was, with no word about recovery in it.
+/// A killed script resumes where it stopped when it is run again, without any code for recovery.
 #[test]
 fn a_killed_run_goes_on() {
     let folder = folder(&[("s.df", WAITS)]);
@@ -71,7 +71,7 @@ fn a_killed_run_goes_on() {
     let second = second.wait_with_output().expect("ended");
     assert_eq!(out(&second), "second Ada\n");
     assert!(err(&second).contains("going on with s-1"), "{}", err(&second));
-    // Done, the next run is a new one.
+    // After the end, there is one instance, and its replay prints both lines.
     let listed = out(&durable(folder.path(), &["list", "--json"]));
     assert_eq!(listed.lines().count(), 1);
     assert_eq!(out(&durable(folder.path(), &["replay", "s-1"])), "first\nsecond Ada\n");
@@ -147,7 +147,7 @@ fn a_failed_run_shows_the_chain_of_calls_across_the_activity() {
     assert!(out(&run).contains("\"status\":\"failed\""));
 }
 
-/// Ctrl-C leaves the instance to be resumed, and says how.
+/// Ctrl-C leaves an instance that can be resumed, and prints the command for it.
 #[test]
 fn an_interrupt_leaves_it_to_be_resumed() {
     let folder = folder(&[("s.df", "print(\"begun\")\nsleep(2s)\nprint(\"done\")\n")]);
@@ -180,7 +180,7 @@ fn resume_goes_on_with_all() {
     assert_eq!(lines, ["a done", "b done", "c done"], "{}", err(&resumed));
 }
 
-/// An instance goes on with the text that it began with, whatever became of the file.
+/// An instance goes on with the text that it began with, even if the file changes.
 #[test]
 fn an_edited_file_does_not_break_a_run() {
     let folder = folder(&[("s.df", WAITS)]);
@@ -221,7 +221,7 @@ fn history_and_show() {
     assert_eq!(out(&durable(folder.path(), &["list", "--status", "failed", "--json"])), "");
 }
 
-/// Replay does no effect: what it would have written stays unwritten.
+/// A replay performs no effects: a file that the run wrote is not written again.
 #[test]
 fn replay_does_nothing() {
     let folder = folder(&[(
@@ -241,7 +241,7 @@ fn replay_does_nothing() {
     );
 }
 
-/// A replay that stands where its history ends says what it waits for, and where.
+/// A replay that reaches the end of an unfinished history shows the open request and its place.
 #[test]
 fn replay_of_an_unfinished_run() {
     let folder = folder(&[("s.df", WAITS)]);
@@ -255,7 +255,7 @@ fn replay_of_an_unfinished_run() {
     assert!(err(&replay).contains("input(\"\") at s.df:2:12: let name = input(\"\")"), "{}", err(&replay));
 }
 
-/// Names with an underscore are shown as they are written.
+/// Open requests are shown by the names in the program, underscores included.
 #[test]
 fn what_is_waited_for_has_its_own_name() {
     let script = "activity long_nap() { sleep(1h) }\nprint(\"begun\")\nall([async long_nap(), async sleep_until(now() + 1h)])\n";
@@ -269,7 +269,8 @@ fn what_is_waited_for_has_its_own_name() {
     assert!(replay.contains("long_nap()") && replay.contains("sleep_until("), "{replay}");
 }
 
-/// A history that the program does not follow stops the instance, with both sides; nothing is done or lost.
+/// An instance whose program does not follow its history stops, and both sides are shown. Nothing
+/// is done or lost.
 #[test]
 fn a_foreign_history_is_nondeterminism() {
     let folder = folder(&[("s.df", "print(\"one\")\nprint(\"two\")\nlet x = input(\"\")\n")]);
@@ -298,7 +299,7 @@ fn a_foreign_history_is_nondeterminism() {
     let after = out(&durable(folder.path(), &["store", "export", "--store", "other"]));
     let rest = |text: &str| text.lines().skip(1).map(str::to_string).collect::<Vec<_>>();
     assert_eq!(rest(&after), rest(&before));
-    // It can't go on, but it can be ended.
+    // The instance can't go on, but it can be terminated.
     assert!(durable(folder.path(), &["terminate", "x", "--store", "other"]).status.success());
     assert_eq!(out(&durable(folder.path(), &["status", "x", "--store", "other"])), "terminated\n");
 }
@@ -312,7 +313,7 @@ fn check_dumps_core_and_code() {
     assert!(code.contains("CallFunction") && code.contains("Return"), "{code}");
 }
 
-/// Sources made to break things get an answer.
+/// Hostile sources get a proper answer.
 #[test]
 fn hostile_sources() {
     let n = 1_000_000;
@@ -360,7 +361,7 @@ fn hostile_sources() {
     assert!(err(&run).contains("it is not UTF-8 text"), "{}", err(&run));
 }
 
-/// Standard output carries what the program prints and nothing else.
+/// Standard output has only what the program prints.
 #[test]
 fn output_goes_where_it_belongs() {
     let folder = folder(&[("s.df", "log.info(\"a message\")\nprint(\"output\")\nlet unused = 1\n")]);
@@ -369,7 +370,7 @@ fn output_goes_where_it_belongs() {
     assert!(err(&run).contains("info: a message") && err(&run).contains("unused binding"));
 }
 
-/// A reader that goes away does not break anything: the run stops and can be resumed.
+/// A reader that closes the pipe breaks nothing: the run stops and can be resumed.
 #[test]
 fn a_closed_pipe_stops_the_run() {
     let folder = folder(&[("s.df", "for i in 0..100000 { print(i) }\n")]);

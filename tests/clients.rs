@@ -1,4 +1,4 @@
-//! What clients do to instances and entities from the command line, with and without a process that has the store.
+//! Commands on instances and entities, with and without a process that has the store.
 
 mod common;
 
@@ -47,7 +47,7 @@ fn durable(folder: &Path, args: &[&str]) -> Output {
     Command::new(DURABLE).current_dir(folder).args(args).stdin(Stdio::null()).output().expect("durable runs")
 }
 
-/// Runs a command that must succeed; its output without the last line break.
+/// Runs a command that must succeed. Returns its output without the last line break.
 fn ok(folder: &Path, args: &[&str]) -> String {
     let output = durable(folder, args);
     assert!(output.status.success(), "{args:?}\n{}", err(&output));
@@ -66,7 +66,7 @@ fn json(folder: &Path, args: &[&str]) -> Json {
     serde_json::from_str(&ok(folder, args)).expect("JSON")
 }
 
-/// A server that ends with the test.
+/// A server that is killed at the end of the test.
 struct Server(Child);
 
 impl Server {
@@ -96,7 +96,8 @@ impl Drop for Server {
     }
 }
 
-/// Waits until something holds. What never does fails the test, after a time in which anything would.
+/// Waits until a condition holds. Fails the test after a minute, which is long enough for any
+/// condition that will ever hold.
 fn await_that(mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -105,7 +106,7 @@ fn await_that(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A server says what failed without anybody who waits for it, and leaves a failure to whoever does.
+/// A server logs a failure that no caller waits for, and leaves the others to their callers.
 #[test]
 fn a_server_tells_failures_that_nobody_hears() {
     let folder = folder();
@@ -135,7 +136,7 @@ fn start_raise_and_wait_without_a_server() {
     assert_eq!(out(&started), "approval-1\n");
     assert!(err(&started).contains("durable resume approval-1"), "{}", err(&started));
     assert_eq!(ok(at, &["start", "bank.df", "approval", "--id", "mine"]), "mine");
-    // The same id is the same instance.
+    // The same id names the same instance.
     let again = durable(at, &["start", "bank.df", "approval", "--id", "mine"]);
     assert_eq!(again.status.code(), Some(0));
     assert!(err(&again).contains("mine is there already, and running"), "{}", err(&again));
@@ -148,10 +149,10 @@ fn start_raise_and_wait_without_a_server() {
     assert_eq!(ended, serde_json::json!({"id": "mine", "status": "completed", "result": {"by": "ada"}}));
     assert_eq!(ok(at, &["status", "mine"]), "completed: \"has it\"");
     assert_eq!(json(at, &["status", "mine", "--json"])["custom"], "has it");
-    // What has ended takes no more.
+    // An ended instance takes no events.
     let late = durable(at, &["raise", "mine", "approval"]);
     assert_eq!((late.status.code(), err(&late).contains("mine has ended already")), (Some(1), true));
-    // A start that waits.
+    // A start with `--wait`.
     let done =
         json(at, &["start", "bank.df", "transfer", "alice", "bob", "5", "--wait", "--json"]).to_string();
     assert!(done.contains(r#""from":"alice""#), "{done}");
@@ -186,7 +187,8 @@ fn entities_without_a_server() {
     assert_eq!(durable(at, &["entity", "Account"]).status.code(), Some(2));
 }
 
-/// What is due is delivered by whoever next has the store; a child's handled failure is no failure of the run.
+/// The next process that has the store delivers the signals that are due. A child's failure that
+/// its caller handles is no failure of the run.
 #[test]
 fn resume_delivers_what_is_due() {
     let folder = folder();
@@ -214,7 +216,7 @@ fn a_server_serves() {
     assert!(locks.contains("Account@a  first"), "{locks}");
     let lock = json(at, &["locks", "--json"]);
     assert_eq!((&lock["held_by"], &lock["waiting"][0]["owner"]), (&"first".into(), &"second".into()));
-    // Who waits is held up, and ended.
+    // An instance that waits for a lock can be suspended and terminated.
     ok(at, &["suspend", "second"]);
     assert_eq!(ok(at, &["status", "second"]), "suspended");
     ok(at, &["unsuspend", "second"]);
@@ -229,7 +231,7 @@ fn a_server_serves() {
     ok(at, &["signal", "Account@a", "deposit", "11"]);
     assert_eq!(ok(at, &["entity", "Account@a"]), "state      {balance: 111}");
     assert!(ok(at, &["history", "first"]).contains("receive(\"go\") → 5"));
-    // What fails is shown with its place.
+    // A failure is shown with its place.
     ok(at, &["start", "bank.df", "fails", "7", "--id", "bad"]);
     let bad = durable(at, &["wait", "bad"]);
     assert_eq!(bad.status.code(), Some(1));
@@ -250,7 +252,7 @@ fn a_server_serves() {
     assert_eq!(ids(&["--prefix", "sec", "--after", "1h"]), ["second"]);
     assert_eq!(ids(&["--before", "1h"]), Vec::<String>::new());
     assert_eq!(durable(at, &["list", "--after", "soon"]).status.code(), Some(2));
-    // Removal, of what has ended and of what has not.
+    // Ended instances can be purged; others only with `--force`.
     ok(at, &["start", "bank.df", "holds", "b", "--id", "third"]);
     await_that(|| ok(at, &["locks"]).contains("third"));
     assert_eq!(durable(at, &["purge", "third"]).status.code(), Some(1));
@@ -259,12 +261,12 @@ fn a_server_serves() {
     ok(at, &["purge", "--function", "holds"]);
     assert_eq!(ids(&[]), ["bad"]);
     assert_eq!(durable(at, &["status", "third"]).status.code(), Some(5));
-    // A script can't be run here: another process has the store.
+    // A script can't be run, since another process has the store.
     fs::write(at.join("s.df"), "1").expect("a script");
     assert_eq!(durable(at, &["run", "s.df"]).status.code(), Some(4));
 }
 
-/// A server that is stopped ends cleanly, and one that comes after it goes on.
+/// A server resumes the work of a killed one. A server that is stopped closes its store cleanly.
 #[test]
 fn a_server_goes_on_where_another_was_killed() {
     let folder = folder();
@@ -288,7 +290,7 @@ fn a_server_goes_on_where_another_was_killed() {
     assert!(!at.join(".durable/socket").exists());
 }
 
-/// A script that waits for an event is reached by another process, also where the path to the store is long.
+/// Another process reaches a script that waits for an event, even if the path to the store is long.
 #[test]
 fn a_running_script_is_reached() {
     let outer = TempDir::new().expect("a folder");
@@ -312,7 +314,7 @@ fn a_running_script_is_reached() {
     assert_eq!(out(&script), "5\n");
 }
 
-/// An instance goes on with the sources that it began with, whatever happened to the files.
+/// An instance goes on with the sources that it began with, even if the files change.
 #[test]
 fn the_file_is_edited_renamed_and_deleted() {
     let folder = TempDir::new().expect("a folder");
@@ -336,13 +338,13 @@ fn the_file_is_edited_renamed_and_deleted() {
     fs::remove_file(at.join("other.df")).expect("deleted");
     assert_eq!(go("deleted"), "first deleted");
     assert_eq!(go("newer"), "second newer");
-    // Programs are kept while somebody needs them.
+    // Programs are kept while an instance needs them.
     assert_eq!(ok(at, &["programs", "--json"]).lines().count(), 2);
     ok(at, &["purge", "--status", "completed"]);
     assert_eq!(ok(at, &["programs", "--json"]), "");
 }
 
-/// Operations run on the newest program that was deployed, instances on their own.
+/// Operations run the newest deployed program; instances run their own.
 #[test]
 fn entities_run_the_newest_program() {
     let folder = TempDir::new().expect("a folder");
@@ -363,7 +365,7 @@ fn entities_run_the_newest_program() {
     assert!(ok(at, &["programs"]).contains("1          0           E"), "{}", ok(at, &["programs"]));
 }
 
-/// A failed instance goes back to before its failed step: an activity, a child's activity, an entity's operation.
+/// A rewound instance repeats its failed step: an activity, a child's activity, or an operation.
 #[test]
 fn rewind() {
     let folder = TempDir::new().expect("a folder");
@@ -382,7 +384,7 @@ orchestration own(n) { throw {kind: "own"} }
         assert_eq!(durable(at, &["start", "p.df", name, "--wait"]).status.code(), Some(1));
         let id = format!("{name}-1");
         assert_eq!(ok(at, &["status", &id]), "failed");
-        // Without a change it fails again.
+        // Without a change, the instance fails again.
         ok(at, &["rewind", &id]);
         assert_eq!(durable(at, &["wait", &id]).status.code(), Some(1));
         fs::write(at.join(file), "now").expect("a file");
@@ -391,7 +393,7 @@ orchestration own(n) { throw {kind: "own"} }
         ok(at, &["wait", &id]);
         ok(at, &["replay", &id]);
     }
-    // What was done before was not done again.
+    // The steps before the failed one were not repeated.
     assert_eq!(fs::read_to_string(at.join("notes")).expect("notes"), "1\n2\n3\n");
     assert_eq!(ok(at, &["entity", "Door@1"]), "state      1");
     assert_eq!(durable(at, &["start", "p.df", "own", "1", "--wait"]).status.code(), Some(1));
@@ -402,7 +404,7 @@ orchestration own(n) { throw {kind: "own"} }
     ok(at, &["store", "verify"]);
 }
 
-/// An export holds everything, and an import brings it back: states, holders, messages that wait.
+/// An export has the whole store, and an import restores it: states, holders, waiting messages.
 #[test]
 fn export_and_import() {
     let folder = folder();
@@ -453,7 +455,8 @@ fn wrong_arguments() {
     assert_eq!(code(&["signal", "Account@a", "deposit", "--after", "soon"]), Some(2));
 }
 
-/// Many instances and entities at once, in a server that is killed again and again. Only the export is looked at.
+/// Many instances and entities run on a server that is killed again and again. Only the export is
+/// checked.
 #[test]
 fn kill_storm() {
     let folder = folder();
@@ -479,7 +482,7 @@ fn kill_storm() {
     let records: Vec<&Json> = of("instance").collect();
     assert_eq!(records.len(), instances + instances * transfers);
     assert!(records.iter().all(|record| record["status"] == "completed"));
-    // Each request was answered once, and each account has what all transfers together gave it.
+    // Each request was answered once, and each account has the sum of all transfers.
     let mut answered = std::collections::HashSet::new();
     for chunk in of("history") {
         for entry in chunk["entries"].as_array().expect("entries") {
@@ -514,7 +517,7 @@ orchestration both() => [first(), first(), first()]
 "#;
 
 impl Server {
-    /// Ends it in good order.
+    /// Stops the server by SIGTERM.
     fn stop(mut self) {
         let asked = Command::new("kill").args(["-s", "TERM", &self.0.id().to_string()]).status();
         assert!(asked.expect("kill runs").success());
@@ -559,7 +562,7 @@ fn an_event_and_a_deadline_while_nobody_runs() {
         })
     });
     for results in ended {
-        // The child ended only when it was run, after the deadline of its caller.
+        // The child ended only in the second process, after the deadline of its caller.
         let wanted = [r#""go 1""#, r#""late""#, r#""late""#, r#"["a1","b2","a3"]"#, r#""timeout""#];
         assert_eq!(results.join().expect("it ran"), wanted);
     }
@@ -643,6 +646,6 @@ fn what_is_due_is_shown() {
         assert!(text.matches(", deadline 20").count() == 3, "{text}");
     }
     server.kill();
-    // Nobody has the store.
+    // Without a process that has the store, the command shows the same.
     assert_eq!(pending(), shown);
 }

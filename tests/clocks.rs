@@ -1,4 +1,4 @@
-//! Time never goes back: wall clocks that are set back, within a process and between two.
+//! Time never goes back, even if the wall clock is set back, within a process or between two.
 
 mod common;
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const HOUR: i64 = 3_600_000_000_000;
 
-/// A clock whose wall clock is that of the system, so much later.
+/// Returns a clock whose wall clock is ahead of the system's, and the offset, which can be changed.
 fn later(by: i64) -> (Clock, Arc<AtomicI64>) {
     let offset = Arc::new(AtomicI64::new(by));
     let shown = offset.clone();
@@ -44,7 +44,7 @@ fn result(host: &Host, id: &str) -> String {
     }
 }
 
-/// The times of an instance's history, which must not decrease.
+/// Returns the times of an instance's history, which must not decrease.
 fn times(host: &Host, id: &str) -> Vec<i64> {
     let record = read_record(host.store(), id).expect("read").expect("it is there");
     let history = read_history(host.store(), &record).expect("read");
@@ -95,7 +95,7 @@ fn a_clock_set_back_stops_nothing() {
 fn a_clock_set_back_between_two_processes_stops_nothing() {
     let folder = TempDir::new().expect("a folder");
     let image = image();
-    // It was an hour ahead while something waited.
+    // The clock is an hour ahead while the instance waits.
     let mut host = open(folder.path(), later(HOUR).0, &image);
     begin(&mut host, "a", &image);
     host.run_until(&mut |engine| engine.next_due().is_some()).expect("it runs");
@@ -107,7 +107,7 @@ fn a_clock_set_back_between_two_processes_stops_nothing() {
     let last = *times(&host, "a").last().expect("an entry");
     assert!(last > host::now() + HOUR / 2);
     host.into_store().close().expect("closed");
-    // What is gone has left its time.
+    // The store keeps the time of purged instances.
     let mut host = open(folder.path(), later(0).0, &image);
     let purge = host::Command::Purge { ids: vec!["a".into()], force: false };
     assert!(matches!(host.ask(purge), Ok(host::Reply::Removed(1))));

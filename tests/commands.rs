@@ -1,9 +1,10 @@
-//! Every refusal of the command line and of the store as a person sees it: the steps of `tests/commands` and what comes
-//! of each.
+//! Every refusal of the command line and of the store, as users see it: the steps of
+//! `tests/commands` and their output.
 //!
-//! A step is `$ ARGUMENTS` of `durable`; `write FILE`, whose lines go to `end`; `bytes FILE HEX…`; `flip FILE`, which
-//! changes its bytes in the middle; `cut FILE`, which leaves its first half; `remove PATH`. A changed message is a
-//! changed snapshot: `INSTA_UPDATE=always cargo test --test commands`, then `git diff tests/snapshots`.
+//! A step is `$ ARGUMENTS` of `durable`; `write FILE`, with the lines up to `end`; `bytes FILE
+//! HEX…`; `flip FILE`, which changes bytes near its beginning; `cut FILE`, which keeps the first
+//! half; `remove PATH`. A changed message is a changed snapshot: run `INSTA_UPDATE=always cargo
+//! test --test commands`, then `git diff tests/snapshots`.
 
 mod common;
 
@@ -27,7 +28,7 @@ fn refusals() {
     }
 }
 
-/// Whether a text is like `0.01 s`.
+/// Returns whether a text looks like `0.01 s`.
 fn is_seconds(text: &str) -> bool {
     let number = text.strip_suffix(" s").and_then(|number| number.split_once('.'));
     number.is_some_and(|(whole, rest)| {
@@ -35,7 +36,7 @@ fn is_seconds(text: &str) -> bool {
     })
 }
 
-/// Text without the seconds that something took, which differ.
+/// Replaces measured seconds, which differ between runs.
 fn untimed(text: &str) -> String {
     let untimed = |line: &str| match line.rsplit_once(", in ") {
         Some((before, took)) if is_seconds(took) => format!("{before}, in SOME s"),
@@ -44,7 +45,7 @@ fn untimed(text: &str) -> String {
     text.split('\n').map(untimed).collect::<Vec<_>>().join("\n")
 }
 
-/// What the steps show.
+/// Runs steps, and returns them with their output.
 fn transcript(folder: &Path, steps: &str) -> String {
     let mut out = String::new();
     let mut lines = steps.lines();
@@ -86,7 +87,7 @@ fn transcript(folder: &Path, steps: &str) -> String {
             }
             "flip" => {
                 let mut bytes = fs::read(folder.join(rest)).expect("a file");
-                // What is written lies at the beginning.
+                // The data of a store's file lies at its beginning.
                 bytes.iter_mut().take(40_000).skip(100).step_by(97).for_each(|byte| *byte ^= 0x55);
                 fs::write(folder.join(rest), bytes).expect("a file");
             }
@@ -105,7 +106,7 @@ fn transcript(folder: &Path, steps: &str) -> String {
     out
 }
 
-/// Words, of which some are in quotes.
+/// Splits a line into words. A word in quotes may contain spaces.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (at, part) in line.split('"').enumerate() {

@@ -1,13 +1,17 @@
-//! Runs the programs of `tests/conformance`, each with its expectation inside.
+//! The programs of `tests/conformance`, each with its expectations in comments.
 //!
-//! `// expect: LINE` is a line of standard output, in order; `// expect last: LINE` the last one alone;
-//! `// expect error: TEXT` an uncaught error whose title holds the text; `// expect mistake: TEXT` and
-//! `// expect warning: TEXT` a diagnostic whose title begins with it; `// result: JSON` the result. `// args: …`,
-//! `// input: LINE` and `// file NAME: LINE` say what the program finds. `// outside:`, `// real time:` and `// slow:`
-//! say why the suites that break programs off compare less, or leave it out.
+//! - `// expect: LINE`: a line of standard output, in order
+//! - `// expect last: LINE`: the last line of standard output alone
+//! - `// expect log: TEXT`: a part of a line of standard error
+//! - `// expect error: TEXT`: an uncaught error whose title contains the text
+//! - `// expect mistake: TEXT`, `// expect warning: TEXT`: a diagnostic whose title begins so
+//! - `// result: JSON`: the result
+//! - `// args: …`, `// input: LINE`, `// file NAME: LINE`: the program's inputs
+//! - `// outside:`, `// real time:`, `// slow:`: why the suites that interrupt programs compare
+//!   less, or skip the program
 //!
-//! Each run is then replayed from its store, and replayed once more with the machine written down, dropped and
-//! restored at every step: both must end as the run did.
+//! Each run is then replayed from its store. A second replay saves, drops and restores the machine
+//! at every step. Both must end as the run did.
 
 mod common;
 
@@ -29,7 +33,7 @@ macro_rules! areas {
             assert!(failures.is_empty(), "\n{}", failures.join("\n"));
         })*
 
-        /// No folder is left out.
+        /// Every folder of conformance programs is in the list.
         #[test]
         fn every_area_is_run() {
             let known = [$(stringify!($area)),*];

@@ -1,4 +1,4 @@
-//! The recipes of `examples/cookbook` do what they say, against a server on this machine, and killed in the middle too.
+//! The recipes of `examples/cookbook`, against a server on this machine, with kills in the middle.
 
 mod common;
 
@@ -17,11 +17,11 @@ use common::{DURABLE, files, repository};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-/// What a server was asked.
+/// A request that the server got.
 #[derive(Clone, Debug)]
 struct Request {
     method: String,
-    /// With its query.
+    /// The path with its query.
     path: String,
     key: Option<String>,
     body: Json,
@@ -30,7 +30,7 @@ struct Request {
 /// A status and a body.
 type Answer = (u16, String);
 
-/// A server of HTTP on this machine, which writes down what it is asked.
+/// An HTTP server on this machine, which records its requests.
 struct Server {
     url: String,
     seen: Arc<Mutex<Vec<Request>>>,
@@ -60,7 +60,7 @@ impl Server {
     }
 }
 
-/// Answers one request; none when the client went away.
+/// Answers one request. Returns `None` if the client went away.
 fn converse(
     stream: TcpStream,
     answer: &dyn Fn(&Request) -> Answer,
@@ -115,14 +115,14 @@ fn recipe(folder: &Path, name: &str, args: &[&str]) -> Command {
     command
 }
 
-/// What a recipe prints.
+/// Runs a recipe, and returns its output.
 fn run(folder: &Path, name: &str, args: &[&str]) -> String {
     let output = recipe(folder, name, args).output().expect("durable runs");
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a recipe, and kills it as soon as that is so.
+/// Runs a recipe, and kills it as soon as a condition holds.
 fn kill_when(folder: &Path, name: &str, args: &[&str], is_so: impl Fn() -> bool) {
     let mut child = recipe(folder, name, args).spawn().expect("durable runs");
     while !is_so() {
@@ -137,7 +137,7 @@ fn folder() -> TempDir {
     TempDir::new().expect("a folder")
 }
 
-/// As often as the counter says, then no more.
+/// Returns whether this is one of the first `times` calls with the counter.
 fn first(counter: &AtomicUsize, times: usize) -> bool {
     counter.fetch_add(1, Ordering::SeqCst) < times
 }
@@ -155,14 +155,14 @@ fn the_recipes_tests_pass_and_crashes_change_nothing() {
     };
     let said = run(&[], &recipes);
     assert!(recipes.iter().all(|recipe| said.contains(&*recipe.to_string_lossy())), "each has tests: {said}");
-    // Those that poll for days have as many commits.
+    // Recipes that poll for days have too many commits to crash at each.
     let short =
         ["payments.df", "travel.df", "paged.df", "agent.df", "reservation.df", "breaker.df", "import_csv.df"];
     recipes.retain(|path| short.iter().any(|name| path.ends_with(name)));
     run(&["--crash"], &recipes);
 }
 
-/// The pages name every recipe, and no other.
+/// The page names every recipe, and no other.
 #[test]
 fn the_page_of_the_cookbook_is_complete() {
     let page = fs::read_to_string(repository("docs/cookbook.md")).expect("the page");
@@ -263,7 +263,7 @@ fn scrape() {
     assert!(server.seen().iter().all(|request| !request.path.contains("private")));
 }
 
-/// Killed twice in the middle: each row arrives, and one that arrives twice has the same key.
+/// After two kills, each row arrives, and repeated requests for a row have the same key.
 #[test]
 fn import_csv() {
     let failing = AtomicUsize::new(0);
@@ -271,7 +271,7 @@ fn import_csv() {
         if request.path.ends_with("/13") {
             return (422, "no luck".into());
         }
-        // Every tenth answer is that it is busy.
+        // Every tenth answer is that the server is busy.
         if failing.fetch_add(1, Ordering::SeqCst) % 10 == 9 { (503, String::new()) } else { good(json!({})) }
     });
     let folder = folder();
@@ -296,7 +296,7 @@ fn import_csv() {
     }
     assert_eq!((keys.len(), known.len()), (150, 150));
     assert!(keys.values().all(|keys| keys.len() == 1));
-    // A kill costs no more than what was under way.
+    // A kill repeats at most the requests that were in flight.
     assert!(server.count() < 150 + 150 / 8 + 2 * 8 + 10, "{} requests", server.count());
 }
 
@@ -351,7 +351,7 @@ fn check_links() {
     );
 }
 
-/// The bank does a charge once for each key; the program is killed between its request and its answer.
+/// The bank makes one charge for each key. The program is killed between a request and its answer.
 #[test]
 fn payments_are_made_once() {
     let charged: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
@@ -373,7 +373,7 @@ fn payments_are_made_once() {
     assert_eq!(charged.lock().expect("it is not poisoned").len(), 3, "{:?}", server.seen());
 }
 
-/// The model is not asked again what it has answered before the kill.
+/// After a kill, the model is not asked again for answers that it has given.
 #[test]
 fn agent() {
     let server = Server::start(|request| {

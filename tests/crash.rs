@@ -1,8 +1,9 @@
-//! Kills: every conformance program is run in a process of its own, killed with SIGKILL at moments chosen by a seed,
-//! and run again until it ends. It must end as the unbroken run does, and its journal must be whole.
+//! Kills: every conformance program runs in a process of its own, which is killed with SIGKILL at
+//! random moments, and runs again until it ends. It must end as the uninterrupted run does, with a
+//! whole journal.
 //!
-//! `CRASH_SEED` chooses the moments, `CRASH_ROUNDS` how often each program is tried (1): for hours of it,
-//! `CRASH_ROUNDS=1000 cargo test --release --test crash`.
+//! `CRASH_SEED` chooses the moments. `CRASH_ROUNDS` is the number of times that each program is
+//! tried (1 by default). For hours of it: `CRASH_ROUNDS=1000 cargo test --release --test crash`.
 
 mod common;
 
@@ -15,7 +16,7 @@ use common::program::{Program, areas, programs};
 use common::{DURABLE, Random, setting};
 use tempfile::TempDir;
 
-/// A program is killed at most so often before it is let run to its end.
+/// The largest number of kills before a program may run to its end.
 const KILLS: u32 = 4;
 
 #[test]
@@ -40,7 +41,7 @@ fn killed_programs_end_as_if_nothing_had_been() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// Runs a program unbroken and broken, and compares; how often it was killed.
+/// Compares an uninterrupted run of a program with a killed one. Returns the number of kills.
 fn check(program: &Program, random: &mut Random) -> Result<u32, String> {
     let began = Instant::now();
     let unbroken = program.run();
@@ -54,7 +55,7 @@ fn check(program: &Program, random: &mut Random) -> Result<u32, String> {
         let _ = child.stdin.take().expect("stdin").write_all(program.input().as_bytes());
         let micros = usual.as_micros() as u64;
         std::thread::sleep(Duration::from_micros(random.below(micros + micros / 4 + 1)));
-        // It may have ended before.
+        // The child may have ended before.
         let _ = child.kill();
         let output = child.wait_with_output().expect("durable ends");
         if output.status.code().is_some() {
@@ -86,7 +87,7 @@ fn check(program: &Program, random: &mut Random) -> Result<u32, String> {
             result(&unbroken.stdout)
         ));
     }
-    // The journal has every line that the script printed, once, in order.
+    // The journal has every line that the script printed, once and in order.
     let printed = replayed(folder.path());
     let wanted = replayed(unbroken.folder.path());
     if !program.text.contains("// expect last:") && printed != wanted {

@@ -1,5 +1,5 @@
-//! Damaged stores, and stores whose files others remove or put back: nothing is lost without a word, nothing is changed by
-//! looking, and what is not damaged is saved.
+//! Damaged stores, and stores whose files are removed or put back by others. No loss goes
+//! unnoticed, reading changes nothing, and undamaged data can be saved.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn stderr(output: &Output) -> String {
 /// Files by their paths within a folder.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// All files below a folder.
+/// Returns all files below a folder.
 fn files(folder: &Path) -> Files {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -34,7 +34,7 @@ fn files(folder: &Path) -> Files {
             let path = entry.expect("an entry").path();
             match path.is_dir() {
                 true => folders.push(path),
-                // A socket is no file.
+                // Sockets are not files.
                 false if !path.is_file() => {}
                 false => {
                     let bytes = fs::read(&path).expect("a file");
@@ -54,7 +54,7 @@ fn lay_out(files: &Files, folder: &Path) {
     }
 }
 
-/// A store of instances that were killed, in the database and in the log.
+/// Returns a store of killed instances, with data in the database and in the log.
 fn instances() -> Files {
     let folder = TempDir::new().expect("a folder");
     let script = "activity f(n) => range(0, 300).map(fn _ => random_int(0, 1_000_000_000))\n\
@@ -74,7 +74,7 @@ fn instances() -> Files {
         child.kill().expect("killed");
         child.wait().expect("ended");
     }
-    // Something small, that stays in the log.
+    // A small write, which stays in the log.
     let raised = durable(folder.path(), &["raise", "one", "go"]);
     assert_eq!(raised.status.code(), Some(0), "{}", stderr(&raised));
     let all = files(&folder.path().join(".durable"));
@@ -83,7 +83,7 @@ fn instances() -> Files {
     all
 }
 
-/// Damages a file by chance, where it has something.
+/// Damages a file at a random place within its data.
 fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
     let at = random.below(end as u64) as usize;
@@ -103,8 +103,8 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Whatever looks at a damaged store leaves it as it is, byte by byte, and whoever would write to it as well. `DAMAGE_ROUNDS`
-/// (40) and `DAMAGE_SEED` for more of it.
+/// Commands leave a damaged store as it is, byte by byte, whether they read or try to write.
+/// `DAMAGE_ROUNDS` (40) and `DAMAGE_SEED` set the number of rounds and the seed.
 #[test]
 fn looking_at_a_damaged_store_changes_nothing() {
     let whole = instances();
@@ -150,7 +150,7 @@ fn looking_at_a_damaged_store_changes_nothing() {
     assert!(refused > 10, "only {refused} were damaged");
 }
 
-/// The same of stores that have no database, with and without `lock`.
+/// The same for stores without a database, with and without `lock`.
 #[test]
 fn opening_a_damaged_log_changes_nothing() {
     let folder = TempDir::new().expect("a folder");
@@ -173,7 +173,7 @@ fn opening_a_damaged_log_changes_nothing() {
             Ok(store) => {
                 let found = store.all(b"").expect("a scan");
                 let is_whole = found == known;
-                // Without `lock` the last frame may be one that was being written.
+                // Without `lock`, the last frame may count as one that was being written.
                 assert!(
                     is_whole || !damaged.contains_key(Path::new("lock")) || name == "lock",
                     "round {round}, {name}"
@@ -189,7 +189,8 @@ fn opening_a_damaged_log_changes_nothing() {
     assert!(refused > 50, "only {refused} were damaged");
 }
 
-/// A flipped bit anywhere costs less than a fifth of what a store holds, and nothing is saved that was never written.
+/// A flipped bit anywhere loses less than a fifth of a store, and nothing is saved that was never
+/// written.
 #[test]
 fn a_flipped_bit_costs_less_than_a_fifth() {
     let folder = TempDir::new().expect("a folder");
@@ -242,7 +243,7 @@ fn a_flipped_bit_costs_less_than_a_fifth() {
     println!("at least {worst} of {total} were saved");
 }
 
-/// What a store in a database is, whether sled reads it or not.
+/// A read without sled sees the same store as sled does.
 #[test]
 fn a_look_sees_what_the_store_has() {
     for seed in 0..setting("STORE_SEEDS", 6) {
@@ -295,7 +296,7 @@ fn batch(key: &str) -> Batch {
     Batch { writes: vec![(key.as_bytes().to_vec(), Some(key.as_bytes().to_vec()))] }
 }
 
-/// A store of which so many batches are acknowledged, each by a frame of the log.
+/// Returns a store with acknowledged batches, each in a frame of its own in the log.
 fn logged(folder: &Path, batches: usize) -> DiskStore {
     let mut store = store::open(folder).expect("it opens");
     for n in 0..batches {
@@ -309,7 +310,7 @@ fn is_damaged(opened: Result<DiskStore, StoreError>) -> bool {
     matches!(opened, Err(StoreError::Damaged { .. }))
 }
 
-/// After a kill each frame that was acknowledged is known: no end of the log goes without a word.
+/// After a kill, each acknowledged frame is known, so a cut log is noticed.
 #[test]
 fn a_lost_end_of_the_log_is_noticed() {
     let folder = TempDir::new().expect("a folder");
@@ -328,7 +329,8 @@ fn a_lost_end_of_the_log_is_noticed() {
     }
 }
 
-/// The log and the watermark may go together, or an older log may be put back: `lock` knows how far they reached.
+/// Lost logs and watermarks, and older ones that are put back, are noticed: `lock` knows how far
+/// they reached.
 #[test]
 fn files_that_are_removed_or_put_back_are_noticed() {
     for in_database in [false, true] {
@@ -376,7 +378,7 @@ fn files_that_are_removed_or_put_back_are_noticed() {
     }
 }
 
-/// The first flush that fails, of so many as it may take to notice.
+/// Commits and flushes until one fails, at most 16 times. Returns the first error.
 fn flushed(store: &mut DiskStore) -> Result<(), StoreError> {
     (0..16).try_for_each(|n| {
         store.commit(&batch(&format!("more{n}")))?;
@@ -384,7 +386,7 @@ fn flushed(store: &mut DiskStore) -> Result<(), StoreError> {
     })
 }
 
-/// A store whose `lock` was removed has one owner all the same, and that owner notices.
+/// A store whose `lock` was removed still has one owner, and the owner notices.
 #[test]
 fn a_store_without_its_lock_has_one_owner() {
     for large in [false, true] {
@@ -432,7 +434,7 @@ fn a_removed_file_is_noticed_by_who_writes() {
                 }
             }
             let flushed = match name {
-                // Without a log nothing can be acknowledged.
+                // Without a log, no batch can be acknowledged.
                 "wal" | "" if !replaced => store.commit(&batch("two")).and_then(|()| store.flush()),
                 _ => flushed(&mut store),
             };
@@ -444,7 +446,7 @@ fn a_removed_file_is_noticed_by_who_writes() {
     }
 }
 
-/// A process whose store is removed says that it is gone, and not that nothing is lost.
+/// A process whose store is removed says so, and does not claim that nothing is lost.
 #[test]
 fn a_store_that_is_removed_while_it_runs() {
     let folder = TempDir::new().expect("a folder");
@@ -474,7 +476,7 @@ fn a_store_that_is_removed_while_it_runs() {
     assert!(!words.contains("nothing that was acknowledged is lost"), "{words}");
 }
 
-/// A user without rights but to read, when the tests run as one who has them all.
+/// Runs a command as a user who may only read, if the tests run as root.
 fn as_reader(folder: &Path, args: &[&str]) -> Option<Output> {
     let is_root =
         fs::metadata("/proc/self").is_ok_and(|data| std::os::unix::fs::MetadataExt::uid(&data) == 0);
@@ -539,7 +541,7 @@ fn a_store_that_can_only_be_read_is_listed() {
 const NEEDS_A_DATABASE: &str = "activity big() => range(0, 1_000).map(fn _ => \"{random_int(0, 1_000_000_000)}\").join(\" \")\n\
      for i in 1..=60 { big(); print(i) }\n";
 
-/// Runs a program that needs a database, under a limit, and then without one.
+/// Runs a program that needs a database, first under a limit and then without one.
 fn under(limit: &str, run: impl Fn(&Path, &str) -> Option<Output>) -> Option<i32> {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("big.df"), NEEDS_A_DATABASE).expect("a script");
@@ -558,7 +560,8 @@ fn under(limit: &str, run: impl Fn(&Path, &str) -> Option<Output>) -> Option<i32
     limited.status.code()
 }
 
-/// Without memory or threads the database is not begun: the process says so, in time, and goes on when they are there.
+/// Without enough memory or threads, the database is not opened. The process says so in time, and a
+/// later run goes on.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_database_without_memory_or_threads_is_refused() {
@@ -571,17 +574,17 @@ fn a_database_without_memory_or_threads_is_refused() {
         under(limit, memory);
     }
     assert_eq!(under("1000000", memory), Some(0));
-    // A limit of processes counts for users without rights.
+    // A limit of processes applies only to users without privileges.
     let threads = |folder: &Path, limit: &str| {
         fs::copy(DURABLE, folder.join("durable")).expect("a copy");
         set_mode(folder, 0o777);
         set_mode(&folder.join("durable"), 0o755);
         let limited = format!("ulimit -u {limit}; exec timeout 60 ./durable run big.df --id big");
         let mut command = Command::new("setpriv");
-        // A user whom nobody else is.
+        // A user id that nobody else has.
         command.args(["--reuid=54321", "--regid=54321", "--clear-groups", "bash", "-c", &limited]);
         let run = command.current_dir(folder).output().ok()?;
-        // Without rights to become another user there is nothing to be tried.
+        // Without the right to change users, this test is skipped.
         (!stderr(&run).contains("setpriv:")).then_some(run)
     };
     if under("8", threads).is_some() {

@@ -1,7 +1,8 @@
-//! Every message as a person sees it: the programs of `tests/diagnostics` and what `durable run` says of each.
+//! Every message as users see it: the programs of `tests/diagnostics`, and the output of `durable
+//! run` for each.
 //!
-//! A changed message is a changed snapshot, to be read as prose before it is accepted: `INSTA_UPDATE=always cargo
-//! test --test diagnostics`, then `git diff tests/snapshots`.
+//! A changed message is a changed snapshot. Read it as prose before you accept it:
+//! `INSTA_UPDATE=always cargo test --test diagnostics`, then `git diff tests/snapshots`.
 
 mod common;
 
@@ -33,7 +34,7 @@ fn messages() {
     }
 }
 
-/// No program that is right has a warning: what is warned of here would be one of an expectation.
+/// Correct programs have no warnings, except those that they expect.
 #[test]
 fn right_programs_have_no_warnings() {
     let mut wrong = Vec::new();
@@ -45,7 +46,7 @@ fn right_programs_have_no_warnings() {
                 continue;
             }
             for found in &program.diagnostics {
-                // What is never used is often what a program is about.
+                // Unused names are often the subject of a program.
                 let is_wanted = |line: &str| {
                     let title = line.trim_start().strip_prefix("// expect warning: ");
                     title.is_some_and(|title| found.title.starts_with(title))

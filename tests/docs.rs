@@ -1,4 +1,4 @@
-//! The programs in the README and in the tour are programs.
+//! The programs in the README and in `docs` are correct.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use common::{DURABLE, repository};
 use tempfile::TempDir;
 
-/// The blocks of the language in a text.
+/// Returns the blocks of the language in a text.
 fn blocks(path: &str) -> Vec<String> {
     let text = fs::read_to_string(repository(path)).expect("the text");
     let mut blocks = Vec::new();
@@ -76,7 +76,8 @@ fn programs_of_the_tour_run() {
     }
 }
 
-/// Each example of the pages about errors fails with the kind that it stands under, and `explain` shows the page.
+/// Each example in the pages about errors fails with the kind of its page, and `explain` shows the
+/// page.
 #[test]
 fn examples_of_errors_fail_so() {
     let text = fs::read_to_string(repository("docs/errors.md")).expect("the text");
@@ -98,7 +99,7 @@ fn examples_of_errors_fail_so() {
     assert!(examples >= 25, "{examples}");
 }
 
-/// Kinds of errors that the source throws are in the reference and have a page.
+/// Each kind of error that the source throws is in the reference and has a page.
 #[test]
 fn every_kind_of_error_is_in_the_reference() {
     let reference = fs::read_to_string(repository("docs/language.md")).expect("the reference");

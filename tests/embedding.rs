@@ -1,4 +1,4 @@
-//! Durable programs within a Rust program: what `durable::Runtime` promises.
+//! Durable programs within a Rust program: the promises of `durable::Runtime`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ fn folder() -> (TempDir, PathBuf) {
     (folder, store)
 }
 
-/// A store without a program's own activities.
+/// Opens a store without activities in Rust.
 fn plain() -> (TempDir, Runtime) {
     let (folder, store) = folder();
     let runtime = Runtime::open(store).expect("it opens");
@@ -219,7 +219,7 @@ fn what_is_unfinished_goes_on_when_the_store_is_opened_again() {
     instance.raise("more", "bob").expect("it waits");
     assert_eq!(instance.wait::<Vec<String>>().expect("it ends"), ["ADA", "BOB"]);
     assert_eq!(count.load(Ordering::SeqCst), 2, "the first call was not done again");
-    // A question after the end is answered, too, by those who kept the instance.
+    // An instance that outlives its runtime gets an error, not a hang.
     runtime.close().expect("it closes");
     assert!(matches!(instance.wait::<Json>(), Err(Error::Stopped(_))));
 }
@@ -242,7 +242,8 @@ fn a_process_that_does_not_provide_an_activity_leaves_it_to_one_that_does() {
         let runtime = builder().open(&store).expect("it opens");
         let program = runtime.compile("p.df", text).expect("it compiles");
         let instance = runtime.start(&program, "twice", (5,)).expect("it starts");
-        // It may have come to its end already: that of the other one has not.
+        // The first instance may have ended already. The second one is raised last and probably has
+        // not.
         let waits = "extern activity double(n)\norchestration later() {\n  receive(\"go\")\n  double(4)\n}\n";
         let program = runtime.compile("q.df", waits).expect("it compiles");
         runtime
@@ -252,7 +253,7 @@ fn a_process_that_does_not_provide_an_activity_leaves_it_to_one_that_does() {
             .expect("it runs");
         instance.id().to_string()
     };
-    // The command line provides nothing.
+    // The command line provides no activities.
     let resumed =
         Command::new(env!("CARGO_BIN_EXE_durable")).arg("resume").arg("--store").arg(&store).output();
     let resumed = resumed.expect("it runs");
@@ -423,7 +424,7 @@ fn the_shop_is_killed_and_goes_on() {
     for millis in [150, 250, 400] {
         let mut child = shop().spawn().expect("the example was built with the tests");
         std::thread::sleep(Duration::from_millis(millis));
-        // SIGKILL.
+        // The process gets SIGKILL.
         let _ = child.kill();
         child.wait().expect("it has ended");
     }

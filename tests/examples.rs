@@ -1,4 +1,4 @@
-//! Every program in `examples` runs, as its comment says it does.
+//! Every program in `examples` runs as its comment says.
 
 mod common;
 
@@ -57,7 +57,8 @@ fn every_example_is_tested() {
     );
 }
 
-/// What the program in Rust around it provides is mocked in its tests; `tests/embedding.rs` runs both.
+/// The tests of the program mock the activities of its Rust program; `tests/embedding.rs` runs
+/// both.
 #[test]
 fn shop() {
     let output = Command::new(DURABLE)
@@ -140,7 +141,7 @@ fn release() {
     );
 }
 
-/// A server that is not well at first: it answers 503, or not at all, before it answers.
+/// A server that fails at first: it answers 503, then closes a connection without an answer.
 #[test]
 fn download_from_a_server_that_fails_at_first() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -192,7 +193,7 @@ fn bank() {
     assert!(lines[2].starts_with("refused: ") && lines[4].ends_with("300 in all"), "{lines:?}");
 }
 
-/// Killed in the middle of its critical section, the transfer goes on, and nothing stays locked.
+/// A transfer killed in the middle of its critical section resumes, and nothing stays locked.
 #[test]
 fn bank_killed_in_its_critical_section() {
     let folder = TempDir::new().expect("a folder");

@@ -1,5 +1,5 @@
-//! `durable explore`: it finds the bugs of `tests/explore/bugs`, finds nothing in `tests/explore/right` and in the
-//! paper's examples, and says truly what it has covered.
+//! `durable explore` finds the bugs of `tests/explore/bugs`, finds nothing in `tests/explore/right`
+//! and in the paper's examples, and claims no more than it has covered.
 
 mod common;
 
@@ -39,7 +39,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// What a program says of itself: `// found: …`.
+/// Returns the value of a comment such as `// found: …`.
 fn said(path: &Path, what: &str) -> Option<String> {
     let text = fs::read_to_string(path).expect("a program");
     text.lines().find_map(|line| Some(line.strip_prefix("// ")?.strip_prefix(what)?.trim().to_string()))
@@ -55,7 +55,7 @@ fn program(text: &str) -> TempDir {
     folder
 }
 
-/// A run of which nothing is wrong.
+/// Checks that a run found nothing, and returns its output.
 fn fine(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}{}", stdout(output), stderr(output));
     stdout(output)
@@ -71,7 +71,8 @@ fn every_known_bug_is_found() {
         assert_eq!(output.status.code(), Some(1), "{file}: {}{}", stdout(&output), stderr(&output));
         let text = stdout(&output);
         assert!(text.contains(&found), "{file}: no {found:?} in\n{text}");
-        // The schedule leads there again; one that goes on for ever, to where it goes round.
+        // The saved schedule leads there again. An endless schedule leads to the start of its
+        // cycle.
         let again = explore(folder.path(), &[&file, "--model", &model(&path), "--replay", "found.json"]);
         let steps =
             |text: &str| text.lines().filter(|line| line.starts_with("  ") && line.contains("   ")).count();
@@ -94,7 +95,7 @@ fn nothing_is_found_in_right_programs() {
     }
 }
 
-/// The verdict does not depend on what the search leaves out.
+/// The reduction changes no verdict.
 #[test]
 fn reduction_changes_no_verdict() {
     for path in files("tests/explore/right").into_iter().chain(files("examples/paper")) {
@@ -109,7 +110,7 @@ fn reduction_changes_no_verdict() {
     }
 }
 
-/// Each test has to be able to come to its end, unless it is said that it need not.
+/// Each test must be able to end, unless `--may-run-forever` is given.
 #[test]
 fn what_may_never_end() {
     let server = "entity Clock { state false; on tick() { state = !state } }\n\
@@ -125,7 +126,7 @@ fn what_may_never_end() {
     assert!(stdout(&output).contains("main can't end any more"), "{}", stdout(&output));
     let text = fine(&explore(folder.path(), &["main.df", "--may-run-forever"]));
     assert!(text.contains("nothing goes wrong, under any schedule"), "{text}");
-    // What others do after the end of the test is their own affair.
+    // Instances may run on after the end of the test.
     let after = program(&format!(
         "{}let _runs = start runs()\n",
         server.replace("test \"a server\"", "orchestration runs()")
@@ -134,7 +135,7 @@ fn what_may_never_end() {
     assert!(text.contains("nothing goes wrong, under any schedule"), "{text}");
 }
 
-/// Tests that `durable test` passes are right here too.
+/// Tests that `durable test` passes are also correct under exploration.
 #[test]
 fn the_tests_of_the_cookbook_are_right() {
     for path in files("examples/cookbook").into_iter().chain(files("examples")) {
@@ -152,7 +153,8 @@ fn configurations(text: &str) -> f64 {
     count.replace(',', "").parse().expect("a number")
 }
 
-/// What interferes with nobody is taken alone: a child more is not seven times as much.
+/// A step that interferes with no other is taken alone, so one more child does not multiply the
+/// number of configurations.
 #[test]
 fn independent_children_are_not_interleaved() {
     let declared = "activity first(n) => n\nactivity second(n) => n + 1\n\
@@ -172,14 +174,14 @@ fn independent_children_are_not_interleaved() {
             before = Some(now);
         }
     }
-    // One child is as much with reduction as without; three are less.
+    // With three children, the reduction saves most of the configurations.
     let folder = program(&all(3));
     let whole = configurations(&fine(&explore(folder.path(), &["main.df", "--unreduced"])));
     let reduced = configurations(&fine(&explore(folder.path(), &["main.df"])));
     assert!(whole > reduced * 5.0, "{whole} {reduced}");
 }
 
-/// The tests of a file that can be explored are, and it is said which could not be.
+/// Tests that can be explored are explored, and the others are named.
 #[test]
 fn some_tests_are_left_out() {
     let folder = program(
@@ -197,7 +199,7 @@ fn some_tests_are_left_out() {
     assert_eq!(alone.status.code(), Some(3), "{}", stdout(&alone));
 }
 
-/// What never happened is said, where nothing went wrong.
+/// The report names code, events, mocks and states that no schedule reached.
 #[test]
 fn what_was_not_seen() {
     let cases = [
@@ -249,7 +251,7 @@ fn what_was_not_seen() {
             assert!(text.contains(wanted), "no {wanted:?} in\n{text}");
         }
     }
-    // Of what is right, and happens, nothing is said.
+    // Correct programs that reach everything get no such report.
     for path in files("tests/explore/right").into_iter().chain(files("examples/paper")) {
         let file = path.to_string_lossy().into_owned();
         let text = fine(&explore(Path::new("."), &[&file]));
@@ -257,7 +259,7 @@ fn what_was_not_seen() {
     }
 }
 
-/// Properties of instances, and what is unequal, in every model: the engine's too.
+/// Properties of instances and inequalities hold or fail in every model, the engine included.
 #[test]
 fn properties_of_instances() {
     let text = "activity work() => 1\n\
@@ -274,7 +276,7 @@ fn properties_of_instances() {
             "{}",
             stdout(&output)
         );
-        // With one outcome less it holds, and what is there has not more fields than it is said to have.
+        // With one outcome less the property holds. Records with different fields are not equal.
         let right = text.replace(", fn () => throw {kind: \"no\", message: \"\"}", "").replace(
             "outcome_of(\"kid\")?.status != \"failed\"",
             "outcome_of(\"kid\")?.result != {a: 1} && {a: 1} != {a: 1, b: 2} && {a: 1, b: 2} != {a: 1}",
@@ -284,16 +286,17 @@ fn properties_of_instances() {
     }
 }
 
-/// The engine does nothing wrong at any crash point of right programs, and shows the bugs that its own order shows.
+/// The engine does nothing wrong at any crash point of correct programs, and shows the bugs that
+/// occur in its own order.
 #[test]
 fn the_engine_can_be_explored() {
     for path in files("tests/explore/right").into_iter().chain(files("examples/paper")) {
-        // What it books twice after a crash is wrong there.
+        // This program books twice after a crash in the engine.
         if path.ends_with("a_world_in_time.df") {
             continue;
         }
         let file = path.to_string_lossy().into_owned();
-        // The engine's time only grows, so what polls has no end of configurations there.
+        // The engine's time only grows, so a polling program has no end of configurations.
         let polls = fs::read_to_string(&path).expect("a program").contains("while ");
         let some = if polls { "200" } else { "1000000" };
         let text = fine(&explore(
@@ -305,7 +308,7 @@ fn the_engine_can_be_explored() {
             text.contains(whole) || polls && text.contains("nothing goes wrong in any"),
             "{file}: {text}"
         );
-        // It does not say more than it has seen.
+        // The report claims no more than it has covered.
         assert!(!text.contains("under any schedule"), "{file}: {text}");
         assert!(text.contains("one of many that the models allow: the others were not looked at"), "{text}");
     }
@@ -321,7 +324,7 @@ fn the_engine_can_be_explored() {
     }
 }
 
-/// The state spaces in `docs/explore.md` are what is so.
+/// The state spaces in `docs/explore.md` are up to date.
 #[test]
 fn the_examples_of_the_paper() {
     let mut table = String::from(
@@ -361,7 +364,7 @@ fn the_examples_of_the_paper() {
     }
 }
 
-/// Counters that only ever grow: there is no end of configurations.
+/// A program of counters that only grow, with infinitely many configurations.
 const ENDLESS: &str = "
 entity Counter { state 0; on add(n) { state += n } }
 orchestration counts(n) { while true { Counter(\"1\").add(n) } }
@@ -418,7 +421,7 @@ fn a_schedule_without_its_program() {
     assert!(stderr(&again).contains("step 1 of the schedule is not possible here"));
 }
 
-/// What is said when something can't be explored.
+/// Each program or argument that can't be explored gets its message.
 #[test]
 fn messages() {
     let cases: [(&str, &str, &[&str], i32, &str); 9] = [
@@ -447,7 +450,7 @@ fn messages() {
     }
 }
 
-/// What each kind of violation looks like, to be read as prose.
+/// Snapshots of the report of each kind of violation, to be read as prose.
 #[test]
 fn reports() {
     let mut settings = insta::Settings::clone_current();

@@ -1,4 +1,5 @@
-//! The formatter: what it writes means the same and is the same when it is formatted again, with all its comments.
+//! The formatter: its output has the same meaning and all comments, and formatting it again changes
+//! nothing.
 
 mod common;
 
@@ -30,7 +31,7 @@ fn programs(folders: &[&str]) -> Vec<(PathBuf, String)> {
     files.into_iter().map(|file| (file.clone(), fs::read_to_string(file).expect("a text"))).collect()
 }
 
-/// The tree of a text without its places.
+/// Returns the tree of a text without its places.
 fn meaning(text: &str, spans: &Regex) -> String {
     let parsed = parse(text, 0);
     assert!(parsed.diagnostics.is_empty(), "{text}\n{:?}", parsed.diagnostics);
@@ -41,7 +42,7 @@ fn spans() -> Regex {
     Regex::new(r"Span \{ start: \d+, end: \d+ \}").expect("a pattern")
 }
 
-/// Formats a text and checks what has to hold; nothing when the text has mistakes.
+/// Formats a text and checks the result. Returns `None` if the text has mistakes.
 fn checked(text: &str, name: &str, spans: &Regex) -> Option<String> {
     let styled = match format(text, 0) {
         Ok(styled) => styled,
@@ -75,7 +76,8 @@ fn what_people_copy_is_in_the_style() {
     }
 }
 
-/// A text with other spaces, line breaks and comments between its tokens, where it stays a program.
+/// Returns a text with other spaces, line breaks and comments between its tokens, where it stays a
+/// program.
 fn scrambled(text: &str, random: &mut common::Random) -> String {
     use durable::syntax::token::Token::*;
     let tokens = parse(text, 0).tokens;
@@ -94,7 +96,7 @@ fn scrambled(text: &str, random: &mut common::Random) -> String {
             RParen | RBracket => depth = depth.saturating_sub(1),
             _ => {}
         }
-        // The text of a string is no place for more than a comment in its braces.
+        // Within a string, only the braces have room, and only for a comment.
         let in_string = matches!(token, StrStart(_) | StrMid(_)) || matches!(next, StrMid(_) | StrEnd(_));
         let opens = *token == LBrace;
         match random.below(18) {
@@ -227,7 +229,7 @@ fn what_cannot_be_read_holds_nothing_up() {
         "{error}"
     );
     assert_eq!(fs::read_to_string(at("z_ugly.df")).expect("a text"), "test \"a\" { assert(true) }\n");
-    // `check` and `test` go on as well.
+    // `check` and `test` go on with the other files as well.
     let (code, _, error) = durable(&["check", "no.df", "b_wrong.df", "z_ugly.df"], folder.path());
     assert_eq!(
         (code, error.contains("no.df can't be read"), error.contains("unclosed `(`")),

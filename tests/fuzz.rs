@@ -1,4 +1,5 @@
-//! The corpus of the fuzzers and what they once found, through the functions that they call (`fuzz/src`).
+//! The corpus and the past findings of the fuzzers, run through the targets' functions
+//! (`fuzz/src`).
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
@@ -9,10 +10,10 @@ mod seeds;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Programs of the repository, which are inputs of the targets that read programs.
+/// Folders of programs, which are inputs of the targets that read programs.
 const PROGRAMS: [&str; 5] = ["tests/conformance", "tests/diagnostics", "tests/explore", "examples", "stdlib"];
 
-/// The files in a folder and below it, in order; none when it is not there.
+/// Returns the files below a folder, in order, or none if there is no such folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -56,7 +57,7 @@ macro_rules! targets {
 
 targets!(source, check, natives, history, frames, socket, import);
 
-/// Each target has a program for libFuzzer, and nothing is kept for a target that is not there.
+/// Each target has a program for libFuzzer, and no input is kept for a target that does not exist.
 #[test]
 fn every_target_is_there() {
     assert_eq!(targets::TARGETS.map(|(name, _)| name), NAMES);

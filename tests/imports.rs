@@ -1,4 +1,4 @@
-//! Imports: all or nothing, nothing overwritten, nothing incomplete.
+//! Imports are all or nothing, overwrite nothing, and are complete.
 
 mod common;
 
@@ -27,7 +27,7 @@ const PROGRAM: &str = "entity Account {\n  state 0\n  on add(n) { state += n }\n
     orchestration order(what) {\n  Account(\"a\").add(1)\n  receive(\"approval\")\n  what\n}\n\
     activity f(n) => n\nfor i in 0..5 { f(i) }\nprint(\"hello\")\n";
 
-/// A store with an instance that has ended, one that waits, and an entity; and its export.
+/// Returns a store with an ended instance, one that waits, and an entity; and its export.
 fn example() -> (TempDir, String) {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("p.df"), PROGRAM).expect("a program");
@@ -38,13 +38,13 @@ fn example() -> (TempDir, String) {
     (folder, exported)
 }
 
-/// Imports a text into a store of that name.
+/// Imports a text into the named store.
 fn import(folder: &Path, text: &str, store: &str) -> Output {
     fs::write(folder.join("in.jsonl"), text).expect("a file");
     durable(folder, &["store", "import", "in.jsonl", "--store", store])
 }
 
-/// The lines of an export without what says how many there are.
+/// Returns the lines of an export without the first, which has the count.
 fn rest(text: &str) -> Vec<String> {
     text.lines().skip(1).map(str::to_string).collect()
 }
@@ -74,7 +74,7 @@ fn two_exports_that_differ_are_refused() {
     assert!(!folder.path().join("copy").exists());
 }
 
-/// Whatever the target has with another value is refused, and the target stays as it is.
+/// A key with another value in the target makes the import fail, and the target stays as it is.
 #[test]
 fn nothing_of_the_target_is_overwritten() {
     let (folder, exported) = example();
@@ -88,15 +88,15 @@ fn nothing_of_the_target_is_overwritten() {
     assert!(stderr(&run).contains("the store has another value of"), "{}", stderr(&run));
     assert_eq!(rest(&ok(folder.path(), &["store", "export", "--store", "target"])), rest(&before));
     ok(folder.path(), &["store", "verify", "--store", "target"]);
-    // What it has with the same value is no hindrance.
+    // Keys with the same value are accepted.
     ok(folder.path(), &["run", "p.df", "--id", "z", "--store", "same"]);
     let run = import(folder.path(), &exported, "same");
     assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
     ok(folder.path(), &["store", "verify", "--store", "same"]);
 }
 
-/// Each kind of line is needed: without any of them the export is not taken, also when its first line does not say how many
-/// there were.
+/// An export without one of its lines is refused. Lines of the kinds that others need are missed
+/// even if the first line has no count.
 #[test]
 fn an_incomplete_export_is_refused() {
     let (folder, exported) = example();
@@ -114,7 +114,8 @@ fn an_incomplete_export_is_refused() {
             if !counted {
                 left[0] = r#"{"type":"store","format":5,"commits":1}"#;
             }
-            // The last part of the history of an instance that goes on may be missing without a trace.
+            // Without a count, nothing shows that the end of a running instance's history is
+            // missing.
             if !counted && kind == "history" && line.contains("\"instance\":\"waits\"") {
                 continue;
             }
@@ -143,7 +144,7 @@ fn another_text_under_a_program_is_refused() {
     assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
 }
 
-/// What is complete of an export of a damaged store is taken on demand.
+/// With `--damaged`, an import takes what is complete in the export of a damaged store.
 #[test]
 fn an_export_of_a_damaged_store_is_taken_as_far_as_it_is_complete() {
     let (folder, exported) = example();
@@ -161,7 +162,7 @@ fn an_export_of_a_damaged_store_is_taken_as_far_as_it_is_complete() {
     assert!(list.contains("\"id\":\"waits\"") && !list.contains("\"id\":\"x\""), "{list}");
 }
 
-/// What is not a number has many forms, and histories are compared by their bytes.
+/// NaN has many bit patterns, and histories are compared by their bytes.
 #[test]
 fn what_is_not_a_number_comes_back_as_it_was() {
     let folder = TempDir::new().expect("a folder");

@@ -1,5 +1,5 @@
-//! Keys of entities on the command line: each entity is found by the name that is shown, arguments are JSON or text, and stores of
-//! a version whose keys were not canonical go on.
+//! Keys of entities on the command line. An entity is found by the name that is shown, arguments
+//! are JSON or text, and stores of the version before canonical keys are converted.
 
 mod common;
 
@@ -27,7 +27,7 @@ orchestration approval() { receive("approve") }
 orchestration holds(key) { lock Box(key) { receive("go"); Box(key).add(100) } }
 "#;
 
-/// Keys as a program writes them.
+/// Keys of all kinds, as a program writes them.
 const KEYS: &str = r#"
 let inf = 1e308 * 10
 let keys = ["alice", "", " ", "a b", " a", "a ", "a\nb", "a\tb", "a\"b", "a'b", "a\\b", "a@b", "@", "5", "-5", "1.5", "true", "null", "\{", "\{\"a\":1}",
@@ -53,7 +53,7 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs a command that must succeed; its output without the last line break.
+/// Runs a command that must succeed. Returns its output without the last line break.
 fn ok(folder: &Path, args: &[&str]) -> String {
     let output = durable(folder, args);
     assert!(output.status.success(), "{args:?}\n{}", err(&output));
@@ -74,7 +74,7 @@ fn entities_are_found_by_their_names() {
     let folder = folder.path();
     let count: usize = ok(folder, &["run", "box.df"]).parse().expect("a number");
     let listed = lines(folder);
-    // The first column for people has the same names.
+    // The first column of the table has the same names.
     let table = ok(folder, &["entities"]);
     assert_eq!(table.lines().count(), listed.len() + 1, "{table}");
     assert_eq!(listed.len(), count, "as many as there are keys");
@@ -85,7 +85,7 @@ fn entities_are_found_by_their_names() {
         assert_eq!((&shown["entity"], &shown["state"]), (&entity["entity"], &Json::from(1)), "{name}");
         assert_eq!(ok(folder, &["entity", name]), "state      1", "{name}");
     }
-    // Every other one is signalled by its name, and no other one changes.
+    // A signal to every other name changes that entity and no other.
     for entity in listed.iter().step_by(2) {
         ok(folder, &["signal", entity["entity"].as_str().expect("a name"), "add", "10"]);
     }
@@ -152,7 +152,7 @@ fn what_begins_like_json_is_json() {
         assert_eq!(durable(folder, &["entity", &name]).status.code(), Some(2), "{name}");
         assert_eq!(durable(folder, &["signal", &name, "add"]).status.code(), Some(2), "{name}");
     }
-    // A record with a float that is not a number is no key.
+    // A record that means NaN is not a key.
     assert_eq!(durable(folder, &["entity", "Box@{\"$float\":\"NaN\"}"]).status.code(), Some(2));
     for (word, value) in [
         ("ok: tru", Json::from("ok: tru")),
@@ -172,7 +172,7 @@ fn what_begins_like_json_is_json() {
 
 // ---- stores of the version before
 
-/// The key of a state or a lock, or of a message, as it was written.
+/// Returns the key of a state or a lock, or of a message if there is a number, in the earlier form.
 fn raw(prefix: &str, key: &Value, number: Option<u64>) -> Vec<u8> {
     let mut out = format!("{prefix}Box\0").into_bytes();
     out.extend(Data::encode(key).expect("data").0);
@@ -216,7 +216,7 @@ fn keys_of_the_version_before() {
     store.commit(&batch).expect("a commit");
     store.close().expect("it closes");
 
-    // It is read as it is, and brought into form when it is run.
+    // Commands that read see canonical keys. The store is converted when its instances run.
     let names = |lines: &[Json]| -> Vec<String> {
         lines.iter().map(|entity| entity["entity"].as_str().expect("a name").to_string()).collect()
     };
@@ -242,7 +242,7 @@ fn keys_of_the_version_before() {
     for (name, state) in &expected {
         assert_eq!(ok(folder, &["entity", name]), format!("state      {state}"));
     }
-    // Nothing is done twice, and what was there is there no more.
+    // A second run changes nothing, and the earlier keys are gone.
     ok(folder, &["resume"]);
     assert_eq!(lines(folder), listed);
     let store = store::open(&folder.join(".durable")).expect("the store opens");
@@ -252,8 +252,8 @@ fn keys_of_the_version_before() {
     ok(folder, &["store", "verify"]);
 }
 
-/// What was recorded of entities is read in the one form, and a history's critical section is still the one that the program asks
-/// for.
+/// Recorded entities are read with canonical keys, and a recorded critical section matches the one
+/// that the program requests.
 #[test]
 fn records_of_the_version_before() {
     let old = |key: Value| EntityId { name: "Box".into(), key: Data::encode(&key).expect("data") };
@@ -293,7 +293,7 @@ fn records_of_the_version_before() {
     assert!(!recorded.is_of(&request(lock(&[&now(Value::Int(1)), &now(order())], 6))));
     assert!(!recorded.is_of(&request(lock(&[&now(Value::Int(2)), &now(order())], 5))));
     assert!(!recorded.is_of(&request(lock(&[&now(order())], 5))));
-    // As JSON, what has no canonical form is left as it is.
+    // A key without a canonical form is left as it is.
     let nan = old(Value::float(f64::NAN));
     assert_eq!(EntityId::stored("Box".into(), nan.key.clone()), nan);
     assert!(json::to_data("{\"$data\":\"!\"}").is_err());

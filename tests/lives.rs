@@ -1,4 +1,5 @@
-//! An id has lives: what of one life can't reach another, and stores of a version that knew no lives.
+//! The lives of an id: nothing of one life reaches another. Stores of the version before lives can
+//! be used.
 
 mod common;
 
@@ -27,17 +28,22 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs a command that must succeed; its output without the last line break.
+/// Runs a command that must succeed. Returns its output.
 fn ok(folder: &Path, args: &[&str]) -> String {
     let output = durable(folder, args);
     assert!(output.status.success(), "{args:?}\n{}", err(&output));
     out(&output)
 }
 
-/// A store of format 4, made by the version before lives: `counts` has a checkpoint and no history before it, `holds` has
-/// two entities and waits for `go`, `asks` waits for one of them and `calls` calls the other; `parent` is suspended, its
-/// child `named` has an event that it does not wait for, its child `parent:1` has ended and told it so; `a:0` has an id
-/// of a form that is automatic now; a signal is held back for an hour.
+/// Makes a store of format 4, by the version before lives.
+///
+/// - `counts` has a checkpoint and no history before it.
+/// - `holds` has two entities and waits for `go`. `asks` waits for one of the entities; `calls`
+///   calls the other.
+/// - `parent` is suspended. Its child `named` has an event that it does not wait for. Its child
+///   `parent:1` has ended and sent its result.
+/// - `a:0` has an id in a form that is now automatic.
+/// - A signal is delayed by an hour.
 fn earlier_store() -> TempDir {
     let folder = TempDir::new().expect("a folder");
     let store = folder.path().join(".durable");
@@ -89,20 +95,20 @@ fn a_store_without_lives_goes_on() {
         assert_eq!(shown["result"].to_string(), result, "{id}");
     }
     ok(folder, &["store", "verify"]);
-    // What begins now has a life, and so has its keys.
+    // New instances have a life, which is part of their idempotency keys.
     fs::write(folder.join("key.df"), "activity key() => idempotency_key()\nprint(key())").expect("a program");
     let key = ok(folder, &["run", "key.df", "--id", "key"]);
     assert!(key.starts_with("key-") && key.ends_with(".1.0-0"), "{key}");
 }
 
-/// A folder with a program.
+/// Makes a folder with a program.
 fn folder(name: &str, text: &str) -> TempDir {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join(name), text).expect("a program");
     folder
 }
 
-/// A server that ends with the test.
+/// A server that is killed at the end of the test.
 struct Server(Child);
 
 impl Server {
@@ -155,7 +161,7 @@ fn nothing_of_a_purged_life_reaches_the_next() {
         );
         assert_eq!(ok(at, &["list", "--json"]), "");
     }
-    // Nor when the file is edited in between.
+    // The same holds if the file changes in between.
     ok(at, &["run", "a.df", "1"]);
     ok(at, &["purge", "a-1"]);
     fs::write(at.join("a.df"), TREE.replace("leaf of", "new leaf of")).expect("a program");
@@ -172,7 +178,7 @@ fn a_tree_with_something_that_runs_is_not_purged() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(err(&refused).contains("a-1:0 has not ended"), "{}", err(&refused));
     assert_eq!(ok(at, &["list", "--json"]).lines().count(), 4, "nothing is removed");
-    // What is sent before the end does not come to the next life.
+    // An event from before the purge does not reach the next life.
     ok(at, &["raise", "a-1:0", "other", "1"]);
     ok(at, &["purge", "a-1", "--force"]);
     let left = ok(at, &["store", "export"]);
@@ -192,7 +198,7 @@ orchestration first() => kid() with {id: \"k\", detached: true}
 orchestration second() { let a = async receive(\"a\"); let b = async receive(\"b\"); [await a, await b] }
 ";
 
-/// The answer of a child that outlived its caller is for that caller alone.
+/// The result of a child that outlives its caller reaches no later life of the caller's id.
 #[test]
 fn an_answer_to_a_purged_life_is_dropped() {
     for (serves, kills) in [(false, false), (true, false), (true, true)] {
@@ -221,7 +227,7 @@ fn an_answer_to_a_purged_life_is_dropped() {
     }
 }
 
-/// Whoever has the store chooses the ids.
+/// Concurrent starts get different ids, with and without a server.
 #[test]
 fn starts_at_once_are_as_many_instances() {
     for serves in [true, false] {
@@ -281,7 +287,7 @@ fn a_known_id_on_the_command_line() {
         assert!(err(&taken).contains("`f(1)`") && err(&taken).contains("`f(2)`"), "{}", err(&taken));
     }
     assert_eq!(ok(at, &["start", "svc.df", "f", "2", "--id", "x", "--if-exists", "replace", "--wait"]), "2");
-    // The same of runs.
+    // The same for runs.
     assert_eq!(ok(at, &["run", "svc.df", "a", "--id", "r"]), "runs");
     assert_eq!(ok(at, &["run", "svc.df", "a", "--id", "r"]), "[\"a\"]", "the result of one that has ended");
     let taken = durable(at, &["run", "svc.df", "b", "--id", "r"]);
@@ -320,7 +326,7 @@ fn a_restart_is_another_instance() {
     assert_eq!(ok(at, &["restart", "x", "--id", "x", "--wait"]), "[1, \"x\"]");
     assert_eq!(durable(at, &["restart", "nobody"]).status.code(), Some(5));
     assert_eq!(durable(at, &["restart", "x", "--id", "a:b"]).status.code(), Some(2));
-    // One that has not ended stays, and is not replaced.
+    // A running instance can be restarted under another id, but not replaced.
     fs::write(at.join("svc.df"), format!("{text}orchestration waits() => receive(\"go\")\n"))
         .expect("a program");
     ok(at, &["start", "svc.df", "waits", "--id", "w"]);
@@ -358,7 +364,7 @@ fn results_are_shown_to_who_waits() {
     assert!(err(&terminated).contains("w was terminated: too late"), "{}", err(&terminated));
 }
 
-/// What a purge leaves is not known to what is exported and imported either.
+/// An export has the lives that purged instances used up.
 #[test]
 fn lives_go_with_an_export() {
     let folder = folder("key.df", "activity key() => idempotency_key()\nprint(key())\n");
@@ -377,7 +383,7 @@ fn lives_go_with_an_export() {
     );
 }
 
-/// A purge takes the programs along that nobody has any more, and no others.
+/// A purge removes the programs that no instance needs any more, and no others.
 #[test]
 fn a_purge_leaves_the_programs_of_others() {
     let place = Place::new("print(\"first\")\n");

@@ -1,5 +1,6 @@
-//! Critical sections never leave an entity locked: the situations in which Azure's implementation did, by the numbers
-//! of their reports in Azure/azure-functions-durable-extension, and purge, each at every point where a process may die.
+//! Critical sections never leave an entity locked. The tests reproduce the situations in which
+//! Azure's implementation did, by the numbers of the issues in
+//! Azure/azure-functions-durable-extension, at each point where a process may die.
 
 mod common;
 
@@ -12,8 +13,9 @@ activity work(n) => n
 activity fails() { throw {kind: \"broken\", message: \"in the activity\"} }
 ";
 
-/// Runs a program once for each point at which the process may die, and for each pair of such points a little apart;
-/// every time the world checks that nobody holds an entity who does not run, and nothing is held at the end.
+/// Runs a program once for each crash point, and for each pair of crash points a little apart. In
+/// each run the world checks that only running instances hold locks, and that no lock is left at
+/// the end.
 fn at_every_point(program: &str, result: &str) {
     let text = format!("{ENTITIES}{program}");
     let image = common::image(&text);
@@ -39,7 +41,7 @@ fn at_every_point(program: &str, result: &str) {
     assert!(unbroken.points > 20, "{}", unbroken.points);
 }
 
-/// The host is killed in the middle of a critical section, around an activity.
+/// The process is killed within a critical section, around an activity.
 #[test]
 fn azure_1325_a_process_that_is_killed_within_the_section() {
     at_every_point(
@@ -50,7 +52,7 @@ fn azure_1325_a_process_that_is_killed_within_the_section() {
     );
 }
 
-/// An error is thrown in the section while the instance is replayed: it is thrown anew by each replay.
+/// A critical section throws an error, and each replay throws it again.
 #[test]
 fn azure_1977_an_error_during_replay() {
     at_every_point(
@@ -63,7 +65,8 @@ fn azure_1977_an_error_during_replay() {
     );
 }
 
-/// The lock is granted, and the process dies before or after that is written, while the holder goes on and releases it.
+/// The process dies before or after the grant of a lock is written, while the holder goes on and
+/// releases the lock.
 #[test]
 fn azure_2228_a_crash_between_the_grant_and_the_release() {
     at_every_point(
@@ -74,7 +77,7 @@ fn azure_2228_a_crash_between_the_grant_and_the_release() {
     );
 }
 
-/// The section is left by an error of an activity that nobody catches, and the instance fails.
+/// An uncaught error of an activity leaves the critical section and fails the instance.
 #[test]
 fn azure_2743_a_section_that_is_left_by_an_error() {
     at_every_point(
@@ -85,7 +88,7 @@ fn azure_2743_a_section_that_is_left_by_an_error() {
     );
 }
 
-/// A holder and one that waits are terminated.
+/// A holder and an instance that waits for the lock are terminated.
 #[test]
 fn termination_while_holding_and_while_waiting() {
     at_every_point(
@@ -101,7 +104,7 @@ fn termination_while_holding_and_while_waiting() {
     );
 }
 
-/// A section that gives up while it queues leaves nothing behind in the queues.
+/// A critical section that times out while it queues leaves nothing in the queues.
 #[test]
 fn a_timeout_while_queueing() {
     at_every_point(
@@ -116,7 +119,7 @@ fn a_timeout_while_queueing() {
     );
 }
 
-/// A lost race releases what its loser holds or asks for.
+/// The loser of a race releases the locks that it holds or requests.
 #[test]
 fn a_lost_race() {
     at_every_point(

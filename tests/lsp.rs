@@ -1,4 +1,4 @@
-//! The language server, by a client that speaks the protocol.
+//! The language server, tested by a client that speaks the protocol.
 
 mod common;
 
@@ -22,7 +22,7 @@ impl Client {
         Client::within(Value::Null)
     }
 
-    /// A client whose editor works in a folder.
+    /// Starts a client whose editor works in a folder.
     fn within(root: Value) -> Client {
         let mut child = Command::new(DURABLE)
             .arg("lsp")
@@ -46,20 +46,20 @@ impl Client {
         self.input.flush().expect("it reads");
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     fn raw(&mut self, bytes: &str) {
         self.input.write_all(bytes.as_bytes()).expect("it reads");
         self.input.flush().expect("it reads");
     }
 
-    /// The code of the error that comes next, which belongs to no request.
+    /// Returns the code of the next error, which belongs to no request.
     fn complaint(&mut self) -> Value {
         let said = self.receive();
         assert!(said["id"].is_null(), "{said}");
         said["error"]["code"].clone()
     }
 
-    /// Renames what stands at a place; the program after it, or why that can't be.
+    /// Renames the name at a place. Returns the renamed program, or the reason for the refusal.
     fn renamed(&mut self, text: &str, at: &str, name: &str) -> Result<String, String> {
         self.write(text, true);
         let offset = text.find(at).expect("the place");
@@ -109,7 +109,7 @@ impl Client {
         self.send(json!({"jsonrpc": "2.0", "method": method, "params": params}));
     }
 
-    /// The whole answer.
+    /// Sends a request, and returns the whole answer.
     fn answer(&mut self, method: &str, params: Value) -> Value {
         self.asked += 1;
         self.send(json!({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params}));
@@ -124,7 +124,7 @@ impl Client {
         answer["result"].clone()
     }
 
-    /// Opens or changes the program; the diagnostics.
+    /// Opens or changes the program. Returns the diagnostics.
     fn write(&mut self, text: &str, open: bool) -> Value {
         match open {
             true => self.tell(
@@ -141,7 +141,7 @@ impl Client {
         said["params"]["diagnostics"].clone()
     }
 
-    /// Asks about a place.
+    /// Sends a request about a place.
     fn at(&mut self, method: &str, line: u32, character: u32) -> Value {
         let method = format!("textDocument/{method}");
         self.ask(
@@ -160,7 +160,7 @@ impl Client {
 const TEXT: &str = "/// Charges a card.\n///     charge(1) == 1\nactivity charge(amount) => amount\n\
                     let é𝄞 = \"💡\"; let paid = charge(5)\nprint([paid, é𝄞].map(fn x => x))\n\
                     entity Account { state 0; on deposit(n) { state += n } }\nAccount(\"a\").deposit(paid)\n";
-// What are no names in the language are no names in a program.
+// Returns the program with a valid name in the place of the invalid one.
 fn program() -> String {
     TEXT.replace("é𝄞", "note")
 }
@@ -177,7 +177,7 @@ fn diagnostics_come_as_one_types_and_have_their_fixes() {
     let wrong =
         said.as_array().expect("a list").iter().find(|d| d["severity"] == 1).expect("a mistake").clone();
     assert!(wrong["message"].as_str().expect("text").starts_with("unknown name `totl`"), "{said}");
-    // Columns count UTF-16 units: the lamp is two.
+    // Columns count UTF-16 units, and the lamp takes two.
     assert_eq!(wrong["range"]["start"], json!({"line": 1, "character": 13}));
     let actions = client.ask(
         "textDocument/codeAction",
@@ -315,7 +315,7 @@ fn names_are_renamed_in_all_files_and_the_library_is_shown() {
         std::fs::write(path, text).expect("a file");
     }
     let mut client = Client::within(json!(format!("file://{}", root.display())));
-    // What is open is not as it is on the disk.
+    // The open document differs from the file on the disk.
     let open = "// One line more.\nimport \"lib/mail.df\" as mail\nprint(mail.send(1))\n";
     client.tell(
         "textDocument/didOpen",
@@ -340,8 +340,8 @@ fn names_are_renamed_in_all_files_and_the_library_is_shown() {
     assert_eq!(edits("a.df"), ["2:11 deliver"]);
     assert_eq!(edits("sub/b.df"), ["1:20 deliver", "2:5 deliver"]);
     assert_eq!(edits("c.df"), [""; 0]);
-    // `print` is of the library, which is shown as a file and is not renamed.
-    // The path of an import is completed by what is there.
+    // The path of an import is completed from the files. Then `print` is looked up: its definition
+    // is shown as a file of the library, and can't be renamed.
     let open = "import \"lib/m";
     client.tell(
         "textDocument/didChange",
@@ -367,7 +367,7 @@ fn names_are_renamed_in_all_files_and_the_library_is_shown() {
     client.end();
 }
 
-/// The extension for VS Code starts the server and passes on what it says: it is run against a pretence of the editor.
+/// The extension for VS Code starts the server and shows its diagnostics, in a simulated editor.
 #[test]
 fn the_extension_speaks_to_the_server() {
     let folder = common::repository("editors/vscode");
@@ -376,7 +376,7 @@ fn the_extension_speaks_to_the_server() {
         .arg(folder)
         .arg(DURABLE)
         .output();
-    // Without node there is nothing to run it with.
+    // The test is skipped without node.
     let Ok(output) = node else { return };
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -519,7 +519,7 @@ fn a_name_is_renamed_wherever_it_is_meant_and_nowhere_else() {
 fn a_renaming_that_would_change_a_meaning_is_refused() {
     let mut client = Client::new();
     let cases = [
-        // The new name would be captured, or capture.
+        // The new name would be captured, or would capture.
         ("let a = 1\nlet f = fn b => a + b\nprint(f(a))\n", "a = 1", "b"),
         ("let a = 1\nlet f = fn b => a + b\nprint(f(a))\n", "b =>", "a"),
         ("let a = 1\nlet b = 2\nprint(a + b)\n", "b = 2", "a"),
@@ -533,7 +533,7 @@ fn a_renaming_that_would_change_a_meaning_is_refused() {
         ("fn f(a) => \"{[1].map(fn b => a + b)}\"\nf(1)\n", "a)", "b"),
         ("let a = 1\nlet r = {x: fn b => {a, b}}\nprint(r)\n", "a = 1", "b"),
         ("fn f(a) => match a { {b} => a; _ => a }\nf(1)\n", "a)", "b"),
-        // And what is no name.
+        // The new name is not a name, or the place has none.
         ("let a = 1\nprint(a)\n", "a = 1", "two words"),
         ("let a = 1\nprint(a)\n", "a = 1", "fn"),
         ("let a = 1\nprint({a: 1}.a)\nprint(a)\n", "a: 1", "b"),

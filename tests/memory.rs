@@ -1,5 +1,7 @@
-//! The memory that natives ask for: each request fails once. The program gets an error that it can catch, and goes on; the
-//! account of its memory is as before; and what was not refused takes no more than there is.
+//! Memory that natives request: each request fails once.
+//!
+//! The program gets an error that it can catch, and goes on. The memory account is the same as
+//! before. A granted request stays within the limit.
 
 mod common;
 
@@ -10,7 +12,7 @@ use durable::builtins::{Context, Kind, TABLE};
 use durable::machine::value::{Charge, memory_used};
 use durable::machine::{Data, Identity, Image, MAX_MEMORY, Machine, Progress, Value};
 
-/// Natives that make something that grows with what they are given: what that is, and how they are called with it.
+/// Natives whose results grow with their arguments: name, argument, and call.
 const CASES: &[(&str, &str, &str)] = &[
     ("to_string", NUMBERS, "to_string(a)"),
     ("range", "60000", "range(0, a)"),
@@ -73,7 +75,7 @@ const TEXT: &str = r#""aab".repeat(60000)"#;
 const BYTES: &str = r#"bytes.of("ab".repeat(150000))"#;
 const RECORD: &str = r#"record.from_entries(range(0, 20000).map(fn n => ["k{n}", n]))"#;
 
-/// Natives that make nothing large, or share what they were given.
+/// Natives that create nothing large, or share their arguments.
 const SMALL: &[&str] = &[
     "kind_of",
     "len",
@@ -125,21 +127,21 @@ const SMALL: &[&str] = &[
     "duration_from_nanos",
     "duration_nanos",
     "bytes_sha256",
-    // Of the prompt and of messages, which show a part of what they are given.
+    // Natives of the prompt and of messages, which show a part of their arguments.
     "show",
     "fail",
     "assert_compared",
     "repl_text",
     "repl_kinds",
     "repl_failure",
-    // Of an earlier library, with the same code as those above.
+    // Natives of earlier libraries, with the same code as those above.
     "list_room",
     "regex_find_all",
     "regex_replace",
     "regex_split",
 ];
 
-/// What little of memory may be taken without being asked for.
+/// The bytes that a native may take without a request.
 const UNASKED: usize = 3 << 16;
 
 #[test]
@@ -156,7 +158,7 @@ fn machine(image: &Rc<Image>, name: &str, args: Vec<Value>) -> Machine {
     Machine::new(image.clone(), Context::Orchestration, function, args, Identity::default())
 }
 
-/// Runs a machine as long as it can; how it ended, or none when it waits.
+/// Runs a machine as long as it can run. Returns its end, or `None` if it waits.
 fn run(machine: &mut Machine) -> Option<String> {
     loop {
         match machine.run(1_000_000) {
@@ -182,7 +184,8 @@ fn each_request_for_memory_is_refused_once() {
     assert!(refused > 3 * CASES.len(), "only {refused} refusals");
 }
 
-/// Calls a native with ever more memory left, until it is refused no more; how often it was.
+/// Calls a native with more and more memory left, until it is no longer refused. Returns the number
+/// of refusals.
 fn refusals(made_of: &str, call: &str) -> Result<usize, String> {
     let image = image(&format!(
         r#"
@@ -201,7 +204,7 @@ orchestration works(a) {{
     };
     drop(maker);
     let arg = made.decode();
-    // Names and patterns are kept for the next time.
+    // The first call fills the caches of names and patterns.
     let first = attempt(&image, &arg, MAX_MEMORY)?;
     if !first.ends_with("false, 100]") {
         return Err(format!("with all memory it comes to {first}"));
@@ -227,7 +230,7 @@ orchestration works(a) {{
     Ok(refused)
 }
 
-/// Lets a program call a native with so many bytes left; what it says at its end.
+/// Runs a program that calls a native with `room` bytes left. Returns the program's result.
 fn attempt(image: &Rc<Image>, arg: &Value, room: usize) -> Result<String, String> {
     let mut works = machine(image, "works", vec![arg.clone()]);
     let taken = MAX_MEMORY.saturating_sub(memory_used()).saturating_sub(room);

@@ -1,10 +1,12 @@
-//! The three models of the paper agree on every conformance program, and so does the engine: the outcomes that the
-//! models can have are equal, explored to their ends, and whatever the engine does, at every crash point and with
-//! random faults, is one of them.
+//! The three models of the paper and the engine agree on every conformance program.
 //!
-//! What is found is the table of `docs/equivalence.md`. After a change that moves its figures: `UPDATE=1 cargo test
-//! --release --test models`, and read the difference. Programs whose state spaces are larger than the limit are looked at
-//! by `CONFIGURATIONS=1000000 cargo test --release --test models -- --ignored --nocapture`, which takes long.
+//! All models have the same outcomes, explored to the end. Each outcome of the engine, at every
+//! crash point and with random faults, is one of them.
+//!
+//! The results are the table of `docs/equivalence.md`. After a change of its figures, run `UPDATE=1
+//! cargo test --release --test models`, and read the difference. Programs with larger state spaces
+//! than the limit are explored by `CONFIGURATIONS=1000000 cargo test --release --test models --
+//! --ignored --nocapture`, which takes long.
 
 mod common;
 #[path = "models/faults.rs"]
@@ -37,20 +39,22 @@ use durable::model::{
     Faults, HighLevel, Interventions, Model, Naming, Observation, Program, Stop, Storage, Subject,
 };
 
-/// Configurations of one state space that is explored in the ordinary run of the tests.
+/// The largest state space that is explored, in configurations, in an ordinary run.
 const CONFIGURATIONS: u64 = 6_000;
-/// Crash points of one program that the engine is broken off at in the ordinary run.
+/// The largest number of crash points of a program at which the engine is interrupted, in an
+/// ordinary run.
 const CRASH_POINTS: u64 = 60;
-/// Configurations whose steps are compared, the first of them, in the ordinary run.
+/// The number of first configurations whose steps are compared, in an ordinary run.
 const STEPS_FROM: usize = 60;
-/// Runs of the engine with random answers, delays and crashes.
+/// The number of runs of the engine with random answers, delays and crashes.
 const SEEDS: u64 = 8;
 
-/// Programs whose outcomes depend on values that the world is free to choose, and of which a model has some.
+/// Programs whose outcomes depend on values that the world is free to choose. A model has only some
+/// of these outcomes.
 const OF_CHOSEN_VALUES: [&str; 2] = ["effects/now_and_random", "replay/effects_keep_their_answers"];
 
-/// Programs with hundreds of participants or timers at once: each has as many next steps, and each step is as large. They
-/// are left to the other tests.
+/// Programs with hundreds of participants or timers at once, which have as many next steps, each as
+/// large. Other tests cover them.
 const WIDE: [&str; 5] = [
     "children/a_thousand_children",
     "tasks/hundreds_at_once",
@@ -59,19 +63,19 @@ const WIDE: [&str; 5] = [
     "cancellation/tasks_count_as_memory",
 ];
 
-/// A script with what it is given.
+/// A script with its inputs.
 struct Script {
     name: String,
     text: String,
     image: Rc<Image>,
     args: Vec<String>,
     input: String,
-    /// Whether the engine can run it in a world of its own, to an outcome that the models have.
+    /// Whether the engine can run it in a simulated world, to an outcome that the models have.
     runs: bool,
-    /// It asks for the time or for a status: what is read when it is asked for, and recorded later, is no single step of
-    /// the high-level model. Such a program is compared by its outcomes.
+    /// Whether it reads the time or a status. The value is read first and recorded later, which is
+    /// no single step of the high-level model, so only the outcomes of the script are compared.
     looks: bool,
-    /// What an operator may do in a run.
+    /// The interventions of an operator that may occur in a run.
     interventions: Interventions,
 }
 
@@ -89,7 +93,7 @@ impl Script {
         }
     }
 
-    /// A random program, from a seed.
+    /// Returns a random script for a seed.
     fn random(seed: u64, text: String, image: Rc<Image>) -> Script {
         Script {
             name: format!("seed {seed}"),
@@ -104,7 +108,7 @@ impl Script {
     }
 }
 
-/// The arguments of a script, a list.
+/// Returns the arguments of a script, as a list.
 fn args_of(script: &Script) -> Data {
     let args = Value::list(script.args.iter().map(|arg| Value::str(arg.as_str())).collect());
     Data::encode(&Value::list(vec![args])).expect("data")
@@ -123,8 +127,8 @@ fn outcomes<M: Model>(model: &M, program: &Program, limits: &Limits) -> Result<R
     search(model, program, limits, &|_, _, _| ())
 }
 
-/// The keys of steps have the time at which an instance began, its life and its execution: the models know no times and
-/// one life, and leave out the first execution.
+/// Removes what the models don't have from idempotency keys: the time at which an instance began,
+/// its life, and the first execution.
 fn without_times(observed: Observation) -> Observation {
     let first = regex::Regex::new(r"-[0-9a-f]{16}\.1\.0-").expect("a pattern");
     let later = regex::Regex::new(r"-[0-9a-f]{16}\.1\.").expect("a pattern");
@@ -132,7 +136,8 @@ fn without_times(observed: Observation) -> Observation {
     observed.into_iter().map(|(name, text)| (plain(name), plain(text))).collect()
 }
 
-/// Runs of the engine in a world of its own, and those whose outcome no model has.
+/// Runs the engine in simulated worlds. Returns the number of runs, and those whose outcome no
+/// model has.
 fn engine(script: &Script, known: &BTreeSet<Observation>, points: u64) -> (u64, Vec<String>) {
     let (mut runs, mut wrong) = (0, Vec::new());
     let mut run = |name: String, set: &dyn Fn(&mut World)| -> u64 {
@@ -147,7 +152,7 @@ fn engine(script: &Script, known: &BTreeSet<Observation>, points: u64) -> (u64, 
         set(&mut world);
         let ended = world.run();
         let observed = without_times(world.observed());
-        // An instance that waits for what nobody does is an outcome like others.
+        // An instance that waits for ever is an outcome like others.
         let waits = ended.as_ref().err().is_some_and(|reason| reason.starts_with("it waits for what nobody"));
         if !(ended.is_ok() || waits) || !known.contains(&observed) {
             let reason = ended.err().unwrap_or_default();
@@ -171,20 +176,20 @@ fn engine(script: &Script, known: &BTreeSet<Observation>, points: u64) -> (u64, 
     (runs, wrong)
 }
 
-/// A row of the table: what was found of a program.
+/// A row of the table: the results for a program.
 struct Row {
     text: String,
     wrong: Vec<String>,
 }
 
 impl Row {
-    /// Whether a state space is larger than the limit.
+    /// Returns whether a state space is larger than the limit.
     fn is_larger(&self) -> bool {
         self.text.contains(" | larger | | | | |")
     }
 }
 
-/// Explores a program in all models, and compares.
+/// Explores a program in all models, and compares. Returns `None` for a program that is left out.
 fn row(script: &Script, limits: &Limits, points: u64) -> Option<Row> {
     let program = subject(script);
     let name = &script.name;
@@ -192,7 +197,7 @@ fn row(script: &Script, limits: &Limits, points: u64) -> Option<Row> {
         return None;
     }
     let high = match outcomes(&HighLevel, &program, limits) {
-        // Of files, the network and programs outside the models know nothing, and a turn without an end is no step.
+        // Models have no files, network or programs, and a turn without an end is no step.
         Err(Stop::NoMock { .. } | Stop::Endless) => return None,
         Err(stop) => {
             return Some(Row { text: format!("{name} {stop:?}"), wrong: vec![format!("{name}: {stop:?}")] });
@@ -223,7 +228,7 @@ fn row(script: &Script, limits: &Limits, points: u64) -> Option<Row> {
     let mut compare = |model: &str, found: Result<(u64, bool, BTreeSet<Observation>), Stop>| match found {
         Err(stop) => wrong.push(format!("{name}, {model}: {stop:?}")),
         Ok((_, false, found)) => {
-            // Not all was seen; what was seen must be right.
+            // The search is incomplete, but each outcome that it found must be right.
             wrong.extend(
                 found.difference(&high.outcomes).map(|more| format!("{name}, {model} adds {more:?}")),
             );
@@ -266,7 +271,7 @@ fn row(script: &Script, limits: &Limits, points: u64) -> Option<Row> {
     Some(Row { text, wrong })
 }
 
-/// The rows of all programs, by two threads.
+/// Computes the rows of all programs, by two threads.
 fn rows(limits: &Limits, points: u64, each: &(dyn Fn(&Row) + Sync)) -> Vec<Row> {
     let mut files: Vec<File> = areas().iter().flat_map(|area| programs(area)).collect();
     files.retain(|file| !file.expects_mistake());
@@ -279,7 +284,7 @@ fn rows(limits: &Limits, points: u64, each: &(dyn Fn(&Row) + Sync)) -> Vec<Row> 
     rows.into_iter().flatten().collect()
 }
 
-/// One thread, so that the figures are the same each time.
+/// Returns limits with a single thread, so that the figures are the same each time.
 fn limits(configurations: u64) -> Limits {
     Limits { configurations, jobs: 1, collect: true, ..Limits::default() }
 }
@@ -319,7 +324,8 @@ fn larger_programs_agree() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A program of random statements, in which instances, entities, sections, signals and races meet.
+/// Returns a program of random statements with instances, entities, critical sections, signals and
+/// races.
 fn random_program(random: &mut Random) -> String {
     let mut text = String::from(
         "entity Box {\n\
@@ -372,7 +378,8 @@ fn statement(random: &mut Random, text: &mut String, script: bool) {
     let _ = writeln!(text, "{}{line}", if script { "" } else { "  " });
 }
 
-/// `RANDOM_SEED` is the first seed, `RANDOM_PROGRAMS` how many; a failure prints its program.
+/// `RANDOM_SEED` is the first seed, `RANDOM_PROGRAMS` the number of programs. A failure prints its
+/// program.
 #[test]
 fn random_programs_agree() {
     let (first, count): (u64, u64) = (setting("RANDOM_SEED", 1), setting("RANDOM_PROGRAMS", 120));

@@ -1,8 +1,10 @@
-//! A suite that notices: faults that are put into the code one at a time, and whether the tests of their area fail.
+//! Mutation tests: faults are put into the code one at a time, and the tests of their area must
+//! fail.
 //!
-//! The faults are in `tests/mutations/*.toml`: a name, a file, a text in it and what it becomes, and the tests to run.
-//! `cargo test --release --test mutations -- --ignored --nocapture` puts each in, in a copy of the repository, and
-//! prints the score; `MUTATIONS=store,host` takes those whose area or name has one of these in it.
+//! The faults are in `tests/mutations/*.toml`: a name, a file, a text in it with its replacement,
+//! and the tests to run. `cargo test --release --test mutations -- --ignored --nocapture` puts each
+//! fault into a copy of the repository, and prints the score. `MUTATIONS=store,host` takes the
+//! faults whose area or name contains one of these words.
 
 mod common;
 
@@ -19,13 +21,13 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mutation {
-    /// What is wrong then.
+    /// A description of the fault.
     name: String,
-    /// A file, or a folder in which the text is looked for.
+    /// The file, or the folder in which the text is searched.
     file: String,
     find: String,
     replace: String,
-    /// For each run of `cargo test` its arguments.
+    /// The arguments of each run of `cargo test`.
     tests: Vec<String>,
     #[serde(skip)]
     area: String,
@@ -48,7 +50,7 @@ fn mutations() -> Vec<Mutation> {
 }
 
 impl Mutation {
-    /// The file, and its text with the fault in it; an error says why it can't be put in.
+    /// Returns the file, and its text with the fault; or the reason why the fault can't be put in.
     fn put_in(&self, root: &Path) -> Result<(PathBuf, String), String> {
         let place = root.join(&self.file);
         let paths = if place.is_dir() {
@@ -73,7 +75,8 @@ impl Mutation {
     }
 }
 
-/// Each fault can be put in, and names tests that exist: where the code has changed, the fault has to change with it.
+/// Each fault can be put in, and names tests that exist. A change of the code changes the fault
+/// too.
 #[test]
 fn every_fault_can_be_put_in() {
     let all = mutations();
@@ -102,17 +105,17 @@ fn every_fault_can_be_put_in() {
     assert!(all.len() >= 36 && areas.len() >= 6, "{} faults in {areas:?}", all.len());
 }
 
-/// What became of a run of tests.
+/// The outcome of a run of tests.
 #[derive(PartialEq)]
 enum Ran {
     Passed,
     Failed,
-    /// It did not come to an end.
+    /// The run reached the time limit.
     Hung,
     DoesNotCompile,
 }
 
-/// The copy of the repository in which the faults are put in.
+/// The copy of the repository into which the faults are put.
 struct Workshop {
     folder: PathBuf,
     target: PathBuf,
@@ -135,9 +138,9 @@ impl Workshop {
         Workshop { folder, target: repository("target/mutations/target"), limit }
     }
 
-    /// `cargo test` with these arguments, in a process group of its own, so that nothing of it stays behind.
+    /// Runs `cargo test` in a process group of its own, so that no process is left behind.
     fn cargo(&self, arguments: &str, more: &[&str]) -> Ran {
-        // Another command in the place of cargo: one that waits for its turn on a busy machine.
+        // `MUTATION_CARGO` replaces cargo, for example by a command that queues on a busy machine.
         let cargo = std::env::var("MUTATION_CARGO").unwrap_or_else(|_| env!("CARGO").to_string());
         let mut child = Command::new(cargo)
             .args(["test", "--release", "--quiet"])
@@ -169,7 +172,7 @@ impl Workshop {
 
     fn test(&self, runs: &[String]) -> Ran {
         for run in runs {
-            // What comes after `--` is for the tests, and not for cargo.
+            // Arguments after `--` are for the tests, not for cargo.
             let suite = run.split(" -- ").next().unwrap_or(run);
             if self.cargo(suite, &["--no-run"]) != Ran::Passed {
                 return Ran::DoesNotCompile;
@@ -206,7 +209,7 @@ fn faults_are_noticed() {
     assert!(!all.is_empty(), "no fault has `{wanted}` in its area or its name");
     let workshop = Workshop::new();
     let runs: BTreeSet<&String> = all.iter().flat_map(|mutation| &mutation.tests).collect();
-    // Whoever knows that the suites pass can do without this.
+    // `MUTATION_BASELINE=false` skips the run without faults.
     let runs = if setting("MUTATION_BASELINE", true) { runs } else { BTreeSet::new() };
     for run in runs {
         let passed = workshop.test(std::slice::from_ref(run)) == Ran::Passed;

@@ -1,5 +1,5 @@
-//! Natives on large values: what would take too much is an error before it is taken, and what takes long lets others have
-//! a turn.
+//! Natives on large values: a call that would take too much memory fails in advance, and a long
+//! call gives others their turns.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use common::DURABLE;
 use tempfile::TempDir;
 
-/// Runs a script whose expectation is within it.
+/// Runs a script, and compares its output with the expectations in it.
 fn runs(text: &str) {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("s.df"), text).expect("a script");

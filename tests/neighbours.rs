@@ -1,4 +1,4 @@
-//! One bad program, one bad client, one bad file do not hurt the others.
+//! A bad program, a bad client or a bad file does not disturb others.
 
 mod common;
 
@@ -44,7 +44,7 @@ fn ok(folder: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_string()
 }
 
-/// A server in a folder of its own; killed with this.
+/// A server in a folder of its own, which is killed when this value is dropped.
 struct Server {
     folder: TempDir,
     process: Child,
@@ -94,7 +94,8 @@ fn log(folder: &Path) -> String {
     fs::read_to_string(folder.join("log")).unwrap_or_default()
 }
 
-/// What has to become so; a server that is deaf fails here, and not by a time that depends on the machine.
+/// Waits until a condition holds. The limit is so long that only a deaf server reaches it, not a
+/// slow machine.
 fn await_that(mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -109,7 +110,7 @@ fn an_endless_operation_stops_nobody_and_fails() {
         let server = Server::with(&[]);
         ok(server.path(), &["start", "p.df", "hello", "0", "--wait"]);
         ok(server.path(), &["signal", "Account@bad", bad]);
-        // Others are served while it runs, and so are those who ask for what is not to be written.
+        // Meanwhile others are served, and so are queries.
         assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1", "{bad}");
         assert!(ok(server.path(), &["list"]).contains("hello-2"));
         await_that(|| log(server.path()).contains("had no effect: limit"));
@@ -151,7 +152,7 @@ fn an_instance_that_computes_for_ever_stops_nobody() {
     }
 }
 
-/// With more endless instances than are read ahead, what others need is read from the store all the same.
+/// With more endless instances than are read ahead, other instances are still read from the store.
 #[test]
 fn many_instances_that_compute_for_ever_stop_nobody() {
     let server = Server::with(&[]);
@@ -163,17 +164,17 @@ fn many_instances_that_compute_for_ever_stop_nobody() {
 #[test]
 fn one_root_writes_so_much_at_most() {
     let server = Server::with(&["--max-written", "1000000"]);
-    // Its own histories count, and those of what it called.
+    // The quota counts the root's own histories and those of its children.
     for (function, id) in [("writes", "alone"), ("writes_below", "both")] {
         let output = durable(server.path(), &["start", "p.df", function, "1000", "--id", id, "--wait"]);
         assert_eq!(output.status.code(), Some(1), "{function}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("have written more than 1000000 bytes"), "{said}");
-        // The root is named, and nothing of it is left under way.
+        // The message names the root, and no instance of its tree is left running.
         assert!(said.contains(&format!("`{id}`")), "{said}");
         assert_eq!(ok(server.path(), &["list", "--json", "--status", "running"]), "");
     }
-    // Others have quotas of their own, and so has who begins after an end.
+    // Other roots have quotas of their own, and so has a later life of the same id.
     assert_eq!(ok(server.path(), &["start", "p.df", "writes", "20", "--wait"]), "20");
     assert_eq!(
         ok(
@@ -191,7 +192,7 @@ fn one_root_has_so_many_instances_at_most() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("have 20 instances under way"), "{said}");
-    // Others have quotas of their own.
+    // Other roots have quotas of their own.
     assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1");
     assert_eq!(ok(server.path(), &["start", "p.df", "floods", "10", "--wait"]), "10");
 }
@@ -207,7 +208,7 @@ fn pipes_that_nobody_writes_stop_no_other_file() {
         readers.push(ok(server.path(), &["start", "p.df", "reads", "pipe"]));
     }
     assert_eq!(ok(server.path(), &["start", "p.df", "reads", "file", "--wait"]), "text");
-    // Whoever is ended waits no more; the last one reads what is written.
+    // Terminated instances stop reading; the last one reads what is written.
     let last = readers.pop().expect("a reader");
     for reader in &readers {
         ok(server.path(), &["terminate", reader]);
@@ -233,7 +234,7 @@ fn silent_and_slow_clients_keep_nobody_out() {
     let mut all = Vec::new();
     for number in 0..600 {
         let mut stream = UnixStream::connect(&socket).expect("a connection");
-        // Some say half of a question, some that a very long one follows.
+        // Some send half of a request, others announce a very long one.
         let _ = match number % 3 {
             0 => Ok(()),
             1 => stream.write_all(&[7, 0]),
@@ -251,7 +252,7 @@ fn a_server_without_descriptors_serves_again_when_there_are_some() {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("p.df"), PROGRAM).expect("a program");
     let log = fs::File::create(folder.path().join("log")).expect("a log");
-    // As many descriptors as it needs, and a few more.
+    // The server gets just a few more descriptors than it needs.
     let mut process = Command::new("sh")
         .current_dir(folder.path())
         .args(["-c", "ulimit -n 48; exec \"$0\" serve"])
@@ -274,7 +275,7 @@ fn a_server_without_descriptors_serves_again_when_there_are_some() {
 fn who_was_running_at_three_deaths_is_set_aside_and_the_others_go_on() {
     let mut server = Server::with(&[]);
     let path = server.path().to_path_buf();
-    // As three processes have noted that died of it.
+    // The note counts two deaths, and names the instance that was running at the third.
     let id = ok(&path, &["start", "p.df", "spins"]);
     server.dies();
     fs::write(path.join(".durable/suspects"), format!(r#"{{"running":"{id}","deaths":{{"{id}":2}}}}"#))

@@ -1,4 +1,4 @@
-//! Lines of programs: how much they cost, and that none is lost where output is slow or gone.
+//! Output of programs: its cost, and that no line is lost when the reader is slow or gone.
 
 mod common;
 
@@ -20,7 +20,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Counts the commits that are made durable.
+/// A subscriber that counts durable commits.
 #[derive(Clone, Default)]
 struct Commits(Arc<AtomicU64>);
 
@@ -66,7 +66,7 @@ fn twenty_thousand_lines_take_few_commits() {
     host.begin(InstanceRecord::new("a", hash, "a.df", SCRIPT, args, 0));
     host.run().expect("it runs");
     host.into_store().close().expect("closed");
-    // A slice takes in 256 answers, and a commit comes between two slices at most.
+    // A slice consumes 256 answers, and at most one commit comes between two slices.
     let count = commits.0.load(Ordering::SeqCst);
     assert!((2..=90).contains(&count), "{count} commits");
 }
@@ -108,7 +108,7 @@ fn kills_repeat_lines_and_lose_none() {
             for line in lines.by_ref() {
                 let line = line.expect("text");
                 let number: usize = line.strip_prefix("line ").expect("a line").parse().expect("a number");
-                // Lines come in order; after a kill some may come again.
+                // Lines come in order. After a kill, some come again.
                 assert!(
                     last.map_or(number <= expected, |last| number == last + 1),
                     "{round}: {line} after {last:?}"
@@ -117,7 +117,7 @@ fn kills_repeat_lines_and_lose_none() {
                 let effects = fs::read_to_string(at.join("effects")).unwrap_or_default();
                 let effects =
                     effects.lines().last().map_or(0, |line| line.parse::<usize>().expect("a number") + 1);
-                // What could be read when the effect was there may lie in the pipe.
+                // The lines before the effect may still be in the pipe.
                 assert!(effects <= expected + 3000);
                 seen += 1;
                 if seen == most {
@@ -127,7 +127,7 @@ fn kills_repeat_lines_and_lose_none() {
             let ended = seen < most;
             if !ended {
                 run.kill().expect("killed");
-                // What was out before it died counts.
+                // Lines that were written before the kill count.
                 for line in lines {
                     let Ok(line) = line else { break };
                     let Some(number) = line.strip_prefix("line ").and_then(|n| n.parse::<usize>().ok())
@@ -166,7 +166,7 @@ fn a_slow_reader_holds_the_program_up() {
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0)
     };
-    // Nobody reads for as long as it takes to print all if nothing held it up.
+    // The reader waits as long as the program needs to print everything to a fast reader.
     std::thread::sleep(std::time::Duration::from_millis(2500));
     let most = memory(run.id());
     assert!((1..120_000).contains(&most), "{most} KiB");

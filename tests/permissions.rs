@@ -1,4 +1,5 @@
-//! What programs may do outside: what is refused is an error with the flag that would allow it, and is not done.
+//! Permissions of programs: a refused effect is an error with the flag that would allow the effect,
+//! and does not happen.
 
 mod common;
 
@@ -81,7 +82,7 @@ fn the_folder_has_settings_of_its_own() {
     assert_eq!(lines[0], "inside", "{error}");
     assert!(lines[1].starts_with("not_permitted: `b.txt` is denied"), "{lines:?}");
     assert!(lines[3].starts_with("not_permitted"), "{lines:?}");
-    // The command line says more, but what is denied stays so.
+    // The command line allows more, but what the settings deny stays denied.
     let (_, lines, _) = run(&folder, &["--allow", "fs,exec"]);
     assert!(lines[1].starts_with("not_permitted") && lines[3].is_empty(), "{lines:?}");
     fs::write(&settings, "[permission]\n").expect("a file");
@@ -104,7 +105,7 @@ fn a_redirect_goes_only_where_a_request_may() {
     assert!(error.contains("`localhost:1` is not allowed"), "{error}");
 }
 
-/// Runs a program with some options in a folder; what it printed.
+/// Runs a program in a folder with some options. Returns its output.
 fn prints(folder: &TempDir, text: &str, options: &[&str]) -> Vec<String> {
     let text = format!(
         "fn attempt(f) => try {{ f() }} catch {{kind, message, ..}} {{ \"{{kind}}: {{message}}\" }}\n{text}"
@@ -115,7 +116,7 @@ fn prints(folder: &TempDir, text: &str, options: &[&str]) -> Vec<String> {
     lines
 }
 
-/// Makes a program of the system that says that it ran.
+/// Makes a system program that prints that it ran.
 fn tool(folder: &TempDir, path: &str) {
     let path = folder.path().join(path);
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -143,7 +144,7 @@ fn a_program_is_the_file_that_its_name_led_to_at_the_start() {
     for at in [1, 2, 4, 5, 6] {
         assert!(lines[at].starts_with("not_permitted"), "{lines:?}");
     }
-    // A program that may be run is not written by who may run it.
+    // A program that may run a file can't write that file.
     let text = r#"
     print(attempt(fn () => fs.write("data/echo", "evil")))
     print(attempt(fn () => fs.append("data/echo", "evil")))

@@ -1,16 +1,19 @@
-//! Power cuts and failing disks: what the store leaves on the disk at every moment, and what it makes of every error.
+//! Power cuts and failing disks: the states of the store on the disk at every moment, and its
+//! reaction to every error.
 //!
-//! A process writes to a store while `power/shim.c`, which is loaded before the system's library, writes down each operation
-//! on its files: those of the log, of the watermark and the lock, and all of sled's. From that record `power/disk.rs` builds the
-//! states that a loss of power may leave (Pillai and others 2014, ALICE): each first part of the operations, with what was not
-//! synced there, gone, reordered or torn. Each state is opened: what was acknowledged is there, nothing else is, and it adds up.
+//! A process writes to a store while `power/shim.c`, which is loaded before the system's library,
+//! records each operation on its files: those of the log, of the watermark and the lock, and all of
+//! sled's. From the record, `power/disk.rs` builds the states that a loss of power may leave
+//! (Pillai and others 2014, ALICE): each prefix of the operations, with unsynced ones present,
+//! gone, reordered or torn. Each state is opened: all acknowledged batches are there, no batch is
+//! there in part, and the digest is right.
 //!
-//! The same library makes one operation fail, or the creation of a thread. Whichever it is, the store says so, does not hang,
-//! and has what it acknowledged when it is opened again.
+//! The same library makes one operation fail, or the creation of a thread. Each time, the store
+//! reports the error, does not hang, and has what it acknowledged when it is opened again.
 //!
-//! `POWER_STATES` (1000) says how many states are tried, `POWER_SEED` (1) which, and `POWER_FAULTS` (40) how many operations of
-//! each kind of fault: 20,000 states and every operation take
-//! `POWER_STATES=20000 POWER_FAULTS=100000 cargo test --release --test power`.
+//! `POWER_STATES` (1000) is the number of states, `POWER_SEED` (1) selects them, and `POWER_FAULTS`
+//! (40) is the number of failing operations for each kind of fault. 20,000 states and every
+//! operation: `POWER_STATES=20000 POWER_FAULTS=100000 cargo test --release --test power`.
 
 #![cfg(target_os = "linux")]
 
@@ -33,14 +36,15 @@ use durable::kv::{Batch, MemoryTree, Read, Store, StoreError};
 use durable::store::{self, DiskStore};
 use tempfile::TempDir;
 
-/// What a store holds.
+/// The contents of a store.
 type Contents = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The kinds of work that a process does.
+/// The number of kinds of work.
 const KINDS: u64 = 5;
 
-/// The batches of a piece of work. Kinds: in the log alone; with large batches; with values that sled keeps apart; with clean
-/// ends; with much that is removed, so that the database is written anew.
+/// Returns the batches of a piece of work. The kinds are: in the log alone; with large batches;
+/// with values in files of their own; with clean ends; with many removals, so that the database is
+/// rewritten.
 fn batches(seed: u64) -> Vec<Batch> {
     let mut random = Random::new(seed);
     let kind = seed % KINDS;
@@ -68,7 +72,7 @@ fn batches(seed: u64) -> Vec<Batch> {
     (0..count).map(|n| one(n, &mut random)).collect()
 }
 
-/// What the store holds after each of the batches, and before the first.
+/// Returns the contents of the store before the first batch and after each.
 fn expected(seed: u64) -> Vec<Contents> {
     let mut memory = MemoryTree::default();
     let mut all = vec![Contents::new()];
@@ -79,7 +83,7 @@ fn expected(seed: u64) -> Vec<Contents> {
     all
 }
 
-/// Does a piece of work; `acknowledge` is told how many batches are durable.
+/// Does a piece of work. Calls `acknowledge` with the number of durable batches after each flush.
 fn work(seed: u64, folder: &Path, acknowledge: &mut dyn FnMut(usize)) -> Result<(), StoreError> {
     let mut random = Random::new(seed ^ 0x5eed);
     let mut store = store::open(folder)?;
@@ -99,7 +103,7 @@ fn work(seed: u64, folder: &Path, acknowledge: &mut dyn FnMut(usize)) -> Result<
     store.close()
 }
 
-/// The process that works: it is this test, started by the others.
+/// The process that works: this test binary, started by the other tests.
 #[test]
 #[ignore = "it is started by the other tests"]
 fn worker() {
@@ -110,13 +114,13 @@ fn worker() {
         record.write_all(format!("A {batches}\n").as_bytes()).expect("written");
     });
     if let Err(error) = done {
-        // Words for the test that started it.
+        // The test that started this process reads the message.
         println!("REFUSED {error}");
         std::process::exit(4);
     }
 }
 
-/// The library that is loaded before the system's.
+/// Builds the library that is loaded before the system's, once. Returns its path.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
@@ -129,19 +133,19 @@ fn shim() -> &'static Path {
     })
 }
 
-/// A folder in memory, where there is one.
+/// Makes a folder, in memory if possible.
 fn quick_folder() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a folder")
 }
 
-/// How a worker ended.
+/// The end of a worker process.
 struct Ended {
     code: Option<i32>,
     words: String,
     hung: bool,
 }
 
-/// Lets a process work in a folder with settings of the library.
+/// Runs a worker process in a folder, with settings of the library.
 fn run_worker(seed: u64, folder: &Path, acknowledged: &Path, settings: &[(&str, String)]) -> Ended {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
     command.args(["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
@@ -166,7 +170,7 @@ fn run_worker(seed: u64, folder: &Path, acknowledged: &Path, settings: &[(&str, 
     Ended { code: output.status.code(), words: String::from_utf8_lossy(&words).into_owned(), hung }
 }
 
-/// What a process did while it worked.
+/// Records the operations of a worker process.
 fn record(seed: u64) -> Vec<Step> {
     let folder = quick_folder();
     let to = folder.path().join("record");
@@ -175,8 +179,8 @@ fn record(seed: u64) -> Vec<Step> {
     disk::parse(&fs::read(&to).expect("the record"))
 }
 
-/// Opens a store and checks that it holds what it must: the contents after some of the batches, those that were acknowledged
-/// among them.
+/// Opens a store and checks its contents: those after some batch, at or after the last acknowledged
+/// one.
 fn check(folder: &Path, acknowledged: usize, expected: &[Contents]) -> Result<DiskStore, String> {
     let store = store::open(folder).map_err(|error| format!("it does not open: {error}"))?;
     let found = store.all(b"").map_err(|error| error.to_string())?;
@@ -194,7 +198,7 @@ fn check(folder: &Path, acknowledged: usize, expected: &[Contents]) -> Result<Di
     Ok(store)
 }
 
-/// Whatever the loss of power leaves, what was acknowledged is there.
+/// Every state that a loss of power may leave has what was acknowledged.
 #[test]
 fn every_state_that_a_power_cut_leaves_opens() {
     let wanted = setting("POWER_STATES", 1000usize);
@@ -203,7 +207,7 @@ fn every_state_that_a_power_cut_leaves_opens() {
     let mut failures = Vec::new();
     let mut tried = 0;
     let mut seed = first;
-    // Enough work for all of them, each kind of it.
+    // Pieces of work of every kind are recorded until there are enough states.
     while seen.len() < wanted && tried < 20 * wanted {
         let (steps, expected) = (record(seed), expected(seed));
         let mut random = Random::new(seed);
@@ -235,7 +239,7 @@ fn every_state_that_a_power_cut_leaves_opens() {
                 let folder = quick_folder();
                 disk::lay_out(&left, folder.path());
                 let checked = check(folder.path(), disk.acknowledged, &expected).and_then(|mut store| {
-                    // It goes on from there.
+                    // The store can be used after that.
                     if random.one_in(4) {
                         let writes = vec![(b"more".to_vec(), Some(vec![7; 20_000]))];
                         store.commit(&Batch { writes }).map_err(|error| format!("more: {error}"))?;
@@ -267,7 +271,7 @@ fn shown(step: &Step) -> String {
     }
 }
 
-/// Whatever fails, the store says so, does not hang, and has what it acknowledged.
+/// Whatever operation fails, the store reports it, does not hang, and has what it acknowledged.
 #[test]
 fn every_failure_of_an_operation_is_told_and_loses_nothing() {
     let most = setting("POWER_FAULTS", 40u64);

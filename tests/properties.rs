@@ -1,4 +1,4 @@
-//! Properties of data and of journal records, over random ones.
+//! Properties of data and of journal records, checked on random ones.
 
 mod common;
 
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use common::tree::Tree;
 
-/// Data of every kind that has a way to be written in a program, and with `all` of every kind that there is.
+/// Returns data of the kinds that programs can write, or of all kinds with `all`.
 fn data(all: bool) -> impl Strategy<Value = Tree> {
     let finite = prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::NEGATIVE;
     let leaf = prop_oneof![
@@ -21,7 +21,7 @@ fn data(all: bool) -> impl Strategy<Value = Tree> {
         any::<bool>().prop_map(Tree::Bool),
         any::<i64>().prop_map(Tree::Int),
         finite.prop_map(Tree::Float),
-        // Written durations have no sign, and whole units.
+        // Durations in programs have no sign, and whole units.
         (0i64..1_000_000_000_000).prop_map(Tree::Duration),
         "\\PC{0,12}".prop_map(Tree::Text),
         "[a-z{}\"\\\\\n\t é🦀]{0,8}".prop_map(Tree::Text),
@@ -44,7 +44,7 @@ fn data(all: bool) -> impl Strategy<Value = Tree> {
     })
 }
 
-/// The value of an expression.
+/// Evaluates an expression.
 fn evaluate(text: &str) -> Result<Data, String> {
     let program = check::load("x.df", text.to_string(), &|_: &str| Err("no files".to_string()));
     if !program.is_sound() {
@@ -70,7 +70,7 @@ fn evaluate(text: &str) -> Result<Data, String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What is encoded is decoded.
+    /// Encoded data is decoded to the same data.
     #[test]
     fn encoded_data_is_decoded(tree in data(true)) {
         let data = tree.data();
@@ -78,7 +78,7 @@ proptest! {
         prop_assert_eq!(again, data);
     }
 
-    /// Bytes that are no encoding are refused, and nothing breaks.
+    /// Damaged encodings are refused or decoded, without a panic.
     #[test]
     fn broken_encodings_are_refused(tree in data(true), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         let mut bytes = tree.data().0;
@@ -87,12 +87,12 @@ proptest! {
         let _ = Data(bytes).try_decode();
     }
 
-    /// What is written as in a program means the same when it is read as one.
+    /// Data that is written in the language's syntax evaluates to the same data.
     #[test]
     fn printed_data_is_a_program(tree in data(false)) {
         let (text, complete) = format::write(&tree.value(), 1 << 20);
         prop_assert!(complete);
-        // A record at the beginning of a statement is a record as well.
+        // In parentheses, a record at the beginning of a statement is not read as a block.
         let read = evaluate(&format!("({text})"));
         prop_assert_eq!(read, Ok(tree.data()), "{}", text);
     }
@@ -106,7 +106,7 @@ proptest! {
         prop_assert_eq!(again, Ok(data), "{}", text);
     }
 
-    /// Journal records survive their encoding, and a chunk fits only after the one before it.
+    /// Journal records survive a round trip, and a chunk fits only after the chunk before it.
     #[test]
     fn journal_records_are_decoded(trees in prop::collection::vec(data(true), 1..6), seq in any::<u64>(), before in any::<u64>(), other in any::<u64>()) {
         let place = Place { source: 3, span: Span { start: 5, end: 9 } };
@@ -128,7 +128,7 @@ proptest! {
         }
     }
 
-    /// Whatever the text, the front end answers with a program or with mistakes.
+    /// Any text is a program or has mistakes.
     #[test]
     fn any_text_is_answered(text in "[a-z0-9(){}\\[\\],.:;=<>+*/|&!?\"'\\\\ \n-]{0,200}") {
         let _ = check::load("x.df", text, &|_: &str| Err("no files".to_string()));

@@ -1,4 +1,5 @@
-//! `durable repl`: what is typed is evaluated and shown, mistakes end nothing, and a session that is killed goes on.
+//! `durable repl`: entries are evaluated and shown, mistakes end nothing, and a killed session
+//! resumes.
 
 mod common;
 
@@ -11,7 +12,7 @@ use common::{DURABLE, Random};
 use rexpect::session::{PtySession, spawn_command};
 use tempfile::TempDir;
 
-/// Pipes entries into a session; the exit code, and both outputs.
+/// Pipes entries into a session. Returns the exit code, and both outputs.
 fn piped(folder: &Path, session: &str, entries: &str) -> (i32, String, String) {
     let mut child = Command::new(DURABLE)
         .args(["repl", "--session", session])
@@ -163,13 +164,13 @@ fn what_came_due_while_nobody_was_there_is_taken_in() {
 #[test]
 fn a_session_with_a_long_history_goes_on_from_its_beginning() {
     let folder = TempDir::new().expect("a folder");
-    // Long enough for a checkpoint, which is of one program only.
+    // The history is long enough for a checkpoint, which fits only one program.
     let entries = "var n = 0\nfor i in 0..100_000 { n += random_int(1, 1) }\nn\n:undo\nn + 1\nlet t = async sleep(1ms)\n";
     assert_eq!(piped(folder.path(), "s", entries).1, "100000\n100001\n");
     assert_eq!(piped(folder.path(), "s", "await t\nn + 2\n:undo\n:undo\nn\n").1, "100002\n100000\n");
 }
 
-/// A session at a terminal.
+/// Starts a session at a terminal.
 fn terminal(folder: &Path) -> PtySession {
     let mut command = Command::new(DURABLE);
     command.args(["repl", "--session", "s"]).current_dir(folder).env("NO_COLOR", "1").env("TERM", "xterm");
@@ -185,7 +186,7 @@ fn a_terminal_that_is_killed_loses_nothing() {
     first.exp_string("[2]").expect("a prompt");
     first.send_line("fn twice(x) => x * 2").expect("it reads");
     first.exp_string("[3]").expect("a prompt");
-    // In the middle of an entry that waits.
+    // The kill comes in the middle of an entry that waits.
     first
         .send_line("print(\"begins\"); sleep(400ms); let r = await t; print(\"ends {twice(r)}\"); r")
         .expect("it reads");
@@ -245,7 +246,7 @@ fn the_session_goes_on_while_nobody_types_and_others_reach_the_store() {
     let mut next = || lines.next().expect("a line").expect("it is readable");
     writeln!(pipe, "let t = async do {{ sleep(30ms); print(\"by itself\"); receive(\"news\") }}")
         .expect("it reads");
-    // Nothing more is typed.
+    // The task prints while no more entries come.
     assert_eq!(next(), "by itself");
     let durable = |args: &[&str]| {
         let output = Command::new(DURABLE).args(args).current_dir(folder.path()).output().expect("it runs");
@@ -256,7 +257,7 @@ fn the_session_goes_on_while_nobody_types_and_others_reach_the_store() {
     durable(&["raise", "s", "news", "[1, 2]"]);
     writeln!(pipe, "await t").expect("it reads");
     assert_eq!(next(), "[1, 2]");
-    // A program reads a line of what is typed after it.
+    // A program reads a line of its input from the entries that follow it.
     writeln!(pipe, "let name = input(\"\")\nada\n\"hello {{name}}\"").expect("it reads");
     assert_eq!(next(), "\"hello ada\"");
     drop(pipe);
@@ -288,7 +289,7 @@ fn what_runs_on_its_own_calls_functions_of_the_session() {
                    fn add(a, b) => a * b\nslow(4)\no(3)\nadd(5, 5)\n";
     let (_, out, error) = piped(folder.path(), "s", entries);
     assert_eq!((out.as_str(), error.as_str()), ("7\n2\n\"6 6 5\"\n6\n\"5 9 15\"\n25\n", ""));
-    // All of it is there again.
+    // A later process has all of it.
     let (_, out, error) = piped(
         folder.path(),
         "s",
@@ -340,7 +341,7 @@ fn entries_that_fail_in_others_are_replayed_to_the_same() {
     }
 }
 
-/// Entries by chance, killed by chance, gone on with: the session never comes to an end and never waits for nothing.
+/// Random entries, random kills and later processes: the session never ends and never hangs.
 #[test]
 fn sessions_survive_whatever_is_typed_and_whenever_they_are_killed() {
     const POOL: &[&str] = &[

@@ -1,4 +1,5 @@
-//! What an instance may do outside is kept with it: whoever goes on with it, and whatever it starts.
+//! Restrictions are kept with an instance: they hold in every process that resumes it, and for
+//! everything that it starts.
 
 mod common;
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::DURABLE;
 use tempfile::TempDir;
 
-/// Waits for a file, and tries to run a program in all the ways that there are.
+/// A program that waits for a file, and then tries to run a system program in every possible way.
 const PROGRAM: &str = r#"
 fn touch(name) => try { exec.run("touch", ["ran-{name}"]) } catch {kind} { kind }
 activity act(name) => touch(name)
@@ -74,7 +75,7 @@ impl Place {
         child.wait().expect("it ends");
     }
 
-    /// What ran nevertheless.
+    /// Returns the files that system programs left, which show that they ran.
     fn ran(&self) -> Vec<String> {
         let names = fs::read_dir(self.0.path()).expect("a folder").flatten();
         let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -96,12 +97,12 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// All that was tried was refused, and nothing ran.
+/// Checks that all attempts were refused, and that nothing ran.
 fn is_refused(place: &Place, output: &Output) {
     let shown = text(output);
     assert!(output.status.success(), "{shown}");
     assert_eq!(shown.matches(REFUSED).count(), 7, "{shown}");
-    // What was started without being waited for comes to its end as well.
+    // Instances that nobody waits for end as well.
     let rest = place.durable(&["resume"]);
     assert!(rest.status.success(), "{}", text(&rest));
     assert_eq!(place.ran(), [""; 0]);
@@ -140,14 +141,14 @@ fn a_run_without_an_id_goes_on_with_its_restrictions() {
 
 #[test]
 fn what_is_started_keeps_the_restrictions_of_who_starts_it_and_of_who_serves() {
-    // The starter's.
+    // The starter's restrictions.
     let place = Place::new();
     assert!(place.durable(&["start", "a.df", "job", "--id", "j", "--deny", "exec"]).status.success());
     fs::write(place.at("go"), "").expect("a file");
     is_refused(&place, &place.durable(&["wait", "j"]));
     let again = place.durable(&["restart", "j", "--id", "k", "--wait"]);
     is_refused(&place, &again);
-    // The server's.
+    // The server's restrictions.
     let place = Place::new();
     let server = place.start(&["serve", "--deny", "exec"]);
     await_file(&place.at(".durable/socket"));
@@ -177,13 +178,13 @@ fn a_process_may_allow_less_and_never_more() {
     place.killed(&["run", "--id", "r", "--allow", "fs", "a.df"]);
     fs::write(place.at("go"), "").expect("a file");
     is_refused(&place, &place.durable(&["resume", "r", "--allow", "fs,exec,net,env"]));
-    // What was added once stays.
+    // A restriction that was added once stays.
     for again in [&["resume", "r", "--deny", "exec"][..], &["run", "--id", "r", "--deny", "exec", "a.df"]] {
         let place = Place::new();
         place.killed(&["run", "--id", "r", "a.df"]);
         fs::remove_file(place.at("ready")).expect("it is removed");
         let second = place.start(again);
-        // It has gone on when the store says so.
+        // The process has resumed the instance when the store shows the restriction.
         let began = Instant::now();
         while !text(&place.durable(&["show", "r"])).contains("--deny exec") {
             assert!(began.elapsed() < Duration::from_secs(60));
@@ -210,7 +211,7 @@ fn an_export_has_the_restrictions() {
 fn a_deployment_by_somebody_else_frees_nobody() {
     let place = Place::new();
     place.killed(&["run", "--id", "r", "--deny", "exec", "a.df"]);
-    // The same program is deployed without restrictions.
+    // Another instance deploys the same program without restrictions.
     let other = place.start(&["run", "--id", "s", "--store", ".durable", "a.df"]);
     std::thread::sleep(Duration::from_millis(300));
     place.kill(other);

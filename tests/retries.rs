@@ -1,4 +1,4 @@
-//! Attempts across processes that die: each counts, and a pause that nobody saw the end of is none.
+//! Attempts across processes that die: each attempt counts, and a death during a pause does not.
 
 #![cfg(unix)]
 
@@ -19,7 +19,7 @@ fn run(folder: &Path) -> Output {
     command.output().expect("durable runs")
 }
 
-/// Runs a program until it ends; what it printed, and how often its process died.
+/// Runs a program until it ends. Returns its output, and how often its process died.
 fn run_to_its_end(folder: &Path) -> (String, usize) {
     let mut out = String::new();
     for deaths in 0..20 {
@@ -64,7 +64,7 @@ fn an_attempt_that_was_interrupted_may_be_the_only_one() {
     assert_eq!(fs::read_to_string(folder.path().join("n")).expect("a file"), "xx");
 }
 
-/// Without a policy a restart goes unnoticed.
+/// Without a policy, an interrupted attempt is repeated without limit.
 #[test]
 fn without_a_policy_it_is_done_again() {
     let folder = program(&format!(

@@ -1,11 +1,13 @@
-//! Rewinding: failed steps are asked again once the outside is mended, and nothing else is lost or done twice.
+//! Rewinding: failed steps are repeated after the outside is repaired. Nothing else is lost or
+//! repeated.
 
 mod common;
 
 use common::place::{Place, await_that};
 use serde_json::json;
 
-/// What the programs below share: steps that note in `log` that they were done, and that fail until `mended` is there.
+/// Declarations that the programs below share: steps that append a line to `log`, and fail until
+/// the file `mended` exists.
 const STEPS: &str = r#"
 activity fails(n) { fs.append("log", "fails {n}\n"); if !fs.exists("mended") { throw {kind: "down", message: "no {n}"} }; n }
 activity bad(n) { fs.append("log", "bad {n}\n"); if !fs.exists("mended") { throw {kind: "down", message: "same"} }; n }
@@ -24,7 +26,7 @@ fn place(text: &str) -> Place {
     Place::new(&format!("{STEPS}{text}"))
 }
 
-/// Runs `o`, which fails; mends the outside, and rewinds it. Answers what the rewinding said.
+/// Runs `o`, which fails, repairs the outside, and rewinds it. Returns the output of the rewind.
 fn fail_and_rewind(place: &Place) -> String {
     assert_eq!(place.code(&["start", "p.df", "o", "--id", "x", "--wait"]), 1);
     assert_eq!(place.status("x"), "failed");
@@ -41,7 +43,7 @@ fn mend_and_rewind(place: &Place) -> String {
     wet
 }
 
-/// The result of `x`, whose history then replays to the same end.
+/// Returns the result of `x`, after a check that its history replays.
 fn ends(place: &Place) -> serde_json::Value {
     let result = place.result("x");
     place.ok(&["replay", "x"]);
@@ -55,12 +57,12 @@ fn lines(place: &Place) -> Vec<String> {
     place.text("log").lines().map(str::to_string).collect()
 }
 
-/// Whether an instance holds an entity.
+/// Returns whether an instance holds a lock.
 fn holds(place: &Place, id: &str) -> bool {
     place.ok(&["locks"]).lines().any(|line| line.split_whitespace().nth(1) == Some(id))
 }
 
-/// How often a step was done.
+/// Returns how often a step was done.
 fn count(place: &Place, line: &str) -> usize {
     lines(place).iter().filter(|known| *known == line).count()
 }
@@ -88,7 +90,8 @@ fn several_failed_children_are_rewound() {
     assert_eq!((count(&place, "kid 1"), count(&place, "kid 2")), (1, 1));
 }
 
-/// What comes while the instance is failed counts: of a detached child, of an entity, of one that is waited for.
+/// Results that come while the instance is failed count: those of a detached child, an entity, and
+/// an instance that it waits for.
 #[test]
 fn what_ends_meanwhile_counts() {
     let text = r#"
@@ -162,7 +165,8 @@ orchestration diverges() { var seen = []
     }
 }
 
-/// An error that was handled long ago is not the one that ended the instance, however equal.
+/// An error that was handled before is not taken for the one that ended the instance, even if both
+/// are equal.
 #[test]
 fn the_failing_step_is_known_by_provenance() {
     let handled = r#"try { bad(1) } catch e { note("handled {e.message}") }"#;
@@ -214,7 +218,7 @@ fn an_error_of_the_program_itself_cannot_be_rewound() {
     }
 }
 
-/// New requests are numbered on from the greatest number ever given, and those that are kept have their own.
+/// New requests get numbers above the greatest that was ever used. Kept requests keep theirs.
 #[test]
 fn numbers_are_never_given_twice() {
     let text = r#"
@@ -242,7 +246,7 @@ orchestration o() {
     assert_eq!(called["seq"].as_u64(), numbers.last().copied());
 }
 
-/// Time limits begin anew: an activity's, a child's, a lock's, that of `task.timeout` and of a race with a sleep.
+/// Time limits begin anew: those of activities, children, `task.timeout`, and races with a sleep.
 #[test]
 fn time_limits_begin_anew() {
     let waits = "orchestration waits(n) { note(\"waits {n}\"); if !fs.exists(\"mended\") { sleep(1h) }; n }";
@@ -264,7 +268,7 @@ fn time_limits_begin_anew() {
     }
 }
 
-/// Attempts are counted anew, and the key of the step is the one that it had.
+/// Attempts are counted anew, and the idempotency key stays the same.
 #[test]
 fn attempts_and_keys() {
     let text = r#"
@@ -301,7 +305,7 @@ orchestration holder() { lock Box(3) { receive("go") } }
     assert_eq!(place.code(&["start", "p.df", "called", "--id", "y", "--wait"]), 1);
     let said = place.refused(1, &["rewind", "y"]);
     assert!(said.contains("within a critical section that had called its entities already"), "{said}");
-    // A section that waits for its entities asks for them again.
+    // A critical section that waited for its entities requests them again.
     place.ok(&["purge", "x"]);
     let server = place.serve();
     place.ok(&["start", "p.df", "holder", "--id", "h"]);
@@ -315,7 +319,7 @@ orchestration holder() { lock Box(3) { receive("go") } }
     server.kill();
 }
 
-/// Rewinding a child alone: what it ends with counts for its failed caller.
+/// A child can be rewound alone, and its new result counts for its failed caller.
 #[test]
 fn a_child_alone() {
     let place = place("orchestration o() { [kid(1), note(\"after\")] }");
@@ -330,7 +334,8 @@ fn a_child_alone() {
     assert_eq!((count(&place, "kid 1"), count(&place, "fails 1")), (1, 2));
 }
 
-/// A rewound instance is rewound again, after kills, with checkpoints, with trimmed histories and after it continued as new.
+/// An instance can be rewound again: after kills, with checkpoints, with trimmed histories, and
+/// after `continue_as_new`.
 #[test]
 fn again_and_again() {
     let text = r#"
@@ -361,7 +366,7 @@ orchestration o(n = 2) {
         let server = place.serve_with(&["--history", keep]);
         assert_eq!(place.result("x"), json!([1, 2, 9, 200]));
         server.stop();
-        // What was under way at the kill is done once more.
+        // Steps in flight at the kill are repeated.
         assert!(count(&place, "two 2") >= 2);
         assert_eq!((count(&place, "middle"), count(&place, "fails 1")), (1, 2));
         assert!(count(&place, "ends 9") >= 1);
@@ -369,7 +374,7 @@ orchestration o(n = 2) {
     }
 }
 
-/// An answer that comes when its request was given up, before the instance ended, is there when it is rewound.
+/// An answer to a cancelled request that came before the instance failed is kept for the rewind.
 #[test]
 fn answers_to_what_was_given_up_are_kept() {
     let text = r#"
@@ -389,7 +394,7 @@ orchestration o() {
     await_that(|| place.ok(&["entity", "Box@1"]).contains("7"));
     place.ok(&["raise", "x", "end"]);
     await_that(|| place.status("x") == "failed");
-    // The event of the clean-up waits in the buffer again.
+    // The event that the clean-up took is in the buffer again.
     let said = mend_and_rewind(&place);
     assert!(said.contains("loses, since it no longer fits: receive(\"end\")"), "{said}");
     assert_eq!(ends(&place), json!(7));
@@ -397,7 +402,7 @@ orchestration o() {
     server.kill();
 }
 
-/// After a purge nothing is left of what was kept for a rewinding.
+/// A purge removes what was kept for a rewind.
 #[test]
 fn purge_takes_what_was_kept() {
     let place = place("orchestration o() { let t = async fails(0)\n receive(\"go\")\n await t }");
@@ -410,7 +415,7 @@ fn purge_takes_what_was_kept() {
     assert!(!place.ok(&["store", "export"]).contains("\"type\":\"message\""));
 }
 
-/// With a trimmed history a step that failed since the checkpoint is asked again, and no other.
+/// With a trimmed history, only a step that failed after the checkpoint can be repeated.
 #[test]
 fn trimmed_histories() {
     let text = r#"
@@ -438,7 +443,7 @@ orchestration before() { let t = async do { try { fails(1) } finally { 0 } }; sl
     }
 }
 
-/// Whom it waits for goes back with it, as far as that is its own.
+/// Instances that the failed one waits for are rewound too, if they belong to its tree.
 #[test]
 fn what_is_waited_for_goes_back_too() {
     let text = r#"
@@ -450,13 +455,13 @@ orchestration other(id) { wait(id) }
     let place = place(text);
     let said = fail_and_rewind(&place);
     assert!(said.contains("x:0 asks again: fails(1) #1"), "{said}");
-    // It had not waited for the other yet, which failed as well.
+    // The instance had not waited for `d` yet, which failed as well.
     assert_eq!(place.code(&["wait", "x"]), 1);
     let said = mend_and_rewind(&place);
     assert!(said.contains("d asks again: fails(2) #1"), "{said}");
     assert_eq!(ends(&place), json!([1, 2]));
     assert_eq!((count(&place, "kid 1"), count(&place, "fails 1")), (1, 2));
-    // One of another root is not touched.
+    // An instance of another root is not touched.
     std::fs::remove_file(place.path().join("mended")).expect("removed");
     assert_eq!(place.code(&["start", "p.df", "kid", "7", "--id", "k", "--wait"]), 1);
     assert_eq!(place.code(&["start", "p.df", "other", "k", "--id", "y", "--wait"]), 1);
@@ -469,7 +474,7 @@ orchestration other(id) { wait(id) }
     assert_eq!(place.result("y"), json!(7));
 }
 
-/// A script is rewound as well, and a step that nobody awaited.
+/// A script can be rewound as well, and so can a step that nobody awaited.
 #[test]
 fn a_script_and_a_task_that_nobody_awaited() {
     let place = place("let _t = async fails(1)\nprint(\"once\")\nnote(\"main\")\n");
@@ -482,7 +487,7 @@ fn a_script_and_a_task_that_nobody_awaited() {
     assert_eq!((count(&place, "main"), count(&place, "fails 1")), (1, 2));
 }
 
-/// What is rewound can be exported and imported, and its history says so.
+/// A rewound instance can be exported and imported, and its history shows the rewind.
 #[test]
 fn exported_and_shown() {
     let place =

@@ -1,4 +1,5 @@
-//! Secrets are known by their names: what they are is read when an effect needs it, and written nowhere.
+//! Secrets are known by their names. An effect reads the value when it needs it, and the value is
+//! written nowhere.
 
 mod common;
 
@@ -35,7 +36,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Whether a file of a folder has a text in it.
+/// Returns whether a file below a folder contains a text.
 fn has(folder: &Path, wanted: &str) -> bool {
     fs::read_dir(folder).expect("a folder").flatten().any(|entry| match entry.path() {
         path if path.is_dir() => has(&path, wanted),
@@ -46,7 +47,7 @@ fn has(folder: &Path, wanted: &str) -> bool {
     })
 }
 
-/// All that can be seen of a store.
+/// Returns everything that commands show of a store.
 fn seen(folder: &TempDir, id: &str) -> String {
     let commands: [&[&str]; 5] = [
         &["store", "export"],

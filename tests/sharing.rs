@@ -1,5 +1,5 @@
-//! Lists and records that are handed on, taken apart and changed in place: random programs over them give what an interpreter
-//! gives that copies them wherever they go.
+//! Lists and records that are passed on, taken apart and changed in place: random programs have the
+//! same results as in an interpreter that always copies.
 
 mod common;
 
@@ -9,17 +9,17 @@ use common::{Random, image, setting};
 use durable::builtins::Context;
 use durable::machine::{Identity, Machine, Progress, Value, format};
 
-/// Programs; `SHARING_PROGRAMS` and `SHARING_SEED` for others.
+/// The number of programs. `SHARING_PROGRAMS` replaces it; `SHARING_SEED` is the first seed.
 const PROGRAMS: u64 = 1500;
 
-/// Variables that hold lists of ints.
+/// The number of variables that hold lists of ints.
 const VARS: usize = 4;
 
 enum Statement {
     Set(usize, Expression),
     /// `v += e`
     Add(usize, Expression),
-    /// `v[0] = n` and `v[last] += n`, when there is one.
+    /// `v[0] = n` and `v[last] += n`, if the list is not empty.
     First(usize, i64),
     Last(usize, i64),
     /// `r.f = e`, `r.f += e`
@@ -37,7 +37,8 @@ enum Statement {
     NoEntry,
     /// `d["k"] = f(d.get("k") ?? [], n)`
     EntryCall(&'static str, i64),
-    /// `rows[i] = f(rows[i], n)`, `rows[i] = f(rows[i], n) + rows[1 - i]`, `w.a.b = f(w.a.b, n)`, with a function.
+    /// `rows[i] = f(rows[i], n)`, `rows[i] = f(rows[i], n) + rows[1 - i]`, `w.a.b = f(w.a.b, n)`,
+    /// with a named function.
     Row(usize, &'static str, i64),
     RowAndOther(usize, &'static str, i64),
     Nested(&'static str, i64),
@@ -50,7 +51,8 @@ enum Statement {
     /// `if v.len() > n { … } else { … }`
     If(usize, usize, Vec<Statement>, Vec<Statement>),
     Repeat(u64, Vec<Statement>),
-    /// The body, what is thrown within it when a variable is longer than that, the rest, what catches, and at the end.
+    /// A `try`: the body, a variable and the length above which an error is thrown, the rest of the
+    /// body, the `catch`, and the `finally`.
     Try(Vec<Statement>, usize, usize, Vec<Statement>, Vec<Statement>, Vec<Statement>),
 }
 
@@ -75,13 +77,13 @@ enum Expression {
     Updated(Box<Expression>),
     /// A function of a list and a number.
     Call(&'static str, Box<Expression>, i64),
-    /// What a closure captured at the beginning.
+    /// The list that a closure captured at the beginning.
     Captured,
     /// A `match` of a variable whose guard assigns it: `v = e.take(9)`.
     Guard(usize, Box<Expression>, usize),
-    /// One whose guard changes it in place: `v += [n]` or `v[0] = n`.
+    /// A `match` whose guard changes the variable in place: `v += [n]` or `v[0] = n`.
     GuardWithin(usize, bool, i64),
-    /// A `match` of `r.f`, whose guard assigns that.
+    /// A `match` of `r.f` whose guard assigns `r.f`.
     GuardOfField(Box<Expression>),
 }
 
@@ -125,7 +127,7 @@ const NAMES: [&str; 17] = [
     "either", "stored", "opened", "celled", "late",
 ];
 
-/// What the functions do, by copies.
+/// Computes the result of a function by copies.
 fn call(name: &str, mut xs: Vec<i64>, n: i64) -> Vec<i64> {
     match name {
         "push" | "moved" | "pair" | "stored" | "celled" => xs.push(n),
@@ -284,10 +286,10 @@ fn write_expression(e: &Expression) -> String {
     }
 }
 
-/// The arms of a `match` after the one whose guard changes what was matched.
+/// The arms of a `match` after the arm whose guard changes the matched value.
 const MATCHED: &str = "[a, .., b] => [b, a], [a, ..rest] => rest + [a], other => other";
 
-/// What those arms give.
+/// Returns the result of these arms.
 fn matched(subject: Vec<i64>) -> Vec<i64> {
     match subject[..] {
         [a, .., b] => vec![b, a],
@@ -295,7 +297,7 @@ fn matched(subject: Vec<i64>) -> Vec<i64> {
     }
 }
 
-/// A list that grows too long is cut.
+/// Writes a statement that shortens a list of more than nine elements.
 fn write_cut(out: &mut String, name: &str) {
     let _ = writeln!(out, "if {name}.len() > 9 {{ {name} = {name}.take(4) }}");
 }

@@ -1,8 +1,9 @@
-//! Programs in a world of random answers, delays, doubled answers and crashes: each run ends, its journal
-//! replays to the same end, and nothing was shown that the journal does not have.
+//! Simulation: programs in a world of random answers, delays, doubled answers and crashes.
 //!
-//! `SIMULATION_SEED` is the first seed, `SIMULATION_RUNS` how many (400). A failure prints its seed; with that and
-//! `SIMULATION_RUNS=1` it happens again, with a trace. For hours of it, raise the number.
+//! Each run ends, its journal replays to the same end, and nothing was shown that the journal does
+//! not have. `SIMULATION_SEED` is the first seed, `SIMULATION_RUNS` the number of runs (400 in most
+//! tests; more for longer searches). A failure prints its seed; that seed with `SIMULATION_RUNS=1`
+//! repeats the failure with a trace.
 
 mod common;
 
@@ -51,7 +52,7 @@ fn failed(seed: u64, world: &World, text: &str, reason: String) -> String {
     format!("seed {seed}: {reason}\n{text}\n{}", world.trace.join("\n"))
 }
 
-/// Half of the runs have a checkpoint with each chunk of their histories.
+/// Returns the settings of a run. Half of the runs write a checkpoint with each chunk of a history.
 fn checkpoints(seed: u64) -> Checkpoints {
     match seed % 4 {
         0 | 1 => Checkpoints { after: 0, ..Checkpoints::default() },
@@ -59,7 +60,7 @@ fn checkpoints(seed: u64) -> Checkpoints {
     }
 }
 
-/// A third of the runs never crash.
+/// Returns how often a run crashes. A third of the runs never crash.
 fn often(seed: u64) -> Crash {
     [Crash::Never, Crash::OneIn(10), Crash::OneIn(40)][(seed % 3) as usize]
 }
@@ -75,8 +76,8 @@ fn random_programs_survive_a_faulty_world() {
     assert!(runs < 10 || crashes > 0, "nothing crashed");
 }
 
-/// Many instances and entities: calls, signals, critical sections, children, events. What they leave behind is
-/// checked against what they did.
+/// Worlds of many instances and entities, with calls, signals, critical sections, children and
+/// events. Their final states are checked against what they did.
 #[test]
 fn random_worlds_keep_their_promises() {
     let (first, runs) = (setting("SIMULATION_SEED", 1), setting("SIMULATION_RUNS", 400));
@@ -88,7 +89,7 @@ fn random_worlds_keep_their_promises() {
     assert!(runs < 10 || crashes > 0, "nothing crashed");
 }
 
-/// Ids that are used again, instances that are held up over restarts, ended, mended and rewound.
+/// Operators reuse ids, suspend instances over restarts, terminate, repair and rewind them.
 #[test]
 fn operators_get_what_they_asked_for() {
     let (first, runs) = (setting("SIMULATION_SEED", 1), setting("SIMULATION_RUNS", 600));
@@ -114,7 +115,7 @@ fn operated(seed: u64, crash: Crash) -> Result<u32, String> {
         let history = read_history(&world.store, &record).map_err(|error| failed(error.to_string()))?;
         match replay(&image, record.clone(), history, &mut |_, _| ()) {
             Replayed::Ended(status) if status == record.status => {}
-            // Those that somebody ended stop where they were.
+            // Terminated instances stop where they were.
             Replayed::Ended(_) if matches!(record.status, Status::Terminated(_)) => {}
             other => return Err(failed(format!("replay of {} came to {other:?}", record.id))),
         }
@@ -122,8 +123,9 @@ fn operated(seed: u64, crash: Crash) -> Result<u32, String> {
     Ok(world.crashes)
 }
 
-/// Every client is answered within so many turns, whatever others do: endless operations and instances, natives and
-/// searches, floods of instances and messages, effects that never answer, messages that can't be taken.
+/// Each client is answered within a bounded number of turns, next to endless operations and
+/// instances, natives and searches, floods of instances and messages, effects that never answer,
+/// and messages that can't be consumed.
 #[test]
 fn clients_are_answered_whatever_others_do() {
     let (first, runs) = (setting("SIMULATION_SEED", 1), setting("SIMULATION_RUNS", 25));
@@ -135,7 +137,7 @@ fn clients_are_answered_whatever_others_do() {
     println!("{runs} runs; the longest wait was {:.0} % of what it may be", worst * 100.0);
 }
 
-/// Rules of turns that are not kept are noticed: somebody waits too long.
+/// Faults in the rules of turns are noticed: a client waits too long.
 #[test]
 fn turns_that_are_not_fair_are_found() {
     let image = image(crowd::PROGRAM);
@@ -163,14 +165,15 @@ fn faults_that_are_put_back_are_found() {
         let reason = found.unwrap_or_else(|| panic!("{fault:?} was not found in 400 worlds of each kind"));
         println!("{fault:?}: {}", reason.lines().next().unwrap_or_default());
     }
-    // Cancelling a task leaves what it began: the code of earlier versions says so.
+    // The code of earlier versions has no structured cancellation: a cancelled task leaves what it
+    // began.
     let found = (1..400)
         .find_map(|seed| many_with(seed, often(seed), None, |code| code.structured = false).err())
         .expect("found in 400 worlds");
     println!("unstructured: {}", found.lines().next().unwrap_or_default());
 }
 
-/// The simulation must find bugs that are put in on purpose.
+/// Bugs that are put in on purpose are found.
 #[test]
 fn bugs_put_in_on_purpose_are_found() {
     use Bug::*;
@@ -191,8 +194,9 @@ fn bugs_put_in_on_purpose_are_found() {
     }
 }
 
-/// Every conformance program of this world, broken off once at each of its crash points: before and after every
-/// commit, and after every effect. What can be observed must be as in the unbroken run.
+/// Every conformance program that needs no outside crashes once at each of its crash points: before
+/// and after every commit, and after every effect. Its observations must equal those of the
+/// uninterrupted run.
 #[test]
 fn every_crash_point_of_every_conformance_program() {
     let most = setting("SIMULATION_POINTS", 40);
@@ -225,10 +229,10 @@ fn crash_points(program: &Program, most: u64) -> Result<u64, String> {
     let mut unbroken = world(Crash::Never, None);
     let began = Instant::now();
     unbroken.run()?;
-    // Programs that compute for long are broken off at fewer points.
+    // Programs that compute for long crash at fewer points.
     let most = most.min((400 / (began.elapsed().as_millis() as u64 + 1)).max(3));
     let wanted = unbroken.observed();
-    // Once more with all that waits dropped from memory at once.
+    // One run drops each waiting instance from memory at once.
     let mut dropping = world(Crash::Never, Some(0));
     dropping.run().map_err(|reason| format!("with what waits dropped: {reason}"))?;
     if dropping.observed() != wanted {
@@ -281,7 +285,7 @@ fn many_with(
     Ok(world.crashes)
 }
 
-/// Every log has each of its numbers once; those of one sender in order.
+/// Checks that every log has each of its numbers once, and in order.
 fn check_logs(world: &World) -> Result<(), String> {
     for (entity, state) in world.entities() {
         if entity.starts_with("Account@gone") {
@@ -292,7 +296,8 @@ fn check_logs(world: &World) -> Result<(), String> {
         let seen: Vec<i64> = list.split(", ").filter_map(|n| n.parse().ok()).collect();
         let wanted: Vec<i64> = match name.split('-').next() {
             Some("loop") => (0..seen.len() as i64).rev().collect(),
-            // Numbers that went elsewhere are missing; none is there twice, and they are in order.
+            // Some numbers may be missing, since they went elsewhere. None occurs twice, and they
+            // are in order.
             Some("log" | "told") => {
                 let mut sorted = seen.clone();
                 sorted.sort();

@@ -1,4 +1,4 @@
-//! Disk space: what is removed is given back.
+//! Disk space: removed data gives its space back.
 
 mod common;
 
@@ -12,7 +12,7 @@ use durable::kv::{Batch, Read, Store};
 use durable::store::DiskStore;
 use tempfile::TempDir;
 
-/// The bytes of all files of a folder.
+/// Returns the number of bytes of all files below a folder.
 fn on_disk(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let size = |entry: fs::DirEntry| match entry.file_type() {
@@ -28,7 +28,7 @@ fn random(random: &mut Random, bytes: usize) -> Vec<u8> {
 
 const MIB: u64 = 1 << 20;
 
-/// Makes a store with 32 MiB in values of that size, and some that stay.
+/// Makes a store with 32 MiB in values of the given size, and some values that stay.
 fn filled(folder: &Path, size: usize) -> DiskStore {
     let mut store = DiskStore::open(folder).expect("a store");
     let mut values = Random::new(7);
@@ -64,7 +64,7 @@ fn what_is_removed_gives_its_space_back_while_the_store_is_open() {
         let kept = store.all(b"i/").expect("a scan");
         remove_all(&mut store);
         assert!(on_disk(folder.path()) < 4 * MIB, "{size}: {}", on_disk(folder.path()));
-        // Those that read and wrote before go on.
+        // Open readers and the writer go on.
         assert_eq!(reader.get(b"i/0").expect("read"), Some(kept[0].1.clone()));
         let mut more = Batch::default();
         more.put(b"i/more".to_vec(), vec![1; 300_000]);
@@ -95,17 +95,17 @@ fn a_compaction_that_a_crash_broke_off() {
         all
     };
     let all = contents("as it is");
-    // Before the copy was whole.
+    // The crash came before the copy was complete.
     fs::create_dir(at.join("compact")).expect("made");
     fs::write(at.join("compact/db"), "half").expect("written");
     fs::write(at.join("compact.unfinished"), "").expect("written");
     assert_eq!(contents("half a copy"), all);
     assert!(!at.join("compact.unfinished").exists());
-    // Between the two renames.
+    // The crash came between the two renames.
     fs::create_dir(at.join("compact")).expect("made");
     fs::rename(at.join("journal"), at.join("journal.old")).expect("renamed");
     assert_eq!(contents("renamed"), all);
-    // Before the old one was gone.
+    // The crash came before the old folder was removed.
     fs::create_dir(at.join("journal.old")).expect("made");
     fs::write(at.join("journal.old/db"), "old").expect("written");
     assert_eq!(contents("left behind"), all);

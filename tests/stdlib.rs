@@ -1,4 +1,5 @@
-//! The standard library's documentation: every function has a comment with an example, and every example holds.
+//! The documentation of the standard library: every function has a comment with an example, and
+//! every example holds.
 
 mod common;
 
@@ -69,7 +70,7 @@ fn every_example_holds() {
             .output()
             .expect("durable runs");
         let (stdout, stderr) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-        // What `print` and `log` write themselves is not a failure.
+        // The output of `print` and `log` themselves is no failure.
         let wrong: Vec<&str> =
             stdout.lines().filter(|line| line.starts_with(&format!("{module}."))).collect();
         if !run.status.success() || !wrong.is_empty() {
@@ -79,7 +80,8 @@ fn every_example_holds() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Programs are stored with the library that they began with: what an earlier one used is still there.
+/// A program is stored with the library that it began with, so the natives of earlier libraries
+/// stay.
 #[test]
 fn a_program_of_an_earlier_library_goes_on() {
     let now = "  var out = [..xs]\n  for i in 0..native.len(out) { out[i] = f(out[i]) }\n  out\n";

@@ -1,5 +1,5 @@
-//! The store: the same tests for memory and for sled, and what is said of a store that is damaged, locked, newer, on a
-//! full disk or not to be written.
+//! The store: the same tests for memory and for sled, and the messages about stores that are
+//! damaged, locked, newer, on a full disk or not writable.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn text(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(String, String)> {
     pairs.into_iter().map(|(key, value)| (text(key), text(value))).collect()
 }
 
-/// A store in a folder, by the way in which it is opened.
+/// A store in a folder, with the function that opens it.
 struct InFolder<S> {
     folder: TempDir,
     open: fn(&Path) -> Result<S, StoreError>,
@@ -62,7 +62,7 @@ impl Subject for InMemory {
     }
 }
 
-/// Every store keeps the rules of the port.
+/// Every store follows the rules of the port.
 #[test]
 fn stores_conform() {
     for seed in 0..setting("STORE_SEEDS", 6) {
@@ -80,7 +80,7 @@ fn stores_conform() {
     }
 }
 
-/// A store that loses the last write of each larger batch does not conform.
+/// A store that loses the last write of each larger batch, and so does not conform.
 struct Forgetful(MemoryTree);
 
 impl Read for Forgetful {
@@ -130,7 +130,8 @@ fn a_store_that_loses_writes_does_not_conform() {
     assert!(conformance::check(&mut Forgetful(MemoryTree::default()), 1, 100).is_err());
 }
 
-/// A store that breaks off in the middle of a write, having kept a part of it.
+/// A store that fails in the middle of a batch after some commits, with a part of the batch
+/// written.
 struct Breaking {
     tree: std::rc::Rc<std::cell::RefCell<MemoryTree>>,
     random: Random,
@@ -153,7 +154,7 @@ impl Store for Breaking {
             self.left -= 1;
             return self.tree.borrow_mut().commit(batch);
         }
-        // It writes in order, and one write alone is whole or not there at all.
+        // Writes happen in order, and a single write is atomic.
         let mut part = batch.clone();
         part.writes.truncate(self.random.below(1 + batch.writes.len() as u64) as usize);
         self.tree.borrow_mut().commit(&part)?;
@@ -173,8 +174,7 @@ impl Store for Breaking {
     }
 }
 
-/// A batch that breaks off is there as a whole or not at all, wherever it breaks off, and though undoing it breaks off as
-/// well.
+/// An interrupted batch is there as a whole or not at all, even if the undo is interrupted as well.
 #[test]
 fn a_broken_batch_is_whole_or_not_there() {
     for seed in 0..1_000 {
@@ -208,7 +208,7 @@ fn a_broken_batch_is_whole_or_not_there() {
             }
             known = last.clone();
         }
-        // The first opening after it breaks off too.
+        // The first opening after the failure is interrupted too.
         let left = random.below(3);
         let _ = Verified::open(breaking(&mut random, left), None, None);
         let store = Verified::open(tree.borrow().clone(), None, None)
@@ -233,14 +233,14 @@ fn what_was_flushed_is_there_again() {
     assert_eq!(store.get(b"last"), Ok(Some(b"499".to_vec())));
 }
 
-/// A batch with a value that does not fit the log, so that all of it goes to the database.
+/// Returns a batch with a value that does not fit the log, so that all of it goes to the database.
 fn large(writes: &[(&str, Option<&str>)]) -> Batch {
     let mut batch = batch(writes);
     batch.put(b"large".to_vec(), vec![7; 200_000]);
     batch
 }
 
-/// A change of a single value, behind the store's back, is noticed.
+/// A single value that is changed behind the store's back is noticed.
 #[test]
 fn a_changed_value_is_noticed() {
     for change in ["changed", "removed", "added"] {
@@ -262,7 +262,7 @@ fn a_changed_value_is_noticed() {
     }
 }
 
-/// A kill while sled writes a snapshot leaves a file that is no snapshot yet.
+/// A kill while sled writes a snapshot leaves an unfinished file, which is no damage.
 #[test]
 fn an_unfinished_snapshot_is_no_damage() {
     let folder = TempDir::new().expect("a folder");
@@ -274,27 +274,28 @@ fn an_unfinished_snapshot_is_no_damage() {
     assert_eq!(store.get(b"a"), Ok(Some(b"1".to_vec())));
 }
 
-/// What a store has.
+/// Returns the contents of a store.
 fn contents(store: &DiskStore) -> Vec<(Vec<u8>, Vec<u8>)> {
     store.all(b"").expect("a scan")
 }
 
-/// A copy of a store's folder as it is now, as a kill leaves it.
+/// Copies a store's folder as a kill leaves it.
 fn killed(folder: &Path) -> TempDir {
     let copied = TempDir::new().expect("a folder");
     copy(folder, copied.path());
     copied
 }
 
-/// A copy of a store's folder as a loss of power may leave it: what `lock` says of what was acknowledged is not synced.
+/// Copies a store's folder as a loss of power may leave it: without `lock`, whose note of
+/// acknowledged frames is not synced.
 fn without_power(folder: &Path) -> TempDir {
     let copied = killed(folder);
     fs::remove_file(copied.path().join("lock")).expect("removed");
     copied
 }
 
-/// Batches of any size, flushed or not, clean ends, and a kill after any of them: what was flushed is there, and nothing is there
-/// in part. `STORE_SEEDS` (12) for more of it.
+/// Batches of any size, flushed or not, with clean ends, and with a kill after any of them. Flushed
+/// batches are there, and no batch is there in part. `STORE_SEEDS` (12) is the number of seeds.
 #[test]
 fn what_was_flushed_survives_a_kill() {
     for seed in 0..setting("STORE_SEEDS", 12) {
@@ -302,7 +303,7 @@ fn what_was_flushed_survives_a_kill() {
         let folder = TempDir::new().expect("a folder");
         let mut store = store::open(folder.path()).expect("it opens");
         let mut known = MemoryTree::default();
-        // What was flushed, and each state since.
+        // The contents at the last flush, and those after each batch since.
         let mut may_be = vec![Vec::new()];
         for n in 0..60u64 {
             let writes = (0..1 + random.below(6)).map(|_| {
@@ -338,7 +339,7 @@ fn what_was_flushed_survives_a_kill() {
                 assert!(may_be.contains(&found), "seed {seed}: it opens with something else");
                 let report = copy.verify().expect("it adds up");
                 assert_eq!(report.keys, found.len() as u64, "seed {seed}");
-                // It is closed as it is, or goes on and is killed or closed.
+                // The copy is closed as it is or after a commit, or killed again before that.
                 let goes_on = random.one_in(2);
                 let mut copy = copy;
                 if goes_on {
@@ -367,7 +368,8 @@ fn batch_of(key: &str) -> Batch {
     batch(&[(key, Some(key))])
 }
 
-/// Whatever is torn off the last frame of the log, or changed in it, the others are there; and what is wrong before it is damage.
+/// A last frame that is torn or changed is left out, and the others stay. A fault before it is
+/// damage.
 #[test]
 fn a_torn_frame_is_left_out_and_a_lost_one_is_damage() {
     let folder = TempDir::new().expect("a folder");
@@ -392,7 +394,7 @@ fn a_torn_frame_is_left_out_and_a_lost_one_is_damage() {
     for at in ends[1]..ends[2] {
         assert_eq!(opened(&|bytes| bytes[at..].fill(0)), Ok(2), "torn at {at}");
         assert_eq!(opened(&|bytes| bytes[at] ^= 4), Ok(2), "changed at {at}");
-        // After a kill it is known that the last of them was acknowledged.
+        // After a kill, the last frame is known to be acknowledged.
         let changed = opened_of(killed(folder.path()), &|bytes| bytes[at] ^= 4);
         assert!(damaged(changed), "acknowledged, and changed at {at}");
     }
@@ -405,7 +407,7 @@ fn a_torn_frame_is_left_out_and_a_lost_one_is_damage() {
     assert!(damaged(store::open(copied.path()).map(|_| 0)), "it is missing");
 }
 
-/// The same of frames that are long enough to be compressed: what is changed in them may still be something compressed.
+/// The same for frames that are compressed: a changed frame may still be decompressed.
 #[test]
 fn a_changed_frame_is_left_out_though_it_is_compressed() {
     let folder = TempDir::new().expect("a folder");
@@ -423,7 +425,7 @@ fn a_changed_frame_is_left_out_though_it_is_compressed() {
     let known = contents(&store);
     let bytes = fs::read(folder.path().join("wal")).expect("the log");
     for round in 0..300 {
-        // The last frame was perhaps not acknowledged; one before it was.
+        // After a loss of power, the last frame may be unacknowledged, but not the one before it.
         let is_last = random.one_in(2);
         let frame = if is_last { ends[1]..ends[2] } else { ends[0]..ends[1] };
         let at = frame.start + random.below(frame.len() as u64) as usize;
@@ -456,7 +458,7 @@ fn a_changed_frame_is_left_out_though_it_is_compressed() {
     }
 }
 
-/// A clean end says how many frames the log has: what is torn off after it was acknowledged.
+/// After a clean end the number of frames is known, so a torn frame is damage.
 #[test]
 fn a_frame_that_is_torn_after_a_clean_end_is_damage() {
     let folder = TempDir::new().expect("a folder");
@@ -468,7 +470,7 @@ fn a_frame_that_is_torn_after_a_clean_end_is_damage() {
             store.flush().expect("a flush");
         }
         store.close().expect("a clean end");
-        // The watermark says it alone, and what is said of acknowledged frames does.
+        // The watermark alone suffices; `lock` is not needed.
         for copied in [killed(folder.path()), without_power(folder.path())] {
             let path = copied.path().join("wal");
             let mut bytes = fs::read(&path).expect("the log");
@@ -481,7 +483,7 @@ fn a_frame_that_is_torn_after_a_clean_end_is_damage() {
     }
 }
 
-/// What the log has deleted or changed of the database is deleted or changed, however it is looked at.
+/// Deletions and changes in the log hide the database's values, for every way of reading.
 #[test]
 fn the_log_is_above_the_database() {
     let folder = TempDir::new().expect("a folder");
@@ -506,7 +508,7 @@ fn the_log_is_above_the_database() {
     check(&store::open(folder.path()).expect("it opens again"));
 }
 
-/// A store in a machine that loses what was not flushed, and whose disk may refuse to.
+/// A store on a machine that loses what was not flushed, and whose disk may refuse to flush.
 #[derive(Clone, Default)]
 struct Machine {
     memory: std::rc::Rc<std::cell::RefCell<MemoryTree>>,
@@ -515,7 +517,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// What is there when the power comes back.
+    /// Returns the machine after a loss of power.
     fn again(&self) -> Machine {
         let tree = self.disk.borrow().tree.clone();
         let of = |tree| std::rc::Rc::new(std::cell::RefCell::new(MemoryTree { tree }));
@@ -555,7 +557,8 @@ impl Store for Machine {
     }
 }
 
-/// What the watermark says is durable: a flush that fails acknowledges nothing, wherever the watermark is written.
+/// The watermark never counts more than is durable. A failed flush acknowledges nothing, at
+/// whichever flush the watermark is written.
 #[test]
 fn a_watermark_is_never_ahead_of_the_disk() {
     for fails_at in [1, 2, 3, 255, 256, 257, 258, 300, 512, 513, 514] {
@@ -572,7 +575,7 @@ fn a_watermark_is_never_ahead_of_the_disk() {
         drop(store);
         let store = open(&machine.again()).unwrap_or_else(|error| panic!("flush {fails_at} fails: {error}"));
         assert_eq!(store.commits(), fails_at - 1);
-        // What was flushed counts, though: a disk that loses it is noticed.
+        // The watermark counts what was flushed: a disk that loses it is noticed.
         if fails_at > 2 {
             let lost = Machine::default();
             assert!(matches!(open(&lost), Err(StoreError::Damaged { .. })));
@@ -580,8 +583,8 @@ fn a_watermark_is_never_ahead_of_the_disk() {
     }
 }
 
-/// A watermark may be older than the database: what it says of the log is then of another generation, also when a store that was
-/// killed is only read.
+/// The watermark may be older than the database. Its number of frames is then of an earlier
+/// generation, even if a killed store is only read.
 #[test]
 fn a_watermark_of_before_says_nothing_of_the_log() {
     let folder = TempDir::new().expect("a folder");
@@ -604,7 +607,8 @@ fn a_watermark_of_before_says_nothing_of_the_log() {
     }
 }
 
-/// The watermark is not durable when the log is made: without it the log is what counts, and reading leaves it as it is.
+/// The watermark need not be durable when the log is created. Without it the log counts, and
+/// reading leaves the log as it is.
 #[test]
 fn a_log_without_a_watermark_stays() {
     let folder = TempDir::new().expect("a folder");
@@ -620,7 +624,7 @@ fn a_log_without_a_watermark_stays() {
     }
 }
 
-/// A database that lacks what the log says that it had is damaged.
+/// A database that is older than its log is damaged.
 #[test]
 fn a_database_behind_its_log_is_noticed() {
     let folder = TempDir::new().expect("a folder");
@@ -638,7 +642,8 @@ fn a_database_behind_its_log_is_noticed() {
     assert!(matches!(error, Some(StoreError::Damaged { .. })), "{error:?}");
 }
 
-/// A log that was being made when the power was lost holds nothing that was acknowledged.
+/// A log that was being created when the power was lost holds nothing acknowledged, so it is
+/// created anew.
 #[test]
 fn a_log_that_was_being_made_is_made_anew() {
     let folder = TempDir::new().expect("a folder");
@@ -651,7 +656,8 @@ fn a_log_that_was_being_made_is_made_anew() {
     assert_eq!(contents(&store::open(copied.path()).expect("it opens")).len(), 1);
 }
 
-/// A kill while a store is made leaves what sled can't open; nothing in it was acknowledged.
+/// A kill while a store is created leaves files that sled can't open. Nothing in them was
+/// acknowledged, so the store is created anew.
 #[test]
 fn a_store_that_was_killed_while_it_was_made_is_made_anew() {
     let folder = TempDir::new().expect("a folder");
@@ -667,7 +673,8 @@ fn a_store_that_was_killed_while_it_was_made_is_made_anew() {
     store.flush().expect("a flush");
     assert!(!mark.exists());
     store.close().expect("a clean end");
-    // Should the file come back, for the power was lost and the disk knows of no folders that are synced, all is there.
+    // The file may come back after a loss of power, on a disk that does not sync folders. The data
+    // stays.
     fs::write(&mark, "").expect("a file");
     let store = store::open(folder.path()).expect("it opens again");
     assert_eq!(store.get(b"a"), Ok(Some(b"1".to_vec())));
@@ -686,7 +693,7 @@ fn a_newer_format_is_not_touched() {
     assert_eq!(store::open(folder.path()).err(), Some(StoreError::Newer { found: 9, known: 5 }));
 }
 
-/// A store of the first format, whose record lies among the other keys, is read and written.
+/// A store of the first format, whose record lies among the other keys, can be read and written.
 #[test]
 fn a_store_of_the_first_format_goes_on() {
     let folder = TempDir::new().expect("a folder");
@@ -706,8 +713,8 @@ fn a_store_of_the_first_format_goes_on() {
     assert_eq!(store::open(folder.path()).expect("it opens").get(b"a"), Ok(Some(b"6".to_vec())));
 }
 
-/// A store of the second format whose last batch was broken off has all of it, when its record has the writes, or
-/// nothing, when what undoes it is there.
+/// A store of the second format completes its interrupted last batch if the record has the writes,
+/// and undoes it if there is an undo record.
 #[test]
 fn a_store_of_the_second_format_goes_on() {
     type Writes<'a> = &'a [(usize, &'a str, Option<&'a str>)];
@@ -761,10 +768,11 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A store with a few finished and unfinished instances.
+/// Returns a store with a completed and a failed instance.
 fn example() -> TempDir {
     let folder = TempDir::new().expect("a folder");
-    // Numbers by chance, of which some fit the log and the others are in the database.
+    // Random numbers do not compress, so some results fit the log and the others go to the
+    // database.
     let script = "activity f(x) => {x, d: 5s, t: now(), b: bytes.of([1]), f: 1.5, n: range(0, 600).map(fn _ => random_int(0, 1_000_000_000))}\n\
                   for i in 0..20 { print(f(i).x) }\nprint(try { fs.read(\"none\") } catch {kind} { kind })\n\
                   race([async sleep(1h), async sleep(1ms)])\nlet line = input(\"\")\nif line == \"bad\" { throw {kind: \"bad\", line} }\n[line, now()]\n";
@@ -797,8 +805,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Damaged files: whatever bytes are changed or cut off, the store says so or holds just what was written. It never
-/// breaks down, and it never opens with something missing. `DAMAGE_SEED` and `DAMAGE_ROUNDS` (60) for more of it.
+/// Damaged files: whatever bytes are changed or cut off, the store reports it or has exactly what
+/// was written. `DAMAGE_SEED` and `DAMAGE_ROUNDS` (90) set the seed and the number of rounds.
 #[test]
 fn damaged_files_are_noticed() {
     let folder = example();
@@ -814,7 +822,7 @@ fn damaged_files_are_noticed() {
             fs::read_dir(&journal).expect("the journal").map(|file| file.expect("a file").path()).collect();
         files.retain(|path| path.is_file());
         files.sort();
-        // File and kind of damage are drawn apart, so that each file gets each kind.
+        // File and kind of damage are drawn separately, so that each file gets each kind.
         let path = match random.below(6) {
             5 => copied.path().join(".durable/watermark"),
             4 => copied.path().join(".durable/wal"),
@@ -834,7 +842,7 @@ fn damaged_files_are_noticed() {
             }
             _ => {
                 for _ in 0..20 {
-                    // Where the data is: a file of sled is mostly empty.
+                    // The data is at the beginning: a file of sled is mostly empty.
                     let at = random.below(bytes.len().min(60_000) as u64) as usize;
                     bytes[at] = random.next() as u8;
                 }
@@ -844,7 +852,7 @@ fn damaged_files_are_noticed() {
         let run = durable(copied.path(), &["store", "export"]);
         match run.status.code() {
             Some(0) => {
-                // Commits since then may be counted; nothing else differs.
+                // The first line counts commits, which may differ. Nothing else does.
                 let rest = |text: &str| text.lines().skip(1).map(str::to_string).collect::<Vec<_>>();
                 assert_eq!(
                     rest(&stdout(&run)),
@@ -889,7 +897,7 @@ fn a_second_process_is_told_who_has_the_store() {
     first.wait().expect("ended");
     assert_eq!(second.status.code(), Some(4));
     assert!(stderr(&second).contains(&format!("in use by process {}", first.id())), "{}", stderr(&second));
-    // The kill let go of it.
+    // The kill released the lock.
     assert_eq!(durable(folder.path(), &["list"]).status.code(), Some(0));
 }
 
@@ -926,12 +934,13 @@ fn an_import_of_something_else_changes_nothing() {
     assert_eq!(stdout(&durable(folder.path(), &["list", "--json"])), "");
 }
 
-/// A full disk, played by a limit on the size of files: the run stops with a message, and goes on when there is room.
+/// A full disk, simulated by a limit on file sizes: the run stops with a message, and resumes when
+/// there is room.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_stops_the_run_and_loses_nothing() {
     let folder = TempDir::new().expect("a folder");
-    // Numbers by chance: what repeats itself takes no room.
+    // Random numbers, since repeated text is compressed.
     let script = "activity big() => range(0, 7_000).map(fn _ => \"{random_int(0, 1_000_000_000)}\").join(\" \")\n\
                   for i in 1..=40 { big(); print(i) }\n";
     fs::write(folder.path().join("big.df"), script).expect("a script");
@@ -948,7 +957,7 @@ fn a_full_disk_stops_the_run_and_loses_nothing() {
     let (before, after) = (numbers(&first), numbers(&second));
     let last = before.last().copied().unwrap_or(0);
     assert_eq!(before, (1..=last).collect::<Vec<_>>());
-    // Lines that may not have been out come again; what was acknowledged before them does not.
+    // Lines that may not have been shown come again; acknowledged ones before them do not.
     assert!(after[0] <= last + 1 && (last < 5 || after[0] > 1), "{last} {after:?}");
     assert_eq!(after, (after[0]..=40).collect::<Vec<_>>());
     assert_eq!(stdout(&durable(folder.path(), &["replay", "big"])).lines().count(), 40);
@@ -983,7 +992,8 @@ fn purge_removes_instances_and_their_programs() {
     assert_eq!(durable(folder.path(), &["store", "verify"]).status.code(), Some(0));
 }
 
-/// Nothing of a purged instance is left, whatever it had: a long history, a checkpoint, one that history was given up for.
+/// A purge removes everything of an instance: a long history, a checkpoint, and a checkpoint
+/// without a history before it.
 #[test]
 fn purge_leaves_nothing_of_an_instance() {
     for history in ["all", "latest"] {

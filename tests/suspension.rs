@@ -1,4 +1,5 @@
-//! Suspension: what comes for an instance that is held up is kept, whatever becomes of the process.
+//! Suspension: everything that arrives for a suspended instance is kept, even through the end of
+//! the process.
 
 mod common;
 
@@ -22,7 +23,7 @@ fn count(place: &Place, line: &str) -> usize {
     place.text("log").lines().filter(|known| *known == line).count()
 }
 
-/// Holds `x` up while its activity is under way, lets that end, and ends the server so.
+/// Suspends `x` while its activity runs, lets the activity end, and ends the server with `end`.
 fn suspended(place: &Place, end: fn(Server), line: &str) {
     let server = place.serve();
     place.ok(&["start", "p.df", "o", "--id", "x"]);
@@ -31,7 +32,7 @@ fn suspended(place: &Place, end: fn(Server), line: &str) {
     place.ok(&["suspend", "x"]);
     place.put("done", "");
     await_that(|| place.text("log").contains("ends "));
-    // What has come is durable soon.
+    // The result is durable within this time.
     std::thread::sleep(std::time::Duration::from_millis(150));
     end(server);
     assert_eq!(place.status("x"), "suspended");
@@ -51,7 +52,8 @@ fn an_activity_that_ended_does_not_run_again() {
     }
 }
 
-/// More answers than one slice takes in are there after a restart; nothing is done again meanwhile.
+/// All results are kept over a restart, even more than one slice consumes, and no activity is
+/// repeated.
 #[test]
 fn many_activities_that_ended_do_not_run_again() {
     let place = place("orchestration o() { all(range(0, 400).map(fn i => async work(i))).len() }");
@@ -70,7 +72,7 @@ fn many_activities_that_ended_do_not_run_again() {
     server.kill();
 }
 
-/// Timers, children, entities' answers, events, attempts that failed, and what an activity sent.
+/// Timers, children, answers of entities, events, failed attempts, and signals of activities.
 #[test]
 fn whatever_comes_is_kept() {
     let text = r#"

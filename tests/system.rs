@@ -1,4 +1,5 @@
-//! What the operating system sees: the processes that programs start, and who may read a store.
+//! Effects on the operating system: the processes that programs start, and the access to a store's
+//! files.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::DURABLE;
 use tempfile::TempDir;
 
-/// A folder with a program, and a time for `sleep` that no other process has.
+/// A folder with a program, and an argument of `sleep` that no other process has.
 struct Place {
     folder: TempDir,
     mark: String,
@@ -41,7 +42,7 @@ impl Place {
         self.command(args).spawn().expect("durable runs")
     }
 
-    /// The `sleep`s that are left, by their process ids.
+    /// Returns the process ids of the `sleep`s that are left.
     fn left(&self) -> Vec<String> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
@@ -95,11 +96,11 @@ fn a_program_is_done_when_it_has_ended_itself() {
     );
     let run = place.durable(&["run", "a.df"]);
     assert_eq!(out(&run), "[3, 200008, \"started\\n\", \"odd\\n\"]\n", "{}", err(&run));
-    // What it left behind goes on, as in a shell.
+    // The process that it left behind goes on, as in a shell.
     assert_eq!(place.left().len(), 1);
 }
 
-/// Two processes of a group, below a shell that waits for them.
+/// A shell that waits for two processes of its group.
 const GROUP: &str = r#"fn long(options = {}) => exec("sh", ["-c", "sleep MARK & sleep MARK & wait"], options)
 "#;
 
@@ -158,7 +159,7 @@ fn the_end_of_the_process_and_of_the_instance_end_programs() {
         let run = run.wait_with_output().expect("it ends");
         assert_eq!((run.status.code(), out(&run)), (Some(130), "begins\n".into()), "{}", err(&run));
         assert_eq!(place.left(), [""; 0]);
-        // It is not done, and is done again.
+        // The effect has no result, so it is repeated.
         let again = place.start(&["resume", "a-1"]);
         place.await_that("it runs again", |place| place.left().len() == 2);
         signal(name, &again.id().to_string());
@@ -175,7 +176,7 @@ fn the_end_of_the_process_and_of_the_instance_end_programs() {
     server.wait().expect("it ends");
 }
 
-/// What of a folder others may look into, itself included.
+/// Returns the files and folders that others may access, at and below a path.
 fn open_to_others(path: &Path) -> Vec<String> {
     let data = fs::symlink_metadata(path).expect("it is there");
     let mode = data.permissions().mode() & 0o777;
@@ -229,7 +230,7 @@ fn a_store_is_its_owners_alone() {
     assert_eq!(open_to_others(&store), [""; 0]);
     server.kill().expect("killed");
     server.wait().expect("ended");
-    // A store of an earlier version.
+    // A store of an earlier version was open to others.
     let loosen = Command::new("chmod").args(["-R", "a+rX"]).arg(&store).status().expect("chmod runs");
     assert!(loosen.success() && open_to_others(&store).len() > 4);
     with_umask("list");

@@ -1,4 +1,4 @@
-//! Spans: what is under way, as a subscriber and a collector see it.
+//! Spans, as a subscriber and a collector see them.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Writes down what it sees, a line each.
+/// A subscriber that records each span and event as a line.
 #[derive(Clone, Default)]
 struct Written {
     lines: Arc<Mutex<Vec<String>>>,
@@ -74,7 +74,8 @@ impl Subscriber for Written {
 #[test]
 fn instances_activities_and_effects_have_spans_within_one_another() {
     let written = Written::default();
-    // Other tests of this file have none: the host is on another thread.
+    // The subscriber is global, since the host is on another thread. Other tests of this file set
+    // none.
     tracing::subscriber::set_global_default(written.clone()).expect("it is the first");
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = Runtime::builder()
@@ -114,7 +115,7 @@ fn instances_activities_and_effects_have_spans_within_one_another() {
     );
 }
 
-/// A collector that takes what comes, and what it was sent. Only with the feature `opentelemetry`.
+/// The command line sends spans to a collector. Only with the feature `opentelemetry`.
 #[cfg(feature = "opentelemetry")]
 #[test]
 fn the_command_line_sends_spans_to_a_collector() {

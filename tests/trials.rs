@@ -1,5 +1,5 @@
-//! `durable test`: tests run on the engine in time that costs nothing, with mocks for the outside, and again with a crash
-//! at every commit.
+//! `durable test` runs tests on the engine in simulated time, with mocks for the outside, and again
+//! with a crash at every commit.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::process::Command;
 use common::DURABLE;
 use tempfile::TempDir;
 
-/// Writes a program and runs its tests; the exit code, and both outputs.
+/// Writes a program and runs its tests. Returns the exit code and both outputs, or the report.
 fn run(text: &str, options: &[&str]) -> (i32, String, String) {
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("a.df"), text).expect("a program");
@@ -28,7 +28,7 @@ fn passes(text: &str, options: &[&str]) -> String {
     out
 }
 
-/// The lines of a failing test's report, without the figures.
+/// Runs tests of which one must fail. Returns the output.
 fn fails(text: &str, options: &[&str]) -> String {
     let (code, out, error) = run(text, options);
     assert_eq!(code, 1, "{out}{error}");
@@ -94,7 +94,8 @@ fn outcomes_in_turn_and_the_time_within_which_they_come() {
     );
 }
 
-/// An attempt that a crash interrupts gives the same again, and takes no turn from the one after it.
+/// An attempt that a crash interrupts is repeated with the same outcome, and uses up one turn of
+/// the mock.
 #[test]
 fn an_attempt_that_is_made_again_takes_one_turn() {
     passes(
@@ -118,7 +119,7 @@ fn a_file_has_one_test_of_a_name() {
     assert!(error.contains("two tests are named \"one\""), "{error}");
 }
 
-/// What a store has was no mistake when it began.
+/// A stored program stays valid, even if a new program could not be like it.
 #[test]
 fn a_stored_program_goes_on_with_two_tests_of_one_name() {
     let text = "import \"b.df\" as f\nfn f() => 1\ntest \"a\" { }\ntest \"a\" { }\nprint(f())\n";
@@ -217,7 +218,7 @@ fn a_crash_shows_what_is_done_twice() {
     );
     assert!(out.contains("without a crash: {charged: 10}"), "{out}");
     assert!(out.contains("with it:         {charged: 20}"), "{out}");
-    // The entity that remembers keys does it once.
+    // An entity that remembers idempotency keys charges once.
     let keyed = text
         .replace("state {charged: 0}", "state {charged: 0, seen: []}")
         .replace("{ state.charged += amount }", "{ if !state.seen.contains(idempotency_key()) { state.charged += amount; state.seen += [idempotency_key()] } }");
@@ -225,7 +226,7 @@ fn a_crash_shows_what_is_done_twice() {
     assert!(out.contains("1 passed, 4 crashes"), "{out}");
 }
 
-/// Who waits for an end that has come already is told of it by a batch that the process may not survive.
+/// An instance that waits for one that has already ended gets the result through every crash.
 #[test]
 fn an_end_that_came_before_its_waiter_is_told_through_every_crash() {
     let declared = r#"
@@ -244,7 +245,7 @@ fn an_end_that_came_before_its_waiter_is_told_through_every_crash() {
         r#"assert_throws(fn () => passes_on(), "x")"#,
         r#"let h = start passes_on(); sleep(1s); assert_throws(fn () => wait(h), "x")"#,
         r#"let h = start later(); match race({ended: async waits(h), late: async sleep(2m)}) { {ended} => assert(ended == "x"); {late} => assert(late) }"#,
-        // Time passes in between, and nobody has either in memory.
+        // A day passes in between, and neither instance is in memory.
         r#"let h = start later(); let g = start later(); advance(1m); advance(1d); assert_throws(fn () => wait(h), "x"); assert_throws(fn () => wait(g), "x")"#,
         r#"let hs = range(0, 3).map(fn n => start fails()); sleep(1s); for h in hs { assert_throws(fn () => wait(h), "x") }"#,
     ];
@@ -254,7 +255,7 @@ fn an_end_that_came_before_its_waiter_is_told_through_every_crash() {
     }
     let out = passes(&text, &["--crash"]);
     assert!(out.contains("11 passed"), "{out}");
-    // One that nobody awaits is found at each point.
+    // A failure that nobody awaits is reported.
     let out = fails(&format!("{declared} test \"unseen\" {{ start fails() }}"), &["--crash"]);
     assert!(out.contains("nobody awaited it"), "{out}");
 }
@@ -273,7 +274,7 @@ fn tests_of_the_tour_survive_every_crash() {
 
 #[test]
 fn tests_of_the_examples_survive_every_crash() {
-    // Those of the cookbook have a world that counts attempts; `tests/cookbook.rs` runs them.
+    // The tests of the cookbook have worlds that count attempts; `tests/cookbook.rs` runs them.
     let mut files: Vec<_> = ["examples", "examples/paper"]
         .into_iter()
         .flat_map(|folder| fs::read_dir(common::repository(folder)).expect("a folder"))
@@ -362,7 +363,7 @@ test "looks" {
 }
 "#;
     passes(text, &[]);
-    // A script does not look, and every schedule would see something else.
+    // A script can't read states, and exploration would find another state in every schedule.
     let folder = TempDir::new().expect("a folder");
     fs::write(folder.path().join("a.df"), text).expect("a program");
     let durable = |args: &[&str]| {

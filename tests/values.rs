@@ -1,4 +1,5 @@
-//! Equality, order, keys and JSON of values: properties over random ones, and over pairs that differ in one part alone.
+//! Equality, order, keys and JSON of values: properties of random values, and of pairs that differ
+//! in one part.
 
 mod common;
 
@@ -13,7 +14,8 @@ use proptest::prelude::*;
 use common::tree::Tree;
 
 impl Tree {
-    /// The same value, written in another way: fields the other way round, ints as floats where there is such a float.
+    /// Returns an equal value in another form: fields reversed, ints as floats if there is such a
+    /// float.
     fn rewritten(&self) -> Tree {
         match self {
             Tree::Int(n) if (*n as f64) as i128 == i128::from(*n) => Tree::Float(*n as f64),
@@ -28,7 +30,7 @@ impl Tree {
         }
     }
 
-    /// How many parts it has, itself included.
+    /// Returns the number of its parts, itself included.
     fn parts(&self) -> usize {
         1 + match self {
             Tree::List(items) => items.iter().map(Tree::parts).sum(),
@@ -38,7 +40,7 @@ impl Tree {
         }
     }
 
-    /// Changes the part of that number, so that it is not equal to what it was.
+    /// Changes one part, so that the value is not equal to the earlier one.
     fn change(&mut self, number: &mut usize, how: u8) {
         if *number == 0 {
             *number = usize::MAX;
@@ -66,7 +68,7 @@ impl Tree {
                 2 if !items.is_empty() => drop(items.remove(0)),
                 _ => items.insert(0, Tree::Bool(true)),
             },
-            // One field more, one less, one of another name.
+            // One field more, one less, or one with another name.
             Tree::Record(fields) => match how % 3 {
                 1 if !fields.is_empty() => drop(fields.pop()),
                 2 if !fields.is_empty() => fields[0].0.push('\''),
@@ -90,7 +92,7 @@ impl Tree {
     }
 }
 
-/// Texts as keys are: words, what looks like JSON or like a number, what can't be seen.
+/// Returns texts as keys have them: words, look-alikes of JSON and numbers, invisible characters.
 fn text() -> impl Strategy<Value = String> {
     let odd = [
         "",
@@ -181,7 +183,7 @@ fn float() -> impl Strategy<Value = f64> {
     prop_oneof![prop::sample::select(ends.to_vec()), finite, int().prop_map(|n| n as f64)]
 }
 
-/// Values of every kind of data but floats that are not a number.
+/// Returns data of every kind, except NaN.
 fn tree() -> impl Strategy<Value = Tree> {
     let leaf = prop_oneof![
         Just(Tree::Null),
@@ -212,7 +214,7 @@ fn tree() -> impl Strategy<Value = Tree> {
     })
 }
 
-/// What can be compared with `<`.
+/// Returns values that `<` can compare.
 fn ordered() -> impl Strategy<Value = Tree> {
     let number = prop_oneof![int().prop_map(Tree::Int), float().prop_map(Tree::Float)];
     number.prop_recursive(2, 8, 3, |inner| prop::collection::vec(inner, 0..3).prop_map(Tree::List))
@@ -227,7 +229,7 @@ fn are_equal(a: &Value, b: &Value) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A value is equal to itself and to its copy, and to what is only written in another way.
+    /// A value is equal to itself, to its copy, and to another form of itself.
     #[test]
     fn what_is_written_in_another_way_is_equal(tree in tree()) {
         let (a, b, c) = (tree.value(), tree.value(), tree.rewritten().value());
@@ -244,7 +246,7 @@ proptest! {
         prop_assert_eq!(distinct.values.len(), 1);
     }
 
-    /// What differs in one part is not equal, has another encoding, and is another key.
+    /// A value that differs in one part is not equal, has another encoding, and is another key.
     #[test]
     fn one_part_makes_a_difference(tree in tree(), part in any::<prop::sample::Index>(), how in any::<u8>()) {
         let mut other = tree.clone();
@@ -265,7 +267,7 @@ proptest! {
         prop_assert_eq!(distinct.values.len(), 2);
     }
 
-    /// The order of numbers, and of lists of them, is total, and says the same as equality.
+    /// The order of numbers, and of lists of numbers, is total and agrees with equality.
     #[test]
     fn the_order_is_total(trees in prop::collection::vec(ordered(), 3..4)) {
         let of = |a: &Tree, b: &Tree| order(&a.value(), &b.value()).ok();
@@ -285,7 +287,8 @@ proptest! {
         }
     }
 
-    /// What is sorted is in order and stable; what can't be is an error, wherever it stands.
+    /// Sorting is correct and stable. It fails if any two keys can't be compared, wherever they
+    /// are.
     #[test]
     fn sorting_is_as_comparing_each_with_each(trees in prop::collection::vec(prop_oneof![9 => ordered(), 1 => tree()], 0..40)) {
         let keys: Vec<Value> = trees.iter().map(Tree::value).collect();
@@ -302,7 +305,8 @@ proptest! {
         }
     }
 
-    /// Whatever an entity's key is, the name that is shown is that entity's, stands on one line, and is made of what can be seen.
+    /// An entity's name leads back to the entity, stands on one line, and has only visible
+    /// characters.
     #[test]
     fn an_entity_is_found_by_its_name(tree in tree()) {
         if let Ok(entity) = EntityId::new("Box", &tree.value()) {
@@ -310,7 +314,7 @@ proptest! {
             prop_assert_eq!(EntityId::parse(&name).expect("a name and a key").expect("a key"), entity.clone(), "{}", name);
             prop_assert!(!name.chars().any(char::is_control), "{:?}", name);
             prop_assert_eq!(name.trim(), &name);
-            // Its key is in its one form already.
+            // The key of an entity is canonical.
             prop_assert_eq!(EntityId::new("Box", &entity.key.decode()).expect("a key"), entity.clone());
             prop_assert_eq!(EntityId::stored("Box".into(), Data::encode(&tree.value()).expect("data")), entity);
         }
@@ -324,7 +328,7 @@ proptest! {
         prop_assert_eq!(json::to_data(&text).expect("JSON"), data, "{}", text);
     }
 
-    /// What `json.encode` writes is read as serde reads it.
+    /// The output of `json.encode` is read as serde reads it.
     #[test]
     fn json_is_read_as_others_read_it(tree in tree(), cut in any::<prop::sample::Index>()) {
         if let Ok(text) = json::encode(&tree.value(), Style::Plain, None) {
@@ -333,14 +337,14 @@ proptest! {
             let known: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             let again: serde_json::Value = serde_json::from_str(&json::encode(&read, Style::Plain, None).expect("data")).expect("JSON");
             prop_assert_eq!(again, known);
-            // What is broken for one is broken for the other.
+            // A truncated text is an error for both or for neither.
             let cut = text.char_indices().map(|(at, _)| at).nth(cut.index(text.chars().count())).unwrap_or(0);
             let part = &text[..cut];
             prop_assert_eq!(json::parse(part).is_ok(), serde_json::from_str::<serde_json::Value>(part).is_ok(), "{}", part);
         }
     }
 
-    /// Any text is answered.
+    /// Any text is JSON or an error, as for serde, except that numbers have limits of their own.
     #[test]
     fn any_text_is_no_json_or_some(text in "[\\[\\]{}\",:0-9eE.+\\-truefalsn\\\\u \n]{0,24}") {
         let known = serde_json::from_str::<serde_json::Value>(&text);
@@ -351,7 +355,8 @@ proptest! {
     }
 }
 
-/// What is typed on a command line is JSON or text, and what begins like JSON and is not is neither.
+/// A word of the command line is JSON or text. A word that begins like JSON but is not JSON is an
+/// error.
 #[test]
 fn words_are_json_or_text() {
     for word in [

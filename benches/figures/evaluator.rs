@@ -1,11 +1,12 @@
-//! The evaluator beside its peers: the same program in each language, timed by itself, and the memory of the process.
+//! The evaluator beside its peers: the same program in each language, timed by the program itself,
+//! and the memory of the process.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{DURABLE, RUNS, fresh, last_number, median, program};
 
-/// A peer: its name, its command, and where its programs are and how they end.
+/// The peers: name, command, folder of the programs, and their file extension.
 const PEERS: [(&str, &str, &str, &str); 6] = [
     ("lua5.4", "lua5.4", "", "lua"),
     ("luajit", "luajit", "", "lua"),
@@ -47,7 +48,7 @@ pub fn evaluator(folder: &Path) {
             ours.push(last_number(&mut run).expect("a figure"));
             for ((_, command, place, ending), times) in there.iter().zip(&mut theirs) {
                 let path = program(&format!("{place}{name}.{ending}"));
-                // A peer that takes very long is run once.
+                // A peer that takes more than a second is run once.
                 if path.exists() && times.first().is_none_or(|first| *first < 1.0) {
                     times.extend(last_number(Command::new(command).arg(path)));
                 }
@@ -81,14 +82,14 @@ pub fn evaluator(folder: &Path) {
     }
 }
 
-/// Whether a command is installed.
+/// Returns whether a command is installed.
 pub fn is_there(command: &str) -> bool {
     let mut run = Command::new(command);
     run.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
     run.spawn().map(|mut child| child.wait()).is_ok()
 }
 
-/// The peak memory of a command in megabytes; none without GNU time.
+/// Returns the peak memory of a command in megabytes, or `None` without GNU time.
 pub fn peak(command: &mut Command) -> Option<f64> {
     let mut time = Command::new("/usr/bin/time");
     time.args(["-f", "%M"]).arg(command.get_program()).args(command.get_args());

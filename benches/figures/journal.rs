@@ -1,4 +1,4 @@
-//! The journal: steps that leave the process, beside the disk itself and beside other engines in the same run.
+//! The journal: external steps, beside the raw disk and beside other engines in the same run.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,15 +9,15 @@ use std::time::Instant;
 use super::evaluator::is_there;
 use super::{DURABLE, RUNS, fresh, median, program};
 
-/// Another engine: its name, its command and arguments, and arguments with which the command succeeds where the library
-/// is installed that it takes.
+/// The other engines: name, command with its arguments, and arguments with which the command
+/// succeeds if the engine's library is installed.
 const PEERS: [(&str, &[&str], &[&str]); 3] = [
     ("Restate", &["node", "restate.cjs"], &["-e", "require('@restatedev/restate-sdk')"]),
     ("DBOS, SQLite", &["python3", "dbos_steps.py"], &["-c", "import dbos"]),
     ("duroxide, SQLite", &["duroxide-steps"], &[]),
 ];
 
-/// How often each of them is run: some take many seconds.
+/// The number of runs of each engine. Some take many seconds.
 const PEER_RUNS: usize = 3;
 
 pub fn journal(folder: &Path) {
@@ -45,7 +45,7 @@ pub fn journal(folder: &Path) {
     peers(folder, sequential);
 }
 
-/// Bytes written for a step, by the size of its result; only Linux counts them.
+/// Prints the bytes written for a step, by the size of its result. Only Linux counts them.
 fn written(folder: &Path) {
     let store = fresh(folder);
     let mut run = Command::new(DURABLE);
@@ -59,7 +59,7 @@ fn written(folder: &Path) {
     }
 }
 
-/// The same 1,000 steps by other engines, where they are installed.
+/// Measures the same 1,000 steps in other engines, where they are installed.
 fn peers(folder: &Path, ours: f64) {
     println!("steps a second of others          one by one  at once  ours is so many times as fast");
     for (name, run, library) in PEERS {
@@ -99,7 +99,8 @@ fn peers(folder: &Path, ours: f64) {
     }
 }
 
-/// Records of 100 bytes appended to a file, each followed by fdatasync; how many a second.
+/// Appends records of 100 bytes to a file, each followed by fdatasync. Returns the records a
+/// second.
 fn raw_append(path: &Path) -> f64 {
     let mut file = File::create(path).expect("a file");
     let began = Instant::now();

@@ -1,8 +1,9 @@
 //! The figures of `docs/performance.md`: `cargo bench`.
 //!
-//! Programs measure themselves, so that a start of the process is not part of the evaluator's figures; each figure is
-//! the median of several runs, ours and the peer's in turn. A peer that is not installed is skipped with a word.
-//! `cargo bench -- evaluator`, `journal`, `entities`, `parked`, `scaling`, `start`, `explorer` measure one part.
+//! Programs time themselves, so the evaluator's figures exclude the start of the process. Each
+//! figure is the median of several runs, alternating with the peer's. A peer that is not installed
+//! is skipped with a note. `cargo bench -- evaluator`, `journal`, `entities`, `parked`, `scaling`,
+//! `start`, `explorer` measure one part.
 
 mod evaluator;
 mod journal;
@@ -40,7 +41,7 @@ fn main() {
     let _ = fs::remove_dir_all(&folder);
 }
 
-/// Configurations a second, with the memory of the process.
+/// Prints configurations a second, and the memory of the process.
 fn explorer() {
     println!("explorer                 configurations/s      MB");
     for (name, jobs) in [("one thread", Some("1")), ("all cores", None)] {
@@ -73,7 +74,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// The last line that a command prints, a number.
+/// Returns the number in the last line that a command prints.
 fn last_number(command: &mut Command) -> Option<f64> {
     let output = command.stderr(Stdio::null()).output().ok()?;
     String::from_utf8_lossy(&output.stdout).lines().last()?.trim().parse().ok()
@@ -103,7 +104,7 @@ fn entities(folder: &Path) {
     }
 }
 
-/// 100,000 instances that wait for an event: made, and reached again after the process has ended.
+/// Creates 100,000 instances that wait for an event, and reaches one of them in a new process.
 fn parked(folder: &Path) {
     let store = fresh(folder);
     let began = Instant::now();
@@ -145,7 +146,8 @@ fn parked(folder: &Path) {
     println!("first page of `durable list`      {:>9.1} ms", 1e3 * median(pages));
 }
 
-/// Seconds until a command has printed its first line. The rest is read to its end.
+/// Returns the seconds until a command has printed its first line. Reads the other lines to the
+/// end.
 fn first_line(command: &mut Command) -> f64 {
     let began = Instant::now();
     let mut child = command.stdout(Stdio::piped()).spawn().expect("durable runs");

@@ -1,6 +1,6 @@
 //! Plots on logarithmic axes, as SVG.
 
-/// The slope of the line through points on logarithmic axes, by least squares.
+/// Returns the slope of the line through points on logarithmic axes, by least squares.
 pub fn slope(points: &[(f64, f64)]) -> f64 {
     let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
     let n = logs.len() as f64;
@@ -13,7 +13,7 @@ const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 300.0;
 const MARGIN: f64 = 50.0;
 
-/// A plot of seconds by size, beside the line of what is proportional.
+/// Returns a plot of seconds by size, with the line of proportional growth.
 pub fn svg(title: &str, points: &[(f64, f64)]) -> String {
     let decades = |of: &dyn Fn(&(f64, f64)) -> f64| {
         let logs = points.iter().map(|point| of(point).log10());

@@ -1,5 +1,6 @@
-//! How what a path takes grows with the size of what it is given: a figure over three decades each, with its slope on
-//! logarithmic axes (1 is proportional), and a plot in `docs/plots`.
+//! Scaling: the time of each path by the size of its input, over three decades.
+//!
+//! Prints the slope on logarithmic axes (1 is proportional), and writes a plot to `docs/plots`.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +9,8 @@ use std::time::Instant;
 
 use super::{DURABLE, fresh, last_number, median, plot, program};
 
-/// What is measured: its name, its program, which gets the size and prints the seconds, and the sizes.
+/// The measured paths: the title, the argument that chooses the path in `scaling.df`, which prints
+/// the seconds, and the sizes.
 const PATHS: [(&str, &str, [u32; 4]); 13] = [
     ("computed steps, one after another", "steps", [1_000, 10_000, 100_000, 1_000_000]),
     ("external steps, one after another", "external", [10, 100, 1_000, 10_000]),
@@ -65,7 +67,8 @@ fn show(plots: &Path, what: &str, name: &str, sizes: [u32; 4], of: impl Fn(u32) 
     fs::write(plots.join(format!("{name}.svg")), svg).expect("a plot");
 }
 
-/// Seconds from the start of a process to the next output of a script that was killed when it had done or begun so much.
+/// Returns the seconds from the start of a process to the next output of a resumed script. The
+/// script was killed after `size` steps, or with `size` instances begun.
 fn resumed(folder: &Path, script: &str, size: u32) -> f64 {
     use std::io::{BufRead, BufReader, Write};
     let store = fresh(folder);

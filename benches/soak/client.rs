@@ -1,4 +1,7 @@
-//! Clients of a server that may be down: each knows what was acknowledged, and what may have been done all the same.
+//! Clients of a server that may be down.
+//!
+//! Each client knows which requests were acknowledged, and which may have been carried out without
+//! an acknowledgement.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,14 +23,14 @@ use serde_json::Value as Json;
 
 use crate::{Asked, Shared, durable, server};
 
-/// For how long signals are put off.
+/// The delay of delayed signals.
 pub const LATER: Duration = Duration::from_secs(2);
-/// Instances that have ended stay in the store for so long.
+/// How long an ended instance stays in the store.
 const KEPT: Duration = Duration::from_secs(10);
-/// How many instances a client has under way at once.
+/// The number of instances that a client has under way at once.
 const AT_ONCE: u64 = 4;
 
-/// What is run, and how often: in turn.
+/// The orchestrations that clients start in turn, each as often as it stands here.
 const KINDS: [&str; 20] = [
     "order", "transfer", "event", "rounds", "order", "transfer", "many", "fails", "order", "transfer",
     "event", "waits", "order", "transfer", "outside", "rounds", "order", "transfer", "event", "large",
@@ -50,18 +53,19 @@ impl Program {
     }
 }
 
-/// Signals that were acknowledged, and those of which nobody knows: the server was killed meanwhile.
+/// The number of signals that were acknowledged (`sure`), and of those whose outcome is unknown
+/// because the server was killed (`unsure`).
 #[derive(Clone, Copy, Default)]
 pub struct Told {
     pub sure: i64,
     pub unsure: i64,
 }
 
-/// What a client has done.
+/// The work that a client has done.
 #[derive(Default)]
 pub struct Counts {
     pub client: String,
-    /// Instances that tell `Done` of themselves.
+    /// The number of instances that report to the entity `Done`.
     pub done: i64,
     pub asides: i64,
     pub told: Told,
@@ -70,7 +74,7 @@ pub struct Counts {
     pub answers: u64,
 }
 
-/// The connection to a server, made anew when it is lost.
+/// The connection to a server, reopened when it is lost.
 struct Line {
     shared: Arc<Shared>,
     connection: Option<Connection>,
@@ -81,7 +85,7 @@ impl Line {
         Line { shared: shared.clone(), connection: None }
     }
 
-    /// Asks once; none when there is no answer.
+    /// Sends a request once. Returns `None` if there is no answer.
     fn ask(&mut self, request: &Request) -> Option<Response> {
         if self.connection.is_none() {
             self.connection = Connection::open(&server::store(&self.shared.folder)).ok();
@@ -98,8 +102,8 @@ impl Line {
         }
     }
 
-    /// Asks until there is an answer. What is asked does the same when it is asked twice. How long the answer took is noted
-    /// if it came at once.
+    /// Sends a request until there is an answer. The requests are idempotent. Notes the latency if
+    /// the connection was open before.
     fn insist(&mut self, noted: Option<Asked>, request: &Request) -> Response {
         loop {
             let is_connected = self.connection.is_some();
@@ -114,7 +118,7 @@ impl Line {
         }
     }
 
-    /// Has a command carried out, whatever becomes of the server meanwhile.
+    /// Has a command carried out, even if the server is killed meanwhile.
     fn command(&mut self, noted: Option<Asked>, command: Command) -> Reply {
         match self.insist(noted, &Request::Command(command)) {
             Response::Reply(reply) => reply,
@@ -132,7 +136,7 @@ impl Line {
         }
     }
 
-    /// How many instances there are; none when the server is away.
+    /// Returns the number of instances, or `None` when the server is away.
     fn count(&mut self) -> Option<u64> {
         let began = Instant::now();
         let (mut count, mut paging) = (0, Paging::first(1_000));
@@ -163,7 +167,7 @@ impl Client {
         Client { number, line: Line::new(&shared), program, counts }
     }
 
-    /// Begins so many instances a second until it is over; what has begun comes to its end.
+    /// Starts `rate` instances a second until the run is over, and waits for the end of each.
     pub fn work(&mut self, rate: f64) -> Counts {
         if self.number == 0 {
             self.start("fill", 0);
@@ -174,7 +178,7 @@ impl Client {
         let mut n = 0;
         while !self.line.shared.over.load(Ordering::Relaxed) {
             thread::sleep(next.saturating_duration_since(Instant::now()));
-            // What a server that is down keeps waiting is not made up for.
+            // Starts missed while the server was down are not made up for.
             next = (next + pause).max(Instant::now());
             self.round(n + 1, n + AT_ONCE);
             n += AT_ONCE;
@@ -187,7 +191,8 @@ impl Client {
         KINDS[(n as usize + self.number * 5) % KINDS.len()]
     }
 
-    /// Instances at once, from one number to another, with what is sent to them and the like.
+    /// Starts the instances of a range of numbers at once, sends them what their kinds need, tells
+    /// an entity, and waits for their ends.
     fn round(&mut self, from: u64, to: u64) {
         for n in from..=to {
             self.start(self.kind(n), n);
@@ -229,7 +234,7 @@ impl Client {
             let (record, if_exists) = (record.clone(), IfExists::Join);
             Command::Start(Box::new(Starting { record, modules, named: None, if_exists }))
         };
-        // The texts of a program that the server has are left out.
+        // The start leaves out the program's texts, which the server usually has.
         let mut reply = self.line.command(Some(Asked::Start), starting(Vec::new()));
         if matches!(reply, Reply::Refused(_)) {
             reply = self.line.command(None, starting(self.program.modules.clone()));
@@ -248,7 +253,8 @@ impl Client {
         }
     }
 
-    /// Waits for the end of an instance, which is the one that is to come.
+    /// Waits for the end of an instance, and checks that its status is the one that its kind
+    /// requires.
     fn ends(&mut self, kind: &str, n: u64) {
         let id = self.id(n);
         match self.line.command(None, Command::Wait(id.clone())) {
@@ -265,7 +271,7 @@ impl Client {
         self.line.shared.ended.lock().expect("nobody failed").push_back((Instant::now(), id));
     }
 
-    /// The next signal of a number, which is never sent twice.
+    /// Sends the next signal of a key. A signal is never sent twice.
     fn tell(&mut self, key: &str, told: Told, after: Option<Duration>) -> Told {
         let n = told.sure + told.unsure + 1;
         let entity = EntityId::new("Told", &Value::str(key)).expect("a key");
@@ -284,7 +290,8 @@ fn data(value: Value) -> Data {
     Data::encode(&value).expect("data")
 }
 
-/// Removes what has ended, a while after its end, and looks at what there is, until all is removed at the end.
+/// Removes instances a while after their end until all are removed, and queries the store
+/// meanwhile.
 pub fn remove(shared: &Arc<Shared>) {
     let mut line = Line::new(shared);
     let mut looked = Instant::now();
@@ -299,7 +306,8 @@ pub fn remove(shared: &Arc<Shared>) {
             }
         }
         if !ids.is_empty() {
-            // Most purges are of many at once. When one of those can't be removed each is tried alone.
+            // Most purges remove many instances at once. If one instance can't be removed, each is
+            // tried alone.
             match line.ask(&Request::Command(Command::Purge { ids: ids.clone(), force: false })) {
                 Some(Response::Reply(Reply::Removed(removed))) => {
                     shared.removed.fetch_add(removed, Ordering::Relaxed);
@@ -312,7 +320,8 @@ pub fn remove(shared: &Arc<Shared>) {
             if let Some(count) = line.count() {
                 shared.stored.store(count, Ordering::Relaxed);
             }
-            // People look as well; a server that is down is no business of theirs, since a command would take the store.
+            // The command line queries the server as well. It skips the server that may be down,
+            // since a command would then open the store itself.
             if shared.folder.ends_with("lives") {
                 command(&shared.folder, &["list", "--status", "failed"]);
                 command(&shared.folder, &["entities", "Told"]);
@@ -331,7 +340,7 @@ fn remove_one(line: &mut Line, id: String) {
         Reply::Removed(removed) => {
             line.shared.removed.fetch_add(removed, Ordering::Relaxed);
         }
-        // It was removed before the server was killed.
+        // The instance was removed before the server was killed.
         Reply::Unknown => {}
         Reply::Refused(_) => {
             line.shared.ended.lock().expect("nobody failed").push_back((Instant::now(), id));
@@ -340,7 +349,7 @@ fn remove_one(line: &mut Line, id: String) {
     }
 }
 
-/// What a command says that must succeed.
+/// Runs a command that must succeed, and returns its output.
 pub fn command(folder: &Path, args: &[&str]) -> String {
     let output = durable()
         .args(args)
@@ -354,7 +363,7 @@ pub fn command(folder: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The states of all entities, by their names and keys.
+/// Returns the states of all entities, by name and key.
 pub fn states(folder: &Path) -> BTreeMap<String, Json> {
     let lines = command(folder, &["entities", "--json"]);
     let parsed = lines.lines().map(|line| serde_json::from_str::<Json>(line).expect("JSON"));

@@ -1,16 +1,18 @@
-//! Servers that work for long: `cargo bench --bench soak -- MINUTES` (2 minutes unless said otherwise).
+//! A soak test: `cargo bench --bench soak -- MINUTES` (2 minutes by default).
 //!
-//! Two `durable serve` run the program `benches/programs/soak.df`, each in a store of its own, for clients that start, raise,
-//! signal, terminate, wait and list, and remove what has ended. One server lives from the beginning to the end. The other
-//! one is ended again and again, by SIGKILL and by SIGTERM in turn, and begins again.
+//! Two `durable serve` run the program `benches/programs/soak.df`, each in a store of its own.
+//! Clients start, raise, signal, terminate, wait and list, and remove ended instances. One server
+//! lives from the beginning to the end. The other server is ended again and again, by SIGKILL and
+//! by SIGTERM in turn, and started again.
 //!
-//! The first tenth of the time is for warming up. Of the rest the last third is compared with the first: memory, open
-//! descriptors, threads, the size and the files of the store, the instances in it, and how long answers take. At the end
-//! each client's instances and signals are counted by the entities that they told, and the stores are verified. Something
-//! that is larger than its tolerance (`report::compare`), lost or doubled ends the process with 1.
+//! The first tenth of the time is a warm-up. Of the rest, the last third is compared with the
+//! first: memory, open descriptors, threads, the size and the files of the store, the instances in
+//! it, and latencies. At the end, each client's instances and signals are counted by the entities
+//! that they told, and the stores are verified. If anything grew beyond its tolerance
+//! (`report::compare`), or was lost or doubled, the process ends with 1.
 //!
-//! `SOAK_RATE` is how many instances a client starts a second (8), of eight clients. `SOAK_SEED` chooses when the second
-//! server is ended.
+//! `SOAK_RATE` is the number of instances that each of the eight clients starts a second (8 by
+//! default). `SOAK_SEED` chooses the times at which the second server is ended.
 
 mod client;
 mod report;
@@ -29,40 +31,41 @@ use client::{Client, Counts, Program};
 use report::{Life, Sample};
 use server::Server;
 
-/// The program that is looked at: a copy, which a build in the meantime does not change.
+/// The program under test: a copy, so that a build during the run does not change it.
 pub static DURABLE: OnceLock<PathBuf> = OnceLock::new();
-/// Clients of each server.
+/// The number of clients of each server.
 const CLIENTS: usize = 4;
-/// A client that gets no answer for so long is taken for one that nobody hears.
+/// The longest time without an answer, after which the server counts as deaf.
 const DEAF: Duration = Duration::from_secs(300);
 
-/// How long an answer took.
+/// The kind of a request whose latency is measured.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Asked {
-    /// What a key has.
+    /// A query for one record.
     Question,
-    /// Begin an instance: the answer is durable.
+    /// The start of an instance. The answer comes when the start is durable.
     Start,
-    /// All instances.
+    /// A query for all instances.
     List,
 }
 
-/// What the threads of one store share.
+/// The state that the threads of one store share.
 pub struct Shared {
     pub began: Instant,
     pub folder: PathBuf,
-    /// Clients begin nothing more.
+    /// Whether clients should start nothing more.
     pub over: AtomicBool,
-    /// How many clients there are that have not done all of theirs.
+    /// The number of clients that have not finished their work.
     pub working: AtomicU64,
-    /// Seconds since the beginning, what was asked, and the milliseconds until the answer.
+    /// For each answer: seconds since the beginning, the kind of request, and the latency in
+    /// milliseconds.
     pub answers: Mutex<Vec<(f64, Asked, f64)>>,
-    /// Instances that may be removed, with when they ended.
+    /// Instances that may be removed, with the times of their ends.
     pub ended: Mutex<VecDeque<(Instant, String)>>,
     pub removed: AtomicU64,
-    /// How many instances the store has.
+    /// The number of instances in the store.
     pub stored: AtomicU64,
-    /// When somebody last got an answer, in milliseconds since the beginning.
+    /// The time of the last answer to any client, in milliseconds since the beginning.
     pub heard: AtomicU64,
 }
 
@@ -101,7 +104,7 @@ impl Shared {
     }
 }
 
-/// A command of the program.
+/// Returns a command that runs the program under test.
 pub fn durable() -> Command {
     Command::new(DURABLE.get().expect("a program"))
 }
@@ -139,7 +142,7 @@ fn main() -> ExitCode {
     let mut samples: Vec<Sample> = Vec::new();
     let mut lives: Vec<Life> = Vec::new();
     watch(minutes, &mut servers, &shared, &mut samples, &mut lives);
-    // Clients take the answers to what they have begun.
+    // Clients still wait for the instances that they have started.
     shared.iter().for_each(|shared| shared.over.store(true, Ordering::Relaxed));
     while clients.iter().any(|client| !client.is_finished()) {
         shared.iter().for_each(|shared| shared.check_heard());
@@ -150,7 +153,7 @@ fn main() -> ExitCode {
     removers.into_iter().for_each(|remover| remover.join().expect("the remover did not fail"));
     let used = servers.each_ref().map(Server::processor);
     let seconds = began.elapsed().as_secs_f64();
-    // What was put off to later is there.
+    // Delayed signals take effect within this time.
     thread::sleep(client::LATER + Duration::from_secs(2));
     let mut wrong = Vec::new();
     for (at, server) in servers.into_iter().enumerate() {
@@ -176,7 +179,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Looks at both servers each second, and ends the second one now and then.
+/// Samples both servers each second, and restarts the second one now and then.
 fn watch(
     minutes: f64,
     servers: &mut [Server; 2],
@@ -222,7 +225,8 @@ fn watch(
     }
 }
 
-/// What is wrong with the store of a server that has ended: what its entities have counted, what is left, and its sums.
+/// Returns the faults of the store of an ended server: wrong counts of its entities, instances and
+/// locks that are left, and damage.
 fn check(folder: &Path, counts: &[&Counts]) -> Vec<String> {
     let mut wrong = Vec::new();
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -280,7 +284,7 @@ fn check(folder: &Path, counts: &[&Counts]) -> Vec<String> {
     wrong
 }
 
-/// Something that answers requests.
+/// Starts a server that answers HTTP requests, and returns its port.
 fn web_server() -> u16 {
     use std::io::{Read, Write};
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -1,4 +1,4 @@
-//! What was seen, and whether it grows.
+//! The report: the measurements, and which of them grow.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,20 +7,20 @@ use std::sync::atomic::Ordering;
 use crate::client::Counts;
 use crate::{Asked, Shared, server};
 
-/// How a server stands at a time.
+/// The measurements of a server at one time.
 #[derive(Clone, Default)]
 pub struct Sample {
-    /// Seconds since the beginning.
+    /// The time of the sample, in seconds since the beginning.
     pub time: f64,
     pub server: usize,
-    /// MB.
+    /// The resident memory, in MB.
     pub memory: f64,
     pub descriptors: u64,
     pub threads: u64,
-    /// MB that the store takes on the disk.
+    /// The size of the store on the disk, in MB.
     pub bytes: f64,
     pub files: u64,
-    /// Instances in the store.
+    /// The number of instances in the store.
     pub stored: u64,
 }
 
@@ -35,17 +35,18 @@ impl fmt::Display for Sample {
     }
 }
 
-/// A life of the server that is ended again and again.
+/// One life of the server that is ended again and again.
 pub struct Life {
     pub in_order: bool,
     pub lasted: f64,
-    /// Milliseconds from its beginning until it answered; 0 for the first life.
+    /// Milliseconds from the start of this life until the first answer; 0 for the first life.
     pub ready: f64,
-    /// How it stood at its end.
+    /// The last sample of this life.
     pub last: Sample,
 }
 
-/// How much larger a figure may be in the last third than in the first.
+/// The growth of a figure that is allowed between the first third and the last: `first * factor +
+/// more`.
 struct Tolerance {
     factor: f64,
     more: f64,
@@ -55,17 +56,18 @@ const fn tolerance(factor: f64, more: f64) -> Tolerance {
     Tolerance { factor, more }
 }
 
-/// What an allocator keeps goes up and down by some megabytes.
+/// The memory that an allocator keeps varies by some megabytes.
 const MEMORY: Tolerance = tolerance(1.1, 4.0);
 /// Clients, commands and requests come and go.
 const FEW: Tolerance = tolerance(1.0, 4.0);
-/// A store is written anew when it takes more than 16 MB and four times what it holds, so it goes up and down by that.
+/// A store is rewritten when it takes more than 16 MB and four times its content, so its size
+/// varies by that much.
 const STORE: Tolerance = tolerance(1.25, 16.0);
-/// The file of a large value stays when the process is killed, until the store is written anew: so many as 16 MB are, of
-/// more than 128 KiB each.
+/// After a kill, the file of a large value stays until the store is rewritten. 128 such files, of
+/// more than 128 KiB each, make up 16 MB.
 const FILES: Tolerance = tolerance(1.0, 128.0);
 const STORED: Tolerance = tolerance(1.25, 50.0);
-/// What else the machine does makes answers late: the median says more than the slowest.
+/// Other load on the machine delays answers, so the median says more than the slowest answer.
 const MEDIAN: Tolerance = tolerance(1.5, 1.0);
 const SLOW: Tolerance = tolerance(3.0, 20.0);
 
@@ -75,7 +77,7 @@ struct Table {
 
 impl Table {
     fn row(&mut self, of: &str, what: &str, first: f64, last: f64, tolerance: &Tolerance) {
-        // A short run may have nothing of a kind in one of its thirds.
+        // A short run may have no figures in one of its thirds.
         if first == 0.0 {
             return;
         }
@@ -98,7 +100,7 @@ fn most(values: Vec<f64>) -> f64 {
     values.into_iter().fold(0.0, f64::max)
 }
 
-/// Prints the last third beside the first, and says what grows.
+/// Prints the last third beside the first, and returns the figures that grow.
 pub fn compare(
     seconds: f64,
     samples: &[Sample],
@@ -175,7 +177,7 @@ fn answers(table: &mut Table, of: &str, thirds: [(f64, f64); 2], shared: &Arc<Sh
     }
 }
 
-/// Prints what was done, and what it took.
+/// Prints the work that was done, and its cost.
 pub fn work(counts: &[Counts], shared: &[&Arc<Shared>; 2], used: [f64; 2], seconds: f64) {
     let sum = |of: &dyn Fn(&Counts) -> i64| counts.iter().map(of).sum::<i64>();
     let removed: u64 = shared.iter().map(|shared| shared.removed.load(Ordering::Relaxed)).sum();

@@ -1,4 +1,4 @@
-//! A server, as the system sees it.
+//! A server process, and its measurements by the operating system.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -13,18 +13,18 @@ use nix::unistd::Pid;
 use crate::durable;
 use crate::report::Sample;
 
-/// Clock ticks in a second of processor time, as Linux counts them for programs.
+/// Clock ticks in a second of processor time, in the unit that Linux reports to programs.
 const TICKS: f64 = 100.0;
 
 pub struct Server {
     folder: PathBuf,
     port: u16,
     process: Child,
-    /// Of the lives before, in seconds.
+    /// The processor time of the earlier lives, in seconds.
     processor: f64,
 }
 
-/// The store of a server in a folder.
+/// Returns the path of the store of a server's folder.
 pub fn store(folder: &Path) -> PathBuf {
     folder.join(".durable")
 }
@@ -38,7 +38,7 @@ impl Server {
         server
     }
 
-    /// Waits until it answers.
+    /// Waits until the server answers.
     fn answers(&mut self) {
         let began = Instant::now();
         while UnixStream::connect(store(&self.folder).join("socket")).is_err() {
@@ -50,7 +50,8 @@ impl Server {
         }
     }
 
-    /// Ends it, and begins it again; the milliseconds until it answers.
+    /// Ends the server and starts it again. Returns the milliseconds from the start until it
+    /// answers.
     pub fn begins_again(&mut self, in_order: bool) -> f64 {
         self.processor += used(self.process.id());
         match in_order {
@@ -76,12 +77,12 @@ impl Server {
         self.stop();
     }
 
-    /// Whether it has ended.
+    /// Returns the server's exit status, or `None` while it runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().expect("its state")
     }
 
-    /// Seconds of processor time in all of its lives.
+    /// Returns the processor time of all lives, in seconds.
     pub fn processor(&self) -> f64 {
         self.processor + used(self.process.id())
     }
@@ -125,14 +126,14 @@ fn entries(folder: &str) -> u64 {
     fs::read_dir(folder).map_or(0, |entries| entries.count() as u64)
 }
 
-/// A line of what the system says of a process, in kilobytes.
+/// Returns a number from a process's `/proc` status. Sizes are in kilobytes.
 fn status(id: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Seconds of processor time.
+/// Returns the processor time of a process, in seconds.
 pub fn used(id: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
@@ -140,7 +141,8 @@ pub fn used(id: u32) -> f64 {
     (field(11) + field(12)) / TICKS
 }
 
-/// What a folder takes on the disk, and how many files it has. What goes meanwhile is not counted.
+/// Adds the bytes that a folder takes on the disk, and the number of its files. Files that
+/// disappear meanwhile are not counted.
 fn size(folder: &Path, bytes: &mut u64, files: &mut u64) {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(folder) else { return };

@@ -1,14 +1,14 @@
-//! Values, numbers and texts from a fuzzer's bytes. What is not there any more is zero.
+//! Values, numbers and texts from a fuzzer's bytes. Missing bytes read as zero.
 
 use std::rc::Rc;
 
 use durable::machine::Value;
 use durable::machine::value::EntityRef;
 
-/// Bytes that are taken from their beginning.
+/// A reader of bytes from front to back.
 pub struct Bytes<'a>(pub &'a [u8]);
 
-/// Numbers at the borders of what operators and natives take.
+/// Numbers at the limits of operators and natives.
 const BORDERS: [i64; 16] = [
     i64::MIN,
     i64::MIN + 1,
@@ -28,7 +28,7 @@ const BORDERS: [i64; 16] = [
     1_772_366_400_000_000_000,
 ];
 
-/// Names that records have, so that natives find some of theirs.
+/// Names of fields, so that natives find the fields that they know.
 const NAMES: [&str; 24] = [
     "a",
     "b",
@@ -63,14 +63,14 @@ impl<'a> Bytes<'a> {
         *first
     }
 
-    /// At most so many of the next bytes.
+    /// Takes up to `most` of the next bytes.
     pub fn take(&mut self, most: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(most.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    /// A number: a small one, one at a border, or any.
+    /// Reads a number: small, at a limit, or arbitrary.
     pub fn int(&mut self) -> i64 {
         match self.byte() {
             small @ 0..=127 => i64::from(small) - 32,
@@ -87,13 +87,13 @@ impl<'a> Bytes<'a> {
         eight
     }
 
-    /// A text of at most 255 bytes.
+    /// Reads a text of at most 255 bytes.
     pub fn text(&mut self) -> String {
         let most = usize::from(self.byte());
         String::from_utf8_lossy(self.take(most)).into_owned()
     }
 
-    /// All that is left, as a text.
+    /// Reads all remaining bytes as a text.
     pub fn rest(&mut self) -> String {
         String::from_utf8_lossy(std::mem::take(&mut self.0)).into_owned()
     }
@@ -105,7 +105,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// Data of any kind, nested so deep at most.
+    /// Reads data of any kind, nested at most `depth` levels deep.
     pub fn value(&mut self, depth: usize) -> Value {
         match self.byte() % 13 {
             0 => Value::Null,

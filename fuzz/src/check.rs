@@ -1,4 +1,4 @@
-//! Programs: the checker, the lowering, the compiler, and the first steps of what they make.
+//! Programs: the checker, lowering, the compiler, and the first turns of the compiled code.
 
 use durable::builtins::Context;
 use durable::check;
@@ -9,16 +9,18 @@ use durable::machine::{Identity, Image, Machine, Progress, Value};
 
 use super::source::are_in;
 
-/// Longer texts find nothing that shorter ones don't.
+/// The longest text that is checked. Longer texts find nothing more.
 const MOST: usize = 8 << 10;
-/// What a program may do at once, in calls and repetitions, and how often.
+/// The fuel of a turn, in calls and repetitions, and the number of turns.
 const FUEL: u64 = 10;
 const TURNS: usize = 100;
-/// Bytes of values with which a program has gone far enough.
+/// The bytes of values at which a run stops.
 const LARGE: usize = 4 << 20;
 
-/// A text is a program or has mistakes, with places that are in it. A program is compiled, and the same each time; a machine that
-/// has run for a while is the same as one that is restored from its snapshot.
+/// Checks, compiles and runs a text.
+///
+/// A text is a program or has diagnostics with places within it. Compiling it twice gives the same
+/// code. A machine restored from a snapshot has the same snapshot.
 pub fn run(bytes: &[u8]) {
     let Some(text) = bytes.get(..bytes.len().min(MOST)).and_then(|bytes| std::str::from_utf8(bytes).ok())
     else {
@@ -34,13 +36,13 @@ pub fn run(bytes: &[u8]) {
     core::print(&core, &program, false);
     let Ok(code) = compile(&core, &program) else { return };
     let shown = code::print(&code, false);
-    // Of some programs, since it takes as long as all the rest.
+    // Only some programs are compiled twice, since that takes as long as all the rest.
     if text.len().is_multiple_of(8) {
         let again = load();
         let again = compile(&lower(&again), &again).expect("it was compiled before");
         assert_eq!(shown, code::print(&again, false), "it is compiled otherwise the second time");
     }
-    // Constants may compute for long.
+    // Constants may take long to compute.
     if !code.consts.is_empty() {
         return;
     }

@@ -1,14 +1,15 @@
-//! The store's files: the write-ahead log with its frames, the database's nodes, snapshots and messages, the record of commits.
+//! The store's files: the write-ahead log with its frames, the database's nodes, snapshots and
+//! messages, and the record of commits.
 
 use durable::store::probe::wal::{BEFORE, Log, Written, read, save};
 use durable::store::probe::{raw, record};
 
 use super::bytes::Bytes;
 
-/// The generation of what is written.
+/// The generation of the written frames.
 const GENERATION: u64 = 3;
 
-/// The first byte says what the others are.
+/// Reads the bytes as the part of a store that the first byte selects.
 pub fn run(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     match bytes.byte() % 7 {
@@ -27,7 +28,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// A short key, which often is one that was written before.
+/// Reads a short key, often one that was written before.
 fn key(bytes: &mut Bytes<'_>, written: &Written) -> Vec<u8> {
     let how = usize::from(bytes.byte());
     match written.get(how % 8) {
@@ -37,7 +38,8 @@ fn key(bytes: &mut Bytes<'_>, written: &Written) -> Vec<u8> {
     }
 }
 
-/// A log with frames of writes, and what they have made of their keys after each.
+/// Builds a log with frames of writes. Returns it with the state of the keys before the first frame
+/// and after each.
 fn log(bytes: &mut Bytes<'_>) -> (Log, Vec<Written>) {
     let mut log = Log::new(u64::from(bytes.byte()));
     let mut states = vec![Written::new()];
@@ -60,7 +62,8 @@ fn log(bytes: &mut Bytes<'_>) -> (Log, Vec<Written>) {
     (log, states)
 }
 
-/// What was written is read, and saved as the same; also when one bit of it turns.
+/// Checks that frames are read and saved as they were written, and that saving mends one flipped
+/// bit.
 fn writes(bytes: &mut Bytes<'_>) {
     let (log, states) = log(bytes);
     let (frames, written, whole) = (states.len() as u64 - 1, log.written(), log.bytes.clone());
@@ -68,7 +71,7 @@ fn writes(bytes: &mut Bytes<'_>) {
     assert!(read(&whole, GENERATION, Some(frames + 1)).is_err(), "one is missing");
     assert_eq!(read(&whole, GENERATION + 1, None), Ok(Some((0, Written::new()))), "it is old");
     assert!(frames == 0 || read(&whole, GENERATION - 1, None).is_err(), "the database is older");
-    // Saving goes through all of the file, and takes the most time.
+    // Saving scans the whole file and takes most of the time.
     if log.end.is_multiple_of(4) {
         assert_eq!(save(whole.clone(), GENERATION), (written.clone(), Vec::new()));
     }
@@ -84,7 +87,8 @@ fn writes(bytes: &mut Bytes<'_>) {
     assert_eq!((saved, &lost[..]), (written, &[][..]), "bit {bit} of byte {at} is turned");
 }
 
-/// Frames that fit their checksums, with any bytes in the place of their changes: they are taken as a whole, or not.
+/// Appends frames with valid checksums and arbitrary changes. Each is taken as a whole or not at
+/// all.
 fn changes(bytes: &mut Bytes<'_>) {
     let (mut log, states) = log(bytes);
     let frames = states.len() as u64 - 1;
@@ -102,8 +106,8 @@ fn changes(bytes: &mut Bytes<'_>) {
     }
 }
 
-/// A log with other bytes in some places: what is read of it is what was written, up to a frame, and all of it when it is known how
-/// many there were.
+/// Overwrites some bytes of a log. Reading returns a state after some frame, and the last one if
+/// the number of frames is known.
 fn damage(bytes: &mut Bytes<'_>) {
     let (log, states) = log(bytes);
     let frames = states.len() - 1;
@@ -124,7 +128,7 @@ fn damage(bytes: &mut Bytes<'_>) {
     let _ = save(if log.end.is_multiple_of(4) { bytes.0.to_vec() } else { damaged }, GENERATION);
 }
 
-/// Any bytes as a node, and as changes to it.
+/// Reads any bytes as a node with changes.
 fn nodes(bytes: &mut Bytes<'_>) {
     let mut changes = Vec::new();
     for _ in 0..bytes.byte() % 6 {
@@ -134,7 +138,7 @@ fn nodes(bytes: &mut Bytes<'_>) {
     let _ = raw::leaf(bytes.0, &changes);
 }
 
-/// Any bytes as a segment's messages: there are no more pages than bytes.
+/// Reads any bytes as the messages of a segment. There are no more pages than bytes.
 fn messages(bytes: &mut Bytes<'_>) {
     if let Ok(pages) = raw::walk(bytes.0) {
         assert!(pages <= bytes.0.len(), "{pages} pages");

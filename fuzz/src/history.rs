@@ -1,4 +1,5 @@
-//! What the engine keeps: data, records, histories, checkpoints, states of machines, mail and keys.
+//! The engine's stored forms: data, records, histories, checkpoints, states of machines, mail and
+//! keys.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -16,12 +17,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::bytes::Bytes;
 use super::memory::within;
 
-/// Bytes that reading may take, and more for each byte that is read.
+/// The memory that decoding may take: a fixed number of bytes, and a number for each input byte.
 const FIXED: usize = 4 << 20;
 const EACH: usize = 2_000;
 
-/// The first byte says what the others are read as. They are what it says or are refused, without more memory than they stand
-/// for. What was read is written, and read again as the same.
+/// Decodes the bytes as the form that the first byte selects.
+///
+/// Decoding succeeds or fails, within the memory that the bytes allow. A decoded value survives a
+/// round trip.
 pub fn run(bytes: &[u8]) {
     let Some((what, bytes)) = bytes.split_first() else { return };
     let most = FIXED + EACH * bytes.len();
@@ -39,7 +42,7 @@ pub fn run(bytes: &[u8]) {
         10 => machine(bytes),
         11 => known_keys(bytes),
         12 => {
-            // A compressed byte stands for 255 others at most.
+            // A compressed byte stands for at most 255 bytes.
             if let Some(plain) = within(most, || decompress(bytes)) {
                 assert!(compress(&plain).is_none_or(|packed| decompress(&packed).as_ref() == Some(&plain)));
             }
@@ -53,7 +56,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// What is read is written, and read again as the same.
+/// Checks that a decoded value survives a round trip.
 fn survives<T: Debug>(bytes: &[u8], decode: fn(&[u8]) -> Option<T>, encode: fn(&T) -> Vec<u8>) {
     let Some(value) = within(FIXED + EACH * bytes.len(), || decode(bytes)) else { return };
     let written = encode(&value);
@@ -72,10 +75,10 @@ fn data(bytes: &[u8]) {
     format::write(&value, 1_000);
 }
 
-/// Bytes as a chunk whose checksum fits.
+/// Decodes bytes as a chunk without a check of its checksum.
 fn chunk(bytes: &[u8]) {
     let sealed = [bytes, &[0; 8]].concat();
-    // What is in it may be compressed.
+    // The chunk's content may be compressed.
     let most = 255 * (FIXED + EACH * bytes.len());
     let Ok(Chunk { entries, .. }) = within(most, || Chunk::decode_alone(&sealed)) else { return };
     let (bytes, checksum) = Chunk::encode(entries.clone(), 7);
@@ -85,7 +88,8 @@ fn chunk(bytes: &[u8]) {
     assert!(Chunk::decode(&bytes, 8).is_err(), "it fits another chunk before it");
 }
 
-/// Chunks one after another, some as they are and some with what they were made of before.
+/// Reads chunks as one history. Most chunks are encoded anew with the checksum of the chunk before
+/// them; a part that is left as it is must be refused.
 fn histories(bytes: &[u8]) {
     let mut rest = Bytes(bytes);
     let (mut chunks, mut entries, mut before) = (Vec::new(), Vec::new(), 0);
@@ -116,7 +120,7 @@ fn histories(bytes: &[u8]) {
     }
 }
 
-/// Bytes as a checkpoint whose checksum fits.
+/// Decodes bytes as a checkpoint with a matching checksum.
 fn checkpoint(bytes: &[u8]) {
     let sealed = [&xxh3_64(bytes).to_le_bytes(), bytes].concat();
     let Some(checkpoint) = within(FIXED + EACH * bytes.len(), || Checkpoint::decode(&sealed)) else { return };
@@ -126,7 +130,7 @@ fn checkpoint(bytes: &[u8]) {
     machine(checkpoint.state());
 }
 
-/// The program whose states are read.
+/// The program whose machine states are decoded.
 const PROGRAM: &str = "
 fn count(n) { var all = []; for i in 0..n { all = [..all, {i, f: fn _ => i}] }; all }
 activity work(n) { if n > 2 { throw {kind: \"many\"} }; n * 2 }
@@ -143,7 +147,7 @@ thread_local! {
     static IMAGE: RefCell<Option<Rc<Image>>> = const { RefCell::new(None) };
 }
 
-/// A machine of a program that is about to begin.
+/// Returns the image of the program, compiled once per thread.
 pub fn image() -> Rc<Image> {
     let made = || {
         let program = check::load("x.df", PROGRAM.into(), &|_: &str| Err("no files".to_string()));
@@ -154,7 +158,8 @@ pub fn image() -> Rc<Image> {
     IMAGE.with_borrow_mut(|image| image.get_or_insert_with(made).clone())
 }
 
-/// Bytes as the state of a machine. Those that a machine wrote are another's, which writes the same.
+/// Restores bytes as the state of a machine. A snapshot of the restored machine restores to the
+/// same snapshot.
 fn machine(bytes: &[u8]) {
     let image = image();
     let restore = || Machine::restore(image.clone(), bytes);
@@ -165,7 +170,7 @@ fn machine(bytes: &[u8]) {
     }
 }
 
-/// States of the program, as they come about: inputs to begin with.
+/// Returns states from a run of the program, as first inputs of the fuzzer.
 pub fn states() -> Vec<Vec<u8>> {
     let image = image();
     let (script, args) = (image.code.script, vec![Value::list(Vec::new())]);
@@ -184,7 +189,7 @@ pub fn states() -> Vec<Vec<u8>> {
     states
 }
 
-/// Bytes as a key: what is read of it makes the same key.
+/// Parses bytes as keys. A parsed key builds the same key.
 fn known_keys(bytes: &[u8]) {
     if let Some((id, number)) = keys::parse_chunk(bytes) {
         assert_eq!(keys::chunk(id, number), bytes);

@@ -1,4 +1,4 @@
-//! Imports: all or nothing, and what was imported is exported as the same.
+//! Imports: all or nothing, with an export that imports as the same store.
 
 use std::collections::HashMap;
 
@@ -6,13 +6,15 @@ use durable::cli::probe::{export, import};
 use durable::engine::{Engine, Event, InstanceRecord, keys, look_up, read_history, recovery};
 use durable::kv::{MemoryTree, Read, Store};
 
-/// Longer files find nothing that shorter ones don't.
+/// The longest export that is imported. Longer ones find nothing more.
 const MOST: usize = 64 << 10;
-/// How long an engine goes on.
+/// The number of turns that an engine runs.
 const TURNS: usize = 50;
 
-/// Lines are an export or are refused. What is imported can be read, is exported, and imported again as the same; who has it
-/// gains nothing by it.
+/// Imports lines, or has them refused.
+///
+/// An imported store can be read, and its export imports as the same store. A store that already
+/// has the instances gains nothing from the export.
 pub fn run(bytes: &[u8]) {
     let lines = &bytes[..bytes.len().min(MOST)];
     for damaged in [false, true] {
@@ -32,7 +34,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Checks that all of it can be read, and says whether it has instances.
+/// Checks that the whole store can be read, and returns whether it has instances.
 fn is_whole(store: &MemoryTree) -> bool {
     let records = Read::all(store, keys::INSTANCES).expect("memory is read");
     for (key, bytes) in &records {
@@ -40,12 +42,12 @@ fn is_whole(store: &MemoryTree) -> bool {
         assert_eq!(&keys::instance(&record.id), key);
         read_history(store, &record).expect("a history");
     }
-    // What can't go on says why.
+    // An engine that can't continue returns the reason.
     let _ = goes_on(store.clone());
     !records.is_empty()
 }
 
-/// Lets an engine go on with a store, in which nothing is done outside.
+/// Runs an engine on a store, without performing any effects.
 fn goes_on(mut store: MemoryTree) -> Result<(), String> {
     let mut engine = Engine::new();
     let (mut now, mut images) = (1_000_000, HashMap::new());
@@ -59,7 +61,7 @@ fn goes_on(mut store: MemoryTree) -> Result<(), String> {
             engine.handle(Event::Run, now);
         }
         for output in engine.take_outputs() {
-            // What is to be read; the others would be done outside.
+            // Only reads are answered. A host would perform the other outputs.
             if let Some(event) = look_up(&store, &mut images, &output)? {
                 engine.handle(event, now);
             }

@@ -1,7 +1,8 @@
-//! What is fuzzed: one module for each target, with a function that takes any bytes and panics where a property does not hold.
+//! The fuzz targets: a module for each, with a function that takes any bytes and panics if a
+//! property does not hold.
 //!
-//! The programs for libFuzzer are in `fuzz_targets`. The crate's own tests run the same functions on the corpus, so this
-//! file is also a module of `tests/fuzz.rs`.
+//! The programs for libFuzzer are in `fuzz_targets`. The crate's own tests run the same functions
+//! on the corpus, so this file is also a module of `tests/fuzz.rs`.
 
 pub mod bytes;
 pub mod check;
@@ -13,10 +14,10 @@ pub mod natives;
 pub mod socket;
 pub mod source;
 
-/// What takes any bytes.
+/// A function that takes any bytes.
 pub type Target = fn(&[u8]);
 
-/// The targets: their names and functions.
+/// The targets with their names.
 pub const TARGETS: [(&str, Target); 7] = [
     ("source", source::run),
     ("check", check::run),

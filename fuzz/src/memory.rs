@@ -1,28 +1,28 @@
-//! How much memory a call takes: the allocator of the targets counts.
+//! The memory that a call takes, by the counting allocator of the targets.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 thread_local! {
-    /// Bytes that are taken now, and the most since the last beginning.
+    /// The bytes that are allocated now, and the peak since the last call of `within` began.
     static TAKEN: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
 fn count(bytes: isize) {
-    // A thread that is ending counts nothing.
+    // A thread that is ending no longer counts.
     let _ = TAKEN.try_with(|taken| {
         let (now, most) = taken.get();
         taken.set((now + bytes, most.max(now + bytes)));
     });
 }
 
-/// The system's allocator, with an account of what each thread takes.
+/// The system's allocator with a count of each thread's bytes.
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: each call goes to the system's allocator as it is; the account is beside it.
+// SAFETY: each call goes to the system's allocator unchanged; the count is kept separately.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size().cast_signed());
@@ -49,7 +49,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Calls a function, which takes at most so many bytes more than there are now.
+/// Calls a function, and checks that it takes at most `most` bytes more than are allocated now.
 pub fn within<T>(most: usize, call: impl FnOnce() -> T) -> T {
     let (before, _) = TAKEN.get();
     TAKEN.set((before, before));

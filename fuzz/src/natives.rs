@@ -1,4 +1,5 @@
-//! Natives: JSON, CSV, regular expressions, instants, and every native of the table on values of any kind.
+//! Natives: JSON, CSV, regular expressions, instants, and every native of the table on values of
+//! any kind.
 
 use std::cmp::Ordering;
 
@@ -9,7 +10,7 @@ use durable::syntax::lexer::parse_duration;
 
 use super::bytes::Bytes;
 
-/// The first byte says which natives the others are for.
+/// Calls the natives that the first byte selects.
 pub fn run(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     match bytes.byte() % 10 {
@@ -25,7 +26,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Calls a native by its name; an error is its message.
+/// Calls a native by its name. An error is returned as its message.
 fn call(name: &str, args: impl Into<Vec<Value>>) -> Result<Value, String> {
     let native = builtins::find(name).expect("a builtin");
     let mut args = args.into();
@@ -47,12 +48,13 @@ fn items(value: &Value) -> &[Value] {
     }
 }
 
-/// Whether two values are the same, of the same kinds.
+/// Returns whether two values are equal and of the same kinds.
 fn same(a: &Value, b: &Value) -> bool {
     Data::encode(a).ok() == Data::encode(b).ok()
 }
 
-/// A text that another reader of JSON takes is taken here, and no other; what it says is written and read again.
+/// Checks that the JSON reader accepts exactly the texts that another reader accepts, and that
+/// parsed values survive a round trip.
 fn json_text(bytes: &mut Bytes<'_>) {
     let text = bytes.rest();
     let ours = call("json_parse", [Value::str(&*text)]);
@@ -74,7 +76,7 @@ fn json_text(bytes: &mut Bytes<'_>) {
     }
 }
 
-/// What is written as JSON is JSON, for other readers too, and the same whichever way it is written.
+/// Checks that written JSON is valid for other readers, and that both layouts mean the same.
 fn json_value(bytes: &mut Bytes<'_>) {
     let value = bytes.value(4);
     let Ok(plain) = call("json_encode", [value.clone()]) else { return };
@@ -93,7 +95,7 @@ fn csv_options(bytes: &mut Bytes<'_>) -> Value {
     Value::record([("header", Value::bool(how & 1 == 1)), ("separator", Value::str(separator))])
 }
 
-/// Rows that are read are written, and read again as the same.
+/// Checks that parsed rows survive a round trip.
 fn csv_text(bytes: &mut Bytes<'_>) {
     let options = csv_options(bytes);
     let Ok(rows) = call("csv_parse", [Value::str(bytes.rest()), options.clone()]) else { return };
@@ -102,7 +104,7 @@ fn csv_text(bytes: &mut Bytes<'_>) {
     assert!(same(&again, &rows), "{} is another than {}", format::brief(&again), format::brief(&rows));
 }
 
-/// Rows of strings that are written are read again as the same.
+/// Checks that rows of strings survive a round trip.
 fn csv_rows(bytes: &mut Bytes<'_>) {
     let options = csv_options(bytes);
     let (rows, columns) = (bytes.byte() % 8, 1 + bytes.byte() % 4);
@@ -118,12 +120,13 @@ fn csv_rows(bytes: &mut Bytes<'_>) {
     let Ok(written) = call("csv_encode", [rows.clone(), plain.clone()]) else { return };
     let again = call("csv_parse", [written, plain]).expect("what was written is CSV");
     assert!(same(&again, &rows), "{} is another than {}", format::brief(&again), format::brief(&rows));
-    // Anything else ends in a value or an error.
+    // Any other input gives a value or an error.
     let _ = call("csv_encode", [bytes.value(4), options.clone()]);
     let _ = call("csv_parse", [bytes.value(1), bytes.value(2)]);
 }
 
-/// All parts that a native gives step by step: the end of each list it gives is where to go on.
+/// Collects all parts from a native that works step by step. Each step returns a part and the
+/// position of the next step.
 fn steps(name: &str, text: &Value, pattern: &Value, more: &[Value]) -> Result<Vec<Value>, String> {
     let (mut parts, mut at, mut from) = (Vec::new(), Value::Null, Value::Int(0));
     for _ in 0..1_000 {
@@ -143,7 +146,8 @@ fn steps(name: &str, text: &Value, pattern: &Value, more: &[Value]) -> Result<Ve
     panic!("the steps have no end");
 }
 
-/// Matches and what is between them are the text; positions count characters.
+/// Checks that matches and the parts between them make up the text, and that positions count
+/// characters.
 fn regex(bytes: &mut Bytes<'_>) {
     let (pattern, with) = (Value::str(bytes.text()), Value::str(bytes.text()));
     let text = Value::str(bytes.rest());
@@ -183,7 +187,7 @@ fn regex(bytes: &mut Bytes<'_>) {
     let _ = steps("regex_replace_some", &text, &pattern, &[with]);
 }
 
-/// Instants are written and read again; their parts make them again.
+/// Checks that instants survive a round trip through their texts and their parts.
 fn instants(bytes: &mut Bytes<'_>) {
     let (instant, offset) = (Value::Instant(bytes.int()), Value::Duration(bytes.int()));
     let shown = call("to_string", [instant.clone()]).expect("instants have a text");
@@ -205,7 +209,7 @@ fn instants(bytes: &mut Bytes<'_>) {
     }
 }
 
-/// Numbers and durations are written and read again.
+/// Checks that numbers, durations and encoded bytes survive a round trip.
 fn numbers(bytes: &mut Bytes<'_>) {
     let int = Value::Int(bytes.int());
     let shown = call("to_string", [int.clone()]).expect("an int has a text");
@@ -240,7 +244,7 @@ fn numbers(bytes: &mut Bytes<'_>) {
     }
 }
 
-/// Equality and order agree with each other, and equal values have one hash.
+/// Checks that equality and order agree, and that equal values have equal hashes.
 fn ordered(bytes: &mut Bytes<'_>) {
     let values = [bytes.value(3), bytes.value(3), bytes.value(3)];
     for a in &values {
@@ -268,7 +272,7 @@ fn ordered(bytes: &mut Bytes<'_>) {
     }
 }
 
-/// Any native gives a value or an error for any data, and the same the second time.
+/// Checks that a native returns a value or an error for any data, and the same the second time.
 fn any(bytes: &mut Bytes<'_>) {
     let at = usize::from(bytes.byte()) % TABLE.len();
     let builtin = &TABLE[at];
@@ -278,7 +282,7 @@ fn any(bytes: &mut Bytes<'_>) {
     let least = usize::from(builtin.min);
     let count = least + usize::from(bytes.byte()) % (usize::from(builtin.max) - least + 1).min(4);
     let mut args: Vec<Value> = (0..count).map(|_| bytes.value(3)).collect();
-    // Where a step goes on is said by the step before, and not by programs.
+    // The position of a step comes from the step before, never from a program.
     if builtin.name.ends_with("_some") {
         args[2] = Value::Null;
         if let Some(from) = args.len().checked_sub(1).filter(|from| *from > 2) {

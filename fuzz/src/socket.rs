@@ -1,4 +1,4 @@
-//! Messages of the socket between a client and the process that has the store, in both directions.
+//! Messages on the socket between a client and the process that has the store, in both directions.
 
 use std::fmt::Debug;
 
@@ -8,8 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::memory::within;
 
-/// The first byte says which direction. What comes is a message or an error, and takes no more memory than what came; a
-/// message is sent and received again as the same.
+/// Receives messages in the direction that the first byte selects.
+///
+/// Receiving gives a message or an error, and takes no more memory than the bytes allow. A message
+/// survives a round trip.
 pub fn run(bytes: &[u8]) {
     let Some((what, bytes)) = bytes.split_first() else { return };
     match what % 4 {
@@ -20,7 +22,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Bytes after their length.
+/// Returns bytes with their length in front.
 pub fn framed(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u32).to_le_bytes()[..], bytes].concat()
 }
@@ -28,7 +30,7 @@ pub fn framed(bytes: &[u8]) -> Vec<u8> {
 fn message<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) {
     let mut rest = bytes;
     let most = (1 << 20) + 2_000 * bytes.len();
-    // Several may come one after another.
+    // The bytes may hold several messages.
     while let Ok(message) = within(most, || receive::<T>(&mut rest)) {
         let mut sent = Vec::new();
         send(&mut sent, &message).expect("it is short");
@@ -39,7 +41,7 @@ fn message<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8]) {
         let mut twice = Vec::new();
         send(&mut twice, &again).expect("it is short");
         assert_eq!(twice, sent);
-        // What breaks off is an error.
+        // A truncated message is an error.
         assert!(receive::<T>(&mut &sent[..sent.len() - 1]).is_err());
     }
 }

@@ -3,11 +3,13 @@
 use durable::format::{Unformatted, format};
 use durable::syntax::{Diagnostic, Span, parse};
 
-/// Longer texts find nothing that shorter ones don't.
+/// The longest text that is parsed. Longer texts find nothing more.
 const MOST: usize = 16 << 10;
 
-/// A text has a tree or mistakes, with places that are in it. The formatter's text has the same tree, and is the same when it is
-/// formatted again.
+/// Parses and formats a text.
+///
+/// A text has a tree or diagnostics, and their places lie within the text. The formatter keeps the
+/// tree, and changes nothing the second time.
 pub fn run(bytes: &[u8]) {
     let Some(text) = bytes.get(..bytes.len().min(MOST)).and_then(|bytes| std::str::from_utf8(bytes).ok())
     else {
@@ -18,7 +20,7 @@ pub fn run(bytes: &[u8]) {
     let mut last = 0;
     for (start, token, end) in &parsed.tokens {
         assert!(text.get(*start..*end).is_some(), "{token:?} is at {start}..{end}");
-        // What is missing is put where it is missed, and that may be before a line's end.
+        // The parser inserts a missing token where it misses it, perhaps before a line end.
         assert!(*start >= last || !parsed.diagnostics.is_empty(), "{token:?} at {start} comes after {last}");
         last = *start;
     }
@@ -38,7 +40,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Checks that the places of a diagnostic are in the text, at whole characters.
+/// Checks that the places of a diagnostic lie within the text, at character boundaries.
 pub fn are_in(text: &str, diagnostic: &Diagnostic) {
     for label in &diagnostic.labels {
         let Span { start, end } = label.place.span;
@@ -50,7 +52,7 @@ pub fn are_in(text: &str, diagnostic: &Diagnostic) {
     }
 }
 
-/// The tree of a text without its places.
+/// Returns the tree of a text without its places.
 fn meaning(text: &str) -> String {
     let tree = format!("{:?}", parse(text, 0).module);
     let mut out = String::with_capacity(tree.len());

@@ -1,5 +1,5 @@
-//! An operator who holds instances of a script up, lets them go on, purges what has ended, and mends and rewinds what has
-//! failed, as often as the models let theirs.
+//! An operator who suspends, resumes, purges, repairs and rewinds instances of a script, as often
+//! as the models allow theirs.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use super::Random;
 use super::operator::{purge, rewind};
 use super::sim::{Acted, ID, Outside, World};
 
-/// Who intervenes in the run of a script.
+/// An operator who intervenes in the run of a script.
 pub struct Intervening {
     image: Rc<Image>,
     args: Data,
@@ -33,14 +33,14 @@ impl Intervening {
         world.accept(engine, Event::Send { to: Address::instance(id), from, message });
     }
 
-    /// One of the instances of which that is so.
+    /// Returns the id of a random instance for which a condition holds.
     fn one(&mut self, world: &World, of: impl Fn(&InstanceRecord) -> bool) -> Option<String> {
         let all: Vec<InstanceRecord> = world.records().into_iter().filter(of).collect();
         let at = self.random.below(all.len().max(1) as u64) as usize;
         all.get(at).map(|record| record.id.clone())
     }
 
-    /// The main instance begins, for the first time or after it was purged.
+    /// Starts the main instance, for the first time or after a purge.
     fn begin(&self, world: &mut World, engine: &mut Engine) {
         world.say(|| format!("operator: start {ID}"));
         let (hash, args) = (self.image.code.hash, self.args.clone());
@@ -96,7 +96,7 @@ impl Outside for Intervening {
         Ok(())
     }
 
-    /// What is at rest stays so: nobody else is waited for.
+    /// Returns whether nothing is suspended. The operator need not do more at rest.
     fn is_done(&self) -> bool {
         self.held_up.is_empty()
     }

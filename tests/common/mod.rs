@@ -1,4 +1,4 @@
-//! What the test suites share.
+//! Helpers that the test suites share.
 
 #![allow(dead_code)]
 
@@ -26,15 +26,15 @@ use durable::code::{Code, compile};
 use durable::core::lower;
 use durable::machine::Image;
 
-/// The built program.
+/// The path of the built program.
 pub const DURABLE: &str = env!("CARGO_BIN_EXE_durable");
 
-/// A path within the repository.
+/// Returns a path within the repository.
 pub fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The files of a folder of the repository, in order.
+/// Returns the files of a folder of the repository, in order.
 pub fn files(folder: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(repository(folder)).expect("the folder");
     let mut paths: Vec<_> = entries.map(|file| file.expect("a file").path()).collect();
@@ -42,7 +42,7 @@ pub fn files(folder: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// The files in a folder of the repository and below whose names end so, in order.
+/// Returns the files below a folder of the repository that have a file extension, in order.
 pub fn files_below(folder: &str, end: &str) -> Vec<PathBuf> {
     let (folders, mut all): (Vec<_>, Vec<_>) = files(folder).into_iter().partition(|path| path.is_dir());
     all.retain(|path| path.extension().is_some_and(|known| known == end));
@@ -52,7 +52,8 @@ pub fn files_below(folder: &str, end: &str) -> Vec<PathBuf> {
     all
 }
 
-/// Does something with each, by two threads; what comes of them is in their order.
+/// Calls a function with each element, by two threads. Returns the results in the order of the
+/// elements.
 pub fn by_two_threads<T: Send, R: Send>(
     all: impl IntoIterator<Item = T>,
     each: impl Fn(T) -> R + Sync,
@@ -76,7 +77,7 @@ pub fn by_two_threads<T: Send, R: Send>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Snapshots by their own names, and without the expressions that they are of.
+/// Returns settings for snapshots with names of their own and without their expressions.
 pub fn snapshots() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
@@ -100,28 +101,28 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 up to but not including `limit`.
+    /// Returns a number from 0 up to but not including `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
 
-    /// True once in `n` times.
+    /// Returns true once in `n` times.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 }
 
-/// A number that the environment sets, for a longer search than the usual one.
+/// Returns a value from the environment, by which longer searches are set, or the given default.
 pub fn setting<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
-/// A program without files beside it, ready to run.
+/// Compiles a program that imports no files.
 pub fn image(text: &str) -> Rc<Image> {
     image_with(text, |_| ())
 }
 
-/// As [`image`], of code that is changed first.
+/// Compiles a program as [`image`] does, and changes its code.
 pub fn image_with(text: &str, change: impl FnOnce(&mut Code)) -> Rc<Image> {
     let program = check::load("sim.df", text.to_string(), &|_: &str| Err("no files".to_string()));
     let errors: Vec<_> =
@@ -132,7 +133,8 @@ pub fn image_with(text: &str, change: impl FnOnce(&mut Code)) -> Rc<Image> {
     Image::new(code.into()).expect("its constants have values")
 }
 
-/// A server that answers each request so, and tells what it was asked.
+/// Starts a server that answers each request by a function of its port. Returns the port, and a
+/// receiver of the requests.
 pub fn server(answer: impl Fn(u16) -> String + Send + 'static) -> (u16, Receiver<String>) {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = server.local_addr().expect("an address").port();
@@ -149,5 +151,5 @@ pub fn server(answer: impl Fn(u16) -> String + Send + 'static) -> (u16, Receiver
     (port, asked)
 }
 
-/// An answer of a server that says `hi`.
+/// An HTTP response with the body `hi`.
 pub const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";

@@ -1,5 +1,6 @@
-//! An operator: starts instances under ids that are used again, holds them up, ends them, lets the process die, mends
-//! what failed and rewinds. What comes of each life must be of that life alone, and as it was asked for.
+//! An operator who starts instances under reused ids, suspends and terminates them, lets the
+//! process die, repairs failures and rewinds. The end of each life must be the required one, and
+//! must come from that life alone.
 
 use std::rc::Rc;
 
@@ -11,8 +12,8 @@ use durable::machine::{Data, Image, Value, format};
 use super::Random;
 use super::sim::{Acted, Outside, World};
 
-/// The orchestrations that are started. Each takes a number that no other life has, and gives it back in all that it
-/// gives; `fragile` fails until it is mended.
+/// The orchestrations that the operator starts. Each takes a number that no other life has, and
+/// returns it in its results. `fragile` fails until it is repaired.
 pub const PROGRAM: &str = r#"
 entity Till { state []; on pay(n) { state += [n]; state.len() } }
 activity fragile(stamp) => stamp
@@ -110,7 +111,7 @@ enum Template {
 }
 
 impl Template {
-    /// Whether it fails until it is mended.
+    /// Returns whether it fails until it is repaired.
     fn fails(self) -> bool {
         matches!(self, Template::Failing | Template::Patient | Template::Hurried | Template::Undoing)
     }
@@ -128,14 +129,14 @@ const TEMPLATES: [(Template, &str); 9] = [
     (Template::Undoing, "undoing"),
 ];
 
-/// What the operator does to a life.
+/// An action of the operator on a life.
 #[derive(Clone, Debug, PartialEq)]
 enum Move {
     Raise(&'static str, i64),
     Suspend,
     Resume,
     Terminate,
-    /// The process is down for so long, and perhaps ends in good order.
+    /// The process is down for `after` nanoseconds. It is stopped or killed.
     Down {
         after: i64,
         in_order: bool,
@@ -149,7 +150,7 @@ enum Stage {
     Done,
 }
 
-/// What is done under one id.
+/// The plan for one id.
 struct Plan {
     id: String,
     lives: u32,
@@ -157,7 +158,7 @@ struct Plan {
     template: Template,
     stamp: i64,
     moves: Vec<Move>,
-    /// When an event was first accepted.
+    /// The time at which the first event was accepted.
     raised: Option<i64>,
     terminated: bool,
     suspended: bool,
@@ -168,7 +169,7 @@ pub struct Operator {
     random: Random,
     plans: Vec<Plan>,
     next_stamp: i64,
-    /// What is done first by the next process: the plan's number and the move.
+    /// Actions that the next process does first: the plan's number and the move.
     arriving: Vec<(usize, Move)>,
 }
 
@@ -194,7 +195,7 @@ impl Operator {
         Operator { image, random, plans, next_stamp: 1, arriving: Vec::new() }
     }
 
-    /// Begins a life, with what is to be done to it.
+    /// Begins a life, and chooses its moves.
     fn begin(&mut self, at: usize, world: &mut World, engine: &mut Engine) {
         let (template, function) = TEMPLATES[self.random.below(TEMPLATES.len() as u64) as usize];
         let stamp = self.next_stamp * 100;
@@ -212,7 +213,7 @@ impl Operator {
             Template::Patient => moves.extend((0..2).map(|n| Move::Raise("go", stamp + n))),
             Template::Steady | Template::Hurried | Template::Undoing => {}
         }
-        // Held up over what happens, over a restart, and over deadlines.
+        // Suspensions span events, restarts and deadlines.
         if self.random.one_in(2) {
             let from = self.random.below(moves.len() as u64 + 1) as usize;
             moves.insert(from, Move::Suspend);
@@ -281,7 +282,7 @@ impl Operator {
         }
     }
 
-    /// Looks at a life that has ended; whether it is to be rewound.
+    /// Checks a life that has ended. Returns whether it must be rewound.
     fn look(&mut self, at: usize, world: &World, record: &InstanceRecord) -> Result<bool, String> {
         let plan = &self.plans[at];
         let (id, stamp) = (&plan.id, plan.stamp);
@@ -297,7 +298,7 @@ impl Operator {
             Status::Failed(error) if plan.template.fails() && error.kind().as_deref() == Some("broken") => {
                 return Ok(true);
             }
-            // While the process was down, say.
+            // The timeout may pass while the process is down, for example.
             Status::Failed(error)
                 if plan.template == Template::Hurried && error.kind().as_deref() == Some("timeout") =>
             {
@@ -332,7 +333,7 @@ impl Operator {
         if value != wanted {
             return wrong(&wanted);
         }
-        // Each was paid once, whatever failed and was asked for again.
+        // Each payment was made once, whatever failed and was requested again.
         let wanted = match plan.template {
             Template::Steady | Template::Patient | Template::Hurried => "[1]",
             Template::Failing => "[1, 2, 3, 4]",
@@ -346,7 +347,8 @@ impl Operator {
         }
     }
 
-    /// One step with what has ended: it is mended and rewound, or removed, so that its id can be used again.
+    /// Takes one step with an ended instance: repairs and rewinds it, or purges it, so that its id
+    /// can be reused. Returns whether it did something.
     fn after_the_end(
         &mut self,
         at: usize,
@@ -356,9 +358,9 @@ impl Operator {
     ) -> Result<bool, String> {
         if self.look(at, world, record)? {
             let plan = &mut self.plans[at];
-            // What is still to be done to it may be done while it has failed.
+            // The remaining moves stay. They may also be made while the instance is failed.
             world.broken.remove(&plan.stamp);
-            // It had failed before its end came; nothing else is left to be done to it.
+            // The termination came after the failure, so it is repeated after the rewind.
             if plan.terminated {
                 plan.moves = vec![Move::Terminate];
             }
@@ -398,7 +400,7 @@ impl Outside for Operator {
             let record = record.ok_or_else(|| format!("{} is not there any more", self.plans[at].id))?;
             if record.status.is_ended() {
                 let says = matches!(record.status, Status::Failed(_)) && !self.plans[at].moves.is_empty();
-                // Events may come while it has failed, and before it is rewound.
+                // Events may come after the failure and before the rewind.
                 if says && self.random.one_in(2) {
                     match self.plans[at].moves.pop() {
                         Some(next @ Move::Raise(..)) => {
@@ -417,7 +419,7 @@ impl Outside for Operator {
             if !rests && !self.random.one_in(6) {
                 continue;
             }
-            // What is to be done later than the next that is due is left for then.
+            // At rest, half of the moves wait until the next timer has fired.
             if rests && self.random.one_in(2) {
                 continue;
             }
@@ -439,7 +441,7 @@ impl Outside for Operator {
                 }
             }
         }
-        // Nobody else lets go of who is held up.
+        // At rest without a timer, only the operator can let a suspended instance go on.
         if rests {
             for at in 0..self.plans.len() {
                 let plan = &self.plans[at];
@@ -486,7 +488,7 @@ pub fn rewind(world: &mut World, engine: &mut Engine, id: &str) -> Result<(), St
     Ok(())
 }
 
-/// Removes an instance that has ended; false when something that it began has not ended.
+/// Purges an ended instance. Returns false if an instance that it began has not ended.
 pub fn purge(world: &mut World, engine: &mut Engine, id: &str) -> Result<bool, String> {
     world.settle(engine);
     let tree = Tree::read(&world.store, &[id.to_string()])?;

@@ -1,4 +1,4 @@
-//! A folder with a program and a store, and the command line in it.
+//! A folder with a program and a store, for tests of the command line.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// A place with `p.df`.
+    /// Makes a place with `p.df`.
     pub fn new(text: &str) -> Place {
         let place = Place { folder: TempDir::new().expect("a folder") };
         place.put("p.df", text);
@@ -30,7 +30,7 @@ impl Place {
         fs::write(self.path().join(name), text).expect("a file is written");
     }
 
-    /// The text of a file; nothing when there is none.
+    /// Returns the text of a file, or an empty text if there is no such file.
     pub fn text(&self, name: &str) -> String {
         fs::read_to_string(self.path().join(name)).unwrap_or_default()
     }
@@ -49,7 +49,7 @@ impl Place {
         self.run(args).status.code().unwrap_or(-1)
     }
 
-    /// Standard output of a command that must succeed, without the last line break.
+    /// Runs a command that must succeed. Returns standard output without the last line break.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -57,7 +57,7 @@ impl Place {
         out.trim_end().to_string()
     }
 
-    /// Standard error of a command that must fail with this code.
+    /// Runs a command that must fail with the given code. Returns standard error.
     pub fn refused(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -65,7 +65,7 @@ impl Place {
         err
     }
 
-    /// The result of an instance that must complete.
+    /// Returns the result of an instance that must complete.
     pub fn result(&self, id: &str) -> Json {
         let line = self.ok(&["wait", id, "--json"]);
         let line = line.lines().last().expect("a line");
@@ -77,7 +77,7 @@ impl Place {
         self.ok(&["status", id])
     }
 
-    /// The entries of a history, one JSON each.
+    /// Returns the entries of a history, as JSON.
     pub fn history(&self, id: &str) -> Vec<Json> {
         let text = self.ok(&["history", id, "--json"]);
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -96,7 +96,7 @@ impl Place {
     }
 }
 
-/// A server that ends with the test.
+/// A server that is killed when this value is dropped.
 pub struct Server(Child);
 
 impl Server {
@@ -105,7 +105,7 @@ impl Server {
         self.0.wait().expect("ended");
     }
 
-    /// Ends it in good order.
+    /// Stops the server by SIGTERM.
     pub fn stop(mut self) {
         let id = self.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
@@ -120,7 +120,8 @@ impl Drop for Server {
     }
 }
 
-/// Waits until something holds. What never does fails the test, after a time in which anything would.
+/// Waits until a condition holds. Fails the test after a minute, which is long enough for any
+/// condition that will ever hold.
 #[track_caller]
 pub fn await_that(mut holds: impl FnMut() -> bool) {
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! A conformance program: a `.df` file with its expectation in comments.
+//! A conformance program: a `.df` file with its expectations in comments.
 
 use std::fs;
 use std::io::Write;
@@ -33,7 +33,7 @@ pub struct Run {
     pub code: i32,
 }
 
-/// Waits for a run; one that hangs is ended, and fails by its exit code.
+/// Waits for the end of a run. A run that hangs is killed, and fails by its exit code.
 fn within_limits(child: Child) -> Output {
     let id = child.id();
     let (done, waits) = mpsc::channel::<()>();
@@ -48,13 +48,13 @@ fn within_limits(child: Child) -> Output {
     output
 }
 
-/// The folders of `tests/conformance`.
+/// Returns the names of the folders of `tests/conformance`.
 pub fn areas() -> Vec<String> {
     let folders = fs::read_dir(repository("tests/conformance")).expect("the folder of conformance programs");
     folders.map(|folder| folder.expect("a folder").file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// The programs of an area, by name.
+/// Returns the programs of an area, by name.
 pub fn programs(area: &str) -> Vec<Program> {
     let folder = repository("tests/conformance").join(area);
     let mut paths: Vec<PathBuf> =
@@ -81,18 +81,19 @@ impl Program {
         text.map(|line| line.strip_prefix(' ').unwrap_or(line).to_string()).collect()
     }
 
-    /// The file's name without its folder.
+    /// Returns the name of the program's file, without its folder.
     pub fn file(&self) -> String {
         self.path.file_name().expect("a name").to_string_lossy().into_owned()
     }
 
-    /// Whether it needs files, the network, programs or a real clock.
+    /// Returns whether the program needs files, the network, programs, the environment or long
+    /// computations, or says that it needs the outside.
     pub fn is_of_another_world(&self) -> bool {
         let outside = ["fs.", "http.", "exec(", "// file ", "// outside:", "// slow:", "env("];
         outside.iter().any(|word| self.text.contains(word))
     }
 
-    /// The program, ready to run.
+    /// Compiles the program.
     pub fn image(&self) -> Rc<Image> {
         let folder = self.path.parent().expect("a folder").to_path_buf();
         let read = move |key: &str| fs::read_to_string(folder.join(key)).map_err(|error| error.to_string());
@@ -119,7 +120,7 @@ impl Program {
         args
     }
 
-    /// Lays the program and its files into a folder.
+    /// Writes the program and its files into a folder.
     pub fn lay_out(&self, folder: &Path) {
         fs::write(folder.join(self.file()), &self.text).expect("the program is written");
         let mut files: Vec<(&str, String)> = Vec::new();
@@ -137,7 +138,7 @@ impl Program {
         }
     }
 
-    /// The command that runs it.
+    /// Returns the command that runs the program.
     pub fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new(DURABLE);
         command.current_dir(folder).env("DURABLE_TEST", "a value");
@@ -146,7 +147,7 @@ impl Program {
         command
     }
 
-    /// What it finds on standard input.
+    /// Returns the program's standard input.
     pub fn input(&self) -> String {
         self.said("input:").map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
     }
@@ -155,7 +156,7 @@ impl Program {
         let folder = TempDir::new().expect("a temporary folder");
         self.lay_out(folder.path());
         let mut child = self.command(folder.path()).spawn().expect("durable runs");
-        // A program that is not read from closes its end.
+        // A program that does not read its input closes the pipe.
         let _ = child.stdin.take().expect("stdin").write_all(self.input().as_bytes());
         let Output { status, stdout, stderr } = within_limits(child);
         Run {
@@ -166,7 +167,7 @@ impl Program {
         }
     }
 
-    /// Compares a run with what is expected.
+    /// Compares a run with the expectations.
     pub fn check(&self, run: &Run) -> Result<(), String> {
         let all = || format!("\n--- stdout\n{}--- stderr\n{}", run.stdout, run.stderr);
         let mistakes: Vec<&str> = self.said("expect mistake:").map(str::trim).collect();
@@ -214,7 +215,8 @@ impl Program {
         }
     }
 
-    /// Replays the run from its store, plainly and with the machine restored from bytes at each step.
+    /// Replays the run from its store, plainly and with the machine restored from bytes at each
+    /// step.
     pub fn check_replay(&self, run: &Run) -> Result<(), String> {
         let store = store::open(&run.folder.path().join(".durable")).map_err(|error| error.to_string())?;
         let bytes =
@@ -238,7 +240,7 @@ impl Program {
             Replayed::Ended(status) if status == record.status => {}
             other => return Err(format!("replay came to {other:?} instead of {:?}", record.status)),
         }
-        // What activities print is not the script's, and is not replayed.
+        // The output of activities is not the script's, and is not replayed.
         let own = run.stdout.lines().filter(|line| printed.lines().any(|known| known == *line)).count();
         if own < printed.lines().count() {
             return Err(format!("replay printed\n{printed}"));

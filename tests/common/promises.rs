@@ -1,4 +1,5 @@
-//! What must hold in every world, whatever happens: checked after each step, when something leaves, and at the end.
+//! Invariants of every simulated world, checked after each step, when an output leaves, and at the
+//! end.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +12,8 @@ use durable::kv::Read;
 use super::sim::World;
 
 impl World {
-    /// An attempt at an activity begins: its request has no recorded answer, and the attempt before it is over for as
-    /// long as the policy says.
+    /// Checks an attempt at an activity that begins: its request has no recorded answer and is not
+    /// cancelled, no result of it was kept before, and the pause after the attempt before is over.
     pub(super) fn check_attempt(&self, step: &StepId, name: &str) -> Result<(), String> {
         let Address::Instance(id) = &step.owner else { return Ok(()) };
         let Some(record) = read_record(&self.durable, id)? else { return Ok(()) };
@@ -36,7 +37,7 @@ impl World {
         Ok(())
     }
 
-    /// What leaves was asked for by something that is durable.
+    /// Checks that the request of an output that leaves is durable.
     pub(super) fn check_durable(&self, step: &StepId, name: &str) -> Result<(), String> {
         match &step.owner {
             Address::Instance(id) => {
@@ -62,7 +63,8 @@ impl World {
         }
     }
 
-    /// A line that leaves is durable; it is the next one of its instance, or one that leaves once more.
+    /// Checks that a line that leaves is durable, and is the next of its instance or one that
+    /// leaves again.
     pub(super) fn check_line(&mut self, run: u64, line: &Line) -> Result<(), String> {
         let Some(bytes) = self.durable.tree.get(&keys::lines(run)) else {
             return Err(format!("{line:?} left before it was durable"));
@@ -71,7 +73,7 @@ impl World {
         let (most, at) = self.out.entry(instance.clone()).or_default();
         let lines = self.durable_lines.get(&instance).map(Vec::as_slice).unwrap_or_default();
         if lines.get(*at) != Some(line) {
-            // What may not be out leaves once more, from some line on.
+            // After a crash, lines that may not be out leave again, from some line on.
             *at = lines[..*most].iter().rposition(|known| known == line).ok_or_else(|| {
                 format!("{line:?} of {instance} left out of turn: {at} lines before it left")
             })?;
@@ -81,7 +83,7 @@ impl World {
         Ok(())
     }
 
-    /// An effect of an instance leaves after the lines that the instance wrote before it asked for it.
+    /// Checks that an effect leaves after the lines that its instance wrote before it.
     pub(super) fn check_lines(&self, step: &StepId, name: &str) -> Result<(), String> {
         let Address::Instance(id) = &step.owner else { return Ok(()) };
         let Some(record) = read_record(&self.durable, id)? else { return Ok(()) };
@@ -101,7 +103,7 @@ impl World {
         }
     }
 
-    /// No entity is held by an instance that does not run.
+    /// Checks that only running instances hold locks.
     pub(super) fn check_locks(&self, engine: &Engine) -> Result<(), String> {
         for (entity, hold) in engine.holds() {
             let owner = hold.owner.instance.as_str();
@@ -116,7 +118,8 @@ impl World {
         Ok(())
     }
 
-    /// At the end: one answer per step; nothing waits, and nothing is left of what has ended.
+    /// Checks the end of a run: each request has at most one answer, all lines are out, nothing can
+    /// go on, and ended instances leave no locks, messages or index entries.
     pub(super) fn check_end(&self) -> Result<(), String> {
         for record in self.records() {
             let history = read_history(&self.store, &record)?;
@@ -167,7 +170,8 @@ impl World {
             let (to, _) = keys::parse_mail(&key).ok_or("a message's key")?;
             let mail = durable::engine::StoredMail::decode(&bytes).ok_or("a message")?;
             let left = match (&to, &mail.message) {
-                // Events that nobody has received, what may be of use to one that is rewound, and signals for later.
+                // Allowed are events that nobody has received, messages that a rewound instance may
+                // need, and delayed signals.
                 (Address::Instance(id), message) => {
                     let kept = matches!(message, Message::Answer { .. } | Message::Event { .. });
                     read_record(&self.store, id)?.is_some_and(|record| match record.status {

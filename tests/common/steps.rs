@@ -1,4 +1,4 @@
-//! A history fed to a bare machine, step by step.
+//! Runs of a bare machine on a history, step by step.
 
 use std::rc::Rc;
 
@@ -7,15 +7,16 @@ use durable::engine::{Entry, History, InstanceRecord, SCRIPT, read_history};
 use durable::kv::Read;
 use durable::machine::{Data, Identity, Image, Machine, Progress, Value};
 
-/// The history of an instance.
+/// Reads the history of an instance.
 pub fn history(store: &impl Read, record: &InstanceRecord) -> Result<History, durable::engine::ReadError> {
     read_history(store, record)
 }
 
-/// How often the machine is written down and restored in one program, at most.
+/// About how often the machine of a program is saved and restored. The stride is rounded down, and
+/// slices of long computations add some.
 const RESTORES: usize = 60;
 
-/// Runs an instance from its history. Between steps the machine is written down, dropped and restored.
+/// Runs an instance from its history. The machine is saved, dropped and restored between steps.
 pub fn with_restored_machines(
     image: &Rc<Image>,
     record: &InstanceRecord,
@@ -49,7 +50,8 @@ pub fn with_restored_machines(
             }
             Progress::OutOfFuel => slices += 1,
         }
-        // In the middle of a computation as well, but not again and again in a long one.
+        // The machine is restored in the middle of a computation too, but not again and again in a
+        // long one.
         if slices > 2 {
             continue;
         }

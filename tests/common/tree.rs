@@ -5,7 +5,7 @@ use std::rc::Rc;
 use durable::machine::value::EntityRef;
 use durable::machine::{Data, Value};
 
-/// Values can't be sent between threads, which proptest wants of what it makes.
+/// A value as a plain tree. Proptest sends its inputs between threads, which values do not allow.
 #[derive(Clone, Debug)]
 pub enum Tree {
     Null,

@@ -2,7 +2,7 @@
 
 use super::Random;
 
-/// A program of random statements; every form of waiting occurs.
+/// Returns a program of random statements. Every form of waiting occurs.
 pub fn program(random: &mut Random) -> String {
     let mut text = String::from(
         "activity work(n) => n\n\
@@ -40,7 +40,7 @@ fn statement(random: &mut Random, text: &mut String, depth: u32) {
             "seen += [safely(fn () => race({{a: async slow({n}ms, 1), b: async slow({}ms, 2)}}))]",
             100 - n
         ),
-        // Results from a byte to several chunks of a history.
+        // Results from one byte to several chunks of a history.
         8 => {
             format!("seen += [safely(fn () => long({})).len()]", [1, 20, 900, 6_000, 13_000][n as usize % 5])
         }
@@ -86,8 +86,10 @@ fn statement(random: &mut Random, text: &mut String, depth: u32) {
     text.push('\n');
 }
 
-/// A program in which several workers at once call, signal, lock, begin children and raise events. Each notes in
-/// `Log` what it sends, numbered, so that what arrives can be checked: each once, in order; and money is only moved.
+/// Returns a program in which several workers call, signal, lock, begin children and raise events.
+///
+/// Workers number what they send to the entity `Log`. So a check can tell that each number arrives
+/// once and in order. Money is only moved.
 pub fn many_program(random: &mut Random) -> String {
     let workers = 2 + random.below(4);
     let accounts = 2 + random.below(3);
@@ -205,7 +207,7 @@ pub fn many_program(random: &mut Random) -> String {
     text
 }
 
-/// A key of an account, in one of its spellings: all of them are the same key.
+/// Returns a key of an account in one of its forms, which are all equal.
 fn key(random: &mut Random, account: u64) -> String {
     match (account % 3, random.below(3)) {
         (0, 0) => format!("{account}.0"),

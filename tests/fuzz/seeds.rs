@@ -1,4 +1,5 @@
-//! Inputs for the fuzzers to begin with, of what they can't come to by themselves: each kind of thing that is stored or sent.
+//! First inputs for the fuzzers, in forms that they can't find by themselves: each kind of stored
+//! or sent data.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +19,7 @@ use durable::syntax::{Place, Span};
 
 use super::targets::history;
 
-/// Writes the inputs of a target, each with what selects its kind before it.
+/// A writer of the inputs of a target, each after the byte that selects its kind.
 struct Seeds(&'static str, usize);
 
 impl Seeds {
@@ -179,7 +180,7 @@ fn hold() -> Hold {
     Hold { owner: waiter(), set: vec![account("ada"), account("bob")], since: 900 }
 }
 
-/// A store with one of everything.
+/// Returns a store with one of everything.
 fn store() -> MemoryTree {
     let mut tree = MemoryTree::default();
     let mut put = |key: Vec<u8>, value: Vec<u8>| drop(tree.tree.insert(key, value));
@@ -404,7 +405,7 @@ fn of_programs() {
     }
 }
 
-/// Writes them: `cargo test --release --test fuzz -- --ignored seeds`.
+/// Writes the inputs: `cargo test --release --test fuzz -- --ignored seeds`.
 #[test]
 #[ignore = "it writes files of the repository"]
 fn seeds() {

@@ -1,5 +1,5 @@
-//! A model with a fault put into one of its rules is rejected: what it comes to is not what the high-level model comes to, or it
-//! takes a step that is none.
+//! A model with a fault in one of its rules is rejected: its outcomes differ from those of the
+//! high-level model, or one of its steps is not allowed.
 
 use durable::explore::Report;
 use durable::machine::{Data, Value};
@@ -11,7 +11,7 @@ use super::common;
 use super::operator::{FRAGILE, ONCE};
 use super::{limits, outcomes, steps};
 
-/// Programs of which each rule is a part.
+/// Programs that together use each rule.
 const PROGRAMS: [(&str, &str); 11] = [
     (
         "two signals",
@@ -107,7 +107,7 @@ const OPERATED: [(&str, &str, Interventions); 2] = [
     ),
 ];
 
-/// All of them, with what an operator may do.
+/// Returns all programs, with their interventions.
 fn all_programs() -> impl Iterator<Item = (&'static str, String, Interventions)> {
     let alone = PROGRAMS.into_iter().map(|(name, text)| (name, text.to_string(), Interventions::default()));
     let operated = OPERATED.into_iter().map(|(name, text, all)| (name, text.to_string(), all));
@@ -125,7 +125,8 @@ fn program(text: &str, interventions: Interventions, mutation: Mutation) -> Prog
     program
 }
 
-/// Whether the outcomes are others than those of the model without a fault.
+/// Returns whether the outcomes differ from those of the model without a fault. A search that is
+/// incomplete must only find some of them.
 fn differs<S>(found: &Result<Report<S>, Stop>, right: &Report<impl Sized>) -> bool {
     match found {
         Err(_) => true,
@@ -136,7 +137,7 @@ fn differs<S>(found: &Result<Report<S>, Stop>, right: &Report<impl Sized>) -> bo
     }
 }
 
-/// Why a storage model is rejected, if it is.
+/// Returns the reason why a storage model is rejected, or `None`.
 fn rejected_storage<K: Keep>(
     keep: K,
     faulty: &Program,
@@ -145,8 +146,8 @@ fn rejected_storage<K: Keep>(
 ) -> Option<String> {
     let faults = Faults { crashes: 1, slow: 1, duplicates: 1 };
     if right.facts.has_world {
-        // What is done to the world is done before it is recorded: there is a step that the high-level model does not have. A crash
-        // between the two lets it be done again.
+        // An effect on the world happens before its record, which is a step that the high-level
+        // model does not have. A crash between the two lets the effect happen again.
         let found = outcomes(&Storage { faults: Faults::default(), keep }, faulty, &limits(20_000));
         return differs(&found, of).then(|| "other outcomes".to_string());
     }
@@ -194,7 +195,7 @@ fn faulty_models_are_rejected() {
             let faulty = program(&text, interventions, mutation);
             let of_right = outcomes(&HighLevel, &right, &limits(20_000)).expect("the high-level model");
             assert_eq!(of_right.bound, None, "{name}");
-            // Its reduction may hide a fault of a rule.
+            // The reduction may hide a fault of a rule.
             let whole = durable::explore::Limits { reduced: false, ..limits(20_000) };
             if differs(&outcomes(&HighLevel, &faulty, &whole), &of_right) {
                 rejected.push(format!("{name}: the high-level model"));

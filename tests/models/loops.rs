@@ -1,4 +1,5 @@
-//! Loops that come back to where they were end in every model: nothing but the past tells one round from the next.
+//! Loops that return to an earlier state end in every model: only the past tells one round from the
+//! next.
 
 use durable::explore::{Limits, search};
 use durable::machine::Data;
@@ -47,7 +48,7 @@ fn loops_come_back_in_every_model() {
         let compute = ends(&Storage { faults, keep: States }, &program);
         let record = ends(&Storage { faults, keep: Histories }, &program);
         println!("{name}: {high}, {compute}, {record}");
-        // Histories that lead to one state are one.
+        // Histories that lead to the same state count as one.
         assert_eq!(compute, record, "{name}");
     }
 }

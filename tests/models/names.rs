@@ -1,5 +1,6 @@
-//! Names that a program can see: where one may look at an id that was made for a child, requests are named as the engine
-//! names them, so that what a program makes of a name is what it makes of it when it runs.
+//! Names that programs can see. If a program may look at the id of a child, the models name
+//! requests as the engine does, so that the program computes with these names what it computes in a
+//! run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,7 +19,7 @@ fn program(text: &str) -> Program {
     program
 }
 
-/// All that can come of a program, with each instance's results but without the names of instances: how often each.
+/// Returns the set of all outcomes of a program, without the names of instances.
 fn seen(program: &Program, model: &impl Model) -> BTreeMap<Vec<String>, ()> {
     let found = outcomes(model, program, &limits(40_000)).expect("nothing of the outside");
     assert_eq!(found.bound, None);
@@ -53,7 +54,7 @@ var h = null
 work(0)
 ";
 
-/// A statement that may look at a name, in one of many ways.
+/// Writes a statement that may look at a name, in one of many ways.
 fn statement(random: &mut Random, text: &mut String) {
     let literal = format!("\"main:{}\"", random.below(6));
     let n = random.below(3);
@@ -98,8 +99,8 @@ fn statement(random: &mut Random, text: &mut String) {
     let _ = writeln!(text, "do {{ {line} }}");
 }
 
-/// As models do it, a program comes to the same as when each request has its number: `NAMES_SEED` and `NAMES_PROGRAMS`
-/// give more of them.
+/// With the naming that the models choose, a program has the same outcomes as with numbered
+/// requests. `NAMES_SEED` is the first seed, `NAMES_PROGRAMS` (300) the number of programs.
 #[test]
 fn names_that_are_seen_are_those_of_the_engine() {
     let (first, count): (u64, u64) = (setting("NAMES_SEED", 1), setting("NAMES_PROGRAMS", 300));
@@ -119,11 +120,11 @@ fn names_that_are_seen_are_those_of_the_engine() {
         assert!(chosen.naming == Naming::ByNumber || place == right, "{text}\n{right:#?}\n{place:#?}");
     }
     println!("{by_place} of {count} named by place, {needed} may not be");
-    // Names are seen in some, and in others they are not, and that is known.
+    // Many programs depend on names, and many of the others are recognised as independent.
     assert!(needed * 4 > count && by_place * 20 > count, "{needed} {by_place} of {count}");
 }
 
-/// Who waits longest gets an event first, however requests are named.
+/// The receive that waits longest gets an event first, however requests are named.
 #[test]
 fn events_come_to_who_waits_longest() {
     let text = "activity w(n) => n
@@ -138,7 +139,7 @@ fn events_come_to_who_waits_longest() {
     assert_eq!(seen_with(text, Naming::ByPlace), seen_with(text, Naming::ByNumber));
 }
 
-/// What programs commonly do with handles shows nothing of names.
+/// Common uses of handles do not look at names.
 #[test]
 fn handles_that_only_name_are_not_looked_at() {
     for line in [
@@ -155,7 +156,8 @@ fn handles_that_only_name_are_not_looked_at() {
     }
 }
 
-/// A name that a program is wrong about is noticed in each model.
+/// A wrong literal id fails in the high-level and the compute-storage model, and the engine's id
+/// holds.
 #[test]
 fn a_literal_id_is_what_the_engine_gives() {
     let text = |id: &str| {

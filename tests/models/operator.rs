@@ -1,5 +1,6 @@
-//! The models agree on programs in which an operator intervenes, and the engine does what they allow: instances are held
-//! up and let go on at any time, over crashes, and what has ended is purged, so that ids are used again; what has failed is rewound.
+//! The models agree on programs in which an operator intervenes, and the engine's outcomes are
+//! among theirs. Instances are suspended and resumed at any time, over crashes. Ended instances are
+//! purged, so that ids are reused, and failed ones are rewound.
 
 use durable::model::Interventions;
 
@@ -7,20 +8,20 @@ use super::common::program::programs;
 use super::common::{self, Random, setting};
 use super::{Script, limits, random_program, row};
 
-/// Areas of programs in which the operator intervenes.
+/// The areas of programs in which the operator intervenes.
 const AREAS: [&str; 4] = ["lives", "suspension", "children", "clients"];
-/// Configurations of one state space.
+/// The largest number of configurations of a state space.
 const CONFIGURATIONS: u64 = 2_500;
-/// Crash points of one program that the engine is broken off at.
+/// The largest number of crash points of a program at which the engine is interrupted.
 const CRASH_POINTS: u64 = 12;
 
-/// What the operator may do in a run.
+/// The interventions in a run.
 const INTERVENTIONS: [Interventions; 2] = [
     Interventions { purges: 1, rewinds: 0, suspensions: 0 },
     Interventions { purges: 0, rewinds: 0, suspensions: 1 },
 ];
 
-/// What the operator may do to what fails.
+/// The interventions in a run of a program that fails.
 const REWINDINGS: [Interventions; 4] = [
     Interventions { purges: 0, rewinds: 1, suspensions: 0 },
     Interventions { purges: 0, rewinds: 2, suspensions: 0 },
@@ -28,24 +29,24 @@ const REWINDINGS: [Interventions; 4] = [
     Interventions { purges: 0, rewinds: 1, suspensions: 1 },
 ];
 
-/// Programs whose ids show the lives, which the models count by id and the engine by purge.
+/// Programs whose ids show the lives. The models count lives by id, the engine by purge.
 const SHOW_LIVES: [&str; 2] = ["children/start_from_an_operation", "children/start_from_an_activity"];
 
-/// Until it is mended, `fragile` fails: of one that is called once the models know that the first attempt does and the next
-/// does not, of another any attempt may.
+/// The mocks of `fragile`, which fails until it is repaired. If it is called once, the first
+/// attempt fails and the next succeeds. Otherwise any attempt may fail.
 pub const ONCE: &str = "mock fragile in turn with \
     fn n => throw {kind: \"broken\", message: \"it does not work yet\"}, fn n => n\n";
 const ANY: &str =
     "mock fragile with fn n => throw {kind: \"broken\", message: \"it does not work yet\"}, fn n => n\n";
 
-/// What the programs that are rewound share.
+/// The declarations that the rewound programs share.
 pub const FRAGILE: &str = "activity fragile(n) => n\n\
     activity work(n) => n\n\
     entity Till { state []; on pay(n) { state += [n]; state.len() } }\n\
     orchestration kid(n) { [n, work(n)] }\n\
     orchestration frail(n) { Till(n).pay(n); fragile(n) }\n";
 
-/// Programs that fail, and are rewound.
+/// Programs that fail and are rewound.
 const REWOUND: [(&str, &str); 13] = [
     ("a step", "print(fragile(1))\nprint(2)\n"),
     ("a step after others", "print(work(1))\nTill(1).pay(1)\nprint(fragile(2))\nprint(Till(1).pay(2))\n"),
@@ -76,7 +77,8 @@ const FAIL_TWICE: [(&str, &str); 3] = [
     ("a child that failed with it", "print(all([async fragile(1), async frail(2)]))\n"),
 ];
 
-/// Compares all of these, by two threads, and says how many state spaces were explored to their ends.
+/// Compares scripts in all models, by two threads. Returns how many state spaces were explored to
+/// the end, and how many were larger than the limit.
 fn compare(scripts: impl Iterator<Item = Box<dyn FnOnce() -> Script + Send>>) -> (usize, usize) {
     let rows = common::by_two_threads(scripts, |script| {
         let script = script();
@@ -131,7 +133,8 @@ fn programs_that_are_rewound_agree() {
     assert!(whole >= larger, "{whole} {larger}");
 }
 
-/// `RANDOM_SEED` is the first seed, `RANDOM_PROGRAMS` how many; a failure prints its program.
+/// `RANDOM_SEED` is the first seed, `RANDOM_PROGRAMS` the number of programs. A failure prints its
+/// program.
 #[test]
 fn random_programs_with_an_operator_agree() {
     let (first, count): (u64, u64) = (setting("RANDOM_SEED", 1), setting("RANDOM_PROGRAMS", 40));
@@ -140,7 +143,7 @@ fn random_programs_with_an_operator_agree() {
             let mut random = Random::new(seed);
             let mut text = random_program(&mut random);
             let mut interventions = INTERVENTIONS[random.below(INTERVENTIONS.len() as u64) as usize];
-            // In a critical section the models don't rewind.
+            // The models don't rewind within a critical section.
             if seed % 2 == 0 && text.contains("work(") && !text.contains("lock ") {
                 interventions = Interventions { rewinds: 1, ..Interventions::default() };
                 text = format!("{ANY}{}", text.replace("work(", "fragile("));

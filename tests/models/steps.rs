@@ -1,9 +1,11 @@
-//! The models step by step: whatever a storage model does is a step of the high-level model, or changes nothing that it knows of.
+//! The models step by step: each step of a storage model is a step of the high-level model, or
+//! changes nothing that the high-level model has.
 //!
-//! What storage holds stands for a high-level configuration: the states of participants (of an instance that has a history, what
-//! its replay comes to), what is on its way, whether sent or come, tasks without a recorded result, timers that were not heeded. Beside
-//! each configuration of the storage model there goes one of the high-level model, which takes the step that a step of the storage model stands for,
-//! if the rules allow it; then both must stand for the same.
+//! A configuration of a storage model stands for a high-level one: the states of participants (of
+//! an instance with a history, the state that its replay leads to), messages sent or arrived, tasks
+//! without a recorded result, and timers that were not consumed. A high-level configuration
+//! accompanies each storage configuration. It takes the step that the storage model's step stands
+//! for, if the rules allow that. Then both must stand for the same.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -17,7 +19,7 @@ use durable::model::{Eval, Evaluator, HighLevel, Interventions, Model, Program, 
 
 use super::common::Random;
 
-/// What a configuration stands for: each part by its hash.
+/// The meaning of a configuration: the hash of each part.
 #[derive(Debug, Default, PartialEq)]
 struct Meaning {
     instances: BTreeMap<Id, u128>,
@@ -30,7 +32,7 @@ struct Meaning {
 }
 
 impl Meaning {
-    /// In which parts it is another.
+    /// Returns the names of the parts that differ.
     fn differs(&self, other: &Meaning) -> String {
         let parts = [
             ("instances", self.instances != other.instances),
@@ -88,7 +90,7 @@ fn of_storage<K: Keep>(evaluator: &mut Evaluator<'_>, c: &Config<K::State>) -> R
         come(&mut meaning, &Name::Entity(id.clone()), &stored.inbox);
     }
     for (way, queue) in c.outbox.iter() {
-        // What has come already is in its inbox, or was taken.
+        // A message with number 0 has arrived: it is in the inbox, or was consumed.
         for (_, mail) in queue.iter().filter(|(number, _)| *number > 0) {
             meaning.mail.entry(way.clone()).or_default().push(mail.mark());
         }
@@ -101,7 +103,7 @@ fn of_storage<K: Keep>(evaluator: &mut Evaluator<'_>, c: &Config<K::State>) -> R
     Ok(meaning)
 }
 
-/// The steps of the high-level model that a step of a storage model may stand for.
+/// Returns whether a step of a storage model may stand for a step of the high-level model.
 fn stands_for<S: Clone + std::fmt::Debug + Eq + std::hash::Hash>(
     c: &Config<S>,
     step: &compute_storage::Step,
@@ -129,7 +131,8 @@ fn stands_for<S: Clone + std::fmt::Debug + Eq + std::hash::Hash>(
                 None => false,
             }
         }
-        // Of what can come of a task, that which is recorded comes of it; that there will be nothing is not recorded.
+        // The recorded result is the outcome of the task. The absence of a result is never
+        // recorded.
         Low::Record { result } => match (c.results.iter().find(|known| known.mark() == *result), high) {
             (Some(known), High::Perform { instance, seq, .. }) => {
                 *instance == known.instance && *seq == known.seq
@@ -150,7 +153,8 @@ fn stands_for<S: Clone + std::fmt::Debug + Eq + std::hash::Hash>(
     }
 }
 
-/// A storage model beside the high-level model, with a machine for each: a fault may be in one of them.
+/// A storage model beside the high-level model, with a machine for each, since one of them may have
+/// a fault.
 struct Beside<'a, K> {
     low: &'a Storage<K>,
     of_low: Evaluator<'a>,
@@ -158,7 +162,7 @@ struct Beside<'a, K> {
     main: Id,
 }
 
-/// A configuration of a storage model, and what it stands for, once the main instance has begun.
+/// A configuration of a storage model, and the high-level one, once the main instance has begun.
 type Pair<K> = (Config<<K as Keep>::State>, Option<high_level::Config>);
 
 impl<'a, K: Keep> Beside<'a, K> {
@@ -171,7 +175,8 @@ impl<'a, K: Keep> Beside<'a, K> {
         Ok((self.low.initial(&mut self.of_low).map_err(|stop| format!("{stop:?}"))?, None))
     }
 
-    /// The steps from a configuration; where there is none, the high-level model must have none.
+    /// Returns the steps from a configuration. Where there are none, the high-level model must have
+    /// none.
     fn steps(&mut self, (c, high): &Pair<K>) -> Result<Vec<compute_storage::Step>, String> {
         let steps = self.low.enabled(&mut self.of_low, c).map_err(|stop| format!("{stop:?}"))?;
         if let (true, Some(high)) = (steps.is_empty(), high) {
@@ -183,7 +188,7 @@ impl<'a, K: Keep> Beside<'a, K> {
         Ok(steps)
     }
 
-    /// A step of both.
+    /// Takes a step in both models.
     fn take(&mut self, (c, high): &Pair<K>, step: &compute_storage::Step) -> Result<Pair<K>, String> {
         let stopped = |stop: Stop| format!("{step:?}: {stop:?}");
         let next = self.low.apply(&mut self.of_low, c, step).map_err(stopped)?;
@@ -225,10 +230,11 @@ impl<'a, K: Keep> Beside<'a, K> {
     }
 }
 
-/// How many steps were compared, and whether these were all.
+/// The number of compared steps, and whether they are all.
 pub type Compared = (u64, bool);
 
-/// Compares all steps from the first so many configurations, then those of random schedules if there are more.
+/// Compares all steps from the first `most` configurations, and those of random schedules if there
+/// are more.
 pub fn compare<K: Keep>(
     low: &Storage<K>,
     of_low: &Program,
@@ -278,9 +284,11 @@ pub fn compare<K: Keep>(
     Ok((compared, false))
 }
 
-/// What configurations may weigh together, by what they hold; and what one may hold to be looked at.
+/// The total weight of the configurations, by their contents, and the size above which a random
+/// schedule stops.
 const MOST_WEIGHT: usize = 20_000;
 const MOST_SIZE: usize = 60;
-/// Random schedules of a program whose configurations are too many, and their steps at most.
+/// The number of random schedules of a program with too many configurations, and their greatest
+/// length.
 const WALKS: u64 = 2;
 const STEPS_OF_A_WALK: u64 = 100;

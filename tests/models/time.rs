@@ -1,4 +1,4 @@
-//! Time, and what was given up, in every model: what goes wrong is found in each, and right programs are right in each.
+//! Time and cancellation: each model finds what goes wrong, and finds nothing in correct programs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use durable::model::{Faults, HighLevel, Model, Program, Storage, Subject};
 
 use super::common::{self, repository};
 
-/// Whether something goes wrong under a schedule; all is looked at.
+/// Returns whether some schedule goes wrong. The search must be complete unless it finds one.
 fn goes_wrong<M: Model>(model: &M, code: &Arc<Code>, test: usize) -> bool {
     let program = Program::new(code.clone(), Subject::Test(test), Data::null());
     let limits = Limits { jobs: 1, configurations: 400_000, ..Limits::default() };
@@ -21,7 +21,7 @@ fn goes_wrong<M: Model>(model: &M, code: &Arc<Code>, test: usize) -> bool {
     report.found.is_some()
 }
 
-/// In which models something goes wrong, without crashes.
+/// Returns the models in which something goes wrong, without crashes.
 fn wrong_in(code: &Arc<Code>, test: usize) -> [bool; 4] {
     let faults = Faults::default();
     [
@@ -57,7 +57,7 @@ fn what_comes_of_time_is_found_in_every_model() {
     }
 }
 
-/// Tests, each with whether it goes wrong.
+/// The tests, each with whether it goes wrong.
 const TESTS: [(&str, &str, bool); 16] = [
     (
         "a chain is longer than its parts",
@@ -146,7 +146,7 @@ fn time_is_what_lies_between() {
                 entity E { state 0; on get() => state }\n";
     for (name, text, wrong) in TESTS {
         let code = common::image(&format!("{head}test \"t\" {{\nvar log = []\n{text}\n}}\n")).code.clone();
-        // What the engine does is among what the models allow, so it finds less.
+        // The engine's schedules are among those of the models, so it finds less.
         let found = wrong_in(&code, 0);
         assert_eq!(found[..3], [wrong; 3], "{name}");
         assert!(wrong || !found[3], "{name}");

@@ -1,8 +1,9 @@
-//! A disk: what a process did to its files, and what the loss of power may leave of that.
+//! A simulated disk: the operations of a process on its files, and the states that a loss of power
+//! may leave.
 //!
-//! Data that was written to a file is durable when the file was synced after it, and the names in a folder when the folder
-//! was. What was not synced may be there or not: each write by itself, torn at sectors, in any order; the names of a folder in
-//! the order in which they were changed, as file systems with a journal do it.
+//! Data is durable when its file was synced after the write, and a name when its folder was.
+//! Unsynced data may be there or not: each write by itself, torn at sectors, in any order. The
+//! names of a folder are there in the order of their changes, as in file systems with a journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -10,14 +11,14 @@ use std::path::Path;
 
 use crate::common::Random;
 
-/// What a process did.
+/// An operation of a process.
 #[derive(Clone, Debug)]
 pub enum Step {
     Create {
         file: u64,
         path: String,
     },
-    /// A file that was there before.
+    /// The opening of a file that existed.
     Open,
     Write {
         file: u64,
@@ -47,11 +48,11 @@ pub enum Step {
     RemoveFolder {
         path: String,
     },
-    /// So many batches are acknowledged.
+    /// The number of batches that are acknowledged.
     Acknowledge(usize),
 }
 
-/// The steps of a record of `shim.c`.
+/// Parses a record of `shim.c`.
 pub fn parse(mut bytes: &[u8]) -> Vec<Step> {
     let mut steps = Vec::new();
     while !bytes.is_empty() {
@@ -119,7 +120,7 @@ struct File {
     pending: Vec<Data>,
 }
 
-/// What is on it, durably and in the system's memory.
+/// The contents of a disk, durable and in the system's memory.
 #[derive(Clone, Debug)]
 pub struct Disk {
     folders: Vec<Folder>,
@@ -127,21 +128,21 @@ pub struct Disk {
     pub acknowledged: usize,
 }
 
-/// The files and folders that a loss of power leaves: a path, and what is in it; nothing for a folder.
+/// The files and folders that a loss of power leaves: paths, and contents, or `None` for a folder.
 pub type Left = BTreeMap<String, Option<Vec<u8>>>;
 
-/// What becomes of all that was not synced.
+/// The fate of everything that was not synced.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cut {
-    /// It is there: the process was killed.
+    /// All of it is there, as after a kill.
     All,
-    /// It is gone.
+    /// All of it is gone.
     Nothing,
-    /// The names are there, and nothing that was written.
+    /// The names are there, and no data.
     Names,
-    /// What was written is there, and no name.
+    /// The data is there, and no names.
     Contents,
-    /// Some of it, torn at sectors.
+    /// Some of it is there, torn at sectors.
     Some,
 }
 
@@ -150,7 +151,7 @@ impl Disk {
         Disk { folders: vec![Folder::default()], files: HashMap::new(), acknowledged: 0 }
     }
 
-    /// The folder of a path and the name in it.
+    /// Returns the folder of a path, and the name in it.
     fn place<'a>(&self, path: &'a str) -> (usize, &'a str) {
         let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
         let mut at = 0;
@@ -169,7 +170,7 @@ impl Disk {
         folder.pending.push(change);
     }
 
-    /// Makes a step.
+    /// Applies an operation.
     pub fn step(&mut self, step: &Step) {
         match step {
             Step::Create { file, path } => {
@@ -218,13 +219,13 @@ impl Disk {
         }
     }
 
-    /// Whether anything is not durable.
+    /// Returns whether everything is durable.
     pub fn is_settled(&self) -> bool {
         self.folders.iter().all(|folder| folder.pending.is_empty())
             && self.files.values().all(|file| file.pending.is_empty())
     }
 
-    /// What is left when the power is lost now.
+    /// Returns the state that a loss of power leaves now.
     pub fn cut(&self, cut: Cut, random: &mut Random) -> Left {
         let mut names: Vec<BTreeMap<String, Node>> = Vec::new();
         for folder in &self.folders {
@@ -261,7 +262,7 @@ impl Disk {
                 Node::File(file) => {
                     let file = &self.files[file];
                     let mut data = file.durable.clone();
-                    // How the writes to this file come out.
+                    // The fate of the writes to this file.
                     let way = random.below(4);
                     for (number, write) in file.pending.iter().enumerate() {
                         let is_last = number + 1 == file.pending.len();
@@ -307,7 +308,7 @@ fn apply(file: &mut Vec<u8>, data: &Data) {
     }
 }
 
-/// Some of the sectors that a write covers.
+/// Applies a write to some of its sectors.
 fn torn(file: &mut Vec<u8>, data: &Data, random: &mut Random) {
     let Data::Write(at, bytes) = data else {
         if random.one_in(2) {
@@ -316,7 +317,7 @@ fn torn(file: &mut Vec<u8>, data: &Data, random: &mut Random) {
         return;
     };
     let sector = if random.one_in(2) { 512 } else { 4096 };
-    // A first part, a last part, or any of them.
+    // The first sectors, the last ones, or any.
     let (way, sectors) = (random.below(3), 1 + (at % sector + bytes.len() as u64) / sector);
     let limit = random.below(1 + sectors);
     let mut from = 0;
@@ -336,7 +337,7 @@ fn torn(file: &mut Vec<u8>, data: &Data, random: &mut Random) {
     }
 }
 
-/// Writes what is left into a folder.
+/// Writes the state into a folder.
 pub fn lay_out(left: &Left, folder: &Path) {
     for (path, data) in left {
         let path = folder.join(path);

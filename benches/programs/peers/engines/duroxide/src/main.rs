@@ -1,5 +1,6 @@
-//! duroxide with its SQLite store: 1,000 activities one after another, then 1,000 at once. Seconds by its own clock; its
-//! store is in the folder given as the argument.
+//! duroxide with its SQLite store: 1,000 activities one after another, then 1,000 at once.
+//!
+//! Prints the seconds by its own clock. The argument is the folder of its store.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +36,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(String::new())
         })
         .build();
-    // With more than one of each, those of one process lock the database against each other.
+    // With more than one dispatcher of a kind, those of one process lock the database against each
+    // other.
     let options = RuntimeOptions {
         dispatcher_min_poll_interval: Duration::from_millis(1),
         orchestration_concurrency: 1,
