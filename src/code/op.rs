@@ -27,9 +27,9 @@ pub enum Role {
     Without(Reg, u16),
     /// Reads only the kind of the register's value.
     Kind(Reg),
-    /// Hands on the register's value, or changes it.
+    /// Passes on the register's value, or changes it.
     Gives(Reg),
-    /// Hands on everything that the instruction reads.
+    /// Passes on everything that the instruction reads.
     GivesAll,
     /// Jumps.
     Goto(i32),
@@ -198,13 +198,15 @@ instructions! {
     /// `xs += [x]`.
     Append { list: Reg, value: Reg } => read(list) read(value) gives(list) gives(value);
     Extend { list: Reg, values: Reg } => read(list) read(values);
-    /// Like `Extend`, where `values` is not read again: it becomes the list if the list is empty.
+    /// Like `Extend`, where `values` is not read again: `values` becomes the list if the list is
+    /// empty.
     ExtendTaken { list: Reg, values: Reg } => read(list) read(values) gives(values);
     /// Makes a record of the values from `base` on, with the keys of a shape.
     NewRecord { to: Reg, base: Reg, shape: Reg } => write(to) shape(base, shape);
     Put { record: Reg, key: Reg, value: Reg } => read(record) read(key) read(value);
     Merge { record: Reg, other: Reg } => read(record) read(other);
-    /// Like `Merge`, where `other` is not read again: it becomes the record if the record is empty.
+    /// Like `Merge`, where `other` is not read again: `other` becomes the record if the record is
+    /// empty.
     MergeTaken { record: Reg, other: Reg } => read(record) read(other) gives(other);
     /// Fails if `a` can't be spread in a record.
     CheckSpread { a: Reg } => kind(a);
@@ -248,8 +250,8 @@ instructions! {
     AddPath { a: Reg, base: Reg, path: u16 } => read(a) steps(base, path, 1) gives(a);
     /// Fails if there is nothing at a path in `a`.
     CheckPath { a: Reg, base: Reg, path: u16 } => read(a) steps(base, path, 0);
-    /// Whether the last step of a path in `a`, or in the cell there, is a key of a record whose
-    /// `get` is the standard one. The indexes of the path lie from `base` on.
+    /// Tests whether the last step of a path in `a`, or in the cell there, is a key of a record
+    /// whose `get` is the standard one. The indexes of the path lie from `base` on.
     IsEntry { a: u8, to: Reg, base: Reg, path: u16 } => write(to) read(a) steps(base, path, 0);
     /// Like `AddPath`, for an entry of such a record. The indexes are followed by the default,
     /// which replaces an absent or null entry, and then by the value to add.
@@ -301,8 +303,8 @@ instructions! {
     Invoke { count: u8, base: Reg, global: u16 } => write(base) beside(base, count) gives_all() global(global);
     Return { from: Reg } => read(from) ends();
 
-    /// From here to `EndTry`, an error jumps to `by`. It goes into `error`, and its trace into
-    /// `error + 1`.
+    /// From here to `EndTry`, an error jumps to `by`. The error goes into `error`, and its trace
+    /// into `error + 1`.
     Try { error: Reg, by: i32 } => catches(by);
     EndTry =>;
     Throw { from: Reg } => read(from) ends();

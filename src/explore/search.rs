@@ -381,7 +381,7 @@ impl<M: Model> Shared<'_, M> {
         waiting > 0
     }
 
-    /// Finds out whether there are cycles. There are none if each step leads one deeper.
+    /// Finds out whether there are cycles. There are none if every step leads to the next depth.
     fn rounds(&self) -> Rounds {
         if !self.turned.load(Ordering::Relaxed) {
             return Rounds::default();

@@ -18,10 +18,9 @@ const INDENT: usize = 2;
 /// The reason why a text was not formatted.
 #[derive(Debug)]
 pub enum Unformatted {
-    /// The text does not parse.
+    /// The mistakes because of which the text can't be parsed.
     Mistakes(Vec<Diagnostic>),
-    /// The output would have another meaning, by a mistake of the formatter. The text stays
-    /// unchanged.
+    /// An output with another meaning, by a mistake of the formatter. The text stays unchanged.
     Changed,
 }
 

@@ -38,8 +38,7 @@ pub enum Break {
 
 pub struct Piece<'a> {
     pub kind: Kind,
-    /// The token, if the piece is no comment; for a string with parts, the token that ends the
-    /// string.
+    /// The token; `None` for a comment. For a string with parts, the token that ends the string.
     pub token: Option<Token>,
     pub text: &'a str,
     start: usize,

@@ -83,7 +83,8 @@ pub enum Message {
         if_exists: IfExists,
         parent: Option<LifeId>,
         owner: Owner,
-        /// The requests that wait for the end of the instance, and only for its beginning.
+        /// The request that waits for the end of the instance, and the one that waits only for its
+        /// beginning.
         waiter: Option<Waiter>,
         started: Option<Waiter>,
         /// The number of the attempt, for a call with `retry`.

@@ -67,7 +67,7 @@ impl Program {
         self.mocks().iter().filter(|mock| mock.in_turn)
     }
 
-    /// Returns the positions of mocks in turn at the beginning.
+    /// Returns the positions of mocks at the beginning.
     pub fn turns(&self) -> Vec<u8> {
         vec![0; self.in_turn().count()]
     }

@@ -186,7 +186,7 @@ impl Program {
         }
     }
 
-    /// The function that the main instance runs.
+    /// Returns the function that the main instance runs.
     pub fn function(&self) -> FunctionId {
         function_of(&self.code, self.subject)
     }

@@ -4,8 +4,8 @@
 //! A history has the messages that the instance took, in order, one to a turn, each with the
 //! requests of that turn. To resume, compute evaluates the program from its beginning and gives it
 //! these messages turn by turn. It checks that the program makes the same requests. Messages that
-//! the history sent are not sent again: they were sent when it was recorded. That replay leads to
-//! the same state rests on determinism alone.
+//! the history sent are not sent again: they were sent when it was recorded. Only determinism makes
+//! replay lead to the same state.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ pub enum When {
 /// A timer: its receiver, and its number there.
 pub type TimerId = (Name, u64);
 
-/// The number of timer numbers that each request has.
+/// The range of numbers that each request has for its timers and its deadline.
 const KINDS: u64 = 8;
 /// The number of a task's deadline, beside those of the timers of its request.
 const DEADLINE: u64 = 7;

@@ -11,7 +11,7 @@ pub const NOW: usize = 0;
 pub const BEGINNING: usize = 1;
 pub const OWN: usize = 2;
 
-/// Bounds on how far instants lie apart, which allow exactly what is possible.
+/// The tightest bounds on how far instants may lie apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Zone {
     size: usize,

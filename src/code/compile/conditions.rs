@@ -36,8 +36,7 @@ impl Compiler<'_, '_> {
                 self.comparison(*op, &args[0], &args[1], !when, span);
                 vec![self.jump(span)]
             }
-            // The lowered forms of `a && b` and `a
-            // b`.
+            // The lowered forms of `a && b` and `a || b`.
             Form::If(a, b, no) if matches!(no.form, Form::Const(Literal::Bool(false))) => {
                 if when {
                     let skip = self.condition(a, false);

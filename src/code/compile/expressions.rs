@@ -1,4 +1,4 @@
-//! Expressions, compiled into registers.
+//! The compilation of expressions into registers.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -56,7 +56,7 @@ impl Compiler<'_, '_> {
 
     /// Compiles a node whose value arrives in a temporary of its own: a call's first register, or
     /// the register of the container from which a part is read. The part overwrites the container,
-    /// which so is no longer held. Returns `None` for other nodes.
+    /// so the container is no longer held. Returns `None` for other nodes.
     fn left_in(&mut self, node: &Node) -> Option<Reg> {
         let span = node.span;
         let part_of = |container: &Node| !matches!(container.form, Form::Var(_));

@@ -142,7 +142,7 @@ struct Unit<'a> {
     texts: HashMap<String, u32>,
     shapes: HashMap<Vec<u16>, u16>,
     globals: HashMap<GlobalId, Target>,
-    /// The function that checks for a bool, once it is needed.
+    /// The function that checks for a bool; `None` until it is needed.
     bool_checker: Option<FunctionId>,
     too_large: Option<Place>,
 }
@@ -163,7 +163,7 @@ impl Unit<'_> {
         (self.code.functions.len() - 1) as FunctionId
     }
 
-    /// Returns the function that returns a bool and fails with anything else. Traces leave it out.
+    /// Returns the function that passes on a bool and fails for anything else. Traces leave it out.
     fn bool_checker(&mut self) -> FunctionId {
         if let Some(known) = self.bool_checker {
             return known;

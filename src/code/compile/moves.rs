@@ -1,5 +1,6 @@
-//! Parts of variables that are passed to a function and replaced by its result: `rows[i] =
-//! changed(rows[i])`. Also entries with a default: `groups[key] = changed(groups.get(key) ?? [])`.
+//! Parts of variables that are passed to a function and replaced by its result:
+//! `rows[i] = changed(rows[i])`. Also entries with a default:
+//! `groups[key] = changed(groups.get(key) ?? [])`.
 //!
 //! The part is moved out of the variable during the call, so that nothing else holds it and it can
 //! be changed in place. Nothing sees the variable during the call. The code of the new value reads
@@ -25,7 +26,7 @@ pub(super) struct Move {
 }
 
 impl Compiler<'_, '_> {
-    /// Compiles the assignment to a part of a function's result for that part. Returns whether the
+    /// Compiles the replacement of a part by a function's result for that part. Returns whether the
     /// value has this form.
     pub(super) fn set_taken(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) -> bool {
         let Some(a) = self.state().locals.get(&var).and_then(|reg| u8::try_from(*reg).ok()) else {

@@ -42,8 +42,8 @@ impl Registers<'_> {
         });
     }
 
-    /// Whether an instruction hands on or changes the value of a register; `None` if it doesn't use
-    /// the register.
+    /// Whether an instruction passes on or changes the value of a register; `None` if it doesn't
+    /// use the register.
     pub(super) fn hands_on(&self, op: Op, reg: Reg) -> Option<bool> {
         let (mut gives, mut gives_all, mut writes) = (false, false, false);
         op.roles(&mut |role| match role {

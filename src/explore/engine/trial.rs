@@ -176,7 +176,7 @@ fn perform(
     })
 }
 
-/// Returns the line that a `print` or `log` writes.
+/// Returns the line that the task writes, if it is a `print` or `log`.
 fn line(task: &UnderWay) -> Option<String> {
     let args = task.asked.args.items();
     let text = |at: usize| args.get(at).map(format::display).unwrap_or_default();

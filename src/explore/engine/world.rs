@@ -60,14 +60,14 @@ pub(super) struct World {
     pub under_way: VecDeque<(StepId, UnderWay)>,
     /// Attempts that were given up and may still happen.
     pub orphans: Vec<UnderWay>,
-    /// The positions of mocks in turn: now, and when each step was first done. A step that is done
-    /// again has the same outcome.
+    /// The positions of mocks: now, and when each step was first done. A step that is done again
+    /// has the same outcome.
     turns: Turns,
     begun: Vec<(StepId, Turns)>,
     /// The states of entities that stand for the world, as mocks have left them.
     pub world: BTreeMap<EntityId, Option<Part<Data>>>,
     pub told: BTreeSet<String>,
-    /// Whether these states have changed since an invariant was last checked.
+    /// Whether `world` has changed since an invariant was last checked.
     world_changed: bool,
     pub trouble: Vec<Anomaly>,
     /// The lines that have left the process, in order. A line that leaves again after a crash is
@@ -423,14 +423,14 @@ impl World {
         crate::model::tasks::outcomes(evaluator, &task.task(), &now, &Worlds(&self.world), &state)
     }
 
-    /// Returns the positions of mocks in turn when a step was first done.
+    /// Returns the positions of mocks when a step was first done.
     fn begun_at(&self, step: &StepId) -> Option<&Turns> {
         let step = self.uninterrupted(step);
         self.begun.iter().find(|(known, _)| *known == step).map(|(_, turns)| turns)
     }
 
-    /// Returns the step with the attempt's number as if no process had died. An attempt in the
-    /// place of an interrupted one so gets the same outcome.
+    /// Returns the step with the attempt's number as if no process had died. Then an attempt in the
+    /// place of an interrupted one has the same outcome.
     pub(super) fn uninterrupted(&self, step: &StepId) -> StepId {
         let mut step = step.clone();
         let Address::Instance(id) = &step.owner else { return step };

@@ -70,7 +70,7 @@ pub struct Config<S> {
     pub timers: Timers,
     /// Attempts that were given up and may still happen.
     pub orphans: Vec<Part<Orphan>>,
-    /// The positions of mocks in turn: now, and when each task was first performed. A task that is
+    /// The positions of mocks: now, and when each task was first performed. A task that is
     /// performed again has the same outcome.
     pub turns: Turns,
     pub begun: Map<(Id, u64), Turns>,
@@ -344,7 +344,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         Moment { clock: self.timers.clock(&evaluator.program.facts.later), turns: self.turns.clone() }
     }
 
-    /// Records the instant that a clock showed, and the positions of mocks in turn.
+    /// Records the instant that a clock showed, and the positions of mocks.
     pub(super) fn read(&mut self, instant: Option<i64>, turns: Turns) {
         if !turns.is_empty() {
             self.turns = turns;
@@ -354,8 +354,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         }
     }
 
-    /// Records that a task is performed. This moves mocks in turn on, unless the task was performed
-    /// before.
+    /// Records that a task is performed. This moves mocks to their next outcome, unless the task
+    /// was performed before.
     pub(super) fn performed(&mut self, instance: &Id, seq: u64, done: &Done) {
         let key = (instance.clone(), seq);
         let again = self.begun.get(&key).is_some();

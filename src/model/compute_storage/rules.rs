@@ -213,7 +213,7 @@ impl<K: Keep> Storage<K> {
         Ok(Evaluated { written, outs, shown: (None, Turns::new()), purged })
     }
 
-    /// Returns the number of outcomes of the step of what was read.
+    /// Returns the number of possible outcomes of the step.
     pub(super) fn count(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -270,7 +270,7 @@ impl<K: Keep> Storage<K> {
         Ok(())
     }
 
-    /// **refuse**: another step was faster, so storage no longer has what was read.
+    /// **refuse**: another step was faster, so the version that was read is outdated.
     pub(super) fn refuse(&self, c: &mut Config<K::State>, work: &Part<Work<K::State>>) {
         if let Some(at) = c.work.iter().position(|known| known == work) {
             c.work.remove(at);
@@ -420,8 +420,7 @@ fn head<T: Clone + Hash>(stored: &Stored<T>, newest: bool) -> Part<Stored<T>> {
 struct Evaluated<S> {
     written: Written<S>,
     outs: Vec<Out>,
-    /// The instant that the clock showed, if an operation read it, and the positions of mocks in
-    /// turn.
+    /// The instant that the clock showed, if an operation read it, and the positions of mocks.
     shown: (Option<i64>, Turns),
     /// The instances that are removed in the same step.
     purged: Vec<Id>,

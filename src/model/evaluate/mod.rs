@@ -63,15 +63,15 @@ pub struct Done {
     pub world: Option<(EntityName, Id)>,
     /// The instant that the clock showed, if it was read.
     pub read: Option<i64>,
-    /// The positions of mocks in turn afterwards; may be empty if none was taken.
+    /// The positions of mocks afterwards; may be empty if no mock was taken in turn.
     pub turns: Turns,
 }
 
-/// The number of outcomes taken of each mock in turn, up to its last one.
+/// The positions of those mocks whose outcomes come in turn: the number of outcomes taken of each,
+/// up to its last one.
 pub type Turns = Vec<u8>;
 
-/// The circumstances of an attempt: the possible readings of a clock, and the positions of mocks in
-/// turn.
+/// The circumstances of an attempt: the possible readings of a clock, and the positions of mocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Moment {
     pub clock: Vec<i64>,

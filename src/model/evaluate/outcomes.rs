@@ -33,7 +33,7 @@ struct Choices<'c> {
     names: Vec<String>,
     /// The instant that the clock showed.
     read: Option<i64>,
-    /// The positions of mocks in turn.
+    /// The positions of mocks.
     turns: Turns,
 }
 
@@ -42,8 +42,8 @@ impl Choices<'_> {
         Choices { turns: now.turns.clone(), ..Choices::default() }
     }
 
-    /// Chooses one of the outcomes of a mock. For a mock in turn, `turn` is its number among these
-    /// mocks.
+    /// Chooses one of the outcomes of a mock. If these come in turn, `turn` is the mock's number
+    /// among such mocks.
     fn outcome(&mut self, mock: &Mock, turn: Option<usize>) -> usize {
         let count = mock.outcomes.len();
         match (&mut self.chooser, turn.and_then(|turn| self.turns.get_mut(turn))) {

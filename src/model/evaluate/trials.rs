@@ -68,7 +68,7 @@ impl Evaluator<'_> {
         initial.map_or(Value::Null, |at| self.image.globals.borrow()[at].clone())
     }
 
-    /// Whether a property holds. A property that throws or returns no bool does not hold.
+    /// Whether a property holds. A property that throws or does not return a bool does not hold.
     pub fn holds(
         &mut self,
         at: usize,

@@ -217,7 +217,7 @@ impl Config {
         }
     }
 
-    /// Records the instant that a clock showed, and the positions of mocks in turn.
+    /// Records the instant that a clock showed, and the positions of mocks.
     pub(super) fn read(&mut self, done: &Done) {
         if !done.turns.is_empty() {
             self.turns.clone_from(&done.turns);

@@ -328,7 +328,7 @@ pub fn replaces<E>(me: &Instance<E>, message: &Message) -> bool {
     me.has_ended() && matches!(message, Message::Begin { if_exists: IfExists::Replace, .. })
 }
 
-/// Handles a message for an instance that does not exist. The message is no `Begin`.
+/// Handles a message for an instance that does not exist. The message is not a `Begin`.
 pub fn absent(id: &Id, message: &Message) -> Vec<Out> {
     let error = answer(Err(ErrorData::with(
         "unknown_instance",

@@ -95,7 +95,7 @@ pub fn rewind(
     if step.me.section.is_some() || step.me.open.values().any(|open| asks_for_section(&open.asked.what)) {
         return Ok(None);
     }
-    // All messages so far were sent before.
+    // Everything in `out` was sent before the rewind.
     step.out.clear();
     if step.evaluator.program.mutation != Mutation::NumbersAgain {
         step.me.next = old.next;
