@@ -1,4 +1,4 @@
-//! A program's identity: a hash of its sources.
+//! The identity of a program: a hash of its sources.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::syntax::Sources;
 
-/// SHA-256 over the names and texts of all modules, the standard library's among them.
+/// The SHA-256 of the names and texts of all modules, including those of the standard library.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
 pub struct ProgramHash(pub [u8; 32]);
 
@@ -23,12 +23,12 @@ impl fmt::Debug for ProgramHash {
     }
 }
 
-/// The identity of a program with these sources.
+/// Returns the identity of a program with these sources.
 pub fn program_hash(sources: &Sources) -> ProgramHash {
     modules_hash(sources.files.iter().map(|source| (source.name.as_str(), source.text.as_str())))
 }
 
-/// The identity of a program with modules of these names and texts.
+/// Returns the identity of a program whose modules have these names and texts.
 pub fn modules_hash<'a>(modules: impl Iterator<Item = (&'a str, &'a str)>) -> ProgramHash {
     let mut hasher = Sha256::new();
     for (name, text) in modules {
@@ -40,7 +40,7 @@ pub fn modules_hash<'a>(modules: impl Iterator<Item = (&'a str, &'a str)>) -> Pr
     ProgramHash(hasher.finalize().into())
 }
 
-/// The identity of one text.
+/// Returns the SHA-256 of one text.
 pub fn text_hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }

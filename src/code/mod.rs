@@ -1,8 +1,9 @@
-//! Register code: what the machine executes.
+//! Register code, which the machine executes.
 //!
-//! Invariant: code is plain, immutable data that threads share. Every register that an instruction names lies in
-//! its function's window, every jump within its function, every index within its table: the compiler made it so,
-//! and code is never read from a store, only compiled from sources.
+//! Invariant: code is plain, immutable data that threads share. Every register that an instruction
+//! names lies in its function's window, every jump stays within its function, and every index
+//! within its table. The compiler guarantees this, because code is only compiled from sources and
+//! never read from a store.
 
 mod compile;
 mod hash;
@@ -23,7 +24,7 @@ pub use print::print;
 
 /// A register, relative to its function's window.
 pub type Reg = u16;
-/// Index of a function in [`Code::functions`].
+/// The index of a function in [`Code::functions`].
 pub type FunctionId = u32;
 
 /// A function's code.
@@ -32,14 +33,14 @@ pub struct Function {
     pub name: String,
     pub required: u8,
     pub params: u8,
-    /// Parameters at the end that only the compiler fills: a stub's options.
+    /// The number of trailing parameters that only the compiler fills: a stub's options.
     pub hidden: u8,
-    /// Size of the window.
+    /// The size of the window.
     pub registers: u16,
     /// Whether the register after the parameters holds an environment.
     pub has_env: bool,
     pub ops: Vec<Op>,
-    /// The source of each instruction.
+    /// The source span of each instruction.
     pub spans: Vec<Span>,
     pub place: Place,
 }
@@ -62,18 +63,18 @@ pub enum Constant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PathStep {
     Field(u16),
-    /// The next register from `base` on.
+    /// An index, taken from the next register from `base` on.
     Index,
 }
 
 impl PathStep {
-    /// How many steps of a path are indexes.
+    /// Returns the number of indexes in a path.
     pub fn indexes(path: &[PathStep]) -> usize {
         path.iter().filter(|step| matches!(step, PathStep::Index)).count()
     }
 }
 
-/// What a method of a value of the standard library calls.
+/// The target of a method of the standard library.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MethodTarget {
     Function(FunctionId),
@@ -84,22 +85,22 @@ pub enum MethodTarget {
 #[derive(Clone, Debug)]
 pub struct Isolated {
     pub name: String,
-    /// None for an entity.
+    /// The context of the body; `None` for an entity.
     pub context: Option<Context>,
     pub body: FunctionId,
     pub stub: FunctionId,
     pub entity: Option<Entity>,
 }
 
-/// What an entity is made of.
+/// The parts of an entity.
 #[derive(Clone, Debug, Default)]
 pub struct Entity {
-    /// The `const` that is its initial state; null when there is none.
+    /// The index of the `const` with the initial state; `None` means null.
     pub initial: Option<usize>,
     pub operations: Vec<Operation>,
 }
 
-/// An operation of an entity. The function's last parameter is the cell of the state.
+/// An operation of an entity. The last parameter of its function is the cell of the state.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub name: String,
@@ -108,31 +109,31 @@ pub struct Operation {
     pub params: usize,
 }
 
-/// What can come of something that is mocked.
+/// A possible outcome of a mocked activity or effect.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The value or the error of a function of the arguments.
+    /// The value or the error of a function that gets the arguments.
     Function(FunctionId),
-    /// What an operation of an entity gives and does; the function gives the entity.
+    /// The result and the effects of an entity's operation. The function returns the entity.
     Operation(FunctionId, String),
     Never,
 }
 
-/// An activity or an effect that is mocked.
+/// A mocked activity or effect.
 #[derive(Clone, Debug)]
 pub struct Mock {
-    /// The activity's name, or the effect's in the table of builtins.
+    /// The activity's name, or the effect's name in the table of builtins.
     pub target: String,
     pub is_activity: bool,
-    /// Whether the outcomes come one after the other, the last one again and again; else any of them may come.
+    /// Whether the outcomes come in order and the last one repeats; otherwise any of them may come.
     pub in_turn: bool,
     pub outcomes: Vec<Outcome>,
-    /// The time within which an answer comes, in nanoseconds.
+    /// The longest time until the answer, in nanoseconds.
     pub within: Option<i64>,
     pub place: Place,
 }
 
-/// What has to hold; the function has no parameters and gives a bool.
+/// A property that has to hold. Its function has no parameters and returns a bool.
 #[derive(Clone, Debug)]
 pub struct Property {
     pub kind: PropertyKind,
@@ -141,14 +142,14 @@ pub struct Property {
     pub place: Place,
 }
 
-/// How a program is tried out.
+/// The mocks and properties with which a program is tested.
 #[derive(Clone, Debug, Default)]
 pub struct Trials {
     pub mocks: Vec<Mock>,
     pub properties: Vec<Property>,
 }
 
-/// A test: what it runs, and what holds for it alone.
+/// A test: its function, and the mocks and properties of this test alone.
 #[derive(Clone, Debug)]
 pub struct Test {
     pub name: String,
@@ -165,41 +166,43 @@ pub struct Code {
     pub shapes: Vec<Vec<u16>>,
     pub paths: Vec<Vec<PathStep>>,
     pub slices: Vec<(u32, u32)>,
-    /// The functions that give the values of `const`s, with their names.
+    /// The name and the function of each `const`; the function returns its value.
     pub consts: Vec<(String, FunctionId)>,
     pub isolated: Vec<Isolated>,
-    /// For each name, by the kind's module.
+    /// The methods of values, by method name and by the standard library's module for the kind of
+    /// value.
     pub methods: HashMap<(u16, &'static str), MethodTarget>,
     pub script: FunctionId,
     pub tests: Vec<Test>,
-    /// What holds for the script and for all tests.
+    /// The mocks and properties for the script and for all tests.
     pub trials: Trials,
     pub sources: Sources,
     pub hash: ProgramHash,
-    /// Whether cancelling a task cancels what it began: not in programs that began with the library of a version where it
-    /// did not, so that their histories are replayed as they were made.
+    /// Whether cancelling a task also cancels the work that it began. Programs whose stored
+    /// standard library predates this rule keep the old behaviour, so that their histories replay
+    /// unchanged.
     pub structured: bool,
-    /// What tells whether a machine's state is of this code; computed when first asked for.
+    /// The hash by which a machine's state names its code, computed on first use.
     pub fingerprint: OnceLock<u64>,
 }
 
 impl Code {
-    /// The isolated declaration of that name.
+    /// Returns the index of the isolated declaration of that name.
     pub fn find_isolated(&self, name: &str) -> Option<usize> {
         self.isolated.iter().position(|item| item.name == name)
     }
 
-    /// The entity of that name.
+    /// Returns the entity of that name.
     pub fn find_entity(&self, name: &str) -> Option<&Entity> {
         self.isolated.iter().filter(|item| item.name == name).find_map(|item| item.entity.as_ref())
     }
 
-    /// The entities that the program declares, by name.
+    /// Returns the names of the entities that the program declares.
     pub fn entities(&self) -> impl Iterator<Item = &str> {
         self.isolated.iter().filter(|item| item.entity.is_some()).map(|item| item.name.as_str())
     }
 
-    /// The source of an instruction.
+    /// Returns the source of an instruction.
     pub fn place(&self, function: FunctionId, at: usize) -> Place {
         let f = &self.functions[function as usize];
         Place { source: f.place.source, span: f.spans.get(at).copied().unwrap_or(f.place.span) }

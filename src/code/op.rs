@@ -1,46 +1,47 @@
-//! The one table of instructions: their operands, what each operand is for, and what may be executed next.
+//! The one table of instructions: their operands, the role of each operand, and the instructions
+//! that may follow.
 
 use super::{FunctionId, Reg};
 
-/// What an instruction does with an operand, or what comes after it.
+/// The use of an operand by an instruction, or the instructions that may follow.
 ///
-/// A role of several registers has the first one, and their number or what gives it. A jump has its distance from the next
-/// instruction.
+/// A role for several registers has the first register, and their number or its source. A jump has
+/// the distance from the next instruction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role {
-    /// The register gets a new value, whatever it held.
+    /// Overwrites the register, whatever it held.
     Write(Reg),
-    /// All that a register holds is read.
+    /// Reads everything that the register holds.
     Read(Reg),
-    /// All that so many registers from one on hold is read.
+    /// Reads a number of registers, from the first one on.
     Stretch(Reg, Reg),
-    /// As many registers are read as a shape has names.
+    /// Reads as many registers as the shape has names.
     Shape(Reg, u16),
-    /// As many registers are read as a path has indexes, and so many more.
+    /// Reads as many registers as the path has indexes, plus the given number.
     Steps(Reg, u16, Reg),
-    /// The function's environment is read.
+    /// Reads the function's environment.
     Env,
-    /// A field of what the register holds is read.
+    /// Reads one field of the register's value.
     Field(Reg, u16),
-    /// All of it but the fields of a shape is read.
+    /// Reads the register's value except for the fields of a shape.
     Without(Reg, u16),
-    /// What kind of value the register holds is read.
+    /// Reads only the kind of the register's value.
     Kind(Reg),
-    /// What the register holds is handed on, or changed.
+    /// Passes on the register's value, or changes it.
     Gives(Reg),
-    /// All that is read is handed on.
+    /// Passes on everything that the instruction reads.
     GivesAll,
-    /// It jumps.
+    /// Jumps.
     Goto(i32),
-    /// It jumps, or the next instruction follows.
+    /// Jumps, or continues with the next instruction.
     Loops(i32),
-    /// A later error jumps.
+    /// Jumps when a later instruction fails.
     Catches(i32),
-    /// It may skip the next instruction.
+    /// May skip the next instruction.
     Skips,
-    /// Nothing of the function is executed after it.
+    /// Ends the execution of the function.
     Ends,
-    // What it names, for people: indexes.
+    // Indexes of what an operand names, for printed code.
     Constant(u32),
     Name(u16),
     Function(FunctionId),
@@ -48,15 +49,15 @@ pub enum Role {
     Global(u16),
 }
 
-/// The role of that name.
-// A table: one line a role.
+/// The role with that name.
+// As a table, with one line for each role.
 #[rustfmt::skip]
 macro_rules! role {
     (write $to:tt) => { Role::Write(reg($to)) };
     (read $from:tt) => { Role::Read(reg($from)) };
     (stretch $base:tt $count:literal) => { Role::Stretch($base, $count) };
     (stretch $base:tt $count:tt) => { Role::Stretch($base, reg($count)) };
-    // As many as are counted, and one more.
+    // One more register than the count.
     (beside $base:tt $count:tt) => { Role::Stretch($base, reg($count) + 1) };
     (shape $base:tt $shape:tt) => { Role::Shape($base, $shape) };
     (steps $base:tt $path:tt $more:tt) => { Role::Steps($base, $path, $more) };
@@ -78,7 +79,7 @@ macro_rules! role {
     (global $index:tt) => { Role::Global($index) };
 }
 
-/// The operand that says how far an instruction jumps, if the role is one of a jump.
+/// The operand with the jump distance, if the role is that of a jump.
 macro_rules! distance {
     (goto $by:tt) => {
         Some($by)
@@ -96,14 +97,14 @@ macro_rules! distance {
 
 macro_rules! instructions {
     ($($(#[doc = $doc:literal])* $op:ident $({ $($field:ident: $type:ty),+ })? => $($role:ident($($operand:tt),*))*;)+) => {
-        /// An instruction: eight bytes.
+        /// An instruction, in eight bytes.
         #[derive(Clone, Copy, Debug, PartialEq, Hash)]
         pub enum Op {
             $($(#[doc = $doc])* $op $({ $($field: $type),+ })?,)+
         }
 
         impl Op {
-            /// Tells of the roles of its operands.
+            /// Calls `tell` with the role of each operand.
             #[inline(always)]
             #[allow(unused_variables)]
             pub fn roles(self, tell: &mut impl FnMut(Role)) {
@@ -112,7 +113,8 @@ macro_rules! instructions {
                 }
             }
 
-            /// How far it jumps, if it does: errors included.
+            /// Returns the distance of the jump, if there is one. This includes the jump to an
+            /// error handler.
             #[allow(unused_variables)]
             pub(super) fn distance(&mut self) -> Option<&mut i32> {
                 match self {
@@ -130,23 +132,24 @@ fn reg(operand: impl Into<Reg>) -> Reg {
     operand.into()
 }
 
-// An instruction, its operands, and their roles.
+// Each line: an instruction, its operands, and their roles.
 instructions! {
     Move { to: Reg, from: Reg } => write(to) read(from) gives(from);
-    /// As `Move`, out of a register that nothing reads any more: the value is not held twice.
+    /// Like `Move`, from a register that is not read again, so that only one register holds the
+    /// value.
     Take { to: Reg, from: Reg } => write(to) read(from) gives(from);
-    /// Within the compiler: lets go of what a register holds, unless it is read again.
+    /// For the compiler only: releases the value of a register, unless the register is read again.
     Forget { reg: Reg } =>;
     Constant { to: Reg, index: u32 } => write(to) constant(index);
     Int { to: Reg, value: i32 } => write(to);
     Null { to: Reg } => write(to);
     Bool { to: Reg, value: bool } => write(to);
     Missing { to: Reg } => write(to);
-    /// A `const` of the program.
+    /// Reads a `const` of the program.
     Global { to: Reg, index: u32 } => write(to);
 
     Add { to: Reg, a: Reg, b: Reg } => write(to) read(a) read(b);
-    /// As `Add`, where nothing reads `a` any more: what it holds grows in place when nobody else holds it.
+    /// Like `Add`, where `a` is not read again: its value grows in place if nothing else holds it.
     AddTaken { to: Reg, a: Reg, b: Reg } => write(to) read(a) read(b) gives(a);
     Subtract { to: Reg, a: Reg, b: Reg } => write(to) read(a) read(b);
     Multiply { to: Reg, a: Reg, b: Reg } => write(to) read(a) read(b);
@@ -154,7 +157,7 @@ instructions! {
     Remainder { to: Reg, a: Reg, b: Reg } => write(to) read(a) read(b);
     /// `div(a, b)`
     Quotient { to: Reg, a: Reg, b: Reg } => write(to) read(a) read(b);
-    /// Adds a constant; `value` may be negative, for a subtraction.
+    /// Adds a constant. `value` is negative for a subtraction.
     AddInt { to: Reg, a: Reg, value: i16 } => write(to) read(a);
     /// Multiplies by a constant.
     MultiplyInt { to: Reg, a: Reg, value: i16 } => write(to) read(a);
@@ -166,9 +169,10 @@ instructions! {
     CheckBool { a: Reg } => read(a);
 
     Jump { by: i32 } => goto(by);
-    /// A jump backwards, which costs fuel.
+    /// A backward jump, which costs fuel.
     Repeat { by: i32 } => goto(by);
-    // Tests: when the outcome is `want`, the next instruction, a jump, is skipped; else it is taken.
+    // Tests: if the outcome is `want`, execution skips the next instruction, a jump. Otherwise it
+    // jumps.
     TestTrue { want: bool, a: Reg } => read(a) skips();
     TestNull { want: bool, a: Reg } => read(a) skips();
     TestMissing { want: bool, a: Reg } => read(a) skips();
@@ -190,109 +194,117 @@ instructions! {
 
     NewList { to: Reg, base: Reg, count: Reg } => write(to) stretch(base, count);
     Push { list: Reg, value: Reg } => read(list) read(value);
-    /// Adds one element, a temporary, to a variable, in place when nobody else holds the list: `xs += [x]`.
+    /// Appends a temporary to a variable's list, in place if nothing else holds the list:
+    /// `xs += [x]`.
     Append { list: Reg, value: Reg } => read(list) read(value) gives(list) gives(value);
     Extend { list: Reg, values: Reg } => read(list) read(values);
-    /// As `Extend`, where nothing reads `values` any more: it becomes the list, if that has nothing yet.
+    /// Like `Extend`, where `values` is not read again: `values` becomes the list if the list is
+    /// empty.
     ExtendTaken { list: Reg, values: Reg } => read(list) read(values) gives(values);
-    /// A record of the values from `base` on, with the keys of a shape.
+    /// Makes a record of the values from `base` on, with the keys of a shape.
     NewRecord { to: Reg, base: Reg, shape: Reg } => write(to) shape(base, shape);
     Put { record: Reg, key: Reg, value: Reg } => read(record) read(key) read(value);
     Merge { record: Reg, other: Reg } => read(record) read(other);
-    /// As `Merge`, where nothing reads `other` any more: it becomes the record, if that has nothing yet.
+    /// Like `Merge`, where `other` is not read again: `other` becomes the record if the record is
+    /// empty.
     MergeTaken { record: Reg, other: Reg } => read(record) read(other) gives(other);
-    /// An error if `a` can't be spread in a record.
+    /// Fails if `a` can't be spread in a record.
     CheckSpread { a: Reg } => kind(a);
-    /// `{..a, name: value}`: the values lie from `base` on, their names are those of a shape; the result goes to `base`.
+    /// `{..a, name: value}`: the values lie from `base` on, and a shape has their names. The result
+    /// goes to `base`.
     Update { base: Reg, a: Reg, shape: Reg } => write(base) without(a, shape) shape(base, shape);
-    /// As `Update`, where nothing reads `a` any more.
+    /// Like `Update`, where `a` is not read again.
     UpdateTaken { base: Reg, a: Reg, shape: Reg } => write(base) without(a, shape) shape(base, shape) gives(a);
     Field { to: Reg, a: Reg, name: u16 } => write(to) field(a, name) name(name);
-    /// As `Field`, where nothing reads this field of `a` any more: its value is not held twice.
+    /// Like `Field`, where this field of `a` is not read again: only one place holds its value.
     TakeField { to: Reg, a: Reg, name: u16 } => write(to) field(a, name) name(name);
     OptionalField { to: Reg, a: Reg, name: u16 } => write(to) read(a) name(name);
-    /// A field, or the mark of a missing one.
+    /// Reads a field, or the mark of a missing one.
     ReadField { to: Reg, a: Reg, name: u16 } => write(to) read(a) name(name);
-    /// As `ReadField`, and a test whether it is there.
+    /// Like `ReadField`, and tests whether the field is there.
     TestField { to: Reg, a: Reg, name: u16 } => write(to) read(a) skips();
     ReadIndex { to: Reg, a: Reg, index: u16 } => write(to) read(a);
     ReadBack { to: Reg, a: Reg, index: u16 } => write(to) read(a);
     ReadMiddle { to: Reg, a: Reg, slice: u16 } => write(to) read(a);
     ReadWithout { to: Reg, a: Reg, shape: u16 } => write(to) read(a);
     Index { to: Reg, a: Reg, index: Reg } => write(to) read(a) read(index);
-    /// As `Index`, of an element that is set next: it is not held twice meanwhile.
+    /// Like `Index`, for an element that is set next: until then only `to` holds its value.
     TakeElement { to: Reg, a: Reg, index: Reg } => write(to) read(a) read(index);
-    /// Likewise what is at a path of the value in `a`, whose steps lie from `base` on.
+    /// Likewise takes the value at a path in `a`. The indexes of the path lie from `base` on.
     TakePath { a: u8, to: Reg, base: Reg, path: u16 } => write(to) read(a) steps(base, path, 0);
-    /// As `TakePath`, of an entry; null if there is none.
+    /// Like `TakePath`, for an entry of a record: null if there is no such entry.
     TakeEntry { a: u8, to: Reg, base: Reg, path: u16 } => write(to) read(a) steps(base, path, 0);
-    /// `a[index].name`, without holding the element.
+    /// `a[index].name`, without an extra reference to the element.
     FieldOfElement { a: u8, to: Reg, index: u8, name: u16 } => write(to) read(a) read(index);
     /// `a[index][second]`, likewise.
     ElementOfElement { a: u8, to: Reg, index: u8, second: u8 } => write(to) read(a) read(index) read(second);
-    /// `a.name = value`, `a[index] = value` and so on; `value` is a temporary, which is taken.
+    /// `a.name = value`, `a[index] = value` and so on. `value` is a temporary, which is moved.
     SetField { a: Reg, value: Reg, name: u16 } => kind(a) read(value) gives(a);
     SetElement { a: Reg, index: Reg, value: Reg } => read(a) read(index) read(value) gives(a);
     SetFieldOfElement { a: u8, index: Reg, value: u8, name: u16 } => read(a) read(index) read(value) gives(a);
     SetElementOfElement { a: u8, index: Reg, value: u8, second: Reg } => read(a) read(index) read(second) read(value) gives(a);
-    /// Sets a path of the value in `a`, or in the cell there: steps from `base` on as the path says, the value after them.
+    /// Sets a path in `a`, or in the cell there. The indexes of the path lie from `base` on,
+    /// followed by the value.
     SetPath { a: Reg, base: Reg, path: u16 } => read(a) steps(base, path, 1) gives(a);
-    /// Adds to a path of the value in `a`, in place when nobody else holds what is there: `a.items += [x]`.
+    /// Adds to the value at a path in `a`, in place if nothing else holds it: `a.items += [x]`.
     AddPath { a: Reg, base: Reg, path: u16 } => read(a) steps(base, path, 1) gives(a);
-    /// An error when there is nothing at a path of the value in `a`.
+    /// Fails if there is nothing at a path in `a`.
     CheckPath { a: Reg, base: Reg, path: u16 } => read(a) steps(base, path, 0);
-    /// Whether the last step of a path of the value in `a`, or in the cell there, is a key of a record, whose `get` is that of
-    /// all records. The steps lie from `base` on.
+    /// Tests whether the last step of a path in `a`, or in the cell there, is a key of a record
+    /// whose `get` is the standard one. The indexes of the path lie from `base` on.
     IsEntry { a: u8, to: Reg, base: Reg, path: u16 } => write(to) read(a) steps(base, path, 0);
-    /// As `AddPath`, of such a record: what isn't there, or is null, is what lies after the steps, and what is added after that.
+    /// Like `AddPath`, for an entry of such a record. The indexes are followed by the default,
+    /// which replaces an absent or null entry, and then by the value to add.
     AddEntry { a: Reg, base: Reg, path: u16 } => read(a) steps(base, path, 2) gives(a);
     Concat { to: Reg, base: Reg, count: Reg } => write(to) stretch(base, count);
     Range { to: Reg, base: Reg, inclusive: bool } => write(to) stretch(base, 2);
 
     RangeStart { base: Reg, inclusive: bool } => stretch(base, 3);
-    /// The end of a loop: jumps back with the next int while there is one, which costs fuel.
+    /// The end of a loop: jumps back with the next int, if there is one. The jump costs fuel.
     RangeNext { base: Reg, by: i32 } => stretch(base, 3) loops(by);
     EachStart { base: Reg } => stretch(base, 3);
-    /// The end of a loop: jumps back with the next element while there is one, which costs fuel.
+    /// The end of a loop: jumps back with the next element, if there is one. The jump costs fuel.
     EachNext { base: Reg, by: i32 } => stretch(base, 3) loops(by);
 
     NewCell { to: Reg, from: Reg } => write(to) read(from);
     GetCell { to: Reg, cell: Reg } => write(to) read(cell);
-    /// As `GetCell`, for a variable that may not have its value yet.
+    /// Like `GetCell`, for a variable that may not have its value yet.
     GetEarly { to: Reg, cell: Reg } => write(to) read(cell);
     SetCell { cell: Reg, from: Reg } => read(cell) read(from);
-    /// Adds to what a cell holds, in place when nobody else holds it.
+    /// Adds to the value of a cell, in place if nothing else holds it.
     AddCell { cell: Reg, b: Reg } => read(cell) read(b);
     Capture { to: Reg, index: u16 } => write(to) env();
     Environment { to: Reg, base: Reg, count: Reg } => write(to) stretch(base, count);
-    /// A function with the environment in `env`.
+    /// Makes a function with the environment in `env`.
     Closure { to: Reg, env: Reg, function: u16 } => write(to) read(env);
 
-    // Calls: arguments from `base` on; the result goes to `base`.
+    // Calls: the arguments lie from `base` on, and the result goes to `base`.
     CallFunction { count: u8, base: Reg, function: FunctionId } => write(base) stretch(base, count) gives_all() function(function);
     TailFunction { count: u8, base: Reg, function: FunctionId } => stretch(base, count) gives_all() function(function);
-    /// A function of the same group, which shares the environment.
+    /// Calls a function of the same group, which shares the environment.
     CallSibling { count: u8, base: Reg, function: u16 } => write(base) env() stretch(base, count) gives_all();
     TailSibling { count: u8, base: Reg, function: u16 } => env() stretch(base, count) gives_all();
     Call { count: u8, base: Reg, f: Reg } => write(base) read(f) stretch(base, count) gives_all();
     TailCall { count: u8, base: Reg, f: Reg } => read(f) stretch(base, count) gives_all();
-    /// The receiver is in `base`, the arguments after it.
+    /// Calls a method. The receiver is in `base`, followed by the arguments.
     CallMethod { count: u8, base: Reg, name: u16 } => write(base) beside(base, count) gives_all() name(name);
-    /// As `CallMethod`; a function that a record has under the name takes the place of the frame.
+    /// Like `CallMethod`; a function in the record's field of that name replaces the current frame.
     TailMethod { count: u8, base: Reg, name: u16 } => write(base) beside(base, count) gives_all() name(name);
-    /// The function is in `base`, the list of arguments after it.
+    /// Calls the function in `base` with the list of arguments after it.
     CallSpread { base: Reg } => write(base) stretch(base, 2);
     TailSpread { base: Reg } => write(base) stretch(base, 2);
     CallMethodSpread { base: Reg, name: u16 } => write(base) stretch(base, 2) name(name);
     TailMethodSpread { base: Reg, name: u16 } => write(base) stretch(base, 2) name(name);
-    /// What the function gives must be a bool, whoever gives it in the end: the function that sees to it stands below.
+    /// Demands that the function's value is a bool, even if a tail call computes it. A checking
+    /// function goes below the frame.
     WantBool { by: u32 } =>;
     Apply { count: u8, base: Reg, builtin: u16 } => write(base) stretch(base, count) gives_all() builtin(builtin);
-    /// Calls an isolated declaration; the options are after the arguments.
+    /// Calls an isolated declaration. The options follow the arguments.
     Invoke { count: u8, base: Reg, global: u16 } => write(base) beside(base, count) gives_all() global(global);
     Return { from: Reg } => read(from) ends();
 
-    /// From here to `EndTry`, an error goes to `by`, into `error` and, with its trace, `error + 1`.
+    /// From here to `EndTry`, an error jumps to `by`. The error goes into `error`, and its trace
+    /// into `error + 1`.
     Try { error: Reg, by: i32 } => catches(by);
     EndTry =>;
     Throw { from: Reg } => read(from) ends();
@@ -301,7 +313,7 @@ instructions! {
     NoMatch { from: Reg } => read(from) ends();
 }
 
-/// A comparison whose outcome is a value.
+/// A comparison that produces a value.
 #[derive(Clone, Copy, Debug, PartialEq, Hash)]
 pub enum Comparison {
     Equal,

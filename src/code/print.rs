@@ -1,4 +1,4 @@
-//! Code, readable: `durable check --dump code`.
+//! Code in readable form: `durable check --dump code`.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::builtins::BuiltinId;
 
 use super::{Code, Role};
 
-/// The user's functions; those of the standard library only with `all`.
+/// Prints the user's functions, and those of the standard library if `all` is set.
 pub fn print(code: &Code, all: bool) -> String {
     let mut out = String::new();
     for (id, f) in code.functions.iter().enumerate() {

@@ -1,15 +1,17 @@
-//! Schedules without an end in which something never comes: the end of the test, or a condition of the end. Starvation,
-//! and loops that nobody leaves.
+//! Infinite schedules that never reach a goal: the end of the test, or an `eventually`. They show
+//! starvation, and loops that nothing leaves.
 //!
-//! Such a schedule goes round in a strongly connected part of the graph of configurations. It counts if it is fair: a
-//! participant that could take a step at every moment takes one at some time, and of what can come of a task again and
-//! again, everything comes at some time. What is wrong is then no accident of an unlikely schedule that leaves somebody
-//! out. From where the end can't be reached any more there is such a part too: the last one, which no schedule leaves.
+//! Such a schedule goes round in a strongly connected component of the graph of configurations. It
+//! counts if it is fair: an agent that could take a step at every moment takes one at some time,
+//! and every outcome that a task could have again and again comes at some time. So the fault is not
+//! due to an unlikely schedule that leaves some agent out. If the end becomes unreachable, there is
+//! a fair component too: the last one, which no schedule leaves.
 //!
-//! For the end of the test the reduced graph is enough. A fair schedule takes a step of each set that is enough on its
-//! way, at some time, since what the others do leaves these steps possible; so its steps can be put into an order in
-//! which the reduced graph has it. On each way round the reduced graph all steps of some configuration are taken, so that
-//! none is put off for ever. What is possible, and so what is fair, is always judged by all steps.
+//! For the end of the test, the reduced graph suffices. A fair schedule takes a step of each ample
+//! set on its way at some time, because the steps of other agents leave these steps possible. So
+//! its steps can be reordered into a schedule of the reduced graph. On each cycle of the reduced
+//! graph, some configuration takes all its steps, so no step is put off for ever. Fairness always
+//! takes all possible steps into account.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -21,12 +23,12 @@ use crate::syntax::tree::PropertyKind;
 use super::schedule::follow;
 use super::{Found, Limits, Rounds, memory};
 
-/// What has to come on every fair schedule.
+/// A goal that every fair schedule must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// The end of the main instance.
     End,
-    /// The property of that number holds.
+    /// A configuration in which the property with this number holds.
     Property(usize),
 }
 
@@ -34,27 +36,27 @@ pub enum Goal {
 #[derive(Clone, Copy)]
 struct Edge {
     to: u32,
-    /// Whose step it is.
+    /// The agent that takes the step.
     agent: u32,
-    /// What came of a task, when several things can.
+    /// The outcome of a task, if several are possible; otherwise `NO_CHOICE`.
     choice: u32,
 }
 
 const NO_CHOICE: u32 = u32::MAX;
 
-/// A schedule without an end, if there is one, and whether all was seen.
+/// An infinite schedule, if there is one, and whether the whole graph was searched.
 pub type Turns<S> = (Option<Found<S>>, bool);
 
 /// A configuration in the graph.
 #[derive(Default)]
 struct Node {
     edges: Vec<Edge>,
-    /// Steps that are possible and were not taken: whose, and what would come of a task.
+    /// All possible steps, each as agent and choice, if `edges` has only an ample set.
     others: Vec<(u32, u32)>,
 }
 
 impl Node {
-    /// All that is possible: whose step, and what would come of a task.
+    /// Returns all possible steps, each as agent and choice.
     fn possible(&self) -> impl Iterator<Item = (u32, u32)> {
         let taken = self.edges.iter().map(|edge| (edge.agent, edge.choice));
         taken.chain(self.others.iter().copied())
@@ -67,11 +69,11 @@ struct Graph {
     from: Vec<u32>,
     depths: Vec<u32>,
     nodes: Vec<Node>,
-    /// For each goal, where it has come.
+    /// For each goal, whether each configuration reaches it.
     good: Vec<Vec<bool>>,
 }
 
-/// Numbers for agents and for choices.
+/// Consecutive numbers for agents or choices, by their hashes.
 #[derive(Default)]
 struct Numbers(ByHash<u32>);
 
@@ -82,8 +84,8 @@ impl Numbers {
     }
 }
 
-/// What has to come, where a search has seen that schedules go round: every condition of the end, and the end itself if
-/// that is wanted.
+/// Returns the goals to check after a search that found cycles: each `eventually`, and the end of
+/// the main instance if `to_the_end` is set and there are cycles before this end.
 pub fn goals(program: &Program, rounds: Rounds, to_the_end: bool) -> Vec<Goal> {
     let mut goals = Vec::new();
     if rounds.before || rounds.after {
@@ -97,8 +99,8 @@ pub fn goals(program: &Program, rounds: Rounds, to_the_end: bool) -> Vec<Goal> {
     goals
 }
 
-/// Looks for a fair schedule without an end on which one of the goals never comes. None also when the graph is larger
-/// than the limits; the flag says whether all was seen.
+/// Searches for a fair infinite schedule that never reaches one of the goals. Finds none if the
+/// graph exceeds the limits; the flag says whether the whole graph was searched.
 pub fn endless<M: Model>(
     model: &M,
     program: &Program,
@@ -132,11 +134,12 @@ pub fn endless<M: Model>(
     Ok((None, true))
 }
 
-/// What builds a graph.
+/// A graph under construction.
 struct Builder<'b, M: Model> {
     model: &'b M,
     goals: &'b [Goal],
-    /// A condition of the end may see the order of steps that reduction leaves out.
+    /// Whether ample sets suffice. They do not for an `eventually`, which may see the order of
+    /// steps.
     reduced: bool,
     graph: Graph,
     numbers: ByHash<u32>,
@@ -187,7 +190,7 @@ fn build<M: Model>(
 }
 
 impl<M: Model> Builder<'_, M> {
-    /// Takes the steps of the next configuration.
+    /// Adds the next configuration to the graph, with its steps.
     fn take(&mut self, evaluator: &mut Evaluator<'_>, config: &M::Config) -> Result<(), Stop> {
         let at = self.graph.nodes.len();
         let mut done = true;
@@ -201,7 +204,7 @@ impl<M: Model> Builder<'_, M> {
         }
         let mut node = Node::default();
         if done {
-            // The end stays.
+            // An ended configuration needs no steps: the goal stays reached.
             self.graph.nodes.push(node);
             return Ok(());
         }
@@ -236,14 +239,14 @@ impl<M: Model> Builder<'_, M> {
         Ok(())
     }
 
-    /// Whose step it is, and what comes of a task by it.
+    /// Returns the agent and the choice of a step.
     fn of(&mut self, config: &M::Config, step: &M::Step) -> (u32, u32) {
         let choice = self.model.choice(config, step);
         let choice = choice.map_or(NO_CHOICE, |choice| self.choices.of(choice));
         (self.agents.of(self.model.agent(step)), choice)
     }
 
-    /// The number of a configuration that is reached from that of a number.
+    /// Returns the number of a configuration that is reached from the one with number `from`.
     fn reach(&mut self, from: usize, next: M::Config) -> u32 {
         let hash = self.model.fingerprint(&next);
         let new = self.graph.hashes.len() as u32;
@@ -259,7 +262,8 @@ impl<M: Model> Builder<'_, M> {
 }
 
 impl Graph {
-    /// A strongly connected part in which a fair schedule can stay, within the configurations that are marked.
+    /// Returns a strongly connected component, among the marked configurations, in which a fair
+    /// schedule can stay.
     fn fair_part(&self, within: Vec<bool>) -> Option<Vec<u32>> {
         let mut tasks = vec![within];
         while let Some(within) = tasks.pop() {
@@ -280,7 +284,8 @@ impl Graph {
                     .map(agents)
                     .reduce(|a: HashSet<u32>, b| a.intersection(&b).copied().collect());
                 if always.is_some_and(|always| always.iter().any(|agent| !taken.contains(agent))) {
-                    // Somebody could always take a step and never does: so it is in every part of this one.
+                    // An agent could always take a step and never does. This holds in every part of
+                    // the component.
                     continue;
                 }
                 let came: HashSet<u32> = inner().map(|edge| edge.choice).collect();
@@ -291,7 +296,7 @@ impl Graph {
                 match left_out {
                     None => return Some(part),
                     Some((_, choice)) => {
-                        // It may still go round where that can't come.
+                        // A fair schedule may still stay where this choice is not possible.
                         let mut rest = vec![false; within.len()];
                         for at in &part {
                             let can = self.nodes[*at as usize].possible().any(|(_, other)| other == choice);
@@ -305,8 +310,8 @@ impl Graph {
         None
     }
 
-    /// The strongly connected parts among the marked configurations (R. Tarjan, *Depth-first search and linear graph
-    /// algorithms*, 1972), without recursion.
+    /// Returns the strongly connected components among the marked configurations (R. Tarjan,
+    /// *Depth-first search and linear graph algorithms*, 1972), without recursion.
     fn parts(&self, within: &[bool]) -> Vec<Vec<u32>> {
         const NEW: u32 = u32::MAX;
         let count = self.hashes.len();
@@ -358,12 +363,12 @@ impl Graph {
                 }
             }
         }
-        // The one that is reached first comes first.
+        // The component that is reached first comes first.
         parts.sort_by_key(|part| part.iter().min().copied());
         parts
     }
 
-    /// The way to a part, and a round in it that leaves nobody out.
+    /// Returns a path to a component, and a cycle in it that leaves no agent out.
     fn way(&self, part: &[u32]) -> (Vec<u32>, Vec<u32>) {
         let inside: HashSet<u32> = part.iter().copied().collect();
         let start = part.iter().min().copied().unwrap_or(0);
@@ -374,7 +379,8 @@ impl Graph {
             path.push(at);
         }
         path.reverse();
-        // Each agent has its turn on the round, or a moment at which it has none; each choice comes.
+        // On the cycle, each agent takes a step or has none in some configuration, and each choice
+        // comes.
         let edges: Vec<(u32, Edge)> = part
             .iter()
             .flat_map(|at| self.nodes[*at as usize].edges.iter().map(|edge| (*at, *edge)))
@@ -419,7 +425,7 @@ impl Graph {
         (path, round)
     }
 
-    /// Whether a way leads from a part to one of the marked configurations.
+    /// Whether a path leads from a component to a marked configuration.
     fn reaches(&self, part: &[u32], marked: &[bool]) -> bool {
         let mut seen: HashSet<u32> = part.iter().copied().collect();
         let mut waiting: Vec<u32> = part.to_vec();
@@ -446,7 +452,8 @@ impl Graph {
         }
     }
 
-    /// The configurations after `from` on a shortest way inside a part, up to the end of a wanted edge.
+    /// Returns the configurations after `from` on a shortest path inside a component, up to the
+    /// target of a wanted edge.
     fn shortest(
         &self,
         from: u32,

@@ -1,7 +1,8 @@
-//! The explorer: all that a program can do, under every schedule.
+//! The explorer: everything that a program can do, under every schedule.
 //!
-//! Invariant: what is reported as covered was looked at, and a limit that ended a search is named in its report. A
-//! schedule that is shown leads to what is shown when it is taken again.
+//! Invariant: everything that is reported as covered was looked at, and the report names the limit
+//! that ended a search. A schedule in a report leads to the reported violation when it is taken
+//! again.
 
 mod endless;
 mod engine;
@@ -23,20 +24,20 @@ pub use engine::trial::{Trial, trial};
 pub use search::search;
 pub use walk::{Random, Walk, walk};
 
-/// How far a search goes.
+/// The limits and options of a search.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Steps of one schedule, at most.
+    /// The most steps of one schedule.
     pub depth: usize,
-    /// Configurations, at most.
+    /// The most configurations.
     pub configurations: u64,
-    /// Memory that the search may take, in bytes, at most.
+    /// The most memory that the search may take, in bytes.
     pub memory: u64,
-    /// Threads that search.
+    /// The number of threads.
     pub jobs: usize,
-    /// Whether steps are left out that change nothing but the order of what does not matter.
+    /// Whether to reduce the search to ample sets, which leave out only irrelevant orders of steps.
     pub reduced: bool,
-    /// Whether the outcomes are gathered.
+    /// Whether to collect the outcomes. The search then reports no violations.
     pub collect: bool,
 }
 
@@ -54,13 +55,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Whether so many bytes are as many as a search may take: with a margin, for what it takes until it next looks.
+    /// Whether a search that takes so many bytes must end. The margin covers the growth until the
+    /// next check.
     fn are_reached(&self, bytes: u64) -> bool {
         bytes > self.memory / 20 * 17
     }
 }
 
-/// What ended a search before all was seen.
+/// The limit that ended a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     Depth,
@@ -68,35 +70,35 @@ pub enum Bound {
     Memory,
 }
 
-/// Whether steps lead back to where they began.
+/// Whether schedules can go round in cycles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rounds {
-    /// Before the main instance has ended.
+    /// Whether there is a cycle before the main instance has ended.
     pub before: bool,
-    /// After that.
+    /// Whether there is a cycle after that.
     pub after: bool,
 }
 
-/// What a search has seen.
+/// The results of a search.
 #[derive(Clone, Debug)]
 pub struct Report<S> {
-    /// Configurations, each once.
+    /// The number of distinct configurations.
     pub configurations: u64,
     pub steps: u64,
-    /// The steps of the longest of the shortest schedules to each configuration.
+    /// The greatest depth of a configuration, in steps of a shortest schedule to it.
     pub depth: usize,
-    /// Configurations that were reached and not looked further from.
+    /// The number of configurations that were reached but not explored further.
     pub left: u64,
-    /// None when all was seen.
+    /// The limit that ended the search, if one did.
     pub bound: Option<Bound>,
-    /// When all was seen: whether there are schedules without an end.
+    /// Whether there are cycles; computed only if the search was complete.
     pub rounds: Rounds,
     pub outcomes: BTreeSet<Observation>,
-    /// What was seen of the program.
+    /// The notices about the program.
     pub notices: Notices,
     pub found: Option<Found<S>>,
     pub took: Duration,
-    /// The most memory that the process took, in bytes, where that is known.
+    /// The peak memory of the process in bytes, or 0 if unknown.
     pub memory: u64,
 }
 
@@ -105,12 +107,12 @@ pub struct Report<S> {
 pub struct Found<S> {
     pub violation: Violation,
     pub schedule: Vec<S>,
-    /// For one without an end: the steps that are taken for ever.
+    /// The steps that repeat for ever, for an infinite schedule.
     pub cycle: Vec<S>,
 }
 
-/// Called with the configurations seen, those that wait, and the depth.
+/// A callback that gets the number of configurations seen, the number waiting, and the depth.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64, usize) + Sync);
 
-/// What a search comes to: a report, or why there is none.
+/// The result of a search: a report, or the reason why there is none.
 pub type Searched<S> = Result<Report<S>, Stop>;

@@ -1,4 +1,4 @@
-//! A schedule for people: what happens step by step, and what each step changes.
+//! Schedules for people: the steps and the changes that they make.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -10,35 +10,35 @@ use crate::model::message::describe;
 use crate::model::observe::{wrong_at_rest, wrong_now};
 use crate::model::{Evaluator, Model, Program, Seen, Shown, Stop};
 
-/// A schedule as it is saved.
+/// A saved schedule.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Saved {
-    /// The hash of the program, as hex.
+    /// The hash of the program, in hex.
     pub program: String,
     pub model: String,
-    /// The test; the script when there is none.
+    /// The name of the test; `None` for the script.
     pub test: Option<String>,
     pub crashes: u32,
     pub slow: u32,
     pub duplicates: u32,
     pub steps: Vec<String>,
-    /// How many of them, the last ones, lead back to where they began.
+    /// The number of steps at the end that lead back to where they began.
     #[serde(default)]
     pub turns: usize,
 }
 
-/// A step, and what it changes.
+/// A step and its changes.
 pub struct Line {
     pub shown: Shown,
     pub changes: Vec<String>,
 }
 
-/// The name of a step in a saved schedule.
+/// Returns the name of a step in saved schedules.
 pub fn name(step: &impl Debug) -> String {
     format!("{step:?}")
 }
 
-/// The steps that lead along configurations of these hashes, and the last configuration.
+/// Returns the steps along configurations with these hashes, and the last configuration.
 pub fn follow<M: Model>(
     model: &M,
     evaluator: &mut Evaluator<'_>,
@@ -62,7 +62,8 @@ pub fn follow<M: Model>(
     Ok((steps, config))
 }
 
-/// What of a configuration is shown: states of entities, and what instances wait for or have come to.
+/// Returns the visible parts of a configuration: the states of entities, and the requests or the
+/// outcomes of instances.
 fn states(seen: &Seen<'_>) -> BTreeMap<String, String> {
     let mut states = BTreeMap::new();
     for (id, entity) in &seen.entities {
@@ -90,8 +91,8 @@ fn states(seen: &Seen<'_>) -> BTreeMap<String, String> {
     states
 }
 
-/// Takes a schedule, and tells what happens. `wanted` picks the next step among those that are possible; it answers
-/// none at the end. The last `turns` steps are those of a round.
+/// Takes a schedule and calls `each` for every step, until `each` returns false or a step is not
+/// possible. The last `turns` steps are those of a cycle.
 pub fn tell<M: Model>(
     model: &M,
     program: &Program,
@@ -137,13 +138,13 @@ pub fn tell<M: Model>(
     Ok(Told { states: states(&seen), taken: schedule.len(), violation, turned })
 }
 
-/// How the telling of a schedule ended.
+/// The result of taking a schedule.
 pub struct Told {
-    /// What every participant has come to.
+    /// The state of each participant at the end.
     pub states: BTreeMap<String, String>,
-    /// Steps that were possible.
+    /// The number of steps that were possible.
     pub taken: usize,
     pub violation: Option<crate::model::Violation>,
-    /// Whether the last steps have led back to where they began.
+    /// Whether the steps of the cycle led back to where they began.
     pub turned: bool,
 }

@@ -1,9 +1,10 @@
-//! Breadth first search: shortest schedules come first, so what is found has a shortest schedule, and a bound on
-//! depth covers all schedules up to it (what iterative deepening is for elsewhere).
+//! Breadth-first search. It reaches shortest schedules first, so every violation comes with a
+//! shortest schedule. A limit on depth covers all schedules up to that length, as iterative
+//! deepening does elsewhere.
 //!
-//! The configurations of one depth are looked at by all threads; those of the next depth are gathered meanwhile. Of a
-//! configuration that was seen only its hash is kept, with the hash of the one that it was reached from; a schedule is
-//! found again from these by taking the steps anew.
+//! All threads explore the configurations of one depth and collect those of the next. Of a visited
+//! configuration, the search keeps only the hash, the depth and its predecessor. It rebuilds a
+//! schedule from the hashes by taking the steps again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -19,68 +20,69 @@ use super::schedule::follow;
 use super::visited::{Edges, Known, Visited, goes_round, lock};
 use super::{Bound, Found, Limits, Progress, Report, Rounds, Searched, memory};
 
-/// Configurations that a thread takes at a time, about.
+/// The approximate number of configurations that a thread takes at a time.
 const CHUNK: usize = 64;
-/// The memory is looked at once in so many steps.
+/// The number of steps between two checks of the memory.
 const WATCH: u64 = 256;
-/// Numbers for configurations.
+/// The most configurations that can be numbered.
 const MOST: u64 = u32::MAX as u64 - 1_000_000;
 
-/// Configurations that one thread takes, with the place of the first in its depth.
+/// Configurations for one thread, with the position of the first one within its depth.
 struct Chunk<C> {
     first: usize,
     configs: Vec<(u32, C)>,
 }
 
-/// Configurations of the next depth, in chunks.
+/// Chunks of configurations of the next depth.
 type Gathered<C> = Vec<Vec<(u32, C)>>;
 
-/// What a thread gathers while it looks at the configurations of one depth.
+/// The results of one thread at one depth.
 struct Round<C> {
     depth: u32,
     next: Vec<(u32, C)>,
-    /// The steps that were taken, before the main instance has ended and after that.
+    /// The steps before the main instance has ended, and those after.
     before: Vec<(u32, u32)>,
     after: Vec<(u32, u32)>,
 }
 
-/// A configuration whose steps are taken.
+/// The configuration whose steps are being taken.
 #[derive(Clone, Copy)]
 struct Here {
-    /// Its place in its depth.
+    /// The configuration's position within its depth.
     at: usize,
     number: u32,
     /// Whether the main instance has ended.
     ended: bool,
 }
 
-/// What the threads of a search share.
+/// The state that the threads of a search share.
 struct Shared<'a, M: Model> {
     model: &'a M,
     limits: &'a Limits,
     visited: Visited,
-    /// The configurations of this depth, and those of the next.
-    /// Each thread's apart: one that takes its own leaves the others' memory alone.
+    /// The configurations of this depth, and of the next. Each thread has lists of its own, so that
+    /// it mostly leaves the memory of other threads alone.
     level: Vec<Mutex<VecDeque<Chunk<M::Config>>>>,
     next: Vec<Mutex<Gathered<M::Config>>>,
-    /// All steps, before the main instance has ended and after that.
+    /// All steps before the main instance has ended, and those after.
     before: Mutex<Edges>,
     after: Mutex<Edges>,
-    /// Whether a step has led to a configuration that was not deeper.
+    /// Whether a step has led to a configuration that is not deeper.
     turned: AtomicBool,
     steps: AtomicU64,
-    /// The rest of this depth is not looked at.
+    /// Whether to skip the rest of this depth.
     over: AtomicBool,
-    /// There is no other depth. Changes only while all threads wait.
+    /// Whether there is no further depth. Changes only while all threads wait.
     finished: AtomicBool,
     bound: Mutex<Option<Bound>>,
     stop: Mutex<Option<Stop>>,
-    /// What was found, with the place in this depth, so that it is the same one each time; and the configuration.
+    /// The position in this depth, the violation, and the configuration's number. The lowest
+    /// position wins, so that every search finds the same violation.
     found: Mutex<Option<(usize, Violation, u32)>>,
     outcomes: Mutex<BTreeSet<Observation>>,
     notices: Mutex<Notices>,
     memory: AtomicU64,
-    /// What the process had when the search began, in bytes.
+    /// The memory of the process at the beginning of the search, in bytes.
     resident: u64,
 }
 
@@ -101,7 +103,7 @@ impl<M: Model> Shared<'_, M> {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the search when the memory is used up.
+    /// Ends the search if the memory is used up.
     fn watch(&self) {
         let resident = memory::resident();
         self.memory.fetch_max(resident, Ordering::Relaxed);
@@ -110,7 +112,7 @@ impl<M: Model> Shared<'_, M> {
         }
     }
 
-    /// Looks at configurations of this depth until there are no more.
+    /// Explores configurations of this depth until none are left.
     fn work(&self, evaluator: &mut Evaluator<'_>, me: usize, depth: usize) -> Result<(), Stop> {
         let (next, before, after) = (Vec::new(), Vec::new(), Vec::new());
         let mut round = Round { depth: depth as u32, next, before, after };
@@ -156,7 +158,8 @@ impl<M: Model> Shared<'_, M> {
             for (_, reached) in steps {
                 turns |= self.reach(evaluator, here, reached, round)?;
             }
-            // Who goes round might leave the other steps out for ever: on each way round, all are taken somewhere.
+            // A cycle could put the other steps off for ever. So on each cycle, some configuration
+            // takes all steps.
             if !turns {
                 return Ok(());
             }
@@ -183,7 +186,8 @@ impl<M: Model> Shared<'_, M> {
         Ok(())
     }
 
-    /// A configuration is reached from another; whether that is a turn back, to one that is not deeper.
+    /// Adds a configuration that is reached from another. Returns whether the step leads back, to a
+    /// configuration that is not deeper.
     fn reach(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -210,7 +214,7 @@ impl<M: Model> Shared<'_, M> {
             return Ok(turns);
         }
         match wrong_now(self.model, evaluator, &config)? {
-            // When outcomes are wanted the search goes on.
+            // A search that collects outcomes goes on.
             Some(violation) if !self.limits.collect => self.found(from.at, violation, number),
             _ => round.next.push((number, config)),
         }
@@ -218,7 +222,7 @@ impl<M: Model> Shared<'_, M> {
     }
 }
 
-/// Searches all that a program can do in a model.
+/// Searches everything that a program can do in a model.
 pub fn search<M: Model>(
     model: &M,
     program: &Program,
@@ -277,7 +281,7 @@ pub fn search<M: Model>(
                 lock(&shared.stop).get_or_insert(stop);
                 shared.over.store(true, Ordering::Relaxed);
             }
-            // What a limit left of this depth counts as waiting.
+            // Configurations of this depth that a limit left out count as waiting.
             if barrier.wait().is_leader() {
                 shared.turn_the_page(&depth, &left);
             }
@@ -329,7 +333,7 @@ pub fn search<M: Model>(
 }
 
 impl<M: Model> Shared<'_, M> {
-    /// All threads are at the end of a depth: the next begins, or the search is over.
+    /// Begins the next depth or ends the search, when all threads have finished a depth.
     fn turn_the_page(&self, depth: &AtomicUsize, left: &AtomicU64) {
         let next = self.next.iter().map(|next| std::mem::take(&mut *lock(next)));
         if self.over.load(Ordering::Relaxed) {
@@ -353,7 +357,7 @@ impl<M: Model> Shared<'_, M> {
         }
     }
 
-    /// Configurations of this depth that are still to be looked at.
+    /// Returns the number of configurations of this depth that are not yet explored.
     fn waiting(&self) -> usize {
         let waiting = |level: &Mutex<VecDeque<Chunk<M::Config>>>| -> usize {
             lock(level).iter().map(|chunk| chunk.configs.len()).sum()
@@ -361,7 +365,8 @@ impl<M: Model> Shared<'_, M> {
         self.level.iter().map(waiting).sum()
     }
 
-    /// Whether there is another depth to look at.
+    /// Whether to explore another depth. If not, records the unexplored configurations and the
+    /// depth limit.
     fn ready_for_another(&self, depth: &AtomicUsize, left: &AtomicU64) -> bool {
         let waiting = self.waiting();
         if lock(&self.found).is_some() {
@@ -376,7 +381,7 @@ impl<M: Model> Shared<'_, M> {
         waiting > 0
     }
 
-    /// Whether schedules can go round. Steps that lead one deeper each time don't.
+    /// Finds out whether there are cycles. There are none if every step leads to the next depth.
     fn rounds(&self) -> Rounds {
         if !self.turned.load(Ordering::Relaxed) {
             return Rounds::default();

@@ -1,5 +1,5 @@
-//! The configurations that were seen: each with its number, the one that it was first reached from, and how many steps
-//! that took.
+//! The visited configurations: each with its number, its depth, and the configuration from which it
+//! was first reached.
 
 use std::collections::HashSet;
 use std::collections::hash_map::Entry;
@@ -10,18 +10,18 @@ use crate::model::part::ByHash;
 
 const SHARDS: usize = 256;
 
-/// What is kept of a configuration beside its hash.
+/// The record of a configuration, besides its hash.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// Its number: the first has 0.
+    /// The configuration's number; the first one has 0.
     pub number: u32,
-    /// The number of the one that it was first reached from.
+    /// The number of the configuration from which it was first reached.
     from: u32,
-    /// The steps of a shortest schedule to it.
+    /// The number of steps of a shortest schedule to it.
     pub depth: u32,
 }
 
-/// The configurations that were seen.
+/// The visited configurations.
 pub struct Visited {
     shards: Vec<Mutex<ByHash<Known>>>,
     next: AtomicU32,
@@ -36,12 +36,12 @@ impl Visited {
         Visited { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), next: AtomicU32::new(0) }
     }
 
-    /// How many there are.
+    /// Returns the number of configurations.
     pub fn count(&self) -> u32 {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// What is known of a configuration, and whether it is new.
+    /// Adds a configuration unless it is known. Returns its record, and whether it is new.
     pub fn insert(&self, hash: u128, from: u32, depth: u32) -> (Known, bool) {
         match lock(&self.shards[(hash >> 120) as usize % SHARDS]).entry(hash) {
             Entry::Occupied(known) => (*known.get(), false),
@@ -52,7 +52,8 @@ impl Visited {
         }
     }
 
-    /// The hashes of the configurations on the way from the first to one of that number, without the first.
+    /// Returns the hashes on the way from the first configuration to the one with this number,
+    /// without the first.
     pub fn way(&self, to: u32) -> Vec<u128> {
         let mut from = vec![0; self.count() as usize];
         for shard in &self.shards {
@@ -80,14 +81,14 @@ impl Visited {
     }
 }
 
-/// Steps from one configuration to another, by their numbers.
+/// Steps between configurations, as pairs of their numbers.
 pub type Edges = Vec<Vec<(u32, u32)>>;
 
-/// Whether one can go round along these steps.
+/// Whether these steps contain a cycle.
 pub fn goes_round(count: u32, edges: &Edges) -> bool {
     let count = count as usize;
     let all = || edges.iter().flatten().copied();
-    // The steps of each configuration lie in one piece of `to`.
+    // The targets of each configuration's steps are adjacent in `to`.
     let mut first = vec![0u32; count + 1];
     let mut comes = vec![0u32; count];
     for (from, to) in all() {
@@ -104,7 +105,8 @@ pub fn goes_round(count: u32, edges: &Edges) -> bool {
         free[from as usize] += 1;
     }
     drop(free);
-    // What nothing leads to any more is taken away; what is left leads to itself (A. Kahn, 1962).
+    // Configurations that nothing leads to are removed, again and again. The rest contains a cycle
+    // (A. Kahn, 1962).
     let mut ready: Vec<u32> = (0..count as u32).filter(|at| comes[*at as usize] == 0).collect();
     let mut taken = 0;
     while let Some(at) = ready.pop() {

@@ -1,11 +1,12 @@
-//! Random walks: what lies beyond the bounds of a search, from a seed.
+//! Random walks from a seed, for schedules beyond the bounds of a search.
 
 use crate::model::observe::{wrong_at_rest, wrong_now};
 use crate::model::{Evaluator, Model, Observation, Program, Stop, Violation};
 
 use super::Found;
 
-/// Random numbers of a seed (G. Steele et al., *Fast splittable pseudorandom number generators*, 2014).
+/// A generator of random numbers from a seed (G. Steele et al., *Fast splittable pseudorandom
+/// number generators*, 2014).
 pub struct Random(u64);
 
 impl Random {
@@ -13,7 +14,7 @@ impl Random {
         Random(seed)
     }
 
-    /// A number below another.
+    /// Returns a random number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -23,15 +24,15 @@ impl Random {
     }
 }
 
-/// What a walk came to.
+/// The result of a walk.
 pub struct Walk<S> {
     pub steps: usize,
-    /// What was observed, when it came to rest.
+    /// The observation at the end, if the walk came to rest.
     pub outcome: Option<Observation>,
     pub found: Option<Found<S>>,
 }
 
-/// Takes one random schedule of at most so many steps.
+/// Takes one random schedule of at most `longest` steps.
 pub fn walk<M: Model>(
     model: &M,
     program: &Program,
@@ -42,7 +43,7 @@ pub fn walk<M: Model>(
     walk_with(model, &mut evaluator, seed, longest)
 }
 
-/// As `walk`, with a machine that knows the program.
+/// Like `walk`, with an evaluator of the program.
 pub fn walk_with<M: Model>(
     model: &M,
     evaluator: &mut Evaluator<'_>,
@@ -77,7 +78,7 @@ pub fn walk_with<M: Model>(
     Ok(Walk { steps: schedule.len(), outcome: None, found: None })
 }
 
-/// A shorter schedule to a violation of the same kind, by leaving out what is not needed for it.
+/// Returns a shorter schedule to a violation of the same kind, by leaving out unneeded steps.
 fn shorten<M: Model>(
     model: &M,
     evaluator: &mut Evaluator<'_>,
@@ -101,10 +102,10 @@ fn shorten<M: Model>(
     Ok(best)
 }
 
-/// A violation, and the steps that were taken to it.
+/// A violation, and the steps that led to it.
 type Violated<M> = Option<(Violation, Vec<<M as Model>::Step>)>;
 
-/// Takes those of the steps that are possible, in their order.
+/// Takes the given steps in their order, and skips those that are not possible.
 fn run<M: Model>(model: &M, evaluator: &mut Evaluator<'_>, wanted: &[M::Step]) -> Result<Violated<M>, Stop> {
     let mut config = model.initial(evaluator)?;
     let mut taken = Vec::new();

@@ -1,8 +1,9 @@
 //! One style for source texts.
 //!
-//! Invariant: what comes out has the same tokens and comments in the same order as what went in, but for commas before a
-//! closing bracket or between arms, and semicolons; so it means the same. Where lines break is the writer's, as long as a
-//! bracket breaks at both ends or at none; spaces, indentation, blank lines and separators are the formatter's.
+//! Invariant: the output has the same meaning as the input, because it has the same tokens and
+//! comments in the same order. The exceptions are semicolons, and commas before a closing bracket
+//! or between arms. The writer decides where lines break, as long as a bracket breaks at both ends
+//! or at neither. The formatter decides about spaces, indentation, blank lines and separators.
 
 mod pieces;
 mod spacing;
@@ -11,19 +12,19 @@ use crate::syntax::{Diagnostic, parse};
 
 use pieces::{Break, Piece, Pieces};
 
-/// Columns of one level of indentation.
+/// The number of columns of one level of indentation.
 const INDENT: usize = 2;
 
-/// Why a text was not formatted.
+/// The reason why a text was not formatted.
 #[derive(Debug)]
 pub enum Unformatted {
-    /// It can't be read.
+    /// The mistakes because of which the text can't be parsed.
     Mistakes(Vec<Diagnostic>),
-    /// What came out would not mean the same: a mistake of the formatter's. The text is as it was.
+    /// An output with another meaning, by a mistake of the formatter. The text stays unchanged.
     Changed,
 }
 
-/// The text in the one style. `source` is its number in the places of the diagnostics.
+/// Returns the text in the one style. `source` is the text's number in the places of diagnostics.
 pub fn format(text: &str, source: u32) -> Result<String, Unformatted> {
     let parsed = parse(text, source);
     if !parsed.diagnostics.is_empty() {
@@ -36,14 +37,14 @@ pub fn format(text: &str, source: u32) -> Result<String, Unformatted> {
     if same { Ok(out) } else { Err(Unformatted::Changed) }
 }
 
-/// Writes the pieces of a text of about so many bytes.
+/// Writes the pieces of a text of about `bytes` bytes.
 fn write(pieces: &Pieces<'_>, bytes: usize) -> String {
     let mut out = String::with_capacity(bytes + 64);
     if let Some(first_line) = pieces.first_line {
         out.push_str(first_line.trim_end());
         out.push('\n');
     }
-    // The indentation of the line on which each open bracket stands, and of the current line.
+    // Indentation of the lines with the brackets that are open, and of the current line.
     let mut open: Vec<usize> = Vec::new();
     let mut indent = 0;
     let mut previous: Option<&Piece<'_>> = None;

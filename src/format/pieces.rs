@@ -1,4 +1,5 @@
-//! A text as pieces, tokens and comments, each with what the style needs to know of its surroundings.
+//! The pieces of a text (tokens and comments), each with the surroundings that the style depends
+//! on.
 
 use std::collections::HashMap;
 
@@ -10,16 +11,16 @@ use crate::syntax::token::Token;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Token,
-    /// A whole string, all that is within its `{…}` included.
+    /// A whole string, including everything inside its `{…}`.
     Text,
     LineComment,
     BlockComment,
 }
 
-/// What a bracket holds.
+/// The content of a bracket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bracket {
-    /// Arguments, parameters, elements or fields: what commas separate.
+    /// Arguments, parameters, elements or fields, separated by commas.
     Items,
     /// A record or a record's pattern.
     Record,
@@ -37,34 +38,34 @@ pub enum Break {
 
 pub struct Piece<'a> {
     pub kind: Kind,
-    /// Of a string, its beginning.
+    /// The token; `None` for a comment. For a string with parts, the token that ends the string.
     pub token: Option<Token>,
     pub text: &'a str,
     start: usize,
-    /// What breaks the line before it.
+    /// The line break before the piece.
     pub line_break: Break,
-    /// Whether a `;` stood before it.
+    /// Whether a `;` stands before the piece.
     pub separated: bool,
-    /// Whether it is a comment after which no statement follows on its line.
+    /// Whether the piece is a comment after which no statement follows on the same line.
     pub ends_line: bool,
-    /// The bracket around it; of a closing bracket, its own.
+    /// The innermost bracket around the piece; for a closing bracket, the bracket that it closes.
     pub within: Option<Bracket>,
-    /// Of an opening bracket.
+    /// The bracket that the piece opens, if any.
     pub opens: Option<Bracket>,
-    /// Whether it goes on with what the line before began.
+    /// Whether the piece continues the construct that an earlier line began.
     pub continues: bool,
-    /// Whether the token before it, as a part of the same expression, ends an operand.
+    /// Whether the token before belongs to the same expression and ends an operand.
     pub after_operand: bool,
-    /// Whether a comma is written after it that wasn't there.
+    /// Whether the formatter adds a comma after the piece.
     pub wants_comma: bool,
-    /// Whether it is a comma that isn't needed.
+    /// Whether the piece is an unneeded comma.
     pub is_left_out: bool,
-    /// Index of the opening bracket of a closing one.
+    /// The index of the opening bracket, for a closing one.
     opener: Option<usize>,
 }
 
 pub struct Pieces<'a> {
-    /// A line `#!…` at the beginning.
+    /// The line `#!…` at the beginning.
     pub first_line: Option<&'a str>,
     all: Vec<Piece<'a>>,
 }
@@ -86,7 +87,7 @@ impl Piece<'_> {
         self.opener.is_some()
     }
 
-    /// Whether an operand may end with it.
+    /// Whether an operand may end with this piece.
     fn ends_operand(&self) -> bool {
         match &self.token {
             _ if self.kind == Kind::Text => true,
@@ -97,7 +98,7 @@ impl Piece<'_> {
 }
 
 impl<'a> Pieces<'a> {
-    /// The pieces of a text without mistakes, whose braces are known.
+    /// Returns the pieces of a text without mistakes. `braces` has the kinds of its braces.
     pub fn of(text: &'a str, braces: &HashMap<usize, Brace>) -> Pieces<'a> {
         let mut all = split(text);
         let opened = brackets(&mut all, braces);
@@ -112,7 +113,8 @@ impl<'a> Pieces<'a> {
         self.all.iter()
     }
 
-    /// What may not change: all pieces but commas before closing brackets and between arms.
+    /// Returns the pieces that formatting must keep: all except commas before closing brackets and
+    /// between arms.
     pub fn essence(&self) -> impl Iterator<Item = &str> {
         let all = &self.all;
         let needed = move |at: usize| {
@@ -184,7 +186,7 @@ fn split(text: &str) -> Vec<Piece<'_>> {
     all
 }
 
-/// Pairs the brackets; for each piece the opening bracket that is around it.
+/// Pairs the brackets. Returns the index of the enclosing opening bracket for each piece.
 fn brackets(all: &mut [Piece<'_>], braces: &HashMap<usize, Brace>) -> Vec<Option<usize>> {
     let mut stack: Vec<usize> = Vec::new();
     let mut around = Vec::with_capacity(all.len());
@@ -231,7 +233,7 @@ fn is_applied(all: &[Piece<'_>], around: Option<usize>, last: usize, at: usize) 
     all[last].ends_operand() && !state && !ends_statement(all, around, last, at)
 }
 
-/// Whether a `state` declares an entity's state.
+/// Whether the `state` at `at` declares an entity's state.
 fn declares_state(all: &[Piece<'_>], around: Option<usize>, at: usize) -> bool {
     let entity = around.is_some_and(|opener| all[opener].opens == Some(Bracket::Braces(Brace::Entity)));
     let first = previous_token(all, at)
@@ -239,7 +241,8 @@ fn declares_state(all: &[Piece<'_>], around: Option<usize>, at: usize) -> bool {
     entity && first
 }
 
-/// Whether a statement, a member or an arm ends between two tokens that follow one another within the same bracket.
+/// Whether a statement, a member or an arm ends between two neighbouring tokens within the same
+/// bracket.
 fn ends_statement(all: &[Piece<'_>], around: Option<usize>, before: usize, after: usize) -> bool {
     let statements = around.is_none_or(|opener| matches!(all[opener].opens, Some(Bracket::Braces(_))));
     let lines = (before + 1..=after).any(|at| all[at].line_break != Break::None);
@@ -271,7 +274,7 @@ fn surroundings(all: &mut [Piece<'_>], around: &[Option<usize>]) {
         };
     }
     for at in 0..all.len() {
-        // A comment stands where what follows it does.
+        // A comment is placed like the token after it.
         let token = if all[at].is_comment() { next_token(all, at) } else { Some(at) };
         all[at].ends_line = all[at].is_comment()
             && (all[at].kind == Kind::LineComment || token.is_none_or(|next| all[next].is_closer()));
@@ -298,7 +301,8 @@ fn bracket_of(all: &[Piece<'_>], around: &[Option<usize>], at: usize) -> Option<
     all[at].opener.or(around[at])
 }
 
-/// Which brackets break, by their openers: braces anywhere directly within, others right after they open.
+/// Returns which brackets break, by the index of their openers. Braces break if any line break is
+/// directly within them, other brackets if a line break follows the opener.
 fn broken(all: &[Piece<'_>], around: &[Option<usize>]) -> Vec<bool> {
     let mut broken = vec![false; all.len()];
     for at in 0..all.len() {
@@ -321,7 +325,7 @@ fn line_breaks(all: &mut [Piece<'_>], around: &[Option<usize>]) {
         }
     }
     let lines = broken(all, around);
-    // `} else` stands on one line where the block before has lines of its own.
+    // `} else` stays on one line if the block before it spans several lines.
     for at in 1..all.len() {
         if all[at].kind == Kind::Token
             && matches!(all[at].token, Some(Token::Else | Token::Catch | Token::Finally))
@@ -354,7 +358,8 @@ fn line_breaks(all: &mut [Piece<'_>], around: &[Option<usize>]) {
     }
 }
 
-/// Commas at the end of what breaks into lines, and none where it doesn't; none between arms on lines of their own.
+/// Ends items and records with a comma if their closing bracket has a line of its own, and without
+/// one otherwise. Removes commas between arms on lines of their own.
 fn commas(all: &mut [Piece<'_>]) {
     for at in 0..all.len() {
         if all[at].is_comment() {
@@ -366,7 +371,8 @@ fn commas(all: &mut [Piece<'_>]) {
         if all[at].is(&Token::Comma) {
             let list = matches!(all[at].within, Some(Bracket::Items | Bracket::Record));
             let unneeded = (closes && !(lines && list)) || (lines && is_between_arms(all, at));
-            // After a comment it stays: what follows it would move into the comment's line.
+            // A comma after a comment stays: without it, the following token would move into the
+            // comment's line.
             all[at].is_left_out = unneeded && at > 0 && !all[at - 1].is_comment();
         } else if closes && lines && all[next].opener != Some(at) {
             all[at].wants_comma = matches!(all[next].within, Some(Bracket::Items | Bracket::Record))

@@ -1,10 +1,11 @@
-//! What stands between two pieces of one line.
+//! The text between two pieces on one line.
 
 use crate::syntax::token::Token;
 
 use super::pieces::{Bracket, Kind, Piece};
 
-/// Nothing, a space, two before a comment at a line's end, or `; ` where a line has two statements.
+/// Returns nothing, a space, two spaces before a comment at the end of a line, or `; ` between two
+/// statements on a line.
 pub fn between(before: &Piece<'_>, piece: &Piece<'_>) -> &'static str {
     if piece.separated && !before.is_opener() && !piece.is_closer() && !piece.ends_line {
         return "; ";
@@ -26,7 +27,7 @@ fn is_block(bracket: Option<Bracket>) -> bool {
     matches!(bracket, Some(Bracket::Braces(_)))
 }
 
-/// Whether nothing stands between two tokens.
+/// Whether nothing separates two tokens.
 fn is_tight(before: &Piece<'_>, piece: &Piece<'_>) -> bool {
     if piece.is_closer() && before.is_opener() {
         return true;

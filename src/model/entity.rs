@@ -1,4 +1,4 @@
-//! An entity: its state, who holds it, and the messages that wait for it.
+//! An entity: its state, its holder, and the messages that wait for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use super::program::Mutation;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Entity {
-    /// None before its first change, and after it was deleted.
+    /// The state; `None` before the first change and after a deletion.
     pub state: Option<Part<Data>>,
     pub holder: Option<Waiter>,
-    /// What waits for its turn.
+    /// The messages that wait for their turn.
     pub queue: VecDeque<Mail>,
-    /// What the holder sent since it holds it.
+    /// The messages that the holder has sent since it holds the entity.
     pub lane: VecDeque<Mail>,
 }
 
 impl Entity {
-    /// Whether it is as one that nobody has spoken to.
+    /// Whether the entity is as new, with no state, holder or messages.
     pub fn is_untouched(&self) -> bool {
         *self == Entity::default()
     }
 
-    /// A message arrives. A request waits for its turn; the end of a critical section, or of the wait for it, is
-    /// heeded at once.
+    /// Takes in a message. A request waits for its turn. The end of a critical section, or of the
+    /// wait for one, takes effect at once.
     pub fn arrive(&mut self, mail: &Mail) -> Vec<Out> {
         match &**mail {
             Message::Call { caller, within: true, .. }
@@ -41,7 +41,7 @@ impl Entity {
             Message::Withdraw { owner, set, at } => {
                 let asks = |mail: &Mail| matches!(&**mail, Message::Lock { owner: o, .. } if o == owner);
                 if self.queue.iter().any(asks) {
-                    // It has come to here and no further.
+                    // The request has come this far and no further.
                     self.queue.retain(|mail| !asks(mail));
                     return Vec::new();
                 }
@@ -56,14 +56,14 @@ impl Entity {
     fn release(&mut self, owner: &Waiter) {
         if self.holder.as_ref() == Some(owner) {
             self.holder = None;
-            // What the holder sent while it held it comes before what was sent after.
+            // What the holder sent during the section comes before everything else.
             while let Some(message) = self.lane.pop_back() {
                 self.queue.push_front(message);
             }
         }
     }
 
-    /// The message whose turn it is.
+    /// Returns the message whose turn it is.
     pub fn next(&self) -> Option<&Message> {
         match self.holder {
             Some(_) => self.lane.front().map(|mail| &**mail),
@@ -78,7 +78,8 @@ impl Entity {
         }
     }
 
-    /// A critical section's request has its turn: the entity is held, and the request goes on to the next.
+    /// Gives a critical section's request its turn: the request holds the entity and goes on to the
+    /// next.
     pub fn acquire(&mut self) -> Vec<Out> {
         let Some(mail) = self.take() else { return Vec::new() };
         let Message::Lock { owner, set, at } = &*mail else { return Vec::new() };
@@ -89,7 +90,7 @@ impl Entity {
         }
     }
 
-    /// What can come of the operation whose turn it is.
+    /// Returns the possible outcomes of the operation whose turn it is.
     pub fn operations(
         &self,
         me: &EntityId,
@@ -104,8 +105,8 @@ impl Entity {
         }
     }
 
-    /// Runs the operation whose turn it is, with one of the things that can come of it: state, reply and messages,
-    /// or nothing of it but the error.
+    /// Runs the operation whose turn it is, with one of its outcomes. The state, the reply and the
+    /// messages take effect together; after an error, only the error does.
     pub fn operate(
         &mut self,
         me: &EntityId,
@@ -136,7 +137,7 @@ impl Entity {
     }
 }
 
-/// A message for the next entity of a set, if there is one.
+/// Returns a message for the next entity of a set, if there is one.
 fn pass_on(
     set: &Arc<[EntityName]>,
     at: usize,

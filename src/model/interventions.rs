@@ -1,25 +1,25 @@
-//! What an operator may do in one run, and what it does.
+//! The interventions that an operator may make in one run.
 
 use super::name::Id;
 
-/// How often the operator intervenes in one run, at most.
+/// The most interventions of each kind in one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Interventions {
-    /// An instance that has ended is purged with its tree. The main instance begins again after that.
+    /// Purges of ended instances with their trees. The main instance begins again after its purge.
     pub purges: u32,
-    /// An instance that has failed goes back, with the instances that it needs.
+    /// Rewinds of failed instances, together with those that they need.
     pub rewinds: u32,
-    /// An instance is held up; it is let go on at any time after.
+    /// Suspensions of instances. Each instance may be resumed at any time after.
     pub suspensions: u32,
 }
 
 impl Interventions {
-    /// Whether there are none.
+    /// Whether no interventions are left.
     pub fn is_none(&self) -> bool {
         *self == Interventions::default()
     }
 
-    /// One of those that are left is made.
+    /// Counts an intervention as made.
     pub fn make(&mut self, intervention: &Intervention) {
         match intervention {
             Intervention::Suspend(_) => self.suspensions -= 1,
@@ -31,7 +31,7 @@ impl Interventions {
     }
 }
 
-/// What the operator does.
+/// An intervention of the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Intervention {
     Suspend(Id),
@@ -43,7 +43,7 @@ pub enum Intervention {
 }
 
 impl Intervention {
-    /// For people.
+    /// Returns who is concerned and what happens, for people.
     pub fn show(&self) -> (&str, &'static str) {
         match self {
             Intervention::Suspend(id) => (id, "is held up by the operator"),

@@ -1,7 +1,9 @@
-//! Lives: an id can be used again once its instance was purged, and nothing of one life reaches another.
+//! Lives: an id can be used again after a purge of its instance, and nothing of one life reaches
+//! another.
 //!
-//! A purge removes a tree: an instance, and all that it called or started under automatic ids, all the way down. It is
-//! possible when everything in the tree has ended, what is still to begin included.
+//! A purge removes a tree: an instance with everything that it called or started under automatic
+//! ids, all the way down. A purge requires that everything in the tree has ended. An instance that
+//! is still to begin counts as not ended.
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -9,18 +11,19 @@ use std::hash::{Hash, Hasher};
 use super::message::Id;
 use super::program::{Mutation, Program};
 
-/// Which of the lives of an id: how many there were before.
+/// The number of an id's life: how many lives there were before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Life(pub u32);
 
 impl Life {
-    /// The one after it.
+    /// Returns the next life.
     pub fn next(self) -> Life {
         Life(self.0 + 1)
     }
 }
 
-// The first life adds nothing: a program in which no id is used again is hashed as if there were no lives.
+// The first life adds nothing to a hash. So a program that never uses an id again is hashed as if
+// there were no lives.
 impl Hash for Life {
     fn hash<H: Hasher>(&self, state: &mut H) {
         if self.0 > 0 {
@@ -29,10 +32,10 @@ impl Hash for Life {
     }
 }
 
-/// Which execution of which life of an instance. What is addressed to another is dropped.
+/// An execution in a life of an instance. A message for another execution is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Execution {
-    /// How often the instance had begun anew.
+    /// The number of times that the instance had begun anew.
     pub number: u32,
     pub life: Life,
 }
@@ -44,7 +47,8 @@ pub struct LifeId {
     pub life: Life,
 }
 
-/// Who called or started an instance under an automatic id. That id says it, so it makes no difference of its own.
+/// The instance that called or started another under an automatic id. The automatic id determines
+/// the owner, so owners always compare as equal.
 #[derive(Clone, Debug, Default)]
 pub struct Owner(pub Option<Id>);
 
@@ -60,16 +64,16 @@ impl Hash for Owner {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-/// What a purge has to know of an instance.
+/// The facts about an instance that a purge needs.
 pub struct Member<'c> {
     pub id: &'c Id,
     pub owner: &'c Owner,
-    /// Not of one that is still to begin.
+    /// Whether it has ended; false for an instance that is still to begin.
     pub has_ended: bool,
 }
 
-/// The tree of an instance; an error is the first of its members that has not ended. Instances that are there come before
-/// those that are still to begin.
+/// Returns the tree of an instance, or as an error the first member that has not ended. In `all`,
+/// existing instances come before those that are still to begin.
 pub fn tree(root: &Id, all: &[Member<'_>]) -> Result<Vec<Id>, Id> {
     let mut seen: BTreeSet<&Id> = BTreeSet::from([root]);
     let mut members = vec![root.clone()];
@@ -89,7 +93,7 @@ pub fn tree(root: &Id, all: &[Member<'_>]) -> Result<Vec<Id>, Id> {
     }
 }
 
-/// The life of an id after a purge.
+/// Returns the life of an id after a purge.
 pub fn next_life(program: &Program, life: Life) -> Life {
     match program.mutation {
         Mutation::NoLives => life,
@@ -97,7 +101,7 @@ pub fn next_life(program: &Program, life: Life) -> Life {
     }
 }
 
-/// Those of a tree that a purge removes: all of them, without a mutation.
+/// Returns the members of a tree that a purge removes: all of them, without a mutation.
 pub fn purged<'t>(program: &Program, tree: &'t [Id]) -> &'t [Id] {
     match program.mutation {
         Mutation::PurgeLeavesChildren => &tree[..tree.len().min(1)],

@@ -1,8 +1,8 @@
-//! Small ordered maps that are copied often: one allocation each.
+//! Small ordered maps that are copied often, with one allocation each.
 
 use std::borrow::Borrow;
 
-/// An ordered map in one piece of memory, for a few dozen entries.
+/// An ordered map in one allocation, for a few dozen entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Map<K, V>(Vec<(K, V)>);
 
@@ -31,7 +31,7 @@ impl<K: Ord, V> Map<K, V> {
         self.find(key).is_ok()
     }
 
-    /// Answers the value before.
+    /// Inserts a value. Returns the previous one, if any.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.find(&key) {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),

@@ -1,4 +1,4 @@
-//! Who takes part, and what they send one another.
+//! The participants, and the messages that they exchange.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ pub type Answer = Part<Result<Data, ErrorData>>;
 pub enum Name {
     Instance(Id),
     Entity(EntityName),
-    /// Who sends what activities and effects give.
+    /// The sender of the results of activities and effects.
     World,
-    /// Who intervenes from outside.
+    /// The operator, who intervenes from outside.
     Operator,
 }
 
@@ -41,13 +41,13 @@ impl fmt::Display for Name {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Waiter {
     pub instance: Id,
-    /// In which of its lives, and how often it had begun anew then.
+    /// The life and the execution that made the request.
     pub execution: Execution,
     pub seq: u64,
 }
 
 impl Waiter {
-    /// Whether they are requests of one life of an instance.
+    /// Whether both are requests of the same life of an instance.
     pub fn is_of(&self, other: &Waiter) -> bool {
         self.instance == other.instance && self.execution.life == other.execution.life
     }
@@ -56,16 +56,16 @@ impl Waiter {
 /// A message under way.
 pub type Mail = Part<Message>;
 
-/// Something that a program asks for: what, with which arguments, and where in its text.
+/// A request of a program: its kind, its arguments, and its place in the source.
 pub type Asked = Part<Request>;
 
-/// The part of a request; its number is none of its contents.
+/// Returns the part of a request. The request's number does not count as contents.
 pub fn asked(request: Request) -> Asked {
     let text = format!("{:?} {:?} {:?}", request.what, request.args.0, request.place);
     Part::of(request, text.as_bytes())
 }
 
-/// A part of an answer.
+/// Returns the part of an answer.
 pub fn answer(result: Result<Data, ErrorData>) -> Answer {
     let mut bytes = sure(postcard::to_stdvec(&result), "writing to memory does not fail");
     bytes.push(u8::from(result.is_ok()));
@@ -74,26 +74,27 @@ pub fn answer(result: Result<Data, ErrorData>) -> Answer {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
-    // To an instance.
-    /// It is to begin, if there is none of that id.
+    // To an instance:
+    /// Begins the instance, if there is none with that id.
     Begin {
         function: Id,
         args: Data,
-        /// What happens when there is one.
+        /// The rule for an id that has an instance already.
         if_exists: IfExists,
         parent: Option<LifeId>,
         owner: Owner,
-        /// Who waits for its end, and who only for its beginning.
+        /// The request that waits for the end of the instance, and the one that waits only for its
+        /// beginning.
         waiter: Option<Waiter>,
         started: Option<Waiter>,
-        /// Which attempt of a call with `retry` it is.
+        /// The number of the attempt, for a call with `retry`.
         attempt: u32,
     },
     Answer {
         execution: Execution,
         seq: u64,
         result: Answer,
-        /// What an activity sent, which goes out when its result is taken.
+        /// The messages of an activity, which leave when the instance takes the result.
         sends: Vec<Asked>,
     },
     Event {
@@ -101,9 +102,9 @@ pub enum Message {
         payload: Data,
         ack: Option<Waiter>,
     },
-    /// Somebody waits for its end.
+    /// A request waits for the end of the instance.
     Wait(Waiter),
-    /// It is to end; when it says by whom, only as that one's child.
+    /// Ends the instance. If `by` is given, only as a child of that instance.
     Terminate {
         why: Data,
         children: bool,
@@ -116,20 +117,20 @@ pub enum Message {
     Resume {
         ack: Option<Waiter>,
     },
-    /// A timer of one of its requests is due.
+    /// A timer of one of the instance's requests is due.
     Due {
         execution: Execution,
         seq: u64,
         timer: Timer,
     },
-    // To an entity.
+    // To an entity:
     Call {
         caller: Waiter,
         operation: Id,
         args: Data,
-        /// The key of its step.
+        /// The key of the step.
         key: Id,
-        /// From within the critical section that holds the entity.
+        /// Whether the call comes from within the critical section that holds the entity.
         within: bool,
         place: PlaceOf,
     },
@@ -139,17 +140,18 @@ pub enum Message {
         key: Id,
         place: PlaceOf,
     },
-    /// A critical section's request, on its way along its entities.
+    /// The request of a critical section, on its way along its entities.
     Lock {
         owner: Waiter,
         set: Arc<[EntityName]>,
         at: usize,
     },
-    /// The end of a critical section, to each of its entities.
+    /// The end of a critical section, sent to each of its entities.
     Release {
         owner: Waiter,
     },
-    /// The end of the wait for a critical section. It goes the way of the request, so that it can't overtake it.
+    /// The end of the wait for a critical section. It follows the request, so it can't overtake the
+    /// request.
     Withdraw {
         owner: Waiter,
         set: Arc<[EntityName]>,
@@ -157,19 +159,20 @@ pub enum Message {
     },
 }
 
-/// What a request's timer is for.
+/// The purpose of a request's timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Timer {
     Sleep,
-    /// The request was not answered in time.
+    /// The time limit of one attempt or request.
     Timeout,
-    /// An activity is tried again.
+    /// The next attempt at an activity.
     Retry,
-    /// All attempts together have taken too long.
+    /// The time limit of all attempts together.
     Within,
 }
 
-/// A place in the source; messages that differ in nothing else are equal.
+/// A place in the source. Places always compare as equal, so they make no difference between
+/// messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlaceOf(pub Place);
 
@@ -210,7 +213,7 @@ impl fmt::Display for Message {
     }
 }
 
-/// What is asked for, for people: `charge("1234", 10)`.
+/// Describes a request for people: `charge("1234", 10)`.
 pub fn describe(asked: &Request) -> String {
     let args = inner(&asked.args);
     match &asked.what {
@@ -223,12 +226,12 @@ pub fn describe(asked: &Request) -> String {
     }
 }
 
-/// A value, short.
+/// Returns a value in short form.
 pub fn shown(data: &Data) -> String {
     format::write(&data.decode(), 120).0
 }
 
-/// A list of arguments without its brackets.
+/// Returns a list of arguments without its brackets.
 pub fn inner(args: &Data) -> String {
     let text = shown(args);
     text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text).to_string()

@@ -1,9 +1,10 @@
-//! The three models of *Durable Functions: Semantics for Stateful Serverless* (OOPSLA 2021) as small-step transition
-//! systems over the machine.
+//! The three models of *Durable Functions: Semantics for Stateful Serverless* (OOPSLA 2021), as
+//! small-step transition systems over the machine.
 //!
-//! Invariant: nothing here knows of the engine, of a store or of real time. A configuration is a plain value; a step
-//! is a choice among those that the rules allow; applying a step to a configuration gives one configuration, and
-//! always the same. Two configurations that differ only in the past that led to them are equal.
+//! Invariant: the models know nothing of the engine, of a store or of real time. A configuration is
+//! a plain value, and a step is one of those that the rules allow. Applying a step to a
+//! configuration always gives the same configuration. Two configurations that differ only in their
+//! past are equal.
 
 pub mod compute_storage;
 pub mod entity;
@@ -41,10 +42,10 @@ pub use observe::{Observation, Seen, Violation};
 pub use program::{Mutation, Naming, Program, Subject};
 pub use record_replay::RecordReplay;
 
-/// When time begins, in nanoseconds since 1970.
+/// The beginning of time, in nanoseconds since 1970.
 pub const START: i64 = 1_700_000_000_000_000_000;
 
-/// Steps of a model, with where they lead.
+/// Steps of a model, with the configurations that they lead to.
 pub type Steps<M> = Vec<(<M as Model>::Step, <M as Model>::Config)>;
 
 /// A small-step transition system.
@@ -54,13 +55,13 @@ pub trait Model: Sync + Sized {
 
     fn name(&self) -> &'static str;
 
-    /// Where all runs begin.
+    /// Returns the first configuration of all runs.
     fn initial(&self, evaluator: &mut Evaluator<'_>) -> Result<Self::Config, Stop>;
 
-    /// All steps that the rules allow, in an order that depends on the configuration alone.
+    /// Returns all steps that the rules allow, in an order that depends only on the configuration.
     fn enabled(&self, evaluator: &mut Evaluator<'_>, config: &Self::Config) -> Result<Vec<Self::Step>, Stop>;
 
-    /// Where a step leads.
+    /// Returns the configuration that a step leads to.
     fn apply(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -68,42 +69,45 @@ pub trait Model: Sync + Sized {
         step: &Self::Step,
     ) -> Result<Self::Config, Stop>;
 
-    /// Some of the steps, with where they lead, if it is enough to look at these; none when all have to be looked at.
+    /// Returns an ample set of steps, with the configurations that they lead to; `None` if all
+    /// steps have to be explored.
     fn ample_set(
         &self,
         evaluator: &mut Evaluator<'_>,
         config: &Self::Config,
     ) -> Result<Option<Steps<Self>>, Stop>;
 
-    /// The hash of a configuration.
+    /// Returns the hash of a configuration.
     fn fingerprint(&self, config: &Self::Config) -> u128;
 
-    /// What should not have happened.
+    /// Returns the anomalies of a configuration.
     fn trouble<'c>(&self, config: &'c Self::Config) -> &'c [Anomaly];
 
-    /// A hash of all that properties can look at: the states of entities, and of instances if so said.
+    /// Returns a hash of everything that properties can look at: the states of entities, and also
+    /// instances if `instances` is set.
     fn visible(&self, config: &Self::Config, instances: bool) -> u128;
 
-    /// What can be seen of it.
+    /// Returns the visible part of a configuration.
     fn seen<'c>(&self, config: &'c Self::Config) -> Seen<'c>;
 
-    /// Whether an instance has come to its end.
+    /// Whether an instance has ended.
     fn has_ended(&self, config: &Self::Config, id: &str) -> bool;
 
-    /// The error with which an instance has failed.
+    /// Returns the error of a failed instance.
     fn failure(&self, config: &Self::Config, id: &str) -> Option<ErrorData>;
 
-    /// A step, for people.
+    /// Describes a step for people.
     fn show(&self, evaluator: &mut Evaluator<'_>, config: &Self::Config, step: &Self::Step) -> Shown;
 
-    /// What comes of a task by a step, when several things can.
+    /// Returns the outcome of a task that a step chooses, if several are possible.
     fn choice(&self, config: &Self::Config, step: &Self::Step) -> Option<u128>;
 
-    /// Whose turn a step is. A run is fair when nobody whose turn it could be for ever never has it.
+    /// Returns the agent that takes a step. In a fair run, an agent that could always take a step
+    /// takes one at some time.
     fn agent(&self, step: &Self::Step) -> u128;
 }
 
-/// A step, for people.
+/// A step, described for people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown {
     pub who: String,

@@ -1,5 +1,5 @@
-//! Names of instances and entities: each kept once for the life of the process, so that copying one costs nothing and
-//! no thread waits for another's count of it.
+//! Names of instances and entities. The process keeps each name once and for ever. So a copy costs
+//! nothing, and threads do not contend for a reference count.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -10,15 +10,15 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::machine::EntityId;
 
-/// An instance's id, or another name in a program.
+/// The id of an instance, or another name in a program.
 #[derive(Clone)]
 pub struct Id(&'static str);
 
-/// An entity's name and key.
+/// The name and the key of an entity.
 #[derive(Clone)]
 pub struct Entity(&'static EntityId);
 
-/// Keeps a value, if it is not kept already.
+/// Returns the kept copy of a value, which becomes the kept copy if it is new.
 fn keep<T: Eq + Hash + ?Sized, O>(
     known: &Mutex<HashSet<&'static T>>,
     value: O,
@@ -78,7 +78,7 @@ macro_rules! name {
             }
         }
 
-        // Each is kept once: the same place is the same name.
+        // Each name is kept once, so equal names have equal addresses.
         impl PartialEq for $name {
             fn eq(&self, other: &$name) -> bool {
                 std::ptr::eq(self.0, other.0)
@@ -102,7 +102,7 @@ macro_rules! name {
             }
         }
 
-        // As what it borrows as.
+        // The hash agrees with that of the borrowed form.
         impl Hash for $name {
             fn hash<H: Hasher>(&self, state: &mut H) {
                 self.0.hash(state);

@@ -1,13 +1,16 @@
 //! Whether a program can see the ids that are made for its children.
 //!
-//! Where it can't, one run is as good as another in which these ids are others, and the models may number requests and
-//! children as it suits them. So this must never say "no" when it is "yes"; the other way round costs configurations alone.
+//! If the program can't see these ids, it makes no difference which ids there are, and the models
+//! may number requests and children as they like. So this analysis must never say "no" where the
+//! truth is "yes". The opposite mistake only costs configurations.
 //!
-//! Handles, which come from `start`, are followed through registers, variables and functions. All that may be done with
-//! one is to bind it, to capture it, to hand it to a function that is known, and to name by it whom `wait`, `raise`,
-//! `terminate`, `suspend` and `resume` are for. Whatever else reads one might look at its id. So might what names an instance by a text
-//! that the program made, by a text with a `:` in it, or what reads `self` outside of an operation; and the error of an
-//! instance that was terminated has its id in it.
+//! The analysis follows handles, which come from `start`, through registers, variables and
+//! functions. A program may bind a handle, capture it, pass it to a known function, or name by it
+//! the instance that `wait`, `raise`, `suspend` or `resume` is for. Any other instruction that
+//! reads a handle might look at its id. A program also sees ids if it names an instance by a text
+//! that it made or that contains a `:`, or reads `self` outside of an operation. So does a program
+//! with `status` or `terminate`: the status of an instance, and the error of a terminated one,
+//! contain its id.
 
 use std::collections::BTreeSet;
 
@@ -16,33 +19,34 @@ use crate::code::{
     Code, Constant, FunctionId, MethodTarget, Op, Read, Reg, Registers, followers, jumped, written,
 };
 
-/// What a register may hold: none of it is nothing that could name an instance.
+/// The values that a register may hold; 0 means that no value could name an instance.
 type May = u8;
 /// A handle, or a cell with one.
 const HANDLE: May = 1;
 /// A text or another value that may name an instance.
 const TEXT: May = 2;
 
-/// What is known of a program's functions so far.
+/// The facts about a program's functions that are known so far.
 struct Flow<'c> {
     code: &'c Code,
-    /// Those that may run.
+    /// The functions that may run.
     reached: BTreeSet<FunctionId>,
-    /// What parameters, captured variables and new environments of each may hold.
+    /// The values that the parameters, captured variables and new environments of each function may
+    /// hold.
     params: Vec<Vec<May>>,
     captured: Vec<Vec<May>>,
     environments: Vec<Vec<May>>,
-    /// What any variable may hold that functions share.
+    /// The values that any variable shared between functions may hold.
     cells: May,
-    /// The ids are made.
+    /// Whether the program makes ids.
     makes: bool,
-    /// The ids can be seen.
+    /// Whether the program can see ids.
     sees: bool,
     grew: bool,
 }
 
-/// Whether functions, and all that they may call, can see an id that was made. `told` is whether instances are told
-/// their own.
+/// Whether functions, and all that they may call, can see an id that was made. `told` says whether
+/// instances are told their own ids.
 pub fn are_seen(code: &Code, roots: Vec<FunctionId>, told: bool) -> bool {
     let none = || vec![Vec::new(); code.functions.len()];
     let mut flow = Flow {
@@ -66,7 +70,8 @@ pub fn are_seen(code: &Code, roots: Vec<FunctionId>, told: bool) -> bool {
     flow.makes && flow.sees
 }
 
-/// Adds what may be to an entry of a list that grows as needed; whether that is new.
+/// Adds possible values to an entry of a list, which grows as needed. Returns whether this adds
+/// any.
 fn add(list: &mut Vec<May>, at: usize, may: May) -> bool {
     if list.len() <= at {
         list.resize(at + 1, 0);
@@ -81,7 +86,7 @@ impl Flow<'_> {
         self.grew |= self.reached.insert(function);
     }
 
-    /// A function that may be called with anything but a handle.
+    /// Reaches a function whose arguments may be anything but handles.
     fn unknown_caller(&mut self, function: FunctionId) {
         self.reach(function);
         for at in 0..usize::from(self.code.functions[function as usize].params) {
@@ -96,7 +101,7 @@ impl Flow<'_> {
         }
     }
 
-    /// A function shares what another has captured, or puts into a new environment.
+    /// Lets a function see everything that another has captured or puts into a new environment.
     fn shares(&mut self, function: FunctionId, with: FunctionId) {
         let with = with as usize;
         let both = [self.captured[with].clone(), self.environments[with].clone()];
@@ -105,7 +110,7 @@ impl Flow<'_> {
         }
     }
 
-    /// Follows a function from its beginning, on all ways.
+    /// Follows all paths through a function.
     fn follow(&mut self, id: FunctionId) {
         let function = &self.code.functions[id as usize];
         let width = usize::from(function.registers) + 3;
@@ -129,7 +134,7 @@ impl Flow<'_> {
                 none => *none = Some(more),
             }
             let mut now = before[at].clone().unwrap_or_default();
-            // An error leaves with the registers as they are.
+            // An error may leave the registers as they are here.
             for (from, to, error) in tries.iter().filter(|(from, to, _)| (from..to).contains(&&at)) {
                 debug_assert!(from < to);
                 let mut caught = now.clone();
@@ -143,7 +148,7 @@ impl Flow<'_> {
         }
     }
 
-    /// What an instruction makes of what registers may hold.
+    /// Applies an instruction to the values that registers may hold.
     fn execute(&mut self, me: FunctionId, op: Op, registers: &Registers<'_>, now: &mut [May]) {
         match op {
             Op::Move { to, from } | Op::Take { to, from } => now[usize::from(to)] = now[usize::from(from)],
@@ -189,13 +194,13 @@ impl Flow<'_> {
             Op::Apply { count, base, builtin } => {
                 now[usize::from(base)] = self.builtin(builtin, stretch(now, base, count));
             }
-            // Whether there is one says nothing of what it is.
+            // A test whether there is a value reveals nothing else about it.
             Op::TestNull { .. } | Op::TestMissing { .. } | Op::Forget { .. } => {}
             _ => self.other(op, registers, now),
         }
     }
 
-    /// What a builtin gives.
+    /// Returns the values that a builtin may give.
     fn builtin(&mut self, number: u16, args: &[May]) -> May {
         let builtin = BuiltinId(number).get();
         let effect = builtin.effect();
@@ -211,7 +216,7 @@ impl Flow<'_> {
                     | Effect::OutcomeOf
             )
         );
-        // What `status` gives has the id in it, and the error of one that was terminated.
+        // The result of `status` contains the id, and so does the error of a terminated instance.
         self.sees |= matches!(effect, Some(Effect::Status | Effect::Terminate | Effect::Uuid))
             || builtin.name == "idempotency_key";
         if let (true, Some(whom)) = (names, args.first()) {
@@ -228,13 +233,13 @@ impl Flow<'_> {
 
     fn constant(&mut self, index: u32) -> May {
         match self.code.constants.get(index as usize) {
-            // No id that is made is without it.
+            // Every automatic id contains a `:`.
             Some(Constant::Str(text)) if text.contains(':') => TEXT,
             Some(Constant::Function(function)) => {
                 self.unknown_caller(*function);
                 0
             }
-            // A builtin that is called by somebody else, with whatever that one has.
+            // Other code may call the builtin, with any value.
             Some(Constant::Builtin(builtin)) => {
                 self.builtin(*builtin, &[TEXT]);
                 0
@@ -248,7 +253,7 @@ impl Flow<'_> {
         self.cells |= may;
     }
 
-    /// An instruction that reads a handle may look at it.
+    /// Applies any other instruction, which looks at each handle that it reads.
     fn other(&mut self, op: Op, registers: &Registers<'_>, now: &mut [May]) {
         registers.reads(op, &mut |read| {
             let (from, count) = match read {
@@ -279,7 +284,7 @@ impl Flow<'_> {
         if let Some(to) = written(op) {
             now[usize::from(to)] = TEXT;
         }
-        // These write more than one.
+        // These write several registers.
         if let Op::RangeStart { base, .. }
         | Op::RangeNext { base, .. }
         | Op::EachStart { base }
@@ -290,14 +295,15 @@ impl Flow<'_> {
     }
 }
 
-/// So many registers from one on.
+/// Returns the values of `count` registers, from `from` on.
 fn stretch(now: &[May], from: Reg, count: impl Into<Reg>) -> &[May] {
     let from = usize::from(from);
     let to = from + usize::from(count.into());
     now.get(from..to.min(now.len())).unwrap_or_default()
 }
 
-/// The instructions from which an error goes to a handler, the handler, and where it finds the error.
+/// Returns the place of a `Try`, the place of its handler, and the register of the error. Errors
+/// between the two places go to the handler.
 fn handler((at, op): (usize, &Op)) -> Option<(usize, usize, Reg)> {
     match op {
         Op::Try { error, by } => Some((at, jumped(at, *by), *error)),

@@ -1,4 +1,4 @@
-//! What a program was seen to do while it was tried out: so that it can be said what it never did.
+//! Notices: what a program did while it was tested, so that a report can say what it never did.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,21 +9,22 @@ use crate::syntax::Place;
 
 use super::evaluate::View;
 
-/// What was seen.
+/// The notices about a program.
 #[derive(Clone, Debug, Default)]
 pub struct Notices {
-    /// Names of events that were raised, and of those that somebody was to receive, each with a place.
+    /// The names of events that were raised, and of those that were to be received, each with a
+    /// place.
     pub raised: BTreeMap<String, Place>,
     pub received: BTreeMap<String, Place>,
-    /// Mocks that were called.
+    /// The mocks that were called, by place.
     pub mocks: BTreeSet<Place>,
-    /// What properties looked at, and whether it ever was there.
+    /// The objects that properties looked at, and whether each of them ever existed.
     pub looked: BTreeMap<(Place, String), bool>,
     pub executed: Coverage,
 }
 
 impl Notices {
-    /// Somebody asks for something.
+    /// Notes a request.
     pub fn asks(&mut self, request: &Request) {
         let text = |at: usize| request.args.items().get(at).map(format::display).unwrap_or_default();
         match request.what {
@@ -37,7 +38,7 @@ impl Notices {
         }
     }
 
-    /// A property looks around.
+    /// Notes that a property looks at a configuration.
     pub fn introspects(&mut self, property: Place, what: &RequestKind, args: &Data, view: &dyn View) {
         let RequestKind::Effect(effect) = what else { return };
         let (at, there) = match (*effect, args.items().first()) {
@@ -56,7 +57,7 @@ impl Notices {
         *self.looked.entry((property, at)).or_default() |= there;
     }
 
-    /// What was seen here or there.
+    /// Adds the notices of another evaluator.
     pub fn add(&mut self, other: Notices) {
         for (name, place) in other.raised {
             self.raised.entry(name).or_insert(place);

@@ -1,4 +1,4 @@
-//! What can be seen of a configuration: by whom, and what is wrong with it.
+//! The visible part of a configuration, and the violations in it.
 
 use std::collections::BTreeMap;
 
@@ -11,68 +11,68 @@ use super::evaluate::{Evaluator, Stop};
 use super::instance::{Anomaly, Instance, Outcome};
 use super::message::{Asked, EntityName, Id, describe};
 
-/// What can be observed of a finished run: the result of each instance with what it printed, and the state of each
-/// entity.
+/// The observable results of a finished run: the outcome of each instance with the lines that it
+/// printed, and the state of each entity.
 pub type Observation = BTreeMap<String, String>;
 
-/// How an instance stands.
+/// The visible state of an instance.
 #[derive(Clone, Debug)]
 pub struct Stand<'c> {
-    /// Its outcome, and whether somebody learned of it; none while it runs.
+    /// The outcome, and whether anybody was told of it; `None` while the instance runs.
     pub ended: Option<(&'c Outcome, bool)>,
     pub suspended: bool,
-    /// What it waits for.
+    /// The open requests.
     pub waits: Vec<&'c Asked>,
     pub printed: &'c [Data],
 }
 
-/// What can be seen of a configuration.
+/// The visible part of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Seen<'c> {
     pub instances: Vec<(&'c Id, Stand<'c>)>,
     pub entities: Vec<(&'c EntityName, &'c Entity)>,
 }
 
-/// Who waits, for what, and where in the text.
+/// Waiting instances, each with what it waits for and the place in the source.
 pub type Waits = Vec<(Id, String, Option<crate::syntax::Place>)>;
 
-/// What a run does that it should not.
+/// A fault in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Violation {
-    /// The property of that number in the program.
+    /// The property with this number does not hold.
     Property {
         at: usize,
         why: String,
     },
     Anomaly(Anomaly),
-    /// An instance failed, and nobody who could handle it was told.
+    /// An instance failed, and nobody who could handle the error was told.
     Uncaught {
         id: Id,
         error: ErrorData,
     },
-    /// These wait, and nobody will do what they wait for.
+    /// These instances wait for something that will never happen.
     Deadlock {
         waits: Waits,
     },
-    /// An entity is held at the end.
+    /// An entity is still held at the end.
     Leaked {
         entity: String,
         holder: Id,
     },
-    /// From somewhere on the schedule goes round for ever, and a condition of the end never holds.
+    /// At some point the schedule begins to repeat for ever, and an `eventually` never holds.
     Endless {
         at: usize,
     },
-    /// From somewhere on the schedule goes round for ever, and the main instance never ends.
+    /// At some point the schedule begins to repeat for ever, and the main instance never ends.
     NeverEnds {
-        /// No other schedule leads to its end from there.
+        /// Whether the end of the main instance has become unreachable.
         stuck: bool,
-        /// What it waits for there.
+        /// The requests that the main instance waits for.
         waits: Waits,
     },
 }
 
-/// How an instance stands.
+/// Returns the visible state of an instance.
 pub fn stand<E>(instance: &Instance<E>) -> Stand<'_> {
     use super::instance::State;
     let ended = match &instance.state {
@@ -87,7 +87,7 @@ pub fn stand<E>(instance: &Instance<E>) -> Stand<'_> {
     }
 }
 
-/// What `outcome_of` gives.
+/// Returns the result of `outcome_of`.
 pub fn outcome<E>(id: &str, instance: &Instance<E>) -> Value {
     let mut fields = vec![
         ("status", Value::str(instance.word())),
@@ -104,7 +104,7 @@ pub fn outcome<E>(id: &str, instance: &Instance<E>) -> Value {
 }
 
 impl Seen<'_> {
-    /// What can be observed of a run that has come to rest.
+    /// Returns the observable results of a run that has come to rest.
     pub fn observe(&self) -> Observation {
         let mut observed = Observation::new();
         for (id, entity) in &self.entities {
@@ -135,7 +135,7 @@ impl Seen<'_> {
         observed
     }
 
-    /// What is wrong now that all has come to rest.
+    /// Returns the violation in a run that has come to rest, if there is one.
     fn at_rest(&self) -> Option<Violation> {
         for (id, stand) in &self.instances {
             if let Some((Outcome::Failed(result), false)) = &stand.ended
@@ -169,7 +169,7 @@ impl Seen<'_> {
     }
 }
 
-/// What an instance waits for.
+/// Returns the requests that an instance waits for.
 pub fn waits_of<M: Model>(model: &M, config: &M::Config, id: &Id) -> Waits {
     let seen = model.seen(config);
     let own = seen.instances.iter().find(|(known, _)| *known == id);
@@ -177,7 +177,7 @@ pub fn waits_of<M: Model>(model: &M, config: &M::Config, id: &Id) -> Waits {
     waits.iter().map(|asked| (id.clone(), describe(asked), Some(asked.place))).collect()
 }
 
-/// What is wrong with a configuration, whatever comes.
+/// Returns the violation in a configuration, if one is certain whatever happens next.
 pub fn wrong_now<M: Model>(
     model: &M,
     evaluator: &mut Evaluator<'_>,
@@ -197,7 +197,7 @@ pub fn wrong_now<M: Model>(
     broken(model, evaluator, config, PropertyKind::Invariant)
 }
 
-/// What is wrong with a configuration in which all has come to rest.
+/// Returns the violation in a configuration in which everything has come to rest, if there is one.
 pub fn wrong_at_rest<M: Model>(
     model: &M,
     evaluator: &mut Evaluator<'_>,
@@ -209,7 +209,7 @@ pub fn wrong_at_rest<M: Model>(
     }
 }
 
-/// Whether the property of that number holds.
+/// Whether the property with this number holds.
 pub fn holds_at<M: Model>(
     model: &M,
     evaluator: &mut Evaluator<'_>,
@@ -221,7 +221,7 @@ pub fn holds_at<M: Model>(
     evaluator.holds(at, &program.properties[at], visible, config)
 }
 
-/// The first property of a kind that does not hold.
+/// Returns the first property of a kind that does not hold, as a violation.
 pub fn broken<M: Model>(
     model: &M,
     evaluator: &mut Evaluator<'_>,

@@ -1,7 +1,8 @@
-//! The operator: somebody outside who holds instances up and lets them go on, purges what has ended, and rewinds what
-//! has failed.
+//! The operator, who suspends and resumes instances from outside, purges ended ones, and rewinds
+//! failed ones.
 //!
-//! What an operator may do in one run is bounded, as faults are; by default it is nothing.
+//! The number of interventions in one run is bounded, like the number of faults. The default is
+//! none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,8 @@ use super::interventions::{Intervention, Interventions};
 use super::message::{Id, Name};
 use super::program::Mutation;
 
-/// What the operator may do to an instance, when no command is on its way to it. Whether a purge is possible depends on
-/// its tree as well.
+/// Returns the commands that the operator may give to an instance, if no command is on its way to
+/// the instance. Whether a purge is possible also depends on the tree.
 pub fn commands<E>(
     id: &Id,
     instance: &Instance<E>,
@@ -30,19 +31,20 @@ pub fn commands<E>(
     all.into_iter().filter_map(|(may, intervention)| may.then_some(intervention)).collect()
 }
 
-/// What the operator looks at.
+/// A configuration as the operator sees it.
 pub trait Operated {
-    /// The tree of an instance, if all of it has ended; an error is the one in it that has not.
+    /// Returns the tree of an instance if all of it has ended, or as an error a member that has
+    /// not.
     fn tree(&self, root: &Id) -> Result<Vec<Id>, Id>;
 
-    /// An instance as it has ended.
+    /// Returns an instance that has ended.
     fn ended(&self, id: &Id) -> Option<Instance<Eval>>;
 
-    /// Whether a message is under way from one to another.
+    /// Whether a message is under way from a participant to an instance.
     fn is_under_way(&self, from: &Name, to: &Id) -> bool;
 }
 
-/// Those of the commands that can be obeyed.
+/// Returns those commands that can be carried out.
 pub fn possible(
     evaluator: &mut Evaluator<'_>,
     c: &dyn Operated,
@@ -60,12 +62,13 @@ pub fn possible(
     Ok(may)
 }
 
-/// Instances that go back together, each with what goes back of it and what comes of that.
+/// Instances that are rewound together, each with its requests that go back and the resulting turn.
 pub type Rewinding = Vec<(Id, Back, Turn)>;
 
-/// **rewind**: a failed instance goes back with those that it needs: those by whose errors it failed, the children that
-/// ended because it did, and the failed ones that it still waits for. None if it can't, or not before what is under way
-/// between them, or from the world, has come.
+/// **rewind**: plans the rewind of a failed instance with those that it needs. These are the
+/// instances by whose errors it failed, the children that ended because it did, and the failed
+/// instances that it still waits for. Returns `None` if the rewind is impossible, or has to wait
+/// for messages that are under way between them or from the world.
 pub fn rewinding(
     evaluator: &mut Evaluator<'_>,
     c: &dyn Operated,
@@ -76,16 +79,16 @@ pub fn rewinding(
     Ok(goes.then_some(tree.found))
 }
 
-/// Instances that may go back together.
+/// The instances that may be rewound together.
 struct Tree<'c> {
     c: &'c dyn Operated,
-    /// Those that were looked at, and whether they can.
+    /// The instances that were examined, and whether each can be rewound.
     begun: BTreeMap<Id, bool>,
     found: Rewinding,
 }
 
 impl Tree<'_> {
-    /// Whether an instance can go back, and then it does.
+    /// Plans the rewind of an instance. Returns whether the instance can be rewound.
     fn go_back(&mut self, evaluator: &mut Evaluator<'_>, id: &Id) -> Result<bool, Stop> {
         if let Some(known) = self.begun.get(id) {
             return Ok(*known);
@@ -112,7 +115,9 @@ impl Tree<'_> {
             let may = other.has_failed() || target.is_called;
             match may && self.goes_with(evaluator, id, &target.id)? {
                 true => _ = back.answered.insert(*seq),
-                // What others failed by as well is asked again; it alone would fail in the same way.
+                // If the other instance stays as it is, the request would fail again in the same
+                // way. Then an error that ended this instance prevents the rewind, and any other
+                // error stays.
                 false if failed.fatal.contains(seq) => return Ok(false),
                 false => _ = back.again.remove(seq),
             }
@@ -135,7 +140,7 @@ impl Tree<'_> {
         Ok(true)
     }
 
-    /// Whether another goes back with an instance that waits for it.
+    /// Whether another instance is rewound together with an instance that waits for it.
     fn goes_with(&mut self, evaluator: &mut Evaluator<'_>, id: &Id, other: &Id) -> Result<bool, Stop> {
         let name = |id: &Id| Name::Instance(id.clone());
         let is_under_way = self.c.is_under_way(&name(id), other) || self.c.is_under_way(&name(other), id);

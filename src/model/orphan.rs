@@ -1,7 +1,8 @@
-//! Attempts that were given up: nobody waits for them any more, and what they do outside may still happen, once, at any time.
+//! Attempts that were given up. Nobody waits for them any more, and their effects outside may still
+//! happen, once, at any time.
 //!
-//! Only those are kept that change what stands for the world. What an attempt computes goes nowhere, and what it sends
-//! goes out with its recorded result, of which there will be none.
+//! Only attempts that change entities of the world are kept. The result of such an attempt goes
+//! nowhere. Its messages would leave with its recorded result, which will never exist.
 
 use std::rc::Rc;
 
@@ -11,17 +12,18 @@ use super::message::Id;
 use super::part::Part;
 use super::program::{Mutation, Program};
 
-/// How many are kept at a time, at most: of a loop that gives up one after the other there would be no end.
+/// The most orphans at a time. Without this limit, a loop that gives up one attempt after another
+/// would have no end.
 pub const MOST: usize = 4;
 
-/// An attempt that was given up, and by whom.
+/// An attempt that was given up, and the instance that gave it up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Orphan {
     pub instance: Id,
     pub task: Part<Task>,
 }
 
-/// An attempt is given up.
+/// Keeps an attempt that is given up, if its effects matter.
 pub fn keep(orphans: &mut Vec<Part<Orphan>>, program: &Program, instance: &Id, task: Part<Task>) {
     let matters = program.is_of_the_world(&task.asked) && program.mutation != Mutation::NoOrphans;
     if matters && orphans.len() < MOST {
@@ -30,18 +32,18 @@ pub fn keep(orphans: &mut Vec<Part<Orphan>>, program: &Program, instance: &Id, t
     }
 }
 
-/// The outcomes by which something changes, by their numbers.
+/// Returns the numbers of the outcomes that change something.
 pub fn effects(all: &Rc<Vec<Done>>) -> impl Iterator<Item = usize> {
     (0..all.len()).filter(|at| all[*at].world.is_some() && all[*at].state.is_some())
 }
 
-/// The one of that mark, taken out.
+/// Removes and returns the orphan with this mark.
 pub fn take(orphans: &mut Vec<Part<Orphan>>, mark: u128) -> Option<Part<Orphan>> {
     let at = orphans.iter().position(|orphan| orphan.mark() == mark)?;
     Some(orphans.remove(at))
 }
 
-/// Each different one, once.
+/// Returns each distinct orphan once.
 pub fn different(orphans: &[Part<Orphan>]) -> impl Iterator<Item = &Part<Orphan>> {
     orphans
         .iter()

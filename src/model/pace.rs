@@ -1,13 +1,14 @@
-//! What a program says of time and of order when it is tried out: how long its mocks take, whose answers come in turn, and
-//! whether a test has the clock in its hand.
+//! The rules for time and order in tests: how long mocks take, which outcomes come in turn, and
+//! whether a test controls the clock.
 //!
-//! 1. Work takes any time. A mock that is said to answer `within` a time does; one that is a function answers within the
-//!    time limit of its activity, since what it gives is all that can come of it, and so does in a test an activity whose
-//!    own body has nothing to wait for. Where `never` is chosen, there is no answer. What stands for the world may take
-//!    longer than a limit, as the world does.
-//! 2. A test that calls `advance` has the clock in its hand: no time passes while anything else can happen. A function that
-//!    is mocked, an effect, and an activity whose effects are all mocked answer at once then; other work takes the time that
-//!    it takes.
+//! 1. Work takes any time, with these exceptions. A mock with `within` answers within that time. A
+//!    mock that is a function answers within the time limit of its activity, because its outcomes
+//!    are all that can happen. In a test, an activity whose own body never waits does so too. An
+//!    outcome `never` gives no answer. Work that stands for the world may take longer than a limit,
+//!    as the world does.
+//! 2. A test that calls `advance` controls the clock: no time passes while anything else can
+//!    happen. Then a mock that is a function, an effect, and an activity whose effects are all
+//!    mocked answer at once. Other work takes its time.
 
 use crate::builtins::Effect;
 use crate::code::{Code, FunctionId, Mock, Op};
@@ -18,7 +19,7 @@ use super::message::Name;
 use super::program::{Program, Subject, is_of_the_world, is_of_users, reached_functions};
 
 impl Program {
-    /// The time within which what is asked for has its answer, if it has one.
+    /// Returns the time within which a request is answered, if there is a limit.
     pub fn within(&self, asked: &Request) -> Option<i64> {
         let timeout = || match &asked.what {
             RequestKind::Activity { options, .. } => policy(&options.decode()).ok()?.timeout,
@@ -27,7 +28,7 @@ impl Program {
         self.within_limit(asked, timeout)
     }
 
-    /// As `within`, with the time limit of an activity.
+    /// Like `within`, with a given time limit of the activity.
     pub fn within_limit(&self, asked: &Request, limit: impl FnOnce() -> Option<i64>) -> Option<i64> {
         let RequestKind::Activity { name, .. } = &asked.what else { return self.mock_of(asked)?.within };
         let heeds = match self.mock_of(asked) {
@@ -38,7 +39,7 @@ impl Program {
         if heeds { limit() } else { None }
     }
 
-    /// Whether what is asked for is answered before any time passes, in a test that has the clock in its hand.
+    /// Whether a request is answered before any time passes, in a test that controls the clock.
     pub fn is_prompt(&self, asked: &Request) -> bool {
         match (self.mock_of(asked), &asked.what) {
             (Some(mock), _) => mock.within.is_none() && !is_of_the_world(mock),
@@ -48,12 +49,12 @@ impl Program {
         }
     }
 
-    /// Who has the clock in his hand.
+    /// Returns the instance that controls the clock, if there is one.
     pub fn has_the_clock(&self) -> Option<Name> {
         self.facts.takes_the_clock.then(|| Name::Instance(self.main.clone()))
     }
 
-    /// The number of a mock among those whose outcomes come in turn.
+    /// Returns the number of a mock among those whose outcomes come in turn.
     pub fn turn_of(&self, mock: &Mock) -> Option<usize> {
         let is_it = |other: &&Mock| other.target == mock.target && other.is_activity == mock.is_activity;
         match mock.in_turn {
@@ -66,14 +67,14 @@ impl Program {
         self.mocks().iter().filter(|mock| mock.in_turn)
     }
 
-    /// How far mocks in turn are at the beginning.
+    /// Returns the positions of mocks at the beginning.
     pub fn turns(&self) -> Vec<u8> {
         vec![0; self.in_turn().count()]
     }
 }
 
-/// Whether what a function does, and all that it calls, has the clock in its hand. `advance` becomes a sleep where it is
-/// called, so its text tells it from one.
+/// Whether a function, or any that it calls, controls the clock. A call of `advance` may be
+/// compiled as a sleep in its place, so the source text tells the two apart.
 pub fn takes_the_clock(code: &Code, main: FunctionId) -> bool {
     let sleep = |op: &Op| matches!(op, Op::Apply { builtin, .. } if *builtin == Effect::Sleep.id().0);
     reached_functions(code, vec![main], None).into_iter().any(|id| {

@@ -1,4 +1,4 @@
-//! Parts of configurations: shared, and compared by what they hold and not by where they lie.
+//! Parts of configurations: shared, and compared by their contents instead of their addresses.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-/// A value with the hash of its contents. Two of one hash are taken for equal: among a thousand million different
-/// ones, the chance that any two share 128 bits is below one in 10^20.
+/// A value with the hash of its contents. Two values with the same hash count as equal. Among a
+/// thousand million different values, the chance that any two share 128 bits is below one in 10^20.
 pub struct Part<T>(Arc<(u128, T)>);
 
 impl<T: Hash> Part<T> {
@@ -20,7 +20,7 @@ impl<T: Hash> Part<T> {
 }
 
 impl<T> Part<T> {
-    /// Of a value that these bytes stand for.
+    /// Returns the part of a value that these bytes represent.
     pub fn of(value: T, bytes: &[u8]) -> Part<T> {
         Part(Arc::new((xxh3_128(bytes), value)))
     }
@@ -64,7 +64,7 @@ impl<T: fmt::Debug> fmt::Debug for Part<T> {
     }
 }
 
-/// Gathers what a value hashes, to be hashed in one go.
+/// A hasher that gathers bytes, so that they are hashed in one go.
 struct Gather<'a>(&'a mut Vec<u8>);
 
 impl Hasher for Gather<'_> {
@@ -77,12 +77,12 @@ impl Hasher for Gather<'_> {
     }
 }
 
-/// A hash of 128 bits, the same in every run.
+/// Returns a hash of 128 bits, the same in every run.
 pub fn fingerprint(value: &impl Hash) -> u128 {
     thread_local! {
         static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    // A hash that is asked for while another is gathered has a buffer of its own.
+    // A nested call has a buffer of its own.
     let mut bytes = BYTES.take();
     bytes.clear();
     value.hash(&mut Gather(&mut bytes));
@@ -94,7 +94,7 @@ pub fn fingerprint(value: &impl Hash) -> u128 {
 /// A map by hashes.
 pub type ByHash<T> = HashMap<u128, T, BuildHasherDefault<Spread>>;
 
-/// What is a hash already is spread already.
+/// The hasher for keys that are hashes, and so are spread already.
 #[derive(Default)]
 pub struct Spread(u64);
 
@@ -114,8 +114,7 @@ impl Hasher for Spread {
     }
 }
 
-/// A value that is shared until it is changed, with the hash of its contents, which is only computed when it is asked
-/// for.
+/// A value that is shared until it is changed. The hash of its contents is computed on demand.
 pub struct Shared<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
@@ -132,17 +131,17 @@ impl<T: Hash + Clone> Shared<T> {
         *self.0.mark.get_or_init(|| fingerprint(&self.0.value))
     }
 
-    /// Whether it is the very same one.
+    /// Whether both share one allocation.
     pub fn is(&self, other: &Shared<T>) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// To change it: a copy, unless nobody else has it.
+    /// Returns the value for a change, after copying a value that is shared.
     pub fn edit(&mut self) -> &mut T {
         if Arc::get_mut(&mut self.0).is_none() {
             *self = Shared::new(self.0.value.clone());
         }
-        // It is this one's alone now.
+        // Nothing else shares the value now.
         let inner = Arc::get_mut(&mut self.0).unwrap_or_else(|| unreachable!("a copy is nobody else's"));
         inner.mark = OnceLock::new();
         &mut inner.value

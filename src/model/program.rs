@@ -1,5 +1,5 @@
-//! What is explored: a program's script or one of its tests, with its mocks, its properties, and what can be said of
-//! its text without running it.
+//! The program to explore: a script or one of its tests, with its mocks, its properties, and the
+//! facts that its text reveals without running it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -14,80 +14,80 @@ use super::name::Id;
 use super::names;
 use super::pace::takes_the_clock;
 
-/// The id of the instance that all begins with.
+/// The id of the main instance, with which a run begins.
 pub const MAIN: &str = "main";
 
-/// What the main instance runs.
+/// The part of a program that the main instance runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     Script,
-    /// The test of that number.
+    /// The test with this number.
     Test(usize),
 }
 
-/// A program with a subject.
+/// A program with the subject to explore.
 pub struct Program {
     pub code: Arc<Code>,
     pub subject: Subject,
     /// The id of the main instance.
     pub main: Id,
-    /// The arguments of the script, a list.
+    /// The arguments of the script, as a list.
     pub args: Data,
-    /// How requests are named.
+    /// The naming of requests.
     pub naming: Naming,
-    /// What each instance printed is part of its state.
+    /// Whether the lines that an instance printed are part of its state.
     pub observes: bool,
     pub mutation: Mutation,
-    /// What the operator may do in one run.
+    /// The interventions that the operator may make in one run.
     pub interventions: Interventions,
     pub facts: Facts,
     pub properties: Vec<Property>,
     mocks: Vec<Mock>,
 }
 
-/// A fault that is put into a rule, to see that it is found.
+/// A fault that is put into a rule, to check that the tests find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
     None,
     /// **acquire**: a critical section asks for its entities in an order of its own.
     UnsortedLocks,
-    /// **acquire**: nobody notes who holds an entity.
+    /// **acquire**: an entity does not record its holder.
     NoHolder,
-    /// **begin**: what begins an instance that is there begins it once more.
+    /// **begin**: a message that begins an existing instance begins it once more.
     BeginsAgain,
     /// **deliver**: the newest message of a sender comes first.
     NewestFirst,
-    /// **replace**: the instance that has ended stays, with its outcome.
+    /// **replace**: an instance that has ended stays, with its outcome.
     ReplaceKeeps,
-    /// **purge**: what the instance called or started stays.
+    /// **purge**: the instances that the purged one called or started stay.
     PurgeLeavesChildren,
-    /// **purge**: the next life is not told from the last, and takes its answers.
+    /// **purge**: the next life has the same number as the last, and takes its answers.
     NoLives,
     /// **operate**: the first message of an entity stays, and its operation runs again.
     OperationStays,
-    /// **perform**: what was done is still to be done.
+    /// **perform**: a task that was performed stays, to be performed again.
     TaskStays,
-    /// **elapse**: of a receiver's timers any may be heeded first.
+    /// **elapse**: the timers of a receiver fire in any order.
     NoOrderOfTimers,
-    /// **elapse**: what is set is due from the beginning on, not from when it was set.
+    /// **elapse**: timers count from the beginning, not from when they are set.
     NoWork,
-    /// **late**: an attempt that was given up does not happen any more.
+    /// **late**: an attempt that was given up never happens.
     NoOrphans,
     /// **lapse**: an attempt that was given up always happens.
     NoLapse,
-    /// **read**: the newest message that has come is read.
+    /// **read**: compute reads the newest message that has come.
     ReadsNewest,
-    /// **commit**: what a step sends leaves before the step is stored.
+    /// **commit**: the messages of a step leave before the step is stored.
     ReleaseBeforeCommit,
     /// **commit**: the message that was taken stays.
     MessageStays,
-    /// **refuse**: what was overtaken is stored all the same.
+    /// **refuse**: a step that was overtaken is stored all the same.
     NoRefusal,
-    /// **refuse**: what is refused is not done again.
+    /// **refuse**: a refused step is not computed again.
     RefusedIsLost,
     /// **transfer**: a message that comes twice is taken twice.
     NoDedupe,
-    /// **record**: a result is stored, and the task is done and recorded again.
+    /// **record**: after its result is stored, a task is done and recorded again.
     RecordsAgain,
     /// **record**: a task is removed when it is performed, not when its result is recorded.
     RemovedBeforeRecord,
@@ -97,58 +97,58 @@ pub enum Mutation {
     RewindCutsSuccesses,
     /// **rewind**: the numbers of requests that are gone are given again.
     NumbersAgain,
-    /// **rewind**: what comes while an instance has failed is dropped.
+    /// **rewind**: messages that come after a failure are dropped.
     FailedDrops,
     /// **rewind**: children that ended because their caller failed stay ended.
     ChildrenStayEnded,
-    /// **suspend**: what has come for an instance that is held up is lost in a crash.
+    /// **suspend**: messages that have come for a suspended instance are lost in a crash.
     SuspensionForgets,
-    /// **replay**: it gives all answers at once.
+    /// **replay**: all answers are given at once.
     NoTurnBoundaries,
     /// **replay**: the last turn is not replayed.
     LastTurnIsLost,
 }
 
-/// How the requests of an instance are named.
+/// The way in which the requests of an instance are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// By their number since the instance began, as programs see it in keys and in ids of children.
+    /// By the number since the execution began, as programs see it in keys and in ids of children.
     ByNumber,
-    /// By the least number that is not in use, so that a loop comes back to where it was. Not for programs that
-    /// look at such names.
+    /// By the least number that is not in use, so that loops come back to where they were. Not for
+    /// programs that look at such names.
     ByPlace,
 }
 
-/// What a program's text says that it may do.
+/// The facts about what a program may do, from its text.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// It reads the clock, or has instants of its own.
+    /// Whether the program reads the clock, or makes instants itself.
     pub reads_clock: bool,
-    /// An activity may do something else in its second attempt.
+    /// Whether an activity may do something else in its second attempt.
     pub reads_attempts: bool,
-    /// It ends, holds up or looks at other instances.
+    /// Whether the program acts on the run of instances or observes it.
     pub interferes: bool,
-    /// An instance may take the place of one that has ended.
+    /// Whether an instance may replace one that has ended.
     pub replaces: bool,
-    /// It reads keys of steps.
+    /// Whether the program reads keys of steps.
     pub reads_keys: bool,
-    /// It can see ids that are made for children.
+    /// Whether the program can see ids that are made for children.
     pub sees_names: bool,
-    /// Its properties look at instances.
+    /// Whether properties look at instances.
     pub watches_instances: bool,
-    /// A mock changes an entity that stands for the world.
+    /// Whether a mock changes an entity that stands for the world.
     pub has_world: bool,
-    /// A mock looks at entities or instances.
+    /// Whether a mock looks at entities or instances.
     pub mocks_look: bool,
-    /// The outcomes of a mock come in turn.
+    /// Whether the outcomes of a mock come in turn.
     pub in_turn: bool,
-    /// The test has the clock in its hand.
+    /// Whether the test controls the clock.
     pub takes_the_clock: bool,
-    /// Activities whose bodies may wait, and those whose effects are all mocked.
+    /// The activities whose bodies may wait, and those whose effects are all mocked.
     pub waits: HashSet<String>,
     pub prompt: HashSet<String>,
-    /// What is looked at of a clock beside the earliest that it may show: a little later than after each delay in the
-    /// program, of some of them.
+    /// The readings of a clock to explore besides the earliest one, as distances from it. Each is a
+    /// little longer than a delay in the program; only some delays count.
     pub later: Vec<i64>,
 }
 
@@ -158,7 +158,7 @@ impl Program {
             Subject::Script => Trials::default(),
             Subject::Test(at) => code.tests.get(at).map(|test| test.trials.clone()).unwrap_or_default(),
         };
-        // A test's own mock comes before the file's.
+        // A test's own mocks come before those of the file.
         let mocks = own.mocks.into_iter().chain(code.trials.mocks.iter().cloned());
         let properties: Vec<Property> =
             code.trials.properties.iter().cloned().chain(own.properties).collect();
@@ -186,12 +186,12 @@ impl Program {
         }
     }
 
-    /// The function that the main instance runs.
+    /// Returns the function that the main instance runs.
     pub fn function(&self) -> FunctionId {
         function_of(&self.code, self.subject)
     }
 
-    /// The mock of an activity, or of an effect.
+    /// Returns the mock of an activity or an effect.
     pub fn mock(&self, name: &str, is_activity: bool) -> Option<&Mock> {
         self.mocks.iter().find(|mock| mock.is_activity == is_activity && mock.target == name)
     }
@@ -201,7 +201,7 @@ impl Program {
         self.mock(activity, true).is_some_and(is_of_the_world)
     }
 
-    /// Whether an attempt changes an entity that stands for the world.
+    /// Whether an attempt at a request changes an entity that stands for the world.
     pub fn is_of_the_world(&self, asked: &Request) -> bool {
         self.mock_of(asked).is_some_and(is_of_the_world)
     }
@@ -218,8 +218,8 @@ impl Program {
         }
     }
 
-    /// Whether an activity's work could be done twice under two keys: it reads its key, or a mock lets it change an
-    /// entity that stands for the world.
+    /// Whether an activity's work could be done twice under two keys. This holds if the activity
+    /// reads its key, or if its mock changes an entity that stands for the world.
     pub fn is_keyed(&self, activity: &str) -> bool {
         if self.changes_the_world(activity) {
             return true;
@@ -233,7 +233,8 @@ impl Program {
 impl Facts {
     fn of(code: &Code, properties: &[Property], mocks: &[Mock]) -> Facts {
         let mut facts = Facts::default();
-        // Methods of the library are not looked into: what they do with an instant, somebody has got before.
+        // Methods of the library are not examined: a program that uses them on an instant must have
+        // got the instant before.
         let is_users = |id: &u32| is_of_users(code, &code.functions[*id as usize]);
         let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
         let limits = has_option(code, "within");
@@ -253,7 +254,7 @@ impl Facts {
                     ),
                     _,
                 ) => facts.interferes = true,
-                // What `uuid` gives is made from the key of its step.
+                // `uuid` derives its result from the key of its step.
                 (Some(Effect::Uuid), _) | (None, "idempotency_key") => facts.reads_keys = true,
                 (None, "attempt") => facts.reads_attempts = true,
                 _ => {}
@@ -300,7 +301,7 @@ fn function_of(code: &Code, subject: Subject) -> FunctionId {
     }
 }
 
-/// Whether anything that runs can see an id that is made for a child.
+/// Whether any code that runs can see an id that is made for a child.
 fn sees_names(code: &Code, main: FunctionId, properties: &[Property], mocks: &[Mock]) -> bool {
     let mut roots = vec![main];
     roots.extend(code.consts.iter().map(|(_, function)| *function));
@@ -312,11 +313,12 @@ fn sees_names(code: &Code, main: FunctionId, properties: &[Property], mocks: &[M
     let operations = code.isolated.iter().filter_map(|item| item.entity.as_ref());
     let operations = operations.flat_map(|entity| &entity.operations).map(|operation| operation.function);
     let all: Vec<FunctionId> = roots.iter().copied().chain(operations).collect();
-    // Within an operation `self` is the entity.
+    // Within an operation, `self` is the entity.
     names::are_seen(code, all, reached(code, roots).any(|builtin| builtin.name == "self"))
 }
 
-/// Delays that a program names, a little longer: the least, one in the middle and the greatest.
+/// Returns some delays that a program names, each a little longer: the least, a middle one and the
+/// greatest.
 fn delays(code: &Code) -> Vec<i64> {
     const A_LITTLE: i64 = 1_000_000;
     let of_users = code.functions.iter().filter(|function| is_of_users(code, function));
@@ -335,7 +337,7 @@ fn delays(code: &Code) -> Vec<i64> {
     some.into_iter().map(|at| all[at].saturating_add(A_LITTLE)).collect()
 }
 
-/// Whether a function stands in a text of the user's.
+/// Whether a function is in a user's file.
 pub(super) fn is_of_users(code: &Code, function: &Function) -> bool {
     let source = code.sources.files.get(function.place.source as usize);
     source.is_none_or(|file| !file.name.starts_with(STD))
@@ -345,7 +347,7 @@ pub(super) fn is_of_the_world(mock: &Mock) -> bool {
     mock.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Operation(..)))
 }
 
-/// The builtins that a function's own code names.
+/// Returns the builtins that a function's own code names.
 fn called(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static Builtin> {
     let ops = &code.functions[function as usize].ops;
     ops.iter().filter_map(|op| match op {
@@ -358,7 +360,7 @@ fn called(code: &Code, function: FunctionId) -> impl Iterator<Item = &'static Bu
     })
 }
 
-/// The library's `task.retry`. It reads the clock only for a policy with `within`.
+/// Returns the library's `task.retry`. It reads the clock only for a policy with `within`.
 fn retry(code: &Code) -> Option<FunctionId> {
     let task = format!("{STD}task.df");
     (0..code.functions.len() as FunctionId).find(|id| {
@@ -368,8 +370,8 @@ fn retry(code: &Code) -> Option<FunctionId> {
     })
 }
 
-/// Whether a record of the program has a field of that name. With `within` a policy limits all attempts together: then
-/// it matters when the first was asked for.
+/// Whether a record of the program has a field with this name. A policy with `within` limits all
+/// attempts together, so the time of the first request matters.
 fn has_option(code: &Code, field: &str) -> bool {
     code.shapes
         .iter()
@@ -377,22 +379,22 @@ fn has_option(code: &Code, field: &str) -> bool {
         .any(|name| code.names.get(*name as usize).is_some_and(|name| &**name == field))
 }
 
-/// Whether a text is among the constants of the program.
+/// Whether a text is among the program's constants.
 fn has_text(code: &Code, text: &str) -> bool {
     code.constants.iter().any(|constant| matches!(constant, Constant::Str(known) if **known == *text))
 }
 
-/// The builtins that functions name, or those that they mention.
+/// Returns the builtins that functions name, or that the functions which they mention name.
 pub(super) fn reached(code: &Code, functions: Vec<FunctionId>) -> impl Iterator<Item = &'static Builtin> {
     reached_without(code, functions, None)
 }
 
-/// The effects that a function names, or one that it mentions.
+/// Returns the effects that a function names, or that the functions which it mentions name.
 fn reached_effects(code: &Code, function: FunctionId) -> impl Iterator<Item = Effect> {
     reached(code, vec![function]).filter_map(Builtin::effect)
 }
 
-/// As `reached`, but for what only that function names.
+/// Like `reached`, without what only the function `left_out` names.
 fn reached_without(
     code: &Code,
     functions: Vec<FunctionId>,
@@ -401,7 +403,8 @@ fn reached_without(
     reached_functions(code, functions, left_out).into_iter().flat_map(|function| called(code, function))
 }
 
-/// Functions, and those that they mention, but for what only one of them mentions.
+/// Returns functions and those that they mention, without what only the functions `left_out`
+/// mention.
 pub fn reached_functions(
     code: &Code,
     functions: Vec<FunctionId>,

@@ -1,10 +1,11 @@
-//! The record-replay model: as the compute-storage model, but of a running instance storage keeps its history instead
-//! of its state.
+//! The record-replay model: like the compute-storage model, but storage keeps the history of a
+//! running instance instead of its state.
 //!
-//! A history is the messages that the instance took, in the order in which it took them, one to a turn, each with what
-//! the instance asked for in that turn. To go on, compute evaluates the program from its beginning, gives it the messages
-//! of the history turn by turn, and checks that it asks for the same; what the history sent was sent when it was
-//! recorded. That this comes to the same state rests on determinism alone.
+//! A history has the messages that the instance took, in order, one to a turn, each with the
+//! requests of that turn. To resume, compute evaluates the program from its beginning and gives it
+//! these messages turn by turn. It checks that the program makes the same requests. Messages that
+//! the history sent are not sent again: they were sent when it was recorded. Only determinism makes
+//! replay lead to the same state.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,11 +20,12 @@ use super::program::Mutation;
 
 pub type RecordReplay = Storage<Histories>;
 
-/// Storage keeps the history.
+/// Storage that keeps histories.
 #[derive(Clone, Copy, Debug)]
 pub struct Histories;
 
-/// The turns of an instance: the last, and those before it. Histories that lead to one state are equal.
+/// The turns of an instance: the last one, and the history before. Histories that lead to the same
+/// state are equal.
 pub type History = Part<Turns>;
 
 #[derive(Clone, Debug)]
@@ -33,17 +35,17 @@ pub struct Turns {
     asked: Vec<Asked>,
 }
 
-/// What an instance took in a turn.
+/// The input of a turn.
 #[derive(Clone, Debug)]
 enum Took {
-    /// A message: at the beginning, what began the instance.
+    /// A message. In the first turn, it is the message that began the instance.
     Mail(Mail),
-    /// The instance went back from how it had ended.
+    /// A rewind of the instance from the state in which it had ended.
     Rewound(Arc<(Instance<Eval>, Back)>),
 }
 
 impl History {
-    /// The turns from the first on.
+    /// Returns the turns from the first one on.
     fn turns(&self) -> Vec<&Turns> {
         let mut turns = Vec::new();
         let mut at = Some(self);
@@ -56,7 +58,7 @@ impl History {
     }
 }
 
-/// **replay**: the instance as its history leaves it.
+/// **replay**: returns the instance as its history leaves it.
 fn replay(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
@@ -84,7 +86,7 @@ fn replay(
     instance.ok_or_else(|| Stop::Fault("an empty history".into()))
 }
 
-/// What is asked for again is what is recorded.
+/// Checks that replay makes the recorded requests.
 fn check(id: &Id, turn: &Turns, replayed: &Turn) -> Result<(), Stop> {
     match turn.asked == replayed.asked {
         true => Ok(()),
@@ -92,7 +94,7 @@ fn check(id: &Id, turn: &Turns, replayed: &Turn) -> Result<(), Stop> {
     }
 }
 
-/// A mutation: as `replay`, but answers that follow one another are given as if they had come at one moment.
+/// A mutation: like `replay`, but gives consecutive answers as if they had come at one moment.
 fn replay_without_turns(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
@@ -143,7 +145,7 @@ impl Keep for Histories {
                 replay_without_turns(evaluator, id, life, history)
             }
             State::Running(history) => replay(evaluator, id, life, history),
-            // Of one that has ended there is nothing to go on with.
+            // An ended instance has no evaluation to resume.
             State::Ended { .. } => Ok(kept.clone().with(|_| Part::new(Vec::new()))),
         }
     }
@@ -154,7 +156,8 @@ impl Keep for Histories {
             State::Ended { .. } => None,
         });
         let instance: Instance<Eval> = (*turn.instance).clone();
-        // What leads to the same state is the same to all that comes: so a loop comes back to where it was.
+        // Histories that lead to the same state have the same future. They count as equal, so that
+        // loops come back to where they were.
         instance.with(|state| {
             let turns = Turns { before, took: Took::Mail(mail.clone()), asked: turn.asked.clone() };
             Part::of(turns, &state.mark().to_le_bytes())

@@ -1,35 +1,42 @@
-//! Which steps of a high-level configuration are enough to look at: partial-order reduction.
+//! Partial-order reduction: ample sets of the steps of a high-level configuration.
 //!
-//! A set of steps is enough when whatever the others do first neither takes its steps away nor changes what they
-//! lead to, nor adds to them, and when no property can see the difference. Then every run of the others commutes
-//! with the set, and what is reached without looking at the others' steps first is all that can be reached (D. Peled,
-//! *All from one, one for all*, 1993; the conditions are named after it). The search adds the last condition: if all
-//! that a set leads to is known already, it looks at all steps.
+//! A set of steps is ample if it is enough to explore these steps. Whatever other steps do first,
+//! they must not disable the steps of the set, change what these lead to, or add to the set. And no
+//! property may see the difference. Then every run of the other steps commutes with the set, so
+//! exploring only the set reaches everything that can be reached (D. Peled, *All from one, one for
+//! all*, 1993, which gives these conditions their name). The search adds the last condition: if a
+//! step of the set leads back to a configuration that is not deeper, the search explores all steps.
 //!
-//! Three kinds of sets are used:
+//! There are three kinds of ample sets:
 //!
-//! 1. **The beginning of a child** that the program didn't name, where it can't see the names that are made: nobody but its
-//!    caller can send it anything before, and what the caller sends comes after.
-//! 2. **The turn of an entity.** What an entity takes next is the head of its queue, or of its holder's lane; nothing
-//!    but its own step removes that, and arrivals only add behind it. A withdrawal may remove a waiting request of a
-//!    critical section; taken first, that request is granted and then released, along the way that the withdrawal
-//!    goes too, and the ends are the same. The step is visible if it changes a state that an invariant can look at.
-//! 3. **All steps of an instance that nobody else can wake**: each of its requests is a task in flight, or its answer
-//!    is on its way. Others may wait for its end; they learn it, whether they ask before it or after.
+//! 1. **The beginning of a child** that the program didn't name, if the program can't see automatic
+//!    ids. Before the child begins, only its caller can send it anything, and the caller's messages
+//!    come after the beginning.
+//! 2. **The turn of an entity.** An entity next takes the head of its queue, or of its holder's
+//!    lane. Only its own step removes that message, and arrivals only add behind it. A withdrawal
+//!    may remove a waiting request of a critical section. If the request is taken first, it is
+//!    granted and then released by the withdrawal, which goes the same way, and the ends are the
+//!    same. The step is visible if it changes a state that an invariant can look at.
+//! 3. **All steps of an instance that nobody else can wake**: each of its requests is a task in
+//!    flight, or its answer is on its way. Others may wait for its end. They are told of it whether
+//!    they ask before or after the end.
 //!
-//! An instance that its caller may end, because it waits for others too, is one of the third kind as long as its steps
-//! are its own affair: it sends nothing but the answer to its caller. What it has done by then, nobody can see when it is
-//! ended: the same configurations are reached as if it had been ended before. Where the outcomes of all instances are
-//! observed, its last step is no such step.
+//! The caller of an instance may end it if the caller waits for other things too. Such an instance
+//! is of the third kind as long as its steps are its own affair: it sends nothing but the answer to
+//! its caller. Once the instance is ended, nobody can see what it did before, so the same
+//! configurations are reached as if it had been ended earlier. If the outcomes of all instances are
+//! observed, the last step of the instance is excluded.
 //!
-//! Steps that set timers depend on the passing of time, so they are no part of such a set; so are steps that look at
-//! others (`status`), that change the world of a mock, or that take the next outcome of a mock in turn. Where a test has
-//! the clock in its hand, time stands still for an answer, so work that takes time is no part of one either.
+//! Steps that set timers depend on the passing of time, so they are in no ample set. The same holds
+//! for steps that look at others (`status`), change the world of a mock, or take the next outcome
+//! of a mock in turn. If a test controls the clock, time stands still for an answer, so work that
+//! takes time is in no ample set either.
 //!
-//! Where an instance may take the place of another, it matters to others whether one has begun or ended. Then only turns of
-//! entities are such sets.
+//! If an instance may replace another, it matters to others whether one has begun or ended. Then
+//! only turns of entities are ample sets.
 //!
-//! `tests/models.rs` compares the outcomes with those of the search without reduction, program by program.
+//! `tests/models.rs` compares the outcomes with those of a search without reduction, program by
+//! program.
 
 use crate::builtins::Effect;
 use crate::machine::RequestKind;
@@ -43,7 +50,7 @@ use super::{Eval, Evaluator, Model, Stop};
 
 type Steps = super::Steps<HighLevel>;
 
-/// Steps that it is enough to look at, if there are such and they are not all.
+/// Returns an ample set of steps, or `None` if all steps have to be explored.
 pub fn ample_set(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Steps>, Stop> {
     if let Some(steps) = beginning_of_a_child(evaluator, c)? {
         return Ok(Some(steps));
@@ -153,8 +160,8 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
     Ok(None)
 }
 
-/// Whether nobody can tell a step of an instance from none, once that has been ended: it has sent nothing but answers to
-/// who waits for its end.
+/// Whether nobody can notice a step of an instance once the instance is ended: it has sent nothing
+/// but answers to those who wait for its end.
 fn is_own_affair(observes: bool, c: &Config, id: &Id, next: &Config) -> bool {
     let me = Name::Instance(id.clone());
     let answers = next.mail.iter().filter(|((from, _), _)| *from == me).all(|(channel, queue)| {
@@ -172,7 +179,7 @@ fn is_answers(queue: &Channel) -> bool {
     queue.iter().all(|mail| matches!(**mail, Message::Answer { .. }))
 }
 
-/// The steps with where they lead, if none of them sets a timer.
+/// Returns the steps with the configurations that they lead to, if none of them changes the timers.
 fn without_timers(
     evaluator: &mut Evaluator<'_>,
     c: &Config,
@@ -189,7 +196,8 @@ fn without_timers(
     Ok(Some(all))
 }
 
-/// Whether nobody else can wake it: all that it waits for is a task in flight, or on its way to it.
+/// Whether nobody else can wake an instance: everything that it waits for is in flight or on its
+/// way.
 fn is_left_alone(evaluator: &Evaluator<'_>, c: &Config, id: &Id, instance: &Instance<Eval>) -> bool {
     if !matches!(instance.state, State::Running(_)) || instance.suspended || instance.has_stale() {
         return false;
@@ -223,7 +231,8 @@ fn is_left_alone(evaluator: &Evaluator<'_>, c: &Config, id: &Id, instance: &Inst
     })
 }
 
-/// Whether nobody can end it: it has no caller, or each of its callers waits for nothing else.
+/// Whether nobody can end an instance: it has no caller, or each of its callers waits for nothing
+/// else.
 fn is_safe(c: &Config, instance: &Instance<Eval>) -> bool {
     let mut parent = instance.parent.clone();
     while let Some(LifeId { id, .. }) = parent {

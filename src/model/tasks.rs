@@ -1,4 +1,4 @@
-//! What can come of a task in flight.
+//! The outcomes of tasks in flight.
 
 use std::rc::Rc;
 
@@ -10,7 +10,8 @@ use super::instance::Task;
 use super::message::{Answer, answer, shown};
 use super::part::Part;
 
-/// What can come of a task; a mock that is an operation is run on the state of its entity.
+/// Returns the possible outcomes of a task. A mock that is an operation runs on the state of its
+/// entity.
 pub fn outcomes(
     evaluator: &mut Evaluator<'_>,
     task: &Task,
@@ -42,7 +43,7 @@ pub fn outcomes(
     Ok(Rc::new(outcomes))
 }
 
-/// What comes of a task with one choice of the environment.
+/// Returns the outcome of a task for one choice of the environment.
 pub fn outcome(
     evaluator: &mut Evaluator<'_>,
     task: &Task,
@@ -62,7 +63,7 @@ pub fn outcome(
     Ok(done.then(one))
 }
 
-/// The answer to `status`.
+/// Returns the answer to `status`.
 fn status(args: &Data, view: &dyn View) -> Answer {
     let target = args.items().first().map(crate::machine::format::display).unwrap_or_default();
     match view.outcome(&target) {
@@ -84,7 +85,7 @@ fn status(args: &Data, view: &dyn View) -> Answer {
     }
 }
 
-/// What came of it, for people.
+/// Describes an outcome for people.
 pub fn gives(done: &Done) -> String {
     match &done.result {
         None => " is never done".to_string(),

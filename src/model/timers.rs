@@ -1,6 +1,6 @@
-//! What is due when. Nobody measures how long work, messages and waiting take, so when something is set is not known
-//! either: what is known is what lies between instants ([`Zone`]), and that is enough to tell which of the timers of one
-//! receiver may be due first.
+//! Timers and deadlines. Nobody measures how long work, messages and waiting take, so the time at
+//! which a timer is set is not known either. Only the differences between instants are bounded
+//! ([`Zone`]). That is enough to tell which of the timers of one receiver may fire first.
 
 use super::START;
 use super::lives::Execution;
@@ -8,44 +8,46 @@ use super::message::{EntityName, Id, Mail, Message, Name, Timer};
 use super::part::Part;
 use super::zone::{BEGINNING, NEVER, NOW, OWN, Zone};
 
-/// When something is due.
+/// The time at which a timer is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum When {
     After(i64),
-    /// After so much time at least and so much at most.
+    /// After at least the first and at most the second of these times.
     Between(i64, i64),
     At(i64),
 }
 
-/// A timer: who is told, and its number there.
+/// A timer: its receiver, and its number there.
 pub type TimerId = (Name, u64);
 
-/// Numbers of what may be due of one request.
+/// The range of numbers that each request has for its timers and its deadline.
 const KINDS: u64 = 8;
-/// Until when a task has its answer: its number is beside those of the timers of its request.
+/// The number of a task's deadline, beside those of the timers of its request.
 const DEADLINE: u64 = 7;
 
-/// Something that is due at some time.
+/// A timer or a deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pending {
     to: Name,
     number: u64,
-    /// None for what has to have happened by then.
+    /// The message to the receiver; `None` for a deadline.
     mail: Option<Mail>,
 }
 
-/// What is due when.
+/// All timers and deadlines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Timers {
-    /// By receiver and number.
+    /// Timers and deadlines, by receiver and number.
     pending: Vec<Pending>,
     zone: Zone,
-    /// Who has the clock in his hand: what is due is heeded then and not later, and his own after all else.
+    /// The instance that controls the clock, if there is one. Then timers fire exactly when they
+    /// are due, and those of this instance after all others.
     last: Option<Name>,
 }
 
 impl Timers {
-    /// At the beginning of all: `clocked` when the instants themselves matter; `last` has the clock in his hand.
+    /// Returns the timers at the beginning. `clocked` says whether the instants themselves matter,
+    /// and `last` controls the clock.
     pub fn new(clocked: bool, last: Option<Name>) -> Timers {
         match clocked {
             true => Timers { zone: Zone::at_the_beginning(), last, ..Timers::default() },
@@ -57,12 +59,12 @@ impl Timers {
         self.pending.is_empty()
     }
 
-    /// Who is told what when something is due.
+    /// Returns the receivers and messages of all timers.
     pub fn told(&self) -> impl Iterator<Item = (&Name, &Mail)> {
         self.pending.iter().filter_map(|pending| Some((&pending.to, pending.mail.as_ref()?)))
     }
 
-    /// A mutation: time passes to a timer, and no further.
+    /// A mutation: lets time pass up to a timer, and no further.
     pub fn jump(&mut self, (to, number): &TimerId) {
         if let Ok(at) = self.find(to, *number) {
             self.zone.pass(&self.deadlines());
@@ -70,7 +72,7 @@ impl Timers {
         }
     }
 
-    /// Whether something will be due for somebody.
+    /// Whether a participant has a timer or a deadline.
     pub fn has(&self, whom: &Name) -> bool {
         self.pending.iter().any(|pending| pending.to == *whom)
     }
@@ -79,7 +81,7 @@ impl Timers {
         self.pending.binary_search_by(|pending| (&pending.to, pending.number).cmp(&(to, number)))
     }
 
-    /// What is told when a timer is due.
+    /// Returns the message of a timer.
     pub fn mail(&self, (to, number): &TimerId) -> Option<&Mail> {
         self.pending[self.find(to, *number).ok()?].mail.as_ref()
     }
@@ -88,7 +90,8 @@ impl Timers {
         (0..self.pending.len()).filter(|at| self.pending[*at].mail.is_none()).map(|at| at + OWN).collect()
     }
 
-    /// The limit of all attempts at what a timer is the next attempt at, and the other way round.
+    /// For the timer of the next attempt, returns the limit of all attempts, and the other way
+    /// round.
     fn sibling(&self, at: usize) -> Option<usize> {
         let pending = &self.pending[at];
         let own = pending.number % KINDS;
@@ -100,18 +103,20 @@ impl Timers {
         self.find(&pending.to, pending.number - own + other).ok()
     }
 
-    /// By how much one timer has to be earlier than another to be heeded before it, at least; none when it may be anyhow.
+    /// Returns by how much one timer must at least be earlier than another to fire first; `None` if
+    /// it need not be earlier.
     fn before(&self, one: usize, other: usize) -> Option<i64> {
         let (pending, than) = (&self.pending[one], &self.pending[other]);
         let is_limit = |at: usize| self.pending[at].number % KINDS == Timer::Within as u64;
         match (self.sibling(one), self.sibling(other)) {
-            // If the next attempt would begin at the limit or later there is none, and that is known at once.
+            // An attempt that would begin at the limit or later does not happen, and this is known
+            // at once.
             (Some(sibling), _) if sibling == other => Some(i64::from(!is_limit(one))),
             (Some(_), _) if is_limit(one) => None,
             (_, Some(_)) if is_limit(other) => None,
             _ if than.mail.is_none() => Some(1),
             _ => match &self.last {
-                // What a test waits for by itself comes after all else that is due then.
+                // The test's own timers fire after all others that are due then.
                 Some(last) if pending.to == *last && than.to != *last => Some(1),
                 Some(_) => Some(0),
                 None => (than.to == pending.to).then_some(0),
@@ -119,8 +124,8 @@ impl Timers {
         }
     }
 
-    /// Those that may be due next: each that may be the first of its receiver, and before what has to happen first. Not `in_order`,
-    /// a mutation, any may be.
+    /// Returns the timers that may fire next: each may be the first of its receiver, and comes
+    /// before the deadlines. Without `in_order`, a mutation, any timer may.
     pub fn next(&self, in_order: bool) -> impl Iterator<Item = TimerId> {
         let first = move |at: &usize| {
             let before = |other: usize| match self.before(*at, other) {
@@ -132,7 +137,7 @@ impl Timers {
         (0..self.pending.len()).filter(first).map(|at| (self.pending[at].to.clone(), self.pending[at].number))
     }
 
-    /// A timer is due, the first of its receiver, and heeded: what it tells.
+    /// Fires a timer as the first of its receiver. Returns its message.
     pub fn take(&mut self, (to, number): &TimerId) -> Option<Mail> {
         let at = self.find(to, *number).ok()?;
         let mail = self.pending[at].mail.clone()?;
@@ -181,20 +186,21 @@ impl Timers {
         );
     }
 
-    /// The answer to a request will have been taken before so much time has passed.
+    /// Sets a deadline: the answer to a request is taken before so much time has passed.
     pub fn expect(&mut self, within: i64, to: &Id, seq: u64) {
         let number = seq * KINDS + DEADLINE;
         self.insert(Pending { to: Name::Instance(to.clone()), number, mail: None }, When::After(within));
     }
 
-    /// A request will have no answer, and nobody counts on it.
+    /// Removes the deadline of a request that will have no answer.
     pub fn expects_nothing(&mut self, to: &Id, seq: u64) {
         if let Ok(at) = self.find(&Name::Instance(to.clone()), seq * KINDS + DEADLINE) {
             self.remove(at);
         }
     }
 
-    /// Of a request nothing is due any more, or nothing but the limit of all its attempts.
+    /// Removes the timers and the deadline of a request. Without `all`, the limit of all attempts
+    /// stays.
     pub fn clear(&mut self, to: &Id, seq: u64, all: bool) {
         let of = |pending: &Pending| {
             pending.number / KINDS == seq
@@ -206,15 +212,15 @@ impl Timers {
         }
     }
 
-    /// A signal for later.
+    /// Sets the timer of a delayed signal.
     pub fn later(&mut self, when: When, to: &EntityName, mail: Mail) {
         let to = Name::Entity(to.clone());
         let number = (0..).find(|number| self.find(&to, *number).is_err()).unwrap_or(0);
         self.insert(Pending { to, number, mail: Some(mail) }, when);
     }
 
-    /// Time passes, for as long as it takes. Of a receiver that sets no other timer while it has one, it does not matter how late
-    /// that is: `sets_one` tells of such.
+    /// Lets any amount of time pass. How late a timer fires makes no difference to a receiver that
+    /// sets no other timer while it has one; `sets_one` tells which receivers are such.
     pub fn pass(&mut self, sets_one: impl Fn(&Id) -> bool) {
         if self.last.is_some() {
             let all: Vec<usize> = (0..self.pending.len()).map(|at| at + OWN).collect();
@@ -238,7 +244,8 @@ impl Timers {
 
     // ---- the clock
 
-    /// The instants that a clock may show now, of some: so much later than the earliest. Always the earliest itself.
+    /// Returns the instants that a clock may show now: the earliest, and those of `later` after the
+    /// earliest that are possible.
     pub fn clock(&self, later: &[i64]) -> Vec<i64> {
         let earliest = match self.zone.later(BEGINNING, NOW) {
             NEVER => 0,
@@ -252,7 +259,7 @@ impl Timers {
             .collect()
     }
 
-    /// Whether an instant is past, whatever time it is.
+    /// Whether an instant is certainly past.
     pub fn has_passed(&self, instant: i64) -> bool {
         match self.zone.later(BEGINNING, NOW) {
             NEVER => false,
@@ -260,7 +267,7 @@ impl Timers {
         }
     }
 
-    /// A clock shows an instant: it is that now.
+    /// Records that a clock shows this instant now.
     pub fn read(&mut self, instant: i64) {
         let passed = instant.saturating_sub(START);
         self.zone.meet(NOW, BEGINNING, passed);

@@ -1,25 +1,26 @@
-//! What is known of instants that nobody measures: differences between them, each with an upper bound (D. Dill, *Timing
-//! assumptions and verification of finite-state concurrent systems*, 1989).
+//! Zones: the knowledge about instants that nobody measures, as an upper bound on each difference
+//! (D. Dill, *Timing assumptions and verification of finite-state concurrent systems*, 1989).
 //!
-//! The first two instants of a zone are now, and when time began. A bound of [`NEVER`] is none.
+//! The first two instants of a zone are the present and the beginning of time. [`NEVER`] means no
+//! bound.
 
 /// No bound.
 pub const NEVER: i64 = i64::MAX;
-/// The number of now among the instants of a zone, that of the beginning of time, and how many there are beside what was set.
+/// The numbers of the present and of the beginning of time in a zone, and the count of these two.
 pub const NOW: usize = 0;
 pub const BEGINNING: usize = 1;
 pub const OWN: usize = 2;
 
-/// How far instants may lie apart: all that is possible, and nothing else.
+/// The tightest bounds on how far instants may lie apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Zone {
     size: usize,
-    /// By how much an instant may be later than another, at most: a row for each.
+    /// The bounds on how much later one instant may be than another, with a row for each instant.
     bounds: Vec<i64>,
 }
 
 impl Default for Zone {
-    /// Of the beginning nothing is known.
+    /// Returns a zone in which nothing is known about the beginning.
     fn default() -> Zone {
         Zone { size: OWN, bounds: vec![0, NEVER, NEVER, 0] }
     }
@@ -33,12 +34,12 @@ fn sum(a: i64, b: i64) -> i64 {
 }
 
 impl Zone {
-    /// It is the beginning.
+    /// Returns the zone of the beginning: the present is the beginning of time.
     pub fn at_the_beginning() -> Zone {
         Zone { size: OWN, bounds: vec![0; OWN * OWN] }
     }
 
-    /// By how much one instant may be later than another, at most.
+    /// Returns the most by which one instant may be later than another.
     pub fn later(&self, one: usize, other: usize) -> i64 {
         self.bounds[one * self.size + other]
     }
@@ -47,7 +48,7 @@ impl Zone {
         self.bounds[one * self.size + other] = bound;
     }
 
-    /// A new instant, so long after one that is known, at least and at most.
+    /// Adds an instant that is later than a known one by between `least` and `most`.
     pub fn insert(&mut self, at: usize, after: usize, least: i64, most: i64) {
         let row: Vec<i64> = (0..self.size).map(|other| sum(self.later(after, other), most)).collect();
         let column: Vec<i64> =
@@ -67,14 +68,14 @@ impl Zone {
         (self.size, self.bounds) = (self.size + 1, bounds);
     }
 
-    /// An instant that does not matter any more.
+    /// Removes an instant that no longer matters.
     pub fn remove(&mut self, at: usize) {
         let kept = |n: &usize| n % self.size != at && n / self.size != at;
         self.bounds = (0..self.bounds.len()).filter(kept).map(|n| self.bounds[n]).collect();
         self.size -= 1;
     }
 
-    /// Only that is possible any more in which one instant is later than another by so much at most.
+    /// Restricts the zone: one instant is later than another by at most `bound`.
     pub fn meet(&mut self, one: usize, other: usize, bound: i64) {
         if bound >= self.later(one, other) {
             return;
@@ -93,7 +94,7 @@ impl Zone {
         }
     }
 
-    /// Time passes, as long as it likes, but beyond none of some instants.
+    /// Lets any amount of time pass, but not beyond the given instants.
     pub fn pass(&mut self, not_beyond: &[usize]) {
         for to in (0..self.size).filter(|to| *to != NOW) {
             let bound = not_beyond.iter().map(|until| self.later(*until, to)).min();
@@ -101,14 +102,15 @@ impl Zone {
         }
     }
 
-    /// It does not matter any more how late an instant may be.
+    /// Forgets how late an instant may be, where this no longer matters.
     pub fn forget(&mut self, at: usize) {
         for other in (0..self.size).filter(|other| *other != at) {
             self.set(at, other, NEVER);
         }
     }
 
-    /// That something is earlier by more than all that it may be later by is as good as by a little more than that.
+    /// Rounds the bounds of timers: a distance beyond all bounds becomes one a little beyond all
+    /// bounds, which has the same effect.
     pub fn round(&mut self) {
         let known = self.bounds.iter().filter(|bound| **bound != NEVER);
         let least = -known.copied().max().unwrap_or(0) - 1;

@@ -1,4 +1,4 @@
-//! Variables that get a new value, and parts of them that do.
+//! Assignments to variables and to parts of variables.
 
 use crate::core::{Arg, Form, Key, Node, Prim, Step, Var};
 use crate::syntax::Span;
@@ -8,7 +8,7 @@ use super::expressions::{any_within, calls, sets};
 use super::{Compiler, Op, PathStep, Reg};
 
 impl Compiler<'_, '_> {
-    /// Gives a variable, or the part of it that the steps lead to, a new value.
+    /// Assigns to a variable, or to the part of it at the given steps.
     pub(super) fn set(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) {
         let cell = self.variables.vars[var as usize].cell;
         let mark = self.mark();
@@ -32,7 +32,7 @@ impl Compiler<'_, '_> {
         self.release(mark);
     }
 
-    /// Gives a part of a variable a new value.
+    /// Assigns to a part of a variable.
     fn set_path(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) {
         let mark = self.mark();
         let info = &self.variables.vars[var as usize];
@@ -44,7 +44,7 @@ impl Compiler<'_, '_> {
             let a = self.load(var, None, span);
             let (base, path) = self.steps(steps);
             if !self.is_certain(more) {
-                // What is not there is an error before anything else happens.
+                // A missing part must fail before `more` is evaluated.
                 self.emit(Op::CheckPath { a, base, path }, known.span);
             }
             self.place(more);
@@ -58,7 +58,7 @@ impl Compiler<'_, '_> {
         self.release(mark);
     }
 
-    /// Whether evaluating a node neither fails nor does anything.
+    /// Whether evaluating a node can neither fail nor have effects.
     fn is_certain(&self, node: &Node) -> bool {
         match &node.form {
             Form::Const(_) | Form::Builtin(_) | Form::Lambda(_) => true,
@@ -117,7 +117,8 @@ impl Compiler<'_, '_> {
     fn set_register(&mut self, var: Var, value: &Node, span: Span) {
         let reg = self.load(var, None, span);
         let Some(items) = appended(var, value) else {
-            // `x = x + …` becomes an `Add` whose target is its first operand, which extends in place.
+            // `x = x + …` becomes an `Add` whose target is its first operand, so the value grows in
+            // place.
             self.expr(value, Some(reg));
             return;
         };
@@ -129,14 +130,15 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// Puts the indexes of a path and a value after them into registers, and gives the first and the path's number.
+    /// Puts the indexes of a path and then a value into registers. Returns the first register and
+    /// the path's number.
     fn path(&mut self, steps: &[Step], value: &Node) -> (Reg, u16) {
         let path = self.steps(steps);
         self.place(value);
         path
     }
 
-    /// Puts the indexes of a path into registers, and gives the first and the path's number.
+    /// Puts the indexes of a path into registers. Returns the first register and the path's number.
     pub(super) fn steps(&mut self, steps: &[Step]) -> (Reg, u16) {
         let base = self.mark().min(u16::MAX as u32) as Reg;
         let mut path = Vec::new();
@@ -157,9 +159,10 @@ impl Compiler<'_, '_> {
         (base, index as u16)
     }
 
-    /// Sets a part of a variable by an instruction for such parts, if there is one.
+    /// Assigns to a part of a variable by a special instruction. Returns whether there is one.
     fn set_part(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) -> bool {
-        // An index is evaluated first, and so it is copied if the code of what comes after it may change it.
+        // An index is evaluated first, so it is copied if the code of the later nodes may change
+        // it.
         let index_of = |this: &mut Self, index: &Node, after: &[&Node]| match index.form {
             Form::Var(read) if !after.iter().any(|node| sets(node, read)) => this.expr(index, None),
             _ => this.place(index),
@@ -197,7 +200,7 @@ impl Compiler<'_, '_> {
     }
 }
 
-/// What a sum is of.
+/// Returns the operands of a sum.
 fn summands(node: &Node) -> Option<(&Node, &Node)> {
     match &node.form {
         Form::Prim(Prim::Binary(BinaryOp::Add), args) => args.first().zip(args.get(1)),
@@ -205,7 +208,7 @@ fn summands(node: &Node) -> Option<(&Node, &Node)> {
     }
 }
 
-/// The elements that `xs += [a, b]` adds, when they can be added one by one.
+/// Returns the element of `xs += [a]` as a slice, if it can be appended by itself.
 fn appended(var: Var, value: &Node) -> Option<&[Node]> {
     let (known, more) = summands(value)?;
     let (Form::Var(left), Form::Prim(Prim::List(spreads), items)) = (&known.form, &more.form) else {
@@ -214,14 +217,15 @@ fn appended(var: Var, value: &Node) -> Option<&[Node]> {
     (*left == var && items.len() == 1 && !spreads[0] && !sets(&items[0], var)).then_some(&items[..])
 }
 
-/// Of `x.a[i] += more`, as it is lowered: what is read of the variable, and what is added to it. None when it is known to be
-/// a number, which is added sooner by itself, or when what is added may set the variable.
+/// For `x.a[i] += more`, as it is lowered: returns the node that reads the part, and `more`.
+/// Returns `None` if `more` is known to be a number, for which a plain sum is faster, or may set
+/// the variable.
 fn added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
     let (known, more) = summands(value)?;
     (!is_number(more) && !sets(more, var) && is_part(known, var, steps)).then_some((known, more))
 }
 
-/// Whether what a node gives is known to be no list and no string.
+/// Whether a node's value is known to be neither a list nor a string.
 fn is_number(node: &Node) -> bool {
     match &node.form {
         Form::Const(literal) => !matches!(literal, Literal::Str(_)),
@@ -231,15 +235,16 @@ fn is_number(node: &Node) -> bool {
     }
 }
 
-/// Of `x[key] = (x.get(key) ?? other) + more`: what there is when there is no such entry, and what is added.
+/// For `x[key] = (x.get(key) ?? other) + more`: returns `other` and `more`.
 fn entry_added<'n>(var: Var, steps: &[Step], value: &'n Node) -> Option<(&'n Node, &'n Node)> {
     let (known, more) = summands(value)?;
     let other = entry(known, var, steps)?;
-    // What is added is compiled twice.
+    // `more` is compiled twice, so it must be short.
     (is_expression(more) && !is_number(more)).then_some((other, more))
 }
 
-/// Of `x.get(key) ?? other`, which reads that part of a variable: what there is when there is no such entry, if that is a literal.
+/// For `x.get(key) ?? other`, which reads that part of a variable: returns `other` if it is a
+/// constant or an empty list or record.
 pub(super) fn entry<'n>(node: &'n Node, var: Var, steps: &[Step]) -> Option<&'n Node> {
     let (Step::Index(index), before) = steps.split_last()? else { return None };
     let Form::Seq(nodes) = &node.form else { return None };
@@ -256,7 +261,7 @@ pub(super) fn entry<'n>(node: &'n Node, var: Var, steps: &[Step]) -> Option<&'n 
     (is_null && is_bound(got_it) && is_get && is_fresh(other)).then_some(&**other)
 }
 
-/// Whether a node is short code: no statements, and no functions.
+/// Whether a node is short code, without statements or functions.
 fn is_expression(node: &Node) -> bool {
     match node.form {
         Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) => true,
@@ -267,7 +272,7 @@ fn is_expression(node: &Node) -> bool {
     }
 }
 
-/// Whether a node is a literal, of no parts.
+/// Whether a node is a constant, or an empty list or record.
 fn is_fresh(node: &Node) -> bool {
     match &node.form {
         Form::Const(_) => true,
@@ -276,7 +281,7 @@ fn is_fresh(node: &Node) -> bool {
     }
 }
 
-/// Whether two nodes give the same, being computed one after the other.
+/// Whether two nodes have the same value when one is evaluated right after the other.
 fn is_same(a: &Node, b: &Node) -> bool {
     match (&a.form, &b.form) {
         (Form::Var(a), Form::Var(b)) => a == b,

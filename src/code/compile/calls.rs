@@ -11,7 +11,7 @@ use super::expressions::{any_within, sets};
 use super::{Captures, Compiler, FunctionId, Op, Reg, Target};
 
 impl Compiler<'_, '_> {
-    /// Puts the environment for captured variables into `to`.
+    /// Puts the environment with the captured variables into `to`.
     pub(super) fn environment(&mut self, captures: &Captures, to: Reg, span: Span) {
         let captured = captures.borrow().clone();
         let mark = self.mark();
@@ -64,7 +64,7 @@ impl Compiler<'_, '_> {
         self.list(&spreads, &nodes, to, span);
     }
 
-    /// Emits a call; the result is in the register that is answered.
+    /// Emits a call. Returns the register of its result.
     pub(super) fn call_at(&mut self, f: &Node, args: &[Arg], tail: bool, span: Span) -> Reg {
         let Some(plain) = Self::plain(args) else {
             let base = self.place(f);
@@ -107,7 +107,7 @@ impl Compiler<'_, '_> {
         base
     }
 
-    /// The function that a global names, when it takes so many arguments.
+    /// Returns the function that a global names, if it takes `count` arguments.
     pub(super) fn direct(&mut self, global: GlobalId, count: usize) -> Option<FunctionId> {
         let info = &self.unit.program.globals[global];
         match self.unit.globals.get(&global)? {
@@ -122,7 +122,7 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// Emits a call of a method; the result is in the register that is answered.
+    /// Emits a method call. Returns the register of its result.
     pub(super) fn method(&mut self, value: &Node, name: &str, args: &[Arg], tail: bool, span: Span) -> Reg {
         let name = self.unit.name(name);
         let base = self.place(value);
@@ -151,7 +151,8 @@ impl Compiler<'_, '_> {
         base
     }
 
-    /// Compiles a node whose value the function returns. None when it never falls through.
+    /// Compiles a node whose value the function returns. Returns `None` if the code never falls
+    /// through.
     pub(super) fn tail(&mut self, node: &Node) -> Option<Reg> {
         let span = node.span;
         if !self.state().tries.is_empty() {
@@ -183,18 +184,20 @@ impl Compiler<'_, '_> {
                 None
             }
             Form::Call(f, args) => {
-                // What waits keeps its caller: an error, or a history, names the place of the call.
+                // A call that waits keeps its caller's frame: errors and histories name the place
+                // of the call.
                 let waits = matches!(f.form, Form::Global(global) if matches!(self.unit.globals.get(&global), Some(Target::Isolated(_))));
                 let tail = !waits && !self.state().keeps_frame;
                 let base = self.call_at(f, args, tail, span);
-                // A tail call of a builtin's value comes back like any other.
+                // A tail call of a builtin's value returns here, like any other call.
                 Some(base)
             }
             Form::Method(value, name, args) => {
                 let tail = !self.state().keeps_frame;
                 Some(self.method(value, name, args, tail, span))
             }
-            // The right side of `&&` and `||`: the frame that gives its value sees to it that it is a bool.
+            // The right side of `&&` and `||`: a frame below the current one checks that its value
+            // is a bool.
             Form::Prim(Prim::Bool, args) if !self.state().keeps_frame && ends_in_call(&args[0]) => {
                 if leaves(&args[0]) {
                     return Some(self.expr(node, None));
@@ -223,7 +226,7 @@ impl Compiler<'_, '_> {
     }
 }
 
-/// Whether a node's value may be that of a call which takes the place of the frame.
+/// Whether a node's value may come from a call that replaces the frame.
 fn ends_in_call(node: &Node) -> bool {
     match &node.form {
         Form::Call(..) | Form::Method(..) => true,
@@ -235,7 +238,7 @@ fn ends_in_call(node: &Node) -> bool {
     }
 }
 
-/// Whether code of a node may go elsewhere than to its end.
+/// Whether a node's code may jump out of the node.
 fn leaves(node: &Node) -> bool {
     matches!(node.form, Form::Return(_) | Form::Exit(_) | Form::Again(_)) || any_within(node, &mut leaves)
 }

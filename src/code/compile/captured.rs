@@ -1,11 +1,13 @@
-//! Captured variables that a function uses more than once, or in a loop: they are loaded once, where it begins.
+//! Captured variables that a function uses more than once, or in a loop: it loads them once, at its
+//! beginning.
 
 use crate::core::{Form, Head, Node, Var};
 
 use super::{Compiler, State};
 
 impl Compiler<'_, '_> {
-    /// Loads what a function that has an environment uses of it more than once into registers of their own.
+    /// Loads the captured variables that a function uses more than once into registers of their
+    /// own.
     pub(super) fn load_captured(&mut self, body: &Node) {
         let Some((State { captures: Some(_), siblings, .. }, outer)) = self.states.split_last() else {
             return;
@@ -26,13 +28,13 @@ impl Compiler<'_, '_> {
     }
 }
 
-/// Collects the variables that a node uses: once for each place, and twice for one within a loop.
+/// Collects the variables that a node uses: once for each place, and twice for a place in a loop.
 fn uses(node: &Node, repeated: bool, used: &mut Vec<Var>) {
     match &node.form {
         Form::Var(var) | Form::Set(var, ..) => {
             note(*var, repeated, used);
         }
-        // What a function within uses is captured by it, once.
+        // An inner function captures each variable that it uses once.
         Form::Lambda(f) => captured(&f.body, repeated, used),
         Form::Functions(group) => group.iter().for_each(|(_, f)| captured(&f.body, repeated, used)),
         Form::Loop(l) => {

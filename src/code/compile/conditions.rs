@@ -1,4 +1,4 @@
-//! Conditions as jumps, without making bools.
+//! Conditions as jumps, without bool values.
 
 use crate::core::{Form, Node, Prim};
 use crate::syntax::Span;
@@ -7,7 +7,8 @@ use crate::syntax::tree::{BinaryOp, Literal};
 use super::{Comparison, Compiler, Op};
 
 impl Compiler<'_, '_> {
-    /// Jumps when the condition is `when`; falls through otherwise. Gives the jumps to patch.
+    /// Emits code that jumps if the condition is `when`, and falls through otherwise. Returns the
+    /// jumps to patch.
     pub(super) fn condition(&mut self, node: &Node, when: bool) -> Vec<usize> {
         let span = node.span;
         let mark = self.mark();
@@ -35,7 +36,7 @@ impl Compiler<'_, '_> {
                 self.comparison(*op, &args[0], &args[1], !when, span);
                 vec![self.jump(span)]
             }
-            // `a && b` and `a || b`, as they are lowered.
+            // The lowered forms of `a && b` and `a || b`.
             Form::If(a, b, no) if matches!(no.form, Form::Const(Literal::Bool(false))) => {
                 if when {
                     let skip = self.condition(a, false);
@@ -99,7 +100,7 @@ impl Compiler<'_, '_> {
     }
 }
 
-/// The comparison that an operator is.
+/// Returns the comparison of an operator, if it is one.
 pub(super) fn comparison(op: BinaryOp) -> Option<Comparison> {
     Some(match op {
         BinaryOp::Equal => Comparison::Equal,
@@ -112,7 +113,7 @@ pub(super) fn comparison(op: BinaryOp) -> Option<Comparison> {
     })
 }
 
-/// Whether negating the outcome of a node as a condition is the same as negating its value.
+/// Whether `!node` can be compiled as the node's condition with the opposite outcome.
 fn is_test(node: &Node) -> bool {
     match &node.form {
         Form::Prim(Prim::Binary(op), _) => comparison(*op).is_some(),

@@ -1,4 +1,4 @@
-//! Loops, and the ways out of them and of `try`.
+//! Loops, and the exits from loops and from `try`.
 
 use crate::core::{self, Head, Node, Var};
 use crate::syntax::Span;
@@ -9,7 +9,8 @@ impl Compiler<'_, '_> {
     pub(super) fn looping(&mut self, l: &core::Loop, span: Span) {
         let tries = self.state().tries.len();
         let mark = self.mark();
-        // A range or a list is asked for its next at the end of the body, and so first of all.
+        // Loops over ranges and lists get the next item at the end of the body, so they first jump
+        // there.
         let (start, mut ends, next) = match &l.head {
             Head::While(condition) => {
                 let start = self.here();
@@ -58,7 +59,7 @@ impl Compiler<'_, '_> {
         self.release(mark);
     }
 
-    /// Leaves what is around, through the `finally` blocks on the way.
+    /// Leaves the enclosing constructs, through the `finally` blocks on the way.
     pub(super) fn leave(&mut self, leave: Leave, value: Option<Reg>, span: Span) {
         let target = match leave {
             Leave::Return => 0,
@@ -109,7 +110,7 @@ impl Compiler<'_, '_> {
             self.try_catch(&t.body, t.catch.as_ref(), to, span);
             return;
         };
-        // The kind of exit: 0 normal, 1 an error, then the other ways out.
+        // The kind of exit: 0 for normal, 1 for an error, then the other exits.
         let kind = self.alloc();
         let value = self.alloc();
         self.alloc();

@@ -1,4 +1,4 @@
-//! Values into registers.
+//! The compilation of expressions into registers.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -12,8 +12,8 @@ use super::conditions::comparison;
 use super::{Captures, Compiler, Constant, FunctionId, Leave, Op, Reg, Target, constant};
 
 impl Compiler<'_, '_> {
-    /// Compiles a node. The result is in `to` when that is given, else in the register that is answered, which
-    /// may be a variable's own.
+    /// Compiles a node, and returns the register of its value: `to` if that is given, else any
+    /// register, which may be a variable's own.
     pub(super) fn expr(&mut self, node: &Node, to: Option<Reg>) -> Reg {
         let span = node.span;
         if let Form::Var(var) = &node.form {
@@ -26,7 +26,8 @@ impl Compiler<'_, '_> {
         to
     }
 
-    /// Compiles a node into a register that nothing else uses: where a call leaves its result, what it is.
+    /// Compiles a node into a register that nothing else uses. For a call, this is the register
+    /// where the call leaves its result.
     fn fresh(&mut self, node: &Node) -> Reg {
         let reg = match self.left_in(node) {
             Some(reg) => reg,
@@ -53,8 +54,9 @@ impl Compiler<'_, '_> {
         next
     }
 
-    /// Compiles a node whose value comes to be in a temporary of its own: a call's first register, or that of the
-    /// container which a part is read from, which so isn't held any longer. None when there is nothing to it.
+    /// Compiles a node whose value arrives in a temporary of its own: a call's first register, or
+    /// the register of the container from which a part is read. The part overwrites the container,
+    /// so the container is no longer held. Returns `None` for other nodes.
     fn left_in(&mut self, node: &Node) -> Option<Reg> {
         let span = node.span;
         let part_of = |container: &Node| !matches!(container.form, Form::Var(_));
@@ -71,7 +73,7 @@ impl Compiler<'_, '_> {
                 Some(base)
             }
             Form::Invoke(global, args, options) => {
-                // The options lie right after the arguments.
+                // The options follow the arguments.
                 let base = self.consecutive(args.iter().chain([&**options]));
                 let index = match self.unit.globals.get(global) {
                     Some(Target::Isolated(index)) => *index as u16,
@@ -110,13 +112,14 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// The registers of a list and an index, when a node is an element of a variable and the index a variable too.
+    /// Returns the registers of a list and an index, if the node is `list[index]` with two
+    /// variables.
     fn element(&mut self, node: &Node) -> Option<(u8, u8)> {
         let Form::Prim(Prim::Index, args) = &node.form else { return None };
         Some((self.local(&args[0])?, self.local(&args[1])?))
     }
 
-    /// The register of a variable that lives in one of the first.
+    /// Returns the register of a plain variable, if its number fits into a byte.
     fn local(&mut self, node: &Node) -> Option<u8> {
         let Form::Var(var) = &node.form else { return None };
         let info = &self.variables.vars[*var as usize];
@@ -126,11 +129,11 @@ impl Compiler<'_, '_> {
         self.state().locals.get(var).and_then(|reg| u8::try_from(*reg).ok())
     }
 
-    /// Compiles a node for its effects alone.
+    /// Compiles a node for its effects only.
     pub(super) fn effect(&mut self, node: &Node) {
         match &node.form {
             Form::Const(_) | Form::Var(_) | Form::Global(_) | Form::Builtin(_) => {
-                // A variable that is read too early is an error even when its value isn't used.
+                // A read of a variable before its declaration fails even if the value isn't used.
                 if let Form::Var(var) = &node.form
                     && self.variables.vars[*var as usize].early
                 {
@@ -181,7 +184,7 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// Allocates the variables of a pattern where the block around keeps them.
+    /// Allocates the variables of a pattern in the enclosing block, which keeps them.
     pub(super) fn prepare(&mut self, tree: &Decision) {
         match tree {
             Decision::Read { then, .. } => self.prepare(then),
@@ -272,7 +275,7 @@ impl Compiler<'_, '_> {
             }
             Form::Exit(label) => self.leave(Leave::Exit(*label), None, span),
             Form::Again(label) => self.leave(Leave::Again(*label), None, span),
-            // It is in tail position wherever it stands.
+            // Outside of `try`, a `return` is in tail position wherever it stands.
             Form::Return(value) if self.state().tries.is_empty() => self.tail_return(value),
             Form::Return(value) => {
                 let value = self.expr(value, None);
@@ -290,7 +293,7 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// Moves what a temporary holds.
+    /// Moves the value of a temporary.
     pub(super) fn move_to(&mut self, from: Reg, to: Reg, span: Span) {
         if from != to {
             self.emit(Op::Take { to, from }, span);
@@ -356,7 +359,7 @@ impl Compiler<'_, '_> {
         self.expr(node, Some(to));
     }
 
-    /// Compiles nodes into registers one after another, and gives the first.
+    /// Compiles nodes into consecutive registers. Returns the first register.
     pub(super) fn consecutive<'n>(&mut self, nodes: impl IntoIterator<Item = &'n Node>) -> Reg {
         let base = self.mark();
         for node in nodes {
@@ -567,7 +570,8 @@ impl Compiler<'_, '_> {
         self.move_to(record, to, span);
     }
 
-    /// Compiles `{..given, name: value}`, which is another record with some fields set, if it is of that kind.
+    /// Compiles `{..given, name: value}`, a copy of a record with some fields set. Returns whether
+    /// the keys have this form.
     fn update(&mut self, keys: &[Key], values: &[Node], to: Reg, span: Span) -> bool {
         let ([Key::Spread, keys @ ..], [given, values @ ..]) = (keys, values) else { return false };
         let mut names = Vec::new();
@@ -599,7 +603,7 @@ pub(super) fn calls(node: &Node) -> bool {
     }
 }
 
-/// Whether evaluating a node may give a variable a new value, by code of its own.
+/// Whether a node's own code may set a variable.
 pub(super) fn sets(node: &Node, var: Var) -> bool {
     node.sets(var)
 }

@@ -1,22 +1,23 @@
-//! Last uses: what a variable holds is moved out of it where nothing reads the variable any more.
+//! Last uses: a value is moved out of a register where nothing reads the register again.
 //!
-//! A list that two registers hold is copied when it is changed, even if nobody will look at the one of them again:
-//! `heap = push(heap, x)` would copy the heap with each push. So a function's registers are followed backwards from
-//! where they are read, and a copy out of one that nothing reads after it becomes a move. The fields of what a register
-//! holds are followed too: `state.items` is moved out of `state` where only other fields are read after it, or where
-//! it is set first.
+//! A list that two registers hold is copied when it is changed, even if one of them is never read
+//! again. `heap = push(heap, x)` would copy the heap with each push. So this pass follows registers
+//! backwards from their reads. A copy out of a register that is not read again becomes a move. The
+//! pass also follows fields: `state.items` is moved out of `state` if only other fields are read
+//! later, or if `items` is set first.
 
 use crate::code::{Code, Constant, Op, Reg};
 
 use super::registers::{Read, Registers, followers, jumped, written};
 
-/// Bits of what is known of a function at most: one that is longer stays as it is.
+/// The greatest number of liveness bits for a function. A larger function stays as it is.
 const MOST: usize = 1 << 26;
 
-/// How many instructions are looked at, at most, for what a value was made by, or is used for.
+/// The greatest number of instructions to search for the source or the use of a value.
 const NEAR: usize = 64;
 
-/// Makes moves of the copies in a function that has so many registers; `env` is that of its environment.
+/// Turns copies into moves in a function with so many registers. `env` is the register of its
+/// environment.
 pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {
     if !ops.iter().any(|op| taken(*op).is_some()) {
         return;
@@ -38,7 +39,7 @@ pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {
                 && !live.reads(source)
             {
                 match ops[at] {
-                    // A sum that is the function's value may grow in the place of its first operand.
+                    // A sum that the function returns may grow in place of its first operand.
                     Op::Add { to, a, b } if is_value(ops, block, at, to) => {
                         ops[at] = Op::Add { to: a, a, b };
                         ops[at + 1] = Op::Return { from: a };
@@ -52,7 +53,7 @@ pub(super) fn take(ops: &mut [Op], registers: u32, env: Reg, code: &Code) {
     }
 }
 
-/// What an instruction becomes when nothing reads any more what it gets its value from, and what that is.
+/// Returns the moving form of an instruction and the source of the move, if it has such a form.
 fn taken(op: Op) -> Option<(Op, Read)> {
     let (taken, from) = match op {
         Op::Field { to, a, name } if to != a => {
@@ -69,12 +70,13 @@ fn taken(op: Op) -> Option<(Op, Read)> {
     Some((taken, Read::All(from, 1)))
 }
 
-/// Whether what an instruction puts into a register is the function's value.
+/// Whether the value that an instruction puts into a register is returned next.
 fn is_value(ops: &[Op], block: &Block, at: usize, to: Reg) -> bool {
     at + 1 < block.to && ops[at + 1] == (Op::Return { from: to })
 }
 
-/// Whether it pays to take what the instruction at `at` gets its value from: not numbers, which are copied as fast.
+/// Whether a move pays off for the instruction at `at`. It does not for numbers, which are copied
+/// as fast.
 fn pays(ops: &[Op], block: &Block, at: usize, code: &Code) -> bool {
     match ops[at] {
         Op::Add { a, b, .. } => [a, b].into_iter().any(|reg| {
@@ -96,7 +98,7 @@ fn pays(ops: &[Op], block: &Block, at: usize, code: &Code) -> bool {
     }
 }
 
-/// Instructions that are executed one after another.
+/// A basic block: instructions that are executed one after another.
 struct Block {
     from: usize,
     to: usize,
@@ -126,10 +128,11 @@ fn blocks(ops: &[Op]) -> Vec<Block> {
     blocks
 }
 
-/// The parts of registers that are followed: of each register the fields that the function reads of it, and the rest.
+/// The parts of registers that are followed: for each register, the fields that the function reads
+/// of it, and the rest.
 struct Parts {
     registers: usize,
-    /// Registers with the names of such fields, in order.
+    /// The registers and names of these fields, sorted.
     fields: Vec<(Reg, u16)>,
 }
 
@@ -149,7 +152,7 @@ impl Parts {
         (self.registers + self.fields.len()).div_ceil(64)
     }
 
-    /// The followed fields of a register: each with its part.
+    /// Returns the followed fields of a register, each as its part and its name.
     fn fields(&self, reg: Reg) -> impl Iterator<Item = (usize, u16)> {
         let from = self.fields.partition_point(|(known, _)| *known < reg);
         let same = self.fields[from..].iter().take_while(move |(known, _)| *known == reg);
@@ -161,7 +164,7 @@ impl Parts {
     }
 }
 
-/// Parts of registers that are read before they are written again.
+/// The parts of registers that are read before they are written again.
 #[derive(Clone)]
 struct Live<'a> {
     bits: Vec<u64>,
@@ -185,7 +188,7 @@ impl Live<'_> {
         }
     }
 
-    /// Whether anything of what an instruction gets its value from is read.
+    /// Whether any part of a source is live.
     fn reads(&self, source: Read) -> bool {
         match source {
             Read::Field(reg, name) => self.parts.field(reg, name).is_none_or(|part| self.has(part)),
@@ -195,7 +198,7 @@ impl Live<'_> {
         }
     }
 
-    /// From what is live after an instruction to what is live before it.
+    /// Turns the parts that are live after an instruction into those that are live before it.
     fn before(&mut self, op: Op, registers: &Registers) {
         let parts = self.parts;
         if let Some(to) = written(op) {
@@ -237,14 +240,14 @@ impl Live<'_> {
 }
 
 struct Flow<'a> {
-    /// What is live where each block begins.
+    /// The live parts at the beginning of each block.
     live_in: Vec<Live<'a>>,
-    /// What is live where an error is caught: any instruction may lead there.
+    /// The live parts at error handlers, to which any instruction may lead.
     caught: Live<'a>,
 }
 
 impl<'a> Flow<'a> {
-    /// Follows all blocks once, backwards; whether anything was not known before.
+    /// Follows all blocks once, backwards. Returns whether this found new live parts.
     fn grows(&mut self, ops: &[Op], blocks: &[Block], registers: &Registers) -> bool {
         let mut grown = false;
         for (number, block) in blocks.iter().enumerate().rev() {
@@ -270,7 +273,7 @@ impl<'a> Flow<'a> {
         grown
     }
 
-    /// What is live where a block ends.
+    /// Returns the live parts at the end of a block.
     fn after(&self, number: usize, blocks: &[Block], ops: &[Op]) -> Live<'a> {
         let mut live = self.caught.clone();
         let last = blocks[number].to - 1;
@@ -283,7 +286,7 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// The block that begins there.
+/// Returns the block that begins at `at`.
 fn find(blocks: &[Block], at: usize) -> Option<usize> {
     blocks.binary_search_by_key(&at, |block| block.from).ok()
 }

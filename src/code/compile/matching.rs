@@ -40,7 +40,7 @@ impl Compiler<'_, '_> {
             }
             self.patch_here(jumps);
             let mark = self.mark();
-            // What the variables of the pattern hold now isn't held by what they were read from any longer.
+            // The containers release the values that the variables of the pattern now hold.
             for var in &taken_apart {
                 if let Some(reg) = self.state().locals.get(var).copied() {
                     self.emit(Op::Forget { reg }, span);
@@ -147,7 +147,7 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// What follows a test.
+    /// Compiles the jump after a test and both of its outcomes.
     fn branch(
         &mut self,
         yes: &Decision,
@@ -163,7 +163,7 @@ impl Compiler<'_, '_> {
     }
 }
 
-/// The variables of a match that parts are read from.
+/// Collects the variables of a match from which parts are read.
 fn containers(tree: &Decision, found: &mut BTreeSet<Var>) {
     match tree {
         Decision::Read { from, then, .. } => {

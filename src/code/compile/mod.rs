@@ -1,7 +1,8 @@
-//! Core to register code.
+//! The compiler from core to register code.
 //!
-//! Registers are given out like a stack: parameters, then variables as they are bound, then temporaries. A
-//! variable that functions capture is copied into their environment, by its cell if it can change.
+//! Registers are allocated like a stack: parameters, then variables as they are bound, then
+//! temporaries. A captured variable is copied into the environment of the capturing functions, as a
+//! cell if it can change.
 
 mod assignments;
 mod calls;
@@ -34,14 +35,14 @@ use super::{
     PathStep, Reg, Trials, program_hash,
 };
 
-/// Whether the library that a program is stored with says that cancellation is structured.
+/// Whether the standard library that is stored with a program says that cancellation is structured.
 fn is_structured(program: &Program) -> bool {
     let prelude = format!("{STD}prelude.df");
     let prelude = program.sources.files.iter().find(|file| file.name == prelude);
     prelude.is_some_and(|file| file.text.contains("\n// Cancellation: structured.\n"))
 }
 
-/// Compiles a lowered program. Errors are programs too large for the code's encoding.
+/// Compiles a lowered program. Fails if the program is too large for the code's encoding.
 pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
     let mut unit = Unit {
         program,
@@ -70,7 +71,7 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
         bool_checker: None,
         too_large: None,
     };
-    // Numbers first, so that functions can mention one another.
+    // Function numbers come first, so that functions can refer to one another.
     for (id, item) in &core.items {
         unit.declare(*id, item);
     }
@@ -141,7 +142,7 @@ struct Unit<'a> {
     texts: HashMap<String, u32>,
     shapes: HashMap<Vec<u16>, u16>,
     globals: HashMap<GlobalId, Target>,
-    /// The function below those whose value must be a bool, when there are such.
+    /// The function that checks for a bool; `None` until it is needed.
     bool_checker: Option<FunctionId>,
     too_large: Option<Place>,
 }
@@ -162,7 +163,7 @@ impl Unit<'_> {
         (self.code.functions.len() - 1) as FunctionId
     }
 
-    /// The function that passes on a bool, and fails with anything else. It is no call of the program's.
+    /// Returns the function that passes on a bool and fails for anything else. Traces leave it out.
     fn bool_checker(&mut self) -> FunctionId {
         if let Some(known) = self.bool_checker {
             return known;
@@ -198,10 +199,10 @@ impl Unit<'_> {
                     }
                     _ => None,
                 };
-                // Names of imported modules' declarations are told apart by their module.
+                // The names of declarations in imported modules include the module.
                 let module = &self.program.modules[global.module];
                 let name = match global.module {
-                    // An entity is one in the whole store, whichever module declares it.
+                    // An entity belongs to the whole store, whichever module declares it.
                     _ if entity.is_some() => global.name.to_string(),
                     0 => global.name.to_string(),
                     _ => format!("{}:{}", module.name, global.name),
@@ -268,13 +269,14 @@ impl Unit<'_> {
     }
 }
 
-/// Where a function finds its captured variables: shared by the functions of a group.
+/// The captured variables of a function, in the order of its environment. A group of functions
+/// shares them.
 type Captures = Rc<RefCell<Vec<Var>>>;
 
 #[derive(Default)]
 struct State {
     locals: HashMap<Var, Reg>,
-    /// None for a function that can't capture.
+    /// The captured variables; `None` for a function that can't capture.
     captures: Option<Captures>,
     siblings: HashMap<Var, FunctionId>,
     ops: Vec<Op>,
@@ -285,9 +287,10 @@ struct State {
     loops: Vec<LoopState>,
     tries: Vec<TryState>,
     catches: Vec<Reg>,
-    /// A part of a variable that the value which is compiled is to take.
+    /// The part of a variable that the code of its new value moves out, if any.
     taking: Option<moves::Move>,
-    /// It makes no tail calls: a script is called once, and errors name where in it they came from.
+    /// Whether the function makes no tail calls. A script doesn't: it is called once, and errors
+    /// name their place in it.
     keeps_frame: bool,
 }
 
@@ -295,7 +298,7 @@ struct LoopState {
     label: u32,
     exits: Vec<usize>,
     agains: Vec<usize>,
-    /// How many tries were open where it begins.
+    /// The number of open tries at the beginning of the loop.
     tries: usize,
 }
 
@@ -310,7 +313,7 @@ struct FinallyState {
     jumps: Vec<usize>,
 }
 
-/// A way out of a `try`.
+/// A way out of the enclosing constructs.
 #[derive(Clone, Copy, PartialEq)]
 enum Leave {
     Return,
@@ -326,7 +329,7 @@ struct Compiler<'a, 'u> {
 
 impl Compiler<'_, '_> {
     fn state(&mut self) -> &mut State {
-        // `function` pushes the state before anything else is called.
+        // `function` pushes a state before it calls anything else.
         let last = self.states.len() - 1;
         &mut self.states[last]
     }
@@ -435,7 +438,7 @@ impl Compiler<'_, '_> {
 
     // ---- variables
 
-    /// The register of a variable in the function at `level`, with the code to get it there.
+    /// Returns the register of a variable, and emits the code to load it if necessary.
     fn load(&mut self, var: Var, to: Option<Reg>, span: Span) -> Reg {
         let state = self.state();
         if let Some(reg) = state.locals.get(&var).copied() {
@@ -505,7 +508,7 @@ impl Compiler<'_, '_> {
         self.state().locals.insert(var, reg);
     }
 
-    /// Binds a variable to what is in a register; its own register was allocated before.
+    /// Binds a variable, whose own register is already allocated, to the value of a register.
     fn bind_register(&mut self, var: Var, from: Reg, span: Span) {
         let info = self.variables.vars[var as usize].clone();
         let reg = self.load(var, None, span);

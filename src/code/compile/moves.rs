@@ -1,9 +1,11 @@
-//! Parts of variables that are handed to a function whose value they get: `rows[i] = changed(rows[i])`, and entries with what
-//! there is if there is none, `groups[key] = changed(groups.get(key) ?? [])`.
+//! Parts of variables that are passed to a function and replaced by its result:
+//! `rows[i] = changed(rows[i])`. Also entries with a default:
+//! `groups[key] = changed(groups.get(key) ?? [])`.
 //!
-//! The part is taken out of the variable while the function has it, so that nobody else holds it and it can be changed in
-//! place. Nothing sees the variable meanwhile: the value reads nothing else of it, its code goes nowhere else, and an
-//! error in it ends the function that the variable is in.
+//! The part is moved out of the variable during the call, so that nothing else holds it and it can
+//! be changed in place. Nothing sees the variable during the call. The code of the new value reads
+//! nothing else of the variable and does not jump elsewhere. An error in this code ends the
+//! variable's function.
 
 use crate::core::{Arg, Form, Node, Step, Var};
 use crate::syntax::Span;
@@ -12,24 +14,25 @@ use super::assignments::{entry, is_part};
 use super::expressions::{any_within, sets};
 use super::{Compiler, Op, Reg};
 
-/// A part that is taken where it is read.
+/// A part that is moved out where it is read.
 #[derive(Clone)]
 pub(super) struct Move {
     var: Var,
     steps: Vec<Step>,
-    /// Where the variable is, and the indexes of the steps.
+    /// The registers of the variable and of the path's indexes, and the path's number.
     a: u8,
     base: Reg,
     path: u16,
 }
 
 impl Compiler<'_, '_> {
-    /// Compiles the setting of a part to what a function makes of it, if it is of that kind.
+    /// Compiles the replacement of a part by a function's result for that part. Returns whether the
+    /// value has this form.
     pub(super) fn set_taken(&mut self, var: Var, steps: &[Step], value: &Node, span: Span) -> bool {
         let Some(a) = self.state().locals.get(&var).and_then(|reg| u8::try_from(*reg).ok()) else {
             return false;
         };
-        // A field alone is taken where it is read, since it is set before it is read again.
+        // A field alone is moved where it is read, because it is set before the next read.
         if matches!(steps, [Step::Field(..)]) {
             return false;
         }
@@ -59,7 +62,7 @@ impl Compiler<'_, '_> {
         true
     }
 
-    /// Whether an index is the same before and after a value is made.
+    /// Whether an index is the same before and after a value is computed.
     fn is_steady(&self, index: &Node, value: &Node) -> bool {
         let changes = match index.form {
             Form::Var(var) => {
@@ -71,7 +74,7 @@ impl Compiler<'_, '_> {
         !changes
     }
 
-    /// Takes a part, if it is the one that is to be taken; the register that it is in.
+    /// Moves a part out, if the node reads the part to move. Returns its register.
     pub(super) fn taken(&mut self, node: &Node) -> Option<Reg> {
         let taking = self.state().taking.as_ref()?;
         let Move { var, steps, a, base, path } = taking;
@@ -104,7 +107,7 @@ impl Compiler<'_, '_> {
     }
 }
 
-/// Whether a part is an argument of a call within a node, or what its method is called of.
+/// Whether a part is an argument or the receiver of a call within a node.
 fn is_handed_on(node: &Node, var: Var, steps: &[Step]) -> bool {
     let is_it = |node: &Node| is_part(node, var, steps) || entry(node, var, steps).is_some();
     let is_arg = |arg: &Arg| matches!(arg, Arg::Item(node) if is_it(node));
@@ -117,8 +120,8 @@ fn is_handed_on(node: &Node, var: Var, steps: &[Step]) -> bool {
     here || any_within(node, &mut |child| is_handed_on(child, var, steps))
 }
 
-/// How often a node reads a variable, as far as that is certain: twice for what may be more than once, or may not come to an
-/// end.
+/// Returns how often a node reads a variable. Returns at least two where this is uncertain: a read
+/// may repeat, or the code may set the variable or jump elsewhere.
 fn reads(node: &Node, var: Var) -> usize {
     let mut within = 0;
     node.each(&mut |child| within += reads(child, var));

@@ -1,22 +1,23 @@
-//! Instructions that do nothing are left out, and jumps lead where they led.
+//! The pass that removes instructions without effect and adjusts the jumps over them.
 
 use crate::code::Op;
 use crate::syntax::Span;
 
 use super::registers::{followers, jumped};
 
-/// Leaves out what does nothing: jumps to the next instruction, and what was to be forgotten but is still read.
+/// Removes jumps to the next instruction, and each `Forget` of a register that is still read.
 pub(super) fn optimize(ops: &mut Vec<Op>, spans: &mut Vec<Span>) {
     while shorten(ops, spans) {}
 }
 
-/// Does so once: a jump over what was left out may then do nothing as well.
+/// Removes instructions once, and returns whether there were any. A jump over removed instructions
+/// may then have no effect either.
 fn shorten(ops: &mut Vec<Op>, spans: &mut Vec<Span>) -> bool {
     let idle: Vec<bool> = (0..ops.len()).map(|at| is_idle(ops, at)).collect();
     if !idle.contains(&true) {
         return false;
     }
-    // Where each instruction comes to lie, or the next one that stays; and the end.
+    // The new place of each instruction, or that of the next one that stays; and the new end.
     let mut places = Vec::with_capacity(ops.len() + 1);
     let mut place = 0;
     for idle in &idle {
@@ -40,7 +41,7 @@ fn shorten(ops: &mut Vec<Op>, spans: &mut Vec<Span>) -> bool {
 fn is_idle(ops: &[Op], at: usize) -> bool {
     match ops[at] {
         Op::Forget { .. } => true,
-        // A test skips the jump after it.
+        // A jump that a test skips has an effect.
         Op::Jump { by: 0 } => at == 0 || followers(ops[at - 1], at - 1)[1] != Some(at + 1),
         _ => false,
     }

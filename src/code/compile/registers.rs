@@ -1,28 +1,28 @@
-//! What instructions read and write, and what is executed after them.
+//! The registers that instructions read and write, and the instructions that may follow.
 
 use crate::code::{Code, Op, PathStep, Reg, Role};
 
-/// What is to be known of a function to tell what its instructions read.
+/// The facts about a function that determine what its instructions read.
 pub struct Registers<'a> {
-    /// The register of its environment.
+    /// The register of the function's environment.
     pub env: Reg,
     pub code: &'a Code,
 }
 
-/// What an instruction reads of registers.
+/// A read of registers by an instruction.
 pub enum Read {
-    /// All that so many registers from one on hold.
+    /// The whole values of a number of registers, from the first one on.
     All(Reg, Reg),
-    /// A field of what a register holds.
+    /// A field of a register's value.
     Field(Reg, u16),
-    /// All of it but the fields of a shape.
+    /// A register's value except for the fields of a shape.
     Without(Reg, u16),
-    /// What kind of value it is.
+    /// Only the kind of a register's value.
     Kind(Reg),
 }
 
 impl Registers<'_> {
-    /// Tells of all that an instruction reads.
+    /// Calls `tell` with each read of an instruction.
     pub fn reads(&self, op: Op, tell: &mut impl FnMut(Read)) {
         op.roles(&mut |role| match role {
             Role::Read(from) => tell(Read::All(from, 1)),
@@ -42,7 +42,8 @@ impl Registers<'_> {
         });
     }
 
-    /// Whether an instruction hands on what a register holds, or changes it; none when it does nothing with the register.
+    /// Whether an instruction passes on or changes the value of a register; `None` if it doesn't
+    /// use the register.
     pub(super) fn hands_on(&self, op: Op, reg: Reg) -> Option<bool> {
         let (mut gives, mut gives_all, mut writes) = (false, false, false);
         op.roles(&mut |role| match role {
@@ -70,7 +71,7 @@ impl Registers<'_> {
     }
 }
 
-/// The register that gets a new value from an instruction, whatever it held.
+/// Returns the register that an instruction overwrites, if any.
 pub fn written(op: Op) -> Option<Reg> {
     let mut written = None;
     op.roles(&mut |role| {
@@ -81,15 +82,15 @@ pub fn written(op: Op) -> Option<Reg> {
     written
 }
 
-/// Where a jump at `at` leads.
+/// Returns the target of a jump at `at`.
 pub fn jumped(at: usize, by: i32) -> usize {
     (at + 1).saturating_add_signed(by as isize)
 }
 
-/// What may be executed after an instruction, if it doesn't fail.
+/// Returns the instructions that may follow an instruction that doesn't fail.
 pub fn followers(op: Op, at: usize) -> [Option<usize>; 2] {
     let next = Some(at + 1);
-    // A tail call of a builtin comes back.
+    // A tail call of a builtin returns, so the next instruction may follow.
     let mut followers = [next, None];
     op.roles(&mut |role| match role {
         Role::Goto(by) => followers = [Some(jumped(at, by)), None],

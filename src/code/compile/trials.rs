@@ -7,7 +7,7 @@ use super::super::{FunctionId, Mock, Outcome, Property, Test, Trials};
 use super::{Target, Unit};
 
 impl Unit<'_> {
-    /// Compiles an item that says how the program is tried out.
+    /// Compiles a test, or the mocks and properties of a file.
     pub(super) fn tried_out(&mut self, item: &Item, variables: &Variables) {
         match item {
             Item::Test { name, body, trials } => {

@@ -1,9 +1,11 @@
-//! The real engine as a model: the same engine that runs programs, over a store in memory, where the environment's
-//! choices are those of the high-level model, and the process can be broken off before and after every commit.
+//! The real engine as a model: the same engine that runs programs, over a store in memory. The
+//! environment has the choices of the high-level model, and the process can die before and after
+//! every commit.
 //!
-//! The engine is no value that could be copied, so a configuration is the choices that led to it, and is reached by
-//! making them again. What the engine has in memory when it has nothing to do follows from its store, what is under way
-//! and the time, so two configurations that agree in these are taken for equal.
+//! The engine can't be copied. So a configuration is the list of choices that led to it, and the
+//! engine makes them again to reach it. When the engine has nothing to do, its memory follows from
+//! its store, the work under way and the time. So two configurations that agree in these count as
+//! equal.
 
 pub mod trial;
 mod world;
@@ -19,7 +21,7 @@ use crate::model::orphan;
 use crate::model::part::fingerprint;
 use crate::model::{Anomaly, Evaluator, Model, Program, Shown, Stop};
 
-/// The engine, with how often its process may be broken off in one run.
+/// The engine, with the number of crashes allowed in one run.
 #[derive(Clone, Copy, Debug)]
 pub struct RealEngine {
     pub crashes: u32,
@@ -30,19 +32,20 @@ pub struct RealEngine {
 pub enum Choice {
     /// The first process begins.
     Begin,
-    /// What is under way at this place is done after so many nanoseconds, with the outcome of that number.
+    /// The work at this position finishes after so many nanoseconds, with this outcome.
     Perform { at: usize, outcome: usize, after: i64 },
-    /// What was given up happens after all, with the outcome of that number.
+    /// An attempt that was given up happens after all, with this outcome.
     Late { at: usize, outcome: usize },
-    /// What was given up will not happen.
+    /// An attempt that was given up will not happen.
     Lapse { at: usize },
-    /// Time passes to what is due next.
+    /// Time passes until the next timer is due.
     Elapse,
     /// Nothing but a crash.
     Crash,
 }
 
-/// A choice, and the commit that the process does not survive: before the first is 1, after it is 2, and so on.
+/// A choice, and the crash point at which the process dies, if any. Point 1 is before the first
+/// commit, 2 after it, and so on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     pub choice: Choice,
@@ -63,14 +66,14 @@ pub struct Config {
     trouble: Vec<Anomaly>,
     crashes: u32,
     now: i64,
-    /// When what is set is due, in order.
+    /// The due times of all timers, in order.
     dues: Vec<i64>,
-    /// The earliest by which something has its answer.
+    /// The earliest deadline for an answer.
     until: Option<i64>,
 }
 
 impl RealEngine {
-    /// Makes the choices of a run again.
+    /// Returns the world after making the choices of a run again.
     fn reach(&self, evaluator: &mut Evaluator<'_>, path: &[Step]) -> Result<World, Stop> {
         let mut world = World::new(evaluator, self.crashes);
         for step in path {
@@ -81,8 +84,8 @@ impl RealEngine {
 }
 
 impl RealEngine {
-    /// How long something under way may also take, so that what is set when it is done is due in another place among what is
-    /// set already. Each place is looked at once.
+    /// Returns further delays after which the work of a step may finish. With each delay, the new
+    /// timers get another position among the existing ones; each position is covered once.
     fn later(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Result<Vec<i64>, Stop> {
         let Some(first) = c.dues.first() else { return Ok(Vec::new()) };
         let most = c.until.map_or(*first, |until| until.min(*first)).saturating_sub(c.now);
@@ -105,13 +108,13 @@ impl RealEngine {
 }
 
 impl Config {
-    /// Whether no time passes now, in a test that has the clock in its hand.
+    /// Whether time must not pass now, in a test that controls the clock.
     fn holds_time(&self, program: &Program) -> bool {
         let prompt = |task: &UnderWay| program.is_prompt(&task.asked);
         program.facts.takes_the_clock && self.under_way.iter().any(prompt)
     }
 
-    /// Whether time may pass to what is due next.
+    /// Whether time may pass until the next timer is due.
     fn may_elapse(&self, program: &Program) -> bool {
         !self.holds_time(program)
             && self.dues.first().is_some_and(|due| self.until.is_none_or(|until| *due < until))
@@ -274,7 +277,7 @@ impl Model for RealEngine {
     }
 }
 
-/// What becomes of what was given up.
+/// Shows the fate of an attempt that was given up.
 fn given_up(task: Option<&UnderWay>, what: &str) -> Shown {
     let Some(task) = task else { return Shown { who: String::new(), what: String::new(), place: None } };
     let place = Some(task.asked.place).filter(|place| *place != Default::default());

@@ -1,5 +1,5 @@
-//! One run of a test: on the real engine, in time that passes when nothing else can happen, with the outcomes of each
-//! mock in turn, the last one again and again.
+//! One run of a test on the real engine. Time passes when nothing else can happen. Each mock gives
+//! its outcomes in turn, and the last one repeats.
 
 use std::collections::HashMap;
 
@@ -16,28 +16,28 @@ use super::super::walk::Random;
 use super::RealEngine;
 use super::world::{UnderWay, World, Worlds};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// What is wrong with it; nothing when it passed.
+    /// The violation; `None` if the test passed.
     pub violation: Option<Violation>,
-    /// What can be observed of it at its end.
+    /// The observation at the end of the run.
     pub observed: Observation,
-    /// What it printed and logged, in order.
+    /// The printed and logged lines, in order.
     pub printed: Vec<String>,
-    /// How often its process could have been broken off: before and after each commit.
+    /// The number of crash points: one before and one after each commit.
     pub points: u32,
-    /// How long it took in its own time, in nanoseconds.
+    /// The duration in the run's own time, in nanoseconds.
     pub lasted: i64,
 }
 
-/// Things done in one run, at most.
+/// The most steps of one run.
 const MOST_STEPS: usize = 1_000_000;
-/// After the test has ended others go on until all has come to rest, for so many things more.
+/// The most steps after the end of the test, in which other instances may come to rest.
 const MOST_STEPS_AFTER: usize = 10_000;
 
-/// Takes the outcomes of each mock in turn; the last one stays. What was chosen for an attempt is chosen again when
-/// that is made again.
+/// The outcomes of each mock in turn; the last one repeats. An attempt that is made again gets the
+/// same choices again.
 struct InTurn {
     taken: HashMap<String, usize>,
     random: Random,
@@ -57,7 +57,7 @@ impl InTurn {
         InTurn { taken: HashMap::new(), random: Random::new(1), chosen: HashMap::new() }
     }
 
-    /// The choices for an attempt, and whether it is the first time that it is made.
+    /// Returns the choices for an attempt, and whether this is the first time that it is made.
     fn attempt(&mut self, step: &StepId) -> (Attempt<'_>, bool) {
         let first = !self.chosen.contains_key(step);
         let chosen = self.chosen.entry(step.clone()).or_default();
@@ -91,8 +91,9 @@ impl Chooser for Attempt<'_> {
     }
 }
 
-/// Runs a test, through the death of its process at a point if one is given: 1 is before the first commit, 2 after it,
-/// and so on. An attempt that is made again after that gives what it gave before.
+/// Runs a test, and kills its process at a crash point if one is given. Point 1 is before the first
+/// commit, 2 after it, and so on. An attempt that is made again after the crash has the same
+/// result.
 pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
     let mut evaluator = Evaluator::new(program)?;
     let mut world = World::new(&evaluator, crash.is_some().into());
@@ -129,7 +130,7 @@ pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
     let violation = match wrong_now(&model, &mut evaluator, &config)? {
         Some(violation) => Some(violation),
         None => match wrong_at_rest(&model, &mut evaluator, &config)? {
-            // Others may wait for ever when the test is at its end.
+            // Other instances may wait for ever when the test has ended.
             Some(Violation::Deadlock { .. }) if world.main_ended => {
                 broken(&model, &mut evaluator, &config, PropertyKind::Eventually)?
             }
@@ -163,7 +164,7 @@ fn perform(
         tasks::outcome(evaluator, &task.task(), &now, &Worlds(&world.world), &state, chooser)
     };
     done.map_err(|stop| match stop {
-        // Where it was asked for is looked up only now.
+        // The place of the request is looked up only now.
         Stop::NoMock { request } if request.place == Default::default() => {
             let mut request = (*request).clone();
             if let crate::engine::Address::Instance(id) = &step.owner {
@@ -175,7 +176,7 @@ fn perform(
     })
 }
 
-/// The line that an effect of an operation writes.
+/// Returns the line that the task writes, if it is a `print` or `log`.
 fn line(task: &UnderWay) -> Option<String> {
     let args = task.asked.args.items();
     let text = |at: usize| args.get(at).map(format::display).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What is around the engine: a store in memory, what is under way outside, time, and the death of the process.
+//! The surroundings of the engine: a store in memory, the work under way outside, time, and
+//! crashes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
@@ -24,17 +25,17 @@ use crate::syntax::tree::PropertyKind;
 
 use super::{Choice, Config, RealEngine, Step};
 
-/// Something that the engine has asked the outside for.
+/// A request of the engine to the outside.
 #[derive(Clone, Debug)]
 pub(super) struct UnderWay {
     pub who: String,
     pub asked: Asked,
     pub key: Id,
-    /// By when it has its answer, if that is said.
+    /// The deadline for the answer, if there is one.
     pub until: Option<i64>,
 }
 
-/// An instance as its record and its history have it.
+/// An instance according to its record and its history.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub id: Id,
@@ -46,10 +47,10 @@ pub(super) struct Known {
     pub printed: Vec<Data>,
 }
 
-/// The engine with all that is around it.
+/// The engine and its surroundings.
 pub(super) struct World {
     pub engine: Engine,
-    /// What keeps what leaves the engine until its writes are made.
+    /// The gate that holds back outputs until their writes are durable.
     gate: Gate,
     pub store: MemoryTree,
     pub image: Rc<Image>,
@@ -57,32 +58,36 @@ pub(super) struct World {
     pub main: InstanceRecord,
     pub now: i64,
     pub under_way: VecDeque<(StepId, UnderWay)>,
-    /// What was under way and was given up, and may still happen.
+    /// Attempts that were given up and may still happen.
     pub orphans: Vec<UnderWay>,
-    /// How far mocks in turn are, and how far they were when a step was first done: done again, it gives the same.
+    /// The positions of mocks: now, and when each step was first done. A step that is done again
+    /// has the same outcome.
     turns: Turns,
     begun: Vec<(StepId, Turns)>,
-    /// States of entities that stand for the world, as mocks have left them.
+    /// The states of entities that stand for the world, as mocks have left them.
     pub world: BTreeMap<EntityId, Option<Part<Data>>>,
     pub told: BTreeSet<String>,
-    /// Whether they have since a property last looked.
+    /// Whether `world` has changed since an invariant was last checked.
     world_changed: bool,
     pub trouble: Vec<Anomaly>,
-    /// The lines that are out, in order. What leaves once more after a crash is not in them again.
+    /// The lines that have left the process, in order. A line that leaves again after a crash is
+    /// not repeated.
     pub printed: Vec<String>,
-    /// How many lines are out of each run that the store still has, and how many of it left since the last crash.
+    /// For each run of lines in the store: how many lines have left, and how many since the last
+    /// crash.
     lines: BTreeMap<u64, (usize, usize)>,
-    /// Whether the first instance has come to its end.
+    /// Whether the main instance has ended.
     pub main_ended: bool,
     /// Whether requests are shown with their places.
     pub places: bool,
-    /// The crash point that is not survived, and how many were passed.
+    /// The crash point at which the process dies, the number of points passed, and the crashes
+    /// left.
     pub crash: Option<u32>,
     pub points: u32,
     pub left: u32,
 }
 
-/// Runs of the engine between two choices, at most; and those in a row that want nothing of the outside.
+/// The most turns of the engine between two choices, and the most in a row without an output.
 const MOST_TURNS: usize = 1_000_000;
 const MOST_SILENT_TURNS: usize = 10_000;
 
@@ -130,7 +135,7 @@ impl World {
         }
     }
 
-    /// The process begins: it finds what is in the store.
+    /// Begins the process, which recovers from the store.
     pub(super) fn begin(&mut self) -> Result<(), Stop> {
         self.engine = Engine::new();
         self.gate = Gate::default();
@@ -153,7 +158,7 @@ impl World {
         Ok(())
     }
 
-    /// A point at which the process may be broken off; whether it is.
+    /// Passes a crash point. Returns whether the process dies there.
     pub(super) fn dies(&mut self) -> bool {
         self.points += 1;
         if self.crash == Some(self.points) {
@@ -164,7 +169,7 @@ impl World {
         false
     }
 
-    /// Lets the engine do all that it can, through the crash that is chosen.
+    /// Runs the engine until it has nothing to do, through the chosen crash.
     pub(super) fn drive(&mut self, evaluator: &mut Evaluator<'_>) -> Result<(), Stop> {
         let watched = evaluator.program.properties.iter().any(|p| p.kind == PropertyKind::Invariant);
         let mut held: Vec<Output> = Vec::new();
@@ -187,7 +192,8 @@ impl World {
                     None => held.push(output),
                 }
             }
-            // Who is told of an end is so by what is written now; the rest of what was read back has its turn after it.
+            // Facts hold as soon as the writes of this turn are durable. Other outputs have their
+            // turn after it.
             let (facts, rest): (Vec<_>, Vec<_>) = self.engine.take_outputs().into_iter().partition(is_fact);
             held.extend(facts);
             later = rest;
@@ -229,7 +235,7 @@ impl World {
         Err(Stop::Endless)
     }
 
-    /// Whether a property could see something of what was written, or of what mocks did before.
+    /// Whether a property could see something of this batch, or of earlier changes by mocks.
     fn is_visible(&mut self, evaluator: &Evaluator<'_>, batch: &Batch) -> bool {
         let instances = evaluator.program.facts.watches_instances;
         std::mem::take(&mut self.world_changed)
@@ -238,7 +244,7 @@ impl World {
             })
     }
 
-    /// What leaves the engine.
+    /// Handles an output of the engine.
     pub(super) fn release(&mut self, program: &Program, output: Output) -> Result<(), Stop> {
         match output {
             Output::Effect { step, effect, args, .. } => self.asks_effect(program, step, effect, args),
@@ -264,7 +270,7 @@ impl World {
         self.asks(program, step, RequestKind::Effect(effect), args, key);
     }
 
-    /// What leaves the process; its writes are durable.
+    /// Handles an output that leaves the process, because its writes are durable.
     fn leave(&mut self, program: &Program, leaving: Leaving) -> Result<(), Stop> {
         match leaving {
             Leaving::Effect { step, effect, args, .. } => self.asks_effect(program, step, effect, args),
@@ -293,7 +299,7 @@ impl World {
         Ok(())
     }
 
-    /// Nobody waits for something under way any more.
+    /// Gives up work under way that nothing waits for any more.
     fn give_up(&mut self, program: &Program, step: &StepId) {
         let Some(at) = self.under_way.iter().position(|(known, _)| known == step) else { return };
         if let Some((_, task)) = self.under_way.remove(at)
@@ -332,7 +338,7 @@ impl World {
         })
     }
 
-    /// A choice of the environment happens.
+    /// Makes a choice of the environment.
     pub(super) fn take(&mut self, evaluator: &mut Evaluator<'_>, step: &Step) -> Result<(), Stop> {
         (self.crash, self.points) = (step.crash, 0);
         match &step.choice {
@@ -372,7 +378,7 @@ impl World {
         self.drive(evaluator)
     }
 
-    /// What was under way is done.
+    /// Finishes work that was under way.
     pub(super) fn done(&mut self, step: StepId, done: Done) {
         self.change_the_world(&done);
         if let Some(result) = done.result {
@@ -382,7 +388,7 @@ impl World {
         }
     }
 
-    /// What an attempt does to what stands for the world.
+    /// Applies the effect of an attempt to the entities that stand for the world.
     fn change_the_world(&mut self, done: &Done) {
         if let (Some((entity, _)), Some(state)) = (&done.world, &done.state) {
             self.world.insert((**entity).clone(), state.clone());
@@ -390,12 +396,12 @@ impl World {
         }
     }
 
-    /// The earliest that time may not pass beyond.
+    /// Returns the earliest deadline, beyond which time may not pass.
     pub(super) fn until(&self) -> Option<i64> {
         self.under_way.iter().filter_map(|(_, task)| task.until).min()
     }
 
-    /// What can come of an attempt that was given up.
+    /// Returns the possible outcomes of an attempt that was given up.
     pub(super) fn late(&self, evaluator: &mut Evaluator<'_>, at: usize) -> Result<Rc<Vec<Done>>, Stop> {
         let Some(task) = self.orphans.get(at) else { return Ok(Rc::default()) };
         self.outcomes_of(evaluator, task, &self.turns)
@@ -417,14 +423,14 @@ impl World {
         crate::model::tasks::outcomes(evaluator, &task.task(), &now, &Worlds(&self.world), &state)
     }
 
-    /// How far mocks in turn were when a step was first done.
+    /// Returns the positions of mocks when a step was first done.
     fn begun_at(&self, step: &StepId) -> Option<&Turns> {
         let step = self.uninterrupted(step);
         self.begun.iter().find(|(known, _)| *known == step).map(|(_, turns)| turns)
     }
 
-    /// The attempt as it would be numbered if no process had died: one that is made in the place of another that was
-    /// interrupted gives what that one gave.
+    /// Returns the step with the attempt's number as if no process had died. Then an attempt in the
+    /// place of an interrupted one has the same outcome.
     pub(super) fn uninterrupted(&self, step: &StepId) -> StepId {
         let mut step = step.clone();
         let Address::Instance(id) = &step.owner else { return step };
@@ -451,7 +457,7 @@ impl World {
         }
     }
 
-    /// What can be seen of it now.
+    /// Returns the visible state of the world as a configuration.
     pub(super) fn config(&self, path: Vec<Step>) -> Result<Config, Stop> {
         let mut instances = Vec::new();
         for (_, bytes) in self.store.all(keys::INSTANCES).map_err(fault)? {
@@ -481,7 +487,7 @@ impl World {
         let orphans: Vec<_> = self.orphans.iter().map(mark).collect();
         let worlds: Vec<_> =
             self.world.iter().map(|(id, state)| (id, state.as_ref().map(Part::mark))).collect();
-        // The time of the last write is nothing that anybody sees.
+        // The time of the last write is not visible to anybody.
         let stored: Vec<_> = self.store.tree.iter().filter(|(key, _)| *key != keys::TIME).collect();
         let hash = fingerprint(&(
             path.is_empty(),
@@ -546,7 +552,7 @@ impl World {
     }
 }
 
-/// What is so as soon as the batch that it belongs to is durable, though the process dies before it goes on.
+/// Whether an output holds as soon as its batch is durable, even if the process dies right after.
 fn is_fact(output: &Output) -> bool {
     match output {
         Output::Told { .. } => true,
@@ -555,7 +561,8 @@ fn is_fact(output: &Output) -> bool {
     }
 }
 
-/// What was asked for, as the history has it. None when it is an effect that this version does not know.
+/// Returns the request kind of a recorded request; `None` for an effect that this version doesn't
+/// know.
 fn again(what: RecordedRequest) -> Option<RequestKind> {
     Some(match what {
         RecordedRequest::Effect(name) => RequestKind::Effect(Effect::find(&name)?),
@@ -575,7 +582,7 @@ impl UnderWay {
     }
 }
 
-/// What mocks see: what they have done themselves.
+/// The view of mocks, which see only their own effects.
 pub(super) struct Worlds<'w>(pub &'w BTreeMap<EntityId, Option<Part<Data>>>);
 
 impl View for Worlds<'_> {

@@ -1,4 +1,4 @@
-//! A moment of a run of a storage model.
+//! The configurations of a storage model.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -23,12 +23,13 @@ use super::super::tasks::outcomes;
 use super::super::timers::{Timers, When};
 use super::{Faults, Keep, Work};
 
-/// What storage has of a participant.
+/// The stored part of a participant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stored<T> {
-    /// None before it has taken its first message.
+    /// The state; `None` before the first message is taken.
     pub state: Option<T>,
-    /// Messages that have come and were not taken, in order, each with its sender; what is due has none.
+    /// The messages that have come and were not taken, in order, each with its sender. Messages of
+    /// timers have no sender.
     pub inbox: VecDeque<(Option<Name>, Mail)>,
 }
 
@@ -38,7 +39,7 @@ impl<T> Default for Stored<T> {
     }
 }
 
-/// A result that compute has and storage has not.
+/// A result that compute has and that is not stored yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unrecorded {
     pub instance: Id,
@@ -52,39 +53,41 @@ impl Unrecorded {
     }
 }
 
-/// The messages of a sender to a receiver that were not passed on, each with its number: what is counted is how far it is
-/// beyond the last that has come, so 0 is one that has come already.
+/// The messages of a sender to a receiver that were not passed on, each with a number. The number
+/// is the message's distance from the last one that has come, so 0 means that the message has come
+/// already.
 pub type Outbox = Part<VecDeque<(u64, Mail)>>;
 
 /// A moment of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config<S> {
-    // What lasts.
+    // State that lasts:
     pub instances: Map<Id, Part<Stored<Instance<S>>>>,
     pub entities: Map<EntityName, Part<Stored<Entity>>>,
-    /// Sent and not passed on, by sender and receiver, each with its number.
+    /// The messages that were sent and not passed on, by sender and receiver, each with its number.
     pub outbox: Map<(Name, Name), Outbox>,
     pub tasks: Map<(Id, u64), Part<Task>>,
     pub timers: Timers,
-    /// Attempts that were given up, and may still happen.
+    /// Attempts that were given up and may still happen.
     pub orphans: Vec<Part<Orphan>>,
-    /// How far mocks in turn are, and how far they were when a task was first performed: done again, it gives the same.
+    /// The positions of mocks: now, and when each task was first performed. A task that is
+    /// performed again has the same outcome.
     pub turns: Turns,
     pub begun: Map<(Id, u64), Turns>,
     /// The next life of each id that was used before.
     pub lives: Map<Id, Life>,
-    /// What the operator may still do.
+    /// The interventions that the operator may still make.
     pub left: Interventions,
-    // What does not.
+    // State that does not last:
     pub work: Vec<Part<Work<S>>>,
     pub results: Vec<Part<Unrecorded>>,
-    // The run itself.
+    // The run itself:
     pub faults: Faults,
     pub trouble: Vec<Anomaly>,
 }
 
 impl<S: Clone + Debug + Eq + Hash> Config<S> {
-    /// A participant has another version: what was read of it before is no longer what is stored.
+    /// Marks work on a participant as overtaken, because storage now has another version.
     pub(super) fn overtake(&mut self, who: &Name) {
         for work in &mut self.work {
             if !work.overtaken && work.read.is_of(who) {
@@ -94,7 +97,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         self.work.sort_by_key(Part::mark);
     }
 
-    /// A message comes to its receiver's inbox.
+    /// Puts a message into its receiver's inbox.
     pub(super) fn put_in(&mut self, from: Option<&Name>, to: &Name, mail: Mail) {
         let come = (from.cloned(), mail);
         match to {
@@ -112,7 +115,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         }
     }
 
-    /// A mutation: the next message of a participant is lost.
+    /// A mutation: loses the next message of a participant.
     pub(super) fn lose(&mut self, who: &Name) {
         if let Name::Instance(id) = who
             && let Some(stored) = self.instances.get(id)
@@ -131,12 +134,12 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         self.outbox.insert(key, Part::new(queue));
     }
 
-    /// The life in which an instance of an id begins now.
+    /// Returns the life in which an instance with this id begins now.
     pub(super) fn life(&self, id: &Id) -> Life {
         self.lives.get(id).copied().unwrap_or_default()
     }
 
-    /// What the operator may do now.
+    /// Returns the interventions that are possible now.
     pub(super) fn interventions(&self, evaluator: &mut Evaluator<'_>) -> Result<Vec<Intervention>, Stop> {
         let all = evaluator.program.interventions;
         if all.is_none() {
@@ -150,7 +153,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         possible(evaluator, self, known.flatten().collect())
     }
 
-    /// An instance goes back, with those that it needs, in one step of storage.
+    /// Rewinds an instance, with those that it needs, in one step of storage.
     pub(super) fn rewind<K: Keep<State = S>>(
         &mut self,
         evaluator: &mut Evaluator<'_>,
@@ -168,7 +171,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         Ok(())
     }
 
-    /// The tree of an instance, if all of it has ended; an error is the one in it that has not.
+    /// Returns the tree of an instance if all of it has ended, or as an error a member that has
+    /// not.
     pub(super) fn tree(&self, root: &Id) -> Result<Vec<Id>, Id> {
         let known = self.instances.iter().filter_map(|(id, stored)| {
             let instance = stored.state.as_ref()?;
@@ -187,7 +191,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         tree(root, &known.chain(sent).chain(come).collect::<Vec<_>>())
     }
 
-    /// Removes instances. What has come for one of them, and was not taken, is for its next life.
+    /// Removes instances. Messages that came for one of them and were not taken are for its next
+    /// life.
     pub(super) fn purge(&mut self, program: &Program, tree: &[Id]) {
         for id in purged(program, tree) {
             let Some(stored) = self.instances.get(id) else { continue };
@@ -205,7 +210,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         }
     }
 
-    /// Stores what a participant's step brings about.
+    /// Stores the consequences of a participant's step.
     pub(super) fn bring_about(&mut self, program: &Program, by: &Name, outs: Vec<Out>) {
         for out in outs {
             match (out, by) {
@@ -245,8 +250,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         }
     }
 
-    /// Nobody waits for a task any more: a result that compute has of it goes nowhere, and where it has none it may still
-    /// happen.
+    /// Gives up a task that nobody waits for any more. A result that compute has goes nowhere.
+    /// Without a result, the task may still happen.
     fn give_up(&mut self, program: &Program, id: &Id, seq: u64) {
         let Some(task) = self.tasks.remove(&(id.clone(), seq)) else { return };
         self.begun.remove(&(id.clone(), seq));
@@ -257,8 +262,9 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         }
     }
 
-    /// What has come for a request, and was not taken, is no more: what was due, and results of tasks. Answers of others are
-    /// still taken, for their names wait for them.
+    /// Removes the messages that have come for a request and were not taken: those of timers, and
+    /// results of tasks. Other answers are still taken, because the names of their requests wait
+    /// for them.
     fn forget_answers(&mut self, id: &Id, seq: u64) {
         self.forget(id, |from, mail| match mail {
             Message::Due { seq: known, .. } => *known == seq,
@@ -267,7 +273,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         });
     }
 
-    /// What has come for an instance, and was not taken, is no more.
+    /// Removes messages that have come for an instance and were not taken.
     fn forget(&mut self, id: &Id, of: impl Fn(&Option<Name>, &Message) -> bool) {
         let Some(stored) = self.instances.get(id) else { return };
         if stored.inbox.iter().any(|(from, mail)| of(from, mail)) {
@@ -277,7 +283,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         }
     }
 
-    /// What an attempt does to what stands for the world.
+    /// Applies the effect of an attempt to the entity that stands for the world.
     pub(super) fn change_the_world(&mut self, done: &Done) {
         let (Some((entity, _)), Some(state)) = (&done.world, &done.state) else { return };
         let mut stored = self.entities.get(entity).map(|known| (**known).clone()).unwrap_or_default();
@@ -286,7 +292,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         self.overtake(&Name::Entity(entity.clone()));
     }
 
-    /// Time passes, for as long as it takes.
+    /// Lets any amount of time pass.
     pub(super) fn let_time_pass(&mut self, program: &Program) {
         if program.facts.takes_the_clock && self.is_busy(program) {
             return;
@@ -313,7 +319,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         self.attempted_at(evaluator, task, &now)
     }
 
-    /// What can come of an attempt.
+    /// Returns the possible outcomes of an attempt.
     pub(super) fn attempted(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -333,12 +339,12 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         outcomes(evaluator, task, now, self, &state)
     }
 
-    /// What an attempt finds now.
+    /// Returns the circumstances of an attempt that happens now.
     pub(super) fn moment(&self, evaluator: &Evaluator<'_>) -> Moment {
         Moment { clock: self.timers.clock(&evaluator.program.facts.later), turns: self.turns.clone() }
     }
 
-    /// What somebody has read of a clock is so, and mocks in turn are where they are now.
+    /// Records the instant that a clock showed, and the positions of mocks.
     pub(super) fn read(&mut self, instant: Option<i64>, turns: Turns) {
         if !turns.is_empty() {
             self.turns = turns;
@@ -348,7 +354,8 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         }
     }
 
-    /// A task is performed: mocks in turn are where they are now, unless it was performed before.
+    /// Records that a task is performed. This moves mocks to their next outcome, unless the task
+    /// was performed before.
     pub(super) fn performed(&mut self, instance: &Id, seq: u64, done: &Done) {
         let key = (instance.clone(), seq);
         let again = self.begun.get(&key).is_some();
@@ -358,7 +365,7 @@ impl<S: Clone + Debug + Eq + Hash> Config<S> {
         self.read(done.read, if again { Turns::new() } else { done.turns.clone() });
     }
 
-    /// Whether something can happen before any time passes, in a test that has the clock in its hand.
+    /// Whether something can happen before any time passes, in a test that controls the clock.
     pub(super) fn is_busy(&self, program: &Program) -> bool {
         let turn =
             |stored: &Stored<Entity>| stored.state.as_ref().is_some_and(|entity| entity.next().is_some());
@@ -376,7 +383,7 @@ impl<S: Clone + Debug + Eq + Hash> Operated for Config<S> {
 
     fn ended(&self, id: &Id) -> Option<Instance<Eval>> {
         let known = self.instances.get(id).and_then(|stored| stored.state.as_ref());
-        // Of one that has ended there is nothing to go on with.
+        // An ended instance has no evaluation to resume.
         known.filter(|known| known.has_ended()).map(|known| known.clone().with(|_| Part::new(Vec::new())))
     }
 
@@ -391,7 +398,7 @@ impl<S: Clone + Debug + Eq + Hash> Operated for Config<S> {
     }
 }
 
-/// An instance that a message is to begin.
+/// Returns the instance that a message is to begin, if there is one.
 fn begins<'c>(to: &'c Name, mail: &'c Message) -> Option<Member<'c>> {
     match (to, mail) {
         (Name::Instance(id), Message::Begin { owner, .. }) => Some(Member { id, owner, has_ended: false }),

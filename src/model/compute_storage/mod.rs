@@ -1,11 +1,13 @@
 //! The compute-storage model: compute may vanish at any moment, and only storage lasts.
 //!
-//! Storage keeps of each participant its state with the messages that it has not taken, a version, and the messages
-//! that it has sent and that were not passed on. Compute reads one participant, evaluates, and asks storage for one
-//! atomic step: the new state, the message taken, the messages sent. Storage takes the step if the version is still the one
-//! that was read. Whatever compute holds may be lost at any moment; then it is done again.
+//! For each participant, storage keeps its state, a version, the messages that it has not taken,
+//! and the messages that it has sent and that were not passed on. Compute reads one participant,
+//! evaluates, and asks storage for one atomic step: the new state, the message taken, the messages
+//! sent. Storage accepts the step if the version is still the one that was read. Whatever compute
+//! holds may be lost at any moment, and is then computed again.
 //!
-//! The model is general in what storage keeps of a running instance ([`Keep`]); here it is its state ([`States`]).
+//! The model is generic in the stored form of a running instance ([`Keep`]). Here it is the state
+//! ([`States`]).
 
 mod config;
 mod rules;
@@ -30,27 +32,28 @@ use super::{Model, Shown};
 
 pub use config::{Config, Stored, Unrecorded};
 
-/// What storage keeps of a running instance.
+/// The stored form of a running instance.
 pub trait Keep: Sync + Send + Copy + 'static {
     type State: Clone + Debug + Eq + Hash + Send + Sync;
 
     const NAME: &'static str;
 
-    /// **read**: the instance as it can go on.
+    /// **read**: returns the instance in a form that can be resumed.
     fn read(
         evaluator: &mut Evaluator<'_>,
         id: &Id,
         kept: &Instance<Self::State>,
     ) -> Result<Instance<Eval>, Stop>;
 
-    /// What is kept after a turn: `before` is what was kept, none at the beginning.
+    /// Returns the stored form after a turn. `before` is the stored form before the turn, or `None`
+    /// at the beginning.
     fn keep(before: Option<&Instance<Self::State>>, mail: &Mail, turn: &Turn) -> Instance<Self::State>;
 
-    /// What is kept of an instance that went back.
+    /// Returns the stored form of an instance that was rewound.
     fn keep_rewound(before: Instance<Eval>, back: Back, turn: &Turn) -> Instance<Self::State>;
 }
 
-/// Storage keeps the state.
+/// Storage that keeps states.
 #[derive(Clone, Copy, Debug)]
 pub struct States;
 
@@ -72,13 +75,14 @@ impl Keep for States {
     }
 }
 
-/// What compute has read and not yet committed.
+/// A participant that compute has read and not yet committed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Work<S> {
     pub read: Read<S>,
-    /// Storage has another version by now. Of versions nothing else counts, so they have no numbers here.
+    /// Whether storage has another version by now. Nothing else about versions matters, so they
+    /// have no numbers here.
     pub overtaken: bool,
-    /// What the step sends has left already: a mutation.
+    /// Whether the messages of the step have left already: a mutation.
     released: bool,
 }
 
@@ -89,7 +93,7 @@ pub enum Read<S> {
         id: Id,
         kept: Part<Stored<Instance<S>>>,
     },
-    /// An entity takes a message from its inbox, or has its turn.
+    /// An entity that takes a message from its inbox, or has its turn.
     Entity {
         id: EntityName,
         kept: Part<Stored<Entity>>,
@@ -97,14 +101,14 @@ pub enum Read<S> {
     },
 }
 
-/// How much may go wrong in one run.
+/// The number of faults of each kind that may happen in one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
-    /// Compute vanishes.
+    /// Crashes, in which compute vanishes.
     pub crashes: u32,
-    /// A participant is read although it is read already, or a task performed although it was.
+    /// Reads of a participant that is read already, and repeated executions of a task.
     pub slow: u32,
-    /// A message is passed on twice.
+    /// Messages that are passed on twice.
     pub duplicates: u32,
 }
 
@@ -118,10 +122,10 @@ pub enum Step {
     },
     Read {
         who: Name,
-        /// An entity has its turn.
+        /// Whether an entity has its turn.
         turn: bool,
     },
-    /// With the outcome of that number.
+    /// Commits a step, with the outcome of this number.
     Commit {
         work: u128,
         outcome: usize,
@@ -140,7 +144,7 @@ pub enum Step {
     Elapse {
         timer: TimerId,
     },
-    /// An attempt that was given up happens after all, with the outcome of that number.
+    /// An attempt that was given up happens after all, with the outcome of this number.
     Late {
         orphan: u128,
         outcome: usize,
@@ -149,12 +153,12 @@ pub enum Step {
     Lapse {
         orphan: u128,
     },
-    /// The operator does something.
+    /// The operator intervenes.
     Intervene(Intervention),
     Crash,
 }
 
-/// The model, with how much may go wrong.
+/// The model, with the number of faults that may happen.
 #[derive(Clone, Copy, Debug)]
 pub struct Storage<K> {
     pub faults: Faults,
@@ -250,7 +254,7 @@ impl<K: Keep> Model for Storage<K> {
             }
         }
         let interventions = c.interventions(evaluator)?.into_iter().map(Step::Intervene);
-        // Nobody has to intervene; that is settled when nothing else can happen.
+        // The operator need not intervene. That is settled when nothing else can happen.
         let leaves = steps.is_empty() && !c.left.is_none();
         steps.extend(interventions.chain(leaves.then_some(Step::Intervene(Intervention::Leave))));
         if c.faults.crashes > 0 && !(c.work.is_empty() && c.results.is_empty()) {

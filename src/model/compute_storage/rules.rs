@@ -18,7 +18,7 @@ use super::super::timers::{TimerId, Timers};
 use super::{Config, Keep, Read, Storage, Stored, Unrecorded, Work};
 
 impl<K: Keep> Storage<K> {
-    /// **begin**: storage holds nothing but the message that begins the main instance.
+    /// **begin**: storage has only the message that begins the main instance.
     pub(super) fn begin(&self, evaluator: &mut Evaluator<'_>) -> Config<K::State> {
         let program = evaluator.program;
         let message = instance::beginning(program);
@@ -42,8 +42,9 @@ impl<K: Keep> Storage<K> {
         }
     }
 
-    /// **transfer**: the next message of a sender comes to its receiver, and is then no longer the sender's. Between
-    /// the two there may be a crash; then it comes again. One that has come before, by its number, is dropped.
+    /// **transfer**: the next message of a sender comes to its receiver, and then leaves the
+    /// sender. A crash may happen between the two; then the message comes again. A message that has
+    /// come before, by its number, is dropped.
     pub(super) fn transfer(
         &self,
         evaluator: &Evaluator<'_>,
@@ -61,7 +62,7 @@ impl<K: Keep> Storage<K> {
         } else {
             queue.pop_front();
         }
-        // It is the last that has come now: the others are counted from it.
+        // This message is the last that has come now, and the others are counted from it.
         queue.iter_mut().for_each(|(other, _)| *other = other.saturating_sub(number));
         match queue.is_empty() {
             true => c.outbox.remove(&key),
@@ -72,7 +73,7 @@ impl<K: Keep> Storage<K> {
         }
     }
 
-    /// **read**: compute takes a participant with work from storage.
+    /// **read**: compute reads a participant with work from storage.
     pub(super) fn read(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -107,7 +108,8 @@ impl<K: Keep> Storage<K> {
         Ok(())
     }
 
-    /// **evaluate**: what becomes of what was read. This is compute's alone: nothing of it lasts.
+    /// **evaluate**: computes the step of what was read. Only compute has the result; nothing of it
+    /// lasts.
     fn evaluate(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -181,8 +183,8 @@ impl<K: Keep> Storage<K> {
         }
     }
 
-    /// **replace**: an instance that has ended is purged with its tree, if all of that has ended when this is stored, and
-    /// another life of its id begins.
+    /// **replace**: an instance that has ended is purged with its tree, and another life of its id
+    /// begins. This requires that the whole tree has ended when the step is stored.
     fn replace(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -211,7 +213,7 @@ impl<K: Keep> Storage<K> {
         Ok(Evaluated { written, outs, shown: (None, Turns::new()), purged })
     }
 
-    /// How many outcomes the step of what was read has.
+    /// Returns the number of possible outcomes of the step.
     pub(super) fn count(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -227,8 +229,8 @@ impl<K: Keep> Storage<K> {
         }
     }
 
-    /// **commit**: the version is the one that was read: the new state, the message taken and those sent are stored
-    /// together.
+    /// **commit**: if the version is still the one that was read, storage takes the new state, the
+    /// message taken and the messages sent together.
     pub(super) fn commit(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -246,7 +248,7 @@ impl<K: Keep> Storage<K> {
         c.purge(evaluator.program, &purged);
         match written {
             Written::Instance(id, mut next) => {
-                // What has come since stays.
+                // Messages that have come since then stay.
                 if let Some(now) = c.instances.get(&id) {
                     let stays = evaluator.program.mutation == Mutation::MessageStays && now.state.is_some();
                     let taken = usize::from(!stays);
@@ -268,15 +270,15 @@ impl<K: Keep> Storage<K> {
         Ok(())
     }
 
-    /// **refuse**: somebody else was faster: what was read is no longer what is stored.
+    /// **refuse**: another step was faster, so the version that was read is outdated.
     pub(super) fn refuse(&self, c: &mut Config<K::State>, work: &Part<Work<K::State>>) {
         if let Some(at) = c.work.iter().position(|known| known == work) {
             c.work.remove(at);
         }
     }
 
-    /// **perform**: compute does a stored task, whatever became of doing it before. Its result is compute's alone;
-    /// what it does to the world is not undone.
+    /// **perform**: compute performs a stored task, whatever became of earlier executions. Only
+    /// compute has the result. The effect on the world is not undone.
     pub(super) fn perform(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -312,7 +314,8 @@ impl<K: Keep> Storage<K> {
         Ok(())
     }
 
-    /// **record**: the first result of a task is stored, as a message to who asked for it; a later one is dropped.
+    /// **record**: stores the first result of a task, as a message to the instance that asked for
+    /// it. Later results are dropped.
     pub(super) fn record(&self, program: &Program, c: &mut Config<K::State>, result: u128) {
         let Some(at) = c.results.iter().position(|known| known.mark() == result) else { return };
         let result = c.results.remove(at);
@@ -331,7 +334,7 @@ impl<K: Keep> Storage<K> {
         }
     }
 
-    /// **elapse**: what is due first of a receiver is due, now or before: its message has come.
+    /// **elapse**: the first timer of a receiver is due, now or earlier, and its message comes.
     pub(super) fn elapse(&self, program: &Program, c: &mut Config<K::State>, timer: &TimerId) {
         if program.mutation == Mutation::NoWork {
             c.timers.jump(timer);
@@ -362,8 +365,9 @@ impl<K: Keep> Storage<K> {
         orphan::take(&mut c.orphans, orphan);
     }
 
-    /// **suspend**, **resume**, **purge**, **rewind** and **leave**: a command comes, or what has ended is removed in one step of storage. The main
-    /// instance begins again after its purge.
+    /// **suspend**, **resume**, **purge**, **rewind** and **leave**: a command comes, or ended
+    /// instances are removed or rewound in one step of storage. The main instance begins again
+    /// after its purge.
     pub(super) fn intervene(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -390,7 +394,7 @@ impl<K: Keep> Storage<K> {
         Ok(())
     }
 
-    /// **crash**: compute vanishes with all that it has.
+    /// **crash**: compute vanishes with everything that it has.
     pub(super) fn crash(&self, program: &Program, c: &mut Config<K::State>) {
         c.faults.crashes -= 1;
         let loses = |stored: &Stored<Instance<K::State>>| match program.mutation {
@@ -406,23 +410,23 @@ impl<K: Keep> Storage<K> {
     }
 }
 
-/// What compute reads of a participant: its state, and the message that it takes.
+/// Returns what compute reads of a participant: its state, and the message that it takes.
 fn head<T: Clone + Hash>(stored: &Stored<T>, newest: bool) -> Part<Stored<T>> {
     let next = if newest { stored.inbox.back() } else { stored.inbox.front() };
     Part::new(Stored { inbox: next.into_iter().cloned().collect(), ..stored.clone() })
 }
 
-/// What becomes of what was read.
+/// The evaluated step of what was read.
 struct Evaluated<S> {
     written: Written<S>,
     outs: Vec<Out>,
-    /// What the clock showed, when an operation looked at it, and how far mocks in turn are.
+    /// The instant that the clock showed, if an operation read it, and the positions of mocks.
     shown: (Option<i64>, Turns),
-    /// The instances that are removed with it.
+    /// The instances that are removed in the same step.
     purged: Vec<Id>,
 }
 
-/// What compute asks storage to write.
+/// The write that compute asks storage for.
 pub enum Written<S> {
     Instance(Id, Box<Stored<Instance<S>>>),
     Entity(EntityName, Box<Stored<Entity>>),

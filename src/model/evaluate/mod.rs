@@ -1,7 +1,7 @@
 //! Evaluation: the machine as a function from states to states.
 //!
-//! A program is deterministic, so what it does next depends on nothing but its state and the answer that it gets.
-//! What was evaluated once is remembered by its hash, and not evaluated again.
+//! A program is deterministic, so its next step depends only on its state and on the answer that it
+//! gets. Results of evaluation are remembered by hashes, so that nothing is evaluated twice.
 
 mod outcomes;
 mod trials;
@@ -21,86 +21,89 @@ use super::program::{Program, Subject};
 
 pub use outcomes::Chooser;
 
-/// A suspended evaluation: the machine as bytes, its requests named by the fibers that wait for them.
+/// A suspended evaluation: the machine as bytes. Its requests are named by the fibers that wait for
+/// them.
 pub type Eval = Part<Vec<u8>>;
 
-/// Requests of one step are numbered from here, so that none has the number of a fiber.
+/// The number of the first request in a step, so that no request has the number of a fiber.
 const BASE: u64 = 1 << 40;
-/// Fuel of one step, in calls and repetitions.
+/// The fuel of one step, in calls and repetitions.
 const FUEL: u64 = 20_000_000;
-/// What is remembered at most: of operations and properties in entries, of instances in bytes.
+/// The most results to remember: for operations and properties in entries, for instances in bytes.
 const REMEMBERED: usize = 100_000;
 const REMEMBERED_BYTES: usize = 96 << 20;
 
-/// What one step of an instance's evaluation comes to.
+/// The result of one step of an instance's evaluation.
 pub struct Evaluated {
-    /// Where it waits; none when it is at its end.
+    /// The suspended evaluation; `None` at the end.
     pub eval: Option<Eval>,
-    /// What it newly asks for: the fiber that waits, the number of the request among those of the step, the request.
+    /// The new requests: the fiber that waits, the request's number within the step, and the
+    /// request.
     pub requests: Vec<(u64, u64, Asked)>,
-    /// How many requests it made, those that never left included.
+    /// The number of requests made, including those that never left.
     pub count: u64,
     /// The fibers whose requests nobody waits for any more.
     pub withdrawn: Vec<u64>,
-    /// How it ended.
+    /// The result at the end.
     pub result: Option<Answer>,
 }
 
-/// One thing that can come of a task or of an operation.
+/// A possible outcome of a task or of an operation.
 #[derive(Clone)]
 pub struct Done {
-    /// Which of the choices of the environment: for people.
+    /// The choices of the environment, for people.
     pub choice: Option<String>,
-    /// The result; none when it is never done.
+    /// The result; `None` if the task is never done.
     pub result: Option<Answer>,
-    /// An operation's entity: its state afterwards, if it has become another.
+    /// The new state of an operation's entity, if it has changed.
     pub state: Option<Option<Part<Data>>>,
-    /// What it sent.
+    /// The messages sent.
     pub sends: Vec<Asked>,
-    /// An operation on the entity that stands for the world, to be done with it.
+    /// The operation that is to run on the entity that stands for the world.
     pub world: Option<(EntityName, Id)>,
-    /// What the clock showed, when it looked at it.
+    /// The instant that the clock showed, if it was read.
     pub read: Option<i64>,
-    /// How far mocks in turn are now; nothing when it took none.
+    /// The positions of mocks afterwards; may be empty if no mock was taken in turn.
     pub turns: Turns,
 }
 
-/// How many outcomes were taken of each mock in turn, up to its last one.
+/// The positions of those mocks whose outcomes come in turn: the number of outcomes taken of each,
+/// up to its last one.
 pub type Turns = Vec<u8>;
 
-/// What an attempt finds: what a clock may show, and how far mocks in turn are.
+/// The circumstances of an attempt: the possible readings of a clock, and the positions of mocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Moment {
     pub clock: Vec<i64>,
     pub turns: Turns,
 }
 
-/// What properties and mocks can look at.
+/// The view of a configuration that properties and mocks have.
 pub trait View {
     fn state(&self, entity: &EntityId) -> Option<Data>;
     fn states(&self, kind: &str) -> Vec<(Data, Data)>;
-    /// Null when there is no such instance.
+    /// Returns the outcome of an instance, or null if there is no such instance.
     fn outcome(&self, id: &str) -> Value;
 }
 
-/// Why a program can't be explored.
+/// The reason why a program can't be explored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stop {
-    /// An effect of the outside that no mock stands for.
+    /// An effect outside for which there is no mock.
     NoMock { request: Asked },
-    /// A test looks at a state, which differs from schedule to schedule.
+    /// A look at a state by a test. The state differs from schedule to schedule.
     Looks { request: Asked },
-    /// It computes without an end.
+    /// A computation without an end.
     Endless,
-    /// It starts instances whose ids come from keys of steps: requests have to be named by their numbers.
+    /// Instances whose ids come from keys of steps: requests have to be named by their numbers.
     LooksAtNames,
-    /// A replay asks for something else than the history holds.
+    /// A replay that makes another request than the history has.
     Nondeterminism { id: Id },
     /// A fault of the model.
     Fault(String),
 }
 
-/// The machine with one program, and what it was seen to do. One to a thread.
+/// The machine with one program, and the notices about it. Each thread has its own.
 pub struct Evaluator<'a> {
     pub program: &'a Program,
     image: Rc<Image>,
@@ -110,14 +113,14 @@ pub struct Evaluator<'a> {
     turns_bytes: usize,
     done: ByHash<Rc<Vec<Done>>>,
     properties: HashMap<(usize, u128), bool>,
-    /// What was seen of the program.
+    /// The notices about the program.
     pub notices: Notices,
-    /// The property that is evaluated.
+    /// The property that is being evaluated.
     looking: Option<Place>,
 }
 
 impl<'a> Evaluator<'a> {
-    /// An error is that of a `const` of the program.
+    /// Returns an evaluator of a program. An error is that of a `const` of the program.
     pub fn new(program: &'a Program) -> Result<Evaluator<'a>, Stop> {
         let image = Image::new(program.code.clone())
             .map_err(|(name, error)| Stop::Fault(format!("const {name}: {}", error.title())))?;
@@ -135,14 +138,14 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// The program, ready to run.
+    /// Returns the program, ready to run.
     pub fn image(&self) -> Rc<Image> {
         self.image.clone()
     }
 
     // ---- instances
 
-    /// An instance at its beginning, up to its first requests.
+    /// Evaluates an instance from its beginning up to its first requests.
     pub fn begin(
         &mut self,
         function: &str,
@@ -158,7 +161,8 @@ impl<'a> Evaluator<'a> {
         self.remember(key, machine, 0)
     }
 
-    /// An instance that is given these answers, each for the request of a number and when the next has another: as it ends,
+    /// Evaluates an instance with these answers. Each answer comes with the number that the next
+    /// request has at that time, and the number of its own request. Returns the machine afterwards,
     /// with the provenance of its errors.
     pub fn run_through<'r>(
         &mut self,
@@ -186,7 +190,7 @@ impl<'a> Evaluator<'a> {
         Ok(machine)
     }
 
-    /// The machine of an instance at its beginning.
+    /// Returns the machine of an instance at its beginning.
     fn machine(&self, function: &str, args: &Data, id: &str, attempt: u32) -> Result<Machine, Stop> {
         let code = &self.image.code;
         let body = match function == MAIN_FUNCTION {
@@ -205,7 +209,7 @@ impl<'a> Evaluator<'a> {
         Ok(Machine::new(self.image.clone(), Context::Orchestration, body, args, identity))
     }
 
-    /// Goes on with an answer for the request of a fiber.
+    /// Resumes with an answer to the request of a fiber.
     pub fn resume(&mut self, eval: &Eval, fiber: u64, with: &Answer) -> Result<Rc<Evaluated>, Stop> {
         let key = fingerprint(&(eval.mark(), fiber, with.mark()));
         if let Some(known) = self.instances.get(&key) {
@@ -216,7 +220,7 @@ impl<'a> Evaluator<'a> {
         self.remember(key, machine, BASE)
     }
 
-    /// As if these answers had come at one moment: what a replay does that knows of no turns.
+    /// Resumes as if these answers had come at one moment, like a replay without turns.
     pub fn resume_at_once(&mut self, eval: &Eval, with: &[(u64, Answer)]) -> Result<Rc<Evaluated>, Stop> {
         let mut machine = self.restore(eval)?;
         for (fiber, answer) in with {
@@ -225,7 +229,8 @@ impl<'a> Evaluator<'a> {
         Ok(Rc::new(step(machine, BASE)?))
     }
 
-    /// Whether the program wants another attempt after an error that a fiber's request got; an error is its own.
+    /// Whether the program wants another attempt after an error of a fiber's request. The inner
+    /// error is one that the program throws while it decides.
     pub fn judge(
         &mut self,
         eval: &Eval,
@@ -257,7 +262,7 @@ impl<'a> Evaluator<'a> {
         Ok(evaluated)
     }
 
-    /// A turn that was seen.
+    /// Returns a turn that is remembered.
     pub fn turn(&self, key: u128) -> Option<Rc<Turn>> {
         self.turns.get(&key).cloned()
     }
@@ -272,11 +277,11 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// The function of the main instance, as its messages name it.
+/// The name of the main instance's function in messages.
 pub const MAIN_FUNCTION: &str = "script";
 
 impl Done {
-    /// What comes of a mock that is an operation, once that has run.
+    /// Returns the outcome of a mock that is an operation, after the operation has run.
     pub fn then(self, ran: Done) -> Done {
         let turns = if ran.turns.is_empty() { self.turns } else { ran.turns };
         Done { world: self.world, choice: self.choice, turns, ..ran }
@@ -299,12 +304,12 @@ fn data(value: &Value) -> Data {
     Data::encode(value).unwrap_or_else(|_| Data::null())
 }
 
-/// The handle of an instance, as an answer.
+/// Returns the handle of an instance, as an answer.
 pub fn handle(id: &str) -> Answer {
     answer(Ok(data(&instance_handle(id))))
 }
 
-/// Runs a machine, whose new requests are numbered from `base`, up to its next requests or its end.
+/// Runs a machine up to its next requests or its end. New requests are numbered from `base`.
 fn step(mut machine: Machine, base: u64) -> Result<Evaluated, Stop> {
     let progress = machine.run_and_note(FUEL);
     if matches!(progress, Progress::OutOfFuel) {

@@ -1,4 +1,4 @@
-//! What can come of activities, operations and effects, under each choice of the environment.
+//! The outcomes of activities, operations and effects, under each choice of the environment.
 
 use std::rc::Rc;
 
@@ -12,28 +12,28 @@ use super::super::message::{Asked, EntityName, answer, asked, shown};
 use super::super::part::{Part, fingerprint};
 use super::{Done, Evaluator, FUEL, Moment, REMEMBERED, Stop, Turns, View, data};
 
-/// Different results that one task may have, at most.
+/// The most outcomes of one task.
 const MOST_OUTCOMES: usize = 64;
 
-/// Who takes the choices of the environment where not all of them are looked at.
+/// The source of the environment's choices where not all of them are explored.
 pub trait Chooser {
-    /// Which of the outcomes of the mock of this activity or effect.
+    /// Chooses one of the outcomes of the mock of this activity or effect.
     fn outcome(&mut self, mock: &str, count: usize) -> usize;
-    /// Any 64 bits.
+    /// Returns any 64 bits.
     fn bits(&mut self) -> u64;
 }
 
-/// A way through the choices of the environment.
+/// A path through the choices of the environment.
 #[derive(Default)]
 struct Choices<'c> {
-    /// None when all ways are to be taken.
+    /// The source of choices; `None` to explore all paths.
     chooser: Option<&'c mut dyn Chooser>,
     path: Vec<(usize, usize)>,
     at: usize,
     names: Vec<String>,
-    /// What the clock showed.
+    /// The instant that the clock showed.
     read: Option<i64>,
-    /// How far mocks in turn are.
+    /// The positions of mocks.
     turns: Turns,
 }
 
@@ -42,7 +42,8 @@ impl Choices<'_> {
         Choices { turns: now.turns.clone(), ..Choices::default() }
     }
 
-    /// One of the outcomes of a mock; of one in turn, `turn` is its number among these.
+    /// Chooses one of the outcomes of a mock. If these come in turn, `turn` is the mock's number
+    /// among such mocks.
     fn outcome(&mut self, mock: &Mock, turn: Option<usize>) -> usize {
         let count = mock.outcomes.len();
         match (&mut self.chooser, turn.and_then(|turn| self.turns.get_mut(turn))) {
@@ -56,7 +57,7 @@ impl Choices<'_> {
         }
     }
 
-    /// What `random` gives.
+    /// Returns a result of `random`.
     fn fraction(&mut self) -> f64 {
         match &mut self.chooser {
             Some(chooser) => (chooser.bits() >> 11) as f64 / (1u64 << 53) as f64,
@@ -64,7 +65,7 @@ impl Choices<'_> {
         }
     }
 
-    /// What `random_int` gives.
+    /// Returns a result of `random_int`.
     fn int(&mut self, low: i64, high: i64) -> i64 {
         let span = high.saturating_sub(low);
         match (&mut self.chooser, span) {
@@ -77,7 +78,7 @@ impl Choices<'_> {
         }
     }
 
-    /// What the clock shows: the same each time that one attempt looks at it.
+    /// Returns the instant that the clock shows. It is the same throughout one attempt.
     fn instant(&mut self, clock: &[i64]) -> i64 {
         let shown = match self.read {
             Some(shown) => shown,
@@ -88,7 +89,7 @@ impl Choices<'_> {
         shown
     }
 
-    /// One of so many.
+    /// Chooses a number below `count`.
     fn choose(&mut self, count: usize) -> usize {
         if self.at == self.path.len() {
             self.path.push((0, count));
@@ -97,7 +98,7 @@ impl Choices<'_> {
         self.path[self.at - 1].0
     }
 
-    /// The next way; false when there is none.
+    /// Moves to the next path. Returns false if there is none.
     fn next(&mut self, now: &Moment) -> bool {
         self.turns.clone_from(&now.turns);
         self.at = 0;
@@ -114,7 +115,7 @@ impl Choices<'_> {
 }
 
 impl Evaluator<'_> {
-    /// An operation of an entity, run to its end: what can come of it.
+    /// Returns the possible outcomes of an entity's operation, run to its end.
     pub fn operate(
         &mut self,
         entity: &EntityId,
@@ -157,7 +158,8 @@ impl Evaluator<'_> {
         self.keep(hash, all)
     }
 
-    /// What of the arguments of a mocked call an operation takes: it may have fewer parameters than there are.
+    /// Returns the arguments of a mocked call that an operation takes, as it may have fewer
+    /// parameters.
     pub fn fitting(&self, entity: &EntityId, operation: &str, args: &Data) -> Data {
         let declared = self.image.code.find_entity(&entity.name);
         let found = declared.and_then(|known| known.operations.iter().find(|known| known.name == operation));
@@ -171,7 +173,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// An attempt at an activity: what can come of it.
+    /// Returns the possible outcomes of an attempt at an activity or an effect.
     pub fn perform(
         &mut self,
         task: &Asked,
@@ -198,7 +200,8 @@ impl Evaluator<'_> {
         self.keep(hash, all)
     }
 
-    /// An attempt at an activity or an effect, with one choice of the environment.
+    /// Returns the outcome of an attempt at an activity or an effect, for one choice of the
+    /// environment.
     pub fn perform_once(
         &mut self,
         task: &Asked,
@@ -246,7 +249,7 @@ impl Evaluator<'_> {
         Ok(all)
     }
 
-    /// Runs an activity or an operation to its end; its own effects are done at once.
+    /// Runs an activity or an operation to its end. Its own effects are done at once.
     fn run_to_end(
         &mut self,
         mut machine: Machine,
@@ -300,7 +303,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// One of the outcomes of a mock.
+    /// Returns one of the outcomes of a mock.
     fn mocked(
         &mut self,
         mock: &Mock,
@@ -339,7 +342,8 @@ impl Evaluator<'_> {
         Ok(Done { choice: Some(name), turns: choices.turns.clone(), ..done })
     }
 
-    /// A mock's function of the arguments; it may have fewer parameters than there are arguments.
+    /// Calls a mock's function with the arguments. It may have fewer parameters than there are
+    /// arguments.
     fn mock_function(
         &mut self,
         function: FunctionId,
@@ -358,7 +362,7 @@ impl Evaluator<'_> {
         }))
     }
 
-    /// An effect of an instance, an activity or an operation.
+    /// Performs an effect of an instance, an activity or an operation.
     fn effect(
         &mut self,
         request: &Asked,
@@ -403,7 +407,7 @@ impl Evaluator<'_> {
             Effect::Env | Effect::Secret | outside!() | files!() | programs!() => {
                 return Err(Stop::NoMock { request: request.clone() });
             }
-            // The models answer them by themselves, so that they do not come here.
+            // The models answer these effects themselves, so they never come here.
             engine!() | messages!() => return Err(Stop::NoMock { request: request.clone() }),
         };
         let chosen = matches!(effect, Effect::Random | Effect::RandomInt)
@@ -414,7 +418,7 @@ impl Evaluator<'_> {
     }
 }
 
-/// Nothing to look at.
+/// A view with nothing in it.
 struct Nothing;
 
 impl View for Nothing {

@@ -1,4 +1,4 @@
-//! Mocks and properties: functions that compute, and look at a configuration.
+//! Mocks and properties: functions that compute and look at a configuration.
 
 use crate::builtins::{Context, Effect};
 use crate::code::{FunctionId, Property};
@@ -8,7 +8,7 @@ use super::super::message::shown;
 use super::{Evaluator, FUEL, REMEMBERED, Stop, View, data};
 
 impl Evaluator<'_> {
-    /// What a function of a mock or a property gives.
+    /// Returns the value or the error of a function of a mock or a property.
     pub(super) fn value(
         &mut self,
         function: FunctionId,
@@ -40,7 +40,7 @@ impl Evaluator<'_> {
         }
     }
 
-    /// What a test, a property or a mock finds when it looks around.
+    /// Returns the result of a look at a configuration by a test, a property or a mock.
     pub fn look(&self, what: &RequestKind, args: &Data, view: &dyn View) -> Data {
         let value = match (what, args.items().first()) {
             (RequestKind::Effect(Effect::StateOf), Some(Value::Entity(entity))) => match EntityId::of(entity)
@@ -68,7 +68,7 @@ impl Evaluator<'_> {
         initial.map_or(Value::Null, |at| self.image.globals.borrow()[at].clone())
     }
 
-    /// Whether a property holds; one that throws or gives no bool does not.
+    /// Whether a property holds. A property that throws or does not return a bool does not hold.
     pub fn holds(
         &mut self,
         at: usize,
@@ -91,7 +91,7 @@ impl Evaluator<'_> {
         Ok(holds)
     }
 
-    /// What a property gives, for people.
+    /// Describes the result of a property that does not hold, for people.
     pub fn explain(&mut self, property: &Property, view: &dyn View) -> Result<String, Stop> {
         Ok(match self.value(property.function, Vec::new(), view)? {
             Ok(Value::Bool(outcome)) if !outcome.get() => "it is false".to_string(),

@@ -1,4 +1,4 @@
-//! A moment of a run of the high-level model.
+//! The configurations of the high-level model.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,17 +28,17 @@ pub type Channel = Part<VecDeque<Mail>>;
 pub struct Config {
     pub instances: Shared<Map<Id, Part<Instance<Eval>>>>,
     pub entities: Shared<Map<EntityName, Part<Entity>>>,
-    /// Activities and effects in flight, by the request that they are for.
+    /// Activities and effects in flight, by their requests.
     pub tasks: Shared<Map<(Id, u64), Part<Task>>>,
-    /// By sender and receiver.
+    /// The messages in flight, by sender and receiver.
     pub mail: Shared<Map<(Name, Name), Channel>>,
     pub timers: Shared<Timers>,
-    /// Attempts that were given up, and may still happen.
+    /// Attempts that were given up and may still happen.
     pub orphans: Vec<Part<Orphan>>,
     pub turns: Turns,
     /// The next life of each id that was used before.
     pub lives: Map<Id, Life>,
-    /// What the operator may still do.
+    /// The interventions that the operator may still make.
     pub left: Interventions,
     pub trouble: Vec<Anomaly>,
 }
@@ -86,7 +86,7 @@ impl Config {
         };
     }
 
-    /// Lets happen what a participant's step brings about.
+    /// Applies the consequences of a participant's step.
     pub fn bring_about(&mut self, program: &Program, by: &Name, outs: Vec<Out>) {
         for out in outs {
             match (out, by) {
@@ -119,12 +119,12 @@ impl Config {
         }
     }
 
-    /// The life in which an instance of an id begins now.
+    /// Returns the life in which an instance with this id begins now.
     pub(super) fn life(&self, id: &Id) -> Life {
         self.lives.get(id).copied().unwrap_or_default()
     }
 
-    /// What the operator may do now.
+    /// Returns the interventions that are possible now.
     pub(super) fn interventions(&self, evaluator: &mut Evaluator<'_>) -> Result<Vec<Intervention>, Stop> {
         let all = evaluator.program.interventions;
         if all.is_none() {
@@ -136,7 +136,7 @@ impl Config {
         possible(evaluator, self, known.collect())
     }
 
-    /// An instance goes back, with those that it needs.
+    /// Rewinds an instance, with those that it needs.
     pub(super) fn rewind(&mut self, evaluator: &mut Evaluator<'_>, id: &Id) -> Result<(), Stop> {
         for (id, _, turn) in rewinding(evaluator, self, id)?.into_iter().flatten() {
             self.instances.edit().insert(id.clone(), turn.instance);
@@ -145,7 +145,7 @@ impl Config {
         Ok(())
     }
 
-    /// Removes an instance that has ended, with its tree; an error is the one in it that has not ended.
+    /// Removes an ended instance with its tree. An error is a member that has not ended.
     pub(super) fn purge(&mut self, program: &Program, root: &Id) -> Result<(), Id> {
         let members = self.tree(root)?;
         for id in purged(program, &members) {
@@ -156,7 +156,8 @@ impl Config {
         Ok(())
     }
 
-    /// The tree of an instance, if all of it has ended; an error is the one in it that has not.
+    /// Returns the tree of an instance if all of it has ended, or as an error a member that has
+    /// not.
     fn tree(&self, root: &Id) -> Result<Vec<Id>, Id> {
         let known = self.instances.iter().map(|(id, instance)| {
             let (owner, has_ended) = (&instance.owner, instance.has_ended());
@@ -173,7 +174,8 @@ impl Config {
         tree(root, &known.chain(begins).collect::<Vec<_>>())
     }
 
-    /// A request is not done any more, and nothing of it is due.
+    /// Gives up the task of a request and clears its timers. Without `all`, the limit of all
+    /// attempts stays.
     fn give_up(&mut self, program: &Program, id: &Id, seq: u64, all: bool) {
         if self.tasks.contains_key(&(id.clone(), seq))
             && let Some(task) = self.tasks.edit().remove(&(id.clone(), seq))
@@ -185,7 +187,7 @@ impl Config {
         }
     }
 
-    /// What can come of a task in flight.
+    /// Returns the possible outcomes of a task in flight.
     pub fn outcomes(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -196,18 +198,18 @@ impl Config {
         self.attempted(evaluator, task)
     }
 
-    /// What can come of an attempt.
+    /// Returns the possible outcomes of an attempt.
     pub fn attempted(&self, evaluator: &mut Evaluator<'_>, task: &Task) -> Result<Rc<Vec<Done>>, Stop> {
         let now = self.moment(evaluator);
         outcomes(evaluator, task, &now, self, &|id| self.entities.get(id).and_then(|e| e.state.clone()))
     }
 
-    /// What an attempt finds now.
+    /// Returns the circumstances of an attempt that happens now.
     pub fn moment(&self, evaluator: &Evaluator<'_>) -> Moment {
         Moment { clock: self.timers.clock(&evaluator.program.facts.later), turns: self.turns.clone() }
     }
 
-    /// What an attempt does to what stands for the world.
+    /// Applies the effect of an attempt to the entity that stands for the world.
     pub(super) fn change_the_world(&mut self, done: &Done) {
         if let (Some((entity, _)), Some(state)) = (&done.world, &done.state) {
             let changed = Entity { state: state.clone(), ..self.entity(entity) };
@@ -215,7 +217,7 @@ impl Config {
         }
     }
 
-    /// What somebody has read of a clock is so, and mocks in turn are where they are now.
+    /// Records the instant that a clock showed, and the positions of mocks.
     pub(super) fn read(&mut self, done: &Done) {
         if !done.turns.is_empty() {
             self.turns.clone_from(&done.turns);
@@ -225,21 +227,21 @@ impl Config {
         }
     }
 
-    /// A request will have no answer.
+    /// Records that a request will have no answer.
     pub(super) fn expects_nothing(&mut self, id: &Id, seq: u64) {
         if !self.timers.is_empty() {
             self.timers.edit().expects_nothing(id, seq);
         }
     }
 
-    /// Whether something can happen before any time passes, in a test that has the clock in its hand.
+    /// Whether something can happen before any time passes, in a test that controls the clock.
     pub(super) fn is_busy(&self, program: &Program) -> bool {
         !self.mail.is_empty()
             || self.entities.values().any(|entity| entity.next().is_some())
             || self.tasks.values().any(|task| program.is_prompt(&task.asked))
     }
 
-    /// Time passes, for as long as it takes.
+    /// Lets any amount of time pass.
     pub(super) fn let_time_pass(&mut self, program: &Program) {
         if program.facts.takes_the_clock && self.is_busy(program) {
             return;

@@ -1,7 +1,8 @@
-//! The high-level model: what programs mean, without crashes and without storage.
+//! The high-level model: the meaning of programs, without crashes and without storage.
 //!
-//! A configuration is ⟨instances; entities; tasks in flight; messages in flight; timers; attempts that were given up⟩. Each rule is a function
-//! of its name, and [`HighLevel::enabled`] lists the steps that the rules allow.
+//! A configuration is ⟨instances; entities; tasks in flight; messages in flight; timers; attempts
+//! that were given up⟩. Each rule is a function with its name, and [`HighLevel::enabled`] lists the
+//! steps that the rules allow.
 
 mod config;
 pub(super) mod show;
@@ -29,7 +30,7 @@ pub enum Step {
         from: Name,
         to: Name,
     },
-    /// With the outcome of that number.
+    /// An entity runs an operation, with the outcome of this number.
     Operate {
         entity: EntityName,
         outcome: usize,
@@ -45,7 +46,7 @@ pub enum Step {
     Elapse {
         timer: TimerId,
     },
-    /// An attempt that was given up happens after all, with the outcome of that number.
+    /// An attempt that was given up happens after all, with the outcome of this number.
     Late {
         orphan: u128,
         outcome: usize,
@@ -54,11 +55,11 @@ pub enum Step {
     Lapse {
         orphan: u128,
     },
-    /// The operator does something.
+    /// The operator intervenes.
     Intervene(Intervention),
 }
 
-/// The model of a program.
+/// The high-level model of a program.
 pub struct HighLevel;
 
 impl HighLevel {
@@ -79,8 +80,9 @@ impl HighLevel {
         Ok(config)
     }
 
-    /// **deliver**: the first message of a sender to a receiver arrives. An instance takes it and evaluates, up to
-    /// its next requests or its end; an entity keeps it until its turn.
+    /// **deliver**: the first message of a sender to a receiver arrives. An instance takes the
+    /// message and evaluates, up to its next requests or its end. An entity keeps the message until
+    /// its turn.
     fn deliver(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -136,8 +138,9 @@ impl HighLevel {
         Ok(())
     }
 
-    /// **replace**: what is to take the place of an instance that has ended finds it purged, with its tree; or the
-    /// instance stays, since one of the tree has not ended. What comes of that, if so.
+    /// **replace**: purges an ended instance with its tree, if a message is to begin another in its
+    /// place. If a member of the tree has not ended, the instance stays, and the consequences of
+    /// this are returned.
     fn replace(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -155,7 +158,8 @@ impl HighLevel {
         Some(turn.out)
     }
 
-    /// **operate**: an entity takes the message whose turn it is and runs that operation to its end, atomically.
+    /// **operate**: an entity takes the message whose turn it is, and runs the operation to its
+    /// end, atomically.
     fn operate(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -173,8 +177,8 @@ impl HighLevel {
         Ok(())
     }
 
-    /// **acquire**: the request of a critical section has its turn at an entity that is free; it holds it, and the
-    /// request goes on to the next entity, or is granted.
+    /// **acquire**: the request of a critical section has its turn at a free entity. The entity
+    /// records the holder, and the request goes on to the next entity, or is granted.
     fn acquire(&self, program: &Program, c: &mut Config, id: &EntityName) {
         let mut entity = c.entity(id);
         let outs = entity.acquire();
@@ -185,7 +189,8 @@ impl HighLevel {
         c.bring_about(program, &Name::Entity(id.clone()), outs);
     }
 
-    /// **perform**: a task in flight has a result, which is the environment's choice, or none and never will.
+    /// **perform**: a task in flight gets a result, by the environment's choice, or will never have
+    /// one.
     fn perform(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -213,7 +218,8 @@ impl HighLevel {
         Ok(())
     }
 
-    /// **elapse**: what is due first of a receiver is due, and heeded now or later: the receiver is told.
+    /// **elapse**: the first timer of a receiver fires, when it is due or later, and the receiver
+    /// is told.
     fn elapse(&self, evaluator: &mut Evaluator<'_>, c: &mut Config, timer: &TimerId) -> Result<(), Stop> {
         if evaluator.program.mutation == Mutation::NoWork {
             c.timers.edit().jump(timer);
@@ -240,8 +246,9 @@ impl HighLevel {
         Ok(())
     }
 
-    /// **suspend**, **resume**, **purge**, **rewind** and **leave**: the operator sends a command, or removes what has ended. The main instance
-    /// begins again after its purge.
+    /// **suspend**, **resume**, **purge**, **rewind** and **leave**: the operator sends a command,
+    /// or removes or rewinds instances that have ended. The main instance begins again after its
+    /// purge.
     fn intervene(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -272,7 +279,7 @@ impl HighLevel {
     }
 }
 
-/// A mutation: an instance that is there begins once more.
+/// A mutation: an existing instance begins once more.
 fn begins_again(program: &Program, mail: &Mail) -> bool {
     program.mutation == Mutation::BeginsAgain && matches!(**mail, Message::Begin { .. })
 }
@@ -322,7 +329,7 @@ impl Model for HighLevel {
             }
         }
         let interventions = c.interventions(evaluator)?.into_iter().map(Step::Intervene);
-        // Nobody has to intervene; that is settled when nothing else can happen.
+        // The operator need not intervene. That is settled when nothing else can happen.
         let leaves = steps.is_empty() && !c.left.is_none();
         steps.extend(interventions.chain(leaves.then_some(Step::Intervene(Intervention::Leave))));
         Ok(steps)

@@ -81,7 +81,7 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
     }
 }
 
-/// That something of somebody is due, and where it was asked for.
+/// Describes a timer that is due, with the place of its request.
 pub fn due(
     to: &Name,
     mail: Option<&Message>,
@@ -103,7 +103,7 @@ pub fn due(
     }
 }
 
-/// What becomes of an attempt that was given up.
+/// Describes the fate of an attempt that was given up.
 pub fn late(orphan: Option<&Part<Orphan>>, done: Option<&Done>) -> Shown {
     let Some(orphan) = orphan else { return Shown { who: String::new(), what: String::new(), place: None } };
     let asked = &orphan.task.asked;
@@ -114,7 +114,7 @@ pub fn late(orphan: Option<&Part<Orphan>>, done: Option<&Done>) -> Shown {
     Shown { who: orphan.instance.to_string(), what, place: Some(asked.place) }
 }
 
-/// Where the section stands for which an instance asks.
+/// Returns the place of the critical section that an instance asks for.
 fn owner_place(c: &Config, owner: &str) -> Option<Place> {
     let instance = c.instances.get(owner)?;
     let lock = instance.open.values().find(|open| open.asked.what == RequestKind::Effect(Effect::Lock))?;

@@ -1,4 +1,4 @@
-//! How instances end, begin anew, and answer what comes after their end.
+//! How instances end, begin anew, and answer messages after their end.
 
 use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, IfExists, RequestKind, ids};
@@ -57,12 +57,12 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Whether it has ended, and may go on all the same.
+    /// Whether the instance has ended in a way that may be rewound.
     fn may_go_back(&self) -> bool {
         self.evaluator.program.interventions.rewinds > 0 && self.me.goes_back()
     }
 
-    /// What comes for one that may go on again is kept.
+    /// Keeps a message for an instance that may be rewound.
     fn keep(&mut self, message: &Message) {
         let execution = self.me.execution;
         let is_sleep = |seq: u64| {
@@ -110,7 +110,7 @@ impl Step<'_, '_> {
         self.evaluated(&evaluated)
     }
 
-    /// A message for an instance that has ended.
+    /// Handles a message for an instance that has ended.
     pub(super) fn refuse(&mut self, message: &Message) {
         self.keep(message);
         match message {
@@ -140,7 +140,8 @@ impl Step<'_, '_> {
         }
     }
 
-    /// An instance of that id is there already, and has ended or is another one.
+    /// Answers a message that should begin an instance, where the id has an instance that has ended
+    /// or is another one.
     pub(super) fn refuse_begin(&mut self, waiter: Option<&Waiter>, started: Option<&Waiter>, result: Answer) {
         if let Some(waiter) = waiter {
             self.learned();
@@ -158,7 +159,8 @@ impl Step<'_, '_> {
         }
     }
 
-    /// **known ids**: a call or a start joins an instance of the same function and arguments, and is an error of any other.
+    /// **known ids**: a call or a start joins an instance with the same function and arguments.
+    /// With any other instance it is an error.
     pub(super) fn known(&self, function: &Id, args: &Data, if_exists: IfExists) -> Result<(), ErrorData> {
         let known = ids::shown_call(&self.me.function, &self.me.args);
         let wanted = ids::shown_call(function, args);
@@ -171,7 +173,8 @@ impl Step<'_, '_> {
         }
     }
 
-    /// It has ended, and is not replaced since another one that goes with it has not.
+    /// Answers a message that should replace this ended instance, where `running` in its tree has
+    /// not ended.
     pub(super) fn is_not_replaced(&mut self, message: &Message, running: &Id) {
         let Message::Begin { function, args, waiter, started, .. } = message else { return };
         let known = ids::shown_call(&self.me.function, &self.me.args);

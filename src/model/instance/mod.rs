@@ -1,8 +1,8 @@
-//! An instance: what each message does to it, and what comes of that.
+//! Instances: the effect of each message on them, and its consequences.
 //!
-//! The three models agree in this and differ in what of it lasts. A message is taken by one instance at one moment;
-//! evaluation touches nothing else, so it belongs to that moment, and what it brings about is listed as
-//! [`Out`], for the model to see to.
+//! The three models share this code, and differ in which of its results last. An instance takes one
+//! message at one moment. Evaluation touches nothing else, so it belongs to the same moment. Its
+//! consequences are listed as [`Out`], and the model applies them.
 
 mod ends;
 mod past;
@@ -29,41 +29,42 @@ pub use past::{Past, Target};
 pub use rewinding::{Back, rewind};
 pub use sends::sent;
 
-/// An instance. `E` is what is kept of its evaluation.
+/// An instance. `E` is the kept form of its evaluation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Instance<E> {
     pub function: Id,
-    /// What it was called or started with.
+    /// The arguments of its call or start.
     args: Data,
     pub parent: Option<LifeId>,
     pub owner: Owner,
     pub state: State<E>,
-    /// Its requests without an answer, by the fiber that waits.
+    /// The requests without an answer, by the fiber that waits.
     pub open: BTreeMap<u64, Open>,
     /// The names of withdrawn requests whose answers are still to come.
     stale: BTreeSet<u64>,
     /// The number of the next request.
     next: u64,
-    /// Which attempt of a call with `retry` it is.
+    /// The number of the attempt, for a call with `retry`.
     attempt: u32,
-    /// In which of its lives it is, and how often it began anew.
+    /// The life, and how often the instance has begun anew.
     pub execution: Execution,
-    /// How many children it has called or started without naming them.
+    /// The number of children that it has called or started without naming them.
     children: u64,
-    /// Events that nobody has received, in the order in which they came.
+    /// The events that nothing has received, in the order of arrival.
     pub events: Vec<(Id, Data)>,
-    /// Who is told of its end.
+    /// The requests that are told of its end.
     pub waiters: Vec<Waiter>,
     pub section: Option<Section>,
     pub suspended: bool,
-    /// What came while it was held up.
+    /// The messages that came while it was suspended, or after an end that may be rewound.
     held_back: VecDeque<Mail>,
     pub custom: Option<Data>,
-    /// What it printed, when that is observed.
+    /// The printed values, if they are observed.
     pub printed: Vec<Data>,
-    /// Activities that may have done their work though they gave none: what was asked.
+    /// The activities that may have done their work without a result, as hashes of name and
+    /// arguments.
     uncertain: BTreeSet<u128>,
-    /// What a rewinding needs to know.
+    /// The past that a rewind needs.
     past: Past,
 }
 
@@ -72,7 +73,7 @@ pub enum State<E> {
     Running(E),
     Ended {
         outcome: Outcome,
-        /// Somebody learned of it.
+        /// Whether somebody was told of the end.
         told: bool,
     },
 }
@@ -87,20 +88,20 @@ pub enum Outcome {
 /// A request without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Open {
-    /// By what its answer names it.
+    /// The name by which its answer refers to it.
     pub name: u64,
     pub asked: Asked,
-    /// The attempt that is under way, from 1.
+    /// The number of the attempt under way, from 1.
     pub attempt: u32,
     /// The child that it calls or starts.
     child: Option<Id>,
-    /// The error of the last attempt, while the next is not due.
+    /// The error of the last attempt, until the next attempt is due.
     failed: Option<Answer>,
-    /// Its turn among those that wait for an event of one name.
+    /// The position among the requests that wait for an event of the same name.
     turn: u64,
 }
 
-/// A critical section that is asked for or held.
+/// A critical section that is requested or held.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Section {
     owner: Waiter,
@@ -108,20 +109,20 @@ pub struct Section {
     pub held: bool,
 }
 
-/// What an instance's step brings about.
+/// A consequence of an instance's step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Out {
     Send {
         to: Name,
         mail: Mail,
     },
-    /// A signal that is sent when it is due.
+    /// A signal to be sent when it is due.
     Later {
         when: When,
         to: EntityName,
         mail: Mail,
     },
-    /// An activity or an effect is to be done.
+    /// An activity or an effect to be performed.
     Begin {
         seq: u64,
         task: Task,
@@ -131,12 +132,13 @@ pub enum Out {
         seq: u64,
         timer: Timer,
     },
-    /// Timers, tasks and results for that request are no more; `all` but the limit of all attempts together, when it goes on.
+    /// Removes the timers, the task and the results of a request. Without `all`, the limit of all
+    /// attempts stays, because another attempt follows.
     Clear {
         seq: u64,
         all: bool,
     },
-    /// It is not done any more, and what has come for it stays.
+    /// Gives up the task and the timers of a request. Results that have come for it stay.
     GiveUp {
         seq: u64,
     },
@@ -149,26 +151,26 @@ pub struct Task {
     pub execution: Execution,
     pub attempt: u32,
     pub asked: Asked,
-    /// Its idempotency key.
+    /// The idempotency key.
     pub key: Id,
 }
 
-/// What should not happen.
+/// Something that should not happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Anomaly {
-    /// A message that does nothing: what it was, and the error.
+    /// A message that does nothing, described, with the error.
     Lost { what: String, error: Answer },
-    /// An activity may have done its work, and is asked to do it again under another key.
+    /// An activity that may have done its work, and is asked to do it again under another key.
     Repeated { by: Id, asked: Asked },
-    /// An invariant did not hold at a moment between two configurations.
+    /// An invariant that did not hold at a moment between two configurations.
     Broken { at: usize, why: String },
 }
 
-/// What an instance's step came to.
+/// The result of an instance's step.
 pub struct Turn {
     pub instance: Part<Instance<Eval>>,
     pub out: Vec<Out>,
-    /// What it newly asked for, for a history.
+    /// The new requests, for a history.
     pub asked: Vec<Asked>,
 }
 
@@ -179,22 +181,22 @@ struct Ready {
     result: Answer,
 }
 
-/// An instance that takes a step.
+/// An instance while it takes a step.
 struct Step<'s, 'p> {
     evaluator: &'s mut Evaluator<'p>,
     id: Id,
     me: Instance<Eval>,
-    /// Where its evaluation stands; none when it is at its end.
+    /// The evaluation so far; `None` at its end.
     eval: Option<Eval>,
-    /// Requests for lines, which are answered before anything else, by fiber and number.
+    /// The requests for lines, by fiber and number. They are answered before anything else.
     lines: VecDeque<(u64, u64)>,
-    /// Answers that it has not evaluated with.
+    /// The answers that are not yet evaluated with.
     ready: VecDeque<Ready>,
     out: Vec<Out>,
     asked: Vec<Asked>,
 }
 
-/// What begins the main instance of a program.
+/// Returns the message that begins the main instance of a program.
 pub fn beginning(program: &Program) -> Message {
     Message::Begin {
         function: MAIN_FUNCTION.into(),
@@ -208,7 +210,7 @@ pub fn beginning(program: &Program) -> Message {
     }
 }
 
-/// An instance begins, in a life of its id.
+/// Begins an instance, in a life of its id.
 pub fn begin(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
@@ -229,7 +231,7 @@ pub fn begin(
         parent: parent.clone(),
         owner: owner.clone(),
         attempt: *attempt,
-        // What stands in for the state until the first step is noted.
+        // A placeholder, until the first step is done.
         state: State::Running(Part::new(Vec::new())),
         open: BTreeMap::new(),
         stale: BTreeSet::new(),
@@ -254,7 +256,8 @@ pub fn begin(
     Ok(turn)
 }
 
-/// An instance takes a message. The same instance does the same with the same message: what was seen is remembered.
+/// Lets an instance take a message. The same instance always does the same with the same message,
+/// so the turn is remembered.
 pub fn take(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
@@ -287,7 +290,7 @@ fn take_anew(
     Ok(step.done())
 }
 
-/// Several answers at one moment, as a replay that knows of no turns has them.
+/// Lets an instance take several answers at one moment, like a replay without turns.
 pub fn take_at_once(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
@@ -307,7 +310,7 @@ pub fn take_at_once(
     Ok(step.done())
 }
 
-/// An instance that has ended is not replaced, since one that goes with it has not ended.
+/// Refuses to replace an ended instance, because `running` in its tree has not ended.
 pub fn not_replaced(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
@@ -325,7 +328,7 @@ pub fn replaces<E>(me: &Instance<E>, message: &Message) -> bool {
     me.has_ended() && matches!(message, Message::Begin { if_exists: IfExists::Replace, .. })
 }
 
-/// A message for an instance that does not exist; a `Begin` is none of these.
+/// Handles a message for an instance that does not exist. The message is not a `Begin`.
 pub fn absent(id: &Id, message: &Message) -> Vec<Out> {
     let error = answer(Err(ErrorData::with(
         "unknown_instance",
@@ -343,12 +346,12 @@ pub fn absent(id: &Id, message: &Message) -> Vec<Out> {
     }
 }
 
-/// A message that is sent.
+/// Returns the output that sends a message.
 pub fn send(to: Name, message: Message) -> Out {
     Out::Send { to, mail: Part::new(message) }
 }
 
-/// An answer to somebody.
+/// Returns the output that answers a waiting request.
 pub fn reply(to: &Waiter, result: Answer) -> Out {
     let message = Message::Answer { execution: to.execution, seq: to.seq, result, sends: Vec::new() };
     send(Name::Instance(to.instance.clone()), message)
@@ -359,7 +362,7 @@ fn null() -> Answer {
 }
 
 impl<E> Instance<E> {
-    /// The result of one that has ended.
+    /// Returns the result of an instance that has ended.
     pub fn result(&self, id: &str) -> Option<Answer> {
         let State::Ended { outcome, .. } = &self.state else { return None };
         Some(match outcome {
@@ -375,12 +378,12 @@ impl<E> Instance<E> {
         })
     }
 
-    /// Whether it has come to its end.
+    /// Whether the instance has ended.
     pub fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended { .. })
     }
 
-    /// The error of one that has failed.
+    /// Returns the error of an instance that has failed.
     pub fn failure(&self) -> Option<ErrorData> {
         match &self.state {
             State::Ended { outcome, .. } => outcome.error(),
@@ -388,7 +391,7 @@ impl<E> Instance<E> {
         }
     }
 
-    /// One word on where it is in its life.
+    /// Returns the status in one word.
     pub fn word(&self) -> &'static str {
         match &self.state {
             State::Running(_) if self.suspended => "suspended",
@@ -399,17 +402,17 @@ impl<E> Instance<E> {
         }
     }
 
-    /// Whether it sets no other timer while it has one.
+    /// Whether the instance sets no other timer while it has one.
     pub fn sets_one_timer(&self) -> bool {
         self.open.len() <= 1 && !(self.has_ended() && self.past != Past::default())
     }
 
-    /// This life of it.
+    /// Returns the id with the present life.
     pub fn life_id(&self, id: &Id) -> LifeId {
         LifeId { id: id.clone(), life: self.execution.life }
     }
 
-    /// The request of that name.
+    /// Returns the request with this name, and its fiber.
     pub fn open_named(&self, name: u64) -> Option<(u64, &Open)> {
         self.open.iter().find(|(_, open)| open.name == name).map(|(fiber, open)| (*fiber, open))
     }
@@ -419,7 +422,7 @@ impl<E> Instance<E> {
         !self.stale.is_empty()
     }
 
-    /// As it is, with another evaluation.
+    /// Returns the instance with another form of its evaluation.
     pub fn with<F>(self, keep: impl FnOnce(E) -> F) -> Instance<F> {
         let state = match self.state {
             State::Running(eval) => State::Running(keep(eval)),
@@ -451,7 +454,7 @@ impl<E> Instance<E> {
 }
 
 impl Outcome {
-    /// The error of a failure.
+    /// Returns the error of a failure.
     pub fn error(&self) -> Option<ErrorData> {
         match self {
             Outcome::Failed(result) => (**result).as_ref().err().cloned(),
@@ -460,7 +463,7 @@ impl Outcome {
     }
 }
 
-/// For people.
+/// The outcome, described for people.
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -474,7 +477,7 @@ impl std::fmt::Display for Outcome {
 }
 
 impl Instance<Eval> {
-    /// The size of its evaluation, in bytes.
+    /// Returns the size of the evaluation, in bytes.
     pub fn eval_bytes(&self) -> usize {
         match &self.state {
             State::Running(eval) => eval.len(),
@@ -521,7 +524,7 @@ impl<'s, 'p> Step<'s, 'p> {
         Waiter { instance: self.id.clone(), execution: self.me.execution, seq: name }
     }
 
-    /// The key of a step.
+    /// Returns the key of a step.
     fn key(&self, name: u64) -> Id {
         let Execution { number, life } = self.me.execution;
         let id = match life {

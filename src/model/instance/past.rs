@@ -1,4 +1,5 @@
-//! What a rewinding needs to know of an instance: what it was given, step by step, and what that led to.
+//! The past that a rewind needs: the answers that an instance got, step by step, and their
+//! consequences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -12,17 +13,17 @@ use super::super::message::{Answer, Asked, Id};
 use super::super::part::Part;
 use super::{Instance, Step};
 
-/// What an instance was given in its execution. It is empty unless the operator may rewind.
+/// The past of an instance in its execution. It is empty unless the operator may rewind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
-    /// With which arguments the execution began; none when it is the first.
+    /// The arguments with which the execution began; `None` for the first execution.
     pub(super) args: Option<Data>,
     pub(super) given: Vec<Part<Given>>,
-    /// At its end it asked for a critical section, or held one.
+    /// Whether the instance asked for a critical section or held one at its end.
     pub(super) in_section: bool,
 }
 
-// Nothing is added to the hash of what can't be rewound.
+// An empty past adds nothing to the hash.
 impl Hash for Past {
     fn hash<H: Hasher>(&self, state: &mut H) {
         if *self != Past::default() {
@@ -31,27 +32,27 @@ impl Hash for Past {
     }
 }
 
-/// An answer that an instance evaluated with, and what followed from it.
+/// An answer that an instance evaluated with, and its consequences.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Given {
     /// The request that it answers.
     pub seq: u64,
     pub result: Answer,
-    /// The number of the next request then.
+    /// The number of the next request at that time.
     pub first: u64,
     pub asked: Vec<(u64, Asked)>,
     pub withdrawn: Vec<u64>,
 }
 
-/// The steps that an instance asks again when it goes back, and those of its requests that are for other instances.
+/// The steps that a rewind repeats, and those requests that are for other instances.
 pub struct FailedSteps {
-    /// Those whose errors ended it.
+    /// The steps whose errors ended the instance.
     pub fatal: BTreeSet<u64>,
-    /// Those and all others whose errors it did not handle.
+    /// These steps, and all others whose errors the instance did not handle.
     pub all: BTreeSet<u64>,
-    /// Whom they call or wait for.
+    /// The instances that these steps call or wait for.
     pub again: Vec<(u64, Target)>,
-    /// Whom the requests call or wait for that have no success.
+    /// The instances that open requests without a success call or wait for.
     pub open: Vec<(u64, Target)>,
 }
 
@@ -63,12 +64,12 @@ pub struct Target {
 }
 
 impl<E> Instance<E> {
-    /// The arguments with which its execution began.
+    /// Returns the arguments with which the execution began.
     pub(super) fn args_of_execution(&self) -> Data {
         self.past.args.clone().unwrap_or_else(|| self.args.clone())
     }
 
-    /// All that it asked for, by number.
+    /// Returns all requests of the execution, by number.
     pub(super) fn requests(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -80,7 +81,8 @@ impl<E> Instance<E> {
         Ok(first.chain(later).collect())
     }
 
-    /// The steps that it failed by, by provenance; none if it failed by itself, or in a critical section.
+    /// Returns the steps by which the instance failed, by provenance. Returns `None` if it failed
+    /// by itself, or if a critical section is involved.
     pub fn failed_steps(&self, evaluator: &mut Evaluator<'_>, id: &Id) -> Result<Option<FailedSteps>, Stop> {
         let (mut fatal, mut all) = (BTreeSet::new(), BTreeSet::new());
         if self.has_failed() {
@@ -101,7 +103,7 @@ impl<E> Instance<E> {
         Ok(Some(FailedSteps { fatal, all, again, open }))
     }
 
-    /// The machine that was given what it was, its requests by their numbers.
+    /// Returns the machine after all answers of the past, with its requests by their numbers.
     pub(super) fn with_numbers(
         &self,
         evaluator: &mut Evaluator<'_>,
@@ -111,7 +113,7 @@ impl<E> Instance<E> {
         evaluator.run_through(&self.function, &self.args_of_execution(), id, self.attempt, given)
     }
 
-    /// Whom a request calls or waits for.
+    /// Returns the instance that a request calls or waits for, if there is one.
     pub(super) fn target(&self, id: &Id, seq: u64, asked: &Asked) -> Option<Target> {
         match &asked.what {
             RequestKind::Orchestration { options, start: false, .. } => {
@@ -128,7 +130,7 @@ impl<E> Instance<E> {
     }
 }
 
-/// The automatic id of a child.
+/// Returns the automatic id of a child.
 pub(super) fn automatic(id: &Id, execution: Execution, number: u64) -> Id {
     match execution.number {
         0 => child_id(id, number).into(),
@@ -137,7 +139,7 @@ pub(super) fn automatic(id: &Id, execution: Execution, number: u64) -> Id {
 }
 
 impl Step<'_, '_> {
-    /// Notes what it evaluates with, before that is taken in.
+    /// Notes an answer of the evaluation, before its consequences are applied.
     pub(super) fn note(&mut self, seq: u64, result: &Answer, evaluated: &Evaluated) {
         if self.evaluator.program.interventions.rewinds == 0 {
             return;
@@ -148,7 +150,7 @@ impl Step<'_, '_> {
     }
 }
 
-/// What followed from an answer when requests are numbered from `first`.
+/// Returns the record of an answer, if requests are numbered from `first`.
 pub(super) fn given<E>(
     me: &Instance<E>,
     first: u64,

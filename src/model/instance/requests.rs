@@ -1,4 +1,4 @@
-//! What an instance asks for, and what it asks for no more.
+//! The requests of an instance, and their withdrawal.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::sends::{is_sent, signal, told};
 use super::{Anomaly, Open, Out, Ready, Section, Step, Task, first_text, lock_timeout, null};
 
 impl Step<'_, '_> {
-    /// The id of the child that a request calls or starts, if it does.
+    /// Returns the id of the child that a request calls or starts, if there is one.
     pub(super) fn child(&mut self, asked: &Asked, name: u64) -> Option<Id> {
         let RequestKind::Orchestration { options, .. } = &asked.what else { return None };
         if let Some(own) = options::child(&options.decode()).unwrap_or_default().id {
@@ -31,7 +31,7 @@ impl Step<'_, '_> {
         Some(automatic(&self.id, self.me.execution, number))
     }
 
-    /// Sees to a request; false when the instance has begun anew.
+    /// Handles a new request. Returns false if the instance has begun anew.
     pub(super) fn dispatch(&mut self, fiber: u64, name: u64, asked: &Asked) -> Result<bool, Stop> {
         let args = &asked.args;
         match &asked.what {
@@ -154,12 +154,12 @@ impl Step<'_, '_> {
         Ok(true)
     }
 
-    /// A request that is answered as soon as it is made.
+    /// Answers a request as soon as it is made.
     pub(super) fn immediate(&mut self, fiber: u64) {
         self.answer_at_once(fiber, null());
     }
 
-    /// A request that has an error as soon as it is made.
+    /// Answers a request with an error as soon as it is made.
     fn known_at_once(&mut self, fiber: u64, error: ErrorData) {
         self.answer_at_once(fiber, answer(Err(error)));
     }
@@ -170,7 +170,7 @@ impl Step<'_, '_> {
         }
     }
 
-    /// An attempt at an activity or an effect begins.
+    /// Begins an attempt at an activity or an effect.
     pub(super) fn attempt(&mut self, fiber: u64) {
         let Some(open) = self.me.open.get(&fiber) else { return };
         let (seq, policy) = (open.name, open.policy());
@@ -185,13 +185,13 @@ impl Step<'_, '_> {
         }
     }
 
-    /// A request that nobody waits for any more.
+    /// Withdraws a request that nobody waits for any more.
     pub(super) fn withdraw(&mut self, open: &Open, children: bool) {
         self.out.push(Out::Clear { seq: open.name, all: true });
         self.leave(open, children);
     }
 
-    /// Others learn that nobody waits for a request any more.
+    /// Tells others that nobody waits for a request any more.
     pub(super) fn leave(&mut self, open: &Open, children: bool) {
         match &open.asked.what {
             RequestKind::Effect(Effect::Lock) => {
@@ -214,7 +214,7 @@ impl Step<'_, '_> {
         }
     }
 
-    /// A child whose caller waits no more ends too, unless it was called otherwise.
+    /// Terminates a child whose caller no longer waits, unless it was called as detached.
     pub(super) fn terminate_child(&mut self, open: &Open, why: &str) {
         let RequestKind::Orchestration { options, .. } = &open.asked.what else { return };
         let detached = options::child(&options.decode()).unwrap_or_default().detached;
@@ -253,7 +253,7 @@ impl Step<'_, '_> {
         self.tell(&first, Message::Lock { owner, set, at: 0 });
     }
 
-    /// It holds nothing any more, and asks for nothing.
+    /// Leaves the critical section, whether it is held or only requested.
     pub(super) fn leave_section(&mut self) {
         let Some(Section { owner, set, held }) = self.me.section.take() else { return };
         if held {

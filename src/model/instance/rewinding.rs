@@ -1,9 +1,11 @@
-//! Rewinding: an instance that ended without a result asks its failed steps again, and loses nothing else.
+//! Rewinding: an instance that ended without a result repeats its failed steps, and loses nothing
+//! else.
 //!
-//! It is evaluated from its beginning with what it was given, but for the answers that are asked for again. An answer from
-//! which the same follows as before is kept, with the numbers that its requests had. So is one from which nothing follows
-//! now. At the first from which something else follows the past is cut: what comes after that waits to be taken in again, if
-//! somebody waits for it. Then comes what came while it had ended.
+//! The instance is evaluated from its beginning with its past, except for the answers of the
+//! repeated steps. An answer is kept, with the numbers of its requests, if it has the same
+//! consequences as before. It is also kept if it has no consequences now. The past is cut at the
+//! first answer with other consequences. Later answers are taken in again if something waits for
+//! them. Messages that came after the end follow.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,23 +21,24 @@ use super::past::{Given, Past, given};
 use super::{Instance, Out, Outcome, State, Step, Turn, first_text};
 use crate::model::Eval;
 
-/// What goes back of an instance.
+/// The requests of an instance that a rewind repeats.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Back {
-    /// The requests that are asked again for their errors.
+    /// The requests that are made again because they have errors.
     pub again: BTreeSet<u64>,
-    /// The requests that are answered by instances that go back with it.
+    /// The requests that are answered by instances that are rewound too.
     pub answered: BTreeSet<u64>,
 }
 
-/// What is taken in again: answers by their requests, and events.
+/// An answer to a request, or an event, that is to be taken in again.
 enum Later {
     Answer(u64, Answer),
     Event(Message),
 }
 
 impl<E> Instance<E> {
-    /// Whether it has ended without a result, and kept what a rewinding needs.
+    /// Whether the instance has ended in a way that can be rewound: it failed, or was terminated as
+    /// a child.
     pub fn goes_back(&self) -> bool {
         match &self.state {
             State::Ended { outcome: Outcome::Failed(_), .. } => true,
@@ -44,12 +47,13 @@ impl<E> Instance<E> {
         }
     }
 
-    /// Whether it has failed.
+    /// Whether the instance has failed.
     pub fn has_failed(&self) -> bool {
         matches!(&self.state, State::Ended { outcome: Outcome::Failed(_), .. })
     }
 
-    /// The answer that came for a request after the end: of several the first success.
+    /// Returns the answer that came for a request after the end: the first success, or else the
+    /// first error.
     pub(super) fn came(&self, seq: u64) -> Option<&Answer> {
         let answers = || {
             self.held_back.iter().filter_map(move |mail| match &**mail {
@@ -61,7 +65,7 @@ impl<E> Instance<E> {
     }
 }
 
-/// The instance goes back; none if it can't: it would be within a critical section.
+/// Rewinds an instance. Returns `None` if it would then ask for a critical section or hold one.
 pub fn rewind(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
@@ -91,7 +95,7 @@ pub fn rewind(
     if step.me.section.is_some() || step.me.open.values().any(|open| asks_for_section(&open.asked.what)) {
         return Ok(None);
     }
-    // What this sent was sent before.
+    // Everything in `out` was sent before the rewind.
     step.out.clear();
     if step.evaluator.program.mutation != Mutation::NumbersAgain {
         step.me.next = old.next;
@@ -102,7 +106,7 @@ pub fn rewind(
 }
 
 impl Step<'_, '_> {
-    /// Takes in again what fits, and answers what is left to be taken in.
+    /// Takes in the answers of the past that still fit. Returns what remains to be taken in.
     fn fit(&mut self, old: &Instance<Eval>, back: &Back) -> Result<Vec<Later>, Stop> {
         let mutation = self.evaluator.program.mutation;
         let (mut later, mut is_cut) = (Vec::new(), false);
@@ -137,14 +141,14 @@ impl Step<'_, '_> {
         Ok(later)
     }
 
-    /// The fiber that waits for an answer to a request.
+    /// Returns the fiber that waits for the answer to a request.
     fn waits_for(&self, seq: u64) -> Option<u64> {
         let line = self.lines.iter().find(|(_, name)| *name == seq).map(|(fiber, _)| *fiber);
         let ready = || self.ready.iter().find(|ready| ready.seq == seq).map(|ready| ready.fiber);
         line.or_else(ready).or_else(|| self.me.open_named(seq).map(|(fiber, _)| fiber))
     }
 
-    /// An answer that no longer fits waits to be taken in again, if it is of use.
+    /// Keeps an answer that no longer fits, to be taken in again, if it is of use.
     fn put_back(&mut self, old: &Instance<Eval>, known: &Given, later: &mut Vec<Later>) -> Result<(), Stop> {
         let requests = old.requests(self.evaluator, &self.id)?;
         let Some(asked) = requests.get(&known.seq) else { return Ok(()) };
@@ -164,7 +168,8 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    /// Asks again for what has no answer and none on its way. Answers the requests of which what came is of no use.
+    /// Repeats the requests that have no answer and none on its way. Returns those for which any
+    /// answer that came after the end is of no use.
     fn ask_again(
         &mut self,
         old: &Instance<Eval>,
@@ -200,7 +205,7 @@ impl Step<'_, '_> {
             let waits_for_other = old.target(&self.id, seq, &asked).is_some();
             match &asked.what {
                 RequestKind::Effect(effect) if effect.is_sleep() && was_open => continue,
-                // How long it still takes depends on when it was given up.
+                // The remaining time depends on when the sleep was given up.
                 RequestKind::Effect(Effect::Sleep) if !is_again => {
                     if let Some(Value::Duration(duration)) = asked.args.items().first() {
                         let when = When::Between(0, *duration);
@@ -221,7 +226,7 @@ impl Step<'_, '_> {
         Ok(dropped)
     }
 
-    /// Time limits of what is asked again begin anew.
+    /// Restarts the time limits of repeated requests.
     fn renew_limits(&mut self, renewed: &[u64], dropped: &mut BTreeSet<u64>) -> Result<(), Stop> {
         let rivals = self.me.with_numbers(self.evaluator, &self.id)?.rivals(renewed);
         for seq in rivals {
@@ -236,7 +241,8 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    /// Takes in what waits: first what was taken in before, then what came after the end.
+    /// Takes in what remains: first the inputs from before the end, then the messages that came
+    /// after it.
     fn take_in(
         &mut self,
         old: &Instance<Eval>,
@@ -271,7 +277,7 @@ impl Step<'_, '_> {
     }
 }
 
-/// Whether doing it was broken off when the instance ended: it is done anew.
+/// Whether the work on a request broke off when the instance ended, so that it begins anew.
 fn is_broken_off(what: &RequestKind) -> bool {
     match what {
         RequestKind::Activity { .. } => true,

@@ -1,4 +1,4 @@
-//! What is sent, as messages.
+//! The messages that programs send.
 
 use crate::builtins::Effect;
 use crate::machine::options;
@@ -12,7 +12,7 @@ use super::super::program::Naming;
 use super::super::timers::When;
 use super::{Out, send};
 
-/// What an activity of an instance or an operation sent, from the step of that key.
+/// Returns the messages that an activity or an operation sent, in the step with this key.
 pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Result<Vec<Out>, Stop> {
     let mut outs = Vec::new();
     for request in sends {
@@ -21,7 +21,7 @@ pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Resul
                 let message = Message::Signal {
                     operation: operation.as_str().into(),
                     args: request.args.clone(),
-                    // Nobody sees it; of what sends what sends there would be ever longer ones.
+                    // Nobody sees this key. Along a chain of signals it would grow without end.
                     key: match naming {
                         Naming::ByNumber => format!("{key}.{}", request.seq).into(),
                         Naming::ByPlace => Id::default(),
@@ -62,7 +62,7 @@ pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Resul
     Ok(outs)
 }
 
-/// A signal, now or when it is due.
+/// Returns a signal to be sent now, or when it is due.
 pub(super) fn signal(to: EntityName, message: Message, after: &Data) -> Out {
     let when = match after.decode() {
         Value::Duration(duration) if duration > 0 => When::After(duration),
@@ -72,7 +72,7 @@ pub(super) fn signal(to: EntityName, message: Message, after: &Data) -> Out {
     Out::Later { when, to, mail: Part::new(message) }
 }
 
-/// The message of an effect that is one, and to whom.
+/// Returns the receiver and the message of an effect that is a message.
 pub(super) fn told(effect: Effect, args: &Data, ack: Option<Waiter>) -> Option<(String, Message)> {
     let args = args.items();
     let Value::Str(target) = args.first()? else { return None };
@@ -93,7 +93,7 @@ pub(super) fn told(effect: Effect, args: &Data, ack: Option<Waiter>) -> Option<(
     Some((target.as_str().to_string(), message))
 }
 
-/// Whether an effect is a message that is answered by its receiver.
+/// Whether an effect is a message that its receiver answers.
 pub(super) fn is_sent(effect: Effect) -> bool {
     effect.is_message() || matches!(effect, Effect::Wait | Effect::Lock)
 }

@@ -1,4 +1,4 @@
-//! What a message does, and evaluation with the answers that have come.
+//! The effects of messages, and evaluation with the answers that have come.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ impl Step<'_, '_> {
             Message::Answer { .. } | Message::Due { .. } if self.me.suspended => {
                 self.me.held_back.push_back(Part::new(message.clone()));
             }
-            // It is there, and is taken in its turn.
+            // The event has arrived, and is taken in its turn.
             Message::Event { name, payload, ack } if self.me.suspended => {
                 let event = Message::Event { name: name.clone(), payload: payload.clone(), ack: None };
                 self.me.held_back.push_back(Part::new(event));
@@ -94,7 +94,7 @@ impl Step<'_, '_> {
         }
     }
 
-    /// A request has its answer.
+    /// Handles the answer to a request: plans another attempt, or closes the request.
     pub(super) fn answered(&mut self, fiber: u64, result: Answer, sends: &[Asked]) -> Result<(), Stop> {
         let Some(open) = self.me.open.get_mut(&fiber) else { return Ok(()) };
         let policy = open.policy();
@@ -123,7 +123,7 @@ impl Step<'_, '_> {
         self.closed(fiber, result, sends)
     }
 
-    /// A request has its answer, and there is no other attempt.
+    /// Closes a request with its final answer.
     fn closed(&mut self, fiber: u64, result: Answer, sends: &[Asked]) -> Result<(), Stop> {
         let Some(open) = self.me.open.get(&fiber) else { return Ok(()) };
         let name = open.name;
@@ -141,7 +141,7 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    /// Whether an activity that gave no value may have done its work all the same.
+    /// Notes an activity that may have done its work although it has no result.
     pub(super) fn note_uncertain(&mut self, fiber: u64, error: Option<&ErrorData>) {
         let Some(open) = self.me.open.get(&fiber) else { return };
         let RequestKind::Activity { name, .. } = &open.asked.what else { return };
@@ -216,7 +216,7 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Evaluates with the answers that have come, until it waits for more or is at its end.
+    /// Evaluates with the answers that have come, until the instance waits for more or ends.
     pub(super) fn go_on(&mut self) -> Result<(), Stop> {
         while let Some(eval) = self.eval.clone()
             && !self.me.suspended
@@ -236,8 +236,8 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    /// The event that came first of those that its requests wait for, and the request that gets it: of several that wait for
-    /// the same name the one that was made first.
+    /// Returns the first event that a request waits for, and the request that gets the event. Among
+    /// requests for the same name, this is the oldest.
     pub(super) fn receive(&mut self) -> Option<Ready> {
         if self.me.events.is_empty() {
             return None;
@@ -257,7 +257,8 @@ impl Step<'_, '_> {
         Some(Ready { fiber, seq: open.name, result: answer(Ok(payload)) })
     }
 
-    /// The turn of a request among those that wait for an event of one name: the last. Of others it does not matter which came first.
+    /// Returns the position of a new request among those that wait for an event of the same name:
+    /// the last. For other requests the order does not matter.
     fn turn(&mut self, asked: &Asked) -> u64 {
         if asked.what != RequestKind::Effect(Effect::Receive) {
             return 0;
@@ -265,15 +266,16 @@ impl Step<'_, '_> {
         let alike = |open: &&mut Open| open.asked.what == asked.what && open.asked.args == asked.args;
         let mut known: Vec<&mut Open> = self.me.open.values_mut().filter(alike).collect();
         known.sort_by_key(|open| open.turn);
-        // Numbered anew, so that they say nothing of those that are gone.
+        // New numbers, so that they say nothing about requests that are gone.
         (0..).zip(&mut known).for_each(|(turn, open)| open.turn = turn);
         known.len() as u64
     }
 
-    /// Takes in what a step of evaluation came to.
+    /// Applies the result of a step of evaluation.
     pub(super) fn evaluated(&mut self, evaluated: &Rc<Evaluated>) -> Result<(), Stop> {
         self.eval = evaluated.eval.clone();
-        // What a failure withdraws may be waited for again: its end sees to that.
+        // After a rewind, requests that a failure withdraws may be waited for again. `finish`
+        // handles them.
         let goes_back = self.evaluator.program.interventions.rewinds > 0
             && evaluated.result.as_ref().is_some_and(|result| result.is_err());
         for fiber in &evaluated.withdrawn {
@@ -319,7 +321,7 @@ impl Step<'_, '_> {
         (0..).find(|name| !used(*name)).unwrap_or(u64::MAX)
     }
 
-    /// What an activity sent goes out with its result.
+    /// Sends the messages of an activity together with its result.
     fn send_all(&mut self, key: &Id, sends: &[Asked]) -> Result<(), Stop> {
         let outs = sent(self.evaluator.program.naming, Some(&self.id), key, sends)?;
         self.out.extend(outs);
@@ -327,7 +329,7 @@ impl Step<'_, '_> {
     }
 }
 
-/// The pause before the next attempt, of which a part may be left to chance.
+/// Returns the pause before the next attempt, a part of which may be random.
 fn pause(policy: &Policy, attempt: u32) -> When {
     let whole = Policy { jitter: 0.0, ..policy.clone() }.pause(attempt, 0);
     When::Between((whole as f64 * (1.0 - policy.jitter)) as i64, whole)
