@@ -406,3 +406,29 @@ fn a_new_project_runs_passes_its_tests_and_is_in_the_style() {
     let again = Command::new(DURABLE).args(["new", "app"]).current_dir(folder.path()).output();
     assert_eq!(again.expect("durable runs").status.code(), Some(2));
 }
+
+/// A pattern of any size matches what it says, or is a mistake.
+#[test]
+fn large_patterns_match_or_are_refused() {
+    let items = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(", ");
+    let fields = |n: usize| (0..n).map(|i| format!("f{i}: {i}")).collect::<Vec<_>>().join(", ");
+    for n in [100, 988, 989, 3_000] {
+        let list = format!("print(match range(0, {n}) {{ [{}] => \"yes\", _ => \"no\" }})\n", items(n));
+        let n = n / 2;
+        let record = format!("print(match {{{0}}} {{ {{{0}}} => \"yes\", _ => \"no\" }})\n", fields(n));
+        let within = format!("print(match [1, [{0}]] {{ [1, [{0}]] => \"yes\", _ => \"no\" }})\n", items(n));
+        for text in [list, record, within] {
+            let folder = folder(&[("p.df", &text)]);
+            let run = durable(folder.path(), &["run", "p.df"]);
+            let head: String = text.chars().take(40).collect();
+            match n < 494 {
+                true => assert_eq!(out(&run), "yes\n", "{n}: {head}\n{}", err(&run)),
+                false if out(&run) == "yes\n" => {}
+                false => {
+                    assert_eq!(run.status.code(), Some(3), "{n}: {head}\n{}", err(&run));
+                    assert_eq!(err(&run).matches("pattern too large").count(), 1, "{}", err(&run));
+                }
+            }
+        }
+    }
+}

@@ -95,6 +95,32 @@ fn nothing_of_the_target_is_overwritten() {
     ok(folder.path(), &["store", "verify", "--store", "same"]);
 }
 
+/// An instance needs its program, and an entity needs the one that declares it, each by itself.
+#[test]
+fn a_program_is_missed_by_whatever_has_it() {
+    let script = "print(1)\n";
+    let entity = "entity Account { state 0\n on add(n) { state += n } }\nprint(Account(\"a\").add(1))\n";
+    for (text, purges, misses) in
+        [(script, false, "instance `x`"), (entity, false, "instance `x`"), (entity, true, "entity Account")]
+    {
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("p.df"), text).expect("a program");
+        ok(folder.path(), &["run", "p.df", "--id", "x"]);
+        if purges {
+            ok(folder.path(), &["purge", "x"]);
+        }
+        let exported = ok(folder.path(), &["store", "export"]);
+        let is_program = |line: &&str| line.contains("\"type\":\"program\"");
+        assert_eq!(exported.lines().filter(is_program).count(), 1, "{exported}");
+        let mut left: Vec<&str> = exported.lines().filter(|line| !is_program(line)).collect();
+        left[0] = r#"{"type":"store","format":5,"commits":1}"#;
+        let run = import(folder.path(), &left.join("\n"), "copy");
+        assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
+        let says = format!("of {misses} is neither in the file nor in the store");
+        assert!(stderr(&run).contains(&says), "{says}\n{}", stderr(&run));
+    }
+}
+
 /// An export without one of its lines is refused. Lines of the kinds that others need are missed
 /// even if the first line has no count.
 #[test]

@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::internal::sure;
 use crate::syntax::token::Name;
 use crate::syntax::tree::{Literal, Pattern, PatternKind};
 
@@ -24,6 +25,8 @@ pub struct Row {
 
 /// The limit on the nodes of a tree. Larger trees are made without sharing.
 const MAX_NODES: usize = 2_000;
+/// The limit on the rows that are looked at for a tree, over all of its nodes.
+const MAX_ROWS: usize = 1_000 * MAX_NODES;
 
 /// A maker of rows and trees. `fresh` makes variables.
 pub struct Decider<'a> {
@@ -32,11 +35,12 @@ pub struct Decider<'a> {
     parts: HashMap<(Var, Part), Var>,
     origin: HashMap<Var, (Var, Part)>,
     nodes: usize,
+    rows: usize,
 }
 
 impl<'a> Decider<'a> {
     pub fn new(fresh: &'a mut dyn FnMut(&str) -> Var) -> Decider<'a> {
-        Decider { fresh, parts: HashMap::new(), origin: HashMap::new(), nodes: 0 }
+        Decider { fresh, parts: HashMap::new(), origin: HashMap::new(), nodes: 0, rows: 0 }
     }
 
     fn part(&mut self, of: Var, part: Part) -> Var {
@@ -128,21 +132,29 @@ impl<'a> Decider<'a> {
     /// Makes the tree that takes the first matching row.
     pub fn decide(&mut self, rows: Vec<Row>) -> Decision {
         let shared = self.tree(rows.clone(), &HashSet::new());
-        if self.nodes <= MAX_NODES {
+        if self.is_within_limits() {
             return shared;
         }
         let mut tree = Decision::Fail;
         for row in rows.into_iter().rev() {
-            self.nodes = 0;
+            (self.nodes, self.rows) = (0, 0);
             let one = self.tree(vec![row], &HashSet::new());
+            // A row has a node for each outcome of its tests, and the parser limits these.
+            let whole = if self.is_within_limits() { Ok(()) } else { Err(self.nodes) };
+            sure(whole, "the tests of one pattern fit into a tree");
             tree = Decision::Either(Box::new(one), Box::new(tree));
         }
         tree
     }
 
+    fn is_within_limits(&self) -> bool {
+        self.nodes <= MAX_NODES && self.rows <= MAX_ROWS
+    }
+
     fn tree(&mut self, rows: Vec<Row>, known: &HashSet<Var>) -> Decision {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
+        self.rows += rows.len();
+        if !self.is_within_limits() {
             return Decision::Fail;
         }
         let Some(first) = rows.first() else { return Decision::Fail };

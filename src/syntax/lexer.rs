@@ -303,15 +303,17 @@ impl Lexer<'_> {
 
     fn unescape(&mut self, raw: &str, offset: usize) -> String {
         let mut out = String::with_capacity(raw.len());
-        let mut chars = raw.char_indices();
-        while let Some((at, c)) = chars.next() {
+        let mut chars = raw.chars();
+        loop {
+            let at = raw.len() - chars.as_str().len();
+            let Some(c) = chars.next() else { break };
             if c != '\\' {
                 if c != '\r' {
                     out.push(c);
                 }
                 continue;
             }
-            match chars.next().map(|(_, c)| c) {
+            match chars.next() {
                 Some('n') => out.push('\n'),
                 Some('t') => out.push('\t'),
                 Some('r') => out.push('\r'),
@@ -324,9 +326,7 @@ impl Lexer<'_> {
                     match (digits, code) {
                         (Some(digits), Some(code)) => {
                             out.push(code);
-                            chars = rest[digits.len() + 2..].char_indices();
-                            // Later indices count from here, so the places of later bad escapes are
-                            // only approximate.
+                            chars = rest[digits.len() + 2..].chars();
                         }
                         _ => self.bad_escape(offset + at, 2, "`\\u` wants a code point, like `\\u{1F600}`"),
                     }

@@ -28,6 +28,9 @@ pub struct Parsed {
     pub braces: HashMap<usize, Brace>,
 }
 
+/// The limit on the tests of one pattern. What is made of a pattern is nested as deep as it has tests.
+const MOST_TESTS: usize = 990;
+
 /// The contents of a brace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Brace {
@@ -207,8 +210,12 @@ impl Context {
         self.syntax_error(recovery.error, what);
     }
 
-    /// Checks that a pattern binds each name once.
+    /// Checks that a pattern is not too large, and that it binds each name once.
     pub fn pattern(&mut self, pattern: Pattern) -> Pattern {
+        if pattern.has_more_tests_than(MOST_TESTS) {
+            self.too_large(pattern.span);
+            return pattern;
+        }
         let mut seen: Vec<(Name, Span)> = Vec::new();
         let mut twice = None;
         if matches!(pattern.kind, PatternKind::List(..) | PatternKind::Record(..)) {
@@ -232,6 +239,19 @@ impl Context {
             );
         }
         pattern
+    }
+
+    fn too_large(&mut self, span: Span) {
+        const TITLE: &str = "pattern too large";
+        // A pattern around a large one is large as well, and is not reported again.
+        let is_within = |inner: Span| span.start <= inner.start && inner.end <= span.end;
+        if self.diagnostics.iter().any(|d| d.title == TITLE && is_within(d.labels[0].place.span)) {
+            return;
+        }
+        let error = Diagnostic::error(TITLE, self.place(span), "this pattern")
+            .because(format!("a pattern has at most {MOST_TESTS} literals, fields, lists and records"))
+            .hint("bind a part of the value to a name, and match that part in the arm");
+        self.diagnostics.push(error);
     }
 
     pub fn int_literal(&mut self, value: u64, negative: bool) -> Literal {

@@ -309,6 +309,30 @@ pub enum Literal {
 }
 
 impl Pattern {
+    /// Whether the pattern has more tests than `most`. Literals, fields, lists and records are tests;
+    /// a list has another test for its length.
+    pub fn has_more_tests_than(&self, most: usize) -> bool {
+        let (mut tests, mut ahead) = (0, vec![self]);
+        while let Some(pattern) = ahead.pop() {
+            match &pattern.kind {
+                PatternKind::Any | PatternKind::Name(_) | PatternKind::Error => {}
+                PatternKind::Literal(_) => tests += 1,
+                PatternKind::List(items, _) => {
+                    tests += 2;
+                    ahead.extend(items);
+                }
+                PatternKind::Record(fields, _) => {
+                    tests += 1 + fields.len();
+                    ahead.extend(fields.iter().map(|(_, pattern)| pattern));
+                }
+            }
+            if tests > most {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Calls `visit` with every name that the pattern binds.
     pub fn names<'a>(&'a self, visit: &mut dyn FnMut(&'a Name, Span)) {
         match &self.kind {
