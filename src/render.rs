@@ -112,7 +112,7 @@ impl<'a> Shown<'a> {
             .collect();
         match report.finish().write(ariadne::sources(texts), &mut out) {
             Ok(()) => trimmed(&String::from_utf8_lossy(&out)),
-            Err(_) => self.plain(ReportKind::Error, title, labels, notes, hint),
+            Err(_) => self.plain(kind, title, labels, notes, hint),
         }
     }
 

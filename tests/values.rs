@@ -409,3 +409,12 @@ fn words_are_json_or_text() {
         assert!(equal(&json::word(word).expect("JSON"), &value).expect("a comparison"), "{word}");
     }
 }
+
+/// Stored data has one form for each number: bits that a number has no room for are damage.
+#[test]
+fn numbers_with_too_many_bits_are_damage() {
+    let mut data = Data::encode(&Value::Int(i64::MIN)).expect("data");
+    assert!(data.try_decode().is_some());
+    *data.0.last_mut().expect("bytes") |= 2;
+    assert!(data.try_decode().is_none(), "{data:?}");
+}

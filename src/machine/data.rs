@@ -320,7 +320,11 @@ impl<'a> Reader<'a> {
         let (mut n, mut shift) = (0u64, 0);
         loop {
             let byte = self.byte()?;
-            n |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            // The tenth byte has room for one bit.
+            if shift > 63 || (shift == 63 && byte > 1) {
+                return None;
+            }
+            n |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return Some(n);
             }

@@ -134,7 +134,7 @@ fn has_message(segment: &[u8], from: usize, number: u64) -> bool {
     // Most of a segment is empty.
     let empty = segment.rchunks(4096).take_while(|chunk| chunk.iter().all(|byte| *byte == 0));
     let end = segment.len() - empty.map(<[u8]>::len).sum::<usize>();
-    (from..end.min(LAST_PLACE)).any(|at| message(segment, at, number).is_some())
+    (from..end.min(LAST_PLACE + 1)).any(|at| message(segment, at, number).is_some())
 }
 
 /// Returns the pages of a database that sled would recover. Fails if sled would break down, or if

@@ -77,7 +77,11 @@ impl Found {
             }
             let broken = head(bytes, place).and_then(|head| head.page(number));
             match (next, broken) {
-                (_, Some(page)) => drop(self.broken.insert(page, lsn)),
+                (_, Some(page)) => {
+                    // Segments are used again, so the file does not have messages in their order.
+                    let last = self.broken.entry(page).or_insert(lsn);
+                    *last = lsn.max(*last);
+                }
                 (Some(next), None) => self.lost.push(format!(
                     "{} bytes at byte {} of the database's log are not readable",
                     next - place,
