@@ -2,27 +2,22 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
-use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Engine, Event, Gate, InstanceRecord, Leaving, Message, Output, Status, StepId, Writes, look_up,
-    read_record, recovery,
+    Address, Engine, Event, InstanceRecord, Leaving, Message, Output, Status, StepId, read_record, recovery,
 };
-use durable::kv::{MemoryTree, Store};
+use durable::kv::Store;
 use durable::machine::{Data, ErrorData, Image, Value, format};
+
+use common::driver::Driver;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// An engine with a store, and what it wants done.
+/// A driven engine, and the activities that it asked for.
 struct World {
-    engine: Engine,
-    gate: Gate,
-    store: MemoryTree,
-    images: HashMap<ProgramHash, Rc<Image>>,
+    driver: Driver,
     image: Rc<Image>,
-    now: i64,
     sent: u64,
     /// Activities that were begun and not abandoned.
     under_way: Vec<(StepId, String)>,
@@ -32,38 +27,25 @@ struct World {
 impl World {
     fn new(text: &str) -> World {
         let image = common::image(text);
-        World {
-            engine: Engine::new(),
-            gate: Gate::default(),
-            store: MemoryTree::default(),
-            images: HashMap::from([(image.code.hash, image.clone())]),
-            image,
-            now: 1_000 * SECOND,
-            sent: 0,
-            under_way: Vec::new(),
-            abandoned: Vec::new(),
-        }
+        let driver = Driver::new(&image, 1_000 * SECOND);
+        World { driver, image, sent: 0, under_way: Vec::new(), abandoned: Vec::new() }
     }
 
     fn begin(&mut self, id: &str, function: &str, args: Vec<Value>) {
         let args = Data::encode(&Value::list(args)).expect("data");
-        let record = InstanceRecord::new(id, self.image.code.hash, "a.df", function, args, self.now);
+        let record = InstanceRecord::new(id, self.image.code.hash, "a.df", function, args, self.driver.now);
         self.feed(Event::Begin { record, image: self.image.clone() });
     }
 
     /// Something happens; the engine does all that follows from it.
     fn feed(&mut self, event: Event) {
-        self.engine.handle(event, self.now);
+        self.driver.handle(event);
         let mut gates = Vec::new();
         for _ in 0..10_000 {
-            if self.engine.is_ready() {
-                self.engine.handle(Event::Run, self.now);
+            if self.driver.engine.is_ready() {
+                self.driver.handle(Event::Run);
             }
-            for output in self.engine.take_outputs() {
-                if let Some(event) = look_up(&self.store, &mut self.images, &output).expect("read") {
-                    self.engine.handle(event, self.now);
-                    continue;
-                }
+            for output in self.driver.outputs().expect("read") {
                 match output {
                     Output::Activity { step, name, .. } => self.under_way.push((step, name)),
                     Output::Abandon { step } => {
@@ -74,15 +56,13 @@ impl World {
                     _ => {}
                 }
             }
-            let Writes { batch, unwritten } = self.engine.take_writes();
-            self.store.commit(&batch).expect("written");
-            self.gate.advance(unwritten.written());
+            self.driver.commit().expect("written");
             for gated in std::mem::take(&mut gates) {
-                if let Ok(Leaving::Line { run, .. }) = self.gate.open(gated) {
-                    self.engine.handle(Event::LinesOut { run, count: 1 }, self.now);
+                if let Leaving::Line { run, .. } = self.driver.open(gated).expect("durable") {
+                    self.driver.handle(Event::LinesOut { run, count: 1 });
                 }
             }
-            if !self.engine.is_ready() && !self.engine.has_writes() {
+            if !self.driver.engine.is_ready() && !self.driver.engine.has_writes() {
                 return;
             }
         }
@@ -91,29 +71,21 @@ impl World {
 
     /// Time passes, with or without somebody to see it.
     fn pass(&mut self, seconds: i64) {
-        self.now += seconds * SECOND;
+        self.driver.now += seconds * SECOND;
         self.feed(Event::Tick);
     }
 
     /// The process dies and begins again so much later.
     fn restart_after(&mut self, seconds: i64) {
-        self.engine = Engine::new();
-        self.gate = Gate::default();
         self.under_way.clear();
-        self.now += seconds * SECOND;
-        for event in recovery(&self.store, None).expect("read") {
-            self.engine.handle(event, self.now);
-        }
+        self.driver.now += seconds * SECOND;
+        self.driver.restart(Engine::new(), |_| true).expect("read");
         self.feed(Event::Tick);
     }
 
-    /// A client sends something while only clients are served.
+    /// A client sends a message while only clients are served.
     fn send_while_down(&mut self, id: &str, message: Message) {
-        self.engine = Engine::for_clients();
-        self.gate = Gate::default();
-        for event in recovery(&self.store, None).expect("read") {
-            self.engine.handle(event, self.now);
-        }
+        self.driver.restart(Engine::for_clients(), |_| true).expect("read");
         self.send(id, message);
     }
 
@@ -132,7 +104,7 @@ impl World {
     }
 
     fn result(&self, id: &str) -> String {
-        let record = read_record(&self.store, id).expect("read").expect("it is there");
+        let record = read_record(&self.driver.store, id).expect("read").expect("it is there");
         match record.status {
             Status::Completed(value) => format::display(&value.decode()),
             Status::Failed(error) => error.title(),
@@ -178,11 +150,11 @@ fn an_event_beats_a_deadline_that_it_came_before_and_no_other() {
                     world.send("w", Message::Suspend);
                 }
                 if downtime {
-                    world.now += after * SECOND;
+                    world.driver.now += after * SECOND;
                     world.send_while_down("w", event("a", 1));
                     world.restart_after(20);
                 } else {
-                    world.now += after * SECOND;
+                    world.driver.now += after * SECOND;
                     world.raise("w", "a", 1);
                     world.pass(20);
                 }
@@ -213,7 +185,10 @@ fn events_of_different_names_come_in_their_order() {
                     for (name, n) in names.iter().zip(1..) {
                         let from = format!("client-{name}");
                         let to = Address::instance("w");
-                        world.engine.handle(Event::Send { to, from, message: event(name, n) }, world.now);
+                        world
+                            .driver
+                            .engine
+                            .handle(Event::Send { to, from, message: event(name, n) }, world.driver.now);
                     }
                     world.feed(Event::Tick);
                 }
@@ -240,7 +215,7 @@ fn an_answer_of_a_child_or_a_lock_counts_if_it_came_in_time() {
             if restarts {
                 world.restart_after(0);
             }
-            world.now += after * SECOND;
+            world.driver.now += after * SECOND;
             world.raise("kid", "end", 1);
             world.raise("holder", "free", 1);
             if restarts {
@@ -281,7 +256,7 @@ fn an_answer_after_the_deadline_is_too_late_though_nobody_has_looked() {
     let mut world = World::new(RACES);
     world.begin("w", "works", Vec::new());
     let first = world.under_way[0].0.clone();
-    world.now += 11 * SECOND;
+    world.driver.now += 11 * SECOND;
     world.answer(first, "late");
     world.pass(1);
     let second = world.under_way[0].0.clone();
@@ -335,8 +310,11 @@ fn what_ends_an_instance_overtakes_nothing_of_before() {
         }
         for (number, message) in all.into_iter().enumerate() {
             let from = format!("client-{number}");
-            world.now += 1;
-            world.engine.handle(Event::Send { to: Address::instance("w"), from, message }, world.now);
+            world.driver.now += 1;
+            world
+                .driver
+                .engine
+                .handle(Event::Send { to: Address::instance("w"), from, message }, world.driver.now);
         }
         world.feed(Event::Tick);
         assert_eq!(world.result("w"), "terminated");
@@ -370,8 +348,8 @@ fn what_a_turn_asks_of_others_happens_though_the_next_turn_gives_it_up() {
         world.begin("w", "w", Vec::new());
         for (step, _) in world.under_way.clone() {
             let event = Event::Answer { step, result: Ok(data(Value::Int(2))), sends: Vec::new() };
-            world.now += 1;
-            world.engine.handle(event, world.now);
+            world.driver.now += 1;
+            world.driver.engine.handle(event, world.driver.now);
         }
         world.feed(Event::Tick);
         assert_eq!(world.result("w"), "2");
@@ -397,8 +375,9 @@ fn what_was_given_up_before_a_rewind_does_not_answer_after_it() {
     world.under_way.clear();
     let image = world.image.clone();
     let rewinding =
-        durable::engine::rewind(&world.store, &mut |_| Ok(image.clone()), "w", world.now).expect("a plan");
-    world.store.commit(&rewinding.batch).expect("written");
+        durable::engine::rewind(&world.driver.store, &mut |_| Ok(image.clone()), "w", world.driver.now)
+            .expect("a plan");
+    world.driver.store.commit(&rewinding.batch).expect("written");
     for back in rewinding.instances {
         world.feed(Event::Rewound(back));
     }
@@ -450,20 +429,20 @@ fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
     "#;
     let mut world = World::new(text);
     world.begin("d", "delays", Vec::new());
-    world.now += 6 * SECOND;
+    world.driver.now += 6 * SECOND;
     let message = Message::Signal {
         operation: "add".into(),
         args: data(Value::list(vec![Value::str("later")])),
         due: 0,
     };
-    world.engine = Engine::for_clients();
-    let events = recovery(&world.store, None).expect("read");
+    world.driver.engine = Engine::for_clients();
+    let events = recovery(&world.driver.store, None).expect("read");
     // It was not there when the signal was due.
     let log = durable::machine::EntityId::parse("Log@1").and_then(Result::ok).expect("an entity");
     let mut mail = world.engine_without(events);
-    mail.handle(Event::Send { to: Address::entity(log), from: "client".into(), message }, world.now);
+    mail.handle(Event::Send { to: Address::entity(log), from: "client".into(), message }, world.driver.now);
     let batch = mail.take_writes();
-    world.store.commit(&batch.batch).expect("written");
+    world.driver.store.commit(&batch.batch).expect("written");
     world.restart_after(1);
     world.begin("r", "reads", Vec::new());
     assert_eq!(world.result("r"), r#"["delayed", "later"]"#);
@@ -474,7 +453,7 @@ impl World {
     fn engine_without(&self, events: Vec<Event>) -> Engine {
         let mut engine = Engine::for_clients();
         for event in events {
-            engine.handle(event, self.now - 2 * SECOND);
+            engine.handle(event, self.driver.now - 2 * SECOND);
         }
         engine
     }

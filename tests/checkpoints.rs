@@ -67,7 +67,7 @@ fn compare(
     record: &InstanceRecord,
     checkpoint: &Checkpoint,
 ) -> Result<(), String> {
-    let chunks = world.store.all(&keys::history(&record.id)).map_err(|error| error.to_string())?;
+    let chunks = world.driver.store.all(&keys::history(&record.id)).map_err(|error| error.to_string())?;
     let number = |key: &[u8]| keys::parse_chunk(key).map_or(0, |(_, number)| number);
     let of = |from: u64, to: u64| {
         let chunks = chunks.iter().map(|(key, bytes)| (number(key), bytes.clone()));
@@ -206,7 +206,7 @@ fn an_eternal_loop_takes_constant_space() {
         (world.orderly, world.fine) = (true, true);
         world.checkpoints = Checkpoints { after: 100_000, retention };
         let record = world.run().expect("it runs");
-        let history = read_history(&world.store, &record).expect("what is kept");
+        let history = read_history(&world.driver.store, &record).expect("what is kept");
         assert_eq!(retention == Retention::Latest, chunks_before_checkpoint(&world, &record.id) == 0);
         (world.written.len(), history.entries.len())
     };
@@ -220,7 +220,7 @@ fn an_eternal_loop_takes_constant_space() {
 /// Returns the number of stored chunks of an instance that are older than its last checkpoint.
 fn chunks_before_checkpoint(world: &World, id: &str) -> usize {
     let (_, last) = world.written.iter().rfind(|(of, _)| of == id).expect("a checkpoint");
-    let chunks = world.store.all(&keys::history(id)).expect("a store in memory can be read");
+    let chunks = world.driver.store.all(&keys::history(id)).expect("a store in memory can be read");
     let number = |key: &[u8]| keys::parse_chunk(key).expect("a chunk's key").1;
     chunks.iter().filter(|(key, _)| number(key) < last.chunks).count()
 }
@@ -264,8 +264,8 @@ fn a_checkpoint_of_other_code_is_not_taken() {
         let mut batch = Batch::default();
         batch.put(keys::instance(&running.id), running.encode());
         batch.put(keys::checkpoint(&running.id), checkpoint.encode());
-        world.store.commit(&batch).expect("a store in memory can be written");
-        let event = fetch(&world.store, &Address::instance(&running.id), &mut |_| Ok(image.clone()));
+        world.driver.store.commit(&batch).expect("a store in memory can be written");
+        let event = fetch(&world.driver.store, &Address::instance(&running.id), &mut |_| Ok(image.clone()));
         match event.expect("it can be read") {
             Event::Load { history, .. } => history.after.is_some(),
             _ => panic!("the instance is there"),

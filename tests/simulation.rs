@@ -31,7 +31,7 @@ fn one(seed: u64, crash: Crash, bug: Option<Bug>) -> Result<u32, String> {
     world.checkpoints = checkpoints(seed);
     let record = world.run().map_err(|reason| failed(seed, &world, &text, reason))?;
     let failed = |reason: String| failed(seed, &world, &text, reason);
-    let history = read_history(&world.store, &record).map_err(|error| failed(error.to_string()))?;
+    let history = read_history(&world.driver.store, &record).map_err(|error| failed(error.to_string()))?;
     match replay(&image, record.clone(), history.clone(), &mut |_, _| ()) {
         Replayed::Ended(status) if status == record.status => {}
         other => return Err(failed(format!("replay came to {other:?}, the run to {:?}", record.status))),
@@ -112,7 +112,8 @@ fn operated(seed: u64, crash: Crash) -> Result<u32, String> {
     let failed = |reason: String| format!("seed {seed}: {reason}\n{}", world.trace.join("\n"));
     ended.map_err(failed)?;
     for record in world.records() {
-        let history = read_history(&world.store, &record).map_err(|error| failed(error.to_string()))?;
+        let history =
+            read_history(&world.driver.store, &record).map_err(|error| failed(error.to_string()))?;
         match replay(&image, record.clone(), history, &mut |_, _| ()) {
             Replayed::Ended(status) if status == record.status => {}
             // Terminated instances stop where they were.

@@ -1,19 +1,16 @@
 //! Honest clients beside programs that misbehave, in a world whose time is turns: how many pass until each client has its
 //! answer. Nothing here depends on how fast the machine is.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use durable::builtins::Effect;
-use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Engine, Event, Gate, Gated, InstanceRecord, Leaving, Message, Output, StepId, Writes, keys,
-    look_up, read_record,
+    Address, Event, Gated, InstanceRecord, Leaving, Message, Output, StepId, keys, read_record,
 };
-use durable::kv::{MemoryTree, Store};
 use durable::machine::{Data, EntityId, ErrorData, Image, Value};
 
 use super::Random;
+use super::driver::Driver;
 
 pub const PROGRAM: &str = r#"
 entity Account {
@@ -106,15 +103,11 @@ struct Client {
 }
 
 pub struct Crowd {
-    engine: Engine,
-    store: MemoryTree,
+    driver: Driver,
     /// What leaves once it is durable.
     held: Vec<Gated<Leaving>>,
-    gate: Gate,
     image: Rc<Image>,
-    images: HashMap<ProgramHash, Rc<Image>>,
     random: Random,
-    now: i64,
     turn: u64,
     clients: Vec<Client>,
     begun: i64,
@@ -131,21 +124,17 @@ const AT_ONCE: usize = 4;
 
 impl Crowd {
     pub fn new(image: Rc<Image>, seed: u64) -> Crowd {
-        let mut engine = Engine::new();
-        engine.quotas.instances = 200;
+        let mut driver = Driver::new(&image, 1_700_000_000_000_000_000);
+        driver.engine.quotas.instances = 200;
         let mut random = Random::new(seed);
         if random.one_in(3) {
-            engine.resident = 4;
+            driver.engine.resident = 4;
         }
         Crowd {
-            engine,
-            store: MemoryTree::default(),
+            driver,
             held: Vec::new(),
-            gate: Gate::default(),
-            images: HashMap::from([(image.code.hash, image.clone())]),
             image,
             random,
-            now: 1_700_000_000_000_000_000,
             turn: 0,
             clients: Vec::new(),
             begun: 0,
@@ -177,13 +166,14 @@ impl Crowd {
 
     fn begin(&mut self, function: &str, id: &str, args: Vec<Value>) {
         let args = Data::encode(&Value::list(args)).expect("data");
-        let record = InstanceRecord::new(id, self.image.code.hash, "crowd.df", function, args, self.now);
-        self.engine.handle(Event::Begin { record, image: self.image.clone() }, self.now);
+        let record =
+            InstanceRecord::new(id, self.image.code.hash, "crowd.df", function, args, self.driver.now);
+        self.driver.handle(Event::Begin { record, image: self.image.clone() });
     }
 
     fn send(&mut self, to: Address, message: Message) {
         let from = format!("client-{}-{}", self.turn, self.others + self.begun as u64);
-        self.engine.handle(Event::Send { to, from, message }, self.now);
+        self.driver.handle(Event::Send { to, from, message });
     }
 
     fn misbehave(&mut self) {
@@ -260,12 +250,12 @@ impl Crowd {
             Wish::Signal => {
                 let key = Value::str(format!("signalled {}", client.number));
                 let entity = EntityId::new("Account", &key).expect("a key");
-                return Ok(self.store.tree.contains_key(&keys::entity(&entity)));
+                return Ok(self.driver.store.tree.contains_key(&keys::entity(&entity)));
             }
             Wish::Event => format!("approval-{}", client.number % 4),
             _ => format!("client-{}", client.number),
         };
-        Ok(read_record(&self.store, &id)?.is_some_and(|record| record.status.is_ended()))
+        Ok(read_record(&self.driver.store, &id)?.is_some_and(|record| record.status.is_ended()))
     }
 
     /// How many turns a client may wait for. Roots have turns one after another: each of its own steps comes after one turn
@@ -300,63 +290,48 @@ impl Crowd {
     /// One round of a host's loop, which has one turn in it.
     fn turn(&mut self) -> Result<(), String> {
         self.turn += 1;
-        self.now += 1_000_000;
-        self.engine.handle(Event::Tick, self.now);
-        if self.engine.is_ready() {
-            let (before, next) = (self.engine.fuel(), self.engine.next_to_run());
-            self.engine.handle(Event::Run, self.now);
-            let used = self.engine.fuel() - before;
-            if used > TURN {
-                let next = next.map(|next| next.to_string()).unwrap_or_default();
-                return Err(format!(
-                    "a turn of {next} has taken {used} units of fuel, which is more than {TURN}"
-                ));
+        self.driver.now += 1_000_000;
+        let (before, next) = (self.driver.engine.fuel(), self.driver.engine.next_to_run());
+        self.driver.turn();
+        let used = self.driver.engine.fuel() - before;
+        if used > TURN {
+            let next = next.map(|next| next.to_string()).unwrap_or_default();
+            return Err(format!(
+                "a turn of {next} has taken {used} units of fuel, which is more than {TURN}"
+            ));
+        }
+        for output in self.driver.outputs()? {
+            match output {
+                Output::Effect { step, .. } => self.answer(step, Ok(Data::null())),
+                Output::Gated(leaving) => self.held.push(leaving),
+                _ => {}
             }
         }
-        let mut outputs = self.engine.take_outputs();
-        while !outputs.is_empty() {
-            for output in outputs {
-                if let Some(event) = look_up(&self.store, &mut self.images, &output)? {
-                    self.engine.handle(event, self.now);
-                }
-                match output {
-                    Output::Effect { step, .. } => self.answer(step, Ok(Data::null())),
-                    Output::Gated(leaving) => self.held.push(leaving),
-                    _ => {}
-                }
-            }
-            outputs = self.engine.take_outputs();
-        }
-        if !self.engine.is_ready() || self.random.one_in(4) {
-            let Writes { batch, unwritten } = self.engine.take_writes();
-            self.store.commit(&batch).map_err(|error| error.to_string())?;
-            self.gate.advance(unwritten.written());
+        if !self.driver.engine.is_ready() || self.random.one_in(4) {
+            self.driver.commit()?;
             self.leave()?;
         }
         Ok(())
     }
 
-    /// What may leave does.
+    /// Lets everything leave whose writes are durable.
     fn leave(&mut self) -> Result<(), String> {
         for gated in std::mem::take(&mut self.held) {
-            match self.gate.open(gated) {
+            match self.driver.open(gated)? {
                 // Nobody writes the pipe.
-                Ok(Leaving::Effect { effect: Effect::FsRead, .. }) => {}
-                Ok(Leaving::Effect { step, effect, .. }) => {
+                Leaving::Effect { effect: Effect::FsRead, .. } => {}
+                Leaving::Effect { step, effect, .. } => {
                     let error = ErrorData::new("io_error", format!("`{effect}` is not of this world"));
                     self.answer(step, Err(error));
                 }
-                Ok(Leaving::Line { run, .. }) => {
-                    self.engine.handle(Event::LinesOut { run, count: 1 }, self.now)
-                }
-                Ok(_) => {}
-                Err(early) => return Err(format!("{:?} waits after its writes", early.peek())),
+                Leaving::Line { run, .. } => self.driver.handle(Event::LinesOut { run, count: 1 }),
+                _ => {}
             }
         }
         Ok(())
     }
 
     fn answer(&mut self, step: StepId, result: Result<Data, ErrorData>) {
-        self.engine.handle(Event::Answer { step, result, sends: Vec::new() }, self.now);
+        self.driver.handle(Event::Answer { step, result, sends: Vec::new() });
     }
 }

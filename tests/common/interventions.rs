@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use durable::engine::{Address, Engine, Event, InstanceRecord, Message, SCRIPT, Status, read_record};
+use durable::engine::{Address, Event, InstanceRecord, Message, SCRIPT, Status, read_record};
 use durable::machine::{Data, Image};
 use durable::model::Interventions;
 
@@ -26,11 +26,11 @@ impl Intervening {
         Intervening { image, args, left, random: Random::new(seed), held_up: Vec::new(), sent: 0 }
     }
 
-    fn send(&mut self, id: &str, message: Message, world: &mut World, engine: &mut Engine) {
+    fn send(&mut self, id: &str, message: Message, world: &mut World) {
         world.say(|| format!("operator: {} {id}", message.word()));
         self.sent += 1;
         let from = format!("operator-{}", self.sent);
-        world.accept(engine, Event::Send { to: Address::instance(id), from, message });
+        world.accept(Event::Send { to: Address::instance(id), from, message });
     }
 
     /// Returns the id of a random instance for which a condition holds.
@@ -41,18 +41,18 @@ impl Intervening {
     }
 
     /// Starts the main instance, for the first time or after a purge.
-    fn begin(&self, world: &mut World, engine: &mut Engine) {
+    fn begin(&self, world: &mut World) {
         world.say(|| format!("operator: start {ID}"));
         let (hash, args) = (self.image.code.hash, self.args.clone());
-        let record = InstanceRecord::new(ID, hash, "sim.df", SCRIPT, args, world.now);
-        world.accept(engine, Event::Begin { record, image: self.image.clone() });
+        let record = InstanceRecord::new(ID, hash, "sim.df", SCRIPT, args, world.driver.now);
+        world.accept(Event::Begin { record, image: self.image.clone() });
     }
 }
 
 impl Outside for Intervening {
-    fn act(&mut self, world: &mut World, engine: &mut Engine, rests: bool) -> Result<Acted, String> {
+    fn act(&mut self, world: &mut World, rests: bool) -> Result<Acted, String> {
         if read_record(&world.durable, ID)?.is_none() {
-            self.begin(world, engine);
+            self.begin(world);
             return Ok(Acted::Something);
         }
         if self.left.suspensions > 0
@@ -60,7 +60,7 @@ impl Outside for Intervening {
             && let Some(id) = self.one(world, |record| record.status == Status::Running)
         {
             self.left.suspensions -= 1;
-            self.send(&id, Message::Suspend, world, engine);
+            self.send(&id, Message::Suspend, world);
             self.held_up.push(id);
             return Ok(Acted::Something);
         }
@@ -69,7 +69,7 @@ impl Outside for Intervening {
             && let Some(id) = self.one(world, |record| matches!(record.status, Status::Failed(_)))
         {
             world.broken.clear();
-            let rewound = rewind(world, engine, &id);
+            let rewound = rewind(world, &id);
             world.say(|| format!("operator: rewind {id}: {rewound:?}"));
             self.left.rewinds -= u32::from(rewound.is_ok());
             return Ok(if rewound.is_ok() { Acted::Something } else { Acted::Nothing });
@@ -77,7 +77,7 @@ impl Outside for Intervening {
         if self.left.purges > 0
             && self.random.one_in(4)
             && let Some(id) = self.one(world, |record| record.status.is_ended())
-            && purge(world, engine, &id)?
+            && purge(world, &id)?
         {
             world.say(|| format!("operator: purge {id}"));
             self.left.purges -= 1;
@@ -86,13 +86,13 @@ impl Outside for Intervening {
         if (rests || self.random.one_in(4))
             && let Some(id) = self.held_up.pop()
         {
-            self.send(&id, Message::Resume, world, engine);
+            self.send(&id, Message::Resume, world);
             return Ok(Acted::Something);
         }
         Ok(Acted::Nothing)
     }
 
-    fn arrive(&mut self, _: &mut World, _: &mut Engine) -> Result<(), String> {
+    fn arrive(&mut self, _: &mut World) -> Result<(), String> {
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod crowd;
+pub mod driver;
 pub mod interventions;
 pub mod operator;
 pub mod place;

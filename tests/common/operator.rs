@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use durable::engine::{
-    Address, Engine, Entry, Event, InstanceRecord, Message, Status, Tree, read_history, read_record,
+    Address, Entry, Event, InstanceRecord, Message, Status, Tree, read_history, read_record,
 };
 use durable::machine::{Data, Image, Value, format};
 
@@ -196,7 +196,7 @@ impl Operator {
     }
 
     /// Begins a life, and chooses its moves.
-    fn begin(&mut self, at: usize, world: &mut World, engine: &mut Engine) {
+    fn begin(&mut self, at: usize, world: &mut World) {
         let (template, function) = TEMPLATES[self.random.below(TEMPLATES.len() as u64) as usize];
         let stamp = self.next_stamp * 100;
         self.next_stamp += 1;
@@ -245,38 +245,39 @@ impl Operator {
         let args = Data::encode(&Value::list(vec![Value::Int(stamp)])).expect("data");
         let id = plan.id.clone();
         world.say(|| format!("operator: start {id}: {function}({stamp})"));
-        let record = InstanceRecord::new(&id, self.image.code.hash, "sim.df", function, args, world.now);
-        world.accept(engine, Event::Begin { record, image: self.image.clone() });
+        let record =
+            InstanceRecord::new(&id, self.image.code.hash, "sim.df", function, args, world.driver.now);
+        world.accept(Event::Begin { record, image: self.image.clone() });
     }
 
-    fn send(&self, at: usize, world: &mut World, engine: &mut Engine, message: Message) {
+    fn send(&self, at: usize, world: &mut World, message: Message) {
         let id = self.plans[at].id.clone();
         world.say(|| format!("operator: {} {id}", message.word()));
         let from = format!("operator-{}-{}", world.steps, self.next_stamp);
-        world.accept(engine, Event::Send { to: Address::instance(&id), from, message });
+        world.accept(Event::Send { to: Address::instance(&id), from, message });
     }
 
-    fn make(&mut self, at: usize, next: Move, world: &mut World, engine: &mut Engine) {
+    fn make(&mut self, at: usize, next: Move, world: &mut World) {
         match next {
             Move::Raise(name, payload) => {
-                let now = world.now;
+                let now = world.driver.now;
                 self.plans[at].raised.get_or_insert(now);
                 let payload = Data::encode(&Value::Int(payload)).expect("data");
-                self.send(at, world, engine, Message::Event { name: name.into(), payload });
+                self.send(at, world, Message::Event { name: name.into(), payload });
             }
             Move::Suspend => {
                 self.plans[at].suspended = true;
-                self.send(at, world, engine, Message::Suspend);
+                self.send(at, world, Message::Suspend);
             }
             Move::Resume => {
                 self.plans[at].suspended = false;
-                self.send(at, world, engine, Message::Resume);
+                self.send(at, world, Message::Resume);
             }
             Move::Terminate => {
                 self.plans[at].terminated = true;
                 self.plans[at].moves.clear();
                 let why = Data::null();
-                self.send(at, world, engine, Message::Terminate { why, children: true, by: None });
+                self.send(at, world, Message::Terminate { why, children: true, by: None });
             }
             Move::Down { .. } => unreachable!("the process is seen to elsewhere"),
         }
@@ -353,7 +354,6 @@ impl Operator {
         &mut self,
         at: usize,
         world: &mut World,
-        engine: &mut Engine,
         record: &InstanceRecord,
     ) -> Result<bool, String> {
         if self.look(at, world, record)? {
@@ -366,7 +366,7 @@ impl Operator {
             }
             let id = plan.id.clone();
             world.say(|| format!("operator: rewind {id}"));
-            rewind(world, engine, &id)?;
+            rewind(world, &id)?;
             return Ok(true);
         }
         let plan = &mut self.plans[at];
@@ -376,7 +376,7 @@ impl Operator {
         }
         let id = plan.id.clone();
         world.say(|| format!("operator: purge {id}"));
-        let is_purged = purge(world, engine, &id)?;
+        let is_purged = purge(world, &id)?;
         if is_purged {
             (plan.lives, plan.stage) = (plan.lives - 1, Stage::Absent);
         }
@@ -385,13 +385,13 @@ impl Operator {
 }
 
 impl Outside for Operator {
-    fn act(&mut self, world: &mut World, engine: &mut Engine, rests: bool) -> Result<Acted, String> {
+    fn act(&mut self, world: &mut World, rests: bool) -> Result<Acted, String> {
         let first = self.random.below(self.plans.len() as u64) as usize;
         for at in (first..self.plans.len()).chain(0..first) {
             match self.plans[at].stage {
                 Stage::Done => continue,
                 Stage::Absent => {
-                    self.begin(at, world, engine);
+                    self.begin(at, world);
                     return Ok(Acted::Something);
                 }
                 Stage::Under => {}
@@ -404,14 +404,14 @@ impl Outside for Operator {
                 if says && self.random.one_in(2) {
                     match self.plans[at].moves.pop() {
                         Some(next @ Move::Raise(..)) => {
-                            self.make(at, next, world, engine);
+                            self.make(at, next, world);
                             return Ok(Acted::Something);
                         }
                         Some(next) => self.plans[at].moves.push(next),
                         None => {}
                     }
                 }
-                if self.after_the_end(at, world, engine, &record)? {
+                if self.after_the_end(at, world, &record)? {
                     return Ok(Acted::Something);
                 }
                 continue;
@@ -436,7 +436,7 @@ impl Outside for Operator {
                     return Ok(Acted::Restarted { in_order, after });
                 }
                 Some(next) => {
-                    self.make(at, next, world, engine);
+                    self.make(at, next, world);
                     return Ok(Acted::Something);
                 }
             }
@@ -447,14 +447,14 @@ impl Outside for Operator {
                 let plan = &self.plans[at];
                 if plan.stage == Stage::Under
                     && (plan.suspended || !plan.moves.is_empty())
-                    && engine.next_due().is_none()
+                    && world.driver.engine.next_due().is_none()
                 {
                     match self.plans[at].moves.pop() {
                         Some(Move::Down { after, in_order }) => {
                             return Ok(Acted::Restarted { in_order, after });
                         }
-                        Some(next) => self.make(at, next, world, engine),
-                        None => self.make(at, Move::Resume, world, engine),
+                        Some(next) => self.make(at, next, world),
+                        None => self.make(at, Move::Resume, world),
                     }
                     return Ok(Acted::Something);
                 }
@@ -463,9 +463,9 @@ impl Outside for Operator {
         Ok(Acted::Nothing)
     }
 
-    fn arrive(&mut self, world: &mut World, engine: &mut Engine) -> Result<(), String> {
+    fn arrive(&mut self, world: &mut World) -> Result<(), String> {
         for (at, next) in std::mem::take(&mut self.arriving) {
-            self.make(at, next, world, engine);
+            self.make(at, next, world);
         }
         Ok(())
     }
@@ -476,25 +476,26 @@ impl Outside for Operator {
 }
 
 /// Rewinds a failed instance.
-pub fn rewind(world: &mut World, engine: &mut Engine, id: &str) -> Result<(), String> {
-    world.settle(engine);
+pub fn rewind(world: &mut World, id: &str) -> Result<(), String> {
+    world.settle();
     let image = world.image();
-    let rewinding = durable::engine::rewind(&world.store, &mut |_| Ok(image.clone()), id, world.now)?;
+    let rewinding =
+        durable::engine::rewind(&world.driver.store, &mut |_| Ok(image.clone()), id, world.driver.now)?;
     world.put(&rewinding.batch);
     for back in rewinding.instances {
         world.goes_back(&back.steps.id);
-        world.accept(engine, Event::Rewound(back));
+        world.accept(Event::Rewound(back));
     }
     Ok(())
 }
 
 /// Purges an ended instance. Returns false if an instance that it began has not ended.
-pub fn purge(world: &mut World, engine: &mut Engine, id: &str) -> Result<bool, String> {
-    world.settle(engine);
-    let tree = Tree::read(&world.store, &[id.to_string()])?;
-    if !engine.unfinished(&tree).is_empty() {
+pub fn purge(world: &mut World, id: &str) -> Result<bool, String> {
+    world.settle();
+    let tree = Tree::read(&world.driver.store, &[id.to_string()])?;
+    if !world.driver.engine.unfinished(&tree).is_empty() {
         return Ok(false);
     }
-    world.accept(engine, Event::Purge { tree });
+    world.accept(Event::Purge { tree });
     Ok(true)
 }

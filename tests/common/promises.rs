@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use durable::engine::{
-    Address, Checkpoint, Engine, Entry, Line, Message, RecordedRequest, Status, StepId, StoredLines, keys,
+    Address, Checkpoint, Entry, Line, Message, RecordedRequest, Status, StepId, StoredLines, keys,
     read_history, read_record,
 };
 use durable::kv::Read;
@@ -30,7 +30,9 @@ impl World {
             match entry {
                 Entry::Answered { .. } => return failed("begins, though its answer is recorded"),
                 Entry::Cancelled { .. } => return failed("begins, though nobody waits for it"),
-                Entry::Retried { again, .. } if *again > self.now => return failed("begins too early"),
+                Entry::Retried { again, .. } if *again > self.driver.now => {
+                    return failed("begins too early");
+                }
                 _ => {}
             }
         }
@@ -104,13 +106,13 @@ impl World {
     }
 
     /// Checks that only running instances hold locks.
-    pub(super) fn check_locks(&self, engine: &Engine) -> Result<(), String> {
-        for (entity, hold) in engine.holds() {
+    pub(super) fn check_locks(&self) -> Result<(), String> {
+        for (entity, hold) in self.driver.engine.holds() {
             let owner = hold.owner.instance.as_str();
-            if engine.is_under_way(owner) {
+            if self.driver.engine.is_under_way(owner) {
                 continue;
             }
-            let record = read_record(&self.store, owner)?;
+            let record = read_record(&self.driver.store, owner)?;
             if record.is_none_or(|record| record.status.is_ended()) {
                 return Err(format!("{entity} is held by {owner}, which does not run"));
             }
@@ -122,7 +124,7 @@ impl World {
     /// go on, and ended instances leave no locks, messages or index entries.
     pub(super) fn check_end(&self) -> Result<(), String> {
         for record in self.records() {
-            let history = read_history(&self.store, &record)?;
+            let history = read_history(&self.driver.store, &record)?;
             let mut answered = BTreeSet::new();
             for entry in &history.entries {
                 if let Entry::Answered { seq, .. } = entry
@@ -151,14 +153,15 @@ impl World {
             if record.status == Status::Running && (!has_begun || open.count() > 0) {
                 return Err(format!("{} can go on, and nobody lets it", record.id));
             }
-            if record.status.is_ended() && self.store.tree.contains_key(&keys::active(&record.id)) {
+            if record.status.is_ended() && self.driver.store.tree.contains_key(&keys::active(&record.id)) {
                 return Err(format!("{} has ended and is in the index of active instances", record.id));
             }
         }
-        for (key, _) in self.store.all(keys::LOCKS).map_err(|error| error.to_string())? {
+        for (key, _) in self.driver.store.all(keys::LOCKS).map_err(|error| error.to_string())? {
             let entity = keys::parse_entity_key(&key).ok_or("a lock's key")?;
-            let hold = durable::engine::Hold::decode(&self.store.tree[&key]).ok_or("a lock's holder")?;
-            let owner = read_record(&self.store, &hold.owner.instance)?;
+            let hold =
+                durable::engine::Hold::decode(&self.driver.store.tree[&key]).ok_or("a lock's holder")?;
+            let owner = read_record(&self.driver.store, &hold.owner.instance)?;
             if owner.is_none_or(|owner| owner.status.is_ended()) {
                 return Err(format!(
                     "{entity} is held at the end by {}, which has ended",
@@ -166,7 +169,7 @@ impl World {
                 ));
             }
         }
-        for (key, bytes) in self.store.all(keys::MAIL).map_err(|error| error.to_string())? {
+        for (key, bytes) in self.driver.store.all(keys::MAIL).map_err(|error| error.to_string())? {
             let (to, _) = keys::parse_mail(&key).ok_or("a message's key")?;
             let mail = durable::engine::StoredMail::decode(&bytes).ok_or("a message")?;
             let left = match (&to, &mail.message) {
@@ -174,7 +177,7 @@ impl World {
                 // need, and delayed signals.
                 (Address::Instance(id), message) => {
                     let kept = matches!(message, Message::Answer { .. } | Message::Event { .. });
-                    read_record(&self.store, id)?.is_some_and(|record| match record.status {
+                    read_record(&self.driver.store, id)?.is_some_and(|record| match record.status {
                         Status::Running | Status::Suspended => true,
                         Status::Failed(_) => kept,
                         Status::Terminated(_) => kept && record.parent.is_some(),

@@ -1,15 +1,14 @@
 //! A world for the engine: a clock of its own, activities and effects whose answers come in any order or twice, and
 //! crashes, all from one seed. It checks after every step what must always hold.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use durable::builtins::{Context, Effect};
-use durable::code::ProgramHash;
 use durable::engine::{
-    Address, Args, Checkpoint, Checkpoints, Engine, Entry, Event, Gate, InstanceRecord, Leaving, Line,
-    Message, Outcome, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, look_up,
-    read_history, read_record, recovery,
+    Address, Args, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Leaving, Line, Message,
+    Outcome, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, read_history,
+    read_record,
 };
 use durable::kv::{Batch, MemoryTree, Read, Store};
 use durable::machine::{
@@ -17,6 +16,7 @@ use durable::machine::{
 };
 
 use super::Random;
+use super::driver::Driver;
 
 /// When the world breaks down.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,10 +78,10 @@ pub enum Acted {
 /// Somebody outside, who starts instances and intervenes.
 pub trait Outside {
     /// Does one thing, if it is the time for it. `rests` says that nothing goes on by itself before time passes.
-    fn act(&mut self, world: &mut World, engine: &mut Engine, rests: bool) -> Result<Acted, String>;
+    fn act(&mut self, world: &mut World, rests: bool) -> Result<Acted, String>;
 
     /// What is done by a command that finds the process down, and so comes before anything else.
-    fn arrive(&mut self, world: &mut World, engine: &mut Engine) -> Result<(), String>;
+    fn arrive(&mut self, world: &mut World) -> Result<(), String>;
 
     /// Whether all is done that was to be done.
     fn is_done(&self) -> bool;
@@ -90,14 +90,10 @@ pub trait Outside {
 /// What is durable, what is not yet, and what the outside has seen.
 pub struct World {
     pub random: Random,
-    pub now: i64,
+    /// The engine of the current process, and what was written, durable or not.
+    pub driver: Driver,
     /// What a crash leaves.
     pub durable: MemoryTree,
-    /// What was written, durable or not.
-    pub store: MemoryTree,
-    /// What keeps what leaves the engine until its writes are made.
-    gate: Gate,
-    images: HashMap<ProgramHash, Rc<Image>>,
     image: Rc<Image>,
     args: Data,
     /// In the order asked for, each at once; else in any order, with delays.
@@ -131,8 +127,6 @@ pub struct World {
     pub(super) out: BTreeMap<String, (usize, usize)>,
     pub trace: Vec<String>,
     outside: Option<Box<dyn Outside>>,
-    /// What the engine wanted done while somebody outside acted.
-    backlog: Vec<Output>,
     /// Steps whose results the engine has taken in, and those of them of which all is written.
     came: Vec<StepId>,
     pub(super) answered: HashSet<StepId>,
@@ -149,11 +143,8 @@ impl World {
     pub fn new(image: Rc<Image>, seed: u64) -> World {
         World {
             random: Random::new(seed),
-            now: 1_700_000_000_000_000_000,
+            driver: Driver::new(&image, 1_700_000_000_000_000_000),
             durable: MemoryTree::default(),
-            store: MemoryTree::default(),
-            gate: Gate::default(),
-            images: HashMap::from([(image.code.hash, image.clone())]),
             image,
             args: Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data"),
             orderly: false,
@@ -176,7 +167,6 @@ impl World {
             out: BTreeMap::new(),
             trace: Vec::new(),
             outside: None,
-            backlog: Vec::new(),
             came: Vec::new(),
             answered: HashSet::new(),
             broken: HashSet::new(),
@@ -197,18 +187,18 @@ impl World {
 
     /// The record of the instance that all began with.
     pub fn record(&self) -> Option<InstanceRecord> {
-        read_record(&self.store, ID).expect("memory can be read")
+        read_record(&self.driver.store, ID).expect("memory can be read")
     }
 
     /// All instances.
     pub fn records(&self) -> Vec<InstanceRecord> {
-        let all = self.store.all(keys::INSTANCES).expect("memory can be read");
+        let all = self.driver.store.all(keys::INSTANCES).expect("memory can be read");
         all.iter().filter_map(|(_, bytes)| InstanceRecord::decode(bytes)).collect()
     }
 
     /// The states of all entities.
     pub fn entities(&self) -> BTreeMap<String, String> {
-        let all = self.store.all(keys::ENTITIES).expect("memory can be read");
+        let all = self.driver.store.all(keys::ENTITIES).expect("memory can be read");
         let shown = |(key, state): (Vec<u8>, Vec<u8>)| {
             let entity = keys::parse_entity_key(&key).expect("an entity's key");
             (entity.to_string(), format::display(&Data(state).decode()))
@@ -226,7 +216,7 @@ impl World {
                 Status::Terminated(why) => format!("terminated {}", format::display(&why.decode())),
                 other => other.word().to_string(),
             };
-            let history = read_history(&self.store, &record).expect("a whole history");
+            let history = read_history(&self.driver.store, &record).expect("a whole history");
             let printed =
                 history.entries.iter().filter_map(|entry| match entry {
                     Entry::Requested {
@@ -256,14 +246,13 @@ impl World {
                     if !self.orderly {
                         // A clock that is set goes back now and then. Who intervenes knows how long it took.
                         match self.random.one_in(4) {
-                            true => self.now -= self.random.below(3_600_000_000_000) as i64,
+                            true => self.driver.now -= self.random.below(3_600_000_000_000) as i64,
                             false if self.outside.is_some() => {}
-                            false => self.now += self.random.below(5_000_000_000) as i64,
+                            false => self.driver.now += self.random.below(5_000_000_000) as i64,
                         }
                     }
                     // What was not durable is gone.
-                    self.store = self.durable.clone();
-                    self.backlog.clear();
+                    self.driver.store = self.durable.clone();
                     self.came.clear();
                     self.recorded = self.durable_lines.clone();
                     self.say(|| "crash".into());
@@ -275,7 +264,7 @@ impl World {
 
     pub fn say(&mut self, text: impl FnOnce() -> String) {
         if self.trace.len() < 5_000 {
-            let seconds = (self.now - 1_700_000_000_000_000_000) as f64 / 1e9;
+            let seconds = (self.driver.now - 1_700_000_000_000_000_000) as f64 / 1e9;
             self.trace.push(format!("{seconds:10.3}s {}", text()));
         }
     }
@@ -294,29 +283,31 @@ impl World {
     /// From a start to the end, or to a crash.
     fn life(&mut self) -> Result<Life, String> {
         let mut engine = Engine::new();
-        self.gate = Gate::default();
         engine.checkpoints = self.checkpoints;
         if let Some(resident) = self.resident {
             engine.resident = resident;
         }
-        for event in recovery(&self.store, None)? {
-            if self.bug == Some(Bug::LockNotReleased) && matches!(event, Event::Release { .. }) {
-                continue;
-            }
-            engine.handle(event, self.now);
-        }
+        let forgets_releases = self.bug == Some(Bug::LockNotReleased);
+        let hears = |event: &Event| !(forgets_releases && matches!(event, Event::Release { .. }));
+        self.driver.restart(engine, hears)?;
         // Time doesn't go back, though the clock does.
-        self.now = self.now.max(engine.time());
+        self.driver.now = self.driver.now.max(self.driver.engine.time());
         let mut target_ended = self.record().is_some_and(|record| record.status.is_ended());
         if let Some(mut outside) = self.outside.take() {
-            outside.arrive(self, &mut engine)?;
+            outside.arrive(self)?;
             self.outside = Some(outside);
         } else if self.record().is_none() {
-            let record =
-                InstanceRecord::new(ID, self.image.code.hash, "sim.df", SCRIPT, self.args.clone(), self.now);
-            engine.handle(Event::Begin { record, image: self.image.clone() }, self.now);
+            let record = InstanceRecord::new(
+                ID,
+                self.image.code.hash,
+                "sim.df",
+                SCRIPT,
+                self.args.clone(),
+                self.driver.now,
+            );
+            self.driver.handle(Event::Begin { record, image: self.image.clone() });
         } else if !target_ended {
-            engine.handle(Event::Wake { id: ID.into() }, self.now);
+            self.driver.handle(Event::Wake { id: ID.into() });
         }
         let mut held: Vec<Output> = Vec::new();
         let mut under_way: Vec<UnderWay> = Vec::new();
@@ -327,67 +318,49 @@ impl World {
                 return Err(format!("it takes more than {MOST_STEPS} steps"));
             }
             if !self.orderly {
-                self.now += self.random.below(1_000_000) as i64;
+                self.driver.now += self.random.below(1_000_000) as i64;
             }
-            engine.handle(Event::Tick, self.now);
-            if engine.is_ready() {
-                if !self.orderly && self.random.one_in(2) {
-                    engine.prefer(self.random.below(1_000) as usize);
-                }
-                engine.handle(Event::Run, self.now);
+            if !self.orderly && self.random.one_in(2) {
+                self.driver.engine.prefer(self.random.below(1_000) as usize);
             }
-            let mut outputs = std::mem::take(&mut self.backlog);
-            outputs.extend(engine.take_outputs());
-            for output in outputs {
-                match output {
-                    Output::Fetch { .. }
-                    | Output::FetchProgram { .. }
-                    | Output::Tree { .. }
-                    | Output::Status { .. } => {
-                        // What is not in the engine's memory has been written.
-                        if let Some(event) = look_up(&self.store, &mut self.images, &output)? {
-                            engine.handle(event, self.now);
+            self.driver.turn();
+            for output in self.driver.outputs()? {
+                if let Output::Gated(gated) = &output
+                    && let Leaving::Ended { outcome, instance, .. } = gated.peek()
+                {
+                    match outcome {
+                        Outcome::Nondeterminism(mismatch) => {
+                            return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
                         }
-                    }
-                    output => {
-                        if let Output::Gated(gated) = &output
-                            && let Leaving::Ended { outcome, instance, .. } = gated.peek()
-                        {
-                            match outcome {
-                                Outcome::Nondeterminism(mismatch) => {
-                                    return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
-                                }
-                                Outcome::Incompatible(reason) => return Err(reason.clone()),
-                                _ => {}
-                            }
-                        }
-                        held.push(output);
+                        Outcome::Incompatible(reason) => return Err(reason.clone()),
+                        _ => {}
                     }
                 }
+                held.push(output);
             }
-            self.check_locks(&engine)?;
+            self.check_locks()?;
             if self.meddling && idle == 0 {
-                self.meddle(&mut engine);
+                self.meddle();
             }
             if self.outside.is_some() && self.random.one_in(3) {
-                match self.outside_acts(&mut engine, false)? {
+                match self.outside_acts(false)? {
                     Acted::Nothing => {}
                     Acted::Something => idle = 0,
                     Acted::Restarted { in_order, after } => {
-                        return Ok(self.restart(&mut engine, in_order, after));
+                        return Ok(self.restart(in_order, after));
                     }
                 }
             }
             // Writes wait for a while, and are then durable together.
             let due = self.orderly || self.random.one_in(2);
-            if self.fine || !engine.is_ready() || (due && !held.is_empty()) {
-                let Writes { batch, unwritten } = engine.take_writes();
+            if self.fine || !self.driver.engine.is_ready() || (due && !held.is_empty()) {
+                let Writes { batch, unwritten } = self.driver.take_writes();
                 let mut unwritten = Some(unwritten);
                 if self.bug == Some(Bug::OutputBeforeCommit) {
                     // The proof is given before there is one.
-                    unwritten.take().into_iter().for_each(|early| self.gate.advance(early.written()));
+                    unwritten.take().into_iter().for_each(|early| self.driver.is_written(early));
                     for output in std::mem::take(&mut held) {
-                        self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
+                        self.release(output, &mut under_way, &mut target_ended)?;
                     }
                 }
                 if !batch.is_empty() || !held.is_empty() {
@@ -397,7 +370,7 @@ impl World {
                     if self.bug == Some(Bug::MessageBeforeCommit) {
                         let (first, second) = halves(&batch);
                         self.write(&first);
-                        self.durable = self.store.clone();
+                        self.durable = self.driver.store.clone();
                         if self.crashes() {
                             return Ok(Life::Crashed);
                         }
@@ -405,12 +378,12 @@ impl World {
                     } else {
                         self.write(&batch);
                     }
-                    self.is_durable(&engine);
+                    self.is_durable();
                     if self.crashes() {
                         return Ok(Life::Crashed);
                     }
                 }
-                unwritten.into_iter().for_each(|unwritten| self.gate.advance(unwritten.written()));
+                unwritten.into_iter().for_each(|unwritten| self.driver.is_written(unwritten));
                 let given_up: Vec<StepId> = held
                     .iter()
                     .filter_map(|output| match output {
@@ -429,7 +402,7 @@ impl World {
                     let may_crash = number == chosen || !matches!(self.crash, Crash::OneIn(_));
                     let is_line = may_crash
                         && matches!(&output, Output::Gated(gated) if matches!(gated.peek(), Leaving::Line { .. }));
-                    self.release(&mut engine, output, &mut under_way, &mut target_ended)?;
+                    self.release(output, &mut under_way, &mut target_ended)?;
                     if is_line && self.crashes() {
                         return Ok(Life::Crashed);
                     }
@@ -437,34 +410,35 @@ impl World {
             }
             // One of the effects under way is done; sometimes it is done twice.
             let done: Vec<usize> =
-                (0..under_way.len()).filter(|at| under_way[*at].until <= self.now).collect();
+                (0..under_way.len()).filter(|at| under_way[*at].until <= self.driver.now).collect();
             if !done.is_empty() && (self.orderly || self.random.one_in(2)) {
                 let at = if self.orderly { 0 } else { done[self.random.below(done.len() as u64) as usize] };
                 let UnderWay { step, output, .. } = under_way[at].clone();
                 let (result, sends) = self.carry_out(&step, &output)?;
-                let is_wanted = engine.waits_for(&step.owner.to_string()).into_iter().flatten().any(|open| {
-                    open.dispatched
-                        && (open.request.seq, open.round, open.attempt)
-                            == (step.seq, step.round, step.attempt)
-                });
+                let is_wanted =
+                    self.driver.engine.waits_for(&step.owner.to_string()).into_iter().flatten().any(|open| {
+                        open.dispatched
+                            && (open.request.seq, open.round, open.attempt)
+                                == (step.seq, step.round, step.attempt)
+                    });
                 if self.crashes() {
                     return Ok(Life::Crashed);
                 }
                 if !self.orderly && self.random.one_in(8) {
                     let answer =
                         Event::Answer { step: step.clone(), result: result.clone(), sends: sends.clone() };
-                    engine.handle(answer, self.now);
+                    self.driver.handle(answer);
                 } else {
                     under_way.remove(at);
                 }
                 if is_wanted && result.is_ok() {
                     self.came.push(step.clone());
                 }
-                engine.handle(Event::Answer { step, result, sends }, self.now);
+                self.driver.handle(Event::Answer { step, result, sends });
                 idle = 0;
                 continue;
             }
-            if engine.is_ready() || !held.is_empty() || !done.is_empty() {
+            if self.driver.engine.is_ready() || !held.is_empty() || !done.is_empty() {
                 idle = 0;
                 continue;
             }
@@ -472,21 +446,15 @@ impl World {
             if idle < 2 {
                 continue;
             }
-            match self.outside_acts(&mut engine, true)? {
+            match self.outside_acts(true)? {
                 Acted::Nothing => {}
                 Acted::Something => {
                     idle = 0;
                     continue;
                 }
                 Acted::Restarted { in_order, after } => {
-                    return Ok(self.restart(&mut engine, in_order, after));
+                    return Ok(self.restart(in_order, after));
                 }
-            }
-            // What was looked up may ask for more to be looked up.
-            let more = engine.take_outputs();
-            self.backlog.extend(more);
-            if !self.backlog.is_empty() {
-                continue;
             }
             target_ended |= self.outside.as_ref().is_some_and(|outside| outside.is_done());
             // A crash may have taken a client's message before it was durable: whoever is held up is let go.
@@ -501,32 +469,32 @@ impl World {
             };
             if !held_up.is_empty() {
                 for id in held_up {
-                    self.send(&mut engine, &id, Message::Resume);
+                    self.send(&id, Message::Resume);
                 }
                 idle = 0;
                 continue;
             }
             let work = under_way.iter().map(|under_way| under_way.until).min();
-            match engine.next_due().into_iter().chain(work).min() {
+            match self.driver.engine.next_due().into_iter().chain(work).min() {
                 // Signals for later than the end are not waited for.
-                Some(due) if self.to_rest || !target_ended || !engine.is_quiet() => {
-                    self.now = self.now.max(due);
+                Some(due) if self.to_rest || !target_ended || !self.driver.engine.is_quiet() => {
+                    self.driver.now = self.driver.now.max(due);
                     // The process was busy elsewhere: several things are due together.
                     if !self.orderly && self.random.one_in(4) {
-                        self.now += self.random.below(3_000_000_000) as i64;
+                        self.driver.now += self.random.below(3_000_000_000) as i64;
                     }
                 }
                 _ if target_ended => return Ok(Life::Ended),
                 _ => {
-                    return Err(format!("it waits for what nobody does\n{}", engine.describe()));
+                    return Err(format!("it waits for what nobody does\n{}", self.driver.engine.describe()));
                 }
             }
         }
     }
 
-    fn outside_acts(&mut self, engine: &mut Engine, rests: bool) -> Result<Acted, String> {
+    fn outside_acts(&mut self, rests: bool) -> Result<Acted, String> {
         let Some(mut outside) = self.outside.take() else { return Ok(Acted::Nothing) };
-        let acted = outside.act(self, engine, rests);
+        let acted = outside.act(self, rests);
         self.outside = Some(outside);
         acted
     }
@@ -537,47 +505,46 @@ impl World {
     }
 
     /// Something comes from outside, and is durable when this returns: what a client is told.
-    pub fn accept(&mut self, engine: &mut Engine, event: Event) {
-        engine.handle(event, self.now);
-        self.settle(engine);
+    pub fn accept(&mut self, event: Event) {
+        self.driver.handle(event);
+        self.settle();
     }
 
     /// Everything that the engine has done so far is durable when this returns.
-    pub fn settle(&mut self, engine: &mut Engine) {
-        self.backlog.extend(engine.take_outputs());
-        let Writes { batch, unwritten } = engine.take_writes();
+    pub fn settle(&mut self) {
+        let Writes { batch, unwritten } = self.driver.take_writes();
         self.write(&batch);
-        self.is_durable(engine);
-        self.gate.advance(unwritten.written());
+        self.is_durable();
+        self.driver.is_written(unwritten);
     }
 
     /// Writes of a client, which are durable at once.
     pub fn put(&mut self, batch: &Batch) {
         self.write(batch);
-        self.durable = self.store.clone();
+        self.durable = self.driver.store.clone();
         self.durable_lines = self.recorded.clone();
     }
 
-    fn restart(&mut self, engine: &mut Engine, in_order: bool, after: i64) -> Life {
+    fn restart(&mut self, in_order: bool, after: i64) -> Life {
         if in_order {
-            self.settle(engine);
+            self.settle();
         }
         self.say(|| {
             format!("down for {} s, {}", after / 1_000_000_000, if in_order { "in order" } else { "killed" })
         });
-        self.now += after;
+        self.driver.now += after;
         Life::Crashed
     }
 
     /// A client's message to an instance.
-    fn send(&mut self, engine: &mut Engine, id: &str, message: Message) {
+    fn send(&mut self, id: &str, message: Message) {
         self.say(|| format!("client: {} {id}", message.word()));
         let from = format!("client-{}", self.steps);
-        engine.handle(Event::Send { to: Address::instance(id), from, message }, self.now);
+        self.driver.handle(Event::Send { to: Address::instance(id), from, message });
     }
 
     /// Now and then a client holds an instance up, or lets one go on.
-    fn meddle(&mut self, engine: &mut Engine) {
+    fn meddle(&mut self) {
         match self.random.below(60) {
             0 => {
                 let running: Vec<InstanceRecord> =
@@ -586,23 +553,23 @@ impl World {
                     let at = self.random.below(running.len() as u64) as usize;
                     let id = running[at].id.clone();
                     self.suspended.push(id.clone());
-                    self.send(engine, &id, Message::Suspend);
+                    self.send(&id, Message::Suspend);
                 }
             }
             1 | 2 if !self.suspended.is_empty() => {
                 let at = self.random.below(self.suspended.len() as u64) as usize;
                 let id = self.suspended.swap_remove(at);
-                self.send(engine, &id, Message::Resume);
+                self.send(&id, Message::Resume);
             }
             _ => {}
         }
     }
 
     /// All that was written is durable. When nobody can run, all that came has been taken in.
-    fn is_durable(&mut self, engine: &Engine) {
-        self.durable = self.store.clone();
+    fn is_durable(&mut self) {
+        self.durable = self.driver.store.clone();
         self.durable_lines = self.recorded.clone();
-        if !engine.is_ready() {
+        if !self.driver.engine.is_ready() {
             self.answered.extend(self.came.drain(..).map(|step| StepId { round: 0, attempt: 0, ..step }));
         }
     }
@@ -640,13 +607,13 @@ impl World {
             Some(Bug::LostWake) => kept.writes.retain(|(key, _)| !key.starts_with(keys::ACTIVE)),
             _ => {}
         }
-        self.store.commit(&kept).expect("memory can be written");
+        self.driver.store.commit(&kept).expect("memory can be written");
     }
 
     /// An output leaves. What it depends on must be durable.
     fn release(
         &mut self,
-        engine: &mut Engine,
+
         output: Output,
         under_way: &mut Vec<UnderWay>,
         target_ended: &mut bool,
@@ -654,15 +621,15 @@ impl World {
         match &output {
             Output::Effect { step, effect, .. } => {
                 self.say(|| format!("{} {effect} #{}", step.owner, step.seq));
-                under_way.push(UnderWay { step: step.clone(), output, until: self.now });
+                under_way.push(UnderWay { step: step.clone(), output, until: self.driver.now });
             }
             Output::Activity { step, name, .. } => {
                 self.say(|| format!("{} activity {name} #{} attempt {}", step.owner, step.seq, step.attempt));
                 self.check_lines(step, name)?;
                 self.check_attempt(step, name)?;
                 let until = match name == "hasty" && self.is_broken(&output) {
-                    true => self.now + 20_000_000_000,
-                    false => self.now + self.duration(),
+                    true => self.driver.now + 20_000_000_000,
+                    false => self.driver.now + self.duration(),
                 };
                 under_way.push(UnderWay { step: step.clone(), output, until });
             }
@@ -673,10 +640,10 @@ impl World {
                     false => self.say(|| format!("{} #{} goes on, given up", step.owner, step.seq)),
                 }
             }
-            Output::Gated(gated) => match self.gate.open(gated.clone()) {
-                Ok(leaving) => self.leave(engine, &leaving, output, under_way, target_ended)?,
-                Err(early) => return Err(format!("{:?} leaves before its writes are durable", early.peek())),
-            },
+            Output::Gated(gated) => {
+                let leaving = self.driver.open(gated.clone())?;
+                self.leave(&leaving, output, under_way, target_ended)?;
+            }
             Output::Told { .. }
             | Output::Fetch { .. }
             | Output::FetchProgram { .. }
@@ -689,7 +656,7 @@ impl World {
     /// Something leaves the process. The gate is open; whether it was right to open it is looked at in the store.
     fn leave(
         &mut self,
-        engine: &mut Engine,
+
         leaving: &Leaving,
         output: Output,
         under_way: &mut Vec<UnderWay>,
@@ -700,13 +667,13 @@ impl World {
                 self.say(|| format!("{} {effect} #{}", step.owner, step.seq));
                 self.check_durable(step, effect.name())?;
                 self.check_lines(step, effect.name())?;
-                under_way.push(UnderWay { step: step.clone(), output, until: self.now });
+                under_way.push(UnderWay { step: step.clone(), output, until: self.driver.now });
             }
             Leaving::Line { run, line } => {
                 let (run, line) = (*run, line.clone());
                 self.say(|| format!("line {line:?}"));
                 self.check_line(run, &line)?;
-                engine.handle(Event::LinesOut { run, count: 1 }, self.now);
+                self.driver.handle(Event::LinesOut { run, count: 1 });
             }
             Leaving::Ended { instance, outcome, .. } => {
                 self.say(|| format!("{instance} ended: {outcome:?}"));
@@ -759,7 +726,7 @@ impl World {
                 if name == "fragile" && self.is_broken(output) {
                     return Ok((Err(ErrorData::new("broken", "it does not work yet")), Vec::new()));
                 }
-                let image = self.images.get(program).cloned().ok_or("an activity of an unknown program")?;
+                let image = self.driver.image(program).ok_or("an activity of an unknown program")?;
                 let at = image.code.find_isolated(name).ok_or("an unknown activity")?;
                 let body = image.code.isolated[at].body;
                 let args = match args.decode() {
@@ -802,7 +769,7 @@ impl World {
             _ => Vec::new(),
         };
         let value = match (effect, &args[..]) {
-            (Effect::Now, _) => Value::Instant(self.now),
+            (Effect::Now, _) => Value::Instant(self.driver.now),
             (Effect::Random, _) => Value::float((number % 1000) as f64 / 1000.0),
             (Effect::RandomInt, [Value::Int(low), Value::Int(high)]) => {
                 Value::Int(low + (number % (high.abs_diff(*low) + 1)) as i64)
