@@ -39,7 +39,7 @@ const LAYERS: [&str; 22] = [
 
 /// The circles of files in a folder that use one another, with the reasons. New circles are taken
 /// apart, so this list only gets shorter.
-const CIRCLES: [(&str, &[&str], &str); 5] = [
+const CIRCLES: [(&str, &[&str], &str); 4] = [
     (
         "machine",
         &["cancel", "compare", "data", "error", "format", "frames", "operate", "secret", "task", "value"],
@@ -56,7 +56,6 @@ const CIRCLES: [(&str, &[&str], &str); 5] = [
         &["checkpoint", "earlier", "entity", "history", "program", "record"],
         "records know the forms of the versions before, which become records",
     ),
-    ("host", &["purge", "run"], "one host in several files"),
 ];
 
 /// The files of more than 700 lines, with the reasons.

@@ -1,253 +1,181 @@
 //! Output commit: what is written, when, and what may leave once it is durable.
+//!
+//! Invariant: the engine's writes go to the store in the order in which the engine gave them, one batch at a time. The gate
+//! learns that they are durable from the store's proof alone, or because there was nothing to write.
 
-use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
-use crate::builtins::Effect;
-use crate::engine::{Event, Line, Outcome as Ending};
-use crate::machine::{Data, ErrorData};
-use crate::permissions::Permissions;
+use crate::engine::Engine;
+use crate::kv::{Batch, StoreError};
 use crate::resident;
+use crate::store::{DiskStore, Reader};
 
-use super::Answer;
-use super::command::Reply;
-use super::run::{Host, Owner};
-use super::settings::{Durability, HostError};
-use super::writer::Written;
+use super::Message;
+use super::outgoing::Outgoing;
+use super::pending::{Pending, View};
+use super::reads::Reads;
+use super::settings::{Durability, HostError, Settings};
+use super::writer::{Writer, Written};
 
 /// When the engine has changed so much it is asked for what it wants written, so that what is counted as waiting is what does.
 const MAX_CHANGES: usize = 1024;
 
 /// Each of so many batches at the beginning is followed by code that was not executed before: an instance's begin, its first
 /// effect, and perhaps its end.
-pub(super) const FIRST_BATCHES: u32 = 3;
+const FIRST_BATCHES: u32 = 3;
 
-/// What waits until the writes that it depends on are durable.
-pub(super) enum AwaitingCommit {
-    Effect { owner: Owner, effect: Effect, args: Data, permissions: Permissions },
-    Ended { instance: Arc<str>, outcome: Ending, told: bool },
-    Reply { to: Answer, reply: Reply },
-    Lost { what: String, error: ErrorData },
-    Line { writer: Writing, line: Result<Line, ErrorData> },
+/// The way of writes from the engine to the store, and what waits for them.
+pub(super) struct Committer {
+    writer: Writer,
+    pending: Pending,
+    /// What is to leave the process.
+    pub(super) outgoing: Outgoing,
+    durability: Durability,
+    /// How many batches will each be followed by code that is new: those of a process's beginning.
+    beginning: u32,
 }
 
-/// Who hears that a line is out: the run that it is of, or who asked for an effect.
-pub(super) enum Writing {
-    Run(u64),
-    Effect(Owner),
+/// What a round of writing came to.
+pub(super) enum Wrote {
+    /// Nothing more is durable.
+    None,
+    /// What was held may be let go. `changes` says whether there was something to write or to let go.
+    Durable { changes: bool },
 }
 
-impl AwaitingCommit {
-    /// An effect that somebody asks for. What it writes leaves in turn with other lines.
-    pub(super) fn effect(
-        owner: Owner,
-        effect: Effect,
-        args: Data,
-        permissions: Permissions,
-    ) -> AwaitingCommit {
-        match Line::of(effect, &args) {
-            Some(line) => AwaitingCommit::Line { writer: Writing::Effect(owner), line },
-            None => AwaitingCommit::Effect { owner, effect, args, permissions },
+impl Committer {
+    pub(super) fn new(store: DiskStore, messages: Sender<Message>, settings: &Settings) -> Committer {
+        Committer {
+            writer: Writer::new(store, messages),
+            pending: Pending::default(),
+            outgoing: Outgoing::default(),
+            durability: settings.durability,
+            beginning: if settings.lean { FIRST_BATCHES } else { 0 },
         }
     }
 
-    /// Who waits for it, if it is an effect.
-    pub(super) fn owner(&self) -> Option<&Owner> {
-        match self {
-            AwaitingCommit::Effect { owner, .. }
-            | AwaitingCommit::Line { writer: Writing::Effect(owner), .. } => Some(owner),
-            _ => None,
+    /// The store, as it was left by the last commit.
+    pub(super) fn store(&self) -> &Reader {
+        &self.writer.reader
+    }
+
+    /// The store for reading, from any thread.
+    pub(super) fn reads(&self) -> Reads {
+        self.writer.reads.clone()
+    }
+
+    /// The store as it will be after the next commit.
+    pub(super) fn view(&self) -> View<'_> {
+        self.writer.view(&self.pending)
+    }
+
+    /// The store, once all that is under way is written.
+    pub(super) fn into_store(self) -> DiskStore {
+        self.writer.into_store()
+    }
+
+    /// Writes what is not the engine's, before that does anything.
+    pub(super) fn prepare(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.writer.prepare(batch)
+    }
+
+    /// What waits leaves soon, though nothing is to be written and the engine is busy.
+    pub(super) fn expect(&mut self, engine: &Engine) {
+        if engine.has_writes() || self.outgoing.lacks_writes() {
+            self.pending.expect();
         }
     }
-}
 
-impl Host {
+    /// How long until what waits is written; none while a batch is under way.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        self.pending.due_in().filter(|_| self.writer.is_idle())
+    }
+
     /// Takes what the engine wants written, to be written with the next commit.
-    pub(super) fn gather(&mut self) {
+    pub(super) fn gather(&mut self, engine: &mut Engine) {
         if self.beginning > 0 {
             self.beginning -= 1;
             resident::begin_phase();
         }
-        self.pending.gather(self.engine.take_writes());
+        self.pending.gather(engine.take_writes());
+    }
+
+    /// Adds writes that are not the engine's.
+    pub(super) fn add(&mut self, batch: Batch) {
+        self.pending.add(batch);
+    }
+
+    /// Waits for what is under way when the engine has run far enough ahead. Whether more is durable then.
+    pub(super) fn make_room(&mut self, engine: &mut Engine) -> Result<bool, HostError> {
+        if engine.changes() >= MAX_CHANGES {
+            self.gather(engine);
+        }
+        match self.pending.is_full() {
+            true => self.settle(),
+            false => Ok(false),
+        }
     }
 
     /// Writes what is to be written now: beside the engine, when that goes on or answers may come to it, else at once.
-    /// Whether something may follow from it.
-    pub(super) fn write(&mut self) -> Result<bool, HostError> {
-        if self.engine.changes() >= MAX_CHANGES {
-            self.gather();
-        }
-        if self.pending.is_full() {
-            // The engine has run far enough ahead.
-            let written = self.writer.settle();
-            self.on_committed(written)?;
-        }
-        let durable = self.settings.durability != Durability::None;
-        let is_ready = self.engine.is_ready();
-        let goes_on = is_ready || !self.effects.is_empty() || !self.activities.is_empty();
-        let holds = self.holds();
-        let wanted = self.pending.is_due(holds) || (holds && !is_ready);
-        let each = self.settings.durability == Durability::Each;
+    pub(super) fn write(&mut self, engine: &mut Engine, goes_on: bool) -> Result<Wrote, HostError> {
+        let durable = self.durability != Durability::None;
+        let holds = self.outgoing.lacks_writes();
+        let wanted = self.pending.is_due(holds) || (holds && !engine.is_ready());
+        let each = self.durability == Durability::Each;
         if each || (wanted && !goes_on && self.writer.is_idle()) {
             let changes = !self.pending.is_empty() || holds;
-            self.commit_and_release(durable)?;
-            return Ok(changes);
+            self.commit(engine, durable)?;
+            return Ok(Wrote::Durable { changes });
         }
         if wanted && self.writer.is_idle() {
-            self.gather();
-            let Some((batch, unwritten)) = self.pending.take() else { return Ok(false) };
+            self.gather(engine);
+            let Some((batch, unwritten)) = self.pending.take() else { return Ok(Wrote::None) };
             if batch.is_empty() {
                 // All that it depends on is durable.
-                self.gate.advance(unwritten.written());
-                self.release()?;
-                return Ok(true);
+                self.outgoing.advance(unwritten.written());
+                return Ok(Wrote::Durable { changes: true });
             }
-            self.gate.send(&unwritten);
+            self.outgoing.send(&unwritten);
             self.writer.send(batch, unwritten, durable);
         }
-        Ok(false)
+        Ok(Wrote::None)
     }
 
-    /// What was under way is written, if something was: what waited for it goes.
-    pub(super) fn on_committed(&mut self, written: Option<Written>) -> Result<(), HostError> {
-        let Some(written) = written else { return Ok(()) };
-        self.pass(written)?;
-        self.release()
-    }
-
-    /// Takes note of what is durable now.
-    fn pass(&mut self, written: Written) -> Result<(), HostError> {
-        let (took, proof) = written?;
-        self.pending.written(took);
-        self.gate.advance(proof);
-        Ok(())
+    /// The thread that writes has something to say. Whether more is durable.
+    pub(super) fn on_written(&mut self) -> Result<bool, HostError> {
+        let written = self.writer.written();
+        self.pass(written)
     }
 
     /// Writes what the engine wants written, after what is under way, and makes it durable if so asked. All that is held
-    /// can then be released.
-    pub(super) fn commit(&mut self, durable: bool) -> Result<(), HostError> {
-        if let Some(written) = self.writer.settle() {
-            self.pass(written)?;
-        }
-        self.gather();
+    /// can then be let go.
+    pub(super) fn commit(&mut self, engine: &mut Engine, durable: bool) -> Result<(), HostError> {
+        self.settle()?;
+        self.gather(engine);
         match self.pending.take() {
-            Some((batch, unwritten)) if batch.is_empty() => self.gate.advance(unwritten.written()),
+            Some((batch, unwritten)) if batch.is_empty() => self.outgoing.advance(unwritten.written()),
             Some((batch, unwritten)) => {
                 let written = self.writer.write(&batch, unwritten, durable);
-                self.pass(written)?;
+                self.pass(Some(written))?;
             }
             None => {}
         }
         Ok(())
     }
 
-    /// Commits, and lets go all that waited for it.
-    pub(super) fn commit_and_release(&mut self, durable: bool) -> Result<(), HostError> {
-        self.commit(durable)?;
-        self.release()
+    /// Waits for what is under way. Whether more is durable then.
+    fn settle(&mut self) -> Result<bool, HostError> {
+        let written = self.writer.settle();
+        self.pass(written)
     }
 
-    /// Holds something until all that the engine has done so far is durable.
-    pub(super) fn hold(&mut self, held: AwaitingCommit) {
-        self.held.push_back(self.engine.gated(held));
-    }
-
-    /// Whether something waits for writes that are not on their way.
-    pub(super) fn holds(&self) -> bool {
-        self.held.back().is_some_and(|last| self.gate.lacks_writes(last))
-    }
-
-    /// The next of what waits, if its writes are durable.
-    fn next_open(&mut self) -> Option<AwaitingCommit> {
-        let first = self.held.pop_front()?;
-        match self.gate.open(first) {
-            Ok(held) => Some(held),
-            Err(first) => {
-                self.held.push_front(first);
-                None
-            }
-        }
-    }
-
-    /// Lets go what waited for writes that are durable now.
-    fn release(&mut self) -> Result<(), HostError> {
-        let mut written = Vec::new();
-        // The lines that were written, by their runs.
-        let mut lines: Vec<(u64, usize)> = Vec::new();
-        // What is held meanwhile depends on writes to come.
-        while let Some(held) = self.next_open() {
-            if !matches!(held, AwaitingCommit::Line { .. }) {
-                // Whatever leaves after a line leaves when the line is out.
-                self.terminal.flush().map_err(HostError::Output)?;
-            }
-            match held {
-                AwaitingCommit::Line { writer, line } => {
-                    if let Ok(line) = &line {
-                        self.terminal.line(line).map_err(HostError::Output)?;
-                    }
-                    match (writer, lines.last_mut()) {
-                        (Writing::Run(run), Some((last, count))) if *last == run => *count += 1,
-                        (Writing::Run(run), _) => lines.push((run, 1)),
-                        (Writing::Effect(owner), _) => written.push((owner, line.map(|_| Data::null()))),
-                    }
-                }
-                AwaitingCommit::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
-                AwaitingCommit::Reply { to, reply } => {
-                    // Who asked may have gone away.
-                    let _ = to.send(reply);
-                }
-                AwaitingCommit::Lost { what, error } => {
-                    self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
-                }
-                AwaitingCommit::Effect { owner, effect, args, permissions } => {
-                    self.perform(owner, effect, args, permissions)
-                }
-            }
-        }
-        self.begin_files();
-        // A line counts as written when it is out.
-        self.terminal.flush().map_err(HostError::Output)?;
-        for (run, count) in lines {
-            self.feed(Event::LinesOut { run, count });
-        }
-        for (owner, result) in written {
-            self.answer(owner, result);
-        }
-        match self.not_provided.take() {
-            Some(name) => Err(HostError::NotProvided(name)),
-            None => Ok(()),
-        }
-    }
-
-    /// The end of an instance is durable. A failure that nobody waits for is told to people.
-    fn ended(&mut self, instance: Arc<str>, outcome: Ending, told: bool) -> Result<(), HostError> {
-        for client in self.waiting.remove(&*instance).unwrap_or_default() {
-            let _ = client.send(Reply::Ended);
-        }
-        self.spans.ended(&instance, &outcome);
-        let can_go_on = !matches!(outcome, Ending::Nondeterminism(_) | Ending::Incompatible(_));
-        self.purge_ended(&instance, can_go_on)?;
-        match self.watched.get_mut(&instance) {
-            Some(watched) => *watched = Some(outcome),
-            None => {
-                let why = match outcome {
-                    Ending::Failed(_) if told => return Ok(()),
-                    Ending::Failed(error) => error.title(),
-                    Ending::Nondeterminism(_) => {
-                        "nondeterminism: it does not do what its history holds".to_string()
-                    }
-                    Ending::Incompatible(reason) => reason,
-                    Ending::Completed(_) | Ending::Terminated(_) => return Ok(()),
-                };
-                match self.settings.stays {
-                    true if self.settings.quiet => {}
-                    true => self.terminal.log("error", &format!("{instance} failed: {why}")),
-                    // Somebody may ask for it before the end.
-                    false => {
-                        self.unheard.insert(instance.to_string(), why);
-                    }
-                }
-            }
-        }
-        Ok(())
+    /// Takes note of what is durable now.
+    fn pass(&mut self, written: Option<Written>) -> Result<bool, HostError> {
+        let Some(written) = written else { return Ok(false) };
+        let (took, proof) = written?;
+        self.pending.written(took);
+        self.outgoing.advance(proof);
+        Ok(true)
     }
 }

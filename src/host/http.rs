@@ -69,9 +69,9 @@ enum Whose {
 
 /// The clients by which requests are sent, made when they are needed.
 #[derive(Clone, Default)]
-pub(crate) struct Clients(Arc<Mutex<HashMap<Whose, Client>>>);
+pub(crate) struct HttpClients(Arc<Mutex<HashMap<Whose, Client>>>);
 
-impl Clients {
+impl HttpClients {
     fn of(&self, permissions: &Permissions, target: &Target) -> Result<Client, ErrorData> {
         let is_free = permissions.is_whole(Capability::Net);
         let whose = match is_free {
@@ -170,7 +170,7 @@ struct Hop {
 
 impl Call {
     /// Sends the request and reads the whole response.
-    pub(crate) async fn send(self, clients: Clients, permissions: Permissions) -> Outcome {
+    pub(crate) async fn send(self, clients: HttpClients, permissions: Permissions) -> Outcome {
         let url = self.url.clone();
         let timeout = self.options.timeout;
         let limit = Duration::from_nanos(u64::try_from(timeout).unwrap_or(0));
@@ -183,7 +183,7 @@ impl Call {
         }
     }
 
-    async fn exchange(self, clients: Clients, permissions: Permissions) -> Outcome {
+    async fn exchange(self, clients: HttpClients, permissions: Permissions) -> Outcome {
         let (url, options) = (self.url.clone(), self.options.clone());
         let mut hop = self.first()?;
         let mut redirects = 0;
@@ -255,7 +255,7 @@ impl Hop {
     /// Sends it, if it may go there. `asked` is the URL that the program asked for.
     async fn send(
         &self,
-        clients: &Clients,
+        clients: &HttpClients,
         permissions: &Permissions,
         asked: &str,
     ) -> Result<Response, ErrorData> {

@@ -5,10 +5,13 @@
 //! store: meanwhile the engine goes on, and the next batch has all that it wants written since. The host knows nothing of the
 //! language's syntax.
 
+mod activities;
+mod clients;
 mod clock;
 mod command;
 mod commit;
 mod disk;
+mod effect_call;
 mod effects;
 mod exec;
 pub mod externs;
@@ -16,17 +19,21 @@ mod files;
 mod groups;
 mod handle;
 mod http;
+mod outgoing;
 mod pending;
 mod perform;
+mod performers;
 mod pipes;
 mod purge;
 mod reads;
 mod run;
+mod running;
 mod serve;
 mod settings;
 mod spans;
 mod suspects;
 mod terminal;
+mod threads;
 mod walk;
 mod workers;
 mod writer;
@@ -41,12 +48,19 @@ pub use run::Host;
 pub use settings::{Durability, HostError, Settings};
 pub use terminal::{Above, Terminal};
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use crate::builtins::Effect;
-use crate::machine::{Data, ErrorData, Request, Value};
+use crate::code::ProgramHash;
+use crate::machine::{Data, ErrorData, Image, Request, Value};
 use crate::permissions::Permissions;
 
 /// Where the answer to a client goes.
 pub(crate) type Answer = tokio::sync::oneshot::Sender<Reply>;
+
+/// Programs that are ready to run.
+type Images = HashMap<ProgramHash, Rc<Image>>;
 
 /// The outcome of an effect.
 pub(crate) type Outcome = Result<Data, ErrorData>;

@@ -1,119 +1,52 @@
 //! The loop: messages in, engine, commit, outputs out.
+//!
+//! Invariant: the loop alone brings the parts together. The engine says what is wanted, the committer when it may leave, the
+//! performers carry it out, and what they answer is the engine's next event.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use hashbrown::{HashMap, HashSet};
-use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use tokio::sync::oneshot;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Engine, Event, Gate, Gated, InstanceRecord, Leaving, Message as Sent, Outcome as Ending, Output,
-    StepId, Tree, fetch, keys, known_image, read_history, read_record, recovery, rekeying,
+    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Tree, fetch, keys,
+    known_image, read_history, read_record, recovery, rekeying,
 };
 use crate::kv::Batch;
-use crate::machine::{Data, ErrorData, Identity, Image, format};
+use crate::machine::{Data, Image, format};
 use crate::permissions::{self, Permissions};
 use crate::store::{DiskStore, Reader};
 
-use super::commit::{AwaitingCommit, FIRST_BATCHES, Writing};
-use super::disk::{self, Disk};
+use super::clients::Clients;
+use super::command::{Command, Reply};
+use super::commit::{Committer, Wrote};
+use super::effect_call::{Answered, EffectCall, Owner};
 use super::groups::Groups;
-use super::http::Clients;
-use super::pending::{Pending, View};
-use super::perform::Threads;
-use super::purge::Purging;
+use super::outgoing::{AwaitingCommit, Writing};
+use super::performers::Performers;
 use super::reads::Reads;
+use super::serve::Serving;
 use super::settings::{HostError, Settings};
-use super::spans::Spans;
 use super::suspects::Suspects;
-use super::workers::{Job, Workers};
-use super::writer::Writer;
-use super::{Answer, Handle, Message, Outcome, Terminal, effects};
-
-/// Who waits for an effect.
-pub(super) enum Owner {
-    Step(StepId),
-    Activity(u64),
-}
-
-/// An effect under way.
-pub(super) struct Running {
-    pub(super) owner: Owner,
-    pub(super) abort: Option<Abort>,
-    pub(super) input: bool,
-}
-
-/// How an effect is broken off.
-pub(super) enum Abort {
-    Task(AbortHandle),
-    /// It looks at this now and then.
-    Flag(Arc<AtomicBool>),
-}
-
-impl Abort {
-    fn abort(&self) {
-        match self {
-            Abort::Task(task) => task.abort(),
-            Abort::Flag(over) => over.store(true, Ordering::Relaxed),
-        }
-    }
-}
+use super::{Handle, Images, Message, Terminal, effects};
 
 /// Runs instances in a store.
 pub struct Host {
-    pub(super) writer: Writer,
-    pub(super) settings: Settings,
-    pub(super) engine: Engine,
+    committer: Committer,
+    settings: Settings,
+    engine: Engine,
     pub terminal: Terminal,
-    pub(super) images: std::collections::HashMap<ProgramHash, Rc<Image>>,
+    images: Images,
     messages: Receiver<Message>,
-    pub(super) sender: Sender<Message>,
-    workers: Workers,
-    pub(super) runtime: Threads,
-    pub(super) disk: Disk,
-    /// Effects on files that are to be begun.
-    pub(super) files: Vec<disk::Job>,
-    /// How many requests and programs may have files open at once; others wait for their turn.
-    pub(super) open_files: Arc<Semaphore>,
-    pub(super) clients: Clients,
-    /// The folder of the store, without links.
-    pub(super) folder: Option<PathBuf>,
-    pub(super) pending: Pending,
-    /// What waits until writes are durable, in the order in which it leaves.
-    pub(super) held: VecDeque<Gated<AwaitingCommit>>,
-    pub(super) gate: Gate,
-    next_ticket: u64,
-    pub(super) effects: HashMap<u64, Running>,
-    /// Reads of standard input whose line nobody waits for any more.
-    stray: HashSet<u64>,
-    /// Activities under way, both ways.
-    pub(super) activities: HashMap<u64, StepId>,
-    tickets: HashMap<StepId, u64>,
-    /// Sleeps of activities: when they end, and whose they are.
-    pub(super) sleeps: BTreeSet<(i64, u64)>,
-    recovered: bool,
-    /// How many batches will each be followed by code that is new: those of a process's beginning.
-    pub(super) beginning: u32,
-    /// Instances that failed, and why, without anybody who waits for them.
-    pub(super) unheard: BTreeMap<String, String>,
-    /// Instances whose end is waited for here, and how they ended.
-    pub(super) watched: HashMap<Arc<str>, Option<Ending>>,
-    /// Clients that wait for an instance's end.
-    pub(super) waiting: HashMap<String, Vec<Answer>>,
-    pub(super) purging: Vec<Purging>,
-    /// The last number that was given to an id, by what is before it.
-    pub(super) last_ids: HashMap<String, u64>,
-    /// An `extern activity` that was called and that this process does not provide.
-    pub(super) not_provided: Option<String>,
-    pub(super) spans: Spans,
+    sender: Sender<Message>,
+    performers: Performers,
+    clients: Clients,
     suspects: Option<Suspects>,
+    recovered: bool,
 }
 
 impl Host {
@@ -123,41 +56,18 @@ impl Host {
         engine.checkpoints.retention = settings.retention;
         engine.quotas = settings.quotas;
         let folder = Some(permissions::real(store.folder()));
-        let beginning = if settings.lean { FIRST_BATCHES } else { 0 };
         Host {
-            writer: Writer::new(store, sender.clone()),
-            workers: Workers::new(sender.clone(), settings.clock.clone()),
+            committer: Committer::new(store, sender.clone(), &settings),
+            performers: Performers::new(sender.clone(), folder, &settings),
             settings,
             engine,
             terminal: Terminal::new(),
-            images: Default::default(),
+            images: Images::default(),
             messages,
-            disk: Disk::new(sender.clone()),
             sender,
-            runtime: Threads::default(),
-            files: Vec::new(),
-            open_files: Arc::new(Semaphore::new(0)),
             clients: Clients::default(),
-            folder,
-            pending: Pending::default(),
-            held: VecDeque::new(),
-            gate: Gate::default(),
-            next_ticket: 0,
-            effects: HashMap::new(),
-            stray: HashSet::new(),
-            activities: HashMap::new(),
-            tickets: HashMap::new(),
-            sleeps: BTreeSet::new(),
-            recovered: false,
-            beginning,
-            unheard: BTreeMap::new(),
-            watched: HashMap::new(),
-            waiting: HashMap::new(),
-            purging: Vec::new(),
-            last_ids: HashMap::new(),
-            not_provided: None,
-            spans: Spans::default(),
             suspects: None,
+            recovered: false,
         }
     }
 
@@ -190,19 +100,12 @@ impl Host {
         self.suspects = Some(suspects);
     }
 
-    /// Nobody thinks any more that the process dies of an instance or an entity.
-    pub(super) fn trusts(&mut self, name: &str) {
-        if let Some(suspects) = &mut self.suspects {
-            suspects.forget(name);
-        }
-    }
-
     /// Takes in what the store has of messages, holders and instances with work to do. This comes first. Of the
     /// instances, those go on that have this root, or all.
     pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
         self.recovered = true;
         if let Some(batch) = rekeying(self.store())? {
-            self.writer.prepare(&batch)?;
+            self.committer.prepare(&batch)?;
         }
         for event in recovery(self.store(), root)? {
             let now = self.now();
@@ -220,7 +123,7 @@ impl Host {
     }
 
     /// Says once that the clock of the system is behind.
-    pub(super) fn note_clock(&mut self) {
+    fn note_clock(&mut self) {
         if let Some(behind) = self.settings.clock.note() {
             let minutes = (behind.as_secs() + 30) / 60;
             let behind = format::duration((minutes as i64).saturating_mul(60_000_000_000));
@@ -247,12 +150,12 @@ impl Host {
 
     /// The store for reading, from any thread.
     pub fn reads(&self) -> Reads {
-        self.writer.reads.clone()
+        self.committer.reads()
     }
 
     /// The process groups of the programs that it has started.
     pub fn programs(&self) -> Groups {
-        self.runtime.programs.clone()
+        self.performers.programs()
     }
 
     /// The host, as other threads of this process reach it.
@@ -273,7 +176,7 @@ impl Host {
     /// Begins an instance, and waits for its end. Its program is known.
     pub fn begin(&mut self, mut record: InstanceRecord) {
         record.permissions = record.permissions.and(&self.settings.permissions);
-        self.watched.insert(record.id.as_str().into(), None);
+        self.clients.watch(&record.id);
         if let Some(image) = self.program(record.program) {
             self.feed(Event::Begin { record, image });
         }
@@ -281,7 +184,7 @@ impl Host {
 
     /// Goes on with an instance of the store that has not ended, and waits for its end.
     pub fn watch(&mut self, id: &str) {
-        self.watched.insert(id.into(), None);
+        self.clients.watch(id);
         self.feed(Event::Wake { id: id.into() });
     }
 
@@ -292,24 +195,24 @@ impl Host {
             let record = InstanceRecord { permissions, ..record.clone() };
             let mut batch = Batch::default();
             batch.put(keys::instance(&record.id), record.encode());
-            self.pending.add(batch);
+            self.committer.add(batch);
         }
     }
 
     /// How a watched instance ended, once that is durable.
     pub fn outcome(&self, instance: &str) -> Option<&Ending> {
-        self.watched.get(instance)?.as_ref()
+        self.clients.outcome(instance)
     }
 
     /// The store, as it was left by the last commit.
     pub fn store(&self) -> &Reader {
-        &self.writer.reader
+        self.committer.store()
     }
 
     /// The store, when everything is done.
     pub fn into_store(self) -> DiskStore {
-        self.effects.values().filter_map(|running| running.abort.as_ref()).for_each(Abort::abort);
-        self.writer.into_store()
+        self.performers.abort_all();
+        self.committer.into_store()
     }
 
     /// Runs until those that are watched have ended and nothing goes on by itself. Whatever happens, what was
@@ -317,12 +220,12 @@ impl Host {
     pub fn run(&mut self) -> Result<(), HostError> {
         let result = self.work();
         self.terminal.clear();
-        for (instance, why) in std::mem::take(&mut self.unheard) {
+        for (instance, why) in self.clients.take_unheard() {
             self.terminal.log("error", &format!("{instance} failed: {why}"));
         }
         let flushed = match &result {
             Err(HostError::Store(_)) => Ok(()),
-            _ => self.commit(true),
+            _ => self.committer.commit(&mut self.engine, true),
         };
         result.and(flushed)
     }
@@ -363,7 +266,7 @@ impl Host {
         image: &Rc<Image>,
         event: Option<&str>,
     ) -> Result<Result<(), String>, HostError> {
-        self.commit(true)?;
+        self.committer.commit(&mut self.engine, true)?;
         self.add_program(image.clone());
         let record = read_record(self.store(), id)?;
         let Some(record) = record else { return Ok(Err(format!("there is no instance `{id}`"))) };
@@ -384,10 +287,41 @@ impl Host {
         self.feed(Event::Send { to: Address::instance(id), from, message });
     }
 
+    /// Has this host itself carry a command out, and runs it until that is done.
+    pub fn ask(&mut self, command: Command) -> Result<Reply, HostError> {
+        let (sender, mut receiver) = oneshot::channel();
+        self.sender.send(Message::Client { command, reply: sender }).ok();
+        loop {
+            if let Ok(reply) = receiver.try_recv() {
+                return Ok(reply);
+            }
+            self.turn()?;
+        }
+    }
+
     /// Lets the engine take in an event.
-    pub(super) fn feed(&mut self, event: Event) {
+    fn feed(&mut self, event: Event) {
         let now = self.now();
         self.engine.handle(event, now);
+    }
+
+    /// Lets the engine take in an answer, if there is one.
+    fn answer(&mut self, answered: Option<Answered>) {
+        if let Some(Answered { step, result }) = answered {
+            self.feed(Event::Answer { step, result, sends: Vec::new() });
+        }
+    }
+
+    /// The parts that commands reach.
+    fn serving(&mut self) -> Serving<'_> {
+        Serving {
+            engine: &mut self.engine,
+            committer: &mut self.committer,
+            clients: &mut self.clients,
+            images: &mut self.images,
+            suspects: self.suspects.as_mut(),
+            settings: &self.settings,
+        }
     }
 
     fn work(&mut self) -> Result<(), HostError> {
@@ -397,7 +331,7 @@ impl Host {
 
     /// One round of the loop; whether there is nothing more to do. It waits only when nothing has changed since the
     /// last one, so that who drives it has looked at everything.
-    pub(super) fn turn(&mut self) -> Result<bool, HostError> {
+    fn turn(&mut self) -> Result<bool, HostError> {
         let now = self.now();
         let mut changed = self.tick(now);
         while let Ok(message) = self.messages.try_recv() {
@@ -415,10 +349,7 @@ impl Host {
             changed = true;
         }
         self.outputs()?;
-        // What waits leaves soon, though nothing is to be written and the engine is busy.
-        if self.engine.has_writes() || self.holds() {
-            self.pending.expect();
-        }
+        self.committer.expect(&self.engine);
         changed |= self.write()?;
         if changed || self.engine.is_ready() {
             return Ok(false);
@@ -434,14 +365,9 @@ impl Host {
 
     fn is_done(&self) -> bool {
         !self.settings.stays
-            && self.held.is_empty()
+            && self.committer.outgoing.is_empty()
             && self.engine.is_quiet()
-            && self.watched.values().all(Option::is_some)
-    }
-
-    /// The store as it will be after the next commit.
-    pub(super) fn view(&self) -> View<'_> {
-        self.writer.view(&self.pending)
+            && self.clients.has_seen_all()
     }
 
     // ---- messages
@@ -452,16 +378,14 @@ impl Host {
             return Ok(Some(message));
         }
         let now = self.now();
-        let timer = [self.engine.next_due(), self.sleeps.first().map(|(due, _)| *due)];
+        let timer = [self.engine.next_due(), self.performers.activities.next_due()];
         let timer = timer
             .into_iter()
             .flatten()
             .min()
             .map(|due| Duration::from_nanos(due.saturating_sub(now).max(0) as u64));
         let watched = self.terminal.is_watched().then_some(Duration::from_millis(500));
-        // What waits is written when what is under way has been.
-        let due = self.pending.due_in().filter(|_| self.writer.is_idle());
-        let limit = [timer, due, watched].into_iter().flatten().min();
+        let limit = [timer, self.committer.due_in(), watched].into_iter().flatten().min();
         let received = match limit {
             Some(limit) => self.messages.recv_timeout(limit),
             None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -480,32 +404,26 @@ impl Host {
 
     fn message(&mut self, message: Message) -> Result<(), HostError> {
         match message {
-            Message::Done { ticket, result } => match self.effects.remove(&ticket) {
-                Some(running) => {
-                    self.spans.end(ticket, Some(&result));
-                    self.answer(running.owner, result);
-                }
-                // A line that was read for somebody who is gone is the next one's.
-                None if self.stray.remove(&ticket) => self.terminal.keep(result),
-                None => {}
-            },
+            Message::Done { ticket, result } => {
+                let answered = self.performers.done(ticket, result, &mut self.terminal);
+                self.answer(answered);
+            }
             Message::Activity { ticket, result, sends } => {
-                if let Some(step) = self.activities.remove(&ticket) {
-                    self.spans.end(ticket, Some(&result));
-                    self.tickets.remove(&step);
+                if let Some(step) = self.performers.activity_done(ticket, &result) {
                     self.feed(Event::Answer { step, result, sends });
                 }
             }
             Message::Asks { ticket, effect, args, permissions } => {
-                if self.activities.contains_key(&ticket) {
-                    let owner = Owner::Activity(ticket);
-                    self.hold(AwaitingCommit::effect(owner, effect, args, permissions));
+                if self.performers.activities.has(ticket) {
+                    let call = EffectCall { owner: Owner::Activity(ticket), effect, args, permissions };
+                    self.committer.outgoing.hold(self.engine.gated(AwaitingCommit::effect(call)));
                 }
             }
-            Message::Client { command, reply } => self.client(command, reply)?,
+            Message::Client { command, reply } => self.serving().carry_out(command, reply)?,
             Message::Written => {
-                let written = self.writer.written();
-                self.on_committed(written)?;
+                if self.committer.on_written()? {
+                    self.release()?;
+                }
             }
             // Who waits looks again.
             Message::Wake => {}
@@ -514,31 +432,13 @@ impl Host {
         Ok(())
     }
 
-    pub(super) fn answer(&mut self, owner: Owner, result: Outcome) {
-        match owner {
-            Owner::Step(step) => self.answer_step(step, result),
-            Owner::Activity(ticket) => self.workers.answer(ticket, result),
-        }
-    }
-
-    fn answer_step(&mut self, step: StepId, result: Outcome) {
-        self.feed(Event::Answer { step, result, sends: Vec::new() });
-    }
-
     /// Wakes what is due; whether something was.
     fn tick(&mut self, now: i64) -> bool {
         let mut any = self.engine.next_due().is_some_and(|due| due <= now);
         if any {
             self.engine.handle(Event::Tick, now);
         }
-        while let Some(&(due, ticket)) = self.sleeps.first() {
-            if due > now {
-                break;
-            }
-            self.sleeps.pop_first();
-            self.workers.answer(ticket, Ok(Data::null()));
-            any = true;
-        }
+        any |= self.performers.activities.wake(now);
         any
     }
 
@@ -562,29 +462,28 @@ impl Host {
                 let permissions = self.settings.permissions.and(&permissions);
                 let result = effects::immediate(effect, &args, &permissions, &self.settings.clock)
                     .unwrap_or_else(|| Err(effects::unknown(effect.name())));
-                self.answer_step(step, result);
+                self.answer(Some(Answered { step, result }));
             }
-            Output::Gated(gated) => self.held.push_back(gated.map(|leaving| match leaving {
-                Leaving::Effect { step, effect, args, permissions } => {
-                    let permissions = self.settings.permissions.and(&permissions);
-                    AwaitingCommit::effect(Owner::Step(step), effect, args, permissions)
-                }
-                Leaving::Line { run, line } => {
-                    AwaitingCommit::Line { writer: Writing::Run(run), line: Ok(line) }
-                }
-                Leaving::Ended { instance, outcome, told } => {
-                    AwaitingCommit::Ended { instance, outcome, told }
-                }
-                Leaving::Lost { what, error } => AwaitingCommit::Lost { what, error },
-            })),
+            Output::Gated(gated) => {
+                let permitted = &self.settings.permissions;
+                let output = gated.map(|leaving| AwaitingCommit::of(leaving, permitted));
+                self.committer.outgoing.hold(output);
+            }
             Output::Activity { step, program, name, args, key, permissions } => {
                 let permissions = self.settings.permissions.and(&permissions);
-                self.begin_activity(step, (program, name), args, key, permissions)
+                if let Some(image) = self.images.get(&program) {
+                    let code = image.code.clone();
+                    let answered = self.performers.begin_activity(step, code, name, args, key, permissions);
+                    self.answer(answered);
+                }
             }
-            Output::Abandon { step } => self.abandon(&step),
+            Output::Abandon { step } => {
+                let gone = self.performers.abandon(step);
+                self.committer.outgoing.break_off(|owner| gone.has(owner));
+            }
             // What is not in the engine's memory has been written, or waits to be.
             Output::Fetch { address } => {
-                let view = self.writer.view(&self.pending);
+                let view = self.committer.view();
                 let images = &mut self.images;
                 let mut image = |hash| known_image(images, hash, &view);
                 match fetch(&view, &address, &mut image) {
@@ -592,93 +491,127 @@ impl Host {
                     Err(reason) => {
                         self.terminal.log("error", &format!("{address} can't go on: {reason}"));
                         if let Address::Instance(id) = &address {
-                            self.purge_ended(id, false)?;
+                            self.serving().purge_after(id, false)?;
                         }
                     }
                 }
             }
             Output::FetchProgram { hash } => {
-                let view = self.writer.view(&self.pending);
+                let view = self.committer.view();
                 match known_image(&mut self.images, hash, &view) {
                     Ok(image) => self.feed(Event::Program { image }),
                     Err(reason) => self.terminal.log("error", &reason.to_string()),
                 }
             }
             Output::Tree { id } => {
-                let tree = Tree::read(&self.view(), std::slice::from_ref(&id));
+                let tree = Tree::read(&self.committer.view(), std::slice::from_ref(&id));
                 let event = Event::Tree { id, tree: tree? };
                 self.feed(event);
             }
             Output::Status { step, id } => {
-                let record = read_record(&self.view(), &id)?;
+                let record = read_record(&self.committer.view(), &id)?;
                 self.feed(Event::Status { step, record });
             }
-            Output::Told { instance } => {
-                self.unheard.remove(&instance);
-            }
+            Output::Told { instance } => self.clients.heard(&instance),
         }
         Ok(())
     }
 
-    fn begin_activity(
-        &mut self,
-        step: StepId,
-        (program, name): (ProgramHash, String),
-        args: Data,
-        key: String,
-        permissions: Permissions,
-    ) {
-        let ticket = self.ticket();
-        let Some(image) = self.images.get(&program) else { return };
-        self.spans.begin(ticket, "activity", &step.owner, step.seq, &name);
-        let identity = Identity { id: step.owner.to_string(), key, attempt: step.attempt, entity: None };
-        let job = Job { ticket, code: image.code.clone(), name, args, identity, permissions };
-        if self.workers.begin(job) {
-            self.activities.insert(ticket, step.clone());
-            self.tickets.insert(step, ticket);
-        } else {
-            let result = Err(ErrorData::new("io_error", "the system gives no threads to run activities"));
-            self.answer_step(step, result);
-        }
-    }
+    // ---- writing
 
-    fn abandon(&mut self, step: &StepId) {
-        if let Some(ticket) = self.tickets.remove(step) {
-            self.activities.remove(&ticket);
-            self.spans.end(ticket, None);
-            self.workers.drop(ticket);
-            self.sleeps.retain(|(_, sleeper)| *sleeper != ticket);
-            self.break_off(|owner| matches!(owner, Owner::Activity(of) if *of == ticket));
+    /// Writes what is to be written now. Whether something may follow from it.
+    fn write(&mut self) -> Result<bool, HostError> {
+        if self.committer.make_room(&mut self.engine)? {
+            self.release()?;
         }
-        self.break_off(|owner| matches!(owner, Owner::Step(of) if of == step));
-    }
-
-    fn break_off(&mut self, whose: impl Fn(&Owner) -> bool) {
-        self.held.retain(|held| !held.peek().owner().is_some_and(&whose));
-        let tickets: Vec<u64> =
-            self.effects.iter().filter(|(_, running)| whose(&running.owner)).map(|(t, _)| *t).collect();
-        for ticket in tickets {
-            let Some(running) = self.effects.remove(&ticket) else { continue };
-            self.spans.end(ticket, None);
-            if running.input {
-                self.stray.insert(ticket);
-            }
-            if let Some(abort) = running.abort {
-                abort.abort();
+        let goes_on = self.engine.is_ready() || !self.performers.is_idle();
+        match self.committer.write(&mut self.engine, goes_on)? {
+            Wrote::None => Ok(false),
+            Wrote::Durable { changes } => {
+                self.release()?;
+                Ok(changes)
             }
         }
     }
 
-    pub(super) fn ticket(&mut self) -> u64 {
-        self.next_ticket += 1;
-        self.next_ticket
+    /// Commits, and lets go all that waited for it.
+    fn commit_and_release(&mut self, durable: bool) -> Result<(), HostError> {
+        self.committer.commit(&mut self.engine, durable)?;
+        self.release()
+    }
+
+    /// Lets go what waited for writes that are durable now.
+    fn release(&mut self) -> Result<(), HostError> {
+        let mut written = Vec::new();
+        // The lines that were written, by their runs.
+        let mut lines: Vec<(u64, usize)> = Vec::new();
+        // What is held meanwhile depends on writes to come.
+        while let Some(held) = self.committer.outgoing.next_open() {
+            if !matches!(held, AwaitingCommit::Line { .. }) {
+                // Whatever leaves after a line leaves when the line is out.
+                self.terminal.flush().map_err(HostError::Output)?;
+            }
+            match held {
+                AwaitingCommit::Line { writer, line } => {
+                    if let Ok(line) = &line {
+                        self.terminal.line(line).map_err(HostError::Output)?;
+                    }
+                    match (writer, lines.last_mut()) {
+                        (Writing::Run(run), Some((last, count))) if *last == run => *count += 1,
+                        (Writing::Run(run), _) => lines.push((run, 1)),
+                        (Writing::Effect(owner), _) => written.push((owner, line.map(|_| Data::null()))),
+                    }
+                }
+                AwaitingCommit::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
+                AwaitingCommit::Reply { to, reply } => {
+                    // Who asked may have gone away.
+                    let _ = to.send(reply);
+                }
+                AwaitingCommit::Lost { what, error } => {
+                    self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
+                }
+                AwaitingCommit::Effect(call) => {
+                    let answered = self.performers.perform(call, self.engine.time(), &mut self.terminal);
+                    self.answer(answered);
+                }
+            }
+        }
+        for answered in self.performers.begin_files() {
+            self.answer(Some(answered));
+        }
+        // A line counts as written when it is out.
+        self.terminal.flush().map_err(HostError::Output)?;
+        for (run, count) in lines {
+            self.feed(Event::LinesOut { run, count });
+        }
+        for (owner, result) in written {
+            let answered = self.performers.answer(owner, result);
+            self.answer(answered);
+        }
+        match self.performers.not_provided.take() {
+            Some(name) => Err(HostError::NotProvided(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// The end of an instance is durable. A failure that nobody waits for is told to people.
+    fn ended(&mut self, instance: Arc<str>, outcome: Ending, told: bool) -> Result<(), HostError> {
+        self.clients.tell(&instance);
+        self.performers.instance_ended(&instance, &outcome);
+        let can_go_on = !matches!(outcome, Ending::Nondeterminism(_) | Ending::Incompatible(_));
+        self.serving().purge_after(&instance, can_go_on)?;
+        let why = self.clients.ended(&instance, outcome, told, self.settings.stays);
+        if let Some(why) = why.filter(|_| !self.settings.quiet) {
+            self.terminal.log("error", &format!("{instance} failed: {why}"));
+        }
+        Ok(())
     }
 
     // ---- progress
 
     fn show_progress(&mut self, now: i64) {
         // A person who is asked for a line sees the prompt.
-        if self.effects.values().any(|running| running.input) {
+        if self.performers.effects.reads_input() {
             return;
         }
         let text = match self.engine.oldest_wait() {

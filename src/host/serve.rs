@@ -1,81 +1,104 @@
-//! What clients ask, in this process or another.
+//! Carrying commands out, for clients in this process or another.
+//!
+//! Invariant: a command is seen in the state that all events before have led to, and what it comes to is told once that is
+//! durable. It reaches the engine, what the store will hold and those who wait; no effect and no terminal.
 
 use std::rc::Rc;
-
-use tokio::sync::oneshot;
 
 use crate::check;
 use crate::engine::query;
 use crate::engine::{
-    Address, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, known_id,
+    Address, Engine, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, known_id,
     known_image, not_ended, read_record, rewind,
 };
 use crate::machine::{Data, EntityId, ErrorData, Image, bad_own_id};
 
+use super::clients::Clients;
 use super::command::{Command, Reply, Starting};
-use super::commit::AwaitingCommit;
-use super::run::Host;
-use super::settings::HostError;
-use super::{Answer, Message};
+use super::commit::Committer;
+use super::outgoing::AwaitingCommit;
+use super::settings::{HostError, Settings};
+use super::suspects::Suspects;
+use super::{Answer, Images};
 
-impl Host {
-    /// Has this host itself carry a command out, and runs it until that is done.
-    pub fn ask(&mut self, command: Command) -> Result<Reply, HostError> {
-        let (sender, mut receiver) = oneshot::channel();
-        self.sender.send(Message::Client { command, reply: sender }).ok();
-        loop {
-            if let Ok(reply) = receiver.try_recv() {
-                return Ok(reply);
-            }
-            self.turn()?;
-        }
-    }
+/// The parts of a host that commands reach.
+pub(super) struct Serving<'a> {
+    pub engine: &'a mut Engine,
+    pub committer: &'a mut Committer,
+    pub clients: &'a mut Clients,
+    pub images: &'a mut Images,
+    pub suspects: Option<&'a mut Suspects>,
+    pub settings: &'a Settings,
+}
 
+impl Serving<'_> {
     /// Takes in a command. The reply is given once what it says is durable.
-    pub(super) fn client(&mut self, command: Command, to: Answer) -> Result<(), HostError> {
-        // It is seen in the state that all events before have led to.
+    pub(super) fn carry_out(&mut self, command: Command, to: Answer) -> Result<(), HostError> {
         self.gather();
         let reply = match command {
-            Command::Start(start) => self.client_start(*start),
-            Command::Raise { id, event, payload } => {
-                self.client_send(id, Sent::Event { name: event, payload })
-            }
-            Command::Suspend { id } => self.client_send(id, Sent::Suspend),
-            Command::Resume { id } => self.client_send(id, Sent::Resume),
+            Command::Start(start) => self.start(*start),
+            Command::Raise { id, event, payload } => self.send(id, Sent::Event { name: event, payload }),
+            Command::Suspend { id } => self.send(id, Sent::Suspend),
+            Command::Resume { id } => self.send(id, Sent::Resume),
             Command::Terminate { id, why, children } => {
-                self.client_send(id, Sent::Terminate { why, children, by: None })
+                self.send(id, Sent::Terminate { why, children, by: None })
             }
-            Command::Signal { entity, operation, args, after } => {
-                self.client_signal(entity, operation, args, after)
-            }
+            Command::Signal { entity, operation, args, after } => self.signal(entity, operation, args, after),
             Command::DropMessage(entity) => {
-                self.trusts(&entity.to_string());
+                self.trust(&entity.to_string());
                 Ok(match self.engine.drop_message(entity) {
                     true => Reply::Done,
                     false => Reply::Unknown,
                 })
             }
-            Command::Wait(id) => match read_record(&self.view(), &id) {
+            Command::Wait(id) => match read_record(&self.committer.view(), &id) {
                 Ok(None) => Ok(Reply::Unknown),
                 Ok(Some(record)) if record.status.is_ended() => Ok(Reply::Ended),
                 Ok(Some(_)) => {
                     self.feed(Event::Wake { id: id.clone() });
-                    self.waiting.entry(id).or_default().push(to);
+                    self.clients.wait(id, to);
                     return Ok(());
                 }
                 Err(reason) => Err(reason.into()),
             },
-            Command::Rewind { id, dry_run } => self.client_rewind(&id, dry_run),
-            Command::Purge { ids, force } => return self.client_purge(ids, force, to),
+            Command::Rewind { id, dry_run } => self.rewind(&id, dry_run),
+            Command::Purge { ids, force } => return self.purge(ids, force, to),
         };
-        let reply = reply.unwrap_or_else(Reply::Refused);
-        self.hold(AwaitingCommit::Reply { to, reply });
+        self.reply(to, reply.unwrap_or_else(Reply::Refused));
         Ok(())
+    }
+
+    /// The time of the store.
+    fn now(&self) -> i64 {
+        self.settings.clock.now_after(self.engine.time())
+    }
+
+    /// Lets the engine take in an event.
+    pub(super) fn feed(&mut self, event: Event) {
+        let now = self.now();
+        self.engine.handle(event, now);
+    }
+
+    /// Takes what the engine wants written, so that it is seen.
+    pub(super) fn gather(&mut self) {
+        self.committer.gather(self.engine);
+    }
+
+    /// Replies once all that the engine has done so far is durable.
+    pub(super) fn reply(&mut self, to: Answer, reply: Reply) {
+        self.committer.outgoing.hold(self.engine.gated(AwaitingCommit::Reply { to, reply }));
+    }
+
+    /// Nobody thinks any more that the process dies of an instance or an entity.
+    fn trust(&mut self, name: &str) {
+        if let Some(suspects) = &mut self.suspects {
+            suspects.forget(name);
+        }
     }
 
     /// Begins an instance, under an id of its own or the next of its name: whoever has the store chooses it, so that no
     /// two starts get the same.
-    fn client_start(&mut self, start: Starting) -> Result<Reply, String> {
+    fn start(&mut self, start: Starting) -> Result<Reply, String> {
         let Starting { mut record, modules, named, if_exists } = start;
         match named {
             Some(name) => record.id = self.next_id(&name)?,
@@ -88,7 +111,7 @@ impl Host {
         record.root = record.id.clone();
         record.permissions = record.permissions.and(&self.settings.permissions);
         let image = self.started_program(&record, &modules)?;
-        if let Some(known) = read_record(&self.view(), &record.id)? {
+        if let Some(known) = read_record(&self.committer.view(), &record.id)? {
             match known_id(&known, &record, if_exists) {
                 Known::Joins => return Ok(Reply::Known(known.id)),
                 Known::Taken(error) => return Ok(Reply::Taken { error, function: known.function }),
@@ -110,7 +133,7 @@ impl Host {
         known: &InstanceRecord,
         wanted: &InstanceRecord,
     ) -> Result<Option<ErrorData>, String> {
-        let tree = Tree::read(&self.view(), std::slice::from_ref(&known.id))?;
+        let tree = Tree::read(&self.committer.view(), std::slice::from_ref(&known.id))?;
         if let Some(running) = self.engine.unfinished(&tree).first() {
             return Ok(Some(not_ended(known, wanted, running)));
         }
@@ -122,17 +145,17 @@ impl Host {
     /// The next id of a name that is free: `transfer-3`.
     fn next_id(&mut self, name: &str) -> Result<String, String> {
         let prefix = format!("{}-", name.rsplit(':').next().unwrap_or(name));
-        let mut last = match self.last_ids.get(&prefix) {
-            Some(last) => *last,
-            None => query::last_number(&self.view(), &prefix)?,
+        let mut last = match self.clients.last_id(&prefix) {
+            Some(last) => last,
+            None => query::last_number(&self.committer.view(), &prefix)?,
         };
         loop {
             last += 1;
             let id = format!("{prefix}{last}");
-            if read_record(&self.view(), &id)?.is_none()
+            if read_record(&self.committer.view(), &id)?.is_none()
                 && self.engine.mail(&Address::instance(&id)).is_empty()
             {
-                self.last_ids.insert(prefix, last);
+                self.clients.give_id(prefix, last);
                 return Ok(id);
             }
         }
@@ -143,17 +166,14 @@ impl Host {
         record: &InstanceRecord,
         modules: &[(String, String)],
     ) -> Result<Rc<Image>, String> {
-        let image = match self.program(record.program) {
-            Some(image) => image,
+        let image = match self.images.get(&record.program) {
+            Some(image) => image.clone(),
             // It is that of another instance.
-            None if modules.is_empty() => {
-                let view = self.writer.view(&self.pending);
-                known_image(&mut self.images, record.program, &view)?
-            }
+            None if modules.is_empty() => known_image(self.images, record.program, &self.committer.view())?,
             None => {
                 let program = check::load_stored(modules).ok_or("the program has no modules")?;
                 let image = build_image(&program)?;
-                self.add_program(image.clone());
+                self.images.insert(image.code.hash, image.clone());
                 image
             }
         };
@@ -164,55 +184,54 @@ impl Host {
     }
 
     /// Sends in a client's name, under a key that no other message has.
-    pub(super) fn client_message(&mut self, to: Address, message: Sent) {
+    pub(super) fn send_to(&mut self, to: Address, message: Sent) {
         let from = format!("client-{}", super::effects::unique());
         self.feed(Event::Send { to, from, message });
     }
 
     /// Sends an entity an operation, if a program declares it.
-    fn client_signal(
+    fn signal(
         &mut self,
         entity: EntityId,
         operation: String,
         args: Data,
         after: Option<i64>,
     ) -> Result<Reply, String> {
-        if deployed(&self.view(), &entity.name)?.is_none() {
+        if deployed(&self.committer.view(), &entity.name)?.is_none() {
             return Ok(Reply::Unknown);
         }
         let due = after.map_or(0, |after| self.now().saturating_add(after).max(1));
-        self.client_message(Address::entity(entity), Sent::Signal { operation, args, due });
+        self.send_to(Address::entity(entity), Sent::Signal { operation, args, due });
         Ok(Reply::Done)
     }
 
-    fn client_send(&mut self, id: String, message: Sent) -> Result<Reply, String> {
-        match read_record(&self.view(), &id)? {
+    fn send(&mut self, id: String, message: Sent) -> Result<Reply, String> {
+        match read_record(&self.committer.view(), &id)? {
             None => Ok(Reply::Unknown),
             Some(record) if record.status.is_ended() => Ok(Reply::Ended),
             Some(_) => {
                 if matches!(message, Sent::Terminate { .. }) {
-                    self.trusts(&id);
+                    self.trust(&id);
                 }
-                self.client_message(Address::instance(&id), message);
+                self.send_to(Address::instance(&id), message);
                 Ok(Reply::Done)
             }
         }
     }
 
     /// Lets a failed instance ask its failed steps again, with the instances that it needs for it.
-    fn client_rewind(&mut self, id: &str, dry_run: bool) -> Result<Reply, String> {
-        if read_record(&self.view(), id)?.is_none() {
+    fn rewind(&mut self, id: &str, dry_run: bool) -> Result<Reply, String> {
+        let (now, view) = (self.now(), self.committer.view());
+        if read_record(&view, id)?.is_none() {
             return Ok(Reply::Unknown);
         }
-        let now = self.now();
-        let view = self.writer.view(&self.pending);
-        let images = &mut self.images;
+        let images = &mut *self.images;
         let rewinding = rewind(&view, &mut |hash| known_image(images, hash, &view), id, now)?;
         let steps = rewinding.instances.iter().map(|back| back.steps.clone()).collect();
         if !dry_run {
-            self.pending.add(rewinding.batch);
+            self.committer.add(rewinding.batch);
             for back in rewinding.instances {
-                self.unheard.remove(&back.steps.id);
+                self.clients.heard(&back.steps.id);
                 self.feed(Event::Rewound(back));
             }
         }

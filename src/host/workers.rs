@@ -101,7 +101,7 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
-        let running = Activities {
+        let share = Share {
             messages: self.messages,
             clock: self.clock,
             images: HashMap::new(),
@@ -109,7 +109,7 @@ impl Worker {
             unbegun: BTreeMap::new(),
             ready: VecDeque::new(),
         };
-        running.run(self.jobs);
+        share.run(self.jobs);
     }
 }
 
@@ -120,8 +120,8 @@ struct Running {
     permissions: Permissions,
 }
 
-/// The activities of one worker.
-struct Activities {
+/// The share of one worker of the activities.
+struct Share {
     messages: Sender<Message>,
     images: HashMap<ProgramHash, Rc<Image>>,
     running: HashMap<u64, Running>,
@@ -131,7 +131,7 @@ struct Activities {
     clock: Clock,
 }
 
-impl Activities {
+impl Share {
     fn run(mut self, work: Receiver<Work>) {
         loop {
             while self.ready.len() < BEGUN
