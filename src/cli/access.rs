@@ -4,10 +4,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::api::{Answer, Command, Connection, Queries, Query, QueryError, Reply};
+use crate::api::{Answer, Command, Connection, HostSession, Queries, Query, QueryError, Reply};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{History, InstanceRecord};
-use crate::host::Host;
 use crate::kv::StoreError;
 use crate::machine::{ErrorData, bad_own_id};
 use crate::store::{self, DiskStore};
@@ -86,7 +85,7 @@ pub fn look(folder: &Path) -> Result<DiskStore, Problem> {
 
 /// A store that answers questions and carries out commands.
 pub enum Access {
-    Here(Box<Host>),
+    Here(Box<HostSession>),
     /// Another process has it.
     There(Connection),
 }
@@ -110,7 +109,7 @@ impl Access {
 
     fn of(opened: Opened) -> Access {
         match opened {
-            Opened::Own(store) => Access::Here(Box::new(Host::for_clients(*store))),
+            Opened::Own(store) => Access::Here(Box::new(HostSession::for_clients(*store))),
             Opened::Another(connection, _) => Access::There(connection),
         }
     }
@@ -118,7 +117,8 @@ impl Access {
     /// Has a command carried out; the reply comes when that is durable.
     pub fn ask(&mut self, command: Command) -> Result<Reply, Problem> {
         match self {
-            Access::Here(host) => {
+            Access::Here(session) => {
+                let host = &mut session.host;
                 if !host.is_recovered() {
                     // Operations of entities run here.
                     host.restrict(&permissions(&May::default())?);
@@ -147,7 +147,7 @@ impl Access {
     /// Ends cleanly.
     pub fn close(self) -> Result<(), Problem> {
         match self {
-            Access::Here(host) => Ok(host.into_store().close()?),
+            Access::Here(session) => Ok(session.close()?),
             Access::There(_) => Ok(()),
         }
     }
@@ -156,7 +156,7 @@ impl Access {
 impl Queries for Access {
     fn query(&self, query: Query) -> Result<Answer, QueryError> {
         match self {
-            Access::Here(host) => host.store().query(query),
+            Access::Here(session) => session.host.store().query(query),
             Access::There(connection) => connection.query(query),
         }
     }

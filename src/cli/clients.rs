@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::api::{Command, Listener, Reply, Starting};
+use crate::api::{Command, HostSession, Reply, Starting};
 use crate::engine::{self, InstanceRecord};
-use crate::host::{self, Host, HostError, Settings};
+use crate::host::{self, Settings};
 use crate::machine::{Data, EntityId, IfExists, Value, error, json as values};
 
 use super::access::{self, Access, known, own_id};
@@ -244,7 +244,7 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
     let _exporter = super::telemetry::begin(&serve.telemetry)?;
     let place = serve.store;
     let store = super::access::own(&place.store)?;
-    let mut host = Host::new(
+    let mut session = HostSession::new(
         store,
         Settings {
             stays: true,
@@ -255,20 +255,14 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
             ..Settings::default()
         },
     );
-    run::stop_on_signals(&host);
-    host.watch_slices(&place.store, None);
-    host.recover(None)?;
-    let listener = Listener::open(&place.store, &host);
-    let listener = listener.map_err(|error| {
+    run::stop_on_signals(&session.host);
+    session.watch_slices(None);
+    session.host.recover(None)?;
+    session.listen().map_err(|error| {
         Problem::new(super::STORE, format!("clients can't reach it: {}", crate::os::reason(&error)))
     })?;
     note(&format!("serving {}", place.store.display()));
-    match host.run() {
-        Ok(()) | Err(HostError::Interrupted) => {}
-        Err(error) => return Err(error.into()),
-    }
-    // The socket goes before the store: the next process that has that has a socket of its own.
-    drop(listener);
-    host.into_store().close()?;
+    session.run()?;
+    session.close()?;
     Ok(0)
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::api::{Command, Connection, Listener, Queries, Reply};
+use crate::api::{Command, Connection, End, HostSession, Queries, Reply};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{
     InstanceRecord, Known, Lifecycle, Mismatch, Outcome, Quotas, Retention, SCRIPT, Status, known_id,
 };
-use crate::host::{self, Groups, Host, HostError, Settings};
+use crate::host::{self, Groups, Host, Settings};
 use crate::machine::{Data, IfExists, Image, Value, format, json as values};
 use crate::permissions::Permissions;
 use crate::render::{Shown, show};
@@ -75,11 +75,11 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         lean: true,
         ..Settings::default()
     };
-    let mut host = Host::new(store, settings);
-    host.recover(Some(&id))?;
+    let mut session = HostSession::open(store, settings, Some(&id))?;
+    let host = &mut session.host;
     let wanted = InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, host::now());
     let mut shows = Shows::Nothing;
-    match joined(&mut host, known, &wanted, run.if_exists.into())? {
+    match joined(host, known, &wanted, run.if_exists.into())? {
         None => {
             host.add_program(image.clone());
             host.begin(wanted);
@@ -93,10 +93,10 @@ pub fn run(run: Run) -> Result<u8, Problem> {
             } else if !known.status.is_ended() {
                 note(&format!("{id} goes on with the text that it began with; {file} is another one now"));
             }
-            go_on(&mut host, &known)?;
+            go_on(host, &known)?;
         }
     }
-    finish(host, &run.store.store, &[id], run.json, shows)
+    finish(session, &[id], run.json, shows)
 }
 
 /// The instance that a run is of, if there is one. One that is replaced is purged.
@@ -193,13 +193,14 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
         lean: true,
         ..Settings::default()
     };
-    let mut host = Host::new(store, settings);
-    host.watch_slices(&resume.store.store, resume.id.as_deref());
+    let mut session = HostSession::new(store, settings);
+    session.watch_slices(resume.id.as_deref());
+    let host = &mut session.host;
     let root = resume.id.as_ref().and(records.first()).map(|record| record.root.clone());
     host.recover(root.as_deref())?;
     if records.is_empty() && !host.has_work() {
         note("nothing is unfinished");
-        host.into_store().close()?;
+        session.close()?;
         return Ok(0);
     }
     let mut ids = Vec::new();
@@ -220,7 +221,7 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
             host.watch(&record.id);
         }
     }
-    finish(host, &resume.store.store, &ids, resume.json, shows)
+    finish(session, &ids, resume.json, shows)
 }
 
 /// Waits for an instance's end and shows its outcome; without another process it is run here.
@@ -321,15 +322,19 @@ fn choose(
 }
 
 /// Runs the host until all is done, and shows how the instances ended.
-fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool, shows: Shows) -> Result<u8, Problem> {
-    stop_on_signals(&host);
-    let listener = listen(&host, folder);
+fn finish(mut session: HostSession, ids: &[String], as_json: bool, shows: Shows) -> Result<u8, Problem> {
+    stop_on_signals(&session.host);
+    // Without it other processes are told that the store is in use.
+    if let Err(error) = session.listen() {
+        note(&format!("other processes can't reach this one: {}", crate::os::reason(&error)));
+    }
     resident::begin_phase();
-    let ran = host.run();
+    let ran = session.run();
     resident::begin_phase();
+    let host = &session.host;
     let mut code = 0;
-    match ran {
-        Ok(()) => {
+    match ran? {
+        End::Done => {
             for id in ids {
                 code = code.max(match host.outcome(id) {
                     Some(Outcome::Nondeterminism(mismatch)) => {
@@ -344,7 +349,7 @@ fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool, shows: S
                 });
             }
         }
-        Err(HostError::Interrupted) => {
+        End::Interrupted => {
             for id in ids {
                 if host.outcome(id).is_none() {
                     note(&format!("{id} is paused; go on with: durable resume {id}"));
@@ -352,23 +357,9 @@ fn finish(mut host: Host, folder: &Path, ids: &[String], as_json: bool, shows: S
             }
             code = INTERRUPTED;
         }
-        Err(error) => return Err(error.into()),
     }
-    // The socket goes before the store: the next process that has that has a socket of its own.
-    drop(listener);
-    host.into_store().close()?;
+    session.close()?;
     Ok(code)
-}
-
-/// Lets other processes ask this one. Without it they are told that the store is in use.
-fn listen(host: &Host, folder: &Path) -> Option<Listener> {
-    match Listener::open(folder, host) {
-        Ok(listener) => Some(listener),
-        Err(error) => {
-            note(&format!("other processes can't reach this one: {}", crate::os::reason(&error)));
-            None
-        }
-    }
 }
 
 /// How long a step may take after the process was asked to stop.

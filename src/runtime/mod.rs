@@ -19,11 +19,11 @@ use std::thread::{self, JoinHandle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Answer, Command, Listener, Queries, Query, QueryError, Reply, Starting, answer};
+use crate::api::{Answer, Command, HostSession, Queries, Query, QueryError, Reply, Starting, answer};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{InstanceRecord, Retention, SCRIPT};
 use crate::host::externs::Externs;
-use crate::host::{self, Handle, Host, HostError, Reads, Settings, unique};
+use crate::host::{self, Handle, Reads, Settings, unique};
 use crate::machine::{self, IfExists, bad_own_id};
 use crate::permissions::Permissions;
 use crate::store;
@@ -122,22 +122,14 @@ impl Builder {
 
 /// Opens a store, and works on it until the host is stopped.
 fn serve(folder: &Path, settings: Settings, ready: impl FnOnce((Handle, Reads))) -> Result<(), Error> {
-    let store = store::open(folder)?;
-    let mut host = Host::new(store, settings);
-    host.recover(None)?;
+    let mut session = HostSession::open(store::open(folder)?, settings, None)?;
     // Without the listener, the command line can't look at the store while it is in use; everything
     // else works.
-    let listener = Listener::open(folder, &host).ok();
-    ready((host.handle(), host.reads()));
-    let result = match host.run() {
-        Err(HostError::Interrupted) => Ok(()),
-        result => result,
-    };
-    // The socket goes before the store: the next process that has the store makes a socket of its
-    // own.
-    drop(listener);
-    let closed = host.into_store().close();
-    result?;
+    session.listen().ok();
+    ready((session.host.handle(), session.host.reads()));
+    let ran = session.run();
+    let closed = session.close();
+    ran?;
     Ok(closed?)
 }
 

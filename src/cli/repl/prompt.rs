@@ -1,12 +1,12 @@
 //! Evaluating entries: the session's instance, the host that runs it, and what came of each.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::api::{Listener, Queries};
+use crate::api::{HostSession, Queries};
 use crate::check::{self, Program};
 use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
 use crate::host::{self, Above, Handle, Host, HostError, Settings};
@@ -59,11 +59,8 @@ impl Interrupter {
 
 /// A session with its host.
 pub struct Prompt {
-    /// None only while it is exchanged.
-    host: Option<Host>,
-    /// By which other processes reach the host; it goes before that.
-    listener: Option<Listener>,
-    folder: PathBuf,
+    /// The store in use; none only while its host is exchanged.
+    open: Option<HostSession>,
     pub id: String,
     pub session: Session,
     pub interrupter: Interrupter,
@@ -89,9 +86,7 @@ impl Prompt {
         let store = access::own(folder)?;
         let known = store.instance(id)?;
         let mut prompt = Prompt {
-            host: None,
-            listener: None,
-            folder: folder.to_path_buf(),
+            open: None,
             id: id.to_string(),
             session: Session::default(),
             interrupter: Interrupter::default(),
@@ -101,12 +96,12 @@ impl Prompt {
         match known {
             None => {
                 let image = prompt.compiled(&prompt.session, &prompt.session.program())?;
-                let mut host = prompt.host(store)?;
+                let mut open = prompt.put_to_use(store)?;
                 let hash = image.code.hash;
-                host.add_program(image);
+                open.host.add_program(image);
                 let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).unwrap_or_default();
-                host.begin(InstanceRecord::new(id, hash, FILE, SCRIPT, args, host::now()));
-                prompt.host = Some(host);
+                open.host.begin(InstanceRecord::new(id, hash, FILE, SCRIPT, args, host::now()));
+                prompt.open = Some(open);
                 prompt.settle(0)?;
             }
             Some(known) => {
@@ -120,9 +115,9 @@ impl Prompt {
                     return Err(Problem::new(FAILED, format!("session `{id}` has ended"))
                         .hint(format!("`durable purge {id}` removes it; then the name is free")));
                 }
-                let mut host = prompt.host(store)?;
-                host.watch(id);
-                prompt.host = Some(host);
+                let mut open = prompt.put_to_use(store)?;
+                open.host.watch(id);
+                prompt.open = Some(open);
                 let number = prompt.session.evaluated();
                 let told = known.custom.as_ref().is_some_and(|said| number_of(said) == number);
                 if told || prompt.session.only_declares() {
@@ -137,33 +132,30 @@ impl Prompt {
         Ok(prompt)
     }
 
-    fn host(&mut self, store: DiskStore) -> Result<Host, Problem> {
-        let mut host = Host::new(
-            store,
-            Settings { stays: true, permissions: self.permissions.clone(), ..Settings::default() },
-        );
-        host.recover(Some(&self.id))?;
-        host.terminal.shows_no_progress();
+    fn put_to_use(&self, store: DiskStore) -> Result<HostSession, Problem> {
+        let settings = Settings { stays: true, permissions: self.permissions.clone(), ..Settings::default() };
+        let mut open = HostSession::open(store, settings, Some(&self.id))?;
+        open.host.terminal.shows_no_progress();
         // Without it other processes can't look at the store meanwhile; nothing else is missing.
-        self.listener = Listener::open(&self.folder, &host).ok();
-        self.interrupter.of(&host);
-        Ok(host)
+        open.listen().ok();
+        self.interrupter.of(&open.host);
+        Ok(open)
     }
 
     fn running(&mut self) -> Result<&mut Host, Problem> {
-        self.host.as_mut().ok_or_else(|| Problem::new(FAILED, "the session is closed"))
+        let open = self.open.as_mut().map(|open| &mut open.host);
+        open.ok_or_else(|| Problem::new(FAILED, "the session is closed"))
     }
 
     /// The store, for commands that look into it.
     pub fn store(&self) -> Option<&Reader> {
-        self.host.as_ref().map(|host| host.store())
+        self.open.as_ref().map(|open| open.host.store())
     }
 
     /// Leaves; the session can be gone on with.
-    pub fn close(mut self) -> Result<(), Problem> {
-        self.listener = None;
-        match self.host.take() {
-            Some(host) => Ok(host.into_store().close()?),
+    pub fn close(self) -> Result<(), Problem> {
+        match self.open {
+            Some(open) => Ok(open.close()?),
             None => Ok(()),
         }
     }
@@ -211,14 +203,14 @@ impl Prompt {
 
     /// Lets what is written while somebody types stand above that.
     pub fn writes_above(&mut self, above: Option<Above>) {
-        if let Some(host) = &mut self.host {
-            host.terminal.writes_above(above);
+        if let Some(open) = &mut self.open {
+            open.host.terminal.writes_above(above);
         }
     }
 
     /// The host, as the reader's thread reaches it.
     pub fn handle(&self) -> Option<Handle> {
-        self.host.as_ref().map(Host::handle)
+        self.open.as_ref().map(|open| open.host.handle())
     }
 
     /// The names of the session, with what is known of them.
@@ -440,12 +432,11 @@ impl Prompt {
             self.settle(number)?;
             return Ok(Vec::new());
         }
-        self.listener = None;
-        let Some(mut host) = self.host.take() else {
+        let Some(mut open) = self.open.take() else {
             return Err(Problem::new(FAILED, "the session is closed"));
         };
-        let terminal = std::mem::take(&mut host.terminal);
-        let mut store = host.into_store();
+        let terminal = std::mem::take(&mut open.host.terminal);
+        let mut store = open.into_store();
         let taken = taken_back(&store, &id, &image, number);
         let dropped = match taken {
             Ok(Cut { mut batch, dropped }) => {
@@ -457,10 +448,10 @@ impl Prompt {
             }
             Err(reason) => Err(Problem::new(FAILED, format!("the entry can't be taken back: {reason}"))),
         };
-        let mut host = self.host(store)?;
-        host.terminal = terminal;
-        host.watch(&id);
-        self.host = Some(host);
+        let mut open = self.put_to_use(store)?;
+        open.host.terminal = terminal;
+        open.host.watch(&id);
+        self.open = Some(open);
         let waits = self.session.evaluated();
         self.settle(waits)?;
         dropped
