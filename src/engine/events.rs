@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::builtins::Effect;
 use crate::code::ProgramHash;
+use crate::kv::Batch;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 use crate::permissions::Permissions;
 
@@ -20,7 +21,7 @@ use super::message::{Message, StoredMail};
 use super::open::Open;
 use super::outbox::{Line, StoredLines};
 use super::record::{InstanceRecord, Lifecycle};
-use super::rewind::Back;
+use super::rewind::Rewinding;
 
 /// Which attempt at which request of which execution of which life. Of an operation the attempts are numbered through.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,8 +80,10 @@ pub enum Event {
     Status { step: StepId, record: Option<InstanceRecord> },
     /// An instance of the store is to go on.
     Wake { id: String },
-    /// An instance of the store was rewound.
-    Rewound(Back),
+    /// Instances of the store go back. The store has all that was written before.
+    Rewind(Rewinding),
+    /// An instance of the store, which is not in memory, has this record from now on: it may do less outside.
+    Restrict { record: InstanceRecord },
     /// A client sends something. `from` is a key that no other message has.
     Send { to: Address, from: String, message: Message },
     /// A step that was an output has its result; what an activity sent goes out with it.
@@ -90,6 +93,8 @@ pub enum Event {
     /// Instances that have ended, or are given up, are removed: nothing of them reaches what begins under their ids. The
     /// store has all that was written before.
     Purge { tree: Tree },
+    /// Programs and texts are removed that nobody needs, by these writes. The store has all that was written before.
+    Collect { unused: Batch },
     /// The tree of an instance that is to be replaced.
     Tree { id: String, tree: Tree },
     /// An instance that has ended, or is gone, holds nothing any more.

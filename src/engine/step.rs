@@ -26,7 +26,7 @@ use super::message::{Mail, Message, StoredMail};
 use super::outbox::{Outbox, StoredLines};
 use super::quotas::{Quotas, Uses};
 use super::record::InstanceRecord;
-use super::rewind::Back;
+use super::rewind::{Back, Rewinding};
 use super::timers::{Timer, Timers};
 use super::turns::Turns;
 use super::{keys, program_writes};
@@ -79,6 +79,8 @@ pub struct Engine {
     unasked: Turns<Address>,
     /// How many had a turn since something was last read from the store.
     unread: usize,
+    /// Nothing is read before the writes are taken: they change what is read.
+    reads_wait: bool,
     /// Fuel that all turns have used.
     pub(super) fuel: u64,
     /// Whether instances go on; else only what ends them or holds them up is seen to, and entities' operations.
@@ -143,6 +145,7 @@ impl Engine {
             fetching: HashSet::new(),
             unasked: Turns::default(),
             unread: 0,
+            reads_wait: false,
             fuel: 0,
             goes_on: true,
             active: HashSet::new(),
@@ -202,14 +205,6 @@ impl Engine {
     /// When the next timer is due, in nanoseconds since 1970.
     pub fn next_due(&self) -> Option<i64> {
         [self.timers.next(), self.delayed.next()].into_iter().flatten().min()
-    }
-
-    /// Programs that a batch deletes are not known to be in the store any more.
-    pub fn forget_programs(&mut self, batch: &Batch) {
-        self.stored_programs.retain(|hash| {
-            let key = keys::program(&hash.0);
-            !batch.writes.iter().any(|(deleted, value)| value.is_none() && *deleted == key)
-        });
     }
 
     /// The greatest time that anything happened at. It never goes back: an event that says that it is earlier happens then.
@@ -292,7 +287,8 @@ impl Engine {
                     self.fetch(Address::instance(&id));
                 }
             }
-            Event::Rewound(back) => self.rewound(back),
+            Event::Rewind(rewinding) => self.rewind(rewinding),
+            Event::Restrict { record } => self.restrict(&record),
             Event::Send { to, from, message } => {
                 let root = Arc::from(from.as_str());
                 self.send(to, from, root, None, message);
@@ -302,6 +298,7 @@ impl Engine {
                 Address::Entity(entity) => self.entity_answer(&entity, &step, result),
             },
             Event::Purge { tree } => self.purge(tree),
+            Event::Collect { unused } => self.collect(unused),
             Event::Tree { id, tree } => self.replace(&id, tree, now),
             Event::Release { owner } => self.release(&owner),
             Event::Tick => {}
@@ -359,6 +356,9 @@ impl Engine {
     }
 
     fn has_room_to_read(&self) -> bool {
+        if self.reads_wait {
+            return false;
+        }
         let starves = self.unread >= READ_AHEAD && !fault::is_in(Fault::ReadsStarve);
         starves || self.ready.len() + self.fetching.len() - self.unasked.len() < READ_AHEAD
     }
@@ -387,6 +387,7 @@ impl Engine {
     /// What it wants written since the last call, to be written together.
     pub fn take_writes(&mut self) -> Writes {
         self.writes_taken += 1;
+        self.reads_wait = false;
         let number = self.writes_taken;
         let mut batch = std::mem::take(&mut self.batch);
         batch.writes.reserve(2 * self.changed.len());
@@ -658,12 +659,21 @@ impl Engine {
         }
     }
 
-    /// An instance goes on that was rewound in the store.
-    fn rewound(&mut self, back: Back) {
+    /// Instances go back, which are read from the store then.
+    fn rewind(&mut self, rewinding: Rewinding) {
+        self.batch.writes.extend(rewinding.batch.writes);
+        self.reads_wait = true;
+        for back in rewinding.instances {
+            self.goes_back(back);
+        }
+    }
+
+    /// An instance goes on that was rewound.
+    fn goes_back(&mut self, back: Back) {
         let Back { steps, life, mail, children } = back;
         let id: Arc<str> = steps.id.as_str().into();
         for old in self.mailboxes.remove(&id).unwrap_or_default().drain() {
-            // The store has what comes in its place.
+            // What comes in its place is written with it.
             old.take();
         }
         let caller = LifeId { id: steps.id, life };
@@ -681,6 +691,22 @@ impl Engine {
         }
         self.set_aside.remove(&id);
         self.fetch(to);
+    }
+
+    /// An instance that is read from the store later may do less outside.
+    fn restrict(&mut self, record: &InstanceRecord) {
+        assert!(!self.instances.contains_key(record.id.as_str()), "it is not in memory");
+        self.batch.put(keys::instance(&record.id), record.encode());
+        self.reads_wait = true;
+    }
+
+    /// Removes programs from the store. They are written anew when they are needed again.
+    fn collect(&mut self, unused: Batch) {
+        self.stored_programs.retain(|hash| {
+            let key = keys::program(&hash.0);
+            !unused.writes.iter().any(|(deleted, _)| *deleted == key)
+        });
+        self.batch.writes.extend(unused.writes);
     }
 
     /// Puts a message where its receiver finds it.

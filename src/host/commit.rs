@@ -101,11 +101,6 @@ impl Committer {
         self.pending.gather(engine.take_writes());
     }
 
-    /// Adds writes that are not the engine's.
-    pub(super) fn add(&mut self, batch: Batch) {
-        self.pending.add(batch);
-    }
-
     /// Waits for what is under way when the engine has run far enough ahead. Whether more is durable then.
     pub(super) fn make_room(&mut self, engine: &mut Engine) -> Result<bool, HostError> {
         if engine.changes() >= MAX_CHANGES {

@@ -39,7 +39,7 @@ impl Pending {
         self.add(batch);
     }
 
-    pub(crate) fn add(&mut self, batch: Batch) {
+    fn add(&mut self, batch: Batch) {
         if batch.is_empty() {
             return;
         }

@@ -66,9 +66,8 @@ impl Serving<'_> {
 
     /// Removes programs that nobody needs any more.
     fn collect(&mut self) -> Result<(), HostError> {
-        let batch = unused_programs(&self.committer.view())?;
-        self.engine.forget_programs(&batch);
-        self.committer.add(batch);
+        let unused = unused_programs(&self.committer.view())?;
+        self.feed(Event::Collect { unused });
         Ok(())
     }
 }

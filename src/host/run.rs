@@ -13,10 +13,9 @@ use tokio::sync::oneshot;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Tree, fetch, keys,
+    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Tree, fetch,
     known_image, read_history, read_record, recovery, rekeying,
 };
-use crate::kv::Batch;
 use crate::machine::{Data, Image, format};
 use crate::permissions::{self, Permissions};
 use crate::store::{DiskStore, Reader};
@@ -193,9 +192,8 @@ impl Host {
         let permissions = record.permissions.and(&self.settings.permissions);
         if permissions != record.permissions && !record.status.is_ended() {
             let record = InstanceRecord { permissions, ..record.clone() };
-            let mut batch = Batch::default();
-            batch.put(keys::instance(&record.id), record.encode());
-            self.committer.add(batch);
+            self.feed(Event::Restrict { record });
+            self.committer.gather(&mut self.engine);
         }
     }
 

@@ -229,11 +229,11 @@ impl Serving<'_> {
         let rewinding = rewind(&view, &mut |hash| known_image(images, hash, &view), id, now)?;
         let steps = rewinding.instances.iter().map(|back| back.steps.clone()).collect();
         if !dry_run {
-            self.committer.add(rewinding.batch);
-            for back in rewinding.instances {
+            for back in &rewinding.instances {
                 self.clients.heard(&back.steps.id);
-                self.feed(Event::Rewound(back));
             }
+            self.feed(Event::Rewind(rewinding));
+            self.gather();
         }
         Ok(Reply::Rewound(steps))
     }

@@ -481,11 +481,10 @@ pub fn rewind(world: &mut World, id: &str) -> Result<(), String> {
     let image = world.image();
     let rewinding =
         durable::engine::rewind(&world.driver.store, &mut |_| Ok(image.clone()), id, world.driver.now)?;
-    world.put(&rewinding.batch);
-    for back in rewinding.instances {
+    for back in &rewinding.instances {
         world.goes_back(&back.steps.id);
-        world.accept(Event::Rewound(back));
     }
+    world.accept(Event::Rewind(rewinding));
     Ok(())
 }
 

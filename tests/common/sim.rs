@@ -518,13 +518,6 @@ impl World {
         self.driver.is_written(unwritten);
     }
 
-    /// Writes of a client, which are durable at once.
-    pub fn put(&mut self, batch: &Batch) {
-        self.write(batch);
-        self.durable = self.driver.store.clone();
-        self.durable_lines = self.recorded.clone();
-    }
-
     fn restart(&mut self, in_order: bool, after: i64) -> Life {
         if in_order {
             self.settle();
