@@ -1,7 +1,8 @@
-//! A store in use: the host that works on it, and the socket by which other processes reach the host.
+//! A store in use: the host that works on the store, and the socket by which other processes reach
+//! the host.
 //!
-//! Invariant: whatever the end, the socket goes before the host, and the host before the store. So the next process that has
-//! the store has a socket of its own.
+//! Invariant: however a session ends, the socket goes before the host, and the host before the
+//! store. So the next process that has the store has a socket of its own.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,13 +15,13 @@ use super::Listener;
 
 /// A store in use by this process.
 pub struct HostSession {
-    // Fields are dropped in their order.
+    // The fields are dropped in this order.
     listener: Option<Listener>,
     pub host: Host,
     folder: PathBuf,
 }
 
-/// How a run came to its end.
+/// The way in which a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// There is nothing more to do.
@@ -30,12 +31,12 @@ pub enum End {
 }
 
 impl HostSession {
-    /// Puts a store to use. Nothing goes on before [`Host::recover`].
+    /// Puts a store to use. Nothing goes on until [`Host::recover`] is called.
     pub fn new(store: DiskStore, settings: Settings) -> HostSession {
         HostSession::of(store, |store| Host::new(store, settings))
     }
 
-    /// Puts a store to use for clients alone: no instance goes on.
+    /// Puts a store to use for clients alone. No instance goes on.
     pub fn for_clients(store: DiskStore) -> HostSession {
         HostSession::of(store, Host::for_clients)
     }
@@ -45,26 +46,27 @@ impl HostSession {
         HostSession { listener: None, host: host(store), folder }
     }
 
-    /// Puts a store to use and takes in what it has. Of the instances, those go on that have this root, or all.
+    /// Puts a store to use, and recovers its unfinished instances: those of a root, or all.
     pub fn open(store: DiskStore, settings: Settings, root: Option<&str>) -> Result<HostSession, HostError> {
         let mut session = HostSession::new(store, settings);
         session.host.recover(root)?;
         Ok(session)
     }
 
-    /// Watches whose slices take long, and sets those aside that the last processes died of; all but the one that is wanted.
-    /// This comes before the store is recovered.
+    /// Watches for slices that take long, and sets aside the instances and entities that the last
+    /// processes died of, except the one that is wanted. Call this before the store is recovered.
     pub fn watch_slices(&mut self, wanted: Option<&str>) {
         self.host.watch_slices(&self.folder, wanted);
     }
 
-    /// Lets other processes ask the host. Without it they are told that the store is in use; nothing else is missing.
+    /// Lets other processes reach the host. Without the listener they can't look at the store while
+    /// it is in use; everything else works.
     pub fn listen(&mut self) -> io::Result<()> {
         self.listener = Some(Listener::open(&self.folder, &self.host)?);
         Ok(())
     }
 
-    /// Runs until there is nothing more to do, or somebody asks to stop.
+    /// Runs until there is nothing more to do, or until somebody asks the process to stop.
     pub fn run(&mut self) -> Result<End, HostError> {
         match self.host.run() {
             Ok(()) => Ok(End::Done),

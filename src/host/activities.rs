@@ -1,7 +1,7 @@
-//! Activities under way, with the steps that they are of.
+//! The running activities, with their steps.
 //!
-//! Invariant: an activity under way has one step, and that step has no other activity. An activity that was abandoned has
-//! no sleep left.
+//! Invariant: a running activity has one step, and that step has no other activity. An abandoned
+//! activity has no sleep left.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,14 @@ use crate::machine::Data;
 use super::Outcome;
 use super::workers::{Job, Workers};
 
-/// Activities under way, and the workers that run them.
+/// The running activities, and the workers that run them.
 pub(super) struct Activities {
     workers: Workers,
-    /// Both ways: the steps by the tickets, and the tickets by the steps.
+    /// The steps by the tickets of their activities.
     steps: HashMap<u64, StepId>,
+    /// The tickets by the steps.
     tickets: HashMap<StepId, u64>,
-    /// Sleeps: when they end, and of which activity they are.
+    /// The sleeps: the time of the end, and the ticket of the activity.
     sleeps: BTreeSet<(i64, u64)>,
 }
 
@@ -28,7 +29,7 @@ impl Activities {
         Activities { workers, steps: HashMap::new(), tickets: HashMap::new(), sleeps: BTreeSet::new() }
     }
 
-    /// Begins an activity. Gives its step back when there is no thread for it.
+    /// Begins an activity. Gives the step back if there is no thread for it.
     pub(super) fn begin(&mut self, job: Job, step: StepId) -> Result<(), StepId> {
         let ticket = job.ticket;
         if !self.workers.begin(job) {
@@ -39,14 +40,15 @@ impl Activities {
         Ok(())
     }
 
-    /// An activity is done. Returns its step, if it is waited for.
+    /// Removes an activity that is done. Returns its step, unless the activity was abandoned.
     pub(super) fn done(&mut self, ticket: u64) -> Option<StepId> {
         let step = self.steps.remove(&ticket)?;
         self.tickets.remove(&step);
         Some(step)
     }
 
-    /// Nobody waits for a step any more. Returns the ticket of its activity, if one is under way.
+    /// Drops the activity of a step that nobody waits for. Returns the ticket, if there was an
+    /// activity.
     pub(super) fn abandon(&mut self, step: &StepId) -> Option<u64> {
         let ticket = self.tickets.remove(step)?;
         self.steps.remove(&ticket);
@@ -59,27 +61,27 @@ impl Activities {
         self.steps.is_empty()
     }
 
-    /// Whether an activity is under way.
+    /// Returns whether an activity is running.
     pub(super) fn has(&self, ticket: u64) -> bool {
         self.steps.contains_key(&ticket)
     }
 
-    /// Answers an effect that an activity waits for.
+    /// Answers the effect that an activity waits for.
     pub(super) fn answer(&mut self, ticket: u64, result: Outcome) {
         self.workers.answer(ticket, result);
     }
 
-    /// An activity sleeps until then.
+    /// Lets an activity sleep until a time.
     pub(super) fn sleep(&mut self, ticket: u64, until: i64) {
         self.sleeps.insert((until, ticket));
     }
 
-    /// When the next one wakes.
+    /// Returns the time at which the next sleep ends.
     pub(super) fn next_due(&self) -> Option<i64> {
         self.sleeps.first().map(|(due, _)| *due)
     }
 
-    /// Wakes those whose sleeps are over; whether there were any.
+    /// Wakes the activities whose sleeps are over. Returns whether there were any.
     pub(super) fn wake(&mut self, now: i64) -> bool {
         let mut any = false;
         while let Some(&(due, ticket)) = self.sleeps.first() {

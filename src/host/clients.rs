@@ -1,7 +1,7 @@
-//! Those who wait for instances here: whoever runs the host, clients that ask, and purges.
+//! Everybody who waits for instances: the caller of the host, clients, and purges.
 //!
-//! Invariant: everybody who waits for the end of an instance is told of it once, and only when that end is durable. A failure
-//! that nobody waits for is told to people.
+//! Invariant: whoever waits for the end of an instance is told of it once, after the end is
+//! durable. A failure that nobody waits for is shown to people.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -13,60 +13,61 @@ use crate::engine::Outcome as Ending;
 use super::Answer;
 use super::command::Reply;
 
-/// Those who wait for instances.
+/// Everybody who waits for instances.
 #[derive(Default)]
 pub(super) struct Clients {
-    /// Instances whose end is waited for by whoever runs the host, and how they ended.
+    /// The instances that the caller of the host waits for, and how they ended.
     watched: HashMap<Arc<str>, Option<Ending>>,
-    /// Clients that wait for an instance's end.
+    /// The clients that wait for the end of an instance.
     waiting: HashMap<String, Vec<Answer>>,
-    /// Instances that failed, and why, without anybody who waits for them.
+    /// The instances that failed while nobody waited for them, with the reasons.
     unheard: BTreeMap<String, String>,
     purges: Vec<Purging>,
-    /// The last number that was given to an id, by what is before it.
+    /// The last number that an id got, by the part of the id before it.
     last_ids: HashMap<String, u64>,
 }
 
-/// Instances that are to be removed once all of their trees have ended, and who is told when it is done.
+/// A purge that waits until its trees have ended.
 pub(super) struct Purging {
     pub(super) ids: Vec<String>,
-    /// Those that were terminated and have not ended.
+    /// The instances that were terminated and have not ended yet.
     pub(super) left: HashSet<String>,
-    /// Those that can't be ended, and are removed all the same.
+    /// The instances that can't be ended, and are removed anyway.
     pub(super) given_up: HashSet<String>,
     pub(super) reply: Answer,
 }
 
 impl Clients {
-    /// Whoever runs the host waits for the end of an instance.
+    /// Lets the caller of the host wait for the end of an instance.
     pub(super) fn watch(&mut self, id: &str) {
         self.watched.insert(id.into(), None);
     }
 
-    /// How a watched instance ended.
+    /// Returns how an instance ended that the caller of the host waits for.
     pub(super) fn outcome(&self, instance: &str) -> Option<&Ending> {
         self.watched.get(instance)?.as_ref()
     }
 
-    /// Whether all that are watched have ended.
+    /// Returns whether all instances have ended that the caller of the host waits for.
     pub(super) fn has_seen_all(&self) -> bool {
         self.watched.values().all(Option::is_some)
     }
 
-    /// A client waits for the end of an instance.
+    /// Lets a client wait for the end of an instance.
     pub(super) fn wait(&mut self, id: String, to: Answer) {
         self.waiting.entry(id).or_default().push(to);
     }
 
-    /// Tells the clients that wait for an instance that it has ended.
+    /// Tells the waiting clients that an instance has ended.
     pub(super) fn tell(&mut self, instance: &str) {
         for client in self.waiting.remove(instance).unwrap_or_default() {
             let _ = client.send(Reply::Ended);
         }
     }
 
-    /// Takes note of how an instance ended. Returns why it failed, if that is to be told to people now: nobody waits for it,
-    /// and the process stays. `told` says that other instances were told.
+    /// Takes note of the end of an instance. Returns why the instance failed if nobody waits for it
+    /// and the process stays, so that people are to be told now. `told` says that other instances
+    /// know.
     pub(super) fn ended(
         &mut self,
         instance: &Arc<str>,
@@ -88,44 +89,46 @@ impl Clients {
         if stays {
             return Some(why);
         }
-        // Somebody may ask for it before the end.
+        // Somebody may still ask for the instance before the process ends.
         self.unheard.insert(instance.to_string(), why);
         None
     }
 
-    /// Somebody was told how an instance ended, or it goes on.
+    /// Drops the failure of an instance, since somebody was told of it or the instance goes on.
     pub(super) fn heard(&mut self, instance: &str) {
         self.unheard.remove(instance);
     }
 
-    /// Takes the failures that nobody has heard of: instances, and why.
+    /// Removes and returns the failures that nobody has heard of, with the reasons.
     pub(super) fn take_unheard(&mut self) -> BTreeMap<String, String> {
         std::mem::take(&mut self.unheard)
     }
 
-    /// A purge waits for the ends of instances.
+    /// Adds a purge that has to wait for the ends of instances.
     pub(super) fn purge_later(&mut self, purging: Purging) {
         self.purges.push(purging);
     }
 
-    /// An instance has ended, or can't go on. Returns the purges that wait for nothing more.
+    /// Takes note that an instance has ended or can't go on. Removes and returns the purges that
+    /// wait for nothing more.
     pub(super) fn purges_after(&mut self, id: &str, can_go_on: bool) -> Vec<Purging> {
         self.purges.extract_if(.., |purging| purging.goes_on_after(id, can_go_on)).collect()
     }
 
-    /// The last number of ids that begin so, if one was given here.
+    /// Returns the last number that an id with this beginning got from this process.
     pub(super) fn last_id(&self, prefix: &str) -> Option<u64> {
         self.last_ids.get(prefix).copied()
     }
 
-    /// A number was given to an id that begins so.
+    /// Takes note of the number that an id with this beginning got.
     pub(super) fn give_id(&mut self, prefix: String, number: u64) {
         self.last_ids.insert(prefix, number);
     }
 }
 
 impl Purging {
-    /// An instance has ended, or can't go on; whether it was the last one that was waited for.
+    /// Takes note that an instance has ended or can't go on. Returns whether the purge waited for
+    /// it last.
     fn goes_on_after(&mut self, id: &str, can_go_on: bool) -> bool {
         let was_left = self.left.remove(id);
         if was_left && !can_go_on {

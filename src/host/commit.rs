@@ -1,7 +1,8 @@
-//! Output commit: what is written, when, and what may leave once it is durable.
+//! Output commit: when writes go to the store, and what they let out.
 //!
-//! Invariant: the engine's writes go to the store in the order in which the engine gave them, one batch at a time. The gate
-//! learns that they are durable from the store's proof alone, or because there was nothing to write.
+//! Invariant: the engine's writes go to the store in the order in which the engine gave them, one
+//! batch at a time. The gate advances only when the store has made a batch durable, or when there
+//! was nothing to write.
 
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -18,29 +19,30 @@ use super::reads::Reads;
 use super::settings::{Durability, HostError, Settings};
 use super::writer::{Writer, Written};
 
-/// When the engine has changed so much it is asked for what it wants written, so that what is counted as waiting is what does.
+/// After this many changes, the engine's writes are gathered, so that the size of the pending
+/// writes is known.
 const MAX_CHANGES: usize = 1024;
 
-/// Each of so many batches at the beginning is followed by code that was not executed before: an instance's begin, its first
-/// effect, and perhaps its end.
+/// The number of batches at the start of a process that are each followed by code that has not run
+/// yet: the begin of an instance, its first effect, and perhaps its end.
 const FIRST_BATCHES: u32 = 3;
 
-/// The way of writes from the engine to the store, and what waits for them.
+/// The writes between the engine and the store, and the outputs that wait for them.
 pub(super) struct Committer {
     writer: Writer,
     pending: Pending,
-    /// What is to leave the process.
+    /// The outputs that wait for writes.
     pub(super) outgoing: Outgoing,
     durability: Durability,
-    /// How many batches will each be followed by code that is new: those of a process's beginning.
+    /// How many of the first batches are still to come.
     beginning: u32,
 }
 
-/// What a round of writing came to.
+/// The result of [`Committer::write`].
 pub(super) enum Wrote {
-    /// Nothing more is durable.
+    /// No more writes are durable than before.
     None,
-    /// What was held may be let go. `changes` says whether there was something to write or to let go.
+    /// Outputs may leave. `changes` says whether there was anything to write or to let out.
     Durable { changes: bool },
 }
 
@@ -55,44 +57,44 @@ impl Committer {
         }
     }
 
-    /// The store, as it was left by the last commit.
+    /// Returns the store as the last commit left it.
     pub(super) fn store(&self) -> &Reader {
         &self.writer.reader
     }
 
-    /// The store for reading, from any thread.
+    /// Returns the store for reading on any thread.
     pub(super) fn reads(&self) -> Reads {
         self.writer.reads.clone()
     }
 
-    /// The store as it will be after the next commit.
+    /// Returns the store as it will be after the next commit.
     pub(super) fn view(&self) -> View<'_> {
         self.writer.view(&self.pending)
     }
 
-    /// The store, once all that is under way is written.
+    /// Returns the store, once the batch in flight is written.
     pub(super) fn into_store(self) -> DiskStore {
         self.writer.into_store()
     }
 
-    /// Writes what is not the engine's, before that does anything.
+    /// Writes a batch that is not the engine's, before the engine does anything.
     pub(super) fn prepare(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.writer.prepare(batch)
     }
 
-    /// What waits leaves soon, though nothing is to be written and the engine is busy.
+    /// Makes sure of a commit soon when something waits for one, even while the engine is busy.
     pub(super) fn expect(&mut self, engine: &Engine) {
         if engine.has_writes() || self.outgoing.lacks_writes() {
             self.pending.expect();
         }
     }
 
-    /// How long until what waits is written; none while a batch is under way.
+    /// Returns the time until the pending writes are due, or `None` while a batch is in flight.
     pub(super) fn due_in(&self) -> Option<Duration> {
         self.pending.due_in().filter(|_| self.writer.is_idle())
     }
 
-    /// Takes what the engine wants written, to be written with the next commit.
+    /// Adds the engine's writes to those of the next commit.
     pub(super) fn gather(&mut self, engine: &mut Engine) {
         if self.beginning > 0 {
             self.beginning -= 1;
@@ -101,7 +103,8 @@ impl Committer {
         self.pending.gather(engine.take_writes());
     }
 
-    /// Waits for what is under way when the engine has run far enough ahead. Whether more is durable then.
+    /// Waits for the batch in flight if the engine has run far enough ahead of it. Returns whether
+    /// more writes are durable then.
     pub(super) fn make_room(&mut self, engine: &mut Engine) -> Result<bool, HostError> {
         if engine.changes() >= MAX_CHANGES {
             self.gather(engine);
@@ -112,7 +115,8 @@ impl Committer {
         }
     }
 
-    /// Writes what is to be written now: beside the engine, when that goes on or answers may come to it, else at once.
+    /// Writes what is due. If the engine has more to do or may be answered, the thread writes
+    /// beside it; otherwise this call writes.
     pub(super) fn write(&mut self, engine: &mut Engine, goes_on: bool) -> Result<Wrote, HostError> {
         let durable = self.durability != Durability::None;
         let holds = self.outgoing.lacks_writes();
@@ -127,7 +131,7 @@ impl Committer {
             self.gather(engine);
             let Some((batch, unwritten)) = self.pending.take() else { return Ok(Wrote::None) };
             if batch.is_empty() {
-                // All that it depends on is durable.
+                // Everything that was held depends on writes that are durable already.
                 self.outgoing.advance(unwritten.written());
                 return Ok(Wrote::Durable { changes: true });
             }
@@ -137,14 +141,14 @@ impl Committer {
         Ok(Wrote::None)
     }
 
-    /// The thread that writes has something to say. Whether more is durable.
+    /// Takes the result of the thread that writes. Returns whether more writes are durable.
     pub(super) fn on_written(&mut self) -> Result<bool, HostError> {
         let written = self.writer.written();
         self.pass(written)
     }
 
-    /// Writes what the engine wants written, after what is under way, and makes it durable if so asked. All that is held
-    /// can then be let go.
+    /// Writes all of the engine's writes after those in flight, and makes them durable if `durable`
+    /// says so. Everything that is held can leave then.
     pub(super) fn commit(&mut self, engine: &mut Engine, durable: bool) -> Result<(), HostError> {
         self.settle()?;
         self.gather(engine);
@@ -159,13 +163,13 @@ impl Committer {
         Ok(())
     }
 
-    /// Waits for what is under way. Whether more is durable then.
+    /// Waits for the batch in flight. Returns whether more writes are durable then.
     fn settle(&mut self) -> Result<bool, HostError> {
         let written = self.writer.settle();
         self.pass(written)
     }
 
-    /// Takes note of what is durable now.
+    /// Takes note of a batch that is durable.
     fn pass(&mut self, written: Option<Written>) -> Result<bool, HostError> {
         let Some(written) = written else { return Ok(false) };
         let (took, proof) = written?;

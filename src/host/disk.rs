@@ -23,8 +23,8 @@ const MAX_THREADS: usize = 16;
 /// How many are waited for at once, each on a thread of its own.
 const MAX_WAITING: usize = 256;
 
-/// An effect on files, and the ticket that its answer has.
-pub(crate) struct Job {
+/// An effect on files, and the ticket of its answer.
+pub(crate) struct FileJob {
     pub ticket: u64,
     pub effect: Effect,
     pub args: Data,
@@ -49,7 +49,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<FileJob>,
     threads: usize,
     /// Threads that wait for a job, and how many of them have been told of one.
     idle: usize,
@@ -65,7 +65,7 @@ impl Disk {
     }
 
     /// Adds effects to be done. Gives those back that can't be, when the system gives no thread at all.
-    pub(crate) fn add(&self, jobs: Vec<Job>) -> Vec<Job> {
+    pub(crate) fn add(&self, jobs: Vec<FileJob>) -> Vec<FileJob> {
         if jobs.is_empty() {
             return jobs;
         }
@@ -101,7 +101,7 @@ impl Shared {
     }
 
     /// Does what has to be waited for, on a thread of its own.
-    fn wait_for(self: &Arc<Shared>, job: Job) {
+    fn wait_for(self: &Arc<Shared>, job: FileJob) {
         let (shared, ticket) = (self.clone(), job.ticket);
         let is_full = self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING;
         let wait = move || {

@@ -1,4 +1,4 @@
-//! Effects as they are asked for: what, by whom, and what they come to.
+//! Calls of effects, their owners, and the answers to steps.
 
 use crate::builtins::Effect;
 use crate::engine::StepId;
@@ -7,10 +7,10 @@ use crate::permissions::Permissions;
 
 use super::Outcome;
 
-/// Whoever waits for an effect.
+/// The one who waits for an effect.
 pub(super) enum Owner {
     Step(StepId),
-    /// An activity under way, by its ticket.
+    /// A running activity, by its ticket.
     Activity(u64),
 }
 
@@ -19,12 +19,12 @@ pub(super) struct EffectCall {
     pub owner: Owner,
     pub effect: Effect,
     pub args: Data,
-    /// What may be done outside: the permissions of this process and of the owner.
+    /// What the effect may do outside: the permissions of the process and of the owner together.
     pub permissions: Permissions,
 }
 
-/// An answer to a step, for the engine.
-#[must_use = "the engine waits for it"]
+/// An answer to a step, which the engine has to be told of.
+#[must_use = "the engine waits for the answer"]
 pub(super) struct Answered {
     pub step: StepId,
     pub result: Outcome,

@@ -59,7 +59,7 @@ use crate::permissions::Permissions;
 /// Where the answer to a client goes.
 pub(crate) type Answer = tokio::sync::oneshot::Sender<Reply>;
 
-/// Programs that are ready to run.
+/// The programs that are ready to run, by their hashes.
 type Images = HashMap<ProgramHash, Rc<Image>>;
 
 /// The outcome of an effect.

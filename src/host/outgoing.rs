@@ -1,7 +1,7 @@
-//! The gate: what is to leave the process, and waits until the writes that it depends on are durable.
+//! The gate, and the queue of outputs before it.
 //!
-//! Invariant: what leaves comes from [`Outgoing::next_open`] alone, in the order in which it was held. Nothing overtakes an
-//! output that waits before it.
+//! Invariant: an output leaves by [`Outgoing::next_open`] alone, once its writes are durable.
+//! Outputs leave in the order in which they were held, so none overtakes another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::Answer;
 use super::command::Reply;
 use super::effect_call::{EffectCall, Owner};
 
-/// What waits until the writes that it depends on are durable.
+/// An output that waits until the writes that it depends on are durable.
 pub(super) enum AwaitingCommit {
     Effect(EffectCall),
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
@@ -23,14 +23,16 @@ pub(super) enum AwaitingCommit {
     Line { writer: Writing, line: Result<Line, ErrorData> },
 }
 
-/// Who hears that a line is out: the run that it is of, or who asked for an effect.
+/// The one who is told that a line is out: the run that the line belongs to, or the owner of an
+/// effect.
 pub(super) enum Writing {
     Run(u64),
     Effect(Owner),
 }
 
 impl AwaitingCommit {
-    /// What the engine lets out, in a process that permits so much outside.
+    /// Returns the form in which the host holds an output of the engine. `permitted` is what this
+    /// process permits.
     pub(super) fn of(leaving: Leaving, permitted: &Permissions) -> AwaitingCommit {
         match leaving {
             Leaving::Effect { step, effect, args, permissions } => {
@@ -43,7 +45,8 @@ impl AwaitingCommit {
         }
     }
 
-    /// An effect that somebody asks for. What it writes leaves in turn with other lines.
+    /// Returns the form in which the host holds an effect. An effect that writes a line takes its
+    /// turn among the other lines.
     pub(super) fn effect(call: EffectCall) -> AwaitingCommit {
         match Line::of(call.effect, &call.args) {
             Some(line) => AwaitingCommit::Line { writer: Writing::Effect(call.owner), line },
@@ -51,7 +54,7 @@ impl AwaitingCommit {
         }
     }
 
-    /// Who waits for it, if it is an effect.
+    /// Returns the owner of an effect, or `None` for other outputs.
     fn owner(&self) -> Option<&Owner> {
         match self {
             AwaitingCommit::Effect(EffectCall { owner, .. })
@@ -61,7 +64,7 @@ impl AwaitingCommit {
     }
 }
 
-/// The queue of what is to leave, and the gate before it.
+/// The outputs that are to leave the process, and their gate.
 #[derive(Default)]
 pub(super) struct Outgoing {
     queue: VecDeque<Gated<AwaitingCommit>>,
@@ -69,32 +72,32 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Holds an output until its writes are durable.
+    /// Adds an output, which waits until its writes are durable.
     pub(super) fn hold(&mut self, output: Gated<AwaitingCommit>) {
         self.queue.push_back(output);
     }
 
-    /// Whether nothing waits.
+    /// Returns whether no output waits.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether something waits for writes that are not on their way.
+    /// Returns whether an output waits for writes that are not in flight yet.
     pub(super) fn lacks_writes(&self) -> bool {
         self.queue.back().is_some_and(|last| self.gate.lacks_writes(last))
     }
 
-    /// Writes are on their way.
+    /// Takes note that writes are in flight.
     pub(super) fn send(&mut self, unwritten: &Unwritten) {
         self.gate.send(unwritten);
     }
 
-    /// More writes are durable.
+    /// Takes note that more writes are durable.
     pub(super) fn advance(&mut self, proof: Durable) {
         self.gate.advance(proof);
     }
 
-    /// Takes the next output, if its writes are durable.
+    /// Removes and returns the next output, if its writes are durable.
     pub(super) fn next_open(&mut self) -> Option<AwaitingCommit> {
         let first = self.queue.pop_front()?;
         match self.gate.open(first) {
@@ -106,7 +109,7 @@ impl Outgoing {
         }
     }
 
-    /// Drops the effects of owners that do not wait for them any more.
+    /// Drops the effects whose owners no longer wait for them.
     pub(super) fn break_off(&mut self, is_gone: impl Fn(&Owner) -> bool) {
         self.queue.retain(|held| !held.peek().owner().is_some_and(&is_gone));
     }

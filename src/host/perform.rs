@@ -1,4 +1,5 @@
-//! How each effect begins: the terminal at once, files, programs and requests on threads of their own.
+//! The begin of each effect. The terminal answers at once; files, programs and requests take
+//! threads.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -6,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use crate::builtins::{Effect, engine, files, immediate, lines, looks, messages, programs};
 use crate::machine::{Data, Value, format};
 
-use super::disk::Job;
+use super::disk::FileJob;
 use super::effect_call::{Answered, EffectCall, Owner};
 use super::effects::{Revealed, hidden, reveal, unknown};
 use super::files::Reach;
@@ -14,14 +15,15 @@ use super::performers::Performers;
 use super::running::{Abort, Running};
 use super::{Message, Outcome, Terminal, exec, externs, http};
 
-/// Files that a request has open: its connection, and one while a name is looked up.
+/// The files that a request opens: its connection, and one file while a name is looked up.
 const HTTP_FILES: u32 = 2;
-/// Files that a program has open here: its three streams, both ends of each while it starts, and its handle.
+/// The files that a program takes in this process: both ends of its three streams while it starts,
+/// and its handle.
 const EXEC_FILES: u32 = 8;
 
 impl Performers {
-    /// Carries an effect out, as far as its permissions go. `time` is what the store has come to. Returns the answer to a
-    /// step, if there is one at once.
+    /// Begins an effect, within its permissions. `time` is the time of the store. Returns the
+    /// answer to a step, if there is one at once.
     pub(super) fn perform(
         &mut self,
         call: EffectCall,
@@ -64,17 +66,17 @@ impl Performers {
                 let abort = Some(Abort::Flag(over.clone()));
                 self.effects.begin(ticket, Running { owner, abort, reads_input: false });
                 let reach = Reach { permissions, store: self.folder.clone() };
-                self.files.push(Job { ticket, effect, args, reach, over });
+                self.files.push(FileJob { ticket, effect, args, reach, over });
                 None
             }
-            // Lines have their turn among others, the engine sees to some, and others are answered where they are asked for.
+            // Lines take their turn at the gate, and the engine or the caller answers the others.
             lines!() | immediate!() | looks!() | engine!() | messages!() => {
                 self.answer(owner, Err(unknown(effect.name())))
             }
         }
     }
 
-    /// An activity sleeps; of a step the engine sees to it.
+    /// Lets an activity sleep. The engine has the sleeps of steps.
     fn sleep(&mut self, owner: Owner, args: &Data, time: i64) -> Option<Answered> {
         let Owner::Activity(ticket) = owner else {
             return self.answer(owner, Err(unknown(Effect::Sleep.name())));
@@ -119,7 +121,7 @@ impl Performers {
                 let run = externs::run(name, provided.clone(), call, span);
                 self.spawn(owner, None, 0, async move { hidden(run.await, &revealed) })
             }
-            // It stays open: a process that provides it goes on with it.
+            // The call stays open for a process that provides the activity.
             None if self.stays => {
                 terminal.log("error", &format!("`{name}` is an `extern activity` that is not provided here"));
                 None
@@ -131,7 +133,7 @@ impl Performers {
         }
     }
 
-    /// Begins the span of an effect.
+    /// Opens the span of an effect.
     fn opened(&mut self, ticket: u64, owner: &Owner, name: &str) {
         match owner {
             Owner::Step(step) => self.spans.begin(ticket, "effect", &step.owner, step.seq, name),
@@ -139,7 +141,7 @@ impl Performers {
         }
     }
 
-    /// Lets work go on beside; it has a span of that name, if any.
+    /// Runs the work of an effect on a thread, in a span of that name if there is one.
     fn spawn(
         &mut self,
         owner: Owner,
@@ -167,7 +169,7 @@ impl Performers {
     }
 }
 
-/// Whether an effect gets the values of secrets, and not only their names.
+/// Returns whether an effect gets the values of secrets, and not only their names.
 fn takes_secrets(effect: Effect) -> bool {
     effect.is_on_files() || matches!(effect, Effect::Http | programs!())
 }

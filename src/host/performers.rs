@@ -1,7 +1,8 @@
-//! The performers: what carries effects and activities out, beside the loop.
+//! The performers, which carry out effects and activities beside the loop.
 //!
-//! Invariant: performers tell the loop of what is done by messages, and give back what is answered at once. They know
-//! nothing of the engine and of the store: nothing here decides what may leave.
+//! Invariant: the performers never call the engine, the store or the loop. They return what is
+//! answered at once, and send the loop a message about everything that takes time. Whatever they
+//! are given may leave the process.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::machine::{Data, ErrorData, Identity};
 use crate::permissions::Permissions;
 
 use super::activities::Activities;
-use super::disk::{Disk, Job as FileJob};
+use super::disk::{Disk, FileJob};
 use super::effect_call::{Answered, Owner};
 use super::externs::Externs;
 use super::groups::Groups;
@@ -25,25 +26,25 @@ use super::threads::{Threads, no_threads};
 use super::workers::{Job, Workers};
 use super::{Clock, Message, Outcome, Terminal};
 
-/// What carries effects and activities out.
+/// Everything that carries out effects and activities.
 pub(super) struct Performers {
     pub(super) messages: Sender<Message>,
     pub(super) activities: Activities,
     pub(super) threads: Threads,
     disk: Disk,
-    /// Effects on files that are to be begun.
+    /// The effects on files that begin with the next [`Performers::begin_files`].
     pub(super) files: Vec<FileJob>,
     pub(super) http: HttpClients,
     pub(super) effects: RunningEffects,
     next_ticket: u64,
     pub(super) spans: Spans,
-    /// An `extern activity` that was called and that this process does not provide.
+    /// The `extern activity` that was called and that this process does not provide.
     pub(super) not_provided: Option<String>,
-    /// The folder of the store, without links.
+    /// The folder of the store, as a path without links.
     pub(super) folder: Option<PathBuf>,
     pub(super) clock: Clock,
     pub(super) externs: Arc<Externs>,
-    /// The process stays when there is nothing to do.
+    /// Whether the process stays when there is nothing to do.
     pub(super) stays: bool,
 }
 
@@ -67,23 +68,23 @@ impl Performers {
         }
     }
 
-    /// A number for what begins now, that nothing else has.
+    /// Returns a new number for an effect or an activity.
     pub(super) fn ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
     }
 
-    /// The process groups of the programs that were started.
+    /// Returns the process groups of the programs that were started.
     pub(super) fn programs(&self) -> Groups {
         self.threads.programs.clone()
     }
 
-    /// Whether nothing is under way, so that no answer comes by itself.
+    /// Returns whether nothing is running, so that no answer can come.
     pub(super) fn is_idle(&self) -> bool {
         self.effects.is_empty() && self.activities.is_empty()
     }
 
-    /// Gives an answer to an activity, or gives it back for the engine.
+    /// Passes an answer to an activity, or returns the answer to a step.
     pub(super) fn answer(&mut self, owner: Owner, result: Outcome) -> Option<Answered> {
         match owner {
             Owner::Step(step) => Some(Answered { step, result }),
@@ -94,7 +95,7 @@ impl Performers {
         }
     }
 
-    /// Begins an activity. The answer says that there is no thread for it.
+    /// Begins an activity. Returns an error as the answer if there is no thread for it.
     pub(super) fn begin_activity(
         &mut self,
         step: StepId,
@@ -115,7 +116,8 @@ impl Performers {
         begun.err().map(no_threads)
     }
 
-    /// Begins the effects on files that were performed since the last time. The answers are of those that can't be.
+    /// Begins the effects on files that were performed since the last call. Returns errors as the
+    /// answers to those for which there is no thread.
     pub(super) fn begin_files(&mut self) -> Vec<Answered> {
         let mut answers = Vec::new();
         for job in self.disk.add(std::mem::take(&mut self.files)) {
@@ -126,27 +128,28 @@ impl Performers {
         answers
     }
 
-    /// An effect is done.
+    /// Takes the result of an effect.
     pub(super) fn done(&mut self, ticket: u64, result: Outcome, terminal: &mut Terminal) -> Option<Answered> {
         if let Some(owner) = self.effects.done(ticket) {
             self.spans.end(ticket, Some(&result));
             return self.answer(owner, result);
         }
-        // A line that was read for somebody who is gone is the next one's.
+        // The effect was broken off, and its line goes to the next reader.
         if self.effects.was_stray(ticket) {
             terminal.keep(result);
         }
         None
     }
 
-    /// An activity is done. Returns its step, if it is waited for.
+    /// Takes note that an activity is done. Returns its step, unless the activity was abandoned.
     pub(super) fn activity_done(&mut self, ticket: u64, result: &Outcome) -> Option<StepId> {
         let step = self.activities.done(ticket)?;
         self.spans.end(ticket, Some(result));
         Some(step)
     }
 
-    /// Nobody waits for a step any more: its activity and its effects are broken off. Returns who is gone with it.
+    /// Breaks off the activity and the effects of a step that nobody waits for. Returns the owners
+    /// that are gone.
     pub(super) fn abandon(&mut self, step: StepId) -> Gone {
         let gone = Gone { activity: self.activities.abandon(&step), step };
         if let Some(ticket) = gone.activity {
@@ -158,18 +161,18 @@ impl Performers {
         gone
     }
 
-    /// Breaks all effects off: the process goes.
+    /// Breaks off all effects, at the end of the process.
     pub(super) fn abort_all(&self) {
         self.effects.abort_all();
     }
 
-    /// An instance has ended.
+    /// Takes note of the end of an instance.
     pub(super) fn instance_ended(&mut self, instance: &str, outcome: &Ending) {
         self.spans.ended(instance, outcome);
     }
 }
 
-/// Whoever does not wait for effects any more: a step, and its activity.
+/// Owners that no longer wait for effects: a step and its activity.
 pub(super) struct Gone {
     step: StepId,
     activity: Option<u64>,

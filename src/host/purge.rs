@@ -1,6 +1,8 @@
-//! Instances that clients remove, each with all that it called or started under automatic ids.
+//! The removal of instances for clients, each with everything that it called or started under
+//! automatic ids.
 //!
-//! Invariant: nothing is removed before all of its tree has ended, or can't be ended.
+//! Invariant: an instance is removed only when each instance of its tree has ended or can't be
+//! ended.
 
 use std::collections::HashSet;
 
@@ -14,7 +16,7 @@ use super::serve::Serving;
 use super::settings::HostError;
 
 impl Serving<'_> {
-    /// Purges instances; the reply is given when they are gone.
+    /// Purges instances. The reply leaves when they are gone.
     pub(super) fn purge(&mut self, ids: Vec<String>, force: bool, to: Answer) -> Result<(), HostError> {
         for id in &ids {
             if read_record(&self.committer.view(), id)?.is_none() {
@@ -26,8 +28,8 @@ impl Serving<'_> {
         self.purge_or_wait(purging, force)
     }
 
-    /// Removes instances if all of their trees have ended. What has not is terminated, and waited for, or is the reason
-    /// why nothing is removed.
+    /// Removes instances if their trees have ended. With `force`, terminates the instances that
+    /// have not ended and waits for them; without, refuses.
     fn purge_or_wait(&mut self, mut purging: Purging, force: bool) -> Result<(), HostError> {
         self.gather();
         let tree = Tree::read(&self.committer.view(), &purging.ids)?;
@@ -56,7 +58,7 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// An instance has ended, or can't go on; it may be one that is to be removed.
+    /// Goes on with the purges that waited for an instance, which has ended or can't go on.
     pub(super) fn purge_after(&mut self, id: &str, can_go_on: bool) -> Result<(), HostError> {
         for purging in self.clients.purges_after(id, can_go_on) {
             self.purge_or_wait(purging, true)?;
@@ -64,7 +66,7 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// Removes programs that nobody needs any more.
+    /// Removes the programs that nobody needs any more.
     fn collect(&mut self) -> Result<(), HostError> {
         let unused = unused_programs(&self.committer.view())?;
         self.feed(Event::Collect { unused });
@@ -72,7 +74,7 @@ impl Serving<'_> {
     }
 }
 
-/// What is said of instances that are in the way.
+/// Returns the reason why a purge with running instances is refused.
 fn has_not_ended(running: &[String]) -> String {
     match running {
         [one] => format!("{one} has not ended"),

@@ -1,7 +1,8 @@
 //! The loop: messages in, engine, commit, outputs out.
 //!
-//! Invariant: the loop alone brings the parts together. The engine says what is wanted, the committer when it may leave, the
-//! performers carry it out, and what they answer is the engine's next event.
+//! Invariant: only the loop connects the parts of the host. The engine emits outputs, the committer
+//! says when they may leave, the performers carry them out, and the answers are the engine's next
+//! events.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -70,15 +71,15 @@ impl Host {
         }
     }
 
-    /// A host that serves clients alone: no instance goes on.
+    /// Returns a host that serves clients alone. No instance goes on in it.
     pub fn for_clients(store: DiskStore) -> Host {
         let mut host = Host::new(store, Settings::default());
         host.engine = Engine::for_clients();
         host
     }
 
-    /// Watches whose slices take long, and sets those aside that the last processes died of; all but the one that is wanted.
-    /// This comes before the store is recovered.
+    /// Watches for slices that take long, and sets aside the instances and entities that the last
+    /// processes died of, except the one that is wanted. Call this before [`Host::recover`].
     pub fn watch_slices(&mut self, folder: &Path, wanted: Option<&str>) {
         let mut suspects = Suspects::open(folder);
         if let Some(wanted) = wanted {
@@ -99,8 +100,8 @@ impl Host {
         self.suspects = Some(suspects);
     }
 
-    /// Takes in what the store has of messages, holders and instances with work to do. This comes first. Of the
-    /// instances, those go on that have this root, or all.
+    /// Gives the engine the messages, the locks and the instances with work to do from the store.
+    /// Call this first. With a root, only the instances of that root go on.
     pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
         self.recovered = true;
         if let Some(batch) = rekeying(self.store())? {
@@ -116,12 +117,13 @@ impl Host {
         Ok(())
     }
 
-    /// The time of the store, in nanoseconds since 1970. It never goes back, whatever the clock of the system does.
+    /// Returns the time of the store, in nanoseconds since 1970. It never goes back, whatever the
+    /// clock of the system does.
     pub fn now(&self) -> i64 {
         self.settings.clock.now_after(self.engine.time())
     }
 
-    /// Says once that the clock of the system is behind.
+    /// Tells people once that the clock of the system is behind.
     fn note_clock(&mut self) {
         if let Some(behind) = self.settings.clock.note() {
             let minutes = (behind.as_secs() + 30) / 60;
@@ -132,47 +134,47 @@ impl Host {
         }
     }
 
-    /// Lets programs do only so much outside.
+    /// Restricts what programs may do outside.
     pub fn restrict(&mut self, permissions: &Permissions) {
         self.settings.permissions = self.settings.permissions.and(permissions);
     }
 
-    /// Whether the store's messages and holders were taken in.
+    /// Returns whether [`Host::recover`] was called.
     pub fn is_recovered(&self) -> bool {
         self.recovered
     }
 
-    /// Whether something can go on by itself.
+    /// Returns whether something can go on by itself.
     pub fn has_work(&self) -> bool {
         !self.engine.is_quiet() || self.engine.next_due().is_some_and(|due| due <= self.now())
     }
 
-    /// The store for reading, from any thread.
+    /// Returns the store for reading on any thread.
     pub fn reads(&self) -> Reads {
         self.committer.reads()
     }
 
-    /// The process groups of the programs that it has started.
+    /// Returns the process groups of the programs that the host has started.
     pub fn programs(&self) -> Groups {
         self.performers.programs()
     }
 
-    /// The host, as other threads of this process reach it.
+    /// Returns the handle by which other threads of this process reach the host.
     pub fn handle(&self) -> Handle {
         Handle::new(self.sender.clone())
     }
 
-    /// A program that instances may run.
+    /// Adds a program that instances may run.
     pub fn add_program(&mut self, image: Rc<Image>) {
         self.images.insert(image.code.hash, image);
     }
 
-    /// Whether a program is known.
+    /// Returns a program, if it is known.
     pub fn program(&self, hash: ProgramHash) -> Option<Rc<Image>> {
         self.images.get(&hash).cloned()
     }
 
-    /// Begins an instance, and waits for its end. Its program is known.
+    /// Begins an instance of a known program, and waits for its end.
     pub fn begin(&mut self, mut record: InstanceRecord) {
         record.permissions = record.permissions.and(&self.settings.permissions);
         self.clients.watch(&record.id);
@@ -187,7 +189,8 @@ impl Host {
         self.feed(Event::Wake { id: id.into() });
     }
 
-    /// Adds what this process does not permit to what an instance may not do, for good. It comes before the instance goes on.
+    /// Adds the restrictions of this process to those of an instance, for good. Call this before
+    /// the instance goes on.
     pub fn restrict_instance(&mut self, record: &InstanceRecord) {
         let permissions = record.permissions.and(&self.settings.permissions);
         if permissions != record.permissions && !record.status.is_ended() {
@@ -197,24 +200,24 @@ impl Host {
         }
     }
 
-    /// How a watched instance ended, once that is durable.
+    /// Returns how an instance ended that is waited for, once its end is durable.
     pub fn outcome(&self, instance: &str) -> Option<&Ending> {
         self.clients.outcome(instance)
     }
 
-    /// The store, as it was left by the last commit.
+    /// Returns the store as the last commit left it.
     pub fn store(&self) -> &Reader {
         self.committer.store()
     }
 
-    /// The store, when everything is done.
+    /// Ends the host, and returns the store.
     pub fn into_store(self) -> DiskStore {
         self.performers.abort_all();
         self.committer.into_store()
     }
 
-    /// Runs until those that are watched have ended and nothing goes on by itself. Whatever happens, what was
-    /// acknowledged is durable at the end.
+    /// Runs until the instances that are waited for have ended and nothing goes on by itself.
+    /// Whatever happens, everything that was acknowledged is durable at the end.
     pub fn run(&mut self) -> Result<(), HostError> {
         let result = self.work();
         self.terminal.clear();
@@ -228,7 +231,7 @@ impl Host {
         result.and(flushed)
     }
 
-    /// Runs until that is so, or nothing goes on by itself; what was done is durable then.
+    /// Runs until a condition holds. Everything that was done is durable then.
     pub fn run_until(&mut self, is_so: &mut dyn FnMut(&Engine) -> bool) -> Result<(), HostError> {
         let result = loop {
             if is_so(&self.engine) {
@@ -246,18 +249,18 @@ impl Host {
         result.and(settled)
     }
 
-    /// What an instance in memory says of itself.
+    /// Returns the custom status of an instance in memory.
     pub fn says(&self, id: &str) -> Option<&Data> {
         self.engine.says(id)
     }
 
-    /// Whether an instance is not under way, and is not about to be.
+    /// Returns whether an instance does not run and is not about to.
     pub fn is_gone(&self, id: &str) -> bool {
         self.engine.is_gone(id)
     }
 
-    /// Lets an instance that waits go on with another program, which is the longer or the shorter by what it has not come
-    /// to, and raises an event for it. An error says why it can't.
+    /// Lets a waiting instance go on with another program, and raises an event for it. The programs
+    /// differ only in the part that the instance has not come to. An error says why this can't be.
     pub fn extend(
         &mut self,
         id: &str,
@@ -285,7 +288,7 @@ impl Host {
         self.feed(Event::Send { to: Address::instance(id), from, message });
     }
 
-    /// Has this host itself carry a command out, and runs it until that is done.
+    /// Has the host execute a command, and runs the host until the reply is there.
     pub fn ask(&mut self, command: Command) -> Result<Reply, HostError> {
         let (sender, mut receiver) = oneshot::channel();
         self.sender.send(Message::Client { command, reply: sender }).ok();
@@ -297,20 +300,20 @@ impl Host {
         }
     }
 
-    /// Lets the engine take in an event.
+    /// Gives the engine an event.
     fn feed(&mut self, event: Event) {
         let now = self.now();
         self.engine.handle(event, now);
     }
 
-    /// Lets the engine take in an answer, if there is one.
+    /// Gives the engine an answer, if there is one.
     fn answer(&mut self, answered: Option<Answered>) {
         if let Some(Answered { step, result }) = answered {
             self.feed(Event::Answer { step, result, sends: Vec::new() });
         }
     }
 
-    /// The parts that commands reach.
+    /// Returns the parts that commands use.
     fn serving(&mut self) -> Serving<'_> {
         Serving {
             engine: &mut self.engine,
@@ -327,8 +330,8 @@ impl Host {
         Ok(())
     }
 
-    /// One round of the loop; whether there is nothing more to do. It waits only when nothing has changed since the
-    /// last one, so that who drives it has looked at everything.
+    /// Goes through the loop once. Returns whether there is nothing more to do. The loop waits only
+    /// if nothing changed in this round, so that the caller has seen every change.
     fn turn(&mut self) -> Result<bool, HostError> {
         let now = self.now();
         let mut changed = self.tick(now);
@@ -370,7 +373,7 @@ impl Host {
 
     // ---- messages
 
-    /// Waits for a message, for something to become due, or for writes to become old.
+    /// Waits for a message, for the next timer, or until writes are due.
     fn wait(&mut self) -> Result<Option<Message>, HostError> {
         if let Ok(message) = self.messages.try_recv() {
             return Ok(Some(message));
@@ -423,14 +426,14 @@ impl Host {
                     self.release()?;
                 }
             }
-            // Who waits looks again.
+            // The caller of the loop looks again.
             Message::Wake => {}
             Message::Interrupt => return Err(HostError::Interrupted),
         }
         Ok(())
     }
 
-    /// Wakes what is due; whether something was.
+    /// Wakes everything that is due. Returns whether anything was.
     fn tick(&mut self, now: i64) -> bool {
         let mut any = self.engine.next_due().is_some_and(|due| due <= now);
         if any {
@@ -479,7 +482,7 @@ impl Host {
                 let gone = self.performers.abandon(step);
                 self.committer.outgoing.break_off(|owner| gone.has(owner));
             }
-            // What is not in the engine's memory has been written, or waits to be.
+            // The store or the pending writes have everything that is not in the engine's memory.
             Output::Fetch { address } => {
                 let view = self.committer.view();
                 let images = &mut self.images;
@@ -517,7 +520,7 @@ impl Host {
 
     // ---- writing
 
-    /// Writes what is to be written now. Whether something may follow from it.
+    /// Writes what is due. Returns whether something may follow from that.
     fn write(&mut self) -> Result<bool, HostError> {
         if self.committer.make_room(&mut self.engine)? {
             self.release()?;
@@ -532,21 +535,21 @@ impl Host {
         }
     }
 
-    /// Commits, and lets go all that waited for it.
+    /// Commits, and lets out everything that waited for the commit.
     fn commit_and_release(&mut self, durable: bool) -> Result<(), HostError> {
         self.committer.commit(&mut self.engine, durable)?;
         self.release()
     }
 
-    /// Lets go what waited for writes that are durable now.
+    /// Lets out everything whose writes are durable.
     fn release(&mut self) -> Result<(), HostError> {
         let mut written = Vec::new();
         // The lines that were written, by their runs.
         let mut lines: Vec<(u64, usize)> = Vec::new();
-        // What is held meanwhile depends on writes to come.
+        // Whatever is held during this loop depends on later writes.
         while let Some(held) = self.committer.outgoing.next_open() {
             if !matches!(held, AwaitingCommit::Line { .. }) {
-                // Whatever leaves after a line leaves when the line is out.
+                // An output after a line leaves when the line is out.
                 self.terminal.flush().map_err(HostError::Output)?;
             }
             match held {
@@ -562,7 +565,7 @@ impl Host {
                 }
                 AwaitingCommit::Ended { instance, outcome, told } => self.ended(instance, outcome, told)?,
                 AwaitingCommit::Reply { to, reply } => {
-                    // Who asked may have gone away.
+                    // The client may be gone.
                     let _ = to.send(reply);
                 }
                 AwaitingCommit::Lost { what, error } => {
@@ -592,7 +595,7 @@ impl Host {
         }
     }
 
-    /// The end of an instance is durable. A failure that nobody waits for is told to people.
+    /// Tells everybody who waits of the durable end of an instance.
     fn ended(&mut self, instance: Arc<str>, outcome: Ending, told: bool) -> Result<(), HostError> {
         self.clients.tell(&instance);
         self.performers.instance_ended(&instance, &outcome);
@@ -608,7 +611,7 @@ impl Host {
     // ---- progress
 
     fn show_progress(&mut self, now: i64) {
-        // A person who is asked for a line sees the prompt.
+        // A person who is asked for a line of input sees the prompt.
         if self.performers.effects.reads_input() {
             return;
         }

@@ -1,6 +1,7 @@
-//! Effects under way, by their tickets.
+//! The running effects, by their tickets.
 //!
-//! Invariant: an effect that was broken off answers nobody. A line of input that was read for it is the next reader's.
+//! Invariant: an effect that was broken off answers nobody. A line of input that was read for it
+//! goes to the next reader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,18 +11,18 @@ use tokio::task::AbortHandle;
 
 use super::effect_call::Owner;
 
-/// An effect under way.
+/// A running effect.
 pub(super) struct Running {
     pub(super) owner: Owner,
     pub(super) abort: Option<Abort>,
-    /// It reads a line of standard input.
+    /// Whether the effect reads a line of standard input.
     pub(super) reads_input: bool,
 }
 
-/// How an effect is broken off.
+/// The means to break off an effect.
 pub(super) enum Abort {
     Task(AbortHandle),
-    /// It looks at this now and then.
+    /// The effect looks at this flag from time to time.
     Flag(Arc<AtomicBool>),
 }
 
@@ -34,26 +35,26 @@ impl Abort {
     }
 }
 
-/// Effects under way.
+/// The running effects.
 #[derive(Default)]
 pub(super) struct RunningEffects {
     by_ticket: HashMap<u64, Running>,
-    /// Reads of standard input whose line nobody waits for any more.
+    /// The tickets of reads of standard input that were broken off.
     stray: HashSet<u64>,
 }
 
 impl RunningEffects {
-    /// An effect begins.
+    /// Adds an effect that begins.
     pub(super) fn begin(&mut self, ticket: u64, running: Running) {
         self.by_ticket.insert(ticket, running);
     }
 
-    /// An effect is done. Returns who waits for it, if somebody does.
+    /// Removes an effect that is done. Returns its owner, unless the effect was broken off.
     pub(super) fn done(&mut self, ticket: u64) -> Option<Owner> {
         self.by_ticket.remove(&ticket).map(|running| running.owner)
     }
 
-    /// Whether this was a line of input that nobody waits for any more.
+    /// Returns whether this ticket is that of a read of input that was broken off.
     pub(super) fn was_stray(&mut self, ticket: u64) -> bool {
         self.stray.remove(&ticket)
     }
@@ -62,12 +63,12 @@ impl RunningEffects {
         self.by_ticket.is_empty()
     }
 
-    /// Whether one of them reads a line of input.
+    /// Returns whether an effect reads a line of input.
     pub(super) fn reads_input(&self) -> bool {
         self.by_ticket.values().any(|running| running.reads_input)
     }
 
-    /// Breaks off the effects of owners that do not wait for them any more. Returns their tickets.
+    /// Breaks off the effects whose owners no longer wait for them. Returns the tickets.
     pub(super) fn break_off(&mut self, is_gone: impl Fn(&Owner) -> bool) -> Vec<u64> {
         let gone = self.by_ticket.iter().filter(|(_, running)| is_gone(&running.owner));
         let tickets: Vec<u64> = gone.map(|(ticket, _)| *ticket).collect();
@@ -83,7 +84,7 @@ impl RunningEffects {
         tickets
     }
 
-    /// Breaks all of them off: the process goes.
+    /// Breaks off all effects, at the end of the process.
     pub(super) fn abort_all(&self) {
         self.by_ticket.values().filter_map(|running| running.abort.as_ref()).for_each(Abort::abort);
     }

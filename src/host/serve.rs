@@ -1,7 +1,8 @@
-//! Carrying commands out, for clients in this process or another.
+//! The execution of commands, for clients in this process or another.
 //!
-//! Invariant: a command is seen in the state that all events before have led to, and what it comes to is told once that is
-//! durable. It reaches the engine, what the store will hold and those who wait; no effect and no terminal.
+//! Invariant: a command sees the effect of all events before it, and its reply leaves once
+//! everything that it says is durable. A command reaches the engine, the writes and the waiting
+//! clients, and neither the performers nor the terminal.
 
 use std::rc::Rc;
 
@@ -21,7 +22,7 @@ use super::settings::{HostError, Settings};
 use super::suspects::Suspects;
 use super::{Answer, Images};
 
-/// The parts of a host that commands reach.
+/// The parts of a host that commands use.
 pub(super) struct Serving<'a> {
     pub engine: &'a mut Engine,
     pub committer: &'a mut Committer,
@@ -32,7 +33,7 @@ pub(super) struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    /// Takes in a command. The reply is given once what it says is durable.
+    /// Executes a command. The reply leaves once it is durable.
     pub(super) fn carry_out(&mut self, command: Command, to: Answer) -> Result<(), HostError> {
         self.gather();
         let reply = match command {
@@ -68,36 +69,36 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// The time of the store.
+    /// Returns the time of the store.
     fn now(&self) -> i64 {
         self.settings.clock.now_after(self.engine.time())
     }
 
-    /// Lets the engine take in an event.
+    /// Gives the engine an event.
     pub(super) fn feed(&mut self, event: Event) {
         let now = self.now();
         self.engine.handle(event, now);
     }
 
-    /// Takes what the engine wants written, so that it is seen.
+    /// Gathers the engine's writes, so that reads see them.
     pub(super) fn gather(&mut self) {
         self.committer.gather(self.engine);
     }
 
-    /// Replies once all that the engine has done so far is durable.
+    /// Replies once everything that the engine has done so far is durable.
     pub(super) fn reply(&mut self, to: Answer, reply: Reply) {
         self.committer.outgoing.hold(self.engine.gated(AwaitingCommit::Reply { to, reply }));
     }
 
-    /// Nobody thinks any more that the process dies of an instance or an entity.
+    /// Clears the suspicion that an instance or an entity makes the process die.
     fn trust(&mut self, name: &str) {
         if let Some(suspects) = &mut self.suspects {
             suspects.forget(name);
         }
     }
 
-    /// Begins an instance, under an id of its own or the next of its name: whoever has the store chooses it, so that no
-    /// two starts get the same.
+    /// Begins an instance, under its own id or the next id of a name. The process that has the
+    /// store chooses the next id, so that no two starts get the same one.
     fn start(&mut self, start: Starting) -> Result<Reply, String> {
         let Starting { mut record, modules, named, if_exists } = start;
         match named {
@@ -127,7 +128,8 @@ impl Serving<'_> {
         Ok(Reply::Begun(id))
     }
 
-    /// Purges an instance that has ended for one that takes its place; an error says why it can't be.
+    /// Purges an ended instance whose place another one takes. Returns an error if the instance
+    /// can't be purged.
     fn replace(
         &mut self,
         known: &InstanceRecord,
@@ -142,7 +144,7 @@ impl Serving<'_> {
         Ok(None)
     }
 
-    /// The next id of a name that is free: `transfer-3`.
+    /// Returns the next free id of a name, for example `transfer-3`.
     fn next_id(&mut self, name: &str) -> Result<String, String> {
         let prefix = format!("{}-", name.rsplit(':').next().unwrap_or(name));
         let mut last = match self.clients.last_id(&prefix) {
@@ -161,6 +163,7 @@ impl Serving<'_> {
         }
     }
 
+    /// Returns the program of an instance that is to begin.
     fn started_program(
         &mut self,
         record: &InstanceRecord,
@@ -168,7 +171,7 @@ impl Serving<'_> {
     ) -> Result<Rc<Image>, String> {
         let image = match self.images.get(&record.program) {
             Some(image) => image.clone(),
-            // It is that of another instance.
+            // The program is that of another instance.
             None if modules.is_empty() => known_image(self.images, record.program, &self.committer.view())?,
             None => {
                 let program = check::load_stored(modules).ok_or("the program has no modules")?;
@@ -183,13 +186,13 @@ impl Serving<'_> {
         }
     }
 
-    /// Sends in a client's name, under a key that no other message has.
+    /// Sends a message in a client's name, under a key that no other message has.
     pub(super) fn send_to(&mut self, to: Address, message: Sent) {
         let from = format!("client-{}", super::effects::unique());
         self.feed(Event::Send { to, from, message });
     }
 
-    /// Sends an entity an operation, if a program declares it.
+    /// Sends an operation to an entity, if a program declares the entity.
     fn signal(
         &mut self,
         entity: EntityId,
@@ -205,6 +208,7 @@ impl Serving<'_> {
         Ok(Reply::Done)
     }
 
+    /// Sends a message to an instance that has not ended.
     fn send(&mut self, id: String, message: Sent) -> Result<Reply, String> {
         match read_record(&self.committer.view(), &id)? {
             None => Ok(Reply::Unknown),
@@ -219,7 +223,7 @@ impl Serving<'_> {
         }
     }
 
-    /// Lets a failed instance ask its failed steps again, with the instances that it needs for it.
+    /// Rewinds a failed instance, together with the instances that it needs.
     fn rewind(&mut self, id: &str, dry_run: bool) -> Result<Reply, String> {
         let (now, view) = (self.now(), self.committer.view());
         if read_record(&view, id)?.is_none() {

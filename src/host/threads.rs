@@ -1,6 +1,6 @@
-//! The threads for I/O, and what the work on them may take of the system.
+//! The threads for I/O, and the limit on the files that the work on them may open.
 //!
-//! Invariant: work that opens files waits until the process may have so many more of them open.
+//! Invariant: work that opens files begins only when the process may open that many more.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use crate::machine::ErrorData;
 
 use super::groups::Groups;
 
-/// Open files that are asked of the system.
+/// The number of open files that the host asks the system for.
 const MAX_FILES: u64 = 65_536;
 
-/// The threads for I/O, started when first needed, and the programs that they wait for. What is still under way when this
-/// goes is abandoned; it is done again when its instance is resumed.
+/// The threads for I/O, which start when they are first needed, and the programs that they wait
+/// for. Dropping this abandons all work in progress. The next process does that work again.
 pub(super) struct Threads {
     runtime: Option<Runtime>,
     pub(super) programs: Groups,
-    /// How many requests and programs may have files open at once; others wait for their turn.
+    /// The number of files that requests and programs may still open.
     open_files: Arc<Semaphore>,
 }
 
@@ -40,7 +40,7 @@ impl Drop for Threads {
 }
 
 impl Threads {
-    /// Lets work go on beside, once it may open so many files. An error says why there is no thread for it.
+    /// Runs work on a thread, once it may open so many files. An error says why there is no thread.
     pub(super) fn spawn(
         &mut self,
         files: u32,
@@ -59,13 +59,13 @@ impl Threads {
         if self.runtime.is_none() {
             let built = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
-                // They look up names.
+                // These threads look up names.
                 .max_blocking_threads(16)
                 .thread_name("io")
                 .enable_all()
                 .build();
             self.runtime = Some(built.map_err(|error| no_threads(&error.to_string()))?);
-            // What the store and the terminal need is left out.
+            // The store and the terminal keep some files for themselves.
             let limit = rlimit::increase_nofile_limit(MAX_FILES).unwrap_or(256);
             self.open_files.add_permits(usize::try_from(limit.saturating_sub(64).max(32)).unwrap_or(256));
         }
@@ -73,7 +73,7 @@ impl Threads {
     }
 }
 
-/// The error of an effect that gets no thread.
+/// Returns the error of an effect that gets no thread.
 pub(super) fn no_threads(reason: &str) -> ErrorData {
     ErrorData::new("io_error", format!("the system gives no threads for I/O: {reason}"))
 }
