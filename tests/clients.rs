@@ -398,7 +398,7 @@ orchestration own(n) { throw {kind: "own"} }
     assert_eq!(ok(at, &["entity", "Door@1"]), "state      1");
     assert_eq!(durable(at, &["start", "p.df", "own", "1", "--wait"]).status.code(), Some(1));
     let own = durable(at, &["rewind", "own-1"]);
-    assert!(err(&own).contains("failed by itself"), "{}", err(&own));
+    assert!(err(&own).contains("failed in its own code"), "{}", err(&own));
     assert!(err(&durable(at, &["rewind", "door-1"])).contains("has not failed"));
     assert_eq!(durable(at, &["rewind", "nobody"]).status.code(), Some(5));
     ok(at, &["store", "verify"]);
