@@ -1,4 +1,4 @@
-//! Commands of the prompt: what begins with a colon.
+//! The commands of the prompt: lines that begin with a colon.
 
 use std::path::Path;
 use std::time::Instant;
@@ -23,7 +23,7 @@ use super::super::{FAILED, STORE, USAGE, print, program};
 use super::prompt::{Evaluated, Prompt};
 use super::session::Came;
 
-/// Name, what it takes, what it does.
+/// The commands, each with its name, its argument and its help text.
 pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("help", "[NAME]", "these commands; what a name of the library or of the session is"),
     ("load", "FILE", "evaluate a file as one entry"),
@@ -40,14 +40,14 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("quit", "", "leave; the session can be gone on with"),
 ];
 
-/// What to do after a command.
+/// The continuation after a command.
 #[derive(PartialEq, Eq)]
 pub enum Then {
     GoOn,
     Leave,
 }
 
-/// The commands, between entries.
+/// The executor of commands, which remembers the file that was loaded last.
 #[derive(Default)]
 pub struct Commands {
     loaded: Option<String>,

@@ -1,4 +1,4 @@
-//! The line editor's side of the prompt: when an entry is finished, what a name could become, colours, hints.
+//! The line editor's side of the prompt: unfinished entries, completion, colours and hints.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
@@ -18,17 +18,17 @@ use super::super::lsp::cursor::{self, Cursor};
 use super::commands::COMMANDS;
 use super::session::Known;
 
-/// What the editor knows.
+/// The state of the line editor's side.
 pub struct Assistant {
     standard: &'static [Entry],
-    /// Names of the session, with their kinds and fields where these are known.
+    /// The names of the session, with their kinds and fields where these are known.
     pub names: Vec<Known>,
     pub colours: bool,
-    /// What is being typed.
+    /// The line that is being typed.
     pub typed: Arc<Mutex<Typed>>,
 }
 
-/// A prompt and what was typed after it; nothing while nobody is asked.
+/// A prompt and the text typed after it; both are empty while no entry is asked for.
 #[derive(Default)]
 pub struct Typed {
     pub prompt: String,
@@ -37,7 +37,7 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// As it stands on the terminal.
+    /// Returns the prompt and the line as they appear on the terminal.
     pub fn shown(&self) -> String {
         match self.colours {
             true if !self.prompt.is_empty() => {
@@ -54,29 +54,30 @@ impl Assistant {
         Assistant { standard: standard(), names: Vec::new(), colours, typed }
     }
 
-    /// Something is asked for; nothing is with an empty prompt.
+    /// Notes the prompt that is shown now; an empty one means that no entry is asked for.
     pub fn asks(&mut self, prompt: &str) {
         if let Ok(mut typed) = self.typed.lock() {
             (typed.prompt, typed.line) = (prompt.to_string(), String::new());
         }
     }
 
-    /// What the word before the cursor could become, and where that begins.
+    /// Returns the completions of the word before the cursor, and the offset where that word
+    /// begins.
     pub fn complete_at(&self, line: &str, at: usize) -> (usize, Vec<String>) {
         self.complete_among(self.names.iter().map(|known| known.0.clone()), line, at)
     }
 
-    /// What is known of a name of the prelude.
+    /// Returns the documentation of a name, which is a name with its module or a bare one.
     pub fn described(&self, name: &str) -> Option<&Entry> {
         self.standard.iter().find(|entry| entry.path() == name || entry.name == name)
     }
 
-    /// What the library has by a name, in all its modules.
+    /// Returns the library's entries with a name, from all modules.
     pub fn named(&self, name: &str) -> impl Iterator<Item = &Entry> {
         self.standard.iter().filter(move |entry| entry.name == name)
     }
 
-    /// As [`Assistant::complete_at`], where the program has these names.
+    /// Completes like [`Assistant::complete_at`], with the given names as those of the program.
     pub fn complete_among(
         &self,
         names: impl Iterator<Item = String>,
@@ -106,7 +107,7 @@ impl Assistant {
         self.complete_names(names, before)
     }
 
-    /// What the word at the end of a line of code could become, and where that begins.
+    /// Returns the completions of the word at the end of a line of code, and the word's offset.
     pub fn complete_names(&self, names: impl Iterator<Item = String>, before: &str) -> (usize, Vec<String>) {
         let word = last_name(before);
         let at = before.len();
@@ -131,7 +132,7 @@ impl Assistant {
         modules
     }
 
-    /// Fields and methods of a name, or a module's functions.
+    /// Returns the fields and methods of a name, or the functions of a module.
     fn members(&self, owner: &str, word: &str) -> Vec<String> {
         let of_module = |module: &str| -> Vec<String> {
             self.standard
@@ -151,7 +152,7 @@ impl Assistant {
         starting(methods, word)
     }
 
-    /// The signature of the function whose arguments are being written.
+    /// Returns the parameters of the function whose arguments begin at the end of the text.
     pub fn signature(&self, before: &str) -> Option<String> {
         let open = before.strip_suffix('(')?;
         let path = open.rsplit(|c| !is_of_a_name(c) && c != '.').next()?;
@@ -163,7 +164,7 @@ impl Assistant {
         let params = entry.signature.split_once('(')?.1;
         let params = match exact.is_some() {
             true => params.to_string(),
-            // Of a method the first is what stands before the dot.
+            // The first parameter of a method is the value before the dot.
             false => params.split_once(", ").map_or(")".to_string(), |(_, rest)| rest.to_string()),
         };
         Some(params)
@@ -177,7 +178,7 @@ fn starting(names: impl Iterator<Item = String>, word: &str) -> Vec<String> {
     found
 }
 
-/// Files whose paths begin so.
+/// Returns the paths of files and folders that begin with the given text.
 fn files(path: &str) -> Vec<String> {
     let (folder, _) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
     let prefix = if path.contains('/') { format!("{folder}/") } else { String::new() };
@@ -247,7 +248,7 @@ impl Highlighter for Assistant {
     }
 }
 
-/// A text with its tokens in colours.
+/// Returns a text with its tokens in colours.
 pub fn coloured(text: &str) -> String {
     let lexed = lex(text, 0);
     let mut marks: Vec<(usize, usize, u8)> =

@@ -1,24 +1,26 @@
-//! Functions of a session, for its declarations that run on their own.
+//! Copies of a session's functions, for declarations that run outside of its script.
 //!
-//! What an entry binds is a variable of the session's script, functions too, and what runs on its own can't use those. So
-//! a declaration calls copies that stand at the end of the program, by marked names: the newest version of each function.
-//! A declaration's text is as long in all programs of a session, so that places stay where they are.
+//! A name that an entry binds is a variable of the session's script, and so is a function. A
+//! declaration runs on its own and cannot use these variables. So it calls copies under marked
+//! names at the end of the program, one of the newest version of each function. A declaration has
+//! the same length in all programs of a session, so places stay valid.
 
 use std::collections::BTreeSet;
 
 use crate::syntax::token::Token;
 use crate::syntax::{Span, parse};
 
-/// What the name of a copy begins with.
+/// The prefix of a copy's name.
 pub const MARK: &str = "_fn_";
 
-/// A part of a text: as it is, or with another one in its place.
+/// A part of a text, unchanged or with a replacement.
 pub struct Piece {
     pub span: Span,
     pub instead: Option<String>,
 }
 
-/// The text of a declaration in pieces, with the names of functions marked; and which of them it uses.
+/// Returns the text of a declaration in pieces, with functions' names marked, and the functions
+/// that the declaration uses.
 pub fn pieces(text: &str, span: Span, functions: &BTreeSet<String>) -> (Vec<Piece>, BTreeSet<String>) {
     let (mut pieces, mut used) = (Vec::new(), BTreeSet::new());
     let own = text.get(span.start as usize..span.end as usize).unwrap_or("");

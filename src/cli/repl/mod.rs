@@ -1,4 +1,4 @@
-//! `durable repl`: a prompt whose session is itself an instance, so that it goes on where it was, whatever happens.
+//! `durable repl`: a prompt whose session is an instance, so that the session survives a crash.
 
 mod commands;
 mod helper;
@@ -22,7 +22,7 @@ pub use helper::Assistant;
 use prompt::{Evaluated, Interrupter, Prompt};
 use reader::{Read, Reader};
 
-/// Reads entries, evaluates them and shows what they give, until the end of the input.
+/// Reads entries, evaluates them and prints their values, until the input ends.
 pub fn repl(asked: Repl) -> Result<u8, Problem> {
     let folder = &asked.store.store;
     let id = match &asked.session {
@@ -35,7 +35,7 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
     let mut prompt = Prompt::open(folder, &id, permissions(&asked.may)?)?;
     let mut reader = Reader::start(folder)?;
     prompt.writes_above(reader.take_above());
-    // After the editor, which has a handler of its own: both are called.
+    // The editor has a handler of its own, and was started first. Both handlers are called.
     watch_signals(prompt.interrupter.clone());
     if reader.is_person() {
         note(&format!(
@@ -83,11 +83,11 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
         note(&format!("go on with it: durable repl --session {id}"));
         return Ok(0);
     }
-    // A script that is piped in has failed when its last entry has.
+    // A script on standard input fails if its last entry fails.
     Ok(if failed { FAILED } else { 0 })
 }
 
-/// A name that no session has yet.
+/// Returns an id that no session has yet.
 fn fresh(folder: &Path) -> Result<String, Problem> {
     let store = access::own(folder)?;
     let last = last_number(&store, "repl-").map_err(unreadable)?;
@@ -95,7 +95,8 @@ fn fresh(folder: &Path) -> Result<String, Problem> {
     Ok(format!("repl-{}", last + 1))
 }
 
-/// SIGINT stops an evaluation; SIGTERM the process, which loses nothing.
+/// Makes SIGINT interrupt an evaluation. SIGTERM ends the process, and so does SIGINT when nothing
+/// is evaluated; neither loses anything.
 fn watch_signals(interrupter: Interrupter) {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };

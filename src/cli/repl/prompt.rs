@@ -1,4 +1,5 @@
-//! Evaluating entries: the session's instance, the host that runs it, and what came of each.
+//! Evaluation of entries: the session's instance, the host that runs it, and the outcome of each
+//! entry.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -27,10 +28,10 @@ use super::super::{FAILED, print};
 use super::lifted::MARK;
 use super::session::{Came, FILE, Known, Session, Text};
 
-/// How long an interrupted entry may take to come to a wait.
+/// The time that an interrupted entry has to reach a wait.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// Stops what is evaluated; nothing when nothing is.
+/// The means to interrupt an evaluation, shared with the thread that handles signals.
 #[derive(Clone, Default)]
 pub struct Interrupter {
     stop: Arc<Mutex<Option<Handle>>>,
@@ -44,7 +45,7 @@ impl Interrupter {
         }
     }
 
-    /// Stops an evaluation; whether there was one.
+    /// Interrupts an evaluation; returns whether there was one.
     pub fn interrupt(&self) -> bool {
         let evaluates = self.evaluates.load(Ordering::SeqCst);
         if evaluates
@@ -59,29 +60,29 @@ impl Interrupter {
 
 /// A session with its host.
 pub struct Prompt {
-    /// The store in use; none only while its host is exchanged.
+    /// The store in use; `None` only while its host is replaced.
     open: Option<HostSession>,
     pub id: String,
     pub session: Session,
     pub interrupter: Interrupter,
     permissions: Permissions,
-    /// What is known of what names are bound to: their kinds and fields.
+    /// The kinds and fields of the values that names are bound to, as far as known.
     pub kinds: Vec<Known>,
 }
 
-/// What came of an entry.
+/// The outcome of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Evaluated {
     Done,
     Failed,
-    /// It has mistakes, and was not evaluated.
+    /// The entry has mistakes, and was not evaluated.
     Refused,
-    /// The session has come to an end.
+    /// The session has ended.
     Over,
 }
 
 impl Prompt {
-    /// Goes on with a session, or begins it.
+    /// Continues a session, or begins a new one.
     pub fn open(folder: &Path, id: &str, permissions: Permissions) -> Result<Prompt, Problem> {
         let store = access::own(folder)?;
         let known = store.instance(id)?;
@@ -136,7 +137,8 @@ impl Prompt {
         let settings = Settings { stays: true, permissions: self.permissions.clone(), ..Settings::default() };
         let mut open = HostSession::open(store, settings, Some(&self.id))?;
         open.host.terminal.shows_no_progress();
-        // Without it other processes can't look at the store meanwhile; nothing else is missing.
+        // Without the listener, other processes cannot look at the store; the session loses
+        // nothing.
         open.listen().ok();
         self.interrupter.of(&open.host);
         Ok(open)
@@ -147,12 +149,12 @@ impl Prompt {
         open.ok_or_else(|| Problem::new(FAILED, "the session is closed"))
     }
 
-    /// The store, for commands that look into it.
+    /// Returns the store, for commands that read it.
     pub fn store(&self) -> Option<&Reader> {
         self.open.as_ref().map(|open| open.host.store())
     }
 
-    /// Leaves; the session can be gone on with.
+    /// Closes the session's store; the session can be continued later.
     pub fn close(self) -> Result<(), Problem> {
         match self.open {
             Some(open) => Ok(open.close()?),
@@ -160,14 +162,15 @@ impl Prompt {
         }
     }
 
-    /// The text of a module, if the session may read it.
+    /// Returns the text of a module, if the session may read it.
     fn import(&self, key: &str) -> Result<String, String> {
         let path = Path::new(key);
         self.permissions.check_import(path, Path::new(""))?;
         read_text(path)
     }
 
-    /// Checks and compiles a session's program. What is wrong is shown, in the entries as they were typed.
+    /// Checks and compiles a session's program. Mistakes are shown at their places in the entries
+    /// as typed.
     fn compiled(&self, session: &Session, text: &Text) -> Result<Rc<Image>, Problem> {
         let program = check::load(FILE, text.text.clone(), &|key: &str| self.import(key));
         if !program.is_sound() {
@@ -201,19 +204,19 @@ impl Prompt {
         }
     }
 
-    /// Lets what is written while somebody types stand above that.
+    /// Makes output appear above the line that is being typed.
     pub fn writes_above(&mut self, above: Option<Above>) {
         if let Some(open) = &mut self.open {
             open.host.terminal.writes_above(above);
         }
     }
 
-    /// The host, as the reader's thread reaches it.
+    /// Returns the host's handle, for the reader's thread.
     pub fn handle(&self) -> Option<Handle> {
         self.open.as_ref().map(|open| open.host.handle())
     }
 
-    /// The names of the session, with what is known of them.
+    /// Returns the names of the session, with their kinds and fields as far as known.
     pub fn known(&self) -> Vec<Known> {
         let of = |name: String| {
             let known = self.kinds.iter().find(|known| known.0 == name);
@@ -222,7 +225,7 @@ impl Prompt {
         self.session.names().into_iter().map(of).collect()
     }
 
-    /// Lets the session and all else in the store go on until something was read.
+    /// Runs the session and everything else in the store until `read` returns something.
     pub fn wait_for<T>(&mut self, read: &mut dyn FnMut() -> Option<T>) -> Result<T, Problem> {
         let mut found = read();
         while found.is_none() {
@@ -234,7 +237,7 @@ impl Prompt {
             });
             host.terminal.is_typed_in(false);
             match ran {
-                // What it was to interrupt has ended meanwhile.
+                // The evaluation that the interrupt was meant for has ended meanwhile.
                 Err(HostError::Interrupted) => {}
                 ran => ran?,
             }
@@ -276,14 +279,14 @@ impl Prompt {
         }
     }
 
-    /// Runs until the session waits for the next entry; whether it does.
+    /// Runs until the session waits for the next entry; returns false if it has ended.
     fn settle(&mut self, number: usize) -> Result<bool, Problem> {
         let id = self.id.clone();
         self.running()?.run_until(&mut |engine| says(engine, &id, number) || engine.is_gone(&id))?;
         self.rest()
     }
 
-    /// Runs until the session has taken in all that has come for it; whether it is still under way.
+    /// Runs until the session has consumed all that arrived for it; returns false if it has ended.
     fn rest(&mut self) -> Result<bool, Problem> {
         let id = self.id.clone();
         let is_so = &mut |engine: &Engine| engine.is_waiting(&id) || engine.is_gone(&id);
@@ -291,7 +294,7 @@ impl Prompt {
         Ok(!self.running()?.is_gone(&id))
     }
 
-    /// Runs until an entry is done, and shows what came of it.
+    /// Runs until an entry is done, and shows its outcome.
     fn finish(&mut self, number: usize) -> Result<Evaluated, Problem> {
         self.interrupter.evaluates.store(true, Ordering::SeqCst);
         let settled = self.settle_interruptibly(number);
@@ -306,7 +309,7 @@ impl Prompt {
         }
     }
 
-    /// As `settle`; nothing when the entry was taken back.
+    /// Runs like `settle`, but can be interrupted; `None` means that the entry was taken back.
     fn settle_interruptibly(&mut self, number: usize) -> Result<Option<bool>, Problem> {
         let id = self.id.clone();
         let done = |engine: &Engine| says(engine, &id, number) || engine.is_gone(&id);
@@ -325,14 +328,14 @@ impl Prompt {
         if self.running()?.says(&id).is_some_and(|said| number_of(said) == number) {
             return self.settle(number).map(Some);
         }
-        // It computes, and takes in nothing: it is as if it had not been typed.
+        // The entry computes and consumes nothing, so it is undone as if it had not been typed.
         let taken = self.take_back()?;
         note("interrupted; the entry is taken back");
         list_dropped(&taken)?;
         Ok(None)
     }
 
-    /// Shows what came of an entry.
+    /// Shows the outcome of an entry.
     fn show(&mut self, number: usize) -> Result<Evaluated, Problem> {
         let Some(said) = self.said(number)? else { return Ok(Evaluated::Done) };
         self.take_in(&said);
@@ -350,7 +353,7 @@ impl Prompt {
         Ok(Evaluated::Done)
     }
 
-    /// Notes what came of the last entry, which was shown already.
+    /// Notes the outcome of the last entry, which an earlier process showed already.
     fn recall(&mut self, number: usize) -> Result<(), Problem> {
         match self.said(number)? {
             _ if self.session.only_declares() => self.came(Came::Done),
@@ -360,7 +363,7 @@ impl Prompt {
         Ok(())
     }
 
-    /// What the session has said of an entry.
+    /// Returns the session's report about an entry, or `None` if it has made none.
     fn said(&mut self, number: usize) -> Result<Option<Rc<Record>>, Problem> {
         let id = self.id.clone();
         let said = self.running()?.says(&id).filter(|said| number_of(said) == number).map(Data::decode);
@@ -403,7 +406,7 @@ impl Prompt {
         let text = self.session.program();
         let program = check::load(FILE, text.text.clone(), &|key: &str| self.import(key));
         let (sources, first) = text.sources(&program.sources, &self.session);
-        // What is in no entry is of the session's own making.
+        // A place outside of all entries belongs to the session's own code.
         let is_found = |place: &mut Place| text.place(*place, first).map(|found| *place = found).is_some();
         error.trace.entries.retain_mut(|entry| {
             entry.function = entry.function.replace(MARK, "");
@@ -413,8 +416,9 @@ impl Prompt {
         show(&Shown::new(&sources, Path::new("")).error(&error));
     }
 
-    /// Takes the last entry back, with all that followed from it in the session; what it asked for meanwhile. An error
-    /// says why that can't be.
+    /// Takes back the last entry, with everything that followed from it in the session. Returns
+    /// descriptions of the requests that the entry made. An error says why the entry cannot be
+    /// taken back.
     fn take_back(&mut self) -> Result<Vec<String>, Problem> {
         let mut earlier = self.session.clone();
         if earlier.entries.pop().is_none() {
@@ -457,7 +461,7 @@ impl Prompt {
         dropped
     }
 
-    /// `:undo`.
+    /// Executes `:undo`.
     pub fn undo(&mut self) -> Result<(), Problem> {
         let dropped = self.take_back()?;
         note("the last entry is taken back");
@@ -478,7 +482,7 @@ fn taken_back(store: &DiskStore, id: &str, image: &Image, number: usize) -> Resu
     cut(&record, &history, &format!("entry-{number}"), earlier)
 }
 
-/// Lists what an entry that was taken back had done outside.
+/// Lists the outside effects of an entry that was taken back.
 fn list_dropped(dropped: &[String]) -> Result<(), Problem> {
     let own = ["receive(", "set_status("];
     let outside: Vec<&String> =
@@ -500,7 +504,7 @@ fn number_of(said: &Data) -> usize {
     }
 }
 
-/// Whether the session has said what came of an entry.
+/// Returns whether the session has reported the outcome of an entry.
 fn says(engine: &Engine, id: &str, number: usize) -> bool {
     engine.says(id).is_some_and(|said| number_of(said) == number)
 }

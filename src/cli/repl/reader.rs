@@ -1,5 +1,5 @@
-//! Where entries come from: a person at a terminal, or a stream; read on a thread of its own, so that the session goes on
-//! meanwhile.
+//! The source of entries: a person at a terminal, or a stream. A thread of its own reads, so that
+//! the session goes on meanwhile.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -17,28 +17,28 @@ use super::helper::Assistant;
 use super::session::Known;
 use super::{FAILED, Problem};
 
-/// Entries that are remembered from session to session.
+/// The largest number of entries that are remembered from session to session.
 const REMEMBERED: usize = 10_000;
-/// Columns of a value where no terminal says how many it has.
+/// The width of values in columns, if no terminal gives one.
 pub const WIDTH: usize = 100;
 
-/// What is to be read.
+/// A request for an entry.
 struct Asked {
     number: usize,
     names: Vec<Known>,
-    /// Who is woken when it is there.
+    /// The host to wake when the entry is there.
     host: Option<Handle>,
 }
 
-/// What was read.
+/// The result of reading.
 pub enum Read {
-    /// An entry, over as many lines as it needs, and the columns of the terminal.
+    /// An entry of one or more lines, and the number of the terminal's columns.
     Entry(String, usize),
     End,
     Failed(Problem),
 }
 
-/// Reads entries when asked.
+/// The session's side of the reading thread.
 pub struct Reader {
     asks: Sender<Asked>,
     reads: Receiver<Read>,
@@ -47,7 +47,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Begins to read; the history of entries is in the store's folder.
+    /// Starts the reading thread. The history of entries is a file in the store's folder.
     pub fn start(folder: &Path) -> Result<Reader, Problem> {
         let (asks, asked) = channel::<Asked>();
         let (send, reads) = channel();
@@ -77,18 +77,18 @@ impl Reader {
         self.is_person
     }
 
-    /// What writes above the line that is being typed; once.
+    /// Returns the function that writes above the line being typed; only the first call returns it.
     pub fn take_above(&mut self) -> Option<Above> {
         self.above.take()
     }
 
-    /// Asks for the next entry. The host is woken when it is there.
+    /// Asks for the next entry. The reading thread wakes the host when the entry is there.
     pub fn ask(&self, number: usize, names: Vec<Known>, host: Option<Handle>) {
-        // A thread that is gone is seen by `read`.
+        // If the thread is gone, `read` returns the end.
         let _ = self.asks.send(Asked { number, names, host });
     }
 
-    /// What was asked for, once it is there.
+    /// Returns the entry that was asked for, or `None` if it is not there yet.
     pub fn read(&self) -> Option<Read> {
         match self.reads.try_recv() {
             Ok(read) => Some(read),
@@ -98,7 +98,7 @@ impl Reader {
     }
 }
 
-/// Where entries come from.
+/// The place that entries are read from.
 enum Source {
     Person(Box<Editor<Assistant, DefaultHistory>>, PathBuf),
     Stream,
@@ -126,15 +126,17 @@ impl Source {
         matches!(self, Source::Person(..))
     }
 
-    /// The editor's own way to do this does not see what was typed at once (rustyline 17: it waits for more while its
-    /// buffer has some), so this writes beside it; the editor shows its line anew at the next key.
+    /// Returns a function that writes a line above the one being typed. The editor's own function
+    /// waits for more input while its buffer has some (rustyline 17), so it misses text that
+    /// arrives at once. This one writes to the terminal directly, and the editor redraws its line
+    /// at the next key.
     fn above(&mut self) -> Option<Above> {
         let Source::Person(editor, _) = self else { return None };
         let typed = editor.helper()?.typed.clone();
         Some(Box::new(move |line| {
             let Ok(typed) = typed.lock() else { return };
             let mut out = io::stdout().lock();
-            // Nobody can be told that the terminal can't be written.
+            // There is nowhere to report that the terminal cannot be written.
             let _ = write!(out, "\r\x1b[J{line}{}", typed.shown());
             let _ = out.flush();
         }))
@@ -155,7 +157,7 @@ impl Source {
                     }
                     match line {
                         Ok(entry) => {
-                            // What can't be remembered is no reason to stop.
+                            // A history that cannot be written is no reason to stop.
                             let _ = editor.append_history(file);
                             let width =
                                 editor.dimensions().map_or(WIDTH, |(columns, _)| usize::from(columns));
@@ -175,7 +177,8 @@ impl Source {
     }
 }
 
-/// Lines of standard input that make an entry. Between two lines others may read there.
+/// Reads the lines of standard input that make up one entry. The lock is released between lines, so
+/// that others may read there.
 fn lines() -> Read {
     let mut entry = String::new();
     loop {

@@ -1,9 +1,10 @@
-//! A session as a program: its entries in order, each evaluated by the standard library's `repl.evaluate`, which waits
-//! for the next one.
+//! A session as a program: its entries in order. The standard library's `repl.evaluate` evaluates
+//! each, and then waits for the next one.
 //!
-//! The program of a session with one entry more does the same as the one before up to where that waits; so the session
-//! is an instance like any other, and goes on by replay. What an entry binds is bound after it, in the script; so a later
-//! entry that binds the name again leaves alone what uses the earlier one.
+//! A program with one more entry does the same as the program before, up to the place where that
+//! one waits. So the session is an ordinary instance, and continues by replay. The names of an
+//! entry are bound after it, in the script. A later entry that binds a name again does not affect
+//! earlier uses of the name.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,33 +15,33 @@ use crate::syntax::{Place, Sources, Span, parse};
 
 use super::lifted::{Piece, pieces};
 
-/// What was typed at once.
+/// An entry: the text that was typed at once, with its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     pub text: String,
-    /// Columns of the terminal, for what is shown of its value.
+    /// The number of the terminal's columns, which limits the printed form of the entry's value.
     pub width: usize,
     pub came: Came,
 }
 
-/// A name of the session: its kind and its fields, where these are known.
+/// A name of the session, its kind and its fields, the latter two as far as known.
 pub type Known = (String, String, Vec<String>);
 
-/// What came of an entry.
+/// The outcome of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Came {
-    /// It is not done.
+    /// The entry is not done.
     Running,
     Done,
-    /// It failed, or was interrupted: it binds nothing.
+    /// The entry failed or was interrupted, and binds nothing.
     Failed,
 }
 
-/// The parts of an entry, as stretches of its text.
+/// The parts of an entry, as spans of its text.
 struct Parts {
     declarations: Vec<(String, Span)>,
     statements: Vec<Span>,
-    /// An expression at its end.
+    /// The expression at the entry's end, if there is one.
     last: Option<Span>,
     names: Vec<String>,
     functions: Vec<(String, Span)>,
@@ -84,7 +85,7 @@ impl Parts {
     }
 }
 
-/// The name of a declaration; none of a statement.
+/// Returns the name of a declaration, or `None` for a statement.
 fn declared(kind: &StmtKind) -> Option<String> {
     match kind {
         StmtKind::Activity(f) | StmtKind::Orchestration(f) => Some(f.name.name.to_string()),
@@ -97,7 +98,7 @@ fn declared(kind: &StmtKind) -> Option<String> {
     }
 }
 
-/// The names that a statement binds.
+/// Adds the names that a statement binds.
 fn bound(stmt: &Stmt, names: &mut Vec<String>) {
     let mut add = |name: &str| {
         if !names.iter().any(|known| known == name) {
@@ -112,10 +113,11 @@ fn bound(stmt: &Stmt, names: &mut Vec<String>) {
     }
 }
 
-/// A session's program, and where its entries are in it.
+/// A session's program, and the places of its entries in the program.
 pub struct Text {
     pub text: String,
-    /// A stretch of the program that is one of an entry: where it begins, its length, the entry, where it begins there.
+    /// The parts of the program that come from entries: the offset in the program, the length, the
+    /// entry, and the offset in the entry.
     stretches: Vec<(u32, u32, usize, u32)>,
 }
 
@@ -125,28 +127,29 @@ pub struct Session {
     pub entries: Vec<Entry>,
 }
 
-/// What the last line begins with, which has the entries.
+/// The prefix of the last line, which holds the entries as JSON.
 const TRAILER: &str = "//= ";
-/// What stands before an expression.
+/// The text before an expression.
 const PARENTHESIS: &str = "(\n";
-/// What the program's file is called.
+/// The name of the program's file.
 pub const FILE: &str = "session.df";
 
 impl Session {
-    /// The session that has this program.
+    /// Returns the session with this program, or `None` if the text is not a session's program.
     pub fn read(text: &str) -> Option<Session> {
         let line = text.lines().last()?.strip_prefix(TRAILER)?;
         Some(Session { entries: serde_json::from_str(line).ok()? })
     }
 
-    /// With one entry more.
+    /// Returns the session with one more entry, which is still running.
     pub fn with(&self, text: &str, width: usize) -> Session {
         let mut next = self.clone();
         next.entries.push(Entry { text: text.to_string(), width, came: Came::Running });
         next
     }
 
-    /// What the last entry declares and no session can: what only `durable test` and `durable explore` take.
+    /// Returns whether the last entry declares something for `durable test` and `durable explore`
+    /// only.
     pub fn misplaced(&self) -> bool {
         let items = self.entries.last().map(|entry| parse(&entry.text, 0).module.items).unwrap_or_default();
         let only_tried =
@@ -154,17 +157,18 @@ impl Session {
         items.iter().any(|item| only_tried(&item.kind))
     }
 
-    /// How many of its entries are evaluated; the last one of them has this number.
+    /// Returns the number of entries that are evaluated, which is also the number of the last of
+    /// these.
     pub fn evaluated(&self) -> usize {
         self.entries.iter().filter(|entry| Parts::of(&entry.text).is_evaluated()).count()
     }
 
-    /// Whether the last entry only declares.
+    /// Returns whether the last entry only declares.
     pub fn only_declares(&self) -> bool {
         self.entries.last().is_none_or(|entry| !Parts::of(&entry.text).is_evaluated())
     }
 
-    /// The names that entries have bound and declared.
+    /// Returns the names that successful entries bound or declared.
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         for entry in self.entries.iter().filter(|entry| entry.came == Came::Done) {
@@ -177,13 +181,13 @@ impl Session {
         names
     }
 
-    /// Its program.
+    /// Returns the session's program.
     pub fn program(&self) -> Text {
         let mut out = Text { text: String::new(), stretches: Vec::new() };
         out.text.push_str("// A session of `durable repl`.\n");
         out.text.push_str("repl.evaluate(0, 80, fn () => {value: null, names: {}})\n");
         let all: Vec<Parts> = self.entries.iter().map(|entry| Parts::of(&entry.text)).collect();
-        // A declaration replaces those of its name before.
+        // A declaration replaces earlier ones of the same name.
         let mut newest: HashMap<&str, usize> = HashMap::new();
         for (at, parts) in all.iter().enumerate() {
             newest.extend(parts.declarations.iter().map(|(name, _)| (name.as_str(), at)));
@@ -200,7 +204,7 @@ impl Session {
                 if newest.get(name.as_str()) == Some(&at) {
                     wanted.extend(used);
                 } else {
-                    // What stands after it stays where it is.
+                    // Spaces replace the declaration, so that the text after it keeps its place.
                     let blank: String = out.text[from..].chars().map(blank).collect();
                     out.text.replace_range(from.., &blank);
                 }
@@ -233,13 +237,15 @@ impl Session {
             }
         }
         self.copy_functions(&all, &functions, wanted, &mut out);
-        // At the end, so that places in the entries are the same in all programs of the session: errors have places.
+        // The entries are at the end, so that their places are the same in all programs of the
+        // session. Errors contain places.
         let entries = serde_json::to_string(&self.entries).unwrap_or_default();
         out.text.push_str(&format!("{TRAILER}{entries}\n"));
         out
     }
 
-    /// Copies of functions for what runs on its own, and of those that they use: the newest of each name.
+    /// Appends the newest version of each function that declarations use, and of the functions that
+    /// these use.
     fn copy_functions(
         &self,
         all: &[Parts],
@@ -265,7 +271,7 @@ impl Session {
     }
 }
 
-/// A space, for each byte of a character; line breaks stay.
+/// Returns one space for each byte of a character; line breaks stay.
 fn blank(c: char) -> &'static str {
     match (c, c.len_utf8()) {
         ('\n', _) => "\n",
@@ -281,7 +287,7 @@ impl Text {
         self.put(at, entry, &[Piece { span, instead: None }]);
     }
 
-    /// As `take`, in pieces.
+    /// Appends parts of an entry, each with its replacement if there is one.
     fn put(&mut self, at: usize, entry: &Entry, pieces: &[Piece]) {
         for (number, Piece { span, instead }) in pieces.iter().enumerate() {
             let whole = &entry.text[span.start as usize..span.end as usize];
@@ -298,13 +304,14 @@ impl Text {
         self.text.push('\n');
     }
 
-    /// The place in an entry that a place in the program is, when the entries follow as sources from `first`.
+    /// Returns the place in an entry for a place in the program. The entries follow as sources,
+    /// from number `first`.
     pub fn place(&self, place: Place, first: u32) -> Option<Place> {
         if place.source != 0 {
             return Some(place);
         }
         let Span { start, end } = place.span;
-        // The place of an expression has the parentheses around it.
+        // The place of an expression includes the parentheses around it.
         let inside = |(from, len, ..): &&(u32, u32, usize, u32)| {
             start + PARENTHESIS.len() as u32 >= *from && start <= from + len && end >= *from
         };
@@ -313,7 +320,8 @@ impl Text {
         Some(Place { source: first + *entry as u32, span })
     }
 
-    /// The sources of the program with the entries after them, and the number of the first of these.
+    /// Returns the program's sources with the entries after them, and the number of the first
+    /// entry's source.
     pub fn sources(&self, program: &Sources, session: &Session) -> (Sources, u32) {
         let mut sources = program.clone();
         let first = sources.files.len() as u32;
