@@ -27,7 +27,7 @@ use super::{FAILED, INVALID, STORE, UNKNOWN, USAGE, print, program};
 use report::{paint, summary, then};
 use unseen::Seen;
 
-/// What is explored, and how.
+/// An exploration: the program, the options and the findings so far.
 struct Exploration<'a> {
     asked: &'a Explore,
     code: Arc<Code>,
@@ -35,11 +35,11 @@ struct Exploration<'a> {
     file: &'a Path,
     limits: Limits,
     faults: Faults,
-    /// Of what was looked at to the end: what was seen.
+    /// The observations of each subject that was explored completely.
     seen: RefCell<Vec<Seen>>,
 }
 
-/// Looks at all that a program can do.
+/// Explores everything that a program can do.
 pub fn explore(asked: Explore) -> Result<u8, Problem> {
     let checked = program::read(&asked.file)?;
     program::report(&checked, &asked.file)?;
@@ -109,7 +109,7 @@ fn limits(asked: &Explore) -> Result<Limits, Problem> {
     })
 }
 
-/// Reads `500MB`.
+/// Reads a size such as `500MB`, in bytes.
 fn bytes(text: &str) -> Option<u64> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(at);
@@ -122,7 +122,7 @@ fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// The tests that are asked for; the script of a file without tests.
+/// Returns the tests to explore, or the script of a file without tests.
 fn subjects(code: &Code, asked: &Explore) -> Result<Vec<Subject>, Problem> {
     let Some(wanted) = &asked.test else {
         return Ok(match code.tests.len() {
@@ -167,7 +167,7 @@ impl Exploration<'_> {
         }
     }
 
-    /// What may go wrong in a run of the model.
+    /// Describes the faults that a run of the model may have.
     fn faulty(&self) -> String {
         let Faults { crashes, slow, duplicates } = self.faults;
         if self.asked.model == ModelName::HighLevel {
@@ -195,7 +195,7 @@ impl Exploration<'_> {
         program
     }
 
-    /// Explores; a stop is why that can't be done.
+    /// Explores a subject. A stop says why the subject cannot be explored.
     fn subject(&self, subject: Subject) -> Result<Result<u8, Problem>, Stop> {
         let mut program = self.program(subject);
         loop {
@@ -297,7 +297,8 @@ impl Exploration<'_> {
         Ok(print(&out).map(|()| 0))
     }
 
-    /// The reduced search may leave out the shortest schedule: it is looked for without reduction, if that is small.
+    /// Returns the shortest schedule. The reduced search may miss it, so a search without reduction
+    /// looks for it, within limits.
     fn shortest<M: Model>(
         &self,
         model: &M,
@@ -318,7 +319,7 @@ impl Exploration<'_> {
         Ok(again.found.unwrap_or_else(|| found.clone()))
     }
 
-    /// Shows what is wrong, with its schedule.
+    /// Prints a violation with its schedule.
     fn violated<M: Model>(
         &self,
         model: &M,
@@ -437,7 +438,7 @@ impl Exploration<'_> {
         }
     }
 
-    /// In the model that it was found in.
+    /// Replays a schedule in the model that it was found in.
     fn retell_in(&self, program: &Program, saved: &Saved) -> Result<Told, Stop> {
         match saved.model.as_str() {
             "engine" => self.retell(&RealEngine { crashes: self.faults.crashes }, program, saved),

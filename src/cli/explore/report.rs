@@ -1,4 +1,4 @@
-//! What exploring has found, for people.
+//! Reports of an exploration, for people.
 
 use std::io::IsTerminal;
 
@@ -13,7 +13,7 @@ use super::super::{INTERNAL, INVALID, print};
 use super::Exploration;
 
 impl Exploration<'_> {
-    /// A step of a schedule, and what it changes.
+    /// Returns a step of a schedule with its changes, as text.
     pub(super) fn line(&self, number: usize, line: &Line) -> String {
         let place = line.shown.place.filter(|place| self.shown.is_ours(*place));
         let place = place.map_or(String::new(), |place| self.shown.locate(place));
@@ -28,7 +28,8 @@ impl Exploration<'_> {
         text
     }
 
-    /// Why one of several can't be explored, in a line; none when that is no reason to go on with the others.
+    /// Returns the reason why one of several subjects cannot be explored, in a line. Returns `None`
+    /// if the exploration of the others must stop too.
     pub(super) fn reason(&self, stop: &Stop) -> Option<String> {
         let (what, place) = match stop {
             Stop::NoMock { request } => (format!("`{}` has no mock", outside(request)), request.place),
@@ -39,7 +40,7 @@ impl Exploration<'_> {
         Some(place.map_or(what.clone(), |place| format!("{what}, {}", self.shown.locate(place))))
     }
 
-    /// Says which of several could not be explored.
+    /// Prints which of several subjects could not be explored.
     pub(super) fn left_out(&self, left_out: &[(Subject, Stop, String)]) -> Result<(), Problem> {
         if left_out.is_empty() {
             return Ok(());
@@ -51,7 +52,7 @@ impl Exploration<'_> {
         print(&out)
     }
 
-    /// Why something can't be explored.
+    /// Returns the problem that a subject cannot be explored.
     pub(super) fn stopped(&self, subject: Subject, stop: Stop) -> Problem {
         let title = self.title(subject);
         match stop {
@@ -83,7 +84,7 @@ impl Exploration<'_> {
     }
 }
 
-/// What everyone has come to.
+/// Returns the final states of a schedule, as text.
 pub(super) fn then(told: &Told) -> String {
     let mut out = "\n  then\n".to_string();
     for (name, text) in &told.states {
@@ -92,7 +93,7 @@ pub(super) fn then(told: &Told) -> String {
     out
 }
 
-/// What a search has covered.
+/// Summarises the coverage of a search.
 pub(super) fn summary<S>(report: &Report<S>, limits: &Limits, faults: &str, engine: bool) -> String {
     let seconds = report.took.as_secs_f64();
     let rate = report.configurations as f64 / seconds.max(1e-6);

@@ -1,4 +1,5 @@
-//! What no schedule did: a program in which something never happens is not shown to be right by it.
+//! Events that no schedule showed. A program in which something never happens is not proven right
+//! about it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,18 +13,18 @@ use crate::syntax::Place;
 
 use super::Exploration;
 
-/// Lines that are listed, at most.
+/// The largest number of lines that are listed.
 const MOST: usize = 8;
 
-/// A subject whose schedules were all looked at, and what was seen of it.
+/// A subject whose schedules were all explored, and the observations.
 pub(super) struct Seen {
     pub subject: Subject,
     pub notices: Notices,
 }
 
 impl Exploration<'_> {
-    /// What was not seen. `all` says that all tests of the file were looked at to their ends, so that what no other
-    /// test does can be said as well.
+    /// Describes what no schedule showed. `all` means that all tests of the file were explored
+    /// completely; only then can notes cover all tests together.
     pub(super) fn unseen(&self, seen: &[Seen], all: bool) -> String {
         let mut together = Notices::default();
         for one in seen {
@@ -94,11 +95,12 @@ impl Exploration<'_> {
         file.and_then(|file| file.text.get(span)).unwrap_or_default()
     }
 
-    /// Lines of the tests, and of what they may call, that were never reached.
+    /// Notes the lines of the tests, and of the functions that they may call, that were never
+    /// reached.
     fn lines(&self, seen: &[Seen], together: &Notices, notes: &mut BTreeSet<(Place, String)>) {
         let code = &self.code;
         let programs: Vec<Program> = seen.iter().map(|one| self.program(one.subject)).collect();
-        // The body of an activity that is always mocked is none of it.
+        // The body of an activity that is always mocked does not count.
         let mocked = |name: &str| programs.iter().all(|program| program.mock(name, true).is_some());
         let bodies: Vec<FunctionId> =
             code.isolated.iter().filter(|item| mocked(&item.name)).map(|item| item.body).collect();
@@ -110,11 +112,12 @@ impl Exploration<'_> {
         let mut functions: BTreeSet<FunctionId> =
             reached_functions(code, roots, bodies).into_iter().collect();
         functions.extend((0..code.functions.len() as FunctionId).filter(|id| executed(*id)));
-        // What stands for an activity or an orchestration where it is called: what is only started does not run it.
+        // A stub stands for an activity or an orchestration at a call. A call that only starts an
+        // instance does not run the stub.
         for item in &code.isolated {
             functions.remove(&item.stub);
         }
-        // By source and line: where it begins, and whether something of it was executed.
+        // By source and line: the place where the line begins, and whether any of it was executed.
         let mut lines: BTreeMap<(u32, usize), (Place, bool)> = BTreeMap::new();
         for id in functions {
             for (pc, op) in code.functions[id as usize].ops.iter().enumerate() {
@@ -129,7 +132,7 @@ impl Exploration<'_> {
                         | Op::EndTry
                         | Op::NoMatch { .. }
                 );
-                // What spans lines is told by what is in it.
+                // An expression of several lines is covered by its parts.
                 let spans = self.text(place).contains('\n');
                 if !self.shown.is_ours(place) || !(own && !spans || was) {
                     continue;
@@ -143,12 +146,12 @@ impl Exploration<'_> {
         let mut last: Option<(u32, usize)> = None;
         for ((source, line), (place, _)) in missing {
             let text = self.shown.line(*place);
-            // Who writes that means that it is never reached.
+            // The author of this assertion expects that it is never reached.
             if text.contains("assert(false") {
                 continue;
             }
             let asserts = text.contains("assert");
-            // Lines one after another are one note.
+            // Consecutive lines make one note.
             let follows = last == Some((*source, line - 1)) && !asserts;
             last = Some((*source, *line));
             if !follows {

@@ -1,22 +1,23 @@
-//! Where a place is: in code, in the text of a string, in a comment.
+//! The kind of text at a place: code, a string or a comment.
 
 use crate::syntax::lexer::lex;
 use crate::syntax::token::Token;
 
-/// What is written at the end of a text that is still being written.
+/// The kind of text at the end of an unfinished program.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cursor {
-    /// Code; that of the innermost `{…}` of a string begins at this offset, other code at 0.
+    /// Code, with the offset of its beginning: that of the innermost `{…}` of a string, otherwise
+    /// 0.
     Code(usize),
     /// The text of a string.
     Text,
     Comment,
 }
 
-/// Where one is after a text.
+/// Returns the kind of text that follows a text.
 pub fn after(text: &str) -> Cursor {
     let lexed = lex(text, 0);
-    // Where what has no end ends, by the title of what is said of it.
+    // Returns the end of the last unclosed construct, found by the title of its diagnostic.
     let end_of = |title: &str| {
         let found = lexed.diagnostics.iter().filter(|found| found.title == title);
         found.filter_map(|found| Some(found.labels.first()?.place.span.end as usize)).max()
@@ -38,7 +39,7 @@ pub fn after(text: &str) -> Cursor {
                 open.pop();
                 open.push(*end);
             }
-            // The lexer ends what is open at the end of the text, with nothing.
+            // The lexer closes an unclosed string with an empty token at the end of the text.
             Token::StrEnd(_) if start < end || *end < text.len() => {
                 open.pop();
             }

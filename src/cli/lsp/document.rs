@@ -1,4 +1,4 @@
-//! A program in an editor: its places, what is wrong with it, and what can be done about that.
+//! A program in an editor: its places, its diagnostics and their fixes.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::format::format;
 use crate::syntax::tree::StmtKind;
 use crate::syntax::{Diagnostic, Place, Severity, Span};
 
-/// A file in an editor, as it is there, and the program that it is.
+/// A file as the editor has it, and its program.
 pub struct Document {
     pub(super) uri: String,
     pub(super) text: String,
@@ -25,14 +25,14 @@ impl Document {
         Document { uri: uri.to_string(), text, folder, program }
     }
 
-    /// The folder around the file.
+    /// Returns the folder of the file.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
     // ---- places
 
-    /// The offset of a line and a column, which counts UTF-16 units.
+    /// Returns the offset of a line and a column, which counts UTF-16 units.
     pub fn offset(&self, position: &Value) -> usize {
         offset_in(&self.text, position)
     }
@@ -41,7 +41,8 @@ impl Document {
         range_in(&self.text, span)
     }
 
-    /// The file of a source. One of the standard library is written down to be looked at.
+    /// Returns the path of a source. A module of the standard library is written to a file first,
+    /// so that the editor can show it.
     pub(super) fn path(&self, source: u32) -> Option<PathBuf> {
         let file = self.program.sources.files.get(source as usize)?;
         match file.name.strip_prefix(STD) {
@@ -51,7 +52,7 @@ impl Document {
         }
     }
 
-    /// Where a place is, for the editor.
+    /// Returns a place in the editor's form.
     pub(super) fn location(&self, place: Place) -> Option<Value> {
         let file = self.program.sources.files.get(place.source as usize)?;
         let uri = match place.source {
@@ -98,7 +99,7 @@ impl Document {
         })
     }
 
-    /// What can be done about mistakes within a range: what a hint says in so many words.
+    /// Returns the fixes of mistakes within a range: replacements that the hints name literally.
     pub fn actions(&self, range: &Value) -> Value {
         let (from, to) = (self.offset(&range["start"]) as u32, self.offset(&range["end"]) as u32);
         let mut actions = Vec::new();
@@ -158,7 +159,7 @@ impl Document {
     }
 }
 
-/// The offset of a line and a column of a text.
+/// Returns the offset of a line and a column of a text; the column counts UTF-16 units.
 pub(super) fn offset_in(text: &str, position: &Value) -> usize {
     let number = |name: &str| position[name].as_u64().unwrap_or(0) as usize;
     let mut from = 0;
@@ -178,7 +179,7 @@ pub(super) fn offset_in(text: &str, position: &Value) -> usize {
     text.len()
 }
 
-/// A span of a text, for the editor.
+/// Returns a span of a text in the editor's form.
 pub(super) fn range_in(text: &str, span: Span) -> Value {
     let position = |at: usize| {
         let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
@@ -190,13 +191,13 @@ pub(super) fn range_in(text: &str, span: Span) -> Value {
     json!({"start": position(span.start as usize), "end": position(span.end as usize)})
 }
 
-/// The path of a `file:` URI.
+/// Returns the path of a `file:` URI.
 pub(super) fn path_of(uri: &str) -> PathBuf {
     let path = reqwest::Url::parse(uri).ok().and_then(|url| url.to_file_path().ok());
     path.unwrap_or_else(|| PathBuf::from(uri))
 }
 
-/// A path without `..` in its middle.
+/// Returns a path with `.` and inner `..` resolved, without looking at the file system.
 fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -211,12 +212,13 @@ fn plain(path: &Path) -> PathBuf {
     out
 }
 
-/// The URI of a path.
+/// Returns the URI of a path.
 pub(super) fn uri_of(path: &Path) -> String {
     reqwest::Url::from_file_path(path).map_or_else(|()| format!("file://{}", path.display()), String::from)
 }
 
-/// A file with a module of the standard library, which is part of the program; none where it can't be written.
+/// Returns a file with a module of the standard library, which the binary contains; `None` if the
+/// file cannot be written.
 fn written_down(name: &str) -> Option<PathBuf> {
     let (_, text) = std_sources().iter().find(|(module, _)| name.strip_suffix(".df") == Some(module))?;
     let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);

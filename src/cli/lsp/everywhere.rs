@@ -1,4 +1,4 @@
-//! All places where something is meant: in the open documents, and in the files of the folder that the editor works in.
+//! All uses of a name: in the open documents, and in the files of the editor's folder.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ use crate::syntax::{Span, parse};
 use super::document::{Document, path_of, range_in, uri_of};
 use super::renaming;
 
-/// Files of the folder that are looked at, and folders within it, at most.
+/// The largest number of files that are searched, and of folders.
 const MOST_FILES: usize = 1_000;
 const MOST_FOLDERS: usize = 2_000;
 
-/// A declaration: its file, where it is there, and its name.
+/// A declaration: its file, its place there, and its name.
 struct Declared {
     path: PathBuf,
     span: Span,
@@ -26,7 +26,7 @@ struct Declared {
 }
 
 impl Declared {
-    /// The declaration in a document's program, if that has it.
+    /// Returns the declaration in a document's program, or `None` if the program does not have it.
     fn find(&self, document: &Document) -> Option<GlobalId> {
         let program = &document.program;
         program.globals.iter().position(|global| {
@@ -37,7 +37,7 @@ impl Declared {
 }
 
 impl Document {
-    /// A declaration of the program; none of the standard library's.
+    /// Returns a declaration of the program, or `None` for one of the standard library.
     fn declaration(&self, global: GlobalId) -> Option<Declared> {
         let known = self.program.globals.get(global)?;
         let module = &self.program.modules[known.module];
@@ -48,21 +48,21 @@ impl Document {
     }
 }
 
-/// Places of one file, with its text.
+/// The places in one file, with its text.
 #[derive(Default)]
 struct Places {
     text: String,
     spans: Vec<Span>,
 }
 
-/// The documents that are open, and the folder around them.
+/// The open documents, and the editor's folder.
 pub struct Everywhere<'a> {
     pub documents: &'a HashMap<String, Document>,
     pub root: Option<&'a Path>,
 }
 
 impl Everywhere<'_> {
-    /// All places where the name at an offset is meant, its declaration among them.
+    /// Returns all places that mean the same as the name at an offset, the declaration among them.
     pub fn references(&self, document: &Document, at: usize) -> Value {
         let mut all = Vec::new();
         for (path, places) in self.meant(document, at).unwrap_or_default() {
@@ -74,7 +74,7 @@ impl Everywhere<'_> {
         all.into()
     }
 
-    /// The edits that give what the name at an offset means another name; an error says why that can't be.
+    /// Returns the edits that rename the name at an offset. An error says why it cannot be renamed.
     pub fn rename(&self, document: &Document, at: usize, name: &str) -> Result<Value, String> {
         let meant = self.meant(document, at).ok_or("there is no name here that can be changed")?;
         let is_name = matches!(lex(name, 0).tokens[..], [(0, Token::Id(_), end)] if end == name.len());
@@ -93,7 +93,7 @@ impl Everywhere<'_> {
             };
             let edit = |span: &Span| {
                 let old = &text[span.start as usize..span.end as usize];
-                // A short field is the field and the variable.
+                // A short field is a field and a variable in one word.
                 let new = if is_short(span) { format!("{old}: {name}") } else { name.to_string() };
                 json!({"range": range_in(&text, *span), "newText": new})
             };
@@ -102,8 +102,8 @@ impl Everywhere<'_> {
         Ok(json!({"changes": changes}))
     }
 
-    /// The places where the name at an offset is meant, by file; none when there is no name, or one of the standard
-    /// library.
+    /// Returns the places that mean the same as the name at an offset, by file. Returns `None` if
+    /// there is no name, or if the standard library declares it.
     fn meant(&self, document: &Document, at: usize) -> Option<BTreeMap<PathBuf, Places>> {
         let span = document.name_at(at)?;
         let meaning = document.meaning(span)?;
@@ -134,7 +134,8 @@ impl Everywhere<'_> {
         Some(all)
     }
 
-    /// Refuses a name that would mean something else somewhere, or make something else mean this.
+    /// Refuses a name that means something else at one of the places, or that changes the meaning
+    /// of another name.
     fn check_rename(&self, document: &Document, meaning: Resolved, name: &str) -> Result<(), String> {
         renaming::check(&document.program, meaning, name)?;
         let Resolved::Global(global) = meaning else { return Ok(()) };
@@ -156,13 +157,13 @@ impl Everywhere<'_> {
         Ok(())
     }
 
-    /// As the editor calls a file that is open, or else as its path.
+    /// Returns the editor's URI of an open file, or the URI of the path.
     fn uri(&self, path: &Path) -> String {
         let open = self.documents.keys().find(|uri| path_of(uri) == path);
         open.cloned().unwrap_or_else(|| uri_of(path))
     }
 
-    /// The programs of the folder.
+    /// Returns the programs in the editor's folder.
     fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut waiting: Vec<PathBuf> = self.root.iter().map(|root| root.to_path_buf()).collect();
@@ -191,7 +192,8 @@ impl Everywhere<'_> {
     }
 }
 
-/// The places in a document's program where a declaration is meant. Files that are open are looked at as they are there.
+/// Adds the places in a document's program that mean a declaration. An open file counts only as its
+/// own document, whose text is the editor's.
 fn gather(document: &Document, declared: &Declared, open: &[PathBuf], all: &mut BTreeMap<PathBuf, Places>) {
     let program = &document.program;
     let Some(target) = declared.find(document) else { return };

@@ -22,7 +22,7 @@ use document::{Document, path_of};
 use everywhere::Everywhere;
 use wire::{Incoming, Reader};
 
-// The protocol's numbers for what is wrong with a request.
+// The protocol's error codes.
 const NO_JSON: i32 = -32700;
 const INVALID_REQUEST: i32 = -32600;
 const UNKNOWN_METHOD: i32 = -32601;
@@ -31,7 +31,7 @@ const NOT_INITIALIZED: i32 = -32002;
 
 type Reply = Result<Value, (i32, String)>;
 
-/// Serves an editor until it says that it is done.
+/// Serves an editor until the editor ends the session.
 pub fn lsp() -> Result<u8, Problem> {
     let broken = |error: std::io::Error| {
         let reason = crate::os::reason(&error);
@@ -55,7 +55,7 @@ pub fn lsp() -> Result<u8, Problem> {
     }
 }
 
-/// What the server can do.
+/// Returns the capabilities of the server.
 fn capabilities() -> Value {
     json!({
         "textDocumentSync": 1,
@@ -75,12 +75,12 @@ fn capabilities() -> Value {
     })
 }
 
-/// How far an editor has come.
+/// The stage of a session.
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     New,
     Initialized,
-    /// It has said that it is done.
+    /// The editor has sent `shutdown`.
     Done,
 }
 
@@ -93,11 +93,11 @@ struct Server {
 }
 
 impl Server {
-    /// What is sent for a message.
+    /// Returns the messages to send in response to a message.
     fn take(&mut self, message: &Value) -> Vec<Value> {
         let id = message.get("id").filter(|id| id.is_number() || id.is_string());
         let Some(method) = message["method"].as_str() else {
-            // The answer to a request; the server asks for nothing.
+            // This is the response to a request. The server sends no requests.
             if message.get("result").is_some() || message.get("error").is_some() {
                 return Vec::new();
             }
@@ -201,7 +201,7 @@ impl Server {
     }
 }
 
-/// What is answered of open documents.
+/// The requests about open documents that the server answers.
 const METHODS: [&str; 10] = [
     "textDocument/hover",
     "textDocument/definition",

@@ -1,4 +1,4 @@
-//! What the names of a document mean.
+//! The meanings of the names in a document.
 
 use serde_json::{Value, json};
 
@@ -12,18 +12,18 @@ use super::cursor::{self, Cursor};
 use super::document::Document;
 
 impl Document {
-    /// The name at an offset: where it is written.
+    /// Returns the span of the name at an offset.
     pub(super) fn name_at(&self, at: usize) -> Option<Span> {
         let before = self.text.get(..at.min(self.text.len()))?;
         let start = before.len() - last_name(before).len();
         let after = self.text.get(start..)?;
         let end = start + after.find(|c| !is_of_a_name(c)).unwrap_or(after.len());
-        // Words of comments and strings name nothing.
+        // Words in comments and strings are no names.
         let is_code = matches!(cursor::after(&self.text[..start]), Cursor::Code(_));
         (end > start && is_code).then(|| Span::new(start, end))
     }
 
-    /// What the name at a span means: where it is used, or declared.
+    /// Returns the meaning of the name at a span, which is a use or a declaration.
     pub(super) fn meaning(&self, span: Span) -> Option<Resolved> {
         let module = self.program.modules.first()?;
         let used = module.uses.get(&span.start).copied();
@@ -35,7 +35,7 @@ impl Document {
         used.or_else(bound).or_else(declared)
     }
 
-    /// Where it is declared.
+    /// Returns the place where a meaning is declared.
     pub(super) fn declared(&self, meaning: Resolved) -> Option<Place> {
         match meaning {
             Resolved::Local(binding) => {
@@ -46,7 +46,7 @@ impl Document {
                 let global = &self.program.globals[global];
                 Some(Place { source: self.program.modules[global.module].source, span: global.span })
             }
-            // By the function of the library that stands for it.
+            // The function of the library that stands for the builtin declares it.
             Resolved::Builtin(builtin) => {
                 let global = self.program.globals.iter().find(|global| global.alias == Some(builtin))?;
                 Some(Place { source: self.program.modules[global.module].source, span: global.span })
@@ -54,7 +54,8 @@ impl Document {
         }
     }
 
-    /// Where the name at an offset is declared; for a method, all that it may be.
+    /// Returns the place where the name at an offset is declared; for a method, the places of all
+    /// library functions of that name.
     pub fn definition(&self, at: usize) -> Value {
         let Some(span) = self.name_at(at) else { return Value::Null };
         if let Some(meaning) = self.meaning(span) {
@@ -70,13 +71,13 @@ impl Document {
         all.filter_map(|global| self.location(place(global))).collect()
     }
 
-    /// All places in this file where the same is meant, its declaration among them.
+    /// Returns all places in this file with a meaning, its declaration among them.
     pub(super) fn same(&self, meaning: Resolved) -> Vec<Span> {
         let module = &self.program.modules[0];
         let mut starts: Vec<u32> =
             module.uses.iter().filter(|(_, known)| **known == meaning).map(|(start, _)| *start).collect();
         if let Resolved::Local(binding) = meaning {
-            // Alternatives bind one name in several places.
+            // Alternatives of a pattern bind one name in several places.
             starts
                 .extend(module.bound.iter().filter(|(_, known)| **known == binding).map(|(start, _)| *start));
         }
@@ -121,7 +122,7 @@ impl Document {
                 all.iter().find(|entry| *entry.name == *global.name).map(page)
             }
             Some(Resolved::Builtin(_)) | None => {
-                // A method, or a function of the library under another name.
+                // This is a method, or a function of the library under another name.
                 let found: Vec<String> = assistant.named(name).map(page).collect();
                 (!found.is_empty()).then(|| found.join("\n\n---\n\n"))
             }

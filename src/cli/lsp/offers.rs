@@ -1,4 +1,4 @@
-//! What could be written at a place: names, members, and what is called with.
+//! Completions and signatures at a place.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,8 @@ use super::cursor::{self, Cursor};
 use super::document::Document;
 
 impl Document {
-    /// The line of code up to an offset; none within a comment or the text of a string.
+    /// Returns the line of code up to an offset, or `None` within a comment or the text of a
+    /// string.
     fn before(&self, at: usize) -> Option<&str> {
         let before = self.text.get(..at).unwrap_or(&self.text);
         let Cursor::Code(from) = cursor::after(before) else { return None };
@@ -28,7 +29,8 @@ impl Document {
         let (from, words) = assistant.complete_names(names, line);
         let owner = line[..from].strip_suffix('.').map(last_name);
         let mut items: Vec<Value> = words.into_iter().map(|word| self.completion(assistant, &word)).collect();
-        // What an imported module or an entity offers.
+        // An imported module offers its declarations. An entity offers its operations, further
+        // below.
         if let Some(owner) = owner {
             let word = &line[from..];
             let of_import = module.imports.get(owner).map(|import| import.module);
@@ -51,7 +53,7 @@ impl Document {
         items.into()
     }
 
-    /// In the path of an import: the programs and folders beside the file.
+    /// Returns the programs and folders beside the file, for the path of an import.
     fn imports(&self, at: usize) -> Value {
         let before = self.text.get(..at).unwrap_or(&self.text);
         let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
@@ -100,7 +102,7 @@ impl Document {
         Value::Null
     }
 
-    /// The signature of what is called before an open parenthesis.
+    /// Returns the signature of the function that is called before an open parenthesis.
     fn called(&self, assistant: &Assistant, line: &str) -> Option<String> {
         let name = last_name(line.strip_suffix('(')?);
         let own = reference::of("", &self.text).into_iter().find(|entry| entry.name == name);

@@ -1,16 +1,16 @@
-//! Whether a name can become another one without changing what anything means.
+//! The check that a renaming changes no meaning.
 //!
-//! The program is renamed and read again: all names have to mean what they did.
+//! The program is renamed and checked again. All names must mean the same as before.
 
 use std::collections::HashMap;
 
 use crate::check::{Module, ModuleId, Program, Resolved, load};
 use crate::syntax::{Severity, Span, parse};
 
-/// A module's text with the new name, and where the edits are.
+/// A module's text with the new name, and the edits that led to it.
 struct Renamed {
     text: String,
-    /// The place of each, whether it is a field and a variable in one, and how long the old name was.
+    /// The place of each edit, and whether it is a field and a variable in one word.
     edits: Vec<(Span, bool)>,
     name: usize,
 }
@@ -39,7 +39,7 @@ impl Renamed {
         Renamed { text: new, edits, name: name.len() }
     }
 
-    /// Where what stood at an offset stands now.
+    /// Returns the new offset of the text that was at an offset.
     fn now(&self, offset: u32) -> u32 {
         let mut now = i64::from(offset);
         for (span, short) in &self.edits {
@@ -56,7 +56,7 @@ impl Renamed {
     }
 }
 
-/// Where something is meant in a module, in order.
+/// Returns the places in a module that have a meaning, in order.
 fn places(program: &Program, id: ModuleId, meaning: Resolved) -> Vec<Span> {
     let module = &program.modules[id];
     let text = &program.sources.files[module.source as usize].text;
@@ -87,7 +87,7 @@ fn places(program: &Program, id: ModuleId, meaning: Resolved) -> Vec<Span> {
     spans.filter(|span| text.get(span.start as usize..span.end as usize) == Some(&*name)).collect()
 }
 
-/// An error says what a name can't become, and why.
+/// Checks that a meaning can have another name. An error says why it cannot.
 pub fn check(program: &Program, meaning: Resolved, name: &str) -> Result<(), String> {
     let own = || program.modules.iter().enumerate().filter(|(_, module)| module.std.is_none());
     let renamed: HashMap<&str, Renamed> = own()
@@ -117,7 +117,7 @@ pub fn check(program: &Program, meaning: Resolved, name: &str) -> Result<(), Str
             module
                 .bound
                 .iter()
-                // The script's `args` stand nowhere.
+                // The script's `args` have no place in the text.
                 .filter(|(start, known)| {
                     **start != u32::MAX && new.bound.get(&renamed.now(**start)) != Some(*known)
                 })

@@ -1,4 +1,4 @@
-//! The kinds of a document's tokens, for colours that know what names mean.
+//! The kinds of a document's tokens, from which the editor colours names by meaning.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::syntax::token::Token;
 
 use super::document::Document;
 
-/// Kinds of tokens, as the editor knows them.
+/// The kinds of tokens that the editor is told of.
 pub const TOKEN_TYPES: [&str; 7] =
     ["keyword", "string", "number", "comment", "function", "variable", "class"];
 
@@ -41,7 +41,7 @@ impl Document {
         let (mut last_line, mut last_column) = (0, 0);
         let (mut line, mut line_start, mut seen) = (0, 0, 0);
         for (start, end, kind) in marks {
-            // One that goes over several lines is cut at the end of its first.
+            // A token of several lines is cut at the end of its first line.
             let end = self.text[start..end].find('\n').map_or(end, |at| start + at);
             let between = &self.text[seen..start];
             line += between.matches('\n').count();

@@ -1,31 +1,31 @@
 //! Messages of the protocol, in and out.
 //!
-//! What can't be read is an error to tell of, and no end: the next message is looked for.
+//! A broken message is reported as an error. The reader then searches for the next message.
 
 use std::io::{self, Read, Write};
 
 use serde_json::{Value, json};
 
-/// What has come.
+/// The result of reading.
 pub enum Incoming {
     Message(Value),
-    /// Something that is no message, and why.
+    /// Broken input, with the reason.
     Broken(String),
     End,
 }
 
-/// Bytes of one message, at most; and of a line of its head.
+/// The largest size of a message in bytes, and of a line of its head.
 const MOST_BYTES: usize = 256 << 20;
 const MOST_LINE: usize = 4096;
 const LENGTH: &str = "content-length";
 
-/// Reads messages, whatever stands between them.
+/// A reader of messages, which skips broken input between them.
 pub struct Reader<R> {
     input: R,
     bytes: Vec<u8>,
-    /// How many of the bytes are read.
+    /// The number of bytes that are consumed.
     at: usize,
-    /// Whether the next message has to be looked for.
+    /// Whether the next message must be searched for.
     lost: bool,
 }
 
@@ -34,7 +34,7 @@ impl<R: Read> Reader<R> {
         Reader { input, bytes: Vec::new(), at: 0, lost: false }
     }
 
-    /// The next message, or what is wrong with it.
+    /// Returns the next message, or the reason why it is broken.
     pub fn next(&mut self) -> io::Result<Incoming> {
         if self.lost && !self.find()? {
             return Ok(Incoming::End);
@@ -60,14 +60,15 @@ impl<R: Read> Reader<R> {
                 Ok(Incoming::Message(message))
             }
             Err(error) => {
-                // The length may be wrong: the next message may begin within what was taken for this one.
+                // The length may be wrong, so the next message may begin within this body.
                 self.lost = true;
                 Ok(Incoming::Broken(format!("this is no JSON: {error}")))
             }
         }
     }
 
-    /// The length that the head of a message says; an error says why there is none. Nothing at the end.
+    /// Returns the length in the head of a message, or `None` at the end of the input. An inner
+    /// error says why the head is broken.
     fn head(&mut self) -> io::Result<Option<Result<usize, String>>> {
         let mut length = None;
         loop {
@@ -85,7 +86,7 @@ impl<R: Read> Reader<R> {
                 }
             }
             let Some((name, value)) = line.split_once(':').filter(|(name, _)| is_field(name)) else {
-                // What is looked for may stand in this line.
+                // The next head may begin within this line.
                 return Ok(Some(Err(format!("`{line}` is no line of a head"))));
             };
             self.at = end + 1;
@@ -98,7 +99,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Where the line ends; none within when it has no end for long, none at all when nothing more comes.
+    /// Returns the offset of the line's end, or `None` at the end of the input. An inner `None`
+    /// means that the line is too long.
     fn line_end(&mut self) -> io::Result<Option<Option<usize>>> {
         let mut from = self.at;
         loop {
@@ -117,7 +119,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Goes on to where a head begins; false when there is none.
+    /// Skips to the beginning of the next head; returns false if there is none.
     fn find(&mut self) -> io::Result<bool> {
         loop {
             let rest = &self.bytes[self.at..];
@@ -135,7 +137,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Waits for more; false at the end.
+    /// Reads more bytes; returns false at the end of the input.
     fn more(&mut self) -> io::Result<bool> {
         self.bytes.drain(..self.at);
         self.at = 0;
@@ -154,7 +156,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Whether something can be the name of a field of a head.
+/// Returns whether a text can be the name of a field of a head.
 fn is_field(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
@@ -166,7 +168,7 @@ pub fn write(mut out: impl Write, message: &Value) -> io::Result<()> {
     out.flush()
 }
 
-/// The answer to a request.
+/// Returns the answer to a request.
 pub fn answer(id: Value, result: Result<Value, (i32, String)>) -> Value {
     match result {
         Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),

@@ -54,7 +54,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Does what a command says, without its colon.
+    /// Executes a command, given without its colon.
     pub fn run(&mut self, prompt: &mut Prompt, line: &str, width: usize) -> Result<Then, Problem> {
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();
@@ -127,7 +127,8 @@ pub fn load(prompt: &mut Prompt, file: &str, width: usize) -> Result<Evaluated, 
     prompt.evaluate(imported_from(&folder, &text).trim_end(), width)
 }
 
-/// A file's text with the paths of its imports as they are from here, and not from its folder.
+/// Returns a file's text with the paths of its imports relative to the current folder, instead of
+/// the file's own folder.
 fn imported_from(folder: &str, text: &str) -> String {
     let mut out = String::new();
     let mut at = 0;
@@ -135,7 +136,7 @@ fn imported_from(folder: &str, text: &str) -> String {
         if let StmtKind::Import { path, .. } = &item.kind
             && !folder.is_empty()
         {
-            // After its quote.
+            // The path begins after its quote.
             let start = path.span.start as usize + 1;
             out.push_str(&text[at..start]);
             out.push_str(&format!("{folder}/"));
