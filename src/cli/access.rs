@@ -1,4 +1,4 @@
-//! The store, in this process or in the one that has it.
+//! The store, opened in this process or reached through the process that has it.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -16,13 +16,14 @@ use super::permissions::permissions;
 use super::problem::{Problem, unreadable};
 use super::{FAILED, STORE, UNKNOWN, USAGE};
 
-/// How long a process is waited for that has the store and can't be asked.
+/// The longest wait for a process that has the store and cannot be asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A store, or who has it.
+/// A store, or the process that has it.
 pub enum Opened {
     Own(Box<DiskStore>),
-    /// Another process has it, and can be asked; the error is for who needs it for himself.
+    /// Another process has the store, and can be asked. The error is for commands that need the
+    /// store for themselves.
     Another(Connection, StoreError),
 }
 
@@ -31,7 +32,7 @@ pub fn open(folder: &Path) -> Result<Opened, Problem> {
     open_by(folder, store::open).map_err(Problem::from)
 }
 
-/// Opens a store in some way, or reaches the process that has it.
+/// Opens a store by a function, or reaches the process that has it.
 fn open_by(
     folder: &Path,
     way: impl Fn(&Path) -> Result<DiskStore, StoreError>,
@@ -50,7 +51,8 @@ fn open_by(
             }
             Err(_) => {}
         }
-        // It may be about to listen, or about to end: most commands take the store for a moment only.
+        // The process may be about to listen or about to end, since most commands hold the store
+        // for a moment only.
         if began.elapsed() > PATIENCE {
             return Err(error);
         }
@@ -58,7 +60,7 @@ fn open_by(
     }
 }
 
-/// Whether there is a store to look into; none is made by looking.
+/// Checks that a store exists, without creating one.
 pub fn is_there(folder: &Path) -> Result<(), Problem> {
     if folder.exists() {
         return Ok(());
@@ -75,7 +77,7 @@ pub fn own(folder: &Path) -> Result<DiskStore, Problem> {
     }
 }
 
-/// Opens a store to look at it; nothing in it is changed.
+/// Opens a store for reading; nothing in it is changed.
 pub fn look(folder: &Path) -> Result<DiskStore, Problem> {
     match open_by(folder, DiskStore::look)? {
         Opened::Own(store) => Ok(*store),
@@ -83,26 +85,26 @@ pub fn look(folder: &Path) -> Result<DiskStore, Problem> {
     }
 }
 
-/// A store that answers questions and carries out commands.
+/// A store that answers queries and executes commands.
 pub enum Access {
     Here(Box<HostSession>),
-    /// Another process has it.
+    /// Another process has the store.
     There(Connection),
 }
 
 impl Access {
-    /// Opens a store that is there, or reaches the process that has it.
+    /// Opens an existing store, or reaches the process that has it.
     pub fn open(folder: &Path) -> Result<Access, Problem> {
         is_there(folder)?;
         let opened = match open_by(folder, store::open) {
-            // One that can't be written can be looked at.
+            // A store that cannot be written can still be read.
             Err(StoreError::ReadOnly { .. }) => open_by(folder, DiskStore::look),
             opened => opened,
         };
         Ok(Access::of(opened?))
     }
 
-    /// As [`Access::open`]; a store that isn't there is made.
+    /// Opens a store like [`Access::open`], and creates the store if there is none.
     pub fn open_or_make(folder: &Path) -> Result<Access, Problem> {
         open(folder).map(Access::of)
     }
@@ -114,13 +116,13 @@ impl Access {
         }
     }
 
-    /// Has a command carried out; the reply comes when that is durable.
+    /// Has a command executed; the reply comes once the result is durable.
     pub fn ask(&mut self, command: Command) -> Result<Reply, Problem> {
         match self {
             Access::Here(session) => {
                 let host = &mut session.host;
                 if !host.is_recovered() {
-                    // Operations of entities run here.
+                    // Operations of entities run in this process.
                     host.restrict(&permissions(&May::default())?);
                     host.recover(None)?;
                 }
@@ -132,7 +134,8 @@ impl Access {
         }
     }
 
-    /// As [`Access::ask`]; a reply other than that it is done is a problem. `what` is who or what it was about.
+    /// Has a command executed like [`Access::ask`]; any reply but `Done` is a problem. `what` names
+    /// the subject of the command.
     pub fn tell(&mut self, command: Command, what: &str) -> Result<(), Problem> {
         match self.ask(command)? {
             Reply::Done => Ok(()),
@@ -144,7 +147,7 @@ impl Access {
         }
     }
 
-    /// Ends cleanly.
+    /// Closes the store, or the connection.
     pub fn close(self) -> Result<(), Problem> {
         match self {
             Access::Here(session) => Ok(session.close()?),
@@ -189,7 +192,7 @@ pub fn history(store: &dyn Queries, id: &str) -> Result<(InstanceRecord, History
     store.history(id)?.ok_or_else(|| unknown(id))
 }
 
-/// The instances that a filter lets through, by id.
+/// Returns the instances that a filter lets through, ordered by id.
 pub fn instances(store: &dyn Queries, filter: &InstanceFilter) -> Result<Vec<InstanceRecord>, Problem> {
     let mut all = Vec::new();
     store.each_instances(filter, &mut |page, _| {
@@ -199,7 +202,7 @@ pub fn instances(store: &dyn Queries, filter: &InstanceFilter) -> Result<Vec<Ins
     Ok(all)
 }
 
-/// An id that is another instance's.
+/// Returns the problem that an id belongs to another instance.
 pub fn taken(error: &ErrorData) -> Problem {
     Problem::new(FAILED, crate::machine::error::message(&error.value.decode()))
         .hint("another `--id` is free, and `--if-exists replace` purges an instance that has ended")
@@ -210,7 +213,7 @@ pub fn unknown(id: &str) -> Problem {
         .hint("`durable list` shows those that there are")
 }
 
-/// An id that can be chosen.
+/// Checks that an id can be chosen.
 pub fn own_id(id: &str) -> Result<(), Problem> {
     match bad_own_id(id) {
         None => Ok(()),

@@ -1,7 +1,8 @@
-//! What a program may ask for outside, as far as its text says so: `durable check --permissions`.
+//! The permissions that a program needs, as far as its text shows: `durable check --permissions`.
 //!
-//! Each use of an effect is followed from the functions of the standard library back to the program's own calls. An
-//! argument that the text holds is listed; one that is computed stands for everything of its kind.
+//! The analysis follows each use of an effect from the functions of the standard library back to
+//! the program's own calls. An argument that is constant is listed. An argument that is computed
+//! stands for everything of its kind.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,13 +15,13 @@ use crate::permissions::{Capability, Target};
 use crate::syntax::Place;
 use crate::syntax::tree::Literal;
 
-/// What is asked for: a capability, whole when what of it is known only when the program runs.
+/// A capability, with its target if the text shows the target; `None` means the whole capability.
 pub type Asked = (Capability, Option<String>);
 
-/// The places of a program that ask for something outside, by what they ask for.
+/// Returns the places of a program that need a permission, by permission.
 pub fn asked(program: &Program, core: &Core) -> BTreeMap<Asked, Vec<Place>> {
     let mut analysis = Analysis::new(program, core);
-    // Functions that hand a parameter on are followed until no more are found.
+    // The passes follow functions that hand a parameter on, until none is new.
     while analysis.pass() {}
     analysis
         .found
@@ -29,7 +30,7 @@ pub fn asked(program: &Program, core: &Core) -> BTreeMap<Asked, Vec<Place>> {
         .collect()
 }
 
-/// A function that can be called: the declaration, or the work behind its stub.
+/// A function that can be called: the declaration, or the body behind its stub.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Callee {
     Declared(GlobalId),
@@ -46,13 +47,13 @@ fn place((source, start, end): At) -> Place {
 struct Analysis<'a> {
     program: &'a Program,
     core: &'a Core,
-    /// Of functions, the parameters that an effect gets as what it is about.
+    /// The parameters that functions hand on to an effect as its target.
     handed_on: HashMap<Callee, BTreeSet<(Capability, usize)>>,
     found: BTreeMap<Asked, BTreeSet<At>>,
     changed: bool,
 }
 
-/// A function that is gone through: what its variables are bound to, as far as that is one thing.
+/// The function that is being analysed, with the variables that have one known value.
 struct Within<'a> {
     own: Option<Callee>,
     params: &'a [Var],
@@ -61,10 +62,10 @@ struct Within<'a> {
     is_library: bool,
 }
 
-/// What an argument is known to be.
+/// The knowledge of an argument.
 enum Known {
     Text(String),
-    /// A text that begins so, and goes on with what is computed.
+    /// A text with this beginning and a computed rest.
     Beginning(String),
     Parameter(usize),
     Computed,
@@ -75,7 +76,7 @@ impl<'a> Analysis<'a> {
         Analysis { program, core, handed_on: HashMap::new(), found: BTreeMap::new(), changed: false }
     }
 
-    /// Goes through all functions once; whether more parameters were found that are handed on.
+    /// Analyses all functions once; returns whether more parameters were found that are handed on.
     fn pass(&mut self) -> bool {
         self.changed = false;
         self.found.clear();
@@ -120,7 +121,7 @@ impl<'a> Analysis<'a> {
                 let is_spread = args.iter().any(|arg| matches!(arg, Arg::Spread(_)));
                 let args: Vec<&Node> = args.iter().map(|(Arg::Item(arg) | Arg::Spread(arg))| arg).collect();
                 self.call(within, node, Callee::Declared(global), &args, is_spread);
-                // The callee itself is no value that goes elsewhere.
+                // The callee itself is not a value that goes elsewhere.
                 args.into_iter().for_each(|arg| self.node(within, arg));
                 return;
             }
@@ -128,7 +129,7 @@ impl<'a> Analysis<'a> {
                 let args: Vec<&Node> = args.iter().collect();
                 self.call(within, node, Callee::Isolated(*global), &args, false);
             }
-            // Whoever gets it calls it with what is not known.
+            // The receiver of this function may call it with any arguments.
             Form::Global(global) => self.call(within, node, Callee::Declared(*global), &[], true),
             Form::Builtin(builtin) => {
                 if let Some((capability, _)) = about(*builtin) {
@@ -174,7 +175,8 @@ impl<'a> Analysis<'a> {
             Known::Beginning(text) => named(capability, &text, false),
             Known::Parameter(_) | Known::Computed => None,
         };
-        // What the library does with what it was given is told of where it was given.
+        // An effect of the library with a parameter as its target is reported where the library is
+        // called.
         if within.is_library && what.is_none() {
             return;
         }
@@ -230,11 +232,12 @@ impl<'a> Analysis<'a> {
     }
 }
 
-/// What a text stands for: none when that is known only when the program runs.
+/// Returns the target that a text names, or `None` if the target is only known when the program
+/// runs.
 fn named(capability: Capability, text: &str, is_whole: bool) -> Option<String> {
     match capability {
         Capability::Net => {
-            // Of a URL that goes on, the host is known when something follows it.
+            // The host of an unfinished URL is known if something follows the host.
             let begins_path = text.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?', '#']));
             let url = Url::parse(text).ok().filter(|_| is_whole || begins_path)?;
             Target::of(&url).map(|target| target.shown().to_string())
@@ -244,7 +247,7 @@ fn named(capability: Capability, text: &str, is_whole: bool) -> Option<String> {
     }
 }
 
-/// The capability that an effect needs, and which of its arguments says what of it.
+/// Returns the capability that an effect needs, and the index of the argument that is the target.
 fn about(builtin: BuiltinId) -> Option<(Capability, usize)> {
     Some(match builtin.get().effect()? {
         Effect::Http => (Capability::Net, 1),
@@ -256,7 +259,7 @@ fn about(builtin: BuiltinId) -> Option<(Capability, usize)> {
     })
 }
 
-/// Notes what variables are bound to that are bound once and never set.
+/// Gathers the values of variables that are bound once and never set.
 fn bindings<'a>(node: &'a Node, bound: &mut HashMap<Var, &'a Node>) {
     let mut set = BTreeSet::new();
     gather(node, bound, &mut set);
@@ -265,12 +268,12 @@ fn bindings<'a>(node: &'a Node, bound: &mut HashMap<Var, &'a Node>) {
 
 fn gather<'a>(node: &'a Node, bound: &mut HashMap<Var, &'a Node>, set: &mut BTreeSet<Var>) {
     match &node.form {
-        // What is bound again, in a loop that is written out, is not one thing.
+        // A variable that is bound again, in a loop that is written out, has more than one value.
         Form::Bind(var, value) if bound.insert(*var, value).is_none() => {}
         Form::Bind(var, _) | Form::Set(var, ..) => {
             set.insert(*var);
         }
-        // A variable that a function within sets is not known either.
+        // A variable that an inner function sets has no known value either.
         Form::Lambda(function) => gather(&function.body, bound, set),
         Form::Functions(functions) => {
             functions.iter().for_each(|(_, function)| gather(&function.body, bound, set));

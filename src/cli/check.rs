@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::table::table;
 use super::{INVALID, STORE, asks, print, program};
 
-/// Reports what is wrong with programs, and prints what they become.
+/// Reports the mistakes in programs, and prints a compiled form or the permissions on request.
 pub fn check(check: Check) -> Result<u8, Problem> {
     let mut bad = Vec::new();
     let mut unread = 0;
@@ -38,7 +38,7 @@ pub fn check(check: Check) -> Result<u8, Problem> {
         }
     }
     match &bad[..] {
-        // The one file that was asked for was told of.
+        // The problem of the only file was shown already.
         _ if unread > 0 && check.files.len() == 1 => Ok(STORE),
         _ if unread > 0 => {
             let files = if unread == 1 { "1 file".to_string() } else { format!("{unread} files") };
@@ -50,7 +50,8 @@ pub fn check(check: Check) -> Result<u8, Problem> {
     }
 }
 
-/// What a program may ask for outside, with the first place that asks for it, and how it is allowed to run so.
+/// Lists the permissions that a program needs, with the first place for each, and the command that
+/// grants them.
 fn permissions(program: &Program, file: &Path) -> String {
     let asked = asks::asked(program, &core::lower(program));
     let externs: Vec<&str> = program.externs().map(|(name, _)| name).collect();

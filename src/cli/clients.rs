@@ -1,4 +1,5 @@
-//! What clients do to instances and entities: start, raise, signal, suspend, terminate, rewind; and `serve`.
+//! Commands of clients for instances and entities: start, raise, signal, suspend, terminate,
+//! rewind; and `serve`.
 
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use super::arguments::{Awaited, InStore, One, Raise, Restart, Rewind, Serve, Sig
 use super::problem::{Problem, note};
 use super::{FAILED, USAGE, print, program, run};
 
-/// An argument of the command line: JSON, or else the text as it is.
+/// Reads an argument of the command line: JSON if it looks like JSON, otherwise the text itself.
 fn argument(text: &str) -> Result<Value, Problem> {
     values::word(text).map_err(|fail| {
         let shown = crate::render::short(text, 60);
@@ -29,7 +30,7 @@ fn arguments(texts: &[String]) -> Result<Data, Problem> {
     data(&Value::list(texts.iter().map(|text| argument(text)).collect::<Result<_, _>>()?))
 }
 
-/// Begins an instance of an orchestration; its id is on standard output.
+/// Begins an instance of an orchestration, and prints its id to standard output.
 pub fn start(start: Start) -> Result<u8, Problem> {
     start.id.as_deref().map_or(Ok(()), own_id)?;
     let permissions = super::permissions::permissions(&start.may)?;
@@ -52,7 +53,8 @@ pub fn start(start: Start) -> Result<u8, Problem> {
     begin(store, Starting { record, modules, named, if_exists }, start.awaited, start.store)
 }
 
-/// Begins an instance with the function, the program and the arguments of another one; its id is on standard output.
+/// Begins an instance with the function, the program and the arguments of another one, and prints
+/// its id to standard output.
 pub fn restart(restart: Restart) -> Result<u8, Problem> {
     restart.new.as_deref().map_or(Ok(()), own_id)?;
     let store = Access::open(&restart.store.store)?;
@@ -136,7 +138,8 @@ pub fn terminate(Terminate { id, why, leave_children, store }: Terminate) -> Res
     tell(&store, &id.clone(), Command::Terminate { id, why, children: !leave_children })
 }
 
-/// Lets a failed instance ask its failed steps again; what that comes to is on standard output.
+/// Lets a failed instance ask its failed steps again, and prints the consequences to standard
+/// output.
 pub fn rewind(rewind: Rewind) -> Result<u8, Problem> {
     let Rewind { id, dry_run, .. } = rewind;
     let mut store = Access::open(&rewind.store.store)?;
@@ -160,7 +163,7 @@ pub fn rewind(rewind: Rewind) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// What a rewinding comes to, for people.
+/// Describes the consequences of a rewind, for people.
 fn rewound(instances: &[engine::Steps]) -> String {
     let mut out = String::new();
     for engine::Steps { id, again, cut } in instances {
@@ -185,7 +188,7 @@ fn rewound_json(instances: &[engine::Steps]) -> serde_json::Value {
     json!({"instances": instances.iter().map(of).collect::<Vec<_>>()})
 }
 
-/// Reads `Account@alice`.
+/// Reads an entity such as `Account@alice`.
 pub fn entity(text: &str) -> Result<EntityId, Problem> {
     let not_an_entity = |why: String| {
         Problem::new(USAGE, format!("`{text}` is not an entity{why}"))
@@ -220,7 +223,7 @@ pub fn signal(signal: Signal) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// Shows what an instance says of itself.
+/// Shows the status of an instance, with its custom status.
 pub fn status(one: One) -> Result<u8, Problem> {
     let store = Access::open(&one.store.store)?;
     let record = known(&store, &one.id)?;
@@ -239,7 +242,7 @@ pub fn status(one: One) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// Stays, and runs whatever can run, until it is stopped.
+/// Runs everything that can run, until the process is stopped.
 pub fn serve(serve: Serve) -> Result<u8, Problem> {
     let _exporter = super::telemetry::begin(&serve.telemetry)?;
     let place = serve.store;

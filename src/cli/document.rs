@@ -98,7 +98,7 @@ fn html(pages: &[Page]) -> String {
     out
 }
 
-/// Text with what stands in backticks as code.
+/// Returns a text as HTML, with the parts in backticks as code.
 fn prose(text: &str) -> String {
     let part = |(at, part): (usize, &str)| match at % 2 {
         1 => format!("<code>{}</code>", escaped(part)),

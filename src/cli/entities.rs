@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::table::{table, time};
 use super::{FAILED, UNKNOWN, export, print};
 
-/// Removes a message that an entity can't come past.
+/// Removes the message that an entity cannot process.
 fn drop_message(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
     let mut store = Access::open(&one.store.store)?;
     let name = entity.to_string();
@@ -28,7 +28,7 @@ fn drop_message(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
     }
 }
 
-/// All entities that a filter lets through, by how they are written.
+/// Returns all entities that a filter lets through, ordered by their written form.
 fn all(store: &Access, filter: &EntityFilter) -> Result<Vec<EntityView>, Problem> {
     let mut all = Vec::new();
     store.each_entities(filter, &mut |page| {
@@ -68,7 +68,7 @@ pub fn entities(list: EntitiesList) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// Shows one entity: its state, its holder, and what waits for it.
+/// Shows one entity: its state, its holder, and the messages that wait for it.
 pub fn entity(one: OneEntity) -> Result<u8, Problem> {
     let entity = parse(&one.entity)?;
     if one.drop_message {
@@ -121,7 +121,7 @@ fn describe(message: &Message) -> String {
     }
 }
 
-/// Lists who holds entities, and who waits for them, since when.
+/// Lists the holders of entities and the critical sections that wait for them, with times.
 pub fn locks(list: Programs) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
     let views = all(&store, &EntityFilter { name: None, locked: true })?;

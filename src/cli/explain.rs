@@ -8,7 +8,7 @@ use super::{UNKNOWN, print};
 
 const PAGES: &str = include_str!("../../docs/errors.md");
 
-/// The kinds with their pages.
+/// Returns the kinds of errors with their pages.
 fn pages() -> impl Iterator<Item = (&'static str, &'static str)> {
     PAGES.split("\n## ").skip(1).filter_map(|page| page.split_once('\n'))
 }

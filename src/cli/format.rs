@@ -12,7 +12,7 @@ use super::arguments::Fmt;
 use super::problem::{Problem, note};
 use super::{FAILED, INTERNAL, INVALID, STORE, print, sources};
 
-/// Writes programs in the one style, or says which are not in it.
+/// Formats programs, or lists those that are not formatted.
 pub fn format(asked: Fmt) -> Result<u8, Problem> {
     if asked.files.iter().any(|file| file == Path::new("-")) {
         return from_input(asked.check);
@@ -31,13 +31,13 @@ pub fn format(asked: Fmt) -> Result<u8, Problem> {
     done.end(asked.check, found.files.len())
 }
 
-/// What has become of the files so far.
+/// The results so far.
 #[derive(Default)]
 struct Done {
     changed: usize,
     /// Files with mistakes.
     bad: usize,
-    /// What can't be read or written, which was shown.
+    /// The problems of files that cannot be read or written, which were shown already.
     failed: Vec<Problem>,
 }
 
@@ -47,7 +47,7 @@ impl Done {
         self.failed.push(problem);
     }
 
-    /// Formats a file; an error when nobody can be told of it.
+    /// Formats a file. An error means that standard output cannot be written.
     fn file(&mut self, file: &Path, text: &str, check: bool) -> Result<(), Problem> {
         let name = file.display();
         match styled(text, file) {
@@ -79,7 +79,7 @@ impl Done {
         }
         let worst = self.failed.iter().map(|problem| problem.code).max();
         match worst.or((self.bad > 0).then_some(INVALID)) {
-            // The one file that was asked for was told of.
+            // The problem of the only file was shown already.
             Some(code) if files <= 1 && self.bad == 0 && self.failed.len() == 1 => Ok(code),
             Some(code) => Err(Problem::new(code, left.join("; "))),
             None if check && self.changed > 0 => {
@@ -113,7 +113,7 @@ fn from_input(check: bool) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// A text in the style; nothing when it has mistakes, which are shown.
+/// Returns a text in the one style, or `None` if the text has mistakes, which are then shown.
 fn styled(text: &str, file: &Path) -> Result<Option<String>, Problem> {
     match in_style(text, 0) {
         Ok(styled) => Ok(Some(styled)),
@@ -131,13 +131,13 @@ fn styled(text: &str, file: &Path) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Puts a new text in the place of a file, whole or not at all.
+/// Replaces the content of a file, as a whole or not at all.
 fn replace(file: &Path, text: &str) -> Result<(), Problem> {
     let failed = |error: std::io::Error| {
         let reason = crate::os::reason(&error);
         Problem::new(STORE, format!("{} can't be written: {reason}", file.display()))
     };
-    // A link stays one: what it leads to is replaced.
+    // A link stays a link, and its target is replaced.
     let file = &file.canonicalize().map_err(failed)?;
     let mut name = file.file_name().unwrap_or_default().to_os_string();
     name.push(".new");

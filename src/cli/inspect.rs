@@ -20,7 +20,7 @@ use super::redact::Redaction;
 use super::table::{instant, table, time, took};
 use super::{USAGE, export, print};
 
-/// The instances that the arguments of a command ask for.
+/// Returns the filter that the arguments of a command describe.
 pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
     let now = crate::host::now();
     let at = |text: &Option<String>| match text {
@@ -46,7 +46,8 @@ pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
     })
 }
 
-/// Lists instances: the oldest first when they fit a page, else page by page, in the order of their ids.
+/// Lists instances: the oldest first if they fit one page, otherwise page by page in the order of
+/// their ids.
 pub fn list(list: List) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
     let (mut is_first, mut printed) = (true, Ok(()));
@@ -171,8 +172,8 @@ pub fn history(one: arguments::History) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// Takes what is secret out of a history. What was open at its checkpoint is among its entries then, unless they are shown
-/// one by one.
+/// Removes secrets from a history. The requests that were open at its checkpoint become entries,
+/// unless the entries are shown one by one.
 fn redact(id: &str, history: &mut History, one_by_one: bool) {
     let before = history.after.take().as_ref().map(Checkpoint::open_entries).unwrap_or_default();
     let mut redaction = Redaction::default();
@@ -182,7 +183,7 @@ fn redact(id: &str, history: &mut History, one_by_one: bool) {
     history.entries = shown.map(|entry| redaction.entry(id, entry)).collect();
 }
 
-/// A history as a table: each request with what became of it.
+/// Returns a history as a table of requests with their results.
 pub fn timeline(history: &History) -> String {
     table_of(rows(history, &BTreeMap::new()))
 }
@@ -201,7 +202,7 @@ fn table_of(rows: Vec<Row>) -> String {
     table(&["NO", "TIME", "KIND", "TOOK", "WHAT"], &cells.collect::<Vec<_>>())
 }
 
-/// A request with what became of it.
+/// A request with its result.
 struct Row {
     number: u64,
     time: i64,
@@ -209,12 +210,12 @@ struct Row {
     what: String,
     took: Option<String>,
     open: bool,
-    /// What of it is due, for people.
+    /// The times that the request waits for, as text for people.
     due: Vec<String>,
 }
 
 impl Row {
-    /// What it is, with what is due: `sleep(5s), wakes 2026-03-01 12:00:05`.
+    /// Returns the description with the times, such as `sleep(5s), wakes 2026-03-01 12:00:05`.
     fn with_due(&self) -> String {
         std::iter::once(self.what.as_str())
             .chain(self.due.iter().map(String::as_str))
@@ -222,7 +223,7 @@ impl Row {
             .join(", ")
     }
 
-    /// An open request in JSON, with what is due.
+    /// Returns an open request as JSON, with the times that it waits for.
     fn json(&self, due: &BTreeMap<u64, Vec<Due>>) -> Json {
         let mut json = json!({"seq": self.number, "what": self.what});
         due.get(&self.number).into_iter().flatten().for_each(|due| due.add_to(&mut json));

@@ -1,4 +1,4 @@
-//! Results of tests in JUnit's form, as CI services read them.
+//! The results of tests in JUnit's format, which CI services read.
 
 use std::fmt::Write;
 
@@ -7,12 +7,12 @@ pub struct Case {
     pub file: String,
     pub name: String,
     pub seconds: f64,
-    /// Why it failed: a line, and the whole text.
+    /// The reason of the failure: a line, and the whole text.
     pub failure: Option<(String, String)>,
     pub printed: Vec<String>,
 }
 
-/// A document with all tests, those of one file as a suite.
+/// Returns the document of all tests, with one suite for each file.
 pub fn document(cases: &[Case]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(out, "<testsuites {}>", totals(cases));
@@ -45,7 +45,7 @@ fn totals(cases: &[Case]) -> String {
     format!("tests=\"{}\" failures=\"{failures}\" time=\"{seconds:.6}\"", cases.len())
 }
 
-/// A text within XML; characters that XML does not have are replaced.
+/// Escapes a text for XML; characters that XML does not allow are replaced.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,7 +1,8 @@
 //! The command line.
 //!
-//! Invariant: only here are messages rendered and exit codes chosen. Standard output carries what a program prints and
-//! what a command was asked for; everything else goes to standard error.
+//! Invariant: messages are rendered and exit codes are chosen only here. Standard output carries
+//! the output of programs and the results that a command was asked for. Everything else goes to
+//! standard error.
 
 mod access;
 mod arguments;
@@ -45,7 +46,7 @@ use clap::{CommandFactory, Parser};
 use arguments::{Arguments, Command, StoreCommand};
 use problem::Problem;
 
-/// Exit codes, as `durable --help` lists them.
+/// The exit codes, as `durable --help` lists them.
 pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 pub const INVALID: u8 = 3;
@@ -54,7 +55,7 @@ pub const UNKNOWN: u8 = 5;
 pub const INTERNAL: u8 = 70;
 pub const INTERRUPTED: u8 = 130;
 
-/// Runs the command line of this process; the exit code.
+/// Runs the command line of this process, and returns the exit code.
 pub fn main() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -78,7 +79,7 @@ pub fn main() -> u8 {
     }
 }
 
-/// The file that was given instead of a command.
+/// Returns the file that was given instead of a command.
 fn forgotten_run(error: &clap::Error) -> Option<&str> {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
@@ -134,7 +135,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
     }
 }
 
-/// Writes to standard output; a reader that has gone away is no mistake of ours.
+/// Writes to standard output; a closed pipe is not an error.
 fn print(text: &str) -> Result<(), Problem> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,4 +1,4 @@
-//! `durable new`: a small project to begin with.
+//! `durable new`: a small project as a starting point.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ const SETTINGS: &str = r#"# RequestKind programs in this folder may do outside; 
 
 const IGNORED: &str = ".durable/\n";
 
-/// Makes a folder with a script, a module with tests, and settings.
+/// Creates a folder with a script, a module with tests, and settings.
 pub fn new(asked: New) -> Result<u8, Problem> {
     let folder = Path::new(&asked.name);
     if folder.exists() {

@@ -1,6 +1,7 @@
-//! What is due of the requests that an instance waits for: the end of a sleep, a deadline, the next attempt.
+//! The times that an instance waits for: the end of a sleep, a deadline, the next attempt.
 //!
-//! A history has neither time limits nor policies, which are the program's. So the history is replayed.
+//! Time limits and policies are part of the program, not of the history. So the history is
+//! replayed.
 
 use std::collections::BTreeMap;
 
@@ -14,25 +15,26 @@ use crate::machine::{RequestKind, format};
 use super::program;
 use super::table::time;
 
-/// Something that is due.
+/// A time that a request waits for.
 pub struct Due {
     what: &'static str,
     at: i64,
 }
 
 impl Due {
-    /// For people: `deadline 2026-03-01 12:00:05`.
+    /// Returns the text for people, such as `deadline 2026-03-01 12:00:05`.
     pub fn shown(&self) -> String {
         format!("{} {}", self.what.replace('_', " "), time(self.at))
     }
 
-    /// Adds it to the JSON form of a request.
+    /// Adds the time to the JSON form of a request.
     pub fn add_to(&self, json: &mut Json) {
         json[self.what] = json!(format::instant(self.at));
     }
 }
 
-/// What is due, by the number of the request. Nothing of an instance that has ended, or whose program can't run it.
+/// Returns the times that requests wait for, by the number of the request. There are none for an
+/// instance that has ended, or whose program cannot run it.
 pub fn pending(store: &dyn Queries, record: &InstanceRecord, history: &History) -> BTreeMap<u64, Vec<Due>> {
     if record.status.is_ended() || !may_be_due(history) {
         return BTreeMap::new();
@@ -46,7 +48,7 @@ pub fn pending(store: &dyn Queries, record: &InstanceRecord, history: &History) 
     }
 }
 
-/// Whether anything that is asked for may have a timer: a replay takes a while.
+/// Returns whether any request may have a timer, since a replay takes a while.
 fn may_be_due(history: &History) -> bool {
     let has_timer = |entry: &Entry| match entry {
         Entry::Requested { what: what @ RecordedRequest::Effect(_), .. } => {

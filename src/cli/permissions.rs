@@ -1,4 +1,4 @@
-//! What programs may do outside, from the command line and from `durable.toml`.
+//! The permissions of programs, from the command line and from `durable.toml`.
 
 use serde::Deserialize;
 use std::path::Path;
@@ -19,14 +19,14 @@ struct File {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    /// None when it says nothing of it, which is not the same as an empty list.
+    /// The allowed targets; `None` if the file does not say, which differs from an empty list.
     allow: Option<Vec<String>>,
     #[serde(default)]
     deny: Vec<String>,
 }
 
-/// What is permitted: what the command line says, and where it says nothing of it, the file in this folder. What either
-/// denies is denied.
+/// Returns the permissions. The command line's `--allow` replaces the list in the current folder's
+/// file, and `--deny` adds to the file's list.
 pub fn permissions(may: &May) -> Result<Permissions, Problem> {
     let table = match std::fs::read_to_string(FILE) {
         Ok(text) => read(&text)?,

@@ -1,4 +1,4 @@
-//! What a command can't do, as it is told to a person.
+//! Problems of a command, as people see them.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use crate::render::coloured;
 
 use super::{FAILED, INTERNAL, INTERRUPTED, STORE};
 
-/// A title, a hint, and the exit code.
+/// A problem: a title, a hint, and the exit code.
 #[derive(Debug)]
 pub struct Problem {
     pub code: u8,
@@ -26,7 +26,8 @@ impl Problem {
         self
     }
 
-    /// Writes it to standard error. An empty title says nothing: it was said already.
+    /// Writes the problem to standard error. An empty title means that the problem was shown
+    /// already.
     pub fn show(&self) {
         if self.title.is_empty() {
             return;
@@ -39,7 +40,7 @@ impl Problem {
     }
 }
 
-/// Writes a line about what happens to standard error.
+/// Writes a line about the progress to standard error.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -71,7 +72,7 @@ impl From<HostError> for Problem {
     }
 }
 
-/// A store that can't be read as it should.
+/// Returns the problem that a store cannot be read.
 pub fn unreadable(reason: impl std::fmt::Display) -> Problem {
     Problem::new(STORE, reason.to_string()).hint("check the store with `durable store verify`")
 }

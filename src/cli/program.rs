@@ -1,4 +1,4 @@
-//! From a file, or from the store, to a program that can run.
+//! The way from a file, or from the store, to a program that can run.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -23,13 +23,13 @@ pub fn read(file: &Path) -> Result<Program, Problem> {
     read_as(file, |text| text)
 }
 
-/// As [`read`]. What it imports is read as far as the program itself could read it.
+/// Reads a program like [`read`], with the imports that the program itself may read.
 pub fn read_restricted(file: &Path, permissions: &Permissions) -> Result<Program, Problem> {
     let may = |path: &Path| permissions.check_import(path, file.parent().unwrap_or(Path::new("")));
     Ok(check::load_permitted(file, text(file)?, &may))
 }
 
-/// As [`read`], of what is made of the file's text.
+/// Reads a program like [`read`], from a text that a function makes of the file's text.
 pub fn read_as(file: &Path, made: impl FnOnce(String) -> String) -> Result<Program, Problem> {
     Ok(check::load_beside(file, made(text(file)?)))
 }
@@ -39,12 +39,12 @@ fn text(file: &Path) -> Result<String, Problem> {
         .map_err(|reason| Problem::new(STORE, format!("{} can't be read: {reason}", file.display())))
 }
 
-/// Shows what is wrong with a program; an error when it can't run.
+/// Shows the diagnostics of a program. Returns an error if the program cannot run.
 pub fn report(program: &Program, file: &Path) -> Result<(), Problem> {
     const MOST: usize = 50;
     let shown = Shown::new(&program.sources, file);
     let errors = program.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-    // Among mistakes, warnings are noise: often they follow from them.
+    // Warnings often follow from mistakes, so they are not shown beside mistakes.
     let said: Vec<_> =
         program.diagnostics.iter().filter(|d| errors == 0 || d.severity == Severity::Error).collect();
     for diagnostic in said.iter().take(MOST) {
@@ -68,7 +68,7 @@ pub fn code(program: &Program, file: &Path) -> Result<Arc<Code>, Problem> {
     })
 }
 
-/// Makes a program ready to run; its `const`s are evaluated.
+/// Makes a program ready to run, which evaluates its `const`s.
 pub fn image(code: Arc<Code>, file: &Path) -> Result<Rc<Image>, Problem> {
     Image::new(code.clone()).map_err(|(name, error)| {
         show(&Shown::new(&code.sources, file).error(&error));
@@ -76,7 +76,7 @@ pub fn image(code: Arc<Code>, file: &Path) -> Result<Rc<Image>, Problem> {
     })
 }
 
-/// The program of an instance, from the store.
+/// Returns the program of an instance, from the store.
 pub fn stored(store: &dyn Queries, hash: ProgramHash, id: &str, file: &str) -> Result<Rc<Image>, Problem> {
     let modules = store.modules(hash).map_err(|error| error.to_string());
     let program = modules.and_then(|modules| load_modules(hash, &modules)).map_err(|reason| {

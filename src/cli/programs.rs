@@ -1,4 +1,4 @@
-//! `durable programs`: what programs a store has, and who needs them.
+//! `durable programs`: the programs of a store, and the instances that need them.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use super::table::table;
 /// Lists the programs of a store.
 pub fn programs(list: Programs) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
-    // How many instances a program has, and how many of them have not ended.
+    // The number of a program's instances, and the number of those that have not ended.
     let mut counts: HashMap<ProgramHash, (usize, usize)> = HashMap::new();
     store.each_instances(&InstanceFilter::default(), &mut |page, _| {
         for record in page {

@@ -1,4 +1,4 @@
-//! `durable replay`: what an instance did, from its journal alone.
+//! `durable replay`: the run of an instance, from its journal alone.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::run::stuck;
 use super::table::time;
 use super::{FAILED, print, program};
 
-/// Runs an instance again up to where its history ends; nothing is done, nothing is written.
+/// Replays an instance to the end of its history; nothing is executed, and nothing is written.
 pub fn replay(replay: Replay) -> Result<u8, Problem> {
     let store = Access::open(&replay.store.store)?;
     let (record, history) = history(&store, &replay.id)?;

@@ -26,7 +26,7 @@ use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
 use super::{FAILED, INTERRUPTED, USAGE, print, program, telemetry};
 
-/// What is kept of histories.
+/// Returns the part of histories that is kept.
 pub fn retention(keep: &Keep) -> Retention {
     match keep.kept {
         Kept::All => Retention::All,
@@ -34,12 +34,12 @@ pub fn retention(keep: &Keep) -> Retention {
     }
 }
 
-/// What one root may have.
+/// Returns the limits of one root.
 pub fn quotas(keep: &Keep) -> Quotas {
     Quotas { instances: keep.max_instances, bytes: keep.max_written }
 }
 
-/// Runs a script: a new instance, or an unfinished one that goes on.
+/// Runs a script as a new instance, or continues an unfinished one.
 pub fn run(run: Run) -> Result<u8, Problem> {
     let _exporter = telemetry::begin(&run.telemetry)?;
     let bad_id = run.id.as_deref().map_or(Ok(()), access::own_id);
@@ -53,7 +53,8 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     let (id, known) = match &run.id {
         Some(id) => {
             let known = store.instance(id)?;
-            // An earlier version let ids be chosen that can't be chosen now: what began so goes on.
+            // An earlier version accepted ids that are not accepted now. Instances with these ids
+            // can continue.
             if known.as_ref().is_none_or(|known| known.life > 0) {
                 bad_id?;
             }
@@ -99,7 +100,8 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     finish(session, &[id], run.json, shows)
 }
 
-/// The instance that a run is of, if there is one. One that is replaced is purged.
+/// Returns the instance that a run joins, if there is one. An instance that the run replaces is
+/// purged.
 fn joined(
     host: &mut Host,
     known: Option<InstanceRecord>,
@@ -107,7 +109,7 @@ fn joined(
     if_exists: IfExists,
 ) -> Result<Option<InstanceRecord>, Problem> {
     let Some(known) = known else { return Ok(None) };
-    // What is said of one that is no script says more.
+    // The message for an instance that is not a script says more than this error.
     if known.function != SCRIPT && if_exists == IfExists::Join {
         return Ok(Some(known));
     }
@@ -125,14 +127,14 @@ fn joined(
     }
 }
 
-/// A script, ready to run.
+/// Returns a script that is ready to run.
 fn image(file: &Path, permissions: &Permissions) -> Result<Rc<Image>, Problem> {
     let checked = program::read_restricted(file, permissions)?;
     program::report(&checked, file)?;
     program::image(program::code(&checked, file)?, file)
 }
 
-/// Goes on with an instance of the store, if it can.
+/// Continues an instance of the store, if that is possible.
 fn go_on(host: &mut Host, known: &InstanceRecord) -> Result<(), Problem> {
     let id = &known.id;
     if known.function != SCRIPT {
@@ -142,7 +144,7 @@ fn go_on(host: &mut Host, known: &InstanceRecord) -> Result<(), Problem> {
     }
     match &known.status {
         Status::Running => {
-            // A program that can't run any more is shown with its mistakes.
+            // The mistakes of a program that cannot run any more are shown.
             program::stored(host.store(), known.program, id, &known.file)?;
             host.restrict_instance(known);
             host.watch(id);
@@ -157,19 +159,19 @@ fn suspended(id: &str) -> Problem {
     Problem::new(FAILED, format!("{id} is suspended")).hint(format!("`durable unsuspend {id}` lets it go on"))
 }
 
-/// Goes on with one unfinished instance, or with all.
+/// Continues one unfinished instance, or all of them.
 pub fn resume(resume: Resume) -> Result<u8, Problem> {
     let _exporter = telemetry::begin(&resume.telemetry)?;
     access::is_there(&resume.store.store)?;
     match (access::open(&resume.store.store)?, &resume.id) {
         (Opened::Own(store), _) => resume_here(*store, &resume, Shows::Nothing),
-        // The process that has it runs it.
+        // The process that has the store runs the instance.
         (Opened::Another(connection, _), Some(id)) => wait_there(connection, id, resume.json, Shows::Nothing),
         (Opened::Another(_, error), None) => Err(error.into()),
     }
 }
 
-/// The instances that run; those that have ended may be very many.
+/// Returns a filter for running instances, since ended ones may be very many.
 fn running() -> InstanceFilter {
     InstanceFilter { lifecycle: Some(Lifecycle::Running), ..InstanceFilter::default() }
 }
@@ -206,12 +208,12 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
     let mut ids = Vec::new();
     let mut sound = HashSet::new();
     for record in records {
-        // How a child ended is its caller's affair.
+        // The outcome of a child concerns its caller.
         if record.parent.is_none() || resume.id.is_some() {
             ids.push(record.id.clone());
         }
         if !record.status.is_ended() {
-            // A program that can't run any more is shown with its mistakes.
+            // The mistakes of a program that cannot run any more are shown.
             if sound.insert(record.program) {
                 program::stored(host.store(), record.program, &record.id, &record.file)?;
             }
@@ -224,7 +226,8 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
     finish(session, &ids, resume.json, shows)
 }
 
-/// Waits for an instance's end and shows its outcome; without another process it is run here.
+/// Waits for an instance's end and shows its outcome. If no other process has the store, this
+/// process runs the instance.
 pub fn wait(one: One) -> Result<u8, Problem> {
     access::is_there(&one.store.store)?;
     match access::open(&one.store.store)? {
@@ -252,14 +255,14 @@ pub fn wait(one: One) -> Result<u8, Problem> {
 fn wait_there(connection: Connection, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
     let mut store = Access::There(connection);
     match store.ask(Command::Wait(id.to_string()))? {
-        // The answer to one that has ended, before or meanwhile.
+        // The instance has ended, before the command or since.
         Reply::Ended => outcome(&store, id, as_json, shows),
         Reply::Refused(reason) => Err(unreadable(reason)),
         _ => Err(access::unknown(id)),
     }
 }
 
-/// What the script finds in `args`.
+/// Returns the value of the script's `args`.
 fn script_args(run: &Run) -> Result<Data, Problem> {
     let value = match &run.input {
         None => Value::list(run.args.iter().map(|arg| Value::str(arg.as_str())).collect()),
@@ -272,7 +275,7 @@ fn script_args(run: &Run) -> Result<Data, Problem> {
     Data::encode(&Value::list(vec![value])).map_err(too_large)
 }
 
-/// The beginning of the ids of a script's instances.
+/// Returns the prefix of the ids of a script's instances.
 pub fn stem(file: &str) -> String {
     let stem = Path::new(file)
         .file_stem()
@@ -281,8 +284,8 @@ pub fn stem(file: &str) -> String {
     stem.chars().map(replaced).take(40).collect()
 }
 
-/// The instance that a run without an id is of: the newest unfinished one of the same script with the same arguments,
-/// else a new one.
+/// Chooses the instance for a run without an id: the newest unfinished one of the same script with
+/// the same arguments, or else a new one.
 fn choose(
     store: &DiskStore,
     file: &str,
@@ -321,10 +324,10 @@ fn choose(
     })
 }
 
-/// Runs the host until all is done, and shows how the instances ended.
+/// Runs the host until everything is done, and shows how the instances ended.
 fn finish(mut session: HostSession, ids: &[String], as_json: bool, shows: Shows) -> Result<u8, Problem> {
     stop_on_signals(&session.host);
-    // Without it other processes are told that the store is in use.
+    // Without the listener, other processes only learn that the store is in use.
     if let Err(error) = session.listen() {
         note(&format!("other processes can't reach this one: {}", crate::os::reason(&error)));
     }
@@ -362,11 +365,11 @@ fn finish(mut session: HostSession, ids: &[String], as_json: bool, shows: Shows)
     Ok(code)
 }
 
-/// How long a step may take after the process was asked to stop.
+/// The time that a step may take after the process was asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// SIGINT and SIGTERM stop the host between two steps; the second one ends the process at once, and so does a step that
-/// takes too long.
+/// Makes SIGINT and SIGTERM stop the host between two steps. A second signal ends the process at
+/// once, and so does a step that takes too long.
 pub fn stop_on_signals(host: &Host) {
     let (handle, programs) = (host.handle(), host.programs());
     let signals =
@@ -383,7 +386,7 @@ pub fn stop_on_signals(host: &Host) {
                 end(&programs);
             }
             handle.stop();
-            // A step that takes long is broken off, as a crash would.
+            // A step that takes too long is aborted, as by a crash.
             let programs = programs.clone();
             let late = move || {
                 std::thread::sleep(GRACE);
@@ -398,15 +401,15 @@ pub fn stop_on_signals(host: &Host) {
 /// Whether results are shown without `--json`.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Shows {
-    /// A program that runs says itself what it has to say.
+    /// No result: the program prints what it has to say.
     Nothing,
-    /// A run of an instance that has ended shows its result, when it has one.
+    /// The result of an instance that had ended before, unless it is null.
     Values,
-    /// Who waits for an instance's end is shown its result.
+    /// Every result, for a command that waits for the end of an instance.
     Results,
 }
 
-/// Shows how an instance ended; the exit code.
+/// Shows how an instance ended, and returns the exit code.
 pub fn outcome(store: &dyn Queries, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
     let record = known(store, id)?;
     let as_value = |data: &Data| -> serde_json::Value {
@@ -445,13 +448,13 @@ pub fn outcome(store: &dyn Queries, id: &str, as_json: bool, shows: Shows) -> Re
     Ok(code)
 }
 
-/// A result for people: a string as it is, any other value as a program writes it.
+/// Returns a result for people: the content of a string, or any other value as a program writes it.
 fn result_text(value: &Data) -> String {
     let value = value.decode();
     format::to_text(&value).unwrap_or_else(|_| format::display(&value))
 }
 
-/// Shows a replay that went another way than the history.
+/// Shows a replay that differs from the history.
 pub fn stuck(store: &dyn Queries, record: &InstanceRecord, mismatch: &Mismatch) -> Result<(), Problem> {
     let image = program::stored(store, record.program, &record.id, &record.file)?;
     let shown = Shown::new(&image.code.sources, Path::new(&record.file));

@@ -1,19 +1,20 @@
-//! Which programs a command line means.
+//! The programs that a command line names.
 
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
 use super::{STORE, USAGE};
 
-/// The programs that a command line means.
+/// The programs that a command line names.
 #[derive(Default)]
 pub struct Found {
     pub files: Vec<PathBuf>,
-    /// Folders that can't be read.
+    /// The problems of folders that cannot be read.
     pub problems: Vec<Problem>,
 }
 
-/// The files that are named, and the programs in the folders that are named and below; hidden folders are left out.
+/// Returns the named files, and the programs in the named folders and below. Hidden folders are
+/// left out.
 pub fn find(named: &[PathBuf]) -> Result<Found, Problem> {
     let mut found = Found::default();
     for path in named {
@@ -52,7 +53,7 @@ fn walk(folder: &Path, found: &mut Found) {
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     for (path, kind) in entries {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        // A link to a folder is not followed: it may lead back here.
+        // A link to a folder is not followed, since it may lead back here.
         if kind.is_dir() && !hidden {
             walk(&path, found);
         } else if !kind.is_dir() && path.extension().is_some_and(|end| end == "df") && path.is_file() {

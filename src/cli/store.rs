@@ -10,7 +10,7 @@ use super::inspect::filter;
 use super::problem::{Problem, note};
 use super::{FAILED, STORE, UNKNOWN, print};
 
-/// Removes instances, and the programs that no instance is of any more.
+/// Removes instances, and the programs that no instance needs any more.
 pub fn purge(purge: Purge) -> Result<u8, Problem> {
     let mut store = Access::open(&purge.store.store)?;
     let mut chosen: Vec<InstanceRecord> = Vec::new();
@@ -44,7 +44,7 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// Reads everything and checks that it is what was written.
+/// Reads everything, and checks that it is what was written.
 pub fn verify(place: InStore) -> Result<u8, Problem> {
     super::access::is_there(&place.store)?;
     let store = super::access::look(&place.store)?;

@@ -1,6 +1,7 @@
 //! Tables for people.
 
-/// Rows under headings, columns as wide as they must be; the last one is as long as it is.
+/// Returns rows under headings. Each column is as wide as its widest cell, and the last one is not
+/// padded.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -22,13 +23,13 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
-/// A time as people read it: RFC 3339 to the millisecond.
+/// Returns a time for people: RFC 3339 with milliseconds.
 pub fn time(nanos: i64) -> String {
     let millis = nanos.div_euclid(1_000_000);
     crate::machine::format::instant(millis.saturating_mul(1_000_000))
 }
 
-/// How long something took.
+/// Returns an elapsed time for people.
 pub fn took(nanos: i64) -> String {
     match nanos {
         n if n < 1_000_000 => format!("{}us", n / 1_000),
@@ -38,7 +39,7 @@ pub fn took(nanos: i64) -> String {
     }
 }
 
-/// Reads a duration as programs write it: `90s`, `2h`; in nanoseconds.
+/// Reads a duration such as `90s` or `2h`, in nanoseconds.
 pub fn duration(text: &str) -> Option<i64> {
     const UNITS: [(&str, i64); 6] = [
         ("ms", 1_000_000),
@@ -54,7 +55,7 @@ pub fn duration(text: &str) -> Option<i64> {
     number.parse::<i64>().ok()?.checked_mul(*nanos)
 }
 
-/// Reads a time: RFC 3339, or a duration for so long ago.
+/// Reads a time in RFC 3339, or a duration before `now`; in nanoseconds since 1970.
 pub fn instant(text: &str, now: i64) -> Option<i64> {
     if let Some(ago) = duration(text) {
         return Some(now.saturating_sub(ago));

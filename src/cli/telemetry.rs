@@ -1,9 +1,9 @@
-//! `--otlp`: the spans of the host, sent to a collector of OpenTelemetry.
+//! `--otlp`: the export of the host's spans to an OpenTelemetry collector.
 
 use super::arguments::Telemetry;
 use super::problem::Problem;
 
-/// What sends spans; when it goes, those that are left are sent.
+/// The exporter of spans; dropping it sends the remaining ones.
 #[cfg(feature = "opentelemetry")]
 pub struct Exporter(opentelemetry_sdk::trace::SdkTracerProvider);
 
@@ -16,7 +16,7 @@ impl Drop for Exporter {
     }
 }
 
-/// Begins to send spans, if so asked.
+/// Starts the export of spans, if the command line asks for it.
 #[cfg(feature = "opentelemetry")]
 pub fn begin(telemetry: &Telemetry) -> Result<Option<Exporter>, Problem> {
     use opentelemetry::trace::TracerProvider;
@@ -43,11 +43,11 @@ pub fn begin(telemetry: &Telemetry) -> Result<Option<Exporter>, Problem> {
     Ok(Some(Exporter(provider)))
 }
 
-/// Nothing is sent.
+/// The exporter of a build without OpenTelemetry, which sends nothing.
 #[cfg(not(feature = "opentelemetry"))]
 pub struct Exporter;
 
-/// Says that it can't be done.
+/// Returns an error if the command line asks for the export of spans.
 #[cfg(not(feature = "opentelemetry"))]
 pub fn begin(telemetry: &Telemetry) -> Result<Option<Exporter>, Problem> {
     match telemetry.otlp {

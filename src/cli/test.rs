@@ -21,7 +21,7 @@ use super::problem::{Problem, note};
 use super::verdict::{count, no_mock, violation};
 use super::{FAILED, INTERNAL, INVALID, STORE, print, program, sources};
 
-/// How often files are looked at for changes.
+/// The pause between two checks for changed files.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Runs the tests of programs.
@@ -34,7 +34,7 @@ pub fn test(asked: Test) -> Result<u8, Problem> {
     round.end()
 }
 
-/// Runs them now, and again after each change, until the process is ended.
+/// Runs the tests now and after each change, until the process is ended.
 fn watch(asked: &Test) -> Result<u8, Problem> {
     loop {
         let mut round = Round::new(asked);
@@ -54,7 +54,7 @@ fn watch(asked: &Test) -> Result<u8, Problem> {
     }
 }
 
-/// The files with when they last changed.
+/// Returns the files with the times of their last changes.
 fn stamps(named: &[PathBuf], seen: &[PathBuf]) -> Vec<(PathBuf, Option<SystemTime>)> {
     let mut files = sources::find(named).unwrap_or_default().files;
     files.extend(seen.iter().cloned());
@@ -64,15 +64,15 @@ fn stamps(named: &[PathBuf], seen: &[PathBuf]) -> Vec<(PathBuf, Option<SystemTim
     files.into_iter().map(|file| (file.clone(), stamp(&file))).collect()
 }
 
-/// One time through all tests.
+/// One run of all tests.
 struct Round<'a> {
     asked: &'a Test,
     cases: Vec<Case>,
-    /// Files with mistakes.
+    /// The number of files with mistakes.
     bad: usize,
-    /// Files and folders that can't be read.
+    /// The number of files and folders that cannot be read.
     unread: usize,
-    /// Tests that the filter left out.
+    /// The number of tests that the filter left out.
     left_out: usize,
     /// All files that were read.
     seen: Vec<PathBuf>,
@@ -95,7 +95,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Whether the one file or folder that was asked for can't be read, which it was told of.
+    /// Returns whether the only file or folder cannot be read, which was reported already.
     fn has_nothing(&self) -> bool {
         self.asked.files.len() == 1 && self.unread > 0 && self.cases.is_empty() && self.bad == 0
     }
@@ -237,7 +237,8 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Runs a test that passed once more for each point at which its process could die, or for so many of them.
+    /// Repeats a test that passed, with a crash at each point at which its process could die, or at
+    /// `most` of these points.
     fn crashes(
         &mut self,
         shown: &Shown<'_>,
@@ -247,9 +248,10 @@ impl<'a> Round<'a> {
     ) -> Option<(String, String)> {
         let mut first: Option<(u32, String)> = None;
         let mut wrong_at = 0;
-        // A run goes through all points; together they are not to take minutes.
+        // A run goes through all points, so the number of runs is limited to keep the total below
+        // minutes.
         let most = most.min(MOST_COMMITS / whole.points.max(1)).max(1);
-        // An odd step, since every second point is before a commit.
+        // The step is odd, since every second point is before a commit.
         let step = whole.points.div_ceil(most) as usize | 1;
         for point in (1..=whole.points).step_by(step) {
             self.crashes += 1;
@@ -280,10 +282,10 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Commits that the runs with crashes of one test make, at most.
+/// The largest number of commits that the runs with crashes of one test make together.
 const MOST_COMMITS: u32 = 2_000_000;
 
-/// A program with a test for each line of code in its doc comments: a condition that holds.
+/// Returns a program with a test for each example in its doc comments, which asserts the example.
 fn with_examples(mut text: String) -> String {
     let entries = reference::of("", &text);
     let mut known: HashMap<String, usize> = HashMap::new();
@@ -291,7 +293,7 @@ fn with_examples(mut text: String) -> String {
         entries.iter().flat_map(|entry| entry.examples().into_iter().map(move |e| (entry, e)))
     {
         let mut name = format!("doc of {}: {}", entry.name, example.trim());
-        // One example may stand in two places.
+        // One example may occur in two places.
         let count = known.entry(name.clone()).or_default();
         *count += 1;
         if *count > 1 {
@@ -303,7 +305,8 @@ fn with_examples(mut text: String) -> String {
     text
 }
 
-/// What is observed of two runs and is not the same.
+/// Describes the differences between the observations of two runs, or returns `None` if there are
+/// none.
 fn differences(whole: &Trial, broken: &Trial) -> Option<String> {
     if whole.observed == broken.observed {
         return None;
@@ -325,7 +328,7 @@ fn differences(whole: &Trial, broken: &Trial) -> Option<String> {
     Some(out)
 }
 
-/// What is wrong with a run: a line, and the whole text.
+/// Returns the description of a failed run: a line, and the whole text.
 fn wrong(shown: &Shown<'_>, program: &Program, found: &Violation) -> (String, String) {
     let (title, details) = violation(shown, program, found);
     match found {
@@ -345,7 +348,7 @@ fn wrong(shown: &Shown<'_>, program: &Program, found: &Violation) -> (String, St
     }
 }
 
-/// Why a run could not go on.
+/// Returns the reason why a run could not continue: a line, and the whole text.
 fn stopped(shown: &Shown<'_>, stop: Stop) -> (String, String) {
     match stop {
         Stop::NoMock { request } => {

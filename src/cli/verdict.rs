@@ -1,4 +1,4 @@
-//! What is wrong with a run of a program under mocks, for people.
+//! Violations in a run of a program under mocks, as text for people.
 
 use ariadne::ReportKind;
 
@@ -12,7 +12,7 @@ use crate::syntax::tree::PropertyKind;
 
 use crate::render::Shown;
 
-/// What is wrong: a line, and more.
+/// Returns the headline of a violation, and its details.
 pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) -> (String, Vec<String>) {
     let at = |place: Place| shown.locate(place);
     let detail = |(id, what, place): &(Id, String, Option<Place>)| match place {
@@ -77,7 +77,7 @@ pub fn violation(shown: &Shown<'_>, program: &Program, violation: &Violation) ->
     }
 }
 
-/// An effect of the outside, as a mock names it.
+/// Returns the name of an external effect, as a mock names it.
 pub fn outside(request: &Asked) -> String {
     match &request.what {
         RequestKind::Effect(Effect::Extern) => {
@@ -88,7 +88,7 @@ pub fn outside(request: &Asked) -> String {
     }
 }
 
-/// An effect of the outside that no mock stands for, in a program that is `explored`.
+/// Returns the message that an external effect has no mock, in a program that is `explored`.
 pub fn no_mock(shown: &Shown<'_>, request: &Asked, explored: &str) -> String {
     let name = outside(request);
     let label = [(request.place, "asked for here".to_string())];
@@ -98,7 +98,7 @@ pub fn no_mock(shown: &Shown<'_>, request: &Asked, explored: &str) -> String {
     shown.message(ReportKind::Error, &format!("`{name}` has no mock"), labels, &notes, Some(&hint))
 }
 
-/// So many of something.
+/// Returns a count with its noun, such as `3 crashes`.
 pub fn count(n: usize, what: &str) -> String {
     let plural = match (n, what.ends_with("sh")) {
         (1, _) => "",
@@ -108,7 +108,7 @@ pub fn count(n: usize, what: &str) -> String {
     format!("{} {what}{plural}", grouped(n as u64))
 }
 
-/// `1,234,567`.
+/// Returns a number with separators, such as `1,234,567`.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
