@@ -1,7 +1,7 @@
-//! Everybody who waits for instances: the caller of the host, clients, and purges.
+//! The parties that wait for instances: the caller of the host, clients, and purges.
 //!
-//! Invariant: whoever waits for the end of an instance is told of it once, after the end is
-//! durable. A failure that nobody waits for is shown to people.
+//! Invariant: each party that waits for the end of an instance is told once, after the end is
+//! durable. A failure that no party waits for is shown to people.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::Outcome as Ending;
 use super::Answer;
 use super::command::Reply;
 
-/// Everybody who waits for instances.
+/// The parties that wait for instances.
 #[derive(Default)]
 pub(super) struct Clients {
     /// The instances that the caller of the host waits for, and how they ended.
@@ -89,17 +89,17 @@ impl Clients {
         if stays {
             return Some(why);
         }
-        // Somebody may still ask for the instance before the process ends.
+        // A client may still ask for the instance before the process ends.
         self.unheard.insert(instance.to_string(), why);
         None
     }
 
-    /// Drops the failure of an instance, since somebody was told of it or the instance goes on.
+    /// Drops the failure of an instance, since a party was told of it or the instance goes on.
     pub(super) fn heard(&mut self, instance: &str) {
         self.unheard.remove(instance);
     }
 
-    /// Removes and returns the failures that nobody has heard of, with the reasons.
+    /// Removes and returns the failures that no party was told of, with the reasons.
     pub(super) fn take_unheard(&mut self) -> BTreeMap<String, String> {
         std::mem::take(&mut self.unheard)
     }

@@ -1,27 +1,29 @@
-//! The time of a store. It never goes back.
+//! The time of a store, which never goes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A wall clock this far behind is worth a note.
+/// The lag of the wall clock that is worth a note, in nanoseconds.
 const BEHIND: i64 = 60_000_000_000;
 
-/// The wall clock of the system, in nanoseconds since 1970. It may be set, and so go back.
+/// Returns the system's wall clock, in nanoseconds since 1970. The clock can be set, and so can go
+/// back.
 pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// A clock that threads share. Its time is the greatest of what it was told that a store has recorded and what the wall
-/// clock has shown, each moved on by the monotonic clock since. So a wall clock that is set back stops nothing.
+/// A clock that threads share. Its time is the greatest of all times that a store has recorded and
+/// that the wall clock has shown, each advanced by the monotonic clock since. So a wall clock that
+/// is set back stops nothing.
 #[derive(Clone)]
 pub struct Clock(Arc<Shared>);
 
 struct Shared {
     wall: Box<dyn Fn() -> i64 + Send + Sync>,
     began: Instant,
-    /// How far the time is ahead of the monotonic clock.
+    /// The lead of the time over the monotonic clock, in nanoseconds.
     ahead: AtomicI64,
     is_noted: AtomicBool,
 }
@@ -39,7 +41,7 @@ impl std::fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// A clock by another wall clock, in nanoseconds since 1970.
+    /// Returns a clock that follows another wall clock, which gives nanoseconds since 1970.
     pub fn with_wall(wall: impl Fn() -> i64 + Send + Sync + 'static) -> Clock {
         Clock(Arc::new(Shared {
             wall: Box::new(wall),
@@ -49,26 +51,26 @@ impl Clock {
         }))
     }
 
-    /// Nanoseconds since 1970. Never less than before.
+    /// Returns the time in nanoseconds since 1970, which is never less than before.
     pub fn now(&self) -> i64 {
         self.reach((self.0.wall)())
     }
 
-    /// As [`Clock::now`], of a store that has recorded that time.
+    /// Returns the time like [`Clock::now`], for a store that has recorded the given time.
     pub fn now_after(&self, recorded: i64) -> i64 {
         self.reach((self.0.wall)().max(recorded))
     }
 
-    /// The time has come at least to this. Gives the time.
+    /// Advances the time to at least this one, and returns the time.
     pub fn reach(&self, time: i64) -> i64 {
         let elapsed = i64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(i64::MAX);
         let ahead = time.saturating_sub(elapsed);
-        // A number that only grows needs no order with anything else.
+        // The value only grows, so a relaxed ordering suffices.
         let most = self.0.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead);
         most.saturating_add(elapsed)
     }
 
-    /// How far the wall clock is behind, the first time that it is behind by more than a minute.
+    /// Returns the lag of the wall clock, the first time that it exceeds a minute.
     pub fn note(&self) -> Option<Duration> {
         let behind = self.now().saturating_sub((self.0.wall)());
         let is_news = behind > BEHIND && !self.0.is_noted.swap(true, Ordering::Relaxed);

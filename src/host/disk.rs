@@ -1,9 +1,9 @@
 //! Threads for effects on files, which may block.
 //!
-//! Many are asked for at once, and most take less time than to wake a thread. So they are put into one queue, and each thread
-//! that takes one wakes the next thread only as long as there are more.
+//! Many effects come at once, and most take less time than waking a thread. So they go into one
+//! queue. A thread that takes an effect wakes another thread only if the queue has more.
 //!
-//! What has to be waited for, like a pipe, gets a [thread of its own](super::pipes).
+//! A file that must be waited for, like a pipe, gets a [thread of its own](super::pipes).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,9 +18,9 @@ use super::files::Reach;
 use super::pipes::Patience;
 use super::{Message, files};
 
-/// How many block at once at most.
+/// The largest number of effects that block at once.
 const MAX_THREADS: usize = 16;
-/// How many are waited for at once, each on a thread of its own.
+/// The largest number of files that are waited for at once, each on a thread of its own.
 const MAX_WAITING: usize = 256;
 
 /// An effect on files, and the ticket of its answer.
@@ -28,14 +28,14 @@ pub(crate) struct FileJob {
     pub ticket: u64,
     pub effect: Effect,
     pub args: Data,
-    /// What may be done, and where.
+    /// The permissions of the effect.
     pub reach: Reach,
-    /// Says that nobody wants it any more.
+    /// Whether the effect was abandoned.
     pub over: Arc<AtomicBool>,
 }
 
-/// The threads, started when needed. They end when this goes, each after what it does; what is in the queue then is
-/// abandoned.
+/// The threads, which start when needed. Dropping this ends each thread after its current effect,
+/// and abandons the queue.
 pub(crate) struct Disk {
     shared: Arc<Shared>,
 }
@@ -51,7 +51,7 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<FileJob>,
     threads: usize,
-    /// Threads that wait for a job, and how many of them have been told of one.
+    /// The number of threads that wait for a job, and the number of these that were woken.
     idle: usize,
     told: usize,
     over: bool,
@@ -64,7 +64,8 @@ impl Disk {
         Disk { shared: Arc::new(shared) }
     }
 
-    /// Adds effects to be done. Gives those back that can't be, when the system gives no thread at all.
+    /// Adds effects to the queue. Returns the effects that cannot be executed, if the system gives
+    /// no thread at all.
     pub(crate) fn add(&self, jobs: Vec<FileJob>) -> Vec<FileJob> {
         if jobs.is_empty() {
             return jobs;
@@ -88,7 +89,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes a thread for what is in the queue, or starts one.
+    /// Wakes a thread for the queue, or starts one.
     fn wake(self: &Arc<Shared>, queue: &mut Queue) {
         if queue.idle > queue.told {
             queue.told += 1;
@@ -100,7 +101,7 @@ impl Shared {
         }
     }
 
-    /// Does what has to be waited for, on a thread of its own.
+    /// Executes an effect that must wait, on a thread of its own.
     fn wait_for(self: &Arc<Shared>, job: FileJob) {
         let (shared, ticket) = (self.clone(), job.ticket);
         let is_full = self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING;

@@ -1,4 +1,4 @@
-//! Effects that are done where they are asked for: they take no time and leave nothing outside.
+//! Effects that are executed at once, since they take no time and change nothing outside.
 
 use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, programs, sleep};
 use crate::machine::{Data, ErrorData, Value, secret};
@@ -6,7 +6,7 @@ use crate::permissions::Permissions;
 
 use super::{Clock, Outcome, clock, data};
 
-/// Does an effect at once, if it is of that kind.
+/// Executes an effect, if it is of this kind.
 pub(crate) fn immediate(
     effect: Effect,
     args: &Data,
@@ -22,7 +22,8 @@ pub(crate) fn immediate(
         Effect::RandomInt => match (&args.items()[..], entropy::<16>()) {
             (_, Err(error)) => return Some(Err(error)),
             ([Value::Int(low), Value::Int(high)], Ok(bytes)) => {
-                // 128 random bits over at most 2^64 values: no value is likelier than another by more than 2^-64.
+                // These are 128 random bits over at most 2^64 values. So the probabilities of two
+                // values differ by at most 2^-64 of either.
                 let count = (*high as i128 - *low as i128) as u128 + 1;
                 let offset = u128::from_le_bytes(bytes) % count;
                 Value::Int((*low as i128 + offset as i128) as i64)
@@ -41,7 +42,7 @@ pub(crate) fn immediate(
             _ => Value::Null,
         },
         Effect::Secret => match &args.items()[..] {
-            // It is there now; what it is is read when it is needed.
+            // The secret exists now. Its value is read when an effect needs it.
             [Value::Str(name)] => match read_secret(name.as_str(), permissions) {
                 Ok(_) => secret::named(name.as_str()),
                 Err(error) => return Some(Err(error)),
@@ -52,20 +53,20 @@ pub(crate) fn immediate(
             let why = format!("`{effect}` is possible in a test, a property or a mock only");
             return Some(Err(ErrorData::new("context", why)));
         }
-        // They leave the process.
+        // These effects leave the process.
         lines!() | outside!() | files!() | programs!() => return None,
-        // The engine sees to them; to the sleep of an activity, the loop.
+        // The engine handles these effects, and the loop handles the sleep of an activity.
         sleep!() | engine!() | messages!() => return None,
     };
     Some(data(&value))
 }
 
-/// The error of an effect that nobody carries out.
+/// Returns the error of an effect that cannot be executed.
 pub(crate) fn unknown(name: &str) -> ErrorData {
     ErrorData::new("internal", format!("`{name}` is not an effect that can be carried out"))
 }
 
-/// The value of a secret, if it may be read.
+/// Returns the value of a secret, if the program may read it.
 fn read_secret(name: &str, permissions: &Permissions) -> Result<String, ErrorData> {
     permissions.check_variable(name)?;
     let value = match variable(name) {
@@ -79,12 +80,12 @@ fn read_secret(name: &str, permissions: &Permissions) -> Result<String, ErrorDat
     })
 }
 
-/// The values of secrets that an effect got, to be kept out of what it says.
+/// The values of the secrets that an effect got, which its errors must not contain.
 pub(crate) type Revealed = Vec<String>;
 
-/// The arguments of an effect with the values of the secrets in them.
+/// Returns the arguments of an effect with the values of the secrets in them.
 pub(crate) fn reveal(args: Data, permissions: &Permissions) -> Result<(Data, Revealed), ErrorData> {
-    // What is written to a file may be long, and seldom has a secret in it.
+    // The content of a file may be long, and seldom has a secret in it.
     if memchr::memmem::find(&args.0, secret::MASK.as_bytes()).is_none() {
         return Ok((args, Vec::new()));
     }
@@ -101,7 +102,7 @@ pub(crate) fn reveal(args: Data, permissions: &Permissions) -> Result<(Data, Rev
     Ok((data(&value)?, revealed))
 }
 
-/// What became of an effect, without the values of secrets in its errors.
+/// Returns the outcome of an effect, without the values of secrets in its error.
 pub(crate) fn hidden(outcome: Outcome, revealed: &Revealed) -> Outcome {
     outcome.map_err(|error| match revealed.is_empty() {
         true => error,
@@ -112,7 +113,7 @@ pub(crate) fn hidden(outcome: Outcome, revealed: &Revealed) -> Outcome {
     })
 }
 
-/// A value without secrets in its texts.
+/// Returns a value with the secrets in its texts masked.
 fn without(value: &Value, revealed: &Revealed, depth: usize) -> Value {
     const MOST_LEVELS: usize = 100;
     match value {
@@ -135,7 +136,7 @@ fn without(value: &Value, revealed: &Revealed, depth: usize) -> Value {
 }
 
 fn variable(name: &str) -> Value {
-    // Names with these can't be asked for.
+    // The system's functions do not accept these names.
     if name.is_empty() || name.contains(['=', '\0']) {
         return Value::Null;
     }
@@ -152,16 +153,16 @@ fn entropy<const N: usize>() -> Result<[u8; N], ErrorData> {
         .map_err(|error| ErrorData::new("io_error", format!("the system gives no random numbers: {error}")))
 }
 
-/// A text that no other one is like.
+/// Returns a text that is unique.
 pub(crate) fn unique() -> String {
     match entropy::<16>() {
         Ok(bytes) => uuid(bytes),
-        // Without random numbers, the time and the process have to do.
+        // Without random numbers, the time and the process id must do.
         Err(_) => format!("{:x}-{:x}", clock::now(), std::process::id()),
     }
 }
 
-/// A version 4 UUID (RFC 9562).
+/// Returns a version 4 UUID (RFC 9562).
 fn uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

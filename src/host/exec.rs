@@ -1,8 +1,8 @@
-//! Programs of the system.
+//! Execution of programs of the system.
 //!
-//! A program leads a [process group](super::groups). It is done when it has ended itself, and its result is what was written
-//! until then. What it started and left behind goes on, and finds its outputs closed. A program that is given up ends with
-//! its whole group.
+//! A program leads a [process group](super::groups). The effect is done when the program has ended,
+//! and its result is the output until then. Processes that the program leaves behind go on, and
+//! find their outputs closed. An abandoned program ends with its whole group.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,21 +24,21 @@ use crate::permissions::{Capability, Permissions};
 use super::groups::{Group, Groups};
 use super::{Outcome, data, text_or_bytes};
 
-/// What one program may write to each of its outputs, in bytes.
+/// The largest size of each output of a program, in bytes.
 const MAX_OUTPUT: u64 = 64 << 20;
 
-/// A program that is ready to be run: plain data, for any thread.
+/// A program that is ready to run, as plain data for any thread.
 pub(crate) struct Call {
     program: String,
-    /// The file of the program, where that was decided already.
+    /// The file of the program, if the permissions determined it.
     path: Option<PathBuf>,
-    /// Variables of this process that the program does not find.
+    /// The variables of this process that the program does not get.
     hidden: Vec<OsString>,
     arguments: Vec<String>,
     options: Exec,
 }
 
-/// Reads the arguments of `exec`; an error when the program may not be run so.
+/// Reads the arguments of `exec`. Returns an error if the program may not run like this.
 pub(crate) fn prepare(args: &Data, permissions: &Permissions) -> Result<Call, ErrorData> {
     let args = args.items();
     let (Some(Value::Str(program)), Some(Value::List(list))) = (args.first(), args.get(1)) else {
@@ -62,7 +62,7 @@ pub(crate) fn prepare(args: &Data, permissions: &Permissions) -> Result<Call, Er
 }
 
 impl Call {
-    /// Runs the program to its end. Its process group is ended when this is dropped.
+    /// Runs the program to its end. Dropping the future ends the process group.
     pub(crate) async fn run(self, groups: Groups) -> Outcome {
         let program = self.program.clone();
         let timeout = self.options.timeout;
@@ -74,7 +74,7 @@ impl Call {
                 match tokio::time::timeout(limit, self.output(&groups, &mut group)).await {
                     Ok(outcome) => outcome,
                     Err(_) => {
-                        // Nothing of it overlaps with what follows.
+                        // The group ends first, so that nothing of it overlaps with the next step.
                         if let Some(group) = group {
                             group.end().await;
                         }
@@ -149,13 +149,13 @@ impl Call {
         if let Some(group) = group.take() {
             group.leave();
         }
-        // Whoever it left behind may have its outputs, so their end need not come.
+        // Processes left behind may have the outputs open, so the pipes need not end.
         drain(stdout.map(|pipe| pipe.into_owned_fd()), &mut out)?;
         drain(stderr.map(|pipe| pipe.into_owned_fd()), &mut err)?;
         if out.len() as u64 > MAX_OUTPUT || err.len() as u64 > MAX_OUTPUT {
             return Ok(Err(wrote_too_much(&self.program)));
         }
-        // As shells have it: 128 and the number of the signal.
+        // As in shells, the status is 128 plus the number of the signal.
         let signal = std::os::unix::process::ExitStatusExt::signal(&status);
         let code = status.code().or(signal.map(|signal| 128 + signal)).unwrap_or(-1);
         Ok(data(&Value::record([
@@ -166,7 +166,7 @@ impl Call {
     }
 }
 
-/// Reads a pipe to its end. What was read is kept when this is dropped.
+/// Reads a pipe to its end. Dropping the future keeps the bytes that were read.
 async fn pump(pipe: &mut Option<impl AsyncReadExt + Unpin>, bytes: &mut Vec<u8>) -> std::io::Result<()> {
     let Some(pipe) = pipe else { return Ok(()) };
     while pipe.read_buf(bytes).await? > 0 {
@@ -177,7 +177,7 @@ async fn pump(pipe: &mut Option<impl AsyncReadExt + Unpin>, bytes: &mut Vec<u8>)
     Ok(())
 }
 
-/// Reads what is in a pipe, without waiting for more.
+/// Reads the bytes that are in a pipe, without waiting for more.
 fn drain(pipe: Option<std::io::Result<OwnedFd>>, bytes: &mut Vec<u8>) -> std::io::Result<()> {
     let Some(pipe) = pipe.transpose()? else { return Ok(()) };
     fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

@@ -1,4 +1,4 @@
-//! What the process around provides: the functions behind `extern activity`.
+//! The functions behind `extern activity`, which the surrounding process provides.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -13,32 +13,32 @@ use crate::machine::{Data, ErrorData, Value};
 
 use super::Outcome;
 
-/// One call of an `extern activity`.
+/// A call of an `extern activity`.
 #[derive(Clone, Debug)]
 pub struct ExternCall {
-    /// The arguments, a list.
+    /// The arguments, as a list.
     pub args: Data,
-    /// The key by which a system outside recognises a repetition of the call.
+    /// The key by which an external system recognises a repetition of the call.
     pub key: String,
 }
 
-/// A call under way.
+/// A call in progress.
 pub type Doing = Pin<Box<dyn Future<Output = Result<Data, ErrorData>> + Send>>;
 
-/// What is done for an `extern activity`.
+/// The function behind an `extern activity`.
 #[derive(Clone)]
 pub enum Extern {
-    /// On a thread that it may block.
+    /// A function that runs on a thread of its own, which it may block.
     Blocking(Arc<dyn Fn(ExternCall) -> Result<Data, ErrorData> + Send + Sync>),
     Async(Arc<dyn Fn(ExternCall) -> Doing + Send + Sync>),
 }
 
-/// What is provided, by name.
+/// The provided functions, by name.
 #[derive(Default)]
 pub struct Externs(HashMap<String, Extern>);
 
 impl Externs {
-    /// Provides an activity, instead of what was provided under that name.
+    /// Provides an activity. This replaces an earlier function of that name.
     pub fn add(&mut self, name: &str, provided: Extern) {
         self.0.insert(name.to_string(), provided);
     }
@@ -54,7 +54,7 @@ impl fmt::Debug for Externs {
     }
 }
 
-/// Reads the arguments of the effect: what is called, and how.
+/// Reads the arguments of the effect: the name of the activity, and the call.
 pub(crate) fn prepare(args: &Data) -> Option<(String, ExternCall)> {
     match &args.items()[..] {
         [Value::Str(name), list, Value::Str(key)] => {
@@ -65,7 +65,8 @@ pub(crate) fn prepare(args: &Data) -> Option<(String, ExternCall)> {
     }
 }
 
-/// Does it, with its own spans within this one. A panic is an error of the call. What is dropped before its end is broken off where it waits.
+/// Executes a call, with its own spans within the given one. A panic becomes an error of the call.
+/// Dropping the future aborts an async call where it waits.
 pub(crate) async fn run(name: String, provided: Extern, call: ExternCall, span: Span) -> Outcome {
     let mut doing = JoinSet::new();
     match provided {
@@ -82,7 +83,7 @@ pub(crate) async fn run(name: String, provided: Extern, call: ExternCall, span: 
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 fn panic_text(payload: &(dyn Any + Send)) -> String {
     match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_string(),

@@ -1,4 +1,4 @@
-//! Files.
+//! Effects on files.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions as Mode};
@@ -23,14 +23,14 @@ use super::pipes::{self, Blocked, Patience};
 use super::walk::{Astray, Last, Place, walk};
 use super::{Outcome, data};
 
-/// The mode of a file that is made, before the process's umask.
+/// The mode of a new file, before the process's umask.
 const NEW_FILE: u32 = 0o666;
-/// The mode of a file that takes another one's place, until it has that one's.
+/// The mode of a file that replaces another one, until it gets that file's mode.
 const UNFINISHED: u32 = 0o600;
-/// Folders within folders that are removed at once.
+/// The largest depth of nested folders that can be removed.
 const MOST_LEVELS: usize = 1_000;
 
-/// What may be done to files, and by whom.
+/// The permissions of an effect on files.
 #[derive(Clone, Default)]
 pub(crate) struct Reach {
     pub permissions: Permissions,
@@ -38,11 +38,11 @@ pub(crate) struct Reach {
     pub store: Option<PathBuf>,
 }
 
-/// Why something is not done.
+/// The reason why an effect is not executed.
 enum Failure {
     Io(io::Error),
     Refused(ErrorData),
-    /// It has to be waited for, or nobody wants it any more.
+    /// The file must be waited for, or the effect was abandoned.
     Waits,
 }
 
@@ -69,7 +69,8 @@ impl From<Errno> for Failure {
 
 type Done<T> = Result<T, Failure>;
 
-/// Does an effect on files; it may take as long as the disk does. None when it has to be waited for longer than is allowed.
+/// Executes an effect on files, which may take as long as the disk does. Returns `None` if the
+/// effect must wait for longer than `patience` allows.
 pub(crate) fn run(effect: Effect, args: &Data, reach: &Reach, patience: Patience<'_>) -> Option<Outcome> {
     let args = args.items();
     let Some(Value::Str(path)) = args.first() else {
@@ -118,7 +119,7 @@ fn text(bytes: Vec<u8>) -> Done<Value> {
     })
 }
 
-/// A path as a program named it, and what may be done there.
+/// A path as a program named it, with the permissions for it.
 struct At<'a> {
     path: &'a Path,
     shown: &'a str,
@@ -132,7 +133,8 @@ impl At<'_> {
         permissions.check_path(capability, real, self.shown, store.as_deref()).map_err(Failure::Refused)
     }
 
-    /// Where the path leads, if it may be used so. Of a path that leads nowhere only those hear that who may use it.
+    /// Returns the place of the path, if the path may be used so. The error that a path leads
+    /// nowhere is shown only to programs that may use the path.
     fn place(&self, capability: Capability, last: Last) -> Done<Place> {
         self.place_of(self.path, capability, last)
     }
@@ -154,11 +156,11 @@ impl At<'_> {
         }
     }
 
-    /// The path for the system to follow, where there is nothing to check on the way: one call of the system in the
-    /// place of two for each name.
+    /// Returns the path for the system to follow, if there is nothing to check on the way. That is
+    /// one system call in place of two for each name.
     fn unchecked(&self) -> Option<PathBuf> {
         let is_free = self.reach.permissions.are_all() && !self.path.as_os_str().is_empty();
-        // Without a slash at its end, as in a path that is walked.
+        // The components leave out a slash at the end, as `walk` does.
         is_free.then(|| self.path.components().collect())
     }
 
@@ -178,8 +180,8 @@ impl At<'_> {
         Ok(bytes)
     }
 
-    /// A new file beside the old one, made durable and then renamed: whoever reads sees the old or the new one, whole. What
-    /// is no file, like a device or a pipe, stays and is written to.
+    /// Writes a new file beside the old one, makes it durable and renames it. So readers see the
+    /// old or the new content as a whole. A device or a pipe is written to in place.
     fn write(&self, contents: &[u8]) -> Done<()> {
         let place = self.place(Capability::Write, Last::Followed)?;
         let old = place.look()?;
@@ -219,7 +221,7 @@ impl At<'_> {
     }
 
     fn open_to_write(&self, place: &Place, flags: OFlag) -> Done<File> {
-        // A pipe that is opened only to be looked at would end for whoever reads it.
+        // Opening and closing a pipe would end it for its reader, so the kind is checked first.
         let is_no_file = place.look()?.is_some_and(|old| kind(&old) != SFlag::S_IFREG);
         if let (Patience::None, true) = (self.patience, is_no_file) {
             return Err(Blocked::Waits.into());
@@ -262,7 +264,7 @@ impl At<'_> {
         Ok(Value::list(names.into_iter().map(Value::str).collect()))
     }
 
-    /// Makes a folder, and those above it that are missing.
+    /// Makes a folder, and the missing folders above it.
     fn make_dir(&self) -> Done<()> {
         let mut so_far = PathBuf::new();
         let mut parts = self.path.components().peekable();
@@ -309,7 +311,7 @@ impl At<'_> {
         let Reach { permissions, store } = self.reach;
         permissions.check_removal(&place.real, self.shown, store.as_deref()).map_err(Failure::Refused)?;
         if !permissions.are_all() {
-            // Nothing is removed when something must stay.
+            // Everything is checked first, so nothing is removed if something must stay.
             self.tree(&place.folder, &place.name, &place.real, 0, &mut |_, _, _| Ok(()))?;
         }
         self.tree(&place.folder, &place.name, &place.real, 0, &mut |folder, name, is_folder| {
@@ -318,7 +320,8 @@ impl At<'_> {
         })
     }
 
-    /// Goes through a folder, what is in it before itself. Each is checked before `each` has it.
+    /// Visits a folder, its content before itself. Each path is checked before `each` is called for
+    /// it.
     fn tree(
         &self,
         parent: &OwnedFd,
@@ -356,14 +359,14 @@ impl At<'_> {
 }
 
 impl Place {
-    /// Opens what the name stands for now; a link that has come there meanwhile is not followed.
+    /// Opens the file that has the name now, without following a link that was put there meanwhile.
     fn open(&self, flags: OFlag, mode: u32) -> Done<OwnedFd> {
         let follow = if self.is_magic { OFlag::empty() } else { OFlag::O_NOFOLLOW };
         let flags = flags | follow | OFlag::O_CLOEXEC;
         Ok(openat(&self.folder, self.name.as_os_str(), flags, Bits::from_bits_truncate(mode as _))?)
     }
 
-    /// Whether it shows processes, wherever their folder is.
+    /// Returns whether the place is in a `proc` file system, wherever that is mounted.
     #[cfg(target_os = "linux")]
     fn is_of_processes(&self) -> bool {
         use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
@@ -375,7 +378,8 @@ impl Place {
         false
     }
 
-    /// What the name stands for now, if anything.
+    /// Returns the metadata of the file that has the name now, or `None` if there is none. Links
+    /// are not followed.
     fn look(&self) -> Done<Option<FileStat>> {
         match fstatat(&self.folder, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(found)),
@@ -384,7 +388,7 @@ impl Place {
         }
     }
 
-    /// A new file in the same folder, under a name that no other one has.
+    /// Creates a file in the same folder, under a name that no other file has.
     fn temporary(&self, mode: u32) -> Done<(OsString, File)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         loop {
@@ -401,7 +405,8 @@ impl Place {
     }
 }
 
-/// Gives a file the owner and the mode of the one whose place it takes. Another owner only some may give.
+/// Gives a file the owner and the mode of the file that it replaces. Only privileged processes can
+/// change the owner, so a failure of that is ignored.
 fn keep_rights(file: &File, old: &FileStat) -> Done<()> {
     let new = fstat(file)?;
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) {
@@ -416,7 +421,7 @@ fn kind(found: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
 }
 
-/// The names in an open folder.
+/// Returns the names in an open folder.
 fn entries(folder: OwnedFd) -> Done<Vec<OsString>> {
     use std::os::unix::ffi::OsStrExt;
     let mut names = Vec::new();
@@ -430,7 +435,7 @@ fn entries(folder: OwnedFd) -> Done<Vec<OsString>> {
     Ok(names)
 }
 
-/// What is gone already is removed.
+/// Counts a file that is gone already as removed.
 fn gone(removed: nix::Result<()>) -> Done<()> {
     match removed {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),

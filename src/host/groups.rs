@@ -1,4 +1,5 @@
-//! Process groups: each program of `exec` leads one, so that it can be ended with everything that it started.
+//! Process groups. Each program of `exec` leads one, so that it can be ended with everything that
+//! it started.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,15 +25,16 @@ pub struct Groups(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// The groups under way by their leaders; one that was asked to end has the time at which it is killed.
+    /// The active groups by their leaders. A group that was asked to end has the time of its
+    /// SIGKILL.
     groups: BTreeMap<Pid, Option<Instant>>,
-    /// Whether a thread looks after those that were asked to end.
+    /// Whether a thread watches the groups that were asked to end.
     is_watched: bool,
-    /// Whether the host has ended: nothing new may begin.
+    /// Whether the host has ended, so that no program may begin.
     is_closed: bool,
 }
 
-/// A process group under way. Dropping it ends the group.
+/// An active process group. Dropping this ends the group.
 pub(crate) struct Group {
     leader: Pid,
     groups: Groups,
@@ -55,7 +57,8 @@ impl Groups {
         Some(Group { leader, groups: self.clone(), has_ended: false })
     }
 
-    /// Asks all groups to end, and returns when they have ended or were killed. None can begin afterwards.
+    /// Asks all groups to end, and returns when all have ended or were killed. No group can begin
+    /// afterwards.
     pub(crate) fn end_all(&self) {
         let mut state = self.lock();
         state.is_closed = true;
@@ -76,7 +79,7 @@ impl Groups {
         }
     }
 
-    /// Asks a group to end, and lets a thread look after it.
+    /// Asks a group to end, and has a thread watch it.
     fn end(&self, leader: Pid) {
         let mut state = self.lock();
         state.ask(leader);
@@ -91,12 +94,12 @@ impl Groups {
         };
         state.is_watched = thread::Builder::new().name("programs".into()).spawn(watch).is_ok();
         if !state.is_watched {
-            // Without a thread nobody would come back after the grace period.
+            // Without a thread, nothing would kill the group after the grace period.
             signal(leader, Signal::SIGKILL);
         }
     }
 
-    /// Looks after the groups that were asked to end; returns whether none is left.
+    /// Checks the groups that were asked to end; returns whether none is left.
     fn look(&self) -> bool {
         let mut state = self.lock();
         let now = Instant::now();
@@ -118,14 +121,15 @@ impl State {
         if let Some(killed @ None) = self.groups.get_mut(&leader) {
             *killed = Some(Instant::now() + GRACE);
             signal(leader, Signal::SIGTERM);
-            // A process that was stopped must go on to end.
+            // A stopped process must continue to end.
             signal(leader, Signal::SIGCONT);
         }
     }
 }
 
 impl Group {
-    /// The leader has ended by itself. What it left behind goes on.
+    /// Releases the group of a leader that has ended by itself. The processes that it left behind
+    /// go on.
     pub(crate) fn leave(mut self) {
         self.has_ended = true;
         self.groups.lock().groups.remove(&self.leader);
@@ -149,9 +153,10 @@ impl Drop for Group {
     }
 }
 
-/// Whether nothing is left of a group that was asked to end. One that had its time is killed.
+/// Returns whether nothing is left of a group that was asked to end, or kills the group if its time
+/// is over.
 fn is_over(leader: Pid, had_its_time: bool) -> bool {
-    // A leader that nobody has waited for counts as a process.
+    // A leader counts as a process until it is waited for.
     let _ = waitpid(leader, Some(WaitPidFlag::WNOHANG));
     if killpg(leader, None::<Signal>) == Err(Errno::ESRCH) || is_dead(leader).unwrap_or(false) {
         return true;
@@ -162,17 +167,18 @@ fn is_over(leader: Pid, had_its_time: bool) -> bool {
     had_its_time
 }
 
-/// Whether all processes of a group are dead, though nobody has waited for some of them: those that lose their parent go to
-/// process 1, which in a container may never do so. None where the system doesn't say.
+/// Returns whether all processes of a group are dead, even if some were not waited for. Orphans go
+/// to process 1, which in a container may never wait for them. Returns `None` if the system does
+/// not tell.
 fn is_dead(leader: Pid) -> Option<bool> {
     for process in fs::read_dir("/proc").ok()? {
         let name = process.ok()?.file_name();
         if !name.as_bytes().iter().all(u8::is_ascii_digit) {
             continue;
         }
-        // One that is gone meanwhile is none.
+        // The process has ended meanwhile.
         let Ok(stat) = fs::read_to_string(Path::new("/proc").join(&name).join("stat")) else { continue };
-        // Behind the name, which may have anything in it: state, parent, group.
+        // After the name, which may contain any character: state, parent, group.
         let mut fields = stat.rsplit(')').next()?.split_whitespace();
         let (state, group) = (fields.next()?, fields.nth(1)?);
         if group.parse() == Ok(leader.as_raw()) && !matches!(state, "Z" | "X") {
@@ -182,7 +188,7 @@ fn is_dead(leader: Pid) -> Option<bool> {
     Some(true)
 }
 
-/// Sends a signal to a group. One that is gone needs none.
+/// Sends a signal to a group. A group that is gone needs no signal.
 fn signal(leader: Pid, signal: Signal) {
     let _ = killpg(leader, signal);
 }

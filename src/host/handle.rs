@@ -1,4 +1,4 @@
-//! The host, as other threads of its process reach it.
+//! The access of other threads to the host.
 
 use std::sync::mpsc::Sender;
 
@@ -6,7 +6,7 @@ use tokio::sync::oneshot::{Receiver, channel};
 
 use super::{Command, Message, Reply};
 
-/// Asks a host, and stops it. Clones reach the same one.
+/// The means to send commands to a host, and to stop it. Clones reach the same host.
 #[derive(Clone, Debug)]
 pub struct Handle {
     sender: Sender<Message>,
@@ -17,15 +17,16 @@ impl Handle {
         Handle { sender }
     }
 
-    /// Has a command carried out. The reply comes when it is durable; an error instead when the host has ended.
+    /// Sends a command. The reply comes when it is durable. The receiver gets an error if the host
+    /// has ended.
     pub fn ask(&self, command: Command) -> Receiver<Reply> {
         let (reply, answer) = channel();
-        // A host that has ended drops the question, which is what the receiver sees.
+        // A host that has ended drops the command, which the receiver sees.
         let _ = self.sender.send(Message::Client { command, reply });
         answer
     }
 
-    /// Lets who runs the host look again whether what it waits for is so.
+    /// Makes the loop check again whether the condition of its caller holds.
     pub fn wake(&self) {
         let _ = self.sender.send(Message::Wake);
     }

@@ -1,7 +1,8 @@
 //! HTTP requests, by reqwest.
 //!
-//! A request goes only to addresses that were checked: a name is looked up once, and the connection goes to what was
-//! found. Redirects are followed here, each as a request of its own.
+//! A request goes only to addresses that were checked. A name is looked up once, and the connection
+//! goes to one of the addresses found. The code here follows redirects, each as a request of its
+//! own.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -23,7 +24,7 @@ use crate::permissions::{Capability, Permissions, Target};
 
 use super::{Outcome, data, text_or_bytes};
 
-/// A request that is ready to be sent: plain data, for any thread.
+/// A request that is ready to be sent, as plain data for any thread.
 pub(crate) struct Call {
     method: String,
     url: String,
@@ -57,17 +58,17 @@ pub(crate) fn prepare(args: &Data) -> Result<Call, ErrorData> {
     Ok(Call { method: words(0), url: words(1), body, content_type, options })
 }
 
-/// More clients than this are not kept: one for each set of permissions and each port.
+/// The largest number of clients that are kept: one for each set of permissions and each port.
 const MOST_CLIENTS: usize = 64;
 
-/// Whose connections a client has: they are shared only by those who may reach the same.
+/// The programs that share a client's connections, which may all reach the same hosts.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Whose {
     Everybody,
     Restricted(Permissions, u16),
 }
 
-/// The clients by which requests are sent, made when they are needed.
+/// The clients that send requests, created when needed.
 #[derive(Clone, Default)]
 pub(crate) struct HttpClients(Arc<Mutex<HashMap<Whose, Client>>>);
 
@@ -88,7 +89,7 @@ impl HttpClients {
             .connect_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(64);
         if !is_free {
-            // A proxy would go wherever it is asked to.
+            // A proxy would connect to any address.
             let permissions = permissions.clone();
             builder = builder.no_proxy().dns_resolver(Arc::new(Checked { permissions, port: target.port() }));
         }
@@ -103,13 +104,13 @@ impl HttpClients {
     }
 }
 
-/// Looks names up, and gives only addresses that may be reached.
+/// A resolver that returns only the addresses that may be reached.
 struct Checked {
     permissions: Permissions,
     port: u16,
 }
 
-/// All addresses of a name are refused.
+/// The error that all addresses of a name are refused.
 #[derive(Debug)]
 struct Refused(ErrorData);
 
@@ -137,7 +138,8 @@ impl Resolve for Checked {
     }
 }
 
-/// The addresses of a name that a connection may go to; an error if there are some and none is permitted.
+/// Returns the addresses of a name that a connection may go to. Returns an error if there are
+/// addresses and none is permitted.
 fn permitted(
     permissions: &Permissions,
     target: &Target,
@@ -157,10 +159,11 @@ fn permitted(
     }
 }
 
-/// Headers that go along when a redirect leads to another host: they say nothing of who asks.
+/// The headers that are kept when a redirect leads to another host, since they say nothing about
+/// the sender.
 const HARMLESS: [HeaderName; 5] = [ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, CONTENT_ENCODING, USER_AGENT];
 
-/// One request: the first, or what a redirect leads to.
+/// A single request: the first one, or one that a redirect leads to.
 struct Hop {
     method: Method,
     url: Url,
@@ -252,7 +255,7 @@ impl Call {
 }
 
 impl Hop {
-    /// Sends it, if it may go there. `asked` is the URL that the program asked for.
+    /// Sends the request, if it may go there. `asked` is the URL that the program asked for.
     async fn send(
         &self,
         clients: &HttpClients,
@@ -274,7 +277,8 @@ impl Hop {
         request.send().await.map_err(|error| problem(&error, asked))
     }
 
-    /// The request that a response asks for instead, if it does; an error says why there can be none.
+    /// Returns the request that a response redirects to, or `None` if the response is no redirect.
+    /// An error says why the redirect cannot be followed.
     fn next(&self, response: &Response) -> Option<Result<Hop, String>> {
         let status = response.status();
         let is_redirect = matches!(
@@ -321,7 +325,7 @@ fn failed(kind: &str, message: String, url: &str) -> ErrorData {
     ErrorData::with(kind, message, [("url", Value::str(url))])
 }
 
-/// What went wrong with a request, or why it may not go where its name leads.
+/// Returns the error of a request. It is the refusal, if an address is not permitted.
 fn problem(error: &reqwest::Error, url: &str) -> ErrorData {
     let mut cause: &dyn Error = error;
     loop {
@@ -330,7 +334,7 @@ fn problem(error: &reqwest::Error, url: &str) -> ErrorData {
         }
         match cause.source() {
             Some(inner) => cause = inner,
-            // The innermost cause says what is wrong in the plainest words.
+            // The innermost cause is the clearest.
             None => return failed("http_error", format!("{url}: {}", crate::os::reason(&cause)), url),
         }
     }
@@ -340,7 +344,7 @@ fn problem(error: &reqwest::Error, url: &str) -> ErrorData {
 mod tests {
     use super::*;
 
-    /// A name that is allowed leads to the addresses that are allowed, and to no others.
+    /// A connection to an allowed name goes only to allowed addresses.
     #[test]
     fn a_name_leads_to_permitted_addresses_alone() {
         let denied = ["net=127.0.0.1".to_string(), "net=10.0.0.0/8".to_string()];

@@ -1,9 +1,9 @@
-//! The host: threads, the clock, effects, and the store, driven by the engine.
+//! The host: threads, the clock, effects and the store, driven by the engine.
 //!
-//! Invariant: output commit. What leaves the process (an external effect, a result shown) waits until every write that
-//! it depends on is durable, and nothing else waits. One thread runs the engine, and one batch at a time is on its way to the
-//! store: meanwhile the engine goes on, and the next batch has all that it wants written since. The host knows nothing of the
-//! language's syntax.
+//! Invariant: output commit. An output, such as an external effect or a result that is shown, waits
+//! until every write that it depends on is durable, and nothing else waits. One thread runs the
+//! engine, and one batch at a time is in flight to the store. Meanwhile the engine goes on, and the
+//! next batch has all of its writes since. The host knows nothing of the language's syntax.
 
 mod activities;
 mod clients;
@@ -56,7 +56,7 @@ use crate::code::ProgramHash;
 use crate::machine::{Data, ErrorData, Image, Request, Value};
 use crate::permissions::Permissions;
 
-/// Where the answer to a client goes.
+/// The receiver of the reply to a client.
 pub(crate) type Answer = tokio::sync::oneshot::Sender<Reply>;
 
 /// The programs that are ready to run, by their hashes.
@@ -65,30 +65,30 @@ type Images = HashMap<ProgramHash, Rc<Image>>;
 /// The outcome of an effect.
 pub(crate) type Outcome = Result<Data, ErrorData>;
 
-/// What other threads tell the engine's.
+/// A message from another thread to the engine's thread.
 pub(crate) enum Message {
     /// An effect is done.
     Done { ticket: u64, result: Outcome },
-    /// An activity is done; this is what it sends.
+    /// An activity is done, and sends these requests.
     Activity { ticket: u64, result: Outcome, sends: Vec<Request> },
-    /// An activity wants an effect that a worker can't do itself.
+    /// An activity asks for an effect that a worker cannot execute itself.
     Asks { ticket: u64, effect: Effect, args: Data, permissions: Permissions },
-    /// The thread that writes has written.
+    /// The writer's thread has finished a batch.
     Written,
-    /// A client wants something done.
+    /// A client sends a command.
     Client { command: Command, reply: Answer },
-    /// Somebody has something to say that is no message: what is waited for is looked at again.
+    /// The condition that the loop's caller waits for may have changed.
     Wake,
-    /// Somebody wants the process to stop.
+    /// The process is asked to stop.
     Interrupt,
 }
 
-/// A result as data.
+/// Returns a value as the outcome of an effect, or an error if the value cannot be encoded.
 pub(crate) fn data(value: &Value) -> Outcome {
     Data::encode(value).map_err(|fail| ErrorData::new("limit", crate::machine::error::title(&fail.value)))
 }
 
-/// Text where the bytes are UTF-8, else the bytes.
+/// Returns bytes as text if they are UTF-8, otherwise as bytes.
 pub(crate) fn text_or_bytes(bytes: Vec<u8>) -> Value {
     match String::from_utf8(bytes) {
         Ok(text) => Value::str(text),

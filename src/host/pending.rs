@@ -6,30 +6,30 @@ use std::time::{Duration, Instant};
 use crate::engine::{Unwritten, Writes};
 use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
 
-/// Writes gathered from many steps, the last one to a key winning.
+/// Writes gathered from many turns. The last write to a key wins.
 #[derive(Default)]
 pub(crate) struct Pending {
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
-    /// Since when something is not durable.
+    /// The time of the oldest write that is not durable.
     since: Option<Instant>,
-    /// The engine's writes among them.
+    /// The engine's record of its writes among these.
     unwritten: Option<Unwritten>,
-    /// How long the last commit took.
+    /// The duration of the last commit.
     took: Duration,
 }
 
-/// Writes that something waits for are made durable after this, when the engine has more to do.
+/// The age at which writes become due if something waits for them, while the engine has more to do.
 const HELD_AGE: Duration = Duration::from_millis(5);
-/// Writes are made durable after this even when nothing waits for them.
+/// The age at which writes become due even if nothing waits for them.
 const MAX_AGE: Duration = Duration::from_millis(20);
-/// Or after as long as the last commit took, but never longer than this.
+/// The largest such age. Up to this, the age grows with the duration of the last commit.
 const LONGEST: Duration = Duration::from_millis(500);
-/// And when there are so many bytes of them.
+/// The number of bytes above which writes become due.
 const MAX_BYTES: usize = 512 << 10;
 
 impl Pending {
-    /// Adds what the engine wants written.
+    /// Adds the writes of the engine.
     pub(crate) fn gather(&mut self, writes: Writes) {
         let Writes { batch, unwritten } = writes;
         self.unwritten = Some(match self.unwritten.take() {
@@ -48,44 +48,46 @@ impl Pending {
         self.writes.extend(batch.writes);
     }
 
-    /// There is something to write, which is not here yet.
+    /// Notes that there is something to write, which comes later.
     pub(crate) fn expect(&mut self) {
         self.since.get_or_insert_with(Instant::now);
     }
 
-    /// Whether there is nothing to write.
+    /// Returns whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.since.is_none()
     }
 
-    /// Whether there are so many writes that they can't wait.
+    /// Returns whether the writes are too many to wait.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes > MAX_BYTES
     }
 
-    /// Whether it is time to write even though the engine has more to do. `holds` says whether something waits for it.
+    /// Returns whether writes are due although the engine has more to do. `holds` says whether
+    /// something waits for them.
     pub(crate) fn is_due(&self, holds: bool) -> bool {
         let most = if holds { HELD_AGE } else { self.most() };
         self.is_full() || self.since.is_some_and(|since| since.elapsed() >= most)
     }
 
-    /// How long until it is time to write.
+    /// Returns the time until writes are due, or `None` if there are none.
     pub(crate) fn due_in(&self) -> Option<Duration> {
         self.since.map(|since| self.most().saturating_sub(since.elapsed()))
     }
 
-    /// How old writes become that nothing waits for: at most half of the time goes into writing.
+    /// Returns the age at which writes become due that nothing waits for. At most half of the time
+    /// goes into writing.
     fn most(&self) -> Duration {
         self.took.clamp(MAX_AGE, LONGEST)
     }
 
-    /// A commit took this long.
+    /// Notes the duration of a commit.
     pub(crate) fn written(&mut self, took: Duration) {
         self.took = took;
     }
 
-    /// Takes the writes, in the order of their keys, with the engine's among them; they count as durable from now on.
-    /// `None` if the engine was not asked since.
+    /// Takes the writes in the order of their keys, with the engine's record of its own. They are
+    /// no longer pending. Returns `None` if the engine gave no writes since the last call.
     pub(crate) fn take(&mut self) -> Option<(Batch, Unwritten)> {
         let unwritten = self.unwritten.take()?;
         self.since = None;
@@ -94,7 +96,7 @@ impl Pending {
     }
 }
 
-/// A store as it will be once the writes that are under way and those that wait are made.
+/// The store as it will be after the batch in flight and the pending writes.
 pub(crate) struct View<'a> {
     pub reader: &'a dyn Read,
     pub under_way: Option<&'a Batch>,
@@ -118,7 +120,7 @@ impl Read for View<'_> {
         let writes = self.under_way.map_or(&[][..], |batch| &batch.writes);
         let at = writes.partition_point(|(key, _)| key.as_slice() < first);
         let under_way = writes[at..].iter().map(|(key, value)| (key, value));
-        // Of two writes to a key the later one counts.
+        // Of two writes to a key, the later one counts.
         let above: BTreeMap<&Vec<u8>, &Option<Vec<u8>>> = under_way
             .take_while(|(key, _)| key.starts_with(prefix))
             .chain(self.pending.writes.range(first.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)))
@@ -143,7 +145,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is on its way and what waits is seen as if it were written.
+        /// The view shows the batch in flight and the pending writes as if they were written.
         #[test]
         fn a_view_is_the_store_of_later(stored in batch(), under_way in batch(), waits in batch()) {
             let mut store = MemoryTree::default();

@@ -1,7 +1,8 @@
-//! Files that may have nothing to give yet, or no room: pipes, terminals, devices.
+//! Files that may have nothing to read yet, or no room to write: pipes, terminals, devices.
 //!
-//! Such a file is opened so that nothing blocks, and waited for on a thread of its own, which ends when nobody wants it any
-//! more. So however many of them have nothing to give, other files are read and written.
+//! Such a file is opened without blocking. A thread of its own waits for it, and ends when the
+//! effect is abandoned. So any number of them, up to the limit of these threads, leaves other files
+//! unaffected.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,22 +13,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
-/// How often is looked whether somebody still wants it, in milliseconds.
+/// The pause between two checks whether the effect was abandoned, in milliseconds.
 const OFTEN: u16 = 50;
 
-/// How long may be waited.
+/// The time that an effect may wait.
 #[derive(Clone, Copy)]
 pub(crate) enum Patience<'a> {
-    /// Not at all.
+    /// No time.
     None,
-    /// Until the flag says that nobody wants it any more.
+    /// The time until the flag says that the effect was abandoned.
     Until(&'a AtomicBool),
 }
 
-/// Why something is not done.
+/// The reason why an effect is not executed.
 pub(super) enum Blocked {
     Io(io::Error),
-    /// It has to be waited for, or nobody wants it any more.
+    /// The file must be waited for, or the effect was abandoned.
     Waits,
 }
 
@@ -38,7 +39,7 @@ impl From<io::Error> for Blocked {
 }
 
 impl Patience<'_> {
-    /// Waits until a file is ready, or for a moment when there is none.
+    /// Waits until a file is ready, or for a moment if there is no file.
     fn wait(self, file: Option<&File>, flags: PollFlags) -> Result<(), Blocked> {
         let Patience::Until(over) = self else { return Err(Blocked::Waits) };
         loop {
@@ -59,13 +60,13 @@ impl Patience<'_> {
     }
 }
 
-/// Whether a file is one that is waited for.
+/// Returns whether a file may have to be waited for.
 fn is_waited_for(file: &File) -> io::Result<bool> {
     let kind = file.metadata()?.file_type();
     Ok(kind.is_fifo() || kind.is_char_device() || kind.is_socket())
 }
 
-/// Reads up to so many bytes of a file that was opened so that nothing blocks.
+/// Reads at most `most` bytes of a file that was opened without blocking.
 pub(super) fn read(mut file: File, most: u64, patience: Patience<'_>) -> Result<Vec<u8>, Blocked> {
     let mut bytes = Vec::new();
     if !is_waited_for(&file)? {
@@ -74,7 +75,7 @@ pub(super) fn read(mut file: File, most: u64, patience: Patience<'_>) -> Result<
     }
     let mut piece = vec![0; 64 << 10];
     while (bytes.len() as u64) < most {
-        // A pipe that nobody has opened for writing has no end yet.
+        // A pipe that was never opened for writing has no end yet.
         patience.wait(Some(&file), PollFlags::POLLIN)?;
         match file.read(&mut piece) {
             Ok(0) => break,
@@ -86,7 +87,7 @@ pub(super) fn read(mut file: File, most: u64, patience: Patience<'_>) -> Result<
     Ok(bytes)
 }
 
-/// Opens a file for writing so that nothing blocks; a pipe that nobody reads is waited for.
+/// Opens a file for writing without blocking. A pipe without a reader is waited for.
 pub(super) fn open_to_write(
     mut open: impl FnMut() -> io::Result<File>,
     patience: Patience<'_>,
@@ -98,7 +99,7 @@ pub(super) fn open_to_write(
             }
             opened => {
                 let file = opened?;
-                // What is begun is not begun again.
+                // The write starts only where it may wait, since it must not start twice.
                 if let (Patience::None, true) = (patience, is_waited_for(&file)?) {
                     return Err(Blocked::Waits);
                 }
@@ -108,7 +109,7 @@ pub(super) fn open_to_write(
     }
 }
 
-/// Writes all of it.
+/// Writes all of the contents.
 pub(super) fn write(file: &mut File, contents: &[u8], patience: Patience<'_>) -> Result<(), Blocked> {
     let mut rest = contents;
     while !rest.is_empty() {

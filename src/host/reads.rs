@@ -1,8 +1,8 @@
-//! Reading beside the engine: what is committed, for threads that have questions.
+//! Reads of committed data beside the engine, for queries on other threads.
 //!
-//! A question is answered from one state of the store: no batch is applied while it reads. An answer leaves once what it
-//! may have seen is durable, which it mostly is already; so a question waits for a flush only when it read what that flush
-//! is about.
+//! A query sees one state of the store, since no batch is applied meanwhile. Its answer leaves once
+//! everything that it may have read is durable, which is mostly the case already. So a query waits
+//! for a flush only if the state that it read is part of that flush.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,65 +17,67 @@ use crate::store::Reader;
 
 use super::clock;
 
-/// Changes that are kept for those who follow a store.
+/// The number of changes that are kept for followers of a store.
 const KEPT: usize = 8_192;
-/// Changes are kept until nobody has asked for them for so long.
+/// The time for which changes are kept after the last follower asked for them.
 const FOLLOWED: Duration = Duration::from_secs(120);
 
-/// The store for reading, from any thread. Clones read the same one.
+/// The store for reading, from any thread. Clones read the same store.
 #[derive(Clone)]
 pub struct Reads {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// `None` once the host has given the store back. Whoever applies a batch has it alone.
+    /// The store, or `None` once the host has given it back. Applying a batch takes the write lock.
     reader: RwLock<Option<Reader>>,
     progress: Mutex<Progress>,
     changed: Condvar,
 }
 
 struct Progress {
-    /// How many batches were applied, and how many of them are durable.
+    /// The number of batches that were applied, and the number of these that are durable.
     applied: u64,
     durable: u64,
     is_over: bool,
-    /// Which process this is: cursors of another one mean nothing here.
+    /// The identity of this process. Cursors of another process mean nothing here.
     process: i64,
     feed: VecDeque<Change>,
-    /// The number of the last change that was left out of the feed.
+    /// The number of the last change that was dropped from the feed.
     forgotten: u64,
     last: u64,
-    /// When somebody last asked for changes.
+    /// The time at which a follower last asked for changes.
     asked: Option<Instant>,
 }
 
-/// Something that has changed, and is durable.
+/// A durable change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// Numbers grow by one.
+    /// The number of the change; numbers grow by one.
     pub number: u64,
     pub kind: ChangeKind,
 }
 
-/// How far somebody has followed a store.
+/// The position of a follower in the changes of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Followed {
     process: i64,
     number: u64,
 }
 
-/// What has changed since a [`Followed`].
+/// The changes since a [`Followed`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changes {
     pub changes: Vec<Change>,
-    /// From where to ask on.
+    /// The position from which to continue.
     pub followed: Followed,
-    /// There were more than are kept, or another process has the store now: look at everything again.
+    /// Whether changes are missing, so that the follower must read everything again. This is so if
+    /// there were more than are kept, if the follower paused for too long, or if another process
+    /// has the store now.
     pub has_gap: bool,
 }
 
-/// The host has ended.
+/// The error that the host has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ended;
 
@@ -99,7 +101,7 @@ impl Reads {
         self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a question from one state of the store; returns when all of that state is durable.
+    /// Answers a query from one state of the store. Returns when all of that state is durable.
     pub fn ask<R>(&self, question: impl FnOnce(&dyn Read) -> R) -> Result<R, Ended> {
         let (answer, applied) = {
             let reader = self.shared.reader.read().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +119,7 @@ impl Reads {
         Ok(answer)
     }
 
-    /// Lets a batch be applied while nobody reads.
+    /// Applies a batch while no query reads.
     pub(super) fn apply(&self, run: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
         let alone = self.shared.reader.write().unwrap_or_else(PoisonError::into_inner);
         let result = run();
@@ -126,7 +128,7 @@ impl Reads {
         result
     }
 
-    /// All that was applied is durable, the batch last of all.
+    /// Notes that everything applied so far is durable; `batch` was the last one applied.
     pub(super) fn is_durable(&self, batch: &Batch) {
         let mut progress = self.progress();
         progress.durable = progress.applied;
@@ -140,7 +142,7 @@ impl Reads {
                 progress.forgotten = progress.feed.pop_front().map_or(0, |change| change.number);
             }
         } else {
-            // Whoever comes back has missed something.
+            // A follower that returns has missed changes.
             progress.last += 1;
             progress.forgotten = progress.last;
             progress.feed.clear();
@@ -149,7 +151,8 @@ impl Reads {
         self.shared.changed.notify_all();
     }
 
-    /// Waits for changes after `followed`, for at most `patience`. Without it, returns where the store is now.
+    /// Waits for changes after `followed`, for at most `patience`. Without `followed`, returns the
+    /// current position.
     pub fn changes(&self, followed: Option<Followed>, patience: Duration) -> Result<Changes, Ended> {
         let until = Instant::now() + patience;
         let mut progress = self.progress();
@@ -179,7 +182,7 @@ impl Reads {
         }
     }
 
-    /// The host gives the store back: nobody reads any more.
+    /// Ends all reads, since the host gives the store back.
     pub(super) fn end(&self) {
         self.progress().is_over = true;
         self.shared.changed.notify_all();
@@ -199,7 +202,8 @@ mod tests {
 
     use super::*;
 
-    /// A question that reads what is not durable waits for that, one from before does not, and no batch is seen in part.
+    /// A query that reads data that is not durable waits for the flush; an earlier query does not.
+    /// No query sees a part of a batch.
     #[test]
     fn answers_are_durable_when_they_leave() {
         let folder = TempDir::new().expect("a folder");
@@ -211,7 +215,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.put(b"a".to_vec(), vec![1]);
         batch.put(b"b".to_vec(), vec![1]);
-        // Whoever reads while a batch is prepared waits for nothing.
+        // A query that reads while a batch is prepared does not wait.
         reads.apply(|| disk.commit(&batch)).expect("a commit");
         let (sender, answer) = channel();
         let asker = thread::spawn({
@@ -225,7 +229,7 @@ mod tests {
         assert_eq!(answer.recv().expect("an answer"), all);
         asker.join().expect("it ends").expect("it is sent");
         assert_eq!(read(&reads), all);
-        // Who asks when all is over is told so.
+        // A query after the end gets an error.
         reads.apply(|| Ok(())).expect("a commit");
         let waiting = thread::spawn({
             let reads = reads.clone();

@@ -595,7 +595,7 @@ impl Host {
         }
     }
 
-    /// Tells everybody who waits of the durable end of an instance.
+    /// Reports the durable end of an instance to the clients and the parts that need to know.
     fn ended(&mut self, instance: Arc<str>, outcome: Ending, told: bool) -> Result<(), HostError> {
         self.clients.tell(&instance);
         self.performers.instance_ended(&instance, &outcome);

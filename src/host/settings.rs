@@ -1,4 +1,4 @@
-//! How a host works, and why one stops.
+//! The settings of a host, and the errors that stop it.
 
 use std::io;
 use std::sync::Arc;
@@ -11,51 +11,54 @@ use crate::permissions::Permissions;
 use super::Clock;
 use super::externs::Externs;
 
-/// When writes are made durable.
+/// The moment at which writes are made durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// After each turn.
     Each,
-    /// Before anything leaves the process that depends on them, and soon after in any case.
+    /// Before the output of anything that depends on the writes, and soon after them in any case.
     #[default]
     Output,
-    /// When the process ends. For tests: a crash loses what was done since the beginning.
+    /// At the end of the process. This is for tests, since a crash loses everything since the
+    /// start.
     None,
 }
 
-/// How a host works.
+/// The settings of a host.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     pub durability: Durability,
-    /// It stays when there is nothing to do, for clients and timers.
+    /// Whether the process stays when there is nothing to do, for clients and timers.
     pub stays: bool,
-    /// Instances that fail without anybody who waits for them are not told on standard error.
+    /// Whether standard error gets no messages about failed instances that nobody waits for.
     pub quiet: bool,
-    /// The process is the host's own: the code that it starts with is let go of.
+    /// Whether the process belongs to the host, so that memory of code that only the start needs is
+    /// released.
     pub lean: bool,
-    /// What is kept of histories before their checkpoints.
+    /// The part of histories before their checkpoints that is kept.
     pub retention: Retention,
-    /// What one root may have.
+    /// The limits of one root.
     pub quotas: Quotas,
-    /// What programs may do outside. Instances that begin here keep it.
+    /// The permissions of programs. Instances that begin here keep them.
     pub permissions: Permissions,
-    /// What this process provides for `extern activity`.
+    /// The functions that this process provides for `extern activity`.
     pub externs: Arc<Externs>,
     /// The clock that the time of the store follows.
     pub clock: Clock,
 }
 
-/// Why the host stopped before all was done. What is in the store can be resumed.
+/// The reason why the host stopped before everything was done. The instances in the store can be
+/// resumed.
 #[derive(Debug)]
 pub enum HostError {
     Store(StoreError),
-    /// Something in the store can't be used, for this reason.
+    /// Something in the store cannot be used, for this reason.
     Unreadable(String),
-    /// Standard output can't be written.
+    /// Standard output cannot be written.
     Output(io::Error),
     /// An `extern activity` of this name was called, which this process does not provide.
     NotProvided(String),
-    /// Somebody asked the process to stop.
+    /// The process was asked to stop.
     Interrupted,
 }
 

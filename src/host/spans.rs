@@ -1,5 +1,6 @@
-//! Spans of what is under way, for whoever subscribes to `tracing`: each instance from its first step in
-//! this process to its end, each activity and external effect within it, each commit.
+//! The spans for subscribers of `tracing`. Each instance has one from its first step in this
+//! process to its end. Within it are the activities and the external effects, each with its own.
+//! Commits have spans too.
 //!
 //! Without a subscriber nothing is kept.
 
@@ -11,7 +12,7 @@ use crate::engine::{Address, Outcome as Ending};
 
 use super::Outcome;
 
-/// The spans that are open.
+/// The open spans.
 #[derive(Default)]
 pub(super) struct Spans {
     owners: HashMap<String, Span>,
@@ -19,13 +20,13 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    /// An activity or an effect begins, for an instance or an entity.
+    /// Begins the span of an activity or an effect, of an instance or an entity.
     pub(super) fn begin(&mut self, ticket: u64, kind: &'static str, owner: &Address, seq: u64, name: &str) {
         if !tracing::enabled!(Level::INFO) {
             return;
         }
         let id = owner.to_string();
-        // An entity has no end; what it asks for stands by itself.
+        // An entity has no end, so its requests have no parent.
         let parent = match owner {
             Address::Entity(_) => None,
             Address::Instance(_) => {
@@ -45,7 +46,7 @@ impl Spans {
         self.tickets.insert(ticket, span);
     }
 
-    /// An effect of an activity begins.
+    /// Begins the span of an effect within an activity.
     pub(super) fn begin_within(&mut self, ticket: u64, activity: u64, name: &str) {
         if let Some(parent) = self.tickets.get(&activity) {
             let span = tracing::info_span!(
@@ -56,12 +57,12 @@ impl Spans {
         }
     }
 
-    /// The span of a ticket, in which others may open theirs.
+    /// Returns the span of a ticket, as the parent for others.
     pub(super) fn of(&self, ticket: u64) -> Span {
         self.tickets.get(&ticket).cloned().unwrap_or_else(Span::none)
     }
 
-    /// It is done; without a result it was broken off.
+    /// Ends the span of a ticket. Without a result, the work was abandoned.
     pub(super) fn end(&mut self, ticket: u64, result: Option<&Outcome>) {
         let Some(span) = self.tickets.remove(&ticket) else { return };
         match result {
@@ -71,7 +72,7 @@ impl Spans {
         }
     }
 
-    /// An instance has ended.
+    /// Ends the span of an instance.
     pub(super) fn ended(&mut self, instance: &str, outcome: &Ending) {
         let word = match outcome {
             Ending::Completed(_) => "completed",

@@ -1,9 +1,10 @@
-//! Who was running when the process died.
+//! The instances and entities that were running when the process died.
 //!
-//! A slice is over in no time. One that takes long may be the one that the process dies of, by the memory that it takes or
-//! by whoever ends a process that is deaf. So a thread looks at the slice that runs, and notes in the store's folder whose
-//! it is once it takes long. The note goes when the slice is over. What is noted when the next process begins was running
-//! when this one died. Whoever was running at three deaths in a row is set aside, and the others go on.
+//! A slice is normally short. A long one may kill the process: it may take too much memory, or a
+//! supervisor may kill a process that does not react. So a thread watches the current slice. If the
+//! slice takes long, the thread notes its owner in the store's folder. The note is removed when the
+//! slice ends. So a note that the next process finds names the owner that was running at the death.
+//! An owner that was running at three deaths in a row is set aside, and the others go on.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,29 +19,30 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Address;
 use crate::machine::EntityId;
 
-/// A slice that takes so long is noted.
+/// The duration after which a slice is noted.
 const LONG: Duration = Duration::from_millis(250);
-/// How often is looked.
+/// The pause between two checks of the current slice.
 const OFTEN: Duration = Duration::from_millis(100);
-/// So many deaths are enough.
+/// The number of deaths after which an owner is set aside.
 const DEATHS: u32 = 3;
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Noted {
-    /// Whose slice takes long.
+    /// The owner of the slice that takes long.
     running: Option<String>,
-    /// How many processes in a row have died while it ran.
+    /// The number of processes in a row that died while the owner was running.
     deaths: BTreeMap<String, u32>,
 }
 
 impl Noted {
     fn read(path: &Path) -> Noted {
-        // What can't be read says nothing of anybody.
+        // A file that cannot be read accuses no owner.
         fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// It need not be durable: what is noted matters when the process dies, and not when the machine does.
+    /// Writes the file without a sync. The note matters when the process dies, not when the machine
+    /// does.
     fn write(&self, path: &Path) -> io::Result<()> {
         if *self == Noted::default() {
             return match fs::remove_file(path) {
@@ -57,7 +59,7 @@ impl Noted {
     }
 }
 
-/// Whose slice it is.
+/// The owner of a slice.
 enum Whose {
     Instance(Arc<str>),
     Entity(EntityId),
@@ -82,7 +84,7 @@ impl Whose {
 /// The watch over the slices of a host.
 pub(crate) struct Suspects {
     shared: Arc<Shared>,
-    /// Whoever was running at so many deaths.
+    /// The owners that were running at too many deaths.
     pub set_aside: Vec<String>,
 }
 
@@ -93,7 +95,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Whose slice runs, and since when.
+    /// The owner of the current slice, and the time at which the slice began.
     running: Option<(Whose, Instant)>,
     noted: Noted,
     over: bool,
@@ -122,14 +124,14 @@ impl State {
         let Some((whose, _)) = long else { return };
         if self.noted.running.is_none() {
             self.noted.running = Some(whose.name());
-            // Without a note nobody is set aside.
+            // Without a note, no owner is set aside.
             let _ = self.noted.write(path);
         }
     }
 }
 
 impl Suspects {
-    /// Reads what the process before has noted.
+    /// Reads the note of the previous process, and starts the watch.
     pub fn open(folder: &Path) -> Suspects {
         let path = folder.join("suspects");
         let mut noted = Noted::read(&path);
@@ -142,12 +144,12 @@ impl Suspects {
         let state = Mutex::new(State { noted, ..State::default() });
         let shared = Arc::new(Shared { path, state });
         let watcher = shared.clone();
-        // Where the system gives no thread, nothing is noted.
+        // If the system gives no thread, nothing is noted.
         let _ = thread::Builder::new().name("watch".into()).spawn(move || watcher.watch());
         Suspects { shared, set_aside }
     }
 
-    /// Somebody is trusted again.
+    /// Clears the suspicion of an owner.
     pub fn forget(&mut self, name: &str) {
         self.set_aside.retain(|known| known != name);
         let mut state = self.shared.state();
@@ -156,18 +158,18 @@ impl Suspects {
         }
     }
 
-    /// A slice begins.
+    /// Notes the begin of a slice.
     pub fn begins(&self, address: Option<Address>) {
         let running = address.map(|address| (Whose::of(address), Instant::now()));
         self.shared.state().running = running;
     }
 
-    /// The slice that runs is over.
+    /// Notes the end of the current slice.
     pub fn ends(&self) {
         let mut state = self.shared.state();
         state.running = None;
         if let Some(name) = state.noted.running.take() {
-            // It was no death.
+            // The process survived the slice.
             state.noted.deaths.remove(&name);
             let _ = state.noted.write(&self.shared.path);
         }
@@ -178,7 +180,7 @@ impl Drop for Suspects {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.over = true;
-        // A slice in which the process breaks down is one that it dies of.
+        // A panic within a slice counts as a death.
         if let (true, Some((whose, _))) = (thread::panicking(), &state.running) {
             state.noted.running = Some(whose.name());
             let _ = state.noted.write(&self.shared.path);
@@ -194,7 +196,7 @@ mod tests {
         Whose::Instance(name.into())
     }
 
-    /// As a process that dies so long after a slice has begun.
+    /// Acts like a process that dies this long after a slice has begun.
     fn dies_in(folder: &Path, name: &str, after: Duration) -> Vec<String> {
         let suspects = Suspects::open(folder);
         let known = suspects.set_aside.clone();

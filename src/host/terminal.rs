@@ -1,6 +1,6 @@
 //! Standard output, standard error and standard input.
 //!
-//! Standard output carries what programs print, and nothing else.
+//! Standard output carries the output of programs, and nothing else.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufWriter, IsTerminal, Read, Stdout, Write};
@@ -12,22 +12,22 @@ use crate::machine::{ErrorData, MAX_TEXT, Value};
 
 use super::{Message, Outcome, data};
 
-/// What writes a line above one that is being typed.
+/// A function that writes a line above the one that is being typed.
 pub type Above = Box<dyn FnMut(String) + Send>;
 
 pub struct Terminal {
     out: BufWriter<Stdout>,
-    /// Whether a person watches: there is a progress line then.
+    /// Whether a person watches standard error, so that progress is shown there.
     watched: bool,
     colours: bool,
     progress: bool,
     reader: Option<Sender<(u64, String)>>,
-    /// Lines that were read for somebody who did not wait for them any more.
+    /// The lines that were read for effects that were abandoned meanwhile.
     spare: VecDeque<Outcome>,
-    /// What writes above a line that is being typed, and whether one is.
+    /// The function that writes above the line being typed, and whether a line is being typed.
     above: Option<Above>,
     typed_in: bool,
-    /// Who wants a line of input once nobody types there.
+    /// The reads of input that wait until no line is being typed.
     held: Vec<(u64, String)>,
 }
 
@@ -53,7 +53,7 @@ impl Terminal {
         }
     }
 
-    /// Writes a line to standard output. It is out after the next `flush`.
+    /// Writes a line to standard output, which appears at the next `flush`.
     pub(crate) fn print(&mut self, line: &str) -> io::Result<()> {
         self.clear();
         if let Some(above) = self.above.as_mut().filter(|_| self.typed_in) {
@@ -64,7 +64,7 @@ impl Terminal {
         self.out.write_all(b"\n")
     }
 
-    /// Writes a line of a program. What is printed is out before what is logged after it.
+    /// Writes a line of a program. Printed lines appear before lines logged later.
     pub(crate) fn line(&mut self, line: &Line) -> io::Result<()> {
         match line {
             Line::Print(text) => self.print(text),
@@ -76,16 +76,16 @@ impl Terminal {
         }
     }
 
-    /// What writes above a line that is being typed.
+    /// Sets the function that writes above the line being typed.
     pub fn writes_above(&mut self, above: Option<Above>) {
         self.above = above;
     }
 
-    /// Whether somebody types where input comes from. What programs want to read waits meanwhile.
+    /// Sets whether a person is typing on standard input. The reads of programs wait meanwhile.
     pub fn is_typed_in(&mut self, typed_in: bool) {
         self.typed_in = typed_in;
         if !typed_in && let Some(reader) = &self.reader {
-            // A reader that is gone was at its end.
+            // A reader that is gone was at the end of its input.
             self.held.drain(..).for_each(|held| drop(reader.send(held)));
         }
     }
@@ -109,22 +109,22 @@ impl Terminal {
         };
         match self.above.as_mut().filter(|_| self.typed_in) {
             Some(above) => above(line),
-            // Nobody can be told that standard error can't be written.
+            // There is nowhere to report that standard error cannot be written.
             None => drop(io::stderr().write_all(line.as_bytes())),
         }
     }
 
-    /// Shows no progress line.
+    /// Turns the progress line off.
     pub fn shows_no_progress(&mut self) {
         self.watched = false;
     }
 
-    /// Whether a progress line would be seen.
+    /// Returns whether a progress line would be seen.
     pub(crate) fn is_watched(&self) -> bool {
         self.watched
     }
 
-    /// Shows what is waited for, on one line that the next output replaces.
+    /// Shows the progress on one line, which the next output replaces.
     pub(crate) fn progress(&mut self, text: &str) {
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(100).collect();
         let _ = write!(io::stderr(), "\r\x1b[K\x1b[90m{text}\x1b[0m");
@@ -132,7 +132,7 @@ impl Terminal {
         self.progress = true;
     }
 
-    /// Takes the progress line away.
+    /// Removes the progress line.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.progress) {
             let _ = write!(io::stderr(), "\r\x1b[K");
@@ -140,7 +140,8 @@ impl Terminal {
         }
     }
 
-    /// Asks for a line of standard input; the answer comes as a message, or is there already.
+    /// Asks for a line of standard input. The answer comes as a message, or is returned if it is
+    /// there already.
     pub(crate) fn input(&mut self, ticket: u64, prompt: &str, messages: &Sender<Message>) -> Option<Outcome> {
         self.clear();
         if let Some(line) = self.spare.pop_front() {
@@ -177,13 +178,13 @@ impl Terminal {
         (!sent).then(|| Err(ErrorData::new("io_error", "standard input can't be read")))
     }
 
-    /// Keeps a line that nobody waits for any more for who asks next.
+    /// Keeps a line that is no longer wanted, for the next read.
     pub(crate) fn keep(&mut self, line: Outcome) {
         self.spare.push_back(line);
     }
 }
 
-/// Where lines come from: an editor on a terminal, else the stream.
+/// The source of lines: an editor on a terminal, or the stream.
 enum Lines {
     Editor(Box<rustyline::DefaultEditor>),
     Stream,
@@ -198,7 +199,7 @@ impl Lines {
         }
     }
 
-    /// A line, null at the end; none when the person wants to stop.
+    /// Reads a line, or null at the end. Returns `None` if the person wants to stop.
     fn read(&mut self, prompt: &str) -> Option<Outcome> {
         let problem = |error: String| {
             Some(Err(ErrorData::new("io_error", format!("could not read standard input: {error}"))))
@@ -225,7 +226,7 @@ impl Lines {
     }
 }
 
-/// One line of standard input without its end.
+/// Reads one line of standard input, without its line break.
 fn read_line() -> io::Result<Option<String>> {
     let mut line = String::new();
     let most = MAX_TEXT as u64 + 1;

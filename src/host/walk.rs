@@ -1,8 +1,9 @@
 //! Paths, followed one name at a time from open folder to open folder.
 //!
-//! Invariant: what is used is what was checked. A path leads to an open folder and a name in it, with the path that they
-//! have without links; what is done then is done in that folder, to that name, and follows no link. Whoever renames
-//! folders or puts links in their place meanwhile changes nothing of it.
+//! Invariant: the file that is used is the file that was checked. A path leads to an open folder
+//! and a name in it, with their path without links. Every later operation applies to that name in
+//! that folder, and follows no link. So renamed folders, and links put in their place, do not
+//! affect the operation.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -14,45 +15,48 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
 
-/// Links that one path may lead through.
+/// The largest number of links that one path may lead through.
 const MOST_LINKS: usize = 40;
-/// Bytes of a path.
+/// The largest length of a path, in bytes.
 const MOST_BYTES: usize = 4096;
 
-/// A folder is opened to be gone through, and needs no right to be read.
+/// The flags for opening a folder that the path only leads through. On Linux this needs no right to
+/// read the folder.
 #[cfg(target_os = "linux")]
 const THROUGH: OFlag = OFlag::O_PATH;
 #[cfg(not(target_os = "linux"))]
 const THROUGH: OFlag = OFlag::O_RDONLY;
 
-/// Where a path leads: an open folder, and a name in it that is no link unless the path ends there.
+/// The end of a path: an open folder, and a name in it. The name is a link only if a link was
+/// wanted or is the system's own.
 pub(super) struct Place {
     pub folder: OwnedFd,
-    /// `.` for the root of all.
+    /// The name; `.` for the root folder.
     pub name: OsString,
     /// The path without links.
     pub real: PathBuf,
-    /// The name is a link of the system's own to what has no path, like an open pipe.
+    /// Whether the name is a link of the system's own to a file that has no path, like an open
+    /// pipe.
     pub is_magic: bool,
 }
 
 /// A path that leads nowhere.
 pub(super) struct Astray {
-    /// What the path would be, as far as it is known.
+    /// The path without links, as far as it is known.
     pub real: PathBuf,
     pub error: io::Error,
 }
 
-/// What the last name of a path may be.
+/// The treatment of a link as the last name of a path.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Last {
-    /// A link is followed to what it points at.
+    /// The link is followed to its target.
     Followed,
-    /// A link is meant itself.
+    /// The link itself is wanted.
     Meant,
 }
 
-/// The folders that were gone through: each open, with its name.
+/// The folders that the path led through, each open and with its name.
 struct Trail {
     root: OwnedFd,
     folders: Vec<(OsString, OwnedFd)>,
@@ -74,12 +78,12 @@ impl Trail {
         real
     }
 
-    /// Whether links here may lead to what has no path.
+    /// Returns whether links here may lead to files that have no path.
     fn is_of_processes(&self) -> bool {
         self.folders.first().is_some_and(|(name, _)| name == "proc")
     }
 
-    /// The folder that was come to, as a name in the one above it.
+    /// Returns the current folder as a name in the folder above it.
     fn place(mut self) -> Place {
         let real = self.real();
         match self.folders.pop() {
@@ -138,7 +142,7 @@ pub(super) fn walk(path: &Path, last: Last) -> Result<Place, Astray> {
                 }
                 continue;
             }
-            // It is no link.
+            // The name is not a link.
             Err(Errno::EINVAL) => {}
             Err(Errno::ENOENT) if is_last => return Ok(trail.place_of(name)),
             Err(errno) => return Err(lost(&trail, &name, &ahead, errno)),
@@ -155,7 +159,7 @@ pub(super) fn walk(path: &Path, last: Last) -> Result<Place, Astray> {
     Ok(trail.place())
 }
 
-/// The names of a path. One that ends in `/` ends in a folder.
+/// Returns the names of a path, without `.` and without a slash at the end.
 fn names(path: &Path) -> VecDeque<OsString> {
     let name = |part: Component<'_>| match part {
         Component::Normal(name) => Some(name.to_os_string()),

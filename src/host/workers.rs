@@ -1,7 +1,8 @@
 //! Threads that run activities.
 //!
-//! An activity is a machine of its own, without a history. A worker runs many in turn, a slice each, so those that
-//! wait cost no thread and those that compute don't hold up the others of their worker.
+//! An activity is a machine of its own, without a history. A worker runs many activities in turn,
+//! for a slice each. So an activity that waits costs no thread, and one that computes does not
+//! block the others of its worker.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,21 +18,23 @@ use crate::permissions::Permissions;
 
 use super::{Clock, Message, Outcome, effects};
 
-/// Fuel of one slice, in calls and repetitions.
+/// The fuel of one slice, in calls and repetitions.
 const SLICE: u64 = 100_000;
-/// As long as so many of a worker can run, it begins no others: those that are done soon are never in memory together.
+/// The number of ready activities at which a worker begins no others. So activities that end soon
+/// are never all in memory at once.
 const BEGUN: usize = 64;
-/// Stack of a worker: the machine doesn't recurse, but values are dropped a hundred levels deep.
+/// The stack size of a worker. The machine does not recurse, but dropping a value recurses up to a
+/// hundred levels.
 const STACK_BYTES: usize = 4 << 20;
 
-/// An activity to be run.
+/// An activity to run.
 pub(crate) struct Job {
     pub ticket: u64,
     pub code: Arc<Code>,
     pub name: String,
     pub args: Data,
     pub identity: Identity,
-    /// What it may do outside.
+    /// The permissions of the activity.
     pub permissions: Permissions,
 }
 
@@ -41,7 +44,7 @@ enum Work {
     Drop { ticket: u64 },
 }
 
-/// The workers, started when first needed.
+/// The workers, which start when first needed.
 pub(crate) struct Workers {
     workers: Vec<Sender<Work>>,
     messages: Sender<Message>,
@@ -53,7 +56,7 @@ impl Workers {
         Workers { workers: Vec::new(), messages, clock }
     }
 
-    /// The worker of a ticket; none when the system gives no threads.
+    /// Returns the worker of a ticket, or `None` if the system gives no threads.
     fn worker(&mut self, ticket: u64) -> Option<&Sender<Work>> {
         if self.workers.is_empty() {
             let count = thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 16));
@@ -72,12 +75,12 @@ impl Workers {
         self.workers.get(ticket as usize % count)
     }
 
-    /// Begins an activity; false when there is no thread for it.
+    /// Begins an activity; returns false if there is no thread for it.
     pub(crate) fn begin(&mut self, job: Job) -> bool {
         self.worker(job.ticket).is_some_and(|worker| worker.send(Work::Begin(job)).is_ok())
     }
 
-    // A worker that is gone can't be told anything: that only happens at the end of the process.
+    // Sending to a worker that is gone fails, which happens only at the end of the process.
 
     pub(crate) fn answer(&mut self, ticket: u64, result: Outcome) {
         if let Some(worker) = self.worker(ticket) {
@@ -92,7 +95,8 @@ impl Workers {
     }
 }
 
-/// What a worker's thread begins with. The rest is made on the thread: machines stay where they are.
+/// The values that a worker's thread starts with. Machines are not `Send`, so the rest is made on
+/// the thread.
 struct Worker {
     messages: Sender<Message>,
     jobs: Receiver<Work>,
@@ -115,17 +119,17 @@ impl Worker {
 
 struct Running {
     machine: Machine,
-    /// The request that it waits for.
+    /// The request that the activity waits for.
     waits: Option<u64>,
     permissions: Permissions,
 }
 
-/// The share of one worker of the activities.
+/// The activities of one worker.
 struct Share {
     messages: Sender<Message>,
     images: HashMap<ProgramHash, Rc<Image>>,
     running: HashMap<u64, Running>,
-    /// By ticket, which is the order that they came in.
+    /// The activities that have not begun by ticket, which is the order of their arrival.
     unbegun: BTreeMap<u64, Job>,
     ready: VecDeque<u64>,
     clock: Clock,
@@ -201,7 +205,7 @@ impl Share {
 
     fn slice(&mut self, ticket: u64) {
         let Some(running) = self.running.get_mut(&ticket) else { return };
-        // A fault of the interpreter ends this activity, not the process.
+        // A panic of the interpreter ends this activity, not the process.
         let progress = catch_unwind(AssertUnwindSafe(|| running.machine.run(SLICE)));
         match progress {
             Ok(Progress::OutOfFuel) => self.ready.push_back(ticket),
@@ -230,7 +234,7 @@ impl Share {
         let Some(running) = self.running.get_mut(&ticket) else { return };
         let effect = match request.what {
             RequestKind::Effect(effect) => effect,
-            // Activities call one another directly, and what they send is kept to their end.
+            // Activities call one another directly, and their messages are kept until they end.
             _ => {
                 running.machine.answer(request.seq, Err(effects::unknown("activity")));
                 self.ready.push_back(ticket);

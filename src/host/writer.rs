@@ -1,6 +1,6 @@
-//! The way of writes into the store: at once, or on a thread of their own while the engine goes on.
+//! Writes to the store, on this thread or on one of their own while the engine goes on.
 //!
-//! One batch is under way at a time. What is read meanwhile is read beside it, from the store as it is just then, with the batch
+//! One batch at a time is in flight. Reads go to the store as it is at that moment, with the batch
 //! laid over it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,23 +17,23 @@ use super::Message;
 use super::pending::{Pending, View};
 use super::reads::Reads;
 
-/// A batch, and whether it is to be durable.
+/// A batch with its obligation, and whether the batch must become durable.
 type Job = (Arc<Batch>, Unwritten, bool);
 
-/// How long a batch took, and the proof that it is written; or why it could not be.
+/// The duration of a write and the proof that the batch is written, or the error.
 pub(crate) type Written = Result<(Duration, Durable), StoreError>;
 
 pub(crate) struct Writer {
     store: Arc<Mutex<DiskStore>>,
     pub reader: Reader,
     pub reads: Reads,
-    /// Who is told that a batch is written.
+    /// The receiver of the message that a batch is written.
     messages: Sender<Message>,
-    /// The results of what was sent, both ends.
+    /// Both ends of the channel for the results of the thread.
     results: Sender<Written>,
     written: Receiver<Written>,
     thread: Option<Thread>,
-    /// What was sent and is not settled.
+    /// The batch in flight, until its result is taken.
     under_way: Option<Arc<Batch>>,
 }
 
@@ -51,28 +51,28 @@ impl Writer {
         Writer { store, reader, reads, messages, results, written, thread: None, under_way: None }
     }
 
-    /// Whether nothing is under way.
+    /// Returns whether no batch is in flight.
     pub fn is_idle(&self) -> bool {
         self.under_way.is_none()
     }
 
-    /// The store as it will be once what is under way and what waits is written.
+    /// Returns the store as it will be after the batch in flight and the pending writes.
     pub fn view<'a>(&'a self, pending: &'a Pending) -> View<'a> {
         View { reader: &self.reader, under_way: self.under_way.as_deref(), pending }
     }
 
-    /// Writes a batch. Nothing is under way.
+    /// Writes a batch. No other batch may be in flight.
     pub fn write(&mut self, batch: &Batch, unwritten: Unwritten, durable: bool) -> Written {
         write(&self.store, &self.reads, batch, unwritten, durable)
     }
 
-    /// Writes what is not the engine's, before that does anything.
+    /// Writes a batch that is not the engine's, before the engine does anything.
     pub fn prepare(&mut self, batch: &Batch) -> Result<(), StoreError> {
         put(&self.store, &self.reads, batch, true)
     }
 
-    /// Lets the thread write a batch, and send [`Message::Written`] when that is done. Nothing is under way. Where the system
-    /// gives no thread, it is written at once.
+    /// Has the thread write a batch and send [`Message::Written`] afterwards. No other batch may be
+    /// in flight. If the system gives no thread, this call writes the batch.
     pub fn send(&mut self, batch: Batch, unwritten: Unwritten, durable: bool) {
         let batch = Arc::new(batch);
         self.under_way = Some(batch.clone());
@@ -86,31 +86,31 @@ impl Writer {
         };
         if let Some((batch, unwritten, durable)) = back {
             let result = self.write(&batch, unwritten, durable);
-            // The receivers are this one's and its host's.
+            // The writer and its host hold the receivers.
             let _ = self.results.send(result);
             let _ = self.messages.send(Message::Written);
         }
     }
 
-    /// The result of what was under way, when it is there.
+    /// Returns the result of the batch in flight, if it is there.
     pub fn written(&mut self) -> Option<Written> {
         let written = self.written.try_recv().ok()?;
         self.under_way = None;
         Some(written)
     }
 
-    /// Waits for the result of what is under way; none when nothing is.
+    /// Waits for the result of the batch in flight. Returns `None` if there is none.
     pub fn settle(&mut self) -> Option<Written> {
         self.under_way.take()?;
         Some(self.written.recv().unwrap_or_else(|_| Err(gone())))
     }
 
-    /// The store, once all is written.
+    /// Returns the store, once everything is written.
     pub fn into_store(mut self) -> DiskStore {
         self.settle();
         if let Some(Thread { jobs, handle }) = self.thread.take() {
             drop(jobs);
-            // It has told of its end by its last result.
+            // The thread's last result told of a panic already.
             let _ = handle.join();
         }
         drop(self.reader);
@@ -127,12 +127,14 @@ impl Writer {
         let (results, messages) = (self.results.clone(), self.messages.clone());
         let work = move || {
             for (batch, unwritten, durable) in taken {
-                // A fault in there is an error of the store, not a host that waits for ever.
+                // A panic here becomes an error of the store, so that the host does not wait for
+                // ever.
                 let result =
                     catch_unwind(AssertUnwindSafe(|| write(&store, &reads, &batch, unwritten, durable)));
                 let result = result.unwrap_or_else(|_| Err(gone()));
                 drop(batch);
-                // The host may be gone: it settles what is under way before it goes, or gives up on the store.
+                // The host may be gone. It settles the batch in flight before it ends, or gives up
+                // the store.
                 if results.send(result).is_err() || messages.send(Message::Written).is_err() {
                     return;
                 }
