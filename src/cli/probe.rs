@@ -1,4 +1,4 @@
-//! Imports and exports in memory, only for fuzzing (`fuzz/`).
+//! Imports and exports in memory, for fuzzing alone (`fuzz/`).
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::kv::{Batch, Read};
 use super::export::{Chain, line};
 use super::import::read_lines;
 
-/// Returns the writes of an import of these lines. With `damaged`, incomplete parts are left out.
+/// What an import of these lines writes into a store. With `damaged`, what is not whole is left out.
 pub fn import(lines: &[u8], store: &dyn Read, damaged: bool) -> Result<Batch, String> {
     let mut incoming = read_lines(lines, Path::new("export")).map_err(|problem| problem.title)?;
     if damaged {
@@ -17,7 +17,7 @@ pub fn import(lines: &[u8], store: &dyn Read, damaged: bool) -> Result<Batch, St
     incoming.batch(store).map_err(|(_, reason)| reason)
 }
 
-/// Returns the lines of a store's export, except for the first line.
+/// The lines of an export of a store, but for the first.
 pub fn export(store: &dyn Read) -> Result<String, String> {
     let (mut chain, mut out) = (Chain::default(), String::new());
     for (key, bytes) in store.all(b"").map_err(|error| error.to_string())? {

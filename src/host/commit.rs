@@ -34,7 +34,7 @@ pub(super) struct Committer {
     /// The outputs that wait for writes.
     pub(super) outgoing: Outgoing,
     durability: Durability,
-    /// How many of the first batches are still to come.
+    /// The number of the first batches that are still to come.
     beginning: u32,
 }
 

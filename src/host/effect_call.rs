@@ -7,7 +7,7 @@ use crate::permissions::Permissions;
 
 use super::Outcome;
 
-/// The one who waits for an effect.
+/// The owner of an effect, which waits for the result.
 pub(super) enum Owner {
     Step(StepId),
     /// A running activity, by its ticket.
@@ -19,7 +19,7 @@ pub(super) struct EffectCall {
     pub owner: Owner,
     pub effect: Effect,
     pub args: Data,
-    /// What the effect may do outside: the permissions of the process and of the owner together.
+    /// The permissions of the process and of the owner together.
     pub permissions: Permissions,
 }
 

@@ -23,8 +23,7 @@ pub(super) enum AwaitingCommit {
     Line { writer: Writing, line: Result<Line, ErrorData> },
 }
 
-/// The one who is told that a line is out: the run that the line belongs to, or the owner of an
-/// effect.
+/// The party that is told that a line is out: the run of the line, or the owner of an effect.
 pub(super) enum Writing {
     Run(u64),
     Effect(Owner),

@@ -546,7 +546,7 @@ impl Host {
         let mut written = Vec::new();
         // The lines that were written, by their runs.
         let mut lines: Vec<(u64, usize)> = Vec::new();
-        // Whatever is held during this loop depends on later writes.
+        // Outputs that are held during this loop depend on later writes.
         while let Some(held) = self.committer.outgoing.next_open() {
             if !matches!(held, AwaitingCommit::Line { .. }) {
                 // An output after a line leaves when the line is out.

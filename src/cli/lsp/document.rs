@@ -62,7 +62,7 @@ impl Document {
         Some(json!({"uri": uri, "range": range_in(&file.text, place.span)}))
     }
 
-    // ---- what is wrong
+    // ---- diagnostics
 
     pub fn diagnostics(&self) -> Value {
         self.own_diagnostics().map(|diagnostic| self.diagnostic(diagnostic)).collect()
@@ -125,7 +125,7 @@ impl Document {
         actions.into()
     }
 
-    // ---- what it has
+    // ---- symbols and formatting
 
     pub fn symbols(&self) -> Value {
         let module = &self.program.modules[0];
