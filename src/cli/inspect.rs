@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use crate::api::Queries;
+use crate::archive::{forms, redact_history};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{
     Args, Checkpoint, Entry, History, InstanceRecord, Lifecycle, RecordedRequest, Status as State,
@@ -16,9 +17,8 @@ use super::access::{Access, history as read_history};
 use super::arguments::{self, Filter, List, One, Status as Wanted};
 use super::pending::{Due, pending};
 use super::problem::{Problem, note};
-use super::redact::Redaction;
 use super::table::{instant, table, time, took};
-use super::{USAGE, export, print};
+use super::{USAGE, print};
 
 /// The instances that the arguments of a command ask for.
 pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
@@ -55,9 +55,9 @@ pub fn list(list: List) -> Result<u8, Problem> {
             page.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         }
         printed = match list.json {
-            true => print(
-                &page.iter().map(|record| format!("{}\n", export::instance(record))).collect::<String>(),
-            ),
+            true => {
+                print(&page.iter().map(|record| format!("{}\n", forms::instance(record))).collect::<String>())
+            }
             false => print_page(&page, is_first),
         };
         is_first = false;
@@ -94,7 +94,7 @@ pub fn show(one: One) -> Result<u8, Problem> {
     let steps = rows(&history, &due);
     let open: Vec<&Row> = steps.iter().filter(|row| row.open && !record.status.is_ended()).collect();
     if one.json {
-        let mut shown = export::instance(&record);
+        let mut shown = forms::instance(&record);
         shown["steps"] = json!(steps.len());
         shown["waits_for"] = open.iter().map(|row| json!(row.what)).collect();
         shown["pending"] = open.iter().map(|row| row.json(&due)).collect();
@@ -154,11 +154,11 @@ pub fn history(one: arguments::History) -> Result<u8, Problem> {
         note("what was before its last checkpoint is not kept");
     }
     if one.redact {
-        redact(&record.id, &mut history, one.json);
+        redact_history(&record.id, &mut history, !one.json);
     }
     if one.json {
         let line = |entry: &Entry| {
-            let mut line = export::entry(entry);
+            let mut line = forms::entry(entry);
             if let Entry::Requested { seq, .. } = entry {
                 due.get(seq).into_iter().flatten().for_each(|due| due.add_to(&mut line));
             }
@@ -169,17 +169,6 @@ pub fn history(one: arguments::History) -> Result<u8, Problem> {
     }
     print(&table_of(rows(&history, &due)))?;
     Ok(0)
-}
-
-/// Takes what is secret out of a history. What was open at its checkpoint is among its entries then, unless they are shown
-/// one by one.
-fn redact(id: &str, history: &mut History, one_by_one: bool) {
-    let before = history.after.take().as_ref().map(Checkpoint::open_entries).unwrap_or_default();
-    let mut redaction = Redaction::default();
-    redaction.note(id, &before);
-    redaction.note(id, &history.entries);
-    let shown = before.iter().filter(|_| !one_by_one).chain(&history.entries);
-    history.entries = shown.map(|entry| redaction.entry(id, entry)).collect();
 }
 
 /// A history as a table: each request with what became of it.

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 
 use durable::api::{Answer, Command, Query, Reply, Request, Response, Starting, send};
-use durable::cli::probe;
 use durable::code::{ProgramHash, modules_hash, text_hash};
 use durable::engine::query::{EntityFilter, InstanceFilter, Page, Paging};
 use durable::engine::{
@@ -17,7 +16,7 @@ use durable::machine::{Data, EntityId, ErrorData, IfExists, Value};
 use durable::permissions::Permissions;
 use durable::syntax::{Place, Span};
 
-use super::targets::history;
+use super::targets::{history, import};
 
 /// A writer of the inputs of a target, each after the byte that selects its kind.
 struct Seeds(&'static str, usize);
@@ -312,7 +311,7 @@ fn of_socket() {
 
 fn of_import() {
     let mut seeds = Seeds("import", 0);
-    let exported = probe::export(&store()).expect("it is whole");
+    let exported = import::export(&store()).expect("it is whole");
     seeds.plain(exported.as_bytes());
     let about = |kind: &str| {
         let lines: Vec<&str> = exported

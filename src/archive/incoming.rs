@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
-use crate::engine::{Address, Deployed, Hold, InstanceRecord, StoredProgram, keys};
+use crate::engine::{Address, Deployed, Hold, InstanceRecord, StoredProgram, keys, read_history};
 use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
+
+use super::error::Refusal;
 
 /// A value, and the number of the line that it is from.
 struct Line {
@@ -12,25 +14,23 @@ struct Line {
     number: usize,
 }
 
-/// The keys and values of an export that is read.
+/// The keys and values of an export, as they are read.
 #[derive(Default)]
 pub struct Incoming {
     lines: BTreeMap<Vec<u8>, Line>,
 }
 
-/// Why an export is not taken, and the line at which that shows, if it is one.
-pub type Refusal = (Option<usize>, String);
-
 impl Incoming {
     /// Adds what a line says. The same may be said twice, as in two exports of one store one after another.
-    pub fn add(&mut self, key: Vec<u8>, value: Vec<u8>, number: usize) -> Result<(), Refusal> {
+    pub(super) fn add(&mut self, key: Vec<u8>, value: Vec<u8>, number: usize) -> Result<(), Refusal> {
         match self.lines.get(&key) {
             Some(known) if known.value == value => Ok(()),
             // Time and lives only grow.
             Some(known) if grows(&key) && known.value > value => Ok(()),
             Some(known) if !grows(&key) => {
                 let what = named(&key);
-                Err((Some(number), format!("it says something else of {what} than line {}", known.number)))
+                let reason = format!("it says something else of {what} than line {}", known.number);
+                Err(Refusal { line: Some(number), reason })
             }
             _ => {
                 self.lines.insert(key, Line { value, number });
@@ -39,19 +39,19 @@ impl Incoming {
         }
     }
 
-    /// How many instances there are.
+    /// Returns how many instances there are.
     pub fn instances(&self) -> usize {
         self.lines.keys().filter(|key| key.starts_with(keys::INSTANCES)).count()
     }
 
-    /// Leaves out what is incomplete, and what needs it in turn, and says what that is.
+    /// Leaves out what is incomplete, and what needs it in turn, and returns what that is.
     pub fn leave_out(&mut self, store: &dyn Read) -> Vec<Refusal> {
         let mut left_out = Vec::new();
         loop {
             let view = View { incoming: self, store };
             let incomplete = self.lines.iter().filter_map(|(key, line)| {
                 let reason = view.complete(key, &line.value).err()?;
-                Some((key.clone(), (Some(line.number), reason)))
+                Some((key.clone(), Refusal { line: Some(line.number), reason }))
             });
             let incomplete: Vec<(Vec<u8>, Refusal)> = incomplete.collect();
             if incomplete.is_empty() {
@@ -72,29 +72,32 @@ impl Incoming {
         }
     }
 
-    /// The batch that brings it into a store. Refused is what the store has with another value, and what is incomplete.
+    /// Returns the batch that brings it into a store. What the store has with another value is refused, and so is what is
+    /// incomplete.
     pub fn batch(&self, store: &dyn Read) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
-        let known = |key: &[u8]| store.get(key).map_err(|error| (None, error.to_string()));
+        let known =
+            |key: &[u8]| store.get(key).map_err(|error| Refusal { line: None, reason: error.to_string() });
+        let refused = |line: &Line, reason: String| Refusal { line: Some(line.number), reason };
         for (key, line) in self.lines.iter().filter(|(key, _)| key.starts_with(keys::INSTANCES)) {
             if known(key)?.is_some() {
-                return Err((Some(line.number), format!("the store has {} already", named(key))));
+                return Err(refused(line, format!("the store has {} already", named(key))));
             }
         }
-        for (key, Line { value, number }) in &self.lines {
+        for (key, line) in &self.lines {
             match known(key)? {
-                Some(known) if known == *value => {}
-                Some(known) if grows(key) && known >= *value => {}
+                Some(known) if known == line.value => {}
+                Some(known) if grows(key) && known >= line.value => {}
                 Some(_) if !grows(key) => {
                     let what = named(key);
-                    return Err((Some(*number), format!("the store has another value of {what} already")));
+                    return Err(refused(line, format!("the store has another value of {what} already")));
                 }
-                _ => batch.put(key.clone(), value.clone()),
+                _ => batch.put(key.clone(), line.value.clone()),
             }
         }
         let view = View { incoming: self, store };
-        for (key, Line { value, number }) in &self.lines {
-            view.complete(key, value).map_err(|reason| (Some(*number), reason))?;
+        for (key, line) in &self.lines {
+            view.complete(key, &line.value).map_err(|reason| refused(line, reason))?;
         }
         Ok(batch)
     }
@@ -132,7 +135,7 @@ impl View<'_> {
             let unreadable = || format!("the record of {} is not readable", named(key));
             let record = InstanceRecord::decode(value).ok_or_else(unreadable)?;
             self.needs_program(&record.program.0, &format!("instance `{}`", record.id))?;
-            crate::engine::read_history(self, &record)?;
+            read_history(self, &record)?;
         } else if let Some((id, _)) = keys::parse_chunk(key) {
             self.needs_instance(id, "a part of the history")?;
         } else if let Some(id) = key.strip_prefix(keys::CHECKPOINTS) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::Value as Json;
 
 use crate::builtins::Effect;
-use crate::engine::{Args, Entry, RecordedRequest};
+use crate::engine::{Args, Checkpoint, Entry, History, RecordedRequest};
 use crate::machine::secret::MASK;
 use crate::machine::{Data, ErrorData, Value};
 
@@ -22,9 +22,19 @@ const OPEN: [&str; 6] =
 /// Parts of the names of response headers that are secret.
 const SECRET: [&str; 5] = ["cookie", "auth", "token", "key", "secret"];
 
+/// Takes what is secret out of a history. What was open at its checkpoint is among its entries then, if it is wanted.
+pub fn redact_history(id: &str, history: &mut History, with_open: bool) {
+    let before = history.after.take().as_ref().map(Checkpoint::open_entries).unwrap_or_default();
+    let mut redaction = Redaction::default();
+    redaction.note(id, &before);
+    redaction.note(id, &history.entries);
+    let shown = before.iter().filter(|_| with_open).chain(&history.entries);
+    history.entries = shown.map(|entry| redaction.entry(id, entry)).collect();
+}
+
 /// What is left out.
 #[derive(Default)]
-pub struct Redaction {
+pub(super) struct Redaction {
     texts: BTreeSet<String>,
     /// The requests that ask for variables, by instance and number.
     variables: HashSet<(String, u64)>,
