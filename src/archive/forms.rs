@@ -4,6 +4,7 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::engine::query::{Printed, PrintedLine};
 use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest, Status};
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
 use crate::syntax::Place;
@@ -112,6 +113,18 @@ pub(super) fn output(line: &Line) -> Json {
         Line::Print(text) => json!({"print": text}),
         Line::Log { level, text } => json!({"log": level, "text": text}),
     }
+}
+
+/// A line of a program, as a query for its output has it. Of a long one there is only how many bytes it has.
+pub fn printed(printed: &Printed) -> Json {
+    let mut out = match &printed.line {
+        PrintedLine::Short(line) => output(line),
+        PrintedLine::Long { is_log: false, bytes } => json!({"print": null, "bytes": bytes}),
+        PrintedLine::Long { is_log: true, bytes } => json!({"log": null, "bytes": bytes}),
+    };
+    out["seq"] = json!(printed.seq);
+    out["time"] = json!(format::instant(printed.time));
+    out
 }
 
 /// An entity's reference as data.
