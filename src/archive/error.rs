@@ -55,8 +55,9 @@ impl fmt::Display for Refusal {
 impl std::error::Error for ArchiveError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ArchiveError::Store(error) => Some(error),
-            ArchiveError::Query(error) => Some(error),
+            // They say what the inner error says, so what is behind that is behind this.
+            ArchiveError::Store(error) => error.source(),
+            ArchiveError::Query(error) => error.source(),
             ArchiveError::Input(error) | ArchiveError::Output(error) => Some(error),
             ArchiveError::Refused(_) => None,
         }
