@@ -280,8 +280,8 @@ fn a_client_without_a_greeting_is_let_go() {
     assert_eq!(connect(&place).instance("a"), Ok(None));
 }
 
-/// An instance that another one called or started under an automatic id; one of before lives has no owner, and its id
-/// tells.
+/// Returns an instance that another one called or started under an automatic id. An instance from
+/// before lives were counted has no owner, and is known by its id.
 fn child_of(parent: &InstanceRecord, seq: u64, is_earlier: bool, random: &mut Random) -> InstanceRecord {
     let mut child = record(&format!("{}:{seq}", parent.id), random);
     child.root.clone_from(&parent.root);
@@ -292,8 +292,8 @@ fn child_of(parent: &InstanceRecord, seq: u64, is_earlier: bool, random: &mut Ra
     child
 }
 
-/// The pages of a tree, whatever their limits, are what a purge of its root removes, in the order of the ids, and each
-/// says whose it is.
+/// The pages of a tree, whatever their limits, have what a purge of its root removes, in the order of
+/// the ids, and each instance has its owner.
 #[test]
 fn pages_of_trees_are_what_a_purge_removes() {
     for seed in 0..300 {
@@ -312,9 +312,9 @@ fn pages_of_trees_are_what_a_purge_removes() {
                 all.push(child);
             }
         }
-        // Some are gone, and those below them are nobody's.
+        // Some instances were purged alone, so those below them are in no tree.
         all.retain(|record| !record.id.contains(':') || !random.one_in(6));
-        // Some have another life than their children's owner.
+        // Some have another life than the owner of their children.
         for record in &mut all {
             record.life += u64::from(record.life > 0 && random.one_in(8));
         }
@@ -352,7 +352,7 @@ fn pages_of_trees_are_what_a_purge_removes() {
     }
 }
 
-/// A request for a line, and the line.
+/// Returns a request, and the line that it asks for.
 fn line(seq: u64, random: &mut Random) -> (Entry, Option<Printed>) {
     let time = 10 * seq as i64;
     let text = match random.one_in(10) {
@@ -376,7 +376,8 @@ fn line(seq: u64, random: &mut Random) -> (Entry, Option<Printed>) {
     (entry, line.map(|line| Printed { seq, time, line }))
 }
 
-/// The pages of an instance's output, whatever their limits, are the lines of its history, once each and in order.
+/// The pages of an instance's output, whatever their limits, have the lines of its history, once each
+/// and in order.
 #[test]
 fn pages_of_output_are_all_of_it() {
     for seed in 0..200 {
@@ -415,14 +416,14 @@ fn pages_of_output_are_all_of_it() {
         let whole = store.output("a").expect("the output").expect("an instance");
         assert_eq!((whole.lines.items, whole.lines.next), (wanted, None), "seed {seed}");
         assert_eq!(store.output("b"), Ok(None));
-        // A history without one of its parts is no output either.
+        // Without a chunk of the history there is no output.
         if chunks > 1 {
             let mut damaged = store.clone();
             damaged.tree.remove(&keys::chunk("a", random.below(chunks - 1)));
             let error = damaged.output("a").expect_err("a part is missing");
             assert!(error.to_string().starts_with("a can't be read: "), "seed {seed}: {error}");
         }
-        // One that has begun anew has nothing after a page of before.
+        // An instance that has begun anew has nothing after an earlier page.
         if let Some(cursor) = cursor {
             instance.execution += 1;
             store.tree.insert(keys::instance("a"), instance.encode());
@@ -480,7 +481,7 @@ fn trees_and_output_are_the_same_over_the_socket() {
     }
 }
 
-/// Of a history that is not kept from its beginning there are the last lines, and it is said so.
+/// A trimmed history has the last lines, and a note says so.
 #[test]
 fn output_of_a_trimmed_history_begins_at_its_checkpoint() {
     let place = Place::new("orchestration o() { for i in 0..20_000 { print(i) }; receive(\"go\") }");

@@ -38,7 +38,7 @@ const LAYERS: [&str; 23] = [
     "cli",
 ];
 
-/// What knows the keys of a store, and why.
+/// The folders and files that know the keys of a store, with the reasons.
 const KNOW_KEYS: [(&str, &str); 4] = [
     ("src/engine/", "the keys are the engine's"),
     ("src/host/", "the host writes beside the engine, for a prompt's undo and for programs"),

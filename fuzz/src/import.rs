@@ -34,7 +34,8 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// What an import of these lines writes into a store. With `damaged`, what is not whole is left out.
+/// Returns the batch of an import of lines into a store. With `damaged`, what is incomplete is left
+/// out.
 fn import(lines: &[u8], store: &dyn Read, damaged: bool) -> Result<Batch, String> {
     let mut incoming = archive::read(lines).map_err(|error| error.to_string())?;
     if damaged {
@@ -43,7 +44,7 @@ fn import(lines: &[u8], store: &dyn Read, damaged: bool) -> Result<Batch, String
     incoming.batch(store).map_err(|refusal| refusal.reason)
 }
 
-/// The lines of an export of a store, but for the first.
+/// Returns the lines of an export of a store after the first.
 pub fn export(store: &dyn Read) -> Result<String, String> {
     let mut out = Vec::new();
     let exported = archive::export(store, Exporting::default(), &mut out);

@@ -34,7 +34,7 @@ pub enum Query {
     Modules(ProgramHash),
     /// The tree of an instance, in the order of the ids.
     Tree { id: String, paging: Paging },
-    /// What an instance has printed and logged, as far as its history is kept.
+    /// The output of an instance, as far as its history is kept.
     Output { id: String, paging: Paging },
 }
 
@@ -173,7 +173,7 @@ pub trait Queries {
         Ok(is_there.then_some(all))
     }
 
-    /// Returns what an instance has printed and logged, in one page; `None` if there is no such instance.
+    /// Returns the output of an instance in one page, or `None` if there is no such instance.
     fn output(&self, id: &str) -> Result<Option<OutputPage>, QueryError> {
         let mut page = |before: Option<&OutputPage>| {
             let from = before.and_then(|before| before.lines.next.clone());
@@ -246,9 +246,9 @@ fn each_page<T>(
     }
 }
 
-/// Returns all pages of something that an instance has; none of them if there is no such instance. `next` returns the page
-/// after another one, and whether it is the last. When the instance has begun anew before the last page, its pages are read
-/// again.
+/// Returns all pages of something that an instance has, or no page if there is no such instance.
+/// `next` returns the page after another one, and whether it is the last. If the instance begins anew
+/// before the last page, all pages are read again.
 fn all_pages<P>(
     id: &str,
     what: &str,

@@ -1,30 +1,31 @@
-//! The checksums that chain the chunks of histories, while an archive is written or read.
+//! The checksums that chain the chunks of histories, as an archive is written or read.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::engine::Checkpoint;
 
-/// The checksum of the chunk before, of the history whose chunks are read or written.
+/// The chain of the history whose chunks are written or read: the checksum of the chunk before.
 #[derive(Default)]
 pub(super) struct Chain {
     id: String,
     /// The number of the chunk before.
     number: u64,
     checksum: u64,
-    /// Whether chunks that don't fit those before are taken all the same.
+    /// Whether a chunk is kept that does not fit the chunk before.
     salvages: bool,
-    /// The histories with such chunks.
+    /// The instances whose histories have such chunks.
     pub gaps: BTreeSet<String>,
-    /// For each history that isn't kept from its beginning: the checksum before its first chunk.
+    /// The checksums before the first chunks of trimmed histories.
     seeds: HashMap<String, u64>,
 }
 
 impl Chain {
-    /// A chain that takes chunks which don't fit those before.
+    /// Returns a chain for a damaged store, whose chunks are kept also after a gap.
     pub fn salvaging() -> Chain {
         Chain { salvages: true, ..Chain::default() }
     }
 
+    /// Whether a chunk is kept that does not fit the chunk before.
     pub fn salvages(&self) -> bool {
         self.salvages
     }
@@ -36,9 +37,10 @@ impl Chain {
         }
     }
 
-    /// Returns the checksum before the next chunk of a history, to be replaced by that chunk's.
+    /// Returns the checksum before the next chunk of a history. The caller replaces it by the
+    /// checksum of that chunk.
     pub fn of(&mut self, id: &str, number: u64) -> &mut u64 {
-        // A file may have a history twice.
+        // A file may have the same history twice.
         let begins = self.id != id || number <= self.number;
         self.number = number;
         if begins {

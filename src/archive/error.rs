@@ -17,14 +17,14 @@ pub enum ArchiveError {
     Input(io::Error),
     /// The lines can't be written.
     Output(io::Error),
-    /// The lines are not taken. Nothing was imported.
+    /// The lines are refused. Nothing was imported.
     Refused(Refusal),
 }
 
-/// Why lines are not taken.
+/// Why lines are refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// The number of the line at which that shows, if it is one line.
+    /// The number of the line with the cause, if it is one line.
     pub line: Option<usize>,
     pub reason: String,
 }
@@ -55,7 +55,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for ArchiveError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // They say what the inner error says, so what is behind that is behind this.
+            // The message is that of the inner error, so the source is too.
             ArchiveError::Store(error) => error.source(),
             ArchiveError::Query(error) => error.source(),
             ArchiveError::Input(error) | ArchiveError::Output(error) => Some(error),

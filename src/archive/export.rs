@@ -1,7 +1,8 @@
 //! Export: a store as lines of JSON.
 //!
-//! The first line is about the store, each further line about one key. Values of the language are in the lossless form of
-//! `machine::json`: what JSON lacks is an object with one key that begins with `$`. Times are RFC 3339 with nanoseconds.
+//! The first line is about the store, each further line about one key. Values of the language have
+//! the lossless form of `machine::json`: what JSON lacks is an object with one key that begins with
+//! `$`. Times are RFC 3339 with nanoseconds.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -20,20 +21,21 @@ use super::redact::Redaction;
 /// How a store is exported.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Exporting {
-    /// How many commits the store's database has had.
+    /// The number of commits of the store's database, for the first line.
     pub commits: u64,
-    /// Whether secrets are left out, for people to read. Such an export can't be imported.
+    /// Whether secrets are left out. Such an export is for human readers, and can't be imported.
     pub redacts: bool,
-    /// Whether the store is damaged: what can be read is saved, also when it does not fit what is before.
+    /// Whether the store is damaged. Then a chunk is saved also when it does not fit the chunk
+    /// before.
     pub salvages: bool,
 }
 
-/// What an export came to.
+/// The outcome of an export.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exported {
-    /// How many lines there are after the first.
+    /// The number of lines after the first.
     pub lines: u64,
-    /// What was left out since it is not readable, in words.
+    /// What was left out because it is not readable, in words.
     pub left_out: Vec<String>,
     /// The instances whose histories have gaps.
     pub gaps: BTreeSet<String>,
@@ -62,7 +64,7 @@ pub fn export(store: &dyn Read, how: Exporting, out: &mut impl Write) -> Result<
     let mut chain = if salvages { Chain::salvaging() } else { Chain::default() };
     let (mut exported, mut written) = (Exported::default(), Ok(()));
     store.scan(b"", &mut |key, bytes| {
-        // An import writes keys that are canonical.
+        // An import writes canonical keys.
         if key == keys::CANONICAL {
             return true;
         }
@@ -94,7 +96,7 @@ fn secrets(store: &dyn Read) -> Result<Redaction, StoreError> {
             redaction.note(&text(id), &checkpoint.open_entries());
         } else if let Some((id, number)) = keys::parse_chunk(key) {
             let before = chain.of(id, number);
-            // What is not readable is not exported either.
+            // A chunk that is not readable is not exported either.
             if let Ok(chunk) = Chunk::decode(bytes, *before) {
                 *before = chunk.checksum;
                 redaction.note(id, &chunk.entries);

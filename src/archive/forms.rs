@@ -1,6 +1,6 @@
-//! The JSON forms of what a store holds: instances, entries of histories, messages, values.
+//! The JSON forms of instances, entries of histories, messages, lines and values.
 //!
-//! Commands that answer in JSON use the same forms as exports. The forms are stable: fields may be added.
+//! Exports and commands with `--json` share these forms. The forms are stable: fields may be added.
 
 use serde_json::{Value as Json, json};
 
@@ -9,12 +9,12 @@ use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest,
 use crate::machine::{Data, EntityId, ErrorData, format, json as values};
 use crate::syntax::Place;
 
-/// Bytes as hexadecimal digits.
+/// Returns bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Data in its lossless form.
+/// Returns the lossless form of data.
 pub fn data(data: &Data) -> Json {
     serde_json::from_str(&values::from_data(data)).unwrap_or_default()
 }
@@ -27,7 +27,7 @@ fn place(place: Place) -> Json {
     json!([place.source, place.span.start, place.span.end])
 }
 
-/// An instance's record.
+/// Returns the form of an instance's record.
 pub fn instance(record: &InstanceRecord) -> Json {
     let mut out = json!({
         "type": "instance",
@@ -63,7 +63,7 @@ pub fn instance(record: &InstanceRecord) -> Json {
     out
 }
 
-/// One entry of a history.
+/// Returns the form of an entry of a history.
 pub fn entry(entry: &Entry) -> Json {
     let mut out = match entry {
         Entry::Requested { seq, what, args, place: at, .. } => {
@@ -107,7 +107,7 @@ pub fn entry(entry: &Entry) -> Json {
     out
 }
 
-/// A line of a program.
+/// Returns the form of a line of a program.
 pub(super) fn output(line: &Line) -> Json {
     match line {
         Line::Print(text) => json!({"print": text}),
@@ -115,7 +115,8 @@ pub(super) fn output(line: &Line) -> Json {
     }
 }
 
-/// A line of a program, as a query for its output has it. Of a long one there is only how many bytes it has.
+/// Returns the form of a line of an instance's output. A long line has only the number of its
+/// bytes.
 pub fn printed(printed: &Printed) -> Json {
     let mut out = match &printed.line {
         PrintedLine::Short(line) => output(line),
@@ -127,12 +128,12 @@ pub fn printed(printed: &Printed) -> Json {
     out
 }
 
-/// An entity's reference as data.
+/// Returns an entity's reference as data.
 pub(super) fn reference(entity: &EntityId) -> Data {
     Data::encode(&entity.value()).unwrap_or_default()
 }
 
-/// What a message says.
+/// Returns the form of a message's contents.
 pub fn message(message: &Message) -> Json {
     let mut out = match message {
         Message::Begin(record, _) => json!({"function": record.function, "args": data(&record.args)}),

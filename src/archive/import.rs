@@ -13,11 +13,11 @@ use super::incoming::Incoming;
 use super::parse::read_line;
 use super::verify::verify;
 
-/// Reads the lines of an export, or of several one after another.
+/// Reads the lines of an export, or of several exports one after another.
 pub fn read(lines: impl BufRead) -> Result<Incoming, ArchiveError> {
     let mut incoming = Incoming::default();
     let mut chain = Chain::default();
-    // How many lines follow the lines about stores, where those say so.
+    // The number of lines that must follow, if each line about a store has one.
     let (mut announced, mut found) = (Some(0), 0);
     for (number, line) in lines.lines().enumerate() {
         let line = line.map_err(ArchiveError::Input)?;
@@ -50,7 +50,7 @@ pub fn read(lines: impl BufRead) -> Result<Incoming, ArchiveError> {
     }
 }
 
-/// Writes what was read into a store that has none of the instances in it, and checks the store.
+/// Writes what was read into a store that has none of these instances, and verifies the store.
 pub fn import(incoming: &Incoming, store: &mut DiskStore) -> Result<(), ArchiveError> {
     let batch = incoming.batch(store)?;
     store.commit(&batch)?;

@@ -1,4 +1,5 @@
-//! What an import brings: each key once, nothing that the store has otherwise, nothing incomplete.
+//! The keys and values of an import, and the checks before they are written: each key has one
+//! value, the store has no other value, and nothing is incomplete.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +9,25 @@ use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
 
 use super::error::Refusal;
 
-/// A value, and the number of the line that it is from.
+/// A value, and the number of its line.
 struct Line {
     value: Vec<u8>,
     number: usize,
 }
 
-/// The keys and values of an export, as they are read.
+/// The keys and values of the lines that were read.
 #[derive(Default)]
 pub struct Incoming {
     lines: BTreeMap<Vec<u8>, Line>,
 }
 
 impl Incoming {
-    /// Adds what a line says. The same may be said twice, as in two exports of one store one after another.
+    /// Adds the key and value of a line. A key may occur twice with the same value, as in two
+    /// exports of one store one after another.
     pub(super) fn add(&mut self, key: Vec<u8>, value: Vec<u8>, number: usize) -> Result<(), Refusal> {
         match self.lines.get(&key) {
             Some(known) if known.value == value => Ok(()),
-            // Time and lives only grow.
+            // Time and the number of lives only grow.
             Some(known) if grows(&key) && known.value > value => Ok(()),
             Some(known) if !grows(&key) => {
                 let what = named(&key);
@@ -39,12 +41,13 @@ impl Incoming {
         }
     }
 
-    /// Returns how many instances there are.
+    /// Returns the number of instances.
     pub fn instances(&self) -> usize {
         self.lines.keys().filter(|key| key.starts_with(keys::INSTANCES)).count()
     }
 
-    /// Leaves out what is incomplete, and what needs it in turn, and returns what that is.
+    /// Removes what is incomplete, and then everything that needs what was removed. Returns what
+    /// was removed.
     pub fn leave_out(&mut self, store: &dyn Read) -> Vec<Refusal> {
         let mut left_out = Vec::new();
         loop {
@@ -58,7 +61,7 @@ impl Incoming {
                 return left_out;
             }
             for (key, refusal) in incomplete {
-                // An instance goes with its history.
+                // The history of an instance is removed with it.
                 if let Some(id) = key.strip_prefix(keys::INSTANCES) {
                     let history = keys::history(&String::from_utf8_lossy(id));
                     self.lines.retain(|key, _| !key.starts_with(&history));
@@ -72,8 +75,8 @@ impl Incoming {
         }
     }
 
-    /// Returns the batch that brings it into a store. What the store has with another value is refused, and so is what is
-    /// incomplete.
+    /// Returns the batch that writes everything into a store. Refuses keys that the store has with
+    /// another value, and what is incomplete.
     pub fn batch(&self, store: &dyn Read) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         let known =
@@ -103,7 +106,7 @@ impl Incoming {
     }
 }
 
-/// A store as it will be with what comes.
+/// A store as it will be after the import.
 struct View<'a> {
     incoming: &'a Incoming,
     store: &'a dyn Read,
@@ -126,7 +129,7 @@ impl Read for View<'_> {
 }
 
 impl View<'_> {
-    /// Checks that all is there that a key needs.
+    /// Checks that everything is there that a key needs.
     fn complete(&self, key: &[u8], value: &[u8]) -> Result<(), String> {
         if let Some(hash) = key.strip_prefix(keys::PROGRAMS) {
             return self.whole_program(hash, value);
@@ -142,7 +145,7 @@ impl View<'_> {
             self.needs_instance(&String::from_utf8_lossy(id), "a checkpoint")?;
         } else if let Some(id) = key.strip_prefix(keys::ACTIVE) {
             let id = String::from_utf8_lossy(id);
-            // One that is about to begin is a message so far.
+            // An instance that is about to begin has no record, but a message.
             if self.all(&keys::mail_of(&Address::instance(&id)))?.is_empty() {
                 self.needs_instance(&id, "the root")?;
             }
@@ -176,7 +179,7 @@ impl View<'_> {
         }
     }
 
-    /// Checks that the texts of a program are there, and are its texts.
+    /// Checks that the texts of a program are there, and that they have the program's hash.
     fn whole_program(&self, hash: &[u8], value: &[u8]) -> Result<(), String> {
         let shown: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let program =
@@ -195,12 +198,12 @@ impl View<'_> {
     }
 }
 
-/// Keys whose value only grows: of two the greater counts.
+/// Whether the value of a key only grows. Of two values the greater counts.
 fn grows(key: &[u8]) -> bool {
     key == keys::TIME || key == keys::LIFE
 }
 
-/// What a key is of, for people.
+/// Returns what a key stands for, for people.
 fn named(key: &[u8]) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if let Some((id, number)) = keys::parse_chunk(key) {

@@ -1,4 +1,4 @@
-//! One key of a store and its value, as a line of an export.
+//! A key of a store and its value, as a line of an export.
 
 use serde_json::{Value as Json, json};
 
@@ -11,7 +11,7 @@ use super::chain::Chain;
 use super::forms::{data, entry, hex, instance, message, output, reference};
 use super::redact::Redaction;
 
-/// Returns the line of a key and its value. An error says what is not readable.
+/// Returns the line of a key and its value. The error says what is not readable.
 pub(super) fn line(
     key: &[u8],
     bytes: &[u8],
@@ -75,7 +75,7 @@ pub(super) fn line(
     history_line(key, bytes, chain, redaction)
 }
 
-/// The line of a message.
+/// Returns the line of a message.
 fn mail_line(key: &[u8], bytes: &[u8]) -> Result<Json, String> {
     let (to, number) = keys::parse_mail(key).ok_or_else(|| unreadable(key))?;
     let mail = StoredMail::decode(bytes).ok_or_else(|| unreadable(key))?;
@@ -90,7 +90,7 @@ fn mail_line(key: &[u8], bytes: &[u8]) -> Result<Json, String> {
     Ok(out)
 }
 
-/// The line of an entity's state or lock.
+/// Returns the line of an entity's state or lock.
 fn entity_line(key: &[u8], bytes: &[u8]) -> Result<Json, String> {
     let entity = keys::parse_entity_key(key).ok_or_else(|| unreadable(key))?;
     let reference = data(&reference(&entity));
@@ -107,7 +107,7 @@ fn entity_line(key: &[u8], bytes: &[u8]) -> Result<Json, String> {
     }))
 }
 
-/// The line of a part of a history.
+/// Returns the line of a chunk of a history.
 fn history_line(
     key: &[u8],
     bytes: &[u8],
@@ -138,7 +138,7 @@ fn unreadable(key: &[u8]) -> String {
     format!("{} is not readable", text(key))
 }
 
-/// Bytes as text, for what is mostly text.
+/// Returns bytes as text. Ids and names are UTF-8 unless the store is damaged.
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -15,8 +15,8 @@ use crate::syntax::{Place, Span};
 
 use super::chain::Chain;
 
-/// Returns the key and the value that a line stands for; `Some(None)` for a line that stands for none, as that about the
-/// store, and `None` if it isn't a line of an export.
+/// Returns the key and the value of a line. `Some(None)` is a line without a key, such as the line
+/// about the store, and `None` is no line of an export.
 pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> {
     Some(match json["type"].as_str()? {
         "store" => {
@@ -50,7 +50,7 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
         "checkpoint" => {
             let (id, stored) = (json["id"].as_str()?, unhex_all(json["stored"].as_str()?)?);
             let checkpoint = Checkpoint::decode(&stored)?;
-            // With the history before it, a checkpoint is made again when one is due.
+            // A checkpoint with the whole history before it is made again when one is due.
             if !checkpoint.trimmed {
                 return Some(None);
             }
@@ -130,7 +130,7 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
     };
     let id = json["id"].as_str()?.to_string();
     keys::bad_id(&id).is_none().then_some(())?;
-    // An export of a version that knew no lives says nothing of them.
+    // Exports of earlier versions have no lives.
     let life = |name: &str| json[name].as_u64().unwrap_or(0);
     let parent = json["parent"].as_str().map(|id| LifeId { id: id.into(), life: life("parent_life") });
     Some(InstanceRecord {
@@ -170,7 +170,7 @@ fn read_instance(json: &Json) -> Option<InstanceRecord> {
     })
 }
 
-/// What may be done outside. An export of a version that kept nothing of it says nothing of it.
+/// Reads permissions. Exports of earlier versions have none.
 fn read_permissions(json: &Json) -> Option<Permissions> {
     match json.get("permissions") {
         None => Some(Permissions::default()),

@@ -1,4 +1,4 @@
-//! Verification: everything in a store is read, and is what was written.
+//! Verification: a store has everything that was written, and every history can be read.
 
 use crate::api::{Queries, QueryError};
 use crate::engine::query::InstanceFilter;
@@ -6,17 +6,17 @@ use crate::store::DiskStore;
 
 use super::error::ArchiveError;
 
-/// What a store has that was read as a whole.
+/// The outcome of a verification.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verification {
     pub instances: u64,
     pub keys: u64,
     pub bytes: u64,
-    /// Why histories can't be read, one for each such history.
+    /// The error of each history that can't be read.
     pub unreadable: Vec<QueryError>,
 }
 
-/// Checks that a store has everything that was written, and reads the history of every instance.
+/// Adds up the digest of a store, and reads the history of every instance.
 pub fn verify(store: &DiskStore) -> Result<Verification, ArchiveError> {
     let report = store.verify()?;
     let mut verified =

@@ -20,7 +20,7 @@ use super::problem::{Problem, note};
 use super::table::{instant, table, time, took};
 use super::{USAGE, print};
 
-/// What is said of a history that does not begin with its instance.
+/// The note about a trimmed history.
 const NOT_KEPT: &str = "what was before its last checkpoint is not kept";
 
 /// The instances that the arguments of a command ask for.
@@ -49,7 +49,8 @@ pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
     })
 }
 
-/// Lists instances: the oldest first when they fit a page, else page by page, in the order of their ids.
+/// Lists instances: the oldest first when they fit a page, else page by page, in the order of their
+/// ids.
 pub fn list(list: List) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
     if let Some(id) = &list.tree {
@@ -80,7 +81,7 @@ fn json_lines<'a>(records: impl IntoIterator<Item = &'a InstanceRecord>) -> Stri
 
 const HEADINGS: [&str; 6] = ["ID", "STATUS", "BEGAN", "TOOK", "RUNS", "FILE"];
 
-/// The cells of an instance in a list.
+/// Returns the cells of an instance in a list.
 fn cells(record: &InstanceRecord) -> Vec<String> {
     vec![
         record.id.clone(),
@@ -98,7 +99,8 @@ fn print_page(page: &[InstanceRecord], is_first: bool) -> Result<(), Problem> {
     print(if is_first { &text } else { without_head() })
 }
 
-/// The instances of a tree, each before those that it called or started, the oldest of these first; with their depths.
+/// Returns the instances of a tree with their depths. Each comes before those that it called or
+/// started, and of these the oldest comes first.
 fn descending(mut tree: Vec<InstanceRecord>, root: &str) -> Vec<(usize, InstanceRecord)> {
     tree.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
     let mut owned: HashMap<String, Vec<InstanceRecord>> = HashMap::new();
@@ -222,7 +224,7 @@ pub fn history(one: arguments::History) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// Prints what an instance has printed, and logs what it has logged.
+/// Prints the output of an instance, as it was: logged lines go to standard error.
 fn print_output(output: &OutputPage, as_json: bool) -> Result<(), Problem> {
     if output.is_trimmed {
         note(NOT_KEPT);

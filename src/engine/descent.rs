@@ -1,7 +1,8 @@
-//! Trees of instances in pages: an instance with everything that it called or started under automatic ids.
+//! Trees of instances, in pages: an instance with everything that it called or started under
+//! automatic ids.
 //!
-//! A purge reads a whole [`Tree`](super::Tree) downwards, by the same rule. A page has only a part of the instances, so
-//! each of them is followed upwards.
+//! A purge reads a whole [`Tree`](super::Tree) from the root down. A page has only a part of the
+//! instances, so this module follows each instance up to the root, by the same rule.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ use super::record::InstanceRecord;
 /// Returns the tree of an instance, in the order of the ids; `None` if there is no such instance.
 pub fn tree(store: &dyn Read, id: &str, paging: &Paging) -> Result<Option<Page<InstanceRecord>>, ReadError> {
     let Some(root) = read_record(store, id)? else { return Ok(None) };
-    // Automatic ids begin as that of their root does, unless it is longer.
+    // Automatic ids begin with the first characters of the root's id.
     let head: String = id.chars().take(HEAD).collect();
     let prefix = keys::instance(&head);
     let mut page = Page { items: Vec::new(), next: None };
@@ -56,13 +57,13 @@ pub fn tree(store: &dyn Read, id: &str, paging: &Paging) -> Result<Option<Page<I
     Ok(Some(page))
 }
 
-/// Which instances descend from one.
+/// The instances of a tree, as far as they are known.
 struct Descent<'a> {
     store: &'a dyn Read,
     root: &'a InstanceRecord,
-    /// Whether an instance is in the tree, once that is known.
+    /// Whether an instance is in the tree.
     known: HashMap<LifeId, bool>,
-    /// The instances of before lives that may be in the tree.
+    /// The instances from before lives were counted that may be in the tree.
     earlier: Option<Vec<InstanceRecord>>,
 }
 
@@ -82,7 +83,7 @@ impl Descent<'_> {
                 is_in = *known;
                 break;
             }
-            // Only a damaged store has an instance that owns itself.
+            // In a damaged store an instance may own itself.
             if path.contains(&of) {
                 break;
             }
@@ -93,13 +94,15 @@ impl Descent<'_> {
         Ok(is_in)
     }
 
-    /// The instance that called or started another under its automatic id, if it is still there.
+    /// Returns the instance that called or started another under its automatic id, if it is still
+    /// there.
     fn owner(&mut self, record: &InstanceRecord) -> Result<Option<InstanceRecord>, ReadError> {
         let Some(owner) = self.owner_of(record)? else { return Ok(None) };
         Ok(read_record(self.store, &owner.id)?.filter(|found| found.life == owner.life))
     }
 
-    /// As [`Descent::owner`], its id. When an instance began before owners were noted, the form of its id tells.
+    /// Returns the id and the life of that instance. Instances from before owners were noted are
+    /// known by the form of their ids.
     fn owner_of(&mut self, record: &InstanceRecord) -> Result<Option<LifeId>, ReadError> {
         if record.owner.is_some() || record.life > 0 || !record.id.contains(':') {
             return Ok(record.owner.clone());

@@ -104,7 +104,8 @@ pub(super) fn whole(record: &InstanceRecord, history: Result<History, String>) -
     }
 }
 
-/// What a history lacks that ends before this chunk. That of an ended instance must be whole, unless it was trimmed.
+/// Returns what a history lacks that ends before a chunk. The history of an ended instance must be
+/// whole, unless it was trimmed.
 pub(super) fn missing(record: &InstanceRecord, chunks: u64, is_trimmed: bool) -> Option<String> {
     if record.ended.is_none() || is_trimmed || chunks == record.chunks {
         return None;
@@ -113,7 +114,7 @@ pub(super) fn missing(record: &InstanceRecord, chunks: u64, is_trimmed: bool) ->
     Some(format!("its history has {found} of {all} parts"))
 }
 
-/// A history that can't be read, for this reason.
+/// Returns the error of a history that can't be read.
 pub(super) fn unreadable(record: &InstanceRecord, reason: &str) -> ReadError {
     format!("{} can't be read: {reason}", record.id).into()
 }

@@ -263,7 +263,7 @@ pub enum ChunkError {
     Form,
 }
 
-/// What is wrong, after the words that name the chunk.
+/// The words that follow the name of the chunk in a message.
 impl std::fmt::Display for ChunkError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -1,27 +1,27 @@
-//! Pages: parts of an answer, each of which costs what it holds.
+//! Pages: the parts of a long answer. The cost of a page depends on its size only.
 
 use serde::{Deserialize, Serialize};
 
-/// The most keys that one page looks at.
+/// The most keys that are scanned for one page.
 pub(super) const SCANNED: usize = 10_000;
 /// The bytes of values after which a page ends.
 pub(super) const PAGE_BYTES: usize = 4 << 20;
 
-/// Where the next page begins. Its bytes mean nothing to anybody else.
+/// The place where the next page begins. Its bytes mean nothing outside of this layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor(pub(super) Vec<u8>);
 
-/// How much is wanted, and from where.
+/// The place and the size of a page that is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Paging {
     /// The cursor of the page before.
     pub from: Option<Cursor>,
-    /// The most items; a page may have fewer, and more may follow all the same.
+    /// The most items. A page may have fewer also when more pages follow.
     pub limit: u32,
 }
 
 impl Paging {
-    /// The first page, of at most `limit` items.
+    /// Returns the first page, of at most `limit` items.
     pub fn first(limit: u32) -> Paging {
         Paging { from: None, limit }
     }
@@ -39,6 +39,6 @@ impl Paging {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Where the next page begins; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     pub next: Option<Cursor>,
 }

@@ -1,6 +1,6 @@
-//! What an instance has printed and logged, from its history and in pages.
+//! The output of an instance: the lines that it printed and logged, from its history and in pages.
 //!
-//! A line counts as written when it is asked for: `print` and `log` are answered at once.
+//! Every request for a line counts as written, since `print` and `log` are answered at once.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,33 +16,34 @@ use super::page::{Cursor, PAGE_BYTES, Page, Paging};
 use super::read_error::ReadError;
 use super::record::{self, InstanceRecord};
 
-/// A line that an instance has printed or logged.
+/// A line that an instance printed or logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Printed {
     /// The number of the request.
     pub seq: u64,
-    /// When it was written, in nanoseconds since 1970.
+    /// The time of the request, in nanoseconds since 1970.
     pub time: i64,
     pub line: PrintedLine,
 }
 
-/// What a line says.
+/// The contents of a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PrintedLine {
     Short(Line),
-    /// A line of so many bytes. The history keeps long ones by their checksum only, since a replay makes them again.
+    /// A long line. The history has only its size and its checksum, since a replay makes it again.
     Long {
         is_log: bool,
         bytes: u64,
     },
 }
 
-/// A part of what an instance has printed and logged.
+/// A part of the output of an instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputPage {
-    /// The instance. When it has begun anew since the page before, or was rewound, the page has no lines.
+    /// The instance. If it has begun anew or was rewound since the page before, this page has no
+    /// lines.
     pub record: InstanceRecord,
-    /// Whether lines from before the last checkpoint are not kept.
+    /// Whether the lines from before the last checkpoint are not kept.
     pub is_trimmed: bool,
     pub lines: Page<Printed>,
 }
@@ -54,7 +55,7 @@ impl OutputPage {
     }
 }
 
-/// Where a page begins within a history.
+/// The place in a history where a page begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Place {
     life: u64,
@@ -64,12 +65,12 @@ struct Place {
     /// The number of the chunk, and the checksum of the chunk before.
     chunk: u64,
     checksum: u64,
-    /// How many lines of the chunk were in earlier pages.
+    /// The number of lines of the chunk that were in earlier pages.
     seen: usize,
 }
 
 impl Place {
-    /// Where a history begins: with its first chunk, or after the checkpoint before which nothing is kept.
+    /// Returns the beginning of a history: its first chunk, or the checkpoint of a trimmed history.
     fn begin(record: &InstanceRecord, trimmed: Option<&Checkpoint>) -> Place {
         let (chunk, checksum) =
             trimmed.map_or((record.first, 0), |checkpoint| (checkpoint.chunks, checkpoint.checksum));
@@ -93,8 +94,8 @@ impl Place {
         Cursor(record::append(Vec::new(), self))
     }
 
-    /// Adds the lines of the chunk at this place to a page, as many as it takes, and goes on to the next place. Returns
-    /// whether the chunk has no more lines.
+    /// Adds lines of the chunk at this place to a page that has at most `most` lines, and moves
+    /// behind them. Returns whether the chunk has no more lines.
     fn read(&mut self, bytes: &[u8], lines: &mut Vec<Printed>, most: usize) -> Result<bool, ReadError> {
         let chunk = Chunk::decode(bytes, self.checksum)
             .map_err(|error| format!("part {} of its history {error}", self.chunk))?;
@@ -110,7 +111,8 @@ impl Place {
     }
 }
 
-/// Returns what an instance has printed and logged, as far as its history is kept; `None` if there is no such instance.
+/// Returns the output of an instance, as far as its history is kept; `None` if there is no such
+/// instance.
 pub fn output(store: &dyn Read, id: &str, paging: &Paging) -> Result<Option<OutputPage>, ReadError> {
     let Some(record) = read_record(store, id)? else { return Ok(None) };
     let trimmed = read_checkpoint(store, &record)?.filter(|checkpoint| checkpoint.trimmed);
@@ -122,7 +124,7 @@ pub fn output(store: &dyn Read, id: &str, paging: &Paging) -> Result<Option<Outp
         if !from.is_of(&record) {
             return Ok(Some(OutputPage { record, is_trimmed, lines }));
         }
-        // Since the page before, chunks may have gone.
+        // Chunks may have been removed since the page before.
         if from.chunk >= place.chunk {
             place = from;
         }
@@ -151,12 +153,12 @@ pub fn output(store: &dyn Read, id: &str, paging: &Paging) -> Result<Option<Outp
     }
 }
 
-/// The line that an entry of a history is about, if it is about one.
+/// Returns the line that an entry of a history asks for, if it asks for one.
 fn printed(entry: &Entry) -> Option<Printed> {
     let Entry::Requested { seq, what, args, time, .. } = entry else { return None };
     let effect = what.effect().filter(|effect| effect.is_line())?;
     let line = match args {
-        // What can't be text was never written.
+        // A value that can't become text was not written.
         Args::Whole(args) => PrintedLine::Short(Line::of(effect, args)?.ok()?),
         Args::Large { bytes, .. } => PrintedLine::Long { is_log: effect == Effect::Log, bytes: *bytes },
     };

@@ -98,7 +98,7 @@ fn is_owned(record: &InstanceRecord, by: &InstanceRecord) -> bool {
     }
 }
 
-/// Whether an id has the form of a child's of an instance, both from before owners were noted.
+/// Whether an id has the form of a child's id, for instances from before owners were noted.
 pub(super) fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
     let Some((parent, number)) = id.rsplit_once(':') else { return false };
     let Ok(number) = number.parse::<u64>() else { return false };

@@ -1,4 +1,4 @@
-//! Questions about a store, answered in pages, so that whoever asks need not know its keys.
+//! Questions about a store, answered in pages. Clients need not know the keys of the store.
 //!
 //! A page costs what it holds. A filter that lets little through ends a page early, with a cursor to go on from, so that
 //! no question holds up a store for long, however large the store is.

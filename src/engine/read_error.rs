@@ -24,7 +24,7 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            // It says what the store's error says, so what is behind that is behind this.
+            // The message is that of the store's error, so the source is too.
             ReadError::Store(error) => error.source(),
             ReadError::Unreadable(_) => None,
         }

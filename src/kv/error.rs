@@ -1,4 +1,4 @@
-//! What can be wrong with a store.
+//! The errors of a store.
 
 use std::error::Error;
 use std::fmt;
@@ -6,28 +6,30 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What is wrong with a store. [`Error::source`] has the error that is behind it, where there is one.
+/// An error of a store. Its variants are the kinds that a caller can tell apart, and
+/// [`Error::source`] is the error behind it, if there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreError {
-    /// Another process has it open.
+    /// Another process has the store.
     InUse { folder: PathBuf, pid: Option<u32> },
-    /// The process that has it open can't be asked by this version.
+    /// The process that has the store is of another version, so this one can't ask it.
     OtherVersion { source: Cause },
-    /// There is something else than a folder where the store is to be.
+    /// The path of the store is that of a file.
     NoFolder { path: PathBuf },
-    /// A newer version of this program made it.
+    /// A newer version of this program made the store.
     Newer { found: u32, known: u32 },
-    /// Something that was acknowledged is not there, or not as it was written.
+    /// Something that was acknowledged is missing or differs from what was written.
     Damaged { what: String },
-    /// The disk has no room, or a limit is reached. `what` was being done.
+    /// The disk has no room, or a quota or limit is reached, in an attempt to do `what`.
     Full { what: String, source: Cause },
-    /// The disk, or a right to use it. `what` was being done.
+    /// Another error of the operating system, in an attempt to do `what`.
     Io { what: String, source: Cause },
-    /// It may be read, and not written.
+    /// The store can be read, and not written.
     ReadOnly { folder: PathBuf, source: Cause },
-    /// A file of it was removed, or another was put in its place, while it was in use.
+    /// A file of the store was removed or replaced while the store was in use.
     Replaced { path: PathBuf },
-    /// The system gives no threads or no memory now. The same may succeed later.
+    /// The system has too few threads or too little memory for the store. A later attempt may
+    /// succeed.
     Transient { what: String, source: Option<Cause> },
     /// The database library broke down.
     Broken { source: Cause },
@@ -35,12 +37,12 @@ pub enum StoreError {
     Internal { what: String },
 }
 
-/// An error that is behind another one. Clones share it; two are equal that say the same.
+/// The error behind another one. Clones share it. Two causes with the same message are equal.
 #[derive(Clone, Debug)]
 pub struct Cause(Arc<dyn Error + Send + Sync>);
 
 impl Cause {
-    /// The cause that is an error, or that a text tells.
+    /// Makes a cause of an error or of a text.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Cause {
         Cause(error.into().into())
     }
@@ -63,12 +65,12 @@ impl fmt::Display for Cause {
 }
 
 impl StoreError {
-    /// An error of the operating system, while something was done to a file or a folder.
+    /// Makes the error of an attempt to do `what` to a file or a folder.
     pub fn io(what: &str, path: &Path, error: io::Error) -> StoreError {
         StoreError::of_io(format!("{what} {}", path.display()), error)
     }
 
-    /// An error of the operating system, or one that says why it is not even asked.
+    /// Makes the error of an attempt to do `what`, a full disk being of its own kind.
     pub fn of_io(what: String, error: io::Error) -> StoreError {
         let is_full = matches!(
             error.kind(),
@@ -78,7 +80,7 @@ impl StoreError {
         if is_full { StoreError::Full { what, source } } else { StoreError::Io { what, source } }
     }
 
-    /// The database library broke down, for this reason.
+    /// Makes the error of a database library that broke down.
     pub fn broken(reason: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
         StoreError::Broken { source: Cause::new(reason) }
     }
@@ -118,7 +120,7 @@ impl StoreError {
     }
 }
 
-/// The operating system's words, without its number and without what libraries put around them.
+/// Returns the words of the operating system, without its number and what libraries add.
 fn plain(error: &Cause) -> String {
     let text = error.to_string();
     let inner =
@@ -195,7 +197,7 @@ impl From<StoreError> for String {
 mod tests {
     use super::*;
 
-    /// The system's error is behind the store's, of whatever kind that is, and people read what the system says.
+    /// The error of the system is the source, whatever the kind is, and the message has its words.
     #[test]
     fn errors_have_kinds_and_sources() {
         for (kind, is_full) in [
