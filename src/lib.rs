@@ -8,6 +8,8 @@
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]
+pub mod archive;
+#[doc(hidden)]
 pub mod builtins;
 #[doc(hidden)]
 pub mod check;

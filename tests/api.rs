@@ -9,11 +9,12 @@ use std::thread;
 
 use common::Random;
 use common::place::Place;
-use durable::api::{Connection, PROTOCOL, Queries, Query};
+use durable::api::{Answer, Connection, PROTOCOL, Queries, Query};
 use durable::code::ProgramHash;
-use durable::engine::query::{EntityFilter, InstanceFilter, Paging};
+use durable::engine::query::{EntityFilter, InstanceFilter, Paging, Printed, PrintedLine};
 use durable::engine::{
-    Address, ChangeKind, Hold, InstanceRecord, Lifecycle, Message, Status, StoredMail, Waiter, keys,
+    Address, Args, ChangeKind, Chunk, Entry, Hold, InstanceRecord, Lifecycle, Line, Message, RecordedRequest,
+    Status, StoredMail, Tree, Waiter, keys,
 };
 use durable::kv::{Batch, MemoryTree, Store};
 use durable::machine::{Data, EntityId, Value};
@@ -148,7 +149,7 @@ fn pages_of_entities_are_all_of_them() {
         let (mut found, mut paging) = (Vec::new(), Paging::first(1 + random.below(5) as u32));
         loop {
             let query = Query::Entities { filter: filter.clone(), paging: paging.clone() };
-            let Ok(durable::api::Answer::Entities(page)) = store.query(query) else { panic!("a page") };
+            let Ok(Answer::Entities(page)) = store.query(query) else { panic!("a page") };
             found.extend(page.items);
             let Some(next) = page.next else { break };
             paging.from = Some(next);
@@ -277,4 +278,221 @@ fn a_client_without_a_greeting_is_let_go() {
     let _ = old.read_to_end(&mut rest);
     assert!(rest.len() <= 12, "{rest:?}");
     assert_eq!(connect(&place).instance("a"), Ok(None));
+}
+
+/// Returns an instance that another one called or started under an automatic id. An instance from
+/// before lives were counted has no owner, and is known by its id.
+fn child_of(parent: &InstanceRecord, seq: u64, is_earlier: bool, random: &mut Random) -> InstanceRecord {
+    let mut child = record(&format!("{}:{seq}", parent.id), random);
+    child.root.clone_from(&parent.root);
+    if !is_earlier {
+        child.life = 1 + random.below(3);
+        child.owner = Some(parent.life_id());
+    }
+    child
+}
+
+/// The pages of a tree, whatever their limits, have what a purge of its root removes, in the order of
+/// the ids, and each instance has its owner.
+#[test]
+fn pages_of_trees_are_what_a_purge_removes() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let is_earlier = random.one_in(4);
+        let mut all: Vec<InstanceRecord> = Vec::new();
+        for id in ["a", "a-1", "ab", "b"] {
+            let mut root = record(id, &mut random);
+            root.life = if is_earlier { 0 } else { 1 + random.below(3) };
+            all.push(root);
+        }
+        for _ in 0..random.below(30) {
+            let parent = all[random.below(all.len() as u64) as usize].clone();
+            let child = child_of(&parent, random.below(4), is_earlier, &mut random);
+            if all.iter().all(|known| known.id != child.id) {
+                all.push(child);
+            }
+        }
+        // Some instances were purged alone, so those below them are in no tree.
+        all.retain(|record| !record.id.contains(':') || !random.one_in(6));
+        // Some have another life than the owner of their children.
+        for record in &mut all {
+            record.life += u64::from(record.life > 0 && random.one_in(8));
+        }
+        let mut batch = Batch::default();
+        for record in &all {
+            batch.put(keys::instance(&record.id), record.encode());
+        }
+        let store = committed(batch);
+        for root in &all {
+            let mut wanted: Vec<String> = Tree::read(&store, std::slice::from_ref(&root.id))
+                .expect("a tree")
+                .records
+                .into_iter()
+                .map(|record| record.id)
+                .collect();
+            wanted.sort();
+            let (mut found, mut paging) = (Vec::new(), Paging::first(1 + random.below(5) as u32));
+            loop {
+                let query = Query::Tree { id: root.id.clone(), paging: paging.clone() };
+                let Ok(Answer::Tree(Some(page))) = store.query(query) else { panic!("a page") };
+                assert!(page.items.len() <= paging.limit as usize, "seed {seed}");
+                found.extend(page.items);
+                let Some(next) = page.next else { break };
+                paging.from = Some(next);
+            }
+            assert_eq!(store.tree(&root.id).expect("a tree").as_ref(), Some(&found), "seed {seed}");
+            let ids: Vec<&String> = found.iter().map(|record| &record.id).collect();
+            assert_eq!(ids, wanted.iter().collect::<Vec<_>>(), "seed {seed}, of {}", root.id);
+            for record in found.iter().filter(|record| record.id != root.id) {
+                let owner = record.owner.as_ref().expect("an owner");
+                assert!(wanted.contains(&owner.id), "seed {seed}: {owner:?}");
+            }
+        }
+        assert_eq!(store.tree("nobody"), Ok(None));
+    }
+}
+
+/// Returns a request, and the line that it asks for.
+fn line(seq: u64, random: &mut Random) -> (Entry, Option<Printed>) {
+    let time = 10 * seq as i64;
+    let text = match random.one_in(10) {
+        true => "x".repeat(5_000),
+        false => format!("line {seq}"),
+    };
+    let list = |values: Vec<Value>| Args::of(&Data::encode(&Value::list(values)).expect("data"));
+    let (name, args) = match random.below(3) {
+        0 => ("print", list(vec![Value::str(text.as_str())])),
+        1 => ("log", list(vec![Value::str("warn"), Value::str(text.as_str())])),
+        _ => ("now", list(Vec::new())),
+    };
+    let line = match &args {
+        _ if name == "now" => None,
+        Args::Large { bytes, .. } => Some(PrintedLine::Long { is_log: name == "log", bytes: *bytes }),
+        Args::Whole(_) if name == "log" => Some(PrintedLine::Short(Line::Log { level: "warn".into(), text })),
+        Args::Whole(_) => Some(PrintedLine::Short(Line::Print(text))),
+    };
+    let what = RecordedRequest::Effect(name.into());
+    let entry = Entry::Requested { seq, what, args, place: Default::default(), time };
+    (entry, line.map(|line| Printed { seq, time, line }))
+}
+
+/// The pages of an instance's output, whatever their limits, have the lines of its history, once each
+/// and in order.
+#[test]
+fn pages_of_output_are_all_of_it() {
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let (mut batch, mut wanted, mut seq) = (Batch::default(), Vec::new(), 0);
+        let (mut checksum, chunks) = (0, random.below(6));
+        for number in 0..chunks {
+            let mut entries = Vec::new();
+            for _ in 0..random.below(12) {
+                let (entry, printed) = line(seq, &mut random);
+                entries.extend([entry, Entry::Answered { seq, result: Ok(Data::null()), time: 0 }]);
+                wanted.extend(printed);
+                seq += 1;
+            }
+            let (bytes, after) = Chunk::encode(entries, checksum);
+            checksum = after;
+            batch.put(keys::chunk("a", number), bytes);
+        }
+        let mut instance = record("a", &mut random);
+        instance.ended = random.one_in(2).then_some(7);
+        instance.chunks = chunks;
+        batch.put(keys::instance("a"), instance.encode());
+        let mut store = committed(batch);
+        let (mut found, mut paging) = (Vec::new(), Paging::first(1 + random.below(7) as u32));
+        let mut cursor = None;
+        loop {
+            let query = Query::Output { id: "a".into(), paging: paging.clone() };
+            let Ok(Answer::Output(Some(page))) = store.query(query) else { panic!("a page") };
+            assert!(page.lines.items.len() <= paging.limit as usize && !page.is_trimmed, "seed {seed}");
+            found.extend(page.lines.items);
+            let Some(next) = page.lines.next else { break };
+            cursor = Some(next.clone());
+            paging.from = Some(next);
+        }
+        assert_eq!(found, wanted, "seed {seed}");
+        let whole = store.output("a").expect("the output").expect("an instance");
+        assert_eq!((whole.lines.items, whole.lines.next), (wanted, None), "seed {seed}");
+        assert_eq!(store.output("b"), Ok(None));
+        // Without a chunk of the history there is no output.
+        if chunks > 1 {
+            let mut damaged = store.clone();
+            damaged.tree.remove(&keys::chunk("a", random.below(chunks - 1)));
+            let error = damaged.output("a").expect_err("a part is missing");
+            assert!(error.to_string().starts_with("a can't be read: "), "seed {seed}: {error}");
+        }
+        // An instance that has begun anew has nothing after an earlier page.
+        if let Some(cursor) = cursor {
+            instance.execution += 1;
+            store.tree.insert(keys::instance("a"), instance.encode());
+            let paging = Paging { from: Some(cursor), limit: 10 };
+            let query = Query::Output { id: "a".into(), paging };
+            let Ok(Answer::Output(Some(page))) = store.query(query) else { panic!("a page") };
+            assert_eq!((page.lines.items, page.lines.next), (Vec::new(), None), "seed {seed}");
+        }
+    }
+}
+
+const FAMILY: &str = "orchestration leaf(n) { print(\"leaf {n}\"); n }\n\
+    orchestration branch(n) { leaf(n); start leaf(n + 1); receive(\"go\") }\n\
+    orchestration trunk() {\n  print(\"first\")\n  log.warn(\"second\")\n  print(\"x\".repeat(5000))\n\
+    let other = start branch(1)\n  all([async branch(3), async wait(other)])\n}\n";
+
+/// Trees and output are the same from a process that has the store and from the store itself.
+#[test]
+fn trees_and_output_are_the_same_over_the_socket() {
+    let place = Place::new(FAMILY);
+    let server = place.serve();
+    place.ok(&["start", "p.df", "trunk", "--id", "t"]);
+    common::place::await_that(|| place.ok(&["list", "--json"]).lines().count() == 7);
+    common::place::await_that(|| place.ok(&["list", "--status", "running", "--json"]).lines().count() == 3);
+    let commands: [&[&str]; 6] = [
+        &["list", "--tree", "t"],
+        &["list", "--tree", "t", "--json"],
+        &["history", "t", "--output"],
+        &["history", "t", "--output", "--json"],
+        &["list", "--tree", "nobody"],
+        &["history", "nobody", "--output"],
+    ];
+    let all = || commands.map(|command| place.run(command));
+    let there = all();
+    server.stop();
+    let here = all();
+    assert_eq!(there, here);
+    let [tree, tree_json, output, output_json, no_tree, no_output] = here;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let depths: Vec<usize> =
+        text(&tree.stdout).lines().skip(1).map(|line| line.len() - line.trim_start().len()).collect();
+    assert_eq!(depths, [0, 2, 4, 4, 2, 4, 4], "{}", text(&tree.stdout));
+    assert_eq!(text(&tree_json.stdout).lines().count(), 7);
+    assert_eq!(text(&output.stdout), "first\n");
+    let err = text(&output.stderr);
+    assert!(err.starts_with("warn: second\n#2 is a line of 5"), "{err}");
+    let lines = text(&output_json.stdout);
+    let words: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((&words[0]["print"], &words[0]["seq"]), (&"first".into(), &0.into()));
+    assert_eq!((&words[1]["log"], &words[1]["text"]), (&"warn".into(), &"second".into()));
+    assert!(words[2]["print"].is_null() && words[2]["bytes"].as_u64() > Some(5_000), "{lines}");
+    for run in [no_tree, no_output] {
+        assert_eq!((run.status.code(), run.stdout.len()), (Some(5), 0));
+    }
+}
+
+/// A trimmed history has the last lines, and a note says so.
+#[test]
+fn output_of_a_trimmed_history_begins_at_its_checkpoint() {
+    let place = Place::new("orchestration o() { for i in 0..20_000 { print(i) }; receive(\"go\") }");
+    let _server = place.serve_with(&["--history", "latest"]);
+    place.ok(&["start", "p.df", "o", "--id", "one"]);
+    let waits = || place.ok(&["show", "one"]).contains("waits for");
+    common::place::await_that(waits);
+    let output = place.run(&["history", "one", "--output"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not kept"), "{output:?}");
+    let lines: Vec<u32> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().expect("a number")).collect();
+    assert!(lines.len() < 20_000, "{}", lines.len());
+    assert!(lines.iter().rev().zip((0..20_000).rev()).all(|(found, wanted)| *found == wanted));
 }

@@ -399,9 +399,9 @@ fn a_store_without_its_lock_has_one_owner() {
         }
         fs::remove_file(folder.path().join("lock")).expect("removed");
         let second = store::open(folder.path()).err();
-        assert!(matches!(second, Some(StoreError::Locked { .. })), "{second:?}");
+        assert!(matches!(second, Some(StoreError::InUse { .. })), "{second:?}");
         assert!(!folder.path().join("lock").exists(), "one who may not have it leaves nothing");
-        assert!(matches!(DiskStore::look(folder.path()).err(), Some(StoreError::Locked { .. })));
+        assert!(matches!(DiskStore::look(folder.path()).err(), Some(StoreError::InUse { .. })));
         let flushed = flushed(&mut store);
         assert!(matches!(flushed, Err(StoreError::Replaced { .. })), "{flushed:?}");
     }

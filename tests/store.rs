@@ -158,7 +158,8 @@ impl Store for Breaking {
         let mut part = batch.clone();
         part.writes.truncate(self.random.below(1 + batch.writes.len() as u64) as usize);
         self.tree.borrow_mut().commit(&part)?;
-        Err(StoreError::Io { what: "write".into(), reason: "no space left on device".into() })
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        Err(StoreError::of_io("write".into(), full))
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -542,7 +543,7 @@ impl Store for Machine {
 
     fn flush(&mut self) -> Result<(), StoreError> {
         if self.refuses.get() {
-            return Err(StoreError::Io { what: "flush".into(), reason: "input/output error".into() });
+            return Err(StoreError::of_io("flush".into(), std::io::Error::other("input/output error")));
         }
         self.disk.borrow_mut().tree = self.memory.borrow().tree.clone();
         Ok(())

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use durable::cli::probe::{export, import};
+use durable::archive::{self, Exporting};
 use durable::engine::{Engine, Event, InstanceRecord, keys, look_up, read_history, recovery};
-use durable::kv::{MemoryTree, Read, Store};
+use durable::kv::{Batch, MemoryTree, Read, Store};
 
 /// The longest export that is imported. Longer ones find nothing more.
 const MOST: usize = 64 << 10;
@@ -30,6 +30,29 @@ pub fn run(bytes: &[u8]) {
         match import(exported.as_bytes(), &store, false) {
             Ok(batch) => assert!(!has_instances && batch.writes.is_empty(), "it is imported twice"),
             Err(reason) => assert!(has_instances, "{reason}"),
+        }
+    }
+}
+
+/// Returns the batch of an import of lines into a store. With `damaged`, what is incomplete is left
+/// out.
+fn import(lines: &[u8], store: &dyn Read, damaged: bool) -> Result<Batch, String> {
+    let mut incoming = archive::read(lines).map_err(|error| error.to_string())?;
+    if damaged {
+        incoming.leave_out(store);
+    }
+    incoming.batch(store).map_err(|refusal| refusal.reason)
+}
+
+/// Returns the lines of an export of a store after the first.
+pub fn export(store: &dyn Read) -> Result<String, String> {
+    let mut out = Vec::new();
+    let exported = archive::export(store, Exporting::default(), &mut out);
+    match exported.map_err(|error| error.to_string())?.left_out.into_iter().next() {
+        Some(reason) => Err(reason),
+        None => {
+            let text = String::from_utf8(out).map_err(|error| error.to_string())?;
+            Ok(text.split_once('\n').map_or_else(String::new, |(_, lines)| lines.to_string()))
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::ProgramHash;
 use crate::engine::query::{
-    self, EntityFilter, EntityView, HistoryPage, InstanceFilter, Page, Paging, ProgramView,
+    self, EntityFilter, EntityView, HistoryPage, InstanceFilter, OutputPage, Page, Paging, ProgramView,
 };
 use crate::engine::{History, InstanceRecord, ReadError, read_modules, read_record};
 use crate::kv::Read;
@@ -32,6 +32,10 @@ pub enum Query {
     Programs,
     /// The modules of a program.
     Modules(ProgramHash),
+    /// The tree of an instance, in the order of the ids.
+    Tree { id: String, paging: Paging },
+    /// The output of an instance, as far as its history is kept.
+    Output { id: String, paging: Paging },
 }
 
 /// What a [`Query`] comes to.
@@ -50,6 +54,10 @@ pub enum Answer {
     Modules(Vec<(String, String)>),
     /// The store can't be read, for this reason.
     Unreadable(String),
+    /// `None`: there is no such instance.
+    Tree(Option<Page<InstanceRecord>>),
+    /// `None`: there is no such instance.
+    Output(Option<OutputPage>),
 }
 
 /// Why a question has no answer.
@@ -91,6 +99,8 @@ fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
         Query::Entities { filter, paging } => Answer::Entities(query::entities(store, filter, paging)?),
         Query::Programs => Answer::Programs(query::programs(store)?),
         Query::Modules(hash) => Answer::Modules(read_modules(*hash, store)?),
+        Query::Tree { id, paging } => Answer::Tree(query::tree(store, id, paging)?),
+        Query::Output { id, paging } => Answer::Output(query::output(store, id, paging)?),
     })
 }
 
@@ -129,39 +139,57 @@ pub trait Queries {
 
     /// Returns an instance with its whole history, or `None` if there is no such instance.
     fn history(&self, id: &str) -> Result<Option<(InstanceRecord, History)>, QueryError> {
-        for _ in 0..ATTEMPTS {
-            if let Some(pages) = self.history_pages(id)? {
-                if pages.is_empty() {
-                    return Ok(None);
-                }
-                let whole =
-                    query::assemble(pages).map_err(|error| QueryError::Unreadable(error.to_string()))?;
-                return Ok(Some(whole));
+        let mut page = |before: Option<&HistoryPage>| {
+            let from = before.and_then(|before| before.next);
+            match self.query(Query::History { id: id.to_string(), from })? {
+                Answer::History(page) => Ok(page.map(|page| (page.next.is_none(), page))),
+                other => Err(unexpected(other)),
             }
+        };
+        let pages = all_pages(id, "history", &mut page, HistoryPage::continues)?;
+        if pages.is_empty() {
+            return Ok(None);
         }
-        Err(QueryError::Unreadable(format!("{id} begins anew faster than its history can be read")))
+        let whole = query::assemble(pages).map_err(|error| QueryError::Unreadable(error.to_string()))?;
+        Ok(Some(whole))
     }
 
-    /// The pages of a history; none of them if there is no such instance, and `None` if it has become another one.
-    #[doc(hidden)]
-    fn history_pages(&self, id: &str) -> Result<Option<Vec<HistoryPage>>, QueryError> {
-        let (mut pages, mut from) = (Vec::<HistoryPage>::new(), None);
-        loop {
-            let page = match self.query(Query::History { id: id.to_string(), from })? {
-                Answer::History(Some(page)) => page,
-                Answer::History(None) if pages.is_empty() => return Ok(Some(pages)),
-                Answer::History(None) => return Ok(None),
-                other => return Err(unexpected(other)),
-            };
-            if pages.first().is_some_and(|first| !first.continues(&page)) {
-                return Ok(None);
+    /// Returns the tree of an instance, or `None` if there is no such instance.
+    fn tree(&self, id: &str) -> Result<Option<Vec<InstanceRecord>>, QueryError> {
+        let mut is_there = true;
+        let mut all = Vec::new();
+        let mut tree = |paging| match self.query(Query::Tree { id: id.to_string(), paging })? {
+            Answer::Tree(Some(page)) => Ok(page),
+            Answer::Tree(None) => {
+                is_there = false;
+                Ok(Page { items: Vec::new(), next: None })
             }
-            from = page.next;
-            pages.push(page);
-            if from.is_none() {
-                return Ok(Some(pages));
+            other => Err(unexpected(other)),
+        };
+        each_page(&mut tree, &mut |page| {
+            all.extend(page.items);
+            true
+        })?;
+        Ok(is_there.then_some(all))
+    }
+
+    /// Returns the output of an instance in one page, or `None` if there is no such instance.
+    fn output(&self, id: &str) -> Result<Option<OutputPage>, QueryError> {
+        let mut page = |before: Option<&OutputPage>| {
+            let from = before.and_then(|before| before.lines.next.clone());
+            let paging = Paging { from, limit: WHOLE };
+            match self.query(Query::Output { id: id.to_string(), paging })? {
+                Answer::Output(page) => Ok(page.map(|page| (page.lines.next.is_none(), page))),
+                other => Err(unexpected(other)),
             }
-        }
+        };
+        let pages = all_pages(id, "output", &mut page, OutputPage::continues)?;
+        Ok(pages.into_iter().reduce(|mut all, page| {
+            (all.record, all.is_trimmed) = (page.record, all.is_trimmed || page.is_trimmed);
+            all.lines.items.extend(page.lines.items);
+            all.lines.next = page.lines.next;
+            all
+        }))
     }
 
     /// Returns what there is of an entity; `None` if nothing is kept of it and no program declares it.
@@ -216,6 +244,33 @@ fn each_page<T>(
         }
         paging = Paging { from, limit: WHOLE };
     }
+}
+
+/// Returns all pages of something that an instance has, or no page if there is no such instance.
+/// `next` returns the page after another one, and whether it is the last. If the instance begins anew
+/// before the last page, all pages are read again.
+fn all_pages<P>(
+    id: &str,
+    what: &str,
+    next: &mut dyn FnMut(Option<&P>) -> Result<Option<(bool, P)>, QueryError>,
+    continues: fn(&P, &P) -> bool,
+) -> Result<Vec<P>, QueryError> {
+    for _ in 0..ATTEMPTS {
+        let mut pages: Vec<P> = Vec::new();
+        while let Some((is_last, page)) = next(pages.last())? {
+            if pages.first().is_some_and(|first| !continues(first, &page)) {
+                break;
+            }
+            pages.push(page);
+            if is_last {
+                return Ok(pages);
+            }
+        }
+        if pages.is_empty() {
+            return Ok(pages);
+        }
+    }
+    Err(QueryError::Unreadable(format!("{id} begins anew faster than its {what} can be read")))
 }
 
 fn unexpected(answer: Answer) -> QueryError {

@@ -18,7 +18,7 @@ use super::{Answer, Changes, Command, Followed, Queries, Query, QueryError, Repl
 const MOST: u32 = 1 << 30;
 
 /// The version of the protocol. It grows with every change of what is sent.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// What both sides begin with.
 const GREETING: &[u8; 8] = b"durable\0";
 /// How long a greeting is waited for.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::api::{Answer, Command, Connection, HostSession, Queries, Query, QueryError, Reply};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{History, InstanceRecord};
-use crate::kv::StoreError;
+use crate::kv::{Cause, StoreError};
 use crate::machine::{ErrorData, bad_own_id};
 use crate::store::{self, DiskStore};
 
@@ -41,13 +41,13 @@ fn open_by(
     loop {
         let error = match way(folder) {
             Ok(store) => return Ok(Opened::Own(Box::new(store))),
-            Err(error @ StoreError::Locked { .. }) => error,
+            Err(error @ StoreError::InUse { .. }) => error,
             Err(error) => return Err(error),
         };
         match Connection::open(folder) {
             Ok(connection) => return Ok(Opened::Another(connection, error)),
             Err(other) if other.kind() == ErrorKind::InvalidData => {
-                return Err(StoreError::OtherVersion { reason: other.to_string() });
+                return Err(StoreError::OtherVersion { source: Cause::new(other) });
             }
             Err(_) => {}
         }

@@ -435,10 +435,14 @@ pub struct Filter {
 #[derive(Args)]
 #[command(after_help = "Examples:
   durable list --status failed --after 1d
-  durable list --function transfer --prefix order-")]
+  durable list --function transfer --prefix order-
+  durable list --tree order-17")]
 pub struct List {
     #[command(flatten)]
     pub filter: Filter,
+    /// Only this instance, with everything that it called or started under automatic ids
+    #[arg(long, value_name = "ID", conflicts_with_all = ["status", "function", "prefix", "after", "before"])]
+    pub tree: Option<String>,
     /// Print one line of JSON for each
     #[arg(long)]
     pub json: bool,
@@ -635,6 +639,9 @@ pub struct History {
     /// Hide values of `env`, of request headers and of variables for programs, wherever they occur
     #[arg(long)]
     pub redact: bool,
+    /// Only its output: what it printed and logged, as far as the history is kept
+    #[arg(long, conflicts_with = "redact")]
+    pub output: bool,
     #[command(flatten)]
     pub store: InStore,
 }

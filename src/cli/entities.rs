@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::api::{Command, Queries, Reply};
+use crate::archive::forms;
 use crate::engine::query::{EntityFilter, EntityView};
 use crate::engine::{self, Message};
 use crate::machine::{Data, EntityId, format};
@@ -13,7 +14,7 @@ use super::arguments::{EntitiesList, OneEntity, Programs};
 use super::clients::entity as parse;
 use super::problem::Problem;
 use super::table::{table, time};
-use super::{FAILED, UNKNOWN, export, print};
+use super::{FAILED, UNKNOWN, print};
 
 /// Removes the message that an entity cannot process.
 fn drop_message(one: &OneEntity, entity: EntityId) -> Result<u8, Problem> {
@@ -49,8 +50,8 @@ pub fn entities(list: EntitiesList) -> Result<u8, Problem> {
         let holder = hold.as_ref().map(|hold| hold.owner.instance.clone());
         if list.json {
             let shown = json!({
-                "entity": entity.to_string(), "name": entity.name, "key": export::data(&entity.key),
-                "state": state.as_ref().map(export::data), "held_by": holder, "waiting": mail.len(),
+                "entity": entity.to_string(), "name": entity.name, "key": forms::data(&entity.key),
+                "state": state.as_ref().map(forms::data), "held_by": holder, "waiting": mail.len(),
             });
             print(&format!("{shown}\n"))?;
             continue;
@@ -82,9 +83,9 @@ pub fn entity(one: OneEntity) -> Result<u8, Problem> {
             .hint("`durable entities` shows those that there are"));
     };
     if one.json {
-        let waiting: Vec<_> = mail.iter().map(|mail| export::message(&mail.message)).collect();
+        let waiting: Vec<_> = mail.iter().map(|mail| forms::message(&mail.message)).collect();
         let shown = json!({
-            "entity": entity.to_string(), "state": state.as_ref().map(export::data),
+            "entity": entity.to_string(), "state": state.as_ref().map(forms::data),
             "held_by": hold.map(|hold| hold.owner.instance), "waiting": waiting,
         });
         print(&format!("{shown}\n"))?;

@@ -1,24 +1,27 @@
 //! `durable list`, `show` and `history`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value as Json, json};
 
 use crate::api::Queries;
-use crate::engine::query::InstanceFilter;
+use crate::archive::{forms, redact_history};
+use crate::engine::query::{InstanceFilter, OutputPage, PrintedLine};
 use crate::engine::{
-    Args, Checkpoint, Entry, History, InstanceRecord, Lifecycle, RecordedRequest, Status as State,
+    Args, Checkpoint, Entry, History, InstanceRecord, Lifecycle, Line, RecordedRequest, Status as State,
 };
 use crate::machine::{Data, format};
 use crate::render::short;
 
-use super::access::{Access, history as read_history};
+use super::access::{Access, history as read_history, unknown};
 use super::arguments::{self, Filter, List, One, Status as Wanted};
 use super::pending::{Due, pending};
 use super::problem::{Problem, note};
-use super::redact::Redaction;
 use super::table::{instant, table, time, took};
-use super::{USAGE, export, print};
+use super::{USAGE, print};
+
+/// The note about a trimmed history.
+const NOT_KEPT: &str = "what was before its last checkpoint is not kept";
 
 /// Returns the filter that the arguments of a command describe.
 pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
@@ -50,15 +53,18 @@ pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
 /// their ids.
 pub fn list(list: List) -> Result<u8, Problem> {
     let store = Access::open(&list.store.store)?;
+    if let Some(id) = &list.tree {
+        let tree = descending(store.tree(id)?.ok_or_else(|| unknown(id))?, id);
+        store.close()?;
+        return print_tree(&tree, list.json).map(|()| 0);
+    }
     let (mut is_first, mut printed) = (true, Ok(()));
     store.each_instances(&filter(&list.filter)?, &mut |mut page, is_last| {
         if is_first && is_last {
             page.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         }
         printed = match list.json {
-            true => print(
-                &page.iter().map(|record| format!("{}\n", export::instance(record))).collect::<String>(),
-            ),
+            true => print(&json_lines(&page)),
             false => print_page(&page, is_first),
         };
         is_first = false;
@@ -69,21 +75,62 @@ pub fn list(list: List) -> Result<u8, Problem> {
     Ok(0)
 }
 
+fn json_lines<'a>(records: impl IntoIterator<Item = &'a InstanceRecord>) -> String {
+    records.into_iter().map(|record| format!("{}\n", forms::instance(record))).collect()
+}
+
+const HEADINGS: [&str; 6] = ["ID", "STATUS", "BEGAN", "TOOK", "RUNS", "FILE"];
+
+/// Returns the cells of an instance in a list.
+fn cells(record: &InstanceRecord) -> Vec<String> {
+    vec![
+        record.id.clone(),
+        record.status.word().to_string(),
+        time(record.created),
+        record.ended.map_or_else(|| "-".to_string(), |ended| took(ended - record.created)),
+        record.function.clone(),
+        record.file.clone(),
+    ]
+}
+
 fn print_page(page: &[InstanceRecord], is_first: bool) -> Result<(), Problem> {
-    let row = |record: &InstanceRecord| {
-        vec![
-            record.id.clone(),
-            record.status.word().to_string(),
-            time(record.created),
-            record.ended.map_or_else(|| "-".to_string(), |ended| took(ended - record.created)),
-            record.function.clone(),
-            record.file.clone(),
-        ]
-    };
-    let text =
-        table(&["ID", "STATUS", "BEGAN", "TOOK", "RUNS", "FILE"], &page.iter().map(row).collect::<Vec<_>>());
+    let text = table(&HEADINGS, &page.iter().map(cells).collect::<Vec<_>>());
     let without_head = || text.split_once('\n').map_or("", |(_, rows)| rows);
     print(if is_first { &text } else { without_head() })
+}
+
+/// Returns the instances of a tree with their depths. Each comes before those that it called or
+/// started, and of these the oldest comes first.
+fn descending(mut tree: Vec<InstanceRecord>, root: &str) -> Vec<(usize, InstanceRecord)> {
+    tree.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+    let mut owned: HashMap<String, Vec<InstanceRecord>> = HashMap::new();
+    let mut rows = Vec::new();
+    let mut next = Vec::new();
+    for record in tree {
+        match &record.owner {
+            _ if record.id == root => next.push((0, record)),
+            Some(owner) => owned.entry(owner.id.clone()).or_default().push(record),
+            None => {}
+        }
+    }
+    while let Some((depth, record)) = next.pop() {
+        let below = owned.remove(&record.id).into_iter().flatten();
+        next.extend(below.map(|record| (depth + 1, record)));
+        rows.push((depth, record));
+    }
+    rows
+}
+
+fn print_tree(tree: &[(usize, InstanceRecord)], as_json: bool) -> Result<(), Problem> {
+    if as_json {
+        return print(&json_lines(tree.iter().map(|(_, record)| record)));
+    }
+    let row = |(depth, record): &(usize, InstanceRecord)| {
+        let mut cells = cells(record);
+        cells[0].insert_str(0, &"  ".repeat(*depth));
+        cells
+    };
+    print(&table(&HEADINGS, &tree.iter().map(row).collect::<Vec<_>>()))
 }
 
 /// Shows one instance.
@@ -95,7 +142,7 @@ pub fn show(one: One) -> Result<u8, Problem> {
     let steps = rows(&history, &due);
     let open: Vec<&Row> = steps.iter().filter(|row| row.open && !record.status.is_ended()).collect();
     if one.json {
-        let mut shown = export::instance(&record);
+        let mut shown = forms::instance(&record);
         shown["steps"] = json!(steps.len());
         shown["waits_for"] = open.iter().map(|row| json!(row.what)).collect();
         shown["pending"] = open.iter().map(|row| row.json(&due)).collect();
@@ -148,18 +195,23 @@ fn shown_data(data: &Data) -> String {
 /// Shows a history as a table, or its entries as JSON.
 pub fn history(one: arguments::History) -> Result<u8, Problem> {
     let store = Access::open(&one.store.store)?;
+    if one.output {
+        let output = store.output(&one.id)?.ok_or_else(|| unknown(&one.id))?;
+        store.close()?;
+        return print_output(&output, one.json).map(|()| 0);
+    }
     let (record, mut history) = read_history(&store, &one.id)?;
     let due = pending(&store, &record, &history);
     store.close()?;
     if history.after.is_some() {
-        note("what was before its last checkpoint is not kept");
+        note(NOT_KEPT);
     }
     if one.redact {
-        redact(&record.id, &mut history, one.json);
+        redact_history(&record.id, &mut history, !one.json);
     }
     if one.json {
         let line = |entry: &Entry| {
-            let mut line = export::entry(entry);
+            let mut line = forms::entry(entry);
             if let Entry::Requested { seq, .. } = entry {
                 due.get(seq).into_iter().flatten().for_each(|due| due.add_to(&mut line));
             }
@@ -172,15 +224,33 @@ pub fn history(one: arguments::History) -> Result<u8, Problem> {
     Ok(0)
 }
 
-/// Removes secrets from a history. The requests that were open at its checkpoint become entries,
-/// unless the entries are shown one by one.
-fn redact(id: &str, history: &mut History, one_by_one: bool) {
-    let before = history.after.take().as_ref().map(Checkpoint::open_entries).unwrap_or_default();
-    let mut redaction = Redaction::default();
-    redaction.note(id, &before);
-    redaction.note(id, &history.entries);
-    let shown = before.iter().filter(|_| !one_by_one).chain(&history.entries);
-    history.entries = shown.map(|entry| redaction.entry(id, entry)).collect();
+/// Prints the output of an instance, as it was: logged lines go to standard error.
+fn print_output(output: &OutputPage, as_json: bool) -> Result<(), Problem> {
+    if output.is_trimmed {
+        note(NOT_KEPT);
+    }
+    let mut out = String::new();
+    for printed in &output.lines.items {
+        if as_json {
+            out.push_str(&format!("{}\n", forms::printed(printed)));
+            continue;
+        }
+        match &printed.line {
+            PrintedLine::Short(Line::Print(text)) => out.push_str(&format!("{text}\n")),
+            PrintedLine::Short(Line::Log { level, text }) => {
+                print(&std::mem::take(&mut out))?;
+                note(&format!("{level}: {text}"));
+            }
+            PrintedLine::Long { bytes, .. } => {
+                print(&std::mem::take(&mut out))?;
+                note(&format!(
+                    "#{} is a line of {bytes} bytes, which the history does not keep; `durable replay {}` makes it again",
+                    printed.seq, output.record.id
+                ));
+            }
+        }
+    }
+    print(&out)
 }
 
 /// Returns a history as a table of requests with their results.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crate::archive::ArchiveError;
 use crate::host::HostError;
 use crate::kv::StoreError;
 use crate::render::coloured;
@@ -68,6 +69,20 @@ impl From<HostError> for Problem {
                     .hint("the Rust program around registers it, and goes on from here: docs/embedding.md")
             }
             HostError::Interrupted => Problem::new(INTERRUPTED, ""),
+        }
+    }
+}
+
+impl From<ArchiveError> for Problem {
+    fn from(error: ArchiveError) -> Problem {
+        match error {
+            ArchiveError::Store(error) => error.into(),
+            ArchiveError::Query(error) => error.into(),
+            ArchiveError::Output(error) => {
+                let reason = crate::os::reason(&error);
+                Problem::new(STORE, format!("the export can't be written: {reason}"))
+            }
+            ArchiveError::Input(_) | ArchiveError::Refused(_) => Problem::new(STORE, error.to_string()),
         }
     }
 }

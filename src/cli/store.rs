@@ -1,8 +1,8 @@
 //! `durable purge` and `durable store verify`.
 
-use crate::api::{Command, Queries, Reply};
+use crate::api::{Command, Reply};
+use crate::archive::{self, Verification};
 use crate::engine::InstanceRecord;
-use crate::engine::query::InstanceFilter;
 
 use super::access::{self, Access, known};
 use super::arguments::{InStore, Purge};
@@ -46,29 +46,15 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
 
 /// Reads everything, and checks that it is what was written.
 pub fn verify(place: InStore) -> Result<u8, Problem> {
-    super::access::is_there(&place.store)?;
-    let store = super::access::look(&place.store)?;
-    let report = store.verify()?;
-    let mut instances = 0;
-    let mut bad = Vec::new();
-    store.each_instances(&InstanceFilter::default(), &mut |page, _| {
-        for record in page {
-            instances += 1;
-            if let Err(error) = store.history(&record.id) {
-                bad.push(error.to_string());
-            }
-        }
-        true
-    })?;
+    access::is_there(&place.store)?;
+    let store = access::look(&place.store)?;
+    let Verification { instances, keys, bytes, unreadable } = archive::verify(&store)?;
     store.close()?;
-    if !bad.is_empty() {
-        return Err(Problem::new(STORE, bad.join("\n")));
+    if !unreadable.is_empty() {
+        let reasons: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
+        return Err(Problem::new(STORE, reasons.join("\n")));
     }
-    print(&format!(
-        "the store is whole: {instances} {}, {} keys, {} bytes\n",
-        if instances == 1 { "instance" } else { "instances" },
-        report.keys,
-        report.bytes
-    ))?;
+    let what = if instances == 1 { "instance" } else { "instances" };
+    print(&format!("the store is whole: {instances} {what}, {keys} keys, {bytes} bytes\n"))?;
     Ok(0)
 }

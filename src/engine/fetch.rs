@@ -97,18 +97,26 @@ fn read_since(
 
 /// The history of an instance, as it was put together. That of an ended one must be whole.
 pub(super) fn whole(record: &InstanceRecord, history: Result<History, String>) -> Result<History, ReadError> {
-    let lacks = |history: &History| {
-        record.ended.is_some() && history.after.is_none() && history.chunks != record.chunks
-    };
-    let reason = match history {
-        Ok(history) if lacks(&history) => {
-            let (found, all) = (history.chunks - record.first, record.chunks - record.first);
-            format!("its history has {found} of {all} parts")
-        }
-        Ok(history) => return Ok(history),
-        Err(reason) => reason,
-    };
-    Err(format!("{} can't be read: {reason}", record.id).into())
+    let history = history.map_err(|reason| unreadable(record, &reason))?;
+    match missing(record, history.chunks, history.after.is_some()) {
+        Some(reason) => Err(unreadable(record, &reason)),
+        None => Ok(history),
+    }
+}
+
+/// Returns what a history lacks that ends before a chunk. The history of an ended instance must be
+/// whole, unless it was trimmed.
+pub(super) fn missing(record: &InstanceRecord, chunks: u64, is_trimmed: bool) -> Option<String> {
+    if record.ended.is_none() || is_trimmed || chunks == record.chunks {
+        return None;
+    }
+    let (found, all) = (chunks - record.first, record.chunks - record.first);
+    Some(format!("its history has {found} of {all} parts"))
+}
+
+/// Returns the error of a history that can't be read.
+pub(super) fn unreadable(record: &InstanceRecord, reason: &str) -> ReadError {
+    format!("{} can't be read: {reason}", record.id).into()
 }
 
 /// Reads the history of an instance, from its beginning or, if what is before is not kept, from its checkpoint.

@@ -263,6 +263,16 @@ pub enum ChunkError {
     Form,
 }
 
+/// The words that follow the name of the chunk in a message.
+impl std::fmt::Display for ChunkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ChunkError::Checksum => "does not fit the one before it",
+            ChunkError::Form => "has a form that this version does not know",
+        })
+    }
+}
+
 impl Chunk {
     /// The bytes of the chunk of these entries after the one with the checksum `before` (0 for the first).
     pub fn encode(entries: Vec<Entry>, before: u64) -> (Vec<u8>, u64) {
@@ -491,14 +501,8 @@ impl History {
             if number != history.chunks {
                 return Err(format!("part {} of its history is missing", history.chunks));
             }
-            let chunk = Chunk::decode(&bytes, history.checksum).map_err(|error| match error {
-                ChunkError::Checksum => {
-                    format!("part {number} of its history does not fit the one before it")
-                }
-                ChunkError::Form => {
-                    format!("part {number} of its history has a form that this version does not know")
-                }
-            })?;
+            let chunk = Chunk::decode(&bytes, history.checksum)
+                .map_err(|error| format!("part {number} of its history {error}"))?;
             history.entries.extend(chunk.entries);
             last = Some((number, history.checksum, bytes));
             history.checksum = chunk.checksum;

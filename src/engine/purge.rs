@@ -74,7 +74,7 @@ impl Tree {
 }
 
 /// The instances that may have automatic ids of the tree of an instance: those begin as its own does.
-fn candidates(store: &dyn Read, id: &str) -> Result<Vec<InstanceRecord>, ReadError> {
+pub(super) fn candidates(store: &dyn Read, id: &str) -> Result<Vec<InstanceRecord>, ReadError> {
     let head: String = id.chars().take(HEAD).collect();
     let mut records = Vec::new();
     for (_, bytes) in store.all(&keys::instance(&head))? {
@@ -98,7 +98,8 @@ fn is_owned(record: &InstanceRecord, by: &InstanceRecord) -> bool {
     }
 }
 
-fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
+/// Whether an id has the form of a child's id, for instances from before owners were noted.
+pub(super) fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
     let Some((parent, number)) = id.rsplit_once(':') else { return false };
     let Ok(number) = number.parse::<u64>() else { return false };
     let later = |execution: u32| child_id(&format!("{}.{execution}", by.id), number);

@@ -1,4 +1,4 @@
-//! Questions about a store, answered in pages: the one place outside of the engine's own writes that knows its keys.
+//! Questions about a store, answered in pages. Clients need not know the keys of the store.
 //!
 //! A page costs what it holds. A filter that lets little through ends a page early, with a cursor to go on from, so that
 //! no question holds up a store for long, however large the store is.
@@ -18,51 +18,15 @@ use super::fetch::{
 };
 use super::history::History;
 use super::message::{Message, StoredMail};
+use super::page::{PAGE_BYTES, SCANNED};
 use super::program::StoredProgram;
 use super::read_error::ReadError;
 use super::record::{InstanceRecord, Lifecycle};
 use super::{ChangeKind, keys};
 
-/// The most keys that one page looks at.
-const SCANNED: usize = 10_000;
-/// The bytes of values after which a page ends.
-const PAGE_BYTES: usize = 4 << 20;
-
-/// Where the next page begins. Its bytes mean nothing to anybody else.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Cursor(Vec<u8>);
-
-/// How much is wanted, and from where.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Paging {
-    /// The cursor of the page before.
-    pub from: Option<Cursor>,
-    /// The most items; a page may have fewer, and more may follow all the same.
-    pub limit: u32,
-}
-
-impl Paging {
-    /// The first page, of at most `limit` items.
-    pub fn first(limit: u32) -> Paging {
-        Paging { from: None, limit }
-    }
-
-    fn begin<'a>(&'a self, prefix: &'a [u8]) -> &'a [u8] {
-        self.from.as_ref().map_or(prefix, |cursor| &cursor.0)
-    }
-
-    fn limit(&self) -> usize {
-        (self.limit as usize).clamp(1, SCANNED)
-    }
-}
-
-/// A part of an answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<Cursor>,
-}
+pub use super::descent::tree;
+pub use super::page::{Cursor, Page, Paging};
+pub use super::printed::{OutputPage, Printed, PrintedLine, output};
 
 /// Which instances are wanted; the default lets all through.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -205,11 +169,7 @@ impl HistoryPage {
     /// Whether this page and a later one are of one history: an instance that has begun anew, or was rewound in between,
     /// has another.
     pub fn continues(&self, later: &HistoryPage) -> bool {
-        let of = |page: &HistoryPage| {
-            let InstanceRecord { life, execution, first, .. } = page.record;
-            (life, execution, first, page.record.rewound.clone())
-        };
-        of(self) == of(later)
+        self.record.has_same_history(&later.record)
     }
 }
 

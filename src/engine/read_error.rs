@@ -21,7 +21,15 @@ impl fmt::Display for ReadError {
     }
 }
 
-impl std::error::Error for ReadError {}
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // The message is that of the store's error, so the source is too.
+            ReadError::Store(error) => error.source(),
+            ReadError::Unreadable(_) => None,
+        }
+    }
+}
 
 impl From<StoreError> for ReadError {
     fn from(error: StoreError) -> ReadError {

@@ -146,7 +146,7 @@ impl Writer {
 }
 
 fn gone() -> StoreError {
-    StoreError::Broken { reason: "the thread that writes broke down".into() }
+    StoreError::broken("the thread that writes broke down")
 }
 
 fn write(

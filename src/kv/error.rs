@@ -1,44 +1,94 @@
-//! What can be wrong with a store.
+//! The errors of a store.
 
+use std::error::Error;
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+/// An error of a store. Its variants are the kinds that a caller can tell apart, and
+/// [`Error::source`] is the error behind it, if there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreError {
-    /// Another process has it open.
-    Locked { folder: PathBuf, pid: Option<u32> },
-    /// The process that has it open can't be asked by this version.
-    OtherVersion { reason: String },
-    /// There is something else than a folder where the store is to be.
+    /// Another process has the store.
+    InUse { folder: PathBuf, pid: Option<u32> },
+    /// The process that has the store is of another version, so this one can't ask it.
+    OtherVersion { source: Cause },
+    /// The path of the store is that of a file.
     NoFolder { path: PathBuf },
-    /// A newer version of this program made it.
+    /// A newer version of this program made the store.
     Newer { found: u32, known: u32 },
-    /// Something that was acknowledged is not there, or not as it was written.
+    /// Something that was acknowledged is missing or differs from what was written.
     Damaged { what: String },
-    /// The disk, or a right to use it. `what` was being done.
-    Io { what: String, reason: String },
-    /// It may be read, and not written.
-    ReadOnly { folder: PathBuf, reason: String },
-    /// A file of it was removed, or another was put in its place, while it was in use.
+    /// The disk has no room, or a quota or limit is reached, in an attempt to do `what`.
+    Full { what: String, source: Cause },
+    /// Another error of the operating system, in an attempt to do `what`.
+    Io { what: String, source: Cause },
+    /// The store can be read, and not written.
+    ReadOnly { folder: PathBuf, source: Cause },
+    /// A file of the store was removed or replaced while the store was in use.
     Replaced { path: PathBuf },
-    /// The system gives no threads or no memory.
-    Scarce { what: String },
+    /// The system has too few threads or too little memory for the store. A later attempt may
+    /// succeed.
+    Transient { what: String, source: Option<Cause> },
     /// The database library broke down.
-    Broken { reason: String },
+    Broken { source: Cause },
     /// A rule of this program's own is broken.
     Internal { what: String },
 }
 
-impl StoreError {
-    /// An error of the operating system.
-    pub fn io(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
-        StoreError::Io { what: format!("{what} {}", path.display()), reason: plain(error) }
+/// The error behind another one. Clones share it. Two causes with the same message are equal.
+#[derive(Clone, Debug)]
+pub struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl Cause {
+    /// Makes a cause of an error or of a text.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Cause {
+        Cause(error.into().into())
     }
 
-    /// What to do about it.
+    fn error(&self) -> &(dyn Error + 'static) {
+        &*self.0
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Cause) -> bool {
+        self.0.to_string() == other.0.to_string()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StoreError {
+    /// Makes the error of an attempt to do `what` to a file or a folder.
+    pub fn io(what: &str, path: &Path, error: io::Error) -> StoreError {
+        StoreError::of_io(format!("{what} {}", path.display()), error)
+    }
+
+    /// Makes the error of an attempt to do `what`, a full disk being of its own kind.
+    pub fn of_io(what: String, error: io::Error) -> StoreError {
+        let is_full = matches!(
+            error.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+        );
+        let source = Cause::new(error);
+        if is_full { StoreError::Full { what, source } } else { StoreError::Io { what, source } }
+    }
+
+    /// Makes the error of a database library that broke down.
+    pub fn broken(reason: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+        StoreError::Broken { source: Cause::new(reason) }
+    }
+
+    /// Returns what to do about it.
     pub fn hint(&self) -> String {
         match self {
-            StoreError::Locked { .. } => "wait for that process or stop it, or use another store with `--store`".into(),
+            StoreError::InUse { .. } => "wait for that process or stop it, or use another store with `--store`".into(),
             StoreError::OtherVersion { .. } => {
                 "use the version of durable that the process is of, or stop it".into()
             }
@@ -47,7 +97,7 @@ impl StoreError {
             StoreError::Damaged { .. } => {
                 "nothing was changed: keep a copy of the folder, look at it with `durable store verify`, save what can be read with `durable store export --damaged`, or restore a backup".into()
             }
-            StoreError::Io { .. } => "nothing that was acknowledged is lost; once the disk is in order, go on with `durable resume`".into(),
+            StoreError::Full { .. } | StoreError::Io { .. } => "nothing that was acknowledged is lost; once the disk is in order, go on with `durable resume`".into(),
             StoreError::ReadOnly { .. } => {
                 "what only looks works, as `durable list` and `durable store export`; to write, run as its owner or copy the folder"
                     .into()
@@ -56,7 +106,7 @@ impl StoreError {
                 "what was written since is not in the folder, and what was acknowledged may be gone with the file: stop whatever changes the folder, check what is left with `durable store verify`, and restore a backup if it is not whole"
                     .into()
             }
-            StoreError::Scarce { .. } => {
+            StoreError::Transient { .. } => {
                 "nothing was changed; raise the limit (`ulimit -a` shows them), or end other processes, and go on with `durable resume`"
                     .into()
             }
@@ -70,8 +120,8 @@ impl StoreError {
     }
 }
 
-/// The operating system's words, without its number and without what libraries put around them.
-fn plain(error: &std::io::Error) -> String {
+/// Returns the words of the operating system, without its number and what libraries add.
+fn plain(error: &Cause) -> String {
     let text = error.to_string();
     let inner =
         text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')).map(|(words, _)| words);
@@ -84,14 +134,14 @@ fn plain(error: &std::io::Error) -> String {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::Locked { folder, pid: Some(pid) } => {
+            StoreError::InUse { folder, pid: Some(pid) } => {
                 write!(f, "the store {} is in use by process {pid}", folder.display())
             }
-            StoreError::Locked { folder, pid: None } => {
+            StoreError::InUse { folder, pid: None } => {
                 write!(f, "the store {} is in use by another process", folder.display())
             }
-            StoreError::OtherVersion { reason } => {
-                write!(f, "the process that has the store can't be asked: {reason}")
+            StoreError::OtherVersion { source } => {
+                write!(f, "the process that has the store can't be asked: {source}")
             }
             StoreError::NoFolder { path } => {
                 write!(f, "{} is a file, and a store is a folder", path.display())
@@ -100,25 +150,71 @@ impl fmt::Display for StoreError {
                 write!(f, "the store has format {found}; this version of durable knows formats up to {known}")
             }
             StoreError::Damaged { what } => write!(f, "the store is damaged: {what}"),
-            StoreError::Io { what, reason } => write!(f, "could not {what}: {reason}"),
-            StoreError::ReadOnly { folder, reason } => {
-                write!(f, "the store {} can't be written: {reason}", folder.display())
+            StoreError::Full { what, source } | StoreError::Io { what, source } => {
+                write!(f, "could not {what}: {}", plain(source))
+            }
+            StoreError::ReadOnly { folder, source } => {
+                write!(f, "the store {} can't be written: {}", folder.display(), plain(source))
             }
             StoreError::Replaced { path } => {
                 write!(f, "{} was removed or replaced while the store was in use", path.display())
             }
-            StoreError::Scarce { what } => write!(f, "the database can't be opened: {what}"),
+            StoreError::Transient { what, .. } => write!(f, "the database can't be opened: {what}"),
             StoreError::Internal { what } => write!(f, "durable itself is at fault: {what}"),
-            StoreError::Broken { reason } => write!(f, "the store can't be read: {reason}"),
+            StoreError::Broken { source } => write!(f, "the store can't be read: {source}"),
         }
     }
 }
 
-impl std::error::Error for StoreError {}
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            StoreError::OtherVersion { source }
+            | StoreError::Full { source, .. }
+            | StoreError::Io { source, .. }
+            | StoreError::ReadOnly { source, .. }
+            | StoreError::Broken { source }
+            | StoreError::Transient { source: Some(source), .. } => Some(source.error()),
+            StoreError::InUse { .. }
+            | StoreError::NoFolder { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::Replaced { .. }
+            | StoreError::Transient { source: None, .. }
+            | StoreError::Internal { .. } => None,
+        }
+    }
+}
 
 /// For those who are told why in words.
 impl From<StoreError> for String {
     fn from(error: StoreError) -> String {
         error.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error of the system is the source, whatever the kind is, and the message has its words.
+    #[test]
+    fn errors_have_kinds_and_sources() {
+        for (kind, is_full) in [
+            (ErrorKind::StorageFull, true),
+            (ErrorKind::QuotaExceeded, true),
+            (ErrorKind::FileTooLarge, true),
+            (ErrorKind::PermissionDenied, false),
+        ] {
+            let error = StoreError::io("write to", Path::new("wal"), kind.into());
+            assert_eq!(matches!(error, StoreError::Full { .. }), is_full, "{error:?}");
+            let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+            assert_eq!(source.map(io::Error::kind), Some(kind));
+            assert_eq!(error.clone(), error);
+        }
+        let error = StoreError::io("sync", Path::new("db"), io::Error::from_raw_os_error(5));
+        let said = error.to_string();
+        assert!(said.starts_with("could not sync db: ") && !said.contains("os error"), "{said}");
+        assert_eq!(StoreError::broken("it is closed").to_string(), "the store can't be read: it is closed");
     }
 }

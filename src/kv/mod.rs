@@ -11,7 +11,7 @@ mod error;
 mod memory;
 
 pub use batch::Batch;
-pub use error::StoreError;
+pub use error::{Cause, StoreError};
 pub use memory::MemoryTree;
 
 /// A visitor, which receives each key and value of a scan, and returns false to stop the scan.

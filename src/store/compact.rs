@@ -37,13 +37,13 @@ pub(super) fn old(path: &Path) -> PathBuf {
 /// Removes a folder, if it exists.
 pub(super) fn remove(folder: &Path) -> Result<(), StoreError> {
     match folder.exists() {
-        true => fs::remove_dir_all(folder).map_err(|error| StoreError::io("remove", folder, &error)),
+        true => fs::remove_dir_all(folder).map_err(|error| StoreError::io("remove", folder, error)),
         false => Ok(()),
     }
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::rename(from, to).map_err(|error| StoreError::io("rename", from, &error))
+    fs::rename(from, to).map_err(|error| StoreError::io("rename", from, error))
 }
 
 /// Completes or reverts a compaction that a crash interrupted.
@@ -58,7 +58,7 @@ pub(super) fn recover(path: &Path) -> Result<(), StoreError> {
         remove(&fresh(path))?;
         let mark = fresh(path).with_extension("unfinished");
         if mark.exists() {
-            fs::remove_file(&mark).map_err(|error| StoreError::io("remove", &mark, &error))?;
+            fs::remove_file(&mark).map_err(|error| StoreError::io("remove", &mark, error))?;
         }
     }
     Ok(())

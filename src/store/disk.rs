@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::kv::{Batch, Read, Store, StoreError, Visit};
+use crate::kv::{Batch, Cause, Read, Store, StoreError, Visit};
 
 use super::change::{Change, Writes};
 use super::digest::Check;
@@ -162,7 +162,7 @@ impl DiskStore {
     /// says so.
     fn explained<R>(&self, result: Result<R, StoreError>) -> Result<R, StoreError> {
         match result {
-            Err(error @ (StoreError::Io { .. } | StoreError::Broken { .. })) => {
+            Err(error @ (StoreError::Full { .. } | StoreError::Io { .. } | StoreError::Broken { .. })) => {
                 self.check_files(true)?;
                 Err(error)
             }
@@ -245,8 +245,8 @@ impl Read for DiskStore {
 impl Store for DiskStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if let Some(folder) = &self.looked_at {
-            let reason = "it was opened to be looked at".into();
-            return Err(StoreError::ReadOnly { folder: folder.clone(), reason });
+            let source = Cause::new("it was opened to be looked at");
+            return Err(StoreError::ReadOnly { folder: folder.clone(), source });
         }
         if let Some(key) = batch.repeated() {
             let what = format!("a batch has the key {} twice", String::from_utf8_lossy(key));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::kv::StoreError;
+use crate::kv::{Cause, StoreError};
 use crate::os;
 
 /// The time to wait for a lock whose owner is gone or is this process.
@@ -120,7 +120,7 @@ impl Lock {
             return Err(StoreError::NoFolder { path: folder.to_path_buf() });
         }
         let made = !folder.exists();
-        os::make_private_folder(folder).map_err(|error| StoreError::io("make the folder", folder, &error))?;
+        os::make_private_folder(folder).map_err(|error| StoreError::io("make the folder", folder, error))?;
         if made {
             sync_parent(folder);
         }
@@ -140,12 +140,12 @@ impl Lock {
         let options = os::private_file().read(true).write(true).create(true).truncate(false).clone();
         let file = options.open(&path).map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                StoreError::ReadOnly { folder: folder.to_path_buf(), reason: os::reason(&error) }
+                StoreError::ReadOnly { folder: folder.to_path_buf(), source: Cause::new(error) }
             }
-            _ => StoreError::io("open", &path, &error),
+            _ => StoreError::io("open", &path, error),
         })?;
         wait_for(&file, &path, folder, File::try_lock)?;
-        let identity = Identity::of(&file, &path).map_err(|error| StoreError::io("read", &path, &error))?;
+        let identity = Identity::of(&file, &path).map_err(|error| StoreError::io("read", &path, error))?;
         // The file may have been removed before it was locked.
         identity.check()?;
         Ok(Lock { file: Some(file), identity: Some(identity), _others: Vec::new(), is_new })
@@ -179,7 +179,7 @@ impl Lock {
         let (Some(file), Some(identity)) = (&self.file, &self.identity) else { return Ok(()) };
         let number = format!("{:<width$}\n", std::process::id(), width = PLACE - 1);
         let written = file.write_all_at(number.as_bytes(), 0);
-        written.map_err(|error| StoreError::io("write", &identity.path, &error))
+        written.map_err(|error| StoreError::io("write", &identity.path, error))
     }
 
     /// Notes how much was acknowledged. `before` is the last note of this process, if there is one.
@@ -188,7 +188,7 @@ impl Lock {
         let bytes = now.encode();
         let from = if before.is_some_and(|before| before.commits == now.commits) { FRAMES } else { 0 };
         let written = file.write_all_at(&bytes[from..], (PLACE + from) as u64);
-        written.map_err(|error| StoreError::io("write", &identity.path, &error))
+        written.map_err(|error| StoreError::io("write", &identity.path, error))
     }
 
     /// Returns how much was acknowledged, or `None` if it is not known.
@@ -222,7 +222,7 @@ fn hold(folder: &Path, names: &[&str], way: Way) -> Result<Vec<File>, StoreError
                 held.push(file);
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io("open", &path, &error)),
+            Err(error) => return Err(StoreError::io("open", &path, error)),
         }
     }
     Ok(held)
@@ -240,9 +240,9 @@ pub(super) fn wait_for(file: &File, path: &Path, folder: &Path, way: Way) -> Res
                     std::thread::sleep(Duration::from_millis(2));
                     continue;
                 }
-                return Err(StoreError::Locked { folder: folder.to_path_buf(), pid });
+                return Err(StoreError::InUse { folder: folder.to_path_buf(), pid });
             }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path, &error)),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path, error)),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! sled waits forever for a thread that it did not get, and writes to memory that it did not get.
 //! So both are checked before sled is first opened.
 
-use crate::kv::StoreError;
+use crate::kv::{Cause, StoreError};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -43,7 +43,7 @@ fn check_threads() -> Result<(), StoreError> {
                 let reason = crate::os::reason(&error);
                 let what =
                     format!("it needs {THREADS} threads, and the system gives {}: {reason}", started.len());
-                result = Err(StoreError::Scarce { what });
+                result = Err(StoreError::Transient { what, source: Some(Cause::new(error)) });
                 break;
             }
         }
@@ -62,7 +62,7 @@ fn check_memory() -> Result<(), StoreError> {
     let (needed, free) = (MEMORY_BYTES >> 20, free >> 20);
     let what =
         format!("it needs {needed} MiB of memory, and {free} MiB are left of what the process may have");
-    Err(StoreError::Scarce { what })
+    Err(StoreError::Transient { what, source: None })
 }
 
 /// Returns the bytes that the process may still allocate, or `None` if there is no known limit.

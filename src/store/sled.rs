@@ -18,7 +18,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once, OnceLock, PoisonError, RwLock};
@@ -154,7 +154,7 @@ impl Read for Reader {
 }
 
 fn closed() -> StoreError {
-    StoreError::Broken { reason: "it is closed".into() }
+    StoreError::broken("it is closed")
 }
 
 impl SledTree {
@@ -215,10 +215,8 @@ impl SledTree {
         run: impl FnOnce(&Trees) -> sled::Result<R>,
     ) -> Result<Option<R>, StoreError> {
         if self.failed {
-            return Err(StoreError::Io {
-                what: format!("{what} {}", self.reader.path.display()),
-                reason: "an earlier write failed".into(),
-            });
+            let error = io::Error::other("an earlier write failed");
+            return Err(StoreError::io(what, &self.reader.path, error));
         }
         let result = self.reader.trees.as_ref().ok_or_else(closed).and_then(|place| {
             let trees = place.read().unwrap_or_else(PoisonError::into_inner);
@@ -252,7 +250,7 @@ impl SledTree {
         let mut trees = place.write().unwrap_or_else(PoisonError::into_inner);
         // No reader is active now. If anything fails from here on, nothing more is written either.
         self.failed = true;
-        quietly(|| drop(trees.take())).map_err(|reason| StoreError::Broken { reason })?;
+        quietly(|| drop(trees.take())).map_err(StoreError::broken)?;
         compact::swap(&path)?;
         *trees = Some(open_released(&path)?);
         drop(trees);
@@ -304,20 +302,18 @@ fn open_file(path: &Path) -> Result<(File, Identity), StoreError> {
         let identity = Identity::of(&file, &path)?;
         Ok((file, identity))
     };
-    open().map_err(|error| StoreError::io("open", &path, &error))
+    open().map_err(|error| StoreError::io("open", &path, error))
 }
 
 /// Checks that the disk has ample room for a batch. If the disk becomes full during a batch, sled
 /// keeps a part of the batch.
 fn has_room(path: &Path, bytes: u64) -> Result<(), StoreError> {
     let free =
-        fs2::available_space(path).map_err(|error| StoreError::io("measure the disk of", path, &error))?;
+        fs2::available_space(path).map_err(|error| StoreError::io("measure the disk of", path, error))?;
     if free < ROOM_BYTES + 4 * bytes {
-        let what = format!("write to {}", path.display());
-        return Err(StoreError::Io {
-            what,
-            reason: format!("no space left on device: {} MiB must be free", (ROOM_BYTES + 4 * bytes) >> 20),
-        });
+        let needed = (ROOM_BYTES + 4 * bytes) >> 20;
+        let reason = format!("no space left on device: {needed} MiB must be free");
+        return Err(StoreError::io("write to", path, io::Error::new(ErrorKind::StorageFull, reason)));
     }
     Ok(())
 }
@@ -333,12 +329,12 @@ fn config(path: &Path) -> sled::Config {
 /// Opens the database of a folder that this process has locked. The system closes the files of a
 /// killed process one after another, so sled's own lock may be held a moment longer than ours.
 fn open_released(path: &Path) -> Result<Trees, StoreError> {
-    os::make_private_folder(path).map_err(|error| StoreError::io("make the folder", path, &error))?;
+    os::make_private_folder(path).map_err(|error| StoreError::io("make the folder", path, error))?;
     remove_unfinished(path)?;
     let began = Instant::now();
     loop {
         let opened = guarded("open", path, || Trees::open(path));
-        let held = matches!(&opened, Err(StoreError::Locked { .. }));
+        let held = matches!(&opened, Err(StoreError::InUse { .. }));
         if !held || began.elapsed() > PATIENCE {
             return opened;
         }
@@ -357,7 +353,7 @@ pub(super) fn mark_of(path: &Path) -> PathBuf {
 fn made(path: &Path, mark: &Path) -> Result<Trees, StoreError> {
     has_room(path.parent().unwrap_or(path), 0)?;
     let marked = os::private_file().create(true).truncate(true).write(true).open(mark);
-    marked.map_err(|error| StoreError::io("make", mark, &error))?;
+    marked.map_err(|error| StoreError::io("make", mark, error))?;
     sync_parent(mark);
     // Earlier versions made databases under this name.
     compact::remove(&path.with_extension("new"))?;
@@ -376,7 +372,7 @@ fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
         let name = name.to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             let file = entry.path();
-            std::fs::remove_file(&file).map_err(|error| StoreError::io("remove", &file, &error))?;
+            std::fs::remove_file(&file).map_err(|error| StoreError::io("remove", &file, error))?;
         }
     }
     Ok(())
@@ -418,14 +414,14 @@ impl Store for SledTree {
         let synced = self.large.sync().and_then(|()| sync(&self.file)).and_then(|()| self.unmark());
         synced.map_err(|error| {
             self.failed = true;
-            StoreError::io("sync", &self.reader.path, &error)
+            StoreError::io("sync", &self.reader.path, error)
         })
     }
 
     fn end(&mut self) -> Result<(), StoreError> {
         self.flush()?;
         let trees = self.reader.trees.take();
-        let ended = quietly(|| drop(trees)).map_err(|reason| StoreError::Broken { reason });
+        let ended = quietly(|| drop(trees)).map_err(StoreError::broken);
         self.make_private();
         ended
     }
@@ -475,13 +471,13 @@ fn guarded<R>(what: &str, path: &Path, run: impl FnOnce() -> sled::Result<R>) ->
     match quietly(run) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(error))) if error.to_string().starts_with("could not acquire lock") => {
-            Err(StoreError::Locked { folder: path.to_path_buf(), pid: None })
+            Err(StoreError::InUse { folder: path.to_path_buf(), pid: None })
         }
-        Ok(Err(sled::Error::Io(error))) => Err(StoreError::io(what, path, &error)),
+        Ok(Err(sled::Error::Io(error))) => Err(StoreError::io(what, path, error)),
         Ok(Err(sled::Error::Corruption { .. })) => {
             Err(StoreError::Damaged { what: "a page of the database does not fit its checksum".into() })
         }
-        Ok(Err(error)) => Err(StoreError::Broken { reason: error.to_string() }),
-        Err(panic) => Err(StoreError::Broken { reason: format!("the database broke down: {panic}") }),
+        Ok(Err(error)) => Err(StoreError::broken(error)),
+        Err(panic) => Err(StoreError::broken(format!("the database broke down: {panic}"))),
     }
 }

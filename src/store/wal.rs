@@ -95,7 +95,7 @@ impl Wal {
     /// lacks. `expected` is the least number of frames, or `None` if there need be no log. Fails if
     /// the log is damaged or unreadable, or if another process has it.
     pub fn open(path: &Path, commits: u64, expected: Option<u64>) -> Result<(Wal, Writes), StoreError> {
-        let failed = |error| StoreError::io("read", path, &error);
+        let failed = |error| StoreError::io("read", path, error);
         let mut wal = Wal { path: path.to_path_buf(), open: None, is_unfinished: false };
         let file = match File::options().read(true).write(true).open(path) {
             Ok(file) => Some(file),
@@ -128,7 +128,7 @@ impl Wal {
         let file = match File::open(path) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(StoreError::io("read", path, &error)),
+            Err(error) => return Err(StoreError::io("read", path, error)),
         };
         let found = read(path, file.as_ref(), commits, expected)?;
         let writes = found.map(|found| found.frames.writes).unwrap_or_default();
@@ -140,7 +140,7 @@ impl Wal {
         let (writes, lost) = match fs::read(path) {
             Ok(bytes) => rescue::rescue(bytes, commits),
             Err(error) if error.kind() == ErrorKind::NotFound => (Writes::new(), Vec::new()),
-            Err(error) => (Writes::new(), vec![StoreError::io("read", path, &error).to_string()]),
+            Err(error) => (Writes::new(), vec![StoreError::io("read", path, error).to_string()]),
         };
         (Wal::absent(path), writes, lost)
     }
@@ -181,7 +181,7 @@ impl Wal {
             open => {
                 if std::mem::take(&mut self.is_unfinished) {
                     let removed = fs::remove_file(&self.path);
-                    removed.map_err(|error| StoreError::io("remove", &self.path, &error))?;
+                    removed.map_err(|error| StoreError::io("remove", &self.path, error))?;
                 }
                 match made(&self.path) {
                     // Another process has put a file there.
@@ -196,14 +196,14 @@ impl Wal {
                 }
             }
         };
-        written.map_err(|error| StoreError::io("write to", &self.path, &error))
+        written.map_err(|error| StoreError::io("write to", &self.path, error))
     }
 
     /// Removes the file, after the database has durably taken all of its writes.
     pub fn remove(&mut self) -> Result<(), StoreError> {
         match self.open.take().map(|_| fs::remove_file(&self.path)) {
             Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
-                Err(StoreError::io("remove", &self.path, &error))
+                Err(StoreError::io("remove", &self.path, error))
             }
             _ => Ok(()),
         }
@@ -255,7 +255,7 @@ fn read(
         Some(file) => {
             let mut bytes = Vec::new();
             let read = file.take(CAPACITY as u64).read_to_end(&mut bytes);
-            read.map_err(|error| StoreError::io("read", path, &error))?;
+            read.map_err(|error| StoreError::io("read", path, error))?;
             Some(bytes)
         }
     };

@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Mark, StoreError> {
         Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => return Ok(Mark::default()),
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Mark::default()),
-        Err(error) => return Err(StoreError::io("read", path, &error)),
+        Err(error) => return Err(StoreError::io("read", path, error)),
     };
     let parsed = || {
         let text = std::str::from_utf8(&bytes).ok()?;
@@ -72,7 +72,7 @@ pub(super) fn write(path: &Path, mark: Mark, durability: Durability) -> Result<(
     });
     written
         .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|error| StoreError::io("write", path, &error))?;
+        .map_err(|error| StoreError::io("write", path, error))?;
     if durability == Durability::Name {
         sync_parent(path);
     }

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use durable::api::{Answer, Command, Query, Reply, Request, Response, Starting, send};
-use durable::cli::probe;
 use durable::code::{ProgramHash, modules_hash, text_hash};
-use durable::engine::query::{EntityFilter, InstanceFilter, Page, Paging};
+use durable::engine::query::{EntityFilter, InstanceFilter, OutputPage, Page, Paging, Printed, PrintedLine};
 use durable::engine::{
     Address, Args, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, Line, Message, RecordedRequest,
     Status, Steps, StoredLines, StoredMail, StoredProgram, Waiter, keys,
@@ -17,7 +16,7 @@ use durable::machine::{Data, EntityId, ErrorData, IfExists, Value};
 use durable::permissions::Permissions;
 use durable::syntax::{Place, Span};
 
-use super::targets::history;
+use super::targets::{history, import};
 
 /// A writer of the inputs of a target, each after the byte that selects its kind.
 struct Seeds(&'static str, usize);
@@ -273,6 +272,8 @@ fn of_socket() {
         Query::Entities { filter: EntityFilter::default(), paging: Paging::first(10) },
         Query::Programs,
         Query::Modules(program().0),
+        Query::Tree { id: id(), paging: Paging::first(10) },
+        Query::Output { id: id(), paging: Paging::first(10) },
     ];
     let asks = commands.map(Request::Command).into_iter().chain(queries.map(Request::Query));
     let asks: Vec<Request> = asks.chain([Request::Changes { since: None }]).collect();
@@ -288,11 +289,17 @@ fn of_socket() {
         Reply::Removed(3),
         Reply::Refused("why".into()),
     ];
+    let short = lines().lines.into_iter().map(PrintedLine::Short);
+    let printed = short.chain([PrintedLine::Long { is_log: false, bytes: 5_000 }]);
+    let items = (0..).zip(printed).map(|(seq, line)| Printed { seq, time: 1_000, line }).collect();
+    let lines = Page { items, next: None };
     let answers = [
         Answer::Instance(Some(records().swap_remove(3))),
         Answer::Instances(Page { items: records(), next: None }),
         Answer::Modules(vec![("x.df".into(), TEXT.into())]),
         Answer::Unreadable("why".into()),
+        Answer::Tree(Some(Page { items: records(), next: None })),
+        Answer::Output(Some(OutputPage { record: records().swap_remove(0), is_trimmed: true, lines })),
     ];
     let answers = answers.map(|answer| Response::Answer(Box::new(answer)));
     let replies = replies.map(Response::Reply).into_iter().chain(answers);
@@ -312,7 +319,7 @@ fn of_socket() {
 
 fn of_import() {
     let mut seeds = Seeds("import", 0);
-    let exported = probe::export(&store()).expect("it is whole");
+    let exported = import::export(&store()).expect("it is whole");
     seeds.plain(exported.as_bytes());
     let about = |kind: &str| {
         let lines: Vec<&str> = exported

@@ -95,9 +95,9 @@ impl Files {
         let path = folder.join("db");
         let log = File::open(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => damaged(format!("{} is missing", path.display())),
-            _ => StoreError::io("read", &path, &error),
+            _ => StoreError::io("read", &path, error),
         })?;
-        let data = log.metadata().map_err(|error| StoreError::io("read", &path, &error))?;
+        let data = log.metadata().map_err(|error| StoreError::io("read", &path, error))?;
         Ok(Files { folder: folder.to_path_buf(), log, log_bytes: data.len() })
     }
 
@@ -112,7 +112,7 @@ impl Files {
                 Err(damaged(format!("the settings of its database, {}, are not readable", path.display())))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(StoreError::io("read", &path, &error)),
+            Err(error) => Err(StoreError::io("read", &path, error)),
         }
     }
 
@@ -125,7 +125,7 @@ impl Files {
                 Ok(0) => break,
                 Ok(more) => filled += more,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(StoreError::io("read", &self.folder.join("db"), &error)),
+                Err(error) => return Err(StoreError::io("read", &self.folder.join("db"), error)),
             }
         }
         bytes.truncate(filled);
@@ -149,7 +149,7 @@ impl Files {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("read", &path, &error)),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
         };
         let whole = || {
             let (check, body) = bytes.split_first_chunk::<4>()?;
@@ -164,14 +164,14 @@ impl Files {
     /// Reads the newest snapshot; returns an empty one if there is none.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let entries =
-            fs::read_dir(&self.folder).map_err(|error| StoreError::io("read", &self.folder, &error))?;
+            fs::read_dir(&self.folder).map_err(|error| StoreError::io("read", &self.folder, error))?;
         let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
         // A snapshot that is being generated does not count: it is removed before sled opens the
         // database.
         let newest = names.filter(|name| name.starts_with("snap.") && !name.ends_with(".generating")).max();
         let Some(name) = newest else { return Ok(Snapshot::default()) };
         let path = self.folder.join(name);
-        let bytes = fs::read(&path).map_err(|error| StoreError::io("read", &path, &error))?;
+        let bytes = fs::read(&path).map_err(|error| StoreError::io("read", &path, error))?;
         let whole = || {
             let (rest, check) = bytes.split_last_chunk::<4>()?;
             let (body, _length) = rest.split_last_chunk::<8>()?;

@@ -1,39 +1,52 @@
-//! Histories and exports without secrets: `--redact`.
+//! Redaction: histories and exports without secrets.
 //!
-//! What `env` gave, what request headers and variables for programs say, and such headers of responses are replaced, and so is
-//! each of these texts wherever else it stands.
+//! Secret texts are the results of `env`, the values of request headers, of secret response
+//! headers, and of environment variables for programs. Each of these texts is replaced wherever it
+//! stands.
 
 use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value as Json;
 
 use crate::builtins::Effect;
-use crate::engine::{Args, Entry, RecordedRequest};
+use crate::engine::{Args, Checkpoint, Entry, History, RecordedRequest};
 use crate::machine::secret::MASK;
 use crate::machine::{Data, ErrorData, Value};
 
-/// Texts shorter than this are replaced only where they are known to be secret.
+/// The length below which a text is replaced only as a whole value, and not within other texts.
 const SHORTEST: usize = 4;
-/// Values within values that are looked into; what is deeper is left out.
+/// The depth up to which values are redacted. Deeper values are left out.
 const MOST_LEVELS: usize = 100;
-/// Request headers that say nothing of who asks.
+/// The request headers that identify nobody.
 const OPEN: [&str; 6] =
     ["accept", "accept-language", "content-type", "content-encoding", "content-length", "user-agent"];
-/// Parts of the names of response headers that are secret.
+/// The texts of which the name of a secret response header contains one.
 const SECRET: [&str; 5] = ["cookie", "auth", "token", "key", "secret"];
 
-/// What is left out.
+/// Removes what is secret from a history. The requests that were open at its checkpoint become
+/// entries if `with_open`.
+pub fn redact_history(id: &str, history: &mut History, with_open: bool) {
+    let before = history.after.take().as_ref().map(Checkpoint::open_entries).unwrap_or_default();
+    let mut redaction = Redaction::default();
+    redaction.note(id, &before);
+    redaction.note(id, &history.entries);
+    let shown = before.iter().filter(|_| with_open).chain(&history.entries);
+    history.entries = shown.map(|entry| redaction.entry(id, entry)).collect();
+}
+
+/// The texts that are left out.
 #[derive(Default)]
-pub struct Redaction {
+pub(super) struct Redaction {
     texts: BTreeSet<String>,
-    /// The requests that ask for variables, by instance and number.
+    /// The requests for environment variables, by instance and number.
     variables: HashSet<(String, u64)>,
-    /// Those that are HTTP.
+    /// The HTTP requests.
     requests: HashSet<(String, u64)>,
 }
 
 impl Redaction {
-    /// Takes note of what a part of an instance's history says that is secret. It comes before anything is redacted.
+    /// Notes the secrets in a part of an instance's history. Everything is noted before anything is
+    /// redacted.
     pub fn note(&mut self, id: &str, entries: &[Entry]) {
         for entry in entries {
             match entry {
@@ -77,7 +90,7 @@ impl Redaction {
         for (_, value) in fields.iter().filter(|(name, _)| is_secret(&name.to_ascii_lowercase())) {
             if let Value::Str(text) = value {
                 self.add(text.as_str());
-                // `Bearer TOKEN`: the token is one elsewhere as well.
+                // In `Bearer TOKEN`, the token alone is secret too.
                 text.as_str().split_whitespace().skip(1).for_each(|word| self.add(word));
             }
         }
@@ -89,18 +102,18 @@ impl Redaction {
         }
     }
 
-    /// A text without what is secret.
+    /// Returns a text without secrets.
     pub fn text(&self, text: &str) -> String {
         if self.texts.contains(text) {
             return MASK.into();
         }
-        // The longest first: one may be a part of another.
+        // The longest first, since one may be a part of another.
         let mut known: Vec<&String> = self.texts.iter().filter(|text| text.len() >= SHORTEST).collect();
         known.sort_by_key(|text| std::cmp::Reverse(text.len()));
         known.into_iter().fold(text.to_string(), |text, hidden| text.replace(hidden.as_str(), MASK))
     }
 
-    /// An entry without what is secret.
+    /// Returns an entry without secrets.
     pub fn entry(&self, id: &str, entry: &Entry) -> Entry {
         let mut entry = entry.clone();
         match &mut entry {
@@ -139,7 +152,7 @@ impl Redaction {
         }
     }
 
-    /// Takes what is secret out of a line of an export. What is there in its stored form is left out.
+    /// Removes what is secret from a line of an export, and whatever is there in its stored form.
     pub fn line(&self, json: &mut Json) {
         match json {
             Json::String(text) => *text = self.text(text),
@@ -148,7 +161,7 @@ impl Redaction {
                 for (name, value) in fields.iter_mut() {
                     match name.as_str() {
                         "stored" | "$bytes" | "$data" => *value = Json::String(MASK.into()),
-                        // What a line is, and of whom, stays.
+                        // The type and the identity of a line stay.
                         "type" | "kind" | "hash" | "program" | "checksum" => {}
                         _ => self.line(value),
                     }

@@ -1,36 +1,38 @@
-//! What an import brings: each key once, nothing that the store has otherwise, nothing incomplete.
+//! The keys and values of an import, and the checks before they are written: each key has one
+//! value, the store has no other value, and nothing is incomplete.
 
 use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
-use crate::engine::{Address, Deployed, Hold, InstanceRecord, StoredProgram, keys};
+use crate::engine::{Address, Deployed, Hold, InstanceRecord, StoredProgram, keys, read_history};
 use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
 
-/// A value, and the number of the line that it is from.
+use super::error::Refusal;
+
+/// A value, and the number of its line.
 struct Line {
     value: Vec<u8>,
     number: usize,
 }
 
-/// The keys and values of an export that is read.
+/// The keys and values of the lines that were read.
 #[derive(Default)]
 pub struct Incoming {
     lines: BTreeMap<Vec<u8>, Line>,
 }
 
-/// Why an export is not taken, and the line at which that shows, if it is one.
-pub type Refusal = (Option<usize>, String);
-
 impl Incoming {
-    /// Adds what a line says. The same may be said twice, as in two exports of one store one after another.
-    pub fn add(&mut self, key: Vec<u8>, value: Vec<u8>, number: usize) -> Result<(), Refusal> {
+    /// Adds the key and value of a line. A key may occur twice with the same value, as in two
+    /// exports of one store one after another.
+    pub(super) fn add(&mut self, key: Vec<u8>, value: Vec<u8>, number: usize) -> Result<(), Refusal> {
         match self.lines.get(&key) {
             Some(known) if known.value == value => Ok(()),
-            // Time and lives only grow.
+            // Time and the number of lives only grow.
             Some(known) if grows(&key) && known.value > value => Ok(()),
             Some(known) if !grows(&key) => {
                 let what = named(&key);
-                Err((Some(number), format!("it says something else of {what} than line {}", known.number)))
+                let reason = format!("it says something else of {what} than line {}", known.number);
+                Err(Refusal { line: Some(number), reason })
             }
             _ => {
                 self.lines.insert(key, Line { value, number });
@@ -39,26 +41,27 @@ impl Incoming {
         }
     }
 
-    /// How many instances there are.
+    /// Returns the number of instances.
     pub fn instances(&self) -> usize {
         self.lines.keys().filter(|key| key.starts_with(keys::INSTANCES)).count()
     }
 
-    /// Leaves out what is incomplete, and what needs it in turn, and says what that is.
+    /// Removes what is incomplete, and then everything that needs what was removed. Returns what
+    /// was removed.
     pub fn leave_out(&mut self, store: &dyn Read) -> Vec<Refusal> {
         let mut left_out = Vec::new();
         loop {
             let view = View { incoming: self, store };
             let incomplete = self.lines.iter().filter_map(|(key, line)| {
                 let reason = view.complete(key, &line.value).err()?;
-                Some((key.clone(), (Some(line.number), reason)))
+                Some((key.clone(), Refusal { line: Some(line.number), reason }))
             });
             let incomplete: Vec<(Vec<u8>, Refusal)> = incomplete.collect();
             if incomplete.is_empty() {
                 return left_out;
             }
             for (key, refusal) in incomplete {
-                // An instance goes with its history.
+                // The history of an instance is removed with it.
                 if let Some(id) = key.strip_prefix(keys::INSTANCES) {
                     let history = keys::history(&String::from_utf8_lossy(id));
                     self.lines.retain(|key, _| !key.starts_with(&history));
@@ -72,35 +75,38 @@ impl Incoming {
         }
     }
 
-    /// The batch that brings it into a store. Refused is what the store has with another value, and what is incomplete.
+    /// Returns the batch that writes everything into a store. Refuses keys that the store has with
+    /// another value, and what is incomplete.
     pub fn batch(&self, store: &dyn Read) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
-        let known = |key: &[u8]| store.get(key).map_err(|error| (None, error.to_string()));
+        let known =
+            |key: &[u8]| store.get(key).map_err(|error| Refusal { line: None, reason: error.to_string() });
+        let refused = |line: &Line, reason: String| Refusal { line: Some(line.number), reason };
         for (key, line) in self.lines.iter().filter(|(key, _)| key.starts_with(keys::INSTANCES)) {
             if known(key)?.is_some() {
-                return Err((Some(line.number), format!("the store has {} already", named(key))));
+                return Err(refused(line, format!("the store has {} already", named(key))));
             }
         }
-        for (key, Line { value, number }) in &self.lines {
+        for (key, line) in &self.lines {
             match known(key)? {
-                Some(known) if known == *value => {}
-                Some(known) if grows(key) && known >= *value => {}
+                Some(known) if known == line.value => {}
+                Some(known) if grows(key) && known >= line.value => {}
                 Some(_) if !grows(key) => {
                     let what = named(key);
-                    return Err((Some(*number), format!("the store has another value of {what} already")));
+                    return Err(refused(line, format!("the store has another value of {what} already")));
                 }
-                _ => batch.put(key.clone(), value.clone()),
+                _ => batch.put(key.clone(), line.value.clone()),
             }
         }
         let view = View { incoming: self, store };
-        for (key, Line { value, number }) in &self.lines {
-            view.complete(key, value).map_err(|reason| (Some(*number), reason))?;
+        for (key, line) in &self.lines {
+            view.complete(key, &line.value).map_err(|reason| refused(line, reason))?;
         }
         Ok(batch)
     }
 }
 
-/// A store as it will be with what comes.
+/// A store as it will be after the import.
 struct View<'a> {
     incoming: &'a Incoming,
     store: &'a dyn Read,
@@ -123,7 +129,7 @@ impl Read for View<'_> {
 }
 
 impl View<'_> {
-    /// Checks that all is there that a key needs.
+    /// Checks that everything is there that a key needs.
     fn complete(&self, key: &[u8], value: &[u8]) -> Result<(), String> {
         if let Some(hash) = key.strip_prefix(keys::PROGRAMS) {
             return self.whole_program(hash, value);
@@ -132,14 +138,14 @@ impl View<'_> {
             let unreadable = || format!("the record of {} is not readable", named(key));
             let record = InstanceRecord::decode(value).ok_or_else(unreadable)?;
             self.needs_program(&record.program.0, &format!("instance `{}`", record.id))?;
-            crate::engine::read_history(self, &record)?;
+            read_history(self, &record)?;
         } else if let Some((id, _)) = keys::parse_chunk(key) {
             self.needs_instance(id, "a part of the history")?;
         } else if let Some(id) = key.strip_prefix(keys::CHECKPOINTS) {
             self.needs_instance(&String::from_utf8_lossy(id), "a checkpoint")?;
         } else if let Some(id) = key.strip_prefix(keys::ACTIVE) {
             let id = String::from_utf8_lossy(id);
-            // One that is about to begin is a message so far.
+            // An instance that is about to begin has no record, but a message.
             if self.all(&keys::mail_of(&Address::instance(&id)))?.is_empty() {
                 self.needs_instance(&id, "the root")?;
             }
@@ -173,7 +179,7 @@ impl View<'_> {
         }
     }
 
-    /// Checks that the texts of a program are there, and are its texts.
+    /// Checks that the texts of a program are there, and that they have the program's hash.
     fn whole_program(&self, hash: &[u8], value: &[u8]) -> Result<(), String> {
         let shown: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let program =
@@ -192,12 +198,12 @@ impl View<'_> {
     }
 }
 
-/// Keys whose value only grows: of two the greater counts.
+/// Whether the value of a key only grows. Of two values the greater counts.
 fn grows(key: &[u8]) -> bool {
     key == keys::TIME || key == keys::LIFE
 }
 
-/// What a key is of, for people.
+/// Returns what a key stands for, for people.
 fn named(key: &[u8]) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if let Some((id, number)) = keys::parse_chunk(key) {

@@ -1,0 +1,159 @@
+//! The JSON forms of instances, entries of histories, messages, lines and values.
+//!
+//! Exports and commands with `--json` share these forms. The forms are stable: fields may be added.
+
+use serde_json::{Value as Json, json};
+
+use crate::engine::query::{Printed, PrintedLine};
+use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest, Status};
+use crate::machine::{Data, EntityId, ErrorData, format, json as values};
+use crate::syntax::Place;
+
+/// Returns bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns the lossless form of data.
+pub fn data(data: &Data) -> Json {
+    serde_json::from_str(&values::from_data(data)).unwrap_or_default()
+}
+
+fn error(error: &ErrorData) -> Json {
+    json!({"value": data(&error.value), "trace": error.trace})
+}
+
+fn place(place: Place) -> Json {
+    json!([place.source, place.span.start, place.span.end])
+}
+
+/// Returns the form of an instance's record.
+pub fn instance(record: &InstanceRecord) -> Json {
+    let mut out = json!({
+        "type": "instance",
+        "id": record.id,
+        "life": record.life,
+        "status": record.status.word(),
+        "file": record.file,
+        "program": hex(&record.program.0),
+        "function": record.function,
+        "args": data(&record.args),
+        "begun_with": record.begun_with.as_ref().map(data),
+        "created": format::instant(record.created),
+        "ended": record.ended.map(format::instant),
+        "parent": record.parent.as_ref().map(|parent| &parent.id),
+        "parent_life": record.parent.as_ref().map(|parent| parent.life),
+        "owner": record.owner,
+        "root": record.root,
+        "execution": record.execution,
+        "attempt": record.attempt,
+        "custom": record.custom.as_ref().map(data),
+        "waiters": record.waiters,
+        "rewound": record.rewound,
+        "first": record.first,
+        "chunks": record.chunks,
+        "permissions": record.permissions,
+    });
+    match &record.status {
+        Status::Running | Status::Suspended => {}
+        Status::Terminated(why) => out["why"] = data(why),
+        Status::Completed(value) => out["result"] = data(value),
+        Status::Failed(failure) => out["error"] = error(failure),
+    }
+    out
+}
+
+/// Returns the form of an entry of a history.
+pub fn entry(entry: &Entry) -> Json {
+    let mut out = match entry {
+        Entry::Requested { seq, what, args, place: at, .. } => {
+            let args = match args {
+                Args::Whole(args) => data(args),
+                Args::Large { bytes, checksum } => {
+                    json!({"bytes": bytes, "checksum": format!("{checksum:032x}")})
+                }
+            };
+            let mut out = json!({"kind": "requested", "seq": seq, "args": args, "place": place(*at)});
+            out[what.kind()] = json!(what.name());
+            match what {
+                RecordedRequest::Orchestration { .. } => out["orchestration"] = json!(true),
+                RecordedRequest::Operation { entity, signal, .. } => {
+                    out["entity"] = data(&reference(entity));
+                    if let Some(after) = signal {
+                        out["after"] = data(after);
+                    }
+                }
+                _ => {}
+            }
+            out
+        }
+        Entry::Answered { seq, result: Ok(value), .. } => {
+            json!({"kind": "answered", "seq": seq, "value": data(value)})
+        }
+        Entry::Answered { seq, result: Err(failure), .. } => {
+            json!({"kind": "answered", "seq": seq, "error": error(failure)})
+        }
+        Entry::Retried { seq, error: failure, again, .. } => {
+            json!({"kind": "retried", "seq": seq, "error": error(failure), "again": format::instant(*again)})
+        }
+        Entry::Cancelled { seq, .. } => json!({"kind": "cancelled", "seq": seq}),
+        Entry::Begun { seq, .. } => json!({"kind": "begun", "seq": seq}),
+        Entry::Ended { .. } => json!({"kind": "ended"}),
+        Entry::Terminated { .. } => json!({"kind": "terminated"}),
+        Entry::Rewound { seq, .. } => json!({"kind": "rewound", "seq": seq}),
+        Entry::Renewed { seq, .. } => json!({"kind": "renewed", "seq": seq}),
+    };
+    out["time"] = json!(format::instant(entry.time()));
+    out
+}
+
+/// Returns the form of a line of a program.
+pub(super) fn output(line: &Line) -> Json {
+    match line {
+        Line::Print(text) => json!({"print": text}),
+        Line::Log { level, text } => json!({"log": level, "text": text}),
+    }
+}
+
+/// Returns the form of a line of an instance's output. A long line has only the number of its
+/// bytes.
+pub fn printed(printed: &Printed) -> Json {
+    let mut out = match &printed.line {
+        PrintedLine::Short(line) => output(line),
+        PrintedLine::Long { is_log: false, bytes } => json!({"print": null, "bytes": bytes}),
+        PrintedLine::Long { is_log: true, bytes } => json!({"log": null, "bytes": bytes}),
+    };
+    out["seq"] = json!(printed.seq);
+    out["time"] = json!(format::instant(printed.time));
+    out
+}
+
+/// Returns an entity's reference as data.
+pub(super) fn reference(entity: &EntityId) -> Data {
+    Data::encode(&entity.value()).unwrap_or_default()
+}
+
+/// Returns the form of a message's contents.
+pub fn message(message: &Message) -> Json {
+    let mut out = match message {
+        Message::Begin(record, _) => json!({"function": record.function, "args": data(&record.args)}),
+        Message::Answer { seq, result: Ok(value), .. } => json!({"seq": seq, "value": data(value)}),
+        Message::Answer { seq, result: Err(failure), .. } => json!({"seq": seq, "error": error(failure)}),
+        Message::Event { name, payload } => json!({"event": name, "payload": data(payload)}),
+        Message::Wait(waiter) => json!({"waiter": waiter.instance}),
+        Message::Terminate { why, children, .. } => json!({"why": data(why), "children": children}),
+        Message::Suspend | Message::Resume => json!({}),
+        Message::Call { caller, operation, args, .. } => {
+            json!({"caller": caller.instance, "operation": operation, "args": data(args)})
+        }
+        Message::Signal { operation, args, due } => {
+            let due = (*due > 0).then(|| format::instant(*due));
+            json!({"operation": operation, "args": data(args), "due": due})
+        }
+        Message::Lock { owner, since, .. } => {
+            json!({"owner": owner.instance, "since": format::instant(*since)})
+        }
+    };
+    out["message"] = json!(message.word());
+    out
+}

@@ -1,0 +1,242 @@
+//! A line of an export, as a key of a store and its value.
+
+use serde_json::Value as Json;
+
+use crate::code::{ProgramHash, text_hash};
+use crate::engine::{
+    Args, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, RecordedRequest, Status,
+    StoredLines, StoredMail, StoredProgram, keys,
+};
+use crate::kv::Pair;
+use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
+use crate::permissions::Permissions;
+use crate::store::FORMAT;
+use crate::syntax::{Place, Span};
+
+use super::chain::Chain;
+
+/// Returns the key and the value of a line. `Some(None)` is a line without a key, such as the line
+/// about the store, and `None` is no line of an export.
+pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> {
+    Some(match json["type"].as_str()? {
+        "store" => {
+            (json["format"].as_u64()? <= u64::from(FORMAT)).then_some(())?;
+            None
+        }
+        "text" => {
+            let text = json["text"].as_str()?;
+            Some((keys::text(&text_hash(text)), text.as_bytes().to_vec()))
+        }
+        "program" => {
+            let module = |module: &Json| {
+                Some((module["name"].as_str()?.to_string(), unhex(module["text"].as_str()?)?))
+            };
+            let modules = json["modules"].as_array()?.iter().map(module).collect::<Option<Vec<_>>>()?;
+            Some((keys::program(&unhex(json["hash"].as_str()?)?), StoredProgram { modules }.encode()))
+        }
+        "life" => Some((keys::LIFE.to_vec(), json["life"].as_u64()?.to_be_bytes().to_vec())),
+        "instance" => {
+            let record = read_instance(json)?;
+            Some((keys::instance(&record.id), record.encode()))
+        }
+        "history" => {
+            let (id, number) = (json["instance"].as_str()?, json["number"].as_u64()?);
+            let entries = json["entries"].as_array()?.iter().map(read_entry).collect::<Option<Vec<_>>>()?;
+            let before = chain.of(id, number);
+            let (bytes, checksum) = Chunk::encode(entries, *before);
+            *before = checksum;
+            Some((keys::chunk(id, number), bytes))
+        }
+        "checkpoint" => {
+            let (id, stored) = (json["id"].as_str()?, unhex_all(json["stored"].as_str()?)?);
+            let checkpoint = Checkpoint::decode(&stored)?;
+            // A checkpoint with the whole history before it is made again when one is due.
+            if !checkpoint.trimmed {
+                return Some(None);
+            }
+            chain.begin(id, &checkpoint);
+            Some((keys::checkpoint(id), stored))
+        }
+        "active" => Some((keys::active(json["id"].as_str()?), json["root"].as_str()?.as_bytes().to_vec())),
+        "deployed" => {
+            let program = ProgramHash(unhex(json["program"].as_str()?)?);
+            let deployed = Deployed { program, permissions: read_permissions(json)? };
+            Some((keys::deployed(json["entity"].as_str()?), deployed.encode()))
+        }
+        "entity" => Some((keys::entity(&read_entity(&json["reference"])?), read_data(&json["state"])?.0)),
+        "lock" => {
+            let stored = unhex_all(json["stored"].as_str()?)?;
+            Hold::decode(&stored)?;
+            Some((keys::lock(&read_entity(&json["reference"])?), stored))
+        }
+        "lines" => {
+            let stored = unhex_all(json["stored"].as_str()?)?;
+            StoredLines::decode(&stored)?;
+            Some((keys::lines(json["number"].as_u64()?), stored))
+        }
+        "time" => {
+            let time = read_time(&json["time"])?;
+            Some((keys::TIME.to_vec(), time.to_be_bytes().to_vec()))
+        }
+        "message" => {
+            let (key, stored) = (unhex_all(json["key"].as_str()?)?, unhex_all(json["stored"].as_str()?)?);
+            let (to, number) = keys::parse_mail(&key)?;
+            StoredMail::decode(&stored)?;
+            Some((keys::mail(&to, number), stored))
+        }
+        _ => return None,
+    })
+}
+
+fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    unhex_all(text)?.try_into().ok()
+}
+
+fn read_entity(json: &Json) -> Option<EntityId> {
+    match read_data(json)?.decode() {
+        Value::Entity(entity) => EntityId::of(&entity).ok(),
+        _ => None,
+    }
+}
+
+fn read_data(json: &Json) -> Option<Data> {
+    values::to_data(&json.to_string()).ok()
+}
+
+fn read_error(json: &Json) -> Option<ErrorData> {
+    Some(ErrorData {
+        value: read_data(&json["value"])?,
+        trace: serde_json::from_value(json["trace"].clone()).ok()?,
+    })
+}
+
+fn read_time(json: &Json) -> Option<i64> {
+    let instant: jiff::Timestamp = json.as_str()?.parse().ok()?;
+    i64::try_from(instant.as_nanosecond()).ok()
+}
+
+fn read_instance(json: &Json) -> Option<InstanceRecord> {
+    let status = match json["status"].as_str()? {
+        "running" => Status::Running,
+        "suspended" => Status::Suspended,
+        "terminated" => Status::Terminated(read_data(&json["why"])?),
+        "completed" => Status::Completed(read_data(&json["result"])?),
+        "failed" => Status::Failed(read_error(&json["error"])?),
+        _ => return None,
+    };
+    let id = json["id"].as_str()?.to_string();
+    keys::bad_id(&id).is_none().then_some(())?;
+    // Exports of earlier versions have no lives.
+    let life = |name: &str| json[name].as_u64().unwrap_or(0);
+    let parent = json["parent"].as_str().map(|id| LifeId { id: id.into(), life: life("parent_life") });
+    Some(InstanceRecord {
+        id,
+        life: life("life"),
+        program: ProgramHash(unhex(json["program"].as_str()?)?),
+        file: json["file"].as_str()?.to_string(),
+        function: json["function"].as_str()?.to_string(),
+        args: read_data(&json["args"])?,
+        begun_with: match &json["begun_with"] {
+            Json::Null => None,
+            args => Some(read_data(args)?),
+        },
+        created: read_time(&json["created"])?,
+        parent,
+        owner: match json.get("owner") {
+            None => None,
+            Some(owner) => serde_json::from_value(owner.clone()).ok()?,
+        },
+        root: json["root"].as_str()?.to_string(),
+        execution: u32::try_from(json["execution"].as_u64()?).ok()?,
+        attempt: json["attempt"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+        custom: match &json["custom"] {
+            Json::Null => None,
+            custom => Some(read_data(custom)?),
+        },
+        waiters: serde_json::from_value(json["waiters"].clone()).ok()?,
+        rewound: match &json["rewound"] {
+            Json::Array(all) => all.iter().map(Json::as_u64).collect::<Option<_>>()?,
+            one => one.as_u64().into_iter().collect(),
+        },
+        first: json["first"].as_u64()?,
+        status,
+        ended: if json["ended"].is_null() { None } else { Some(read_time(&json["ended"])?) },
+        chunks: json["chunks"].as_u64()?,
+        permissions: read_permissions(json)?,
+    })
+}
+
+/// Reads permissions. Exports of earlier versions have none.
+fn read_permissions(json: &Json) -> Option<Permissions> {
+    match json.get("permissions") {
+        None => Some(Permissions::default()),
+        Some(permissions) => serde_json::from_value(permissions.clone()).ok(),
+    }
+}
+
+fn read_entry(json: &Json) -> Option<Entry> {
+    let time = read_time(&json["time"])?;
+    let seq = || json["seq"].as_u64();
+    Some(match json["kind"].as_str()? {
+        "requested" => {
+            let what = read_asked(json)?;
+            let args = match (json["args"]["bytes"].as_u64(), json["args"]["checksum"].as_str()) {
+                (Some(bytes), Some(checksum)) => {
+                    Args::Large { bytes, checksum: u128::from_str_radix(checksum, 16).ok()? }
+                }
+                _ => Args::Whole(read_data(&json["args"])?),
+            };
+            let at = |number: usize| json["place"][number].as_u64().and_then(|n| u32::try_from(n).ok());
+            let place = Place { source: at(0)?, span: Span { start: at(1)?, end: at(2)? } };
+            Entry::Requested { seq: seq()?, what, args, place, time }
+        }
+        "answered" => {
+            let result = match json.get("error") {
+                Some(failure) => Err(read_error(failure)?),
+                None => Ok(read_data(&json["value"])?),
+            };
+            Entry::Answered { seq: seq()?, result, time }
+        }
+        "retried" => Entry::Retried {
+            seq: seq()?,
+            error: read_error(&json["error"])?,
+            again: read_time(&json["again"])?,
+            time,
+        },
+        "cancelled" => Entry::Cancelled { seq: seq()?, time },
+        "begun" => Entry::Begun { seq: seq()?, time },
+        "ended" => Entry::Ended { time },
+        "terminated" => Entry::Terminated { time },
+        "rewound" => Entry::Rewound { seq: seq()?, time },
+        "renewed" => Entry::Renewed { seq: seq()?, time },
+        _ => return None,
+    })
+}
+
+fn read_asked(json: &Json) -> Option<RecordedRequest> {
+    let named = |kind: &str| json[kind].as_str().map(str::to_string);
+    if let Some(name) = named("effect") {
+        return Some(RecordedRequest::Effect(name));
+    }
+    if let Some(name) = named("activity") {
+        return Some(RecordedRequest::Activity(name));
+    }
+    if json["orchestration"].as_bool() == Some(true) {
+        let start = named("start").is_some();
+        return Some(RecordedRequest::Orchestration {
+            name: named("start").or_else(|| named("call"))?,
+            start,
+        });
+    }
+    let entity = read_entity(&json["entity"])?;
+    let signal = match json.get("after") {
+        Some(after) => Some(read_data(after)?),
+        None => None,
+    };
+    let operation = named("signal").or_else(|| named("call"))?;
+    Some(RecordedRequest::Operation { entity, operation, signal })
+}
