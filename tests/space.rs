@@ -156,3 +156,34 @@ fn purge_gives_space_back_with_and_without_a_server() {
         durable(at, &["store", "verify"]);
     }
 }
+
+/// Many small values take many times their size, also in a new database: they are no reason to write
+/// the database anew whenever a process ends.
+#[test]
+fn a_database_of_small_values_is_not_written_anew() {
+    let folder = TempDir::new().expect("a folder");
+    let mut store = DiskStore::open(folder.path()).expect("a store");
+    let mut values = Random::new(3);
+    for number in 0..120 {
+        let mut batch = Batch::default();
+        for key in 0..1_000 {
+            batch.put(format!("i/{:016x}", values.next()).into_bytes(), vec![key as u8; 8]);
+        }
+        batch.put(b"c/number".to_vec(), vec![number]);
+        store.commit(&batch).expect("a commit");
+        store.flush().expect("a flush");
+    }
+    store.close().expect("closed");
+    let database = folder.path().join("journal/db");
+    let file = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&database).expect("a database"));
+    let before = file();
+    assert!(on_disk(folder.path()) > 16 * MIB, "{}", on_disk(folder.path()));
+    for _ in 0..2 {
+        let mut store = DiskStore::open(folder.path()).expect("it opens");
+        let mut batch = Batch::default();
+        batch.put(b"c/more".to_vec(), vec![1]);
+        store.commit(&batch).expect("a commit");
+        store.close().expect("closed");
+        assert_eq!(file(), before, "it was written anew");
+    }
+}

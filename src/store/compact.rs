@@ -24,6 +24,12 @@ pub(super) fn is_worth_it(on_disk: u64, held: u64) -> bool {
     on_disk > SMALL && on_disk / MOST > held
 }
 
+/// Returns the least that a database of this size on the disk has held at some time, as far as the
+/// size says so. Small values take up to a dozen times their size.
+pub(super) fn once_held(on_disk: u64) -> u64 {
+    on_disk / (4 * MOST)
+}
+
 /// Returns the place of a database's copy.
 pub(super) fn fresh(path: &Path) -> PathBuf {
     path.with_file_name("compact")

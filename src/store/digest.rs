@@ -139,7 +139,7 @@ impl<S: Store> Verified<S> {
             }
             Check::UpTo(_) => {}
         }
-        proven.most_held = proven.held.unwrap_or(0);
+        proven.most_held = proven.held.unwrap_or(0).max(compact::once_held(proven.store.size_bytes()));
         Ok(proven)
     }
 
@@ -410,11 +410,21 @@ impl<S: Store> Store for Verified<S> {
 
 impl Verified<Tree> {
     /// Rewrites the database if it takes much more of the disk than it holds. Costs nothing unless
-    /// the database holds less than half of what it held. All commits must be durable.
+    /// the database holds less than half of what it held: many small values take several times
+    /// their size, also in a new database. All commits must be durable.
     pub fn compact_if_shrunk(&mut self) -> Result<(), StoreError> {
         match self.held {
             Some(held) if held < self.most_held / 2 => self.compact(),
             _ => Ok(()),
+        }
+    }
+
+    /// As [`Verified::compact_if_shrunk`], also for a database that does not say how much it holds,
+    /// as one of an earlier version.
+    pub fn compact_at_end(&mut self) -> Result<(), StoreError> {
+        match self.held {
+            None => self.compact(),
+            Some(_) => self.compact_if_shrunk(),
         }
     }
 
@@ -425,7 +435,7 @@ impl Verified<Tree> {
 
     /// Rewrites the database if it takes much more of the disk than it holds. All commits must be
     /// durable.
-    pub fn compact(&mut self) -> Result<(), StoreError> {
+    fn compact(&mut self) -> Result<(), StoreError> {
         // A small database stays as it is, whatever it holds.
         if !self.is_worth_a_look() {
             return Ok(());

@@ -341,7 +341,7 @@ impl DiskStore {
             // A store that was only read stays as it is.
             return self.database.end();
         }
-        self.database.compact()?;
+        self.database.compact_at_end()?;
         if !self.memtable.is_empty() {
             // Writes that fit the log stay there.
             return self.database.end_with(self.wal.frames(self.database.commits()));
