@@ -48,7 +48,7 @@ const KNOW_KEYS: [(&str, &str); 4] = [
 
 /// The circles of files in a folder that use one another, with the reasons. New circles are taken
 /// apart, so this list only gets shorter.
-const CIRCLES: [(&str, &[&str], &str); 4] = [
+const CIRCLES: [(&str, &[&str], &str); 3] = [
     (
         "machine",
         &["cancel", "compare", "data", "error", "format", "frames", "operate", "secret", "task", "value"],
@@ -60,11 +60,6 @@ const CIRCLES: [(&str, &[&str], &str); 4] = [
         "one machine in several files",
     ),
     ("model", &["evaluate", "notices"], "an evaluation notes what it sees, by its own view"),
-    (
-        "engine",
-        &["checkpoint", "earlier", "entity", "history", "program", "record"],
-        "records know the forms of the versions before, which become records",
-    ),
 ];
 
 /// The files of more than 700 lines, with the reasons.

@@ -194,7 +194,7 @@ impl Engine {
 
     /// A message has come to an instance that has ended (with this record), or that does not exist.
     fn refuse(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: Option<&InstanceRecord>) {
-        if record.is_some_and(|record| record.keeps(&mail.message)) {
+        if record.is_some_and(|record| mail.message.is_kept_by(record)) {
             self.leave(id, mail);
             return;
         }

@@ -13,7 +13,7 @@ use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
 use super::message::{Mail, Message};
-use super::{keys, record};
+use super::{keys, stored};
 
 /// Who holds an entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,11 +27,11 @@ pub struct Hold {
 
 impl Hold {
     pub fn encode(&self) -> Vec<u8> {
-        record::encode(self)
+        stored::encode(self)
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Hold> {
-        record::decode(bytes)
+        stored::decode(bytes)
     }
 }
 

@@ -12,7 +12,8 @@ use crate::kv::Batch;
 use crate::machine::Image;
 
 use super::address::Address;
-use super::history::{Chunk, Entry, History};
+use super::entry::Entry;
+use super::history::{Chunk, History};
 use super::keys;
 use super::record::{InstanceRecord, Status};
 use super::step::Engine;

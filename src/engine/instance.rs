@@ -10,8 +10,9 @@ use crate::syntax::Place;
 
 use super::address::{LifeId, Waiter};
 use super::checkpoint::{self, Checkpoint, Checkpoints, Retention};
+use super::entry::{Entry, RecordedRequest};
 use super::fault::{self, Fault};
-use super::history::{Entry, History, RecordedRequest};
+use super::history::History;
 use super::journal::Journal;
 use super::keys;
 use super::mailbox::Mailbox;

@@ -6,7 +6,8 @@
 
 use crate::kv::Batch;
 
-use super::history::{self, Entry, History, Tail};
+use super::entry::Entry;
+use super::history::{self, History, Tail};
 use super::keys;
 
 pub(super) struct Journal {

@@ -18,6 +18,7 @@ mod descent;
 mod dispatch;
 mod earlier;
 mod entity;
+mod entry;
 mod events;
 mod extend;
 #[doc(hidden)]
@@ -43,6 +44,7 @@ mod purge;
 pub mod query;
 mod quotas;
 mod read_error;
+mod reads;
 mod receives;
 mod record;
 mod refit;
@@ -52,6 +54,7 @@ mod replay;
 mod rewind;
 mod run;
 mod step;
+mod stored;
 mod suspects;
 mod timers;
 mod turns;
@@ -59,14 +62,12 @@ mod turns;
 pub use address::{Address, LifeId, Waiter};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
+pub use entry::{Args, Entry, RecordedRequest};
 pub use events::{ChangeKind, Event, Leaving, Outcome, Output, StepId};
 pub use extend::{Cut, cut, described};
-pub use fetch::{
-    Deployed, Images, deployed, fetch, look_up, read_history, read_holds, read_life, read_mail, read_record,
-    read_time, recovery,
-};
+pub use fetch::{fetch, look_up, recovery};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
-pub use history::{Args, Chunk, ChunkError, Entry, History, RecordedRequest};
+pub use history::{Chunk, ChunkError, History};
 pub use instance::{Mismatch, SCRIPT, test_function};
 pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};
@@ -79,6 +80,9 @@ pub use program::{
 pub use purge::{Tree, unused_programs};
 pub use quotas::Quotas;
 pub use read_error::ReadError;
+pub use reads::{
+    Deployed, Images, deployed, read_history, read_holds, read_life, read_mail, read_record, read_time,
+};
 pub use record::{InstanceRecord, Lifecycle, Status};
 pub use rekey::rekeying;
 pub use replay::{Replayed, Watcher, replay, state_at_end};

@@ -8,8 +8,8 @@ use crate::machine::options::{self, Policy, policy};
 use crate::machine::{Data, ErrorData, Request, RequestKind, Value, snapshot};
 
 use super::checkpoint::SavedOpen;
+use super::entry::RecordedRequest;
 use super::fault::{self, Fault};
-use super::history::RecordedRequest;
 
 /// Processes that an activity without a policy may end with its own.
 const DEATHS: u32 = 100;

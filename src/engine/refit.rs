@@ -11,8 +11,9 @@ use std::rc::Rc;
 use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request, RequestKind};
 
+use super::entry::{Entry, RecordedRequest};
 use super::fault::{self, Fault};
-use super::history::{Entry, History, RecordedRequest};
+use super::history::History;
 use super::instance::{Advance, Instance, first_text};
 use super::open::Open;
 use super::record::{InstanceRecord, Status};

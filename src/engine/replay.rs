@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use crate::machine::{Image, Request};
 
-use super::history::{Entry, History};
+use super::entry::Entry;
+use super::history::History;
 use super::instance::{Advance, Instance, Mismatch};
 use super::open::Open;
 use super::record::{InstanceRecord, Status};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::machine::{Data, EntityId, ErrorData, Value};
 
 use super::address::Address;
-use super::history::{Entry, RecordedRequest};
+use super::entry::{Entry, RecordedRequest};
 use super::message::Message;
 use super::step::{Engine, Ready};
 
