@@ -151,9 +151,9 @@ impl Entities {
         !std::mem::replace(&mut slot.queued, true)
     }
 
-    pub fn is_held_by(&self, entity: &EntityId, instance: &LifeId) -> bool {
+    pub fn is_held_by(&self, entity: &EntityId, instance: &str, life: u64) -> bool {
         let hold = self.slots.get(entity).and_then(|slot| slot.hold.as_ref());
-        hold.is_some_and(|hold| hold.owner.is_of(&instance.id, instance.life))
+        hold.is_some_and(|hold| hold.owner.is_of(instance, life))
     }
 
     pub fn holds(&self) -> impl Iterator<Item = (&EntityId, &Hold)> {

@@ -13,9 +13,9 @@ use crate::permissions::Permissions;
 
 use super::address::{Address, LifeId};
 use super::entity::{Deployment, Hold};
+use super::evaluation::Mismatch;
 use super::gate::Gated;
 use super::history::History;
-use super::instance::Mismatch;
 use super::message::{Message, StoredMail};
 use super::open::Open;
 use super::outbox::{Line, StoredLines};

@@ -9,11 +9,11 @@ use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, Req
 use crate::permissions::Permissions;
 
 use super::address::Address;
-use super::dispatch::Sender;
 use super::entity::{Deployment, Running, State};
 use super::events::{Leaving, StepId};
 use super::fault::{self, Fault};
 use super::message::{Mail, Message};
+use super::send::Sender;
 use super::step::Engine;
 
 /// Messages that one turn of an entity takes.
@@ -58,9 +58,9 @@ impl Engine {
         if self.is_held_back(entity) {
             return;
         }
-        let before = self.fuel;
+        let before = self.scheduler.fuel;
         for _ in 0..TURN {
-            if self.fuel - before >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
+            if self.scheduler.fuel - before >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
                 break;
             }
             if self.entities.slot(entity).running.is_some() {
@@ -153,7 +153,7 @@ impl Engine {
             let message = format!("entity `{name}` has no operation `{operation}`{hint}");
             return Err(ErrorData::new("unknown_operation", message));
         };
-        self.fuel = self.fuel.saturating_add(args.0.len() as u64 / BYTES);
+        self.scheduler.spend(args.0.len() as u64 / BYTES);
         let args = args.items();
         let state = match &self.entities.slot(entity).state {
             State::Known(state) => state.clone(),
@@ -176,7 +176,7 @@ impl Engine {
         let Some(running) = &mut slot.running else { return true };
         let progress = running.machine.run(SLICE);
         let spent = running.machine.take_spent();
-        self.fuel = self.fuel.saturating_add(spent);
+        self.scheduler.spend(spent);
         running.spent = running.spent.saturating_add(spent);
         match progress {
             Progress::OutOfFuel if running.spent > MOST => {
@@ -212,7 +212,7 @@ impl Engine {
                     if let Some(state) = state {
                         let (value, data) = state.unzip();
                         let bytes = data.as_ref().map_or(0, |data| data.0.len() as u64);
-                        self.fuel = self.fuel.saturating_add(bytes / BYTES);
+                        self.scheduler.spend(bytes / BYTES);
                         slot.state = State::Known(value);
                         slot.unwritten = Some(data);
                     }

@@ -177,6 +177,11 @@ impl InstanceRecord {
         }
     }
 
+    /// Who waits for the answer to a request.
+    pub(super) fn waiter(&self, seq: u64) -> Waiter {
+        Waiter { instance: self.id.clone(), life: self.life, execution: self.execution, seq }
+    }
+
     /// The id of the child that a request calls or starts, unless it says one.
     pub(super) fn child_id(&self, seq: u64) -> String {
         match self.execution {

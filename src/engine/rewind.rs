@@ -14,9 +14,9 @@ use crate::machine::options;
 use crate::machine::{Data, ErrorData, Image, RequestKind};
 
 use super::address::Address;
+use super::arrivals::first_text;
 use super::entry::Entry;
 use super::history::{Chunk, History, pieces};
-use super::instance::first_text;
 use super::keys;
 use super::message::{Message, StoredMail};
 use super::open::Open;
