@@ -61,7 +61,7 @@ impl Engine {
         let Some((victim, seq, circle)) = youngest(&waits) else { return };
         let Some(instance) = self.residents.get(&victim) else { return };
         let (life, execution) = instance.execution();
-        let (from, root) = (format!("{}!circle", instance.step_key(seq)), instance.root());
+        let (from, root) = (format!("{}!circle", instance.step_key(seq)), instance.root.clone());
         let result = Err(ids::wait_in_a_circle(&circle));
         let message = Message::Answer { life, execution, seq, result };
         self.send(Address::Instance(victim), from, root, None, message);

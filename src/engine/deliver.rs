@@ -15,21 +15,22 @@ use super::run::{handle, outcome_of, take_mail, unknown};
 use super::step::Engine;
 
 impl Engine {
-    /// A message has come to an instance that is in memory.
-    pub(super) fn arrive(&mut self, id: &Arc<str>, mail: Rc<Mail>) {
-        let Some(mut instance) = self.residents.get_mut(id) else { return };
+    /// A message has come to an instance; gives it back when that is not in memory.
+    pub(super) fn arrive(&mut self, id: &Arc<str>, mail: Rc<Mail>) -> Result<(), Rc<Mail>> {
+        let Some(mut instance) = self.residents.get_mut(id) else { return Err(mail) };
         if instance.has_ended() && instance.is_live() {
             let record = instance.record.clone();
             self.refuse(id, &mail, Some(&record));
-            return;
+            return Ok(());
         }
         if let (Some(ack), Message::Event { .. }) = (&mail.ack, &mail.message) {
             self.reply(&mail, ack.clone(), Ok(Data::null()));
-            let Some(same) = self.residents.get_mut(id) else { return };
+            let Some(same) = self.residents.get_mut(id) else { return Err(mail) };
             instance = same;
         }
         instance.arrivals.mail.put(mail);
-        self.scheduler.wake(id, &mut instance.residency, &self.uses);
+        self.scheduler.wake(id, instance, &self.uses);
+        Ok(())
     }
 
     /// Answers a request by a message.
@@ -110,7 +111,7 @@ impl Engine {
         }
         let open = std::mem::take(&mut instance.evaluation.open);
         let waiters = instance.record.waiters.clone();
-        let root = instance.root();
+        let root = instance.root.clone();
         let key = instance.step_key(u64::MAX);
         let owner = instance.life_id();
         let result = instance.record.status.result(id);
@@ -154,11 +155,8 @@ impl Engine {
         self.release_lives(&id, None);
         let mut mailbox = self.residents.mailboxes.remove(&id).unwrap_or_default();
         for mail in mailbox.drain() {
-            if self.residents.contains(&id) {
-                // The message before has begun it.
-                self.arrive(&id, mail);
-                continue;
-            }
+            // The message before may have begun it.
+            let Err(mail) = self.arrive(&id, mail) else { continue };
             match (&mail.message, &record) {
                 _ if self.residents.mailboxes.contains_key(&id) => self.residents.mailbox(&id).put(mail),
                 (Message::Begin(wanted, _), None)
@@ -266,7 +264,7 @@ impl Engine {
         };
         let why = format!("`{}` and what it began have written more than {most}", instance.record.root);
         let why = Data::of(&Value::str(why));
-        let (from, root) = (instance.step_key(u64::MAX), instance.root());
+        let (from, root) = (instance.step_key(u64::MAX), instance.root.clone());
         let message = Message::Terminate { why, children: true, by: None };
         self.send(Address::Instance(id.clone()), from, root, None, message);
     }

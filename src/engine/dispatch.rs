@@ -120,7 +120,7 @@ impl Engine {
                         set if set.is_empty() => instance.arrivals.deliver_at_once(seq),
                         set => {
                             let (owner, from) = (instance.waiter(seq), instance.step_key(seq));
-                            let root = instance.root();
+                            let root = instance.root.clone();
                             self.lock(owner, set, from, root, now);
                         }
                     }
@@ -205,7 +205,7 @@ impl Engine {
             verdict => {
                 let result = Err(verdict.err().unwrap_or(error));
                 instance.arrivals.deliver(seq, result, Vec::new(), now);
-                self.scheduler.wake(id, &mut instance.residency, &self.uses);
+                self.scheduler.wake(id, instance, &self.uses);
             }
         }
     }

@@ -105,6 +105,11 @@ impl Entities {
         self.slots.entry(entity.clone()).or_default()
     }
 
+    /// The newest program that declares an entity, and the entity.
+    pub(super) fn deployed_and_slot(&mut self, entity: &Rc<EntityId>) -> (Option<&Deployment>, &mut Slot) {
+        (self.deployed.get(&entity.name), self.slots.entry(entity.clone()).or_default())
+    }
+
     /// The program is the newest that declares an entity; whether it was not before, or with other permissions.
     pub fn deploy(&mut self, name: &str, image: &Rc<Image>, permissions: &Permissions) -> bool {
         let deployment = Deployment { image: image.clone(), permissions: permissions.clone() };

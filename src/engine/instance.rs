@@ -35,6 +35,8 @@ pub(super) struct Instance {
     pub record: InstanceRecord,
     /// The record is to be written with the next commit.
     pub record_changed: bool,
+    /// The instance that all this began with; all that it began have the same text.
+    pub root: Arc<str>,
     pub image: Rc<Image>,
     pub evaluation: Evaluation,
     pub arrivals: Arrivals,
@@ -87,6 +89,7 @@ impl Instance {
         let requests = open.keys().copied().filter(|seq| !arrivals.is_for_a_line(*seq)).collect();
         let agenda = Agenda::of(requests, first_due, !record.rewound.is_empty());
         Ok(Instance {
+            root: record.root.as_str().into(),
             record,
             record_changed: false,
             image: image.clone(),
@@ -110,6 +113,7 @@ impl Instance {
         let history = History { chunks: self.journal.chunks(), ..History::default() };
         let mut next = Instance::new(&self.image, record, history)?;
         next.record_changed = true;
+        next.root = self.root;
         next.arrivals = self.arrivals.continued();
         next.evaluation.agenda.outgoing = self.evaluation.agenda.outgoing;
         next.saving = self.saving.continued();
@@ -123,6 +127,7 @@ impl Instance {
         let record = InstanceRecord { program: image.code.hash, ..self.record.clone() };
         let mut next = Instance::new(image, record, history)?;
         next.record_changed = true;
+        next.root = self.root.clone();
         self.arrivals.copy_to(&mut next.arrivals);
         next.saving.indexed = self.saving.indexed;
         next.evaluation.agenda.was_seen_to(&self.evaluation.open);
@@ -156,14 +161,13 @@ impl Instance {
         (self.record.life, self.record.execution)
     }
 
-    /// The instance that all this began with.
-    pub fn root(&self) -> Arc<str> {
-        self.record.root.as_str().into()
-    }
-
     /// What a message that is sent for a request says of its sender.
     pub fn envelope(&self, seq: u64) -> Envelope {
-        Envelope { from: self.step_key(seq), root: self.root(), permissions: self.record.permissions.clone() }
+        Envelope {
+            from: self.step_key(seq),
+            root: self.root.clone(),
+            permissions: self.record.permissions.clone(),
+        }
     }
 
     // ---- what it does

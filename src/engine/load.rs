@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::internal::sure;
 use crate::machine::{EntityId, Image};
 use crate::permissions::Permissions;
 
@@ -145,7 +146,7 @@ impl Engine {
                 return;
             }
         };
-        self.uses.enter(&id, &instance.record.root);
+        instance.root = self.uses.enter(&id, &instance.record.root);
         self.active.insert(id.clone());
         if fresh {
             instance.record_changed = true;
@@ -155,7 +156,7 @@ impl Engine {
         let mail = self.residents.mailboxes.remove(&id).unwrap_or_default();
         self.residents.instances.insert(id.clone(), instance);
         for mail in { mail }.drain() {
-            self.arrive(&id, mail);
+            sure(self.arrive(&id, mail), "an instance that was added is in memory");
         }
         if !self.holds_back(&id, self.scheduler.now) {
             self.wake(&id);
@@ -177,7 +178,7 @@ impl Engine {
 
     pub(super) fn wake(&mut self, id: &Arc<str>) {
         if let Some(instance) = self.residents.get_mut(id) {
-            self.scheduler.wake(id, &mut instance.residency, &self.uses);
+            self.scheduler.wake(id, instance, &self.uses);
         }
     }
 
@@ -223,7 +224,7 @@ impl Engine {
         if let Some(instance) = self.residents.get_mut(id)
             && instance.evaluation.is_ending()
         {
-            self.scheduler.wake(id, &mut instance.residency, &self.uses);
+            self.scheduler.wake(id, instance, &self.uses);
         }
     }
 }

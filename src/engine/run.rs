@@ -148,7 +148,7 @@ impl Engine {
         }
         take_mail(id, instance, &mut self.batch);
         if is_used_up {
-            self.scheduler.wake(id, &mut instance.residency, &self.uses);
+            self.scheduler.wake(id, instance, &self.uses);
             return;
         }
         match instance.is_active() {
@@ -239,7 +239,7 @@ impl Engine {
         }
         let Delivery { seq, result, sends } = answer;
         instance.arrivals.deliver(seq, result, sends, time);
-        self.scheduler.wake(&id, &mut instance.residency, &self.uses);
+        self.scheduler.wake(&id, instance, &self.uses);
     }
 
     /// An answer that its instance does not take in now waits for it in the store. What an activity sent goes out.
@@ -247,7 +247,7 @@ impl Engine {
         let Delivery { seq, result, sends } = answer;
         let Some(instance) = self.residents.get(id) else { return };
         let (life, execution) = instance.execution();
-        let (from, root) = (instance.step_key(seq), instance.root());
+        let (from, root) = (instance.step_key(seq), instance.root.clone());
         if !sends.is_empty() {
             let sender = Sender::of(instance, seq);
             self.send_all(&sender, sends, now);
@@ -262,7 +262,7 @@ impl Engine {
         let Some(instance) = self.residents.get(id) else { return };
         let (life, execution) = instance.execution();
         let message = Message::Answer { life, execution, seq, result: Err(error) };
-        let (from, root) = (instance.step_key(seq), instance.root());
+        let (from, root) = (instance.step_key(seq), instance.root.clone());
         self.send_at(due, Address::Instance(id.clone()), from, root, None, message);
     }
 

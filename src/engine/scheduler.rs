@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::kv::Batch;
 use crate::machine::EntityId;
 
+use super::instance::Instance;
 use super::keys;
 use super::message::Mail;
 use super::quotas::Uses;
-use super::residency::Residency;
 use super::timers::{Timer, Timers};
 use super::turns::Turns;
 
@@ -115,10 +115,17 @@ impl Scheduler {
     // ---- turns
 
     /// An instance wants a turn, if it does not yet.
-    pub fn wake(&mut self, id: &Arc<str>, residency: &mut Residency, uses: &Uses) {
-        if residency.wake() {
-            self.ready.push(uses.root(id).unwrap_or(id), Ready::Instance(id.clone()));
+    pub fn wake(&mut self, id: &Arc<str>, instance: &mut Instance, uses: &Uses) {
+        if !instance.residency.wake() {
+            return;
         }
+        let root = match instance.has_ended() {
+            // It may not be under way any more.
+            true => uses.root(id).unwrap_or(id),
+            false => &instance.root,
+        };
+        debug_assert!(instance.has_ended() || uses.root(id) == Some(root), "who can run is under way");
+        self.ready.push(root, Ready::Instance(id.clone()));
     }
 
     /// So much fuel was used.

@@ -35,7 +35,7 @@ impl Sender {
     pub(super) fn of(instance: &Instance, step: u64) -> Sender {
         Sender {
             from: instance.step_key(step),
-            root: instance.root(),
+            root: instance.root.clone(),
             image: instance.image.clone(),
             file: instance.record.file.clone(),
             owner: Some(instance.life_id()),
@@ -132,19 +132,17 @@ impl Engine {
     /// Puts a message where its receiver finds it.
     pub(super) fn put(&mut self, to: Address, mail: Rc<Mail>) {
         match to {
-            Address::Instance(id) => match self.residents.contains(&id) {
-                true => self.arrive(&id, mail),
-                false => {
-                    let is_control = mail.message.is_control();
-                    if is_control {
-                        self.set_aside.remove(&id);
-                    }
-                    self.residents.mailbox(&id).put(mail);
-                    if self.goes_on || is_control {
-                        self.fetch(Address::Instance(id));
-                    }
+            Address::Instance(id) => {
+                let Err(mail) = self.arrive(&id, mail) else { return };
+                let is_control = mail.message.is_control();
+                if is_control {
+                    self.set_aside.remove(&id);
                 }
-            },
+                self.residents.mailbox(&id).put(mail);
+                if self.goes_on || is_control {
+                    self.fetch(Address::Instance(id));
+                }
+            }
             Address::Entity(entity) => {
                 if let Message::Signal { due, .. } = &mail.message
                     && *due > self.scheduler.now
