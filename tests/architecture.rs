@@ -48,7 +48,7 @@ const KNOW_KEYS: [(&str, &str); 4] = [
 
 /// The circles of files in a folder that use one another, with the reasons. New circles are taken
 /// apart, so this list only gets shorter.
-const CIRCLES: [(&str, &[&str], &str); 4] = [
+const CIRCLES: [(&str, &[&str], &str); 3] = [
     (
         "machine",
         &["cancel", "compare", "data", "error", "format", "frames", "operate", "secret", "task", "value"],
@@ -60,30 +60,21 @@ const CIRCLES: [(&str, &[&str], &str); 4] = [
         "one machine in several files",
     ),
     ("model", &["evaluate", "notices"], "an evaluation notes what it sees, by its own view"),
-    (
-        "engine",
-        &["checkpoint", "earlier", "entity", "history", "program", "record"],
-        "records know the forms of the versions before, which become records",
-    ),
 ];
 
 /// The files of more than 700 lines, with the reasons.
-const LONG_FILES: [(&str, &str); 5] = [
+const LONG_FILES: [(&str, &str); 3] = [
     ("src/machine/execute.rs", "the run loop: a case for each instruction"),
     ("src/machine/operate.rs", "operators and methods by the kinds of their operands"),
     ("src/cli/arguments.rs", "the arguments of all commands, with their help"),
-    ("src/engine/step.rs", "the engine's state and its events"),
-    ("src/engine/instance.rs", "an instance: evaluation and replay by the same code"),
 ];
 
 /// The functions of more than 100 lines, with the reasons.
-const LONG_FUNCTIONS: [(&str, &str, &str); 13] = [
+const LONG_FUNCTIONS: [(&str, &str, &str); 11] = [
     ("src/check/resolve/expressions.rs", "expr", "a case for each form of expression"),
     ("src/code/compile/expressions.rs", "prim", "a case for each primitive"),
     ("src/core/lower/expressions.rs", "expr", "a case for each form of expression"),
     ("src/core/print.rs", "node", "a case for each form of core"),
-    ("src/engine/dispatch.rs", "dispatch_one", "a case for each kind of request"),
-    ("src/engine/instance.rs", "advance", "the loop of evaluation and replay"),
     ("src/explore/search.rs", "search", "the loop of the search, with its threads"),
     ("src/machine/calls.rs", "builtin", "a case for each kind of builtin"),
     ("src/machine/execute.rs", "step", "the run loop"),

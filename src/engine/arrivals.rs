@@ -3,12 +3,48 @@
 //! What the engine does itself is answered in the turn that asked. Everything else has come at a time ([`Came`]), and is taken in
 //! the order of these times.
 
-use crate::machine::{Data, ErrorData, Request};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use crate::builtins::Effect;
+use crate::machine::{Data, ErrorData, Request, RequestKind, format};
 
 use super::fault::{self, Fault};
-use super::instance::{Delivery, Instance};
-use super::message::{Came, Message};
-use super::outbox::{Line, answered};
+use super::mailbox::Mailbox;
+use super::message::{Came, Mail, Message};
+use super::open::Requests;
+use super::outbox::{Line, answered, is_line};
+use super::receives::Receives;
+use super::record::InstanceRecord;
+
+/// An answer that has come, and what an activity sent with it.
+#[derive(Clone)]
+pub(super) struct Delivery {
+    pub seq: u64,
+    pub result: Result<Data, ErrorData>,
+    pub sends: Vec<Request>,
+}
+
+/// What has come for an instance, and which of its requests it may be for.
+///
+/// Invariant: `receives` and `lines` have requests that are open, and no two answers of the process have come at the same
+/// place.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    /// Requests that wait for an event.
+    receives: Receives,
+    /// Requests for a line. They are answered at once.
+    lines: VecDeque<u64>,
+    /// Requests that the engine itself has seen to: their answers are part of the turn that asked.
+    at_once: VecDeque<u64>,
+    /// Answers of this process, in the order in which they are taken in.
+    inbox: BTreeMap<Came, Delivery>,
+    /// How many there were.
+    delivered: u64,
+    pub mail: Mailbox,
+    /// Mail that was taken in since the engine last asked.
+    pub taken: Vec<Rc<Mail>>,
+}
 
 /// What comes first of all that waits for an instance.
 enum First {
@@ -26,12 +62,57 @@ impl First {
     }
 }
 
-impl Instance {
+impl Arrivals {
+    /// What comes for the execution after this one: mail, and nothing that was for a request.
+    pub fn continued(self) -> Arrivals {
+        Arrivals { mail: self.mail, taken: self.taken, ..Arrivals::default() }
+    }
+
+    /// The same has come for an instance that is replayed in the place of this one.
+    pub fn copy_to(&self, into: &mut Arrivals) {
+        into.mail = self.mail.clone();
+        (into.inbox, into.delivered) = (self.inbox.clone(), self.delivered);
+        into.at_once = self.at_once.clone();
+    }
+
+    // ---- requests
+
+    /// A request may be answered by what comes; whether it is for a line, which the engine does not see to.
+    pub fn expect(&mut self, request: &Request) -> bool {
+        if request.what == RequestKind::Effect(Effect::Receive) {
+            self.receives.insert(request.seq, first_text(&request.args));
+        }
+        let is_line = is_line(&request.what);
+        if is_line {
+            self.lines.push_back(request.seq);
+        }
+        is_line
+    }
+
+    /// Whether a request is for a line that has no answer yet.
+    pub fn is_for_a_line(&self, seq: u64) -> bool {
+        self.lines.contains(&seq)
+    }
+
+    /// A request has its answer.
+    pub fn answered(&mut self, seq: u64) {
+        self.receives.remove(seq);
+    }
+
+    /// A request has its answer of the past, or nobody waits for it any more.
+    pub fn forget(&mut self, seq: u64) {
+        self.receives.remove(seq);
+        self.lines.retain(|known| *known != seq);
+    }
+
+    // ---- what comes
+
     /// An answer has come at a time; it is taken in when it is its turn. An activity may have sent something.
     pub fn deliver(&mut self, seq: u64, result: Result<Data, ErrorData>, sends: Vec<Request>, time: i64) {
         let came = Came { time, is_mail: false, number: self.delivered };
         self.delivered += 1;
-        self.inbox.insert(came, Delivery { seq, result, sends });
+        let before = self.inbox.insert(came, Delivery { seq, result, sends });
+        debug_assert!(before.is_none(), "two answers have come at one place");
     }
 
     /// What a request asked for is done, in the turn in which it was made.
@@ -39,28 +120,44 @@ impl Instance {
         self.at_once.push_back(seq);
     }
 
-    /// Whether an answer is there that it would take in.
+    /// Takes the answers of the process that were not taken in.
+    pub fn take_inbox(&mut self) -> BTreeMap<Came, Delivery> {
+        std::mem::take(&mut self.inbox)
+    }
+
+    /// Whether an answer of the process is there.
+    pub fn has_delivered(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Whether something is there that the process alone has, and that is gone if the instance is read again.
+    pub fn is_in_memory_alone(&self) -> bool {
+        !self.inbox.is_empty() || !self.at_once.is_empty()
+    }
+
+    /// Whether lines are to be answered first of all.
+    pub fn has_lines(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Whether an answer is there that would be taken in, or what ends the instance or holds it up.
     pub fn has_answer(&self) -> bool {
         !self.inbox.is_empty()
             || !self.at_once.is_empty()
-            || !self.unanswered_lines.is_empty()
+            || !self.lines.is_empty()
             || !self.mail.answers.is_empty()
             || !self.mail.control.is_empty()
             || self.receives.first_event(&self.mail).is_some()
     }
 
-    /// Whether what ends it or holds it up can be taken in now: it overtakes nothing that came before it, but a long
-    /// computation.
-    pub fn can_be_ended(&self) -> bool {
-        if !self.between || self.computes {
-            return self.computes;
-        }
+    /// Whether what ends the instance or holds it up comes before everything else that waits.
+    pub fn is_control_first(&self) -> bool {
         let Some(control) = self.mail.control.front() else { return true };
         let is_first = self.first().is_none_or(|first| control.came() < first.came());
-        self.at_once.is_empty() && self.unanswered_lines.is_empty() && is_first
+        self.at_once.is_empty() && self.lines.is_empty() && is_first
     }
 
-    /// What of all that waits for it came first, but for what ends it or holds it up.
+    /// What of all that waits came first, but for what ends the instance or holds it up.
     fn first(&self) -> Option<First> {
         let delivered = self.inbox.first_key_value().map(|(came, _)| First::Delivered(*came));
         let answer = self.mail.answers.front().map(|mail| First::Answer(mail.came()));
@@ -71,11 +168,17 @@ impl Instance {
         [delivered, answer, event].into_iter().flatten().min_by_key(First::came)
     }
 
-    /// The next answer: of what is done at once, else the first of all that has come.
-    pub(super) fn next_answer(&mut self) -> Option<Delivery> {
-        if let Some(seq) = self.unanswered_lines.pop_front() {
-            let line = Line::of_request(&self.open.get(&seq)?.request)?;
-            let result = line.map(|line| self.lines.push(line)).and_then(|()| answered());
+    /// The next answer: of what is done at once, else the first of all that has come. Of a line the answer is that it
+    /// leaves, so it is put with the others that do.
+    pub fn next_answer(
+        &mut self,
+        record: &InstanceRecord,
+        open: &Requests,
+        leaving: &mut Vec<Line>,
+    ) -> Option<Delivery> {
+        if let Some(seq) = self.lines.pop_front() {
+            let line = Line::of_request(&open.get(&seq)?.request)?;
+            let result = line.map(|line| leaving.push(line)).and_then(|()| answered());
             return Some(Delivery { seq, result, sends: Vec::new() });
         }
         if let Some(seq) = self.at_once.pop_front() {
@@ -88,8 +191,8 @@ impl Instance {
                     let mail = self.mail.answers.pop_front()?;
                     self.taken.push(mail.clone());
                     if let Message::Answer { life, execution, seq, result } = &mail.message
-                        && (*life == self.record.life || fault::is_in(Fault::AnswersReachOtherLives))
-                        && *execution == self.record.execution
+                        && (*life == record.life || fault::is_in(Fault::AnswersReachOtherLives))
+                        && *execution == record.execution
                     {
                         return Some(Delivery { seq: *seq, result: result.clone(), sends: Vec::new() });
                     }
@@ -103,4 +206,9 @@ impl Instance {
             }
         }
     }
+}
+
+/// The first of a list of arguments, as text.
+pub(super) fn first_text(args: &Data) -> String {
+    args.items().first().map(format::display).unwrap_or_default()
 }

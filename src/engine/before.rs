@@ -11,9 +11,6 @@ use super::address::{LifeId, Waiter};
 use super::message::{Message, StoredMail};
 use super::record::{InstanceRecord, Status};
 
-/// The version of these forms.
-pub(super) const VERSION: u8 = 3;
-
 #[derive(Deserialize)]
 pub(super) struct RecordBefore {
     id: String,
@@ -121,6 +118,7 @@ impl From<MailBefore> for StoredMail {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stored::BEFORE;
     use super::*;
 
     /// A record as the version before wrote it: what comes last now was not there.
@@ -133,17 +131,17 @@ mod tests {
     #[test]
     fn records_and_messages_of_the_version_before_are_read() {
         let record = InstanceRecord::new("a", ProgramHash([7; 32]), "a.df", "job", Data::null(), 5);
-        let stored = [vec![VERSION], body(&record)].concat();
+        let stored = [vec![BEFORE], body(&record)].concat();
         assert_eq!(InstanceRecord::decode(&stored), Some(record.clone()));
         let head = postcard::to_stdvec(&("from", "root", None::<Waiter>, 9i64)).expect("bytes");
         let exists = postcard::to_stdvec(&IfExists::Fail).expect("bytes");
         // `Begin` is the first of the messages.
-        let stored = [vec![VERSION], head.clone(), vec![0], body(&record), exists].concat();
+        let stored = [vec![BEFORE], head.clone(), vec![0], body(&record), exists].concat();
         let mail = StoredMail::decode(&stored).expect("mail");
         assert_eq!(mail.message, Message::Begin(Box::new(record), IfExists::Fail));
         assert!(mail.permissions.are_all() && mail.time == 9);
         let suspend = Message::Suspend;
-        let stored = [vec![VERSION], head, postcard::to_stdvec(&suspend).expect("bytes")].concat();
+        let stored = [vec![BEFORE], head, postcard::to_stdvec(&suspend).expect("bytes")].concat();
         assert_eq!(StoredMail::decode(&stored).expect("mail").message, suspend);
     }
 

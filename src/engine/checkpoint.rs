@@ -12,8 +12,8 @@ use crate::code::Code;
 use crate::machine::Data;
 use crate::machine::snapshot::{self, SavedRequest};
 
-use super::history::Entry;
-use super::record;
+use super::entry::Entry;
+use super::stored;
 
 /// What is kept of the history before a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Checkpoint {
 
     /// The bytes, with a checksum of their own.
     pub fn encode(&self) -> Vec<u8> {
-        let body = record::encode(self);
+        let body = stored::encode(self);
         let mut out = xxh3_64(&body).to_le_bytes().to_vec();
         out.extend(body);
         out
@@ -132,7 +132,7 @@ impl Checkpoint {
     /// None when the bytes are not what was written, or of another version.
     pub fn decode(bytes: &[u8]) -> Option<Checkpoint> {
         let (checksum, body) = bytes.split_first_chunk::<8>()?;
-        (u64::from_le_bytes(*checksum) == xxh3_64(body)).then(|| record::decode(body))?
+        (u64::from_le_bytes(*checksum) == xxh3_64(body)).then(|| stored::decode(body))?
     }
 
     /// Whether an instance of this code can go on from it.

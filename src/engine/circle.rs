@@ -13,9 +13,9 @@ use crate::machine::options::{self, Child};
 use crate::machine::{RequestKind, ids};
 
 use super::address::Address;
-use super::instance::{Instance, first_text};
+use super::arrivals::first_text;
+use super::instance::Instance;
 use super::message::Message;
-use super::record::InstanceRecord;
 use super::step::Engine;
 
 /// Circles of more instances are not looked for: they would not be in memory together.
@@ -28,10 +28,15 @@ type Wait = (i64, u64, Arc<str>);
 type Waits = BTreeMap<Arc<str>, Vec<Wait>>;
 
 impl Instance {
+    /// Whether it waits for nothing but what it asked for.
+    pub fn may_only_wait(&self) -> bool {
+        let rests = self.waits() && self.evaluation.rests() && !self.is_suspended();
+        rests && !self.arrivals.has_answer() && !self.evaluation.open.is_empty()
+    }
+
     /// What it waits for, if it only waits.
     fn only_waits(&self) -> Option<Vec<Wait>> {
-        let rests = self.waits() && self.between && !self.is_suspended() && !self.has_answer();
-        if !rests || self.open.is_empty() {
+        if !self.may_only_wait() {
             return None;
         }
         let wait = |seq: &u64, open: &super::Open| {
@@ -45,7 +50,7 @@ impl Instance {
             };
             Some((open.time, *seq, Arc::from(target.as_str())))
         };
-        self.open.iter().map(|(seq, open)| wait(seq, open)).collect()
+        self.evaluation.open.iter().map(|(seq, open)| wait(seq, open)).collect()
     }
 }
 
@@ -54,10 +59,9 @@ impl Engine {
     pub(super) fn break_circle(&mut self, id: &Arc<str>) {
         let Some(waits) = self.all_that_wait(id) else { return };
         let Some((victim, seq, circle)) = youngest(&waits) else { return };
-        let Some(instance) = self.instances.get(&victim) else { return };
-        let InstanceRecord { life, execution, .. } = instance.record;
-        let (from, root) =
-            (format!("{}!circle", instance.step_key(seq)), Arc::from(instance.record.root.as_str()));
+        let Some(instance) = self.residents.get(&victim) else { return };
+        let (life, execution) = instance.execution();
+        let (from, root) = (format!("{}!circle", instance.step_key(seq)), instance.root.clone());
         let result = Err(ids::wait_in_a_circle(&circle));
         let message = Message::Answer { life, execution, seq, result };
         self.send(Address::Instance(victim), from, root, None, message);
@@ -71,7 +75,7 @@ impl Engine {
             if waits.contains_key(&id) {
                 continue;
             }
-            let Some(instance) = self.instances.get(&id) else {
+            let Some(instance) = self.residents.get(&id) else {
                 // It is looked at when it is here and has come to rest.
                 if self.is_under_way(&id) {
                     self.fetch(Address::Instance(id));

@@ -11,25 +11,26 @@ use super::fault::{self, Fault};
 use super::known::{Known, known_id};
 use super::message::{Mail, Message};
 use super::record::{InstanceRecord, Status};
-use super::run::{handle, outcome_of, unknown};
+use super::run::{handle, outcome_of, take_mail, unknown};
 use super::step::Engine;
 
 impl Engine {
-    /// A message has come to an instance that is in memory.
-    pub(super) fn arrive(&mut self, id: &Arc<str>, mail: Rc<Mail>) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        if instance.record.ended.is_some() && instance.is_live() {
+    /// A message has come to an instance; gives it back when that is not in memory.
+    pub(super) fn arrive(&mut self, id: &Arc<str>, mail: Rc<Mail>) -> Result<(), Rc<Mail>> {
+        let Some(mut instance) = self.residents.get_mut(id) else { return Err(mail) };
+        if instance.has_ended() && instance.is_live() {
             let record = instance.record.clone();
             self.refuse(id, &mail, Some(&record));
-            return;
+            return Ok(());
         }
         if let (Some(ack), Message::Event { .. }) = (&mail.ack, &mail.message) {
             self.reply(&mail, ack.clone(), Ok(Data::null()));
+            let Some(same) = self.residents.get_mut(id) else { return Err(mail) };
+            instance = same;
         }
-        if let Some(instance) = self.instances.get_mut(id) {
-            instance.mail.put(mail);
-            self.wake(id);
-        }
+        instance.arrivals.mail.put(mail);
+        self.scheduler.wake(id, instance, &self.uses);
+        Ok(())
     }
 
     /// Answers a request by a message.
@@ -43,7 +44,7 @@ impl Engine {
     pub(super) fn control(&mut self, id: &Arc<str>, mail: &Rc<Mail>, now: i64) {
         self.taken(&Address::Instance(id.clone()), mail);
         self.changed.push(id.clone());
-        let Some(instance) = self.instances.get_mut(id) else { return };
+        let Some(instance) = self.residents.get_mut(id) else { return };
         match &mail.message {
             Message::Begin(wanted, if_exists) => {
                 let known = &mut instance.record;
@@ -71,7 +72,7 @@ impl Engine {
                 // What has come is not taken in now, and must not be lost with the process.
                 let inbox = match fault::is_in(Fault::SuspensionForgets) {
                     true => Default::default(),
-                    false => instance.take_inbox(),
+                    false => instance.arrivals.take_inbox(),
                 };
                 for (came, answer) in inbox {
                     self.keep_answer(id, answer, came.time, now);
@@ -99,27 +100,28 @@ impl Engine {
 
     /// An instance has come to its end: everything that is left of it is seen to.
     pub(super) fn finish(&mut self, id: &Arc<str>, children: bool, now: i64) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
+        let Some(mut instance) = self.residents.get_mut(id) else { return };
         self.changed.push(id.clone());
-        if instance.record.keeps_mail() {
-            for (came, answer) in instance.take_inbox() {
+        if instance.record.keeps_mail() && instance.arrivals.has_delivered() {
+            for (came, answer) in instance.arrivals.take_inbox() {
                 self.keep_answer(id, answer, came.time, now);
             }
+            let Some(same) = self.residents.get_mut(id) else { return };
+            instance = same;
         }
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        let open = std::mem::take(&mut instance.open);
+        let open = std::mem::take(&mut instance.evaluation.open);
         let waiters = instance.record.waiters.clone();
-        let root: Arc<str> = instance.record.root.as_str().into();
+        let root = instance.root.clone();
         let key = instance.step_key(u64::MAX);
         let owner = instance.life_id();
         let result = instance.record.status.result(id);
         let outcome = outcome_of(&instance.record.status);
-        let mail = instance.mail.drain();
+        let mail = instance.arrivals.mail.drain();
         for (seq, open) in open.into_all() {
             if children || !matches!(open.request.what, crate::machine::RequestKind::Orchestration { .. }) {
                 self.drop_open(id, seq, &open);
             } else {
-                self.timers.clear(&(id.clone(), seq));
+                self.scheduler.clear_timer(id, seq);
             }
         }
         self.release(&owner);
@@ -132,10 +134,13 @@ impl Engine {
                 self.send(Address::instance(&instance), from, root.clone(), None, message);
             }
         }
-        self.take_mail(id);
-        let Some(record) = self.instances.get(id).map(|instance| instance.record.clone()) else { return };
-        for mail in mail {
-            self.refuse(id, &mail, Some(&record));
+        let Some(instance) = self.residents.get_mut(id) else { return };
+        take_mail(id, instance, &mut self.batch);
+        if !mail.is_empty() {
+            let record = instance.record.clone();
+            for mail in mail {
+                self.refuse(id, &mail, Some(&record));
+            }
         }
         self.left(id);
         self.emit(Leaving::Ended { instance: id.clone(), outcome, told });
@@ -148,24 +153,19 @@ impl Engine {
             return;
         }
         self.release_lives(&id, None);
-        let mut mailbox = self.mailboxes.remove(&id).unwrap_or_default();
+        let mut mailbox = self.residents.mailboxes.remove(&id).unwrap_or_default();
         for mail in mailbox.drain() {
-            if self.instances.contains_key(&id) {
-                // The message before has begun it.
-                self.arrive(&id, mail);
-                continue;
-            }
+            // The message before may have begun it.
+            let Err(mail) = self.arrive(&id, mail) else { continue };
             match (&mail.message, &record) {
-                _ if self.mailboxes.contains_key(&id) => {
-                    self.mailboxes.entry(id.clone()).or_default().put(mail);
-                }
+                _ if self.residents.mailboxes.contains_key(&id) => self.residents.mailbox(&id).put(mail),
                 (Message::Begin(wanted, _), None)
                     if let Some(error) = self.uses.refusal(&wanted.root, &self.quotas) =>
                 {
                     self.taken(&Address::Instance(id.clone()), &mail);
                     self.refuse_begin(&mail, wanted, Err(error));
                 }
-                (Message::Begin(wanted, _), None) => match self.images.get(&wanted.program).cloned() {
+                (Message::Begin(wanted, _), None) => match self.programs.get(wanted.program).cloned() {
                     Some(image) => {
                         self.taken(&Address::Instance(id.clone()), &mail);
                         if let Some(ack) = mail.ack.clone() {
@@ -176,15 +176,15 @@ impl Engine {
                     }
                     None => {
                         let hash = wanted.program;
-                        self.unbegun.entry(hash).or_default().push(id.to_string());
+                        self.programs.wait_for(hash, &id);
                         self.outputs.push(Output::FetchProgram { hash });
-                        self.mailboxes.entry(id.clone()).or_default().put(mail);
+                        self.residents.mailbox(&id).put(mail);
                     }
                 },
                 (Message::Begin(wanted, if_exists), Some(known))
                     if known_id(known, wanted, *if_exists) == Known::Replaces =>
                 {
-                    self.mailboxes.entry(id.clone()).or_default().put(mail);
+                    self.residents.mailbox(&id).put(mail);
                     self.begin_to_replace(&id);
                 }
                 _ => self.refuse(&id, &mail, record.as_ref()),
@@ -194,7 +194,7 @@ impl Engine {
 
     /// A message has come to an instance that has ended (with this record), or that does not exist.
     fn refuse(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: Option<&InstanceRecord>) {
-        if record.is_some_and(|record| record.keeps(&mail.message)) {
+        if record.is_some_and(|record| mail.message.is_kept_by(record)) {
             self.leave(id, mail);
             return;
         }
@@ -257,14 +257,14 @@ impl Engine {
 
     /// What an instance and all that its root began have written is too much: it ends.
     pub(super) fn has_too_much(&mut self, id: &Arc<str>) {
-        let Some(instance) = self.instances.get(id) else { return };
+        let Some(instance) = self.residents.get(id) else { return };
         let most = match self.quotas.bytes {
             bytes if bytes % (1 << 30) == 0 => format!("{} GiB", bytes >> 30),
             bytes => format!("{bytes} bytes"),
         };
         let why = format!("`{}` and what it began have written more than {most}", instance.record.root);
         let why = Data::of(&Value::str(why));
-        let (from, root) = (instance.step_key(u64::MAX), instance.record.root.as_str().into());
+        let (from, root) = (instance.step_key(u64::MAX), instance.root.clone());
         let message = Message::Terminate { why, children: true, by: None };
         self.send(Address::Instance(id.clone()), from, root, None, message);
     }

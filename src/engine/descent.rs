@@ -10,11 +10,11 @@ use crate::kv::Read;
 use crate::machine::HEAD;
 
 use super::address::LifeId;
-use super::fetch::{decode_record, read_record};
 use super::keys;
 use super::page::{Cursor, PAGE_BYTES, Page, Paging, SCANNED};
 use super::purge::{candidates, is_earlier_child};
 use super::read_error::ReadError;
+use super::reads::{decode_record, read_record};
 use super::record::InstanceRecord;
 
 /// Returns the tree of an instance, in the order of the ids; `None` if there is no such instance.

@@ -11,13 +11,11 @@ use super::address::{LifeId, Waiter};
 use super::before::{MailBefore, RecordBefore};
 use super::checkpoint::{Checkpoint, SavedOpen};
 use super::entity::Hold;
-use super::history::Entry;
+use super::entry::Entry;
 use super::message::{Message, StoredMail};
 use super::program::StoredProgram;
-use super::record::{InstanceRecord, Status, Stored};
-
-/// The version of these forms.
-pub(super) const VERSION: u8 = 2;
+use super::record::{InstanceRecord, Status};
+use super::stored::Stored;
 
 /// The life of everything that began before lives were counted.
 const LIFE: u64 = 0;

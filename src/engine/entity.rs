@@ -13,7 +13,7 @@ use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
 use super::message::{Mail, Message};
-use super::{keys, record};
+use super::{keys, stored};
 
 /// Who holds an entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,11 +27,11 @@ pub struct Hold {
 
 impl Hold {
     pub fn encode(&self) -> Vec<u8> {
-        record::encode(self)
+        stored::encode(self)
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Hold> {
-        record::decode(bytes)
+        stored::decode(bytes)
     }
 }
 
@@ -105,6 +105,11 @@ impl Entities {
         self.slots.entry(entity.clone()).or_default()
     }
 
+    /// The newest program that declares an entity, and the entity.
+    pub(super) fn deployed_and_slot(&mut self, entity: &Rc<EntityId>) -> (Option<&Deployment>, &mut Slot) {
+        (self.deployed.get(&entity.name), self.slots.entry(entity.clone()).or_default())
+    }
+
     /// The program is the newest that declares an entity; whether it was not before, or with other permissions.
     pub fn deploy(&mut self, name: &str, image: &Rc<Image>, permissions: &Permissions) -> bool {
         let deployment = Deployment { image: image.clone(), permissions: permissions.clone() };
@@ -151,9 +156,9 @@ impl Entities {
         !std::mem::replace(&mut slot.queued, true)
     }
 
-    pub fn is_held_by(&self, entity: &EntityId, instance: &LifeId) -> bool {
+    pub fn is_held_by(&self, entity: &EntityId, instance: &str, life: u64) -> bool {
         let hold = self.slots.get(entity).and_then(|slot| slot.hold.as_ref());
-        hold.is_some_and(|hold| hold.owner.is_of(&instance.id, instance.life))
+        hold.is_some_and(|hold| hold.owner.is_of(instance, life))
     }
 
     pub fn holds(&self) -> impl Iterator<Item = (&EntityId, &Hold)> {

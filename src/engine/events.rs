@@ -11,15 +11,15 @@ use crate::kv::Batch;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 use crate::permissions::Permissions;
 
-use super::Tree;
 use super::address::{Address, LifeId};
 use super::entity::{Deployment, Hold};
+use super::evaluation::Mismatch;
 use super::gate::Gated;
 use super::history::History;
-use super::instance::Mismatch;
 use super::message::{Message, StoredMail};
 use super::open::Open;
 use super::outbox::{Line, StoredLines};
+use super::purge::Tree;
 use super::record::{InstanceRecord, Lifecycle};
 use super::rewind::Rewinding;
 

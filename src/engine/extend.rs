@@ -12,7 +12,8 @@ use crate::kv::Batch;
 use crate::machine::Image;
 
 use super::address::Address;
-use super::history::{Chunk, Entry, History};
+use super::entry::Entry;
+use super::history::{Chunk, History};
 use super::keys;
 use super::record::{InstanceRecord, Status};
 use super::step::Engine;
@@ -21,16 +22,16 @@ impl Engine {
     /// Lets an instance that waits go on with a longer program; `history` is all of its own. It is replayed here and now:
     /// what comes for it meanwhile finds it where it was. An error says why it can't.
     pub fn extend(&mut self, id: &str, image: &Rc<Image>, history: History, now: i64) -> Result<(), String> {
-        self.now = now;
-        let known = self.instances.get(id).filter(|instance| instance.is_at_rest());
+        self.scheduler.now = now;
+        let known = self.residents.get(id).filter(|instance| instance.is_at_rest());
         let known = known.ok_or_else(|| format!("{id} does not wait"))?;
         let next = known.extended(image, history)?;
         self.deploy(image, &next.record.permissions);
         let id: Arc<str> = id.into();
-        self.instances.insert(id.clone(), Box::new(next));
+        self.residents.instances.insert(id.clone(), Box::new(next));
         self.active.insert(id.clone());
         self.changed.push(id.clone());
-        while self.instances.get(&id).is_some_and(|instance| !instance.is_live()) {
+        while self.residents.get(&id).is_some_and(|instance| !instance.is_live()) {
             self.run_instance(&id, now);
         }
         self.wake(&id);
@@ -39,17 +40,17 @@ impl Engine {
 
     /// Whether an instance is not under way, and is not about to be.
     pub fn is_gone(&self, id: &str) -> bool {
-        !self.is_under_way(id) && !self.fetching.contains(&Address::instance(id))
+        !self.is_under_way(id) && !self.wanted.has(&Address::instance(id))
     }
 
     /// Whether an instance in memory waits; not all that happened to it need be written.
     pub fn is_waiting(&self, id: &str) -> bool {
-        self.instances.get(id).is_some_and(|instance| instance.waits())
+        self.residents.get(id).is_some_and(|instance| instance.waits())
     }
 
     /// What an instance in memory says of itself; none when it does not or is not there.
     pub fn says(&self, id: &str) -> Option<&crate::machine::Data> {
-        self.instances.get(id)?.record.custom.as_ref()
+        self.residents.get(id)?.record.custom.as_ref()
     }
 }
 

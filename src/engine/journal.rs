@@ -6,9 +6,13 @@
 
 use crate::kv::Batch;
 
-use super::history::{self, Entry, History, Tail};
+use super::entry::Entry;
+use super::history::{self, History, Tail};
 use super::keys;
 
+/// The end of a history.
+///
+/// Invariant: the last chunk is the one that grows, if any does; and what is not written yet comes after all chunks.
 pub(super) struct Journal {
     /// What is not written yet.
     fresh: Vec<Entry>,
@@ -74,6 +78,7 @@ impl Journal {
             }
             is_written = !grows;
         }
+        assert!(self.is_last(), "only the last chunk of a history grows");
         if is_written {
             return before;
         }
@@ -85,6 +90,11 @@ impl Journal {
             batch.put(keys::chunk(id, tail.number), bytes);
         }
         before
+    }
+
+    /// Whether the chunk that grows, if one does, is the last one.
+    fn is_last(&self) -> bool {
+        self.tail.as_ref().is_none_or(|tail| tail.number + 1 == self.chunks)
     }
 
     /// Nothing is added to the last chunk any more.

@@ -8,31 +8,15 @@ use std::sync::Arc;
 
 use crate::machine::{Data, EntityId, Value};
 
-use super::address::{Address, LifeId};
+use super::address::{Address, LifeId, Waiter};
 use super::entity::Hold;
 use super::message::{Mail, Message};
 use super::step::Engine;
 
 impl Engine {
-    /// An instance asks for the entities of its critical section.
-    pub(super) fn lock(&mut self, id: &Arc<str>, seq: u64, args: &Data, now: i64) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        let mut set = Vec::new();
-        if let Some(Value::List(entities)) = args.items().first() {
-            for entity in entities.as_slice() {
-                if let Value::Entity(entity) = entity
-                    && let Ok(entity) = EntityId::of(entity)
-                {
-                    set.push(entity);
-                }
-            }
-        }
-        let owner = instance.waiter(seq);
-        let Some(first) = set.first().cloned() else {
-            instance.deliver_at_once(seq);
-            return;
-        };
-        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
+    /// An instance asks for the entities of its critical section, at least one, by a step whose key is `from`.
+    pub(super) fn lock(&mut self, owner: Waiter, set: Vec<EntityId>, from: String, root: Arc<str>, now: i64) {
+        let Some(first) = set.first().cloned() else { return };
         self.entities.owners.insert(owner.life_id(), set.clone());
         let message = Message::Lock { owner, set, at: 0, since: now };
         self.send(Address::entity(first), from, root, None, message);
@@ -94,4 +78,14 @@ impl Engine {
             self.wake_entity(&entity);
         }
     }
+}
+
+/// The entities of a critical section, from the arguments of the request for it.
+pub(super) fn section(args: &Data) -> Vec<EntityId> {
+    let Some(Value::List(entities)) = args.items().into_iter().next() else { return Vec::new() };
+    let entity = |value: &Value| match value {
+        Value::Entity(entity) => EntityId::of(entity).ok(),
+        _ => None,
+    };
+    entities.as_slice().iter().filter_map(entity).collect()
 }

@@ -14,32 +14,32 @@ use super::step::Engine;
 impl Engine {
     /// When each timer is due, in order.
     pub fn dues(&self) -> Vec<i64> {
-        let mut all: Vec<i64> = self.timers.all().chain(self.delayed.all()).collect();
-        all.sort_unstable();
-        all
+        self.scheduler.dues()
     }
 
     /// What an instance waits for; none when it is not in memory.
     pub fn waits_for(&self, instance: &str) -> Option<Vec<&Open>> {
-        Some(self.instances.get(instance)?.open.values().map(|open| &**open).collect())
+        Some(self.residents.get(instance)?.evaluation.open.values().map(|open| &**open).collect())
     }
 
     /// What has been waited for longest, with how many other things are waited for.
     pub fn oldest_wait(&self) -> Option<(&Open, usize)> {
-        let open = || self.instances.values().flat_map(|instance| instance.open.values().map(|open| &**open));
+        let instances = || self.residents.instances.values();
+        let open = || instances().flat_map(|instance| instance.evaluation.open.values().map(|open| &**open));
         open().min_by_key(|open| open.time).map(|oldest| (oldest, open().count() - 1))
     }
 
     /// All that is under way, for people: who waits for what, who holds what, and what waits for whom.
     pub fn describe(&self) -> String {
         let mut out = String::new();
-        let mut ids: Vec<&Arc<str>> = self.uses.under_way().chain(self.mailboxes.keys()).collect();
+        let mut ids: Vec<&Arc<str>> = self.uses.under_way().chain(self.residents.mailboxes.keys()).collect();
         ids.sort();
         ids.dedup();
         for id in ids {
-            let waits = match self.instances.get(id) {
+            let waits = match self.residents.get(id) {
                 Some(instance) => {
-                    instance.open.values().map(|open| open.describe()).collect::<Vec<_>>().join("; ")
+                    let open = instance.evaluation.open.values().map(|open| open.describe());
+                    open.collect::<Vec<_>>().join("; ")
                 }
                 None => "not in memory".to_string(),
             };
@@ -49,7 +49,7 @@ impl Engine {
             }
         }
         out.push_str(&self.entities.describe());
-        for address in &self.fetching {
+        for address in self.wanted.iter() {
             out.push_str(&format!("{address} is being read\n"));
         }
         out
@@ -65,8 +65,7 @@ impl Engine {
         match to {
             Address::Entity(entity) => self.entities.mail(entity).collect(),
             Address::Instance(id) => {
-                let mail = self.instances.get(id).map(|i| &i.mail).or_else(|| self.mailboxes.get(id));
-                mail.into_iter().flat_map(Mailbox::iter).map(|mail| &**mail).collect()
+                self.residents.mail(id).into_iter().flat_map(Mailbox::iter).map(|mail| &**mail).collect()
             }
         }
     }

@@ -10,7 +10,8 @@ use crate::machine::{Data, EntityId, ErrorData, IfExists};
 use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
-use super::record::{self, InstanceRecord};
+use super::record::InstanceRecord;
+use super::stored;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
@@ -67,6 +68,18 @@ impl Message {
     /// Whether it ends an instance, holds it up, or lets it go on.
     pub fn is_control(&self) -> bool {
         matches!(self, Message::Terminate { .. } | Message::Suspend | Message::Resume)
+    }
+
+    /// Whether it is kept though it came after the end of an instance: that one may be rewound.
+    pub(super) fn is_kept_by(&self, ended: &InstanceRecord) -> bool {
+        ended.keeps_mail()
+            && match self {
+                Message::Answer { life, execution, .. } => {
+                    (*life, *execution) == (ended.life, ended.execution)
+                }
+                Message::Event { .. } => true,
+                _ => false,
+            }
     }
 
     /// One word, for people.
@@ -139,11 +152,11 @@ pub struct StoredMail {
 
 impl StoredMail {
     pub fn encode(&self) -> Vec<u8> {
-        record::encode(self)
+        stored::encode(self)
     }
 
     pub fn decode(bytes: &[u8]) -> Option<StoredMail> {
-        record::decode(bytes)
+        stored::decode(bytes)
     }
 }
 

@@ -9,6 +9,7 @@
 //! process only when the writes taken after it are durable.
 
 mod address;
+mod agenda;
 mod arrivals;
 mod before;
 mod checkpoint;
@@ -18,6 +19,9 @@ mod descent;
 mod dispatch;
 mod earlier;
 mod entity;
+mod entry;
+mod errand;
+mod evaluation;
 mod events;
 mod extend;
 #[doc(hidden)]
@@ -29,6 +33,7 @@ mod instance;
 mod journal;
 pub mod keys;
 mod known;
+mod load;
 mod locks;
 mod looks;
 mod mailbox;
@@ -37,37 +42,47 @@ mod open;
 mod operations;
 mod outbox;
 mod page;
+mod post;
 mod printed;
 mod program;
+mod programs;
 mod purge;
 pub mod query;
 mod quotas;
 mod read_error;
+mod reads;
 mod receives;
 mod record;
 mod refit;
 mod rekey;
 mod replace;
 mod replay;
+mod residency;
+mod residents;
 mod rewind;
 mod run;
+mod saving;
+mod scheduler;
+mod send;
 mod step;
+mod stored;
 mod suspects;
 mod timers;
 mod turns;
+mod wanted;
+mod writes;
 
 pub use address::{Address, LifeId, Waiter};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
+pub use entry::{Args, Entry, RecordedRequest};
+pub use evaluation::Mismatch;
 pub use events::{ChangeKind, Event, Leaving, Outcome, Output, StepId};
 pub use extend::{Cut, cut, described};
-pub use fetch::{
-    Deployed, Images, deployed, fetch, look_up, read_history, read_holds, read_life, read_mail, read_record,
-    read_time, recovery,
-};
+pub use fetch::{fetch, look_up, recovery};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
-pub use history::{Args, Chunk, ChunkError, Entry, History, RecordedRequest};
-pub use instance::{Mismatch, SCRIPT, test_function};
+pub use history::{Chunk, ChunkError, History};
+pub use instance::{SCRIPT, test_function};
 pub use known::{Known, known_id, not_ended, shown};
 pub use message::{Mail, Message, StoredMail};
 pub use open::Open;
@@ -79,6 +94,9 @@ pub use program::{
 pub use purge::{Tree, unused_programs};
 pub use quotas::Quotas;
 pub use read_error::ReadError;
+pub use reads::{
+    Deployed, Images, deployed, read_history, read_holds, read_life, read_mail, read_record, read_time,
+};
 pub use record::{InstanceRecord, Lifecycle, Status};
 pub use rekey::rekeying;
 pub use replay::{Replayed, Watcher, replay, state_at_end};

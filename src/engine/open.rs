@@ -8,8 +8,18 @@ use crate::machine::options::{self, Policy, policy};
 use crate::machine::{Data, ErrorData, Request, RequestKind, Value, snapshot};
 
 use super::checkpoint::SavedOpen;
+use super::entry::RecordedRequest;
 use super::fault::{self, Fault};
-use super::history::RecordedRequest;
+
+/// What becomes of a request for an activity.
+pub(super) enum Attempt {
+    /// It begins later.
+    Later(i64),
+    /// It was under way in a process that ended.
+    Interrupted,
+    /// It begins now.
+    Begins,
+}
 
 /// Processes that an activity without a policy may end with its own.
 const DEATHS: u32 = 100;
@@ -39,6 +49,19 @@ impl Open {
     /// For people: `charge("1234", 10)`.
     pub fn describe(&self) -> String {
         describe(&RecordedRequest::of(&self.request.what), &super::Args::of(&self.request.args))
+    }
+
+    /// What becomes of the next attempt.
+    pub(super) fn next_attempt(&mut self, now: i64) -> Attempt {
+        if self.begins > now {
+            return Attempt::Later(self.begins);
+        }
+        // Another process may have handed it to a host, and did not see its end.
+        let was_recorded = std::mem::take(&mut self.recorded);
+        match was_recorded && (self.attempt == 1 || self.begun) {
+            true => Attempt::Interrupted,
+            false => Attempt::Begins,
+        }
     }
 
     /// When the next attempt begins after one that failed so; none when there is none.

@@ -6,14 +6,13 @@
 use std::rc::Rc;
 
 use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value};
-use crate::permissions::Permissions;
 
 use super::address::Address;
-use super::dispatch::Sender;
-use super::entity::{Deployment, Running, State};
+use super::entity::{Deployment, Running, Slot, State};
 use super::events::{Leaving, StepId};
 use super::fault::{self, Fault};
 use super::message::{Mail, Message};
+use super::send::Sender;
 use super::step::Engine;
 
 /// Messages that one turn of an entity takes.
@@ -27,12 +26,50 @@ const MOST: u64 = 500_000_000;
 
 /// What an entity does next.
 enum Next {
+    /// The operation that is under way goes on.
+    GoesOn,
     Acquire(Rc<Mail>),
     Operate(Rc<Mail>),
     /// Somebody else holds it.
     Blocked(String),
+    /// Its state is asked for.
     Fetch,
     Nothing,
+}
+
+impl Slot {
+    /// Takes what is next.
+    fn next(&mut self) -> Next {
+        if self.running.is_some() {
+            return Next::GoesOn;
+        }
+        let queue = match &self.hold {
+            Some(hold) if self.lane.is_empty() => {
+                return match self.queue.is_empty() {
+                    true => Next::Nothing,
+                    false => Next::Blocked(hold.owner.instance.clone()),
+                };
+            }
+            Some(_) => &mut self.lane,
+            None => &mut self.queue,
+        };
+        let Some(mail) = queue.front() else { return Next::Nothing };
+        if !matches!(mail.message, Message::Lock { .. }) {
+            match self.state {
+                State::Unknown => {
+                    self.state = State::Asked;
+                    return Next::Fetch;
+                }
+                State::Asked => return Next::Nothing,
+                State::Known(_) => {}
+            }
+        }
+        match queue.pop_front() {
+            Some(mail) if matches!(mail.message, Message::Lock { .. }) => Next::Acquire(mail),
+            Some(mail) => Next::Operate(mail),
+            None => Next::Nothing,
+        }
+    }
 }
 
 impl Engine {
@@ -58,20 +95,19 @@ impl Engine {
         if self.is_held_back(entity) {
             return;
         }
-        let before = self.fuel;
+        let before = self.scheduler.fuel;
         for _ in 0..TURN {
-            if self.fuel - before >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
+            if self.scheduler.fuel - before >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
                 break;
             }
-            if self.entities.slot(entity).running.is_some() {
-                if !self.operate(entity, now) {
-                    return;
+            match self.entities.slot(entity).next() {
+                Next::GoesOn => {
+                    if !self.operate(entity, now) {
+                        return;
+                    }
                 }
-                continue;
-            }
-            match self.next_for(entity) {
                 Next::Acquire(mail) => self.acquire(entity, &mail, now),
-                Next::Operate(mail) => self.begin_operation(entity, mail),
+                Next::Operate(mail) => self.begin_operation(entity, &mail),
                 Next::Blocked(owner) => {
                     // Whoever is waited for goes on too.
                     if self.goes_on && !self.is_under_way(&owner) {
@@ -80,7 +116,6 @@ impl Engine {
                     return;
                 }
                 Next::Fetch => {
-                    self.entities.slot(entity).state = State::Asked;
                     self.fetch(Address::Entity(entity.clone()));
                     return;
                 }
@@ -94,49 +129,16 @@ impl Engine {
         self.wake_entity(entity);
     }
 
-    fn next_for(&mut self, entity: &Rc<EntityId>) -> Next {
-        let slot = self.entities.slot(entity);
-        let queue = match &slot.hold {
-            Some(hold) if slot.lane.is_empty() => {
-                return match slot.queue.is_empty() {
-                    true => Next::Nothing,
-                    false => Next::Blocked(hold.owner.instance.clone()),
-                };
-            }
-            Some(_) => &mut slot.lane,
-            None => &mut slot.queue,
-        };
-        let Some(mail) = queue.front() else { return Next::Nothing };
-        if !matches!(mail.message, Message::Lock { .. }) {
-            match slot.state {
-                State::Unknown => return Next::Fetch,
-                State::Asked => return Next::Nothing,
-                State::Known(_) => {}
-            }
-        }
-        match queue.pop_front() {
-            Some(mail) if matches!(mail.message, Message::Lock { .. }) => Next::Acquire(mail),
-            Some(mail) => Next::Operate(mail),
-            None => Next::Nothing,
-        }
-    }
-
     // ---- operations
 
-    fn begin_operation(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>) {
-        match self.operation(entity, &mail) {
-            Ok((machine, permissions)) => {
-                let slot = self.entities.slot(entity);
-                slot.operations = slot.operations.wrapping_add(1);
-                slot.running = Some(Running { machine, mail, permissions, spent: 0 });
-                self.entities.busy += 1;
-            }
-            Err(error) => self.operation_done(entity, &mail, Err(error)),
+    fn begin_operation(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>) {
+        if let Err(error) = self.operation(entity, mail) {
+            self.operation_done(entity, mail, Err(error));
         }
     }
 
-    /// The machine of an operation, and what that may do outside: what both the deployed program and the sender may.
-    fn operation(&mut self, entity: &Rc<EntityId>, mail: &Mail) -> Result<(Machine, Permissions), ErrorData> {
+    /// Begins an operation. It may do outside what both the deployed program and the sender may.
+    fn operation(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>) -> Result<(), ErrorData> {
         let (Message::Call { operation, args, .. } | Message::Signal { operation, args, .. }) = &mail.message
         else {
             return Err(ErrorData::new("internal", "not an operation"));
@@ -144,8 +146,8 @@ impl Engine {
         let name = &entity.name;
         let unknown =
             || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
-        let Deployment { image, permissions } =
-            self.entities.deployed.get(name).cloned().ok_or_else(unknown)?;
+        let (deployed, slot) = self.entities.deployed_and_slot(entity);
+        let Deployment { image, permissions } = deployed.ok_or_else(unknown)?;
         let declared = image.code.find_entity(name).ok_or_else(unknown)?;
         let Some(found) = declared.operations.iter().find(|known| known.name == *operation) else {
             let near = crate::check::closest(operation, declared.operations.iter().map(|o| o.name.as_str()));
@@ -153,9 +155,9 @@ impl Engine {
             let message = format!("entity `{name}` has no operation `{operation}`{hint}");
             return Err(ErrorData::new("unknown_operation", message));
         };
-        self.fuel = self.fuel.saturating_add(args.0.len() as u64 / BYTES);
+        self.scheduler.spend(args.0.len() as u64 / BYTES);
         let args = args.items();
-        let state = match &self.entities.slot(entity).state {
+        let state = match &slot.state {
             State::Known(state) => state.clone(),
             _ => None,
         };
@@ -166,7 +168,11 @@ impl Engine {
             attempt: 1,
         };
         let machine = Machine::operation(image.clone(), declared, found, args, state, identity)?;
-        Ok((machine, permissions.and(&mail.permissions)))
+        let permissions = permissions.and(&mail.permissions);
+        slot.operations = slot.operations.wrapping_add(1);
+        slot.running = Some(Running { machine, mail: mail.clone(), permissions, spent: 0 });
+        self.entities.busy += 1;
+        Ok(())
     }
 
     /// Runs the operation that is under way for a slice; whether the entity can go on at once.
@@ -176,7 +182,7 @@ impl Engine {
         let Some(running) = &mut slot.running else { return true };
         let progress = running.machine.run(SLICE);
         let spent = running.machine.take_spent();
-        self.fuel = self.fuel.saturating_add(spent);
+        self.scheduler.spend(spent);
         running.spent = running.spent.saturating_add(spent);
         match progress {
             Progress::OutOfFuel if running.spent > MOST => {
@@ -205,19 +211,17 @@ impl Engine {
                 let Some(Running { mut machine, mail, permissions, .. }) = slot.running.take() else {
                     return true;
                 };
-                self.entities.busy -= 1;
                 let result = result.and_then(|value| {
-                    let state = machine.take_state()?;
-                    let slot = self.entities.slot(entity);
-                    if let Some(state) = state {
+                    if let Some(state) = machine.take_state()? {
                         let (value, data) = state.unzip();
                         let bytes = data.as_ref().map_or(0, |data| data.0.len() as u64);
-                        self.fuel = self.fuel.saturating_add(bytes / BYTES);
+                        self.scheduler.spend(bytes / BYTES);
                         slot.state = State::Known(value);
                         slot.unwritten = Some(data);
                     }
                     Ok(value)
                 });
+                self.entities.busy -= 1;
                 if result.is_ok() {
                     let sender = Sender {
                         from: mail.from.clone(),

@@ -15,7 +15,7 @@ use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Request, RequestKind, Value, error, format};
 
 use super::keys;
-use super::record::{self, Stored};
+use super::stored::{self, Stored};
 
 /// A line of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,11 +42,11 @@ impl Stored for StoredLines {
 
 impl StoredLines {
     pub fn encode(&self) -> Vec<u8> {
-        record::encode(self)
+        stored::encode(self)
     }
 
     pub fn decode(bytes: &[u8]) -> Option<StoredLines> {
-        record::decode(bytes)
+        stored::decode(bytes)
     }
 }
 

@@ -8,13 +8,15 @@ use crate::builtins::Effect;
 use crate::kv::Read;
 
 use super::checkpoint::Checkpoint;
-use super::fetch::{missing, read_checkpoint, read_record, unreadable};
-use super::history::{Args, Chunk, Entry};
+use super::entry::{Args, Entry};
+use super::history::Chunk;
 use super::keys;
 use super::outbox::Line;
 use super::page::{Cursor, PAGE_BYTES, Page, Paging};
 use super::read_error::ReadError;
-use super::record::{self, InstanceRecord};
+use super::reads::{missing, read_checkpoint, read_record, unreadable};
+use super::record::InstanceRecord;
+use super::stored;
 
 /// A line that an instance printed or logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +93,7 @@ impl Place {
     }
 
     fn cursor(&self) -> Cursor {
-        Cursor(record::append(Vec::new(), self))
+        Cursor(stored::append(Vec::new(), self))
     }
 
     /// Adds lines of the chunk at this place to a page that has at most `most` lines, and moves
@@ -120,7 +122,7 @@ pub fn output(store: &dyn Read, id: &str, paging: &Paging) -> Result<Option<Outp
     let mut lines = Page { items: Vec::new(), next: None };
     let is_trimmed = trimmed.is_some();
     if let Some(cursor) = &paging.from {
-        let from: Place = record::read(&cursor.0).ok_or("the cursor is that of another question")?;
+        let from: Place = stored::read(&cursor.0).ok_or("the cursor is that of another question")?;
         if !from.is_of(&record) {
             return Ok(Some(OutputPage { record, is_trimmed, lines }));
         }

@@ -14,7 +14,7 @@ use crate::machine::Image;
 use crate::syntax::Sources;
 
 use super::read_error::ReadError;
-use super::{keys, record};
+use super::{keys, stored};
 
 /// The modules of a program, the first being the one that was run: names, and hashes of texts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,11 +24,11 @@ pub struct StoredProgram {
 
 impl StoredProgram {
     pub fn encode(&self) -> Vec<u8> {
-        record::encode(self)
+        stored::encode(self)
     }
 
     pub fn decode(bytes: &[u8]) -> Option<StoredProgram> {
-        record::decode(bytes)
+        stored::decode(bytes)
     }
 }
 

@@ -7,9 +7,9 @@ use crate::machine::{HEAD, child_id};
 
 use super::address::{Address, LifeId};
 use super::fault::{self, Fault};
-use super::fetch::{Deployed, read_lines};
 use super::message::{Message, StoredMail};
 use super::read_error::ReadError;
+use super::reads::{Deployed, read_lines};
 use super::record::InstanceRecord;
 use super::{StoredProgram, keys};
 

@@ -13,14 +13,14 @@ use crate::machine::{Data, EntityId};
 
 use super::checkpoint::Checkpoint;
 use super::entity::Hold;
-use super::fetch::{
-    Deployed, decode_hold, decode_mail, decode_record, deployed, read_checkpoint, read_record, whole,
-};
 use super::history::History;
 use super::message::{Message, StoredMail};
 use super::page::{PAGE_BYTES, SCANNED};
 use super::program::StoredProgram;
 use super::read_error::ReadError;
+use super::reads::{
+    Deployed, decode_hold, decode_mail, decode_record, deployed, read_checkpoint, read_record, whole,
+};
 use super::record::{InstanceRecord, Lifecycle};
 use super::{ChangeKind, keys};
 

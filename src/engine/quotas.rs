@@ -39,15 +39,16 @@ struct Use {
 }
 
 impl Uses {
-    /// An instance is under way.
-    pub fn enter(&mut self, id: &Arc<str>, root: &str) {
+    /// An instance is under way. Answers its root.
+    pub fn enter(&mut self, id: &Arc<str>, root: &str) -> Arc<str> {
         let root = match self.of.get_key_value(root) {
             Some((known, _)) => known.clone(),
             None => Arc::from(root),
         };
         if self.roots.insert(id.clone(), root.clone()).is_none() {
-            self.of.entry(root).or_default().instances += 1;
+            self.of.entry(root.clone()).or_default().instances += 1;
         }
+        root
     }
 
     /// An instance is no longer under way.

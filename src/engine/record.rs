@@ -1,17 +1,14 @@
 //! What is kept of an instance beside its history.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::code::ProgramHash;
-use crate::internal::sure;
 use crate::machine::{Data, ErrorData, child_id, later_child_id};
 use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
 use super::fault::{self, Fault};
-use super::message::Message;
-use super::{before, earlier};
+use super::stored;
 
 /// Written when an instance begins and ends, and when one of these changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,12 +77,6 @@ pub enum Lifecycle {
     Failed,
     Terminated,
 }
-
-/// The version of the forms that are written.
-const VERSION: u8 = 4;
-
-/// Bytes that most of what is encoded takes no more than.
-pub(super) const MOST: usize = 128;
 
 impl Lifecycle {
     /// One word.
@@ -186,6 +177,11 @@ impl InstanceRecord {
         }
     }
 
+    /// Who waits for the answer to a request.
+    pub(super) fn waiter(&self, seq: u64) -> Waiter {
+        Waiter { instance: self.id.clone(), life: self.life, execution: self.execution, seq }
+    }
+
     /// The id of the child that a request calls or starts, unless it says one.
     pub(super) fn child_id(&self, seq: u64) -> String {
         match self.execution {
@@ -203,16 +199,6 @@ impl InstanceRecord {
             Status::Terminated(_) => self.parent.is_some(),
             _ => false,
         }
-    }
-
-    /// Whether a message is kept that comes after its end.
-    pub(super) fn keeps(&self, message: &Message) -> bool {
-        self.keeps_mail()
-            && match message {
-                Message::Answer { life, execution, .. } => (*life, *execution) == (self.life, self.execution),
-                Message::Event { .. } => true,
-                _ => false,
-            }
     }
 
     /// The arguments that it was called or started with; none when that is not known any more.
@@ -238,49 +224,10 @@ impl InstanceRecord {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        encode(self)
+        stored::encode(self)
     }
 
     pub fn decode(bytes: &[u8]) -> Option<InstanceRecord> {
-        decode(bytes)
+        stored::decode(bytes)
     }
-}
-
-/// A value with the version of its form before it.
-pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(MOST);
-    out.push(VERSION);
-    append(out, value)
-}
-
-/// Something that is stored with its version.
-pub(super) trait Stored: DeserializeOwned {
-    /// Its form in the version before.
-    type Before: DeserializeOwned + Into<Self>;
-    /// Its form in the version before that.
-    type Earlier: DeserializeOwned + Into<Self>;
-}
-
-pub(super) fn decode<T: Stored>(bytes: &[u8]) -> Option<T> {
-    match bytes.split_first()? {
-        (&VERSION, body) => read(body),
-        (&before::VERSION, body) => read::<T::Before>(body).map(Into::into),
-        (&earlier::VERSION, body) => read::<T::Earlier>(body).map(Into::into),
-        _ => None,
-    }
-}
-
-/// A value after other bytes.
-pub(super) fn append<T: Serialize>(out: Vec<u8>, value: &T) -> Vec<u8> {
-    sure(postcard::to_extend(value, out), "writing to memory does not fail")
-}
-
-/// A value that is all of these bytes.
-pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    take(bytes).and_then(|(value, rest)| rest.is_empty().then_some(value))
-}
-
-/// What bytes begin with, and the others.
-pub(super) fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, &'a [u8])> {
-    postcard::take_from_bytes(bytes).ok()
 }

@@ -11,9 +11,12 @@ use std::rc::Rc;
 use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request, RequestKind};
 
+use super::arrivals::first_text;
+use super::entry::{Entry, RecordedRequest};
+use super::evaluation::Advance;
 use super::fault::{self, Fault};
-use super::history::{Entry, History, RecordedRequest};
-use super::instance::{Advance, Instance, first_text};
+use super::history::History;
+use super::instance::Instance;
 use super::open::Open;
 use super::record::{InstanceRecord, Status};
 
@@ -68,8 +71,8 @@ impl Original {
     pub fn of(image: &Rc<Image>, record: &InstanceRecord, history: &History) -> Result<Original, String> {
         let mut instance = Instance::new(image, record.clone(), history.clone())?;
         let mut requests: BTreeMap<u64, Request> =
-            instance.open.iter().map(|(seq, open)| (*seq, open.request.clone())).collect();
-        let first = instance.machine().next_request();
+            instance.evaluation.open.iter().map(|(seq, open)| (*seq, open.request.clone())).collect();
+        let first = instance.evaluation.machine().next_request();
         let mut turns = vec![Turn { trigger: None, first, group: Vec::new() }];
         loop {
             let mut seen: Vec<Entry> = Vec::new();
@@ -95,13 +98,13 @@ impl Original {
             let of_an_attempt = |entry| Turn { trigger: Some(entry), first: 0, group: Vec::new() };
             turns.extend(attempts.into_iter().map(of_an_attempt));
             if trigger.is_some() {
-                let first = instance.machine().next_request();
+                let first = instance.evaluation.machine().next_request();
                 turns.push(Turn { trigger, first, group: Vec::new() });
             } else if matches!(advance, Advance::Ended) {
                 break;
             }
         }
-        let machine = instance.machine();
+        let machine = instance.evaluation.machine();
         let ours = matches!(record.status, Status::Failed(_));
         let of = |requests: Vec<u64>| if ours { requests } else { Vec::new() };
         Ok(Original {
@@ -309,7 +312,7 @@ impl Refit {
             let record = InstanceRecord { status: Status::Running, ended: None, ..record.clone() };
             Instance::new(image, record, History { entries, tail: None, ..history.clone() })
         };
-        let (machine, open) = begin(Vec::new())?.into_parts();
+        let (machine, open) = begin(Vec::new())?.evaluation.into_parts();
         let mut run = Run { machine, open: open.keys().copied().collect() };
         let mut fitting = Fitting {
             original,
@@ -329,7 +332,7 @@ impl Refit {
                 _ => return Err(unfit()),
             }
         }
-        let (mut machine, open) = instance.into_parts();
+        let (mut machine, open) = instance.evaluation.into_parts();
         // From the last that it took in nothing may follow; then it has not run since.
         while matches!(machine.run(SLICE), Progress::OutOfFuel) {}
         if machine.next_request() != original.next && !fault::is_in(Fault::NumbersAgain) {

@@ -31,8 +31,8 @@ impl Engine {
             let owned = |record: &InstanceRecord| {
                 record.owner.as_ref().is_some_and(|owner| tree.has(owner) || found.contains(owner))
             };
-            let in_memory = self.instances.values().map(|instance| &instance.record);
-            let waiting = self.mailboxes.values().flat_map(|mailbox| mailbox.iter());
+            let in_memory = self.residents.instances.values().map(|instance| &instance.record);
+            let waiting = self.residents.mailboxes.values().flat_map(|mailbox| mailbox.iter());
             let waiting = waiting.filter_map(|mail| match &mail.message {
                 Message::Begin(record, _) => Some(&**record),
                 _ => None,
@@ -55,22 +55,20 @@ impl Engine {
     pub(super) fn purge(&mut self, tree: Tree) {
         for record in &tree.records {
             let id: Arc<str> = record.id.as_str().into();
-            self.instances.remove(&id);
+            self.residents.instances.remove(&id);
             self.purged.insert(id.clone());
             self.left(&id);
             self.set_aside.remove(&id);
             self.release_lives(&id, None);
-            for unbegun in self.unbegun.values_mut() {
-                unbegun.retain(|waiting| *waiting != record.id);
-            }
+            self.programs.drop_unbegun(&record.id);
             let record = &purged(record);
             if let (false, Some(result)) = (record.waiters.is_empty(), record.status.result(&id)) {
                 self.tell_waiters(record, result);
             }
-            for mail in self.mailboxes.remove(&id).unwrap_or_default().drain() {
+            for mail in self.residents.mailboxes.remove(&id).unwrap_or_default().drain() {
                 // What was to replace it begins all the same.
                 match replaces(&mail, record) {
-                    true => self.mailboxes.entry(id.clone()).or_default().put(mail),
+                    true => self.residents.mailbox(&id).put(mail),
                     false => self.refuse_ended(&id, &mail, record),
                 }
             }
@@ -100,7 +98,7 @@ impl Engine {
 
     /// An instance is to take the place of one that has ended. That is seen to when the store has that end.
     pub(super) fn replace_later(&mut self, id: &Arc<str>, mail: &Rc<Mail>) {
-        self.mailboxes.entry(id.clone()).or_default().put(mail.clone());
+        self.residents.mailbox(id).put(mail.clone());
         self.ending.push(id.clone());
     }
 
@@ -115,13 +113,13 @@ impl Engine {
     pub(super) fn replace(&mut self, id: &str, tree: Tree, now: i64) {
         let id: Arc<str> = id.into();
         self.replacing.remove(&id);
-        let in_memory = |record: &InstanceRecord| self.instances.get(record.id.as_str());
+        let in_memory = |record: &InstanceRecord| self.residents.get(record.id.as_str());
         if tree.records.iter().filter_map(in_memory).any(|instance| instance.record.ended.is_some()) {
             // The end of one of them is not written yet.
             self.ending.push(id);
             return;
         }
-        let Some(mut mailbox) = self.mailboxes.remove(&id) else { return };
+        let Some(mut mailbox) = self.residents.mailboxes.remove(&id) else { return };
         let mut mail = mailbox.drain().into_iter();
         let Some(first) = mail.next() else { return };
         let (Some(known), Message::Begin(wanted, _)) = (tree.records.first().cloned(), &first.message) else {
@@ -147,7 +145,7 @@ impl Engine {
 
     fn put_back(&mut self, id: &Arc<str>, first: Option<Rc<Mail>>, rest: impl Iterator<Item = Rc<Mail>>) {
         for mail in first.into_iter().chain(rest) {
-            self.mailboxes.entry(id.clone()).or_default().put(mail);
+            self.residents.mailbox(id).put(mail);
         }
     }
 }

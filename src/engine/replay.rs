@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use crate::machine::{Image, Request};
 
-use super::history::{Entry, History};
-use super::instance::{Advance, Instance, Mismatch};
+use super::entry::Entry;
+use super::evaluation::{Advance, Mismatch};
+use super::history::History;
+use super::instance::Instance;
 use super::open::Open;
 use super::record::{InstanceRecord, Status};
 
@@ -63,14 +65,16 @@ pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch
         match instance.advance(1_000_000, 0, false, &mut see) {
             Advance::More => {}
             // Nothing leaves.
-            Advance::Ending => instance.lines.clear(),
+            Advance::Ending => instance.evaluation.agenda.lines.clear(),
             Advance::OutOfFuel if instance.is_live() => match left.checked_sub(1_000_000) {
                 Some(less) => left = less,
                 None => return Replayed::Computes,
             },
             Advance::OutOfFuel => {}
             Advance::Waiting => {
-                return Replayed::Waits(instance.open.into_all().into_values().map(|open| *open).collect());
+                return Replayed::Waits(
+                    instance.evaluation.open.into_all().into_values().map(|open| *open).collect(),
+                );
             }
             Advance::Ended => return Replayed::Ended(instance.record.status),
             Advance::Nondeterminism(mismatch) => return Replayed::Nondeterminism(mismatch),

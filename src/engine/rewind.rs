@@ -14,12 +14,13 @@ use crate::machine::options;
 use crate::machine::{Data, ErrorData, Image, RequestKind};
 
 use super::address::Address;
-use super::fetch::{Images, read_history, read_record};
-use super::history::{Chunk, Entry, History, pieces};
-use super::instance::first_text;
+use super::arrivals::first_text;
+use super::entry::Entry;
+use super::history::{Chunk, History, pieces};
 use super::keys;
 use super::message::{Message, StoredMail};
 use super::open::Open;
+use super::reads::{Images, read_history, read_record};
 use super::record::{InstanceRecord, Status};
 use super::refit::{Later, Original, Refit};
 

@@ -1,142 +1,176 @@
-//! Running instances: a slice of evaluation at a time, and the answers that come back.
+//! Running instances: a turn of evaluation at a time, and the answers that come back.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Request, RequestKind, Value, format, instance_handle};
 
 use super::Status;
 use super::address::Address;
+use super::arrivals::{Delivery, first_text};
+use super::evaluation::{Advance, Mismatch};
 use super::events::{Leaving, Outcome, Output, StepId};
 use super::fault::{self, Fault};
-use super::instance::{Advance, Delivery, first_text};
-use super::message::Message;
+use super::instance::Instance;
+use super::message::{Mail, Message};
+use super::open::Open;
 use super::record::InstanceRecord;
+use super::send::{Sender, consume};
 use super::step::Engine;
 use super::timers::Timer;
 
 /// Fuel of one slice, in calls and repetitions. A turn ends when its slices have used it together.
 const SLICE: u64 = 100_000;
-/// Answers that one slice takes in.
-const SLICE_ANSWERS: usize = 256;
+/// Answers that one turn takes in.
+const ANSWERS: usize = 256;
+
+/// A turn of an instance.
+struct Turn {
+    /// The fuel that all turns had used before it.
+    before: u64,
+    /// How many more answers it may take in.
+    answers: usize,
+}
+
+/// Why an instance is not evaluated further for now.
+enum Stop {
+    /// It has ended, or is not in memory any more.
+    Gone,
+    /// Its turn is used up.
+    UsedUp,
+    /// It is suspended, or only clients are served.
+    HeldUp,
+    /// Something is there that ends it or holds it up.
+    Control(Rc<Mail>),
+    /// It waits, and what it asked for is to be seen to.
+    Waiting,
+    /// It is at its end, which is no end before its lines are out.
+    Ending,
+    Ended,
+    Nondeterminism(Mismatch),
+}
 
 impl Engine {
     pub(super) fn run_instance(&mut self, id: &Arc<str>, now: i64) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        instance.queued = false;
-        let mut again = true;
-        let before = self.fuel;
-        for _ in 0..SLICE_ANSWERS {
-            if self.fuel - before >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
-                break;
-            }
-            let Some(instance) = self.instances.get_mut(id) else { return };
-            if instance.record.ended.is_some() && instance.is_live() {
-                return;
-            }
-            if instance.is_live() {
-                let held_up = instance.is_suspended() || !self.goes_on;
-                if (held_up || instance.can_be_ended())
-                    && let Some(mail) = instance.mail.control.pop_front()
-                {
-                    self.control(id, &mail, now);
-                    continue;
-                }
-                if held_up {
-                    again = false;
-                    break;
-                }
-            }
-            let holds_end = self.outbox.has(id);
-            let advance = instance.advance(SLICE, now, holds_end, &mut |_, _| ());
-            self.fuel = self.fuel.saturating_add(std::mem::take(&mut instance.spent));
-            match advance {
-                Advance::More => (instance.between, instance.computes) = (false, false),
-                Advance::OutOfFuel => break,
-                Advance::Waiting => {
+        let mut turn = Turn { before: self.scheduler.fuel, answers: ANSWERS };
+        let is_used_up = loop {
+            match self.evaluate(id, &mut turn, now) {
+                Stop::Gone => return,
+                Stop::UsedUp => break true,
+                Stop::HeldUp => break false,
+                Stop::Control(mail) => self.control(id, &mail, now),
+                Stop::Waiting => {
                     self.dispatch(id, now);
-                    let Some(instance) = self.instances.get_mut(id) else { return };
-                    instance.between = true;
-                    if !instance.has_answer() {
-                        again = false;
-                        break;
+                    let Some(instance) = self.residents.get_mut(id) else { return };
+                    instance.evaluation.end_turn();
+                    if !instance.arrivals.has_answer() {
+                        break false;
                     }
                 }
-                Advance::Ending => {
-                    // Its end is no end before its lines are out.
+                Stop::Ending => {
                     self.dispatch(id, now);
-                    let Some(instance) = self.instances.get_mut(id) else { return };
-                    instance.between = true;
-                    again = false;
-                    break;
+                    let Some(instance) = self.residents.get_mut(id) else { return };
+                    instance.evaluation.end_turn();
+                    break false;
                 }
-                Advance::Ended => {
+                Stop::Ended => {
                     self.dispatch(id, now);
                     self.finish(id, true, now);
                     return;
                 }
-                Advance::Nondeterminism(mismatch) => {
-                    // It can't go on, but it can be ended.
-                    let Some(instance) = self.instances.get_mut(id) else { return };
-                    if let Some(mail) = instance.mail.take_end() {
-                        self.control(id, &mail, now);
-                        return;
-                    }
-                    let outcome = Outcome::Nondeterminism(mismatch);
-                    self.emit(Leaving::Ended { instance: id.clone(), outcome, told: false });
-                    self.set_aside(id);
-                    return;
+                Stop::Nondeterminism(mismatch) => return self.nondeterministic(id, mismatch, now),
+            }
+        };
+        self.end_turn(id, is_used_up, now);
+    }
+
+    /// Evaluates an instance as long as its turn lasts and nothing is to be seen to.
+    fn evaluate(&mut self, id: &Arc<str>, turn: &mut Turn, now: i64) -> Stop {
+        let Some(instance) = self.residents.get_mut(id) else { return Stop::Gone };
+        if turn.answers == ANSWERS {
+            instance.residency.begin_turn();
+        }
+        let holds_end = self.outbox.has(id);
+        while turn.answers > 0 {
+            turn.answers -= 1;
+            let used = self.scheduler.fuel - turn.before;
+            if used >= SLICE && !fault::is_in(Fault::TurnsOfManySlices) {
+                return Stop::UsedUp;
+            }
+            if instance.is_live() {
+                if instance.has_ended() {
+                    return Stop::Gone;
+                }
+                let held_up = instance.is_suspended() || !self.goes_on;
+                if (held_up || instance.can_be_ended())
+                    && let Some(mail) = instance.arrivals.mail.control.pop_front()
+                {
+                    return Stop::Control(mail);
+                }
+                if held_up {
+                    return Stop::HeldUp;
                 }
             }
-        }
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        // What takes longer than a slice can be ended in the middle.
-        instance.computes = again;
-        if instance.is_live() {
-            if !instance.is_suspended() && self.goes_on {
-                self.dispatch(id, now);
+            let advance = instance.advance(SLICE, now, holds_end, &mut |_, _| ());
+            self.scheduler.spend(instance.evaluation.take_spent());
+            match advance {
+                Advance::More => {
+                    instance.evaluation.begin_turn();
+                    instance.residency.goes_on();
+                }
+                Advance::OutOfFuel => return Stop::UsedUp,
+                Advance::Waiting => return Stop::Waiting,
+                Advance::Ending => return Stop::Ending,
+                Advance::Ended => return Stop::Ended,
+                Advance::Nondeterminism(mismatch) => return Stop::Nondeterminism(mismatch),
             }
-            self.changed.push(id.clone());
         }
-        self.take_mail(id);
-        if again {
-            self.wake(id);
+        Stop::UsedUp
+    }
+
+    /// The turn of an instance is over. When it was used up, the instance wants another one; else it waits.
+    fn end_turn(&mut self, id: &Arc<str>, is_used_up: bool, now: i64) {
+        let Some(mut instance) = self.residents.instances.get_mut(id) else { return };
+        // What takes longer than a turn can be ended in the middle.
+        instance.residency.end_turn(is_used_up);
+        if instance.is_live() {
+            if !instance.is_suspended() && self.goes_on && !instance.is_seen_to() {
+                self.dispatch(id, now);
+                self.changed.push(id.clone());
+                let Some(same) = self.residents.instances.get_mut(id) else { return };
+                instance = same;
+            } else {
+                self.changed.push(id.clone());
+            }
+        }
+        take_mail(id, instance, &mut self.batch);
+        if is_used_up {
+            self.scheduler.wake(id, instance, &self.uses);
             return;
         }
-        let Some(instance) = self.instances.get(id) else { return };
-        if instance.is_active() {
-            self.active.insert(id.clone());
-        } else {
-            self.active.remove(id);
-        }
-        self.park(id);
-        if self.goes_on {
+        match instance.is_active() {
+            true => self.active.insert(id.clone()),
+            false => self.active.remove(id),
+        };
+        self.residents.parked.push(id, &mut instance.residency);
+        if self.goes_on && instance.may_only_wait() {
             self.break_circle(id);
         }
     }
 
-    /// Notes that mail was taken in.
-    pub(super) fn take_mail(&mut self, id: &Arc<str>) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        if instance.taken.is_empty() {
+    /// An instance does something else than its history holds. It can't go on, but it can be ended.
+    fn nondeterministic(&mut self, id: &Arc<str>, mismatch: Mismatch, now: i64) {
+        let Some(instance) = self.residents.get_mut(id) else { return };
+        if let Some(mail) = instance.arrivals.mail.take_end() {
+            self.control(id, &mail, now);
             return;
         }
-        let address = Address::Instance(id.clone());
-        for mail in std::mem::take(&mut instance.taken) {
-            self.taken(&address, &mail);
-        }
-    }
-
-    /// An instance that can't go on, though it has not ended: what is sent to it waits.
-    fn set_aside(&mut self, id: &Arc<str>) {
-        self.left(id);
-        if let Some(instance) = self.instances.remove(id)
-            && !instance.mail.is_empty()
-        {
-            self.mailboxes.insert(id.clone(), instance.mail);
-        }
-        self.set_aside.insert(id.clone());
+        let outcome = Outcome::Nondeterminism(mismatch);
+        self.emit(Leaving::Ended { instance: id.clone(), outcome, told: false });
+        self.stop(id);
     }
 
     /// The answer to `status`.
@@ -145,7 +179,8 @@ impl Engine {
         let result = match record {
             Some(record) => Ok(status_of(record)),
             None => {
-                let open = self.instances.get(asker).and_then(|asker| asker.open.get(&step.seq));
+                let asker = self.residents.get(asker);
+                let open = asker.and_then(|asker| asker.evaluation.open.get(&step.seq));
                 Err(unknown(&open.map(|open| first_text(&open.request.args)).unwrap_or_default()))
             }
         };
@@ -162,63 +197,59 @@ impl Engine {
         sends: Vec<Request>,
         time: i64,
     ) {
-        let now = self.now;
+        let now = self.scheduler.now;
         let Address::Instance(id) = step.owner else { return };
-        let Some(instance) = self.instances.get_mut(&id) else { return };
-        if (instance.record.life, instance.record.execution) != (step.life, step.execution) {
+        let Some(instance) = self.residents.get_mut(&id) else { return };
+        if instance.execution() != (step.life, step.execution) {
             return;
         }
         // An answer to an attempt that was given up, or a second answer to the same step, is dropped.
         let Some(open) = instance
+            .evaluation
             .open
             .get_mut(step.seq)
             .filter(|open| open.dispatched && (open.round, open.attempt) == (step.round, step.attempt))
         else {
             return;
         };
-        self.timers.clear(&(id.clone(), step.seq));
+        self.scheduler.clear_timer(&id, step.seq);
         open.dispatched = false;
-        match result {
-            Err(error) if let Some(again) = open.again(&error, seed(&id, step.execution, step.seq), now) => {
-                if open.policy.asks {
-                    match instance.judge(step.seq, &error) {
-                        Ok(true) => {}
-                        verdict => {
-                            let error = verdict.err().unwrap_or(error);
-                            self.come(&id, Delivery { seq: step.seq, result: Err(error), sends }, time, now);
-                            return;
-                        }
+        let seed = |open: &Open| seed(&id, step.execution, open.request.seq);
+        let again = result.as_ref().err().and_then(|error| open.again(error, seed(open), now));
+        let asks = open.policy.asks;
+        let result = match (result, again) {
+            (Err(error), Some(again)) => {
+                let verdict = if asks { instance.evaluation.judge(step.seq, &error) } else { Ok(true) };
+                if verdict == Ok(true) {
+                    instance.retry(step.seq, error, again, now);
+                    let suspended = instance.is_suspended();
+                    self.changed.push(id.clone());
+                    if !suspended {
+                        self.dispatch(&id, now);
                     }
+                    return;
                 }
-                instance.retry(step.seq, error, again, now);
-                let suspended = instance.is_suspended();
-                self.changed.push(id.clone());
-                if !suspended {
-                    self.dispatch(&id, now);
-                }
+                Err(verdict.err().unwrap_or(error))
             }
-            result => self.come(&id, Delivery { seq: step.seq, result, sends }, time, now),
-        }
-    }
-
-    /// The answer to a step has come at a time.
-    fn come(&mut self, id: &Arc<str>, answer: Delivery, time: i64, now: i64) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
+            (result, _) => result,
+        };
+        let answer = Delivery { seq: step.seq, result, sends };
         if instance.is_suspended() && !fault::is_in(Fault::SuspensionForgets) {
-            return self.keep_answer(id, answer, time, now);
+            return self.keep_answer(&id, answer, time, now);
         }
         let Delivery { seq, result, sends } = answer;
-        instance.deliver(seq, result, sends, time);
-        self.wake(id);
+        instance.arrivals.deliver(seq, result, sends, time);
+        self.scheduler.wake(&id, instance, &self.uses);
     }
 
     /// An answer that its instance does not take in now waits for it in the store. What an activity sent goes out.
     pub(super) fn keep_answer(&mut self, id: &Arc<str>, answer: Delivery, time: i64, now: i64) {
         let Delivery { seq, result, sends } = answer;
-        let Some(instance) = self.instances.get(id) else { return };
-        let InstanceRecord { life, execution, .. } = instance.record;
-        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
-        if let Some(sender) = self.sender(id, seq) {
+        let Some(instance) = self.residents.get(id) else { return };
+        let (life, execution) = instance.execution();
+        let (from, root) = (instance.step_key(seq), instance.root.clone());
+        if !sends.is_empty() {
+            let sender = Sender::of(instance, seq);
             self.send_all(&sender, sends, now);
         }
         let message = Message::Answer { life, execution, seq, result };
@@ -228,62 +259,82 @@ impl Engine {
     /// A request that is answered by a message was not answered in time. That it is too late is a message as well:
     /// it is in the store before, and not after, what follows from it.
     fn too_late(&mut self, id: &Arc<str>, seq: u64, due: i64, error: ErrorData) {
-        let Some(instance) = self.instances.get(id) else { return };
-        let InstanceRecord { life, execution, .. } = instance.record;
+        let Some(instance) = self.residents.get(id) else { return };
+        let (life, execution) = instance.execution();
         let message = Message::Answer { life, execution, seq, result: Err(error) };
-        let (from, root) = (instance.step_key(seq), instance.record.root.as_str().into());
+        let (from, root) = (instance.step_key(seq), instance.root.clone());
         self.send_at(due, Address::Instance(id.clone()), from, root, None, message);
     }
 
     /// A timer of an instance was due at a time.
     pub(super) fn due(&mut self, id: &Arc<str>, life: u64, seq: u64, timer: Timer, due: i64) {
-        let now = self.now;
-        let Some(instance) = self.instances.get_mut(id) else {
+        let now = self.scheduler.now;
+        let Some(instance) = self.residents.get_mut(id) else {
             self.fetch(Address::Instance(id.clone()));
             return;
         };
         if instance.record.life != life {
             return;
         }
-        let execution = instance.record.execution;
-        let Some(open) = instance.open.get(&seq).cloned() else { return };
-        let step = StepId::of(id, &instance.record, &open);
-        let owner = instance.life_id();
+        let Some(open) = instance.evaluation.open.get(&seq) else { return };
         match timer {
-            Timer::Sleep => self.answer(step, Ok(Data::null()), Vec::new(), due),
+            Timer::Sleep => {
+                let step = StepId::of(id, &instance.record, open);
+                self.answer(step, Ok(Data::null()), Vec::new(), due);
+            }
             Timer::Timeout => {
-                let after = format::duration(open.policy.timeout.unwrap_or(0));
-                match &open.request.what {
-                    RequestKind::Activity { name, .. } => {
-                        self.outputs.push(Output::Abandon { step: step.clone() });
-                        let after = format::duration(open.deadline().map_or(0, |(_, after)| after));
-                        let more = [("activity", Value::str(name.as_str()))];
-                        let message = format!("`{name}` was not done within {after}");
-                        self.answer(step, Err(ErrorData::with("timeout", message, more)), Vec::new(), due);
-                    }
-                    // An answer that has come in time counts.
-                    _ if instance.mail.has_answer((life, execution), seq, due) => {}
-                    RequestKind::Orchestration { name, .. } => {
-                        let more = [("orchestration", Value::str(name.as_str()))];
-                        let message = format!("`{name}` was not done within {after}");
-                        self.too_late(id, seq, due, ErrorData::with("timeout", message, more));
-                        self.terminate_child(id, seq, &open, "its caller did not wait longer");
-                    }
-                    _ => {
-                        let message = format!("the entities were not free within {after}");
-                        self.too_late(id, seq, due, ErrorData::new("timeout", message));
-                        self.release(&owner);
-                    }
-                }
+                let open = open.clone();
+                self.timed_out(id, seq, &open, due);
                 self.wake(id);
             }
             Timer::Retry => {
-                instance.undispatched.push(seq);
+                instance.evaluation.agenda.add(seq);
                 if !instance.is_suspended() {
                     self.dispatch(id, now);
                 }
             }
         }
+    }
+
+    /// A request was not answered within its time, which was over at `due`.
+    fn timed_out(&mut self, id: &Arc<str>, seq: u64, open: &Open, due: i64) {
+        let Some(instance) = self.residents.get(id) else { return };
+        let after = format::duration(open.policy.timeout.unwrap_or(0));
+        match &open.request.what {
+            RequestKind::Activity { name, .. } => {
+                let step = StepId::of(id, &instance.record, open);
+                self.outputs.push(Output::Abandon { step: step.clone() });
+                let after = format::duration(open.deadline().map_or(0, |(_, after)| after));
+                let more = [("activity", Value::str(name.as_str()))];
+                let message = format!("`{name}` was not done within {after}");
+                self.answer(step, Err(ErrorData::with("timeout", message, more)), Vec::new(), due);
+            }
+            // An answer that has come in time counts.
+            _ if instance.arrivals.mail.has_answer(instance.execution(), seq, due) => {}
+            RequestKind::Orchestration { name, .. } => {
+                let more = [("orchestration", Value::str(name.as_str()))];
+                let message = format!("`{name}` was not done within {after}");
+                self.too_late(id, seq, due, ErrorData::with("timeout", message, more));
+                self.terminate_child(id, seq, open, "its caller did not wait longer");
+            }
+            _ => {
+                let owner = instance.life_id();
+                let message = format!("the entities were not free within {after}");
+                self.too_late(id, seq, due, ErrorData::new("timeout", message));
+                self.release(&owner);
+            }
+        }
+    }
+}
+
+/// Notes in a batch that mail of an instance was taken in.
+pub(super) fn take_mail(id: &Arc<str>, instance: &mut Instance, batch: &mut Batch) {
+    if instance.arrivals.taken.is_empty() {
+        return;
+    }
+    let address = Address::Instance(id.clone());
+    for mail in std::mem::take(&mut instance.arrivals.taken) {
+        consume(&address, &mail, batch);
     }
 }
 

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use crate::machine::{Data, EntityId, ErrorData, Value};
 
 use super::address::Address;
-use super::history::{Entry, RecordedRequest};
+use super::entry::{Entry, RecordedRequest};
 use super::message::Message;
-use super::step::{Engine, Ready};
+use super::scheduler::Ready;
+use super::step::Engine;
 
 impl Engine {
     /// Whoever runs next.
     pub fn next_to_run(&self) -> Option<Address> {
-        Some(match self.ready.first()? {
+        Some(match self.scheduler.ready.first()? {
             Ready::Instance(id) => Address::Instance(id.clone()),
             Ready::Entity(entity) => Address::Entity(entity.clone()),
         })
@@ -31,10 +32,10 @@ impl Engine {
         if !self.suspects.contains(id) {
             return false;
         }
-        let Some(instance) = self.instances.get_mut(id) else { return true };
-        let Some(mail) = instance.mail.take_end() else {
-            if let Some(instance) = self.instances.remove(id) {
-                self.mailboxes.insert(id.clone(), instance.mail);
+        let Some(instance) = self.residents.get_mut(id) else { return true };
+        let Some(mail) = instance.arrivals.mail.take_end() else {
+            if let Some(instance) = self.residents.instances.remove(id) {
+                self.residents.mailboxes.insert(id.clone(), instance.arrivals.mail);
             }
             self.left(id);
             return true;
@@ -48,7 +49,9 @@ impl Engine {
         for (seq, child) in children {
             let why = Data::of(&Value::str("its caller was terminated"));
             let message = Message::Terminate { why, children: true, by: Some(caller.clone()) };
-            self.send_from(id, seq, Address::instance(&child), None, message);
+            if let Some(sender) = self.residents.get(id).map(|instance| instance.envelope(seq)) {
+                self.send_from(sender, Address::instance(&child), None, message);
+            }
         }
         true
     }
@@ -93,11 +96,11 @@ impl super::instance::Instance {
     /// The calls of children that its history has no answer to, before it was replayed.
     fn called(&self) -> impl Iterator<Item = u64> + '_ {
         let is_over = |wanted: u64| {
-            self.past().any(|entry| {
+            self.evaluation.past().any(|entry| {
                 matches!(entry, Entry::Answered { seq, .. } | Entry::Cancelled { seq, .. } if *seq == wanted)
             })
         };
-        self.past().filter_map(move |entry| match entry {
+        self.evaluation.past().filter_map(move |entry| match entry {
             Entry::Requested { seq, what: RecordedRequest::Orchestration { start: false, .. }, .. }
                 if !is_over(*seq) =>
             {

@@ -1,0 +1,138 @@
+//! Requests that others answer: the messages that they are, and to whom.
+
+use crate::builtins::Effect;
+use crate::machine::options::{self, Child};
+use crate::machine::{Data, IfExists, RequestKind, Value, format};
+
+use super::address::{Address, Waiter};
+use super::arrivals::first_text;
+use super::entity::Entities;
+use super::message::Message;
+use super::open::Open;
+use super::record::InstanceRecord;
+
+/// What becomes of a request that others answer.
+pub(super) enum Errand {
+    /// It is sent. `ack` is told whether the receiver is there.
+    Send { to: Address, ack: Option<Waiter>, message: Message },
+    /// An earlier process sent it, and this one answers.
+    Sent(Address),
+    /// The instance would wait for its own end.
+    ForItself,
+    /// There is nothing to be done.
+    Nothing,
+}
+
+/// What becomes of an open request of an instance that others answer.
+pub(super) fn errand(asker: &InstanceRecord, open: &Open, entities: &Entities, now: i64) -> Errand {
+    let seq = open.request.seq;
+    let args = &open.request.args;
+    match &open.request.what {
+        RequestKind::Effect(Effect::Wait) => {
+            let target = first_text(args);
+            let to = Address::instance(&target);
+            match open.recorded {
+                _ if target == asker.id => Errand::ForItself,
+                true => Errand::Sent(to),
+                false => Errand::Send { to, ack: None, message: Message::Wait(asker.waiter(seq)) },
+            }
+        }
+        RequestKind::Effect(_) if open.recorded => Errand::Sent(Address::instance(&first_text(args))),
+        RequestKind::Effect(effect) => match message(*effect, args) {
+            Some((target, message)) => {
+                Errand::Send { to: Address::instance(&target), ack: Some(asker.waiter(seq)), message }
+            }
+            None => Errand::Nothing,
+        },
+        RequestKind::Orchestration { name, options, start } => {
+            let child = options::child(&options.decode()).unwrap_or_default();
+            if !start && child.id.as_ref() == Some(&asker.id) && child.if_exists == IfExists::Join {
+                return Errand::ForItself;
+            }
+            if open.recorded {
+                let id = child.id.unwrap_or_else(|| asker.child_id(seq));
+                return Errand::Sent(Address::instance(&id));
+            }
+            begin(asker, seq, name, args.clone(), child, *start, now)
+        }
+        RequestKind::Operation { entity, signal: None, .. } if open.recorded => {
+            Errand::Sent(Address::entity(entity.clone()))
+        }
+        RequestKind::Operation { entity, operation, signal: None } => {
+            let (caller, operation) = (asker.waiter(seq), operation.clone());
+            let within = entities.is_held_by(entity, &asker.id, asker.life);
+            let message = Message::Call { caller, operation, args: args.clone(), within };
+            Errand::Send { to: Address::entity(entity.clone()), ack: None, message }
+        }
+        RequestKind::Operation { .. } if open.recorded => Errand::Nothing,
+        RequestKind::Operation { entity, operation, signal: Some(after) } => {
+            let (operation, due) = (operation.clone(), signal_due(after, now));
+            let message = Message::Signal { operation, args: args.clone(), due };
+            Errand::Send { to: Address::entity(entity.clone()), ack: None, message }
+        }
+        RequestKind::Activity { .. } => Errand::Nothing,
+    }
+}
+
+/// Another instance is to begin: a child that is called, or one that is only started.
+fn begin(
+    asker: &InstanceRecord,
+    seq: u64,
+    name: &str,
+    args: Data,
+    child: Child,
+    start: bool,
+    now: i64,
+) -> Errand {
+    let InstanceRecord { program, file, root, permissions, .. } = asker;
+    let owner = asker.life_id();
+    let is_automatic = child.id.is_none() || child.attempt > 1;
+    let id = child.id.unwrap_or_else(|| asker.child_id(seq));
+    let mut record = InstanceRecord::new(&id, *program, file, name, args, now);
+    record.root = root.clone();
+    record.permissions = permissions.clone();
+    record.attempt = child.attempt.max(1);
+    record.owner = is_automatic.then(|| owner.clone());
+    let waiter = asker.waiter(seq);
+    let mut ack = None;
+    match start {
+        true => ack = Some(waiter),
+        false => {
+            record.parent = Some(owner);
+            record.waiters.push(waiter);
+        }
+    }
+    let message = Message::Begin(Box::new(record), child.if_exists);
+    Errand::Send { to: Address::instance(&id), ack, message }
+}
+
+/// The message of an effect that is one, and to whom.
+pub(super) fn message(effect: Effect, args: &Data) -> Option<(String, Message)> {
+    let args = args.items();
+    let Value::Str(target) = args.first()? else { return None };
+    let data =
+        |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
+    let message = match effect {
+        Effect::Raise => Message::Event { name: format::display(args.get(1)?), payload: data(2) },
+        Effect::Terminate => Message::Terminate {
+            why: data(1),
+            children: options::terminate(args.get(2)?).unwrap_or(true),
+            by: None,
+        },
+        Effect::Suspend => Message::Suspend,
+        Effect::Resume => Message::Resume,
+        // Those that are not sent to an instance have requests of their own kind.
+        _ => return None,
+    };
+    Some((target.as_str().to_string(), message))
+}
+
+/// When a signal is due: 0 for at once, as for one whose time is over.
+pub(super) fn signal_due(after: &Data, now: i64) -> i64 {
+    let due = match after.decode() {
+        Value::Duration(duration) => now.saturating_add(duration),
+        Value::Instant(instant) => instant,
+        _ => 0,
+    };
+    if due > now { due } else { 0 }
+}

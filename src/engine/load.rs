@@ -1,0 +1,230 @@
+//! What comes into memory: what an engine begins with, and instances that begin or are read from the store.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::internal::sure;
+use crate::machine::{EntityId, Image};
+use crate::permissions::Permissions;
+
+use super::address::{Address, LifeId};
+use super::entity::Hold;
+use super::events::{Leaving, Outcome};
+use super::history::History;
+use super::instance::Instance;
+use super::keys;
+use super::message::{Mail, Message, StoredMail};
+use super::outbox::StoredLines;
+use super::reads::Deployed;
+use super::record::InstanceRecord;
+use super::rewind::{Back, Rewinding};
+use super::scheduler::Ready;
+use super::step::Engine;
+
+impl Engine {
+    /// Lines of before that may not be out: those of that root leave, before anything else.
+    pub(super) fn recover_lines(&mut self, runs: Vec<(u64, StoredLines)>, root: Option<&str>) {
+        for (run, stored) in runs {
+            let is_ours = self.goes_on && root.is_none_or(|root| root == stored.root);
+            self.outbox.recover(run, &stored, is_ours);
+            if is_ours {
+                for line in stored.lines {
+                    self.emit(Leaving::Line { run, line });
+                }
+            }
+        }
+    }
+
+    /// Messages and holders of entities that the store has.
+    pub(super) fn recover(
+        &mut self,
+        mut mail: Vec<(Address, u64, StoredMail)>,
+        holds: Vec<(EntityId, Hold)>,
+        root: Option<&str>,
+    ) {
+        for (entity, hold) in holds {
+            self.entities.recover(entity, hold);
+        }
+        // A signal whose time came while nobody was there to see it came then.
+        let now = self.scheduler.now;
+        let came = |stored: &StoredMail| match stored.message {
+            Message::Signal { due, .. } if due > 0 && due <= now => due,
+            _ => stored.time,
+        };
+        mail.sort_by_key(|(_, number, stored)| (came(stored), *number));
+        for (to, number, stored) in mail {
+            self.post.has_sent(number);
+            let mail = Mail::stored(number, stored);
+            match to {
+                Address::Instance(id) => {
+                    let ours = self.goes_on && root.is_none_or(|root| *root == *mail.root);
+                    self.residents.mailbox(&id).put(mail);
+                    if ours {
+                        self.fetch(Address::Instance(id));
+                    }
+                }
+                entity => self.put(entity, mail),
+            }
+        }
+    }
+
+    /// Instances go back, which are read from the store then.
+    pub(super) fn rewind(&mut self, rewinding: Rewinding) {
+        self.batch.writes.extend(rewinding.batch.writes);
+        self.wanted.wait_for_writes();
+        for back in rewinding.instances {
+            self.goes_back(back);
+        }
+    }
+
+    /// An instance that is read from the store later may do less outside.
+    pub(super) fn restrict(&mut self, record: &InstanceRecord) {
+        assert!(!self.residents.contains(&record.id), "it is not in memory");
+        self.batch.put(keys::instance(&record.id), record.encode());
+        self.wanted.wait_for_writes();
+    }
+
+    /// An instance goes on that was rewound.
+    fn goes_back(&mut self, back: Back) {
+        let Back { steps, life, mail, children } = back;
+        let id: Arc<str> = steps.id.as_str().into();
+        for old in self.residents.mailboxes.remove(&id).unwrap_or_default().drain() {
+            // What comes in its place is written with it.
+            old.take();
+        }
+        let caller = LifeId { id: steps.id, life };
+        for child in children {
+            let child: Arc<str> = child.as_str().into();
+            let Some(mailbox) = self.residents.mail_mut(&child) else { continue };
+            for mail in mailbox.take_ends_by(&caller) {
+                self.taken(&Address::Instance(child.clone()), &mail);
+            }
+        }
+        let to = Address::Instance(id.clone());
+        for StoredMail { from, root, ack, time, message, .. } in mail {
+            self.send_at(time, to.clone(), from, root.into(), ack, message);
+        }
+        self.set_aside.remove(&id);
+        self.fetch(to);
+    }
+
+    /// Stores a program, if it is not known to be there, and makes it the newest for its entities. Their operations may do
+    /// outside what whoever deploys it may.
+    pub(super) fn deploy(&mut self, image: &Rc<Image>, permissions: &Permissions) {
+        self.programs.store(image, &mut self.batch);
+        self.programs.replace(image);
+        for name in image.code.entities() {
+            if self.entities.deploy(name, image, permissions) {
+                let program = image.code.hash;
+                self.programs.deploy(name, Deployed { program, permissions: permissions.clone() });
+            }
+        }
+    }
+
+    /// Puts an instance into memory, with the mail that waits for it.
+    pub(super) fn add(
+        &mut self,
+        mut record: InstanceRecord,
+        history: History,
+        image: Rc<Image>,
+        fresh: bool,
+    ) {
+        let id: Arc<str> = record.id.as_str().into();
+        if self.residents.contains(&id) {
+            return;
+        }
+        if fresh {
+            record.life = self.life;
+        }
+        self.release_lives(&id, Some(record.life));
+        self.programs.know(&image);
+        let mut instance = match Instance::new(&image, record, history) {
+            Ok(instance) => Box::new(instance),
+            Err(reason) => {
+                let outcome = Outcome::Incompatible(reason);
+                self.emit(Leaving::Ended { instance: id, outcome, told: false });
+                return;
+            }
+        };
+        instance.root = self.uses.enter(&id, &instance.record.root);
+        self.active.insert(id.clone());
+        if fresh {
+            instance.record_changed = true;
+            instance.saving.indexed = Some(false);
+            self.changed.push(id.clone());
+        }
+        let mail = self.residents.mailboxes.remove(&id).unwrap_or_default();
+        self.residents.instances.insert(id.clone(), instance);
+        for mail in { mail }.drain() {
+            sure(self.arrive(&id, mail), "an instance that was added is in memory");
+        }
+        if !self.holds_back(&id, self.scheduler.now) {
+            self.wake(&id);
+        }
+    }
+
+    /// Takes an instance out of those that are under way.
+    pub(super) fn left(&mut self, id: &str) {
+        self.active.remove(id);
+        self.uses.leave(id);
+    }
+
+    /// An instance that can't go on, though it has not ended: what is sent to it waits.
+    pub(super) fn stop(&mut self, id: &Arc<str>) {
+        self.left(id);
+        self.residents.put_away(id);
+        self.set_aside.insert(id.clone());
+    }
+
+    pub(super) fn wake(&mut self, id: &Arc<str>) {
+        if let Some(instance) = self.residents.get_mut(id) {
+            self.scheduler.wake(id, instance, &self.uses);
+        }
+    }
+
+    pub(super) fn wake_entity(&mut self, entity: &Rc<EntityId>) {
+        if self.entities.queue(entity) {
+            let root = self.entities.root(entity);
+            self.scheduler.ready.push(&root, Ready::Entity(entity.clone()));
+        }
+    }
+
+    /// Asks for an instance or an entity from the store, once, when there is room for it.
+    pub(super) fn fetch(&mut self, address: Address) {
+        if let Address::Instance(id) = &address
+            && (self.set_aside.contains(id) || self.waits_for_its_end(id))
+        {
+            return; // it would only stop again
+        }
+        if self.wanted.want(&address) {
+            let root = match &address {
+                Address::Instance(id) => {
+                    let mail = self.residents.mailboxes.get(id).and_then(|mailbox| mailbox.iter().next());
+                    let root = self.uses.root(id).or(mail.map(|mail| &mail.root));
+                    root.unwrap_or(id).clone()
+                }
+                Address::Entity(entity) => self.entities.root(entity),
+            };
+            self.wanted.queue(&root, address);
+        }
+    }
+
+    /// Whether it is not evaluated, and nobody has ended it.
+    fn waits_for_its_end(&self, id: &Arc<str>) -> bool {
+        let is_end = |mail: &Mail| matches!(mail.message, Message::Terminate { .. });
+        let has_end = || {
+            let mailbox = self.residents.mailboxes.get(id);
+            mailbox.is_some_and(|mailbox| mailbox.iter().any(|mail| is_end(mail)))
+        };
+        self.suspects.contains(id) && !has_end()
+    }
+
+    /// All lines of an instance are out: it may have waited for that to end.
+    pub(super) fn lines_are_out(&mut self, id: &Arc<str>) {
+        if let Some(instance) = self.residents.get_mut(id)
+            && instance.evaluation.is_ending()
+        {
+            self.scheduler.wake(id, instance, &self.uses);
+        }
+    }
+}

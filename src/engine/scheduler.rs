@@ -1,0 +1,135 @@
+//! Who has a turn when: those who can run, what is due, and the time.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::kv::Batch;
+use crate::machine::EntityId;
+
+use super::instance::Instance;
+use super::keys;
+use super::message::Mail;
+use super::quotas::Uses;
+use super::timers::{Timer, Timers};
+use super::turns::Turns;
+
+/// Who can run.
+pub(super) enum Ready {
+    Instance(Arc<str>),
+    Entity(Rc<EntityId>),
+}
+
+/// A timer that was due when it was set: when that was, and whose it is.
+type Overdue = (i64, Arc<str>, u64, Timer);
+
+/// Who can run, and what is due.
+///
+/// Invariant: time never goes back, and what is due has happened before anything that happens at that time.
+pub(super) struct Scheduler {
+    pub ready: Turns<Ready>,
+    /// Of requests of instances, each with the life whose it is.
+    pub timers: Timers<(Arc<str>, u64), (u64, Timer)>,
+    overdue: Vec<Overdue>,
+    /// Signals that are held back by time.
+    pub delayed: Timers<(Rc<EntityId>, u64), Rc<Mail>>,
+    /// When what is happening happens, in nanoseconds since 1970.
+    pub now: i64,
+    /// Whether the store knows of that time.
+    is_time_written: bool,
+    /// Fuel that all turns have used.
+    pub fuel: u64,
+}
+
+impl Default for Scheduler {
+    fn default() -> Scheduler {
+        Scheduler {
+            ready: Turns::default(),
+            timers: Timers::default(),
+            overdue: Vec::new(),
+            delayed: Timers::default(),
+            now: 0,
+            is_time_written: true,
+            fuel: 0,
+        }
+    }
+}
+
+impl Scheduler {
+    // ---- time
+
+    /// Comes to a time, unless it is over; answers the time that it is.
+    pub fn reach(&mut self, time: i64) -> i64 {
+        if time > self.now {
+            (self.now, self.is_time_written) = (time, false);
+        }
+        self.now
+    }
+
+    /// Comes to the time of a store.
+    pub fn recover(&mut self, time: i64) {
+        self.reach(time);
+        self.is_time_written = self.now == time;
+    }
+
+    /// Writes the time with what is written anyway, if the store does not know it.
+    pub fn take_writes(&mut self, batch: &mut Batch) {
+        if !batch.is_empty() && !std::mem::replace(&mut self.is_time_written, true) {
+            batch.put(keys::TIME.to_vec(), self.now.to_be_bytes().to_vec());
+        }
+    }
+
+    // ---- timers
+
+    /// When the next timer is due, in nanoseconds since 1970.
+    pub fn next_due(&self) -> Option<i64> {
+        [self.timers.next(), self.delayed.next()].into_iter().flatten().min()
+    }
+
+    /// When each timer is due, in order.
+    pub fn dues(&self) -> Vec<i64> {
+        let mut all: Vec<i64> = self.timers.all().chain(self.delayed.all()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Sets a timer; one that is due already has an answer at once, so that whoever is read from the store for it goes on
+    /// before he is dropped again.
+    pub fn set_timer(&mut self, due: i64, id: &Arc<str>, life: u64, seq: u64, timer: Timer) {
+        self.timers.set(due, (id.clone(), seq), (life, timer));
+        if due <= self.now {
+            self.overdue.push((due, id.clone(), seq, timer));
+        }
+    }
+
+    pub fn clear_timer(&mut self, id: &Arc<str>, seq: u64) {
+        self.timers.clear(&(id.clone(), seq));
+    }
+
+    /// The timers that were due when they were set. The earlier comes first, however long nobody was there to see it.
+    pub fn take_overdue(&mut self) -> Vec<Overdue> {
+        let mut overdue = std::mem::take(&mut self.overdue);
+        overdue.sort_by_key(|(due, ..)| *due);
+        overdue
+    }
+
+    // ---- turns
+
+    /// An instance wants a turn, if it does not yet.
+    pub fn wake(&mut self, id: &Arc<str>, instance: &mut Instance, uses: &Uses) {
+        if !instance.residency.wake() {
+            return;
+        }
+        let root = match instance.has_ended() {
+            // It may not be under way any more.
+            true => uses.root(id).unwrap_or(id),
+            false => &instance.root,
+        };
+        debug_assert!(instance.has_ended() || uses.root(id) == Some(root), "who can run is under way");
+        self.ready.push(root, Ready::Instance(id.clone()));
+    }
+
+    /// So much fuel was used.
+    pub fn spend(&mut self, fuel: u64) {
+        self.fuel = self.fuel.saturating_add(fuel);
+    }
+}

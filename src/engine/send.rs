@@ -1,0 +1,170 @@
+//! Sending: a message is to be written, and is where its receiver finds it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::kv::Batch;
+use crate::machine::options::{self, Child};
+use crate::machine::{Data, Image, Request, RequestKind, started_id};
+use crate::permissions::Permissions;
+
+use super::address::{Address, LifeId, Waiter};
+use super::errand::{message, signal_due};
+use super::instance::{Envelope, Instance};
+use super::keys;
+use super::message::{Mail, Message};
+use super::record::InstanceRecord;
+use super::step::Engine;
+
+/// Who sends: what is needed to send in its name.
+pub(super) struct Sender {
+    /// The key of its step.
+    pub from: String,
+    pub root: Arc<str>,
+    /// The program of what it starts, and the file that it came from.
+    pub image: Rc<Image>,
+    pub file: String,
+    /// The instance, if it is one: what it starts under automatic ids is purged with it.
+    pub owner: Option<LifeId>,
+    /// What it may do outside, and what it starts.
+    pub permissions: Permissions,
+}
+
+impl Sender {
+    /// An instance that sends what an activity did, as a step of its own.
+    pub(super) fn of(instance: &Instance, step: u64) -> Sender {
+        Sender {
+            from: instance.step_key(step),
+            root: instance.root.clone(),
+            image: instance.image.clone(),
+            file: instance.record.file.clone(),
+            owner: Some(instance.life_id()),
+            permissions: instance.record.permissions.clone(),
+        }
+    }
+}
+
+impl Engine {
+    /// Sends a message. It is written with the next commit, unless it is taken in before.
+    pub(super) fn send(
+        &mut self,
+        to: Address,
+        from: String,
+        root: Arc<str>,
+        ack: Option<Waiter>,
+        message: Message,
+    ) {
+        self.send_at(self.scheduler.now, to, from, root, ack, message);
+    }
+
+    /// Sends a message of something that was so at a time.
+    pub(super) fn send_at(
+        &mut self,
+        time: i64,
+        to: Address,
+        from: String,
+        root: Arc<str>,
+        ack: Option<Waiter>,
+        message: Message,
+    ) {
+        let number = self.post.number();
+        self.post(to, Mail::fresh(number, from, root, ack, time, message, Permissions::default()));
+    }
+
+    /// As `send`, for somebody who may do only so much outside.
+    pub(super) fn send_from(&mut self, sender: Envelope, to: Address, ack: Option<Waiter>, message: Message) {
+        let Envelope { from, root, permissions } = sender;
+        let (number, now) = (self.post.number(), self.scheduler.now);
+        self.post(to, Mail::fresh(number, from, root, ack, now, message, permissions));
+    }
+
+    /// What an activity or an operation sent goes out.
+    pub(super) fn send_all(&mut self, sender: &Sender, sends: Vec<Request>, now: i64) {
+        for request in sends {
+            let from = format!("{}.{}", sender.from, request.seq);
+            let root = sender.root.clone();
+            let (to, message) = match request.what {
+                RequestKind::Operation { entity, operation, signal } => {
+                    let due = signal_due(&signal.unwrap_or_else(Data::null), now);
+                    let message = Message::Signal { operation, args: request.args, due };
+                    (Address::entity(entity), message)
+                }
+                RequestKind::Orchestration { name, options, .. } => {
+                    let Child { id, if_exists, .. } = options::child(&options.decode()).unwrap_or_default();
+                    let owner = id.is_none().then(|| sender.owner.clone()).flatten();
+                    let id = id.unwrap_or_else(|| started_id(&sender.from, request.seq));
+                    self.programs.know(&sender.image);
+                    let hash = sender.image.code.hash;
+                    let mut record = InstanceRecord::new(&id, hash, &sender.file, &name, request.args, now);
+                    record.root = root.to_string();
+                    record.permissions = sender.permissions.clone();
+                    record.owner = owner;
+                    (Address::instance(&id), Message::Begin(Box::new(record), if_exists))
+                }
+                RequestKind::Effect(effect) => match message(effect, &request.args) {
+                    Some((to, message)) => (Address::instance(&to), message),
+                    None => continue,
+                },
+                RequestKind::Activity { .. } => continue,
+            };
+            let permissions = sender.permissions.clone();
+            self.send_from(Envelope { from, root, permissions }, to, None, message);
+        }
+    }
+
+    /// A message leaves: it is to be written, and is where its receiver finds it.
+    fn post(&mut self, to: Address, mail: Rc<Mail>) {
+        self.post.push(to.clone(), mail.clone());
+        self.put(to, mail);
+    }
+
+    /// Stores a message anew whose sender was answered.
+    pub(super) fn store(&mut self, to: Address, mail: &Mail) {
+        let Mail { from, root, time, message, permissions, .. } = mail;
+        let (from, root, permissions) = (from.clone(), root.clone(), permissions.clone());
+        let number = self.post.number();
+        let copy = Mail::fresh(number, from, root, None, *time, message.clone(), permissions);
+        if let Some(bytes) = copy.write() {
+            self.batch.put(keys::mail(&to, copy.number), bytes);
+        }
+    }
+
+    /// Puts a message where its receiver finds it.
+    pub(super) fn put(&mut self, to: Address, mail: Rc<Mail>) {
+        match to {
+            Address::Instance(id) => {
+                let Err(mail) = self.arrive(&id, mail) else { return };
+                let is_control = mail.message.is_control();
+                if is_control {
+                    self.set_aside.remove(&id);
+                }
+                self.residents.mailbox(&id).put(mail);
+                if self.goes_on || is_control {
+                    self.fetch(Address::Instance(id));
+                }
+            }
+            Address::Entity(entity) => {
+                if let Message::Signal { due, .. } = &mail.message
+                    && *due > self.scheduler.now
+                {
+                    self.scheduler.delayed.set(*due, (entity, mail.number), mail);
+                } else {
+                    self.entities.arrive(&entity, mail);
+                    self.wake_entity(&entity);
+                }
+            }
+        }
+    }
+
+    /// A message has been taken in, or is of no use any more.
+    pub(super) fn taken(&mut self, to: &Address, mail: &Mail) {
+        consume(to, mail, &mut self.batch);
+    }
+}
+
+/// Notes in a batch that a message has been taken in, or is of no use any more.
+pub(super) fn consume(to: &Address, mail: &Mail, batch: &mut Batch) {
+    if mail.take() {
+        batch.delete(keys::mail(to, mail.number));
+    }
+}

@@ -1,0 +1,160 @@
+//! What the engine wants written: of each instance with changes its history, its checkpoint and its record, and all that
+//! was sent, printed and deployed.
+
+use std::sync::Arc;
+
+use crate::kv::Batch;
+
+use super::address::Address;
+use super::checkpoint::{Checkpoint, Checkpoints, Retention};
+use super::gate::Writes;
+use super::instance::Instance;
+use super::keys;
+use super::step::Engine;
+
+/// So many instances that write together are few.
+const FEW: usize = 16;
+
+impl Engine {
+    /// Whether [`Engine::take_writes`] would give something.
+    pub fn has_writes(&self) -> bool {
+        !self.batch.is_empty()
+            || !self.changed.is_empty()
+            || self.post.len() > 0
+            || self.programs.has_writes()
+            || self.outbox.has_writes()
+            || self.entities.has_writes()
+            || !self.ending.is_empty()
+    }
+
+    /// How many changes what it wants written has, about.
+    pub fn changes(&self) -> usize {
+        self.changed.len() + self.post.len() + self.outbox.changes()
+    }
+
+    /// What it wants written since the last call, to be written together.
+    pub fn take_writes(&mut self) -> Writes {
+        self.writes_taken += 1;
+        self.wanted.writes_are_taken();
+        let number = self.writes_taken;
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.writes.reserve(2 * self.changed.len());
+        self.programs.take_writes(&mut batch);
+        self.post.take_writes(&mut batch);
+        let over = self.take_instances(&mut batch);
+        self.entities.take_writes(&mut batch);
+        self.outbox.take_writes(&mut batch);
+        self.scheduler.take_writes(&mut batch);
+        if !self.purged.is_empty() {
+            // A key may be deleted and written again.
+            self.purged.clear();
+            batch.settle();
+        }
+        self.residents.drop_parked(self.resident);
+        for id in over {
+            self.has_too_much(&id);
+        }
+        for id in std::mem::take(&mut self.ending) {
+            self.fetch(Address::Instance(id));
+        }
+        Writes::new(batch, number)
+    }
+
+    /// Takes what is to be written of instances; those that have ended leave memory. Answers those that have written more
+    /// than they may.
+    fn take_instances(&mut self, batch: &mut Batch) -> Vec<Arc<str>> {
+        // What few instances write is small. Of a large batch a chunk that grows would be written again as a whole.
+        let grows = self.changed.len() <= FEW;
+        let mut over = Vec::new();
+        for id in std::mem::take(&mut self.changed) {
+            let Some(instance) = self.residents.get_mut(&id) else { continue };
+            let bytes = instance.take_writes(&id, grows, &self.checkpoints, batch);
+            let has_ended = instance.has_ended();
+            if self.uses.writes(&id, bytes as u64, &self.quotas) && !has_ended {
+                over.push(id.clone());
+            }
+            if has_ended {
+                self.residents.instances.remove(&id);
+            }
+        }
+        over
+    }
+}
+
+impl Instance {
+    /// Takes what is to be written of it. Answers how many bytes its history has become longer.
+    fn take_writes(&mut self, id: &str, grows: bool, policy: &Checkpoints, batch: &mut Batch) -> usize {
+        let mark = batch.writes.len();
+        let before = self.take_chunks(grows, batch);
+        let bytes = batch.writes[mark..].iter().filter_map(|(_, value)| Some(value.as_ref()?.len())).sum();
+        let ended = self.has_ended();
+        match ended {
+            false => self.take_checkpoint(policy, mark, before, batch),
+            true if self.saving.is_superfluous() => batch.delete(keys::checkpoint(id)),
+            true => {}
+        }
+        if std::mem::take(&mut self.record_changed) {
+            batch.put(keys::instance(id), self.record.encode());
+        }
+        let active = !ended && self.is_active();
+        if self.saving.indexed.replace(active) != Some(active) {
+            match active {
+                true => batch.put(keys::active(id), self.record.root.clone().into_bytes()),
+                false => batch.delete(keys::active(id)),
+            }
+        }
+        bytes
+    }
+
+    /// Takes what is to be written of its history: chunks with their numbers. With `grows` what is short is added to the
+    /// last chunk. Answers how many chunks there were, if there is something to be written.
+    fn take_chunks(&mut self, grows: bool, batch: &mut Batch) -> Option<u64> {
+        if self.journal.is_written() {
+            return None;
+        }
+        self.saving.wrote(self.journal.waiting());
+        let ends = self.has_ended();
+        let before = self.journal.write(&self.record.id, grows, ends, batch);
+        if ends {
+            self.record.chunks = self.journal.chunks();
+        }
+        Some(before)
+    }
+
+    /// Takes what is to be written for a checkpoint, if one is due. `mark` is where its chunks begin in the batch,
+    /// and `before` how many there were, if there are any in it.
+    fn take_checkpoint(&mut self, policy: &Checkpoints, mark: usize, before: Option<u64>, batch: &mut Batch) {
+        if let Some(machine) = self.due_state(policy, before.is_some()) {
+            let trims = policy.retention == Retention::Latest || self.saving.is_trimmed();
+            if trims {
+                // What is in the checkpoint isn't written first.
+                batch.writes.truncate(mark);
+                for number in self.kept_from()..before.unwrap_or(self.journal.chunks()) {
+                    batch.delete(keys::chunk(&self.record.id, number));
+                }
+            }
+            let open = self.evaluation.open.values().map(|open| open.saved()).collect();
+            let at = self.journal.sealed();
+            let requests = (open, self.evaluation.given_up());
+            let of = self.execution();
+            let checkpoint = Checkpoint::new(&self.image.code, of, at, trims, requests, machine);
+            batch.put(keys::checkpoint(&self.record.id), checkpoint.encode());
+            self.saving.saved(at.0, trims);
+        } else if self.saving.forget_before() {
+            batch.delete(keys::checkpoint(&self.record.id));
+        }
+    }
+
+    /// Its state, if a checkpoint is due and can be made now.
+    fn due_state(&mut self, policy: &Checkpoints, writes: bool) -> Option<Vec<u8>> {
+        let most = self.saving.due(policy, writes)?;
+        let agenda = &self.evaluation.agenda;
+        let is_clean = self.journal.is_written() && agenda.dropped.is_empty() && agenda.outgoing.is_empty();
+        if !self.is_live() || !is_clean || !self.evaluation.has_run() || self.has_ended() {
+            return None;
+        }
+        let machine = self.evaluation.machine().snapshot_within(most);
+        self.saving.measured(machine.as_ref().map(Vec::len), most);
+        machine
+    }
+}
