@@ -37,7 +37,8 @@ impl Engine {
     pub(super) fn reply(&mut self, to: &Mail, waiter: Waiter, result: Result<Data, ErrorData>) {
         let Waiter { instance, life, execution, seq } = waiter;
         let message = Message::Answer { life, execution, seq, result };
-        self.send(Address::instance(&instance), format!("{}!", to.from), to.root.clone(), None, message);
+        let from = [to.from.as_str(), "!"].concat();
+        self.send(Address::instance(&instance), from, to.root.clone(), None, message);
     }
 
     /// Takes in what ends an instance, holds it up, or asks for its end.

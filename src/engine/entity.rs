@@ -1,6 +1,6 @@
 //! Entities as they are kept in memory: states, queues and holders, and what of them is to be written.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -72,6 +72,8 @@ pub(super) struct Slot {
     /// Whether the store has a holder, and another one than this.
     hold_written: bool,
     hold_changed: bool,
+    /// Whether it is among those with something to write.
+    changed: bool,
     pub(super) state: State,
     /// A new state that is not written yet; none when it was deleted.
     pub(super) unwritten: Option<Option<Data>>,
@@ -88,8 +90,8 @@ const RESIDENT: usize = 16_384;
 #[derive(Default)]
 pub(super) struct Entities {
     slots: HashMap<Rc<EntityId>, Slot>,
-    /// Those with something to write.
-    pub(super) changed: BTreeSet<Rc<EntityId>>,
+    /// Those with something to write, each once, in no order.
+    changed: Vec<Rc<EntityId>>,
     /// By instance, the entities that it asked for or holds.
     pub(super) owners: BTreeMap<LifeId, Vec<EntityId>>,
     /// The newest program that declares an entity.
@@ -103,6 +105,13 @@ pub(super) struct Entities {
 impl Entities {
     pub(super) fn slot(&mut self, entity: &Rc<EntityId>) -> &mut Slot {
         self.slots.entry(entity.clone()).or_default()
+    }
+
+    /// Notes that an entity has something to write.
+    pub(super) fn note(&mut self, entity: &Rc<EntityId>) {
+        if !std::mem::replace(&mut self.slot(entity).changed, true) {
+            self.changed.push(entity.clone());
+        }
     }
 
     /// The newest program that declares an entity, and the entity.
@@ -122,7 +131,7 @@ impl Entities {
     /// A message joins its queue.
     pub fn arrive(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>) {
         if let Message::Lock { owner, set, .. } = &mail.message {
-            self.owners.insert(owner.life_id(), set.clone());
+            self.owners.entry(owner.life_id()).or_insert_with(|| set.clone());
         }
         let slot = self.slot(entity);
         let is_holder = |caller: &Waiter| {
@@ -189,8 +198,12 @@ impl Entities {
 
     /// States and holders that have changed.
     pub fn take_writes(&mut self, batch: &mut Batch) {
-        for entity in std::mem::take(&mut self.changed) {
+        let mut changed = std::mem::take(&mut self.changed);
+        // Batches are the same in each run.
+        changed.sort_unstable();
+        for entity in changed {
             let Some(slot) = self.slots.get_mut(&entity) else { continue };
+            slot.changed = false;
             match slot.unwritten.take() {
                 Some(Some(state)) => batch.put(keys::entity(&entity), state.0),
                 Some(None) => batch.delete(keys::entity(&entity)),

@@ -26,7 +26,7 @@ impl Engine {
     pub(super) fn acquire(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>, now: i64) {
         self.taken(&Address::Entity(entity.clone()), mail);
         let Message::Lock { owner, set, at, since } = &mail.message else { return };
-        self.entities.changed.insert(entity.clone());
+        self.entities.note(entity);
         let hold = Hold { owner: owner.clone(), set: set.clone(), since: now };
         self.entities.slot(entity).set_hold(Some(hold));
         // Two that were different entities in an earlier version may be the same.
@@ -71,7 +71,7 @@ impl Engine {
             if !withdrawn.is_empty() {
                 slot.queue.retain(|mail| !asked(mail));
             }
-            self.entities.changed.insert(entity.clone());
+            self.entities.note(&entity);
             for mail in withdrawn {
                 self.taken(&Address::Entity(entity.clone()), &mail);
             }

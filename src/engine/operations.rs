@@ -121,7 +121,7 @@ impl Engine {
                 }
                 Next::Nothing => {
                     // It may rest; if it has something to write, that is seen when it is written.
-                    self.entities.changed.insert(entity.clone());
+                    self.entities.note(entity);
                     return;
                 }
             }
@@ -162,7 +162,7 @@ impl Engine {
             _ => None,
         };
         let identity = Identity {
-            id: entity.to_string(),
+            id: String::new(),
             key: mail.from.clone(),
             entity: Some((**entity).clone()),
             attempt: 1,
@@ -246,7 +246,7 @@ impl Engine {
         mail: &Rc<Mail>,
         result: Result<Data, ErrorData>,
     ) {
-        self.entities.changed.insert(entity.clone());
+        self.entities.note(entity);
         self.taken(&Address::Entity(entity.clone()), mail);
         match (&mail.message, result) {
             (Message::Call { caller, .. }, result) => self.reply(mail, caller.clone(), result),

@@ -168,13 +168,23 @@ impl InstanceRecord {
 
     /// The key of a step that is the same for each of its attempts, and of no other step of any life.
     pub(super) fn step_key(&self, seq: u64) -> String {
-        let InstanceRecord { id, life, created, execution, .. } = self;
-        match (life, execution) {
-            // What began before lives were counted keeps its keys.
-            (0, 0) => format!("{id}-{created:x}-{seq}"),
-            (0, _) => format!("{id}-{created:x}.{execution}-{seq}"),
-            _ => format!("{id}-{created:x}.{life:x}.{execution}-{seq}"),
+        // An operation on an entity makes one, so it is put together without `format!`.
+        let mut key = String::with_capacity(self.id.len() + 64);
+        key.push_str(&self.id);
+        key.push('-');
+        push_digits(&mut key, self.created.cast_unsigned(), 16);
+        if self.life > 0 {
+            key.push('.');
+            push_digits(&mut key, self.life, 16);
         }
+        // What began before lives were counted keeps its keys.
+        if (self.life, self.execution) != (0, 0) {
+            key.push('.');
+            push_digits(&mut key, self.execution.into(), 10);
+        }
+        key.push('-');
+        push_digits(&mut key, seq, 10);
+        key
     }
 
     /// Who waits for the answer to a request.
@@ -229,5 +239,50 @@ impl InstanceRecord {
 
     pub fn decode(bytes: &[u8]) -> Option<InstanceRecord> {
         stored::decode(bytes)
+    }
+}
+
+/// Appends a number in a base of up to 16.
+fn push_digits(out: &mut String, mut n: u64, base: u64) {
+    let mut digits = [0; 64];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[(n % base) as usize];
+        n /= base;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys of steps are in stores: they stay as they were.
+    #[test]
+    fn keys_of_steps_are_as_they_were() {
+        let args = Data::null();
+        let record = InstanceRecord::new(
+            "order-17",
+            ProgramHash([0; 32]),
+            "a.df",
+            "f",
+            args,
+            1_700_000_000_123_456_789,
+        );
+        let of = |life, execution| InstanceRecord { life, execution, ..record.clone() };
+        assert_eq!(of(0, 0).step_key(0), "order-17-17979cfe3d85cd15-0");
+        assert_eq!(of(0, 3).step_key(9), "order-17-17979cfe3d85cd15.3-9");
+        assert_eq!(of(26, 0).step_key(10), "order-17-17979cfe3d85cd15.1a.0-10");
+        for (life, execution, seq) in [(1, 0, 7), (u64::MAX, u32::MAX, u64::MAX), (16, 10, 100)] {
+            let created = record.created;
+            let wanted = format!("order-17-{created:x}.{life:x}.{execution}-{seq}");
+            assert_eq!(of(life, execution).step_key(seq), wanted);
+        }
+        let early = InstanceRecord { created: -1, life: 0, ..record };
+        assert_eq!(early.step_key(1), format!("order-17-{:x}-1", -1_i64));
     }
 }

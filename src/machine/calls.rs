@@ -14,7 +14,7 @@ use super::frames::{call_place, push_frame, release};
 use super::operate as op;
 use super::task::{How, tasks_of};
 use super::value::{EntityRef, Value};
-use super::{Data, Fiber, Identity, Machine, Request, RequestKind, Wait, natives, secret};
+use super::{Data, Fiber, Machine, Request, RequestKind, Wait, natives, secret};
 
 /// The outcome of a call of a builtin.
 pub(super) enum Flow {
@@ -64,12 +64,12 @@ impl Machine {
                             Some(entity) => entity.key.decode(),
                             None => Value::str(&*self.identity.key),
                         };
-                        Value::record([("id", Value::str(&*self.identity.id)), ("key", key)])
+                        Value::record([("id", Value::str(self.identity.id())), ("key", key)])
                     }
                     "attempt" => Value::Int(self.attempt(fiber)),
                     "has_tasks" => Value::bool(self.context == Context::Orchestration),
                     "retry_seed" => {
-                        let Identity { id, key, .. } = &self.identity;
+                        let (id, key) = (self.identity.id(), &self.identity.key);
                         let seed = xxh3_64(format!("{id} {key} {}", self.next_request).as_bytes());
                         Value::Int(seed.cast_signed())
                     }

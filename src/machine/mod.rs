@@ -37,6 +37,7 @@ mod task;
 pub mod value;
 mod work;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -226,7 +227,7 @@ pub(crate) enum ResultMode {
 /// The identity of the code that runs.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
-    /// The instance's id.
+    /// The instance's id. An operation has that of its entity, whatever this is.
     pub id: String,
     /// For an activity or an operation: its idempotency key.
     pub key: String,
@@ -236,8 +237,18 @@ pub struct Identity {
     pub attempt: u32,
 }
 
+impl Identity {
+    /// Returns the id: of the instance, or the name of the entity. Operations seldom ask for it.
+    pub fn id(&self) -> Cow<'_, str> {
+        match &self.entity {
+            Some(entity) => Cow::Owned(entity.to_string()),
+            None => Cow::Borrowed(&self.id),
+        }
+    }
+}
+
 impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Machine({}, {} fibers)", self.identity.id, self.fibers.len())
+        write!(f, "Machine({}, {} fibers)", self.identity.id(), self.fibers.len())
     }
 }

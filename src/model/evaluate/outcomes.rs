@@ -453,6 +453,6 @@ fn begin_operation(
         return Err(ErrorData::new("unknown_operation", message));
     };
     let identity =
-        Identity { id: entity.to_string(), key: key.to_string(), entity: Some(entity.clone()), attempt: 1 };
+        Identity { id: String::new(), key: key.to_string(), entity: Some(entity.clone()), attempt: 1 };
     Machine::operation(image.clone(), declared, found, args.items(), state, identity)
 }
