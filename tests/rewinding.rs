@@ -212,7 +212,7 @@ fn an_error_of_the_program_itself_cannot_be_rewound() {
         let place = place(&format!("orchestration o() {{ note(1)\n {failing} }}"));
         assert_eq!(place.code(&["start", "p.df", "o", "--id", "x", "--wait"]), 1);
         let said = place.refused(1, &["rewind", "x"]);
-        assert!(said.contains("failed by itself"), "{failing}: {said}");
+        assert!(said.contains("failed in its own code"), "{failing}: {said}");
         assert_eq!(place.refused(1, &["rewind", "x", "--dry-run"]), said);
         assert_eq!(place.status("x"), "failed");
     }
