@@ -246,13 +246,16 @@ fn each_page<T>(
     }
 }
 
-/// Returns all pages of something that an instance has, or no page if there is no such instance.
-/// `next` returns the page after another one, and whether it is the last. If the instance begins anew
-/// before the last page, all pages are read again.
+/// A function that returns the page after another one, and whether it is the last; `None` if there
+/// are no pages.
+type PageAfter<'a, P> = &'a mut dyn FnMut(Option<&P>) -> Result<Option<(bool, P)>, QueryError>;
+
+/// Returns all pages of something that an instance has, or no page if there is no such instance. If
+/// the instance begins anew before the last page, all pages are read again.
 fn all_pages<P>(
     id: &str,
     what: &str,
-    next: &mut dyn FnMut(Option<&P>) -> Result<Option<(bool, P)>, QueryError>,
+    next: PageAfter<'_, P>,
     continues: fn(&P, &P) -> bool,
 ) -> Result<Vec<P>, QueryError> {
     for _ in 0..ATTEMPTS {
