@@ -69,8 +69,9 @@ pub(super) struct Slot {
     /// The calls from within the critical section that holds the entity.
     pub(super) lane: VecDeque<Rc<Mail>>,
     pub(super) hold: Option<Hold>,
-    /// Whether the store has a holder, and whether the holder in memory is a different one.
+    /// Whether the store has a holder.
     hold_written: bool,
+    /// Whether the holder in memory differs from the holder in the store.
     hold_changed: bool,
     /// Whether the entity is in [`Entities::changed`].
     changed: bool,

@@ -17,7 +17,7 @@ pub enum Entry {
     Requested { seq: u64, what: RecordedRequest, args: Args, place: Place, time: i64 },
     /// The instance got an answer.
     Answered { seq: u64, result: Result<Data, ErrorData>, time: i64 },
-    /// An attempt at a request failed, and the next one begins at `again`.
+    /// An attempt at an activity failed, and the next one begins at `again`.
     Retried { seq: u64, error: ErrorData, again: i64, time: i64 },
     /// Nobody waits for the answer any more.
     Cancelled { seq: u64, time: i64 },

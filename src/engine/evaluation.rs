@@ -71,7 +71,7 @@ enum Phase {
 /// Nothing is recorded before the replay is complete, and no replayed request is sent twice.
 pub(super) struct Evaluation {
     machine: Machine,
-    /// What of its history is still to be replayed.
+    /// The rest of the history to replay.
     past: VecDeque<Entry>,
     pub open: Requests,
     /// The sent messages whose answers nobody waits for any more. Their answers are recorded
@@ -100,7 +100,7 @@ impl Evaluation {
         self.past.is_empty()
     }
 
-    /// What of its history is still to be replayed.
+    /// Returns the rest of the history to replay.
     pub fn past(&self) -> impl Iterator<Item = &Entry> {
         self.past.iter()
     }
