@@ -107,7 +107,7 @@ impl Arrivals {
         self.lines.retain(|known| *known != seq);
     }
 
-    // ---- what comes
+    // ---- arrivals
 
     /// Adds an answer that came at a time, with the requests that an activity sent. The instance
     /// takes it in in the order of arrivals.

@@ -214,7 +214,7 @@ impl Evaluation {
         }
     }
 
-    // ---- going on
+    // ---- progress
 
     /// Evaluates up to the next requests or the end. Returns the progress, and the fuel that it
     /// took.
