@@ -44,7 +44,7 @@ impl Listener {
             _ => {}
         }
         let listener = short(folder, |path| UnixListener::bind(path))?;
-        // Only the owner of the socket may connect, since clients can write the store.
+        // A user who may not write the store may not connect either.
         let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&path, only_owner)?;
         // Files, connections and programs take descriptors, so the limit is raised as far as the

@@ -3,21 +3,23 @@
 //! | key | value |
 //! |---|---|
 //! | `i/` id | an [`InstanceRecord`](super::InstanceRecord) |
-//! | `h/` id `00` number | a [`Chunk`](super::Chunk) of the instance's history; numbers are eight bytes, big-endian |
+//! | `h/` id `00` number | a [`Chunk`](super::Chunk) of the instance's history |
 //! | `c/` id | a [`Checkpoint`](super::Checkpoint) of the instance |
-//! | `p/` hash | a [`StoredProgram`](super::StoredProgram): names of modules and the hashes of their texts |
+//! | `p/` hash | a [`StoredProgram`](super::StoredProgram): names and text hashes of modules |
 //! | `t/` hash | a source text |
 //! | `n/` entity's name | the hash of the newest program that declares it |
 //! | `a/` id | the root of an instance that has more to do than to wait for others |
-//! | `e/` entity | an entity's state, as data; an entity is its name, `00`, its key as data |
-//! | `l/` entity | a [`Hold`](super::Hold): who holds it |
-//! | `s/life` | the life of instances that begin now, eight bytes, big-endian; none while it is the first |
-//! | `m/i` id `00` number, `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for its receiver |
-//! | `s/keys` | that the keys of all entities are canonical |
+//! | `e/` entity | an entity's state, as data |
+//! | `l/` entity | a [`Hold`](super::Hold): the entity's holder |
+//! | `s/life` | the life of instances that begin now; missing while it is the first |
+//! | `m/i` id `00` number | a [`StoredMail`](super::StoredMail) that waits for an instance |
+//! | `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for an entity |
+//! | `s/keys` | the mark that the keys of all entities are canonical |
 //! | `o/` number | [`StoredLines`](super::StoredLines): a run of lines that may not be out yet |
-//! | `s/time` | the time that the store has come to: nanoseconds since 1970, eight bytes, big-endian |
+//! | `s/time` | the time that the store has reached, in nanoseconds since 1970 |
 //!
-//! Keys that begin with `!` are the store's own.
+//! Numbers, lives and times are eight bytes, big-endian. An entity is its name, `00`, and its key as
+//! data. Keys that begin with `!` are the store's own.
 
 use crate::machine::{Data, EntityId};
 
