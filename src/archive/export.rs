@@ -18,7 +18,7 @@ use super::error::ArchiveError;
 use super::line::{line, text};
 use super::redact::Redaction;
 
-/// How a store is exported.
+/// The options of an export.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Exporting {
     /// The number of commits of the store's database, for the first line.

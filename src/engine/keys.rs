@@ -7,7 +7,7 @@
 //! | `c/` id | a [`Checkpoint`](super::Checkpoint) of the instance |
 //! | `p/` hash | a [`StoredProgram`](super::StoredProgram): names and text hashes of modules |
 //! | `t/` hash | a source text |
-//! | `n/` entity's name | the hash of the newest program that declares it |
+//! | `n/` entity's name | a [`Deployed`](super::Deployed): the newest program that declares it |
 //! | `a/` id | the root of an instance that has more to do than to wait for others |
 //! | `e/` entity | an entity's state, as data |
 //! | `l/` entity | a [`Hold`](super::Hold): the entity's holder |
@@ -18,8 +18,8 @@
 //! | `o/` number | [`StoredLines`](super::StoredLines): a run of lines that may not be out yet |
 //! | `s/time` | the time that the store has reached, in nanoseconds since 1970 |
 //!
-//! Numbers, lives and times are eight bytes, big-endian. An entity is its name, `00`, and its key as
-//! data. Keys that begin with `!` are the store's own.
+//! Numbers, lives and times are eight bytes, big-endian. An entity is its name, `00`, and its key
+//! as data. Keys that begin with `!` are the store's own.
 
 use crate::machine::{Data, EntityId};
 
