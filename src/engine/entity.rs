@@ -35,7 +35,7 @@ impl Hold {
     }
 }
 
-/// The knowledge of an entity's state.
+/// The state of an entity, as far as it is known.
 #[derive(Default)]
 pub(super) enum State {
     #[default]

@@ -20,9 +20,9 @@ use super::record::InstanceRecord;
 /// the source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mismatch {
-    /// The side of the history, or `None` at its end.
+    /// The entry of the history, or `None` at its end.
     pub recorded: Option<(String, Place)>,
-    /// The side of the program.
+    /// The program's request, cancellation or wait, or `None` if it has none.
     pub found: Option<(String, Place)>,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Advance {
 /// request, and so does that of an answer to an open request.
 pub(super) type Watch<'a> = &'a mut dyn FnMut(&Entry, Option<&Request>);
 
-/// The surroundings of an evaluation: the end of its history, its arrivals, the current time, and
+/// The context of an evaluation step: the end of the history, the arrivals, the current time, and
 /// the observer.
 pub(super) struct Around<'a> {
     pub journal: &'a mut Journal,

@@ -90,7 +90,7 @@ impl Engine {
         let Back { steps, life, mail, children } = back;
         let id: Arc<str> = steps.id.as_str().into();
         for old in self.residents.mailboxes.remove(&id).unwrap_or_default().drain() {
-            // The writes of the rewind replace this mail.
+            // The rewind's batch deletes this mail, and the mail in its place is sent below.
             old.take();
         }
         let caller = LifeId { id: steps.id, life };
@@ -211,7 +211,8 @@ impl Engine {
         }
     }
 
-    /// Whether an instance is set aside as suspect, and no message to terminate it has come.
+    /// Whether an instance is a suspect, which is not evaluated, and no message to terminate it has
+    /// come.
     fn waits_for_its_end(&self, id: &Arc<str>) -> bool {
         let is_end = |mail: &Mail| matches!(mail.message, Message::Terminate { .. });
         let has_end = || {
