@@ -187,7 +187,7 @@ impl Engine {
     }
 
     /// Handles an attempt whose process ended before the attempt did: the attempt failed. The next
-    /// attempt keeps the deadline of the request.
+    /// attempt has the deadline of the failed one.
     fn interrupted(&mut self, id: &Arc<str>, seq: u64, now: i64) {
         let Some(instance) = self.residents.get_mut(id) else { return };
         let Some(open) = instance.evaluation.open.get(&seq) else { return };
