@@ -1,8 +1,8 @@
-//! The socket on which other processes reach the one that has a store.
+//! The socket on which other processes reach the process that has a store.
 //!
-//! A client that asks nothing, or slowly, takes nothing from the others: each has a thread, there are so many at most, and
-//! whoever has been silent longest gives way to the next one. What a client sends must come in time, and what all of them
-//! send at once takes so much memory at most.
+//! A silent or slow client takes nothing from the others. Each client has a thread. The number of
+//! clients is limited, and the client that has been silent longest makes room for a new one. A
+//! request must arrive in time, and the memory for all requests in transfer is limited.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,26 +17,26 @@ use crate::host::{Handle, Host, Reads};
 use super::socket::{contents, greet, length, send, short, socket};
 use super::{Request, Response, answer};
 
-/// Clients that are connected at once.
+/// The largest number of clients connected at once.
 const CLIENTS: usize = 256;
-/// Bytes of questions that are being read at once, of all clients.
+/// The largest total size of the requests that are being read, in bytes.
 const BYTES: usize = 1 << 30;
-/// A question of so many bytes is small.
+/// The size in bytes up to which a request is small.
 const SMALL: u32 = 1 << 20;
-/// How long a client may take for a question, once it has begun, and may be deaf in the middle of an answer.
+/// The time limit for a client to send a request, once begun, and for each write of a response.
 const SLOWEST: Duration = Duration::from_secs(30);
-/// How long a client waits that wants to know of changes.
+/// The longest time that a client waits for changes.
 const CHANGES_TIME: Duration = Duration::from_secs(10);
-/// How long nobody is taken on when the system gives no descriptor or no thread.
+/// The time for which no client is accepted after the system has refused a descriptor or a thread.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The socket of a store, while this process has it.
+/// The socket of a store, while this process has the store.
 pub struct Listener {
     path: PathBuf,
 }
 
 impl Listener {
-    /// Listens for other processes that want something of a host.
+    /// Listens for other processes that use a host.
     pub fn open(folder: &Path, host: &Host) -> io::Result<Listener> {
         let path = socket(folder);
         match std::fs::remove_file(&path) {
@@ -44,10 +44,11 @@ impl Listener {
             _ => {}
         }
         let listener = short(folder, |path| UnixListener::bind(path))?;
-        // Whoever may not write the store may not ask either.
+        // A user who may not write the store may not connect either.
         let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&path, only_owner)?;
-        // Files, connections and programs take descriptors. What the system gives is taken.
+        // Files, connections and programs take descriptors, so the limit is raised as far as the
+        // system allows.
         let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
         let asked = Asked { handle: host.handle(), reads: host.reads() };
         let serve = move || serve(&listener, &asked);
@@ -58,18 +59,18 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The next process that has the store removes it if this can't.
+        // If this fails, the next process that has the store removes the socket.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Takes clients on, as long as the process lives.
+/// Accepts clients as long as the process lives.
 fn serve(listener: &UnixListener, asked: &Asked) {
     let clients = Arc::new(Clients::default());
     for number in 0.. {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
-            // Who wants to be served waits until there is room again.
+            // A new client waits until there is room again.
             Err(_) => {
                 clients.dismiss_one();
                 thread::sleep(PAUSE);
@@ -81,7 +82,7 @@ fn serve(listener: &UnixListener, asked: &Asked) {
         let begun = thread::Builder::new().name("client".into()).spawn({
             let clients = clients.clone();
             move || {
-                // Whatever goes wrong, the client sees its connection's end.
+                // After any error, the client sees the end of its connection.
                 let _ = converse(number, stream, &clients, &asked);
                 clients.leave(number);
             }
@@ -93,7 +94,7 @@ fn serve(listener: &UnixListener, asked: &Asked) {
     }
 }
 
-/// The host, as clients ask it.
+/// The host, as clients use it.
 #[derive(Clone)]
 struct Asked {
     handle: Handle,
@@ -101,7 +102,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Responds to a request; an error when the host has ended.
+    /// Responds to a request. Returns an error if the host has ended.
     fn respond(&self, request: Request) -> io::Result<Response> {
         let ended = || io::Error::from(io::ErrorKind::ConnectionAborted);
         Ok(match request {
@@ -120,17 +121,17 @@ impl Asked {
     }
 }
 
-/// Those that are connected.
+/// The connected clients.
 #[derive(Default)]
 struct Clients {
     state: Mutex<State>,
-    /// Somebody has left, or has given memory back.
+    /// Signals that a client has left, or has released memory.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// By number: the connection, to end it, and since which question of all it has been silent.
+    /// The clients by number.
     all: BTreeMap<u64, Client>,
     questions: u64,
     bytes: usize,
@@ -138,7 +139,7 @@ struct State {
 
 struct Client {
     stream: Option<UnixStream>,
-    /// None while it is served.
+    /// The count of questions when the client fell silent, or `None` while it is served.
     silent_since: Option<u64>,
 }
 
@@ -147,8 +148,8 @@ impl Clients {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more is connected. When there are too many, the one that has been silent longest goes; when all are being served,
-    /// the new one waits.
+    /// Adds a client. If there are too many, disconnects the one that has been silent longest. If
+    /// all are being served, waits.
     fn enter(&self, number: u64, stream: &UnixStream) {
         let mut state = self.state();
         while state.all.len() >= CLIENTS {
@@ -169,7 +170,7 @@ impl Clients {
         self.state().dismiss_one();
     }
 
-    /// Whether a client is served now, or silent.
+    /// Notes whether a client is served now, or silent.
     fn serves(&self, number: u64, is_served: bool) {
         let mut state = self.state();
         state.questions += 1;
@@ -179,7 +180,7 @@ impl Clients {
         }
     }
 
-    /// Waits until there is memory for a question, and takes it.
+    /// Waits until there is memory for a request, and reserves it.
     fn take(&self, bytes: usize) -> Memory<'_> {
         let mut state = self.state();
         while state.bytes > 0 && state.bytes.saturating_add(bytes) > BYTES {
@@ -200,14 +201,14 @@ impl State {
         {
             client.silent_since = None;
             if let Some(stream) = client.stream.take() {
-                // It may be gone already.
+                // The connection may be gone already.
                 let _ = stream.shutdown(std::net::Shutdown::Both);
             }
         }
     }
 }
 
-/// The memory of a question, until it is the host's.
+/// The memory reserved for a request while it is read.
 struct Memory<'a> {
     clients: &'a Clients,
     bytes: usize,
@@ -220,7 +221,7 @@ impl Drop for Memory<'_> {
     }
 }
 
-/// Reads what comes in time.
+/// A reader that fails after a time limit.
 struct Timely<'a> {
     stream: &'a UnixStream,
     ends: Instant,
@@ -243,16 +244,16 @@ impl io::Read for Timely<'_> {
     }
 }
 
-/// Serves a client to its end.
+/// Serves a client until its connection ends.
 fn converse(number: u64, mut stream: UnixStream, clients: &Clients, asked: &Asked) -> io::Result<()> {
     stream.set_write_timeout(Some(SLOWEST))?;
     greet(&mut stream)?;
     loop {
-        // It may be silent between two questions for as long as it likes.
+        // A client may be silent between two requests for any time.
         stream.set_read_timeout(None)?;
         let len = length(&mut stream)?;
         clients.serves(number, true);
-        // Small ones wait for nobody.
+        // Small requests do not wait for memory.
         let memory = (len > SMALL).then(|| clients.take(len as usize));
         let request: Request = contents(&mut Timely::new(&stream), len)?;
         drop(memory);

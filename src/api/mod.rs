@@ -1,8 +1,8 @@
-//! What anybody outside may ask of a store: commands, questions, and what has changed.
+//! The interface of a store to the outside: commands, queries, and changes.
 //!
-//! Invariant: the socket, the Rust runtime and the command line reach instances and entities by these types alone, and none
-//! of them knows the keys of a store. Commands are carried out on the engine's turn; questions are answered beside it, from
-//! one state of the store each, in pages.
+//! Invariant: the socket, the Rust runtime and the command line reach instances and entities by
+//! these types alone, and none of them knows the keys of a store. The engine carries out commands
+//! on its turn. Queries run beside the engine, in pages, each on one state of the store.
 
 mod listener;
 mod query;
@@ -20,18 +20,19 @@ pub use socket::{receive, send};
 
 use serde::{Deserialize, Serialize};
 
-/// What a client sends.
+/// A request from a client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     Command(Command),
     Query(Query),
-    /// Answer when something has changed since then, or after some seconds; without it, where the store is now.
+    /// A request for the changes since a position. The response comes when something has changed,
+    /// or after some seconds. Without `since`, the response is the current position.
     Changes {
         since: Option<Followed>,
     },
 }
 
-/// What a client gets.
+/// A response to a client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Response {
     Reply(Reply),

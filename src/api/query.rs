@@ -1,4 +1,4 @@
-//! Questions, and who can answer them: a store that is open here, or the process that has it.
+//! Queries, and the sources of answers: a store that is open here, or the process that has it.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,21 +10,22 @@ use crate::engine::{History, InstanceRecord, ReadError, read_modules, read_recor
 use crate::kv::Read;
 use crate::machine::EntityId;
 
-/// Items of the pages that are asked for when all are wanted.
+/// The number of items of each page when all items are wanted.
 const WHOLE: u32 = 1_000;
-/// How often a history is begun to be read that is another one before its last page.
+/// The number of attempts to read something in pages while its instance begins anew before the last
+/// page.
 const ATTEMPTS: u32 = 5;
 
-/// A question about a store.
+/// A query about a store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Query {
     /// The record of an instance.
     Instance(String),
     /// Instances in the order of their ids.
     Instances { filter: InstanceFilter, paging: Paging },
-    /// The history of an instance, from its beginning or from the chunk of that number on.
+    /// The history of an instance, from its beginning or from the chunk with this number on.
     History { id: String, from: Option<u64> },
-    /// What there is of an entity.
+    /// The state, the holder and the messages of an entity.
     Entity(EntityId),
     /// Entities in the order of the store.
     Entities { filter: EntityFilter, paging: Paging },
@@ -38,36 +39,36 @@ pub enum Query {
     Output { id: String, paging: Paging },
 }
 
-/// What a [`Query`] comes to.
+/// The answer to a [`Query`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// `None`: there is no such instance.
+    /// `None` means that there is no such instance.
     Instance(Option<InstanceRecord>),
     Instances(Page<InstanceRecord>),
-    /// `None`: there is no such instance.
+    /// `None` means that there is no such instance.
     History(Option<HistoryPage>),
-    /// `None`: nothing is kept of it, and no program declares it.
+    /// `None` means that nothing is kept of the entity, and that no program declares it.
     Entity(Option<EntityView>),
     Entities(Page<EntityView>),
     Programs(Vec<ProgramView>),
-    /// Names and texts, the one that was run first.
+    /// The names and texts of the modules, beginning with the one that was run.
     Modules(Vec<(String, String)>),
     /// The store can't be read, for this reason.
     Unreadable(String),
-    /// `None`: there is no such instance.
+    /// `None` means that there is no such instance.
     Tree(Option<Page<InstanceRecord>>),
-    /// `None`: there is no such instance.
+    /// `None` means that there is no such instance.
     Output(Option<OutputPage>),
 }
 
-/// Why a question has no answer.
+/// The reason why a query has no answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum QueryError {
     /// The store can't be read, for this reason.
     Unreadable(String),
     /// The process that has the store does not answer, for this reason.
     Lost(String),
-    /// The answer is one to another question.
+    /// The answer belongs to another query.
     Unexpected,
 }
 
@@ -85,7 +86,7 @@ impl std::fmt::Display for QueryError {
 
 impl std::error::Error for QueryError {}
 
-/// Answers a question from a store.
+/// Answers a query from a store.
 pub fn answer(store: &dyn Read, query: &Query) -> Answer {
     answered(store, query).unwrap_or_else(|error| Answer::Unreadable(error.to_string()))
 }
@@ -104,9 +105,9 @@ fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
     })
 }
 
-/// Whoever answers questions.
+/// A source of answers to queries.
 pub trait Queries {
-    /// Answers a question.
+    /// Answers a query.
     fn query(&self, query: Query) -> Result<Answer, QueryError>;
 
     /// Returns the record of an instance, or `None` if there is no such instance.
@@ -125,7 +126,8 @@ pub trait Queries {
         }
     }
 
-    /// Hands all instances that a filter lets through to `visit`, a page at a time; it returns false to stop.
+    /// Hands all instances that a filter lets through to `visit`, one page at a time. `visit`
+    /// returns false to stop. Its second argument says whether the page is the last.
     fn each_instances(
         &self,
         filter: &InstanceFilter,
@@ -192,7 +194,8 @@ pub trait Queries {
         }))
     }
 
-    /// Returns what there is of an entity; `None` if nothing is kept of it and no program declares it.
+    /// Returns what the store has of an entity, or `None` if nothing is kept of it and no program
+    /// declares it.
     fn entity(&self, entity: &EntityId) -> Result<Option<EntityView>, QueryError> {
         match self.query(Query::Entity(entity.clone()))? {
             Answer::Entity(view) => Ok(view),
@@ -200,7 +203,8 @@ pub trait Queries {
         }
     }
 
-    /// Hands all entities that a filter lets through to `visit`, a page at a time; it returns false to stop.
+    /// Hands all entities that a filter lets through to `visit`, one page at a time. `visit`
+    /// returns false to stop.
     fn each_entities(
         &self,
         filter: &EntityFilter,
@@ -221,7 +225,7 @@ pub trait Queries {
         }
     }
 
-    /// Returns the names and texts of a program's modules, the one that was run first.
+    /// Returns the names and texts of a program's modules, beginning with the one that was run.
     fn modules(&self, hash: ProgramHash) -> Result<Vec<(String, String)>, QueryError> {
         match self.query(Query::Modules(hash))? {
             Answer::Modules(modules) => Ok(modules),

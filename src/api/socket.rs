@@ -1,8 +1,9 @@
 //! The protocol between processes, over a local socket in the store's folder.
 //!
-//! Each side first sends eight bytes that name the protocol and four with its version, and goes on only with the same
-//! version. A request is a length (four bytes, little-endian) and its postcard bytes; so is the response. A connection may
-//! ask many in turn.
+//! Each side first sends eight bytes that name the protocol, and four bytes with its version. A
+//! connection continues only if both versions are equal. A request is a length (four bytes,
+//! little-endian) and its postcard bytes, and so is the response. A connection may carry many
+//! requests, one after another.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -14,17 +15,18 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Answer, Changes, Command, Followed, Queries, Query, QueryError, Reply, Request, Response};
 
-/// Longest request or response, in bytes.
+/// The largest size of a request or a response, in bytes.
 const MOST: u32 = 1 << 30;
 
-/// The version of the protocol. It grows with every change of what is sent.
+/// The version of the protocol, which grows with every change of its messages.
 pub const PROTOCOL: u32 = 2;
-/// What both sides begin with.
+/// The bytes with which both sides begin.
 const GREETING: &[u8; 8] = b"durable\0";
-/// How long a greeting is waited for.
+/// The time limit for the greeting of the other side.
 const GREETING_TIME: Duration = Duration::from_secs(5);
 
-/// Says who one is; an error says that the other side is of another version, or no such process at all.
+/// Exchanges greetings. The error says that the other side has another version, or is no such
+/// process at all.
 pub(super) fn greet(stream: &mut UnixStream) -> io::Result<()> {
     let other = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     stream.set_read_timeout(Some(GREETING_TIME))?;
@@ -67,7 +69,7 @@ pub fn receive<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<T> {
     contents(stream, len)
 }
 
-/// The length of the next request or response.
+/// Reads the length of the next request or response.
 pub(super) fn length(stream: &mut impl Read) -> io::Result<u32> {
     let mut len = [0; 4];
     stream.read_exact(&mut len)?;
@@ -77,9 +79,9 @@ pub(super) fn length(stream: &mut impl Read) -> io::Result<u32> {
     }
 }
 
-/// A request or a response of that length.
+/// Reads a request or a response of this length.
 pub(super) fn contents<T: DeserializeOwned>(stream: &mut impl Read, len: u32) -> io::Result<T> {
-    // What does not come is not waited for with memory.
+    // Memory grows with the bytes that arrive, not with the length that the other side claims.
     let mut bytes = Vec::new();
     stream.take(u64::from(len)).read_to_end(&mut bytes)?;
     if bytes.len() != len as usize {
@@ -88,12 +90,13 @@ pub(super) fn contents<T: DeserializeOwned>(stream: &mut impl Read, len: u32) ->
     postcard::from_bytes(&bytes).map_err(io::Error::other)
 }
 
-/// Where the socket of a store is.
+/// Returns the path of a store's socket.
 pub(super) fn socket(folder: &Path) -> PathBuf {
     folder.join("socket")
 }
 
-/// A path to the socket that is short enough for the system: long ones go through the folder's own descriptor.
+/// Passes a path to the socket that is short enough for the system. A long path goes through the
+/// folder's own descriptor.
 pub(super) fn short<T>(folder: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     use std::os::fd::AsRawFd;
     const MOST: usize = 100;
@@ -112,8 +115,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the process that has the store in a folder. An error of the kind `InvalidData` says that it is of
-    /// another version.
+    /// Connects to the process that has the store in a folder. An error of the kind `InvalidData`
+    /// means that the process has another version.
     pub fn open(folder: &Path) -> io::Result<Connection> {
         let mut stream = short(folder, |path| UnixStream::connect(path))?;
         greet(&mut stream)?;
@@ -128,7 +131,7 @@ impl Connection {
         receive(&mut *stream)
     }
 
-    /// Has a command carried out, and waits until that is durable.
+    /// Has a command executed, and waits until that is durable.
     pub fn command(&self, command: Command) -> io::Result<Reply> {
         match self.request(&Request::Command(command))? {
             Response::Reply(reply) => Ok(reply),
@@ -136,7 +139,7 @@ impl Connection {
         }
     }
 
-    /// Waits until something has changed since then, for some seconds at most.
+    /// Waits until something has changed since a position, for some seconds at most.
     pub fn changes(&self, since: Option<Followed>) -> io::Result<Changes> {
         match self.request(&Request::Changes { since })? {
             Response::Changes(changes) => Ok(changes),

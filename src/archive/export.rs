@@ -18,7 +18,7 @@ use super::error::ArchiveError;
 use super::line::{line, text};
 use super::redact::Redaction;
 
-/// How a store is exported.
+/// The options of an export.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Exporting {
     /// The number of commits of the store's database, for the first line.
@@ -35,7 +35,7 @@ pub struct Exporting {
 pub struct Exported {
     /// The number of lines after the first.
     pub lines: u64,
-    /// What was left out because it is not readable, in words.
+    /// The descriptions of unreadable entries, which were left out.
     pub left_out: Vec<String>,
     /// The instances whose histories have gaps.
     pub gaps: BTreeSet<String>,
@@ -85,7 +85,7 @@ pub fn export(store: &dyn Read, how: Exporting, out: &mut impl Write) -> Result<
     Ok(exported)
 }
 
-/// Gathers what is secret in the histories of a store.
+/// Gathers the secrets in the histories of a store.
 fn secrets(store: &dyn Read) -> Result<Redaction, StoreError> {
     let (mut redaction, mut chain) = (Redaction::default(), Chain::default());
     store.scan(b"", &mut |key, bytes| {

@@ -50,7 +50,8 @@ pub fn read(lines: impl BufRead) -> Result<Incoming, ArchiveError> {
     }
 }
 
-/// Writes what was read into a store that has none of these instances, and verifies the store.
+/// Writes the lines of an import into a store that has none of their instances, and verifies the
+/// store.
 pub fn import(incoming: &Incoming, store: &mut DiskStore) -> Result<(), ArchiveError> {
     let batch = incoming.batch(store)?;
     store.commit(&batch)?;

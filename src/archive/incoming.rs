@@ -46,8 +46,8 @@ impl Incoming {
         self.lines.keys().filter(|key| key.starts_with(keys::INSTANCES)).count()
     }
 
-    /// Removes what is incomplete, and then everything that needs what was removed. Returns what
-    /// was removed.
+    /// Removes incomplete entries, and then everything that needs a removed entry. Returns the
+    /// reasons for the removals.
     pub fn leave_out(&mut self, store: &dyn Read) -> Vec<Refusal> {
         let mut left_out = Vec::new();
         loop {
@@ -75,8 +75,8 @@ impl Incoming {
         }
     }
 
-    /// Returns the batch that writes everything into a store. Refuses keys that the store has with
-    /// another value, and what is incomplete.
+    /// Returns the batch that writes everything into a store. Refuses existing instances, keys that
+    /// the store has with another value, and incomplete entries.
     pub fn batch(&self, store: &dyn Read) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         let known =
@@ -129,7 +129,7 @@ impl Read for View<'_> {
 }
 
 impl View<'_> {
-    /// Checks that everything is there that a key needs.
+    /// Checks that everything that a key needs is there.
     fn complete(&self, key: &[u8], value: &[u8]) -> Result<(), String> {
         if let Some(hash) = key.strip_prefix(keys::PROGRAMS) {
             return self.whole_program(hash, value);
@@ -203,7 +203,7 @@ fn grows(key: &[u8]) -> bool {
     key == keys::TIME || key == keys::LIFE
 }
 
-/// Returns what a key stands for, for people.
+/// Describes a key for people.
 fn named(key: &[u8]) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if let Some((id, number)) = keys::parse_chunk(key) {

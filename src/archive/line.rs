@@ -11,7 +11,7 @@ use super::chain::Chain;
 use super::forms::{data, entry, hex, instance, message, output, reference};
 use super::redact::Redaction;
 
-/// Returns the line of a key and its value. The error says what is not readable.
+/// Returns the line of a key and its value. The error names the unreadable part.
 pub(super) fn line(
     key: &[u8],
     bytes: &[u8],

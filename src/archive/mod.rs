@@ -1,9 +1,10 @@
 //! Archives: a store as lines of JSON (an export), and such lines as a store again (an import).
 //!
-//! Invariant: an export has every key of its store once, in order, and names what it leaves out. An
-//! import is all or nothing: it overwrites nothing, brings nothing incomplete, and exports as the
-//! same lines. Beside `engine` and `host`, only this layer knows the keys of a store. It opens no
-//! files and shows nothing to people: it returns what was left out or refused.
+//! Invariant: an export has every key of its store once, in order, and names the keys that it
+//! leaves out. An import is all or nothing: it overwrites nothing, brings nothing incomplete, and
+//! exports as the same lines. Beside `engine` and `host`, only this layer knows the keys of a
+//! store. This layer opens no files and shows nothing to people: it returns what it left out or
+//! refused.
 
 mod chain;
 mod error;

@@ -20,11 +20,11 @@ const MOST_LEVELS: usize = 100;
 /// The request headers that identify nobody.
 const OPEN: [&str; 6] =
     ["accept", "accept-language", "content-type", "content-encoding", "content-length", "user-agent"];
-/// The texts of which the name of a secret response header contains one.
+/// The texts that make a response header secret, if its name contains one of them.
 const SECRET: [&str; 5] = ["cookie", "auth", "token", "key", "secret"];
 
-/// Removes what is secret from a history. The requests that were open at its checkpoint become
-/// entries if `with_open`.
+/// Removes the secrets from a history. With `with_open`, the requests that were open at its
+/// checkpoint become entries.
 pub fn redact_history(id: &str, history: &mut History, with_open: bool) {
     let before = history.after.take().as_ref().map(Checkpoint::open_entries).unwrap_or_default();
     let mut redaction = Redaction::default();
@@ -152,7 +152,7 @@ impl Redaction {
         }
     }
 
-    /// Removes what is secret from a line of an export, and whatever is there in its stored form.
+    /// Removes the secrets from a line of an export, and every value in its stored form.
     pub fn line(&self, json: &mut Json) {
         match json {
             Json::String(text) => *text = self.text(text),

@@ -1,4 +1,4 @@
-//! Verification: a store has everything that was written, and every history can be read.
+//! Verification that a store has everything that was written, and that every history can be read.
 
 use crate::api::{Queries, QueryError};
 use crate::engine::query::InstanceFilter;

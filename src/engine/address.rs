@@ -1,4 +1,4 @@
-//! Who is sent to, and which request waits for an answer.
+//! The receivers of messages, and the requests that wait for answers.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::EntityId;
 
-/// Who is sent to.
+/// The receiver of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
     Instance(Arc<str>),
@@ -33,31 +33,33 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// An instance: its id, and which of the lives under that id it is.
+/// An instance: its id, and the number of its life under that id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LifeId {
     pub id: String,
     pub life: u64,
 }
 
-/// Which request of which instance an answer is for. An answer to another life than the one that asked is dropped.
+/// The request that an answer is for. The engine drops an answer to another life than the one that
+/// asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiter {
     pub instance: String,
     #[serde(default)]
     pub life: u64,
-    /// Requests are numbered from 0 again after each `continue_as_new`.
+    /// The number of the execution. After each `continue_as_new`, requests are numbered from 0
+    /// again.
     pub execution: u32,
     pub seq: u64,
 }
 
 impl Waiter {
-    /// The instance that waits.
+    /// Returns the instance that waits.
     pub fn life_id(&self) -> LifeId {
         LifeId { id: self.instance.clone(), life: self.life }
     }
 
-    /// Whether that instance waits.
+    /// Whether the instance that waits has this id and life.
     pub fn is_of(&self, id: &str, life: u64) -> bool {
         self.life == life && self.instance == id
     }

@@ -1,7 +1,7 @@
-//! What waits for an instance, and the order in which it is taken in.
+//! The answers and messages that wait for an instance, and the order in which it takes them in.
 //!
-//! What the engine does itself is answered in the turn that asked. Everything else has come at a time ([`Came`]), and is taken in
-//! the order of these times.
+//! The engine answers its own requests in the turn that made them. Everything else came at a time
+//! ([`Came`]), and is taken in in the order of these times.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use super::outbox::{Line, answered, is_line};
 use super::receives::Receives;
 use super::record::InstanceRecord;
 
-/// An answer that has come, and what an activity sent with it.
+/// An answer that has come, with the requests that an activity sent.
 #[derive(Clone)]
 pub(super) struct Delivery {
     pub seq: u64,
@@ -25,32 +25,33 @@ pub(super) struct Delivery {
     pub sends: Vec<Request>,
 }
 
-/// What has come for an instance, and which of its requests it may be for.
+/// Everything that has come for an instance, and the requests that it may answer.
 ///
-/// Invariant: `receives` and `lines` have requests that are open, and no two answers of the process have come at the same
-/// place.
+/// Invariant: the requests in `receives` and `lines` are open. No two answers of the process have
+/// come at the same place in the order.
 #[derive(Default)]
 pub(super) struct Arrivals {
-    /// Requests that wait for an event.
+    /// The requests that wait for an event.
     receives: Receives,
-    /// Requests for a line. They are answered at once.
+    /// The requests for a line, which are answered at once.
     lines: VecDeque<u64>,
-    /// Requests that the engine itself has seen to: their answers are part of the turn that asked.
+    /// The requests that the engine itself has carried out. Their answers are part of the turn that
+    /// asked.
     at_once: VecDeque<u64>,
-    /// Answers of this process, in the order in which they are taken in.
+    /// The answers of this process, in the order in which they are taken in.
     inbox: BTreeMap<Came, Delivery>,
-    /// How many there were.
+    /// The number of answers that this process has delivered so far.
     delivered: u64,
     pub mail: Mailbox,
-    /// Mail that was taken in since the engine last asked.
+    /// The mail that was taken in since the engine last asked.
     pub taken: Vec<Rc<Mail>>,
 }
 
-/// What comes first of all that waits for an instance.
+/// The first of all arrivals for an instance.
 enum First {
     Delivered(Came),
     Answer(Came),
-    /// An event, for a request.
+    /// An event, and the request that takes it.
     Event(Came, u64),
 }
 
@@ -63,12 +64,12 @@ impl First {
 }
 
 impl Arrivals {
-    /// What comes for the execution after this one: mail, and nothing that was for a request.
+    /// Returns the arrivals for the next execution: the mail, and nothing that was for a request.
     pub fn continued(self) -> Arrivals {
         Arrivals { mail: self.mail, taken: self.taken, ..Arrivals::default() }
     }
 
-    /// The same has come for an instance that is replayed in the place of this one.
+    /// Copies the arrivals to an instance that is replayed in the place of this one.
     pub fn copy_to(&self, into: &mut Arrivals) {
         into.mail = self.mail.clone();
         (into.inbox, into.delivered) = (self.inbox.clone(), self.delivered);
@@ -77,7 +78,8 @@ impl Arrivals {
 
     // ---- requests
 
-    /// A request may be answered by what comes; whether it is for a line, which the engine does not see to.
+    /// Notes a new request that an arrival may answer. Returns whether it is for a line, which the
+    /// engine does not dispatch.
     pub fn expect(&mut self, request: &Request) -> bool {
         if request.what == RequestKind::Effect(Effect::Receive) {
             self.receives.insert(request.seq, first_text(&request.args));
@@ -94,20 +96,21 @@ impl Arrivals {
         self.lines.contains(&seq)
     }
 
-    /// A request has its answer.
+    /// Notes that a request has its answer.
     pub fn answered(&mut self, seq: u64) {
         self.receives.remove(seq);
     }
 
-    /// A request has its answer of the past, or nobody waits for it any more.
+    /// Forgets a request that history answers, or whose answer nobody waits for any more.
     pub fn forget(&mut self, seq: u64) {
         self.receives.remove(seq);
         self.lines.retain(|known| *known != seq);
     }
 
-    // ---- what comes
+    // ---- arrivals
 
-    /// An answer has come at a time; it is taken in when it is its turn. An activity may have sent something.
+    /// Adds an answer that came at a time, with the requests that an activity sent. The instance
+    /// takes it in in the order of arrivals.
     pub fn deliver(&mut self, seq: u64, result: Result<Data, ErrorData>, sends: Vec<Request>, time: i64) {
         let came = Came { time, is_mail: false, number: self.delivered };
         self.delivered += 1;
@@ -115,32 +118,34 @@ impl Arrivals {
         debug_assert!(before.is_none(), "two answers have come at one place");
     }
 
-    /// What a request asked for is done, in the turn in which it was made.
+    /// Notes that a request is done in the turn that made it.
     pub fn deliver_at_once(&mut self, seq: u64) {
         self.at_once.push_back(seq);
     }
 
-    /// Takes the answers of the process that were not taken in.
+    /// Takes the answers of the process that the instance has not taken in.
     pub fn take_inbox(&mut self) -> BTreeMap<Came, Delivery> {
         std::mem::take(&mut self.inbox)
     }
 
-    /// Whether an answer of the process is there.
+    /// Whether an answer of the process waits.
     pub fn has_delivered(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// Whether something is there that the process alone has, and that is gone if the instance is read again.
+    /// Whether an arrival exists in this process alone. It would be lost if the instance were read
+    /// from the store again.
     pub fn is_in_memory_alone(&self) -> bool {
         !self.inbox.is_empty() || !self.at_once.is_empty()
     }
 
-    /// Whether lines are to be answered first of all.
+    /// Whether requests for lines wait, which are answered first of all.
     pub fn has_lines(&self) -> bool {
         !self.lines.is_empty()
     }
 
-    /// Whether an answer is there that would be taken in, or what ends the instance or holds it up.
+    /// Whether something waits to be taken in: an answer, an event, or a message that ends or
+    /// suspends the instance.
     pub fn has_answer(&self) -> bool {
         !self.inbox.is_empty()
             || !self.at_once.is_empty()
@@ -150,14 +155,15 @@ impl Arrivals {
             || self.receives.first_event(&self.mail).is_some()
     }
 
-    /// Whether what ends the instance or holds it up comes before everything else that waits.
+    /// Whether the first message that ends or suspends the instance comes before everything else
+    /// that waits, or there is no such message.
     pub fn is_control_first(&self) -> bool {
         let Some(control) = self.mail.control.front() else { return true };
         let is_first = self.first().is_none_or(|first| control.came() < first.came());
         self.at_once.is_empty() && self.lines.is_empty() && is_first
     }
 
-    /// What of all that waits came first, but for what ends the instance or holds it up.
+    /// Returns the first of all arrivals, except messages that end or suspend the instance.
     fn first(&self) -> Option<First> {
         let delivered = self.inbox.first_key_value().map(|(came, _)| First::Delivered(*came));
         let answer = self.mail.answers.front().map(|mail| First::Answer(mail.came()));
@@ -168,8 +174,9 @@ impl Arrivals {
         [delivered, answer, event].into_iter().flatten().min_by_key(First::came)
     }
 
-    /// The next answer: of what is done at once, else the first of all that has come. Of a line the answer is that it
-    /// leaves, so it is put with the others that do.
+    /// Takes the next answer: that of a line, else that of a request done at once, else the first
+    /// of all arrivals. The answer to a line says that the line leaves, so the line joins
+    /// `leaving`.
     pub fn next_answer(
         &mut self,
         record: &InstanceRecord,
@@ -208,7 +215,7 @@ impl Arrivals {
     }
 }
 
-/// The first of a list of arguments, as text.
+/// Returns the first of a list of arguments, as text.
 pub(super) fn first_text(args: &Data) -> String {
     args.items().first().map(format::display).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The stored forms of the version before, which knew nothing of what an instance may do outside. They are read, and never
-//! written.
+//! The stored forms of the previous version, which had no permissions for instances. They are read,
+//! and never written.
 
 use serde::Deserialize;
 
@@ -121,7 +121,7 @@ mod tests {
     use super::super::stored::BEFORE;
     use super::*;
 
-    /// A record as the version before wrote it: what comes last now was not there.
+    /// Encodes a record as the previous version did: without the last field.
     fn body(record: &InstanceRecord) -> Vec<u8> {
         let mut body = postcard::to_stdvec(record).expect("bytes");
         assert_eq!(body.pop(), Some(0), "no permissions are one byte");

@@ -1,8 +1,9 @@
-//! Checkpoints: the state of an instance as bytes, from which it goes on without its history before.
+//! Checkpoints: the stored state of an instance, from which it resumes without its earlier history.
 //!
-//! Invariant: a checkpoint is written in one batch with the history up to it, and says no more than that history: replay of the
-//! entries before it comes to the same state. So it may be left out, be of another version, or be lost, as long as
-//! the history is kept; only with [`Retention::Latest`] it is what the instance is.
+//! Invariant: a checkpoint is written in one batch with the history up to it, and says no more than
+//! that history: replay of the entries before it reaches the same state. So a checkpoint may be
+//! missing, lost, or of another version, as long as the history is kept. Only with
+//! [`Retention::Latest`] is the checkpoint the instance itself.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -15,32 +16,33 @@ use crate::machine::snapshot::{self, SavedRequest};
 use super::entry::Entry;
 use super::stored;
 
-/// What is kept of the history before a checkpoint.
+/// The part of the history before a checkpoint that is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retention {
-    /// All of it: the instance can be replayed from its beginning.
+    /// All of it, so that the instance can be replayed from its beginning.
     #[default]
     All,
-    /// Nothing: an instance that runs forever takes no more space than its state.
+    /// Nothing, so that an instance that runs forever takes no more space than its state.
     Latest,
 }
 
-/// When checkpoints are written, and what is kept before them.
+/// The policy for checkpoints: when they are written, and what history is kept before them.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoints {
-    /// Nanoseconds of replay, by estimate, that are worth one; none are written for less. With 0, each chunk of history
-    /// has one.
+    /// The estimated time of replay, in nanoseconds, that a checkpoint must save. With 0, each
+    /// chunk of history gets one.
     pub after: u64,
     pub retention: Retention,
 }
 
-/// What one entry of a history takes to be replayed, in nanoseconds, about.
+/// The approximate time to replay one entry of a history, in nanoseconds.
 pub(super) const ENTRY: u64 = 2_000;
-/// What one unit of fuel takes, in nanoseconds, about.
+/// The approximate time that one unit of fuel takes, in nanoseconds.
 pub(super) const FUEL: u64 = 30;
-/// A checkpoint must save this many nanoseconds of replay for each byte that it takes.
+/// The nanoseconds of replay that a checkpoint must save for each byte that it takes.
 const PER_BYTE: u64 = 200;
-/// A computation that asks for nothing must have taken this many times as long.
+/// The factor by which replay must take longer for a checkpoint when no history is being written,
+/// as in a long computation without requests.
 const COMPUTES: u64 = 100;
 
 impl Default for Checkpoints {
@@ -50,8 +52,9 @@ impl Default for Checkpoints {
 }
 
 impl Checkpoints {
-    /// The bytes that a checkpoint may take when replay has come to take so long; none when none is due, the state
-    /// being known to take `expected`. What is being written anyway is worth one sooner.
+    /// Returns the size in bytes that a checkpoint may have, given the time that replay takes by
+    /// now. Returns `None` if no checkpoint is due, or if the state, of about `expected` bytes, is
+    /// too large. If history is being written anyway (`writes`), a checkpoint is due sooner.
     pub(super) fn due(&self, replay: u64, expected: usize, writes: bool) -> Option<usize> {
         if self.after == 0 {
             return writes.then_some(usize::MAX);
@@ -62,7 +65,7 @@ impl Checkpoints {
     }
 }
 
-/// A request without an answer.
+/// An open request, as stored.
 #[derive(Serialize, Deserialize, Clone, PartialEq)]
 pub(super) struct SavedOpen {
     pub request: SavedRequest,
@@ -72,21 +75,21 @@ pub(super) struct SavedOpen {
     pub begun: bool,
 }
 
-/// An instance's state after the chunks before `chunks`.
+/// The state of an instance after the chunks before number `chunks`.
 #[derive(Serialize, Deserialize, Clone, PartialEq)]
 pub struct Checkpoint {
-    /// Which code the machine ran: [`fingerprint`].
+    /// The [`fingerprint`] of the code that the machine ran.
     pub(super) code: u64,
-    /// Of which life and execution it is.
+    /// The life and the execution that the checkpoint belongs to.
     pub life: u64,
     pub execution: u32,
-    /// The number of the first chunk after it, and the checksum of the one before.
+    /// The number of the first chunk after the checkpoint, and the checksum of the chunk before.
     pub chunks: u64,
     pub checksum: u64,
-    /// Whether the history before it is gone.
+    /// Whether the history before the checkpoint was deleted.
     pub trimmed: bool,
     pub(super) open: Vec<SavedOpen>,
-    /// Messages that nobody waits for any more, and that were not answered.
+    /// The unanswered messages whose answers nobody waits for any more.
     pub(super) given_up: Vec<u64>,
     pub(super) machine: Data,
 }
@@ -121,7 +124,7 @@ impl Checkpoint {
         }
     }
 
-    /// The bytes, with a checksum of their own.
+    /// Returns the bytes, with a checksum of their own.
     pub fn encode(&self) -> Vec<u8> {
         let body = stored::encode(self);
         let mut out = xxh3_64(&body).to_le_bytes().to_vec();
@@ -129,18 +132,18 @@ impl Checkpoint {
         out
     }
 
-    /// None when the bytes are not what was written, or of another version.
+    /// Decodes a checkpoint. Returns `None` if the bytes are damaged or of another version.
     pub fn decode(bytes: &[u8]) -> Option<Checkpoint> {
         let (checksum, body) = bytes.split_first_chunk::<8>()?;
         (u64::from_le_bytes(*checksum) == xxh3_64(body)).then(|| stored::decode(body))?
     }
 
-    /// Whether an instance of this code can go on from it.
+    /// Whether an instance of this code can resume from the checkpoint.
     pub fn is_of(&self, code: &Code) -> bool {
         self.code == fingerprint(code)
     }
 
-    /// The requests that are open, as entries of the history before.
+    /// Returns the open requests, as entries of the history before.
     pub fn open_entries(&self) -> Vec<Entry> {
         let entry = |open: &SavedOpen| {
             let request = snapshot::request(open.request.clone())?;
@@ -149,19 +152,19 @@ impl Checkpoint {
         self.open.iter().filter_map(entry).collect()
     }
 
-    /// The machine's state, as bytes.
+    /// Returns the machine's state, as bytes.
     pub fn state(&self) -> &[u8] {
         &self.machine.0
     }
 
-    /// Bytes of the machine's state.
+    /// Returns the size of the machine's state in bytes.
     pub fn size(&self) -> usize {
         self.machine.0.len()
     }
 }
 
-/// What must be the same for a machine's state to mean the same: the instructions of all functions, the builtins that
-/// they mention by number, and this version, whose machine it is.
+/// Returns a hash of all that gives a machine's state its meaning: the instructions of all
+/// functions, the builtins that they mention by number, and this version, whose machine runs them.
 fn fingerprint(code: &Code) -> u64 {
     *code.fingerprint.get_or_init(|| {
         use std::hash::{Hash, Hasher};

@@ -1,9 +1,11 @@
-//! Instances that wait for one another in a circle, so that none of them can end.
+//! Deadlocks: instances that wait for one another in a circle, so that none of them can end.
 //!
-//! An instance *only waits* when it is at rest and everything that it asked for is the end of others: calls of
-//! orchestrations without a time limit, and `wait`. When all that it waits for, all the way down, only waits, nothing that
-//! happens by itself brings any of them on. The youngest request of such a circle gets an error. What is not certain is
-//! no circle: an instance that is not in memory, is suspended, waits for an event, an entity or a time as well.
+//! An instance *only waits* when it is at rest and all its requests wait for the end of others:
+//! calls of orchestrations without a time limit, and `wait`. If everything that it waits for,
+//! directly or indirectly, only waits as well, nothing that happens by itself wakes any of them.
+//! Then the youngest request of the circle gets an error. When in doubt, the engine reports no
+//! circle: an instance that is not in memory, is suspended, or also waits for an event, an entity
+//! or a time is in none.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,23 +20,24 @@ use super::instance::Instance;
 use super::message::Message;
 use super::step::Engine;
 
-/// Circles of more instances are not looked for: they would not be in memory together.
+/// The number of instances above which no circle is looked for, since they would not be in memory
+/// together.
 const MOST: usize = 1_000;
 
-/// A request that is answered by the end of an instance: when it was made, its number, and that instance.
+/// A request that the end of an instance answers: its time, its number, and that instance.
 type Wait = (i64, u64, Arc<str>);
 
-/// Who waits for whom.
+/// The waits of each instance.
 type Waits = BTreeMap<Arc<str>, Vec<Wait>>;
 
 impl Instance {
-    /// Whether it waits for nothing but what it asked for.
+    /// Whether the instance waits for nothing but the answers to its requests.
     pub fn may_only_wait(&self) -> bool {
         let rests = self.waits() && self.evaluation.rests() && !self.is_suspended();
         rests && !self.arrivals.has_answer() && !self.evaluation.open.is_empty()
     }
 
-    /// What it waits for, if it only waits.
+    /// Returns the waits of the instance, or `None` if it does not only wait.
     fn only_waits(&self) -> Option<Vec<Wait>> {
         if !self.may_only_wait() {
             return None;
@@ -55,7 +58,7 @@ impl Instance {
 }
 
 impl Engine {
-    /// An instance has come to rest. If it is in a circle, or waits for one, that is broken.
+    /// Breaks the circle that an instance at rest is in or waits for, if there is one.
     pub(super) fn break_circle(&mut self, id: &Arc<str>) {
         let Some(waits) = self.all_that_wait(id) else { return };
         let Some((victim, seq, circle)) = youngest(&waits) else { return };
@@ -67,7 +70,8 @@ impl Engine {
         self.send(Address::Instance(victim), from, root, None, message);
     }
 
-    /// All that an instance waits for, all the way down, when none of it does anything else; itself included.
+    /// Returns the waits of an instance and of all that it waits for, directly or indirectly.
+    /// Returns `None` if one of them does not only wait.
     fn all_that_wait(&mut self, id: &Arc<str>) -> Option<Waits> {
         let mut waits = Waits::new();
         let mut next = vec![id.clone()];
@@ -76,7 +80,7 @@ impl Engine {
                 continue;
             }
             let Some(instance) = self.residents.get(&id) else {
-                // It is looked at when it is here and has come to rest.
+                // The engine looks again when this instance is in memory and at rest.
                 if self.is_under_way(&id) {
                     self.fetch(Address::Instance(id));
                 }
@@ -93,7 +97,8 @@ impl Engine {
     }
 }
 
-/// The youngest request of a circle among these: whose it is, its number, and the circle from there.
+/// Returns the youngest request that is part of a circle: its instance, its number, and the circle
+/// from there.
 fn youngest(waits: &Waits) -> Option<(Arc<str>, u64, Vec<String>)> {
     let mut all: Vec<(i64, &Arc<str>, u64, &Arc<str>)> = Vec::new();
     for (id, own) in waits {
@@ -107,7 +112,7 @@ fn youngest(waits: &Waits) -> Option<(Arc<str>, u64, Vec<String>)> {
     })
 }
 
-/// The shortest way from one to another along what they wait for, without the last.
+/// Returns the shortest path from one instance to another along the waits, without the last.
 fn way(waits: &Waits, from: &Arc<str>, to: &Arc<str>) -> Option<Vec<Arc<str>>> {
     let mut before: BTreeMap<&Arc<str>, &Arc<str>> = BTreeMap::new();
     let mut seen = BTreeSet::from([from]);

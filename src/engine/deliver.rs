@@ -1,4 +1,4 @@
-//! What messages do to the instances that they come for, and how instances end.
+//! Delivery of messages to instances, and the end of instances.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::run::{handle, outcome_of, take_mail, unknown};
 use super::step::Engine;
 
 impl Engine {
-    /// A message has come to an instance; gives it back when that is not in memory.
+    /// Delivers a message to an instance. Gives the message back if the instance is not in memory.
     pub(super) fn arrive(&mut self, id: &Arc<str>, mail: Rc<Mail>) -> Result<(), Rc<Mail>> {
         let Some(mut instance) = self.residents.get_mut(id) else { return Err(mail) };
         if instance.has_ended() && instance.is_live() {
@@ -41,7 +41,8 @@ impl Engine {
         self.send(Address::instance(&instance), from, to.root.clone(), None, message);
     }
 
-    /// Takes in what ends an instance, holds it up, or asks for its end.
+    /// Takes in a message that controls an instance, such as one that ends it, suspends it, or
+    /// waits for its end.
     pub(super) fn control(&mut self, id: &Arc<str>, mail: &Rc<Mail>, now: i64) {
         self.taken(&Address::Instance(id.clone()), mail);
         self.changed.push(id.clone());
@@ -70,7 +71,8 @@ impl Engine {
             Message::Suspend if instance.record.status == Status::Running => {
                 instance.record.status = Status::Suspended;
                 instance.record_changed = true;
-                // What has come is not taken in now, and must not be lost with the process.
+                // A suspended instance takes in no answers. They are stored, so that they outlive
+                // the process.
                 let inbox = match fault::is_in(Fault::SuspensionForgets) {
                     true => Default::default(),
                     false => instance.arrivals.take_inbox(),
@@ -80,7 +82,7 @@ impl Engine {
                 }
             }
             Message::Resume if instance.record.status == Status::Suspended => {
-                // Answers that have come are taken in before anything is done again.
+                // The instance takes in the answers that have come before it does anything else.
                 instance.record.status = Status::Running;
                 instance.record_changed = true;
             }
@@ -93,13 +95,14 @@ impl Engine {
             }
             _ => {}
         }
-        // Who asked for it sees it done.
+        // The sender's acknowledgement follows the change.
         if let Some(ack) = mail.ack.clone().filter(|_| mail.message.is_control()) {
             self.reply(mail, ack, Ok(Data::null()));
         }
     }
 
-    /// An instance has come to its end: everything that is left of it is seen to.
+    /// Finishes an instance that has ended: cancels its requests, releases its locks, answers its
+    /// waiters, and deals with its mail.
     pub(super) fn finish(&mut self, id: &Arc<str>, children: bool, now: i64) {
         let Some(mut instance) = self.residents.get_mut(id) else { return };
         self.changed.push(id.clone());
@@ -147,7 +150,7 @@ impl Engine {
         self.emit(Leaving::Ended { instance: id.clone(), outcome, told });
     }
 
-    /// An instance that was fetched has ended, or does not exist: its mail is answered.
+    /// Answers the mail of an instance that was fetched, and has ended or does not exist.
     pub(super) fn absent(&mut self, id: &str, record: Option<InstanceRecord>, now: i64) {
         let id: Arc<str> = id.into();
         if self.replacing.contains(&id) {
@@ -156,7 +159,7 @@ impl Engine {
         self.release_lives(&id, None);
         let mut mailbox = self.residents.mailboxes.remove(&id).unwrap_or_default();
         for mail in mailbox.drain() {
-            // The message before may have begun it.
+            // The previous message may have begun the instance.
             let Err(mail) = self.arrive(&id, mail) else { continue };
             match (&mail.message, &record) {
                 _ if self.residents.mailboxes.contains_key(&id) => self.residents.mailbox(&id).put(mail),
@@ -193,7 +196,8 @@ impl Engine {
         }
     }
 
-    /// A message has come to an instance that has ended (with this record), or that does not exist.
+    /// Deals with a message to an instance that has ended (with this record), or that does not
+    /// exist.
     fn refuse(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: Option<&InstanceRecord>) {
         if record.is_some_and(|record| mail.message.is_kept_by(record)) {
             self.leave(id, mail);
@@ -208,7 +212,7 @@ impl Engine {
         self.refuse_for_good(id, mail, record);
     }
 
-    /// As `refuse`, of an instance that can neither be replaced nor rewound any more.
+    /// Refuses a message like `refuse`, to an instance that can no longer be replaced or rewound.
     pub(super) fn refuse_ended(&mut self, id: &Arc<str>, mail: &Rc<Mail>, record: &InstanceRecord) {
         self.refuse_for_good(id, mail, Some(record));
     }
@@ -237,7 +241,7 @@ impl Engine {
             (message, None) => match mail.ack.clone() {
                 Some(ack) => self.reply(mail, ack, Err(unknown(id))),
                 None => {
-                    // The end of a child that never began is nothing to speak of.
+                    // A request to end a child that never began needs no report.
                     if !matches!(message, Message::Terminate { by: Some(_), .. }) {
                         let what = format!("{} for {id}", message.word());
                         self.emit(Leaving::Lost { what, error: unknown(id) });
@@ -247,7 +251,8 @@ impl Engine {
         }
     }
 
-    /// A message for an instance that may be rewound stays in the store, and is forgotten here.
+    /// Leaves a message for an instance that may be rewound in the store, acknowledges it, and
+    /// forgets it here.
     fn leave(&mut self, id: &Arc<str>, mail: &Rc<Mail>) {
         let Some(ack) = mail.ack.clone() else { return };
         let to = Address::Instance(id.clone());
@@ -256,7 +261,7 @@ impl Engine {
         self.reply(mail, ack, Ok(Data::null()));
     }
 
-    /// What an instance and all that its root began have written is too much: it ends.
+    /// Terminates an instance whose tree has written more than the quota of its root.
     pub(super) fn has_too_much(&mut self, id: &Arc<str>) {
         let Some(instance) = self.residents.get(id) else { return };
         let most = match self.quotas.bytes {
@@ -270,7 +275,8 @@ impl Engine {
         self.send(Address::Instance(id.clone()), from, root, None, message);
     }
 
-    /// An instance of that id is there already, and has ended or is another one; or it may not begin.
+    /// Answers a request to begin an instance that can't begin: its id belongs to an instance that
+    /// has ended or is a different one, or a limit forbids it.
     pub(super) fn refuse_begin(
         &mut self,
         mail: &Rc<Mail>,

@@ -1,7 +1,8 @@
-//! What becomes of a request: a timer, an effect for the host, a message, or something that the engine does itself.
+//! Dispatch of requests: each becomes a timer, an effect for the host, a message, or work that the
+//! engine does itself.
 //!
-//! Requests that are messages are sent in the batch that records them. An instance that is read from the store again
-//! has sent them: what it asked for as *recorded* is not sent twice.
+//! The batch that records a request that is a message also sends the message. So an instance that
+//! is read from the store again has sent its *recorded* requests, and they are not sent twice.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use super::step::Engine;
 use super::timers::Timer;
 
 impl Engine {
-    /// Sees to what an instance newly asks for, and to what it asks for no more.
+    /// Dispatches an instance's new requests, and drops those that it no longer waits for.
     pub(super) fn dispatch(&mut self, id: &Arc<str>, now: i64) {
         let Some(mut instance) = self.residents.get_mut(id) else { return };
         if instance.evaluation.agenda.has_leavings() {
@@ -52,7 +53,8 @@ impl Engine {
         }
     }
 
-    /// Lets out what an instance has printed and what its activities have sent, and gives up what it waits for no more.
+    /// Emits the lines of an instance, sends the messages of its activities, and drops the requests
+    /// that it no longer waits for.
     fn dispatch_leavings(&mut self, id: &Arc<str>, now: i64) {
         let Some(instance) = self.residents.get_mut(id) else { return };
         let agenda = &mut instance.evaluation.agenda;
@@ -61,7 +63,7 @@ impl Engine {
         let outgoing: Vec<_> =
             outgoing.into_iter().map(|(step, sends)| (Sender::of(instance, step), sends)).collect();
         if !lines.is_empty() {
-            // Lines leave before what follows from them.
+            // Lines leave before their consequences.
             let root = instance.record.root.clone();
             self.print(id, &root, lines);
         }
@@ -80,7 +82,8 @@ impl Engine {
         }
     }
 
-    /// Sees to one request; false when the instance has begun anew, and its other requests are gone.
+    /// Dispatches one request. Returns false if the instance has begun a new execution, so that its
+    /// other requests are gone.
     fn dispatch_one(&mut self, id: &Arc<str>, seq: u64, now: i64) -> bool {
         let Some(instance) = self.residents.get_mut(id) else { return false };
         let life = instance.record.life;
@@ -154,7 +157,7 @@ impl Engine {
                     self.outputs.extend(instance.begin_activity(step, now));
                 }
             },
-            // Others answer.
+            // Other instances and entities answer.
             RequestKind::Effect(Effect::Wait | messages!())
             | RequestKind::Orchestration { .. }
             | RequestKind::Operation { .. } => {
@@ -170,7 +173,7 @@ impl Engine {
                         let sender = instance.envelope(seq);
                         self.send_from(sender, to, ack, message);
                     }
-                    // Whoever is waited for goes on too.
+                    // The instance or entity that is waited for must run, too.
                     Errand::Sent(Address::Instance(target)) => self.fetch_if_away(&target),
                     Errand::Sent(Address::Entity(entity)) => self.wake_entity(&entity),
                     Errand::ForItself => {
@@ -183,7 +186,8 @@ impl Engine {
         true
     }
 
-    /// The process that made an attempt ended before it: the attempt failed. The next one has its deadline.
+    /// Handles an attempt whose process ended before the attempt did: the attempt failed. The next
+    /// attempt has the deadline of the failed one.
     fn interrupted(&mut self, id: &Arc<str>, seq: u64, now: i64) {
         let Some(instance) = self.residents.get_mut(id) else { return };
         let Some(open) = instance.evaluation.open.get(&seq) else { return };
@@ -210,14 +214,14 @@ impl Engine {
         }
     }
 
-    /// Whoever is waited for goes on too, if he does not already.
+    /// Fetches an instance that others wait for, unless it is under way already.
     fn fetch_if_away(&mut self, id: &str) {
         if !self.is_under_way(id) {
             self.fetch(Address::instance(id));
         }
     }
 
-    /// A request that nobody waits for any more.
+    /// Drops a request whose answer nobody waits for any more.
     pub(super) fn drop_open(&mut self, id: &Arc<str>, seq: u64, open: &Open) {
         self.scheduler.clear_timer(id, seq);
         match &open.request.what {
@@ -238,7 +242,7 @@ impl Engine {
         }
     }
 
-    /// A child whose caller waits no more ends too, unless it was called otherwise.
+    /// Terminates a child whose caller no longer waits for it, unless the child is detached.
     pub(super) fn terminate_child(&mut self, id: &Arc<str>, seq: u64, open: &Open, why: &str) {
         let RequestKind::Orchestration { options, .. } = &open.request.what else { return };
         let child = options::child(&options.decode()).unwrap_or_default();
@@ -287,7 +291,7 @@ impl Engine {
 }
 
 impl Instance {
-    /// An attempt at an activity begins, in the hands of the host.
+    /// Begins an attempt at an activity, and returns the output that hands it to the host.
     fn begin_activity(&mut self, step: StepId, now: i64) -> Option<Output> {
         let request = &self.evaluation.open.get(&step.seq)?.request;
         let RequestKind::Activity { name, .. } = &request.what else { return None };

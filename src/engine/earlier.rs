@@ -1,4 +1,5 @@
-//! The stored forms of the version before the one before, which knew no lives and no times of messages. They are read, and never written.
+//! The stored forms of the version before the previous one, which had no lives and no times of
+//! messages. They are read, and never written.
 
 use serde::Deserialize;
 
@@ -17,7 +18,7 @@ use super::program::StoredProgram;
 use super::record::{InstanceRecord, Status};
 use super::stored::Stored;
 
-/// The life of everything that began before lives were counted.
+/// The life of everything that began before lives existed.
 const LIFE: u64 = 0;
 
 fn of_that_life(id: String) -> LifeId {

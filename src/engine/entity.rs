@@ -1,4 +1,4 @@
-//! Entities as they are kept in memory: states, queues and holders, and what of them is to be written.
+//! Entities in memory: their states, queues and holders, and their unwritten changes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -15,13 +15,13 @@ use super::address::{LifeId, Waiter};
 use super::message::{Mail, Message};
 use super::{keys, stored};
 
-/// Who holds an entity.
+/// The holder of an entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hold {
     pub owner: Waiter,
-    /// All entities of the critical section.
+    /// All entities of the holder's critical section.
     pub set: Vec<EntityId>,
-    /// Since when, in nanoseconds since 1970.
+    /// The time since which the entity is held, in nanoseconds since 1970.
     pub since: i64,
 }
 
@@ -35,18 +35,18 @@ impl Hold {
     }
 }
 
-/// What is known of an entity's state.
+/// The state of an entity, as far as it is known.
 #[derive(Default)]
 pub(super) enum State {
     #[default]
     Unknown,
-    /// It was asked for.
+    /// The state is being fetched from the store.
     Asked,
-    /// It is this; none when the entity has no state.
+    /// The state, or `None` if the entity has none.
     Known(Option<Value>),
 }
 
-/// The newest program that declares an entity, and what its operations may do outside.
+/// The newest program that declares an entity, and the permissions of its operations.
 #[derive(Clone)]
 pub struct Deployment {
     pub image: Rc<Image>,
@@ -57,48 +57,50 @@ pub struct Deployment {
 pub(super) struct Running {
     pub(super) machine: Machine,
     pub(super) mail: Rc<Mail>,
-    /// The fuel that it has used.
+    /// The fuel that the operation has used.
     pub(super) spent: u64,
     pub(super) permissions: Permissions,
 }
 
-/// One entity.
+/// An entity in memory.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) queue: VecDeque<Rc<Mail>>,
-    /// Calls from within the critical section that holds it.
+    /// The calls from within the critical section that holds the entity.
     pub(super) lane: VecDeque<Rc<Mail>>,
     pub(super) hold: Option<Hold>,
-    /// Whether the store has a holder, and another one than this.
+    /// Whether the store has a holder.
     hold_written: bool,
+    /// Whether the holder in memory differs from the holder in the store.
     hold_changed: bool,
-    /// Whether it is among those with something to write.
+    /// Whether the entity is in [`Entities::changed`].
     changed: bool,
     pub(super) state: State,
-    /// A new state that is not written yet; none when it was deleted.
+    /// The new state that is not written yet; the inner `None` stands for a deletion.
     pub(super) unwritten: Option<Option<Data>>,
     pub(super) running: Option<Running>,
     pub(super) queued: bool,
-    /// How many operations it has run in this process.
+    /// The number of operations that the entity has run in this process.
     pub(super) operations: u32,
 }
 
-/// Entities at rest that are kept in memory.
+/// The number of entities at rest that are kept in memory.
 const RESIDENT: usize = 16_384;
 
-/// All entities with something to do, and some that have not.
+/// All entities with something to do, and some at rest.
 #[derive(Default)]
 pub(super) struct Entities {
     slots: HashMap<Rc<EntityId>, Slot>,
-    /// Those with something to write, each once, in no order.
+    /// The entities with unwritten changes, each once, in no order.
     changed: Vec<Rc<EntityId>>,
-    /// By instance, the entities that it asked for or holds.
+    /// The entities that each instance has asked for or holds.
     pub(super) owners: BTreeMap<LifeId, Vec<EntityId>>,
-    /// The newest program that declares an entity.
+    /// The newest program that declares each entity.
     pub(super) deployed: HashMap<String, Deployment>,
-    /// Those at rest, the one that has rested longest first; some may have been used since.
+    /// The entities at rest, beginning with the one that has rested longest. Some may have been
+    /// used since.
     resting: VecDeque<Rc<EntityId>>,
-    /// How many operations are under way.
+    /// The number of operations under way.
     pub busy: usize,
 }
 
@@ -107,19 +109,20 @@ impl Entities {
         self.slots.entry(entity.clone()).or_default()
     }
 
-    /// Notes that an entity has something to write.
+    /// Notes that an entity has unwritten changes.
     pub(super) fn note(&mut self, entity: &Rc<EntityId>) {
         if !std::mem::replace(&mut self.slot(entity).changed, true) {
             self.changed.push(entity.clone());
         }
     }
 
-    /// The newest program that declares an entity, and the entity.
+    /// Returns the newest program that declares an entity, and the entity.
     pub(super) fn deployed_and_slot(&mut self, entity: &Rc<EntityId>) -> (Option<&Deployment>, &mut Slot) {
         (self.deployed.get(&entity.name), self.slots.entry(entity.clone()).or_default())
     }
 
-    /// The program is the newest that declares an entity; whether it was not before, or with other permissions.
+    /// Makes a program the newest that declares an entity. Returns whether the program or its
+    /// permissions changed.
     pub fn deploy(&mut self, name: &str, image: &Rc<Image>, permissions: &Permissions) -> bool {
         let deployment = Deployment { image: image.clone(), permissions: permissions.clone() };
         let before = self.deployed.insert(name.to_string(), deployment);
@@ -128,7 +131,7 @@ impl Entities {
         })
     }
 
-    /// A message joins its queue.
+    /// Adds a message to the entity's queue.
     pub fn arrive(&mut self, entity: &Rc<EntityId>, mail: Rc<Mail>) {
         if let Message::Lock { owner, set, .. } = &mail.message {
             self.owners.entry(owner.life_id()).or_insert_with(|| set.clone());
@@ -143,7 +146,7 @@ impl Entities {
         }
     }
 
-    /// A holder that the store knows of.
+    /// Adds a holder that the store has.
     pub fn recover(&mut self, entity: EntityId, hold: Hold) {
         self.owners.insert(hold.owner.life_id(), hold.set.clone());
         let slot = self.slot(&Rc::new(entity));
@@ -151,7 +154,7 @@ impl Entities {
         slot.hold_written = true;
     }
 
-    /// The root of the message that it is at, or of the next one.
+    /// Returns the root of the message that the entity works on, or of the next one.
     pub fn root(&mut self, entity: &Rc<EntityId>) -> Arc<str> {
         let slot = self.slot(entity);
         let running = slot.running.as_ref().map(|running| &running.mail);
@@ -159,7 +162,7 @@ impl Entities {
         mail.map_or_else(|| Arc::from(""), |mail| mail.root.clone())
     }
 
-    /// Marks it as ready; whether it was not.
+    /// Marks an entity as ready. Returns whether it was not ready before.
     pub fn queue(&mut self, entity: &Rc<EntityId>) -> bool {
         let slot = self.slot(entity);
         !std::mem::replace(&mut slot.queued, true)
@@ -179,7 +182,7 @@ impl Entities {
         slot.into_iter().flat_map(|slot| slot.lane.iter().chain(&slot.queue)).map(|mail| &**mail)
     }
 
-    /// Those with a holder or messages, for people.
+    /// Describes the entities with a holder or messages, for people.
     pub fn describe(&self) -> String {
         let mut lines: Vec<String> = Vec::new();
         for (entity, slot) in &self.slots {
@@ -196,10 +199,10 @@ impl Entities {
         !self.changed.is_empty()
     }
 
-    /// States and holders that have changed.
+    /// Writes the changed states and holders to a batch.
     pub fn take_writes(&mut self, batch: &mut Batch) {
         let mut changed = std::mem::take(&mut self.changed);
-        // Batches are the same in each run.
+        // The order makes batches the same in each run.
         changed.sort_unstable();
         for entity in changed {
             let Some(slot) = self.slots.get_mut(&entity) else { continue };
@@ -232,7 +235,7 @@ impl Entities {
 }
 
 impl Slot {
-    /// Another holds it, or nobody any more.
+    /// Sets or removes the holder.
     pub(super) fn set_hold(&mut self, hold: Option<Hold>) {
         self.hold = hold;
         self.hold_changed = true;

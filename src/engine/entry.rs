@@ -1,4 +1,4 @@
-//! The entries of a history: what an instance asked for and what it got.
+//! The entries of a history: the requests of an instance, and their answers.
 
 use std::collections::BTreeSet;
 
@@ -9,30 +9,32 @@ use crate::builtins::Effect;
 use crate::machine::{Data, EntityId, ErrorData, Request, RequestKind, Value, format};
 use crate::syntax::Place;
 
-/// One thing that happened to an instance. Times are nanoseconds since 1970; `seq` numbers its requests from 0.
+/// An event in the life of an instance. Times are nanoseconds since 1970; `seq` numbers the
+/// instance's requests from 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Entry {
-    /// It asked for something.
+    /// The instance made a request.
     Requested { seq: u64, what: RecordedRequest, args: Args, place: Place, time: i64 },
-    /// It got an answer.
+    /// The instance got an answer.
     Answered { seq: u64, result: Result<Data, ErrorData>, time: i64 },
     /// An attempt at an activity failed, and the next one begins at `again`.
     Retried { seq: u64, error: ErrorData, again: i64, time: i64 },
     /// Nobody waits for the answer any more.
     Cancelled { seq: u64, time: i64 },
-    /// It came to its end; the outcome is in its record.
+    /// The instance came to its end. Its record has the outcome.
     Ended { time: i64 },
-    /// Somebody ended it.
+    /// The instance was terminated.
     Terminated { time: i64 },
-    /// It was rewound: what stood here is cut, and its next request has this number.
+    /// The instance was rewound: the entries that stood here were cut. Its next request has this
+    /// number.
     Rewound { seq: u64, time: i64 },
-    /// Since it was rewound, a request is asked again or its time begins anew.
+    /// After a rewind, a request is made again, or its time limit begins anew.
     Renewed { seq: u64, time: i64 },
-    /// An attempt after the first is handed to the host.
+    /// An attempt after the first was handed to the host.
     Begun { seq: u64, time: i64 },
 }
 
-/// What was asked for.
+/// A request as the history records it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RecordedRequest {
     Effect(String),
@@ -41,14 +43,14 @@ pub enum RecordedRequest {
     Operation { entity: EntityId, operation: String, signal: Option<Data> },
 }
 
-/// The arguments of a request; large ones by checksum only, since replay makes them again.
+/// The arguments of a request. Large ones are kept by checksum only, since replay makes them again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Args {
     Whole(Data),
     Large { bytes: u64, checksum: u128 },
 }
 
-/// Arguments of more bytes than this are kept by their checksum.
+/// The size in bytes above which arguments are kept by checksum only.
 const WHOLE: usize = 4096;
 
 impl Args {
@@ -68,7 +70,7 @@ impl Args {
         }
     }
 
-    /// For people: a list without its brackets.
+    /// Describes the arguments for people: a list without its brackets.
     pub fn describe(&self) -> String {
         match self {
             Args::Whole(data) => {
@@ -96,12 +98,12 @@ impl RecordedRequest {
         }
     }
 
-    /// The request for an effect, which a history has by its name.
+    /// Returns the request for an effect, which a history records by its name.
     pub fn of_effect(effect: Effect) -> RecordedRequest {
         RecordedRequest::Effect(effect.name().to_string())
     }
 
-    /// The effect that it is for, if it is for one that this version knows.
+    /// Returns the effect of the request, or `None` if it has none that this version knows.
     pub fn effect(&self) -> Option<Effect> {
         match self {
             RecordedRequest::Effect(name) => Effect::find(name),
@@ -109,7 +111,7 @@ impl RecordedRequest {
         }
     }
 
-    /// `effect`, `activity`, `call`, `start` or `signal`.
+    /// Returns `effect`, `activity`, `call`, `start` or `signal`.
     pub fn kind(&self) -> &'static str {
         match self {
             RecordedRequest::Effect(_) => "effect",
@@ -121,7 +123,7 @@ impl RecordedRequest {
         }
     }
 
-    /// As it is written in a program: `fs.read`.
+    /// Returns the request as programs write it, such as `fs.read`.
     pub fn shown(&self) -> String {
         match self {
             RecordedRequest::Effect(name) => crate::builtins::shown(name),
@@ -146,8 +148,8 @@ impl RecordedRequest {
     }
 }
 
-/// Whether two requests are for the same critical section, though their entities are written in another way: an earlier
-/// version did not bring their keys into one form.
+/// Whether two requests are for the same critical section, though their entities are written
+/// differently. An earlier version did not make the keys of entities canonical.
 fn same_section(what: &RecordedRequest, known: &Args, now: &Data) -> bool {
     let Args::Whole(known) = known else { return false };
     if what.effect() != Some(Effect::Lock) {
@@ -166,7 +168,7 @@ fn same_section(what: &RecordedRequest, known: &Args, now: &Data) -> bool {
 }
 
 impl Entry {
-    /// The entry of a request.
+    /// Returns the entry of a request.
     pub fn requested(request: &Request, time: i64) -> Entry {
         Entry::Requested {
             seq: request.seq,
@@ -184,7 +186,7 @@ impl Entry {
                 && (args.are(&request.args) || same_section(what, args, &request.args)))
     }
 
-    /// Bytes that it takes, about.
+    /// Returns the approximate number of bytes that the entry takes.
     pub(super) fn size(&self) -> usize {
         const FIXED: usize = 32;
         FIXED
@@ -198,7 +200,7 @@ impl Entry {
             }
     }
 
-    /// Its request's number, if it has one, and its time.
+    /// Returns the entry's number, if it has one, and its time.
     pub(super) fn numbers(&mut self) -> (Option<&mut u64>, &mut i64) {
         match self {
             Entry::Requested { seq, time, .. }
@@ -212,7 +214,8 @@ impl Entry {
         }
     }
 
-    /// The number of the request that it is about; the end of an instance is about none.
+    /// Returns the number of the request that the entry is about. Rewinds and ends of instances are
+    /// about none.
     pub fn seq(&self) -> Option<u64> {
         match self {
             Entry::Requested { seq, .. }

@@ -1,4 +1,4 @@
-//! Requests that others answer: the messages that they are, and to whom.
+//! Errands: requests that other instances and entities answer, as messages with their receivers.
 
 use crate::builtins::Effect;
 use crate::machine::options::{self, Child};
@@ -11,19 +11,19 @@ use super::message::Message;
 use super::open::Open;
 use super::record::InstanceRecord;
 
-/// What becomes of a request that others answer.
+/// The way in which a request that others answer is dispatched.
 pub(super) enum Errand {
-    /// It is sent. `ack` is told whether the receiver is there.
+    /// The message is sent. `ack` is the request that learns whether the receiver exists.
     Send { to: Address, ack: Option<Waiter>, message: Message },
-    /// An earlier process sent it, and this one answers.
+    /// The message was sent when the request was recorded, and this address answers it.
     Sent(Address),
     /// The instance would wait for its own end.
     ForItself,
-    /// There is nothing to be done.
+    /// Nothing needs to be done.
     Nothing,
 }
 
-/// What becomes of an open request of an instance that others answer.
+/// Returns the errand of an open request that others answer.
 pub(super) fn errand(asker: &InstanceRecord, open: &Open, entities: &Entities, now: i64) -> Errand {
     let seq = open.request.seq;
     let args = &open.request.args;
@@ -74,7 +74,7 @@ pub(super) fn errand(asker: &InstanceRecord, open: &Open, entities: &Entities, n
     }
 }
 
-/// Another instance is to begin: a child that is called, or one that is only started.
+/// Returns the errand that begins another instance, either as a called child or on its own.
 fn begin(
     asker: &InstanceRecord,
     seq: u64,
@@ -106,7 +106,7 @@ fn begin(
     Errand::Send { to: Address::instance(&id), ack, message }
 }
 
-/// The message of an effect that is one, and to whom.
+/// Returns the receiver and the message of an effect, or `None` if the effect is no message.
 pub(super) fn message(effect: Effect, args: &Data) -> Option<(String, Message)> {
     let args = args.items();
     let Value::Str(target) = args.first()? else { return None };
@@ -121,13 +121,13 @@ pub(super) fn message(effect: Effect, args: &Data) -> Option<(String, Message)> 
         },
         Effect::Suspend => Message::Suspend,
         Effect::Resume => Message::Resume,
-        // Those that are not sent to an instance have requests of their own kind.
+        // Other effects that are messages have request kinds of their own.
         _ => return None,
     };
     Some((target.as_str().to_string(), message))
 }
 
-/// When a signal is due: 0 for at once, as for one whose time is over.
+/// Returns the time at which a signal is due, or 0 if it is due at once or its time has passed.
 pub(super) fn signal_due(after: &Data, now: i64) -> i64 {
     let due = match after.decode() {
         Value::Duration(duration) => now.saturating_add(duration),

@@ -1,7 +1,8 @@
-//! The evaluation of an instance: its machine, what of its history is still to be replayed, and what it waits for.
+//! The evaluation of an instance: its machine, the rest of its history to replay, and its open
+//! requests.
 //!
-//! Evaluation and replay are the same code. What happens next is the next entry of the past, and has to be the same; once the
-//! past is replayed, it is a new entry, and is recorded.
+//! Evaluation and replay are the same code. During replay, each event must equal the next recorded
+//! entry. After it, each event is recorded as a new entry.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -15,33 +16,36 @@ use super::journal::Journal;
 use super::open::{Open, Requests, describe, policy_of};
 use super::record::InstanceRecord;
 
-/// Replay that asked for something other than the history holds. Each side is text with its place in the source.
+/// A replay that made another request than the history holds. Each side is a text with its place in
+/// the source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mismatch {
-    /// What the history holds; none when it is at its end.
+    /// The entry of the history, or `None` at its end.
     pub recorded: Option<(String, Place)>,
-    /// What the program does now.
+    /// The program's request, cancellation or wait, or `None` if it has none.
     pub found: Option<(String, Place)>,
 }
 
-/// How far an instance came.
+/// The result of one step of an evaluation.
 #[derive(Debug)]
 pub(super) enum Advance {
-    /// It can go on at once.
+    /// The instance can go on at once.
     More,
-    /// Its slice is used up.
+    /// The slice is used up.
     OutOfFuel,
     Waiting,
-    /// It is at its end, which waits for its lines to be out.
+    /// The program has ended. The end is recorded once its lines are out.
     Ending,
     Ended,
     Nondeterminism(Mismatch),
 }
 
-/// Sees every entry of the history as it is replayed or made; a request's entry with the request.
+/// An observer of every entry that is replayed or made. The entry of a request comes with the
+/// request, and so does that of an answer to an open request.
 pub(super) type Watch<'a> = &'a mut dyn FnMut(&Entry, Option<&Request>);
 
-/// What an evaluation goes on with: the end of its history, what has come for it, when that is, and who watches.
+/// The context of an evaluation step: the end of the history, the arrivals, the current time, and
+/// the observer.
 pub(super) struct Around<'a> {
     pub journal: &'a mut Journal,
     pub arrivals: &'a mut Arrivals,
@@ -49,37 +53,39 @@ pub(super) struct Around<'a> {
     pub watch: Watch<'a>,
 }
 
-/// Where an evaluation is.
+/// The phase of an evaluation.
 enum Phase {
-    /// It has not gone on in this process: it may stand in the middle of a turn.
+    /// The evaluation has not run in this process, and may stand in the middle of a turn.
     Unevaluated,
-    /// In a turn of the program: after an answer, and before all tasks wait.
+    /// The program is in a turn: after an answer, and before all tasks wait.
     Amid,
-    /// Between two of these turns: all tasks wait, and what they asked for is seen to.
+    /// The program is between two turns: all tasks wait, and their requests are dispatched.
     Between,
-    /// At its end, which waits for its lines to be out.
+    /// The program has ended, and its end waits until its lines are out.
     Ending(Result<Data, ErrorData>),
 }
 
-/// What is evaluated.
+/// The evaluation of an instance.
 ///
-/// Invariant: a request is open from its entry to that of its answer or of its cancellation. Nothing is recorded as long as
-/// there is a past, and nothing of it is asked of others twice.
+/// Invariant: a request is open from its own entry to that of its answer or its cancellation.
+/// Nothing is recorded before the replay is complete, and no replayed request is sent twice.
 pub(super) struct Evaluation {
     machine: Machine,
-    /// What of its history is still to be replayed.
+    /// The rest of the history to replay.
     past: VecDeque<Entry>,
     pub open: Requests,
-    /// Messages that were sent and that nobody waits for any more: their answers are noted all the same, for a rewinding.
+    /// The sent messages whose answers nobody waits for any more. Their answers are recorded
+    /// nevertheless, for a rewind.
     given_up: BTreeSet<u64>,
     phase: Phase,
     pub agenda: Agenda,
-    /// Fuel that it has used since this was last taken.
+    /// The fuel used since it was last taken.
     spent: u64,
 }
 
 impl Evaluation {
-    /// An evaluation at its beginning, or where its machine is, with a past that is replayed first.
+    /// Returns an evaluation at its beginning, or at the state of its machine. It first replays
+    /// `past`.
     pub fn new(
         machine: Machine,
         past: Vec<Entry>,
@@ -89,71 +95,72 @@ impl Evaluation {
         Evaluation { machine, past: past.into(), open, given_up, phase: Phase::Unevaluated, agenda, spent: 0 }
     }
 
-    /// Whether it has caught up with its history.
+    /// Whether the evaluation has caught up with its history.
     pub fn is_live(&self) -> bool {
         self.past.is_empty()
     }
 
-    /// What of its history is still to be replayed.
+    /// Returns the rest of the history to replay.
     pub fn past(&self) -> impl Iterator<Item = &Entry> {
         self.past.iter()
     }
 
-    /// The machine that evaluates it.
+    /// Returns the machine.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// Its machine and its open requests.
+    /// Returns the machine and the open requests.
     pub fn into_parts(self) -> (Machine, Requests) {
         (self.machine, self.open)
     }
 
-    /// Messages that were sent, that nobody waits for any more, and that were not answered.
+    /// Returns the unanswered messages whose answers nobody waits for any more.
     pub fn given_up(&self) -> Vec<u64> {
         self.given_up.iter().copied().collect()
     }
 
-    /// The fuel that it has used since this was last asked for.
+    /// Returns the fuel used since the last call.
     pub fn take_spent(&mut self) -> u64 {
         std::mem::take(&mut self.spent)
     }
 
     // ---- phases
 
-    /// Whether it has gone on in this process.
+    /// Whether the evaluation has run in this process.
     pub fn has_run(&self) -> bool {
         !matches!(self.phase, Phase::Unevaluated)
     }
 
-    /// Whether it is between two turns, and not at its end.
+    /// Whether the evaluation is between two turns, and not at its end.
     pub fn is_between(&self) -> bool {
         matches!(self.phase, Phase::Between)
     }
 
-    /// Whether it is between two turns, or at its end: what ends it interrupts nothing.
+    /// Whether the evaluation is between two turns or at its end, so that nothing is interrupted if
+    /// the instance is ended.
     pub fn rests(&self) -> bool {
         matches!(self.phase, Phase::Between | Phase::Ending(_))
     }
 
-    /// Whether it is at its end, which waits for its lines to be out.
+    /// Whether the program has ended, and the end waits until its lines are out.
     pub fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Ending(_))
     }
 
-    /// It has taken something in, and is in a turn.
+    /// Begins a turn, after something was taken in.
     pub fn begin_turn(&mut self) {
         self.phase = Phase::Amid;
     }
 
-    /// All tasks wait, or it is at its end, and all that it asked for is seen to.
+    /// Ends a turn: all tasks wait, or the program has ended, and all requests are dispatched.
     pub fn end_turn(&mut self) {
         if !self.is_ending() {
             self.phase = Phase::Between;
         }
     }
 
-    /// It is at its end, which waits.
+    /// Notes that the program has ended with this outcome, and that the end has to wait.
     pub fn wait_to_end(&mut self, outcome: Result<Data, ErrorData>) {
         debug_assert!(self.is_live(), "a replayed end does not wait");
         self.phase = Phase::Ending(outcome);
@@ -171,12 +178,13 @@ impl Evaluation {
 
     // ---- attempts
 
-    /// Whether the program wants another attempt after an error; an error is that of its `when`.
+    /// Asks the program whether it wants another attempt after an error. An `Err` is the error of
+    /// the policy's `when`.
     pub fn judge(&mut self, seq: u64, error: &ErrorData) -> Result<bool, ErrorData> {
         self.machine.judge(seq, error)
     }
 
-    /// Another attempt at a request begins at a time.
+    /// Notes that another attempt at a request begins at the time `again`.
     pub fn retried(&mut self, seq: u64, again: i64) {
         if let Some(open) = self.open.get_mut(seq) {
             open.attempt += 1;
@@ -187,7 +195,8 @@ impl Evaluation {
         }
     }
 
-    /// Takes in what the history says next of attempts: it came between two answers, however far the program was.
+    /// Replays the next entries about attempts. They came between two answers, regardless of how
+    /// far the program was.
     fn attempts(&mut self, watch: Watch<'_>) {
         while let Some(Entry::Retried { .. } | Entry::Begun { .. }) = self.past.front()
             && let Some(entry) = self.past.pop_front()
@@ -205,9 +214,10 @@ impl Evaluation {
         }
     }
 
-    // ---- going on
+    // ---- progress
 
-    /// Evaluates up to the next requests or the end. Answers what came of it, and the fuel that it took.
+    /// Evaluates up to the next requests or the end. Returns the progress, and the fuel that it
+    /// took.
     pub fn run(&mut self, fuel: u64) -> (Progress, u64) {
         let progress = match self.take_ending() {
             Some(outcome) => Progress::Done(outcome),
@@ -223,7 +233,7 @@ impl Evaluation {
         (progress, spent)
     }
 
-    /// Takes in what the program has asked for, and what it waits for no more.
+    /// Takes the program's new requests, and those that it no longer waits for.
     pub fn take_requests(&mut self, around: &mut Around<'_>) -> Result<(), Mismatch> {
         for request in self.machine.take_requests() {
             self.requested(request, around)?;
@@ -234,8 +244,9 @@ impl Evaluation {
         Ok(())
     }
 
-    /// The next entry: the next one of the past, which has to fit, or a new one, which is recorded. Answers its time, and
-    /// whether it is of the past; one that does not fit is the error.
+    /// Returns the time of the next entry, and whether it is recorded. During replay, it is the
+    /// next recorded entry; one that does not fit is the error. After replay, it is a new entry,
+    /// which is recorded here.
     fn next_entry(
         &mut self,
         request: Option<&Request>,
@@ -295,7 +306,7 @@ impl Evaluation {
             Mismatch { recorded: Some(self.side(&entry)), found }
         })?;
         around.arrivals.forget(seq);
-        // What follows from a recorded one was done when it was recorded.
+        // The consequences of a recorded cancellation followed when it was recorded.
         if let Some(open) = self.open.remove(seq) {
             if open.is_sent() {
                 self.given_up.insert(seq);
@@ -307,7 +318,7 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Comes to its end. Answers whether that is of the past.
+    /// Records or replays the end. Returns whether the end was recorded before.
     pub fn end(&mut self, around: &mut Around<'_>) -> Result<bool, Mismatch> {
         let fits = |entry: &Entry| matches!(entry, Entry::Ended { .. });
         let ended = self.next_entry(None, fits, |time| Entry::Ended { time }, around);
@@ -315,7 +326,7 @@ impl Evaluation {
         ended.map(|(_, recorded)| recorded).map_err(mismatch)
     }
 
-    /// Takes in the next entry of the past; none when there is none.
+    /// Replays the next entry, or returns `None` if the replay is complete.
     pub fn replay(&mut self, around: &mut Around<'_>) -> Option<Advance> {
         self.attempts(around.watch);
         let entry = self.past.pop_front()?;
@@ -347,7 +358,7 @@ impl Evaluation {
         Some(advance)
     }
 
-    /// Takes in the first of all that waits for it, if nothing comes before that.
+    /// Takes in the first of all arrivals, if nothing must be dispatched before.
     pub fn take_in(&mut self, record: &InstanceRecord, around: &mut Around<'_>) -> Advance {
         debug_assert!(self.is_live(), "nothing is taken in before the past is replayed");
         let now = around.now;
@@ -380,7 +391,7 @@ impl Evaluation {
         }
     }
 
-    /// An entry of the history as one side of a mismatch.
+    /// Returns an entry of the history as one side of a mismatch.
     fn side(&self, entry: &Entry) -> (String, Place) {
         let of = |seq: &u64| self.open.get(seq).map_or_else(Place::default, |open| open.request.place);
         match entry {

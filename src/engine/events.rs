@@ -1,4 +1,4 @@
-//! What happens to the engine, and what it wants done.
+//! The events that the engine gets, and its outputs.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,21 +23,23 @@ use super::purge::Tree;
 use super::record::{InstanceRecord, Lifecycle};
 use super::rewind::Rewinding;
 
-/// Which attempt at which request of which execution of which life. Of an operation the attempts are numbered through.
+/// An attempt: its request, execution and life, and its number. The attempts of an operation are
+/// numbered consecutively.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StepId {
     pub owner: Address,
     pub life: u64,
     pub execution: u32,
     pub seq: u64,
-    /// How often the request was asked again by rewinding: what was given up before is not under way now.
+    /// The number of rewinds that asked the request again. It tells attempts that were given up
+    /// from the current one.
     pub round: u32,
-    /// From 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
 }
 
 impl StepId {
-    /// Of a request of an instance.
+    /// Returns the id of the current attempt at a request of an instance.
     pub(super) fn of(id: &Arc<str>, record: &InstanceRecord, open: &Open) -> StepId {
         let InstanceRecord { life, execution, .. } = *record;
         let Open { round, attempt, .. } = *open;
@@ -52,65 +54,66 @@ impl StepId {
     }
 }
 
-/// What happens to the engine.
+/// An event that the engine gets.
 pub enum Event {
-    /// First of all: the messages and the holders of entities that the store has, the life of what begins now, and the
-    /// time that the store has come to. Of the instances that have mail, those of that root go on; all of them, when it is
-    /// none.
+    /// The first event: the stored messages and holders of entities, the life of instances that
+    /// begin now, and the time that the store has reached. Of the instances that have mail, those
+    /// of `root` go on, or all of them if it is `None`.
     Recover {
         mail: Vec<(Address, u64, StoredMail)>,
         holds: Vec<(EntityId, Hold)>,
-        /// Runs of lines that may not be out; those of that root leave once more.
+        /// The runs of lines that may not be out. Those of the root are emitted once more.
         lines: Vec<(u64, StoredLines)>,
         life: u64,
         time: i64,
         root: Option<String>,
     },
-    /// An instance begins, with a program that is now the newest for its entities.
+    /// An instance begins. Its program becomes the newest for its entities.
     Begin { record: InstanceRecord, image: Rc<Image> },
-    /// An instance that the store holds goes on where its history ends.
+    /// A stored instance goes on where its history ends.
     Load { record: InstanceRecord, history: History, image: Rc<Image> },
-    /// An instance that was to be fetched has ended, or there is none.
+    /// A fetched instance has ended, or does not exist.
     Absent { id: String, record: Option<InstanceRecord> },
-    /// The state of an entity that was to be fetched, and the newest program that declares it.
+    /// The state of a fetched entity, and the newest program that declares it.
     Entity { entity: EntityId, state: Option<Data>, deployed: Option<Deployment> },
-    /// A program that was to be fetched.
+    /// A fetched program.
     Program { image: Rc<Image> },
-    /// The record of an instance whose status was asked for.
+    /// The record of an instance whose status was requested.
     Status { step: StepId, record: Option<InstanceRecord> },
-    /// An instance of the store is to go on.
+    /// A stored instance is to go on.
     Wake { id: String },
-    /// Instances of the store go back. The store has all that was written before.
+    /// Stored instances are rewound. All earlier writes are in the store.
     Rewind(Rewinding),
-    /// An instance of the store, which is not in memory, has this record from now on: it may do less outside.
+    /// The new record of a stored instance that is not in memory. It has fewer permissions.
     Restrict { record: InstanceRecord },
-    /// A client sends something. `from` is a key that no other message has.
+    /// A message from a client. No other message has the key `from`.
     Send { to: Address, from: String, message: Message },
-    /// A step that was an output has its result; what an activity sent goes out with it.
+    /// The result of a step that was an output, with the requests that an activity sent.
     Answer { step: StepId, result: Result<Data, ErrorData>, sends: Vec<Request> },
-    /// So many lines of a run are out.
+    /// Lines of a run are out; `count` is their number.
     LinesOut { run: u64, count: usize },
-    /// Instances that have ended, or are given up, are removed: nothing of them reaches what begins under their ids. The
-    /// store has all that was written before.
+    /// Instances that have ended, or are given up, are purged. Nothing of them reaches instances
+    /// that begin under their ids. All earlier writes are in the store.
     Purge { tree: Tree },
-    /// Programs and texts are removed that nobody needs, by these writes. The store has all that was written before.
+    /// Unused programs and texts are removed by these writes. All earlier writes are in the store.
     Collect { unused: Batch },
     /// The tree of an instance that is to be replaced.
     Tree { id: String, tree: Tree },
-    /// An instance that has ended, or is gone, holds nothing any more.
+    /// An instance that has ended or is gone releases its locks.
     Release { owner: LifeId },
-    /// Time has passed: what is due is woken.
+    /// Time has passed. Due timers fire.
     Tick,
-    /// One of those who can run does so, for a slice.
+    /// One of the ready instances and entities runs for a slice.
     Run,
 }
 
-/// What the engine wants done.
+/// An output: something that the engine wants done.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Answer an effect that leaves nothing outside.
+    /// Answer an effect that changes nothing outside.
     Effect { step: StepId, effect: Effect, args: Data, permissions: Permissions },
-    /// Run an activity and answer. Its own external effects must wait until the writes are durable.
+    /// Run an activity, and answer. Its own external effects must wait until the writes are
+    /// durable.
     Activity {
         step: StepId,
         program: ProgramHash,
@@ -119,56 +122,58 @@ pub enum Output {
         key: String,
         permissions: Permissions,
     },
-    /// Nobody waits for this step any more; it may be broken off.
+    /// Nobody waits for this step any more. It may be broken off.
     Abandon { step: StepId },
-    /// Read an instance or an entity from the store, all that was written before included.
+    /// Read an instance or an entity from the store, including all earlier writes.
     Fetch { address: Address },
     /// Read a program.
     FetchProgram { hash: ProgramHash },
-    /// Read the tree of an instance that has ended and is to be replaced, all that was written before included.
+    /// Read the tree of an instance that has ended and is to be replaced, including all earlier
+    /// writes.
     Tree { id: String },
     /// Read the record of an instance, for its status.
     Status { step: StepId, id: String },
-    /// Somebody was told of the end of an instance that had ended before.
+    /// An instance or client was told of the end of an instance that had ended before.
     Told { instance: String },
-    /// Once the writes are durable, this leaves the process.
+    /// An output that leaves the process once the writes are durable.
     Gated(Gated<Leaving>),
 }
 
-/// What leaves the process, in the order in which the engine says so.
+/// An output that leaves the process. Such outputs keep the order in which the engine emits them.
 #[derive(Clone, Debug)]
 pub enum Leaving {
-    /// Carry out an effect outside, and answer.
+    /// Perform an external effect, and answer.
     Effect { step: StepId, effect: Effect, args: Data, permissions: Permissions },
-    /// Write a line, and tell of it.
+    /// Write a line, and report that it is out.
     Line { run: u64, line: Line },
-    /// An instance has come to its end, and its outcome may be shown. `told` says that other instances were told.
+    /// An instance has ended, and its outcome may be shown. `told` says whether other instances
+    /// were told.
     Ended { instance: Arc<str>, outcome: Outcome, told: bool },
-    /// A message that nobody waits for had no effect. For people.
+    /// A message without effect, for which no sender waits. For people.
     Lost { what: String, error: ErrorData },
 }
 
-/// What has changed in a store, once that is durable.
+/// A durable change in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChangeKind {
-    /// An instance has begun, has ended, or its record is another one.
+    /// An instance has begun or ended, or its record has changed.
     Instance { id: String, lifecycle: Lifecycle },
     /// An instance was removed.
     Removed { id: String },
-    /// The history of an instance is longer.
+    /// The history of an instance has become longer.
     History { id: String },
-    /// The state, the holder or the messages of an entity are others.
+    /// The state, the holder or the messages of an entity have changed.
     Entity { entity: EntityId },
 }
 
-/// How an instance ended, or why it stopped.
+/// The way in which an instance ended, or the reason why it stopped.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     Completed(Data),
     Failed(ErrorData),
     Terminated(Data),
-    /// Replay asked for something other than the history holds. Nothing was done or lost.
+    /// Replay made another request than the history holds. Nothing was done or lost.
     Nondeterminism(Mismatch),
-    /// Its program can't run it, for this reason. Nothing was done or lost.
+    /// The program of the instance can't run it, for this reason. Nothing was done or lost.
     Incompatible(String),
 }

@@ -1,7 +1,7 @@
-//! An instance whose program grows while it waits, and the way back: what a session at the prompt is.
+//! Instances whose programs grow while they wait, and the way back: the sessions of the prompt.
 //!
-//! The longer program has to do the same up to where the instance waits; else its replay does not fit its history, and
-//! it is stuck.
+//! The longer program must do the same up to where the instance waits. Otherwise its replay does
+//! not fit the history, which is nondeterminism.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -19,8 +19,9 @@ use super::record::{InstanceRecord, Status};
 use super::step::Engine;
 
 impl Engine {
-    /// Lets an instance that waits go on with a longer program; `history` is all of its own. It is replayed here and now:
-    /// what comes for it meanwhile finds it where it was. An error says why it can't.
+    /// Lets an instance that waits go on with a longer program. `history` is its whole history. The
+    /// replay happens here, at once, so that later arrivals find the instance where it was. The
+    /// error says why the instance can't go on.
     pub fn extend(&mut self, id: &str, image: &Rc<Image>, history: History, now: i64) -> Result<(), String> {
         self.scheduler.now = now;
         let known = self.residents.get(id).filter(|instance| instance.is_at_rest());
@@ -38,31 +39,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether an instance is not under way, and is not about to be.
+    /// Whether an instance is neither under way nor about to be.
     pub fn is_gone(&self, id: &str) -> bool {
         !self.is_under_way(id) && !self.wanted.has(&Address::instance(id))
     }
 
-    /// Whether an instance in memory waits; not all that happened to it need be written.
+    /// Whether an instance in memory waits. Some of its entries may not be written yet.
     pub fn is_waiting(&self, id: &str) -> bool {
         self.residents.get(id).is_some_and(|instance| instance.waits())
     }
 
-    /// What an instance in memory says of itself; none when it does not or is not there.
+    /// Returns the status that an instance in memory has set, or `None` if it has set none or is
+    /// not in memory.
     pub fn says(&self, id: &str) -> Option<&crate::machine::Data> {
         self.residents.get(id)?.record.custom.as_ref()
     }
 }
 
-/// What is taken back, and the writes that do it.
+/// An undo: the writes that take an instance back, and the requests that they remove.
 pub struct Cut {
     pub batch: Batch,
-    /// What had been asked for since, in order.
+    /// The removed requests, in order.
     pub dropped: Vec<Entry>,
 }
 
-/// The writes that take an instance back to where it waited for an event, with the program that it had then, and the
-/// status that it gave. Answers to what it asked for before stay. An error says why it can't be.
+/// Returns the writes that take an instance back to where it waited for an event, with its program
+/// and its status of that time. Answers to earlier requests stay. The error says why this is
+/// impossible.
 pub fn cut(
     record: &InstanceRecord,
     history: &History,
@@ -98,11 +101,11 @@ pub fn cut(
                 entries.push(entry.clone());
             }
             Entry::Requested { seq, .. } if gone.contains(seq) => dropped.push(entry.clone()),
-            // What was cancelled since is open again.
+            // A request that was cancelled since is open again.
             _ => {}
         }
     }
-    // The numbers of what is dropped are not given again.
+    // The numbers of removed requests are not reused.
     let numbers = |entry: &Entry| match entry {
         Entry::Requested { seq, .. } => Some(seq + 1),
         Entry::Rewound { seq, .. } => Some(*seq),
@@ -133,7 +136,7 @@ fn requested(entry: &Entry) -> Option<u64> {
     }
 }
 
-/// Whether another instance or an entity answers it, by a message.
+/// Whether another instance or an entity answers the request, by a message.
 fn is_answered_by_others(entry: &Entry) -> bool {
     match entry {
         Entry::Requested { what, .. } => {
@@ -150,7 +153,7 @@ fn is_settled(entries: &[Entry], wanted: Option<u64>) -> bool {
     })
 }
 
-/// A request for people.
+/// Describes a request for people.
 pub fn described(entry: &Entry) -> String {
     match entry {
         Entry::Requested { what, args, .. } => super::open::describe(what, args),

@@ -1,44 +1,46 @@
-//! Faults that the engine once had, each put back by a test to see that the simulator finds it.
+//! Faults that the engine once had. A test puts each back, to check that the simulator finds it.
 //!
-//! Nothing but a test puts one in; the engine asks for each at the one place where its rule is applied.
+//! Only tests put faults in. The engine asks for each fault at the one place that applies its rule.
 
 use std::cell::Cell;
 
-/// A rule that is not kept.
+/// A fault: a rule that the engine breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A purge leaves the children, and a call takes whatever has its id.
+    /// A purge leaves the children, and a call joins any instance that has its id.
     PurgeLeavesChildren,
-    /// An answer to an earlier life is taken.
+    /// An instance takes an answer to an earlier life.
     AnswersReachOtherLives,
-    /// Of events that wait together the one is taken that was asked for first.
+    /// Of several waiting events, the one with the earliest request is taken, not the earliest
+    /// event.
     EventsByRequest,
-    /// An event is taken before what was due before it.
+    /// An event is taken before answers and timers that came before it.
     EventsBeforeTimers,
-    /// What comes for a suspended instance is not written.
+    /// Answers that come for a suspended instance are not written.
     SuspensionForgets,
-    /// What comes for a failed instance is dropped.
+    /// Answers that come for a failed instance are dropped.
     FailedDropsAnswers,
-    /// After a rewinding the numbers of what was cut are given again.
+    /// After a rewind, the numbers of the requests that were cut are reused.
     NumbersAgain,
-    /// What succeeded after the failed answer is cut.
+    /// A rewind cuts the successes after the failed answer.
     SuccessesCut,
-    /// After a rewinding the time limits of before count.
+    /// After a rewind, the old time limits still count.
     OldLimitsCount,
     /// `continue_as_new` leaves the children of the execution that it ends.
     ContinuationLeavesChildren,
-    /// What a turn asks of others is not sent when the next turn gives it up.
+    /// The messages of a turn are not sent if the next turn gives them up.
     GivenUpUnsent,
-    /// Turns are taken in the order asked for, whoever asks how often.
+    /// Turns are given in the order of requests for them, no matter how many an instance makes.
     OneRowForAll,
-    /// Nothing is read from the store as long as enough can run.
+    /// Nothing is read from the store as long as enough instances can run.
     ReadsStarve,
-    /// A turn lasts as long as there are answers or messages, whatever the program does with each.
+    /// A turn lasts as long as there are answers or messages, no matter how much the program
+    /// computes for each.
     TurnsOfManySlices,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Fault; 14] = [
         Fault::PurgeLeavesChildren,
         Fault::AnswersReachOtherLives,
@@ -55,7 +57,7 @@ impl Fault {
         Fault::ReadsStarve,
         Fault::TurnsOfManySlices,
     ];
-    /// Those that make others wait, and do nothing else.
+    /// The faults that only make others wait.
     pub const OF_TURNS: [Fault; 3] = [Fault::OneRowForAll, Fault::ReadsStarve, Fault::TurnsOfManySlices];
 }
 
@@ -63,9 +65,9 @@ thread_local! {
     static PUT_IN: Cell<Option<Fault>> = const { Cell::new(None) };
 }
 
-/// Does something with a fault put in, on this thread.
+/// Runs `act` with a fault put in, on this thread.
 pub fn with<T>(fault: Option<Fault>, act: impl FnOnce() -> T) -> T {
-    /// Takes the fault out again, also when a test fails.
+    /// Takes the fault out again, even if a test fails.
     struct Before(Option<Fault>);
     impl Drop for Before {
         fn drop(&mut self) {

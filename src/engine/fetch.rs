@@ -1,4 +1,4 @@
-//! What the engine is told of a store: what it wants read, and what it begins with.
+//! Reads of a store for the engine: what its outputs ask for, and the events that it begins with.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -20,7 +20,8 @@ use super::reads::{
 };
 use super::record::InstanceRecord;
 
-/// What the engine wants read, from a store that has all that it has written; none when an output asks for nothing.
+/// Reads what an output asks for, and returns the event for the engine. The store must have all
+/// that the engine has written. Returns `None` for an output that asks for no read.
 pub fn look_up(
     store: &dyn Read,
     known: &mut HashMap<ProgramHash, Rc<Image>>,
@@ -61,10 +62,11 @@ pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<
     }
 }
 
-/// What an engine is told first of all. Of the instances with work to do, those of `root` go on, or all of them.
+/// Returns the first events of an engine. Of the instances with work to do, those of `root` go on,
+/// or all of them if it is `None`.
 pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, ReadError> {
     let holds = read_holds(store)?;
-    // No entity is held by an instance that does not run.
+    // Only running instances hold entities.
     let mut stale: Vec<LifeId> = Vec::new();
     for (_, hold) in &holds {
         let owner = hold.owner.life_id();

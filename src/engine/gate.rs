@@ -1,8 +1,10 @@
-//! Output commit as a type: what must not leave the process before the writes that it depends on are durable.
+//! Output commit as a type: outputs must not leave the process before the writes that they depend
+//! on are durable.
 //!
-//! The engine numbers the writes that it gives out, and marks each such output with the number of the writes that are taken
-//! next. A [`Gate`] opens an output only once it was shown a proof that these are durable. A proof comes from the
-//! [`Unwritten`] of the writes alone, so that neither a host nor a simulation can let an output go by the order of two calls.
+//! The engine numbers its writes, and marks each gated output with the number of the writes that
+//! are taken next. A [`Gate`] opens an output only after it has seen a proof that these writes are
+//! durable. Only the [`Unwritten`] of the writes gives such a proof. So neither a host nor a
+//! simulation can let an output go by calling in the wrong order.
 
 use crate::kv::Batch;
 
@@ -10,7 +12,7 @@ use crate::kv::Batch;
 #[derive(Clone, Debug)]
 pub struct Gated<T> {
     item: T,
-    /// The number of the writes that it depends on; those before are included.
+    /// The number of the writes that the output depends on, which include all earlier ones.
     after: u64,
 }
 
@@ -19,18 +21,18 @@ impl<T> Gated<T> {
         Gated { item, after }
     }
 
-    /// The output in another form.
+    /// Converts the output.
     pub fn map<R>(self, into: impl FnOnce(T) -> R) -> Gated<R> {
         Gated { item: into(self.item), after: self.after }
     }
 
-    /// Shows the output to whoever may give it up; nothing of it may leave.
+    /// Shows the output to code that may give it up. Nothing of it may leave the process.
     pub fn peek(&self) -> &T {
         &self.item
     }
 }
 
-/// Writes of the engine, to be made together or not at all.
+/// Writes of the engine, which take effect together or not at all.
 #[must_use = "an engine's writes are made"]
 pub struct Writes {
     pub batch: Batch,
@@ -43,7 +45,7 @@ impl Writes {
     }
 }
 
-/// The obligation to make writes durable. Whoever has fulfilled it gets the proof for it.
+/// The obligation to make writes durable. Its fulfilment gives the proof.
 #[derive(Debug)]
 #[must_use = "what depends on writes waits until they are durable"]
 pub struct Unwritten {
@@ -52,14 +54,14 @@ pub struct Unwritten {
 }
 
 impl Unwritten {
-    /// That of these writes and of those taken next, which are made in one batch.
+    /// Joins the obligation for the next writes, which are made in the same batch.
     pub fn and(self, later: Unwritten) -> Unwritten {
         assert_eq!(self.last + 1, later.first, "the engine's writes are made in their order");
         Unwritten { first: self.first, last: later.last }
     }
 
-    /// The writes are durable, or there was nothing to write and all before are. Called where a store has said so, and
-    /// nowhere else.
+    /// Returns the proof that the writes are durable, or that there was nothing to write and all
+    /// earlier writes are durable. Call this only where a store has said so.
     pub fn written(self) -> Durable {
         Durable { first: self.first, last: self.last }
     }
@@ -73,33 +75,33 @@ pub struct Durable {
     last: u64,
 }
 
-/// Lets outputs out whose writes are durable.
+/// A gate, which opens outputs whose writes are durable.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
-    /// The number of the last writes that are durable.
+    /// The number of the last durable writes.
     durable: u64,
-    /// The number of the last writes that are on their way.
+    /// The number of the last writes in flight.
     sent: u64,
 }
 
 impl Gate {
-    /// Writes are on their way.
+    /// Notes that writes are in flight.
     pub fn send(&mut self, unwritten: &Unwritten) {
         self.sent = unwritten.last;
     }
 
-    /// Whether an output depends on writes that are not even on their way.
+    /// Whether an output depends on writes that are not even in flight.
     pub fn lacks_writes<T>(&self, output: &Gated<T>) -> bool {
         output.after > self.sent.max(self.durable)
     }
 
-    /// More writes are durable.
+    /// Notes that more writes are durable.
     pub fn advance(&mut self, proof: Durable) {
         assert_eq!(self.durable + 1, proof.first, "writes become durable in their order");
         self.durable = proof.last;
     }
 
-    /// Takes an output out; gives it back when it has to wait.
+    /// Returns the output, or gives it back if it must wait.
     pub fn open<T>(&self, output: Gated<T>) -> Result<T, Gated<T>> {
         if output.after <= self.durable { Ok(output.item) } else { Err(output) }
     }

@@ -1,4 +1,4 @@
-//! Histories: entries in order, in chunks that prove their own order.
+//! Histories: entries in order, in chunks that prove their order.
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -8,22 +8,23 @@ use super::checkpoint::Checkpoint;
 use super::entry::Entry;
 use super::stored;
 
-/// Entries under one key, with a checksum over them and the chunk before.
+/// Entries under one key, with a checksum over them and the previous chunk.
 ///
-/// Its bytes are a body and that checksum. A body is one or more *blocks*, entries that were written together, or the compressed
-/// form of such a body. Chunks of earlier versions have their checksum first.
+/// The stored bytes are a body and that checksum. A body is one or more *blocks*, or the compressed
+/// form of such a body. A block has the entries that were written together. Chunks of earlier
+/// versions have their checksum first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     pub entries: Vec<Entry>,
     pub checksum: u64,
 }
 
-/// What is wrong with a chunk.
+/// The fault of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ChunkError {
-    /// Its bytes are not what was written, or it does not follow the chunk before.
+    /// The bytes are damaged, or the chunk does not follow the previous one.
     Checksum,
-    /// It was written in a form that this version does not know.
+    /// The chunk has a form that this version does not know.
     Form,
 }
 
@@ -38,7 +39,8 @@ impl std::fmt::Display for ChunkError {
 }
 
 impl Chunk {
-    /// The bytes of the chunk of these entries after the one with the checksum `before` (0 for the first).
+    /// Returns the bytes and the checksum of a chunk of these entries. `before` is the checksum of
+    /// the previous chunk, or 0.
     pub fn encode(entries: Vec<Entry>, before: u64) -> (Vec<u8>, u64) {
         Tail::new(0, before, block(entries)).closed()
     }
@@ -49,7 +51,7 @@ impl Chunk {
         Chunk::of(body, checksum)
     }
 
-    /// As [`Chunk::decode`], of a chunk whose predecessor is gone, so that its checksum can't be compared.
+    /// Decodes a chunk whose predecessor is gone, so that its checksum can't be verified.
     pub fn decode_alone(bytes: &[u8]) -> Result<Chunk, ChunkError> {
         let (body, checksum) = bytes.split_last_chunk().ok_or(ChunkError::Form)?;
         Chunk::of(body, u64::from_le_bytes(*checksum))
@@ -66,7 +68,7 @@ impl Chunk {
 
     fn entries(body: &[u8]) -> Option<Vec<Entry>> {
         if body.first() != Some(&RELATIVE) {
-            // As they were written before they were relative.
+            // Earlier versions did not write relative entries.
             return stored::decode(body);
         }
         let mut all = Vec::new();
@@ -81,12 +83,12 @@ impl Chunk {
     }
 }
 
-/// The body of a chunk's bytes and its checksum, if it fits.
+/// Returns the body and the checksum of a chunk's bytes, if the checksum fits.
 fn proven(bytes: &[u8], before: u64) -> Option<(&[u8], u64)> {
     bytes.split_last_chunk().and_then(|(body, checksum)| fitting(body, checksum, before))
 }
 
-/// The same of a chunk of an earlier version.
+/// Does the same for a chunk of an earlier version.
 fn earlier(bytes: &[u8], before: u64) -> Option<(&[u8], u64)> {
     bytes.split_first_chunk().and_then(|(checksum, body)| fitting(body, checksum, before))
 }
@@ -96,7 +98,7 @@ fn fitting<'a>(body: &'a [u8], checksum: &[u8; 8], before: u64) -> Option<(&'a [
     (checksum == chained(before, body)).then_some((body, checksum))
 }
 
-/// The block of entries that are written together.
+/// Returns the block of entries that are written together.
 pub(super) fn block(mut entries: Vec<Entry>) -> Vec<u8> {
     make_relative(&mut entries);
     let mut out = Vec::with_capacity(stored::MOST);
@@ -104,29 +106,29 @@ pub(super) fn block(mut entries: Vec<Entry>) -> Vec<u8> {
     stored::append(out, &entries)
 }
 
-/// The last chunk of a history as long as it is short: the next block is added to it, so that steps that are written one after
-/// another do not take a key each.
+/// The last chunk of a history while it is short. The next block is added to it, so that steps that
+/// are written one after another do not take a key each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tail {
     pub number: u64,
-    /// The checksum of the chunk before.
+    /// The checksum of the previous chunk.
     before: u64,
     body: Vec<u8>,
 }
 
-/// Bytes up to which blocks are added to a chunk.
+/// The size in bytes up to which a chunk grows.
 const GROWS: usize = PIECE;
 
-/// Bytes of a block that is added to a chunk: of longer ones each has its own.
+/// The largest size of a block that is added to a chunk. A longer block gets a chunk of its own.
 const SHORT: usize = GROWS / 4;
 
 impl Tail {
-    /// A chunk with a block.
+    /// Returns a chunk with one block.
     pub fn new(number: u64, before: u64, block: Vec<u8>) -> Tail {
         Tail { number, before, body: block }
     }
 
-    /// The chunk of such bytes, if blocks can be added to it.
+    /// Decodes a chunk, if blocks can be added to it.
     fn of(number: u64, before: u64, bytes: &[u8]) -> Option<Tail> {
         let (body, _) = proven(bytes, before)?;
         let grows = body.first() == Some(&RELATIVE) && body.len() < GROWS;
@@ -138,7 +140,7 @@ impl Tail {
         block.len() <= SHORT
     }
 
-    /// Adds a block, if there is room.
+    /// Adds a block if there is room, and returns whether there was.
     pub fn add(&mut self, block: &[u8]) -> bool {
         let has_room = self.body.len() + block.len() <= GROWS;
         if has_room {
@@ -147,12 +149,13 @@ impl Tail {
         has_room
     }
 
-    /// The chunk's bytes as long as it grows, and its checksum.
+    /// Returns the bytes of the chunk while it grows, and its checksum.
     pub fn bytes(&self) -> (Vec<u8>, u64) {
         sealed(self.body.clone(), self.before)
     }
 
-    /// Its bytes once nothing is added any more, and its checksum.
+    /// Returns the bytes of the chunk once it no longer grows, compressed if possible, and its
+    /// checksum.
     pub fn closed(self) -> (Vec<u8>, u64) {
         match compress(&self.body) {
             Some(packed) => sealed([&[PACKED][..], &packed].concat(), self.before),
@@ -167,13 +170,16 @@ fn sealed(mut body: Vec<u8>, before: u64) -> (Vec<u8>, u64) {
     (body, checksum)
 }
 
-/// What a block begins with, whose entries are relative to each other, in the place of a record's version.
+/// The first byte of a block, in the place of a record's version. The entries of the block are
+/// relative to each other.
 const RELATIVE: u8 = 0xc5;
 
-/// What a body begins with that is compressed, since entries are much alike; what was compressed begins with its own form.
+/// The first byte of a compressed body. Entries are much alike. The uncompressed body begins with
+/// its own form.
 const PACKED: u8 = 0xc4;
 
-/// Puts the numbers and times of entries as differences to those of the entry before, which take fewer bytes.
+/// Replaces the numbers and times of entries by the differences to the previous entry, which take
+/// fewer bytes.
 fn make_relative(entries: &mut [Entry]) {
     let mut before = (0, 0);
     for entry in entries {
@@ -181,7 +187,8 @@ fn make_relative(entries: &mut [Entry]) {
         let now = (seq.as_deref().copied().unwrap_or(before.0), *time);
         if let Some(seq) = seq {
             let step = now.0.wrapping_sub(before.0).cast_signed();
-            // Small in either direction: 0, -1, 1, -2 and so on.
+            // The result is small in either direction: the differences 0, -1, 1, -2 become 0, 1, 2,
+            // 3.
             *seq = ((step << 1) ^ (step >> 63)).cast_unsigned();
         }
         *time = now.1.wrapping_sub(before.1);
@@ -210,11 +217,11 @@ fn chained(before: u64, body: &[u8]) -> u64 {
     hasher.digest()
 }
 
-/// Bytes that a chunk holds, about, unless one entry alone is larger: the store keeps values of this size close together, and
-/// writes large ones several times.
+/// The approximate size of a chunk in bytes, unless a single entry is larger. The store keeps
+/// values of this size close together, and writes large ones several times.
 const PIECE: usize = 16 << 10;
 
-/// Entries in pieces, each for a chunk.
+/// Splits entries into pieces, each for one chunk.
 pub(super) fn pieces(entries: Vec<Entry>) -> impl Iterator<Item = Vec<Entry>> {
     let mut rest = entries.into_iter().peekable();
     std::iter::from_fn(move || {
@@ -236,20 +243,20 @@ pub struct History {
     /// The number after that of the last chunk, and that chunk's checksum.
     pub chunks: u64,
     pub checksum: u64,
-    /// The last chunk, if it grows.
+    /// The last chunk, if it can still grow.
     pub tail: Option<Tail>,
-    /// Where the entries begin, when that is not the beginning.
+    /// The checkpoint at which the entries begin, or `None` if they begin at the beginning.
     pub after: Option<Checkpoint>,
 }
 
 impl History {
-    /// Puts together the chunks of an instance, numbers and bytes in order, the first being `first`. An error names
-    /// the first that is wrong.
+    /// Assembles a history from the chunks of an instance, numbers and bytes in order. `first` is
+    /// the number of the first chunk. The error names the first wrong chunk.
     pub fn read(first: u64, chunks: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Result<History, String> {
         History { chunks: first, ..History::default() }.and_then(chunks)
     }
 
-    /// As `read`, of the chunks after a checkpoint.
+    /// Assembles a history like `read`, from the chunks after a checkpoint.
     pub fn read_after(
         checkpoint: Checkpoint,
         chunks: impl IntoIterator<Item = (u64, Vec<u8>)>,
@@ -300,7 +307,8 @@ mod tests {
         }
     }
 
-    /// Blocks are added as long as there is room; whatever is there can be read, gone on with, and closed.
+    /// Blocks are added as long as there is room. At every size, the history can be read,
+    /// continued, and closed.
     #[test]
     fn a_tail_grows() {
         let first = Chunk::encode(steps(3), 0);
@@ -348,7 +356,7 @@ mod tests {
         }
     }
 
-    /// A chunk whose checksum fits, of a form that no version has written, takes no memory that it doesn't have.
+    /// A chunk with a fitting checksum and an unknown form allocates no more memory than its bytes.
     #[test]
     fn what_claims_to_be_too_long_is_refused() {
         let claim = |size: u32| {

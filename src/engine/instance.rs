@@ -1,7 +1,7 @@
-//! One instance in memory: its record, and its parts.
+//! An instance in memory: its record and its parts.
 //!
-//! Invariant: the record, the journal and the open requests say the same. Whatever happens to an instance is an entry of
-//! its journal, or a change of its record, in the turn in which it happens.
+//! Invariant: the record, the journal and the open requests agree. Whatever happens to an instance
+//! becomes an entry of its journal, or a change of its record, in the same turn.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -23,19 +23,19 @@ use super::record::{InstanceRecord, Status};
 use super::residency::Residency;
 use super::saving::Saving;
 
-/// What the record of a script says that it runs.
+/// The function in the record of a script.
 pub const SCRIPT: &str = "script";
 
-/// What the record of a test says that it runs: no orchestration has such a name.
+/// Returns the function in the record of a test. No orchestration has such a name.
 pub fn test_function(name: &str) -> String {
     format!("test {name:?}")
 }
 
 pub(super) struct Instance {
     pub record: InstanceRecord,
-    /// The record is to be written with the next commit.
+    /// Whether the next commit must write the record.
     pub record_changed: bool,
-    /// The instance that all this began with; all that it began have the same text.
+    /// The id of the root. All instances of a root share this text.
     pub root: Arc<str>,
     pub image: Rc<Image>,
     pub evaluation: Evaluation,
@@ -45,17 +45,17 @@ pub(super) struct Instance {
     pub residency: Residency,
 }
 
-/// What a message of an instance says of its sender.
+/// The part of a message that describes its sender.
 pub(super) struct Envelope {
-    /// The key of the step that sends.
+    /// The key of the sending step.
     pub from: String,
     pub root: Arc<str>,
     pub permissions: Permissions,
 }
 
 impl Instance {
-    /// An instance at its beginning, or at a checkpoint; what its history holds is replayed first. An error says what its
-    /// program lacks.
+    /// Returns an instance at its beginning or at a checkpoint, which first replays its history.
+    /// The error says what its program lacks.
     pub fn new(image: &Rc<Image>, record: InstanceRecord, history: History) -> Result<Instance, String> {
         let code = &image.code;
         let function = function_of(image, &record)?;
@@ -84,7 +84,7 @@ impl Instance {
                 restored.flatten().ok_or_else(unfit)?
             }
         };
-        // What began before lives were counted could choose any id.
+        // Instances from before lives existed could choose any id.
         machine.names_freely = record.life == 0;
         let requests = open.keys().copied().filter(|seq| !arrivals.is_for_a_line(*seq)).collect();
         let agenda = Agenda::of(requests, first_due, !record.rewound.is_empty());
@@ -101,7 +101,8 @@ impl Instance {
         })
     }
 
-    /// Begins again with new arguments. What was open is in the second part of the answer.
+    /// Begins the next execution with new arguments. Returns the new instance, and the requests
+    /// that were open.
     pub fn continued(self, args: Data) -> Result<(Instance, Requests), String> {
         let mut record = self.record;
         let before = std::mem::replace(&mut record.args, args);
@@ -122,7 +123,8 @@ impl Instance {
         Ok((next, self.evaluation.open))
     }
 
-    /// The same instance with a longer program, from its history, which is all of it. What is under way stays so.
+    /// Returns the same instance with a longer program, from its whole history. Requests under way
+    /// stay so.
     pub fn extended(&self, image: &Rc<Image>, history: History) -> Result<Instance, String> {
         let record = InstanceRecord { program: image.code.hash, ..self.record.clone() };
         let mut next = Instance::new(image, record, history)?;
@@ -134,34 +136,35 @@ impl Instance {
         Ok(next)
     }
 
-    // ---- who it is
+    // ---- identity
 
-    /// The key of a step that is the same for each of its attempts, and of no other step of any life.
+    /// Returns the key of a step. It is the same for all attempts at the step, and no other step of
+    /// any life has it.
     pub fn step_key(&self, seq: u64) -> String {
         self.record.step_key(seq)
     }
 
-    /// The id of the child that a request calls or starts, unless it says one.
+    /// Returns the automatic id of the child that a request calls or starts.
     pub fn child_id(&self, seq: u64) -> String {
         self.record.child_id(seq)
     }
 
-    /// Who waits for the answer to a request.
+    /// Returns the waiter for the answer to a request.
     pub fn waiter(&self, seq: u64) -> Waiter {
         self.record.waiter(seq)
     }
 
-    /// Its id and its life.
+    /// Returns its id and its life.
     pub fn life_id(&self) -> LifeId {
         self.record.life_id()
     }
 
-    /// Its life and its execution.
+    /// Returns its life and its execution.
     pub fn execution(&self) -> (u64, u32) {
         (self.record.life, self.record.execution)
     }
 
-    /// What a message that is sent for a request says of its sender.
+    /// Returns the sender of a message that is sent for a request.
     pub fn envelope(&self, seq: u64) -> Envelope {
         Envelope {
             from: self.step_key(seq),
@@ -170,9 +173,9 @@ impl Instance {
         }
     }
 
-    // ---- what it does
+    // ---- activity
 
-    /// Whether it has caught up with its history.
+    /// Whether the instance has caught up with its history.
     pub fn is_live(&self) -> bool {
         self.evaluation.is_live()
     }
@@ -185,12 +188,13 @@ impl Instance {
         self.record.ended.is_some()
     }
 
-    /// Whether it has more to do than to wait for what others send it.
+    /// Whether the instance has more to do than to wait for messages.
     pub fn is_active(&self) -> bool {
         if self.is_suspended() {
             return false;
         }
-        // One that was read where only clients are served stands where its history ends, which may be in the middle.
+        // An instance that was read where only clients are served stands where its history ends,
+        // which may be in the middle of a turn.
         !self.evaluation.is_between()
             || !self.is_live()
             || self.residency.is_queued()
@@ -198,7 +202,7 @@ impl Instance {
             || self.evaluation.open.are_active()
     }
 
-    /// Whether nothing would be lost if it were read from the store again, as long as it is parked.
+    /// Whether nothing is lost if a parked instance is dropped and read from the store again.
     pub fn can_be_dropped(&self) -> bool {
         self.is_live()
             && !self.arrivals.is_in_memory_alone()
@@ -209,38 +213,39 @@ impl Instance {
             && self.evaluation.open.values().all(|open| !open.dispatched || open.is_timer())
     }
 
-    /// Whether it waits.
+    /// Whether the instance waits.
     pub fn waits(&self) -> bool {
         self.is_live() && !self.residency.is_queued() && !self.has_ended()
     }
 
-    /// Whether it waits, and all that happened to it is in the store.
+    /// Whether the instance waits, and its whole history is in the store.
     pub fn is_at_rest(&self) -> bool {
         self.waits() && self.journal.is_written()
     }
 
-    /// Whether what ends it or holds it up can be taken in now: it overtakes nothing that came before it, but a long
-    /// computation.
+    /// Whether a message that ends or suspends the instance can be taken in now. It overtakes
+    /// nothing that came before it, except a long computation.
     pub fn can_be_ended(&self) -> bool {
         self.residency.computes() || (self.evaluation.rests() && self.arrivals.is_control_first())
     }
 
-    /// Whether the engine has nothing to see to.
+    /// Whether the engine has nothing to dispatch.
     pub fn is_seen_to(&self) -> bool {
         self.evaluation.agenda.is_empty() && self.record.rewound.is_empty()
     }
 
-    /// The requests that are to be seen to.
+    /// Takes the requests to dispatch.
     pub fn take_requests(&mut self) -> Vec<u64> {
         let of = self.execution();
         let Evaluation { agenda, open, .. } = &mut self.evaluation;
         agenda.take_requests(open, &self.arrivals.mail, of)
     }
 
-    // ---- what happens to it
+    // ---- events
 
-    /// Evaluates up to its next requests or its end, then takes the next answer, from its past or of all that waits for it.
-    /// Its end may be held back as long as lines of it are not out.
+    /// Evaluates up to the next requests or the end, then takes in the next answer, from the
+    /// history or from the arrivals. The end is held back if `holds_end`, or while lines of the
+    /// instance are not out.
     pub fn advance(&mut self, fuel: u64, now: i64, holds_end: bool, watch: Watch<'_>) -> Advance {
         let was_live = self.is_live();
         let (progress, spent) = self.evaluation.run(fuel);
@@ -265,13 +270,14 @@ impl Instance {
         }
         match evaluation.replay(&mut around) {
             Some(advance) => advance,
-            // Whether it may take in something new is seen anew.
+            // The engine first checks again whether the instance may take in something new.
             None if !was_live => Advance::More,
             None => evaluation.take_in(record, &mut around),
         }
     }
 
-    /// It has come to its end, now or in the past.
+    /// Sets the outcome of the instance. `now` is the time of its end, or `None` for a replayed
+    /// end.
     fn ended(&mut self, outcome: Result<Data, ErrorData>, now: Option<i64>) -> Advance {
         if now.is_some() {
             self.record.ended = now;
@@ -284,7 +290,7 @@ impl Instance {
         Advance::Ended
     }
 
-    /// Notes that somebody ended it.
+    /// Notes that the instance was terminated.
     pub fn terminated(&mut self, why: Data, now: i64) {
         self.journal.push(Entry::Terminated { time: now });
         self.record.status = Status::Terminated(why);
@@ -292,13 +298,14 @@ impl Instance {
         self.record_changed = true;
     }
 
-    /// Notes what it says of itself.
+    /// Notes the status that the instance sets.
     pub fn set_status(&mut self, status: Option<Data>) {
         self.record.custom = status;
         self.record_changed = true;
     }
 
-    /// Notes that an attempt failed and when the next begins. The request is to be seen to.
+    /// Notes that an attempt failed and when the next one begins. The request must be dispatched
+    /// again.
     pub fn retry(&mut self, seq: u64, error: ErrorData, again: i64, now: i64) {
         self.journal.push(Entry::Retried { seq, error, again, time: now });
         self.evaluation.retried(seq, again);
@@ -313,20 +320,20 @@ impl Instance {
         }
     }
 
-    // ---- its state
+    // ---- state
 
-    /// The machine's state, when all that it asked for is in the history.
+    /// Returns the machine's state, or `None` if entries of the history are not written yet.
     pub fn state(&self) -> Option<Vec<u8>> {
         self.journal.is_written().then(|| self.evaluation.machine().snapshot())
     }
 
-    /// The first chunk that the store has of it.
+    /// Returns the number of the first chunk that the store has of the history.
     pub fn kept_from(&self) -> u64 {
         self.saving.kept_from(self.record.first)
     }
 }
 
-/// The function that an instance runs.
+/// Returns the function that an instance runs.
 fn function_of(image: &Image, record: &InstanceRecord) -> Result<u32, String> {
     let code = &image.code;
     match record.function.as_str() {

@@ -1,8 +1,8 @@
-//! The end of an instance's history: what is to be written of it, and where.
+//! The end of an instance's history: its unwritten entries, and the chunks that they go to.
 //!
-//! What is written together is a block. A short block joins the last chunk of the history as long as that is short, so
-//! that the chunk is written again with the block. A long one is a chunk of its own; what had joined the chunk before is
-//! written first.
+//! Entries that are written together form a block. A short block joins the last chunk while that is
+//! short, and the chunk is written again with the block. A long block is a chunk of its own; blocks
+//! that have joined the previous chunk are written first.
 
 use crate::kv::Batch;
 
@@ -12,19 +12,19 @@ use super::keys;
 
 /// The end of a history.
 ///
-/// Invariant: the last chunk is the one that grows, if any does; and what is not written yet comes after all chunks.
+/// Invariant: only the last chunk grows, if any does. Unwritten entries come after all chunks.
 pub(super) struct Journal {
-    /// What is not written yet.
+    /// The entries that are not written yet.
     fresh: Vec<Entry>,
     chunks: u64,
-    /// The checksum of the last of them.
+    /// The checksum of the last chunk.
     checksum: u64,
-    /// The last of them, as long as it grows.
+    /// The last chunk, while it grows.
     tail: Option<Tail>,
 }
 
 impl Journal {
-    /// The end of a history that was read.
+    /// Returns the end of a history that was read.
     pub fn after(history: &History) -> Journal {
         let History { chunks, checksum, tail, .. } = history;
         Journal { fresh: Vec::new(), chunks: *chunks, checksum: *checksum, tail: tail.clone() }
@@ -34,29 +34,30 @@ impl Journal {
         self.fresh.push(entry);
     }
 
-    /// How many entries are not written yet.
+    /// Returns the number of entries that are not written yet.
     pub fn waiting(&self) -> usize {
         self.fresh.len()
     }
 
-    /// Whether all of it is written, or given to be.
+    /// Whether all entries are written, or in a batch to write.
     pub fn is_written(&self) -> bool {
         self.fresh.is_empty()
     }
 
-    /// The number after its last chunk.
+    /// Returns the number after that of the last chunk.
     pub fn chunks(&self) -> u64 {
         self.chunks
     }
 
-    /// The number after its last chunk, and that chunk's checksum: nothing is added to the chunk any more.
+    /// Closes the last chunk, to which nothing is added any more. Returns the number after it, and
+    /// its checksum.
     pub fn sealed(&mut self) -> (u64, u64) {
         self.tail = None;
         (self.chunks, self.checksum)
     }
 
-    /// Adds chunks with their numbers to a batch. With `grows` what is short is added to the last chunk; with `ends` nothing
-    /// comes after it. Answers how many chunks there were.
+    /// Adds the chunks of the unwritten entries to a batch. With `grows`, short blocks join the
+    /// last chunk. With `ends`, nothing comes after them. Returns the number of chunks before.
     pub fn write(&mut self, id: &str, grows: bool, ends: bool, batch: &mut Batch) -> u64 {
         let before = self.chunks;
         let mut is_written = true;
@@ -67,7 +68,7 @@ impl Journal {
                 is_written = false;
                 continue;
             }
-            // One that was written before stays as it is, unless it has grown to its size.
+            // A chunk that was written before stays as it is, unless it has grown to its full size.
             if grows || !is_written {
                 self.close_tail(id, batch);
             }
@@ -97,7 +98,7 @@ impl Journal {
         self.tail.as_ref().is_none_or(|tail| tail.number + 1 == self.chunks)
     }
 
-    /// Nothing is added to the last chunk any more.
+    /// Closes the last chunk, and adds it to a batch.
     fn close_tail(&mut self, id: &str, batch: &mut Batch) {
         let Some(tail) = self.tail.take() else { return };
         let key = keys::chunk(id, tail.number);
@@ -122,8 +123,9 @@ mod tests {
         *seed
     }
 
-    /// Answers of any length, one byte to 40,000, few and many together, by any way of writing them: each commit leaves all
-    /// that was written so far, in order, for whoever reads the history then and for whoever goes on from it.
+    /// Answers of one byte to 40,000, few and many together, are written in all ways. Each commit
+    /// leaves all entries so far, in order, for readers of the history and for a journal that goes
+    /// on from it.
     #[test]
     fn nothing_is_lost_whatever_the_sizes() {
         for round in 1..120u64 {
@@ -154,7 +156,7 @@ mod tests {
                     History::read(0, chunks).unwrap_or_else(|reason| panic!("round {round}: {reason}"));
                 assert_eq!(read.entries, all, "round {round}, commit {commit}");
                 assert_eq!((read.chunks, read.checksum), (journal.chunks, journal.checksum), "round {round}");
-                // Another process goes on now and then.
+                // Now and then another process goes on.
                 if next(&mut seed).is_multiple_of(3) {
                     journal = Journal::after(&read);
                 }

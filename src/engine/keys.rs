@@ -1,23 +1,25 @@
-//! Where things are in a store.
+//! The keys of a store.
 //!
 //! | key | value |
 //! |---|---|
 //! | `i/` id | an [`InstanceRecord`](super::InstanceRecord) |
-//! | `h/` id `00` number | a [`Chunk`](super::Chunk) of the instance's history; numbers are eight bytes, big-endian |
+//! | `h/` id `00` number | a [`Chunk`](super::Chunk) of the instance's history |
 //! | `c/` id | a [`Checkpoint`](super::Checkpoint) of the instance |
-//! | `p/` hash | a [`StoredProgram`](super::StoredProgram): names of modules and the hashes of their texts |
+//! | `p/` hash | a [`StoredProgram`](super::StoredProgram): names and text hashes of modules |
 //! | `t/` hash | a source text |
-//! | `n/` entity's name | the hash of the newest program that declares it |
+//! | `n/` entity's name | a [`Deployed`](super::Deployed): the newest program that declares it |
 //! | `a/` id | the root of an instance that has more to do than to wait for others |
-//! | `e/` entity | an entity's state, as data; an entity is its name, `00`, its key as data |
-//! | `l/` entity | a [`Hold`](super::Hold): who holds it |
-//! | `s/life` | the life of instances that begin now, eight bytes, big-endian; none while it is the first |
-//! | `m/i` id `00` number, `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for its receiver |
-//! | `s/keys` | that the keys of all entities are canonical |
+//! | `e/` entity | an entity's state, as data |
+//! | `l/` entity | a [`Hold`](super::Hold): the entity's holder |
+//! | `s/life` | the life of instances that begin now; missing while it is the first |
+//! | `m/i` id `00` number | a [`StoredMail`](super::StoredMail) that waits for an instance |
+//! | `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for an entity |
+//! | `s/keys` | the mark that the keys of all entities are canonical |
 //! | `o/` number | [`StoredLines`](super::StoredLines): a run of lines that may not be out yet |
-//! | `s/time` | the time that the store has come to: nanoseconds since 1970, eight bytes, big-endian |
+//! | `s/time` | the time that the store has reached, in nanoseconds since 1970 |
 //!
-//! Keys that begin with `!` are the store's own.
+//! Numbers, lives and times are eight bytes, big-endian. An entity is its name, `00`, and its key
+//! as data. Keys that begin with `!` are the store's own.
 
 use crate::machine::{Data, EntityId};
 
@@ -35,18 +37,19 @@ pub const MAIL: &[u8] = b"m/";
 pub const ENTITIES: &[u8] = b"e/";
 pub const LOCKS: &[u8] = b"l/";
 pub const DEPLOYED: &[u8] = b"n/";
-/// The life of instances that begin now. It grows whenever an id becomes free, so that no instance has the life of one
-/// before it.
+/// The key of the life of instances that begin now. The life grows whenever an id becomes free, so
+/// that no instance has the life of an earlier one with its id.
 pub const LIFE: &[u8] = b"s/life";
 pub const LINES: &[u8] = b"o/";
-/// The time that the store has come to.
+/// The key of the time that the store has reached.
 pub const TIME: &[u8] = b"s/time";
 
-/// The life of instances that begin before any id became free. Those of stores that knew no lives have life 0.
+/// The life of instances that begin before any id becomes free. In stores from before lives
+/// existed, instances have life 0.
 pub const FIRST_LIFE: u64 = 1;
-/// The messages to entities.
+/// The prefix of the messages to entities.
 pub const ENTITY_MAIL: &[u8] = b"m/e";
-/// That the keys of all entities are canonical.
+/// The key that says that the keys of all entities are canonical.
 pub const CANONICAL: &[u8] = b"s/keys";
 
 fn joined(prefix: &[u8], rest: &[u8]) -> Vec<u8> {
@@ -57,9 +60,9 @@ pub fn instance(id: &str) -> Vec<u8> {
     joined(INSTANCES, id.as_bytes())
 }
 
-/// The prefix of an instance's history.
+/// Returns the prefix of an instance's history.
 pub fn history(id: &str) -> Vec<u8> {
-    // Room for the number of a chunk.
+    // The capacity has room for the zero byte and the number of a chunk.
     let mut key = Vec::with_capacity(HISTORY.len() + id.len() + 9);
     key.extend(HISTORY);
     key.extend(id.as_bytes());
@@ -73,7 +76,7 @@ pub fn chunk(id: &str, number: u64) -> Vec<u8> {
     key
 }
 
-/// The instance and number of a chunk's key.
+/// Returns the instance and the number of a chunk's key.
 pub fn parse_chunk(key: &[u8]) -> Option<(&str, u64)> {
     let rest = key.strip_prefix(HISTORY)?;
     let (id, number) = rest.split_at_checked(rest.len().checked_sub(8)?)?;
@@ -114,7 +117,7 @@ fn parse_entity(rest: &[u8]) -> Option<EntityId> {
     Some(EntityId::stored(name, Data(rest[end + 1..].to_vec())))
 }
 
-/// The prefix of the states of all entities of a name.
+/// Returns the prefix of the states of all entities of a name.
 pub fn entities(name: &str) -> Vec<u8> {
     let mut key = joined(ENTITIES, name.as_bytes());
     key.push(0);
@@ -129,12 +132,12 @@ pub fn lock(entity: &EntityId) -> Vec<u8> {
     with_entity(LOCKS, entity)
 }
 
-/// The entity of a key of its state or its lock.
+/// Returns the entity of the key of a state or a lock.
 pub fn parse_entity_key(key: &[u8]) -> Option<EntityId> {
     parse_entity(key.strip_prefix(ENTITIES).or_else(|| key.strip_prefix(LOCKS))?)
 }
 
-/// The prefix of the messages for a receiver.
+/// Returns the prefix of the messages for a receiver.
 pub fn mail_of(to: &Address) -> Vec<u8> {
     let mut key = match to {
         Address::Instance(id) => joined(b"m/i", id.as_bytes()),
@@ -154,12 +157,12 @@ pub fn lines(number: u64) -> Vec<u8> {
     joined(LINES, &number.to_be_bytes())
 }
 
-/// The number of a run of lines.
+/// Returns the number of a run of lines.
 pub fn parse_lines(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.strip_prefix(LINES)?.try_into().ok()?))
 }
 
-/// The receiver and the number of a message's key.
+/// Returns the receiver and the number of a message's key.
 pub fn parse_mail(key: &[u8]) -> Option<(Address, u64)> {
     let (rest, number) = key.split_at_checked(key.len().checked_sub(8)?)?;
     let rest = rest.strip_suffix(&[0])?.strip_prefix(MAIL)?;

@@ -1,24 +1,25 @@
-//! What becomes of a call or a start whose id is known.
+//! Calls and starts whose id belongs to an existing instance.
 
 use crate::machine::{ErrorData, IfExists, ids};
 
 use super::fault::{self, Fault};
 use super::record::InstanceRecord;
 
-/// What becomes of it.
+/// The result of a call or a start with the id of an existing instance.
 #[derive(Debug, PartialEq)]
 pub enum Known {
-    /// It is the instance that exists.
+    /// The call or start joins the existing instance.
     Joins,
-    /// The id is another's.
+    /// The id is taken by a different instance.
     Taken(ErrorData),
-    /// The instance that exists is purged, with all that goes with it, if all of that has ended; then another begins.
+    /// The existing instance and its tree are purged, if all of the tree has ended. Then the new
+    /// instance begins.
     Replaces,
 }
 
-/// What becomes of `wanted` when there is `known`.
+/// Decides how `wanted` begins if `known` exists.
 pub fn known_id(known: &InstanceRecord, wanted: &InstanceRecord, if_exists: IfExists) -> Known {
-    // A call that is asked again, since its caller was rewound, is the one that it was.
+    // If a caller was rewound and makes a call again, that is the same call.
     let is_again = wanted.waiters.iter().any(|waiter| known.waiters.contains(waiter));
     match if_exists {
         _ if fault::is_in(Fault::PurgeLeavesChildren) => Known::Joins,
@@ -34,18 +35,20 @@ pub fn known_id(known: &InstanceRecord, wanted: &InstanceRecord, if_exists: IfEx
     }
 }
 
-/// The error of an instance that can't be replaced, since the one of this id has not ended.
+/// Returns the error of an instance that can't replace `known`, since `running` has not ended.
 pub fn not_ended(known: &InstanceRecord, wanted: &InstanceRecord, running: &str) -> ErrorData {
     ids::not_ended(&known.id, running, &shown(known), &shown(wanted))
 }
 
-/// Whether they run the same with the same arguments; the text of the program may be another one.
+/// Whether two instances run the same function with the same arguments. The texts of their programs
+/// may differ.
 fn is_same(known: &InstanceRecord, wanted: &InstanceRecord) -> bool {
     let same_args = |args| known.first_args().is_none_or(|first| ids::same_arguments(first, args));
     known.function == wanted.function && is_same_script(known, wanted) && same_args(&wanted.args)
 }
 
-/// All scripts have one function: they are told apart by the names of their files, wherever those lie.
+/// All scripts have the same function. The names of their files tell them apart, regardless of the
+/// folders.
 fn is_same_script(known: &InstanceRecord, wanted: &InstanceRecord) -> bool {
     known.function != super::SCRIPT || name_of(&known.file) == name_of(&wanted.file)
 }
@@ -54,12 +57,12 @@ fn name_of(file: &str) -> &str {
     file.rsplit('/').next().unwrap_or(file)
 }
 
-/// What an instance runs: `charge("1234", 10)`.
+/// Returns the call that an instance runs, such as `charge("1234", 10)`.
 pub fn shown(record: &InstanceRecord) -> String {
     ids::shown_call(&record.function, record.first_args().unwrap_or(&record.args))
 }
 
-/// Both, with the files of scripts that differ in nothing else.
+/// Returns the calls of both, with the files of scripts that differ in nothing else.
 fn shown_with_files(known: &InstanceRecord, wanted: &InstanceRecord) -> (String, String) {
     let with_file = |record: &InstanceRecord| format!("{} of {}", shown(record), record.file);
     match known.function == wanted.function && !is_same_script(known, wanted) {

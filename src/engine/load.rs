@@ -1,4 +1,4 @@
-//! What comes into memory: what an engine begins with, and instances that begin or are read from the store.
+//! Loading: the first contents of an engine, and instances that begin or are read from the store.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use super::scheduler::Ready;
 use super::step::Engine;
 
 impl Engine {
-    /// Lines of before that may not be out: those of that root leave, before anything else.
+    /// Recovers lines that may not be out. Those of the root, or all of them without a root, leave
+    /// before anything else.
     pub(super) fn recover_lines(&mut self, runs: Vec<(u64, StoredLines)>, root: Option<&str>) {
         for (run, stored) in runs {
             let is_ours = self.goes_on && root.is_none_or(|root| root == stored.root);
@@ -35,7 +36,7 @@ impl Engine {
         }
     }
 
-    /// Messages and holders of entities that the store has.
+    /// Recovers the stored messages and the stored holders of entities.
     pub(super) fn recover(
         &mut self,
         mut mail: Vec<(Address, u64, StoredMail)>,
@@ -45,7 +46,7 @@ impl Engine {
         for (entity, hold) in holds {
             self.entities.recover(entity, hold);
         }
-        // A signal whose time came while nobody was there to see it came then.
+        // A signal that became due while no process ran came at the time when it was due.
         let now = self.scheduler.now;
         let came = |stored: &StoredMail| match stored.message {
             Message::Signal { due, .. } if due > 0 && due <= now => due,
@@ -68,7 +69,7 @@ impl Engine {
         }
     }
 
-    /// Instances go back, which are read from the store then.
+    /// Rewinds instances, which are then read from the store.
     pub(super) fn rewind(&mut self, rewinding: Rewinding) {
         self.batch.writes.extend(rewinding.batch.writes);
         self.wanted.wait_for_writes();
@@ -77,19 +78,19 @@ impl Engine {
         }
     }
 
-    /// An instance that is read from the store later may do less outside.
+    /// Replaces the record of an instance that is not in memory by one with fewer permissions.
     pub(super) fn restrict(&mut self, record: &InstanceRecord) {
         assert!(!self.residents.contains(&record.id), "it is not in memory");
         self.batch.put(keys::instance(&record.id), record.encode());
         self.wanted.wait_for_writes();
     }
 
-    /// An instance goes on that was rewound.
+    /// Lets a rewound instance go on.
     fn goes_back(&mut self, back: Back) {
         let Back { steps, life, mail, children } = back;
         let id: Arc<str> = steps.id.as_str().into();
         for old in self.residents.mailboxes.remove(&id).unwrap_or_default().drain() {
-            // What comes in its place is written with it.
+            // The rewind's batch deletes this mail, and the mail in its place is sent below.
             old.take();
         }
         let caller = LifeId { id: steps.id, life };
@@ -108,8 +109,8 @@ impl Engine {
         self.fetch(to);
     }
 
-    /// Stores a program, if it is not known to be there, and makes it the newest for its entities. Their operations may do
-    /// outside what whoever deploys it may.
+    /// Stores a program, unless it is known to be stored, and makes it the newest for its entities.
+    /// Their operations get the permissions of the deployer.
     pub(super) fn deploy(&mut self, image: &Rc<Image>, permissions: &Permissions) {
         self.programs.store(image, &mut self.batch);
         self.programs.replace(image);
@@ -163,13 +164,13 @@ impl Engine {
         }
     }
 
-    /// Takes an instance out of those that are under way.
+    /// Removes an instance from those under way.
     pub(super) fn left(&mut self, id: &str) {
         self.active.remove(id);
         self.uses.leave(id);
     }
 
-    /// An instance that can't go on, though it has not ended: what is sent to it waits.
+    /// Stops an instance that can't go on, though it has not ended. Messages to it wait.
     pub(super) fn stop(&mut self, id: &Arc<str>) {
         self.left(id);
         self.residents.put_away(id);
@@ -189,12 +190,13 @@ impl Engine {
         }
     }
 
-    /// Asks for an instance or an entity from the store, once, when there is room for it.
+    /// Requests an instance or an entity from the store, once. It is read when there is room for
+    /// it.
     pub(super) fn fetch(&mut self, address: Address) {
         if let Address::Instance(id) = &address
             && (self.set_aside.contains(id) || self.waits_for_its_end(id))
         {
-            return; // it would only stop again
+            return; // The instance would only stop again.
         }
         if self.wanted.want(&address) {
             let root = match &address {
@@ -209,7 +211,8 @@ impl Engine {
         }
     }
 
-    /// Whether it is not evaluated, and nobody has ended it.
+    /// Whether an instance is a suspect, which is not evaluated, and no message to terminate it has
+    /// come.
     fn waits_for_its_end(&self, id: &Arc<str>) -> bool {
         let is_end = |mail: &Mail| matches!(mail.message, Message::Terminate { .. });
         let has_end = || {
@@ -219,7 +222,7 @@ impl Engine {
         self.suspects.contains(id) && !has_end()
     }
 
-    /// All lines of an instance are out: it may have waited for that to end.
+    /// Wakes an instance whose lines are all out, if its end waited for them.
     pub(super) fn lines_are_out(&mut self, id: &Arc<str>) {
         if let Some(instance) = self.residents.get_mut(id)
             && instance.evaluation.is_ending()

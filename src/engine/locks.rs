@@ -1,7 +1,8 @@
-//! Critical sections: who holds entities, and how they are asked for and released.
+//! Critical sections: how instances acquire and release entities.
 //!
-//! A request goes along the entities of its section in their one order, as a message that waits its turn in each queue.
-//! An instance has one section at a time, so its id and its life say all that it holds and asks for.
+//! A request visits the entities of its section in a fixed order, as a message that waits in each
+//! queue. An instance has one section at a time, so its id and life identify all that it holds and
+//! asks for.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use super::message::{Mail, Message};
 use super::step::Engine;
 
 impl Engine {
-    /// An instance asks for the entities of its critical section, at least one, by a step whose key is `from`.
+    /// Requests the entities of an instance's critical section. `from` is the key of the requesting
+    /// step. An empty set requests nothing.
     pub(super) fn lock(&mut self, owner: Waiter, set: Vec<EntityId>, from: String, root: Arc<str>, now: i64) {
         let Some(first) = set.first().cloned() else { return };
         self.entities.owners.insert(owner.life_id(), set.clone());
@@ -22,14 +24,15 @@ impl Engine {
         self.send(Address::entity(first), from, root, None, message);
     }
 
-    /// The request of a critical section is at the head of the queue of an entity that is free.
+    /// Gives an entity to a critical section. The request is at the head of the entity's queue, and
+    /// the entity is free.
     pub(super) fn acquire(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>, now: i64) {
         self.taken(&Address::Entity(entity.clone()), mail);
         let Message::Lock { owner, set, at, since } = &mail.message else { return };
         self.entities.note(entity);
         let hold = Hold { owner: owner.clone(), set: set.clone(), since: now };
         self.entities.slot(entity).set_hold(Some(hold));
-        // Two that were different entities in an earlier version may be the same.
+        // Different entities of an earlier version may be the same entity now.
         let first = usize::try_from(*at).map_or(usize::MAX, |at| at.saturating_add(1));
         let next = (first..set.len()).find(|next| !set[..first].contains(&set[*next]));
         match next.map(|next| (next, &set[next])) {
@@ -43,7 +46,7 @@ impl Engine {
         }
     }
 
-    /// Whatever lives of an id hold or ask for is released, but for the one that goes on.
+    /// Releases everything that the lives of an id hold or ask for, except the life that goes on.
     pub(super) fn release_lives(&mut self, id: &str, goes_on: Option<u64>) {
         let from = LifeId { id: id.to_string(), life: 0 };
         let lives = self.entities.owners.range(from..).map(|(owner, _)| owner);
@@ -53,7 +56,7 @@ impl Engine {
         }
     }
 
-    /// An instance holds nothing any more, and asks for nothing.
+    /// Releases everything that an instance holds or asks for.
     pub(super) fn release(&mut self, owner: &LifeId) {
         let Some(set) = self.entities.owners.remove(owner) else { return };
         for entity in set {
@@ -61,7 +64,7 @@ impl Engine {
             let slot = self.entities.slot(&entity);
             if slot.hold.as_ref().is_some_and(|hold| hold.owner.is_of(&owner.id, owner.life)) {
                 slot.set_hold(None);
-                // What it sent while it held it comes before what was sent after.
+                // Calls from within the section come before later messages.
                 for mail in std::mem::take(&mut slot.lane).into_iter().rev() {
                     slot.queue.push_front(mail);
                 }
@@ -80,7 +83,7 @@ impl Engine {
     }
 }
 
-/// The entities of a critical section, from the arguments of the request for it.
+/// Returns the entities of a critical section, from the arguments of its request.
 pub(super) fn section(args: &Data) -> Vec<EntityId> {
     let Some(Value::List(entities)) = args.items().into_iter().next() else { return Vec::new() };
     let entity = |value: &Value| match value {

@@ -1,4 +1,4 @@
-//! What can be seen of an engine from outside: for people, simulations and the explorer.
+//! The view of an engine from outside: for people, simulations and the explorer.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use super::open::Open;
 use super::step::Engine;
 
 impl Engine {
-    /// When each timer is due, in order.
+    /// Returns the time at which each timer is due, in order.
     pub fn dues(&self) -> Vec<i64> {
         self.scheduler.dues()
     }
 
-    /// What an instance waits for; none when it is not in memory.
+    /// Returns the open requests of an instance, or `None` if it is not in memory.
     pub fn waits_for(&self, instance: &str) -> Option<Vec<&Open>> {
         Some(self.residents.get(instance)?.evaluation.open.values().map(|open| &**open).collect())
     }
 
-    /// What has been waited for longest, with how many other things are waited for.
+    /// Returns the oldest open request, and the number of other open requests.
     pub fn oldest_wait(&self) -> Option<(&Open, usize)> {
         let instances = || self.residents.instances.values();
         let open = || instances().flat_map(|instance| instance.evaluation.open.values().map(|open| &**open));
         open().min_by_key(|open| open.time).map(|oldest| (oldest, open().count() - 1))
     }
 
-    /// All that is under way, for people: who waits for what, who holds what, and what waits for whom.
+    /// Describes everything under way, for people: open requests, holders and waiting messages.
     pub fn describe(&self) -> String {
         let mut out = String::new();
         let mut ids: Vec<&Arc<str>> = self.uses.under_way().chain(self.residents.mailboxes.keys()).collect();
@@ -55,12 +55,12 @@ impl Engine {
         out
     }
 
-    /// Who holds an entity.
+    /// Returns the held entities and their holders.
     pub fn holds(&self) -> impl Iterator<Item = (&EntityId, &Hold)> {
         self.entities.holds()
     }
 
-    /// The messages that wait for an entity, or for an instance.
+    /// Returns the messages that wait for an entity or an instance.
     pub fn mail(&self, to: &Address) -> Vec<&Mail> {
         match to {
             Address::Entity(entity) => self.entities.mail(entity).collect(),
