@@ -225,8 +225,8 @@ impl InstanceRecord {
         }
     }
 
-    /// Whether this record and a later one of the same id have one history. An instance that has begun
-    /// anew or was rewound in between has another history.
+    /// Whether this record and a later one of the same id have one history. An instance that has
+    /// begun anew or was rewound in between has another history.
     pub(super) fn has_same_history(&self, later: &InstanceRecord) -> bool {
         (self.life, self.execution, self.first) == (later.life, later.execution, later.first)
             && self.rewound == later.rewound

@@ -216,8 +216,8 @@ impl Tree<'_> {
         for seq in again.clone() {
             let Some(target) = one.target_of(seq) else { continue };
             if let Err(refusal) = self.go_back(one, &target) {
-                // An error that others failed by as well is asked again if possible. A fatal one
-                // that stays would fail the instance again.
+                // With a fatal error that stays, the instance would fail again. Other errors may
+                // stay.
                 if fatal.contains(&seq) {
                     return Err(refusal);
                 }
