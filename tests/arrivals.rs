@@ -437,7 +437,7 @@ fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
     };
     world.driver.engine = Engine::for_clients();
     let events = recovery(&world.driver.store, None).expect("read");
-    // The instance was not in memory when the signal was due.
+    // The last event of this engine comes before the signal is due.
     let log = durable::machine::EntityId::parse("Log@1").and_then(Result::ok).expect("an entity");
     let mut mail = world.engine_without(events);
     mail.handle(Event::Send { to: Address::entity(log), from: "client".into(), message }, world.driver.now);

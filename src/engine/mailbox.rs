@@ -12,8 +12,8 @@ pub(super) struct Mailbox {
     pub answers: VecDeque<Rc<Mail>>,
     /// Events by their names.
     pub events: BTreeMap<String, VecDeque<Rc<Mail>>>,
-    /// Messages that are consumed at once: waits, and messages that end, suspend or resume the
-    /// instance.
+    /// All other messages, which are consumed at once: beginnings, waits, and messages that end,
+    /// suspend or resume the instance.
     pub control: VecDeque<Rc<Mail>>,
 }
 

@@ -26,7 +26,7 @@ pub enum Message {
         seq: u64,
         result: Result<Data, ErrorData>,
     },
-    /// An event that an instance or a client raised.
+    /// An event that was raised for the instance.
     Event {
         name: String,
         payload: Data,

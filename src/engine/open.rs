@@ -11,7 +11,7 @@ use super::checkpoint::SavedOpen;
 use super::entry::RecordedRequest;
 use super::fault::{self, Fault};
 
-/// The state of a request for an activity, when its next attempt is due.
+/// The state of the next attempt at an activity.
 pub(super) enum Attempt {
     /// The attempt begins at this later time.
     Later(i64),

@@ -3,8 +3,8 @@
 //! The history is divided into turns: an answer or event, and the entries that followed from it.
 //! The run gets turn after turn, without the answers that are asked for again. A turn with the same
 //! consequences is kept as it is. A turn without consequences now is kept, and its old consequences
-//! are cut. At the first turn with other consequences the history ends, and later answers wait to
-//! be consumed again. Kept requests keep their numbers.
+//! are cut. The history is cut at the first turn with other consequences. The answers from there on
+//! wait to be consumed again. Kept requests keep their numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -89,7 +89,7 @@ impl Original {
                 Advance::OutOfFuel | Advance::Ended => None,
                 Advance::Waiting | Advance::Ending | Advance::Nondeterminism(_) => return Err(unfit()),
             };
-            // The end is taken back.
+            // A rewind undoes the end, so its entry is left out.
             seen.retain(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Terminated { .. }));
             // Entries about attempts may stand anywhere, since nothing follows from them.
             let is_attempt = |entry: &Entry| matches!(entry, Entry::Retried { .. } | Entry::Begun { .. });

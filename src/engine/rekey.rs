@@ -68,7 +68,7 @@ fn now(key: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Returns the entity under which a second state is kept. Its key holds the canonical key and the
-/// original spelling.
+/// original spelling, or a hash if these take too much room.
 fn set_aside(entity: &EntityId, from: &[u8]) -> EntityId {
     let from = &from[keys::entities(&entity.name).len()..];
     let own = Data(from.to_vec()).decode();

@@ -52,8 +52,8 @@ impl Engine {
         ids
     }
 
-    /// Removes instances. Open requests to them are answered as after their end. Instances that
-    /// begin under their ids from now on have another life.
+    /// Removes instances. Messages under way to them are answered as after their end. Instances
+    /// that begin under their ids from now on have another life.
     pub(super) fn purge(&mut self, tree: Tree) {
         for record in &tree.records {
             let id: Arc<str> = record.id.as_str().into();
@@ -104,15 +104,16 @@ impl Engine {
         self.ending.push(id.clone());
     }
 
-    /// Reads the tree of an ended instance, as the store has it, to replace the instance. All mail
-    /// for it waits meanwhile.
+    /// Asks for the tree of an ended instance, as the store has it, to replace the instance. All
+    /// mail for it waits meanwhile.
     pub(super) fn begin_to_replace(&mut self, id: &Arc<str>) {
         if self.replacing.insert(id.clone()) {
             self.outputs.push(Output::Tree { id: id.to_string() });
         }
     }
 
-    /// Replaces an instance, whose tree is read now.
+    /// Replaces an ended instance, whose tree was read. The replacement is refused if an instance
+    /// of the tree has not ended.
     pub(super) fn replace(&mut self, id: &str, tree: Tree, now: i64) {
         let id: Arc<str> = id.into();
         self.replacing.remove(&id);

@@ -243,7 +243,7 @@ impl Tree<'_> {
         }
         match self.planned.get(id) {
             Some(Err(refusal)) => Err(refusal.clone()),
-            // It is planned, or needs this one in turn.
+            // The instance is planned, or needs this one in turn.
             _ => {
                 one.needs.push(record.id);
                 Ok(())

@@ -25,7 +25,7 @@ pub(super) struct Saving {
     checkpoint: Known,
     /// The approximate time that a replay since the checkpoint takes, in nanoseconds.
     replay: u64,
-    /// The expected size of a checkpoint in bytes.
+    /// The expected size of a checkpoint in bytes. The real size is more than half of it.
     expected: usize,
     /// Whether the index of active instances has the instance; `None` if that is not known.
     pub indexed: Option<bool>,

@@ -58,7 +58,7 @@ pub struct Engine {
     pub(super) replacing: HashSet<Arc<str>>,
     /// Ended instances whose mail is handled again when the next writes are taken.
     pub(super) ending: Vec<Arc<str>>,
-    /// Purged instances, which the store has until the next writes are taken.
+    /// Purged instances, whose removal is among the next writes.
     pub(super) purged: HashSet<Arc<str>>,
     /// Instances and entities that are not evaluated.
     pub(super) suspects: HashSet<Arc<str>>,
@@ -248,7 +248,7 @@ impl Engine {
         }
     }
 
-    /// Fires the timers that are due.
+    /// Fires the timers and the delayed signals that are due.
     fn fire(&mut self, now: i64) {
         while let Some((due, (instance, seq), (life, timer))) = self.scheduler.timers.take(now) {
             self.due(&instance, life, seq, timer, due);
@@ -266,11 +266,11 @@ impl Engine {
         Gated::new(item, self.writes_taken + 1)
     }
 
-    /// Outputs an effect: at once, or gated by the commit, as its route says.
+    /// Outputs an effect: at once or after the commit, by its route.
     pub(super) fn ask_effect(&mut self, step: StepId, effect: Effect, args: Data, permissions: Permissions) {
         match effect.route() {
             Route::AfterCommit => self.emit(Leaving::Effect { step, effect, args, permissions }),
-            // The host answers effects that can't be requested.
+            // The host refuses effects that can't be requested.
             _ => self.outputs.push(Output::Effect { step, effect, args, permissions }),
         }
     }

@@ -10,8 +10,8 @@ use super::turns::Turns;
 
 /// The number of ready or requested instances and entities beyond which reads from the store are
 /// held back. Those in memory may end before the next one comes. So many that begin together are
-/// neither in memory together nor written half done. One is still read in so many turns, since the
-/// ready ones may never end.
+/// neither in memory together nor written half done. One is still read in this many turns, since
+/// the ready ones may never end.
 const READ_AHEAD: usize = 64;
 
 /// The instances and entities that are needed.

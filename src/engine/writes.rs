@@ -12,7 +12,7 @@ use super::instance::Instance;
 use super::keys;
 use super::step::Engine;
 
-/// The greatest number of instances that write together with growing chunks.
+/// The number of concurrent writers up to which history chunks grow in place.
 const FEW: usize = 16;
 
 impl Engine {

@@ -226,8 +226,8 @@ impl Crowd {
             Wish::Hello => self.begin("hello", &id, vec![Value::Int(number)]),
             Wish::Section => self.begin("section", &id, vec![Value::Int(number)]),
             Wish::Event => {
-                // Four instances wait for this event. Each gets it once or more, and may have
-                // ended.
+                // Four instances wait for this event. One may have ended already, by an earlier
+                // event.
                 let waits = format!("approval-{}", number % 4);
                 self.send(
                     Address::instance(&waits),

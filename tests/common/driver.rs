@@ -11,7 +11,7 @@ use durable::machine::Image;
 
 pub struct Driver {
     pub engine: Engine,
-    /// All writes, durable or not.
+    /// The store with everything that was written.
     pub store: MemoryTree,
     /// The time, in nanoseconds since 1970.
     pub now: i64,

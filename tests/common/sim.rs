@@ -25,8 +25,8 @@ pub enum Crash {
     Never,
     /// At each crash point with a chance of one in this number.
     OneIn(u64),
-    /// Once, at this crash point. Points are numbered from 1. There is one before and after every
-    /// commit, and one at every effect.
+    /// Once, at this crash point. Points are numbered from 1. They lie before and after every
+    /// commit, between an effect and its answer, and after a line.
     At(u64),
     /// At these two crash points.
     Twice(u64, u64),
