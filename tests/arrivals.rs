@@ -1,4 +1,4 @@
-//! What comes to an instance, and when: the engine alone, with a clock of the test's.
+//! Arrivals at an instance and their order: the engine alone, with the test's own clock.
 
 mod common;
 
@@ -14,12 +14,12 @@ use common::driver::Driver;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// A driven engine, and the activities that it asked for.
+/// A driven engine, and the activities that it requested.
 struct World {
     driver: Driver,
     image: Rc<Image>,
     sent: u64,
-    /// Activities that were begun and not abandoned.
+    /// The activities that were begun and not abandoned.
     under_way: Vec<(StepId, String)>,
     abandoned: Vec<StepId>,
 }
@@ -37,7 +37,7 @@ impl World {
         self.feed(Event::Begin { record, image: self.image.clone() });
     }
 
-    /// Something happens; the engine does all that follows from it.
+    /// Feeds an event to the engine, and runs the engine until it rests.
     fn feed(&mut self, event: Event) {
         self.driver.handle(event);
         let mut gates = Vec::new();
@@ -69,13 +69,13 @@ impl World {
         panic!("it does not come to rest");
     }
 
-    /// Time passes, with or without somebody to see it.
+    /// Lets time pass.
     fn pass(&mut self, seconds: i64) {
         self.driver.now += seconds * SECOND;
         self.feed(Event::Tick);
     }
 
-    /// The process dies and begins again so much later.
+    /// Kills the process, and restarts it after a time.
     fn restart_after(&mut self, seconds: i64) {
         self.under_way.clear();
         self.driver.now += seconds * SECOND;
@@ -83,7 +83,7 @@ impl World {
         self.feed(Event::Tick);
     }
 
-    /// A client sends a message while only clients are served.
+    /// Sends a client's message to an engine that serves clients only.
     fn send_while_down(&mut self, id: &str, message: Message) {
         self.driver.restart(Engine::for_clients(), |_| true).expect("read");
         self.send(id, message);
@@ -181,7 +181,7 @@ fn events_of_different_names_come_in_their_order() {
                     names.iter().zip(1..).for_each(|(name, n)| world.send_while_down("w", event(name, n)));
                     world.restart_after(1);
                 } else {
-                    // All of it comes before it runs again.
+                    // Both events come before the instance runs again.
                     for (name, n) in names.iter().zip(1..) {
                         let from = format!("client-{name}");
                         let to = Address::instance("w");
@@ -211,7 +211,7 @@ fn an_answer_of_a_child_or_a_lock_counts_if_it_came_in_time() {
             world.begin("locker", "locks", Vec::new());
             world.send("caller", Message::Suspend);
             world.send("locker", Message::Suspend);
-            // Whoever is held up over its deadline is not there to see it, or it is.
+            // The suspended instances are in memory when their deadlines pass, or they are not.
             if restarts {
                 world.restart_after(0);
             }
@@ -238,7 +238,7 @@ fn an_attempt_that_was_given_up_does_not_answer_for_the_next() {
     let first = world.under_way[0].0.clone();
     world.pass(10);
     assert_eq!(world.abandoned, std::slice::from_ref(&first));
-    // Between the attempts, and while the next one is under way.
+    // The late answer comes between the attempts, and while the next one is under way.
     world.answer(first.clone(), "late");
     world.pass(1);
     let second = world.under_way[0].0.clone();
@@ -271,7 +271,7 @@ fn what_an_execution_left_behind_does_not_answer_the_next() {
         world.begin("w", "again", vec![Value::Int(1)]);
         let left = world.under_way[0].0.clone();
         world.pass(1);
-        // The next execution asks under the same numbers.
+        // The next execution uses the same request numbers.
         let first = world.under_way[0].0.clone();
         assert_eq!((left.execution, first.execution), (0, 1));
         assert!(world.abandoned.contains(&left));
@@ -279,7 +279,7 @@ fn what_an_execution_left_behind_does_not_answer_the_next() {
             world.restart_after(0);
         }
         world.answer(left.clone(), "left");
-        // When the sleep of before would have ended.
+        // The sleep of the execution before would have ended by now.
         world.pass(5);
         assert_eq!(world.result("w"), "running");
         let first = world.under_way[0].0.clone();
@@ -294,7 +294,7 @@ fn what_an_execution_left_behind_does_not_answer_the_next() {
 
 #[test]
 fn what_ends_an_instance_overtakes_nothing_of_before() {
-    // The event came first, and its end after: the event is taken in, and what follows from it is done.
+    // If the event came before the end, it is consumed, and its consequences happen.
     let text = r#"
         orchestration w() { let e = receive("e"); raise("other", "got", e); receive("never") }
         orchestration other() { receive("got") }
@@ -324,7 +324,8 @@ fn what_ends_an_instance_overtakes_nothing_of_before() {
 
 #[test]
 fn what_a_turn_asks_of_others_happens_though_the_next_turn_gives_it_up() {
-    // Both answers are there before it runs again: the first turn asks, the second gives the task up.
+    // Both answers come before the instance runs again. The first turn makes the request, and the
+    // second cancels the task.
     let asks = [
         ("Log(1).add(7); receive(\"never\")", "7"),
         ("signal Log(1).add(7); receive(\"never\")", "7"),
@@ -378,7 +379,7 @@ fn what_was_given_up_before_a_rewind_does_not_answer_after_it() {
         durable::engine::rewind(&world.driver.store, &mut |_| Ok(image.clone()), "w", world.driver.now)
             .expect("a plan");
     world.feed(Event::Rewind(rewinding));
-    // What goes back is read after its writes are taken.
+    // The rewound instance is read after its writes are taken.
     world.feed(Event::Tick);
     let after: Vec<StepId> = world.under_way.iter().map(|(step, _)| step.clone()).collect();
     assert_eq!(after.len(), 2);
@@ -392,8 +393,8 @@ fn what_was_given_up_before_a_rewind_does_not_answer_after_it() {
     assert_eq!(world.result("w"), r#"["again", "again"]"#);
 }
 
-/// What an instance called within its critical section, and was not done when the section ended, is done before what
-/// others sent meanwhile.
+/// An operation that an instance called within its critical section, and that had not run when the
+/// section ended, runs before messages that others sent meanwhile.
 #[test]
 fn what_was_called_within_a_section_comes_first_after_it() {
     let text = r#"
@@ -436,7 +437,7 @@ fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
     };
     world.driver.engine = Engine::for_clients();
     let events = recovery(&world.driver.store, None).expect("read");
-    // It was not there when the signal was due.
+    // The last event of this engine comes before the signal is due.
     let log = durable::machine::EntityId::parse("Log@1").and_then(Result::ok).expect("an entity");
     let mut mail = world.engine_without(events);
     mail.handle(Event::Send { to: Address::entity(log), from: "client".into(), message }, world.driver.now);
@@ -448,7 +449,7 @@ fn a_delayed_signal_whose_time_passed_comes_before_what_was_sent_after() {
 }
 
 impl World {
-    /// An engine that serves clients alone, after these events.
+    /// Returns an engine that serves clients alone, after these events.
     fn engine_without(&self, events: Vec<Event>) -> Engine {
         let mut engine = Engine::for_clients();
         for event in events {

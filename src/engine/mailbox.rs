@@ -1,4 +1,4 @@
-//! What an instance was sent and has not taken in.
+//! The messages that were sent to an instance, and that it has not consumed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -6,13 +6,14 @@ use std::rc::Rc;
 use super::address::LifeId;
 use super::message::{Mail, Message};
 
-/// The mail of one instance, by kind, each in the order sent.
+/// The mail of one instance, by kind, each kind in the order in which it was sent.
 #[derive(Default, Clone)]
 pub(super) struct Mailbox {
     pub answers: VecDeque<Rc<Mail>>,
-    /// By the event's name.
+    /// Events by their names.
     pub events: BTreeMap<String, VecDeque<Rc<Mail>>>,
-    /// What is taken in at once: waits, and what ends it or holds it up.
+    /// All other messages, which are consumed at once: beginnings, waits, and messages that end,
+    /// suspend or resume the instance.
     pub control: VecDeque<Rc<Mail>>,
 }
 
@@ -20,7 +21,8 @@ impl Mailbox {
     pub fn put(&mut self, mail: Rc<Mail>) {
         match &mail.message {
             Message::Answer { .. } => {
-                // That something is too late has come when its time was up, which may be before what has come since.
+                // A timeout has the time at which it was due, which may be earlier than answers
+                // that are already here.
                 let at = self.answers.iter().rposition(|before| before.came() < mail.came());
                 self.answers.insert(at.map_or(0, |at| at + 1), mail);
             }
@@ -33,7 +35,7 @@ impl Mailbox {
         self.answers.is_empty() && self.events.is_empty() && self.control.is_empty()
     }
 
-    /// The next event of a name.
+    /// Takes the next event of a name.
     pub fn take_event(&mut self, name: &str) -> Option<Rc<Mail>> {
         let queue = self.events.get_mut(name)?;
         let mail = queue.pop_front();
@@ -43,14 +45,14 @@ impl Mailbox {
         mail
     }
 
-    /// What ends it, if that is there.
+    /// Takes the first message that terminates the instance and has no `by`, if there is one.
     pub fn take_end(&mut self) -> Option<Rc<Mail>> {
         let ends = |mail: &Rc<Mail>| matches!(&mail.message, Message::Terminate { by: None, .. });
         let at = self.control.iter().position(ends)?;
         self.control.remove(at)
     }
 
-    /// Takes what ends it because its caller ended or gave up.
+    /// Takes the messages that terminate the instance because its caller ended or gave up.
     pub fn take_ends_by(&mut self, caller: &LifeId) -> Vec<Rc<Mail>> {
         let ends = |mail: &Rc<Mail>| matches!(&mail.message, Message::Terminate { by: Some(by), .. } if by == caller);
         let (ends, others): (VecDeque<_>, VecDeque<_>) =
@@ -59,7 +61,7 @@ impl Mailbox {
         ends.into()
     }
 
-    /// Whether an answer to that request of that life and execution has come before a time.
+    /// Whether an answer to a request of an execution (life, execution) came before a time.
     pub fn has_answer(&self, of: (u64, u32), wanted: u64, before: i64) -> bool {
         self.answers.iter().take_while(|mail| mail.time < before).any(|mail| {
             matches!(&mail.message, Message::Answer { life, execution, seq, .. }
@@ -67,7 +69,7 @@ impl Mailbox {
         })
     }
 
-    /// The requests of that life and execution whose answers are there.
+    /// Returns the requests of an execution (life, execution) whose answers are here.
     pub fn answered(&self, of: (u64, u32)) -> impl Iterator<Item = u64> + '_ {
         self.answers.iter().filter_map(move |mail| match &mail.message {
             Message::Answer { life, execution, seq, .. } if (*life, *execution) == of => Some(*seq),
@@ -75,7 +77,7 @@ impl Mailbox {
         })
     }
 
-    /// All of it, in the order of the numbers.
+    /// Takes all mail, in the order of the messages' numbers.
     pub fn drain(&mut self) -> Vec<Rc<Mail>> {
         let mut all: Vec<Rc<Mail>> = self.answers.drain(..).chain(self.control.drain(..)).collect();
         all.extend(std::mem::take(&mut self.events).into_values().flatten());
@@ -83,7 +85,7 @@ impl Mailbox {
         all
     }
 
-    /// All of it.
+    /// Returns all mail, kind by kind.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Mail>> {
         self.answers.iter().chain(&self.control).chain(self.events.values().flatten())
     }

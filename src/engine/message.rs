@@ -1,4 +1,4 @@
-//! What is sent between instances and entities, and how it waits for its receiver.
+//! Messages between instances and entities, and how they wait for their receivers.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,23 +16,25 @@ use super::stored;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     // To an instance.
-    /// It is to begin, if there is none of that id; else what is said happens. Who waits for it is in the record.
+    /// A new instance, which begins if there is none of that id; otherwise the [`IfExists`]
+    /// decides. The record has the waiters.
     Begin(Box<InstanceRecord>, IfExists),
     Answer {
-        /// Of whom: what has begun since under the id does not get it.
+        /// The life that made the request. A later instance of the same id does not get the answer.
         life: u64,
         execution: u32,
         seq: u64,
         result: Result<Data, ErrorData>,
     },
-    /// An event that somebody raised.
+    /// An event that was raised for the instance.
     Event {
         name: String,
         payload: Data,
     },
-    /// Somebody waits for its end.
+    /// A request to be told of the instance's end.
     Wait(Waiter),
-    /// It is to end; also its children, if so said. When it says by whom, only as that one's child.
+    /// The end of the instance, and of its children if `children` is set. With `by`, it holds only
+    /// for a child of that instance.
     Terminate {
         why: Data,
         children: bool,
@@ -45,32 +47,32 @@ pub enum Message {
         caller: Waiter,
         operation: String,
         args: Data,
-        /// From within the critical section that holds the entity.
+        /// Whether the call comes from within the critical section that holds the entity.
         within: bool,
     },
     Signal {
         operation: String,
         args: Data,
-        /// Not before then; 0 for at once.
+        /// The time before which the signal is not run; 0 for at once.
         due: i64,
     },
     /// A critical section's request for its entities, on its way from one to the next.
     Lock {
         owner: Waiter,
         set: Vec<EntityId>,
-        /// Which of the set it has come to.
+        /// The position in `set` that the request has reached.
         at: u64,
         since: i64,
     },
 }
 
 impl Message {
-    /// Whether it ends an instance, holds it up, or lets it go on.
+    /// Whether the message terminates, suspends or resumes an instance.
     pub fn is_control(&self) -> bool {
         matches!(self, Message::Terminate { .. } | Message::Suspend | Message::Resume)
     }
 
-    /// Whether it is kept though it came after the end of an instance: that one may be rewound.
+    /// Whether an ended instance keeps the message, because the instance may be rewound.
     pub(super) fn is_kept_by(&self, ended: &InstanceRecord) -> bool {
         ended.keeps_mail()
             && match self {
@@ -82,7 +84,7 @@ impl Message {
             }
     }
 
-    /// One word, for people.
+    /// Returns the kind of the message in one word, for people.
     pub fn word(&self) -> &'static str {
         match self {
             Message::Begin(..) => "start",
@@ -99,18 +101,19 @@ impl Message {
     }
 }
 
-/// Where a message is in its life.
+/// The stage of a message's life.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// In memory alone; written with the next commit, unless it is taken before.
+    /// In memory alone; written with the next commit, unless it is consumed before.
     Fresh,
     /// In the store.
     Written,
     Taken,
 }
 
-/// The place of something that waits for an instance, among all that does. What waits together is taken in this order: by
-/// time; at the same time timers and answers of the process come before messages, and each in the order in which they came.
+/// The place of a message, a timer or an answer among all that wait for an instance. They are
+/// consumed by time. At the same time, timers and answers of the process come before messages.
+/// Within each of these two groups, the order of arrival counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Came {
     pub time: i64,
@@ -121,18 +124,19 @@ pub(super) struct Came {
 /// A message that waits for its receiver.
 #[derive(Debug)]
 pub struct Mail {
-    /// Its place in the order of all messages.
+    /// The message's place in the order of all messages.
     pub number: u64,
-    /// The key of the step that sent it: no two messages have the same.
+    /// The key of the step that sent the message. No two messages have the same key.
     pub from: String,
-    /// The instance that all this began with.
+    /// The root of the sender's tree.
     pub root: Arc<str>,
-    /// Who is to be told whether the receiver is there.
+    /// The request that is told whether the receiver exists.
     pub ack: Option<Waiter>,
-    /// When it came to be, in nanoseconds since 1970: an event was accepted, an answer recorded, a timer due.
+    /// The time of its cause, in nanoseconds since 1970: when an event was accepted, an answer
+    /// recorded, or a timer due.
     pub time: i64,
     pub message: Message,
-    /// What the sender may do outside: an operation that it asks for may do no more.
+    /// The permissions of the sender, which also limit an operation that the message runs.
     pub permissions: Permissions,
     stage: Cell<Stage>,
 }
@@ -143,10 +147,10 @@ pub struct StoredMail {
     pub from: String,
     pub root: String,
     pub ack: Option<Waiter>,
-    /// When it came to be, in nanoseconds since 1970; 0 in what an earlier version wrote.
+    /// The time of its cause, in nanoseconds since 1970; 0 in messages of an earlier version.
     pub time: i64,
     pub message: Message,
-    /// What the sender may do outside.
+    /// The permissions of the sender.
     pub permissions: Permissions,
 }
 
@@ -180,17 +184,19 @@ impl Mail {
         Rc::new(Mail { number, from, root: root.into(), ack, time, message, permissions, stage })
     }
 
-    /// Its place in the order in which an instance takes what waits for it: by time, then by number.
+    /// Returns the message's place in the order in which an instance consumes: by time, then by
+    /// number.
     pub(super) fn came(&self) -> Came {
         Came { time: self.time, is_mail: true, number: self.number }
     }
 
-    /// Marks it as taken; whether the store has to be told.
+    /// Marks the message as consumed, and returns whether it must be deleted from the store.
     pub(super) fn take(&self) -> bool {
         self.stage.replace(Stage::Taken) == Stage::Written
     }
 
-    /// What is to be written of it, if it is neither written nor taken.
+    /// Marks a fresh message as written and returns its bytes; `None` if it is written or consumed
+    /// already.
     pub(super) fn write(&self) -> Option<Vec<u8>> {
         if self.stage.get() != Stage::Fresh {
             return None;

@@ -1,12 +1,13 @@
-//! The engine: instances, their histories, replay, retries and timers, as one deterministic state machine.
+//! The engine: instances, their histories, replay, retries and timers, as one deterministic state
+//! machine.
 //!
-//! Invariant: everything that happens to it is an [`Event`], time included, and everything it wants is a
-//! write or an [`Output`]. It does no I/O, has no clock and no threads, and knows nothing
-//! of files, sockets or sled, so the same engine runs under the real host, in tests and under a simulator. The same
+//! Invariant: all inputs are [`Event`]s, time included, and all results are writes or [`Output`]s.
+//! The engine does no I/O, has no clock and no threads, and knows nothing of files, sockets or
+//! sled. So the same engine runs under the real host, in tests and under a simulator. The same
 //! events in the same order give the same steps.
 //!
-//! The contract with who drives it: the writes that are taken are made together or not at all, and an output leaves the
-//! process only when the writes taken after it are durable.
+//! The contract with the driver of the engine: the writes of one batch take effect together or not
+//! at all, and an output leaves the process only when the writes taken after it are durable.
 
 mod address;
 mod agenda;

@@ -1,4 +1,4 @@
-//! What an instance asked for and has no answer to yet.
+//! Open requests: the requests of an instance that have no answer yet.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -11,52 +11,54 @@ use super::checkpoint::SavedOpen;
 use super::entry::RecordedRequest;
 use super::fault::{self, Fault};
 
-/// What becomes of a request for an activity.
+/// The state of the next attempt at an activity.
 pub(super) enum Attempt {
-    /// It begins later.
+    /// The attempt begins at this later time.
     Later(i64),
-    /// It was under way in a process that ended.
+    /// The attempt was under way in a process that ended.
     Interrupted,
-    /// It begins now.
+    /// The attempt begins now.
     Begins,
 }
 
-/// Processes that an activity without a policy may end with its own.
+/// The number of interrupted attempts after which an activity without a policy fails.
 const DEATHS: u32 = 100;
 
 /// A request without an answer.
 #[derive(Clone, Debug)]
 pub struct Open {
     pub request: Request,
-    /// When it was made.
+    /// The time of the request.
     pub time: i64,
-    /// How often it was asked again by rewinding, as far as this process knows.
+    /// The number of rewindings that asked the request again, as far as this process knows.
     pub round: u32,
-    /// The attempt that is under way, from 1, and when it begins or began.
+    /// The number of the current attempt, from 1, and the time at which it begins or began.
     pub attempt: u32,
     pub begins: i64,
-    /// How an activity is tried.
+    /// The retry policy of an activity.
     pub policy: Policy,
-    /// Whether an attempt after the first was handed to a host: its process may have ended since.
+    /// Whether an attempt after the first was handed to a host. That host's process may have ended
+    /// since.
     pub begun: bool,
-    /// It was handed to the host in this process.
+    /// Whether the request was handed to the host in this process.
     pub dispatched: bool,
-    /// It was made by an earlier process: what it sent is sent.
+    /// Whether an earlier process made the request. Its messages were sent then.
     pub recorded: bool,
 }
 
 impl Open {
-    /// For people: `charge("1234", 10)`.
+    /// Returns the request as text for people: `charge("1234", 10)`.
     pub fn describe(&self) -> String {
         describe(&RecordedRequest::of(&self.request.what), &super::Args::of(&self.request.args))
     }
 
-    /// What becomes of the next attempt.
+    /// Returns the state of the next attempt, and clears `recorded` unless the attempt is for
+    /// later.
     pub(super) fn next_attempt(&mut self, now: i64) -> Attempt {
         if self.begins > now {
             return Attempt::Later(self.begins);
         }
-        // Another process may have handed it to a host, and did not see its end.
+        // An earlier process may have handed the attempt to a host without seeing its end.
         let was_recorded = std::mem::take(&mut self.recorded);
         match was_recorded && (self.attempt == 1 || self.begun) {
             true => Attempt::Interrupted,
@@ -64,7 +66,7 @@ impl Open {
         }
     }
 
-    /// When the next attempt begins after one that failed so; none when there is none.
+    /// Returns when the next attempt begins after this error; `None` if there is none.
     pub(super) fn again(&self, error: &ErrorData, seed: u64, now: i64) -> Option<i64> {
         let is_activity = matches!(self.request.what, RequestKind::Activity { .. });
         if !is_activity
@@ -77,7 +79,8 @@ impl Open {
         self.ends().is_none_or(|ends| again < ends).then_some(again)
     }
 
-    /// Whether an attempt is made again whose process ended: without a policy it is, so that a restart goes unnoticed.
+    /// Whether an attempt is repeated after the end of its process. Without a policy it is, so that
+    /// a restart goes unnoticed.
     pub(super) fn outlives(&self, error: &ErrorData, now: i64) -> bool {
         match self.policy.limited {
             true => {
@@ -89,19 +92,20 @@ impl Open {
         }
     }
 
-    /// When all attempts together have to be done.
+    /// Returns the time by which all attempts together must be done.
     fn ends(&self) -> Option<i64> {
         self.policy.within.map(|within| self.time.saturating_add(within))
     }
 
-    /// When the attempt that is under way has to be done, and how long it or all of them may take.
+    /// Returns the time by which the current attempt must be done, and the limit that sets it: that
+    /// of one attempt or of all.
     pub(super) fn deadline(&self) -> Option<(i64, i64)> {
         let own = self.policy.timeout.map(|timeout| (self.begins.saturating_add(timeout), timeout));
         let all = self.ends().zip(self.policy.within);
         own.into_iter().chain(all).min_by_key(|(due, _)| *due)
     }
 
-    /// When its timer is due, if it has one: a sleep ends, or the time for it is up.
+    /// Returns when the request's timer is due, if it has one: the end of a sleep, or a deadline.
     pub fn due(&self) -> Option<i64> {
         match &self.request.what {
             RequestKind::Effect(effect) if effect.is_sleep() => Some(due_time(&self.request.args, self.time)),
@@ -138,7 +142,8 @@ impl Open {
         })
     }
 
-    /// Whether it was sent to an entity or an instance that answers once, and can't be asked twice.
+    /// Whether the request is a message to an entity or an instance that answers once, so that it
+    /// can't be sent twice.
     pub(super) fn is_sent(&self) -> bool {
         match &self.request.what {
             RequestKind::Operation { signal, .. } => signal.is_none(),
@@ -147,7 +152,7 @@ impl Open {
         }
     }
 
-    /// Whether it is a message to an entity or an instance.
+    /// Whether the request is a message to an entity or an instance.
     pub(super) fn is_message(&self) -> bool {
         match &self.request.what {
             RequestKind::Operation { .. } | RequestKind::Orchestration { .. } => true,
@@ -156,11 +161,11 @@ impl Open {
         }
     }
 
-    /// Whether it was under way in a process, and was broken off when its instance ended.
+    /// Whether the request was carried out by a process, and was broken off by the instance's end.
     pub(super) fn is_broken_off(&self) -> bool {
         match &self.request.what {
             RequestKind::Activity { .. } => true,
-            // Others answer them, or they are done as soon as they are asked for.
+            // These are answered by others, or done as soon as they are asked for.
             RequestKind::Effect(
                 Effect::Receive | Effect::Wait | Effect::Lock | Effect::Unlock | Effect::ContinueAsNew,
             ) => false,
@@ -169,7 +174,7 @@ impl Open {
         }
     }
 
-    /// Lets its time begin anew, and its attempts.
+    /// Restarts the request's time and its attempts.
     pub(super) fn renew(&mut self, time: i64) {
         if fault::is_in(Fault::OldLimitsCount) {
             self.dispatched = false;
@@ -180,7 +185,7 @@ impl Open {
         self.dispatched = false;
     }
 
-    /// Whether it is done here, and not by the receiver of a message.
+    /// Whether this process has to do something for the request, and not the receiver of a message.
     fn is_active(&self) -> bool {
         match &self.request.what {
             RequestKind::Activity { .. } => true,
@@ -197,12 +202,12 @@ impl Open {
     }
 }
 
-/// The requests of an instance, by their numbers.
+/// The open requests of an instance, by their numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Requests {
-    /// Each on its own: a leaf of such a map has room for eleven.
+    /// The requests, boxed because a leaf of a B-tree has room for eleven values.
     open: BTreeMap<u64, Box<Open>>,
-    /// How many are done here, and not by the receiver of a message. There may be very many that are not.
+    /// The number of active requests ([`Open::is_active`]). There may be very many others.
     active: usize,
 }
 
@@ -224,7 +229,7 @@ impl Requests {
         self.open.get_mut(&seq).map(|open| &mut **open)
     }
 
-    /// Whether any is done here.
+    /// Whether any request is active.
     pub fn are_active(&self) -> bool {
         self.active > 0
     }
@@ -242,7 +247,7 @@ impl Deref for Requests {
     }
 }
 
-/// When a sleep that was asked for at `time` ends.
+/// Returns when a sleep that was asked for at `time` ends.
 fn due_time(args: &Data, time: i64) -> i64 {
     match args.items().first() {
         Some(Value::Duration(duration)) => time.saturating_add(*duration),
@@ -251,12 +256,12 @@ fn due_time(args: &Data, time: i64) -> i64 {
     }
 }
 
-/// For people: `charge("1234", 10)`.
+/// Returns a request as text for people: `charge("1234", 10)`.
 pub(super) fn describe(what: &RecordedRequest, args: &super::Args) -> String {
     format!("{}({})", what.shown(), args.describe())
 }
 
-/// How a request is tried, and how long it may take.
+/// Returns the attempts and the time limits of a request.
 pub(super) fn policy_of(request: &Request) -> Policy {
     match &request.what {
         RequestKind::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
@@ -271,7 +276,7 @@ pub(super) fn policy_of(request: &Request) -> Policy {
     }
 }
 
-/// How long a `lock` waits.
+/// Returns how long a `lock` waits.
 fn lock_timeout(args: &Data) -> Option<i64> {
     options::lock(args.items().get(1)?).ok()?
 }

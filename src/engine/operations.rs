@@ -1,7 +1,9 @@
-//! Entities at work: the next message, an operation to its end, and what comes of it.
+//! Entities at work: taking the next message, running an operation to its end, and handling its
+//! result.
 //!
-//! An operation runs to its end in one go, unless it asks for an effect; nothing of it counts before its end. Then
-//! its state, its reply and what it sent are written together, or nothing of it.
+//! An operation runs to its end in one go, unless it asks for an effect. It has no consequences
+//! before its end. Then its state, its reply and its messages are written together, or none of
+//! them.
 
 use std::rc::Rc;
 
@@ -15,30 +17,31 @@ use super::message::{Mail, Message};
 use super::send::Sender;
 use super::step::Engine;
 
-/// Messages that one turn of an entity takes.
+/// The number of messages that one turn of an entity takes at most.
 const TURN: usize = 1024;
-/// Fuel of one slice of an operation. A turn ends when its operations have used it together.
+/// The fuel of one slice of an operation. A turn ends when its operations together have used that
+/// much.
 const SLICE: u64 = 100_000;
-/// Bytes of arguments and states that count as one unit of fuel.
+/// The number of bytes of arguments and states that cost one unit of fuel.
 const BYTES: u64 = 16;
-/// Fuel of a whole operation: some seconds of calls and repetitions, and of what takes long in one go.
+/// The fuel of a whole operation: some seconds of calls, repetitions and long natives.
 const MOST: u64 = 500_000_000;
 
-/// What an entity does next.
+/// The next action of an entity.
 enum Next {
-    /// The operation that is under way goes on.
+    /// The current operation continues.
     GoesOn,
     Acquire(Rc<Mail>),
     Operate(Rc<Mail>),
-    /// Somebody else holds it.
+    /// Another instance holds the entity.
     Blocked(String),
-    /// Its state is asked for.
+    /// The entity's state must be read from the store.
     Fetch,
     Nothing,
 }
 
 impl Slot {
-    /// Takes what is next.
+    /// Decides on the next action, and takes its message.
     fn next(&mut self) -> Next {
         if self.running.is_some() {
             return Next::GoesOn;
@@ -109,7 +112,7 @@ impl Engine {
                 Next::Acquire(mail) => self.acquire(entity, &mail, now),
                 Next::Operate(mail) => self.begin_operation(entity, &mail),
                 Next::Blocked(owner) => {
-                    // Whoever is waited for goes on too.
+                    // The holder is loaded too, so that it can release the entity.
                     if self.goes_on && !self.is_under_way(&owner) {
                         self.fetch(Address::instance(&owner));
                     }
@@ -120,7 +123,8 @@ impl Engine {
                     return;
                 }
                 Next::Nothing => {
-                    // It may rest; if it has something to write, that is seen when it is written.
+                    // The entity may leave memory; anything left to write shows when writes are
+                    // taken.
                     self.entities.note(entity);
                     return;
                 }
@@ -137,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// Begins an operation. It may do outside what both the deployed program and the sender may.
+    /// Begins an operation. Both the deployed program's permissions and the sender's limit it.
     fn operation(&mut self, entity: &Rc<EntityId>, mail: &Rc<Mail>) -> Result<(), ErrorData> {
         let (Message::Call { operation, args, .. } | Message::Signal { operation, args, .. }) = &mail.message
         else {
@@ -175,7 +179,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs the operation that is under way for a slice; whether the entity can go on at once.
+    /// Runs the current operation for one slice. Returns whether the entity can go on at once.
     fn operate(&mut self, entity: &Rc<EntityId>, now: i64) -> bool {
         let slot = self.entities.slot(entity);
         let attempt = slot.operations;
@@ -258,7 +262,7 @@ impl Engine {
         }
     }
 
-    /// An effect of an operation has its result.
+    /// Passes the result of an effect to the operation that asked for it.
     pub(super) fn entity_answer(
         &mut self,
         entity: &Rc<EntityId>,
@@ -275,7 +279,8 @@ impl Engine {
     }
 }
 
-/// The error of an operation that takes too long. While it runs, nothing else happens to its entity.
+/// Returns the error of an operation that takes too long. Nothing else happens to an entity during
+/// an operation.
 fn endless(entity: &EntityId, mail: &Mail) -> ErrorData {
     let (Message::Call { operation, .. } | Message::Signal { operation, .. }) = &mail.message else {
         return ErrorData::new("internal", "not an operation");

@@ -1,8 +1,9 @@
-//! Lines that wait to leave: what instances have printed and logged, durable until it is out.
+//! The outbox: lines that instances printed and logged, durable until they are out.
 //!
-//! A program does not wait for its lines. They are written with the history that records them, as *runs*: lines of one
-//! instance with no other's between them. A run is deleted once all of it is out. What a crash leaves leaves then once
-//! more, before anything else does, so no line is lost, and none comes after what followed from it.
+//! A program does not wait for its lines. They are written with the history that records them, as
+//! *runs*: consecutive lines of one instance. A run is deleted once all its lines are out. After a
+//! crash, the remaining runs are output once more, before anything else. So no line is lost, and no
+//! line comes after its consequences.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub enum Line {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredLines {
     pub instance: String,
-    /// The instance that all this began with.
+    /// The root of the instance's tree.
     pub root: String,
     pub lines: Vec<Line>,
 }
@@ -51,7 +52,7 @@ impl StoredLines {
 }
 
 impl Line {
-    /// The line that an effect writes, if it is for one.
+    /// Returns the line that an effect writes; `None` for other effects.
     pub fn of(effect: Effect, args: &Data) -> Option<Result<Line, ErrorData>> {
         if !effect.is_line() {
             return None;
@@ -66,7 +67,7 @@ impl Line {
         })
     }
 
-    /// The line of a request, if it is for one.
+    /// Returns the line that a request writes; `None` for other requests.
     pub(super) fn of_request(request: &Request) -> Option<Result<Line, ErrorData>> {
         match request.what {
             RequestKind::Effect(effect) => Line::of(effect, &request.args),
@@ -80,26 +81,26 @@ pub(super) fn is_line(what: &RequestKind) -> bool {
     matches!(what, RequestKind::Effect(effect) if effect.is_line())
 }
 
-/// The answer to a request for a line.
+/// Returns the answer to a request for a line.
 pub(super) fn answered() -> Result<Data, ErrorData> {
     Ok(Data::null())
 }
 
-/// The runs that are not out yet.
+/// The runs that are not completely out.
 #[derive(Default)]
 pub(super) struct Outbox {
     next: u64,
-    /// By number: the instance, and how many of the lines are not out.
+    /// The instance of each run and the number of its lines that are not out, by the run's number.
     under_way: BTreeMap<u64, (Arc<str>, usize)>,
-    /// By instance: how many lines are not out.
+    /// The number of lines that are not out, by instance.
     waiting: HashMap<Arc<str>, usize>,
-    /// Those that are not written. The last one may grow.
+    /// The runs that are not written. The last one may grow.
     fresh: BTreeMap<u64, StoredLines>,
     fresh_lines: usize,
 }
 
 impl Outbox {
-    /// A line of an instance; the number of its run.
+    /// Adds a line of an instance, and returns the number of its run.
     pub fn add(&mut self, instance: &Arc<str>, root: &str, line: Line) -> u64 {
         *self.waiting.entry(instance.clone()).or_default() += 1;
         self.fresh_lines += 1;
@@ -121,7 +122,7 @@ impl Outbox {
         number
     }
 
-    /// A run that the store has. It leaves once more if it is `ours`.
+    /// Registers a run that the store has. The run is output once more if it `is_ours`.
     pub fn recover(&mut self, number: u64, run: &StoredLines, is_ours: bool) {
         self.next = self.next.max(number + 1);
         if is_ours {
@@ -131,7 +132,7 @@ impl Outbox {
         }
     }
 
-    /// So many lines of a run are out. Gives the instance, when nothing of it waits any more.
+    /// Notes that `count` lines of a run are out. Returns the instance when all its lines are.
     pub fn out(&mut self, number: u64, count: usize, batch: &mut Batch) -> Option<Arc<str>> {
         let (instance, left) = self.under_way.get_mut(&number)?;
         *left = left.saturating_sub(count);
@@ -151,7 +152,7 @@ impl Outbox {
         Some(instance)
     }
 
-    /// Whether lines of an instance are not out.
+    /// Whether an instance has lines that are not out.
     pub fn has(&self, instance: &str) -> bool {
         self.waiting.contains_key(instance)
     }
@@ -160,7 +161,7 @@ impl Outbox {
         self.under_way.is_empty()
     }
 
-    /// How many lines are to be written, about.
+    /// Returns the approximate number of lines to write.
     pub fn changes(&self) -> usize {
         self.fresh_lines
     }
@@ -169,7 +170,7 @@ impl Outbox {
         !self.fresh.is_empty()
     }
 
-    /// Writes the runs that are not written; none of them grows any more.
+    /// Writes the runs that are not written. None of them grows any more.
     pub fn take_writes(&mut self, batch: &mut Batch) {
         self.fresh_lines = 0;
         for (number, run) in std::mem::take(&mut self.fresh) {

@@ -1,22 +1,22 @@
-//! Pages: the parts of a long answer. The cost of a page depends on its size only.
+//! Pages: the parts of a long answer. The cost of a page depends on its size alone.
 
 use serde::{Deserialize, Serialize};
 
-/// The most keys that are scanned for one page.
+/// The maximum number of keys that are scanned for one page.
 pub(super) const SCANNED: usize = 10_000;
-/// The bytes of values after which a page ends.
+/// The number of bytes of values after which a page ends.
 pub(super) const PAGE_BYTES: usize = 4 << 20;
 
-/// The place where the next page begins. Its bytes mean nothing outside of this layer.
+/// The place where the next page begins. The bytes have a meaning within this layer only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor(pub(super) Vec<u8>);
 
-/// The place and the size of a page that is asked for.
+/// The place and the size of a requested page.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Paging {
     /// The cursor of the page before.
     pub from: Option<Cursor>,
-    /// The most items. A page may have fewer also when more pages follow.
+    /// The maximum number of items. A page may have fewer even when more pages follow.
     pub limit: u32,
 }
 

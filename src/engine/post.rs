@@ -1,4 +1,4 @@
-//! Messages on their way: their numbers, and those that may have to be written.
+//! Sent messages: their numbers, and the messages that may have to be written.
 
 use std::rc::Rc;
 
@@ -8,9 +8,10 @@ use super::address::Address;
 use super::keys;
 use super::message::Mail;
 
-/// What was sent and is not written.
+/// The messages that were sent and are not written.
 ///
-/// Invariant: a number is given once in the life of a store, and a later message has a greater one.
+/// Invariant: each number is given once in the life of a store, and later messages have greater
+/// numbers.
 #[derive(Default)]
 pub(super) struct Post {
     fresh: Vec<(Address, Rc<Mail>)>,
@@ -18,25 +19,25 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// The number of the next message.
+    /// Returns the number of the next message.
     pub fn number(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
         number
     }
 
-    /// The store has a message of this number.
+    /// Notes that the store has a message of this number.
     pub fn has_sent(&mut self, number: u64) {
         self.next = self.next.max(number + 1);
     }
 
-    /// A message is to be written, unless it is taken in before.
+    /// Adds a message to the next writes. It is not written if it is consumed before.
     pub fn push(&mut self, to: Address, mail: Rc<Mail>) {
         debug_assert!(mail.number < self.next, "a message has a number that was given");
         self.fresh.push((to, mail));
     }
 
-    /// How many messages may have to be written.
+    /// Returns the number of messages that may have to be written.
     pub fn len(&self) -> usize {
         self.fresh.len()
     }

@@ -51,7 +51,7 @@ pub struct OutputPage {
 }
 
 impl OutputPage {
-    /// Whether this page and a later one are of one history.
+    /// Whether this page and a later one belong to the same history.
     pub fn continues(&self, later: &OutputPage) -> bool {
         self.record.has_same_history(&later.record)
     }

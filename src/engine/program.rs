@@ -1,4 +1,4 @@
-//! Programs in a store: each source text once, by its hash.
+//! Programs in a store, each source text once, by its hash.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,7 +16,8 @@ use crate::syntax::Sources;
 use super::read_error::ReadError;
 use super::{keys, stored};
 
-/// The modules of a program, the first being the one that was run: names, and hashes of texts.
+/// The modules of a program: their names and the hashes of their texts. The first is the one that
+/// was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredProgram {
     pub modules: Vec<(String, [u8; 32])>,
@@ -45,7 +46,8 @@ pub fn program_writes(hash: ProgramHash, sources: &Sources, batch: &mut Batch) {
     batch.put(keys::program(&hash.0), StoredProgram { modules }.encode());
 }
 
-/// Reads the modules of a program: names and texts, the one that was run first, the standard library's among them.
+/// Reads the names and texts of a program's modules, the standard library's included. The first is
+/// the one that was run.
 pub fn read_modules(hash: ProgramHash, store: &dyn Read) -> Result<Vec<(String, String)>, ReadError> {
     let stored = store
         .get(&keys::program(&hash.0))?
@@ -62,7 +64,7 @@ pub fn read_modules(hash: ProgramHash, store: &dyn Read) -> Result<Vec<(String, 
     Ok(texts)
 }
 
-/// Checks the program whose modules these are. Errors are reasons in words.
+/// Checks the program that consists of these modules. Errors are reasons in words.
 pub fn load_modules(hash: ProgramHash, texts: &[(String, String)]) -> Result<Program, String> {
     let program = check::load_stored(texts).ok_or("its program has no modules")?;
     if crate::code::program_hash(&program.sources) != hash {
@@ -71,13 +73,13 @@ pub fn load_modules(hash: ProgramHash, texts: &[(String, String)]) -> Result<Pro
     Ok(program)
 }
 
-/// Reads a program back, and makes it ready to run. Errors are reasons in words.
+/// Reads a program from the store, and makes it ready to run. Errors are reasons in words.
 pub fn load_image(hash: ProgramHash, store: &dyn Read) -> Result<Rc<Image>, ReadError> {
     let program = load_modules(hash, &read_modules(hash, store)?)?;
     build_image(&program).map_err(|reason| format!("its program {hash}: {reason}").into())
 }
 
-/// A program that is known, or that the store has.
+/// Returns a program that is known, or reads it from the store.
 pub fn known_image(
     known: &mut HashMap<ProgramHash, Rc<Image>>,
     hash: ProgramHash,
@@ -102,7 +104,8 @@ pub fn build_image(program: &Program) -> Result<Rc<Image>, String> {
         .map_err(|(name, error)| format!("`const {name}` has no value: {}", error.title()))
 }
 
-/// Whether an orchestration of a program can be started with so many arguments; else why not, and what may help.
+/// Whether an orchestration of a program can be started with this number of arguments. An error has
+/// the reason, and perhaps a hint.
 pub fn startable(code: &Code, file: &str, name: &str, given: usize) -> Result<(), (String, Option<String>)> {
     let all = code.isolated.iter().filter(|item| item.context == Some(Context::Orchestration));
     let Some(item) = all.clone().find(|item| item.name == name) else {

@@ -1,4 +1,4 @@
-//! The programs that the engine knows: those that are ready to run, and those that the store has.
+//! The programs that the engine knows: those that are ready to run, and those in the store.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,9 +21,9 @@ use super::reads::Deployed;
 pub(super) struct Programs {
     images: HashMap<ProgramHash, Rc<Image>>,
     stored: HashSet<ProgramHash>,
-    /// Instances that begin once their program is there.
+    /// The instances that begin once their program is loaded.
     unbegun: HashMap<ProgramHash, Vec<String>>,
-    /// Entities with a newer program, which is to be written.
+    /// The newest programs of entities, to be written.
     deployments: BTreeMap<String, Deployed>,
 }
 
@@ -32,22 +32,22 @@ impl Programs {
         self.images.get(&hash)
     }
 
-    /// A program is ready to run.
+    /// Adds a program that is ready to run.
     pub fn know(&mut self, image: &Rc<Image>) {
         self.images.entry(image.code.hash).or_insert_with(|| image.clone());
     }
 
-    /// As `know`, in the place of what was known of it.
+    /// Adds a program as `know` does, but replaces a known one.
     pub fn replace(&mut self, image: &Rc<Image>) {
         self.images.insert(image.code.hash, image.clone());
     }
 
-    /// The store has a program.
+    /// Notes that the store has a program.
     pub fn is_stored(&mut self, hash: ProgramHash) {
         self.stored.insert(hash);
     }
 
-    /// A program is to be in the store.
+    /// Writes a program, unless the store has it.
     pub fn store(&mut self, image: &Image, batch: &mut Batch) {
         let hash = image.code.hash;
         if self.stored.insert(hash) {
@@ -55,7 +55,8 @@ impl Programs {
         }
     }
 
-    /// Removes programs from the store, by these writes. They are written anew when they are needed again.
+    /// Removes programs from the store by the writes in `unused`. They are written again when they
+    /// are needed.
     pub fn collect(&mut self, unused: Batch, batch: &mut Batch) {
         self.stored.retain(|hash| {
             let key = keys::program(&hash.0);
@@ -64,29 +65,29 @@ impl Programs {
         batch.writes.extend(unused.writes);
     }
 
-    /// An entity has a newer program.
+    /// Notes that an entity has a newer program.
     pub fn deploy(&mut self, entity: &str, deployed: Deployed) {
         self.deployments.insert(entity.to_string(), deployed);
     }
 
-    /// An instance waits for its program.
+    /// Notes that an instance waits for its program.
     pub fn wait_for(&mut self, hash: ProgramHash, id: &Arc<str>) {
         self.unbegun.entry(hash).or_default().push(id.to_string());
     }
 
-    /// The instances that wait for a program, which is there.
+    /// Takes the instances that wait for a program, now that it is loaded.
     pub fn take_unbegun(&mut self, hash: ProgramHash) -> Vec<String> {
         self.unbegun.remove(&hash).unwrap_or_default()
     }
 
-    /// An instance waits for no program any more.
+    /// Notes that an instance does not wait for its program any more.
     pub fn drop_unbegun(&mut self, id: &str) {
         for unbegun in self.unbegun.values_mut() {
             unbegun.retain(|waiting| *waiting != id);
         }
     }
 
-    /// Whether an instance waits for its program.
+    /// Whether any instance waits for its program.
     pub fn are_awaited(&self) -> bool {
         !self.unbegun.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Removing what nobody needs any more.
+//! Purging: the removal of ended instances, and of programs that nothing uses.
 
 use std::collections::HashSet;
 
@@ -13,16 +13,17 @@ use super::reads::{Deployed, read_lines};
 use super::record::InstanceRecord;
 use super::{StoredProgram, keys};
 
-/// Instances that are purged together: some, and all that they called or started under automatic ids, all the way down.
+/// The instances that are purged together: the given ones, and the instances that they called or
+/// started under automatic ids, recursively.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     pub records: Vec<InstanceRecord>,
-    /// What removes them, with their histories and checkpoints.
+    /// The writes that remove the instances, with their histories and checkpoints.
     pub writes: Batch,
 }
 
 impl Tree {
-    /// Reads the tree of instances that are there. Errors are reasons in words.
+    /// Reads the trees of the given instances that exist. Errors are reasons in words.
     pub fn read(store: &dyn Read, roots: &[String]) -> Result<Tree, ReadError> {
         let mut tree = Tree::default();
         let mut seen = HashSet::new();
@@ -50,7 +51,7 @@ impl Tree {
             for (key, _) in store.all(&keys::history(id))? {
                 tree.writes.delete(key);
             }
-            // What was kept for the case that it is rewound.
+            // Answers and events are kept for the case that the instance is rewound.
             for (key, bytes) in store.all(&keys::mail_of(&Address::instance(id)))? {
                 let mail = StoredMail::decode(&bytes).ok_or("a message in the store is not readable")?;
                 if matches!(mail.message, Message::Answer { .. } | Message::Event { .. }) {
@@ -67,13 +68,14 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Whether an instance is in it.
+    /// Whether an instance is in the tree.
     pub fn has(&self, of: &LifeId) -> bool {
         self.records.iter().any(|record| record.id == of.id && record.life == of.life)
     }
 }
 
-/// The instances that may have automatic ids of the tree of an instance: those begin as its own does.
+/// Returns the instances that may have automatic ids of the tree of an instance. Such ids begin
+/// with the same characters as its own id.
 pub(super) fn candidates(store: &dyn Read, id: &str) -> Result<Vec<InstanceRecord>, ReadError> {
     let head: String = id.chars().take(HEAD).collect();
     let mut records = Vec::new();
@@ -91,14 +93,14 @@ fn is_owned(record: &InstanceRecord, by: &InstanceRecord) -> bool {
     match &record.owner {
         _ if fault::is_in(Fault::PurgeLeavesChildren) => false,
         Some(owner) => owner.id == by.id && owner.life == by.life,
-        // What began before owners were noted is known by the form of its id.
+        // Instances from before owners were recorded are recognized by the form of their ids.
         None => {
             record.life == 0 && by.life == 0 && record.root == by.root && is_earlier_child(&record.id, by)
         }
     }
 }
 
-/// Whether an id has the form of a child's id, for instances from before owners were noted.
+/// Whether an id has the form of a child's id, for instances from before owners were recorded.
 pub(super) fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
     let Some((parent, number)) = id.rsplit_once(':') else { return false };
     let Ok(number) = number.parse::<u64>() else { return false };
@@ -108,8 +110,8 @@ pub(super) fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
         || (1..=by.execution).any(|execution| later(execution) == id)
 }
 
-/// The writes that remove programs without instances and without entities, and texts without programs. Errors are
-/// reasons in words.
+/// Returns the writes that remove programs without instances and entities, and texts without
+/// programs. Errors are reasons in words.
 pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     let mut used: HashSet<Vec<u8>> = HashSet::new();
     for (_, bytes) in store.all(keys::INSTANCES)? {

@@ -1,7 +1,7 @@
-//! Questions about a store, answered in pages. Clients need not know the keys of the store.
+//! Queries on a store, answered in pages. Clients need not know the keys of the store.
 //!
-//! A page costs what it holds. A filter that lets little through ends a page early, with a cursor to go on from, so that
-//! no question holds up a store for long, however large the store is.
+//! The cost of a page depends on its size. A filter that lets few items through ends a page early,
+//! with a cursor to go on from. So no query holds up a store for long, however large the store is.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -28,17 +28,17 @@ pub use super::descent::tree;
 pub use super::page::{Cursor, Page, Paging};
 pub use super::printed::{OutputPage, Printed, PrintedLine, output};
 
-/// Which instances are wanted; the default lets all through.
+/// The filter of a query for instances; the default lets all through.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InstanceFilter {
     /// The beginning of the id.
     pub prefix: String,
     pub lifecycle: Option<Lifecycle>,
-    /// What the instance runs: an orchestration's name, or `script`.
+    /// The function that the instance runs: an orchestration's name, or `script`.
     pub function: Option<String>,
     /// The earliest time of its beginning, in nanoseconds since 1970.
     pub created_from: Option<i64>,
-    /// The time before which it began.
+    /// The time before which it began, in nanoseconds since 1970.
     pub created_before: Option<i64>,
 }
 
@@ -51,23 +51,23 @@ impl InstanceFilter {
     }
 }
 
-/// What a store has of an entity.
+/// The contents of a store about one entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EntityView {
     pub entity: EntityId,
     /// `None` while the entity has its initial state.
     pub state: Option<Data>,
     pub hold: Option<Hold>,
-    /// The messages that wait for it, in the order of their arrival.
+    /// The messages that wait for the entity, in the order of their arrival.
     pub mail: Vec<StoredMail>,
 }
 
-/// Which entities are wanted; the default lets all through.
+/// The filter of a query for entities; the default lets all through.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EntityFilter {
     /// The entity's name in its program.
     pub name: Option<String>,
-    /// Only those that have a holder, or for which a critical section waits.
+    /// Whether only entities match that have a holder, or for which a critical section waits.
     pub locked: bool,
 }
 
@@ -75,9 +75,9 @@ pub struct EntityFilter {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgramView {
     pub hash: ProgramHash,
-    /// The names of its modules; the first one is the program's own.
+    /// The names of the program's modules; the first one is the program's own.
     pub modules: Vec<String>,
-    /// The entities of which it is the newest program.
+    /// The entities whose newest program this is.
     pub entities: Vec<String>,
 }
 
@@ -85,9 +85,9 @@ pub struct ProgramView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryPage {
     pub record: InstanceRecord,
-    /// The checkpoint that the history begins with when what was before is not kept; in the first page only.
+    /// The checkpoint that a trimmed history begins with; in the first page only.
     pub checkpoint: Option<Vec<u8>>,
-    /// Numbers and bytes of chunks, in order.
+    /// The numbers and bytes of chunks, in order.
     pub chunks: Vec<(u64, Vec<u8>)>,
     /// The number of the chunk that the next page begins with; `None` at the end.
     pub next: Option<u64>,
@@ -121,7 +121,8 @@ pub fn instances(
     result.map(|()| page)
 }
 
-/// Returns a part of an instance's history: from its beginning, or from a chunk on. `None` if there is no such instance.
+/// Returns a part of an instance's history, from its beginning or from a chunk on; `None` if there
+/// is no such instance.
 pub fn history(store: &dyn Read, id: &str, from: Option<u64>) -> Result<Option<HistoryPage>, ReadError> {
     let Some(record) = read_record(store, id)? else { return Ok(None) };
     let trimmed = match from {
@@ -146,7 +147,7 @@ pub fn history(store: &dyn Read, id: &str, from: Option<u64>) -> Result<Option<H
     Ok(Some(HistoryPage { record, checkpoint, chunks, next }))
 }
 
-/// Puts the pages of a history together. An error says what is missing or damaged.
+/// Joins the pages of a history. The error says what is missing or damaged.
 pub fn assemble(pages: Vec<HistoryPage>) -> Result<(InstanceRecord, History), ReadError> {
     let mut pages = pages.into_iter();
     let Some(HistoryPage { mut record, checkpoint, mut chunks, .. }) = pages.next() else {
@@ -166,14 +167,15 @@ pub fn assemble(pages: Vec<HistoryPage>) -> Result<(InstanceRecord, History), Re
 }
 
 impl HistoryPage {
-    /// Whether this page and a later one are of one history: an instance that has begun anew, or was rewound in between,
-    /// has another.
+    /// Whether this page and a later one belong to the same history. An instance that has begun
+    /// anew or was rewound in between has another history.
     pub fn continues(&self, later: &HistoryPage) -> bool {
         self.record.has_same_history(&later.record)
     }
 }
 
-/// Returns what there is of an entity; `None` if nothing is kept of it and no program declares it.
+/// Returns the contents of the store about an entity; `None` if there are none and no program
+/// declares it.
 pub fn entity(store: &dyn Read, entity: &EntityId) -> Result<Option<EntityView>, ReadError> {
     let state = store.get(&keys::entity(entity))?.map(Data);
     let hold = store.get(&keys::lock(entity))?.map(|bytes| decode_hold(&bytes)).transpose()?;
@@ -197,7 +199,7 @@ pub fn entities(
         Some(name) => [kind, name.as_bytes(), &[0]].concat(),
         None => kind.to_vec(),
     };
-    // A cursor is what follows the kind in a key: the three kinds lie in the same order.
+    // A cursor is the part of a key after its kind. All three kinds sort in the same order.
     let mut gathered = Gathered::new(paging);
     if !filter.locked {
         let kind = keys::ENTITIES;
@@ -222,7 +224,7 @@ pub fn entities(
     Ok(gathered.page(|view| !filter.locked || is_locked(view)))
 }
 
-/// What several ranges of keys have of entities, up to where the first of them was broken off.
+/// The entities found in several ranges of keys, up to the place where the first scan stopped.
 struct Gathered<'a> {
     paging: &'a Paging,
     found: BTreeMap<Vec<u8>, EntityView>,
@@ -246,7 +248,7 @@ impl<'a> Gathered<'a> {
         let (mut last, mut entities, mut bytes, mut result) = (Vec::new(), 0, 0, Ok(()));
         store.scan_from(prefix, &begin, &mut |key, value| {
             let id = match kind == keys::ENTITY_MAIL {
-                // A number follows, after a zero.
+                // A zero and the message's number follow the entity.
                 true => &key[kind.len()..key.len().saturating_sub(9).max(kind.len())],
                 false => &key[kind.len()..],
             };
@@ -287,7 +289,7 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Returns all programs, by their hashes.
+/// Returns all programs, in the order of their hashes.
 pub fn programs(store: &dyn Read) -> Result<Vec<ProgramView>, ReadError> {
     let mut entities: BTreeMap<[u8; 32], Vec<String>> = BTreeMap::new();
     for (key, bytes) in store.all(keys::DEPLOYED)? {
@@ -309,7 +311,8 @@ pub fn programs(store: &dyn Read) -> Result<Vec<ProgramView>, ReadError> {
     Ok(programs)
 }
 
-/// Returns the greatest number of the ids that are `prefix` and a number; 0 if there are none.
+/// Returns the greatest number among the ids that consist of `prefix` and a number; 0 if there are
+/// none.
 pub fn last_number(store: &dyn Read, prefix: &str) -> Result<u64, ReadError> {
     let begin = keys::instance(prefix);
     let mut last = 0;
@@ -321,7 +324,7 @@ pub fn last_number(store: &dyn Read, prefix: &str) -> Result<u64, ReadError> {
     Ok(last)
 }
 
-/// Returns what a batch changes, for those who follow a store: each subject once.
+/// Returns the changes of a batch for followers of a store, each subject once.
 pub fn changes(batch: &kv::Batch) -> Vec<ChangeKind> {
     let (mut changes, mut known) = (Vec::new(), HashSet::new());
     for (key, value) in &batch.writes {

@@ -1,7 +1,8 @@
-//! What all that one instance has begun may take together, so that none takes everything from the others.
+//! Quotas: limits on the resources of one root's tree, so that no root takes everything from the
+//! others.
 //!
-//! An instance that nobody began is a root; whatever it calls and starts, all the way down, counts for it. What is counted is
-//! what this process has seen.
+//! A root is an instance that no other instance began. The instances that it calls and starts, all
+//! the way down, count for it. Only what this process has seen is counted.
 
 use std::sync::Arc;
 
@@ -9,12 +10,12 @@ use hashbrown::HashMap;
 
 use crate::machine::{ErrorData, Value};
 
-/// What one root may have.
+/// The limits of one root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
-    /// Instances under way.
+    /// The number of instances under way.
     pub instances: usize,
-    /// Bytes of histories that are written in the life of one process.
+    /// The number of bytes of history that are written in the life of one process.
     pub bytes: u64,
 }
 
@@ -24,7 +25,7 @@ impl Default for Quotas {
     }
 }
 
-/// What each root has.
+/// The resources that each root uses.
 #[derive(Default)]
 pub(super) struct Uses {
     of: HashMap<Arc<str>, Use>,
@@ -39,7 +40,7 @@ struct Use {
 }
 
 impl Uses {
-    /// An instance is under way. Answers its root.
+    /// Notes that an instance is under way, and returns its root.
     pub fn enter(&mut self, id: &Arc<str>, root: &str) -> Arc<str> {
         let root = match self.of.get_key_value(root) {
             Some((known, _)) => known.clone(),
@@ -51,7 +52,7 @@ impl Uses {
         root
     }
 
-    /// An instance is no longer under way.
+    /// Notes that an instance is no longer under way.
     pub fn leave(&mut self, id: &str) {
         let Some(root) = self.roots.remove(id) else { return };
         if let Some(known) = self.of.get_mut(&root) {
@@ -62,7 +63,7 @@ impl Uses {
         }
     }
 
-    /// The root of an instance under way.
+    /// Returns the root of an instance under way.
     pub fn root(&self, id: &str) -> Option<&Arc<str>> {
         self.roots.get(id)
     }
@@ -71,12 +72,12 @@ impl Uses {
         self.roots.contains_key(id)
     }
 
-    /// Those that are under way.
+    /// Returns the instances under way.
     pub fn under_way(&self) -> impl Iterator<Item = &Arc<str>> {
         self.roots.keys()
     }
 
-    /// Why a root may begin no more.
+    /// Returns the error if a root may begin no more instances.
     pub fn refusal(&self, root: &str, quotas: &Quotas) -> Option<ErrorData> {
         let instances = self.of.get(root)?.instances;
         (instances >= quotas.instances).then(|| {
@@ -87,7 +88,8 @@ impl Uses {
         })
     }
 
-    /// So many more bytes of the history of an instance are written; whether that is too much.
+    /// Adds to the bytes written of an instance's history, and returns whether its root is over its
+    /// limit.
     pub fn writes(&mut self, id: &str, bytes: u64, quotas: &Quotas) -> bool {
         let Some(known) = self.roots.get(id).and_then(|root| self.of.get_mut(root)) else { return false };
         known.bytes += bytes;

@@ -1,14 +1,14 @@
-//! Why something can't be read from a store.
+//! The errors of reading from a store.
 
 use std::fmt;
 
 use crate::kv::StoreError;
 
-/// The store failed, or what it has is not what this version writes.
+/// A failure of the store, or contents that this version does not understand.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReadError {
     Store(StoreError),
-    /// A record that can't be decoded or is missing, or a program that can't be run: in words.
+    /// A record that can't be decoded or is missing, or a program that can't be run, in words.
     Unreadable(String),
 }
 
@@ -49,7 +49,7 @@ impl From<&str> for ReadError {
     }
 }
 
-/// For those who are told why in words.
+/// The reason in words, for callers that report errors as text.
 impl From<ReadError> for String {
     fn from(error: ReadError) -> String {
         error.to_string()

@@ -1,4 +1,4 @@
-//! What a store holds, read back in its forms.
+//! Reading the contents of a store in their decoded forms.
 
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use super::read_error::ReadError;
 use super::record::InstanceRecord;
 use super::{keys, stored};
 
-/// Gives a program of the store, ready to run.
+/// A function that loads a program of the store, ready to run.
 pub type Images<'a> = &'a mut dyn FnMut(ProgramHash) -> Result<Rc<Image>, ReadError>;
 
 /// Reads the record of an instance.
@@ -25,7 +25,7 @@ pub fn read_record(store: &dyn Read, id: &str) -> Result<Option<InstanceRecord>,
     store.get(&keys::instance(id))?.map(|bytes| decode_record(&bytes, id)).transpose()
 }
 
-/// The record of an instance, from what is stored of it.
+/// Decodes the record of an instance.
 pub(super) fn decode_record(bytes: &[u8], id: &str) -> Result<InstanceRecord, ReadError> {
     InstanceRecord::decode(bytes).ok_or_else(|| format!("the record of {id} is not readable").into())
 }
@@ -38,7 +38,7 @@ pub(super) fn decode_mail(bytes: &[u8]) -> Result<StoredMail, ReadError> {
     StoredMail::decode(bytes).ok_or_else(|| "a message in the store is not readable".into())
 }
 
-/// Reads the checkpoint of an instance. None when there is none, or none that this version can read.
+/// Reads the checkpoint of an execution; `None` if there is none that this version can read.
 pub(super) fn read_checkpoint(
     store: &dyn Read,
     record: &InstanceRecord,
@@ -50,8 +50,8 @@ pub(super) fn read_checkpoint(
     Ok(checkpoint.filter(is_own))
 }
 
-/// Reads what an instance goes on from: its checkpoint, if it has one for this code, and its history since; else its
-/// whole history.
+/// Reads the history from which an instance resumes: its checkpoint, if it has one for this code,
+/// and the history since; otherwise the whole history.
 pub(super) fn read_past(
     store: &dyn Read,
     record: &InstanceRecord,
@@ -63,7 +63,7 @@ pub(super) fn read_past(
     }
 }
 
-/// Reads the history since a checkpoint, chunk by chunk: what is before it costs nothing.
+/// Reads the history since a checkpoint, chunk by chunk. Earlier chunks cost nothing.
 fn read_since(
     store: &dyn Read,
     record: &InstanceRecord,
@@ -78,7 +78,7 @@ fn read_since(
     whole(record, History::read_after(checkpoint, chunks))
 }
 
-/// The history of an instance, as it was put together. That of an ended one must be whole.
+/// Checks a history that was put together. The history of an ended instance must be whole.
 pub(super) fn whole(record: &InstanceRecord, history: Result<History, String>) -> Result<History, ReadError> {
     let history = history.map_err(|reason| unreadable(record, &reason))?;
     match missing(record, history.chunks, history.after.is_some()) {
@@ -87,8 +87,8 @@ pub(super) fn whole(record: &InstanceRecord, history: Result<History, String>) -
     }
 }
 
-/// Returns what a history lacks that ends before a chunk. The history of an ended instance must be
-/// whole, unless it was trimmed.
+/// Returns what is missing of a history that ends before chunk `chunks`. The history of an ended
+/// instance must be whole, unless it was trimmed.
 pub(super) fn missing(record: &InstanceRecord, chunks: u64, is_trimmed: bool) -> Option<String> {
     if record.ended.is_none() || is_trimmed || chunks == record.chunks {
         return None;
@@ -102,7 +102,7 @@ pub(super) fn unreadable(record: &InstanceRecord, reason: &str) -> ReadError {
     format!("{} can't be read: {reason}", record.id).into()
 }
 
-/// Reads the history of an instance, from its beginning or, if what is before is not kept, from its checkpoint.
+/// Reads the history of an instance, from its beginning or, if it was trimmed, from its checkpoint.
 pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History, ReadError> {
     if let Some(checkpoint) = read_checkpoint(store, record)?.filter(|checkpoint| checkpoint.trimmed) {
         return read_since(store, record, checkpoint);
@@ -114,7 +114,7 @@ pub fn read_history(store: &dyn Read, record: &InstanceRecord) -> Result<History
     whole(record, History::read(record.first, chunks))
 }
 
-/// The newest program that declares an entity, and what its operations may do outside.
+/// The newest program that declares an entity, and the permissions of the entity's operations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deployed {
     pub program: ProgramHash,
@@ -122,7 +122,7 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// The hash of the program, and the permissions where something is not permitted.
+    /// Encodes the hash of the program, followed by the permissions if these are restricted.
     pub fn encode(&self) -> Vec<u8> {
         let hash = self.program.0.to_vec();
         match self.permissions.are_all() {
@@ -138,7 +138,7 @@ impl Deployed {
     }
 }
 
-/// The newest program that declares an entity.
+/// Reads the newest program that declares an entity.
 pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<Deployed>, ReadError> {
     let Some(bytes) = store.get(&keys::deployed(entity))? else { return Ok(None) };
     match Deployed::decode(&bytes) {
@@ -147,7 +147,7 @@ pub fn deployed(store: &dyn Read, entity: &str) -> Result<Option<Deployed>, Read
     }
 }
 
-/// All messages of a store.
+/// Reads all messages of a store.
 pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, ReadError> {
     let mut mail = Vec::new();
     for (key, bytes) in store.all(keys::MAIL)? {
@@ -158,7 +158,7 @@ pub fn read_mail(store: &dyn Read) -> Result<Vec<(Address, u64, StoredMail)>, Re
     Ok(mail)
 }
 
-/// All holders of entities of a store.
+/// Reads all holders of entities of a store.
 pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hold)>, ReadError> {
     let mut holds = Vec::new();
     for (key, bytes) in store.all(keys::LOCKS)? {
@@ -168,7 +168,7 @@ pub fn read_holds(store: &dyn Read) -> Result<Vec<(crate::machine::EntityId, Hol
     Ok(holds)
 }
 
-/// The runs of lines that may not be out, in order.
+/// Reads the runs of lines that may not be out, in order.
 pub fn read_lines(store: &dyn Read) -> Result<Vec<(u64, StoredLines)>, ReadError> {
     let read = |(key, bytes): Pair| match (keys::parse_lines(&key), StoredLines::decode(&bytes)) {
         (Some(number), Some(lines)) => Ok((number, lines)),
@@ -177,12 +177,12 @@ pub fn read_lines(store: &dyn Read) -> Result<Vec<(u64, StoredLines)>, ReadError
     store.all(keys::LINES)?.into_iter().map(read).collect()
 }
 
-/// The time that a store has come to; 0 when it doesn't say.
+/// Reads the time that a store has reached; 0 if the store has none.
 pub fn read_time(store: &dyn Read) -> Result<i64, ReadError> {
     Ok(read_number(store, keys::TIME, "the time")?.map_or(0, i64::from_be_bytes))
 }
 
-/// The life of instances that begin now.
+/// Reads the life of instances that begin now.
 pub fn read_life(store: &dyn Read) -> Result<u64, ReadError> {
     Ok(read_number(store, keys::LIFE, "the number of lives")?.map_or(keys::FIRST_LIFE, u64::from_be_bytes))
 }

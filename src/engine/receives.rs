@@ -30,13 +30,13 @@ impl Receives {
         }
     }
 
-    /// The event that a request waits for.
+    /// Returns the name of the event that a request waits for.
     pub fn name(&self, seq: u64) -> Option<&str> {
         self.names.get(&seq).map(String::as_str)
     }
 
-    /// The event that came first of those that are waited for, and the request that gets it: of several that wait for the
-    /// same name the one that was made first.
+    /// Returns the earliest event that a request waits for, and the request that gets it. If
+    /// several requests wait for the same name, the first of them gets it.
     pub fn first_event(&self, mail: &Mailbox) -> Option<(Came, u64)> {
         let found = |queue: &VecDeque<Rc<Mail>>, waiting: &BTreeSet<u64>| {
             Some((queue.front()?.came(), *waiting.first()?))
@@ -45,7 +45,7 @@ impl Receives {
             let all = mail.events.iter().filter_map(|(name, queue)| found(queue, self.waiting.get(name)?));
             return all.min_by_key(|(_, seq)| *seq);
         }
-        // There may be many names on either side.
+        // Either side may have many names, so the smaller one is searched.
         match mail.events.len() <= self.waiting.len() {
             true => {
                 mail.events.iter().filter_map(|(name, queue)| found(queue, self.waiting.get(name)?)).min()

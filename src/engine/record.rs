@@ -1,4 +1,4 @@
-//! What is kept of an instance beside its history.
+//! The record of an instance: everything that is stored of it beside its history.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,60 +10,61 @@ use super::address::{LifeId, Waiter};
 use super::fault::{self, Fault};
 use super::stored;
 
-/// Written when an instance begins and ends, and when one of these changes.
+/// The record of an instance, written when the instance begins and ends, and when a field changes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstanceRecord {
     pub id: String,
-    /// The life of its id. No two instances of a store have the same id and the same life.
+    /// The life of the id. No two instances of a store have the same id and the same life.
     pub life: u64,
-    /// The program it began with, and runs to its end.
+    /// The program of the instance, from its beginning to its end.
     pub program: ProgramHash,
-    /// The file that the program was read from, as it was named then.
+    /// The name of the program's file when the instance began.
     pub file: String,
-    /// What it runs: `script`, or the name of an orchestration.
+    /// The function that the instance runs: `script`, or the name of an orchestration.
     pub function: String,
     /// The arguments, a list.
     pub args: Data,
-    /// The arguments that its first execution had, once it has begun anew with others.
+    /// The arguments of the first execution, if a later execution has others.
     pub begun_with: Option<Data>,
-    /// When it began, in nanoseconds since 1970.
+    /// The time of its beginning, in nanoseconds since 1970.
     pub created: i64,
-    /// The instance that called it.
+    /// The instance that called this one.
     pub parent: Option<LifeId>,
-    /// The instance that called or started it under an automatic id; it is purged with that one.
+    /// The instance that called or started this one under an automatic id. They are purged
+    /// together.
     pub owner: Option<LifeId>,
-    /// The instance that all this began with: itself, its caller's, or that of who started it.
+    /// The root: the instance itself, or the root of its caller or starter.
     pub root: String,
-    /// How often it has continued as new.
+    /// The number of times that the instance has continued as new.
     pub execution: u32,
-    /// Which attempt of a call with `retry` it is, from 1.
+    /// The number of the attempt of a call with `retry`, from 1.
     pub attempt: u32,
-    /// What it said of itself by `set_status`.
+    /// The value that the instance set by `set_status`.
     pub custom: Option<Data>,
     pub status: Status,
-    /// Who is told of its end.
+    /// The requests that are told of the instance's end.
     pub waiters: Vec<Waiter>,
-    /// The requests that are asked again when it goes on, since it was rewound to before their answers.
+    /// The requests that are asked again when the instance resumes, because of a rewind.
     pub rewound: Vec<u64>,
-    /// When it ended.
+    /// The time of its end, in nanoseconds since 1970.
     pub ended: Option<i64>,
-    /// The number of its history's first chunk.
+    /// The number of the history's first chunk.
     pub first: u64,
-    /// At the end: the number after its history's last chunk.
+    /// The number after the history's last chunk, once the instance has ended.
     pub chunks: u64,
-    /// What it may do outside, whichever process runs it: a process may allow less, and never more.
+    /// The permissions of the instance in every process. A process may allow less, and never more.
     pub permissions: Permissions,
 }
 
-/// Where an instance is in its life.
+/// The stage of an instance's life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Status {
     Running,
-    /// Held up until somebody resumes it.
+    /// Stopped until somebody resumes the instance.
     Suspended,
     Completed(Data),
     Failed(ErrorData),
-    /// Ended by somebody, who said why.
+    /// Ended by somebody, with the reason given.
     Terminated(Data),
 }
 
@@ -71,7 +72,7 @@ pub enum Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Lifecycle {
     Running,
-    /// Held up until somebody resumes it.
+    /// Stopped until somebody resumes the instance.
     Suspended,
     Completed,
     Failed,
@@ -79,7 +80,7 @@ pub enum Lifecycle {
 }
 
 impl Lifecycle {
-    /// One word.
+    /// Returns the lifecycle in one word.
     pub fn word(self) -> &'static str {
         match self {
             Lifecycle::Running => "running",
@@ -103,17 +104,17 @@ impl Status {
         }
     }
 
-    /// One word.
+    /// Returns the status in one word.
     pub fn word(&self) -> &'static str {
         self.lifecycle().word()
     }
 
-    /// Whether it is at its end.
+    /// Whether the instance has ended.
     pub fn is_ended(&self) -> bool {
         !matches!(self, Status::Running | Status::Suspended)
     }
 
-    /// What those get who wait for the instance; none while it has not ended.
+    /// Returns the result for those that wait for the instance; `None` if it has not ended.
     pub fn result(&self, id: &str) -> Option<Result<Data, ErrorData>> {
         match self {
             Status::Running | Status::Suspended => None,
@@ -132,7 +133,8 @@ impl Status {
 }
 
 impl InstanceRecord {
-    /// The record of an instance that begins at `now` of its own accord: nobody called it. The store gives it its life.
+    /// Returns the record of an instance that begins at `now` without a caller. The engine sets the
+    /// life.
     pub fn new(
         id: &str,
         program: ProgramHash,
@@ -166,9 +168,10 @@ impl InstanceRecord {
         }
     }
 
-    /// The key of a step that is the same for each of its attempts, and of no other step of any life.
+    /// Returns the key of a step: the same for all attempts at the step, and different for all
+    /// other steps of all lives.
     pub(super) fn step_key(&self, seq: u64) -> String {
-        // An operation on an entity makes one, so it is put together without `format!`.
+        // Each operation on an entity makes a key, so `format!` would cost too much here.
         let mut key = String::with_capacity(self.id.len() + 64);
         key.push_str(&self.id);
         key.push('-');
@@ -177,7 +180,7 @@ impl InstanceRecord {
             key.push('.');
             push_digits(&mut key, self.life, 16);
         }
-        // What began before lives were counted keeps its keys.
+        // Instances from before lives were counted keep their keys.
         if (self.life, self.execution) != (0, 0) {
             key.push('.');
             push_digits(&mut key, self.execution.into(), 10);
@@ -187,22 +190,23 @@ impl InstanceRecord {
         key
     }
 
-    /// Who waits for the answer to a request.
+    /// Returns the waiter for the answer to a request.
     pub(super) fn waiter(&self, seq: u64) -> Waiter {
         Waiter { instance: self.id.clone(), life: self.life, execution: self.execution, seq }
     }
 
-    /// The id of the child that a request calls or starts, unless it says one.
+    /// Returns the id of the child that a request calls or starts without naming an id.
     pub(super) fn child_id(&self, seq: u64) -> String {
         match self.execution {
             0 => child_id(&self.id, seq),
-            // What began before lives were counted keeps the ids of its children.
+            // Instances from before lives were counted keep the ids of their children.
             execution if self.life == 0 => child_id(&format!("{}.{execution}", self.id), seq),
             execution => later_child_id(&self.id, execution, seq),
         }
     }
 
-    /// Whether it may be rewound, by itself or with its caller: then what comes for it is kept.
+    /// Whether the instance may be rewound, by itself or with its caller. If so, messages for it
+    /// are kept.
     pub(super) fn keeps_mail(&self) -> bool {
         match self.status {
             Status::Failed(_) => !fault::is_in(Fault::FailedDropsAnswers),
@@ -211,24 +215,24 @@ impl InstanceRecord {
         }
     }
 
-    /// The arguments that it was called or started with; none when that is not known any more.
+    /// Returns the arguments of the first execution; `None` if they are not known any more.
     pub fn first_args(&self) -> Option<&Data> {
         match (&self.begun_with, self.execution) {
             (Some(args), _) => Some(args),
             (None, 0) => Some(&self.args),
-            // An earlier version did not keep them.
+            // Earlier versions did not keep the first arguments.
             (None, _) => None,
         }
     }
 
-    /// Whether this record and a later one of the same id have one history. An instance that has begun
-    /// anew or was rewound in between has another history.
+    /// Whether this record and a later one of the same id have one history. An instance that has
+    /// begun anew or was rewound in between has another history.
     pub(super) fn has_same_history(&self, later: &InstanceRecord) -> bool {
         (self.life, self.execution, self.first) == (later.life, later.execution, later.first)
             && self.rewound == later.rewound
     }
 
-    /// Its id and its life.
+    /// Returns the id together with the life.
     pub fn life_id(&self) -> LifeId {
         LifeId { id: self.id.clone(), life: self.life }
     }
@@ -261,7 +265,7 @@ fn push_digits(out: &mut String, mut n: u64, base: u64) {
 mod tests {
     use super::*;
 
-    /// Keys of steps are in stores: they stay as they were.
+    /// The keys of steps are in stores, so they must not change.
     #[test]
     fn keys_of_steps_are_as_they_were() {
         let args = Data::null();

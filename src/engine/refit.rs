@@ -1,9 +1,10 @@
 //! A history fitted to a run in which some requests have no answers yet.
 //!
-//! The history is taken apart into turns: what was taken in, and what followed from it. The run is given turn after turn
-//! without the answers that are asked for again. A turn from which the same follows is kept as it is. One from which
-//! nothing follows now is kept without what followed. At the first from which something else follows the history is cut:
-//! the answers after that point wait to be taken in again. What is kept has the numbers that it had.
+//! The history is divided into turns: an answer or event, and the entries that followed from it.
+//! The run gets turn after turn, without the answers that are asked for again. A turn with the same
+//! consequences is kept as it is. A turn without consequences now is kept, and its old consequences
+//! are cut. The history is cut at the first turn with other consequences. The answers from there on
+//! wait to be consumed again. Kept requests keep their numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -20,44 +21,45 @@ use super::instance::Instance;
 use super::open::Open;
 use super::record::{InstanceRecord, Status};
 
-/// Fuel for one turn, in calls and repetitions. One that takes more does not fit.
+/// The fuel for one turn, in calls and repetitions. A turn that takes more does not fit.
 const TURN: u64 = 50_000_000;
 const SLICE: u64 = 1_000_000;
 
-/// What was taken in, and what followed from it.
+/// An answer or event, and the entries that followed from it.
 struct Turn {
-    /// None of the first.
+    /// The entry that began the turn; `None` for the first turn.
     trigger: Option<Entry>,
-    /// The number of its first request, if it makes any.
+    /// The number of the turn's first request, if it makes any.
     first: u64,
     group: Vec<Entry>,
 }
 
-/// A history as it was.
+/// The original history, as turns.
 pub(super) struct Original {
     turns: Vec<Turn>,
     requests: BTreeMap<u64, Request>,
-    /// The requests whose errors ended it, and all whose errors were not handled.
+    /// The requests whose errors ended the instance, and all requests whose errors were not
+    /// handled.
     pub failed_by: Vec<u64>,
     pub unhandled: Vec<u64>,
     /// The number after those of all requests.
     next: u64,
 }
 
-/// An answer that is taken in again.
+/// An answer or event that is consumed again.
 pub(super) enum Later {
     Answer { seq: u64, result: Result<Data, ErrorData>, time: i64 },
     Event { name: String, payload: Data, time: i64 },
 }
 
-/// What is left of a history.
+/// The part of a history that still fits, and everything else.
 pub(super) struct Refit {
     pub entries: Vec<Entry>,
-    /// What waits to be taken in again, in order.
+    /// The answers and events that wait to be consumed again, in order.
     pub later: Vec<Later>,
     /// The requests that are gone.
     pub cut: Vec<Entry>,
-    /// What is open where the entries end, and the machine that waits for it.
+    /// The open requests at the end of the entries, and the machine that waits for them.
     pub open: BTreeMap<u64, Box<Open>>,
     machine: Machine,
 }
@@ -67,7 +69,7 @@ fn unfit() -> String {
 }
 
 impl Original {
-    /// Replays a history that has ended.
+    /// Replays the history of an ended instance.
     pub fn of(image: &Rc<Image>, record: &InstanceRecord, history: &History) -> Result<Original, String> {
         let mut instance = Instance::new(image, record.clone(), history.clone())?;
         let mut requests: BTreeMap<u64, Request> =
@@ -87,9 +89,9 @@ impl Original {
                 Advance::OutOfFuel | Advance::Ended => None,
                 Advance::Waiting | Advance::Ending | Advance::Nondeterminism(_) => return Err(unfit()),
             };
-            // The end is taken back.
+            // A rewind undoes the end, so its entry is left out.
             seen.retain(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Terminated { .. }));
-            // What the history says of attempts may stand anywhere; nothing follows from it.
+            // Entries about attempts may stand anywhere, since nothing follows from them.
             let is_attempt = |entry: &Entry| matches!(entry, Entry::Retried { .. } | Entry::Begun { .. });
             let (attempts, group): (Vec<Entry>, Vec<Entry>) = seen.into_iter().partition(is_attempt);
             if let Some(turn) = turns.last_mut() {
@@ -116,12 +118,12 @@ impl Original {
         })
     }
 
-    /// The request of a number.
+    /// Returns the request with a number.
     pub fn request(&self, seq: u64) -> Option<&Request> {
         self.requests.get(&seq)
     }
 
-    /// The requests that had no answer.
+    /// Returns the requests that had no answer.
     pub fn unanswered(&self) -> impl Iterator<Item = u64> + '_ {
         let answered = |turn: &Turn| match turn.trigger {
             Some(Entry::Answered { seq, .. }) => Some(seq),
@@ -136,7 +138,7 @@ impl Original {
     }
 }
 
-/// What a turn led to.
+/// The consequences of a turn.
 struct Made {
     requests: Vec<Request>,
     withdrawn: Vec<u64>,
@@ -165,7 +167,7 @@ struct Run {
 }
 
 impl Run {
-    /// Runs to where it waits or ends; none when that takes too long.
+    /// Runs until the machine waits or ends; `None` if that takes too long.
     fn turn(&mut self) -> Option<Made> {
         let mut left = TURN;
         loop {
@@ -192,12 +194,12 @@ impl Run {
     }
 }
 
-/// What becomes of a history.
+/// The state of fitting a history to a run.
 struct Fitting<'a> {
     original: &'a Original,
     /// The requests that are asked again.
     again: &'a BTreeSet<u64>,
-    /// Those of them whose answer was left out.
+    /// The requests of `again` whose answer was left out.
     left_out: BTreeSet<u64>,
     entries: Vec<Entry>,
     later: Vec<Later>,
@@ -205,9 +207,9 @@ struct Fitting<'a> {
 }
 
 impl Fitting<'_> {
-    /// Whether an answer is one that is not taken in any more, though its request is open.
+    /// Whether an answer is not consumed any more, though its request is open.
     fn is_left_out(&mut self, seq: u64, result: &Result<Data, ErrorData>) -> bool {
-        // Nobody holds the entities of a section any more.
+        // The entities of a section have no holder any more.
         let is_stale =
             self.left_out.contains(&seq) && (result.is_err() || self.original.is(seq, Effect::Lock));
         is_stale || (self.again.contains(&seq) && self.left_out.insert(seq))
@@ -217,7 +219,7 @@ impl Fitting<'_> {
         self.cut.extend(group.iter().filter(|entry| matches!(entry, Entry::Requested { .. })).cloned());
     }
 
-    /// An answer that is taken in again, if it is of use.
+    /// Keeps an answer to be consumed again, if it is of use.
     fn put_back(&mut self, open: &BTreeSet<u64>, seq: u64, result: Result<Data, ErrorData>, time: i64) {
         let event =
             self.original.request(seq).filter(|request| request.what == RequestKind::Effect(Effect::Receive));
@@ -299,7 +301,7 @@ impl Fitting<'_> {
 }
 
 impl Refit {
-    /// Fits a history to a run in which these requests have no answers yet.
+    /// Fits a history to a run in which the requests of `again` have no answers yet.
     pub fn of(
         image: &Rc<Image>,
         record: &InstanceRecord,
@@ -324,7 +326,8 @@ impl Refit {
         };
         fitting.walk(&mut run, now)?;
         let Fitting { mut entries, later, cut, .. } = fitting;
-        // What is kept has to lead where it waits: that is seen by replaying it.
+        // The kept entries must lead to the state in which the run waits. A replay of them checks
+        // that.
         let mut instance = begin(entries.clone())?;
         while !instance.is_live() {
             match instance.advance(SLICE, 0, false, &mut |_, _| ()) {
@@ -333,7 +336,7 @@ impl Refit {
             }
         }
         let (mut machine, open) = instance.evaluation.into_parts();
-        // From the last that it took in nothing may follow; then it has not run since.
+        // Nothing may follow from the last answer, in which case the machine has not run since.
         while matches!(machine.run(SLICE), Progress::OutOfFuel) {}
         if machine.next_request() != original.next && !fault::is_in(Fault::NumbersAgain) {
             entries.push(Entry::Rewound { seq: original.next, time: now });
@@ -341,7 +344,8 @@ impl Refit {
         Ok(Refit { entries, later, cut, open: open.into_all(), machine })
     }
 
-    /// The critical section that it is in: the request that asked for it, and whether its entities were called since.
+    /// Returns the critical section that the instance is in, if any: the request that asked for it,
+    /// or an error if its entities were called since.
     pub fn section(&self) -> Option<Result<u64, ()>> {
         if !self.machine.is_in_section() {
             return None;
@@ -361,7 +365,7 @@ impl Refit {
         Some(section)
     }
 
-    /// The sleeps that limit the time of these requests.
+    /// Returns the sleeps that limit the time of these requests.
     pub fn limits(&self, of: &[u64]) -> Vec<u64> {
         let is_sleep = |seq: &u64| self.open.get(seq).is_some_and(|open| open.is_timer());
         self.machine.rivals(of).into_iter().filter(is_sleep).collect()

@@ -1,6 +1,8 @@
-//! Entities of versions whose keys were not canonical: `E(1)` and `E(1.0)` were two, though they are equal.
+//! The move of entities to canonical keys. In earlier versions `E(1)` and `E(1.0)` were two
+//! entities, though their keys are equal.
 //!
-//! What such a store has of an entity lies where nobody looks for it any more, so it is moved once, when the store is opened.
+//! In a store of such a version, entities lie under keys that are never read. They are moved once,
+//! when the store is opened.
 
 use std::collections::HashSet;
 
@@ -12,8 +14,8 @@ use crate::machine::{Data, EntityId, Value, format};
 use super::keys;
 use super::read_error::ReadError;
 
-/// The writes that move what is kept of entities to their canonical keys, and note that it is done. None when it was done
-/// before, or there are no entities.
+/// Returns the writes that move all contents of entities to canonical keys and note that this is
+/// done. `None` if it was done before, or if there are no entities.
 pub fn rekeying(store: &dyn Read) -> Result<Option<Batch>, ReadError> {
     if store.get(keys::CANONICAL)?.is_some() {
         return Ok(None);
@@ -36,7 +38,7 @@ pub fn rekeying(store: &dyn Read) -> Result<Option<Batch>, ReadError> {
         }
     }
     for (from, to, value) in moved {
-        // Of two states that are one entity's now, the other stays, under a name of its own.
+        // If two states belong to one entity now, the second one stays under a name of its own.
         let to = match keys::parse_entity_key(&to) {
             Some(entity) if taken.contains(&to) && from.starts_with(keys::ENTITIES) => {
                 keys::entity(&set_aside(&entity, &from))
@@ -52,7 +54,7 @@ pub fn rekeying(store: &dyn Read) -> Result<Option<Batch>, ReadError> {
     Ok(Some(batch))
 }
 
-/// Where what lies at a key belongs now.
+/// Returns the canonical key for the contents of a key.
 fn now(key: &[u8]) -> Option<Vec<u8>> {
     if key.starts_with(keys::ENTITY_MAIL) {
         let (to, number) = keys::parse_mail(key)?;
@@ -65,7 +67,8 @@ fn now(key: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The name under which the state stays of an entity that is another one now: that one's key, and how its own was written.
+/// Returns the entity under which a second state is kept. Its key holds the canonical key and the
+/// original spelling, or a hash if these take too much room.
 fn set_aside(entity: &EntityId, from: &[u8]) -> EntityId {
     let from = &from[keys::entities(&entity.name).len()..];
     let own = Data(from.to_vec()).decode();

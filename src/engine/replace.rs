@@ -1,4 +1,4 @@
-//! Purging within the engine, and instances that take the place of others.
+//! Purging within the engine, and instances that replace ended ones.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,13 +17,15 @@ use super::record::{InstanceRecord, Status};
 use super::step::Engine;
 
 impl Engine {
-    /// What of a tree has not ended: first what the store has, then what it does not have yet.
+    /// Returns the ids of a tree's instances that have not ended: first those in the store, then
+    /// those that are not there yet.
     pub fn unfinished(&self, tree: &Tree) -> Vec<String> {
         let running = tree.records.iter().filter(|record| !record.status.is_ended());
         running.map(|record| record.id.clone()).chain(self.begun_by(tree)).collect()
     }
 
-    /// Instances that owners among these have begun and that the store does not have yet, or that have not begun yet.
+    /// Returns the ids of instances that the tree's instances own, and that are not in the store or
+    /// have not begun.
     fn begun_by(&self, tree: &Tree) -> Vec<String> {
         let mut found: Vec<LifeId> = Vec::new();
         let is_new = |id: &str| !tree.records.iter().any(|record| record.id == id);
@@ -50,8 +52,8 @@ impl Engine {
         ids
     }
 
-    /// Removes instances. What is under way for them is answered as after their end; what begins under their ids from now
-    /// on has another life.
+    /// Removes instances. Messages under way to them are answered as after their end. Instances
+    /// that begin under their ids from now on have another life.
     pub(super) fn purge(&mut self, tree: Tree) {
         for record in &tree.records {
             let id: Arc<str> = record.id.as_str().into();
@@ -66,14 +68,14 @@ impl Engine {
                 self.tell_waiters(record, result);
             }
             for mail in self.residents.mailboxes.remove(&id).unwrap_or_default().drain() {
-                // What was to replace it begins all the same.
+                // A message that begins a replacement still begins it.
                 match replaces(&mail, record) {
                     true => self.residents.mailbox(&id).put(mail),
                     false => self.refuse_ended(&id, &mail, record),
                 }
             }
         }
-        // What was kept of late for the case that one of them is rewound is not kept any more.
+        // Mail that was kept for a rewind of these instances is not kept any more.
         let ids: HashSet<&str> = tree.records.iter().map(|record| record.id.as_str()).collect();
         let is_of_them = |key: &[u8]| match keys::parse_mail(key) {
             Some((Address::Instance(id), _)) => ids.contains(&*id),
@@ -85,7 +87,7 @@ impl Engine {
         self.batch.put(keys::LIFE.to_vec(), self.life.to_be_bytes().to_vec());
     }
 
-    /// Those who wait for an instance that is given up are told.
+    /// Sends the result to all that wait for a purged instance.
     fn tell_waiters(&mut self, record: &InstanceRecord, result: Result<Data, ErrorData>) {
         for (number, waiter) in record.waiters.iter().enumerate() {
             let (life, execution, seq) = (waiter.life, waiter.execution, waiter.seq);
@@ -96,20 +98,22 @@ impl Engine {
         }
     }
 
-    /// An instance is to take the place of one that has ended. That is seen to when the store has that end.
+    /// Lets an instance replace an ended one, once the end is in the store.
     pub(super) fn replace_later(&mut self, id: &Arc<str>, mail: &Rc<Mail>) {
         self.residents.mailbox(id).put(mail.clone());
         self.ending.push(id.clone());
     }
 
-    /// An instance is to take the place of one that has ended, as the store has it. All mail for it waits meanwhile.
+    /// Asks for the tree of an ended instance, as the store has it, to replace the instance. All
+    /// mail for it waits meanwhile.
     pub(super) fn begin_to_replace(&mut self, id: &Arc<str>) {
         if self.replacing.insert(id.clone()) {
             self.outputs.push(Output::Tree { id: id.to_string() });
         }
     }
 
-    /// The tree of an instance that is to be replaced is read.
+    /// Replaces an ended instance, whose tree was read. The replacement is refused if an instance
+    /// of the tree has not ended.
     pub(super) fn replace(&mut self, id: &str, tree: Tree, now: i64) {
         let id: Arc<str> = id.into();
         self.replacing.remove(&id);
@@ -123,7 +127,7 @@ impl Engine {
         let mut mail = mailbox.drain().into_iter();
         let Some(first) = mail.next() else { return };
         let (Some(known), Message::Begin(wanted, _)) = (tree.records.first().cloned(), &first.message) else {
-            // What was to be replaced is gone, or what was to replace it.
+            // The instance to replace is gone, or the message that replaces it.
             self.put_back(&id, Some(first), mail);
             self.absent(&id, tree.records.first().cloned(), now);
             return;
@@ -150,7 +154,7 @@ impl Engine {
     }
 }
 
-/// Whether a message begins an instance in the place of one that has ended.
+/// Whether a message begins an instance that replaces an ended one.
 fn replaces(mail: &Mail, known: &InstanceRecord) -> bool {
     match &mail.message {
         Message::Begin(wanted, if_exists) => known_id(known, wanted, *if_exists) == Known::Replaces,
@@ -158,7 +162,7 @@ fn replaces(mail: &Mail, known: &InstanceRecord) -> bool {
     }
 }
 
-/// An instance as it ends by being purged.
+/// Returns the record of an instance that ends by being purged.
 fn purged(record: &InstanceRecord) -> InstanceRecord {
     if record.status.is_ended() {
         return InstanceRecord { waiters: Vec::new(), ..record.clone() };

@@ -1,4 +1,4 @@
-//! Re-execution from the journal alone: nothing is done, nothing is written.
+//! Replay from the journal alone, without effects and without writes.
 
 use std::rc::Rc;
 
@@ -11,29 +11,30 @@ use super::instance::Instance;
 use super::open::Open;
 use super::record::{InstanceRecord, Status};
 
-/// Sees the entries of a history in order; the entries of requests and answers with the request they are of.
+/// A callback that sees the entries of a history in order. Entries of requests and answers come
+/// with their request.
 pub type Watcher<'a> = &'a mut dyn FnMut(&Entry, Option<&Request>);
 
-/// Where a replay came to.
+/// The result of a replay.
 #[derive(Debug)]
 pub enum Replayed {
-    /// The instance ended so.
+    /// The instance ended with this status.
     Ended(Status),
-    /// Its history ends here; it waits for these.
+    /// The history ends here, and the instance waits for these requests.
     Waits(Vec<Open>),
-    /// The program does something other than what the history holds.
+    /// The program does something other than the history says.
     Nondeterminism(Mismatch),
-    /// Its program can't run it, for this reason.
+    /// The program can't run the instance, for this reason.
     Incompatible(String),
-    /// It computes on without an end in sight, after everything that its history holds.
+    /// The instance computes without an end in sight, after the end of its history.
     Computes,
 }
 
-/// Fuel for what comes after the end of the history, in calls and repetitions.
+/// The fuel for evaluation after the end of the history, in calls and repetitions.
 const AFTER: u64 = 50_000_000;
 
-/// The machine's state where a history ends, as bytes: when the instance then waits, and asks for nothing that the history doesn't
-/// hold. None else.
+/// Returns the machine's state at the end of a history, as bytes. `None` unless the instance waits
+/// there without a request that the history does not hold.
 pub fn state_at_end(image: &Rc<Image>, record: InstanceRecord, history: History) -> Option<Vec<u8>> {
     let mut instance = Instance::new(image, record, history).ok()?;
     loop {
@@ -55,7 +56,7 @@ pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch
     let mut recorded = true;
     let mut left = AFTER;
     loop {
-        // What it does after the end of its history was not recorded, so is not shown.
+        // Anything after the end of the history was not recorded, so it is not shown.
         recorded = recorded && !instance.is_live();
         let mut see = |entry: &Entry, request: Option<&Request>| {
             if recorded {
@@ -64,7 +65,7 @@ pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch
         };
         match instance.advance(1_000_000, 0, false, &mut see) {
             Advance::More => {}
-            // Nothing leaves.
+            // The lines are not output.
             Advance::Ending => instance.evaluation.agenda.lines.clear(),
             Advance::OutOfFuel if instance.is_live() => match left.checked_sub(1_000_000) {
                 Some(less) => left = less,

@@ -1,29 +1,31 @@
-//! What an instance in memory does between two of its turns.
+//! The state of an instance in memory between two of its turns.
 
-/// Whether an instance that is in memory wants a turn, has one, or waits.
+/// Whether an instance in memory wants a turn, has one, or waits.
 ///
-/// Invariant: one that wants a turn is among those of the [`Scheduler`](super::scheduler::Scheduler) who can run. Only one
-/// that is parked may be dropped from memory, and only by the number that it was parked under last.
+/// Invariant: an instance that wants a turn is ready in the
+/// [`Scheduler`](super::scheduler::Scheduler). Only a parked instance may be dropped from memory,
+/// and only by the number under which it was last parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Residency {
-    /// It has come into memory, and nobody has woken it yet.
+    /// The instance has come into memory, and nothing has woken it yet.
     Loaded,
-    /// It wants a turn; or, while it has one, another one after that.
+    /// The instance wants a turn, or another one after its present turn.
     Queued {
-        /// Its last turn was used up: it goes on where it was, and nothing needs to come for it.
+        /// Whether the last turn was used up. If so, the instance continues even if nothing comes
+        /// for it.
         computes: bool,
     },
-    /// It has a turn.
+    /// The instance has a turn.
     Running {
-        /// It goes on with the turn that was used up.
+        /// Whether the turn continues one that was used up.
         computes: bool,
     },
-    /// It waits, since a time by the engine's count.
+    /// The instance waits. The number says since when, by the engine's count.
     Parked(u64),
 }
 
 impl Residency {
-    /// It wants a turn; whether it did not before.
+    /// Queues the instance for a turn, and returns whether it was not queued before.
     pub fn wake(&mut self) -> bool {
         let was_queued = self.is_queued();
         if !was_queued {
@@ -32,22 +34,23 @@ impl Residency {
         !was_queued
     }
 
-    /// It has a turn.
+    /// Begins a turn.
     pub fn begin_turn(&mut self) {
         *self = Residency::Running { computes: self.computes() };
     }
 
-    /// Its turn is over; whether that was used up.
+    /// Ends a turn, and notes whether it was used up.
     pub fn end_turn(&mut self, is_used_up: bool) {
         self.set_computes(is_used_up);
     }
 
-    /// It has taken in something, and no longer only goes on with the turn that was used up.
+    /// Notes that the instance has consumed something, so that it does not only continue a turn
+    /// that was used up.
     pub fn goes_on(&mut self) {
         self.set_computes(false);
     }
 
-    /// It waits, unless it was woken in its turn.
+    /// Parks the instance, unless it was woken in its turn.
     pub fn park(&mut self, since: u64) {
         if !self.is_queued() {
             *self = Residency::Parked(since);
@@ -58,7 +61,7 @@ impl Residency {
         matches!(self, Residency::Queued { .. })
     }
 
-    /// Whether it goes on although a turn was used up.
+    /// Whether the instance continues a turn that was used up.
     pub fn computes(&self) -> bool {
         match self {
             Residency::Queued { computes } | Residency::Running { computes } => *computes,

@@ -1,4 +1,4 @@
-//! The instances that are in memory, and the mail of those that are not.
+//! The instances in memory, and the mail of the others.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use super::instance::Instance;
 use super::mailbox::Mailbox;
 use super::residency::Residency;
 
-/// Those who wait, the one that has waited longest first.
+/// The waiting instances, the longest waiting first.
 ///
-/// Invariant: an instance that is parked is in it, under the number that it was parked under last. Those that have gone on
-/// since may be in it too.
+/// Invariant: each parked instance is in the queue, under the number under which it was last
+/// parked. The queue may also have entries of instances that have gone on since.
 #[derive(Default)]
 pub(super) struct Parked {
     queue: VecDeque<(u64, Arc<str>)>,
-    /// How often one was parked.
+    /// The number of times that an instance was parked.
     last: u64,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Residents {
 }
 
 impl Parked {
-    /// An instance waits, and may be dropped from memory for others.
+    /// Parks an instance, which may then be dropped from memory to make room.
     pub fn push(&mut self, id: &Arc<str>, residency: &mut Residency) {
         self.last += 1;
         residency.park(self.last);
@@ -51,17 +51,17 @@ impl Residents {
         self.instances.contains_key(id)
     }
 
-    /// The mailbox of an instance that is not in memory, or is about to leave it.
+    /// Returns the mailbox of an instance that is not in memory, or is about to leave it.
     pub fn mailbox(&mut self, id: &Arc<str>) -> &mut Mailbox {
         self.mailboxes.entry(id.clone()).or_default()
     }
 
-    /// What waits for an instance, in memory or not.
+    /// Returns the mail of an instance, in memory or not.
     pub fn mail(&self, id: &str) -> Option<&Mailbox> {
         self.get(id).map(|instance| &instance.arrivals.mail).or_else(|| self.mailboxes.get(id))
     }
 
-    /// As `mail`, to be changed.
+    /// Returns the same as `mail`, mutably.
     pub fn mail_mut(&mut self, id: &str) -> Option<&mut Mailbox> {
         match self.instances.get_mut(id) {
             Some(instance) => Some(&mut instance.arrivals.mail),
@@ -69,7 +69,7 @@ impl Residents {
         }
     }
 
-    /// An instance leaves memory; its mail waits for it.
+    /// Drops an instance from memory, and keeps its mail.
     pub fn put_away(&mut self, id: &Arc<str>) {
         if let Some(instance) = self.instances.remove(id)
             && !instance.arrivals.mail.is_empty()
@@ -78,7 +78,7 @@ impl Residents {
         }
     }
 
-    /// Drops those that have waited longest, as long as there are more than `most`.
+    /// Drops the instances that have waited longest, as long as more than `most` are in memory.
     pub fn drop_parked(&mut self, most: usize) {
         let waits = |instances: &HashMap<Arc<str>, Box<Instance>>, since: u64, id: &Arc<str>| {
             instances.get(id).is_some_and(|instance| instance.residency == Residency::Parked(since))
@@ -91,7 +91,7 @@ impl Residents {
                 self.put_away(&id);
             }
         }
-        // Those that have gone on since are in the queue more than once.
+        // Instances that have gone on since are in the queue more than once.
         if self.parked.queue.len() > 64 + 2 * self.instances.len() {
             let Residents { instances, parked, .. } = self;
             parked.queue.retain(|(since, id)| waits(instances, *since, id));

@@ -1,7 +1,8 @@
-//! Rewinding: a failed instance asks its failed steps again, and loses nothing else.
+//! Rewinding: a failed instance asks its failed steps again, and keeps everything else.
 //!
-//! An instance goes back together with those that it needs: the children by whose errors it failed, the children that were
-//! ended because it failed, and what it waited for. All of it is one batch of writes, so that a crash comes before or after.
+//! An instance goes back together with the instances that it needs: children whose errors failed
+//! it, children that were ended by its failure, and instances that it waited for. All writes are in
+//! one batch, so a crash comes before or after all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -24,34 +25,35 @@ use super::reads::{Images, read_history, read_record};
 use super::record::{InstanceRecord, Status};
 use super::refit::{Later, Original, Refit};
 
-/// What rewinding changes of one instance: requests by number, and as texts for people.
+/// The changes that rewinding makes to one instance: requests by number, and as texts for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Steps {
     pub id: String,
-    /// What it asks again.
+    /// The requests that the instance asks again.
     pub again: Vec<(u64, String)>,
-    /// What no longer fits, and is gone.
+    /// The requests that no longer fit, and are gone.
     pub cut: Vec<(u64, String)>,
 }
 
 /// An instance that goes back.
 pub struct Back {
     pub steps: Steps,
-    /// Which of its lives it is.
+    /// The life of the instance's id.
     pub life: u64,
-    /// What waits for it from now on, in order.
+    /// The messages that wait for the instance from now on, in order.
     pub mail: Vec<StoredMail>,
-    /// The children that it waits for again: they do not end any more because it did.
+    /// The children that the instance waits for again. Its former end does not end them any more.
     pub children: Vec<String>,
 }
 
-/// What a rewinding comes to: the instances that go back, the one that was asked for last, and the writes.
+/// The result of planning a rewind: the instances that go back, the requested one last, and the
+/// writes.
 pub struct Rewinding {
     pub instances: Vec<Back>,
     pub batch: Batch,
 }
 
-/// Finds out what rewinding an instance comes to. Nothing is changed. Errors are reasons in words.
+/// Plans the rewind of an instance, without changing anything. Errors are reasons in words.
 pub fn rewind(store: &dyn Read, images: Images<'_>, id: &str, now: i64) -> Result<Rewinding, String> {
     let record = read_record(store, id)?.ok_or_else(|| format!("there is no instance `{id}`"))?;
     if !matches!(record.status, Status::Failed(_)) {
@@ -65,7 +67,8 @@ pub fn rewind(store: &dyn Read, images: Images<'_>, id: &str, now: i64) -> Resul
     })
 }
 
-/// Why an instance can't go back, and which one that it needs is to blame.
+/// The reason why an instance can't go back, and the instance that is to blame: itself, or one that
+/// it needs.
 #[derive(Clone, Debug)]
 struct Refusal {
     id: String,
@@ -78,21 +81,21 @@ impl Refusal {
     }
 }
 
-/// What becomes of an instance, if it goes back, and which others go back with it.
+/// The plan for one instance that goes back, and the others that must go back with it.
 struct Planned {
     back: Back,
     batch: Batch,
     needs: Vec<String>,
 }
 
-/// Instances that may go back together. None is planned before those are that it may need: so nothing recurses, however
-/// deep the calls are.
+/// Instances that may go back together. The instances that one may need are planned before it. So
+/// nothing recurses, however deep the calls are.
 struct Tree<'a> {
     store: &'a dyn Read,
     images: Images<'a>,
     now: i64,
     planned: BTreeMap<String, Result<Planned, Refusal>>,
-    /// Those whose plan was begun.
+    /// The instances whose plan was begun.
     begun: BTreeSet<String>,
 }
 
@@ -102,23 +105,23 @@ struct One {
     image: Rc<Image>,
     history: History,
     original: Original,
-    /// Those that go back with it.
+    /// The instances that go back with this one.
     needs: Vec<String>,
 }
 
-/// What becomes of an open request.
+/// The treatment of an open request.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
-    /// What answers it is there, or goes on.
+    /// The request stays: its answer is here, or its receiver goes on.
     Stays,
-    /// It is sent once more: whoever has it already has it once.
+    /// The request is sent once more. A receiver that has it already ignores the second one.
     Sent,
-    /// It is asked again, or whom it called goes on: its time begins anew.
+    /// The request is asked again, or its child goes on. Its time begins anew.
     Again,
 }
 
 impl Tree<'_> {
-    /// Plans an instance and all that it may need.
+    /// Plans an instance and all instances that it may need.
     fn plan(&mut self, record: InstanceRecord) {
         let mut stack = Vec::new();
         let mut next = Some(record);
@@ -140,7 +143,7 @@ impl Tree<'_> {
             let Some((_, candidates)) = stack.last_mut() else { return };
             match candidates.pop() {
                 Some(id) if self.begun.contains(&id) => {}
-                // What can't be read shows when it is needed.
+                // Read errors show up when the instance is needed.
                 Some(id) => next = read_record(self.store, &id).ok().flatten().filter(goes_back),
                 None => {
                     let Some((mut one, _)) = stack.pop() else { return };
@@ -151,7 +154,7 @@ impl Tree<'_> {
         }
     }
 
-    /// The plans of an instance and of all that go back with it.
+    /// Collects the plans of an instance and of all instances that go back with it.
     fn gathered(mut self, id: &str) -> Result<Rewinding, Refusal> {
         let mut rewinding = Rewinding { instances: Vec::new(), batch: Batch::default() };
         let mut open = vec![id.to_string()];
@@ -163,7 +166,7 @@ impl Tree<'_> {
                     open.extend(needs.into_iter().rev());
                 }
                 Some(Err(refusal)) => return Err(refusal),
-                // Two may need the same one.
+                // Two instances may need the same one.
                 None => {}
             }
         }
@@ -182,7 +185,8 @@ impl Tree<'_> {
         let id = one.record.id.clone();
         let mut again = self.failed_steps(one)?;
         let mut refit = one.fit(&again, self.now)?;
-        // Within a critical section the entities are not held any more: it has to begin anew, if that changes nothing.
+        // The entities of a critical section are not held any more. So the section has to begin
+        // anew, if it has not called them yet.
         while let Some(section) = refit.section() {
             let lock = section.map_err(|()| {
                 let why =
@@ -198,7 +202,8 @@ impl Tree<'_> {
         self.writes(one, &again, refit)
     }
 
-    /// The requests of an instance that are asked again for their errors; whatever they failed by goes back with it.
+    /// Returns the failed requests of an instance that are asked again. The instances that failed
+    /// them go back too.
     fn failed_steps(&mut self, one: &mut One) -> Result<BTreeSet<u64>, Refusal> {
         let id = one.record.id.clone();
         let fatal = one.original.failed_by.clone();
@@ -211,7 +216,8 @@ impl Tree<'_> {
         for seq in again.clone() {
             let Some(target) = one.target_of(seq) else { continue };
             if let Err(refusal) = self.go_back(one, &target) {
-                // What others failed by as well is asked again; it alone would fail in the same way.
+                // With a fatal error that stays, the instance would fail again. Other errors may
+                // stay.
                 if fatal.contains(&seq) {
                     return Err(refusal);
                 }
@@ -225,7 +231,7 @@ impl Tree<'_> {
         read_record(self.store, id).map_err(|why| Refusal::of(id, why))
     }
 
-    /// Lets an instance go back that another called or waits for, if it has not completed.
+    /// Lets an instance that another called or waits for go back, if it has ended without a result.
     fn go_back(&mut self, one: &mut One, target: &Target) -> Result<(), Refusal> {
         let Some(record) = self.record(&target.id)?.filter(goes_back) else { return Ok(()) };
         let id = &record.id;
@@ -237,7 +243,7 @@ impl Tree<'_> {
         }
         match self.planned.get(id) {
             Some(Err(refusal)) => Err(refusal.clone()),
-            // It is planned, or needs this one in turn.
+            // The instance is planned, or needs this one in turn.
             _ => {
                 one.needs.push(record.id);
                 Ok(())
@@ -245,7 +251,7 @@ impl Tree<'_> {
         }
     }
 
-    /// What becomes of an open request, given the answer that came for it after the end.
+    /// Returns the fate of an open request, given the answer that came for it after the end.
     fn fate(
         &mut self,
         one: &mut One,
@@ -270,7 +276,8 @@ impl Tree<'_> {
                 (Err(_), Some(_)) => Ok(Fate::Stays),
                 (Err(_), None) => Ok(Fate::Sent),
             },
-            // A child that its caller's end has ended goes on; whom somebody else has ended does not.
+            // A child goes on if its caller's end has ended it. An instance that somebody else
+            // ended does not.
             Some(Status::Terminated(_)) if is_child && !target.is_detached => {
                 self.go_back(one, &target).map(|()| Fate::Again)
             }
@@ -279,7 +286,7 @@ impl Tree<'_> {
         }
     }
 
-    /// The writes of an instance that goes back.
+    /// Plans the writes of an instance that goes back.
     fn writes(&mut self, one: &mut One, again: &BTreeSet<u64>, refit: Refit) -> Result<Planned, Refusal> {
         let unreadable = |why: super::ReadError| Refusal::of(&one.record.id, why);
         let to = Address::instance(&one.record.id);
@@ -294,7 +301,7 @@ impl Tree<'_> {
             match &mail.message {
                 Message::Answer { life, execution, seq, result } => {
                     let is_of = (*life, *execution) == (one.record.life, one.record.execution);
-                    // Of several answers the first success counts.
+                    // The first success counts if there are several answers.
                     let known = came.get(seq);
                     let counts = known.is_none_or(|known| known.is_error() && result.is_ok());
                     if is_of && counts && refit.open.contains_key(seq) {
@@ -355,7 +362,7 @@ fn goes_back(record: &InstanceRecord) -> bool {
     matches!(record.status, Status::Failed(_) | Status::Terminated(_))
 }
 
-/// A request that is gone, for people.
+/// Returns a request that is gone, as text for people.
 fn cut(entry: &Entry) -> Option<(u64, String)> {
     match entry {
         Entry::Requested { seq, .. } => Some((*seq, super::described(entry))),
@@ -371,14 +378,15 @@ struct Target {
 }
 
 impl One {
-    /// The instances that may have to go back with it: by whose errors it failed, and that had not answered.
+    /// Returns the instances that may have to go back with this one: those whose errors failed it,
+    /// and those that had not answered.
     fn candidates(&self) -> Vec<String> {
         let open = self.original.unanswered();
         let failed = self.original.failed_by.iter().chain(&self.original.unhandled).copied();
         open.chain(failed).filter_map(|seq| self.target_of(seq)).map(|target| target.id).collect()
     }
 
-    /// The instance that a request of its past calls or waits for.
+    /// Returns the instance that a recorded request calls or waits for.
     fn target_of(&self, seq: u64) -> Option<Target> {
         let request = self.original.request(seq)?;
         self.target(&request.what, &request.args, seq)
@@ -404,7 +412,8 @@ impl One {
             .map_err(|why| Refusal::of(id, format!("{id} can't be rewound: {why}")))
     }
 
-    /// A step whose answer is part of a checkpoint can't be asked again when the history before that is gone.
+    /// Checks that the failed steps can be asked again. A step from before the checkpoint of a
+    /// trimmed history can't.
     fn check_kept(&self, again: &BTreeSet<u64>, refit: &Refit) -> Result<(), Refusal> {
         let is_gone = |seq: &&u64| {
             again.contains(seq) && self.original.request(**seq).is_none() && !refit.open.contains_key(seq)
@@ -419,7 +428,8 @@ impl One {
         }
     }
 
-    /// What waits for it, in order: what it takes in again, what came after its end, and all else.
+    /// Returns the mail of the rewound instance, in order: what it consumes again, then all other
+    /// mail by time.
     fn mail(
         &self,
         later: Vec<Later>,
@@ -442,12 +452,13 @@ impl One {
         again.chain(mail).collect()
     }
 
-    /// The writes of its new history and of its record.
+    /// Writes the new history and the new record.
     fn writes(&self, entries: Vec<Entry>, rewound: Vec<u64>, batch: &mut Batch) {
         let id = &self.record.id;
         let mut record = self.record.clone();
         (record.status, record.ended, record.rewound) = (Status::Running, None, rewound);
-        // What is kept of a trimmed history is numbered on from its checkpoint; a whole one gets new numbers.
+        // The chunks of a trimmed history are numbered on from its checkpoint. A whole history gets
+        // new numbers.
         let (first, mut checksum, old) = match &self.history.after {
             Some(checkpoint) => (checkpoint.chunks, checkpoint.checksum, checkpoint.chunks),
             None => (record.chunks, 0, record.first),

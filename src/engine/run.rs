@@ -1,4 +1,4 @@
-//! Running instances: a turn of evaluation at a time, and the answers that come back.
+//! Running instances: turns of evaluation, and the answers that come back.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,32 +22,33 @@ use super::send::{Sender, consume};
 use super::step::Engine;
 use super::timers::Timer;
 
-/// Fuel of one slice, in calls and repetitions. A turn ends when its slices have used it together.
+/// The fuel of one slice, in calls and repetitions. A turn ends when its slices together have used
+/// that much.
 const SLICE: u64 = 100_000;
-/// Answers that one turn takes in.
+/// The number of answers that one turn consumes at most.
 const ANSWERS: usize = 256;
 
 /// A turn of an instance.
 struct Turn {
-    /// The fuel that all turns had used before it.
+    /// The fuel that all turns before this one used.
     before: u64,
-    /// How many more answers it may take in.
+    /// The number of answers that the turn may still consume.
     answers: usize,
 }
 
-/// Why an instance is not evaluated further for now.
+/// The reason why the evaluation of an instance stops for now.
 enum Stop {
-    /// It has ended, or is not in memory any more.
+    /// The instance has ended, or is not in memory any more.
     Gone,
-    /// Its turn is used up.
+    /// The turn is used up.
     UsedUp,
-    /// It is suspended, or only clients are served.
+    /// The instance is suspended, or the engine serves clients only.
     HeldUp,
-    /// Something is there that ends it or holds it up.
+    /// A control message has arrived.
     Control(Rc<Mail>),
-    /// It waits, and what it asked for is to be seen to.
+    /// The instance waits, and its requests must be dispatched.
     Waiting,
-    /// It is at its end, which is no end before its lines are out.
+    /// The instance is at its end, but its lines must be out before it ends.
     Ending,
     Ended,
     Nondeterminism(Mismatch),
@@ -87,7 +88,7 @@ impl Engine {
         self.end_turn(id, is_used_up, now);
     }
 
-    /// Evaluates an instance as long as its turn lasts and nothing is to be seen to.
+    /// Evaluates an instance until its turn is used up or something else must be done.
     fn evaluate(&mut self, id: &Arc<str>, turn: &mut Turn, now: i64) -> Stop {
         let Some(instance) = self.residents.get_mut(id) else { return Stop::Gone };
         if turn.answers == ANSWERS {
@@ -131,10 +132,11 @@ impl Engine {
         Stop::UsedUp
     }
 
-    /// The turn of an instance is over. When it was used up, the instance wants another one; else it waits.
+    /// Ends the turn of an instance. If the turn was used up, the instance wants another one;
+    /// otherwise it waits.
     fn end_turn(&mut self, id: &Arc<str>, is_used_up: bool, now: i64) {
         let Some(mut instance) = self.residents.instances.get_mut(id) else { return };
-        // What takes longer than a turn can be ended in the middle.
+        // An evaluation that takes longer than a turn can be terminated between turns.
         instance.residency.end_turn(is_used_up);
         if instance.is_live() {
             if !instance.is_suspended() && self.goes_on && !instance.is_seen_to() {
@@ -161,7 +163,8 @@ impl Engine {
         }
     }
 
-    /// An instance does something else than its history holds. It can't go on, but it can be ended.
+    /// Stops an instance whose replay differs from its history. It can't go on, but it can be
+    /// terminated.
     fn nondeterministic(&mut self, id: &Arc<str>, mismatch: Mismatch, now: i64) {
         let Some(instance) = self.residents.get_mut(id) else { return };
         if let Some(mail) = instance.arrivals.mail.take_end() {
@@ -173,7 +176,7 @@ impl Engine {
         self.stop(id);
     }
 
-    /// The answer to `status`.
+    /// Answers a request for `status`.
     pub(super) fn status(&mut self, step: StepId, record: Option<&InstanceRecord>, now: i64) {
         let Address::Instance(asker) = &step.owner else { return };
         let result = match record {
@@ -189,7 +192,7 @@ impl Engine {
 
     // ---- what comes back
 
-    /// A step has its answer, which came at a time.
+    /// Passes an answer, which came at `time`, to its request.
     pub(super) fn answer(
         &mut self,
         step: StepId,
@@ -203,7 +206,7 @@ impl Engine {
         if instance.execution() != (step.life, step.execution) {
             return;
         }
-        // An answer to an attempt that was given up, or a second answer to the same step, is dropped.
+        // Answers to attempts that were given up, and second answers to the same step, are dropped.
         let Some(open) = instance
             .evaluation
             .open
@@ -242,7 +245,7 @@ impl Engine {
         self.scheduler.wake(&id, instance, &self.uses);
     }
 
-    /// An answer that its instance does not take in now waits for it in the store. What an activity sent goes out.
+    /// Stores an answer that the instance does not consume now, and sends the activity's messages.
     pub(super) fn keep_answer(&mut self, id: &Arc<str>, answer: Delivery, time: i64, now: i64) {
         let Delivery { seq, result, sends } = answer;
         let Some(instance) = self.residents.get(id) else { return };
@@ -256,8 +259,8 @@ impl Engine {
         self.send_at(time, Address::Instance(id.clone()), from, root, None, message);
     }
 
-    /// A request that is answered by a message was not answered in time. That it is too late is a message as well:
-    /// it is in the store before, and not after, what follows from it.
+    /// Sends a timeout for a request that is answered by a message. The timeout is a message too,
+    /// so that it is in the store before its consequences.
     fn too_late(&mut self, id: &Arc<str>, seq: u64, due: i64, error: ErrorData) {
         let Some(instance) = self.residents.get(id) else { return };
         let (life, execution) = instance.execution();
@@ -266,7 +269,7 @@ impl Engine {
         self.send_at(due, Address::Instance(id.clone()), from, root, None, message);
     }
 
-    /// A timer of an instance was due at a time.
+    /// Handles a timer of an instance that was due at `due`.
     pub(super) fn due(&mut self, id: &Arc<str>, life: u64, seq: u64, timer: Timer, due: i64) {
         let now = self.scheduler.now;
         let Some(instance) = self.residents.get_mut(id) else {
@@ -296,7 +299,7 @@ impl Engine {
         }
     }
 
-    /// A request was not answered within its time, which was over at `due`.
+    /// Handles a request without an answer in time. Its time was over at `due`.
     fn timed_out(&mut self, id: &Arc<str>, seq: u64, open: &Open, due: i64) {
         let Some(instance) = self.residents.get(id) else { return };
         let after = format::duration(open.policy.timeout.unwrap_or(0));
@@ -309,7 +312,7 @@ impl Engine {
                 let message = format!("`{name}` was not done within {after}");
                 self.answer(step, Err(ErrorData::with("timeout", message, more)), Vec::new(), due);
             }
-            // An answer that has come in time counts.
+            // An answer that came in time counts.
             _ if instance.arrivals.mail.has_answer(instance.execution(), seq, due) => {}
             RequestKind::Orchestration { name, .. } => {
                 let more = [("orchestration", Value::str(name.as_str()))];
@@ -327,7 +330,7 @@ impl Engine {
     }
 }
 
-/// Notes in a batch that mail of an instance was taken in.
+/// Notes in a batch that messages of an instance were consumed.
 pub(super) fn take_mail(id: &Arc<str>, instance: &mut Instance, batch: &mut Batch) {
     if instance.arrivals.taken.is_empty() {
         return;
@@ -338,12 +341,12 @@ pub(super) fn take_mail(id: &Arc<str>, instance: &mut Instance, batch: &mut Batc
     }
 }
 
-/// What the jitter of a request's pauses comes from: the same whoever asks, and whenever.
+/// Returns the seed of the jitter in a request's pauses, the same in every process and at any time.
 pub(crate) fn seed(id: &str, execution: u32, seq: u64) -> u64 {
     xxh3_64(format!("{id} {execution} {seq}").as_bytes())
 }
 
-/// What `status` gives.
+/// Returns the value of `status`.
 pub fn status_of(record: &InstanceRecord) -> Data {
     let custom = record.custom.as_ref().map_or(Value::Null, Data::decode);
     let value = Value::record([
@@ -355,17 +358,17 @@ pub fn status_of(record: &InstanceRecord) -> Data {
     Data::encode(&value).unwrap_or_else(|_| Data::null())
 }
 
-/// The error of an instance that does not exist.
+/// Returns the error of an instance that does not exist.
 pub(super) fn unknown(id: &str) -> ErrorData {
     ErrorData::with("unknown_instance", format!("there is no instance `{id}`"), [("id", Value::str(id))])
 }
 
-/// The handle of an instance, as data.
+/// Returns the handle of an instance, as data.
 pub(super) fn handle(id: &str) -> Data {
     Data::of(&instance_handle(id))
 }
 
-/// The status that an outcome shows.
+/// Returns the outcome of a status.
 pub(super) fn outcome_of(status: &Status) -> Outcome {
     match status.clone() {
         Status::Completed(value) => Outcome::Completed(value),

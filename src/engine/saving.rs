@@ -1,36 +1,38 @@
-//! What the store has of an instance beside its history, and when a checkpoint is due.
+//! The contents of the store about an instance beside its history, and the time at which a
+//! checkpoint is due.
 
 use super::checkpoint::{self, Checkpoints};
 
-/// The checkpoint that the store has of an instance.
+/// The checkpoint of an instance in the store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Known {
     None,
-    /// One of the execution before: it is to be deleted.
+    /// A checkpoint of an earlier execution, which is to be deleted.
     OfBefore,
-    /// The last one of this execution: the number of the first chunk after it, and whether the history before is gone.
+    /// The last checkpoint of this execution: the number of the first chunk after it, and whether
+    /// the history before it is gone.
     Own {
         at: u64,
         is_trimmed: bool,
     },
 }
 
-/// What is known of an instance's state in the store.
+/// The known state of the store about an instance.
 ///
-/// Invariant: the store has at most one checkpoint of an instance, and what is said of it here is true once all that was
-/// given to be written is.
+/// Invariant: the store has at most one checkpoint of an instance. This state is true once all
+/// writes that were given are written.
 pub(super) struct Saving {
     checkpoint: Known,
-    /// Nanoseconds that replay since that checkpoint takes, about.
+    /// The approximate time that a replay since the checkpoint takes, in nanoseconds.
     replay: u64,
-    /// Bytes that a checkpoint takes, by what is known: more than the half of it.
+    /// The expected size of a checkpoint in bytes. The real size is more than half of it.
     expected: usize,
-    /// Whether the index of active instances has the instance; none when that is not known.
+    /// Whether the index of active instances has the instance; `None` if that is not known.
     pub indexed: Option<bool>,
 }
 
 impl Saving {
-    /// That of an instance that goes on from a checkpoint, or from its beginning.
+    /// Returns the state for an instance that resumes from a checkpoint, or from its beginning.
     pub fn after(checkpoint: Option<&checkpoint::Checkpoint>) -> Saving {
         let known =
             |saved: &checkpoint::Checkpoint| Known::Own { at: saved.chunks, is_trimmed: saved.trimmed };
@@ -42,7 +44,7 @@ impl Saving {
         }
     }
 
-    /// That of the execution after this one, which has no history.
+    /// Returns the state for the next execution, which has no history.
     pub fn continued(&self) -> Saving {
         let checkpoint = match self.checkpoint {
             Known::None => Known::None,
@@ -51,33 +53,35 @@ impl Saving {
         Saving { checkpoint, replay: 0, expected: 0, indexed: self.indexed }
     }
 
-    /// So much fuel was used.
+    /// Adds the fuel used to the time of a replay.
     pub fn computed(&mut self, fuel: u64) {
         self.replay += fuel * checkpoint::FUEL;
     }
 
-    /// So many entries are written.
+    /// Adds the written entries to the time of a replay.
     pub fn wrote(&mut self, entries: usize) {
         self.replay += entries as u64 * checkpoint::ENTRY;
     }
 
-    /// The bytes that a checkpoint may take now; none when none is due. `writes` says whether history is written.
+    /// Returns the bytes that a checkpoint may take now; `None` if none is due. `writes` says
+    /// whether history is written.
     pub fn due(&self, policy: &Checkpoints, writes: bool) -> Option<usize> {
         policy.due(self.replay, self.expected, writes)
     }
 
-    /// The state was looked at: it takes so many bytes; none when it takes more than the `most` that it may.
+    /// Notes the measured size of the state; `None` if it is over the limit `most`.
     pub fn measured(&mut self, bytes: Option<usize>, most: usize) {
-        // A state that is larger is looked at again when replay has come to take twice as long.
+        // A larger state is measured again when a replay takes twice as long.
         self.expected = bytes.unwrap_or(most.saturating_mul(2));
     }
 
-    /// A checkpoint is given to be written.
+    /// Notes that a checkpoint is given to be written.
     pub fn saved(&mut self, at: u64, is_trimmed: bool) {
         (self.checkpoint, self.replay) = (Known::Own { at, is_trimmed }, 0);
     }
 
-    /// Whether the store has the checkpoint of the execution before; it is deleted now.
+    /// Returns whether the store has a checkpoint of an earlier execution, and notes that it is
+    /// deleted.
     pub fn forget_before(&mut self) -> bool {
         let is_there = self.checkpoint == Known::OfBefore;
         if is_there {
@@ -86,17 +90,18 @@ impl Saving {
         is_there
     }
 
-    /// Whether a checkpoint is deleted when the instance has ended: with all of its history, nobody needs it.
+    /// Whether a checkpoint is deleted at the end of the instance. It is not needed if the whole
+    /// history is kept.
     pub fn is_superfluous(&self) -> bool {
         matches!(self.checkpoint, Known::OfBefore | Known::Own { is_trimmed: false, .. })
     }
 
-    /// Whether history before the checkpoint is gone.
+    /// Whether the history before the checkpoint is gone.
     pub fn is_trimmed(&self) -> bool {
         matches!(self.checkpoint, Known::Own { is_trimmed: true, .. })
     }
 
-    /// The first chunk that the store has, of an execution that began with this one.
+    /// Returns the first chunk in the store of an execution that began with chunk `first`.
     pub fn kept_from(&self, first: u64) -> u64 {
         match self.checkpoint {
             Known::Own { at, is_trimmed: true } => at,

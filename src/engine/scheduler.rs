@@ -1,4 +1,4 @@
-//! Who has a turn when: those who can run, what is due, and the time.
+//! The scheduler: ready instances and entities, timers, and the time.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,30 +13,31 @@ use super::quotas::Uses;
 use super::timers::{Timer, Timers};
 use super::turns::Turns;
 
-/// Who can run.
+/// An instance or an entity that can run.
 pub(super) enum Ready {
     Instance(Arc<str>),
     Entity(Rc<EntityId>),
 }
 
-/// A timer that was due when it was set: when that was, and whose it is.
+/// A timer that was due when it was set: its time, instance, request and kind.
 type Overdue = (i64, Arc<str>, u64, Timer);
 
-/// Who can run, and what is due.
+/// The ready instances and entities, the timers, and the time.
 ///
-/// Invariant: time never goes back, and what is due has happened before anything that happens at that time.
+/// Invariant: time never goes back. Everything that is due at a time happens before anything else
+/// at that time.
 pub(super) struct Scheduler {
     pub ready: Turns<Ready>,
-    /// Of requests of instances, each with the life whose it is.
+    /// The timers of requests, each with the life of its instance.
     pub timers: Timers<(Arc<str>, u64), (u64, Timer)>,
     overdue: Vec<Overdue>,
-    /// Signals that are held back by time.
+    /// Delayed signals.
     pub delayed: Timers<(Rc<EntityId>, u64), Rc<Mail>>,
-    /// When what is happening happens, in nanoseconds since 1970.
+    /// The time of the present event, in nanoseconds since 1970.
     pub now: i64,
-    /// Whether the store knows of that time.
+    /// Whether the store has that time.
     is_time_written: bool,
-    /// Fuel that all turns have used.
+    /// The fuel that all turns have used.
     pub fuel: u64,
 }
 
@@ -57,7 +58,7 @@ impl Default for Scheduler {
 impl Scheduler {
     // ---- time
 
-    /// Comes to a time, unless it is over; answers the time that it is.
+    /// Advances to a time, unless it has passed, and returns the present time.
     pub fn reach(&mut self, time: i64) -> i64 {
         if time > self.now {
             (self.now, self.is_time_written) = (time, false);
@@ -65,13 +66,13 @@ impl Scheduler {
         self.now
     }
 
-    /// Comes to the time of a store.
+    /// Advances to the time of a store.
     pub fn recover(&mut self, time: i64) {
         self.reach(time);
         self.is_time_written = self.now == time;
     }
 
-    /// Writes the time with what is written anyway, if the store does not know it.
+    /// Adds the time to a batch that is not empty, if the store does not have that time.
     pub fn take_writes(&mut self, batch: &mut Batch) {
         if !batch.is_empty() && !std::mem::replace(&mut self.is_time_written, true) {
             batch.put(keys::TIME.to_vec(), self.now.to_be_bytes().to_vec());
@@ -80,20 +81,20 @@ impl Scheduler {
 
     // ---- timers
 
-    /// When the next timer is due, in nanoseconds since 1970.
+    /// Returns when the next timer is due, in nanoseconds since 1970.
     pub fn next_due(&self) -> Option<i64> {
         [self.timers.next(), self.delayed.next()].into_iter().flatten().min()
     }
 
-    /// When each timer is due, in order.
+    /// Returns when each timer is due, in order.
     pub fn dues(&self) -> Vec<i64> {
         let mut all: Vec<i64> = self.timers.all().chain(self.delayed.all()).collect();
         all.sort_unstable();
         all
     }
 
-    /// Sets a timer; one that is due already has an answer at once, so that whoever is read from the store for it goes on
-    /// before he is dropped again.
+    /// Sets a timer. A timer that is due already fires at once, so that an instance that was read
+    /// for it goes on before it is dropped again.
     pub fn set_timer(&mut self, due: i64, id: &Arc<str>, life: u64, seq: u64, timer: Timer) {
         self.timers.set(due, (id.clone(), seq), (life, timer));
         if due <= self.now {
@@ -105,7 +106,8 @@ impl Scheduler {
         self.timers.clear(&(id.clone(), seq));
     }
 
-    /// The timers that were due when they were set. The earlier comes first, however long nobody was there to see it.
+    /// Takes the timers that were due when they were set. The earliest comes first, however late
+    /// the engine sees them.
     pub fn take_overdue(&mut self) -> Vec<Overdue> {
         let mut overdue = std::mem::take(&mut self.overdue);
         overdue.sort_by_key(|(due, ..)| *due);
@@ -114,13 +116,13 @@ impl Scheduler {
 
     // ---- turns
 
-    /// An instance wants a turn, if it does not yet.
+    /// Gives an instance a turn, unless it is queued for one.
     pub fn wake(&mut self, id: &Arc<str>, instance: &mut Instance, uses: &Uses) {
         if !instance.residency.wake() {
             return;
         }
         let root = match instance.has_ended() {
-            // It may not be under way any more.
+            // The instance may not be under way any more.
             true => uses.root(id).unwrap_or(id),
             false => &instance.root,
         };
@@ -128,7 +130,7 @@ impl Scheduler {
         self.ready.push(root, Ready::Instance(id.clone()));
     }
 
-    /// So much fuel was used.
+    /// Adds fuel that was used.
     pub fn spend(&mut self, fuel: u64) {
         self.fuel = self.fuel.saturating_add(fuel);
     }

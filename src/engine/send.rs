@@ -1,4 +1,4 @@
-//! Sending: a message is to be written, and is where its receiver finds it.
+//! Sending: a message joins the next writes, and is put where its receiver finds it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,22 +16,23 @@ use super::message::{Mail, Message};
 use super::record::InstanceRecord;
 use super::step::Engine;
 
-/// Who sends: what is needed to send in its name.
+/// The sender of messages, and all that is needed to send in its name.
 pub(super) struct Sender {
-    /// The key of its step.
+    /// The key of the sender's step.
     pub from: String,
     pub root: Arc<str>,
-    /// The program of what it starts, and the file that it came from.
+    /// The program of the instances that the sender starts, and the program's file.
     pub image: Rc<Image>,
     pub file: String,
-    /// The instance, if it is one: what it starts under automatic ids is purged with it.
+    /// The instance, if the sender is one. Instances that it starts under automatic ids are purged
+    /// with it.
     pub owner: Option<LifeId>,
-    /// What it may do outside, and what it starts.
+    /// The permissions of the sender and of the instances that it starts.
     pub permissions: Permissions,
 }
 
 impl Sender {
-    /// An instance that sends what an activity did, as a step of its own.
+    /// Returns the sender for the messages of an instance's activity.
     pub(super) fn of(instance: &Instance, step: u64) -> Sender {
         Sender {
             from: instance.step_key(step),
@@ -45,7 +46,7 @@ impl Sender {
 }
 
 impl Engine {
-    /// Sends a message. It is written with the next commit, unless it is taken in before.
+    /// Sends a message. It is written with the next commit, unless it is consumed before.
     pub(super) fn send(
         &mut self,
         to: Address,
@@ -57,7 +58,7 @@ impl Engine {
         self.send_at(self.scheduler.now, to, from, root, ack, message);
     }
 
-    /// Sends a message of something that was so at a time.
+    /// Sends a message whose cause was at `time`.
     pub(super) fn send_at(
         &mut self,
         time: i64,
@@ -71,14 +72,14 @@ impl Engine {
         self.post(to, Mail::fresh(number, from, root, ack, time, message, Permissions::default()));
     }
 
-    /// As `send`, for somebody who may do only so much outside.
+    /// Sends a message as `send` does, with the permissions of its sender.
     pub(super) fn send_from(&mut self, sender: Envelope, to: Address, ack: Option<Waiter>, message: Message) {
         let Envelope { from, root, permissions } = sender;
         let (number, now) = (self.post.number(), self.scheduler.now);
         self.post(to, Mail::fresh(number, from, root, ack, now, message, permissions));
     }
 
-    /// What an activity or an operation sent goes out.
+    /// Sends the messages of an activity or an operation.
     pub(super) fn send_all(&mut self, sender: &Sender, sends: Vec<Request>, now: i64) {
         for request in sends {
             let from = format!("{}.{}", sender.from, request.seq);
@@ -112,13 +113,14 @@ impl Engine {
         }
     }
 
-    /// A message leaves: it is to be written, and is where its receiver finds it.
+    /// Adds a message to the next writes, and puts it where its receiver finds it.
     fn post(&mut self, to: Address, mail: Rc<Mail>) {
         self.post.push(to.clone(), mail.clone());
         self.put(to, mail);
     }
 
-    /// Stores a message anew whose sender was answered.
+    /// Stores a message again under a new number, without the acknowledgement, which its sender
+    /// has.
     pub(super) fn store(&mut self, to: Address, mail: &Mail) {
         let Mail { from, root, time, message, permissions, .. } = mail;
         let (from, root, permissions) = (from.clone(), root.clone(), permissions.clone());
@@ -156,13 +158,13 @@ impl Engine {
         }
     }
 
-    /// A message has been taken in, or is of no use any more.
+    /// Notes that a message was consumed, or is of no use any more.
     pub(super) fn taken(&mut self, to: &Address, mail: &Mail) {
         consume(to, mail, &mut self.batch);
     }
 }
 
-/// Notes in a batch that a message has been taken in, or is of no use any more.
+/// Notes in a batch that a message was consumed, or is of no use any more.
 pub(super) fn consume(to: &Address, mail: &Mail, batch: &mut Batch) {
     if mail.take() {
         batch.delete(keys::mail(to, mail.number));

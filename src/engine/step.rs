@@ -26,8 +26,8 @@ use super::residents::Residents;
 use super::scheduler::{Ready, Scheduler};
 use super::wanted::Wanted;
 
-/// Instances that wait are kept in memory up to this many; then those that have waited longest are dropped, and read
-/// from the store again when something comes for them.
+/// The number of waiting instances that are kept in memory. Beyond it, those that have waited
+/// longest are dropped, and read from the store again when something comes for them.
 const RESIDENT: usize = 4096;
 
 /// All instances and entities under way.
@@ -41,23 +41,24 @@ pub struct Engine {
     pub(super) programs: Programs,
     /// The life of instances that begin now.
     pub(super) life: u64,
-    /// Whether instances go on; else only what ends them or holds them up is seen to, and entities' operations.
+    /// Whether instances go on. Otherwise the engine handles only control messages and operations
+    /// of entities.
     pub(super) goes_on: bool,
-    /// Instances that have more to do than to wait for others.
+    /// Instances that do more than wait for others.
     pub(super) active: HashSet<Arc<str>>,
-    /// Instances under way, in memory or not, and what their roots have.
+    /// The instances under way, in memory or not, and the resources that each root uses.
     pub(super) uses: Uses,
-    /// What one root may have.
+    /// The limits of one root.
     pub quotas: Quotas,
-    /// How many instances that wait are kept in memory.
+    /// The number of waiting instances that are kept in memory.
     pub resident: usize,
-    /// When checkpoints are written.
+    /// The policy for checkpoints.
     pub checkpoints: Checkpoints,
     /// Instances that are replaced once their trees are read.
     pub(super) replacing: HashSet<Arc<str>>,
-    /// Instances whose mail is looked at again when what is to be written is taken: they have ended.
+    /// Ended instances whose mail is handled again when the next writes are taken.
     pub(super) ending: Vec<Arc<str>>,
-    /// Instances that were purged, and that the store still has until what is to be written is.
+    /// Purged instances, whose removal is among the next writes.
     pub(super) purged: HashSet<Arc<str>>,
     /// Instances and entities that are not evaluated.
     pub(super) suspects: HashSet<Arc<str>>,
@@ -67,7 +68,7 @@ pub struct Engine {
     pub(super) changed: Vec<Arc<str>>,
     pub(super) batch: Batch,
     pub(super) outputs: Vec<Output>,
-    /// How often writes were taken.
+    /// The number of times that writes were taken.
     pub(super) writes_taken: u64,
 }
 
@@ -106,22 +107,25 @@ impl Engine {
         }
     }
 
-    /// An engine for clients alone: entities' operations run, and instances are ended and held up, but none goes on.
+    /// Returns an engine for clients alone: operations of entities run and control messages are
+    /// handled, but no instance goes on.
     pub fn for_clients() -> Engine {
         Engine { goes_on: false, ..Engine::new() }
     }
 
-    /// Whether somebody can run: an [`Event::Run`] would do something.
+    /// Whether an instance or entity can run, so that an [`Event::Run`] does something.
     pub fn is_ready(&self) -> bool {
         !self.scheduler.ready.is_empty()
     }
 
-    /// Lets the `nth` of those who can run be the next. Any order among them is right; simulations try many.
+    /// Lets the `nth` of the ready instances and entities be the next. Any order among them is
+    /// right; simulations try many.
     pub fn prefer(&mut self, nth: usize) {
         self.scheduler.ready.prefer(nth);
     }
 
-    /// Whether nothing goes on by itself: all instances under way wait for events that only a client can send.
+    /// Whether nothing goes on by itself: all instances under way wait for events that only a
+    /// client can send.
     pub fn is_quiet(&self) -> bool {
         !self.is_ready()
             && self.wanted.is_empty()
@@ -137,31 +141,32 @@ impl Engine {
         self.uses.is_under_way(id)
     }
 
-    /// When the next timer is due, in nanoseconds since 1970.
+    /// Returns when the next timer is due, in nanoseconds since 1970.
     pub fn next_due(&self) -> Option<i64> {
         self.scheduler.next_due()
     }
 
-    /// The greatest time that anything happened at. It never goes back: an event that says that it is earlier happens then.
+    /// Returns the greatest time of any event. Time never goes back: an event with an earlier time
+    /// happens at this time.
     pub fn time(&self) -> i64 {
         self.scheduler.now
     }
 
-    /// The fuel that all turns have used.
+    /// Returns the fuel that all turns have used.
     pub fn fuel(&self) -> u64 {
         self.scheduler.fuel
     }
 
-    /// Whether instances go on, and not only what clients ask for.
+    /// Whether instances go on, and not only the requests of clients.
     pub fn goes_on(&self) -> bool {
         self.goes_on
     }
 
-    /// Takes in an event; `now` is in nanoseconds since 1970. What follows from it is in the next
+    /// Handles an event; `now` is in nanoseconds since 1970. Its consequences are in the next
     /// [`Engine::take_outputs`] and [`Engine::take_writes`].
     pub fn handle(&mut self, event: Event, now: i64) {
         let now = self.scheduler.reach(now);
-        // What was due before this comes before it.
+        // Timers that were due before the event come before it.
         self.fire(now);
         match event {
             Event::Recover { mail, holds, lines, life, time, root } => {
@@ -184,7 +189,7 @@ impl Engine {
                 self.absent(&record.id, None, now);
             }
             Event::Load { record, history, image } => {
-                // A history that was imported may be of a later time.
+                // An imported history may have a later time.
                 let last = history.entries.last().map_or(record.created, Entry::time);
                 self.scheduler.reach(last);
                 self.programs.is_stored(record.program);
@@ -243,7 +248,7 @@ impl Engine {
         }
     }
 
-    /// Wakes what is due.
+    /// Fires the timers and the delayed signals that are due.
     fn fire(&mut self, now: i64) {
         while let Some((due, (instance, seq), (life, timer))) = self.scheduler.timers.take(now) {
             self.due(&instance, life, seq, timer, due);
@@ -256,27 +261,27 @@ impl Engine {
 
     // ---- outputs
 
-    /// Marks what must not leave before the writes that are taken next are durable.
+    /// Marks an item that must not leave before the writes that are taken next are durable.
     pub fn gated<T>(&self, item: T) -> Gated<T> {
         Gated::new(item, self.writes_taken + 1)
     }
 
-    /// An effect is carried out: at once, or once it may leave.
+    /// Outputs an effect: at once or after the commit, by its route.
     pub(super) fn ask_effect(&mut self, step: StepId, effect: Effect, args: Data, permissions: Permissions) {
         match effect.route() {
             Route::AfterCommit => self.emit(Leaving::Effect { step, effect, args, permissions }),
-            // The host says of what can't be asked for that it can't be.
+            // The host refuses effects that can't be requested.
             _ => self.outputs.push(Output::Effect { step, effect, args, permissions }),
         }
     }
 
-    /// Something leaves once it may.
+    /// Outputs something that leaves after the commit.
     pub(super) fn emit(&mut self, leaving: Leaving) {
         let gated = self.gated(leaving);
         self.outputs.push(Output::Gated(gated));
     }
 
-    /// What it wants done since the last call.
+    /// Takes the outputs since the last call.
     pub fn take_outputs(&mut self) -> Vec<Output> {
         while let Some(address) = self.wanted.next(self.scheduler.ready.len()) {
             self.outputs.push(Output::Fetch { address });

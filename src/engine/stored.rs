@@ -1,7 +1,7 @@
-//! The bytes of what is stored: a value, with the version of its form before it.
+//! The encoding of stored values: the version of a form, and a value in that form.
 //!
-//! Invariant: this module knows no stored thing. Each says by [`Stored`] which forms earlier versions gave it; `before` and
-//! `earlier` have these forms.
+//! Invariant: this module knows no stored type. Each type names its forms in earlier versions by
+//! [`Stored`]; `before` and `earlier` have these forms.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,21 +15,21 @@ pub(super) const BEFORE: u8 = 3;
 /// The version before that.
 pub(super) const EARLIER: u8 = 2;
 
-/// Bytes that most of what is encoded takes no more than.
+/// The size in bytes that most encoded values do not exceed.
 pub(super) const MOST: usize = 128;
 
-/// A value with the version of its form before it.
+/// Encodes a value, preceded by the version of its form.
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(MOST);
     out.push(VERSION);
     append(out, value)
 }
 
-/// Something that is stored with its version.
+/// A type that is stored with its version.
 pub(super) trait Stored: DeserializeOwned {
-    /// Its form in the version before.
+    /// The type's form in the version before.
     type Before: DeserializeOwned + Into<Self>;
-    /// Its form in the version before that.
+    /// The type's form in the version before that.
     type Earlier: DeserializeOwned + Into<Self>;
 }
 
@@ -42,17 +42,17 @@ pub(super) fn decode<T: Stored>(bytes: &[u8]) -> Option<T> {
     }
 }
 
-/// A value after other bytes.
+/// Appends a value to other bytes.
 pub(super) fn append<T: Serialize>(out: Vec<u8>, value: &T) -> Vec<u8> {
     sure(postcard::to_extend(value, out), "writing to memory does not fail")
 }
 
-/// A value that is all of these bytes.
+/// Decodes a value that takes all of the bytes.
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     take(bytes).and_then(|(value, rest)| rest.is_empty().then_some(value))
 }
 
-/// What bytes begin with, and the others.
+/// Decodes a value from the beginning of the bytes, and returns it with the rest.
 pub(super) fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, &'a [u8])> {
     postcard::take_from_bytes(bytes).ok()
 }

@@ -1,6 +1,8 @@
-//! Instances and entities that the process is thought to die of: they are not evaluated, and the others go on.
+//! Suspects: instances and entities that are thought to crash the process. They are not evaluated,
+//! and the others go on.
 //!
-//! Such an instance can be ended without being evaluated; of an entity the message that it is at can be removed.
+//! A suspected instance can be terminated without being evaluated. The current message of a
+//! suspected entity can be removed.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use super::scheduler::Ready;
 use super::step::Engine;
 
 impl Engine {
-    /// Whoever runs next.
+    /// Returns the instance or entity that runs next.
     pub fn next_to_run(&self) -> Option<Address> {
         Some(match self.scheduler.ready.first()? {
             Ready::Instance(id) => Address::Instance(id.clone()),
@@ -22,12 +24,13 @@ impl Engine {
         })
     }
 
-    /// Sets an instance or an entity aside, by its name. This comes before the store is recovered.
+    /// Sets an instance or an entity aside, by its name. This must come before the store is
+    /// recovered.
     pub fn suspect(&mut self, name: &str) {
         self.suspects.insert(name.into());
     }
 
-    /// Whether an instance that was read is not to be evaluated; if somebody has ended it, it ends.
+    /// Whether a loaded instance is not to be evaluated. If it was terminated, it ends here.
     pub(super) fn holds_back(&mut self, id: &Arc<str>, now: i64) -> bool {
         if !self.suspects.contains(id) {
             return false;
@@ -40,7 +43,7 @@ impl Engine {
             self.left(id);
             return true;
         };
-        // What it called is known by its history alone.
+        // Only its history shows the children that it called.
         let caller = instance.life_id();
         let children: Vec<(u64, String)> =
             instance.called().map(|seq| (seq, instance.child_id(seq))).collect();
@@ -56,13 +59,13 @@ impl Engine {
         true
     }
 
-    /// Whether nothing is evaluated of an entity.
+    /// Whether an entity is not to be evaluated.
     pub(super) fn is_held_back(&self, entity: &EntityId) -> bool {
         !self.suspects.is_empty() && self.suspects.contains(entity.to_string().as_str())
     }
 
-    /// Removes the message that an entity is at, or that is the next one; whoever waits for it gets an error. False when
-    /// there is none.
+    /// Removes the current or the next message of an entity. Its caller gets an error. Returns
+    /// false if there is no message.
     pub fn drop_message(&mut self, entity: EntityId) -> bool {
         let entity = Rc::new(entity);
         let slot = self.entities.slot(&entity);
@@ -93,7 +96,7 @@ impl Engine {
 }
 
 impl super::instance::Instance {
-    /// The calls of children that its history has no answer to, before it was replayed.
+    /// Returns the calls of children without an answer in the history, before its replay.
     fn called(&self) -> impl Iterator<Item = u64> + '_ {
         let is_over = |wanted: u64| {
             self.evaluation.past().any(|entry| {

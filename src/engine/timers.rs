@@ -1,11 +1,11 @@
-//! What is due when.
+//! Timers, in the order in which they are due.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use hashbrown::HashMap;
 
-/// Why a request of an instance is to be woken.
+/// The reason to wake a request of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     /// A `sleep` ends.
@@ -16,7 +16,8 @@ pub enum Timer {
     Retry,
 }
 
-/// Timers in the order in which they are due; each key has at most one. Equal times keep the order of the keys.
+/// Timers in the order in which they are due. Each key has at most one timer. Equal times keep the
+/// order of the keys.
 pub struct Timers<K, T> {
     due: BTreeMap<(i64, K), T>,
     of: HashMap<K, i64>,
@@ -42,17 +43,17 @@ impl<K: Clone + Ord + Hash, T> Timers<K, T> {
         }
     }
 
-    /// When the next one is due.
+    /// Returns when the next timer is due.
     pub fn next(&self) -> Option<i64> {
         self.due.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// When each is due, in order.
+    /// Returns when each timer is due, in order.
     pub fn all(&self) -> impl Iterator<Item = i64> {
         self.due.keys().map(|(due, _)| *due)
     }
 
-    /// Takes the next one if it is due at `now`, with when it was due.
+    /// Takes the next timer if it is due at `now`, with its time.
     pub fn take(&mut self, now: i64) -> Option<(i64, K, T)> {
         if self.next()? > now {
             return None;

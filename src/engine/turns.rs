@@ -1,7 +1,7 @@
-//! Who has the next turn: roots one after another, and those of one root in the order in which they came.
+//! The order of turns: roots take turns, and within a root the order of arrival counts.
 //!
-//! So nobody waits longer because another root has begun many, or has sent many messages: as many turns pass before the next
-//! one as there are roots that want one.
+//! So no instance or entity waits longer because another root has begun many or has sent many
+//! messages. Between two turns of a root, each other root that wants a turn has one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use hashbrown::HashMap;
 use super::fault::{self, Fault};
 
 pub(super) struct Turns<T> {
-    /// Those that want a turn, by their roots.
+    /// The instances and entities that want a turn, by their roots.
     of: HashMap<Arc<str>, VecDeque<T>>,
-    /// The roots with somebody who wants a turn, the one that has the next turn first.
+    /// The roots that want a turn, the next one first.
     roots: VecDeque<Arc<str>>,
     count: usize,
 }
@@ -25,7 +25,7 @@ impl<T> Default for Turns<T> {
 }
 
 impl<T> Turns<T> {
-    /// Somebody wants a turn.
+    /// Queues something for a turn.
     pub fn push(&mut self, root: &Arc<str>, who: T) {
         self.count += 1;
         if fault::is_in(Fault::OneRowForAll) {
@@ -44,7 +44,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Whoever has the next turn.
+    /// Takes the next in turn.
     pub fn pop(&mut self) -> Option<T> {
         let root = self.roots.pop_front()?;
         let row = self.of.get_mut(&root)?;
@@ -63,7 +63,7 @@ impl<T> Turns<T> {
         self.of.get(self.roots.front()?)?.front()
     }
 
-    /// Lets one of those who want a turn be the next; which one depends on the number.
+    /// Lets another one be the next in turn; the number decides which one.
     pub fn prefer(&mut self, nth: usize) {
         if self.roots.is_empty() {
             return;

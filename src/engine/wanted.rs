@@ -1,4 +1,4 @@
-//! What is needed from the store, and when it is asked for.
+//! Reads from the store: the instances and entities that are needed, and when they are requested.
 
 use std::sync::Arc;
 
@@ -8,37 +8,40 @@ use super::address::Address;
 use super::fault::{self, Fault};
 use super::turns::Turns;
 
-/// As long as this many can run, little more is read from the store: who is there comes first, and may have ended when
-/// the next one comes, so that many that begin together are neither in memory together nor written half done. One is read
-/// in so many turns all the same, since those who can run may never end.
+/// The number of ready or requested instances and entities beyond which reads from the store are
+/// held back. Those in memory may end before the next one comes. So many that begin together are
+/// neither in memory together nor written half done. One is still read in this many turns, since
+/// the ready ones may never end.
 const READ_AHEAD: usize = 64;
 
-/// Instances and entities that are needed.
+/// The instances and entities that are needed.
 ///
-/// Invariant: each is asked for once, until it has come. Roots take turns.
+/// Invariant: each is requested once, until it has come. Roots take turns.
 #[derive(Default)]
 pub(super) struct Wanted {
     all: HashSet<Address>,
-    /// Those of them that were not asked for yet.
+    /// The needed ones that are not requested yet.
     unasked: Turns<Address>,
-    /// How many had a turn since something was last asked for.
+    /// The number of turns since the last request.
     turns: usize,
-    /// Nothing is asked for before the writes are taken: they change what is read.
+    /// Whether requests wait until the writes are taken, because the writes change what would be
+    /// read.
     waits: bool,
 }
 
 impl Wanted {
-    /// Something is needed; whether it was not yet. Then it is to be queued.
+    /// Notes that something is needed. Returns whether that is new, in which case it must be
+    /// queued.
     pub fn want(&mut self, address: &Address) -> bool {
         self.all.insert(address.clone())
     }
 
-    /// What is needed is asked for when it is its root's turn.
+    /// Queues something that is needed, to be requested when its root has a turn.
     pub fn queue(&mut self, root: &Arc<str>, address: Address) {
         self.unasked.push(root, address);
     }
 
-    /// What was needed has come.
+    /// Notes that something has come from the store.
     pub fn came(&mut self, address: &Address) {
         self.all.remove(address);
     }
@@ -55,22 +58,22 @@ impl Wanted {
         self.all.iter()
     }
 
-    /// Somebody had a turn.
+    /// Notes that an instance or entity had a turn.
     pub fn had_a_turn(&mut self) {
         self.turns += 1;
     }
 
-    /// Nothing is asked for before the writes are taken.
+    /// Stops all requests until the writes are taken.
     pub fn wait_for_writes(&mut self) {
         self.waits = true;
     }
 
-    /// The writes are taken.
+    /// Notes that the writes are taken.
     pub fn writes_are_taken(&mut self) {
         self.waits = false;
     }
 
-    /// What is asked for next, when there is room for it beside so many that can run.
+    /// Takes the next one to request, if there is room for it beside `ready` that can run.
     pub fn next(&mut self, ready: usize) -> Option<Address> {
         let starves = self.turns >= READ_AHEAD && !fault::is_in(Fault::ReadsStarve);
         let has_room = starves || ready + self.all.len() - self.unasked.len() < READ_AHEAD;

@@ -1,5 +1,5 @@
-//! What the engine wants written: of each instance with changes its history, its checkpoint and its record, and all that
-//! was sent, printed and deployed.
+//! The writes of the engine: the history, checkpoint and record of each changed instance, and
+//! everything that was sent, printed and deployed.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use super::instance::Instance;
 use super::keys;
 use super::step::Engine;
 
-/// So many instances that write together are few.
+/// The number of concurrent writers up to which history chunks grow in place.
 const FEW: usize = 16;
 
 impl Engine {
-    /// Whether [`Engine::take_writes`] would give something.
+    /// Whether [`Engine::take_writes`] would return any writes.
     pub fn has_writes(&self) -> bool {
         !self.batch.is_empty()
             || !self.changed.is_empty()
@@ -27,12 +27,12 @@ impl Engine {
             || !self.ending.is_empty()
     }
 
-    /// How many changes what it wants written has, about.
+    /// Returns the approximate number of changes in the next writes.
     pub fn changes(&self) -> usize {
         self.changed.len() + self.post.len() + self.outbox.changes()
     }
 
-    /// What it wants written since the last call, to be written together.
+    /// Takes the writes since the last call, as one batch.
     pub fn take_writes(&mut self) -> Writes {
         self.writes_taken += 1;
         self.wanted.writes_are_taken();
@@ -60,10 +60,11 @@ impl Engine {
         Writes::new(batch, number)
     }
 
-    /// Takes what is to be written of instances; those that have ended leave memory. Answers those that have written more
-    /// than they may.
+    /// Takes the writes of instances, and drops ended instances from memory. Returns the instances
+    /// whose roots have written more than they may.
     fn take_instances(&mut self, batch: &mut Batch) -> Vec<Arc<str>> {
-        // What few instances write is small. Of a large batch a chunk that grows would be written again as a whole.
+        // Few instances write little. In a large batch, a chunk that grows would be written again
+        // as a whole.
         let grows = self.changed.len() <= FEW;
         let mut over = Vec::new();
         for id in std::mem::take(&mut self.changed) {
@@ -82,7 +83,7 @@ impl Engine {
 }
 
 impl Instance {
-    /// Takes what is to be written of it. Answers how many bytes its history has become longer.
+    /// Takes the writes of an instance, and returns the number of bytes added to its history.
     fn take_writes(&mut self, id: &str, grows: bool, policy: &Checkpoints, batch: &mut Batch) -> usize {
         let mark = batch.writes.len();
         let before = self.take_chunks(grows, batch);
@@ -106,8 +107,9 @@ impl Instance {
         bytes
     }
 
-    /// Takes what is to be written of its history: chunks with their numbers. With `grows` what is short is added to the
-    /// last chunk. Answers how many chunks there were, if there is something to be written.
+    /// Takes the writes of the history: chunks with their numbers. With `grows`, short entries are
+    /// added to the last chunk. Returns the number of chunks before, if there is something to
+    /// write.
     fn take_chunks(&mut self, grows: bool, batch: &mut Batch) -> Option<u64> {
         if self.journal.is_written() {
             return None;
@@ -121,13 +123,13 @@ impl Instance {
         Some(before)
     }
 
-    /// Takes what is to be written for a checkpoint, if one is due. `mark` is where its chunks begin in the batch,
-    /// and `before` how many there were, if there are any in it.
+    /// Takes the writes of a checkpoint, if one is due. `mark` is the position of the new chunks in
+    /// the batch. `before` is the number of chunks before them, if there are any.
     fn take_checkpoint(&mut self, policy: &Checkpoints, mark: usize, before: Option<u64>, batch: &mut Batch) {
         if let Some(machine) = self.due_state(policy, before.is_some()) {
             let trims = policy.retention == Retention::Latest || self.saving.is_trimmed();
             if trims {
-                // What is in the checkpoint isn't written first.
+                // The checkpoint contains these entries, so they are not written.
                 batch.writes.truncate(mark);
                 for number in self.kept_from()..before.unwrap_or(self.journal.chunks()) {
                     batch.delete(keys::chunk(&self.record.id, number));
@@ -145,7 +147,7 @@ impl Instance {
         }
     }
 
-    /// Its state, if a checkpoint is due and can be made now.
+    /// Returns the machine's state, if a checkpoint is due and possible now.
     fn due_state(&mut self, policy: &Checkpoints, writes: bool) -> Option<Vec<u8>> {
         let most = self.saving.due(policy, writes)?;
         let agenda = &self.evaluation.agenda;

@@ -1,5 +1,5 @@
-//! Honest clients beside programs that misbehave, in a world whose time is turns: how many pass until each client has its
-//! answer. Nothing here depends on how fast the machine is.
+//! Honest clients beside programs that misbehave. Time is measured in turns: the test counts the
+//! turns until each client has its answer, so nothing depends on the speed of the machine.
 
 use std::rc::Rc;
 
@@ -61,13 +61,15 @@ orchestration many_answers() {
 orchestration is_refused() { while true { try { Account("poisoned").add("text") } catch e { e } } }
 "#;
 
-/// What a turn takes at most: almost two slices of 100,000, since a turn goes on while it has not used up one, and what a
-/// native does in one go, here a step of a search through a text, which counts as 16 MiB gone through.
+/// The maximum fuel of a turn. A turn goes on until it has used up a slice of 100,000, so it takes
+/// almost two slices, and one long action of a native. Here that is one step of a text search,
+/// which counts as a search through 16 MiB.
 const TURN: u64 = 2 * 100_000 + (16 << 20) / 16 + 100_000;
-/// In so many turns one instance or entity is read from the store at least, however many can run.
+/// The number of turns in which at least one instance or entity is read from the store, however
+/// many can run.
 const READ: u64 = 64;
 
-/// What a client wants.
+/// The request of a client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wish {
     Hello,
@@ -80,14 +82,16 @@ enum Wish {
 impl Wish {
     const ALL: [Wish; 5] = [Wish::Hello, Wish::Section, Wish::Event, Wish::Signal, Wish::Terminate];
 
-    /// How many turns of the instances and entities that are its own it takes, one after another, and how many of these have
-    /// to be read from the store before. An entity has a turn before it is read as well, and an instance that waits may be
-    /// dropped from memory, and be read again each time.
+    /// Returns the number of turns that the wish takes of its own instances and entities, one after
+    /// another, and the number of reads from the store before them. An entity also has a turn
+    /// before it is read. A waiting instance may be dropped from memory, and read again each time.
     fn steps(self) -> (u64, u64) {
         match self {
-            // Begins; is woken; the entity, read and at work; gets its answer; the child, read; gets its answer.
+            // It begins; it is woken; the entity is read and works; the answer comes; the child is
+            // read; its answer comes.
             Wish::Hello => (7, 5),
-            // Begins; both entities, to be locked; the first of them, read and at work; gets each answer; both are released.
+            // It begins; both entities are locked; the first is read and works; each answer comes;
+            // both are released.
             Wish::Section => (10, 4),
             Wish::Event => (2, 1),
             Wish::Signal => (2, 1),
@@ -104,7 +108,7 @@ struct Client {
 
 pub struct Crowd {
     driver: Driver,
-    /// What leaves once it is durable.
+    /// The outputs that leave once their writes are durable.
     held: Vec<Gated<Leaving>>,
     image: Rc<Image>,
     random: Random,
@@ -112,14 +116,14 @@ pub struct Crowd {
     clients: Vec<Client>,
     begun: i64,
     answered: u64,
-    /// How many misbehave.
+    /// The number of programs and signals that misbehave.
     others: u64,
     pub trace: Vec<String>,
 }
 
-/// How many clients come in one run.
+/// The number of clients in one run.
 const CLIENTS: i64 = 10;
-/// Clients that wait for an answer at one time.
+/// The maximum number of clients that wait for an answer at one time.
 const AT_ONCE: usize = 4;
 
 impl Crowd {
@@ -144,7 +148,8 @@ impl Crowd {
         }
     }
 
-    /// Lets clients come until each is answered. The most turns that one has waited for, as a part of what it may wait.
+    /// Lets clients come until each is answered. Returns the longest wait of a client as a fraction
+    /// of its limit.
     pub fn run(&mut self) -> Result<f64, String> {
         for number in 0..4 {
             self.begin("approval", &format!("approval-{number}"), Vec::new());
@@ -210,7 +215,7 @@ impl Crowd {
         self.begin(function, &id, args);
     }
 
-    /// A client comes.
+    /// Lets a client come with a random wish.
     fn come(&mut self) {
         self.begun += 1;
         let number = self.begun;
@@ -221,7 +226,8 @@ impl Crowd {
             Wish::Hello => self.begin("hello", &id, vec![Value::Int(number)]),
             Wish::Section => self.begin("section", &id, vec![Value::Int(number)]),
             Wish::Event => {
-                // There are as many as clients may want; each is raised once, or has ended.
+                // Four instances wait for this event. One may have ended already, by an earlier
+                // event.
                 let waits = format!("approval-{}", number % 4);
                 self.send(
                     Address::instance(&waits),
@@ -244,7 +250,7 @@ impl Crowd {
         self.clients.push(Client { wish, number, came: self.turn });
     }
 
-    /// Whether what a client wanted has happened, and is durable.
+    /// Whether the wish of a client is fulfilled, and durable.
     fn has(&self, client: &Client) -> Result<bool, String> {
         let id = match client.wish {
             Wish::Signal => {
@@ -258,9 +264,9 @@ impl Crowd {
         Ok(read_record(&self.driver.store, &id)?.is_some_and(|record| record.status.is_ended()))
     }
 
-    /// How many turns a client may wait for. Roots have turns one after another: each of its own steps comes after one turn
-    /// of every other root, and each of its reads after as many reads, of which there is one in so many turns. A commit
-    /// comes within some turns of what it has.
+    /// Returns the number of turns that a client may wait. Roots take turns, so each step of the
+    /// client comes after one turn of every other root. Each read comes after as many reads, of
+    /// which there is one in [`READ`] turns. A commit comes within some turns of its writes.
     fn most(&self, client: &Client) -> u64 {
         let roots = self.others + (4 + AT_ONCE) as u64;
         let (turns, reads) = client.wish.steps();
@@ -287,7 +293,7 @@ impl Crowd {
         Ok(worst)
     }
 
-    /// One round of a host's loop, which has one turn in it.
+    /// Runs one round of a host's loop, with one turn in it.
     fn turn(&mut self) -> Result<(), String> {
         self.turn += 1;
         self.driver.now += 1_000_000;
@@ -314,11 +320,11 @@ impl Crowd {
         Ok(())
     }
 
-    /// Lets everything leave whose writes are durable.
+    /// Lets the outputs leave whose writes are durable.
     fn leave(&mut self) -> Result<(), String> {
         for gated in std::mem::take(&mut self.held) {
             match self.driver.open(gated)? {
-                // Nobody writes the pipe.
+                // Nobody writes to the pipe.
                 Leaving::Effect { effect: Effect::FsRead, .. } => {}
                 Leaving::Effect { step, effect, .. } => {
                     let error = ErrorData::new("io_error", format!("`{effect}` is not of this world"));

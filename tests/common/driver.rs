@@ -1,5 +1,5 @@
 //! An engine with a store in memory, driven as a host drives one: turns, look-ups, and commits that
-//! let outputs leave. Every world of the tests stands on this.
+//! let outputs leave. All simulated worlds of the tests use it.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,13 +11,13 @@ use durable::machine::Image;
 
 pub struct Driver {
     pub engine: Engine,
-    /// Everything that was written.
+    /// The store with everything that was written.
     pub store: MemoryTree,
     /// The time, in nanoseconds since 1970.
     pub now: i64,
     gate: Gate,
     images: HashMap<ProgramHash, Rc<Image>>,
-    /// Outputs of the engine that nobody has looked at.
+    /// The outputs of the engine that were taken and not yet returned.
     taken: Vec<Output>,
 }
 
@@ -33,8 +33,8 @@ impl Driver {
         }
     }
 
-    /// Puts an engine in the place of the current one, and lets it recover from the store. A process
-    /// does so when it begins. The engine does not hear of events that `hears` refuses.
+    /// Replaces the engine by a new one that recovers from the store, as a process does when it
+    /// begins. The engine does not get events that `hears` refuses.
     pub fn restart(&mut self, engine: Engine, hears: impl Fn(&Event) -> bool) -> Result<(), String> {
         (self.engine, self.gate) = (engine, Gate::default());
         self.taken.clear();
@@ -75,18 +75,18 @@ impl Driver {
         }
     }
 
-    /// Returns what the engine wants written. Outputs of before are kept.
+    /// Takes the engine's writes. Earlier outputs are kept for [`Driver::outputs`].
     pub fn take_writes(&mut self) -> Writes {
         self.taken.extend(self.engine.take_outputs());
         self.engine.take_writes()
     }
 
-    /// The writes are durable: outputs that depend on them may leave.
+    /// Notes that writes are durable, so that the outputs that depend on them may leave.
     pub fn is_written(&mut self, unwritten: Unwritten) {
         self.gate.advance(unwritten.written());
     }
 
-    /// Makes everything durable that the engine wants written.
+    /// Makes all writes of the engine durable.
     pub fn commit(&mut self) -> Result<(), String> {
         let Writes { batch, unwritten } = self.take_writes();
         self.store.commit(&batch).map_err(|error| error.to_string())?;
@@ -94,7 +94,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes an output out, or says that it waits for writes.
+    /// Opens an output. An error says that the output waits for writes.
     pub fn open(&self, gated: Gated<Leaving>) -> Result<Leaving, String> {
         self.gate
             .open(gated)

@@ -1,5 +1,6 @@
-//! A world for the engine: a clock of its own, activities and effects whose answers come in any order or twice, and
-//! crashes, all from one seed. It checks after every step what must always hold.
+//! A simulated world for the engine, from one seed: its own clock, activities and effects whose
+//! answers come in any order or twice, and crashes. The world checks the invariants after every
+//! step.
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
@@ -18,34 +19,35 @@ use durable::machine::{
 use super::Random;
 use super::driver::Driver;
 
-/// When the world breaks down.
+/// The time of a crash.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Crash {
     Never,
-    /// Once in so many steps.
+    /// At each crash point with a chance of one in this number.
     OneIn(u64),
-    /// Once, at this point: before and after every commit and every effect there is one, numbered from 1.
+    /// Once, at this crash point. Points are numbered from 1. They lie before and after every
+    /// commit, between an effect and its answer, and after a line.
     At(u64),
-    /// At these two points.
+    /// At these two crash points.
     Twice(u64, u64),
 }
 
-/// A fault of an engine or a store, put in to see that it is found.
+/// A fault of an engine or a store that is put in to check that the world finds it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bug {
     /// Effects leave before the writes are durable.
     OutputBeforeCommit,
     /// Messages are durable before the rest of what is written with them.
     MessageBeforeCommit,
-    /// A message that was taken in is not removed.
+    /// A consumed message is not removed.
     DoubleDelivery,
-    /// A message is removed before it is taken in.
+    /// A message is removed before it is consumed.
     LostMessage,
     /// A lock is not released when its holder ends.
     LockNotReleased,
-    /// It is not noted that an instance has more to do than to wait for others.
+    /// The store does not note that an instance does more than wait for others.
     LostWake,
-    /// Lines that are not out yet are not kept.
+    /// Lines that are not out yet are lost.
     LostLines,
 }
 
@@ -54,89 +56,93 @@ pub enum Bug {
 struct UnderWay {
     step: StepId,
     output: Output,
-    /// It is not done before then: work takes time.
+    /// The earliest time of its answer, since work takes time.
     until: i64,
 }
 
-/// What becomes of a life of the process.
+/// The end of a life of the process.
 enum Life {
     Ended,
     Crashed,
 }
 
-/// What somebody outside did.
+/// The action of an operator.
 pub enum Acted {
     Nothing,
     Something,
-    /// The process ends, in good order or not, and begins again after so many nanoseconds.
+    /// The process ends, in good order or killed, and begins again after this number of
+    /// nanoseconds.
     Restarted {
         in_order: bool,
         after: i64,
     },
 }
 
-/// Somebody outside, who starts instances and intervenes.
+/// An operator, who starts instances and intervenes.
 pub trait Outside {
-    /// Does one thing, if it is the time for it. `rests` says that nothing goes on by itself before time passes.
+    /// Takes one action, if it is time for one. `rests` says that nothing goes on by itself before
+    /// time passes.
     fn act(&mut self, world: &mut World, rests: bool) -> Result<Acted, String>;
 
-    /// What is done by a command that finds the process down, and so comes before anything else.
+    /// Acts as a command does that finds the process down, before anything else happens.
     fn arrive(&mut self, world: &mut World) -> Result<(), String>;
 
-    /// Whether all is done that was to be done.
+    /// Whether the operator has nothing more to do.
     fn is_done(&self) -> bool;
 }
 
-/// What is durable, what is not yet, and what the outside has seen.
+/// The state of a simulation: the process, the durable store, and the outputs so far.
 pub struct World {
     pub random: Random,
-    /// The engine of the current process, and what was written, durable or not.
+    /// The engine of the current process, and all writes, durable or not.
     pub driver: Driver,
-    /// What a crash leaves.
+    /// The store that a crash leaves.
     pub durable: MemoryTree,
     image: Rc<Image>,
     args: Data,
-    /// In the order asked for, each at once; else in any order, with delays.
+    /// Whether answers come at once, in the order of their requests. Otherwise they come in any
+    /// order, with delays.
     pub orderly: bool,
-    /// It goes on after the end of what it began with, until nothing is left to do.
+    /// Whether the world goes on after the end of its first instance, until nothing is left to do.
     pub to_rest: bool,
-    /// Clients hold instances up and let them go on.
+    /// Whether clients suspend and resume instances.
     pub meddling: bool,
     suspended: Vec<String>,
-    /// Every step of the engine is a commit of its own.
+    /// Whether every step of the engine is a commit of its own.
     pub fine: bool,
-    /// Attempts at activities fail now and then.
+    /// Whether attempts at activities fail now and then.
     pub flaky: bool,
-    /// Instances that wait are dropped from memory beyond so many.
+    /// The number of waiting instances that are kept in memory.
     pub resident: Option<usize>,
-    /// When checkpoints are written.
+    /// The policy for checkpoints.
     pub checkpoints: Checkpoints,
-    /// All that were, with their instances.
+    /// All checkpoints that were written, with the ids of their instances.
     pub written: Vec<(String, Checkpoint)>,
     pub crash: Crash,
     pub bug: Option<Bug>,
-    /// Crash points passed.
+    /// The number of crash points so far.
     pub points: u64,
     pub crashes: u32,
     pub steps: u64,
     input: Vec<String>,
-    /// What each instance has written, as it was recorded, and what of that is durable.
+    /// The lines that each instance has written, as recorded, and the durable ones among them.
     pub(super) recorded: BTreeMap<String, Vec<Line>>,
     pub(super) durable_lines: BTreeMap<String, Vec<Line>>,
-    /// How many of these lines are out, and how many left since the last one that left once more.
+    /// The number of these lines that are out, and the number that left since the last repeated
+    /// one.
     pub(super) out: BTreeMap<String, (usize, usize)>,
     pub trace: Vec<String>,
     outside: Option<Box<dyn Outside>>,
-    /// Steps whose results the engine has taken in, and those of them of which all is written.
+    /// The steps whose results the engine has consumed, and those of them whose writes are durable.
     came: Vec<StepId>,
     pub(super) answered: HashSet<StepId>,
-    /// Arguments with which the activity `fragile` fails, and `hasty` takes too long.
+    /// The arguments with which the activity `fragile` fails, and `hasty` takes too long.
     pub broken: HashSet<i64>,
 }
 
 pub const ID: &str = "sim";
 
-/// A run that takes more steps than this is taken for one without an end.
+/// The number of steps after which a run counts as endless.
 const MOST_STEPS: u64 = 60_000;
 
 impl World {
@@ -173,30 +179,30 @@ impl World {
         }
     }
 
-    /// Somebody outside starts what is to run, in place of the script.
+    /// Lets an operator start the instances, in place of the script.
     pub fn is_operated_by(&mut self, outside: Box<dyn Outside>) {
         self.outside = Some(outside);
     }
 
-    /// What the script finds in `args`, and on its input.
+    /// Sets the `args` of the script, and its input.
     pub fn with(&mut self, args: &[String], input: &str) {
         let args = Value::list(args.iter().map(|arg| Value::str(arg.as_str())).collect());
         self.args = Data::encode(&Value::list(vec![args])).expect("data");
         self.input = input.lines().map(str::to_string).collect();
     }
 
-    /// The record of the instance that all began with.
+    /// Returns the record of the script's instance.
     pub fn record(&self) -> Option<InstanceRecord> {
         read_record(&self.driver.store, ID).expect("memory can be read")
     }
 
-    /// All instances.
+    /// Returns all instances.
     pub fn records(&self) -> Vec<InstanceRecord> {
         let all = self.driver.store.all(keys::INSTANCES).expect("memory can be read");
         all.iter().filter_map(|(_, bytes)| InstanceRecord::decode(bytes)).collect()
     }
 
-    /// The states of all entities.
+    /// Returns the states of all entities.
     pub fn entities(&self) -> BTreeMap<String, String> {
         let all = self.driver.store.all(keys::ENTITIES).expect("memory can be read");
         let shown = |(key, state): (Vec<u8>, Vec<u8>)| {
@@ -206,7 +212,8 @@ impl World {
         all.into_iter().map(shown).collect()
     }
 
-    /// What can be observed of the run: how each instance ended, what it printed, and the entities' states.
+    /// Returns the observable results of the run: the end and the printed lines of each instance,
+    /// and the states of entities.
     pub fn observed(&self) -> BTreeMap<String, String> {
         let mut observed = self.entities();
         for record in self.records() {
@@ -230,13 +237,13 @@ impl World {
         observed
     }
 
-    /// Runs until all that can run has run, through crashes. An error says what went wrong.
+    /// Runs until nothing can run any more, through crashes. An error says what went wrong.
     pub fn run(&mut self) -> Result<InstanceRecord, String> {
         self.run_to_the_end()?;
         self.record().ok_or_else(|| "there is no instance".into())
     }
 
-    /// As [`World::run`], of a world in which somebody else began everything.
+    /// Runs as [`World::run`] does, in a world whose instances an operator began.
     pub fn run_to_the_end(&mut self) -> Result<(), String> {
         for _ in 0..20_000 {
             match self.life()? {
@@ -244,14 +251,15 @@ impl World {
                 Life::Crashed => {
                     self.crashes += 1;
                     if !self.orderly {
-                        // A clock that is set goes back now and then. Who intervenes knows how long it took.
+                        // A clock that is set goes back now and then. An operator sets the length
+                        // of a downtime.
                         match self.random.one_in(4) {
                             true => self.driver.now -= self.random.below(3_600_000_000_000) as i64,
                             false if self.outside.is_some() => {}
                             false => self.driver.now += self.random.below(5_000_000_000) as i64,
                         }
                     }
-                    // What was not durable is gone.
+                    // Writes that were not durable are lost.
                     self.driver.store = self.durable.clone();
                     self.came.clear();
                     self.recorded = self.durable_lines.clone();
@@ -269,7 +277,7 @@ impl World {
         }
     }
 
-    /// Whether the world breaks down here.
+    /// Passes a crash point, and returns whether the world crashes there.
     fn crashes(&mut self) -> bool {
         self.points += 1;
         match self.crash {
@@ -280,7 +288,7 @@ impl World {
         }
     }
 
-    /// From a start to the end, or to a crash.
+    /// Runs one life of the process, from its start to the end or a crash.
     fn life(&mut self) -> Result<Life, String> {
         let mut engine = Engine::new();
         engine.checkpoints = self.checkpoints;
@@ -290,7 +298,7 @@ impl World {
         let forgets_releases = self.bug == Some(Bug::LockNotReleased);
         let hears = |event: &Event| !(forgets_releases && matches!(event, Event::Release { .. }));
         self.driver.restart(engine, hears)?;
-        // Time doesn't go back, though the clock does.
+        // The engine's time doesn't go back, even if the clock does.
         self.driver.now = self.driver.now.max(self.driver.engine.time());
         let mut target_ended = self.record().is_some_and(|record| record.status.is_ended());
         if let Some(mut outside) = self.outside.take() {
@@ -351,13 +359,13 @@ impl World {
                     }
                 }
             }
-            // Writes wait for a while, and are then durable together.
+            // Writes wait for a while, and become durable together.
             let due = self.orderly || self.random.one_in(2);
             if self.fine || !self.driver.engine.is_ready() || (due && !held.is_empty()) {
                 let Writes { batch, unwritten } = self.driver.take_writes();
                 let mut unwritten = Some(unwritten);
                 if self.bug == Some(Bug::OutputBeforeCommit) {
-                    // The proof is given before there is one.
+                    // The writes are reported as durable too early.
                     unwritten.take().into_iter().for_each(|early| self.driver.is_written(early));
                     for output in std::mem::take(&mut held) {
                         self.release(output, &mut under_way, &mut target_ended)?;
@@ -391,11 +399,12 @@ impl World {
                         _ => None,
                     })
                     .collect();
-                // A crash may come between a line and the next one, or what follows from it: where crashes are frequent at one
-                // of them only, since many lines would never all be out.
+                // A crash may come between a line and the next output. If crashes are frequent, it
+                // may come after one of the outputs only. Otherwise many lines would never all be
+                // out.
                 let chosen = self.random.below(held.len() as u64);
                 for (output, number) in std::mem::take(&mut held).into_iter().zip(0..) {
-                    // What is given up in the same breath does not begin.
+                    // An activity that is abandoned in the same batch does not begin.
                     if matches!(&output, Output::Activity { step, .. } if given_up.contains(step)) {
                         continue;
                     }
@@ -408,7 +417,7 @@ impl World {
                     }
                 }
             }
-            // One of the effects under way is done; sometimes it is done twice.
+            // One of the effects under way is done, and sometimes twice.
             let done: Vec<usize> =
                 (0..under_way.len()).filter(|at| under_way[*at].until <= self.driver.now).collect();
             if !done.is_empty() && (self.orderly || self.random.one_in(2)) {
@@ -457,7 +466,8 @@ impl World {
                 }
             }
             target_ended |= self.outside.as_ref().is_some_and(|outside| outside.is_done());
-            // A crash may have taken a client's message before it was durable: whoever is held up is let go.
+            // A crash may have taken a client's message before it was durable, so suspended
+            // instances are resumed.
             let held_up: Vec<String> = match self.meddling {
                 true => self
                     .records()
@@ -479,7 +489,7 @@ impl World {
                 // Signals for later than the end are not waited for.
                 Some(due) if self.to_rest || !target_ended || !self.driver.engine.is_quiet() => {
                     self.driver.now = self.driver.now.max(due);
-                    // The process was busy elsewhere: several things are due together.
+                    // The process was busy elsewhere, so several timers are due together.
                     if !self.orderly && self.random.one_in(4) {
                         self.driver.now += self.random.below(3_000_000_000) as i64;
                     }
@@ -499,18 +509,18 @@ impl World {
         acted
     }
 
-    /// The program.
+    /// Returns the program.
     pub fn image(&self) -> Rc<Image> {
         self.image.clone()
     }
 
-    /// Something comes from outside, and is durable when this returns: what a client is told.
+    /// Feeds an event from a client. It is durable when this returns, as the client is told.
     pub fn accept(&mut self, event: Event) {
         self.driver.handle(event);
         self.settle();
     }
 
-    /// Everything that the engine has done so far is durable when this returns.
+    /// Makes everything durable that the engine has done so far.
     pub fn settle(&mut self) {
         let Writes { batch, unwritten } = self.driver.take_writes();
         self.write(&batch);
@@ -529,14 +539,14 @@ impl World {
         Life::Crashed
     }
 
-    /// A client's message to an instance.
+    /// Sends a client's message to an instance.
     fn send(&mut self, id: &str, message: Message) {
         self.say(|| format!("client: {} {id}", message.word()));
         let from = format!("client-{}", self.steps);
         self.driver.handle(Event::Send { to: Address::instance(id), from, message });
     }
 
-    /// Now and then a client holds an instance up, or lets one go on.
+    /// Suspends or resumes an instance now and then, as a client.
     fn meddle(&mut self) {
         match self.random.below(60) {
             0 => {
@@ -558,7 +568,7 @@ impl World {
         }
     }
 
-    /// All that was written is durable. When nobody can run, all that came has been taken in.
+    /// Makes all writes durable. If nothing can run, all results that came have been consumed.
     fn is_durable(&mut self) {
         self.durable = self.driver.store.clone();
         self.durable_lines = self.recorded.clone();
@@ -567,7 +577,7 @@ impl World {
         }
     }
 
-    /// What an instance asked may be asked again: it goes back.
+    /// Forgets the answered steps of an instance that is rewound, since it may ask them again.
     pub fn goes_back(&mut self, id: &str) {
         self.answered.retain(|step| step.owner != Address::instance(id));
     }
@@ -603,7 +613,7 @@ impl World {
         self.driver.store.commit(&kept).expect("memory can be written");
     }
 
-    /// An output leaves. What it depends on must be durable.
+    /// Releases an output, whose writes must be durable.
     fn release(
         &mut self,
 
@@ -627,7 +637,7 @@ impl World {
                 under_way.push(UnderWay { step: step.clone(), output, until });
             }
             Output::Abandon { step } => {
-                // What was given up may still answer, too late.
+                // An abandoned activity may still answer, too late.
                 match self.orderly || !self.random.one_in(4) {
                     true => under_way.retain(|other| other.step != *step),
                     false => self.say(|| format!("{} #{} goes on, given up", step.owner, step.seq)),
@@ -646,7 +656,8 @@ impl World {
         Ok(())
     }
 
-    /// Something leaves the process. The gate is open; whether it was right to open it is looked at in the store.
+    /// Lets something leave the process through the open gate, and checks in the store that the
+    /// gate was right to open.
     fn leave(
         &mut self,
 
@@ -671,7 +682,7 @@ impl World {
             Leaving::Ended { instance, outcome, .. } => {
                 self.say(|| format!("{instance} ended: {outcome:?}"));
                 let record = read_record(&self.durable, instance)?;
-                // An operator may have rewound or purged it since.
+                // An operator may have rewound or purged the instance since.
                 if self.outside.is_none() && record.is_none_or(|record| !record.status.is_ended()) {
                     return Err(format!("{instance} ended, but its end is not durable"));
                 }
@@ -682,14 +693,14 @@ impl World {
         Ok(())
     }
 
-    /// Whether an activity does not work yet.
+    /// Whether an activity is broken for now.
     fn is_broken(&self, output: &Output) -> bool {
         let Output::Activity { args, .. } = output else { return false };
         matches!(args.items().first(), Some(Value::Int(stamp)) if self.broken.contains(stamp))
     }
 
-    /// How long an attempt at an activity takes: mostly next to nothing, sometimes longer than the time limits of the
-    /// programs.
+    /// Returns the duration of an attempt at an activity: mostly almost zero, sometimes longer than
+    /// the time limits of the programs.
     fn duration(&mut self) -> i64 {
         if self.orderly {
             return 0;
@@ -698,7 +709,7 @@ impl World {
         self.random.below(most) as i64
     }
 
-    /// The result of an effect or an activity, and what the activity sends.
+    /// Returns the result of an effect or an activity, and the activity's messages.
     fn carry_out(
         &mut self,
         step: &StepId,
@@ -754,7 +765,7 @@ impl World {
         }
     }
 
-    /// Effects have answers that depend on the step alone when all is orderly.
+    /// Answers an effect. If the world is orderly, the answer depends on the step alone.
     fn effect(&mut self, effect: Effect, args: &Data, number: u64) -> Result<Data, ErrorData> {
         let number = if self.orderly { Random::new(number).next() } else { self.random.next() };
         let args = match args.decode() {
@@ -778,7 +789,7 @@ impl World {
     }
 }
 
-/// The messages of a batch, and the rest of it.
+/// Splits a batch into its messages and its other writes.
 fn halves(batch: &Batch) -> (Batch, Batch) {
     let (first, second) = batch.writes.iter().cloned().partition(|(key, _)| key.starts_with(keys::MAIL));
     (Batch { writes: first }, Batch { writes: second })
