@@ -39,9 +39,8 @@ const LAYERS: [&str; 23] = [
 ];
 
 /// The folders and files that know the keys of a store, with the reasons.
-const KNOW_KEYS: [(&str, &str); 4] = [
+const KNOW_KEYS: [(&str, &str); 3] = [
     ("src/engine/", "the keys are the engine's"),
-    ("src/host/", "the host writes beside the engine, for a prompt's undo and for programs"),
     ("src/archive/", "an export has every key, and an import writes them"),
     ("src/explore/engine/world.rs", "the explored engine has a store in memory, without a host"),
 ];
