@@ -34,7 +34,7 @@ test "a greeting that fails is tried again" {
 }
 "#;
 
-const SETTINGS: &str = r#"# RequestKind programs in this folder may do outside; without `allow` it is everything.
+const SETTINGS: &str = r#"# The permissions of programs in this folder. Without `allow` they may do everything.
 [permissions]
 # allow = ["net=api.example.com", "read=data"]
 # deny = ["exec"]

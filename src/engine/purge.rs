@@ -132,7 +132,8 @@ pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     for (key, bytes) in store.all(keys::PROGRAMS)? {
         if !used.contains(&key) {
             batch.delete(key);
-        } else if let Some(program) = StoredProgram::decode(&bytes) {
+        } else {
+            let program = StoredProgram::decode(&bytes).ok_or("a program of an instance is not readable")?;
             texts.extend(program.modules.iter().map(|(_, text)| keys::text(text)));
         }
     }

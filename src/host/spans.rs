@@ -78,8 +78,8 @@ impl Spans {
             Ending::Completed(_) => "completed",
             Ending::Failed(_) => "failed",
             Ending::Terminated(_) => "terminated",
-            Ending::Nondeterminism(_) => "stuck",
-            Ending::Incompatible(_) => "unfit",
+            Ending::Nondeterminism(_) => "nondeterminism",
+            Ending::Incompatible(_) => "incompatible",
         };
         tracing::info!(id = instance, outcome = word, "an instance has ended");
         let Some(span) = self.owners.remove(instance) else { return };

@@ -88,9 +88,11 @@ impl Commands {
             }
             "core" | "code" => {
                 let file = Path::new("entry");
-                let program = check::load("entry", wanted(rest, ":core ENTRY")?.to_string(), &|_: &str| {
-                    Err("it is not looked for here".to_string())
-                });
+                let program = check::load(
+                    "entry",
+                    wanted(rest, if name == "core" { ":core ENTRY" } else { ":code ENTRY" })?.to_string(),
+                    &|_: &str| Err("it is not looked for here".to_string()),
+                );
                 if program::report(&program, file).is_ok() {
                     match name {
                         "core" => print(&core::print(&core::lower(&program), &program, false))?,
