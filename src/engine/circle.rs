@@ -46,7 +46,7 @@ impl Instance {
             let target = match &open.request.what {
                 RequestKind::Effect(Effect::Wait) => first_text(&open.request.args),
                 RequestKind::Orchestration { options, start: false, .. } if open.policy.timeout.is_none() => {
-                    let Child { id, .. } = options::child(&options.decode()).unwrap_or_default();
+                    let Child { id, .. } = options::recorded_child(options);
                     id.unwrap_or_else(|| self.child_id(*seq))
                 }
                 _ => return None,

@@ -245,10 +245,10 @@ impl Engine {
     /// Terminates a child whose caller no longer waits for it, unless the child is detached.
     pub(super) fn terminate_child(&mut self, id: &Arc<str>, seq: u64, open: &Open, why: &str) {
         let RequestKind::Orchestration { options, .. } = &open.request.what else { return };
-        let child = options::child(&options.decode()).unwrap_or_default();
+        let child = options::recorded_child(options);
         let Some(instance) = self.residents.get(id).filter(|_| !child.detached) else { return };
         let to = child.id.unwrap_or_else(|| instance.child_id(seq));
-        let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
+        let why = Data::of(&Value::str(why));
         let message = Message::Terminate { why, children: true, by: Some(instance.life_id()) };
         let sender = instance.envelope(seq);
         self.send_from(sender, Address::instance(&to), None, message);

@@ -45,7 +45,7 @@ pub(super) fn errand(asker: &InstanceRecord, open: &Open, entities: &Entities, n
             None => Errand::Nothing,
         },
         RequestKind::Orchestration { name, options, start } => {
-            let child = options::child(&options.decode()).unwrap_or_default();
+            let child = options::recorded_child(options);
             if !start && child.id.as_ref() == Some(&asker.id) && child.if_exists == IfExists::Join {
                 return Errand::ForItself;
             }
@@ -110,8 +110,7 @@ fn begin(
 pub(super) fn message(effect: Effect, args: &Data) -> Option<(String, Message)> {
     let args = args.items();
     let Value::Str(target) = args.first()? else { return None };
-    let data =
-        |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
+    let data = |at: usize| Data::of(args.get(at).unwrap_or(&Value::Null));
     let message = match effect {
         Effect::Raise => Message::Event { name: format::display(args.get(1)?), payload: data(2) },
         Effect::Terminate => Message::Terminate {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use crate::builtins::Effect;
-use crate::machine::options::{self, Policy, policy};
+use crate::machine::options::{self, Policy};
 use crate::machine::{Data, ErrorData, Request, RequestKind, Value, snapshot};
 
 use super::checkpoint::SavedOpen;
@@ -264,7 +264,7 @@ pub(super) fn describe(what: &RecordedRequest, args: &super::Args) -> String {
 /// Returns the attempts and the time limits of a request.
 pub(super) fn policy_of(request: &Request) -> Policy {
     match &request.what {
-        RequestKind::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
+        RequestKind::Activity { options, .. } => options::recorded_policy(options),
         RequestKind::Orchestration { options, start: false, .. } => {
             let timeout = options::child(&options.decode()).ok().and_then(|child| child.timeout);
             Policy { timeout, ..Policy::default() }

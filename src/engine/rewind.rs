@@ -395,7 +395,7 @@ impl One {
     fn target(&self, what: &RequestKind, args: &Data, seq: u64) -> Option<Target> {
         match what {
             RequestKind::Orchestration { options, start: false, .. } => {
-                let child = options::child(&options.decode()).unwrap_or_default();
+                let child = options::recorded_child(options);
                 let id = child.id.unwrap_or_else(|| self.record.child_id(seq));
                 Some(Target { id, is_called: true, is_detached: child.detached })
             }

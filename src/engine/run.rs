@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::internal::sure;
 use crate::kv::Batch;
 use crate::machine::{Data, ErrorData, Request, RequestKind, Value, format, instance_handle};
 
@@ -374,6 +375,8 @@ pub(super) fn outcome_of(status: &Status) -> Outcome {
         Status::Completed(value) => Outcome::Completed(value),
         Status::Failed(error) => Outcome::Failed(error),
         Status::Terminated(why) => Outcome::Terminated(why),
-        Status::Running | Status::Suspended => Outcome::Completed(Data::null()),
+        status @ (Status::Running | Status::Suspended) => {
+            sure(Err(status.word()), "an instance that is finished has ended")
+        }
     }
 }

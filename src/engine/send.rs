@@ -91,7 +91,7 @@ impl Engine {
                     (Address::entity(entity), message)
                 }
                 RequestKind::Orchestration { name, options, .. } => {
-                    let Child { id, if_exists, .. } = options::child(&options.decode()).unwrap_or_default();
+                    let Child { id, if_exists, .. } = options::recorded_child(&options);
                     let owner = id.is_none().then(|| sender.owner.clone()).flatten();
                     let id = id.unwrap_or_else(|| started_id(&sender.from, request.seq));
                     self.programs.know(&sender.image);

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::MAX_TEXT;
+use super::super::data::Data;
 use super::super::error::{Fail, type_error};
 use super::super::ids::IfExists;
 use super::super::json_text::Big;
@@ -152,6 +153,17 @@ fn duration(record: &Record, name: &str) -> Result<Option<i64>, Fail> {
             Err(type_error(format!("option `{name}` is a duration, like 5s, not {}", other.a_kind())))
         }
     }
+}
+
+/// Returns the options of an activity that was called. Calls have been checked; options that an
+/// earlier version let through, and that are refused now, count as none.
+pub fn recorded_policy(options: &Data) -> Policy {
+    policy(&options.decode()).unwrap_or_default()
+}
+
+/// Returns the options of an orchestration that was called, as [`recorded_policy`] does.
+pub fn recorded_child(options: &Data) -> Child {
+    child(&options.decode()).unwrap_or_default()
 }
 
 /// Reads the options of an activity.

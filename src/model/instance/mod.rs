@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::machine::options::{self, Policy, policy};
+use crate::machine::options::{self, Policy};
 use crate::machine::{Data, ErrorData, IfExists, RequestKind, Value, format};
 
 use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop};
@@ -489,7 +489,7 @@ impl Instance<Eval> {
 impl Open {
     fn policy(&self) -> Policy {
         match &self.asked.what {
-            RequestKind::Activity { options, .. } => policy(&options.decode()).unwrap_or_default(),
+            RequestKind::Activity { options, .. } => options::recorded_policy(options),
             _ => Policy::default(),
         }
     }

@@ -117,7 +117,7 @@ impl<E> Instance<E> {
     pub(super) fn target(&self, id: &Id, seq: u64, asked: &Asked) -> Option<Target> {
         match &asked.what {
             RequestKind::Orchestration { options, start: false, .. } => {
-                let child = options::child(&options.decode()).unwrap_or_default();
+                let child = options::recorded_child(options);
                 let id = child.id.map_or_else(|| automatic(id, self.execution, seq), Id::from);
                 Some(Target { id, is_called: true, is_detached: child.detached })
             }

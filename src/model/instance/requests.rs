@@ -20,7 +20,7 @@ impl Step<'_, '_> {
     /// Returns the id of the child that a request calls or starts, if there is one.
     pub(super) fn child(&mut self, asked: &Asked, name: u64) -> Option<Id> {
         let RequestKind::Orchestration { options, .. } = &asked.what else { return None };
-        if let Some(own) = options::child(&options.decode()).unwrap_or_default().id {
+        if let Some(own) = options::recorded_child(options).id {
             return Some(own.into());
         }
         let number = match self.evaluator.program.naming {
@@ -86,7 +86,7 @@ impl Step<'_, '_> {
                 self.attempt(fiber);
             }
             RequestKind::Orchestration { name: function, options, start } => {
-                let child = options::child(&options.decode()).unwrap_or_default();
+                let child = options::recorded_child(options);
                 let id = self.me.open.get(&fiber).and_then(|open| open.child.clone()).unwrap_or_default();
                 if !start && id == self.id && child.if_exists == IfExists::Join {
                     self.known_at_once(fiber, ids::waits_for_itself(&id));
@@ -217,9 +217,9 @@ impl Step<'_, '_> {
     /// Terminates a child whose caller no longer waits, unless it was called as detached.
     pub(super) fn terminate_child(&mut self, open: &Open, why: &str) {
         let RequestKind::Orchestration { options, .. } = &open.asked.what else { return };
-        let detached = options::child(&options.decode()).unwrap_or_default().detached;
+        let detached = options::recorded_child(options).detached;
         if let Some(child) = open.child.clone().filter(|_| !detached) {
-            let why = Data::encode(&Value::str(why)).unwrap_or_else(|_| Data::null());
+            let why = Data::of(&Value::str(why));
             let message =
                 Message::Terminate { why, children: true, by: Some(self.me.life_id(&self.id)), ack: None };
             self.say(&child, message);

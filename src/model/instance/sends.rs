@@ -76,8 +76,7 @@ pub(super) fn signal(to: EntityName, message: Message, after: &Data) -> Out {
 pub(super) fn told(effect: Effect, args: &Data, ack: Option<Waiter>) -> Option<(String, Message)> {
     let args = args.items();
     let Value::Str(target) = args.first()? else { return None };
-    let data =
-        |at: usize| Data::encode(args.get(at).unwrap_or(&Value::Null)).unwrap_or_else(|_| Data::null());
+    let data = |at: usize| Data::of(args.get(at).unwrap_or(&Value::Null));
     let message = match effect {
         Effect::Raise => Message::Event { name: format::display(args.get(1)?).into(), payload: data(2), ack },
         Effect::Terminate => Message::Terminate {
