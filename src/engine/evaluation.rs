@@ -253,7 +253,7 @@ impl Evaluation {
         fits: impl FnOnce(&Entry) -> bool,
         fresh: impl FnOnce(i64) -> Entry,
         around: &mut Around<'_>,
-    ) -> Result<(i64, bool), Entry> {
+    ) -> Result<(i64, bool), Box<Entry>> {
         self.attempts(around.watch);
         match self.past.pop_front() {
             None => {
@@ -266,7 +266,7 @@ impl Evaluation {
                 (around.watch)(&entry, request);
                 Ok((entry.time(), true))
             }
-            Some(entry) => Err(entry),
+            Some(entry) => Err(Box::new(entry)),
         }
     }
 
@@ -322,7 +322,7 @@ impl Evaluation {
     pub fn end(&mut self, around: &mut Around<'_>) -> Result<bool, Mismatch> {
         let fits = |entry: &Entry| matches!(entry, Entry::Ended { .. });
         let ended = self.next_entry(None, fits, |time| Entry::Ended { time }, around);
-        let mismatch = |entry| Mismatch { recorded: Some(self.side(&entry)), found: None };
+        let mismatch = |entry: Box<Entry>| Mismatch { recorded: Some(self.side(&entry)), found: None };
         ended.map(|(_, recorded)| recorded).map_err(mismatch)
     }
 
