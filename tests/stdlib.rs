@@ -3,11 +3,14 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::DURABLE;
-use durable::check::{STD, load_stored, std_sources};
+use durable::check::{Program, STD, load_beside, load_beside_with_all, load_stored, std_sources};
+use durable::core;
 use tempfile::TempDir;
 
 /// A function or constant with its comment.
@@ -93,4 +96,58 @@ fn a_program_of_an_earlier_library_goes_on() {
     }
     let program = load_stored(&texts).expect("there are texts");
     assert!(program.diagnostics.is_empty(), "{:?}", program.diagnostics);
+}
+
+/// Returns all files with programs in a folder of the repository.
+fn programs_in(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(programs_in(&path));
+        } else if path.extension().is_some_and(|extension| extension == "df") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A program is loaded with the modules of the library that it needs. Its own code is the same then
+/// as with the whole library, and methods have the same targets.
+#[test]
+fn a_part_of_the_library_is_enough() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["tests/conformance", "tests/explore", "examples", "benches/programs"];
+    let (mut checked, mut smaller) = (0, 0);
+    for file in folders.iter().flat_map(|folder| programs_in(&root.join(folder))) {
+        let text = fs::read_to_string(&file).expect("a program");
+        let part = load_beside(&file, text.clone());
+        let whole = load_beside_with_all(&file, text);
+        if !part.diagnostics.is_empty() {
+            continue;
+        }
+        checked += 1;
+        smaller += usize::from(part.modules.len() < whole.modules.len());
+        let shown = |program: &Program| {
+            let core = core::lower(program);
+            let named = |(module, global): &(&str, usize)| format!("{module}.{}", program.globals[*global].name);
+            let methods: HashMap<String, Vec<String>> = core
+                .methods
+                .iter()
+                .filter(|(_, targets)| !targets.is_empty())
+                .map(|(name, targets)| (name.to_string(), targets.iter().map(named).collect()))
+                .collect();
+            (core::print(&core, program, false), methods)
+        };
+        let ((part_code, part_methods), (whole_code, whole_methods)) = (shown(&part), shown(&whole));
+        assert_eq!(part_code, whole_code, "{}", file.display());
+        for (name, targets) in &part_methods {
+            assert_eq!(Some(targets), whole_methods.get(name), "{name} in {}", file.display());
+        }
+        let own = |name: &&String| part.sources.files[0].text.contains(&format!(".{name}("));
+        for name in whole_methods.keys().filter(own) {
+            assert!(part_methods.contains_key(name), "{name} in {}", file.display());
+        }
+    }
+    assert!(checked > 300 && smaller > checked / 2, "{checked} programs, {smaller} with a part");
 }

@@ -9,6 +9,7 @@ use crate::syntax::token::is_of_a_name;
 use crate::syntax::tree::{self, ExprKind, StmtKind};
 use crate::syntax::{Diagnostic, Place, Sources, Span, parse};
 
+use super::needed::needed;
 use super::resolve;
 use super::{Global, GlobalId, GlobalKind, Import, Module, ModuleId, Program};
 
@@ -42,9 +43,19 @@ std_modules!(
 /// The largest number of modules in a program.
 const MAX_MODULES: usize = 1_000;
 
-/// Loads and checks a program. `key` is the name of the first file, and `text` is its contents.
+/// Loads and checks a program, with the modules of the standard library that it needs. `key` is the
+/// name of the first file, and `text` is its contents.
+///
+/// A program about which there is something to say is checked with the whole library, since
+/// messages suggest names of all its modules.
 pub fn load(key: &str, text: String, loader: &dyn Loader) -> Program {
-    load_with(key, text, loader, std_sources())
+    let program = load_with(key, text.clone(), loader, std_sources(), true);
+    if program.diagnostics.is_empty() { program } else { load_with_all(key, text, loader) }
+}
+
+/// Loads and checks a program like [`load`], with the whole standard library.
+pub fn load_with_all(key: &str, text: String, loader: &dyn Loader) -> Program {
+    load_with(key, text, loader, std_sources(), false)
 }
 
 /// Loads a program like [`load`], from a file's text. Imports are read from the folder of the file.
@@ -52,16 +63,32 @@ pub fn load_beside(file: &Path, text: String) -> Program {
     load_permitted(file, text, &|_| Ok(()))
 }
 
+/// Loads a program like [`load_beside`], with the whole standard library, for an editor.
+pub fn load_beside_with_all(file: &Path, text: String) -> Program {
+    load_with_all(&name_of(file), text, &reader_beside(file, &|_| Ok(())))
+}
+
 /// Loads a program like [`load_beside`]. `may` returns an error for a path that may not be read.
 pub fn load_permitted(file: &Path, text: String, may: &dyn Fn(&Path) -> Result<(), String>) -> Program {
-    let name =
-        file.file_name().map_or_else(|| "program.df".into(), |name| name.to_string_lossy().into_owned());
+    load(&name_of(file), text, &reader_beside(file, may))
+}
+
+/// Returns the name of a program's first file.
+fn name_of(file: &Path) -> String {
+    file.file_name().map_or_else(|| "program.df".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Returns a reader of the modules in the folder of a file.
+fn reader_beside(
+    file: &Path,
+    may: &dyn Fn(&Path) -> Result<(), String>,
+) -> impl Fn(&str) -> Result<String, String> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    load(&name, text, &|key: &str| {
+    move |key: &str| {
         let path = folder.join(key);
         may(&path)?;
         read_text(&path)
-    })
+    }
 }
 
 /// Loads a program from the texts of all its modules, the running one first, with the standard
@@ -75,7 +102,7 @@ pub fn load_stored(texts: &[(String, String)]) -> Option<Program> {
         .filter_map(|(name, _)| find(&format!("{STD}{name}.df")).map(|text| (*name, text)))
         .collect();
     let std: Vec<(&'static str, &str)> = std.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let mut program = load_with(key, text.clone(), &reader, &std);
+    let mut program = load_with(key, text.clone(), &reader, &std, false);
     program.diagnostics.retain(|diagnostic| !diagnostic.tolerated);
     Some(program)
 }
@@ -83,7 +110,14 @@ pub fn load_stored(texts: &[(String, String)]) -> Option<Program> {
 /// The prefix of the names of the standard library's modules.
 pub const STD: &str = "std:";
 
-fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str, &str)]) -> Program {
+/// Loads a program with the library `std`, of which only the needed modules are read if `choose`.
+fn load_with(
+    key: &str,
+    text: String,
+    loader: &dyn Loader,
+    std: &[(&'static str, &str)],
+    choose: bool,
+) -> Program {
     let mut program = Program {
         sources: Sources::default(),
         modules: Vec::new(),
@@ -162,7 +196,9 @@ fn load_with(key: &str, text: String, loader: &dyn Loader, std: &[(&'static str,
         }
         at += 1;
     }
-    for (name, text) in std {
+    let texts: Vec<&str> = waiting.iter().map(|(_, text)| text.as_str()).collect();
+    let chosen = if choose { needed(&texts, std) } else { std.to_vec() };
+    for (name, text) in chosen {
         add_module(&mut program, &format!("{STD}{name}.df"), text.to_string(), Some(name), &mut broken);
     }
     let unreadable = program.diagnostics.len();

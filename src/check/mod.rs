@@ -6,6 +6,7 @@
 
 mod contexts;
 mod load;
+mod needed;
 mod patterns;
 pub mod reference;
 mod resolve;
@@ -19,7 +20,11 @@ use crate::syntax::token::Name;
 use crate::syntax::tree::{self, Expr, ExprKind, Stmt, StmtKind};
 use crate::syntax::{Diagnostic, Place, Severity, Sources, Span};
 
-pub use load::{Loader, STD, load, load_beside, load_permitted, load_stored, std_sources};
+pub use load::{
+    Loader, STD, load, load_beside, load_beside_with_all, load_permitted, load_stored, load_with_all,
+    std_sources,
+};
+pub use needed::METHOD_MODULES;
 pub use scope::arity;
 pub use suggest::closest;
 

@@ -21,7 +21,7 @@ impl Document {
     pub fn new(uri: &str, text: String) -> Document {
         let path = path_of(uri);
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let program = check::load_beside(&path, text.clone());
+        let program = check::load_beside_with_all(&path, text.clone());
         Document { uri: uri.to_string(), text, folder, program }
     }
 

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::builtins::{Context, find};
-use crate::check::{BindingId, Global, GlobalId, ModuleId, Program};
+use crate::check::{BindingId, Global, GlobalId, METHOD_MODULES, ModuleId, Program};
 use crate::syntax::token::Name;
 use crate::syntax::tree::*;
 use crate::syntax::{Place, Span};
@@ -92,7 +92,7 @@ impl Lowering<'_> {
             let mut targets = Vec::new();
             for module in &self.program.modules {
                 if let Some(std) = module.std
-                    && ["list", "string", "record", "math", "bytes", "time", "task"].contains(&std)
+                    && METHOD_MODULES.contains(&std)
                     && let Some(global) = module.globals.get(name)
                 {
                     targets.push((std, *global));
