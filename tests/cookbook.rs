@@ -145,7 +145,7 @@ fn first(counter: &AtomicUsize, times: usize) -> bool {
 #[test]
 fn the_recipes_tests_pass_and_crashes_change_nothing() {
     let mut recipes = files("examples/cookbook");
-    assert!(recipes.len() >= 20, "{}", recipes.len());
+    assert!(recipes.len() >= 28, "{}", recipes.len());
     let run = |more: &[&str], recipes: &[std::path::PathBuf]| {
         let output =
             Command::new(DURABLE).arg("test").args(more).args(recipes).output().expect("durable runs");
@@ -156,8 +156,20 @@ fn the_recipes_tests_pass_and_crashes_change_nothing() {
     let said = run(&[], &recipes);
     assert!(recipes.iter().all(|recipe| said.contains(&*recipe.to_string_lossy())), "each has tests: {said}");
     // Recipes that poll for days have too many commits to crash at each.
-    let short =
-        ["payments.df", "travel.df", "paged.df", "agent.df", "reservation.df", "breaker.df", "import_csv.df"];
+    let short = [
+        "payments.df",
+        "travel.df",
+        "paged.df",
+        "agent.df",
+        "reservation.df",
+        "breaker.df",
+        "import_csv.df",
+        "leave.df",
+        "deploy.df",
+        "two_phase_import.df",
+        "research.df",
+        "presence.df",
+    ];
     recipes.retain(|path| short.iter().any(|name| path.ends_with(name)));
     run(&["--crash"], &recipes);
 }
@@ -517,4 +529,135 @@ fn rollout_and_back() {
     );
     let versions = versions.lock().expect("it is not poisoned");
     assert!(versions.values().all(|version| version == "1.0") && versions.len() == 2, "{versions:?}");
+}
+
+#[test]
+fn queue() {
+    let folder = folder();
+    assert_eq!(run(folder.path(), "queue.df", &[]), "19 done, [\"bad 13\"]\n");
+}
+
+#[test]
+fn leave() {
+    let folder = folder();
+    let said = run(folder.path(), "leave.df", &["ada", "3", "bob", "carol"]);
+    let question = "may ada have 3 days off?";
+    assert_eq!(said, format!("to bob: {question}\nto carol: {question}\n{{ok: false, by: \"nobody\"}}\n"));
+}
+
+/// An API of forty records that is away, answers nonsense, and has lost two of them.
+#[test]
+fn flaky_import() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let turn = asked.fetch_add(1, Ordering::SeqCst);
+        match request.path.as_str() {
+            "/ids" => good(json!((0..40).collect::<Vec<_>>())),
+            "/records/7" | "/records/21" => (404, String::new()),
+            _ if turn % 3 == 1 => (503, String::new()),
+            _ if turn % 7 == 2 => (200, "<html>".into()),
+            path => good(json!({"path": path})),
+        }
+    });
+    let folder = folder();
+    let args = [server.url.as_str()];
+    kill_when(folder.path(), "flaky_import.df", &args, || server.count() > 20);
+    assert_eq!(run(folder.path(), "flaky_import.df", &args), "38 records\n");
+}
+
+#[test]
+fn deploy_and_undo() {
+    let healthy = Arc::new(Mutex::new(true));
+    let health = healthy.clone();
+    let server = Server::start(move |request| match request.path.as_str() {
+        "/health" if *health.lock().expect("it is not poisoned") => good(json!({"ok": true})),
+        "/health" => (403, "closed".into()),
+        _ => good(json!(null)),
+    });
+    let folder = folder();
+    let args = [server.url.as_str(), "live", "1.4.0"];
+    kill_when(folder.path(), "deploy.df", &args, || server.count() == 2);
+    assert_eq!(run(folder.path(), "deploy.df", &args), "{from: \"none\", to: \"1.4.0\"}\n");
+    *healthy.lock().expect("it is not poisoned") = false;
+    let before = server.count();
+    let said = run(folder.path(), "deploy.df", &[&server.url, "live", "1.5.0"]);
+    assert_eq!(said, "undone: closed\n");
+    let steps: Vec<_> = server.seen()[before..]
+        .iter()
+        .map(|request| format!("{} {}", request.path, request.body["version"].as_str().unwrap_or("")))
+        .collect();
+    let expected =
+        ["/backup 1.5.0", "/migrate 1.5.0", "/switch 1.5.0", "/health ", "/switch 1.4.0", "/restore 1.4.0"];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn presence() {
+    let folder = folder();
+    let said = run(folder.path(), "presence.df", &[]);
+    let news: Vec<_> = said.lines().flat_map(|line| line["lobby: ".len()..].split(", ")).collect();
+    assert_eq!(news, ["ada came", "bob came", "ada left", "bob left"]);
+}
+
+/// No row is imported from a file with mistakes. A right file is imported once, after a kill too.
+#[test]
+fn two_phase_import() {
+    let server = Server::start(|_| {
+        std::thread::sleep(Duration::from_millis(2));
+        good(json!({}))
+    });
+    let folder = folder();
+    let file = folder.path().join("orders.csv");
+    let report = || {
+        let text = fs::read_to_string(folder.path().join("report.json")).expect("a report");
+        serde_json::from_str::<Json>(&text).expect("JSON")
+    };
+    let args = ["orders.csv", server.url.as_str(), "report.json"];
+    fs::write(&file, "id,sku,count\n1,DO-7,2\n2,dog,x\n").expect("a file");
+    assert_eq!(run(folder.path(), "two_phase_import.df", &args), "1 of 2 rows are wrong: see report.json\n");
+    assert_eq!(
+        report()["wrong"],
+        json!([{"line": 3, "mistakes": ["`dog` is no article", "`x` is no count"]}])
+    );
+    assert_eq!(server.count(), 0);
+    let rows: String = (0..60).map(|n| format!("{n},DO-{n},1\n")).collect();
+    fs::write(&file, format!("id,sku,count\n{rows}")).expect("a file");
+    kill_when(folder.path(), "two_phase_import.df", &args, || server.count() > 20);
+    assert_eq!(run(folder.path(), "two_phase_import.df", &args), "{phase: \"imported\", rows: 60}\n");
+    assert_eq!(report(), json!({"phase": "imported", "rows": 60}));
+    let keys: BTreeSet<_> = server.seen().into_iter().filter_map(|request| request.key).collect();
+    assert_eq!(keys.len(), 60);
+    assert!(server.count() <= 61, "{}", server.count());
+}
+
+/// The agent is killed while two tools work. No answer of the model is paid for twice.
+#[test]
+fn research() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/search" => {
+            std::thread::sleep(Duration::from_millis(50));
+            good(json!(["sled"]))
+        }
+        "/chat" if request.body["messages"].as_array().map_or(0, Vec::len) == 1 => good(json!({
+            "calls": [{"tool": "search", "argument": "a"}, {"tool": "search", "argument": "b"}],
+            "used": 100,
+        })),
+        _ => good(json!({"answer": "done", "used": 20})),
+    });
+    let folder = folder();
+    let args = [server.url.as_str(), "Who made sled?"];
+    kill_when(folder.path(), "research.df", &args, || server.count() >= 2);
+    assert_eq!(run(folder.path(), "research.df", &args), "{answer: \"done\", spent: 120}\n");
+    let chats = server.seen().iter().filter(|request| request.path == "/chat").count();
+    assert_eq!(chats, 2);
+}
+
+#[test]
+fn calculator() {
+    let folder = folder();
+    assert_eq!(run(folder.path(), "calculator.df", &["2 * (3 + x)", "x=4"]), "14.0\n");
+    assert_eq!(
+        run(folder.path(), "calculator.df", &["2 *"]),
+        "error: a number, a name or `(` is expected at 4, not the end\n"
+    );
 }

@@ -130,7 +130,8 @@ fn a_part_of_the_library_is_enough() {
         smaller += usize::from(part.modules.len() < whole.modules.len());
         let shown = |program: &Program| {
             let core = core::lower(program);
-            let named = |(module, global): &(&str, usize)| format!("{module}.{}", program.globals[*global].name);
+            let named =
+                |(module, global): &(&str, usize)| format!("{module}.{}", program.globals[*global].name);
             let methods: HashMap<String, Vec<String>> = core
                 .methods
                 .iter()
