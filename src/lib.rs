@@ -29,6 +29,8 @@ pub mod explore;
 pub mod format;
 #[doc(hidden)]
 pub mod host;
+#[doc(hidden)]
+pub mod http;
 mod internal;
 #[doc(hidden)]
 pub mod kv;

@@ -6,7 +6,7 @@ use crate::code::ProgramHash;
 use crate::engine::query::{
     self, EntityFilter, EntityView, HistoryPage, InstanceFilter, OutputPage, Page, Paging, ProgramView,
 };
-use crate::engine::{History, InstanceRecord, ReadError, read_modules, read_record};
+use crate::engine::{Function, History, InstanceRecord, ReadError, functions, read_modules, read_record};
 use crate::kv::Read;
 use crate::machine::EntityId;
 
@@ -31,6 +31,8 @@ pub enum Query {
     Entities { filter: EntityFilter, paging: Paging },
     /// All programs.
     Programs,
+    /// All deployed functions, by name.
+    Functions,
     /// The modules of a program.
     Modules(ProgramHash),
     /// The tree of an instance, in the order of the ids.
@@ -51,6 +53,8 @@ pub enum Answer {
     Entity(Option<EntityView>),
     Entities(Page<EntityView>),
     Programs(Vec<ProgramView>),
+    /// The deployed functions with their names.
+    Functions(Vec<(String, Function)>),
     /// The names and texts of the modules, beginning with the one that was run.
     Modules(Vec<(String, String)>),
     /// The store can't be read, for this reason.
@@ -99,6 +103,7 @@ fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
         Query::Entity(entity) => Answer::Entity(query::entity(store, entity)?),
         Query::Entities { filter, paging } => Answer::Entities(query::entities(store, filter, paging)?),
         Query::Programs => Answer::Programs(query::programs(store)?),
+        Query::Functions => Answer::Functions(functions(store)?),
         Query::Modules(hash) => Answer::Modules(read_modules(*hash, store)?),
         Query::Tree { id, paging } => Answer::Tree(query::tree(store, id, paging)?),
         Query::Output { id, paging } => Answer::Output(query::output(store, id, paging)?),
@@ -221,6 +226,14 @@ pub trait Queries {
     fn programs(&self) -> Result<Vec<ProgramView>, QueryError> {
         match self.query(Query::Programs)? {
             Answer::Programs(programs) => Ok(programs),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Returns all deployed functions with their names.
+    fn functions(&self) -> Result<Vec<(String, Function)>, QueryError> {
+        match self.query(Query::Functions)? {
+            Answer::Functions(functions) => Ok(functions),
             other => Err(unexpected(other)),
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
-use crate::engine::{Address, Deployed, Hold, InstanceRecord, StoredProgram, keys, read_history};
+use crate::engine::{Address, Deployed, Function, Hold, InstanceRecord, StoredProgram, keys, read_history};
 use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
 
 use super::error::Refusal;
@@ -153,6 +153,10 @@ impl View<'_> {
             let deployed =
                 Deployed::decode(value).ok_or_else(|| format!("{} is not readable", named(key)))?;
             self.needs_program(&deployed.program.0, &format!("entity {}", String::from_utf8_lossy(name)))?;
+        } else if let Some(name) = key.strip_prefix(keys::FUNCTIONS) {
+            let function =
+                Function::decode(value).ok_or_else(|| format!("{} is not readable", named(key)))?;
+            self.needs_program(&function.program.0, &format!("function {}", String::from_utf8_lossy(name)))?;
         } else if key.starts_with(keys::LOCKS) {
             let hold = Hold::decode(value).ok_or_else(|| format!("{} is not readable", named(key)))?;
             self.needs_instance(&hold.owner.instance, "a lock")?;
@@ -221,6 +225,7 @@ fn named(key: &[u8]) -> String {
         (keys::CHECKPOINTS, "the checkpoint of"),
         (keys::ACTIVE, "the root of"),
         (keys::DEPLOYED, "the program of entity"),
+        (keys::FUNCTIONS, "the deployed function"),
     ];
     for (prefix, what) in kinds {
         if let Some(id) = key.strip_prefix(prefix) {

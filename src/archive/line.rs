@@ -3,7 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, StoredLines, StoredMail, StoredProgram, keys,
+    Checkpoint, Chunk, Deployed, Entry, Function, Hold, InstanceRecord, StoredLines, StoredMail,
+    StoredProgram, keys,
 };
 use crate::machine::{Data, format};
 
@@ -53,6 +54,10 @@ pub(super) fn line(
             "type": "deployed", "entity": text(name), "program": hex(&program.0), "permissions": permissions,
         }));
     }
+    if let Some(name) = key.strip_prefix(keys::FUNCTIONS) {
+        let function = Function::decode(bytes).ok_or_else(|| unreadable(key))?;
+        return Ok(function_line(&text(name), &function));
+    }
     if let Some(number) = keys::parse_lines(key) {
         let run = StoredLines::decode(bytes).ok_or_else(|| unreadable(key))?;
         let lines: Vec<Json> = run.lines.iter().map(output).collect();
@@ -73,6 +78,15 @@ pub(super) fn line(
         return entity_line(key, bytes);
     }
     history_line(key, bytes, chain, redaction)
+}
+
+/// Returns the line of a deployed function.
+fn function_line(name: &str, function: &Function) -> Json {
+    json!({
+        "type": "function", "name": name, "program": hex(&function.program.0), "file": function.file,
+        "permissions": function.permissions, "arity": function.arity,
+        "deployed": format::instant(function.deployed),
+    })
 }
 
 /// Returns the line of a message.

@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Args, Checkpoint, Chunk, Deployed, Entry, Hold, InstanceRecord, LifeId, RecordedRequest, Status,
-    StoredLines, StoredMail, StoredProgram, keys,
+    Args, Checkpoint, Chunk, Deployed, Entry, Function, Hold, InstanceRecord, LifeId, RecordedRequest,
+    Status, StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::kv::Pair;
 use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
@@ -62,6 +62,17 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             let program = ProgramHash(unhex(json["program"].as_str()?)?);
             let deployed = Deployed { program, permissions: read_permissions(json)? };
             Some((keys::deployed(json["entity"].as_str()?), deployed.encode()))
+        }
+        "function" => {
+            let (least, most) = (json["arity"][0].as_u64()?, json["arity"][1].as_u64()?);
+            let function = Function {
+                program: ProgramHash(unhex(json["program"].as_str()?)?),
+                file: json["file"].as_str()?.to_string(),
+                permissions: read_permissions(json)?,
+                arity: (u32::try_from(least).ok()?, u32::try_from(most).ok()?),
+                deployed: read_time(&json["deployed"])?,
+            };
+            Some((keys::function(json["name"].as_str()?), function.encode()))
         }
         "entity" => Some((keys::entity(&read_entity(&json["reference"])?), read_data(&json["state"])?.0)),
         "lock" => {

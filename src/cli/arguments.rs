@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::http_arguments::{Deploy, Http, Open};
+
 use crate::engine::Quotas;
 use crate::machine::IfExists;
 
@@ -77,6 +79,10 @@ pub enum Command {
     Restart(Restart),
     /// Run as a server: execute every instance that can run, and stay
     Serve(Serve),
+    /// Make the orchestrations and entities of programs known under their names
+    Deploy(Deploy),
+    /// Open the page of the store's HTTP server
+    Open(Open),
     /// List instances
     List(List),
     /// Show one instance
@@ -193,6 +199,8 @@ pub enum Kept {
 
 #[derive(Args)]
 pub struct Serve {
+    #[command(flatten)]
+    pub http: Http,
     #[command(flatten)]
     pub keep: Keep,
     #[command(flatten)]

@@ -1,15 +1,15 @@
 //! Commands of clients for instances and entities: start, raise, signal, suspend, terminate,
-//! rewind; and `serve`.
+//! rewind.
 
 use serde_json::json;
 
-use crate::api::{Command, HostSession, Reply, Starting};
+use crate::api::{Command, Reply, Starting};
 use crate::engine::{self, InstanceRecord};
-use crate::host::{self, Settings};
+use crate::host;
 use crate::machine::{Data, EntityId, IfExists, Value, error, json as values};
 
 use super::access::{self, Access, known, own_id};
-use super::arguments::{Awaited, InStore, One, Raise, Restart, Rewind, Serve, Signal, Start, Terminate};
+use super::arguments::{Awaited, InStore, One, Raise, Restart, Rewind, Signal, Start, Terminate};
 use super::problem::{Problem, note};
 use super::{FAILED, USAGE, print, program, run};
 
@@ -239,33 +239,5 @@ pub fn status(one: One) -> Result<u8, Problem> {
         None => String::new(),
     };
     print(&format!("{}{custom}\n", record.status.word()))?;
-    Ok(0)
-}
-
-/// Runs everything that can run, until the process is stopped.
-pub fn serve(serve: Serve) -> Result<u8, Problem> {
-    let _exporter = super::telemetry::begin(&serve.telemetry)?;
-    let place = serve.store;
-    let store = super::access::own(&place.store)?;
-    let mut session = HostSession::new(
-        store,
-        Settings {
-            stays: true,
-            lean: true,
-            retention: run::retention(&serve.keep),
-            quotas: run::quotas(&serve.keep),
-            permissions: super::permissions::permissions(&serve.may)?,
-            ..Settings::default()
-        },
-    );
-    run::stop_on_signals(&session.host);
-    session.watch_slices(None);
-    session.host.recover(None)?;
-    session.listen().map_err(|error| {
-        Problem::new(super::STORE, format!("clients can't reach it: {}", crate::os::reason(&error)))
-    })?;
-    note(&format!("serving {}", place.store.display()));
-    session.run()?;
-    session.close()?;
     Ok(0)
 }

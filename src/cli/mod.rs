@@ -15,6 +15,7 @@ mod explain;
 mod explore;
 mod export;
 mod format;
+mod http_arguments;
 mod import;
 mod inspect;
 mod junit;
@@ -28,6 +29,7 @@ mod programs;
 mod repl;
 mod replay;
 mod run;
+mod serve;
 mod sources;
 mod store;
 mod table;
@@ -109,7 +111,9 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Terminate(terminate) => clients::terminate(terminate),
         Command::Rewind(one) => clients::rewind(one),
         Command::Restart(restart) => clients::restart(restart),
-        Command::Serve(place) => clients::serve(place),
+        Command::Serve(place) => serve::serve(place),
+        Command::Deploy(deploy) => serve::deploy(deploy),
+        Command::Open(open) => serve::open(open),
         Command::Entities(list) => entities::entities(list),
         Command::Entity(one) => entities::entity(one),
         Command::Locks(list) => entities::locks(list),

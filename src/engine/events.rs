@@ -70,6 +70,8 @@ pub enum Event {
     },
     /// An instance begins. Its program becomes the newest for its entities.
     Begin { record: InstanceRecord, image: Rc<Image> },
+    /// A program's orchestrations and entities become known to the store under their names.
+    Deploy { image: Rc<Image>, file: String, permissions: Permissions },
     /// A stored instance goes on where its history ends.
     Load { record: InstanceRecord, history: History, image: Rc<Image> },
     /// A fetched instance has ended, or does not exist.
@@ -157,7 +159,16 @@ pub enum Leaving {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChangeKind {
     /// An instance has begun or ended, or its record has changed.
-    Instance { id: String, lifecycle: Lifecycle },
+    Instance {
+        id: String,
+        lifecycle: Lifecycle,
+        function: String,
+        /// The time of its beginning, in nanoseconds since 1970.
+        created: i64,
+        /// The time of its end, in nanoseconds since 1970.
+        ended: Option<i64>,
+        parent: Option<String>,
+    },
     /// An instance was removed.
     Removed { id: String },
     /// The history of an instance has become longer.

@@ -8,6 +8,7 @@
 //! | `p/` hash | a [`StoredProgram`](super::StoredProgram): names and text hashes of modules |
 //! | `t/` hash | a source text |
 //! | `n/` entity's name | a [`Deployed`](super::Deployed): the newest program that declares it |
+//! | `f/` function's name | a [`Function`](super::Function): a deployed orchestration |
 //! | `a/` id | the root of an instance that has more to do than to wait for others |
 //! | `e/` entity | an entity's state, as data |
 //! | `l/` entity | a [`Hold`](super::Hold): the entity's holder |
@@ -40,6 +41,7 @@ pub const DEPLOYED: &[u8] = b"n/";
 /// The key of the life of instances that begin now. The life grows whenever an id becomes free, so
 /// that no instance has the life of an earlier one with its id.
 pub const LIFE: &[u8] = b"s/life";
+pub const FUNCTIONS: &[u8] = b"f/";
 pub const LINES: &[u8] = b"o/";
 /// The key of the time that the store has reached.
 pub const TIME: &[u8] = b"s/time";
@@ -102,6 +104,10 @@ pub fn active(id: &str) -> Vec<u8> {
 
 pub fn deployed(entity: &str) -> Vec<u8> {
     joined(DEPLOYED, entity.as_bytes())
+}
+
+pub fn function(name: &str) -> Vec<u8> {
+    joined(FUNCTIONS, name.as_bytes())
 }
 
 fn with_entity(prefix: &[u8], entity: &EntityId) -> Vec<u8> {

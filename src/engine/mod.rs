@@ -28,6 +28,7 @@ mod extend;
 #[doc(hidden)]
 pub mod fault;
 mod fetch;
+mod functions;
 mod gate;
 mod history;
 mod instance;
@@ -81,6 +82,7 @@ pub use evaluation::Mismatch;
 pub use events::{ChangeKind, Event, Leaving, Outcome, Output, StepId};
 pub use extend::{Cut, cut, described};
 pub use fetch::{fetch, look_up, recovery};
+pub use functions::{Function, function, functions, orchestrations};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
 pub use history::{Chunk, ChunkError, History};
 pub use instance::{SCRIPT, test_function};

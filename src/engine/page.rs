@@ -11,6 +11,23 @@ pub(super) const PAGE_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor(pub(super) Vec<u8>);
 
+impl Cursor {
+    /// Returns the cursor as text for clients, who do not look into it.
+    pub fn text(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Reads a cursor that [`Cursor::text`] wrote.
+    pub fn parse(text: &str) -> Option<Cursor> {
+        let digits = text.as_bytes().chunks(2);
+        let byte = |pair: &[u8]| {
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        digits.map(byte).collect::<Option<Vec<u8>>>().map(Cursor)
+    }
+}
+
 /// The place and the size of a requested page.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Paging {

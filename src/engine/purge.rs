@@ -110,7 +110,7 @@ pub(super) fn is_earlier_child(id: &str, by: &InstanceRecord) -> bool {
         || (1..=by.execution).any(|execution| later(execution) == id)
 }
 
-/// Returns the writes that remove programs without instances and entities, and texts without
+/// Returns the writes that remove programs that no instance, entity or deployed function needs, and texts without
 /// programs. Errors are reasons in words.
 pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     let mut used: HashSet<Vec<u8>> = HashSet::new();
@@ -121,6 +121,9 @@ pub fn unused_programs(store: &dyn Read) -> Result<Batch, ReadError> {
     for (_, bytes) in store.all(keys::DEPLOYED)? {
         let deployed = Deployed::decode(&bytes).ok_or("the program of an entity is not readable")?;
         used.insert(keys::program(&deployed.program.0));
+    }
+    for (_, function) in super::functions(store)? {
+        used.insert(keys::program(&function.program.0));
     }
     for (_, mail) in super::read_mail(store)?.into_iter().map(|(to, _, mail)| (to, mail)) {
         if let super::Message::Begin(record, _) = mail.message {

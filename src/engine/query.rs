@@ -331,7 +331,14 @@ pub fn changes(batch: &kv::Batch) -> Vec<ChangeKind> {
         let change = if let Some(id) = key.strip_prefix(keys::INSTANCES) {
             let id = String::from_utf8_lossy(id).into_owned();
             match value.as_deref().and_then(InstanceRecord::decode) {
-                Some(record) => ChangeKind::Instance { id, lifecycle: record.status.lifecycle() },
+                Some(record) => ChangeKind::Instance {
+                    id,
+                    lifecycle: record.status.lifecycle(),
+                    function: record.function,
+                    created: record.created,
+                    ended: record.ended,
+                    parent: record.parent.map(|parent| parent.id),
+                },
                 None => ChangeKind::Removed { id },
             }
         } else if let Some((id, _)) = keys::parse_chunk(key).filter(|_| value.is_some()) {

@@ -196,7 +196,7 @@ impl InstanceRecord {
     }
 
     /// Returns the id of the child that a request calls or starts without naming an id.
-    pub(super) fn child_id(&self, seq: u64) -> String {
+    pub fn child_id(&self, seq: u64) -> String {
         match self.execution {
             0 => child_id(&self.id, seq),
             // Instances from before lives were counted keep the ids of their children.

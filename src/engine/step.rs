@@ -14,6 +14,7 @@ use super::checkpoint::Checkpoints;
 use super::entity::Entities;
 use super::entry::Entry;
 use super::events::{Event, Leaving, Output, StepId};
+use super::functions;
 use super::gate::Gated;
 use super::history::History;
 use super::keys;
@@ -183,6 +184,10 @@ impl Engine {
             Event::Begin { record, image } => {
                 self.deploy(&image, &record.permissions);
                 self.add(InstanceRecord { created: now, ..record }, History::default(), image, true);
+            }
+            Event::Deploy { image, file, permissions } => {
+                self.deploy(&image, &permissions);
+                functions::deploy(&image, &file, &permissions, now, &mut self.batch);
             }
             Event::Load { record, .. } if self.purged.contains(record.id.as_str()) => {
                 self.wanted.came(&Address::instance(&record.id));

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{InstanceRecord, Steps};
 use crate::machine::{Data, EntityId, ErrorData, IfExists};
+use crate::permissions::Permissions;
 
 /// An instance that is about to begin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +22,11 @@ pub struct Starting {
 pub enum Command {
     /// Begins an instance.
     Start(Box<Starting>),
+    /// Begins an instance of a deployed function. Without `id`, it gets the next free id of the
+    /// function's name. Replies [`Reply::Unknown`] if no function of that name is deployed.
+    StartDeployed { function: String, args: Data, id: Option<String>, if_exists: IfExists },
+    /// Makes the orchestrations and entities of a program known to the store under their names.
+    Deploy { file: String, modules: Vec<(String, String)>, permissions: Permissions },
     /// Raises an event for an instance that has not ended.
     Raise { id: String, event: String, payload: Data },
     /// Suspends an instance between two steps.
@@ -60,6 +66,8 @@ pub enum Reply {
     Known(String),
     /// The id belongs to another instance: the error, and that instance's function.
     Taken { error: ErrorData, function: String },
+    /// The names of the functions that were deployed.
+    Deployed(Vec<String>),
     /// The number of instances that were removed.
     Removed(u64),
     /// The command cannot be executed, for this reason.

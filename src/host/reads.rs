@@ -65,6 +65,35 @@ pub struct Followed {
     number: u64,
 }
 
+impl Followed {
+    /// Returns the position of these parts.
+    pub fn of(process: i64, number: u64) -> Followed {
+        Followed { process, number }
+    }
+
+    /// Returns the identity of the process, and the number of the last change.
+    pub fn parts(self) -> (i64, u64) {
+        (self.process, self.number)
+    }
+
+    /// Whether this position comes after another one of the same process. Positions of different
+    /// processes have no order, and count as later.
+    pub fn is_after(self, other: Followed) -> bool {
+        self.process != other.process || self.number > other.number
+    }
+}
+
+impl Changes {
+    /// Returns the changes after a position.
+    pub fn after(&self, from: Followed) -> Changes {
+        let later = self
+            .changes
+            .iter()
+            .filter(|change| from.process != self.followed.process || change.number > from.number);
+        Changes { changes: later.cloned().collect(), ..*self }
+    }
+}
+
 /// The changes since a [`Followed`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changes {
@@ -117,6 +146,11 @@ impl Reads {
             progress = self.shared.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(answer)
+    }
+
+    /// Returns the number of batches that were applied.
+    pub fn commits(&self) -> u64 {
+        self.progress().applied
     }
 
     /// Applies a batch while no query reads.

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use crate::check;
 use crate::engine::query;
 use crate::engine::{
-    Address, Engine, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, known_id,
-    known_image, not_ended, read_record, rewind,
+    Address, Engine, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, function,
+    known_id, known_image, not_ended, orchestrations, read_record, rewind,
 };
-use crate::machine::{Data, EntityId, ErrorData, Image, bad_own_id};
+use crate::machine::{Data, EntityId, ErrorData, IfExists, Image, bad_own_id};
+use crate::permissions::Permissions;
 
 use super::clients::Clients;
 use super::command::{Command, Reply, Starting};
@@ -38,6 +39,10 @@ impl Serving<'_> {
         self.gather();
         let reply = match command {
             Command::Start(start) => self.start(*start),
+            Command::StartDeployed { function, args, id, if_exists } => {
+                self.start_deployed(function, args, id, if_exists)
+            }
+            Command::Deploy { file, modules, permissions } => self.deploy(file, &modules, &permissions),
             Command::Raise { id, event, payload } => self.send(id, Sent::Event { name: event, payload }),
             Command::Suspend { id } => self.send(id, Sent::Suspend),
             Command::Resume { id } => self.send(id, Sent::Resume),
@@ -126,6 +131,40 @@ impl Serving<'_> {
         let id = record.id.clone();
         self.feed(Event::Begin { record, image });
         Ok(Reply::Begun(id))
+    }
+
+    /// Begins an instance of a deployed function.
+    fn start_deployed(
+        &mut self,
+        name: String,
+        args: Data,
+        id: Option<String>,
+        if_exists: IfExists,
+    ) -> Result<Reply, String> {
+        let Some(function) = function(&self.committer.view(), &name)? else { return Ok(Reply::Unknown) };
+        function.takes(&name, args.items().len())?;
+        let named = id.is_none().then(|| name.clone());
+        let (program, id) = (function.program, id.unwrap_or_default());
+        let mut record = InstanceRecord::new(&id, program, &function.file, &name, args, self.now());
+        record.permissions = function.permissions;
+        self.start(Starting { record, modules: Vec::new(), named, if_exists })
+    }
+
+    /// Makes a program's orchestrations and entities known to the store under their names.
+    fn deploy(
+        &mut self,
+        file: String,
+        modules: &[(String, String)],
+        permissions: &Permissions,
+    ) -> Result<Reply, String> {
+        let program = check::load_stored(modules).ok_or("the program has no modules")?;
+        let image = build_image(&program)?;
+        let names = orchestrations(&image.code).into_iter().map(|(name, _)| name.to_string()).collect();
+        self.images.insert(image.code.hash, image.clone());
+        let permissions = permissions.and(&self.settings.permissions);
+        self.feed(Event::Deploy { image, file, permissions });
+        self.gather();
+        Ok(Reply::Deployed(names))
     }
 
     /// Purges an ended instance whose place another one takes. Returns an error if the instance

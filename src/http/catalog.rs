@@ -1,0 +1,248 @@
+//! An index of all instances in memory, for lists by age, for counts, and for histograms.
+//!
+//! The index is made by the first request that needs it, and follows the changes of the store. It
+//! is dropped once nobody has asked for some minutes. An instance takes some 200 bytes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::api::{Followed, Queries};
+use crate::engine::query::{InstanceFilter, Paging};
+use crate::engine::{ChangeKind, InstanceRecord, Lifecycle};
+use crate::host::Reads;
+
+use super::problem::Problem;
+
+/// The time for which the index is kept after it was used.
+const KEPT: Duration = Duration::from_secs(120);
+/// The number of instances that are read at once.
+const READ: u32 = 1_000;
+
+/// The index, if there is one.
+pub struct Catalogs {
+    reads: Reads,
+    current: Arc<Mutex<Option<Catalog>>>,
+}
+
+/// All instances, by age.
+pub struct Catalog {
+    items: BTreeMap<(i64, Arc<str>), Item>,
+    /// The times of beginning, by id.
+    created: HashMap<Arc<str>, i64>,
+    functions: HashMap<Arc<str>, ()>,
+    followed: Followed,
+    used: Instant,
+}
+
+/// An instance of the index.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub lifecycle: Lifecycle,
+    pub function: Arc<str>,
+    pub ended: Option<i64>,
+    pub parent: Option<Arc<str>>,
+}
+
+/// A filter of the index; the default lets all through.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub lifecycles: Vec<Lifecycle>,
+    pub function: Option<String>,
+    pub prefix: String,
+    pub parent: Option<String>,
+    /// Whether only instances match that no other one called.
+    pub roots: bool,
+    /// The earliest time of beginning, in nanoseconds since 1970.
+    pub after: Option<i64>,
+    /// The time before which instances began, in nanoseconds since 1970.
+    pub before: Option<i64>,
+}
+
+impl Wanted {
+    fn lets_through(&self, id: &str, item: &Item) -> bool {
+        (self.lifecycles.is_empty() || self.lifecycles.contains(&item.lifecycle))
+            && self.function.as_deref().is_none_or(|function| *item.function == *function)
+            && id.starts_with(&self.prefix)
+            && self.parent.is_none() | (item.parent.as_deref() == self.parent.as_deref())
+            && !(self.roots && item.parent.is_some())
+    }
+}
+
+impl Catalogs {
+    pub fn new(reads: Reads) -> Catalogs {
+        Catalogs { reads, current: Arc::default() }
+    }
+
+    /// Returns a means to use the index on another thread.
+    pub fn handle(&self) -> Catalogs {
+        Catalogs { reads: self.reads.clone(), current: self.current.clone() }
+    }
+
+    /// Looks at the index, which has everything that is durable now. The first look reads all
+    /// instances.
+    pub fn look<T>(&self, look: impl FnOnce(&Catalog) -> T) -> Result<T, Problem> {
+        let mut current = lock(&self.current);
+        let catalog = match current.take() {
+            Some(mut catalog) => match catalog.catch_up(&self.reads)? {
+                true => catalog,
+                false => Catalog::read(&self.reads)?,
+            },
+            None => Catalog::read(&self.reads)?,
+        };
+        let catalog = current.insert(catalog);
+        catalog.used = Instant::now();
+        Ok(look(catalog))
+    }
+
+    /// Drops the index if nobody has used it for a while, and otherwise lets it follow the store,
+    /// so that the next look finds few changes. Returns whether the index is still there.
+    pub fn keep_up(&self) -> bool {
+        let mut current = lock(&self.current);
+        let Some(catalog) = &mut *current else { return false };
+        let stays = catalog.used.elapsed() < KEPT && catalog.catch_up(&self.reads).unwrap_or(false);
+        if !stays {
+            *current = None;
+        }
+        stays
+    }
+}
+
+fn lock(current: &Mutex<Option<Catalog>>) -> MutexGuard<'_, Option<Catalog>> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Catalog {
+    fn read(reads: &Reads) -> Result<Catalog, Problem> {
+        let followed = reads.changes(None, Duration::ZERO)?.followed;
+        let mut catalog = Catalog {
+            items: BTreeMap::new(),
+            created: HashMap::new(),
+            functions: HashMap::new(),
+            followed,
+            used: Instant::now(),
+        };
+        let mut paging = Paging::first(READ);
+        loop {
+            let page = reads.instances(&InstanceFilter::default(), paging)?;
+            for record in page.items {
+                catalog.add(&record);
+            }
+            match page.next {
+                Some(next) => paging = Paging { from: Some(next), limit: READ },
+                None => return Ok(catalog),
+            }
+        }
+    }
+
+    fn add(&mut self, record: &InstanceRecord) {
+        let parent = record.parent.as_ref().map(|parent| Arc::from(parent.id.as_str()));
+        let function = self.named(&record.function);
+        let item = Item { lifecycle: record.status.lifecycle(), function, ended: record.ended, parent };
+        self.put(Arc::from(record.id.as_str()), record.created, item);
+    }
+
+    /// Returns a function's name, which all of its instances share.
+    fn named(&mut self, function: &str) -> Arc<str> {
+        if let Some((known, ())) = self.functions.get_key_value(function) {
+            return known.clone();
+        }
+        let name: Arc<str> = function.into();
+        self.functions.insert(name.clone(), ());
+        name
+    }
+
+    fn put(&mut self, id: Arc<str>, created: i64, item: Item) {
+        if let Some(before) = self.created.insert(id.clone(), created)
+            && before != created
+        {
+            self.items.remove(&(before, id.clone()));
+        }
+        self.items.insert((created, id), item);
+    }
+
+    /// Takes in the changes since the last time. Returns false if some are missing.
+    fn catch_up(&mut self, reads: &Reads) -> Result<bool, Problem> {
+        let news = reads.changes(Some(self.followed), Duration::ZERO)?;
+        if news.has_gap {
+            return Ok(false);
+        }
+        for change in news.changes {
+            match change.kind {
+                ChangeKind::Instance { id, lifecycle, function, created, ended, parent } => {
+                    let item = Item {
+                        lifecycle,
+                        function: self.named(&function),
+                        ended,
+                        parent: parent.map(Arc::from),
+                    };
+                    self.put(id.into(), created, item);
+                }
+                ChangeKind::Removed { id } => {
+                    if let Some((id, created)) = self.created.remove_entry(id.as_str()) {
+                        self.items.remove(&(created, id));
+                    }
+                }
+                ChangeKind::History { .. } | ChangeKind::Entity { .. } => {}
+            }
+        }
+        self.followed = news.followed;
+        Ok(true)
+    }
+
+    /// Returns the ids of a page with their times of beginning, and whether more follow. `from` is
+    /// the last instance of the page before.
+    pub fn page(
+        &self,
+        wanted: &Wanted,
+        newest_first: bool,
+        from: Option<&(i64, Arc<str>)>,
+        limit: usize,
+    ) -> (Vec<(i64, Arc<str>)>, bool) {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let nothing: Arc<str> = "".into();
+        let mut lower = wanted.after.map_or(Unbounded, |after| Included((after, nothing.clone())));
+        let mut upper = wanted.before.map_or(Unbounded, |before| Excluded((before, nothing)));
+        let is_empty = match (wanted.after, wanted.before) {
+            (Some(after), Some(before)) => after >= before,
+            _ => false,
+        };
+        match from {
+            Some(from) if newest_first => upper = Excluded(from.clone()),
+            Some(from) => lower = Excluded(from.clone()),
+            None => {}
+        }
+        let ordered = match (&lower, &upper) {
+            (Included(low) | Excluded(low), Excluded(high)) => low < high,
+            _ => true,
+        };
+        if is_empty || !ordered {
+            return (Vec::new(), false);
+        }
+        let range = self.items.range((lower, upper));
+        let matching = |((_, id), item): &(&(i64, Arc<str>), &Item)| wanted.lets_through(id, item);
+        let mut found: Vec<(i64, Arc<str>)> = match newest_first {
+            true => range.rev().filter(matching).take(limit + 1).map(|(key, _)| key.clone()).collect(),
+            false => range.filter(matching).take(limit + 1).map(|(key, _)| key.clone()).collect(),
+        };
+        let more = found.len() > limit;
+        found.truncate(limit);
+        (found, more)
+    }
+
+    /// Returns those of the ids that there are.
+    pub fn those_there(&self, ids: &[String]) -> HashSet<String> {
+        ids.iter().filter(|id| self.created.contains_key(id.as_str())).cloned().collect()
+    }
+
+    /// Visits all instances that a filter lets through, the oldest first.
+    pub fn each(&self, wanted: &Wanted, mut visit: impl FnMut(i64, &str, &Item)) {
+        for ((created, id), item) in &self.items {
+            let in_time = wanted.after.is_none_or(|after| *created >= after)
+                && wanted.before.is_none_or(|before| *created < before);
+            if in_time && wanted.lets_through(id, item) {
+                visit(*created, id, item);
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The routes for entities and locks.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value as Body, json};
+
+use crate::api::{Answer, Command, Queries, Query, QueryError, Reply};
+use crate::archive::forms;
+use crate::engine::Message;
+use crate::engine::query::{Cursor, EntityFilter, EntityView, Page, Paging};
+use crate::machine::{EntityId, error, format};
+
+use super::guard::{Admin, Operator, Reader};
+use super::input::{Given, Input, Params, Path};
+use super::instances::{limit, unexpected};
+use super::problem::Problem;
+use super::service::Service;
+
+pub fn routes() -> Router<Service> {
+    Router::new()
+        .route("/entities", get(list))
+        .route("/entities/{name}/{key}", get(one))
+        .route("/entities/{name}/{key}/drop-message", post(drop_message))
+        .route("/entities/{name}/{key}/signal/{operation}", post(signal))
+        .route("/locks", get(locks))
+}
+
+/// The parameters of lists of entities.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Listed {
+    name: Option<String>,
+    locked: Option<bool>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+async fn list(
+    _: Reader,
+    State(service): State<Service>,
+    Params(listed): Params<Listed>,
+) -> Result<Json<Body>, Problem> {
+    let filter = EntityFilter { name: listed.name, locked: listed.locked.unwrap_or(false) };
+    let page = page(&service, filter, limit(listed.limit)?, listed.cursor.as_deref()).await?;
+    let items: Vec<Body> = page.items.iter().map(form).collect();
+    Ok(Json(json!({"items": items, "next": page.next.map(|cursor| cursor.text())})))
+}
+
+/// Returns a page of entities, after a cursor.
+pub async fn page(
+    service: &Service,
+    filter: EntityFilter,
+    limit: usize,
+    cursor: Option<&str>,
+) -> Result<Page<EntityView>, Problem> {
+    let from = match cursor {
+        None => None,
+        Some(text) => {
+            let cursor = Cursor::parse(text);
+            Some(cursor.ok_or_else(|| Problem::bad("the cursor is not from an earlier page"))?)
+        }
+    };
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    service
+        .ask(move |reads| {
+            // A page of a filter that lets few through may be empty; the next one goes on.
+            let (mut items, mut from) = (Vec::new(), from);
+            loop {
+                let query = Query::Entities { filter: filter.clone(), paging: Paging { from, limit } };
+                match reads.query(query)? {
+                    Answer::Entities(page) => {
+                        items.extend(page.items);
+                        from = page.next;
+                    }
+                    Answer::Unreadable(reason) => return Err(Problem::unreadable(reason)),
+                    _ => return Err(QueryError::Unexpected.into()),
+                }
+                if !items.is_empty() || from.is_none() {
+                    return Ok(Page { items, next: from });
+                }
+            }
+        })
+        .await
+}
+
+/// Returns the JSON form of an entity.
+fn form(view: &EntityView) -> Body {
+    let EntityView { entity, state, hold, mail } = view;
+    let waiting: Vec<Body> = mail.iter().map(|mail| forms::message(&mail.message)).collect();
+    json!({
+        "entity": entity.to_string(), "name": entity.name, "key": forms::data(&entity.key),
+        "state": state.as_ref().map(forms::data), "held_by": hold.as_ref().map(|hold| &hold.owner.instance),
+        "held_since": hold.as_ref().map(|hold| format::instant(hold.since)), "waiting": waiting,
+    })
+}
+
+/// Reads the entity of a path. A key is written as in `Account@alice`.
+pub fn entity(name: &str, key: &str) -> Result<EntityId, Problem> {
+    let text = format!("{name}@{key}");
+    match EntityId::parse(&text) {
+        Some(Ok(entity)) => Ok(entity),
+        Some(Err(fail)) => {
+            Err(Problem::bad(format!("`{text}` is not an entity: {}", error::message(&fail.value))))
+        }
+        None => Err(Problem::bad(format!("`{text}` is not an entity"))),
+    }
+}
+
+/// The problem that no program declares an entity.
+pub fn no_entity(name: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown_entity",
+        format!("no program here declares an entity `{name}`"),
+    )
+    .hint("a program's entities are known once it was run, started or deployed in this store")
+}
+
+/// Reads what the store has of an entity.
+pub async fn view(service: &Service, entity: EntityId) -> Result<EntityView, Problem> {
+    let name = entity.name.clone();
+    let found = service.ask(move |reads| Ok(reads.entity(&entity)?)).await?;
+    found.ok_or_else(|| no_entity(&name))
+}
+
+async fn one(
+    _: Reader,
+    State(service): State<Service>,
+    Path((name, key)): Path<(String, String)>,
+) -> Result<Json<Body>, Problem> {
+    let view = view(&service, entity(&name, &key)?).await?;
+    Ok(Json(form(&view)))
+}
+
+/// The body of a signal.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Signalled {
+    args: Option<Given>,
+    /// The number of seconds until the operation starts.
+    after: Option<f64>,
+}
+
+async fn signal(
+    _: Operator,
+    State(service): State<Service>,
+    Path((name, key, operation)): Path<(String, String, String)>,
+    Input(signal): Input<Option<Signalled>>,
+) -> Result<Response, Problem> {
+    let signal = signal.unwrap_or_default();
+    let args = signal
+        .args
+        .map_or(Ok(crate::machine::Data::of(&crate::machine::Value::list(Vec::new()))), |args| {
+            args.list("args")
+        })?;
+    let after = match signal.after {
+        None => None,
+        Some(seconds) if seconds.is_finite() && (0.0..=9e8).contains(&seconds) => {
+            Some((seconds * 1e9) as i64)
+        }
+        Some(_) => return Err(Problem::bad("`after` is a number of seconds, not negative")),
+    };
+    let entity = entity(&name, &key)?;
+    send(&service, entity, operation, args, after).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"accepted": true}))).into_response())
+}
+
+/// Sends an operation to an entity.
+pub async fn send(
+    service: &Service,
+    entity: EntityId,
+    operation: String,
+    args: crate::machine::Data,
+    after: Option<i64>,
+) -> Result<(), Problem> {
+    let name = entity.name.clone();
+    match service.command(Command::Signal { entity, operation, args, after }).await? {
+        Reply::Done => Ok(()),
+        Reply::Unknown => Err(no_entity(&name)),
+        Reply::Refused(reason) => Err(Problem::refused(reason)),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn drop_message(
+    _: Admin,
+    State(service): State<Service>,
+    Path((name, key)): Path<(String, String)>,
+) -> Result<Json<Body>, Problem> {
+    match service.command(Command::DropMessage(entity(&name, &key)?)).await? {
+        Reply::Done => Ok(Json(json!({"dropped": true}))),
+        Reply::Unknown => Err(Problem::refused(format!("no message waits for {name}@{key}"))),
+        Reply::Refused(reason) => Err(Problem::refused(reason)),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn locks(_: Reader, State(service): State<Service>) -> Result<Json<Body>, Problem> {
+    let filter = EntityFilter { name: None, locked: true };
+    service
+        .ask(move |reads| {
+            let mut items = Vec::new();
+            reads.each_entities(&filter, &mut |page| {
+                items.extend(page.iter().map(lock));
+                true
+            })?;
+            Ok(Json(json!({"items": items})))
+        })
+        .await
+}
+
+fn lock(view: &EntityView) -> Body {
+    let waiting = view.mail.iter().filter_map(|mail| match &mail.message {
+        Message::Lock { owner, since, .. } => {
+            Some(json!({"owner": owner.instance, "since": format::instant(*since)}))
+        }
+        _ => None,
+    });
+    json!({
+        "entity": view.entity.to_string(), "held_by": view.hold.as_ref().map(|hold| &hold.owner.instance),
+        "since": view.hold.as_ref().map(|hold| format::instant(hold.since)),
+        "waiting": waiting.collect::<Vec<_>>(),
+    })
+}
+
+/// Returns the key of an entity as it is written after the `@`.
+pub fn key_text(entity: &EntityId) -> String {
+    let shown = entity.to_string();
+    shown.strip_prefix(&format!("{}@", entity.name)).unwrap_or(&shown).to_string()
+}

@@ -1,0 +1,31 @@
+//! The HTTP server: an interface for other programs, and a page for people.
+//!
+//! Invariant: everything here goes through [`crate::api`], and nothing here knows the keys of a
+//! store. Commands wait for their durable reply without a thread. Reads run on tokio's blocking
+//! threads, and never on the engine's. Without a request, the server costs nothing: the index of
+//! instances and the feed of changes exist only while somebody asks.
+
+mod access;
+mod azure;
+mod azure_forms;
+mod catalog;
+mod changes;
+mod entities;
+mod feed;
+mod guard;
+mod history;
+mod input;
+mod instances;
+mod listen;
+mod metrics;
+mod openapi;
+mod page;
+mod problem;
+mod programs;
+mod service;
+mod timeline;
+
+pub use access::{Keys, Scope};
+pub use instances::escaped;
+pub use listen::{Address, Listening, Tls, listen};
+pub use service::{Options, Service, router};

@@ -1,0 +1,157 @@
+//! The state of the server, its routes, and the calls of the store behind them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tokio::task::spawn_blocking;
+
+use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, answer};
+use crate::host::{Handle, Reads};
+
+use super::access::Keys;
+use super::catalog::{Catalog, Catalogs};
+use super::feed::Feed;
+use super::metrics::Metrics;
+use super::problem::Problem;
+use super::{azure, changes, entities, guard, history, instances, metrics, openapi, page, programs};
+
+/// The time after which the index follows the store again.
+const KEEP_UP: Duration = Duration::from_millis(200);
+
+/// The settings of a server.
+#[derive(Clone)]
+pub struct Options {
+    pub keys: Keys,
+    /// The names by which the server is reached, beside those of this machine.
+    pub hosts: Vec<String>,
+    /// Whether a proxy before the server speaks TLS, or the server itself does.
+    pub secure: bool,
+    /// The folder of the store, for the page.
+    pub folder: PathBuf,
+}
+
+/// The server's state. Clones share it.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    handle: Handle,
+    reads: Reads,
+    options: Options,
+    feed: Feed,
+    catalogs: Catalogs,
+    /// Whether a task lets the index follow the store.
+    keeps_up: AtomicBool,
+    metrics: Metrics,
+}
+
+impl Service {
+    /// Returns the state of a server for a host.
+    pub fn new(handle: Handle, reads: Reads, options: Options) -> Service {
+        let inner = Inner {
+            handle,
+            feed: Feed::new(reads.clone()),
+            catalogs: Catalogs::new(reads.clone()),
+            keeps_up: AtomicBool::new(false),
+            reads,
+            options,
+            metrics: Metrics::default(),
+        };
+        Service { inner: Arc::new(inner) }
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.inner.options.keys
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub fn feed(&self) -> &Feed {
+        &self.inner.feed
+    }
+
+    pub fn catalogs(&self) -> &Catalogs {
+        &self.inner.catalogs
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    pub fn reads(&self) -> &Reads {
+        &self.inner.reads
+    }
+
+    /// Has a command executed, and waits until the result is durable.
+    pub async fn command(&self, command: Command) -> Result<Reply, Problem> {
+        self.inner.handle.ask(command).await.map_err(|_| Problem::stopped())
+    }
+
+    /// Looks at the index of instances on a thread that may block. While the index exists, it
+    /// follows the store.
+    pub async fn catalog<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Catalog) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let catalogs = self.inner.catalogs.handle();
+        let looked = spawn_blocking(move || catalogs.look(look)).await.map_err(|_| Problem::stopped())??;
+        if !self.inner.keeps_up.swap(true, Ordering::AcqRel) {
+            let service = self.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(KEEP_UP).await;
+                    let catalogs = service.inner.catalogs.handle();
+                    if !spawn_blocking(move || catalogs.keep_up()).await.unwrap_or(false) {
+                        break;
+                    }
+                }
+                service.inner.keeps_up.store(false, Ordering::Release);
+            });
+        }
+        Ok(looked)
+    }
+
+    /// Asks queries on a thread that may block.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Reads) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let reads = self.inner.reads.clone();
+        spawn_blocking(move || ask(&reads)).await.map_err(|_| Problem::stopped())?
+    }
+}
+
+/// Each query sees one state of the store, and is answered when that state is durable.
+impl Queries for Reads {
+    fn query(&self, query: Query) -> Result<Answer, QueryError> {
+        self.ask(|store| answer(store, &query)).map_err(|_| QueryError::Lost("it is about to end".into()))
+    }
+}
+
+/// Returns the routes of a server, with their guards.
+pub fn router(service: Service) -> Router {
+    let api = Router::new()
+        .merge(instances::routes())
+        .merge(history::routes())
+        .merge(entities::routes())
+        .merge(programs::routes())
+        .merge(changes::routes())
+        .merge(openapi::routes());
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(azure::routes())
+        .merge(metrics::routes())
+        .merge(page::routes())
+        .fallback(guard::nothing_here)
+        .method_not_allowed_fallback(guard::wrong_method)
+        .layer(from_fn_with_state(service.clone(), guard::guard))
+        .with_state(service)
+}
