@@ -67,6 +67,8 @@ struct Searched {
     /// The number of the last entry of the page before.
     after: Option<usize>,
     limit: Option<usize>,
+    /// The number of a request.
+    seq: Option<u64>,
     /// `effect`, `activity`, `call`, `start`, `signal`, or the kind of an entry.
     kind: Option<String>,
     /// A text that an entry contains.
@@ -91,6 +93,9 @@ async fn entries(
                 if items.len() == limit {
                     next = items.last().map(|item: &Body| item["index"].clone());
                     break;
+                }
+                if searched.seq.is_some() && entry.seq() != searched.seq {
+                    continue;
                 }
                 let mut shown = forms::entry(entry);
                 let kind = entry.seq().and_then(|seq| kinds.get(&seq)).copied();

@@ -20,6 +20,14 @@ macro_rules! files {
 files! {
     "index.html" => "text/html; charset=utf-8",
     "style.css" => "text/css; charset=utf-8",
+    "api.js" => "text/javascript; charset=utf-8",
+    "dom.js" => "text/javascript; charset=utf-8",
+    "entities.js" => "text/javascript; charset=utf-8",
+    "instance.js" => "text/javascript; charset=utf-8",
+    "instances.js" => "text/javascript; charset=utf-8",
+    "programs.js" => "text/javascript; charset=utf-8",
+    "source.js" => "text/javascript; charset=utf-8",
+    "timeline.js" => "text/javascript; charset=utf-8",
     "main.js" => "text/javascript; charset=utf-8",
 }
 

@@ -1,0 +1,286 @@
+// The list of instances: counts, filters in the address, rows that stay few, and actions.
+
+import { follow, get, instancePath, post } from "./api.js";
+import { ask, badge, field, fill, h, millis, say, short, time, took } from "./dom.js";
+
+const STATUSES = ["running", "suspended", "completed", "failed", "terminated"];
+const PAGE = 100;
+const ROW = 34;
+
+/** @param {HTMLElement} main @param {string[]} _rest @param {URLSearchParams} params */
+export function instances(main, _rest, params) {
+  const filter = () => ({
+    status: params.get("status") ?? "", function: params.get("function") ?? "", prefix: params.get("prefix") ?? "",
+    after: params.get("after") ?? "", before: params.get("before") ?? "", order: params.get("order") ?? "newest",
+    roots: params.get("all") ? "" : "true",
+  });
+  /** @param {string} name @param {string} value */
+  const change = (name, value) => {
+    const next = new URLSearchParams(params);
+    if (value) next.set(name, value); else next.delete(name);
+    location.hash = `#/instances${next.size ? `?${next}` : ""}`;
+  };
+
+  /** @type {any[]} */
+  let rows = [];
+  /** @type {string | null} */
+  let next = null;
+  let loading = false;
+  let over = false;
+  /** @type {Set<string>} */
+  const selected = new Set();
+  /** @type {Map<string, any[]>} */
+  const opened = new Map();
+
+  const chips = h("div", { class: "chips", role: "group", "aria-label": "Statuses" });
+  const functions = h("select", { "aria-label": "Function", onchange: () => change("function", functions.value) });
+  const search = h("input", {
+    type: "search", placeholder: "id begins with…  ( / )", "aria-label": "Beginning of the id", "data-search": true, value: filter().prefix,
+    onchange: () => change("prefix", search.value),
+  });
+  const histogram = h("canvas", { class: "histogram", height: 48, role: "img" });
+  const actions = h("div", { class: "actions" });
+  const body = h("div", { class: "rows", role: "rowgroup" });
+  const scroll = h("div", { class: "scroll", role: "presentation", onscroll: draw }, body);
+  const table = h("div", { class: "table", role: "table", "aria-label": "Instances" },
+    h("div", { class: "row head", role: "row" },
+      ["Select", "Id", "Status", "Function", "Began", "Took", "Says"].map((title, at) => h("span", { role: "columnheader", class: at === 0 ? "unseen" : undefined }, title))),
+    scroll);
+  fill(main,
+    h("div", { class: "bar" },
+      h("h1", {}, "Instances"), chips, functions, search,
+      h("label", { class: "check" }, h("input", { type: "checkbox", checked: !!params.get("all"), onchange: () => change("all", params.get("all") ? "" : "1") }), "children too"),
+      h("button", { class: "main", onclick: start }, "Start…")),
+    histogram, actions, table);
+
+  /** The rows as they are shown, with those of opened instances below them. */
+  function shown() {
+    const all = /** @type {{record: any, depth: number}[]} */ ([]);
+    const add = (/** @type {any} */ record, /** @type {number} */ depth) => {
+      all.push({ record, depth });
+      for (const child of opened.get(record.id) ?? []) add(child, depth + 1);
+    };
+    for (const record of rows) add(record, 0);
+    return all;
+  }
+
+  function draw() {
+    const all = shown();
+    const from = Math.max(0, Math.floor(scroll.scrollTop / ROW) - 10);
+    const to = Math.min(all.length, Math.ceil((scroll.scrollTop + scroll.clientHeight) / ROW) + 10);
+    const focused = document.activeElement?.getAttribute?.("data-id");
+    body.style.height = `${Math.max(all.length, 1) * ROW}px`;
+    fill(body, all.length === 0 && !loading
+      ? h("p", { class: "nothing" }, "No instance matches. ", h("code", {}, "durable deploy FILE"), " makes functions known, and ", h("code", {}, "Start…"), " begins one.")
+      : all.slice(from, to).map(({ record, depth }, at) => row(record, depth, from + at)));
+    if (focused) /** @type {HTMLElement | null} */ (body.querySelector(`[data-id="${CSS.escape(focused)}"]`))?.focus({ preventScroll: true });
+    if (next && !loading && to > all.length - 20) more();
+  }
+
+  /** @param {any} record @param {number} depth @param {number} at */
+  function row(record, depth, at) {
+    const began = millis(record.created);
+    const ended = record.ended ? millis(record.ended) : Date.now();
+    const says = record.status === "failed" ? record.error?.value?.message ?? record.error?.value : record.custom ?? (record.status === "completed" ? record.result : "");
+    const line = h("div", {
+      class: `row ${record.status}`, role: "row", tabIndex: 0, "data-id": record.id,
+      onkeydown: (/** @type {KeyboardEvent} */ event) => keys(event, record),
+      ondblclick: () => { location.hash = `#/instance/${encodeURIComponent(record.id)}`; },
+    },
+    h("span", { role: "cell" }, h("input", {
+      type: "checkbox", checked: selected.has(record.id), "aria-label": `Select ${record.id}`,
+      onchange: () => { if (selected.has(record.id)) selected.delete(record.id); else selected.add(record.id); tools(); },
+    })),
+    h("span", { role: "cell", class: `id depth${Math.min(depth, 6)}` },
+      h("button", { class: "fold", "aria-expanded": opened.has(record.id) ? "true" : "false", "aria-label": `Children of ${record.id}`, onclick: () => open(record) }, opened.has(record.id) ? "▾" : "▸"),
+      h("a", { href: `#/instance/${encodeURIComponent(record.id)}` }, record.id)),
+    h("span", { role: "cell" }, badge(record.status)),
+    h("span", { role: "cell" }, record.function),
+    h("span", { role: "cell", title: record.created }, time(record.created)),
+    h("span", { role: "cell" }, took(ended - began)),
+    h("span", { role: "cell", class: "says", title: short(says, 2000) }, short(says)));
+    line.style.top = `${at * ROW}px`;
+    return line;
+  }
+
+  /** @param {KeyboardEvent} event @param {any} record */
+  function keys(event, record) {
+    if (event.target !== event.currentTarget) return;
+    const move = (/** @type {number} */ by) => {
+      event.preventDefault();
+      const all = shown();
+      const at = all.findIndex((one) => one.record.id === record.id) + by;
+      if (at < 0 || at >= all.length) return;
+      if (at * ROW < scroll.scrollTop) scroll.scrollTop = at * ROW;
+      if ((at + 1) * ROW > scroll.scrollTop + scroll.clientHeight) scroll.scrollTop = (at + 1) * ROW - scroll.clientHeight;
+      draw();
+      /** @type {HTMLElement | null} */ (body.querySelector(`[data-id="${CSS.escape(all[at].record.id)}"]`))?.focus();
+    };
+    if (event.key === "ArrowDown" || event.key === "j") move(1);
+    else if (event.key === "ArrowUp" || event.key === "k") move(-1);
+    else if (event.key === "Enter") location.hash = `#/instance/${encodeURIComponent(record.id)}`;
+    else if (event.key === "ArrowRight" && !opened.has(record.id)) open(record);
+    else if (event.key === "ArrowLeft" && opened.has(record.id)) open(record);
+    else if (event.key === " ") {
+      event.preventDefault();
+      if (selected.has(record.id)) selected.delete(record.id); else selected.add(record.id);
+      tools();
+      draw();
+    }
+  }
+
+  /** @param {any} record */
+  async function open(record) {
+    if (opened.delete(record.id)) return draw();
+    try {
+      const { items } = await get("/instances", { parent: record.id, order: "oldest", limit: 1000 });
+      opened.set(record.id, items);
+      if (items.length === 0) say(`${record.id} has called no instance`);
+    } catch (error) { say(/** @type {Error} */ (error).message, true); }
+    draw();
+  }
+
+  async function more() {
+    loading = true;
+    try {
+      const page = await get("/instances", { ...filter(), limit: PAGE, cursor: next });
+      if (over) return;
+      rows.push(...page.items);
+      next = page.next;
+    } catch (error) { say(/** @type {Error} */ (error).message, true); next = null; }
+    loading = false;
+    draw();
+  }
+
+  /** Reads the first page again, and keeps the later ones. */
+  async function refresh() {
+    try {
+      const page = await get("/instances", { ...filter(), limit: PAGE });
+      if (over) return;
+      const known = new Map(rows.map((record) => [record.id, record]));
+      const fresh = new Set(page.items.map((/** @type {any} */ record) => record.id));
+      if (rows.length <= PAGE || !page.items.some((/** @type {any} */ record) => known.has(record.id))) {
+        rows = page.items;
+        next = page.next;
+      } else rows = [...page.items, ...rows.filter((record) => !fresh.has(record.id))];
+      draw();
+    } catch (error) { say(/** @type {Error} */ (error).message, true); }
+  }
+
+  async function count() {
+    try {
+      const { roots, function: name, prefix, after, before } = filter();
+      const counts = await get("/instances/counts", { roots, function: name, prefix, after, before });
+      if (over) return;
+      const chosen = new Set(filter().status.split(",").filter(Boolean));
+      fill(chips, STATUSES.map((status) => h("button", {
+        class: `chip ${status}`, "aria-pressed": chosen.has(status) ? "true" : "false",
+        onclick: () => { if (!chosen.delete(status)) chosen.add(status); change("status", [...chosen].join(",")); },
+      }, status, h("b", {}, (counts.status[status] ?? 0).toLocaleString()))));
+      const names = Object.keys(counts.functions);
+      if (name && !names.includes(name)) names.push(name);
+      fill(functions, h("option", { value: "" }, "all functions"), names.sort().map((one) => h("option", { value: one }, one)));
+      functions.value = name;
+      bars(counts.histogram);
+    } catch (error) { say(/** @type {Error} */ (error).message, true); }
+  }
+
+  /** Draws when instances began. Brushing over the bars sets the interval. @param {any} data */
+  function bars(data) {
+    const width = histogram.clientWidth || 800;
+    histogram.width = width * devicePixelRatio;
+    histogram.height = 48 * devicePixelRatio;
+    const pen = /** @type {CanvasRenderingContext2D} */ (histogram.getContext("2d"));
+    pen.scale(devicePixelRatio, devicePixelRatio);
+    pen.clearRect(0, 0, width, 48);
+    if (!data) { histogram.setAttribute("aria-label", "No instance began"); return; }
+    const style = getComputedStyle(document.documentElement);
+    const most = Math.max(1, ...data.all);
+    const step = width / data.all.length;
+    data.all.forEach((/** @type {number} */ all, /** @type {number} */ at) => {
+      const tall = all === 0 ? 0 : Math.max(2, (all / most) * 44);
+      pen.fillStyle = style.getPropertyValue("--bar");
+      pen.fillRect(at * step + 1, 48 - tall, step - 2, tall);
+      const bad = data.failed[at] === 0 ? 0 : Math.max(2, (data.failed[at] / most) * 44);
+      pen.fillStyle = style.getPropertyValue("--failed");
+      pen.fillRect(at * step + 1, 48 - bad, step - 2, bad);
+    });
+    const from = millis(data.from);
+    const each = data.nanoseconds / 1e6;
+    histogram.setAttribute("aria-label", `Instances by the time at which they began, from ${time(from)} on, ${took(each)} a bar`);
+    let began = 0;
+    const at = (/** @type {MouseEvent} */ event) => Math.max(0, Math.min(data.all.length, event.offsetX / step));
+    histogram.onmousedown = (/** @type {MouseEvent} */ event) => { began = at(event); };
+    histogram.onmouseup = (/** @type {MouseEvent} */ event) => {
+      const [low, high] = [began, at(event)].sort((a, b) => a - b);
+      if (high - low < 0.3) return;
+      const next = new URLSearchParams(params);
+      next.set("after", new Date(from + Math.floor(low) * each).toISOString());
+      next.set("before", new Date(from + Math.ceil(high) * each).toISOString());
+      location.hash = `#/instances?${next}`;
+    };
+  }
+
+  function tools() {
+    const timed = params.get("after") || params.get("before");
+    fill(actions,
+      timed && h("button", { class: "plain", onclick: () => { params.delete("after"); change("before", ""); } }, `${params.get("after") ? time(params.get("after") ?? "") : "…"} to ${params.get("before") ? time(params.get("before") ?? "") : "…"} ✕`),
+      selected.size > 0 && [h("span", {}, `${selected.size} selected`),
+        ["suspend", "resume", "terminate", "rewind", "purge"].map((action) => h("button", { onclick: () => act(action) }, `${action[0].toUpperCase()}${action.slice(1)}…`)),
+        h("button", { class: "plain", onclick: () => { selected.clear(); tools(); draw(); } }, "None")]);
+  }
+
+  /** @param {string} action */
+  async function act(action) {
+    const ids = [...selected];
+    const reason = h("input", { placeholder: "why" });
+    const done = await ask(`${action} ${ids.length} instance${ids.length === 1 ? "" : "s"}?`,
+      [h("ul", { class: "preview" }, ids.slice(0, 20).map((id) => h("li", {}, id)), ids.length > 20 && h("li", {}, `and ${ids.length - 20} more`)),
+        action === "terminate" && field("Reason", reason)],
+      action, () => post("/instances/batch", { ids, action, expect: ids.length, ...(reason.value ? { reason: reason.value } : {}) }));
+    if (!done) return;
+    const bad = done.problems.map((/** @type {any} */ one) => `${one.id}: ${one.title}`);
+    say(bad.length ? `${done.done} done. ${bad.slice(0, 3).join("; ")}` : `${done.done} done`, bad.length > 0);
+    selected.clear();
+    tools();
+    refresh();
+  }
+
+  async function start() {
+    const { items } = await get("/functions");
+    const name = h("select", { required: true }, items.map((/** @type {any} */ one) => h("option", { value: one.function }, `${one.function} (${one.file})`)));
+    const args = h("textarea", { rows: 4, spellcheck: "false" });
+    args.value = "[]";
+    const id = h("input", { placeholder: "the next free one" });
+    if (items.length === 0) return say("No function is deployed: durable deploy FILE", true);
+    const begun = await ask("Start an instance", [field("Function", name), field("Arguments, a JSON list", args), field("Id", id)], "Start",
+      () => post("/instances", { function: name.value, args: JSON.parse(args.value), if_exists: "fail", ...(id.value ? { id: id.value } : {}) }));
+    if (begun?.id) location.hash = `#/instance/${encodeURIComponent(begun.id)}`;
+  }
+
+  // Changes come in bursts; the list follows at most twice a second.
+  let waiting = 0;
+  /** @type {Set<string>} */
+  let changed = new Set();
+  const later = () => {
+    if (waiting) return;
+    waiting = setTimeout(async () => {
+      waiting = 0;
+      const ids = changed;
+      changed = new Set();
+      await Promise.all([refresh(), count()]);
+      const old = rows.slice(PAGE).filter((record) => ids.has(record.id)).slice(0, 50);
+      for (const record of old) Object.assign(record, await get(instancePath(record.id)).catch(() => ({})));
+      if (old.length) draw();
+    }, 250);
+  };
+  const stop = follow(({ event, data }) => {
+    if (event === "instance" || event === "removed") { changed.add(data.id); later(); } else if (event === "gap" || event === "begin") later();
+  });
+  const clock = setInterval(draw, 5000);
+  addEventListener("resize", draw);
+  more();
+  count();
+  tools();
+  return () => { over = true; stop(); clearInterval(clock); clearTimeout(waiting); removeEventListener("resize", draw); };
+}

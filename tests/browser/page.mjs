@@ -1,0 +1,266 @@
+// The page in a real browser. `node tests/browser/page.mjs DURABLE`, where DURABLE is the program;
+// CHROMIUM names the browser. Ends non-zero when anything is not as it should be.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const durable = resolve(process.argv[2]);
+const shots = process.argv[3] ? resolve(process.argv[3]) : null;
+const here = dirname(fileURLToPath(import.meta.url));
+const axe = readFileSync(join(here, "node_modules/axe-core/axe.min.js"), "utf8");
+const folder = mkdtempSync(join(tmpdir(), "durable-page-"));
+const store = join(folder, "store");
+
+writeFileSync(join(folder, "shop.df"), `
+activity charge(n) with {retry: {times: 3, first: 50ms}} {
+  if attempt() < 2 { throw {kind: "unavailable", message: "the bank is away"} }
+  "receipt {n}"
+}
+orchestration parcel(item) { sleep(30ms); "parcel {item}" }
+orchestration order(n, items) {
+  print("order {n} <img src=x onerror=alert(1)>")
+  let receipt = charge(n)
+  let parcels = all(items.map(fn item => async parcel(item)))
+  let by = receive("approved")
+  {receipt, parcels, by}
+}
+orchestration bad(n) { throw {kind: "refused", message: "<img src=x onerror=alert(1)> {n}"} }
+orchestration long(n) {
+  for i in 0..n { now() }
+  receive("go")
+}
+entity Account { state {balance: 0}; on deposit(n) { state.balance += n } }
+orchestration hold(who) { lock Account(who) { receive("go") } }
+`);
+
+const port = await new Promise((done) => {
+  const probe = createServer();
+  probe.listen(0, "127.0.0.1", () => {
+    const { port } = probe.address();
+    probe.close(() => done(port));
+  });
+});
+const url = `http://127.0.0.1:${port}`;
+const deployed = spawnSync(durable, ["deploy", join(folder, "shop.df"), "--store", store], { encoding: "utf8" });
+assert.equal(deployed.status, 0, deployed.stderr);
+
+let server;
+async function serve() {
+  server = spawn(durable, ["serve", "--store", store, "--http", `127.0.0.1:${port}`], { stdio: ["ignore", "ignore", "pipe"] });
+  await new Promise((done, fail) => {
+    server.stderr.on("data", (text) => { if (String(text).includes("listening")) done(); });
+    server.on("exit", (code) => fail(new Error(`the server ended: ${code}`)));
+  });
+  server.removeAllListeners("exit");
+}
+await serve();
+const token = /^admin (\S+)/m.exec(readFileSync(join(store, "token"), "utf8"))[1];
+
+async function api(path, body) {
+  const answer = await fetch(`${url}/api/v1${path}`, {
+    method: body === undefined ? "GET" : "POST",
+    headers: { authorization: `Bearer ${token}` },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  assert.ok(answer.ok, `${path}: ${answer.status} ${answer.ok ? "" : await answer.text()}`);
+  return answer.json();
+}
+const start = (name, args, id) => api("/instances", { function: name, args, id });
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+const complaints = [];
+function watched(page) {
+  page.on("console", (message) => {
+    const text = message.text();
+    // The browser itself tells of a server that is away.
+    if (message.type() === "error" && !text.includes("ERR_") && !text.includes("401")) complaints.push(text);
+  });
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("dialog", (dialog) => { complaints.push(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
+  return page;
+}
+const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+
+const tests = [];
+const test = (name, run) => tests.push([name, run]);
+const row = (page, id) => page.locator(`.rows [data-id="${id}"]`);
+
+test("a row shows within a second of a start", async () => {
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await page.getByRole("heading", { name: "Instances" }).waitFor();
+  assert.ok(!page.url().includes(token), "the token stays in the address");
+  await page.locator("#live.live").waitFor();
+  await start("order", [1, ["lamp", "chair"]], "order-1");
+  await row(page, "order-1").waitFor({ timeout: 1000 });
+  await page.close();
+});
+
+test("an approval is followed from start to end by keyboard", async () => {
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await row(page, "order-1").waitFor();
+  await row(page, "order-1").focus();
+  await page.keyboard.press("Enter");
+  const raise = page.getByRole("button", { name: "Raise approved…" });
+  await raise.waitFor();
+  for (let at = 0; at < 60 && !(await raise.evaluate((button) => button === document.activeElement)); at += 1) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  const payload = page.getByLabel("Payload, JSON");
+  await payload.waitFor();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type('{"by": "ada"}');
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.locator(".head-card .badge.completed").waitFor({ timeout: 5000 });
+  assert.match(await page.locator(".head-card").innerText(), /"by":\{"by":"ada"\}/);
+  await page.close();
+});
+
+test("steps, children and source lines are shown", async () => {
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}&instance=order-1`);
+  await page.getByRole("tab", { name: "Steps" }).click();
+  const table = page.locator(".panel table");
+  await table.waitFor();
+  const text = await table.innerText();
+  for (const step of ["charge", "parcel", "receive"]) assert.ok(text.includes(step), `${step} is missing: ${text}`);
+  await table.getByRole("button", { name: "charge" }).first().click();
+  await page.locator(".source mark").waitFor();
+  assert.equal((await page.locator(".source mark").innerText()).trim(), "charge(n)");
+  await table.getByRole("button", { name: "parcel" }).first().click();
+  await page.locator(".step a").first().click();
+  await page.getByRole("link", { name: "order-1" }).first().waitFor();
+  await page.close();
+});
+
+test("a click on the canvas finds the step", async () => {
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}&instance=order-1`);
+  await page.locator(".source .hits", { hasText: "×" }).first().waitFor();
+  const box = await page.locator("canvas.timeline").boundingBox();
+  await page.mouse.click(box.x + box.width - 4, box.y + 22 + 10);
+  await page.locator(".step h2").waitFor();
+  await page.close();
+});
+
+test("text of programs is inert", async () => {
+  await start("bad", [7], "bad-1");
+  await api("/instances/bad-1?wait=10");
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}&instance=bad-1`);
+  await page.locator(".failure").waitFor();
+  assert.match(await page.locator(".failure").innerText(), /<img src=x onerror=alert\(1\)> 7/);
+  assert.equal(await page.locator("img").count(), 0);
+  await page.close();
+});
+
+test("20,000 entries are drawn within two seconds, with few nodes", async () => {
+  await start("long", [10_000], "long-1");
+  while ((await api("/instances/long-1/timeline?pixels=10")).steps < 10_000) await new Promise((done) => setTimeout(done, 50));
+  const page = watched(await context.newPage());
+  const began = Date.now();
+  await page.goto(`${url}/#token=${token}&instance=long-1`);
+  await page.locator(".source .hits", { hasText: "×" }).first().waitFor();
+  const took = Date.now() - began;
+  const nodes = await page.evaluate(() => document.querySelectorAll("*").length);
+  console.log(`  ${took} ms, ${nodes} nodes`);
+  assert.ok(nodes < 3000, `${nodes} nodes`);
+  await page.close();
+});
+
+test("eight tabs stay alive", async () => {
+  const pages = [];
+  for (let at = 0; at < 8; at += 1) {
+    const page = watched(await context.newPage());
+    await page.goto(`${url}/#token=${token}`);
+    pages.push(page);
+  }
+  for (const page of pages) await page.locator("#live.live").waitFor({ timeout: 10_000 });
+  await start("order", [2, []], "order-tabs");
+  for (const page of pages) await row(page, "order-tabs").waitFor({ timeout: 5000 });
+  for (const page of pages) await page.close();
+});
+
+test("a restart of the server leaves no gap", async () => {
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await page.locator("#live.live").waitFor();
+  server.kill("SIGKILL");
+  await page.locator("#live.dead").waitFor({ timeout: 10_000 });
+  await serve();
+  await start("order", [3, []], "order-after");
+  await row(page, "order-after").waitFor({ timeout: 20_000 });
+  await page.close();
+});
+
+test("locks, entities and programs", async () => {
+  await start("hold", ["ada"], "holder");
+  await start("hold", ["ada"], "waiter");
+  const page = watched(await context.newPage());
+  await page.goto(`${url}/#token=${token}`);
+  await page.getByRole("link", { name: "Locks" }).click();
+  await page.locator("td", { hasText: "waiter" }).first().waitFor();
+  await page.getByRole("link", { name: "Entities" }).click();
+  await page.getByRole("link", { name: "Account@ada" }).waitFor();
+  await page.getByRole("link", { name: "Account@ada" }).click();
+  await page.getByRole("button", { name: "Signal…" }).click();
+  await page.getByLabel("Operation").fill("deposit");
+  await page.getByLabel("Arguments, a JSON list").fill("[5]");
+  await page.getByRole("button", { name: "Signal", exact: true }).click();
+  await page.getByText("The signal was sent").waitFor();
+  await page.getByRole("link", { name: "Programs" }).click();
+  await page.locator("td", { hasText: "shop.df" }).first().waitFor();
+  await page.close();
+});
+
+test("no fault of accessibility, in light and dark, wide and narrow", async () => {
+  for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 400], ["dark", 400]]) {
+    // The page's policy permits no foreign script, so the checker is let past it.
+    const other = await browser.newContext({ colorScheme, viewport: { width, height: 900 }, bypassCSP: true });
+    const page = watched(await other.newPage());
+    for (const place of ["instances", "instance/order-1", "instance/bad-1", "instance/order-tabs", "entities", "locks", "programs"]) {
+      await page.goto("about:blank");
+      await page.goto(place === "instances" ? `${url}/#token=${token}` : `${url}/#token=${token}&instance=x`);
+      await page.goto(`${url}/#/${place}`);
+      await page.waitForTimeout(500);
+      if (shots) await page.screenshot({ path: join(shots, `${place.replace("/", "_")}-${colorScheme}-${width}.png`), fullPage: width === 400 });
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => axe.run());
+      const told = violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target.join(" ")).slice(0, 3).join(", ")}`);
+      assert.deepEqual(told, [], `${place}, ${colorScheme}, ${width}`);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 0, `${place} is ${wide} px too wide at ${width}`);
+    }
+    await other.close();
+  }
+});
+
+let failed = 0;
+const only = process.env.ONLY;
+try {
+  for (const [name, run] of tests) {
+    if (only && !name.includes(only)) continue;
+    try {
+      await run();
+      assert.deepEqual(complaints.splice(0), [], "the browser complains");
+      console.log(`ok      ${name}`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAILED  ${name}\n${error.stack}`);
+    }
+  }
+} finally {
+  await browser.close();
+  server.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exit(failed ? 1 : 0);
