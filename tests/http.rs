@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -142,6 +142,11 @@ fn raw(address: &str, bytes: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(90))).expect("a limit");
     stream.write_all(bytes).expect("it is sent");
+    answer(stream)
+}
+
+/// Reads an answer to its end.
+fn answer(mut stream: TcpStream) -> Answer {
     let mut answer = Vec::new();
     // A server that ends the connection early has answered before.
     let _ = stream.read_to_end(&mut answer);
@@ -258,7 +263,11 @@ fn every_route_has_its_codes() {
         ("GET", "/api/v1/instances/o1?wait=20", "", 200, ""),
         ("POST", "/api/v1/instances/o1/events/approved", "", 410, "ended"),
         ("POST", "/api/v1/instances/o1/terminate", "", 410, "ended"),
-        ("POST", "/api/v1/instances/f1/rewind", r#"{"dry_run": true}"#, 200, ""),
+        ("POST", "/api/v1/instances/f1/rewind", r#"{"dry_run": true}"#, 412, "refused"),
+        ("POST", "/api/v1/instances", r#"{"function": "order", "args": [101], "id": "r1"}"#, 202, ""),
+        ("GET", "/api/v1/instances/r1?wait=20", "", 200, ""),
+        ("POST", "/api/v1/instances/r1/rewind", r#"{"dry_run": true}"#, 200, ""),
+        ("POST", "/api/v1/instances/r1/rewind", "", 200, ""),
         ("POST", "/api/v1/instances/o1/restart", r#"{"id": "o2"}"#, 202, ""),
         ("POST", "/api/v1/instances/o2/terminate", r#"{"reason": "no need"}"#, 202, ""),
         ("GET", "/api/v1/instances/o2?wait=20", "", 200, ""),
@@ -545,7 +554,10 @@ fn foreign_requests_are_refused() {
         b"\x16\x03\x01\x00\xff",
         b"POST /api/v1/instances HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
     ] {
-        let answer = raw(&server.address, bytes);
+        let mut stream = TcpStream::connect(&server.address).expect("a connection");
+        stream.write_all(bytes).expect("it is sent");
+        stream.shutdown(Shutdown::Write).expect("it is over");
+        let answer = answer(stream);
         assert!(answer.code == 0 || answer.code >= 400, "{answer:?}");
     }
     let large = "x".repeat(17 << 20);

@@ -27,7 +27,7 @@ use super::azure_forms::{self, instance, lifecycle};
 use super::catalog::Wanted;
 use super::entities;
 use super::guard::{allow, origin, token};
-use super::input::Path;
+use super::input::{At, Path};
 use super::instances::{self, begin, escaped, purged, record, rewound, tell, wait_for};
 use super::problem::Problem;
 use super::service::Service;
@@ -74,9 +74,10 @@ impl Asked {
 
     fn instant(&self, name: &str) -> Result<Option<i64>, Problem> {
         let Some(text) = self.param(name) else { return Ok(None) };
-        let instant: Result<jiff::Timestamp, _> = text.parse();
-        let nanos = instant.ok().and_then(|instant| i64::try_from(instant.as_nanosecond()).ok());
-        nanos.map(Some).ok_or_else(|| Problem::bad(format!("`{name}` is not an instant: {text}")))
+        match At::read(text) {
+            Some(At(nanos)) => Ok(Some(nanos)),
+            None => Err(Problem::bad(format!("`{name}` is not an instant: {text}"))),
+        }
     }
 
     fn seconds(&self, name: &str) -> Result<Option<f64>, Problem> {

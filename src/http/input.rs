@@ -120,9 +120,16 @@ pub struct At(pub i64);
 impl<'de> Deserialize<'de> for At {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<At, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let instant: jiff::Timestamp = text.parse().map_err(|_| {
-            de::Error::custom(format!("`{text}` is not an instant like 2026-03-01T12:00:00Z"))
-        })?;
-        i64::try_from(instant.as_nanosecond()).map(At).map_err(de::Error::custom)
+        let read = At::read(&text);
+        read.ok_or_else(|| de::Error::custom(format!("`{text}` is not an instant like 2026-03-01T12:00:00Z")))
+    }
+}
+
+impl At {
+    /// Reads an instant. One beyond the times of a store becomes the nearest of these.
+    pub fn read(text: &str) -> Option<At> {
+        let instant: jiff::Timestamp = text.parse().ok()?;
+        let nanos = instant.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
+        i64::try_from(nanos).ok().map(At)
     }
 }
