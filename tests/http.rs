@@ -546,8 +546,8 @@ fn foreign_requests_are_refused() {
     assert_eq!(post(&[&own, "Sec-Fetch-Site: same-site"]), 403);
     assert_eq!(post(&[&own, "Sec-Fetch-Site: same-origin"]), 202);
     // No answer permits other origins to read it.
-    let answer = server.send("GET", "/healthz", &[&own, "Origin: https://evil.example"], "");
-    assert!(!answer.headers.keys().any(|name| name.starts_with("access-control")));
+    let healthy = server.send("GET", "/healthz", &[&own, "Origin: https://evil.example"], "");
+    assert!(!healthy.headers.keys().any(|name| name.starts_with("access-control")));
     for bytes in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"GET /%ff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -557,8 +557,8 @@ fn foreign_requests_are_refused() {
         let mut stream = TcpStream::connect(&server.address).expect("a connection");
         stream.write_all(bytes).expect("it is sent");
         stream.shutdown(Shutdown::Write).expect("it is over");
-        let answer = answer(stream);
-        assert!(answer.code == 0 || answer.code >= 400, "{answer:?}");
+        let got = answer(stream);
+        assert!(got.code == 0 || got.code >= 400, "{got:?}");
     }
     let large = "x".repeat(17 << 20);
     assert_eq!(server.post("/api/v1/instances/x/events/e", &large).code, 413);
