@@ -418,3 +418,23 @@ fn numbers_with_too_many_bits_are_damage() {
     *data.0.last_mut().expect("bytes") |= 2;
     assert!(data.try_decode().is_none(), "{data:?}");
 }
+
+/// Lossless JSON of data is read again, whatever its depth, also as a part of another text.
+#[test]
+fn deep_data_survives_as_json() {
+    let of = |depth: usize, open: &str, close: &str| {
+        let text = format!("{}\"{{[\\\"\"{}", open.repeat(depth), close.repeat(depth));
+        json::parse(&text).expect("JSON")
+    };
+    for depth in (1..=260).chain([1_000, 5_000]) {
+        for value in [of(depth, "[", "]"), of(depth, "{\"a\":", "}")] {
+            let data = Data::encode(&value).expect("data");
+            let text = json::from_data(&data);
+            assert_eq!(json::to_data(&text).ok().as_ref(), Some(&data), "{depth}");
+            let line = format!("{{\"entries\":[{{\"args\":{text}}}]}}");
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON for other programs");
+            let again = line["entries"][0]["args"].to_string();
+            assert_eq!(json::to_data(&again).ok(), Some(data), "{depth}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::data::Data;
 use super::error::{Fail, fail, type_error};
@@ -259,13 +259,38 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
+/// The deepest nesting of lossless JSON that is written. Many programs read 128 levels, some of
+/// which the JSON around the data takes.
+const MAX_WRITTEN: usize = 100;
+
 /// Returns data as lossless JSON. Data that is too deeply nested for other programs is base64.
 pub fn from_data(data: &Data) -> String {
     let value = data.decode();
     match encode(&value, Style::Tagged, None) {
-        Ok(text) if serde_json::from_str::<IgnoredAny>(&text).is_ok() => text,
+        Ok(text) if nesting(&text) <= MAX_WRITTEN => text,
         _ => format!("{{\"$data\":\"{}\"}}", BASE64.encode(&data.0)),
     }
+}
+
+/// Returns the number of levels of brackets in a JSON text.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut most, mut in_string) = (0_usize, 0, false);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => {
+                bytes.next();
+            }
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                most = most.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// Reads data from lossless JSON.
@@ -281,7 +306,7 @@ pub fn to_data(text: &str) -> Result<Data, Fail> {
     Data::encode(&untag(&value, 0)?)
 }
 
-/// The deepest nesting of tagged JSON that is read. Deeper data is written as `$data`.
+/// The deepest nesting of tagged JSON that is read. Deeper data is read from `$data`.
 const MAX_TAGGED: u32 = 200;
 
 /// Returns the value of tagged JSON.
