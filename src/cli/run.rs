@@ -76,7 +76,7 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         lean: true,
         ..Settings::default()
     };
-    let mut session = HostSession::open(store, settings, Some(&id))?;
+    let mut session = HostSession::open(Box::new(store), settings, Some(&id))?;
     let host = &mut session.host;
     let wanted = InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, host::now());
     let mut shows = Shows::Nothing;
@@ -195,7 +195,7 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
         lean: true,
         ..Settings::default()
     };
-    let mut session = HostSession::new(store, settings);
+    let mut session = HostSession::new(Box::new(store), settings);
     session.watch_slices(resume.id.as_deref());
     let host = &mut session.host;
     let root = resume.id.as_ref().and(records.first()).map(|record| record.root.clone());
@@ -287,7 +287,7 @@ pub fn stem(file: &str) -> String {
 /// Chooses the instance for a run without an id: the newest unfinished one of the same script with
 /// the same arguments, or else a new one.
 fn choose(
-    store: &DiskStore,
+    store: &dyn Queries,
     file: &str,
     args: &Data,
     image: &Rc<Image>,

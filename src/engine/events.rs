@@ -22,6 +22,7 @@ use super::outbox::{Line, StoredLines};
 use super::purge::Tree;
 use super::record::{InstanceRecord, Lifecycle};
 use super::rewind::Rewinding;
+use super::undo::Undo;
 
 /// An attempt: its request, execution and life, and its number. The attempts of an operation are
 /// numbered consecutively.
@@ -68,6 +69,8 @@ pub enum Event {
         time: i64,
         root: Option<String>,
     },
+    /// The contents of entities move to other keys by these writes.
+    Rekey { moves: Batch },
     /// An instance begins. Its program becomes the newest for its entities.
     Begin { record: InstanceRecord, image: Rc<Image> },
     /// A stored instance goes on where its history ends.
@@ -84,6 +87,8 @@ pub enum Event {
     Wake { id: String },
     /// Stored instances are rewound. All earlier writes are in the store.
     Rewind(Rewinding),
+    /// A stored instance is taken back. Its whole history is in the store.
+    Undo(Undo),
     /// The new record of a stored instance that is not in memory. It has fewer permissions.
     Restrict { record: InstanceRecord },
     /// A message from a client. No other message has the key `from`.
