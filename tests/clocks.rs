@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use durable::engine::{InstanceRecord, Outcome, SCRIPT, read_history, read_record, read_time};
+use durable::engine::{Ending, InstanceRecord, SCRIPT, read_history, read_record, read_time};
 use durable::host::{self, Clock, Host, Settings};
 use durable::machine::{Data, Image, Value, format};
 use durable::store;
@@ -38,8 +38,8 @@ fn begin(host: &mut Host, id: &str, image: &Rc<Image>) {
 
 fn result(host: &Host, id: &str) -> String {
     match host.outcome(id) {
-        Some(Outcome::Completed(_)) => "completed".into(),
-        Some(Outcome::Failed(error)) => error.title(),
+        Some(Ending::Completed(_)) => "completed".into(),
+        Some(Ending::Failed(error)) => error.title(),
         other => format!("{other:?}"),
     }
 }

@@ -105,7 +105,10 @@ fn a_host_runs_on_a_store_in_memory() {
     let record = read_record(&store, "a").expect("it is readable").expect("it is there");
     assert_eq!(record.status, Status::Completed(Data::encode(&Value::Int(12)).expect("data")));
     let (_, history) = store.history("a").expect("it is readable").expect("it is there");
-    let calls = history.entries.iter().filter(|entry| matches!(entry, Entry::Requested { what, .. } if what.kind() == "activity"));
+    let calls = history
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry, Entry::Requested { what, .. } if what.kind() == "activity"));
     assert_eq!(calls.count(), 2, "no step was done again");
     assert!(host.reads().ask(|store| store.get(b"none")).is_ok());
     host.into_store().end().expect("it ends");

@@ -39,10 +39,7 @@ impl HostSession {
         HostSession::of(store, Host::for_clients)
     }
 
-    fn of(
-        store: Box<dyn SharedStore>,
-        host: impl FnOnce(Box<dyn SharedStore>) -> Host,
-    ) -> HostSession {
+    fn of(store: Box<dyn SharedStore>, host: impl FnOnce(Box<dyn SharedStore>) -> Host) -> HostSession {
         let endpoint = store.endpoint();
         HostSession { listener: None, host: host(store), endpoint }
     }

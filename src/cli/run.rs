@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::api::{Command, Connection, End, HostSession, Queries, Reply};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{
-    InstanceRecord, Known, Lifecycle, Mismatch, Outcome, Quotas, Retention, SCRIPT, Status, known_id,
+    Ending, InstanceRecord, Known, Lifecycle, Mismatch, Quotas, Retention, SCRIPT, Status, known_id,
 };
 use crate::host::{self, Groups, Host, Settings};
 use crate::machine::{Data, IfExists, Image, Value, format, json as values};
@@ -340,12 +340,12 @@ fn finish(mut session: HostSession, ids: &[String], as_json: bool, shows: Shows)
         End::Done => {
             for id in ids {
                 code = code.max(match host.outcome(id) {
-                    Some(Outcome::Nondeterminism(mismatch)) => {
+                    Some(Ending::Nondeterminism(mismatch)) => {
                         let record = known(host.store(), id)?;
                         stuck(host.store(), &record, mismatch)?;
                         FAILED
                     }
-                    Some(Outcome::Incompatible(reason)) => {
+                    Some(Ending::Incompatible(reason)) => {
                         return Err(unreadable(format!("{id} can't go on: {reason}")));
                     }
                     _ => outcome(host.store(), id, as_json, shows)?,

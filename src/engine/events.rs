@@ -153,7 +153,7 @@ pub enum Leaving {
     Line { run: u64, line: Line },
     /// An instance has ended, and its outcome may be shown. `told` says whether other instances
     /// were told.
-    Ended { instance: Arc<str>, outcome: Outcome, told: bool },
+    Ended { instance: Arc<str>, outcome: Ending, told: bool },
     /// A message without effect, for which no sender waits. For people.
     Lost { what: String, error: ErrorData },
 }
@@ -173,7 +173,7 @@ pub enum ChangeKind {
 
 /// The way in which an instance ended, or the reason why it stopped.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum Ending {
     Completed(Data),
     Failed(ErrorData),
     Terminated(Data),

@@ -9,7 +9,7 @@ use crate::permissions::Permissions;
 
 use super::address::{Address, LifeId};
 use super::entity::Hold;
-use super::events::{Leaving, Outcome, Output, StepId};
+use super::events::{Ending, Leaving, Output, StepId};
 use super::history::History;
 use super::instance::Instance;
 use super::keys;
@@ -164,7 +164,7 @@ impl Engine {
         let mut instance = match Instance::new(&image, record, history) {
             Ok(instance) => Box::new(instance),
             Err(reason) => {
-                let outcome = Outcome::Incompatible(reason);
+                let outcome = Ending::Incompatible(reason);
                 self.emit(Leaving::Ended { instance: id, outcome, told: false });
                 return;
             }

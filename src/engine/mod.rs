@@ -79,7 +79,7 @@ pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
 pub use entry::{Args, Entry, RecordedRequest};
 pub use evaluation::Mismatch;
-pub use events::{ChangeKind, Event, Leaving, Outcome, Output, StepId};
+pub use events::{ChangeKind, Ending, Event, Leaving, Output, StepId};
 pub use fetch::{fetch, look_up, recovery};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
 pub use history::{Chunk, ChunkError, History};

@@ -4,7 +4,7 @@ use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, pr
 use crate::machine::{Data, ErrorData, Value, secret};
 use crate::permissions::Permissions;
 
-use super::{Clock, Outcome, clock, data};
+use super::{Clock, EffectResult, clock, data};
 
 /// Executes an effect, if it is of this kind.
 pub(crate) fn immediate(
@@ -12,7 +12,7 @@ pub(crate) fn immediate(
     args: &Data,
     permissions: &Permissions,
     clock: &Clock,
-) -> Option<Outcome> {
+) -> Option<EffectResult> {
     let value = match effect {
         Effect::Now => Value::Instant(clock.now()),
         Effect::Random => match entropy::<8>() {
@@ -103,7 +103,7 @@ pub(crate) fn reveal(args: Data, permissions: &Permissions) -> Result<(Data, Rev
 }
 
 /// Returns the outcome of an effect, without the values of secrets in its error.
-pub(crate) fn hidden(outcome: Outcome, revealed: &Revealed) -> Outcome {
+pub(crate) fn hidden(outcome: EffectResult, revealed: &Revealed) -> EffectResult {
     outcome.map_err(|error| match revealed.is_empty() {
         true => error,
         false => {

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Tree, fetch,
-    Undo, known_image, read_history, read_record, recovery,
+    Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, fetch, known_image,
+    read_history, read_record, recovery,
 };
 use crate::kv::{Endpoint, Reader, SharedStore};
 use crate::machine::{Data, Image, format};

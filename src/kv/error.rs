@@ -56,10 +56,8 @@ impl Cause {
     /// add.
     pub fn words(&self) -> String {
         let text = self.to_string();
-        let inner = text
-            .split_once("message: \"")
-            .and_then(|(_, rest)| rest.split_once('"'))
-            .map(|(words, _)| words);
+        let inner =
+            text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')).map(|(words, _)| words);
         match (inner, text.split_once(" (os error")) {
             (Some(words), _) | (None, Some((words, _))) => words.to_lowercase(),
             (None, None) => text,

@@ -12,7 +12,6 @@ use crate::machine::{Data, Request, RequestKind};
 use super::interventions::Interventions;
 use super::name::Id;
 use super::names;
-use super::pace::takes_the_clock;
 
 /// The id of the main instance, with which a run begins.
 pub const MAIN: &str = "main";
@@ -436,4 +435,23 @@ pub fn reached_functions(
         }
     }
     seen
+}
+
+/// Whether a function, or any that it calls, controls the clock. A call of `advance` may be
+/// compiled as a sleep in its place, so the source text tells the two apart.
+fn takes_the_clock(code: &Code, main: FunctionId) -> bool {
+    let sleep = |op: &Op| matches!(op, Op::Apply { builtin, .. } if *builtin == Effect::Sleep.id().0);
+    reached_functions(code, vec![main], None).into_iter().any(|id| {
+        let function = &code.functions[id as usize];
+        if !is_of_users(code, function) {
+            return function.name == "advance";
+        }
+        function.ops.iter().enumerate().filter(|(_, op)| sleep(op)).any(|(at, _)| {
+            let place = code.place(id, at);
+            let file = code.sources.files.get(place.source as usize);
+            let text =
+                file.and_then(|file| file.text.get(place.span.start as usize..place.span.end as usize));
+            text.is_some_and(|text| text.contains("advance"))
+        })
+    })
 }

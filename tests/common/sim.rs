@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use durable::builtins::{Context, Effect};
 use durable::engine::{
-    Address, Args, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Leaving, Line, Message,
-    Outcome, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, read_history,
+    Address, Args, Checkpoint, Checkpoints, Ending, Engine, Entry, Event, InstanceRecord, Leaving, Line,
+    Message, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, read_history,
     read_record,
 };
 use durable::kv::{Batch, MemoryTree, Read, Store};
@@ -337,10 +337,10 @@ impl World {
                     && let Leaving::Ended { outcome, instance, .. } = gated.peek()
                 {
                     match outcome {
-                        Outcome::Nondeterminism(mismatch) => {
+                        Ending::Nondeterminism(mismatch) => {
                             return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
                         }
-                        Outcome::Incompatible(reason) => return Err(reason.clone()),
+                        Ending::Incompatible(reason) => return Err(reason.clone()),
                         _ => {}
                     }
                 }

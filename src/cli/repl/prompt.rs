@@ -428,9 +428,8 @@ impl Prompt {
         let event = format!("entry-{number}");
         let said = Value::record([("entry", Value::Int(number as i64 - 1))]);
         let undone = self.host().undo(&id, &event, &image, Data::of(&said))?;
-        let dropped = undone.map_err(|reason| {
-            Problem::new(FAILED, format!("the entry can't be taken back: {reason}"))
-        });
+        let dropped =
+            undone.map_err(|reason| Problem::new(FAILED, format!("the entry can't be taken back: {reason}")));
         if dropped.is_ok() {
             self.session = earlier;
         }

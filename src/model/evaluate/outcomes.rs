@@ -10,7 +10,8 @@ use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progre
 use super::super::START;
 use super::super::message::{Asked, EntityName, answer, asked, shown};
 use super::super::part::{Part, fingerprint};
-use super::{Done, Evaluator, FUEL, Moment, REMEMBERED, Stop, Turns, View, data};
+use super::super::view::View;
+use super::{Done, Evaluator, FUEL, Moment, REMEMBERED, Stop, Turns, data};
 
 /// The most outcomes of one task.
 const MOST_OUTCOMES: usize = 64;
