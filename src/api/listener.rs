@@ -16,7 +16,8 @@ use crate::host::{Handle, Host, Reads};
 use crate::kv::Endpoint;
 
 use super::socket::{contents, greet, length, send, short};
-use super::{Request, Response, answer};
+use super::query::answer;
+use super::{Request, Response};
 
 /// The largest number of clients connected at once.
 const CLIENTS: usize = 256;

@@ -11,7 +11,6 @@ mod socket;
 
 pub use crate::host::{Change, Changes, Command, Followed, Reply, Starting};
 pub use listener::Listener;
-use query::answer;
 pub use query::{Answer, Queries, Query, QueryError, answered};
 pub use session::{End, HostSession};
 pub use socket::{Connection, PROTOCOL};
