@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use crate::host::{Handle, Host, Reads};
 use crate::kv::Endpoint;
 
-use super::socket::{contents, greet, length, send, short};
 use super::query::answer;
+use super::socket::{contents, greet, length, send, short};
 use super::{Request, Response};
 
 /// The largest number of clients connected at once.

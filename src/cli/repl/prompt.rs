@@ -24,7 +24,7 @@ use crate::syntax::{Diagnostic, Label, Place, Severity};
 use super::super::access;
 use super::super::problem::{Problem, note};
 use super::super::program::{code, image, stored};
-use super::super::{FAILED, print};
+use super::super::{FAILED, INTERRUPTED, print};
 use super::lifted::MARK;
 use super::session::{Came, FILE, Known, Session, Text};
 
@@ -263,25 +263,15 @@ impl Prompt {
     /// Runs until the session waits for the next entry; returns false if it has ended.
     fn settle(&mut self, number: usize) -> Result<bool, Problem> {
         let id = self.id.clone();
-        self.run_until(&mut |engine| says(engine, &id, number) || engine.is_gone(&id))?;
+        self.host().run_until(&mut |engine| says(engine, &id, number) || engine.is_gone(&id))?;
         self.rest()
-    }
-
-    /// Runs until something is so that takes no time. An interrupt is for what came before.
-    fn run_until(&mut self, is_so: &mut dyn FnMut(&Engine) -> bool) -> Result<(), Problem> {
-        loop {
-            match self.host().run_until(is_so) {
-                Err(HostError::Interrupted) => {}
-                ran => return Ok(ran?),
-            }
-        }
     }
 
     /// Runs until the session has consumed all that arrived for it; returns false if it has ended.
     fn rest(&mut self) -> Result<bool, Problem> {
         let id = self.id.clone();
         let is_so = &mut |engine: &Engine| engine.is_waiting(&id) || engine.is_gone(&id);
-        self.run_until(is_so)?;
+        self.host().run_until(is_so)?;
         Ok(!self.host().is_gone(&id))
     }
 
@@ -428,14 +418,16 @@ impl Prompt {
         let event = format!("entry-{number}");
         let said = Value::record([("entry", Value::Int(number as i64 - 1))]);
         let undone = self.host().undo(&id, &event, &image, Data::of(&said))?;
-        let dropped =
-            undone.map_err(|reason| Problem::new(FAILED, format!("the entry can't be taken back: {reason}")));
-        if dropped.is_ok() {
-            self.session = earlier;
-        }
+        let dropped = undone
+            .map_err(|reason| Problem::new(FAILED, format!("the entry can't be taken back: {reason}")))?;
+        self.session = earlier;
         let waits = self.session.evaluated();
-        self.settle(waits)?;
-        dropped
+        match self.settle(waits) {
+            // A second interrupt was meant for the entry, too.
+            Err(problem) if problem.code == INTERRUPTED => {}
+            settled => drop(settled?),
+        }
+        Ok(dropped)
     }
 
     /// Executes `:undo`.
