@@ -108,9 +108,7 @@ fn an_instance_that_computes_for_ever_stops_nobody() {
         assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1", "{function}");
         server.ok(&["terminate", &id]);
         await_that(|| {
-            server.ok(&["list"])
-                .lines()
-                .any(|line| line.starts_with(&id) && line.contains("terminated"))
+            server.ok(&["list"]).lines().any(|line| line.starts_with(&id) && line.contains("terminated"))
         });
     }
 }
@@ -140,8 +138,7 @@ fn one_root_writes_so_much_at_most() {
     // Other roots have quotas of their own, and so has a later life of the same id.
     assert_eq!(server.ok(&["start", "p.df", "writes", "20", "--wait"]), "20");
     assert_eq!(
-        server.ok(&["start", "p.df", "writes", "21", "--id", "alone", "--if-exists", "replace", "--wait"]
-        ),
+        server.ok(&["start", "p.df", "writes", "21", "--id", "alone", "--if-exists", "replace", "--wait"]),
         "21"
     );
 }
@@ -239,7 +236,11 @@ fn who_was_running_at_three_deaths_is_set_aside_and_the_others_go_on() {
     let id = server.ok(&["start", "p.df", "spins"]);
     let note = format!(r#"{{"running":"{id}","deaths":{{"{id}":2}}}}"#);
     server.dies_and(|place| place.put(".durable/suspects", &note));
-    assert!(server.text("log").contains("was running when the process died three times"), "{}", server.text("log"));
+    assert!(
+        server.text("log").contains("was running when the process died three times"),
+        "{}",
+        server.text("log")
+    );
     assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1");
     server.ok(&["terminate", &id]);
     await_that(|| {
