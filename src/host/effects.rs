@@ -1,7 +1,7 @@
 //! Effects that are executed at once, since they take no time and change nothing outside.
 
 use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, programs, sleep};
-use crate::machine::{Data, ErrorData, Value, secret};
+use crate::machine::{Data, ErrorData, Value, secret, zones};
 use crate::permissions::Permissions;
 
 use super::{Clock, Outcome, clock, data};
@@ -45,6 +45,13 @@ pub(crate) fn immediate(
             // The secret exists now. Its value is read when an effect needs it.
             [Value::Str(name)] => match read_secret(name.as_str(), permissions) {
                 Ok(_) => secret::named(name.as_str()),
+                Err(error) => return Some(Err(error)),
+            },
+            _ => Value::Null,
+        },
+        Effect::TimeZone => match &args.items()[..] {
+            [Value::Str(name)] => match zones::named(name.as_str()) {
+                Ok(zone) => zone,
                 Err(error) => return Some(Err(error)),
             },
             _ => Value::Null,

@@ -4,12 +4,15 @@
 //! never waits, and returns the same for the same arguments on every machine.
 
 mod assertions;
+mod bits;
 mod bytes;
 mod formats;
+mod hashes;
 mod lists;
 mod numbers;
 pub mod options;
 pub mod prompt;
+mod random;
 mod records;
 mod regexes;
 mod retries;
@@ -81,6 +84,9 @@ fn find(name: &str) -> Option<Native> {
         .or_else(|| regexes::find(name))
         .or_else(|| times::find(name))
         .or_else(|| bytes::find(name))
+        .or_else(|| hashes::find(name))
+        .or_else(|| bits::find(name))
+        .or_else(|| random::find(name))
 }
 
 // ---- arguments
@@ -187,6 +193,7 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
         }
         Effect::Env
         | Effect::Secret
+        | Effect::TimeZone
         | Effect::Input
         | Effect::FsRead
         | Effect::FsReadBytes
