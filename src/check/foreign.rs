@@ -44,6 +44,8 @@ pub fn name(name: &str) -> Option<&'static str> {
             "write `math.abs(x) math.round(x) math.floor(x) math.ceil(x) math.sqrt(x) math.pow(x, y)`"
         }
         "chr" | "ord" => "write `char.of(code)`, `char.code(\"a\")`",
+        "JSON" => "write `json.encode(value)`, `json.parse(text)`",
+        "Math" => "the module is `math`: `math.floor(x)`, `math.pi`; and there is `random()`",
         "itertools" | "functools" | "collections" => "lists have `chunk window zip fold flat_map group_by` and more",
         "randint" => "write `random_int(low, high)`",
         "getenv" => "write `env(name)`",

@@ -1,6 +1,7 @@
 //! Effects that are executed at once, since they take no time and change nothing outside.
 
 use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, programs, sleep};
+use crate::machine::natives::hashes;
 use crate::machine::{Data, ErrorData, Value, secret, zones};
 use crate::permissions::Permissions;
 
@@ -47,6 +48,17 @@ pub(crate) fn immediate(
                 Ok(_) => secret::named(name.as_str()),
                 Err(error) => return Some(Err(error)),
             },
+            _ => Value::Null,
+        },
+        // The result tells nothing of the key, which stays in this process.
+        Effect::HashHmac => match &args.items()[..] {
+            [key, value, options] => {
+                let key = secret::revealed(key, &mut |name| read_secret(name, permissions));
+                match key.and_then(|key| Ok(hashes::sign(&key, value, options)?)) {
+                    Ok(signature) => signature,
+                    Err(error) => return Some(Err(error)),
+                }
+            }
             _ => Value::Null,
         },
         Effect::TimeZone => match &args.items()[..] {

@@ -187,8 +187,14 @@ impl Cron {
             if !self.is_on(civil.date()) {
                 let next = civil.date().tomorrow().ok()?.to_datetime(Time::midnight());
                 let next = zone.to_ambiguous_timestamp(next).compatible().ok()?;
-                // Where the clock is put back over midnight, that day may have begun before.
-                at = if next > at { next } else { later(at, MINUTE)? };
+                let change = zone.following(at).next().map(|change| change.timestamp());
+                at = match change.filter(|change| *change < next) {
+                    // The clock may be put back into the day before.
+                    Some(change) => change,
+                    None if next > at => next,
+                    // Of two midnights, the first is over.
+                    None => later(at, MINUTE)?,
+                };
                 continue;
             }
             let beyond = i64::from(civil.second()) * 1_000_000_000 + i64::from(civil.subsec_nanosecond());

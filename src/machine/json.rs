@@ -285,7 +285,7 @@ pub fn to_data(text: &str) -> Result<Data, Fail> {
 /// whose value leaves the process.
 pub fn parse_tagged(text: &str, big: Big) -> Result<Value, Fail> {
     let value = untag(&json_text::read(text, big)?, 0)?;
-    match secret::holds(&value) {
+    match names_a_secret(&value) {
         true => Err(type_error("tagged JSON can't name a secret")),
         false => Ok(value),
     }
@@ -293,14 +293,30 @@ pub fn parse_tagged(text: &str, big: Big) -> Result<Value, Fail> {
 
 /// Writes tagged JSON, which [`parse_tagged`] reads.
 pub fn encode_tagged(value: &Value) -> Result<String, Fail> {
-    if secret::holds(value) {
+    // The limit on the text bounds the search, since a value may share its parts.
+    let text = encode(value, Style::Tagged, None)?;
+    if names_a_secret(value) {
         return Err(secret::misused("text that could be written as JSON"));
     }
-    let text = encode(value, Style::Tagged, None)?;
     match depth(&text) > MAX_TAGGED {
         true => Err(fail("limit", "tagged JSON is nested at most 200 deep")),
         false => Ok(text),
     }
+}
+
+/// Returns whether a value is or contains a secret, also in the key of an entity.
+fn names_a_secret(value: &Value) -> bool {
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Entity(entity) if secret::is_of(entity) => return true,
+            Value::Entity(entity) => open.push(&entity.key),
+            Value::List(list) => open.extend(list.as_slice()),
+            Value::Record(record) => open.extend(record.values()),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Returns the depth of the brackets of a JSON text.

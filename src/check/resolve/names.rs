@@ -260,7 +260,8 @@ impl Resolver<'_> {
         if self.std_member(name, "run").is_some() {
             return format!("write `{name}.run(…)`");
         }
-        match (self.std_member(name, "of").is_some(), self.method_hint(name)) {
+        let method = self.method_hint(name).filter(|_| self.std_member("list", name).is_some());
+        match (self.std_member(name, "of").is_some(), method) {
             (true, Some(method)) => format!("{method}; the module has `{name}.of(…)`"),
             (true, None) => format!("write `{name}.of(…)`"),
             _ => format!("name one of its members: `{name}.…`"),

@@ -28,17 +28,8 @@ pub fn find(name: &str) -> Option<Native> {
             }))
         },
         "hmac" => |args| {
-            let algorithm = match args.get(2) {
-                Some(given) => options::hmac(given)?,
-                None => Algorithm::Sha256,
-            };
-            let (key, bytes) = (octets(&args[0])?, octets(&args[1])?);
-            work::done(key.len().saturating_add(bytes.len()).saturating_mul(4));
-            match algorithm {
-                Algorithm::Sha256 => signed::<Hmac<Sha256>>(key, bytes),
-                Algorithm::Sha384 => signed::<Hmac<Sha384>>(key, bytes),
-                Algorithm::Sha512 => signed::<Hmac<Sha512>>(key, bytes),
-            }
+            let options = args.get(2).cloned().unwrap_or_default();
+            sign(&args[0], &args[1], &options)
         },
         "base64_encode" => |args| {
             let url = args.get(1).map_or(Ok(false), options::base64)?;
@@ -77,6 +68,24 @@ fn octets(value: &Value) -> Result<&[u8], Fail> {
         Value::Bytes(blob) => Ok(&blob.bytes),
         other if secret::is(other) => Err(secret::misused("checksum")),
         other => Err(super::wrong("a string or bytes", other)),
+    }
+}
+
+/// Checks what is to be signed, and the options, where only the process knows the key.
+pub fn check(value: &Value, options: &Value) -> Result<(), Fail> {
+    options::hmac(options)?;
+    octets(value).map(|_| ())
+}
+
+/// Returns the signature of a string or bytes.
+pub fn sign(key: &Value, value: &Value, options: &Value) -> Result<Value, Fail> {
+    let algorithm = options::hmac(options)?;
+    let (key, bytes) = (octets(key)?, octets(value)?);
+    work::done(key.len().saturating_add(bytes.len()).saturating_mul(4));
+    match algorithm {
+        Algorithm::Sha256 => signed::<Hmac<Sha256>>(key, bytes),
+        Algorithm::Sha384 => signed::<Hmac<Sha384>>(key, bytes),
+        Algorithm::Sha512 => signed::<Hmac<Sha512>>(key, bytes),
     }
 }
 

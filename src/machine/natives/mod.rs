@@ -7,7 +7,7 @@ mod assertions;
 mod bits;
 mod bytes;
 mod formats;
-mod hashes;
+pub mod hashes;
 mod lists;
 mod numbers;
 pub mod options;
@@ -26,6 +26,7 @@ use std::sync::OnceLock;
 use crate::builtins::{Builtin, Effect, Kind, TABLE, lines, messages};
 
 use super::error::{Fail, fail, type_error};
+use super::secret;
 use super::value::{Blob, List, Record, Text, Value};
 
 /// A native function, which can take values out of its arguments.
@@ -211,6 +212,10 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
                 ))),
             }
         }
+        Effect::HashHmac => match secret::is(&args[0]) {
+            true => hashes::check(&args[1], &args[2]),
+            false => Err(wrong("a secret", &args[0])),
+        },
         Effect::Exec => {
             text(&args[0])?;
             for arg in list(&args[1])?.as_slice() {

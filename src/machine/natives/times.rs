@@ -94,7 +94,7 @@ fn parse(args: &mut [Value]) -> Result<Value, Fail> {
         }
         Some(pattern) => {
             let wanted = format!("an instant of the form {}", format::brief(pattern));
-            (by_pattern(text(pattern)?.as_str(), written, &zone), wanted)
+            (by_pattern(self::pattern(pattern)?, written, &zone), wanted)
         }
     };
     let instant = instant.map_err(|error| {
@@ -103,6 +103,16 @@ fn parse(args: &mut [Value]) -> Result<Value, Fail> {
         fail("parse_error", format!("{} is not {wanted}{reason}", format::brief(&args[0])))
     });
     nanos(instant?)
+}
+
+/// Reads a pattern. A directive of a few bytes can be written with up to 255 characters, so the
+/// length is limited.
+fn pattern(value: &Value) -> Result<&str, Fail> {
+    const MOST_BYTES: usize = 1 << 16;
+    match text(value)?.as_str() {
+        pattern if pattern.len() > MOST_BYTES => Err(fail("limit", "a pattern has at most 65,536 bytes")),
+        pattern => Ok(pattern),
+    }
 }
 
 fn by_pattern(pattern: &str, written: &str, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
@@ -124,10 +134,8 @@ fn written(args: &mut [Value]) -> Result<Value, Fail> {
     let pattern = match &args[1] {
         Value::Null if matches!(args[2], Value::Duration(0)) => "%Y-%m-%dT%H:%M:%SZ",
         Value::Null => "%Y-%m-%dT%H:%M:%S%:z",
-        pattern => text(pattern)?.as_str(),
+        given => pattern(given)?,
     };
-    // A directive of two characters is written as a month's or a zone's name, or padded.
-    op::reserve(pattern.len().saturating_mul(16))?;
     work::done(pattern.len());
     let text = strtime::format(pattern, &zoned)
         .map_err(|error| fail("parse_error", format!("not a format for instants: {error}")))?;

@@ -414,7 +414,7 @@ impl Evaluator<'_> {
             looks!() => {
                 return Err(Stop::Looks { request: request.clone() });
             }
-            Effect::Env | Effect::Secret | outside!() | files!() | programs!() => {
+            Effect::Env | Effect::Secret | Effect::HashHmac | outside!() | files!() | programs!() => {
                 return Err(Stop::NoMock { request: request.clone() });
             }
             // The models answer these effects themselves, so they never come here.
