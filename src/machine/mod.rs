@@ -25,7 +25,7 @@ pub mod image;
 pub mod json;
 mod json_text;
 mod judge;
-mod keys;
+pub mod keys;
 mod messages;
 pub mod natives;
 mod operate;
