@@ -33,7 +33,9 @@ pub fn name(name: &str) -> Option<&'static str> {
             "the time is `now()`; `time` calculates with it; a duration is written `5s`"
         }
         "re" | "RegExp" => "write `regex.find(text, pattern)`, `regex.matches(text, pattern)`",
-        "os" | "process" | "sys" => "write `env(name)`, `args`, `exec(program, arguments)`; files are in `fs`",
+        "os" | "process" | "sys" => {
+            "write `env(name)`, `args`, `exec(program, arguments)`; files are in `fs`"
+        }
         "open" | "readFile" => "write `fs.read(path)`, `fs.write(path, value)`",
         "fetch" | "requests" | "axios" | "urllib" => "write `http.get(url)`, `http.post(url, body)`",
         "subprocess" | "system" | "spawn" => "write `exec(program, arguments)`",
@@ -46,7 +48,9 @@ pub fn name(name: &str) -> Option<&'static str> {
         "chr" | "ord" => "write `char.of(code)`, `char.code(\"a\")`",
         "JSON" => "write `json.encode(value)`, `json.parse(text)`",
         "Math" => "the module is `math`: `math.floor(x)`, `math.pi`; and there is `random()`",
-        "itertools" | "functools" | "collections" => "lists have `chunk window zip fold flat_map group_by` and more",
+        "itertools" | "functools" | "collections" => {
+            "lists have `chunk window zip fold flat_map group_by` and more"
+        }
         "randint" => "write `random_int(low, high)`",
         "getenv" => "write `env(name)`",
         _ => return None,
@@ -59,12 +63,16 @@ pub fn member(module: &str, member: &str) -> Option<&'static str> {
         ("json", "dumps" | "stringify" | "dump" | "to_string" | "write" | "serialize" | "marshal") => {
             "write `json.encode(value)`; over several lines it is `json.pretty(value)`"
         }
-        ("json", "loads" | "load" | "decode" | "read" | "deserialize" | "unmarshal") => "write `json.parse(text)`",
+        ("json", "loads" | "load" | "decode" | "read" | "deserialize" | "unmarshal") => {
+            "write `json.parse(text)`"
+        }
         ("time", "now" | "time" | "current" | "today" | "utcnow") => "write `now()`",
         ("time", "sleep" | "delay" | "after") => "write `sleep(5s)`",
         ("time", "strftime" | "to_string") => "write `time.format(instant, pattern)`",
         ("time", "strptime" | "from_string" | "fromisoformat") => "write `time.parse(text, pattern)`",
-        ("time", "duration" | "timedelta") => "a duration is written `5s`; from text it is `time.parse_duration(text)`",
+        ("time", "duration" | "timedelta") => {
+            "a duration is written `5s`; from text it is `time.parse_duration(text)`"
+        }
         ("time", "timezone" | "tz" | "utc") => "write `time.zone(\"Europe/Berlin\")`",
         ("time", "timestamp" | "unix" | "epoch") => "write `time.seconds(instant)`",
         ("math", "random") | ("random", "random" | "uniform") => "write `random()`",
@@ -86,7 +94,9 @@ pub fn member(module: &str, member: &str) -> Option<&'static str> {
             "write `regex.replace(text, pattern, replacement)`, which replaces each"
         }
         ("regex", "compile" | "new") => "a pattern is a string: `regex.find(text, pattern)`",
-        ("fs", "open" | "readFile" | "read_text" | "readFileSync" | "read_to_string") => "write `fs.read(path)`",
+        ("fs", "open" | "readFile" | "read_text" | "readFileSync" | "read_to_string") => {
+            "write `fs.read(path)`"
+        }
         ("fs", "writeFile" | "write_text" | "writeFileSync") => "write `fs.write(path, value)`",
         ("fs", "mkdir" | "makedirs" | "create_dir") => "write `fs.make_dir(dir)`",
         ("fs", "unlink" | "delete" | "rm" | "rmdir") => "write `fs.remove(path)`",
@@ -105,7 +115,9 @@ pub fn member(module: &str, member: &str) -> Option<&'static str> {
         ("set", "new" | "from" | "create") => "write `set.of([…])`",
         ("map", "new" | "from" | "create") => "write `map.of([[key, value]])`",
         ("record", "new" | "create") => "a record is written `{name: value}`",
-        ("cron", "schedule" | "every") => "`cron.next(expression, after)` is the next time; `sleep_until` waits for it",
+        ("cron", "schedule" | "every") => {
+            "`cron.next(expression, after)` is the next time; `sleep_until` waits for it"
+        }
         ("char", "ord") => "write `char.code(\"a\")`",
         ("char", "chr" | "from" | "from_code") => "write `char.of(code)`",
         ("exec", "call" | "command" | "output" | "check_output" | "popen" | "system") => {

@@ -36,8 +36,7 @@ struct Field {
     names: &'static [&'static str],
 }
 
-const MONTHS: &[&str] =
-    &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 const FIELDS: [Field; 5] = [
@@ -267,7 +266,8 @@ impl Field {
             return Ok(at as u32 + self.least);
         }
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let value = text.parse::<u32>().ok().filter(|value| digits && (self.least..=self.greatest).contains(value));
+        let value =
+            text.parse::<u32>().ok().filter(|value| digits && (self.least..=self.greatest).contains(value));
         value.ok_or_else(|| {
             let names = match self.names {
                 [] => String::new(),

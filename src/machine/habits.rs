@@ -95,7 +95,9 @@ fn of_a_string(name: &str) -> Option<&'static str> {
         "encode" | "as_bytes" | "getBytes" => "write `text.bytes()`",
         "parse" | "toInt" | "to_i" | "int" | "parse_int" => "write `text.to_int()`, or `text.to_float()`",
         "toFloat" | "to_f" | "to_number" | "toNumber" => "write `text.to_float()`",
-        "concat" | "append" | "push" | "push_str" | "add" => "`a + b` joins two strings, and \"{a}{b}\" any values",
+        "concat" | "append" | "push" | "push_str" | "add" => {
+            "`a + b` joins two strings, and \"{a}{b}\" any values"
+        }
         "isdigit" | "isnumeric" => "write `regex.matches(text, \"^[0-9]+$\")`",
         "map" | "filter" | "each" | "forEach" => "`text.chars()` is a list of characters",
         "reverse" => "write `text.chars().reverse().join()`",
@@ -107,7 +109,9 @@ fn of_a_string(name: &str) -> Option<&'static str> {
 
 fn of_a_record(name: &str) -> Option<&'static str> {
     Some(match name {
-        "map" => "`r.map_values(fn value => …)` is a record, `r.entries().map(fn ({key, value}) => …)` a list",
+        "map" => {
+            "`r.map_values(fn value => …)` is a record, `r.entries().map(fn ({key, value}) => …)` a list"
+        }
         "each" | "forEach" | "for_each" => "write `for {key, value} in r { … }`",
         "items" | "iteritems" | "pairs" | "to_list" | "toList" => "write `r.entries()`",
         "includes" | "contains" | "contains_key" | "containsKey" | "has_key" | "hasOwnProperty" | "key?" => {
@@ -139,7 +143,9 @@ fn of_a_number(name: &str) -> Option<&'static str> {
 
 fn of_a_time(name: &str) -> Option<&'static str> {
     Some(match name {
-        "getTime" | "timestamp" | "unix" | "epoch" | "total_seconds" | "getSeconds" => "write `time.seconds(value)`",
+        "getTime" | "timestamp" | "unix" | "epoch" | "total_seconds" | "getSeconds" => {
+            "write `time.seconds(value)`"
+        }
         "toISOString" | "isoformat" => "write `to_string(value)`, or \"{value}\"",
         "strftime" => "write `time.format(instant, pattern)`",
         "getFullYear" => "write `time.year(instant)`",

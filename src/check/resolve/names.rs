@@ -319,7 +319,8 @@ impl Resolver<'_> {
         let is_standard = self.program.modules[target].std.is_some();
         let counterpart = foreign::member(module, &member.name).filter(|_| is_standard).map(str::to_string);
         let near = || {
-            closest(&member.name, names.iter().copied()).map(|near| format!("did you mean `{module}.{near}`?"))
+            closest(&member.name, names.iter().copied())
+                .map(|near| format!("did you mean `{module}.{near}`?"))
         };
         let hint = counterpart.or_else(near).or_else(|| foreign::listed(module, names.clone()));
         let place = self.place(member.span);

@@ -27,7 +27,9 @@ pub fn find(name: &str) -> Option<Native> {
         "char_of" => |args| {
             let code = int(&args[0])?;
             let found = u32::try_from(code).ok().and_then(char::from_u32);
-            found.map(Value::char).ok_or_else(|| fail("domain_error", format!("no character has the code {code}")))
+            found
+                .map(Value::char)
+                .ok_or_else(|| fail("domain_error", format!("no character has the code {code}")))
         },
         _ => return None,
     })

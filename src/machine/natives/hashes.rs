@@ -90,7 +90,8 @@ pub fn sign(key: &Value, value: &Value, options: &Value) -> Result<Value, Fail> 
 }
 
 fn signed<M: Mac + hmac::digest::KeyInit + FixedOutput>(key: &[u8], bytes: &[u8]) -> Result<Value, Fail> {
-    let mut mac = <M as Mac>::new_from_slice(key).map_err(|_| type_error("a key of this length signs nothing"))?;
+    let mut mac =
+        <M as Mac>::new_from_slice(key).map_err(|_| type_error("a key of this length signs nothing"))?;
     Mac::update(&mut mac, bytes);
     Ok(Value::str(hex(&mac.finalize_fixed())))
 }
@@ -111,9 +112,8 @@ fn version_7(now: i64, random: &str) -> Result<Value, Fail> {
         let shown = format::brief(&Value::str(random));
         return Err(type_error(format!("a UUID was expected, not {shown}")));
     }
-    let millis = u64::try_from(now / 1_000_000).map_err(|_| {
-        fail("domain_error", "a UUID of version 7 has a time from 1970 on")
-    })?;
+    let millis = u64::try_from(now / 1_000_000)
+        .map_err(|_| fail("domain_error", "a UUID of version 7 has a time from 1970 on"))?;
     let time = format!("{millis:012x}");
     Ok(Value::str(format!("{}-{}-7{}", &time[..8], &time[8..], &random[15..])))
 }

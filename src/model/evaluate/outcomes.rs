@@ -5,7 +5,9 @@ use std::rc::Rc;
 use crate::builtins::{Context, Effect, engine, files, lines, looks, messages, outside, programs};
 use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
-use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, zones};
+use crate::machine::{
+    Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, zones,
+};
 
 use super::super::START;
 use super::super::message::{Asked, EntityName, answer, asked, shown};
