@@ -2,8 +2,8 @@
 //!
 //! The fields name times of the wall clock. Where clocks are put forward, a time that is skipped is
 //! the moment of the jump. Where clocks are put back, a time that comes twice is the first of the
-//! two. An expression whose hours begin with `*` goes by elapsed time instead: it skips what the
-//! clock skips, and comes again with what the clock repeats.
+//! two. An expression of every hour goes by elapsed time instead: it skips what the clock skips, and
+//! comes again with what the clock repeats.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -21,8 +21,8 @@ pub struct Cron {
     months: Set,
     /// From Sunday, which is 0.
     weekdays: Set,
-    /// Whether the hours begin with `*`, so that the expression goes by elapsed time.
-    elapsed: bool,
+    /// Whether the last day of each month matches, which is written `L`.
+    last_day: bool,
     /// Whether the days and the weekdays begin with `*`. If neither does, a day matches by either.
     any_day: bool,
     any_weekday: bool,
@@ -47,6 +47,9 @@ const FIELDS: [Field; 5] = [
     // 7 is Sunday too.
     Field { name: "weekday", least: 0, greatest: 7, names: WEEKDAYS },
 ];
+
+/// The hours of a day.
+const EVERY_HOUR: Set = (1 << 24) - 1;
 
 /// The days of the longest month of each number.
 const LONGEST: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
@@ -86,8 +89,14 @@ impl Cron {
             ));
         }
         let mut sets = [0; 5];
+        let mut last_day = false;
         for ((set, part), field) in sets.iter_mut().zip(&parts).zip(&FIELDS) {
-            *set = field.set(part)?;
+            for item in part.split(',') {
+                match field.name == "day" && item.eq_ignore_ascii_case("l") {
+                    true => last_day = true,
+                    false => *set |= field.item(item)?,
+                }
+            }
         }
         let [minutes, hours, days, months, mut weekdays] = sets;
         if weekdays & (1 << 7) != 0 {
@@ -100,7 +109,7 @@ impl Cron {
             days,
             months,
             weekdays,
-            elapsed: is_any(1),
+            last_day,
             any_day: is_any(2),
             any_weekday: is_any(4),
         };
@@ -113,9 +122,15 @@ impl Cron {
     /// Returns whether some day of the calendar matches.
     fn has_a_day(&self) -> bool {
         let in_month = |month: u32| {
-            has(self.months, month) && (1..=LONGEST[month as usize - 1]).any(|day| has(self.days, day))
+            has(self.months, month) && self.last_day
+                || has(self.months, month) && (1..=LONGEST[month as usize - 1]).any(|day| has(self.days, day))
         };
         !self.any_weekday && !self.any_day || (1..=12).any(in_month)
+    }
+
+    /// Returns whether the last day of each month matches.
+    pub fn has_last_day(&self) -> bool {
+        self.last_day
     }
 
     /// Returns the values of each field, for programs: minutes, hours, days, months, and weekdays
@@ -136,14 +151,14 @@ impl Cron {
 
     /// Returns the first time after an instant that matches, or `None` at the end of the calendar.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        match self.elapsed {
+        match self.hours == EVERY_HOUR {
             true => self.next_elapsed(after, zone),
             false => self.next_on_the_wall(after, zone),
         }
     }
 
     fn is_on(&self, date: Date) -> bool {
-        let by_day = has(self.days, date.day() as u32);
+        let by_day = has(self.days, date.day() as u32) || self.last_day && date == date.last_of_month();
         let by_weekday = has(self.weekdays, date.weekday().to_sunday_zero_offset() as u32);
         let matches = match self.any_day || self.any_weekday {
             true => by_day && by_weekday,
@@ -228,14 +243,6 @@ fn has(set: Set, value: u32) -> bool {
 }
 
 impl Field {
-    fn set(&self, part: &str) -> Result<Set, String> {
-        let mut set = 0;
-        for item in part.split(',') {
-            set |= self.item(item)?;
-        }
-        Ok(set)
-    }
-
     /// Reads `*`, `5`, `1-5`, each with or without `/2` after it.
     fn item(&self, item: &str) -> Result<Set, String> {
         let (range, step) = match item.split_once('/') {

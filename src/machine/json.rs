@@ -11,7 +11,7 @@ use super::error::{Fail, fail, type_error};
 use super::json_text::{self, Big};
 use super::operate::reserve_text;
 use super::value::{EntityRef, Name, Record, Shapes, Value, intern};
-use super::{MAX_TEXT, durations, format, secret};
+use super::{MAX_TEXT, duration_text, format, secret};
 
 /// The treatment of values without a JSON form.
 #[derive(Clone, Copy, PartialEq)]
@@ -380,7 +380,7 @@ fn scalar(tag: &str, tagged: &Value) -> Result<Option<Value>, Fail> {
         _ => "",
     };
     Ok(Some(match tag {
-        "$duration" => Value::Duration(durations::parse(text).ok_or_else(bad)?),
+        "$duration" => Value::Duration(duration_text::parse(text).ok_or_else(bad)?),
         "$instant" => {
             let instant: jiff::Timestamp = text.parse().map_err(|_| bad())?;
             Value::Instant(i64::try_from(instant.as_nanosecond()).map_err(|_| bad())?)

@@ -13,7 +13,7 @@ pub mod compare;
 pub mod coverage;
 pub mod cron;
 pub mod data;
-pub mod durations;
+pub mod duration_text;
 pub mod error;
 mod execute;
 pub mod format;

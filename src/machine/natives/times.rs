@@ -11,7 +11,7 @@ use super::super::cron::Cron;
 use super::super::error::{Fail, fail, type_error};
 use super::super::operate as op;
 use super::super::value::{Record, Value};
-use super::super::{durations, format, work, zones};
+use super::super::{duration_text, format, work, zones};
 use super::{Native, int, record, text};
 
 pub fn find(name: &str) -> Option<Native> {
@@ -42,15 +42,17 @@ pub fn find(name: &str) -> Option<Native> {
         "time_start" => start,
         "time_parse_duration" => |args| {
             let written = text(&args[0])?.as_str();
-            durations::parse(written).map(Value::Duration).ok_or_else(|| {
+            duration_text::parse(written).map(Value::Duration).ok_or_else(|| {
                 let shown = format::brief(&args[0]);
                 fail("parse_error", format!("{shown} is not a duration like 90s, 1h30m or 1.5h"))
             })
         },
         "cron_parse" => |args| {
-            let fields = cron(&args[0])?.fields();
+            let cron = cron(&args[0])?;
             let ints = |values: Vec<i64>| Value::list(values.into_iter().map(Value::Int).collect());
-            Ok(Value::record(fields.map(|(name, values)| (name, ints(values)))))
+            let fields = cron.fields().map(|(name, values)| (name, ints(values)));
+            let last_day = ("last_day", Value::bool(cron.has_last_day()));
+            Ok(Value::record(fields.into_iter().chain([last_day])))
         },
         "cron_next" => |args| {
             // The days that a search looks at.
