@@ -122,8 +122,8 @@ impl Cron {
     /// Returns whether some day of the calendar matches.
     fn has_a_day(&self) -> bool {
         let in_month = |month: u32| {
-            has(self.months, month) && self.last_day
-                || has(self.months, month) && (1..=LONGEST[month as usize - 1]).any(|day| has(self.days, day))
+            let has_day = || (1..=LONGEST[month as usize - 1]).any(|day| has(self.days, day));
+            has(self.months, month) && (self.last_day || has_day())
         };
         !self.any_weekday && !self.any_day || (1..=12).any(in_month)
     }
