@@ -5,10 +5,10 @@ mod common;
 
 use std::cmp::Ordering;
 
+use durable::machine::canonical::key;
 use durable::machine::compare::{equal, order, sorted};
 use durable::machine::hashing::{Distinct, hash};
 use durable::machine::json::{self, Style};
-use durable::machine::keys::key;
 use durable::machine::{Data, EntityId, Value};
 use proptest::prelude::*;
 

@@ -10,7 +10,7 @@ use crate::code::{Code, Constant, MethodTarget};
 use super::error::{ErrorData, Fail};
 use super::operate as op;
 use super::value::{Closure, Keys, METHOD_MODULES, Name, Value, intern};
-use super::{Identity, Machine, Progress, habits, natives};
+use super::{Identity, Machine, Progress, natives};
 
 /// A program's code and the values of its constants.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Image {
     pub fn no_method(&self, value: &Value, name: u16) -> Fail {
         let text = &self.names[name as usize];
         let Some(module) = value.methods().map(|column| METHOD_MODULES[column]) else {
-            return habits::no_method(value, text, std::iter::empty());
+            return op::no_method(value, text, std::iter::empty());
         };
         if let Value::Record(record) = value
             && let Some(field) = record.get(text)
@@ -120,7 +120,7 @@ impl Image {
         let names = known.map(|(_, text)| *text).unwrap_or("").lines().filter_map(|line| {
             line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()).map(str::to_string)
         });
-        habits::no_method(value, text, names)
+        op::no_method(value, text, names)
     }
 }
 

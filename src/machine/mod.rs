@@ -9,6 +9,7 @@
 mod address;
 mod calls;
 mod cancel;
+pub mod canonical;
 pub mod compare;
 pub mod coverage;
 pub mod cron;
@@ -25,7 +26,6 @@ pub mod image;
 pub mod json;
 mod json_text;
 mod judge;
-pub mod keys;
 mod messages;
 pub mod natives;
 mod operate;

@@ -322,7 +322,7 @@ pub fn no_field(a: &Value, name: &Name) -> Fail {
         Value::Task(_) => "; `await` it first".to_string(),
         Value::Entity(_) if secret::is(a) => String::new(),
         Value::Entity(_) => "; what it keeps is told by an operation, like `on get() => state`".to_string(),
-        _ => habits::elsewhere(a, name).map_or(String::new(), |here| format!("; {here}")),
+        _ => habits::elsewhere(a.kind(), name).map_or(String::new(), |here| format!("; {here}")),
     };
     type_error(format!("{} has no field `{name}`{hint}", a.a_kind()))
 }
@@ -699,6 +699,21 @@ pub fn arity(name: &str, min: usize, max: usize, given: usize) -> Fail {
     };
     let name = if name == "fn" { "this function".to_string() } else { format!("`{name}`") };
     fail("arity", format!("{name} takes {takes}, {given} {} given", if given == 1 { "is" } else { "are" }))
+}
+
+/// Returns the error of a method that a value doesn't have. `known` are the methods that it has.
+pub fn no_method(value: &Value, name: &str, known: impl Iterator<Item = String>) -> Fail {
+    let known: Vec<String> = known.collect();
+    let near = closest(name, known.iter().map(String::as_str));
+    let hint = match (value, habits::elsewhere(value.kind(), name), near) {
+        (Value::Function(_), ..) => "; an entity is named with its key, as in `Account(\"ada\")`".into(),
+        (Value::Task(_), ..) => "; `await` it first".into(),
+        (Value::Null, ..) => "; `?.` calls a method of what may be null".into(),
+        (_, Some(here), _) => format!("; {here}"),
+        (_, None, Some(near)) => format!("; did you mean `{near}`?"),
+        (_, None, None) => String::new(),
+    };
+    fail("missing_method", format!("{} has no method `{name}`{hint}", value.a_kind()))
 }
 
 /// Returns the error of a value that no pattern matches.
