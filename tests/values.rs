@@ -5,6 +5,7 @@ mod common;
 
 use std::cmp::Ordering;
 
+use durable::machine::canonical::key;
 use durable::machine::compare::{equal, order, sorted};
 use durable::machine::hashing::{Distinct, hash};
 use durable::machine::json::{self, Style};
@@ -239,6 +240,9 @@ proptest! {
         if let (Ok(a), Ok(c)) = (EntityId::new("E", &a), EntityId::new("E", &c)) {
             prop_assert_eq!(a, c);
         }
+        if let (Ok(a), Ok(c)) = (key(&a), key(&c)) {
+            prop_assert!(are_equal(&a, &c), "{:?} and {:?}", a, c);
+        }
         let mut distinct = Distinct::default();
         for value in [&a, &b, &c] {
             distinct.add(value).expect("data can be compared");
@@ -260,6 +264,9 @@ proptest! {
         if let (Ok(a), Ok(b)) = (EntityId::new("E", &a), EntityId::new("E", &b)) {
             prop_assert_ne!(a.to_string(), b.to_string());
             prop_assert_ne!(a, b);
+        }
+        if let (Ok(a), Ok(b)) = (key(&a), key(&b)) {
+            prop_assert!(!are_equal(&a, &b), "{:?} of {:?} and {:?}", a, tree, other);
         }
         let mut distinct = Distinct::default();
         distinct.add(&a).expect("data can be compared");

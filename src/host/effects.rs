@@ -1,7 +1,8 @@
 //! Effects that are executed at once, since they take no time and change nothing outside.
 
 use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, programs, sleep};
-use crate::machine::{Data, ErrorData, Value, secret};
+use crate::machine::natives::hashes;
+use crate::machine::{Data, ErrorData, Value, secret, zones};
 use crate::permissions::Permissions;
 
 use super::{Clock, EffectResult, clock, data};
@@ -45,6 +46,24 @@ pub(crate) fn immediate(
             // The secret exists now. Its value is read when an effect needs it.
             [Value::Str(name)] => match read_secret(name.as_str(), permissions) {
                 Ok(_) => secret::named(name.as_str()),
+                Err(error) => return Some(Err(error)),
+            },
+            _ => Value::Null,
+        },
+        // The result tells nothing of the key, which stays in this process.
+        Effect::HashHmac => match &args.items()[..] {
+            [key, value, options] => {
+                let key = secret::revealed(key, &mut |name| read_secret(name, permissions));
+                match key.and_then(|key| Ok(hashes::sign(&key, value, options)?)) {
+                    Ok(signature) => signature,
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            _ => Value::Null,
+        },
+        Effect::TimeZone => match &args.items()[..] {
+            [Value::Str(name)] => match zones::named(name.as_str()) {
+                Ok(zone) => zone,
                 Err(error) => return Some(Err(error)),
             },
             _ => Value::Null,

@@ -15,6 +15,12 @@ pub struct ErrorData {
     pub trace: Trace,
 }
 
+impl From<Fail> for ErrorData {
+    fn from(fail: Fail) -> ErrorData {
+        ErrorData { value: error_value(&fail.value), trace: Trace::default() }
+    }
+}
+
 /// Returns an error's fields as data. If they can't be encoded, the result is the error that says
 /// so.
 fn error_value(fields: &Value) -> Data {

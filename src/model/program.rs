@@ -238,7 +238,7 @@ impl Facts {
         let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
         let limits = has_option(code, "within");
         facts.replaces = has_option(code, "if_exists") && has_text(code, "replace");
-        facts.reads_clock = limits;
+        facts.reads_clock = limits || has_option(code, "tagged");
         for builtin in reached_without(code, users, retry(code).filter(|_| !limits)) {
             match (builtin.effect(), builtin.name) {
                 (Some(Effect::Now | Effect::SleepUntil), _)
