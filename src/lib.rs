@@ -58,4 +58,5 @@ pub mod syntax;
 #[doc = include_str!("../docs/embedding.md")]
 pub struct Embedding;
 
+pub use kv::StoreError;
 pub use runtime::{Error, Failure, Instance, Lifecycle, Program, Runtime, Status, idempotency_key};

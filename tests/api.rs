@@ -16,7 +16,7 @@ use durable::engine::{
     Address, Args, ChangeKind, Chunk, Entry, Hold, InstanceRecord, Lifecycle, Line, Message, RecordedRequest,
     Status, StoredMail, Tree, Waiter, keys,
 };
-use durable::kv::{Batch, MemoryTree, Store};
+use durable::kv::{Batch, Endpoint, MemoryTree, Store};
 use durable::machine::{Data, EntityId, Value};
 use durable::permissions::Permissions;
 use tempfile::TempDir;
@@ -181,7 +181,7 @@ fn pages_of_entities_are_all_of_them() {
 const PROGRAM: &str = "orchestration o() { 1 }";
 
 fn connect(place: &Place) -> Connection {
-    Connection::open(&place.path().join(".durable")).expect("a connection")
+    Connection::open(&Endpoint::new(place.path().join(".durable"))).expect("a connection")
 }
 
 /// A follower of a store gets every change in order, after the change is durable.
@@ -258,7 +258,7 @@ fn other_versions_are_refused() {
             stream.write_all(answer).expect("an answer");
             greeting
         });
-        let error = Connection::open(folder.path()).expect_err("it is refused");
+        let error = Connection::open(&Endpoint::new(folder.path())).expect_err("it is refused");
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
         assert!(error.to_string().contains(words), "{answer:?}: {error}");
         let greeting = answering.join().expect("it answers");

@@ -47,25 +47,13 @@ const KNOW_KEYS: [(&str, &str); 3] = [
 
 /// The circles of files in a folder that use one another, with the reasons. New circles are taken
 /// apart, so this list only gets shorter.
-const CIRCLES: [(&str, &[&str], &str); 3] = [
-    (
-        "machine",
-        &["cancel", "compare", "data", "error", "format", "frames", "operate", "secret", "task", "value"],
-        "a value's forms: an error is a value, and a value that does not fit is an error",
-    ),
-    (
-        "machine",
-        &["calls", "execute", "judge", "messages", "provenance", "run", "snapshot"],
-        "one machine in several files",
-    ),
-    ("model", &["evaluate", "notices"], "an evaluation notes what it sees, by its own view"),
-];
+const CIRCLES: [(&str, &[&str], &str); 1] =
+    [("model", &["evaluate", "instance"], "an evaluator remembers the turns of instances")];
 
 /// The files of more than 700 lines, with the reasons.
-const LONG_FILES: [(&str, &str); 3] = [
+const LONG_FILES: [(&str, &str); 2] = [
     ("src/machine/execute.rs", "the run loop: a case for each instruction"),
     ("src/machine/operate.rs", "operators and methods by the kinds of their operands"),
-    ("src/cli/arguments.rs", "the arguments of all commands, with their help"),
 ];
 
 /// The functions of more than 100 lines, with the reasons.
@@ -197,7 +185,7 @@ fn neighbours(folder: &Path, layer: &str, module: &[&str], text: &str, found: &m
             for item in items {
                 let mut deepest = None;
                 let mut path = base.clone();
-                for part in item.split("::").map(str::trim) {
+                for part in item.split("::").map(str::trim).filter(|part| !part.is_empty()) {
                     path.push(part);
                     let file = folder.join(path.join("/"));
                     match file.with_extension("rs").exists() || file.join("mod.rs").exists() {

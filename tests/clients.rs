@@ -4,9 +4,10 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use common::place::{Server, await_that, durable, err, ok, out};
 use common::{DURABLE, Random};
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -43,67 +44,8 @@ fn folder() -> TempDir {
     folder
 }
 
-fn durable(folder: &Path, args: &[&str]) -> Output {
-    Command::new(DURABLE).current_dir(folder).args(args).stdin(Stdio::null()).output().expect("durable runs")
-}
-
-/// Runs a command that must succeed. Returns its output without the last line break.
-fn ok(folder: &Path, args: &[&str]) -> String {
-    let output = durable(folder, args);
-    assert!(output.status.success(), "{args:?}\n{}", err(&output));
-    out(&output).trim_end().to_string()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 fn json(folder: &Path, args: &[&str]) -> Json {
     serde_json::from_str(&ok(folder, args)).expect("JSON")
-}
-
-/// A server that is killed at the end of the test.
-struct Server(Child);
-
-impl Server {
-    fn new(folder: &Path) -> Server {
-        let server = Command::new(DURABLE)
-            .current_dir(folder)
-            .arg("serve")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let server = Server(server.expect("durable runs"));
-        await_that(|| folder.join(".durable/socket").exists());
-        server
-    }
-
-    fn kill(mut self) {
-        self.0.kill().expect("killed");
-        self.0.wait().expect("ended");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Waits until a condition holds. Fails the test after a minute, which is long enough for any
-/// condition that will ever hold.
-fn await_that(mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it never came to hold");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A server logs a failure that no caller waits for, and leaves the others to their callers.
@@ -115,11 +57,7 @@ fn a_server_tells_failures_that_nobody_hears() {
                    orchestration catches(n) { try { fails(n) } catch {kind} { kind } }\n";
     fs::write(at.join("catches.df"), catches).expect("a program");
     let told = at.join("told");
-    let to_file = || Stdio::from(fs::File::create(&told).expect("a file"));
-    let mut command = Command::new(DURABLE);
-    command.current_dir(at).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(to_file());
-    let _server = Server(command.spawn().expect("durable runs"));
-    await_that(|| at.join(".durable/socket").exists());
+    let _server = Server::with(at, &[], fs::File::create(&told).expect("a file"));
     ok(at, &["start", "catches.df", "catches", "8", "--id", "heard"]);
     assert_eq!(ok(at, &["wait", "heard"]), "odd");
     ok(at, &["start", "bank.df", "fails", "7", "--id", "unheard"]);
@@ -285,7 +223,7 @@ fn a_server_goes_on_where_another_was_killed() {
     assert_eq!(json(at, &["wait", "a", "--json"])["result"], "yes");
     ok(at, &["wait", "h"]);
     await_that(|| ok(at, &["entity", "Account@x"]) == "state      {balance: 101}");
-    Command::new("kill").arg(server.0.id().to_string()).status().expect("kill runs");
+    Command::new("kill").arg(server.id().to_string()).status().expect("kill runs");
     await_that(|| durable(at, &["store", "verify"]).status.success());
     assert!(!at.join(".durable/socket").exists());
 }
@@ -515,19 +453,6 @@ orchestration caller(id) { try { child() with {id, timeout: 4s} } catch e { e.ki
 fn first() => match race({b: async receive("b"), a: async receive("a")}) { {a} => "a{a}", {b} => "b{b}" }
 orchestration both() => [first(), first(), first()]
 "#;
-
-impl Server {
-    /// Stops the server by SIGTERM.
-    fn stop(mut self) {
-        let asked = Command::new("kill").args(["-s", "TERM", &self.0.id().to_string()]).status();
-        assert!(asked.expect("kill runs").success());
-        self.0.wait().expect("ended");
-    }
-
-    fn end(self, by_force: bool) {
-        if by_force { self.kill() } else { self.stop() }
-    }
-}
 
 #[test]
 fn an_event_and_a_deadline_while_nobody_runs() {

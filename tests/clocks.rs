@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use durable::engine::{InstanceRecord, Outcome, SCRIPT, read_history, read_record, read_time};
+use durable::engine::{Ending, InstanceRecord, SCRIPT, read_history, read_record, read_time};
 use durable::host::{self, Clock, Host, Settings};
 use durable::machine::{Data, Image, Value, format};
 use durable::store;
@@ -25,7 +25,7 @@ fn later(by: i64) -> (Clock, Arc<AtomicI64>) {
 
 fn open(folder: &Path, clock: Clock, image: &Rc<Image>) -> Host {
     let settings = Settings { clock, ..Settings::default() };
-    let mut host = Host::new(store::open(folder).expect("a store"), settings);
+    let mut host = Host::new(Box::new(store::open(folder).expect("a store")), settings);
     host.recover(None).expect("it can be read");
     host.add_program(image.clone());
     host
@@ -38,8 +38,8 @@ fn begin(host: &mut Host, id: &str, image: &Rc<Image>) {
 
 fn result(host: &Host, id: &str) -> String {
     match host.outcome(id) {
-        Some(Outcome::Completed(_)) => "completed".into(),
-        Some(Outcome::Failed(error)) => error.title(),
+        Some(Ending::Completed(_)) => "completed".into(),
+        Some(Ending::Failed(error)) => error.title(),
         other => format!("{other:?}"),
     }
 }
@@ -99,19 +99,19 @@ fn a_clock_set_back_between_two_processes_stops_nothing() {
     let mut host = open(folder.path(), later(HOUR).0, &image);
     begin(&mut host, "a", &image);
     host.run_until(&mut |engine| engine.next_due().is_some()).expect("it runs");
-    host.into_store().close().expect("closed");
+    host.into_store().end().expect("closed");
     let mut host = open(folder.path(), later(0).0, &image);
     host.watch("a");
     host.run().expect("it runs");
     assert_eq!(result(&host, "a"), "completed");
     let last = *times(&host, "a").last().expect("an entry");
     assert!(last > host::now() + HOUR / 2);
-    host.into_store().close().expect("closed");
+    host.into_store().end().expect("closed");
     // The store keeps the time of purged instances.
     let mut host = open(folder.path(), later(0).0, &image);
     let purge = host::Command::Purge { ids: vec!["a".into()], force: false };
     assert!(matches!(host.ask(purge), Ok(host::Reply::Removed(1))));
-    host.into_store().close().expect("closed");
+    host.into_store().end().expect("closed");
     let mut host = open(folder.path(), later(0).0, &image);
     assert!(host.now() > last);
     begin(&mut host, "b", &image);
@@ -120,7 +120,7 @@ fn a_clock_set_back_between_two_processes_stops_nothing() {
     assert!(times(&host, "b")[0] > last);
     let time = read_time(host.store()).expect("read");
     assert!(time > last, "{}", format::instant(time));
-    host.into_store().close().expect("closed");
+    host.into_store().end().expect("closed");
 }
 
 #[test]

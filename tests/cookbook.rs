@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::place::{err, out};
 use common::{DURABLE, files, repository};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -118,8 +119,8 @@ fn recipe(folder: &Path, name: &str, args: &[&str]) -> Command {
 /// Runs a recipe, and returns its output.
 fn run(folder: &Path, name: &str, args: &[&str]) -> String {
     let output = recipe(folder, name, args).output().expect("durable runs");
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    assert!(output.status.success(), "{name}: {}", err(&output));
+    out(&output)
 }
 
 /// Runs a recipe, and kills it as soon as a condition holds.
@@ -149,7 +150,7 @@ fn the_recipes_tests_pass_and_crashes_change_nothing() {
     let run = |more: &[&str], recipes: &[std::path::PathBuf]| {
         let output =
             Command::new(DURABLE).arg("test").args(more).args(recipes).output().expect("durable runs");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = out(&output);
         assert!(output.status.success(), "{said}");
         said
     };
@@ -230,7 +231,7 @@ fn approve_by_event_and_by_file() {
     let folder = folder();
     let durable = |args: &[&str]| {
         let output = Command::new(DURABLE).current_dir(&folder).args(args).output().expect("durable runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        (output.status.code(), out(&output))
     };
     let file = repository("examples/cookbook/approve.df");
     let file = file.to_str().expect("a path");
@@ -337,7 +338,7 @@ fn travel_is_booked_whole_or_not_at_all() {
     );
     let output =
         recipe(folder.path(), "travel.df", &[&server.url, "bob", "2026-07-01"]).output().expect("it runs");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("refused: no cars"));
+    assert!(err(&output).contains("refused: no cars"));
     let booked = booked.lock().expect("it is not poisoned");
     assert_eq!(booked.iter().collect::<Vec<_>>(), ["/cars/ada", "/flights/ada", "/hotels/ada"]);
 }

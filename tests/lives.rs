@@ -5,35 +5,14 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
 
 use common::DURABLE;
-use common::place::Place;
+use common::place::{Place, Server, durable, err, ok, out};
 use durable::engine::{Checkpoint, Hold, keys, read_holds, read_mail, read_record};
 use durable::kv::Read;
 use serde_json::Value as Json;
 use tempfile::TempDir;
-
-fn durable(folder: &Path, args: &[&str]) -> Output {
-    Command::new(DURABLE).current_dir(folder).args(args).stdin(Stdio::null()).output().expect("durable runs")
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).trim_end().to_string()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Runs a command that must succeed. Returns its output.
-fn ok(folder: &Path, args: &[&str]) -> String {
-    let output = durable(folder, args);
-    assert!(output.status.success(), "{args:?}\n{}", err(&output));
-    out(&output)
-}
 
 /// Makes a store of format 4, by the version before lives.
 ///
@@ -108,36 +87,6 @@ fn folder(name: &str, text: &str) -> TempDir {
     folder
 }
 
-/// A server that is killed at the end of the test.
-struct Server(Child);
-
-impl Server {
-    fn new(folder: &Path) -> Server {
-        let mut command = Command::new(DURABLE);
-        command.current_dir(folder).arg("serve").stdin(Stdio::null());
-        let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("durable runs");
-        let began = Instant::now();
-        while !folder.join(".durable/socket").exists() {
-            assert!(began.elapsed() < Duration::from_secs(60), "the server does not listen");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Server(server)
-    }
-
-    fn kill(mut self, folder: &Path) {
-        self.0.kill().expect("killed");
-        self.0.wait().expect("ended");
-        let _ = fs::remove_file(folder.join(".durable/socket"));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 const TREE: &str = "
 orchestration leaf(n) { if n == \"bad\" { throw {kind: \"bad\", message: \"{n} of old\"} }; \"leaf of {n}\" }
 orchestration child(n) => leaf(n)
@@ -208,13 +157,13 @@ fn an_answer_to_a_purged_life_is_dropped() {
         let mut server = Some(Server::new(at));
         while durable(at, &["status", "k"]).status.code() != Some(0) {}
         if !serves {
-            server.take().expect("a server").kill(at);
+            server.take().expect("a server").kill();
         }
         ok(at, &["terminate", "x"]);
         ok(at, &["purge", "x"]);
         ok(at, &["start", "d.df", "second", "--id", "x"]);
         if kills {
-            server.take().expect("a server").kill(at);
+            server.take().expect("a server").kill();
             server = Some(Server::new(at));
         }
         ok(at, &["raise", "k", "go", "\"of the old\""]);
@@ -250,10 +199,10 @@ fn starts_at_once_are_as_many_instances() {
         for child in all {
             let output = child.wait_with_output().expect("it ends");
             assert!(output.status.success(), "{}", err(&output));
-            assert!(ids.insert(out(&output)), "{} twice", out(&output));
+            let id = out(&output).trim_end().to_string();
+            assert!(ids.insert(id), "{} twice", out(&output));
         }
         drop(server);
-        let _ = fs::remove_file(at.join(".durable/socket"));
         ok(at, &["resume"]);
         let results: BTreeSet<String> = ids.iter().map(|id| ok(at, &["wait", id])).collect();
         assert_eq!(results.len(), 40, "{results:?}");

@@ -111,3 +111,51 @@ print([a <= b, a < c, [c, b, a].sort()[2] == c, min(a, c) == a, [c, a].sort_by(f
 "#,
     );
 }
+
+#[test]
+fn orders_that_are_drawn() {
+    runs(
+        r#"
+fn tries(f) => try { f() } catch e { "{e.kind}: {e.message}" }
+let xs = range(0, 50)
+print([random.shuffle([]), random.shuffle([1]), random.sample([1, 2], 10).sort(), random.sample(xs, 0), random.sample(xs, -1), random.choice(["only"])])
+print([tries(fn () => random.sample(xs, "2")), tries(fn () => random.shuffle("abc"))])
+var counts = {}
+for _ in 0..300 { let order = random.shuffle(["a", "b", "c"]).join(); counts[order] = counts.get(order, 0) + 1 }
+print([counts.len(), counts.values().all(fn n => n > 20)])
+activity draw() => random.sample([1, 2, 3], 3).sort()
+print(draw())
+let early = uuid.v7()
+sleep(2ms)
+print(early < uuid.v7())
+// expect: [[], [1], [1, 2], [], [], "only"]
+// expect: ["type_error: `sample` takes a number of elements, an int, not a string", "type_error: a list was expected, not a string"]
+// expect: [6, true]
+// expect: [1, 2, 3]
+// expect: true
+"#,
+    );
+}
+
+/// Calculation with a zone takes the rules from the recorded answer, and none from the database of
+/// the running version. Here the answer has the rules of a zone nine hours east of Greenwich.
+#[test]
+fn a_zone_has_the_rules_that_were_recorded() {
+    let folder = TempDir::new().expect("a folder");
+    let text = r#"
+mock time.zone with fn (name) => {zone: name, rules: bytes.from_base64("RULES")}
+test "the rules are those of the answer" {
+  let t = time.parse("2026-07-01T12:00:00Z")
+  let zone = time.zone("Europe/Berlin")
+  assert(t.hour(zone) == 21)
+  assert(time.of({year: 2026, hour: 9}, zone) == time.parse("2026-01-01T00:00:00Z"))
+  assert(cron.next("0 21 * * *", t, zone) == t + 1d)
+}
+"#;
+    let text = text.replace("RULES", "VFppZjIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAQAAAAQAAH6QAAArMDkAVFppZjIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAQAAAAQAAH6QAAArMDkACjwrMDk+LTkK");
+    fs::write(folder.path().join("s.df"), text).expect("a program");
+    let output = Command::new(DURABLE).current_dir(folder.path()).args(["test", "s.df"]).output();
+    let output = output.expect("durable runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}

@@ -4,12 +4,12 @@ mod common;
 
 use std::fs;
 use std::io::Write;
+use std::ops::Deref;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use common::DURABLE;
+use common::place::{Place, Server, await_that, err, ok};
 use tempfile::TempDir;
 
 const PROGRAM: &str = r#"
@@ -34,120 +34,81 @@ orchestration appends(path, text) { fs.append(path, text); "done" }
 orchestration matches() { regex.find_all("a".repeat(1000000), "a*?[^a]|a").len() }
 "#;
 
-fn durable(folder: &Path, args: &[&str]) -> Output {
-    Command::new(DURABLE).current_dir(folder).args(args).stdin(Stdio::null()).output().expect("durable runs")
+/// A server in a folder of its own.
+struct Served {
+    place: Place,
+    server: Option<Server>,
 }
 
-fn ok(folder: &Path, args: &[&str]) -> String {
-    let output = durable(folder, args);
-    assert!(output.status.success(), "{args:?}\n{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim_end().to_string()
-}
-
-/// A server in a folder of its own, which is killed when this value is dropped.
-struct Server {
-    folder: TempDir,
-    process: Child,
-}
-
-impl Server {
-    fn with(options: &[&str]) -> Server {
-        let folder = TempDir::new().expect("a folder");
-        fs::write(folder.path().join("p.df"), PROGRAM).expect("a program");
-        let process = serve(folder.path(), options);
-        Server { folder, process }
+impl Served {
+    fn with(options: &[&str]) -> Served {
+        let place = Place::new(PROGRAM);
+        let server = Some(place.serve_logged(options));
+        Served { place, server }
     }
 
-    fn path(&self) -> &Path {
-        self.folder.path()
+    fn server(&self) -> &Server {
+        self.server.as_ref().expect("it runs")
     }
 
-    fn dies(&mut self) {
-        self.process.kill().expect("it is killed");
-        self.process.wait().expect("it has ended");
+    /// Kills the server, changes something, and starts another one.
+    fn dies_and(&mut self, meanwhile: impl FnOnce(&Place)) {
+        self.server.take().expect("it runs").kill();
+        meanwhile(&self.place);
+        self.server = Some(self.place.serve_logged(&[]));
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+impl Deref for Served {
+    type Target = Place;
 
-fn serve(folder: &Path, options: &[&str]) -> Child {
-    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log");
-    let process = Command::new(DURABLE)
-        .current_dir(folder)
-        .arg("serve")
-        .args(options)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("a server");
-    await_that(|| UnixStream::connect(folder.join(".durable/socket")).is_ok());
-    process
-}
-
-fn log(folder: &Path) -> String {
-    fs::read_to_string(folder.join("log")).unwrap_or_default()
-}
-
-/// Waits until a condition holds. The limit is so long that only a deaf server reaches it, not a
-/// slow machine.
-fn await_that(mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(120), "it does not become so");
-        std::thread::sleep(Duration::from_millis(20));
+    fn deref(&self) -> &Place {
+        &self.place
     }
 }
 
 #[test]
 fn an_endless_operation_stops_nobody_and_fails() {
     for bad in ["spin", "natives"] {
-        let server = Server::with(&[]);
-        ok(server.path(), &["start", "p.df", "hello", "0", "--wait"]);
-        ok(server.path(), &["signal", "Account@bad", bad]);
+        let server = Served::with(&[]);
+        server.ok(&["start", "p.df", "hello", "0", "--wait"]);
+        server.ok(&["signal", "Account@bad", bad]);
         // Meanwhile others are served, and so are queries.
-        assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1", "{bad}");
-        assert!(ok(server.path(), &["list"]).contains("hello-2"));
-        await_that(|| log(server.path()).contains("had no effect: limit"));
-        assert_eq!(ok(server.path(), &["start", "p.df", "hello", "2", "--wait"]), "hi 2");
+        assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1", "{bad}");
+        assert!(server.ok(&["list"]).contains("hello-2"));
+        await_that(|| server.text("log").contains("had no effect: limit"));
+        assert_eq!(server.ok(&["start", "p.df", "hello", "2", "--wait"]), "hi 2");
     }
 }
 
 #[test]
 fn who_calls_an_endless_operation_gets_its_error() {
-    let server = Server::with(&[]);
-    assert_eq!(ok(server.path(), &["start", "p.df", "calls", "--wait"]), "limit");
+    let server = Served::with(&[]);
+    assert_eq!(server.ok(&["start", "p.df", "calls", "--wait"]), "limit");
 }
 
 #[test]
 fn the_message_that_an_entity_is_at_can_be_removed() {
-    let server = Server::with(&[]);
-    ok(server.path(), &["start", "p.df", "hello", "0", "--wait"]);
-    ok(server.path(), &["signal", "Account@bad", "spin"]);
-    ok(server.path(), &["signal", "Account@bad", "add", "5"]);
-    ok(server.path(), &["entity", "Account@bad", "--drop-message"]);
-    await_that(|| ok(server.path(), &["entity", "Account@bad"]).contains("state      5"));
-    assert!(log(server.path()).contains("was removed by an operator"));
-    let output = durable(server.path(), &["entity", "Account@bad", "--drop-message"]);
-    assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+    let server = Served::with(&[]);
+    server.ok(&["start", "p.df", "hello", "0", "--wait"]);
+    server.ok(&["signal", "Account@bad", "spin"]);
+    server.ok(&["signal", "Account@bad", "add", "5"]);
+    server.ok(&["entity", "Account@bad", "--drop-message"]);
+    await_that(|| server.ok(&["entity", "Account@bad"]).contains("state      5"));
+    assert!(server.text("log").contains("was removed by an operator"));
+    let output = server.run(&["entity", "Account@bad", "--drop-message"]);
+    assert_eq!(output.status.code(), Some(5), "{}", err(&output));
 }
 
 #[test]
 fn an_instance_that_computes_for_ever_stops_nobody() {
-    let server = Server::with(&[]);
+    let server = Served::with(&[]);
     for function in ["spins", "matches"] {
-        let id = ok(server.path(), &["start", "p.df", function]);
-        assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1", "{function}");
-        ok(server.path(), &["terminate", &id]);
+        let id = server.ok(&["start", "p.df", function]);
+        assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1", "{function}");
+        server.ok(&["terminate", &id]);
         await_that(|| {
-            ok(server.path(), &["list"])
-                .lines()
-                .any(|line| line.starts_with(&id) && line.contains("terminated"))
+            server.ok(&["list"]).lines().any(|line| line.starts_with(&id) && line.contains("terminated"))
         });
     }
 }
@@ -155,81 +116,78 @@ fn an_instance_that_computes_for_ever_stops_nobody() {
 /// With more endless instances than are read ahead, other instances are still read from the store.
 #[test]
 fn many_instances_that_compute_for_ever_stop_nobody() {
-    let server = Server::with(&[]);
-    ok(server.path(), &["start", "p.df", "many_spin", "100"]);
-    await_that(|| ok(server.path(), &["list"]).matches("spins").count() > 64);
-    assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1");
+    let server = Served::with(&[]);
+    server.ok(&["start", "p.df", "many_spin", "100"]);
+    await_that(|| server.ok(&["list"]).matches("spins").count() > 64);
+    assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1");
 }
 
 #[test]
 fn one_root_writes_so_much_at_most() {
-    let server = Server::with(&["--max-written", "1000000"]);
+    let server = Served::with(&["--max-written", "1000000"]);
     // The quota counts the root's own histories and those of its children.
     for (function, id) in [("writes", "alone"), ("writes_below", "both")] {
-        let output = durable(server.path(), &["start", "p.df", function, "1000", "--id", id, "--wait"]);
+        let output = server.run(&["start", "p.df", function, "1000", "--id", id, "--wait"]);
         assert_eq!(output.status.code(), Some(1), "{function}");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = err(&output);
         assert!(said.contains("have written more than 1000000 bytes"), "{said}");
         // The message names the root, and no instance of its tree is left running.
         assert!(said.contains(&format!("`{id}`")), "{said}");
-        assert_eq!(ok(server.path(), &["list", "--json", "--status", "running"]), "");
+        assert_eq!(server.ok(&["list", "--json", "--status", "running"]), "");
     }
     // Other roots have quotas of their own, and so has a later life of the same id.
-    assert_eq!(ok(server.path(), &["start", "p.df", "writes", "20", "--wait"]), "20");
+    assert_eq!(server.ok(&["start", "p.df", "writes", "20", "--wait"]), "20");
     assert_eq!(
-        ok(
-            server.path(),
-            &["start", "p.df", "writes", "21", "--id", "alone", "--if-exists", "replace", "--wait"]
-        ),
+        server.ok(&["start", "p.df", "writes", "21", "--id", "alone", "--if-exists", "replace", "--wait"]),
         "21"
     );
 }
 
 #[test]
 fn one_root_has_so_many_instances_at_most() {
-    let server = Server::with(&["--max-instances", "20"]);
-    let output = durable(server.path(), &["start", "p.df", "floods", "1000", "--wait"]);
+    let server = Served::with(&["--max-instances", "20"]);
+    let output = server.run(&["start", "p.df", "floods", "1000", "--wait"]);
     assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = err(&output);
     assert!(said.contains("have 20 instances under way"), "{said}");
     // Other roots have quotas of their own.
-    assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1");
-    assert_eq!(ok(server.path(), &["start", "p.df", "floods", "10", "--wait"]), "10");
+    assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1");
+    assert_eq!(server.ok(&["start", "p.df", "floods", "10", "--wait"]), "10");
 }
 
 #[test]
 fn pipes_that_nobody_writes_stop_no_other_file() {
-    let server = Server::with(&[]);
+    let server = Served::with(&[]);
     let pipe = server.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
     fs::write(server.path().join("file"), "text").expect("a file");
     let mut readers = Vec::new();
     for _ in 0..40 {
-        readers.push(ok(server.path(), &["start", "p.df", "reads", "pipe"]));
+        readers.push(server.ok(&["start", "p.df", "reads", "pipe"]));
     }
-    assert_eq!(ok(server.path(), &["start", "p.df", "reads", "file", "--wait"]), "text");
+    assert_eq!(server.ok(&["start", "p.df", "reads", "file", "--wait"]), "text");
     // Terminated instances stop reading; the last one reads what is written.
     let last = readers.pop().expect("a reader");
     for reader in &readers {
-        ok(server.path(), &["terminate", reader]);
+        server.ok(&["terminate", reader]);
     }
     let threads = || {
-        let tasks = fs::read_dir(format!("/proc/{}/task", server.process.id())).expect("its threads");
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.server().id())).expect("its threads");
         let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
         tasks.flatten().map(name).filter(|name| name.trim() == "pipe").count()
     };
     await_that(|| threads() <= 1);
-    assert_eq!(ok(server.path(), &["start", "p.df", "appends", "pipe", "hello", "--wait"]), "done");
-    assert_eq!(ok(server.path(), &["wait", &last]), "hello");
+    assert_eq!(server.ok(&["start", "p.df", "appends", "pipe", "hello", "--wait"]), "done");
+    assert_eq!(server.ok(&["wait", &last]), "hello");
     await_that(|| threads() == 0);
     // A device without an end is too long.
-    let output = durable(server.path(), &["start", "p.df", "reads", "/dev/zero", "--wait"]);
-    assert!(String::from_utf8_lossy(&output.stderr).to_lowercase().contains("more than 256 mib"));
+    let output = server.run(&["start", "p.df", "reads", "/dev/zero", "--wait"]);
+    assert!(err(&output).to_lowercase().contains("more than 256 mib"));
 }
 
 #[test]
 fn silent_and_slow_clients_keep_nobody_out() {
-    let server = Server::with(&[]);
+    let server = Served::with(&[]);
     let socket = server.path().join(".durable/socket");
     let mut all = Vec::new();
     for number in 0..600 {
@@ -242,9 +200,9 @@ fn silent_and_slow_clients_keep_nobody_out() {
         };
         all.push(stream);
     }
-    assert_eq!(ok(server.path(), &["start", "p.df", "hello", "1", "--wait"]), "hi 1");
+    assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1");
     drop(all);
-    assert!(ok(server.path(), &["list"]).contains("hello-1"));
+    assert!(server.ok(&["list"]).contains("hello-1"));
 }
 
 #[test]
@@ -273,36 +231,34 @@ fn a_server_without_descriptors_serves_again_when_there_are_some() {
 
 #[test]
 fn who_was_running_at_three_deaths_is_set_aside_and_the_others_go_on() {
-    let mut server = Server::with(&[]);
-    let path = server.path().to_path_buf();
+    let mut server = Served::with(&[]);
     // The note counts two deaths, and names the instance that was running at the third.
-    let id = ok(&path, &["start", "p.df", "spins"]);
-    server.dies();
-    fs::write(path.join(".durable/suspects"), format!(r#"{{"running":"{id}","deaths":{{"{id}":2}}}}"#))
-        .expect("a note");
-    server.process = serve(&path, &[]);
-    assert!(log(&path).contains("was running when the process died three times"), "{}", log(&path));
-    assert_eq!(ok(&path, &["start", "p.df", "hello", "1", "--wait"]), "hi 1");
-    ok(&path, &["terminate", &id]);
+    let id = server.ok(&["start", "p.df", "spins"]);
+    let note = format!(r#"{{"running":"{id}","deaths":{{"{id}":2}}}}"#);
+    server.dies_and(|place| place.put(".durable/suspects", &note));
+    assert!(
+        server.text("log").contains("was running when the process died three times"),
+        "{}",
+        server.text("log")
+    );
+    assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1");
+    server.ok(&["terminate", &id]);
     await_that(|| {
-        ok(&path, &["list"]).lines().any(|line| line.starts_with(&id) && line.contains("terminated"))
+        server.ok(&["list"]).lines().any(|line| line.starts_with(&id) && line.contains("terminated"))
     });
-    assert!(!path.join(".durable/suspects").exists());
+    assert!(!server.path().join(".durable/suspects").exists());
 }
 
 #[test]
 fn an_entity_of_which_the_process_dies_is_set_aside() {
-    let mut server = Server::with(&[]);
-    let path = server.path().to_path_buf();
-    ok(&path, &["start", "p.df", "hello", "0", "--wait"]);
-    ok(&path, &["signal", "Account@bad", "spin"]);
-    ok(&path, &["signal", "Account@bad", "add", "5"]);
-    server.dies();
+    let mut server = Served::with(&[]);
+    server.ok(&["start", "p.df", "hello", "0", "--wait"]);
+    server.ok(&["signal", "Account@bad", "spin"]);
+    server.ok(&["signal", "Account@bad", "add", "5"]);
     let note = r#"{"running":"Account@bad","deaths":{"Account@bad":2}}"#;
-    fs::write(path.join(".durable/suspects"), note).expect("a note");
-    server.process = serve(&path, &[]);
-    assert!(log(&path).contains("--drop-message"), "{}", log(&path));
-    assert_eq!(ok(&path, &["start", "p.df", "hello", "1", "--wait"]), "hi 1");
-    ok(&path, &["entity", "Account@bad", "--drop-message"]);
-    await_that(|| ok(&path, &["entity", "Account@bad"]).contains("state      5"));
+    server.dies_and(|place| place.put(".durable/suspects", note));
+    assert!(server.text("log").contains("--drop-message"), "{}", server.text("log"));
+    assert_eq!(server.ok(&["start", "p.df", "hello", "1", "--wait"]), "hi 1");
+    server.ok(&["entity", "Account@bad", "--drop-message"]);
+    await_that(|| server.ok(&["entity", "Account@bad"]).contains("state      5"));
 }

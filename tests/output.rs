@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{DURABLE, Random};
-use durable::engine::{InstanceRecord, SCRIPT};
-use durable::host::{Host, Settings};
+use durable::api::Queries;
+use durable::engine::{Entry, InstanceRecord, SCRIPT, Status, read_record};
+use durable::host::{self, Host, Reply, Settings};
+use durable::kv::MemoryStore;
 use durable::machine::{Data, Value};
 use durable::store;
 use tempfile::TempDir;
@@ -59,16 +61,57 @@ fn twenty_thousand_lines_take_few_commits() {
     let folder = TempDir::new().expect("a folder");
     let image = common::image("for n in 0..10000 { print(\"line {n}\"); log.debug(n) }");
     let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data");
-    let mut host = Host::new(store::open(folder.path()).expect("a store"), Settings::default());
+    let mut host = Host::new(Box::new(store::open(folder.path()).expect("a store")), Settings::default());
     host.recover(None).expect("an empty store");
     let hash = image.code.hash;
     host.add_program(image);
     host.begin(InstanceRecord::new("a", hash, "a.df", SCRIPT, args, 0));
     host.run().expect("it runs");
-    host.into_store().close().expect("closed");
+    host.into_store().end().expect("closed");
     // A slice consumes 256 answers, and at most one commit comes between two slices.
     let count = commits.0.load(Ordering::SeqCst);
     assert!((2..=90).contains(&count), "{count} commits");
+}
+
+/// A host needs only the storage port. On a store in memory, an instance goes on in a second host
+/// where the first one was stopped.
+#[test]
+fn a_host_runs_on_a_store_in_memory() {
+    let store = MemoryStore::default();
+    let text = "
+        activity double(n) => 2 * n
+        let first = double(10)
+        print(\"first {first}\")
+        let event = receive(\"go\")
+        double(event)
+    ";
+    let image = common::image(text);
+    let hash = image.code.hash;
+    let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).expect("data");
+    let mut host = Host::new(Box::new(store.clone()), Settings::default());
+    host.recover(None).expect("an empty store");
+    host.add_program(image);
+    host.begin(InstanceRecord::new("a", hash, "a.df", SCRIPT, args, 0));
+    host.run_until(&mut |engine| engine.is_waiting("a")).expect("it runs");
+    host.into_store().end().expect("it ends");
+
+    let mut host = Host::new(Box::new(store.clone()), Settings::default());
+    host.recover(None).expect("what the first host wrote");
+    host.watch("a");
+    let payload = Data::encode(&Value::Int(6)).expect("data");
+    let raise = host::Command::Raise { id: "a".into(), event: "go".into(), payload };
+    assert!(matches!(host.ask(raise), Ok(Reply::Done)));
+    host.run().expect("it runs to its end");
+    let record = read_record(&store, "a").expect("it is readable").expect("it is there");
+    assert_eq!(record.status, Status::Completed(Data::encode(&Value::Int(12)).expect("data")));
+    let (_, history) = store.history("a").expect("it is readable").expect("it is there");
+    let calls = history
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry, Entry::Requested { what, .. } if what.kind() == "activity"));
+    assert_eq!(calls.count(), 2, "no step was done again");
+    assert!(host.reads().ask(|store| store.get(b"none")).is_ok());
+    host.into_store().end().expect("it ends");
 }
 
 fn program(text: &str) -> TempDir {

@@ -161,6 +161,30 @@ fn what_came_due_while_nobody_was_there_is_taken_in() {
     assert_eq!(piped(folder.path(), "s", "[await t, await u]\n").1, "[\"done\", 7]\n");
 }
 
+/// An undo breaks off the activity of its entry. The rest of the store goes on meanwhile.
+#[test]
+fn an_undo_breaks_off_what_its_entry_began_and_nothing_else() {
+    let folder = TempDir::new().expect("a folder");
+    let entries = r#"
+activity slow(n) { while !fs.exists("go") { sleep(5ms) }; fs.append("log", "{n}\n"); n }
+orchestration other(n) => slow(n)
+let h = start other(1)
+let t = async slow(2)
+let u = async slow(3)
+:undo
+fs.write("go", "")
+[wait(h), await t]
+sleep(200ms)
+fs.read("log").lines().sort()
+u
+"#;
+    let (_, out, error) = piped(folder.path(), "s", entries.trim_start());
+    assert_eq!(out, "[1, 2]\n[\"1\", \"2\"]\n", "{error}");
+    assert!(error.contains("the last entry is taken back") && error.contains("slow(3)"), "{error}");
+    let (_, history, _) = piped(folder.path(), "s", ":timeline\n");
+    assert!(history.contains("slow(2)") && !history.contains("slow(3)"), "{history}");
+}
+
 #[test]
 fn a_session_with_a_long_history_goes_on_from_its_beginning() {
     let folder = TempDir::new().expect("a folder");

@@ -209,3 +209,37 @@ fn what_is_redacted_has_no_values_of_variables_and_headers() {
     assert_eq!(import.status.code(), Some(2), "{}", text(&import));
     assert!(text(&import).contains("--redact"), "{}", text(&import));
 }
+
+#[test]
+fn a_signature_by_a_secret_is_that_of_its_value() {
+    let folder = folder(
+        r#"
+        let body = "body"
+        let signature = hash.hmac(secret("TOKEN"), body)
+        print(signature == hash.hmac("hush" + "-4711", body))
+        print(hash.hmac("v1-" + secret("TOKEN"), body, {algorithm: "sha512"}) == hash.hmac("v1-hush" + "-4711", body, {algorithm: "sha512"}))
+        fn tries(f) => try { f() } catch e { "{e.kind}: {e.message}" }
+        print(tries(fn () => hash.hmac(secret("TOKEN"), 5)))
+        print(tries(fn () => hash.hmac(secret("TOKEN"), body, {algo: "sha512"})))
+        print(tries(fn () => hash.sha256(secret("TOKEN"))))
+        activity sign(text) => hash.hmac(secret("TOKEN"), text)
+        print(sign(body) == signature)
+        "#,
+    );
+    let run = durable(&folder, &["run", "a.df", "--id", "x"]);
+    let lines: Vec<String> = text(&run).lines().map(str::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "true",
+            "true",
+            "type_error: a string or bytes was expected, not an int",
+            "type_error: `hash.hmac` has no option `algo` (its option is algorithm)",
+            "type_error: a secret has no checksum: it can be joined with text, and handed to an effect, which finds its value",
+            "true"
+        ]
+    );
+    assert!(!has(&folder.path().join(".durable"), TOKEN) && !seen(&folder, "x").contains(TOKEN));
+    let replayed = durable(&folder, &["replay", "x"]);
+    assert!(replayed.status.success(), "{}", text(&replayed));
+}

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{DURABLE, Random};
-use durable::kv::{Batch, Read, Store};
+use durable::kv::{Batch, Read, SharedStore, Store};
 use durable::store::DiskStore;
 use tempfile::TempDir;
 

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 use common::{DURABLE, Random, setting};
 use durable::kv::conformance::{self, Subject};
-use durable::kv::{self, Batch, MemoryTree, Read, Store, StoreError};
+use durable::kv::{self, Batch, MemoryStore, MemoryTree, Read, SharedStore, Store, StoreError};
 use durable::store::{self, DiskStore, SledTree, Verified};
 use tempfile::TempDir;
 
@@ -78,6 +78,83 @@ fn stores_conform() {
             assert_eq!(result, Ok(()), "{name}, seed {seed}");
         }
     }
+}
+
+struct SharedMemory;
+
+impl Subject for SharedMemory {
+    type Store = MemoryStore;
+
+    fn open(&mut self) -> Result<MemoryStore, StoreError> {
+        Ok(MemoryStore::default())
+    }
+
+    fn is_kept(&self) -> bool {
+        false
+    }
+}
+
+/// Stores that a host can run on also follow the rules for readers on other threads.
+#[test]
+fn shared_stores_conform() {
+    assert_eq!(conformance::check(&mut SharedMemory, 3, 300), Ok(()));
+    assert_eq!(conformance::check_shared(&mut SharedMemory, 3_000), Ok(()));
+    assert_eq!(conformance::check_shared(&mut in_folder(store::open), 300), Ok(()));
+}
+
+/// A store in memory whose readers see nothing of later batches.
+struct Stale(MemoryTree);
+
+impl Read for Stale {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: kv::Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan_from(prefix, from, visit)
+    }
+}
+
+impl Store for Stale {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.0.commit(batch)
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl SharedStore for Stale {
+    fn reader(&self) -> kv::Reader {
+        kv::Reader::new(self.0.clone())
+    }
+}
+
+impl Subject for Stale {
+    type Store = Stale;
+
+    fn open(&mut self) -> Result<Stale, StoreError> {
+        Ok(Stale(MemoryTree::default()))
+    }
+
+    fn is_kept(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn the_rules_for_readers_can_be_broken() {
+    assert_eq!(conformance::check(&mut Stale(MemoryTree::default()), 1, 100), Ok(()));
+    assert!(conformance::check_shared(&mut Stale(MemoryTree::default()), 10).is_err());
 }
 
 /// A store that loses the last write of each larger batch, and so does not conform.

@@ -5,6 +5,7 @@ mod common;
 
 use std::cmp::Ordering;
 
+use durable::machine::canonical::key;
 use durable::machine::compare::{equal, order, sorted};
 use durable::machine::hashing::{Distinct, hash};
 use durable::machine::json::{self, Style};
@@ -239,6 +240,9 @@ proptest! {
         if let (Ok(a), Ok(c)) = (EntityId::new("E", &a), EntityId::new("E", &c)) {
             prop_assert_eq!(a, c);
         }
+        if let (Ok(a), Ok(c)) = (key(&a), key(&c)) {
+            prop_assert!(are_equal(&a, &c), "{:?} and {:?}", a, c);
+        }
         let mut distinct = Distinct::default();
         for value in [&a, &b, &c] {
             distinct.add(value).expect("data can be compared");
@@ -260,6 +264,9 @@ proptest! {
         if let (Ok(a), Ok(b)) = (EntityId::new("E", &a), EntityId::new("E", &b)) {
             prop_assert_ne!(a.to_string(), b.to_string());
             prop_assert_ne!(a, b);
+        }
+        if let (Ok(a), Ok(b)) = (key(&a), key(&b)) {
+            prop_assert!(!are_equal(&a, &b), "{:?} of {:?} and {:?}", a, tree, other);
         }
         let mut distinct = Distinct::default();
         distinct.add(&a).expect("data can be compared");
@@ -417,4 +424,24 @@ fn numbers_with_too_many_bits_are_damage() {
     assert!(data.try_decode().is_some());
     *data.0.last_mut().expect("bytes") |= 2;
     assert!(data.try_decode().is_none(), "{data:?}");
+}
+
+/// Lossless JSON of data is read again, whatever its depth, also as a part of another text.
+#[test]
+fn deep_data_survives_as_json() {
+    let of = |depth: usize, open: &str, close: &str| {
+        let text = format!("{}\"{{[\\\"\"{}", open.repeat(depth), close.repeat(depth));
+        json::parse(&text).expect("JSON")
+    };
+    for depth in (1..=260).chain([1_000, 5_000]) {
+        for value in [of(depth, "[", "]"), of(depth, "{\"a\":", "}")] {
+            let data = Data::encode(&value).expect("data");
+            let text = json::from_data(&data);
+            assert_eq!(json::to_data(&text).ok().as_ref(), Some(&data), "{depth}");
+            let line = format!("{{\"entries\":[{{\"args\":{text}}}]}}");
+            let line: serde_json::Value = serde_json::from_str(&line).expect("JSON for other programs");
+            let again = line["entries"][0]["args"].to_string();
+            assert_eq!(json::to_data(&again).ok(), Some(data), "{depth}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use durable::core::lower;
 use durable::engine::query::{InstanceFilter, Paging};
 use durable::engine::{InstanceRecord, Status};
 use durable::host;
+use durable::kv::Endpoint;
 use durable::machine::{Data, EntityId, IfExists, Image, Value};
 use serde_json::Value as Json;
 
@@ -88,7 +89,7 @@ impl Line {
     /// Sends a request once. Returns `None` if there is no answer.
     fn ask(&mut self, request: &Request) -> Option<Response> {
         if self.connection.is_none() {
-            self.connection = Connection::open(&server::store(&self.shared.folder)).ok();
+            self.connection = Connection::open(&Endpoint::new(server::store(&self.shared.folder))).ok();
         }
         match self.connection.as_ref()?.request(request) {
             Ok(response) => {

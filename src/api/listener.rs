@@ -7,15 +7,17 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::host::{Handle, Host, Reads};
+use crate::kv::Endpoint;
 
-use super::socket::{contents, greet, length, send, short, socket};
-use super::{Request, Response, answer};
+use super::query::answer;
+use super::socket::{contents, greet, length, send, short};
+use super::{Request, Response};
 
 /// The largest number of clients connected at once.
 const CLIENTS: usize = 256;
@@ -37,13 +39,13 @@ pub struct Listener {
 
 impl Listener {
     /// Listens for other processes that use a host.
-    pub fn open(folder: &Path, host: &Host) -> io::Result<Listener> {
-        let path = socket(folder);
+    pub fn open(endpoint: &Endpoint, host: &Host) -> io::Result<Listener> {
+        let path = endpoint.socket();
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = short(folder, |path| UnixListener::bind(path))?;
+        let listener = short(endpoint, |path| UnixListener::bind(path))?;
         // A user who may not write the store may not connect either.
         let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&path, only_owner)?;

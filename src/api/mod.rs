@@ -11,7 +11,7 @@ mod socket;
 
 pub use crate::host::{Change, Changes, Command, Followed, Reply, Starting};
 pub use listener::Listener;
-pub use query::{Answer, Queries, Query, QueryError, answer};
+pub use query::{Answer, Queries, Query, QueryError, answered};
 pub use session::{End, HostSession};
 pub use socket::{Connection, PROTOCOL};
 // The protocol without a socket, for fuzzing.

@@ -7,7 +7,7 @@ use crate::engine::query::{
     self, EntityFilter, EntityView, HistoryPage, InstanceFilter, OutputPage, Page, Paging, ProgramView,
 };
 use crate::engine::{Function, History, InstanceRecord, ReadError, functions, read_modules, read_record};
-use crate::kv::Read;
+use crate::kv::{Cause, Read};
 use crate::machine::EntityId;
 
 /// The number of items of each page when all items are wanted.
@@ -68,10 +68,10 @@ pub enum Answer {
 /// The reason why a query has no answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum QueryError {
-    /// The store can't be read, for this reason.
-    Unreadable(String),
-    /// The process that has the store does not answer, for this reason.
-    Lost(String),
+    /// The store can't be read.
+    Unreadable(ReadError),
+    /// The process that has the store does not answer.
+    Lost { source: Cause },
     /// The answer belongs to another query.
     Unexpected,
 }
@@ -79,23 +79,39 @@ pub enum QueryError {
 impl std::fmt::Display for QueryError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            QueryError::Unreadable(reason) => f.write_str(reason),
-            QueryError::Lost(reason) => {
-                write!(f, "the process that has the store does not answer: {reason}")
+            QueryError::Unreadable(error) => error.fmt(f),
+            QueryError::Lost { source } => {
+                write!(f, "the process that has the store does not answer: {}", source.words())
             }
             QueryError::Unexpected => f.write_str("the process that has the store answers something else"),
         }
     }
 }
 
-impl std::error::Error for QueryError {}
+impl std::error::Error for QueryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // The message is that of the inner error, so the source is too.
+            QueryError::Unreadable(error) => error.source(),
+            QueryError::Lost { source } => Some(source.error()),
+            QueryError::Unexpected => None,
+        }
+    }
+}
 
-/// Answers a query from a store.
-pub fn answer(store: &dyn Read, query: &Query) -> Answer {
+impl From<ReadError> for QueryError {
+    fn from(error: ReadError) -> QueryError {
+        QueryError::Unreadable(error)
+    }
+}
+
+/// Answers a query from a store. The answer for another process has the error in words.
+pub(super) fn answer(store: &dyn Read, query: &Query) -> Answer {
     answered(store, query).unwrap_or_else(|error| Answer::Unreadable(error.to_string()))
 }
 
-fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
+/// Answers a query from a store.
+pub fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
     Ok(match query {
         Query::Instance(id) => Answer::Instance(read_record(store, id)?),
         Query::Instances { filter, paging } => Answer::Instances(query::instances(store, filter, paging)?),
@@ -157,8 +173,7 @@ pub trait Queries {
         if pages.is_empty() {
             return Ok(None);
         }
-        let whole = query::assemble(pages).map_err(|error| QueryError::Unreadable(error.to_string()))?;
-        Ok(Some(whole))
+        Ok(Some(query::assemble(pages)?))
     }
 
     /// Returns the tree of an instance, or `None` if there is no such instance.
@@ -290,12 +305,13 @@ fn all_pages<P>(
             return Ok(pages);
         }
     }
-    Err(QueryError::Unreadable(format!("{id} begins anew faster than its {what} can be read")))
+    let reason = format!("{id} begins anew faster than its {what} can be read");
+    Err(QueryError::Unreadable(reason.into()))
 }
 
 fn unexpected(answer: Answer) -> QueryError {
     match answer {
-        Answer::Unreadable(reason) => QueryError::Unreadable(reason),
+        Answer::Unreadable(reason) => QueryError::Unreadable(reason.into()),
         _ => QueryError::Unexpected,
     }
 }
@@ -303,6 +319,6 @@ fn unexpected(answer: Answer) -> QueryError {
 /// A store that is open here answers by itself.
 impl<R: Read> Queries for R {
     fn query(&self, query: Query) -> Result<Answer, QueryError> {
-        Ok(answer(self, &query))
+        Ok(answered(self, &query)?)
     }
 }

@@ -5,11 +5,9 @@
 //! store. So the next process that has the store has a socket of its own.
 
 use std::io;
-use std::path::PathBuf;
 
 use crate::host::{Host, HostError, Settings};
-use crate::kv::StoreError;
-use crate::store::DiskStore;
+use crate::kv::{Endpoint, SharedStore, StoreError};
 
 use super::Listener;
 
@@ -18,7 +16,7 @@ pub struct HostSession {
     // The fields are dropped in this order.
     listener: Option<Listener>,
     pub host: Host,
-    folder: PathBuf,
+    endpoint: Option<Endpoint>,
 }
 
 /// The way in which a run ended.
@@ -32,22 +30,26 @@ pub enum End {
 
 impl HostSession {
     /// Puts a store to use. Nothing goes on until [`Host::recover`] is called.
-    pub fn new(store: DiskStore, settings: Settings) -> HostSession {
+    pub fn new(store: Box<dyn SharedStore>, settings: Settings) -> HostSession {
         HostSession::of(store, |store| Host::new(store, settings))
     }
 
     /// Puts a store to use for clients alone. No instance goes on.
-    pub fn for_clients(store: DiskStore) -> HostSession {
+    pub fn for_clients(store: Box<dyn SharedStore>) -> HostSession {
         HostSession::of(store, Host::for_clients)
     }
 
-    fn of(store: DiskStore, host: impl FnOnce(DiskStore) -> Host) -> HostSession {
-        let folder = store.folder().to_path_buf();
-        HostSession { listener: None, host: host(store), folder }
+    fn of(store: Box<dyn SharedStore>, host: impl FnOnce(Box<dyn SharedStore>) -> Host) -> HostSession {
+        let endpoint = store.endpoint();
+        HostSession { listener: None, host: host(store), endpoint }
     }
 
     /// Puts a store to use, and recovers its unfinished instances: those of a root, or all.
-    pub fn open(store: DiskStore, settings: Settings, root: Option<&str>) -> Result<HostSession, HostError> {
+    pub fn open(
+        store: Box<dyn SharedStore>,
+        settings: Settings,
+        root: Option<&str>,
+    ) -> Result<HostSession, HostError> {
         let mut session = HostSession::new(store, settings);
         session.host.recover(root)?;
         Ok(session)
@@ -56,13 +58,17 @@ impl HostSession {
     /// Watches for slices that take long, and sets aside the instances and entities that the last
     /// processes died of, except the one that is wanted. Call this before the store is recovered.
     pub fn watch_slices(&mut self, wanted: Option<&str>) {
-        self.host.watch_slices(&self.folder, wanted);
+        if let Some(endpoint) = &self.endpoint {
+            self.host.watch_slices(endpoint, wanted);
+        }
     }
 
-    /// Lets other processes reach the host. Without the listener they can't look at the store while
-    /// it is in use; everything else works.
+    /// Lets other processes reach the host, if the store has an endpoint. Without the listener they
+    /// can't look at the store while it is in use; everything else works.
     pub fn listen(&mut self) -> io::Result<()> {
-        self.listener = Some(Listener::open(&self.folder, &self.host)?);
+        if let Some(endpoint) = &self.endpoint {
+            self.listener = Some(Listener::open(endpoint, &self.host)?);
+        }
         Ok(())
     }
 
@@ -76,13 +82,13 @@ impl HostSession {
     }
 
     /// Ends the host, and gives the store back.
-    pub fn into_store(self) -> DiskStore {
+    pub fn into_store(self) -> Box<dyn SharedStore> {
         drop(self.listener);
         self.host.into_store()
     }
 
     /// Ends the host, and closes the store.
     pub fn close(self) -> Result<(), StoreError> {
-        self.into_store().close()
+        self.into_store().end()
     }
 }

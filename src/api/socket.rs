@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::kv::{Cause, Endpoint};
+
 use super::{Answer, Changes, Command, Followed, Queries, Query, QueryError, Reply, Request, Response};
 
 /// The largest size of a request or a response, in bytes.
@@ -90,21 +92,16 @@ pub(super) fn contents<T: DeserializeOwned>(stream: &mut impl Read, len: u32) ->
     postcard::from_bytes(&bytes).map_err(io::Error::other)
 }
 
-/// Returns the path of a store's socket.
-pub(super) fn socket(folder: &Path) -> PathBuf {
-    folder.join("socket")
-}
-
-/// Passes a path to the socket that is short enough for the system. A long path goes through the
+/// Passes a path to the socket of an endpoint that is short enough for the system. A long path goes through the
 /// folder's own descriptor.
-pub(super) fn short<T>(folder: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+pub(super) fn short<T>(endpoint: &Endpoint, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     use std::os::fd::AsRawFd;
     const MOST: usize = 100;
-    let path = socket(folder);
+    let path = endpoint.socket();
     if path.as_os_str().len() <= MOST || !cfg!(target_os = "linux") {
         return with(&path);
     }
-    let folder = std::fs::File::open(folder)?;
+    let folder = std::fs::File::open(endpoint.folder())?;
     with(&PathBuf::from(format!("/proc/self/fd/{}/socket", folder.as_raw_fd())))
 }
 
@@ -115,10 +112,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the process that has the store in a folder. An error of the kind `InvalidData`
+    /// Connects to the process that has the store of an endpoint. An error of the kind `InvalidData`
     /// means that the process has another version.
-    pub fn open(folder: &Path) -> io::Result<Connection> {
-        let mut stream = short(folder, |path| UnixStream::connect(path))?;
+    pub fn open(endpoint: &Endpoint) -> io::Result<Connection> {
+        let mut stream = short(endpoint, |path| UnixStream::connect(path))?;
         greet(&mut stream)?;
         stream.set_read_timeout(None)?;
         Ok(Connection { stream: stream.into() })
@@ -157,7 +154,7 @@ impl Queries for Connection {
         match self.request(&Request::Query(query)) {
             Ok(Response::Answer(answer)) => Ok(*answer),
             Ok(_) => Err(QueryError::Unexpected),
-            Err(error) => Err(QueryError::Lost(crate::os::reason(&error))),
+            Err(error) => Err(QueryError::Lost { source: Cause::new(error) }),
         }
     }
 }

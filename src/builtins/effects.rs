@@ -88,6 +88,10 @@ effects! {
         Env "env" 1 1 EFFECTFUL;
         /// A variable of the environment, which is known by name only.
         Secret "secret" 1 1 EFFECTFUL;
+        /// A time zone of a name, with its rules.
+        TimeZone "time_zone" 1 1 EFFECTFUL;
+        /// A signature by a secret key, given the key, the text or bytes, and options.
+        HashHmac "hash_hmac" 3 3 EFFECTFUL;
     }
     outside AfterCommit {
         /// A line of standard input, after a prompt.
@@ -238,7 +242,7 @@ impl Effect {
 
 /// Returns the name of an effect in programs, even if this version does not know the effect.
 pub fn shown(name: &str) -> String {
-    name.replace("fs_", "fs.")
+    name.replace("fs_", "fs.").replace("time_", "time.").replace("hash_", "hash.")
 }
 
 impl std::fmt::Debug for Effect {

@@ -180,8 +180,8 @@ const OTHERS: &[Builtin] = &[
     // A native of an earlier library. Programs are stored with the library that they began with, so
     // a native is never removed.
     native("list_room", 1),
-    native("list_sort", 1),
-    native("list_sort_by", 2),
+    range("list_sort", 1, 2),
+    range("list_sort_by", 2, 3),
     native("list_group", 2),
     native("list_reverse", 1),
     native("list_contains", 2),
@@ -195,6 +195,7 @@ const OTHERS: &[Builtin] = &[
     native("list_take", 2),
     native("list_drop", 2),
     native("list_chunk", 2),
+    native("list_shuffled", 3),
     // Strings.
     native("string_split", 2),
     native("string_trim", 1),
@@ -213,6 +214,8 @@ const OTHERS: &[Builtin] = &[
     native("string_to_float", 1),
     native("string_bytes", 1),
     native("string_padding", 3),
+    native("char_code", 1),
+    native("char_of", 1),
     // Records.
     native("record_keys", 1),
     native("record_values", 1),
@@ -222,6 +225,7 @@ const OTHERS: &[Builtin] = &[
     native("record_has", 2),
     native("record_merge", 2),
     native("record_from_entries", 1),
+    native("key", 1),
     // Numbers.
     native("math_abs", 1),
     native("math_floor", 1),
@@ -236,9 +240,16 @@ const OTHERS: &[Builtin] = &[
     native("math_tan", 1),
     native("to_float", 1),
     native("math_round_to", 2),
+    native("bits_and", 2),
+    native("bits_or", 2),
+    native("bits_xor", 2),
+    native("bits_not", 1),
+    native("bits_count", 1),
+    native("bits_shift_left", 2),
+    native("bits_shift_right", 2),
     // Formats.
     range("json_parse", 1, 2),
-    native("json_encode", 1),
+    range("json_encode", 1, 2),
     native("json_pretty", 1),
     native("csv_parse", 2),
     native("csv_encode", 2),
@@ -252,7 +263,7 @@ const OTHERS: &[Builtin] = &[
     native("regex_replace", 3),
     native("regex_split", 2),
     // Time.
-    native("time_parse", 1),
+    range("time_parse", 1, 3),
     native("time_format", 3),
     native("time_parts", 2),
     native("time_from_parts", 2),
@@ -260,6 +271,12 @@ const OTHERS: &[Builtin] = &[
     native("instant_nanos", 1),
     native("duration_from_nanos", 1),
     native("duration_nanos", 1),
+    native("time_offset", 2),
+    native("time_shift", 3),
+    native("time_start", 3),
+    native("time_parse_duration", 1),
+    native("cron_parse", 1),
+    native("cron_next", 3),
     // Bytes.
     native("bytes_of", 1),
     native("bytes_text", 1),
@@ -271,6 +288,11 @@ const OTHERS: &[Builtin] = &[
     native("bytes_list", 1),
     native("bytes_sha256", 1),
     native("bytes_join", 1),
+    native("hash", 2),
+    range("hmac", 2, 3),
+    range("base64_encode", 1, 2),
+    native("base64_decode", 1),
+    native("uuid_v7", 2),
 ];
 
 #[cfg(test)]

@@ -37,7 +37,8 @@ macro_rules! std_modules {
 
 std_modules!(
     "prelude", "list", "string", "record", "math", "json", "csv", "regex", "time", "bytes", "http", "fs",
-    "exec", "log", "task", "retry", "saga", "repl"
+    "exec", "log", "task", "retry", "saga", "set", "map", "random", "uuid", "hash", "base64", "bits", "char",
+    "cron", "repl"
 );
 
 /// The largest number of modules in a program.

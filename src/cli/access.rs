@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::api::{Answer, Command, Connection, HostSession, Queries, Query, QueryError, Reply};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{History, InstanceRecord};
-use crate::kv::{Cause, StoreError};
+use crate::kv::{Cause, Endpoint, StoreError};
 use crate::machine::{ErrorData, bad_own_id};
 use crate::store::{self, DiskStore};
 
@@ -44,7 +44,7 @@ fn open_by(
             Err(error @ StoreError::InUse { .. }) => error,
             Err(error) => return Err(error),
         };
-        match Connection::open(folder) {
+        match Connection::open(&Endpoint::new(folder)) {
             Ok(connection) => return Ok(Opened::Another(connection, error)),
             Err(other) if other.kind() == ErrorKind::InvalidData => {
                 return Err(StoreError::OtherVersion { source: Cause::new(other) });
@@ -111,7 +111,7 @@ impl Access {
 
     fn of(opened: Opened) -> Access {
         match opened {
-            Opened::Own(store) => Access::Here(Box::new(HostSession::for_clients(*store))),
+            Opened::Own(store) => Access::Here(Box::new(HostSession::for_clients(store))),
             Opened::Another(connection, _) => Access::There(connection),
         }
     }
@@ -173,8 +173,8 @@ fn lost(reason: &str) -> Problem {
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Problem {
         match error {
-            QueryError::Unreadable(reason) => unreadable(reason),
-            QueryError::Lost(reason) => lost(&reason),
+            QueryError::Unreadable(error) => unreadable(error),
+            QueryError::Lost { source } => lost(&source.words()),
             QueryError::Unexpected => {
                 Problem::new(STORE, error.to_string()).hint("it may be of another version")
             }

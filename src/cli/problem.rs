@@ -57,17 +57,11 @@ impl From<HostError> for Problem {
     fn from(error: HostError) -> Problem {
         match error {
             HostError::Store(error) => error.into(),
-            HostError::Output(error) => {
-                let reason = crate::os::reason(&error);
-                Problem::new(STORE, format!("standard output can't be written: {reason}"))
-                    .hint("nothing that was printed counts as lost; go on with `durable resume`")
-            }
-            HostError::Unreadable(reason) => unreadable(reason),
-            HostError::NotProvided(name) => {
-                let title = format!("`{name}` is an `extern activity`, which this process does not provide");
-                Problem::new(FAILED, title)
-                    .hint("the Rust program around registers it, and goes on from here: docs/embedding.md")
-            }
+            HostError::Output(_) => Problem::new(STORE, error.to_string())
+                .hint("nothing that was printed counts as lost; go on with `durable resume`"),
+            HostError::Unreadable(error) => unreadable(error),
+            HostError::NotProvided(_) => Problem::new(FAILED, error.to_string())
+                .hint("the Rust program around registers it, and goes on from here: docs/embedding.md"),
             HostError::Interrupted => Problem::new(INTERRUPTED, ""),
         }
     }

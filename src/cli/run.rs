@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::api::{Command, Connection, End, HostSession, Queries, Reply};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{
-    InstanceRecord, Known, Lifecycle, Mismatch, Outcome, Quotas, Retention, SCRIPT, Status, known_id,
+    Ending, InstanceRecord, Known, Lifecycle, Mismatch, Quotas, Retention, SCRIPT, Status, known_id,
 };
 use crate::host::{self, Groups, Host, Settings};
 use crate::machine::{Data, IfExists, Image, Value, format, json as values};
@@ -76,7 +76,7 @@ pub fn run(run: Run) -> Result<u8, Problem> {
         lean: true,
         ..Settings::default()
     };
-    let mut session = HostSession::open(store, settings, Some(&id))?;
+    let mut session = HostSession::open(Box::new(store), settings, Some(&id))?;
     let host = &mut session.host;
     let wanted = InstanceRecord::new(&id, image.code.hash, &file, SCRIPT, args, host::now());
     let mut shows = Shows::Nothing;
@@ -195,7 +195,7 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
         lean: true,
         ..Settings::default()
     };
-    let mut session = HostSession::new(store, settings);
+    let mut session = HostSession::new(Box::new(store), settings);
     session.watch_slices(resume.id.as_deref());
     let host = &mut session.host;
     let root = resume.id.as_ref().and(records.first()).map(|record| record.root.clone());
@@ -287,7 +287,7 @@ pub fn stem(file: &str) -> String {
 /// Chooses the instance for a run without an id: the newest unfinished one of the same script with
 /// the same arguments, or else a new one.
 fn choose(
-    store: &DiskStore,
+    store: &dyn Queries,
     file: &str,
     args: &Data,
     image: &Rc<Image>,
@@ -340,12 +340,12 @@ fn finish(mut session: HostSession, ids: &[String], as_json: bool, shows: Shows)
         End::Done => {
             for id in ids {
                 code = code.max(match host.outcome(id) {
-                    Some(Outcome::Nondeterminism(mismatch)) => {
+                    Some(Ending::Nondeterminism(mismatch)) => {
                         let record = known(host.store(), id)?;
                         stuck(host.store(), &record, mismatch)?;
                         FAILED
                     }
-                    Some(Outcome::Incompatible(reason)) => {
+                    Some(Ending::Incompatible(reason)) => {
                         return Err(unreadable(format!("{id} can't go on: {reason}")));
                     }
                     _ => outcome(host.store(), id, as_json, shows)?,

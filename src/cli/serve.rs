@@ -30,7 +30,7 @@ pub fn serve(serve: Serve) -> Result<u8, Problem> {
     let tls = checked(&serve.http)?;
     let store = super::access::own(&place.store)?;
     let mut session = HostSession::new(
-        store,
+        Box::new(store),
         Settings {
             stays: true,
             lean: true,

@@ -12,7 +12,7 @@ use crate::machine::{Data, ErrorData, RequestKind, Value, ids, options};
 use super::address::Address;
 use super::arrivals::first_text;
 use super::errand::{Errand, errand};
-use super::events::{Leaving, Outcome, Output, StepId};
+use super::events::{Ending, Leaving, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::Instance;
 use super::locks::section;
@@ -282,7 +282,7 @@ impl Engine {
                 self.wake(id);
             }
             Err(reason) => {
-                let outcome = Outcome::Incompatible(reason);
+                let outcome = Ending::Incompatible(reason);
                 self.emit(Leaving::Ended { instance: id.clone(), outcome, told: false });
                 self.left(id);
             }

@@ -22,6 +22,7 @@ use super::outbox::{Line, StoredLines};
 use super::purge::Tree;
 use super::record::{InstanceRecord, Lifecycle};
 use super::rewind::Rewinding;
+use super::undo::Undo;
 
 /// An attempt: its request, execution and life, and its number. The attempts of an operation are
 /// numbered consecutively.
@@ -68,6 +69,8 @@ pub enum Event {
         time: i64,
         root: Option<String>,
     },
+    /// The contents of entities move to other keys by these writes.
+    Rekey { moves: Batch },
     /// An instance begins. Its program becomes the newest for its entities.
     Begin { record: InstanceRecord, image: Rc<Image> },
     /// A program's orchestrations and entities become known to the store under their names.
@@ -86,6 +89,8 @@ pub enum Event {
     Wake { id: String },
     /// Stored instances are rewound. All earlier writes are in the store.
     Rewind(Rewinding),
+    /// A stored instance is taken back. Its whole history is in the store.
+    Undo(Undo),
     /// The new record of a stored instance that is not in memory. It has fewer permissions.
     Restrict { record: InstanceRecord },
     /// A message from a client. No other message has the key `from`.
@@ -150,7 +155,7 @@ pub enum Leaving {
     Line { run: u64, line: Line },
     /// An instance has ended, and its outcome may be shown. `told` says whether other instances
     /// were told.
-    Ended { instance: Arc<str>, outcome: Outcome, told: bool },
+    Ended { instance: Arc<str>, outcome: Ending, told: bool },
     /// A message without effect, for which no sender waits. For people.
     Lost { what: String, error: ErrorData },
 }
@@ -179,7 +184,7 @@ pub enum ChangeKind {
 
 /// The way in which an instance ended, or the reason why it stopped.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum Ending {
     Completed(Data),
     Failed(ErrorData),
     Terminated(Data),

@@ -9,7 +9,7 @@ use crate::permissions::Permissions;
 
 use super::address::{Address, LifeId};
 use super::entity::Hold;
-use super::events::{Leaving, Outcome};
+use super::events::{Ending, Leaving, Output, StepId};
 use super::history::History;
 use super::instance::Instance;
 use super::keys;
@@ -20,6 +20,7 @@ use super::record::InstanceRecord;
 use super::rewind::{Back, Rewinding};
 use super::scheduler::Ready;
 use super::step::Engine;
+use super::undo::Undo;
 
 impl Engine {
     /// Recovers lines that may not be out. Those of the root, or all of them without a root, leave
@@ -76,6 +77,27 @@ impl Engine {
         for back in rewinding.instances {
             self.goes_back(back);
         }
+    }
+
+    /// Takes an instance back. What it had under way is broken off, and it is read from the store
+    /// again.
+    pub(super) fn undo(&mut self, undo: Undo) {
+        let Undo { id, image, batch, .. } = undo;
+        let id: Arc<str> = id.into();
+        if let Some(instance) = self.residents.get(&id) {
+            for (seq, open) in instance.evaluation.open.iter() {
+                self.scheduler.clear_timer(&id, *seq);
+                if open.dispatched {
+                    let step = StepId::of(&id, &instance.record, open);
+                    self.outputs.push(Output::Abandon { step });
+                }
+            }
+        }
+        self.residents.put_away(&id);
+        self.programs.store(&image, &mut self.batch);
+        self.batch.writes.extend(batch.writes);
+        self.wanted.wait_for_writes();
+        self.fetch(Address::Instance(id));
     }
 
     /// Replaces the record of an instance that is not in memory by one with fewer permissions.
@@ -142,7 +164,7 @@ impl Engine {
         let mut instance = match Instance::new(&image, record, history) {
             Ok(instance) => Box::new(instance),
             Err(reason) => {
-                let outcome = Outcome::Incompatible(reason);
+                let outcome = Ending::Incompatible(reason);
                 self.emit(Leaving::Ended { instance: id, outcome, told: false });
                 return;
             }

@@ -71,6 +71,7 @@ mod stored;
 mod suspects;
 mod timers;
 mod turns;
+mod undo;
 mod wanted;
 mod writes;
 
@@ -79,8 +80,7 @@ pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
 pub use entry::{Args, Entry, RecordedRequest};
 pub use evaluation::Mismatch;
-pub use events::{ChangeKind, Event, Leaving, Outcome, Output, StepId};
-pub use extend::{Cut, cut, described};
+pub use events::{ChangeKind, Ending, Event, Leaving, Output, StepId};
 pub use fetch::{fetch, look_up, recovery};
 pub use functions::{Function, function, functions, orchestrations};
 pub use gate::{Durable, Gate, Gated, Unwritten, Writes};
@@ -101,8 +101,8 @@ pub use reads::{
     Deployed, Images, deployed, read_history, read_holds, read_life, read_mail, read_record, read_time,
 };
 pub use record::{InstanceRecord, Lifecycle, Status};
-pub use rekey::rekeying;
 pub use replay::{Replayed, Watcher, replay, state_at_end};
 pub use rewind::{Back, Rewinding, Steps, rewind};
 pub use run::status_of;
 pub use step::Engine;
+pub use undo::Undo;

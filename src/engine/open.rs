@@ -8,7 +8,7 @@ use crate::machine::options::{self, Policy};
 use crate::machine::{Data, ErrorData, Request, RequestKind, Value, snapshot};
 
 use super::checkpoint::SavedOpen;
-use super::entry::RecordedRequest;
+use super::entry::{Entry, RecordedRequest};
 use super::fault::{self, Fault};
 
 /// The state of the next attempt at an activity.
@@ -279,4 +279,12 @@ pub(super) fn policy_of(request: &Request) -> Policy {
 /// Returns how long a `lock` waits.
 fn lock_timeout(args: &Data) -> Option<i64> {
     options::lock(args.items().get(1)?).ok()?
+}
+
+/// Describes the request of an entry for people.
+pub(super) fn described(entry: &Entry) -> String {
+    match entry {
+        Entry::Requested { what, args, .. } => describe(what, args),
+        _ => String::new(),
+    }
 }

@@ -4,11 +4,11 @@
 //! In a store of such a version, entities lie under keys that are never read. They are moved once,
 //! when the store is opened.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::kv::{Batch, Read};
+use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
 use crate::machine::{Data, EntityId, Value, format};
 
 use super::keys;
@@ -16,7 +16,7 @@ use super::read_error::ReadError;
 
 /// Returns the writes that move all contents of entities to canonical keys and note that this is
 /// done. `None` if it was done before, or if there are no entities.
-pub fn rekeying(store: &dyn Read) -> Result<Option<Batch>, ReadError> {
+pub(super) fn rekeying(store: &dyn Read) -> Result<Option<Batch>, ReadError> {
     if store.get(keys::CANONICAL)?.is_some() {
         return Ok(None);
     }
@@ -52,6 +52,34 @@ pub fn rekeying(store: &dyn Read) -> Result<Option<Batch>, ReadError> {
     }
     batch.put(keys::CANONICAL.to_vec(), vec![1]);
     Ok(Some(batch))
+}
+
+/// A store as it will be after the move.
+pub(super) struct Moved<'a> {
+    store: &'a dyn Read,
+    moves: BTreeMap<&'a [u8], Option<&'a [u8]>>,
+}
+
+impl<'a> Moved<'a> {
+    pub fn new(store: &'a dyn Read, moves: &'a Batch) -> Moved<'a> {
+        let moves = moves.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        Moved { store, moves: moves.collect() }
+    }
+}
+
+impl Read for Moved<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.moves.get(key) {
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
+            None => self.store.get(key),
+        }
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let above = self.moves.range(first_of(prefix, from)..).map(|(key, value)| (*key, *value));
+        let above = above.take_while(|(key, _)| key.starts_with(prefix));
+        overlay(above, |visit| self.store.scan_from(prefix, from, visit), visit)
+    }
 }
 
 /// Returns the canonical key for the contents of a key.

@@ -20,7 +20,7 @@ use super::entry::Entry;
 use super::history::{Chunk, History, pieces};
 use super::keys;
 use super::message::{Message, StoredMail};
-use super::open::Open;
+use super::open::{Open, described};
 use super::reads::{Images, read_history, read_record};
 use super::record::{InstanceRecord, Status};
 use super::refit::{Later, Original, Refit};
@@ -365,7 +365,7 @@ fn goes_back(record: &InstanceRecord) -> bool {
 /// Returns a request that is gone, as text for people.
 fn cut(entry: &Entry) -> Option<(u64, String)> {
     match entry {
-        Entry::Requested { seq, .. } => Some((*seq, super::described(entry))),
+        Entry::Requested { seq, .. } => Some((*seq, described(entry))),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use super::Status;
 use super::address::Address;
 use super::arrivals::{Delivery, first_text};
 use super::evaluation::{Advance, Mismatch};
-use super::events::{Leaving, Outcome, Output, StepId};
+use super::events::{Ending, Leaving, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::Instance;
 use super::message::{Mail, Message};
@@ -172,7 +172,7 @@ impl Engine {
             self.control(id, &mail, now);
             return;
         }
-        let outcome = Outcome::Nondeterminism(mismatch);
+        let outcome = Ending::Nondeterminism(mismatch);
         self.emit(Leaving::Ended { instance: id.clone(), outcome, told: false });
         self.stop(id);
     }
@@ -370,11 +370,11 @@ pub(super) fn handle(id: &str) -> Data {
 }
 
 /// Returns the outcome of a status.
-pub(super) fn outcome_of(status: &Status) -> Outcome {
+pub(super) fn outcome_of(status: &Status) -> Ending {
     match status.clone() {
-        Status::Completed(value) => Outcome::Completed(value),
-        Status::Failed(error) => Outcome::Failed(error),
-        Status::Terminated(why) => Outcome::Terminated(why),
+        Status::Completed(value) => Ending::Completed(value),
+        Status::Failed(error) => Ending::Failed(error),
+        Status::Terminated(why) => Ending::Terminated(why),
         status @ (Status::Running | Status::Suspended) => {
             sure(Err(status.word()), "an instance that is finished has ended")
         }

@@ -176,6 +176,10 @@ impl Engine {
                 self.recover_lines(lines, root.as_deref());
                 self.recover(mail, holds, root.as_deref());
             }
+            Event::Rekey { moves } => {
+                self.batch.writes.extend(moves.writes);
+                self.wanted.wait_for_writes();
+            }
             Event::LinesOut { run, count } => {
                 if let Some(id) = self.outbox.out(run, count, &mut self.batch) {
                     self.lines_are_out(&id);
@@ -228,6 +232,7 @@ impl Engine {
                 }
             }
             Event::Rewind(rewinding) => self.rewind(rewinding),
+            Event::Undo(undo) => self.undo(undo),
             Event::Restrict { record } => self.restrict(&record),
             Event::Send { to, from, message } => {
                 let root = Arc::from(from.as_str());

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use crate::engine::StepId;
 use crate::machine::Data;
 
-use super::Outcome;
+use super::EffectResult;
 use super::workers::{Job, Workers};
 
 /// The running activities, and the workers that run them.
@@ -67,7 +67,7 @@ impl Activities {
     }
 
     /// Answers the effect that an activity waits for.
-    pub(super) fn answer(&mut self, ticket: u64, result: Outcome) {
+    pub(super) fn answer(&mut self, ticket: u64, result: EffectResult) {
         self.workers.answer(ticket, result);
     }
 

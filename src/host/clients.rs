@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::engine::Outcome as Ending;
+use crate::engine::Ending;
 
 use super::Answer;
 use super::command::Reply;

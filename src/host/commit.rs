@@ -8,9 +8,8 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::kv::{Batch, StoreError};
+use crate::kv::{Reader, SharedStore};
 use crate::resident;
-use crate::store::{DiskStore, Reader};
 
 use super::Message;
 use super::outgoing::Outgoing;
@@ -47,7 +46,11 @@ pub(super) enum Wrote {
 }
 
 impl Committer {
-    pub(super) fn new(store: DiskStore, messages: Sender<Message>, settings: &Settings) -> Committer {
+    pub(super) fn new(
+        store: Box<dyn SharedStore>,
+        messages: Sender<Message>,
+        settings: &Settings,
+    ) -> Committer {
         Committer {
             writer: Writer::new(store, messages),
             pending: Pending::default(),
@@ -73,13 +76,8 @@ impl Committer {
     }
 
     /// Returns the store, once the batch in flight is written.
-    pub(super) fn into_store(self) -> DiskStore {
+    pub(super) fn into_store(self) -> Box<dyn SharedStore> {
         self.writer.into_store()
-    }
-
-    /// Writes a batch that is not the engine's, before the engine does anything.
-    pub(super) fn prepare(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.writer.prepare(batch)
     }
 
     /// Makes sure of a commit soon when something waits for one, even while the engine is busy.

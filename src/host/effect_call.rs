@@ -5,7 +5,7 @@ use crate::engine::StepId;
 use crate::machine::Data;
 use crate::permissions::Permissions;
 
-use super::Outcome;
+use super::EffectResult;
 
 /// The owner of an effect, which waits for the result.
 pub(super) enum Owner {
@@ -27,5 +27,5 @@ pub(super) struct EffectCall {
 #[must_use = "the engine waits for the answer"]
 pub(super) struct Answered {
     pub step: StepId,
-    pub result: Outcome,
+    pub result: EffectResult,
 }

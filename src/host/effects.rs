@@ -1,10 +1,11 @@
 //! Effects that are executed at once, since they take no time and change nothing outside.
 
 use crate::builtins::{Effect, engine, files, lines, looks, messages, outside, programs, sleep};
-use crate::machine::{Data, ErrorData, Value, secret};
+use crate::machine::natives::hashes;
+use crate::machine::{Data, ErrorData, Value, secret, zones};
 use crate::permissions::Permissions;
 
-use super::{Clock, Outcome, clock, data};
+use super::{Clock, EffectResult, clock, data};
 
 /// Executes an effect, if it is of this kind.
 pub(crate) fn immediate(
@@ -12,7 +13,7 @@ pub(crate) fn immediate(
     args: &Data,
     permissions: &Permissions,
     clock: &Clock,
-) -> Option<Outcome> {
+) -> Option<EffectResult> {
     let value = match effect {
         Effect::Now => Value::Instant(clock.now()),
         Effect::Random => match entropy::<8>() {
@@ -45,6 +46,24 @@ pub(crate) fn immediate(
             // The secret exists now. Its value is read when an effect needs it.
             [Value::Str(name)] => match read_secret(name.as_str(), permissions) {
                 Ok(_) => secret::named(name.as_str()),
+                Err(error) => return Some(Err(error)),
+            },
+            _ => Value::Null,
+        },
+        // The result tells nothing of the key, which stays in this process.
+        Effect::HashHmac => match &args.items()[..] {
+            [key, value, options] => {
+                let key = secret::revealed(key, &mut |name| read_secret(name, permissions));
+                match key.and_then(|key| Ok(hashes::sign(&key, value, options)?)) {
+                    Ok(signature) => signature,
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            _ => Value::Null,
+        },
+        Effect::TimeZone => match &args.items()[..] {
+            [Value::Str(name)] => match zones::named(name.as_str()) {
+                Ok(zone) => zone,
                 Err(error) => return Some(Err(error)),
             },
             _ => Value::Null,
@@ -103,7 +122,7 @@ pub(crate) fn reveal(args: Data, permissions: &Permissions) -> Result<(Data, Rev
 }
 
 /// Returns the outcome of an effect, without the values of secrets in its error.
-pub(crate) fn hidden(outcome: Outcome, revealed: &Revealed) -> Outcome {
+pub(crate) fn hidden(outcome: EffectResult, revealed: &Revealed) -> EffectResult {
     outcome.map_err(|error| match revealed.is_empty() {
         true => error,
         false => {

@@ -22,7 +22,7 @@ use crate::machine::{Data, ErrorData, Value};
 use crate::permissions::{Capability, Permissions};
 
 use super::groups::{Group, Groups};
-use super::{Outcome, data, text_or_bytes};
+use super::{EffectResult, data, text_or_bytes};
 
 /// The largest size of each output of a program, in bytes.
 const MAX_OUTPUT: u64 = 64 << 20;
@@ -63,7 +63,7 @@ pub(crate) fn prepare(args: &Data, permissions: &Permissions) -> Result<Call, Er
 
 impl Call {
     /// Runs the program to its end. Dropping the future ends the process group.
-    pub(crate) async fn run(self, groups: Groups) -> Outcome {
+    pub(crate) async fn run(self, groups: Groups) -> EffectResult {
         let program = self.program.clone();
         let timeout = self.options.timeout;
         let mut group = None;
@@ -102,7 +102,7 @@ impl Call {
         })?
     }
 
-    async fn output(self, groups: &Groups, group: &mut Option<Group>) -> std::io::Result<Outcome> {
+    async fn output(self, groups: &Groups, group: &mut Option<Group>) -> std::io::Result<EffectResult> {
         let mut command = match &self.path {
             None => Command::new(&self.program),
             Some(path) => {

@@ -11,7 +11,7 @@ use tracing::{Instrument, Span};
 
 use crate::machine::{Data, ErrorData, Value};
 
-use super::Outcome;
+use super::EffectResult;
 
 /// A call of an `extern activity`.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub(crate) fn prepare(args: &Data) -> Option<(String, ExternCall)> {
 
 /// Executes a call, with its own spans within the given one. A panic becomes an error of the call.
 /// Dropping the future aborts an async call where it waits.
-pub(crate) async fn run(name: String, provided: Extern, call: ExternCall, span: Span) -> Outcome {
+pub(crate) async fn run(name: String, provided: Extern, call: ExternCall, span: Span) -> EffectResult {
     let mut doing = JoinSet::new();
     match provided {
         Extern::Blocking(function) => doing.spawn_blocking(move || span.in_scope(|| function(call))),

@@ -21,7 +21,7 @@ use crate::permissions::{Capability, Permissions};
 use super::effects::unknown;
 use super::pipes::{self, Blocked, Patience};
 use super::walk::{Astray, Last, Place, walk};
-use super::{Outcome, data};
+use super::{EffectResult, data};
 
 /// The mode of a new file, before the process's umask.
 const NEW_FILE: u32 = 0o666;
@@ -71,7 +71,12 @@ type Done<T> = Result<T, Failure>;
 
 /// Executes an effect on files, which may take as long as the disk does. Returns `None` if the
 /// effect must wait for longer than `patience` allows.
-pub(crate) fn run(effect: Effect, args: &Data, reach: &Reach, patience: Patience<'_>) -> Option<Outcome> {
+pub(crate) fn run(
+    effect: Effect,
+    args: &Data,
+    reach: &Reach,
+    patience: Patience<'_>,
+) -> Option<EffectResult> {
     let args = args.items();
     let Some(Value::Str(path)) = args.first() else {
         return Some(Err(ErrorData::new("type_error", "a path is a string")));

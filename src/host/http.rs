@@ -22,7 +22,7 @@ use crate::machine::options::{Http, http};
 use crate::machine::{Data, ErrorData, Value, json};
 use crate::permissions::{Capability, Permissions, Target};
 
-use super::{Outcome, data, text_or_bytes};
+use super::{EffectResult, data, text_or_bytes};
 
 /// A request that is ready to be sent, as plain data for any thread.
 pub(crate) struct Call {
@@ -173,7 +173,7 @@ struct Hop {
 
 impl Call {
     /// Sends the request and reads the whole response.
-    pub(crate) async fn send(self, clients: HttpClients, permissions: Permissions) -> Outcome {
+    pub(crate) async fn send(self, clients: HttpClients, permissions: Permissions) -> EffectResult {
         let url = self.url.clone();
         let timeout = self.options.timeout;
         let limit = Duration::from_nanos(u64::try_from(timeout).unwrap_or(0));
@@ -186,7 +186,7 @@ impl Call {
         }
     }
 
-    async fn exchange(self, clients: HttpClients, permissions: Permissions) -> Outcome {
+    async fn exchange(self, clients: HttpClients, permissions: Permissions) -> EffectResult {
         let (url, options) = (self.url.clone(), self.options.clone());
         let mut hop = self.first()?;
         let mut redirects = 0;

@@ -63,14 +63,14 @@ pub(crate) type Answer = tokio::sync::oneshot::Sender<Reply>;
 type Images = HashMap<ProgramHash, Rc<Image>>;
 
 /// The outcome of an effect.
-pub(crate) type Outcome = Result<Data, ErrorData>;
+pub(crate) type EffectResult = Result<Data, ErrorData>;
 
 /// A message from another thread to the engine's thread.
 pub(crate) enum Message {
     /// An effect is done.
-    Done { ticket: u64, result: Outcome },
+    Done { ticket: u64, result: EffectResult },
     /// An activity is done, and sends these requests.
-    Activity { ticket: u64, result: Outcome, sends: Vec<Request> },
+    Activity { ticket: u64, result: EffectResult, sends: Vec<Request> },
     /// An activity asks for an effect that a worker cannot execute itself.
     Asks { ticket: u64, effect: Effect, args: Data, permissions: Permissions },
     /// The writer's thread has finished a batch.
@@ -84,7 +84,7 @@ pub(crate) enum Message {
 }
 
 /// Returns a value as the outcome of an effect, or an error if the value cannot be encoded.
-pub(crate) fn data(value: &Value) -> Outcome {
+pub(crate) fn data(value: &Value) -> EffectResult {
     Data::encode(value).map_err(|fail| ErrorData::new("limit", crate::machine::error::title(&fail.value)))
 }
 

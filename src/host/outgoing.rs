@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::engine::{Durable, Gate, Gated, Leaving, Line, Outcome as Ending, Unwritten};
+use crate::engine::{Durable, Ending, Gate, Gated, Leaving, Line, Unwritten};
 use crate::machine::ErrorData;
 use crate::permissions::Permissions;
 

@@ -13,7 +13,7 @@ use super::effects::{Revealed, hidden, reveal, unknown};
 use super::files::Reach;
 use super::performers::Performers;
 use super::running::{Abort, Running};
-use super::{Message, Outcome, Terminal, exec, externs, http};
+use super::{EffectResult, Message, Terminal, exec, externs, http};
 
 /// The files that a request opens: its connection, and one file while a name is looked up.
 const HTTP_FILES: u32 = 2;
@@ -147,7 +147,7 @@ impl Performers {
         owner: Owner,
         name: Option<&str>,
         files: u32,
-        work: impl Future<Output = Outcome> + Send + 'static,
+        work: impl Future<Output = EffectResult> + Send + 'static,
     ) -> Option<Answered> {
         let ticket = self.ticket();
         let messages = self.messages.clone();

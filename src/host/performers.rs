@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use crate::code::Code;
-use crate::engine::{Outcome as Ending, StepId};
+use crate::engine::{Ending, StepId};
 use crate::machine::{Data, ErrorData, Identity};
 use crate::permissions::Permissions;
 
@@ -24,7 +24,7 @@ use super::settings::Settings;
 use super::spans::Spans;
 use super::threads::{Threads, no_threads};
 use super::workers::{Job, Workers};
-use super::{Clock, Message, Outcome, Terminal};
+use super::{Clock, EffectResult, Message, Terminal};
 
 /// Everything that carries out effects and activities.
 pub(super) struct Performers {
@@ -85,7 +85,7 @@ impl Performers {
     }
 
     /// Passes an answer to an activity, or returns the answer to a step.
-    pub(super) fn answer(&mut self, owner: Owner, result: Outcome) -> Option<Answered> {
+    pub(super) fn answer(&mut self, owner: Owner, result: EffectResult) -> Option<Answered> {
         match owner {
             Owner::Step(step) => Some(Answered { step, result }),
             Owner::Activity(ticket) => {
@@ -129,7 +129,12 @@ impl Performers {
     }
 
     /// Takes the result of an effect.
-    pub(super) fn done(&mut self, ticket: u64, result: Outcome, terminal: &mut Terminal) -> Option<Answered> {
+    pub(super) fn done(
+        &mut self,
+        ticket: u64,
+        result: EffectResult,
+        terminal: &mut Terminal,
+    ) -> Option<Answered> {
         if let Some(owner) = self.effects.done(ticket) {
             self.spans.end(ticket, Some(&result));
             return self.answer(owner, result);
@@ -142,7 +147,7 @@ impl Performers {
     }
 
     /// Takes note that an activity is done. Returns its step, unless the activity was abandoned.
-    pub(super) fn activity_done(&mut self, ticket: u64, result: &Outcome) -> Option<StepId> {
+    pub(super) fn activity_done(&mut self, ticket: u64, result: &EffectResult) -> Option<StepId> {
         let step = self.activities.done(ticket)?;
         self.spans.end(ticket, Some(result));
         Some(step)

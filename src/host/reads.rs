@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::ChangeKind;
 use crate::engine::query::changes;
-use crate::kv::{Batch, Read, StoreError};
-use crate::store::Reader;
+use crate::kv::{Batch, Read, Reader, StoreError};
 
 use super::clock;
 
@@ -136,7 +135,7 @@ impl Reads {
             let reader = self.shared.reader.read().unwrap_or_else(PoisonError::into_inner);
             let reader = reader.as_ref().ok_or(Ended)?;
             let applied = self.progress().applied;
-            (question(reader), applied)
+            (question(reader.as_read()), applied)
         };
         let mut progress = self.progress();
         while progress.durable < applied {
@@ -231,7 +230,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use crate::kv::Store;
+    use crate::kv::{SharedStore, Store};
     use crate::store;
 
     use super::*;

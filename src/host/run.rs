@@ -4,7 +4,6 @@
 //! says when they may leave, the performers carry them out, and the answers are the engine's next
 //! events.
 
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -14,12 +13,12 @@ use tokio::sync::oneshot;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Engine, Event, InstanceRecord, Message as Sent, Outcome as Ending, Output, Tree, fetch,
-    known_image, read_history, read_record, recovery, rekeying,
+    Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, fetch, known_image,
+    read_history, read_record, recovery,
 };
+use crate::kv::{Endpoint, Reader, SharedStore};
 use crate::machine::{Data, Image, format};
 use crate::permissions::{self, Permissions};
-use crate::store::{DiskStore, Reader};
 
 use super::clients::Clients;
 use super::command::{Command, Reply};
@@ -50,12 +49,12 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(store: DiskStore, settings: Settings) -> Host {
+    pub fn new(store: Box<dyn SharedStore>, settings: Settings) -> Host {
         let (sender, messages) = channel();
         let mut engine = Engine::new();
         engine.checkpoints.retention = settings.retention;
         engine.quotas = settings.quotas;
-        let folder = Some(permissions::real(store.folder()));
+        let folder = store.endpoint().map(|endpoint| permissions::real(endpoint.folder()));
         Host {
             committer: Committer::new(store, sender.clone(), &settings),
             performers: Performers::new(sender.clone(), folder, &settings),
@@ -72,7 +71,7 @@ impl Host {
     }
 
     /// Returns a host that serves clients alone. No instance goes on in it.
-    pub fn for_clients(store: DiskStore) -> Host {
+    pub fn for_clients(store: Box<dyn SharedStore>) -> Host {
         let mut host = Host::new(store, Settings::default());
         host.engine = Engine::for_clients();
         host
@@ -80,8 +79,8 @@ impl Host {
 
     /// Watches for slices that take long, and sets aside the instances and entities that the last
     /// processes died of, except the one that is wanted. Call this before [`Host::recover`].
-    pub fn watch_slices(&mut self, folder: &Path, wanted: Option<&str>) {
-        let mut suspects = Suspects::open(folder);
+    pub fn watch_slices(&mut self, endpoint: &Endpoint, wanted: Option<&str>) {
+        let mut suspects = Suspects::open(endpoint.folder());
         if let Some(wanted) = wanted {
             suspects.forget(wanted);
         }
@@ -104,12 +103,14 @@ impl Host {
     /// Call this first. With a root, only the instances of that root go on.
     pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
         self.recovered = true;
-        if let Some(batch) = rekeying(self.store())? {
-            self.committer.prepare(&batch)?;
-        }
+        let mut moves = false;
         for event in recovery(self.store(), root)? {
-            let now = self.now();
-            self.engine.handle(event, now);
+            moves |= matches!(event, Event::Rekey { .. });
+            self.feed(event);
+        }
+        if moves {
+            // Readers of the store find entities under their new keys from now on.
+            self.committer.commit(&mut self.engine, true)?;
         }
         if self.engine.goes_on() {
             self.note_clock();
@@ -211,7 +212,7 @@ impl Host {
     }
 
     /// Ends the host, and returns the store.
-    pub fn into_store(self) -> DiskStore {
+    pub fn into_store(self) -> Box<dyn SharedStore> {
         self.performers.abort_all();
         self.committer.into_store()
     }
@@ -279,6 +280,33 @@ impl Host {
             self.raise(id, event);
         }
         Ok(Ok(()))
+    }
+
+    /// Takes an instance back to where it waited for an event, with its program and its status of
+    /// that time. Returns descriptions of the requests that it made since. An error says why this
+    /// can't be.
+    pub fn undo(
+        &mut self,
+        id: &str,
+        event: &str,
+        image: &Rc<Image>,
+        custom: Data,
+    ) -> Result<Result<Vec<String>, String>, HostError> {
+        self.committer.commit(&mut self.engine, true)?;
+        let record = read_record(self.store(), id)?;
+        let Some(record) = record else { return Ok(Err(format!("there is no instance `{id}`"))) };
+        let history = read_history(self.store(), &record)?;
+        let undo = match Undo::plan(&record, &history, event, image, custom) {
+            Ok(undo) => undo,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let dropped = undo.dropped();
+        self.add_program(image.clone());
+        self.feed(Event::Undo(undo));
+        // Nothing that was under way leaves any more.
+        self.outputs()?;
+        self.commit_and_release(true)?;
+        Ok(Ok(dropped))
     }
 
     /// Raises an event without a payload for an instance.

@@ -1,5 +1,7 @@
 //! The settings of a host, and the errors that stop it.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -52,14 +54,42 @@ pub struct Settings {
 #[derive(Debug)]
 pub enum HostError {
     Store(StoreError),
-    /// Something in the store cannot be used, for this reason.
-    Unreadable(String),
+    /// Something in the store cannot be used.
+    Unreadable(ReadError),
     /// Standard output cannot be written.
     Output(io::Error),
     /// An `extern activity` of this name was called, which this process does not provide.
     NotProvided(String),
     /// The process was asked to stop.
     Interrupted,
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostError::Store(error) => error.fmt(f),
+            HostError::Unreadable(error) => error.fmt(f),
+            HostError::Output(error) => {
+                write!(f, "standard output can't be written: {}", crate::os::reason(error))
+            }
+            HostError::NotProvided(name) => {
+                write!(f, "`{name}` is an `extern activity`, which this process does not provide")
+            }
+            HostError::Interrupted => f.write_str("it was asked to stop"),
+        }
+    }
+}
+
+impl Error for HostError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // The message is that of the inner error, so the source is too.
+            HostError::Store(error) => error.source(),
+            HostError::Unreadable(error) => error.source(),
+            HostError::Output(error) => Some(error),
+            HostError::NotProvided(_) | HostError::Interrupted => None,
+        }
+    }
 }
 
 impl From<StoreError> for HostError {
@@ -72,7 +102,7 @@ impl From<ReadError> for HostError {
     fn from(error: ReadError) -> HostError {
         match error {
             ReadError::Store(error) => HostError::Store(error),
-            ReadError::Unreadable(reason) => HostError::Unreadable(reason),
+            error => HostError::Unreadable(error),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use tracing::{Level, Span, field};
 
-use crate::engine::{Address, Outcome as Ending};
+use crate::engine::{Address, Ending};
 
-use super::Outcome;
+use super::EffectResult;
 
 /// The open spans.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Spans {
     }
 
     /// Ends the span of a ticket. Without a result, the work was abandoned.
-    pub(super) fn end(&mut self, ticket: u64, result: Option<&Outcome>) {
+    pub(super) fn end(&mut self, ticket: u64, result: Option<&EffectResult>) {
         let Some(span) = self.tickets.remove(&ticket) else { return };
         match result {
             Some(Ok(_)) => {}

@@ -10,7 +10,7 @@ use std::thread;
 use crate::engine::Line;
 use crate::machine::{ErrorData, MAX_TEXT, Value};
 
-use super::{Message, Outcome, data};
+use super::{EffectResult, Message, data};
 
 /// A function that writes a line above the one that is being typed.
 pub type Above = Box<dyn FnMut(String) + Send>;
@@ -23,7 +23,7 @@ pub struct Terminal {
     progress: bool,
     reader: Option<Sender<(u64, String)>>,
     /// The lines that were read for effects that were abandoned meanwhile.
-    spare: VecDeque<Outcome>,
+    spare: VecDeque<EffectResult>,
     /// The function that writes above the line being typed, and whether a line is being typed.
     above: Option<Above>,
     typed_in: bool,
@@ -142,7 +142,12 @@ impl Terminal {
 
     /// Asks for a line of standard input. The answer comes as a message, or is returned if it is
     /// there already.
-    pub(crate) fn input(&mut self, ticket: u64, prompt: &str, messages: &Sender<Message>) -> Option<Outcome> {
+    pub(crate) fn input(
+        &mut self,
+        ticket: u64,
+        prompt: &str,
+        messages: &Sender<Message>,
+    ) -> Option<EffectResult> {
         self.clear();
         if let Some(line) = self.spare.pop_front() {
             return Some(line);
@@ -179,7 +184,7 @@ impl Terminal {
     }
 
     /// Keeps a line that is no longer wanted, for the next read.
-    pub(crate) fn keep(&mut self, line: Outcome) {
+    pub(crate) fn keep(&mut self, line: EffectResult) {
         self.spare.push_back(line);
     }
 }
@@ -200,7 +205,7 @@ impl Lines {
     }
 
     /// Reads a line, or null at the end. Returns `None` if the person wants to stop.
-    fn read(&mut self, prompt: &str) -> Option<Outcome> {
+    fn read(&mut self, prompt: &str) -> Option<EffectResult> {
         let problem = |error: String| {
             Some(Err(ErrorData::new("io_error", format!("could not read standard input: {error}"))))
         };

@@ -16,7 +16,7 @@ use crate::code::{Code, ProgramHash};
 use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Request, RequestKind};
 use crate::permissions::Permissions;
 
-use super::{Clock, Message, Outcome, effects};
+use super::{Clock, EffectResult, Message, effects};
 
 /// The fuel of one slice, in calls and repetitions.
 const SLICE: u64 = 100_000;
@@ -40,7 +40,7 @@ pub(crate) struct Job {
 
 enum Work {
     Begin(Job),
-    Answer { ticket: u64, result: Outcome },
+    Answer { ticket: u64, result: EffectResult },
     Drop { ticket: u64 },
 }
 
@@ -82,7 +82,7 @@ impl Workers {
 
     // Sending to a worker that is gone fails, which happens only at the end of the process.
 
-    pub(crate) fn answer(&mut self, ticket: u64, result: Outcome) {
+    pub(crate) fn answer(&mut self, ticket: u64, result: EffectResult) {
         if let Some(worker) = self.worker(ticket) {
             let _ = worker.send(Work::Answer { ticket, result });
         }
@@ -254,7 +254,7 @@ impl Share {
         }
     }
 
-    fn done(&mut self, ticket: u64, result: Outcome, sends: Vec<Request>) {
+    fn done(&mut self, ticket: u64, result: EffectResult, sends: Vec<Request>) {
         self.running.remove(&ticket);
         let _ = self.messages.send(Message::Activity { ticket, result, sends });
     }

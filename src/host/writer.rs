@@ -10,8 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Durable, Unwritten};
-use crate::kv::{Batch, Store, StoreError};
-use crate::store::{DiskStore, Reader};
+use crate::kv::{Batch, Reader, SharedStore, StoreError};
 
 use super::Message;
 use super::pending::{Pending, View};
@@ -24,7 +23,7 @@ type Job = (Arc<Batch>, Unwritten, bool);
 pub(crate) type Written = Result<(Duration, Durable), StoreError>;
 
 pub(crate) struct Writer {
-    store: Arc<Mutex<DiskStore>>,
+    store: Arc<Mutex<Box<dyn SharedStore>>>,
     pub reader: Reader,
     pub reads: Reads,
     /// The receiver of the message that a batch is written.
@@ -43,7 +42,7 @@ struct Thread {
 }
 
 impl Writer {
-    pub fn new(store: DiskStore, messages: Sender<Message>) -> Writer {
+    pub fn new(store: Box<dyn SharedStore>, messages: Sender<Message>) -> Writer {
         let reader = store.reader();
         let reads = Reads::new(store.reader());
         let (results, written) = channel();
@@ -58,17 +57,12 @@ impl Writer {
 
     /// Returns the store as it will be after the batch in flight and the pending writes.
     pub fn view<'a>(&'a self, pending: &'a Pending) -> View<'a> {
-        View { reader: &self.reader, under_way: self.under_way.as_deref(), pending }
+        View { reader: self.reader.as_read(), under_way: self.under_way.as_deref(), pending }
     }
 
     /// Writes a batch. No other batch may be in flight.
     pub fn write(&mut self, batch: &Batch, unwritten: Unwritten, durable: bool) -> Written {
         write(&self.store, &self.reads, batch, unwritten, durable)
-    }
-
-    /// Writes a batch that is not the engine's, before the engine does anything.
-    pub fn prepare(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        put(&self.store, &self.reads, batch, true)
     }
 
     /// Has the thread write a batch and send [`Message::Written`] afterwards. No other batch may be
@@ -106,7 +100,7 @@ impl Writer {
     }
 
     /// Returns the store, once everything is written.
-    pub fn into_store(mut self) -> DiskStore {
+    pub fn into_store(mut self) -> Box<dyn SharedStore> {
         self.settle();
         if let Some(Thread { jobs, handle }) = self.thread.take() {
             drop(jobs);
@@ -150,18 +144,13 @@ fn gone() -> StoreError {
 }
 
 fn write(
-    store: &Mutex<DiskStore>,
+    store: &Mutex<Box<dyn SharedStore>>,
     reads: &Reads,
     batch: &Batch,
     unwritten: Unwritten,
     durable: bool,
 ) -> Written {
     let began = Instant::now();
-    put(store, reads, batch, durable)?;
-    Ok((began.elapsed(), unwritten.written()))
-}
-
-fn put(store: &Mutex<DiskStore>, reads: &Reads, batch: &Batch, durable: bool) -> Result<(), StoreError> {
     let _span = tracing::debug_span!("commit", keys = batch.writes.len(), durable).entered();
     let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
     reads.apply(|| store.commit(batch))?;
@@ -169,5 +158,5 @@ fn put(store: &Mutex<DiskStore>, reads: &Reads, batch: &Batch, durable: bool) ->
         store.flush()?;
     }
     reads.is_durable(batch);
-    Ok(())
+    Ok((began.elapsed(), unwritten.written()))
 }

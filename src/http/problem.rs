@@ -91,7 +91,7 @@ impl Problem {
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Problem {
         match error {
-            QueryError::Lost(_) => Problem::stopped(),
+            QueryError::Lost { .. } => Problem::stopped(),
             error => Problem::unreadable(error.to_string()),
         }
     }

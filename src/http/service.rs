@@ -9,8 +9,9 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use tokio::task::spawn_blocking;
 
-use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, answer};
+use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, answered};
 use crate::host::{Handle, Reads};
+use crate::kv::Cause;
 
 use super::access::Keys;
 use super::catalog::{Catalog, Catalogs};
@@ -132,7 +133,8 @@ impl Service {
 /// Each query sees one state of the store, and is answered when that state is durable.
 impl Queries for Reads {
     fn query(&self, query: Query) -> Result<Answer, QueryError> {
-        self.ask(|store| answer(store, &query)).map_err(|_| QueryError::Lost("it is about to end".into()))
+        let lost = || QueryError::Lost { source: Cause::new("it is about to end") };
+        Ok(self.ask(|store| answered(store, &query)).map_err(|_| lost())??)
     }
 }
 

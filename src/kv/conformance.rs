@@ -1,8 +1,11 @@
-//! The rules of a store as code: every implementation of a store must pass [`check`].
+//! The rules of a store as code: every implementation of a store must pass [`check`], and every
+//! [`SharedStore`] also [`check_shared`].
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use super::{Batch, Store, StoreError};
+use super::{Batch, Read, Reader, SharedStore, Store, StoreError};
 
 /// A store under test.
 pub trait Subject {
@@ -53,6 +56,77 @@ pub fn check(subject: &mut impl Subject, seed: u64, steps: usize) -> Result<(), 
         }
     }
     fallible("a store ends", store.end())
+}
+
+/// The keys that [`check_shared`] changes, which sort between keys that stay.
+const CHANGING: u8 = 40;
+
+/// Runs the rules of a shared store on an empty store: `batches` commits beside two threads that
+/// read.
+pub fn check_shared<S: Subject<Store: SharedStore>>(subject: &mut S, batches: u64) -> Result<(), Violation> {
+    let mut store = opened(subject)?;
+    let mut first = Batch::default();
+    for key in 0..CHANGING {
+        first.put(vec![b'c', key], 0u64.to_be_bytes().to_vec());
+        first.put(vec![b's', key], vec![key]);
+    }
+    fallible("a batch is written", store.commit(&first))?;
+    let (reader, is_over) = (store.reader(), AtomicBool::new(false));
+    let seen = thread::scope(|scope| {
+        let readers = [(); 2].map(|()| {
+            let reader = store.reader();
+            let is_over = &is_over;
+            scope.spawn(move || read_beside(&reader, is_over))
+        });
+        let written = (1..=batches).try_for_each(|number| {
+            let mut batch = Batch::default();
+            for key in 0..CHANGING {
+                batch.put(vec![b'c', key], number.to_be_bytes().to_vec());
+            }
+            // Large batches may take another way than small ones.
+            batch.put(b"large".to_vec(), vec![number as u8; if number % 4 == 0 { 70_000 } else { 10 }]);
+            fallible("a batch is written", store.commit(&batch))?;
+            let read = fallible("a reader reads", reader.get(&[b'c', CHANGING - 1]))?;
+            if read != Some(number.to_be_bytes().to_vec()) {
+                let observed = format!("{read:?} after batch {number}");
+                return Err(Violation { rule: "a reader sees a batch once it is committed", observed });
+            }
+            if number % 3 == 0 { flush(&mut store) } else { Ok(()) }
+        });
+        is_over.store(true, Ordering::Relaxed);
+        let broken = || Err(Violation { rule: "a reader reads", observed: "it panicked".into() });
+        let read = readers.map(|reader| reader.join().unwrap_or_else(|_| broken()));
+        written.and(read.into_iter().collect::<Result<(), Violation>>())
+    });
+    drop(reader);
+    seen?;
+    fallible("a store ends", store.end())
+}
+
+/// Reads during commits, each of which counts all changing keys up.
+fn read_beside(reader: &Reader, is_over: &AtomicBool) -> Result<(), Violation> {
+    let mut known = vec![0; usize::from(CHANGING)];
+    while !is_over.load(Ordering::Relaxed) {
+        let staying = fallible("a reader reads", reader.all(b"s"))?;
+        let expected = (0..CHANGING).map(|key| (vec![b's', key], vec![key]));
+        if !staying.iter().cloned().eq(expected) {
+            let observed = format!("{} of {CHANGING} keys", staying.len());
+            return Err(Violation { rule: "a reader sees the keys that no batch changes", observed });
+        }
+        let changing = fallible("a reader reads", reader.all(b"c"))?;
+        let values: Vec<u64> = changing
+            .iter()
+            .filter_map(|(_, value)| Some(u64::from_be_bytes(value.as_slice().try_into().ok()?)))
+            .collect();
+        let grows = values.iter().zip(&known).all(|(now, before)| now >= before);
+        if values.len() != known.len() || !grows {
+            let observed = format!("{values:?} after {known:?}");
+            let rule = "a reader sees each key of a batch before or after its change";
+            return Err(Violation { rule, observed });
+        }
+        known = values;
+    }
+    Ok(())
 }
 
 fn opened<S: Subject>(subject: &mut S) -> Result<S::Store, Violation> {

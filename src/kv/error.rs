@@ -47,8 +47,21 @@ impl Cause {
         Cause(error.into().into())
     }
 
-    fn error(&self) -> &(dyn Error + 'static) {
+    /// Returns the error.
+    pub fn error(&self) -> &(dyn Error + 'static) {
         &*self.0
+    }
+
+    /// Returns the message. An error of the operating system loses its number and what libraries
+    /// add.
+    pub fn words(&self) -> String {
+        let text = self.to_string();
+        let inner =
+            text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')).map(|(words, _)| words);
+        match (inner, text.split_once(" (os error")) {
+            (Some(words), _) | (None, Some((words, _))) => words.to_lowercase(),
+            (None, None) => text,
+        }
     }
 }
 
@@ -120,17 +133,6 @@ impl StoreError {
     }
 }
 
-/// Returns the words of the operating system, without its number and what libraries add.
-fn plain(error: &Cause) -> String {
-    let text = error.to_string();
-    let inner =
-        text.split_once("message: \"").and_then(|(_, rest)| rest.split_once('"')).map(|(words, _)| words);
-    match (inner, text.split_once(" (os error")) {
-        (Some(words), _) | (None, Some((words, _))) => words.to_lowercase(),
-        (None, None) => text,
-    }
-}
-
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -151,10 +153,10 @@ impl fmt::Display for StoreError {
             }
             StoreError::Damaged { what } => write!(f, "the store is damaged: {what}"),
             StoreError::Full { what, source } | StoreError::Io { what, source } => {
-                write!(f, "could not {what}: {}", plain(source))
+                write!(f, "could not {what}: {}", source.words())
             }
             StoreError::ReadOnly { folder, source } => {
-                write!(f, "the store {} can't be written: {}", folder.display(), plain(source))
+                write!(f, "the store {} can't be written: {}", folder.display(), source.words())
             }
             StoreError::Replaced { path } => {
                 write!(f, "{} was removed or replaced while the store was in use", path.display())

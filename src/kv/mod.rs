@@ -7,12 +7,16 @@
 
 mod batch;
 pub mod conformance;
+mod endpoint;
 mod error;
 mod memory;
+mod shared;
 
 pub use batch::Batch;
+pub use endpoint::Endpoint;
 pub use error::{Cause, StoreError};
-pub use memory::MemoryTree;
+pub use memory::{MemoryStore, MemoryTree};
+pub use shared::{Reader, SharedStore};
 
 /// A visitor, which receives each key and value of a scan, and returns false to stop the scan.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;

@@ -13,7 +13,7 @@ use super::error::{Fail, fail};
 use super::frames::{call_place, push_frame, release};
 use super::operate as op;
 use super::task::{How, tasks_of};
-use super::value::{EntityRef, Value};
+use super::value::{EntityRef, Record, Value, intern};
 use super::{Data, Fiber, Machine, Request, RequestKind, Wait, natives, secret};
 
 /// The outcome of a call of a builtin.
@@ -263,7 +263,7 @@ impl Machine {
                     args.pop();
                 }
                 check_options(&fiber.stack[at + count])?;
-                let (options, judge) = super::judge::split(&fiber.stack[at + count]);
+                let (options, judge) = split_when(&fiber.stack[at + count]);
                 let options = Data::encode_named(&options, "options")?;
                 let args = Data::encode_named(&Value::list(args), "args")?;
                 fiber.judge = judge;
@@ -297,4 +297,20 @@ impl Machine {
 
 fn check_options(options: &Value) -> Result<(), Fail> {
     super::natives::options::policy(options).map(|_| ())
+}
+
+/// Splits the options of an activity into options that are data, and the function `when` of its
+/// policy.
+fn split_when(options: &Value) -> (Value, Option<Value>) {
+    let whole = || (options.clone(), None);
+    let Value::Record(outer) = options else { return whole() };
+    let Some(Value::Record(retry)) = outer.get_str("retry") else { return whole() };
+    let Some(when @ Value::Function(_)) = retry.get_str("when") else { return whole() };
+    let with = |record: &Record, name: &str, value: Value| {
+        let mut record = record.clone();
+        record.set(intern(name), value);
+        Value::Record(Rc::new(record))
+    };
+    let retry = with(retry, "when", Value::bool(true));
+    (with(outer, "retry", retry), Some(when.clone()))
 }

@@ -14,8 +14,7 @@ use crate::check::STD;
 use crate::syntax::Place;
 
 use super::error::{Fail, Failure, fail, fail_with, title};
-use super::task::Task;
-use super::value::Value;
+use super::value::{Task, Value};
 use super::{Data, Fiber, Image, Machine, Request, RequestKind, Wait};
 
 /// The reason for a cancellation, and its place.

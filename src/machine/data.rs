@@ -12,8 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::internal::sure;
 
 use super::MAX_TEXT;
-use super::error::{Fail, fail};
-use super::value::{EntityRef, List, Name, Record, Shapes, Value, intern};
+use super::value::{EntityRef, Fail, List, Name, Record, Shapes, Value, fail, intern};
 
 /// An encoded value.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -113,7 +112,7 @@ impl Data {
 
     /// Encodes a small value without functions, which can't fail.
     pub fn of(value: &Value) -> Data {
-        sure(Data::encode(value).map_err(|fail| super::error::title(&fail.value)), "a small value is data")
+        sure(Data::encode(value).map_err(|fail| super::format::title(&fail.value)), "a small value is data")
     }
 
     /// As `encode`. `name` is the name of the value in errors.

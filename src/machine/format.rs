@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::error::{Fail, fail};
-use super::value::{Name, Value};
-use super::{MAX_TEXT, secret, value};
+use super::value::{Fail, Name, Value, fail};
+use super::{MAX_TEXT, value};
 
 /// Returns a string as it is, and any other value as it is written in programs. Fails if the text
 /// would be too long.
@@ -38,6 +37,27 @@ pub fn brief(value: &Value) -> String {
     text
 }
 
+/// Returns the message of an error value, without its kind.
+pub fn message(value: &Value) -> String {
+    match value {
+        Value::Record(record) => record.get_str("message").map_or_else(|| title(value), display),
+        _ => title(value),
+    }
+}
+
+/// Returns an error value in one line.
+pub fn title(value: &Value) -> String {
+    if let Value::Record(record) = value
+        && let Some(kind) = record.get_str("kind")
+    {
+        return match record.get_str("message") {
+            Some(message) => format!("{}: {}", display(kind), display(message)),
+            None => display(value),
+        };
+    }
+    display(value)
+}
+
 enum Open<'a> {
     List(std::slice::Iter<'a, Value>, bool),
     Record(Box<dyn Iterator<Item = (&'a Name, &'a Value)> + 'a>, bool),
@@ -64,7 +84,7 @@ pub fn write(value: &Value, limit: usize) -> (String, bool) {
                     out.push('{');
                     open.push(Open::Record(Box::new(record.iter()), true));
                 }
-                Value::Entity(entity) if secret::is_of(entity) => out.push_str(&secret::shown(entity)),
+                Value::Entity(entity) if entity.is_secret() => out.push_str(&entity.shown_secret()),
                 Value::Entity(entity) => {
                     out.push_str(&entity.name);
                     out.push('(');

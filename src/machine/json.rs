@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::data::Data;
 use super::error::{Fail, fail, type_error};
 use super::json_text::{self, Big};
 use super::operate::reserve_text;
 use super::value::{EntityRef, Name, Record, Shapes, Value, intern};
-use super::{MAX_TEXT, format, secret};
+use super::{MAX_TEXT, duration_text, format, secret};
 
 /// The treatment of values without a JSON form.
 #[derive(Clone, Copy, PartialEq)]
@@ -259,11 +259,15 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
+/// The deepest nesting of lossless JSON that is written. Many programs read 128 levels, some of
+/// which the JSON around the data takes.
+const MAX_WRITTEN: u32 = 100;
+
 /// Returns data as lossless JSON. Data that is too deeply nested for other programs is base64.
 pub fn from_data(data: &Data) -> String {
     let value = data.decode();
     match encode(&value, Style::Tagged, None) {
-        Ok(text) if serde_json::from_str::<IgnoredAny>(&text).is_ok() => text,
+        Ok(text) if depth(&text) <= MAX_WRITTEN => text,
         _ => format!("{{\"$data\":\"{}\"}}", BASE64.encode(&data.0)),
     }
 }
@@ -281,7 +285,62 @@ pub fn to_data(text: &str) -> Result<Data, Fail> {
     Data::encode(&untag(&value, 0)?)
 }
 
-/// The deepest nesting of tagged JSON that is read. Deeper data is written as `$data`.
+/// Reads tagged JSON from anywhere. A secret in it is refused: whoever wrote the text would choose
+/// whose value leaves the process.
+pub fn parse_tagged(text: &str, big: Big) -> Result<Value, Fail> {
+    let value = untag(&json_text::read(text, big)?, 0)?;
+    match names_a_secret(&value) {
+        true => Err(type_error("tagged JSON can't name a secret")),
+        false => Ok(value),
+    }
+}
+
+/// Writes tagged JSON, which [`parse_tagged`] reads.
+pub fn encode_tagged(value: &Value) -> Result<String, Fail> {
+    // The limit on the text bounds the search, since a value may share its parts.
+    let text = encode(value, Style::Tagged, None)?;
+    if names_a_secret(value) {
+        return Err(secret::misused("text that could be written as JSON"));
+    }
+    match depth(&text) > MAX_TAGGED {
+        true => Err(fail("limit", "tagged JSON is nested at most 200 deep")),
+        false => Ok(text),
+    }
+}
+
+/// Returns whether a value is or contains a secret, also in the key of an entity.
+fn names_a_secret(value: &Value) -> bool {
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Entity(entity) if secret::is_of(entity) => return true,
+            Value::Entity(entity) => open.push(&entity.key),
+            Value::List(list) => open.extend(list.as_slice()),
+            Value::Record(record) => open.extend(record.values()),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Returns the depth of the brackets of a JSON text.
+fn depth(text: &str) -> u32 {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_u32, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// The deepest nesting of tagged JSON that is read. Deeper data is read from `$data`.
 const MAX_TAGGED: u32 = 200;
 
 /// Returns the value of tagged JSON.
@@ -325,7 +384,7 @@ fn scalar(tag: &str, tagged: &Value) -> Result<Option<Value>, Fail> {
         _ => "",
     };
     Ok(Some(match tag {
-        "$duration" => Value::Duration(duration(text).ok_or_else(bad)?),
+        "$duration" => Value::Duration(duration_text::parse(text).ok_or_else(bad)?),
         "$instant" => {
             let instant: jiff::Timestamp = text.parse().map_err(|_| bad())?;
             Value::Instant(i64::try_from(instant.as_nanosecond()).map_err(|_| bad())?)
@@ -358,17 +417,5 @@ fn float_of(text: &str) -> Option<f64> {
     match text.strip_prefix("NaN:") {
         Some(bits) => u64::from_str_radix(bits, 16).ok().map(f64::from_bits).filter(|x| x.is_nan()),
         None => text.parse().ok(),
-    }
-}
-
-/// Reads a duration, which may have a sign.
-fn duration(text: &str) -> Option<i64> {
-    // The magnitude of the least duration exceeds the greatest.
-    if text == "-9223372036854775808ns" {
-        return Some(i64::MIN);
-    }
-    match text.strip_prefix('-') {
-        Some(rest) => crate::syntax::lexer::parse_duration(rest)?.checked_neg(),
-        None => crate::syntax::lexer::parse_duration(text),
     }
 }

@@ -8,8 +8,9 @@ use super::error::{Fail, fail_with};
 use super::value::{Name, Shapes, Value, intern};
 
 /// The treatment of an int that does not fit in 64 bits.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub enum Big {
+    #[default]
     Error,
     Text,
     Float,

@@ -13,27 +13,11 @@ use super::error::{ErrorData, Fail, Failure, fail, type_error};
 use super::execute::Step;
 use super::run::error_data;
 use super::snapshot::copied;
-use super::value::{Charge, Record, Value, intern};
+use super::value::{Charge, Value, intern};
 use super::{Fiber, Machine, Wait, frames, operate, task::Task};
 
 /// The fuel of one decision, in calls and repetitions.
 const FUEL: u64 = 1_000_000;
-
-/// Splits the options of an activity into options that are data, and the function `when` of its
-/// policy.
-pub(super) fn split(options: &Value) -> (Value, Option<Value>) {
-    let whole = || (options.clone(), None);
-    let Value::Record(outer) = options else { return whole() };
-    let Some(Value::Record(retry)) = outer.get_str("retry") else { return whole() };
-    let Some(when @ Value::Function(_)) = retry.get_str("when") else { return whole() };
-    let with = |record: &Record, name: &str, value: Value| {
-        let mut record = record.clone();
-        record.set(intern(name), value);
-        Value::Record(Rc::new(record))
-    };
-    let retry = with(retry, "when", Value::bool(true));
-    (with(outer, "retry", retry), Some(when.clone()))
-}
 
 impl Machine {
     /// Returns whether the `when` of a request's policy wants another attempt after an error. An

@@ -9,13 +9,17 @@
 mod address;
 mod calls;
 mod cancel;
+pub mod canonical;
 pub mod compare;
 pub mod coverage;
+pub mod cron;
 pub mod data;
+pub mod duration_text;
 pub mod error;
 mod execute;
 pub mod format;
 mod frames;
+mod habits;
 pub mod hashing;
 pub mod ids;
 pub mod image;
@@ -36,6 +40,7 @@ pub(crate) mod snapshot;
 mod task;
 pub mod value;
 mod work;
+pub mod zones;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -12,7 +12,7 @@ use super::compare::whole;
 use super::error::{Fail, fail, fail_with, type_error};
 use super::format::{brief, display};
 use super::value::{List, Name, Record, Text, Value, intern, memory_used};
-use super::{MAX_ITEMS, MAX_MEMORY, MAX_TEXT, secret, work};
+use super::{MAX_ITEMS, MAX_MEMORY, MAX_TEXT, habits, secret, work};
 
 /// Checks that `bytes` more bytes do not exceed the memory limit.
 pub fn reserve(bytes: usize) -> Result<(), Fail> {
@@ -322,7 +322,7 @@ pub fn no_field(a: &Value, name: &Name) -> Fail {
         Value::Task(_) => "; `await` it first".to_string(),
         Value::Entity(_) if secret::is(a) => String::new(),
         Value::Entity(_) => "; what it keeps is told by an operation, like `on get() => state`".to_string(),
-        _ => elsewhere(name).map_or(String::new(), |here| format!("; {here}")),
+        _ => habits::elsewhere(a.kind(), name).map_or(String::new(), |here| format!("; {here}")),
     };
     type_error(format!("{} has no field `{name}`{hint}", a.a_kind()))
 }
@@ -701,43 +701,17 @@ pub fn arity(name: &str, min: usize, max: usize, given: usize) -> Fail {
     fail("arity", format!("{name} takes {takes}, {given} {} given", if given == 1 { "is" } else { "are" }))
 }
 
-/// Returns the counterpart here of a method of other languages.
-fn elsewhere(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "length" | "size" | "count" | "len" => "its length is `len()`",
-        "push" | "append" | "add" | "push_back" => "`xs += [x]` appends, to a `var`",
-        "extend" | "concat" => "`xs + ys` is both, one after the other",
-        "pop" => "`xs.last()` is the last one, and `xs.slice(0, -1)` the others",
-        "forEach" | "for_each" => "`xs.each(fn x => …)` calls a function with each",
-        "includes" | "has" | "contains_key" | "has_key" => "lists and strings have `contains`, records `has`",
-        "reduce" | "foldl" | "inject" => "`xs.fold(initial, fn (total, x) => …)`",
-        "indexOf" | "find_index" => "`xs.index_of(x)`",
-        "substring" | "substr" => "`text.slice(from, to)`",
-        "toUpperCase" | "to_upper" | "to_uppercase" | "upcase" => "`text.upper()`",
-        "toLowerCase" | "to_lower" | "to_lowercase" | "downcase" => "`text.lower()`",
-        "strip" => "`text.trim()`",
-        "startsWith" | "startswith" => "`text.starts_with(start)`",
-        "endsWith" | "endswith" => "`text.ends_with(end)`",
-        "toString" | "to_s" | "str" => "`to_string(value)`, or \"{value}\"",
-        "items" => "`record.entries()`",
-        "format" => "\"{value}\" puts values into a string",
-        "then" => "`await` waits for a task's value",
-        "unwrap" => "there are no options to unwrap: a value is there, or is null",
-        _ => return None,
-    })
-}
-
-/// Returns the error of a method that a value doesn't have.
+/// Returns the error of a method that a value doesn't have. `known` are the methods that it has.
 pub fn no_method(value: &Value, name: &str, known: impl Iterator<Item = String>) -> Fail {
     let known: Vec<String> = known.collect();
-    let near =
-        closest(name, known.iter().map(String::as_str)).map(|near| format!("; did you mean `{near}`?"));
-    let hint = match (value, &near) {
-        (Value::Function(_), _) => "; an entity is named with its key, as in `Account(\"ada\")`".into(),
-        (_, Some(near)) if elsewhere(name).is_none() => near.clone(),
-        (Value::Task(_), _) => "; `await` it first".into(),
-        (Value::Null, _) => "; `?.` calls a method of what may be null".into(),
-        (_, _) => elsewhere(name).map_or(String::new(), |here| format!("; {here}")),
+    let near = closest(name, known.iter().map(String::as_str));
+    let hint = match (value, habits::elsewhere(value.kind(), name), near) {
+        (Value::Function(_), ..) => "; an entity is named with its key, as in `Account(\"ada\")`".into(),
+        (Value::Task(_), ..) => "; `await` it first".into(),
+        (Value::Null, ..) => "; `?.` calls a method of what may be null".into(),
+        (_, Some(here), _) => format!("; {here}"),
+        (_, None, Some(near)) => format!("; did you mean `{near}`?"),
+        (_, None, None) => String::new(),
     };
     fail("missing_method", format!("{} has no method `{name}`{hint}", value.a_kind()))
 }

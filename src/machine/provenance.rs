@@ -14,9 +14,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Fail, Failure, Trace};
-use super::snapshot::address;
-use super::task::{How, Join, Outcome, Task};
-use super::value::{Blob, List, Record, Text, Value};
+use super::value::{Blob, List, Outcome, Record, Task, Text, Value};
 use super::{Machine, Wait};
 use crate::internal::sure;
 
@@ -107,7 +105,7 @@ impl Provenance {
     #[cold]
     pub fn caught(&mut self, (value, requests): (Value, Requests)) {
         self.handled(&requests);
-        let (Some(kept), Some(at)) = (Kept::of(&value), address(&value)) else { return };
+        let (Some(kept), Some(at)) = (Kept::of(&value), value.address()) else { return };
         self.caught.insert(at, (kept, requests));
         drop(value);
         if self.caught.len() >= FEW + 2 * self.alive {
@@ -133,7 +131,7 @@ impl Provenance {
     /// Makes the failure of a value that the program throws.
     #[cold]
     pub fn failure(&self, value: Value) -> Fail {
-        let known = address(&value).and_then(|at| self.caught.get(&at)).filter(|(kept, _)| kept.is_alive());
+        let known = value.address().and_then(|at| self.caught.get(&at)).filter(|(kept, _)| kept.is_alive());
         let trace = known.map(|(_, requests)| Rc::new(Trace::from_requests(requests.clone())));
         Box::new(Failure { value, trace })
     }
@@ -184,9 +182,9 @@ pub(super) fn joined(mut failure: Fail, tasks: &[Rc<Task>]) -> Fail {
 
 /// Records that an `all` has thrown the error of one task. The errors of its other tasks count only
 /// while that one does.
-pub(super) fn make_useless(join: &Join, result: &Result<Value, Fail>) {
-    let (How::All, Err(thrown)) = (join.how, result) else { return };
-    for task in join.tasks.iter().filter(|task| !task.is_settled()) {
+pub(super) fn make_useless(tasks: &[Rc<Task>], result: &Result<Value, Fail>) {
+    let Err(thrown) = result else { return };
+    for task in tasks.iter().filter(|task| !task.is_settled()) {
         task.useless_by.set(requests(thrown).first().copied());
     }
 }
@@ -376,7 +374,7 @@ impl Saved {
         let mut caught = HashMap::new();
         for (number, requests) in &self.caught {
             let value = objects.get(*number as usize)?;
-            caught.insert(address(value)?, (Kept::of(value)?, requests.clone()));
+            caught.insert(value.address()?, (Kept::of(value)?, requests.clone()));
         }
         let (unhandled, useless) =
             (self.unhandled.iter().copied().collect(), self.nobodys.iter().copied().collect());

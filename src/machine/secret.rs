@@ -9,9 +9,7 @@ use std::rc::Rc;
 use super::error::{ErrorData, Fail, type_error};
 use super::value::{EntityRef, Record, Value};
 
-/// The text that is shown for a secret, and the name of the entity that the secret refers to. No
-/// program can declare that name.
-pub const MASK: &str = "***";
+pub use super::value::MASK;
 
 /// The limit on the nesting of lists and records around a secret.
 const MOST_LEVELS: usize = 200;
@@ -31,7 +29,7 @@ pub fn is(value: &Value) -> bool {
 
 /// Returns whether a reference is that of a secret.
 pub fn is_of(entity: &EntityRef) -> bool {
-    &*entity.name == MASK
+    entity.is_secret()
 }
 
 /// Makes a secret of texts and names in turn, with texts at both ends.
@@ -40,23 +38,12 @@ fn of_parts(parts: Vec<String>) -> Value {
     Value::Entity(Rc::new(EntityRef { name: MASK.into(), key }))
 }
 
-fn parts(entity: &EntityRef) -> Vec<String> {
-    let text = |value: &Value| match value {
-        Value::Str(text) => text.as_str().to_string(),
-        _ => String::new(),
-    };
-    match &entity.key {
-        Value::List(list) => list.as_slice().iter().map(text).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Joins the texts of values and secrets into a secret.
 pub fn concat(values: &[Value]) -> Result<Value, Fail> {
     let mut joined = vec![String::new()];
     for value in values {
         let more = match value {
-            Value::Entity(entity) if is_of(entity) => parts(entity),
+            Value::Entity(entity) if is_of(entity) => entity.secret_parts(),
             other => vec![super::format::to_text(other)?],
         };
         let mut more = more.into_iter();
@@ -66,15 +53,6 @@ pub fn concat(values: &[Value]) -> Result<Value, Fail> {
         joined.extend(more);
     }
     Ok(of_parts(joined))
-}
-
-/// Returns the text that is shown for a secret.
-pub fn shown(entity: &EntityRef) -> String {
-    let mut out = String::new();
-    for (at, part) in parts(entity).iter().enumerate() {
-        out.push_str(if at % 2 == 0 { part } else { MASK });
-    }
-    out
 }
 
 /// Returns a value with text in place of its secrets. `read` returns the value of each variable.
@@ -89,7 +67,7 @@ fn revealed_at(value: &Value, read: Reader<'_>, depth: usize) -> Result<Value, E
     Ok(match value {
         Value::Entity(entity) if is_of(entity) => {
             let mut out = String::new();
-            for (at, part) in parts(entity).iter().enumerate() {
+            for (at, part) in entity.secret_parts().iter().enumerate() {
                 match at % 2 {
                     0 => out.push_str(part),
                     _ => out.push_str(&read(part)?),

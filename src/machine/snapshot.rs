@@ -316,21 +316,6 @@ struct Writer {
 /// The approximate number of bytes of a value, beside those of its object.
 const VALUE_BYTES: usize = 4;
 
-/// Returns the address of a value's object. Small values, cells and tasks have none.
-pub(super) fn address(value: &Value) -> Option<*const u8> {
-    Some(match value {
-        Value::Str(x) => Rc::as_ptr(x).cast(),
-        Value::Bytes(x) => Rc::as_ptr(x).cast(),
-        Value::List(x) => Rc::as_ptr(x).cast(),
-        Value::Record(x) => Rc::as_ptr(x).cast(),
-        Value::Function(x) => Rc::as_ptr(x).cast(),
-        Value::Env(x) => Rc::as_ptr(x).cast(),
-        Value::Entity(x) => Rc::as_ptr(x).cast(),
-        Value::Trace(x) => Rc::as_ptr(x).cast(),
-        _ => return None,
-    })
-}
-
 /// Returns the values directly within an object.
 fn within(value: &Value) -> &[Value] {
     match value {
@@ -397,7 +382,7 @@ impl Writer {
         // Each open object, with the number of its inner values that are written.
         let mut open: Vec<(Value, usize)> = vec![(value.clone(), 0)];
         while let Some((current, done)) = open.pop() {
-            if done == 0 && !address(&current).is_some_and(|at| self.numbers.contains_key(&at)) {
+            if done == 0 && !current.address().is_some_and(|at| self.numbers.contains_key(&at)) {
                 let own = match &current {
                     Value::Str(text) => text.as_str().len(),
                     Value::Bytes(blob) => blob.bytes.len(),
@@ -434,13 +419,13 @@ impl Writer {
             Value::Builtin(id) => Small::Builtin(*id as u16),
             Value::Cell(cell) => Small::Cell(self.cell(cell)),
             Value::Task(task) => Small::Task(self.task(task)),
-            other => Small::Object(*self.numbers.get(&address(other)?)?),
+            other => Small::Object(*self.numbers.get(&other.address()?)?),
         })
     }
 
     /// Writes an object whose inner values are written.
     fn object(&mut self, value: &Value) {
-        let Some(address) = address(value) else { return };
+        let Some(address) = value.address() else { return };
         if self.numbers.contains_key(&address) {
             return;
         }

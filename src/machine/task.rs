@@ -4,56 +4,16 @@
 //! began to wait. One queue decides which fiber runs next, so the same answers in the same order
 //! give the same run.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::cancel::Cause;
-use super::error::{Fail, Failure, fail, fail_with, type_error};
+use super::error::{Fail, fail, fail_with, type_error};
 use super::provenance::{joined, make_useless};
 use super::value::{Charge, Keys, List, Record, Value};
 use super::{Fiber, Image, MAX_TASKS, Machine, TASK_BYTES, Wait};
 
-/// A task. Its number is that of its fiber.
-#[derive(Debug)]
-pub struct Task {
-    pub(crate) id: u64,
-    pub(crate) outcome: RefCell<Outcome>,
-    /// Whether the task was awaited or cancelled, so that its failure is not the instance's.
-    pub(crate) observed: Cell<bool>,
-    /// The fibers that wait for the task, each with the task's index in that wait.
-    pub(crate) waiters: RefCell<Vec<(u64, usize)>>,
-    /// The request whose error an `all` has thrown, so that nobody gets the error of this task.
-    pub(crate) useless_by: Cell<Option<u64>>,
-    _charge: Charge,
-}
-
-/// The approximate number of bytes of a task while anybody can refer to it.
-const BYTES: usize = 144;
-
-#[derive(Debug, Clone)]
-pub(crate) enum Outcome {
-    Running,
-    Value(Value),
-    Failed(Failure),
-}
-
-impl Task {
-    pub(crate) fn new(id: u64) -> Rc<Task> {
-        Rc::new(Task {
-            id,
-            outcome: RefCell::new(Outcome::Running),
-            observed: Cell::new(false),
-            waiters: RefCell::new(Vec::new()),
-            useless_by: Cell::new(None),
-            _charge: Charge::new(BYTES),
-        })
-    }
-
-    pub(crate) fn is_settled(&self) -> bool {
-        !matches!(&*self.outcome.borrow(), Outcome::Running)
-    }
-}
+pub(crate) use super::value::{Outcome, Task};
 
 /// The kind of a wait for tasks.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -93,6 +53,13 @@ pub(crate) struct Join {
 }
 
 impl Join {
+    /// Records which errors count no more after an `all` has its result.
+    fn make_useless(&self, result: &Result<Value, Fail>) {
+        if self.how == How::All {
+            make_useless(&self.tasks, result);
+        }
+    }
+
     /// Returns the result of the wait, if it is over.
     fn result(&self) -> Option<Result<Value, Fail>> {
         let outcome = |at: usize| self.tasks[at].outcome.borrow().clone();
@@ -245,7 +212,7 @@ impl Machine {
         let settled: Vec<usize> = (0..join.tasks.len()).filter(|at| join.tasks[*at].is_settled()).collect();
         for at in settled {
             if let Some(result) = join.settled(at) {
-                make_useless(&join, &result);
+                join.make_useless(&result);
                 let cause = how.cause(&self.image, fiber);
                 self.losers(&join, cause, Some((id, &mut *fiber)));
                 return Ok(Some(result));
@@ -286,7 +253,7 @@ impl Machine {
             for other in &join.tasks {
                 other.waiters.borrow_mut().retain(|(waiter, _)| *waiter != id);
             }
-            make_useless(&join, &result);
+            join.make_useless(&result);
             let cause = join.how.cause(&self.image, fiber);
             super::frames::resume(&self.image, fiber, result);
             // The losers are cancelled before the winner's result is used.

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
-use super::message::Id;
+use super::name::Id;
 use super::program::{Mutation, Program};
 
 /// The number of an id's life: how many lives there were before.

@@ -25,22 +25,23 @@ mod pace;
 pub mod part;
 pub mod program;
 pub mod record_replay;
-pub mod reduce;
 pub mod tasks;
 pub mod timers;
+pub mod view;
 mod zone;
 
 use crate::machine::ErrorData;
 use crate::syntax::Place;
 
 pub use compute_storage::{ComputeStorage, Faults, Storage};
-pub use evaluate::{Eval, Evaluator, Stop, View};
+pub use evaluate::{Eval, Evaluator, Stop};
 pub use high_level::HighLevel;
 pub use instance::Anomaly;
 pub use interventions::{Intervention, Interventions};
 pub use observe::{Observation, Seen, Violation};
 pub use program::{Mutation, Naming, Program, Subject};
 pub use record_replay::RecordReplay;
+pub use view::View;
 
 /// The beginning of time, in nanoseconds since 1970.
 pub const START: i64 = 1_700_000_000_000_000_000;

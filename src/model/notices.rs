@@ -7,7 +7,7 @@ use crate::machine::coverage::Coverage;
 use crate::machine::{Data, EntityId, Request, RequestKind, Value, format};
 use crate::syntax::Place;
 
-use super::evaluate::View;
+use super::view::View;
 
 /// The notices about a program.
 #[derive(Clone, Debug, Default)]

@@ -10,13 +10,12 @@
 //!    happen. Then a mock that is a function, an effect, and an activity whose effects are all
 //!    mocked answer at once. Other work takes its time.
 
-use crate::builtins::Effect;
-use crate::code::{Code, FunctionId, Mock, Op};
+use crate::code::Mock;
 use crate::machine::options::policy;
 use crate::machine::{Request, RequestKind};
 
 use super::message::Name;
-use super::program::{Program, Subject, is_of_the_world, is_of_users, reached_functions};
+use super::program::{Program, Subject, is_of_the_world};
 
 impl Program {
     /// Returns the time within which a request is answered, if there is a limit.
@@ -71,23 +70,4 @@ impl Program {
     pub fn turns(&self) -> Vec<u8> {
         vec![0; self.in_turn().count()]
     }
-}
-
-/// Whether a function, or any that it calls, controls the clock. A call of `advance` may be
-/// compiled as a sleep in its place, so the source text tells the two apart.
-pub fn takes_the_clock(code: &Code, main: FunctionId) -> bool {
-    let sleep = |op: &Op| matches!(op, Op::Apply { builtin, .. } if *builtin == Effect::Sleep.id().0);
-    reached_functions(code, vec![main], None).into_iter().any(|id| {
-        let function = &code.functions[id as usize];
-        if !is_of_users(code, function) {
-            return function.name == "advance";
-        }
-        function.ops.iter().enumerate().filter(|(_, op)| sleep(op)).any(|(at, _)| {
-            let place = code.place(id, at);
-            let file = code.sources.files.get(place.source as usize);
-            let text =
-                file.and_then(|file| file.text.get(place.span.start as usize..place.span.end as usize));
-            text.is_some_and(|text| text.contains("advance"))
-        })
-    })
 }

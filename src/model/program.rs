@@ -12,7 +12,6 @@ use crate::machine::{Data, Request, RequestKind};
 use super::interventions::Interventions;
 use super::name::Id;
 use super::names;
-use super::pace::takes_the_clock;
 
 /// The id of the main instance, with which a run begins.
 pub const MAIN: &str = "main";
@@ -239,7 +238,7 @@ impl Facts {
         let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
         let limits = has_option(code, "within");
         facts.replaces = has_option(code, "if_exists") && has_text(code, "replace");
-        facts.reads_clock = limits;
+        facts.reads_clock = limits || has_option(code, "tagged");
         for builtin in reached_without(code, users, retry(code).filter(|_| !limits)) {
             match (builtin.effect(), builtin.name) {
                 (Some(Effect::Now | Effect::SleepUntil), _)
@@ -436,4 +435,23 @@ pub fn reached_functions(
         }
     }
     seen
+}
+
+/// Whether a function, or any that it calls, controls the clock. A call of `advance` may be
+/// compiled as a sleep in its place, so the source text tells the two apart.
+fn takes_the_clock(code: &Code, main: FunctionId) -> bool {
+    let sleep = |op: &Op| matches!(op, Op::Apply { builtin, .. } if *builtin == Effect::Sleep.id().0);
+    reached_functions(code, vec![main], None).into_iter().any(|id| {
+        let function = &code.functions[id as usize];
+        if !is_of_users(code, function) {
+            return function.name == "advance";
+        }
+        function.ops.iter().enumerate().filter(|(_, op)| sleep(op)).any(|(at, _)| {
+            let place = code.place(id, at);
+            let file = code.sources.files.get(place.source as usize);
+            let text =
+                file.and_then(|file| file.text.get(place.span.start as usize..place.span.end as usize));
+            text.is_some_and(|text| text.contains("advance"))
+        })
+    })
 }

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use crate::builtins::Effect;
 use crate::machine::{Data, EntityId, ErrorData, RequestKind, Value};
 
-use super::evaluate::{Chooser, Done, Evaluator, Moment, Stop, View};
+use super::evaluate::{Chooser, Done, Evaluator, Moment, Stop};
 use super::instance::Task;
 use super::message::{Answer, answer, shown};
 use super::part::Part;
+use super::view::View;
 
 /// Returns the possible outcomes of a task. A mock that is an operation runs on the state of its
 /// entity.

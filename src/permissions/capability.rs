@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::net::Pattern;
-use super::{paths, programs};
 
 /// A kind of thing outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,7 +31,7 @@ impl Capability {
     }
 
     /// Returns the word for the things that are listed after `=`.
-    fn lists(self) -> &'static str {
+    pub(super) fn lists(self) -> &'static str {
         match self {
             Capability::Read | Capability::Write => "paths",
             Capability::Net => "hosts",
@@ -42,7 +41,7 @@ impl Capability {
     }
 
     /// Returns the capabilities that a word stands for: `fs` is both `read` and `write`.
-    fn named(word: &str) -> &'static [Capability] {
+    pub(super) fn named(word: &str) -> &'static [Capability] {
         match word {
             "fs" => &[Capability::Read, Capability::Write],
             word => ALL.iter().position(|known| known.name() == word).map_or(&[], |at| &ALL[at..=at]),
@@ -81,56 +80,8 @@ pub(super) enum Side {
     Deny,
 }
 
-/// Reads lists of grants. An error says what is wrong.
-pub(super) fn grants(lists: &[String], side: Side) -> Result<Vec<Grant>, String> {
-    let mut grants: Vec<Grant> = Vec::new();
-    for list in lists {
-        // A part after a comma is of the same kind as the part before, unless it names a kind.
-        let mut listed: &[Capability] = &[];
-        for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (word, first) =
-                part.split_once('=').map_or((part, None), |(word, first)| (word, Some(first)));
-            let named = Capability::named(word);
-            match (named.first(), first) {
-                (Some(capability), Some("")) => {
-                    return Err(format!("`{word}=` lists no {}", capability.lists()));
-                }
-                (Some(_), Some(first)) => {
-                    listed = named;
-                    add(&mut grants, listed, first.trim(), side)?;
-                }
-                (Some(_), None) => {
-                    listed = &[];
-                    grants.extend(named.iter().map(|&capability| Grant { capability, item: Item::All }));
-                }
-                (None, _) if !listed.is_empty() => add(&mut grants, listed, part, side)?,
-                (None, _) => {
-                    return Err(format!(
-                        "`{word}` is not a permission; a permission is read, write, fs, net, exec or env"
-                    ));
-                }
-            }
-        }
-    }
-    Ok(grants)
-}
-
-fn add(grants: &mut Vec<Grant>, listed: &[Capability], text: &str, side: Side) -> Result<(), String> {
-    for &capability in listed {
-        let written = || format!("{}={text}", capability.name());
-        let bad = |reason: String| format!("`{}` {reason}", written());
-        let items = match capability {
-            Capability::Read | Capability::Write => paths::items(text, side).map_err(bad)?,
-            Capability::Net => vec![Item::Host(Pattern::parse(text).map_err(bad)?)],
-            Capability::Exec => programs::items(text, side).map_err(bad)?,
-            Capability::Env => vec![variable(text).map_err(bad)?],
-        };
-        grants.extend(items.into_iter().map(|item| Grant { capability, item }));
-    }
-    Ok(())
-}
-
-fn variable(text: &str) -> Result<Item, String> {
+/// Reads a listed variable of the environment.
+pub(super) fn variable(text: &str) -> Result<Item, String> {
     let (name, is_beginning) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
     if name.is_empty() {
         return Err("stands for every variable: write `env`".into());

@@ -5,6 +5,7 @@
 //! a process adds to those of an instance can take permissions away, and never give any back.
 
 mod capability;
+mod grants;
 mod net;
 mod paths;
 mod programs;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::capability::{Capability, Grant, Item, Side, grants};
+use super::capability::{Capability, Grant, Item, Side};
+use super::grants::grants;
 use super::net::Target;
 use super::{Verdict, programs};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::host::Outcome;
+use crate::host::EffectResult;
 use crate::host::externs::{Doing, Extern, ExternCall};
 use crate::machine::{Data, ErrorData, Value};
 
@@ -30,7 +30,7 @@ pub fn idempotency_key() -> Option<String> {
 )]
 pub trait Activity<Args>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn call(&self, args: &Data) -> Outcome;
+    fn call(&self, args: &Data) -> EffectResult;
 }
 
 /// An activity like [`Activity`], as a function that returns a future of the result.
@@ -50,7 +50,7 @@ fn read<T: DeserializeOwned>(args: &[Value], at: usize) -> Result<T, ErrorData> 
     read.map_err(|error| ErrorData::new("type_error", format!("argument {}: {error}", at + 1)))
 }
 
-fn written<T: Serialize, E: Into<Failure>>(result: Result<T, E>) -> Outcome {
+fn written<T: Serialize, E: Into<Failure>>(result: Result<T, E>) -> EffectResult {
     let value = result.map_err(|error| error.into().into_data())?;
     values::to_data(&value).map_err(|error| ErrorData::new("type_error", format!("the result: {error}")))
 }
@@ -64,7 +64,7 @@ macro_rules! functions_of {
             E: Into<Failure>,
             $($arg: DeserializeOwned,)*
         {
-            fn call(&self, args: &Data) -> Outcome {
+            fn call(&self, args: &Data) -> EffectResult {
                 let _args = args.items();
                 written(self($(read::<$arg>(&_args, $at)?),*))
             }

@@ -6,20 +6,23 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::api::QueryError;
+use crate::engine::ReadError;
 use crate::host::HostError;
-use crate::kv::StoreError;
+use crate::kv::{Cause, StoreError};
 use crate::machine::ErrorData;
 
 use super::values;
 
 /// An error of a call of the runtime.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Error {
     /// The program has mistakes, or the call does not fit the program. Mistakes are shown with
     /// their places.
     Invalid(String),
     /// The store can't be opened, read or written.
-    Store(String),
+    Store(StoreError),
+    /// Something in the store can't be used: it is damaged, or of another version.
+    Unreadable(ReadError),
     /// There is no such instance, or no entity of that name.
     Unknown(String),
     /// The instance has ended already.
@@ -36,14 +39,15 @@ pub enum Error {
     /// The call can't be carried out, for this reason.
     Refused(String),
     /// The runtime has stopped.
-    Stopped(String),
+    Stopped { source: Cause },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Invalid(text) | Error::Refused(text) => f.write_str(text.trim_end()),
-            Error::Store(reason) => write!(f, "the store: {reason}"),
+            Error::Store(error) => write!(f, "the store: {error}"),
+            Error::Unreadable(error) => write!(f, "the store: {error}"),
             Error::Unknown(what) => write!(f, "there is no `{what}` in the store"),
             Error::Ended(id) => write!(f, "{id} has ended already"),
             Error::IdTaken { message, .. } => f.write_str(message),
@@ -51,25 +55,51 @@ impl fmt::Display for Error {
             Error::Terminated { id, why: Json::Null } => write!(f, "{id} was terminated"),
             Error::Terminated { id, why } => write!(f, "{id} was terminated: {why}"),
             Error::Conversion(reason) => f.write_str(reason),
-            Error::Stopped(reason) => write!(f, "the runtime has stopped: {reason}"),
+            Error::Stopped { source } => write!(f, "the runtime has stopped: {}", source.words()),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Store(error) => Some(error),
+            Error::Unreadable(error) => Some(error),
+            Error::Stopped { source } => Some(source.error()),
+            _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// Returns the error of a runtime that has stopped for a reason.
+    pub(super) fn stopped(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Stopped { source: Cause::new(reason) }
+    }
+}
 
 impl From<QueryError> for Error {
     fn from(error: QueryError) -> Error {
         match error {
-            QueryError::Lost(reason) => Error::Stopped(reason),
-            error => Error::Store(error.to_string()),
+            QueryError::Unreadable(error) => error.into(),
+            QueryError::Lost { source } => Error::Stopped { source },
+            QueryError::Unexpected => Error::stopped(error),
         }
     }
 }
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Error {
-        Error::Store(error.to_string())
+        Error::Store(error)
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Error {
+        match error {
+            ReadError::Store(error) => Error::Store(error),
+            error => Error::Unreadable(error),
+        }
     }
 }
 
@@ -77,12 +107,10 @@ impl From<HostError> for Error {
     fn from(error: HostError) -> Error {
         match error {
             HostError::Store(error) => error.into(),
-            HostError::Unreadable(reason) => Error::Store(reason),
-            HostError::Output(error) => {
-                Error::Stopped(format!("standard output can't be written: {}", crate::os::reason(&error)))
-            }
+            HostError::Unreadable(error) => error.into(),
+            HostError::Output(_) => Error::stopped(error),
             HostError::NotProvided(name) => Error::Refused(format!("`{name}` is not provided")),
-            HostError::Interrupted => Error::Stopped("it was closed".into()),
+            HostError::Interrupted => Error::stopped("it was closed"),
         }
     }
 }

@@ -19,11 +19,12 @@ use std::thread::{self, JoinHandle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Answer, Command, HostSession, Queries, Query, QueryError, Reply, Starting, answer};
+use crate::api::{Answer, Command, HostSession, Queries, Query, QueryError, Reply, Starting, answered};
 use crate::engine::query::InstanceFilter;
 use crate::engine::{InstanceRecord, Retention, SCRIPT};
 use crate::host::externs::Externs;
 use crate::host::{self, Handle, Reads, Settings, unique};
+use crate::kv::{Cause, MemoryStore, SharedStore, StoreError};
 use crate::machine::{self, IfExists, bad_own_id};
 use crate::permissions::Permissions;
 use crate::store;
@@ -37,6 +38,11 @@ pub use program::Program;
 /// The stack of the host's thread in bytes. The machine does not recurse, but dropping a value may
 /// recurse a hundred levels deep.
 const STACK_BYTES: usize = 8 << 20;
+
+/// A function that opens a store.
+trait Opener: FnOnce() -> Result<Box<dyn SharedStore>, StoreError> + Send + 'static {}
+
+impl<F: FnOnce() -> Result<Box<dyn SharedStore>, StoreError> + Send + 'static> Opener for F {}
 
 /// The settings of a runtime that is not open yet.
 #[derive(Default)]
@@ -81,9 +87,24 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::Store`] if the store can't be opened, because another process has it or because it
-    /// is damaged.
+    /// is damaged; the [`StoreError`](crate::StoreError) tells these apart.
     pub fn open(self, folder: impl AsRef<Path>) -> Result<Runtime, Error> {
         let folder = folder.as_ref().to_path_buf();
+        self.open_by(move || Ok(Box::new(store::open(&folder)?)))
+    }
+
+    /// Opens an empty store in memory, for tests. Everything in the store is gone when the runtime
+    /// ends, and other processes can't reach it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`] if the system gives no thread.
+    pub fn in_memory(self) -> Result<Runtime, Error> {
+        self.open_by(|| Ok(Box::new(MemoryStore::default())))
+    }
+
+    /// Opens a store by a function, which runs on the thread of the host.
+    fn open_by(self, open: impl Opener) -> Result<Runtime, Error> {
         let settings = Settings {
             stays: true,
             quiet: true,
@@ -97,7 +118,7 @@ impl Builder {
         let (ready, opened) = channel::<(Handle, Reads)>();
         let told = why.clone();
         let serve = move || {
-            let result = serve(&folder, settings, |handle| {
+            let result = serve(open, settings, |handle| {
                 let _ = ready.send(handle);
             });
             if let (Err(error), Ok(mut why)) = (result, told.lock()) {
@@ -105,7 +126,7 @@ impl Builder {
             }
         };
         let started = thread::Builder::new().name("durable".into()).stack_size(STACK_BYTES).spawn(serve);
-        let thread = started.map_err(|error| Error::Store(crate::os::reason(&error)))?;
+        let thread = started.map_err(Error::stopped)?;
         match opened.recv() {
             Ok(handle) => {
                 let (handle, reads) = handle;
@@ -114,15 +135,15 @@ impl Builder {
             Err(_) => {
                 let _ = thread.join();
                 let why = why.lock().ok().and_then(|mut why| why.take());
-                Err(why.unwrap_or_else(|| Error::Stopped("the thread of the runtime ended".into())))
+                Err(why.unwrap_or_else(|| Error::stopped("the thread of the runtime ended")))
             }
         }
     }
 }
 
 /// Opens a store, and works on it until the host is stopped.
-fn serve(folder: &Path, settings: Settings, ready: impl FnOnce((Handle, Reads))) -> Result<(), Error> {
-    let mut session = HostSession::open(store::open(folder)?, settings, None)?;
+fn serve(open: impl Opener, settings: Settings, ready: impl FnOnce((Handle, Reads))) -> Result<(), Error> {
+    let mut session = HostSession::open(open()?, settings, None)?;
     // Without the listener, the command line can't look at the store while it is in use; everything
     // else works.
     session.listen().ok();
@@ -380,8 +401,13 @@ impl Client {
     }
 
     fn stopped(&self) -> Error {
-        let why = self.why.lock().ok().and_then(|why| why.as_ref().map(ToString::to_string));
-        Error::Stopped(why.unwrap_or_else(|| "it was closed".into()))
+        Error::Stopped { source: self.why() }
+    }
+
+    /// Returns the reason why the host has ended.
+    fn why(&self) -> Cause {
+        let why = self.why.lock().ok().and_then(|why| why.clone());
+        why.map_or_else(|| Cause::new("it was closed"), Cause::new)
     }
 
     /// Returns the record of an instance.
@@ -392,8 +418,8 @@ impl Client {
 
 impl Queries for Client {
     fn query(&self, query: Query) -> Result<Answer, QueryError> {
-        let answer = self.reads.ask(|store| answer(store, &query));
-        answer.map_err(|_| QueryError::Lost(self.stopped().to_string()))
+        let answer = self.reads.ask(|store| answered(store, &query));
+        Ok(answer.map_err(|_| QueryError::Lost { source: self.why() })??)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::kv::{Batch, Cause, Read, Store, StoreError, Visit};
+use crate::kv::{self, Batch, Cause, Endpoint, Read, SharedStore, Store, StoreError, Visit};
 
 use super::change::{Change, Writes};
 use super::digest::Check;
@@ -34,7 +34,7 @@ const FLUSHES_A_CHECK: u32 = 16;
 
 /// The store in a folder, opened by this process alone.
 pub struct DiskStore {
-    folder: PathBuf,
+    endpoint: Endpoint,
     database: Verified<Tree>,
     wal: Wal,
     memtable: Memtable,
@@ -56,8 +56,7 @@ pub struct DiskStore {
 }
 
 /// A reader of the store, also while another thread writes to the store.
-#[derive(Clone)]
-pub struct Reader {
+struct Reader {
     database: tree::Reader,
     memtable: Memtable,
 }
@@ -75,7 +74,7 @@ impl DiskStore {
     /// has the store, if the store is damaged or of a newer format, or if the disk can't be read or
     /// written. A damaged store stays as it is.
     pub fn open(folder: &Path) -> Result<DiskStore, StoreError> {
-        let lock = Lock::take(folder)?;
+        let lock = Lock::take(&Endpoint::new(folder))?;
         let unused = lock.removal();
         let opened = DiskStore::open_locked(folder, lock);
         if opened.is_err() {
@@ -103,7 +102,7 @@ impl DiskStore {
     /// need not be writable. A folder that is missing reads as an empty store. Fails for the
     /// reasons of [`DiskStore::open`].
     pub fn look(folder: &Path) -> Result<DiskStore, StoreError> {
-        let lock = Lock::look(folder)?;
+        let lock = Lock::look(&Endpoint::new(folder))?;
         let (tree, watermark) = (still(&folder.join("journal"))?, folder.join("watermark"));
         let database = Verified::open_with(Tree::still(tree), Some(watermark), Some(lock), Check::UpTo(0))?;
         let (wal, writes) = Wal::look(&folder.join("wal"), database.commits(), database.frames())?;
@@ -116,7 +115,7 @@ impl DiskStore {
     /// Reads everything readable of a store that may be damaged, and describes the losses. Nothing
     /// in the folder changes.
     pub fn salvage(folder: &Path) -> Result<(DiskStore, Vec<String>), StoreError> {
-        let lock = Lock::look(folder)?;
+        let lock = Lock::look(&Endpoint::new(folder))?;
         let path = existing(&folder.join("journal"));
         let (tree, mut lost) =
             if path.exists() { RawTree::salvage(&path) } else { (RawTree::empty(), Vec::new()) };
@@ -134,7 +133,7 @@ impl DiskStore {
         let memtable = Memtable::default();
         memtable.extend(writes);
         DiskStore {
-            folder: folder.to_path_buf(),
+            endpoint: Endpoint::new(folder),
             database,
             wal,
             memtable,
@@ -172,13 +171,7 @@ impl DiskStore {
 
     /// Returns the folder of the store.
     pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Returns a reader, which also works during writes. All readers must be dropped before the
-    /// store ends.
-    pub fn reader(&self) -> Reader {
-        Reader { database: self.database.reader(), memtable: self.memtable.clone() }
+        self.endpoint.folder()
     }
 
     /// Returns the number of batches that the database got since it was made.
@@ -278,6 +271,16 @@ impl Store for DiskStore {
 
     fn size_bytes(&self) -> u64 {
         self.database.size_bytes()
+    }
+}
+
+impl SharedStore for DiskStore {
+    fn reader(&self) -> kv::Reader {
+        kv::Reader::new(Reader { database: self.database.reader(), memtable: self.memtable.clone() })
+    }
+
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(self.endpoint.clone())
     }
 }
 

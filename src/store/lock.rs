@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::kv::{Cause, StoreError};
+use crate::kv::{Cause, Endpoint, StoreError};
 use crate::os;
 
 /// The time to wait for a lock whose owner is gone or is this process.
@@ -115,7 +115,8 @@ impl Identity {
 impl Lock {
     /// Takes the folder, and makes it if there is none. If another process has the folder, the
     /// error names that process. No file of the store is written to before [`Lock::sign`].
-    pub fn take(folder: &Path) -> Result<Lock, StoreError> {
+    pub fn take(endpoint: &Endpoint) -> Result<Lock, StoreError> {
+        let folder = endpoint.folder();
         if folder.is_file() {
             return Err(StoreError::NoFolder { path: folder.to_path_buf() });
         }
@@ -131,7 +132,7 @@ impl Lock {
             }
             os::make_all_private(&folder.join("journal"));
         }
-        let path = folder.join("lock");
+        let path = endpoint.lock();
         let is_new = !path.exists();
         if is_new {
             // The file may have been removed while a process has the store.
@@ -153,12 +154,13 @@ impl Lock {
 
     /// Makes sure that nobody writes to a store while it is looked at. Nothing in the folder
     /// changes.
-    pub fn look(folder: &Path) -> Result<Lock, StoreError> {
+    pub fn look(endpoint: &Endpoint) -> Result<Lock, StoreError> {
+        let folder = endpoint.folder();
         if folder.is_file() {
             return Err(StoreError::NoFolder { path: folder.to_path_buf() });
         }
         let others = hold(folder, &["lock", "wal", "journal/db"], File::try_lock_shared)?;
-        let file = File::open(folder.join("lock")).ok();
+        let file = File::open(endpoint.lock()).ok();
         Ok(Lock { file, identity: None, _others: others, is_new: false })
     }
 
@@ -249,7 +251,7 @@ pub(super) fn wait_for(file: &File, path: &Path, folder: &Path, way: Way) -> Res
 
 /// Returns the number of the process that has or had a store.
 fn owner(folder: &Path) -> Option<u32> {
-    let bytes = std::fs::read(folder.join("lock")).ok()?;
+    let bytes = std::fs::read(Endpoint::new(folder).lock()).ok()?;
     let line = bytes.split(|byte| *byte == b'\n').next()?;
     std::str::from_utf8(line).ok()?.trim().parse().ok()
 }

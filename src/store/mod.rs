@@ -25,7 +25,7 @@ mod watermark;
 
 pub use self::sled::SledTree;
 pub use digest::{Report, Verified};
-pub use disk::{DiskStore, Reader};
+pub use disk::DiskStore;
 pub use lock::Lock;
 pub use record::FORMAT;
 

@@ -1,6 +1,7 @@
-//! A folder with a program and a store, for tests of the command line.
+//! A folder with a program and a store, for tests of the command line, and commands in any folder.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +10,27 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use super::DURABLE;
+
+/// Runs a command in a folder.
+pub fn durable(folder: &Path, args: &[&str]) -> Output {
+    Command::new(DURABLE).current_dir(folder).args(args).stdin(Stdio::null()).output().expect("durable runs")
+}
+
+/// Runs a command that must succeed. Returns standard output without the last line break.
+#[track_caller]
+pub fn ok(folder: &Path, args: &[&str]) -> String {
+    let output = durable(folder, args);
+    assert!(output.status.success(), "{args:?}\n{}{}", out(&output), err(&output));
+    out(&output).trim_end().to_string()
+}
+
+pub fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
 
 pub struct Place {
     folder: TempDir,
@@ -42,7 +64,7 @@ impl Place {
     }
 
     pub fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("durable runs")
+        durable(self.path(), args)
     }
 
     pub fn code(&self, args: &[&str]) -> i32 {
@@ -50,19 +72,16 @@ impl Place {
     }
 
     /// Runs a command that must succeed. Returns standard output without the last line break.
+    #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{args:?}\n{out}{err}");
-        out.trim_end().to_string()
+        ok(self.path(), args)
     }
 
     /// Runs a command that must fail with the given code. Returns standard error.
     pub fn refused(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);
-        let err = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{args:?}\n{err}");
-        err
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{}", err(&output));
+        err(&output)
     }
 
     /// Returns the result of an instance that must complete.
@@ -88,11 +107,13 @@ impl Place {
     }
 
     pub fn serve_with(&self, more: &[&str]) -> Server {
-        let mut command = self.command(&["serve"]);
-        let child = command.args(more).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let server = Server(child.expect("durable runs"));
-        await_that(|| self.path().join(".durable/socket").exists());
-        server
+        Server::with(self.path(), more, Stdio::null())
+    }
+
+    /// Starts a server whose messages are added to the file `log`.
+    pub fn serve_logged(&self, more: &[&str]) -> Server {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path().join("log"));
+        Server::with(self.path(), more, log.expect("a log"))
     }
 }
 
@@ -100,9 +121,34 @@ impl Place {
 pub struct Server(Child);
 
 impl Server {
+    /// Starts a server on the store in a folder, which listens when this returns.
+    pub fn new(folder: &Path) -> Server {
+        Server::with(folder, &[], Stdio::null())
+    }
+
+    /// Starts a server with options, whose messages go to `stderr`.
+    pub fn with(folder: &Path, options: &[&str], stderr: impl Into<Stdio>) -> Server {
+        let mut command = Command::new(DURABLE);
+        command.current_dir(folder).arg("serve").args(options);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
+        let server = Server(child.expect("durable runs"));
+        // The socket of a server that was killed is still there.
+        await_that(|| UnixStream::connect(folder.join(".durable/socket")).is_ok());
+        server
+    }
+
+    /// Returns the number of the process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub fn kill(mut self) {
         self.0.kill().expect("killed");
         self.0.wait().expect("ended");
+    }
+
+    pub fn end(self, by_force: bool) {
+        if by_force { self.kill() } else { self.stop() }
     }
 
     /// Stops the server by SIGTERM.
@@ -120,13 +166,13 @@ impl Drop for Server {
     }
 }
 
-/// Waits until a condition holds. Fails the test after a minute, which is long enough for any
+/// Waits until a condition holds. Fails the test after two minutes, which is long enough for any
 /// condition that will ever hold.
 #[track_caller]
 pub fn await_that(mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it never came to hold");
+        assert!(began.elapsed() < Duration::from_secs(120), "it never came to hold");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use durable::builtins::{Context, Effect};
 use durable::engine::{
-    Address, Args, Checkpoint, Checkpoints, Engine, Entry, Event, InstanceRecord, Leaving, Line, Message,
-    Outcome, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, read_history,
+    Address, Args, Checkpoint, Checkpoints, Ending, Engine, Entry, Event, InstanceRecord, Leaving, Line,
+    Message, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, read_history,
     read_record,
 };
 use durable::kv::{Batch, MemoryTree, Read, Store};
@@ -337,10 +337,10 @@ impl World {
                     && let Leaving::Ended { outcome, instance, .. } = gated.peek()
                 {
                     match outcome {
-                        Outcome::Nondeterminism(mismatch) => {
+                        Ending::Nondeterminism(mismatch) => {
                             return Err(format!("nondeterminism in {instance}: {mismatch:?}"));
                         }
-                        Outcome::Incompatible(reason) => return Err(reason.clone()),
+                        Ending::Incompatible(reason) => return Err(reason.clone()),
                         _ => {}
                     }
                 }
@@ -779,6 +779,10 @@ impl World {
                 Value::Int(low + (number % (high.abs_diff(*low) + 1)) as i64)
             }
             (Effect::Uuid, _) => Value::str(format!("{:08x}-0000-4000-8000-000000000000", number as u32)),
+            (Effect::TimeZone, [Value::Str(name)]) => match durable::machine::zones::named(name.as_str()) {
+                Ok(zone) => zone,
+                Err(error) => return Err(error),
+            },
             (Effect::FsExists, _) => Value::bool(number % 2 == 0),
             (Effect::Env, _) | (Effect::Print | Effect::Log | Effect::Sleep, _) => Value::Null,
             (Effect::Input, _) if self.input.is_empty() => Value::Null,

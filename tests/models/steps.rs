@@ -9,9 +9,9 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use durable::model::compute_storage::{self, Config, Keep, Read};
+use durable::model::compute_storage::{Config, Keep, Read, StorageStep};
 use durable::model::entity::Entity;
-use durable::model::high_level;
+use durable::model::high_level::{self, HighLevelStep};
 use durable::model::instance::Instance;
 use durable::model::message::{EntityName, Id, Message, Name};
 use durable::model::part::Part;
@@ -106,26 +106,24 @@ fn of_storage<K: Keep>(evaluator: &mut Evaluator<'_>, c: &Config<K::State>) -> R
 /// Returns whether a step of a storage model may stand for a step of the high-level model.
 fn stands_for<S: Clone + std::fmt::Debug + Eq + std::hash::Hash>(
     c: &Config<S>,
-    step: &compute_storage::Step,
-    high: &high_level::Step,
+    step: &StorageStep,
+    high: &HighLevelStep,
 ) -> bool {
-    use compute_storage::Step as Low;
-    use high_level::Step as High;
     let heeds = |head: Option<&(Option<Name>, Part<Message>)>, who: &Name| match (head, high) {
-        (Some((Some(sender), _)), High::Deliver { from, to }) => sender == from && to == who,
-        (Some((None, _)), High::Elapse { timer: (to, _) }) => to == who,
+        (Some((Some(sender), _)), HighLevelStep::Deliver { from, to }) => sender == from && to == who,
+        (Some((None, _)), HighLevelStep::Elapse { timer: (to, _) }) => to == who,
         _ => false,
     };
     match step {
-        Low::Commit { work, outcome } => {
+        StorageStep::Commit { work, outcome } => {
             match c.work.iter().find(|known| known.mark() == *work).map(|w| &w.read) {
                 Some(Read::Instance { id, kept }) => heeds(kept.inbox.front(), &Name::Instance(id.clone())),
                 Some(Read::Entity { id, kept, turn: false }) => {
                     heeds(kept.inbox.front(), &Name::Entity(id.clone()))
                 }
                 Some(Read::Entity { id, .. }) => match high {
-                    High::Acquire { entity } => entity == id,
-                    High::Operate { entity, outcome: chosen } => entity == id && chosen == outcome,
+                    HighLevelStep::Acquire { entity } => entity == id,
+                    HighLevelStep::Operate { entity, outcome: chosen } => entity == id && chosen == outcome,
                     _ => false,
                 },
                 None => false,
@@ -133,23 +131,29 @@ fn stands_for<S: Clone + std::fmt::Debug + Eq + std::hash::Hash>(
         }
         // The recorded result is the outcome of the task. The absence of a result is never
         // recorded.
-        Low::Record { result } => match (c.results.iter().find(|known| known.mark() == *result), high) {
-            (Some(known), High::Perform { instance, seq, .. }) => {
-                *instance == known.instance && *seq == known.seq
+        StorageStep::Record { result } => {
+            match (c.results.iter().find(|known| known.mark() == *result), high) {
+                (Some(known), HighLevelStep::Perform { instance, seq, .. }) => {
+                    *instance == known.instance && *seq == known.seq
+                }
+                _ => false,
             }
-            _ => false,
-        },
-        Low::Perform { instance, seq, outcome } => {
-            matches!(high, High::Perform { instance: i, seq: s, outcome: o } if i == instance && s == seq && o == outcome)
         }
-        Low::Late { orphan, outcome } => {
-            matches!(high, High::Late { orphan: other, outcome: o } if other == orphan && o == outcome)
+        StorageStep::Perform { instance, seq, outcome } => {
+            matches!(high, HighLevelStep::Perform { instance: i, seq: s, outcome: o } if i == instance && s == seq && o == outcome)
         }
-        Low::Intervene(low) => matches!(high, High::Intervene(other) if other == low),
-        Low::Lapse { orphan } => matches!(high, High::Lapse { orphan: other } if other == orphan),
-        Low::Transfer { .. } | Low::Read { .. } | Low::Refuse { .. } | Low::Elapse { .. } | Low::Crash => {
-            false
+        StorageStep::Late { orphan, outcome } => {
+            matches!(high, HighLevelStep::Late { orphan: other, outcome: o } if other == orphan && o == outcome)
         }
+        StorageStep::Intervene(low) => matches!(high, HighLevelStep::Intervene(other) if other == low),
+        StorageStep::Lapse { orphan } => {
+            matches!(high, HighLevelStep::Lapse { orphan: other } if other == orphan)
+        }
+        StorageStep::Transfer { .. }
+        | StorageStep::Read { .. }
+        | StorageStep::Refuse { .. }
+        | StorageStep::Elapse { .. }
+        | StorageStep::Crash => false,
     }
 }
 
@@ -177,7 +181,7 @@ impl<'a, K: Keep> Beside<'a, K> {
 
     /// Returns the steps from a configuration. Where there are none, the high-level model must have
     /// none.
-    fn steps(&mut self, (c, high): &Pair<K>) -> Result<Vec<compute_storage::Step>, String> {
+    fn steps(&mut self, (c, high): &Pair<K>) -> Result<Vec<StorageStep>, String> {
         let steps = self.low.enabled(&mut self.of_low, c).map_err(|stop| format!("{stop:?}"))?;
         if let (true, Some(high)) = (steps.is_empty(), high) {
             let more = HighLevel.enabled(&mut self.of_high, high).map_err(|stop| format!("{stop:?}"))?;
@@ -189,7 +193,7 @@ impl<'a, K: Keep> Beside<'a, K> {
     }
 
     /// Takes a step in both models.
-    fn take(&mut self, (c, high): &Pair<K>, step: &compute_storage::Step) -> Result<Pair<K>, String> {
+    fn take(&mut self, (c, high): &Pair<K>, step: &StorageStep) -> Result<Pair<K>, String> {
         let stopped = |stop: Stop| format!("{step:?}: {stop:?}");
         let next = self.low.apply(&mut self.of_low, c, step).map_err(stopped)?;
         let has_begun =

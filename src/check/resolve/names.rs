@@ -5,6 +5,7 @@ use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Span};
 
 use super::super::contexts::effect_error;
+use super::super::foreign;
 use super::super::scope::Scope;
 use super::super::{Binding, BindingId, GlobalId, GlobalKind, Resolved, closest};
 use super::{Resolver, captured};
@@ -174,12 +175,8 @@ impl Resolver<'_> {
                 import.used = true;
             }
             self.report(
-                Diagnostic::error(format!("`{name}` is a module, not a value"), place, "a module").hint(
-                    match self.std_member(name, "run") {
-                        Some(_) => format!("write `{name}.run(…)`"),
-                        None => format!("name one of its members: `{name}.…`"),
-                    },
-                ),
+                Diagnostic::error(format!("`{name}` is a module, not a value"), place, "a module")
+                    .hint(self.module_hint(name)),
             );
             return None;
         }
@@ -217,17 +214,23 @@ impl Resolver<'_> {
     }
 
     pub(super) fn unknown_name(&mut self, name: &Name, span: Span) {
-        let mut known: Vec<Name> =
+        let mut own: Vec<Name> =
             self.scopes.iter().flat_map(|s| s.entries.iter().map(|e| e.0.clone())).collect();
-        known.extend(self.program.modules[self.module].globals.keys().cloned());
-        known.extend(self.program.modules[self.module].imports.keys().cloned());
+        own.extend(self.program.modules[self.module].globals.keys().cloned());
+        own.extend(self.program.modules[self.module].imports.keys().cloned());
+        let mut known: Vec<Name> = self.std.keys().map(|name| Name::from(*name)).collect();
         if let Some(prelude) = self.std.get("prelude") {
             known.extend(self.program.modules[*prelude].globals.keys().cloned());
         }
-        known.extend(self.std.keys().map(|name| Name::from(*name)));
-        let near = || closest(name, known.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"));
+        let near = |names: &[Name]| {
+            closest(name, names.iter().map(|n| &**n)).map(|near| format!("did you mean `{near}`?"))
+        };
         let kept = self.kept.contains(name).then(|| format!("what the entity keeps is `state.{name}`"));
-        let hint = kept.or_else(|| self.method_hint(name)).or_else(near).or_else(|| foreign_name(name));
+        let hint = kept
+            .or_else(|| near(&own))
+            .or_else(|| foreign::name(name).map(str::to_string))
+            .or_else(|| self.method_hint(name))
+            .or_else(|| near(&known));
         let place = self.place(span);
         self.report(
             Diagnostic::error(format!("unknown name `{name}`"), place, "not defined here").maybe_hint(hint),
@@ -249,6 +252,19 @@ impl Resolver<'_> {
                 arity: None,
             });
             scope.entries.push((name.clone(), id, 0));
+        }
+    }
+
+    /// Returns what may be meant by the name of a module where a value is expected.
+    fn module_hint(&self, name: &Name) -> String {
+        if self.std_member(name, "run").is_some() {
+            return format!("write `{name}.run(…)`");
+        }
+        let method = self.method_hint(name).filter(|_| self.std_member("list", name).is_some());
+        match (self.std_member(name, "of").is_some(), method) {
+            (true, Some(method)) => format!("{method}; the module has `{name}.of(…)`"),
+            (true, None) => format!("write `{name}.of(…)`"),
+            _ => format!("name one of its members: `{name}.…`"),
         }
     }
 
@@ -299,35 +315,19 @@ impl Resolver<'_> {
             return Some(Some(resolved));
         }
         let names: Vec<Name> = self.program.modules[target].globals.keys().cloned().collect();
-        let near = closest(&member.name, names.iter().map(|n| &**n))
-            .map(|near| format!("did you mean `{module}.{near}`?"));
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let is_standard = self.program.modules[target].std.is_some();
+        let counterpart = foreign::member(module, &member.name).filter(|_| is_standard).map(str::to_string);
+        let near = || {
+            closest(&member.name, names.iter().copied())
+                .map(|near| format!("did you mean `{module}.{near}`?"))
+        };
+        let hint = counterpart.or_else(near).or_else(|| foreign::listed(module, names.clone()));
         let place = self.place(member.span);
         self.report(
             Diagnostic::error(format!("module `{module}` has no `{}`", member.name), place, "not a member")
-                .maybe_hint(near),
+                .maybe_hint(hint),
         );
         Some(None)
     }
-}
-
-/// Returns what a name from another language is called here.
-fn foreign_name(name: &str) -> Option<String> {
-    let hint = match name {
-        "None" | "nil" | "undefined" | "NULL" => "the empty value is `null`",
-        "True" => "write `true`",
-        "False" => "write `false`",
-        "println" | "puts" | "echo" | "printf" | "console" => "write `print(value)`",
-        "length" | "size" | "count" => "the number of elements is `len(value)`",
-        "str" | "String" | "toString" => "write `to_string(value)`",
-        "typeof" | "type" => "write `kind_of(value)`",
-        "this" => "an operation's own state is `state`; its id and key are `self.id` and `self.key`",
-        "exit" => "a script ends with its last statement; `return` at its top level ends it early",
-        "setTimeout" => "write `sleep(5s)`",
-        "Error" | "Exception" | "RuntimeError" | "ValueError" | "TypeError" => {
-            "any value can be thrown; the custom is a record: `throw {kind: \"odd\", message: \"…\"}`"
-        }
-        "Promise" => "tasks are made by `async` and joined by `all([…])`",
-        _ => return None,
-    };
-    Some(hint.to_string())
 }

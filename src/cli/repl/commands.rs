@@ -10,7 +10,6 @@ use crate::engine::InstanceRecord;
 use crate::engine::query::{EntityFilter, EntityView, InstanceFilter};
 use crate::machine::format;
 use crate::os::read_text;
-use crate::store::Reader;
 use crate::syntax::parse;
 use crate::syntax::tree::StmtKind;
 use crate::{code, core};
@@ -75,12 +74,11 @@ impl Commands {
                 }
             }
             "timeline" => {
-                let store = open(prompt)?;
-                let (_, history) = access::history(store, &prompt.id)?;
+                let (_, history) = access::history(prompt.store(), &prompt.id)?;
                 print(&inspect::timeline(&history))?;
             }
-            "instances" => print(&instances(open(prompt)?)?)?,
-            "entities" => print(&entities(open(prompt)?)?)?,
+            "instances" => print(&instances(prompt.store())?)?,
+            "entities" => print(&entities(prompt.store())?)?,
             "time" => {
                 let began = Instant::now();
                 prompt.evaluate(wanted(rest, ":time ENTRY")?, width)?;
@@ -154,10 +152,6 @@ fn wanted<'r>(rest: &'r str, usage: &str) -> Result<&'r str, Problem> {
         "" => Err(Problem::new(USAGE, format!("it is `{usage}`"))),
         rest => Ok(rest),
     }
-}
-
-fn open(prompt: &Prompt) -> Result<&Reader, Problem> {
-    prompt.store().ok_or_else(|| Problem::new(FAILED, "the session is closed"))
 }
 
 fn instances(store: &dyn Queries) -> Result<String, Problem> {

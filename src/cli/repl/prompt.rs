@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 
 use crate::api::{HostSession, Queries};
 use crate::check::{self, Program};
-use crate::engine::{Cut, Engine, InstanceRecord, SCRIPT, Status, cut, described, read_history};
+use crate::engine::{Engine, InstanceRecord, SCRIPT};
 use crate::host::{self, Above, Handle, Host, HostError, Settings};
-use crate::kv::Store;
+use crate::kv::Reader;
 use crate::machine::natives::prompt::take_failure;
 use crate::machine::value::Record;
 use crate::machine::{Data, Image, Value};
 use crate::os::read_text;
 use crate::permissions::Permissions;
 use crate::render::{Shown, show};
-use crate::store::{DiskStore, Reader};
+use crate::store::DiskStore;
 use crate::syntax::{Diagnostic, Label, Place, Severity};
 
 use super::super::access;
 use super::super::problem::{Problem, note};
 use super::super::program::{code, image, stored};
-use super::super::{FAILED, print};
+use super::super::{FAILED, INTERRUPTED, print};
 use super::lifted::MARK;
 use super::session::{Came, FILE, Known, Session, Text};
 
@@ -60,8 +60,7 @@ impl Interrupter {
 
 /// A session with its host.
 pub struct Prompt {
-    /// The store in use; `None` only while its host is replaced.
-    open: Option<HostSession>,
+    open: HostSession,
     pub id: String,
     pub session: Session,
     pub interrupter: Interrupter,
@@ -86,80 +85,64 @@ impl Prompt {
     pub fn open(folder: &Path, id: &str, permissions: Permissions) -> Result<Prompt, Problem> {
         let store = access::own(folder)?;
         let known = store.instance(id)?;
+        let session = match &known {
+            None => Session::default(),
+            Some(known) => session_of(&store, known)?,
+        };
         let mut prompt = Prompt {
-            open: None,
+            open: put_to_use(store, id, &permissions)?,
             id: id.to_string(),
-            session: Session::default(),
+            session,
             interrupter: Interrupter::default(),
             permissions,
             kinds: Vec::new(),
         };
+        prompt.interrupter.of(&prompt.open.host);
         match known {
-            None => {
-                let image = prompt.compiled(&prompt.session, &prompt.session.program())?;
-                let mut open = prompt.put_to_use(store)?;
-                let hash = image.code.hash;
-                open.host.add_program(image);
-                let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).unwrap_or_default();
-                open.host.begin(InstanceRecord::new(id, hash, FILE, SCRIPT, args, host::now()));
-                prompt.open = Some(open);
-                prompt.settle(0)?;
-            }
-            Some(known) => {
-                let text = stored(&store, known.program, id, &known.file)?.code.sources.files[0].text.clone();
-                let session = Session::read(&text).filter(|_| known.file == FILE);
-                prompt.session = session.ok_or_else(|| {
-                    Problem::new(FAILED, format!("`{id}` is an instance, but no session of the prompt"))
-                        .hint("give another name after `--session`")
-                })?;
-                if known.status.is_ended() {
-                    return Err(Problem::new(FAILED, format!("session `{id}` has ended"))
-                        .hint(format!("`durable purge {id}` removes it; then the name is free")));
-                }
-                let mut open = prompt.put_to_use(store)?;
-                open.host.watch(id);
-                prompt.open = Some(open);
-                let number = prompt.session.evaluated();
-                let told = known.custom.as_ref().is_some_and(|said| number_of(said) == number);
-                if told || prompt.session.only_declares() {
-                    prompt.settle(number)?;
-                    prompt.recall(number)?;
-                } else {
-                    note("going on with the last entry");
-                    prompt.finish(number)?;
-                }
-            }
+            None => prompt.begin()?,
+            Some(known) => prompt.go_on(&known)?,
         }
         Ok(prompt)
     }
 
-    fn put_to_use(&self, store: DiskStore) -> Result<HostSession, Problem> {
-        let settings = Settings { stays: true, permissions: self.permissions.clone(), ..Settings::default() };
-        let mut open = HostSession::open(store, settings, Some(&self.id))?;
-        open.host.terminal.shows_no_progress();
-        // Without the listener, other processes cannot look at the store; the session loses
-        // nothing.
-        open.listen().ok();
-        self.interrupter.of(&open.host);
-        Ok(open)
+    /// Begins a new session.
+    fn begin(&mut self) -> Result<(), Problem> {
+        let image = self.compiled(&self.session, &self.session.program())?;
+        let hash = image.code.hash;
+        self.open.host.add_program(image);
+        let args = Data::encode(&Value::list(vec![Value::list(Vec::new())])).unwrap_or_default();
+        self.open.host.begin(InstanceRecord::new(&self.id, hash, FILE, SCRIPT, args, host::now()));
+        self.settle(0)?;
+        Ok(())
     }
 
-    fn running(&mut self) -> Result<&mut Host, Problem> {
-        let open = self.open.as_mut().map(|open| &mut open.host);
-        open.ok_or_else(|| Problem::new(FAILED, "the session is closed"))
+    /// Continues a session of an earlier process, whose last entry may be under way.
+    fn go_on(&mut self, known: &InstanceRecord) -> Result<(), Problem> {
+        self.open.host.watch(&self.id);
+        let number = self.session.evaluated();
+        let told = known.custom.as_ref().is_some_and(|said| number_of(said) == number);
+        if told || self.session.only_declares() {
+            self.settle(number)?;
+            self.recall(number);
+        } else {
+            note("going on with the last entry");
+            self.finish(number)?;
+        }
+        Ok(())
+    }
+
+    fn host(&mut self) -> &mut Host {
+        &mut self.open.host
     }
 
     /// Returns the store, for commands that read it.
-    pub fn store(&self) -> Option<&Reader> {
-        self.open.as_ref().map(|open| open.host.store())
+    pub fn store(&self) -> &Reader {
+        self.open.host.store()
     }
 
     /// Closes the session's store; the session can be continued later.
     pub fn close(self) -> Result<(), Problem> {
-        match self.open {
-            Some(open) => Ok(open.close()?),
-            None => Ok(()),
-        }
+        Ok(self.open.close()?)
     }
 
     /// Returns the text of a module, if the session may read it.
@@ -206,14 +189,12 @@ impl Prompt {
 
     /// Makes output appear above the line that is being typed.
     pub fn writes_above(&mut self, above: Option<Above>) {
-        if let Some(open) = &mut self.open {
-            open.host.terminal.writes_above(above);
-        }
+        self.host().terminal.writes_above(above);
     }
 
     /// Returns the host's handle, for the reader's thread.
-    pub fn handle(&self) -> Option<Handle> {
-        self.open.as_ref().map(|open| open.host.handle())
+    pub fn handle(&self) -> Handle {
+        self.open.host.handle()
     }
 
     /// Returns the names of the session, with their kinds and fields as far as known.
@@ -229,7 +210,7 @@ impl Prompt {
     pub fn wait_for<T>(&mut self, read: &mut dyn FnMut() -> Option<T>) -> Result<T, Problem> {
         let mut found = read();
         while found.is_none() {
-            let host = self.running()?;
+            let host = self.host();
             host.terminal.is_typed_in(true);
             let ran = host.run_until(&mut |_| {
                 found = found.take().or_else(&mut *read);
@@ -261,7 +242,7 @@ impl Prompt {
         let only_declares = next.only_declares();
         let event = (!only_declares).then(|| format!("entry-{number}"));
         self.rest()?;
-        if let Err(reason) = self.running()?.extend(&id, &image, event.as_deref())? {
+        if let Err(reason) = self.host().extend(&id, &image, event.as_deref())? {
             return Err(Problem::new(FAILED, reason));
         }
         self.session = next;
@@ -282,7 +263,7 @@ impl Prompt {
     /// Runs until the session waits for the next entry; returns false if it has ended.
     fn settle(&mut self, number: usize) -> Result<bool, Problem> {
         let id = self.id.clone();
-        self.running()?.run_until(&mut |engine| says(engine, &id, number) || engine.is_gone(&id))?;
+        self.host().run_until(&mut |engine| says(engine, &id, number) || engine.is_gone(&id))?;
         self.rest()
     }
 
@@ -290,8 +271,8 @@ impl Prompt {
     fn rest(&mut self) -> Result<bool, Problem> {
         let id = self.id.clone();
         let is_so = &mut |engine: &Engine| engine.is_waiting(&id) || engine.is_gone(&id);
-        self.running()?.run_until(is_so)?;
-        Ok(!self.running()?.is_gone(&id))
+        self.host().run_until(is_so)?;
+        Ok(!self.host().is_gone(&id))
     }
 
     /// Runs until an entry is done, and shows its outcome.
@@ -313,19 +294,19 @@ impl Prompt {
     fn settle_interruptibly(&mut self, number: usize) -> Result<Option<bool>, Problem> {
         let id = self.id.clone();
         let done = |engine: &Engine| says(engine, &id, number) || engine.is_gone(&id);
-        match self.running()?.run_until(&mut |engine| done(engine)) {
+        match self.host().run_until(&mut |engine| done(engine)) {
             Ok(()) => return self.settle(number).map(Some),
             Err(HostError::Interrupted) => {}
             Err(error) => return Err(error.into()),
         }
-        self.running()?.raise(&id, &format!("interrupt-{number}"));
+        self.host().raise(&id, &format!("interrupt-{number}"));
         let began = Instant::now();
         let late = || began.elapsed() > PATIENCE;
-        match self.running()?.run_until(&mut |engine| done(engine) || late()) {
+        match self.host().run_until(&mut |engine| done(engine) || late()) {
             Ok(()) | Err(HostError::Interrupted) => {}
             Err(error) => return Err(error.into()),
         }
-        if self.running()?.says(&id).is_some_and(|said| number_of(said) == number) {
+        if self.host().says(&id).is_some_and(|said| number_of(said) == number) {
             return self.settle(number).map(Some);
         }
         // The entry computes and consumes nothing, so it is undone as if it had not been typed.
@@ -337,7 +318,7 @@ impl Prompt {
 
     /// Shows the outcome of an entry.
     fn show(&mut self, number: usize) -> Result<Evaluated, Problem> {
-        let Some(said) = self.said(number)? else { return Ok(Evaluated::Done) };
+        let Some(said) = self.said(number) else { return Ok(Evaluated::Done) };
         self.take_in(&said);
         if said.get_str("interrupted").is_some() {
             note("interrupted");
@@ -354,23 +335,21 @@ impl Prompt {
     }
 
     /// Notes the outcome of the last entry, which an earlier process showed already.
-    fn recall(&mut self, number: usize) -> Result<(), Problem> {
-        match self.said(number)? {
+    fn recall(&mut self, number: usize) {
+        match self.said(number) {
             _ if self.session.only_declares() => self.came(Came::Done),
             Some(said) => self.take_in(&said),
             None => {}
         }
-        Ok(())
     }
 
     /// Returns the session's report about an entry, or `None` if it has made none.
-    fn said(&mut self, number: usize) -> Result<Option<Rc<Record>>, Problem> {
-        let id = self.id.clone();
-        let said = self.running()?.says(&id).filter(|said| number_of(said) == number).map(Data::decode);
-        Ok(match said {
+    fn said(&self, number: usize) -> Option<Rc<Record>> {
+        let said = self.open.host.says(&self.id).filter(|said| number_of(said) == number);
+        match said.map(Data::decode) {
             Some(Value::Record(said)) => Some(said),
             _ => None,
-        })
+        }
     }
 
     fn take_in(&mut self, said: &Record) {
@@ -429,36 +408,26 @@ impl Prompt {
         let only_declares = self.session.only_declares();
         let id = self.id.clone();
         if only_declares {
-            if let Err(reason) = self.running()?.extend(&id, &image, None)? {
+            if let Err(reason) = self.host().extend(&id, &image, None)? {
                 return Err(Problem::new(FAILED, reason));
             }
             self.session = earlier;
             self.settle(number)?;
             return Ok(Vec::new());
         }
-        let Some(mut open) = self.open.take() else {
-            return Err(Problem::new(FAILED, "the session is closed"));
-        };
-        let terminal = std::mem::take(&mut open.host.terminal);
-        let mut store = open.into_store();
-        let taken = taken_back(&store, &id, &image, number);
-        let dropped = match taken {
-            Ok(Cut { mut batch, dropped }) => {
-                crate::engine::program_writes(image.code.hash, &image.code.sources, &mut batch);
-                store.commit(&batch)?;
-                store.flush()?;
-                self.session = earlier;
-                Ok(dropped.iter().map(described).collect())
-            }
-            Err(reason) => Err(Problem::new(FAILED, format!("the entry can't be taken back: {reason}"))),
-        };
-        let mut open = self.put_to_use(store)?;
-        open.host.terminal = terminal;
-        open.host.watch(&id);
-        self.open = Some(open);
+        let event = format!("entry-{number}");
+        let said = Value::record([("entry", Value::Int(number as i64 - 1))]);
+        let undone = self.host().undo(&id, &event, &image, Data::of(&said))?;
+        let dropped = undone
+            .map_err(|reason| Problem::new(FAILED, format!("the entry can't be taken back: {reason}")))?;
+        self.session = earlier;
         let waits = self.session.evaluated();
-        self.settle(waits)?;
-        dropped
+        match self.settle(waits) {
+            // A second interrupt was meant for the entry, too.
+            Err(problem) if problem.code == INTERRUPTED => {}
+            settled => drop(settled?),
+        }
+        Ok(dropped)
     }
 
     /// Executes `:undo`.
@@ -469,17 +438,29 @@ impl Prompt {
     }
 }
 
-fn taken_back(store: &DiskStore, id: &str, image: &Image, number: usize) -> Result<Cut, String> {
-    let record =
-        crate::engine::read_record(store, id)?.ok_or_else(|| format!("there is no instance `{id}`"))?;
-    if record.status != Status::Running {
-        return Err(format!("it is {}", record.status.word()));
+/// Returns the session that an instance is.
+fn session_of(store: &DiskStore, known: &InstanceRecord) -> Result<Session, Problem> {
+    let id = &known.id;
+    let text = stored(store, known.program, id, &known.file)?.code.sources.files[0].text.clone();
+    let session = Session::read(&text).filter(|_| known.file == FILE).ok_or_else(|| {
+        Problem::new(FAILED, format!("`{id}` is an instance, but no session of the prompt"))
+            .hint("give another name after `--session`")
+    })?;
+    if known.status.is_ended() {
+        return Err(Problem::new(FAILED, format!("session `{id}` has ended"))
+            .hint(format!("`durable purge {id}` removes it; then the name is free")));
     }
-    let history = read_history(store, &record)?;
-    let said = Value::record([("entry", Value::Int(number as i64 - 1))]);
-    let custom = Some(Data::encode(&said).unwrap_or_default());
-    let earlier = InstanceRecord { program: image.code.hash, custom, ..record.clone() };
-    cut(&record, &history, &format!("entry-{number}"), earlier)
+    Ok(session)
+}
+
+/// Puts a store to use for a session.
+fn put_to_use(store: DiskStore, id: &str, permissions: &Permissions) -> Result<HostSession, Problem> {
+    let settings = Settings { stays: true, permissions: permissions.clone(), ..Settings::default() };
+    let mut open = HostSession::open(Box::new(store), settings, Some(id))?;
+    open.host.terminal.shows_no_progress();
+    // Without the listener, other processes cannot look at the store; the session loses nothing.
+    open.listen().ok();
+    Ok(open)
 }
 
 /// Lists the outside effects of an entry that was taken back.

@@ -27,7 +27,7 @@ struct Asked {
     number: usize,
     names: Vec<Known>,
     /// The host to wake when the entry is there.
-    host: Option<Handle>,
+    host: Handle,
 }
 
 /// The result of reading.
@@ -60,9 +60,7 @@ impl Reader {
                 if send.send(source.read(number, names)).is_err() {
                     return;
                 }
-                if let Some(host) = host {
-                    host.wake();
-                }
+                host.wake();
             }
         };
         let failed = |error: &dyn std::fmt::Display| {
@@ -83,7 +81,7 @@ impl Reader {
     }
 
     /// Asks for the next entry. The reading thread wakes the host when the entry is there.
-    pub fn ask(&self, number: usize, names: Vec<Known>, host: Option<Handle>) {
+    pub fn ask(&self, number: usize, names: Vec<Known>, host: Handle) {
         // If the thread is gone, `read` returns the end.
         let _ = self.asks.send(Asked { number, names, host });
     }

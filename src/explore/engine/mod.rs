@@ -12,13 +12,13 @@ mod world;
 
 use crate::machine::{Data, EntityId, ErrorData, Value};
 use crate::model::entity::Entity;
-use crate::model::evaluate::View;
 use crate::model::instance::Outcome;
 use crate::model::message::EntityName;
 use crate::model::message::describe;
 use crate::model::observe::{Seen, Stand};
 use crate::model::orphan;
 use crate::model::part::fingerprint;
+use crate::model::view::View;
 use crate::model::{Anomaly, Evaluator, Model, Program, Shown, Stop};
 
 /// The engine, with the number of crashes allowed in one run.

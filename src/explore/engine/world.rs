@@ -7,19 +7,20 @@ use std::rc::Rc;
 use crate::builtins::Effect;
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Args, Engine, Entry, Event, Gate, Hold, InstanceRecord, Leaving, Line, Outcome as Ended, Output,
+    Address, Args, Ending, Engine, Entry, Event, Gate, Hold, InstanceRecord, Leaving, Line, Output,
     RecordedRequest, Status, StepId, Writes, keys, look_up, read_history, read_record, recovery,
 };
 use crate::kv::{Batch, MemoryTree, Read, Store};
 use crate::machine::{Data, EntityId, Image, Request, RequestKind, Value};
 use crate::model::entity::Entity;
-use crate::model::evaluate::{Done, Moment, Turns, View};
+use crate::model::evaluate::{Done, Moment, Turns};
 use crate::model::instance::{Outcome, Task};
 use crate::model::lives::Execution;
 use crate::model::message::{Asked, EntityName, Id, Waiter, answer, asked};
 use crate::model::observe::{Violation, broken};
 use crate::model::orphan;
 use crate::model::part::{Part, fingerprint};
+use crate::model::view::View;
 use crate::model::{Anomaly, Evaluator, Program, START, Stop, Subject};
 use crate::syntax::tree::PropertyKind;
 
@@ -289,10 +290,10 @@ impl World {
             Leaving::Lost { what, error } => {
                 self.trouble.push(Anomaly::Lost { what, error: answer(Err(error)) });
             }
-            Leaving::Ended { outcome: Ended::Nondeterminism(_), instance, .. } => {
+            Leaving::Ended { outcome: Ending::Nondeterminism(_), instance, .. } => {
                 return Err(Stop::Nondeterminism { id: Id::from(&*instance) });
             }
-            Leaving::Ended { outcome: Ended::Incompatible(reason), .. } => return Err(fault(reason)),
+            Leaving::Ended { outcome: Ending::Incompatible(reason), .. } => return Err(fault(reason)),
             Leaving::Ended { instance, .. } if *instance == *self.main.id => self.main_ended = true,
             Leaving::Ended { .. } => {}
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::super::data::Data;
 use super::super::error::{Fail, fail, fail_with, type_error};
 use super::super::json::{self, Style};
-use super::super::json_text::{self, Big};
+use super::super::json_text;
 use super::super::operate as op;
 use super::super::value::{Keys, Record, Value, intern};
 use super::super::{format, work};
@@ -15,12 +15,19 @@ use super::{Native, list, options, text};
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
         "json_parse" => |args| {
-            let big = big(args.get(1))?;
+            let options::Json { big, tagged } = json_options(args.get(1))?;
             let text = text(&args[0])?.as_str();
             work::done(text.len());
-            op::made(json_text::read(text, big)?)
+            op::made(if tagged { json::parse_tagged(text, big)? } else { json_text::read(text, big)? })
         },
-        "json_encode" => |args| json::encode(&args[0], Style::Plain, None).and_then(written),
+        "json_encode" => |args| {
+            let tagged = args.get(1).map_or(Ok(false), options::json_encode)?;
+            let text = match tagged {
+                true => json::encode_tagged(&args[0]),
+                false => json::encode(&args[0], Style::Plain, None),
+            };
+            text.and_then(written)
+        },
         "json_pretty" => |args| json::encode(&args[0], Style::Plain, Some(2)).and_then(written),
         "csv_parse" => csv_parse,
         "csv_encode" => csv_encode,
@@ -34,9 +41,8 @@ fn written(json: String) -> Result<Value, Fail> {
     Ok(Value::str(json))
 }
 
-/// Returns the treatment of ints of more than 64 bits, from the options of `json.parse`.
-fn big(options: Option<&Value>) -> Result<Big, Fail> {
-    options.map_or(Ok(Big::Error), |options| options::json(options, "`json.parse`"))
+fn json_options(options: Option<&Value>) -> Result<options::Json, Fail> {
+    options.map_or(Ok(options::Json::default()), |options| options::json(options, "`json.parse`"))
 }
 
 /// Reads CSV: as records with a header, as lists without one. All fields are strings.

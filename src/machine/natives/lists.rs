@@ -11,7 +11,7 @@ use super::super::hashing::Distinct;
 use super::super::operate as op;
 use super::super::value::{List, Record, Value, intern};
 use super::super::{format, secret, work};
-use super::{Native, int, list, stretch, text};
+use super::{Native, int, list, options, stretch, text};
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {
@@ -107,7 +107,7 @@ pub fn find(name: &str) -> Option<Native> {
 }
 
 /// Takes the elements out of a list, which are copied only if the list is shared.
-fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
+pub fn take(value: &mut Value) -> Result<Vec<Value>, Fail> {
     match mem::take(value) {
         Value::List(list) => {
             if Rc::strong_count(&list) > 1 {
@@ -145,7 +145,7 @@ fn position(items: &[Value], wanted: &Value) -> Result<Option<usize>, Fail> {
 }
 
 /// Returns a number of elements to take or to drop. A negative number counts as 0.
-fn elements(name: &str, count: &Value) -> Result<usize, Fail> {
+pub fn elements(name: &str, count: &Value) -> Result<usize, Fail> {
     match count {
         Value::Int(count) => Ok(usize::try_from(*count).unwrap_or(if *count < 0 { 0 } else { usize::MAX })),
         other => {
@@ -170,22 +170,40 @@ fn chunk(args: &mut [Value]) -> Result<Value, Fail> {
 }
 
 fn sort(args: &mut [Value]) -> Result<Value, Fail> {
+    let descending = args.get(1).map_or(Ok(false), |given| options::sort(given, "`sort`"))?;
     let mut items = take(&mut args[0])?;
     work::done(items.len().saturating_mul(16));
     if items.iter().all(|item| matches!(item, Value::Int(_))) {
         items.sort_by_key(|item| if let Value::Int(n) = item { *n } else { 0 });
+        if descending {
+            items.reverse();
+        }
         return Ok(Value::list(items));
     }
-    let order = sorted(&items)?;
+    let order = order_of(&items, descending)?;
     Ok(Value::list(order.into_iter().map(|at| mem::take(&mut items[at])).collect()))
 }
 
 /// Sorts by keys that were computed before.
 fn sort_by(args: &mut [Value]) -> Result<Value, Fail> {
+    let descending = args.get(2).map_or(Ok(false), |given| options::sort(given, "`sort_by`"))?;
     let mut items = take(&mut args[0])?;
     work::done(items.len().saturating_mul(16));
-    let order = sorted(list(&args[1])?.as_slice())?;
+    let order = order_of(list(&args[1])?.as_slice(), descending)?;
     Ok(Value::list(order.into_iter().filter_map(|at| items.get_mut(at).map(mem::take)).collect()))
+}
+
+/// Returns the indexes of the keys in their order. Equal keys keep their places, also in descending
+/// order: the last of them come first in what is sorted, and the result is turned round.
+fn order_of(keys: &[Value], descending: bool) -> Result<Vec<usize>, Fail> {
+    if !descending {
+        return sorted(keys);
+    }
+    op::reserve_items(keys.len())?;
+    let turned: Vec<Value> = keys.iter().rev().cloned().collect();
+    let mut order = sorted(&turned)?;
+    order.reverse();
+    Ok(order.into_iter().map(|at| keys.len() - 1 - at).collect())
 }
 
 /// Groups elements by keys that were computed before, into a record of lists.

@@ -4,12 +4,15 @@
 //! never waits, and returns the same for the same arguments on every machine.
 
 mod assertions;
+mod bits;
 mod bytes;
 mod formats;
+pub mod hashes;
 mod lists;
 mod numbers;
 pub mod options;
 pub mod prompt;
+mod random;
 mod records;
 mod regexes;
 mod retries;
@@ -23,6 +26,7 @@ use std::sync::OnceLock;
 use crate::builtins::{Builtin, Effect, Kind, TABLE, lines, messages};
 
 use super::error::{Fail, fail, type_error};
+use super::secret;
 use super::value::{Blob, List, Record, Text, Value};
 
 /// A native function, which can take values out of its arguments.
@@ -81,6 +85,9 @@ fn find(name: &str) -> Option<Native> {
         .or_else(|| regexes::find(name))
         .or_else(|| times::find(name))
         .or_else(|| bytes::find(name))
+        .or_else(|| hashes::find(name))
+        .or_else(|| bits::find(name))
+        .or_else(|| random::find(name))
 }
 
 // ---- arguments
@@ -187,6 +194,7 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
         }
         Effect::Env
         | Effect::Secret
+        | Effect::TimeZone
         | Effect::Input
         | Effect::FsRead
         | Effect::FsReadBytes
@@ -204,6 +212,10 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
                 ))),
             }
         }
+        Effect::HashHmac => match secret::is(&args[0]) {
+            true => hashes::check(&args[1], &args[2]),
+            false => Err(wrong("a secret", &args[0])),
+        },
         Effect::Exec => {
             text(&args[0])?;
             for arg in list(&args[1])?.as_slice() {

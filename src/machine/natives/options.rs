@@ -279,15 +279,87 @@ fn separator(value: &Value) -> Result<u8, Fail> {
     }
 }
 
-/// Reads the options of `json.parse`: the treatment of an int that does not fit in 64 bits.
-pub fn json(options: &Value, what: &str) -> Result<Big, Fail> {
-    let Some(record) = fields(options, what, &["big"])? else { return Ok(Big::Error) };
-    match given(record, "big") {
-        None => Ok(Big::Error),
-        Some(Value::Str(how)) if how.as_str() == "string" => Ok(Big::Text),
-        Some(Value::Str(how)) if how.as_str() == "float" => Ok(Big::Float),
-        Some(other) => Err(unfit("big", "\"string\" or \"float\"", other)),
+/// The options of `json.parse`.
+#[derive(Default)]
+pub struct Json {
+    /// The treatment of an int that does not fit in 64 bits.
+    pub big: Big,
+    /// Whether `{"$duration": "5s"}` and the like are read as the values that they stand for.
+    pub tagged: bool,
+}
+
+/// Reads the options of `json.parse`.
+pub fn json(options: &Value, what: &str) -> Result<Json, Fail> {
+    let mut json = Json::default();
+    let Some(record) = fields(options, what, &["big", "tagged"])? else { return Ok(json) };
+    json.big = match given(record, "big") {
+        None => Big::Error,
+        Some(Value::Str(how)) if how.as_str() == "string" => Big::Text,
+        Some(Value::Str(how)) if how.as_str() == "float" => Big::Float,
+        Some(other) => return Err(unfit("big", "\"string\" or \"float\"", other)),
+    };
+    json.tagged = flag(record, "tagged")?.unwrap_or(false);
+    Ok(json)
+}
+
+/// Reads the options of `json.encode`, and returns whether values that JSON lacks are tagged.
+pub fn json_encode(options: &Value) -> Result<bool, Fail> {
+    let Some(record) = fields(options, "`json.encode`", &["tagged"])? else { return Ok(false) };
+    Ok(flag(record, "tagged")?.unwrap_or(false))
+}
+
+/// Reads the options of `sort` and `sort_by`, and returns whether the order is descending.
+pub fn sort(options: &Value, what: &str) -> Result<bool, Fail> {
+    if options.is_function() {
+        let message = match what {
+            "`sort`" => {
+                "`xs.sort()` takes no function: `xs.sort_by(fn x => …)` sorts by what the function gives for \
+                 each, `xs.sort_with(fn (a, b) => …)` by what it says of two"
+            }
+            _ => "`sort_by` takes one function; `xs.sort_with(fn (a, b) => …)` sorts by what it says of two",
+        };
+        return Err(type_error(message));
     }
+    let Some(record) = fields(options, what, &["descending"])? else { return Ok(false) };
+    Ok(flag(record, "descending")?.unwrap_or(false))
+}
+
+/// An algorithm for checksums and signatures.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Algorithm {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Algorithm {
+    pub fn named(name: &str) -> Option<Algorithm> {
+        Some(match name {
+            "sha256" => Algorithm::Sha256,
+            "sha384" => Algorithm::Sha384,
+            "sha512" => Algorithm::Sha512,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads the options of `hash.hmac`.
+pub fn hmac(options: &Value) -> Result<Algorithm, Fail> {
+    let Some(record) = fields(options, "`hash.hmac`", &["algorithm"])? else { return Ok(Algorithm::Sha256) };
+    match given(record, "algorithm") {
+        None => Ok(Algorithm::Sha256),
+        Some(given) => match given {
+            Value::Str(name) => Algorithm::named(name.as_str()),
+            _ => None,
+        }
+        .ok_or_else(|| unfit("algorithm", "\"sha256\", \"sha384\" or \"sha512\"", given)),
+    }
+}
+
+/// Reads the options of `base64.encode`, and returns whether the text is for URLs.
+pub fn base64(options: &Value) -> Result<bool, Fail> {
+    let Some(record) = fields(options, "`base64.encode`", &["url"])? else { return Ok(false) };
+    Ok(flag(record, "url")?.unwrap_or(false))
 }
 
 /// The options of a call or a start of an orchestration.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::super::error::{Fail, type_error};
 use super::super::operate as op;
 use super::super::value::{Record, Value, intern};
-use super::super::work;
+use super::super::{canonical, work};
 use super::{Native, list, record, text};
 
 pub fn find(name: &str) -> Option<Native> {
@@ -56,6 +56,7 @@ pub fn find(name: &str) -> Option<Native> {
             }
             Ok(Value::Record(record))
         },
+        "key" => |args| canonical::key(&args[0]),
         "record_from_entries" => |args| {
             let mut out = Record::default();
             work::done(list(&args[0])?.len().saturating_mul(16));

@@ -1,9 +1,12 @@
 //! Values of sixteen bytes: small ones in place, large ones counted by reference.
 
+mod failure;
 mod list;
 mod memory;
 mod record;
+mod secret;
 mod shapes;
+mod task;
 mod text;
 
 use std::cell::RefCell;
@@ -14,15 +17,16 @@ use compact_str::{CompactString, ToCompactString};
 
 use crate::code::FunctionId;
 
-use super::error::Trace;
-use super::task::Task;
-
 use memory::drop_values;
 
+pub use failure::{Fail, Failure, Trace, TraceEntry, fail, fail_with, type_error};
 pub use list::List;
 pub use memory::{Charge, memory_used};
 pub use record::{Keys, Name, Record, intern};
+pub use secret::MASK;
 pub use shapes::Shapes;
+pub(crate) use task::Outcome;
+pub use task::Task;
 pub use text::{Blob, Text};
 
 /// A value of the language, or a marker of the machine, which programs never see.
@@ -133,6 +137,21 @@ fn single(byte: u8) -> Value {
 pub const METHOD_MODULES: [&str; 7] = ["math", "time", "string", "list", "record", "bytes", "task"];
 
 impl Value {
+    /// Returns the address of the value's object. Small values, cells and tasks have none.
+    pub(super) fn address(&self) -> Option<*const u8> {
+        Some(match self {
+            Value::Str(x) => Rc::as_ptr(x).cast(),
+            Value::Bytes(x) => Rc::as_ptr(x).cast(),
+            Value::List(x) => Rc::as_ptr(x).cast(),
+            Value::Record(x) => Rc::as_ptr(x).cast(),
+            Value::Function(x) => Rc::as_ptr(x).cast(),
+            Value::Env(x) => Rc::as_ptr(x).cast(),
+            Value::Entity(x) => Rc::as_ptr(x).cast(),
+            Value::Trace(x) => Rc::as_ptr(x).cast(),
+            _ => return None,
+        })
+    }
+
     /// Returns the kind of the value, as `kind_of` does.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -148,7 +167,7 @@ impl Value {
             Value::Record(_) => "record",
             Value::Bytes(_) => "bytes",
             Value::Function(_) | Value::Builtin(_) => "function",
-            Value::Entity(entity) if super::secret::is_of(entity) => "secret",
+            Value::Entity(entity) if entity.is_secret() => "secret",
             Value::Entity(_) => "entity",
             Value::Task(_) => "task",
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::machine::{Data, EntityId, Value};
 
 use super::super::entity::Entity;
-use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns, View};
+use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns};
 use super::super::instance::{Anomaly, Instance, Out, Task};
 use super::super::interventions::{Intervention, Interventions};
 use super::super::lives::{Life, Member, next_life, purged, tree};
@@ -21,6 +21,7 @@ use super::super::part::Part;
 use super::super::program::Program;
 use super::super::tasks::outcomes;
 use super::super::timers::{Timers, When};
+use super::super::view::View;
 use super::{Faults, Keep, Work};
 
 /// The stored part of a participant.

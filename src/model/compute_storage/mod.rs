@@ -114,7 +114,7 @@ pub struct Faults {
 
 /// A step that a rule allows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum StorageStep {
     Transfer {
         from: Name,
         to: Name,
@@ -186,7 +186,7 @@ impl<S> Read<S> {
 
 impl<K: Keep> Model for Storage<K> {
     type Config = Config<K::State>;
-    type Step = Step;
+    type Step = StorageStep;
 
     fn name(&self) -> &'static str {
         K::NAME
@@ -196,21 +196,21 @@ impl<K: Keep> Model for Storage<K> {
         Ok(self.begin(evaluator))
     }
 
-    fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config) -> Result<Vec<Step>, Stop> {
+    fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config) -> Result<Vec<StorageStep>, Stop> {
         let mut steps = Vec::new();
         for work in &c.work {
             if work.overtaken && evaluator.program.mutation != Mutation::NoRefusal {
-                steps.push(Step::Refuse { work: work.mark() });
+                steps.push(StorageStep::Refuse { work: work.mark() });
                 continue;
             }
             let count = self.count(evaluator, c, &work.read)?;
-            steps.extend((0..count).map(|outcome| Step::Commit { work: work.mark(), outcome }));
+            steps.extend((0..count).map(|outcome| StorageStep::Commit { work: work.mark(), outcome }));
         }
         let may_read = |who: &Name| c.faults.slow > 0 || !c.work.iter().any(|work| work.read.is_of(who));
         for (id, stored) in &c.instances {
             let who = Name::Instance(id.clone());
             if !stored.inbox.is_empty() && may_read(&who) {
-                steps.push(Step::Read { who, turn: false });
+                steps.push(StorageStep::Read { who, turn: false });
             }
         }
         for (id, stored) in &c.entities {
@@ -219,16 +219,16 @@ impl<K: Keep> Model for Storage<K> {
                 continue;
             }
             if !stored.inbox.is_empty() {
-                steps.push(Step::Read { who: who.clone(), turn: false });
+                steps.push(StorageStep::Read { who: who.clone(), turn: false });
             }
             if stored.state.as_ref().is_some_and(|entity| entity.next().is_some()) {
-                steps.push(Step::Read { who, turn: true });
+                steps.push(StorageStep::Read { who, turn: true });
             }
         }
         for (from, to) in c.outbox.keys() {
-            steps.push(Step::Transfer { from: from.clone(), to: to.clone(), again: false });
+            steps.push(StorageStep::Transfer { from: from.clone(), to: to.clone(), again: false });
             if c.faults.duplicates > 0 {
-                steps.push(Step::Transfer { from: from.clone(), to: to.clone(), again: true });
+                steps.push(StorageStep::Transfer { from: from.clone(), to: to.clone(), again: true });
             }
         }
         for (instance, seq) in c.tasks.keys() {
@@ -237,28 +237,28 @@ impl<K: Keep> Model for Storage<K> {
                 continue;
             }
             let count = c.outcomes(evaluator, instance, *seq)?.len();
-            let step = |outcome| Step::Perform { instance: instance.clone(), seq: *seq, outcome };
+            let step = |outcome| StorageStep::Perform { instance: instance.clone(), seq: *seq, outcome };
             steps.extend((0..count).map(step));
         }
-        steps.extend(c.results.iter().map(|result| Step::Record { result: result.mark() }));
+        steps.extend(c.results.iter().map(|result| StorageStep::Record { result: result.mark() }));
         if !(evaluator.program.facts.takes_the_clock && c.is_busy(evaluator.program)) {
             let in_order = evaluator.program.mutation != Mutation::NoOrderOfTimers;
-            steps.extend(c.timers.next(in_order).map(|timer| Step::Elapse { timer }));
+            steps.extend(c.timers.next(in_order).map(|timer| StorageStep::Elapse { timer }));
         }
         for orphan in orphan::different(&c.orphans) {
             let all = c.attempted(evaluator, &orphan.task)?;
             let mark = orphan.mark();
-            steps.extend(orphan::effects(&all).map(|outcome| Step::Late { orphan: mark, outcome }));
+            steps.extend(orphan::effects(&all).map(|outcome| StorageStep::Late { orphan: mark, outcome }));
             if evaluator.program.mutation != Mutation::NoLapse {
-                steps.push(Step::Lapse { orphan: mark });
+                steps.push(StorageStep::Lapse { orphan: mark });
             }
         }
-        let interventions = c.interventions(evaluator)?.into_iter().map(Step::Intervene);
+        let interventions = c.interventions(evaluator)?.into_iter().map(StorageStep::Intervene);
         // The operator need not intervene. That is settled when nothing else can happen.
         let leaves = steps.is_empty() && !c.left.is_none();
-        steps.extend(interventions.chain(leaves.then_some(Step::Intervene(Intervention::Leave))));
+        steps.extend(interventions.chain(leaves.then_some(StorageStep::Intervene(Intervention::Leave))));
         if c.faults.crashes > 0 && !(c.work.is_empty() && c.results.is_empty()) {
-            steps.push(Step::Crash);
+            steps.push(StorageStep::Crash);
         }
         Ok(steps)
     }
@@ -267,19 +267,19 @@ impl<K: Keep> Model for Storage<K> {
         &self,
         evaluator: &mut Evaluator<'_>,
         config: &Self::Config,
-        step: &Step,
+        step: &StorageStep,
     ) -> Result<Self::Config, Stop> {
         let mut c = config.clone();
         let work = |hash: &u128| config.work.iter().find(|work| work.mark() == *hash);
         match step {
-            Step::Transfer { from, to, again } => self.transfer(evaluator, &mut c, from, to, *again),
-            Step::Read { who, turn } => self.read(evaluator, &mut c, who, *turn)?,
-            Step::Commit { work: hash, outcome } => {
+            StorageStep::Transfer { from, to, again } => self.transfer(evaluator, &mut c, from, to, *again),
+            StorageStep::Read { who, turn } => self.read(evaluator, &mut c, who, *turn)?,
+            StorageStep::Commit { work: hash, outcome } => {
                 if let Some(work) = work(hash) {
                     self.commit(evaluator, &mut c, work, *outcome)?;
                 }
             }
-            Step::Refuse { work: hash } => {
+            StorageStep::Refuse { work: hash } => {
                 if let Some(work) = work(hash) {
                     if evaluator.program.mutation == Mutation::RefusedIsLost {
                         c.lose(&work.read.who());
@@ -287,15 +287,15 @@ impl<K: Keep> Model for Storage<K> {
                     self.refuse(&mut c, work);
                 }
             }
-            Step::Perform { instance, seq, outcome } => {
+            StorageStep::Perform { instance, seq, outcome } => {
                 self.perform(evaluator, &mut c, instance, *seq, *outcome)?
             }
-            Step::Record { result } => self.record(evaluator.program, &mut c, *result),
-            Step::Elapse { timer } => self.elapse(evaluator.program, &mut c, timer),
-            Step::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
-            Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
-            Step::Intervene(intervention) => self.intervene(evaluator, &mut c, intervention)?,
-            Step::Crash => self.crash(evaluator.program, &mut c),
+            StorageStep::Record { result } => self.record(evaluator.program, &mut c, *result),
+            StorageStep::Elapse { timer } => self.elapse(evaluator.program, &mut c, timer),
+            StorageStep::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
+            StorageStep::Lapse { orphan } => self.lapse(&mut c, *orphan),
+            StorageStep::Intervene(intervention) => self.intervene(evaluator, &mut c, intervention)?,
+            StorageStep::Crash => self.crash(evaluator.program, &mut c),
         }
         if evaluator.program.mutation != Mutation::NoWork {
             c.let_time_pass(evaluator.program);
@@ -307,7 +307,7 @@ impl<K: Keep> Model for Storage<K> {
         &self,
         _: &mut Evaluator<'_>,
         _: &Self::Config,
-    ) -> Result<Option<Vec<(Step, Self::Config)>>, Stop> {
+    ) -> Result<Option<Vec<(StorageStep, Self::Config)>>, Stop> {
         Ok(None)
     }
 
@@ -356,13 +356,13 @@ impl<K: Keep> Model for Storage<K> {
         config.instances.get(id)?.state.as_ref()?.failure()
     }
 
-    fn show(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config, step: &Step) -> Shown {
+    fn show(&self, evaluator: &mut Evaluator<'_>, c: &Self::Config, step: &StorageStep) -> Shown {
         self.shown(evaluator, c, step)
     }
 
-    fn choice(&self, c: &Self::Config, step: &Step) -> Option<u128> {
+    fn choice(&self, c: &Self::Config, step: &StorageStep) -> Option<u128> {
         match step {
-            Step::Perform { instance, seq, outcome } => {
+            StorageStep::Perform { instance, seq, outcome } => {
                 let task = c.tasks.get(&(instance.clone(), *seq))?;
                 Some(fingerprint(&(instance, task.asked.mark(), outcome)))
             }
@@ -370,12 +370,14 @@ impl<K: Keep> Model for Storage<K> {
         }
     }
 
-    fn agent(&self, step: &Step) -> u128 {
+    fn agent(&self, step: &StorageStep) -> u128 {
         match step {
-            Step::Commit { work, .. } | Step::Refuse { work } => fingerprint(&("work", work)),
-            Step::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
-            Step::Elapse { timer: (to, _) } => fingerprint(&("clock", to)),
-            Step::Late { orphan, .. } | Step::Lapse { orphan } => fingerprint(&("late", orphan)),
+            StorageStep::Commit { work, .. } | StorageStep::Refuse { work } => fingerprint(&("work", work)),
+            StorageStep::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
+            StorageStep::Elapse { timer: (to, _) } => fingerprint(&("clock", to)),
+            StorageStep::Late { orphan, .. } | StorageStep::Lapse { orphan } => {
+                fingerprint(&("late", orphan))
+            }
             other => fingerprint(other),
         }
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::builtins::Context;
-use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, Value, instance_handle};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Value, instance_handle};
 use crate::syntax::Place;
 
 use super::instance::Turn;
@@ -76,14 +76,6 @@ pub type Turns = Vec<u8>;
 pub struct Moment {
     pub clock: Vec<i64>,
     pub turns: Turns,
-}
-
-/// The view of a configuration that properties and mocks have.
-pub trait View {
-    fn state(&self, entity: &EntityId) -> Option<Data>;
-    fn states(&self, kind: &str) -> Vec<(Data, Data)>;
-    /// Returns the outcome of an instance, or null if there is no such instance.
-    fn outcome(&self, id: &str) -> Value;
 }
 
 /// The reason why a program can't be explored.

@@ -5,12 +5,15 @@ use std::rc::Rc;
 use crate::builtins::{Context, Effect, engine, files, lines, looks, messages, outside, programs};
 use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
-use crate::machine::{Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value};
+use crate::machine::{
+    Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, zones,
+};
 
 use super::super::START;
 use super::super::message::{Asked, EntityName, answer, asked, shown};
 use super::super::part::{Part, fingerprint};
-use super::{Done, Evaluator, FUEL, Moment, REMEMBERED, Stop, Turns, View, data};
+use super::super::view::View;
+use super::{Done, Evaluator, FUEL, Moment, REMEMBERED, Stop, Turns, data};
 
 /// The most outcomes of one task.
 const MOST_OUTCOMES: usize = 64;
@@ -401,10 +404,20 @@ impl Evaluator<'_> {
                     (hash >> 80) & 0xffff_ffff_ffff
                 ))
             }
+            // The answer is the same in every run of this version.
+            Effect::TimeZone => {
+                let Some(Value::Str(name)) = args.first() else {
+                    return Err(Stop::Fault("time.zone without a name".into()));
+                };
+                match zones::named(name.as_str()) {
+                    Ok(zone) => zone,
+                    Err(error) => return Ok(Done::of(Some(answer(Err(error))))),
+                }
+            }
             looks!() => {
                 return Err(Stop::Looks { request: request.clone() });
             }
-            Effect::Env | Effect::Secret | outside!() | files!() | programs!() => {
+            Effect::Env | Effect::Secret | Effect::HashHmac | outside!() | files!() | programs!() => {
                 return Err(Stop::NoMock { request: request.clone() });
             }
             // The models answer these effects themselves, so they never come here.

@@ -5,7 +5,8 @@ use crate::code::{FunctionId, Property};
 use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value};
 
 use super::super::message::shown;
-use super::{Evaluator, FUEL, REMEMBERED, Stop, View, data};
+use super::super::view::View;
+use super::{Evaluator, FUEL, REMEMBERED, Stop, data};
 
 impl Evaluator<'_> {
     /// Returns the value or the error of a function of a mock or a property.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::machine::{Data, EntityId, Value};
 
 use super::super::entity::Entity;
-use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns, View};
+use super::super::evaluate::{Done, Eval, Evaluator, Moment, Stop, Turns};
 use super::super::instance::{Anomaly, Instance, Out, Task};
 use super::super::interventions::{Intervention, Interventions};
 use super::super::lives::{Life, Member, next_life, purged, tree};
@@ -19,6 +19,7 @@ use super::super::part::{Part, Shared};
 use super::super::program::Program;
 use super::super::tasks::outcomes;
 use super::super::timers::{Timers, When};
+use super::super::view::View;
 
 /// Messages of one sender to one receiver, in the order sent.
 pub type Channel = Part<VecDeque<Mail>>;

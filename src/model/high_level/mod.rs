@@ -5,6 +5,7 @@
 //! steps that the rules allow.
 
 mod config;
+mod reduce;
 pub(super) mod show;
 
 use crate::machine::ErrorData;
@@ -25,7 +26,7 @@ pub use config::{Channel, Config};
 
 /// A step that a rule allows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum HighLevelStep {
     Deliver {
         from: Name,
         to: Name,
@@ -286,7 +287,7 @@ fn begins_again(program: &Program, mail: &Mail) -> bool {
 
 impl Model for HighLevel {
     type Config = Config;
-    type Step = Step;
+    type Step = HighLevelStep;
 
     fn name(&self) -> &'static str {
         "high-level"
@@ -296,58 +297,67 @@ impl Model for HighLevel {
         self.begin(evaluator)
     }
 
-    fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Vec<Step>, Stop> {
+    fn enabled(&self, evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Vec<HighLevelStep>, Stop> {
         let mut steps = Vec::new();
         for (from, to) in c.mail.keys() {
-            steps.push(Step::Deliver { from: from.clone(), to: to.clone() });
+            steps.push(HighLevelStep::Deliver { from: from.clone(), to: to.clone() });
         }
         for (id, entity) in c.entities.iter() {
             match entity.next() {
                 None => {}
-                Some(Message::Lock { .. }) => steps.push(Step::Acquire { entity: id.clone() }),
+                Some(Message::Lock { .. }) => steps.push(HighLevelStep::Acquire { entity: id.clone() }),
                 Some(_) => {
                     let count = entity.operations(id, evaluator, &c.moment(evaluator))?.len();
-                    steps.extend((0..count).map(|outcome| Step::Operate { entity: id.clone(), outcome }));
+                    steps.extend(
+                        (0..count).map(|outcome| HighLevelStep::Operate { entity: id.clone(), outcome }),
+                    );
                 }
             }
         }
         for (instance, seq) in c.tasks.keys() {
             let count = c.outcomes(evaluator, instance, *seq)?.len();
-            let step = |outcome| Step::Perform { instance: instance.clone(), seq: *seq, outcome };
+            let step = |outcome| HighLevelStep::Perform { instance: instance.clone(), seq: *seq, outcome };
             steps.extend((0..count).map(step));
         }
         if !(evaluator.program.facts.takes_the_clock && c.is_busy(evaluator.program)) {
             let in_order = evaluator.program.mutation != Mutation::NoOrderOfTimers;
-            steps.extend(c.timers.next(in_order).map(|timer| Step::Elapse { timer }));
+            steps.extend(c.timers.next(in_order).map(|timer| HighLevelStep::Elapse { timer }));
         }
         for orphan in orphan::different(&c.orphans) {
             let all = c.attempted(evaluator, &orphan.task)?;
             let mark = orphan.mark();
-            steps.extend(orphan::effects(&all).map(|outcome| Step::Late { orphan: mark, outcome }));
+            steps.extend(orphan::effects(&all).map(|outcome| HighLevelStep::Late { orphan: mark, outcome }));
             if evaluator.program.mutation != Mutation::NoLapse {
-                steps.push(Step::Lapse { orphan: mark });
+                steps.push(HighLevelStep::Lapse { orphan: mark });
             }
         }
-        let interventions = c.interventions(evaluator)?.into_iter().map(Step::Intervene);
+        let interventions = c.interventions(evaluator)?.into_iter().map(HighLevelStep::Intervene);
         // The operator need not intervene. That is settled when nothing else can happen.
         let leaves = steps.is_empty() && !c.left.is_none();
-        steps.extend(interventions.chain(leaves.then_some(Step::Intervene(Intervention::Leave))));
+        steps.extend(interventions.chain(leaves.then_some(HighLevelStep::Intervene(Intervention::Leave))));
         Ok(steps)
     }
 
-    fn apply(&self, evaluator: &mut Evaluator<'_>, config: &Config, step: &Step) -> Result<Config, Stop> {
+    fn apply(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        config: &Config,
+        step: &HighLevelStep,
+    ) -> Result<Config, Stop> {
         let mut c = config.clone();
         match step {
-            Step::Deliver { from, to } => self.deliver(evaluator, &mut c, from, to)?,
-            Step::Operate { entity, outcome } => self.operate(evaluator, &mut c, entity, *outcome)?,
-            Step::Acquire { entity } => self.acquire(evaluator.program, &mut c, entity),
-            Step::Perform { instance, seq, outcome } => {
+            HighLevelStep::Deliver { from, to } => self.deliver(evaluator, &mut c, from, to)?,
+            HighLevelStep::Operate { entity, outcome } => {
+                self.operate(evaluator, &mut c, entity, *outcome)?
+            }
+            HighLevelStep::Acquire { entity } => self.acquire(evaluator.program, &mut c, entity),
+            HighLevelStep::Perform { instance, seq, outcome } => {
                 self.perform(evaluator, &mut c, instance, *seq, *outcome)?
             }
-            Step::Elapse { timer } => self.elapse(evaluator, &mut c, timer)?,
-            Step::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
-            Step::Lapse { orphan } => self.lapse(&mut c, *orphan),
-            Step::Intervene(intervention) => self.intervene(evaluator, &mut c, intervention)?,
+            HighLevelStep::Elapse { timer } => self.elapse(evaluator, &mut c, timer)?,
+            HighLevelStep::Late { orphan, outcome } => self.late(evaluator, &mut c, *orphan, *outcome)?,
+            HighLevelStep::Lapse { orphan } => self.lapse(&mut c, *orphan),
+            HighLevelStep::Intervene(intervention) => self.intervene(evaluator, &mut c, intervention)?,
         }
         let passes = evaluator.program.mutation != Mutation::NoWork;
         if passes && (!c.timers.is_empty() || !c.timers.is(&config.timers)) {
@@ -360,9 +370,9 @@ impl Model for HighLevel {
         &self,
         evaluator: &mut Evaluator<'_>,
         c: &Config,
-    ) -> Result<Option<Vec<(Step, Config)>>, Stop> {
+    ) -> Result<Option<Vec<(HighLevelStep, Config)>>, Stop> {
         match evaluator.program.interventions.is_none() {
-            true => super::reduce::ample_set(evaluator, c),
+            true => reduce::ample_set(evaluator, c),
             false => Ok(None),
         }
     }
@@ -404,31 +414,35 @@ impl Model for HighLevel {
         config.instances.get(id)?.failure()
     }
 
-    fn show(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
+    fn show(&self, evaluator: &mut Evaluator<'_>, c: &Config, step: &HighLevelStep) -> Shown {
         show::show(evaluator, c, step)
     }
 
-    fn choice(&self, c: &Config, step: &Step) -> Option<u128> {
+    fn choice(&self, c: &Config, step: &HighLevelStep) -> Option<u128> {
         match step {
-            Step::Perform { instance, seq, outcome } => {
+            HighLevelStep::Perform { instance, seq, outcome } => {
                 let task = c.tasks.get(&(instance.clone(), *seq))?;
                 Some(fingerprint(&(instance, task.asked.mark(), outcome)))
             }
-            Step::Operate { entity, outcome } => {
+            HighLevelStep::Operate { entity, outcome } => {
                 Some(fingerprint(&(entity, c.entities.get(entity)?.next(), outcome)))
             }
             _ => None,
         }
     }
 
-    fn agent(&self, step: &Step) -> u128 {
+    fn agent(&self, step: &HighLevelStep) -> u128 {
         match step {
-            Step::Deliver { from, to } => fingerprint(&("deliver", from, to)),
-            Step::Operate { entity, .. } | Step::Acquire { entity } => fingerprint(&("entity", entity)),
-            Step::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
-            Step::Elapse { timer: (to, _) } => fingerprint(&("clock", to)),
-            Step::Late { orphan, .. } | Step::Lapse { orphan } => fingerprint(&("late", orphan)),
-            Step::Intervene(intervention) => fingerprint(&("operator", intervention)),
+            HighLevelStep::Deliver { from, to } => fingerprint(&("deliver", from, to)),
+            HighLevelStep::Operate { entity, .. } | HighLevelStep::Acquire { entity } => {
+                fingerprint(&("entity", entity))
+            }
+            HighLevelStep::Perform { instance, seq, .. } => fingerprint(&("task", instance, seq)),
+            HighLevelStep::Elapse { timer: (to, _) } => fingerprint(&("clock", to)),
+            HighLevelStep::Late { orphan, .. } | HighLevelStep::Lapse { orphan } => {
+                fingerprint(&("late", orphan))
+            }
+            HighLevelStep::Intervene(intervention) => fingerprint(&("operator", intervention)),
         }
     }
 }

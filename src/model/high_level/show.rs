@@ -10,11 +10,11 @@ use super::super::message::{Asked, Id, Message, Name, Timer, describe};
 use super::super::orphan::Orphan;
 use super::super::part::Part;
 use super::super::tasks::gives;
-use super::{Config, Step};
+use super::{Config, HighLevelStep};
 
-pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Shown {
+pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &HighLevelStep) -> Shown {
     match step {
-        Step::Deliver { from, to } => {
+        HighLevelStep::Deliver { from, to } => {
             let message =
                 c.mail.get(&(from.clone(), to.clone())).and_then(|queue| queue.front()).map(|mail| &**mail);
             let text = message.map_or(String::new(), Message::to_string);
@@ -31,7 +31,7 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
             };
             Shown { who: to.to_string(), what, place }
         }
-        Step::Operate { entity, outcome } => {
+        HighLevelStep::Operate { entity, outcome } => {
             let known = c.entity(entity);
             let (text, place) = match known.next() {
                 Some(message @ (Message::Call { place, .. } | Message::Signal { place, .. })) => {
@@ -43,7 +43,7 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
             let gives = done.as_ref().and_then(|all| all.get(*outcome)).map(gives).unwrap_or_default();
             Shown { who: entity.to_string(), what: format!("runs {text}{gives}"), place }
         }
-        Step::Acquire { entity } => {
+        HighLevelStep::Acquire { entity } => {
             let known = c.entity(entity);
             let owner = match known.next() {
                 Some(Message::Lock { owner, .. }) => owner.instance.to_string(),
@@ -52,7 +52,7 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
             let place = owner_place(c, &owner);
             Shown { who: entity.to_string(), what: format!("is held by {owner}"), place }
         }
-        Step::Perform { instance, seq, outcome } => {
+        HighLevelStep::Perform { instance, seq, outcome } => {
             let task = c.tasks.get(&(instance.clone(), *seq));
             let text = task.map_or(String::new(), |task| describe(&task.asked));
             let done = c.outcomes(evaluator, instance, *seq).ok();
@@ -60,24 +60,24 @@ pub(super) fn show(evaluator: &mut Evaluator<'_>, c: &Config, step: &Step) -> Sh
             let place = task.map(|task| task.asked.place);
             Shown { who: instance.to_string(), what: format!("{text}{gives}"), place }
         }
-        Step::Elapse { timer } => {
+        HighLevelStep::Elapse { timer } => {
             let mail = c.timers.mail(timer).map(|mail| &**mail);
             let (what, place) = due(&timer.0, mail, |id, seq| {
                 c.instances.get(id).and_then(|known| Some(known.open_named(seq)?.1.asked.clone()))
             });
             Shown { who: "time".into(), what, place }
         }
-        Step::Late { orphan, outcome } => {
+        HighLevelStep::Late { orphan, outcome } => {
             let known = c.orphans.iter().find(|known| known.mark() == *orphan);
             let done = known.and_then(|known| c.attempted(evaluator, &known.task).ok());
             let done = done.as_ref().and_then(|all| all.get(*outcome));
             late(known, done)
         }
-        Step::Intervene(intervention) => {
+        HighLevelStep::Intervene(intervention) => {
             let (who, what) = intervention.show();
             Shown { who: who.to_string(), what: what.to_string(), place: None }
         }
-        Step::Lapse { orphan } => late(c.orphans.iter().find(|known| known.mark() == *orphan), None),
+        HighLevelStep::Lapse { orphan } => late(c.orphans.iter().find(|known| known.mark() == *orphan), None),
     }
 }
 

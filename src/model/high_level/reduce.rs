@@ -42,13 +42,13 @@ use crate::builtins::Effect;
 use crate::machine::RequestKind;
 use crate::syntax::tree::PropertyKind;
 
-use super::high_level::{Channel, Config, HighLevel, Step};
-use super::instance::{Instance, Open, State};
-use super::lives::LifeId;
-use super::message::{Id, Message, Name};
-use super::{Eval, Evaluator, Model, Stop};
+use super::super::instance::{Instance, Open, State};
+use super::super::lives::LifeId;
+use super::super::message::{Id, Message, Name};
+use super::super::{self as model, Eval, Evaluator, Model, Stop};
+use super::{Channel, Config, HighLevel, HighLevelStep};
 
-type Steps = super::Steps<HighLevel>;
+type Steps = model::Steps<HighLevel>;
 
 /// Returns an ample set of steps, or `None` if all steps have to be explored.
 pub fn ample_set(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option<Steps>, Stop> {
@@ -72,7 +72,7 @@ fn beginning_of_a_child(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
         if !begins || c.instances.contains_key(id) || !is_of(id, caller) {
             continue;
         }
-        let step = Step::Deliver { from: from.clone(), to: to.clone() };
+        let step = HighLevelStep::Deliver { from: from.clone(), to: to.clone() };
         if let Some(steps) = without_timers(evaluator, c, [step].into_iter())? {
             return Ok(Some(steps));
         }
@@ -93,7 +93,7 @@ fn turn_of_an_entity(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option
         match entity.next() {
             None => {}
             Some(Message::Lock { .. }) => {
-                let step = Step::Acquire { entity: id.clone() };
+                let step = HighLevelStep::Acquire { entity: id.clone() };
                 let next = HighLevel.apply(evaluator, c, &step)?;
                 return Ok(Some(vec![(step, next)]));
             }
@@ -103,7 +103,8 @@ fn turn_of_an_entity(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Option
                 if watched && all.iter().any(|done| done.state.is_some()) {
                     continue;
                 }
-                let steps = (0..all.len()).map(|outcome| Step::Operate { entity: id.clone(), outcome });
+                let steps =
+                    (0..all.len()).map(|outcome| HighLevelStep::Operate { entity: id.clone(), outcome });
                 if let Some(steps) = without_timers(evaluator, c, steps)? {
                     return Ok(Some(steps));
                 }
@@ -136,13 +137,13 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
             continue;
         }
         let me = Name::Instance(id.clone());
-        let mut steps: Vec<Step> = Vec::new();
+        let mut steps: Vec<HighLevelStep> = Vec::new();
         for ((from, to), _) in c.mail.iter().filter(|((_, to), queue)| *to == me && is_answers(queue)) {
-            steps.push(Step::Deliver { from: from.clone(), to: to.clone() });
+            steps.push(HighLevelStep::Deliver { from: from.clone(), to: to.clone() });
         }
         for (_, seq) in c.tasks.keys().filter(|(owner, _)| owner == id) {
             let count = c.outcomes(evaluator, id, *seq)?.len();
-            steps.extend((0..count).map(|outcome| Step::Perform {
+            steps.extend((0..count).map(|outcome| HighLevelStep::Perform {
                 instance: id.clone(),
                 seq: *seq,
                 outcome,
@@ -152,7 +153,8 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
             continue;
         }
         let Some(steps) = without_timers(evaluator, c, steps.into_iter())? else { continue };
-        let own = |(_, next): &(Step, Config)| is_own_affair(evaluator.program.observes, c, id, next);
+        let own =
+            |(_, next): &(HighLevelStep, Config)| is_own_affair(evaluator.program.observes, c, id, next);
         if safe || steps.iter().all(own) {
             return Ok(Some(steps));
         }
@@ -183,7 +185,7 @@ fn is_answers(queue: &Channel) -> bool {
 fn without_timers(
     evaluator: &mut Evaluator<'_>,
     c: &Config,
-    steps: impl Iterator<Item = Step>,
+    steps: impl Iterator<Item = HighLevelStep>,
 ) -> Result<Option<Steps>, Stop> {
     let mut all = Vec::new();
     for step in steps {

@@ -1,0 +1,43 @@
+//! Stores that several threads read, while one of them writes.
+
+use std::sync::Arc;
+
+use super::{Endpoint, Read, Store, StoreError, Visit};
+
+/// A store that other threads can read while one thread writes. A host runs on such a store.
+pub trait SharedStore: Store + Send {
+    /// Returns a reader. All readers must be dropped before the store ends.
+    fn reader(&self) -> Reader;
+
+    /// Returns the place where other processes find the process that has the store. Without an
+    /// endpoint, no other process reaches that process.
+    fn endpoint(&self) -> Option<Endpoint> {
+        None
+    }
+}
+
+/// A reader of a [`SharedStore`], on any thread. During a commit, it sees each key of the batch
+/// before or after the change, and all other keys as they are.
+#[derive(Clone)]
+pub struct Reader(Arc<dyn Read + Send + Sync>);
+
+impl Reader {
+    pub fn new(reads: impl Read + Send + Sync + 'static) -> Reader {
+        Reader(Arc::new(reads))
+    }
+
+    /// Returns the reader that the store gave.
+    pub fn as_read(&self) -> &dyn Read {
+        &*self.0
+    }
+}
+
+impl Read for Reader {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan_from(prefix, from, visit)
+    }
+}
