@@ -34,6 +34,7 @@ const LAYERS: [&str; 23] = [
     "host",
     "api",
     "archive",
+    "http",
     "runtime",
     "cli",
 ];

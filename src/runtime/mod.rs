@@ -23,6 +23,7 @@ use crate::api::{Answer, Command, HostSession, Queries, Query, QueryError, Reply
 use crate::engine::query::InstanceFilter;
 use crate::engine::{InstanceRecord, Retention, SCRIPT};
 use crate::host::externs::Externs;
+use crate::http::{self, Options, Service};
 use crate::host::{self, Handle, Reads, Settings, unique};
 use crate::kv::{Cause, MemoryStore, SharedStore, StoreError};
 use crate::machine::{self, IfExists, bad_own_id};
@@ -215,6 +216,14 @@ impl Runtime {
     /// The same as for [`Builder::open`].
     pub fn open(folder: impl AsRef<Path>) -> Result<Runtime, Error> {
         Runtime::builder().open(folder)
+    }
+
+    /// Returns the routes of the HTTP server with its page, for an application with axum. The
+    /// routes begin at `/`, `/api/v1`, `/page`, `/metrics`, `/healthz`, `/readyz` and
+    /// `/runtime/webhooks/durabletask`.
+    pub fn router(&self, options: Options) -> axum::Router {
+        let Client { handle, reads, .. } = &*self.host;
+        http::router(Service::new(handle.clone(), reads.clone(), options))
     }
 
     /// Loads the program in a file, with the modules that it imports.
