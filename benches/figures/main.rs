@@ -3,12 +3,13 @@
 //! Programs time themselves, so the evaluator's figures exclude the start of the process. Each
 //! figure is the median of several runs, alternating with the peer's. A peer that is not installed
 //! is skipped with a note. `cargo bench -- evaluator`, `journal`, `entities`, `parked`, `scaling`,
-//! `start`, `explorer` measure one part.
+//! `start`, `explorer`, `server` measure one part.
 
 mod evaluator;
 mod journal;
 mod plot;
 mod scaling;
+mod server;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -24,7 +25,7 @@ fn main() {
     fs::create_dir_all(&folder).expect("a folder for the stores");
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     type Part = (&'static str, fn(&Path));
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
         ("evaluator", evaluator::evaluator),
         ("journal", journal::journal),
         ("entities", entities),
@@ -32,6 +33,7 @@ fn main() {
         ("scaling", scaling::scaling),
         ("start", start),
         ("explorer", |_| explorer()),
+        ("server", server::server),
     ];
     for (name, measure) in parts {
         if wanted.is_empty() || wanted.iter().any(|part| part == name) {
