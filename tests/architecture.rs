@@ -12,7 +12,7 @@ use std::process::Command;
 use common::{DURABLE, files, files_below, repository};
 
 /// The layers, top to bottom. Each layer uses only those before it.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "internal",
     "kv",
     "compress",

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use durable::api::{Connection, Reply};
 use durable::http::{Keys, Scope};
+use durable::kv::Endpoint;
 use durable::machine::{Data, IfExists, Value};
 
 use super::{DURABLE, median, program};
@@ -79,7 +80,8 @@ struct Client {
 impl Client {
     /// Sends a request, and returns the code and the body.
     fn ask(&mut self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let text = format!("{method} {path} HTTP/1.1\r\n{}Content-Length: {}\r\n\r\n{body}", self.head, body.len());
+        let text =
+            format!("{method} {path} HTTP/1.1\r\n{}Content-Length: {}\r\n\r\n{body}", self.head, body.len());
         self.stream.write_all(text.as_bytes()).expect("it is sent");
         let (mut code, mut length, mut line) = (0, 0, String::new());
         loop {
@@ -126,10 +128,14 @@ fn by_socket(store: &Path) -> f64 {
         id: None,
         if_exists: IfExists::Join,
     };
-    rate(STARTS, || Connection::open(store).expect("a connection"), |connection| {
-        let reply = connection.command(command()).expect("a reply");
-        assert!(matches!(reply, Reply::Begun(_)), "{reply:?}");
-    })
+    rate(
+        STARTS,
+        || Connection::open(&Endpoint::new(store)).expect("a connection"),
+        |connection| {
+            let reply = connection.command(command()).expect("a reply");
+            assert!(matches!(reply, Reply::Begun(_)), "{reply:?}");
+        },
+    )
 }
 
 /// Starts at a rate, and returns the 99th percentile of the time of a start, in milliseconds.
@@ -195,11 +201,23 @@ pub fn server(folder: &Path) {
     }
     let (http, socket, watched) = (median(http), median(socket), median(watched));
     println!("{:48} {http:10.0} a second", "starts by HTTP, 64 connections");
-    println!("{:48} {socket:10.0} a second; by HTTP {:.2} of that", "starts by the socket, 64 connections", http / socket);
-    println!("{:48} {watched:10.0} a second, {:.2} of that without", "starts by the socket, 20 pages open", watched / socket);
+    println!(
+        "{:48} {socket:10.0} a second; by HTTP {:.2} of that",
+        "starts by the socket, 64 connections",
+        http / socket
+    );
+    println!(
+        "{:48} {watched:10.0} a second, {:.2} of that without",
+        "starts by the socket, 20 pages open",
+        watched / socket
+    );
     let store = folder.join("listed");
     let server = Server::start(&store);
-    println!("{:48} {:10.1} ms", "99th percentile of a start at half of that rate", latency(&server, http / 2.0));
+    println!(
+        "{:48} {:10.1} ms",
+        "99th percentile of a start at half of that rate",
+        latency(&server, http / 2.0)
+    );
     rate(LISTED, || server.connect(), Client::start);
     drop(server);
     let server = Server::start(&store);
@@ -207,6 +225,10 @@ pub fn server(folder: &Path) {
     let (cold, _) = timed(&mut client, "/api/v1/instances?limit=50");
     let pages: Vec<f64> = (0..7).map(|_| timed(&mut client, "/api/v1/instances?limit=50").0).collect();
     let counts: Vec<f64> = (0..7).map(|_| timed(&mut client, "/api/v1/instances/counts").0).collect();
-    println!("{:48} {:10.1} ms, the first one {cold:.0} ms", "first page of 110,000 instances", median(pages));
+    println!(
+        "{:48} {:10.1} ms, the first one {cold:.0} ms",
+        "first page of 110,000 instances",
+        median(pages)
+    );
     println!("{:48} {:10.1} ms", "counts of 110,000 instances", median(counts));
 }

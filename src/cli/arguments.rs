@@ -1,16 +1,16 @@
 //! What the command line takes: all commands, and the arguments of those that use a store.
 
+mod http;
 mod programs;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::http_arguments::{Deploy, Http, Open};
-
 use crate::engine::Quotas;
 use crate::machine::IfExists;
 
+pub use http::Http;
 pub use programs::{Check, Doc, Dump, Explain, Explore, Fmt, Form, ModelName, New, Test};
 
 /// A programming language in which every program is durable.
@@ -211,6 +211,33 @@ pub struct Serve {
     pub may: May,
     #[command(flatten)]
     pub telemetry: Telemetry,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  durable deploy orders.df && durable start order 17")]
+pub struct Deploy {
+    /// The programs
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub may: May,
+    /// Print one line of JSON for each file
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+pub struct Open {
+    /// The instance to show
+    pub id: Option<String>,
+    /// Print the address, and open no browser
+    #[arg(long)]
+    pub print: bool,
     #[command(flatten)]
     pub store: InStore,
 }

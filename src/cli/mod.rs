@@ -15,7 +15,6 @@ mod explain;
 mod explore;
 mod export;
 mod format;
-mod http_arguments;
 mod import;
 mod inspect;
 mod junit;

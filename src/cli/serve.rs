@@ -13,8 +13,7 @@ use crate::http::{Address, Keys, Listening, Options, Scope, Service, Tls, listen
 use crate::os::reason;
 
 use super::access::Access;
-use super::arguments::Serve;
-use super::http_arguments::{Deploy, Http, Open};
+use super::arguments::{Deploy, Http, Open, Serve};
 use super::problem::{Problem, note};
 use super::{FAILED, STORE, USAGE, print, program, run};
 

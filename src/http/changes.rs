@@ -151,7 +151,7 @@ struct Stream {
     ready: Vec<Event>,
     is_over: bool,
     begun: bool,
-    _streams: super::metrics::Streaming,
+    _streams: super::measures::Streaming,
 }
 
 async fn next(mut stream: Stream) -> Option<(Result<Event, Infallible>, Stream)> {

@@ -23,7 +23,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::service::{Service, router};
+use super::router::router;
+use super::service::Service;
 
 /// The largest number of connections at once.
 const CONNECTIONS: usize = 1_024;

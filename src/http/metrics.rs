@@ -1,17 +1,15 @@
 //! Metrics in the text format of Prometheus.
 //!
-//! Labels come from fixed sets: routes, methods, codes, statuses and functions of the store. No
-//! request can make a new label.
+//! Labels come from fixed sets: those of `measures`, statuses, and functions of the store.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -19,7 +17,6 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::catalog::Wanted;
@@ -27,63 +24,10 @@ use super::guard::Reader;
 use super::problem::Problem;
 use super::service::Service;
 
-/// The measurements of a server.
-pub struct Metrics {
-    requests: Family<Request, Counter>,
-    seconds: Histogram,
-    streams: Gauge,
-}
-
-impl Default for Metrics {
-    fn default() -> Metrics {
-        let seconds = Histogram::new(exponential_buckets(0.000_25, 4.0, 9));
-        Metrics { requests: Family::default(), seconds, streams: Gauge::default() }
-    }
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Request {
-    route: String,
-    method: &'static str,
-    code: u16,
-}
-
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Instances {
     function: String,
     status: &'static str,
-}
-
-/// A stream of events, which counts as long as it exists.
-pub struct Streaming {
-    streams: Gauge,
-}
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        self.streams.dec();
-    }
-}
-
-impl Metrics {
-    /// Notes the answer to a request.
-    pub fn answered(&self, route: Option<&str>, method: &Method, status: StatusCode, took: Duration) {
-        let method = match method.as_str() {
-            "GET" => "GET",
-            "POST" => "POST",
-            "DELETE" => "DELETE",
-            _ => "other",
-        };
-        let request = Request { route: route.unwrap_or("none").to_string(), method, code: status.as_u16() };
-        self.requests.get_or_create(&request).inc();
-        self.seconds.observe(took.as_secs_f64());
-    }
-
-    /// Counts a stream of events.
-    pub fn stream(&self) -> Streaming {
-        self.streams.inc();
-        Streaming { streams: self.streams.clone() }
-    }
 }
 
 pub fn routes() -> Router<Service> {

@@ -1,12 +1,10 @@
-//! The state of the server, its routes, and the calls of the store behind them.
+//! The state of the server, and the calls of the store behind its routes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::middleware::from_fn_with_state;
 use tokio::task::spawn_blocking;
 
 use crate::api::{Answer, Command, Queries, Query, QueryError, Reply, answered};
@@ -16,9 +14,8 @@ use crate::kv::Cause;
 use super::access::Keys;
 use super::catalog::{Catalog, Catalogs};
 use super::feed::Feed;
-use super::metrics::Metrics;
+use super::measures::Metrics;
 use super::problem::Problem;
-use super::{azure, changes, entities, guard, history, instances, metrics, openapi, page, programs};
 
 /// The time after which the index follows the store again.
 const KEEP_UP: Duration = Duration::from_millis(200);
@@ -136,24 +133,4 @@ impl Queries for Reads {
         let lost = || QueryError::Lost { source: Cause::new("it is about to end") };
         Ok(self.ask(|store| answered(store, &query)).map_err(|_| lost())??)
     }
-}
-
-/// Returns the routes of a server, with their guards.
-pub fn router(service: Service) -> Router {
-    let api = Router::new()
-        .merge(instances::routes())
-        .merge(history::routes())
-        .merge(entities::routes())
-        .merge(programs::routes())
-        .merge(changes::routes())
-        .merge(openapi::routes());
-    Router::new()
-        .nest("/api/v1", api)
-        .merge(azure::routes())
-        .merge(metrics::routes())
-        .merge(page::routes())
-        .fallback(guard::nothing_here)
-        .method_not_allowed_fallback(guard::wrong_method)
-        .layer(from_fn_with_state(service.clone(), guard::guard))
-        .with_state(service)
 }

@@ -23,8 +23,8 @@ use crate::api::{Answer, Command, HostSession, Queries, Query, QueryError, Reply
 use crate::engine::query::InstanceFilter;
 use crate::engine::{InstanceRecord, Retention, SCRIPT};
 use crate::host::externs::Externs;
-use crate::http::{self, Options, Service};
 use crate::host::{self, Handle, Reads, Settings, unique};
+use crate::http::{self, Options, Service};
 use crate::kv::{Cause, MemoryStore, SharedStore, StoreError};
 use crate::machine::{self, IfExists, bad_own_id};
 use crate::permissions::Permissions;

@@ -1,11 +1,9 @@
-//! The arguments of the commands for the HTTP server: `serve --http`, `deploy` and `open`.
+//! The arguments of the HTTP server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-
-use super::arguments::{InStore, May};
 
 /// The HTTP server of `durable serve`.
 #[derive(Args)]
@@ -25,31 +23,4 @@ pub struct Http {
     /// A proxy before the server speaks TLS, so other addresses than those of this machine are allowed
     #[arg(long, requires = "http", conflicts_with = "http_tls")]
     pub http_behind_proxy: bool,
-}
-
-#[derive(Args)]
-#[command(after_help = "Example:
-  durable deploy orders.df && durable start order 17")]
-pub struct Deploy {
-    /// The programs
-    #[arg(required = true)]
-    pub files: Vec<PathBuf>,
-    #[command(flatten)]
-    pub may: May,
-    /// Print one line of JSON for each file
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub store: InStore,
-}
-
-#[derive(Args)]
-pub struct Open {
-    /// The instance to show
-    pub id: Option<String>,
-    /// Print the address, and open no browser
-    #[arg(long)]
-    pub print: bool,
-    #[command(flatten)]
-    pub store: InStore,
 }
