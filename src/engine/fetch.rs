@@ -63,17 +63,19 @@ pub fn fetch(store: &dyn Read, address: &Address, images: Images<'_>) -> Result<
     }
 }
 
-/// Returns the first events of an engine. Of the instances with work to do, those of `root` go on,
-/// or all of them if it is `None`. If the contents of entities have to move, the second event says
-/// so, and all events are those of the store after the move.
-pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, ReadError> {
-    let Some(moves) = rekeying(store)? else { return recovered(store, root) };
-    let mut events = recovered(&Moved::new(store, &moves), root)?;
+/// Returns the same as [`recovery`], for a store that an earlier version may have written. If the
+/// contents of entities have to move, the second event says so, and all events are those of the
+/// store after the move.
+pub fn recovery_of_any(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, ReadError> {
+    let Some(moves) = rekeying(store)? else { return recovery(store, root) };
+    let mut events = recovery(&Moved::new(store, &moves), root)?;
     events.insert(1, Event::Rekey { moves });
     Ok(events)
 }
 
-fn recovered(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, ReadError> {
+/// Returns the first events of an engine. Of the instances with work to do, those of `root` go on,
+/// or all of them if it is `None`.
+pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, ReadError> {
     let holds = read_holds(store)?;
     // Only running instances hold entities.
     let mut stale: Vec<LifeId> = Vec::new();

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::code::ProgramHash;
 use crate::engine::{
     Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, fetch, known_image,
-    read_history, read_record, recovery,
+    read_history, read_record, recovery_of_any,
 };
 use crate::kv::{Endpoint, Reader, SharedStore};
 use crate::machine::{Data, Image, format};
@@ -104,7 +104,7 @@ impl Host {
     pub fn recover(&mut self, root: Option<&str>) -> Result<(), HostError> {
         self.recovered = true;
         let mut moves = false;
-        for event in recovery(self.store(), root)? {
+        for event in recovery_of_any(self.store(), root)? {
             moves |= matches!(event, Event::Rekey { .. });
             self.feed(event);
         }
