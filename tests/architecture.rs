@@ -48,27 +48,8 @@ const KNOW_KEYS: [(&str, &str); 3] = [
 
 /// The circles of files in a folder that use one another, with the reasons. New circles are taken
 /// apart, so this list only gets shorter.
-const CIRCLES: [(&str, &[&str], &str); 3] = [
-    ("cli", &["arguments", "http_arguments"], "the arguments for HTTP contain those of a store"),
-    (
-        "http",
-        &[
-            "azure",
-            "changes",
-            "entities",
-            "guard",
-            "history",
-            "instances",
-            "metrics",
-            "openapi",
-            "page",
-            "programs",
-            "service",
-        ],
-        "the service routes to its handlers, which use the service",
-    ),
-    ("model", &["evaluate", "instance"], "an evaluator remembers the turns of instances"),
-];
+const CIRCLES: [(&str, &[&str], &str); 1] =
+    [("model", &["evaluate", "instance"], "an evaluator remembers the turns of instances")];
 
 /// The files of more than 700 lines, with the reasons.
 const LONG_FILES: [(&str, &str); 2] = [
