@@ -6,8 +6,11 @@
 mod assertions;
 mod bits;
 mod bytes;
+mod compression;
+mod csv;
 mod formats;
 pub mod hashes;
+pub mod io_options;
 mod lists;
 mod numbers;
 pub mod options;
@@ -18,7 +21,10 @@ mod regexes;
 mod retries;
 mod strings;
 mod times;
+mod toml;
+pub mod urls;
 mod values;
+mod yaml;
 
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -88,6 +94,11 @@ fn find(name: &str) -> Option<Native> {
         .or_else(|| hashes::find(name))
         .or_else(|| bits::find(name))
         .or_else(|| random::find(name))
+        .or_else(|| csv::find(name))
+        .or_else(|| compression::find(name))
+        .or_else(|| toml::find(name))
+        .or_else(|| urls::find(name))
+        .or_else(|| yaml::find(name))
 }
 
 // ---- arguments
@@ -197,11 +208,35 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
         | Effect::TimeZone
         | Effect::Input
         | Effect::FsRead
-        | Effect::FsReadBytes
         | Effect::FsExists
         | Effect::FsList
         | Effect::FsMakeDir
-        | Effect::FsRemove => text(&args[0]).map(|_| ()),
+        | Effect::FsRemove
+        | Effect::ExecStop => text(&args[0]).map(|_| ()),
+        Effect::FsReadBytes => {
+            text(&args[0])?;
+            io_options::part(args.get(1).unwrap_or(&Value::Null), "`fs.read_bytes`").map(|_| ())
+        }
+        Effect::FsStat => {
+            text(&args[0])?;
+            io_options::stat(&args[1]).map(|_| ())
+        }
+        Effect::FsCopy | Effect::FsRename => {
+            text(&args[0])?;
+            text(&args[1]).map(|_| ())
+        }
+        Effect::FsWalk => {
+            text(&args[0])?;
+            io_options::walk(&args[1], "`fs.walk`").map(|_| ())
+        }
+        Effect::FsGlob => {
+            text(&args[0])?;
+            io_options::walk(&args[1], "`fs.glob`").map(|_| ())
+        }
+        Effect::FsLines => {
+            text(&args[0])?;
+            io_options::lines(&args[1], &args[2]).map(|_| ())
+        }
         Effect::FsWrite | Effect::FsAppend => {
             text(&args[0])?;
             match &args[1] {
@@ -216,20 +251,32 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
             true => hashes::check(&args[1], &args[2]),
             false => Err(wrong("a secret", &args[0])),
         },
-        Effect::Exec => {
+        Effect::Exec | Effect::ExecStart => {
             text(&args[0])?;
             for arg in list(&args[1])?.as_slice() {
                 text(arg)?;
             }
-            options::exec(&args[2]).map(|_| ())
+            let what = if effect == Effect::Exec { "`exec`" } else { "`exec.each_line`" };
+            io_options::exec(&args[2], what).map(|_| ())
+        }
+        Effect::ExecNext => {
+            text(&args[0])?;
+            text(&args[1])?;
+            int(&args[2]).map(|_| ())
         }
         Effect::Http => {
             text(&args[0])?;
             text(&args[1])?;
-            options::http(&args[3]).map(|_| ())
+            io_options::http(&args[3], &args[2], "`http`").map(|_| ())
+        }
+        Effect::HttpDownload => {
+            text(&args[0])?;
+            text(&args[1])?;
+            io_options::http(&args[2], &Value::Null, "`http.download`").map(|_| ())
         }
         // These take anything or nothing, or the machine checks their arguments itself.
         lines!()
+        | Effect::FsTempDir
         | Effect::Now
         | Effect::Random
         | Effect::Uuid
