@@ -5,6 +5,79 @@ use super::super::error::{Fail, type_error};
 use super::super::format;
 use super::super::value::{Record, Value};
 use super::options::{duration, fields, flag, given, unfit};
+use super::{int, list, text};
+use crate::builtins::Effect;
+
+/// Checks the arguments of an effect on files, on programs, or on HTTP.
+pub fn check(effect: Effect, args: &[Value]) -> Result<(), Fail> {
+    match effect {
+        Effect::FsRead
+        | Effect::FsExists
+        | Effect::FsList
+        | Effect::FsMakeDir
+        | Effect::FsRemove
+        | Effect::ExecStop => text(&args[0]).map(|_| ()),
+        Effect::FsReadBytes => {
+            text(&args[0])?;
+            part(args.get(1).unwrap_or(&Value::Null), "`fs.read_bytes`").map(|_| ())
+        }
+        Effect::FsStat => {
+            text(&args[0])?;
+            stat(&args[1]).map(|_| ())
+        }
+        Effect::FsCopy | Effect::FsRename => {
+            text(&args[0])?;
+            text(&args[1]).map(|_| ())
+        }
+        Effect::FsWalk => {
+            text(&args[0])?;
+            walk(&args[1], "`fs.walk`").map(|_| ())
+        }
+        Effect::FsGlob => {
+            text(&args[0])?;
+            walk(&args[1], "`fs.glob`").map(|_| ())
+        }
+        Effect::FsLines => {
+            text(&args[0])?;
+            lines(&args[1], &args[2]).map(|_| ())
+        }
+        Effect::FsWrite | Effect::FsAppend => {
+            text(&args[0])?;
+            match &args[1] {
+                Value::Str(_) | Value::Bytes(_) => Ok(()),
+                other => Err(type_error(format!(
+                    "a file holds a string or bytes, not {}; `json.encode` makes a string of any data",
+                    other.a_kind()
+                ))),
+            }
+        }
+        Effect::Exec | Effect::ExecStart => {
+            text(&args[0])?;
+            for arg in list(&args[1])?.as_slice() {
+                text(arg)?;
+            }
+            let what = if effect == Effect::Exec { "`exec`" } else { "`exec.each_line`" };
+            exec(&args[2], what).map(|_| ())
+        }
+        Effect::ExecNext => {
+            text(&args[0])?;
+            text(&args[1])?;
+            int(&args[2]).map(|_| ())
+        }
+        Effect::Http => {
+            text(&args[0])?;
+            text(&args[1])?;
+            http(&args[3], &args[2], "`http`").map(|_| ())
+        }
+        Effect::HttpDownload => {
+            text(&args[0])?;
+            text(&args[1])?;
+            http(&args[2], &Value::Null, "`http.download`").map(|_| ())
+        }
+        // The others take nothing.
+        _ => Ok(()),
+    }
+}
 
 /// The number of bytes of a piece of a file, when the program does not say. The store keeps more in
 /// memory if the pieces are larger: 16 KiB take less than 50 MB with any number of pieces.

@@ -29,7 +29,7 @@ mod yaml;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use crate::builtins::{Builtin, Effect, Kind, TABLE, lines, messages};
+use crate::builtins::{Builtin, Effect, Kind, TABLE, files, lines, messages};
 
 use super::error::{Fail, fail, type_error};
 use super::secret;
@@ -203,80 +203,20 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
             }
             Ok(())
         }
-        Effect::Env
-        | Effect::Secret
-        | Effect::TimeZone
-        | Effect::Input
-        | Effect::FsRead
-        | Effect::FsExists
-        | Effect::FsList
-        | Effect::FsMakeDir
-        | Effect::FsRemove
-        | Effect::ExecStop => text(&args[0]).map(|_| ()),
-        Effect::FsReadBytes => {
-            text(&args[0])?;
-            io_options::part(args.get(1).unwrap_or(&Value::Null), "`fs.read_bytes`").map(|_| ())
-        }
-        Effect::FsStat => {
-            text(&args[0])?;
-            io_options::stat(&args[1]).map(|_| ())
-        }
-        Effect::FsCopy | Effect::FsRename => {
-            text(&args[0])?;
-            text(&args[1]).map(|_| ())
-        }
-        Effect::FsWalk => {
-            text(&args[0])?;
-            io_options::walk(&args[1], "`fs.walk`").map(|_| ())
-        }
-        Effect::FsGlob => {
-            text(&args[0])?;
-            io_options::walk(&args[1], "`fs.glob`").map(|_| ())
-        }
-        Effect::FsLines => {
-            text(&args[0])?;
-            io_options::lines(&args[1], &args[2]).map(|_| ())
-        }
-        Effect::FsWrite | Effect::FsAppend => {
-            text(&args[0])?;
-            match &args[1] {
-                Value::Str(_) | Value::Bytes(_) => Ok(()),
-                other => Err(type_error(format!(
-                    "a file holds a string or bytes, not {}; `json.encode` makes a string of any data",
-                    other.a_kind()
-                ))),
-            }
-        }
+        Effect::Env | Effect::Secret | Effect::TimeZone | Effect::Input => text(&args[0]).map(|_| ()),
         Effect::HashHmac => match secret::is(&args[0]) {
             true => hashes::check(&args[1], &args[2]),
             false => Err(wrong("a secret", &args[0])),
         },
-        Effect::Exec | Effect::ExecStart => {
-            text(&args[0])?;
-            for arg in list(&args[1])?.as_slice() {
-                text(arg)?;
-            }
-            let what = if effect == Effect::Exec { "`exec`" } else { "`exec.each_line`" };
-            io_options::exec(&args[2], what).map(|_| ())
-        }
-        Effect::ExecNext => {
-            text(&args[0])?;
-            text(&args[1])?;
-            int(&args[2]).map(|_| ())
-        }
-        Effect::Http => {
-            text(&args[0])?;
-            text(&args[1])?;
-            io_options::http(&args[3], &args[2], "`http`").map(|_| ())
-        }
-        Effect::HttpDownload => {
-            text(&args[0])?;
-            text(&args[1])?;
-            io_options::http(&args[2], &Value::Null, "`http.download`").map(|_| ())
-        }
+        files!()
+        | Effect::Http
+        | Effect::HttpDownload
+        | Effect::Exec
+        | Effect::ExecStart
+        | Effect::ExecNext
+        | Effect::ExecStop => io_options::check(effect, args),
         // These take anything or nothing, or the machine checks their arguments itself.
         lines!()
-        | Effect::FsTempDir
         | Effect::Now
         | Effect::Random
         | Effect::Uuid
