@@ -486,3 +486,66 @@ fn links_that_come_and_go_lead_nowhere_outside() {
     let left = fs::read_dir(at("outside")).expect("a folder").flatten().map(|entry| entry.file_name());
     assert_eq!(left.collect::<Vec<_>>(), ["f"]);
 }
+
+/// Every way to a file asks: each path, and all that is in a folder.
+#[test]
+fn every_way_to_a_file_is_checked() {
+    let folder = folder();
+    let at = |path: &str| folder.path().join(path);
+    let (port, asked) = server(|_| FINE.into());
+    fs::create_dir_all(at("data/secret")).expect("a folder");
+    fs::create_dir_all(at("data/open/deep")).expect("a folder");
+    fs::write(at("data/secret/key"), "hidden").expect("a file");
+    fs::write(at("data/open/deep/x"), "").expect("a file");
+    symlink("../b.txt", at("data/link")).expect("a link");
+    let text = format!(
+        r#"
+    print(attempt(fn () => fs.lines("b.txt")))
+    print(attempt(fn () => do {{ for line in fs.lines("data/link") {{ print(line) }} }}))
+    print(attempt(fn () => fs.read_bytes("b.txt", {{from: 1}})))
+    print(attempt(fn () => fs.stat("b.txt")))
+    print(attempt(fn () => fs.stat("data/link", {{follow: true}})))
+    print(attempt(fn () => fs.copy("b.txt", "data/b")))
+    print(attempt(fn () => fs.copy("data/a.txt", "b.txt")))
+    print(attempt(fn () => fs.copy("data/a.txt", "data/link")))
+    print(attempt(fn () => fs.rename("b.txt", "data/b")))
+    print(attempt(fn () => fs.rename("data/a.txt", "b.txt")))
+    print(attempt(fn () => fs.rename("data/a.txt", "data/durable.toml")))
+    print(attempt(fn () => fs.rename("data", "data2")))
+    print(attempt(fn () => fs.rename("data/secret", "data/public")))
+    print(attempt(fn () => fs.walk(".")))
+    print(attempt(fn () => fs.walk("data/secret")))
+    print(attempt(fn () => fs.glob("../*")))
+    print(attempt(fn () => fs.temp_dir()))
+    print(attempt(fn () => http.download("http://127.0.0.1:{port}/", "b.txt")))
+    print(attempt(fn () => http.post("http://127.0.0.1:{port}/", null, {{multipart: {{a: {{file: "b.txt"}}}}}})))
+    print(attempt(fn () => exec("cat", [], {{input_file: "b.txt"}})))
+    print(attempt(fn () => exec("echo", [], {{output_file: "b.txt"}})))
+    print(attempt(fn () => exec.each_line("cat", [], {{input_file: "b.txt"}}, fn line {{ print(line) }})))
+    print(attempt(fn () => exec.each_line("ls", [], {{}}, fn line {{ print(line) }})))
+    print(attempt(fn () => exec("echo", [], {{env: {{LD_PRELOAD: null}}}})))
+    "#
+    );
+    let options = ["--allow", "fs=data,net=127.0.0.1,exec=cat,exec=echo", "--deny", "read=data/secret"];
+    let lines = prints(&folder, &text, &options);
+    assert_eq!(lines.len(), 24, "{lines:?}");
+    for (number, line) in lines.iter().enumerate() {
+        assert!(line.starts_with("not_permitted"), "{number}: {line}");
+    }
+    assert!(asked.try_recv().is_err());
+    assert_eq!(fs::read_to_string(at("b.txt")).expect("it is there"), "outside");
+    let text = r#"
+    print(fs.walk("data"))
+    print(fs.glob("data/**"))
+    fs.rename("data/open", "data/other")
+    fs.copy("data/a.txt", "data/copy")
+    print([fs.read("data/copy"), fs.stat("data/link").kind, fs.walk("data/other")])
+    "#;
+    let lines = prints(&folder, text, &["--allow", "fs=data", "--deny", "read=data/secret"]);
+    assert_eq!(lines[0], "[\"data/a.txt\", \"data/link\", \"data/open/deep/x\"]");
+    assert_eq!(
+        lines[1],
+        "[\"data/a.txt\", \"data/link\", \"data/open\", \"data/open/deep\", \"data/open/deep/x\"]"
+    );
+    assert_eq!(lines[2], "[\"inside\", \"symlink\", [\"data/other/deep/x\"]]");
+}

@@ -65,7 +65,13 @@ impl Redaction {
                             self.requests.insert((id.to_string(), *seq));
                             self.note_fields(options(3, "headers"), |name| !OPEN.contains(&name));
                         }
-                        Some(Effect::Exec) => self.note_fields(options(2, "env"), |_| true),
+                        Some(Effect::HttpDownload) => {
+                            self.requests.insert((id.to_string(), *seq));
+                            self.note_fields(options(2, "headers"), |name| !OPEN.contains(&name));
+                        }
+                        Some(Effect::Exec | Effect::ExecStart) => {
+                            self.note_fields(options(2, "env"), |_| true)
+                        }
                         _ => {}
                     }
                 }
@@ -88,7 +94,13 @@ impl Redaction {
     fn note_fields(&mut self, fields: Option<Value>, is_secret: impl Fn(&str) -> bool) {
         let Some(Value::Record(fields)) = fields else { return };
         for (_, value) in fields.iter().filter(|(name, _)| is_secret(&name.to_ascii_lowercase())) {
-            if let Value::Str(text) = value {
+            // A header that is there several times is a list.
+            let texts = match value {
+                Value::List(list) => list.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            for text in texts {
+                let Value::Str(text) = text else { continue };
                 self.add(text.as_str());
                 // In `Bearer TOKEN`, the token alone is secret too.
                 text.as_str().split_whitespace().skip(1).for_each(|word| self.add(word));

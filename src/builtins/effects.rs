@@ -98,12 +98,14 @@ effects! {
         Input "input" 1 1 EFFECTFUL;
         /// An HTTP request: its method, URL, body and options.
         Http "http" 4 4 EFFECTFUL;
+        /// An HTTP request whose body goes to a file: its URL, a path, and options.
+        HttpDownload "http_download" 3 3 EFFECTFUL;
     }
     files AfterCommit {
         /// The text of a file.
         FsRead "fs_read" 1 1 EFFECTFUL;
         /// The bytes of a file.
-        FsReadBytes "fs_read_bytes" 1 1 EFFECTFUL;
+        FsReadBytes "fs_read_bytes" 1 2 EFFECTFUL;
         /// Creates a file with the given text or bytes.
         FsWrite "fs_write" 2 2 EFFECTFUL;
         /// Appends to a file.
@@ -116,6 +118,20 @@ effects! {
         FsMakeDir "fs_make_dir" 1 1 EFFECTFUL;
         /// Removes a file or a folder.
         FsRemove "fs_remove" 1 1 EFFECTFUL;
+        /// The kind, size, time and mode of what is at a path.
+        FsStat "fs_stat" 2 2 EFFECTFUL;
+        /// Copies a file to a path.
+        FsCopy "fs_copy" 2 2 EFFECTFUL;
+        /// Gives a file or a folder another path.
+        FsRename "fs_rename" 2 2 EFFECTFUL;
+        /// The paths below a folder.
+        FsWalk "fs_walk" 2 2 EFFECTFUL;
+        /// The paths that fit a pattern.
+        FsGlob "fs_glob" 2 2 EFFECTFUL;
+        /// Makes a folder for temporary files.
+        FsTempDir "fs_temp_dir" 0 0 EFFECTFUL;
+        /// Some lines of a file, given its path, where to begin, and about how many bytes.
+        FsLines "fs_lines" 3 3 EFFECTFUL;
     }
     programs AfterCommit {
         /// Runs a program, given its name, arguments and options.
@@ -123,6 +139,13 @@ effects! {
         /// An effect of the embedding process: the name of an `extern activity`, its arguments, and
         /// its idempotency key.
         Extern "extern" 3 3 ACTIVITY;
+        /// Starts a program whose lines are read while it runs, given the same as `exec`.
+        ExecStart "exec_start" 3 3 EFFECTFUL;
+        /// Waits for further lines of a program that was started: its handle, its name for messages,
+        /// and the number of the piece of lines.
+        ExecNext "exec_next" 3 3 EFFECTFUL;
+        /// Ends a program that was started.
+        ExecStop "exec_stop" 1 1 EFFECTFUL;
     }
     sleep Engine {
         /// Waits for a duration. In an activity, the host does the waiting.
@@ -242,7 +265,12 @@ impl Effect {
 
 /// Returns the name of an effect in programs, even if this version does not know the effect.
 pub fn shown(name: &str) -> String {
-    name.replace("fs_", "fs.").replace("time_", "time.").replace("hash_", "hash.")
+    match name.split_once('_') {
+        Some((module @ ("fs" | "http" | "exec" | "time" | "hash"), function)) => {
+            format!("{module}.{function}")
+        }
+        _ => name.to_string(),
+    }
 }
 
 impl std::fmt::Debug for Effect {

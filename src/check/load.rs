@@ -36,9 +36,9 @@ macro_rules! std_modules {
 }
 
 std_modules!(
-    "prelude", "list", "string", "record", "math", "json", "csv", "regex", "time", "bytes", "http", "fs",
-    "exec", "log", "task", "retry", "saga", "set", "map", "random", "uuid", "hash", "base64", "bits", "char",
-    "cron", "repl"
+    "prelude", "list", "string", "record", "math", "json", "csv", "toml", "yaml", "regex", "time", "bytes",
+    "gzip", "http", "url", "fs", "path", "exec", "args", "log", "task", "retry", "saga", "set", "map",
+    "random", "uuid", "hash", "base64", "bits", "char", "cron", "repl"
 );
 
 /// The largest number of modules in a program.

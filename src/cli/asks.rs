@@ -113,8 +113,8 @@ impl<'a> Analysis<'a> {
     fn node(&mut self, within: &Within<'a>, node: &'a Node) {
         match &node.form {
             Form::Apply(builtin, args) => {
-                if let Some((capability, at)) = about(*builtin) {
-                    self.use_of(within, node, capability, args.get(at));
+                for (capability, at) in about(*builtin) {
+                    self.use_of(within, node, *capability, args.get(*at));
                 }
             }
             Form::Call(callee, args) if let Form::Global(global) = callee.form => {
@@ -132,8 +132,8 @@ impl<'a> Analysis<'a> {
             // The receiver of this function may call it with any arguments.
             Form::Global(global) => self.call(within, node, Callee::Declared(*global), &[], true),
             Form::Builtin(builtin) => {
-                if let Some((capability, _)) = about(*builtin) {
-                    self.use_of(within, node, capability, None);
+                for (capability, _) in about(*builtin) {
+                    self.use_of(within, node, *capability, None);
                 }
             }
             Form::Lambda(function) => self.function(None, function),
@@ -247,16 +247,32 @@ fn named(capability: Capability, text: &str, is_whole: bool) -> Option<String> {
     }
 }
 
-/// Returns the capability that an effect needs, and the index of the argument that is the target.
-fn about(builtin: BuiltinId) -> Option<(Capability, usize)> {
-    Some(match builtin.get().effect()? {
-        Effect::Http => (Capability::Net, 1),
-        Effect::Exec => (Capability::Exec, 0),
-        Effect::Env | Effect::Secret => (Capability::Env, 0),
-        Effect::FsRead | Effect::FsReadBytes | Effect::FsExists | Effect::FsList => (Capability::Read, 0),
-        Effect::FsWrite | Effect::FsAppend | Effect::FsMakeDir | Effect::FsRemove => (Capability::Write, 0),
-        _ => return None,
-    })
+/// Returns the capabilities that an effect needs, each with the index of the argument that is the
+/// target. No argument names what a pattern or a temporary folder reaches.
+fn about(builtin: BuiltinId) -> &'static [(Capability, usize)] {
+    const NONE: usize = usize::MAX;
+    let Some(effect) = builtin.get().effect() else { return &[] };
+    match effect {
+        Effect::Http => &[(Capability::Net, 1)],
+        Effect::HttpDownload => &[(Capability::Net, 0), (Capability::Write, 1)],
+        Effect::Exec | Effect::ExecStart => &[(Capability::Exec, 0)],
+        Effect::Env | Effect::Secret => &[(Capability::Env, 0)],
+        Effect::FsRead
+        | Effect::FsReadBytes
+        | Effect::FsExists
+        | Effect::FsList
+        | Effect::FsStat
+        | Effect::FsWalk
+        | Effect::FsLines => &[(Capability::Read, 0)],
+        Effect::FsGlob => &[(Capability::Read, NONE)],
+        Effect::FsCopy => &[(Capability::Read, 0), (Capability::Write, 1)],
+        Effect::FsRename => &[(Capability::Read, 0), (Capability::Write, 0), (Capability::Write, 1)],
+        Effect::FsWrite | Effect::FsAppend | Effect::FsMakeDir | Effect::FsRemove => {
+            &[(Capability::Write, 0)]
+        }
+        Effect::FsTempDir => &[(Capability::Write, NONE)],
+        _ => &[],
+    }
 }
 
 /// Gathers the values of variables that are bound once and never set.

@@ -14,7 +14,7 @@ use std::thread;
 use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData};
 
-use super::files::Reach;
+use super::at::Reach;
 use super::pipes::Patience;
 use super::{Message, files};
 

@@ -6,10 +6,12 @@
 //! next batch has all of its writes since. The host knows nothing of the language's syntax.
 
 mod activities;
+mod at;
 mod clients;
 mod clock;
 mod command;
 mod commit;
+mod copies;
 mod disk;
 mod effect_call;
 mod effects;
@@ -23,6 +25,7 @@ mod outgoing;
 mod pending;
 mod perform;
 mod performers;
+mod pieces;
 mod pipes;
 mod purge;
 mod reads;
@@ -31,9 +34,11 @@ mod running;
 mod serve;
 mod settings;
 mod spans;
+mod streams;
 mod suspects;
 mod terminal;
 mod threads;
+mod trees;
 mod walk;
 mod workers;
 mod writer;

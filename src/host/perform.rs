@@ -6,14 +6,15 @@ use std::sync::atomic::AtomicBool;
 
 use crate::builtins::{Effect, engine, files, immediate, lines, looks, messages, programs};
 use crate::machine::{Data, Value, format};
+use crate::permissions::Permissions;
 
+use super::at::Reach;
 use super::disk::FileJob;
 use super::effect_call::{Answered, EffectCall, Owner};
-use super::effects::{Revealed, hidden, reveal, unknown};
-use super::files::Reach;
+use super::effects::{Revealed, hidden, reveal, unique, unknown};
 use super::performers::Performers;
 use super::running::{Abort, Running};
-use super::{EffectResult, Message, Terminal, exec, externs, http};
+use super::{EffectResult, Message, Terminal, data, exec, externs, http, streams};
 
 /// The files that a request opens: its connection, and one file while a name is looked up.
 const HTTP_FILES: u32 = 2;
@@ -42,30 +43,50 @@ impl Performers {
         match effect {
             Effect::Sleep => self.sleep(owner, &args, time),
             Effect::Input => self.input(owner, &args, terminal),
-            Effect::Http => match http::prepare(&args) {
-                Ok(call) => {
-                    let sent = call.send(self.http.clone(), permissions);
-                    let sent = async move { hidden(sent.await, &revealed) };
-                    self.spawn(owner, Some(effect.name()), HTTP_FILES, sent)
+            Effect::Http | Effect::HttpDownload => {
+                let is_download = effect == Effect::HttpDownload;
+                match http::prepare(&args, is_download, self.reach(permissions)) {
+                    Ok(call) => {
+                        let files = HTTP_FILES + call.files();
+                        let sent = call.send(self.http.clone());
+                        let sent = async move { hidden(sent.await, &revealed) };
+                        self.spawn(owner, Some(effect.name()), files, sent)
+                    }
+                    Err(error) => self.answer(owner, hidden(Err(error), &revealed)),
                 }
-                Err(error) => self.answer(owner, hidden(Err(error), &revealed)),
-            },
+            }
             Effect::Extern => self.extern_activity(owner, &args, revealed, terminal),
-            Effect::Exec => match exec::prepare(&args, &permissions) {
+            Effect::Exec => match exec::prepare(&args, "`exec`", self.reach(permissions)) {
                 Ok(call) => {
                     let programs = self.threads.programs.clone();
                     let run = async move { hidden(call.run(programs).await, &revealed) };
                     self.spawn(owner, Some(effect.name()), EXEC_FILES, run)
                 }
-                Err(error) => self.answer(owner, Err(error)),
+                Err(error) => self.answer(owner, hidden(Err(error), &revealed)),
             },
+            Effect::ExecStart => match exec::prepare(&args, "`exec.each_line`", self.reach(permissions)) {
+                Ok(call) => self.start_stream(owner, call, revealed),
+                Err(error) => self.answer(owner, hidden(Err(error), &revealed)),
+            },
+            Effect::ExecNext => {
+                let (handle, program, number) = streams::asked(&args);
+                match self.streams.next(&handle, number) {
+                    Some(next) => self.spawn(owner, Some(effect.name()), 0, next),
+                    None => self.answer(owner, Err(streams::interrupted(&program))),
+                }
+            }
+            Effect::ExecStop => {
+                let (handle, ..) = streams::asked(&args);
+                self.streams.stop(&handle);
+                self.answer(owner, Ok(Data::null()))
+            }
             files!() => {
                 let ticket = self.ticket();
                 self.opened(ticket, &owner, effect.name());
                 let over = Arc::new(AtomicBool::new(false));
                 let abort = Some(Abort::Flag(over.clone()));
                 self.effects.begin(ticket, Running { owner, abort, reads_input: false });
-                let reach = Reach { permissions, store: self.folder.clone() };
+                let reach = self.reach(permissions);
                 self.files.push(FileJob { ticket, effect, args, reach, over });
                 None
             }
@@ -74,6 +95,35 @@ impl Performers {
                 self.answer(owner, Err(unknown(effect.name())))
             }
         }
+    }
+
+    /// Returns what an effect may use, given its permissions.
+    fn reach(&self, permissions: Permissions) -> Reach {
+        Reach { permissions, store: self.folder.clone() }
+    }
+
+    /// Starts a program whose lines are read while it runs. The answer is its handle, or the error
+    /// that it could not be started.
+    fn start_stream(&mut self, owner: Owner, call: exec::Call, revealed: Revealed) -> Option<Answered> {
+        if !self.streams.has_room() {
+            return self.answer(owner, Err(streams::too_many()));
+        }
+        let (source, pieces, started) = streams::stream();
+        let programs = self.threads.programs.clone();
+        let task = match self.threads.spawn(EXEC_FILES, streams::run(call, programs, source)) {
+            Ok(task) => task,
+            Err(error) => return self.answer(owner, Err(error)),
+        };
+        let handle = unique();
+        self.streams.add(&handle, &owner, pieces, task);
+        let begun = async move {
+            match started.await {
+                Ok(Ok(())) => data(&Value::str(handle)),
+                Ok(Err(error)) => hidden(Err(error), &revealed),
+                Err(_) => Err(unknown("exec_start")),
+            }
+        };
+        self.spawn(owner, Some(Effect::ExecStart.name()), 0, begun)
     }
 
     /// Lets an activity sleep. The engine has the sleeps of steps.
@@ -171,5 +221,5 @@ impl Performers {
 
 /// Returns whether an effect gets the values of secrets, and not only their names.
 fn takes_secrets(effect: Effect) -> bool {
-    effect.is_on_files() || matches!(effect, Effect::Http | programs!())
+    effect.is_on_files() || matches!(effect, Effect::Http | programs!() | Effect::HttpDownload)
 }

@@ -22,6 +22,7 @@ use super::http::HttpClients;
 use super::running::RunningEffects;
 use super::settings::Settings;
 use super::spans::Spans;
+use super::streams::Streams;
 use super::threads::{Threads, no_threads};
 use super::workers::{Job, Workers};
 use super::{Clock, EffectResult, Message, Terminal};
@@ -36,6 +37,8 @@ pub(super) struct Performers {
     pub(super) files: Vec<FileJob>,
     pub(super) http: HttpClients,
     pub(super) effects: RunningEffects,
+    /// The programs that are read line by line.
+    pub(super) streams: Streams,
     next_ticket: u64,
     pub(super) spans: Spans,
     /// The `extern activity` that was called and that this process does not provide.
@@ -58,6 +61,7 @@ impl Performers {
             files: Vec::new(),
             http: HttpClients::default(),
             effects: RunningEffects::default(),
+            streams: Streams::default(),
             next_ticket: 0,
             spans: Spans::default(),
             not_provided: None,
@@ -148,6 +152,7 @@ impl Performers {
 
     /// Takes note that an activity is done. Returns its step, unless the activity was abandoned.
     pub(super) fn activity_done(&mut self, ticket: u64, result: &EffectResult) -> Option<StepId> {
+        self.streams.activity_ended(ticket);
         let step = self.activities.done(ticket)?;
         self.spans.end(ticket, Some(result));
         Some(step)
@@ -159,6 +164,7 @@ impl Performers {
         let gone = Gone { activity: self.activities.abandon(&step), step };
         if let Some(ticket) = gone.activity {
             self.spans.end(ticket, None);
+            self.streams.activity_ended(ticket);
         }
         for ticket in self.effects.break_off(|owner| gone.has(owner)) {
             self.spans.end(ticket, None);
@@ -173,6 +179,7 @@ impl Performers {
 
     /// Takes note of the end of an instance.
     pub(super) fn instance_ended(&mut self, instance: &str, outcome: &Ending) {
+        self.streams.instance_ended(instance);
         self.spans.ended(instance, outcome);
     }
 }

@@ -97,7 +97,12 @@ impl Machine {
                 }
                 let args = &fiber.stack[at..at + count];
                 match effect {
-                    Effect::Http | Effect::Exec | Effect::FsWrite | Effect::FsAppend
+                    Effect::Http
+                    | Effect::HttpDownload
+                    | Effect::Exec
+                    | Effect::ExecStart
+                    | Effect::FsWrite
+                    | Effect::FsAppend
                         if args[1..].iter().any(secret::holds) =>
                     {
                         let masked = [&args[..1], &secret::masked(&args[1..])].concat();

@@ -56,7 +56,8 @@ pub use error::{ErrorData, Fail, TraceEntry};
 pub use ids::{IfExists, bad_own_id};
 pub use image::Image;
 pub use messages::instance_handle;
-pub use natives::options;
+pub use natives::urls::wait as retry_wait;
+pub use natives::{io_options, options};
 pub use value::Value;
 
 /// The limit on the frames of a fiber. More are an error.

@@ -283,7 +283,12 @@ impl Resolver<'_> {
         module_span: Span,
         member: &Ident,
     ) -> Option<Option<Resolved>> {
-        if self.scopes.iter().any(|scope| scope.find(module).is_some())
+        let local = self.scopes.iter().rev().find_map(|scope| scope.find(module));
+        // `args` is the arguments of a script, and a module too.
+        let is_the_arguments = local
+            .is_some_and(|(binding, _)| binding == self.program.modules[self.module].args)
+            && self.std_member(module, &member.name).is_some();
+        if local.is_some() && !is_the_arguments
             || self.program.modules[self.module].globals.contains_key(module)
         {
             return None;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::check::Resolved;
+use crate::check::{GlobalId, Resolved};
 use crate::syntax::Span;
 use crate::syntax::token::Name;
 use crate::syntax::tree::*;
@@ -139,6 +139,9 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn for_(&mut self, pattern: &Pattern, list: &Expr, body: &Block, span: Span) -> Node {
+        if let Some(reader) = self.line_reader(list) {
+            return self.for_lines(pattern, list, reader, body, span);
+        }
         let label = self.label();
         let var = match (&pattern.kind, self.bound(pattern.span)) {
             (PatternKind::Name(_), Some(binding)) => binding,
@@ -159,6 +162,57 @@ impl Lower<'_, '_> {
             body = self.node(Form::Seq(stmts), span);
         }
         self.node(Form::Loop(Loop { label, head, body: Box::new(body) }), span)
+    }
+
+    /// Returns the library's reader of lines, if an expression is a call of `fs.lines`.
+    fn line_reader(&self, list: &Expr) -> Option<GlobalId> {
+        let ExprKind::Call(callee, _) = &list.kind else { return None };
+        let ExprKind::Field(_, name) = &callee.kind else { return None };
+        let resolved = self.program().modules[self.module].uses.get(&name.span.start).copied()?;
+        let Resolved::Global(called) = resolved else { return None };
+        let program = self.program();
+        let called = &program.globals[called];
+        let module = &program.modules[called.module];
+        if module.std != Some("fs") || &*called.name != "lines" {
+            return None;
+        }
+        // A library of an earlier version has no reader.
+        module.globals.get("line_reader").copied()
+    }
+
+    /// Lowers `for line in fs.lines(path)` to a loop that asks a reader for each line, so that the
+    /// file is never in memory as a whole.
+    fn for_lines(
+        &mut self,
+        pattern: &Pattern,
+        list: &Expr,
+        reader: GlobalId,
+        body: &Block,
+        span: Span,
+    ) -> Node {
+        let label = self.label();
+        let (next, line) = (self.fresh("next"), self.fresh("line"));
+        let ExprKind::Call(_, args) = &list.kind else { return self.null(span) };
+        let args = self.args(args);
+        self.all.want(reader);
+        let reader = Box::new(self.node(Form::Global(reader), list.span));
+        let reader = self.node(Form::Call(reader, args), list.span);
+        let bind_next = self.node(Form::Bind(next, Box::new(reader)), list.span);
+        let asked = Box::new(self.node(Form::Var(next), list.span));
+        let asked = self.node(Form::Call(asked, Vec::new()), list.span);
+        let bind_line = self.node(Form::Bind(line, Box::new(asked)), list.span);
+        let is_end = vec![self.node(Form::Var(line), span)];
+        let is_end = Box::new(self.node(Form::Prim(Prim::IsNull, is_end), span));
+        let (exit, go_on) = (self.node(Form::Exit(label), span), self.null(span));
+        let end = self.node(Form::If(is_end, Box::new(exit), Box::new(go_on)), span);
+        let mut stmts = vec![bind_line, end];
+        let value = self.node(Form::Var(line), pattern.span);
+        stmts.extend(self.destructure(pattern, value, pattern.span));
+        stmts.push(self.loop_body(label, body));
+        let body = Box::new(self.node(Form::Seq(stmts), span));
+        let always = Box::new(self.node(Form::Const(Literal::Bool(true)), span));
+        let looped = self.node(Form::Loop(Loop { label, head: Head::While(always), body }), span);
+        self.node(Form::Seq(vec![bind_next, looped]), span)
     }
 
     /// Returns statements that bind the names of a pattern to the parts of a value.

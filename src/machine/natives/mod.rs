@@ -6,8 +6,11 @@
 mod assertions;
 mod bits;
 mod bytes;
+mod compression;
+mod csv;
 mod formats;
 pub mod hashes;
+pub mod io_options;
 mod lists;
 mod numbers;
 pub mod options;
@@ -18,12 +21,15 @@ mod regexes;
 mod retries;
 mod strings;
 mod times;
+mod toml;
+pub mod urls;
 mod values;
+mod yaml;
 
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use crate::builtins::{Builtin, Effect, Kind, TABLE, lines, messages};
+use crate::builtins::{Builtin, Effect, Kind, TABLE, files, lines, messages};
 
 use super::error::{Fail, fail, type_error};
 use super::secret;
@@ -88,6 +94,11 @@ fn find(name: &str) -> Option<Native> {
         .or_else(|| hashes::find(name))
         .or_else(|| bits::find(name))
         .or_else(|| random::find(name))
+        .or_else(|| csv::find(name))
+        .or_else(|| compression::find(name))
+        .or_else(|| toml::find(name))
+        .or_else(|| urls::find(name))
+        .or_else(|| yaml::find(name))
 }
 
 // ---- arguments
@@ -192,42 +203,18 @@ pub fn check_effect(effect: Effect, args: &[Value]) -> Result<(), Fail> {
             }
             Ok(())
         }
-        Effect::Env
-        | Effect::Secret
-        | Effect::TimeZone
-        | Effect::Input
-        | Effect::FsRead
-        | Effect::FsReadBytes
-        | Effect::FsExists
-        | Effect::FsList
-        | Effect::FsMakeDir
-        | Effect::FsRemove => text(&args[0]).map(|_| ()),
-        Effect::FsWrite | Effect::FsAppend => {
-            text(&args[0])?;
-            match &args[1] {
-                Value::Str(_) | Value::Bytes(_) => Ok(()),
-                other => Err(type_error(format!(
-                    "a file holds a string or bytes, not {}; `json.encode` makes a string of any data",
-                    other.a_kind()
-                ))),
-            }
-        }
+        Effect::Env | Effect::Secret | Effect::TimeZone | Effect::Input => text(&args[0]).map(|_| ()),
         Effect::HashHmac => match secret::is(&args[0]) {
             true => hashes::check(&args[1], &args[2]),
             false => Err(wrong("a secret", &args[0])),
         },
-        Effect::Exec => {
-            text(&args[0])?;
-            for arg in list(&args[1])?.as_slice() {
-                text(arg)?;
-            }
-            options::exec(&args[2]).map(|_| ())
-        }
-        Effect::Http => {
-            text(&args[0])?;
-            text(&args[1])?;
-            options::http(&args[3]).map(|_| ())
-        }
+        files!()
+        | Effect::Http
+        | Effect::HttpDownload
+        | Effect::Exec
+        | Effect::ExecStart
+        | Effect::ExecNext
+        | Effect::ExecStop => io_options::check(effect, args),
         // These take anything or nothing, or the machine checks their arguments itself.
         lines!()
         | Effect::Now

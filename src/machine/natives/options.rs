@@ -104,7 +104,7 @@ impl Policy {
     }
 }
 
-fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a Record>, Fail> {
+pub(super) fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a Record>, Fail> {
     let record = match value {
         Value::Null | Value::Missing => return Ok(None),
         Value::Record(record) => record,
@@ -135,16 +135,16 @@ fn fields<'a>(value: &'a Value, what: &str, known: &[&str]) -> Result<Option<&'a
 }
 
 /// Returns the value of an option, if it is given and not null.
-fn given<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
+pub(super) fn given<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
     record.get_str(name).filter(|value| !matches!(value, Value::Null))
 }
 
 /// Returns the error of an option of the wrong kind or out of range.
-fn unfit(name: &str, wanted: &str, found: &Value) -> Fail {
+pub(super) fn unfit(name: &str, wanted: &str, found: &Value) -> Fail {
     type_error(format!("option `{name}` is {wanted}, not {}", super::super::format::brief(found)))
 }
 
-fn duration(record: &Record, name: &str) -> Result<Option<i64>, Fail> {
+pub(super) fn duration(record: &Record, name: &str) -> Result<Option<i64>, Fail> {
     match given(record, name) {
         None => Ok(None),
         Some(Value::Duration(n)) if *n >= 0 => Ok(Some(*n)),
@@ -250,35 +250,6 @@ pub fn limit(value: &Value) -> Result<(), Fail> {
     }
 }
 
-/// The options of reading and writing CSV.
-pub struct Csv {
-    pub header: bool,
-    pub separator: u8,
-}
-
-/// Reads the options of `csv.parse` and `csv.encode`.
-pub fn csv(options: &Value, what: &str) -> Result<Csv, Fail> {
-    let mut csv = Csv { header: true, separator: b',' };
-    let Some(record) = fields(options, what, &["header", "separator"])? else { return Ok(csv) };
-    csv.header = flag(record, "header")?.unwrap_or(true);
-    match given(record, "separator") {
-        None => {}
-        Some(other) => csv.separator = separator(other)?,
-    }
-    Ok(csv)
-}
-
-/// Reads a separator, which is one byte. Quotes and line ends have meanings of their own.
-fn separator(value: &Value) -> Result<u8, Fail> {
-    match value {
-        Value::Str(text) if matches!(text.as_str(), "\"" | "\n" | "\r") => {
-            Err(unfit("separator", "no quote and no line break", value))
-        }
-        Value::Str(text) if text.as_str().len() == 1 => Ok(text.as_str().as_bytes()[0]),
-        other => Err(unfit("separator", "one ASCII character", other)),
-    }
-}
-
 /// The options of `json.parse`.
 #[derive(Default)]
 pub struct Json {
@@ -377,7 +348,7 @@ pub struct Child {
     pub attempt: u32,
 }
 
-fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
+pub(super) fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
     match record.get_str(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(flag.get())),
@@ -442,81 +413,36 @@ pub fn lock(options: &Value) -> Result<Option<i64>, Fail> {
     duration(record, "timeout")
 }
 
-/// The options of `exec`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Exec {
-    pub dir: Option<String>,
-    pub env: Vec<(String, String)>,
-    pub input: Vec<u8>,
-    pub timeout: Option<i64>,
-}
-
-/// Reads the options of `exec`.
-pub fn exec(options: &Value) -> Result<Exec, Fail> {
-    let mut out = Exec::default();
-    let Some(record) = fields(options, "`exec`", &["dir", "env", "input", "timeout"])? else {
-        return Ok(out);
-    };
-    out.timeout = duration(record, "timeout")?;
-    match given(record, "dir") {
-        None => {}
-        Some(dir) => out.dir = Some(super::text(dir)?.as_str().to_string()),
-    }
-    if let Some(env) = given(record, "env") {
-        for (name, value) in super::record(env)?.iter() {
-            out.env.push((name.to_string(), super::text(value)?.as_str().to_string()));
-        }
-    }
-    match record.get_str("input") {
-        None | Some(Value::Null) => {}
-        Some(Value::Bytes(blob)) => out.input = blob.bytes.clone(),
-        Some(other) => out.input = super::text(other)?.as_str().as_bytes().to_vec(),
-    }
-    Ok(out)
-}
-
-/// The options of `http`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Http {
-    pub headers: Vec<(String, String)>,
-    pub timeout: i64,
-    /// The limit on the size of the response's body, in bytes.
-    pub max_size: u64,
-    pub redirects: u32,
-    pub query: Vec<(String, String)>,
-}
-
-/// Reads the options of `http`.
-pub fn http(options: &Value) -> Result<Http, Fail> {
-    let mut out = Http {
-        headers: Vec::new(),
-        timeout: 30_000_000_000,
-        max_size: 64 << 20,
-        redirects: 10,
-        query: Vec::new(),
-    };
-    let known = &["headers", "timeout", "max_size", "redirects", "query"];
-    let Some(record) = fields(options, "`http`", known)? else { return Ok(out) };
-    out.timeout = duration(record, "timeout")?.unwrap_or(out.timeout);
-    if let Some(headers) = given(record, "headers") {
-        for (name, value) in super::record(headers)?.iter() {
-            out.headers.push((name.to_string(), super::super::format::to_text(value)?));
-        }
-    }
-    if let Some(query) = given(record, "query") {
-        for (name, value) in super::record(query)?.iter() {
-            out.query.push((name.to_string(), super::super::format::to_text(value)?));
-        }
-    }
+/// Reads the options of a function whose only option is the largest size of its result, in bytes.
+pub fn max_size(options: &Value, what: &str) -> Result<usize, Fail> {
+    const USUAL: usize = 64 << 20;
+    let Some(record) = fields(options, what, &["max_size"])? else { return Ok(USUAL) };
     match given(record, "max_size") {
-        None => {}
-        Some(Value::Int(size)) if (1..=MAX_TEXT as i64).contains(size) => out.max_size = *size as u64,
-        Some(other) => return Err(unfit("max_size", "a number of bytes from 1 to 268,435,456", other)),
+        None => Ok(USUAL),
+        Some(Value::Int(size)) if (1..=MAX_TEXT as i64).contains(size) => Ok(*size as usize),
+        Some(other) => Err(unfit("max_size", "a number of bytes from 1 to 268,435,456", other)),
     }
-    match given(record, "redirects") {
-        None => {}
-        Some(Value::Int(redirects)) if (0..=100).contains(redirects) => out.redirects = *redirects as u32,
-        Some(other) => return Err(unfit("redirects", "an int from 0 to 100", other)),
+}
+
+/// Checks the options of a function of the library that reads them itself: its name, and the names
+/// of its options.
+pub fn check(options: &Value, what: &Value, known: &Value) -> Result<(), Fail> {
+    let names: Vec<&str> = match known {
+        Value::List(list) => list.as_slice().iter().filter_map(as_str).collect(),
+        _ => Vec::new(),
+    };
+    fields(options, as_str(what).unwrap_or_default(), &names).map(|_| ())
+}
+
+fn as_str(value: &Value) -> Option<&str> {
+    match value {
+        Value::Str(text) => Some(text.as_str()),
+        _ => None,
     }
-    Ok(out)
+}
+
+/// Returns the name in a list that is most like another, if one is alike.
+pub fn nearest<'a>(name: &Value, known: &'a Value) -> Option<&'a str> {
+    let Value::List(list) = known else { return None };
+    closest(as_str(name)?, list.as_slice().iter().filter_map(as_str))
 }

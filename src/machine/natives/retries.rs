@@ -14,6 +14,11 @@ pub fn find(name: &str) -> Option<Native> {
             Ok(Value::Duration(options::retry(&args[0])?.pause(attempt, seed)))
         },
         "par_map_limit" => |args| options::par_map(&args[0]).map(Value::Int),
+        "check_options" => |args| options::check(&args[0], &args[1], &args[2]).map(|()| Value::Null),
+        "closest" => |args| {
+            let near = options::nearest(&args[0], &args[1]);
+            Ok(near.map_or(Value::Null, Value::str))
+        },
         "check_limit" => |args| options::limit(&args[0]).map(|()| Value::Null),
         _ => return None,
     })
