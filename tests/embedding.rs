@@ -337,12 +337,15 @@ fn instances_and_entities_are_reached_by_name() {
     let b = runtime.start(&program, "asks", ("who?",)).expect("it starts");
     b.terminate("enough").expect("it runs");
     assert!(matches!(b.wait::<Json>(), Err(Error::Terminated { why, .. }) if why == json!("enough")));
+    let c = runtime.start(&program, "asks", ("when?",)).expect("it starts");
+    c.cancel("too late", Some(Duration::from_secs(1))).expect("it runs");
+    assert!(matches!(c.wait::<Json>(), Err(Error::Terminated { why, .. }) if why == json!("too late")));
     let failed = runtime.start(&program, "fails", ()).expect("it starts");
     failure(failed.wait::<Json>());
     failed.rewind().expect("it has failed");
     failure(failed.wait::<Json>());
     assert_eq!(runtime.run(&program, ["x", "y"]).expect("it starts").wait::<i64>().expect("it ends"), 2);
-    assert_eq!(runtime.instances("").expect("they are readable").len(), 4);
+    assert_eq!(runtime.instances("").expect("they are readable").len(), 5);
     b.purge().expect("it has ended");
     assert_eq!(runtime.instances("").expect("they are readable").len(), 3);
     assert!(matches!(runtime.instance("nobody"), Err(Error::Unknown(id)) if id == "nobody"));

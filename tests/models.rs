@@ -356,7 +356,7 @@ fn statement(random: &mut Random, text: &mut String, script: bool) {
     let (a, b) = (["x", "y"][random.below(2) as usize], ["x", "y"][random.below(2) as usize]);
     let child = format!("child{}({n})", random.below(2));
     let safely = |call: String| format!("seen += [try {{ {call} }} catch error {{ error.kind }}]");
-    let kinds = if script { 14 } else { 8 };
+    let kinds = if script { 15 } else { 9 };
     let line = match random.below(kinds) {
         0 => format!("seen += [work({n})]"),
         1 => format!("seen += [Box(\"{a}\").add({n})]"),
@@ -368,12 +368,14 @@ fn statement(random: &mut Random, text: &mut String, script: bool) {
         ),
         6 => safely(format!("lock Box(\"{a}\") with {{timeout: {}s}} {{ Box(\"{a}\").pick({n}) }}", n + 1)),
         7 => format!("sleep({}s)", n + 1),
+        8 if !script => format!("try {{ sleep(1s) }} finally {{ Box(\"{a}\").add({n}) }}"),
         8 => safely(child),
         9 => safely(format!("all([async {child}, async Box(\"{a}\").add({n})])")),
         10 => safely(format!("race({{child: async {child}, late: async sleep({}s)}})", n + 1)),
         11 => format!("h = start {child}"),
         12 => format!("if h != null {{ {} }}", safely("wait(h)".into())),
-        _ => format!("if h != null {{ {} }}", safely(format!("terminate(h, {n})"))),
+        13 => format!("if h != null {{ {} }}", safely(format!("terminate(h, {n})"))),
+        _ => format!("if h != null {{ {} }}", safely(format!("cancel(h, {{reason: {n}, grace: {n}s}})"))),
     };
     let _ = writeln!(text, "{}{line}", if script { "" } else { "  " });
 }

@@ -8,6 +8,7 @@
 mod common;
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use common::crowd::{self, Crowd};
@@ -89,7 +90,7 @@ fn random_worlds_keep_their_promises() {
     assert!(runs < 10 || crashes > 0, "nothing crashed");
 }
 
-/// Operators reuse ids, suspend instances over restarts, terminate, repair and rewind them.
+/// Operators reuse ids, suspend instances over restarts, cancel, terminate, repair and rewind them.
 #[test]
 fn operators_get_what_they_asked_for() {
     let (first, runs) = (setting("SIMULATION_SEED", 1), setting("SIMULATION_RUNS", 600));
@@ -97,8 +98,10 @@ fn operators_get_what_they_asked_for() {
     for seed in first..first + runs {
         crashes += operated(seed, often(seed)).unwrap_or_else(|reason| panic!("{reason}"));
     }
-    println!("{runs} runs, {crashes} crashes");
+    let [clean, cut, late] = operator::CANCELLED.each_ref().map(|count| count.load(Ordering::Relaxed));
+    println!("{runs} runs, {crashes} crashes; {clean} clean-ups, {cut} cut short, {late} that came too late");
     assert!(runs < 10 || crashes > 0, "nothing crashed");
+    assert!(runs < 100 || (clean > 0 && cut > 0 && late > 0), "not all ends of cancellations occurred");
 }
 
 fn operated(seed: u64, crash: Crash) -> Result<u32, String> {

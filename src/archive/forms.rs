@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::engine::query::{Printed, PrintedLine};
 use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest, Status};
-use crate::machine::{Data, EntityId, ErrorData, format, json as values};
+use crate::machine::{Cancellation, Data, EntityId, ErrorData, Value, format, json as values};
 use crate::syntax::Place;
 
 /// Returns bytes as hexadecimal digits.
@@ -100,11 +100,26 @@ pub fn entry(entry: &Entry) -> Json {
         Entry::Begun { seq, .. } => json!({"kind": "begun", "seq": seq}),
         Entry::Ended { .. } => json!({"kind": "ended"}),
         Entry::Terminated { .. } => json!({"kind": "terminated"}),
+        Entry::Cancelling { what, .. } => {
+            let mut out = cancellation(what);
+            out["kind"] = json!("cancelling");
+            out
+        }
         Entry::Rewound { seq, .. } => json!({"kind": "rewound", "seq": seq}),
         Entry::Renewed { seq, .. } => json!({"kind": "renewed", "seq": seq}),
     };
     out["time"] = json!(format::instant(entry.time()));
     out
+}
+
+/// Returns the form of a cancellation.
+fn cancellation(what: &Cancellation) -> Json {
+    json!({
+        "by": what.by.word(),
+        "place": what.place,
+        "reason": data(&what.reason),
+        "grace": data(&Data::of(&Value::Duration(what.grace))),
+    })
 }
 
 /// Returns the form of a line of a program.
@@ -142,6 +157,7 @@ pub fn message(message: &Message) -> Json {
         Message::Event { name, payload } => json!({"event": name, "payload": data(payload)}),
         Message::Wait(waiter) => json!({"waiter": waiter.instance}),
         Message::Terminate { why, children, .. } => json!({"why": data(why), "children": children}),
+        Message::Cancel { what, .. } => cancellation(what),
         Message::Suspend | Message::Resume => json!({}),
         Message::Call { caller, operation, args, .. } => {
             json!({"caller": caller.instance, "operation": operation, "args": data(args)})

@@ -8,7 +8,7 @@ use crate::engine::{
     Status, StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::kv::Pair;
-use crate::machine::{Data, EntityId, ErrorData, Value, json as values};
+use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, Value, json as values};
 use crate::permissions::Permissions;
 use crate::store::FORMAT;
 use crate::syntax::{Place, Span};
@@ -222,9 +222,20 @@ fn read_entry(json: &Json) -> Option<Entry> {
         "begun" => Entry::Begun { seq: seq()?, time },
         "ended" => Entry::Ended { time },
         "terminated" => Entry::Terminated { time },
+        "cancelling" => Entry::Cancelling { what: Box::new(read_cancellation(json)?), time },
         "rewound" => Entry::Rewound { seq: seq()?, time },
         "renewed" => Entry::Renewed { seq: seq()?, time },
         _ => return None,
+    })
+}
+
+fn read_cancellation(json: &Json) -> Option<Cancellation> {
+    let Value::Duration(grace) = read_data(&json["grace"])?.decode() else { return None };
+    Some(Cancellation {
+        by: Canceller::named(json["by"].as_str()?)?,
+        place: json["place"].as_str()?.to_string(),
+        reason: read_data(&json["reason"])?,
+        grace,
     })
 }
 

@@ -140,6 +140,7 @@ impl Redaction {
                 let ErrorData { value, .. } = error;
                 *value = self.data(value);
             }
+            Entry::Cancelling { what, .. } => what.reason = self.data(&what.reason),
             _ => {}
         }
         entry

@@ -190,6 +190,10 @@ effects! {
         Start "start" 3 3 EFFECTFUL;
         /// Signals an operation of an entity. The machine makes an operation request of it.
         Signal "signal" 4 4 EFFECTFUL;
+        /// Cancels an instance, given its id and options. The machine makes the arguments of the
+        /// request: the id, the reason, the grace period, and the place of the call. Given a task,
+        /// the machine cancels that task itself.
+        Cancel "cancel" 1 2 EFFECTFUL;
     }
 }
 

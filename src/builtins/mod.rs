@@ -139,7 +139,6 @@ const OTHERS: &[Builtin] = &[
     scheduling("all", 1),
     scheduling("any", 1),
     scheduling("race", 1),
-    scheduling("cancel", 1),
     scheduling("section", 2),
     // Scopes of a fiber: when a scope fails, the tasks that began in it are cancelled.
     Builtin { name: "scope", min: 1, max: 1, kind: Kind::Scheduling, contexts: Contexts::ALL },
@@ -321,6 +320,6 @@ mod tests {
             }
             assert_eq!(find(builtin.name).map(|id| usize::from(id.0)), Some(at), "{}", builtin.name);
         }
-        assert_eq!(TABLE.iter().filter_map(|builtin| builtin.effect()).next_back(), Some(Effect::Signal));
+        assert_eq!(TABLE.iter().filter_map(|builtin| builtin.effect()).next_back(), Some(Effect::Cancel));
     }
 }

@@ -75,7 +75,9 @@ pub enum Command {
     Suspend(One),
     /// Let a suspended instance continue
     Unsuspend(One),
-    /// Terminate an instance and the children that it called
+    /// Cancel an instance: let it clean up and end
+    Cancel(Cancel),
+    /// Terminate an instance and the children that it called, without a clean-up
     Terminate(Terminate),
     /// Let a failed instance retry its failed steps
     Rewind(Rewind),
@@ -443,6 +445,20 @@ pub struct Signal {
     /// Deliver the signal after this duration
     #[arg(long, value_name = "DURATION")]
     pub after: Option<String>,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+pub struct Cancel {
+    /// The instance
+    pub id: String,
+    /// The reason, for the instance and for callers that wait for it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Terminate the instance if its clean-up takes longer [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub grace: Option<String>,
     #[command(flatten)]
     pub store: InStore,
 }

@@ -6,10 +6,10 @@ use serde_json::json;
 use crate::api::{Command, Reply, Starting};
 use crate::engine::{self, InstanceRecord};
 use crate::host;
-use crate::machine::{Data, EntityId, IfExists, Value, error, json as values};
+use crate::machine::{Data, EntityId, IfExists, Value, error, json as values, options};
 
 use super::access::{self, Access, known, own_id};
-use super::arguments::{Awaited, InStore, One, Raise, Restart, Rewind, Signal, Start, Terminate};
+use super::arguments::{Awaited, Cancel, InStore, One, Raise, Restart, Rewind, Signal, Start, Terminate};
 use super::problem::{Problem, note};
 use super::{FAILED, USAGE, print, program, run};
 
@@ -133,6 +133,35 @@ pub fn unsuspend(One { id, store, .. }: One) -> Result<u8, Problem> {
     tell(&store, &id.clone(), Command::Resume { id })
 }
 
+/// Cancels an instance, which cleans up and ends.
+pub fn cancel(Cancel { id, reason, grace, store }: Cancel) -> Result<u8, Problem> {
+    let reason = data(&reason.map_or(Value::Null, Value::str))?;
+    let grace = match grace {
+        None => options::GRACE,
+        Some(text) => duration(&text)?,
+    };
+    let mut store = Access::open(&store.store)?;
+    store.tell(Command::Cancel { id: id.clone(), reason, grace }, &id)?;
+    let is_suspended = known(&store, &id)?.status == engine::Status::Suspended;
+    let here = matches!(store, Access::Here(_));
+    store.close()?;
+    if is_suspended {
+        note(&format!("{id} is suspended: it is cancelled once it continues (`durable unsuspend {id}`)"));
+    } else if here {
+        note(&format!(
+            "{id} is cancelled when a process has the store: `durable resume {id}`, or `durable serve`"
+        ));
+    }
+    Ok(0)
+}
+
+/// Reads a duration of the command line, in nanoseconds.
+fn duration(text: &str) -> Result<i64, Problem> {
+    super::table::duration(text).ok_or_else(|| {
+        Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
+    })
+}
+
 pub fn terminate(Terminate { id, why, leave_children, store }: Terminate) -> Result<u8, Problem> {
     let why = data(&why.map_or(Value::Null, Value::str))?;
     tell(&store, &id.clone(), Command::Terminate { id, why, children: !leave_children })
@@ -203,12 +232,7 @@ pub fn entity(text: &str) -> Result<EntityId, Problem> {
 pub fn signal(signal: Signal) -> Result<u8, Problem> {
     let entity = entity(&signal.entity)?;
     let args = arguments(&signal.args)?;
-    let duration = |text: &String| {
-        super::table::duration(text).ok_or_else(|| {
-            Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
-        })
-    };
-    let after = signal.after.as_ref().map(duration).transpose()?;
+    let after = signal.after.as_deref().map(duration).transpose()?;
     let mut store = Access::open(&signal.store.store)?;
     let name = entity.name.clone();
     match store.ask(Command::Signal { entity, operation: signal.operation, args, after })? {

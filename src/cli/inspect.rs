@@ -8,7 +8,8 @@ use crate::api::Queries;
 use crate::archive::{forms, redact_history};
 use crate::engine::query::{InstanceFilter, OutputPage, PrintedLine};
 use crate::engine::{
-    Args, Checkpoint, Entry, History, InstanceRecord, Lifecycle, Line, RecordedRequest, Status as State,
+    Args, Checkpoint, Entry, GRACE, History, InstanceRecord, Lifecycle, Line, RecordedRequest,
+    Status as State,
 };
 use crate::machine::{Data, format};
 use crate::render::short;
@@ -143,6 +144,10 @@ pub fn show(one: One) -> Result<u8, Problem> {
     let open: Vec<&Row> = steps.iter().filter(|row| row.open && !record.status.is_ended()).collect();
     if one.json {
         let mut shown = forms::instance(&record);
+        if let Some(what) = history.entries.iter().rev().find(|entry| is_cancellation(entry)) {
+            shown["cancelling"] = forms::entry(what);
+            due.get(&GRACE).into_iter().flatten().for_each(|due| due.add_to(&mut shown["cancelling"]));
+        }
         shown["steps"] = json!(steps.len());
         shown["waits_for"] = open.iter().map(|row| json!(row.what)).collect();
         shown["pending"] = open.iter().map(|row| row.json(&due)).collect();
@@ -173,6 +178,12 @@ pub fn show(one: One) -> Result<u8, Problem> {
     if let Some(custom) = &record.custom {
         lines.push(("says", shown_data(custom)));
     }
+    for entry in &history.entries {
+        if let Entry::Cancelling { what, time: at } = entry {
+            let until = due.get(&GRACE).into_iter().flatten().map(|due| format!(", {}", due.shown()));
+            lines.push(("cancelled", format!("{}: {what}{}", time(*at), until.collect::<String>())));
+        }
+    }
     lines.push(("steps", steps.len().to_string()));
     match &record.status {
         State::Terminated(why) => lines.push(("why", shown_data(why))),
@@ -186,6 +197,10 @@ pub fn show(one: One) -> Result<u8, Problem> {
         lines.iter().map(|(name, value)| format!("{name:<10} {}\n", short(value, 300))).collect();
     print(&text)?;
     Ok(0)
+}
+
+fn is_cancellation(entry: &Entry) -> bool {
+    matches!(entry, Entry::Cancelling { .. })
 }
 
 fn shown_data(data: &Data) -> String {
@@ -349,7 +364,11 @@ fn rows(history: &History, due: &BTreeMap<u64, Vec<Due>>) -> Vec<Row> {
                     row.what = format!("{}, asked again", row.what);
                 }
             }
-            Entry::Ended { .. } | Entry::Terminated { .. } | Entry::Rewound { .. } | Entry::Begun { .. } => {}
+            Entry::Ended { .. }
+            | Entry::Terminated { .. }
+            | Entry::Cancelling { .. }
+            | Entry::Rewound { .. }
+            | Entry::Begun { .. } => {}
         }
     }
     for (seq, row) in rows.iter_mut().filter(|(_, row)| row.open) {

@@ -107,6 +107,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Status(one) => clients::status(one),
         Command::Suspend(one) => clients::suspend(one),
         Command::Unsuspend(one) => clients::unsuspend(one),
+        Command::Cancel(cancel) => clients::cancel(cancel),
         Command::Terminate(terminate) => clients::terminate(terminate),
         Command::Rewind(one) => clients::rewind(one),
         Command::Restart(restart) => clients::restart(restart),

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::api::Queries;
 use crate::builtins::Effect;
-use crate::engine::{Entry, History, InstanceRecord, Open, RecordedRequest, Replayed, replay};
+use crate::engine::{Entry, GRACE, History, InstanceRecord, Open, RecordedRequest, Replayed, replay};
 use crate::machine::{RequestKind, format};
 
 use super::program;
@@ -57,7 +57,8 @@ fn may_be_due(history: &History) -> bool {
         Entry::Requested {
             what: RecordedRequest::Activity(_) | RecordedRequest::Orchestration { .. },
             ..
-        } => true,
+        }
+        | Entry::Cancelling { .. } => true,
         _ => false,
     };
     history.after.is_some() || history.entries.iter().any(has_timer)
@@ -70,7 +71,11 @@ fn due(open: &Open) -> Vec<Due> {
     }
     if let Some(at) = open.due() {
         let is_sleep = matches!(open.request.what, RequestKind::Effect(effect) if effect.is_sleep());
-        let what = if is_sleep { "wakes" } else { "deadline" };
+        let what = match is_sleep {
+            _ if open.request.seq == GRACE => "grace_until",
+            true => "wakes",
+            false => "deadline",
+        };
         all.push(Due { what, at });
     }
     all

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::builtins::Effect;
-use crate::engine::{Entry, Replayed, Status, replay as run_again};
+use crate::engine::{Entry, GRACE, Replayed, Status, replay as run_again};
 use crate::machine::{Request, RequestKind, Value, format};
 use crate::render::short;
 use crate::render::{Shown, show};
@@ -79,6 +79,10 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
         Replayed::Waits(open) => {
             note(&format!("{} stands where its history ends and waits for:", record.id));
             for open in open {
+                if open.request.seq == GRACE {
+                    note(&format!("  {}", open.describe()));
+                    continue;
+                }
                 let place = open.request.place;
                 note(&format!(
                     "  {} at {}: {}",
@@ -126,6 +130,7 @@ fn traced(entry: &Entry, request: Option<&Request>, shown: &Shown<'_>) -> String
             format!("{} rewound: the next request is #{seq}\n", time(*at))
         }
         (Entry::Renewed { seq, time: at }, _) => format!("{} #{seq} is asked again\n", time(*at)),
+        (Entry::Cancelling { what, time: at }, _) => format!("{} {what}\n", time(*at)),
         (Entry::Terminated { time: at }, _) => format!("{} terminated\n", time(*at)),
         _ => String::new(),
     }

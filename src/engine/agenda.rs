@@ -61,6 +61,11 @@ impl Agenda {
         !self.lines.is_empty() || !self.outgoing.is_empty() || !self.dropped.is_empty()
     }
 
+    /// Whether requests must be dispatched.
+    pub fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     /// Adds a request to dispatch.
     pub fn add(&mut self, seq: u64) {
         self.requests.push(seq);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use crate::builtins::Effect;
-use crate::machine::{Data, ErrorData, Request, RequestKind, format};
+use crate::machine::{Cancellation, Data, ErrorData, Request, RequestKind, format};
 
 use super::fault::{self, Fault};
 use super::mailbox::Mailbox;
@@ -47,10 +47,17 @@ pub(super) struct Arrivals {
     pub taken: Vec<Rc<Mail>>,
 }
 
+/// An arrival that an instance takes in.
+pub(super) enum Arrival {
+    Answer(Delivery),
+    Cancellation(Box<Cancellation>),
+}
+
 /// The first of all arrivals for an instance.
 enum First {
     Delivered(Came),
     Answer(Came),
+    Cancel(Came),
     /// An event, and the request that takes it.
     Event(Came, u64),
 }
@@ -58,7 +65,9 @@ enum First {
 impl First {
     fn came(&self) -> Came {
         match self {
-            First::Delivered(came) | First::Answer(came) | First::Event(came, _) => *came,
+            First::Delivered(came) | First::Answer(came) | First::Cancel(came) | First::Event(came, _) => {
+                *came
+            }
         }
     }
 }
@@ -144,13 +153,14 @@ impl Arrivals {
         !self.lines.is_empty()
     }
 
-    /// Whether something waits to be taken in: an answer, an event, or a message that ends or
-    /// suspends the instance.
+    /// Whether something waits to be taken in: an answer, an event, or a message that cancels, ends
+    /// or suspends the instance.
     pub fn has_answer(&self) -> bool {
         !self.inbox.is_empty()
             || !self.at_once.is_empty()
             || !self.lines.is_empty()
             || !self.mail.answers.is_empty()
+            || !self.mail.cancels.is_empty()
             || !self.mail.control.is_empty()
             || self.receives.first_event(&self.mail).is_some()
     }
@@ -163,6 +173,12 @@ impl Arrivals {
         self.at_once.is_empty() && self.lines.is_empty() && is_first
     }
 
+    /// Whether the next arrival to take in is a cancellation.
+    pub fn is_cancellation_next(&self) -> bool {
+        let waits_for_others = self.at_once.is_empty() && self.lines.is_empty();
+        waits_for_others && matches!(self.first(), Some(First::Cancel(_)))
+    }
+
     /// Returns the first of all arrivals, except messages that end or suspend the instance.
     fn first(&self) -> Option<First> {
         let delivered = self.inbox.first_key_value().map(|(came, _)| First::Delivered(*came));
@@ -171,29 +187,31 @@ impl Arrivals {
         if event.is_some() && fault::is_in(Fault::EventsBeforeTimers) {
             return event;
         }
-        [delivered, answer, event].into_iter().flatten().min_by_key(First::came)
+        let cancel = self.mail.cancels.front().map(|mail| First::Cancel(mail.came()));
+        [delivered, answer, cancel, event].into_iter().flatten().min_by_key(First::came)
     }
 
-    /// Takes the next answer: that of a line, else that of a request done at once, else the first
-    /// of all arrivals. The answer to a line says that the line leaves, so the line joins
+    /// Takes the next arrival: the answer of a line, else that of a request done at once, else the
+    /// first of all arrivals. The answer to a line says that the line leaves, so the line joins
     /// `leaving`.
-    pub fn next_answer(
+    pub fn next(
         &mut self,
         record: &InstanceRecord,
         open: &Requests,
         leaving: &mut Vec<Line>,
-    ) -> Option<Delivery> {
+    ) -> Option<Arrival> {
+        let answer = |seq, result| Some(Arrival::Answer(Delivery { seq, result, sends: Vec::new() }));
         if let Some(seq) = self.lines.pop_front() {
             let line = Line::of_request(&open.get(&seq)?.request)?;
             let result = line.map(|line| leaving.push(line)).and_then(|()| answered());
-            return Some(Delivery { seq, result, sends: Vec::new() });
+            return answer(seq, result);
         }
         if let Some(seq) = self.at_once.pop_front() {
-            return Some(Delivery { seq, result: Ok(Data::null()), sends: Vec::new() });
+            return answer(seq, Ok(Data::null()));
         }
         loop {
             match self.first()? {
-                First::Delivered(came) => return self.inbox.remove(&came),
+                First::Delivered(came) => return self.inbox.remove(&came).map(Arrival::Answer),
                 First::Answer(_) => {
                     let mail = self.mail.answers.pop_front()?;
                     self.taken.push(mail.clone());
@@ -201,14 +219,23 @@ impl Arrivals {
                         && (*life == record.life || fault::is_in(Fault::AnswersReachOtherLives))
                         && *execution == record.execution
                     {
-                        return Some(Delivery { seq: *seq, result: result.clone(), sends: Vec::new() });
+                        return answer(*seq, result.clone());
+                    }
+                }
+                First::Cancel(_) => {
+                    let mail = self.mail.cancels.pop_front()?;
+                    self.taken.push(mail.clone());
+                    if let Message::Cancel { what, of } = &mail.message
+                        && (of.is_none() || *of == record.parent)
+                    {
+                        return Some(Arrival::Cancellation(what.clone()));
                     }
                 }
                 First::Event(_, seq) => {
                     let mail = self.mail.take_event(self.receives.name(seq)?)?;
                     self.taken.push(mail.clone());
                     let Message::Event { payload, .. } = &mail.message else { return None };
-                    return Some(Delivery { seq, result: Ok(payload.clone()), sends: Vec::new() });
+                    return answer(seq, Ok(payload.clone()));
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::code::Code;
 use crate::machine::Data;
 use crate::machine::snapshot::{self, SavedRequest};
 
-use super::entry::Entry;
+use super::entry::{Entry, GRACE};
 use super::stored;
 
 /// The part of the history before a checkpoint that is kept.
@@ -149,7 +149,9 @@ impl Checkpoint {
             let request = snapshot::request(open.request.clone())?;
             Some(Entry::requested(&request, open.time))
         };
-        self.open.iter().filter_map(entry).collect()
+        // The program did not ask for a grace period.
+        let entries = self.open.iter().filter_map(entry);
+        entries.filter(|entry| entry.seq() != Some(GRACE)).collect()
     }
 
     /// Returns the machine's state, as bytes.

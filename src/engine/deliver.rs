@@ -10,6 +10,7 @@ use super::events::{Leaving, Output};
 use super::fault::{self, Fault};
 use super::known::{Known, known_id};
 use super::message::{Mail, Message};
+use super::open::Children;
 use super::record::{InstanceRecord, Status};
 use super::run::{handle, outcome_of, take_mail, unknown};
 use super::step::Engine;
@@ -23,7 +24,7 @@ impl Engine {
             self.refuse(id, &mail, Some(&record));
             return Ok(());
         }
-        if let (Some(ack), Message::Event { .. }) = (&mail.ack, &mail.message) {
+        if let (Some(ack), true) = (&mail.ack, mail.message.is_for_later()) {
             self.reply(&mail, ack.clone(), Ok(Data::null()));
             let Some(same) = self.residents.get_mut(id) else { return Err(mail) };
             instance = same;
@@ -91,7 +92,8 @@ impl Engine {
                     return;
                 }
                 instance.terminated(why.clone(), now);
-                self.finish(id, *children, now);
+                let children = if *children { Children::Terminated } else { Children::Left };
+                self.finish(id, children, now);
             }
             _ => {}
         }
@@ -103,7 +105,7 @@ impl Engine {
 
     /// Finishes an instance that has ended: cancels its requests, releases its locks, answers its
     /// waiters, and deals with its mail.
-    pub(super) fn finish(&mut self, id: &Arc<str>, children: bool, now: i64) {
+    pub(super) fn finish(&mut self, id: &Arc<str>, children: Children, now: i64) {
         let Some(mut instance) = self.residents.get_mut(id) else { return };
         self.changed.push(id.clone());
         if instance.record.keeps_mail() && instance.arrivals.has_delivered() {
@@ -122,11 +124,7 @@ impl Engine {
         let outcome = outcome_of(&instance.record.status);
         let mail = instance.arrivals.mail.drain();
         for (seq, open) in open.into_all() {
-            if children || !matches!(open.request.what, crate::machine::RequestKind::Orchestration { .. }) {
-                self.drop_open(id, seq, &open);
-            } else {
-                self.scheduler.clear_timer(id, seq);
-            }
+            self.drop_open(id, seq, &open, children);
         }
         self.release(&owner);
         let told = !waiters.is_empty();
@@ -242,7 +240,11 @@ impl Engine {
                 Some(ack) => self.reply(mail, ack, Err(unknown(id))),
                 None => {
                     // A request to end a child that never began needs no report.
-                    if !matches!(message, Message::Terminate { by: Some(_), .. }) {
+                    let of_a_caller = matches!(
+                        message,
+                        Message::Terminate { by: Some(_), .. } | Message::Cancel { of: Some(_), .. }
+                    );
+                    if !of_a_caller {
                         let what = format!("{} for {id}", message.word());
                         self.emit(Leaving::Lost { what, error: unknown(id) });
                     }
@@ -259,6 +261,14 @@ impl Engine {
         self.taken(&to, mail);
         self.store(to, mail);
         self.reply(mail, ack, Ok(Data::null()));
+    }
+
+    /// Terminates a cancelled instance whose grace period is over.
+    pub(super) fn cut_short(&mut self, id: &Arc<str>, reason: Data, now: i64) {
+        self.dispatch_leavings(id, now);
+        let Some(instance) = self.residents.get_mut(id) else { return };
+        instance.terminated(reason, now);
+        self.finish(id, Children::Terminated, now);
     }
 
     /// Terminates an instance whose tree has written more than the quota of its root.

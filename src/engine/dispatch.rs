@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use crate::builtins::{Effect, files, immediate, lines, looks, messages, outside, programs};
-use crate::machine::{Data, ErrorData, RequestKind, Value, ids, options};
+use crate::machine::{Cancellation, Canceller, Data, ErrorData, RequestKind, Value, ids, locate, options};
 
-use super::address::Address;
+use super::address::{Address, LifeId};
 use super::arrivals::first_text;
 use super::errand::{Errand, errand};
 use super::events::{Ending, Leaving, Output, StepId};
@@ -17,7 +17,7 @@ use super::fault::{self, Fault};
 use super::instance::Instance;
 use super::locks::section;
 use super::message::Message;
-use super::open::{Attempt, Open};
+use super::open::{Attempt, Children, Open};
 use super::outbox::Line;
 use super::send::Sender;
 use super::step::Engine;
@@ -55,7 +55,7 @@ impl Engine {
 
     /// Emits the lines of an instance, sends the messages of its activities, and drops the requests
     /// that it no longer waits for.
-    fn dispatch_leavings(&mut self, id: &Arc<str>, now: i64) {
+    pub(super) fn dispatch_leavings(&mut self, id: &Arc<str>, now: i64) {
         let Some(instance) = self.residents.get_mut(id) else { return };
         let agenda = &mut instance.evaluation.agenda;
         let (lines, dropped) = (std::mem::take(&mut agenda.lines), std::mem::take(&mut agenda.dropped));
@@ -71,7 +71,7 @@ impl Engine {
             self.send_all(&sender, sends, now);
         }
         for (seq, open) in dropped {
-            self.drop_open(id, seq, &open);
+            self.drop_open(id, seq, &open, Children::Cancelled);
         }
     }
 
@@ -111,7 +111,7 @@ impl Engine {
             }
             RequestKind::Effect(Effect::ContinueAsNew) => {
                 let args = open.request.args.clone();
-                self.continue_as_new(id, args);
+                self.continue_as_new(id, args, now);
                 return false;
             }
             RequestKind::Effect(Effect::Lock) => {
@@ -177,7 +177,7 @@ impl Engine {
                     Errand::Sent(Address::Instance(target)) => self.fetch_if_away(&target),
                     Errand::Sent(Address::Entity(entity)) => self.wake_entity(&entity),
                     Errand::ForItself => {
-                        instance.arrivals.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), now);
+                        instance.arrivals.deliver(seq, Err(ids::waits_for_itself(id)), Vec::new(), i64::MIN);
                     }
                     Errand::Nothing => {}
                 }
@@ -222,7 +222,7 @@ impl Engine {
     }
 
     /// Drops a request whose answer nobody waits for any more.
-    pub(super) fn drop_open(&mut self, id: &Arc<str>, seq: u64, open: &Open) {
+    pub(super) fn drop_open(&mut self, id: &Arc<str>, seq: u64, open: &Open, children: Children) {
         self.scheduler.clear_timer(id, seq);
         match &open.request.what {
             RequestKind::Effect(Effect::Lock) => {
@@ -230,9 +230,14 @@ impl Engine {
                     self.release(&owner);
                 }
             }
-            RequestKind::Orchestration { start: false, .. } => {
-                self.terminate_child(id, seq, open, "its caller gave up")
-            }
+            RequestKind::Orchestration { start: false, .. } => match children {
+                Children::Left => {}
+                Children::Cancelled => self.cancel_child(id, seq, open, "its caller gave up"),
+                Children::Terminated => self.end_child(id, seq, open, |by| {
+                    let why = Data::of(&Value::str("its caller gave up"));
+                    Message::Terminate { why, children: true, by: Some(by) }
+                }),
+            },
             _ if open.dispatched => {
                 let Some(instance) = self.residents.get(id) else { return };
                 let step = StepId::of(id, &instance.record, open);
@@ -242,27 +247,41 @@ impl Engine {
         }
     }
 
-    /// Terminates a child whose caller no longer waits for it, unless the child is detached.
-    pub(super) fn terminate_child(&mut self, id: &Arc<str>, seq: u64, open: &Open, why: &str) {
+    /// Cancels a child whose caller no longer waits for it, unless the child is detached.
+    pub(super) fn cancel_child(&mut self, id: &Arc<str>, seq: u64, open: &Open, why: &str) {
+        let Some(instance) = self.residents.get(id) else { return };
+        let place = locate(&instance.image, open.request.place);
+        let reason = Data::of(&Value::str(why));
+        let what = Cancellation { by: Canceller::Caller, place, reason, grace: options::GRACE };
+        self.end_child(id, seq, open, |by| Message::Cancel { what: Box::new(what), of: Some(by) });
+    }
+
+    /// Sends a child, unless it is detached, the message that its caller's end or its caller's wish
+    /// ends it.
+    fn end_child(&mut self, id: &Arc<str>, seq: u64, open: &Open, end: impl FnOnce(LifeId) -> Message) {
         let RequestKind::Orchestration { options, .. } = &open.request.what else { return };
         let child = options::recorded_child(options);
         let Some(instance) = self.residents.get(id).filter(|_| !child.detached) else { return };
         let to = child.id.unwrap_or_else(|| instance.child_id(seq));
-        let why = Data::of(&Value::str(why));
-        let message = Message::Terminate { why, children: true, by: Some(instance.life_id()) };
+        let message = end(instance.life_id());
         let sender = instance.envelope(seq);
         self.send_from(sender, Address::instance(&to), None, message);
     }
 
-    fn continue_as_new(&mut self, id: &Arc<str>, args: Data) {
+    /// Begins an instance anew. One that is being cancelled ends instead.
+    fn continue_as_new(&mut self, id: &Arc<str>, args: Data, now: i64) {
         let called =
             |open: &&Open| matches!(open.request.what, RequestKind::Orchestration { start: false, .. });
-        let Some(instance) = self.residents.get(id) else { return };
+        let Some(instance) = self.residents.get_mut(id) else { return };
+        if let Some(reason) = instance.evaluation.open.cancelled_for() {
+            instance.terminated(reason, now);
+            return self.finish(id, Children::Cancelled, now);
+        }
         let open = instance.evaluation.open.values().map(|open| &**open);
         let children: Vec<Open> = open.filter(called).cloned().collect();
         let leaves = fault::is_in(Fault::ContinuationLeavesChildren);
         for open in children.into_iter().filter(|_| !leaves) {
-            self.terminate_child(id, open.request.seq, &open, "its caller began anew");
+            self.cancel_child(id, open.request.seq, &open, "its caller began anew");
         }
         let Some(instance) = self.residents.instances.remove(id) else { return };
         for number in instance.kept_from()..instance.journal.chunks() {

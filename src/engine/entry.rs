@@ -6,8 +6,12 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::builtins::Effect;
-use crate::machine::{Data, EntityId, ErrorData, Request, RequestKind, Value, format};
+use crate::machine::{Cancellation, Data, EntityId, ErrorData, Request, RequestKind, Value, format};
 use crate::syntax::Place;
+
+/// The number of the grace period, a sleep that the engine adds to the requests of a cancelled
+/// instance. The program never gets so far.
+pub const GRACE: u64 = u64::MAX;
 
 /// An event in the life of an instance. Times are nanoseconds since 1970; `seq` numbers the
 /// instance's requests from 0.
@@ -32,6 +36,8 @@ pub enum Entry {
     Renewed { seq: u64, time: i64 },
     /// An attempt after the first was handed to the host.
     Begun { seq: u64, time: i64 },
+    /// The instance is cancelled: everything that runs in it gets an error where it waits.
+    Cancelling { what: Box<Cancellation>, time: i64 },
 }
 
 /// A request as the history records it.
@@ -196,6 +202,7 @@ impl Entry {
                 Entry::Answered { result: Err(error), .. } | Entry::Retried { error, .. } => {
                     error.value.0.len() + 64 * error.trace.entries.len()
                 }
+                Entry::Cancelling { what, .. } => what.place.len() + what.reason.0.len(),
                 _ => 0,
             }
     }
@@ -210,12 +217,14 @@ impl Entry {
             | Entry::Cancelled { seq, time }
             | Entry::Rewound { seq, time }
             | Entry::Renewed { seq, time } => (Some(seq), time),
-            Entry::Ended { time } | Entry::Terminated { time } => (None, time),
+            Entry::Ended { time } | Entry::Terminated { time } | Entry::Cancelling { time, .. } => {
+                (None, time)
+            }
         }
     }
 
-    /// Returns the number of the request that the entry is about. Rewinds and ends of instances are
-    /// about none.
+    /// Returns the number of the request that the entry is about. Rewinds, cancellations and ends of
+    /// instances are about none.
     pub fn seq(&self) -> Option<u64> {
         match self {
             Entry::Requested { seq, .. }
@@ -224,7 +233,10 @@ impl Entry {
             | Entry::Begun { seq, .. }
             | Entry::Renewed { seq, .. }
             | Entry::Cancelled { seq, .. } => Some(*seq),
-            Entry::Rewound { .. } | Entry::Ended { .. } | Entry::Terminated { .. } => None,
+            Entry::Rewound { .. }
+            | Entry::Ended { .. }
+            | Entry::Terminated { .. }
+            | Entry::Cancelling { .. } => None,
         }
     }
 
@@ -238,7 +250,8 @@ impl Entry {
             | Entry::Renewed { time, .. }
             | Entry::Begun { time, .. }
             | Entry::Ended { time }
-            | Entry::Terminated { time } => *time,
+            | Entry::Terminated { time }
+            | Entry::Cancelling { time, .. } => *time,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::builtins::Effect;
 use crate::machine::options::{self, Child};
-use crate::machine::{Data, IfExists, RequestKind, Value, format};
+use crate::machine::{Cancellation, Canceller, Data, IfExists, RequestKind, Value, format};
 
 use super::address::{Address, Waiter};
 use super::arrivals::first_text;
@@ -17,7 +17,7 @@ pub(super) enum Errand {
     Send { to: Address, ack: Option<Waiter>, message: Message },
     /// The message was sent when the request was recorded, and this address answers it.
     Sent(Address),
-    /// The instance would wait for its own end.
+    /// The instance would wait for its own end. That is an error, as a part of the same turn.
     ForItself,
     /// Nothing needs to be done.
     Nothing,
@@ -118,6 +118,15 @@ pub(super) fn message(effect: Effect, args: &Data) -> Option<(String, Message)> 
             children: options::terminate(args.get(2)?).unwrap_or(true),
             by: None,
         },
+        Effect::Cancel => {
+            let grace = match args.get(2) {
+                Some(Value::Duration(grace)) => *grace,
+                _ => options::GRACE,
+            };
+            let place = args.get(3).map(format::display).unwrap_or_default();
+            let what = Cancellation { by: Canceller::Program, place, reason: data(1), grace };
+            Message::Cancel { what: Box::new(what), of: None }
+        }
         Effect::Suspend => Message::Suspend,
         Effect::Resume => Message::Resume,
         // Other effects that are messages have request kinds of their own.

@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::machine::{Data, ErrorData, Machine, Progress, Request};
+use crate::machine::{Cancellation, Data, ErrorData, Machine, Progress, Request};
 use crate::syntax::Place;
 
 use super::agenda::Agenda;
-use super::arrivals::{Arrivals, Delivery};
-use super::entry::{Args, Entry, RecordedRequest};
+use super::arrivals::{Arrival, Arrivals, Delivery};
+use super::entry::{Args, Entry, GRACE, RecordedRequest};
 use super::journal::Journal;
-use super::open::{Open, Requests, describe, policy_of};
+use super::open::{Open, Requests, describe};
 use super::record::InstanceRecord;
 
 /// A replay that made another request than the history holds. Each side is a text with its place in
@@ -37,6 +37,8 @@ pub(super) enum Advance {
     /// The program has ended. The end is recorded once its lines are out.
     Ending,
     Ended,
+    /// The grace period of the cancelled instance is over. The data is the reason.
+    GraceIsOver(Data),
     Nondeterminism(Mismatch),
 }
 
@@ -280,18 +282,7 @@ impl Evaluation {
         if !around.arrivals.expect(&request) {
             self.agenda.add(request.seq);
         }
-        let policy = policy_of(&request);
-        let open = Open {
-            request,
-            time,
-            round: 0,
-            attempt: 1,
-            begins: time,
-            begun: false,
-            policy,
-            dispatched: false,
-            recorded,
-        };
+        let open = Open::of(request, time, recorded);
         self.agenda.asked(&open);
         self.open.insert(open);
         Ok(())
@@ -337,6 +328,10 @@ impl Evaluation {
         }
         let advance = match &entry {
             Entry::Terminated { .. } => Advance::Ended,
+            Entry::Cancelling { what, time } => {
+                self.cancel(what, *time, true);
+                Advance::More
+            }
             Entry::Rewound { seq, .. } => {
                 self.machine.number_from(*seq);
                 Advance::More
@@ -365,8 +360,25 @@ impl Evaluation {
         if self.agenda.comes_first(now) && !around.arrivals.has_lines() {
             return Advance::Waiting;
         }
-        match around.arrivals.next_answer(record, &self.open, &mut self.agenda.lines) {
-            Some(Delivery { seq, result, sends }) => {
+        // Whatever the program does at once is done before it is cancelled.
+        if self.agenda.has_requests() && around.arrivals.is_cancellation_next() {
+            return Advance::Waiting;
+        }
+        match around.arrivals.next(record, &self.open, &mut self.agenda.lines) {
+            Some(Arrival::Cancellation(what)) => {
+                if !self.open.contains_key(&GRACE) {
+                    let entry = Entry::Cancelling { what: what.clone(), time: now };
+                    (around.watch)(&entry, None);
+                    around.journal.push(entry);
+                    self.cancel(&what, now, false);
+                }
+                Advance::More
+            }
+            Some(Arrival::Answer(Delivery { seq: GRACE, .. })) => match self.open.cancelled_for() {
+                Some(reason) => Advance::GraceIsOver(reason),
+                None => Advance::More,
+            },
+            Some(Arrival::Answer(Delivery { seq, result, sends })) => {
                 if self.open.contains_key(&seq) || self.given_up.contains(&seq) {
                     around.journal.push(Entry::Answered { seq, result: result.clone(), time: now });
                     if !sends.is_empty() {
@@ -379,6 +391,15 @@ impl Evaluation {
             }
             None => Advance::Waiting,
         }
+    }
+
+    /// Cancels everything that runs in the instance, and begins the grace period.
+    fn cancel(&mut self, what: &Cancellation, time: i64, recorded: bool) {
+        self.machine.cancel_instance(what);
+        let grace = Open::grace(what, time, recorded);
+        self.agenda.asked(&grace);
+        self.agenda.add(GRACE);
+        self.open.insert(grace);
     }
 
     fn answered(&mut self, seq: u64, result: Result<Data, ErrorData>, time: i64, watch: Watch<'_>) {
@@ -405,6 +426,7 @@ impl Evaluation {
             Entry::Terminated { .. } => ("it was terminated".to_string(), Place::default()),
             Entry::Rewound { .. } => ("it was rewound".to_string(), Place::default()),
             Entry::Renewed { seq, .. } => (format!("request {seq} is asked again"), of(seq)),
+            Entry::Cancelling { .. } => ("it was cancelled".to_string(), Place::default()),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::builtins::Context;
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress};
+use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, is_cancellation};
 use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
@@ -276,7 +276,8 @@ impl Instance {
         }
     }
 
-    /// Sets the outcome of the instance. `now` is the time of its end, or `None` for a replayed
+    /// Sets the outcome of the instance. If the instance is being cancelled and nobody has caught the
+    /// error, it was terminated. `now` is the time of its end, or `None` for a replayed
     /// end.
     fn ended(&mut self, outcome: Result<Data, ErrorData>, now: Option<i64>) -> Advance {
         if now.is_some() {
@@ -285,7 +286,10 @@ impl Instance {
         }
         self.record.status = match outcome {
             Ok(value) => Status::Completed(value),
-            Err(error) => Status::Failed(error),
+            Err(error) => match self.evaluation.open.cancelled_for() {
+                Some(reason) if is_cancellation(&error) => Status::Terminated(reason),
+                _ => Status::Failed(error),
+            },
         };
         Advance::Ended
     }

@@ -12,6 +12,8 @@ pub(super) struct Mailbox {
     pub answers: VecDeque<Rc<Mail>>,
     /// Events by their names.
     pub events: BTreeMap<String, VecDeque<Rc<Mail>>>,
+    /// Cancellations of the instance.
+    pub cancels: VecDeque<Rc<Mail>>,
     /// All other messages, which are consumed at once: beginnings, waits, and messages that end,
     /// suspend or resume the instance.
     pub control: VecDeque<Rc<Mail>>,
@@ -27,12 +29,16 @@ impl Mailbox {
                 self.answers.insert(at.map_or(0, |at| at + 1), mail);
             }
             Message::Event { name, .. } => self.events.entry(name.clone()).or_default().push_back(mail),
+            Message::Cancel { .. } => self.cancels.push_back(mail),
             _ => self.control.push_back(mail),
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.answers.is_empty() && self.events.is_empty() && self.control.is_empty()
+        self.answers.is_empty()
+            && self.events.is_empty()
+            && self.cancels.is_empty()
+            && self.control.is_empty()
     }
 
     /// Takes the next event of a name.
@@ -52,13 +58,20 @@ impl Mailbox {
         self.control.remove(at)
     }
 
-    /// Takes the messages that terminate the instance because its caller ended or gave up.
+    /// Takes the messages that cancel or terminate the instance because its caller ended or gave up.
     pub fn take_ends_by(&mut self, caller: &LifeId) -> Vec<Rc<Mail>> {
-        let ends = |mail: &Rc<Mail>| matches!(&mail.message, Message::Terminate { by: Some(by), .. } if by == caller);
-        let (ends, others): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.control).into_iter().partition(ends);
-        self.control = others;
-        ends.into()
+        let ends = |mail: &Rc<Mail>| match &mail.message {
+            Message::Terminate { by, .. } | Message::Cancel { of: by, .. } => by.as_ref() == Some(caller),
+            _ => false,
+        };
+        let mut taken = Vec::new();
+        for queue in [&mut self.control, &mut self.cancels] {
+            let (by_caller, others): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(queue).into_iter().partition(ends);
+            *queue = others;
+            taken.extend(by_caller);
+        }
+        taken
     }
 
     /// Whether an answer to a request of an execution (life, execution) came before a time.
@@ -79,7 +92,8 @@ impl Mailbox {
 
     /// Takes all mail, in the order of the messages' numbers.
     pub fn drain(&mut self) -> Vec<Rc<Mail>> {
-        let mut all: Vec<Rc<Mail>> = self.answers.drain(..).chain(self.control.drain(..)).collect();
+        let answers = self.answers.drain(..).chain(self.cancels.drain(..));
+        let mut all: Vec<Rc<Mail>> = answers.chain(self.control.drain(..)).collect();
         all.extend(std::mem::take(&mut self.events).into_values().flatten());
         all.sort_by_key(|mail| mail.number);
         all
@@ -87,6 +101,7 @@ impl Mailbox {
 
     /// Returns all mail, kind by kind.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Mail>> {
-        self.answers.iter().chain(&self.control).chain(self.events.values().flatten())
+        let queues = self.answers.iter().chain(&self.cancels).chain(&self.control);
+        queues.chain(self.events.values().flatten())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{Data, EntityId, ErrorData, IfExists};
+use crate::machine::{Cancellation, Data, EntityId, ErrorData, IfExists};
 use crate::permissions::Permissions;
 
 use super::address::{LifeId, Waiter};
@@ -64,12 +64,25 @@ pub enum Message {
         at: u64,
         since: i64,
     },
+    // To an instance, again.
+    /// The cancellation of the instance. With `of`, it holds only for a child of that instance. It
+    /// is taken in like an answer, in the order of time.
+    Cancel {
+        what: Box<Cancellation>,
+        of: Option<LifeId>,
+    },
 }
 
 impl Message {
     /// Whether the message terminates, suspends or resumes an instance.
     pub fn is_control(&self) -> bool {
         matches!(self, Message::Terminate { .. } | Message::Suspend | Message::Resume)
+    }
+
+    /// Whether the message is acknowledged as soon as it has come to an instance that has not
+    /// ended, which takes it in later.
+    pub(super) fn is_for_later(&self) -> bool {
+        matches!(self, Message::Event { .. } | Message::Cancel { of: None, .. })
     }
 
     /// Whether an ended instance keeps the message, because the instance may be rewound.
@@ -97,6 +110,7 @@ impl Message {
             Message::Call { .. } => "call",
             Message::Signal { .. } => "signal",
             Message::Lock { .. } => "lock",
+            Message::Cancel { .. } => "cancel",
         }
     }
 }

@@ -78,7 +78,7 @@ mod writes;
 pub use address::{Address, LifeId, Waiter};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
-pub use entry::{Args, Entry, RecordedRequest};
+pub use entry::{Args, Entry, GRACE, RecordedRequest};
 pub use evaluation::Mismatch;
 pub use events::{ChangeKind, Ending, Event, Leaving, Output, StepId};
 pub use fetch::{fetch, look_up, recovery, recovery_of_any};

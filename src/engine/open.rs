@@ -5,10 +5,11 @@ use std::ops::Deref;
 
 use crate::builtins::Effect;
 use crate::machine::options::{self, Policy};
-use crate::machine::{Data, ErrorData, Request, RequestKind, Value, snapshot};
+use crate::machine::{Cancellation, Data, ErrorData, Request, RequestKind, Value, format, snapshot};
+use crate::syntax::Place;
 
 use super::checkpoint::SavedOpen;
-use super::entry::{Entry, RecordedRequest};
+use super::entry::{Entry, GRACE, RecordedRequest};
 use super::fault::{self, Fault};
 
 /// The state of the next attempt at an activity.
@@ -23,6 +24,16 @@ pub(super) enum Attempt {
 
 /// The number of interrupted attempts after which an activity without a policy fails.
 const DEATHS: u32 = 100;
+
+/// The fate of the called children of an instance that ends or gives them up.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Children {
+    /// The children go on.
+    Left,
+    /// The children may clean up.
+    Cancelled,
+    Terminated,
+}
 
 /// A request without an answer.
 #[derive(Clone, Debug)]
@@ -47,8 +58,36 @@ pub struct Open {
 }
 
 impl Open {
+    /// Returns the grace period of an instance that was cancelled at `time`. The instance is
+    /// terminated when it is over, for the given reason.
+    pub(super) fn grace(cancellation: &Cancellation, time: i64, recorded: bool) -> Open {
+        let args = Value::list(vec![Value::Duration(cancellation.grace), cancellation.reason.decode()]);
+        let what = RequestKind::Effect(Effect::Sleep);
+        let request = Request { seq: GRACE, what, args: Data::of(&args), place: Place::default() };
+        Open::of(request, time, recorded)
+    }
+
+    /// Returns a request that is made at `time`.
+    pub(super) fn of(request: Request, time: i64, recorded: bool) -> Open {
+        let policy = policy_of(&request);
+        Open {
+            request,
+            time,
+            round: 0,
+            attempt: 1,
+            begins: time,
+            begun: false,
+            policy,
+            dispatched: false,
+            recorded,
+        }
+    }
+
     /// Returns the request as text for people: `charge("1234", 10)`.
     pub fn describe(&self) -> String {
+        if let (GRACE, Some(Value::Duration(grace))) = (self.request.seq, self.request.args.items().first()) {
+            return format!("the end of its clean-up, for {}", format::duration(*grace));
+        }
         describe(&RecordedRequest::of(&self.request.what), &super::Args::of(&self.request.args))
     }
 
@@ -227,6 +266,12 @@ impl Requests {
 
     pub fn get_mut(&mut self, seq: u64) -> Option<&mut Open> {
         self.open.get_mut(&seq).map(|open| &mut **open)
+    }
+
+    /// Returns the reason of the cancellation, if the instance is being cancelled.
+    pub fn cancelled_for(&self) -> Option<Data> {
+        let grace = self.open.get(&GRACE)?;
+        Some(Data::of(grace.request.args.items().get(1).unwrap_or(&Value::Null)))
     }
 
     /// Whether any request is active.

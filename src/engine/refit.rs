@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::builtins::Effect;
-use crate::machine::{Data, ErrorData, Image, Machine, Progress, Request, RequestKind};
+use crate::machine::{Cancellation, Data, ErrorData, Image, Machine, Progress, Request, RequestKind};
 
 use super::arrivals::first_text;
-use super::entry::{Entry, RecordedRequest};
+use super::entry::{Entry, GRACE, RecordedRequest};
 use super::evaluation::Advance;
 use super::fault::{self, Fault};
 use super::history::History;
@@ -25,7 +25,7 @@ use super::record::{InstanceRecord, Status};
 const TURN: u64 = 50_000_000;
 const SLICE: u64 = 1_000_000;
 
-/// An answer or event, and the entries that followed from it.
+/// An answer, an event or a cancellation, and the entries that followed from it.
 struct Turn {
     /// The entry that began the turn; `None` for the first turn.
     trigger: Option<Entry>,
@@ -46,10 +46,18 @@ pub(super) struct Original {
     next: u64,
 }
 
-/// An answer or event that is consumed again.
+/// An answer, an event or a cancellation that is consumed again.
 pub(super) enum Later {
     Answer { seq: u64, result: Result<Data, ErrorData>, time: i64 },
     Event { name: String, payload: Data, time: i64 },
+    Cancel { what: Box<Cancellation>, time: i64 },
+}
+
+/// The requests that a rewind asks again, and its view of cancellations.
+pub(super) struct Wish<'a> {
+    pub again: &'a BTreeSet<u64>,
+    /// Whether the instance goes on as if it had not been cancelled.
+    pub undoes: bool,
 }
 
 /// The part of a history that still fits, and everything else.
@@ -87,7 +95,9 @@ impl Original {
             let trigger = match advance {
                 Advance::More => Some(seen.pop().ok_or_else(unfit)?),
                 Advance::OutOfFuel | Advance::Ended => None,
-                Advance::Waiting | Advance::Ending | Advance::Nondeterminism(_) => return Err(unfit()),
+                Advance::Waiting | Advance::Ending | Advance::GraceIsOver(_) | Advance::Nondeterminism(_) => {
+                    return Err(unfit());
+                }
             };
             // A rewind undoes the end, so its entry is left out.
             seen.retain(|entry| !matches!(entry, Entry::Ended { .. } | Entry::Terminated { .. }));
@@ -131,6 +141,11 @@ impl Original {
         };
         let answered: BTreeSet<u64> = self.turns.iter().filter_map(answered).collect();
         self.requests.keys().copied().filter(move |seq| !answered.contains(seq))
+    }
+
+    /// Whether the instance was cancelled.
+    pub fn was_cancelled(&self) -> bool {
+        self.turns.iter().any(|turn| matches!(turn.trigger, Some(Entry::Cancelling { .. })))
     }
 
     fn is(&self, seq: u64, effect: Effect) -> bool {
@@ -183,6 +198,23 @@ impl Run {
         }
     }
 
+    /// Takes in what begins a turn, and runs.
+    fn trigger(&mut self, trigger: &Entry) -> Option<Made> {
+        match trigger {
+            Entry::Answered { seq, result, .. } => self.machine.answer(*seq, result.clone()),
+            Entry::Cancelling { what, .. } => self.machine.cancel_instance(what),
+            _ => {}
+        }
+        self.turn()
+    }
+
+    /// Notes that what began a turn stays.
+    fn took(&mut self, trigger: &Entry) {
+        if let Entry::Answered { seq, .. } = trigger {
+            self.open.remove(seq);
+        }
+    }
+
     fn takes(&mut self, group: &[Entry]) {
         for entry in group {
             match entry {
@@ -199,6 +231,7 @@ struct Fitting<'a> {
     original: &'a Original,
     /// The requests that are asked again.
     again: &'a BTreeSet<u64>,
+    undoes: bool,
     /// The requests of `again` whose answer was left out.
     left_out: BTreeSet<u64>,
     entries: Vec<Entry>,
@@ -235,12 +268,23 @@ impl Fitting<'_> {
         }
     }
 
+    /// Keeps what began a turn that no longer fits, to be consumed again.
+    fn trigger_back(&mut self, open: &BTreeSet<u64>, trigger: &Entry) {
+        match trigger {
+            Entry::Answered { seq, result, time } => self.put_back(open, *seq, result.clone(), *time),
+            Entry::Cancelling { what, time } => {
+                self.later.push(Later::Cancel { what: what.clone(), time: *time });
+            }
+            _ => {}
+        }
+    }
+
     fn walk(&mut self, run: &mut Run, now: i64) -> Result<(), String> {
         let mut is_cut = false;
         let original = self.original;
         for turn in &original.turns {
-            let (seq, result, time) = match &turn.trigger {
-                Some(Entry::Answered { seq, result, time }) => (*seq, result, *time),
+            let trigger = match &turn.trigger {
+                Some(trigger @ (Entry::Answered { .. } | Entry::Cancelling { .. })) => trigger,
                 None => {
                     run.turn().filter(|made| made.is(&turn.group)).ok_or_else(unfit)?;
                     self.entries.extend(turn.group.iter().cloned());
@@ -252,22 +296,32 @@ impl Fitting<'_> {
                     | Entry::Begun { seq, .. }
                     | Entry::Renewed { seq, .. }),
                 ) => {
-                    if !is_cut && run.open.contains(seq) {
+                    if !is_cut && (run.open.contains(seq) || *seq == GRACE) {
                         self.entries.push(trigger.clone());
                     }
                     continue;
                 }
                 Some(_) => continue,
             };
-            let is_open = run.open.contains(&seq);
-            if is_open && self.is_left_out(seq, result) {
+            let fits = match trigger {
+                Entry::Answered { seq, result, .. } => {
+                    let is_open = run.open.contains(seq);
+                    if is_open && self.is_left_out(*seq, result) {
+                        self.lose(&turn.group);
+                        is_cut |= fault::is_in(Fault::SuccessesCut);
+                        continue;
+                    }
+                    is_open
+                }
+                _ if self.undoes => {
+                    self.lose(&turn.group);
+                    continue;
+                }
+                _ => true,
+            };
+            if is_cut || !fits {
                 self.lose(&turn.group);
-                is_cut |= fault::is_in(Fault::SuccessesCut);
-                continue;
-            }
-            if is_cut || !is_open {
-                self.lose(&turn.group);
-                self.put_back(&run.open, seq, result.clone(), time);
+                self.trigger_back(&run.open, trigger);
                 continue;
             }
             let asks = turn.group.iter().any(|entry| matches!(entry, Entry::Requested { .. }));
@@ -275,24 +329,22 @@ impl Fitting<'_> {
                 self.entries.push(Entry::Rewound { seq: turn.first, time: now });
                 run.machine.number_from(turn.first);
             }
-            run.machine.answer(seq, result.clone());
-            let made = run.turn();
-            let trigger = turn.trigger.iter().cloned();
-            match made {
+            match run.trigger(trigger) {
                 Some(made) if made.is(&turn.group) => {
-                    run.open.remove(&seq);
+                    run.took(trigger);
                     run.takes(&turn.group);
-                    self.entries.extend(trigger.chain(turn.group.iter().cloned()));
+                    self.entries.push(trigger.clone());
+                    self.entries.extend(turn.group.iter().cloned());
                 }
                 Some(made) if made.is_nothing() => {
-                    run.open.remove(&seq);
-                    self.entries.extend(trigger);
+                    run.took(trigger);
+                    self.entries.push(trigger.clone());
                     self.lose(&turn.group);
                 }
                 _ => {
                     is_cut = true;
                     self.lose(&turn.group);
-                    self.put_back(&run.open, seq, result.clone(), time);
+                    self.trigger_back(&run.open, trigger);
                 }
             }
         }
@@ -307,7 +359,7 @@ impl Refit {
         record: &InstanceRecord,
         history: &History,
         original: &Original,
-        again: &BTreeSet<u64>,
+        Wish { again, undoes }: Wish<'_>,
         now: i64,
     ) -> Result<Refit, String> {
         let begin = |entries: Vec<Entry>| {
@@ -319,6 +371,7 @@ impl Refit {
         let mut fitting = Fitting {
             original,
             again,
+            undoes,
             left_out: BTreeSet::new(),
             entries: Vec::new(),
             later: Vec::new(),

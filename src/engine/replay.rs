@@ -78,6 +78,8 @@ pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch
                 );
             }
             Advance::Ended => return Replayed::Ended(instance.record.status),
+            // Nothing arrives during a replay.
+            Advance::GraceIsOver(reason) => return Replayed::Ended(Status::Terminated(reason)),
             Advance::Nondeterminism(mismatch) => return Replayed::Nondeterminism(mismatch),
         }
     }

@@ -16,14 +16,14 @@ use crate::machine::{Data, ErrorData, Image, RequestKind};
 
 use super::address::Address;
 use super::arrivals::first_text;
-use super::entry::Entry;
+use super::entry::{Entry, GRACE};
 use super::history::{Chunk, History, pieces};
 use super::keys;
 use super::message::{Message, StoredMail};
 use super::open::{Open, described};
 use super::reads::{Images, read_history, read_record};
 use super::record::{InstanceRecord, Status};
-use super::refit::{Later, Original, Refit};
+use super::refit::{Later, Original, Refit, Wish};
 
 /// The changes that rewinding makes to one instance: requests by number, and as texts for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,6 +105,8 @@ struct One {
     image: Rc<Image>,
     history: History,
     original: Original,
+    /// Whether the instance goes on as if it had not been cancelled: it goes back with its caller.
+    undoes: bool,
     /// The instances that go back with this one.
     needs: Vec<String>,
 }
@@ -129,7 +131,7 @@ impl Tree<'_> {
             if let Some(record) = next.take() {
                 self.begun.insert(record.id.clone());
                 let id = record.id.clone();
-                match self.begin(record) {
+                match self.begin(record, !stack.is_empty()) {
                     Ok(one) => {
                         let candidates = one.candidates();
                         stack.push((one, candidates));
@@ -174,11 +176,11 @@ impl Tree<'_> {
         Ok(rewinding)
     }
 
-    fn begin(&mut self, record: InstanceRecord) -> Result<One, String> {
+    fn begin(&mut self, record: InstanceRecord, undoes: bool) -> Result<One, String> {
         let image = (self.images)(record.program)?;
         let history = read_history(self.store, &record)?;
         let original = Original::of(&image, &record, &history)?;
-        Ok(One { record, image, history, original, needs: Vec::new() })
+        Ok(One { record, image, history, original, undoes, needs: Vec::new() })
     }
 
     fn plan_one(&mut self, one: &mut One) -> Result<Planned, Refusal> {
@@ -207,7 +209,8 @@ impl Tree<'_> {
     fn failed_steps(&mut self, one: &mut One) -> Result<BTreeSet<u64>, Refusal> {
         let id = one.record.id.clone();
         let fatal = one.original.failed_by.clone();
-        if matches!(one.record.status, Status::Failed(_)) && fatal.is_empty() {
+        let fails_again = !(one.undoes && one.original.was_cancelled());
+        if matches!(one.record.status, Status::Failed(_)) && fatal.is_empty() && fails_again {
             let why =
                 format!("{id} failed in its own code, not in a step; it would fail again in the same way");
             return Err(Refusal::of(&id, why));
@@ -314,6 +317,10 @@ impl Tree<'_> {
         let waits: BTreeSet<u64> = refit.later.iter().filter_map(Later::seq).collect();
         let (mut resent, mut renewed) = (Vec::new(), Vec::new());
         for (seq, open) in &refit.open {
+            if *seq == GRACE {
+                came.remove(seq);
+                continue;
+            }
             if waits.contains(seq) {
                 came.remove(seq);
                 continue;
@@ -334,6 +341,7 @@ impl Tree<'_> {
         let steps = renewed.clone();
         let limits = refit.limits(&steps);
         renewed.extend(limits.into_iter().filter(|seq| !steps.contains(seq)));
+        renewed.extend(refit.open.contains_key(&GRACE).then_some(GRACE));
         let mail = one.mail(refit.later, came, others);
         let described = |seq: &u64| Some((*seq, refit.open.get(seq)?.describe()));
         // A child that only goes on is not asked again.
@@ -408,7 +416,8 @@ impl One {
 
     fn fit(&self, again: &BTreeSet<u64>, now: i64) -> Result<Refit, Refusal> {
         let id = &self.record.id;
-        Refit::of(&self.image, &self.record, &self.history, &self.original, again, now)
+        let wish = Wish { again, undoes: self.undoes };
+        Refit::of(&self.image, &self.record, &self.history, &self.original, wish, now)
             .map_err(|why| Refusal::of(id, format!("{id} can't be rewound: {why}")))
     }
 
@@ -443,6 +452,7 @@ impl One {
                     (time, Message::Answer { life: *life, execution: *execution, seq, result })
                 }
                 Later::Event { name, payload, time } => (time, Message::Event { name, payload }),
+                Later::Cancel { what, time } => (time, Message::Cancel { what, of: None }),
             };
             let from = format!("{}.rewound-{number}", self.record.step_key(u64::MAX));
             StoredMail { from, root: root.clone(), ack: None, time, message, permissions: Default::default() }
@@ -497,7 +507,7 @@ impl Later {
     fn seq(&self) -> Option<u64> {
         match self {
             Later::Answer { seq, .. } => Some(*seq),
-            Later::Event { .. } => None,
+            Later::Event { .. } | Later::Cancel { .. } => None,
         }
     }
 }

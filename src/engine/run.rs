@@ -17,7 +17,7 @@ use super::events::{Ending, Leaving, Output, StepId};
 use super::fault::{self, Fault};
 use super::instance::Instance;
 use super::message::{Mail, Message};
-use super::open::Open;
+use super::open::{Children, Open};
 use super::record::InstanceRecord;
 use super::send::{Sender, consume};
 use super::step::Engine;
@@ -52,6 +52,8 @@ enum Stop {
     /// The instance is at its end, but its lines must be out before it ends.
     Ending,
     Ended,
+    /// The grace period of the cancelled instance is over.
+    GraceIsOver(Data),
     Nondeterminism(Mismatch),
 }
 
@@ -67,6 +69,9 @@ impl Engine {
                 Stop::Waiting => {
                     self.dispatch(id, now);
                     let Some(instance) = self.residents.get_mut(id) else { return };
+                    if instance.has_ended() {
+                        return;
+                    }
                     instance.evaluation.end_turn();
                     if !instance.arrivals.has_answer() {
                         break false;
@@ -80,9 +85,10 @@ impl Engine {
                 }
                 Stop::Ended => {
                     self.dispatch(id, now);
-                    self.finish(id, true, now);
+                    self.finish(id, Children::Cancelled, now);
                     return;
                 }
+                Stop::GraceIsOver(reason) => return self.cut_short(id, reason, now),
                 Stop::Nondeterminism(mismatch) => return self.nondeterministic(id, mismatch, now),
             }
         };
@@ -127,6 +133,7 @@ impl Engine {
                 Advance::Waiting => return Stop::Waiting,
                 Advance::Ending => return Stop::Ending,
                 Advance::Ended => return Stop::Ended,
+                Advance::GraceIsOver(reason) => return Stop::GraceIsOver(reason),
                 Advance::Nondeterminism(mismatch) => return Stop::Nondeterminism(mismatch),
             }
         }
@@ -319,7 +326,7 @@ impl Engine {
                 let more = [("orchestration", Value::str(name.as_str()))];
                 let message = format!("`{name}` was not done within {after}");
                 self.too_late(id, seq, due, ErrorData::with("timeout", message, more));
-                self.terminate_child(id, seq, open, "its caller did not wait longer");
+                self.cancel_child(id, seq, open, "its caller did not wait longer");
             }
             _ => {
                 let owner = instance.life_id();

@@ -47,6 +47,8 @@ pub enum Command {
     /// Removes instances with their trees. With `force`, instances that have not ended are
     /// terminated first; without it, such an instance prevents the removal of all.
     Purge { ids: Vec<String>, force: bool },
+    /// Cancels an instance, which has this much time (in nanoseconds) for its clean-up.
+    Cancel { id: String, reason: Data, grace: i64 },
 }
 
 /// The reply to a command.

@@ -12,7 +12,7 @@ use crate::engine::{
     Address, Engine, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, function,
     known_id, known_image, not_ended, orchestrations, read_record, rewind,
 };
-use crate::machine::{Data, EntityId, ErrorData, IfExists, Image, bad_own_id};
+use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, IfExists, Image, bad_own_id};
 use crate::permissions::Permissions;
 
 use super::clients::Clients;
@@ -49,6 +49,7 @@ impl Serving<'_> {
             Command::Terminate { id, why, children } => {
                 self.send(id, Sent::Terminate { why, children, by: None })
             }
+            Command::Cancel { id, reason, grace } => self.cancel(id, reason, grace),
             Command::Signal { entity, operation, args, after } => self.signal(entity, operation, args, after),
             Command::DropMessage(entity) => {
                 self.trust(&entity.to_string());
@@ -260,6 +261,12 @@ impl Serving<'_> {
                 Ok(Reply::Done)
             }
         }
+    }
+
+    /// Cancels an instance that has not ended.
+    fn cancel(&mut self, id: String, reason: Data, grace: i64) -> Result<Reply, String> {
+        let what = Cancellation { by: Canceller::Client, place: String::new(), reason, grace };
+        self.send(id, Sent::Cancel { what: Box::new(what), of: None })
     }
 
     /// Rewinds a failed instance, together with the instances that it needs.

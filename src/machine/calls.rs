@@ -8,7 +8,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::builtins::{self, Context, Effect, Kind};
 
 use super::address::handle;
-use super::cancel::Cause;
 use super::error::{Fail, fail};
 use super::frames::{call_place, push_frame, release};
 use super::operate as op;
@@ -122,6 +121,9 @@ impl Machine {
                 let args = Data::encode_named(&Value::list(args), "args")?;
                 Ok(Flow::Wait(self.request(fiber, id, RequestKind::Effect(effect), args)))
             }
+            Kind::Message(Effect::Cancel) if matches!(fiber.stack[at], Value::Task(_)) => {
+                self.cancel_task(fiber, id, at, count, result)
+            }
             Kind::Message(effect) => self.message(fiber, id, effect, at, count, result),
             Kind::Scheduling if info.name == "section" => {
                 let args: Vec<Value> = fiber.stack[at..at + count].iter_mut().map(mem::take).collect();
@@ -145,26 +147,6 @@ impl Machine {
                     "async" => {
                         let task = self.spawn(&arg, fiber, id)?;
                         fiber.stack[result] = task;
-                        return Ok(Flow::Yield);
-                    }
-                    "cancel" => {
-                        let Value::Task(task) = &arg else {
-                            return Err(fail(
-                                "type_error",
-                                format!("`cancel` takes a task, not {}", arg.a_kind()),
-                            ));
-                        };
-                        let cause = Cause::of_call(&self.image, fiber, "cancel");
-                        self.cancel(task, &cause, true, Some((id, &mut *fiber)));
-                        if let Some(cause) = fiber.cancelled.take() {
-                            return Err(cause.error(&self.image));
-                        }
-                        if !self.image.code.structured {
-                            return Ok(Flow::Go);
-                        }
-                        // The cancelled tasks first clean up as far as they can without waiting.
-                        fiber.stack[result] = Value::Null;
-                        self.ready.push_back(id);
                         return Ok(Flow::Yield);
                     }
                     "await" => match &arg {

@@ -1,4 +1,5 @@
-//! Cancellation: a task owns the tasks that it begins, and they end with it.
+//! Cancellation: a task owns the tasks that it begins, and they end with it. The cancellation of
+//! an instance is that of its main task.
 //!
 //! Invariant: every running task belongs to one task around it, up to the main one. The
 //! cancellation of a task cancels everything that belongs to it, innermost first, so that resources
@@ -6,23 +7,125 @@
 //! cancellation of a task around it does not cut its clean-up short. Only `cancel` of that very
 //! task throws again where its clean-up waits.
 
+use std::cell::OnceCell;
 use std::mem;
 use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::builtins::Effect;
 use crate::check::STD;
 use crate::syntax::Place;
 
-use super::error::{Fail, Failure, fail, fail_with, title};
+use super::error::{ErrorData, Fail, Failure, fail, fail_with, title};
 use super::value::{Task, Value};
-use super::{Data, Fiber, Image, Machine, Request, RequestKind, Wait};
+use super::{Data, Fiber, Image, Machine, Request, RequestKind, Wait, format};
+
+/// The party that cancels an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Canceller {
+    /// A command, or a program that embeds the engine.
+    Client,
+    /// `cancel` in a program.
+    Program,
+    /// The instance that called it, and does not wait for it any more.
+    Caller,
+}
+
+impl Canceller {
+    /// Returns the word that the error and the stored forms have.
+    pub fn word(self) -> &'static str {
+        match self {
+            Canceller::Client => "client",
+            Canceller::Program => "cancel",
+            Canceller::Caller => "caller",
+        }
+    }
+
+    /// Returns the party of a word.
+    pub fn named(word: &str) -> Option<Canceller> {
+        [Canceller::Client, Canceller::Program, Canceller::Caller].into_iter().find(|by| by.word() == word)
+    }
+}
+
+/// The cancellation of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cancellation {
+    pub by: Canceller,
+    /// The place of the call of `cancel`, or of the call that is given up, as `file.df:3:7`; empty
+    /// for a client.
+    pub place: String,
+    pub reason: Data,
+    /// The time that the instance has for its clean-up, in nanoseconds.
+    pub grace: i64,
+}
+
+impl Cancellation {
+    /// Returns the error that everything in the instance gets where it waits.
+    fn error(&self) -> Fail {
+        let reason = self.reason.decode();
+        let place = if self.place.is_empty() { Value::Null } else { Value::str(self.place.as_str()) };
+        let more = [("by", Value::str(self.by.word())), ("place", place), ("reason", reason)];
+        fail_with("cancelled", self.to_string(), more)
+    }
+}
+
+/// The cancellation, described for people.
+impl std::fmt::Display for Cancellation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.by {
+            Canceller::Client => f.write_str("this instance was cancelled by a client")?,
+            Canceller::Program => write!(f, "this instance was cancelled by `cancel` at {}", self.place)?,
+            Canceller::Caller => write!(f, "this instance was cancelled by its caller at {}", self.place)?,
+        }
+        match self.reason.decode() {
+            Value::Null => Ok(()),
+            reason => write!(f, ": {}", format::display(&reason)),
+        }
+    }
+}
+
+/// The cancellation of an instance, as the cause for all of its fibers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct OfInstance {
+    what: Cancellation,
+    /// The value of the error, which all fibers share.
+    #[serde(skip)]
+    error: OnceCell<Value>,
+}
+
+impl OfInstance {
+    fn error(&self) -> Fail {
+        let value = self.error.get_or_init(|| self.what.error().value).clone();
+        Box::new(Failure { value, trace: None })
+    }
+}
+
+/// The stored form of a shared value.
+mod shared {
+    use super::{Deserialize, OfInstance, Rc};
+
+    pub fn serialize<S: serde::Serializer>(of: &Option<Rc<OfInstance>>, to: S) -> Result<S::Ok, S::Error> {
+        serde::Serialize::serialize(&of.as_deref(), to)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Rc<OfInstance>>, D::Error> {
+        Ok(Option::<OfInstance>::deserialize(from)?.map(Rc::new))
+    }
+}
 
 /// The reason for a cancellation, and its place.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Cause {
     /// `race`, `task.timeout`, `cancel` and so on; `failure` if the task around failed.
     pub by: String,
     pub place: Place,
+    /// The cancellation of the instance, if that is the cause.
+    #[serde(with = "shared")]
+    pub instance: Option<Rc<OfInstance>>,
 }
 
 impl Cause {
@@ -38,22 +141,25 @@ impl Cause {
             let place = image.code.place(frame.function, (frame.pc as usize).saturating_sub(1));
             let file = &image.code.sources.files[place.source as usize].name;
             let Some(module) = file.strip_prefix(STD).and_then(|name| name.strip_suffix(".df")) else {
-                return Cause { by, place };
+                return Cause { by, place, instance: None };
             };
             let name = function.name.rsplit('.').next().unwrap_or(&function.name);
             by = if module == "prelude" { name.to_string() } else { format!("{module}.{name}") };
         }
-        Cause { by, place: super::frames::call_place(image, fiber) }
+        Cause { by, place: super::frames::call_place(image, fiber), instance: None }
     }
 
     /// Returns the cause for a failure of the task around.
     fn of_failure(failure: &Failure) -> Cause {
         let place = failure.trace.as_ref().and_then(|trace| trace.entries.first()).map(|entry| entry.place);
-        Cause { by: "failure".to_string(), place: place.unwrap_or_default() }
+        Cause { by: "failure".to_string(), place: place.unwrap_or_default(), instance: None }
     }
 
     /// Returns the error that a cancelled task gets where it waits.
     pub fn error(&self, image: &Image) -> Fail {
+        if let Some(of) = &self.instance {
+            return of.error();
+        }
         if !image.code.structured {
             return fail("cancelled", "this task was cancelled");
         }
@@ -68,10 +174,15 @@ impl Cause {
 }
 
 /// Returns a place in the form `file.df:3:7`.
-fn locate(image: &Image, place: Place) -> String {
+pub fn locate(image: &Image, place: Place) -> String {
     let Some(file) = image.code.sources.files.get(place.source as usize) else { return "?".to_string() };
     let (line, column) = image.code.sources.line_column(place);
     format!("{}:{line}:{column}", file.name)
+}
+
+/// Returns whether an error only says that it was cancelled, and not that a clean-up failed.
+pub fn is_cancellation(error: &ErrorData) -> bool {
+    is_cancelled(&error.value.decode())
 }
 
 /// Returns whether an error only says that a task was cancelled, and not that its clean-up failed.
@@ -87,6 +198,21 @@ fn is_cancelled(value: &Value) -> bool {
 }
 
 impl Machine {
+    /// Cancels everything in the instance: each fiber gets the error where it waits, the innermost
+    /// first. A clean-up that runs already is not cut short. The machine must be waiting.
+    pub fn cancel_instance(&mut self, cancellation: &Cancellation) {
+        let instance = Some(Rc::new(OfInstance { what: cancellation.clone(), error: OnceCell::new() }));
+        let cause = Cause { by: String::new(), place: Place::default(), instance };
+        let main = self.main.clone();
+        if !main.is_settled() {
+            self.cancel(&main, &cause, false, None);
+        }
+        // The main fiber does not own tasks that it left at its end. In programs with unstructured
+        // cancellation, no fiber owns another.
+        let ids: Vec<u64> = self.fibers.keys().copied().collect();
+        self.cancel_all(ids.into_iter(), &cause);
+    }
+
     /// Cancels a task and everything that belongs to it. `current` is the running fiber, which gets
     /// its own cancellation when the call is over. With `again`, even a clean-up of the task is cut
     /// short.
@@ -204,7 +330,7 @@ impl Machine {
         if failed && is_main && !self.ending {
             self.ending = true;
             if !self.image.code.structured {
-                let cause = Cause { by: String::new(), place: Place::default() };
+                let cause = Cause { by: String::new(), place: Place::default(), instance: None };
                 let others: Vec<Rc<Task>> = self.fibers.values().map(|fiber| fiber.task.clone()).collect();
                 for task in others {
                     self.cancel(&task, &cause, false, None);

@@ -13,6 +13,7 @@ use crate::syntax::Place;
 
 use super::address::{EntityId, handle, started_id};
 use super::calls::Flow;
+use super::cancel::{Cause, locate};
 use super::error::{Fail, fail, type_error};
 use super::frames::{call_place, trace_of};
 use super::operate as op;
@@ -142,6 +143,7 @@ impl Machine {
         let (what, args) = match effect {
             Effect::Start => self.start(&args)?,
             Effect::Signal => self.signal(fiber, &args)?,
+            Effect::Cancel => self.cancellation(fiber, args)?,
             _ => {
                 let mut args = args;
                 args[0] = Value::str(handle(&args[0], effect.name())?);
@@ -174,6 +176,49 @@ impl Machine {
         let place = call_place(&self.image, fiber);
         self.sends.push(Request { seq: number, what, args, place });
         Ok(Flow::Go)
+    }
+
+    /// Executes `cancel(task)`. The arguments are in the stack from `at` on.
+    pub(super) fn cancel_task(
+        &mut self,
+        fiber: &mut Fiber,
+        id: u64,
+        at: usize,
+        count: usize,
+        result: usize,
+    ) -> Result<Flow, Fail> {
+        let options = (1..count).map(|nth| &fiber.stack[at + nth]);
+        if options.into_iter().any(|options| !matches!(options, Value::Null | Value::Missing)) {
+            return Err(type_error("a task is cancelled without options: they are for instances"));
+        }
+        let Value::Task(task) = mem::take(&mut fiber.stack[at]) else {
+            return Err(fail("internal", "not a task"));
+        };
+        let cause = Cause::of_call(&self.image, fiber, "cancel");
+        self.cancel(&task, &cause, true, Some((id, &mut *fiber)));
+        if let Some(cause) = fiber.cancelled.take() {
+            return Err(cause.error(&self.image));
+        }
+        if !self.image.code.structured {
+            return Ok(Flow::Go);
+        }
+        // The cancelled tasks first clean up as far as they can without waiting.
+        fiber.stack[result] = Value::Null;
+        self.ready.push_back(id);
+        Ok(Flow::Yield)
+    }
+
+    /// Returns the request to cancel an instance.
+    fn cancellation(&self, fiber: &Fiber, args: Vec<Value>) -> Result<(RequestKind, Data), Fail> {
+        let (target, options) = (&args[0], args.get(1).unwrap_or(&Value::Null));
+        let id = handle(target, "cancel").map_err(|failure| match target {
+            Value::Str(_) | Value::Record(_) => failure,
+            other => type_error(format!("`cancel` takes a task or an instance, not {}", other.a_kind())),
+        })?;
+        let (reason, grace) = options::cancel(options)?;
+        let place = locate(&self.image, call_place(&self.image, fiber));
+        let args = vec![Value::str(id), reason, Value::Duration(grace), Value::str(place)];
+        Ok((RequestKind::Effect(Effect::Cancel), Data::encode_named(&Value::list(args), "args")?))
     }
 
     /// Checks the options of a call or a start. The program can't choose an id of the automatic

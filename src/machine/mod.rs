@@ -51,6 +51,7 @@ use crate::code::FunctionId;
 use crate::syntax::Place;
 
 pub use address::{EntityId, HEAD, MAX_ID, bad_id, child_id, later_child_id, started_id};
+pub use cancel::{Cancellation, Canceller, is_cancellation, locate};
 pub use data::Data;
 pub use error::{ErrorData, Fail, TraceEntry};
 pub use ids::{IfExists, bad_own_id};

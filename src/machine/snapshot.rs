@@ -28,7 +28,7 @@ use super::{
 
 /// The version of a machine's stored form and of the rules by which it runs. A snapshot of another
 /// version is ignored.
-pub(crate) const FORM: u32 = 2;
+pub(crate) const FORM: u32 = 3;
 
 /// A value: a small one itself, any other by the number of its object, cell or task.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

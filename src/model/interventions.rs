@@ -11,6 +11,8 @@ pub struct Interventions {
     pub rewinds: u32,
     /// Suspensions of instances. Each instance may be resumed at any time after.
     pub suspensions: u32,
+    /// Cancellations of instances.
+    pub cancellations: u32,
 }
 
 impl Interventions {
@@ -23,6 +25,7 @@ impl Interventions {
     pub fn make(&mut self, intervention: &Intervention) {
         match intervention {
             Intervention::Suspend(_) => self.suspensions -= 1,
+            Intervention::Cancel(_) => self.cancellations -= 1,
             Intervention::Purge(_) => self.purges -= 1,
             Intervention::Rewind(_) => self.rewinds -= 1,
             Intervention::Resume(_) => {}
@@ -36,6 +39,7 @@ impl Interventions {
 pub enum Intervention {
     Suspend(Id),
     Resume(Id),
+    Cancel(Id),
     Purge(Id),
     Rewind(Id),
     /// The operator does nothing more.
@@ -48,6 +52,7 @@ impl Intervention {
         match self {
             Intervention::Suspend(id) => (id, "is held up by the operator"),
             Intervention::Resume(id) => (id, "is let go on by the operator"),
+            Intervention::Cancel(id) => (id, "is cancelled by the operator"),
             Intervention::Purge(id) => (id, "is purged by the operator"),
             Intervention::Rewind(id) => (id, "is rewound by the operator"),
             Intervention::Leave => ("the operator", "does nothing more"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::internal::sure;
-use crate::machine::{Data, ErrorData, IfExists, Request, RequestKind, format};
+use crate::machine::{Cancellation, Data, ErrorData, IfExists, Request, RequestKind, format};
 use crate::syntax::Place;
 
 use super::lives::{Execution, LifeId, Owner};
@@ -111,6 +111,12 @@ pub enum Message {
         by: Option<LifeId>,
         ack: Option<Waiter>,
     },
+    /// Cancels the instance. If `of` is given, only as a child of that instance.
+    Cancel {
+        what: Part<Cancellation>,
+        of: Option<LifeId>,
+        ack: Option<Waiter>,
+    },
     Suspend {
         ack: Option<Waiter>,
     },
@@ -169,7 +175,12 @@ pub enum Timer {
     Retry,
     /// The time limit of all attempts together.
     Within,
+    /// The grace period of a cancelled instance. It belongs to no request.
+    Grace,
 }
+
+/// The number of an instance's grace period among its timers. No request has such a number.
+pub const GRACE: u64 = 1 << 60;
 
 /// A place in the source. Places always compare as equal, so they make no difference between
 /// messages.
@@ -199,6 +210,7 @@ impl fmt::Display for Message {
             Message::Event { name, payload, .. } => write!(f, "event {name} {}", shown(payload)),
             Message::Wait(waiter) => write!(f, "the wish of {} to know its end", waiter.instance),
             Message::Terminate { why, .. } => write!(f, "terminate ({})", shown(why)),
+            Message::Cancel { what, .. } => write!(f, "cancel ({})", shown(&what.reason)),
             Message::Suspend { .. } => f.write_str("suspend"),
             Message::Resume { .. } => f.write_str("resume"),
             Message::Call { operation, args, .. } => write!(f, "{operation}({})", inner(args)),
@@ -209,6 +221,7 @@ impl fmt::Display for Message {
             Message::Due { timer: Timer::Sleep, .. } => f.write_str("the sleep is over"),
             Message::Due { timer: Timer::Timeout | Timer::Within, .. } => f.write_str("the time is up"),
             Message::Due { timer: Timer::Retry, .. } => f.write_str("the next attempt is due"),
+            Message::Due { timer: Timer::Grace, .. } => f.write_str("the grace period is over"),
         }
     }
 }

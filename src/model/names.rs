@@ -9,8 +9,8 @@
 //! the instance that `wait`, `raise`, `suspend` or `resume` is for. Any other instruction that
 //! reads a handle might look at its id. A program also sees ids if it names an instance by a text
 //! that it made or that contains a `:`, or reads `self` outside of an operation. So does a program
-//! with `status` or `terminate`: the status of an instance, and the error of a terminated one,
-//! contain its id.
+//! with `status`, `terminate` or `cancel`: the status of an instance, and the error of a terminated
+//! one, contain its id. `cancel` of a task is no such use.
 
 use std::collections::BTreeSet;
 
@@ -42,12 +42,22 @@ struct Flow<'c> {
     makes: bool,
     /// Whether the program can see ids.
     sees: bool,
+    /// Whether the program may cancel an instance.
+    cancels: bool,
     grew: bool,
 }
 
-/// Whether functions, and all that they may call, can see an id that was made. `told` says whether
-/// instances are told their own ids.
-pub fn are_seen(code: &Code, roots: Vec<FunctionId>, told: bool) -> bool {
+/// The facts about the names of instances in a program.
+pub struct Names {
+    /// Whether the program can see an id that was made.
+    pub are_seen: bool,
+    /// Whether the program may cancel an instance by its name.
+    pub are_cancelled: bool,
+}
+
+/// Returns the facts about functions and all that they may call. `told` says whether instances are
+/// told their own ids.
+pub fn of(code: &Code, roots: Vec<FunctionId>, told: bool) -> Names {
     let none = || vec![Vec::new(); code.functions.len()];
     let mut flow = Flow {
         code,
@@ -58,6 +68,7 @@ pub fn are_seen(code: &Code, roots: Vec<FunctionId>, told: bool) -> bool {
         cells: 0,
         makes: false,
         sees: told,
+        cancels: false,
         grew: false,
     };
     roots.into_iter().for_each(|root| flow.unknown_caller(root));
@@ -67,7 +78,7 @@ pub fn are_seen(code: &Code, roots: Vec<FunctionId>, told: bool) -> bool {
             flow.follow(function);
         }
     }
-    flow.makes && flow.sees
+    Names { are_seen: flow.makes && flow.sees, are_cancelled: flow.cancels }
 }
 
 /// Adds possible values to an entry of a list, which grows as needed. Returns whether this adds
@@ -210,12 +221,16 @@ impl Flow<'_> {
                 Effect::Wait
                     | Effect::Raise
                     | Effect::Terminate
+                    | Effect::Cancel
                     | Effect::Suspend
                     | Effect::Resume
                     | Effect::Status
                     | Effect::OutcomeOf
             )
         );
+        if effect == Some(Effect::Cancel) && args.first().is_some_and(|whom| *whom != 0) {
+            (self.cancels, self.sees) = (true, true);
+        }
         // The result of `status` contains the id, and so does the error of a terminated instance.
         self.sees |= matches!(effect, Some(Effect::Status | Effect::Terminate | Effect::Uuid))
             || builtin.name == "idempotency_key";
@@ -224,6 +239,10 @@ impl Flow<'_> {
         }
         let rest = if names { args.get(1..).unwrap_or_default() } else { args };
         self.sees |= rest.iter().any(|may| may & HANDLE != 0);
+        // A task names no instance.
+        if builtin.name == "async" {
+            return 0;
+        }
         if effect == Some(Effect::Start) {
             self.makes = true;
             return HANDLE;

@@ -1,15 +1,18 @@
-//! The operator, who suspends and resumes instances from outside, purges ended ones, and rewinds
-//! failed ones.
+//! The operator, who suspends, resumes and cancels instances from outside, purges ended ones, and
+//! rewinds failed ones.
 //!
 //! The number of interventions in one run is bounded, like the number of faults. The default is
 //! none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::machine::{Cancellation, Canceller, Data, options};
+
 use super::evaluate::{Eval, Evaluator, Stop};
 use super::instance::{self, Back, Instance, State, Turn};
 use super::interventions::{Intervention, Interventions};
-use super::message::{Id, Name};
+use super::message::{Id, Message, Name};
+use super::part::Part;
 use super::program::Mutation;
 
 /// Returns the commands that the operator may give to an instance, if no command is on its way to
@@ -25,6 +28,7 @@ pub fn commands<E>(
     let all = [
         (is_running && instance.suspended && all.suspensions > 0, Intervention::Resume(id.clone())),
         (is_free && left.suspensions > 0, Intervention::Suspend(id.clone())),
+        (is_running && left.cancellations > 0, Intervention::Cancel(id.clone())),
         (!is_running && left.purges > 0, Intervention::Purge(id.clone())),
         (instance.has_failed() && left.rewinds > 0, Intervention::Rewind(id.clone())),
     ];
@@ -42,6 +46,17 @@ pub trait Operated {
 
     /// Whether a message is under way from a participant to an instance.
     fn is_under_way(&self, from: &Name, to: &Id) -> bool;
+}
+
+/// Returns the message that cancels an instance from outside.
+pub fn cancellation() -> Message {
+    let what = Cancellation {
+        by: Canceller::Client,
+        place: String::new(),
+        reason: Data::null(),
+        grace: options::GRACE,
+    };
+    Message::Cancel { what: Part::new(what), of: None, ack: None }
 }
 
 /// Returns those commands that can be carried out.
@@ -108,8 +123,10 @@ impl Tree<'_> {
         if self.c.is_under_way(&Name::World, id) {
             return Ok(false);
         }
-        let Some(failed) = me.failed_steps(evaluator, id)? else { return Ok(false) };
-        let mut back = Back { again: failed.all.clone(), answered: BTreeSet::new() };
+        // An instance that goes back with another goes on where it was, as if nobody had cancelled it.
+        let undoes = self.begun.len() > 1;
+        let Some(failed) = me.failed_steps(evaluator, id, undoes)? else { return Ok(false) };
+        let mut back = Back { again: failed.all.clone(), answered: BTreeSet::new(), undoes };
         for (seq, target) in &failed.again {
             let Some(other) = self.c.ended(&target.id).filter(Instance::goes_back) else { continue };
             let may = other.has_failed() || target.is_called;

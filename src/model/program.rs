@@ -102,6 +102,10 @@ pub enum Mutation {
     ChildrenStayEnded,
     /// **suspend**: messages that have come for a suspended instance are lost in a crash.
     SuspensionForgets,
+    /// **cancel**: a clean-up may take any time.
+    NoGrace,
+    /// **cancel**: a child that is given up is terminated.
+    ChildrenDoNotCleanUp,
     /// **replay**: all answers are given at once.
     NoTurnBoundaries,
     /// **replay**: the last turn is not replayed.
@@ -127,6 +131,8 @@ pub struct Facts {
     pub reads_attempts: bool,
     /// Whether the program acts on the run of instances or observes it.
     pub interferes: bool,
+    /// Whether an orchestration may do something after its cancellation.
+    pub cleans_up: bool,
     /// Whether an instance may replace one that has ended.
     pub replaces: bool,
     /// Whether the program reads keys of steps.
@@ -164,7 +170,9 @@ impl Program {
         let mocks: Vec<Mock> = mocks.collect();
         let mut facts = Facts::of(&code, &properties, &mocks);
         let main = function_of(&code, subject);
-        facts.sees_names = sees_names(&code, main, &properties, &mocks);
+        let names = names_of(&code, main, &properties, &mocks);
+        facts.sees_names = names.are_seen;
+        facts.interferes |= names.are_cancelled;
         facts.takes_the_clock = matches!(subject, Subject::Test(_)) && takes_the_clock(&code, main);
         let naming = match facts.reads_keys || facts.sees_names {
             true => Naming::ByNumber,
@@ -237,6 +245,11 @@ impl Facts {
         let is_users = |id: &u32| is_of_users(code, &code.functions[*id as usize]);
         let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
         let limits = has_option(code, "within");
+        let orchestrations = code.isolated.iter().filter(|item| item.context == Some(Context::Orchestration));
+        let bodies = orchestrations.map(|item| item.body).collect();
+        facts.cleans_up = reached_functions(code, bodies, None)
+            .iter()
+            .any(|id| code.functions[*id as usize].ops.iter().any(|op| matches!(op, Op::Try { .. })));
         facts.replaces = has_option(code, "if_exists") && has_text(code, "replace");
         facts.reads_clock = limits || has_option(code, "tagged");
         for builtin in reached_without(code, users, retry(code).filter(|_| !limits)) {
@@ -300,8 +313,8 @@ fn function_of(code: &Code, subject: Subject) -> FunctionId {
     }
 }
 
-/// Whether any code that runs can see an id that is made for a child.
-fn sees_names(code: &Code, main: FunctionId, properties: &[Property], mocks: &[Mock]) -> bool {
+/// Returns what any code that runs can do with an id that is made for a child.
+fn names_of(code: &Code, main: FunctionId, properties: &[Property], mocks: &[Mock]) -> names::Names {
     let mut roots = vec![main];
     roots.extend(code.consts.iter().map(|(_, function)| *function));
     roots.extend(properties.iter().map(|property| property.function));
@@ -313,7 +326,7 @@ fn sees_names(code: &Code, main: FunctionId, properties: &[Property], mocks: &[M
     let operations = operations.flat_map(|entity| &entity.operations).map(|operation| operation.function);
     let all: Vec<FunctionId> = roots.iter().copied().chain(operations).collect();
     // Within an operation, `self` is the entity.
-    names::are_seen(code, all, reached(code, roots).any(|builtin| builtin.name == "self"))
+    names::of(code, all, reached(code, roots).any(|builtin| builtin.name == "self"))
 }
 
 /// Returns some delays that a program names, each a little longer: the least, a middle one and the

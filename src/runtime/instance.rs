@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::api::{Command, Queries, Reply};
 use crate::engine::{self, Lifecycle, load_modules};
-use crate::machine::ErrorData;
+use crate::machine::{ErrorData, options};
 use crate::render::Shown;
 
 use super::{Client, Error, Failure, done, values};
@@ -128,7 +129,20 @@ impl Instance {
         self.tell(Command::Resume { id: self.id.clone() })
     }
 
-    /// Terminates the instance and its children, and releases its locks.
+    /// Cancels the instance: it gets a `cancelled` error where it waits, cleans up, and ends. If the
+    /// clean-up takes longer than `grace`, or 30 seconds without one, the instance is terminated.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`Instance::raise`].
+    pub fn cancel(&self, reason: impl Serialize, grace: Option<Duration>) -> Result<(), Error> {
+        let reason = values::to_data(&reason)?;
+        let nanos = |grace: Duration| i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
+        let grace = grace.map_or(options::GRACE, nanos);
+        self.tell(Command::Cancel { id: self.id.clone(), reason, grace })
+    }
+
+    /// Terminates the instance and its children, without a clean-up, and releases its locks.
     ///
     /// # Errors
     ///

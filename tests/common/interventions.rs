@@ -1,14 +1,15 @@
-//! An operator who suspends, resumes, purges, repairs and rewinds instances of a script, as often
+//! An operator who suspends, resumes, cancels, purges, repairs and rewinds instances of a script, as often
 //! as the models allow theirs.
 
 use std::rc::Rc;
 
 use durable::engine::{Address, Event, InstanceRecord, Message, SCRIPT, Status, read_record};
+use durable::machine::options::GRACE;
 use durable::machine::{Data, Image};
 use durable::model::Interventions;
 
 use super::Random;
-use super::operator::{purge, rewind};
+use super::operator::{cancellation, purge, rewind};
 use super::sim::{Acted, ID, Outside, World};
 
 /// An operator who intervenes in the run of a script.
@@ -62,6 +63,14 @@ impl Outside for Intervening {
             self.left.suspensions -= 1;
             self.send(&id, Message::Suspend, world);
             self.held_up.push(id);
+            return Ok(Acted::Something);
+        }
+        if self.left.cancellations > 0
+            && self.random.one_in(4)
+            && let Some(id) = self.one(world, |record| !record.status.is_ended())
+        {
+            self.left.cancellations -= 1;
+            self.send(&id, cancellation(Data::null(), GRACE), world);
             return Ok(Acted::Something);
         }
         if self.left.rewinds > 0

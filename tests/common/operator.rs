@@ -1,13 +1,14 @@
-//! An operator who starts instances under reused ids, suspends and terminates them, lets the
+//! An operator who starts instances under reused ids, suspends, cancels and terminates them, lets the
 //! process die, repairs failures and rewinds. The end of each life must be the required one, and
 //! must come from that life alone.
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use durable::engine::{
     Address, Entry, Event, InstanceRecord, Message, Status, Tree, read_history, read_record,
 };
-use durable::machine::{Data, Image, Value, format};
+use durable::machine::{Cancellation, Canceller, Data, Image, Value, format};
 
 use super::Random;
 use super::sim::{Acted, Outside, World};
@@ -86,6 +87,15 @@ orchestration undoing(stamp) {
   [stamp, slow(stamp + 1), work(stamp + 2), kid(stamp)]
 }
 
+orchestration tidy(n) { try { receive("never") } finally { Till(n).pay(1); sleep(200ms); Till(n).pay(2) } }
+
+orchestration tidying(stamp) {
+  let child = async tidy(stamp + 1)
+  try { receive("go"); receive("go") } catch e { Till(stamp).pay(1); work(stamp); Till(stamp).pay(2); throw e }
+  cancel(child)
+  stamp
+}
+
 orchestration patient(stamp) {
   let t = async fragile(stamp)
   let first = receive("go")
@@ -108,6 +118,7 @@ enum Template {
     Patient,
     Hurried,
     Undoing,
+    Tidying,
 }
 
 impl Template {
@@ -117,7 +128,7 @@ impl Template {
     }
 }
 
-const TEMPLATES: [(Template, &str); 9] = [
+const TEMPLATES: [(Template, &str); 10] = [
     (Template::Steady, "steady"),
     (Template::Waiting, "waiting"),
     (Template::Racing, "racing"),
@@ -127,6 +138,7 @@ const TEMPLATES: [(Template, &str); 9] = [
     (Template::Patient, "patient"),
     (Template::Hurried, "hurried"),
     (Template::Undoing, "undoing"),
+    (Template::Tidying, "tidying"),
 ];
 
 /// An action of the operator on a life.
@@ -136,6 +148,8 @@ enum Move {
     Suspend,
     Resume,
     Terminate,
+    /// A cancellation, with its grace period in nanoseconds.
+    Cancel(i64),
     /// The process is down for `after` nanoseconds. It is stopped or killed.
     Down {
         after: i64,
@@ -161,6 +175,8 @@ struct Plan {
     /// The time at which the first event was accepted.
     raised: Option<i64>,
     terminated: bool,
+    /// The grace period of the first cancellation.
+    cancelled: Option<i64>,
     suspended: bool,
 }
 
@@ -174,6 +190,20 @@ pub struct Operator {
 }
 
 const SECOND: i64 = 1_000_000_000;
+/// A grace period that no clean-up exceeds.
+const LONG: i64 = 36_000 * SECOND;
+/// The reason of cancellations.
+const REASON: &str = "cancelled by the operator";
+
+/// The numbers of cancelled instances whose clean-up was complete, was cut short, and came too late
+/// or was not needed.
+pub static CANCELLED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// Returns the message of a client that cancels an instance.
+pub fn cancellation(reason: Data, grace: i64) -> Message {
+    let what = Cancellation { by: Canceller::Client, place: String::new(), reason, grace };
+    Message::Cancel { what: Box::new(what), of: None }
+}
 
 impl Operator {
     pub fn new(image: Rc<Image>, seed: u64) -> Operator {
@@ -188,6 +218,7 @@ impl Operator {
             moves: Vec::new(),
             raised: None,
             terminated: false,
+            cancelled: None,
             suspended: false,
         };
         let plans = (0..count).map(plan).collect();
@@ -210,7 +241,9 @@ impl Operator {
                 }
             }
             Template::Failing => moves.push(Move::Raise("go", stamp)),
-            Template::Patient => moves.extend((0..2).map(|n| Move::Raise("go", stamp + n))),
+            Template::Patient | Template::Tidying => {
+                moves.extend((0..2).map(|n| Move::Raise("go", stamp + n)))
+            }
             Template::Steady | Template::Hurried | Template::Undoing => {}
         }
         // Suspensions span events, restarts and deadlines.
@@ -235,13 +268,18 @@ impl Operator {
         if self.plans[at].lives > 1 && self.random.one_in(3) {
             moves.insert(self.random.below(moves.len() as u64 + 1) as usize, Move::Terminate);
         }
+        // Some instances are cancelled twice.
+        while self.random.one_in(if template == Template::Tidying { 2 } else { 6 }) {
+            let grace = if self.random.one_in(3) { self.random.below(200_000_000) as i64 } else { LONG };
+            moves.insert(self.random.below(moves.len() as u64 + 1) as usize, Move::Cancel(grace));
+        }
         if template.fails() {
             world.broken.insert(stamp);
         }
         moves.reverse();
         let plan = &mut self.plans[at];
         (plan.template, plan.stamp, plan.moves, plan.stage) = (template, stamp, moves, Stage::Under);
-        (plan.raised, plan.terminated, plan.suspended) = (None, false, false);
+        (plan.raised, plan.terminated, plan.suspended, plan.cancelled) = (None, false, false, None);
         let args = Data::encode(&Value::list(vec![Value::Int(stamp)])).expect("data");
         let id = plan.id.clone();
         world.say(|| format!("operator: start {id}: {function}({stamp})"));
@@ -279,6 +317,11 @@ impl Operator {
                 let why = Data::null();
                 self.send(at, world, Message::Terminate { why, children: true, by: None });
             }
+            Move::Cancel(grace) => {
+                self.plans[at].cancelled.get_or_insert(grace);
+                let reason = Data::encode(&Value::str(REASON)).expect("data");
+                self.send(at, world, cancellation(reason, grace));
+            }
             Move::Down { .. } => unreachable!("the process is seen to elsewhere"),
         }
     }
@@ -293,8 +336,32 @@ impl Operator {
                 plan.template, record.status
             ))
         };
+        let paid_by = |stamp: i64| {
+            let paid = world.entities().get(&format!("Till@{stamp}")).cloned().unwrap_or_default();
+            let mut all: Vec<String> = paid.split(['[', ']', ',', ' ']).map(String::from).collect();
+            all.retain(|part| !part.is_empty());
+            all.sort();
+            format!("[{}]", all.join(", "))
+        };
         let value = match &record.status {
+            Status::Completed(_) if plan.cancelled.is_some() && plan.template == Template::Limited => {
+                // It catches the error.
+                return Ok(false);
+            }
             Status::Completed(value) => format::display(&value.decode()),
+            Status::Terminated(why) if !plan.terminated && plan.cancelled.is_some() => {
+                if format::display(&why.decode()) != REASON {
+                    return wrong("the reason of its cancellation");
+                }
+                if plan.template == Template::Tidying {
+                    let is_clean = paid_by(stamp) == "[1, 2]";
+                    CANCELLED[usize::from(!is_clean)].fetch_add(1, Ordering::Relaxed);
+                    if !is_clean && plan.cancelled == Some(LONG) {
+                        return wrong("the end of its clean-up");
+                    }
+                }
+                return Ok(false);
+            }
             Status::Terminated(_) if plan.terminated => return Ok(false),
             Status::Failed(error) if plan.template.fails() && error.kind().as_deref() == Some("broken") => {
                 return Ok(true);
@@ -307,8 +374,10 @@ impl Operator {
             }
             _ => return wrong("its end"),
         };
+        if plan.cancelled.is_some() {
+            CANCELLED[2].fetch_add(1, Ordering::Relaxed);
+        }
         let s = stamp;
-        let paid = world.entities().get(&format!("Till@{s}")).cloned().unwrap_or_default();
         let wanted = match plan.template {
             Template::Steady => {
                 format!("[{s}, {}, {}, {}, {s}, {}]", s * 10, (s + 1) * 10, (s + 2) * 10, s * 10)
@@ -330,6 +399,7 @@ impl Operator {
             Template::Hurried => format!("[{s}, {s}, {}]", s * 10),
             Template::Undoing => format!("[{s}, {}, {}, {}]", s + 1, s + 2, s * 10),
             Template::Patient => format!("[{s}, {s}, {s}, {}]", s + 1),
+            Template::Tidying => s.to_string(),
         };
         if value != wanted {
             return wrong(&wanted);
@@ -338,12 +408,10 @@ impl Operator {
         let wanted = match plan.template {
             Template::Steady | Template::Patient | Template::Hurried => "[1]",
             Template::Failing => "[1, 2, 3, 4]",
-            _ => "",
+            _ => "[]",
         };
-        let mut all: Vec<&str> = paid.split(['[', ']', ',', ' ']).filter(|part| !part.is_empty()).collect();
-        all.sort();
-        match format!("[{}]", all.join(", ")) {
-            paid if paid == wanted || (wanted.is_empty() && all.is_empty()) => Ok(false),
+        match paid_by(s) {
+            paid if paid == wanted => Ok(false),
             paid => Err(format!("{id}: {:?}({stamp}) has paid {paid}, and not {wanted}", plan.template)),
         }
     }
@@ -378,6 +446,12 @@ impl Operator {
         world.say(|| format!("operator: purge {id}"));
         let is_purged = purge(world, &id)?;
         if is_purged {
+            let till = world.entities().get(&format!("Till@{}", plan.stamp + 1)).cloned().unwrap_or_default();
+            // The process may have been down for longer than the grace period of the child.
+            let is_clean = ["[1]", "[1, 2]"].contains(&till.as_str());
+            if plan.template == Template::Tidying && !plan.terminated && !is_clean {
+                return Err(format!("{id}: its child was given up, and its clean-up came to {till:?}"));
+            }
             (plan.lives, plan.stage) = (plan.lives - 1, Stage::Absent);
         }
         Ok(is_purged)

@@ -11,6 +11,7 @@ pub fn program(random: &mut Random) -> String {
          activity long(n) => range(0, n).map(fn i => to_string(i * 7919 % 1000)).join(\"\")\n\
          orchestration child(n) { sleep(n * 1ms); work(n) }\n\
          orchestration parent(n) { all([async child(n), async child(n + 1)]) }\n\
+         orchestration tidy(n) { try { sleep(n * 2ms); child(n) } finally { sleep(n * 1ms); work(n) } }\n\
          var seen = []\n\
          fn safely(f) => try { f() } catch {kind} { seen += [kind]; -1 }\n\
          fn slow(d, n) { sleep(d); work(n) }\n\
@@ -26,7 +27,7 @@ pub fn program(random: &mut Random) -> String {
 
 fn statement(random: &mut Random, text: &mut String, depth: u32) {
     let n = random.below(100);
-    let line = match random.below(if depth < 2 { 19 } else { 15 }) {
+    let line = match random.below(if depth < 2 { 21 } else { 17 }) {
         0 => format!("seen += [safely(fn () => work({n}))]"),
         1 => format!("seen += [safely(fn () => stubborn({n}))]"),
         2 => format!("seen += [safely(fn () => hasty({n}))]"),
@@ -62,18 +63,25 @@ fn statement(random: &mut Random, text: &mut String, depth: u32) {
         14 => format!(
             "seen += [safely(fn () => race([async try {{ never(1) }} finally {{ seen += [work({n})] }}, async sleep({n}ms)]))]"
         ),
-        15 => {
+        // Children that clean up when they are given up, and instances that are cancelled.
+        15 => format!("seen += [safely(fn () => tidy({n}) with {{timeout: {}ms}})]", 150 - n),
+        16 => format!(
+            "do {{ let h = start tidy({n})\n sleep({}ms)\n cancel(h, {{grace: {}ms}})\n seen += [safely(fn () => wait(h))] }}",
+            n * n % 120,
+            n * n % 70
+        ),
+        17 => {
             text.push_str(&format!("for i in 0..{} {{\n seen += [i]\n", 1 + n % 4));
             statement(random, text, depth + 1);
             "}".to_string()
         }
-        16 => {
+        18 => {
             text.push_str("try {\n");
             statement(random, text, depth + 1);
             text.push_str(&format!("seen += [work({n})]\n"));
             "} catch e { seen += [e.kind] } finally { seen += [\"f\"] }".to_string()
         }
-        17 => {
+        19 => {
             text.push_str("do {\nfn task() {\n");
             statement(random, text, depth + 1);
             format!(
@@ -106,6 +114,10 @@ pub fn many_program(random: &mut Random) -> String {
          orchestration transfer(a, b, n) {\n lock Account(a), Account(b) {\n let before = Account(a).balance()\n Account(a).add(-n)\n \
          Account(b).add(n)\n assert(Account(a).balance() == before - n, \"torn\")\n if n == 7 { throw {kind: \"unlucky\"} }\n }\n}\n\
          orchestration looking(a, b, n) { lock Account(a), Account(b) { sleep(5ms)\n Account(b).balance()\n sleep(n * 1ms) } }\n\
+         orchestration cut(key) { try { receive(\"never\") } finally { Log(key).note(1)\n sleep(1h)\n Log(key).note(2) } }\n\
+         orchestration loses(n, key) { try { receive(\"never\") } finally { Log(key).note(1)\n sleep(n * 1ms)\n Log(key).note(2) } }\n\
+         // Moves money when it is cancelled.\n\
+         orchestration tidy(a, b, n, key) {\n try { receive(\"never\") } finally { Log(key).note(1)\n Account(a).add(n)\n sleep(n * 1ms)\n Account(b).add(-n)\n Log(key).note(2) }\n}\n\
          orchestration holder(a, b) { lock Account(a), Account(b) { sleep(1h) } }\n\
          // Leaves tasks, children and answers under way behind at each of its continuations.\n\
          orchestration leaving(n, key) {\n signal Log(key).note(n)\n if n == 0 { return 0 }\n let _sleeps = async sleep(n * 1ms)\n \
@@ -127,7 +139,7 @@ pub fn many_program(random: &mut Random) -> String {
             let b = if a == b { (a + 1) % accounts } else { b };
             let (a, b) = (key(random, a), key(random, b));
             let n = 1 + random.below(9);
-            let line = match random.below(25) {
+            let line = match random.below(28) {
                 0 | 1 => format!("try {{ transfer({a}, {b}, {n}) }} catch {{kind}} {{ seen += [kind] }}"),
                 2 => {
                     told += 1;
@@ -183,6 +195,21 @@ pub fn many_program(random: &mut Random) -> String {
                 ),
                 23 => format!(
                     "seen += [(child({n}) with {{id: \"alone-{worker}-{number}\", detached: true}}) == {n}]"
+                ),
+                24 => format!(
+                    "do {{ let h = start tidy({a}, {b}, {n}, \"tidy-{worker}-{number}\")\n if {n} > 4 {{ sleep({n}ms) }}\n cancel(h, {{reason: {n}, grace: 1h}})\n \
+                     assert(try {{ wait(h) }} catch {{kind, why}} {{ [kind, why] }} == [\"terminated\", {n}], \"a cancellation\")\n \
+                     assert(Log(\"tidy-{worker}-{number}\").seen() == [1, 2], \"a clean-up\") }}"
+                ),
+                25 => format!(
+                    "do {{ let h = start cut(\"tidy-{worker}-{number}\")\n cancel(h, {{grace: {n}ms}})\n cancel(h, {{grace: 10h}})\n \
+                     assert(try {{ wait(h) }} catch {{kind}} {{ kind }} == \"terminated\", \"a cancellation\")\n \
+                     assert(Log(\"tidy-{worker}-{number}\").seen() == [1], \"a clean-up that is cut short\") }}"
+                ),
+                26 => format!(
+                    "do {{ let key = \"tidy-{worker}-{number}\"\n seen += [race({{a: async (loses({n}, key) with {{id: key}}), b: async sleep({n}ms)}}).keys().len()]\n \
+                     assert(try {{ wait(key) }} catch {{kind}} {{ kind }} == \"terminated\", \"a cancellation\")\n \
+                     assert([[1], [1, 2]].contains(Log(key).seen()), \"a clean-up, unless it took long\") }}"
                 ),
                 14 => format!(
                     "do {{ signal Account(\"gone-{worker}-{number}\").add(1)\n Account(\"gone-{worker}-{number}\").clear() }}"

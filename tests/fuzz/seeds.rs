@@ -12,7 +12,7 @@ use durable::engine::{
     Status, Steps, StoredLines, StoredMail, StoredProgram, Waiter, keys,
 };
 use durable::kv::MemoryTree;
-use durable::machine::{Data, EntityId, ErrorData, IfExists, Value};
+use durable::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, IfExists, Value};
 use durable::permissions::Permissions;
 use durable::syntax::{Place, Span};
 
@@ -139,9 +139,15 @@ fn entries() -> Vec<Entry> {
         Entry::Rewound { seq: 3, time: 2_000 },
         Entry::Renewed { seq: 3, time: 2_000 },
         Entry::Terminated { time: 2_000 },
+        Entry::Cancelling { what: Box::new(cancellation()), time: 2_000 },
         Entry::Ended { time: 2_000 },
     ]);
     entries
+}
+
+fn cancellation() -> Cancellation {
+    let reason = data(everything());
+    Cancellation { by: Canceller::Caller, place: "x.df:3:7".into(), reason, grace: 30_000_000_000 }
 }
 
 fn messages() -> Vec<Message> {
@@ -160,6 +166,7 @@ fn messages() -> Vec<Message> {
         Message::Call { caller: waiter(), operation: "add".into(), args: args.clone(), within: true },
         Message::Signal { operation: "add".into(), args, due: 5_000 },
         Message::Lock { owner: waiter(), set: vec![account("ada"), account("bob")], at: 1, since: 900 },
+        Message::Cancel { what: Box::new(cancellation()), of: Some(waiter().life_id()) },
     ]
 }
 
@@ -263,6 +270,7 @@ fn of_socket() {
         Command::Wait(id()),
         Command::Rewind { id: id(), dry_run: true },
         Command::Purge { ids: vec!["a".into(), "b".into()], force: true },
+        Command::Cancel { id: id(), reason: data(everything()), grace: 5 },
     ];
     let queries = [
         Query::Instance(id()),

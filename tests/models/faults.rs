@@ -12,7 +12,21 @@ use super::operator::{FRAGILE, ONCE};
 use super::{limits, outcomes, steps};
 
 /// Programs that together use each rule.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
+    (
+        "cancelled",
+        "entity Log { state []; on add(n) { state += [n] } }\n\
+         orchestration slow(n) { try { receive(\"never\") } finally { sleep(2s); Log(1).add(n) } }\n\
+         let h = start slow(1)\n\
+         cancel(h, {grace: 1s})\n\
+         print(try { wait(h) } catch {kind} { kind })\n",
+    ),
+    (
+        "given up",
+        "entity Log { state []; on add(n) { state += [n] } }\n\
+         orchestration tidy(n) { try { receive(\"never\") } finally { Log(1).add(n) } }\n\
+         race([async tidy(1), async sleep(1s)])\n",
+    ),
     (
         "two signals",
         "entity Log { state []; on add(n) { state += [n] } }\nsignal Log(1).add(1)\nsignal Log(1).add(2)\n",
@@ -98,12 +112,12 @@ const OPERATED: [(&str, &str, Interventions); 2] = [
     (
         "held up",
         "activity work(n) => n\nprint(work(1))\n",
-        Interventions { purges: 0, rewinds: 0, suspensions: 1 },
+        Interventions { purges: 0, rewinds: 0, suspensions: 1, cancellations: 0 },
     ),
     (
         "purged with a child",
         "activity work(n) => n\norchestration leaf(n) => n\nprint(leaf(work(1)))\n",
-        Interventions { purges: 1, rewinds: 0, suspensions: 0 },
+        Interventions { purges: 1, rewinds: 0, suspensions: 0, cancellations: 0 },
     ),
 ];
 
@@ -185,6 +199,8 @@ fn faulty_models_are_rejected() {
         Mutation::NumbersAgain,
         Mutation::FailedDrops,
         Mutation::ChildrenStayEnded,
+        Mutation::NoGrace,
+        Mutation::ChildrenDoNotCleanUp,
         Mutation::NoTurnBoundaries,
         Mutation::LastTurnIsLost,
     ];

@@ -1,5 +1,5 @@
 //! The models agree on programs in which an operator intervenes, and the engine's outcomes are
-//! among theirs. Instances are suspended and resumed at any time, over crashes. Ended instances are
+//! among theirs. Instances are suspended, resumed and cancelled at any time, over crashes. Ended instances are
 //! purged, so that ids are reused, and failed ones are rewound.
 
 use durable::model::Interventions;
@@ -16,21 +16,30 @@ const CONFIGURATIONS: u64 = 2_500;
 const CRASH_POINTS: u64 = 12;
 
 /// The interventions in a run.
-const INTERVENTIONS: [Interventions; 2] = [
-    Interventions { purges: 1, rewinds: 0, suspensions: 0 },
-    Interventions { purges: 0, rewinds: 0, suspensions: 1 },
+const INTERVENTIONS: [Interventions; 3] = [
+    Interventions { purges: 1, rewinds: 0, suspensions: 0, cancellations: 0 },
+    Interventions { purges: 0, rewinds: 0, suspensions: 1, cancellations: 0 },
+    Interventions { purges: 0, rewinds: 0, suspensions: 0, cancellations: 1 },
 ];
 
 /// The interventions in a run of a program that fails.
-const REWINDINGS: [Interventions; 4] = [
-    Interventions { purges: 0, rewinds: 1, suspensions: 0 },
-    Interventions { purges: 0, rewinds: 2, suspensions: 0 },
-    Interventions { purges: 1, rewinds: 1, suspensions: 0 },
-    Interventions { purges: 0, rewinds: 1, suspensions: 1 },
+const REWINDINGS: [Interventions; 5] = [
+    Interventions { purges: 0, rewinds: 1, suspensions: 0, cancellations: 0 },
+    Interventions { purges: 0, rewinds: 2, suspensions: 0, cancellations: 0 },
+    Interventions { purges: 1, rewinds: 1, suspensions: 0, cancellations: 0 },
+    Interventions { purges: 0, rewinds: 1, suspensions: 1, cancellations: 0 },
+    Interventions { purges: 0, rewinds: 1, suspensions: 0, cancellations: 1 },
 ];
 
 /// Programs whose ids show the lives. The models count lives by id, the engine by purge.
 const SHOW_LIVES: [&str; 2] = ["children/start_from_an_operation", "children/start_from_an_activity"];
+
+/// Programs whose main instance lets others go on. When it is cancelled, they wait for ever.
+const LETS_OTHERS_GO_ON: [&str; 3] = [
+    "suspension/in_a_critical_section",
+    "children/termination_reaches_children",
+    "children/termination_that_leaves_children",
+];
 
 /// The mocks of `fragile`, which fails until it is repaired. If it is called once, the first
 /// attempt fails and the next succeeds. Otherwise any attempt may fail.
@@ -44,10 +53,11 @@ pub const FRAGILE: &str = "activity fragile(n) => n\n\
     activity work(n) => n\n\
     entity Till { state []; on pay(n) { state += [n]; state.len() } }\n\
     orchestration kid(n) { [n, work(n)] }\n\
-    orchestration frail(n) { Till(n).pay(n); fragile(n) }\n";
+    orchestration frail(n) { Till(n).pay(n); fragile(n) }\n\
+    orchestration tidy(n) { try { kid(n) } finally { Till(n).pay(n) } }\n";
 
 /// Programs that fail and are rewound.
-const REWOUND: [(&str, &str); 13] = [
+const REWOUND: [(&str, &str); 15] = [
     ("a step", "print(fragile(1))\nprint(2)\n"),
     ("a step after others", "print(work(1))\nTill(1).pay(1)\nprint(fragile(2))\nprint(Till(1).pay(2))\n"),
     ("a success beside it", "print(all([async fragile(1), async do { Till(1).pay(2); work(3) }]))\n"),
@@ -67,6 +77,8 @@ const REWOUND: [(&str, &str); 13] = [
         "two that wait for it",
         "let h = start frail(1)\nprint(all([async wait(h), async try { wait(h) } catch {kind} { kind }]))\n",
     ),
+    ("a child that cleaned up with it", "print(all([async fragile(1), async tidy(2)]))\n"),
+    ("a clean-up", "try { kid(1) } catch e { print(fragile(2)) }\nprint(3)\n"),
     ("a detached child", "print(all([async fragile(1), async (kid(2) with {detached: true})]))\n"),
 ];
 
@@ -101,7 +113,9 @@ fn programs_with_an_operator_agree() {
     let files = files.filter(|file| !SHOW_LIVES.contains(&file.name.as_str()));
     let scripts = files.flat_map(|file| {
         let file = std::sync::Arc::new(file);
-        INTERVENTIONS.into_iter().map(move |interventions| {
+        let leaves = LETS_OTHERS_GO_ON.contains(&file.name.as_str());
+        let of = INTERVENTIONS.into_iter().filter(move |of| !leaves || of.cancellations == 0);
+        of.map(move |interventions| {
             let file = file.clone();
             Box::new(move || Script { interventions, ..Script::of(&file) })
                 as Box<dyn FnOnce() -> Script + Send>

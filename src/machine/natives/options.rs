@@ -407,6 +407,20 @@ pub fn terminate(options: &Value) -> Result<bool, Fail> {
     Ok(flag(record, "children")?.unwrap_or(true))
 }
 
+/// The time that a cancelled instance has for its clean-up, in nanoseconds, unless the caller of
+/// `cancel` says otherwise.
+pub const GRACE: i64 = 30_000_000_000;
+
+/// Reads the options of `cancel` for an instance, and returns the reason and the grace period in
+/// nanoseconds.
+pub fn cancel(options: &Value) -> Result<(Value, i64), Fail> {
+    let Some(record) = fields(options, "`cancel`", &["reason", "grace"])? else {
+        return Ok((Value::Null, GRACE));
+    };
+    let reason = record.get_str("reason").cloned().unwrap_or(Value::Null);
+    Ok((reason, duration(record, "grace")?.unwrap_or(GRACE)))
+}
+
 /// Reads the options of `lock`, and returns its timeout in nanoseconds.
 pub fn lock(options: &Value) -> Result<Option<i64>, Fail> {
     let Some(record) = fields(options, "`lock`", &["timeout"])? else { return Ok(None) };

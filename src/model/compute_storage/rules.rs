@@ -11,6 +11,7 @@ use super::super::interventions::Intervention;
 use super::super::lives::next_life;
 use super::super::map::Map;
 use super::super::message::{EntityName, Id, Mail, Message, Name};
+use super::super::operator;
 use super::super::orphan;
 use super::super::part::Part;
 use super::super::program::{Mutation, Program};
@@ -365,7 +366,7 @@ impl<K: Keep> Storage<K> {
         orphan::take(&mut c.orphans, orphan);
     }
 
-    /// **suspend**, **resume**, **purge**, **rewind** and **leave**: a command comes, or ended
+    /// **suspend**, **resume**, **cancel**, **purge**, **rewind** and **leave**: a command comes, or ended
     /// instances are removed or rewound in one step of storage. The main instance begins again
     /// after its purge.
     pub(super) fn intervene(
@@ -379,6 +380,7 @@ impl<K: Keep> Storage<K> {
         let (id, message) = match intervention {
             Intervention::Suspend(id) => (id, Message::Suspend { ack: None }),
             Intervention::Resume(id) => (id, Message::Resume { ack: None }),
+            Intervention::Cancel(id) => (id, operator::cancellation()),
             Intervention::Leave => return Ok(()),
             Intervention::Rewind(id) => return c.rewind::<K>(evaluator, id),
             Intervention::Purge(id) => {

@@ -10,10 +10,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::builtins::Context;
-use crate::machine::{Data, ErrorData, Identity, Image, Machine, Progress, Value, instance_handle};
+use crate::machine::{
+    Cancellation, Data, ErrorData, Identity, Image, Machine, Progress, Value, instance_handle,
+};
 use crate::syntax::Place;
 
-use super::instance::Turn;
+use super::instance::{Input, Turn};
 use super::message::{Answer, Asked, EntityName, Id, answer, asked};
 use super::notices::Notices;
 use super::part::{ByHash, Part, fingerprint};
@@ -153,8 +155,8 @@ impl<'a> Evaluator<'a> {
         self.remember(key, machine, 0)
     }
 
-    /// Evaluates an instance with these answers. Each answer comes with the number that the next
-    /// request has at that time, and the number of its own request. Returns the machine afterwards,
+    /// Evaluates an instance with these inputs. Each comes with the number that the next request has
+    /// at that time. Returns the machine afterwards,
     /// with the provenance of its errors.
     pub fn run_through<'r>(
         &mut self,
@@ -162,7 +164,7 @@ impl<'a> Evaluator<'a> {
         args: &Data,
         id: &str,
         attempt: u32,
-        given: impl Iterator<Item = (u64, u64, &'r Answer)>,
+        given: impl Iterator<Item = (u64, &'r Input)>,
     ) -> Result<Machine, Stop> {
         let mut machine = self.machine(function, args, id, attempt)?;
         let run = |machine: &mut Machine| match machine.run(FUEL) {
@@ -174,9 +176,12 @@ impl<'a> Evaluator<'a> {
             }
         };
         run(&mut machine)?;
-        for (first, seq, result) in given {
+        for (first, input) in given {
             machine.number_from(first);
-            machine.answer(seq, (**result).clone());
+            match input {
+                Input::Answer(seq, result) => machine.answer(*seq, (**result).clone()),
+                Input::Cancel(what) => machine.cancel_instance(what),
+            }
             run(&mut machine)?;
         }
         Ok(machine)
@@ -209,6 +214,17 @@ impl<'a> Evaluator<'a> {
         }
         let mut machine = self.restore(eval)?;
         machine.answer(fiber, (**with).clone());
+        self.remember(key, machine, BASE)
+    }
+
+    /// Resumes with the cancellation of the instance.
+    pub fn cancel(&mut self, eval: &Eval, what: &Part<Cancellation>) -> Result<Rc<Evaluated>, Stop> {
+        let key = fingerprint(&(eval.mark(), "cancel", what.mark()));
+        if let Some(known) = self.instances.get(&key) {
+            return Ok(known.clone());
+        }
+        let mut machine = self.restore(eval)?;
+        machine.cancel_instance(what);
         self.remember(key, machine, BASE)
     }
 

@@ -16,6 +16,7 @@ use super::interventions::Intervention;
 use super::lives::Life;
 use super::message::{EntityName, Id, Mail, Message, Name};
 use super::observe::{self, Seen};
+use super::operator;
 use super::orphan;
 use super::part::{Part, fingerprint};
 use super::program::{Mutation, Program};
@@ -247,7 +248,7 @@ impl HighLevel {
         Ok(())
     }
 
-    /// **suspend**, **resume**, **purge**, **rewind** and **leave**: the operator sends a command,
+    /// **suspend**, **resume**, **cancel**, **purge**, **rewind** and **leave**: the operator sends a command,
     /// or removes or rewinds instances that have ended. The main instance begins again after its
     /// purge.
     fn intervene(
@@ -261,6 +262,7 @@ impl HighLevel {
         let (id, message) = match intervention {
             Intervention::Suspend(id) => (id, Message::Suspend { ack: None }),
             Intervention::Resume(id) => (id, Message::Resume { ack: None }),
+            Intervention::Cancel(id) => (id, operator::cancellation()),
             Intervention::Leave => return Ok(()),
             Intervention::Rewind(id) => return c.rewind(evaluator, id),
             Intervention::Purge(id) => {

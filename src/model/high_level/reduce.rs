@@ -21,7 +21,8 @@
 //!    flight, or its answer is on its way. Others may wait for its end. They are told of it whether
 //!    they ask before or after the end.
 //!
-//! The caller of an instance may end it if the caller waits for other things too. Such an instance
+//! The caller of an instance may cancel it if the caller waits for other things too. If no
+//! orchestration of the program does anything after its cancellation, such an instance
 //! is of the third kind as long as its steps are its own affair: it sends nothing but the answer to
 //! its caller. Once the instance is ended, nobody can see what it did before, so the same
 //! configurations are reached as if it had been ended earlier. If the outcomes of all instances are
@@ -125,7 +126,7 @@ fn steps_of_an_instance(evaluator: &mut Evaluator<'_>, c: &Config) -> Result<Opt
     {
         return Ok(None);
     }
-    let may_be_ended = !facts.sees_names;
+    let may_be_ended = !facts.sees_names && !facts.cleans_up;
     for (id, instance) in c.instances.iter() {
         if !is_left_alone(evaluator, c, id, instance) {
             continue;

@@ -95,6 +95,7 @@ pub fn due(
                 Timer::Sleep => format!("{of} of {to} is over"),
                 Timer::Timeout | Timer::Within => format!("the time for {of} of {to} is up"),
                 Timer::Retry => format!("the next attempt at {of} of {to} is due"),
+                Timer::Grace => format!("the grace period of {to} is over"),
             };
             (what, asked.map(|asked| asked.place))
         }

@@ -4,16 +4,27 @@ use crate::builtins::Effect;
 use crate::machine::{Data, ErrorData, IfExists, RequestKind, ids};
 
 use super::super::evaluate::{Stop, handle};
-use super::super::message::{Answer, Id, Message, Waiter, answer};
+use super::super::message::{Answer, GRACE, Id, Message, Waiter, answer};
 use super::super::part::Part;
 use super::super::program::{Mutation, Naming};
 use super::past::Past;
 use super::sends::is_sent;
 use super::{Anomaly, Open, Out, Outcome, State, Step, null, reply};
 
+/// What becomes of the called children when an instance ends or gives up.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Children {
+    Left,
+    Cancelled,
+    Terminated,
+}
+
 impl Step<'_, '_> {
-    pub(super) fn finish(&mut self, outcome: Outcome, children: bool) {
+    pub(super) fn finish(&mut self, outcome: Outcome, children: Children) {
         self.eval = None;
+        if self.me.cancelled.take().is_some() {
+            self.out.push(Out::Clear { seq: GRACE, all: true });
+        }
         let waiters = std::mem::take(&mut self.me.waiters);
         let open = std::mem::take(&mut self.me.open);
         let is_section = |open: &Open| open.asked.what == RequestKind::Effect(Effect::Lock);
@@ -87,7 +98,7 @@ impl Step<'_, '_> {
         for (_, open) in std::mem::take(&mut self.me.open) {
             self.out.push(Out::Clear { seq: open.name, all: true });
             if let RequestKind::Orchestration { start: false, .. } = &open.asked.what {
-                self.terminate_child(&open, "its caller began anew");
+                self.cancel_child(&open, "its caller began anew");
             }
             let answered = !matches!(open.asked.what, RequestKind::Activity { .. })
                 && !matches!(open.asked.what, RequestKind::Effect(effect) if !is_sent(effect));
@@ -128,6 +139,7 @@ impl Step<'_, '_> {
             }
             Message::Event { ack: Some(ack), .. }
             | Message::Terminate { ack: Some(ack), .. }
+            | Message::Cancel { ack: Some(ack), .. }
             | Message::Suspend { ack: Some(ack) }
             | Message::Resume { ack: Some(ack) } => self.out.push(reply(ack, null())),
             _ => {}

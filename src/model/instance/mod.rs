@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::machine::options::{self, Policy};
-use crate::machine::{Data, ErrorData, IfExists, RequestKind, Value, format};
+use crate::machine::{Cancellation, Data, ErrorData, IfExists, RequestKind, Value, format};
 
 use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop};
 use super::lives::{Execution, Life, LifeId, Owner};
@@ -25,7 +25,7 @@ use super::part::{Part, fingerprint};
 use super::program::Program;
 use super::timers::When;
 
-pub use past::{Past, Target};
+pub use past::{Input, Past, Target};
 pub use rewinding::{Back, rewind};
 pub use sends::sent;
 
@@ -56,6 +56,8 @@ pub struct Instance<E> {
     pub waiters: Vec<Waiter>,
     pub section: Option<Section>,
     pub suspended: bool,
+    /// The cancellation whose clean-up runs.
+    pub cancelled: Option<Part<Cancellation>>,
     /// The messages that came while it was suspended, or after an end that may be rewound.
     held_back: VecDeque<Mail>,
     pub custom: Option<Data>,
@@ -242,6 +244,7 @@ pub fn begin(
         waiters: waiter.iter().cloned().collect(),
         section: None,
         suspended: false,
+        cancelled: None,
         held_back: VecDeque::new(),
         custom: None,
         printed: Vec::new(),
@@ -339,9 +342,13 @@ pub fn absent(id: &Id, message: &Message) -> Vec<Out> {
         Message::Wait(waiter) => vec![reply(waiter, error)],
         Message::Event { ack: Some(ack), .. }
         | Message::Terminate { ack: Some(ack), .. }
+        | Message::Cancel { ack: Some(ack), .. }
         | Message::Suspend { ack: Some(ack) }
         | Message::Resume { ack: Some(ack) } => vec![reply(ack, error)],
-        Message::Answer { .. } | Message::Due { .. } | Message::Terminate { by: Some(_), .. } => Vec::new(),
+        Message::Answer { .. }
+        | Message::Due { .. }
+        | Message::Terminate { by: Some(_), .. }
+        | Message::Cancel { of: Some(_), .. } => Vec::new(),
         other => vec![Out::Anomaly(Anomaly::Lost { what: format!("{other} for {id}"), error })],
     }
 }
@@ -404,7 +411,9 @@ impl<E> Instance<E> {
 
     /// Whether the instance sets no other timer while it has one.
     pub fn sets_one_timer(&self) -> bool {
-        self.open.len() <= 1 && !(self.has_ended() && self.past != Past::default())
+        self.open.len() <= 1
+            && self.cancelled.is_none()
+            && !(self.has_ended() && self.past != Past::default())
     }
 
     /// Returns the id with the present life.
@@ -444,6 +453,7 @@ impl<E> Instance<E> {
             waiters: self.waiters,
             section: self.section,
             suspended: self.suspended,
+            cancelled: self.cancelled,
             held_back: self.held_back,
             custom: self.custom,
             printed: self.printed,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 use crate::builtins::Effect;
-use crate::machine::{Data, RequestKind, child_id, format, later_child_id, options};
+use crate::machine::{Cancellation, Data, RequestKind, child_id, format, later_child_id, options};
 
 use super::super::evaluate::{Evaluated, Evaluator, Stop};
 use super::super::lives::Execution;
@@ -32,12 +32,18 @@ impl Hash for Past {
     }
 }
 
-/// An answer that an instance evaluated with, and its consequences.
+/// Something that an instance evaluated with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The answer to a request.
+    Answer(u64, Answer),
+    Cancel(Part<Cancellation>),
+}
+
+/// An input of an instance, and its consequences.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Given {
-    /// The request that it answers.
-    pub seq: u64,
-    pub result: Answer,
+    pub input: Input,
     /// The number of the next request at that time.
     pub first: u64,
     pub asked: Vec<(u64, Asked)>,
@@ -83,8 +89,16 @@ impl<E> Instance<E> {
 
     /// Returns the steps by which the instance failed, by provenance. Returns `None` if it failed
     /// by itself, or if a critical section is involved.
-    pub fn failed_steps(&self, evaluator: &mut Evaluator<'_>, id: &Id) -> Result<Option<FailedSteps>, Stop> {
+    /// With `undoes`, it goes back as if it had not been cancelled.
+    pub fn failed_steps(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        id: &Id,
+        undoes: bool,
+    ) -> Result<Option<FailedSteps>, Stop> {
         let (mut fatal, mut all) = (BTreeSet::new(), BTreeSet::new());
+        let was_cancelled = self.past.given.iter().any(|given| matches!(given.input, Input::Cancel(_)));
+        let fails_again = !(undoes && was_cancelled);
         if self.has_failed() {
             let machine = self.with_numbers(evaluator, id)?;
             fatal.extend(machine.failed_by().iter().copied());
@@ -93,7 +107,10 @@ impl<E> Instance<E> {
         let requests = self.requests(evaluator, id)?;
         let is_lock =
             |seq: &u64| requests.get(seq).is_some_and(|it| it.what == RequestKind::Effect(Effect::Lock));
-        if self.past.in_section || all.iter().any(is_lock) || (self.has_failed() && fatal.is_empty()) {
+        if self.past.in_section
+            || all.iter().any(is_lock)
+            || (self.has_failed() && fatal.is_empty() && fails_again)
+        {
             return Ok(None);
         }
         let target = |seq: u64| Some((seq, self.target(id, seq, requests.get(&seq)?)?));
@@ -109,7 +126,7 @@ impl<E> Instance<E> {
         evaluator: &mut Evaluator<'_>,
         id: &Id,
     ) -> Result<crate::machine::Machine, Stop> {
-        let given = self.past.given.iter().map(|given| (given.first, given.seq, &given.result));
+        let given = self.past.given.iter().map(|given| (given.first, &given.input));
         evaluator.run_through(&self.function, &self.args_of_execution(), id, self.attempt, given)
     }
 
@@ -139,26 +156,20 @@ pub(super) fn automatic(id: &Id, execution: Execution, number: u64) -> Id {
 }
 
 impl Step<'_, '_> {
-    /// Notes an answer of the evaluation, before its consequences are applied.
-    pub(super) fn note(&mut self, seq: u64, result: &Answer, evaluated: &Evaluated) {
+    /// Notes an input of the evaluation, before its consequences are applied.
+    pub(super) fn note(&mut self, input: &Input, evaluated: &Evaluated) {
         if self.evaluator.program.interventions.rewinds == 0 {
             return;
         }
         let first = self.me.next;
-        let given = given(&self.me, first, seq, result, evaluated);
+        let given = given(&self.me, first, input, evaluated);
         self.me.past.given.push(Part::new(given));
     }
 }
 
-/// Returns the record of an answer, if requests are numbered from `first`.
-pub(super) fn given<E>(
-    me: &Instance<E>,
-    first: u64,
-    seq: u64,
-    result: &Answer,
-    evaluated: &Evaluated,
-) -> Given {
+/// Returns the record of an input, if requests are numbered from `first`.
+pub(super) fn given<E>(me: &Instance<E>, first: u64, input: &Input, evaluated: &Evaluated) -> Given {
     let asked = evaluated.requests.iter().map(|(_, offset, asked)| (first + offset, asked.clone()));
     let withdrawn = evaluated.withdrawn.iter().filter_map(|fiber| Some(me.open.get(fiber)?.name));
-    Given { seq, result: result.clone(), first, asked: asked.collect(), withdrawn: withdrawn.collect() }
+    Given { input: input.clone(), first, asked: asked.collect(), withdrawn: withdrawn.collect() }
 }

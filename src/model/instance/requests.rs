@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use crate::builtins::{Effect, files, immediate, lines, looks, messages, outside, programs};
 use crate::machine::options;
-use crate::machine::{Data, EntityId, ErrorData, IfExists, RequestKind, Value, ids};
+use crate::machine::{
+    Cancellation, Canceller, Data, EntityId, ErrorData, IfExists, RequestKind, Value, ids, locate,
+};
 
 use super::super::evaluate::Stop;
-use super::super::lives::Owner;
+use super::super::lives::{LifeId, Owner};
 use super::super::message::{Answer, Asked, EntityName, Id, Message, PlaceOf, Timer, answer};
-use super::super::part::fingerprint;
+use super::super::part::{Part, fingerprint};
 use super::super::program::{Mutation, Naming};
 use super::super::timers::When;
+use super::ends::Children;
 use super::past::automatic;
 use super::sends::{is_sent, signal, told};
-use super::{Anomaly, Open, Out, Ready, Section, Step, Task, first_text, lock_timeout, null};
+use super::{Anomaly, Open, Out, Outcome, Ready, Section, Step, Task, first_text, lock_timeout, null};
 
 impl Step<'_, '_> {
     /// Returns the id of the child that a request calls or starts, if there is one.
@@ -58,6 +61,11 @@ impl Step<'_, '_> {
             RequestKind::Effect(Effect::SetStatus) => {
                 self.me.custom = args.items().first().and_then(|value| Data::encode(value).ok());
                 self.immediate(fiber);
+            }
+            RequestKind::Effect(Effect::ContinueAsNew) if self.me.cancelled.is_some() => {
+                let reason = self.me.cancelled.as_ref().map(|what| what.reason.clone());
+                self.finish(Outcome::Terminated(reason.unwrap_or_default()), Children::Cancelled);
+                return Ok(false);
             }
             RequestKind::Effect(Effect::ContinueAsNew) => {
                 self.continue_as_new(args.clone())?;
@@ -186,13 +194,13 @@ impl Step<'_, '_> {
     }
 
     /// Withdraws a request that nobody waits for any more.
-    pub(super) fn withdraw(&mut self, open: &Open, children: bool) {
+    pub(super) fn withdraw(&mut self, open: &Open, children: Children) {
         self.out.push(Out::Clear { seq: open.name, all: true });
         self.leave(open, children);
     }
 
     /// Tells others that nobody waits for a request any more.
-    pub(super) fn leave(&mut self, open: &Open, children: bool) {
+    pub(super) fn leave(&mut self, open: &Open, children: Children) {
         match &open.asked.what {
             RequestKind::Effect(Effect::Lock) => {
                 self.leave_section();
@@ -206,23 +214,50 @@ impl Step<'_, '_> {
             }
             RequestKind::Orchestration { start, .. } => {
                 self.me.stale.insert(open.name);
-                if !start && children {
-                    self.terminate_child(open, "its caller gave up");
+                match children {
+                    _ if *start => {}
+                    Children::Left => {}
+                    Children::Cancelled => self.cancel_child(open, "its caller gave up"),
+                    Children::Terminated => {
+                        let why = Data::of(&Value::str("its caller gave up"));
+                        self.end_child(open, |by| Message::Terminate {
+                            why,
+                            children: true,
+                            by: Some(by),
+                            ack: None,
+                        });
+                    }
                 }
             }
             _ => {}
         }
     }
 
-    /// Terminates a child whose caller no longer waits, unless it was called as detached.
-    pub(super) fn terminate_child(&mut self, open: &Open, why: &str) {
+    /// Cancels a child whose caller no longer waits, unless it was called as detached.
+    pub(super) fn cancel_child(&mut self, open: &Open, why: &str) {
+        if self.evaluator.program.mutation == Mutation::ChildrenDoNotCleanUp {
+            let why = Data::of(&Value::str(why));
+            return self.end_child(open, |by| Message::Terminate {
+                why,
+                children: true,
+                by: Some(by),
+                ack: None,
+            });
+        }
+        let what = Cancellation {
+            by: Canceller::Caller,
+            place: locate(&self.evaluator.image(), open.asked.place),
+            reason: Data::of(&Value::str(why)),
+            grace: options::GRACE,
+        };
+        self.end_child(open, |by| Message::Cancel { what: Part::new(what), of: Some(by), ack: None });
+    }
+
+    fn end_child(&mut self, open: &Open, end: impl FnOnce(LifeId) -> Message) {
         let RequestKind::Orchestration { options, .. } = &open.asked.what else { return };
         let detached = options::recorded_child(options).detached;
         if let Some(child) = open.child.clone().filter(|_| !detached) {
-            let why = Data::of(&Value::str(why));
-            let message =
-                Message::Terminate { why, children: true, by: Some(self.me.life_id(&self.id)), ack: None };
-            self.say(&child, message);
+            self.say(&child, end(self.me.life_id(&self.id)));
         }
     }
 

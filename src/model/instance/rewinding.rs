@@ -17,7 +17,7 @@ use super::super::message::{Answer, Id, Mail, Message, Timer};
 use super::super::part::Part;
 use super::super::program::Mutation;
 use super::super::timers::When;
-use super::past::{Given, Past, given};
+use super::past::{Given, Input, Past, given};
 use super::{Instance, Out, Outcome, State, Step, Turn, first_text};
 use crate::model::Eval;
 
@@ -28,12 +28,14 @@ pub struct Back {
     pub again: BTreeSet<u64>,
     /// The requests that are answered by instances that are rewound too.
     pub answered: BTreeSet<u64>,
+    /// Whether the instance goes on as if it had not been cancelled.
+    pub undoes: bool,
 }
 
-/// An answer to a request, or an event, that is to be taken in again.
+/// An answer to a request, an event, or a cancellation that is to be taken in again.
 enum Later {
     Answer(u64, Answer),
-    Event(Message),
+    Message(Message),
 }
 
 impl<E> Instance<E> {
@@ -100,6 +102,10 @@ pub fn rewind(
     if step.evaluator.program.mutation != Mutation::NumbersAgain {
         step.me.next = old.next;
     }
+    // The clean-up has its whole time again.
+    if let Some(what) = step.me.cancelled.clone() {
+        step.begin_grace(&what);
+    }
     let dropped = step.ask_again(old, back, &later)?;
     step.take_in(old, later, &dropped)?;
     Ok(Some(step.done()))
@@ -111,19 +117,31 @@ impl Step<'_, '_> {
         let mutation = self.evaluator.program.mutation;
         let (mut later, mut is_cut) = (Vec::new(), false);
         for known in &old.past.given {
-            let fiber = self.waits_for(known.seq);
-            if fiber.is_some() && back.again.contains(&known.seq) {
-                is_cut |= mutation == Mutation::RewindCutsSuccesses;
-                continue;
-            }
-            let Some(fiber) = fiber.filter(|_| !is_cut) else {
+            let input = &known.input;
+            let fiber = match input {
+                Input::Cancel(_) if back.undoes => continue,
+                Input::Cancel(_) => None,
+                Input::Answer(seq, _) => {
+                    let fiber = self.waits_for(*seq);
+                    if fiber.is_some() && back.again.contains(seq) {
+                        is_cut |= mutation == Mutation::RewindCutsSuccesses;
+                        continue;
+                    }
+                    fiber
+                }
+            };
+            if is_cut || (fiber.is_none() && matches!(input, Input::Answer(..))) {
                 self.put_back(old, known, &mut later)?;
                 continue;
-            };
+            }
             let Some(eval) = self.eval.clone() else { break };
-            let evaluated = self.evaluator.resume(&eval, fiber, &known.result)?;
+            let evaluated = match (input, fiber) {
+                (Input::Answer(_, result), Some(fiber)) => self.evaluator.resume(&eval, fiber, result)?,
+                (Input::Cancel(what), _) => self.evaluator.cancel(&eval, what)?,
+                (Input::Answer(..), None) => continue,
+            };
             let first = if known.asked.is_empty() { self.me.next } else { known.first };
-            let now = given(&self.me, first, known.seq, &known.result, &evaluated);
+            let now = given(&self.me, first, input, &evaluated);
             let is_same = now.asked == known.asked && now.withdrawn == known.withdrawn;
             let is_nothing = now.asked.is_empty() && now.withdrawn.is_empty();
             if evaluated.result.is_some() || !(is_same || is_nothing) {
@@ -131,9 +149,15 @@ impl Step<'_, '_> {
                 self.put_back(old, known, &mut later)?;
                 continue;
             }
-            self.lines.retain(|(_, name)| *name != known.seq);
-            self.ready.retain(|ready| ready.seq != known.seq);
-            self.me.open.remove(&fiber);
+            match (input, fiber) {
+                (Input::Answer(seq, _), Some(fiber)) => {
+                    self.lines.retain(|(_, name)| name != seq);
+                    self.ready.retain(|ready| ready.seq != *seq);
+                    self.me.open.remove(&fiber);
+                }
+                (Input::Cancel(what), _) => self.me.cancelled = Some(what.clone()),
+                (Input::Answer(..), None) => {}
+            }
             self.me.next = first;
             self.me.past.given.push(Part::new(now));
             self.evaluated(&evaluated)?;
@@ -150,18 +174,26 @@ impl Step<'_, '_> {
 
     /// Keeps an answer that no longer fits, to be taken in again, if it is of use.
     fn put_back(&mut self, old: &Instance<Eval>, known: &Given, later: &mut Vec<Later>) -> Result<(), Stop> {
+        let (seq, result) = match &known.input {
+            Input::Answer(seq, result) => (*seq, result),
+            Input::Cancel(what) => {
+                let cancel = Message::Cancel { what: what.clone(), of: None, ack: None };
+                later.push(Later::Message(cancel));
+                return Ok(());
+            }
+        };
         let requests = old.requests(self.evaluator, &self.id)?;
-        let Some(asked) = requests.get(&known.seq) else { return Ok(()) };
-        match (&asked.what, &*known.result) {
+        let Some(asked) = requests.get(&seq) else { return Ok(()) };
+        match (&asked.what, &**result) {
             (RequestKind::Effect(Effect::Receive), Ok(payload)) => {
                 let name = first_text(&asked.args).into();
-                later.push(Later::Event(Message::Event { name, payload: payload.clone(), ack: None }));
+                later.push(Later::Message(Message::Event { name, payload: payload.clone(), ack: None }));
             }
             (RequestKind::Effect(Effect::Lock), _) => {}
-            _ if self.me.open_named(known.seq).is_some()
+            _ if self.me.open_named(seq).is_some()
                 && self.evaluator.program.mutation != Mutation::RewindCutsSuccesses =>
             {
-                later.push(Later::Answer(known.seq, known.result.clone()));
+                later.push(Later::Answer(seq, result.clone()));
             }
             _ => {}
         }
@@ -180,7 +212,7 @@ impl Step<'_, '_> {
             .iter()
             .filter_map(|later| match later {
                 Later::Answer(seq, _) => Some(*seq),
-                Later::Event(_) => None,
+                Later::Message(_) => None,
             })
             .collect();
         let (mut dropped, mut renewed) = (BTreeSet::new(), Vec::new());
@@ -251,7 +283,7 @@ impl Step<'_, '_> {
     ) -> Result<(), Stop> {
         let execution = self.me.execution;
         let again = later.into_iter().map(|later| match later {
-            Later::Event(event) => Part::new(event),
+            Later::Message(message) => Part::new(message),
             Later::Answer(seq, result) => {
                 Part::new(Message::Answer { execution, seq, result, sends: Vec::new() })
             }

@@ -2,7 +2,7 @@
 
 use crate::builtins::Effect;
 use crate::machine::options;
-use crate::machine::{Data, RequestKind, Value, format, started_id};
+use crate::machine::{Cancellation, Canceller, Data, RequestKind, Value, format, started_id};
 
 use super::super::evaluate::Stop;
 use super::super::lives::Owner;
@@ -85,6 +85,15 @@ pub(super) fn told(effect: Effect, args: &Data, ack: Option<Waiter>) -> Option<(
             by: None,
             ack,
         },
+        Effect::Cancel => {
+            let grace = match args.get(2) {
+                Some(Value::Duration(grace)) => *grace,
+                _ => options::GRACE,
+            };
+            let place = args.get(3).map(format::display).unwrap_or_default();
+            let what = Cancellation { by: Canceller::Program, place, reason: data(1), grace };
+            Message::Cancel { what: Part::new(what), of: None, ack }
+        }
         Effect::Suspend => Message::Suspend { ack },
         Effect::Resume => Message::Resume { ack },
         _ => return None,

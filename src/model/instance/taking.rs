@@ -5,13 +5,15 @@ use std::rc::Rc;
 
 use crate::builtins::Effect;
 use crate::machine::options::{self, Policy};
-use crate::machine::{ErrorData, RequestKind, Value, format};
+use crate::machine::{Cancellation, ErrorData, RequestKind, Value, format, is_cancellation};
 
 use super::super::evaluate::{Evaluated, Stop, handle};
-use super::super::message::{Answer, Asked, Id, Message, Timer, Waiter, answer};
+use super::super::message::{Answer, Asked, GRACE, Id, Message, Timer, Waiter, answer};
 use super::super::part::{Part, fingerprint};
-use super::super::program::Naming;
+use super::super::program::{Mutation, Naming};
 use super::super::timers::When;
+use super::ends::Children;
+use super::past::Input;
 use super::sends::sent;
 use super::{Open, Out, Outcome, Ready, Step, first_text, lock_timeout, null, reply};
 
@@ -20,6 +22,12 @@ impl Step<'_, '_> {
         match message {
             Message::Answer { .. } | Message::Due { .. } if self.me.suspended => {
                 self.me.held_back.push_back(Part::new(message.clone()));
+            }
+            // So has the cancellation.
+            Message::Cancel { what, of, ack } if self.me.suspended => {
+                let cancel = Message::Cancel { what: what.clone(), of: of.clone(), ack: None };
+                self.me.held_back.push_back(Part::new(cancel));
+                self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
             }
             // The event has arrived, and is taken in its turn.
             Message::Event { name, payload, ack } if self.me.suspended => {
@@ -38,6 +46,11 @@ impl Step<'_, '_> {
                     }
                 }
             }
+            Message::Due { execution, timer: Timer::Grace, .. } if *execution == self.me.execution => {
+                if let Some(what) = &self.me.cancelled {
+                    self.finish(Outcome::Terminated(what.reason.clone()), Children::Terminated);
+                }
+            }
             Message::Due { execution, seq, timer } if *execution == self.me.execution => {
                 if let Some((fiber, _)) = self.me.open_named(*seq) {
                     self.due(fiber, *timer)?;
@@ -47,6 +60,12 @@ impl Step<'_, '_> {
             Message::Event { name, payload, ack } => {
                 self.me.events.push((name.clone(), payload.clone()));
                 self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
+            }
+            Message::Cancel { what, of, ack } => {
+                self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
+                if (of.is_none() || *of == self.me.parent) && self.me.cancelled.is_none() {
+                    self.cancel(what)?;
+                }
             }
             Message::Wait(waiter) => self.waits(waiter),
             Message::Begin { function, args, if_exists, waiter, started, .. } => {
@@ -80,12 +99,31 @@ impl Step<'_, '_> {
                 if by.is_some() && *by != self.me.parent {
                     return Ok(());
                 }
-                self.finish(Outcome::Terminated(why.clone()), *children);
+                let children = if *children { Children::Terminated } else { Children::Left };
+                self.finish(Outcome::Terminated(why.clone()), children);
                 self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
             }
             other => return Err(Stop::Fault(format!("{} was sent {other}", self.id))),
         }
         Ok(())
+    }
+
+    /// Cancels everything in the instance, and begins its grace period.
+    fn cancel(&mut self, what: &Part<Cancellation>) -> Result<(), Stop> {
+        let Some(eval) = self.eval.clone() else { return Ok(()) };
+        self.me.cancelled = Some(what.clone());
+        self.begin_grace(what);
+        let evaluated = self.evaluator.cancel(&eval, what)?;
+        self.note(&Input::Cancel(what.clone()), &evaluated);
+        self.evaluated(&evaluated)
+    }
+
+    pub(super) fn begin_grace(&mut self, what: &Cancellation) {
+        if self.evaluator.program.mutation == Mutation::NoGrace {
+            return;
+        }
+        let when = When::After(what.grace);
+        self.out.push(Out::SetTimer { when, seq: GRACE, timer: Timer::Grace });
     }
 
     pub(super) fn waits(&mut self, waiter: &Waiter) {
@@ -173,6 +211,8 @@ impl Step<'_, '_> {
                 let last = open.failed.clone().unwrap_or_else(null);
                 self.closed(fiber, last, &[])
             }
+            // The grace period belongs to no request.
+            Timer::Grace => Ok(()),
             Timer::Timeout | Timer::Within => {
                 let policy = open.policy();
                 let timeout = |after: Option<i64>| format::duration(after.unwrap_or(0));
@@ -199,7 +239,7 @@ impl Step<'_, '_> {
                 match &asked.what {
                     RequestKind::Orchestration { .. } => {
                         let open = open.clone();
-                        self.terminate_child(&open, "its caller did not wait longer");
+                        self.cancel_child(&open, "its caller did not wait longer");
                         self.me.stale.insert(name);
                     }
                     RequestKind::Effect(Effect::Lock) => {
@@ -230,7 +270,7 @@ impl Step<'_, '_> {
                 },
             };
             let evaluated = self.evaluator.resume(&eval, fiber, &result)?;
-            self.note(seq, &result, &evaluated);
+            self.note(&Input::Answer(seq, result), &evaluated);
             self.evaluated(&evaluated)?;
         }
         Ok(())
@@ -284,7 +324,7 @@ impl Step<'_, '_> {
                 continue;
             }
             if let Some(open) = self.me.open.remove(fiber) {
-                self.withdraw(&open, true);
+                self.withdraw(&open, Children::Cancelled);
             }
         }
         let first = self.me.next;
@@ -306,11 +346,15 @@ impl Step<'_, '_> {
             }
         }
         if let Some(result) = &evaluated.result {
-            let outcome = match &**result {
-                Ok(_) => Outcome::Completed(result.clone()),
-                Err(_) => Outcome::Failed(result.clone()),
+            let outcome = match (&**result, &self.me.cancelled) {
+                (Ok(_), _) => Outcome::Completed(result.clone()),
+                // Nobody has caught the error of the cancellation.
+                (Err(error), Some(what)) if is_cancellation(error) => {
+                    Outcome::Terminated(what.reason.clone())
+                }
+                (Err(_), _) => Outcome::Failed(result.clone()),
             };
-            self.finish(outcome, true);
+            self.finish(outcome, Children::Cancelled);
         }
         Ok(())
     }
