@@ -141,8 +141,8 @@ effects! {
         Extern "extern" 3 3 ACTIVITY;
         /// Starts a program whose lines are read while it runs, given the same as `exec`.
         ExecStart "exec_start" 3 3 EFFECTFUL;
-        /// Waits for further lines of a program that was started: its handle, its name for messages,
-        /// and the number of the piece of lines.
+        /// Waits for further lines of a program that was started: its handle, its name for
+        /// messages, and the number of the piece of lines.
         ExecNext "exec_next" 3 3 EFFECTFUL;
         /// Ends a program that was started.
         ExecStop "exec_stop" 1 1 EFFECTFUL;

@@ -1,5 +1,5 @@
-//! Folders with all that is in them: their removal, the paths below a folder, and the paths that fit
-//! a pattern.
+//! Folders with all that is in them: their removal, the paths below a folder, and the paths that
+//! fit a pattern.
 
 use std::ffi::OsStr;
 use std::io;

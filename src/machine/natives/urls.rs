@@ -87,8 +87,8 @@ fn parse(args: &mut [Value]) -> Result<Value, Fail> {
     ]))
 }
 
-/// Returns how long a response asks to wait, given its headers `retry-after` and `date`: seconds, or
-/// the time until a date. Returns null for anything else.
+/// Returns how long a response asks to wait, given its headers `retry-after` and `date`: seconds,
+/// or the time until a date. Returns null for anything else.
 fn retry_after(args: &mut [Value]) -> Result<Value, Fail> {
     let (Value::Str(after), date) = (&args[0], &args[1]) else { return Ok(Value::Null) };
     let date = match date {

@@ -1,7 +1,7 @@
 //! Natives for YAML 1.2, with its core schema.
 //!
-//! The parser of the crate gives events, and the values are built here. So an alias shares the value
-//! of its anchor, and what all aliases stand for is counted.
+//! The parser of the crate gives events, and the values are built here. So an alias shares the
+//! value of its anchor, and what all aliases stand for is counted.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -83,7 +83,8 @@ struct Open {
 
 enum Parts {
     List(Vec<Value>),
-    /// The record, the names that were written and not merged, and the key that waits for its value.
+    /// The record, the names that were written and not merged, and the key that waits for its
+    /// value.
     Record(Record, HashSet<Rc<str>>, Option<Key>),
 }
 
