@@ -3,10 +3,9 @@
 use std::rc::Rc;
 
 use crate::builtins::{Context, Effect, engine, files, lines, looks, messages, outside, programs};
-use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
 use crate::machine::{
-    Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, zones,
+    Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, find_operation, zones,
 };
 
 use super::super::START;
@@ -459,12 +458,7 @@ fn begin_operation(
     let name = &entity.name;
     let unknown = || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
     let declared = image.code.find_entity(name).ok_or_else(unknown)?;
-    let Some(found) = declared.operations.iter().find(|known| known.name == operation) else {
-        let near = closest(operation, declared.operations.iter().map(|o| o.name.as_str()));
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let message = format!("entity `{name}` has no operation `{operation}`{hint}");
-        return Err(ErrorData::new("unknown_operation", message));
-    };
+    let found = find_operation(declared, name, operation)?;
     let identity =
         Identity { id: String::new(), key: key.to_string(), entity: Some(entity.clone()), attempt: 1 };
     Machine::operation(image.clone(), declared, found, args.items(), state, identity)
