@@ -250,7 +250,7 @@ impl Engine {
         self.entities.note(entity);
         self.taken(&Address::Entity(entity.clone()), mail);
         match (&mail.message, result) {
-            (Message::Call { caller, .. }, result) => self.reply(mail, caller.clone(), result),
+            (Message::Call { .. }, result) => self.answer_call(entity, mail, result),
             (Message::Signal { operation, .. }, Err(error)) => {
                 let what = format!("signal {entity}.{operation}");
                 self.emit(Leaving::Lost { what, error });

@@ -10,7 +10,7 @@ use crate::engine::{Durable, Ending, Gate, Gated, Leaving, Line, Unwritten};
 use crate::machine::ErrorData;
 use crate::permissions::Permissions;
 
-use super::Answer;
+use super::{Answer, Outcome};
 use super::command::Reply;
 use super::effect_call::{EffectCall, Owner};
 
@@ -20,6 +20,8 @@ pub(super) enum AwaitingCommit {
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
     Reply { to: Answer, reply: Reply },
     Lost { what: String, error: ErrorData },
+    /// The answer to a call of a client or an activity.
+    Answered { caller: String, result: Outcome },
     Line { writer: Writing, line: Result<Line, ErrorData> },
 }
 
@@ -41,6 +43,7 @@ impl AwaitingCommit {
             Leaving::Line { run, line } => AwaitingCommit::Line { writer: Writing::Run(run), line: Ok(line) },
             Leaving::Ended { instance, outcome, told } => AwaitingCommit::Ended { instance, outcome, told },
             Leaving::Lost { what, error } => AwaitingCommit::Lost { what, error },
+            Leaving::Answered { caller, result } => AwaitingCommit::Answered { caller, result },
         }
     }
 

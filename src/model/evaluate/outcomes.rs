@@ -236,7 +236,13 @@ impl Evaluator<'_> {
         let body = body.ok_or_else(|| Stop::Fault(format!("no activity `{name}`")))?;
         let identity = Identity { key: key.to_string(), attempt, ..Identity::default() };
         let machine = Machine::new(self.image.clone(), Context::Activity, body, task.args.items(), identity);
-        self.run_to_end(machine, choices, key, now, Some(view))
+        // An activity that calls an entity takes more than one step, so it needs a mock.
+        self.run_to_end(machine, choices, key, now, Some(view)).map_err(|stop| match stop {
+            Stop::NoMock { request } if !matches!(request.what, RequestKind::Effect(_)) => {
+                Stop::NoMock { request: task.clone() }
+            }
+            stop => stop,
+        })
     }
 
     fn keep(&mut self, hash: u128, mut all: Vec<Done>) -> Result<Rc<Vec<Done>>, Stop> {
@@ -374,7 +380,7 @@ impl Evaluator<'_> {
         view: &dyn View,
     ) -> Result<Done, Stop> {
         let RequestKind::Effect(effect) = request.what else {
-            return Err(Stop::Fault("not an effect".into()));
+            return Err(Stop::NoMock { request: request.clone() });
         };
         if let Some(mock) = self.program.mock(effect.name(), false) {
             let done = self.mocked(&mock.clone(), request, choices, view)?;
