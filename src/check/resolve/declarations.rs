@@ -296,3 +296,23 @@ impl Resolver<'_> {
         (self.in_loop, self.in_try) = (in_loop, in_try);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::check::{STD, load_stored, std_sources};
+
+    /// Programs in stores keep the meaning that their names had.
+    #[test]
+    fn operations_of_an_older_library_see_no_siblings() {
+        let text = "entity Cart {\n  state [2]\n  on sum() => sum(state)\n}\nCart(1).sum()\n";
+        let load = |rule: &str| {
+            let std = std_sources().iter();
+            let std = std.map(|(name, text)| (format!("{STD}{name}.df"), text.replace(rule, "\n")));
+            let modules: Vec<(String, String)> =
+                std::iter::once(("a.df".to_string(), text.to_string())).chain(std).collect();
+            load_stored(&modules).expect("it has modules")
+        };
+        assert!(load("\n// Entities: siblings.\n").is_sound());
+        assert!(!load("no such line").is_sound());
+    }
+}
