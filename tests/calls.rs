@@ -101,7 +101,9 @@ fn answers(at: &Path, key: &str) {
     }
     assert_eq!(call(&["deposit", "20.0", "--id", &id]), "125");
     let taken = fails(at, 1, &["call", &account, "deposit", "21", "--id", &id]);
-    let wanted = format!("the id `{id}` is that of `Account@{key}.deposit(20)`, and not of `Account@{key}.deposit(21)`");
+    let wanted = format!(
+        "the id `{id}` is that of `Account@{key}.deposit(20)`, and not of `Account@{key}.deposit(21)`"
+    );
     assert!(taken.contains(&wanted), "{taken}");
     // An error has its place and its calls, undoes the changes, and is the answer for good.
     for _ in 0..2 {
@@ -214,7 +216,8 @@ fn calls_happen_once_though_the_server_dies() {
         drop(server.take());
         server = Some(Server::new(at));
     }
-    let answers: Vec<String> = clients.into_iter().flat_map(|client| client.join().expect("it ends")).collect();
+    let answers: Vec<String> =
+        clients.into_iter().flat_map(|client| client.join().expect("it ends")).collect();
     let different: BTreeSet<i64> = answers.iter().map(|answer| answer.parse().expect("a number")).collect();
     let all = (CLIENTS * CALLS) as i64;
     assert_eq!(different, (101..=100 + all).collect(), "each call has an answer of its own");

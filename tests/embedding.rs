@@ -362,7 +362,10 @@ fn entities_answer() {
         let call = |id: &str, k: i64| runtime.call_entity_as::<i64>(id, "Counter", "c", "add", (k,));
         assert!(matches!(call("early", 1), Err(Error::Unknown(_))));
         let program = runtime.compile("p.df", text).expect("it compiles");
-        assert_eq!(runtime.start(&program, "adds", (1,)).expect("it starts").wait::<i64>().expect("it ends"), 1);
+        assert_eq!(
+            runtime.start(&program, "adds", (1,)).expect("it starts").wait::<i64>().expect("it ends"),
+            1
+        );
         assert_eq!(runtime.call_entity::<i64>("Counter", "c", "add", (1,)).expect("an answer"), 2);
         assert_eq!((call("x", 5).expect("an answer"), call("x", 5).expect("the same")), (7, 7));
         let Err(Error::IdTaken { function, message, .. }) = call("x", 6) else { panic!("the id is taken") };

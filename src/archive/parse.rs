@@ -5,8 +5,7 @@ use serde_json::Value as Json;
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
     Args, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, LifeId,
-    RecordedRequest,
-    Status, StoredLines, StoredMail, StoredProgram, keys,
+    RecordedRequest, Status, StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::kv::Pair;
 use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, Value, json as values};

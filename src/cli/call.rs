@@ -25,13 +25,8 @@ pub fn call(call: Call) -> Result<u8, Problem> {
     let timeout = call.timeout.as_deref().map(duration).transpose()?;
     let id = call.id.unwrap_or_else(|| format!("call-{}", unique()));
     let mut store = Access::open(&call.store.store)?;
-    let asked = Command::Call {
-        id: id.clone(),
-        entity: entity.clone(),
-        operation: operation.clone(),
-        args,
-        timeout,
-    };
+    let asked =
+        Command::Call { id: id.clone(), entity: entity.clone(), operation: operation.clone(), args, timeout };
     let again = format!("`--id {id}` asks for the answer of this call again");
     let reply = store.ask(asked).map_err(|problem| {
         problem.hint(format!("if the call was accepted, it happens, and happens once: {again}"))

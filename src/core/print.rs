@@ -38,7 +38,8 @@ pub fn print(core: &Core, program: &Program, all: bool) -> String {
                 for (_, f) in operations {
                     show(&mut out, module, "on", f);
                 }
-                let is_private = |f: &Function| private.iter().any(|name| f.name.ends_with(&format!(".{name}")));
+                let is_private =
+                    |f: &Function| private.iter().any(|name| f.name.ends_with(&format!(".{name}")));
                 for (_, f) in members.iter().filter(|(_, f)| is_private(f)) {
                     show(&mut out, module, "fn", f);
                 }

@@ -15,8 +15,8 @@ use super::program::known_image;
 use super::purge::Tree;
 use super::read_error::ReadError;
 use super::reads::{
-    Deployed, Images, deployed, read_answers, read_holds, read_life, read_lines, read_mail, read_past, read_record,
-    read_time,
+    Deployed, Images, deployed, read_answers, read_holds, read_life, read_lines, read_mail, read_past,
+    read_record, read_time,
 };
 use super::record::InstanceRecord;
 use super::rekey::{Moved, rekeying};

@@ -100,7 +100,8 @@ pub use purge::{Tree, unused_programs};
 pub use quotas::Quotas;
 pub use read_error::ReadError;
 pub use reads::{
-    Deployed, Images, deployed, read_call, read_history, read_holds, read_life, read_mail, read_record, read_time,
+    Deployed, Images, deployed, read_call, read_history, read_holds, read_life, read_mail, read_record,
+    read_time,
 };
 pub use record::{InstanceRecord, Lifecycle, Status};
 pub use replay::{Replayed, Watcher, replay, state_at_end};

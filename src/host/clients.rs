@@ -10,8 +10,8 @@ use hashbrown::HashMap;
 
 use crate::engine::Ending;
 
-use super::{Answer, Outcome};
 use super::command::Reply;
+use super::{Answer, EffectResult};
 
 /// The parties that wait for instances.
 #[derive(Default)]
@@ -126,7 +126,7 @@ impl Clients {
     }
 
     /// Passes the answer of a call to the clients that wait for it.
-    pub(super) fn answer(&mut self, call: &str, result: &Outcome) {
+    pub(super) fn answer(&mut self, call: &str, result: &EffectResult) {
         for Calling { number, deadline, reply } in self.calls.remove(call).unwrap_or_default() {
             if let Some(due) = deadline {
                 self.deadlines.remove(&(due, call.to_string(), number));

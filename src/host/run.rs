@@ -411,8 +411,7 @@ impl Host {
             return Ok(Some(message));
         }
         let now = self.now();
-        let timer =
-            [self.engine.next_due(), self.performers.activities.next_due(), self.clients.next_due()];
+        let timer = [self.engine.next_due(), self.performers.activities.next_due(), self.clients.next_due()];
         let timer = timer
             .into_iter()
             .flatten()
@@ -647,7 +646,7 @@ impl Host {
     }
 
     /// Passes the answer of an entity to the client or the activity that called it.
-    fn answered(&mut self, caller: &str, result: super::Outcome) {
+    fn answered(&mut self, caller: &str, result: super::EffectResult) {
         let caller = Waiter { instance: caller.into(), life: 0, execution: 0, seq: 0 };
         if let Some(call) = caller.client_id() {
             self.clients.answer(call, &result);

@@ -20,8 +20,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Answer, Command, HostSession, Queries, Query, QueryError, Reply, Starting, answered};
-use crate::engine::query::InstanceFilter;
 use crate::code::ProgramHash;
+use crate::engine::query::InstanceFilter;
 use crate::engine::{InstanceRecord, Retention, SCRIPT, load_modules};
 use crate::host::externs::Externs;
 use crate::host::{self, Handle, Reads, Settings, unique};

@@ -121,9 +121,8 @@ impl Outside for Callers {
             Err(_) => false,
         };
         self.calls.retain(|call| !has_answer(call));
-        let asks = |call: &Call| {
-            !self.asked.contains(&call.id) && matches!(read_call(durable, &call.id), Ok(None))
-        };
+        let asks =
+            |call: &Call| !self.asked.contains(&call.id) && matches!(read_call(durable, &call.id), Ok(None));
         let next = self.calls.iter().rposition(asks);
         if rests {
             match next {

@@ -101,7 +101,8 @@ impl Resolver<'_> {
                     let before = self.program.diagnostics.len();
                     self.count(&name, given, certain, min, max, span, Some(declared));
                     if hides && let Some(error) = self.program.diagnostics.get_mut(before) {
-                        let hint = format!("this `{name}` is the entity's operation; give one of them another name");
+                        let hint =
+                            format!("this `{name}` is the entity's operation; give one of them another name");
                         error.hint = Some(hint);
                     }
                 }
@@ -231,9 +232,12 @@ impl Resolver<'_> {
             return;
         }
         let (place, name) = (self.place(value.span.to(name.span)), &name.name);
-        let error = Diagnostic::error(format!("`self` has no `{name}`"), place, "`self` has the id and the key");
+        let error =
+            Diagnostic::error(format!("`self` has no `{name}`"), place, "`self` has the id and the key");
         self.report(
-            error.hint(format!("an operation of the same entity is called by its name: `{name}(…)`")).tolerated(),
+            error
+                .hint(format!("an operation of the same entity is called by its name: `{name}(…)`"))
+                .tolerated(),
         );
     }
 

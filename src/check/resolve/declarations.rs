@@ -219,8 +219,9 @@ impl Resolver<'_> {
     /// Returns whether a binding is an operation of the surrounding entity whose name means
     /// something else outside of the entity.
     pub(super) fn hides(&self, binding: BindingId, name: &Name) -> bool {
-        let is_operation =
-            self.owner.is_some_and(|owner| self.program.globals[owner].operations.iter().any(|(n, ..)| n == name));
+        let is_operation = self
+            .owner
+            .is_some_and(|owner| self.program.globals[owner].operations.iter().any(|(n, ..)| n == name));
         let outside = self.program.modules[self.module].globals.contains_key(name)
             || self.std_member("prelude", name).is_some();
         self.siblings.contains(&binding) && is_operation && outside

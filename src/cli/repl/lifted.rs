@@ -43,7 +43,12 @@ pub fn pieces(text: &str, span: Span, functions: &BTreeSet<String>) -> (Vec<Piec
         let is_declared =
             matches!(before, Some(Token::Activity | Token::Orchestration | Token::Entity | Token::Const));
         let is_hidden = members.contains(&**name);
-        if !functions.contains(&**name) || is_hidden || is_member || is_declared || after == Some(&Token::Colon) {
+        if !functions.contains(&**name)
+            || is_hidden
+            || is_member
+            || is_declared
+            || after == Some(&Token::Colon)
+        {
             continue;
         }
         let (start, end) = (span.start + *start as u32, span.start + *end as u32);

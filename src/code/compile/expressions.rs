@@ -9,7 +9,9 @@ use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
 use super::conditions::comparison;
-use super::{Captures, Compiler, Constant, FunctionId, Group, Leave, Op, Reg, Surroundings, Target, constant};
+use super::{
+    Captures, Compiler, Constant, FunctionId, Group, Leave, Op, Reg, Surroundings, Target, constant,
+};
 
 impl Compiler<'_, '_> {
     /// Compiles a node, and returns the register of its value: `to` if that is given, else any

@@ -373,12 +373,7 @@ impl Compiler<'_, '_> {
         &mut self.states[last]
     }
 
-    fn function(
-        &mut self,
-        f: &core::Function,
-        id: FunctionId,
-        around: Surroundings<'_>,
-    ) {
+    fn function(&mut self, f: &core::Function, id: FunctionId, around: Surroundings<'_>) {
         let mut state = State::default();
         for (index, var) in f.params.iter().enumerate() {
             state.locals.insert(*var, index as Reg);
