@@ -13,6 +13,7 @@ mod address;
 mod agenda;
 mod arrivals;
 mod before;
+mod calling;
 mod calls;
 mod checkpoint;
 mod circle;
