@@ -352,6 +352,38 @@ fn instances_and_entities_are_reached_by_name() {
 }
 
 #[test]
+fn entities_answer() {
+    let (folder, store) = folder();
+    let text = "entity Counter {\n  state {n: 0}\n  on add(k) { state.n += small(k); state.n }\n  \
+        fn small(k) { if k > 9 { throw {kind: \"large\", message: \"{k}\"} }; k }\n}\n\
+        activity add(k) => Counter(\"c\").add(k)\norchestration adds(k) => add(k)\n";
+    {
+        let runtime = Runtime::open(&store).expect("it opens");
+        let call = |id: &str, k: i64| runtime.call_entity_as::<i64>(id, "Counter", "c", "add", (k,));
+        assert!(matches!(call("early", 1), Err(Error::Unknown(_))));
+        let program = runtime.compile("p.df", text).expect("it compiles");
+        assert_eq!(
+            runtime.start(&program, "adds", (1,)).expect("it starts").wait::<i64>().expect("it ends"),
+            1
+        );
+        assert_eq!(runtime.call_entity::<i64>("Counter", "c", "add", (1,)).expect("an answer"), 2);
+        assert_eq!((call("x", 5).expect("an answer"), call("x", 5).expect("the same")), (7, 7));
+        let Err(Error::IdTaken { function, message, .. }) = call("x", 6) else { panic!("the id is taken") };
+        assert_eq!(function, "Counter.add");
+        assert!(message.contains("`Counter@c.add(5)`"), "{message}");
+        let large = failure(call("y", 10));
+        assert_eq!((large.kind(), large.message().as_str()), ("large", "10"));
+        assert!(large.report().contains("p.df:4"), "{}", large.report());
+        let wrong = runtime.call_entity::<String>("Counter", "c", "add", (1,));
+        assert!(matches!(wrong, Err(Error::Conversion(_))));
+        assert!(matches!(call("a:b", 1), Err(Error::Refused(_))));
+    }
+    let runtime = Runtime::open(&store).expect("it opens again");
+    assert_eq!(runtime.call_entity_as::<i64>("x", "Counter", "c", "add", (5,)).expect("it is kept"), 7);
+    drop(folder);
+}
+
+#[test]
 fn mistakes_are_told_before_anything_runs() {
     let (folder, runtime) = plain();
     let Err(Error::Invalid(text)) = runtime.compile("p.df", "orchestration f( {").map(|_| ()) else {

@@ -68,6 +68,15 @@ fn declarations_can_be_used_and_replaced() {
     assert_eq!(shows(entries), "\"hello 1\"\n\"bye 2\"\n2\n4\n\"bye 3\"\n");
 }
 
+/// Within an entity, its own operations hide the functions of the session.
+#[test]
+fn an_entity_of_a_session_means_its_own_operations() {
+    let entries = "fn add(n) => n * 100\nfn many(n) => n * 10\n\
+                   entity C { state 0; on add(n) { state += n; state }; on twice(n) { add(n); add(many(n)) } }\n\
+                   C(1).twice(2)\nadd(3)\n";
+    assert_eq!(shows(entries), "22\n300\n");
+}
+
 #[test]
 fn tasks_and_waits_go_on_from_entry_to_entry() {
     assert_eq!(shows("let t = async do { sleep(30ms); \"done\" }\n1\nawait t\n"), "1\n\"done\"\n");

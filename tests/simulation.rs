@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use common::callers::{self, Callers};
 use common::crowd::{self, Crowd};
 use common::operator::{self, Operator};
 use common::program::{Program, areas, programs};
@@ -125,6 +126,25 @@ fn operated(seed: u64, crash: Crash) -> Result<u32, String> {
         }
     }
     Ok(world.crashes)
+}
+
+/// Clients call an entity beside critical sections, in worlds with crashes. They ask again until
+/// each call has its answer.
+#[test]
+fn calls_of_clients_happen_once() {
+    let (first, runs) = (setting("SIMULATION_SEED", 1), setting("SIMULATION_RUNS", 60));
+    let image = image(callers::PROGRAM);
+    let mut crashes = 0;
+    for seed in first..first + runs {
+        let mut world = World::new(image.clone(), u64::wrapping_mul(seed, 7_919));
+        world.crash = often(seed);
+        world.checkpoints = checkpoints(seed);
+        world.is_operated_by(Box::new(Callers::new(image.clone(), seed)));
+        let ended = world.run_to_the_end().and_then(|()| callers::check(&world));
+        ended.unwrap_or_else(|reason| panic!("seed {seed}: {reason}\n{}", world.trace.join("\n")));
+        crashes += world.crashes;
+    }
+    assert!(runs < 10 || crashes > 0, "nothing crashed");
 }
 
 /// Each client is answered within a bounded number of turns, next to endless operations and
@@ -273,7 +293,7 @@ fn many_with(
     bug: Option<Bug>,
     change: impl FnOnce(&mut Code),
 ) -> Result<u32, String> {
-    let mut random = Random::new(seed.wrapping_mul(7_919));
+    let mut random = Random::new(u64::wrapping_mul(seed, 7_919));
     let text = many_program(&mut random);
     let mut world = World::new(image_with(&text, change), random.next());
     (world.crash, world.bug) = (crash, bug);

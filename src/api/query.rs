@@ -8,7 +8,7 @@ use crate::engine::query::{
 };
 use crate::engine::{Function, History, InstanceRecord, ReadError, functions, read_modules, read_record};
 use crate::kv::{Cause, Read};
-use crate::machine::EntityId;
+use crate::machine::{EntityId, ErrorData};
 
 /// The number of items of each page when all items are wanted.
 const WHOLE: u32 = 1_000;
@@ -130,6 +130,13 @@ pub fn answered(store: &dyn Read, query: &Query) -> Result<Answer, ReadError> {
 pub trait Queries {
     /// Answers a query.
     fn query(&self, query: Query) -> Result<Answer, QueryError>;
+
+    /// Returns the program in whose texts the places of an error are, if the store has it.
+    fn program_of(&self, error: &ErrorData) -> Result<Option<ProgramHash>, QueryError> {
+        let wanted = error.trace.program.to_le_bytes();
+        let mut all = self.programs()?.into_iter().map(|view| view.hash);
+        Ok(all.find(|hash| error.trace.program != 0 && hash.0.starts_with(&wanted)))
+    }
 
     /// Returns the record of an instance, or `None` if there is no such instance.
     fn instance(&self, id: &str) -> Result<Option<InstanceRecord>, QueryError> {

@@ -55,7 +55,7 @@ pub fn export(store: &dyn Read, how: Exporting, out: &mut impl Write) -> Result<
     if !salvages {
         let mut lines = 0u64;
         store.scan(b"", &mut |key, _| {
-            lines += u64::from(key != keys::CANONICAL);
+            lines += u64::from(is_exported(key));
             true
         })?;
         head["lines"] = json!(lines);
@@ -64,8 +64,7 @@ pub fn export(store: &dyn Read, how: Exporting, out: &mut impl Write) -> Result<
     let mut chain = if salvages { Chain::salvaging() } else { Chain::default() };
     let (mut exported, mut written) = (Exported::default(), Ok(()));
     store.scan(b"", &mut |key, bytes| {
-        // An import writes canonical keys.
-        if key == keys::CANONICAL {
+        if !is_exported(key) {
             return true;
         }
         match line(key, bytes, &mut chain, redaction.as_ref()) {
@@ -83,6 +82,11 @@ pub fn export(store: &dyn Read, how: Exporting, out: &mut impl Write) -> Result<
     written.and_then(|()| out.flush()).map_err(ArchiveError::Output)?;
     exported.gaps = chain.gaps;
     Ok(exported)
+}
+
+/// Whether a key has a line. An import writes canonical keys, and gives answers new places.
+fn is_exported(key: &[u8]) -> bool {
+    key != keys::CANONICAL && !key.starts_with(keys::ANSWERS)
 }
 
 /// Gathers the secrets in the histories of a store.

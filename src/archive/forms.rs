@@ -19,7 +19,7 @@ pub fn data(data: &Data) -> Json {
     serde_json::from_str(&values::from_data(data)).unwrap_or_default()
 }
 
-fn error(error: &ErrorData) -> Json {
+pub(super) fn error(error: &ErrorData) -> Json {
     json!({"value": data(&error.value), "trace": error.trace})
 }
 

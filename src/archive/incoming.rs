@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 
 use crate::code::{ProgramHash, modules_hash};
-use crate::engine::{Address, Deployed, Function, Hold, InstanceRecord, StoredProgram, keys, read_history};
+use crate::engine::{
+    Address, ClientCall, Deployed, Function, Hold, InstanceRecord, Kept, StoredProgram, keys, read_history,
+};
 use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
 
 use super::error::Refusal;
+
+/// A key with its new value.
+type Write = (Vec<u8>, Option<Vec<u8>>);
 
 /// A value, and the number of its line.
 struct Line {
@@ -102,7 +107,30 @@ impl Incoming {
         for (key, line) in &self.lines {
             view.complete(key, &line.value).map_err(|reason| refused(line, reason))?;
         }
+        let places = self.places(store, &batch);
+        batch.writes.extend(places.map_err(|error| Refusal { line: None, reason: error.to_string() })?);
         Ok(batch)
+    }
+
+    /// Returns the places of the answers to clients that a batch writes, after those of the store.
+    fn places(&self, store: &dyn Read, batch: &Batch) -> Result<Vec<Write>, StoreError> {
+        let new = batch.writes.iter().filter_map(|(key, value)| {
+            let id = std::str::from_utf8(key.strip_prefix(keys::CALLS)?).ok()?;
+            let bytes = value.as_ref()?;
+            let call = ClientCall::decode(bytes).filter(|call| call.answer.is_some())?;
+            Some((call.asked, id.to_string(), bytes.len() as u64))
+        });
+        let mut new: Vec<(i64, String, u64)> = new.collect();
+        new.sort();
+        let mut next = 0;
+        store.scan(keys::ANSWERS, &mut |key, _| {
+            next = keys::parse_answer(key).map_or(next, |number| next.max(number + 1));
+            true
+        })?;
+        let place = |((_, id, bytes), number): ((i64, String, u64), u64)| {
+            (keys::answer(number), Some(Kept { number, id, bytes }.encode()))
+        };
+        Ok(new.into_iter().zip(next..).map(place).collect())
     }
 }
 
@@ -226,6 +254,7 @@ fn named(key: &[u8]) -> String {
         (keys::ACTIVE, "the root of"),
         (keys::DEPLOYED, "the program of entity"),
         (keys::FUNCTIONS, "the deployed function"),
+        (keys::CALLS, "the call"),
     ];
     for (prefix, what) in kinds {
         if let Some(id) = key.strip_prefix(prefix) {

@@ -3,13 +3,13 @@
 use serde_json::{Value as Json, json};
 
 use crate::engine::{
-    Checkpoint, Chunk, Deployed, Entry, Function, Hold, InstanceRecord, StoredLines, StoredMail,
+    Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, StoredLines, StoredMail,
     StoredProgram, keys,
 };
 use crate::machine::{Data, format};
 
 use super::chain::Chain;
-use super::forms::{data, entry, hex, instance, message, output, reference};
+use super::forms::{data, entry, error, hex, instance, message, output, reference};
 use super::redact::Redaction;
 
 /// Returns the line of a key and its value. The error names the unreadable part.
@@ -67,6 +67,10 @@ pub(super) fn line(
             "stored": hex(bytes),
         }));
     }
+    if let Some(id) = key.strip_prefix(keys::CALLS) {
+        let call = ClientCall::decode(bytes).ok_or_else(|| unreadable(key))?;
+        return Ok(call_line(&text(id), &call));
+    }
     if key == keys::TIME {
         let time = bytes.try_into().map(i64::from_be_bytes).map_err(|_| unreadable(key))?;
         return Ok(json!({"type": "time", "time": format::instant(time)}));
@@ -87,6 +91,21 @@ fn function_line(name: &str, function: &Function) -> Json {
         "permissions": function.permissions, "arity": function.arity,
         "deployed": format::instant(function.deployed),
     })
+}
+
+/// Returns the line of a client's call.
+fn call_line(id: &str, call: &ClientCall) -> Json {
+    let ClientCall { entity, operation, args, asked, answer } = call;
+    let mut out = json!({
+        "type": "call", "id": id, "entity": entity.to_string(), "reference": data(&reference(entity)),
+        "operation": operation, "args": data(args), "asked": format::instant(*asked),
+    });
+    match answer {
+        Some(Ok(value)) => out["value"] = data(value),
+        Some(Err(failure)) => out["error"] = error(failure),
+        None => {}
+    }
+    out
 }
 
 /// Returns the line of a message.

@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 
 use crate::code::{ProgramHash, text_hash};
 use crate::engine::{
-    Args, Checkpoint, Chunk, Deployed, Entry, Function, Hold, InstanceRecord, LifeId, RecordedRequest,
-    Status, StoredLines, StoredMail, StoredProgram, keys,
+    Args, Checkpoint, Chunk, ClientCall, Deployed, Entry, Function, Hold, InstanceRecord, LifeId,
+    RecordedRequest, Status, StoredLines, StoredMail, StoredProgram, keys,
 };
 use crate::kv::Pair;
 use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, Value, json as values};
@@ -85,6 +85,7 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             StoredLines::decode(&stored)?;
             Some((keys::lines(json["number"].as_u64()?), stored))
         }
+        "call" => Some((keys::call(json["id"].as_str()?), read_call(json)?.encode())),
         "time" => {
             let time = read_time(&json["time"])?;
             Some((keys::TIME.to_vec(), time.to_be_bytes().to_vec()))
@@ -128,6 +129,22 @@ fn read_error(json: &Json) -> Option<ErrorData> {
 fn read_time(json: &Json) -> Option<i64> {
     let instant: jiff::Timestamp = json.as_str()?.parse().ok()?;
     i64::try_from(instant.as_nanosecond()).ok()
+}
+
+fn read_call(json: &Json) -> Option<ClientCall> {
+    keys::bad_id(json["id"].as_str()?).is_none().then_some(())?;
+    let answer = match (json.get("value"), json.get("error")) {
+        (Some(value), _) => Some(Ok(read_data(value)?)),
+        (None, Some(failure)) => Some(Err(read_error(failure)?)),
+        (None, None) => None,
+    };
+    Some(ClientCall {
+        entity: read_entity(&json["reference"])?,
+        operation: json["operation"].as_str()?.to_string(),
+        args: read_data(&json["args"])?,
+        asked: read_time(&json["asked"])?,
+        answer,
+    })
 }
 
 fn read_instance(json: &Json) -> Option<InstanceRecord> {

@@ -21,9 +21,8 @@ impl Construct {
     /// Returns the contexts in which the construct may be used.
     pub fn contexts(self) -> Contexts {
         match self {
-            Construct::Async | Construct::Await | Construct::Lock | Construct::EntityCall => {
-                Contexts::ORCHESTRATION
-            }
+            Construct::Async | Construct::Await | Construct::Lock => Contexts::ORCHESTRATION,
+            Construct::EntityCall => Contexts::ACTIVE,
             Construct::Start | Construct::Signal | Construct::Call(GlobalKind::Activity) => {
                 Contexts::EFFECTFUL
             }

@@ -327,6 +327,7 @@ fn declare(program: &mut Program, module: ModuleId) {
             script_bound: None,
             alias: alias(program.modules[module].std, stmt),
             operations: operations(&stmt.kind),
+            private: private(&stmt.kind),
             binding: u32::MAX,
         });
         let same = |global: &&Global| {
@@ -372,6 +373,15 @@ fn operations(kind: &StmtKind) -> Vec<(crate::syntax::token::Name, usize, usize)
             let (min, max) = super::scope::arity(&f.params);
             Some((f.name.name.clone(), min, max))
         }
+        _ => None,
+    };
+    entity.members.iter().filter_map(of).collect()
+}
+
+fn private(kind: &StmtKind) -> Vec<(crate::syntax::token::Name, Span)> {
+    let StmtKind::Entity(entity) = kind else { return Vec::new() };
+    let of = |member: &tree::Member| match member {
+        tree::Member::Function(f) => Some((f.name.name.clone(), f.name.span)),
         _ => None,
     };
     entity.members.iter().filter_map(of).collect()

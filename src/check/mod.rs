@@ -51,6 +51,15 @@ impl Program {
         self.diagnostics.iter().all(|d| d.severity != Severity::Error)
     }
 
+    /// Returns whether the operations of an entity see one another. In programs whose stored
+    /// standard library predates this rule, their names mean what they meant before.
+    fn has_siblings(&self) -> bool {
+        let mut modules = self.modules.iter().filter(|module| module.std == Some("prelude"));
+        modules.any(|module| {
+            self.sources.files[module.source as usize].text.contains("\n// Entities: siblings.\n")
+        })
+    }
+
     /// Returns the names of the `extern activity`s, and the places of their declarations.
     pub fn externs(&self) -> impl Iterator<Item = (&str, Place)> {
         self.globals.iter().filter_map(|global| {
@@ -149,6 +158,8 @@ pub struct Global {
     pub alias: Option<BuiltinId>,
     /// The operations of an entity, with the least and greatest number of their arguments.
     pub operations: Vec<(Name, usize, usize)>,
+    /// The names of an entity's private functions.
+    pub private: Vec<(Name, Span)>,
     /// The variable that holds the function, if it is bound to the script.
     pub binding: BindingId,
 }

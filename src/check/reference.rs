@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use crate::syntax::parse;
-use crate::syntax::tree::{Module, Param, StmtKind};
+use crate::syntax::tree::{Entity, Member, Module, Param, StmtKind};
 
 use super::load::std_sources;
 
@@ -75,8 +75,25 @@ pub fn of(module: &str, text: &str) -> Vec<Entry> {
             signature: format!("{word} {}{params}", name.name),
             doc: doc.as_ref().map(|doc| doc.to_string()).unwrap_or_default(),
         });
+        if let StmtKind::Entity(entity) = &item.kind {
+            all.extend(operations(module, entity, text));
+        }
     }
     all
+}
+
+/// Returns the operations of an entity. Its functions are private.
+fn operations(module: &str, entity: &Entity, text: &str) -> Vec<Entry> {
+    let of = |member: &Member| {
+        let Member::Operation(f) = member else { return None };
+        Some(Entry {
+            module: module.to_string(),
+            name: format!("{}.{}", entity.name.name, f.name.name),
+            signature: format!("on {}({})", f.name.name, shown(&f.params, text)),
+            doc: f.doc.as_ref().map(|doc| doc.to_string()).unwrap_or_default(),
+        })
+    };
+    entity.members.iter().filter_map(of).collect()
 }
 
 /// Returns parameters as they are written.

@@ -69,6 +69,8 @@ pub enum Command {
     Raise(Raise),
     /// Send a signal to an entity
     Signal(Signal),
+    /// Call an operation of an entity, and show its answer
+    Call(Call),
     /// Show the status that an instance has set
     Status(One),
     /// Suspend an instance
@@ -459,6 +461,32 @@ pub struct Cancel {
     /// Terminate the instance if its clean-up takes longer [default: 30s]
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<String>,
+    #[command(flatten)]
+    pub store: InStore,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  durable call Account@alice balance
+  durable call Account@alice deposit 5 --id deposit-17
+  durable call 'Account@[\"eu\", 7]' balance --timeout 5s --json")]
+pub struct Call {
+    /// The entity: its name, `@` and its key
+    pub entity: String,
+    /// The operation
+    pub operation: String,
+    /// The arguments: JSON, or plain text
+    #[arg(allow_negative_numbers = true)]
+    pub args: Vec<String>,
+    /// The id of the call: a call that is repeated with its id happens once, and has the same answer
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Wait for the answer no longer than this duration
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// Print the answer as one line of JSON
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub store: InStore,
 }

@@ -26,7 +26,7 @@ fn data(value: &Value) -> Result<Data, Problem> {
     Data::encode(value).map_err(|fail| Problem::new(USAGE, error::title(&fail.value)))
 }
 
-fn arguments(texts: &[String]) -> Result<Data, Problem> {
+pub(super) fn arguments(texts: &[String]) -> Result<Data, Problem> {
     data(&Value::list(texts.iter().map(|text| argument(text)).collect::<Result<_, _>>()?))
 }
 
@@ -156,7 +156,7 @@ pub fn cancel(Cancel { id, reason, grace, store }: Cancel) -> Result<u8, Problem
 }
 
 /// Reads a duration of the command line, in nanoseconds.
-fn duration(text: &str) -> Result<i64, Problem> {
+pub(super) fn duration(text: &str) -> Result<i64, Problem> {
     super::table::duration(text).ok_or_else(|| {
         Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
     })

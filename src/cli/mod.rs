@@ -7,6 +7,7 @@
 mod access;
 mod arguments;
 mod asks;
+mod call;
 mod check;
 mod clients;
 mod document;
@@ -104,6 +105,7 @@ fn dispatch(command: Command) -> Result<u8, Problem> {
         Command::Wait(one) => run::wait(one),
         Command::Raise(raise) => clients::raise(raise),
         Command::Signal(signal) => clients::signal(signal),
+        Command::Call(asked) => call::call(asked),
         Command::Status(one) => clients::status(one),
         Command::Suspend(one) => clients::suspend(one),
         Command::Unsuspend(one) => clients::unsuspend(one),

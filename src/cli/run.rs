@@ -449,7 +449,7 @@ pub fn outcome(store: &dyn Queries, id: &str, as_json: bool, shows: Shows) -> Re
 }
 
 /// Returns a result for people: the content of a string, or any other value as a program writes it.
-fn result_text(value: &Data) -> String {
+pub(super) fn result_text(value: &Data) -> String {
     let value = value.decode();
     format::to_text(&value).unwrap_or_else(|_| format::display(&value))
 }

@@ -84,6 +84,7 @@ pub fn outside(request: &Asked) -> String {
             request.args.items().first().map(crate::machine::format::display).unwrap_or_default()
         }
         RequestKind::Effect(effect) => effect.mocked_as(),
+        RequestKind::Activity { name, .. } => name.clone(),
         _ => "it".to_string(),
     }
 }
@@ -92,7 +93,12 @@ pub fn outside(request: &Asked) -> String {
 pub fn no_mock(shown: &Shown<'_>, request: &Asked, explored: &str) -> String {
     let name = outside(request);
     let label = [(request.place, "asked for here".to_string())];
-    let notes = [format!("what is outside is not touched when a program is {explored}")];
+    let notes = [match request.what {
+        RequestKind::Activity { .. } => {
+            format!("it calls an entity, and when a program is {explored}, an activity is a single step")
+        }
+        _ => format!("what is outside is not touched when a program is {explored}"),
+    }];
     let hint = format!("say what can come of it: `mock {name} with fn (…) => …, fn (…) => throw {{…}}`");
     let labels = if shown.is_ours(request.place) { &label[..] } else { &[] };
     shown.message(ReportKind::Error, &format!("`{name}` has no mock"), labels, &notes, Some(&hint))

@@ -98,6 +98,8 @@ pub struct Entity {
     /// The index of the `const` with the initial state; `None` means null.
     pub initial: Option<usize>,
     pub operations: Vec<Operation>,
+    /// The names of the functions that can't be called from outside.
+    pub private: Vec<String>,
 }
 
 /// An operation of an entity. The last parameter of its function is the cell of the state.

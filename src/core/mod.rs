@@ -342,11 +342,16 @@ pub enum Item {
         context: Context,
     },
     /// A stub that makes a reference, the initial state, and the operations. The last parameter of
-    /// each operation is the cell of the state.
+    /// each operation is the cell of the state, the variable `state`. The members are the functions
+    /// and operations that others of the entity call. They capture the cell.
     Entity {
         stub: Function,
         initial: Option<Function>,
         operations: Vec<(Name, Function)>,
+        state: Var,
+        members: Vec<(Var, Function)>,
+        /// The names of the private functions.
+        private: Vec<Name>,
     },
     Test {
         name: String,

@@ -31,12 +31,17 @@ pub fn print(core: &Core, program: &Program, all: bool) -> String {
                     if *context == crate::builtins::Context::Activity { "activity" } else { "orchestration" };
                 show(&mut out, module, what, body);
             }
-            Item::Entity { initial, operations, .. } => {
+            Item::Entity { initial, operations, members, private, .. } => {
                 if let Some(f) = initial {
                     show(&mut out, module, "state", f);
                 }
                 for (_, f) in operations {
                     show(&mut out, module, "on", f);
+                }
+                let is_private =
+                    |f: &Function| private.iter().any(|name| f.name.ends_with(&format!(".{name}")));
+                for (_, f) in members.iter().filter(|(_, f)| is_private(f)) {
+                    show(&mut out, module, "fn", f);
                 }
             }
             Item::Test { body, .. } => show(&mut out, module, "test", body),

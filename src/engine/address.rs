@@ -53,7 +53,36 @@ pub struct Waiter {
     pub seq: u64,
 }
 
+/// The beginning of a caller that is a client. No instance's id has a space.
+const CLIENT: &str = "client ";
+/// The beginning of a caller that is an activity.
+const ACTIVITY: &str = "activity ";
+
 impl Waiter {
+    fn outside(instance: String) -> Waiter {
+        Waiter { instance, life: 0, execution: 0, seq: 0 }
+    }
+
+    /// Returns a client as the caller of an operation, by the id of its call.
+    pub fn client(id: &str) -> Waiter {
+        Waiter::outside([CLIENT, id].concat())
+    }
+
+    /// Returns an activity as the caller of an operation, by the id of its call.
+    pub fn activity(id: &str) -> Waiter {
+        Waiter::outside([ACTIVITY, id].concat())
+    }
+
+    /// Returns the id of the call, if the caller is a client.
+    pub fn client_id(&self) -> Option<&str> {
+        self.instance.strip_prefix(CLIENT)
+    }
+
+    /// Whether the caller is no instance.
+    pub fn is_outside(&self) -> bool {
+        self.instance.starts_with(CLIENT) || self.instance.starts_with(ACTIVITY)
+    }
+
     /// Returns the instance that waits.
     pub fn life_id(&self) -> LifeId {
         LifeId { id: self.instance.clone(), life: self.life }

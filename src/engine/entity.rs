@@ -137,8 +137,11 @@ impl Entities {
             self.owners.entry(owner.life_id()).or_insert_with(|| set.clone());
         }
         let slot = self.slot(entity);
+        // A call of the holder's activity comes from within, too. The engine has checked the holder
+        // when the activity made it, and the holder stays until the call is answered or given up.
         let is_holder = |caller: &Waiter| {
-            slot.hold.as_ref().is_some_and(|hold| hold.owner.is_of(&caller.instance, caller.life))
+            let is_of = |hold: &Hold| hold.owner.is_of(&caller.instance, caller.life);
+            slot.hold.as_ref().is_some_and(|hold| caller.is_outside() || is_of(hold))
         };
         match &mail.message {
             Message::Call { caller, within: true, .. } if is_holder(caller) => slot.lane.push_back(mail),

@@ -11,7 +11,8 @@ use crate::kv::Batch;
 use crate::machine::{Data, EntityId, ErrorData, Image, Request};
 use crate::permissions::Permissions;
 
-use super::address::{Address, LifeId};
+use super::address::{Address, LifeId, Waiter};
+use super::calls::{ClientCall, Kept};
 use super::entity::{Deployment, Hold};
 use super::evaluation::Mismatch;
 use super::gate::Gated;
@@ -65,6 +66,8 @@ pub enum Event {
         holds: Vec<(EntityId, Hold)>,
         /// The runs of lines that may not be out. Those of the root are emitted once more.
         lines: Vec<(u64, StoredLines)>,
+        /// The places of the answers to clients that are kept.
+        answers: Vec<Kept>,
         life: u64,
         time: i64,
         root: Option<String>,
@@ -95,6 +98,18 @@ pub enum Event {
     Restrict { record: InstanceRecord },
     /// A message from a client. No other message has the key `from`.
     Send { to: Address, from: String, message: Message },
+    /// A client calls an operation, under an id that no kept call has. No other message has the
+    /// key `from`.
+    Call { id: String, from: String, call: ClientCall },
+    /// An activity calls an operation. The answer leaves as [`Leaving::Answered`] for this caller.
+    ActivityCall {
+        caller: Waiter,
+        step: StepId,
+        entity: EntityId,
+        operation: String,
+        args: Data,
+        permissions: Permissions,
+    },
     /// The result of a step that was an output, with the requests that an activity sent.
     Answer { step: StepId, result: Result<Data, ErrorData>, sends: Vec<Request> },
     /// Lines of a run are out; `count` is their number.
@@ -156,6 +171,8 @@ pub enum Leaving {
     /// An instance has ended, and its outcome may be shown. `told` says whether other instances
     /// were told.
     Ended { instance: Arc<str>, outcome: Ending, told: bool },
+    /// A call of a client or an activity has its answer.
+    Answered { caller: String, result: Result<Data, ErrorData> },
     /// A message without effect, for which no sender waits. For people.
     Lost { what: String, error: ErrorData },
 }

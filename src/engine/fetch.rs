@@ -15,8 +15,8 @@ use super::program::known_image;
 use super::purge::Tree;
 use super::read_error::ReadError;
 use super::reads::{
-    Deployed, Images, deployed, read_holds, read_life, read_lines, read_mail, read_past, read_record,
-    read_time,
+    Deployed, Images, deployed, read_answers, read_holds, read_life, read_lines, read_mail, read_past,
+    read_record, read_time,
 };
 use super::record::InstanceRecord;
 use super::rekey::{Moved, rekeying};
@@ -89,7 +89,8 @@ pub fn recovery(store: &dyn Read, root: Option<&str>) -> Result<Vec<Event>, Read
     let mail = read_mail(store)?;
     let (lines, life, time) = (read_lines(store)?, read_life(store)?, read_time(store)?);
     let root_only = root.map(str::to_string);
-    let mut events = vec![Event::Recover { mail, holds, lines, life, time, root: root_only }];
+    let answers = read_answers(store)?;
+    let mut events = vec![Event::Recover { mail, holds, lines, answers, life, time, root: root_only }];
     events.extend(stale.into_iter().map(|owner| Event::Release { owner }));
     for (key, of) in store.all(keys::ACTIVE)? {
         if root.is_none_or(|root| root.as_bytes() == of)

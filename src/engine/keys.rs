@@ -17,6 +17,8 @@
 //! | `m/e` entity `00` number | a [`StoredMail`](super::StoredMail) that waits for an entity |
 //! | `s/keys` | the mark that the keys of all entities are canonical |
 //! | `o/` number | [`StoredLines`](super::StoredLines): a run of lines that may not be out yet |
+//! | `k/` id | a [`ClientCall`](super::ClientCall): a client's call of an operation, and its answer |
+//! | `r/` number | a [`Kept`](super::Kept): the place of an answer in the order of answers |
 //! | `s/time` | the time that the store has reached, in nanoseconds since 1970 |
 //!
 //! Numbers, lives and times are eight bytes, big-endian. An entity is its name, `00`, and its key
@@ -43,6 +45,8 @@ pub const DEPLOYED: &[u8] = b"n/";
 pub const LIFE: &[u8] = b"s/life";
 pub const FUNCTIONS: &[u8] = b"f/";
 pub const LINES: &[u8] = b"o/";
+pub const CALLS: &[u8] = b"k/";
+pub const ANSWERS: &[u8] = b"r/";
 /// The key of the time that the store has reached.
 pub const TIME: &[u8] = b"s/time";
 
@@ -166,6 +170,21 @@ pub fn lines(number: u64) -> Vec<u8> {
 /// Returns the number of a run of lines.
 pub fn parse_lines(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.strip_prefix(LINES)?.try_into().ok()?))
+}
+
+/// Returns the key of a client's call.
+pub fn call(id: &str) -> Vec<u8> {
+    joined(CALLS, id.as_bytes())
+}
+
+/// Returns the key of the place of an answer.
+pub fn answer(number: u64) -> Vec<u8> {
+    joined(ANSWERS, &number.to_be_bytes())
+}
+
+/// Returns the number of an answer's place.
+pub fn parse_answer(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(ANSWERS)?.try_into().ok()?))
 }
 
 /// Returns the receiver and the number of a message's key.

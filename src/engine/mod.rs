@@ -13,6 +13,8 @@ mod address;
 mod agenda;
 mod arrivals;
 mod before;
+mod calling;
+mod calls;
 mod checkpoint;
 mod circle;
 mod deliver;
@@ -76,6 +78,7 @@ mod wanted;
 mod writes;
 
 pub use address::{Address, LifeId, Waiter};
+pub use calls::{ClientCall, Kept, MOST_ANSWER_BYTES, MOST_ANSWERS};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention};
 pub use entity::{Deployment, Hold};
 pub use entry::{Args, Entry, GRACE, RecordedRequest};
@@ -98,7 +101,8 @@ pub use purge::{Tree, unused_programs};
 pub use quotas::Quotas;
 pub use read_error::ReadError;
 pub use reads::{
-    Deployed, Images, deployed, read_history, read_holds, read_life, read_mail, read_record, read_time,
+    Deployed, Images, deployed, read_call, read_history, read_holds, read_life, read_mail, read_record,
+    read_time,
 };
 pub use record::{InstanceRecord, Lifecycle, Status};
 pub use replay::{Replayed, Watcher, replay, state_at_end};

@@ -7,7 +7,9 @@
 
 use std::rc::Rc;
 
-use crate::machine::{Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value};
+use crate::machine::{
+    Data, EntityId, ErrorData, Identity, Machine, Progress, RequestKind, Value, find_operation,
+};
 
 use super::address::Address;
 use super::entity::{Deployment, Running, Slot, State};
@@ -153,12 +155,7 @@ impl Engine {
         let (deployed, slot) = self.entities.deployed_and_slot(entity);
         let Deployment { image, permissions } = deployed.ok_or_else(unknown)?;
         let declared = image.code.find_entity(name).ok_or_else(unknown)?;
-        let Some(found) = declared.operations.iter().find(|known| known.name == *operation) else {
-            let near = crate::check::closest(operation, declared.operations.iter().map(|o| o.name.as_str()));
-            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            let message = format!("entity `{name}` has no operation `{operation}`{hint}");
-            return Err(ErrorData::new("unknown_operation", message));
-        };
+        let found = find_operation(declared, name, operation)?;
         self.scheduler.spend(args.0.len() as u64 / BYTES);
         let args = args.items();
         let state = match &slot.state {
@@ -253,7 +250,7 @@ impl Engine {
         self.entities.note(entity);
         self.taken(&Address::Entity(entity.clone()), mail);
         match (&mail.message, result) {
-            (Message::Call { caller, .. }, result) => self.reply(mail, caller.clone(), result),
+            (Message::Call { .. }, result) => self.answer_call(entity, mail, result),
             (Message::Signal { operation, .. }, Err(error)) => {
                 let what = format!("signal {entity}.{operation}");
                 self.emit(Leaving::Lost { what, error });

@@ -8,6 +8,7 @@ use crate::machine::Image;
 use crate::permissions::Permissions;
 
 use super::address::Address;
+use super::calls::{ClientCall, Kept};
 use super::checkpoint::Checkpoint;
 use super::entity::Hold;
 use super::history::History;
@@ -175,6 +176,24 @@ pub fn read_lines(store: &dyn Read) -> Result<Vec<(u64, StoredLines)>, ReadError
         _ => Err("a line in the store is not readable".into()),
     };
     store.all(keys::LINES)?.into_iter().map(read).collect()
+}
+
+/// Reads a client's call.
+pub fn read_call(store: &dyn Read, id: &str) -> Result<Option<ClientCall>, ReadError> {
+    let Some(bytes) = store.get(&keys::call(id))? else { return Ok(None) };
+    match ClientCall::decode(&bytes) {
+        Some(call) => Ok(Some(call)),
+        None => Err(format!("the call {id} is not readable").into()),
+    }
+}
+
+/// Reads the places of the kept answers, in order.
+pub fn read_answers(store: &dyn Read) -> Result<Vec<Kept>, ReadError> {
+    let read = |(key, bytes): Pair| {
+        let kept = keys::parse_answer(&key).and_then(|number| Kept::decode(number, &bytes));
+        kept.ok_or_else(|| "the place of an answer in the store is not readable".into())
+    };
+    store.all(keys::ANSWERS)?.into_iter().map(read).collect()
 }
 
 /// Reads the time that a store has reached; 0 if the store has none.

@@ -10,6 +10,7 @@ use crate::machine::Data;
 use crate::permissions::Permissions;
 
 use super::address::Address;
+use super::calls::Calls;
 use super::checkpoint::Checkpoints;
 use super::entity::Entities;
 use super::entry::Entry;
@@ -39,6 +40,7 @@ pub struct Engine {
     pub(super) wanted: Wanted,
     pub(super) post: Post,
     pub(super) outbox: Outbox,
+    pub(super) calls: Calls,
     pub(super) programs: Programs,
     /// The life of instances that begin now.
     pub(super) life: u64,
@@ -88,6 +90,7 @@ impl Engine {
             wanted: Wanted::default(),
             post: Post::default(),
             outbox: Outbox::default(),
+            calls: Calls::default(),
             programs: Programs::default(),
             life: keys::FIRST_LIFE,
             goes_on: true,
@@ -170,7 +173,8 @@ impl Engine {
         // Timers that were due before the event come before it.
         self.fire(now);
         match event {
-            Event::Recover { mail, holds, lines, life, time, root } => {
+            Event::Recover { mail, holds, lines, answers, life, time, root } => {
+                self.calls.recover(answers);
                 self.life = life;
                 self.scheduler.recover(time);
                 self.recover_lines(lines, root.as_deref());
@@ -237,6 +241,10 @@ impl Engine {
             Event::Send { to, from, message } => {
                 let root = Arc::from(from.as_str());
                 self.send(to, from, root, None, message);
+            }
+            Event::Call { id, from, call } => self.client_calls(&id, from, call),
+            Event::ActivityCall { caller, step, entity, operation, args, permissions } => {
+                self.activity_calls(caller, &step, entity, operation, args, permissions);
             }
             Event::Answer { step, result, sends } => match step.owner.clone() {
                 Address::Instance(_) => self.answer(step, result, sends, now),

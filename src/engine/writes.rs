@@ -23,6 +23,7 @@ impl Engine {
             || self.post.len() > 0
             || self.programs.has_writes()
             || self.outbox.has_writes()
+            || self.calls.has_writes()
             || self.entities.has_writes()
             || !self.ending.is_empty()
     }
@@ -44,6 +45,7 @@ impl Engine {
         let over = self.take_instances(&mut batch);
         self.entities.take_writes(&mut batch);
         self.outbox.take_writes(&mut batch);
+        self.calls.take_writes(&mut batch);
         self.scheduler.take_writes(&mut batch);
         if !self.purged.is_empty() {
             // A key may be deleted and written again.

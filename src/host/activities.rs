@@ -1,7 +1,7 @@
 //! The running activities, with their steps.
 //!
 //! Invariant: a running activity has one step, and that step has no other activity. An abandoned
-//! activity has no sleep left.
+//! activity has no sleep and no call left.
 
 use std::collections::BTreeSet;
 
@@ -22,11 +22,15 @@ pub(super) struct Activities {
     tickets: HashMap<StepId, u64>,
     /// The sleeps: the time of the end, and the ticket of the activity.
     sleeps: BTreeSet<(i64, u64)>,
+    /// The calls of entities that wait for answers, with the tickets of their activities. An
+    /// activity has one at a time.
+    calls: HashMap<String, u64>,
 }
 
 impl Activities {
     pub(super) fn new(workers: Workers) -> Activities {
-        Activities { workers, steps: HashMap::new(), tickets: HashMap::new(), sleeps: BTreeSet::new() }
+        let (steps, tickets, calls) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Activities { workers, steps, tickets, sleeps: BTreeSet::new(), calls }
     }
 
     /// Begins an activity. Gives the step back if there is no thread for it.
@@ -54,6 +58,7 @@ impl Activities {
         self.steps.remove(&ticket);
         self.workers.drop(ticket);
         self.sleeps.retain(|(_, sleeper)| *sleeper != ticket);
+        self.calls.retain(|_, caller| *caller != ticket);
         Some(ticket)
     }
 
@@ -69,6 +74,20 @@ impl Activities {
     /// Answers the effect that an activity waits for.
     pub(super) fn answer(&mut self, ticket: u64, result: EffectResult) {
         self.workers.answer(ticket, result);
+    }
+
+    /// Notes that an activity calls an entity, under this name. Returns its step, or `None` if the
+    /// activity was abandoned.
+    pub(super) fn calls(&mut self, ticket: u64, caller: &str) -> Option<StepId> {
+        let step = self.steps.get(&ticket)?.clone();
+        self.calls.insert(caller.to_string(), ticket);
+        Some(step)
+    }
+
+    /// Removes a call that is answered. Returns the ticket of its activity, unless that was
+    /// abandoned.
+    pub(super) fn called(&mut self, caller: &str) -> Option<u64> {
+        self.calls.remove(caller)
     }
 
     /// Lets an activity sleep until a time.

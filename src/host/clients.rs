@@ -3,15 +3,15 @@
 //! Invariant: each party that waits for the end of an instance is told once, after the end is
 //! durable. A failure that no party waits for is shown to people.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use crate::engine::Ending;
 
-use super::Answer;
 use super::command::Reply;
+use super::{Answer, EffectResult};
 
 /// The parties that wait for instances.
 #[derive(Default)]
@@ -23,8 +23,21 @@ pub(super) struct Clients {
     /// The instances that failed while nobody waited for them, with the reasons.
     unheard: BTreeMap<String, String>,
     purges: Vec<Purging>,
+    /// The clients that wait for the answers of entities, by their calls.
+    calls: HashMap<String, Vec<Calling>>,
+    /// The number of the next client that waits for an answer.
+    next_caller: u64,
+    /// The times at which clients stop waiting, with their calls and numbers.
+    deadlines: BTreeSet<(i64, String, u64)>,
     /// The last number that an id got, by the part of the id before it.
     last_ids: HashMap<String, u64>,
+}
+
+/// A client that waits for the answer of an entity.
+struct Calling {
+    number: u64,
+    deadline: Option<i64>,
+    reply: Answer,
 }
 
 /// A purge that waits until its trees have ended.
@@ -102,6 +115,52 @@ impl Clients {
     /// Removes and returns the failures that no party was told of, with the reasons.
     pub(super) fn take_unheard(&mut self) -> BTreeMap<String, String> {
         std::mem::take(&mut self.unheard)
+    }
+
+    /// Lets a client wait for the answer to a call.
+    pub(super) fn await_answer(&mut self, call: String, deadline: Option<i64>, reply: Answer) {
+        let number = self.next_caller;
+        self.next_caller += 1;
+        self.deadlines.extend(deadline.map(|due| (due, call.clone(), number)));
+        self.calls.entry(call).or_default().push(Calling { number, deadline, reply });
+    }
+
+    /// Passes the answer of a call to the clients that wait for it.
+    pub(super) fn answer(&mut self, call: &str, result: &EffectResult) {
+        for Calling { number, deadline, reply } in self.calls.remove(call).unwrap_or_default() {
+            if let Some(due) = deadline {
+                self.deadlines.remove(&(due, call.to_string(), number));
+            }
+            // The client may be gone.
+            let _ = reply.send(Reply::Answered(result.clone()));
+        }
+    }
+
+    /// Returns the time at which the next client stops waiting for an answer.
+    pub(super) fn next_due(&self) -> Option<i64> {
+        self.deadlines.first().map(|(due, ..)| *due)
+    }
+
+    /// Removes and returns the clients whose time is up.
+    pub(super) fn expire(&mut self, now: i64) -> Vec<Answer> {
+        let mut expired = Vec::new();
+        while let Some((due, ..)) = self.deadlines.first()
+            && *due <= now
+            && let Some((_, call, number)) = self.deadlines.pop_first()
+        {
+            let Some(waiting) = self.calls.get_mut(&call) else { continue };
+            expired.extend(waiting.extract_if(.., |one| one.number == number).map(|one| one.reply));
+            if waiting.is_empty() {
+                self.calls.remove(&call);
+            }
+        }
+        expired
+    }
+
+    /// Removes and returns all clients that wait for answers.
+    pub(super) fn give_up_calls(&mut self) -> Vec<Answer> {
+        self.deadlines.clear();
+        self.calls.drain().flat_map(|(_, waiting)| waiting).map(|one| one.reply).collect()
     }
 
     /// Adds a purge that has to wait for the ends of instances.

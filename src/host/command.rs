@@ -38,6 +38,10 @@ pub enum Command {
     /// Sends an operation to a deployed entity, without waiting for the result. The operation
     /// starts `after` so many nanoseconds.
     Signal { entity: EntityId, operation: String, args: Data, after: Option<i64> },
+    /// Calls an operation of a deployed entity, and replies with its answer. A repeated call with
+    /// the same id joins the first one. After `timeout` nanoseconds the reply is that there is no
+    /// answer yet.
+    Call { id: String, entity: EntityId, operation: String, args: Data, timeout: Option<i64> },
     /// Removes the message that an entity is processing, or the next one.
     DropMessage(EntityId),
     /// Replies once an instance has ended.
@@ -70,6 +74,10 @@ pub enum Reply {
     Taken { error: ErrorData, function: String },
     /// The names of the functions that were deployed.
     Deployed(Vec<String>),
+    /// The answer of an operation: its value, or its error.
+    Answered(Result<Data, ErrorData>),
+    /// The call is durable, and has no answer yet. Nothing here lets it go on, or its time is up.
+    Unanswered,
     /// The number of instances that were removed.
     Removed(u64),
     /// The command cannot be executed, for this reason.

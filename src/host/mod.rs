@@ -58,7 +58,7 @@ use std::rc::Rc;
 
 use crate::builtins::Effect;
 use crate::code::ProgramHash;
-use crate::machine::{Data, ErrorData, Image, Request, Value};
+use crate::machine::{Data, EntityId, ErrorData, Image, Request, Value};
 use crate::permissions::Permissions;
 
 /// The receiver of the reply to a client.
@@ -78,6 +78,8 @@ pub(crate) enum Message {
     Activity { ticket: u64, result: EffectResult, sends: Vec<Request> },
     /// An activity asks for an effect that a worker cannot execute itself.
     Asks { ticket: u64, effect: Effect, args: Data, permissions: Permissions },
+    /// An activity calls an operation of an entity.
+    Calls { ticket: u64, entity: EntityId, operation: String, args: Data, permissions: Permissions },
     /// The writer's thread has finished a batch.
     Written,
     /// A client sends a command.

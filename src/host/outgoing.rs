@@ -10,17 +10,35 @@ use crate::engine::{Durable, Ending, Gate, Gated, Leaving, Line, Unwritten};
 use crate::machine::ErrorData;
 use crate::permissions::Permissions;
 
-use super::Answer;
 use super::command::Reply;
 use super::effect_call::{EffectCall, Owner};
+use super::{Answer, EffectResult};
 
 /// An output that waits until the writes that it depends on are durable.
 pub(super) enum AwaitingCommit {
     Effect(EffectCall),
-    Ended { instance: Arc<str>, outcome: Ending, told: bool },
-    Reply { to: Answer, reply: Reply },
-    Lost { what: String, error: ErrorData },
-    Line { writer: Writing, line: Result<Line, ErrorData> },
+    Ended {
+        instance: Arc<str>,
+        outcome: Ending,
+        told: bool,
+    },
+    Reply {
+        to: Answer,
+        reply: Reply,
+    },
+    Lost {
+        what: String,
+        error: ErrorData,
+    },
+    /// The answer to a call of a client or an activity.
+    Answered {
+        caller: String,
+        result: EffectResult,
+    },
+    Line {
+        writer: Writing,
+        line: Result<Line, ErrorData>,
+    },
 }
 
 /// The party that is told that a line is out: the run of the line, or the owner of an effect.
@@ -41,6 +59,7 @@ impl AwaitingCommit {
             Leaving::Line { run, line } => AwaitingCommit::Line { writer: Writing::Run(run), line: Ok(line) },
             Leaving::Ended { instance, outcome, told } => AwaitingCommit::Ended { instance, outcome, told },
             Leaving::Lost { what, error } => AwaitingCommit::Lost { what, error },
+            Leaving::Answered { caller, result } => AwaitingCommit::Answered { caller, result },
         }
     }
 

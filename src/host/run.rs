@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::code::ProgramHash;
 use crate::engine::{
-    Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, fetch, known_image,
-    read_history, read_record, recovery_of_any,
+    Address, Ending, Engine, Event, InstanceRecord, Message as Sent, Output, Tree, Undo, Waiter, fetch,
+    known_image, read_history, read_record, recovery_of_any,
 };
 use crate::kv::{Endpoint, Reader, SharedStore};
 use crate::machine::{Data, Image, format};
@@ -324,7 +324,11 @@ impl Host {
             if let Ok(reply) = receiver.try_recv() {
                 return Ok(reply);
             }
-            self.turn()?;
+            if self.turn()? && !self.engine.goes_on() {
+                // What the clients wait for goes on in another process.
+                let waiting = self.clients.give_up_calls();
+                self.unanswered(waiting);
+            }
         }
     }
 
@@ -407,7 +411,7 @@ impl Host {
             return Ok(Some(message));
         }
         let now = self.now();
-        let timer = [self.engine.next_due(), self.performers.activities.next_due()];
+        let timer = [self.engine.next_due(), self.performers.activities.next_due(), self.clients.next_due()];
         let timer = timer
             .into_iter()
             .flatten()
@@ -448,6 +452,13 @@ impl Host {
                     self.committer.outgoing.hold(self.engine.gated(AwaitingCommit::effect(call)));
                 }
             }
+            Message::Calls { ticket, entity, operation, args, permissions } => {
+                let caller = Waiter::activity(&effects::unique());
+                if let Some(step) = self.performers.activities.calls(ticket, &caller.instance) {
+                    let permissions = self.settings.permissions.and(&permissions);
+                    self.feed(Event::ActivityCall { caller, step, entity, operation, args, permissions });
+                }
+            }
             Message::Client { command, reply } => self.serving().carry_out(command, reply)?,
             Message::Written => {
                 if self.committer.on_written()? {
@@ -468,6 +479,9 @@ impl Host {
             self.engine.handle(Event::Tick, now);
         }
         any |= self.performers.activities.wake(now);
+        let expired = self.clients.expire(now);
+        any |= !expired.is_empty();
+        self.unanswered(expired);
         any
     }
 
@@ -599,6 +613,7 @@ impl Host {
                 AwaitingCommit::Lost { what, error } => {
                     self.terminal.log("error", &format!("{what} had no effect: {}", error.title()));
                 }
+                AwaitingCommit::Answered { caller, result } => self.answered(&caller, result),
                 AwaitingCommit::Effect(call) => {
                     let answered = self.performers.perform(call, self.engine.time(), &mut self.terminal);
                     self.answer(answered);
@@ -620,6 +635,23 @@ impl Host {
         match self.performers.not_provided.take() {
             Some(name) => Err(HostError::NotProvided(name)),
             None => Ok(()),
+        }
+    }
+
+    /// Tells clients that their calls are durable and have no answers yet.
+    fn unanswered(&mut self, clients: Vec<super::Answer>) {
+        for to in clients {
+            self.serving().reply(to, Reply::Unanswered);
+        }
+    }
+
+    /// Passes the answer of an entity to the client or the activity that called it.
+    fn answered(&mut self, caller: &str, result: super::EffectResult) {
+        let caller = Waiter { instance: caller.into(), life: 0, execution: 0, seq: 0 };
+        if let Some(call) = caller.client_id() {
+            self.clients.answer(call, &result);
+        } else if let Some(ticket) = self.performers.activities.called(&caller.instance) {
+            self.performers.activities.answer(ticket, result);
         }
     }
 

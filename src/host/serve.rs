@@ -9,8 +9,8 @@ use std::rc::Rc;
 use crate::check;
 use crate::engine::query;
 use crate::engine::{
-    Address, Engine, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed, function,
-    known_id, known_image, not_ended, orchestrations, read_record, rewind,
+    Address, ClientCall, Engine, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed,
+    function, known_id, known_image, not_ended, orchestrations, read_call, read_record, rewind,
 };
 use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, IfExists, Image, bad_own_id};
 use crate::permissions::Permissions;
@@ -51,6 +51,9 @@ impl Serving<'_> {
             }
             Command::Cancel { id, reason, grace } => self.cancel(id, reason, grace),
             Command::Signal { entity, operation, args, after } => self.signal(entity, operation, args, after),
+            Command::Call { id, entity, operation, args, timeout } => {
+                return self.call(id, (entity, operation, args), timeout, to);
+            }
             Command::DropMessage(entity) => {
                 self.trust(&entity.to_string());
                 Ok(match self.engine.drop_message(entity) {
@@ -246,6 +249,51 @@ impl Serving<'_> {
         let due = after.map_or(0, |after| self.now().saturating_add(after).max(1));
         self.send_to(Address::entity(entity), Sent::Signal { operation, args, due });
         Ok(Reply::Done)
+    }
+
+    /// Calls an operation of an entity, if a program declares the entity, or joins a call with the
+    /// same id. The reply is the answer.
+    fn call(
+        &mut self,
+        id: String,
+        (entity, operation, args): (EntityId, String, Data),
+        timeout: Option<i64>,
+        to: Answer,
+    ) -> Result<(), HostError> {
+        let now = self.now();
+        let wanted = ClientCall { entity, operation, args, asked: now, answer: None };
+        let reply = match self.accept(&id, wanted) {
+            Ok(None) => {
+                let deadline = timeout.map(|timeout| now.saturating_add(timeout.max(0)));
+                self.clients.await_answer(id, deadline, to);
+                return Ok(());
+            }
+            Ok(Some(reply)) => reply,
+            Err(reason) => Reply::Refused(reason),
+        };
+        self.reply(to, reply);
+        Ok(())
+    }
+
+    /// Makes a client's call, unless it was made before. Returns the reply if the client need not
+    /// wait for an answer.
+    fn accept(&mut self, id: &str, wanted: ClientCall) -> Result<Option<Reply>, String> {
+        if let Some(reason) = bad_own_id(id) {
+            return Err(format!("`{id}` can't be an id: {reason}"));
+        }
+        if let Some(known) = read_call(&self.committer.view(), id)? {
+            if let Some(error) = known.conflict(id, &wanted) {
+                let function = format!("{}.{}", known.entity.name, known.operation);
+                return Ok(Some(Reply::Taken { error, function }));
+            }
+            return Ok(known.answer.map(Reply::Answered));
+        }
+        if deployed(&self.committer.view(), &wanted.entity.name)?.is_none() {
+            return Ok(Some(Reply::Unknown));
+        }
+        let from = format!("client-{}", super::effects::unique());
+        self.feed(Event::Call { id: id.to_string(), from, call: wanted });
+        Ok(None)
     }
 
     /// Sends a message to an instance that has not ended.

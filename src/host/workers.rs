@@ -234,6 +234,12 @@ impl Share {
         let Some(running) = self.running.get_mut(&ticket) else { return };
         let effect = match request.what {
             RequestKind::Effect(effect) => effect,
+            RequestKind::Operation { entity, operation, signal: None } => {
+                running.waits = Some(request.seq);
+                let (args, permissions) = (request.args, running.permissions.clone());
+                let _ = self.messages.send(Message::Calls { ticket, entity, operation, args, permissions });
+                return;
+            }
             // Activities call one another directly, and their messages are kept until they end.
             _ => {
                 running.machine.answer(request.seq, Err(effects::unknown("activity")));

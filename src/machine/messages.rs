@@ -76,7 +76,7 @@ impl Machine {
         if secret::is_of(entity) {
             return Err(secret::misused(operation));
         }
-        if self.context != Context::Orchestration {
+        if !matches!(self.context, Context::Orchestration | Context::Activity) {
             let context = self.context.describe();
             return Err(fail("context", format!("calling an entity is not allowed in {context}")));
         }

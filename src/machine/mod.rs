@@ -59,6 +59,7 @@ pub use image::Image;
 pub use messages::instance_handle;
 pub use natives::urls::wait as retry_wait;
 pub use natives::{io_options, options};
+pub use run::find_operation;
 pub use value::Value;
 
 /// The limit on the frames of a fiber. More are an error.

@@ -6,6 +6,7 @@ use std::mem;
 use std::rc::Rc;
 
 use crate::builtins::Context;
+use crate::check::closest;
 use crate::code::{Entity, FunctionId, Operation};
 use crate::internal::sure;
 
@@ -40,6 +41,24 @@ fn same(a: &Value, b: &Value) -> bool {
         (Value::Int(a), Value::Int(b)) => a == b,
         _ => false,
     }
+}
+
+/// Returns the operation of that name. The error of a missing one says what was meant.
+pub fn find_operation<'e>(
+    declared: &'e Entity,
+    entity: &str,
+    operation: &str,
+) -> Result<&'e Operation, ErrorData> {
+    if let Some(found) = declared.operations.iter().find(|known| known.name == operation) {
+        return Ok(found);
+    }
+    let near = || closest(operation, declared.operations.iter().map(|known| known.name.as_str()));
+    let hint = match declared.private.iter().any(|name| name == operation) {
+        true => format!("; `{operation}` is a private function of the entity"),
+        false => near().map_or(String::new(), |near| format!("; did you mean `{near}`?")),
+    };
+    let message = format!("entity `{entity}` has no operation `{operation}`{hint}");
+    Err(ErrorData::new("unknown_operation", message))
 }
 
 impl Machine {

@@ -1,6 +1,5 @@
 //! Instances, as the embedding program sees them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use crate::api::{Command, Queries, Reply};
-use crate::engine::{self, Lifecycle, load_modules};
+use crate::api::{Command, Reply};
+use crate::engine::{self, Lifecycle};
 use crate::machine::{ErrorData, options};
-use crate::render::Shown;
 
 use super::{Client, Error, Failure, done, values};
 
@@ -77,15 +75,7 @@ impl Instance {
     }
 
     fn failure(&self, record: &engine::InstanceRecord, error: &ErrorData) -> Failure {
-        let modules = self.host.modules(record.program).map_err(|error| error.to_string());
-        let report = match modules.and_then(|modules| load_modules(record.program, &modules)) {
-            Ok(program) => {
-                let shown = Shown { colours: false, ..Shown::new(&program.sources, Path::new(&record.file)) };
-                shown.error(error)
-            }
-            Err(_) => error.title(),
-        };
-        Failure::of(error, report)
+        self.host.failure(Some(record.program), &record.file, error)
     }
 
     /// Returns the present state of the instance.

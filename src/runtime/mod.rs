@@ -20,14 +20,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{Answer, Command, HostSession, Queries, Query, QueryError, Reply, Starting, answered};
+use crate::code::ProgramHash;
 use crate::engine::query::InstanceFilter;
-use crate::engine::{InstanceRecord, Retention, SCRIPT};
+use crate::engine::{InstanceRecord, Retention, SCRIPT, load_modules};
 use crate::host::externs::Externs;
 use crate::host::{self, Handle, Reads, Settings, unique};
 use crate::http::{self, Options, Service};
 use crate::kv::{Cause, MemoryStore, SharedStore, StoreError};
-use crate::machine::{self, IfExists, bad_own_id};
+use crate::machine::{self, ErrorData, IfExists, bad_own_id};
 use crate::permissions::Permissions;
+use crate::render::Shown;
 use crate::store;
 
 pub use crate::engine::Lifecycle;
@@ -353,6 +355,62 @@ impl Runtime {
         done(self.host.ask(Command::Signal { entity, operation, args, after: None })?, &what)
     }
 
+    /// Calls an operation of an entity, and returns its answer. The call happens once, in the order
+    /// of the messages to the entity, and after a critical section that holds it. If the process
+    /// dies before this function returns, the operation may still happen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`] if the operation throws, which undoes its changes; [`Error::Unknown`] if no
+    /// program that was started in this store declares such an entity; [`Error::Conversion`] if the
+    /// answer is not a `T`.
+    pub fn call_entity<T: DeserializeOwned>(
+        &self,
+        entity: &str,
+        key: impl Serialize,
+        operation: &str,
+        args: impl Serialize,
+    ) -> Result<T, Error> {
+        self.call_entity_as(&format!("call-{}", unique()), entity, key, operation, args)
+    }
+
+    /// Calls an operation like [`Runtime::call_entity`], under a given id. A repeated call with the
+    /// same id joins the first one and has its answer, also in another process, for as long as the
+    /// store keeps the answer: until 4,096 later ones have come, or 64 MiB of them.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`Runtime::call_entity`]. Also [`Error::Refused`] if `id` can't be an id, and
+    /// [`Error::IdTaken`] if the id belongs to another call.
+    pub fn call_entity_as<T: DeserializeOwned>(
+        &self,
+        id: &str,
+        entity: &str,
+        key: impl Serialize,
+        operation: &str,
+        args: impl Serialize,
+    ) -> Result<T, Error> {
+        let entity = values::entity(entity, &key)?;
+        let what = entity.to_string();
+        let (args, operation, id) = (values::arguments(&args)?, operation.to_string(), id.to_string());
+        let call = Command::Call { id: id.clone(), entity, operation, args, timeout: None };
+        match self.host.ask(call)? {
+            Reply::Answered(Ok(value)) => values::from_data(&value),
+            Reply::Answered(Err(error)) => {
+                let program = self.host.program_of(&error)?;
+                Err(Error::Failed(self.host.failure(program, "", &error)))
+            }
+            Reply::Taken { error, function } => {
+                Err(Error::IdTaken { id, function, message: machine::error::message(&error.value.decode()) })
+            }
+            Reply::Unanswered => Err(Error::Refused(format!("{what} has not answered"))),
+            reply => {
+                done(reply, &what)?;
+                Err(Error::Refused(format!("{what} was not called")))
+            }
+        }
+    }
+
     /// Returns the state of an entity, or `None` if the entity still has its initial state.
     ///
     /// # Errors
@@ -407,6 +465,23 @@ impl Client {
     /// Sends a command and returns its reply.
     async fn asked(&self, command: Command) -> Result<Reply, Error> {
         self.handle.ask(command).await.map_err(|_| self.stopped())
+    }
+
+    /// Returns the failure for an error. Its report shows the place if the program is known; an
+    /// empty `file` stands for the program's own name.
+    fn failure(&self, program: Option<ProgramHash>, file: &str, error: &ErrorData) -> Failure {
+        let modules = |hash| self.modules(hash).map_err(|error| error.to_string());
+        let load = |hash| modules(hash).and_then(|modules| load_modules(hash, &modules)).ok();
+        let report = match program.and_then(load) {
+            Some(program) => {
+                let name = program.sources.files.first().map_or("", |file| file.name.as_str());
+                let file = if file.is_empty() { name } else { file };
+                let shown = Shown { colours: false, ..Shown::new(&program.sources, Path::new(file)) };
+                shown.error(error)
+            }
+            None => error.title(),
+        };
+        Failure::of(error, report)
     }
 
     fn stopped(&self) -> Error {

@@ -110,7 +110,19 @@ pub struct Entity {
 pub enum Member {
     State(Expr, Span),
     Operation(Callable),
+    /// A function that only the operations and functions of the entity can call.
+    Function(Callable),
     Error,
+}
+
+impl Entity {
+    /// Returns the operations and the private functions, in the order of their declarations.
+    pub fn callables(&self) -> impl Iterator<Item = &Callable> {
+        self.members.iter().filter_map(|member| match member {
+            Member::Operation(f) | Member::Function(f) => Some(f),
+            Member::State(..) | Member::Error => None,
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

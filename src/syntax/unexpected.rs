@@ -93,7 +93,7 @@ impl Unexpected<'_> {
             return Some("a pattern");
         }
         if self.expects("on") && !expression {
-            return Some("a member of the entity: `state` or `on`");
+            return Some("a member of the entity: `state`, `on` or `fn`");
         }
         let only = |a: &str| self.expected.len() <= 2 && self.expects(a);
         if only("id") {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod callers;
 pub mod crowd;
 pub mod driver;
 pub mod interventions;

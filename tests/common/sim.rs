@@ -8,8 +8,8 @@ use std::rc::Rc;
 use durable::builtins::{Context, Effect};
 use durable::engine::{
     Address, Args, Checkpoint, Checkpoints, Ending, Engine, Entry, Event, InstanceRecord, Leaving, Line,
-    Message, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, read_history,
-    read_record,
+    Message, Output, RecordedRequest, SCRIPT, Status, StepId, StoredLines, Writes, keys, read_call,
+    read_history, read_record,
 };
 use durable::kv::{Batch, MemoryTree, Read, Store};
 use durable::machine::{
@@ -689,6 +689,14 @@ impl World {
                 *target_ended |= **instance == *ID;
             }
             Leaving::Lost { what, error } => self.say(|| format!("{what} had no effect: {}", error.title())),
+            Leaving::Answered { caller, result } => {
+                self.say(|| format!("{caller} is answered: {result:?}"));
+                let id = caller.strip_prefix("client ").ok_or("an answer for nobody")?;
+                let known = read_call(&self.durable, id)?.and_then(|call| call.answer);
+                if known.as_ref() != Some(result) {
+                    return Err(format!("{id} is answered, but its answer is not durable"));
+                }
+            }
         }
         Ok(())
     }

@@ -266,6 +266,13 @@ fn of_socket() {
         Command::Resume { id: id() },
         Command::Terminate { id: id(), why: Data::null(), children: true },
         Command::Signal { entity: account("ada"), operation: "add".into(), args, after: Some(5) },
+        Command::Call {
+            id: id(),
+            entity: account("ada"),
+            operation: "add".into(),
+            args: data(everything()),
+            timeout: Some(5_000),
+        },
         Command::DropMessage(account("ada")),
         Command::Wait(id()),
         Command::Rewind { id: id(), dry_run: true },
@@ -294,6 +301,9 @@ fn of_socket() {
         Reply::Begun("a".into()),
         Reply::Known("a".into()),
         Reply::Taken { error: failure(), function: "order".into() },
+        Reply::Answered(Ok(data(everything()))),
+        Reply::Answered(Err(failure())),
+        Reply::Unanswered,
         Reply::Removed(3),
         Reply::Refused("why".into()),
     ];

@@ -4,7 +4,7 @@ use crate::builtins::{Contexts, Effect};
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Place, Span};
 
-use super::super::contexts::{Construct, effect_error};
+use super::super::contexts::{Construct, construct_error, effect_error};
 use super::super::reference::standard;
 use super::super::scope::describe_arity;
 use super::super::{GlobalId, GlobalKind, Resolved, closest};
@@ -93,11 +93,18 @@ impl Resolver<'_> {
                     self.count(&name, given, certain, min, max, span, declared);
                 }
             }
-            Some(Resolved::Local(binding)) => {
-                let binding = &self.program.modules[self.module].bindings[binding as usize];
+            Some(Resolved::Local(id)) => {
+                let binding = &self.program.modules[self.module].bindings[id as usize];
                 if let Some((min, max)) = binding.arity {
                     let declared = self.place(binding.span);
+                    let hides = self.hides(id, &binding.name);
+                    let before = self.program.diagnostics.len();
                     self.count(&name, given, certain, min, max, span, Some(declared));
+                    if hides && let Some(error) = self.program.diagnostics.get_mut(before) {
+                        let hint =
+                            format!("this `{name}` is the entity's operation; give one of them another name");
+                        error.hint = Some(hint);
+                    }
                 }
             }
             None => {}
@@ -199,11 +206,45 @@ impl Resolver<'_> {
     pub(super) fn method(&mut self, value: &Expr, name: &Ident, args: &[Element]) {
         self.expr(value);
         self.program.methods.insert(name.name.clone());
+        self.call_of_self(value, name);
         if let Some(entity) = self.entity_of(value) {
-            self.construct(Construct::EntityCall, value.span.to(name.span));
+            self.entity_call(entity, value.span.to(name.span), name);
             self.section_call(entity, value.span.to(name.span));
             self.operation(entity, name, args);
         }
+    }
+
+    /// Reports a call of an entity in a context where it is not allowed.
+    fn entity_call(&mut self, entity: GlobalId, span: Span, name: &Ident) {
+        let place = self.place(span);
+        let Some(mut error) = construct_error(Construct::EntityCall, self.context, place) else { return };
+        if self.in_entity && self.owner == Some(entity) && self.is_sibling(&name.name) {
+            let name = &name.name;
+            error = error.hint(format!("an operation of the same entity is called by its name: `{name}(…)`"));
+        }
+        self.report(error);
+    }
+
+    /// Reports `self.name(…)`, where `name` is an operation or a function of the surrounding entity.
+    fn call_of_self(&mut self, value: &Expr, name: &Ident) {
+        let is_self = matches!(&value.kind, ExprKind::Name(word) if &**word == "self");
+        if !is_self || !self.is_sibling(&name.name) || self.std_member("record", &name.name).is_some() {
+            return;
+        }
+        let (place, name) = (self.place(value.span.to(name.span)), &name.name);
+        let error =
+            Diagnostic::error(format!("`self` has no `{name}`"), place, "`self` has the id and the key");
+        self.report(
+            error
+                .hint(format!("an operation of the same entity is called by its name: `{name}(…)`"))
+                .tolerated(),
+        );
+    }
+
+    /// Returns whether a name is an operation or a function of the surrounding entity.
+    fn is_sibling(&self, name: &str) -> bool {
+        let bindings = &self.program.modules[self.module].bindings;
+        self.siblings.clone().any(|binding| &*bindings[binding as usize].name == name)
     }
 
     /// Returns the entity, if an expression is `Entity(key)`.
@@ -231,6 +272,16 @@ impl Resolver<'_> {
                 let certain = args.iter().all(|arg| matches!(arg, Element::Item(_)));
                 let title = format!("{entity_name}.{}", name.name);
                 self.count(&title, args.len(), certain, *min, *max, name.span, None);
+            }
+            None if let Some((_, span)) = global.private.iter().find(|(n, _)| *n == name.name) => {
+                let declared = Place { source: self.program.modules[global.module].source, span: *span };
+                let title = format!("`{}` is private to entity `{entity_name}`", name.name);
+                self.report(
+                    Diagnostic::error(title, place, "can't be called from here")
+                        .and(declared, "declared here")
+                        .because("only the operations and functions of the entity can call its functions")
+                        .hint(format!("declare it with `on` to make it an operation: `on {}(…)`", name.name)),
+                );
             }
             None => {
                 let near = closest(&name.name, operations.iter().map(|(n, ..)| &**n));

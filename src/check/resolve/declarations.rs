@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
+use std::ops::Range;
 
 use crate::builtins::Context;
 use crate::syntax::token::Name;
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Span};
 
+use super::super::scope::arity;
 use super::super::{Binding, BindingId, GlobalId, GlobalKind};
 use super::Resolver;
 use super::idle::Last;
@@ -145,7 +147,6 @@ impl Resolver<'_> {
     }
 
     pub(super) fn entity(&mut self, entity: &Entity, owner: Option<GlobalId>) {
-        let mut names: HashMap<Name, Span> = HashMap::new();
         let mut state: Option<Span> = None;
         let initial = entity.members.iter().find_map(|member| match member {
             Member::State(Expr { kind: ExprKind::Record(fields), .. }, _) => Some(fields),
@@ -157,41 +158,88 @@ impl Resolver<'_> {
         };
         let kept: Vec<Name> = initial.into_iter().flatten().filter_map(field).collect();
         for member in &entity.members {
-            match member {
-                Member::State(value, span) => {
-                    if let Some(first) = state.replace(*span) {
-                        let error = Diagnostic::error(
-                            "two states in one entity",
-                            self.place(*span),
-                            "declared again here",
-                        )
+            let Member::State(value, span) = member else { continue };
+            if let Some(first) = state.replace(*span) {
+                let error =
+                    Diagnostic::error("two states in one entity", self.place(*span), "declared again here")
                         .and(self.place(first), "declared here first")
                         .hint("an entity has one state; make it a record");
-                        self.report(error);
-                    }
-                    self.isolated(owner, Some(Context::Pure), |me| {
-                        me.level += 1;
-                        me.expr(value);
-                        me.level -= 1;
-                    });
-                }
-                Member::Operation(f) => {
-                    if let Some(first) = names.insert(f.name.name.clone(), f.name.span) {
-                        let error = Diagnostic::error(
-                            format!("operation `{}` is declared twice", f.name.name),
-                            self.place(f.name.span),
-                            "declared again here",
-                        );
-                        let error = error.and(self.place(first), "declared here first");
-                        self.report(error);
-                    }
-                    (self.in_entity, self.kept) = (true, kept.clone());
-                    self.isolated(owner, Some(Context::Operation), |me| me.callable(f));
-                    (self.in_entity, self.kept) = (false, Vec::new());
-                }
-                Member::Error => {}
+                self.report(error);
+            }
+            self.isolated(owner, Some(Context::Pure), |me| {
+                me.level += 1;
+                me.expr(value);
+                me.level -= 1;
+            });
+        }
+        self.level += 1;
+        self.push_scope();
+        self.siblings = self.members(entity);
+        (self.in_entity, self.kept) = (true, kept);
+        for f in entity.callables() {
+            self.isolated(owner, Some(Context::Operation), |me| me.callable(f));
+        }
+        (self.in_entity, self.kept, self.siblings) = (false, Vec::new(), 0..0);
+        self.pop_scope(true);
+        self.level -= 1;
+    }
+
+    /// Binds the names of an entity's operations and private functions, which see one another.
+    /// Returns the bindings.
+    fn members(&mut self, entity: &Entity) -> Range<BindingId> {
+        let mut names: HashMap<Name, (Span, bool)> = HashMap::new();
+        let first = self.me().bindings.len() as BindingId;
+        for member in &entity.members {
+            let (f, is_private) = match member {
+                Member::Operation(f) => (f, false),
+                Member::Function(f) => (f, true),
+                Member::State(..) | Member::Error => continue,
+            };
+            if let Some((first, was_private)) = names.insert(f.name.name.clone(), (f.name.span, is_private)) {
+                let what = match (was_private, is_private) {
+                    (false, false) => "operation ",
+                    (true, true) => "function ",
+                    _ => "",
+                };
+                let title = format!("{what}`{}` is declared twice", f.name.name);
+                let error = Diagnostic::error(title, self.place(f.name.span), "declared again here");
+                self.report(error.and(self.place(first), "declared here first"));
+            }
+            if self.has_siblings || is_private {
+                let binding = self.bind(&f.name.name, f.name.span, false);
+                let binding = &mut self.me().bindings[binding as usize];
+                binding.arity = Some(arity(&f.params));
+                // Others can call an operation.
+                binding.used = !is_private;
             }
         }
+        first..self.me().bindings.len() as BindingId
+    }
+
+    /// Returns whether a binding is an operation of the surrounding entity whose name means
+    /// something else outside of the entity.
+    pub(super) fn hides(&self, binding: BindingId, name: &Name) -> bool {
+        let is_operation = self
+            .owner
+            .is_some_and(|owner| self.program.globals[owner].operations.iter().any(|(n, ..)| n == name));
+        let outside = self.program.modules[self.module].globals.contains_key(name)
+            || self.std_member("prelude", name).is_some();
+        self.siblings.contains(&binding) && is_operation && outside
+    }
+
+    /// Warns about a name that means an operation of the surrounding entity, if it would mean
+    /// something else outside of the entity.
+    pub(super) fn warn_of_hidden(&mut self, binding: BindingId, name: &Name, span: Span) {
+        if !self.hides(binding, name) {
+            return;
+        }
+        let warning = Diagnostic::warning(
+            format!("`{name}` means the operation of this entity here"),
+            self.place(span),
+            format!("not the `{name}` outside of the entity"),
+        );
+        let declared = self.place(self.program.modules[self.module].bindings[binding as usize].span);
+        self.report(warning.and(declared, "this operation").hint("give one of them another name"));
     }
 
     pub(super) fn callable(&mut self, f: &Callable) {
@@ -247,5 +295,25 @@ impl Resolver<'_> {
         self.pop_scope(false);
         self.level -= 1;
         (self.in_loop, self.in_try) = (in_loop, in_try);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::{STD, load_stored, std_sources};
+
+    /// Programs in stores keep the meaning that their names had.
+    #[test]
+    fn operations_of_an_older_library_see_no_siblings() {
+        let text = "entity Cart {\n  state [2]\n  on sum() => sum(state)\n}\nCart(1).sum()\n";
+        let load = |rule: &str| {
+            let std = std_sources().iter();
+            let std = std.map(|(name, text)| (format!("{STD}{name}.df"), text.replace(rule, "\n")));
+            let modules: Vec<(String, String)> =
+                std::iter::once(("a.df".to_string(), text.to_string())).chain(std).collect();
+            load_stored(&modules).expect("it has modules")
+        };
+        assert!(load("\n// Entities: siblings.\n").is_sound());
+        assert!(!load("no such line").is_sound());
     }
 }

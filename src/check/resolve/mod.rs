@@ -12,6 +12,7 @@ mod trials;
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem;
+use std::ops::Range;
 
 use crate::builtins::Context;
 use crate::syntax::token::Name;
@@ -29,6 +30,7 @@ pub fn resolve(program: &mut Program) {
         .filter_map(|(id, module)| module.std.map(|name| (name, id)))
         .collect();
     let mut facts = Facts::default();
+    let has_siblings = program.has_siblings();
     for module in 0..program.modules.len() {
         let items = mem::take(&mut program.modules[module].tree.items);
         let mut resolver = Resolver {
@@ -43,6 +45,8 @@ pub fn resolve(program: &mut Program) {
             in_loop: false,
             in_entity: false,
             kept: Vec::new(),
+            siblings: 0..0,
+            has_siblings,
             in_test: false,
             in_try: false,
             last: idle::Last::default(),
@@ -180,6 +184,10 @@ struct Resolver<'a> {
     in_entity: bool,
     /// The fields of the initial state of the surrounding entity.
     kept: Vec<Name>,
+    /// The bindings of the surrounding entity's operations and private functions.
+    siblings: Range<BindingId>,
+    /// Whether the operations of an entity see one another.
+    has_siblings: bool,
     in_test: bool,
     /// Whether the code is in the body of a `try` of the same function.
     in_try: bool,

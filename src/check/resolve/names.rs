@@ -154,6 +154,7 @@ impl Resolver<'_> {
                     self.report(error);
                 }
             }
+            self.warn_of_hidden(binding, name, span);
             return Some(Resolved::Local(binding));
         }
         if let Some(global) = self.program.modules[self.module].globals.get(name) {
@@ -283,7 +284,9 @@ impl Resolver<'_> {
         module_span: Span,
         member: &Ident,
     ) -> Option<Option<Resolved>> {
-        let local = self.scopes.iter().rev().find_map(|scope| scope.find(module));
+        // A function has no members, so an operation hides no module.
+        let hides = |(binding, _): &(BindingId, usize)| !self.siblings.contains(binding);
+        let local = self.scopes.iter().rev().find_map(|scope| scope.find(module).filter(hides));
         // `args` is the arguments of a script, and a module too.
         let is_the_arguments = local
             .is_some_and(|(binding, _)| binding == self.program.modules[self.module].args)

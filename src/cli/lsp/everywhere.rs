@@ -82,6 +82,11 @@ impl Everywhere<'_> {
             return Err(format!("`{name}` can't be a name"));
         }
         if let Some(meaning) = document.name_at(at).and_then(|span| document.meaning(span)) {
+            if document.is_operation(meaning) {
+                return Err("an operation can also be called from other programs and by clients: \
+                            its name is not changed"
+                    .into());
+            }
             self.check_rename(document, meaning, name)?;
         }
         let mut changes = serde_json::Map::new();

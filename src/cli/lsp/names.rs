@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::check::reference::{self, Entry};
 use crate::check::{Global, Resolved};
 use crate::syntax::token::{is_of_a_name, last_name};
+use crate::syntax::tree::{Member, StmtKind};
 use crate::syntax::{Place, Span};
 
 use super::super::repl::Assistant;
@@ -52,6 +53,23 @@ impl Document {
                 Some(Place { source: self.program.modules[global.module].source, span: global.span })
             }
         }
+    }
+
+    /// Whether a meaning is an operation of an entity.
+    pub(super) fn is_operation(&self, meaning: Resolved) -> bool {
+        let Resolved::Local(binding) = meaning else { return false };
+        let Some(module) = self.program.modules.first() else { return false };
+        let Some(declared) = module.bindings.get(binding as usize).map(|binding| binding.span) else {
+            return false;
+        };
+        let entities = module.tree.items.iter().filter_map(|item| match &item.kind {
+            StmtKind::Entity(entity) => Some(entity),
+            _ => None,
+        });
+        entities.flat_map(|entity| &entity.members).any(|member| match member {
+            Member::Operation(f) => f.name.span == declared,
+            _ => false,
+        })
     }
 
     /// Returns the place where the name at an offset is declared; for a method, the places of all
@@ -112,7 +130,13 @@ impl Document {
         match self.meaning(span) {
             Some(Resolved::Local(binding)) => {
                 let info = self.program.modules[0].bindings.get(binding as usize)?;
-                Some(format!("```df\n{} {name}\n```", if info.mutable { "var" } else { "let" }))
+                let word = match (info.mutable, info.arity) {
+                    (true, _) => "var",
+                    (false, Some(_)) if self.is_operation(Resolved::Local(binding)) => "on",
+                    (false, Some(_)) => "fn",
+                    (false, None) => "let",
+                };
+                Some(format!("```df\n{word} {name}\n```"))
             }
             Some(Resolved::Global(global)) => {
                 let global = &self.program.globals[global];

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::syntax::token::Token;
+use crate::syntax::tree::StmtKind;
 use crate::syntax::{Span, parse};
 
 /// The prefix of a copy's name.
@@ -26,6 +27,13 @@ pub fn pieces(text: &str, span: Span, functions: &BTreeSet<String>) -> (Vec<Piec
     let own = text.get(span.start as usize..span.end as usize).unwrap_or("");
     let parsed = parse(own, 0);
     let tokens = &parsed.tokens;
+    // An entity's own operations and functions hide those of the session.
+    let entities = parsed.module.items.iter().filter_map(|item| match &item.kind {
+        StmtKind::Entity(entity) => Some(entity),
+        _ => None,
+    });
+    let members: BTreeSet<&str> =
+        entities.flat_map(|entity| entity.callables()).map(|f| &*f.name.name).collect();
     let mut from = span.start;
     for (at, (start, token, end)) in tokens.iter().enumerate() {
         let Token::Id(name) = token else { continue };
@@ -34,7 +42,13 @@ pub fn pieces(text: &str, span: Span, functions: &BTreeSet<String>) -> (Vec<Piec
         let is_member = matches!(before, Some(Token::Dot | Token::QuestionDot | Token::On));
         let is_declared =
             matches!(before, Some(Token::Activity | Token::Orchestration | Token::Entity | Token::Const));
-        if !functions.contains(&**name) || is_member || is_declared || after == Some(&Token::Colon) {
+        let is_hidden = members.contains(&**name);
+        if !functions.contains(&**name)
+            || is_hidden
+            || is_member
+            || is_declared
+            || after == Some(&Token::Colon)
+        {
             continue;
         }
         let (start, end) = (span.start + *start as u32, span.start + *end as u32);

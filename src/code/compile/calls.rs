@@ -8,7 +8,7 @@ use crate::core::{self, Arg, Form, Node, Prim, Var};
 use crate::syntax::Span;
 
 use super::expressions::{any_within, sets};
-use super::{Captures, Compiler, FunctionId, Op, Reg, Target};
+use super::{Captures, Compiler, FunctionId, Group, Op, Reg, Surroundings, Target};
 
 impl Compiler<'_, '_> {
     /// Puts the environment with the captured variables into `to`.
@@ -33,7 +33,8 @@ impl Compiler<'_, '_> {
         let siblings: HashMap<Var, FunctionId> =
             group.iter().map(|(var, _)| (*var, self.unit.reserve())).collect();
         for (var, f) in group {
-            self.function(f, siblings[var], Some((captures.clone(), siblings.clone())));
+            let group = Group { captures: captures.clone(), siblings: siblings.clone() };
+            self.function(f, siblings[var], Surroundings::Group(group));
         }
         let env = self.alloc();
         self.environment(&captures, env, span);

@@ -9,7 +9,9 @@ use crate::syntax::Span;
 use crate::syntax::tree::{BinaryOp, Literal};
 
 use super::conditions::comparison;
-use super::{Captures, Compiler, Constant, FunctionId, Leave, Op, Reg, Target, constant};
+use super::{
+    Captures, Compiler, Constant, FunctionId, Group, Leave, Op, Reg, Surroundings, Target, constant,
+};
 
 impl Compiler<'_, '_> {
     /// Compiles a node, and returns the register of its value: `to` if that is given, else any
@@ -244,7 +246,8 @@ impl Compiler<'_, '_> {
             Form::Lambda(f) => {
                 let captures: Captures = Rc::default();
                 let id = self.unit.reserve();
-                self.function(f, id, Some((captures.clone(), HashMap::new())));
+                let group = Group { captures: captures.clone(), siblings: HashMap::new() };
+                self.function(f, id, Surroundings::Group(group));
                 if captures.borrow().is_empty() {
                     self.unit.code.functions[id as usize].has_env = false;
                     return self.function_value(id, to, span);

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use crate::check::{GlobalId, Program, STD};
-use crate::core::{self, Core, Item, Node, Var, Variables};
+use crate::core::{self, Core, Form, Item, Node, Var, Variables};
 use crate::syntax::token::Name;
 use crate::syntax::tree::Literal;
 use crate::syntax::{Diagnostic, Place, Span};
@@ -91,15 +91,17 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
                 unit.code.functions[stub_id as usize].hidden = 1;
                 unit.top(body, body_id, variables);
             }
-            (Item::Entity { stub, initial, operations }, Target::Isolated(index)) => {
+            (Item::Entity { stub, initial, operations, state, members, .. }, Target::Isolated(index)) => {
                 let stub_id = unit.code.isolated[index].stub;
                 unit.top(stub, stub_id, variables);
                 let entity = unit.code.isolated[index].entity.clone().unwrap_or_default();
                 if let (Some(f), Some(at)) = (initial, entity.initial) {
                     unit.top(f, unit.code.consts[at].1, variables);
                 }
+                let group = unit.members(*state, members, variables);
                 for ((_, f), operation) in operations.iter().zip(&entity.operations) {
-                    unit.top(f, operation.function, variables);
+                    let mut compiler = Compiler { unit: &mut unit, variables, states: Vec::new() };
+                    compiler.function(f, operation.function, Surroundings::Members(&group));
                 }
             }
             _ => {}
@@ -194,8 +196,8 @@ impl Unit<'_> {
                 };
                 let (stub, body) = (self.reserve(), self.reserve());
                 let entity = match item {
-                    Item::Entity { initial, operations, .. } => {
-                        Some(self.entity(&global.name, initial.is_some(), operations))
+                    Item::Entity { initial, operations, private, .. } => {
+                        Some(self.entity(&global.name, initial.is_some(), operations, private))
                     }
                     _ => None,
                 };
@@ -214,7 +216,13 @@ impl Unit<'_> {
         self.globals.insert(id, target);
     }
 
-    fn entity(&mut self, name: &str, state: bool, operations: &[(Name, core::Function)]) -> Entity {
+    fn entity(
+        &mut self,
+        name: &str,
+        state: bool,
+        operations: &[(Name, core::Function)],
+        private: &[Name],
+    ) -> Entity {
         let initial = state.then(|| {
             let function = self.reserve();
             self.code.consts.push((format!("{name}.state"), function));
@@ -226,7 +234,22 @@ impl Unit<'_> {
             required: f.required,
             params: f.params.len() - 1,
         };
-        Entity { initial, operations: operations.iter().map(operation).collect() }
+        let operations = operations.iter().map(operation).collect();
+        Entity { initial, operations, private: private.iter().map(ToString::to_string).collect() }
+    }
+
+    /// Compiles the members of an entity that others of its members call. They share an environment
+    /// with the cell of the state.
+    fn members(&mut self, state: Var, members: &[(Var, core::Function)], variables: &Variables) -> Group {
+        let captures: Captures = Rc::new(RefCell::new(vec![state]));
+        let siblings: HashMap<Var, FunctionId> =
+            members.iter().map(|(var, _)| (*var, self.reserve())).collect();
+        let group = Group { captures, siblings };
+        for (var, f) in members {
+            let mut compiler = Compiler { unit: self, variables, states: Vec::new() };
+            compiler.function(f, group.siblings[var], Surroundings::Group(group.clone()));
+        }
+        group
     }
 
     fn name(&mut self, name: &str) -> u16 {
@@ -265,13 +288,29 @@ impl Unit<'_> {
 
     fn top(&mut self, f: &core::Function, id: FunctionId, variables: &Variables) {
         let mut compiler = Compiler { unit: self, variables, states: Vec::new() };
-        compiler.function(f, id, None);
+        compiler.function(f, id, Surroundings::None);
     }
 }
 
 /// The captured variables of a function, in the order of its environment. A group of functions
 /// shares them.
 type Captures = Rc<RefCell<Vec<Var>>>;
+
+/// Functions that share an environment.
+#[derive(Clone)]
+struct Group {
+    captures: Captures,
+    siblings: HashMap<Var, FunctionId>,
+}
+
+/// The functions around a function.
+enum Surroundings<'g> {
+    None,
+    /// The function belongs to this group, and gets its environment.
+    Group(Group),
+    /// The function is an operation that makes the environment of these members.
+    Members(&'g Group),
+}
 
 #[derive(Default)]
 struct State {
@@ -334,12 +373,7 @@ impl Compiler<'_, '_> {
         &mut self.states[last]
     }
 
-    fn function(
-        &mut self,
-        f: &core::Function,
-        id: FunctionId,
-        captures: Option<(Captures, HashMap<Var, FunctionId>)>,
-    ) {
+    fn function(&mut self, f: &core::Function, id: FunctionId, around: Surroundings<'_>) {
         let mut state = State::default();
         for (index, var) in f.params.iter().enumerate() {
             state.locals.insert(*var, index as Reg);
@@ -347,11 +381,22 @@ impl Compiler<'_, '_> {
         let params = f.params.len() as u32;
         state.env = params as Reg;
         state.next = params;
-        let has_env = captures.is_some();
-        if let Some((captures, siblings)) = captures {
-            state.captures = Some(captures);
-            state.siblings = siblings;
-            state.next += 1;
+        let has_env = matches!(around, Surroundings::Group(_));
+        let mut made = None;
+        match around {
+            Surroundings::None => {}
+            Surroundings::Group(Group { captures, siblings }) => {
+                state.captures = Some(captures);
+                state.siblings = siblings;
+                state.next += 1;
+            }
+            Surroundings::Members(group) => {
+                if any_mentions(&f.body, &group.siblings) {
+                    state.siblings = group.siblings.clone();
+                    state.next += 1;
+                    made = Some(group.captures.clone());
+                }
+            }
         }
         state.most = state.next;
         state.keeps_frame = id == self.unit.code.script;
@@ -362,6 +407,10 @@ impl Compiler<'_, '_> {
             if var.cell && !var.given {
                 self.emit(Op::NewCell { to: index as Reg, from: index as Reg }, f.place.span);
             }
+        }
+        if let Some(captures) = made {
+            // Its register is that of the environment in other functions.
+            self.environment(&captures, params as Reg, f.place.span);
         }
         self.load_captured(&f.body);
         let value = self.tail(&f.body);
@@ -519,6 +568,17 @@ impl Compiler<'_, '_> {
         };
         self.emit(op, span);
     }
+}
+
+/// Whether a node or a function in it mentions one of these variables.
+fn any_mentions(node: &Node, vars: &HashMap<Var, FunctionId>) -> bool {
+    let here = match &node.form {
+        Form::Var(var) => vars.contains_key(var),
+        Form::Lambda(f) => any_mentions(&f.body, vars),
+        Form::Functions(group) => group.iter().any(|(_, f)| any_mentions(&f.body, vars)),
+        _ => false,
+    };
+    here || node.any_within(&mut |part| any_mentions(part, vars))
 }
 
 fn constant(literal: &Literal) -> Constant {

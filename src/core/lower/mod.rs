@@ -310,8 +310,11 @@ impl<'p> Lower<'_, 'p> {
         let node = self.node(Form::Var(key), span);
         let body = self.node(Form::Invoke(id, vec![node], Box::new(self.null(span))), span);
         let stub = self.function(name.clone(), vec![key], 1, body, span);
-        let mut initial = None;
-        let mut operations = Vec::new();
+        let (mut initial, mut operations, mut private) = (None, Vec::new(), Vec::new());
+        let state = self.fresh("state");
+        if let Some(var) = self.all.variables[self.module].vars.last_mut() {
+            (var.cell, var.given) = (true, true);
+        }
         for member in &entity.members {
             match member {
                 Member::State(value, span) => {
@@ -319,21 +322,31 @@ impl<'p> Lower<'_, 'p> {
                     initial = Some(self.function(format!("{name}.state"), Vec::new(), 0, body, *span));
                 }
                 Member::Operation(f) => {
-                    let state = self.fresh("state");
-                    if let Some(var) = self.all.variables[self.module].vars.last_mut() {
-                        (var.cell, var.given) = (true, true);
-                    }
-                    self.state = Some(state);
-                    let mut function = self.callable(f);
-                    self.state = None;
+                    let mut function = self.member(&name, f, state);
                     function.params.push(state);
-                    function.name = format!("{name}.{}", f.name.name);
                     operations.push((f.name.name.clone(), function));
                 }
+                Member::Function(f) => private.push(f.name.name.clone()),
                 Member::Error => {}
             }
         }
-        Item::Entity { stub, initial, operations }
+        let mut members = Vec::new();
+        for f in entity.callables() {
+            let Some(var) = self.bound(f.name.span) else { continue };
+            if self.program().modules[self.module].bindings[var as usize].captured {
+                members.push((var, self.member(&name, f, state)));
+            }
+        }
+        Item::Entity { stub, initial, operations, state, members, private }
+    }
+
+    /// Lowers an operation or a function of an entity.
+    fn member(&mut self, entity: &str, f: &Callable, state: Var) -> Function {
+        self.state = Some(state);
+        let mut function = self.callable(f);
+        self.state = None;
+        function.name = format!("{entity}.{}", f.name.name);
+        function
     }
 
     /// Makes the stub of an isolated declaration, which is called in its place and hands the call

@@ -3,10 +3,9 @@
 use std::rc::Rc;
 
 use crate::builtins::{Context, Effect, engine, files, lines, looks, messages, outside, programs};
-use crate::check::closest;
 use crate::code::{FunctionId, Mock, Outcome};
 use crate::machine::{
-    Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, zones,
+    Data, EntityId, ErrorData, Identity, Image, Machine, Progress, RequestKind, Value, find_operation, zones,
 };
 
 use super::super::START;
@@ -237,7 +236,13 @@ impl Evaluator<'_> {
         let body = body.ok_or_else(|| Stop::Fault(format!("no activity `{name}`")))?;
         let identity = Identity { key: key.to_string(), attempt, ..Identity::default() };
         let machine = Machine::new(self.image.clone(), Context::Activity, body, task.args.items(), identity);
-        self.run_to_end(machine, choices, key, now, Some(view))
+        // An activity that calls an entity takes more than one step, so it needs a mock.
+        self.run_to_end(machine, choices, key, now, Some(view)).map_err(|stop| match stop {
+            Stop::NoMock { request } if !matches!(request.what, RequestKind::Effect(_)) => {
+                Stop::NoMock { request: task.clone() }
+            }
+            stop => stop,
+        })
     }
 
     fn keep(&mut self, hash: u128, mut all: Vec<Done>) -> Result<Rc<Vec<Done>>, Stop> {
@@ -375,7 +380,7 @@ impl Evaluator<'_> {
         view: &dyn View,
     ) -> Result<Done, Stop> {
         let RequestKind::Effect(effect) = request.what else {
-            return Err(Stop::Fault("not an effect".into()));
+            return Err(Stop::NoMock { request: request.clone() });
         };
         if let Some(mock) = self.program.mock(effect.name(), false) {
             let done = self.mocked(&mock.clone(), request, choices, view)?;
@@ -459,12 +464,7 @@ fn begin_operation(
     let name = &entity.name;
     let unknown = || ErrorData::new("unknown_entity", format!("no program here declares entity `{name}`"));
     let declared = image.code.find_entity(name).ok_or_else(unknown)?;
-    let Some(found) = declared.operations.iter().find(|known| known.name == operation) else {
-        let near = closest(operation, declared.operations.iter().map(|o| o.name.as_str()));
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let message = format!("entity `{name}` has no operation `{operation}`{hint}");
-        return Err(ErrorData::new("unknown_operation", message));
-    };
+    let found = find_operation(declared, name, operation)?;
     let identity =
         Identity { id: String::new(), key: key.to_string(), entity: Some(entity.clone()), attempt: 1 };
     Machine::operation(image.clone(), declared, found, args.items(), state, identity)
