@@ -32,6 +32,36 @@ pub fn read_text(path: &Path) -> Result<String, String> {
     })
 }
 
+/// Returns the command line of a process as people type it, if the system shows it. The program is
+/// named without its folder.
+pub fn command_of(pid: u32) -> Option<String> {
+    const MOST: usize = 100;
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut words = text.trim_end_matches('\0').split('\0');
+    let program = words.next()?;
+    let program = program.rsplit('/').next().filter(|name| !name.is_empty())?;
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+".contains(c);
+    let word = |word: &str| match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    let all: Vec<String> = std::iter::once(program).chain(words).map(word).collect();
+    let all: String = all.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    Some(match all.chars().count() > MOST {
+        true => all.chars().take(MOST).chain(['…']).collect(),
+        false => all,
+    })
+}
+
+/// Returns whether a signal has stopped a process, as far as the system shows it.
+pub fn is_stopped(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name of the program, which is in parentheses.
+    let state = status.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, Some('T' | 't'))
+}
+
 /// The mode of a private folder: only its owner may look into it.
 const PRIVATE_FOLDER: u32 = 0o700;
 /// The mode of a private file: only its owner may read and write it.

@@ -31,6 +31,10 @@ fn record(id: &str, random: &mut Random) -> InstanceRecord {
         2 => Status::Completed(Data::null()),
         _ => Status::Terminated(Data::null()),
     };
+    record.ended = record.status.is_ended().then(|| record.created + random.below(20) as i64);
+    if random.one_in(3) {
+        record.root = "another".into();
+    }
     record
 }
 
@@ -60,14 +64,24 @@ fn pages_of_instances_are_all_of_them() {
         let store = committed(batch);
         let filter = InstanceFilter {
             prefix: ["", "a", "ab", "c"][random.below(4) as usize].to_string(),
-            lifecycle: [None, Some(Lifecycle::Running), Some(Lifecycle::Completed)][random.below(3) as usize],
+            from: ["", "", "a-2", "b-1"][random.below(4) as usize].to_string(),
+            lifecycles: [vec![], vec![Lifecycle::Running], vec![Lifecycle::Completed, Lifecycle::Running]]
+                [random.below(3) as usize]
+                .clone(),
             function: [None, Some("order".to_string())][random.below(2) as usize].clone(),
             created_from: [None, Some(10)][random.below(2) as usize],
             created_before: [None, Some(40)][random.below(2) as usize],
+            ended_from: [None, None, Some(10)][random.below(3) as usize],
+            ended_before: [None, None, Some(40)][random.below(3) as usize],
+            roots: random.one_in(4),
         };
         let wanted = records.iter().filter(|record| {
             record.id.starts_with(&filter.prefix)
-                && filter.lifecycle.is_none_or(|wanted| record.status.lifecycle() == wanted)
+                && record.id >= filter.from
+                && (filter.lifecycles.is_empty() || filter.lifecycles.contains(&record.status.lifecycle()))
+                && (!filter.roots || record.root == record.id)
+                && filter.ended_from.is_none_or(|from| record.ended.is_some_and(|ended| ended >= from))
+                && filter.ended_before.is_none_or(|before| record.ended.is_some_and(|ended| ended < before))
                 && filter.function.as_ref().is_none_or(|wanted| record.function == *wanted)
                 && filter.created_from.is_none_or(|from| record.created >= from)
                 && filter.created_before.is_none_or(|before| record.created < before)

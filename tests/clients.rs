@@ -199,9 +199,8 @@ fn a_server_serves() {
     ok(at, &["purge", "--function", "holds"]);
     assert_eq!(ids(&[]), ["bad"]);
     assert_eq!(durable(at, &["status", "third"]).status.code(), Some(5));
-    // A script can't be run, since another process has the store.
-    fs::write(at.join("s.df"), "1").expect("a script");
-    assert_eq!(durable(at, &["run", "s.df"]).status.code(), Some(4));
+    // The prompt needs the store for itself.
+    assert_eq!(durable(at, &["repl"]).status.code(), Some(4));
 }
 
 /// A server resumes the work of a killed one. A server that is stopped closes its store cleanly.
@@ -250,6 +249,235 @@ fn a_running_script_is_reached() {
     ok(&at, &["raise", "s", "go", "5", "--store", store]);
     let script = script.wait_with_output().expect("ended");
     assert_eq!(out(&script), "5\n");
+}
+
+const TALKS: &str = r#"
+activity says(n) { print("activity {n}"); n * n }
+entity Log { state 0; on add() { print("entity"); state += 1; state } }
+orchestration child(n) { print("child {n}"); says(n) }
+print("args {args}")
+log.warn("careful")
+print(child(3))
+print(Log("a").add())
+print("hello {input("name? ")}")
+{done: true}
+"#;
+
+/// A second program in a folder runs in the process that has the store, and behaves as if it ran
+/// alone: output, errors, input, exit codes, results.
+#[test]
+fn a_script_runs_where_the_store_is() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("talks.df"), TALKS).expect("a script");
+    fs::write(at.join("fails.df"), "print(1)\nthrow {kind: \"odd\", message: \"no\"}\n").expect("a script");
+    let run = |args: &[&str], input: &str| {
+        let mut command = Command::new(DURABLE);
+        command
+            .current_dir(at)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("durable runs");
+        let stdin = child.stdin.take().expect("it reads");
+        std::io::Write::write_all(&mut &stdin, input.as_bytes()).expect("it reads");
+        drop(stdin);
+        child.wait_with_output().expect("ended")
+    };
+    let both = |args: &[&str], input: &str, alone: &str, guest: &str| {
+        let alone = run(&[args, &["--store", alone]].concat(), input);
+        let guest = run(&[args, &["--store", guest]].concat(), input);
+        assert_eq!(out(&alone), out(&guest), "{args:?}");
+        assert_eq!(err(&alone), err(&guest), "{args:?}");
+        assert_eq!(alone.status.code(), guest.status.code(), "{args:?}");
+        guest
+    };
+    let server = Server::with(at, &[], fs::File::create(at.join("err")).expect("a file"));
+    let shown = both(&["run", "talks.df", "x", "y", "--json"], "ada\n", "own", ".durable");
+    assert!(
+        out(&shown).starts_with("args [\"x\", \"y\"]\nchild 3\nactivity 3\n9\nentity\n1\nhello ada\n"),
+        "{}",
+        out(&shown)
+    );
+    assert!(err(&shown).contains("warn: careful"), "{}", err(&shown));
+    both(&["run", "talks.df", "x", "y"], "", "own", ".durable");
+    assert_eq!(both(&["run", "fails.df"], "", "own", ".durable").status.code(), Some(1));
+    both(&["run", "fails.df", "--id", "f"], "", "own", ".durable");
+    both(&["run", "fails.df", "--id", "f"], "", "own", ".durable");
+    both(&["run", "fails.df", "--id", "f", "--if-exists", "fail"], "", "own", ".durable");
+    both(&["run", "fails.df", "--id", "f", "--if-exists", "replace"], "", "own", ".durable");
+    both(&["run", "talks.df", "--id", "f"], "", "own", ".durable");
+    // Nothing of it appeared where the store is.
+    server.kill();
+    assert_eq!(fs::read_to_string(at.join("err")).expect("text"), "serving .durable\n");
+}
+
+/// A script that another process runs may do only what both processes permit.
+#[test]
+fn a_guest_widens_no_permissions() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("reads.df"), "print(fs.read(args[0]).len())\n").expect("a script");
+    fs::write(at.join("a.txt"), "12345").expect("a file");
+    fs::write(at.join("b.txt"), "123").expect("a file");
+    let server = Server::with(at, &["--deny", "read=a.txt"], Stdio::null());
+    assert_eq!(ok(at, &["run", "reads.df", "b.txt"]), "3");
+    for args in [
+        &["run", "reads.df", "a.txt"][..],
+        &["run", "reads.df", "b.txt", "--deny", "fs"],
+        &["run", "reads.df", "a.txt", "--allow", "read"],
+    ] {
+        let refused = durable(at, args);
+        assert_eq!(refused.status.code(), Some(1), "{args:?}");
+        assert!(err(&refused).contains("not_permitted"), "{}", err(&refused));
+    }
+    // Relative paths would mean other files.
+    fs::create_dir(at.join("below")).expect("a folder");
+    let elsewhere = durable(&at.join("below"), &["run", "../reads.df", "b.txt", "--store", "../.durable"]);
+    assert_eq!(elsewhere.status.code(), Some(4));
+    assert!(err(&elsewhere).contains("the paths of the script mean other files"), "{}", err(&elsewhere));
+    drop(server);
+}
+
+/// A script that another process ran goes on here if that process ends, and an interrupt suspends
+/// it.
+#[test]
+fn a_guest_takes_over_and_can_be_interrupted() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("counts.df"), "for i in 0..6 { print(i); sleep(300ms) }\n").expect("a script");
+    let server = Server::new(at);
+    let guest = |id: &str| {
+        let mut command = Command::new(DURABLE);
+        command.current_dir(at).args(["run", "counts.df", "--id", id]).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("durable runs")
+    };
+    let begun = |id: &str| await_that(|| ok(at, &["history", id, "--output"]).contains('1'));
+    let interrupted = guest("i");
+    await_that(|| durable(at, &["show", "i"]).status.success());
+    begun("i");
+    Command::new("kill").args(["-INT", &interrupted.id().to_string()]).status().expect("kill runs");
+    let interrupted = interrupted.wait_with_output().expect("ended");
+    assert_eq!(interrupted.status.code(), Some(130));
+    assert!(
+        err(&interrupted).contains("i is suspended; go on with: durable unsuspend i"),
+        "{}",
+        err(&interrupted)
+    );
+    assert_eq!(ok(at, &["status", "i"]), "suspended");
+    let taken = guest("t");
+    await_that(|| durable(at, &["show", "t"]).status.success());
+    begun("t");
+    server.kill();
+    let taken = taken.wait_with_output().expect("ended");
+    assert!(taken.status.success(), "{}", err(&taken));
+    assert!(err(&taken).contains("going on with t here"), "{}", err(&taken));
+    // The line that it showed last may come twice.
+    let shown = out(&taken);
+    let mut lines: Vec<&str> = shown.lines().collect();
+    lines.dedup();
+    assert_eq!(lines, ["0", "1", "2", "3", "4", "5"]);
+}
+
+/// The message that a store is in use names the command that has it, and says when that process is
+/// stopped.
+#[test]
+fn who_has_the_store_is_named() {
+    let folder = folder();
+    let at = folder.path();
+    let server = Server::new(at);
+    let refused = durable(at, &["repl"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(
+        err(&refused).contains(&format!("in use by process {}, which is `durable serve`", server.id())),
+        "{}",
+        err(&refused)
+    );
+    Command::new("kill").args(["-STOP", &server.id().to_string()]).status().expect("kill runs");
+    await_that(|| err(&durable(at, &["list"])).contains("which is `durable serve` and is stopped"));
+    let stopped = durable(at, &["run", "bank.df"]);
+    assert_eq!(stopped.status.code(), Some(4));
+    assert!(err(&stopped).contains("`kill -CONT"), "{}", err(&stopped));
+    Command::new("kill").args(["-CONT", &server.id().to_string()]).status().expect("kill runs");
+    await_that(|| durable(at, &["list"]).status.success());
+}
+
+/// Instances are listed by conditions, and in pages.
+#[test]
+fn lists_are_filtered_and_paged() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(
+        at.join("orders.df"),
+        "orchestration order(n, phase) { set_status({phase}); if n == 3 { throw {kind: \"odd\"} }; sub(n) }\n\
+         orchestration sub(n) => n\n",
+    )
+    .expect("a program");
+    for (n, phase) in [("1", "paid"), ("2", "open"), ("3", "paid")] {
+        durable(at, &["start", "orders.df", "order", n, phase, "--id", &format!("o{n}"), "--wait"]);
+    }
+    let ids = |args: &[&str]| -> Vec<String> {
+        let listed = ok(at, &[&["list", "--json"], args].concat());
+        let id =
+            |line: &str| serde_json::from_str::<Json>(line).expect("JSON")["id"].as_str().map(str::to_string);
+        listed.lines().filter_map(id).collect()
+    };
+    assert_eq!(ids(&["--roots"]), ["o1", "o2", "o3"]);
+    assert_eq!(ids(&[]).len(), 5);
+    assert_eq!(ids(&["--where", "custom.phase == \"paid\""]), ["o1", "o3"]);
+    assert_eq!(ids(&["--where", "custom.phase == \"paid\" && status == \"failed\""]), ["o3"]);
+    assert_eq!(ids(&["--where", "error?.kind == \"odd\""]), ["o3"]);
+    assert_eq!(ids(&["--where", "ended != null && ended - created < 1h", "--roots"]), ["o1", "o2", "o3"]);
+    assert_eq!(ids(&["--status", "failed,completed", "--roots"]), ["o1", "o2", "o3"]);
+    assert_eq!(ids(&["--status", "failed"]), ["o3"]);
+    assert_eq!(ids(&["--ended-after", "1h", "--roots"]), ["o1", "o2", "o3"]);
+    assert_eq!(ids(&["--ended-before", "1h"]), [""; 0]);
+    let page = durable(at, &["list", "--roots", "--limit", "2"]);
+    assert!(err(&page).contains("there are more; go on with: --from o3"), "{}", err(&page));
+    assert_eq!(out(&page).lines().count(), 3);
+    assert_eq!(ids(&["--roots", "--limit", "2", "--from", "o3"]), ["o3"]);
+    let none = durable(at, &["list", "--where", "custom.nothing == 1"]);
+    assert!(
+        none.status.success() && err(&none).contains("the condition fails: missing_field"),
+        "{}",
+        err(&none)
+    );
+    for (condition, code) in [("custom.phase", 2), ("custom ==", 3), ("nothing == 1", 3)] {
+        assert_eq!(durable(at, &["list", "--where", condition]).status.code(), Some(code), "{condition}");
+    }
+    let effect = durable(at, &["list", "--where", "fs.exists(\"bank.df\")"]);
+    assert!(err(&effect).contains("is not allowed in"), "{}", err(&effect));
+    ok(at, &["purge", "--where", "custom.phase == \"open\""]);
+    assert_eq!(ids(&["--roots"]), ["o1", "o3"]);
+}
+
+/// Arguments are read as `--json` writes values.
+#[test]
+fn arguments_are_read_as_they_are_written() {
+    let folder = folder();
+    let at = folder.path();
+    fs::write(at.join("kinds.df"), "orchestration kinds(x) => [kind_of(x), x]\nprint(kind_of(args))\n")
+        .expect("a program");
+    for (given, kind) in [
+        (r#"{"$duration": "5s"}"#, "duration"),
+        (r#"{"$instant": "2026-03-01T12:00:00Z"}"#, "instant"),
+        (r#"{"$bytes": "AAEC"}"#, "bytes"),
+        (r#"{"$entity": "Account", "key": "ada"}"#, "entity"),
+        (r#"{"a": 1}"#, "record"),
+        ("5s", "string"),
+        ("5", "int"),
+    ] {
+        let shown = json(at, &["start", "kinds.df", "kinds", given, "--wait", "--json"]);
+        assert_eq!(shown["result"][0], kind, "{given}");
+        if given.starts_with("{\"$") {
+            assert_eq!(shown["result"][1], serde_json::from_str::<Json>(given).expect("JSON"));
+            assert_eq!(ok(at, &["run", "kinds.df", "--input", given]), kind);
+        }
+    }
+    for bad in ["{a: 1}", "[1,", "\"x", r#"{"$duration": "soon"}"#] {
+        assert_eq!(durable(at, &["start", "kinds.df", "kinds", bad]).status.code(), Some(2), "{bad}");
+    }
 }
 
 /// An instance goes on with the sources that it began with, even if the files change.

@@ -257,9 +257,49 @@ fn an_interrupt_ends_the_evaluation_and_not_the_session() {
         session.exp_string("] ").expect("a prompt");
     }
     session.send_line("if true {").expect("it reads");
+    // The terminal's bytes come one by one.
+    session.exp_string("\u{e2}\u{80}\u{a6} ").expect("a mark");
     session.send_line("7 * 6 }").expect("it reads");
     session.exp_string("42\r\n").expect("it waited for the rest");
     session.send_control('d').expect("it reads");
+    session.exp_string("go on with it").expect("it leaves");
+}
+
+/// What people type who are new here does what they mean.
+#[test]
+fn words_that_mean_a_command_are_commands() {
+    for word in ["exit", "quit", "exit()", "quit()", "exit(0)", "exit;", ":q"] {
+        let folder = TempDir::new().expect("a folder");
+        let (code, out, _) = piped(folder.path(), "s", &format!("1\n{word}\n2\n"));
+        assert_eq!((code, out.as_str()), (0, "1\n"), "{word}");
+    }
+    for word in ["help", "help()", "?"] {
+        assert!(shows(&format!("{word}\n")).contains(":undo"), "{word}");
+    }
+    assert!(shows("help list.map\n").contains("map(xs, f)"));
+    assert!(shows("help(map)\n").contains("module list"));
+    assert_eq!(shows("let exit = 5\nexit\nexit + 1\n"), "5\n6\n");
+    let entity = "entity Account { state 100; on add(n) { state += n; state } }\nAccount(\"ada\").add(1)\n";
+    let shown = shows(&format!("{entity}:entities\n:entity Account@ada\n"));
+    assert!(shown.contains("Account@ada") && shown.ends_with("101\n"), "{shown}");
+    assert!(says(&format!("{entity}Account@ada.add(1)\n")).contains("Account(\"ada\")"));
+}
+
+/// Tab lists the candidates, those of entities among them.
+#[test]
+fn candidates_are_listed() {
+    let folder = TempDir::new().expect("a folder");
+    let mut session = terminal(folder.path());
+    session.exp_string("[1]").expect("a prompt");
+    session.send_line("entity Shop { state 0; on sell() { 1 }; on send() { 2 } }").expect("it reads");
+    session.exp_string("[2]").expect("a prompt");
+    session.send("Shop(\"a\").se\t\t").expect("it reads");
+    session.flush().expect("it is sent");
+    session.exp_string("sell").expect("the first candidate");
+    session.exp_string("send").expect("the second candidate");
+    session.send_line("ll()").expect("it reads");
+    session.exp_string("[3]").expect("a prompt");
+    session.send_line("exit").expect("it reads");
     session.exp_string("go on with it").expect("it leaves");
 }
 

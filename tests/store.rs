@@ -970,11 +970,12 @@ fn a_second_process_is_told_who_has_the_store() {
     while !folder.path().join(".durable/wal").exists() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    let second = durable(folder.path(), &["run", "wait.df"]);
+    let second = durable(folder.path(), &["serve"]);
     first.kill().expect("killed");
     first.wait().expect("ended");
     assert_eq!(second.status.code(), Some(4));
-    assert!(stderr(&second).contains(&format!("in use by process {}", first.id())), "{}", stderr(&second));
+    let named = format!("in use by process {}, which is `durable run wait.df`", first.id());
+    assert!(stderr(&second).contains(&named), "{}", stderr(&second));
     // The kill released the lock.
     assert_eq!(durable(folder.path(), &["list"]).status.code(), Some(0));
 }

@@ -226,6 +226,24 @@ fn a_crash_shows_what_is_done_twice() {
     assert!(out.contains("1 passed, 4 crashes"), "{out}");
 }
 
+/// A later time or another number of attempts is all that follows from the attempt that a crash
+/// costs, and no alarm. An activity without another attempt fails, which is one.
+#[test]
+fn a_crash_that_only_costs_an_attempt_is_no_alarm() {
+    let declared = "activity pay() with {retry: {times: 3, first: 1m}} { http.get(\"http://a/\").status }\n\
+                    activity once() with {retry: {times: 1}} { http.get(\"http://a/\").status }\n\
+                    activity twice() with {retry: {times: 2, first: 1s}} { http.get(\"http://a/\").status }\n\
+                    mock http.request in turn with fn () => throw {kind: \"down\"}, fn () => {status: 200}\n";
+    let time = format!("{declared}test \"time\" {{ let t = now(); pay(); assert(now() - t == 1m); now() }}");
+    passes(&time, &["--crash"]);
+    let lone =
+        format!("{declared}test \"lone\" {{ mock http.request with fn () => {{status: 200}}\nonce() }}");
+    assert!(fails(&lone, &["--crash"]).contains("interrupted"));
+    let few = format!("{declared}test \"few\" {{ assert(twice() == 200) }}");
+    passes(&few, &[]);
+    fails(&few, &["--crash"]);
+}
+
 /// An instance that waits for one that has already ended gets the result through every crash.
 #[test]
 fn an_end_that_came_before_its_waiter_is_told_through_every_crash() {
@@ -301,6 +319,17 @@ fn lines_of_code_in_doc_comments_are_tests() {
     assert!(out.contains("ok     doc of double: double(2) == 4"), "{out}");
     assert!(out.contains("FAILED doc of double: double(\"a\") == \"{1}\""), "{out}");
     assert!(out.contains("type_error"), "{out}");
+}
+
+#[test]
+fn fenced_code_in_doc_comments_is_a_test() {
+    let text = "/// Doubles.\n/// ```df\n/// let a = double(2)\n/// a == 4 // as it should\n/// double(a) == 9 && true\n/// ```\n\
+                /// ```sh\n/// durable run\n/// ```\n/// ```\n/// !(double(1) == 3)\n/// ```\nfn double(x) => x * 2\n";
+    let out = fails(text, &[]);
+    assert!(out.contains("FAILED doc of double: let a = double(2) …"), "{out}");
+    assert!(out.contains("8 on the left, 9 on the right") || out.contains("double(a) == 9"), "{out}");
+    assert!(out.contains("ok     doc of double: !(double(1) == 3) …"), "{out}");
+    passes(&text.replace("== 9", "== 8"), &["--crash"]);
 }
 
 #[test]

@@ -12,12 +12,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::host::{Handle, Host, Reads};
+use crate::host::{EffectResult, Ended, FromGuest, GuestDesk, Handle, Host, Reads, data};
 use crate::kv::Endpoint;
+use crate::machine::{ErrorData, Value};
 
 use super::query::answer;
 use super::socket::{contents, greet, length, send, short};
-use super::{Request, Response};
+use super::{Command, GuestRequest, Request, Response, Shown};
 
 /// The largest number of clients connected at once.
 const CLIENTS: usize = 256;
@@ -29,6 +30,9 @@ const SMALL: u32 = 1 << 20;
 const SLOWEST: Duration = Duration::from_secs(30);
 /// The longest time that a client waits for changes.
 const CHANGES_TIME: Duration = Duration::from_secs(10);
+/// The longest time that a guest waits for something to show. A guest that has gone is noticed
+/// within this time.
+const GUEST_TIME: Duration = Duration::from_secs(1);
 /// The time for which no client is accepted after the system has refused a descriptor or a thread.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -52,7 +56,7 @@ impl Listener {
         // Files, connections and programs take descriptors, so the limit is raised as far as the
         // system allows.
         let _ = rlimit::increase_nofile_limit(rlimit::INFINITY);
-        let asked = Asked { handle: host.handle(), reads: host.reads() };
+        let asked = Asked { handle: host.handle(), reads: host.reads(), guests: host.guest_desk() };
         let serve = move || serve(&listener, &asked);
         thread::Builder::new().name("clients".into()).spawn(serve)?;
         Ok(Listener { path })
@@ -85,8 +89,12 @@ fn serve(listener: &UnixListener, asked: &Asked) {
             let clients = clients.clone();
             move || {
                 // After any error, the client sees the end of its connection.
-                let _ = converse(number, stream, &clients, &asked);
+                let mut guest = None;
+                let _ = converse(number, stream, &clients, &asked, &mut guest);
                 clients.leave(number);
+                if let Some(guest) = guest {
+                    asked.handle.tell(FromGuest::Gone { guest });
+                }
             }
         });
         if begun.is_err() {
@@ -101,6 +109,7 @@ fn serve(listener: &UnixListener, asked: &Asked) {
 struct Asked {
     handle: Handle,
     reads: Reads,
+    guests: GuestDesk,
 }
 
 impl Asked {
@@ -119,7 +128,33 @@ impl Asked {
             Request::Changes { since } => {
                 Response::Changes(self.reads.changes(since, CHANGES_TIME).map_err(|_| ended())?)
             }
+            Request::Guest { guest, request } => {
+                Response::Shown(self.guest(guest, request).map_err(|_| ended())?)
+            }
         })
+    }
+}
+
+impl Asked {
+    fn guest(&self, guest: String, request: GuestRequest) -> Result<Option<Vec<Shown>>, Ended> {
+        match request {
+            GuestRequest::Show { seen } => {
+                let count = self.guests.confirm(&guest, seen);
+                if count > 0 {
+                    self.handle.tell(FromGuest::Confirms { guest: guest.clone(), count });
+                }
+                return self.guests.next(&guest, GUEST_TIME);
+            }
+            GuestRequest::Input { ticket, line } => {
+                let line: EffectResult = match line {
+                    Ok(line) => data(&line.map_or(Value::Null, Value::str)),
+                    Err(reason) => Err(ErrorData::new("io_error", reason)),
+                };
+                self.handle.tell(FromGuest::Input { guest, ticket, line });
+            }
+            GuestRequest::Interrupt => self.guests.interrupt(&guest),
+        }
+        Ok(Some(Vec::new()))
     }
 }
 
@@ -246,8 +281,14 @@ impl io::Read for Timely<'_> {
     }
 }
 
-/// Serves a client until its connection ends.
-fn converse(number: u64, mut stream: UnixStream, clients: &Clients, asked: &Asked) -> io::Result<()> {
+/// Serves a client until its connection ends. Sets the name of the guest that the client is.
+fn converse(
+    number: u64,
+    mut stream: UnixStream,
+    clients: &Clients,
+    asked: &Asked,
+    guest: &mut Option<String>,
+) -> io::Result<()> {
     stream.set_write_timeout(Some(SLOWEST))?;
     greet(&mut stream)?;
     loop {
@@ -259,6 +300,9 @@ fn converse(number: u64, mut stream: UnixStream, clients: &Clients, asked: &Aske
         let memory = (len > SMALL).then(|| clients.take(len as usize));
         let request: Request = contents(&mut Timely::new(&stream), len)?;
         drop(memory);
+        if let Request::Command(Command::Attend(attending)) = &request {
+            *guest = Some(attending.guest.clone());
+        }
         send(&mut stream, &asked.respond(request)?)?;
         clients.serves(number, false);
     }

@@ -9,7 +9,7 @@ mod query;
 mod session;
 mod socket;
 
-pub use crate::host::{Change, Changes, Command, Followed, Reply, Starting};
+pub use crate::host::{Attending, Change, Changes, Command, Followed, Reply, Shown, Starting};
 pub use listener::Listener;
 pub use query::{Answer, Queries, Query, QueryError, answered};
 pub use session::{End, HostSession};
@@ -30,6 +30,24 @@ pub enum Request {
     Changes {
         since: Option<Followed>,
     },
+    /// A request of a guest, which is named.
+    Guest {
+        guest: String,
+        request: GuestRequest,
+    },
+}
+
+/// A request of a guest, which shows the output of a script that runs in the process that has the
+/// store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum GuestRequest {
+    /// A request for what is to be shown. The guest has shown `seen` items in all. The response
+    /// comes when there is something, or after a moment.
+    Show { seen: u64 },
+    /// A line of input, `None` at its end, or the reason why it can't be read.
+    Input { ticket: u64, line: Result<Option<String>, String> },
+    /// A request to end the wait of the guest, from another of its threads.
+    Interrupt,
 }
 
 /// A response to a client.
@@ -38,4 +56,6 @@ pub enum Response {
     Reply(Reply),
     Answer(Box<Answer>),
     Changes(Changes),
+    /// What a guest is to show next. `None` means that there is no such guest.
+    Shown(Option<Vec<Shown>>),
 }

@@ -15,13 +15,16 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::kv::{Cause, Endpoint};
 
-use super::{Answer, Changes, Command, Followed, Queries, Query, QueryError, Reply, Request, Response};
+use super::{
+    Answer, Changes, Command, Followed, GuestRequest, Queries, Query, QueryError, Reply, Request, Response,
+    Shown,
+};
 
 /// The largest size of a request or a response, in bytes.
 const MOST: u32 = 1 << 30;
 
 /// The version of the protocol, which grows with every change of its messages.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 /// The bytes with which both sides begin.
 const GREETING: &[u8; 8] = b"durable\0";
 /// The time limit for the greeting of the other side.
@@ -132,6 +135,15 @@ impl Connection {
     pub fn command(&self, command: Command) -> io::Result<Reply> {
         match self.request(&Request::Command(command))? {
             Response::Reply(reply) => Ok(reply),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Sends a request of a guest. Returns what the guest is to show next, or `None` if there is no
+    /// such guest.
+    pub fn guest(&self, guest: &str, request: GuestRequest) -> io::Result<Option<Vec<Shown>>> {
+        match self.request(&Request::Guest { guest: guest.to_string(), request })? {
+            Response::Shown(shown) => Ok(shown),
             _ => Err(unexpected()),
         }
     }

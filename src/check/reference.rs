@@ -17,7 +17,8 @@ pub struct Entry {
     pub name: String,
     /// The declaration, such as `fn map(xs, f)`.
     pub signature: String,
-    /// The doc comment. Its lines of code begin with four spaces.
+    /// The doc comment. Its lines of code begin with four spaces, or are between lines that begin
+    /// with three backticks.
     pub doc: String,
 }
 
@@ -30,16 +31,71 @@ impl Entry {
         }
     }
 
-    /// Returns the sentences of the doc comment, without its examples.
+    /// Returns the sentences of the doc comment, without its code.
     pub fn text(&self) -> String {
-        let lines = self.doc.lines().filter(|line| !line.starts_with("    "));
-        lines.collect::<Vec<_>>().join("\n").trim().to_string()
+        let prose = |part: &Part| match part {
+            Part::Prose(line) => Some(line.clone()),
+            _ => None,
+        };
+        self.parts().iter().filter_map(prose).collect::<Vec<_>>().join("\n").trim().to_string()
     }
 
-    /// Returns the lines of code in the doc comment.
+    /// Returns the single lines of code in the doc comment, each of which is true.
     pub fn examples(&self) -> Vec<String> {
-        self.doc.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_string).collect()
+        let line = |part| match part {
+            Part::Line(line) => Some(line),
+            _ => None,
+        };
+        self.parts().into_iter().filter_map(line).collect()
     }
+
+    /// Returns the fenced pieces of code in the doc comment that are in this language.
+    pub fn fenced(&self) -> Vec<String> {
+        let own = |part| match part {
+            Part::Fenced { code, is_ours: true } => Some(code),
+            _ => None,
+        };
+        self.parts().into_iter().filter_map(own).collect()
+    }
+
+    /// Returns all code in the doc comment, for people.
+    pub fn code(&self) -> Vec<String> {
+        let code = |part| match part {
+            Part::Prose(_) => None,
+            Part::Line(code) | Part::Fenced { code, .. } => Some(code),
+        };
+        self.parts().into_iter().filter_map(code).collect()
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let mut lines = self.doc.lines();
+        while let Some(line) = lines.next() {
+            if let Some(language) = line.trim().strip_prefix("```") {
+                let code = lines.by_ref().take_while(|line| line.trim() != "```");
+                let code: Vec<&str> = code.collect();
+                let is_ours = matches!(language.trim(), "" | "df");
+                parts.push(Part::Fenced { code: code.join("\n"), is_ours });
+            } else if let Some(code) = line.strip_prefix("    ") {
+                parts.push(Part::Line(code.to_string()));
+            } else {
+                parts.push(Part::Prose(line.to_string()));
+            }
+        }
+        parts
+    }
+}
+
+/// A part of a doc comment.
+enum Part {
+    Prose(String),
+    /// A line of code.
+    Line(String),
+    /// The code between two fences. It is ours unless the fence names another language.
+    Fenced {
+        code: String,
+        is_ours: bool,
+    },
 }
 
 /// Returns the names that the standard library declares, by module, in the order of their
@@ -118,5 +174,16 @@ mod tests {
         assert_eq!(map.text(), "What `f` makes of each element.");
         assert_eq!(map.examples(), ["[1, 2].map(fn x => x * 10) == [10, 20]"]);
         assert!(all.iter().any(|entry| entry.path() == "assert"));
+    }
+
+    #[test]
+    fn code_stands_in_lines_and_between_fences() {
+        let text = "/// Adds.\n///\n///     add(1, 2) == 3\n/// So:\n/// ```df\n/// let x = add(1, 2)\n///   x == 3\n/// ```\n\
+                    /// ```sh\n/// durable run\n/// ```\nfn add(a, b) => a + b\n";
+        let [add] = &of("", text)[..] else { panic!("one entry") };
+        assert_eq!(add.text(), "Adds.\n\nSo:");
+        assert_eq!(add.examples(), ["add(1, 2) == 3"]);
+        assert_eq!(add.fenced(), ["let x = add(1, 2)\n  x == 3"]);
+        assert_eq!(add.code().len(), 3);
     }
 }

@@ -19,6 +19,10 @@ use super::{FAILED, STORE, UNKNOWN, USAGE};
 /// The longest wait for a process that has the store and cannot be asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The number of connections without the right greeting after which a process counts as one of
+/// another version.
+const GREETINGS: u32 = 10;
+
 /// A store, or the process that has it.
 pub enum Opened {
     Own(Box<DiskStore>),
@@ -38,14 +42,19 @@ fn open_by(
     way: impl Fn(&Path) -> Result<DiskStore, StoreError>,
 ) -> Result<Opened, StoreError> {
     let began = Instant::now();
+    let mut silent = 0;
     loop {
         let error = match way(folder) {
             Ok(store) => return Ok(Opened::Own(Box::new(store))),
+            // A stopped process accepts a connection, and never answers.
+            Err(error @ StoreError::InUse { is_stopped: true, .. }) => return Err(error),
             Err(error @ StoreError::InUse { .. }) => error,
             Err(error) => return Err(error),
         };
         match Connection::open(&Endpoint::new(folder)) {
             Ok(connection) => return Ok(Opened::Another(connection, error)),
+            // A process that ends takes connections, and closes them without a word.
+            Err(other) if other.kind() == ErrorKind::InvalidData && silent < GREETINGS => silent += 1,
             Err(other) if other.kind() == ErrorKind::InvalidData => {
                 return Err(StoreError::OtherVersion { source: Cause::new(other) });
             }

@@ -295,9 +295,9 @@ pub struct Repl {
 /// Which instances.
 #[derive(Args, Default)]
 pub struct Filter {
-    /// Only instances in this state
-    #[arg(long, value_enum)]
-    pub status: Option<Status>,
+    /// Only instances in these states, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub status: Vec<Status>,
     /// Only instances of this orchestration; `script` for scripts
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
@@ -310,19 +310,41 @@ pub struct Filter {
     /// Only instances that began before a time or longer ago than a duration
     #[arg(long, value_name = "TIME")]
     pub before: Option<String>,
+    /// Only instances that ended after a time or within a duration
+    #[arg(long, value_name = "TIME")]
+    pub ended_after: Option<String>,
+    /// Only instances that ended before a time or longer ago than a duration
+    #[arg(long, value_name = "TIME")]
+    pub ended_before: Option<String>,
+    /// Only scripts, sessions and what was started by a command
+    #[arg(long)]
+    pub roots: bool,
+    /// Only instances for which an expression is true. It can use id, status, function, file, args, custom, result, error,
+    /// created, ended, parent and root
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
 }
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  durable list --status failed --after 1d
+  durable list --status failed,terminated --after 1d
   durable list --function transfer --prefix order-
+  durable list --roots --where 'custom.phase == \"paid\"'
+  durable list --limit 20
   durable list --tree order-17")]
 pub struct List {
     #[command(flatten)]
     pub filter: Filter,
     /// Only this instance, with everything that it called or started under automatic ids
-    #[arg(long, value_name = "ID", conflicts_with_all = ["status", "function", "prefix", "after", "before"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["status", "function", "prefix", "after", "before",
+        "ended_after", "ended_before", "roots", "condition", "limit", "from"])]
     pub tree: Option<String>,
+    /// The most instances to list, in the order of their ids
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// The id to begin with, in the order of ids
+    #[arg(long, value_name = "ID")]
+    pub from: Option<String>,
     /// Print one line of JSON for each
     #[arg(long)]
     pub json: bool,
@@ -445,7 +467,7 @@ pub struct Signal {
     #[arg(allow_negative_numbers = true)]
     pub args: Vec<String>,
     /// Deliver the signal after this duration
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub after: Option<String>,
     #[command(flatten)]
     pub store: InStore,
@@ -597,7 +619,8 @@ pub struct Replay {
   durable purge --status completed --before 30d")]
 pub struct Purge {
     /// The instances; each is purged with everything that it called or started under automatic ids
-    #[arg(required_unless_present_any = ["status", "function", "prefix", "after", "before"])]
+    #[arg(required_unless_present_any = ["status", "function", "prefix", "after", "before", "ended_after",
+        "ended_before", "roots", "condition"])]
     pub ids: Vec<String>,
     #[command(flatten)]
     pub filter: Filter,

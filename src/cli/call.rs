@@ -15,7 +15,7 @@ use super::access::{Access, own_id, taken};
 use super::arguments::Call;
 use super::clients::{arguments, duration, entity};
 use super::problem::Problem;
-use super::{FAILED, UNKNOWN, print, run};
+use super::{FAILED, UNKNOWN, outcome, print};
 
 pub fn call(call: Call) -> Result<u8, Problem> {
     let Call { operation, json, .. } = call;
@@ -56,7 +56,7 @@ fn shown(
 ) -> Result<u8, Problem> {
     match result {
         Ok(value) if as_json => print(&format!("{}\n", json!({"id": id, "result": forms::data(value)})))?,
-        Ok(value) => print(&format!("{}\n", run::result_text(value)))?,
+        Ok(value) => print(&format!("{}\n", outcome::result_text(value)))?,
         Err(error) => {
             show(&report(store, error)?);
             if as_json {

@@ -10,13 +10,15 @@ use crate::render::Shown;
 use super::arguments::{Check, Dump};
 use super::problem::Problem;
 use super::table::table;
-use super::{INVALID, STORE, asks, print, program};
+use super::{INVALID, STORE, asks, print, program, sources};
 
 /// Reports the mistakes in programs, and prints a compiled form or the permissions on request.
 pub fn check(check: Check) -> Result<u8, Problem> {
     let mut bad = Vec::new();
-    let mut unread = 0;
-    for file in &check.files {
+    let found = sources::find(&check.files)?;
+    found.problems.iter().for_each(Problem::show);
+    let mut unread = found.problems.len();
+    for file in &found.files {
         let program = match program::read(file) {
             Ok(program) => program,
             Err(problem) => {
@@ -39,7 +41,7 @@ pub fn check(check: Check) -> Result<u8, Problem> {
     }
     match &bad[..] {
         // The problem of the only file was shown already.
-        _ if unread > 0 && check.files.len() == 1 => Ok(STORE),
+        _ if unread > 0 && found.files.len() + found.problems.len() == 1 => Ok(STORE),
         _ if unread > 0 => {
             let files = if unread == 1 { "1 file".to_string() } else { format!("{unread} files") };
             Err(Problem::new(STORE, format!("{files} could not be read; {} with mistakes", bad.len())))

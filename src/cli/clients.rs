@@ -11,7 +11,7 @@ use crate::machine::{Data, EntityId, IfExists, Value, error, json as values, opt
 use super::access::{self, Access, known, own_id};
 use super::arguments::{Awaited, Cancel, InStore, One, Raise, Restart, Rewind, Signal, Start, Terminate};
 use super::problem::{Problem, note};
-use super::{FAILED, USAGE, print, program, run};
+use super::{FAILED, USAGE, print, program, run, script};
 
 /// Reads an argument of the command line: JSON if it looks like JSON, otherwise the text itself.
 fn argument(text: &str) -> Result<Value, Problem> {
@@ -60,7 +60,7 @@ pub fn restart(restart: Restart) -> Result<u8, Problem> {
     let store = Access::open(&restart.store.store)?;
     let known = known(&store, &restart.id)?;
     let name = match known.function.as_str() {
-        engine::SCRIPT => run::stem(&known.file),
+        engine::SCRIPT => script::stem(&known.file),
         function => function.to_string(),
     };
     let args = known.first_args().unwrap_or(&known.args).clone();
@@ -157,8 +157,9 @@ pub fn cancel(Cancel { id, reason, grace, store }: Cancel) -> Result<u8, Problem
 
 /// Reads a duration of the command line, in nanoseconds.
 pub(super) fn duration(text: &str) -> Result<i64, Problem> {
-    super::table::duration(text).ok_or_else(|| {
-        Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
+    super::table::duration(text).map_err(|why| {
+        let (title, hint) = why.told(text);
+        Problem::new(USAGE, title).hint(hint)
     })
 }
 

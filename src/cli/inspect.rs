@@ -19,6 +19,7 @@ use super::arguments::{self, Filter, List, One, Status as Wanted};
 use super::pending::{Due, pending};
 use super::problem::{Problem, note};
 use super::table::{instant, table, time, took};
+use super::wanted::Condition;
 use super::{USAGE, print};
 
 /// The note about a trimmed history.
@@ -34,20 +35,55 @@ pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
                 .hint("write it like 2026-03-01T12:00:00Z, or like 2h for so long ago")
         }),
     };
-    let lifecycle = wanted.status.map(|status| match status {
+    let lifecycle = |status: &Wanted| match status {
         Wanted::Running => Lifecycle::Running,
         Wanted::Suspended => Lifecycle::Suspended,
         Wanted::Completed => Lifecycle::Completed,
         Wanted::Failed => Lifecycle::Failed,
         Wanted::Terminated => Lifecycle::Terminated,
-    });
+    };
     Ok(InstanceFilter {
         prefix: wanted.prefix.clone().unwrap_or_default(),
-        lifecycle,
+        from: String::new(),
+        lifecycles: wanted.status.iter().map(lifecycle).collect(),
         function: wanted.function.clone(),
         created_from: at(&wanted.after)?,
         created_before: at(&wanted.before)?,
+        ended_from: at(&wanted.ended_after)?,
+        ended_before: at(&wanted.ended_before)?,
+        roots: wanted.roots,
     })
+}
+
+/// Hands the wanted instances to `visit` in the order of their ids, beginning with `from`. `visit`
+/// returns false to stop.
+pub fn each(
+    store: &dyn Queries,
+    wanted: &Filter,
+    from: Option<&str>,
+    visit: &mut dyn FnMut(InstanceRecord) -> Result<bool, Problem>,
+) -> Result<(), Problem> {
+    let filter = InstanceFilter { from: from.unwrap_or_default().to_string(), ..filter(wanted)? };
+    let mut condition = wanted.condition.as_deref().map(Condition::new).transpose()?;
+    let mut result = Ok(true);
+    store.each_instances(&filter, &mut |page, _| {
+        for record in page {
+            let fits = match &mut condition {
+                Some(condition) => condition.wants(&record),
+                None => Ok(true),
+            };
+            result = fits.and_then(|fits| if fits { visit(record) } else { Ok(true) });
+            if !matches!(result, Ok(true)) {
+                return false;
+            }
+        }
+        true
+    })?;
+    result?;
+    if let Some(condition) = condition {
+        condition.end();
+    }
+    Ok(())
 }
 
 /// Lists instances: the oldest first if they fit one page, otherwise page by page in the order of
@@ -59,21 +95,61 @@ pub fn list(list: List) -> Result<u8, Problem> {
         store.close()?;
         return print_tree(&tree, list.json).map(|()| 0);
     }
-    let (mut is_first, mut printed) = (true, Ok(()));
-    store.each_instances(&filter(&list.filter)?, &mut |mut page, is_last| {
-        if is_first && is_last {
-            page.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    let mut listed = Listed { page: Vec::new(), printed: 0, as_json: list.json };
+    let limit = list.limit.unwrap_or(u64::MAX);
+    let mut next = None;
+    each(&store, &list.filter, list.from.as_deref(), &mut |record| {
+        if listed.printed + listed.page.len() as u64 == limit {
+            next = Some(record.id);
+            return Ok(false);
         }
-        printed = match list.json {
-            true => print(&json_lines(&page)),
-            false => print_page(&page, is_first),
-        };
-        is_first = false;
-        printed.is_ok()
+        listed.add(record)?;
+        Ok(true)
     })?;
-    printed?;
     store.close()?;
+    listed.end()?;
+    if let Some(next) = next {
+        note(&format!("there are more; go on with: --from {next}"));
+    }
     Ok(0)
+}
+
+/// The number of instances that are printed together.
+const PRINTED: usize = 1_000;
+
+/// A list that is printed in pages.
+struct Listed {
+    page: Vec<InstanceRecord>,
+    printed: u64,
+    as_json: bool,
+}
+
+impl Listed {
+    fn add(&mut self, record: InstanceRecord) -> Result<(), Problem> {
+        if self.page.len() == PRINTED {
+            self.print()?;
+        }
+        self.page.push(record);
+        Ok(())
+    }
+
+    fn print(&mut self) -> Result<(), Problem> {
+        let page = std::mem::take(&mut self.page);
+        match self.as_json {
+            true => print(&json_lines(&page))?,
+            false => print_page(&page, self.printed == 0)?,
+        }
+        self.printed += page.len() as u64;
+        Ok(())
+    }
+
+    /// Prints the last page. A list of one page has the oldest instance first.
+    fn end(mut self) -> Result<(), Problem> {
+        if self.printed == 0 {
+            self.page.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        }
+        self.print()
+    }
 }
 
 fn json_lines<'a>(records: impl IntoIterator<Item = &'a InstanceRecord>) -> String {

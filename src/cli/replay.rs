@@ -10,8 +10,8 @@ use crate::render::{Shown, show};
 
 use super::access::{Access, history};
 use super::arguments::Replay;
+use super::outcome::stuck;
 use super::problem::{Problem, note, unreadable};
-use super::run::stuck;
 use super::table::time;
 use super::{FAILED, print, program};
 

@@ -5,26 +5,23 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::json;
-
-use crate::api::{Command, Connection, End, HostSession, Queries, Reply};
+use crate::api::{Command, End, HostSession, Queries, Reply};
 use crate::engine::query::InstanceFilter;
-use crate::engine::{
-    Ending, InstanceRecord, Known, Lifecycle, Mismatch, Quotas, Retention, SCRIPT, Status, known_id,
-};
+use crate::engine::{Ending, InstanceRecord, Known, Lifecycle, Quotas, Retention, SCRIPT, Status, known_id};
 use crate::host::{self, Groups, Host, Settings};
-use crate::machine::{Data, IfExists, Image, Value, format, json as values};
+use crate::machine::{Data, IfExists, Image, Value, json as values};
 use crate::permissions::Permissions;
-use crate::render::{Shown, show};
 use crate::resident;
 use crate::store::DiskStore;
-use crate::syntax::Place;
 
-use super::access::{self, Access, Opened, known};
-use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Telemetry};
+use super::access::{self, Opened, known};
+use super::arguments::{Durability, Keep, Kept, May, One, Resume, Run, Telemetry, WhenThere};
+use super::guest::{self, Visit};
+use super::outcome::{Shows, outcome, stuck, wait_there};
 use super::permissions::permissions;
 use super::problem::{Problem, note, unreadable};
-use super::{FAILED, INTERRUPTED, USAGE, print, program, telemetry};
+use super::script::{Script, choose, is_script, suspended};
+use super::{FAILED, INTERRUPTED, USAGE, program, telemetry};
 
 /// Returns the part of histories that is kept.
 pub fn retention(keep: &Keep) -> Retention {
@@ -39,8 +36,9 @@ pub fn quotas(keep: &Keep) -> Quotas {
     Quotas { instances: keep.max_instances, bytes: keep.max_written }
 }
 
-/// Runs a script as a new instance, or continues an unfinished one.
-pub fn run(run: Run) -> Result<u8, Problem> {
+/// Runs a script as a new instance, or continues an unfinished one. If another process has the
+/// store, that process runs the script, and this one shows its output.
+pub fn run(mut run: Run) -> Result<u8, Problem> {
     let _exporter = telemetry::begin(&run.telemetry)?;
     let bad_id = run.id.as_deref().map_or(Ok(()), access::own_id);
     let args = script_args(&run)?;
@@ -48,8 +46,25 @@ pub fn run(run: Run) -> Result<u8, Problem> {
     let permissions = permissions(&run.may)?;
     let image = image(&run.file, &permissions)?;
     resident::begin_phase();
-    let file = run.file.display().to_string();
-    let store = access::own(&run.store.store)?;
+    let script = Script { file: run.file.display().to_string(), args, image, permissions };
+    loop {
+        match access::open(&run.store.store)? {
+            Opened::Own(store) => return run_here(*store, &run, script, bad_id),
+            Opened::Another(connection, error) => match guest::visit(&run, &script, connection, error)? {
+                Visit::Done(code) => return Ok(code),
+                Visit::HostGone(id) => {
+                    if let Some(id) = id {
+                        note(&format!("the process that ran {id} has ended; going on with {id} here"));
+                        (run.id, run.if_exists) = (Some(id), WhenThere::Join);
+                    }
+                }
+            },
+        }
+    }
+}
+
+fn run_here(store: DiskStore, run: &Run, script: Script, bad_id: Result<(), Problem>) -> Result<u8, Problem> {
+    let Script { file, args, image, permissions } = script;
     let (id, known) = match &run.id {
         Some(id) => {
             let known = store.instance(id)?;
@@ -137,11 +152,7 @@ fn image(file: &Path, permissions: &Permissions) -> Result<Rc<Image>, Problem> {
 /// Continues an instance of the store, if that is possible.
 fn go_on(host: &mut Host, known: &InstanceRecord) -> Result<(), Problem> {
     let id = &known.id;
-    if known.function != SCRIPT {
-        let title =
-            format!("`{id}` is an instance of orchestration `{}`, and not of a script", known.function);
-        return Err(Problem::new(USAGE, title).hint(format!("go on with it by `durable resume {id}`")));
-    }
+    is_script(known)?;
     match &known.status {
         Status::Running => {
             // The mistakes of a program that cannot run any more are shown.
@@ -153,10 +164,6 @@ fn go_on(host: &mut Host, known: &InstanceRecord) -> Result<(), Problem> {
         _ => note(&format!("{id} has ended already")),
     }
     Ok(())
-}
-
-fn suspended(id: &str) -> Problem {
-    Problem::new(FAILED, format!("{id} is suspended")).hint(format!("`durable unsuspend {id}` lets it go on"))
 }
 
 /// Continues one unfinished instance, or all of them.
@@ -173,7 +180,7 @@ pub fn resume(resume: Resume) -> Result<u8, Problem> {
 
 /// Returns a filter for running instances, since ended ones may be very many.
 fn running() -> InstanceFilter {
-    InstanceFilter { lifecycle: Some(Lifecycle::Running), ..InstanceFilter::default() }
+    InstanceFilter { lifecycles: vec![Lifecycle::Running], ..InstanceFilter::default() }
 }
 
 fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Problem> {
@@ -252,76 +259,17 @@ pub fn wait(one: One) -> Result<u8, Problem> {
     }
 }
 
-fn wait_there(connection: Connection, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
-    let mut store = Access::There(connection);
-    match store.ask(Command::Wait(id.to_string()))? {
-        // The instance has ended, before the command or since.
-        Reply::Ended => outcome(&store, id, as_json, shows),
-        Reply::Refused(reason) => Err(unreadable(reason)),
-        _ => Err(access::unknown(id)),
-    }
-}
-
 /// Returns the value of the script's `args`.
 fn script_args(run: &Run) -> Result<Data, Problem> {
     let value = match &run.input {
         None => Value::list(run.args.iter().map(|arg| Value::str(arg.as_str())).collect()),
-        Some(text) => values::parse(text).map_err(|fail| {
+        Some(text) => values::to_value(text).map_err(|fail| {
             Problem::new(USAGE, format!("`--input` is {}", crate::machine::error::message(&fail.value)))
         })?,
     };
     let too_large =
         |fail: crate::machine::error::Fail| Problem::new(USAGE, crate::machine::error::title(&fail.value));
     Data::encode(&Value::list(vec![value])).map_err(too_large)
-}
-
-/// Returns the prefix of the ids of a script's instances.
-pub fn stem(file: &str) -> String {
-    let stem = Path::new(file)
-        .file_stem()
-        .map_or_else(|| "script".into(), |stem| stem.to_string_lossy().into_owned());
-    let replaced = |c: char| if c.is_whitespace() || c.is_control() || c == ':' { '_' } else { c };
-    stem.chars().map(replaced).take(40).collect()
-}
-
-/// Chooses the instance for a run without an id: the newest unfinished one of the same script with
-/// the same arguments, or else a new one.
-fn choose(
-    store: &dyn Queries,
-    file: &str,
-    args: &Data,
-    image: &Rc<Image>,
-) -> Result<(String, Option<InstanceRecord>), Problem> {
-    let stem = stem(file);
-    let mut newest: Option<InstanceRecord> = None;
-    let mut last = 0u64;
-    let of_file = InstanceFilter { prefix: format!("{stem}-"), ..InstanceFilter::default() };
-    for record in access::instances(store, &of_file)? {
-        let Some(number) = record.id[stem.len() + 1..].parse::<u64>().ok() else { continue };
-        last = last.max(number);
-        let same = record.status == Status::Running
-            && record.function == SCRIPT
-            && record.file == file
-            && record.args == *args;
-        if same && newest.as_ref().is_none_or(|newest| record.created > newest.created) {
-            newest = Some(record);
-        }
-    }
-    let fresh = format!("{stem}-{}", last + 1);
-    Ok(match newest {
-        Some(record) if record.program == image.code.hash => {
-            note(&format!("going on with {}", record.id));
-            (record.id.clone(), Some(record))
-        }
-        Some(record) => {
-            note(&format!(
-                "{0} is unfinished but began with another text of {file}; `durable resume {0}` goes on with it",
-                record.id
-            ));
-            (fresh, None)
-        }
-        None => (fresh, None),
-    })
 }
 
 /// Runs the host until everything is done, and shows how the instances ended.
@@ -396,87 +344,4 @@ pub fn stop_on_signals(host: &Host) {
         }
     };
     let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
-}
-
-/// Whether results are shown without `--json`.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Shows {
-    /// No result: the program prints what it has to say.
-    Nothing,
-    /// The result of an instance that had ended before, unless it is null.
-    Values,
-    /// Every result, for a command that waits for the end of an instance.
-    Results,
-}
-
-/// Shows how an instance ended, and returns the exit code.
-pub fn outcome(store: &dyn Queries, id: &str, as_json: bool, shows: Shows) -> Result<u8, Problem> {
-    let record = known(store, id)?;
-    let as_value = |data: &Data| -> serde_json::Value {
-        serde_json::from_str(&values::from_data(data)).unwrap_or_default()
-    };
-    let (code, shown) = match &record.status {
-        Status::Running | Status::Suspended => return Ok(0),
-        Status::Completed(value) => {
-            let is_shown = match shows {
-                Shows::Nothing => false,
-                Shows::Values => !matches!(value.decode(), Value::Null),
-                Shows::Results => true,
-            };
-            if is_shown && !as_json {
-                print(&format!("{}\n", result_text(value)))?;
-            }
-            (0, json!({"id": id, "status": "completed", "result": as_value(value)}))
-        }
-        Status::Failed(error) => {
-            let image = program::stored(store, record.program, id, &record.file)?;
-            show(&Shown::new(&image.code.sources, Path::new(&record.file)).error(error));
-            (FAILED, json!({"id": id, "status": "failed", "error": as_value(&error.value)}))
-        }
-        Status::Terminated(why) => {
-            let reason = match why.decode() {
-                Value::Null => String::new(),
-                why => format!(": {}", format::display(&why)),
-            };
-            note(&format!("{id} was terminated{reason}"));
-            (FAILED, json!({"id": id, "status": "terminated", "why": as_value(why)}))
-        }
-    };
-    if as_json {
-        print(&format!("{shown}\n"))?;
-    }
-    Ok(code)
-}
-
-/// Returns a result for people: the content of a string, or any other value as a program writes it.
-pub(super) fn result_text(value: &Data) -> String {
-    let value = value.decode();
-    format::to_text(&value).unwrap_or_else(|_| format::display(&value))
-}
-
-/// Shows a replay that differs from the history.
-pub fn stuck(store: &dyn Queries, record: &InstanceRecord, mismatch: &Mismatch) -> Result<(), Problem> {
-    let image = program::stored(store, record.program, &record.id, &record.file)?;
-    let shown = Shown::new(&image.code.sources, Path::new(&record.file));
-    let side = |side: &Option<(String, Place)>, what: &str, none: &str| match side {
-        Some((text, place)) => (*place, format!("{what}: {}", format::display(&Value::str(text.as_str())))),
-        None => (Place::default(), format!("{what}: {none}")),
-    };
-    let labels = [
-        side(&mismatch.found, "the program now does this", "the program ends"),
-        side(&mismatch.recorded, "the history holds", "nothing more"),
-    ];
-    let title = format!("nondeterminism: {} does not do what its history holds", record.id);
-    let notes = [
-        "the store is damaged, or another version of durable wrote it; nothing was done and nothing is lost"
-            .to_string(),
-    ];
-    show(&shown.message(
-        ariadne::ReportKind::Error,
-        &title,
-        &labels,
-        &notes,
-        Some("check the store with `durable store verify`"),
-    ));
-    Ok(())
 }

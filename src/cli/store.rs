@@ -6,7 +6,7 @@ use crate::engine::InstanceRecord;
 
 use super::access::{self, Access, known};
 use super::arguments::{InStore, Purge};
-use super::inspect::filter;
+use super::inspect::each;
 use super::problem::{Problem, note};
 use super::{FAILED, STORE, UNKNOWN, print};
 
@@ -15,8 +15,11 @@ pub fn purge(purge: Purge) -> Result<u8, Problem> {
     let mut store = Access::open(&purge.store.store)?;
     let mut chosen: Vec<InstanceRecord> = Vec::new();
     if purge.ids.is_empty() {
-        chosen = access::instances(&store, &filter(&purge.filter)?)?;
-        if !purge.force && purge.filter.status.is_none() {
+        each(&store, &purge.filter, None, &mut |record| {
+            chosen.push(record);
+            Ok(true)
+        })?;
+        if !purge.force && purge.filter.status.is_empty() {
             chosen.retain(|record| record.status.is_ended());
         }
     } else {

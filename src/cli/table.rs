@@ -39,27 +39,85 @@ pub fn took(nanos: i64) -> String {
     }
 }
 
-/// Reads a duration such as `90s` or `2h`, in nanoseconds.
-pub fn duration(text: &str) -> Option<i64> {
-    const UNITS: [(&str, i64); 6] = [
-        ("ms", 1_000_000),
-        ("s", 1_000_000_000),
-        ("m", 60_000_000_000),
-        ("h", 3_600_000_000_000),
-        ("d", 86_400_000_000_000),
-        ("w", 604_800_000_000_000),
-    ];
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<i64>().ok()?.checked_mul(*nanos)
+/// The reason why a text is no duration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NoDuration {
+    Unreadable,
+    TooLong,
+    Negative,
+}
+
+impl NoDuration {
+    /// Returns the title of the problem, and its hint.
+    pub fn told(self, text: &str) -> (String, &'static str) {
+        match self {
+            NoDuration::Unreadable => (format!("`{text}` is not a duration"), "write 30s, 5m, 2h or 7d"),
+            NoDuration::TooLong => (
+                format!("`{text}` is too long for a duration"),
+                "the longest duration is 292 years, or 106751d",
+            ),
+            NoDuration::Negative => (format!("`{text}` is before now"), "a duration here is not negative"),
+        }
+    }
+}
+
+/// Reads a duration such as `90s` or `1h30m`, in nanoseconds.
+pub fn duration(text: &str) -> Result<i64, NoDuration> {
+    if let Some(rest) = text.strip_prefix('-') {
+        return Err(duration(rest).map_or_else(|why| why, |_| NoDuration::Negative));
+    }
+    let mut all = 0i64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, after) = after.split_at(letters);
+        let nanos = unit_of(unit).filter(|_| digits > 0).ok_or(NoDuration::Unreadable)?;
+        let part = number.parse::<i64>().ok().and_then(|number| number.checked_mul(nanos));
+        all = part.and_then(|part| all.checked_add(part)).ok_or(NoDuration::TooLong)?;
+        rest = after;
+    }
+    if text.is_empty() { Err(NoDuration::Unreadable) } else { Ok(all) }
+}
+
+fn unit_of(name: &str) -> Option<i64> {
+    Some(match name {
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        "d" => 86_400_000_000_000,
+        "w" => 604_800_000_000_000,
+        _ => return None,
+    })
 }
 
 /// Reads a time in RFC 3339, or a duration before `now`; in nanoseconds since 1970.
 pub fn instant(text: &str, now: i64) -> Option<i64> {
-    if let Some(ago) = duration(text) {
+    if let Ok(ago) = duration(text) {
         return Some(now.saturating_sub(ago));
     }
     let instant: jiff::Timestamp = text.parse().ok()?;
     i64::try_from(instant.as_nanosecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_or_say_why_not() {
+        assert_eq!(duration("90s"), Ok(90_000_000_000));
+        assert_eq!(duration("1h30m"), Ok(5_400_000_000_000));
+        assert_eq!(duration("0s"), Ok(0));
+        assert_eq!(duration("106751d"), Ok(106_751 * 86_400_000_000_000));
+        for text in ["400000d", "99999999999999999999s", "106751d24h"] {
+            assert_eq!(duration(text), Err(NoDuration::TooLong), "{text}");
+        }
+        for text in ["", "5", "s", "-", "5 s", "5x", "é", "5s5"] {
+            assert_eq!(duration(text), Err(NoDuration::Unreadable), "{text}");
+        }
+        assert_eq!(duration("-5s"), Err(NoDuration::Negative));
+    }
 }

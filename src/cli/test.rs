@@ -10,10 +10,12 @@ use ariadne::ReportKind;
 
 use crate::check::{GlobalKind, reference};
 use crate::code::Code;
-use crate::explore::{Trial, trial};
+use crate::explore::{Crash, Trial, trial};
 use crate::machine::{Data, Value, format};
 use crate::model::{Program, Stop, Subject, Violation};
 use crate::render::Shown;
+use crate::syntax::parse;
+use crate::syntax::tree::{ExprKind, StmtKind, UnaryOp};
 
 use super::arguments::Test;
 use super::junit::{Case, document};
@@ -255,12 +257,15 @@ impl<'a> Round<'a> {
         let step = whole.points.div_ceil(most) as usize | 1;
         for point in (1..=whole.points).step_by(step) {
             self.crashes += 1;
-            let why = match trial(program, Some(point)) {
+            let why = match trial(program, Some(Crash { at: point, costs_attempt: true })) {
                 Err(stop) => Some(stopped(shown, stop).1),
-                Ok(run) => match &run.violation {
-                    Some(found) => Some(wrong(shown, program, found).1),
-                    None => differences(whole, &run),
-                },
+                Ok(run) => {
+                    let why = match &run.violation {
+                        Some(found) => Some(wrong(shown, program, found).1),
+                        None => differences(whole, &run),
+                    };
+                    why.filter(|_| !is_only_an_attempt(program, point, whole, &run))
+                }
             };
             if let Some(why) = why {
                 wrong_at += 1;
@@ -282,27 +287,70 @@ impl<'a> Round<'a> {
     }
 }
 
+/// Returns whether a run with a crash differs from the whole run only in what follows from the
+/// attempt that the crash cost, as a later time. An activity that fails because it has no other
+/// attempt is more than that.
+fn is_only_an_attempt(program: &Program, at: u32, whole: &Trial, broken: &Trial) -> bool {
+    if !broken.failed.is_subset(&whole.failed) {
+        return false;
+    }
+    match trial(program, Some(Crash { at, costs_attempt: false })) {
+        Ok(run) => run.violation.is_none() && run.observed == whole.observed,
+        Err(_) => false,
+    }
+}
+
 /// The largest number of commits that the runs with crashes of one test make together.
 const MOST_COMMITS: u32 = 2_000_000;
 
-/// Returns a program with a test for each example in its doc comments, which asserts the example.
+/// Returns a program with a test for each example in its doc comments. A line of code is a
+/// condition, and so is a comparison between fences that is a statement of its own.
 fn with_examples(mut text: String) -> String {
     let entries = reference::of("", &text);
     let mut known: HashMap<String, usize> = HashMap::new();
-    for (entry, example) in
-        entries.iter().flat_map(|entry| entry.examples().into_iter().map(move |e| (entry, e)))
-    {
-        let mut name = format!("doc of {}: {}", entry.name, example.trim());
+    let mut add = |name: String, body: &str| {
         // One example may occur in two places.
         let count = known.entry(name.clone()).or_default();
         *count += 1;
-        if *count > 1 {
-            name.push_str(&format!(" ({count})"));
-        }
+        let name = if *count > 1 { format!("{name} ({count})") } else { name };
         let name = format::write(&Value::str(name), 1_000).0;
-        text.push_str(&format!("\ntest {name} {{ assert({}) }}", example.trim()));
+        text.push_str(&format!("\ntest {name} {{ {body} }}"));
+    };
+    for entry in &entries {
+        for example in entry.examples() {
+            let example = example.trim();
+            add(format!("doc of {}: {example}", entry.name), &format!("assert({example})"));
+        }
+        for code in entry.fenced() {
+            let first = code.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+            add(format!("doc of {}: {first} …", entry.name), &format!("\n{}\n", asserted(&code)));
+        }
     }
     text
+}
+
+/// Returns code with its comparisons asserted that are statements of their own.
+fn asserted(code: &str) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    for item in &parse(code, 0).module.items {
+        let StmtKind::Expr(expr) = &item.kind else { continue };
+        let is_condition = match &expr.kind {
+            ExprKind::Binary(op, ..) => op.compares(),
+            ExprKind::Unary(op, _) => *op == UnaryOp::Not,
+            ExprKind::And(..) | ExprKind::Or(..) => true,
+            _ => false,
+        };
+        let (start, end) = (expr.span.start as usize, expr.span.end as usize);
+        if let (true, Some(before), Some(condition)) =
+            (is_condition, code.get(at..start), code.get(start..end))
+        {
+            out.push_str(&format!("{before}assert({condition})"));
+            at = end;
+        }
+    }
+    out.push_str(code.get(at..).unwrap_or_default());
+    out
 }
 
 /// Describes the differences between the observations of two runs, or returns `None` if there are

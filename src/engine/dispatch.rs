@@ -147,8 +147,8 @@ impl Engine {
                 Attempt::Later(begins) => {
                     self.scheduler.timers.set(begins, (id.clone(), seq), (life, Timer::Retry));
                 }
-                Attempt::Interrupted => self.interrupted(id, seq, now),
-                Attempt::Begins => {
+                Attempt::Interrupted if self.costs_attempts => self.interrupted(id, seq, now),
+                Attempt::Interrupted | Attempt::Begins => {
                     open.dispatched = true;
                     if let Some(due) = open.due() {
                         self.scheduler.set_timer(due, id, life, seq, Timer::Timeout);

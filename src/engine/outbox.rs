@@ -152,6 +152,11 @@ impl Outbox {
         Some(instance)
     }
 
+    /// Returns the instance of a run that is not completely out.
+    pub fn instance_of(&self, number: u64) -> Option<Arc<str>> {
+        self.under_way.get(&number).map(|(instance, _)| instance.clone())
+    }
+
     /// Whether an instance has lines that are not out.
     pub fn has(&self, instance: &str) -> bool {
         self.waiting.contains_key(instance)

@@ -33,18 +33,29 @@ pub use super::printed::{OutputPage, Printed, PrintedLine, output};
 pub struct InstanceFilter {
     /// The beginning of the id.
     pub prefix: String,
-    pub lifecycle: Option<Lifecycle>,
+    /// The id to begin with, in the order of ids.
+    pub from: String,
+    /// The wanted lifecycles; none means all.
+    pub lifecycles: Vec<Lifecycle>,
     /// The function that the instance runs: an orchestration's name, or `script`.
     pub function: Option<String>,
     /// The earliest time of its beginning, in nanoseconds since 1970.
     pub created_from: Option<i64>,
     /// The time before which it began, in nanoseconds since 1970.
     pub created_before: Option<i64>,
+    /// The earliest time of its end, and the time before which it ended.
+    pub ended_from: Option<i64>,
+    pub ended_before: Option<i64>,
+    /// Whether only roots match: scripts, sessions and what was started by a client.
+    pub roots: bool,
 }
 
 impl InstanceFilter {
     fn lets_through(&self, record: &InstanceRecord) -> bool {
-        self.lifecycle.is_none_or(|wanted| record.status.lifecycle() == wanted)
+        (self.lifecycles.is_empty() || self.lifecycles.contains(&record.status.lifecycle()))
+            && (!self.roots || record.root == record.id)
+            && self.ended_from.is_none_or(|from| record.ended.is_some_and(|ended| ended >= from))
+            && self.ended_before.is_none_or(|before| record.ended.is_some_and(|ended| ended < before))
             && self.function.as_ref().is_none_or(|function| *function == record.function)
             && self.created_from.is_none_or(|from| record.created >= from)
             && self.created_before.is_none_or(|before| record.created < before)
@@ -100,9 +111,12 @@ pub fn instances(
     paging: &Paging,
 ) -> Result<Page<InstanceRecord>, ReadError> {
     let prefix = keys::instance(&filter.prefix);
+    let first = keys::instance(&filter.from);
+    // The keys have the order of the ids.
+    let begin = paging.begin(&prefix).max(&first[..]);
     let mut page = Page { items: Vec::new(), next: None };
     let (mut scanned, mut bytes, mut result) = (0, 0, Ok(()));
-    store.scan_from(&prefix, paging.begin(&prefix), &mut |key, value| {
+    store.scan_from(&prefix, begin, &mut |key, value| {
         if page.items.len() == paging.limit() || scanned == SCANNED || bytes > PAGE_BYTES {
             page.next = Some(Cursor(key.to_vec()));
             return false;

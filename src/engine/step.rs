@@ -1,12 +1,13 @@
 //! The engine's state, and its steps: events in; writes and outputs out.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
 
 use crate::builtins::{Effect, Route};
 use crate::kv::Batch;
-use crate::machine::Data;
+use crate::machine::{Data, EntityId};
 use crate::permissions::Permissions;
 
 use super::address::Address;
@@ -57,6 +58,9 @@ pub struct Engine {
     pub resident: usize,
     /// The policy for checkpoints.
     pub checkpoints: Checkpoints,
+    /// Whether an attempt at an activity counts that the end of a process broke off. Only tests
+    /// that look for the reason of a difference say no.
+    pub costs_attempts: bool,
     /// Instances that are replaced once their trees are read.
     pub(super) replacing: HashSet<Arc<str>>,
     /// Ended instances whose mail is handled again when the next writes are taken.
@@ -99,6 +103,7 @@ impl Engine {
             quotas: Quotas::default(),
             resident: RESIDENT,
             checkpoints: Checkpoints::default(),
+            costs_attempts: true,
             replacing: HashSet::new(),
             ending: Vec::new(),
             purged: HashSet::new(),
@@ -143,6 +148,21 @@ impl Engine {
     /// Whether an instance is under way.
     pub fn is_under_way(&self, id: &str) -> bool {
         self.uses.is_under_way(id)
+    }
+
+    /// Returns the root of an instance in memory.
+    pub fn root_of(&self, id: &str) -> Option<Arc<str>> {
+        self.residents.get(id).map(|instance| instance.root.clone())
+    }
+
+    /// Returns the root of the message that an entity works on.
+    pub fn root_of_entity(&mut self, entity: &Rc<EntityId>) -> Arc<str> {
+        self.entities.root(entity)
+    }
+
+    /// Returns the instance of a run of lines that are not out.
+    pub fn instance_of_lines(&self, run: u64) -> Option<Arc<str>> {
+        self.outbox.instance_of(run)
     }
 
     /// Returns when the next timer is due, in nanoseconds since 1970.

@@ -20,7 +20,7 @@ use crate::model::{Observation, Stop, Violation};
 
 pub use endless::{Goal, endless, goals};
 pub use engine::RealEngine;
-pub use engine::trial::{Trial, trial};
+pub use engine::trial::{Crash, Trial, trial};
 pub use search::search;
 pub use walk::{Random, Walk, walk};
 

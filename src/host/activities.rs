@@ -71,6 +71,11 @@ impl Activities {
         self.steps.contains_key(&ticket)
     }
 
+    /// Returns the step of a running activity.
+    pub(super) fn step(&self, ticket: u64) -> Option<&StepId> {
+        self.steps.get(&ticket)
+    }
+
     /// Answers the effect that an activity waits for.
     pub(super) fn answer(&mut self, ticket: u64, result: EffectResult) {
         self.workers.answer(ticket, result);

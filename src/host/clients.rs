@@ -56,6 +56,11 @@ impl Clients {
         self.watched.insert(id.into(), None);
     }
 
+    /// Returns whether the caller of the host waits for an instance.
+    pub(super) fn is_watched(&self, id: &str) -> bool {
+        self.watched.contains_key(id)
+    }
+
     /// Returns how an instance ended that the caller of the host waits for.
     pub(super) fn outcome(&self, instance: &str) -> Option<&Ending> {
         self.watched.get(instance)?.as_ref()

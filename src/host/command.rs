@@ -1,5 +1,7 @@
 //! Commands for the engine, and their replies.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{InstanceRecord, Steps};
@@ -15,6 +17,16 @@ pub struct Starting {
     /// A name; the instance then gets the next free id of that name, instead of the record's id.
     pub named: Option<String>,
     pub if_exists: IfExists,
+}
+
+/// A script that is to run here for a process whose terminal shows it: a guest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attending {
+    /// The name of the guest, which no other guest has.
+    pub guest: String,
+    /// The folder that the guest works in. The relative paths of the script mean files there.
+    pub folder: PathBuf,
+    pub starting: Starting,
 }
 
 /// A command. The host executes it on the engine's turn, and replies once the result is durable.
@@ -53,6 +65,8 @@ pub enum Command {
     Purge { ids: Vec<String>, force: bool },
     /// Cancels an instance, which has this much time (in nanoseconds) for its clean-up.
     Cancel { id: String, reason: Data, grace: i64 },
+    /// Begins an instance of a script, or joins it, and lets a guest show its output.
+    Attend(Box<Attending>),
 }
 
 /// The reply to a command.

@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 
 use tokio::sync::oneshot::{Receiver, channel};
 
-use super::{Command, Message, Reply};
+use super::{Command, FromGuest, Message, Reply};
 
 /// The means to send commands to a host, and to stop it. Clones reach the same host.
 #[derive(Clone, Debug)]
@@ -24,6 +24,11 @@ impl Handle {
         // A host that has ended drops the command, which the receiver sees.
         let _ = self.sender.send(Message::Client { command, reply });
         answer
+    }
+
+    /// Passes on the message of a guest.
+    pub(crate) fn tell(&self, message: FromGuest) {
+        let _ = self.sender.send(Message::Guest(message));
     }
 
     /// Makes the loop check again whether the condition of its caller holds.

@@ -19,6 +19,7 @@ mod exec;
 pub mod externs;
 mod files;
 mod groups;
+mod guests;
 mod handle;
 mod http;
 mod outgoing;
@@ -33,6 +34,7 @@ mod run;
 mod running;
 mod serve;
 mod settings;
+mod showing;
 mod spans;
 mod streams;
 mod suspects;
@@ -44,9 +46,11 @@ mod workers;
 mod writer;
 
 pub use clock::{Clock, now};
-pub use command::{Command, Reply, Starting};
+pub use command::{Attending, Command, Reply, Starting};
 pub(crate) use effects::unique;
 pub use groups::Groups;
+pub(crate) use guests::FromGuest;
+pub use guests::{GuestDesk, Shown};
 pub use handle::Handle;
 pub use reads::{Change, Changes, Ended, Followed, Reads};
 pub use run::Host;
@@ -84,6 +88,8 @@ pub(crate) enum Message {
     Written,
     /// A client sends a command.
     Client { command: Command, reply: Answer },
+    /// A guest has shown something, has read a line, or has gone.
+    Guest(FromGuest),
     /// The condition that the loop's caller waits for may have changed.
     Wake,
     /// The process is asked to stop.

@@ -25,6 +25,7 @@ use super::command::{Command, Reply};
 use super::commit::{Committer, Wrote};
 use super::effect_call::{Answered, EffectCall, Owner};
 use super::groups::Groups;
+use super::guests::{GuestDesk, Guests};
 use super::outgoing::{AwaitingCommit, Writing};
 use super::performers::Performers;
 use super::reads::Reads;
@@ -35,15 +36,16 @@ use super::{Handle, Images, Message, Terminal, effects};
 
 /// Runs instances in a store.
 pub struct Host {
-    committer: Committer,
+    pub(super) committer: Committer,
     settings: Settings,
-    engine: Engine,
+    pub(super) engine: Engine,
     pub terminal: Terminal,
     images: Images,
     messages: Receiver<Message>,
     sender: Sender<Message>,
-    performers: Performers,
+    pub(super) performers: Performers,
     clients: Clients,
+    pub(super) guests: Guests,
     suspects: Option<Suspects>,
     recovered: bool,
 }
@@ -65,6 +67,7 @@ impl Host {
             messages,
             sender,
             clients: Clients::default(),
+            guests: Guests::default(),
             suspects: None,
             recovered: false,
         }
@@ -165,6 +168,11 @@ impl Host {
         Handle::new(self.sender.clone())
     }
 
+    /// Returns the desk of the guests, for the threads of clients.
+    pub fn guest_desk(&self) -> GuestDesk {
+        self.guests.desk()
+    }
+
     /// Adds a program that instances may run.
     pub fn add_program(&mut self, image: Rc<Image>) {
         self.images.insert(image.code.hash, image);
@@ -214,6 +222,7 @@ impl Host {
     /// Ends the host, and returns the store.
     pub fn into_store(self) -> Box<dyn SharedStore> {
         self.performers.abort_all();
+        self.guests.desk().end();
         self.committer.into_store()
     }
 
@@ -333,13 +342,13 @@ impl Host {
     }
 
     /// Gives the engine an event.
-    fn feed(&mut self, event: Event) {
+    pub(super) fn feed(&mut self, event: Event) {
         let now = self.now();
         self.engine.handle(event, now);
     }
 
     /// Gives the engine an answer, if there is one.
-    fn answer(&mut self, answered: Option<Answered>) {
+    pub(super) fn answer(&mut self, answered: Option<Answered>) {
         if let Some(Answered { step, result }) = answered {
             self.feed(Event::Answer { step, result, sends: Vec::new() });
         }
@@ -351,6 +360,7 @@ impl Host {
             engine: &mut self.engine,
             committer: &mut self.committer,
             clients: &mut self.clients,
+            guests: &mut self.guests,
             images: &mut self.images,
             suspects: self.suspects.as_mut(),
             settings: &self.settings,
@@ -465,6 +475,7 @@ impl Host {
                     self.release()?;
                 }
             }
+            Message::Guest(message) => self.guest(message)?,
             // The caller of the loop looks again.
             Message::Wake => {}
             Message::Interrupt => return Err(HostError::Interrupted),
@@ -596,6 +607,13 @@ impl Host {
             }
             match held {
                 AwaitingCommit::Line { writer, line } => {
+                    let (writer, line) = match line {
+                        Ok(line) => match self.to_guest(writer, line)? {
+                            Some((writer, line)) => (writer, Ok(line)),
+                            None => continue,
+                        },
+                        line => (writer, line),
+                    };
                     if let Ok(line) = &line {
                         self.terminal.line(line).map_err(HostError::Output)?;
                     }
@@ -615,6 +633,7 @@ impl Host {
                 }
                 AwaitingCommit::Answered { caller, result } => self.answered(&caller, result),
                 AwaitingCommit::Effect(call) => {
+                    let Some(call) = self.input_of_guest(call)? else { continue };
                     let answered = self.performers.perform(call, self.engine.time(), &mut self.terminal);
                     self.answer(answered);
                 }
@@ -661,8 +680,16 @@ impl Host {
         self.performers.instance_ended(&instance, &outcome);
         let can_go_on = !matches!(outcome, Ending::Nondeterminism(_) | Ending::Incompatible(_));
         self.serving().purge_after(&instance, can_go_on)?;
+        let why = match &outcome {
+            Ending::Nondeterminism(_) => {
+                Some(format!("nondeterminism: {instance} does not do what its history holds"))
+            }
+            Ending::Incompatible(reason) => Some(format!("{instance} can't go on: {reason}")),
+            _ => None,
+        };
+        let told = self.guests.end(&instance, why) || told;
         let why = self.clients.ended(&instance, outcome, told, self.settings.stays);
-        if let Some(why) = why.filter(|_| !self.settings.quiet) {
+        if let Some(why) = why.filter(|_| !self.settings.quiet && !self.guests.has(&instance)) {
             self.terminal.log("error", &format!("{instance} failed: {why}"));
         }
         Ok(())

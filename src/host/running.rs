@@ -49,6 +49,11 @@ impl RunningEffects {
         self.by_ticket.insert(ticket, running);
     }
 
+    /// Returns whether an effect is running.
+    pub(super) fn has(&self, ticket: u64) -> bool {
+        self.by_ticket.contains_key(&ticket)
+    }
+
     /// Removes an effect that is done. Returns its owner, unless the effect was broken off.
     pub(super) fn done(&mut self, ticket: u64) -> Option<Owner> {
         self.by_ticket.remove(&ticket).map(|running| running.owner)

@@ -16,8 +16,9 @@ use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, IfExist
 use crate::permissions::Permissions;
 
 use super::clients::Clients;
-use super::command::{Command, Reply, Starting};
+use super::command::{Attending, Command, Reply, Starting};
 use super::commit::Committer;
+use super::guests::Guests;
 use super::outgoing::AwaitingCommit;
 use super::settings::{HostError, Settings};
 use super::suspects::Suspects;
@@ -28,6 +29,7 @@ pub(super) struct Serving<'a> {
     pub engine: &'a mut Engine,
     pub committer: &'a mut Committer,
     pub clients: &'a mut Clients,
+    pub guests: &'a mut Guests,
     pub images: &'a mut Images,
     pub suspects: Option<&'a mut Suspects>,
     pub settings: &'a Settings,
@@ -73,6 +75,7 @@ impl Serving<'_> {
             },
             Command::Rewind { id, dry_run } => self.rewind(&id, dry_run),
             Command::Purge { ids, force } => return self.purge(ids, force, to),
+            Command::Attend(attending) => self.attend(*attending),
         };
         self.reply(to, reply.unwrap_or_else(Reply::Refused));
         Ok(())
@@ -169,6 +172,30 @@ impl Serving<'_> {
         self.feed(Event::Deploy { image, file, permissions });
         self.gather();
         Ok(Reply::Deployed(names))
+    }
+
+    /// Begins an instance of a script or joins it, and lets a guest show its output, unless this
+    /// process or another guest does.
+    fn attend(&mut self, Attending { guest, folder, starting }: Attending) -> Result<Reply, String> {
+        let here = std::env::current_dir().map_err(|error| crate::os::reason(&error))?;
+        if here != folder {
+            return Err(format!(
+                "it works in {}, where the paths of the script mean other files",
+                here.display()
+            ));
+        }
+        let reply = self.start(starting)?;
+        if let Reply::Begun(id) | Reply::Known(id) = &reply {
+            let record = read_record(&self.committer.view(), id)?;
+            let has_ended = record.is_some_and(|record| record.status.is_ended());
+            if !has_ended && !self.clients.is_watched(id) {
+                self.guests.enter(&guest, id);
+                if matches!(reply, Reply::Known(_)) {
+                    self.feed(Event::Wake { id: id.clone() });
+                }
+            }
+        }
+        Ok(reply)
     }
 
     /// Purges an ended instance whose place another one takes. Returns an error if the instance

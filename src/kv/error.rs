@@ -10,8 +10,9 @@ use std::sync::Arc;
 /// [`Error::source`] is the error behind it, if there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreError {
-    /// Another process has the store.
-    InUse { folder: PathBuf, pid: Option<u32> },
+    /// Another process has the store. Its number and its command line are given as far as they are
+    /// known. `is_stopped` says that a signal has stopped it, so that it can't be asked.
+    InUse { folder: PathBuf, pid: Option<u32>, command: Option<String>, is_stopped: bool },
     /// The process that has the store is of another version, so this one can't ask it.
     OtherVersion { source: Cause },
     /// The path of the store is that of a file.
@@ -101,6 +102,9 @@ impl StoreError {
     /// Returns what to do about it.
     pub fn hint(&self) -> String {
         match self {
+            StoreError::InUse { pid: Some(pid), is_stopped: true, .. } => format!(
+                "`fg` in its terminal or `kill -CONT {pid}` lets that process go on; another store is used with `--store`"
+            ),
             StoreError::InUse { .. } => "wait for that process or stop it, or use another store with `--store`".into(),
             StoreError::OtherVersion { .. } => {
                 "use the version of durable that the process is of, or stop it".into()
@@ -136,10 +140,16 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::InUse { folder, pid: Some(pid) } => {
-                write!(f, "the store {} is in use by process {pid}", folder.display())
+            StoreError::InUse { folder, pid: Some(pid), command, is_stopped } => {
+                write!(f, "the store {} is in use by process {pid}", folder.display())?;
+                match (command, is_stopped) {
+                    (Some(command), false) => write!(f, ", which is `{command}`"),
+                    (Some(command), true) => write!(f, ", which is `{command}` and is stopped"),
+                    (None, true) => f.write_str(", which is stopped"),
+                    (None, false) => Ok(()),
+                }
             }
-            StoreError::InUse { folder, pid: None } => {
+            StoreError::InUse { folder, .. } => {
                 write!(f, "the store {} is in use by another process", folder.display())
             }
             StoreError::OtherVersion { source } => {

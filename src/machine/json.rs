@@ -180,7 +180,7 @@ pub fn word(text: &str) -> Result<Value, Fail> {
     let digits = text.trim();
     let digits = digits.strip_prefix('-').unwrap_or(digits);
     let is_int = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    match parse(text) {
+    match to_value(text) {
         Err(failure) if text.trim_start().starts_with(['{', '[', '"']) => Err(failure),
         // `007` is text.
         Err(failure) if is_int && !digits.starts_with('0') => Err(failure),
@@ -275,14 +275,35 @@ pub fn from_data(data: &Data) -> String {
 /// Reads data from lossless JSON.
 pub fn to_data(text: &str) -> Result<Data, Fail> {
     let value = parse(text)?;
-    if let Value::Record(record) = &value
-        && let (1, Some(Value::Str(base64))) = (record.len(), record.get_str("$data"))
-    {
-        let bad = || type_error("`$data` is not base64 of data");
-        let data = BASE64.decode(base64.as_str()).map(Data).map_err(|_| bad())?;
-        return data.try_decode().map(|_| data).ok_or_else(bad);
+    match whole(&value)? {
+        Some(data) => Ok(data),
+        None => Data::encode(&untag(&value, 0)?),
     }
-    Data::encode(&untag(&value, 0)?)
+}
+
+/// Reads a value from lossless JSON: `{"$duration": "5s"}` is a duration. JSON without tags may
+/// have any depth.
+pub fn to_value(text: &str) -> Result<Value, Fail> {
+    let value = parse(text)?;
+    match text.contains("\"$") {
+        false => Ok(value),
+        true => match whole(&value)? {
+            Some(data) => Ok(data.decode()),
+            None => untag(&value, 0),
+        },
+    }
+}
+
+/// Returns the data of JSON that has it as one text.
+fn whole(value: &Value) -> Result<Option<Data>, Fail> {
+    let Value::Record(record) = value else { return Ok(None) };
+    let (1, Some(Value::Str(base64))) = (record.len(), record.get_str("$data")) else { return Ok(None) };
+    let bad = || type_error("`$data` is not base64 of data");
+    let data = BASE64.decode(base64.as_str()).map(Data).map_err(|_| bad())?;
+    match data.try_decode() {
+        Some(_) => Ok(Some(data)),
+        None => Err(bad()),
+    }
 }
 
 /// Reads tagged JSON from anywhere. A secret in it is refused: whoever wrote the text would choose

@@ -17,9 +17,9 @@ use super::frames::{push_frame, resume};
 use super::operate as op;
 use super::provenance::Provenance;
 use super::task::{Outcome, Task};
-use super::value::{Charge, Shared, Value};
+use super::value::{Charge, Record, Shared, Value};
 use super::{
-    Data, ErrorData, Fiber, Identity, Image, Machine, Progress, Request, ResultMode, TASK_BYTES, Wait,
+    Data, ErrorData, Fiber, Identity, Image, Machine, Progress, Request, ResultMode, TASK_BYTES, Wait, format,
 };
 
 /// The state of the entity whose operation runs.
@@ -298,9 +298,41 @@ impl Machine {
     }
 }
 
+/// The most parts of an error that are looked at for values that are no data.
+const MOST_PARTS: usize = 10_000;
+/// The greatest depth of these parts.
+const MOST_LEVELS: u32 = 100;
+
+/// Returns a value with the functions and tasks in it shown as text, or `None` if it is too large.
+fn shown_as_data(value: &Value, levels: u32, parts: &mut usize) -> Option<Value> {
+    *parts = parts.checked_sub(1)?;
+    let levels = levels.checked_sub(1)?;
+    Some(match value {
+        Value::Function(_) | Value::Builtin(_) | Value::Task(_) => Value::str(format::display(value)),
+        Value::List(list) => {
+            let items = list.as_slice().iter().map(|item| shown_as_data(item, levels, parts));
+            Value::list(items.collect::<Option<_>>()?)
+        }
+        Value::Record(record) => {
+            let mut out = Record::default();
+            for (name, value) in record.iter() {
+                out.set(name.clone(), shown_as_data(value, levels, parts)?);
+            }
+            Value::Record(Rc::new(out))
+        }
+        other => other.clone(),
+    })
+}
+
 /// Returns a failure as data. The failure crosses a boundary here.
 pub(crate) fn error_data(failure: Failure, machine: &Machine) -> ErrorData {
-    let value = Data::encode_named(&failure.value, "the error").or_else(|fail| Data::encode(&fail.value));
+    // What is no data in an error is shown as text, so that the error keeps its kind.
+    let value = Data::encode(&failure.value)
+        .or_else(|_| {
+            let shown = shown_as_data(&failure.value, MOST_LEVELS, &mut MOST_PARTS.clone());
+            Data::encode_named(shown.as_ref().unwrap_or(&failure.value), "the error")
+        })
+        .or_else(|fail| Data::encode(&fail.value));
     let mut trace = failure.trace.map(|trace| (*trace).clone()).unwrap_or_default();
     if let Some(last) = trace.entries.last_mut() {
         last.boundary = Some(machine.context);

@@ -242,7 +242,9 @@ pub(super) fn wait_for(file: &File, path: &Path, folder: &Path, way: Way) -> Res
                     std::thread::sleep(Duration::from_millis(2));
                     continue;
                 }
-                return Err(StoreError::InUse { folder: folder.to_path_buf(), pid });
+                let command = pid.and_then(os::command_of);
+                let is_stopped = pid.is_some_and(os::is_stopped);
+                return Err(StoreError::InUse { folder: folder.to_path_buf(), pid, command, is_stopped });
             }
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path, error)),
         }

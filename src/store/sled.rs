@@ -471,7 +471,8 @@ fn guarded<R>(what: &str, path: &Path, run: impl FnOnce() -> sled::Result<R>) ->
     match quietly(run) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(error))) if error.to_string().starts_with("could not acquire lock") => {
-            Err(StoreError::InUse { folder: path.to_path_buf(), pid: None })
+            let folder = path.to_path_buf();
+            Err(StoreError::InUse { folder, pid: None, command: None, is_stopped: false })
         }
         Ok(Err(sled::Error::Io(error))) => Err(StoreError::io(what, path, error)),
         Ok(Err(sled::Error::Corruption { .. })) => {

@@ -271,6 +271,16 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
                 "write `value |> (fn x => …)`, or give it a name",
             )
         }
+        (Some(Token::Id(name)), Token::Str(_) | Token::StrStart(_) | Token::Int(_) | Token::Float(_))
+            if matches!(&**name, "print" | "println" | "echo" | "puts") =>
+        {
+            habit(
+                "the arguments of a call stand in parentheses",
+                *start,
+                "outside of them",
+                "write `print(\"hello\")`",
+            )
+        }
         (Some(Token::Import), Token::Id(_)) => habit(
             "an import names a file",
             *start,

@@ -6,7 +6,7 @@ use logos::Logos;
 
 use super::diagnostic::{Diagnostic, MOST_MISTAKES};
 use super::source::{Place, Span};
-use super::token::{Name, Raw, Token};
+use super::token::{Name, Raw, Token, is_of_a_name};
 
 /// A token with its first byte and the byte after its end.
 pub type Spanned = (usize, Token, usize);
@@ -376,6 +376,9 @@ impl Lexer<'_> {
             Some('#') => Some("comments begin with `//`"),
             Some('&') => Some("the logical and is `&&`"),
             Some('?') => Some("`?.` reads a field that may be missing, `??` gives a default"),
+            Some('@') if self.text[..start].ends_with(is_of_a_name) => {
+                Some("an entity in a program is its name and its key: `Account(\"ada\")`")
+            }
             Some('@') => Some("there are no annotations: `activity`, `orchestration` and `entity` declare"),
             Some('^' | '~') => Some("there are no bit operators"),
             Some('$') => Some("in a string a value is put as \"{x}\""),

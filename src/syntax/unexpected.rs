@@ -74,7 +74,10 @@ impl Unexpected<'_> {
         let title = match token {
             Token::Nl => "unexpected end of the line".to_string(),
             Token::StrMid(_) | Token::StrEnd(_) => "incomplete `{…}` in a string".to_string(),
-            token => format!("unexpected {token}"),
+            token => {
+                let token = token.to_string();
+                format!("unexpected {}", token.strip_prefix("a ").unwrap_or(&token))
+            }
         };
         let (text, hint) = self.reason(token);
         Diagnostic::error(title, place, text).maybe_hint(hint)

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use durable::api::{Answer, Command, Query, Reply, Request, Response, Starting, send};
+use durable::api::{
+    Answer, Attending, Command, GuestRequest, Query, Reply, Request, Response, Starting, send,
+};
 use durable::code::{ProgramHash, modules_hash, text_hash};
 use durable::engine::query::{EntityFilter, InstanceFilter, OutputPage, Page, Paging, Printed, PrintedLine};
 use durable::engine::{
@@ -257,6 +259,7 @@ fn of_socket() {
         named: Some("order".into()),
         if_exists: IfExists::Replace,
     };
+    let attending = Attending { guest: "g".into(), folder: "/".into(), starting: starting.clone() };
     let args = data(Value::list(vec![Value::Int(1)]));
     let id = || "order-17".to_string();
     let commands = [
@@ -278,6 +281,7 @@ fn of_socket() {
         Command::Rewind { id: id(), dry_run: true },
         Command::Purge { ids: vec!["a".into(), "b".into()], force: true },
         Command::Cancel { id: id(), reason: data(everything()), grace: 5 },
+        Command::Attend(Box::new(attending)),
     ];
     let queries = [
         Query::Instance(id()),
@@ -291,7 +295,12 @@ fn of_socket() {
         Query::Output { id: id(), paging: Paging::first(10) },
     ];
     let asks = commands.map(Request::Command).into_iter().chain(queries.map(Request::Query));
-    let asks: Vec<Request> = asks.chain([Request::Changes { since: None }]).collect();
+    let guest = |request| Request::Guest { guest: "g".into(), request };
+    let line = Ok(Some("ada".into()));
+    let guests =
+        [GuestRequest::Show { seen: 3 }, GuestRequest::Input { ticket: 1, line }, GuestRequest::Interrupt];
+    let asks = asks.chain([Request::Changes { since: None }]).chain(guests.map(guest));
+    let asks: Vec<Request> = asks.collect();
     let steps = Steps { id: "a".into(), again: vec![(1, "f".into())], cut: vec![(2, "g".into())] };
     let replies = [
         Reply::Done,

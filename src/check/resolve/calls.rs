@@ -71,6 +71,9 @@ impl Resolver<'_> {
                 {
                     self.report(error);
                 }
+                if builtin.effect() == Some(Effect::Sleep) {
+                    self.slept(args);
+                }
                 self.count(&name, given, certain, builtin.min as usize, builtin.max as usize, span, None);
             }
             Some(Resolved::Global(global)) => {
@@ -372,16 +375,32 @@ impl Resolver<'_> {
         if let Some(options) = options {
             self.option_fields(options, &["id", "if_exists"]);
         }
+        self.startable(callee, call.span);
+    }
+
+    /// Reports the target of a `start` that is certainly no orchestration.
+    fn startable(&mut self, callee: &Expr, call: Span) {
+        let place = self.place(callee.span);
+        let title = "`start` takes a call of an orchestration";
+        if let ExprKind::Field(target, _) = &callee.kind
+            && self.entity_of(target).is_some()
+        {
+            let call = self.program.sources.snippet(self.place(call)).to_string();
+            self.report(
+                Diagnostic::error(title, place, "this is an operation of an entity")
+                    .hint(format!("to send without waiting: `signal {call}`")),
+            );
+            return;
+        }
         if let Some(global) = self.callee_global(callee)
             && self.program.globals[global].kind != GlobalKind::Orchestration
         {
-            let place = self.place(callee.span);
             let kind = self.program.globals[global].kind.describe();
             self.report(
                 Diagnostic::error(
-                    "`start` needs a call of an orchestration",
+                    title,
                     place,
-                    format!("this is a {kind}"),
+                    format!("this is {} {kind}", if kind.starts_with(['a', 'e', 'o']) { "an" } else { "a" }),
                 )
                 .hint("`async` begins any other call as a task"),
             );

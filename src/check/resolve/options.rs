@@ -93,17 +93,62 @@ impl Resolver<'_> {
                 Field::Named(name, _) | Field::Short(name) if !known.contains(&&*name.name) => {
                     self.unknown_option(name, known);
                 }
-                Field::Named(name, value) if &*name.name == "retry" => self.option_fields(value, RETRY),
+                Field::Named(name, value) if &*name.name == "retry" => self.retry(value),
                 Field::Named(name, value) => {
                     if let Some(wanted) = unfit(&name.name, value) {
                         let place = self.place(value.span);
                         let title = format!("option `{}` is {wanted}", name.name);
-                        self.report(Diagnostic::error(title, place, "this is not"));
+                        let with_unit = match (literal(value), wanted.starts_with("a duration")) {
+                            (Some(Literal::Int(n)), true) => Some(format!("a duration has a unit: `{n}s`")),
+                            _ => None,
+                        };
+                        self.report(Diagnostic::error(title, place, "this is not").maybe_hint(with_unit));
                     }
+                    self.no_time(&name.name, value);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Reports a `retry` that is no record, and its fields.
+    fn retry(&mut self, value: &Expr) {
+        let hint = match (literal(value), &value.kind) {
+            (_, ExprKind::Record(_)) => return self.option_fields(value, RETRY),
+            (Some(Literal::Int(n @ 1..)), _) => format!("write `retry: {{times: {n}}}`"),
+            (Some(_), _) | (None, ExprKind::Bool(_)) => "write `retry: {times: 3, first: 1s}`".to_string(),
+            (None, _) => return,
+        };
+        let place = self.place(value.span);
+        let title = "option `retry` is a record, like {times: 3, first: 1s}";
+        self.report(Diagnostic::error(title, place, "this is not").hint(hint));
+    }
+
+    /// Warns about a time limit that leaves no time.
+    fn no_time(&mut self, name: &str, value: &Expr) {
+        if matches!(name, "timeout" | "within") && matches!(literal(value), Some(Literal::Duration(0))) {
+            let place = self.place(value.span);
+            let title = format!("option `{name}` leaves no time");
+            let warning = Diagnostic::warning(title, place, "everything takes longer than this");
+            self.report(warning.hint("without the option there is no limit"));
+        }
+    }
+
+    /// Warns about a `sleep` that never waits.
+    pub(super) fn slept(&mut self, args: &[Element]) {
+        let [Element::Item(duration)] = args else { return };
+        let hint = match literal(duration) {
+            Some(Literal::Duration(..0)) => "a pause before now is over at once".to_string(),
+            Some(Literal::Int(n)) => {
+                let place = self.place(duration.span);
+                let error = Diagnostic::error("`sleep` takes a duration, like 5s", place, "this is not one");
+                self.report(error.hint(format!("a duration has a unit: `{n}s`")));
+                return;
+            }
+            _ => return,
+        };
+        let place = self.place(duration.span);
+        self.report(Diagnostic::warning("this `sleep` does not wait", place, "negative").hint(hint));
     }
 
     /// Notes that an orchestration is called with these options, if they may have `retry`.

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Args)]
 pub struct Check {
-    /// The programs
+    /// Programs, or folders of programs
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Print an intermediate form of the program
@@ -50,9 +50,10 @@ pub struct New {
 #[derive(Args)]
 #[command(after_help = "Examples:
   durable doc                              document the standard library, as Markdown
+  durable doc list.map                     describe one name, or one module of the library
   durable doc lib --form html --out doc.html")]
 pub struct Doc {
-    /// Programs, or folders of programs; default: the standard library
+    /// Programs, folders of programs, or names of the library; default: the standard library
     pub files: Vec<PathBuf>,
     /// The output format
     #[arg(long, value_enum, default_value_t = Form::Markdown)]

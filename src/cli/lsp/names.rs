@@ -122,8 +122,8 @@ impl Document {
         let name = &self.text[span.start as usize..span.end as usize];
         let page = |entry: &Entry| {
             let mut out = format!("```df\n{}\n```\n{}", entry.signature, entry.text());
-            if !entry.examples().is_empty() {
-                out.push_str(&format!("\n```df\n{}\n```", entry.examples().join("\n")));
+            if !entry.code().is_empty() {
+                out.push_str(&format!("\n```df\n{}\n```", entry.code().join("\n")));
             }
             out
         };

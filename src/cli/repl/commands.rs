@@ -4,17 +4,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::api::Queries;
-use crate::check::reference::{self, Entry, head, standard};
+use crate::check::reference::{self, Entry};
 use crate::check::{self, closest, std_sources};
 use crate::engine::InstanceRecord;
 use crate::engine::query::{EntityFilter, EntityView, InstanceFilter};
 use crate::machine::format;
 use crate::os::read_text;
 use crate::syntax::parse;
+use crate::syntax::token::is_of_a_name;
 use crate::syntax::tree::StmtKind;
 use crate::{code, core};
 
 use super::super::access;
+use super::super::document::described;
 use super::super::inspect;
 use super::super::problem::{Problem, note};
 use super::super::table::{table, time};
@@ -32,12 +34,40 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("timeline", "", "what the session asked for, and what it got"),
     ("instances", "", "the instances in the store"),
     ("entities", "", "the entities in the store, with their states"),
+    ("entity", "NAME@KEY", "one entity of the store, with its state"),
     ("time", "ENTRY", "evaluate an entry, and say how long that took"),
     ("core", "ENTRY", "what an entry is in the small language that programs are lowered to"),
     ("code", "ENTRY", "what an entry is as instructions"),
     ("undo", "", "take the last entry back"),
     ("quit", "", "leave; the session can be gone on with"),
 ];
+
+/// Returns the command that a line means although it has no colon: people who are new here type
+/// `exit` and `help`. A name of the session means what it is bound to.
+pub fn meant(entry: &str, is_bound: impl Fn(&str) -> bool) -> Option<String> {
+    let line = entry.trim().trim_end_matches(';').trim_end();
+    let (word, rest) = match line.find(|c: char| !c.is_ascii_alphabetic()) {
+        Some(at) => line.split_at(at),
+        None => (line, ""),
+    };
+    let command = match word {
+        "exit" | "quit" | "bye" => "quit",
+        "help" | "man" => "help",
+        "" if line == "?" => return Some("help".to_string()),
+        _ => return None,
+    };
+    if is_bound(word) {
+        return None;
+    }
+    let inner = rest.trim();
+    let inner = inner.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or(inner).trim();
+    let is_topic = |c: char| is_of_a_name(c) || c == '.';
+    match command {
+        "quit" if inner.chars().all(|c| c.is_ascii_digit()) => Some("quit".to_string()),
+        "help" if inner.chars().all(is_topic) => Some(format!("help {inner}")),
+        _ => None,
+    }
+}
 
 /// The continuation after a command.
 #[derive(PartialEq, Eq)]
@@ -79,6 +109,7 @@ impl Commands {
             }
             "instances" => print(&instances(prompt.store())?)?,
             "entities" => print(&entities(prompt.store())?)?,
+            "entity" => print(&entity(prompt.store(), wanted(rest, ":entity NAME@KEY")?)?)?,
             "time" => {
                 let began = Instant::now();
                 prompt.evaluate(wanted(rest, ":time ENTRY")?, width)?;
@@ -175,11 +206,24 @@ fn entities(store: &dyn Queries) -> Result<String, Problem> {
             let Some(state) = state else { continue };
             let state = state.try_decode();
             let state = state.map_or("it can't be read".to_string(), |state| format::write(&state, 80).0);
-            rows.push(vec![format::display(&entity.value()), state]);
+            rows.push(vec![entity.to_string(), state]);
         }
         true
     })?;
     Ok(table(&["ENTITY", "STATE"], &rows))
+}
+
+fn entity(store: &dyn Queries, text: &str) -> Result<String, Problem> {
+    let entity = super::super::clients::entity(text)?;
+    let view = store.entity(&entity)?.ok_or_else(|| {
+        Problem::new(FAILED, format!("no program here declares an entity `{}`", entity.name))
+            .hint("`:entities` shows those that there are")
+    })?;
+    Ok(match view.state.map(|state| state.try_decode()) {
+        Some(Some(state)) => format!("{}\n", format::write(&state, 4_000).0),
+        Some(None) => "its state can't be read\n".to_string(),
+        None => "no state: its next operation finds the initial one\n".to_string(),
+    })
 }
 
 fn save(prompt: &Prompt, file: &str) -> Result<(), Problem> {
@@ -195,7 +239,8 @@ fn save(prompt: &Prompt, file: &str) -> Result<(), Problem> {
 fn help(prompt: &Prompt, name: &str) -> Result<(), Problem> {
     if name.is_empty() {
         let mut out = "What you type is evaluated, and everything that it binds stays, also when the terminal is killed.\n\
-                       `_` is the last value. Ctrl-C interrupts an evaluation, Ctrl-D leaves.\n\n"
+                       `_` is the last value. `…` marks the next line of an entry that is not complete; Ctrl-C drops it.\n\
+                       Ctrl-C interrupts an evaluation, `exit` or Ctrl-D leaves. Tab completes.\n\n"
             .to_string();
         for (name, takes, does) in COMMANDS {
             out.push_str(&format!("  {:<18} {does}\n", format!(":{name} {takes}")));
@@ -204,38 +249,7 @@ fn help(prompt: &Prompt, name: &str) -> Result<(), Problem> {
         out.push_str(&format!("\n  `:help list` and so on for a module: {}\n", modules.join(", ")));
         return print(&out);
     }
-    let all = standard();
-    let name = name.trim_end_matches("()");
-    let of_module: Vec<&Entry> = all.iter().filter(|entry| entry.module == name).collect();
-    if let Some((_, text)) = std_sources().iter().find(|(module, _)| *module == name) {
-        let mut out = format!("{}\n\n", head(text));
-        for entry in of_module {
-            let first = entry.text().lines().next().unwrap_or("").to_string();
-            out.push_str(&format!("  {:<34} {first}\n", entry.signature.replacen("fn ", "", 1)));
-        }
-        return print(&out);
-    }
-    let mut found: Vec<Entry> =
-        all.iter().filter(|entry| entry.path() == name || entry.name == name).cloned().collect();
-    for entry in prompt.session.entries.iter().filter(|entry| entry.came == Came::Done) {
-        found.extend(reference::of("", &entry.text).into_iter().filter(|entry| entry.name == name));
-    }
-    if found.is_empty() {
-        let near = closest(name, all.iter().map(|entry| entry.name.as_str()));
-        let problem = Problem::new(FAILED, format!("nothing is known of `{name}`"));
-        return Err(match near {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem.hint("`:help` lists the modules of the library"),
-        });
-    }
-    for entry in found {
-        let mut out = match entry.module.as_str() {
-            "" | "prelude" => format!("{}\n", entry.signature),
-            module => format!("{} · module {module}\n", entry.signature),
-        };
-        entry.text().lines().for_each(|line| out.push_str(&format!("  {line}\n")));
-        entry.examples().iter().for_each(|line| out.push_str(&format!("      {line}\n")));
-        print(&out)?;
-    }
-    Ok(())
+    let done = prompt.session.entries.iter().filter(|entry| entry.came == Came::Done);
+    let own: Vec<Entry> = done.flat_map(|entry| reference::of("", &entry.text)).collect();
+    print(&described(name, &own)?)
 }

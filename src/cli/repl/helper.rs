@@ -11,12 +11,11 @@ use rustyline::{Context, Helper};
 
 use crate::check::reference::{Entry, standard};
 use crate::syntax::lexer::lex;
-use crate::syntax::parser::is_unfinished;
 use crate::syntax::token::{Token, is_of_a_name, last_name};
 
 use super::super::lsp::cursor::{self, Cursor};
 use super::commands::COMMANDS;
-use super::session::Known;
+use super::session::{ENTITY, Known};
 
 /// The state of the line editor's side.
 pub struct Assistant {
@@ -112,6 +111,12 @@ impl Assistant {
         let word = last_name(before);
         let at = before.len();
         let word_at = at - word.len();
+        if let Some(entity) = called_before_dot(&before[..word_at])
+            && let Some((.., operations)) =
+                self.names.iter().rev().find(|known| known.0 == entity && known.1 == ENTITY)
+        {
+            return (word_at, starting(operations.iter().cloned(), word));
+        }
         if let Some(owner) = before[..word_at].strip_suffix('.') {
             return (word_at, self.members(last_name(owner), word));
         }
@@ -171,6 +176,24 @@ impl Assistant {
     }
 }
 
+/// Returns the name that is called before a dot at the end of the text: of `E` in `E("a").`.
+pub fn called_before_dot(before: &str) -> Option<&str> {
+    let call = before.strip_suffix('.')?.strip_suffix(')')?;
+    let (mut depth, mut in_text) = (1, false);
+    for (at, c) in call.char_indices().rev() {
+        match c {
+            '"' => in_text = !in_text,
+            ')' if !in_text => depth += 1,
+            '(' if !in_text => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(last_name(&call[..at])).filter(|name| !name.is_empty());
+        }
+    }
+    None
+}
+
 fn starting(names: impl Iterator<Item = String>, word: &str) -> Vec<String> {
     let mut found: Vec<String> = names.filter(|name| name.starts_with(word)).collect();
     found.sort();
@@ -213,11 +236,9 @@ impl Hinter for Assistant {
 }
 
 impl Validator for Assistant {
-    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(match !context.input().starts_with(':') && is_unfinished(context.input()) {
-            true => ValidationResult::Incomplete,
-            false => ValidationResult::Valid(None),
-        })
+    fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        // The reader asks for the other lines of an entry, each after a mark.
+        Ok(ValidationResult::Valid(None))
     }
 }
 
@@ -295,6 +316,19 @@ mod tests {
         assert_eq!(at(":unt"), (0, vec![]));
         assert_eq!(at(":und"), (0, vec![":undo".to_string()]));
         assert_eq!(at("js"), (0, vec!["json".to_string()]));
+    }
+
+    #[test]
+    fn operations_of_entities_are_completed() {
+        let mut assistant = Assistant::new(false);
+        let operations = vec!["deposit".to_string(), "balance".to_string()];
+        assistant.names.push(("Account".into(), ENTITY.into(), operations));
+        let at = |line: &str| assistant.complete_at(line, line.len());
+        assert_eq!(at("Account(\"a)(\").dep"), (15, vec!["deposit".to_string()]));
+        assert_eq!(at("x = 1 + Account(f(1)).").1, ["balance", "deposit"]);
+        assert!(at("Other(1).ma").1.contains(&"map".to_string()));
+        assert_eq!(called_before_dot("x)."), None);
+        assert_eq!(called_before_dot("(1)."), None);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
     watch_signals(prompt.interrupter.clone());
     if reader.is_person() {
         note(&format!(
-            "durable {} · session {id} · `:help` for help, Ctrl-D to leave",
+            "durable {} · session {id} · `help` for help, `exit` or Ctrl-D to leave",
             env!("CARGO_PKG_VERSION")
         ));
     }
@@ -56,7 +56,8 @@ pub fn repl(asked: Repl) -> Result<u8, Problem> {
             Read::End => break,
             Read::Failed(problem) => return Err(problem),
         };
-        let done = match entry.trim().strip_prefix(':') {
+        let meant = commands::meant(&entry, |name| prompt.session.names().iter().any(|known| known == name));
+        let done = match entry.trim().strip_prefix(':').or(meant.as_deref()) {
             _ if entry.trim().is_empty() => continue,
             Some(command) => commands.run(&mut prompt, command, width),
             None => match prompt.evaluate(entry.trim_end(), width) {

@@ -19,14 +19,14 @@ use crate::os::read_text;
 use crate::permissions::Permissions;
 use crate::render::{Shown, show};
 use crate::store::DiskStore;
-use crate::syntax::{Diagnostic, Label, Place, Severity};
+use crate::syntax::{Diagnostic, Label, Place, Severity, Sources, parse};
 
 use super::super::access;
 use super::super::problem::{Problem, note};
 use super::super::program::{code, image, stored};
 use super::super::{FAILED, INTERRUPTED, print};
 use super::lifted::MARK;
-use super::session::{Came, FILE, Known, Session, Text};
+use super::session::{Came, ENTITY, FILE, Known, Session, Text};
 
 /// The time that an interrupted entry has to reach a wait.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -163,6 +163,18 @@ impl Prompt {
         image(code(&program, Path::new(FILE))?, Path::new(FILE))
     }
 
+    /// Shows what can't be read in an entry. Returns whether there is anything.
+    fn misread(&self, entry: &str) -> bool {
+        let parsed = parse(entry, 0);
+        let is_error = |diagnostic: &&Diagnostic| diagnostic.severity == Severity::Error;
+        let mut sources = Sources::default();
+        sources.add(format!("[{}]", self.session.entries.len() + 1), entry);
+        let shown = Shown::new(&sources, Path::new(""));
+        let errors: Vec<&Diagnostic> = parsed.diagnostics.iter().filter(is_error).collect();
+        errors.iter().for_each(|diagnostic| show(&shown.diagnostic(diagnostic)));
+        !errors.is_empty()
+    }
+
     fn report(&self, session: &Session, text: &Text, program: &Program) {
         let (sources, first) = text.sources(&program.sources, session);
         let shown = Shown::new(&sources, Path::new(""));
@@ -203,7 +215,12 @@ impl Prompt {
             let known = self.kinds.iter().find(|known| known.0 == name);
             known.cloned().unwrap_or((name, String::new(), Vec::new()))
         };
-        self.session.names().into_iter().map(of).collect()
+        let mut known: Vec<Known> = self.session.names().into_iter().map(of).collect();
+        for (name, operations) in self.session.entities() {
+            known.retain(|known| known.0 != name);
+            known.push((name, ENTITY.to_string(), operations));
+        }
+        known
     }
 
     /// Runs the session and everything else in the store until `read` returns something.
@@ -233,6 +250,9 @@ impl Prompt {
             Problem::new(FAILED, "tests, mocks and properties have no place at the prompt")
                 .hint("write them into a file, for `durable test` and `durable explore`")
                 .show();
+            return Ok(Evaluated::Refused);
+        }
+        if self.misread(entry) {
             return Ok(Evaluated::Refused);
         }
         let text = next.program();

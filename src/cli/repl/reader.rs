@@ -8,7 +8,7 @@ use std::thread;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
-use rustyline::{Config, Editor};
+use rustyline::{CompletionType, Config, Editor};
 
 use crate::host::{Above, Handle};
 use crate::syntax::parser::is_unfinished;
@@ -105,8 +105,9 @@ enum Source {
 impl Source {
     fn new(file: PathBuf) -> Source {
         let person = io::stdin().is_terminal() && io::stdout().is_terminal();
-        let config =
-            Config::builder().max_history_size(REMEMBERED).map(|config| config.auto_add_history(true));
+        let config = Config::builder()
+            .max_history_size(REMEMBERED)
+            .map(|c| c.completion_type(CompletionType::List).completion_show_all_if_ambiguous(true));
         match (person, config) {
             (true, Ok(config)) => match Editor::with_config(config.build()) {
                 Ok(mut editor) => {
@@ -146,22 +147,32 @@ impl Source {
                 let prompt = format!("[{number}] ");
                 if let Some(helper) = editor.helper_mut() {
                     helper.names = names;
-                    helper.asks(&prompt);
                 }
+                let mut entry = String::new();
                 loop {
-                    let line = editor.readline(&prompt);
+                    let asks = if entry.is_empty() { prompt.clone() } else { mark(&prompt) };
+                    if let Some(helper) = editor.helper_mut() {
+                        helper.asks(&asks);
+                    }
+                    let line = editor.readline(&asks);
                     if let (Some(helper), Ok(_)) = (editor.helper_mut(), &line) {
                         helper.asks("");
                     }
                     match line {
-                        Ok(entry) => {
+                        Ok(line) => {
+                            entry.push_str(&line);
+                            if !entry.starts_with(':') && is_unfinished(&entry) {
+                                entry.push('\n');
+                                continue;
+                            }
                             // A history that cannot be written is no reason to stop.
+                            let _ = editor.add_history_entry(entry.as_str());
                             let _ = editor.append_history(file);
                             let width =
                                 editor.dimensions().map_or(WIDTH, |(columns, _)| usize::from(columns));
                             return Read::Entry(entry, width);
                         }
-                        Err(ReadlineError::Interrupted) => {}
+                        Err(ReadlineError::Interrupted) => entry.clear(),
                         Err(ReadlineError::Eof) => return Read::End,
                         Err(error) => {
                             let title = format!("the terminal can't be read: {error}");
@@ -173,6 +184,11 @@ impl Source {
             Source::Stream => lines(),
         }
     }
+}
+
+/// Returns the mark before the next line of an entry, which is as wide as the prompt.
+fn mark(prompt: &str) -> String {
+    format!("{}… ", " ".repeat(prompt.chars().count().saturating_sub(2)))
 }
 
 /// Reads the lines of standard input that make up one entry. The lock is released between lines, so

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::syntax::tree::{Module, Stmt, StmtKind};
+use crate::syntax::tree::{Member, Module, Stmt, StmtKind};
 use crate::syntax::{Place, Sources, Span, parse};
 
 use super::lifted::{Piece, pieces};
@@ -23,6 +23,9 @@ pub struct Entry {
     pub width: usize,
     pub came: Came,
 }
+
+/// The kind of an entity that the session declares. Its fields are its operations.
+pub const ENTITY: &str = "entity declaration";
 
 /// A name of the session, its kind and its fields, the latter two as far as known.
 pub type Known = (String, String, Vec<String>);
@@ -179,6 +182,26 @@ impl Session {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// Returns the entities that successful entries declared, with their operations.
+    pub fn entities(&self) -> Vec<(String, Vec<String>)> {
+        let mut entities: Vec<(String, Vec<String>)> = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.came == Came::Done) {
+            for item in parse(&entry.text, 0).module.items {
+                if let StmtKind::Entity(entity) = item.kind {
+                    let name = entity.name.name.to_string();
+                    let operation = |member: &Member| match member {
+                        Member::Operation(operation) => Some(operation.name.name.to_string()),
+                        _ => None,
+                    };
+                    let operations = entity.members.iter().filter_map(operation).collect();
+                    entities.retain(|(known, _)| *known != name);
+                    entities.push((name, operations));
+                }
+            }
+        }
+        entities
     }
 
     /// Returns the session's program.

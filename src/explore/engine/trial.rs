@@ -1,7 +1,7 @@
 //! One run of a test on the real engine. Time passes when nothing else can happen. Each mock gives
 //! its outcomes in turn, and the last one repeats.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::builtins::{Effect, Route};
 use crate::engine::StepId;
@@ -29,6 +29,18 @@ pub struct Trial {
     pub points: u32,
     /// The duration in the run's own time, in nanoseconds.
     pub lasted: i64,
+    /// The activities that failed: their instances and the numbers of their requests.
+    pub failed: BTreeSet<(String, u64)>,
+}
+
+/// The end of a test's process at a crash point. Point 1 is before the first commit, 2 after it,
+/// and so on.
+#[derive(Clone, Copy, Debug)]
+pub struct Crash {
+    pub at: u32,
+    /// Whether an attempt that the crash breaks off counts, as it does outside of tests. Otherwise
+    /// it is made again as if it had not begun.
+    pub costs_attempt: bool,
 }
 
 /// The most steps of one run.
@@ -91,13 +103,13 @@ impl Chooser for Attempt<'_> {
     }
 }
 
-/// Runs a test, and kills its process at a crash point if one is given. Point 1 is before the first
-/// commit, 2 after it, and so on. An attempt that is made again after the crash has the same
-/// result.
-pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
+/// Runs a test, and kills its process if a crash is given. An attempt that is made again after the
+/// crash has the same result.
+pub fn trial(program: &Program, crash: Option<Crash>) -> Result<Trial, Stop> {
     let mut evaluator = Evaluator::new(program)?;
     let mut world = World::new(&evaluator, crash.is_some().into());
-    (world.crash, world.places) = (crash, false);
+    (world.crash, world.places) = (crash.map(|crash| crash.at), false);
+    world.costs_attempts = crash.is_none_or(|crash| crash.costs_attempt);
     let mut chooser = InTurn::new();
     let ends = program.properties.iter().any(|property| property.kind == PropertyKind::Eventually);
     world.begin()?;
@@ -139,7 +151,8 @@ pub fn trial(program: &Program, crash: Option<u32>) -> Result<Trial, Stop> {
     };
     let observed = model.seen(&config).observe();
     let lasted = world.now - START;
-    Ok(Trial { violation, observed, printed: world.printed, points: world.points, lasted })
+    let failed = world.failed_activities()?;
+    Ok(Trial { violation, observed, printed: world.printed, points: world.points, lasted, failed })
 }
 
 fn perform(

@@ -81,6 +81,8 @@ pub(super) struct World {
     pub main_ended: bool,
     /// Whether requests are shown with their places.
     pub places: bool,
+    /// Whether attempts that a crash breaks off count.
+    pub costs_attempts: bool,
     /// The crash point at which the process dies, the number of points passed, and the crashes
     /// left.
     pub crash: Option<u32>,
@@ -130,6 +132,7 @@ impl World {
             lines: BTreeMap::new(),
             main_ended: false,
             places: true,
+            costs_attempts: true,
             crash: None,
             points: 0,
             left: crashes,
@@ -139,6 +142,7 @@ impl World {
     /// Begins the process, which recovers from the store.
     pub(super) fn begin(&mut self) -> Result<(), Stop> {
         self.engine = Engine::new();
+        self.engine.costs_attempts = self.costs_attempts;
         self.gate = Gate::default();
         self.under_way.clear();
         self.lines.values_mut().for_each(|(_, left)| *left = 0);
@@ -338,6 +342,28 @@ impl World {
             Entry::Requested { seq: known, place, .. } if *known == seq => Some(*place),
             _ => None,
         })
+    }
+
+    /// Returns the activities that failed: their instances and the numbers of their requests.
+    pub(super) fn failed_activities(&self) -> Result<BTreeSet<(String, u64)>, Stop> {
+        let mut failed = BTreeSet::new();
+        for (_, bytes) in self.store.all(keys::INSTANCES).map_err(fault)? {
+            let Some(record) = InstanceRecord::decode(&bytes) else { continue };
+            let history = read_history(&self.store, &record).map_err(fault)?;
+            let mut activities = BTreeSet::new();
+            for entry in &history.entries {
+                match entry {
+                    Entry::Requested { seq, what: RecordedRequest::Activity(_), .. } => {
+                        activities.insert(*seq);
+                    }
+                    Entry::Answered { seq, result: Err(_), .. } if activities.contains(seq) => {
+                        failed.insert((record.id.clone(), *seq));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(failed)
     }
 
     /// Makes a choice of the environment.
