@@ -25,7 +25,7 @@ use super::command::{Command, Reply};
 use super::commit::{Committer, Wrote};
 use super::effect_call::{Answered, EffectCall, Owner};
 use super::groups::Groups;
-use super::guests::{GuestDesk, Guests};
+use super::guests::Guests;
 use super::outgoing::{AwaitingCommit, Writing};
 use super::performers::Performers;
 use super::reads::Reads;
@@ -166,11 +166,6 @@ impl Host {
     /// Returns the handle by which other threads of this process reach the host.
     pub fn handle(&self) -> Handle {
         Handle::new(self.sender.clone())
-    }
-
-    /// Returns the desk of the guests, for the threads of clients.
-    pub fn guest_desk(&self) -> GuestDesk {
-        self.guests.desk()
     }
 
     /// Adds a program that instances may run.
@@ -607,13 +602,7 @@ impl Host {
             }
             match held {
                 AwaitingCommit::Line { writer, line } => {
-                    let (writer, line) = match line {
-                        Ok(line) => match self.to_guest(writer, line)? {
-                            Some((writer, line)) => (writer, Ok(line)),
-                            None => continue,
-                        },
-                        line => (writer, line),
-                    };
+                    let Some((writer, line)) = self.to_guest(writer, line)? else { continue };
                     if let Ok(line) = &line {
                         self.terminal.line(line).map_err(HostError::Output)?;
                     }
@@ -680,14 +669,7 @@ impl Host {
         self.performers.instance_ended(&instance, &outcome);
         let can_go_on = !matches!(outcome, Ending::Nondeterminism(_) | Ending::Incompatible(_));
         self.serving().purge_after(&instance, can_go_on)?;
-        let why = match &outcome {
-            Ending::Nondeterminism(_) => {
-                Some(format!("nondeterminism: {instance} does not do what its history holds"))
-            }
-            Ending::Incompatible(reason) => Some(format!("{instance} can't go on: {reason}")),
-            _ => None,
-        };
-        let told = self.guests.end(&instance, why) || told;
+        let told = self.end_of_guest(&instance, &outcome) || told;
         let why = self.clients.ended(&instance, outcome, told, self.settings.stays);
         if let Some(why) = why.filter(|_| !self.settings.quiet && !self.guests.has(&instance)) {
             self.terminal.log("error", &format!("{instance} failed: {why}"));

@@ -6,24 +6,35 @@
 use std::sync::Arc;
 
 use crate::builtins::Effect;
-use crate::engine::{Address, Event, Line, StepId, read_record};
-use crate::machine::{Data, format};
+use crate::engine::{Address, Ending, Event, Line, StepId, read_record};
+use crate::machine::{Data, ErrorData, format};
 
 use super::effect_call::{EffectCall, Owner};
-use super::guests::{FromGuest, Left};
+use super::guests::{FromGuest, GuestDesk, Left};
 use super::outgoing::Writing;
 use super::run::Host;
 use super::running::Running;
 use super::settings::HostError;
 
+/// A line, or the error that there is none.
+type WrittenLine = Result<Line, ErrorData>;
+/// A line that no guest shows.
+type Returned = Option<(Writing, WrittenLine)>;
+
 impl Host {
-    /// Hands a line to the guest that shows it. Gives the line back if it is to appear here.
-    pub(super) fn to_guest(
-        &mut self,
-        writing: Writing,
-        line: Line,
-    ) -> Result<Option<(Writing, Line)>, HostError> {
-        let Some(root) = self.root_with_guest(&writing)? else { return Ok(Some((writing, line))) };
+    /// Returns the desk of the guests, for the threads of clients.
+    pub fn guest_desk(&self) -> GuestDesk {
+        self.guests.desk()
+    }
+
+    /// Hands a line to the guest that shows it. Gives back a line that is to appear here, and an
+    /// error in its place.
+    pub(super) fn to_guest(&mut self, writing: Writing, line: WrittenLine) -> Result<Returned, HostError> {
+        let line = match line {
+            Ok(line) => line,
+            error => return Ok(Some((writing, error))),
+        };
+        let Some(root) = self.root_with_guest(&writing)? else { return Ok(Some((writing, Ok(line)))) };
         if let Some(left) = self.guests.show(&root, writing, line) {
             let text =
                 format!("{root} prints faster than its terminal shows: what is not shown there follows");
@@ -31,6 +42,18 @@ impl Host {
             self.takes_over(left)?;
         }
         Ok(None)
+    }
+
+    /// Tells the guest of an instance how the instance ended. Returns whether there is a guest.
+    pub(super) fn end_of_guest(&mut self, instance: &str, ending: &Ending) -> bool {
+        let why = match ending {
+            Ending::Nondeterminism(_) => {
+                Some(format!("nondeterminism: {instance} does not do what its history holds"))
+            }
+            Ending::Incompatible(reason) => Some(format!("{instance} can't go on: {reason}")),
+            _ => None,
+        };
+        self.guests.end(instance, why)
     }
 
     /// Has a guest carry out an effect that reads input. Gives other effects back.
