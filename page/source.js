@@ -48,7 +48,7 @@ export function source(program) {
         marked ??= mark;
         parts = [document.createTextNode(before), mark, document.createTextNode(after)];
       }
-      return h("div", { class: "line" }, h("span", { class: "hits", title: count ? `${count} steps` : undefined }, count ? `${count}×` : ""), h("span", { class: "number" }, index + 1), h("code", {}, parts));
+      return h("div", { class: "line" }, h("span", { class: "hits", title: count ? `${count} step${count === 1 ? "" : "s"}` : undefined }, count ? `${count}×` : ""), h("span", { class: "number" }, index + 1), h("code", {}, parts));
     });
     fill(text, lines);
     current = module;
