@@ -80,7 +80,8 @@ pub fn check(effect: Effect, args: &[Value]) -> Result<(), Fail> {
 }
 
 /// The number of bytes of a piece of a file, when the program does not say. The store keeps more in
-/// memory if the pieces are larger: 16 KiB take less than 50 MB with any number of pieces.
+/// memory if the pieces are larger: an instance that reads 2 GB takes 53 MB with 16 KiB, and 76 MB
+/// with 64 KiB.
 pub const PIECE: u64 = 16 << 10;
 /// The largest number of bytes of a piece of a file.
 const MOST_PIECE: u64 = 64 << 20;
