@@ -146,7 +146,7 @@ fn first(counter: &AtomicUsize, times: usize) -> bool {
 #[test]
 fn the_recipes_tests_pass_and_crashes_change_nothing() {
     let mut recipes = files("examples/cookbook");
-    assert!(recipes.len() >= 28, "{}", recipes.len());
+    assert!(recipes.len() >= 30, "{}", recipes.len());
     let run = |more: &[&str], recipes: &[std::path::PathBuf]| {
         let output =
             Command::new(DURABLE).arg("test").args(more).args(recipes).output().expect("durable runs");
@@ -661,4 +661,41 @@ fn calculator() {
         run(folder.path(), "calculator.df", &["2 *"]),
         "error: a number, a name or `(` is expected at 4, not the end\n"
     );
+}
+
+#[test]
+fn zones() {
+    let folder = folder();
+    let said = run(folder.path(), "zones.df", &["Europe/Berlin", "30 2 * * *", "2026-03-28T00:00:00Z", "3"]);
+    let lines = [
+        "Sat 28 Mar 02:30 is 01:30 in UTC",
+        "Sun 29 Mar 03:00 is 01:00 in UTC",
+        "Mon 30 Mar 02:30 is 00:30 in UTC",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), lines);
+}
+
+/// Two hundred files are copied, with a kill in the middle. Then one changes and one goes.
+#[test]
+fn sync() {
+    let folder = folder();
+    let photos = folder.path().join("photos");
+    let backup = folder.path().join("backup");
+    for number in 0..200 {
+        let month = photos.join(format!("{}", number % 7));
+        fs::create_dir_all(&month).expect("a folder");
+        fs::write(month.join(format!("{number}.jpg")), format!("photo {number}")).expect("a file");
+    }
+    kill_when(folder.path(), "sync.df", &["photos", "backup"], || backup.join("3").exists());
+    assert_eq!(run(folder.path(), "sync.df", &["photos", "backup"]), "{copied: 200, removed: 0}\n");
+    let read = |folder: &Path| fs::read_to_string(folder.join("5/12.jpg")).expect("a file");
+    assert_eq!(read(&backup), read(&photos));
+    fs::write(photos.join("5/12.jpg"), "another photo").expect("a file");
+    fs::remove_file(photos.join("0/7.jpg")).expect("a file");
+    let store = folder.path().join("second");
+    fs::create_dir(&store).expect("a folder");
+    let (from, to) = (photos.to_str().expect("a path"), backup.to_str().expect("a path"));
+    assert_eq!(run(&store, "sync.df", &[from, to]), "{copied: 1, removed: 1}\n");
+    assert_eq!(read(&backup), "another photo");
+    assert!(!backup.join("0/7.jpg").exists());
 }
