@@ -170,6 +170,7 @@ fn the_recipes_tests_pass_and_crashes_change_nothing() {
         "two_phase_import.df",
         "research.df",
         "presence.df",
+        "sync.df",
     ];
     recipes.retain(|path| short.iter().any(|name| path.ends_with(name)));
     run(&["--crash"], &recipes);
