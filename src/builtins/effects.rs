@@ -70,8 +70,8 @@ macro_rules! effects {
 // new effect goes to the end of its group.
 effects! {
     lines AfterCommit {
-        /// A line on standard output.
-        Print "print" 1 1 EFFECTFUL;
+        /// A line on standard output. A request has the line as its only argument.
+        Print "print" 0 250 EFFECTFUL;
         /// A line on standard error, with its level.
         Log "log" 2 2 EFFECTFUL;
     }

@@ -167,6 +167,7 @@ const OTHERS: &[Builtin] = &[
     native("repl_kinds", 1),
     native("repl_failure", 1),
     native("compare", 2),
+    native("optional_index", 2),
     // Options.
     native("retry_policy", 1),
     native("retry_again", 2),
@@ -217,6 +218,7 @@ const OTHERS: &[Builtin] = &[
     native("string_padding", 3),
     native("char_code", 1),
     native("char_of", 1),
+    native("string_format", 2),
     // Records.
     native("record_keys", 1),
     native("record_values", 1),

@@ -129,13 +129,14 @@ fn load_with(
     };
     // The offset in each source from which the source can't be trusted.
     let mut broken: HashMap<u32, usize> = HashMap::new();
+    let mut warnings = Vec::new();
     let mut known: HashMap<String, ModuleId> = HashMap::new();
     let mut waiting = vec![(key.to_string(), text)];
     known.insert(key.to_string(), 0);
     let mut at = 0;
     while at < waiting.len() {
         let (key, text) = waiting[at].clone();
-        let id = add_module(&mut program, &key, text, None, &mut broken);
+        let id = add_module(&mut program, &key, text, None, &mut broken, &mut warnings);
         let imports: Vec<(tree::Ident, tree::Ident)> = program.modules[id]
             .tree
             .items
@@ -200,13 +201,20 @@ fn load_with(
     let texts: Vec<&str> = waiting.iter().map(|(_, text)| text.as_str()).collect();
     let chosen = if choose { needed(&texts, std) } else { std.to_vec() };
     for (name, text) in chosen {
-        add_module(&mut program, &format!("{STD}{name}.df"), text.to_string(), Some(name), &mut broken);
+        let key = format!("{STD}{name}.df");
+        add_module(&mut program, &key, text.to_string(), Some(name), &mut broken, &mut warnings);
     }
+    resolved(program, &broken, warnings)
+}
+
+/// Resolves a program whose modules are read, and puts its diagnostics in order.
+fn resolved(mut program: Program, broken: &HashMap<u32, usize>, warnings: Vec<Diagnostic>) -> Program {
     let unreadable = program.diagnostics.len();
     resolve::resolve(&mut program);
     if unreadable > 0 {
-        drop_cascades(&mut program, unreadable, &broken);
+        drop_cascades(&mut program, unreadable, broken);
     }
+    program.diagnostics.extend(warnings);
     let rank = |d: &Diagnostic| d.labels.first().map(|l| (l.place.source, l.place.span.start));
     program.diagnostics.sort_by_key(rank);
     program
@@ -273,10 +281,12 @@ fn add_module(
     text: String,
     std: Option<&'static str>,
     broken: &mut HashMap<u32, usize>,
+    warnings: &mut Vec<Diagnostic>,
 ) -> ModuleId {
     let source = program.sources.add(key, text);
     let parsed = parse(&program.sources.files[source as usize].text, source);
     program.diagnostics.extend(parsed.diagnostics);
+    warnings.extend(parsed.warnings);
     broken.extend(parsed.broken.map(|at| (source, at)));
     let id = program.modules.len();
     program.modules.push(Module {

@@ -26,6 +26,7 @@ pub use load::{
     std_sources,
 };
 pub use needed::METHOD_MODULES;
+pub use patterns::whole;
 pub use scope::arity;
 pub use suggest::closest;
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::syntax::tree::{Arm, Literal, Pattern, PatternKind};
+use crate::syntax::tree::{Arm, Kind, Literal, Pattern, PatternKind};
 
 /// An arm of a `match`, or an alternative, that can never be reached.
 #[derive(Debug, PartialEq)]
@@ -82,6 +82,12 @@ pub fn same_number(int: i64, float: f64) -> bool {
     float == int as f64 && float < 9_223_372_036_854_775_808.0 && float as i64 == int
 }
 
+/// Returns the int that a float is equal to.
+pub fn whole(float: f64) -> Option<i64> {
+    let int = float as i64;
+    same_number(int, float).then_some(int)
+}
+
 /// Returns whether two literals match the same value.
 fn same_value(a: &Literal, b: &Literal) -> bool {
     match (a, b) {
@@ -106,7 +112,40 @@ fn covered(a: &Pattern, b: &Pattern, same: &dyn Fn(&Literal, &Literal) -> bool) 
     match (&a.kind, &b.kind) {
         (PatternKind::Error, _) | (_, PatternKind::Error) => false,
         (PatternKind::Any | PatternKind::Name(_), _) => true,
+        (_, PatternKind::Or(alternatives)) => alternatives.iter().all(|one| covered(a, one, same)),
+        (_, PatternKind::As(b, _)) => covered(a, b, same),
+        (PatternKind::Or(alternatives), _) => alternatives.iter().any(|one| covered(one, b, same)),
+        (PatternKind::As(a, _), _) => covered(a, b, same),
         (PatternKind::Literal(a), PatternKind::Literal(b)) => same(a, b),
+        (PatternKind::Range(low, high), PatternKind::Literal(b)) => match b {
+            Literal::Int(n) => low <= n && n <= high,
+            Literal::Float(x) => {
+                whole(*x).is_some_and(|n| *low <= n && n <= *high && same(&Literal::Int(n), b))
+            }
+            _ => false,
+        },
+        (PatternKind::Range(low, high), PatternKind::Range(a, b)) => low <= a && b <= high,
+        (PatternKind::Prefix(start, _), PatternKind::Literal(Literal::Str(text))) => {
+            text.starts_with(&**start)
+        }
+        (PatternKind::Prefix(start, _), PatternKind::Prefix(longer, _)) => longer.starts_with(&**start),
+        // A literal that is a number matches ints and floats.
+        (PatternKind::Kind(kind, _), _) => match &b.kind {
+            PatternKind::Literal(Literal::Int(_) | Literal::Float(_)) | PatternKind::Range(..) => {
+                *kind == Kind::Number
+            }
+            PatternKind::Literal(Literal::Bool(_)) => *kind == Kind::Bool,
+            PatternKind::Literal(Literal::Duration(_)) => *kind == Kind::Duration,
+            PatternKind::Literal(Literal::Str(_)) | PatternKind::Prefix(..) => *kind == Kind::String,
+            PatternKind::List(..) => *kind == Kind::List,
+            PatternKind::Record(..) => *kind == Kind::Record,
+            PatternKind::Kind(other, _) => {
+                kind == other || *kind == Kind::Number && matches!(other, Kind::Int | Kind::Float)
+            }
+            _ => false,
+        },
+        (PatternKind::List(items, Some(_)), PatternKind::Kind(Kind::List, _)) => items.is_empty(),
+        (PatternKind::Record(fields, _), PatternKind::Kind(Kind::Record, _)) => fields.is_empty(),
         (PatternKind::List(xs, None), PatternKind::List(ys, None)) => {
             xs.len() == ys.len() && xs.iter().zip(ys).all(|(x, y)| covered(x, y, same))
         }

@@ -168,6 +168,8 @@ pub struct Code {
     pub shapes: Vec<Vec<u16>>,
     pub paths: Vec<Vec<PathStep>>,
     pub slices: Vec<(u32, u32)>,
+    /// The ranges that patterns test: the first int and the last one.
+    pub ranges: Vec<(i64, i64)>,
     /// The name and the function of each `const`; the function returns its value.
     pub consts: Vec<(String, FunctionId)>,
     pub isolated: Vec<Isolated>,
@@ -184,6 +186,9 @@ pub struct Code {
     /// standard library predates this rule keep the old behaviour, so that their histories replay
     /// unchanged.
     pub structured: bool,
+    /// Whether durations are written in the units that people read. Programs whose stored standard
+    /// library predates this rule keep the old form.
+    pub readable: bool,
     /// The hash by which a machine's state names its code, computed on first use.
     pub fingerprint: OnceLock<u64>,
 }

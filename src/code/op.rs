@@ -189,6 +189,14 @@ instructions! {
     TestConstant { a: Reg, index: u32 } => read(a) skips() constant(index);
     TestList { a: Reg } => read(a) skips();
     TestRecord { a: Reg } => read(a) skips();
+    /// Tests whether a value is of a kind, given by its place in `Kind::ALL`.
+    TestKind { a: Reg, kind: u8 } => read(a) skips();
+    /// Tests whether a value is equal to an int of a range in the code's table.
+    TestRange { a: Reg, range: u32 } => read(a) skips();
+    /// Tests whether a value is a string that begins with a text among the names.
+    TestPrefix { a: Reg, name: u16 } => read(a) skips() name(name);
+    /// Reads what follows that text.
+    ReadAfter { to: Reg, a: Reg, name: u16 } => write(to) read(a) name(name);
     TestLength { a: Reg, length: u32 } => read(a) skips();
     TestAtLeast { a: Reg, length: u32 } => read(a) skips();
 

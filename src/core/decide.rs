@@ -8,9 +8,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::check::whole;
 use crate::internal::sure;
 use crate::syntax::token::Name;
-use crate::syntax::tree::{Literal, Pattern, PatternKind};
+use crate::syntax::tree::{self, Kind, Literal, Pattern, PatternKind};
 
 use super::{Decision, Node, Part, Test, Var};
 
@@ -53,41 +54,70 @@ impl<'a> Decider<'a> {
         var
     }
 
-    /// Makes the row of a pattern. `binding` returns the variable of a name bound at an offset.
-    pub fn row(
+    /// Makes the rows of a pattern: one for each combination of the alternatives within it.
+    /// `binding` returns the variable of a name bound at an offset.
+    pub fn rows(
         &mut self,
         subject: Var,
         pattern: &Pattern,
         guard: Option<Node>,
         arm: usize,
         binding: &dyn Fn(&Name, u32) -> Option<Var>,
-    ) -> Row {
-        let mut row = Row { tests: Vec::new(), binds: Vec::new(), guard, arm };
-        self.expand(subject, pattern, &mut row, binding);
-        row
+    ) -> Vec<Row> {
+        let mut rows = vec![Row { tests: Vec::new(), binds: Vec::new(), guard, arm }];
+        self.expand(subject, pattern, &mut rows, binding);
+        rows
     }
 
     fn expand(
         &mut self,
         of: Var,
         pattern: &Pattern,
-        row: &mut Row,
+        rows: &mut Vec<Row>,
         binding: &dyn Fn(&Name, u32) -> Option<Var>,
     ) {
         match &pattern.kind {
             PatternKind::Any | PatternKind::Error => {}
-            PatternKind::Name(name) => {
-                if let Some(var) = binding(name, pattern.span.start) {
-                    row.binds.push((var, of));
+            PatternKind::Name(name) => bind(rows, binding(name, pattern.span.start), of),
+            PatternKind::Literal(literal) => test(rows, of, Test::Equal(literal.clone())),
+            PatternKind::Range(low, high) => test(rows, of, Test::Range(*low, *high)),
+            PatternKind::Prefix(text, rest) => {
+                test(rows, of, Test::Prefix(text.clone()));
+                if !matches!(rest.kind, PatternKind::Any) {
+                    let var = self.part(of, Part::After(text.clone()));
+                    self.expand(var, rest, rows, binding);
                 }
             }
-            PatternKind::Literal(literal) => row.tests.push((of, Test::Equal(literal.clone()))),
+            PatternKind::Kind(kind, inner) => {
+                let is_kind = match kind {
+                    Kind::List => Test::IsList,
+                    Kind::Record => Test::IsRecord,
+                    kind => Test::Kind(*kind),
+                };
+                test(rows, of, is_kind);
+                self.expand(of, inner, rows, binding);
+            }
+            PatternKind::As(inner, name) => {
+                self.expand(of, inner, rows, binding);
+                bind(rows, binding(&name.name, name.span.start), of);
+            }
+            PatternKind::Or(alternatives) => {
+                if let Some(literals) = pattern.literals() {
+                    return test(rows, of, Test::OneOf(literals.into_iter().cloned().collect()));
+                }
+                let before = std::mem::take(rows);
+                for alternative in alternatives {
+                    let mut more = before.clone();
+                    self.expand(of, alternative, &mut more, binding);
+                    rows.append(&mut more);
+                }
+            }
             PatternKind::List(items, rest) => {
-                row.tests.push((of, Test::IsList));
+                test(rows, of, Test::IsList);
                 match rest {
-                    None => row.tests.push((of, Test::Length(items.len()))),
+                    None => test(rows, of, Test::Length(items.len())),
                     Some(_) if items.is_empty() => {}
-                    Some(_) => row.tests.push((of, Test::AtLeast(items.len()))),
+                    Some(_) => test(rows, of, Test::AtLeast(items.len())),
                 }
                 let before = rest.as_ref().map_or(items.len(), |(at, _)| *at);
                 for (index, item) in items.iter().enumerate() {
@@ -100,22 +130,22 @@ impl<'a> Decider<'a> {
                         Part::IndexBack(items.len() - index)
                     };
                     let var = self.part(of, part);
-                    self.expand(var, item, row, binding);
+                    self.expand(var, item, rows, binding);
                 }
                 if let Some((_, rest)) = rest
                     && let Some(name) = &rest.name
                     && let Some(var) = binding(&name.name, name.span.start)
                 {
                     let part = self.part(of, Part::Middle(before, items.len() - before));
-                    row.binds.push((var, part));
+                    bind(rows, Some(var), part);
                 }
             }
             PatternKind::Record(fields, rest) => {
-                row.tests.push((of, Test::IsRecord));
+                test(rows, of, Test::IsRecord);
                 for (key, item) in fields {
                     let var = self.part(of, Part::Field(key.name.clone()));
-                    row.tests.push((var, Test::Present));
-                    self.expand(var, item, row, binding);
+                    test(rows, var, Test::Present);
+                    self.expand(var, item, rows, binding);
                 }
                 if let Some(rest) = rest
                     && let Some(name) = &rest.name
@@ -123,7 +153,7 @@ impl<'a> Decider<'a> {
                 {
                     let part = self
                         .part(of, Part::Without(fields.iter().map(|(key, _)| key.name.clone()).collect()));
-                    row.binds.push((var, part));
+                    bind(rows, Some(var), part);
                 }
             }
         }
@@ -204,6 +234,18 @@ impl<'a> Decider<'a> {
     }
 }
 
+/// Adds a test to each row.
+fn test(rows: &mut [Row], var: Var, test: Test) {
+    rows.iter_mut().for_each(|row| row.tests.push((var, test.clone())));
+}
+
+/// Adds a binding to each row, if the name has a variable.
+fn bind(rows: &mut [Row], var: Option<Var>, from: Var) {
+    if let Some(var) = var {
+        rows.iter_mut().for_each(|row| row.binds.push((var, from)));
+    }
+}
+
 /// Returns the row after a successful test, without the tests that follow from it, or `None` if the
 /// row can't match any more.
 fn after_yes(row: &Row, var: Var, test: &Test) -> Option<Row> {
@@ -228,6 +270,16 @@ fn implies(a: &Test, b: &Test) -> bool {
     match (a, b) {
         (Test::Length(n), Test::AtLeast(m)) => n >= m,
         (Test::AtLeast(n), Test::AtLeast(m)) => n >= m,
+        (Test::Equal(literal), Test::OneOf(all)) => all.contains(literal),
+        (Test::Equal(literal), Test::Range(low, high)) => is_within(literal, *low, *high),
+        (Test::Equal(Literal::Str(text)), Test::Prefix(start)) => text.starts_with(&**start),
+        (Test::Equal(literal), Test::Kind(kind)) => kind_of(literal) == Some(*kind),
+        (Test::OneOf(all), test) => all.iter().all(|literal| implies(&Test::Equal(literal.clone()), test)),
+        (Test::Range(a, b), Test::Range(low, high)) => low <= a && b <= high,
+        (Test::Range(..), Test::Kind(kind)) => *kind == Kind::Number,
+        (Test::Prefix(a), Test::Prefix(b)) => a.starts_with(&**b),
+        (Test::Prefix(_), Test::Kind(kind)) => *kind == Kind::String,
+        (Test::Kind(Kind::Int | Kind::Float), Test::Kind(Kind::Number)) => true,
         (a, b) => a == b,
     }
 }
@@ -237,12 +289,58 @@ fn compatible(a: &Test, b: &Test) -> bool {
     use Test::*;
     match (a, b) {
         (Equal(a), Equal(b)) => a == b || is_number(a) && is_number(b) && a_kind(a) != a_kind(b),
-        (Equal(_), IsList | IsRecord | Length(_) | AtLeast(_))
-        | (IsList | IsRecord | Length(_) | AtLeast(_), Equal(_)) => false,
+        (OneOf(all), other) | (other, OneOf(all)) => {
+            all.iter().any(|literal| compatible(&Equal(literal.clone()), other))
+        }
+        (Equal(literal), Range(low, high)) | (Range(low, high), Equal(literal)) => {
+            is_within(literal, *low, *high)
+        }
+        (Equal(literal), Prefix(start)) | (Prefix(start), Equal(literal)) => {
+            matches!(literal, Literal::Str(text) if text.starts_with(&**start))
+        }
+        // A literal that is a number is equal to ints and floats.
+        (Equal(literal), Kind(kind)) | (Kind(kind), Equal(literal)) => match is_number(literal) {
+            true => is_numeric(*kind),
+            false => kind_of(literal) == Some(*kind),
+        },
+        (Range(a, b), Range(low, high)) => a <= high && low <= b,
+        (Range(..), Kind(kind)) | (Kind(kind), Range(..)) => is_numeric(*kind),
+        (Range(..), Prefix(_)) | (Prefix(_), Range(..)) => false,
+        (Prefix(a), Prefix(b)) => a.starts_with(&**b) || b.starts_with(&**a),
+        (Prefix(_), Kind(kind)) | (Kind(kind), Prefix(_)) => *kind == tree::Kind::String,
+        (Kind(a), Kind(b)) => {
+            a == b || [(*a, *b), (*b, *a)].iter().any(|(a, b)| *a == tree::Kind::Number && is_numeric(*b))
+        }
+        (Equal(_) | Range(..) | Prefix(_) | Kind(_), IsList | IsRecord | Length(_) | AtLeast(_))
+        | (IsList | IsRecord | Length(_) | AtLeast(_), Equal(_) | Range(..) | Prefix(_) | Kind(_)) => false,
         (IsList | Length(_) | AtLeast(_), IsRecord) | (IsRecord, IsList | Length(_) | AtLeast(_)) => false,
         (Length(n), Length(m)) => n == m,
         (Length(n), AtLeast(m)) | (AtLeast(m), Length(n)) => n >= m,
         _ => true,
+    }
+}
+
+/// Returns whether a literal is equal to an int of a range.
+fn is_within(literal: &Literal, low: i64, high: i64) -> bool {
+    match literal {
+        Literal::Int(n) => low <= *n && *n <= high,
+        Literal::Float(x) => whole(*x).is_some_and(|n| low <= n && n <= high),
+        _ => false,
+    }
+}
+
+fn is_numeric(kind: Kind) -> bool {
+    matches!(kind, Kind::Int | Kind::Float | Kind::Number)
+}
+
+/// Returns the kind of all values that are equal to a literal; null has none.
+fn kind_of(literal: &Literal) -> Option<Kind> {
+    match literal {
+        Literal::Null => None,
+        Literal::Bool(_) => Some(Kind::Bool),
+        Literal::Int(_) | Literal::Float(_) => Some(Kind::Number),
+        Literal::Duration(_) => Some(Kind::Duration),
+        Literal::Str(_) => Some(Kind::String),
     }
 }
 

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use crate::builtins::{BuiltinId, Context};
 use crate::check::{GlobalId, Mocked};
 use crate::syntax::token::Name;
-use crate::syntax::tree::{BinaryOp, Literal, PropertyKind};
+use crate::syntax::tree::{BinaryOp, Kind, Literal, PropertyKind};
 use crate::syntax::{Place, Span};
 
 pub use lower::lower;
@@ -257,11 +257,21 @@ pub enum Part {
     Middle(usize, usize),
     /// A record without these fields.
     Without(Vec<Name>),
+    /// The rest of a string after this beginning.
+    After(Name),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {
     Equal(Literal),
+    /// The value is equal to one of several literals.
+    OneOf(Vec<Literal>),
+    /// The value is equal to an int from the first to the second, both included.
+    Range(i64, i64),
+    /// The value is a string that begins like this.
+    Prefix(Name),
+    /// The value is of a kind other than lists and records.
+    Kind(Kind),
     IsList,
     IsRecord,
     /// The field is there: the part read is not the marker of a missing one.

@@ -242,6 +242,7 @@ impl Printer<'_> {
                     Part::Index(n) => format!("[{n}]"),
                     Part::IndexBack(n) => format!("[-{n}]"),
                     Part::Middle(a, b) => format!("[{a}..-{b}]"),
+                    Part::After(text) => format!(" after {text:?}"),
                     Part::Without(names) => format!(" without {}", names.join(",")),
                 };
                 let _ = write!(self.out, "read {} = {}{part}", self.var(*into), self.var(*from));
@@ -250,6 +251,13 @@ impl Printer<'_> {
             Decision::Test { var, test, yes, no } => {
                 let test = match test {
                     Test::Equal(literal) => format!("== {}", literal_text(literal)),
+                    Test::OneOf(literals) => {
+                        let literals: Vec<String> = literals.iter().map(literal_text).collect();
+                        format!("is one of {}", literals.join(", "))
+                    }
+                    Test::Range(low, high) => format!("is in {low}..={high}"),
+                    Test::Prefix(text) => format!("begins with {text:?}"),
+                    Test::Kind(kind) => format!("is {}", kind.name()),
                     Test::IsList => "is list".into(),
                     Test::IsRecord => "is record".into(),
                     Test::Present => "is there".into(),

@@ -229,6 +229,9 @@ fn brackets(all: &mut [Piece<'_>], braces: &HashMap<usize, Brace>) -> Vec<Option
 
 /// Whether the token at `at` belongs to the same expression as the operand that ends at `last`.
 fn is_applied(all: &[Piece<'_>], around: Option<usize>, last: usize, at: usize) -> bool {
+    if all[last].is(&Token::Question) {
+        return true;
+    }
     let state = all[last].is(&Token::State) && declares_state(all, around, last);
     all[last].ends_operand() && !state && !ends_statement(all, around, last, at)
 }

@@ -40,7 +40,7 @@ fn is_tight(before: &Piece<'_>, piece: &Piece<'_>) -> bool {
     }
     if let Some(token) = piece.token.as_ref().filter(|_| piece.kind == Kind::Token) {
         match token {
-            Token::Comma | Token::Colon | Token::Dot | Token::QuestionDot => return true,
+            Token::Comma | Token::Colon | Token::Dot | Token::QuestionDot | Token::Question => return true,
             Token::DotDot | Token::DotDotEq if piece.after_operand => return true,
             Token::LParen | Token::LBracket if piece.after_operand => return true,
             _ => {}
@@ -66,6 +66,12 @@ mod tests {
         let cases = [
             ("let x=-a- -b", "let x = -a - -b\n"),
             ("f ( a,b )[ 0 ] . c", "f(a, b)[0].c\n"),
+            ("f ?( a,b )?[ 0 ] ?. c", "f?(a, b)?[0]?.c\n"),
+            ("a:for x in r\"{ \"{break  a}", "a: for x in r\"{ \" { break a }\n"),
+            (
+                "match x{1 ..=9|-1=>1;{ a:1|2 } as b=>2}",
+                "match x { 1..=9 | -1 => 1; {a: 1 | 2} as b => 2 }\n",
+            ),
             ("for i in 0 .. n{print( i )}", "for i in 0..n { print(i) }\n"),
             ("let {a,..r}={ b:1,.. c }", "let {a, ..r} = {b: 1, ..c}\n"),
             ("fn(x)=>!x", "fn (x) => !x\n"),

@@ -110,6 +110,9 @@ impl Machine {
                     _ => natives::check_effect(effect, args)?,
                 }
                 let mut args = fiber.stack[at..at + count].to_vec();
+                if effect == Effect::Print && count != 1 {
+                    args = vec![joined(args)?];
+                }
                 if effect.is_line() {
                     // Values that aren't data are shown as text.
                     for arg in &mut args {
@@ -300,4 +303,16 @@ fn split_when(options: &Value) -> (Value, Option<Value>) {
     };
     let retry = with(retry, "when", Value::bool(true));
     (with(outer, "retry", retry), Some(when.clone()))
+}
+
+/// Returns the texts of values with spaces between them.
+fn joined(values: Vec<Value>) -> Result<Value, Fail> {
+    let mut parts: Vec<Value> = Vec::with_capacity(values.len() * 2);
+    for value in values {
+        if !parts.is_empty() {
+            parts.push(Value::str(" "));
+        }
+        parts.push(value);
+    }
+    op::concat(&mut parts)
 }

@@ -387,6 +387,9 @@ impl Machine {
                     }
                     Op::TestList { a } => test!(true, matches!(&regs[a as usize], Value::List(_))),
                     Op::TestRecord { a } => test!(true, matches!(&regs[a as usize], Value::Record(_))),
+                    Op::TestKind { .. } | Op::TestRange { .. } | Op::TestPrefix { .. } => {
+                        test!(true, plain::passes(image, regs, op))
+                    }
                     Op::TestLength { a, length } => {
                         let is =
                             matches!(&regs[a as usize], Value::List(list) if list.len() == length as usize);

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+pub use super::durations::{about, duration};
 use super::value::{Fail, Name, Value, fail};
 use super::{MAX_TEXT, value};
 
@@ -186,39 +187,6 @@ fn scalar_text(value: &Value) -> String {
 /// Returns the shortest text that reads back as the same float, always with a point or an exponent.
 pub fn float(x: f64) -> String {
     format!("{x:?}")
-}
-
-/// The units of durations with their nanoseconds, the largest first.
-const UNITS: [(&str, i64); 7] = [
-    ("d", 86_400_000_000_000),
-    ("h", 3_600_000_000_000),
-    ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
-    ("ms", 1_000_000),
-    ("us", 1_000),
-    ("ns", 1),
-];
-
-/// Returns a duration in its two largest units, for people: `360d 1m`. Smaller units are dropped.
-pub fn about(nanos: i64) -> String {
-    let mut left = nanos;
-    let mut parts = Vec::new();
-    for (unit, size) in UNITS {
-        if left >= size && parts.len() < 2 {
-            parts.push(format!("{}{unit}", left / size));
-            left %= size;
-        }
-    }
-    if parts.is_empty() { duration(nanos) } else { parts.join(" ") }
-}
-
-/// Returns a duration in the largest unit that gives a whole number: `90s`, `1500ms`, `2h`.
-pub fn duration(nanos: i64) -> String {
-    if nanos == 0 {
-        return "0s".into();
-    }
-    let (unit, scale) = UNITS.iter().find(|(_, scale)| nanos % scale == 0).unwrap_or(&("ns", 1));
-    format!("{}{unit}", nanos / scale)
 }
 
 /// Returns an instant in RFC 3339, in UTC.

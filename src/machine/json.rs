@@ -11,7 +11,7 @@ use super::error::{Fail, fail, type_error};
 use super::json_text::{self, Big};
 use super::operate::reserve_text;
 use super::value::{EntityRef, Name, Record, Shapes, Value, intern};
-use super::{MAX_TEXT, duration_text, format, secret};
+use super::{MAX_TEXT, duration_text, durations, format, secret};
 
 /// The treatment of values without a JSON form.
 #[derive(Clone, Copy, PartialEq)]
@@ -55,9 +55,9 @@ pub fn encode(value: &Value, style: Style, indent: Option<usize>) -> Result<Stri
                 }
                 Value::Float(_) => return Err(type_error("JSON has no infinity and no not-a-number")),
                 Value::Duration(n) if tagged => {
-                    out.push_str(&format!("{{\"$duration\":\"{}\"}}", format::duration(*n)))
+                    out.push_str(&format!("{{\"$duration\":\"{}\"}}", durations::exact(*n)))
                 }
-                Value::Duration(n) => out.push_str(&format!("\"{}\"", format::duration(*n))),
+                Value::Duration(n) => out.push_str(&format!("\"{}\"", durations::exact(*n))),
                 Value::Instant(n) if tagged => {
                     out.push_str(&format!("{{\"$instant\":\"{}\"}}", format::instant(*n)))
                 }

@@ -96,6 +96,8 @@ fn operands(a: &Value, op: &str, b: &Value) -> Fail {
         (Value::Instant(_) | Value::Duration(_), Value::Str(_)) => {
             "; a duration is written without quotes, like 5s"
         }
+        (Value::Task(_), _) | (_, Value::Task(_)) => "; `await t` gives the value of a task",
+        (Value::Str(_), _) if op == "%" => "; put values into strings as \"{value}\"",
         (Value::List(_), _) if op == "+" => "; an element is appended as a list: `xs + [x]`",
         (Value::Str(_), _) | (_, Value::Str(_)) if op == "+" => "; put values into strings as \"{value}\"",
         (Value::Null, _) | (_, Value::Null) => "; a value is null",
@@ -299,7 +301,14 @@ pub fn not_bool(a: &Value) -> Fail {
     if matches!(a, Value::Missing) {
         return fail("uninitialised", "a variable is used before it has its value");
     }
-    type_error(format!("a condition must be true or false, not {}{}", a.a_kind(), shown(a)))
+    let hint = match a {
+        Value::Null => "; compare it: `x != null`",
+        Value::Int(_) | Value::Float(_) => "; compare it: `n != 0`",
+        Value::Str(_) | Value::List(_) | Value::Record(_) => "; compare it: `x.len() > 0`",
+        Value::Task(_) => "; `await t` gives the value of a task",
+        _ => "",
+    };
+    type_error(format!("a condition must be true or false, not {}{}{hint}", a.a_kind(), shown(a)))
 }
 
 fn shown(a: &Value) -> String {
@@ -327,16 +336,25 @@ pub fn no_field(a: &Value, name: &Name) -> Fail {
     type_error(format!("{} has no field `{name}`{hint}", a.a_kind()))
 }
 
-/// Returns the error of a field that a record doesn't have.
+/// Returns the error of reading a field that a record doesn't have.
 pub fn missing_field(record: &Record, name: &str) -> Fail {
+    let optional = match super::format::is_word(name) {
+        true => format!("r?.{name}"),
+        false => format!("r?[{}]", brief(&Value::str(name))),
+    };
+    no_such_field(record, name, &format!("; `{optional}` gives null"))
+}
+
+fn no_such_field(record: &Record, name: &str, optional: &str) -> Fail {
     let names = record.keys().names();
     let hint = match closest(name, names.iter().take(1000).map(|n| &**n)) {
         Some(near) => format!("; did you mean `{near}`?"),
-        None if names.is_empty() => "; the record is empty".to_string(),
+        None if names.is_empty() => format!("; the record is empty{optional}"),
         None => {
-            let some: Vec<&str> = names.iter().take(8).map(|n| &**n).collect();
-            let more = if names.len() > 8 { ", …" } else { "" };
-            format!("; it has {}{more}", some.join(", "))
+            let some: Vec<String> = names.iter().take(8).map(|n| format!("`{n}`")).collect();
+            let (s, more) =
+                (if names.len() > 1 { "s" } else { "" }, if names.len() > 8 { ", …" } else { "" });
+            format!("; the record has the field{s} {}{more}{optional}", some.join(", "))
         }
     };
     fail_with("missing_field", format!("there is no field `{name}`{hint}"), [("field", Value::str(name))])
@@ -353,7 +371,10 @@ pub fn optional_field(a: &Value, name: &Name) -> Result<Value, Fail> {
 fn out_of_range(index: i64, len: usize) -> Fail {
     let message = match len {
         0 => format!("index {index} of an empty one"),
-        len => format!("index {index} is out of range: the indexes are 0 to {}", len - 1),
+        len => {
+            let hint = if index < 0 { "; `xs.last()` is the last one" } else { "" };
+            format!("index {index} is out of range: the indexes are 0 to {}{hint}", len - 1)
+        }
     };
     fail_with("index_out_of_range", message, [("index", Value::Int(index)), ("len", Value::Int(len as i64))])
 }
@@ -415,7 +436,7 @@ pub fn set_path(
                 match record.keys().find(name) {
                     Some(at) => record_value(record, at)?,
                     None if last => return add_field(record, name.clone(), value),
-                    None => return Err(missing_field(record, name)),
+                    None => return Err(no_such_field(record, name, "")),
                 }
             }
             (PathStep::Index, place) => match (place, args.next().unwrap_or(&Value::Null)) {
@@ -426,7 +447,7 @@ pub fn set_path(
                 (Value::Record(record), Value::Str(name)) => match record.keys().find_str(name.as_str()) {
                     Some(at) => record_value(record, at)?,
                     None if last => return add_field(record, intern(name.as_str()), value),
-                    None => return Err(missing_field(record, name.as_str())),
+                    None => return Err(no_such_field(record, name.as_str(), "")),
                 },
                 (place, index) => return Err(not_assignable(place, Some(index))),
             },
@@ -680,7 +701,14 @@ pub fn elements(value: &Value) -> Result<Value, Fail> {
         }
         Value::Str(text) => Ok(characters(text)),
         Value::Bytes(blob) => Ok(Value::list(blob.bytes.iter().map(|b| Value::Int(i64::from(*b))).collect())),
-        other => Err(type_error(format!("`for` can't go through {}{}", other.a_kind(), shown(other)))),
+        other => {
+            let hint = match other {
+                Value::Int(n) => format!("; `for i in 0..{n}` counts"),
+                Value::Task(_) => "; `await t` gives the value of a task".to_string(),
+                _ => String::new(),
+            };
+            Err(type_error(format!("`for` can't go through {}{}{hint}", other.a_kind(), shown(other))))
+        }
     }
 }
 

@@ -10,9 +10,10 @@ use std::mem;
 use std::rc::Rc;
 
 use crate::code::{Comparison, FunctionId, Op, Reg};
+use crate::syntax::tree::Kind;
 
 use super::Image;
-use super::compare::{equal, holds};
+use super::compare::{equal, holds, whole};
 use super::error::{Fail, Failure, fail};
 use super::operate as op;
 use super::parts;
@@ -137,6 +138,17 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
             };
             regs[to as usize].put(value);
         }
+        Op::ReadAfter { to, a, name } => {
+            let value = match &regs[a as usize] {
+                Value::Str(text) => {
+                    let rest = text.as_str().strip_prefix(&*image.names[name as usize]).unwrap_or("");
+                    op::reserve_text(rest.len())?;
+                    Value::str(rest)
+                }
+                _ => Value::Missing,
+            };
+            regs[to as usize].put(value);
+        }
         Op::ReadWithout { to, a, shape } => {
             let names = image.shapes[shape as usize].names();
             let value = match &regs[a as usize] {
@@ -214,6 +226,32 @@ pub(super) fn execute(image: &Image, regs: &mut [Value], op: Op) -> Result<(), F
         other => return parts::execute(image, regs, other),
     }
     Ok(())
+}
+
+/// Returns the outcome of one of the rarer tests of patterns.
+#[cold]
+#[inline(never)]
+pub(super) fn passes(image: &Image, regs: &[Value], op: Op) -> bool {
+    match op {
+        Op::TestKind { a, kind } => Kind::ALL.get(usize::from(kind)).is_some_and(|kind| {
+            let found = regs[a as usize].kind();
+            found == kind.name() || *kind == Kind::Number && matches!(found, "int" | "float")
+        }),
+        Op::TestRange { a, range } => {
+            let (low, high) = image.code.ranges[range as usize];
+            let int = match &regs[a as usize] {
+                Value::Int(n) => Some(*n),
+                Value::Float(x) => whole(x.get()),
+                _ => None,
+            };
+            int.is_some_and(|n| low <= n && n <= high)
+        }
+        Op::TestPrefix { a, name } => match &regs[a as usize] {
+            Value::Str(text) => text.as_str().starts_with(&*image.names[name as usize]),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// Adds elements to a list that is being built. An empty list is replaced by that of the elements.

@@ -11,6 +11,7 @@ use crate::code::{Entity, FunctionId, Operation};
 use crate::internal::sure;
 
 use super::compare;
+use super::durations;
 use super::error::Failure;
 use super::execute::Step;
 use super::frames::{push_frame, resume};
@@ -252,6 +253,7 @@ impl Machine {
     }
 
     fn run_and<const NOTES: bool>(&mut self, mut fuel: u64) -> Progress {
+        let _style = durations::Style::set(self.image.code.readable);
         while let Some(id) = self.ready.pop_front() {
             let Some(mut fiber) = self.fibers.remove(&id) else { continue };
             let before = fuel;

@@ -33,6 +33,7 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
         found.iter().filter(with).map(line_of).collect()
     };
     let (strings, brackets) = (unclosed("unclosed string"), unclosed("unclosed "));
+    let heads = unclosed("a `for` has no parentheses");
     let (mut seen, mut blocks) = (0, false);
     let mut reserved: HashSet<String> = HashSet::new();
     let kept = found.into_iter().filter(|diagnostic| {
@@ -55,6 +56,9 @@ pub(super) fn without_cascades(found: Vec<Diagnostic>, text: &str) -> (Vec<Diagn
                 !strings.contains(&line_of(diagnostic))
             }
             "unexpected end of the file" if seen > 1 => false,
+            "unexpected end of the line" if brackets.contains(&line_of(diagnostic)) => false,
+            // The parts of a `for` of another language.
+            title if title.starts_with("there is no `") && heads.contains(&line_of(diagnostic)) => false,
             // Everything after a bracket that is never closed seems to be within the bracket.
             title
                 if title.starts_with("unexpected ")

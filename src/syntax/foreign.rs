@@ -2,22 +2,50 @@
 //! spelling here.
 
 use super::cascades::BLOCK_AS_A_VALUE;
+use super::habit::{Found, Habit, ends_value, kind_here, opener, statement, within};
 use super::lexer::Spanned;
+use super::quoting;
 use super::token::Token;
 
-/// A habit that explains an unexpected token.
-pub struct Habit {
-    pub title: String,
-    /// The bytes of the text to show, from `from` to before `to`.
-    pub from: usize,
-    pub to: usize,
-    pub label: &'static str,
-    pub hint: String,
+/// Returns the known habit behind an unexpected token, if there is one.
+pub fn habit(found: Found<'_>) -> Option<Habit> {
+    let Found { tokens, at, .. } = found;
+    quoting::habit(found)
+        .or_else(|| signs(tokens, at))
+        .or_else(|| words(tokens, at))
+        .or_else(|| shapes(tokens, at))
 }
 
-/// Returns the known habit behind the unexpected token at an index, if there is one.
-pub fn habit(tokens: &[Spanned], at: usize) -> Option<Habit> {
-    signs(tokens, at).or_else(|| words(tokens, at)).or_else(|| shapes(tokens, at))
+/// Returns the habit behind a word before a name in a pattern.
+pub fn kind(tokens: &[Spanned], at: usize, word: &str) -> Option<Habit> {
+    let (from, _, to) = tokens.get(at)?;
+    let of = |at: usize| matches!(tokens.get(at), Some((_, Token::Id(word), _)) if &**word == "of");
+    let before = at.checked_sub(1).map(|before| &tokens[before].1);
+    let habit = |title: String, label, hint: &str| {
+        Some(Habit { title, from: *from, to: *to, label, hint: hint.to_string() })
+    };
+    match before {
+        Some(Token::For) if of(at + 1) => {
+            return habit(
+                "a `for` goes through a list with `in`".into(),
+                "not `of`",
+                "write `for x in xs { … }`",
+            );
+        }
+        Some(Token::Catch) => {
+            return habit(
+                "errors have no classes".into(),
+                "before a name, a pattern has a kind of values",
+                "write `catch e { … }`, or for one kind of error `catch {kind: \"timeout\"} { … }`",
+            );
+        }
+        _ => {}
+    }
+    let title = || format!("there is no kind `{word}`");
+    if let Some(kind) = kind_here(word) {
+        return habit(title(), "before a name, a pattern has a kind", &format!("write `{kind} name`"));
+    }
+    habit(format!("`{word}` is not a keyword of this language"), "known elsewhere", spelled(word)?)
 }
 
 /// Recognises signs that are two tokens here.
@@ -34,10 +62,14 @@ fn signs(tokens: &[Spanned], at: usize) -> Option<Habit> {
         (Token::Equal, Token::Assign) => ("===", "`==` compares; nothing is converted"),
         (Token::NotEqual, Token::Assign) => ("!==", "`!=` compares; nothing is converted"),
         (Token::Star, Token::Star) => ("**", "write `math.pow(a, b)`"),
-        (Token::Plus, Token::Plus) => ("++", "write `n += 1`"),
+        (Token::Plus, Token::Plus) => ("++", "write `n += 1`; lists and strings are joined by `+`"),
+        (Token::Minus, Token::Minus) => ("--", "write `n -= 1`"),
+        (Token::Less, Token::Greater) => ("<>", "`!=` compares"),
+        (Token::Less, Token::Less) => ("<<", "write `n * math.pow(2, bits)`; `xs += [x]` appends"),
+        (Token::Greater, Token::Greater) => (">>", "write `div(n, 2)` for each bit"),
+        (Token::Not, Token::Not) => ("!!", "conditions are bools: compare, as in `x != null`"),
         (Token::Minus, Token::Greater) => ("->", "an arm is `pattern => value`"),
         (Token::Less, Token::Minus) => ("<-", "assign with `=`"),
-        (Token::Colon, Token::Assign) => (":=", "write `let name = value`"),
         (Token::Colon, Token::Colon) => ("::", "write `module.name`"),
         (Token::DotDot, Token::Dot) => {
             ("...", "what is spread has two: `[..xs, x]`, `{..record, name: value}`")
@@ -79,19 +111,16 @@ fn words(tokens: &[Spanned], at: usize) -> Option<Habit> {
 /// The words that are recognised anywhere in a statement.
 const ANYWHERE: &[&str] = &["and", "function", "is", "lambda", "mut", "new", "not", "or", "then"];
 
-/// Returns the index of the first token in the statement of a token.
-fn statement(tokens: &[Spanned], at: usize) -> usize {
-    let begins = |token: &Token| matches!(token, Token::Nl | Token::LBrace | Token::RBrace);
-    (0..at.min(tokens.len())).rev().find(|before| begins(&tokens[*before].1)).map_or(0, |before| before + 1)
-}
-
 /// Returns how the construct is written here.
 fn spelled(word: &str) -> Option<&'static str> {
     Some(match word {
         "function" | "def" | "func" | "fun" | "sub" => "functions are declared with `fn`",
         "lambda" => "an anonymous function is `fn x => …`",
         "elif" | "elsif" | "elseif" | "elf" => "write `else if`",
-        "switch" | "case" | "when" => "choices are written `match value { pattern => … }`",
+        "switch" | "when" => "choices are written `match value { pattern => … }`",
+        "case" => "an arm of a `match` is `pattern => value`, without a word before it",
+        "go" | "spawn" => "`async f()` begins a task, whose value `await` gives",
+        "defer" | "ensure" => "what has to happen at the end stands in `try { … } finally { … }`",
         "class" | "struct" | "type" | "interface" | "enum" | "trait" | "impl" => {
             "there are no types: use records, and `entity` for state that lasts"
         }
@@ -182,23 +211,24 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
                 BLOCK_AS_A_VALUE,
                 tokens[at - 1].0,
                 "a record would begin here",
-                "write `do { … }`; as a task it is `async do { … }`",
+                match tokens[at - 2].1 {
+                    Token::Arrow => "leave out the `=>` before a block; as a value it is `do { … }`",
+                    _ => "write `do { … }`; as a task it is `async do { … }`",
+                },
             )
         }
         (Some(Token::Id(_)), _) if begins_a_block(tokens, at) => {
-            habit(BLOCK_AS_A_VALUE, tokens[at - 2].0, "a record would begin here", "write `do { … }`")
+            let hint = match tokens[at - 3].1 {
+                Token::Arrow => "leave out the `=>` before a block; as a value it is `do { … }`",
+                _ => "write `do { … }`",
+            };
+            habit(BLOCK_AS_A_VALUE, tokens[at - 2].0, "a record would begin here", hint)
         }
         (Some(Token::Var), Token::LBracket | Token::LBrace) => habit(
             "a `var` has one name",
             *start,
             "not a pattern",
             "take the value apart with `let`: `let [a, b] = pair`, then `var x = a`",
-        ),
-        (Some(Token::Fn), Token::LBracket | Token::LBrace) => habit(
-            "a pattern as a parameter stands in parentheses",
-            *start,
-            "not without them",
-            "write `fn ([a, b]) => …`",
         ),
         (_, Token::Arrow) if head.windows(2).any(|pair| matches!(pair, [Token::Async, Token::Fn])) => habit(
             "functions are not marked `async`",
@@ -230,7 +260,9 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
         ),
         (_, Token::Comma)
             if matches!(head[..], [Token::Let | Token::Var, Token::Id(_), Token::Assign, ..])
-                && !within(tokens, at, &Token::LParen) =>
+                && ![Token::LParen, Token::LBracket, Token::LBrace]
+                    .iter()
+                    .any(|bracket| within(tokens, at, bracket)) =>
         {
             habit(
                 "one name to a `let`",
@@ -320,24 +352,6 @@ fn shapes(tokens: &[Spanned], at: usize) -> Option<Habit> {
     }
 }
 
-/// Returns the innermost bracket around a token, or the beginning of the string whose `{…}`
-/// contains the token.
-fn opener(tokens: &[Spanned], at: usize) -> Option<usize> {
-    let mut depth = 0;
-    (0..at).rev().find(|before| match tokens[*before].1 {
-        Token::RParen | Token::RBracket | Token::RBrace | Token::StrEnd(_) => {
-            depth += 1;
-            false
-        }
-        Token::LParen | Token::LBracket | Token::LBrace | Token::StrStart(_) if depth == 0 => true,
-        Token::LParen | Token::LBracket | Token::LBrace | Token::StrStart(_) => {
-            depth -= 1;
-            false
-        }
-        _ => false,
-    })
-}
-
 /// Returns whether a token is the second token in braces where a value begins.
 fn begins_a_block(tokens: &[Spanned], at: usize) -> bool {
     let begins = |token: &Token| matches!(token, Token::Assign | Token::Arrow);
@@ -379,13 +393,4 @@ fn begins_a_member(tokens: &[Spanned], at: usize) -> bool {
             && tokens[open + 1..at].iter().all(|(_, token, _)| *token == Token::Nl)
     };
     open.is_some_and(inside)
-}
-
-fn ends_value(token: &Token) -> bool {
-    super::layout::can_end(token) && !matches!(token, Token::Return | Token::Break | Token::Continue)
-}
-
-/// Returns whether the innermost bracket around a token is `bracket`.
-fn within(tokens: &[Spanned], at: usize, bracket: &Token) -> bool {
-    opener(tokens, at).is_some_and(|open| tokens[open].1 == *bracket)
 }

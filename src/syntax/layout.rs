@@ -242,6 +242,7 @@ pub fn continues(token: &Token) -> bool {
     matches!(
         token,
         Dot | QuestionDot
+            | Question
             | Else
             | Catch
             | Finally

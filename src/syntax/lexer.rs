@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use logos::Logos;
 
+use super::ahead::{Ahead, MAX_STRINGS};
 use super::diagnostic::{Diagnostic, MOST_MISTAKES};
 use super::source::{Place, Span};
 use super::token::{Name, Raw, Token, is_of_a_name};
@@ -27,6 +28,10 @@ struct Open {
     start: usize,
     /// The number of open braces within the interpolation.
     braces: usize,
+    /// The number of open parentheses and brackets within the interpolation.
+    nested: usize,
+    /// The first `{` that can't begin a value. From there on, braces are text.
+    plain: Option<usize>,
     /// The pieces of its text: the index of the piece's token, the raw text, and the text's offset.
     pieces: Vec<(usize, String, usize)>,
 }
@@ -38,14 +43,17 @@ struct Lexer<'a> {
     open: Vec<Open>,
     out: Lexed,
     doc: Option<String>,
+    ahead: Ahead,
 }
 
-/// The largest allowed depth of strings within strings.
-const MAX_STRINGS: usize = 64;
+/// The hint for a `{` in a string that was meant as text.
+pub(super) const BRACE_HINT: &str =
+    "write `\\{` for a brace that is text, or a raw string `r\"…\"`, in which `{` means nothing";
 
 /// Lexes a whole text.
 pub fn lex(text: &str, source: u32) -> Lexed {
-    let mut lexer = Lexer { text, source, at: 0, open: Vec::new(), out: Lexed::default(), doc: None };
+    let (out, ahead) = (Lexed::default(), Ahead::of(text));
+    let mut lexer = Lexer { text, source, at: 0, open: Vec::new(), out, doc: None, ahead };
     if text.starts_with("#!") {
         lexer.at = text.find('\n').unwrap_or(text.len());
     }
@@ -89,7 +97,7 @@ impl Lexer<'_> {
             let place = self.place(open.start, open.start + 1);
             self.error(
                 Diagnostic::error("unclosed `{` in a string", place, "this string's `{…}` is never closed")
-                    .hint("write `\\{` for a brace that is text"),
+                    .hint(BRACE_HINT),
             );
             self.finish_string(open, self.text.len());
         }
@@ -122,12 +130,14 @@ impl Lexer<'_> {
                 let place = self.place(start, end);
                 self.error(
                     Diagnostic::error("malformed number", place, "not a number, and not a duration")
-                        .hint("durations end in ns, us, ms, s, m, h or d; names can't begin with a digit"),
+                        .hint("numbers are like 42, 0xff, 0b1010, 4.2 and 1e-9; durations end in ns, us, ms, s, m, h or d"),
                 );
                 self.push(start, Token::Int(0), end);
             }
             Raw::BlockQuote => self.string(true, start, end),
             Raw::Quote => self.string(false, start, end),
+            Raw::RawBlockQuote => self.raw_string(true, start, end),
+            Raw::RawQuote => self.raw_string(false, start, end),
             Raw::Newline => self.newline(start, end),
             Raw::LineComment => {
                 self.out.comments.push((start, end));
@@ -148,8 +158,21 @@ impl Lexer<'_> {
     }
 
     fn symbol(&mut self, text: &str, start: usize, end: usize) {
+        // A single `?` is part of `?[` and `?(`.
+        if text == "?" && !self.text[end..].starts_with(['[', '(']) {
+            return self.unknown(start, end);
+        }
+        let rest = &self.text[end..];
         if let Some(open) = self.open.last_mut() {
             match text {
+                ":" if open.braces == 0 && open.nested == 0 && !rest.starts_with([':', '=']) => {
+                    let stop = rest.find(['}', '{', '"', '\n']).map_or(self.text.len(), |at| end + at);
+                    self.push(start, Token::Format(self.text[end..stop].into()), stop);
+                    self.at = stop;
+                    return;
+                }
+                "(" | "[" => open.nested += 1,
+                ")" | "]" => open.nested = open.nested.saturating_sub(1),
                 "{" => open.braces += 1,
                 "}" if open.braces == 0 => {
                     if let Some(open) = self.open.pop() {
@@ -224,7 +247,45 @@ impl Lexer<'_> {
             self.at = self.text.len();
             return;
         }
-        self.string_text(Open { block, start, braces: 0, pieces: Vec::new() }, start, end);
+        let open = Open { block, start, braces: 0, nested: 0, plain: None, pieces: Vec::new() };
+        self.string_text(open, start, end);
+    }
+
+    /// Reads a raw string, whose text begins at `from`.
+    fn raw_string(&mut self, block: bool, start: usize, from: usize) {
+        let close = match block {
+            true => "\"\"\"".to_string(),
+            false => format!("\"{}", "#".repeat(from - start - 2)),
+        };
+        let rest = &self.text[from..];
+        let rest = if block { rest } else { rest.split('\n').next().unwrap_or(rest) };
+        let (stop, end) = match rest.find(&close) {
+            Some(at) => (from + at, from + at + close.len()),
+            None => {
+                let place = self.place(start, from);
+                let (reason, hint) = if block {
+                    ("a raw text block ends with `\"\"\"`", "close it with `\"\"\"`".to_string())
+                } else {
+                    (
+                        "a raw string ends on the line where it begins",
+                        format!("close it with `{close}`, or use a raw text block `r\"\"\"`"),
+                    )
+                };
+                self.error(
+                    Diagnostic::error("unclosed string", place, "this raw string has no end")
+                        .because(reason)
+                        .hint(hint),
+                );
+                (from + rest.len(), from + rest.len())
+            }
+        };
+        let mut pieces = [(0, self.text[from..stop].replace('\r', ""), from)];
+        if block {
+            strip_indentation(&mut pieces);
+        }
+        let [(_, text, _)] = pieces;
+        self.at = end;
+        self.push(start, Token::Str(text.into()), end);
     }
 
     /// Reads text from `from` up to the next `{` or the end of the string. `token_start` is the
@@ -237,10 +298,16 @@ impl Lexer<'_> {
                 // The brace of `\u{…}` is part of the escape.
                 Some(b'\\') if bytes[at..].starts_with(b"\\u{") => at += 3,
                 Some(b'\\') => at += 1 + usize::from(at + 1 < bytes.len()),
+                Some(b'{') if open.plain.is_some() => at += 1,
+                Some(b'{') if !self.ahead.may_be_a_value(self.text, at + 1, open.block) => {
+                    open.plain = Some(at);
+                    at += 1;
+                }
                 Some(b'{') => {
                     open.pieces.push((self.out.tokens.len(), self.text[from..at].to_string(), from));
                     self.push(token_start, Token::StrMid("".into()), at + 1);
                     self.at = at + 1;
+                    open.nested = 0;
                     self.open.push(open);
                     return;
                 }
@@ -249,6 +316,11 @@ impl Lexer<'_> {
                     open.pieces.push((self.out.tokens.len(), self.text[from..at].to_string(), from));
                     self.push(token_start, Token::StrEnd("".into()), end);
                     self.at = end;
+                    if let Some(brace) = open.plain {
+                        let place = self.place(brace, brace + 1);
+                        let title = "`{` in a string begins a value";
+                        self.error(Diagnostic::error(title, place, "no value follows").hint(BRACE_HINT));
+                    }
                     self.settle_string(open);
                     return;
                 }
@@ -318,7 +390,7 @@ impl Lexer<'_> {
                 Some('t') => out.push('\t'),
                 Some('r') => out.push('\r'),
                 Some('0') => out.push('\0'),
-                Some(c @ ('\\' | '"' | '{' | '}')) => out.push(c),
+                Some(c @ ('\\' | '"' | '{' | '}' | '$')) => out.push(c),
                 Some('u') => {
                     let rest = chars.as_str();
                     let digits = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(d, _)| d);
@@ -335,7 +407,7 @@ impl Lexer<'_> {
                     self.bad_escape(
                         offset + at,
                         1 + c.len_utf8(),
-                        "the escapes are \\n \\t \\r \\0 \\\\ \\\" \\{ \\} \\u{…}",
+                        "the escapes are \\n \\t \\r \\0 \\\\ \\\" \\{ \\} \\$ \\u{…}",
                     );
                 }
                 None => {}
@@ -348,8 +420,9 @@ impl Lexer<'_> {
         let end = (start + len).min(self.text.len());
         let place = self.place(start, end);
         self.error(
-            Diagnostic::error("unknown escape in a string", place, "not an escape")
-                .hint(format!("{hint}; a backslash itself is `\\\\`")),
+            Diagnostic::error("unknown escape in a string", place, "not an escape").hint(format!(
+                "{hint}; a backslash itself is `\\\\`, and a raw string `r\"…\"` has no escapes"
+            )),
         );
     }
 
@@ -374,20 +447,25 @@ impl Lexer<'_> {
             Some('\'') => Some("strings are written with double quotes: \"…\""),
             Some('`') => Some("strings are written with double quotes; \"{x}\" puts a value in"),
             Some('#') => Some("comments begin with `//`"),
-            Some('&') => Some("the logical and is `&&`"),
-            Some('?') => Some("`?.` reads a field that may be missing, `??` gives a default"),
+            Some('&') => Some("the logical and is `&&`; there are no references and no bit operators"),
+            Some('?') => Some(
+                "`?.`, `?[…]` and `?(…)` go on where there is a value, `??` gives a default; a choice is `if c { a } else { b }`",
+            ),
             Some('@') if self.text[..start].ends_with(is_of_a_name) => {
                 Some("an entity in a program is its name and its key: `Account(\"ada\")`")
             }
             Some('@') => Some("there are no annotations: `activity`, `orchestration` and `entity` declare"),
-            Some('^' | '~') => Some("there are no bit operators"),
+            Some('^' | '~') => Some("there are no bit operators; a power is `math.pow(a, b)`"),
             Some('$') => Some("in a string a value is put as \"{x}\""),
             Some('\u{201c}' | '\u{201d}') => Some("these are typographic quotes; write plain \"…\""),
             _ => None,
         };
         self.error(
             Diagnostic::error(
-                format!("unexpected character `{}`", shown(text)),
+                match text {
+                    "`" => "unexpected backtick".to_string(),
+                    text => format!("unexpected character `{}`", shown(text)),
+                },
                 place,
                 "not part of the language",
             )

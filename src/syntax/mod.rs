@@ -4,13 +4,18 @@
 //! tree and a list of diagnostics. It never panics, and its trees are never deeper than
 //! [`tree::MAX_DEPTH`], so that every later walk over a tree may recurse.
 
+mod ahead;
 mod cascades;
 pub mod diagnostic;
+mod division;
 mod foreign;
+mod habit;
 pub mod layout;
 pub mod lexer;
 pub mod parser;
+mod quoting;
 pub mod source;
+pub mod spec;
 pub mod token;
 pub mod tree;
 mod unexpected;

@@ -6,11 +6,14 @@ use lalrpop_util::{ErrorRecovery, ParseError};
 
 use super::cascades::without_cascades;
 use super::diagnostic::{Diagnostic, MOST_MISTAKES};
+use super::division;
 use super::foreign;
 use super::grammar::ProgramParser;
+use super::habit::Found;
 use super::layout::lay_out;
-use super::lexer::{Spanned, lex};
+use super::lexer::{BRACE_HINT, Spanned, lex};
 use super::source::{MAX_SOURCE, Place, Span};
+use super::spec::{Spec, UNITS};
 use super::token::{Name, Token};
 use super::tree::*;
 use super::unexpected::Unexpected;
@@ -20,6 +23,8 @@ use super::unexpected::Unexpected;
 pub struct Parsed {
     pub module: Module,
     pub diagnostics: Vec<Diagnostic>,
+    /// What is probably a mistake, although the text can be read.
+    pub warnings: Vec<Diagnostic>,
     /// The offset from which blocks no longer end where they began, if there is one.
     pub broken: Option<usize>,
     /// The tokens after layout, for tools that look at the text itself.
@@ -30,6 +35,9 @@ pub struct Parsed {
 
 /// The limit on the tests of one pattern. What is made of a pattern is nested as deep as it has tests.
 const MOST_TESTS: usize = 990;
+
+/// The limit on the combinations of the alternatives within one pattern.
+const MOST_COMBINATIONS: usize = 200;
 
 /// The contents of a brace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +73,7 @@ impl Parsed {
         Parsed {
             module: Module { items: Vec::new() },
             diagnostics,
+            warnings: Vec::new(),
             broken: None,
             tokens,
             braces: HashMap::new(),
@@ -86,8 +95,17 @@ pub fn parse(text: &str, source: u32) -> Parsed {
     if !sane {
         return Parsed::unread(diagnostics, tokens);
     }
-    let mut context =
-        Context { source, docs: lexed.docs, diagnostics, tokens, braces: HashMap::new(), too_deep: false };
+    let warnings = division::warnings(text, &tokens, &lexed.comments, source);
+    division::explain(text, &tokens, &lexed.comments, source, &mut diagnostics);
+    let mut context = Context {
+        source,
+        text: text.into(),
+        docs: lexed.docs,
+        diagnostics,
+        tokens,
+        braces: HashMap::new(),
+        too_deep: false,
+    };
     let stream = context.tokens.clone().into_iter().map(Ok::<Spanned, ()>);
     let module = match ProgramParser::new().parse(&mut context, stream) {
         Ok(module) => module,
@@ -99,7 +117,7 @@ pub fn parse(text: &str, source: u32) -> Parsed {
     let mut diagnostics = context.diagnostics;
     diagnostics.sort_by_key(|d| d.labels.first().map(|l| l.place.span.start));
     let (diagnostics, broken) = without_cascades(diagnostics, text);
-    Parsed { module, diagnostics, broken, tokens: context.tokens, braces: context.braces }
+    Parsed { module, diagnostics, warnings, broken, tokens: context.tokens, braces: context.braces }
 }
 
 /// Returns whether a text has no mistake but is unfinished: a bracket, a text block or a comment is
@@ -127,6 +145,7 @@ pub fn is_unfinished(text: &str) -> bool {
 /// The state that the grammar's actions share.
 pub struct Context {
     source: u32,
+    text: Box<str>,
     docs: HashMap<usize, Name>,
     diagnostics: Vec<Diagnostic>,
     tokens: Vec<Spanned>,
@@ -213,16 +232,28 @@ impl Context {
     /// Checks that a pattern is not too large, and that it binds each name once.
     pub fn pattern(&mut self, pattern: Pattern) -> Pattern {
         if pattern.has_more_tests_than(MOST_TESTS) {
-            self.too_large(pattern.span);
+            self.too_large(
+                pattern.span,
+                format!("a pattern has at most {MOST_TESTS} literals, fields, lists and records"),
+            );
             return pattern;
         }
-        let mut seen: Vec<(Name, Span)> = Vec::new();
+        if tops(&pattern).iter().any(|one| one.combinations() > MOST_COMBINATIONS) {
+            let reason = format!("the alternatives in it make more than {MOST_COMBINATIONS} combinations");
+            self.too_large(pattern.span, reason);
+            return Pattern { kind: PatternKind::Error, span: pattern.span };
+        }
         let mut twice = None;
-        if matches!(pattern.kind, PatternKind::List(..) | PatternKind::Record(..)) {
-            pattern.names(&mut |name, span| match seen.iter().find(|(n, _)| n == name) {
+        for one in tops(&pattern) {
+            let mut seen: Vec<(Name, Span)> = Vec::new();
+            let mut visit = |name: &Name, span| match seen.iter().find(|(n, _)| n == name) {
                 Some((name, first)) => twice = twice.take().or(Some((name.clone(), *first, span))),
                 None => seen.push((name.clone(), span)),
-            });
+            };
+            one.names(&mut visit);
+            if let PatternKind::As(_, name) = &pattern.kind {
+                visit(&name.name, name.span);
+            }
         }
         if let Some((name, first, second)) = twice
             && !self.diagnostics.iter().any(|d| d.labels[0].place.span == second)
@@ -241,7 +272,7 @@ impl Context {
         pattern
     }
 
-    fn too_large(&mut self, span: Span) {
+    fn too_large(&mut self, span: Span, reason: String) {
         const TITLE: &str = "pattern too large";
         // A pattern around a large one is large as well, and is not reported again.
         let is_within = |inner: Span| span.start <= inner.start && inner.end <= span.end;
@@ -249,9 +280,95 @@ impl Context {
             return;
         }
         let error = Diagnostic::error(TITLE, self.place(span), "this pattern")
-            .because(format!("a pattern has at most {MOST_TESTS} literals, fields, lists and records"))
+            .because(reason)
             .hint("bind a part of the value to a name, and match that part in the arm");
         self.diagnostics.push(error);
+    }
+
+    /// Returns a value with a format, which has to be one.
+    pub fn formatted(&mut self, value: Expr, text: Name, span: Span) -> ExprKind {
+        let text_span = Span::new(span.start as usize + 1, span.end as usize);
+        // A mistake within the braces is often what made this a format.
+        let known = self.diagnostics.iter().any(|d| {
+            let at = d.labels[0].place.span.start;
+            value.span.start <= at && at <= span.end
+        });
+        if let Err(reason) = Spec::parse(&text)
+            && !known
+        {
+            let error = Diagnostic::error("not a format", self.place(span), reason)
+                .because(
+                    "in a string, `{value:format}` writes a value in a format, like `{price:.2}` or `{n:>8}`",
+                )
+                .hint(BRACE_HINT);
+            self.diagnostics.push(error);
+        }
+        ExprKind::Formatted(Box::new(value), Ident { name: text, span: text_span })
+    }
+
+    /// Returns the duration of several units, which have to come from the largest to the smallest.
+    pub fn duration(&mut self, first: i64, last: i64, span: Span) -> i64 {
+        let text = self.text.get(span.start as usize..span.end as usize).unwrap_or("");
+        let unit = |word: &str| {
+            let unit = word.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+            UNITS.iter().position(|(name, _)| *name == unit)
+        };
+        let units: Vec<Option<usize>> = text.split_whitespace().map(unit).collect();
+        let error = if !units.is_sorted_by(|a, b| a < b) {
+            let place = self.place(span);
+            Diagnostic::error(
+                "not one duration",
+                place,
+                "units from the largest to the smallest were expected",
+            )
+            .hint("a duration is like `1h 30m`; between two of them stands a comma or an operator")
+        } else {
+            match first.checked_add(last) {
+                Some(sum) => return sum,
+                None => Diagnostic::error("duration out of range", self.place(span), "too long")
+                    .because("durations are whole nanoseconds, up to about 106,751 days"),
+            }
+        };
+        self.diagnostics.push(error);
+        first
+    }
+
+    /// Returns the pattern `int n`, or a name if there is no such kind.
+    pub fn kind_pattern(&mut self, word: Name, span: Span, name: Pattern) -> PatternKind {
+        if let Some(kind) = Kind::of(&word) {
+            return PatternKind::Kind(kind, Box::new(name));
+        }
+        let at = self.tokens.partition_point(|(known, ..)| *known < span.start as usize);
+        let error = match foreign::kind(&self.tokens, at, &word) {
+            Some(habit) => {
+                let place = self.place(Span::new(habit.from, habit.to));
+                Diagnostic::error(habit.title, place, habit.label).hint(habit.hint)
+            }
+            None => {
+                let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+                let title = format!("there is no kind `{word}`");
+                Diagnostic::error(title, self.place(span), "before a name, a pattern has a kind")
+                    .because(format!("the kinds are {}", names.join(", ")))
+                    .hint("`int n` takes an int and names it; a name alone takes every value")
+            }
+        };
+        self.diagnostics.push(error);
+        name.kind
+    }
+
+    /// Returns the pattern of the ints from `low` to `high`.
+    pub fn range_pattern(&mut self, low: Literal, high: Literal, inclusive: bool, span: Span) -> PatternKind {
+        let (Literal::Int(low), Literal::Int(high)) = (low, high) else { return PatternKind::Error };
+        let last = if inclusive { Some(high) } else { high.checked_sub(1) };
+        match last.filter(|last| low <= *last) {
+            Some(last) => PatternKind::Range(low, last),
+            None => {
+                let error = Diagnostic::error("an empty range", self.place(span), "no int is in it")
+                    .hint("write the smaller int first: `1..=9`");
+                self.diagnostics.push(error);
+                PatternKind::Error
+            }
+        }
     }
 
     pub fn int_literal(&mut self, value: u64, negative: bool) -> Literal {
@@ -313,7 +430,8 @@ impl Context {
         };
         let at = self.tokens.partition_point(|(known, ..)| *known < start);
         let previous = at.checked_sub(1).map(|before| self.tokens[before].1.clone());
-        let diagnostic = match foreign::habit(&self.tokens, at).filter(|_| token.is_some()) {
+        let found = Found { text: &self.text, tokens: &self.tokens, at };
+        let diagnostic = match foreign::habit(found).filter(|_| token.is_some()) {
             Some(habit) => {
                 let place = self.place(Span::new(habit.from, habit.to));
                 Diagnostic::error(habit.title, place, habit.label).hint(habit.hint)
@@ -334,6 +452,23 @@ impl Context {
 pub enum PatternItem {
     Item(Option<Ident>, Pattern),
     Rest(Rest),
+}
+
+/// Returns the alternatives of a pattern, without the name for the whole.
+fn tops(pattern: &Pattern) -> &[Pattern] {
+    match &pattern.kind {
+        PatternKind::As(inner, _) => tops(inner),
+        PatternKind::Or(all) => all,
+        _ => std::slice::from_ref(pattern),
+    }
+}
+
+/// Returns the alternatives of a pattern.
+pub fn alternatives(pattern: Pattern) -> Vec<Pattern> {
+    match pattern.kind {
+        PatternKind::Or(all) => all,
+        kind => vec![Pattern { kind, span: pattern.span }],
+    }
 }
 
 /// Returns a pattern that is a name.

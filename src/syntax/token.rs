@@ -32,6 +32,11 @@ pub enum Raw {
     BadNumber,
     #[token("\"\"\"")]
     BlockQuote,
+    /// The beginning of a raw string: `r"`, or with number signs `r#"`.
+    #[regex(r##"r#*""##)]
+    RawQuote,
+    #[token("r\"\"\"")]
+    RawBlockQuote,
     #[token("\"")]
     Quote,
     #[token("\n")]
@@ -40,7 +45,7 @@ pub enum Raw {
     LineComment,
     #[token("/*", block_comment)]
     BlockComment,
-    #[regex(r"\|>|\?\?|\|\||&&|==|!=|<=|>=|\+=|-=|\*=|/=|%=|=>|\.\.=|\.\.|\?\.|[<>=+\-*/%!|.,:;(){}\[\]]")]
+    #[regex(r"\|>|\?\?|\?|\|\||&&|==|!=|<=|>=|\+=|-=|\*=|/=|%=|=>|\.\.=|\.\.|\?\.|[<>=+\-*/%!|.,:;(){}\[\]]")]
     Symbol,
 }
 
@@ -94,6 +99,8 @@ macro_rules! fixed_tokens {
             StrStart(Name),
             StrMid(Name),
             StrEnd(Name),
+            /// The format of a value in a string: the text after the `:` of `{price:.2}`.
+            Format(Name),
             /// The end of a statement.
             Nl,
             /// `within` before a duration, at the end of a `mock`. Elsewhere the word is a name.
@@ -126,7 +133,7 @@ fixed_tokens! {
     "signal" Signal, "lock" Lock, "with" With, "after" After, "do" Do, "mock" Mock, "invariant" Invariant,
     "eventually" Eventually, "extern" Extern, "true" True, "false" False, "null" Null,
     "(" LParen, ")" RParen, "[" LBracket, "]" RBracket, "{" LBrace, "}" RBrace, "," Comma, ":" Colon, "." Dot,
-    "?." QuestionDot, ".." DotDot, "..=" DotDotEq, "=>" Arrow, "=" Assign, "+=" PlusAssign, "-=" MinusAssign,
+    "?." QuestionDot, "?" Question, ".." DotDot, "..=" DotDotEq, "=>" Arrow, "=" Assign, "+=" PlusAssign, "-=" MinusAssign,
     "*=" StarAssign, "/=" SlashAssign, "%=" PercentAssign, "|>" Pipe, "??" Coalesce, "||" Or, "&&" And,
     "==" Equal, "!=" NotEqual, "<" Less, "<=" LessEqual, ">" Greater, ">=" GreaterEqual, "+" Plus, "-" Minus,
     "*" Star, "/" Slash, "%" Percent, "!" Not, "|" Bar, ";" Semicolon,
@@ -147,6 +154,7 @@ impl fmt::Display for Token {
             Token::Duration(_) => f.write_str("a duration"),
             Token::Str(_) | Token::StrStart(_) => f.write_str("a string"),
             Token::StrMid(_) | Token::StrEnd(_) => f.write_str("the end of `{…}` in a string"),
+            Token::Format(_) => f.write_str("a format"),
             Token::Nl => f.write_str("the end of the line"),
             Token::Within => f.write_str("`within`"),
             other => write!(f, "`{}`", other.spelling().unwrap_or("?")),

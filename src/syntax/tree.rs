@@ -32,8 +32,9 @@ pub enum StmtKind {
     Expr(Expr),
     /// `target = value`, or `target += value` with an operator.
     Assign(Expr, Option<BinaryOp>, Expr),
-    For(Pattern, Expr, Block),
-    While(Expr, Block),
+    /// A loop, with its label: `outer: for x in xs { … }`.
+    For(Option<Ident>, Pattern, Expr, Block),
+    While(Option<Ident>, Expr, Block),
     Import {
         path: Ident,
         alias: Ident,
@@ -151,6 +152,8 @@ pub enum ExprKind {
     Str(Name),
     /// Texts and expressions in turn, with one more text than expressions.
     Interpolated(Vec<Name>, Vec<Expr>),
+    /// A value with a format, within a string: `{price:.2}`.
+    Formatted(Box<Expr>, Ident),
     Name(Name),
     State,
     List(Vec<Element>),
@@ -169,6 +172,10 @@ pub enum ExprKind {
     Field(Box<Expr>, Ident),
     OptionalField(Box<Expr>, Ident),
     Index(Box<Expr>, Box<Expr>),
+    /// `list?[index]`
+    OptionalIndex(Box<Expr>, Box<Expr>),
+    /// `f?(x)`
+    OptionalCall(Box<Expr>, Vec<Element>),
     With(Box<Expr>, Box<Expr>),
     If(Box<Expr>, Block, Option<Box<Expr>>),
     Match(Box<Expr>, Vec<Arm>),
@@ -181,8 +188,9 @@ pub enum ExprKind {
     Signal(Box<Signal>),
     Throw(Box<Expr>),
     Return(Option<Box<Expr>>),
-    Break,
-    Continue,
+    /// `break`, or with the label of a loop.
+    Break(Option<Ident>),
+    Continue(Option<Ident>),
     /// The body of an `extern activity`: its name, and the places of the parameters that it passes
     /// on.
     Extern(Name, Vec<Span>),
@@ -298,9 +306,84 @@ pub enum PatternKind {
     Any,
     Name(Name),
     Literal(Literal),
+    /// The ints from the first to the second, both included: `1..=9`.
+    Range(i64, i64),
+    /// `"GET " + rest`: a string with a beginning, and the pattern of what follows.
+    Prefix(Name, Box<Pattern>),
+    /// `int n`: a value of a kind, and the pattern of the value.
+    Kind(Kind, Box<Pattern>),
     List(Vec<Pattern>, Option<(usize, Rest)>),
     Record(Vec<(Ident, Pattern)>, Option<Rest>),
+    /// `a | b`
+    Or(Vec<Pattern>),
+    /// `pattern as name`
+    As(Box<Pattern>, Ident),
     Error,
+}
+
+/// A kind of values that a pattern can test: `int n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Bool,
+    Int,
+    Float,
+    /// An int or a float.
+    Number,
+    String,
+    Bytes,
+    List,
+    Record,
+    Duration,
+    Instant,
+    Function,
+    Entity,
+    Task,
+    Secret,
+}
+
+impl Kind {
+    /// All kinds, each at the place of its number.
+    pub const ALL: [Kind; 14] = [
+        Kind::Bool,
+        Kind::Int,
+        Kind::Float,
+        Kind::Number,
+        Kind::String,
+        Kind::Bytes,
+        Kind::List,
+        Kind::Record,
+        Kind::Duration,
+        Kind::Instant,
+        Kind::Function,
+        Kind::Entity,
+        Kind::Task,
+        Kind::Secret,
+    ];
+
+    /// Returns the kind's name, which `kind_of` gives as well; `number` stands for two.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Bool => "bool",
+            Kind::Int => "int",
+            Kind::Float => "float",
+            Kind::Number => "number",
+            Kind::String => "string",
+            Kind::Bytes => "bytes",
+            Kind::List => "list",
+            Kind::Record => "record",
+            Kind::Duration => "duration",
+            Kind::Instant => "instant",
+            Kind::Function => "function",
+            Kind::Entity => "entity",
+            Kind::Task => "task",
+            Kind::Secret => "secret",
+        }
+    }
+
+    /// Returns the kind of a name, or `None` if there is none.
+    pub fn of(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// `..` or `..name`. A list pattern also has the number of patterns before it.
@@ -328,7 +411,13 @@ impl Pattern {
         while let Some(pattern) = ahead.pop() {
             match &pattern.kind {
                 PatternKind::Any | PatternKind::Name(_) | PatternKind::Error => {}
-                PatternKind::Literal(_) => tests += 1,
+                PatternKind::Literal(_) | PatternKind::Range(..) => tests += 1,
+                PatternKind::Prefix(_, inner) | PatternKind::Kind(_, inner) => {
+                    tests += 1;
+                    ahead.push(inner);
+                }
+                PatternKind::Or(alternatives) => ahead.extend(alternatives),
+                PatternKind::As(inner, _) => ahead.push(inner),
                 PatternKind::List(items, _) => {
                     tests += 2;
                     ahead.extend(items);
@@ -345,18 +434,88 @@ impl Pattern {
         false
     }
 
-    /// Calls `visit` with every name that the pattern binds.
+    /// Returns the number of combinations of the alternatives within the pattern. Alternatives that
+    /// are all literals count as one.
+    pub fn combinations(&self) -> usize {
+        let product = |patterns: &mut dyn Iterator<Item = &Pattern>| {
+            patterns.map(Pattern::combinations).fold(1, usize::saturating_mul)
+        };
+        match &self.kind {
+            PatternKind::List(items, _) => product(&mut items.iter()),
+            PatternKind::Record(fields, _) => product(&mut fields.iter().map(|(_, pattern)| pattern)),
+            PatternKind::Or(_) if self.literals().is_some() => 1,
+            PatternKind::Or(alternatives) => {
+                alternatives.iter().map(Pattern::combinations).fold(0, usize::saturating_add)
+            }
+            PatternKind::As(inner, _) | PatternKind::Kind(_, inner) | PatternKind::Prefix(_, inner) => {
+                inner.combinations()
+            }
+            _ => 1,
+        }
+    }
+
+    /// Returns the literals, if the pattern has alternatives that are all literals.
+    pub fn literals(&self) -> Option<Vec<&Literal>> {
+        let PatternKind::Or(alternatives) = &self.kind else { return None };
+        alternatives.iter().map(Pattern::literal).collect()
+    }
+
+    fn literal(&self) -> Option<&Literal> {
+        match &self.kind {
+            PatternKind::Literal(literal) => Some(literal),
+            _ => None,
+        }
+    }
+
+    /// Calls `visit` with every name that the pattern binds. Of alternatives, which bind the same
+    /// names, it takes the first.
     pub fn names<'a>(&'a self, visit: &mut dyn FnMut(&'a Name, Span)) {
+        self.named(false, visit);
+    }
+
+    /// Calls `visit` with every name that another alternative than the first binds.
+    pub fn names_again<'a>(&'a self, visit: &mut dyn FnMut(&'a Name, Span)) {
+        match &self.kind {
+            PatternKind::Or(alternatives) => {
+                if let Some((first, others)) = alternatives.split_first() {
+                    first.names_again(visit);
+                    others.iter().for_each(|other| other.named(true, visit));
+                }
+            }
+            PatternKind::List(items, _) => items.iter().for_each(|item| item.names_again(visit)),
+            PatternKind::Record(fields, _) => {
+                fields.iter().for_each(|(_, item)| item.names_again(visit));
+            }
+            PatternKind::As(inner, _) | PatternKind::Kind(_, inner) | PatternKind::Prefix(_, inner) => {
+                inner.names_again(visit);
+            }
+            _ => {}
+        }
+    }
+
+    /// Calls `visit` with names that the pattern binds: those of the first alternatives, or of all.
+    fn named<'a>(&'a self, all: bool, visit: &mut dyn FnMut(&'a Name, Span)) {
         match &self.kind {
             PatternKind::Name(name) => visit(name, self.span),
+            PatternKind::Or(alternatives) => {
+                let some = if all { alternatives.len() } else { 1 };
+                alternatives.iter().take(some).for_each(|one| one.named(all, visit));
+            }
+            PatternKind::As(inner, name) => {
+                inner.named(all, visit);
+                if &*name.name != "_" {
+                    visit(&name.name, name.span);
+                }
+            }
+            PatternKind::Kind(_, inner) | PatternKind::Prefix(_, inner) => inner.named(all, visit),
             PatternKind::List(items, rest) => {
-                items.iter().for_each(|item| item.names(visit));
+                items.iter().for_each(|item| item.named(all, visit));
                 if let Some((_, Rest { name: Some(name), .. })) = rest {
                     visit(&name.name, name.span);
                 }
             }
             PatternKind::Record(fields, rest) => {
-                fields.iter().for_each(|(_, item)| item.names(visit));
+                fields.iter().for_each(|(_, item)| item.named(all, visit));
                 if let Some(Rest { name: Some(name), .. }) = rest {
                     visit(&name.name, name.span);
                 }
@@ -399,7 +558,7 @@ impl Stmt {
                 f.body.depth().max(params_depth(&f.params)) + 1
             }
             StmtKind::Assign(a, _, b) => a.depth.max(b.depth),
-            StmtKind::For(_, e, b) | StmtKind::While(e, b) => e.depth.max(b.depth()) + 1,
+            StmtKind::For(_, _, e, b) | StmtKind::While(_, e, b) => e.depth.max(b.depth()) + 1,
             StmtKind::Test(_, b) => b.depth(),
             StmtKind::Mock(mock) => deepest(&mock.outcomes),
             StmtKind::Property(property) => property.body.depth(),
@@ -413,8 +572,8 @@ impl ExprKind {
     pub fn children_depth(&self) -> u32 {
         use ExprKind::*;
         match self {
-            Null | Bool(_) | Int(_) | IntMin | Float(_) | Duration(_) | Str(_) | Name(_) | State | Break
-            | Continue | Extern(..) | Error | Return(None) => 0,
+            Null | Bool(_) | Int(_) | IntMin | Float(_) | Duration(_) | Str(_) | Name(_) | State
+            | Break(_) | Continue(_) | Extern(..) | Error | Return(None) => 0,
             Interpolated(_, items) => deepest(items),
             List(items) => deepest(items.iter().map(Element::expr)),
             Record(fields) => fields
@@ -428,12 +587,12 @@ impl ExprKind {
                 .unwrap_or(0),
             Lambda(lambda) => lambda.body.depth().max(params_depth(&lambda.params)),
             Unary(_, e) | Async(e) | Await(e) | Start(e) | Throw(e) | Return(Some(e)) => e.depth,
-            Field(e, _) | OptionalField(e, _) => e.depth,
+            Field(e, _) | OptionalField(e, _) | Formatted(e, _) => e.depth,
             Binary(_, a, b) | And(a, b) | Or(a, b) | Coalesce(a, b) | Pipe(a, b) | Range(a, b, _) => {
                 a.depth.max(b.depth)
             }
-            Index(a, b) | With(a, b) => a.depth.max(b.depth),
-            Call(f, args) => f.depth.max(deepest(args.iter().map(Element::expr))),
+            Index(a, b) | OptionalIndex(a, b) | With(a, b) => a.depth.max(b.depth),
+            Call(f, args) | OptionalCall(f, args) => f.depth.max(deepest(args.iter().map(Element::expr))),
             If(c, then, other) => c.depth.max(then.depth()).max(other.as_ref().map_or(0, |e| e.depth)),
             Match(e, arms) => {
                 let arms = arms.iter().map(|arm| arm.body.depth().max(deepest(&arm.guard)));

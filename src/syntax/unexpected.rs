@@ -2,10 +2,12 @@
 
 use super::cascades::CHOOSE_ANOTHER;
 use super::diagnostic::Diagnostic;
-use super::lexer::Spanned;
+use super::habit::ends_value;
+use super::lexer::{BRACE_HINT, Spanned};
 use super::source::Place;
 use super::token::Token;
 
+const VALUE: &str = "a variable has a value from the beginning: `var x = null`";
 const NAMED_IMPORT: &str = "an import has a name: `import \"lib/mail.df\" as mail`";
 
 /// A token that the grammar does not take in its place.
@@ -68,6 +70,7 @@ impl Unexpected<'_> {
             )
             .maybe_hint(self.wanted().map(|wanted| match wanted {
                 "`as` and a name" => NAMED_IMPORT.to_string(),
+                "`=`" => VALUE.to_string(),
                 wanted => format!("{wanted} was expected"),
             }));
         };
@@ -117,7 +120,7 @@ impl Unexpected<'_> {
         if only("in") || (self.expects("in") && !self.expects("nl")) {
             return Some("`in`");
         }
-        if only("=") {
+        if only("=") || (self.expects("=") && self.expects("as") && self.expects("|")) {
             return Some("`=`");
         }
         if only("as") {
@@ -129,7 +132,7 @@ impl Unexpected<'_> {
         if self.expects("with") && !self.expects("nl") && !self.expects("{") && !self.expects("+") {
             return Some("`with`");
         }
-        if self.expects(":") {
+        if self.expects(":") && !self.expects("=") {
             return Some("`:` or the end of the record");
         }
         if self.expects(",") && self.expects(")") {
@@ -156,7 +159,7 @@ impl Unexpected<'_> {
         };
         let hint = match (previous, token) {
             _ if self.is_in_a_string() => Some(
-                "in a string `{…}` puts a value in; a brace that is meant as it is is written `\\{`".to_string(),
+                format!("in a string `{{…}}` puts a value in; {BRACE_HINT}"),
             ),
             _ if wanted == Some("`as` and a name") => Some(NAMED_IMPORT.to_string()),
             (Some(Token::Extern), _) => Some("only activities are `extern`: `extern activity name(…)`".to_string()),
@@ -206,6 +209,12 @@ impl Unexpected<'_> {
             (_, Token::Colon) => {
                 Some("there are no type annotations; a field is `name: value` within `{ }`".to_string())
             }
+            (_, word) if word.is_word() && wanted.is_some_and(|w| w == "a name" || w == "a pattern") => {
+                Some(format!("{word} {CHOOSE_ANOTHER}"))
+            }
+            (_, Token::Const) => {
+                Some("`const` stands at the top level of a file; here write `let`".to_string())
+            }
             (
                 _,
                 Token::Activity
@@ -213,7 +222,6 @@ impl Unexpected<'_> {
                 | Token::Orchestration
                 | Token::Entity
                 | Token::Import
-                | Token::Const
                 | Token::Test,
             ) => Some(format!("{token} is a declaration, and stands at the top level of a file")),
             (Some(Token::LBrace | Token::Comma), word)
@@ -222,17 +230,33 @@ impl Unexpected<'_> {
                 let word = word.spelling().unwrap_or("");
                 Some(format!("`{word}` is a reserved word; a field of that name is written `{word}: another_name`"))
             }
-            (_, word) if word.is_word() && wanted.is_some_and(|w| w == "a name" || w == "a pattern") => {
-                Some(format!("{word} {CHOOSE_ANOTHER}"))
-            }
             (_, Token::Fn | Token::Throw | Token::Return) if self.expects("await") => {
                 Some(format!("put it in parentheses: `({} …)`", token.spelling().unwrap_or("")))
             }
             (_, Token::LBrace) if wanted == Some("the end of the statement") => {
                 Some("a block as an expression is `do { … }`".to_string())
             }
-            _ => None,
+            _ => construct(previous, token, wanted),
         };
         (text, hint)
     }
+}
+
+/// Returns a hint about a construct of another language.
+fn construct(previous: Option<&Token>, token: &Token, wanted: Option<&str>) -> Option<String> {
+    let hint = match (previous, token) {
+        (Some(Token::If | Token::While), Token::Let) => {
+            "a pattern is tested by `match value { pattern => … }`"
+        }
+        (Some(previous), Token::As) if ends_value(previous) => {
+            "nothing is cast: `text.to_int()` reads a number, `math.round(x)` makes an int of a float"
+        }
+        (_, Token::With) if wanted == Some("a statement") => {
+            "`with` gives options to a call: `charge(card) with {timeout: 5s}`; `fs.read(path)` reads a file"
+        }
+        (_, Token::Star) if wanted == Some("an expression") => "there are no pointers; `..xs` spreads a list",
+        (_, Token::Nl) if wanted == Some("`=`") => VALUE,
+        _ => return None,
+    };
+    Some(hint.to_string())
 }

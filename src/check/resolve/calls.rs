@@ -161,9 +161,6 @@ impl Resolver<'_> {
         );
         match declared {
             Some(declared) => error = error.and(declared, "declared here"),
-            None if name == "print" && given > 1 => {
-                error = error.hint("put several values into one string: `print(\"{a} {b}\")`");
-            }
             None => {
                 let known = standard().iter().find(|entry| match entry.module.as_str() {
                     "prelude" => entry.name == name,

@@ -67,6 +67,7 @@ impl Resolver<'_> {
             scope.viewpoint = None;
         }
         self.pop_scope(true);
+        self.idle_main(items);
         self.imports_beside_declarations();
         let unused: Vec<(Name, Span)> = self
             .me()
@@ -127,12 +128,11 @@ impl Resolver<'_> {
         context: Option<Context>,
         walk: impl FnOnce(&mut Self),
     ) {
-        let saved = (self.owner, self.context, self.in_loop);
+        let saved = (self.owner, self.context, mem::take(&mut self.loops));
         self.owner = owner;
         self.context = context;
-        self.in_loop = false;
         walk(self);
-        (self.owner, self.context, self.in_loop) = saved;
+        (self.owner, self.context, self.loops) = saved;
     }
 
     pub(super) fn options(&mut self, f: &Callable, owner: Option<GlobalId>, known: &[&str]) {
@@ -248,7 +248,7 @@ impl Resolver<'_> {
 
     /// Walks the parameters and the body of any function.
     pub(super) fn function(&mut self, params: &[Param], body: &Block) {
-        let (in_loop, in_try) = (mem::take(&mut self.in_loop), mem::take(&mut self.in_try));
+        let (loops, in_try) = (mem::take(&mut self.loops), mem::take(&mut self.in_try));
         self.level += 1;
         self.push_scope();
         let mut seen: HashSet<Name> = HashSet::new();
@@ -294,7 +294,7 @@ impl Resolver<'_> {
         self.block_inside(body);
         self.pop_scope(false);
         self.level -= 1;
-        (self.in_loop, self.in_try) = (in_loop, in_try);
+        (self.loops, self.in_try) = (loops, in_try);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Expressions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::mem;
 
 use crate::builtins::Context;
@@ -40,7 +40,11 @@ impl Resolver<'_> {
                         .because("ints have 64 bits: -9223372036854775808 to 9223372036854775807"),
                 );
             }
-            ExprKind::Interpolated(_, exprs) => self.exprs(exprs),
+            ExprKind::Interpolated(_, exprs) => {
+                self.exprs(exprs);
+                self.doubtful_braces(exprs);
+            }
+            ExprKind::Formatted(value, _) => self.expr(value),
             ExprKind::Name(name) => {
                 self.name(name, expr.span);
             }
@@ -75,9 +79,13 @@ impl Resolver<'_> {
                 self.expr(a);
                 self.expr(b);
             }
-            ExprKind::Range(a, b, _) | ExprKind::Index(a, b) => {
+            ExprKind::Range(a, b, _) | ExprKind::Index(a, b) | ExprKind::OptionalIndex(a, b) => {
                 self.expr(a);
                 self.expr(b);
+            }
+            ExprKind::OptionalCall(f, args) => {
+                self.expr(f);
+                self.exprs(args.iter().map(Element::expr));
             }
             ExprKind::Pipe(value, f) => {
                 self.expr(value);
@@ -117,12 +125,12 @@ impl Resolver<'_> {
                     Span::new(expr.span.start as usize, expr.span.start as usize + 5),
                 );
                 // The task is a function of its own.
-                let in_loop = mem::take(&mut self.in_loop);
+                let loops = mem::take(&mut self.loops);
                 self.level += 1;
                 self.outside_section(|me| me.expr(e));
                 self.uncalled(e, "async ");
                 self.level -= 1;
-                self.in_loop = in_loop;
+                self.loops = loops;
             }
             ExprKind::Await(e) => {
                 self.construct(
@@ -135,20 +143,8 @@ impl Resolver<'_> {
             ExprKind::Signal(signal) => self.signal(signal, expr.span),
             ExprKind::Throw(e) => self.expr(e),
             ExprKind::Return(value) => self.exprs(value.as_deref()),
-            ExprKind::Break | ExprKind::Continue => {
-                if !self.in_loop {
-                    let word = if expr.kind == ExprKind::Break { "break" } else { "continue" };
-                    let place = self.place(expr.span);
-                    self.report(
-                        Diagnostic::error(
-                            format!("`{word}` outside of a loop"),
-                            place,
-                            "no loop around this",
-                        )
-                        .because("a function within a loop is not part of the loop"),
-                    );
-                }
-            }
+            ExprKind::Break(label) => self.leave("break", label.as_ref(), expr.span),
+            ExprKind::Continue(label) => self.leave("continue", label.as_ref(), expr.span),
         }
     }
 
@@ -203,14 +199,9 @@ impl Resolver<'_> {
         }
         for arm in arms {
             self.push_scope();
-            let mut names: Vec<BTreeSet<Name>> = Vec::new();
             for (number, pattern) in arm.patterns.iter().enumerate() {
-                let mut of_pattern = BTreeSet::new();
                 let mut found = Vec::new();
-                pattern.names(&mut |name, span| {
-                    of_pattern.insert(name.clone());
-                    found.push((name.clone(), span));
-                });
+                pattern.names(&mut |name, span| found.push((name.clone(), span)));
                 for (name, span) in found {
                     if number == 0 {
                         self.bind(&name, span, false);
@@ -218,21 +209,11 @@ impl Resolver<'_> {
                         self.me().bound.insert(span.start, binding.0);
                     }
                 }
-                names.push(of_pattern);
+                self.bind_again(pattern);
+                self.alternatives(pattern);
                 self.tests(pattern);
             }
-            if let Some(at) = names.iter().position(|set| *set != names[0])
-                && !arm.patterns.iter().any(|p| p.kind == PatternKind::Error)
-            {
-                let error = Diagnostic::error(
-                    "alternatives bind different names",
-                    self.place(arm.patterns[at].span),
-                    "binds other names",
-                )
-                .and(self.place(arm.patterns[0].span), "than this one")
-                .because("the arm uses the names whichever alternative matched");
-                self.report(error);
-            }
+            self.bind_alike(&arm.patterns);
             self.exprs(&arm.guard);
             self.block_for(last, &arm.body);
             self.pop_scope(true);
@@ -267,7 +248,16 @@ impl Resolver<'_> {
                 }
             };
             let hint = match found.alternative {
-                None => "put the special case first, or remove it",
+                None => match &arms[number].patterns[alternative].kind {
+                    PatternKind::Name(name) if Kind::of(name).is_some() => {
+                        let name = name.clone();
+                        self.report(said.hint(format!(
+                            "`{name}` alone is a name that takes every value; `{name} value` takes those of the kind"
+                        )));
+                        continue;
+                    }
+                    _ => "put the special case first, or remove it",
+                },
                 Some(_) => "remove it",
             };
             self.report(said.hint(hint));

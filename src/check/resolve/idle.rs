@@ -98,8 +98,8 @@ impl Resolver<'_> {
                     | ExprKind::Do(_)
                     | ExprKind::Try(_)
                     | ExprKind::Lock(_)
-                    | ExprKind::Break
-                    | ExprKind::Continue
+                    | ExprKind::Break(_)
+                    | ExprKind::Continue(_)
                     | ExprKind::Return(None)
             ),
             _ => false,
@@ -118,6 +118,24 @@ impl Resolver<'_> {
             indent.unwrap_or(0)
         };
         is_line.then(|| GoesOn { begins, is_deeper: column(expr.span) > column(before.span) })
+    }
+
+    /// Warns about a file with a function `main` that nothing calls, and with no script.
+    pub(super) fn idle_main(&mut self, items: &[Stmt]) {
+        if self.module != 0 || items.iter().any(is_executed) {
+            return;
+        }
+        let tests = |item: &Stmt| matches!(item.kind, StmtKind::Test(..));
+        let main = items.iter().find_map(|item| match &item.kind {
+            StmtKind::Fn(f) if &*f.name.name == "main" => Some(f),
+            _ => None,
+        });
+        let Some(main) = main.filter(|_| !items.iter().any(tests)) else { return };
+        let call = if main.params.is_empty() { "main()" } else { "main(…)" };
+        let warning =
+            Diagnostic::warning("nothing runs", self.place(main.name.span), "`main` is never called")
+                .because("a program is the statements of its file; no function is called by itself");
+        self.report(warning.hint(format!("write `{call}` at the end of the file")));
     }
 
     /// Returns whether an expression only names a callable, about which there is another warning.
@@ -153,10 +171,9 @@ fn is_pure(expr: &Expr) -> bool {
             self::Field::Named(_, e) | self::Field::Spread(e) => is_pure(e),
             self::Field::Computed(k, v) => is_pure(k) && is_pure(v),
         }),
-        Unary(_, e) | Field(e, _) | OptionalField(e, _) => is_pure(e),
-        Binary(_, a, b) | And(a, b) | Or(a, b) | Coalesce(a, b) | Range(a, b, _) | Index(a, b) => {
-            is_pure(a) && is_pure(b)
-        }
+        Unary(_, e) | Field(e, _) | OptionalField(e, _) | Formatted(e, _) => is_pure(e),
+        Binary(_, a, b) | And(a, b) | Or(a, b) | Coalesce(a, b) | Range(a, b, _) => is_pure(a) && is_pure(b),
+        Index(a, b) | OptionalIndex(a, b) => is_pure(a) && is_pure(b),
         _ => false,
     }
 }
@@ -172,9 +189,8 @@ fn may_fail(expr: &Expr) -> bool {
             self::Field::Named(_, e) => may_fail(e),
             self::Field::Computed(..) | self::Field::Spread(_) => true,
         }),
-        Unary(..) | Binary(..) | And(..) | Or(..) | Range(..) | Field(..) | OptionalField(..) | Index(..) => {
-            true
-        }
+        Unary(..) | Binary(..) | And(..) | Or(..) | Range(..) | Field(..) | OptionalField(..) => true,
+        Index(..) | OptionalIndex(..) | Formatted(..) => true,
         Coalesce(a, b) => may_fail(a) || may_fail(b),
         _ => false,
     }
@@ -184,8 +200,10 @@ fn may_fail(expr: &Expr) -> bool {
 /// statement.
 fn computes(expr: &Expr) -> bool {
     use ExprKind::*;
-    matches!(expr.kind, Binary(..) | And(..) | Or(..) | Coalesce(..) | Range(..) | Index(..))
-        || matches!(&expr.kind, Unary(_, e) if is_pure(e))
+    matches!(
+        expr.kind,
+        Binary(..) | And(..) | Or(..) | Coalesce(..) | Range(..) | Index(..) | OptionalIndex(..)
+    ) || matches!(&expr.kind, Unary(_, e) if is_pure(e))
 }
 
 /// Returns whether the value of an expression is its only purpose, whatever its parts do.
@@ -206,7 +224,7 @@ fn diverges(stmt: &Stmt) -> bool {
 fn ends(expr: &Expr) -> bool {
     let block = |block: &Block| block.stmts.iter().any(diverges);
     match &expr.kind {
-        ExprKind::Return(_) | ExprKind::Throw(_) | ExprKind::Break | ExprKind::Continue => true,
+        ExprKind::Return(_) | ExprKind::Throw(_) | ExprKind::Break(_) | ExprKind::Continue(_) => true,
         ExprKind::If(_, then, Some(other)) => block(then) && ends(other),
         ExprKind::Match(_, arms) => !arms.is_empty() && arms.iter().all(|arm| block(&arm.body)),
         ExprKind::Do(body) => block(body),

@@ -4,10 +4,12 @@ mod calls;
 mod declarations;
 mod expressions;
 mod idle;
+mod loops;
 mod names;
 mod options;
 mod sections;
 mod statements;
+mod strings;
 mod trials;
 
 use std::collections::{BTreeSet, HashMap};
@@ -42,7 +44,7 @@ pub fn resolve(program: &mut Program) {
             level: 0,
             context: Some(Context::Orchestration),
             owner: None,
-            in_loop: false,
+            loops: Vec::new(),
             in_entity: false,
             kept: Vec::new(),
             siblings: 0..0,
@@ -180,7 +182,8 @@ struct Resolver<'a> {
     context: Option<Context>,
     /// The surrounding top-level declaration.
     owner: Option<GlobalId>,
-    in_loop: bool,
+    /// The loops around the code within its function.
+    loops: Vec<loops::Loop>,
     in_entity: bool,
     /// The fields of the initial state of the surrounding entity.
     kept: Vec<Name>,

@@ -39,6 +39,59 @@ impl Resolver<'_> {
         for (name, span) in names {
             self.bind(&name, span, false);
         }
+        self.bind_again(pattern);
+        self.alternatives(pattern);
+    }
+
+    /// Gives the names of further alternatives the bindings of the first, which are in this scope.
+    pub(super) fn bind_again(&mut self, pattern: &Pattern) {
+        let mut again = Vec::new();
+        pattern.names_again(&mut |name, span| again.push((name.clone(), span)));
+        for (name, span) in again {
+            if let Some(binding) = self.scopes.last().and_then(|scope| scope.find(&name)) {
+                self.me().bound.insert(span.start, binding.0);
+            }
+        }
+    }
+
+    /// Reports alternatives within a pattern that bind different names.
+    pub(super) fn alternatives(&mut self, pattern: &Pattern) {
+        let mut waiting = vec![pattern];
+        while let Some(pattern) = waiting.pop() {
+            match &pattern.kind {
+                PatternKind::List(items, _) => waiting.extend(items),
+                PatternKind::Record(fields, _) => waiting.extend(fields.iter().map(|(_, inner)| inner)),
+                PatternKind::As(inner, _) => waiting.push(inner),
+                PatternKind::Or(all) => {
+                    self.bind_alike(all);
+                    waiting.extend(all);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reports alternatives that bind different names.
+    pub(super) fn bind_alike(&mut self, alternatives: &[Pattern]) {
+        let names = |pattern: &Pattern| {
+            let mut names = Vec::new();
+            pattern.names(&mut |name, _| names.push(name.clone()));
+            names.sort();
+            names
+        };
+        let all: Vec<Vec<Name>> = alternatives.iter().map(names).collect();
+        if let Some(at) = all.iter().position(|set| *set != all[0])
+            && !alternatives.iter().any(|p| p.kind == PatternKind::Error)
+        {
+            let error = Diagnostic::error(
+                "alternatives bind different names",
+                self.place(alternatives[at].span),
+                "binds other names",
+            )
+            .and(self.place(alternatives[0].span), "than this one")
+            .because("the arm uses the names whichever alternative matched");
+            self.report(error);
+        }
     }
 
     /// Marks the names of short fields as used. In a pattern that tests, `{late}` alone checks that
@@ -47,7 +100,8 @@ impl Resolver<'_> {
         let mut waiting = vec![pattern];
         while let Some(pattern) = waiting.pop() {
             match &pattern.kind {
-                PatternKind::List(items, _) => waiting.extend(items),
+                PatternKind::List(items, _) | PatternKind::Or(items) => waiting.extend(items),
+                PatternKind::As(inner, _) => waiting.push(inner),
                 PatternKind::Record(fields, _) => {
                     for (name, inner) in fields {
                         if name.span == inner.span

@@ -107,20 +107,16 @@ impl Resolver<'_> {
                 self.expr(value);
                 self.target(target);
             }
-            StmtKind::For(pattern, list, body) => {
+            StmtKind::For(label, pattern, list, body) => {
                 self.expr(list);
                 self.push_scope();
                 self.bind_pattern(pattern);
-                let in_loop = mem::replace(&mut self.in_loop, true);
-                self.loop_body(body);
-                self.in_loop = in_loop;
+                self.looped(label.as_ref(), body);
                 self.pop_scope(true);
             }
-            StmtKind::While(condition, body) => {
+            StmtKind::While(label, condition, body) => {
                 self.expr(condition);
-                let in_loop = mem::replace(&mut self.in_loop, true);
-                self.loop_body(body);
-                self.in_loop = in_loop;
+                self.looped(label.as_ref(), body);
             }
             StmtKind::Const(name, value, _) => {
                 let owner = self.program.modules[self.module].globals.get(&name.name).copied();
@@ -161,7 +157,10 @@ impl Resolver<'_> {
                             place,
                             "a declaration, not a variable",
                         )
-                        .hint("declare a variable with `var`"),
+                        .hint(match &**name {
+                            "self" => "an operation's own state is `state`, as in `state.n = 1`",
+                            _ => "declare a variable with `var`",
+                        }),
                     );
                     return;
                 };

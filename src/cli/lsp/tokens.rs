@@ -20,7 +20,11 @@ impl Document {
         let module = &self.program.modules[0];
         for (start, token, end) in &lexed.tokens {
             let kind = match token {
-                Token::Str(_) | Token::StrStart(_) | Token::StrMid(_) | Token::StrEnd(_) => 1,
+                Token::Str(_)
+                | Token::StrStart(_)
+                | Token::StrMid(_)
+                | Token::StrEnd(_)
+                | Token::Format(_) => 1,
                 Token::Int(_) | Token::Float(_) | Token::Duration(_) => 2,
                 Token::Id(_) => match module.uses.get(&(*start as u32)) {
                     Some(Resolved::Global(global)) => match self.program.globals[*global].kind {

@@ -276,7 +276,7 @@ pub fn coloured(text: &str) -> String {
         lexed.comments.iter().map(|(start, end)| (*start, *end, 90)).collect();
     for (start, token, end) in &lexed.tokens {
         let colour = match token {
-            Token::Str(_) | Token::StrStart(_) | Token::StrMid(_) | Token::StrEnd(_) => 32,
+            Token::Str(_) | Token::StrStart(_) | Token::StrMid(_) | Token::StrEnd(_) | Token::Format(_) => 32,
             Token::Int(_) | Token::Float(_) | Token::Duration(_) => 33,
             Token::True | Token::False | Token::Null => 33,
             token if token.is_word() => 35,

@@ -91,6 +91,7 @@ impl Compiler<'_, '_> {
                         self.unit.code.slices.push((*before as u32, *after as u32));
                         Op::ReadMiddle { to, a, slice: (self.unit.code.slices.len() - 1) as u16 }
                     }
+                    Part::After(text) => Op::ReadAfter { to, a, name: self.unit.name(text) },
                     Part::Without(names) => {
                         let names = names.iter().map(|name| self.unit.name(name)).collect();
                         Op::ReadWithout { to, a, shape: self.unit.shape(names) }
@@ -102,11 +103,19 @@ impl Compiler<'_, '_> {
             Decision::Test { var, test, yes, no } => {
                 let a = self.load(*var, None, span);
                 let op = match test {
-                    Test::Equal(Literal::Null) => Op::TestNull { want: true, a },
-                    Test::Equal(literal) => {
-                        let index = self.unit.constant(constant(literal));
-                        Op::TestConstant { a, index }
+                    Test::Equal(literal) => self.is_equal(a, literal),
+                    Test::OneOf(literals) => {
+                        let fail = self.one_of(a, literals, span);
+                        self.decision(yes, arms, fails, span);
+                        self.patch_here(fail);
+                        return self.decision(no, arms, fails, span);
                     }
+                    Test::Range(low, high) => {
+                        self.unit.code.ranges.push((*low, *high));
+                        Op::TestRange { a, range: (self.unit.code.ranges.len() - 1) as u32 }
+                    }
+                    Test::Prefix(text) => Op::TestPrefix { a, name: self.unit.name(text) },
+                    Test::Kind(kind) => Op::TestKind { a, kind: *kind as u8 },
                     Test::IsList => Op::TestList { a },
                     Test::IsRecord => Op::TestRecord { a },
                     Test::Present => Op::TestMissing { want: false, a },
@@ -144,6 +153,36 @@ impl Compiler<'_, '_> {
                 self.decision(b, arms, fails, span);
             }
             Decision::Fail => fails.push(self.jump(span)),
+        }
+    }
+
+    /// Emits tests whether a value is equal to one of several literals. Returns the jump that is taken
+    /// if it is equal to none.
+    fn one_of(&mut self, a: Reg, literals: &[Literal], span: Span) -> Vec<usize> {
+        let Some((last, others)) = literals.split_last() else { return vec![self.jump(span)] };
+        let mut found = Vec::new();
+        for literal in others {
+            let op = self.is_equal(a, literal);
+            self.emit(op, span);
+            let next = self.jump(span);
+            found.push(self.jump(span));
+            self.patch_here(vec![next]);
+        }
+        let op = self.is_equal(a, last);
+        self.emit(op, span);
+        let fail = vec![self.jump(span)];
+        self.patch_here(found);
+        fail
+    }
+
+    /// Returns the test whether a value is equal to a literal.
+    fn is_equal(&mut self, a: Reg, literal: &Literal) -> Op {
+        match literal {
+            Literal::Null => Op::TestNull { want: true, a },
+            literal => {
+                let index = self.unit.constant(constant(literal));
+                Op::TestConstant { a, index }
+            }
         }
     }
 

@@ -35,11 +35,11 @@ use super::{
     PathStep, Reg, Trials, program_hash,
 };
 
-/// Whether the standard library that is stored with a program says that cancellation is structured.
-fn is_structured(program: &Program) -> bool {
+/// Whether the standard library that is stored with a program has a rule, as a line of its prelude.
+fn has_rule(program: &Program, rule: &str) -> bool {
     let prelude = format!("{STD}prelude.df");
     let prelude = program.sources.files.iter().find(|file| file.name == prelude);
-    prelude.is_some_and(|file| file.text.contains("\n// Cancellation: structured.\n"))
+    prelude.is_some_and(|file| file.text.contains(&format!("\n// {rule}\n")))
 }
 
 /// Compiles a lowered program. Fails if the program is too large for the code's encoding.
@@ -53,6 +53,7 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
             shapes: Vec::new(),
             paths: Vec::new(),
             slices: Vec::new(),
+            ranges: Vec::new(),
             consts: Vec::new(),
             isolated: Vec::new(),
             tests: Vec::new(),
@@ -61,7 +62,8 @@ pub fn compile(core: &Core, program: &Program) -> Result<Code, Diagnostic> {
             script: 0,
             hash: program_hash(&program.sources),
             sources: program.sources.clone(),
-            structured: is_structured(program),
+            structured: has_rule(program, "Cancellation: structured."),
+            readable: has_rule(program, "Durations: readable."),
             fingerprint: OnceLock::new(),
         },
         names: HashMap::new(),

@@ -108,6 +108,27 @@ impl Lower<'_, '_> {
                 let (value, index) = (self.expr(value), self.expr(index));
                 self.node(Form::Prim(Prim::Index, vec![value, index]), span)
             }
+            ExprKind::OptionalIndex(value, index) => {
+                let (value, index) = (self.expr(value), self.expr(index));
+                let null = self.null(span);
+                self.unless_null(
+                    value,
+                    span,
+                    |me, value| me.apply("optional_index", vec![value, index], span),
+                    null,
+                )
+            }
+            ExprKind::OptionalCall(f, args) => {
+                let f = self.expr(f);
+                let args = self.args(args);
+                let null = self.null(span);
+                self.unless_null(f, span, |me, f| me.node(Form::Call(Box::new(f), args), span), null)
+            }
+            ExprKind::Formatted(value, spec) => {
+                let value = self.expr(value);
+                let spec = self.node(Form::Const(Literal::Str(spec.name.clone())), spec.span);
+                self.apply("string_format", vec![value, spec], span)
+            }
             ExprKind::With(call, options) => self.with(call, options, span),
             ExprKind::If(condition, then, other) => {
                 let condition = self.condition(condition);
@@ -160,8 +181,8 @@ impl Lower<'_, '_> {
                 };
                 self.node(Form::Return(Box::new(value)), span)
             }
-            ExprKind::Break => self.node(Form::Exit(self.labels.last().copied().unwrap_or(0)), span),
-            ExprKind::Continue => self.node(Form::Again(self.labels.last().copied().unwrap_or(0)), span),
+            ExprKind::Break(name) => self.node(Form::Exit(self.labelled(name.as_ref())), span),
+            ExprKind::Continue(name) => self.node(Form::Again(self.labelled(name.as_ref())), span),
         }
     }
 

@@ -195,8 +195,8 @@ impl Lowering<'_> {
 struct Lower<'a, 'p> {
     all: &'a mut Lowering<'p>,
     module: ModuleId,
-    /// The labels of the enclosing loops, for `break` and `continue`.
-    labels: Vec<Label>,
+    /// The enclosing loops, for `break` and `continue`: their names in the program, and their labels.
+    labels: Vec<(Option<Name>, Label)>,
     /// In an operation: the variable of the entity's state.
     state: Option<Var>,
 }

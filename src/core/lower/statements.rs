@@ -103,14 +103,14 @@ impl Lower<'_, '_> {
                 let node = self.assign(target, *op, value, span);
                 out.push(node);
             }
-            StmtKind::For(pattern, list, body) => {
-                let node = self.for_(pattern, list, body, span);
+            StmtKind::For(label, pattern, list, body) => {
+                let node = self.for_(label.as_ref(), pattern, list, body, span);
                 out.push(node);
             }
-            StmtKind::While(condition, body) => {
+            StmtKind::While(name, condition, body) => {
                 let condition = self.condition(condition);
                 let label = self.label();
-                let body = self.loop_body(label, body);
+                let body = self.loop_body(name.as_ref(), label, body);
                 let looped = Loop { label, head: Head::While(Box::new(condition)), body: Box::new(body) };
                 out.push(self.node(Form::Loop(looped), span));
             }
@@ -131,16 +131,29 @@ impl Lower<'_, '_> {
         self.all.labels
     }
 
-    pub(super) fn loop_body(&mut self, label: Label, body: &Block) -> Node {
-        self.labels.push(label);
+    pub(super) fn loop_body(&mut self, name: Option<&Ident>, label: Label, body: &Block) -> Node {
+        self.labels.push((name.map(|name| name.name.clone()), label));
         let body = self.block(body);
         self.labels.pop();
         body
     }
 
-    pub(super) fn for_(&mut self, pattern: &Pattern, list: &Expr, body: &Block, span: Span) -> Node {
+    /// Returns the label of the loop that a `break` or `continue` means.
+    pub(super) fn labelled(&self, name: Option<&Ident>) -> Label {
+        let is_meant = |known: &Option<Name>| name.is_none_or(|name| known.as_ref() == Some(&name.name));
+        self.labels.iter().rev().find(|(known, _)| is_meant(known)).map_or(0, |(_, label)| *label)
+    }
+
+    pub(super) fn for_(
+        &mut self,
+        name: Option<&Ident>,
+        pattern: &Pattern,
+        list: &Expr,
+        body: &Block,
+        span: Span,
+    ) -> Node {
         if let Some(reader) = self.line_reader(list) {
-            return self.for_lines(pattern, list, reader, body, span);
+            return self.for_lines(name, pattern, list, reader, body, span);
         }
         let label = self.label();
         let var = match (&pattern.kind, self.bound(pattern.span)) {
@@ -154,7 +167,7 @@ impl Lower<'_, '_> {
             }
             _ => Head::Each(var, Box::new(self.expr(list))),
         };
-        let mut body = self.loop_body(label, body);
+        let mut body = self.loop_body(name, label, body);
         if !matches!(pattern.kind, PatternKind::Name(_) | PatternKind::Any) {
             let value = self.node(Form::Var(var), pattern.span);
             let mut stmts = self.destructure(pattern, value, pattern.span);
@@ -184,6 +197,7 @@ impl Lower<'_, '_> {
     /// file is never in memory as a whole.
     fn for_lines(
         &mut self,
+        name: Option<&Ident>,
         pattern: &Pattern,
         list: &Expr,
         reader: GlobalId,
@@ -208,7 +222,7 @@ impl Lower<'_, '_> {
         let mut stmts = vec![bind_line, end];
         let value = self.node(Form::Var(line), pattern.span);
         stmts.extend(self.destructure(pattern, value, pattern.span));
-        stmts.push(self.loop_body(label, body));
+        stmts.push(self.loop_body(name, label, body));
         let body = Box::new(self.node(Form::Seq(stmts), span));
         let always = Box::new(self.node(Form::Const(Literal::Bool(true)), span));
         let looped = self.node(Form::Loop(Loop { label, head: Head::While(always), body }), span);
@@ -267,7 +281,7 @@ impl Lower<'_, '_> {
         for (number, (patterns, guard)) in arms.iter().enumerate() {
             for pattern in patterns.iter() {
                 let binding = |_: &Name, offset: u32| bound.get(&offset).copied();
-                rows.push(decider.row(subject_var, pattern, guard.clone(), number, &binding));
+                rows.extend(decider.rows(subject_var, pattern, guard.clone(), number, &binding));
             }
         }
         let tree = decider.decide(rows);

@@ -7,7 +7,7 @@ use super::super::data::Data;
 use super::super::error::{Fail, fail, fail_with, type_error};
 use super::super::operate as op;
 use super::super::value::{Keys, Record, Value, intern};
-use super::super::{format, work};
+use super::super::{durations, format, work};
 use super::{Native, io_options, list, text};
 
 pub fn find(name: &str) -> Option<Native> {
@@ -116,6 +116,7 @@ fn encode(args: &mut [Value]) -> Result<Value, Fail> {
     let mut cell = |value: &Value| -> Result<String, Fail> {
         let text = match value {
             Value::Null => String::new(),
+            Value::Duration(nanos) => durations::exact(*nanos),
             other => {
                 Data::encode_named(other, "a cell")?;
                 format::to_text(other)?

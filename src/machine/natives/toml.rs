@@ -10,7 +10,7 @@ use toml::{Table, Value as Toml};
 use super::super::error::{Fail, fail, fail_with, type_error};
 use super::super::operate as op;
 use super::super::value::{Record, Value, intern};
-use super::super::{format, secret, work};
+use super::super::{durations, format, secret, work};
 use super::{Native, text};
 
 /// The memory that a byte of text takes at most while it is read: the shortest value has two bytes.
@@ -99,7 +99,7 @@ impl Writing {
             Value::Int(n) => Toml::Integer(*n),
             Value::Float(x) => Toml::Float(x.get()),
             Value::Str(text) => Toml::String(self.text(text.as_str())?),
-            Value::Duration(n) => Toml::String(format::duration(*n)),
+            Value::Duration(n) => Toml::String(durations::exact(*n)),
             Value::Instant(n) => {
                 let text = format::instant(*n);
                 text.parse().map_or_else(|_| Toml::String(text.clone()), Toml::Datetime)

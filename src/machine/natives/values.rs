@@ -36,6 +36,18 @@ pub fn find(name: &str) -> Option<Native> {
             let value = fail(&kind, format::to_text(&args[1])?).value;
             Err(Box::new(Failure { value, trace: None }))
         },
+        // `value?[index]`: null if the value is null, or has no such element or entry.
+        "optional_index" => |args| match (&args[0], &args[1]) {
+            (Value::Null, _) => Ok(Value::Null),
+            (Value::List(list), Value::Int(n)) if op::at(*n, list.len()).is_err() => Ok(Value::Null),
+            (Value::Str(text), Value::Int(n)) if op::at(*n, text.chars()).is_err() => Ok(Value::Null),
+            (Value::Bytes(blob), Value::Int(n)) if op::at(*n, blob.bytes.len()).is_err() => Ok(Value::Null),
+            (Value::Record(record), Value::Str(name)) => {
+                Ok(record.get_str(name.as_str()).cloned().unwrap_or(Value::Null))
+            }
+            (value, index) => op::index(value, index),
+        },
+        "string_format" => formatted,
         "compare" => |args| {
             order(&args[0], &args[1]).map(|order| {
                 Value::Int(match order {
@@ -47,6 +59,14 @@ pub fn find(name: &str) -> Option<Native> {
         },
         _ => return None,
     })
+}
+
+/// Returns a value in a format.
+fn formatted(args: &mut [Value]) -> Result<Value, Fail> {
+    let text = super::super::formatted::formatted(&args[0], text(&args[1])?.as_str())?;
+    work::done(text.len());
+    op::reserve_text(text.len())?;
+    Ok(Value::str(text))
 }
 
 fn len(args: &mut [Value]) -> Result<Value, Fail> {

@@ -15,7 +15,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use super::super::error::{Fail, fail, fail_with, type_error};
 use super::super::operate as op;
 use super::super::value::{Record, Value, intern};
-use super::super::{MAX_ITEMS, format, secret, work};
+use super::super::{MAX_ITEMS, durations, format, secret, work};
 use super::{Native, text};
 
 /// The largest text that is read in one call.
@@ -268,7 +268,7 @@ fn tree<'a>(value: &'a Value, level: usize, growing: &mut op::Growing) -> Result
             growing.text(text.as_str().len() + lines * 2 * (level + 1))?;
             Yaml::Value(Scalar::String(Cow::Borrowed(text.as_str())))
         }
-        Value::Duration(n) => text(format::duration(*n)),
+        Value::Duration(n) => text(durations::exact(*n)),
         Value::Instant(n) => text(format::instant(*n)),
         Value::Bytes(blob) => {
             growing.text(blob.bytes.len() / 3 * 4)?;
