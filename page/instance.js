@@ -65,6 +65,7 @@ export function instance(main, rest) {
     const actions = /** @type {[string, string, string | null][]} */ ([
       ["suspend", "Suspend", record.status === "running" ? null : "only a running instance can be suspended"],
       ["resume", "Resume", record.status === "suspended" ? null : "only a suspended instance can be resumed"],
+      ["cancel", "Cancel…", ended ? "it has ended" : null],
       ["terminate", "Terminate…", ended ? "it has ended" : null],
       ["rewind", "Rewind…", record.status === "failed" ? null : "only a failed instance can be rewound"],
       ["restart", "Restart…", null],
@@ -142,6 +143,11 @@ export function instance(main, rest) {
       if (action === "suspend" || action === "resume") {
         await post(`${path}/${action}`);
         say(action === "suspend" ? "It is suspended between two steps" : "It goes on");
+      } else if (action === "cancel") {
+        const why = h("input", {});
+        const grace = h("input", { type: "number", min: 0, value: "30" });
+        await ask(`Cancel ${id}?`, [h("p", {}, "It cleans up, and ends. If that takes longer, it is terminated."), field("Reason", why), field("Seconds for the clean-up", grace)], "Cancel it",
+          () => post(`${path}/cancel`, { grace: Number(grace.value), ...(why.value ? { reason: why.value } : {}) }));
       } else if (action === "terminate") {
         const why = h("input", {});
         await ask(`Terminate ${id} and the instances that it called?`, [field("Reason", why)], "Terminate", () => post(`${path}/terminate`, why.value ? { reason: why.value } : {}));

@@ -226,7 +226,7 @@ export function instances(main, _rest, params) {
     fill(actions,
       timed && h("button", { class: "plain", onclick: () => { params.delete("after"); change("before", ""); } }, `${params.get("after") ? time(params.get("after") ?? "") : "…"} to ${params.get("before") ? time(params.get("before") ?? "") : "…"} ✕`),
       selected.size > 0 && [h("span", {}, `${selected.size} selected`),
-        ["suspend", "resume", "terminate", "rewind", "purge"].map((action) => h("button", { onclick: () => act(action) }, `${action[0].toUpperCase()}${action.slice(1)}…`)),
+        ["suspend", "resume", "cancel", "terminate", "rewind", "purge"].map((action) => h("button", { onclick: () => act(action) }, `${action[0].toUpperCase()}${action.slice(1)}…`)),
         h("button", { class: "plain", onclick: () => { selected.clear(); tools(); draw(); } }, "None")]);
   }
 

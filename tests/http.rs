@@ -268,6 +268,12 @@ fn every_route_has_its_codes() {
         ("GET", "/api/v1/instances/r1?wait=20", "", 200, ""),
         ("POST", "/api/v1/instances/r1/rewind", r#"{"dry_run": true}"#, 200, ""),
         ("POST", "/api/v1/instances/r1/rewind", "", 200, ""),
+        ("POST", "/api/v1/instances/o1/restart", r#"{"id": "o3"}"#, 202, ""),
+        ("POST", "/api/v1/instances/o3/cancel", r#"{"reason": "late", "grace": 5}"#, 202, ""),
+        ("GET", "/api/v1/instances/o3?wait=20", "", 200, ""),
+        ("POST", "/api/v1/instances/o3/cancel", "", 410, "ended"),
+        ("POST", "/api/v1/instances/none/cancel", "", 404, "unknown_instance"),
+        ("POST", "/api/v1/instances/o3/cancel", r#"{"grace": -1}"#, 400, "bad_request"),
         ("POST", "/api/v1/instances/o1/restart", r#"{"id": "o2"}"#, 202, ""),
         ("POST", "/api/v1/instances/o2/terminate", r#"{"reason": "no need"}"#, 202, ""),
         ("GET", "/api/v1/instances/o2?wait=20", "", 200, ""),
@@ -292,6 +298,12 @@ fn every_route_has_its_codes() {
             "bad_request",
         ),
         ("POST", "/api/v1/entities/None/ada/signal/deposit", "", 404, "unknown_entity"),
+        ("POST", "/api/v1/entities/Account/cy/call/deposit", r#"{"args": [5], "id": "c1"}"#, 200, ""),
+        ("POST", "/api/v1/entities/Account/cy/call/deposit", r#"{"args": [5], "id": "c1"}"#, 200, ""),
+        ("POST", "/api/v1/entities/Account/cy/call/deposit", r#"{"args": [6], "id": "c1"}"#, 409, "id_taken"),
+        ("POST", "/api/v1/entities/Account/cy/call/deposit", r#"{"args": [-1]}"#, 422, "operation_failed"),
+        ("POST", "/api/v1/entities/Account/cy/call/deposit", r#"{"args": [5], "timeout": -1}"#, 400, "bad_request"),
+        ("POST", "/api/v1/entities/None/cy/call/deposit", "", 404, "unknown_entity"),
         ("GET", "/api/v1/entities/Account/ada", "", 200, ""),
         ("GET", "/api/v1/entities/None/ada", "", 404, "unknown_entity"),
         ("GET", "/api/v1/entities?name=Account&limit=1", "", 200, ""),
@@ -332,6 +344,8 @@ fn every_route_has_its_codes() {
         assert_eq!(answer.headers["cache-control"], "no-store");
     }
     assert_eq!(server.get("/api/v1/instances/d1").json()["result"], 42);
+    let cy = server.get("/api/v1/entities/Account/cy").json();
+    assert_eq!(cy["state"], json!({"balance": 5}), "a repeated call happens once");
     let order = server.get("/api/v1/instances/o1").json();
     assert_eq!(order["result"], json!({"receipt": "receipt 5", "ok": {"by": "ada"}}));
     // The state shows once the signal was taken in.
@@ -484,11 +498,13 @@ fn scopes_permit_what_they_say() {
         ("POST", "/api/v1/instances/x/events/e", "", Scope::Operate),
         ("POST", "/api/v1/instances/x/suspend", "", Scope::Operate),
         ("POST", "/api/v1/instances/x/resume", "", Scope::Operate),
+        ("POST", "/api/v1/instances/x/cancel", "", Scope::Operate),
         ("POST", "/api/v1/instances/x/terminate", "", Scope::Operate),
         ("POST", "/api/v1/instances/x/rewind", "", Scope::Operate),
         ("POST", "/api/v1/instances/x/restart", "", Scope::Operate),
         ("POST", "/api/v1/instances/batch", r#"{"ids": [], "action": "suspend"}"#, Scope::Operate),
         ("POST", "/api/v1/entities/Account/x/signal/deposit", r#"{"args": [1]}"#, Scope::Operate),
+        ("POST", "/api/v1/entities/Account/x/call/deposit", r#"{"args": [1]}"#, Scope::Operate),
         ("POST", "/runtime/webhooks/durabletask/orchestrators/nothing", "", Scope::Operate),
         ("POST", "/runtime/webhooks/durabletask/instances/x/terminate", "", Scope::Operate),
         ("POST", "/runtime/webhooks/durabletask/entities/Account/x?op=deposit", "1", Scope::Operate),

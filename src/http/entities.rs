@@ -12,13 +12,17 @@ use crate::api::{Answer, Command, Queries, Query, QueryError, Reply};
 use crate::archive::forms;
 use crate::engine::Message;
 use crate::engine::query::{Cursor, EntityFilter, EntityView, Page, Paging};
-use crate::machine::{EntityId, error, format};
+use crate::host::unique;
+use crate::machine::{Data, EntityId, Value, bad_own_id, error, format};
 
 use super::guard::{Admin, Operator, Reader};
 use super::input::{Given, Input, Params, Path};
-use super::instances::{limit, unexpected};
+use super::instances::{limit, nanoseconds, unexpected};
 use super::problem::Problem;
 use super::service::Service;
+
+/// The longest time that a call waits for its answer, in seconds.
+const CALL_SECONDS: f64 = 60.0;
 
 pub fn routes() -> Router<Service> {
     Router::new()
@@ -26,6 +30,7 @@ pub fn routes() -> Router<Service> {
         .route("/entities/{name}/{key}", get(one))
         .route("/entities/{name}/{key}/drop-message", post(drop_message))
         .route("/entities/{name}/{key}/signal/{operation}", post(signal))
+        .route("/entities/{name}/{key}/call/{operation}", post(call))
         .route("/locks", get(locks))
 }
 
@@ -154,16 +159,10 @@ async fn signal(
     let signal = signal.unwrap_or_default();
     let args = signal
         .args
-        .map_or(Ok(crate::machine::Data::of(&crate::machine::Value::list(Vec::new()))), |args| {
+        .map_or(Ok(Data::of(&Value::list(Vec::new()))), |args| {
             args.list("args")
         })?;
-    let after = match signal.after {
-        None => None,
-        Some(seconds) if seconds.is_finite() && (0.0..=9e8).contains(&seconds) => {
-            Some((seconds * 1e9) as i64)
-        }
-        Some(_) => return Err(Problem::bad("`after` is a number of seconds, not negative")),
-    };
+    let after = signal.after.map(|seconds| nanoseconds(seconds, "after")).transpose()?;
     let entity = entity(&name, &key)?;
     send(&service, entity, operation, args, after).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"accepted": true}))).into_response())
@@ -174,13 +173,61 @@ pub async fn send(
     service: &Service,
     entity: EntityId,
     operation: String,
-    args: crate::machine::Data,
+    args: Data,
     after: Option<i64>,
 ) -> Result<(), Problem> {
     let name = entity.name.clone();
     match service.command(Command::Signal { entity, operation, args, after }).await? {
         Reply::Done => Ok(()),
         Reply::Unknown => Err(no_entity(&name)),
+        Reply::Refused(reason) => Err(Problem::refused(reason)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The body of a call.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Called {
+    args: Option<Given>,
+    /// The id of the call. A repeated call with the same id joins the first one.
+    id: Option<String>,
+    /// The number of seconds to wait for the answer.
+    timeout: Option<f64>,
+}
+
+/// Calls an operation, and answers with its result or its error.
+async fn call(
+    _: Operator,
+    State(service): State<Service>,
+    Path((name, key, operation)): Path<(String, String, String)>,
+    Input(call): Input<Option<Called>>,
+) -> Result<Response, Problem> {
+    let call = call.unwrap_or_default();
+    let args = call.args.map_or_else(|| Ok(Data::of(&Value::list(Vec::new()))), |args| args.list("args"))?;
+    let timeout = nanoseconds(call.timeout.unwrap_or(CALL_SECONDS).min(CALL_SECONDS), "timeout")?;
+    let id = call.id.unwrap_or_else(|| format!("call-{}", unique()));
+    if let Some(reason) = bad_own_id(&id) {
+        return Err(Problem::bad(format!("`{id}` can't be an id: {reason}")));
+    }
+    let entity = entity(&name, &key)?;
+    let command = Command::Call { id: id.clone(), entity, operation, args, timeout: Some(timeout) };
+    match service.command(command).await? {
+        Reply::Answered(Ok(value)) => {
+            Ok(Json(json!({"id": id, "result": forms::data(&value)})).into_response())
+        }
+        Reply::Answered(Err(failure)) => {
+            let title = error::title(&failure.value.decode());
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "operation_failed", title)
+                .with("id", json!(id))
+                .with("error", forms::data(&failure.value)))
+        }
+        Reply::Unanswered => {
+            let body = json!({"id": id, "result": null, "answered": false});
+            Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+        }
+        Reply::Unknown => Err(no_entity(&name)),
+        Reply::Taken { error, .. } => Err(Problem::taken(&error)),
         Reply::Refused(reason) => Err(Problem::refused(reason)),
         _ => Err(unexpected()),
     }

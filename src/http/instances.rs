@@ -16,7 +16,7 @@ use crate::api::{Command, Queries, Reply, Starting};
 use crate::archive::forms;
 use crate::engine::{self, ChangeKind, InstanceRecord, Lifecycle, Steps};
 use crate::host;
-use crate::machine::{Data, IfExists, Value};
+use crate::machine::{Data, IfExists, Value, options};
 
 use super::catalog::{Item, Wanted};
 use super::feed::News;
@@ -43,6 +43,7 @@ pub fn routes() -> Router<Service> {
         .route("/instances/{id}/events/{event}", post(raise))
         .route("/instances/{id}/suspend", post(suspend))
         .route("/instances/{id}/resume", post(resume))
+        .route("/instances/{id}/cancel", post(cancel))
         .route("/instances/{id}/terminate", post(terminate))
         .route("/instances/{id}/rewind", post(rewind))
         .route("/instances/{id}/restart", post(restart))
@@ -432,6 +433,37 @@ async fn resume(
     Ok(accepted())
 }
 
+/// The body of a cancellation.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Cancelling {
+    reason: Option<String>,
+    /// The number of seconds for the clean-up.
+    grace: Option<f64>,
+}
+
+async fn cancel(
+    _: Operator,
+    State(service): State<Service>,
+    Path(id): Path<String>,
+    Input(cancelling): Input<Option<Cancelling>>,
+) -> Result<Response, Problem> {
+    let Cancelling { reason, grace } = cancelling.unwrap_or_default();
+    let grace = grace.map_or(Ok(options::GRACE), |grace| nanoseconds(grace, "grace"))?;
+    let reason = Data::of(&reason.map_or(Value::Null, Value::str));
+    tell(&service, &id, Command::Cancel { id: id.clone(), reason, grace }).await?;
+    Ok(accepted())
+}
+
+/// Reads a number of seconds. `name` names it in an error.
+pub fn nanoseconds(seconds: f64, name: &str) -> Result<i64, Problem> {
+    // Three hundred years fit in 64 bits of nanoseconds.
+    match (0.0..=9e9).contains(&seconds) {
+        true => Ok((seconds * 1e9) as i64),
+        false => Err(Problem::bad(format!("`{name}` is a number of seconds, not negative"))),
+    }
+}
+
 /// The body of a termination.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -569,6 +601,7 @@ struct Batch {
 enum Action {
     Suspend,
     Resume,
+    Cancel,
     Terminate,
     Rewind,
     Purge,
@@ -610,6 +643,10 @@ async fn batch(
         let outcome = match batch.action {
             Action::Suspend => tell(&service, &id, Command::Suspend { id: id.clone() }).await,
             Action::Resume => tell(&service, &id, Command::Resume { id: id.clone() }).await,
+            Action::Cancel => {
+                let command = Command::Cancel { id: id.clone(), reason: why, grace: options::GRACE };
+                tell(&service, &id, command).await
+            }
             Action::Terminate => {
                 tell(&service, &id, Command::Terminate { id: id.clone(), why, children: true }).await
             }
