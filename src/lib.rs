@@ -22,6 +22,8 @@ pub mod compress;
 #[doc(hidden)]
 pub mod core;
 #[doc(hidden)]
+pub mod cron;
+#[doc(hidden)]
 pub mod engine;
 #[doc(hidden)]
 pub mod explore;

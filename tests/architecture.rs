@@ -16,6 +16,7 @@ const LAYERS: [&str; 24] = [
     "internal",
     "kv",
     "compress",
+    "cron",
     "resident",
     "syntax",
     "os",

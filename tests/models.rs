@@ -372,6 +372,7 @@ fn statement(random: &mut Random, text: &mut String, script: bool) {
         8 => safely(child),
         9 => safely(format!("all([async {child}, async Box(\"{a}\").add({n})])")),
         10 => safely(format!("race({{child: async {child}, late: async sleep({}s)}})", n + 1)),
+        11 if n == 2 => format!("h = start {child} after 1s"),
         11 => format!("h = start {child}"),
         12 => format!("if h != null {{ {} }}", safely("wait(h)".into())),
         13 => format!("if h != null {{ {} }}", safely(format!("terminate(h, {n})"))),

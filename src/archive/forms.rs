@@ -56,6 +56,7 @@ pub fn instance(record: &InstanceRecord) -> Json {
     });
     match &record.status {
         Status::Running | Status::Suspended => {}
+        Status::Scheduled { due, .. } => out["begins"] = json!(format::instant(*due)),
         Status::Terminated(why) => out["why"] = data(why),
         Status::Completed(value) => out["result"] = data(value),
         Status::Failed(failure) => out["error"] = error(failure),

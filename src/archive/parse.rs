@@ -148,7 +148,10 @@ fn read_call(json: &Json) -> Option<ClientCall> {
 }
 
 fn read_instance(json: &Json) -> Option<InstanceRecord> {
+    let begins = json.get("begins").and_then(read_time);
     let status = match json["status"].as_str()? {
+        "scheduled" => Status::Scheduled { due: begins?, suspended: false },
+        "suspended" if begins.is_some() => Status::Scheduled { due: begins?, suspended: true },
         "running" => Status::Running,
         "suspended" => Status::Suspended,
         "terminated" => Status::Terminated(read_data(&json["why"])?),

@@ -186,8 +186,9 @@ effects! {
         Suspend "suspend" 1 1 EFFECTFUL;
         /// Resumes a suspended instance.
         Resume "resume" 1 1 EFFECTFUL;
-        /// Starts an orchestration. The machine makes an orchestration request of it.
-        Start "start" 3 3 EFFECTFUL;
+        /// Starts an orchestration, now, after a time or at an instant. The machine makes an
+        /// orchestration request of it.
+        Start "start" 3 5 EFFECTFUL;
         /// Signals an operation of an entity. The machine makes an operation request of it.
         Signal "signal" 4 4 EFFECTFUL;
         /// Cancels an instance, given its id and options. The machine makes the arguments of the

@@ -140,6 +140,9 @@ const OTHERS: &[Builtin] = &[
     scheduling("any", 1),
     scheduling("race", 1),
     scheduling("section", 2),
+    // The first task to settle, by its index or its name; and all tasks, once all have settled.
+    scheduling("select", 1),
+    scheduling("settle", 1),
     // Scopes of a fiber: when a scope fails, the tasks that began in it are cancelled.
     Builtin { name: "scope", min: 1, max: 1, kind: Kind::Scheduling, contexts: Contexts::ALL },
     Builtin { name: "scope_end", min: 2, max: 2, kind: Kind::Scheduling, contexts: Contexts::ALL },
@@ -176,6 +179,8 @@ const OTHERS: &[Builtin] = &[
     native("check_limit", 1),
     native("check_options", 3),
     native("closest", 2),
+    native("receive_limit", 1),
+    native("all_waits", 1),
     // Lists.
     native("list_get", 2),
     native("list_slice", 3),
@@ -292,6 +297,9 @@ const OTHERS: &[Builtin] = &[
     native("time_parse_duration", 1),
     native("cron_parse", 1),
     native("cron_next", 3),
+    // Schedules.
+    native("schedule_next", 3),
+    native("schedule_due", 5),
     // Bytes.
     native("bytes_of", 1),
     native("bytes_text", 1),

@@ -37,7 +37,7 @@ macro_rules! std_modules {
 
 std_modules!(
     "prelude", "list", "string", "record", "math", "json", "csv", "toml", "yaml", "regex", "time", "bytes",
-    "gzip", "http", "url", "fs", "path", "exec", "args", "log", "task", "retry", "saga", "set", "map",
+    "gzip", "http", "url", "fs", "path", "exec", "args", "log", "task", "retry", "saga", "schedule", "set", "map",
     "random", "uuid", "hash", "base64", "bits", "char", "cron", "repl"
 );
 
@@ -319,6 +319,7 @@ fn declare(program: &mut Program, module: ModuleId) {
             StmtKind::Entity(entity) => (GlobalKind::Entity, &entity.name, 1, 1),
             StmtKind::Test(name, _) => (GlobalKind::Test, name, 0, 0),
             StmtKind::Property(property) => (GlobalKind::Property, &property.name, 0, 0),
+            StmtKind::Schedule(schedule) => (GlobalKind::Schedule, &schedule.name, 0, 1),
             StmtKind::Mock(tree::Mock { target, .. }) => match target.last() {
                 Some(name) => (GlobalKind::Mock, name, 0, 0),
                 None => continue,

@@ -176,12 +176,17 @@ pub enum GlobalKind {
     Test,
     Mock,
     Property,
+    // A declaration that no name can mean either.
+    Schedule,
 }
 
 impl GlobalKind {
     /// Returns whether no name can mean such a declaration.
     pub fn has_no_name(self) -> bool {
-        matches!(self, GlobalKind::Test | GlobalKind::Mock | GlobalKind::Property)
+        matches!(
+            self,
+            GlobalKind::Test | GlobalKind::Mock | GlobalKind::Property | GlobalKind::Schedule
+        )
     }
 
     /// Returns the word for it in messages.
@@ -195,6 +200,7 @@ impl GlobalKind {
             GlobalKind::Test => "test",
             GlobalKind::Mock => "the mock of",
             GlobalKind::Property => "property",
+            GlobalKind::Schedule => "schedule",
         }
     }
 }

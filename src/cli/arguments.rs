@@ -356,6 +356,8 @@ pub struct List {
 pub enum Status {
     Running,
     Suspended,
+    /// Started, and to begin at a later time
+    Scheduled,
     Completed,
     Failed,
     Terminated,
@@ -379,6 +381,9 @@ pub struct Start {
     /// What to do if the id is taken
     #[arg(long, value_enum, default_value_t = WhenThere::Join, requires = "id")]
     pub if_exists: WhenThere,
+    /// Begin after this duration
+    #[arg(long, value_name = "DURATION")]
+    pub after: Option<String>,
     #[command(flatten)]
     pub may: May,
     #[command(flatten)]

@@ -30,6 +30,12 @@ pub(super) fn arguments(texts: &[String]) -> Result<Data, Problem> {
     data(&Value::list(texts.iter().map(|text| argument(text)).collect::<Result<_, _>>()?))
 }
 
+fn duration(text: &str) -> Result<i64, Problem> {
+    super::table::duration(text).ok_or_else(|| {
+        Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
+    })
+}
+
 /// Begins an instance of an orchestration, and prints its id to standard output.
 pub fn start(start: Start) -> Result<u8, Problem> {
     start.id.as_deref().map_or(Ok(()), own_id)?;
@@ -43,10 +49,13 @@ pub fn start(start: Start) -> Result<u8, Problem> {
         return Err(Problem { hint, ..Problem::new(USAGE, title) });
     }
     let args = arguments(&start.args)?;
+    let after = start.after.as_deref().map(duration).transpose()?;
     let store = Access::open_or_make(&start.store.store)?;
     let id = start.id.as_deref().unwrap_or_default();
     let mut record = InstanceRecord::new(id, image.code.hash, &file, &start.name, args, host::now());
     record.permissions = permissions;
+    let due = after.map(|after| record.created.saturating_add(after));
+    record.begins_later(due);
     let modules = code.sources.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect();
     let named = start.id.is_none().then(|| start.name.clone());
     let if_exists = start.if_exists.into();

@@ -38,6 +38,7 @@ pub fn filter(wanted: &Filter) -> Result<InstanceFilter, Problem> {
     let lifecycle = |status: &Wanted| match status {
         Wanted::Running => Lifecycle::Running,
         Wanted::Suspended => Lifecycle::Suspended,
+        Wanted::Scheduled => Lifecycle::Scheduled,
         Wanted::Completed => Lifecycle::Completed,
         Wanted::Failed => Lifecycle::Failed,
         Wanted::Terminated => Lifecycle::Terminated,
@@ -236,8 +237,11 @@ pub fn show(one: One) -> Result<u8, Problem> {
         ("file", record.file.clone()),
         ("program", record.program.to_string()),
         ("args", shown_data(&record.args).trim_start_matches('[').trim_end_matches(']').to_string()),
-        ("began", time(record.created)),
+        (if record.status.begins().is_some() { "started" } else { "began" }, time(record.created)),
     ];
+    if let Some(due) = record.status.begins() {
+        lines.push(("begins", time(due)));
+    }
     if let Some(ended) = record.ended {
         lines.push(("ended", format!("{} (after {})", time(ended), took(ended - record.created))));
     }
@@ -263,7 +267,7 @@ pub fn show(one: One) -> Result<u8, Problem> {
     lines.push(("steps", steps.len().to_string()));
     match &record.status {
         State::Terminated(why) => lines.push(("why", shown_data(why))),
-        State::Running | State::Suspended => {
+        State::Running | State::Suspended | State::Scheduled { .. } => {
             lines.extend(open.iter().map(|row| ("waits for", row.with_due())))
         }
         State::Completed(value) => lines.push(("result", shown_data(value))),

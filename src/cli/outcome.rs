@@ -32,7 +32,7 @@ pub fn outcome(store: &dyn Queries, id: &str, as_json: bool, shows: Shows) -> Re
         serde_json::from_str(&values::from_data(data)).unwrap_or_default()
     };
     let (code, shown) = match &record.status {
-        Status::Running | Status::Suspended => return Ok(0),
+        Status::Running | Status::Suspended | Status::Scheduled { .. } => return Ok(0),
         Status::Completed(value) => {
             let is_shown = match shows {
                 Shows::Nothing => false,

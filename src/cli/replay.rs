@@ -72,8 +72,13 @@ pub fn replay(replay: Replay) -> Result<u8, Problem> {
         Replayed::Incompatible(reason) => {
             return Err(unreadable(format!("{} can't be replayed: {reason}", record.id)));
         }
-        Replayed::Ended(Status::Running | Status::Suspended) | Replayed::Computes => {
+        Replayed::Ended(Status::Running | Status::Suspended | Status::Scheduled { .. })
+        | Replayed::Computes => {
             note(&format!("{} stands where its history ends, computing", record.id));
+            0
+        }
+        Replayed::Waits(_) if record.status.begins().is_some() => {
+            note(&format!("{} has not begun", record.id));
             0
         }
         Replayed::Waits(open) => {

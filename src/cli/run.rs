@@ -154,13 +154,13 @@ fn go_on(host: &mut Host, known: &InstanceRecord) -> Result<(), Problem> {
     let id = &known.id;
     is_script(known)?;
     match &known.status {
-        Status::Running => {
+        Status::Running | Status::Scheduled { suspended: false, .. } => {
             // The mistakes of a program that cannot run any more are shown.
             program::stored(host.store(), known.program, id, &known.file)?;
             host.restrict_instance(known);
             host.watch(id);
         }
-        Status::Suspended => return Err(suspended(id)),
+        status if status.is_suspended() => return Err(suspended(id)),
         _ => note(&format!("{id} has ended already")),
     }
     Ok(())
@@ -189,7 +189,7 @@ fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Pr
         None => access::instances(&store, &running())?,
     };
     if let [record] = &records[..]
-        && record.status == Status::Suspended
+        && record.status.is_suspended()
     {
         return Err(suspended(&record.id));
     }

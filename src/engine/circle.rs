@@ -33,7 +33,7 @@ type Waits = BTreeMap<Arc<str>, Vec<Wait>>;
 impl Instance {
     /// Whether the instance waits for nothing but the answers to its requests.
     pub fn may_only_wait(&self) -> bool {
-        let rests = self.waits() && self.evaluation.rests() && !self.is_suspended();
+        let rests = self.waits() && self.evaluation.rests() && !self.is_held_up();
         rests && !self.arrivals.has_answer() && !self.evaluation.open.is_empty()
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::machine::{Data, ErrorData, Value};
+use crate::machine::{Data, ErrorData, IfExists, Value};
 
 use super::address::{Address, Waiter};
 use super::events::{Leaving, Output};
@@ -12,7 +12,7 @@ use super::known::{Known, known_id};
 use super::message::{Mail, Message};
 use super::open::Children;
 use super::record::{InstanceRecord, Status};
-use super::run::{handle, outcome_of, take_mail, unknown};
+use super::run::{NO_REQUEST, handle, outcome_of, take_mail, unknown};
 use super::step::Engine;
 
 impl Engine {
@@ -22,6 +22,16 @@ impl Engine {
         if instance.has_ended() && instance.is_live() {
             let record = instance.record.clone();
             self.refuse(id, &mail, Some(&record));
+            return Ok(());
+        }
+        if let (Message::Cancel { what, of }, Some(_)) = (&mail.message, instance.record.status.begins()) {
+            // There is nothing to clean up in an instance that has not begun.
+            let (why, by) = (what.reason.clone(), of.clone());
+            let from = [mail.from.as_str(), "+"].concat();
+            let to = Address::Instance(id.clone());
+            self.taken(&to, &mail);
+            let message = Message::Terminate { why, children: true, by };
+            self.send(to, from, mail.root.clone(), mail.ack.clone(), message);
             return Ok(());
         }
         if let (Some(ack), true) = (&mail.ack, mail.message.is_for_later()) {
@@ -49,6 +59,11 @@ impl Engine {
         self.changed.push(id.clone());
         let Some(instance) = self.residents.get_mut(id) else { return };
         match &mail.message {
+            Message::Begin(wanted, IfExists::Supersede) if instance.record.program != wanted.program => {
+                let wanted = wanted.clone();
+                self.supersede(id, mail, &wanted, now);
+                return;
+            }
             Message::Begin(wanted, if_exists) => {
                 let known = &mut instance.record;
                 if let Known::Taken(error) = known_id(known, wanted, *if_exists) {
@@ -69,9 +84,13 @@ impl Engine {
                 instance.record.waiters.push(waiter.clone());
                 instance.record_changed = true;
             }
-            Message::Suspend if instance.record.status == Status::Running => {
-                instance.record.status = Status::Suspended;
+            Message::Suspend if !instance.is_suspended() && !instance.has_ended() => {
+                instance.record.status = match instance.record.status {
+                    Status::Scheduled { due, .. } => Status::Scheduled { due, suspended: true },
+                    _ => Status::Suspended,
+                };
                 instance.record_changed = true;
+                self.scheduler.clear_timer(id, NO_REQUEST);
                 // A suspended instance takes in no answers. They are stored, so that they outlive
                 // the process.
                 let inbox = match fault::is_in(Fault::SuspensionForgets) {
@@ -82,15 +101,20 @@ impl Engine {
                     self.keep_answer(id, answer, came.time, now);
                 }
             }
-            Message::Resume if instance.record.status == Status::Suspended => {
+            Message::Resume if instance.is_suspended() => {
                 // The instance takes in the answers that have come before it does anything else.
-                instance.record.status = Status::Running;
+                instance.record.status = match instance.record.status {
+                    Status::Scheduled { due, .. } => Status::Scheduled { due, suspended: false },
+                    _ => Status::Running,
+                };
                 instance.record_changed = true;
+                self.begin_if_due(id);
             }
             Message::Terminate { why, children, by } => {
                 if by.is_some() && *by != instance.record.parent {
                     return;
                 }
+                self.scheduler.clear_timer(id, NO_REQUEST);
                 instance.terminated(why.clone(), now);
                 let children = if *children { Children::Terminated } else { Children::Left };
                 self.finish(id, children, now);

@@ -3,6 +3,7 @@
 use crate::builtins::Effect;
 use crate::machine::options::{self, Child};
 use crate::machine::{Cancellation, Canceller, Data, IfExists, RequestKind, Value, format};
+use crate::syntax::tree::SCHEDULES;
 
 use super::address::{Address, Waiter};
 use super::arrivals::first_text;
@@ -89,10 +90,15 @@ fn begin(
     let is_automatic = child.id.is_none() || child.attempt > 1;
     let id = child.id.unwrap_or_else(|| asker.child_id(seq));
     let mut record = InstanceRecord::new(&id, *program, file, name, args, now);
-    record.root = root.clone();
+    // Each run of a schedule is a root, since a schedule goes on for ever.
+    record.root = match asker.function.starts_with(SCHEDULES) {
+        true => id.clone(),
+        false => root.clone(),
+    };
     record.permissions = permissions.clone();
     record.attempt = child.attempt.max(1);
     record.owner = is_automatic.then(|| owner.clone());
+    record.begins_later(child.later.and_then(|later| later.due(now)));
     let waiter = asker.waiter(seq);
     let mut ack = None;
     match start {

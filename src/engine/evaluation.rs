@@ -134,6 +134,11 @@ impl Evaluation {
         !matches!(self.phase, Phase::Unevaluated)
     }
 
+    /// Whether the instance was terminated before it did anything, as its history says.
+    pub fn never_ran(&self) -> bool {
+        !self.has_run() && matches!(self.past.front(), Some(Entry::Terminated { .. }))
+    }
+
     /// Whether the evaluation is between two turns, and not at its end.
     pub fn is_between(&self) -> bool {
         matches!(self.phase, Phase::Between)

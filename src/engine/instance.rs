@@ -181,7 +181,12 @@ impl Instance {
     }
 
     pub fn is_suspended(&self) -> bool {
-        self.record.status == Status::Suspended
+        self.record.status.is_suspended()
+    }
+
+    /// Whether the instance does nothing by itself: it is suspended, or has not begun.
+    pub fn is_held_up(&self) -> bool {
+        self.is_suspended() || self.record.status.begins().is_some()
     }
 
     pub fn has_ended(&self) -> bool {
@@ -192,6 +197,9 @@ impl Instance {
     pub fn is_active(&self) -> bool {
         if self.is_suspended() {
             return false;
+        }
+        if self.record.status.begins().is_some() {
+            return true;
         }
         // An instance that was read where only clients are served stands where its history ends,
         // which may be in the middle of a turn.
@@ -247,6 +255,11 @@ impl Instance {
     /// history or from the arrivals. The end is held back if `holds_end`, or while lines of the
     /// instance are not out.
     pub fn advance(&mut self, fuel: u64, now: i64, holds_end: bool, watch: Watch<'_>) -> Advance {
+        if self.evaluation.never_ran() {
+            let Instance { evaluation, arrivals, journal, .. } = self;
+            let mut around = Around { journal, arrivals, now, watch };
+            return evaluation.replay(&mut around).unwrap_or(Advance::Ended);
+        }
         let was_live = self.is_live();
         let (progress, spent) = self.evaluation.run(fuel);
         self.saving.computed(spent);

@@ -30,7 +30,8 @@ pub fn known_id(known: &InstanceRecord, wanted: &InstanceRecord, if_exists: IfEx
             Known::Taken(ids::taken(&known.id, &this, &other))
         }
         IfExists::Fail => Known::Taken(ids::exists(&known.id, &shown(known), &shown(wanted))),
-        IfExists::Replace if known.status.is_ended() => Known::Replaces,
+        IfExists::Replace | IfExists::Supersede if known.status.is_ended() => Known::Replaces,
+        IfExists::Supersede => Known::Joins,
         IfExists::Replace => Known::Taken(not_ended(known, wanted, &known.id)),
     }
 }

@@ -181,6 +181,7 @@ impl Engine {
         for mail in { mail }.drain() {
             sure(self.arrive(&id, mail), "an instance that was added is in memory");
         }
+        self.begin_if_due(&id);
         if !self.holds_back(&id, self.scheduler.now) {
             self.wake(&id);
         }

@@ -66,6 +66,9 @@ pub enum Status {
     Failed(ErrorData),
     /// Ended by somebody, with the reason given.
     Terminated(Data),
+    /// Started, and not begun before `due`, in nanoseconds since 1970. While it is suspended, it
+    /// does not begin at all.
+    Scheduled { due: i64, suspended: bool },
 }
 
 /// [`Status`] without its values.
@@ -77,6 +80,8 @@ pub enum Lifecycle {
     Completed,
     Failed,
     Terminated,
+    /// Started, and to begin at a later time.
+    Scheduled,
 }
 
 impl Lifecycle {
@@ -88,6 +93,7 @@ impl Lifecycle {
             Lifecycle::Completed => "completed",
             Lifecycle::Failed => "failed",
             Lifecycle::Terminated => "terminated",
+            Lifecycle::Scheduled => "scheduled",
         }
     }
 }
@@ -97,7 +103,8 @@ impl Status {
     pub fn lifecycle(&self) -> Lifecycle {
         match self {
             Status::Running => Lifecycle::Running,
-            Status::Suspended => Lifecycle::Suspended,
+            Status::Suspended | Status::Scheduled { suspended: true, .. } => Lifecycle::Suspended,
+            Status::Scheduled { .. } => Lifecycle::Scheduled,
             Status::Completed(_) => Lifecycle::Completed,
             Status::Failed(_) => Lifecycle::Failed,
             Status::Terminated(_) => Lifecycle::Terminated,
@@ -111,13 +118,26 @@ impl Status {
 
     /// Whether the instance has ended.
     pub fn is_ended(&self) -> bool {
-        !matches!(self, Status::Running | Status::Suspended)
+        !matches!(self, Status::Running | Status::Suspended | Status::Scheduled { .. })
+    }
+
+    /// Whether the instance is suspended.
+    pub fn is_suspended(&self) -> bool {
+        self.lifecycle() == Lifecycle::Suspended
+    }
+
+    /// Returns when the instance begins, if it has not begun.
+    pub fn begins(&self) -> Option<i64> {
+        match self {
+            Status::Scheduled { due, .. } => Some(*due),
+            _ => None,
+        }
     }
 
     /// Returns the result for those that wait for the instance; `None` if it has not ended.
     pub fn result(&self, id: &str) -> Option<Result<Data, ErrorData>> {
         match self {
-            Status::Running | Status::Suspended => None,
+            Status::Running | Status::Suspended | Status::Scheduled { .. } => None,
             Status::Completed(value) => Some(Ok(value.clone())),
             Status::Failed(error) => Some(Err(error.clone())),
             Status::Terminated(why) => {
@@ -165,6 +185,13 @@ impl InstanceRecord {
             first: 0,
             chunks: 0,
             permissions: Permissions::default(),
+        }
+    }
+
+    /// Lets the instance begin at a later time, if there is one.
+    pub fn begins_later(&mut self, due: Option<i64>) {
+        if let Some(due) = due {
+            self.status = Status::Scheduled { due, suspended: false };
         }
     }
 

@@ -49,8 +49,10 @@ pub fn state_at_end(image: &Rc<Image>, record: InstanceRecord, history: History)
 
 /// Replays a history to its end.
 pub fn replay(image: &Rc<Image>, record: InstanceRecord, history: History, watch: Watcher<'_>) -> Replayed {
+    let has_begun = record.status.begins().is_none();
     let mut instance = match Instance::new(image, record, history) {
-        Ok(instance) => instance,
+        Ok(instance) if has_begun => instance,
+        Ok(_) => return Replayed::Waits(Vec::new()),
         Err(reason) => return Replayed::Incompatible(reason),
     };
     let mut recorded = true;

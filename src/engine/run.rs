@@ -29,6 +29,9 @@ const SLICE: u64 = 100_000;
 /// The number of answers that one turn consumes at most.
 const ANSWERS: usize = 256;
 
+/// The number of a timer that is of no request.
+pub(super) const NO_REQUEST: u64 = u64::MAX;
+
 /// A turn of an instance.
 struct Turn {
     /// The fuel that all turns before this one used.
@@ -112,7 +115,7 @@ impl Engine {
                 if instance.has_ended() {
                     return Stop::Gone;
                 }
-                let held_up = instance.is_suspended() || !self.goes_on;
+                let held_up = instance.is_held_up() || !self.goes_on;
                 if (held_up || instance.can_be_ended())
                     && let Some(mail) = instance.arrivals.mail.control.pop_front()
                 {
@@ -147,7 +150,7 @@ impl Engine {
         // An evaluation that takes longer than a turn can be terminated between turns.
         instance.residency.end_turn(is_used_up);
         if instance.is_live() {
-            if !instance.is_suspended() && self.goes_on && !instance.is_seen_to() {
+            if !instance.is_held_up() && self.goes_on && !instance.is_seen_to() {
                 self.dispatch(id, now);
                 self.changed.push(id.clone());
                 let Some(same) = self.residents.instances.get_mut(id) else { return };
@@ -287,8 +290,15 @@ impl Engine {
         if instance.record.life != life {
             return;
         }
-        let Some(open) = instance.evaluation.open.get(&seq) else { return };
+        let Some(open) = instance.evaluation.open.get(&seq) else {
+            if timer == Timer::Begin {
+                self.begin_if_due(id);
+            }
+            return;
+        };
         match timer {
+            // This timer is of no request.
+            Timer::Begin => {}
             Timer::Sleep => {
                 let step = StepId::of(id, &instance.record, open);
                 self.answer(step, Ok(Data::null()), Vec::new(), due);
@@ -305,6 +315,20 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Lets an instance begin that was started for a later time, or sets the timer for it.
+    pub(super) fn begin_if_due(&mut self, id: &Arc<str>) {
+        let Some(instance) = self.residents.get_mut(id).filter(|_| self.goes_on) else { return };
+        let Status::Scheduled { due, suspended: false } = instance.record.status else { return };
+        if due > self.scheduler.now {
+            self.scheduler.set_timer(due, id, instance.record.life, NO_REQUEST, Timer::Begin);
+            return;
+        }
+        instance.record.status = Status::Running;
+        instance.record_changed = true;
+        self.changed.push(id.clone());
+        self.wake(id);
     }
 
     /// Handles a request without an answer in time. Its time was over at `due`.
@@ -382,7 +406,7 @@ pub(super) fn outcome_of(status: &Status) -> Ending {
         Status::Completed(value) => Ending::Completed(value),
         Status::Failed(error) => Ending::Failed(error),
         Status::Terminated(why) => Ending::Terminated(why),
-        status @ (Status::Running | Status::Suspended) => {
+        status @ (Status::Running | Status::Suspended | Status::Scheduled { .. }) => {
             sure(Err(status.word()), "an instance that is finished has ended")
         }
     }

@@ -91,7 +91,7 @@ impl Engine {
                     (Address::entity(entity), message)
                 }
                 RequestKind::Orchestration { name, options, .. } => {
-                    let Child { id, if_exists, .. } = options::recorded_child(&options);
+                    let Child { id, if_exists, later, .. } = options::recorded_child(&options);
                     let owner = id.is_none().then(|| sender.owner.clone()).flatten();
                     let id = id.unwrap_or_else(|| started_id(&sender.from, request.seq));
                     self.programs.know(&sender.image);
@@ -100,6 +100,7 @@ impl Engine {
                     record.root = root.to_string();
                     record.permissions = sender.permissions.clone();
                     record.owner = owner;
+                    record.begins_later(later.and_then(|later| later.due(now)));
                     (Address::instance(&id), Message::Begin(Box::new(record), if_exists))
                 }
                 RequestKind::Effect(effect) => match message(effect, &request.args) {

@@ -9,6 +9,7 @@ use crate::builtins::{Effect, Route};
 use crate::kv::Batch;
 use crate::machine::{Data, EntityId};
 use crate::permissions::Permissions;
+use crate::syntax::tree::SCHEDULES;
 
 use super::address::Address;
 use super::calls::Calls;
@@ -134,12 +135,12 @@ impl Engine {
     }
 
     /// Whether nothing goes on by itself: all instances under way wait for events that only a
-    /// client can send.
+    /// client can send, or are schedules, which go on for ever.
     pub fn is_quiet(&self) -> bool {
         !self.is_ready()
             && self.wanted.is_empty()
             && !self.programs.are_awaited()
-            && self.active.is_empty()
+            && self.active.iter().all(|id| id.starts_with(SCHEDULES))
             && self.entities.busy == 0
             && self.outbox.is_empty()
             && self.outputs.is_empty()

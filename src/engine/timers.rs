@@ -14,6 +14,8 @@ pub enum Timer {
     Timeout,
     /// The next attempt at an activity begins.
     Retry,
+    /// An instance begins that was started for a later time. The timer is of no request.
+    Begin,
 }
 
 /// Timers in the order in which they are due. Each key has at most one timer. Equal times keep the

@@ -75,6 +75,9 @@ mod tests {
             ("for i in 0 .. n{print( i )}", "for i in 0..n { print(i) }\n"),
             ("let {a,..r}={ b:1,.. c }", "let {a, ..r} = {b: 1, ..c}\n"),
             ("fn(x)=>!x", "fn (x) => !x\n"),
+            ("start f(x)  at(now() + 1h)", "start f(x) at (now() + 1h)\n"),
+            ("at(1)", "at(1)\n"),
+            ("schedule  \"@daily\" in \"UTC\" start f( )", "schedule \"@daily\" in \"UTC\" start f()\n"),
             ("entity C{state{n:0};on get()=>state}", "entity C { state {n: 0}; on get() => state }\n"),
             (
                 "entity C {\nstate [1]\non get(i)=>state [i]\n}",

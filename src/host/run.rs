@@ -183,7 +183,11 @@ impl Host {
         record.permissions = record.permissions.and(&self.settings.permissions);
         self.clients.watch(&record.id);
         if let Some(image) = self.program(record.program) {
-            self.feed(Event::Begin { record, image });
+            let main = record.clone();
+            self.feed(Event::Begin { record, image: image.clone() });
+            if let Err(reason) = self.serving().schedules(&main, &image) {
+                self.terminal.log("error", &format!("the schedules of {} are not seen to: {reason}", main.file));
+            }
         }
     }
 

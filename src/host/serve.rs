@@ -7,10 +7,11 @@
 use std::rc::Rc;
 
 use crate::check;
-use crate::engine::query;
+use crate::engine::query::{self, InstanceFilter, Paging};
 use crate::engine::{
-    Address, ClientCall, Engine, Event, InstanceRecord, Known, Message as Sent, Tree, build_image, deployed,
-    function, known_id, known_image, not_ended, orchestrations, read_call, read_record, rewind,
+    Address, ClientCall, Engine, Event, InstanceRecord, Known, Message as Sent, SCHEDULES, Tree, build_image,
+    deployed, deployment, function, known_id, known_image, not_ended, orchestrations, read_call, read_record,
+    rewind,
 };
 use crate::machine::{Cancellation, Canceller, Data, EntityId, ErrorData, IfExists, Image, bad_own_id};
 use crate::permissions::Permissions;
@@ -122,6 +123,10 @@ impl Serving<'_> {
             }
         }
         record.root = record.id.clone();
+        // The time counts from now, by the clock of the store.
+        let after = record.status.begins().map(|due| due.saturating_sub(record.created));
+        let due = after.map(|after| self.now().saturating_add(after));
+        record.begins_later(due);
         record.permissions = record.permissions.and(&self.settings.permissions);
         let image = self.started_program(&record, &modules)?;
         if let Some(known) = read_record(&self.committer.view(), &record.id)? {
@@ -135,8 +140,12 @@ impl Serving<'_> {
                 }
             }
         }
+        let deployed = (!modules.is_empty()).then(|| (record.clone(), image.clone()));
         let id = record.id.clone();
         self.feed(Event::Begin { record, image });
+        if let Some((record, image)) = deployed {
+            self.schedules(&record, &image)?;
+        }
         Ok(Reply::Begun(id))
     }
 
@@ -169,8 +178,10 @@ impl Serving<'_> {
         let names = orchestrations(&image.code).into_iter().map(|(name, _)| name.to_string()).collect();
         self.images.insert(image.code.hash, image.clone());
         let permissions = permissions.and(&self.settings.permissions);
-        self.feed(Event::Deploy { image, file, permissions });
-        self.gather();
+        let mut main = InstanceRecord::new("", image.code.hash, &file, "", Data::default(), self.now());
+        main.permissions = permissions.clone();
+        self.feed(Event::Deploy { image: image.clone(), file, permissions });
+        self.schedules(&main, &image)?;
         Ok(Reply::Deployed(names))
     }
 
@@ -196,6 +207,26 @@ impl Serving<'_> {
             }
         }
         Ok(reply)
+    }
+
+    /// Begins the schedules of a program that was deployed with the start of an instance, and ends
+    /// those that its file does not declare any more.
+    pub(super) fn schedules(&mut self, main: &InstanceRecord, image: &Image) -> Result<(), String> {
+        self.gather();
+        let filter = InstanceFilter { prefix: SCHEDULES.to_string(), ..InstanceFilter::default() };
+        let (mut known, mut paging) = (Vec::new(), Paging::first(1_000));
+        loop {
+            let page = query::instances(&self.committer.view(), &filter, &paging)?;
+            known.extend(page.items);
+            match page.next {
+                Some(next) => paging.from = Some(next),
+                None => break,
+            }
+        }
+        for (to, message) in deployment(&image.code, main, &known) {
+            self.send_to(to, message);
+        }
+        Ok(())
     }
 
     /// Purges an ended instance whose place another one takes. Returns an error if the instance

@@ -224,7 +224,7 @@ async fn status(asked: &Asked, id: &str) -> Result<Response, Problem> {
     };
     let shown = Json(instance(&record, history.as_ref(), shows));
     let code = match record.status.lifecycle() {
-        Lifecycle::Running | Lifecycle::Suspended => {
+        Lifecycle::Scheduled | Lifecycle::Running | Lifecycle::Suspended => {
             let link = links(asked, id);
             let place = link["statusQueryGetUri"].as_str().unwrap_or_default();
             let place = HeaderValue::from_str(place).map_err(|_| instances::unexpected())?;

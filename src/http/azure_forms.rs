@@ -11,6 +11,7 @@ use crate::machine::{Value, error, format};
 /// Returns the name of a status.
 pub fn status(lifecycle: Lifecycle) -> &'static str {
     match lifecycle {
+        Lifecycle::Scheduled => "Pending",
         Lifecycle::Running => "Running",
         Lifecycle::Suspended => "Suspended",
         Lifecycle::Completed => "Completed",
@@ -27,7 +28,7 @@ pub fn lifecycle(word: &str) -> Option<Option<Lifecycle>> {
         ("completed", Some(Lifecycle::Completed)),
         ("failed", Some(Lifecycle::Failed)),
         ("terminated", Some(Lifecycle::Terminated)),
-        ("pending", None),
+        ("pending", Some(Lifecycle::Scheduled)),
         ("canceled", None),
         ("continuedasnew", None),
     ];
@@ -47,7 +48,7 @@ pub fn instance(record: &InstanceRecord, history: Option<&History>, shown: Shown
         Status::Completed(value) => forms::data(value),
         Status::Failed(failure) => json!(error::title(&failure.value.decode())),
         Status::Terminated(why) => forms::data(why),
-        Status::Running | Status::Suspended => Json::Null,
+        Status::Running | Status::Suspended | Status::Scheduled { .. } => Json::Null,
     };
     let last = history.and_then(|history| history.entries.last()).map(Entry::time);
     let updated = record.ended.or(last).unwrap_or(record.created);

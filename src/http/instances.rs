@@ -77,7 +77,8 @@ enum Order {
 
 /// Reads statuses that are separated by commas.
 pub fn lifecycles(text: &str) -> Result<Vec<Lifecycle>, Problem> {
-    const ALL: [Lifecycle; 5] = [
+    const ALL: [Lifecycle; 6] = [
+        Lifecycle::Scheduled,
         Lifecycle::Running,
         Lifecycle::Suspended,
         Lifecycle::Completed,
@@ -90,7 +91,7 @@ pub fn lifecycles(text: &str) -> Result<Vec<Lifecycle>, Problem> {
             let found = ALL.into_iter().find(|one| one.word().eq_ignore_ascii_case(word));
             found.ok_or_else(|| {
                 Problem::bad(format!("`{word}` is not a status"))
-                    .hint("running, suspended, completed, failed or terminated")
+                    .hint("scheduled, running, suspended, completed, failed or terminated")
             })
         })
         .collect()

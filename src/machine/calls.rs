@@ -172,6 +172,8 @@ impl Machine {
                     },
                     "all" => (How::All, tasks_of(&arg, "all")?),
                     "any" => (How::Any, tasks_of(&arg, "any")?),
+                    "select" => (How::Select, tasks_of(&arg, "select")?),
+                    "settle" => (How::Settle, tasks_of(&arg, "all")?),
                     _ => (How::Race, tasks_of(&arg, "race")?),
                 };
                 if tasks.iter().any(|task| Rc::ptr_eq(task, &fiber.task)) {

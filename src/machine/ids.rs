@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::syntax::tree::SCHEDULES;
+
 use super::address::bad_id;
 use super::compare::equal;
 use super::error::ErrorData;
@@ -18,10 +20,13 @@ pub enum IfExists {
     Fail,
     /// An ended instance is purged, and another one begins.
     Replace,
+    /// As `Replace`, and an instance of an earlier program that has not ended makes way too. Its
+    /// successor has its arguments, and is suspended if it was. Only schedules begin in this way.
+    Supersede,
 }
 
 impl IfExists {
-    /// The names of all variants.
+    /// The names of the variants that programs can choose.
     pub const NAMES: [&'static str; 3] = ["join", "fail", "replace"];
 
     pub fn named(name: &str) -> Option<IfExists> {
@@ -38,6 +43,7 @@ impl IfExists {
 /// contain a `:`, so chosen ones must not.
 pub fn bad_own_id(id: &str) -> Option<&'static str> {
     match bad_id(id) {
+        None if id.starts_with(SCHEDULES) => Some("`schedule/` begins the ids of schedules only"),
         None if id.contains(':') => Some("a `:` is in the ids of children only, which are made"),
         reason => reason,
     }

@@ -246,7 +246,12 @@ impl Machine {
         let Value::List(list) = &args[1] else { return Err(fail("internal", "arguments that are no list")) };
         op::fits(&image.code.functions[item.body as usize], list.len())?;
         self.child_options(&args[2])?;
-        let options = Data::encode_named(&args[2], "options")?;
+        let options = match (args.get(3), args.get(4)) {
+            (None, _) => args[2].clone(),
+            (Some(after), None) => options::beginning_later(&args[2], after, false)?,
+            (Some(_), Some(at)) => options::beginning_later(&args[2], at, true)?,
+        };
+        let options = Data::encode_named(&options, "options")?;
         let what = RequestKind::Orchestration { name: item.name.clone(), options, start: true };
         Ok((what, Data::encode_named(&args[1], "args")?))
     }

@@ -12,7 +12,6 @@ mod cancel;
 pub mod canonical;
 pub mod compare;
 pub mod coverage;
-pub mod cron;
 pub mod data;
 pub mod duration_text;
 mod durations;

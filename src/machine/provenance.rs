@@ -166,6 +166,24 @@ fn requests(failure: &Failure) -> &[u64] {
 
 /// Gives the error that stands for those of several tasks the provenance of all of them.
 pub(super) fn joined(mut failure: Fail, tasks: &[Rc<Task>]) -> Fail {
+    let all = requests_of(tasks);
+    if !all.is_empty() {
+        failure.trace = Some(Rc::new(Trace::from_requests(all)));
+    }
+    failure
+}
+
+/// Like [`joined`], for an error that keeps its trace.
+pub(super) fn with_all(mut failure: Fail, tasks: &[Rc<Task>]) -> Fail {
+    match &mut failure.trace {
+        Some(trace) => Rc::make_mut(trace).requests = requests_of(tasks),
+        None => return joined(failure, tasks),
+    }
+    failure
+}
+
+/// Returns the requests that the errors of failed tasks come from.
+fn requests_of(tasks: &[Rc<Task>]) -> Requests {
     let mut all = Requests::new();
     for task in tasks {
         if let Outcome::Failed(own) = &*task.outcome.borrow() {
@@ -174,10 +192,7 @@ pub(super) fn joined(mut failure: Fail, tasks: &[Rc<Task>]) -> Fail {
     }
     all.sort_unstable();
     all.dedup();
-    if !all.is_empty() {
-        failure.trace = Some(Rc::new(Trace::from_requests(all)));
-    }
-    failure
+    all
 }
 
 /// Records that an `all` has thrown the error of one task. The errors of its other tasks count only

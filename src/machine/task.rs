@@ -8,12 +8,15 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::cancel::Cause;
-use super::error::{Fail, fail, fail_with, type_error};
-use super::provenance::{joined, make_useless};
-use super::value::{Charge, Keys, List, Record, Value};
+use super::error::{Fail, Failure, fail, fail_with, type_error};
+use super::provenance::{joined, make_useless, with_all};
+use super::value::{Charge, Keys, List, Record, Value, intern};
 use super::{Fiber, Image, MAX_TASKS, Machine, TASK_BYTES, Wait};
 
 pub(crate) use super::value::{Outcome, Task};
+
+/// The number of tasks in one wait that cost as much fuel as a call.
+const TASKS_PER_FUEL: u64 = 16;
 
 /// The kind of a wait for tasks.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -22,6 +25,10 @@ pub(crate) enum How {
     All,
     Any,
     Race,
+    /// The first task to settle, by its index or its name. The task is not awaited.
+    Select,
+    /// All tasks, once all have settled.
+    Settle,
 }
 
 impl How {
@@ -33,7 +40,7 @@ impl How {
     /// Returns the cause with which this kind of wait cancels the losers, if it does.
     fn cause(self, image: &Image, fiber: &Fiber) -> Option<Cause> {
         let builtin = match self {
-            How::One | How::All => return None,
+            How::One | How::All | How::Select | How::Settle => return None,
             How::Any => "any",
             How::Race => "race",
         };
@@ -69,12 +76,15 @@ impl Join {
                 Outcome::Value(value) => Some(Ok(value)),
                 Outcome::Failed(failure) => Some(Err(Box::new(failure))),
             },
-            How::All if self.remaining > 0 => None,
-            How::All => {
+            How::All | How::Settle if self.remaining > 0 => None,
+            How::All | How::Settle => {
                 let mut values = Vec::with_capacity(self.tasks.len());
                 for at in 0..self.tasks.len() {
                     match outcome(at) {
                         Outcome::Value(value) => values.push(value),
+                        Outcome::Failed(failure) if self.how == How::Settle => {
+                            return Some(Err(self.several_failed(failure)));
+                        }
                         Outcome::Failed(failure) => return Some(Err(Box::new(failure))),
                         Outcome::Running => return None,
                     }
@@ -84,7 +94,7 @@ impl Join {
                     None => Value::list(values),
                 }))
             }
-            How::Any | How::Race => None,
+            How::Any | How::Race | How::Select => None,
         }
     }
 
@@ -103,17 +113,44 @@ impl Join {
             (How::All, Outcome::Failed(failure)) => Some(Err(Box::new(failure))),
             (How::Any | How::Race, Outcome::Value(value)) => Some(Ok(named(value))),
             (How::Race, Outcome::Failed(failure)) => Some(Err(Box::new(failure))),
+            (How::Select, _) => Some(Ok(match &self.keys {
+                Some(keys) => Value::str(&*keys.names()[at]),
+                None => Value::Int(at as i64),
+            })),
             (How::Any, Outcome::Failed(_)) if self.remaining == 0 => Some(Err(self.all_failed())),
             _ => self.result(),
         }
     }
 
-    fn all_failed(&self) -> Fail {
+    /// Returns the errors of the failed tasks.
+    fn errors(&self) -> Vec<Value> {
         let errors = self.tasks.iter().filter_map(|task| match &*task.outcome.borrow() {
             Outcome::Failed(failure) => Some(failure.value.clone()),
             _ => None,
         });
-        let errors: Vec<Value> = errors.collect();
+        errors.collect()
+    }
+
+    /// Returns the error of the first failed task, with the errors of all.
+    fn several_failed(&self, first: Failure) -> Fail {
+        let errors = Value::list(self.errors());
+        let value = match &first.value {
+            Value::Record(record) => {
+                let mut record = (**record).clone();
+                record.set(intern("errors"), errors);
+                Value::Record(Rc::new(record))
+            }
+            other => {
+                let message = format!("a task failed: {}", super::error::title(other));
+                let more = [("error", other.clone()), ("errors", errors)];
+                fail_with("task_failed", message, more).value
+            }
+        };
+        with_all(Box::new(Failure { value, trace: first.trace }), &self.tasks)
+    }
+
+    fn all_failed(&self) -> Fail {
+        let errors = self.errors();
         let message = match errors.first() {
             Some(first) => format!("every task failed; the first: {}", super::error::title(first)),
             None => "there is no task that could succeed".to_string(),
@@ -196,15 +233,18 @@ impl Machine {
         tasks: Vec<Rc<Task>>,
         keys: Option<Rc<Keys>>,
     ) -> Result<Option<Result<Value, Fail>>, Join> {
-        for task in &tasks {
+        // The program awaits the selected task by itself.
+        for task in tasks.iter().filter(|_| how != How::Select) {
             task.observed.set(true);
         }
+        self.spent += tasks.len() as u64 / TASKS_PER_FUEL;
         let remaining = tasks.iter().filter(|task| !task.is_settled()).count();
         let join = Join { how, tasks, keys, remaining };
         if join.tasks.is_empty() {
             return Ok(match how {
                 How::Any => Some(Err(join.all_failed())),
                 How::Race => Some(Err(fail("type_error", "a race needs at least one task"))),
+                How::Select => Some(Err(fail("type_error", "`select` needs at least one task"))),
                 _ => join.result(),
             });
         }

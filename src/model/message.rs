@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::internal::sure;
+use crate::machine::options::Later;
 use crate::machine::{Cancellation, Data, ErrorData, IfExists, Request, RequestKind, format};
 use crate::syntax::Place;
 
@@ -89,6 +90,8 @@ pub enum Message {
         started: Option<Waiter>,
         /// The number of the attempt, for a call with `retry`.
         attempt: u32,
+        /// The time at which a started instance begins; `None` for at once.
+        later: Option<Later>,
     },
     Answer {
         execution: Execution,
@@ -177,6 +180,8 @@ pub enum Timer {
     Within,
     /// The grace period of a cancelled instance. It belongs to no request.
     Grace,
+    /// The beginning of an instance that was started for a later time.
+    Begin,
 }
 
 /// The number of an instance's grace period among its timers. No request has such a number.
@@ -222,6 +227,7 @@ impl fmt::Display for Message {
             Message::Due { timer: Timer::Timeout | Timer::Within, .. } => f.write_str("the time is up"),
             Message::Due { timer: Timer::Retry, .. } => f.write_str("the next attempt is due"),
             Message::Due { timer: Timer::Grace, .. } => f.write_str("the grace period is over"),
+            Message::Due { timer: Timer::Begin, .. } => f.write_str("its beginning is due"),
         }
     }
 }

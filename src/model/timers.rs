@@ -2,6 +2,8 @@
 //! which a timer is set is not known either. Only the differences between instants are bounded
 //! ([`Zone`]). That is enough to tell which of the timers of one receiver may fire first.
 
+use crate::machine::options::Later;
+
 use super::START;
 use super::lives::Execution;
 use super::message::{EntityName, Id, Mail, Message, Name, Timer};
@@ -15,6 +17,16 @@ pub enum When {
     /// After at least the first and at most the second of these times.
     Between(i64, i64),
     At(i64),
+}
+
+impl When {
+    /// Returns the time of a beginning.
+    pub fn of(later: Later) -> When {
+        match later {
+            Later::After(duration) => When::After(duration),
+            Later::At(instant) => When::At(instant),
+        }
+    }
 }
 
 /// A timer: its receiver, and its number there.

@@ -25,13 +25,27 @@ pub fn lay_out(tokens: Vec<Spanned>, source: u32, diagnostics: &mut Vec<Diagnost
 }
 
 /// Decides what words are by their neighbours. A reserved word after a `.` or before a `:` is a
-/// name. `within` before a duration is a token of its own, since no name can be there.
+/// name. `within` before a duration, `schedule` before a string, and `at` after a bracket are tokens of
+/// their own, since no names can be there.
 pub fn soften(mut tokens: Vec<Spanned>) -> Vec<Spanned> {
     for at in 0..tokens.len() {
         if matches!(&tokens[at].1, Token::Id(name) if &**name == "within")
             && matches!(tokens.get(at + 1), Some((_, Token::Duration(_), _)))
         {
             tokens[at].1 = Token::Within;
+        }
+        let is_member = at > 0 && matches!(tokens[at - 1].1, Token::Dot | Token::QuestionDot);
+        if matches!(&tokens[at].1, Token::Id(name) if &**name == "schedule")
+            && matches!(tokens.get(at + 1), Some((_, Token::Str(_), _)))
+            && !is_member
+        {
+            tokens[at].1 = Token::Schedule;
+        }
+        if at > 0
+            && matches!(&tokens[at].1, Token::Id(name) if &**name == "at")
+            && matches!(tokens[at - 1].1, Token::RParen | Token::RBrace)
+        {
+            tokens[at].1 = Token::At;
         }
         let field = at > 0 && matches!(tokens[at - 1].1, Token::Dot | Token::QuestionDot);
         let key = tokens.get(at + 1).is_some_and(|next| next.1 == Token::Colon);

@@ -105,6 +105,11 @@ macro_rules! fixed_tokens {
             Nl,
             /// `within` before a duration, at the end of a `mock`. Elsewhere the word is a name.
             Within,
+            /// `schedule` before a string, at the beginning of a declaration. Elsewhere the word is
+            /// a name.
+            Schedule,
+            /// `at` after a call or its options, in a `start`. Elsewhere the word is a name.
+            At,
             $($name),*
         }
 
@@ -157,6 +162,8 @@ impl fmt::Display for Token {
             Token::Format(_) => f.write_str("a format"),
             Token::Nl => f.write_str("the end of the line"),
             Token::Within => f.write_str("`within`"),
+            Token::Schedule => f.write_str("`schedule`"),
+            Token::At => f.write_str("`at`"),
             other => write!(f, "`{}`", other.spelling().unwrap_or("?")),
         }
     }

@@ -44,6 +44,7 @@ pub enum StmtKind {
     Orchestration(Callable),
     Entity(Entity),
     Test(Ident, Block),
+    Schedule(Box<Schedule>),
     Mock(Mock),
     Property(Property),
     /// A statement that could not be read; the diagnostics say why.
@@ -60,6 +61,65 @@ pub struct Callable {
     pub options: Option<Expr>,
     pub body: Block,
     pub doc: Option<Name>,
+}
+
+/// `schedule "0 2 * * *" in "Europe/Berlin" with {…} start nightly()`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// The name, with [`SCHEDULES`] before it, and the place of the word `schedule`.
+    pub name: Ident,
+    pub cron: Ident,
+    pub zone: Option<Ident>,
+    pub options: Option<Expr>,
+    pub call: Expr,
+    pub doc: Option<Name>,
+}
+
+/// The beginning of the ids of schedules. No other instance has such an id.
+pub const SCHEDULES: &str = "schedule/";
+
+impl Schedule {
+    /// Makes a schedule. Without a name among its options, it has the name of what it starts.
+    pub fn new(
+        span: Span,
+        cron: Ident,
+        zone: Option<Ident>,
+        options: Option<Expr>,
+        call: Expr,
+        doc: Option<Name>,
+    ) -> Schedule {
+        let callee = match &call.kind {
+            ExprKind::Call(callee, _) => match &callee.kind {
+                ExprKind::Name(name) => &**name,
+                ExprKind::Field(_, name) => &*name.name,
+                _ => "",
+            },
+            _ => "",
+        };
+        let given = option(options.as_ref(), "name").and_then(|value| match &value.kind {
+            ExprKind::Str(name) => Some(&**name),
+            _ => None,
+        });
+        let name = format!("{SCHEDULES}{}", given.unwrap_or(callee)).as_str().into();
+        Schedule { name: Ident { name, span }, cron, zone, options, call, doc }
+    }
+
+    /// Returns an option that is text.
+    pub fn option(&self, name: &str) -> Option<&Name> {
+        match &option(self.options.as_ref(), name)?.kind {
+            ExprKind::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Returns the value of an option of a record.
+fn option<'a>(options: Option<&'a Expr>, name: &str) -> Option<&'a Expr> {
+    let ExprKind::Record(fields) = &options?.kind else { return None };
+    fields.iter().find_map(|field| match field {
+        Field::Named(known, value) if &*known.name == name => Some(value),
+        _ => None,
+    })
 }
 
 /// `mock charge in turn with fn…, fn…, never within 10s`: the possible outcomes of an activity or
@@ -184,7 +244,7 @@ pub enum ExprKind {
     Lock(Box<Lock>),
     Async(Box<Expr>),
     Await(Box<Expr>),
-    Start(Box<Expr>),
+    Start(Box<Start>),
     Signal(Box<Signal>),
     Throw(Box<Expr>),
     Return(Option<Box<Expr>>),
@@ -239,6 +299,30 @@ pub struct Lock {
     pub entities: Vec<Expr>,
     pub options: Option<Expr>,
     pub body: Block,
+}
+
+/// `start f(x) with {…} after 1h`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// The call, which may have options.
+    pub call: Expr,
+    pub begins: Option<Begins>,
+}
+
+/// When a started instance begins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begins {
+    After(Expr),
+    At(Expr),
+}
+
+impl Begins {
+    /// Returns the duration or the instant.
+    pub fn expr(&self) -> &Expr {
+        match self {
+            Begins::After(expr) | Begins::At(expr) => expr,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -560,6 +644,7 @@ impl Stmt {
             StmtKind::Assign(a, _, b) => a.depth.max(b.depth),
             StmtKind::For(_, _, e, b) | StmtKind::While(_, e, b) => e.depth.max(b.depth()) + 1,
             StmtKind::Test(_, b) => b.depth(),
+            StmtKind::Schedule(schedule) => schedule.call.depth,
             StmtKind::Mock(mock) => deepest(&mock.outcomes),
             StmtKind::Property(property) => property.body.depth(),
             StmtKind::Import { .. } | StmtKind::Entity(_) | StmtKind::Error => 0,
@@ -586,7 +671,8 @@ impl ExprKind {
                 .max()
                 .unwrap_or(0),
             Lambda(lambda) => lambda.body.depth().max(params_depth(&lambda.params)),
-            Unary(_, e) | Async(e) | Await(e) | Start(e) | Throw(e) | Return(Some(e)) => e.depth,
+            Unary(_, e) | Async(e) | Await(e) | Throw(e) | Return(Some(e)) => e.depth,
+            Start(s) => s.call.depth.max(deepest(s.begins.as_ref().map(Begins::expr))),
             Field(e, _) | OptionalField(e, _) | Formatted(e, _) => e.depth,
             Binary(_, a, b) | And(a, b) | Or(a, b) | Coalesce(a, b) | Pipe(a, b) | Range(a, b, _) => {
                 a.depth.max(b.depth)

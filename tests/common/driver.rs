@@ -101,6 +101,11 @@ impl Driver {
             .map_err(|early| format!("{:?} leaves before its writes are durable", early.peek()))
     }
 
+    /// Adds a program.
+    pub fn add(&mut self, image: &Rc<Image>) {
+        self.images.insert(image.code.hash, image.clone());
+    }
+
     /// Returns a program by its hash.
     pub fn image(&self, hash: &ProgramHash) -> Option<Rc<Image>> {
         self.images.get(hash).cloned()

@@ -153,6 +153,11 @@ impl World {
             if record.status == Status::Running && (!has_begun || open.count() > 0) {
                 return Err(format!("{} can go on, and nobody lets it", record.id));
             }
+            if let Status::Scheduled { due, suspended: false } = record.status
+                && due <= self.driver.now
+            {
+                return Err(format!("{} is to begin, and nobody lets it", record.id));
+            }
             if record.status.is_ended() && self.driver.store.tree.contains_key(&keys::active(&record.id)) {
                 return Err(format!("{} has ended and is in the index of active instances", record.id));
             }
@@ -178,7 +183,7 @@ impl World {
                 (Address::Instance(id), message) => {
                     let kept = matches!(message, Message::Answer { .. } | Message::Event { .. });
                     read_record(&self.driver.store, id)?.is_some_and(|record| match record.status {
-                        Status::Running | Status::Suspended => true,
+                        Status::Running | Status::Suspended | Status::Scheduled { .. } => true,
                         Status::Failed(_) => kept,
                         Status::Terminated(_) => kept && record.parent.is_some(),
                         Status::Completed(_) => false,

@@ -472,7 +472,7 @@ impl World {
                 true => self
                     .records()
                     .into_iter()
-                    .filter(|r| r.status == Status::Suspended)
+                    .filter(|r| r.status.is_suspended())
                     .map(|r| r.id)
                     .collect(),
                 false => Vec::new(),

@@ -152,6 +152,7 @@ pub fn many_program(random: &mut Random) -> String {
                 4 => format!("try {{ Account({a}).fail({n}) }} catch {{kind}} {{ seen += [kind] }}"),
                 5 => format!("seen += [child({n})]"),
                 6 => format!("seen += [all(range(0, {n}).map(fn i => async child(i)))]"),
+                7 if n % 2 == 0 => format!("do {{ let h = start child({n}) after {n}ms\n seen += [wait(h)] }}"),
                 7 => format!("do {{ let h = start child({n})\n seen += [wait(h)] }}"),
                 8 => {
                     told += 1;
@@ -164,9 +165,12 @@ pub fn many_program(random: &mut Random) -> String {
                 11 => format!(
                     "seen += [race({{a: async looking({a}, {b}, {n}), b: async sleep({n}ms)}}).keys().len()]"
                 ),
-                12 => format!(
-                    "do {{ let h = start holder({a}, {b})\n if {n} > 4 {{ sleep({n}ms) }}\n terminate(h, \"enough\")\n try {{ wait(h) }} catch {{kind}} {{ seen += [kind] }} }}"
-                ),
+                12 => {
+                    let later = if n % 3 == 0 { " after 4ms" } else { "" };
+                    format!(
+                    "do {{ let h = start holder({a}, {b}){later}\n if {n} > 4 {{ sleep({n}ms) }}\n terminate(h, \"enough\")\n try {{ wait(h) }} catch {{kind}} {{ seen += [kind] }} }}"
+                    )
+                }
                 13 => format!(
                     "try {{ lock Account({a}), Account({b}) with {{timeout: {n}ms}} {{ Account({a}).add(1)\n Account({b}).add(-1) }} }} catch {{kind}} {{ seen += [kind] }}"
                 ),
@@ -214,9 +218,12 @@ pub fn many_program(random: &mut Random) -> String {
                 14 => format!(
                     "do {{ signal Account(\"gone-{worker}-{number}\").add(1)\n Account(\"gone-{worker}-{number}\").clear() }}"
                 ),
-                _ => format!(
-                    "do {{ set_status({n})\n let h = start child({n})\n suspend(h)\n resume(h)\n wait(h) }}"
-                ),
+                _ => {
+                    let later = if n % 2 == 0 { "" } else { " at (now() + 500ms)" };
+                    format!(
+                        "do {{ set_status({n})\n let h = start child({n}){later}\n suspend(h)\n resume(h)\n wait(h) }}"
+                    )
+                }
             };
             text.push_str(&format!(" {line}\n"));
         }

@@ -1,6 +1,6 @@
 //! Calls of functions, methods and operations, and the targets of `start` and `signal`.
 
-use crate::builtins::{Contexts, Effect};
+use crate::builtins::{Contexts, Effect, Kind};
 use crate::syntax::tree::*;
 use crate::syntax::{Diagnostic, Place, Span};
 
@@ -127,15 +127,7 @@ impl Resolver<'_> {
         let StmtKind::Fn(f) = &self.program.modules[global.module].tree.items.get(global.item)?.kind else {
             return None;
         };
-        let [Stmt { kind: StmtKind::Expr(body), .. }] = &f.body.stmts[..] else { return None };
-        let ExprKind::Call(callee, _) = &body.kind else { return None };
-        let ExprKind::Field(module, name) = &callee.kind else { return None };
-        match &module.kind {
-            ExprKind::Name(module) if &**module == "native" => {
-                crate::builtins::find(&name.name).map(|id| id.get().contexts)
-            }
-            _ => None,
-        }
+        effect_of(&f.body)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -349,7 +341,8 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn start(&mut self, e: &Expr, span: Span) {
+    pub(super) fn start(&mut self, start: &Start, span: Span) {
+        let e = &start.call;
         self.construct(Construct::Start, Span::new(span.start as usize, span.start as usize + 5));
         let (call, options) = match &e.kind {
             ExprKind::With(call, options) => (&**call, Some(&**options)),
@@ -371,6 +364,14 @@ impl Resolver<'_> {
         self.exprs(options);
         if let Some(options) = options {
             self.option_fields(options, &["id", "if_exists"]);
+        }
+        self.exprs(start.begins.as_ref().map(Begins::expr));
+        if let Some(Begins::At(Expr { kind: ExprKind::Duration(_), span, .. })) = &start.begins {
+            let place = self.place(*span);
+            self.report(
+                Diagnostic::error("`at` takes an instant", place, "this is a duration")
+                    .hint("write `start f(x) after 1h`"),
+            );
         }
         self.startable(callee, call.span);
     }
@@ -431,5 +432,27 @@ impl Resolver<'_> {
                     .hint("write `signal Account(\"bob\").deposit(5)`"),
             );
         }
+    }
+}
+
+/// Returns the contexts of the effect that a function's body ends with, whichever way it takes.
+fn effect_of(body: &Block) -> Option<Contexts> {
+    body.stmts.iter().find_map(|stmt| match &stmt.kind {
+        StmtKind::Expr(expr) => effect_at_end(expr),
+        _ => None,
+    })
+}
+
+fn effect_at_end(expr: &Expr) -> Option<Contexts> {
+    match &expr.kind {
+        ExprKind::If(_, then, _) => effect_of(then),
+        ExprKind::Return(Some(value)) => effect_at_end(value),
+        ExprKind::Call(callee, _) => {
+            let ExprKind::Field(module, name) = &callee.kind else { return None };
+            let is_native = matches!(&module.kind, ExprKind::Name(module) if &**module == "native");
+            let builtin = is_native.then(|| crate::builtins::find(&name.name)).flatten()?.get();
+            (builtin.kind != Kind::Native).then_some(builtin.contexts)
+        }
+        _ => None,
     }
 }

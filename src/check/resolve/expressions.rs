@@ -139,7 +139,7 @@ impl Resolver<'_> {
                 );
                 self.expr(e);
             }
-            ExprKind::Start(e) => self.start(e, expr.span),
+            ExprKind::Start(start) => self.start(start, expr.span),
             ExprKind::Signal(signal) => self.signal(signal, expr.span),
             ExprKind::Throw(e) => self.expr(e),
             ExprKind::Return(value) => self.exprs(value.as_deref()),

@@ -7,6 +7,7 @@ mod idle;
 mod loops;
 mod names;
 mod options;
+mod schedules;
 mod sections;
 mod statements;
 mod strings;

@@ -129,6 +129,7 @@ impl Resolver<'_> {
             StmtKind::Test(name, body) => self.test(name, body),
             StmtKind::Mock(mock) => self.mock(mock, stmt.span),
             StmtKind::Property(property) => self.property(property, stmt.span),
+            StmtKind::Schedule(schedule) => self.schedule(schedule, stmt.span),
             StmtKind::Fn(_) | StmtKind::Activity(_) | StmtKind::Orchestration(_) | StmtKind::Entity(_) => {}
             StmtKind::Import { .. } | StmtKind::Error => {}
         }

@@ -139,6 +139,7 @@ impl Document {
                 StmtKind::Const(name, ..) => (name, 14),
                 StmtKind::Var(name, _) => (name, 13),
                 StmtKind::Test(name, _) => (name, 12),
+                StmtKind::Schedule(schedule) => (&schedule.name, 24),
                 _ => return None,
             };
             Some(json!({

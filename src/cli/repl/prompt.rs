@@ -247,8 +247,8 @@ impl Prompt {
     pub fn evaluate(&mut self, entry: &str, width: usize) -> Result<Evaluated, Problem> {
         let next = self.session.with(entry, width);
         if next.misplaced() {
-            Problem::new(FAILED, "tests, mocks and properties have no place at the prompt")
-                .hint("write them into a file, for `durable test` and `durable explore`")
+            Problem::new(FAILED, "tests, mocks, properties and schedules have no place at the prompt")
+                .hint("write them into a file, for `durable test`, `durable explore` and `durable start`")
                 .show();
             return Ok(Evaluated::Refused);
         }

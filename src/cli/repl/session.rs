@@ -97,6 +97,7 @@ fn declared(kind: &StmtKind) -> Option<String> {
         StmtKind::Const(name, ..) => Some(name.name.to_string()),
         StmtKind::Test(name, _) => Some(format!("test {:?}", &*name.name)),
         StmtKind::Mock(_) | StmtKind::Property(_) => Some(String::new()),
+        StmtKind::Schedule(schedule) => Some(schedule.name.name.to_string()),
         _ => None,
     }
 }
@@ -151,12 +152,15 @@ impl Session {
         next
     }
 
-    /// Returns whether the last entry declares something for `durable test` and `durable explore`
-    /// only.
+    /// Returns whether the last entry declares something that belongs into a file.
     pub fn misplaced(&self) -> bool {
         let items = self.entries.last().map(|entry| parse(&entry.text, 0).module.items).unwrap_or_default();
-        let only_tried =
-            |kind: &StmtKind| matches!(kind, StmtKind::Test(..) | StmtKind::Mock(_) | StmtKind::Property(_));
+        let only_tried = |kind: &StmtKind| {
+            matches!(
+                kind,
+                StmtKind::Test(..) | StmtKind::Mock(_) | StmtKind::Property(_) | StmtKind::Schedule(_)
+            )
+        };
         items.iter().any(|item| only_tried(&item.kind))
     }
 

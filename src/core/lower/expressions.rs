@@ -168,7 +168,7 @@ impl Lower<'_, '_> {
                 let e = self.expr(e);
                 self.apply("await", vec![e], span)
             }
-            ExprKind::Start(e) => self.start(e, span),
+            ExprKind::Start(start) => self.start(start, span),
             ExprKind::Signal(signal) => self.signal(signal, span),
             ExprKind::Throw(e) => {
                 let e = self.expr(e);

@@ -31,8 +31,9 @@ impl Lower<'_, '_> {
         self.node(Form::Seq(vec![bind, held]), span)
     }
 
-    /// Lowers `start f(x) with {…}`.
-    pub(super) fn start(&mut self, e: &Expr, span: Span) -> Node {
+    /// Lowers `start f(x) with {…} after 1h`.
+    pub(super) fn start(&mut self, start: &Start, span: Span) -> Node {
+        let e = &start.call;
         let (call, options) = match &e.kind {
             ExprKind::With(call, options) => (&**call, Some(&**options)),
             _ => (e, None),
@@ -41,7 +42,16 @@ impl Lower<'_, '_> {
         let callee = self.expr(callee);
         let args = self.argument_list(args, span);
         let options = self.optional(options, span);
-        self.apply("start", vec![callee, args, options], span)
+        let mut all = vec![callee, args, options];
+        match &start.begins {
+            None => {}
+            Some(Begins::After(after)) => all.push(self.expr(after)),
+            Some(Begins::At(at)) => {
+                all.push(self.null(span));
+                all.push(self.expr(at));
+            }
+        }
+        self.apply("start", all, span)
     }
 
     /// Lowers `signal Entity(key).operation(x) after 1h`.
@@ -55,7 +65,7 @@ impl Lower<'_, '_> {
         self.apply("signal", vec![target, operation, args, after], span)
     }
 
-    fn argument_list(&mut self, args: &[Element], span: Span) -> Node {
+    pub(super) fn argument_list(&mut self, args: &[Element], span: Span) -> Node {
         let spreads = args.iter().map(|arg| matches!(arg, Element::Spread(_))).collect();
         let args = args.iter().map(|arg| self.expr(arg.expr())).collect();
         self.node(Form::Prim(Prim::List(spreads), args), span)

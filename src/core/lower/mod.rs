@@ -3,6 +3,7 @@
 mod calls;
 mod expressions;
 mod messages;
+mod schedules;
 mod statements;
 mod trials;
 
@@ -46,7 +47,7 @@ pub fn lower(program: &Program) -> Core {
     };
     let script = lowering.script();
     for (id, global) in program.globals.iter().enumerate() {
-        // The tests, mocks and properties of imported modules are not lowered.
+        // The tests, mocks, properties and schedules of imported modules are not lowered.
         let elsewhere = global.kind.has_no_name() && global.module != 0;
         if program.modules[global.module].std.is_none() && global.script_bound.is_none() && !elsewhere {
             lowering.want(id);
@@ -181,6 +182,7 @@ impl Lowering<'_> {
             }
             StmtKind::Entity(entity) => lower.entity(id, entity, stmt.span),
             StmtKind::Test(name, body) => lower.test(name, body),
+            StmtKind::Schedule(schedule) => lower.schedule(schedule, stmt.span),
             StmtKind::Mock(_) | StmtKind::Property(_) => {
                 let mut trials = Trials::default();
                 lower.trial(stmt, &mut trials);

@@ -122,7 +122,7 @@ impl Lower<'_, '_> {
                 debug_assert!(top);
             }
             StmtKind::Import { .. } | StmtKind::Error => {}
-            StmtKind::Test(..) | StmtKind::Mock(_) | StmtKind::Property(_) => {}
+            StmtKind::Test(..) | StmtKind::Mock(_) | StmtKind::Property(_) | StmtKind::Schedule(_) => {}
         }
     }
 

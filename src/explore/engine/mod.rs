@@ -303,6 +303,7 @@ impl View for Config {
         let Some(known) = self.instances.iter().find(|known| *known.id == *id) else { return Value::Null };
         let status = match &known.outcome {
             None if known.suspended => "suspended",
+            None if known.scheduled => "scheduled",
             None => "running",
             Some(Outcome::Completed(_)) => "completed",
             Some(Outcome::Failed(_)) => "failed",

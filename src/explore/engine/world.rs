@@ -44,6 +44,7 @@ pub(super) struct Known {
     pub outcome: Option<Outcome>,
     pub told: bool,
     pub suspended: bool,
+    pub scheduled: bool,
     pub waits: Vec<Asked>,
     pub printed: Vec<Data>,
 }
@@ -544,7 +545,7 @@ impl World {
 
     pub(super) fn known(&self, record: &InstanceRecord) -> Result<Known, Stop> {
         let outcome = match &record.status {
-            Status::Running | Status::Suspended => None,
+            Status::Running | Status::Suspended | Status::Scheduled { .. } => None,
             Status::Completed(value) => Some(Outcome::Completed(answer(Ok(value.clone())))),
             Status::Failed(error) => Some(Outcome::Failed(answer(Err(error.clone())))),
             Status::Terminated(why) => Some(Outcome::Terminated(why.clone())),
@@ -572,7 +573,8 @@ impl World {
             id: record.id.as_str().into(),
             function: record.function.clone(),
             told: !record.waiters.is_empty() || self.told.contains(&record.id),
-            suspended: record.status == Status::Suspended,
+            suspended: record.status.is_suspended(),
+            scheduled: record.status.begins().is_some(),
             waits: if outcome.is_some() { Vec::new() } else { waits.into_values().collect() },
             outcome,
             printed,

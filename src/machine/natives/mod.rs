@@ -19,6 +19,7 @@ mod random;
 mod records;
 mod regexes;
 mod retries;
+mod schedules;
 mod strings;
 mod times;
 mod toml;
@@ -83,6 +84,7 @@ fn find(name: &str) -> Option<Native> {
         .or_else(|| assertions::find(name))
         .or_else(|| prompt::find(name))
         .or_else(|| retries::find(name))
+        .or_else(|| schedules::find(name))
         .or_else(|| lists::find(name))
         .or_else(|| strings::find(name))
         .or_else(|| records::find(name))

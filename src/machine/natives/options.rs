@@ -7,7 +7,7 @@ use super::super::data::Data;
 use super::super::error::{Fail, type_error};
 use super::super::ids::IfExists;
 use super::super::json_text::Big;
-use super::super::value::{Record, Value};
+use super::super::value::{Record, Value, intern};
 use crate::check::closest;
 
 /// A retry policy, with the timeout of an attempt.
@@ -238,6 +238,18 @@ pub fn par_map(options: &Value) -> Result<i64, Fail> {
     }
 }
 
+/// Reads the options of `receive`, and returns its time limit in nanoseconds.
+pub fn receive(options: &Value) -> Result<Option<i64>, Fail> {
+    let Some(record) = fields(options, "`receive`", &["timeout"])? else { return Ok(None) };
+    duration(record, "timeout")
+}
+
+/// Reads the options of `all`, and returns whether it waits for every task.
+pub fn all(options: &Value) -> Result<bool, Fail> {
+    let Some(record) = fields(options, "`all`", &["wait"])? else { return Ok(false) };
+    Ok(flag(record, "wait")?.unwrap_or(false))
+}
+
 /// Checks a time limit.
 pub fn limit(value: &Value) -> Result<(), Fail> {
     match value {
@@ -333,6 +345,50 @@ pub fn base64(options: &Value) -> Result<bool, Fail> {
     Ok(flag(record, "url")?.unwrap_or(false))
 }
 
+/// The time at which a started instance begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Later {
+    /// So many nanoseconds after its start.
+    After(i64),
+    /// At this instant.
+    At(i64),
+}
+
+impl Later {
+    /// Returns the instant at which an instance begins that is started at `now`; `None` if it
+    /// begins at once.
+    pub fn due(self, now: i64) -> Option<i64> {
+        let due = match self {
+            Later::After(duration) => now.saturating_add(duration),
+            Later::At(instant) => instant,
+        };
+        Some(due).filter(|due| *due > now)
+    }
+}
+
+/// The name of the option in which a start keeps when the instance begins.
+const LATER: &str = "$later";
+
+/// Adds to the options of a start when the instance begins: after a duration or at an instant, or
+/// `at` an instant only.
+pub fn beginning_later(options: &Value, when: &Value, at: bool) -> Result<Value, Fail> {
+    match when {
+        Value::Instant(_) => {}
+        Value::Duration(_) if !at => {}
+        other if at => return Err(type_error(format!("`at` takes an instant, not {}", other.a_kind()))),
+        other => {
+            let found = other.a_kind();
+            return Err(type_error(format!("`after` takes a duration or an instant, not {found}")));
+        }
+    }
+    let mut record = match options {
+        Value::Record(record) => (**record).clone(),
+        _ => Record::default(),
+    };
+    record.set(intern(LATER), when.clone());
+    Ok(Value::Record(std::rc::Rc::new(record)))
+}
+
 /// The options of a call or a start of an orchestration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Child {
@@ -346,6 +402,8 @@ pub struct Child {
     pub if_exists: IfExists,
     /// The number of the attempt of a call with `retry`, from 1; 0 for a call without.
     pub attempt: u32,
+    /// The time at which a started instance begins; `None` for at once.
+    pub later: Option<Later>,
 }
 
 pub(super) fn flag(record: &Record, name: &str) -> Result<Option<bool>, Fail> {
@@ -398,7 +456,12 @@ pub fn child(options: &Value) -> Result<Child, Fail> {
         })?,
     };
     let detached = flag(record, "detached")?.unwrap_or(false);
-    Ok(Child { id, timeout, detached, if_exists, attempt })
+    let later = match record.get_str(LATER) {
+        Some(Value::Duration(duration)) => Some(Later::After(*duration)),
+        Some(Value::Instant(instant)) => Some(Later::At(*instant)),
+        _ => None,
+    };
+    Ok(Child { id, timeout, detached, if_exists, attempt, later })
 }
 
 /// Reads the options of `terminate`, and returns whether the children end too.

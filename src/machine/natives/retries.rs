@@ -19,6 +19,8 @@ pub fn find(name: &str) -> Option<Native> {
             let near = options::nearest(&args[0], &args[1]);
             Ok(near.map_or(Value::Null, Value::str))
         },
+        "receive_limit" => |args| Ok(options::receive(&args[0])?.map_or(Value::Null, Value::Duration)),
+        "all_waits" => |args| options::all(&args[0]).map(Value::bool),
         "check_limit" => |args| options::limit(&args[0]).map(|()| Value::Null),
         _ => return None,
     })

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned, fmt::strtime};
 
 use crate::check::closest;
 
-use super::super::cron::Cron;
+use crate::cron::Cron;
 use super::super::error::{Fail, fail, type_error};
 use super::super::operate as op;
 use super::super::value::{Record, Value};

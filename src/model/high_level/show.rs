@@ -96,6 +96,7 @@ pub fn due(
                 Timer::Timeout | Timer::Within => format!("the time for {of} of {to} is up"),
                 Timer::Retry => format!("the next attempt at {of} of {to} is due"),
                 Timer::Grace => format!("the grace period of {to} is over"),
+                Timer::Begin => format!("the beginning of {to} is due"),
             };
             (what, asked.map(|asked| asked.place))
         }

@@ -9,7 +9,7 @@ use super::super::part::Part;
 use super::super::program::{Mutation, Naming};
 use super::past::Past;
 use super::sends::is_sent;
-use super::{Anomaly, Open, Out, Outcome, State, Step, null, reply};
+use super::{Anomaly, NO_REQUEST, Open, Out, Outcome, State, Step, null, reply};
 
 /// What becomes of the called children when an instance ends or gives up.
 #[derive(Clone, Copy, PartialEq)]
@@ -24,6 +24,9 @@ impl Step<'_, '_> {
         self.eval = None;
         if self.me.cancelled.take().is_some() {
             self.out.push(Out::Clear { seq: GRACE, all: true });
+        }
+        if std::mem::take(&mut self.me.scheduled) {
+            self.out.push(Out::Clear { seq: NO_REQUEST, all: true });
         }
         let waiters = std::mem::take(&mut self.me.waiters);
         let open = std::mem::take(&mut self.me.open);
@@ -181,7 +184,7 @@ impl Step<'_, '_> {
             IfExists::Join if is_same => Ok(()),
             IfExists::Join => Err(ids::taken(&self.id, &known, &wanted)),
             IfExists::Fail => Err(ids::exists(&self.id, &known, &wanted)),
-            IfExists::Replace => Err(ids::not_ended(&self.id, &self.id, &known, &wanted)),
+            IfExists::Replace | IfExists::Supersede => Err(ids::not_ended(&self.id, &self.id, &known, &wanted)),
         }
     }
 

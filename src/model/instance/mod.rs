@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::machine::options::{self, Policy};
+use crate::machine::options::{self, Later, Policy};
 use crate::machine::{Cancellation, Data, ErrorData, IfExists, RequestKind, Value, format};
 
 use super::evaluate::{Eval, Evaluator, MAIN_FUNCTION, Stop};
@@ -58,6 +58,8 @@ pub struct Instance<E> {
     pub suspended: bool,
     /// The cancellation whose clean-up runs.
     pub cancelled: Option<Part<Cancellation>>,
+    /// Whether the instance was started for a later time, and has not begun.
+    pub scheduled: bool,
     /// The messages that came while it was suspended, or after an end that may be rewound.
     held_back: VecDeque<Mail>,
     pub custom: Option<Data>,
@@ -198,6 +200,9 @@ struct Step<'s, 'p> {
     asked: Vec<Asked>,
 }
 
+/// The number of a timer that is of no request. An instance that has not begun has no requests.
+const NO_REQUEST: u64 = 0;
+
 /// Returns the message that begins the main instance of a program.
 pub fn beginning(program: &Program) -> Message {
     Message::Begin {
@@ -209,24 +214,26 @@ pub fn beginning(program: &Program) -> Message {
         waiter: None,
         started: None,
         attempt: 1,
+        later: None,
     }
 }
 
-/// Begins an instance, in a life of its id.
+/// **begin**: begins an instance, in a life of its id. One that is started for a later time is
+/// evaluated when that time has come.
 pub fn begin(
     evaluator: &mut Evaluator<'_>,
     id: &Id,
     life: Life,
     message: &Message,
 ) -> Result<Rc<Turn>, Stop> {
-    let Message::Begin { function, args, parent, owner, waiter, attempt, .. } = message else {
+    let Message::Begin { function, args, parent, owner, waiter, attempt, later, .. } = message else {
         return Err(Stop::Fault(format!("{id} begins with {message}")));
     };
-    let key = fingerprint(&(id, function, args, parent, waiter, attempt, life));
+    let later = later.filter(|later| !matches!(later, Later::After(..=0)));
+    let key = fingerprint(&(id, function, args, parent, waiter, (attempt, later), life));
     if let Some(known) = evaluator.turn(key) {
         return Ok(known);
     }
-    let evaluated = evaluator.begin(function, args, id, *attempt)?;
     let me = Instance {
         function: function.clone(),
         args: args.clone(),
@@ -245,6 +252,7 @@ pub fn begin(
         section: None,
         suspended: false,
         cancelled: None,
+        scheduled: later.is_some(),
         held_back: VecDeque::new(),
         custom: None,
         printed: Vec::new(),
@@ -252,8 +260,12 @@ pub fn begin(
         past: Past::default(),
     };
     let mut step = Step::of(evaluator, id, me);
-    step.evaluated(&evaluated)?;
-    step.go_on()?;
+    match later {
+        Some(later) => {
+            step.out.push(Out::SetTimer { when: When::of(later), seq: NO_REQUEST, timer: Timer::Begin });
+        }
+        None => step.begin()?,
+    }
     let turn = Rc::new(step.done());
     evaluator.remember_turn(key, turn.clone());
     Ok(turn)
@@ -304,6 +316,9 @@ pub fn take_at_once(
     let mut step = Step::of(evaluator, id, me.clone());
     for message in messages {
         step.take(message)?;
+    }
+    if step.me.scheduled {
+        return Ok(step.done());
     }
     let ready = step.ready.drain(..);
     let answers: Vec<(u64, Answer)> = ready.map(|ready| (ready.fiber, ready.result)).collect();
@@ -402,6 +417,7 @@ impl<E> Instance<E> {
     pub fn word(&self) -> &'static str {
         match &self.state {
             State::Running(_) if self.suspended => "suspended",
+            State::Running(_) if self.scheduled => "scheduled",
             State::Running(_) => "running",
             State::Ended { outcome: Outcome::Completed(_), .. } => "completed",
             State::Ended { outcome: Outcome::Failed(_), .. } => "failed",
@@ -454,6 +470,7 @@ impl<E> Instance<E> {
             section: self.section,
             suspended: self.suspended,
             cancelled: self.cancelled,
+            scheduled: self.scheduled,
             held_back: self.held_back,
             custom: self.custom,
             printed: self.printed,

