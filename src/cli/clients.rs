@@ -30,12 +30,6 @@ pub(super) fn arguments(texts: &[String]) -> Result<Data, Problem> {
     data(&Value::list(texts.iter().map(|text| argument(text)).collect::<Result<_, _>>()?))
 }
 
-fn duration(text: &str) -> Result<i64, Problem> {
-    super::table::duration(text).ok_or_else(|| {
-        Problem::new(USAGE, format!("`{text}` is not a duration")).hint("write 30s, 5m, 2h or 7d")
-    })
-}
-
 /// Begins an instance of an orchestration, and prints its id to standard output.
 pub fn start(start: Start) -> Result<u8, Problem> {
     start.id.as_deref().map_or(Ok(()), own_id)?;
