@@ -36,13 +36,16 @@ export function fill(element, ...children) {
   put(element, children);
 }
 
+/** The timer that hides what was said. */
+let hides = 0;
+
 /** Says something to people who do not see the page. @param {string} text @param {boolean} [bad] */
 export function say(text, bad = false) {
   const said = /** @type {HTMLElement} */ (document.getElementById("said"));
   said.textContent = text;
   said.className = bad ? "bad shown" : "shown";
-  clearTimeout(said.timer);
-  said.timer = setTimeout(() => { said.className = ""; }, bad ? 9000 : 4000);
+  clearTimeout(hides);
+  hides = setTimeout(() => { said.className = ""; }, bad ? 9000 : 4000);
 }
 
 /** The milliseconds of an instant, with fractions. @param {string} text */

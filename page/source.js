@@ -34,6 +34,7 @@ export function source(program) {
     title.textContent = at?.file ? `Source · ${at.file}` : "Source";
     const encoder = new TextEncoder();
     let offset = 0;
+    /** @type {any} */
     let marked = null;
     const lines = whole.split("\n").map((line, index) => {
       const begin = offset;
