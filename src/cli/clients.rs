@@ -145,7 +145,7 @@ pub fn cancel(Cancel { id, reason, grace, store }: Cancel) -> Result<u8, Problem
     };
     let mut store = Access::open(&store.store)?;
     store.tell(Command::Cancel { id: id.clone(), reason, grace }, &id)?;
-    let is_suspended = known(&store, &id)?.status == engine::Status::Suspended;
+    let is_suspended = known(&store, &id)?.status.is_suspended();
     let here = matches!(store, Access::Here(_));
     store.close()?;
     if is_suspended {

@@ -99,8 +99,8 @@ fn joins(
 ) -> Result<Option<u8>, Problem> {
     let id = &known.id;
     match &known.status {
-        Status::Suspended => return Err(suspended(id)),
-        Status::Running => {}
+        status if status.is_suspended() => return Err(suspended(id)),
+        Status::Running | Status::Scheduled { .. } => {}
         _ => {
             note(&format!("{id} has ended already"));
             return outcome(connection, id, run.json, Shows::Values).map(Some);

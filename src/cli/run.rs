@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::api::{Command, End, HostSession, Queries, Reply};
 use crate::engine::query::InstanceFilter;
-use crate::engine::{Ending, InstanceRecord, Known, Lifecycle, Quotas, Retention, SCRIPT, Status, known_id};
+use crate::engine::{
+    Ending, InstanceRecord, Known, Lifecycle, Quotas, Retention, SCHEDULES, SCRIPT, Status, known_id,
+};
 use crate::host::{self, Groups, Host, Settings};
 use crate::machine::{Data, IfExists, Image, Value, json as values};
 use crate::permissions::Permissions;
@@ -178,15 +180,19 @@ pub fn resume(resume: Resume) -> Result<u8, Problem> {
     }
 }
 
-/// Returns a filter for running instances, since ended ones may be very many.
-fn running() -> InstanceFilter {
-    InstanceFilter { lifecycles: vec![Lifecycle::Running], ..InstanceFilter::default() }
+/// Returns the instances that go on by themselves, except schedules, which have no end. Ended ones
+/// may be very many.
+fn unfinished(store: &DiskStore) -> Result<Vec<InstanceRecord>, Problem> {
+    let lifecycles = vec![Lifecycle::Running, Lifecycle::Scheduled];
+    let mut records = access::instances(store, &InstanceFilter { lifecycles, ..InstanceFilter::default() })?;
+    records.retain(|record| !record.id.starts_with(SCHEDULES));
+    Ok(records)
 }
 
 fn resume_here(store: DiskStore, resume: &Resume, shows: Shows) -> Result<u8, Problem> {
     let records = match &resume.id {
         Some(id) => vec![known(&store, id)?],
-        None => access::instances(&store, &running())?,
+        None => unfinished(&store)?,
     };
     if let [record] = &records[..]
         && record.status.is_suspended()

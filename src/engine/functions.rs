@@ -7,6 +7,7 @@ use crate::code::{Code, ProgramHash};
 use crate::kv::{Batch, Read};
 use crate::machine::Image;
 use crate::permissions::Permissions;
+use crate::syntax::tree::SCHEDULES;
 
 use super::read_error::ReadError;
 use super::{keys, stored};
@@ -48,7 +49,7 @@ impl Function {
 /// Returns the orchestrations that a program declares in its first file, with their arities.
 pub fn orchestrations(code: &Code) -> Vec<(&str, (u32, u32))> {
     let own = code.isolated.iter().filter(|item| item.context == Some(Context::Orchestration));
-    own.filter(|item| !item.name.contains(':'))
+    own.filter(|item| !item.name.contains(':') && !item.name.starts_with(SCHEDULES))
         .map(|item| {
             let function = &code.functions[item.body as usize];
             (item.name.as_str(), (u32::from(function.required), u32::from(function.params)))

@@ -12,6 +12,7 @@ use crate::code::{Code, ProgramHash, compile, text_hash};
 use crate::kv::{Batch, Read};
 use crate::machine::Image;
 use crate::syntax::Sources;
+use crate::syntax::tree::SCHEDULES;
 
 use super::read_error::ReadError;
 use super::{keys, stored};
@@ -108,6 +109,7 @@ pub fn build_image(program: &Program) -> Result<Rc<Image>, String> {
 /// the reason, and perhaps a hint.
 pub fn startable(code: &Code, file: &str, name: &str, given: usize) -> Result<(), (String, Option<String>)> {
     let all = code.isolated.iter().filter(|item| item.context == Some(Context::Orchestration));
+    let all = all.filter(|item| !item.name.starts_with(SCHEDULES));
     let Some(item) = all.clone().find(|item| item.name == name) else {
         let names: Vec<&str> = all.map(|item| item.name.as_str()).collect();
         let hint = match (check::closest(name, names.iter().copied()), &names[..]) {

@@ -8,6 +8,7 @@ use crate::builtins::{Builtin, Context, Effect, Route, TABLE};
 use crate::check::STD;
 use crate::code::{Code, Constant, Function, FunctionId, Mock, Op, Outcome, Property, Trials};
 use crate::machine::{Data, Request, RequestKind};
+use crate::syntax::tree::SCHEDULES;
 
 use super::interventions::Interventions;
 use super::name::Id;
@@ -242,10 +243,16 @@ impl Facts {
         let mut facts = Facts::default();
         // Methods of the library are not examined: a program that uses them on an instant must have
         // got the instant before.
-        let is_users = |id: &u32| is_of_users(code, &code.functions[*id as usize]);
+        // Schedules have no part in tests.
+        let is_schedule = |name: &str| name.starts_with(SCHEDULES);
+        let is_users = |id: &u32| {
+            let function = &code.functions[*id as usize];
+            is_of_users(code, function) && !is_schedule(&function.name)
+        };
         let users: Vec<u32> = (0..code.functions.len() as u32).filter(is_users).collect();
         let limits = has_option(code, "within");
         let orchestrations = code.isolated.iter().filter(|item| item.context == Some(Context::Orchestration));
+        let orchestrations = orchestrations.filter(|item| !is_schedule(&item.name));
         let bodies = orchestrations.map(|item| item.body).collect();
         facts.cleans_up = reached_functions(code, bodies, None)
             .iter()

@@ -469,12 +469,9 @@ impl World {
             // A crash may have taken a client's message before it was durable, so suspended
             // instances are resumed.
             let held_up: Vec<String> = match self.meddling {
-                true => self
-                    .records()
-                    .into_iter()
-                    .filter(|r| r.status.is_suspended())
-                    .map(|r| r.id)
-                    .collect(),
+                true => {
+                    self.records().into_iter().filter(|r| r.status.is_suspended()).map(|r| r.id).collect()
+                }
                 false => Vec::new(),
             };
             if !held_up.is_empty() {

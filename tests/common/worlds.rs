@@ -152,7 +152,9 @@ pub fn many_program(random: &mut Random) -> String {
                 4 => format!("try {{ Account({a}).fail({n}) }} catch {{kind}} {{ seen += [kind] }}"),
                 5 => format!("seen += [child({n})]"),
                 6 => format!("seen += [all(range(0, {n}).map(fn i => async child(i)))]"),
-                7 if n % 2 == 0 => format!("do {{ let h = start child({n}) after {n}ms\n seen += [wait(h)] }}"),
+                7 if n % 2 == 0 => {
+                    format!("do {{ let h = start child({n}) after {n}ms\n seen += [wait(h)] }}")
+                }
                 7 => format!("do {{ let h = start child({n})\n seen += [wait(h)] }}"),
                 8 => {
                     told += 1;
@@ -168,7 +170,7 @@ pub fn many_program(random: &mut Random) -> String {
                 12 => {
                     let later = if n % 3 == 0 { " after 4ms" } else { "" };
                     format!(
-                    "do {{ let h = start holder({a}, {b}){later}\n if {n} > 4 {{ sleep({n}ms) }}\n terminate(h, \"enough\")\n try {{ wait(h) }} catch {{kind}} {{ seen += [kind] }} }}"
+                        "do {{ let h = start holder({a}, {b}){later}\n if {n} > 4 {{ sleep({n}ms) }}\n terminate(h, \"enough\")\n try {{ wait(h) }} catch {{kind}} {{ seen += [kind] }} }}"
                     )
                 }
                 13 => format!(
