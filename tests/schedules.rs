@@ -172,7 +172,10 @@ fn a_kill_at_any_time_loses_nothing_and_doubles_nothing() {
             world.restart_after(step / 3);
         }
         let runs = world.runs("nightly");
-        assert_eq!(runs[..4], ["20260328T013000Z", "20260329T010000Z", "20260330T003000Z", "20260331T003000Z"]);
+        assert_eq!(
+            runs[..4],
+            ["20260328T013000Z", "20260329T010000Z", "20260330T003000Z", "20260331T003000Z"]
+        );
         assert!(world.all("nightly@").iter().all(|run| run.status.word() == "completed"));
     }
 }
@@ -228,7 +231,11 @@ fn overlapping_runs_are_skipped_queued_or_allowed() {
     world.deploy(&program("skip"));
     world.pass(3 * HOUR + MINUTE);
     assert_eq!(world.runs("slow"), ["20260328T010000Z"]);
-    assert!(world.logged.iter().filter(|line| line.contains("is skipped")).count() == 2, "{:?}", world.logged);
+    assert!(
+        world.logged.iter().filter(|line| line.contains("is skipped")).count() == 2,
+        "{:?}",
+        world.logged
+    );
     world.raise("slow@20260328T010000Z");
     world.pass(HOUR);
     assert_eq!(world.runs("slow"), ["20260328T010000Z", "20260328T040000Z"]);
@@ -329,7 +336,10 @@ fn the_command_line_shows_pauses_and_removes_schedules() {
     assert!(list.contains("schedule/nightly") && list.contains("running"), "{list}");
     assert!(place.ok(&["show", "schedule/nightly"]).contains("next"));
     place.ok(&["suspend", "schedule/nightly"]);
-    place.put("jobs.df", "orchestration nightly() { 2 }\nschedule \"0 3 * * *\" start nightly()\nprint(\"again\")\n");
+    place.put(
+        "jobs.df",
+        "orchestration nightly() { 2 }\nschedule \"0 3 * * *\" start nightly()\nprint(\"again\")\n",
+    );
     assert_eq!(place.ok(&["run", "jobs.df"]), "again");
     assert!(place.ok(&["list", "--status", "suspended"]).contains("schedule/nightly"));
     place.ok(&["unsuspend", "schedule/nightly"]);

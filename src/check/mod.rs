@@ -183,10 +183,7 @@ pub enum GlobalKind {
 impl GlobalKind {
     /// Returns whether no name can mean such a declaration.
     pub fn has_no_name(self) -> bool {
-        matches!(
-            self,
-            GlobalKind::Test | GlobalKind::Mock | GlobalKind::Property | GlobalKind::Schedule
-        )
+        matches!(self, GlobalKind::Test | GlobalKind::Mock | GlobalKind::Property | GlobalKind::Schedule)
     }
 
     /// Returns the word for it in messages.

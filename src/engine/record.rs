@@ -68,7 +68,10 @@ pub enum Status {
     Terminated(Data),
     /// Started, and not begun before `due`, in nanoseconds since 1970. While it is suspended, it
     /// does not begin at all.
-    Scheduled { due: i64, suspended: bool },
+    Scheduled {
+        due: i64,
+        suspended: bool,
+    },
 }
 
 /// [`Status`] without its values.

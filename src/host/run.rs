@@ -186,7 +186,8 @@ impl Host {
             let main = record.clone();
             self.feed(Event::Begin { record, image: image.clone() });
             if let Err(reason) = self.serving().schedules(&main, &image) {
-                self.terminal.log("error", &format!("the schedules of {} are not seen to: {reason}", main.file));
+                self.terminal
+                    .log("error", &format!("the schedules of {} are not seen to: {reason}", main.file));
             }
         }
     }

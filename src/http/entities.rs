@@ -157,11 +157,7 @@ async fn signal(
     Input(signal): Input<Option<Signalled>>,
 ) -> Result<Response, Problem> {
     let signal = signal.unwrap_or_default();
-    let args = signal
-        .args
-        .map_or(Ok(Data::of(&Value::list(Vec::new()))), |args| {
-            args.list("args")
-        })?;
+    let args = signal.args.map_or(Ok(Data::of(&Value::list(Vec::new()))), |args| args.list("args"))?;
     let after = signal.after.map(|seconds| nanoseconds(seconds, "after")).transpose()?;
     let entity = entity(&name, &key)?;
     send(&service, entity, operation, args, after).await?;

@@ -87,14 +87,18 @@ impl Resolver<'_> {
         let Ident { name, span } = &schedule.name;
         let bare = name.strip_prefix(SCHEDULES).unwrap_or(name);
         let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == ':';
-        if schedule.option("name").is_some() && (bare.is_empty() || bare.len() > LONGEST || bare.contains(is_odd))
+        if schedule.option("name").is_some()
+            && (bare.is_empty() || bare.len() > LONGEST || bare.contains(is_odd))
         {
             let title = "the name of a schedule is text of 1 to 100 bytes, without spaces and without `:`";
             let place = self.place(*span);
             self.report(Diagnostic::error(title, place, "this schedule has another"));
         }
         let is_same = |g: &&super::super::Global| {
-            g.kind == GlobalKind::Schedule && g.module == self.module && g.name == *name && g.span.start < span.start
+            g.kind == GlobalKind::Schedule
+                && g.module == self.module
+                && g.name == *name
+                && g.span.start < span.start
         };
         if let Some(first) = self.program.globals.iter().find(is_same).map(|global| global.span) {
             let error = Diagnostic::error(

@@ -7,12 +7,12 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned, fmt::strtime};
 
 use crate::check::closest;
 
-use crate::cron::Cron;
 use super::super::error::{Fail, fail, type_error};
 use super::super::operate as op;
 use super::super::value::{Record, Value};
 use super::super::{duration_text, format, work, zones};
 use super::{Native, int, record, text};
+use crate::cron::Cron;
 
 pub fn find(name: &str) -> Option<Native> {
     Some(match name {

@@ -184,7 +184,9 @@ impl Step<'_, '_> {
             IfExists::Join if is_same => Ok(()),
             IfExists::Join => Err(ids::taken(&self.id, &known, &wanted)),
             IfExists::Fail => Err(ids::exists(&self.id, &known, &wanted)),
-            IfExists::Replace | IfExists::Supersede => Err(ids::not_ended(&self.id, &self.id, &known, &wanted)),
+            IfExists::Replace | IfExists::Supersede => {
+                Err(ids::not_ended(&self.id, &self.id, &known, &wanted))
+            }
         }
     }
 
