@@ -12,7 +12,7 @@ use std::process::Command;
 use common::{DURABLE, files, files_below, repository};
 
 /// The layers, top to bottom. Each layer uses only those before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "internal",
     "kv",
     "compress",
