@@ -111,7 +111,6 @@ pub fn member(module: &str, member: &str) -> Option<&'static str> {
         ("task", "spawn" | "create" | "create_task" | "start" | "run") => "a task is begun by `async f()`",
         ("task", "race") => "write `race({a: async f(), b: async g()})`",
         ("list", "push" | "append" | "add") => "`xs += [x]` appends, to a `var`",
-        ("string", "format") => "\"{value}\" puts values into a string",
         ("set", "new" | "from" | "create") => "write `set.of([…])`",
         ("map", "new" | "from" | "create") => "write `map.of([[key, value]])`",
         ("record", "new" | "create") => "a record is written `{name: value}`",

@@ -29,8 +29,8 @@ const SLICE: u64 = 100_000;
 /// The number of answers that one turn consumes at most.
 const ANSWERS: usize = 256;
 
-/// The number of a timer that is of no request.
-pub(super) const NO_REQUEST: u64 = u64::MAX;
+/// The number of a timer that is of no request. The greatest number is that of a grace period.
+pub(super) const NO_REQUEST: u64 = u64::MAX - 1;
 
 /// A turn of an instance.
 struct Turn {

@@ -689,15 +689,10 @@ impl Host {
         if self.performers.effects.reads_input() {
             return;
         }
-        let text = match self.engine.oldest_wait() {
-            None => return,
-            Some((open, more)) => {
-                let since =
-                    format::duration((now.saturating_sub(open.time)).max(0) / 1_000_000_000 * 1_000_000_000);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                format!("waiting for {}{more} ({since})", open.describe())
-            }
-        };
-        self.terminal.progress(&text);
+        let Some((open, more)) = self.engine.oldest_wait() else { return };
+        const SECOND: i64 = 1_000_000_000;
+        let since = format::duration(now.saturating_sub(open.time).max(0) / SECOND * SECOND);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        self.terminal.progress(&format!("waiting for {}{more} ({since})", open.describe()));
     }
 }

@@ -72,7 +72,8 @@ mod tests {
             ("\"a {", Cursor::Code(4)),
             ("\"a {b} pri", Cursor::Text),
             ("\"a {b} {pri", Cursor::Code(8)),
-            ("\"a {f(\"pri", Cursor::Text),
+            // Without a `}` the brace is text, so the second quote ends the string.
+            ("\"a {f(\"pri", Cursor::Code(0)),
             ("\"a {f(\"x\", pri", Cursor::Code(4)),
             ("\"a {f(\"x {pri", Cursor::Code(10)),
             ("\"\"\"\na\n  pri", Cursor::Text),
