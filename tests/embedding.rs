@@ -347,7 +347,7 @@ fn instances_and_entities_are_reached_by_name() {
     assert_eq!(runtime.run(&program, ["x", "y"]).expect("it starts").wait::<i64>().expect("it ends"), 2);
     assert_eq!(runtime.instances("").expect("they are readable").len(), 5);
     b.purge().expect("it has ended");
-    assert_eq!(runtime.instances("").expect("they are readable").len(), 3);
+    assert_eq!(runtime.instances("").expect("they are readable").len(), 4);
     assert!(matches!(runtime.instance("nobody"), Err(Error::Unknown(id)) if id == "nobody"));
 }
 

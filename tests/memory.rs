@@ -176,6 +176,11 @@ const SMALL: &[&str] = &[
     "repl_text",
     "repl_kinds",
     "repl_failure",
+    // Natives that check options, and those that count the times of a schedule.
+    "receive_limit",
+    "all_waits",
+    "schedule_next",
+    "schedule_due",
     // Natives of earlier libraries, with the same code as those above.
     "list_room",
     "regex_find_all",

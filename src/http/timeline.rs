@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn attempts_and_pauses_are_told_apart() {
-        let error = ErrorData::new("x", "y".to_string());
+        let error = ErrorData::new("timeout", "y".to_string());
         let steps = of(vec![
             activity(0, 10),
             Entry::Retried { seq: 0, error, again: 50, time: 20 },

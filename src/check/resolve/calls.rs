@@ -10,6 +10,12 @@ use super::super::scope::describe_arity;
 use super::super::{GlobalId, GlobalKind, Resolved, closest};
 use super::Resolver;
 
+/// Whether `all` is called with a task in the place of its options: `all(f(), g())`.
+fn are_tasks(name: &str, args: &[Element]) -> bool {
+    let is_task = |arg: &Element| matches!(arg.expr().kind, ExprKind::Call(..) | ExprKind::Async(..));
+    name == "all" && args.get(1).is_some_and(is_task)
+}
+
 impl Resolver<'_> {
     pub(super) fn field(&mut self, value: &Expr, name: &Ident) {
         if let ExprKind::Name(module) = &value.kind
@@ -93,6 +99,7 @@ impl Resolver<'_> {
                     self.report(error);
                 }
                 if kind != GlobalKind::Const {
+                    let max = if declared.is_none() && are_tasks(&name, args) { 1 } else { max };
                     self.count(&name, given, certain, min, max, span, declared);
                 }
             }
