@@ -277,7 +277,7 @@ fn words_that_mean_a_command_are_commands() {
         assert!(shows(&format!("{word}\n")).contains(":undo"), "{word}");
     }
     assert!(shows("help list.map\n").contains("map(xs, f)"));
-    assert!(shows("help(map)\n").contains("module list"));
+    assert!(shows("help(filter)\n").contains("module list"));
     assert_eq!(shows("let exit = 5\nexit\nexit + 1\n"), "5\n6\n");
     let entity = "entity Account { state 100; on add(n) { state += n; state } }\nAccount(\"ada\").add(1)\n";
     let shown = shows(&format!("{entity}:entities\n:entity Account@ada\n"));
@@ -357,8 +357,8 @@ fn what_runs_on_its_own_calls_functions_of_the_session() {
     let folder = TempDir::new().expect("a folder");
     let entries = "fn add(a, b) => a + b\nfn twice(add) => {add, more: [add, add]}\n\
                    activity slow(n) { sleep(1ms); add(n, 1) + twice(n).more.len() }\nslow(4)\n\
-                   entity E { state 0; on add(n) { state = add(state, n); state } }\nE(1).add(2)\n\
-                   orchestration o(n) { \"{slow(n)} {add(n, n)} {E(1).add(n)}\" }\no(3)\n\
+                   entity E { state 0; on plus(n) { state = add(state, n); state } }\nE(1).plus(2)\n\
+                   orchestration o(n) { \"{slow(n)} {add(n, n)} {E(1).plus(n)}\" }\no(3)\n\
                    fn add(a, b) => a * b\nslow(4)\no(3)\nadd(5, 5)\n";
     let (_, out, error) = piped(folder.path(), "s", entries);
     assert_eq!((out.as_str(), error.as_str()), ("7\n2\n\"6 6 5\"\n6\n\"5 9 15\"\n25\n", ""));
@@ -366,7 +366,7 @@ fn what_runs_on_its_own_calls_functions_of_the_session() {
     let (_, out, error) = piped(
         folder.path(),
         "s",
-        "[slow(4), E(1).add(1)]\nlet x = 1\nfn uses() => x\nactivity a() => uses()\n",
+        "[slow(4), E(1).plus(1)]\nlet x = 1\nfn uses() => x\nactivity a() => uses()\n",
     );
     assert_eq!(out, "[6, 15]\n");
     assert!(

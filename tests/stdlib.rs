@@ -145,7 +145,12 @@ fn a_part_of_the_library_is_enough() {
         for (name, targets) in &part_methods {
             assert_eq!(Some(targets), whole_methods.get(name), "{name} in {}", file.display());
         }
-        let own = |name: &&String| part.sources.files[0].text.contains(&format!(".{name}("));
+        // A member of a module is no method.
+        let mut text = part.sources.files[0].text.clone();
+        for (module, _) in std_sources() {
+            text = text.replace(&format!("{module}."), "");
+        }
+        let own = |name: &&String| text.contains(&format!(".{name}("));
         for name in whole_methods.keys().filter(own) {
             assert!(part_methods.contains_key(name), "{name} in {}", file.display());
         }
