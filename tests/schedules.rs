@@ -57,7 +57,7 @@ impl World {
     /// Feeds an event to the engine, and runs the engine until it rests.
     fn feed(&mut self, event: Event) {
         self.driver.handle(event);
-        let mut gates = Vec::new();
+        let (mut gates, mut idle) = (Vec::new(), 0);
         for _ in 0..100_000 {
             if self.driver.engine.is_ready() {
                 self.driver.handle(Event::Run);
@@ -83,7 +83,10 @@ impl World {
                     _ => {}
                 }
             }
-            if !self.driver.engine.is_ready() && !self.driver.engine.has_writes() {
+            let rests = !self.driver.engine.is_ready() && !self.driver.engine.has_writes();
+            idle = if rests { idle + 1 } else { 0 };
+            // What is durable now may have made outputs.
+            if idle == 2 {
                 return;
             }
         }
