@@ -253,14 +253,17 @@ mod tests {
         let (sender, answer) = channel();
         let asker = thread::spawn({
             let reads = reads.clone();
-            move || sender.send(reads.ask(|store| (store.get(b"a"), store.get(b"b"))))
+            move || {
+                let answer = reads.ask(|store| (store.get(b"a"), store.get(b"b")));
+                sender.send(answer).is_ok()
+            }
         });
         assert!(answer.recv_timeout(Duration::from_millis(50)).is_err(), "it has left before it is durable");
         disk.flush().expect("a flush");
         reads.is_durable(&batch);
         let all = Ok((Ok(Some(vec![1])), Ok(Some(vec![1]))));
         assert_eq!(answer.recv().expect("an answer"), all);
-        asker.join().expect("it ends").expect("it is sent");
+        assert!(asker.join().expect("it ends"), "it is sent");
         assert_eq!(read(&reads), all);
         // A query after the end gets an error.
         reads.apply(|| Ok(())).expect("a commit");

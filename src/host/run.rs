@@ -607,7 +607,7 @@ impl Host {
             }
             match held {
                 AwaitingCommit::Line { writer, line } => {
-                    let Some((writer, line)) = self.to_guest(writer, line)? else { continue };
+                    let Some((writer, line)) = self.write_for_guest(writer, line)? else { continue };
                     if let Ok(line) = &line {
                         self.terminal.line(line).map_err(HostError::Output)?;
                     }

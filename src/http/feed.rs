@@ -81,8 +81,7 @@ impl Feed {
 /// Hands changes to the followers, until there are none or the host has ended.
 fn pump(reads: &Reads, sender: &Sender<Arc<Changes>>, place: &Mutex<Option<Sender<Arc<Changes>>>>) {
     let mut followed = None;
-    loop {
-        let Ok(changes) = reads.changes(followed, LOOK) else { break };
+    while let Ok(changes) = reads.changes(followed, LOOK) {
         followed = Some(changes.followed);
         if changes.has_gap || !changes.changes.is_empty() {
             // Without followers, nobody misses the changes.

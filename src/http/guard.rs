@@ -100,7 +100,7 @@ fn is_own(service: &Service, host: &str) -> bool {
         _ => host,
     };
     let name = name.to_ascii_lowercase();
-    OWN_NAMES.contains(&name.as_str()) || service.options().hosts.iter().any(|own| *own == name)
+    OWN_NAMES.contains(&name.as_str()) || service.options().hosts.contains(&name)
 }
 
 /// Returns the origin by which a request reached the server: the scheme, the host and the port.

@@ -784,10 +784,7 @@ impl World {
                 Value::Int(low + (number % (high.abs_diff(*low) + 1)) as i64)
             }
             (Effect::Uuid, _) => Value::str(format!("{:08x}-0000-4000-8000-000000000000", number as u32)),
-            (Effect::TimeZone, [Value::Str(name)]) => match durable::machine::zones::named(name.as_str()) {
-                Ok(zone) => zone,
-                Err(error) => return Err(error),
-            },
+            (Effect::TimeZone, [Value::Str(name)]) => durable::machine::zones::named(name.as_str())?,
             (Effect::FsExists, _) => Value::bool(number % 2 == 0),
             (Effect::Env, _) | (Effect::Print | Effect::Log | Effect::Sleep, _) => Value::Null,
             (Effect::Input, _) if self.input.is_empty() => Value::Null,

@@ -152,7 +152,7 @@ pub fn many_program(random: &mut Random) -> String {
                 4 => format!("try {{ Account({a}).fail({n}) }} catch {{kind}} {{ seen += [kind] }}"),
                 5 => format!("seen += [child({n})]"),
                 6 => format!("seen += [all(range(0, {n}).map(fn i => async child(i)))]"),
-                7 if n % 2 == 0 => {
+                7 if n.is_multiple_of(2) => {
                     format!("do {{ let h = start child({n}) after {n}ms\n seen += [wait(h)] }}")
                 }
                 7 => format!("do {{ let h = start child({n})\n seen += [wait(h)] }}"),
@@ -168,7 +168,7 @@ pub fn many_program(random: &mut Random) -> String {
                     "seen += [race({{a: async looking({a}, {b}, {n}), b: async sleep({n}ms)}}).keys().len()]"
                 ),
                 12 => {
-                    let later = if n % 3 == 0 { " after 4ms" } else { "" };
+                    let later = if n.is_multiple_of(3) { " after 4ms" } else { "" };
                     format!(
                         "do {{ let h = start holder({a}, {b}){later}\n if {n} > 4 {{ sleep({n}ms) }}\n terminate(h, \"enough\")\n try {{ wait(h) }} catch {{kind}} {{ seen += [kind] }} }}"
                     )
@@ -221,7 +221,7 @@ pub fn many_program(random: &mut Random) -> String {
                     "do {{ signal Account(\"gone-{worker}-{number}\").add(1)\n Account(\"gone-{worker}-{number}\").clear() }}"
                 ),
                 _ => {
-                    let later = if n % 2 == 0 { "" } else { " at (now() + 500ms)" };
+                    let later = if n.is_multiple_of(2) { "" } else { " at (now() + 500ms)" };
                     format!(
                         "do {{ set_status({n})\n let h = start child({n}){later}\n suspend(h)\n resume(h)\n wait(h) }}"
                     )

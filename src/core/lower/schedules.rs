@@ -32,7 +32,7 @@ impl Lower<'_, '_> {
             ("overlap", schedule.option("overlap").map_or("skip", |text| &**text)),
         ];
         let keys = rules.iter().map(|(key, _)| Key::Named((*key).into())).collect();
-        let values = rules.iter().map(|(_, value)| self.node(text(*value), span)).collect();
+        let values = rules.iter().map(|(_, value)| self.node(text(value), span)).collect();
         let rules = self.node(Form::Prim(Prim::Record(keys), values), span);
         let (state, options) = (self.fresh("state"), self.fresh("options"));
         let given = self.node(Form::Var(state), span);
