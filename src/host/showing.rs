@@ -29,7 +29,11 @@ impl Host {
 
     /// Hands a line to the guest that shows it. Gives back a line that is to appear here, and an
     /// error in its place.
-    pub(super) fn write_for_guest(&mut self, writing: Writing, line: WrittenLine) -> Result<Returned, HostError> {
+    pub(super) fn write_for_guest(
+        &mut self,
+        writing: Writing,
+        line: WrittenLine,
+    ) -> Result<Returned, HostError> {
         let line = match line {
             Ok(line) => line,
             error => return Ok(Some((writing, error))),

@@ -227,9 +227,8 @@ test("no fault of accessibility, in light and dark, wide and narrow", async () =
     // The page's policy permits no foreign script, so the checker is let past it.
     const other = await browser.newContext({ colorScheme, viewport: { width, height: 900 }, bypassCSP: true });
     const page = watched(await other.newPage());
+    await page.goto(`${url}/#token=${token}`);
     for (const place of ["instances", "instance/order-1", "instance/bad-1", "instance/order-tabs", "entities", "locks", "programs"]) {
-      await page.goto("about:blank");
-      await page.goto(place === "instances" ? `${url}/#token=${token}` : `${url}/#token=${token}&instance=x`);
       await page.goto(`${url}/#/${place}`);
       await page.waitForTimeout(500);
       if (shots) await page.screenshot({ path: join(shots, `${place.replace("/", "_")}-${colorScheme}-${width}.png`), fullPage: width === 400 });
