@@ -574,11 +574,15 @@ fn deploy_and_undo() {
     let server = Server::start(move |request| match request.path.as_str() {
         "/health" if *health.lock().expect("it is not poisoned") => good(json!({"ok": true})),
         "/health" => (403, "closed".into()),
-        _ => good(json!(null)),
+        _ => {
+            // Long enough that the kill comes in the middle.
+            std::thread::sleep(Duration::from_millis(30));
+            good(json!(null))
+        }
     });
     let folder = folder();
     let args = [server.url.as_str(), "live", "1.4.0"];
-    kill_when(folder.path(), "deploy.df", &args, || server.count() == 2);
+    kill_when(folder.path(), "deploy.df", &args, || server.count() >= 2);
     assert_eq!(run(folder.path(), "deploy.df", &args), "{from: \"none\", to: \"1.4.0\"}\n");
     *healthy.lock().expect("it is not poisoned") = false;
     let before = server.count();
