@@ -9,11 +9,6 @@ use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest,
 use crate::machine::{Cancellation, Data, EntityId, ErrorData, Value, format, json as values};
 use crate::syntax::Place;
 
-/// Returns bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Returns the lossless form of data.
 pub fn data(data: &Data) -> Json {
     serde_json::from_str(&values::from_data(data)).unwrap_or_default()
@@ -35,7 +30,7 @@ pub fn instance(record: &InstanceRecord) -> Json {
         "life": record.life,
         "status": record.status.word(),
         "file": record.file,
-        "program": hex(&record.program.0),
+        "program": hex::encode(record.program.0),
         "function": record.function,
         "args": data(&record.args),
         "begun_with": record.begun_with.as_ref().map(data),

@@ -213,7 +213,7 @@ impl View<'_> {
 
     /// Checks that the texts of a program are there, and that they have the program's hash.
     fn whole_program(&self, hash: &[u8], value: &[u8]) -> Result<(), String> {
-        let shown: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let shown = hex::encode(&hash[..hash.len().min(8)]);
         let program =
             StoredProgram::decode(value).ok_or_else(|| format!("program {shown} is not readable"))?;
         let mut modules = Vec::new();

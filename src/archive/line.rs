@@ -9,7 +9,7 @@ use crate::engine::{
 use crate::machine::{Data, format};
 
 use super::chain::Chain;
-use super::forms::{data, entry, error, hex, instance, message, output, reference};
+use super::forms::{data, entry, error, instance, message, output, reference};
 use super::redact::Redaction;
 
 /// Returns the line of a key and its value. The error names the unreadable part.
@@ -21,13 +21,16 @@ pub(super) fn line(
 ) -> Result<Json, String> {
     if let Some(hash) = key.strip_prefix(keys::TEXTS) {
         let source = std::str::from_utf8(bytes).map_err(|_| unreadable(key))?;
-        return Ok(json!({"type": "text", "hash": hex(hash), "text": source}));
+        return Ok(json!({"type": "text", "hash": hex::encode(hash), "text": source}));
     }
     if let Some(hash) = key.strip_prefix(keys::PROGRAMS) {
         let program = StoredProgram::decode(bytes).ok_or_else(|| unreadable(key))?;
-        let modules: Vec<Json> =
-            program.modules.iter().map(|(name, text)| json!({"name": name, "text": hex(text)})).collect();
-        return Ok(json!({"type": "program", "hash": hex(hash), "modules": modules}));
+        let modules: Vec<Json> = program
+            .modules
+            .iter()
+            .map(|(name, text)| json!({"name": name, "text": hex::encode(text)}))
+            .collect();
+        return Ok(json!({"type": "program", "hash": hex::encode(hash), "modules": modules}));
     }
     if key == keys::LIFE {
         let life: [u8; 8] = bytes.try_into().map_err(|_| unreadable(key))?;
@@ -42,7 +45,7 @@ pub(super) fn line(
         chain.begin(&text(id), &checkpoint);
         let (id, chunks, trimmed) = (text(id), checkpoint.chunks, checkpoint.trimmed);
         return Ok(json!({
-            "type": "checkpoint", "id": id, "chunks": chunks, "trimmed": trimmed, "stored": hex(bytes),
+            "type": "checkpoint", "id": id, "chunks": chunks, "trimmed": trimmed, "stored": hex::encode(bytes),
         }));
     }
     if let Some(id) = key.strip_prefix(keys::ACTIVE) {
@@ -51,7 +54,7 @@ pub(super) fn line(
     if let Some(name) = key.strip_prefix(keys::DEPLOYED) {
         let Deployed { program, permissions } = Deployed::decode(bytes).ok_or_else(|| unreadable(key))?;
         return Ok(json!({
-            "type": "deployed", "entity": text(name), "program": hex(&program.0), "permissions": permissions,
+            "type": "deployed", "entity": text(name), "program": hex::encode(program.0), "permissions": permissions,
         }));
     }
     if let Some(name) = key.strip_prefix(keys::FUNCTIONS) {
@@ -64,7 +67,7 @@ pub(super) fn line(
         let (instance, root) = (run.instance, run.root);
         return Ok(json!({
             "type": "lines", "number": number, "instance": instance, "root": root, "lines": lines,
-            "stored": hex(bytes),
+            "stored": hex::encode(bytes),
         }));
     }
     if let Some(id) = key.strip_prefix(keys::CALLS) {
@@ -87,7 +90,7 @@ pub(super) fn line(
 /// Returns the line of a deployed function.
 fn function_line(name: &str, function: &Function) -> Json {
     json!({
-        "type": "function", "name": name, "program": hex(&function.program.0), "file": function.file,
+        "type": "function", "name": name, "program": hex::encode(function.program.0), "file": function.file,
         "permissions": function.permissions, "arity": function.arity,
         "deployed": format::instant(function.deployed),
     })
@@ -118,8 +121,8 @@ fn mail_line(key: &[u8], bytes: &[u8]) -> Result<Json, String> {
     out["number"] = json!(number);
     out["from"] = json!(mail.from);
     out["root"] = json!(mail.root);
-    out["key"] = json!(hex(key));
-    out["stored"] = json!(hex(bytes));
+    out["key"] = json!(hex::encode(key));
+    out["stored"] = json!(hex::encode(bytes));
     Ok(out)
 }
 
@@ -136,7 +139,7 @@ fn entity_line(key: &[u8], bytes: &[u8]) -> Result<Json, String> {
     let since = format::instant(hold.since);
     Ok(json!({
         "type": "lock", "entity": shown, "reference": reference, "owner": hold.owner.instance,
-        "since": since, "stored": hex(bytes),
+        "since": since, "stored": hex::encode(bytes),
     }))
 }
 

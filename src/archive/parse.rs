@@ -48,7 +48,7 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             Some((keys::chunk(id, number), bytes))
         }
         "checkpoint" => {
-            let (id, stored) = (json["id"].as_str()?, unhex_all(json["stored"].as_str()?)?);
+            let (id, stored) = (json["id"].as_str()?, hex::decode(json["stored"].as_str()?).ok()?);
             let checkpoint = Checkpoint::decode(&stored)?;
             // A checkpoint with the whole history before it is made again when one is due.
             if !checkpoint.trimmed {
@@ -76,12 +76,12 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
         }
         "entity" => Some((keys::entity(&read_entity(&json["reference"])?), read_data(&json["state"])?.0)),
         "lock" => {
-            let stored = unhex_all(json["stored"].as_str()?)?;
+            let stored = hex::decode(json["stored"].as_str()?).ok()?;
             Hold::decode(&stored)?;
             Some((keys::lock(&read_entity(&json["reference"])?), stored))
         }
         "lines" => {
-            let stored = unhex_all(json["stored"].as_str()?)?;
+            let stored = hex::decode(json["stored"].as_str()?).ok()?;
             StoredLines::decode(&stored)?;
             Some((keys::lines(json["number"].as_u64()?), stored))
         }
@@ -91,7 +91,8 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
             Some((keys::TIME.to_vec(), time.to_be_bytes().to_vec()))
         }
         "message" => {
-            let (key, stored) = (unhex_all(json["key"].as_str()?)?, unhex_all(json["stored"].as_str()?)?);
+            let (key, stored) =
+                (hex::decode(json["key"].as_str()?).ok()?, hex::decode(json["stored"].as_str()?).ok()?);
             let (to, number) = keys::parse_mail(&key)?;
             StoredMail::decode(&stored)?;
             Some((keys::mail(&to, number), stored))
@@ -100,12 +101,10 @@ pub(super) fn read_line(json: &Json, chain: &mut Chain) -> Option<Option<Pair>> 
     })
 }
 
-fn unhex_all(text: &str) -> Option<Vec<u8>> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
-}
-
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    unhex_all(text)?.try_into().ok()
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn read_entity(json: &Json) -> Option<EntityId> {

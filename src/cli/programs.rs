@@ -31,7 +31,7 @@ pub fn programs(list: Programs) -> Result<u8, Problem> {
     let mut lines = String::new();
     for program in store.programs()? {
         let (instances, unfinished) = counts.get(&program.hash).copied().unwrap_or_default();
-        let full: String = program.hash.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let full = hex::encode(program.hash.0);
         let modules: Vec<&String> =
             program.modules.iter().filter(|name| !name.starts_with(crate::check::STD)).collect();
         let entities = &program.entities;

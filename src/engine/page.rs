@@ -14,17 +14,12 @@ pub struct Cursor(pub(super) Vec<u8>);
 impl Cursor {
     /// Returns the cursor as text for clients, who do not look into it.
     pub fn text(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&self.0)
     }
 
     /// Reads a cursor that [`Cursor::text`] wrote.
     pub fn parse(text: &str) -> Option<Cursor> {
-        let digits = text.as_bytes().chunks(2);
-        let byte = |pair: &[u8]| {
-            let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
-            u8::from_str_radix(pair, 16).ok()
-        };
-        digits.map(byte).collect::<Option<Vec<u8>>>().map(Cursor)
+        hex::decode(text).ok().map(Cursor)
     }
 }
 

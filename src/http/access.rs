@@ -54,7 +54,7 @@ impl Keys {
         for token in &mut tokens {
             let mut bytes = [0; TOKEN_BYTES];
             getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-            *token = hex(&bytes);
+            *token = hex::encode(bytes);
         }
         Ok(Keys { tokens })
     }
@@ -147,16 +147,12 @@ impl Keys {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part.as_bytes());
         }
-        hex(&mac.finalize().into_bytes())
+        hex::encode(mac.finalize().into_bytes())
     }
 }
 
 fn same(given: &str, wanted: &str) -> bool {
     Sha256::digest(given.as_bytes()).ct_eq(&Sha256::digest(wanted.as_bytes())).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

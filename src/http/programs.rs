@@ -28,20 +28,11 @@ pub fn routes() -> Router<Service> {
         .route("/functions", get(functions))
 }
 
-fn hex(hash: &ProgramHash) -> String {
-    hash.0.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn hash(text: &str) -> Result<ProgramHash, Problem> {
     let mut hash = [0; 32];
-    let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash {
-        for (at, byte) in hash.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap_or_default();
-        }
-        return Ok(ProgramHash(hash));
-    }
-    Err(Problem::bad("the hash of a program has 64 hexadecimal digits"))
+    hex::decode_to_slice(text, &mut hash)
+        .map(|()| ProgramHash(hash))
+        .map_err(|_| Problem::bad("the hash of a program has 64 hexadecimal digits"))
 }
 
 async fn list(_: Reader, State(service): State<Service>) -> Result<Json<Body>, Problem> {
@@ -58,7 +49,7 @@ async fn list(_: Reader, State(service): State<Service>) -> Result<Json<Body>, P
                         .map(|(name, _)| name)
                         .collect();
                     json!({
-                        "program": hex(&program.hash), "modules": program.modules,
+                        "program": hex::encode(program.hash.0), "modules": program.modules,
                         "entities": program.entities, "functions": deployed,
                     })
                 })
@@ -71,7 +62,7 @@ async fn list(_: Reader, State(service): State<Service>) -> Result<Json<Body>, P
 /// Returns the JSON form of a deployed function.
 fn form(name: &str, function: &Function) -> Body {
     json!({
-        "function": name, "program": hex(&function.program), "file": function.file,
+        "function": name, "program": hex::encode(function.program.0), "file": function.file,
         "least": function.arity.0, "most": function.arity.1,
         "deployed": format::instant(function.deployed),
     })

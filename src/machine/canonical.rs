@@ -56,7 +56,7 @@ fn write(out: &mut String, value: &Value, depth: usize) -> Result<(), Fail> {
                 return Err(too_long());
             }
             out.push('x');
-            out.extend(blob.bytes.iter().map(|byte| format!("{byte:02x}")));
+            out.push_str(&hex::encode(&blob.bytes));
         }
         Value::List(list) => {
             out.push('[');

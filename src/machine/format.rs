@@ -173,7 +173,7 @@ fn scalar_text(value: &Value) -> String {
         Value::Duration(n) => duration(*n),
         Value::Instant(n) => instant(*n),
         Value::Bytes(blob) => {
-            let hex: String = blob.bytes.iter().take(16).map(|b| format!("{b:02x}")).collect();
+            let hex = hex::encode(&blob.bytes[..blob.bytes.len().min(16)]);
             let more = if blob.bytes.len() > 16 { "…" } else { "" };
             format!("<{} bytes {hex}{more}>", blob.bytes.len())
         }

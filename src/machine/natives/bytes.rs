@@ -51,13 +51,7 @@ pub fn find(name: &str) -> Option<Native> {
             let bytes = &blob(&args[0])?.bytes;
             op::reserve_text(bytes.len().saturating_mul(2))?;
             work::done(bytes.len());
-            let mut digits = String::with_capacity(bytes.len() * 2);
-            for byte in bytes {
-                for digit in [byte >> 4, byte & 15] {
-                    digits.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-                }
-            }
-            Ok(Value::str(digits))
+            Ok(Value::str(hex::encode(bytes)))
         },
         "bytes_base64" => |args| {
             let bytes = &blob(&args[0])?.bytes;
@@ -69,11 +63,9 @@ pub fn find(name: &str) -> Option<Native> {
             let digits = text(&args[0])?.as_str();
             op::reserve_text(digits.len())?;
             work::done(digits.len());
-            let is_hex = |pair: &&str| pair.bytes().all(|digit| digit.is_ascii_hexdigit());
-            let pair = |at: usize| digits.get(at..at + 2).filter(is_hex);
-            let byte = |at: usize| pair(at).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-            let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
-            bytes.map(Value::bytes).ok_or_else(|| fail("parse_error", "not hexadecimal digits in pairs"))
+            hex::decode(digits)
+                .map(Value::bytes)
+                .map_err(|_| fail("parse_error", "not hexadecimal digits in pairs"))
         },
         "bytes_from_base64" => |args| {
             op::reserve_text(text(&args[0])?.as_str().len())?;

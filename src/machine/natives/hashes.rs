@@ -22,9 +22,9 @@ pub fn find(name: &str) -> Option<Native> {
             let bytes = octets(&args[0])?;
             work::done(bytes.len().saturating_mul(4));
             Ok(Value::str(match algorithm {
-                Algorithm::Sha256 => hex(&Sha256::digest(bytes)),
-                Algorithm::Sha384 => hex(&Sha384::digest(bytes)),
-                Algorithm::Sha512 => hex(&Sha512::digest(bytes)),
+                Algorithm::Sha256 => hex::encode(Sha256::digest(bytes)),
+                Algorithm::Sha384 => hex::encode(Sha384::digest(bytes)),
+                Algorithm::Sha512 => hex::encode(Sha512::digest(bytes)),
             }))
         },
         "hmac" => |args| {
@@ -93,11 +93,7 @@ fn signed<M: Mac + hmac::digest::KeyInit + FixedOutput>(key: &[u8], bytes: &[u8]
     let mut mac =
         <M as Mac>::new_from_slice(key).map_err(|_| type_error("a key of this length signs nothing"))?;
     Mac::update(&mut mac, bytes);
-    Ok(Value::str(hex(&mac.finalize_fixed())))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(Value::str(hex::encode(mac.finalize_fixed())))
 }
 
 /// Returns a version 7 UUID (RFC 9562): the milliseconds since 1970, and the random bits of a
