@@ -4,8 +4,8 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::engine::query::{Printed, PrintedLine};
-use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest, Status};
+use crate::engine::query::{EntityView, Printed, PrintedLine};
+use crate::engine::{Args, Entry, InstanceRecord, Line, Message, RecordedRequest, Status, Steps};
 use crate::machine::{Cancellation, Data, EntityId, ErrorData, Value, format, json as values};
 use crate::syntax::Place;
 
@@ -168,4 +168,28 @@ pub fn message(message: &Message) -> Json {
     };
     out["message"] = json!(message.word());
     out
+}
+
+/// Returns the form of the consequences of a rewind.
+pub fn rewound(instances: &[Steps]) -> Json {
+    let steps = |steps: &[(u64, String)]| -> Vec<Json> {
+        steps.iter().map(|(seq, step)| json!({"seq": seq, "step": step})).collect()
+    };
+    let of = |one: &Steps| json!({"id": one.id, "again": steps(&one.again), "cut": steps(&one.cut)});
+    json!({"instances": instances.iter().map(of).collect::<Vec<_>>()})
+}
+
+/// Returns the form of an entity's lock: its holder, and the critical sections that wait for it.
+pub fn lock(view: &EntityView) -> Json {
+    let waiting = view.mail.iter().filter_map(|mail| match &mail.message {
+        Message::Lock { owner, since, .. } => {
+            Some(json!({"owner": owner.instance, "since": format::instant(*since)}))
+        }
+        _ => None,
+    });
+    json!({
+        "entity": view.entity.to_string(), "held_by": view.hold.as_ref().map(|hold| &hold.owner.instance),
+        "since": view.hold.as_ref().map(|hold| format::instant(hold.since)),
+        "waiting": waiting.collect::<Vec<_>>(),
+    })
 }

@@ -1,12 +1,11 @@
 //! Commands of clients for instances and entities: start, raise, signal, suspend, terminate,
 //! rewind.
 
-use serde_json::json;
-
 use crate::api::{Command, Reply, Starting};
+use crate::archive::forms;
 use crate::engine::{self, InstanceRecord};
 use crate::host;
-use crate::machine::{Data, EntityId, IfExists, Value, error, json as values, options};
+use crate::machine::{Data, EntityId, Value, error, json as values, options};
 
 use super::access::{self, Access, known, own_id};
 use super::arguments::{Awaited, Cancel, InStore, One, Raise, Restart, Rewind, Signal, Start, Terminate};
@@ -66,16 +65,8 @@ pub fn restart(restart: Restart) -> Result<u8, Problem> {
         engine::SCRIPT => script::stem(&known.file),
         function => function.to_string(),
     };
-    let args = known.first_args().unwrap_or(&known.args).clone();
-    let id = restart.new.as_deref().unwrap_or_default();
-    let mut record = InstanceRecord::new(id, known.program, &known.file, &known.function, args, host::now());
-    record.permissions = known.permissions.and(&super::permissions::permissions(&restart.may)?);
-    let if_exists = match restart.new.as_deref() == Some(&*restart.id) {
-        true => IfExists::Replace,
-        false => IfExists::Fail,
-    };
-    let named = restart.new.is_none().then_some(name);
-    let starting = Starting { record, modules: Vec::new(), named, if_exists };
+    let mut starting = Starting::again(&known, restart.new, name, host::now());
+    starting.record.permissions = known.permissions.and(&super::permissions::permissions(&restart.may)?);
     begin(store, starting, restart.awaited, restart.store)
 }
 
@@ -183,7 +174,7 @@ pub fn rewind(rewind: Rewind) -> Result<u8, Problem> {
         _ => return Err(Problem::new(FAILED, "it could not be rewound")),
     };
     match rewind.json {
-        true => print(&format!("{}\n", rewound_json(&instances)))?,
+        true => print(&format!("{}\n", forms::rewound(&instances)))?,
         false => print(&rewound(&instances))?,
     }
     let here = matches!(store, Access::Here(_));
@@ -211,14 +202,6 @@ fn rewound(instances: &[engine::Steps]) -> String {
         }
     }
     out
-}
-
-fn rewound_json(instances: &[engine::Steps]) -> serde_json::Value {
-    let steps = |steps: &[(u64, String)]| -> Vec<serde_json::Value> {
-        steps.iter().map(|(seq, step)| json!({"seq": seq, "step": step})).collect()
-    };
-    let of = |one: &engine::Steps| json!({"id": one.id, "again": steps(&one.again), "cut": steps(&one.cut)});
-    json!({"instances": instances.iter().map(of).collect::<Vec<_>>()})
 }
 
 /// Reads an entity such as `Account@alice`.

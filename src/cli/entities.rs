@@ -128,26 +128,17 @@ pub fn locks(list: Programs) -> Result<u8, Problem> {
     let views = all(&store, &EntityFilter { name: None, locked: true })?;
     store.close()?;
     let mut rows = Vec::new();
-    for EntityView { entity, hold, mail, .. } in &views {
-        let waiting = mail.iter().filter_map(|mail| match &mail.message {
-            Message::Lock { owner, since, .. } => Some((owner.instance.as_str(), *since)),
-            _ => None,
-        });
-        let waiting: Vec<(&str, i64)> = waiting.collect();
+    for view in &views {
+        let EntityView { entity, hold, mail, .. } = view;
         if list.json {
-            let waiting: Vec<_> = waiting
-                .iter()
-                .map(|(owner, since)| json!({"owner": owner, "since": format::instant(*since)}))
-                .collect();
-            let shown = json!({
-                "entity": entity.to_string(), "held_by": hold.as_ref().map(|hold| &hold.owner.instance),
-                "since": hold.as_ref().map(|hold| format::instant(hold.since)), "waiting": waiting,
-            });
-            print(&format!("{shown}\n"))?;
+            print(&format!("{}\n", forms::lock(view)))?;
             continue;
         }
-        let waiting: Vec<String> =
-            waiting.iter().map(|(owner, since)| format!("{owner} since {}", time(*since))).collect();
+        let waiting = mail.iter().filter_map(|mail| match &mail.message {
+            Message::Lock { owner, since, .. } => Some(format!("{} since {}", owner.instance, time(*since))),
+            _ => None,
+        });
+        let waiting: Vec<String> = waiting.collect();
         rows.push(vec![
             entity.to_string(),
             hold.as_ref().map_or_else(|| "-".into(), |hold| hold.owner.instance.clone()),

@@ -37,13 +37,18 @@ impl Function {
 
     /// Whether the function can be called with this number of arguments. The error is the reason.
     pub fn takes(&self, name: &str, given: usize) -> Result<(), String> {
-        let (least, most) = (self.arity.0 as usize, self.arity.1 as usize);
-        if (least..=most).contains(&given) {
-            return Ok(());
-        }
-        let takes = if least == most { format!("{least}") } else { format!("{least} to {most}") };
-        Err(format!("`{name}` takes {takes} arguments, {given} given"))
+        takes(name, self.arity, given)
     }
+}
+
+/// Checks a number of arguments against the least and the largest number of them. The error is the
+/// reason.
+pub(super) fn takes(name: &str, (least, most): (u32, u32), given: usize) -> Result<(), String> {
+    if (least as usize..=most as usize).contains(&given) {
+        return Ok(());
+    }
+    let takes = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+    Err(format!("`{name}` takes {takes} arguments, {given} given"))
 }
 
 /// Returns the orchestrations that a program declares in its first file, with their arities.

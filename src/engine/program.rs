@@ -120,10 +120,6 @@ pub fn startable(code: &Code, file: &str, name: &str, given: usize) -> Result<()
         return Err((format!("{file} has no orchestration `{name}`"), Some(hint)));
     };
     let function = &code.functions[item.body as usize];
-    let (least, most) = (function.required as usize, function.params as usize);
-    if (least..=most).contains(&given) {
-        return Ok(());
-    }
-    let takes = if least == most { format!("{least}") } else { format!("{least} to {most}") };
-    Err((format!("`{name}` takes {takes} arguments, {given} given"), None))
+    let arity = (u32::from(function.required), u32::from(function.params));
+    super::functions::takes(name, arity, given).map_err(|reason| (reason, None))
 }

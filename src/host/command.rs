@@ -19,6 +19,20 @@ pub struct Starting {
     pub if_exists: IfExists,
 }
 
+impl Starting {
+    /// Returns the start of an instance with the function, the program, the arguments and the
+    /// permissions of another one. Without an id, `name` is what the instance is named after. The
+    /// id of the other one replaces it, if it has ended.
+    pub fn again(known: &InstanceRecord, id: Option<String>, name: String, now: i64) -> Starting {
+        let args = known.first_args().unwrap_or(&known.args).clone();
+        let new = id.as_deref().unwrap_or_default();
+        let mut record = InstanceRecord::new(new, known.program, &known.file, &known.function, args, now);
+        record.permissions = known.permissions.clone();
+        let if_exists = if new == known.id { IfExists::Replace } else { IfExists::Fail };
+        Starting { record, modules: Vec::new(), named: id.is_none().then_some(name), if_exists }
+    }
+}
+
 /// A script that is to run here for a process whose terminal shows it: a guest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attending {

@@ -26,7 +26,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    const ALL: [Scope; 3] = [Scope::Read, Scope::Operate, Scope::Admin];
+    /// All scopes, in the order of their numbers.
+    pub const ALL: [Scope; 3] = [Scope::Read, Scope::Operate, Scope::Admin];
 
     /// Returns the name of the scope in the file of tokens.
     pub fn word(self) -> &'static str {

@@ -27,7 +27,7 @@ use super::azure_forms::{self, instance, lifecycle};
 use super::catalog::Wanted;
 use super::entities;
 use super::guard::{allow, origin, token};
-use super::input::{At, Path};
+use super::input::{At, Path, payload};
 use super::instances::{self, begin, escaped, purged, record, rewound, tell, wait_for};
 use super::problem::Problem;
 use super::service::Service;
@@ -63,13 +63,12 @@ impl Asked {
     fn may(&self, scope: Scope, id: Option<&str>) -> Result<(), Problem> {
         let key = self.headers.get("x-functions-key").and_then(|key| key.to_str().ok());
         let given = self.param("code").or(key).or_else(|| token(&self.headers));
-        let keys = self.service.keys();
         if let (Some(code), Some(id)) = (given, id)
-            && keys.is_instance_code(code, id)
+            && self.service.keys().is_instance_code(code, id)
         {
             return Ok(());
         }
-        allow(given.map(|given| keys.scope(given)), scope as u8)
+        allow(&self.service, given, scope)
     }
 
     fn instant(&self, name: &str) -> Result<Option<i64>, Problem> {
@@ -124,12 +123,6 @@ async fn dispatch(
     }
 }
 
-/// Reads a body as data; an empty body is null.
-async fn payload(body: Body) -> Result<Data, Problem> {
-    let text = super::input::text(body).await?;
-    super::input::data(if text.trim().is_empty() { "null" } else { &text }, "the body")
-}
-
 /// Returns a list of data.
 fn listed(items: Vec<Data>) -> Data {
     Data::of(&Value::list(items.iter().map(Data::decode).collect()))
@@ -164,7 +157,7 @@ fn links_answer(asked: &Asked, id: &str) -> Result<Response, Problem> {
 
 async fn start(asked: &Asked, name: &str, id: Option<&str>, body: Body) -> Result<Response, Problem> {
     asked.may(Scope::Operate, None)?;
-    let input = payload(body).await?;
+    let input = payload(body, "the body").await?;
     let wanted = name.to_string();
     let functions = asked.service.ask(move |reads| Ok(reads.functions()?)).await?;
     let Some((_, function)) = functions.into_iter().find(|(name, _)| *name == wanted) else {
@@ -333,7 +326,7 @@ async fn purge_many(asked: &Asked) -> Result<Response, Problem> {
 
 async fn raise(asked: &Asked, id: &str, event: &str, body: Body) -> Result<Response, Problem> {
     asked.may(Scope::Operate, Some(id))?;
-    let payload = payload(body).await?;
+    let payload = payload(body, "the body").await?;
     let command = Command::Raise { id: id.into(), event: event.into(), payload };
     tell(&asked.service, id, command).await?;
     Ok(StatusCode::ACCEPTED.into_response())

@@ -10,14 +10,13 @@ use serde_json::{Value as Body, json};
 
 use crate::api::{Answer, Command, Queries, Query, QueryError, Reply};
 use crate::archive::forms;
-use crate::engine::Message;
 use crate::engine::query::{Cursor, EntityFilter, EntityView, Page, Paging};
 use crate::host::unique;
-use crate::machine::{Data, EntityId, Value, bad_own_id, error, format};
+use crate::machine::{Data, EntityId, bad_own_id, error, format};
 
 use super::guard::{Admin, Operator, Reader};
-use super::input::{Given, Input, Params, Path};
-use super::instances::{limit, nanoseconds, unexpected};
+use super::input::{Given, Input, Params, Path, arguments};
+use super::instances::{accepted, limit, nanoseconds, unexpected};
 use super::problem::Problem;
 use super::service::Service;
 
@@ -157,11 +156,11 @@ async fn signal(
     Input(signal): Input<Option<Signalled>>,
 ) -> Result<Response, Problem> {
     let signal = signal.unwrap_or_default();
-    let args = signal.args.map_or(Ok(Data::of(&Value::list(Vec::new()))), |args| args.list("args"))?;
+    let args = arguments(signal.args.as_ref())?;
     let after = signal.after.map(|seconds| nanoseconds(seconds, "after")).transpose()?;
     let entity = entity(&name, &key)?;
     send(&service, entity, operation, args, after).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"accepted": true}))).into_response())
+    Ok(accepted())
 }
 
 /// Sends an operation to an entity.
@@ -200,7 +199,7 @@ async fn call(
     Input(call): Input<Option<Called>>,
 ) -> Result<Response, Problem> {
     let call = call.unwrap_or_default();
-    let args = call.args.map_or_else(|| Ok(Data::of(&Value::list(Vec::new()))), |args| args.list("args"))?;
+    let args = arguments(call.args.as_ref())?;
     let timeout = nanoseconds(call.timeout.unwrap_or(CALL_SECONDS).min(CALL_SECONDS), "timeout")?;
     let id = call.id.unwrap_or_else(|| format!("call-{}", unique()));
     if let Some(reason) = bad_own_id(&id) {
@@ -248,26 +247,12 @@ async fn locks(_: Reader, State(service): State<Service>) -> Result<Json<Body>, 
         .ask(move |reads| {
             let mut items = Vec::new();
             reads.each_entities(&filter, &mut |page| {
-                items.extend(page.iter().map(lock));
+                items.extend(page.iter().map(forms::lock));
                 true
             })?;
             Ok(Json(json!({"items": items})))
         })
         .await
-}
-
-fn lock(view: &EntityView) -> Body {
-    let waiting = view.mail.iter().filter_map(|mail| match &mail.message {
-        Message::Lock { owner, since, .. } => {
-            Some(json!({"owner": owner.instance, "since": format::instant(*since)}))
-        }
-        _ => None,
-    });
-    json!({
-        "entity": view.entity.to_string(), "held_by": view.hold.as_ref().map(|hold| &hold.owner.instance),
-        "since": view.hold.as_ref().map(|hold| format::instant(hold.since)),
-        "waiting": waiting.collect::<Vec<_>>(),
-    })
 }
 
 /// Returns the key of an entity as it is written after the `@`.

@@ -130,24 +130,26 @@ impl<const SCOPE: u8> FromRequestParts<Service> for Caller<SCOPE> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
-        let granted = token(&parts.headers).map(|token| service.keys().scope(token));
-        allow(granted, SCOPE).map(|()| Caller)
+        let wanted = Scope::ALL[usize::from(SCOPE)];
+        allow(service, token(&parts.headers), wanted).map(|()| Caller)
     }
 }
 
-/// Checks the scope of a token against the wanted one. `None` means that no token was given.
-pub fn allow(granted: Option<Option<Scope>>, wanted: u8) -> Result<(), Problem> {
-    match granted {
-        None => Err(Problem::new(StatusCode::UNAUTHORIZED, "no_token", "a token is needed")
-            .hint("send `Authorization: Bearer TOKEN`; the tokens are in the file `token` of the store")),
-        Some(None) => {
+/// Checks that a token has the rights of a scope. `None` means that no token was given.
+pub fn allow(service: &Service, token: Option<&str>, wanted: Scope) -> Result<(), Problem> {
+    let Some(token) = token else {
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "no_token", "a token is needed")
+            .hint("send `Authorization: Bearer TOKEN`; the tokens are in the file `token` of the store"));
+    };
+    match service.keys().scope(token) {
+        None => {
             Err(Problem::new(StatusCode::UNAUTHORIZED, "wrong_token", "this is not a token of the store"))
         }
-        Some(Some(scope)) if (scope as u8) < wanted => {
+        Some(scope) if scope < wanted => {
             let title = format!("the token for `{}` does not permit this", scope.word());
             Err(Problem::new(StatusCode::FORBIDDEN, "not_permitted", title))
         }
-        Some(Some(_)) => Ok(()),
+        Some(_) => Ok(()),
     }
 }
 

@@ -38,23 +38,36 @@ pub fn read(reads: &Reads, id: &str) -> Result<(InstanceRecord, History), Proble
 
 /// The texts of a program, for the lines of places.
 pub struct Texts {
-    modules: Vec<(String, String)>,
+    modules: Vec<Text>,
+}
+
+struct Text {
+    name: String,
+    bytes: usize,
+    /// The offsets of the line ends, in order.
+    line_ends: Vec<usize>,
 }
 
 impl Texts {
     /// Reads the texts of an instance's program. Without them, places have no lines.
     pub fn read(reads: &Reads, record: &InstanceRecord) -> Texts {
-        Texts { modules: reads.modules(record.program).unwrap_or_default() }
+        let modules = reads.modules(record.program).unwrap_or_default();
+        let text = |(name, text): (String, String)| Text {
+            name,
+            bytes: text.len(),
+            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+        };
+        Texts { modules: modules.into_iter().map(text).collect() }
     }
 
     /// Returns the file, the line and the bytes of a place.
     pub fn at(&self, place: Place) -> Body {
-        let Some((name, text)) = self.modules.get(place.source as usize) else { return Body::Null };
         let start = place.span.start as usize;
-        let Some(before) = text.as_bytes().get(..start) else { return Body::Null };
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let text = self.modules.get(place.source as usize).filter(|text| start <= text.bytes);
+        let Some(text) = text else { return Body::Null };
+        let line = text.line_ends.partition_point(|end| *end < start) + 1;
         json!({
-            "module": place.source, "file": name, "line": line,
+            "module": place.source, "file": text.name, "line": line,
             "start": place.span.start, "end": place.span.end,
         })
     }

@@ -27,9 +27,8 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Input<T>, Problem> {
-        let text = text(request.into_body()).await?;
-        let text = if text.trim().is_empty() { "null" } else { &text };
-        serde_json::from_str(text).map(Input).map_err(|error| {
+        let text = or_null(text(request.into_body()).await?);
+        serde_json::from_str(&text).map(Input).map_err(|error| {
             let what = match error.classify() {
                 serde_json::error::Category::Data => "the body does not have the expected fields",
                 _ => "the body is not JSON",
@@ -37,6 +36,15 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
             Problem::bad(format!("{what}: {error}"))
         })
     }
+}
+
+/// Reads a body as data; an empty body is null. `what` names the body in an error.
+pub async fn payload(body: Body, what: &str) -> Result<Data, Problem> {
+    data(&or_null(text(body).await?), what)
+}
+
+fn or_null(text: String) -> String {
+    if text.trim().is_empty() { "null".into() } else { text }
 }
 
 /// Reads a body as text.
@@ -106,6 +114,11 @@ impl Given {
             _ => Err(Problem::bad(format!("{what} is not a list"))),
         }
     }
+}
+
+/// Returns the list of arguments in a body's `args`. Without these, the list is empty.
+pub fn arguments(given: Option<&Given>) -> Result<Data, Problem> {
+    given.map_or_else(|| Ok(Data::of(&Value::list(Vec::new()))), |args| args.list("args"))
 }
 
 /// Reads a text as data. `what` names the text in an error.

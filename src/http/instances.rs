@@ -20,8 +20,8 @@ use crate::machine::{Data, IfExists, Value, options};
 
 use super::catalog::{Item, Wanted};
 use super::feed::News;
-use super::guard::{Admin, Operator, Reader};
-use super::input::{At, Given, Input, Params, Path};
+use super::guard::{Admin, Operator, Reader, allow, origin, token};
+use super::input::{At, Given, Input, Params, Path, arguments, payload};
 use super::problem::Problem;
 use super::service::Service;
 
@@ -330,13 +330,12 @@ async fn start(
 ) -> Result<Response, Problem> {
     let args = match (&start.args, &start.input) {
         (Some(_), Some(_)) => return Err(Problem::bad("`args` and `input` exclude each other")),
-        (Some(args), None) => args.list("args")?,
         (None, Some(input)) => Data::of(&Value::list(vec![input.data("input")?.decode()])),
-        (None, None) => Data::of(&Value::list(Vec::new())),
+        (args, None) => arguments(args.as_ref())?,
     };
     let if_exists = start.if_exists.map_or(IfExists::Join, IfExists::from);
     let id = begin(&service, start.function, args, start.id, if_exists).await?;
-    let place = format!("{}/api/v1/instances/{}", super::guard::origin(&service, &headers), escaped(&id));
+    let place = format!("{}/api/v1/instances/{}", origin(&service, &headers), escaped(&id));
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(json!({"id": id}))).into_response())
 }
 
@@ -386,7 +385,7 @@ pub async fn tell(service: &Service, id: &str, command: Command) -> Result<(), P
 }
 
 /// The answer to a command that was accepted.
-fn accepted() -> Response {
+pub fn accepted() -> Response {
     (StatusCode::ACCEPTED, Json(json!({"accepted": true}))).into_response()
 }
 
@@ -407,11 +406,9 @@ async fn raise(
 ) -> Result<Response, Problem> {
     let has_code = code.code.as_deref().is_some_and(|code| service.keys().is_event_code(code, &id, &event));
     if !has_code {
-        let granted = super::guard::token(&headers).map(|token| service.keys().scope(token));
-        super::guard::allow(granted, super::Scope::Operate as u8)?;
+        allow(&service, token(&headers), super::Scope::Operate)?;
     }
-    let text = super::input::text(body).await?;
-    let payload = super::input::data(if text.trim().is_empty() { "null" } else { &text }, "the payload")?;
+    let payload = payload(body, "the payload").await?;
     tell(&service, &id, Command::Raise { id: id.clone(), event, payload }).await?;
     Ok(accepted())
 }
@@ -451,9 +448,14 @@ async fn cancel(
 ) -> Result<Response, Problem> {
     let Cancelling { reason, grace } = cancelling.unwrap_or_default();
     let grace = grace.map_or(Ok(options::GRACE), |grace| nanoseconds(grace, "grace"))?;
-    let reason = Data::of(&reason.map_or(Value::Null, Value::str));
+    let reason = reason_data(reason);
     tell(&service, &id, Command::Cancel { id: id.clone(), reason, grace }).await?;
     Ok(accepted())
+}
+
+/// Returns a reason as data; none is null.
+fn reason_data(reason: Option<String>) -> Data {
+    Data::of(&reason.map_or(Value::Null, Value::str))
 }
 
 /// Reads a number of seconds. `name` names it in an error.
@@ -480,7 +482,7 @@ async fn terminate(
     Input(ending): Input<Option<Ending>>,
 ) -> Result<Response, Problem> {
     let Ending { reason, leave_children } = ending.unwrap_or_default();
-    let why = Data::of(&reason.map_or(Value::Null, Value::str));
+    let why = reason_data(reason);
     tell(&service, &id, Command::Terminate { id: id.clone(), why, children: !leave_children }).await?;
     Ok(accepted())
 }
@@ -499,11 +501,7 @@ async fn rewind(
     Input(rewinding): Input<Option<Rewinding>>,
 ) -> Result<Json<Body>, Problem> {
     let steps = rewound(&service, &id, rewinding.unwrap_or_default().dry_run).await?;
-    let steps_of = |steps: &[(u64, String)]| -> Vec<Body> {
-        steps.iter().map(|(seq, step)| json!({"seq": seq, "step": step})).collect()
-    };
-    let of = |one: &Steps| json!({"id": one.id, "again": steps_of(&one.again), "cut": steps_of(&one.cut)});
-    Ok(Json(json!({"instances": steps.iter().map(of).collect::<Vec<_>>()})))
+    Ok(Json(forms::rewound(&steps)))
 }
 
 /// Rewinds an instance, and returns what that means.
@@ -538,17 +536,11 @@ async fn restart(
 /// replaces an instance that has ended.
 pub async fn restarted(service: &Service, id: &str, new: Option<String>) -> Result<String, Problem> {
     let known = record(service, id).await?;
-    let args = known.first_args().unwrap_or(&known.args).clone();
     let name = match known.function.as_str() {
         engine::SCRIPT => "run".to_string(),
         function => function.to_string(),
     };
-    let if_exists = if new.as_deref() == Some(id) { IfExists::Replace } else { IfExists::Fail };
-    let named = new.is_none().then_some(name);
-    let id = new.unwrap_or_default();
-    let mut record = InstanceRecord::new(&id, known.program, &known.file, &known.function, args, host::now());
-    record.permissions = known.permissions;
-    let starting = Starting { record, modules: Vec::new(), named, if_exists };
+    let starting = Starting::again(&known, new, name, host::now());
     match service.command(Command::Start(Box::new(starting))).await? {
         Reply::Begun(id) | Reply::Known(id) => Ok(id),
         Reply::Taken { error, .. } => Err(Problem::taken(&error)),
@@ -616,8 +608,7 @@ async fn batch(
     Input(batch): Input<Batch>,
 ) -> Result<Json<Body>, Problem> {
     if batch.action == Action::Purge {
-        let granted = super::guard::token(&headers).map(|token| service.keys().scope(token));
-        super::guard::allow(granted, super::Scope::Admin as u8)?;
+        allow(&service, token(&headers), super::Scope::Admin)?;
     }
     let ids = match (batch.ids, batch.filter) {
         (Some(ids), None) => ids,
@@ -640,7 +631,7 @@ async fn batch(
     }
     let (mut done, mut problems) = (0_u64, Vec::new());
     for id in ids {
-        let why = Data::of(&batch.reason.clone().map_or(Value::Null, Value::str));
+        let why = reason_data(batch.reason.clone());
         let outcome = match batch.action {
             Action::Suspend => tell(&service, &id, Command::Suspend { id: id.clone() }).await,
             Action::Resume => tell(&service, &id, Command::Resume { id: id.clone() }).await,

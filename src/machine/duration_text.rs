@@ -1,16 +1,6 @@
 //! Durations from text.
 
-/// The units, with their nanoseconds.
-const UNITS: [(&str, i128); 8] = [
-    ("d", 86_400_000_000_000),
-    ("h", 3_600_000_000_000),
-    ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
-    ("ms", 1_000_000),
-    ("us", 1_000),
-    ("µs", 1_000),
-    ("ns", 1),
-];
+use crate::syntax::spec::UNITS;
 
 /// The digits after the point that are read. More are no nanoseconds, even of days.
 const MOST_DECIMALS: usize = 18;
@@ -30,7 +20,8 @@ pub fn parse(text: &str) -> Option<i64> {
         let (number, after) = rest.split_at(digits);
         let end = after.find(|c: char| c.is_ascii_digit() || c == ' ').unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
-        let scale = UNITS.iter().find(|(name, _)| *name == unit)?.1;
+        let unit = if unit == "µs" { "us" } else { unit };
+        let scale = i128::from(UNITS.iter().find(|(name, _)| *name == unit)?.1);
         if scale >= last {
             return None;
         }
