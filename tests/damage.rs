@@ -262,7 +262,7 @@ fn a_look_sees_what_the_store_has() {
                     value,
                 );
             }
-            store.commit(&Batch { writes: batch.into_iter().collect() }).expect("a commit");
+            store.commit(&Batch::from(batch.into_iter().collect())).expect("a commit");
             store.flush().expect("a flush");
             if random.one_in(8) {
                 let whole = files(folder.path());
@@ -279,7 +279,7 @@ fn a_look_sees_what_the_store_has() {
                 assert_eq!(lost, [""; 0]);
                 assert!(files(copied.path()) == whole);
                 assert!(matches!(
-                    { look }.commit(&Batch { writes: vec![(b"k".to_vec(), None)] }),
+                    { look }.commit(&Batch::from(vec![(b"k".to_vec(), None)])),
                     Err(StoreError::ReadOnly { .. })
                 ));
             }
@@ -293,7 +293,7 @@ fn a_look_sees_what_the_store_has() {
 }
 
 fn batch(key: &str) -> Batch {
-    Batch { writes: vec![(key.as_bytes().to_vec(), Some(key.as_bytes().to_vec()))] }
+    Batch::from(vec![(key.as_bytes().to_vec(), Some(key.as_bytes().to_vec()))])
 }
 
 /// Returns a store with acknowledged batches, each in a frame of its own in the log.
@@ -338,7 +338,7 @@ fn files_that_are_removed_or_put_back_are_noticed() {
         let mut store = logged(folder.path(), 3);
         if in_database {
             let writes = vec![(b"large".to_vec(), Some(vec![7; 200_000]))];
-            store.commit(&Batch { writes }).expect("a commit");
+            store.commit(&Batch::from(writes)).expect("a commit");
             store.commit(&batch("more")).expect("a commit");
             store.flush().expect("a flush");
         }
@@ -394,7 +394,7 @@ fn a_store_without_its_lock_has_one_owner() {
         let mut store = logged(folder.path(), 2);
         if large {
             let writes = vec![(b"large".to_vec(), Some(vec![7; 200_000]))];
-            store.commit(&Batch { writes }).expect("a commit");
+            store.commit(&Batch::from(writes)).expect("a commit");
             store.flush().expect("a flush");
         }
         fs::remove_file(folder.path().join("lock")).expect("removed");
@@ -419,7 +419,7 @@ fn a_removed_file_is_noticed_by_who_writes() {
             let at = folder.path().join("store");
             let mut store = store::open(&at).expect("it opens");
             let writes = vec![(b"large".to_vec(), Some(vec![7; 200_000]))];
-            store.commit(&Batch { writes }).expect("a commit");
+            store.commit(&Batch::from(writes)).expect("a commit");
             store.commit(&batch("one")).expect("a commit");
             store.flush().expect("a flush");
             let path = at.join(name);
@@ -440,7 +440,7 @@ fn a_removed_file_is_noticed_by_who_writes() {
             };
             assert!(matches!(flushed, Err(StoreError::Replaced { .. })), "{name} {replaced}: {flushed:?}");
             let writes = vec![(b"large".to_vec(), Some(vec![8; 200_000]))];
-            let result = store.commit(&Batch { writes }).and_then(|()| store.flush());
+            let result = store.commit(&Batch::from(writes)).and_then(|()| store.flush());
             assert!(matches!(result, Err(StoreError::Replaced { .. })), "{name} {replaced}: {result:?}");
         }
     }

@@ -67,7 +67,7 @@ fn batches(seed: u64) -> Vec<Batch> {
             writes = (0..6).map(|key| (format!("k/{key}").into_bytes(), None)).collect();
         }
         writes.insert(b"last".to_vec(), Some(n.to_string().into_bytes()));
-        Batch { writes: writes.into_iter().collect() }
+        Batch::from(Vec::from_iter(writes))
     };
     (0..count).map(|n| one(n, &mut random)).collect()
 }
@@ -242,7 +242,7 @@ fn every_state_that_a_power_cut_leaves_opens() {
                     // The store can be used after that.
                     if random.one_in(4) {
                         let writes = vec![(b"more".to_vec(), Some(vec![7; 20_000]))];
-                        store.commit(&Batch { writes }).map_err(|error| format!("more: {error}"))?;
+                        store.commit(&Batch::from(writes)).map_err(|error| format!("more: {error}"))?;
                     }
                     store.close().map_err(|error| format!("it does not end: {error}"))
                 });

@@ -18,7 +18,7 @@ fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
     let write = |(key, value): &(&str, Option<&str>)| {
         (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()))
     };
-    Batch { writes: writes.iter().map(write).collect() }
+    Batch::from(writes.iter().map(write).collect())
 }
 
 fn text(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(String, String)> {
@@ -272,7 +272,7 @@ fn a_broken_batch_is_whole_or_not_there() {
                 let value = (!random.one_in(4)).then(|| format!("{n}").into_bytes());
                 (format!("k{}", random.below(8)).into_bytes(), value)
             });
-            let mut batch = Batch { writes: writes.collect() };
+            let mut batch = Batch::from(writes.collect());
             if random.one_in(2) {
                 batch.put(b"large".to_vec(), vec![n; 4096]);
             }
@@ -394,7 +394,7 @@ fn what_was_flushed_survives_a_kill() {
                 )
             });
             let writes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = writes.collect();
-            let batch = Batch { writes: writes.into_iter().collect() };
+            let batch = Batch::from(writes.into_iter().collect());
             store.commit(&batch).expect("a commit");
             known.commit(&batch).expect("memory can be written");
             let now = known.all(b"").expect("a scan");
@@ -765,7 +765,7 @@ fn a_newer_format_is_not_touched() {
     let folder = TempDir::new().expect("a folder");
     store::open(folder.path()).expect("it opens").close().expect("a clean end");
     let mut tree = SledTree::open(&folder.path().join("journal")).expect("sled opens");
-    let record = Batch { writes: vec![(b"!proof".to_vec(), Some(vec![9, 0, 0, 0, 1, 2, 3]))] };
+    let record = Batch::from(vec![(b"!proof".to_vec(), Some(vec![9, 0, 0, 0, 1, 2, 3]))]);
     tree.commit(&record).expect("a write");
     tree.end().expect("a clean end");
     assert_eq!(store::open(folder.path()).err(), Some(StoreError::Newer { found: 9, known: 5 }));

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Unwritten, Writes};
-use crate::kv::{Batch, Read, StoreError, Visit, first_of, overlay};
+use crate::kv::{Batch, Read, StoreError, Transit, Visit, first_of, overlay};
 
 /// Writes gathered from many turns. The last write to a key wins.
 #[derive(Default)]
 pub(crate) struct Pending {
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    transit: Transit,
     bytes: usize,
     /// The time of the oldest write that is not durable.
     since: Option<Instant>,
@@ -46,6 +47,7 @@ impl Pending {
         self.since.get_or_insert_with(Instant::now);
         self.bytes += batch.bytes();
         self.writes.extend(batch.writes);
+        self.transit.join(batch.transit);
     }
 
     /// Notes that there is something to write, which comes later.
@@ -92,7 +94,8 @@ impl Pending {
         let unwritten = self.unwritten.take()?;
         self.since = None;
         self.bytes = 0;
-        Some((Batch { writes: std::mem::take(&mut self.writes).into_iter().collect() }, unwritten))
+        let writes = std::mem::take(&mut self.writes).into_iter().collect();
+        Some((Batch { writes, transit: std::mem::take(&mut self.transit) }, unwritten))
     }
 }
 
@@ -141,7 +144,7 @@ mod tests {
         let key = proptest::collection::vec(0..3_u8, 1..4);
         let value = proptest::option::of(proptest::collection::vec(0..9_u8, 0..2));
         proptest::collection::btree_map(key, value, 0..12)
-            .prop_map(|writes| Batch { writes: writes.into_iter().collect() })
+            .prop_map(|writes| Batch::from(Vec::from_iter(writes)))
     }
 
     proptest! {

@@ -2,11 +2,23 @@
 
 use hashbrown::HashSet;
 
+use super::transit::Transit;
+
 /// Puts and deletions that a store makes as a whole or not at all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// The keys with their new values, or `None` to delete a key. Each key occurs once.
     pub writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What the batch sends to other partitions of the store, and what it consumes of theirs. Only
+    /// the batches of a partition have such parts.
+    pub transit: Transit,
+}
+
+/// Writes alone.
+impl From<Vec<(Vec<u8>, Option<Vec<u8>>)>> for Batch {
+    fn from(writes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Batch {
+        Batch { writes, ..Batch::default() }
+    }
 }
 
 impl Batch {
@@ -19,7 +31,7 @@ impl Batch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.writes.is_empty() && self.transit.is_empty()
     }
 
     /// Removes all writes except the last one of each key.
@@ -47,8 +59,9 @@ impl Batch {
         keys().find(|key| !seen.insert(*key))
     }
 
-    /// Returns the total size of the keys and values in bytes.
+    /// Returns the total size of the keys, the values and the messages in bytes.
     pub fn bytes(&self) -> usize {
-        self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+        let writes = self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len));
+        writes.sum::<usize>() + self.transit.bytes()
     }
 }

@@ -206,7 +206,7 @@ impl Run {
             };
             writes.insert(key, value);
         }
-        self.commit(store, Batch { writes: writes.into_iter().collect() })?;
+        self.commit(store, Batch::from(Vec::from_iter(writes)))?;
         match self.below(3) {
             0 => flush(store),
             _ => Ok(()),

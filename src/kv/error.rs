@@ -32,6 +32,13 @@ pub enum StoreError {
     /// The system has too few threads or too little memory for the store. A later attempt may
     /// succeed.
     Transient { what: String, source: Option<Cause> },
+    /// Another worker owns the partition now, so nothing more is written here.
+    Fenced { partition: u32 },
+    /// The server of the database can't be reached, or breaks the connection off, in an attempt to
+    /// do `what`. A later attempt may succeed.
+    Unreachable { what: String, source: Cause },
+    /// The server of the database refuses to do `what`.
+    Refused { what: String, source: Cause },
     /// The database library broke down.
     Broken { source: Cause },
     /// A rule of this program's own is broken.
@@ -130,6 +137,15 @@ impl StoreError {
             StoreError::Internal { .. } => {
                 "this is a fault of durable itself; what was acknowledged is in the store, and `durable store export` saves it".into()
             }
+            StoreError::Fenced { .. } => {
+                "nothing is lost: the other worker goes on with everything that was acknowledged".into()
+            }
+            StoreError::Unreachable { .. } => {
+                "nothing that was acknowledged is lost; check the URL and that the server of the database runs".into()
+            }
+            StoreError::Refused { .. } => {
+                "nothing was changed; check the database's name, the rights of its user, and its log".into()
+            }
             StoreError::Broken { .. } => {
                 "nothing was changed: keep a copy of the folder, and restore a backup or use another store with `--store`".into()
             }
@@ -172,6 +188,12 @@ impl fmt::Display for StoreError {
                 write!(f, "{} was removed or replaced while the store was in use", path.display())
             }
             StoreError::Transient { what, .. } => write!(f, "the database can't be opened: {what}"),
+            StoreError::Fenced { partition } => {
+                write!(f, "another worker has taken over partition {partition}")
+            }
+            StoreError::Unreachable { what, source } | StoreError::Refused { what, source } => {
+                write!(f, "could not {what}: {}", source.words())
+            }
             StoreError::Internal { what } => write!(f, "durable itself is at fault: {what}"),
             StoreError::Broken { source } => write!(f, "the store can't be read: {source}"),
         }
@@ -186,12 +208,15 @@ impl Error for StoreError {
             | StoreError::Io { source, .. }
             | StoreError::ReadOnly { source, .. }
             | StoreError::Broken { source }
+            | StoreError::Unreachable { source, .. }
+            | StoreError::Refused { source, .. }
             | StoreError::Transient { source: Some(source), .. } => Some(source.error()),
             StoreError::InUse { .. }
             | StoreError::NoFolder { .. }
             | StoreError::Newer { .. }
             | StoreError::Damaged { .. }
             | StoreError::Replaced { .. }
+            | StoreError::Fenced { .. }
             | StoreError::Transient { source: None, .. }
             | StoreError::Internal { .. } => None,
         }

@@ -11,12 +11,14 @@ mod endpoint;
 mod error;
 mod memory;
 mod shared;
+mod transit;
 
 pub use batch::Batch;
 pub use endpoint::Endpoint;
 pub use error::{Cause, StoreError};
 pub use memory::{MemoryStore, MemoryTree};
 pub use shared::{Reader, SharedStore};
+pub use transit::{Arrival, Partition, Receipt, Source, Transit};
 
 /// A visitor, which receives each key and value of a scan, and returns false to stop the scan.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;

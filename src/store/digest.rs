@@ -222,9 +222,9 @@ impl<S: Store> Verified<S> {
     /// Undoes the last batch, in an order in which the undoing may itself break off and be
     /// repeated.
     fn undo(&mut self, last: Last) -> Result<(), StoreError> {
-        self.store.commit(&Batch { writes: last.before })?;
+        self.store.commit(&Batch::from(last.before))?;
         let record = record::encode(self.record, 0, std::iter::empty());
-        self.store.commit(&Batch { writes: vec![(RECORD.to_vec(), Some(record))] })?;
+        self.store.commit(&Batch::from(vec![(RECORD.to_vec(), Some(record))]))?;
         self.store.flush()
     }
 
@@ -369,7 +369,7 @@ impl<S: Store> Store for Verified<S> {
         let before = batch.writes.iter().zip(&before).map(|((key, _), old)| (&key[..], old.as_deref()));
         let bytes = record::encode(record, added, before);
         let is_apart = bytes.len() >= APART_BYTES;
-        let mut own = Batch { writes: vec![(RECORD.to_vec(), Some(bytes))] };
+        let mut own = Batch::from(vec![(RECORD.to_vec(), Some(bytes))]);
         if let Some(held) = held {
             own.put(HELD.to_vec(), held.to_le_bytes().to_vec());
             self.most_held = self.most_held.max(held);
@@ -451,7 +451,7 @@ impl Verified<Tree> {
         }
         // The last batch is durable, so the values that would undo it can go as well.
         let record = record::encode(self.record, 0, std::iter::empty());
-        self.store.commit(&Batch { writes: vec![(RECORD.to_vec(), Some(record))] })?;
+        self.store.commit(&Batch::from(vec![(RECORD.to_vec(), Some(record))]))?;
         self.store.flush()?;
         self.store.compact()
     }

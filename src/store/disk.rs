@@ -203,7 +203,7 @@ impl DiskStore {
         self.is_dirty = true;
         match self.memtable.is_empty() {
             true => self.database.commit(batch)?,
-            false => self.database.commit(&Batch { writes: self.memtable.with(&batch.writes) })?,
+            false => self.database.commit(&Batch::from(self.memtable.with(&batch.writes)))?,
         }
         // Clears the memtable last, so that concurrent readers find the writes in one place or the
         // other.

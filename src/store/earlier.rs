@@ -17,8 +17,8 @@ pub(super) fn undo(store: &mut impl Store) -> Result<(), StoreError> {
     let before = checked(&bytes).and_then(unpack);
     let unreadable = || StoreError::Damaged { what: "what undoes its last batch is not readable".into() };
     // The order allows the undoing to break off and be repeated.
-    store.commit(&Batch { writes: before.ok_or_else(unreadable)? })?;
-    store.commit(&Batch { writes: vec![(UNDO.to_vec(), None)] })?;
+    store.commit(&Batch::from(before.ok_or_else(unreadable)?))?;
+    store.commit(&Batch::from(vec![(UNDO.to_vec(), None)]))?;
     store.flush()
 }
 
@@ -39,5 +39,5 @@ pub(super) fn make_again(store: &mut impl Store, writes: Vec<Write>) -> Result<(
             missing.push((key, value));
         }
     }
-    if missing.is_empty() { Ok(()) } else { store.commit(&Batch { writes: missing }) }
+    if missing.is_empty() { Ok(()) } else { store.commit(&Batch::from(missing)) }
 }

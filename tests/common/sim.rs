@@ -797,6 +797,7 @@ impl World {
 
 /// Splits a batch into its messages and its other writes.
 fn halves(batch: &Batch) -> (Batch, Batch) {
-    let (first, second) = batch.writes.iter().cloned().partition(|(key, _)| key.starts_with(keys::MAIL));
-    (Batch { writes: first }, Batch { writes: second })
+    let (first, second): (Vec<_>, Vec<_>) =
+        batch.writes.iter().cloned().partition(|(key, _)| key.starts_with(keys::MAIL));
+    (Batch::from(first), Batch::from(second))
 }
