@@ -18,7 +18,7 @@ fn batch(writes: &[(&str, Option<&str>)]) -> Batch {
     let write = |(key, value): &(&str, Option<&str>)| {
         (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec()))
     };
-    Batch::from(writes.iter().map(write).collect())
+    Batch::from(Vec::from_iter(writes.iter().map(write)))
 }
 
 fn text(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(String, String)> {
@@ -272,7 +272,7 @@ fn a_broken_batch_is_whole_or_not_there() {
                 let value = (!random.one_in(4)).then(|| format!("{n}").into_bytes());
                 (format!("k{}", random.below(8)).into_bytes(), value)
             });
-            let mut batch = Batch::from(writes.collect());
+            let mut batch = Batch::from(Vec::from_iter(writes));
             if random.one_in(2) {
                 batch.put(b"large".to_vec(), vec![n; 4096]);
             }
@@ -394,7 +394,7 @@ fn what_was_flushed_survives_a_kill() {
                 )
             });
             let writes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = writes.collect();
-            let batch = Batch::from(writes.into_iter().collect());
+            let batch = Batch::from(Vec::from_iter(writes));
             store.commit(&batch).expect("a commit");
             known.commit(&batch).expect("memory can be written");
             let now = known.all(b"").expect("a scan");
