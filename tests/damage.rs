@@ -255,14 +255,15 @@ fn a_look_sees_what_the_store_has() {
             for _ in 0..1 + random.below(40) {
                 let size =
                     [3, 30, 400, 9_000, 150_000][random.below(if seed % 2 == 0 { 4 } else { 5 }) as usize];
-                let value = (!random.one_in(5)).then(|| (0..size).map(|_| random.next() as u8).collect());
+                let value =
+                    (!random.one_in(5)).then(|| (0..size).map(|_| random.next() as u8).collect::<Vec<u8>>());
                 batch.insert(
                     format!("{}{}", ["h/", "i/", "x"][random.below(3) as usize], random.below(300))
                         .into_bytes(),
                     value,
                 );
             }
-            store.commit(&Batch::from(batch.into_iter().collect())).expect("a commit");
+            store.commit(&Batch::from(Vec::from_iter(batch))).expect("a commit");
             store.flush().expect("a flush");
             if random.one_in(8) {
                 let whole = files(folder.path());
