@@ -95,6 +95,11 @@ pub fn make_private(path: &Path) -> bool {
     is_open && fs::set_permissions(path, Permissions::from_mode(mode)).is_ok()
 }
 
+/// Whether a file exists that only its owner may read.
+pub fn is_private(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o077 == 0)
+}
+
 /// Does the same as [`make_private`], for a folder and everything in it.
 pub fn make_all_private(folder: &Path) {
     make_private(folder);

@@ -64,6 +64,20 @@ impl Subject for InMemory {
 
 /// Every store follows the rules of the port.
 #[test]
+fn a_local_store_refuses_what_concerns_other_partitions() {
+    let folder = TempDir::new().expect("a folder");
+    let disk = store::open(folder.path()).expect("a store");
+    let stores: [Box<dyn SharedStore>; 2] = [Box::new(disk), Box::new(MemoryStore::default())];
+    for mut store in stores {
+        let mut sending = batch(&[("i/x", Some("1"))]);
+        sending.transit.sends.insert(1, vec![1]);
+        let refused = store.commit(&sending);
+        assert!(matches!(refused, Err(StoreError::Internal { .. })), "{refused:?}");
+        assert_eq!(store.get(b"i/x"), Ok(None));
+    }
+}
+
+#[test]
 fn stores_conform() {
     for seed in 0..setting("STORE_SEEDS", 6) {
         let sled = |folder: &Path| SledTree::open(&folder.join("journal"));

@@ -2,6 +2,7 @@
 
 use hashbrown::HashSet;
 
+use super::error::StoreError;
 use super::transit::Transit;
 
 /// Puts and deletions that a store makes as a whole or not at all.
@@ -57,6 +58,17 @@ impl Batch {
         }
         let mut seen = HashSet::with_capacity(self.writes.len());
         keys().find(|key| !seen.insert(*key))
+    }
+
+    /// Checks that a batch sends nothing and consumes nothing, in a store without other partitions.
+    pub fn stays_here(&self) -> Result<(), StoreError> {
+        match self.transit.is_empty() {
+            true => Ok(()),
+            false => {
+                let what = "a batch concerns other partitions, and this store has none".to_string();
+                Err(StoreError::Internal { what })
+            }
+        }
     }
 
     /// Returns the total size of the keys, the values and the messages in bytes.

@@ -37,8 +37,15 @@ pub enum StoreError {
     /// The server of the database can't be reached, or breaks the connection off, in an attempt to
     /// do `what`. A later attempt may succeed.
     Unreachable { what: String, source: Cause },
-    /// The server of the database refuses to do `what`.
-    Refused { what: String, source: Cause },
+    /// The server of the database refuses to do `what`. `hint` says what to do about it.
+    Refused { what: String, source: Cause, hint: String },
+    /// The database has no schema of a store.
+    NoSchema { url: String },
+    /// An older version of this program made the database's schema.
+    Older { found: u32, known: u32 },
+    /// The database lacks commits that were acknowledged: it was restored to an earlier time, or a
+    /// standby that was behind has taken over.
+    Restored { partition: u32, found: u64, acknowledged: u64 },
     /// The database library broke down.
     Broken { source: Cause },
     /// A rule of this program's own is broken.
@@ -143,8 +150,13 @@ impl StoreError {
             StoreError::Unreachable { .. } => {
                 "nothing that was acknowledged is lost; check the URL and that the server of the database runs".into()
             }
-            StoreError::Refused { .. } => {
-                "nothing was changed; check the database's name, the rights of its user, and its log".into()
+            StoreError::Refused { hint, .. } => hint.clone(),
+            StoreError::NoSchema { .. } => "check the database's name, or make the schema: `durable store init URL`".into(),
+            StoreError::Older { .. } => {
+                "export the store with the version that made it, and import that into another database".into()
+            }
+            StoreError::Restored { .. } => {
+                "nothing more is written; restore a newer state, or accept this one with `durable store adopt URL`: what was acknowledged since is lost then".into()
             }
             StoreError::Broken { .. } => {
                 "nothing was changed: keep a copy of the folder, and restore a backup or use another store with `--store`".into()
@@ -191,8 +203,21 @@ impl fmt::Display for StoreError {
             StoreError::Fenced { partition } => {
                 write!(f, "another worker has taken over partition {partition}")
             }
-            StoreError::Unreachable { what, source } | StoreError::Refused { what, source } => {
+            StoreError::Unreachable { what, source } | StoreError::Refused { what, source, .. } => {
                 write!(f, "could not {what}: {}", source.words())
+            }
+            StoreError::NoSchema { url } => write!(f, "there is no store in {url}"),
+            StoreError::Older { found, known } => {
+                write!(
+                    f,
+                    "the store has format {found}, which is older than the format {known} of this version"
+                )
+            }
+            StoreError::Restored { partition, found, acknowledged } => {
+                write!(
+                    f,
+                    "the database is of an earlier time: it has {found} commits of partition {partition}, and {acknowledged} were acknowledged"
+                )
             }
             StoreError::Internal { what } => write!(f, "durable itself is at fault: {what}"),
             StoreError::Broken { source } => write!(f, "the store can't be read: {source}"),
@@ -217,6 +242,9 @@ impl Error for StoreError {
             | StoreError::Damaged { .. }
             | StoreError::Replaced { .. }
             | StoreError::Fenced { .. }
+            | StoreError::NoSchema { .. }
+            | StoreError::Older { .. }
+            | StoreError::Restored { .. }
             | StoreError::Transient { source: None, .. }
             | StoreError::Internal { .. } => None,
         }

@@ -78,6 +78,7 @@ impl Read for MemoryStore {
 
 impl Store for MemoryStore {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        batch.stays_here()?;
         self.writes().commit(batch)
     }
 

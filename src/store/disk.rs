@@ -245,6 +245,7 @@ impl Store for DiskStore {
             let what = format!("a batch has the key {} twice", String::from_utf8_lossy(key));
             return Err(StoreError::Internal { what });
         }
+        batch.stays_here()?;
         let result = self.take(batch);
         self.explained(result)
     }

@@ -13,6 +13,7 @@ mod earlier;
 mod large;
 mod lock;
 mod memtable;
+pub mod postgres;
 #[doc(hidden)]
 pub mod probe;
 mod raw;

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod interventions;
 pub mod operator;
 pub mod place;
+pub mod postgres;
 pub mod program;
 mod promises;
 pub mod sim;

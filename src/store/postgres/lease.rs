@@ -1,0 +1,200 @@
+//! Workers, and who owns which partition until when.
+//!
+//! All times are the database's. A lease decides who may take a partition; what protects the data
+//! is the fence of the commits.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use crate::kv::{Partition, StoreError};
+
+use super::cluster::Cluster;
+use super::pool::Rows;
+use super::reader::column;
+
+const ENROLL: &str =
+    "select durable.enroll($1::text::uuid, $2, $3, $4, make_interval(secs => $5::float8 / 1000))";
+const BEAT: &str = "select durable.beat($1::text::uuid)";
+const TAKE: &str = "select epoch, token, n, lo, hi, incarnation from durable.take($1::text::uuid, $2)";
+const RELEASE: &str = "select durable.release($1::text::uuid, $2)";
+const LEAVE: &str = "select durable.leave($1::text::uuid)";
+const ADD_PRIVATE: &str = "select durable.add_private()";
+const REMOVE_PRIVATE: &str = "select durable.remove_private($1::text::uuid, $2, $3)";
+const LOOK: &str = "
+    select worker.id::text, worker.name, worker.address, worker.version,
+        (extract(epoch from worker.until - clock_timestamp()) * 1000)::bigint, null::int, 0, 0, 0::bigint, 0::bigint
+        from durable.worker
+    union all
+    select part.owner::text, '', '', '', null, part.part, part.lo, part.hi, part.epoch,
+        coalesce((select max(commits.n) from durable.commits where commits.part = part.part), 0)
+        from durable.part
+    order by 6, 1";
+
+/// A worker, by its id: a UUID as text.
+pub type WorkerId = String;
+
+/// A partition that this process owns, with its fence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    pub partition: Partition,
+    pub epoch: u64,
+    pub token: String,
+    /// The number of the last commit when the partition was taken.
+    pub commits: u64,
+    /// The slots of the range. A private partition has none.
+    pub slots: Range<u32>,
+    pub incarnation: u64,
+}
+
+/// A worker of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerState {
+    pub id: WorkerId,
+    pub name: String,
+    pub address: String,
+    pub version: String,
+    /// The rest of the lease, or `None` if the lease is over.
+    pub rest: Option<Duration>,
+}
+
+/// A partition of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    pub partition: Partition,
+    pub slots: Range<u32>,
+    pub owner: Option<WorkerId>,
+    pub epoch: u64,
+    pub commits: u64,
+}
+
+/// The workers and partitions at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overview {
+    pub workers: Vec<WorkerState>,
+    /// Ordered by number.
+    pub partitions: Vec<PartitionState>,
+}
+
+impl Overview {
+    /// Returns whether a worker's lease has not ended.
+    pub fn is_alive(&self, worker: &str) -> bool {
+        self.workers.iter().any(|known| known.id == worker && known.rest.is_some())
+    }
+}
+
+impl Cluster {
+    /// Returns an id for a new worker.
+    pub fn new_worker(&self) -> Result<WorkerId, StoreError> {
+        self.one("read from", "select gen_random_uuid()::text", &[])
+    }
+
+    /// Makes a worker known, and begins its lease. The same id again prolongs the lease.
+    pub fn enroll(&self, worker: &str, name: &str, address: &str, lease: Duration) -> Result<(), StoreError> {
+        let (version, lease) = (env!("CARGO_PKG_VERSION"), lease.as_millis() as f64);
+        self.pool().rows("write to", ENROLL, &[&worker, &name, &address, &version, &lease])?;
+        Ok(())
+    }
+
+    /// Prolongs the lease of a worker. Returns false if the worker is not known: it was away for so
+    /// long that it was forgotten.
+    pub fn beat(&self, worker: &str) -> Result<bool, StoreError> {
+        self.one("write to", BEAT, &[&worker])
+    }
+
+    /// Takes a partition that nobody owns, or whose owner's lease is over, or that is the worker's
+    /// own already. Whoever owned it can write nothing more. Returns `None` if another worker has
+    /// it, or if the lease of this worker is over.
+    pub fn take(&self, worker: &str, partition: Partition) -> Result<Option<Ownership>, StoreError> {
+        let rows = self.pool().rows("write to", TAKE, &[&worker, &(partition as i32)])?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Ownership {
+            partition,
+            epoch: column::<i64>(row, 0)? as u64,
+            token: column(row, 1)?,
+            commits: column::<i64>(row, 2)? as u64,
+            slots: column::<i32>(row, 3)? as u32..column::<i32>(row, 4)? as u32,
+            incarnation: column::<i64>(row, 5)? as u64,
+        }))
+    }
+
+    /// Gives partitions back, for any worker to take. Returns how many of them were the worker's.
+    pub fn release(&self, worker: &str, partitions: &[Partition]) -> Result<u32, StoreError> {
+        let partitions: Vec<i32> = partitions.iter().map(|partition| *partition as i32).collect();
+        let count: i32 = self.one("write to", RELEASE, &[&worker, &partitions])?;
+        Ok(count as u32)
+    }
+
+    /// Gives all partitions of a worker back, and forgets the worker.
+    pub fn leave(&self, worker: &str) -> Result<(), StoreError> {
+        self.pool().rows("write to", LEAVE, &[&worker])?;
+        Ok(())
+    }
+
+    /// Makes a private partition, which has no slots of the range. It is reached by ids that name
+    /// it. Returns its number; nobody owns it yet.
+    pub fn add_private(&self) -> Result<Partition, StoreError> {
+        let partition: i32 = self.one("write to", ADD_PRIVATE, &[])?;
+        Ok(partition as u32)
+    }
+
+    /// Removes a private partition of a worker, with its keys that begin with one of the `idle`
+    /// prefixes. Returns false, and removes nothing, if it has other keys or if something was sent
+    /// to it.
+    pub fn remove_private(
+        &self,
+        worker: &str,
+        partition: Partition,
+        idle: &[&[u8]],
+    ) -> Result<bool, StoreError> {
+        self.one("write to", REMOVE_PRIVATE, &[&worker, &(partition as i32), &idle])
+    }
+
+    /// Returns all workers and partitions, by one query.
+    pub fn overview(&self) -> Result<Overview, StoreError> {
+        let mut overview = Overview::default();
+        for row in &self.pool().rows("read from", LOOK, &[])? {
+            match column::<Option<i32>>(row, 5)? {
+                Some(partition) => overview.partitions.push(partition_state(row, partition as u32)?),
+                None => overview.workers.push(worker_state(row)?),
+            }
+        }
+        Ok(overview)
+    }
+
+    /// Returns the value of a function of the database.
+    pub(super) fn one<T: for<'a> tokio_postgres::types::FromSql<'a>>(
+        &self,
+        what: &str,
+        sql: &'static str,
+        params: super::connection::Params<'_>,
+    ) -> Result<T, StoreError> {
+        let rows = self.pool().rows(what, sql, params)?;
+        match rows.first() {
+            Some(row) => column(row, 0),
+            None => Err(StoreError::broken("a function of the database has no answer")),
+        }
+    }
+}
+
+fn worker_state(row: &Row) -> Result<WorkerState, StoreError> {
+    let rest: i64 = column(row, 4)?;
+    Ok(WorkerState {
+        id: column(row, 0)?,
+        name: column(row, 1)?,
+        address: column(row, 2)?,
+        version: column(row, 3)?,
+        rest: u64::try_from(rest).ok().filter(|rest| *rest > 0).map(Duration::from_millis),
+    })
+}
+
+fn partition_state(row: &Row, partition: u32) -> Result<PartitionState, StoreError> {
+    Ok(PartitionState {
+        partition,
+        owner: column(row, 0)?,
+        slots: column::<i32>(row, 6)? as u32..column::<i32>(row, 7)? as u32,
+        epoch: column::<i64>(row, 8)? as u64,
+        commits: column::<i64>(row, 9)? as u64,
+    })
+}
